@@ -1,0 +1,15 @@
+//! Salt's event formats and rules as pure functions over bytes.
+//!
+//! What two Salt programs must agree on lives here: the msgpack values, the event envelope, the
+//! framing of the local bus, tags and how listeners match them, trimming, stamps. This crate does
+//! no I/O, reads no clock, takes no randomness and knows nothing of sockets, logs or files: time
+//! and bytes are arguments. Facts and their sources: `docs/protocol/ipc.md`.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod value;
+
+pub use value::{Map, Value};

@@ -1,0 +1,3 @@
+//! The `brine` program: Salt's event bus, native.
+
+fn main() {}

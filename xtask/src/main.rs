@@ -1,0 +1,3 @@
+//! Chores: checks, real Salt for the tests, captures.
+
+fn main() {}
