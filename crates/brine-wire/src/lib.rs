@@ -10,6 +10,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod compat;
+pub mod envelope;
+pub mod frame;
+pub mod scan;
 pub mod value;
 
 pub use value::{Map, Value};

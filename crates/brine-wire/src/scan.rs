@@ -1,0 +1,266 @@
+//! How long a msgpack value is, without decoding it.
+//!
+//! The bus checks every event with this before it passes it on, so it allocates nothing for
+//! ordinary data and looks at one byte per value. It knows msgpack's layout and nothing of Salt.
+
+use alloc::vec::Vec;
+
+/// The deepest nesting accepted. Python's msgpack reader, which every Salt program uses, gives up
+/// at 1,024: what is deeper could be published but never read.
+pub const MAX_DEPTH: usize = 1024;
+
+/// Why bytes cannot become a msgpack value, however many more follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// `0xc1`, the one byte msgpack leaves undefined.
+    #[error("expected a msgpack value at byte {at}, found the undefined byte 0xc1")]
+    Undefined {
+        /// Where, counted from the start of the value.
+        at: usize,
+    },
+    /// Arrays or maps inside each other past [`MAX_DEPTH`].
+    #[error("nested deeper than {MAX_DEPTH} levels at byte {at}")]
+    TooDeep {
+        /// Where, counted from the start of the value.
+        at: usize,
+    },
+}
+
+/// The length in bytes of the first value in `bytes`; `None` if more bytes are needed.
+///
+/// # Errors
+/// [`ScanError`] when no continuation could make the bytes a value.
+pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
+    let mut at = 0;
+    let mut left: u64 = 1;
+    let mut outer = Levels::default();
+    loop {
+        while left == 0 {
+            match outer.pop() {
+                Some(rest) => left = rest,
+                None => return Ok(Some(at)),
+            }
+        }
+        left -= 1;
+        let Some(&marker) = bytes.get(at) else {
+            return Ok(None);
+        };
+        let inner = match marker {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => {
+                at += 1;
+                continue;
+            }
+            0xa0..=0xbf => {
+                at += 1 + usize::from(marker & 0x1f);
+                continue;
+            }
+            0x80..=0x8f => {
+                at += 1;
+                2 * u64::from(marker & 0x0f)
+            }
+            0x90..=0x9f => {
+                at += 1;
+                u64::from(marker & 0x0f)
+            }
+            0xc1 => return Err(ScanError::Undefined { at }),
+            0xdc..=0xdf => {
+                let width = if marker & 1 == 0 { 2 } else { 4 };
+                let Some(count) = big_endian(bytes, at + 1, width) else {
+                    return Ok(None);
+                };
+                at += 1 + width;
+                count as u64 * if marker >= 0xde { 2 } else { 1 }
+            }
+            _ => {
+                let Some(length) = scalar_length(marker, bytes, at) else {
+                    return Ok(None);
+                };
+                at = at.saturating_add(length);
+                continue;
+            }
+        };
+        if inner > 0 {
+            outer
+                .push(left)
+                .map_err(|TooDeep| ScanError::TooDeep { at })?;
+            left = inner;
+        }
+    }
+}
+
+/// Whether `bytes` are exactly one msgpack map.
+///
+/// # Errors
+/// [`ScanError`] when they are not msgpack.
+pub fn is_one_map(bytes: &[u8]) -> Result<bool, ScanError> {
+    match bytes.first() {
+        Some(0x80..=0x8f | 0xde | 0xdf) => Ok(skip_value(bytes)? == Some(bytes.len())),
+        _ => Ok(false),
+    }
+}
+
+/// The whole length of the numbers, texts, bytes and extensions that say their length in a field.
+fn scalar_length(marker: u8, bytes: &[u8], at: usize) -> Option<usize> {
+    Some(match marker {
+        0xcc | 0xd0 => 2,
+        0xcd | 0xd1 => 3,
+        0xca | 0xce | 0xd2 => 5,
+        0xcb | 0xcf | 0xd3 => 9,
+        0xd4..=0xd8 => 2 + (1 << (marker - 0xd4)),
+        0xc4 | 0xd9 => 2 + big_endian(bytes, at + 1, 1)?,
+        0xc5 | 0xda => 3 + big_endian(bytes, at + 1, 2)?,
+        0xc6 | 0xdb => big_endian(bytes, at + 1, 4)?.saturating_add(5),
+        0xc7 => 3 + big_endian(bytes, at + 1, 1)?,
+        0xc8 => 4 + big_endian(bytes, at + 1, 2)?,
+        // 0xc9; every other marker is a case of the caller's.
+        _ => big_endian(bytes, at + 1, 4)?.saturating_add(6),
+    })
+}
+
+/// The big-endian number of `width` (1, 2 or 4) bytes at `at`, if they are there.
+pub(crate) fn big_endian(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
+    let field = bytes.get(at..at.checked_add(width)?)?;
+    Some(
+        field
+            .iter()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte)),
+    )
+}
+
+/// What is left to read in each container around the present one. Ordinary events are a few
+/// levels deep and stay in the fixed part.
+#[derive(Default)]
+struct Levels {
+    shallow: [u64; 12],
+    deep: Vec<u64>,
+    depth: usize,
+}
+
+struct TooDeep;
+
+impl Levels {
+    fn push(&mut self, left: u64) -> Result<(), TooDeep> {
+        match self.shallow.get_mut(self.depth) {
+            Some(level) => *level = left,
+            None if self.depth < MAX_DEPTH => self.deep.push(left),
+            None => return Err(TooDeep),
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<u64> {
+        self.depth = self.depth.checked_sub(1)?;
+        self.shallow
+            .get(self.depth)
+            .copied()
+            .or_else(|| self.deep.pop())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn check(bytes: &[u8]) {
+        assert_eq!(skip_value(bytes), Ok(Some(bytes.len())), "{bytes:02x?}");
+        for cut in 0..bytes.len() {
+            match skip_value(&bytes[..cut]) {
+                Ok(None) => {}
+                // A length that reaches past the end is an answer too: more than there is.
+                Ok(Some(length)) => assert!(length > cut, "{bytes:02x?} cut at {cut}"),
+                Err(error) => panic!("{bytes:02x?} cut at {cut}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_marker_has_its_length() {
+        for marker in (0x00..=0x7f).chain([0xc0, 0xc2, 0xc3]).chain(0xe0..=0xff) {
+            check(&[marker]);
+        }
+        check(b"\xa3abc");
+        check(&[0xcc, 1]);
+        check(&[0xcd, 1, 2]);
+        check(&[0xce, 1, 2, 3, 4]);
+        check(&[0xcf, 1, 2, 3, 4, 5, 6, 7, 8]);
+        check(&[0xd0, 1]);
+        check(&[0xd1, 1, 2]);
+        check(&[0xd2, 1, 2, 3, 4]);
+        check(&[0xd3, 1, 2, 3, 4, 5, 6, 7, 8]);
+        check(&[0xca, 1, 2, 3, 4]);
+        check(&[0xcb, 1, 2, 3, 4, 5, 6, 7, 8]);
+        for (marker, payload) in [(0xd4, 1), (0xd5, 2), (0xd6, 4), (0xd7, 8), (0xd8, 16)] {
+            let mut bytes = vec![marker, 5];
+            bytes.resize(2 + payload, 9);
+            check(&bytes);
+        }
+        for (marker, header) in [
+            (0xc4, 1),
+            (0xc5, 2),
+            (0xc6, 4),
+            (0xd9, 1),
+            (0xda, 2),
+            (0xdb, 4),
+        ] {
+            let mut bytes = vec![marker];
+            bytes.resize(header, 0);
+            bytes.extend([3, b'a', b'b', b'c']);
+            check(&bytes);
+        }
+        for (marker, header) in [(0xc7, 1), (0xc8, 2), (0xc9, 4)] {
+            let mut bytes = vec![marker];
+            bytes.resize(header, 0);
+            bytes.extend([2, 78, 1, 2]);
+            check(&bytes);
+        }
+        check(&[0x93, 1, 0x91, 2, 0x90]);
+        check(&[0x82, 1, 0x81, 2, 3, 4, 0x80]);
+        check(&[0xdc, 0, 2, 1, 2]);
+        check(&[0xdd, 0, 0, 0, 1, 2]);
+        check(&[0xde, 0, 1, 1, 2]);
+        check(&[0xdf, 0, 0, 0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn a_second_value_is_not_counted() {
+        assert_eq!(skip_value(&[0x81, 1, 2, 0xc0]), Ok(Some(3)));
+    }
+
+    #[test]
+    fn lengths_near_the_end_of_the_address_space_do_not_wrap() {
+        assert_eq!(skip_value(&[0xdf, 0xff, 0xff, 0xff, 0xff]), Ok(None));
+        assert_eq!(
+            skip_value(&[
+                0x92, 0xc6, 0xff, 0xff, 0xff, 0xff, 0xc6, 0xff, 0xff, 0xff, 0xff
+            ]),
+            Ok(None)
+        );
+    }
+
+    #[test]
+    fn refuses_the_undefined_byte_and_endless_nesting() {
+        assert_eq!(
+            skip_value(&[0x92, 1, 0xc1]),
+            Err(ScanError::Undefined { at: 2 })
+        );
+        let mut nested = vec![0x91; MAX_DEPTH];
+        nested.push(0xc0);
+        assert_eq!(skip_value(&nested), Ok(Some(MAX_DEPTH + 1)));
+        assert!(matches!(
+            skip_value(&[0x91; 100_000]),
+            Err(ScanError::TooDeep { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_scanned_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = skip_value(&bytes);
+            let _ = is_one_map(&bytes);
+        }
+    }
+}
