@@ -1,0 +1,227 @@
+//! A segment: a run of consecutive events in one piece of memory.
+//!
+//! Events lie in it as subscribers read them, one buffer for each framing in use, with an index
+//! entry per event for readers that go event by event. It knows nothing of other segments.
+
+use brine_wire::frame::{Framing, Header};
+
+use crate::buffer::{self, Reader, Writer};
+use crate::{Millis, Seq};
+
+/// One event as a reader finds it in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredEvent<'a> {
+    /// Its number.
+    pub seq: Seq,
+    /// When the log took it in.
+    pub at: Millis,
+    /// Tag, tag end and data.
+    pub event: &'a [u8],
+    /// How many bytes of the event the tag takes.
+    pub tag_bytes: usize,
+}
+
+/// What the index keeps of an event. Offsets are those of the bare framing; a prefixed frame is
+/// the bare one with four bytes before it.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Where its bare frame ends.
+    end: u32,
+    event_bytes: u32,
+    tag_bytes: u32,
+    at: Millis,
+}
+
+const PREFIX_BYTES: usize = 4;
+
+/// The reading side of a segment; its memory goes when the last reader does.
+pub(crate) struct Segment {
+    pub(crate) first: Seq,
+    bare: Option<Reader<u8>>,
+    prefixed: Option<Reader<u8>>,
+    index: Reader<Entry>,
+}
+
+/// The writing side.
+pub(crate) struct SegmentWriter {
+    bare: Option<Writer<u8>>,
+    prefixed: Option<Writer<u8>>,
+    index: Writer<Entry>,
+    /// Where the next bare frame begins, whether or not the bare framing is in use.
+    bare_end: usize,
+}
+
+/// The framings a log keeps its events in: those its subscribers read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framings {
+    /// Bare frames only.
+    Bare,
+    /// Prefixed frames only.
+    Prefixed,
+    /// Every event twice, once in each.
+    Both,
+}
+
+/// The memory an event takes in each framing is at most this much larger than the event.
+pub(crate) const FRAME_OVERHEAD_BYTES: usize = Header::MAX_BYTES;
+
+/// A new segment whose first event will be `first`.
+pub(crate) fn channel(
+    first: Seq,
+    framings: Framings,
+    frame_bytes: usize,
+    events: usize,
+) -> (SegmentWriter, Segment) {
+    let bytes = |used: bool| used.then(|| buffer::channel(frame_bytes)).unzip();
+    let (bare_writer, bare) = bytes(framings != Framings::Prefixed);
+    let (prefixed_writer, prefixed) = bytes(framings != Framings::Bare);
+    let (index_writer, index) = buffer::channel(events);
+    let writer = SegmentWriter {
+        bare: bare_writer,
+        prefixed: prefixed_writer,
+        index: index_writer,
+        bare_end: 0,
+    };
+    (
+        writer,
+        Segment {
+            first,
+            bare,
+            prefixed,
+            index,
+        },
+    )
+}
+
+impl SegmentWriter {
+    /// Whether an event of this size still fits.
+    #[inline]
+    pub(crate) fn fits(&self, event_bytes: usize) -> bool {
+        let needed = event_bytes + FRAME_OVERHEAD_BYTES;
+        let fits = |writer: &Option<Writer<u8>>| writer.as_ref().is_none_or(|w| w.room() >= needed);
+        self.index.room() > 0 && fits(&self.bare) && fits(&self.prefixed)
+    }
+
+    /// Appends an event that fits; readers see it after [`SegmentWriter::publish`].
+    #[inline]
+    pub(crate) fn append(&mut self, event: &[u8], tag_bytes: usize, at: Millis) {
+        for (framing, writer) in [
+            (Framing::Bare, &mut self.bare),
+            (Framing::Prefixed, &mut self.prefixed),
+        ] {
+            if let Some(writer) = writer {
+                writer.append(Header::new(framing, event.len()).as_bytes());
+                writer.append(event);
+            }
+        }
+        self.bare_end += Header::new(Framing::Bare, event.len()).as_bytes().len() + event.len();
+        let narrow = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
+        self.index.append(&[Entry {
+            end: narrow(self.bare_end),
+            event_bytes: narrow(event.len()),
+            tag_bytes: narrow(tag_bytes),
+            at,
+        }]);
+    }
+
+    /// Shows readers all that was appended. Frames first, so that whoever sees an index entry
+    /// finds its event.
+    pub(crate) fn publish(&self) {
+        self.bare.iter().for_each(Writer::publish);
+        self.prefixed.iter().for_each(Writer::publish);
+        self.index.publish();
+    }
+}
+
+impl Segment {
+    /// The frames published so far. A framing the log was not made for has none.
+    pub(crate) fn frames(&self, framing: Framing) -> &[u8] {
+        let reader = match framing {
+            Framing::Bare => &self.bare,
+            Framing::Prefixed => &self.prefixed,
+        };
+        reader.as_ref().map_or(&[], Reader::published)
+    }
+
+    /// How many events are published.
+    pub(crate) fn events(&self) -> usize {
+        self.index.published().len()
+    }
+
+    /// The number of the event whose frame holds the byte at `offset`, or of the next one to come.
+    pub(crate) fn seq_at(&self, framing: Framing, offset: usize) -> Seq {
+        let index = self.index.published();
+        let (mut low, mut high) = (0, index.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if frame_end(framing, middle, &index[middle]) <= offset {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Seq(self.first.0 + low as u64)
+    }
+
+    /// The `nth` event, if it is published.
+    pub(crate) fn event(&self, nth: usize) -> Option<StoredEvent<'_>> {
+        let entry = self.index.published().get(nth)?;
+        let framing = if self.bare.is_some() {
+            Framing::Bare
+        } else {
+            Framing::Prefixed
+        };
+        let end = frame_end(framing, nth, entry);
+        Some(StoredEvent {
+            seq: Seq(self.first.0 + nth as u64),
+            at: entry.at,
+            event: &self.frames(framing)[end - entry.event_bytes as usize..end],
+            tag_bytes: entry.tag_bytes as usize,
+        })
+    }
+
+    /// The memory it holds when full, in bytes.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        let frames = [&self.bare, &self.prefixed]
+            .into_iter()
+            .flatten()
+            .map(Reader::capacity);
+        frames.sum::<usize>() + self.index.capacity() * size_of::<Entry>()
+    }
+
+    /// The same memory as a new segment, if this was its last user.
+    pub(crate) fn recycle(self, first: Seq) -> Option<(SegmentWriter, Self)> {
+        let recycle = |reader: Option<Reader<u8>>| match reader {
+            Some(reader) => reader
+                .recycle()
+                .map(|(writer, reader)| (Some(writer), Some(reader))),
+            None => Some((None, None)),
+        };
+        let (bare_writer, bare) = recycle(self.bare)?;
+        let (prefixed_writer, prefixed) = recycle(self.prefixed)?;
+        let (index_writer, index) = self.index.recycle()?;
+        let writer = SegmentWriter {
+            bare: bare_writer,
+            prefixed: prefixed_writer,
+            index: index_writer,
+            bare_end: 0,
+        };
+        Some((
+            writer,
+            Self {
+                first,
+                bare,
+                prefixed,
+                index,
+            },
+        ))
+    }
+}
+
+/// Where the frame of the `nth` event ends in a framing.
+fn frame_end(framing: Framing, nth: usize, entry: &Entry) -> usize {
+    match framing {
+        Framing::Bare => entry.end as usize,
+        Framing::Prefixed => entry.end as usize + PREFIX_BYTES * (nth + 1),
+    }
+}
