@@ -76,10 +76,17 @@ impl FrameCursor {
         let mut state = self.log.state();
         loop {
             let Some(segment) = self.place.segment(&state) else {
-                return Next::Gap(Gap {
-                    from: self.seq,
-                    to: state.oldest(),
-                });
+                let oldest = state.oldest();
+                if self.seq < oldest {
+                    return Next::Gap(Gap {
+                        from: self.seq,
+                        to: oldest,
+                    });
+                }
+                // It had read all of the segment that went: nothing is missed.
+                self.place.find(&mut state, self.seq);
+                self.offset = 0;
+                continue;
             };
             let end = segment.frames(self.framing).len();
             if self.offset < end {
@@ -191,15 +198,19 @@ impl EventCursor {
         let mut state = self.log.state();
         loop {
             let oldest = state.oldest();
-            let Some(segment) = self.place.segment(&state).filter(|_| self.seq >= oldest) else {
+            if self.seq < oldest {
                 let gap = Gap {
                     from: self.seq,
                     to: oldest,
                 };
                 self.seq = oldest;
-                let segment = state.segment_of(oldest);
-                self.place.jump(&mut state, segment);
+                self.place.find(&mut state, oldest);
                 return NextEvent::Gap(gap);
+            }
+            let Some(segment) = self.place.segment(&state) else {
+                // It had read all of the segment that went: nothing is missed.
+                self.place.find(&mut state, self.seq);
+                continue;
             };
             let range = as_index(self.seq.0 - segment.first.0)..segment.events();
             if !range.is_empty() {
@@ -265,6 +276,12 @@ impl Place {
             self.jump(state, self.segment + 1);
         }
         !newest
+    }
+
+    /// Goes to the segment that holds an event.
+    fn find(&mut self, state: &mut State, seq: Seq) {
+        let segment = state.segment_of(seq);
+        self.jump(state, segment);
     }
 
     fn jump(&mut self, state: &mut State, segment: u64) {

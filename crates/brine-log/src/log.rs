@@ -267,7 +267,7 @@ impl State {
     /// Drops old segments until `bytes` more fit the limit; tells whether a cursor stood in one.
     fn make_room(&mut self, bytes: usize) -> bool {
         let mut overrun = false;
-        while self.bytes + bytes > self.config.max_bytes && self.segments.len() > 1 {
+        while self.bytes + bytes > self.config.max_bytes && !self.segments.is_empty() {
             overrun |= self.drop_oldest();
         }
         self.release_unused();
