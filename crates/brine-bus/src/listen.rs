@@ -1,0 +1,233 @@
+//! Takes a bus's sockets into possession, and gives them back.
+//!
+//! A socket appears under its name listening and with its final mode, so that no client ever meets
+//! a half-made bus; one that is still served by somebody is refused, one whose server is gone is
+//! replaced. It knows nothing of what is spoken on the sockets.
+//! Facts: `docs/protocol/ipc.md` §2.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::address::{Address, Endpoint};
+use crate::stream::Stream;
+
+/// The modes of a bus's two UNIX sockets. Salt's depend on release, node and access options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Modes {
+    /// Of the socket subscribers read from.
+    pub publish: u32,
+    /// Of the socket publishers write to.
+    pub pull: u32,
+}
+
+/// Why a bus could not have its sockets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody answers on the socket.
+    #[error("{}: a bus is already running there{}; stop it, or set another sock_dir", path.display(),
+        pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+        /// Who answers, if the system tells.
+        pid: Option<i32>,
+    },
+    /// Something that is not a socket has the socket's name.
+    #[error("{}: expected a socket or nothing, found a {found}; move it away", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The directory or the socket in it cannot be used.
+    #[error("{}: {error}; run as the user that owns the directory, or set another sock_dir", path.display())]
+    Directory {
+        /// The path that was refused.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The TCP port cannot be had.
+    #[error(
+        "{address}: {error}; another bus may have the port (options tcp_master_pub_port, tcp_master_pull_port, tcp_pub_port, tcp_pull_port)"
+    )]
+    Port {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// The two listening sockets of one bus. Dropping them removes their names.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(crate) publish: Listener,
+    pub(crate) pull: Listener,
+}
+
+impl Sockets {
+    /// Takes both sockets of an address. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`] when somebody else has one of them or the system refuses; then neither is
+    /// taken.
+    pub fn bind(address: &Address, modes: Modes) -> Result<Self, BindError> {
+        // Publish first: whoever finds the pull socket can also listen.
+        let publish = Listener::bind(address.publish(), modes.publish)?;
+        let pull = Listener::bind(address.pull(), modes.pull)?;
+        Ok(Self { publish, pull })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Unix {
+        listener: UnixListener,
+        _name: SocketName,
+    },
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    fn bind(endpoint: &Endpoint, mode: u32) -> Result<Self, BindError> {
+        match endpoint {
+            Endpoint::Path(path) => bind_unix(path, mode),
+            Endpoint::Tcp(address) => bind_tcp(*address),
+        }
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// What the system says: descriptors exhausted, or a peer that is already gone.
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Tcp(listener) => {
+                let stream = listener.accept().await?.0;
+                // Events go out in whole batches; waiting for more would only delay them.
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<Listener, BindError> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    bind()
+        .map(Listener::Tcp)
+        .map_err(|error| BindError::Port { address, error })
+}
+
+fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
+    let refused = |error| BindError::Directory {
+        path: path.to_owned(),
+        error,
+    };
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let lock = File::open(directory)
+        .and_then(|directory| {
+            Ok(rustix::fs::flock(&directory, FlockOperation::LockExclusive).map(|()| directory)?)
+        })
+        .map_err(|error| BindError::Directory {
+            path: directory.to_owned(),
+            error,
+        })?;
+    check_free(path)?;
+    // Bound and listening under another name first; short, so that it fits where the real one does.
+    let temporary = directory.join(format!(".{}", std::process::id()));
+    let bind = || {
+        let _ = fs::remove_file(&temporary); // left by a process of the same number
+        let listener = StdUnixListener::bind(&temporary)?;
+        listener.set_nonblocking(true)?;
+        fs::set_permissions(&temporary, Permissions::from_mode(mode))?;
+        fs::rename(&temporary, path)?;
+        let name = SocketName {
+            path: path.to_owned(),
+            inode: fs::symlink_metadata(path)?.ino(),
+        };
+        Ok((UnixListener::from_std(listener)?, name))
+    };
+    let bound = bind().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary); // nothing more can be done about it
+    });
+    drop(lock);
+    bound
+        .map(|(listener, name)| Listener::Unix {
+            listener,
+            _name: name,
+        })
+        .map_err(refused)
+}
+
+/// Refuses a name that is in use by somebody, or by something that is no socket.
+fn check_free(path: &Path) -> Result<(), BindError> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(BindError::Directory {
+                path: path.to_owned(),
+                error,
+            });
+        }
+    };
+    if !kind.is_socket() {
+        let found = match kind {
+            kind if kind.is_dir() => "directory",
+            kind if kind.is_symlink() => "symbolic link",
+            kind if kind.is_file() => "file",
+            _ => "device",
+        };
+        return Err(BindError::NotASocket {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    match StdUnixStream::connect(path) {
+        Ok(stream) => {
+            let pid = rustix::net::sockopt::socket_peercred(&stream);
+            let pid = pid.ok().map(|peer| peer.pid.as_raw_nonzero().get());
+            Err(BindError::InUse {
+                path: path.to_owned(),
+                pid,
+            })
+        }
+        // Nobody listens any more, or never did on this kind of socket.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(BindError::Directory {
+            path: path.to_owned(),
+            error,
+        }),
+    }
+}
+
+/// The name of a socket of ours, removed with it unless somebody has taken the name since.
+#[derive(Debug)]
+pub(crate) struct SocketName {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketName {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path); // a leftover is replaced at the next start
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The way out: writes the log to one subscriber, from its cursor to the tail.
+//!
+//! Events that wait go out in one write, however many they are. A subscriber that does not read
+//! costs its cursor and nothing else, until the log has moved past it; then it is closed. This
+//! knows nothing of publishers.
+
+use std::io;
+
+use brine_log::{FrameCursor, Gap, Next};
+
+use crate::stream::Stream;
+
+/// How a subscriber's connection ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It has gone, or its connection broke.
+    Gone,
+    /// It did not read and the log has moved past it.
+    Overrun(Gap),
+}
+
+/// One subscriber's connection.
+pub(crate) struct Subscriber {
+    stream: Stream,
+    cursor: FrameCursor,
+}
+
+/// How many chunks one subscriber may be given before others have their turn.
+const CHUNKS_PER_TURN: usize = 4;
+
+impl Subscriber {
+    pub(crate) const fn new(stream: Stream, cursor: FrameCursor) -> Self {
+        Self { stream, cursor }
+    }
+
+    /// Writes events as they come, until the subscriber has gone or fallen behind. Dropping the
+    /// future may leave it with part of a frame.
+    pub(crate) async fn run(&mut self) -> End {
+        loop {
+            if let Err(end) = self.write_to_tail().await {
+                return end;
+            }
+            tokio::select! {
+                biased;
+                () = self.cursor.readable() => {}
+                () = self.stream.closed() => return End::Gone,
+            }
+        }
+    }
+
+    /// Writes until the cursor has caught up.
+    pub(crate) async fn write_to_tail(&mut self) -> Result<(), End> {
+        for turn in 1.. {
+            let chunk = match self.cursor.next() {
+                Next::Chunk(chunk) => chunk,
+                Next::Tail => break,
+                Next::Gap(gap) => return Err(End::Overrun(gap)),
+            };
+            match self.stream.try_write(chunk.bytes()) {
+                Ok(written) => self.cursor.advance(&chunk, written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // The chunk keeps its segment in memory: not while we wait.
+                    drop(chunk);
+                    self.writable_or_overrun().await?;
+                }
+                Err(_) => return Err(End::Gone),
+            }
+            if turn % CHUNKS_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for room in the socket, but not for one whose place in the log is gone.
+    async fn writable_or_overrun(&self) -> Result<(), End> {
+        tokio::select! {
+            biased;
+            writable = self.stream.writable() => writable.map_err(|_| End::Gone),
+            () = self.cursor.overrun() => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The way in: reads what a publisher has sent, cuts and checks its events, appends them.
+//!
+//! All that is ready goes into the log as one batch, and nothing of a malformed frame does. It
+//! knows nothing of subscribers.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use brine_log::{Incoming, Log, Millis};
+use brine_wire::envelope::{Envelope, EnvelopeError};
+use brine_wire::frame::{Decoder, FrameError};
+
+use crate::quota::{OverQuota, Share};
+use crate::stream::Stream;
+
+/// Why we closed a publisher's connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PullError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One publisher's connection.
+pub(crate) struct PullConn {
+    stream: Stream,
+    log: Arc<Log>,
+    decoder: Decoder,
+    /// The beginning of a frame whose rest has not come yet.
+    unfinished: Vec<u8>,
+    quota: Share,
+}
+
+/// What one read takes at most, in bytes: as much as the kernel holds for a sender by default.
+const READ_BYTES: usize = 256 << 10;
+
+/// What a silent publisher may keep for an unfinished frame without being asked, in bytes.
+const IDLE_BYTES: usize = 1024;
+
+thread_local! {
+    /// Memory for one read, used by one connection at a time; nothing stays in it between turns.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+impl PullConn {
+    pub(crate) const fn new(
+        stream: Stream,
+        log: Arc<Log>,
+        max_frame_bytes: usize,
+        quota: Share,
+    ) -> Self {
+        let decoder = Decoder::new(max_frame_bytes);
+        Self {
+            stream,
+            log,
+            decoder,
+            unfinished: Vec::new(),
+            quota,
+        }
+    }
+
+    /// Reads until the publisher has gone. Dropping the future loses what stands unread in the
+    /// socket, and an unfinished frame.
+    pub(crate) async fn run(&mut self) -> Result<(), PullError> {
+        while poll_fn(|context| self.poll_turn(context)).await? {}
+        Ok(())
+    }
+
+    /// One read of all that is ready; `false` at the end of the stream.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, PullError>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            // A frame that fits is put together in the scratch, a larger one in its own memory.
+            let fits = self.decoder.wanted() <= scratch.len();
+            let carried = if fits { self.unfinished.len() } else { 0 };
+            let Poll::Ready(read) = self.stream.poll_read(context, &mut scratch[carried..]) else {
+                self.release_memory();
+                return Poll::Pending;
+            };
+            let read = read?;
+            if read == 0 {
+                return Poll::Ready(Ok(false));
+            }
+            if fits {
+                scratch[..carried].copy_from_slice(&self.unfinished);
+                self.unfinished.clear();
+                self.take_in(&scratch[..carried + read])?;
+            } else {
+                self.unfinished.extend_from_slice(&scratch[..read]);
+                if self.unfinished.len() >= self.decoder.wanted() {
+                    let bytes = std::mem::take(&mut self.unfinished);
+                    self.take_in(&bytes)?;
+                }
+            }
+            self.quota.charge(self.unfinished.capacity())?;
+            Poll::Ready(Ok(true))
+        })
+    }
+
+    /// Appends the whole events in `bytes` and keeps the rest. What comes before a malformed frame
+    /// is well formed and is published.
+    fn take_in(&mut self, bytes: &[u8]) -> Result<(), PullError> {
+        let mut events = Events {
+            decoder: &mut self.decoder,
+            rest: bytes,
+            error: None,
+        };
+        self.log.append(&mut events, now());
+        let Events { rest, error, .. } = events;
+        self.unfinished.extend_from_slice(rest);
+        error.map_or(Ok(()), Err)
+    }
+
+    /// A publisher that is silent keeps no memory for what it once sent.
+    fn release_memory(&mut self) {
+        if self.unfinished.capacity() > IDLE_BYTES && self.unfinished.len() <= IDLE_BYTES {
+            self.unfinished.shrink_to_fit();
+        }
+    }
+}
+
+/// The well-formed events at the front of `rest`; ends at the first that is not.
+struct Events<'a> {
+    decoder: &'a mut Decoder,
+    rest: &'a [u8],
+    error: Option<PullError>,
+}
+
+impl<'a> Events<'a> {
+    fn try_next(&mut self) -> Result<Option<Incoming<'a>>, PullError> {
+        let Some(frame) = self.decoder.next(self.rest)? else {
+            return Ok(None);
+        };
+        let tag_bytes = Envelope::parse(frame.event)?.tag().len();
+        self.rest = &self.rest[frame.length..];
+        Ok(Some(Incoming {
+            event: frame.event,
+            tag_bytes,
+        }))
+    }
+}
+
+impl<'a> Iterator for Events<'a> {
+    type Item = Incoming<'a>;
+
+    fn next(&mut self) -> Option<Incoming<'a>> {
+        self.try_next().unwrap_or_else(|error| {
+            self.error = Some(error);
+            None
+        })
+    }
+}
+
+fn now() -> Millis {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
