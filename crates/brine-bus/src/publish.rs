@@ -8,7 +8,7 @@ use std::io;
 
 use brine_log::{FrameCursor, Gap, Next};
 
-use crate::stream::Stream;
+use crate::stream::{Peer, Stream};
 
 /// How a subscriber's connection ended.
 #[derive(Debug)]
@@ -31,6 +31,10 @@ const CHUNKS_PER_TURN: usize = 4;
 impl Subscriber {
     pub(crate) const fn new(stream: Stream, cursor: FrameCursor) -> Self {
         Self { stream, cursor }
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        self.stream.peer()
     }
 
     /// Writes events as they come, until the subscriber has gone or fallen behind. Dropping the

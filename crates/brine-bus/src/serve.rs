@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -116,26 +117,53 @@ pub async fn serve(
 impl Bus {
     async fn accept_publishers(self: Arc<Self>, listener: Listener) {
         let mut connections = JoinSet::new();
-        let mut draining = std::pin::pin!(self.reached(Phase::Draining));
+        let mut draining = pin!(self.reached(Phase::Draining));
         loop {
             tokio::select! {
                 stream = accept(&listener) => {
-                    let quota = self.quota.share();
-                    let log = Arc::clone(&self.log);
-                    let peer = stream.peer();
-                    let mut publisher = PullConn::new(stream, log, self.config.max_frame_bytes, quota);
-                    let bus = Arc::clone(&self);
-                    connections.spawn(async move {
-                        let ended = tokio::select! {
-                            biased; // all that is ready is read before the end is looked at
-                            ended = publisher.run() => ended,
-                            () = bus.reached(Phase::Draining) => Ok(()),
-                        };
-                        if let Err(error) = ended {
-                            bus.counters.refused_publishers.fetch_add(1, Ordering::Relaxed);
-                            tracing::warn!(%peer, err = %error, "closed a publisher's connection");
-                        }
-                    });
+                    connections.spawn(Arc::clone(&self).pull_from(stream));
+                }
+                Some(_) = connections.join_next() => {}
+                () = &mut draining => break,
+            }
+        }
+        while let Some(stream) = if_ready(accept(&listener)).await {
+            connections.spawn(Arc::clone(&self).pull_from(stream));
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn pull_from(self: Arc<Self>, stream: Stream) {
+        let peer = stream.peer();
+        let log = Arc::clone(&self.log);
+        let mut publisher =
+            PullConn::new(stream, log, self.config.max_frame_bytes, self.quota.share());
+        let ended = tokio::select! {
+            biased;
+            ended = publisher.run() => Some(ended),
+            () = self.reached(Phase::Draining) => None,
+        };
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => if_ready(publisher.run()).await,
+        };
+        if let Some(Err(error)) = ended {
+            self.counters
+                .refused_publishers
+                .fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%peer, err = %error, "closed a publisher's connection");
+        }
+    }
+
+    async fn accept_subscribers(self: Arc<Self>, listener: Listener, framing: Framing) {
+        let mut connections = JoinSet::new();
+        let mut draining = pin!(self.reached(Phase::Draining));
+        loop {
+            tokio::select! {
+                stream = accept(&listener) => {
+                    let subscriber = Subscriber::new(stream, self.log.tail(framing));
+                    connections.spawn(Arc::clone(&self).publish_to(subscriber));
                 }
                 Some(_) = connections.join_next() => {}
                 () = &mut draining => break,
@@ -145,36 +173,21 @@ impl Bus {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn accept_subscribers(self: Arc<Self>, listener: Listener, framing: Framing) {
-        let mut connections = JoinSet::new();
-        let mut draining = std::pin::pin!(self.reached(Phase::Draining));
-        loop {
-            tokio::select! {
-                stream = accept(&listener) => {
-                    let peer = stream.peer();
-                    let mut subscriber = Subscriber::new(stream, self.log.tail(framing));
-                    let bus = Arc::clone(&self);
-                    connections.spawn(async move {
-                        let end = tokio::select! {
-                            biased;
-                            end = subscriber.run() => end,
-                            () = bus.reached(Phase::Closing) => {
-                                subscriber.write_to_tail().await.err().unwrap_or(End::Gone)
-                            }
-                        };
-                        if let End::Overrun(gap) = end {
-                            bus.counters.overrun_subscribers.fetch_add(1, Ordering::Relaxed);
-                            tracing::warn!(%peer, from = %gap.from, to = %gap.to,
-                                "closed a subscriber that did not read, the log has moved past it");
-                        }
-                    });
-                }
-                Some(_) = connections.join_next() => {}
-                () = &mut draining => break,
+    async fn publish_to(self: Arc<Self>, mut subscriber: Subscriber) {
+        let end = tokio::select! {
+            biased;
+            end = subscriber.run() => end,
+            () = self.reached(Phase::Closing) => {
+                subscriber.write_to_tail().await.err().unwrap_or(End::Gone)
             }
+        };
+        if let End::Overrun(gap) = end {
+            self.counters
+                .overrun_subscribers
+                .fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(peer = %subscriber.peer(), from = %gap.from, to = %gap.to,
+                "closed a subscriber that did not read, the log has moved past it");
         }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
     }
 }
 
@@ -210,5 +223,15 @@ async fn accept(listener: &Listener) -> Stream {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// What a future gives without waiting, once the runtime has looked at the sockets again.
+async fn if_ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::task::yield_now().await;
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = std::future::ready(()) => None,
     }
 }

@@ -1,0 +1,475 @@
+//! The server on real sockets: bytes in, bytes out. No client library, so that a mistake in one
+//! cannot hide a mistake in the other.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_bus::address::{Address, Loopback, Node, Ports};
+use brine_bus::{BindError, BusConfig, Modes, Served, Sockets, serve};
+use brine_log::{Framings, Log, LogConfig};
+use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES, encode_frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const MODES: Modes = Modes {
+    publish: 0o660,
+    pull: 0o600,
+};
+
+struct Bus {
+    directory: tempfile::TempDir,
+    end: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Bus {
+    fn start(config: BusConfig, log_bytes: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let sockets = Sockets::bind(&address(directory.path()), MODES).expect("sockets");
+        let log = Log::new(LogConfig {
+            max_bytes: log_bytes,
+            ..LogConfig::default()
+        });
+        Self::serve(
+            directory,
+            vec![Served {
+                sockets,
+                framing: Framing::Bare,
+            }],
+            log,
+            config,
+        )
+    }
+
+    fn serve(
+        directory: tempfile::TempDir,
+        buses: Vec<Served>,
+        log: Arc<Log>,
+        config: BusConfig,
+    ) -> Self {
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(serve(buses, log, config, async move {
+            let _ = ended.await;
+        }));
+        Self {
+            directory,
+            end: Some(end),
+            task,
+        }
+    }
+
+    fn default() -> Self {
+        Self::start(BusConfig::default(), 64 << 20)
+    }
+
+    fn socket(&self, side: &str) -> PathBuf {
+        self.directory
+            .path()
+            .join(format!("master_event_{side}.ipc"))
+    }
+
+    async fn publisher(&self) -> UnixStream {
+        UnixStream::connect(self.socket("pull"))
+            .await
+            .expect("the pull socket")
+    }
+
+    async fn subscriber(&self) -> Subscriber<UnixStream> {
+        Subscriber::new(
+            UnixStream::connect(self.socket("pub"))
+                .await
+                .expect("the publish socket"),
+        )
+        .await
+    }
+
+    async fn end(mut self) {
+        self.end.take().map(|end| end.send(()));
+        self.task.await.expect("the bus ends by itself");
+    }
+}
+
+struct Subscriber<S> {
+    stream: S,
+    buffer: Vec<u8>,
+    decoder: Decoder,
+}
+
+impl<S: AsyncReadExt + Unpin> Subscriber<S> {
+    /// Connected, and known to the bus: accepted connections are seen only when its task runs.
+    async fn new(stream: S) -> Self {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Self {
+            stream,
+            buffer: Vec::new(),
+            decoder: Decoder::new(MAX_FRAME_BYTES),
+        }
+    }
+
+    /// The next event; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(frame) = self.decoder.next(&self.buffer).expect("whole frames") {
+                let (event, length) = (frame.event.to_vec(), frame.length);
+                self.buffer.drain(..length);
+                return Some(event);
+            }
+            let read = tokio::time::timeout(
+                Duration::from_secs(10),
+                self.stream.read_buf(&mut self.buffer),
+            )
+            .await
+            .expect("an event or the end within ten seconds");
+            if read.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+}
+
+fn address(directory: &Path) -> Address {
+    Address::ipc(directory, &Node::Master).expect("a short path")
+}
+
+fn event(tag: &str, size: usize) -> Vec<u8> {
+    let mut event = format!("{tag}\n\n").into_bytes();
+    event.extend_from_slice(b"\x81\xa4fill\xc6");
+    event.extend_from_slice(&u32::try_from(size).expect("a test's size").to_be_bytes());
+    event.resize(event.len() + size, b'x');
+    event
+}
+
+fn frame(framing: Framing, event: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_frame(framing, event, &mut bytes);
+    bytes
+}
+
+/// Whether the bus has closed this connection.
+async fn is_closed(stream: &mut UnixStream) -> bool {
+    tokio::time::timeout(Duration::from_secs(5), stream.read_u8())
+        .await
+        .is_ok_and(|read| read.is_err())
+}
+
+#[tokio::test]
+async fn both_framings_are_taken_and_one_is_published() {
+    let bus = Bus::default();
+    let mut subscriber = bus.subscriber().await;
+    let (mut bare, mut prefixed) = (bus.publisher().await, bus.publisher().await);
+    for (stream, framing, tag) in [
+        (&mut bare, Framing::Bare, "from/bare"),
+        (&mut prefixed, Framing::Prefixed, "from/prefixed"),
+    ] {
+        stream
+            .write_all(&frame(framing, &event(tag, 10)))
+            .await
+            .expect("written");
+        assert_eq!(subscriber.next().await, Some(event(tag, 10)));
+        assert_eq!(subscriber.decoder.framing(), Some(Framing::Bare));
+    }
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn buses_in_several_directories_share_one_log_each_in_its_framing() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let mut buses = Vec::new();
+    for (name, framing) in [("old", Framing::Prefixed), ("new", Framing::Bare)] {
+        let path = directory.path().join(name);
+        fs::create_dir(&path).expect("a directory");
+        buses.push(Served {
+            sockets: Sockets::bind(&address(&path), MODES).expect("sockets"),
+            framing,
+        });
+    }
+    let log = Log::new(LogConfig {
+        framings: Framings::Both,
+        ..LogConfig::default()
+    });
+    let bus = Bus::serve(directory, buses, log, BusConfig::default());
+    let connect = |name: &str, side: &str| {
+        UnixStream::connect(
+            bus.directory
+                .path()
+                .join(name)
+                .join(format!("master_event_{side}.ipc")),
+        )
+    };
+    let mut old = Subscriber::new(connect("old", "pub").await.expect("connected")).await;
+    let mut new = Subscriber::new(connect("new", "pub").await.expect("connected")).await;
+    let mut publisher = connect("old", "pull").await.expect("connected");
+    publisher
+        .write_all(&frame(Framing::Prefixed, &event("t", 300)))
+        .await
+        .expect("written");
+    assert_eq!(old.next().await, Some(event("t", 300)));
+    assert_eq!(new.next().await, Some(event("t", 300)));
+    assert_eq!(old.decoder.framing(), Some(Framing::Prefixed));
+    assert_eq!(new.decoder.framing(), Some(Framing::Bare));
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn events_of_every_size_arrive_whole_however_they_are_written() {
+    let bus = Bus::default();
+    let mut subscriber = bus.subscriber().await;
+    let mut publisher = bus.publisher().await;
+    for (size, step) in [
+        (0, 1),
+        (1, 1),
+        (250, 7),
+        (70_000, 4096),
+        (300_000, 99_999),
+        (20 << 20, 1 << 20),
+    ] {
+        let sent = event("size", size);
+        let bytes = frame(Framing::Prefixed, &sent);
+        let write = async {
+            for piece in bytes.chunks(step) {
+                publisher.write_all(piece).await.expect("written");
+                tokio::task::yield_now().await;
+            }
+        };
+        let ((), got) = tokio::join!(write, subscriber.next());
+        assert!(got == Some(sent), "an event of {size} bytes");
+    }
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn a_malformed_frame_ends_its_connection_and_no_other() {
+    let bus = Bus::default();
+    let mut subscriber = bus.subscriber().await;
+    let (mut bad, mut good) = (bus.publisher().await, bus.publisher().await);
+    let mut bytes = frame(Framing::Bare, &event("before", 1));
+    bytes.extend_from_slice(&frame(Framing::Bare, b"no blank line"));
+    bytes.extend_from_slice(&frame(Framing::Bare, &event("after", 1)));
+    bad.write_all(&bytes).await.expect("written");
+    assert!(is_closed(&mut bad).await);
+    good.write_all(&frame(Framing::Bare, &event("good", 1)))
+        .await
+        .expect("written");
+    assert_eq!(subscriber.next().await, Some(event("before", 1)));
+    assert_eq!(subscriber.next().await, Some(event("good", 1)));
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn a_frame_over_the_limit_is_refused_by_its_header() {
+    let bus = Bus::start(
+        BusConfig {
+            max_frame_bytes: 1000,
+        },
+        64 << 20,
+    );
+    let mut publisher = bus.publisher().await;
+    publisher
+        .write_all(&1001u32.to_be_bytes())
+        .await
+        .expect("written");
+    assert!(is_closed(&mut publisher).await);
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn unfinished_frames_of_many_publishers_are_bounded_together() {
+    let limit = 1 << 20;
+    let bus = Bus::start(
+        BusConfig {
+            max_frame_bytes: limit,
+        },
+        64 << 20,
+    );
+    let mut publishers = Vec::new();
+    for _ in 0..12 {
+        let mut publisher = bus.publisher().await;
+        let half = &frame(Framing::Bare, &event("half", limit - 100))[..limit / 2];
+        // The bus may close in the middle of this; that is the point.
+        let _ = publisher.write_all(half).await;
+        publishers.push(publisher);
+    }
+    let mut closed = 0;
+    for publisher in &mut publishers {
+        closed += usize::from(
+            tokio::time::timeout(Duration::from_millis(50), publisher.read_u8())
+                .await
+                .is_ok(),
+        );
+    }
+    assert!((1..12).contains(&closed), "{closed} closed");
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_is_closed_and_the_others_miss_nothing() {
+    let bus = Bus::start(BusConfig::default(), 2 << 20);
+    let (mut stuck, mut reader) = (bus.subscriber().await, bus.subscriber().await);
+    let mut publisher = bus.publisher().await;
+    let events = 2000;
+    let write = async {
+        for number in 0..events {
+            publisher
+                .write_all(&frame(Framing::Bare, &event(&format!("n/{number}"), 5000)))
+                .await
+                .expect("written");
+        }
+    };
+    let read = async {
+        for number in 0..events {
+            let got = reader.next().await.expect("an event");
+            assert!(got.starts_with(format!("n/{number}\n\n").as_bytes()));
+        }
+    };
+    tokio::join!(write, read);
+    // It finds what the kernel held for it, and then the end.
+    let mut found = 0;
+    let mut rest = Vec::new();
+    stuck
+        .stream
+        .read_to_end(&mut rest)
+        .await
+        .expect("the end of the stream");
+    let mut at = 0;
+    while let Ok(Some(frame)) = stuck.decoder.next(&rest[at..]) {
+        at += frame.length;
+        found += 1;
+    }
+    assert!((1..events).contains(&found), "{found} events");
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn what_publishers_have_sent_is_delivered_before_the_bus_ends() {
+    let bus = Bus::default();
+    let mut subscriber = bus.subscriber().await;
+    let mut publisher = bus.publisher().await;
+    for number in 0..100 {
+        publisher
+            .write_all(&frame(Framing::Bare, &event(&format!("n/{number}"), 1000)))
+            .await
+            .expect("written");
+    }
+    let (pub_socket, directory) = (bus.socket("pub"), bus.directory.path().to_owned());
+    let read = async {
+        let mut events = 0;
+        while subscriber.next().await.is_some() {
+            events += 1;
+        }
+        // Before the scratch directory goes.
+        assert!(
+            !pub_socket.exists() || !directory.exists(),
+            "the socket is removed at the end"
+        );
+        events
+    };
+    let (events, ()) = tokio::join!(read, bus.end());
+    assert_eq!(events, 100);
+}
+
+#[tokio::test]
+async fn a_second_bus_on_the_same_sockets_is_refused_and_a_dead_one_replaced() {
+    let bus = Bus::default();
+    let address = address(bus.directory.path());
+    match Sockets::bind(&address, MODES) {
+        Err(BindError::InUse { pid, .. }) => {
+            assert_eq!(pid, i32::try_from(std::process::id()).ok())
+        }
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+    // Whoever dies without removing its sockets leaves them like this.
+    let dead = tempfile::tempdir().expect("a scratch directory");
+    let name = dead.path().join("master_event_pub.ipc");
+    drop(std::os::unix::net::UnixListener::bind(&name).expect("a socket"));
+    let sockets =
+        Sockets::bind(&self::address(dead.path()), MODES).expect("the dead socket replaced");
+    let mode = |path: &Path| fs::metadata(path).expect("a socket").permissions().mode() & 0o777;
+    assert_eq!(mode(&name), 0o660);
+    assert_eq!(mode(&dead.path().join("master_event_pull.ipc")), 0o600);
+    drop(sockets);
+    assert_eq!(
+        fs::read_dir(dead.path()).expect("the directory").count(),
+        0,
+        "names are removed"
+    );
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn something_else_under_the_sockets_name_is_named() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    fs::write(directory.path().join("master_event_pub.ipc"), "mine").expect("a file");
+    let error = Sockets::bind(&address(directory.path()), MODES).expect_err("a file is in the way");
+    assert!(
+        error.to_string().ends_with("found a file; move it away"),
+        "{error}"
+    );
+    let missing = directory.path().join("missing");
+    let error = Sockets::bind(&address(&missing), MODES).expect_err("no directory");
+    assert!(matches!(error, BindError::Directory { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_bus_on_tcp_speaks_the_same() {
+    // Ports of our own choice, free a moment ago.
+    let free = || {
+        Some(
+            std::net::TcpListener::bind("127.0.0.1:0")
+                .ok()?
+                .local_addr()
+                .ok()?
+                .port(),
+        )
+    };
+    let ports = Ports {
+        publish: free().expect("a port"),
+        pull: free().expect("a port"),
+    };
+    let sockets = Sockets::bind(&Address::tcp(Loopback::V4, ports), MODES).expect("sockets");
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let buses = vec![Served {
+        sockets,
+        framing: Framing::Bare,
+    }];
+    let bus = Bus::serve(
+        directory,
+        buses,
+        Log::new(LogConfig::default()),
+        BusConfig::default(),
+    );
+    let connect = |port| TcpStream::connect(("127.0.0.1", port));
+    let mut subscriber = Subscriber::new(connect(ports.publish).await.expect("connected")).await;
+    let mut publisher = connect(ports.pull).await.expect("connected");
+    publisher
+        .write_all(&frame(Framing::Prefixed, &event("t", 100)))
+        .await
+        .expect("written");
+    assert_eq!(subscriber.next().await, Some(event("t", 100)));
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_talks_disturbs_nobody() {
+    let bus = Bus::default();
+    let (mut talker, mut reader) = (bus.subscriber().await, bus.subscriber().await);
+    let mut publisher = bus.publisher().await;
+    for number in 0..50 {
+        talker
+            .stream
+            .write_all(&[0xff; 10_000])
+            .await
+            .expect("taken and thrown away");
+        publisher
+            .write_all(&frame(Framing::Bare, &event(&format!("n/{number}"), 10)))
+            .await
+            .expect("written");
+        assert_eq!(reader.next().await, Some(event(&format!("n/{number}"), 10)));
+        assert_eq!(talker.next().await, Some(event(&format!("n/{number}"), 10)));
+    }
+    bus.end().await;
+}
