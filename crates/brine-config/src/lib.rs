@@ -1,9 +1,46 @@
 //! Salt's configuration files and argument syntax as plain data.
 //!
-//! The only crate that reads YAML. It prints nothing, reads neither its process's arguments nor
-//! its environment, and imports nothing of ours but the value type.
+//! The only crate that reads YAML. It prints nothing, reads neither its process's arguments nor,
+//! except in [`Environment::current`], its surroundings, and imports nothing of ours but wire.
+//!
+//! - [`Opts::load`] reads a master's or minion's files with Salt's names, defaults and includes.
+//!   What is odd in them comes back as [`Warning`]s, what stands under `brine:` as [`Brine`].
+//! - [`parse_arguments`] reads the arguments of Salt's functions.
+//! - [`yaml::load`] reads YAML 1.1 with Salt's changes.
+//!
+//! ```
+//! use brine_config::{Environment, Opts, Role};
+//!
+//! let directory = tempfile::tempdir()?;
+//! let file = directory.path().join("minion");
+//! std::fs::write(&file, "id: web1\nroot_dir: /srv/salt-test\n")?;
+//!
+//! let loaded = Opts::load(Role::Minion, &file, &Environment::default())?;
+//! assert_eq!(loaded.opts.text("id")?, "web1");
+//! assert_eq!(loaded.opts.text("sock_dir")?, "/srv/salt-test/var/run/salt/minion");
+//! assert_eq!(loaded.opts.int("max_event_size")?, 1_048_576);
+//! for warning in &loaded.warnings {
+//!     eprintln!("{warning}");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod arguments;
+mod brine;
+mod environment;
+mod error;
+mod files;
+mod glob;
+mod id;
+mod options;
+mod opts;
+mod paths;
+mod resolve;
+mod types;
 pub mod yaml;
 
 pub use arguments::{Arguments, parse_arguments, parse_value};
+pub use brine::Brine;
+pub use environment::Environment;
+pub use error::{ConfigError, FileError, Warning};
+pub use opts::{Loaded, Opts, Role};

@@ -3,12 +3,6 @@
 use brine_wire::{Map, Value};
 use serde_json::Value as Json;
 
-/// The rows of a golden file.
-pub(crate) fn rows(golden: &str) -> Vec<Json> {
-    let golden: Json = serde_json::from_str(golden).unwrap();
-    golden["rows"].as_array().unwrap().clone()
-}
-
 /// A typed value.
 pub(crate) fn value(json: &Json) -> Value {
     match json {

@@ -1,0 +1,168 @@
+//! What stands under the one key of a configuration that is ours: `brine:`.
+//!
+//! Real Salt ignores it. Nothing is guessed here: a key that does not exist is an error.
+
+use brine_wire::compat::Compat;
+use brine_wire::{Map, Value};
+
+use crate::error::ConfigError;
+use crate::types::type_name;
+
+/// Brine's own options; `None` where nothing is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Brine {
+    /// `compat`: the Salt series (`3006`) or release (`'3006.25'`) whose framing subscribers read.
+    pub compat: Option<Compat>,
+    /// `log_bytes`: how much of the event log is kept in memory, in bytes or as `64MiB`.
+    pub log_bytes: Option<u64>,
+}
+
+const KEYS: [&str; 2] = ["compat", "log_bytes"];
+
+impl Brine {
+    /// Reads the value of `brine:`.
+    pub(crate) fn parse(value: Option<&Value>) -> Result<Self, ConfigError> {
+        let mut brine = Self::default();
+        let options = match value {
+            None | Some(Value::Nil) => &Map::new(),
+            Some(Value::Map(options)) => options,
+            Some(other) => {
+                return Err(ConfigError::WrongType {
+                    option: "brine".to_owned(),
+                    expected: "a mapping",
+                    found: type_name(other).to_owned(),
+                });
+            }
+        };
+        for (key, value) in options {
+            match key.as_str() {
+                Some("compat") => brine.compat = Some(compat(value)?),
+                Some("log_bytes") => brine.log_bytes = Some(log_bytes(value)?),
+                other => return Err(unknown(other.unwrap_or_else(|| type_name(key)))),
+            }
+        }
+        Ok(brine)
+    }
+}
+
+fn compat(value: &Value) -> Result<Compat, ConfigError> {
+    let text = match value {
+        Value::Str(text) => Some(text.clone()),
+        Value::Int(series) => Some(series.to_string()),
+        // 3006.2 may have been 3006.20 before YAML read it; two digits leave no doubt.
+        Value::Float(release) => Some(release.to_string()).filter(|text| {
+            text.split_once('.')
+                .is_some_and(|(_, patch)| patch.len() > 1)
+        }),
+        _ => None,
+    };
+    let compat = text.as_deref().and_then(|text| text.parse().ok());
+    compat.ok_or_else(|| ConfigError::BadBrineValue {
+        key: "compat",
+        expected: "a Salt series or, in quotes, a release, such as 3006 or '3006.25'",
+        found: shown(value),
+    })
+}
+
+fn log_bytes(value: &Value) -> Result<u64, ConfigError> {
+    let bytes = match value {
+        Value::Int(bytes) => u64::try_from(*bytes).ok(),
+        Value::Str(text) => sized(text),
+        _ => None,
+    };
+    bytes.ok_or_else(|| ConfigError::BadBrineValue {
+        key: "log_bytes",
+        expected: "a number of bytes, or a number with KiB, MiB or GiB",
+        found: shown(value),
+    })
+}
+
+fn sized(text: &str) -> Option<u64> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .unwrap_or((text, 1));
+    number.trim().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("{text:?}"),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        other => type_name(other).to_owned(),
+    }
+}
+
+fn unknown(key: &str) -> ConfigError {
+    let distance = |valid: &&&str| edit_distance(key, valid);
+    let nearest = KEYS.iter().min_by_key(distance).copied();
+    ConfigError::UnknownBrineKey {
+        key: key.to_owned(),
+        nearest: nearest.unwrap_or(KEYS[0]),
+    }
+}
+
+/// Levenshtein's distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.chars().count()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Brine, String> {
+        let value = crate::yaml::load(yaml.as_bytes()).unwrap();
+        Brine::parse(Some(&value)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_said_is_read() {
+        assert_eq!(parse("{}"), Ok(Brine::default()));
+        let brine = parse("{compat: 3006, log_bytes: 64MiB}").unwrap();
+        assert_eq!(brine.compat, "3006".parse().ok());
+        assert_eq!(brine.log_bytes, Some(64 << 20));
+        assert_eq!(parse("{compat: 3006.25}"), parse("{compat: '3006.25'}"));
+    }
+
+    #[test]
+    fn a_misspelt_key_names_the_nearest_one() {
+        assert_eq!(
+            parse("{log_size: 1}").unwrap_err(),
+            "brine: log_size: no such option; did you mean log_bytes?"
+        );
+        assert!(parse("{Compat: 3006}").unwrap_err().ends_with("compat?"));
+    }
+
+    #[test]
+    fn a_release_that_yaml_may_have_shortened_is_refused() {
+        // 3006.10 and 3006.1 are the same number.
+        assert!(
+            parse("{compat: 3006.10}")
+                .unwrap_err()
+                .contains("in quotes")
+        );
+        assert!(parse("{compat: '3006.10'}").is_ok());
+        for bad in [
+            "{compat: 2019}",
+            "{compat: [3006]}",
+            "{log_bytes: -1}",
+            "{log_bytes: 1TB}",
+            "[1]",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The options that real Salt knows: their types and defaults, and which of them do something here.
+//!
+//! `options.tsv` is written by `tests/oracle/options.py` from Salt 3008.3 and 3006.28; defaults
+//! are 3008.3's. Options that are read but checked by nobody (`presence_events`, `reactor`'s
+//! contents) are not in it and never warned of.
+
+use std::sync::LazyLock;
+
+use brine_wire::Value;
+
+use crate::opts::Role;
+use crate::types::Type;
+use crate::yaml;
+
+/// An option of Salt's.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) name: &'static str,
+    /// What Salt lets it be; nothing when Salt does not check it.
+    pub(crate) types: Vec<Type>,
+    master: &'static str,
+    minion: &'static str,
+}
+
+impl Known {
+    /// Its default in a role.
+    pub(crate) fn default(&self, role: Role) -> Option<Value> {
+        let json = match role {
+            Role::Master | Role::Client => self.master,
+            Role::Minion => self.minion,
+        };
+        match json {
+            "-" => None,
+            _ => yaml::load(json.as_bytes()).ok(),
+        }
+    }
+
+    /// Whether setting it changes anything.
+    pub(crate) fn is_acted_on(&self) -> bool {
+        ACTED_ON.contains(&self.name)
+    }
+}
+
+/// All known options, sorted by name.
+pub(crate) static OPTIONS: LazyLock<Vec<Known>> = LazyLock::new(|| {
+    let rows = include_str!("options.tsv").lines();
+    rows.filter_map(|row| {
+        let mut columns = row.split('\t');
+        let name = columns.next()?;
+        let types = columns.next()?.split('|').filter_map(Type::of_name);
+        Some(Known {
+            name,
+            types: types.collect(),
+            master: columns.next()?,
+            minion: columns.next()?,
+        })
+    })
+    .collect()
+});
+
+/// The option of a name.
+pub(crate) fn known(name: &str) -> Option<&'static Known> {
+    let at = OPTIONS
+        .binary_search_by(|option| option.name.cmp(name))
+        .ok()?;
+    OPTIONS.get(at)
+}
+
+/// What took the place of an option that was dropped from Salt.
+pub(crate) fn obsolete(name: &str) -> Option<&'static str> {
+    match name {
+        "salt_event_pub_hwm" | "event_publisher_pub_hwm" => {
+            Some("a slow subscriber costs the bus nothing here, remove it")
+        }
+        "event_listen_queue" | "event_listen_queue_max_seconds" => {
+            Some("event_return_queue and event_return_queue_max_seconds batch returners")
+        }
+        "client_acl" => Some("use publisher_acl"),
+        "client_acl_blacklist" => Some("use publisher_acl_blacklist"),
+        _ => None,
+    }
+}
+
+/// Options that do something here; the list grows with the program.
+const ACTED_ON: &[&str] = &[
+    "append_minionid_config_dirs",
+    "cachedir",
+    "conf_file",
+    "default_include",
+    "event_match_type",
+    "external_auth",
+    "hash_type",
+    "id",
+    "interface",
+    "ipc_mode",
+    "ipc_write_buffer",
+    "ipv6",
+    "log_dir",
+    "log_file",
+    "log_level",
+    "max_event_size",
+    "minion_id_caching",
+    "minion_id_lowercase",
+    "minion_id_remove_domain",
+    "pki_dir",
+    "pub_server_write_queue_size",
+    "publish_drain_timeout",
+    "publisher_acl",
+    "root_dir",
+    "sock_dir",
+    "tcp_master_pub_port",
+    "tcp_master_pull_port",
+    "tcp_pub_port",
+    "tcp_pull_port",
+    "user",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_every_default_reads() {
+        assert!(OPTIONS.len() > 500);
+        assert!(OPTIONS.is_sorted_by(|a, b| a.name < b.name));
+        for option in OPTIONS.iter() {
+            for (role, json) in [(Role::Master, option.master), (Role::Minion, option.minion)] {
+                assert_eq!(
+                    option.default(role).is_some(),
+                    json != "-",
+                    "{}",
+                    option.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_acted_on_is_known() {
+        for name in ACTED_ON {
+            assert!(known(name).is_some(), "{name}");
+        }
+        assert!(ACTED_ON.is_sorted());
+    }
+}
