@@ -1,3 +1,64 @@
-//! Chores: checks, real Salt for the tests, captures.
+//! Chores: checks, real Salt for the tests, fuzzing. `cargo xtask` alone lists them.
+//!
+//! What people and CI run stands here once, so that both run the same. It knows the project's
+//! layout and its tools, nothing of Salt's formats, and is no part of the product.
 
-fn main() {}
+// Chores speak to a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod ci;
+mod command;
+mod deps;
+mod fuzz;
+mod licence;
+mod metadata;
+mod salt;
+mod tally;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask <chore>
+
+  test                every test there is; makes the environments it needs
+  ci                  the same, and formatting, lints, house rules, dependencies, fuzzing
+  salt [VERSION...]   real Salt in virtual environments below .salt/ (all that tests use)
+  tidy                house rules: headings, crate arrows, documents that tell the truth
+  deps                licences, sources, bans and doubles among the dependencies (deny.toml)
+  fuzz SECONDS [TARGET...]
+                      search every fuzz target for so long, from its corpus";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> anyhow::Result<()> {
+    match arguments {
+        ["test"] => test::run()?.conclude(),
+        ["ci"] => ci::run().conclude(),
+        ["salt"] => salt::make(&salt::VERSIONS),
+        ["salt", versions @ ..] => salt::make(versions),
+        ["tidy"] => tidy::run(),
+        ["deps"] => deps::run(),
+        ["fuzz", seconds, targets @ ..] => {
+            let seconds = seconds
+                .parse()
+                .with_context(|| format!("expected seconds, found {seconds:?}"))?;
+            fuzz::run(Duration::from_secs(seconds), targets)
+        }
+        _ => bail!("{USAGE}"),
+    }
+}

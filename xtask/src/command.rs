@@ -1,0 +1,98 @@
+//! Runs other programs where everybody can see what is run.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, bail};
+
+/// The checkout's root.
+pub(crate) fn root() -> PathBuf {
+    // Cargo says where the running package is now; what was true at build time may be stale.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
+/// A cargo of the toolchain that runs us, at the root.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs a command to its end and requires success.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let line = announce(command);
+    let status = command.status().with_context(|| line.clone())?;
+    if !status.success() {
+        bail!("{line}: {status}");
+    }
+    Ok(())
+}
+
+/// What a command prints, which must succeed.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let line = line_of(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| line.clone())?;
+    if !output.status.success() {
+        bail!("{line}: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| line)
+}
+
+/// Runs a command, shows what it prints as it comes and hands every line to `see`.
+pub(crate) fn watch(
+    command: &mut Command,
+    see: impl FnMut(&str) + Send,
+) -> anyhow::Result<ExitStatus> {
+    let line = announce(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| line.clone())?;
+    let see = std::sync::Mutex::new(see);
+    let pass_on = |stream: Box<dyn Read + Send>, show: fn(&str)| {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line);
+            show(&line);
+            if let Ok(mut see) = see.lock() {
+                see(&line);
+            }
+        }
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        if let Some(stdout) = stdout {
+            scope.spawn(|| pass_on(Box::new(stdout), |line| println!("{line}")));
+        }
+        if let Some(stderr) = stderr {
+            scope.spawn(|| pass_on(Box::new(stderr), |line| eprintln!("{line}")));
+        }
+    });
+    child.wait().with_context(|| line)
+}
+
+fn announce(command: &Command) -> String {
+    let line = line_of(command);
+    eprintln!("$ {line}");
+    line
+}
+
+/// The command as one would type it, near enough.
+fn line_of(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str());
+    std::iter::once(program)
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

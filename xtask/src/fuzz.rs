@@ -1,0 +1,114 @@
+//! Searches the fuzz targets with libFuzzer, on the stable toolchain.
+//!
+//! The compiler's coverage passes are asked for by flags that stable rustc takes, so neither a
+//! nightly toolchain nor cargo-fuzz is needed (`cargo fuzz run` works on the same layout). It takes
+//! a C++ compiler, which builds libFuzzer. Finds go to `fuzz/artifacts/<target>/`; mend them, then
+//! move them to `fuzz/corpus/<target>/`, which a plain test replays.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use toml::{Table, Value};
+
+use crate::command::{cargo, output, root, run as run_command};
+
+/// What cargo-fuzz passes for `--sanitizer none`: coverage counters and compared values.
+const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Ccodegen-units=1 -Cdebug-assertions";
+
+/// Searches each of the named targets, or all, for so long.
+pub(crate) fn run(each: Duration, only: &[&str]) -> anyhow::Result<()> {
+    let known = targets()?;
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| !known.iter().any(|known| known == *name))
+    {
+        bail!(
+            "expected a fuzz target ({}), found {unknown}",
+            known.join(", ")
+        );
+    }
+    let host = host()?;
+    let arguments = [
+        "build",
+        "--manifest-path=fuzz/Cargo.toml",
+        "--locked",
+        "--release",
+        // Names the host, so that build scripts are built without the flags.
+        "--target",
+        &host,
+        "--target-dir=target/fuzz",
+    ];
+    run_command(cargo(&arguments).env("RUSTFLAGS", COVERAGE))?;
+    let mut failed = Vec::new();
+    for target in known
+        .iter()
+        .filter(|name| only.is_empty() || only.contains(&name.as_str()))
+    {
+        if let Err(error) = search(target, &host, each) {
+            eprintln!("{error:#}");
+            failed.push(target.as_str());
+        }
+    }
+    if !failed.is_empty() {
+        bail!(
+            "found failures in {}; see fuzz/artifacts",
+            failed.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn search(target: &str, host: &str, each: Duration) -> anyhow::Result<()> {
+    let root = root();
+    // The first folder takes what the search finds worth keeping; the corpus is only read.
+    let found = root.join("target/fuzz/found").join(target);
+    let artifacts = root.join("fuzz/artifacts").join(target);
+    fs::create_dir_all(&found)?;
+    fs::create_dir_all(&artifacts)?;
+    let program = root.join(format!("target/fuzz/{host}/release/{target}"));
+    let mut command = Command::new(program);
+    command
+        .arg(format!("-max_total_time={}", each.as_secs()))
+        .args([
+            "-timeout=10",
+            "-rss_limit_mb=2048",
+            "-max_len=16384",
+            "-verbosity=0",
+        ])
+        .arg("-print_final_stats=1")
+        .arg(format!("-artifact_prefix={}/", artifacts.display()));
+    let dictionary = root.join(format!("fuzz/dictionaries/{target}.dict"));
+    if dictionary.exists() {
+        command.arg(format!("-dict={}", dictionary.display()));
+    }
+    run_command(
+        command
+            .arg(found)
+            .arg(root.join("fuzz/corpus").join(target)),
+    )
+}
+
+/// The targets that `fuzz/Cargo.toml` declares.
+fn targets() -> anyhow::Result<Vec<String>> {
+    let manifest: Table = fs::read_to_string(root().join("fuzz/Cargo.toml"))?.parse()?;
+    let bins = manifest.get("bin").and_then(Value::as_array);
+    let bins = bins.context("fuzz/Cargo.toml: expected fuzz targets as [[bin]], found none")?;
+    let names = bins.iter().filter_map(|bin| bin.get("name")?.as_str());
+    Ok(names.map(str::to_owned).collect())
+}
+
+fn host() -> anyhow::Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let says = output(Command::new(rustc).arg("-vV"))?;
+    let host = says.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host
+        .context("expected rustc -vV to name the host")?
+        .to_owned())
+}

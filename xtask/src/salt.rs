@@ -1,0 +1,109 @@
+//! Real Salt for the tests: one virtual environment per release below `.salt/`.
+//!
+//! Everything in it is pinned by `xtask/salt/<version>.txt`. An environment is done when a copy of
+//! that list stands in it; one that is not is completed, never thrown away under its users.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::fs::FlockOperation;
+
+use crate::command::{output, root, run};
+
+/// The releases the tests run against: one per series.
+pub(crate) const VERSIONS: [&str; 3] = ["3006.28", "3007.14", "3008.3"];
+
+/// Salt's sizes of objects, which decide what it trims, are those of this Python.
+const PYTHON: &str = "3.11";
+const ATTEMPTS: u32 = 4;
+
+/// Makes the environments that are not there yet. Only one process does so at a time.
+pub(crate) fn make(versions: &[&str]) -> anyhow::Result<()> {
+    let home = root().join(".salt");
+    fs::create_dir_all(&home)?;
+    let lock = File::create(home.join("lock"))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).context("lock .salt/lock")?;
+    for version in versions {
+        make_one(&home, version).with_context(|| format!("Salt {version}"))?;
+    }
+    Ok(())
+}
+
+fn make_one(home: &Path, version: &str) -> anyhow::Result<()> {
+    let requirements = root().join(format!("xtask/salt/{version}.txt"));
+    let wanted = fs::read_to_string(&requirements).with_context(|| {
+        format!(
+            "{}: tests know Salt {}",
+            requirements.display(),
+            VERSIONS.join(", ")
+        )
+    })?;
+    let environment = home.join(version);
+    let done = environment.join("installed.txt");
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let python = environment.join("bin/python");
+    if !python.exists() {
+        let mut command = Command::new(find_python()?);
+        run(command.args(["-m", "venv"]).arg(&environment))
+            .context("on Debian and Ubuntu this needs the package python3-venv")?;
+    }
+    patiently(|| {
+        let mut pip = Command::new(&python);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]);
+        run(pip.arg("--requirement").arg(&requirements))
+    })?;
+    let says = output(
+        Command::new(&python).args(["-c", "import salt.version as v; print(v.__version__)"]),
+    )?;
+    if says.trim() != version {
+        bail!(
+            "expected Salt {version} in {}, found {}",
+            environment.display(),
+            says.trim()
+        );
+    }
+    fs::write(&done, wanted)?;
+    println!("Salt {version} is in .salt/{version}");
+    Ok(())
+}
+
+/// Tries again after a while: package indexes have bad minutes.
+fn patiently(mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    for tried in 1..ATTEMPTS {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                let pause = Duration::from_secs(5 << tried);
+                eprintln!("xtask: {error:#}; trying again in {} s", pause.as_secs());
+                std::thread::sleep(pause);
+            }
+        }
+    }
+    attempt()
+}
+
+fn find_python() -> anyhow::Result<PathBuf> {
+    let candidates = [format!("python{PYTHON}"), "python3".into(), "python".into()];
+    let own = std::env::var("PYTHON").ok();
+    let version = "import sys; print('%d.%d' % sys.version_info[:2])";
+    for candidate in own.into_iter().chain(candidates) {
+        let found = Command::new(&candidate).args(["-c", version]).output();
+        if found.is_ok_and(|found| found.stdout.trim_ascii() == PYTHON.as_bytes()) {
+            return Ok(candidate.into());
+        }
+    }
+    bail!(
+        "expected Python {PYTHON} as python{PYTHON} or python3, found none; install it, or set PYTHON to where it is"
+    )
+}

@@ -1,0 +1,216 @@
+//! House rules that no compiler checks.
+//!
+//! Every file says what it is for, crates import in one direction, documents name what exists, and
+//! nothing points out of the project.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{bail, ensure};
+
+use crate::command::{output, root};
+use crate::metadata;
+
+/// Which of our crates each may be built from; `ARCHITECTURE.md` draws it. Tests may use the test
+/// parts, and nothing else may.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("brine-wire", &[]),
+    ("brine-log", &["brine-wire"]),
+    ("brine-bus", &["brine-log", "brine-wire"]),
+    ("brine-config", &["brine-wire"]),
+    ("brine-net", &["brine-wire"]),
+    (
+        "brine-node",
+        &[
+            "brine-bus",
+            "brine-config",
+            "brine-log",
+            "brine-net",
+            "brine-wire",
+        ],
+    ),
+    (
+        "brine-api",
+        &["brine-bus", "brine-log", "brine-node", "brine-wire"],
+    ),
+    ("brine-bridge", &["brine-log", "brine-wire"]),
+    ("brine-bench", &["brine-bus", "brine-wire"]),
+    (
+        "brine",
+        &[
+            "brine-api",
+            "brine-bench",
+            "brine-bridge",
+            "brine-bus",
+            "brine-config",
+            "brine-log",
+            "brine-net",
+            "brine-node",
+            "brine-wire",
+        ],
+    ),
+    ("brine-testkit", &["brine-wire"]),
+    ("brine-benches", &["brine-bench", "brine-bus", "brine-wire"]),
+    ("xtask", &[]),
+];
+
+/// Texts that must stand nowhere, with the reason. In pieces, so that this file passes.
+const FORBIDDEN: &[(&str, &str)] = &[
+    (concat!("/wo", "rk/"), "a path of one machine"),
+    (concat!("/ro", "ot/"), "a path of one machine"),
+    (concat!("shar", "ed/wire"), "a file outside the project"),
+    (concat!("shar", "ed/surface"), "a file outside the project"),
+    (concat!("shar", "ed/design"), "a file outside the project"),
+    (concat!("shar", "ed/style"), "a file outside the project"),
+    (concat!("shar", "ed/perf"), "a file outside the project"),
+    (concat!("shar", "ed/dep"), "a file outside the project"),
+    (concat!("../shar", "ed"), "a file outside the project"),
+    (concat!("FIX", "ME"), "unfinished work"),
+    (concat!("TO", "DO"), "unfinished work"),
+    (concat!("#[ign", "ore"), "a test that is switched off"),
+];
+
+/// Checks all rules and names every fault.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut faults = Vec::new();
+    let files = files()?;
+    for file in &files {
+        // What is no text is data: captures, corpora.
+        if let Ok(text) = fs::read_to_string(root().join(file)) {
+            check_heading(file, &text, &mut faults);
+            check_forbidden(file, &text, &mut faults);
+            check_links(file, &text, &mut faults);
+        }
+    }
+    check_arrows(&mut faults)?;
+    check_path_of_an_event(&mut faults)?;
+    if faults.is_empty() {
+        println!("{} files are tidy", files.len());
+        return Ok(());
+    }
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    bail!("{} faults against house rules", faults.len());
+}
+
+/// What git knows or would take in.
+fn files() -> anyhow::Result<BTreeSet<String>> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let listed = output(git.current_dir(root()))?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+fn check_heading(file: &str, text: &str, faults: &mut Vec<String>) {
+    if text.is_empty() {
+        return;
+    }
+    let (wanted, fine) = match Path::new(file).extension().and_then(|end| end.to_str()) {
+        Some("rs") => ("//!", text.starts_with("//!")),
+        Some("py" | "pyi") => {
+            let after_shebang = text.lines().find(|line| !line.starts_with("#!"));
+            let opens = |line: &str| {
+                ["\"\"\"", "r\"\"\"", "#"]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+            };
+            ("a docstring or comment", after_shebang.is_none_or(opens))
+        }
+        _ => return,
+    };
+    if !fine {
+        faults.push(format!(
+            "{file}: expected {wanted} at the top, saying what the file is for"
+        ));
+    }
+}
+
+fn check_forbidden(file: &str, text: &str, faults: &mut Vec<String>) {
+    // Pinned names and hashes are not ours to word.
+    if file.ends_with("Cargo.lock") {
+        return;
+    }
+    for (line, number) in text.lines().zip(1..) {
+        for (forbidden, why) in FORBIDDEN {
+            if line.contains(forbidden) {
+                faults.push(format!("{file}:{number}: {forbidden} is {why}"));
+            }
+        }
+    }
+}
+
+/// Links between documents lead somewhere.
+fn check_links(file: &str, text: &str, faults: &mut Vec<String>) {
+    if !file.ends_with(".md") {
+        return;
+    }
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    for after in text.split("](").skip(1) {
+        let Some((target, _)) = after.split_once(')') else {
+            continue;
+        };
+        let target = target.split('#').next().unwrap_or_default();
+        let elsewhere = target.is_empty() || target.contains(':') || target.contains(' ');
+        if !elsewhere && !root().join(folder).join(target).exists() {
+            faults.push(format!("{file}: links to {target}, which does not exist"));
+        }
+    }
+}
+
+fn check_arrows(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let packages = metadata::packages()?;
+    let own: Vec<_> = packages
+        .iter()
+        .filter(|package| package.source.is_none())
+        .collect();
+    let names: BTreeSet<&str> = own.iter().map(|package| package.name.as_str()).collect();
+    for package in own {
+        let name = &package.name;
+        let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| known == name) else {
+            faults.push(format!(
+                "{name}: xtask/src/tidy.rs does not say what it may import"
+            ));
+            continue;
+        };
+        for used in &package.dependencies {
+            if names.contains(used.as_str()) && !allowed.contains(&used.as_str()) {
+                faults.push(format!("{name}: must not import {used}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The table "The path of an event" in `ARCHITECTURE.md`: each row's function is in its file.
+fn check_path_of_an_event(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let document = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let section = document
+        .split("\n## ")
+        .find(|section| section.starts_with("The path of an event"));
+    let rows: Vec<_> = section
+        .into_iter()
+        .flat_map(str::lines)
+        .filter_map(|line| {
+            let mut code = line.strip_prefix('|')?.split('`').skip(1).step_by(2);
+            Some((code.next()?, code.next()?))
+        })
+        .collect();
+    ensure!(
+        rows.len() >= 5,
+        "ARCHITECTURE.md: expected the path of an event as a table of functions and files, found {} rows",
+        rows.len()
+    );
+    for (item, file) in rows {
+        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        let (owner, function) = item.rsplit_once("::").unwrap_or(("", item));
+        if !text.contains(&format!("fn {function}")) || !text.contains(owner) {
+            faults.push(format!(
+                "ARCHITECTURE.md: the path names {item} in {file}, where it is not"
+            ));
+        }
+    }
+    Ok(())
+}
