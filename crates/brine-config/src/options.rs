@@ -95,7 +95,6 @@ const ACTED_ON: &[&str] = &[
     "ipc_mode",
     "ipc_write_buffer",
     "ipv6",
-    "log_dir",
     "log_file",
     "log_level",
     "max_event_size",
