@@ -88,7 +88,8 @@ pub struct GeneratorUse {
     /// The busiest reader thread, over the whole run. Near 1: the generator, not the bus, is
     /// what was measured.
     pub busiest_reader: f64,
-    /// Everything on this machine that is neither the generator nor the bus.
+    /// Everything on this machine that is neither the generator nor the bus, and what the
+    /// hypervisor took. Where it is more than a few tenths, trust no other figure of the run.
     pub others: f64,
 }
 

@@ -92,6 +92,7 @@ impl<'a> Results<'a> {
                 );
                 this.ratios(out, case, &["bus", "cpu_us_per_event"]);
                 this.row(out, "", "MiB resident", case, &["bus", "rss_after"], MIB);
+                this.others(out, case);
                 this.faults(out, case);
             },
         );
@@ -148,6 +149,7 @@ impl<'a> Results<'a> {
                 &["churn", "cycles_per_second"],
                 1.0,
             );
+            this.others(out, case);
             this.faults(out, case);
         });
     }
@@ -295,6 +297,16 @@ impl<'a> Results<'a> {
             out,
             &format!("| | {first} : each | 1 | {} |", cells.join(" | ")),
         );
+    }
+
+    /// How many cores others took, in cases in which they took enough to matter.
+    fn others(&self, out: &mut String, case: &str) {
+        const MATTERS: f64 = 0.15;
+        let path = ["generator", "others_cores"];
+        let mut taken = self.of_case(case).filter_map(|one| number(one, &path));
+        if taken.any(|cores| cores > MATTERS) {
+            self.row(out, "", "cores taken by others", case, &path, 1.0);
+        }
     }
 
     fn faults(&self, out: &mut String, case: &str) {
