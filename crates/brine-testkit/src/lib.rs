@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Test parts shared by the crates: real Salt to test against.
+//!
+//! A dev-dependency only; it imports none of the other crates.
+
+pub mod salt;
