@@ -132,10 +132,13 @@ impl Peer {
                 Target::salt_in(dir, compat.parse()?)
             }
             Program::Salt(release) => {
+                let script = workspace().join("crates/brine-testkit/python/bus.py");
+                let root = tools.salt_root.path();
                 command
-                    .arg(python_script())
-                    .arg(dir)
-                    .arg(tools.salt_root.path());
+                    .arg(script)
+                    .arg("master")
+                    .args([dir, root])
+                    .arg("{}");
                 Target::salt_in(dir, release.parse()?)
             }
             Program::Relay => {
@@ -205,10 +208,6 @@ fn on_path(program: &str) -> (Option<PathBuf>, String) {
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn python_script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("python/salt_event_publisher.py")
 }
 
 fn one_endpoint(endpoint: Endpoint, dialect: Dialect) -> Target {

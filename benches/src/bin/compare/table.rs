@@ -290,7 +290,7 @@ impl<'a> Results<'a> {
         };
         let cells: Vec<_> = others
             .iter()
-            .map(|peer| median(self.figures(peer, case, path)))
+            .map(|peer| median(self.figures(peer, case, path)).filter(|theirs| *theirs > 0.0))
             .map(|theirs| theirs.map_or(String::new(), |theirs| figure(own / theirs)))
             .collect();
         line(
