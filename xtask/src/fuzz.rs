@@ -76,23 +76,29 @@ fn search(target: &str, host: &str, each: Duration) -> anyhow::Result<()> {
     let mut command = Command::new(program);
     command
         .arg(format!("-max_total_time={}", each.as_secs()))
-        .args([
-            "-timeout=10",
-            "-rss_limit_mb=2048",
-            "-max_len=16384",
-            "-verbosity=0",
-        ])
+        .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=16384"])
         .arg("-print_final_stats=1")
         .arg(format!("-artifact_prefix={}/", artifacts.display()));
     let dictionary = root.join(format!("fuzz/dictionaries/{target}.dict"));
     if dictionary.exists() {
         command.arg(format!("-dict={}", dictionary.display()));
     }
-    run_command(
-        command
-            .arg(found)
-            .arg(root.join("fuzz/corpus").join(target)),
-    )
+    command
+        .arg(found)
+        .arg(root.join("fuzz/corpus").join(target));
+    let output = command.output().with_context(|| target.to_owned())?;
+    let says = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        eprintln!("{says}");
+        bail!("{target}: {}", output.status);
+    }
+    let mut lines = says.lines();
+    let inputs = lines.find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    println!(
+        "{target}: {} inputs, nothing found",
+        inputs.unwrap_or("?").trim()
+    );
+    Ok(())
 }
 
 /// The targets that `fuzz/Cargo.toml` declares.

@@ -13,6 +13,8 @@ extern crate std;
 pub mod compat;
 pub mod envelope;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod scan;
 pub mod value;
 

@@ -1,0 +1,94 @@
+//! What must hold for any bytes from outside: the bodies of the fuzz targets, which tests replay.
+//!
+//! Each takes what a stranger may send, and panics if a rule of this crate is broken. Not part of
+//! the crate's interface.
+
+use alloc::vec::Vec;
+
+use crate::envelope::{Envelope, TAG_END};
+use crate::frame::{Decoder, FrameError, Framing, encode_frame};
+use crate::scan;
+
+/// Frames are the same however the stream is cut, and their events survive encoding. The first
+/// byte says how many bytes come at a time.
+pub fn fuzz_frames(bytes: &[u8]) {
+    let Some((&step, stream)) = bytes.split_first() else {
+        return;
+    };
+    let (whole, at_once) = cut(stream, stream.len().max(1));
+    let (pieces, piecewise) = cut(stream, usize::from(step).max(1));
+    assert_eq!(whole, pieces);
+    assert_eq!(at_once, piecewise);
+    for event in whole {
+        for framing in [Framing::Bare, Framing::Prefixed] {
+            let mut frame = Vec::new();
+            encode_frame(framing, event, &mut frame);
+            let mut decoder = Decoder::new(LIMIT + event.len());
+            let decoded = decoder.next(&frame);
+            assert_eq!(
+                decoded.map(|frame| frame.map(|frame| (frame.event, frame.length))),
+                Ok(Some((event, frame.len())))
+            );
+        }
+    }
+}
+
+/// The largest frame the fuzzed decoder takes, in bytes: small, so that the limit is met.
+const LIMIT: usize = 4096;
+
+/// The events of a stream that comes `step` bytes at a time, and how it ends.
+fn cut(stream: &[u8], step: usize) -> (Vec<&[u8]>, Option<FrameError>) {
+    let mut decoder = Decoder::new(LIMIT);
+    let (mut events, mut start, mut end) = (Vec::new(), 0, 0);
+    while end < stream.len() {
+        end = (end + step).min(stream.len());
+        loop {
+            match decoder.next(&stream[start..end]) {
+                Ok(Some(frame)) => {
+                    assert!(frame.length > frame.event.len());
+                    events.push(frame.event);
+                    start += frame.length;
+                }
+                Ok(None) => {
+                    assert!(decoder.wanted() > end - start);
+                    assert!(decoder.wanted() <= LIMIT + 4);
+                    break;
+                }
+                Err(error) => return (events, Some(error)),
+            }
+        }
+    }
+    (events, None)
+}
+
+/// An envelope's parts make up the event, and its data is exactly one map.
+pub fn fuzz_envelope(event: &[u8]) {
+    let Ok(envelope) = Envelope::parse(event) else {
+        return;
+    };
+    let parts = [envelope.tag().as_bytes(), TAG_END, envelope.data()];
+    assert_eq!(parts.concat(), event);
+    assert!(!envelope.tag().is_empty() && !envelope.tag().contains("\n\n"));
+    assert_eq!(scan::is_one_map(envelope.data()), Ok(true));
+}
+
+/// A value's length needs all of its bytes and no byte more.
+pub fn fuzz_scan(bytes: &[u8]) {
+    let Ok(Some(length)) = scan::skip_value(bytes) else {
+        return;
+    };
+    assert!(length > 0);
+    if length > bytes.len() {
+        return; // the last scalar says its length before it has come
+    }
+    let value = &bytes[..length];
+    assert_eq!(scan::skip_value(value), Ok(Some(length)));
+    // Every prefix would take time in proportion to the square of the length.
+    for cut in (0..length).step_by(length / 64 + 1) {
+        let needs_more = match scan::skip_value(&value[..cut]) {
+            Ok(found) => found.is_none_or(|found| found > cut),
+            Err(_) => false,
+        };
+        assert!(needs_more, "{cut} of {length} bytes pass for the value");
+    }
+}
