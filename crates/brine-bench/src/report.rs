@@ -276,7 +276,11 @@ fn load_json(load: &Load) -> Value {
     })
 }
 
+/// Null if nothing was recorded: no event is not a latency of zero.
 fn percentiles_json(found: Percentiles) -> Value {
+    if found.count == 0 {
+        return Value::Null;
+    }
     json!({
         "count": found.count,
         "p50_ns": found.p50_ns,

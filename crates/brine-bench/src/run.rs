@@ -20,7 +20,7 @@ use crate::stamp::PROBE;
 use crate::target::{Endpoint, Target};
 
 /// How long subscribers may take to hear their first event.
-const HEAR_WITHIN: Duration = Duration::from_secs(10);
+const HEAR_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a run gave no report.
 #[derive(Debug, thiserror::Error)]
