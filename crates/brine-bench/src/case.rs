@@ -16,6 +16,7 @@ pub struct Case {
     pub about: &'static str,
     publishers: usize,
     subscribers: usize,
+    reader_threads: usize,
     data_bytes: usize,
     events_per_write: usize,
     pace: Pace,
@@ -30,6 +31,7 @@ impl Case {
         Load {
             publishers: self.publishers,
             subscribers: self.subscribers,
+            reader_threads: self.reader_threads,
             data_bytes: self.data_bytes,
             events_per_write: self.events_per_write,
             pace: self.pace,
@@ -55,6 +57,17 @@ pub const CASES: &[Case] = &[
     fan("b", "256 B 4>1", 4, 1, Load::SMALL, 1),
     fan("b8", "256 B 8>1", 8, 1, Load::SMALL, 1),
     fan("c", "256 B 1>10", 1, 10, Load::SMALL, 1),
+    Case {
+        reader_threads: 10,
+        ..fan(
+            "c10",
+            "c, each subscriber a thread of its own",
+            1,
+            10,
+            Load::SMALL,
+            1,
+        )
+    },
     fan("C", "256 B 1>10, 32 per write", 1, 10, Load::SMALL, 32),
     fan("d", "256 B 1>100", 1, 100, Load::SMALL, 1),
     fan("D", "256 B 1>100, 32 per write", 1, 100, Load::SMALL, 32),
@@ -115,6 +128,7 @@ const fn fan(
         about,
         publishers,
         subscribers,
+        reader_threads: 1,
         data_bytes,
         events_per_write,
         pace: Pace::Closed,
