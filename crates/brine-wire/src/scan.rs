@@ -46,15 +46,12 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
         let Some(&marker) = bytes.get(at) else {
             return Ok(None);
         };
+        let known = KNOWN_LENGTHS[usize::from(marker)];
+        if known > 0 {
+            at += usize::from(known);
+            continue;
+        }
         let inner = match marker {
-            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => {
-                at += 1;
-                continue;
-            }
-            0xa0..=0xbf => {
-                at += 1 + usize::from(marker & 0x1f);
-                continue;
-            }
             0x80..=0x8f => {
                 at += 1;
                 2 * u64::from(marker & 0x0f)
@@ -73,7 +70,7 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
                 count as u64 * if marker >= 0xde { 2 } else { 1 }
             }
             _ => {
-                let Some(length) = scalar_length(marker, bytes, at) else {
+                let Some(length) = said_length(marker, bytes, at) else {
                     return Ok(None);
                 };
                 at = at.saturating_add(length);
@@ -89,6 +86,29 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
     }
 }
 
+/// The whole length of the values whose first byte tells it, 0 for the others. A table and not a
+/// `match`, since ordinary data are a mix of such values and a jump per value is mispredicted.
+const KNOWN_LENGTHS: [u8; 256] = {
+    let mut lengths = [0; 256];
+    let mut marker = 0;
+    while marker < 256 {
+        #[allow(clippy::cast_possible_truncation)] // below 256
+        let byte = marker as u8;
+        lengths[marker] = match byte {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => 1,
+            0xa0..=0xbf => 1 + (byte & 0x1f),
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            0xcb | 0xcf | 0xd3 => 9,
+            0xd4..=0xd8 => 2 + (1 << (byte - 0xd4)),
+            _ => 0,
+        };
+        marker += 1;
+    }
+    lengths
+};
+
 /// Whether `bytes` are exactly one msgpack map.
 ///
 /// # Errors
@@ -100,14 +120,9 @@ pub fn is_one_map(bytes: &[u8]) -> Result<bool, ScanError> {
     }
 }
 
-/// The whole length of the numbers, texts, bytes and extensions that say their length in a field.
-fn scalar_length(marker: u8, bytes: &[u8], at: usize) -> Option<usize> {
+/// The whole length of the texts, bytes and extensions that say it in a field.
+fn said_length(marker: u8, bytes: &[u8], at: usize) -> Option<usize> {
     Some(match marker {
-        0xcc | 0xd0 => 2,
-        0xcd | 0xd1 => 3,
-        0xca | 0xce | 0xd2 => 5,
-        0xcb | 0xcf | 0xd3 => 9,
-        0xd4..=0xd8 => 2 + (1 << (marker - 0xd4)),
         0xc4 | 0xd9 => 2 + big_endian(bytes, at + 1, 1)?,
         0xc5 | 0xda => 3 + big_endian(bytes, at + 1, 2)?,
         0xc6 | 0xdb => big_endian(bytes, at + 1, 4)?.saturating_add(5),

@@ -69,6 +69,38 @@ impl Map {
         Some(self.0.remove(at).1)
     }
 
+    /// The map of these pairs; of equal keys the last value counts, in the first one's place, as in
+    /// Python. Takes time in proportion to their number.
+    #[must_use]
+    pub(crate) fn from_pairs(pairs: Vec<(Value, Value)>) -> Self {
+        /// Below this, comparing all pairs costs less than a look-up table.
+        const FEW: usize = 16;
+        if pairs.len() <= FEW {
+            let mut map = Self(Vec::with_capacity(pairs.len()));
+            for (key, value) in pairs {
+                map.insert(key, value);
+            }
+            return map;
+        }
+        let mut places = alloc::collections::BTreeMap::new();
+        let mut map = Self(Vec::with_capacity(pairs.len()));
+        for (key, value) in pairs {
+            let mut encoded = Vec::new();
+            crate::msgpack::encode(&key, &mut encoded);
+            match places.entry(encoded) {
+                alloc::collections::btree_map::Entry::Occupied(place) => {
+                    let at: usize = *place.get();
+                    map.0[at].1 = value;
+                }
+                alloc::collections::btree_map::Entry::Vacant(place) => {
+                    place.insert(map.0.len());
+                    map.0.push((key, value));
+                }
+            }
+        }
+        map
+    }
+
     /// How many keys there are.
     #[must_use]
     pub const fn len(&self) -> usize {
