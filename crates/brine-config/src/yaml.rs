@@ -2,15 +2,20 @@
 //!
 //! YAML 1.1 as PyYAML's safe loader reads it, with Salt's changes: an integer with a leading zero
 //! is decimal, a timestamp stays text, a key given twice is an error, base64 may lack its padding.
-//! The grammar is `saphyr-parser`'s; nodes are put together in `compose`, plain scalars get their
-//! types in `scalar`, and `construct` makes values. Nothing here knows what an option is.
+//! `scan` cuts tokens, `compose` puts nodes together, plain scalars get their types in `scalar`,
+//! and `construct` makes values. Nothing here knows what an option is.
+//!
+//! Home-made because no library reads YAML 1.1: 1.2 has another idea of what a comment, a tab and
+//! a closing bracket may be next to, and would refuse files that Salt accepts.
 //!
 //! Facts: PyYAML 6.0 and the loader of Salt 3008.3; every rule is checked against the real one by
 //! the golden files in `tests/golden/`.
 
 mod compose;
 mod construct;
+mod node;
 mod scalar;
+mod scan;
 
 use brine_wire::Value;
 
@@ -62,6 +67,7 @@ fn readable(bytes: &[u8]) -> Result<&str, YamlError> {
             return Err(YamlError::at_end_of(&valid, Fault::NotUtf8));
         }
     };
+    // The mark that says "UTF-8" is not even a column.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     match text.char_indices().find(|&(_, c)| !is_printable(c)) {
         Some((at, c)) => Err(YamlError::at_end_of(&text[..at], Fault::Unprintable(c))),
@@ -70,7 +76,16 @@ fn readable(bytes: &[u8]) -> Result<&str, YamlError> {
 }
 
 const fn is_printable(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{A0}'..='\u{FEFE}' | '\u{FF00}'..='\u{FFFD}' | '\u{10000}'..)
+    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{A0}'..='\u{FFFD}' | '\u{10000}'..)
+}
+
+/// As much of a text as an error can show.
+fn excerpt(text: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Where in a text a load failed, and why.
@@ -108,9 +123,9 @@ impl YamlError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Not YAML; the parser's own words.
+    /// Not YAML.
     #[error("not YAML: {0}")]
-    Syntax(String),
+    Syntax(&'static str),
     /// Bytes that are no UTF-8.
     #[error("expected UTF-8 text; save the file as UTF-8")]
     NotUtf8,
@@ -150,6 +165,12 @@ pub enum Fault {
     /// `<<` with something other than mappings.
     #[error("expected a mapping or a list of mappings to merge, found {0}")]
     BadMerge(&'static str),
+    /// An alias without its anchor.
+    #[error("no anchor &{0} stands before this alias; quote the value if it is text")]
+    UnknownAlias(String),
+    /// An anchor given twice.
+    #[error("anchor &{0} is given twice")]
+    DuplicateAnchor(String),
     /// An alias inside what it repeats.
     #[error("this alias stands inside the value it repeats")]
     RecursiveAlias,

@@ -1,294 +1,456 @@
-//! Parser events put together to a tree of tagged nodes; an alias is a second way to a node.
+//! Tokens put together to a tree of tagged nodes; an alias is a second way to a node.
 //!
-//! Knows tags and anchors, not values. Every node knows how high the tree below it is, aliases
-//! followed, so that nothing that walks it can exhaust the stack.
+//! Knows the grammar, tags and anchors, not values. Every node knows how high the tree below it
+//! is, aliases followed, so that nothing that walks it can exhaust the stack.
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
-
+use super::node::{CORE, Document, Kind, Node, NodeId, Tag};
 use super::scalar;
-use super::{Fault, MAX_DEPTH, MAX_VALUES, YamlError};
+use super::scan::{Place, Scanner, TokenKind};
+use super::{Fault, MAX_DEPTH, MAX_VALUES, YamlError, excerpt};
 
-/// A document's nodes; the root is the last one.
-#[derive(Debug)]
-pub(super) struct Document {
-    nodes: Vec<Node>,
-}
-
-impl Document {
-    pub(super) fn root(&self) -> &Node {
-        &self.nodes[self.nodes.len() - 1]
-    }
-
-    pub(super) fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0]
-    }
-}
-
-/// A node's place in its document.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NodeId(usize);
-
-/// One node with its tag, given or resolved.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) tag: Tag,
-    pub(super) kind: Kind,
-    place: Place,
-    height: usize,
-}
-
-impl Node {
-    /// An error about this node.
-    pub(super) fn fault(&self, fault: Fault) -> YamlError {
-        self.place.fault(fault)
-    }
-}
-
-/// What a node is made of.
-#[derive(Debug)]
-pub(super) enum Kind {
-    Scalar(String),
-    Sequence(Vec<NodeId>),
-    Mapping(Vec<(NodeId, NodeId)>),
-}
-
-impl Kind {
-    /// The kind's name in error texts.
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            Self::Scalar(_) => "a scalar",
-            Self::Sequence(_) => "a list",
-            Self::Mapping(_) => "a mapping",
-        }
-    }
-}
-
-/// The tags that PyYAML's safe loader and Salt's know, and all others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Tag {
-    Null,
-    Bool,
-    Int,
-    Float,
-    Str,
-    Binary,
-    Timestamp,
-    Seq,
-    Map,
-    Omap,
-    Pairs,
-    Set,
-    /// `<<`, which only means something as a key.
-    Merge,
-    /// `=`, which as a key is just text.
-    Value,
-    Unknown(String),
-}
-
-impl Tag {
-    fn of_name(name: &str) -> Self {
-        match name.strip_prefix("tag:yaml.org,2002:") {
-            Some("null") => Self::Null,
-            Some("bool") => Self::Bool,
-            Some("int") => Self::Int,
-            Some("float") => Self::Float,
-            Some("str" | "python/unicode") => Self::Str,
-            Some("binary") => Self::Binary,
-            Some("timestamp") => Self::Timestamp,
-            Some("seq") => Self::Seq,
-            Some("map") => Self::Map,
-            Some("omap") => Self::Omap,
-            Some("pairs") => Self::Pairs,
-            Some("set") => Self::Set,
-            Some("merge") => Self::Merge,
-            Some("value") => Self::Value,
-            _ => Self::Unknown(name.to_owned()),
-        }
-    }
-}
-
-/// A line from 1 and a column from 0, as the parser counts.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    line: usize,
-    column: usize,
-}
-
-impl Place {
-    fn of(marker: &Marker) -> Self {
-        Self {
-            line: marker.line(),
-            column: marker.col(),
-        }
-    }
-
-    const fn fault(self, fault: Fault) -> YamlError {
-        YamlError {
-            line: self.line,
-            column: self.column + 1,
-            fault,
-        }
-    }
-}
-
-/// Parses `text` to the nodes of its one document, or `None` when it holds none.
+/// Composes the one document of `text`, or `None` when it holds none.
 pub(super) fn compose(text: &str) -> Result<Option<Document>, YamlError> {
-    let mut composer = Composer::default();
-    let mut documents = 0;
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| syntax(&error))?;
-        let place = Place::of(&span.start);
-        match event {
-            Event::DocumentStart(_) => {
-                documents += 1;
-                if documents > 1 {
-                    return Err(place.fault(Fault::SecondDocument));
-                }
-            }
-            Event::Alias(anchor) => composer.alias(anchor, place)?,
-            Event::Scalar(text, style, anchor, tag) => {
-                let tag = scalar_tag(tag.as_deref(), style, &text);
-                composer.add(tag, Kind::Scalar(text.into_owned()), anchor, place)?;
-            }
-            Event::SequenceStart(anchor, tag) => {
-                let tag = collection_tag(tag.as_deref(), Tag::Seq);
-                composer.open(tag, Kind::Sequence(Vec::new()), anchor, place)?;
-            }
-            Event::MappingStart(anchor, tag) => {
-                let tag = collection_tag(tag.as_deref(), Tag::Map);
-                composer.open(tag, Kind::Mapping(Vec::new()), anchor, place)?;
-            }
-            Event::SequenceEnd | Event::MappingEnd => composer.close()?,
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
-        }
-    }
+    let mut composer = Composer {
+        scanner: Scanner::new(text),
+        prefixes: HashMap::new(),
+        nodes: Vec::new(),
+        anchors: HashMap::new(),
+        depth: 0,
+    };
+    let root = composer.document()?;
     let nodes = composer.nodes;
-    Ok((!nodes.is_empty()).then_some(Document { nodes }))
+    Ok(root.map(|root| Document { nodes, root }))
 }
 
-fn syntax(error: &ScanError) -> YamlError {
-    Place::of(error.marker()).fault(Fault::Syntax(error.info().to_owned()))
-}
-
-/// A scalar's tag: the one given; by its text when plain or tagged `!`; else text.
-///
-/// A `!` before nothing is empty text, as in libyaml.
-fn scalar_tag(given: Option<&saphyr_parser::Tag>, style: ScalarStyle, text: &str) -> Tag {
-    match given.map(full_name) {
-        Some(name) if name != "!" => Tag::of_name(&name),
-        Some(_) if style == ScalarStyle::Plain && text.is_empty() => Tag::Str,
-        None if style != ScalarStyle::Plain => Tag::Str,
-        _ => scalar::resolve(text),
-    }
-}
-
-fn collection_tag(given: Option<&saphyr_parser::Tag>, implied: Tag) -> Tag {
-    match given.map(full_name) {
-        Some(name) if name != "!" => Tag::of_name(&name),
-        _ => implied,
-    }
-}
-
-fn full_name(tag: &saphyr_parser::Tag) -> String {
-    format!("{}{}", tag.handle, tag.suffix)
-}
-
-/// The nodes made so far and the collections still open.
-#[derive(Default)]
-struct Composer {
+struct Composer<'t> {
+    scanner: Scanner<'t>,
+    /// What the document's tag handles stand for.
+    prefixes: HashMap<String, String>,
     nodes: Vec<Node>,
-    open: Vec<Open>,
-    anchors: HashMap<usize, Anchor>,
+    anchors: HashMap<String, Anchor>,
+    depth: usize,
 }
 
-struct Open {
-    node: Node,
-    anchor: usize,
-    /// In a mapping: the key whose value comes next.
-    key: Option<NodeId>,
-}
-
+/// An anchor's node, once that is complete.
 enum Anchor {
     Open,
     Done(NodeId),
 }
 
-impl Composer {
-    fn add(&mut self, tag: Tag, kind: Kind, anchor: usize, place: Place) -> Result<(), YamlError> {
-        let node = Node {
-            tag,
-            kind,
-            place,
-            height: 0,
+/// What may stand before a node.
+struct Properties {
+    place: Place,
+    anchor: Option<String>,
+    tag: Option<String>,
+}
+
+/// Where a node stands, which decides what it may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Context {
+    /// Inside brackets or braces.
+    Flow,
+    /// At the top, or an item of a block list.
+    Block,
+    /// A key or value of a block mapping: a list may start here without more indentation.
+    BlockPair,
+}
+
+impl Composer<'_> {
+    fn document(&mut self) -> Result<Option<NodeId>, YamlError> {
+        if self.next_is(|kind| *kind == TokenKind::StreamEnd)? {
+            return Ok(None);
+        }
+        let is_explicit = self.next_is(|kind| {
+            use TokenKind::{DocumentStart, TagPrefix, Version};
+            matches!(kind, Version(..) | TagPrefix(..) | DocumentStart)
+        })?;
+        self.directives()?;
+        if is_explicit {
+            let token = self.scanner.next()?;
+            if token.kind != TokenKind::DocumentStart {
+                return Err(token.place.syntax("expected `---` after the directives"));
+            }
+        }
+        let is_empty = is_explicit
+            && self.next_is(|kind| {
+                use TokenKind::{DocumentEnd, DocumentStart, StreamEnd, TagPrefix, Version};
+                matches!(
+                    kind,
+                    Version(..) | TagPrefix(..) | DocumentStart | DocumentEnd | StreamEnd
+                )
+            })?;
+        let root = if is_empty {
+            self.empty()?
+        } else {
+            self.node(Context::Block)?
         };
-        self.finish(node, anchor)
+        while self.take_if(&TokenKind::DocumentEnd)? {}
+        let rest = self.scanner.next()?;
+        match rest.kind {
+            TokenKind::StreamEnd => Ok(Some(root)),
+            TokenKind::DocumentStart | TokenKind::Version(..) | TokenKind::TagPrefix(..) => {
+                Err(rest.place.fault(Fault::SecondDocument))
+            }
+            _ => Err(rest.place.syntax("expected the end of the document")),
+        }
     }
 
-    fn open(&mut self, tag: Tag, kind: Kind, anchor: usize, place: Place) -> Result<(), YamlError> {
-        if self.open.len() >= MAX_DEPTH {
-            return Err(place.fault(Fault::TooDeep));
+    fn directives(&mut self) -> Result<(), YamlError> {
+        let mut has_version = false;
+        while self
+            .next_is(|kind| matches!(kind, TokenKind::Version(..) | TokenKind::TagPrefix(..)))?
+        {
+            let token = self.scanner.next()?;
+            let is_first = match token.kind {
+                TokenKind::Version(1, 1 | 2) => !std::mem::replace(&mut has_version, true),
+                TokenKind::TagPrefix(handle, prefix) => {
+                    self.prefixes.insert(handle, prefix).is_none()
+                }
+                _ => return Err(token.place.syntax("expected YAML 1.1 or 1.2")),
+            };
+            if !is_first {
+                return Err(token.place.syntax("this directive is given twice"));
+            }
         }
-        if anchor != 0 {
-            self.anchors.insert(anchor, Anchor::Open);
+        for (handle, prefix) in [("!", "!"), ("!!", CORE)] {
+            self.prefixes
+                .entry(handle.to_owned())
+                .or_insert_with(|| prefix.to_owned());
         }
-        let node = Node {
-            tag,
-            kind,
-            place,
-            height: 0,
-        };
-        self.open.push(Open {
-            node,
-            anchor,
-            key: None,
-        });
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), YamlError> {
-        match self.open.pop() {
-            Some(open) => self.finish(open.node, open.anchor),
-            None => Ok(()),
+    fn node(&mut self, context: Context) -> Result<NodeId, YamlError> {
+        if self.next_is(|kind| matches!(kind, TokenKind::Alias(_)))? {
+            return self.alias();
+        }
+        let Properties { place, anchor, tag } = self.properties()?;
+        if let Some(anchor) = &anchor {
+            let old = self.anchors.insert(anchor.clone(), Anchor::Open);
+            if old.is_some() {
+                return Err(place.fault(Fault::DuplicateAnchor(excerpt(anchor))));
+            }
+        }
+        let may_be_empty = anchor.is_some() || tag.is_some();
+        let (kind, implied) = self.content(context, may_be_empty)?;
+        let tag = match (tag.as_deref(), implied) {
+            (Some(name), _) if name != "!" => Tag::of_name(name),
+            (_, Implied::Tag(tag)) => tag,
+            (Some(_), Implied::ByText { is_empty: true }) | (None, Implied::Text) => Tag::Str,
+            _ => resolved(&kind),
+        };
+        let id = self.add(tag, kind, place)?;
+        if let Some(anchor) = anchor {
+            self.anchors.insert(anchor, Anchor::Done(id));
+        }
+        Ok(id)
+    }
+
+    fn alias(&mut self) -> Result<NodeId, YamlError> {
+        let token = self.scanner.next()?;
+        let TokenKind::Alias(name) = token.kind else {
+            return Err(token.place.syntax(EXPECTED_VALUE));
+        };
+        match self.anchors.get(&name) {
+            Some(Anchor::Done(id)) => Ok(*id),
+            Some(Anchor::Open) => Err(token.place.fault(Fault::RecursiveAlias)),
+            None => Err(token.place.fault(Fault::UnknownAlias(excerpt(&name)))),
         }
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), YamlError> {
-        match self.anchors.get(&anchor) {
-            Some(Anchor::Done(id)) => self.place_in_parent(*id, place),
-            Some(Anchor::Open) => Err(place.fault(Fault::RecursiveAlias)),
-            None => Err(place.fault(Fault::Syntax("alias to an unknown anchor".to_owned()))),
+    /// An anchor and a tag, in either order, neither of them twice.
+    fn properties(&mut self) -> Result<Properties, YamlError> {
+        let mut properties = Properties {
+            place: self.scanner.peek()?.place,
+            anchor: None,
+            tag: None,
+        };
+        loop {
+            let is_one = match self.scanner.peek()?.kind {
+                TokenKind::Anchor(_) => properties.anchor.is_none(),
+                TokenKind::Tag(..) => properties.tag.is_none(),
+                _ => false,
+            };
+            if !is_one {
+                return Ok(properties);
+            }
+            let token = self.scanner.next()?;
+            match token.kind {
+                TokenKind::Anchor(name) => properties.anchor = Some(name),
+                TokenKind::Tag(handle, suffix) if handle.is_empty() => {
+                    properties.tag = Some(suffix);
+                }
+                TokenKind::Tag(handle, suffix) => {
+                    let prefix = self.prefixes.get(&handle);
+                    let prefix = prefix
+                        .ok_or_else(|| token.place.syntax("no %TAG directive for this tag"))?;
+                    properties.tag = Some(format!("{prefix}{suffix}"));
+                }
+                _ => {}
+            }
         }
     }
 
-    fn finish(&mut self, node: Node, anchor: usize) -> Result<(), YamlError> {
-        let place = node.place;
+    /// A node without what stands before it.
+    fn content(
+        &mut self,
+        context: Context,
+        may_be_empty: bool,
+    ) -> Result<(Kind, Implied), YamlError> {
+        let is_block = context != Context::Flow;
+        let token = self.scanner.peek()?;
+        let place = token.place;
+        let (read, tag): (fn(&mut Self) -> _, _) = match token.kind {
+            TokenKind::BlockEntry if context == Context::BlockPair => {
+                (Self::unindented_sequence, Tag::Seq)
+            }
+            TokenKind::BlockSequenceStart if is_block => (Self::block_sequence, Tag::Seq),
+            TokenKind::BlockMappingStart if is_block => (Self::block_mapping, Tag::Map),
+            TokenKind::FlowSequenceStart => (Self::flow_sequence, Tag::Seq),
+            TokenKind::FlowMappingStart => (Self::flow_mapping, Tag::Map),
+            TokenKind::Scalar { .. } => return self.scalar(),
+            _ if may_be_empty => {
+                return Ok((
+                    Kind::Scalar(String::new()),
+                    Implied::ByText { is_empty: true },
+                ));
+            }
+            _ => return Err(place.syntax(EXPECTED_VALUE)),
+        };
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(place.fault(Fault::TooDeep));
+        }
+        let kind = read(self)?;
+        self.depth -= 1;
+        Ok((kind, Implied::Tag(tag)))
+    }
+
+    fn scalar(&mut self) -> Result<(Kind, Implied), YamlError> {
+        let token = self.scanner.next()?;
+        match token.kind {
+            TokenKind::Scalar { text, is_plain } => {
+                let implied = if is_plain {
+                    Implied::ByText { is_empty: false }
+                } else {
+                    Implied::Text
+                };
+                Ok((Kind::Scalar(text), implied))
+            }
+            _ => Err(token.place.syntax(EXPECTED_VALUE)),
+        }
+    }
+
+    fn block_sequence(&mut self) -> Result<Kind, YamlError> {
+        self.scanner.next()?;
+        let mut items = Vec::new();
+        loop {
+            let token = self.scanner.next()?;
+            match token.kind {
+                TokenKind::BlockEntry => items.push(self.node_unless(Context::Block, |kind| {
+                    matches!(kind, TokenKind::BlockEntry | TokenKind::BlockEnd)
+                })?),
+                TokenKind::BlockEnd => return Ok(Kind::Sequence(items)),
+                _ => return Err(token.place.syntax("expected `-` as in the lines above")),
+            }
+        }
+    }
+
+    /// The items of a list that stands no further in than the key it belongs to.
+    fn unindented_sequence(&mut self) -> Result<Kind, YamlError> {
+        let mut items = Vec::new();
+        while self.take_if(&TokenKind::BlockEntry)? {
+            items.push(self.node_unless(Context::Block, |kind| {
+                use TokenKind::{BlockEnd, BlockEntry, Key, Value};
+                matches!(kind, BlockEntry | Key | Value | BlockEnd)
+            })?);
+        }
+        Ok(Kind::Sequence(items))
+    }
+
+    fn block_mapping(&mut self) -> Result<Kind, YamlError> {
+        const ENDS: fn(&TokenKind) -> bool = |kind| {
+            matches!(
+                kind,
+                TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd
+            )
+        };
+        self.scanner.next()?;
+        let mut pairs = Vec::new();
+        loop {
+            let token = self.scanner.next()?;
+            match token.kind {
+                TokenKind::Key => {}
+                TokenKind::BlockEnd => return Ok(Kind::Mapping(pairs)),
+                _ => return Err(token.place.syntax("expected a key as in the lines above")),
+            }
+            let key = self.node_unless(Context::BlockPair, ENDS)?;
+            let value = if self.take_if(&TokenKind::Value)? {
+                self.node_unless(Context::BlockPair, ENDS)?
+            } else {
+                self.empty()?
+            };
+            pairs.push((key, value));
+        }
+    }
+
+    fn flow_sequence(&mut self) -> Result<Kind, YamlError> {
+        self.scanner.next()?;
+        let mut items = Vec::new();
+        loop {
+            if self.take_if(&TokenKind::FlowSequenceEnd)? {
+                return Ok(Kind::Sequence(items));
+            }
+            if !items.is_empty() {
+                let token = self.scanner.next()?;
+                if token.kind != TokenKind::FlowEntry {
+                    return Err(token.place.syntax("expected `,` or `]`"));
+                }
+                if self.take_if(&TokenKind::FlowSequenceEnd)? {
+                    return Ok(Kind::Sequence(items));
+                }
+            }
+            items.push(if self.next_is(|kind| *kind == TokenKind::Key)? {
+                self.flow_pair()?
+            } else {
+                self.node(Context::Flow)?
+            });
+        }
+    }
+
+    /// `key: value` as an item of a list, a mapping of one pair.
+    fn flow_pair(&mut self) -> Result<NodeId, YamlError> {
+        const ENDS: fn(&TokenKind) -> bool =
+            |kind| matches!(kind, TokenKind::FlowEntry | TokenKind::FlowSequenceEnd);
+        let place = self.scanner.next()?.place;
+        let key = if self.next_is(|kind| *kind == TokenKind::Value || ENDS(kind))? {
+            // libyaml loses the token after a `?` without key, so `[?]` is never closed.
+            self.scanner.next()?;
+            self.empty()?
+        } else {
+            self.node(Context::Flow)?
+        };
+        let value = if self.take_if(&TokenKind::Value)? {
+            self.node_unless(Context::Flow, ENDS)?
+        } else {
+            self.empty()?
+        };
+        self.add(Tag::Map, Kind::Mapping(vec![(key, value)]), place)
+    }
+
+    fn flow_mapping(&mut self) -> Result<Kind, YamlError> {
+        const ENDS: fn(&TokenKind) -> bool =
+            |kind| matches!(kind, TokenKind::FlowEntry | TokenKind::FlowMappingEnd);
+        self.scanner.next()?;
+        let mut pairs = Vec::new();
+        loop {
+            if self.take_if(&TokenKind::FlowMappingEnd)? {
+                return Ok(Kind::Mapping(pairs));
+            }
+            if !pairs.is_empty() {
+                let token = self.scanner.next()?;
+                if token.kind != TokenKind::FlowEntry {
+                    return Err(token.place.syntax("expected `,` or `}`"));
+                }
+                if self.take_if(&TokenKind::FlowMappingEnd)? {
+                    return Ok(Kind::Mapping(pairs));
+                }
+            }
+            let has_key_mark = self.take_if(&TokenKind::Key)?;
+            let key = if has_key_mark {
+                self.node_unless(Context::Flow, |kind| {
+                    *kind == TokenKind::Value || ENDS(kind)
+                })?
+            } else {
+                self.node(Context::Flow)?
+            };
+            let value = if has_key_mark && self.take_if(&TokenKind::Value)? {
+                self.node_unless(Context::Flow, ENDS)?
+            } else {
+                self.empty()?
+            };
+            pairs.push((key, value));
+        }
+    }
+
+    /// A node, or an empty one where the next token already belongs to what follows.
+    fn node_unless(
+        &mut self,
+        context: Context,
+        ends: fn(&TokenKind) -> bool,
+    ) -> Result<NodeId, YamlError> {
+        if self.next_is(ends)? {
+            self.empty()
+        } else {
+            self.node(context)
+        }
+    }
+
+    fn empty(&mut self) -> Result<NodeId, YamlError> {
+        let place = self.scanner.peek()?.place;
+        self.add(Tag::Null, Kind::Scalar(String::new()), place)
+    }
+
+    fn add(&mut self, tag: Tag, kind: Kind, place: Place) -> Result<NodeId, YamlError> {
         if self.nodes.len() >= MAX_VALUES {
             return Err(place.fault(Fault::TooLarge));
         }
-        let id = NodeId(self.nodes.len());
-        self.nodes.push(node);
-        if anchor != 0 {
-            self.anchors.insert(anchor, Anchor::Done(id));
-        }
-        self.place_in_parent(id, place)
-    }
-
-    fn place_in_parent(&mut self, id: NodeId, place: Place) -> Result<(), YamlError> {
-        let Some(parent) = self.open.last_mut() else {
-            return Ok(());
+        let height = |id: &NodeId| self.nodes[id.0].height;
+        let below = match &kind {
+            Kind::Scalar(_) => None,
+            Kind::Sequence(items) => Some(items.iter().map(height).max()),
+            Kind::Mapping(pairs) => Some(
+                pairs
+                    .iter()
+                    .map(|(key, value)| height(key).max(height(value)))
+                    .max(),
+            ),
         };
-        parent.node.height = parent.node.height.max(self.nodes[id.0].height + 1);
-        if parent.node.height > MAX_DEPTH {
+        let height = below.map_or(0, |below| 1 + below.unwrap_or(0));
+        if height > MAX_DEPTH {
             return Err(place.fault(Fault::TooDeep));
         }
-        match (&mut parent.node.kind, parent.key.take()) {
-            (Kind::Sequence(items), _) => items.push(id),
-            (Kind::Mapping(pairs), Some(key)) => pairs.push((key, id)),
-            (Kind::Mapping(_), None) => parent.key = Some(id),
-            (Kind::Scalar(_), _) => {}
+        self.nodes.push(Node {
+            tag,
+            kind,
+            place,
+            height,
+        });
+        Ok(NodeId(self.nodes.len() - 1))
+    }
+
+    fn next_is(&mut self, is: impl Fn(&TokenKind) -> bool) -> Result<bool, YamlError> {
+        Ok(is(&self.scanner.peek()?.kind))
+    }
+
+    fn take_if(&mut self, kind: &TokenKind) -> Result<bool, YamlError> {
+        let is_there = self.next_is(|next| next == kind)?;
+        if is_there {
+            self.scanner.next()?;
         }
-        Ok(())
+        Ok(is_there)
+    }
+}
+
+const EXPECTED_VALUE: &str = "expected a value";
+
+/// What decides on a node's tag when none is given.
+enum Implied {
+    /// A plain scalar's text. Nothing at all counts as one, but is text when tagged `!`.
+    ByText {
+        is_empty: bool,
+    },
+    /// Quotes, `|` or `>`: it is text, unless tagged `!`.
+    Text,
+    Tag(Tag),
+}
+
+fn resolved(kind: &Kind) -> Tag {
+    match kind {
+        Kind::Scalar(text) => scalar::resolve(text),
+        Kind::Sequence(_) => Tag::Seq,
+        Kind::Mapping(_) => Tag::Map,
     }
 }

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use brine_wire::{Map, Value};
 
-use super::compose::{Document, Kind, Node, NodeId, Tag};
-use super::{Fault, MAX_TEXT, MAX_VALUES, YamlError, scalar};
+use super::node::{Document, Kind, Node, NodeId, Tag};
+use super::{Fault, MAX_TEXT, MAX_VALUES, YamlError, excerpt, scalar};
 
 /// Makes the document's value.
 pub(super) fn construct(document: &Document) -> Result<Value, YamlError> {
@@ -94,7 +94,7 @@ impl<'d> Constructor<'d> {
     ) -> Result<Value, YamlError> {
         let text = self.text(node, tag)?;
         read(text).ok_or_else(|| {
-            let text = text.to_owned();
+            let text = excerpt(text);
             node.fault(Fault::BadScalar { tag, text })
         })
     }
@@ -267,7 +267,7 @@ impl KeyIdentity {
 
 fn shown(key: &Value) -> String {
     match key {
-        Value::Str(text) => format!("{text:?}"),
+        Value::Str(text) => format!("{:?}", excerpt(text)),
         Value::Int(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
         Value::Float(number) => number.to_string(),

@@ -5,7 +5,7 @@
 
 use brine_wire::Value;
 
-use super::compose::Tag;
+use super::node::Tag;
 
 /// The type of a plain scalar.
 pub(super) fn resolve(text: &str) -> Tag {

@@ -74,3 +74,22 @@ fn a_text_over_the_limit_is_not_looked_at() {
         Fault::TooLong { bytes }
     );
 }
+
+#[test]
+fn an_error_shows_no_more_than_an_excerpt() {
+    for text in ["1:", "!!int ", "!x", "- *", "{~: 1, "] {
+        let text = format!("{text}{}", "1:".repeat(100_000));
+        if let Err(error) = load(text.as_bytes()) {
+            assert!(error.to_string().len() < 300, "{error}");
+        }
+    }
+    assert!(
+        fault(&format!(
+            "a: 1\n? '{0}'\n: 1\n? '{0}'\n: 2",
+            "x".repeat(9999)
+        ))
+        .to_string()
+        .len()
+            < 300
+    );
+}
