@@ -2,7 +2,7 @@
 //!
 //! Knows what job and state returns look like (`docs/protocol/ipc.md` §4), not how frames are cut.
 
-use crate::msgpack_shim as msgpack;
+use brine_wire::msgpack;
 use brine_wire::{Map, Value};
 
 use crate::stamp;

@@ -31,7 +31,6 @@ mod first;
 mod histogram;
 mod ledger;
 mod load;
-mod msgpack_shim;
 mod process;
 mod publish;
 mod read;
