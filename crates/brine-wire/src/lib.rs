@@ -12,10 +12,15 @@ extern crate std;
 
 pub mod compat;
 pub mod envelope;
+pub mod event;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod matching;
+pub mod msgpack;
 pub mod scan;
+pub mod stamp;
+pub mod trim;
 pub mod value;
 
 pub use value::{Map, Value};

@@ -1,0 +1,370 @@
+//! The five ways a listener matches tags, with Python's meaning.
+//!
+//! A [`TagMatch`] is made once and asked often; asking allocates nothing but for regular
+//! expressions. Facts: `docs/protocol/ipc.md` §8.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::str::FromStr;
+
+use fancy_regex::{Regex, RegexBuilder};
+
+/// How a pattern is compared with a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MatchType {
+    /// The tag begins with it.
+    #[default]
+    StartsWith,
+    /// The tag ends with it.
+    EndsWith,
+    /// The tag contains it.
+    Find,
+    /// A regular expression that matches at the tag's start.
+    Regex,
+    /// A shell pattern for the whole tag.
+    Fnmatch,
+}
+
+/// The name is none of Salt's match types.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected startswith, endswith, find, regex or fnmatch, found {found:?}")]
+pub struct MatchTypeError {
+    /// What came.
+    pub found: String,
+}
+
+impl FromStr for MatchType {
+    type Err = MatchTypeError;
+
+    fn from_str(name: &str) -> Result<Self, MatchTypeError> {
+        Ok(match name {
+            "startswith" => Self::StartsWith,
+            "endswith" => Self::EndsWith,
+            "find" => Self::Find,
+            "regex" => Self::Regex,
+            "fnmatch" => Self::Fnmatch,
+            _ => {
+                return Err(MatchTypeError {
+                    found: name.to_string(),
+                });
+            }
+        })
+    }
+}
+
+impl fmt::Display for MatchType {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::StartsWith => "startswith",
+            Self::EndsWith => "endswith",
+            Self::Find => "find",
+            Self::Regex => "regex",
+            Self::Fnmatch => "fnmatch",
+        })
+    }
+}
+
+/// A pattern that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a regular expression, found {pattern:?}: {reason}")]
+pub struct MatchError {
+    /// The pattern.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A pattern and how it is compared.
+#[derive(Debug, Clone)]
+pub struct TagMatch {
+    kind: MatchType,
+    pattern: String,
+    /// For the two types that are matched by a regular expression.
+    compiled: Option<Box<Regex>>,
+}
+
+/// Two are equal when a caller would write them the same, as in Salt's `unsubscribe`.
+impl PartialEq for TagMatch {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.pattern == other.pattern
+    }
+}
+
+impl Eq for TagMatch {}
+
+/// How many steps back a regular expression may take before it counts as no match: a pattern from
+/// outside must not hold up its reader.
+const BACKTRACK_LIMIT: usize = 1_000_000;
+
+impl TagMatch {
+    /// A pattern of this type.
+    ///
+    /// # Errors
+    /// [`MatchError`] when it is to be a regular expression and is none.
+    pub fn new(kind: MatchType, pattern: impl Into<String>) -> Result<Self, MatchError> {
+        let pattern = pattern.into();
+        let compiled = match kind {
+            MatchType::Regex => Some(compile(&pattern, &anchored_at_start(&pattern)?)?),
+            MatchType::Fnmatch => Some(compile(&pattern, &translate_fnmatch(&pattern))?),
+            MatchType::StartsWith | MatchType::EndsWith | MatchType::Find => None,
+        };
+        Ok(Self {
+            kind,
+            pattern,
+            compiled: compiled.map(Box::new),
+        })
+    }
+
+    /// Every tag.
+    #[must_use]
+    pub const fn any() -> Self {
+        Self {
+            kind: MatchType::StartsWith,
+            pattern: String::new(),
+            compiled: None,
+        }
+    }
+
+    /// Whether a tag matches. A regular expression that runs into its limit does not.
+    #[must_use]
+    pub fn matches(&self, tag: &str) -> bool {
+        match (&self.compiled, self.kind) {
+            (Some(compiled), _) => compiled.is_match(tag).unwrap_or(false),
+            (None, MatchType::EndsWith) => tag.ends_with(&self.pattern),
+            (None, MatchType::Find) => {
+                memchr::memmem::find(tag.as_bytes(), self.pattern.as_bytes()).is_some()
+            }
+            (None, _) => tag.starts_with(&self.pattern),
+        }
+    }
+
+    /// How it compares.
+    #[must_use]
+    pub const fn match_type(&self) -> MatchType {
+        self.kind
+    }
+
+    /// The pattern as it was given.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+}
+
+fn compile(pattern: &str, expression: &str) -> Result<Regex, MatchError> {
+    RegexBuilder::new(expression)
+        .backtrack_limit(BACKTRACK_LIMIT)
+        .build()
+        .map_err(|error| MatchError {
+            pattern: pattern.into(),
+            reason: error.to_string(),
+        })
+}
+
+/// Salt puts `^` before the pattern, so that of `a|b` only `a` is bound to the start. Python takes
+/// global flags only at the very start, where they no longer are; and its `$` also matches before
+/// a final line feed.
+fn anchored_at_start(pattern: &str) -> Result<String, MatchError> {
+    let flags = pattern
+        .strip_prefix("(?")
+        .and_then(|rest| rest.split_once(')'));
+    if flags.is_some_and(|(flags, _)| {
+        !flags.is_empty() && flags.chars().all(|flag| "aiLmsux".contains(flag))
+    }) {
+        let reason = "global flags not at the start of the expression".to_string();
+        return Err(MatchError {
+            pattern: pattern.into(),
+            reason,
+        });
+    }
+    let mut expression = String::with_capacity(pattern.len() + 8);
+    expression.push('^');
+    let mut characters = pattern.chars();
+    let mut in_set = false;
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => {
+                expression.push('\\');
+                match characters.next() {
+                    // Python's `\Z` is the very end; elsewhere that is `\z`.
+                    Some('Z') => expression.push('z'),
+                    Some(escaped) => expression.push(escaped),
+                    None => {}
+                }
+                continue;
+            }
+            '[' => in_set = true,
+            ']' => in_set = false,
+            '$' if !in_set => {
+                expression.push_str(r"(?=\n?\z)");
+                continue;
+            }
+            _ => {}
+        }
+        expression.push(character);
+    }
+    Ok(expression)
+}
+
+/// The regular expression of a shell pattern, as Python's `fnmatch` understands it: `*` crosses
+/// `/` and line feeds, there is no escape, `!` alone negates a set.
+#[must_use]
+pub fn translate_fnmatch(pattern: &str) -> String {
+    let mut expression = String::from(r"(?s)\A");
+    let mut rest = pattern;
+    while let Some(character) = rest.chars().next() {
+        rest = &rest[character.len_utf8()..];
+        match character {
+            '*' => {
+                rest = rest.trim_start_matches('*');
+                expression.push_str(".*");
+            }
+            '?' => expression.push('.'),
+            '[' => match set_end(rest) {
+                Some(end) => {
+                    push_set(&rest[..end], &mut expression);
+                    rest = &rest[end + 1..];
+                }
+                None => expression.push_str(r"\["),
+            },
+            literal => push_literal(literal, &mut expression),
+        }
+    }
+    expression.push_str(r"\z");
+    expression
+}
+
+/// Where the set that begins before `rest` is closed. A `]` right at its start is a member.
+fn set_end(rest: &str) -> Option<usize> {
+    let negated = usize::from(rest.starts_with('!'));
+    let first = negated + usize::from(rest[negated..].starts_with(']'));
+    rest[first..].find(']').map(|at| first + at)
+}
+
+fn push_set(members: &str, expression: &mut String) {
+    let (negated, members) = match members.strip_prefix('!') {
+        Some(members) => (true, members),
+        None => (false, members),
+    };
+    let mut ranges = String::new();
+    let mut rest = members.chars().peekable();
+    while let Some(low) = rest.next() {
+        let mut after = rest.clone();
+        let high = match (after.next(), after.next()) {
+            (Some('-'), Some(high)) => {
+                rest = after;
+                high
+            }
+            _ => low,
+        };
+        // A range that runs backwards holds nothing.
+        if low <= high {
+            push_literal(low, &mut ranges);
+            ranges.push('-');
+            push_literal(high, &mut ranges);
+        }
+    }
+    match (ranges.is_empty(), negated) {
+        (true, false) => expression.push_str(r"[^\s\S]"),
+        (true, true) => expression.push('.'),
+        (false, _) => {
+            expression.push_str(if negated { "[^" } else { "[" });
+            expression.push_str(&ranges);
+            expression.push(']');
+        }
+    }
+}
+
+fn push_literal(character: char, expression: &mut String) {
+    if character.is_ascii_punctuation() {
+        expression.push('\\');
+    }
+    expression.push(character);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(kind: MatchType, pattern: &str, tag: &str) -> bool {
+        TagMatch::new(kind, pattern).unwrap().matches(tag)
+    }
+
+    #[test]
+    fn fnmatch_is_pythons() {
+        for (pattern, tag, expected) in [
+            ("salt/job/*/ret/*", "salt/job/1/ret/m/1", true),
+            ("*", "", true),
+            ("", "a", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("[abc]x", "bx", true),
+            ("[!abc]x", "bx", false),
+            ("[^a]x", "^x", true),
+            ("[^a]x", "bx", false),
+            ("[]]x", "]x", true),
+            ("[!]]x", "ax", true),
+            ("[a", "[a", true),
+            ("[z-a]", "z", false),
+            ("[!z-a]", "z", true),
+            ("[a-c]", "b", true),
+            ("[-a]", "-", true),
+            ("[a-]", "-", true),
+            (r"\*", r"\x", true),
+            ("[*]", "*", true),
+            ("[*]", "x", false),
+            ("a.c", "abc", false),
+            ("a*b*c", "a\nb\nc", true),
+            ("ä?", "äö", true),
+        ] {
+            assert_eq!(
+                matches(MatchType::Fnmatch, pattern, tag),
+                expected,
+                "{pattern} {tag}"
+            );
+        }
+    }
+
+    #[test]
+    fn regular_expressions_are_bound_to_the_start_as_salt_does() {
+        for (pattern, tag, expected) in [
+            ("salt/job/", "salt/job/1", true),
+            ("job", "salt/job/1", false),
+            ("a|job", "salt/job/1", true),
+            ("a$", "a\n", true),
+            (r"a\Z", "a\n", false),
+            ("[$]a", "$a", true),
+            (r"\$a", "$a", true),
+            ("(?:A)", "a", false),
+            ("(?i:A)", "a", true),
+            ("(?P<x>a)(?P=x)", "aa", true),
+            ("a(?=b)", "ab", true),
+        ] {
+            assert_eq!(
+                matches(MatchType::Regex, pattern, tag),
+                expected,
+                "{pattern} {tag:?}"
+            );
+        }
+        for pattern in ["(", "(?i)x", "[a", "*"] {
+            assert!(
+                TagMatch::new(MatchType::Regex, pattern).is_err(),
+                "{pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_never_ends_is_no_match() {
+        assert!(!matches(MatchType::Regex, r"(a+)+\1b", &"a".repeat(60)));
+    }
+
+    #[test]
+    fn names_go_both_ways() {
+        for name in ["startswith", "endswith", "find", "regex", "fnmatch"] {
+            assert_eq!(name.parse::<MatchType>().unwrap().to_string(), name);
+        }
+        assert!("glob".parse::<MatchType>().is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! `_stamp`: when an event was fired, as Python's `datetime.isoformat` writes it.
+//!
+//! Pure: the time is an argument. Facts: `docs/protocol/ipc.md` §4.
+
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
+
+pub use crate::compat::StampStyle;
+
+/// The stamp of a moment, given as the time since the UNIX epoch. The fraction is left out when it
+/// is exactly zero, as Python does.
+#[must_use]
+pub fn format(since_epoch: Duration, style: StampStyle) -> String {
+    let seconds = since_epoch.as_secs();
+    let (year, month, day) = civil_from_days(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let fraction = match since_epoch.subsec_micros() {
+        0 => String::new(),
+        micros => format!(".{micros:06}"),
+    };
+    let offset = match style {
+        StampStyle::Naive => "",
+        StampStyle::Utc => "+00:00",
+    };
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// Years are counted from March, so that the leap day is the last of its year, and days from
+/// 0000-03-01, where an era of 400 years begins.
+const fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_pythons() {
+        let at = |seconds, micros: u32| Duration::new(seconds, micros * 1000);
+        for (moment, text) in [
+            (at(0, 1), "1970-01-01T00:00:00.000001"),
+            (at(951_782_400, 0), "2000-02-29T00:00:00"),
+            (at(1_795_467_587, 223_006), "2026-11-23T20:59:47.223006"),
+            (at(4_107_542_399, 999_999), "2100-02-28T23:59:59.999999"),
+            (at(4_107_542_400, 0), "2100-03-01T00:00:00"),
+        ] {
+            assert_eq!(format(moment, StampStyle::Naive), text);
+            assert_eq!(format(moment, StampStyle::Utc), format!("{text}+00:00"));
+        }
+    }
+}
