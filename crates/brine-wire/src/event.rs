@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn fire_master_has_salts_keys_in_salts_order() {
-        let keys: vec::Vec<_> = fire_master_data("t", Map::new())
+        let keys: Vec<_> = fire_master_data("t", Map::new())
             .into_iter()
             .map(|(k, _)| k)
             .collect();

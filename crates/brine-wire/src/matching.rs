@@ -166,17 +166,22 @@ fn compile(pattern: &str, expression: &str) -> Result<Regex, MatchError> {
 /// global flags only at the very start, where they no longer are; and its `$` also matches before
 /// a final line feed.
 fn anchored_at_start(pattern: &str) -> Result<String, MatchError> {
+    let refused = |reason: &str| {
+        Err(MatchError {
+            pattern: pattern.into(),
+            reason: reason.to_string(),
+        })
+    };
     let flags = pattern
         .strip_prefix("(?")
         .and_then(|rest| rest.split_once(')'));
     if flags.is_some_and(|(flags, _)| {
         !flags.is_empty() && flags.chars().all(|flag| "aiLmsux".contains(flag))
     }) {
-        let reason = "global flags not at the start of the expression".to_string();
-        return Err(MatchError {
-            pattern: pattern.into(),
-            reason,
-        });
+        return refused("global flags not at the start of the expression");
+    }
+    if pattern.starts_with(['*', '+', '?']) {
+        return refused("nothing to repeat");
     }
     let mut expression = String::with_capacity(pattern.len() + 8);
     expression.push('^');
