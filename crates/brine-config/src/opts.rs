@@ -3,7 +3,7 @@
 //! The steps of reading are here, in Salt's order; what a value follows from others is in
 //! `resolve`, files are in `files`. Plain data: nobody passes an `Opts` down, each crate has its
 //! own small configuration made from it once. Facts: Salt 3008.3 and 3006.28, checked against
-//! both by `tests/opts.rs`.
+//! both by `tests/it/opts.rs`.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,15 +1,13 @@
 //! Every document of `golden/documents.json`, which is real Salt's reading of YAML.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod typed;
-
 use brine_config::yaml::{self, Fault};
 use serde_json::Value as Json;
 
+use crate::typed;
+
 #[test]
 fn documents_read_as_salt_reads_them() {
-    let golden: Json = serde_json::from_str(include_str!("golden/documents.json")).unwrap();
+    let golden: Json = serde_json::from_str(include_str!("../golden/documents.json")).unwrap();
     let mut wrong = Vec::new();
     let (mut read, mut refused) = (0, 0);
     for row in golden["rows"].as_array().unwrap() {

@@ -1,9 +1,5 @@
 //! Every fixture of `golden/opts-*.json`, which is what real Salt makes of configuration files.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod typed;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{fs, iter};
@@ -12,9 +8,11 @@ use brine_config::{ConfigError, Environment, Loaded, Opts, Role, Warning};
 use brine_wire::{Map, Value};
 use serde_json::Value as Json;
 
+use crate::typed;
+
 #[test]
 fn configurations_read_as_salt_3008_reads_them() {
-    check(include_str!("golden/opts-3008.3.json"), &[]);
+    check(include_str!("../golden/opts-3008.3.json"), &[]);
 }
 
 #[test]
@@ -29,7 +27,7 @@ fn configurations_read_as_salt_3006_reads_them_but_for_some_defaults() {
         "minion_memory_max",
         "zmq_monitor",
     ];
-    check(include_str!("golden/opts-3006.28.json"), &newer);
+    check(include_str!("../golden/opts-3006.28.json"), &newer);
 }
 
 fn check(golden: &str, not_compared: &[&str]) {

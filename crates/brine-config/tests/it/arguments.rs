@@ -1,17 +1,15 @@
 //! Every row of `golden/arguments.json`, which is real Salt's reading of a command line argument.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod typed;
-
 use brine_config::parse_arguments;
 use brine_wire::Value;
 use serde_json::Value as Json;
 
+use crate::typed;
+
 #[test]
 fn arguments_read_as_salt_reads_them() {
     let mut wrong = Vec::new();
-    let rows = rows(include_str!("golden/arguments.json"));
+    let rows = rows(include_str!("../golden/arguments.json"));
     assert!(rows.len() > 500);
     for row in &rows {
         let input = row["in"].as_str().unwrap();

@@ -1,0 +1,154 @@
+//! What a user is told of a configuration: errors and warnings, word by word.
+
+use std::fs;
+use std::path::Path;
+
+use brine_config::{Environment, Loaded, Opts, Role};
+
+/// Loads `files`, the first of which is the main one; `DIR` is their directory in all texts.
+fn load(role: Role, files: &[(&str, &str)]) -> Result<(Loaded, String), String> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let environment = Environment {
+        host_names: vec!["localhost".to_owned(), "web1.example.org".to_owned()],
+        ..Environment::default()
+    };
+    let without_dir = |text: String| text.replace(dir.path().to_str().unwrap(), "DIR");
+    let main = dir.path().join(files[0].0);
+    match Opts::load(role, &main, &environment) {
+        Ok(loaded) => {
+            let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+            Ok((loaded, without_dir(warnings.join("\n"))))
+        }
+        Err(error) => Err(without_dir(error.to_string())),
+    }
+}
+
+fn warnings(role: Role, files: &[(&str, &str)]) -> String {
+    load(role, files).unwrap().1
+}
+
+fn refusal(text: &str) -> String {
+    load(Role::Master, &[("master", text)]).unwrap_err()
+}
+
+#[test]
+fn an_error_names_the_file_the_line_and_the_column() {
+    assert_eq!(
+        refusal("id: x\nsock_dir: [/a\n"),
+        "DIR/master: line 3, column 1: not YAML: expected `,` or `]`"
+    );
+    assert_eq!(
+        refusal("sock_dir: /a\nid: x\nsock_dir: /b\n"),
+        "DIR/master: line 3, column 1: key \"sock_dir\" is given twice in this mapping; keep one"
+    );
+    assert_eq!(
+        refusal("- a\n"),
+        "DIR/master: expected `option: value` lines, found a list"
+    );
+    assert_eq!(
+        refusal("id: x\nsock_dir: 5\n"),
+        "option sock_dir: expected text, found an integer"
+    );
+    assert_eq!(
+        refusal("brine: {log_byte: 5}\n"),
+        "brine: log_byte: no such option; did you mean log_bytes?"
+    );
+}
+
+#[test]
+fn an_ordinary_configuration_is_not_remarked_on() {
+    let files = [
+        (
+            "master",
+            "id: x\ninterface: 0.0.0.0\nno_such_option: 1\nauto_accept: false\n",
+        ),
+        (
+            "master.d/a.conf",
+            "external_auth: {pam: {ann: ['*']}}\nreactor: []\n",
+        ),
+    ];
+    assert_eq!(warnings(Role::Master, &files), "");
+}
+
+#[test]
+fn a_known_option_that_changes_nothing_is_named() {
+    let files = [(
+        "master",
+        "id: x\ngitfs_root: a\ngather_job_timeout: '10'\nsalt_event_pub_hwm: 5\n",
+    )];
+    assert_eq!(
+        warnings(Role::Master, &files),
+        "option gitfs_root is known but not acted on\n\
+         option gather_job_timeout is known but not acted on\n\
+         option salt_event_pub_hwm is no longer read by Salt; \
+         a slow subscriber costs the bus nothing here, remove it"
+    );
+}
+
+#[test]
+fn a_value_of_another_type_is_named_and_used() {
+    let files = [(
+        "master",
+        "id: x\nmax_event_size: big\nexternal_auth: [pam]\n",
+    )];
+    let (loaded, warnings) = load(Role::Master, &files).unwrap();
+    assert_eq!(
+        warnings,
+        "option max_event_size: expected an integer, found text\n\
+         option external_auth: expected a mapping, found a list"
+    );
+    assert_eq!(loaded.opts.text("max_event_size").unwrap(), "big");
+    assert_eq!(
+        loaded.opts.int("max_event_size").unwrap_err().to_string(),
+        "option max_event_size: expected an integer, found text"
+    );
+}
+
+#[test]
+fn included_files_that_cannot_be_used_are_left_out() {
+    let files = [
+        ("master", "id: x\ninclude: [none.conf, self.conf, 5]\n"),
+        ("master.d/bad.conf", "pub_hwm: [\n"),
+        ("self.conf", "include: self.conf\nret_port: 7\n"),
+    ];
+    let (loaded, warnings) = load(Role::Master, &files).unwrap();
+    assert_eq!(
+        warnings,
+        "DIR/master.d/bad.conf: line 2, column 1: not YAML: expected a value; the file is left out\n\
+         include DIR/none.conf matches no file\n\
+         DIR/self.conf is included from within itself; the inner include is left out\n\
+         option include: expected text or a list of texts, found an integer\n\
+         option ret_port is known but not acted on"
+    );
+    assert_eq!(loaded.opts.int("ret_port").unwrap(), 7);
+}
+
+#[test]
+fn a_guessed_minion_id_is_told_of() {
+    let (loaded, warnings) = load(Role::Minion, &[("minion", "root_dir: /nowhere\n")]).unwrap();
+    assert_eq!(loaded.opts.text("id").unwrap(), "web1.example.org");
+    assert_eq!(
+        warnings,
+        "no id configured, web1.example.org is guessed from the host name; \
+         set `id` if that is not it"
+    );
+}
+
+#[test]
+fn a_missing_file_means_the_defaults() {
+    let environment = Environment::default();
+    let missing = Path::new("/nowhere/at/all");
+    let loaded = Opts::load(Role::Master, missing, &environment).unwrap();
+    assert_eq!(
+        loaded.opts.text("sock_dir").unwrap(),
+        "/var/run/salt/master"
+    );
+    assert_eq!(loaded.opts.text("conf_file").unwrap(), "/etc/salt/master");
+    assert!(!loaded.opts.is_set("ssl"));
+    assert!(loaded.warnings.is_empty());
+}
