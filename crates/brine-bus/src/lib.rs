@@ -9,6 +9,7 @@
 //! configuration files, or what an event means.
 
 pub mod address;
+pub mod client;
 mod listen;
 mod publish;
 mod pull;

@@ -1,0 +1,765 @@
+//! What a listener does with the bytes of a publish socket, without the socket.
+//!
+//! A [`Session`] takes bytes as they come and hands events out: frames are cut in whichever framing
+//! the stream turns out to have, tags matched before any data are decoded, malformed events
+//! skipped and counted, events that only a subscription wants kept for later calls. It knows no
+//! sockets and no time; [`super::blocking`] and [`super::tokio`] do. Facts: `docs/protocol/ipc.md`
+//! §1, §8.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use brine_wire::frame::{Decoder, FrameError};
+use brine_wire::matching::TagMatch;
+
+use super::SubscriberConfig;
+use super::event::{Event, EventRef};
+
+/// One listener's state between two calls.
+///
+/// **Pending events.** As in Salt, an event a call passes over is kept if a subscription matches
+/// it, else lost; a later call looks there first, in order of arrival, and drops what neither it
+/// nor any subscription wants. Salt keeps them without a bound, and a program that subscribes and
+/// never asks grows until it is killed. Here they take at most
+/// [`SubscriberConfig::max_pending_bytes`]: an event that does not fit is lost and the call says so
+/// with [`SessionError::PendingFull`] (further calls go on), since dropping an event somebody
+/// subscribed to in silence would leave them waiting for it.
+#[derive(Debug)]
+pub struct Session {
+    inbox: Inbox,
+    current: Option<Found>,
+    subscriptions: Vec<TagMatch>,
+    pending: Pending,
+    counters: Counters,
+}
+
+/// What a session has seen since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Well-formed frames read.
+    pub received: u64,
+    /// Events skipped: no tag end, a tag that is not UTF-8, or (where they would have been handed
+    /// out) data that are not one msgpack value.
+    pub malformed: u64,
+    /// Events neither a call nor a subscription wanted.
+    pub passed_over: u64,
+    /// Events a subscription wanted and [`SubscriberConfig::max_pending_bytes`] refused.
+    pub pending_refused: u64,
+    /// Connections begun.
+    pub connections: u64,
+}
+
+/// Why a session cannot hand out an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The bytes are no frames; the connection is over.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// An event a subscription wants was lost.
+    #[error(
+        "expected pending events to take at most {limit} bytes, lost one with tag {tag:?}: get or unsubscribe what was subscribed to"
+    )]
+    PendingFull {
+        /// The lost event's tag.
+        tag: String,
+        /// The bound, in bytes.
+        limit: usize,
+    },
+}
+
+/// What taking one event from the stream came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// The event asked for.
+    Event(Event),
+    /// Another event, now pending or lost.
+    Other,
+    /// No whole event has arrived.
+    Nothing,
+}
+
+impl Session {
+    /// A session that has read nothing.
+    #[must_use]
+    pub fn new(config: &SubscriberConfig) -> Self {
+        Self {
+            inbox: Inbox::new(config.max_frame_bytes),
+            current: None,
+            subscriptions: Vec::new(),
+            pending: Pending::new(config.max_pending_bytes),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A new connection begins: what is left of the last one's bytes is dropped, subscriptions and
+    /// pending events stay.
+    pub fn connected(&mut self) {
+        self.disconnected();
+        self.counters.connections += 1;
+    }
+
+    /// The connection is over: its unread bytes are dropped, and the memory they were in.
+    pub fn disconnected(&mut self) {
+        self.inbox = Inbox::new(self.inbox.max_frame_bytes);
+        self.current = None;
+    }
+
+    /// Where to read the next bytes of the connection to; never empty.
+    pub fn room(&mut self) -> &mut [u8] {
+        self.current = None;
+        self.inbox.room()
+    }
+
+    /// Says how many bytes were read into [`Session::room`].
+    ///
+    /// # Panics
+    /// When that is more than there was room for.
+    pub fn filled(&mut self, bytes: usize) {
+        self.inbox.end += bytes;
+        assert!(
+            self.inbox.end <= self.inbox.buffer.len(),
+            "more read than there is room"
+        );
+    }
+
+    /// Moves to the next event of the stream, whatever its tag; `false` if none has arrived.
+    /// [`Session::current`] is then the event.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the connection is over.
+    #[inline]
+    pub fn advance(&mut self) -> Result<bool, FrameError> {
+        loop {
+            self.current = None;
+            let Some(range) = self.inbox.cut()? else {
+                return Ok(false);
+            };
+            self.counters.received += 1;
+            match EventRef::parse(&self.inbox.buffer[range.clone()]) {
+                Some(event) => {
+                    let tag_bytes = event.tag().len();
+                    self.current = Some(Found { range, tag_bytes });
+                    return Ok(true);
+                }
+                None => self.counters.malformed += 1,
+            }
+        }
+    }
+
+    /// The event [`Session::advance`] moved to, its data unchecked.
+    #[must_use]
+    #[inline]
+    pub fn current(&self) -> Option<EventRef<'_>> {
+        let Found { range, tag_bytes } = self.current.as_ref()?;
+        EventRef::with_tag(&self.inbox.buffer[range.clone()], *tag_bytes)
+    }
+
+    /// Searches the pending events, dropping those that neither `wanted` nor a subscription
+    /// matches.
+    pub fn take_pending(&mut self, wanted: &TagMatch) -> Option<Event> {
+        let found = self
+            .pending
+            .remove_first(|event| wanted.matches(event.tag()));
+        let subscriptions = &self.subscriptions;
+        self.pending
+            .retain(|event| wanted.matches(event.tag()) || is_covered(subscriptions, event.tag()));
+        found
+    }
+
+    /// Takes events from the stream until one matches; `None` if none of those that have arrived
+    /// does.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn take(&mut self, wanted: &TagMatch) -> Result<Option<Event>, SessionError> {
+        loop {
+            match self.take_one(wanted)? {
+                Taken::Event(event) => return Ok(Some(event)),
+                Taken::Other => {}
+                Taken::Nothing => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes one event from the stream. One whose data are not msgpack is never the one asked for.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn take_one(&mut self, wanted: &TagMatch) -> Result<Taken, SessionError> {
+        if !self.advance()? {
+            return Ok(Taken::Nothing);
+        }
+        let Some(event) = self.current() else {
+            return Ok(Taken::Nothing);
+        };
+        let is_wanted = wanted.matches(event.tag());
+        if !is_wanted && !is_covered(&self.subscriptions, event.tag()) {
+            self.counters.passed_over += 1;
+            return Ok(Taken::Other);
+        }
+        if !event.has_one_value() {
+            self.counters.malformed += 1;
+            return Ok(Taken::Other);
+        }
+        let event = event.to_owned();
+        if is_wanted {
+            return Ok(Taken::Event(event));
+        }
+        self.pending.push(event).map_err(|PendingFull(event)| {
+            self.counters.pending_refused += 1;
+            SessionError::PendingFull {
+                tag: event.tag().to_owned(),
+                limit: self.pending.max_bytes,
+            }
+        })?;
+        Ok(Taken::Other)
+    }
+
+    /// From now on keeps events that match for later calls. Subscribing twice counts twice.
+    pub fn subscribe(&mut self, wanted: TagMatch) {
+        self.subscriptions.push(wanted);
+    }
+
+    /// Takes back one such subscription, if there is one, and drops pending events that no
+    /// subscription covers any more.
+    pub fn unsubscribe(&mut self, wanted: &TagMatch) {
+        if let Some(at) = self.subscriptions.iter().position(|own| own == wanted) {
+            self.subscriptions.remove(at);
+        }
+        let subscriptions = &self.subscriptions;
+        self.pending
+            .retain(|event| is_covered(subscriptions, event.tag()));
+    }
+
+    /// Drops all pending events, as Salt's clients do when they close their connection.
+    pub fn forget_pending(&mut self) {
+        self.pending.clear();
+    }
+
+    /// How many events are pending.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.events.len()
+    }
+
+    /// What has been seen so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+#[derive(Debug)]
+struct Found {
+    range: Range<usize>,
+    tag_bytes: usize,
+}
+
+fn is_covered(subscriptions: &[TagMatch], tag: &str) -> bool {
+    subscriptions.iter().any(|own| own.matches(tag))
+}
+
+#[derive(Debug)]
+struct Pending {
+    events: VecDeque<Event>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+struct PendingFull(Event);
+
+impl Pending {
+    const fn new(max_bytes: usize) -> Self {
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            max_bytes,
+        }
+    }
+
+    fn push(&mut self, event: Event) -> Result<(), PendingFull> {
+        let bytes = self.bytes.saturating_add(Self::cost(&event));
+        if bytes > self.max_bytes {
+            return Err(PendingFull(event));
+        }
+        self.bytes = bytes;
+        self.events.push_back(event);
+        Ok(())
+    }
+
+    fn remove_first(&mut self, matches: impl Fn(&Event) -> bool) -> Option<Event> {
+        let event = self.events.remove(self.events.iter().position(matches)?)?;
+        self.bytes -= Self::cost(&event);
+        Some(event)
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&Event) -> bool) {
+        self.events.retain(|event| {
+            let kept = keep(event);
+            if !kept {
+                self.bytes -= Self::cost(event);
+            }
+            kept
+        });
+    }
+
+    fn clear(&mut self) {
+        self.events = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// An event's bytes and what holding it costs, so that a million tiny events count too.
+    fn cost(event: &Event) -> usize {
+        event.as_bytes().len() + size_of::<Event>()
+    }
+}
+
+/// The bytes of one connection that are not handed out yet: `buffer[start..end]`.
+#[derive(Debug)]
+struct Inbox {
+    decoder: Decoder,
+    max_frame_bytes: usize,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// What one read asks for, in bytes: more than a UNIX socket holds by default.
+const READ_BYTES: usize = 256 * 1024;
+
+impl Inbox {
+    const fn new(max_frame_bytes: usize) -> Self {
+        Self {
+            decoder: Decoder::new(max_frame_bytes),
+            max_frame_bytes,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Where the next event is, if it has arrived as a whole.
+    #[inline]
+    fn cut(&mut self) -> Result<Option<Range<usize>>, FrameError> {
+        let unread = &self.buffer[self.start..self.end];
+        // Asking the decoder only for news keeps a frame that comes in small pieces cheap.
+        if unread.len() < self.decoder.wanted() {
+            return Ok(None);
+        }
+        let Some(frame) = self.decoder.next(unread)? else {
+            return Ok(None);
+        };
+        let begin = frame.event.as_ptr().addr() - self.buffer.as_ptr().addr();
+        let event = begin..begin + frame.event.len();
+        self.start += frame.length;
+        Ok(Some(event))
+    }
+
+    /// Room for a good read. The buffer grows only as a frame larger than it arrives, never on the
+    /// word of a header, and shrinks again behind it.
+    fn room(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.buffer.len() > 4 * READ_BYTES {
+                self.buffer = Vec::new();
+            }
+        }
+        if self.buffer.len() - self.end < READ_BYTES / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.buffer.len() - self.end < READ_BYTES / 2 {
+                let doubled = (self.buffer.len() * 2).max(READ_BYTES);
+                self.buffer.resize(doubled, 0);
+            }
+        }
+        &mut self.buffer[self.end..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brine_wire::frame::{Framing, encode_frame};
+    use brine_wire::matching::MatchType;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: SubscriberConfig = SubscriberConfig {
+        max_frame_bytes: 64 * 1024 * 1024,
+        max_pending_bytes: 1024 * 1024,
+        reconnect: crate::client::Reconnect::Always,
+    };
+
+    fn event(tag: &str, number: u8) -> Vec<u8> {
+        [tag.as_bytes(), b"\n\n\x81\xa1n", &[number & 0x7f]].concat()
+    }
+
+    fn stream<T: AsRef<[u8]>>(framing: Framing, events: impl IntoIterator<Item = T>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for event in events {
+            encode_frame(framing, event.as_ref(), &mut bytes);
+        }
+        bytes
+    }
+
+    fn feed(session: &mut Session, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = session.room();
+            let some = room.len().min(bytes.len());
+            room[..some].copy_from_slice(&bytes[..some]);
+            session.filled(some);
+            bytes = &bytes[some..];
+        }
+    }
+
+    fn starts_with(pattern: &str) -> TagMatch {
+        TagMatch::new(MatchType::StartsWith, pattern).unwrap()
+    }
+
+    fn all_events(session: &mut Session) -> Vec<Vec<u8>> {
+        let mut events = Vec::new();
+        while session.advance().unwrap() {
+            events.push(session.current().unwrap().as_bytes().to_vec());
+        }
+        events
+    }
+
+    fn tag(event: Option<Event>) -> Option<String> {
+        event.map(|event| event.tag().to_owned())
+    }
+
+    #[test]
+    fn events_are_the_same_wherever_the_stream_is_cut() {
+        let events = [
+            event("a", 1),
+            event("long/".repeat(60).as_str(), 2),
+            event("", 3),
+        ];
+        for framing in [Framing::Bare, Framing::Prefixed] {
+            let bytes = stream(framing, &events);
+            for cut in 0..=bytes.len() {
+                let mut session = Session::new(&CONFIG);
+                feed(&mut session, &bytes[..cut]);
+                let mut read = all_events(&mut session);
+                feed(&mut session, &bytes[cut..]);
+                read.extend(all_events(&mut session));
+                assert_eq!(read, events, "{framing:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_in_another_form_are_read_too() {
+        let mut bytes = b"\x83\xc4\x04body\xa7t\n\n\x81\xa1n\x05\xa4head\x80\xa1x\x01".to_vec();
+        bytes.extend(stream(Framing::Bare, [event("u", 6)]));
+        let mut session = Session::new(&CONFIG);
+        feed(&mut session, &bytes);
+        assert_eq!(all_events(&mut session), [event("t", 5), event("u", 6)]);
+    }
+
+    #[test]
+    fn a_new_connection_may_have_the_other_framing() {
+        let mut session = Session::new(&CONFIG);
+        for framing in [Framing::Bare, Framing::Prefixed, Framing::Bare] {
+            session.connected();
+            let bytes = stream(framing, [event("whole", 1), event("cut", 2)]);
+            feed(&mut session, &bytes[..bytes.len() - 1]);
+            assert_eq!(all_events(&mut session), [event("whole", 1)]);
+        }
+        assert_eq!(session.counters().connections, 3);
+    }
+
+    #[test]
+    fn malformed_events_are_skipped_and_counted() {
+        let events: [&[u8]; 6] = [
+            b"no tag end \x80",
+            b"not utf-8 \xff\n\n\x80",
+            b"t/cut short\n\n\x81\xa1n",
+            b"t/two values\n\n\x80\x80",
+            b"t/no value\n\n",
+            b"t/good\n\n\x80",
+        ];
+        let mut session = Session::new(&CONFIG);
+        feed(&mut session, &stream(Framing::Bare, events));
+        assert_eq!(
+            tag(session.take(&starts_with("t/")).unwrap()).unwrap(),
+            "t/good"
+        );
+        let Counters {
+            received,
+            malformed,
+            ..
+        } = session.counters();
+        assert_eq!((received, malformed), (6, 5));
+    }
+
+    #[test]
+    fn data_that_are_no_map_are_the_callers_to_judge() {
+        let mut session = Session::new(&CONFIG);
+        feed(&mut session, &stream(Framing::Bare, [b"t\n\n\x91\x01"]));
+        let event = session.take(&TagMatch::any()).unwrap().unwrap();
+        assert_eq!(event.data(), b"\x91\x01");
+    }
+
+    #[test]
+    fn what_is_no_frame_ends_the_connection() {
+        let mut session = Session::new(&CONFIG);
+        feed(&mut session, b"\x80");
+        assert_eq!(
+            session.take(&TagMatch::any()),
+            Err(FrameError::NoBody.into())
+        );
+        session.connected();
+        feed(&mut session, &stream(Framing::Bare, [event("t", 1)]));
+        assert!(session.take(&TagMatch::any()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_refused_by_its_header() {
+        let mut session = Session::new(&SubscriberConfig {
+            max_frame_bytes: 1000,
+            ..CONFIG
+        });
+        feed(&mut session, b"\x00\x00\x03\xe9");
+        assert_eq!(
+            session.advance(),
+            Err(FrameError::TooLarge {
+                declared: 1001,
+                limit: 1000
+            })
+        );
+    }
+
+    #[test]
+    fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
+        let mut session = Session::new(&CONFIG);
+        feed(&mut session, b"\x03\xff\xff\xff\x82\xa4head\x80");
+        assert!(!session.advance().unwrap());
+        assert!(session.room().len() <= READ_BYTES);
+
+        session.connected();
+        let large = [b"t\n\n\xc6\x00\x50\x00\x00".as_slice(), &[7; 0x50_0000]].concat();
+        feed(
+            &mut session,
+            &stream(Framing::Bare, [&large, &event("small", 1)]),
+        );
+        assert_eq!(all_events(&mut session).len(), 2);
+        session.room();
+        assert!(session.inbox.buffer.len() <= 4 * READ_BYTES);
+    }
+
+    #[test]
+    fn an_event_passed_over_is_kept_only_if_subscribed_to() {
+        let mut session = Session::new(&CONFIG);
+        session.subscribe(starts_with("kept/"));
+        let events = ["kept/1", "lost/1", "wanted/1", "kept/2", "wanted/2"];
+        feed(
+            &mut session,
+            &stream(Framing::Bare, events.map(|tag| event(tag, 0))),
+        );
+        assert_eq!(
+            tag(session.take(&starts_with("wanted/")).unwrap()).unwrap(),
+            "wanted/1"
+        );
+        assert_eq!((session.pending(), session.counters().passed_over), (1, 1));
+        assert_eq!(
+            tag(session.take_pending(&starts_with("kept/"))).unwrap(),
+            "kept/1"
+        );
+        assert_eq!(session.take_pending(&starts_with("kept/")), None);
+        assert_eq!(
+            tag(session.take(&starts_with("kept/")).unwrap()).unwrap(),
+            "kept/2"
+        );
+        assert_eq!(session.take(&starts_with("lost/")).unwrap(), None);
+    }
+
+    #[test]
+    fn unsubscribing_takes_back_one_subscription_and_what_only_it_kept() {
+        let mut session = Session::new(&CONFIG);
+        session.subscribe(starts_with("a"));
+        session.subscribe(starts_with("a"));
+        session.subscribe(starts_with("b"));
+        let events = ["a/1", "b/1", "x"];
+        feed(
+            &mut session,
+            &stream(Framing::Bare, events.map(|tag| event(tag, 0))),
+        );
+        assert!(session.take(&starts_with("x")).unwrap().is_some());
+        session.unsubscribe(&starts_with("never subscribed"));
+        session.unsubscribe(&starts_with("a"));
+        assert_eq!(session.pending(), 2);
+        session.unsubscribe(&starts_with("a"));
+        assert_eq!(session.pending(), 1);
+        assert_eq!(tag(session.take_pending(&TagMatch::any())).unwrap(), "b/1");
+    }
+
+    #[test]
+    fn taking_one_takes_one_whether_it_matches_or_not() {
+        let mut session = Session::new(&CONFIG);
+        let events = ["other", "wanted"];
+        feed(
+            &mut session,
+            &stream(Framing::Bare, events.map(|tag| event(tag, 0))),
+        );
+        let wanted = starts_with("wanted");
+        assert_eq!(session.take_one(&wanted), Ok(Taken::Other));
+        assert!(matches!(session.take_one(&wanted), Ok(Taken::Event(_))));
+        assert_eq!(session.take_one(&wanted), Ok(Taken::Nothing));
+    }
+
+    #[test]
+    fn pending_events_are_bounded_and_the_caller_is_told() {
+        let mut session = Session::new(&SubscriberConfig {
+            max_pending_bytes: 80,
+            ..CONFIG
+        });
+        session.subscribe(starts_with("p"));
+        let events = ["p1", "p2", "p3", "wanted"];
+        feed(
+            &mut session,
+            &stream(Framing::Bare, events.map(|tag| event(tag, 0))),
+        );
+        let wanted = starts_with("wanted");
+        let full = SessionError::PendingFull {
+            tag: "p3".into(),
+            limit: 80,
+        };
+        assert_eq!(session.take(&wanted), Err(full));
+        assert!(session.take(&wanted).unwrap().is_some());
+        assert_eq!(
+            (session.pending(), session.counters().pending_refused),
+            (2, 1)
+        );
+        assert!(session.take_pending(&starts_with("p2")).is_some());
+        feed(
+            &mut session,
+            &stream(Framing::Bare, [event("p4", 0), event("wanted", 0)]),
+        );
+        assert!(session.take(&wanted).unwrap().is_some());
+        assert_eq!(session.pending(), 2);
+    }
+
+    /// What a call does, in the words of `docs/protocol/ipc.md` §8, on plain lists.
+    #[derive(Default)]
+    struct Model {
+        stream: VecDeque<String>,
+        pending: Vec<String>,
+        subscriptions: Vec<String>,
+    }
+
+    impl Model {
+        fn is_covered(&self, tag: &str) -> bool {
+            self.subscriptions
+                .iter()
+                .any(|pattern| tag.starts_with(pattern))
+        }
+
+        fn get(&mut self, wanted: &str, once: bool) -> Option<String> {
+            let mut found = None;
+            for tag in std::mem::take(&mut self.pending) {
+                if found.is_none() && tag.starts_with(wanted) {
+                    found = Some(tag);
+                } else if tag.starts_with(wanted) || self.is_covered(&tag) {
+                    self.pending.push(tag);
+                }
+            }
+            while found.is_none() {
+                let tag = self.stream.pop_front()?;
+                if tag.starts_with(wanted) {
+                    found = Some(tag);
+                } else {
+                    if self.is_covered(&tag) {
+                        self.pending.push(tag);
+                    }
+                    if once {
+                        return None;
+                    }
+                }
+            }
+            found
+        }
+
+        fn unsubscribe(&mut self, pattern: &str) {
+            if let Some(at) = self.subscriptions.iter().position(|own| own == pattern) {
+                self.subscriptions.remove(at);
+            }
+            let mut pending = std::mem::take(&mut self.pending);
+            pending.retain(|tag| self.is_covered(tag));
+            self.pending = pending;
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Arrive(String),
+        Get(String),
+        GetOnce(String),
+        Subscribe(String),
+        Unsubscribe(String),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => "[ab]{1,3}".prop_map(Step::Arrive),
+            2 => "[ab]{0,2}".prop_map(Step::Get),
+            1 => "[ab]{0,2}".prop_map(Step::GetOnce),
+            1 => "[ab]{0,2}".prop_map(Step::Subscribe),
+            1 => "[ab]{0,2}".prop_map(Step::Unsubscribe),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn calls_do_what_salt_does(steps in proptest::collection::vec(step(), 0..60)) {
+            let (mut session, mut model) = (Session::new(&CONFIG), Model::default());
+            for step in steps {
+                match step {
+                    Step::Arrive(tag) => {
+                        feed(&mut session, &stream(Framing::Prefixed, [event(&tag, 1)]));
+                        model.stream.push_back(tag);
+                    }
+                    Step::Get(pattern) => {
+                        let wanted = starts_with(&pattern);
+                        let event = match session.take_pending(&wanted) {
+                            None => session.take(&wanted).unwrap(),
+                            event => event,
+                        };
+                        prop_assert_eq!(tag(event), model.get(&pattern, false));
+                    }
+                    Step::GetOnce(pattern) => {
+                        let wanted = starts_with(&pattern);
+                        let event = match session.take_pending(&wanted) {
+                            None => match session.take_one(&wanted).unwrap() {
+                                Taken::Event(event) => Some(event),
+                                _ => None,
+                            },
+                            event => event,
+                        };
+                        prop_assert_eq!(tag(event), model.get(&pattern, true));
+                    }
+                    Step::Subscribe(pattern) => {
+                        session.subscribe(starts_with(&pattern));
+                        model.subscriptions.push(pattern);
+                    }
+                    Step::Unsubscribe(pattern) => {
+                        session.unsubscribe(&starts_with(&pattern));
+                        model.unsubscribe(&pattern);
+                    }
+                }
+                prop_assert_eq!(session.pending(), model.pending.len());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut session = Session::new(&CONFIG);
+            feed(&mut session, &bytes);
+            while let Ok(Taken::Event(_) | Taken::Other) = session.take_one(&TagMatch::any()) {}
+        }
+    }
+}
