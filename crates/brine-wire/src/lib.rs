@@ -16,6 +16,7 @@ pub mod event;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod json;
 pub mod matching;
 pub mod msgpack;
 pub mod scan;
