@@ -610,3 +610,81 @@ fn timespec(time: Duration) -> Timespec {
         tv_nsec: time.subsec_nanos().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    use brine_wire::frame::{Framing, encode_frame};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::address::Node;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn listen(dir: &TempDir, name: &str) -> (Address, UnixListener) {
+        let address = Address::ipc(dir.path(), &Node::Master).unwrap();
+        (address, UnixListener::bind(dir.path().join(name)).unwrap())
+    }
+
+    fn frame(tag: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_frame(
+            Framing::Bare,
+            format!("{tag}\n\n\u{1}").as_bytes(),
+            &mut bytes,
+        );
+        bytes
+    }
+
+    /// A child differs from its parent in the id of its process.
+    fn fork(link: &mut Link) {
+        link.pid = Pid::INIT;
+    }
+
+    #[test]
+    fn a_forked_listener_leaves_its_parents_events_alone() {
+        let dir = TempDir::new().unwrap();
+        let (address, bus) = listen(&dir, "master_event_pub.ipc");
+        let mut subscriber = Subscriber::new(&address, SubscriberConfig::default());
+        subscriber.subscribe(TagMatch::any());
+        subscriber.connect(LONG).unwrap();
+        let mut parents = bus.accept().unwrap().0;
+        parents.write_all(&frame("read before the fork")).unwrap();
+        parents.write_all(&frame("for the parent")).unwrap();
+        assert!(
+            subscriber
+                .get_event(&TagMatch::any(), Wait::For(LONG))
+                .unwrap()
+                .is_some()
+        );
+
+        fork(&mut subscriber.link);
+        subscriber.connect(LONG).unwrap();
+        let mut own = bus.accept().unwrap().0;
+        own.write_all(&frame("for the child")).unwrap();
+        let event = subscriber
+            .get_event(&TagMatch::any(), Wait::For(LONG))
+            .unwrap();
+        assert_eq!(event.unwrap().tag(), "for the child");
+    }
+
+    #[test]
+    fn a_forked_publisher_does_not_send_what_its_parent_queued() {
+        let dir = TempDir::new().unwrap();
+        let (address, bus) = listen(&dir, "master_event_pull.ipc");
+        let mut publisher = Publisher::new(&address, PublisherConfig::default());
+        publisher.connect(Some(LONG)).unwrap();
+        publisher.queue_raw(b"parent\n\n\x80");
+        fork(&mut publisher.link);
+        publisher.fire_raw(b"child\n\n\x80", Some(LONG)).unwrap();
+        drop(publisher);
+        let mut bytes = Vec::new();
+        bus.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"");
+        bus.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
+        assert!(bytes.ends_with(b"child\n\n\x80") && !bytes.windows(6).any(|six| six == b"parent"));
+    }
+}

@@ -351,3 +351,57 @@ impl PublishError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn denied(path: &Path) -> String {
+        let endpoint = Endpoint::Path(path.to_owned());
+        ConnectError::diagnose(&endpoint, io::ErrorKind::PermissionDenied.into()).to_string()
+    }
+
+    #[test]
+    fn a_denied_socket_is_named_with_its_owner() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("master_event_pub.ipc");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let user = Owner::of(fs::metadata(&path).unwrap().uid());
+        assert_eq!(
+            denied(&path),
+            format!(
+                "permission denied at {}: owned by {user}, mode 0600, and this is {user}; run as {user}, or have the owner open it",
+                path.display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_closed_directory_is_named_where_the_socket_cannot_be_seen() {
+        let dir = TempDir::new().unwrap();
+        let text = denied(&dir.path().join("master_event_pub.ipc"));
+        let expected = format!("permission denied at {}: owned by", dir.path().display());
+        assert!(text.starts_with(&expected), "{text}");
+    }
+
+    #[test]
+    fn at_most_three_other_buses_are_named() {
+        let others: Vec<String> = (1..=5).map(|number| format!("m{number}")).collect();
+        assert_eq!(Others(&others[..0]).to_string(), "");
+        assert_eq!(Others(&others[..3]).to_string(), " (beside it: m1, m2, m3)");
+        assert_eq!(
+            Others(&others).to_string(),
+            " (beside it: m1, m2, m3 and 2 more)"
+        );
+    }
+
+    #[test]
+    fn root_has_a_name() {
+        assert_eq!(Owner::of(0).to_string(), "user root (uid 0)");
+    }
+}

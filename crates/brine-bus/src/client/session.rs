@@ -754,6 +754,26 @@ mod tests {
         }
 
         #[test]
+        fn events_are_the_same_in_whatever_pieces_they_come(
+            sizes in proptest::collection::vec(0..3000_usize, 1..8),
+            pieces in proptest::collection::vec(1..4000_usize, 1..20),
+            is_prefixed: bool,
+        ) {
+            let framing = if is_prefixed { Framing::Prefixed } else { Framing::Bare };
+            let events: Vec<_> = sizes.iter().map(|&size| event(&"t".repeat(size), 1)).collect();
+            let bytes = stream(framing, &events);
+            let (mut session, mut read) = (Session::new(&CONFIG), Vec::new());
+            let (mut rest, mut pieces) = (bytes.as_slice(), pieces.iter().cycle());
+            while let Some(&piece) = pieces.next().filter(|_| !rest.is_empty()) {
+                let (some, more) = rest.split_at(piece.min(rest.len()));
+                feed(&mut session, some);
+                read.extend(all_events(&mut session));
+                rest = more;
+            }
+            prop_assert_eq!(read, events);
+        }
+
+        #[test]
         fn any_bytes_are_read_without_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
