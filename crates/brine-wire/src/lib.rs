@@ -19,8 +19,10 @@ pub mod fuzzing;
 pub mod json;
 pub mod matching;
 pub mod msgpack;
+pub mod ret_load;
 pub mod scan;
 pub mod stamp;
+pub mod tag;
 pub mod trim;
 pub mod value;
 
