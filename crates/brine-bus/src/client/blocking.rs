@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use brine_wire::Map;
 use brine_wire::event::{FIRE_MASTER, fire_master_data};
@@ -23,7 +23,9 @@ use super::event::{Event, EventRef};
 use super::outbox::Outbox;
 use super::session::{Counters, Session, Taken};
 use super::socket::{self, Progress};
-use super::{Backoff, PublisherConfig, Reconnect, SubscriberConfig, Wait, encode};
+use super::{
+    Backoff, PublisherConfig, Reconnect, SubscriberConfig, Tries, Wait, deadline_after, is_over,
+};
 use crate::address::{Address, Endpoint};
 
 /// Listens on a bus.
@@ -105,26 +107,33 @@ impl Subscriber {
 
     /// The next event of the stream whatever its tag, borrowed until the next call: no matching, no
     /// look at the pending events, no copy. Its data are unchecked. `None` when the time is over.
+    /// After a fork, parent and child both still get what was read before it.
     ///
     /// # Errors
     /// [`ReceiveError`].
     #[inline]
     pub fn next_ref(&mut self, wait: Wait) -> Result<Option<EventRef<'_>>, ReceiveError> {
-        // Not checked for a fork while there are events in the buffer: that would cost a system
-        // call per event, and those events were read before the fork.
-        match self.session.advance() {
-            Ok(true) => {}
-            Ok(false) => {
-                if !self.advance(wait)? {
-                    return Ok(None);
+        let mut deadline = None;
+        let mut has_read = false;
+        loop {
+            match self.session.advance() {
+                Ok(true) => return Ok(self.session.current()),
+                Ok(false) if has_read && is_over(deadline) => return Ok(None),
+                Ok(false) => {
+                    if !has_read {
+                        deadline = wait.deadline();
+                    }
+                    if !self.receive(deadline)? {
+                        return Ok(None);
+                    }
+                    has_read = true;
+                }
+                Err(error) => {
+                    let error = ReceiveError::from_session(&self.link.endpoint, error.into());
+                    return Err(self.failed(error));
                 }
             }
-            Err(error) => {
-                let error = ReceiveError::from_session(&self.link.endpoint, error.into());
-                return Err(self.failed(error));
-            }
         }
-        Ok(self.session.current())
     }
 
     /// Matching events for ever; between two of them, connections come and go unnoticed.
@@ -173,30 +182,9 @@ impl Subscriber {
         &self.link.endpoint
     }
 
-    /// Reads until an event is there; `false` when the time is over.
-    #[cold]
-    fn advance(&mut self, wait: Wait) -> Result<bool, ReceiveError> {
-        self.leave_inherited();
-        let deadline = wait.deadline();
-        let mut has_read = false;
-        loop {
-            if (has_read && is_over(deadline)) || !self.receive(deadline)? {
-                return Ok(false);
-            }
-            has_read = true;
-            match self.session.advance() {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(error) => {
-                    let error = ReceiveError::from_session(&self.link.endpoint, error.into());
-                    return Err(self.failed(error));
-                }
-            }
-        }
-    }
-
     /// Reads once, connecting and waiting if need be; `false` when the time is over.
     fn receive(&mut self, deadline: Option<Instant>) -> Result<bool, ReceiveError> {
+        self.leave_inherited();
         loop {
             self.connect_until(deadline)?;
             let Some(socket) = &self.link.socket else {
@@ -348,7 +336,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::Event`].
     pub fn queue_event(&mut self, tag: &str, data: &mut Map) -> Result<(), PublishError> {
-        let event = encode::event(&self.config, SystemTime::now(), tag, data)?;
+        let event = self.config.encode(tag, data)?;
         self.queue_raw(&event);
         Ok(())
     }
@@ -376,7 +364,7 @@ impl Publisher {
             self.disconnect();
         }
         let mut deadline = deadline_after(timeout);
-        let mut tries = encode::Tries::default();
+        let mut tries = Tries::default();
         while !self.outbox.is_empty() {
             self.connect_until(deadline)?;
             let Some(socket) = &self.link.socket else {
@@ -590,16 +578,8 @@ impl Link {
     }
 }
 
-fn is_over(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|at| Instant::now() >= at)
-}
-
 fn earlier(due: Instant, deadline: Option<Instant>) -> Instant {
     deadline.map_or(due, |at| at.min(due))
-}
-
-fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|time| Instant::now().checked_add(time))
 }
 
 fn timespec(time: Duration) -> Timespec {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use brine_wire::event::FireError;
 use brine_wire::frame::FrameError;
 
-use super::session::SessionError;
+use super::session::{PendingFull, SessionError};
 use crate::address::Endpoint;
 
 /// Why no connection to a bus could be made.
@@ -175,7 +175,7 @@ pub enum ReceiveError {
     },
     /// An event a subscription wants was lost because too many are pending. The next call goes on.
     #[error(transparent)]
-    PendingFull(SessionError),
+    PendingFull(PendingFull),
     /// The bus closed the connection, with [`super::Reconnect::Never`].
     #[error("the bus at {endpoint} closed the connection")]
     Closed {
@@ -202,7 +202,7 @@ impl ReceiveError {
                 endpoint: endpoint.clone(),
                 source,
             },
-            full @ SessionError::PendingFull { .. } => Self::PendingFull(full),
+            SessionError::PendingFull(full) => Self::PendingFull(full),
         }
     }
 }

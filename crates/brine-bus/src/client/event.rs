@@ -68,7 +68,7 @@ impl<'a> EventRef<'a> {
 
     /// A copy of its own.
     #[must_use]
-    pub fn to_owned(self) -> Event {
+    pub fn to_event(self) -> Event {
         Event {
             bytes: self.bytes.into(),
             tag_bytes: self.tag.len(),
@@ -86,7 +86,7 @@ pub struct Event {
 impl Event {
     /// The event, borrowed.
     #[must_use]
-    pub fn borrow(&self) -> EventRef<'_> {
+    pub fn to_ref(&self) -> EventRef<'_> {
         EventRef::with_tag(&self.bytes, self.tag_bytes)
             .expect("an event is made only from an EventRef, whose tag is UTF-8")
     }
@@ -94,7 +94,7 @@ impl Event {
     /// The tag.
     #[must_use]
     pub fn tag(&self) -> &str {
-        self.borrow().tag()
+        self.to_ref().tag()
     }
 
     /// The data: one msgpack value, a map unless somebody fired something odd.

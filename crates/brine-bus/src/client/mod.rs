@@ -32,7 +32,6 @@
 //! ```
 
 pub mod blocking;
-mod encode;
 mod error;
 mod event;
 pub mod outbox;
@@ -40,11 +39,12 @@ pub mod session;
 mod socket;
 pub mod tokio;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use brine_wire::compat::{Compat, StampStyle};
-use brine_wire::event::MAX_EVENT_SIZE;
+use brine_wire::event::{FireError, MAX_EVENT_SIZE, encode_event};
 use brine_wire::frame::{Framing, MAX_FRAME_BYTES};
+use brine_wire::{Map, stamp};
 
 pub use error::{ConnectError, Owner, PublishError, ReceiveError};
 pub use event::{Event, EventRef};
@@ -71,8 +71,7 @@ impl Wait {
     fn deadline(self) -> Option<Instant> {
         match self {
             Self::Forever => None,
-            // A duration too long to be a moment is for ever.
-            Self::For(time) | Self::Once(time) => Instant::now().checked_add(time),
+            Self::For(time) | Self::Once(time) => deadline_after(Some(time)),
             Self::Until(moment) => Some(moment),
         }
     }
@@ -132,6 +131,16 @@ impl PublisherConfig {
             max_event_size: MAX_EVENT_SIZE,
         }
     }
+
+    /// The bytes of an event fired now; `data` get their `_stamp`.
+    fn encode(&self, tag: &str, data: &mut Map) -> Result<Vec<u8>, FireError> {
+        // A clock before 1970 stamps as 1970.
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let stamp = stamp::format(now, self.stamp_style);
+        encode_event(tag, data, &stamp, self.max_event_size)
+    }
 }
 
 impl Default for PublisherConfig {
@@ -139,6 +148,16 @@ impl Default for PublisherConfig {
     fn default() -> Self {
         Self::for_compat(Compat::NEWEST)
     }
+}
+
+/// The moment a timeout is over, `None` for never.
+fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
+    // A duration too long to be a moment is for ever.
+    timeout.and_then(|time| Instant::now().checked_add(time))
+}
+
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|at| Instant::now() >= at)
 }
 
 /// Pauses between attempts to connect: short at first, since a bus that restarts is back at once.
@@ -159,5 +178,27 @@ impl Backoff {
 
     const fn reset(&mut self) {
         self.0 = None;
+    }
+}
+
+/// Counts connections that ended before they took an event, to end what would go on for ever.
+#[derive(Debug, Default)]
+struct Tries {
+    unsent: usize,
+    without_progress: u32,
+}
+
+impl Tries {
+    const MOST: u32 = 3;
+
+    /// A connection ended with so many events unsent: whether to try no more.
+    const fn give_up(&mut self, unsent: usize) -> bool {
+        self.without_progress = if unsent == self.unsent {
+            self.without_progress + 1
+        } else {
+            1
+        };
+        self.unsent = unsent;
+        self.without_progress >= Self::MOST
     }
 }

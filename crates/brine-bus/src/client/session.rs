@@ -58,15 +58,20 @@ pub enum SessionError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// An event a subscription wants was lost.
-    #[error(
-        "expected pending events to take at most {limit} bytes, lost one with tag {tag:?}: get or unsubscribe what was subscribed to"
-    )]
-    PendingFull {
-        /// The lost event's tag.
-        tag: String,
-        /// The bound, in bytes.
-        limit: usize,
-    },
+    #[error(transparent)]
+    PendingFull(#[from] PendingFull),
+}
+
+/// An event a subscription wants was lost, since the pending ones take all the room there is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected pending events to take at most {limit} bytes, lost one with tag {tag:?}: get or unsubscribe what was subscribed to"
+)]
+pub struct PendingFull {
+    /// The lost event's tag.
+    pub tag: String,
+    /// The bound, in bytes.
+    pub limit: usize,
 }
 
 /// What taking one event from the stream came to.
@@ -203,17 +208,14 @@ impl Session {
             self.counters.malformed += 1;
             return Ok(Taken::Other);
         }
-        let event = event.to_owned();
+        let event = event.to_event();
         if is_wanted {
             return Ok(Taken::Event(event));
         }
-        self.pending.push(event).map_err(|PendingFull(event)| {
+        if let Err(full) = self.pending.push(event) {
             self.counters.pending_refused += 1;
-            SessionError::PendingFull {
-                tag: event.tag().to_owned(),
-                limit: self.pending.max_bytes,
-            }
-        })?;
+            return Err(full.into());
+        }
         Ok(Taken::Other)
     }
 
@@ -268,8 +270,6 @@ struct Pending {
     max_bytes: usize,
 }
 
-struct PendingFull(Event);
-
 impl Pending {
     const fn new(max_bytes: usize) -> Self {
         Self {
@@ -282,7 +282,10 @@ impl Pending {
     fn push(&mut self, event: Event) -> Result<(), PendingFull> {
         let bytes = self.bytes.saturating_add(Self::cost(&event));
         if bytes > self.max_bytes {
-            return Err(PendingFull(event));
+            return Err(PendingFull {
+                tag: event.tag().to_owned(),
+                limit: self.max_bytes,
+            });
         }
         self.bytes = bytes;
         self.events.push_back(event);
@@ -623,11 +626,11 @@ mod tests {
             &stream(Framing::Bare, events.map(|tag| event(tag, 0))),
         );
         let wanted = starts_with("wanted");
-        let full = SessionError::PendingFull {
+        let full = PendingFull {
             tag: "p3".into(),
             limit: 80,
         };
-        assert_eq!(session.take(&wanted), Err(full));
+        assert_eq!(session.take(&wanted), Err(full.into()));
         assert!(session.take(&wanted).unwrap().is_some());
         assert_eq!(
             (session.pending(), session.counters().pending_refused),

@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ::tokio::io::Interest;
 use ::tokio::net::{TcpStream, UnixStream};
@@ -22,7 +22,9 @@ use super::event::{Event, EventRef};
 use super::outbox::Outbox;
 use super::session::{Counters, Session, Taken};
 use super::socket::{self, Progress};
-use super::{Backoff, PublisherConfig, Reconnect, SubscriberConfig, Wait, encode};
+use super::{
+    Backoff, PublisherConfig, Reconnect, SubscriberConfig, Tries, Wait, deadline_after, is_over,
+};
 use crate::address::{Address, Endpoint};
 
 /// Listens on a bus.
@@ -304,7 +306,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::Event`].
     pub fn queue_event(&mut self, tag: &str, data: &mut Map) -> Result<(), PublishError> {
-        let event = encode::event(&self.config, SystemTime::now(), tag, data)?;
+        let event = self.config.encode(tag, data)?;
         self.queue_raw(&event);
         Ok(())
     }
@@ -330,7 +332,7 @@ impl Publisher {
             self.disconnect();
         }
         let mut deadline = deadline_after(timeout);
-        let mut tries = encode::Tries::default();
+        let mut tries = Tries::default();
         while !self.outbox.is_empty() {
             self.connect_until(deadline).await?;
             let Some(socket) = &self.link.socket else {
@@ -547,12 +549,4 @@ async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -
         Some(at) => timeout_at(at.into(), future).await.ok(),
         None => Some(future.await),
     }
-}
-
-fn is_over(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|at| Instant::now() >= at)
-}
-
-fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|time| Instant::now().checked_add(time))
 }
