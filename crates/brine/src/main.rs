@@ -1,38 +1,38 @@
 //! The `brine` program: Salt's event bus, native.
 //!
-//! Arguments come in here and go to one module per command; results leave as exit codes. This
-//! crate is the only one that reads the command line and prints.
+//! It reads its command line ([`arguments`]); each command is one module. This crate is the only one that reads the command line and prints; results leave as
+//! exit codes: 0 done, 1 failed, 2 wrong usage (Salt's commands: Salt's own codes).
 
+mod arguments;
 mod commands;
+mod interrupt;
+mod logs;
+mod place;
+mod show;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-/// Salt's event bus, native.
-#[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the local bus alone, in the foreground.
-    Bus(commands::bus::Arguments),
-}
-
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
-    let done = match command {
-        Command::Bus(arguments) => commands::bus::run(&arguments),
-    };
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let words: Vec<OsString> = words.collect();
+    let done = arguments::Cli::read(program, words).run();
     match done {
         Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            commands::report(&error);
+            show::complain(&format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }

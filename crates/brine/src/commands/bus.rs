@@ -1,8 +1,15 @@
-//! `brine bus`: the local bus alone, in the foreground.
+//! `brine bus`: the local bus alone.
+//!
+//! Arguments and Salt's configuration become sockets, modes and limits here, once; what a bus does
+//! with them is `brine-bus`'s. One process can offer its bus to clients of several releases, each
+//! in a socket directory of its own. Facts: `docs/protocol/ipc.md` §1, §2, §10.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use brine_bus::address::{Address, Node};
@@ -10,36 +17,58 @@ use brine_bus::{BusConfig, Modes, Served, Sockets};
 use brine_log::{Framings, Log, LogConfig};
 use brine_wire::compat::{Compat, Series};
 use brine_wire::frame::Framing;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::place::{self, Place, PlaceArguments};
 
 /// What `brine bus` is told.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+SIGTERM and Ctrl-C end it: what publishers have sent is delivered first.
+Exit codes: 0 ended when told to; 1 could not start; 2 wrong usage.")]
 pub(crate) struct Arguments {
-    /// Directory of the bus's sockets.
-    #[arg(long, value_name = "DIR", default_value = "/var/run/salt/master")]
-    sock_dir: PathBuf,
-    /// Salt series or release whose clients read from the bus.
-    #[arg(long, value_name = "RELEASE", default_value = "3008")]
-    compat: Compat,
-    /// Whose bus it is.
-    #[arg(long, value_enum, default_value_t = NodeKind::Master)]
-    node: NodeKind,
-    /// The minion's id, which its sockets are named by.
-    #[arg(long, required_if_eq("node", "minion"))]
-    id: Option<String>,
+    /// Salt series or release whose clients read from the bus [default: 3008, or what the
+    /// configuration says]
+    #[arg(long, value_name = "RELEASE")]
+    compat: Option<Compat>,
+    /// Offer the same bus in another directory to clients of another release; repeatable
+    #[arg(long, value_name = "DIR=RELEASE")]
+    also: Vec<Also>,
+    /// How much of the log of events is kept in memory for slow subscribers, such as 64MiB
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    log_bytes: Option<u64>,
+    #[command(flatten)]
+    place: PlaceArguments,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum NodeKind {
-    Master,
-    Minion,
+/// Another directory the bus is offered in.
+#[derive(Debug, Clone)]
+struct Also {
+    sock_dir: PathBuf,
+    compat: Compat,
+}
+
+impl FromStr for Also {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (sock_dir, release) = text
+            .rsplit_once('=')
+            .ok_or("expected DIR=RELEASE, such as /run/salt/old=3006.25")?;
+        Ok(Self {
+            sock_dir: sock_dir.into(),
+            compat: release.parse().map_err(|error| format!("{error}"))?,
+        })
+    }
 }
 
 /// Runs the bus until it is told to end.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
+    let place = arguments.place.resolve()?;
+    for warning in &place.warnings {
+        tracing::warn!("{warning}");
+    }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -47,28 +76,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .event_interval(512)
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(arguments))?;
+    runtime.block_on(serve(arguments, &place))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let node = match arguments.node {
-        NodeKind::Master => Node::Master,
-        NodeKind::Minion => Node::minion(arguments.id.clone().unwrap_or_default()),
-    };
-    fs::create_dir_all(&arguments.sock_dir)
-        .with_context(|| format!("sock_dir {}", arguments.sock_dir.display()))?;
-    let address = Address::ipc(&arguments.sock_dir, &node)?;
-    let framing = arguments.compat.publish_framing();
-    let sockets = Sockets::bind(&address, modes(arguments.compat, &node))?;
-    let framings = match framing {
-        Framing::Bare => Framings::Bare,
-        Framing::Prefixed => Framings::Prefixed,
-    };
-    let log = Log::new(LogConfig {
-        framings,
-        ..LogConfig::default()
-    });
+async fn serve(arguments: &Arguments, place: &Place) -> anyhow::Result<()> {
+    let (buses, log) = bind(arguments, place)?;
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
@@ -78,35 +91,177 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        tracing::info!("ending: delivering what was sent");
     };
-    brine_bus::serve(
-        vec![Served { sockets, framing }],
-        log,
-        BusConfig::default(),
-        shutdown,
-    )
-    .await;
+    brine_bus::serve(buses, log, BusConfig::default(), shutdown).await;
     Ok(())
 }
 
-/// Salt's modes of the two sockets: `docs/protocol/ipc.md` §2.
-fn modes(compat: Compat, node: &Node) -> Modes {
-    let publish = match (node, compat.series()) {
-        (Node::Master, Series::S3007 | Series::S3008) => 0o660,
-        _ => 0o600,
-    };
-    Modes {
-        publish,
-        pull: 0o600,
+/// Takes all sockets and makes the log they share.
+fn bind(arguments: &Arguments, place: &Place) -> anyhow::Result<(Vec<Served>, Arc<Log>)> {
+    let compat = arguments.compat.or(place.brine.compat);
+    let mut buses = vec![bind_one(
+        &place.address,
+        place.sock_dir.as_deref(),
+        compat.unwrap_or(Compat::NEWEST),
+        place,
+    )?];
+    for also in &arguments.also {
+        let address = place::beside(&also.sock_dir, &place.node)?;
+        buses.push(bind_one(
+            &address,
+            Some(&also.sock_dir),
+            also.compat,
+            place,
+        )?);
     }
+    let is_used = |framing| buses.iter().any(|bus| bus.framing == framing);
+    let framings = match (is_used(Framing::Bare), is_used(Framing::Prefixed)) {
+        (true, true) => Framings::Both,
+        (_, false) => Framings::Bare,
+        (false, true) => Framings::Prefixed,
+    };
+    let mut config = LogConfig {
+        framings,
+        ..LogConfig::default()
+    };
+    if let Some(bytes) = arguments.log_bytes.or(place.brine.log_bytes) {
+        config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    Ok((buses, Log::new(config)))
+}
+
+/// Takes the two sockets of one address.
+fn bind_one(
+    address: &Address,
+    sock_dir: Option<&Path>,
+    compat: Compat,
+    place: &Place,
+) -> anyhow::Result<Served> {
+    let access = access(compat, place);
+    if let Some(sock_dir) = sock_dir {
+        prepare(sock_dir, access)?;
+    } else {
+        tracing::warn!(
+            "ipc_mode is tcp: every user of this machine can read this bus and fire on it"
+        );
+    }
+    let sockets = Sockets::bind(address, access.modes)?;
+    let framing = compat.publish_framing();
+    tracing::info!(
+        publish = %address.publish(),
+        pull = %address.pull(),
+        compat = %compat,
+        framing = match framing {
+            Framing::Bare => "bare",
+            Framing::Prefixed => "prefixed",
+        },
+        "ready"
+    );
+    Ok(Served { sockets, framing })
+}
+
+/// Who may come in.
+#[derive(Debug, Clone, Copy)]
+struct Access {
+    modes: Modes,
+    /// Whether `sock_dir` is opened for others to go through.
+    passable: bool,
+}
+
+/// Salt's modes of the two sockets: `docs/protocol/ipc.md` §2.
+fn access(compat: Compat, place: &Place) -> Access {
+    let is_shared = ["publisher_acl", "external_auth"].iter().any(|name| {
+        let value = place.opts.as_ref().and_then(|opts| opts.get(name));
+        value
+            .and_then(|value| value.as_map())
+            .is_some_and(|map| !map.is_empty())
+    });
+    let (publish, passable) = match (&place.node, compat.series()) {
+        (Node::Minion { .. }, _) => (0o600, false),
+        (Node::Master, Series::S3006) if is_shared => (0o660, true),
+        (Node::Master, Series::S3006) => (0o600, false),
+        (Node::Master, Series::S3007 | Series::S3008) => (0o660, false),
+    };
+    Access {
+        modes: Modes {
+            publish,
+            pull: 0o600,
+        },
+        passable,
+    }
+}
+
+/// Makes the socket directory, if it is not there, as Salt does.
+fn prepare(sock_dir: &Path, access: Access) -> anyhow::Result<()> {
+    let refused = || {
+        format!(
+            "sock_dir {}: run as the user that owns it, or set another",
+            sock_dir.display()
+        )
+    };
+    fs::create_dir_all(sock_dir).with_context(refused)?;
+    if access.passable {
+        let mode = fs::metadata(sock_dir)
+            .with_context(refused)?
+            .permissions()
+            .mode();
+        fs::set_permissions(sock_dir, Permissions::from_mode(mode | 0o001))
+            .with_context(refused)?;
+    }
+    Ok(())
 }
 
 /// As many connections as the system allows; the soft limit is often 1,024.
 fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(err = %error, "cannot raise the limit of open files");
+    }
+}
+
+/// A size: `1048576`, `64MiB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "expected bytes, such as 1048576 or 64MiB".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_directory_is_named_with_its_release() {
+        let also: Also = "/run/a=b=3006.25".parse().unwrap();
+        assert_eq!(also.sock_dir, Path::new("/run/a=b"));
+        assert_eq!(also.compat.to_string(), "3006.25");
+        assert!("/run/a".parse::<Also>().is_err());
+        assert!("/run/a=3005".parse::<Also>().is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(bytes("5"), Ok(5));
+        for text in ["", "0", "MiB", "5MB", "-1", "99999999999GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,9 +1,7 @@
-//! One module per command.
+//! One module per command of `brine`'s own.
 
 pub(crate) mod bus;
-
-/// Tells the user what went wrong, on one line.
-#[allow(clippy::print_stderr)] // this crate's business
-pub(crate) fn report(error: &anyhow::Error) {
-    eprintln!("brine: {error:#}");
-}
+pub(crate) mod completions;
+pub(crate) mod man;
+pub(crate) mod send;
+pub(crate) mod watch;

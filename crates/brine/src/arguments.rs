@@ -1,0 +1,98 @@
+//! `brine`'s own command line: what every command has in common, and which module a command is.
+//!
+//! What a single command is told stands in its module. Salt's commands are not here, since they
+//! follow Salt's syntax and not ours: [`crate::salt`].
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::commands::{bus, completions, man, send, watch};
+use crate::logs::{self, Level};
+
+/// Salt's event bus, native.
+#[derive(Debug, Parser)]
+#[command(
+    name = "brine",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    log: LogArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How much is logged.
+#[derive(Debug, Args)]
+struct LogArguments {
+    /// What is logged on stderr, in Salt's words [default: info for bus and up, else warning]
+    #[arg(
+        short = 'l',
+        long,
+        global = true,
+        hide_default_value = true,
+        value_name = "LEVEL"
+    )]
+    log_level: Option<Level>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the local bus alone, in the foreground
+    Bus(bus::Arguments),
+    /// Show events as they come
+    Watch(watch::Arguments),
+    /// Fire events
+    Send(send::Arguments),
+    /// Print the completion script of a shell
+    Completions(completions::Arguments),
+    /// Write the manual pages
+    Man(man::Arguments),
+}
+
+impl Cli {
+    /// Reads the command line. A wrong one ends the program here, with a text and code 2.
+    pub(crate) fn read(program: OsString, words: Vec<OsString>) -> Self {
+        Self::parse_from(std::iter::once(program).chain(words))
+    }
+
+    /// What it is called and takes, for completions and manual pages.
+    pub(crate) fn description() -> clap::Command {
+        Self::command()
+    }
+
+    /// Does what was asked.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        logs::start(self.log_level());
+        match self.command {
+            Command::Bus(arguments) => bus::run(&arguments),
+            Command::Watch(arguments) => watch::run(&arguments),
+            Command::Send(arguments) => send::run(&arguments),
+            Command::Completions(arguments) => completions::run(&arguments),
+            Command::Man(arguments) => man::run(&arguments),
+        }
+    }
+
+    /// Daemons say when they are ready; a tool speaks only when something is wrong.
+    fn log_level(&self) -> Level {
+        self.log.log_level.unwrap_or(match self.command {
+            Command::Bus(_) => Level::Info,
+            _ => Level::Warning,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_is_sound() {
+        Cli::description().debug_assert();
+    }
+}

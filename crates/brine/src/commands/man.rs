@@ -1,0 +1,26 @@
+//! `brine man`: the manual pages, one per command.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::arguments::Cli;
+
+/// What `brine man` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where to write them, such as /usr/local/share/man/man1
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// Writes the pages.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let directory = &arguments.directory;
+    fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::description(), directory))
+        .with_context(|| format!("directory {}", directory.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

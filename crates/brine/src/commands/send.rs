@@ -1,0 +1,146 @@
+//! `brine send`: fires events on a bus.
+//!
+//! One event from the command line, or any number as JSON lines from stdin: those are queued and
+//! written together, a write per 64 KiB or whenever the input pauses.
+
+mod lines;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use brine_bus::client::PublisherConfig;
+use brine_bus::client::blocking::Publisher;
+use brine_config::{parse_arguments, yaml};
+use brine_wire::compat::Compat;
+use brine_wire::{Map, Value};
+
+use crate::interrupt::Interrupt;
+use crate::place::{Place, PlaceArguments};
+use crate::show;
+
+/// What `brine send` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  brine send myco/backup '{host: web1, ok: true}'
+  brine send myco/backup host=web1 ok=true
+  brine watch 'salt/job/*' --sock-dir A | brine send --stdin --sock-dir B
+
+Exit codes: 0 fired; 1 not all fired; 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// The event's tag
+    #[arg(required_unless_present = "stdin", conflicts_with = "stdin")]
+    tag: Option<String>,
+    /// The event's data: a YAML mapping, or key=value as Salt reads arguments
+    #[arg(value_name = "DATA", conflicts_with = "stdin")]
+    data: Vec<String>,
+    /// Fire the events on stdin, one JSON object {"tag": …, "data": …} per line
+    #[arg(long)]
+    stdin: bool,
+    /// With --stdin: stop at the first line that is no event
+    #[arg(long, requires = "stdin")]
+    strict: bool,
+    /// On a minion's bus: have the minion send the event to its master
+    #[arg(long)]
+    to_master: bool,
+    /// How long to look for the bus, and to wait while it takes nothing
+    #[arg(short, long, value_name = "SECS", value_parser = show::seconds, default_value = "1")]
+    timeout: Duration,
+    /// Write as programs of this Salt series or release do [default: 3008, or what the
+    /// configuration says]. Brine's own bus takes all
+    #[arg(long, value_name = "RELEASE")]
+    compat: Option<Compat>,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Fires what is asked.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let place = arguments.place.resolve()?;
+    let config = config(&place, arguments.compat)?;
+    let mut bus = Publisher::new(&place.address, config);
+    let Some(tag) = &arguments.tag else {
+        let interrupt = Interrupt::catch()?;
+        return lines::fire(arguments, &mut bus, &interrupt);
+    };
+    let mut data = data(&arguments.data)?;
+    let timeout = Some(arguments.timeout);
+    if arguments.to_master {
+        bus.fire_master(tag, data, timeout)?;
+    } else {
+        bus.fire_event(tag, &mut data, timeout)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How to write, and what is too large.
+pub(crate) fn config(place: &Place, compat: Option<Compat>) -> anyhow::Result<PublisherConfig> {
+    let compat = compat.or(place.brine.compat).unwrap_or(Compat::NEWEST);
+    let mut config = PublisherConfig::for_compat(compat);
+    if let Some(opts) = &place.opts {
+        let size = opts.int("max_event_size")?;
+        config.max_event_size = usize::try_from(size).with_context(|| {
+            format!("option max_event_size: expected a number of bytes, found {size}")
+        })?;
+    }
+    Ok(config)
+}
+
+/// The event's data: mappings and `key=value` together, later ones win.
+fn data(words: &[String]) -> anyhow::Result<Map> {
+    let mut data = Map::new();
+    for word in words {
+        let parsed = parse_arguments([word.as_str()], &[]);
+        let mapping = if parsed.keyword.is_empty() {
+            mapping(word)?
+        } else {
+            parsed.keyword
+        };
+        for (key, value) in mapping {
+            data.insert(key, value);
+        }
+    }
+    Ok(data)
+}
+
+fn mapping(word: &str) -> anyhow::Result<Map> {
+    match yaml::load(word.as_bytes()) {
+        Ok(Value::Map(map)) => Ok(map),
+        Ok(Value::Nil) => Ok(Map::new()),
+        Ok(_) => bail!("expected data such as '{{a: 1}}' or a=1, found {word:?}"),
+        Err(error) => bail!("expected data such as '{{a: 1}}' or a=1, found {word:?}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> anyhow::Result<Map> {
+        data(&words.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn mappings_and_keywords_come_together() {
+        let data = read(&["{a: 1, b: x}", "b=2", "c: [1]"]).unwrap();
+        let pairs: Vec<_> = data.into_iter().collect();
+        assert_eq!(
+            pairs,
+            [
+                ("a".into(), Value::Int(1)),
+                ("b".into(), Value::Int(2)),
+                ("c".into(), Value::from(vec![Value::Int(1)])),
+            ]
+        );
+        assert!(read(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn data_that_are_no_mapping_are_refused() {
+        for word in ["text", "[1]", "{a: 1", "5"] {
+            let error = read(&[word]).unwrap_err().to_string();
+            assert!(error.starts_with("expected data such as"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! `brine watch`: events as they come, for eyes and for pipes.
+//!
+//! Reads with the blocking client, looks at tags first and decodes only what is shown. Output is
+//! buffered and goes out whenever everything that has arrived is shown, so that it is never late
+//! and never one write per event at high rates.
+
+mod filter;
+mod output;
+mod summary;
+
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use brine_bus::client::blocking::Subscriber;
+use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wait};
+
+use self::filter::{Filter, MatchKind};
+use self::output::{Form, Printer};
+use self::summary::Summary;
+use crate::interrupt::Interrupt;
+use crate::place::PlaceArguments;
+use crate::show::{self, Colour};
+
+/// What `brine watch` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+On a terminal: time, tag and data. In a pipe, or with --json: one JSON object per line,
+{\"tag\": …, \"data\": …}, which `brine send --stdin` takes. Bytes become text, or base64 where they
+are not UTF-8.
+
+Exit codes: 0 ended as asked (also by Ctrl-C without --count, and when nobody reads any more);
+1 failed, or --count not reached; 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// Tags to show; without any, all
+    #[arg(value_name = "TAG")]
+    tags: Vec<String>,
+    /// How tags are compared
+    #[arg(
+        short,
+        long = "match",
+        value_name = "TYPE",
+        value_enum,
+        default_value_t
+    )]
+    match_kind: MatchKind,
+    /// Tags not to show, compared in the same way
+    #[arg(short = 'x', long, value_name = "TAG")]
+    exclude: Vec<String>,
+    /// End after so many events
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after so many seconds
+    #[arg(short, long, value_name = "SECS", value_parser = show::seconds)]
+    timeout: Option<Duration>,
+    /// One JSON object per line [default when stdout is no terminal]
+    #[arg(long, conflicts_with = "pretty")]
+    json: bool,
+    /// Data indented, over several lines
+    #[arg(long)]
+    pretty: bool,
+    /// Show rates per tag prefix instead of events, every so many seconds
+    #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
+          default_missing_value = "1", require_equals = true)]
+    summary: Option<Duration>,
+    /// Colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: Colour,
+    /// Fail at once when there is no bus, and when it ends
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Watches until enough is seen.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let place = arguments.place.resolve()?;
+    let interrupt = Interrupt::catch()?;
+    let config = SubscriberConfig {
+        // Told of the end, so that the user can be.
+        reconnect: Reconnect::Never,
+        ..SubscriberConfig::default()
+    };
+    let mut bus = Subscriber::new(&place.address, config);
+    bus.check_while_waiting({
+        let interrupt = interrupt.clone();
+        move || match interrupt.has_come() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    let filter = Filter::new(arguments.match_kind, &arguments.tags, &arguments.exclude)?;
+    let watch = Watch {
+        left: arguments.count,
+        // A time too long to end is none.
+        deadline: arguments
+            .timeout
+            .and_then(|time| Instant::now().checked_add(time)),
+        no_wait: arguments.no_wait,
+        sink: arguments.sink(),
+        bus,
+        filter,
+        interrupt,
+    };
+    watch.run()
+}
+
+impl Arguments {
+    fn sink(&self) -> Sink {
+        let is_terminal = io::stdout().is_terminal();
+        let colour = self.color.on_stdout();
+        let form = if self.pretty {
+            Form::Pretty
+        } else if self.json || !is_terminal {
+            Form::JsonLines
+        } else {
+            Form::Columns
+        };
+        match self.summary {
+            Some(every) => Sink::Summary(Box::new(Summary::new(every, form))),
+            None => Sink::Events(Box::new(Printer::new(form, colour))),
+        }
+    }
+}
+
+struct Watch {
+    bus: Subscriber,
+    filter: Filter,
+    sink: Sink,
+    /// How many events are still wanted; `None` for all.
+    left: Option<u64>,
+    deadline: Option<Instant>,
+    no_wait: bool,
+    interrupt: Interrupt,
+}
+
+/// Where events go.
+enum Sink {
+    Events(Box<Printer>),
+    Summary(Box<Summary>),
+}
+
+/// Why watching ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Enough,
+    TimeIsOver,
+    Interrupted,
+}
+
+impl Watch {
+    fn run(mut self) -> anyhow::Result<ExitCode> {
+        let end = loop {
+            let round = match self.connect() {
+                Ok(()) => self.read(),
+                Err(error) => Err(error),
+            };
+            match round {
+                Ok(end) => break end,
+                Err(error) => match self.after(error)? {
+                    ControlFlow::Break(end) => break end,
+                    ControlFlow::Continue(()) => {}
+                },
+            }
+        };
+        self.sink.finish()?;
+        let is_complete = self.left.is_none() || end == End::Enough;
+        Ok(if is_complete {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+
+    /// Connects; where there is no bus yet, says so once and waits for it.
+    fn connect(&mut self) -> Result<(), Trouble> {
+        match self.bus.connect(Duration::ZERO) {
+            Err(ReceiveError::Connect(error)) if !self.no_wait && is_absence(&error) => {
+                self.sink.flush()?;
+                show::complain(&format_args!("waiting: {error}"));
+            }
+            done => return Ok(done?),
+        }
+        loop {
+            match self.bus.connect(self.longest_wait()) {
+                Err(ReceiveError::Connect(error)) if is_absence(&error) => {
+                    if self.is_over() {
+                        return Err(Trouble::TimeIsOver);
+                    }
+                    self.sink.tick()?;
+                }
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Reads and shows until the connection ends or enough is seen.
+    fn read(&mut self) -> Result<End, Trouble> {
+        loop {
+            // All that has come, without waiting …
+            while let Some(event) = self.bus.next_ref(Wait::For(Duration::ZERO))? {
+                if take(&self.filter, &mut self.sink, &mut self.left, event)? {
+                    return Ok(End::Enough);
+                }
+                if self.interrupt.has_come() {
+                    return Ok(End::Interrupted);
+                }
+                if self.sink.is_due() {
+                    self.sink.tick()?;
+                }
+            }
+            // … then show it, and wait.
+            self.sink.flush()?;
+            self.sink.tick()?;
+            if self.is_over() {
+                return Ok(End::TimeIsOver);
+            }
+            let wait = Wait::For(self.longest_wait());
+            if let Some(event) = self.bus.next_ref(wait)?
+                && take(&self.filter, &mut self.sink, &mut self.left, event)?
+            {
+                return Ok(End::Enough);
+            }
+        }
+    }
+
+    /// What follows from the end of a connection or of waiting for one.
+    fn after(&mut self, trouble: Trouble) -> anyhow::Result<ControlFlow<End>> {
+        match trouble {
+            Trouble::Bus(ReceiveError::Interrupted) => Ok(ControlFlow::Break(End::Interrupted)),
+            Trouble::TimeIsOver => Ok(ControlFlow::Break(End::TimeIsOver)),
+            Trouble::Bus(error @ ReceiveError::Closed { .. }) if !self.no_wait => {
+                self.sink.flush()?;
+                show::complain(&format_args!(
+                    "{error}; connecting again, events may be missed"
+                ));
+                Ok(ControlFlow::Continue(()))
+            }
+            Trouble::Bus(error) => {
+                self.sink.flush()?;
+                Err(error.into())
+            }
+            Trouble::Output(error) => Err(error.into()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Until the next thing there is to do.
+    fn longest_wait(&self) -> Duration {
+        const LONG: Duration = Duration::from_secs(3600);
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        let next = [self.deadline, self.sink.next_tick()];
+        next.into_iter()
+            .flatten()
+            .map(until)
+            .fold(LONG, Duration::min)
+    }
+}
+
+/// Shows an event if it is wanted; whether it was the last one.
+fn take(
+    filter: &Filter,
+    sink: &mut Sink,
+    left: &mut Option<u64>,
+    event: EventRef<'_>,
+) -> io::Result<bool> {
+    if !filter.wants(event.tag()) {
+        return Ok(false);
+    }
+    if !sink.event(event)? {
+        return Ok(false);
+    }
+    Ok(match left {
+        Some(left) => {
+            *left -= 1;
+            *left == 0
+        }
+        None => false,
+    })
+}
+
+impl Sink {
+    /// Takes an event; whether it counts (malformed ones do not, as in Salt).
+    fn event(&mut self, event: EventRef<'_>) -> io::Result<bool> {
+        match self {
+            Self::Events(printer) => printer.event(event),
+            Self::Summary(summary) => {
+                summary.event(event);
+                Ok(true)
+            }
+        }
+    }
+
+    fn next_tick(&self) -> Option<Instant> {
+        match self {
+            Self::Events(_) => None,
+            Self::Summary(summary) => Some(summary.due()),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.next_tick().is_some_and(|due| Instant::now() >= due)
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        match self {
+            Self::Summary(summary) if Instant::now() >= summary.due() => summary.print(),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Events(printer) => printer.flush(),
+            Self::Summary(_) => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Events(printer) => printer.flush(),
+            Self::Summary(summary) => summary.print(),
+        }
+    }
+}
+
+/// Why reading stopped without an end.
+#[derive(Debug)]
+enum Trouble {
+    Bus(ReceiveError),
+    Output(io::Error),
+    TimeIsOver,
+}
+
+impl From<ReceiveError> for Trouble {
+    fn from(error: ReceiveError) -> Self {
+        Self::Bus(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Whether waiting may help: a bus that is not there may come, a closed door stays closed.
+pub(crate) const fn is_absence(error: &brine_bus::client::ConnectError) -> bool {
+    use brine_bus::client::ConnectError;
+    !matches!(
+        error,
+        ConnectError::Denied { .. } | ConnectError::NotASocket { .. } | ConnectError::System { .. }
+    )
+}

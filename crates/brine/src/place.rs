@@ -1,0 +1,167 @@
+//! Which bus a command is about: from arguments and Salt's configuration to its [`Address`].
+//!
+//! An argument comes before what a file says. Files are read only when something is asked of them:
+//! a command that is told the directory, and the id where that matters, reads none.
+//! Facts: `docs/protocol/ipc.md` §2.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use brine_bus::address::{Address, Loopback, Node, Ports};
+use brine_config::{Brine, Environment, Loaded, Opts, Role, Warning};
+use clap::Args;
+
+/// The options by which commands find a bus.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which bus")]
+pub(crate) struct PlaceArguments {
+    /// Directory of the bus's sockets [default: as Salt's configuration says, else
+    /// /var/run/salt/master or /var/run/salt/minion]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sock_dir: Option<PathBuf>,
+    /// Whose bus it is
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) node: NodeKind,
+    /// The minion's id, by which its sockets are named [default: as Salt finds it]
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Salt configuration file of the node
+    #[arg(long, value_name = "FILE", conflicts_with = "config_dir")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory with Salt's configuration files `master` and `minion`
+    #[arg(short = 'c', long, value_name = "DIR")]
+    pub(crate) config_dir: Option<PathBuf>,
+}
+
+/// Whose bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum NodeKind {
+    #[default]
+    Master,
+    Minion,
+}
+
+/// A bus's place, and what the configuration says besides.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its sockets.
+    pub(crate) address: Address,
+    /// Whose it is.
+    pub(crate) node: Node,
+    /// Where its UNIX sockets are; `None` under `ipc_mode: tcp`.
+    pub(crate) sock_dir: Option<PathBuf>,
+    /// Salt's options, if a file was asked for.
+    pub(crate) opts: Option<Opts>,
+    /// What stands under `brine:`.
+    pub(crate) brine: Brine,
+    /// What there is to say about the configuration.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl PlaceArguments {
+    /// Where that bus is.
+    pub(crate) fn resolve(&self) -> anyhow::Result<Place> {
+        let loaded = self.load()?;
+        let (opts, brine, warnings) = match loaded {
+            Some(loaded) => (Some(loaded.opts), loaded.brine, loaded.warnings),
+            None => (None, Brine::default(), Vec::new()),
+        };
+        let node = self.node(opts.as_ref())?;
+        let is_tcp = opts
+            .as_ref()
+            .is_some_and(|opts| opts.text("ipc_mode").is_ok_and(|mode| mode == "tcp"));
+        let (address, sock_dir) = match &opts {
+            Some(opts) if is_tcp => (tcp_address(opts, &node)?, None),
+            opts => {
+                let sock_dir = self.sock_dir(opts.as_ref())?;
+                (Address::ipc(&sock_dir, &node)?, Some(sock_dir))
+            }
+        };
+        Ok(Place {
+            address,
+            node,
+            sock_dir,
+            opts,
+            brine,
+            warnings,
+        })
+    }
+
+    /// Reads the configuration, unless the arguments say all there is to know.
+    fn load(&self) -> anyhow::Result<Option<Loaded>> {
+        let is_asked_for = self.config.is_some() || self.config_dir.is_some();
+        let is_needed =
+            self.sock_dir.is_none() || (self.node == NodeKind::Minion && self.id.is_none());
+        if !is_asked_for && !is_needed {
+            return Ok(None);
+        }
+        let (role, name) = match self.node {
+            NodeKind::Master => (Role::Master, "master"),
+            NodeKind::Minion => (Role::Minion, "minion"),
+        };
+        let path = match (&self.config, &self.config_dir) {
+            (Some(file), _) => file.clone(),
+            (None, Some(directory)) => directory.join(name),
+            (None, None) => PathBuf::from(role.default_file()),
+        };
+        if self.config.is_some() && !path.exists() {
+            anyhow::bail!("--config {}: no such file", path.display());
+        }
+        // Includes are relative to it, whatever directory we are in.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let loaded = Opts::load(role, &path, &Environment::current())
+            .with_context(|| format!("configuration {}", path.display()))?;
+        Ok(Some(loaded))
+    }
+
+    fn node(&self, opts: Option<&Opts>) -> anyhow::Result<Node> {
+        if self.node == NodeKind::Master {
+            return Ok(Node::Master);
+        }
+        let option = |name| opts.and_then(|opts| opts.text(name).ok());
+        // A delta proxy's sockets bear the name of its controlling proxy.
+        let id = self.id.as_deref().or(option("hash_id")).or(option("id"));
+        let id = id.context("--node minion: expected --id, or a configuration file with an id")?;
+        let hash_type = option("hash_type").map_or_else(|| Ok(Default::default()), str::parse)?;
+        Ok(Node::Minion {
+            id: id.to_owned(),
+            hash_type,
+        })
+    }
+
+    fn sock_dir(&self, opts: Option<&Opts>) -> anyhow::Result<PathBuf> {
+        if let Some(sock_dir) = &self.sock_dir {
+            return Ok(sock_dir.clone());
+        }
+        let opts = opts.context("expected --sock-dir or a configuration")?;
+        Ok(PathBuf::from(opts.text("sock_dir")?))
+    }
+}
+
+/// Where a bus under `ipc_mode: tcp` is.
+fn tcp_address(opts: &Opts, node: &Node) -> anyhow::Result<Address> {
+    let port = |name: &str| -> anyhow::Result<u16> {
+        let number = opts.int(name)?;
+        u16::try_from(number)
+            .with_context(|| format!("option {name}: expected a port, found {number}"))
+    };
+    let (publish, pull) = match node {
+        Node::Master => ("tcp_master_pub_port", "tcp_master_pull_port"),
+        Node::Minion { .. } => ("tcp_pub_port", "tcp_pull_port"),
+    };
+    let ports = Ports {
+        publish: port(publish)?,
+        pull: port(pull)?,
+    };
+    let loopback = if opts.flag("ipv6")? {
+        Loopback::V6
+    } else {
+        Loopback::V4
+    };
+    Ok(Address::tcp(loopback, ports))
+}
+
+/// The UNIX sockets of a node in another directory than configured.
+pub(crate) fn beside(sock_dir: &Path, node: &Node) -> anyhow::Result<Address> {
+    Ok(Address::ipc(sock_dir, node)?)
+}

@@ -1,0 +1,61 @@
+//! What people see: whether in colour, and the line that says what went wrong.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+/// When output is in colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Colour {
+    /// Whether to colour what goes to stdout.
+    pub(crate) fn on_stdout(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => io::stdout().is_terminal() && wants_colour(),
+        }
+    }
+}
+
+/// Whether the environment leaves colours on.
+pub(crate) fn wants_colour() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Tells the user what went wrong or what is waited for, on one line.
+pub(crate) fn complain(text: &dyn fmt::Display) {
+    // Where stderr cannot be written to, there is nobody to tell.
+    let _ = writeln!(io::stderr(), "brine: {text}");
+}
+
+/// A tag as a terminal may have it: a stranger's escape sequences are shown, not obeyed.
+pub(crate) fn visible(tag: &str) -> std::borrow::Cow<'_, str> {
+    if !tag.contains(char::is_control) {
+        return tag.into();
+    }
+    let mut shown = String::with_capacity(tag.len() + 8);
+    for c in tag.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
+}
+
+/// Seconds as an argument: `5`, `0.2`.
+pub(crate) fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected seconds, such as 5 or 0.2".to_owned())
+}
