@@ -14,6 +14,7 @@ mod listen;
 mod publish;
 mod pull;
 mod quota;
+mod registration;
 mod serve;
 mod stream;
 

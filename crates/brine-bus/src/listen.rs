@@ -7,15 +7,19 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
-use tokio::net::{TcpListener, UnixListener};
+use rustix::net::SocketFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::address::{Address, Endpoint};
+use crate::registration::register;
 use crate::stream::Stream;
 
 /// The modes of a bus's two UNIX sockets. Salt's depend on release, node and access options.
@@ -90,12 +94,15 @@ impl Sockets {
 }
 
 #[derive(Debug)]
-pub(crate) enum Listener {
-    Unix {
-        listener: UnixListener,
-        _name: SocketName,
-    },
-    Tcp(TcpListener),
+pub(crate) struct Listener {
+    socket: AsyncFd<OwnedFd>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Unix { _name: SocketName },
+    Tcp,
 }
 
 impl Listener {
@@ -106,32 +113,34 @@ impl Listener {
         }
     }
 
+    fn new(socket: OwnedFd, kind: Kind) -> io::Result<Self> {
+        let socket = register(socket, Interest::READABLE)?;
+        Ok(Self { socket, kind })
+    }
+
     /// The next connection.
     ///
     /// # Errors
     /// What the system says: descriptors exhausted, or a peer that is already gone.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Self::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
-            Self::Tcp(listener) => {
-                let stream = listener.accept().await?.0;
-                // Events go out in whole batches; waiting for more would only delay them.
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
-            }
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accept = |socket: &OwnedFd| Ok(rustix::net::accept_with(socket, flags)?);
+        let stream = self.socket.async_io(Interest::READABLE, accept).await?;
+        if matches!(self.kind, Kind::Tcp) {
+            // Events go out in whole batches; waiting for more would only delay them.
+            rustix::net::sockopt::set_tcp_nodelay(&stream, true)?;
         }
+        Stream::new(stream)
     }
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<Listener, BindError> {
     let bind = || {
-        let listener = std::net::TcpListener::bind(address)?;
+        let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
+        Listener::new(listener.into(), Kind::Tcp)
     };
-    bind()
-        .map(Listener::Tcp)
-        .map_err(|error| BindError::Port { address, error })
+    bind().map_err(|error| BindError::Port { address, error })
 }
 
 fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
@@ -153,7 +162,7 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
     let temporary = directory.join(format!(".{}", std::process::id()));
     let bind = || {
         let _ = fs::remove_file(&temporary); // left by a process of the same number
-        let listener = StdUnixListener::bind(&temporary)?;
+        let listener = UnixListener::bind(&temporary)?;
         listener.set_nonblocking(true)?;
         fs::set_permissions(&temporary, Permissions::from_mode(mode))?;
         fs::rename(&temporary, path)?;
@@ -161,18 +170,13 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
             path: path.to_owned(),
             inode: fs::symlink_metadata(path)?.ino(),
         };
-        Ok((UnixListener::from_std(listener)?, name))
+        Listener::new(listener.into(), Kind::Unix { _name: name })
     };
     let bound = bind().inspect_err(|_| {
         let _ = fs::remove_file(&temporary); // nothing more can be done about it
     });
     drop(lock);
-    bound
-        .map(|(listener, name)| Listener::Unix {
-            listener,
-            _name: name,
-        })
-        .map_err(refused)
+    bound.map_err(refused)
 }
 
 /// Refuses a name that is in use by somebody, or by something that is no socket.
@@ -199,7 +203,7 @@ fn check_free(path: &Path) -> Result<(), BindError> {
             found,
         });
     }
-    match StdUnixStream::connect(path) {
+    match UnixStream::connect(path) {
         Ok(stream) => {
             let pid = rustix::net::sockopt::socket_peercred(&stream);
             let pid = pid.ok().map(|peer| peer.pid.as_raw_nonzero().get());

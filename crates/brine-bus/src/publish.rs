@@ -54,6 +54,7 @@ impl Subscriber {
 
     /// Writes until the cursor has caught up.
     pub(crate) async fn write_to_tail(&mut self) -> Result<(), End> {
+        let mut waited = false;
         for turn in 1.. {
             let chunk = match self.cursor.next() {
                 Next::Chunk(chunk) => chunk,
@@ -66,6 +67,7 @@ impl Subscriber {
                     // The chunk keeps its segment in memory: not while we wait.
                     drop(chunk);
                     self.writable_or_overrun().await?;
+                    waited = true;
                 }
                 Err(_) => return Err(End::Gone),
             }
@@ -73,11 +75,14 @@ impl Subscriber {
                 tokio::task::yield_now().await;
             }
         }
+        if !waited {
+            self.stream.forget_writable().map_err(|_| End::Gone)?;
+        }
         Ok(())
     }
 
     /// Waits for room in the socket, but not for one whose place in the log is gone.
-    async fn writable_or_overrun(&self) -> Result<(), End> {
+    async fn writable_or_overrun(&mut self) -> Result<(), End> {
         tokio::select! {
             biased;
             writable = self.stream.writable() => writable.map_err(|_| End::Gone),

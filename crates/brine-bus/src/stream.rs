@@ -1,105 +1,146 @@
 //! One accepted connection, UNIX or TCP, and who is at its other end.
+//!
+//! Not tokio's own streams: those ask the kernel to be woken whenever a socket can be written to,
+//! which is each time a subscriber has read, and cost the bus a wake-up per subscriber and event.
+//! Here that is asked for only of a subscriber that has lately kept a write waiting.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::registration::register;
 
 #[derive(Debug)]
-pub(crate) enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
+pub(crate) struct Stream {
+    /// `None` only while its registration is being changed.
+    socket: Option<AsyncFd<OwnedFd>>,
+    /// Whether the kernel tells us when it can be written to.
+    tells_writable: bool,
 }
 
 /// Who is at the other end, for log lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Peer {
-    Process { pid: Option<i32>, uid: u32 },
+    Process { pid: i32, uid: u32 },
     Address(SocketAddr),
     Unknown,
 }
 
 impl Stream {
+    /// A connected, non-blocking socket.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = register(socket, Interest::READABLE)?;
+        Ok(Self {
+            socket: Some(socket),
+            tells_writable: false,
+        })
+    }
+
     pub(crate) fn peer(&self) -> Peer {
-        match self {
-            Self::Unix(stream) => stream
-                .peer_cred()
-                .map_or(Peer::Unknown, |peer| Peer::Process {
-                    pid: peer.pid(),
-                    uid: peer.uid(),
-                }),
-            Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Address),
+        let Ok(socket) = self.socket() else {
+            return Peer::Unknown;
+        };
+        if let Ok(Some(address)) = rustix::net::getpeername(socket)
+            && let Ok(address) = SocketAddr::try_from(address)
+        {
+            return Peer::Address(address);
         }
+        rustix::net::sockopt::socket_peercred(socket).map_or(Peer::Unknown, |peer| Peer::Process {
+            pid: peer.pid.as_raw_nonzero().get(),
+            uid: peer.uid.as_raw(),
+        })
     }
 
     /// Reads what is there, at most a bufferful. Zero bytes are the end of the stream. A read that
     /// leaves room has emptied the socket, and the next waits without asking the system again.
     pub(crate) fn poll_read(
-        &mut self,
+        &self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(match self {
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-        })?;
-        Poll::Ready(Ok(buffer.filled().len()))
+        let socket = self.socket()?;
+        loop {
+            let mut ready = ready!(socket.poll_read_ready(context))?;
+            match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((read, _)) => {
+                    if (1..buffer.len()).contains(&read) {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(read));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => ready.clear_ready(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
     }
 
-    /// Writes what the socket takes at once.
+    /// Writes what the socket takes at once; `WouldBlock` when that is nothing.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.try_write(bytes),
-            Self::Tcp(stream) => stream.try_write(bytes),
+        let write = |socket: &OwnedFd| Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?);
+        let socket = self.socket()?;
+        if self.tells_writable {
+            socket.try_io(Interest::WRITABLE, write)
+        } else {
+            write(socket.get_ref())
         }
     }
 
-    /// Waits until the socket takes bytes again.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        match self {
-            Self::Unix(stream) => stream.writable().await,
-            Self::Tcp(stream) => stream.writable().await,
+    /// Waits until the socket takes bytes again, and has the kernel tell that from here on, until
+    /// [`Stream::forget_writable`]. Dropping the future loses nothing.
+    pub(crate) async fn writable(&mut self) -> io::Result<()> {
+        if !self.tells_writable {
+            self.register(Interest::READABLE | Interest::WRITABLE)?;
+            self.tells_writable = true;
         }
+        self.socket()?.writable().await?.retain_ready();
+        Ok(())
+    }
+
+    /// Asks the kernel no more when the socket can be written to.
+    pub(crate) fn forget_writable(&mut self) -> io::Result<()> {
+        if self.tells_writable {
+            self.register(Interest::READABLE)?;
+            self.tells_writable = false;
+        }
+        Ok(())
     }
 
     /// Waits until the peer has gone. What it sends meanwhile is read and thrown away.
     pub(crate) async fn closed(&self) {
         let mut discarded = [0; 1024];
-        loop {
-            let read = match self {
-                Self::Unix(stream) => match stream.readable().await {
-                    Ok(()) => stream.try_read(&mut discarded),
-                    Err(error) => Err(error),
-                },
-                Self::Tcp(stream) => match stream.readable().await {
-                    Ok(()) => stream.try_read(&mut discarded),
-                    Err(error) => Err(error),
-                },
-            };
-            match read {
-                Ok(0) => return,
-                // One that keeps sending must not keep the others waiting.
-                Ok(_) => tokio::task::yield_now().await,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+        while std::future::poll_fn(|context| self.poll_read(context, &mut discarded))
+            .await
+            .is_ok_and(|read| read > 0)
+        {
+            // One that keeps sending must not keep the others waiting.
+            tokio::task::yield_now().await;
         }
+    }
+
+    fn register(&mut self, interest: Interest) -> io::Result<()> {
+        let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+        self.socket = Some(register(socket.into_inner(), interest)?);
+        Ok(())
+    }
+
+    fn socket(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        self.socket
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Process {
-                pid: Some(pid),
-                uid,
-            } => write!(out, "pid {pid} uid {uid}"),
-            Self::Process { pid: None, uid } => write!(out, "uid {uid}"),
+            Self::Process { pid, uid } => write!(out, "pid {pid} uid {uid}"),
             Self::Address(address) => address.fmt(out),
             Self::Unknown => out.write_str("unknown"),
         }

@@ -12,10 +12,12 @@
 //! [`Reader::recycle`], which proves that it holds the last handle.
 #![allow(unsafe_code)]
 
-use std::mem::MaybeUninit;
+use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use memmap2::MmapMut;
 
 /// The one handle that appends.
 pub(crate) struct Writer<T: Copy> {
@@ -106,6 +108,9 @@ struct Memory<T> {
     start: NonNull<T>,
     capacity: usize,
     published: AtomicUsize,
+    /// Owns what `start` points to. Mapped and not allocated: when the log shrinks its memory goes
+    /// back to the system, which an allocator would keep.
+    _mapping: MmapMut,
 }
 
 // SAFETY: `Memory` owns its items like a boxed slice does; the pointer is not tied to a thread.
@@ -116,26 +121,20 @@ unsafe impl<T: Send + Sync> Sync for Memory<T> {}
 
 impl<T> Memory<T> {
     fn new(capacity: usize) -> Self {
-        let memory: Box<[MaybeUninit<T>]> = Box::new_uninit_slice(capacity);
-        // `Box::into_raw` never gives a null pointer.
-        let start = NonNull::from(Box::leak(memory)).cast();
+        // A mapping begins at a page, which is aligned for every type there is.
+        const { assert!(align_of::<T>() <= 4096) };
+        let layout = Layout::array::<T>(capacity).expect("a segment fits the address space");
+        let Ok(mut mapping) = MmapMut::map_anon(layout.size().max(1)) else {
+            // As every allocation that fails.
+            std::alloc::handle_alloc_error(layout)
+        };
+        let start = NonNull::from(&mut mapping[..]).cast();
         Self {
             start,
             capacity,
             published: AtomicUsize::new(0),
+            _mapping: mapping,
         }
-    }
-}
-
-impl<T> Drop for Memory<T> {
-    fn drop(&mut self) {
-        let memory = std::ptr::slice_from_raw_parts_mut(
-            self.start.cast::<MaybeUninit<T>>().as_ptr(),
-            self.capacity,
-        );
-        // SAFETY: the pointer and length came from the box made in `new`, and the last handle is
-        // going. The items are `Copy` wherever they can be written, so they need no drop.
-        drop(unsafe { Box::from_raw(memory) });
     }
 }
 

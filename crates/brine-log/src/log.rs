@@ -30,7 +30,7 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            max_bytes: 128 << 20,
+            max_bytes: 64 << 20,
             framings: Framings::Bare,
             first: Seq(1),
         }
@@ -63,7 +63,7 @@ const SEGMENT_BYTES: usize = 256 << 10;
 /// Events of one segment: its bytes at 128 bytes an event, smaller ones fill the index first.
 const SEGMENT_EVENTS: usize = SEGMENT_BYTES / 128;
 /// Memory that stays when nobody lags, in bytes: few enough to stay in a processor's cache.
-const KEPT_BYTES: usize = 4 * SEGMENT_BYTES;
+const KEPT_BYTES: usize = 2 * SEGMENT_BYTES;
 /// Empty segments kept for use again, so that a steady stream never asks the system for memory.
 const SPARE_SEGMENTS: usize = 4;
 

@@ -1,7 +1,7 @@
 //! The envelope of an event: its tag, the tag end, and one msgpack map of data.
 //!
-//! An [`Envelope`] borrows the event's bytes and proves that they are well formed; the data stay
-//! undecoded until somebody asks for them. Facts: `docs/protocol/ipc.md` §4.
+//! An [`Envelope`] borrows the event's bytes and proves that they are well formed (the data as far
+//! as [`scan::is_one_map`] looks); they stay undecoded until somebody asks for them. Facts: `docs/protocol/ipc.md` §4.
 
 use crate::scan::{self, ScanError};
 

@@ -281,7 +281,8 @@ impl<'a> Reader<'a> {
 /// The extension type of a date.
 pub const DATE: i8 = 78;
 
-/// Whether bytes are a date as Salt writes it: `20261123T21:30:01.000042`.
+/// Whether bytes are a date as Salt writes it: `20261123T21:30:01.000042`. (Its reader also takes
+/// fields without their leading zeros; nobody writes them.)
 fn is_date(text: &[u8]) -> bool {
     let shape = b"00000000T00:00:00.000000";
     text.len() == shape.len()
@@ -289,18 +290,27 @@ fn is_date(text: &[u8]) -> bool {
             b'0' => byte.is_ascii_digit(),
             separator => byte == separator,
         })
-        && in_range(&text[4..6], 1, 12)
-        && in_range(&text[6..8], 1, 31)
-        && in_range(&text[9..11], 0, 23)
-        && in_range(&text[12..14], 0, 59)
-        && in_range(&text[15..17], 0, 61)
+        && is_day(number(&text[..4]), number(&text[4..6]), number(&text[6..8]))
+        && number(&text[9..11]) < 24
+        && number(&text[12..14]) < 60
+        && number(&text[15..17]) < 60
 }
 
-fn in_range(digits: &[u8], low: u8, high: u8) -> bool {
-    let number = digits
+fn is_day(year: u32, month: u32, day: u32) -> bool {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if is_leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    year > 0 && (1..=12).contains(&month) && (1..=days).contains(&day)
+}
+
+fn number(digits: &[u8]) -> u32 {
+    digits
         .iter()
-        .fold(0, |number, digit| number * 10 + (digit - b'0'));
-    (low..=high).contains(&number)
+        .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }
 
 struct Encoder<'a> {

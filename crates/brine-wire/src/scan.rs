@@ -32,6 +32,39 @@ pub enum ScanError {
 /// # Errors
 /// [`ScanError`] when no continuation could make the bytes a value.
 pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
+    match walk(bytes, usize::MAX)? {
+        Walk::Whole { length } => Ok(Some(length)),
+        Walk::Incomplete | Walk::OverBudget => Ok(None),
+    }
+}
+
+/// How many values [`is_one_map`] looks at. An ordinary event has some dozens; a job return with
+/// hundreds of states has thousands, and one made to hurt has a hundred million, which would keep
+/// every other connection waiting while they are counted.
+pub const CHECKED_VALUES: usize = 1024;
+
+/// Whether `bytes` are exactly one msgpack map, as far as its first [`CHECKED_VALUES`] values tell.
+///
+/// # Errors
+/// [`ScanError`] when they are not msgpack.
+pub fn is_one_map(bytes: &[u8]) -> Result<bool, ScanError> {
+    match bytes.first() {
+        Some(0x80..=0x8f | 0xde | 0xdf) => Ok(match walk(bytes, CHECKED_VALUES)? {
+            Walk::Whole { length } => length == bytes.len(),
+            Walk::OverBudget => true,
+            Walk::Incomplete => false,
+        }),
+        _ => Ok(false),
+    }
+}
+
+enum Walk {
+    Whole { length: usize },
+    Incomplete,
+    OverBudget,
+}
+
+fn walk(bytes: &[u8], mut budget: usize) -> Result<Walk, ScanError> {
     let mut at = 0;
     let mut left: u64 = 1;
     let mut outer = Levels::default();
@@ -39,12 +72,16 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
         while left == 0 {
             match outer.pop() {
                 Some(rest) => left = rest,
-                None => return Ok(Some(at)),
+                None => return Ok(Walk::Whole { length: at }),
             }
         }
         left -= 1;
+        budget = match budget.checked_sub(1) {
+            Some(rest) => rest,
+            None => return Ok(Walk::OverBudget),
+        };
         let Some(&marker) = bytes.get(at) else {
-            return Ok(None);
+            return Ok(Walk::Incomplete);
         };
         let known = KNOWN_LENGTHS[usize::from(marker)];
         if known > 0 {
@@ -64,14 +101,14 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
             0xdc..=0xdf => {
                 let width = if marker & 1 == 0 { 2 } else { 4 };
                 let Some(count) = big_endian(bytes, at + 1, width) else {
-                    return Ok(None);
+                    return Ok(Walk::Incomplete);
                 };
                 at += 1 + width;
                 count as u64 * if marker >= 0xde { 2 } else { 1 }
             }
             _ => {
                 let Some(length) = said_length(marker, bytes, at) else {
-                    return Ok(None);
+                    return Ok(Walk::Incomplete);
                 };
                 at = at.saturating_add(length);
                 continue;
@@ -108,17 +145,6 @@ const KNOWN_LENGTHS: [u8; 256] = {
     }
     lengths
 };
-
-/// Whether `bytes` are exactly one msgpack map.
-///
-/// # Errors
-/// [`ScanError`] when they are not msgpack.
-pub fn is_one_map(bytes: &[u8]) -> Result<bool, ScanError> {
-    match bytes.first() {
-        Some(0x80..=0x8f | 0xde | 0xdf) => Ok(skip_value(bytes)? == Some(bytes.len())),
-        _ => Ok(false),
-    }
-}
 
 /// The whole length of the texts, bytes and extensions that say it in a field.
 fn said_length(marker: u8, bytes: &[u8], at: usize) -> Option<usize> {
@@ -269,6 +295,16 @@ mod tests {
             skip_value(&[0x91; 100_000]),
             Err(ScanError::TooDeep { .. })
         ));
+    }
+
+    #[test]
+    fn a_map_of_very_many_values_is_taken_on_trust_past_the_first() {
+        let mut bytes = b"\x81\xa1a\xdd\x00\x10\x00\x00".to_vec();
+        bytes.resize(bytes.len() + (1 << 20), 0xc1);
+        bytes[8..8 + CHECKED_VALUES].fill(0);
+        assert_eq!(is_one_map(&bytes), Ok(true));
+        bytes[8 + CHECKED_VALUES / 2] = 0xc1;
+        assert!(is_one_map(&bytes).is_err());
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! Knows the types and how to look things up in them; encoding and decoding are in
 //! [`crate::msgpack`]. Facts: `docs/protocol/ipc.md` §5.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -54,7 +55,8 @@ impl Map {
     /// Sets `key`: in its old place if it is there, at the end if not, as a Python dict does.
     pub fn insert(&mut self, key: impl Into<Value>, value: impl Into<Value>) {
         let (key, value) = (key.into(), value.into());
-        match self.0.iter_mut().find(|(k, _)| *k == key) {
+        let same = same_key(&key);
+        match self.0.iter_mut().find(|(k, _)| same_key(k) == same) {
             Some((_, old)) => *old = value,
             None => self.0.push((key, value)),
         }
@@ -85,8 +87,12 @@ impl Map {
         let mut places = alloc::collections::BTreeMap::new();
         let mut map = Self(Vec::with_capacity(pairs.len()));
         for (key, value) in pairs {
+            if matches!(key, Value::Float(number) if number.is_nan()) {
+                map.0.push((key, value)); // not equal to itself
+                continue;
+            }
             let mut encoded = Vec::new();
-            crate::msgpack::encode(&key, &mut encoded);
+            crate::msgpack::encode(&same_key(&key), &mut encoded);
             match places.entry(encoded) {
                 alloc::collections::btree_map::Entry::Occupied(place) => {
                     let at: usize = *place.get();
@@ -121,6 +127,26 @@ impl Map {
     /// The pairs in order, values open to change.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
         self.0.iter_mut().map(|(_, v)| v)
+    }
+}
+
+/// A key in the form in which Python compares it: `True`, `1` and `1.0` are one key.
+fn same_key(key: &Value) -> Cow<'_, Value> {
+    /// The integers that msgpack holds, as floats: −2⁶³ and 2⁶⁴.
+    const BOUNDS: core::ops::Range<f64> =
+        -9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0;
+    match key {
+        Value::Bool(flag) => Cow::Owned(Value::Int((*flag).into())),
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::float_cmp
+        )]
+        // a whole number in bounds survives both casts, and only such a one counts
+        Value::Float(number) if BOUNDS.contains(number) && (*number as i128) as f64 == *number => {
+            Cow::Owned(Value::Int(*number as i128))
+        }
+        other => Cow::Borrowed(other),
     }
 }
 
