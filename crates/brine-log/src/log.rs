@@ -65,6 +65,8 @@ const SEGMENT_EVENTS: usize = SEGMENT_BYTES / 128;
 /// Memory that stays when nobody lags, in bytes: few enough to stay in a processor's cache.
 const KEPT_BYTES: usize = 2 * SEGMENT_BYTES;
 /// Empty segments kept for use again, so that a steady stream never asks the system for memory.
+/// While cursors lag there may be as many as there are segments in use, since they catch up in
+/// leaps.
 const SPARE_SEGMENTS: usize = 4;
 
 /// A log in memory, shared by its writers and cursors.
@@ -295,12 +297,13 @@ impl State {
         let bytes = oldest.segment.capacity_bytes();
         self.bytes -= bytes;
         // A reader may still be copying out of it; then its memory goes when that reader is done.
+        let spares = SPARE_SEGMENTS.max(self.segments.len());
         if let Some(segment) = Arc::into_inner(oldest.segment)
-            && self.spare.len() < SPARE_SEGMENTS
             && bytes == self.ordinary_bytes
         {
             self.spare.push(segment);
         }
+        self.spare.truncate(spares);
         oldest.cursors > 0
     }
 }
