@@ -213,16 +213,42 @@ fn float(number: f64) -> String {
         }
         .to_string();
     }
-    // Both languages print the shortest digits that read back as the same number; they differ in
-    // when they use an exponent and in its form.
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let scientific = shortest(number);
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        format!("{number:?}")
-    } else {
+    if !(-4..16).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+        return format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+    }
+    let (minus, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => ("-", mantissa),
+        None => ("", mantissa),
+    };
+    let digits = mantissa.replace('.', "");
+    let zeros = |count: usize| "0".repeat(count);
+    match usize::try_from(exponent + 1) {
+        Ok(whole) if whole >= digits.len() => {
+            format!("{minus}{digits}{}.0", zeros(whole - digits.len()))
+        }
+        Ok(whole) if whole > 0 => format!("{minus}{}.{}", &digits[..whole], &digits[whole..]),
+        _ => {
+            let leading = exponent.unsigned_abs() as usize - 1;
+            format!("{minus}0.{}{digits}", zeros(leading))
+        }
+    }
+}
+
+/// The shortest digits that read back as the same number, in scientific form. Of two that are
+/// equally near, Python takes the even one: what rounding to as many digits gives.
+fn shortest(number: f64) -> String {
+    let shortest = format!("{number:e}");
+    let digits = shortest.bytes().take_while(|byte| *byte != b'e');
+    let decimals = digits.filter(u8::is_ascii_digit).count() - 1;
+    let rounded = format!("{number:.decimals$e}");
+    if rounded.parse() == Ok(number) {
+        rounded
+    } else {
+        shortest
     }
 }
 
@@ -413,6 +439,10 @@ mod tests {
             (1.25e-7, "1.25e-07"),
             (1e100, "1e+100"),
             (5e-324, "5e-324"),
+            (399_702_127_324_001.0 / 16.0, "24981382957750.062"),
+            (-123.5, "-123.5"),
+            (-0.001_5, "-0.0015"),
+            (9_007_199_254_740_993.0, "9007199254740992.0"),
             (f64::MAX, "1.7976931348623157e+308"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "Infinity"),
