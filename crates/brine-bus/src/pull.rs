@@ -71,7 +71,11 @@ impl PullConn {
     /// Reads until the publisher has gone. Dropping the future loses what stands unread in the
     /// socket, and an unfinished frame.
     pub(crate) async fn run(&mut self) -> Result<(), PullError> {
-        while poll_fn(|context| self.poll_turn(context)).await? {}
+        while poll_fn(|context| self.poll_turn(context)).await? {
+            // Subscribers have their turn before more is read; without this a fast publisher fills
+            // the log faster than it is written out, and everything is read from cold memory.
+            tokio::task::yield_now().await;
+        }
         Ok(())
     }
 
