@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{bus, completions, man, send, watch};
-use crate::logs::{self, Level};
+use crate::commands::{bus, completions, links, man, send, watch};
+use crate::logs::{self, Level, Look};
 
 /// Salt's event bus, native.
 #[derive(Debug, Parser)]
@@ -18,7 +18,8 @@ use crate::logs::{self, Level};
     version,
     propagate_version = true,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "Salt's commands come after their own name: brine salt-run state.event pretty=True\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -49,6 +50,8 @@ enum Command {
     Watch(watch::Arguments),
     /// Fire events
     Send(send::Arguments),
+    /// Make links by Salt's command names to this program
+    Links(links::Arguments),
     /// Print the completion script of a shell
     Completions(completions::Arguments),
     /// Write the manual pages
@@ -68,11 +71,12 @@ impl Cli {
 
     /// Does what was asked.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        logs::start(self.log_level());
+        logs::start(self.log_level(), Look::Own);
         match self.command {
             Command::Bus(arguments) => bus::run(&arguments),
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
+            Command::Links(arguments) => links::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments),
             Command::Man(arguments) => man::run(&arguments),
         }

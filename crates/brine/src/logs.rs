@@ -8,8 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use brine_wire::stamp::{self, StampStyle};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::show;
 
@@ -41,8 +44,17 @@ impl Level {
     }
 }
 
+/// What a record looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Time, level, text, fields.
+    Own,
+    /// As Salt's commands write to a terminal: level and text.
+    Salt,
+}
+
 /// Starts logging, for the whole process and once.
-pub(crate) fn start(level: Level) {
+pub(crate) fn start(level: Level, look: Look) {
     let filter = level.filter();
     let is_detailed = filter >= LevelFilter::DEBUG;
     let logs = tracing_subscriber::fmt()
@@ -51,7 +63,10 @@ pub(crate) fn start(level: Level) {
         .with_ansi(io::stderr().is_terminal() && show::wants_colour())
         .with_target(is_detailed)
         .with_timer(Time);
-    logs.init();
+    match look {
+        Look::Own => logs.init(),
+        Look::Salt => logs.event_format(SaltLook).init(),
+    }
 }
 
 /// The time in UTC, to the millisecond.
@@ -65,5 +80,33 @@ impl FormatTime for Time {
         let stamp = stamp::format(now, StampStyle::Naive);
         let seconds = stamp.get(..19).unwrap_or(&stamp);
         write!(out, "{seconds}.{:03}Z", now.subsec_millis())
+    }
+}
+
+/// `[WARNING ] text`, as Salt's `log_fmt_console` has it.
+struct SaltLook;
+
+impl<S, N> FormatEvent<S, N> for SaltLook
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => "ERROR",
+            tracing::Level::WARN => "WARNING",
+            tracing::Level::INFO => "INFO",
+            tracing::Level::DEBUG => "DEBUG",
+            tracing::Level::TRACE => "TRACE",
+        };
+        write!(out, "[{level:<8}] ")?;
+        let mut fields: FormattedFields<N> = FormattedFields::new(String::new());
+        context.format_fields(fields.as_writer(), event)?;
+        writeln!(out, "{}", fields.fields)
     }
 }

@@ -1,6 +1,8 @@
-//! The `brine` program: Salt's event bus, native.
+//! The `brine` program: Salt's event bus, native, and Salt's own commands in front of it.
 //!
-//! It reads its command line ([`arguments`]); each command is one module. This crate is the only one that reads the command line and prints; results leave as
+//! Called as `brine` it reads its own command line ([`arguments`]); called by the name of one of
+//! Salt's commands, or as `brine salt-run …`, it is that command ([`salt`]). Each command is one
+//! module. This crate is the only one that reads the command line and prints; results leave as
 //! exit codes: 0 done, 1 failed, 2 wrong usage (Salt's commands: Salt's own codes).
 
 mod arguments;
@@ -8,6 +10,7 @@ mod commands;
 mod interrupt;
 mod logs;
 mod place;
+mod salt;
 mod show;
 
 use std::ffi::OsString;
@@ -17,7 +20,10 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let words: Vec<OsString> = words.collect();
-    let done = arguments::Cli::read(program, words).run();
+    let done = match salt::personality(&program, &words) {
+        Some((personality, words)) => personality.run(words),
+        None => arguments::Cli::read(program, words).run(),
+    };
     match done {
         Ok(code) => code,
         // Whoever read our output has seen enough.

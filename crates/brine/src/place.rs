@@ -4,10 +4,11 @@
 //! a command that is told the directory, and the id where that matters, reads none.
 //! Facts: `docs/protocol/ipc.md` §2.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use brine_bus::address::{Address, Loopback, Node, Ports};
+use brine_bus::client::ConnectError;
 use brine_config::{Brine, Environment, Loaded, Opts, Role, Warning};
 use clap::Args;
 
@@ -67,13 +68,15 @@ impl PlaceArguments {
             None => (None, Brine::default(), Vec::new()),
         };
         let node = self.node(opts.as_ref())?;
-        let is_tcp = opts
-            .as_ref()
-            .is_some_and(|opts| opts.text("ipc_mode").is_ok_and(|mode| mode == "tcp"));
+        let sock_dir = self.sock_dir.as_deref();
         let (address, sock_dir) = match &opts {
-            Some(opts) if is_tcp => (tcp_address(opts, &node)?, None),
+            Some(opts) if is_tcp(opts) => (tcp_address(opts, &node)?, None),
             opts => {
-                let sock_dir = self.sock_dir(opts.as_ref())?;
+                let sock_dir = match (sock_dir, opts) {
+                    (Some(sock_dir), _) => sock_dir.to_owned(),
+                    (None, Some(opts)) => PathBuf::from(opts.text("sock_dir")?),
+                    (None, None) => bail!("expected --sock-dir or a configuration"),
+                };
                 (Address::ipc(&sock_dir, &node)?, Some(sock_dir))
             }
         };
@@ -105,7 +108,7 @@ impl PlaceArguments {
             (None, None) => PathBuf::from(role.default_file()),
         };
         if self.config.is_some() && !path.exists() {
-            anyhow::bail!("--config {}: no such file", path.display());
+            bail!("--config {}: no such file", path.display());
         }
         // Includes are relative to it, whatever directory we are in.
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -128,14 +131,19 @@ impl PlaceArguments {
             hash_type,
         })
     }
+}
 
-    fn sock_dir(&self, opts: Option<&Opts>) -> anyhow::Result<PathBuf> {
-        if let Some(sock_dir) = &self.sock_dir {
-            return Ok(sock_dir.clone());
-        }
-        let opts = opts.context("expected --sock-dir or a configuration")?;
-        Ok(PathBuf::from(opts.text("sock_dir")?))
+/// Where a configuration puts a node's bus. `sock_dir` takes the place of the configured directory.
+pub(crate) fn address(opts: &Opts, node: &Node, sock_dir: Option<&str>) -> anyhow::Result<Address> {
+    if is_tcp(opts) {
+        return tcp_address(opts, node);
     }
+    let sock_dir = sock_dir.map_or_else(|| opts.text("sock_dir"), Ok)?;
+    Ok(Address::ipc(sock_dir, node)?)
+}
+
+fn is_tcp(opts: &Opts) -> bool {
+    opts.text("ipc_mode").is_ok_and(|mode| mode == "tcp")
 }
 
 /// Where a bus under `ipc_mode: tcp` is.
@@ -161,7 +169,10 @@ fn tcp_address(opts: &Opts, node: &Node) -> anyhow::Result<Address> {
     Ok(Address::tcp(loopback, ports))
 }
 
-/// The UNIX sockets of a node in another directory than configured.
-pub(crate) fn beside(sock_dir: &Path, node: &Node) -> anyhow::Result<Address> {
-    Ok(Address::ipc(sock_dir, node)?)
+/// Whether waiting may help: a bus that is not there may come, a closed door stays closed.
+pub(crate) const fn may_come(error: &ConnectError) -> bool {
+    !matches!(
+        error,
+        ConnectError::Denied { .. } | ConnectError::NotASocket { .. } | ConnectError::System { .. }
+    )
 }

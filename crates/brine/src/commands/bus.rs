@@ -20,7 +20,7 @@ use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::place::{self, Place, PlaceArguments};
+use crate::place::{Place, PlaceArguments};
 
 /// What `brine bus` is told.
 #[derive(Debug, clap::Args)]
@@ -107,7 +107,7 @@ fn bind(arguments: &Arguments, place: &Place) -> anyhow::Result<(Vec<Served>, Ar
         place,
     )?];
     for also in &arguments.also {
-        let address = place::beside(&also.sock_dir, &place.node)?;
+        let address = Address::ipc(&also.sock_dir, &place.node)?;
         buses.push(bind_one(
             &address,
             Some(&also.sock_dir),

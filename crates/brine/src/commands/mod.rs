@@ -2,6 +2,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod completions;
+pub(crate) mod links;
 pub(crate) mod man;
 pub(crate) mod send;
 pub(crate) mod watch;

@@ -11,12 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use brine_bus::client::PublisherConfig;
 use brine_bus::client::blocking::Publisher;
-use brine_config::{parse_arguments, yaml};
+use brine_config::{Opts, parse_arguments, yaml};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
 use crate::interrupt::Interrupt;
-use crate::place::{Place, PlaceArguments};
+use crate::place::PlaceArguments;
 use crate::show;
 
 /// What `brine send` is told.
@@ -58,7 +58,8 @@ pub(crate) struct Arguments {
 /// Fires what is asked.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let place = arguments.place.resolve()?;
-    let config = config(&place, arguments.compat)?;
+    let compat = arguments.compat.or(place.brine.compat);
+    let config = publisher_config(compat, place.opts.as_ref())?;
     let mut bus = Publisher::new(&place.address, config);
     let Some(tag) = &arguments.tag else {
         let interrupt = Interrupt::catch()?;
@@ -75,10 +76,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// How to write, and what is too large.
-pub(crate) fn config(place: &Place, compat: Option<Compat>) -> anyhow::Result<PublisherConfig> {
-    let compat = compat.or(place.brine.compat).unwrap_or(Compat::NEWEST);
-    let mut config = PublisherConfig::for_compat(compat);
-    if let Some(opts) = &place.opts {
+pub(crate) fn publisher_config(
+    compat: Option<Compat>,
+    opts: Option<&Opts>,
+) -> anyhow::Result<PublisherConfig> {
+    let mut config = PublisherConfig::for_compat(compat.unwrap_or(Compat::NEWEST));
+    if let Some(opts) = opts {
         let size = opts.int("max_event_size")?;
         config.max_event_size = usize::try_from(size).with_context(|| {
             format!("option max_event_size: expected a number of bytes, found {size}")

@@ -20,7 +20,7 @@ use self::filter::{Filter, MatchKind};
 use self::output::{Form, Printer};
 use self::summary::Summary;
 use crate::interrupt::Interrupt;
-use crate::place::PlaceArguments;
+use crate::place::{self, PlaceArguments};
 use crate::show::{self, Colour};
 
 /// What `brine watch` is told.
@@ -177,7 +177,7 @@ impl Watch {
     /// Connects; where there is no bus yet, says so once and waits for it.
     fn connect(&mut self) -> Result<(), Trouble> {
         match self.bus.connect(Duration::ZERO) {
-            Err(ReceiveError::Connect(error)) if !self.no_wait && is_absence(&error) => {
+            Err(ReceiveError::Connect(error)) if !self.no_wait && place::may_come(&error) => {
                 self.sink.flush()?;
                 show::complain(&format_args!("waiting: {error}"));
             }
@@ -185,7 +185,7 @@ impl Watch {
         }
         loop {
             match self.bus.connect(self.longest_wait()) {
-                Err(ReceiveError::Connect(error)) if is_absence(&error) => {
+                Err(ReceiveError::Connect(error)) if place::may_come(&error) => {
                     if self.is_over() {
                         return Err(Trouble::TimeIsOver);
                     }
@@ -347,13 +347,4 @@ impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
-}
-
-/// Whether waiting may help: a bus that is not there may come, a closed door stays closed.
-pub(crate) const fn is_absence(error: &brine_bus::client::ConnectError) -> bool {
-    use brine_bus::client::ConnectError;
-    !matches!(
-        error,
-        ConnectError::Denied { .. } | ConnectError::NotASocket { .. } | ConnectError::System { .. }
-    )
 }

@@ -1,0 +1,60 @@
+//! Salt's own commands: the same names, options, texts and exit codes.
+//!
+//! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
+
+mod jid;
+mod optparse;
+mod outputter;
+mod python;
+mod run;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A command of Salt's that this program can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Personality {
+    /// `salt-run`
+    Run,
+}
+
+impl Personality {
+    /// All there are.
+    pub(crate) const ALL: &'static [Self] = &[Self::Run];
+
+    /// The command's name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Run => "salt-run",
+        }
+    }
+
+    /// Is that command.
+    pub(crate) fn run(self, words: &[OsString]) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run => run::run(words),
+        }
+    }
+
+    fn of_name(name: &OsStr) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|personality| name == personality.name())
+    }
+}
+
+/// The command that is meant, if it is one of Salt's, and its arguments: by the name this program
+/// was called by, or by the first argument.
+pub(crate) fn personality<'a>(
+    program: &OsStr,
+    words: &'a [OsString],
+) -> Option<(Personality, &'a [OsString])> {
+    if let Some(personality) = Path::new(program)
+        .file_name()
+        .and_then(Personality::of_name)
+    {
+        return Some((personality, words));
+    }
+    let (first, rest) = words.split_first()?;
+    Personality::of_name(first).map(|personality| (personality, rest))
+}

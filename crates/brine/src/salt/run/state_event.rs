@@ -1,0 +1,178 @@
+//! `state.event`: prints events as they come.
+//!
+//! Facts: Salt 3008.3 and 3006.28, whose output is compared byte for byte by
+//! `tests/cli_state_event.rs`.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use anyhow::Context;
+use brine_bus::address::{Address, Node};
+use brine_bus::client::blocking::Subscriber;
+use brine_bus::client::{EventRef, ReceiveError, SubscriberConfig, Wait};
+use brine_config::Opts;
+use brine_wire::json;
+use brine_wire::matching::{MatchType, TagMatch};
+
+use super::functions::Watched;
+use crate::interrupt::Interrupt;
+use crate::place;
+
+/// A listener that has its place and perhaps its connection already.
+#[derive(Debug)]
+pub(super) struct StateEvent {
+    bus: Subscriber,
+    wanted: Expression,
+    watched: Watched,
+    line: String,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Enough,
+    Interrupted,
+}
+
+impl StateEvent {
+    /// Finds the bus and connects to it if it is there, so that whatever is fired from now on is
+    /// seen.
+    pub(super) fn prepare(
+        watched: Watched,
+        opts: &Opts,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        let mut bus = Subscriber::new(&address(&watched, opts)?, SubscriberConfig::default());
+        let interrupt = interrupt.clone();
+        bus.check_while_waiting(move || match interrupt.has_come() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        match bus.connect(Duration::ZERO) {
+            Err(ReceiveError::Connect(error)) if place::may_come(&error) => {
+                tracing::warn!("waiting: {error}");
+            }
+            connected => connected?,
+        }
+        Ok(Self {
+            bus,
+            wanted: Expression::new(&watched.tagmatch),
+            watched,
+            line: String::new(),
+        })
+    }
+
+    /// Prints until there is enough.
+    pub(super) fn run(mut self) -> anyhow::Result<End> {
+        loop {
+            let event = match self.bus.next_ref(Wait::Forever) {
+                Ok(Some(event)) => event,
+                Ok(None) => continue,
+                Err(ReceiveError::Interrupted) => return Ok(End::Interrupted),
+                Err(error) => return Err(error.into()),
+            };
+            if !self.wanted.matches(event.tag()) {
+                tracing::debug!("passed over {}", event.tag());
+                continue;
+            }
+            if !self.watched.quiet && !print(event, self.watched.pretty, &mut self.line)? {
+                continue;
+            }
+            if self.watched.count > 0 {
+                self.watched.count -= 1;
+            }
+            if self.watched.count == 0 {
+                return Ok(End::Enough);
+            }
+        }
+    }
+}
+
+fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
+    let node = match watched.node.as_str() {
+        "master" => Node::Master,
+        // The minion whose id the master's configuration gives, as in Salt.
+        "minion" => Node::Minion {
+            id: opts.text("id")?.to_owned(),
+            hash_type: opts.text("hash_type")?.parse()?,
+        },
+        other => anyhow::bail!("expected node to be master or minion, found {other:?}"),
+    };
+    place::address(opts, &node, watched.sock_dir.as_deref()).context("state.event")
+}
+
+/// Prints one event and flushes; `false` if its data are malformed.
+fn print(event: EventRef<'_>, pretty: bool, line: &mut String) -> io::Result<bool> {
+    let Ok(data) = event.decode() else {
+        return Ok(false);
+    };
+    line.clear();
+    line.push_str(event.tag());
+    line.push('\t');
+    if pretty {
+        json::to_pretty(&data, line);
+    } else {
+        json::to_line(&data, line);
+    }
+    line.push('\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(line.as_bytes())?;
+    stdout.flush()?;
+    Ok(true)
+}
+
+/// Salt's `tagmatch`: a shell pattern, or else a regular expression for the whole tag.
+#[derive(Debug)]
+struct Expression {
+    glob: Option<TagMatch>,
+    regex: Option<TagMatch>,
+}
+
+impl Expression {
+    fn new(text: &str) -> Self {
+        let regex = |pattern: String| TagMatch::new(MatchType::Regex, pattern).ok();
+        let anchored = format!("\\A{text}\\Z");
+        Self {
+            glob: TagMatch::new(MatchType::Fnmatch, text).ok(),
+            // Anchored as a text, so that `a|b` matches what begins with `a` or is `b`. The group
+            // keeps all of it at the tag's start; alone it must be sound too.
+            regex: regex(anchored.clone()).and_then(|_| regex(format!("(?:{anchored})"))),
+        }
+    }
+
+    fn matches(&self, tag: &str) -> bool {
+        let matches = |pattern: &Option<TagMatch>| {
+            pattern.as_ref().is_some_and(|pattern| pattern.matches(tag))
+        };
+        matches(&self.glob) || matches(&self.regex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checked with `fnmatch.fnmatch(tag, e) or re.match(rf"\A{e}\Z", tag)`.
+    #[test]
+    fn a_tagmatch_is_a_glob_or_an_anchored_regex() {
+        for (text, tag, matches) in [
+            ("*", "any/thing", true),
+            ("my/*", "my/tag", true),
+            ("my/*", "not/my/tag", false),
+            ("my/(tag|nope)", "my/tag", true),
+            ("my/(tag|nope)", "my/tags", false),
+            ("my/tag", "my/tag", true),
+            ("my/ta", "my/tag", false),
+            ("my/t.g", "my/tag", true),
+            ("a|b", "ax", true),
+            ("a|b", "b", true),
+            ("a|b", "xb", false),
+            ("a)(b", "ab", false),
+            ("(", "(", true),
+            ("(", "x", false),
+        ] {
+            assert_eq!(Expression::new(text).matches(tag), matches, "{text} {tag}");
+        }
+    }
+}
