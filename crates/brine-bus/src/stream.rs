@@ -114,7 +114,7 @@ impl Stream {
 
     /// Waits until the peer has gone. What it sends meanwhile is read and thrown away.
     pub(crate) async fn closed(&self) {
-        let mut discarded = [0; 1024];
+        let mut discarded = [0; 64]; // small: every idle subscriber has one
         while std::future::poll_fn(|context| self.poll_read(context, &mut discarded))
             .await
             .is_ok_and(|read| read > 0)
