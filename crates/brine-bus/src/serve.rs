@@ -15,6 +15,7 @@ use brine_log::Log;
 use brine_wire::frame::{Framing, MAX_FRAME_BYTES};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::listen::{Listener, Sockets};
 use crate::publish::{End, Subscriber};
@@ -69,6 +70,8 @@ const CLOSING_TIME: Duration = Duration::from_secs(2);
 const UNFINISHED_FRAMES: usize = 4;
 /// How long to wait when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long not to repeat that it cannot; near the limit it comes and goes with every connection.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
 struct Bus {
     log: Arc<Log>,
@@ -117,17 +120,18 @@ pub async fn serve(
 impl Bus {
     async fn accept_publishers(self: Arc<Self>, listener: Listener) {
         let mut connections = JoinSet::new();
+        let mut warned = None;
         let mut draining = pin!(self.reached(Phase::Draining));
         loop {
             tokio::select! {
-                stream = accept(&listener) => {
+                stream = accept(&listener, &mut warned) => {
                     connections.spawn(Arc::clone(&self).pull_from(stream));
                 }
                 Some(_) = connections.join_next() => {}
                 () = &mut draining => break,
             }
         }
-        while let Some(stream) = if_ready(accept(&listener)).await {
+        while let Some(stream) = if_ready(accept(&listener, &mut warned)).await {
             connections.spawn(Arc::clone(&self).pull_from(stream));
         }
         drop(listener);
@@ -158,10 +162,11 @@ impl Bus {
 
     async fn accept_subscribers(self: Arc<Self>, listener: Listener, framing: Framing) {
         let mut connections = JoinSet::new();
+        let mut warned = None;
         let mut draining = pin!(self.reached(Phase::Draining));
         loop {
             tokio::select! {
-                stream = accept(&listener) => {
+                stream = accept(&listener, &mut warned) => {
                     let subscriber = Subscriber::new(stream, self.log.tail(framing));
                     connections.spawn(Arc::clone(&self).publish_to(subscriber));
                 }
@@ -207,19 +212,19 @@ impl Counters {
     }
 }
 
-/// The next connection, however long the system has none to give.
-async fn accept(listener: &Listener) -> Stream {
-    let mut warned = false;
+/// The next connection, however long the system has none to give; that is said when it begins, and
+/// again after [`WARNING_PAUSE`]. `warned` is when it was said last.
+async fn accept(listener: &Listener, warned: &mut Option<Instant>) -> Stream {
     loop {
         match listener.accept().await {
             Ok(stream) => return stream,
             // The peer was gone before it was accepted: nothing is wrong here.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if !warned {
+                if warned.is_none_or(|warned| warned.elapsed() > WARNING_PAUSE) {
                     tracing::warn!(err = %error, "cannot accept connections for now; raise the file limit (ulimit -n) if this recurs");
+                    *warned = Some(Instant::now());
                 }
-                warned = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -3,3 +3,4 @@
 //! A dev-dependency only; it imports none of the other crates.
 
 pub mod salt;
+pub mod user;

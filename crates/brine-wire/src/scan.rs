@@ -40,8 +40,9 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
 
 /// How many values [`is_one_map`] looks at. An ordinary event has some dozens; a job return with
 /// hundreds of states has thousands, and one made to hurt has a hundred million, which would keep
-/// every other connection waiting while they are counted.
-pub const CHECKED_VALUES: usize = 1024;
+/// every other connection waiting while they are counted. Enough to see that a chain of maps goes
+/// past [`MAX_DEPTH`].
+pub const CHECKED_VALUES: usize = 4 * MAX_DEPTH;
 
 /// Whether `bytes` are exactly one msgpack map, as far as its first [`CHECKED_VALUES`] values tell.
 ///
