@@ -5,10 +5,13 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
 use fancy_regex::{Regex, RegexBuilder};
+
+use crate::python_regex::{self, push_literal};
 
 /// How a pattern is compared with a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -162,54 +165,12 @@ fn compile(pattern: &str, expression: &str) -> Result<Regex, MatchError> {
         })
 }
 
-/// Salt puts `^` before the pattern, so that of `a|b` only `a` is bound to the start. Python takes
-/// global flags only at the very start, where they no longer are; and its `$` also matches before
-/// a final line feed.
+/// Salt puts `^` before the pattern, so that of `a|b` only `a` is bound to the start.
 fn anchored_at_start(pattern: &str) -> Result<String, MatchError> {
-    let refused = |reason: &str| {
-        Err(MatchError {
-            pattern: pattern.into(),
-            reason: reason.to_string(),
-        })
-    };
-    let flags = pattern
-        .strip_prefix("(?")
-        .and_then(|rest| rest.split_once(')'));
-    if flags.is_some_and(|(flags, _)| {
-        !flags.is_empty() && flags.chars().all(|flag| "aiLmsux".contains(flag))
-    }) {
-        return refused("global flags not at the start of the expression");
-    }
-    if pattern.starts_with(['*', '+', '?']) {
-        return refused("nothing to repeat");
-    }
-    let mut expression = String::with_capacity(pattern.len() + 8);
-    expression.push('^');
-    let mut characters = pattern.chars();
-    let mut in_set = false;
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => {
-                expression.push('\\');
-                match characters.next() {
-                    // Python's `\Z` is the very end; elsewhere that is `\z`.
-                    Some('Z') => expression.push('z'),
-                    Some(escaped) => expression.push(escaped),
-                    None => {}
-                }
-                continue;
-            }
-            '[' => in_set = true,
-            ']' => in_set = false,
-            '$' if !in_set => {
-                expression.push_str(r"(?=\n?\z)");
-                continue;
-            }
-            _ => {}
-        }
-        expression.push(character);
-    }
-    Ok(expression)
+    python_regex::translate(&["^", pattern].concat()).map_err(|error| MatchError {
+        pattern: pattern.into(),
+        reason: error.to_string(),
+    })
 }
 
 /// The regular expression of a shell pattern, as Python's `fnmatch` understands it: `*` crosses
@@ -248,44 +209,57 @@ fn set_end(rest: &str) -> Option<usize> {
 }
 
 fn push_set(members: &str, expression: &mut String) {
-    let (negated, members) = match members.strip_prefix('!') {
-        Some(members) => (true, members),
-        None => (false, members),
+    let mut ranges = ranges_of(members);
+    // What negates is a `!` that comes first once the empty ranges are gone.
+    let is_negated = match ranges.first() {
+        Some(('!', '!')) => {
+            ranges.remove(0);
+            true
+        }
+        Some(&('!', high)) => {
+            ranges.splice(..1, [('-', '-'), (high, high)]);
+            true
+        }
+        _ => false,
     };
-    let mut ranges = String::new();
-    let mut rest = members.chars().peekable();
-    while let Some(low) = rest.next() {
-        let mut after = rest.clone();
-        let high = match (after.next(), after.next()) {
-            (Some('-'), Some(high)) => {
-                rest = after;
-                high
-            }
-            _ => low,
-        };
-        // A range that runs backwards holds nothing.
-        if low <= high {
-            push_literal(low, &mut ranges);
-            ranges.push('-');
-            push_literal(high, &mut ranges);
+    expression.push_str(match (ranges.is_empty(), is_negated) {
+        (true, false) => r"[^\s\S]",
+        (true, true) => ".",
+        (false, true) => "[^",
+        (false, false) => "[",
+    });
+    if !ranges.is_empty() {
+        let mut set = String::new();
+        for (low, high) in ranges {
+            python_regex::push_range(low.into(), high.into(), &mut set);
         }
-    }
-    match (ranges.is_empty(), negated) {
-        (true, false) => expression.push_str(r"[^\s\S]"),
-        (true, true) => expression.push('.'),
-        (false, _) => {
-            expression.push_str(if negated { "[^" } else { "[" });
-            expression.push_str(&ranges);
-            expression.push(']');
-        }
+        expression.push_str(&set);
+        expression.push(']');
     }
 }
 
-fn push_literal(character: char, expression: &mut String) {
-    if character.is_ascii_punctuation() {
-        expression.push('\\');
+/// The ranges of a set, characters being ranges of one; those that run backwards hold nothing and
+/// are left out. A `-` stands for itself at either end, and right after a range.
+fn ranges_of(members: &str) -> Vec<(char, char)> {
+    let members: Vec<char> = members.chars().collect();
+    let first = 1 + usize::from(members.first() == Some(&'!'));
+    let (mut ranges, mut at, mut earliest) = (Vec::new(), 0, first);
+    while let Some(&low) = members.get(at) {
+        match members.get(at + 1..at + 3) {
+            Some(&['-', high]) if at + 1 >= earliest => {
+                if low <= high {
+                    ranges.push((low, high));
+                }
+                earliest = at + 4;
+                at += 3;
+            }
+            _ => {
+                ranges.push((low, low));
+                at += 1;
+            }
+        }
     }
-    expression.push(character);
+    ranges
 }
 
 #[cfg(test)]
