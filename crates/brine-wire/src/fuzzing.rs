@@ -3,11 +3,16 @@
 //! Each takes what a stranger may send, and panics if a rule of this crate is broken. Not part of
 //! the crate's interface.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::envelope::{Envelope, TAG_END};
+use crate::event::{STAMP, encode_event};
 use crate::frame::{Decoder, FrameError, Framing, encode_frame};
-use crate::scan;
+use crate::matching::{MatchType, TagMatch};
+use crate::ret_load::fire_ret_load;
+use crate::value::{Map, Value};
+use crate::{json, msgpack, scan};
 
 /// Frames are the same however the stream is cut, and their events survive encoding. The first
 /// byte says how many bytes come at a time.
@@ -90,5 +95,93 @@ pub fn fuzz_scan(bytes: &[u8]) {
             Err(_) => false,
         };
         assert!(needs_more, "{cut} of {length} bytes pass for the value");
+    }
+}
+
+/// A value that is read is written, read again and written the same; it can be printed.
+pub fn fuzz_values(bytes: &[u8]) {
+    if let Ok(value) = msgpack::decode(bytes) {
+        assert_eq!(scan::skip_value(bytes), Ok(Some(bytes.len())));
+        let once = written(&value);
+        let again = msgpack::decode(&once).map(|value| written(&value));
+        assert_eq!(again.as_ref(), Ok(&once));
+        for print in [json::to_line, json::to_pretty] {
+            let mut printed = String::new();
+            print(&value, &mut printed);
+            assert!(!printed.is_empty());
+        }
+        if let Value::Map(load) = &value {
+            let _ = fire_ret_load(load);
+        }
+    }
+    if let Ok(value) = msgpack::decode_network(bytes) {
+        let mut once = Vec::new();
+        msgpack::encode_network(&value, &mut once);
+        assert!(msgpack::decode_network(&once).is_ok());
+    }
+}
+
+fn written(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    msgpack::encode(value, &mut out);
+    out
+}
+
+/// An event that is read can be fired again, stamped and trimmed. The first byte says how little
+/// it is trimmed to, in shares of its size.
+pub fn fuzz_events(bytes: &[u8]) {
+    let Some((&share, event)) = bytes.split_first() else {
+        return;
+    };
+    let Ok(envelope) = Envelope::parse(event) else {
+        return;
+    };
+    let Ok(Value::Map(data)) = msgpack::decode(envelope.data()) else {
+        return;
+    };
+    let whole = fired(envelope.tag(), &data, usize::MAX);
+    let limit = whole.len() * usize::from(share) / 255;
+    let trimmed = fired(envelope.tag(), &data, limit);
+    let (whole, trimmed) = (parts(&whole), parts(&trimmed));
+    assert_eq!(whole.0, envelope.tag());
+    assert_eq!(trimmed.0, envelope.tag());
+    let keys = |map: Map| -> Vec<_> { map.into_iter().map(|(key, _)| written(&key)).collect() };
+    assert_eq!(whole.1.get(STAMP), Some(&Value::from("now")));
+    assert_eq!(keys(whole.1), keys(trimmed.1));
+}
+
+fn fired(tag: &str, data: &Map, limit: usize) -> Vec<u8> {
+    match encode_event(tag, &mut data.clone(), "now", limit) {
+        Ok(event) => event,
+        Err(error) => panic!("a tag that was read is refused: {error}"),
+    }
+}
+
+fn parts(event: &[u8]) -> (&str, Map) {
+    let envelope = Envelope::parse(event);
+    match envelope.map(|envelope| (envelope.tag(), msgpack::decode(envelope.data()))) {
+        Ok((tag, Ok(Value::Map(data)))) => (tag, data),
+        other => panic!("an event of ours is not read: {other:?}"),
+    }
+}
+
+/// Any text is a pattern or is refused, and any tag can be compared with it. Pattern and tag stand
+/// on a line each.
+pub fn fuzz_patterns(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (pattern, tag) = text.split_once('\n').unwrap_or((&text, ""));
+    for kind in [
+        MatchType::StartsWith,
+        MatchType::EndsWith,
+        MatchType::Find,
+        MatchType::Regex,
+        MatchType::Fnmatch,
+    ] {
+        match TagMatch::new(kind, pattern) {
+            Ok(pattern) => {
+                let _ = pattern.matches(tag);
+            }
+            Err(error) => assert_eq!((kind, error.pattern.as_str()), (MatchType::Regex, pattern)),
+        }
     }
 }

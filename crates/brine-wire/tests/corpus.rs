@@ -44,3 +44,18 @@ fn envelope() {
 fn scan() {
     replay("scan", fuzzing::fuzz_scan);
 }
+
+#[test]
+fn values() {
+    replay("values", fuzzing::fuzz_values);
+}
+
+#[test]
+fn events() {
+    replay("events", fuzzing::fuzz_events);
+}
+
+#[test]
+fn patterns() {
+    replay("patterns", fuzzing::fuzz_patterns);
+}
