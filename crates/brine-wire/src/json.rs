@@ -3,7 +3,7 @@
 //!
 //! Values that stop Salt with an error (its constants, msgpack timestamps, keys that are not UTF-8)
 //! are printed too: a watcher must not end because of one odd event. Facts:
-//! `docs/protocol/ipc.md` §5; that the output is Salt's is tried in `tests/python_oracle`.
+//! `docs/protocol/ipc.md` §5, §13; that the output is Salt's is tried in `tests/python_oracle`.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;

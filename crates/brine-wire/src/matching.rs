@@ -167,9 +167,12 @@ fn compile(pattern: &str, expression: &str) -> Result<Regex, MatchError> {
 
 /// Salt puts `^` before the pattern, so that of `a|b` only `a` is bound to the start.
 fn anchored_at_start(pattern: &str) -> Result<String, MatchError> {
-    python_regex::translate(&["^", pattern].concat()).map_err(|error| MatchError {
-        pattern: pattern.into(),
-        reason: error.to_string(),
+    python_regex::translate(&["^", pattern].concat()).map_err(|mut error| {
+        error.position = error.position.saturating_sub(1); // as the caller counts
+        MatchError {
+            pattern: pattern.into(),
+            reason: error.to_string(),
+        }
     })
 }
 
@@ -332,6 +335,15 @@ mod tests {
                 "{pattern}"
             );
         }
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_and_where() {
+        let error = TagMatch::new(MatchType::Regex, "job/[a").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "expected a regular expression, found \"job/[a\": unterminated character set at character 6"
+        );
     }
 
     #[test]
