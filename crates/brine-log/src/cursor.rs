@@ -294,13 +294,13 @@ impl Place {
 
 impl Drop for FrameCursor {
     fn drop(&mut self) {
-        self.log.state().leave(self.place.segment);
+        self.log.state().depart(self.place.segment);
     }
 }
 
 impl Drop for EventCursor {
     fn drop(&mut self) {
-        self.log.state().leave(self.place.segment);
+        self.log.state().depart(self.place.segment);
     }
 }
 

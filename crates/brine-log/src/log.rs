@@ -67,7 +67,7 @@ const KEPT_BYTES: usize = 2 * SEGMENT_BYTES;
 /// Empty segments kept for use again, so that a steady stream never asks the system for memory.
 /// While cursors lag there may be as many as there are segments in use, since they catch up in
 /// leaps.
-const SPARE_SEGMENTS: usize = 1;
+const SPARE_SEGMENTS: usize = 4;
 
 /// A log in memory, shared by its writers and cursors.
 pub struct Log {
@@ -227,6 +227,12 @@ impl State {
                 self.release_unused();
             }
         }
+    }
+
+    /// Counts out a cursor that is gone for good. What was kept ready for it goes too.
+    pub(crate) fn depart(&mut self, number: u64) {
+        self.leave(number);
+        self.spare.truncate(1);
     }
 
     fn kept(&mut self, number: u64) -> Option<&mut Kept> {
