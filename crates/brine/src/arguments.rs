@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{bus, completions, links, man, send, watch};
+use crate::commands::{bench, bus, completions, links, man, send, up, watch};
 use crate::logs::{self, Level, Look};
 
 /// Salt's event bus, native.
@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 /// How much is logged.
 #[derive(Debug, Args)]
 struct LogArguments {
-    /// What is logged on stderr, in Salt's words [default: info for bus and up, else warning]
+    /// What is logged on stderr, in Salt's words [default: info for bus, else warning]
     #[arg(
         short = 'l',
         long,
@@ -44,12 +44,16 @@ struct LogArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try it: a bus with the events of a small site, in a scratch directory
+    Up(up::Arguments),
     /// Run the local bus alone, in the foreground
     Bus(bus::Arguments),
     /// Show events as they come
     Watch(watch::Arguments),
     /// Fire events
     Send(send::Arguments),
+    /// Load a bus and print rates and latencies
+    Bench(bench::Arguments),
     /// Make links by Salt's command names to this program
     Links(links::Arguments),
     /// Print the completion script of a shell
@@ -73,9 +77,11 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         logs::start(self.log_level(), Look::Own);
         match self.command {
+            Command::Up(arguments) => up::run(&arguments),
             Command::Bus(arguments) => bus::run(&arguments),
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
+            Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments),
             Command::Man(arguments) => man::run(&arguments),

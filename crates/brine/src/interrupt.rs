@@ -1,11 +1,13 @@
 //! Ctrl-C and `SIGTERM` as a flag, for commands that have something to put in order first.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
 
 /// Whether the process was told to end.
 #[derive(Debug, Clone, Default)]
@@ -28,4 +30,18 @@ impl Interrupt {
     pub(crate) fn has_come(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// From now on a signal removes a directory and ends the process, for commands whose work cannot be
+/// broken off otherwise.
+pub(crate) fn remove_on_signal(directory: PathBuf) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            // Scratch: what cannot be removed is the system's to clear.
+            let _ = std::fs::remove_dir_all(directory);
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
 }

@@ -8,6 +8,7 @@
 mod arguments;
 mod commands;
 mod interrupt;
+mod jid;
 mod logs;
 mod place;
 mod salt;

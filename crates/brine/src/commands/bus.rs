@@ -18,6 +18,7 @@ use brine_log::{Framings, Log, LogConfig};
 use brine_wire::compat::{Compat, Series};
 use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::place::{Place, PlaceArguments};
@@ -70,31 +71,41 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(serve(arguments, &place))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The runtime a bus runs on: one thread.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Look at the sockets once per round of subscribers, not in the middle of one.
         .event_interval(512)
         .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(serve(arguments, &place))?;
-    Ok(ExitCode::SUCCESS)
+        .context("cannot start the runtime")
 }
 
 async fn serve(arguments: &Arguments, place: &Place) -> anyhow::Result<()> {
     let (buses, log) = bind(arguments, place)?;
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    let shutdown = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("ending: delivering what was sent");
-    };
-    brine_bus::serve(buses, log, BusConfig::default(), shutdown).await;
+    brine_bus::serve(buses, log, BusConfig::default(), told_to_end()).await;
     Ok(())
+}
+
+/// Waits for Ctrl-C or `SIGTERM`.
+pub(super) async fn told_to_end() {
+    let signals = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        tracing::error!("cannot catch signals: only SIGKILL ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("ending: delivering what was sent");
 }
 
 /// Takes all sockets and makes the log they share.
@@ -213,7 +224,7 @@ fn prepare(sock_dir: &Path, access: Access) -> anyhow::Result<()> {
 }
 
 /// As many connections as the system allows; the soft limit is often 1,024.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {

@@ -99,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             .timeout
             .and_then(|time| Instant::now().checked_add(time)),
         no_wait: arguments.no_wait,
+        is_told: false,
         sink: arguments.sink(),
         bus,
         filter,
@@ -133,6 +134,8 @@ struct Watch {
     left: Option<u64>,
     deadline: Option<Instant>,
     no_wait: bool,
+    /// Whether the user knows that there is no bus.
+    is_told: bool,
     interrupt: Interrupt,
 }
 
@@ -178,8 +181,10 @@ impl Watch {
     fn connect(&mut self) -> Result<(), Trouble> {
         match self.bus.connect(Duration::ZERO) {
             Err(ReceiveError::Connect(error)) if !self.no_wait && place::may_come(&error) => {
-                self.sink.flush()?;
-                show::complain(&format_args!("waiting: {error}"));
+                if !self.is_told {
+                    self.sink.flush()?;
+                    show::complain(&format_args!("waiting: {error}"));
+                }
             }
             done => return Ok(done?),
         }
@@ -236,6 +241,7 @@ impl Watch {
                 show::complain(&format_args!(
                     "{error}; connecting again, events may be missed"
                 ));
+                self.is_told = true;
                 Ok(ControlFlow::Continue(()))
             }
             Trouble::Bus(error) => {

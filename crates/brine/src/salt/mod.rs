@@ -2,7 +2,6 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
-mod jid;
 mod optparse;
 mod outputter;
 mod python;

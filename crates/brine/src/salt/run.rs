@@ -31,8 +31,9 @@ use self::options::{Key, SYNTAX};
 use self::state_event::{End, StateEvent};
 use super::optparse::Parsed;
 use super::outputter::Outputter;
-use super::{jid, python};
+use super::python;
 use crate::interrupt::Interrupt;
+use crate::jid;
 use crate::logs::{self, Level, Look};
 use crate::{commands, place};
 

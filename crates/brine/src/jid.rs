@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use brine_wire::stamp::{self, StampStyle};
 
 /// The id of a job that begins now: UTC, as Salt's with `utc_jid`.
-pub(super) fn now() -> String {
+pub(crate) fn now() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -21,7 +21,7 @@ pub(super) fn now() -> String {
 const DIGITS: usize = 20;
 
 /// Whether a text is one.
-pub(super) fn is_jid(text: &str) -> bool {
+pub(crate) fn is_jid(text: &str) -> bool {
     text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 

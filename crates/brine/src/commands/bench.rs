@@ -1,0 +1,182 @@
+//! `brine bench`: loads a bus and prints rates and latencies.
+//!
+//! What is measured and how is `brine-bench`'s. Here a load is put together from a named case and
+//! arguments, and a bus is started for it where none is named: as a process of its own, so that
+//! what it spends can be told from what the load spends.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use brine_bench::{CASES, Case, Endpoint, Load, Pace, Target, case, first_event, raise_file_limit};
+use brine_bus::address;
+use brine_wire::compat::Compat;
+use tempfile::TempDir;
+
+use crate::interrupt;
+use crate::place::PlaceArguments;
+use crate::show;
+
+/// What `brine bench` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without --sock-dir or a configuration, a bus is started for the measurement and ended after it.
+Every subscriber checks every event: what is lost, repeated, changed or out of order is printed
+under faults, and makes the exit code 1.")]
+pub(crate) struct Arguments {
+    /// Named loads, one after the other (see --list); without any, one from the options below
+    #[arg(value_name = "CASE", value_parser = named_case)]
+    cases: Vec<&'static Case>,
+    /// Print the named loads
+    #[arg(long)]
+    list: bool,
+    /// Publishers
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    publishers: usize,
+    /// Subscribers
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    subscribers: usize,
+    /// Bytes of an event's data
+    #[arg(short = 'b', long, value_name = "BYTES", default_value_t = Load::SMALL)]
+    data_bytes: usize,
+    /// Events per write of a publisher
+    #[arg(short = 'w', long, value_name = "N", default_value_t = 1)]
+    events_per_write: usize,
+    /// Events per second over all publishers [default: as many as the bus delivers]
+    #[arg(short, long, value_name = "RATE")]
+    rate: Option<f64>,
+    /// Further subscribers that never read
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stuck: usize,
+    /// Time measured
+    #[arg(short, long, value_name = "SECS", value_parser = show::seconds, default_value = "3")]
+    duration: Duration,
+    /// One JSON object per load
+    #[arg(long)]
+    json: bool,
+    /// Salt series or release the bus speaks as
+    #[arg(long, value_name = "RELEASE", default_value_t = Compat::NEWEST)]
+    compat: Compat,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+fn named_case(name: &str) -> Result<&'static Case, String> {
+    case(name).ok_or_else(|| "no such load; --list prints those there are".to_owned())
+}
+
+/// Measures all loads.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout();
+    if arguments.list {
+        for case in CASES {
+            writeln!(out, "{:<4} {}", case.name, case.about)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _ = raise_file_limit(); // a load that needs more says so
+    let (target, _own) = target(arguments)?;
+    let loads = loads(arguments);
+    let mut is_sound = true;
+    for (name, load) in loads {
+        let report = brine_bench::run(&target, &load)?;
+        is_sound &= report.faults.none();
+        if arguments.json {
+            writeln!(out, "{}", report.json())?;
+        } else {
+            if let Some(case) = name {
+                writeln!(out, "{}: {}", case.name, case.about)?;
+            }
+            writeln!(out, "{}", report.table())?;
+        }
+    }
+    Ok(if is_sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn loads(arguments: &Arguments) -> Vec<(Option<&'static Case>, Load)> {
+    if arguments.cases.is_empty() {
+        let load = Load {
+            publishers: arguments.publishers,
+            subscribers: arguments.subscribers,
+            data_bytes: arguments.data_bytes,
+            events_per_write: arguments.events_per_write,
+            pace: arguments.rate.map_or(Pace::Closed, Pace::Rate),
+            stuck: arguments.stuck,
+            duration: arguments.duration,
+            ..Load::default()
+        };
+        return vec![(None, load)];
+    }
+    let cases = arguments.cases.iter();
+    cases
+        .map(|case| (Some(*case), case.load(arguments.duration)))
+        .collect()
+}
+
+/// The bus that is named, or one of our own.
+fn target(arguments: &Arguments) -> anyhow::Result<(Target, Option<OwnBus>)> {
+    let named = &arguments.place;
+    if named.sock_dir.is_none() && named.config.is_none() && named.config_dir.is_none() {
+        let (own, target) = OwnBus::start(arguments.compat)?;
+        return Ok((target, Some(own)));
+    }
+    let place = named.resolve()?;
+    let endpoint = |endpoint: &address::Endpoint| match endpoint {
+        address::Endpoint::Path(path) => Endpoint::Unix(path.clone()),
+        address::Endpoint::Tcp(address) => Endpoint::Tcp(*address),
+    };
+    let target = Target {
+        publish: endpoint(place.address.publish()),
+        pull: endpoint(place.address.pull()),
+        ..Target::salt_in(Path::new(""), arguments.compat)
+    };
+    Ok((target, None))
+}
+
+/// A bus in a scratch directory; ends when dropped.
+struct OwnBus {
+    process: Child,
+    directory: TempDir,
+}
+
+impl OwnBus {
+    fn start(compat: Compat) -> anyhow::Result<(Self, Target)> {
+        let directory = TempDir::with_prefix("brine-").context("cannot make a directory")?;
+        interrupt::remove_on_signal(directory.path().to_owned())?;
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let started = Instant::now();
+        let process = Command::new(program)
+            .args(["bus", "--log-level", "warning", "--compat"])
+            .arg(compat.to_string())
+            .arg("--sock-dir")
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start a bus")?;
+        let mut target = Target::salt_in(directory.path(), compat);
+        target.process = Some(process.id());
+        let own = Self { process, directory };
+        first_event(&target, started, Duration::from_secs(10)).with_context(|| {
+            format!(
+                "the bus in {} does not come up",
+                own.directory.path().display()
+            )
+        })?;
+        Ok((own, target))
+    }
+}
+
+impl Drop for OwnBus {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nobody to tell.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
