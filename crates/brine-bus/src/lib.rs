@@ -9,6 +9,7 @@
 //! configuration files, or what an event means.
 
 pub mod address;
+mod allocator;
 pub mod client;
 mod listen;
 mod publish;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::allocator::Crowd;
 use crate::listen::{Listener, Sockets};
 use crate::publish::{End, Subscriber};
 use crate::pull::PullConn;
@@ -161,7 +162,7 @@ impl Bus {
     }
 
     async fn accept_subscribers(self: Arc<Self>, listener: Listener, framing: Framing) {
-        let mut connections = JoinSet::new();
+        let (mut connections, mut crowd) = (JoinSet::new(), Crowd::default());
         let mut warned = None;
         let mut draining = pin!(self.reached(Phase::Draining));
         loop {
@@ -173,6 +174,7 @@ impl Bus {
                 Some(_) = connections.join_next() => {}
                 () = &mut draining => break,
             }
+            crowd.note(connections.len());
         }
         drop(listener);
         while connections.join_next().await.is_some() {}

@@ -1,0 +1,36 @@
+//! Gives freed memory back to the system after a crowd of connections has left.
+//!
+//! The C library keeps what a thousand small tasks used, for good: the bus would stay as large as
+//! its busiest moment. This is the one place that calls it directly.
+#![allow(unsafe_code)]
+
+/// Fewer connections than this are not worth the walk through the heap.
+const CROWD: usize = 64;
+
+/// Watches how many connections there are.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    most: usize,
+}
+
+impl Crowd {
+    /// Notes the present number, and tidies up when most of a crowd has left.
+    pub(crate) fn note(&mut self, connections: usize) {
+        self.most = self.most.max(connections);
+        if self.most >= CROWD && connections < self.most / 2 {
+            self.most = connections;
+            trim();
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    // SAFETY: `malloc_trim` takes no pointer, may be called at any time from any thread, and
+    // changes nothing that a program can see but the pages the heap holds. What it returns (whether
+    // anything was given back) is of no use here.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}
