@@ -19,6 +19,7 @@ pub mod fuzzing;
 pub mod json;
 pub mod matching;
 pub mod msgpack;
+pub mod network;
 pub mod python_regex;
 pub mod ret_load;
 pub mod scan;

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use brine_wire::fuzzing;
+use brine_wire::network::fuzzing as network;
 
 fn replay(target: &str, body: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -58,4 +59,29 @@ fn events() {
 #[test]
 fn patterns() {
     replay("patterns", fuzzing::fuzz_patterns);
+}
+
+#[test]
+fn network_payload() {
+    replay("network_payload", network::fuzz_payload);
+}
+
+#[test]
+fn network_load() {
+    replay("network_load", network::fuzz_load);
+}
+
+#[test]
+fn network_reply() {
+    replay("network_reply", network::fuzz_reply);
+}
+
+#[test]
+fn network_tcp() {
+    replay("network_tcp", network::fuzz_tcp);
+}
+
+#[test]
+fn network_crypticle() {
+    replay("network_crypticle", network::fuzz_crypticle);
 }

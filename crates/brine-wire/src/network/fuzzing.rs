@@ -1,0 +1,137 @@
+//! What must hold for any bytes that come over the network: the bodies of the fuzz targets.
+//!
+//! Each takes what a stranger may send, and panics if a rule of this module is broken. Not part of
+//! the crate's interface.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::auth::{AuthEnvelope, AuthReply, AuthRequest};
+use super::job::Job;
+use super::payload::{Payload, Reply};
+use super::pillar::PillarData;
+use super::publish::Publish;
+use super::request::{Freshness, Load};
+use super::{Jid, MinionId, Nonce, crypticle, job_return, minion_event, tcp, x931};
+use crate::compat::Compat;
+use crate::event::check_tag;
+use crate::msgpack;
+use crate::value::Value;
+
+/// A request that is understood is the same when it is written and read again.
+pub fn fuzz_payload(bytes: &[u8]) {
+    let Ok(payload) = Payload::parse(bytes, 0) else {
+        return;
+    };
+    if let Payload::Clear { load, .. } = &payload
+        && let Ok(request) = AuthRequest::parse(load)
+        && let Payload::Clear { load, .. } = request.to_payload()
+    {
+        assert_eq!(AuthRequest::parse(&load), Ok(request));
+    }
+    let again = Payload::parse(&payload.to_bytes(), 0);
+    if let Payload::Encrypted(encrypted) = &payload
+        && (encrypted.encryption.is_none() || encrypted.signing.is_none() || encrypted.id.is_none())
+    {
+        return; // unknown names are written as the default
+    }
+    assert_eq!(again, Ok(payload));
+}
+
+/// What a decrypted load makes is fit for a bus.
+pub fn fuzz_load(bytes: &[u8]) {
+    let Ok(value) = msgpack::decode_network(bytes) else {
+        return;
+    };
+    let Ok(id) = MinionId::parse("m1") else {
+        return;
+    };
+    let fresh = Freshness {
+        now: 0,
+        window: Some(Duration::from_secs(60)),
+    };
+    let fields = match Load::parse(value.clone(), &id, fresh) {
+        Ok(load) => load.fields,
+        Err(_) => match value {
+            Value::Map(map) => map,
+            _ => return,
+        },
+    };
+    let _ =
+        Job::parse(&fields).map(|job| assert!(Job::parse(&job.to_map()).as_ref() == Some(&job)));
+    if let Ok(made) = job_return::read(fields.clone(), || Jid::at(Duration::ZERO), |_| false) {
+        assert!(check_tag(&made.tag()).is_ok());
+        assert_eq!(made.tag().matches('/').count(), 4);
+    }
+    for (tag, _) in minion_event::events(fields, Compat::NEWEST).fired {
+        assert!(!minion_event::is_reserved(&tag) && check_tag(&tag).is_ok());
+    }
+}
+
+/// Replies and publishes are the same when they are written and read again.
+pub fn fuzz_reply(bytes: &[u8]) {
+    let _ = Reply::parse(bytes);
+    if let Ok(reply) = AuthReply::parse(bytes) {
+        assert_eq!(AuthReply::parse(&reply.to_bytes()), Ok(reply));
+    }
+    if let Ok(envelope) = AuthEnvelope::parse(bytes) {
+        assert_eq!(AuthEnvelope::from_value(&envelope.to_value()), Ok(envelope));
+    }
+    if let Some(pillar) = PillarData::parse(bytes) {
+        assert!(PillarData::parse(&pillar.to_bytes()).is_some_and(|again| again.key == pillar.key));
+    }
+    if let Ok(publish) = Publish::parse(bytes) {
+        let known = (publish.signature.as_ref()).is_none_or(|sig| sig.algorithm.is_some());
+        if known {
+            assert_eq!(Publish::parse(&publish.to_bytes()), Ok(publish));
+        }
+    }
+}
+
+/// Messages of a stream are the same however it is cut. The first byte says how many bytes come at
+/// a time.
+pub fn fuzz_tcp(bytes: &[u8]) {
+    let Some((&step, stream)) = bytes.split_first() else {
+        return;
+    };
+    assert_eq!(
+        cut(stream, usize::from(step).max(1)),
+        cut(stream, stream.len().max(1))
+    );
+    let _ = tcp::Message::parse(stream);
+}
+
+/// The lengths of a stream's messages, and whether it ends in an error.
+fn cut(stream: &[u8], step: usize) -> (Vec<usize>, bool) {
+    let mut decoder = tcp::Decoder::new(4096);
+    let (mut lengths, mut start, mut end) = (Vec::new(), 0, 0);
+    while end < stream.len() {
+        end = (end + step).min(stream.len());
+        loop {
+            match decoder.next(&stream[start..end]) {
+                Ok(Some(length)) => {
+                    lengths.push(length);
+                    start += length;
+                }
+                Ok(None) => break,
+                Err(_) => return (lengths, true),
+            }
+        }
+    }
+    (lengths, false)
+}
+
+/// Decrypted texts and recovered blocks are read without panic; blocks are what padding makes.
+pub fn fuzz_crypticle(bytes: &[u8]) {
+    let nonce = Nonce::from_random([0; 16]);
+    let _ = (
+        crypticle::split(bytes),
+        crypticle::read(bytes, Some(&nonce)),
+    );
+    if let Some(text) = crypticle::unpad(bytes) {
+        let _ = crypticle::read(text, None);
+    }
+    if let Some(message) = x931::unpad(bytes) {
+        assert_eq!(x931::pad(message, bytes.len()).as_deref(), Some(bytes));
+    }
+}

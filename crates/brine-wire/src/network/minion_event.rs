@@ -1,0 +1,288 @@
+//! `_minion_event`: what a master puts on its bus for the events that minions send up.
+//!
+//! Real masters check tags in batches only, before a prefix is put in front; ours checks the tag
+//! that is fired, in every form. Facts: `docs/protocol/network.md` §9.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::compat::{Compat, Series};
+use crate::event::check_tag;
+use crate::network::field;
+use crate::tag::TAG_PARTER;
+use crate::value::{Map, Value};
+
+/// The command.
+pub const CMD: &str = "_minion_event";
+
+/// What only a master fires. Shell patterns, in Salt's words.
+pub const RESERVED: [&str; 9] = [
+    "salt/job/*/publish",
+    "salt/job/*/new",
+    "salt/job/*/return",
+    "salt/key",
+    "salt/cloud/*",
+    "salt/run/*",
+    "salt/cluster/*",
+    "salt/wheel/*/new",
+    "salt/wheel/*/return",
+];
+
+/// Whether only a master fires this tag.
+#[must_use]
+pub fn is_reserved(tag: &str) -> bool {
+    RESERVED.iter().any(|pattern| glob(pattern, tag))
+}
+
+/// A pattern with one star at most, which stands for anything.
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, end)) => text
+            .strip_prefix(start)
+            .is_some_and(|rest| rest.ends_with(end)),
+    }
+}
+
+/// What one request makes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Events {
+    /// Tags and data to fire, in order. The sender sets `_stamp`.
+    pub fired: Vec<(String, Map)>,
+    /// What is not fired, and why: to be told in the log.
+    pub refused: Vec<Refused>,
+}
+
+/// Something in a request that makes no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Only a master fires this tag.
+    #[error("expected a tag that minions may fire, found {tag:?}")]
+    Reserved {
+        /// The tag.
+        tag: String,
+    },
+    /// No listener could read it.
+    #[error("expected a tag without blank lines, found {tag:?}")]
+    Unreadable {
+        /// The tag.
+        tag: String,
+    },
+    /// The tag is missing or no text, or the data is missing.
+    #[error("expected a tag and data, found neither or one of them")]
+    NoTagOrData,
+    /// An item of a batch has data that is no map.
+    #[error("expected a map as the data of {tag:?}, found something else")]
+    NotAMap {
+        /// The tag.
+        tag: String,
+    },
+    /// The batch holds more than one request may.
+    #[error("expected at most {MAX_ITEMS} events in one request, found {found}")]
+    TooMany {
+        /// How many.
+        found: usize,
+    },
+}
+
+/// The most events in one batch. A syndic collects for seconds, so that this is generous.
+pub const MAX_ITEMS: usize = 100_000;
+
+/// The events of a request, given its fields without `tok` and `nonce`.
+///
+/// `compat` decides the order of plain and prefixed events in batches.
+#[must_use]
+pub fn events(fields: Map, compat: Compat) -> Events {
+    let mut events = Events::default();
+    match fields.get("events") {
+        Some(Value::Array(items)) => {
+            let pretag = field::text(&fields, "pretag");
+            if items.len() > MAX_ITEMS {
+                events.refused.push(Refused::TooMany { found: items.len() });
+                return events;
+            }
+            for item in items {
+                batch_item(item, pretag, compat, &mut events);
+            }
+        }
+        _ => single(fields, &mut events),
+    }
+    events
+}
+
+/// The whole load is the data.
+fn single(fields: Map, events: &mut Events) {
+    let Some(tag) = field::text(&fields, "tag").map(ToString::to_string) else {
+        return events.refused.push(Refused::NoTagOrData);
+    };
+    if fields.get("data").is_none() {
+        return events.refused.push(Refused::NoTagOrData);
+    }
+    fire(tag, fields, events);
+}
+
+fn batch_item(item: &Value, pretag: Option<&str>, compat: Compat, events: &mut Events) {
+    let Some(item) = item.as_map() else {
+        return events.refused.push(Refused::NoTagOrData);
+    };
+    let Some(tag) = field::text(item, "tag") else {
+        return events.refused.push(Refused::NoTagOrData);
+    };
+    let data = match item.get("data") {
+        Some(Value::Map(data)) => data.clone(),
+        None => item.clone(),
+        Some(_) => return events.refused.push(Refused::NotAMap { tag: tag.into() }),
+    };
+    let prefixed = pretag.map(|pretag| format!("{pretag}{TAG_PARTER}{tag}"));
+    match (prefixed, compat.series()) {
+        (None, _) => fire(tag.into(), data, events),
+        (Some(prefixed), Series::S3008) => {
+            fire(prefixed, data.clone(), events);
+            fire(tag.into(), data, events);
+        }
+        (Some(prefixed), _) => {
+            let permitted = !is_reserved(tag);
+            fire(tag.into(), data.clone(), events);
+            if permitted {
+                fire(prefixed, data, events);
+            }
+        }
+    }
+}
+
+fn fire(tag: String, data: Map, events: &mut Events) {
+    if is_reserved(&tag) {
+        events.refused.push(Refused::Reserved { tag });
+    } else if check_tag(&tag).is_err() {
+        events.refused.push(Refused::Unreadable { tag });
+    } else {
+        events.fired.push((tag, data));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matching::{MatchType, TagMatch};
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn map(pairs: &[(&str, Value)]) -> Map {
+        pairs.iter().cloned().collect()
+    }
+
+    fn tags(events: &Events) -> Vec<&str> {
+        events.fired.iter().map(|(tag, _)| tag.as_str()).collect()
+    }
+
+    #[test]
+    fn the_whole_load_of_a_single_event_is_its_data() {
+        let load = map(&[
+            ("id", "m1".into()),
+            ("cmd", CMD.into()),
+            ("pretag", Value::Nil),
+            ("data", map(&[("a", 1.into())]).into()),
+            ("tag", "my/tag".into()),
+            ("ts", 7.into()),
+            ("extra", 1.into()),
+        ]);
+        let events = events(load.clone(), Compat::NEWEST);
+        assert_eq!(events.fired, [("my/tag".into(), load)]);
+    }
+
+    #[test]
+    fn start_events_have_text_for_data() {
+        let load = map(&[
+            ("tag", "minion_start".into()),
+            ("data", "Minion m1 started".into()),
+        ]);
+        assert_eq!(tags(&events(load, Compat::NEWEST)), ["minion_start"]);
+        for lacking in [
+            map(&[("tag", "a".into())]),
+            map(&[("data", "a".into())]),
+            map(&[]),
+        ] {
+            assert_eq!(
+                events(lacking, Compat::NEWEST).refused,
+                [Refused::NoTagOrData]
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_the_masters_to_fire_is_fired_by_no_minion_in_any_form() {
+        let reserved = [
+            "salt/key",
+            "salt/job/3/new",
+            "salt/run/1/ret",
+            "salt/cloud/x",
+            "salt/wheel/1/new",
+        ];
+        for tag in reserved {
+            let single = map(&[("tag", tag.into()), ("data", Map::new().into())]);
+            assert_eq!(tags(&events(single, Compat::NEWEST)), [""; 0], "{tag}");
+            let item = map(&[("tag", tag.into()), ("data", Map::new().into())]);
+            let batch = map(&[("events", vec![item.into()].into())]);
+            assert_eq!(tags(&events(batch, Compat::NEWEST)), [""; 0], "{tag}");
+        }
+        // Put together from a harmless prefix and a harmless tag.
+        let item = map(&[("tag", "key".into()), ("data", Map::new().into())]);
+        let batch = map(&[
+            ("events", vec![item.into()].into()),
+            ("pretag", "salt".into()),
+        ]);
+        for release in ["3006", "3007", "3008"] {
+            let made = events(batch.clone(), release.parse().unwrap());
+            assert_eq!(tags(&made), ["key"]);
+            assert_eq!(
+                made.refused,
+                [Refused::Reserved {
+                    tag: "salt/key".into()
+                }]
+            );
+        }
+    }
+
+    #[test]
+    fn a_syndics_prefix_comes_after_or_before_by_release() {
+        let item = |tag: &str| {
+            map(&[
+                ("tag", tag.into()),
+                ("data", map(&[("x", 1.into())]).into()),
+            ])
+            .into()
+        };
+        let batch = map(&[
+            ("pretag", "syndic/s".into()),
+            ("events", vec![item("a"), item("salt/job/2/new")].into()),
+        ]);
+        let made = |release: &str| events(batch.clone(), release.parse().unwrap());
+        assert_eq!(tags(&made("3006")), ["a", "syndic/s/a"]);
+        assert_eq!(
+            tags(&made("3008")),
+            ["syndic/s/a", "a", "syndic/s/salt/job/2/new"]
+        );
+        assert_eq!(made("3008").fired[0].1, map(&[("x", 1.into())]));
+    }
+
+    #[test]
+    fn a_beacons_item_without_data_is_its_own_data() {
+        let item = map(&[("tag", "b".into()), ("beacon_name", "load".into())]);
+        let batch = map(&[("events", vec![item.clone().into(), 5.into()].into())]);
+        let made = events(batch, Compat::NEWEST);
+        assert_eq!(made.fired, [("b".into(), item)]);
+        assert_eq!(made.refused, [Refused::NoTagOrData]);
+    }
+
+    proptest! {
+        #[test]
+        fn reserved_tags_are_what_shell_patterns_say(tag in "salt/(job|run|key|cloud|wheel|cluster|x)(/[a-z/\n]{0,4})?(/new|/publish|/return|/ret)?") {
+            let by_pattern = RESERVED.iter().any(|pattern| {
+                TagMatch::new(MatchType::Fnmatch, *pattern).unwrap().matches(&tag)
+            });
+            prop_assert_eq!(is_reserved(&tag), by_pattern);
+        }
+    }
+}

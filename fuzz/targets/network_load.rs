@@ -1,0 +1,3 @@
+//! Decrypted loads, as accepted minions send them.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| brine_wire::network::fuzzing::fuzz_load(bytes));

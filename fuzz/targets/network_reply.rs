@@ -1,0 +1,3 @@
+//! Replies and publishes, as masters send them.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| brine_wire::network::fuzzing::fuzz_reply(bytes));
