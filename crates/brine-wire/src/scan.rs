@@ -40,9 +40,8 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
 
 /// How many values [`is_one_map`] looks at. An ordinary event has some dozens; a job return with
 /// hundreds of states has thousands, and one made to hurt has a hundred million, which would keep
-/// every other connection waiting while they are counted. Enough to see that a chain of maps goes
-/// past [`MAX_DEPTH`].
-pub const CHECKED_VALUES: usize = 4 * MAX_DEPTH;
+/// every other connection waiting while they are counted.
+pub const CHECKED_VALUES: usize = 1024;
 
 /// Whether `bytes` are exactly one msgpack map, as far as its first [`CHECKED_VALUES`] values tell.
 ///
@@ -120,6 +119,9 @@ fn walk(bytes: &[u8], mut budget: usize) -> Result<Walk, ScanError> {
                 .push(left)
                 .map_err(|TooDeep| ScanError::TooDeep { at })?;
             left = inner;
+            // A container and one key are for nothing, so that a chain of them is followed as far
+            // as it may go; what they hold is counted, so that the walk ends all the same.
+            budget = budget.saturating_add(2);
         }
     }
 }
@@ -299,10 +301,16 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_of_maps_is_followed_past_the_depth_limit() {
+        let chain = b"\x81\xa1a".repeat(MAX_DEPTH + 1);
+        assert!(matches!(is_one_map(&chain), Err(ScanError::TooDeep { .. })));
+    }
+
+    #[test]
     fn a_map_of_very_many_values_is_taken_on_trust_past_the_first() {
         let mut bytes = b"\x81\xa1a\xdd\x00\x10\x00\x00".to_vec();
         bytes.resize(bytes.len() + (1 << 20), 0xc1);
-        bytes[8..8 + CHECKED_VALUES].fill(0);
+        bytes[8..8 + 2 * CHECKED_VALUES].fill(0);
         assert_eq!(is_one_map(&bytes), Ok(true));
         bytes[8 + CHECKED_VALUES / 2] = 0xc1;
         assert!(is_one_map(&bytes).is_err());
