@@ -1,0 +1,157 @@
+//! `brine bus`: what it is told by arguments and configuration.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{Bus, Running, brine, run};
+
+fn mode(path: &str) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn one_bus_serves_several_releases_in_directories_of_their_own() {
+    let bus = Bus::absent();
+    let old = bus.path("old");
+    let mut running = Running::start(
+        brine(&["bus", "--sock-dir", &bus.sock_dir()]).args(["--also", &format!("{old}=3006")]),
+    );
+    let lines = [running.says("ready"), running.says("ready")];
+    assert!(
+        lines[0].contains("compat=3008 framing=\"bare\""),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].contains("compat=3006 framing=\"prefixed\""),
+        "{lines:?}"
+    );
+    let in_old = run(&mut brine(&["send", "t", "--sock-dir", &old]), "");
+    assert_eq!(in_old.code, Some(0));
+    let watch = bus.listener(&["watch", "-n", "1"]);
+    assert_eq!(
+        run(&mut brine(&["send", "t", "--sock-dir", &old]), "").code,
+        Some(0)
+    );
+    assert_eq!(watch.left().code, Some(0));
+    assert_eq!(mode(&format!("{old}/master_event_pub.ipc")), 0o600);
+}
+
+#[test]
+fn a_configuration_says_where_and_how() {
+    let bus = Bus::absent();
+    let config = bus.path("master");
+    let extra = "publisher_acl: {fred: ['.*']}\nbrine: {compat: 3006, log_bytes: 1MiB}\nworker_threads: 9\n";
+    fs::write(&config, fs::read_to_string(&config).unwrap() + extra).unwrap();
+    let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
+    let warning = running.says("worker_threads");
+    assert!(
+        warning.ends_with("option worker_threads is known but not acted on"),
+        "{warning}"
+    );
+    let ready = running.says("ready");
+    assert!(
+        ready.contains("compat=3006 framing=\"prefixed\""),
+        "{ready}"
+    );
+    assert_eq!(
+        mode(&format!("{}/master_event_pub.ipc", bus.sock_dir())),
+        0o660
+    );
+    assert_eq!(
+        mode(&format!("{}/master_event_pull.ipc", bus.sock_dir())),
+        0o600
+    );
+    assert_eq!(mode(&bus.sock_dir()) & 0o001, 0o001);
+}
+
+#[test]
+fn tcp_is_warned_of() {
+    let bus = Bus::absent();
+    let config = bus.path("tcp");
+    // Ports that no other test takes; free in a test's own network at least.
+    fs::write(
+        &config,
+        "ipc_mode: tcp\ntcp_master_pub_port: 24512\ntcp_master_pull_port: 24513\n",
+    )
+    .unwrap();
+    let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
+    assert!(
+        running
+            .says("WARN")
+            .contains("every user of this machine can read this bus")
+    );
+    assert!(
+        running
+            .says("ready")
+            .contains("publish=127.0.0.1:24512 pull=127.0.0.1:24513")
+    );
+    let mut watch = Running::start(&mut brine(&["watch", "--config", &config, "-n", "1"]));
+    let left = loop {
+        let left = run(&mut brine(&["send", "t", "--config", &config]), "");
+        assert_eq!(left.code, Some(0), "{left:?}");
+        if watch.has_ended() {
+            break watch.left();
+        }
+    };
+    assert_eq!(left.code, Some(0), "{left:?}");
+}
+
+#[test]
+fn a_second_bus_on_the_same_sockets_is_refused() {
+    let bus = Bus::start();
+    let left = bus.run(&["bus"]);
+    assert_eq!(left.code, Some(1));
+    assert!(
+        left.stderr.contains("a bus is already running there (pid "),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn what_was_sent_is_delivered_before_the_end() {
+    let mut bus = Bus::start();
+    let watch = bus.listener(&["watch", "-n", "100"]);
+    let lines: String = (0..100)
+        .map(|n| format!("{{\"tag\": \"t/{n}\"}}\n"))
+        .collect();
+    assert_eq!(
+        run(&mut bus.command(&["send", "--stdin"]), &lines).code,
+        Some(0)
+    );
+    assert_eq!(bus.end().code, Some(0));
+    assert_eq!(watch.left().stdout.lines().count(), 100);
+    assert!(!fs::exists(format!("{}/master_event_pub.ipc", bus.sock_dir())).unwrap());
+}
+
+#[test]
+fn up_is_a_bus_with_a_life_of_its_own() {
+    let bus = Bus::absent();
+    let up = Running::start(&mut brine(&[
+        "up",
+        "--directory",
+        &bus.config_dir(),
+        "--every",
+        "0",
+    ]));
+    crate::support::wait_for_connections(&bus.path("sock"), 3);
+    let watch = brine_watch(&bus.path("sock"));
+    assert_eq!(watch.code, Some(0), "{watch:?}");
+    up.signal(rustix::process::Signal::INT);
+    let left = up.left();
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    assert!(left.stdout.contains("Ctrl-C ends it"), "{left:?}");
+}
+
+fn brine_watch(sock_dir: &str) -> crate::support::Left {
+    run(
+        &mut brine(&[
+            "watch",
+            "salt/job/*/ret/db1",
+            "-n",
+            "1",
+            "--sock-dir",
+            sock_dir,
+        ]),
+        "",
+    )
+}

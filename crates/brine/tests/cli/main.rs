@@ -1,0 +1,12 @@
+//! The program from outside: exit codes, stdout and stderr of its commands, and `salt-run` beside
+//! real Salt's.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bus;
+mod salt_run;
+mod send;
+mod state_event;
+mod support;
+mod usage;
+mod watch;

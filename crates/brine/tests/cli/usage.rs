@@ -1,0 +1,76 @@
+//! Help, completions, manual pages, links, and wrong usage.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Bus, brine, run};
+
+#[test]
+fn every_command_has_help_and_wrong_usage_is_code_2() {
+    for command in [
+        "up",
+        "bus",
+        "watch",
+        "send",
+        "bench",
+        "links",
+        "completions",
+        "man",
+    ] {
+        let left = run(&mut brine(&[command, "--help"]), "");
+        assert_eq!(
+            (left.code, left.stderr.as_str()),
+            (Some(0), ""),
+            "{command}"
+        );
+        let left = run(&mut brine(&[command, "--bogus"]), "");
+        assert_eq!(
+            (left.code, left.stdout.as_str()),
+            (Some(2), ""),
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    for shell in ["bash", "zsh", "fish"] {
+        let left = run(&mut brine(&["completions", shell]), "");
+        assert_eq!(left.code, Some(0));
+        assert!(left.stdout.contains("watch"), "{shell}");
+    }
+    let place = Bus::absent();
+    let left = run(&mut brine(&["man", &place.path("man")]), "");
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    let page = fs::read_to_string(place.path("man/brine-watch.1")).unwrap();
+    assert!(page.contains("Events as they come") || page.contains("Show events as they come"));
+}
+
+#[test]
+fn a_link_by_salts_name_is_salts_command() {
+    let place = Bus::absent();
+    let links = place.path("bin");
+    let link = format!("{links}/salt-run");
+    let left = run(&mut brine(&["links", &links]), "");
+    assert_eq!((left.code, left.stdout), (Some(0), format!("{link}\n")));
+    // Again, nothing is left to do.
+    assert_eq!(run(&mut brine(&["links", &links]), "").stdout, "");
+    let left = run(Command::new(&link).arg("--version"), "");
+    assert!(left.stdout.starts_with("salt-run 3008 (Brine "), "{left:?}");
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "another program").unwrap();
+    let left = run(&mut brine(&["links", &links]), "");
+    assert_eq!(left.code, Some(1));
+    assert!(left.stderr.contains("--force"), "{left:?}");
+    assert_eq!(
+        run(&mut brine(&["links", "--force", &links]), "").code,
+        Some(0)
+    );
+}
+
+#[test]
+fn a_bench_of_its_own_bus_finds_no_faults() {
+    let left = run(&mut brine(&["bench", "--duration", "0.1", "--json"]), "");
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert!(left.stdout.contains("\"lost\":0"), "{left:?}");
+}

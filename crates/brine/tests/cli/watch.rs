@@ -1,0 +1,165 @@
+//! `brine watch`.
+
+use rustix::process::Signal;
+
+use crate::support::{Bus, Left, brine, run};
+
+#[test]
+fn a_pipe_gets_a_json_object_per_line() {
+    let bus = Bus::start();
+    let watch = bus.listener(&["watch", "-n", "3"]);
+    bus.send("my/tag", "{a: 1, é: [x, null], d: !!binary AP8=, n: .nan}");
+    bus.send("my/empty", "{}");
+    bus.send("my/text", "{b: !!binary YWJj, 5: x, t: \"a\\tb\"}");
+    let left = watch.left();
+    insta::assert_snapshot!(bus.scrub(&left.stdout), @r#"
+    {"tag": "my/tag", "data": {"a": 1, "é": ["x", null], "d": "AP8=", "n": null, "_stamp": "STAMP"}}
+    {"tag": "my/empty", "data": {"_stamp": "STAMP"}}
+    {"tag": "my/text", "data": {"b": "abc", "5": "x", "t": "a\tb", "_stamp": "STAMP"}}
+    "#);
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_is_wanted_and_what_is_not() {
+    let bus = Bus::start();
+    for (arguments, tags) in [
+        (&["a/*", "b"][..], &["a/1", "b", "a/end"][..]),
+        (&["-x", "*/1", "-x", "b*"], &["c", "a/end"]),
+        (&["--match", "startswith", "a/"], &["a/1", "a/end"]),
+        (
+            &["--match", "endswith", "1", "end"],
+            &["a/1", "b/1", "a/end"],
+        ),
+        (&["--match", "find", "/"], &["a/1", "b/1", "a/end"]),
+        (&["--match", "regex", "[ac]"], &["a/1", "c", "a/end"]),
+    ] {
+        let count = tags.len().to_string();
+        let watch = bus.listener(&[&["watch", "-n", &count], arguments].concat());
+        for tag in ["a/1", "b", "b/1", "c", "a/end"] {
+            bus.send(tag, "{}");
+        }
+        let stdout = watch.left().stdout;
+        let seen: Vec<_> = stdout
+            .lines()
+            .map(|line| line.split('"').nth(3).unwrap())
+            .collect();
+        assert_eq!(seen, tags, "{arguments:?}");
+    }
+}
+
+#[test]
+fn pretty_data_are_indented_and_sorted() {
+    let bus = Bus::start();
+    let watch = bus.listener(&["watch", "--pretty", "-n", "1", "--color", "always"]);
+    bus.send("my/tag", "{z: {}, a: [1]}");
+    insta::assert_snapshot!(bus.scrub(&watch.left().stdout).replace('\x1b', "␛"), @r#"
+    ␛[1;36mmy/tag␛[0m	{
+        "_stamp": "STAMP",
+        "a": [
+            1
+        ],
+        "z": {}
+    }
+    "#);
+}
+
+#[test]
+fn a_summary_counts_by_prefix() {
+    let bus = Bus::start();
+    let watch = bus.listener(&["watch", "--summary=3600", "-n", "3"]);
+    for tag in ["salt/job/1/new", "salt/job/1/ret/m", "x"] {
+        bus.send(tag, "{}");
+    }
+    let stdout = watch.left().stdout;
+    assert!(stdout.contains(r#""events": 3"#), "{stdout}");
+    assert!(stdout.contains(r#""salt/job": {"events": 2"#), "{stdout}");
+}
+
+#[test]
+fn an_absent_bus_is_waited_for_with_one_line() {
+    let mut bus = Bus::absent();
+    let mut watch = crate::support::Running::start(&mut bus.command(&["watch", "-n", "1", "my/*"]));
+    let line = watch.says("waiting");
+    assert_eq!(
+        bus.scrub(&line),
+        "brine: waiting: no bus at ROOT/s/master_event_pub.ipc: directory ROOT/s does not exist; \
+         start the bus, or set sock_dir to the directory it uses"
+    );
+    bus.begin(&[]);
+    crate::support::wait_for_connections(&bus.sock_dir(), 3);
+    bus.send("my/tag", "{}");
+    let left = watch.left();
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    assert!(left.stdout.starts_with(r#"{"tag": "my/tag""#), "{left:?}");
+}
+
+#[test]
+fn a_bus_that_restarts_is_found_again() {
+    let mut bus = Bus::start();
+    let mut watch = bus.listener(&["watch", "-n", "1", "my/*"]);
+    assert_eq!(bus.end().code, Some(0));
+    let line = watch.says("closed");
+    assert!(
+        line.ends_with("connecting again, events may be missed"),
+        "{line}"
+    );
+    bus.begin(&[]);
+    crate::support::wait_for_connections(&bus.sock_dir(), 3);
+    bus.send("my/tag", "{}");
+    assert_eq!(watch.left().code, Some(0));
+}
+
+#[test]
+fn without_waiting_an_absent_bus_is_an_error() {
+    let bus = Bus::absent();
+    let left = bus.run(&["watch", "--no-wait"]);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(1), ""));
+    assert!(left.stderr.starts_with("brine: no bus at "), "{left:?}");
+}
+
+#[test]
+fn a_count_that_is_not_reached_in_time_is_a_failure() {
+    let bus = Bus::start();
+    assert_eq!(bus.run(&["watch", "-n", "1", "-t", "0.05"]).code, Some(1));
+    assert_eq!(bus.run(&["watch", "-t", "0.05"]).code, Some(0));
+}
+
+#[test]
+fn ctrl_c_ends_it_quietly() {
+    let bus = Bus::start();
+    let quiet = |code| Left {
+        code: Some(code),
+        stdout: String::new(),
+        stderr: String::new(),
+    };
+    for (arguments, code) in [(&["watch"][..], 0), (&["watch", "-n", "1"], 1)] {
+        let watch = bus.listener(arguments);
+        watch.signal(Signal::INT);
+        assert_eq!(watch.left(), quiet(code));
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let bus = Bus::start();
+    let mut watch = bus.listener(&["watch"]);
+    watch.close_stdout();
+    bus.send("my/tag", "{}");
+    let left = watch.left();
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_bad_pattern_is_told() {
+    let left = run(
+        &mut brine(&["watch", "--match", "regex", "x(", "--sock-dir", "/x"]),
+        "",
+    );
+    assert_eq!(left.code, Some(1));
+    assert!(
+        left.stderr
+            .starts_with("brine: expected a regular expression, found \"x(\""),
+        "{left:?}"
+    );
+}
