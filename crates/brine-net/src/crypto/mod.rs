@@ -1,0 +1,79 @@
+//! Cryptographic operations of the protocol; layouts and names are `brine_wire::network`'s.
+//!
+//! AWS-LC does the work: through `aws-lc-rs` what that offers, and for RSA, where Salt needs SHA-1
+//! signatures and raw operations, through one small module of its own. Facts:
+//! `docs/protocol/network.md` §4.
+
+pub mod crypticle;
+pub mod rsa;
+
+use aws_lc_rs::{digest, rand};
+use brine_wire::network::{MinionId, Nonce, key_text};
+
+/// The system has no random numbers to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected random numbers from the system, found none")]
+pub struct NoRandom;
+
+/// Random bytes.
+///
+/// # Errors
+/// [`NoRandom`].
+pub fn random<const N: usize>() -> Result<[u8; N], NoRandom> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| NoRandom)?;
+    Ok(bytes)
+}
+
+/// A nonce that nobody has used.
+///
+/// # Errors
+/// [`NoRandom`].
+pub fn nonce() -> Result<Nonce, NoRandom> {
+    Ok(Nonce::from_random(random()?))
+}
+
+/// SHA-256 in lower-case hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    key_text::hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// The topic of a minion's publishes (`zmq_filtering`).
+#[must_use]
+pub fn topic(id: &MinionId) -> String {
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, id.as_str().as_bytes());
+    key_text::hex(digest.as_ref())
+}
+
+/// Which digest fingerprints are made with (`hash_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FingerprintHash {
+    /// The default.
+    #[default]
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+    /// SHA-1, from old configurations.
+    Sha1,
+}
+
+/// The fingerprint of a public key's PEM, as `salt-key -F` shows it.
+#[must_use]
+pub fn fingerprint(pem: &str, hash: FingerprintHash) -> String {
+    let algorithm = match hash {
+        FingerprintHash::Sha256 => &digest::SHA256,
+        FingerprintHash::Sha384 => &digest::SHA384,
+        FingerprintHash::Sha512 => &digest::SHA512,
+        FingerprintHash::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+    };
+    key_text::colons(digest::digest(algorithm, &key_text::fingerprint_input(pem)).as_ref())
+}
+
+/// Whether two secrets are equal, in a time that does not tell where they differ.
+#[must_use]
+pub fn same(one: &[u8], other: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}

@@ -1,0 +1,9 @@
+//! Keys, cryptography and channels between Salt minions and masters.
+//!
+//! Everything that touches a key or the network between machines is here, and nothing else is: no
+//! configuration file, no local bus, no job. What messages look like is `brine_wire::network`'s.
+//! The rule of this crate is that a stranger costs a fixed amount: nothing he says is believed,
+//! stored or waited for beyond a limit, and every request gets its answer.
+//! Facts: `docs/protocol/network.md`.
+
+pub mod crypto;

@@ -1,0 +1,10 @@
+//! Tests over golden vectors, sockets and real Salt.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod crypto_vectors;
+mod vectors;
