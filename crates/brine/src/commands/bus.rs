@@ -4,7 +4,11 @@
 //! with them is `brine-bus`'s. One process can offer its bus to clients of several releases, each
 //! in a socket directory of its own. Facts: `docs/protocol/ipc.md` §1, §2, §10.
 
+mod account;
+mod daemon;
+
 use std::fs::{self, Permissions};
+use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +44,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     log_bytes: Option<u64>,
     #[command(flatten)]
+    daemon: daemon::Daemon,
+    #[command(flatten)]
     place: PlaceArguments,
 }
 
@@ -66,7 +72,11 @@ impl FromStr for Also {
 
 /// Runs the bus until it is told to end.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.daemon.is_start() {
+        return daemon::start();
+    }
     let place = arguments.place.resolve()?;
+    account::take_on(arguments, &place)?;
     for warning in &place.warnings {
         tracing::warn!("{warning}");
     }
@@ -86,26 +96,25 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
 }
 
 async fn serve(arguments: &Arguments, place: &Place) -> anyhow::Result<()> {
+    let told_to_end = told_to_end()?;
     let (buses, log) = bind(arguments, place)?;
-    brine_bus::serve(buses, log, BusConfig::default(), told_to_end()).await;
+    let _pid_file = arguments.daemon.is_up()?;
+    brine_bus::serve(buses, log, BusConfig::default(), told_to_end).await;
     Ok(())
 }
 
-/// Waits for Ctrl-C or `SIGTERM`.
-pub(super) async fn told_to_end() {
-    let signals = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    );
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-        tracing::error!("cannot catch signals: only SIGKILL ends this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("ending: delivering what was sent");
+/// From now on catches Ctrl-C and `SIGTERM`; what it gives waits for one.
+pub(super) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let catch = |kind| signal(kind).context("cannot catch signals");
+    let mut interrupt = catch(SignalKind::interrupt())?;
+    let mut terminate = catch(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("ending: delivering what was sent");
+    })
 }
 
 /// Takes all sockets and makes the log they share.
@@ -170,6 +179,14 @@ fn bind_one(
         "ready"
     );
     Ok(Served { sockets, framing })
+}
+
+impl Arguments {
+    /// All directories there will be sockets in.
+    fn sock_dirs<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Path> {
+        let others = self.also.iter().map(|also| also.sock_dir.as_path());
+        place.sock_dir.as_deref().into_iter().chain(others)
+    }
 }
 
 /// Who may come in.

@@ -72,8 +72,9 @@ async fn serve(root: &Path, every: Duration) -> anyhow::Result<()> {
     });
     let ending = watch::Sender::new(false);
     let mut ended = ending.subscribe();
+    let told_to_end = bus::told_to_end()?;
     let shutdown = async {
-        bus::told_to_end().await;
+        told_to_end.await;
         ending.send_replace(true);
     };
     let site = async {

@@ -1,7 +1,7 @@
 //! `brine bus`: what it is told by arguments and configuration.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::support::{Bus, Running, brine, run};
 
@@ -154,4 +154,62 @@ fn brine_watch(sock_dir: &str) -> crate::support::Left {
         ]),
         "",
     )
+}
+
+#[test]
+fn in_the_background_it_is_ready_when_the_command_returns() {
+    let bus = Bus::absent();
+    let (pid_file, log_file) = (bus.path("pid"), bus.path("log"));
+    let background = [
+        "bus",
+        "-d",
+        "--pid-file",
+        &pid_file,
+        "--log-file",
+        &log_file,
+    ];
+    let left = bus.run(&background);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(0), ""), "{left:?}");
+    bus.send("my/tag", "{}");
+    // A second one fails, and says why where it was called.
+    let second = bus.run(&background);
+    assert_eq!(second.code, Some(1));
+    assert!(second.stderr.contains("already running"), "{second:?}");
+    let pid: i32 = fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    crate::support::wait_until(|| !fs::exists(&pid_file).unwrap());
+    assert!(fs::read_to_string(&log_file).unwrap().contains("ending"));
+}
+
+#[test]
+fn the_configured_user_must_be_there() {
+    let bus = Bus::absent();
+    let config = bus.path("master");
+    let options = fs::read_to_string(&config).unwrap() + "user: nobody-of-that-name\n";
+    fs::write(&config, options).unwrap();
+    let left = run(&mut brine(&["bus", "--config", &config]), "");
+    assert_eq!(left.code, Some(1));
+    insta::assert_snapshot!(left.stderr, @"brine: option user: there is no user nobody-of-that-name; make it, or set another");
+}
+
+/// Only root can become another.
+#[test]
+fn it_runs_as_the_configured_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let bus = Bus::absent();
+    fs::set_permissions(bus.config_dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    let config = bus.path("master");
+    let options = fs::read_to_string(&config).unwrap() + "user: nobody\n";
+    fs::write(&config, options).unwrap();
+    let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
+    running.says("ready");
+    let socket = format!("{}/master_event_pull.ipc", bus.sock_dir());
+    let (socket, root) = (
+        fs::metadata(socket).unwrap(),
+        fs::metadata("/root").unwrap(),
+    );
+    assert_ne!(socket.uid(), root.uid());
 }

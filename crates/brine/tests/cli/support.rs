@@ -276,7 +276,7 @@ pub(crate) fn wait_for_connections(path: &str, least: usize) {
     wait_until(|| connections(path) >= least);
 }
 
-fn wait_until(condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(

@@ -1,0 +1,115 @@
+//! `brine bus -d`: in the background.
+//!
+//! Without a fork: the program starts itself again, detached, and goes when that one says that its
+//! sockets are there, so that whoever started it can use the bus at once and sees what went wrong.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::Context;
+use rustix::process::setsid;
+use rustix::stdio::{dup2_stderr, dup2_stdout};
+
+/// How the process lives.
+#[derive(Debug, clap::Args)]
+pub(super) struct Daemon {
+    /// Run in the background; returns when the bus is ready
+    #[arg(short, long)]
+    daemon: bool,
+    /// The process that `--daemon` starts.
+    #[arg(long, hide = true)]
+    detached: bool,
+    /// Write the process id to a file, which goes with the process
+    #[arg(long, value_name = "FILE")]
+    pub(super) pid_file: Option<PathBuf>,
+    /// With --daemon: append the log to a file [default: no log]
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    pub(super) log_file: Option<PathBuf>,
+}
+
+/// What the detached process writes to the one that waits for it.
+const READY: &[u8] = b"ready\n";
+
+/// Starts the detached process; done when that is ready, failed when that fails.
+pub(super) fn start() -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut child = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .arg("--detached")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start the bus in the background")?;
+    let mut said = Vec::new();
+    if let Some(stdout) = &mut child.stdout {
+        stdout.read_to_end(&mut said)?;
+    }
+    if said == READY {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // It has told why on stderr.
+    child.wait()?;
+    Ok(ExitCode::FAILURE)
+}
+
+impl Daemon {
+    /// Whether another process is to be the bus.
+    pub(super) const fn is_start(&self) -> bool {
+        self.daemon && !self.detached
+    }
+
+    /// The bus can be used: leaves the terminal if asked to, and says so. The file goes when what
+    /// is returned is dropped.
+    pub(super) fn is_up(&self) -> anyhow::Result<Option<PidFile>> {
+        let pid_file = self.pid_file.clone().map(PidFile::write).transpose()?;
+        if self.detached {
+            self.detach()?;
+        }
+        Ok(pid_file)
+    }
+
+    fn detach(&self) -> anyhow::Result<()> {
+        let log = match &self.log_file {
+            Some(path) => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("--log-file {}", path.display()))?,
+            None => nowhere()?,
+        };
+        // Refused only to the leader of a group, which a child is not.
+        setsid().context("cannot leave the terminal")?;
+        dup2_stderr(&log).context("cannot leave the terminal")?;
+        // Whoever waits may be gone; the bus stays.
+        let _ = io::stdout()
+            .write_all(READY)
+            .and_then(|()| io::stdout().flush());
+        dup2_stdout(nowhere()?).context("cannot leave the terminal")
+    }
+}
+
+fn nowhere() -> anyhow::Result<File> {
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/null");
+    opened.context("/dev/null")
+}
+
+/// A file with this process's id; removed when dropped.
+#[derive(Debug)]
+pub(super) struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: PathBuf) -> anyhow::Result<Self> {
+        fs::write(&path, std::process::id().to_string())
+            .with_context(|| format!("--pid-file {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // One that stays names a process that is no more, as after a kill.
+        let _ = fs::remove_file(&self.0);
+    }
+}
