@@ -7,3 +7,6 @@
 //! Facts: `docs/protocol/network.md`.
 
 pub mod crypto;
+pub mod keys;
+pub mod master;
+pub mod minion;

@@ -7,4 +7,5 @@
 )]
 
 mod crypto_vectors;
+mod sign_in;
 mod vectors;

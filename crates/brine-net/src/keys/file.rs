@@ -1,0 +1,73 @@
+//! Small files written whole and read within a limit.
+//!
+//! A file appears under its name complete or not at all: it is written beside it under a name that
+//! begins with a dot, which is no key's, and renamed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use crate::crypto;
+use crate::keys::StoreError;
+
+/// The largest file read, in bytes. Keys and key strings are far smaller.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// Writes `bytes` under `path` with `mode`.
+pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = crypto::sha256_hex(&crypto::random::<16>()?);
+    let beside = folder.join(format!(".{}", &name[..24]));
+    let written = write_new(&beside, bytes, mode)
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(|source| StoreError::file(path, source));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+/// The text of a file; `None` if there is no such file.
+pub(super) fn read(path: &Path) -> Result<Option<String>, StoreError> {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        File::open(path)?
+            .take(MAX_BYTES)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::file(path, source)),
+    }
+}
+
+/// Removes a file; `false` if there was none.
+pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(StoreError::file(path, source)),
+    }
+}
+
+/// Makes a folder, and those above it, that only its owner may enter.
+pub(super) fn private_folder(path: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StoreError::file(path, source))
+}

@@ -1,0 +1,69 @@
+//! A minion's keys: its own, and the master's that it trusts.
+//!
+//! Facts: `docs/protocol/network.md` §5, §6.4.
+
+use std::path::PathBuf;
+
+use brine_wire::network::key_text;
+
+use super::master::{self, KeyOptions};
+use super::{StoreError, file};
+use crate::crypto::rsa::{PrivateKey, PublicKey};
+
+/// The keys below a minion's `pki_dir`.
+#[derive(Debug)]
+pub struct MinionKeys {
+    pki_dir: PathBuf,
+    /// Its own.
+    pub own: PrivateKey,
+}
+
+impl MinionKeys {
+    /// Reads `minion.pem`, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(pki_dir: impl Into<PathBuf>, options: &KeyOptions) -> Result<Self, StoreError> {
+        let pki_dir = pki_dir.into();
+        Ok(Self {
+            own: master::open(&pki_dir, "minion", options)?,
+            pki_dir,
+        })
+    }
+
+    /// The master's key that was trusted before.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the file holds no key.
+    pub fn trusted_master(&self) -> Result<Option<PublicKey>, StoreError> {
+        self.public("minion_master.pub")
+    }
+
+    /// The key that signs masters' keys (`verify_master_pubkey_sign`).
+    ///
+    /// # Errors
+    /// As for [`MinionKeys::trusted_master`].
+    pub fn master_sign(&self, name: &str) -> Result<Option<PublicKey>, StoreError> {
+        self.public(&format!("{name}.pub"))
+    }
+
+    fn public(&self, name: &str) -> Result<Option<PublicKey>, StoreError> {
+        let path = self.pki_dir.join(name);
+        let Some(pem) = file::read(&path)? else {
+            return Ok(None);
+        };
+        match PublicKey::from_pem(&key_text::clean(&pem)) {
+            Ok(key) => Ok(Some(key)),
+            Err(source) => Err(StoreError::Key { path, source }),
+        }
+    }
+
+    /// Trusts a master's key from now on. For keys whose owner has proven to have them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn trust_master(&self, key: &PublicKey) -> Result<(), StoreError> {
+        let path = self.pki_dir.join("minion_master.pub");
+        file::write(&path, key.pem().as_bytes(), 0o644)
+    }
+}

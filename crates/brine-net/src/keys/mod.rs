@@ -1,0 +1,58 @@
+//! Keys on disk, in the layout of Salt's `pki_dir` and `cachedir`.
+//!
+//! An existing master's keys keep working, and real `salt-key` may work on the same files: nothing
+//! is assumed to be as it was a moment ago. Facts: `docs/protocol/network.md` §5.
+
+pub mod accepted;
+pub mod autosign;
+pub mod decide;
+mod file;
+pub mod local;
+pub mod master;
+pub mod minion;
+pub mod sessions;
+pub mod shared;
+pub mod store;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::crypto::NoRandom;
+use crate::crypto::rsa::{KeyError, RsaError};
+
+/// Why keys could not be read or kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A file.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file that holds no key.
+    #[error("{path}: {source}", path = path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// An operation with the keys there are.
+    #[error(transparent)]
+    Rsa(#[from] RsaError),
+    /// No random numbers.
+    #[error(transparent)]
+    NoRandom(#[from] NoRandom),
+}
+
+impl StoreError {
+    pub(crate) fn file(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::File {
+            path: path.into(),
+            source,
+        }
+    }
+}

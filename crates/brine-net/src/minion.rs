@@ -1,0 +1,551 @@
+//! The minion's side of every message: signing in, sealing requests, opening replies and publishes.
+//!
+//! Bytes in, bytes out. A master is believed only after every check has passed, and its key is
+//! stored only then. Facts: `docs/protocol/network.md` §6.4, §7, §8.1.
+
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
+use brine_wire::network::auth::{
+    AcceptedReply, AuthEnvelope, AuthReply, AuthReplyError, AuthRequest, Ret,
+};
+use brine_wire::network::crypticle::LastSerial;
+use brine_wire::network::payload::{Encrypted, Payload, Reply};
+use brine_wire::network::pillar::{PillarData, SignedPillar};
+use brine_wire::network::publish::{self, Publish};
+use brine_wire::network::request::{self, signed_bytes};
+use brine_wire::network::{MinionId, Nonce, VERSION, key_text};
+use brine_wire::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::crypto::crypticle::{Key, OpenError};
+use crate::crypto::rsa::{PrivateKey, PublicKey, RsaError};
+use crate::crypto::{self, FingerprintHash, NoRandom, fingerprint, sha256_hex};
+use crate::keys::accepted::TOKEN_TEXT;
+
+/// What a minion believes, and how it asks; Salt's options of the same names.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// The master's key that was trusted before.
+    pub master: Option<PublicKey>,
+    /// Take another key for it if one comes (`open_mode`).
+    pub open_mode: bool,
+    /// The key that signs masters' keys, with `verify_master_pubkey_sign`.
+    pub master_sign: Option<PublicKey>,
+    /// Ask for that signature even if the key is known.
+    pub always_verify_signature: bool,
+    /// The fingerprint that the master's key must have.
+    pub master_finger: Option<(String, FingerprintHash)>,
+    /// How keys are to be encrypted.
+    pub encryption: EncryptionAlgorithm,
+    /// How replies are to be signed.
+    pub signing: SigningAlgorithm,
+}
+
+/// A sign-in under way: what was asked, to judge the answer by.
+#[derive(Debug)]
+pub struct SignIn {
+    request: AuthRequest,
+    /// The token in clear, if a master's key was known to encrypt it to.
+    token: Option<Zeroizing<String>>,
+    trust: Trust,
+}
+
+/// What a master's answer means.
+#[derive(Debug)]
+pub enum Answer {
+    /// The minion is in.
+    Accepted(Box<Session>),
+    /// The key waits to be accepted: ask again after `acceptance_wait_time`.
+    Pending,
+    /// The key was refused.
+    Rejected,
+    /// The master takes no more minions.
+    Full,
+    /// Not let in, says somebody whose key is not known yet, so that nothing can be checked: wait and
+    /// ask again whatever it says. (Real minions believe it.)
+    Unproven {
+        /// What it says.
+        ret: Ret,
+    },
+    /// The master does not know an algorithm this minion named, which is in its configuration.
+    BadAlgorithm {
+        /// The master's words.
+        ret: String,
+    },
+}
+
+/// Why an answer is not believed: it is not the master's, or not to this request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Distrust {
+    /// It is no answer.
+    #[error(transparent)]
+    Reply(#[from] AuthReplyError),
+    /// The master's key is no key.
+    #[error("expected the master's public key in its answer, found something else")]
+    NoKey,
+    /// The key is not the one trusted.
+    #[error(
+        "expected the master's known key, found another; if the master's key has changed, remove minion_master.pub"
+    )]
+    KeyChanged,
+    /// The key is not signed, or signed where nobody asked for it.
+    #[error(
+        "expected a signature of the master's key exactly if verify_master_pubkey_sign is set, found otherwise"
+    )]
+    KeySignatureUnexpected,
+    /// The key is not signed by the key we have.
+    #[error("expected the master's key to be signed by master_sign.pub, found another signature")]
+    KeySignature,
+    /// The fingerprint is another.
+    #[error("expected a master with the fingerprint {expected} (master_finger), found {found}")]
+    Finger {
+        /// What the configuration says.
+        expected: String,
+        /// What the key's is.
+        found: String,
+    },
+    /// The outer signature is not the master's.
+    #[error("expected an answer signed by the master's key, found another signature")]
+    Signature,
+    /// The answer is to another request.
+    #[error("expected the nonce of our request in the answer, found another")]
+    Nonce,
+    /// The token is not what was sent.
+    #[error("expected the token back, found another or none")]
+    Token,
+    /// The keys in it are not for us, or no keys.
+    #[error("expected keys encrypted to this minion, found others")]
+    Keys,
+    /// The shared key is not signed by the master.
+    #[error("expected the shared key to be signed by the master, found another signature")]
+    SharedKeySignature,
+}
+
+/// A sign-in could not be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// No random numbers.
+    #[error(transparent)]
+    NoRandom(#[from] NoRandom),
+    /// The known master's key cannot encrypt.
+    #[error(transparent)]
+    Rsa(#[from] RsaError),
+}
+
+impl SignIn {
+    /// Begins a sign-in.
+    ///
+    /// # Errors
+    /// [`BeginError`].
+    pub fn begin(
+        id: &MinionId,
+        own: &PrivateKey,
+        trust: Trust,
+        autosign_grains: Map,
+    ) -> Result<Self, BeginError> {
+        let token = match &trust.master {
+            Some(_) => Some(Zeroizing::new(Key::generate()?.as_str().to_owned())),
+            None => None,
+        };
+        let encrypted = match (&trust.master, &token) {
+            (Some(master), Some(token)) => {
+                Some(master.encrypt(trust.encryption, token.as_bytes())?)
+            }
+            _ => None,
+        };
+        let request = AuthRequest {
+            id: id.clone(),
+            nonce: Some(crypto::nonce()?),
+            encryption: trust.encryption,
+            signing: trust.signing,
+            autosign_grains,
+            token: encrypted,
+            pub_key: own.public().pem().to_owned(),
+        };
+        Ok(Self::resume(request, token, trust))
+    }
+
+    /// A sign-in whose request was made before.
+    #[must_use]
+    pub const fn resume(
+        request: AuthRequest,
+        token: Option<Zeroizing<String>>,
+        trust: Trust,
+    ) -> Self {
+        Self {
+            request,
+            token,
+            trust,
+        }
+    }
+
+    /// What to send.
+    #[must_use]
+    pub fn payload(&self) -> Value {
+        self.request.to_payload().to_value()
+    }
+
+    /// Judges the answer.
+    ///
+    /// # Errors
+    /// [`Distrust`]: as far as this answer goes, nobody said anything.
+    pub fn judge(&self, reply: &Value, own: &PrivateKey) -> Result<Answer, Distrust> {
+        let (load, sig) = match AuthEnvelope::from_value(reply)? {
+            AuthEnvelope::BadAlgorithm { ret } => return Ok(Answer::BadAlgorithm { ret }),
+            AuthEnvelope::Signed { load, sig } => (load, sig),
+        };
+        match AuthReply::parse(&load)? {
+            AuthReply::Refused { ret, nonce } => {
+                let Some(master) = &self.trust.master else {
+                    self.check_nonce(nonce)?;
+                    return Ok(Answer::Unproven { ret });
+                };
+                self.check_signature(master, &load, &sig)?;
+                self.check_nonce(nonce)?;
+                Ok(match ret {
+                    Ret::Pending => Answer::Pending,
+                    Ret::Rejected => Answer::Rejected,
+                    Ret::Full => Answer::Full,
+                })
+            }
+            AuthReply::Accepted(accepted) => {
+                let master = self.check_master(&accepted)?;
+                self.check_signature(&master, &load, &sig)?;
+                self.check_nonce(accepted.nonce)?;
+                self.take_keys(&accepted, master, own)
+            }
+        }
+    }
+
+    fn check_signature(&self, by: &PublicKey, load: &[u8], sig: &[u8]) -> Result<(), Distrust> {
+        let valid = by.verify(self.request.signing, load, sig);
+        valid.then_some(()).ok_or(Distrust::Signature)
+    }
+
+    fn check_nonce(&self, nonce: Option<Nonce>) -> Result<(), Distrust> {
+        (nonce == self.request.nonce)
+            .then_some(())
+            .ok_or(Distrust::Nonce)
+    }
+
+    /// The master's key, if it may be believed.
+    fn check_master(&self, accepted: &AcceptedReply) -> Result<PublicKey, Distrust> {
+        let key = PublicKey::from_pem(&accepted.pub_key).map_err(|_| Distrust::NoKey)?;
+        let trust = &self.trust;
+        if trust.master_sign.is_some() != accepted.pub_sig.is_some() {
+            return Err(Distrust::KeySignatureUnexpected);
+        }
+        let known = (trust.master.as_ref()).is_some_and(|master| master.pem() == key.pem());
+        match (&trust.master_sign, &accepted.pub_sig) {
+            (Some(by), Some(sig)) if !known || trust.always_verify_signature => {
+                let sig = STANDARD.decode(sig.trim_ascii()).unwrap_or_default();
+                // Over the text as it was sent, signed with SHA-1 whatever was asked for.
+                let valid = by.verify(
+                    SigningAlgorithm::default(),
+                    key_text::clean(&accepted.pub_key).as_bytes(),
+                    &sig,
+                );
+                valid.then_some(()).ok_or(Distrust::KeySignature)?;
+            }
+            (None, _) if trust.master.is_some() && !known && !trust.open_mode => {
+                return Err(Distrust::KeyChanged);
+            }
+            _ => {}
+        }
+        if let Some((expected, hash)) = &trust.master_finger {
+            let found = fingerprint(key.pem(), *hash);
+            if *expected != found {
+                return Err(Distrust::Finger {
+                    expected: expected.clone(),
+                    found,
+                });
+            }
+        }
+        Ok(key)
+    }
+
+    fn take_keys(
+        &self,
+        accepted: &AcceptedReply,
+        master: PublicKey,
+        own: &PrivateKey,
+    ) -> Result<Answer, Distrust> {
+        if let Some(token) = &self.token {
+            let back = (accepted.token.as_deref())
+                .and_then(|token| own.decrypt(self.request.encryption, token).ok());
+            if !back.is_some_and(|back| crypto::same(&back, token.as_bytes())) {
+                return Err(Distrust::Token);
+            }
+        }
+        let key = |encrypted: &[u8]| -> Result<Key, Distrust> {
+            let text = own
+                .decrypt(self.request.encryption, encrypted)
+                .map_err(|RsaError| Distrust::Keys)?;
+            let text = std::str::from_utf8(&text).map_err(|_| Distrust::Keys)?;
+            Key::parse(text).map_err(|_| Distrust::Keys)
+        };
+        let aes = key(&accepted.aes)?;
+        let digest = sha256_hex(aes.as_str().as_bytes());
+        if master.recover_x931(&accepted.sig).as_deref() != Some(digest.as_bytes()) {
+            return Err(Distrust::SharedKeySignature);
+        }
+        Ok(Answer::Accepted(Box::new(Session {
+            id: self.request.id.clone(),
+            session: key(&accepted.session)?,
+            tok: own
+                .sign_x931(TOKEN_TEXT)
+                .map_err(|RsaError| Distrust::Keys)?,
+            aes,
+            master,
+            publish_port: accepted.publish_port,
+            encryption: self.request.encryption,
+            signing: self.request.signing,
+            last_serial: Mutex::default(),
+        })))
+    }
+}
+
+/// A minion that is in: everything it needs to talk to its master.
+#[derive(Debug)]
+pub struct Session {
+    id: MinionId,
+    session: Key,
+    aes: Key,
+    tok: Vec<u8>,
+    master: PublicKey,
+    publish_port: u16,
+    encryption: EncryptionAlgorithm,
+    signing: SigningAlgorithm,
+    /// Publishes under `aes` must count upwards.
+    last_serial: Mutex<LastSerial>,
+}
+
+/// A request and what its reply must fit.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// What to send.
+    pub payload: Value,
+    /// What the reply must carry.
+    pub nonce: Nonce,
+}
+
+/// Why a reply or publish cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenReplyError {
+    /// Not sealed with our key: sign in again and repeat. What any text in clear is; this is the
+    /// text.
+    #[error("expected a reply sealed with the session key, found {}", .text.as_deref().unwrap_or("another"))]
+    SignInAgain {
+        /// What a master says in clear, such as `bad load`. Not to be believed.
+        text: Option<String>,
+    },
+    /// It is to another request, or no message: repeat.
+    #[error("expected the reply to our request, found another")]
+    OtherReply,
+    /// The pillar's signature or key.
+    #[error("expected a pillar signed by the master for this request, found another")]
+    Pillar,
+    /// The publish is not signed as it must be.
+    #[error("expected a publish signed by the master, found another")]
+    PublishSignature,
+    /// The publish was seen before.
+    #[error("expected a publish that counts upwards, found one seen before")]
+    Replayed,
+    /// It is no message of this protocol.
+    #[error("expected a message of the master, found something else")]
+    NotAMessage,
+}
+
+impl Session {
+    /// Who this minion is.
+    #[must_use]
+    pub const fn id(&self) -> &MinionId {
+        &self.id
+    }
+
+    /// The master's key, to be stored now that it is believed.
+    #[must_use]
+    pub const fn master(&self) -> &PublicKey {
+        &self.master
+    }
+
+    /// Where the master publishes.
+    #[must_use]
+    pub const fn publish_port(&self) -> u16 {
+        self.publish_port
+    }
+
+    /// The shared key string: what 3006 to 3008 show in `salt/auth/creds`. Never to be forwarded.
+    #[must_use]
+    pub fn aes(&self) -> &str {
+        self.aes.as_str()
+    }
+
+    /// Seals a request: adds nonce, time (seconds since the UNIX epoch) and token.
+    ///
+    /// # Errors
+    /// [`NoRandom`].
+    pub fn seal(&self, mut load: Map, ts: i64) -> Result<Sealed, NoRandom> {
+        let nonce = crypto::nonce()?;
+        request::complete(&mut load, &nonce, ts, &self.tok);
+        self.seal_complete(load, nonce)
+    }
+
+    /// The same, signed by the minion's own key (`minion_sign_messages`).
+    ///
+    /// # Errors
+    /// [`BeginError`].
+    pub fn seal_signed(
+        &self,
+        mut load: Map,
+        ts: i64,
+        own: &PrivateKey,
+    ) -> Result<Sealed, BeginError> {
+        let nonce = crypto::nonce()?;
+        request::complete(&mut load, &nonce, ts, &self.tok);
+        let [bytes, _] = signed_bytes(&load);
+        load.insert(
+            "sig",
+            Value::Bin(own.sign(SigningAlgorithm::default(), &bytes)?),
+        );
+        Ok(self.seal_complete(load, nonce)?)
+    }
+
+    fn seal_complete(&self, load: Map, nonce: Nonce) -> Result<Sealed, NoRandom> {
+        let payload = Payload::Encrypted(Encrypted {
+            version: VERSION,
+            id: Some(self.id.clone()),
+            load: self.session.seal(&Value::Map(load), None)?,
+            encryption: Some(self.encryption),
+            signing: Some(self.signing),
+        });
+        Ok(Sealed {
+            payload: payload.to_value(),
+            nonce,
+        })
+    }
+
+    /// Opens the reply to a request.
+    ///
+    /// # Errors
+    /// [`OpenReplyError`].
+    pub fn open(&self, reply: &Value, nonce: &Nonce) -> Result<Value, OpenReplyError> {
+        let Ok(Reply::Crypticle(bytes)) = Reply::from_value(reply) else {
+            return Err(OpenReplyError::NotAMessage);
+        };
+        self.session
+            .open(&bytes, Some(nonce))
+            .map_err(|error| match error {
+                OpenError::NotAuthentic => OpenReplyError::SignInAgain {
+                    text: clear_text(reply),
+                },
+                OpenError::Read(_) => OpenReplyError::OtherReply,
+            })
+    }
+
+    /// Opens the reply to `_pillar`.
+    ///
+    /// # Errors
+    /// [`OpenReplyError`].
+    pub fn open_pillar(
+        &self,
+        reply: &Value,
+        nonce: &Nonce,
+        own: &PrivateKey,
+    ) -> Result<Map, OpenReplyError> {
+        let outer = match Reply::from_value(reply) {
+            Ok(Reply::Pillar(outer)) => outer,
+            Ok(Reply::Crypticle(_)) => {
+                return Err(OpenReplyError::SignInAgain {
+                    text: clear_text(reply),
+                });
+            }
+            Err(_) => return Err(OpenReplyError::NotAMessage),
+        };
+        let opened = || -> Option<PillarData> {
+            let text = own.decrypt(self.encryption, &outer.key).ok()?;
+            let one_time = Key::parse(std::str::from_utf8(&text).ok()?).ok()?;
+            let inner = one_time.open(&outer.pillar, None).ok()?;
+            let signed = SignedPillar::from_map(inner.as_map()?)?;
+            let valid = (self.master).verify(self.signing, &signed.data, &signed.sig);
+            PillarData::parse(&signed.data).filter(|_| valid)
+        };
+        let data = opened().ok_or(OpenReplyError::Pillar)?;
+        if data.key != outer.key || data.nonce != Some(*nonce) {
+            return Err(OpenReplyError::Pillar);
+        }
+        Ok(data.pillar)
+    }
+
+    /// Opens a publish. A signature is checked wherever there is one, and asked for with
+    /// `sign_pub_messages`.
+    ///
+    /// # Errors
+    /// [`OpenReplyError`]; after [`OpenReplyError::SignInAgain`] the same publish is to be opened
+    /// again with the new session.
+    pub fn open_publish(
+        &self,
+        publish: &Publish,
+        must_be_signed: MustBeSigned,
+    ) -> Result<Map, OpenReplyError> {
+        match &publish.signature {
+            Some(signature) => {
+                let valid = (signature.algorithm).is_some_and(|algorithm| {
+                    (self.master).verify(algorithm, &publish.load, &signature.sig)
+                });
+                valid
+                    .then_some(())
+                    .ok_or(OpenReplyError::PublishSignature)?;
+            }
+            None if must_be_signed == MustBeSigned::Yes => {
+                return Err(OpenReplyError::PublishSignature);
+            }
+            None => {}
+        }
+        let opened = self
+            .aes
+            .open(&publish.load, None)
+            .map_err(|error| match error {
+                OpenError::NotAuthentic => OpenReplyError::SignInAgain { text: None },
+                OpenError::Read(_) => OpenReplyError::NotAMessage,
+            })?;
+        let Value::Map(mut job) = opened else {
+            return Err(OpenReplyError::NotAMessage);
+        };
+        let counts = (self.last_serial.lock()).is_ok_and(|mut last| last.accept(&mut job));
+        counts.then_some(job).ok_or(OpenReplyError::Replayed)
+    }
+
+    /// What a tcp publish connection begins with.
+    ///
+    /// # Errors
+    /// [`NoRandom`].
+    pub fn identification(&self) -> Result<Value, NoRandom> {
+        let map = publish::identification(&self.id, &self.tok);
+        Ok(publish::identification_body(
+            self.aes.seal(&Value::Map(map), None)?,
+        ))
+    }
+}
+
+/// Whether unsigned publishes are refused (`sign_pub_messages` of a minion).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MustBeSigned {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
+}
+
+fn clear_text(reply: &Value) -> Option<String> {
+    /// A text for a log line, not a Crypticle.
+    const MAX_BYTES: usize = 200;
+    let text = reply.as_str()?;
+    (text.len() <= MAX_BYTES).then(|| text.to_owned())
+}

@@ -1,0 +1,407 @@
+//! Signing in: the 23 answers of the golden vectors, and both of our sides with each other.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use brine_net::crypto::rsa::{PrivateKey, PublicKey};
+use brine_net::keys::store::KeyState;
+use brine_net::master::{MasterChannel, MasterConfig, Refused, Seats};
+use brine_net::minion::{Answer, Distrust, MustBeSigned, OpenReplyError, Session, SignIn, Trust};
+use brine_wire::network::auth::{AuthRequest, Ret};
+use brine_wire::network::payload::{Encrypted, Payload};
+use brine_wire::network::publish::Publish;
+use brine_wire::network::{MinionId, VERSION, request};
+use brine_wire::{Map, Value, msgpack};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use crate::vectors::{from_hex, named, text, vectors};
+
+#[test]
+fn answers_are_judged_as_real_minions_judge_them() {
+    let vectors = vectors();
+    let rows = vectors["auth_replies_judged"]["cases"].as_array().unwrap();
+    assert_eq!(rows.len(), 23);
+    let built = &vectors["auth_built"];
+    let own = named(&vectors, "minion");
+    for row in rows {
+        let known = row["minion_has_master_key"].as_bool().unwrap();
+        let name = if known {
+            "request"
+        } else {
+            "request_first_contact_without_token"
+        };
+        let Ok(Payload::Clear { load, .. }) = Payload::parse(&from_hex(&built[name]), 3) else {
+            panic!("a sign-in is clear");
+        };
+        let trust = Trust {
+            master: known.then(|| named(&vectors, "master").public().clone()),
+            ..Trust::default()
+        };
+        let token = known.then(|| Zeroizing::new(text(&built["token_plain"]).to_owned()));
+        let sign_in = SignIn::resume(AuthRequest::parse(&load).unwrap(), token, trust);
+        let reply = msgpack::decode_network(&from_hex(&row["reply"])).unwrap();
+        let concluded = match sign_in.judge(&reply, &own) {
+            Ok(Answer::Accepted(session)) => {
+                assert_eq!(session.aes(), text(&built["aes"]));
+                "accept"
+            }
+            Ok(Answer::Pending) => "wait-and-retry",
+            Ok(Answer::Full) => "full",
+            Ok(Answer::BadAlgorithm { .. }) => "give-up",
+            Ok(Answer::Rejected) => "rejected",
+            Ok(Answer::Unproven { .. }) => "unproven",
+            Err(_) => "refuse",
+        };
+        assert_eq!(concluded, text(&row["expect"]), "{}", row["case"]);
+    }
+}
+
+struct Pair {
+    root: TempDir,
+    master: MasterChannel,
+    minion: PrivateKey,
+    id: MinionId,
+}
+
+impl Pair {
+    fn new(change: impl FnOnce(&mut MasterConfig)) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = MasterConfig::new(root.path().join("pki"), root.path().join("cache"));
+        change(&mut config);
+        fs::create_dir(root.path().join("cache")).unwrap();
+        Self {
+            master: MasterChannel::open(config).unwrap(),
+            minion: PrivateKey::generate(2048).unwrap(),
+            id: MinionId::parse("m1").unwrap(),
+            root,
+        }
+    }
+
+    fn sign_in(&self, trust: Trust) -> Result<Answer, Distrust> {
+        let sign_in = SignIn::begin(&self.id, &self.minion, trust, Map::new()).unwrap();
+        let Ok(Payload::Clear { load, .. }) = Payload::from_value(sign_in.payload(), 3) else {
+            panic!("a sign-in is clear");
+        };
+        let made = self
+            .master
+            .sign_in(&load, Seats::default(), SystemTime::now())
+            .unwrap();
+        sign_in.judge(&made.reply, &self.minion)
+    }
+
+    fn knowing(&self) -> Trust {
+        Trust {
+            master: Some(self.master.public().clone()),
+            ..Trust::default()
+        }
+    }
+
+    fn session(&self) -> Session {
+        match self.sign_in(self.knowing()).unwrap() {
+            Answer::Accepted(session) => *session,
+            other => panic!("expected to be let in, found {other:?}"),
+        }
+    }
+
+    fn open(&self, payload: &Value) -> Result<brine_net::master::Request, Refused> {
+        self.master
+            .open_request(&encrypted(payload), SystemTime::now())
+    }
+}
+
+fn encrypted(payload: &Value) -> Encrypted {
+    match Payload::from_value(payload.clone(), 3).unwrap() {
+        Payload::Encrypted(encrypted) => encrypted,
+        Payload::Clear { .. } => panic!("expected an encrypted request"),
+    }
+}
+
+fn accepting(config: &mut MasterConfig) {
+    config.rules.auto_accept = true;
+}
+
+fn cmd(name: &str) -> Map {
+    [("cmd", name), ("id", "m1")].into_iter().collect()
+}
+
+#[test]
+fn a_key_waits_until_somebody_accepts_it() {
+    let pair = Pair::new(|_| {});
+    assert!(matches!(
+        pair.sign_in(Trust::default()),
+        Ok(Answer::Unproven { ret: Ret::Pending })
+    ));
+    assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Pending)));
+    let store = pair.master.store();
+    assert_eq!(
+        store.list(KeyState::Pending).unwrap(),
+        std::slice::from_ref(&pair.id)
+    );
+    store
+        .change(&pair.id, KeyState::Pending, KeyState::Accepted)
+        .unwrap();
+    assert!(matches!(
+        pair.sign_in(pair.knowing()),
+        Ok(Answer::Accepted(_))
+    ));
+    store
+        .change(&pair.id, KeyState::Accepted, KeyState::Rejected)
+        .unwrap();
+    assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Rejected)));
+}
+
+#[test]
+fn another_key_for_a_known_id_is_denied() {
+    let mut pair = Pair::new(|_| {});
+    let first = pair.minion.public().pem().to_owned();
+    pair.master
+        .store()
+        .put(KeyState::Accepted, &pair.id, &first)
+        .unwrap();
+    pair.minion = PrivateKey::generate(2048).unwrap();
+    assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Rejected)));
+    assert_eq!(
+        pair.master.store().list(KeyState::Denied).unwrap(),
+        std::slice::from_ref(&pair.id)
+    );
+    assert_eq!(
+        pair.master
+            .store()
+            .get(KeyState::Accepted, &pair.id)
+            .unwrap(),
+        Some(first)
+    );
+}
+
+#[test]
+fn requests_replies_publishes_and_pillars_pass_between_both_sides() {
+    let pair = Pair::new(accepting);
+    let session = pair.session();
+    let sealed = session.seal(cmd("_minion_event"), 7).unwrap();
+    let request = pair.open(&sealed.payload).unwrap();
+    assert_eq!(request.minion.id(), &pair.id);
+    assert_eq!(request.load.cmd.as_deref(), Some("_minion_event"));
+    let reply = request.seal(&"done".into()).unwrap();
+    assert_eq!(session.open(&reply, &sealed.nonce).unwrap(), "done".into());
+    let other = session.seal(cmd("x"), 7).unwrap();
+    assert_eq!(
+        session.open(&reply, &other.nonce),
+        Err(OpenReplyError::OtherReply)
+    );
+    let text = OpenReplyError::SignInAgain {
+        text: Some("bad load".into()),
+    };
+    assert_eq!(session.open(&"bad load".into(), &other.nonce), Err(text));
+
+    let pillar: Map = [("a", 1)].into_iter().collect();
+    let sealed = session.seal(cmd("_pillar"), 7).unwrap();
+    let request = pair.open(&sealed.payload).unwrap();
+    let reply = pair.master.seal_pillar(&request, pillar.clone()).unwrap();
+    assert_eq!(
+        session.open_pillar(&reply, &sealed.nonce, &pair.minion),
+        Ok(pillar)
+    );
+    assert_eq!(
+        session.open_pillar(&reply, &other.nonce, &pair.minion),
+        Err(OpenReplyError::Pillar)
+    );
+
+    let bytes = pair.master.publish(cmd("job")).unwrap();
+    let publish = Publish::parse(&bytes).unwrap();
+    assert_eq!(
+        session.open_publish(&publish, MustBeSigned::Yes).unwrap(),
+        cmd("job")
+    );
+    assert_eq!(
+        session.open_publish(&publish, MustBeSigned::Yes),
+        Err(OpenReplyError::Replayed)
+    );
+    let mut forged = Publish::parse(&pair.master.publish(cmd("job")).unwrap()).unwrap();
+    forged.signature.as_mut().unwrap().sig[0] ^= 1;
+    assert_eq!(
+        session.open_publish(&forged, MustBeSigned::No),
+        Err(OpenReplyError::PublishSignature)
+    );
+    forged.signature = None;
+    assert_eq!(
+        session.open_publish(&forged, MustBeSigned::Yes),
+        Err(OpenReplyError::PublishSignature)
+    );
+    assert!(session.open_publish(&forged, MustBeSigned::No).is_ok());
+}
+
+#[test]
+fn a_rotated_key_asks_for_another_sign_in_and_identifies_once_more() {
+    let pair = Pair::new(accepting);
+    let session = pair.session();
+    let identification = session.identification().unwrap();
+    assert_eq!(pair.master.identify(&identification), Some(pair.id.clone()));
+    pair.master.rotate().unwrap();
+    assert_eq!(pair.master.identify(&identification), Some(pair.id.clone()));
+    let publish = Publish::parse(&pair.master.publish(cmd("job")).unwrap()).unwrap();
+    assert_eq!(
+        session.open_publish(&publish, MustBeSigned::No),
+        Err(OpenReplyError::SignInAgain { text: None })
+    );
+    let again = pair.session();
+    assert!(again.open_publish(&publish, MustBeSigned::No).is_ok());
+    pair.master.rotate().unwrap();
+    assert_eq!(pair.master.identify(&identification), None);
+    // The session key is not the shared key: requests go on.
+    assert!(
+        pair.open(&session.seal(cmd("x"), 7).unwrap().payload)
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_restarted_master_reads_requests_and_identifications_of_before() {
+    let pair = Pair::new(accepting);
+    let session = pair.session();
+    let config = MasterConfig::new(pair.root.path().join("pki"), pair.root.path().join("cache"));
+    let restarted = MasterChannel::open(config).unwrap();
+    assert_eq!(restarted.public().pem(), pair.master.public().pem());
+    let sealed = session.seal(cmd("x"), 7).unwrap();
+    assert!(
+        restarted
+            .open_request(&encrypted(&sealed.payload), SystemTime::now())
+            .is_ok()
+    );
+    let identification = session.identification().unwrap();
+    assert_eq!(restarted.identify(&identification), Some(pair.id));
+}
+
+#[test]
+fn nobody_speaks_for_another_and_strangers_leave_nothing() {
+    let pair = Pair::new(accepting);
+    let session = pair.session();
+    let mut other = cmd("_return");
+    other.insert("id", "m2");
+    let payload = session.seal(other, 7).unwrap().payload;
+    assert!(matches!(pair.open(&payload), Err(Refused::Load { .. })));
+
+    let mut renamed = encrypted(&session.seal(cmd("x"), 7).unwrap().payload);
+    renamed.id = Some(MinionId::parse("stranger").unwrap());
+    let refused = pair.master.open_request(&renamed, SystemTime::now());
+    assert!(matches!(refused, Err(Refused::Unknown { .. })));
+    assert!(!pair.root.path().join("cache/sessions/stranger").exists());
+
+    pair.master.revoke(&pair.id).unwrap();
+    let payload = session.seal(cmd("x"), 7).unwrap().payload;
+    assert!(matches!(pair.open(&payload), Err(Refused::Unknown { .. })));
+}
+
+#[test]
+fn a_session_key_without_the_minions_own_is_not_enough() {
+    let pair = Pair::new(accepting);
+    let session = pair.session();
+    let key = fs::read_to_string(pair.root.path().join("cache/sessions/m1")).unwrap();
+    let key = brine_net::crypto::crypticle::Key::parse(&key).unwrap();
+    let mut load = cmd("_return");
+    let forged = PrivateKey::generate(2048)
+        .unwrap()
+        .sign_x931(b"salt")
+        .unwrap();
+    let nonce = brine_net::crypto::nonce().unwrap();
+    request::complete(&mut load, &nonce, 7, &forged);
+    let mut payload = encrypted(&session.seal(cmd("x"), 7).unwrap().payload);
+    payload.load = key.seal(&Value::Map(load), None).unwrap();
+    assert_eq!(payload.version, VERSION);
+    let refused = pair.master.open_request(&payload, SystemTime::now());
+    assert!(matches!(refused, Err(Refused::Token { .. })));
+}
+
+#[test]
+fn old_and_future_requests_are_refused_with_a_window() {
+    let pair = Pair::new(|config| {
+        accepting(config);
+        config.request_server_ttl = Some(Duration::from_secs(60));
+    });
+    let session = pair.session();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let now = i64::try_from(now).unwrap();
+    for (ts, fine) in [(now, true), (now - 120, false), (now + 120, false)] {
+        let payload = session.seal(cmd("x"), ts).unwrap().payload;
+        assert_eq!(pair.open(&payload).is_ok(), fine, "{}", ts - now);
+    }
+}
+
+#[test]
+fn rubbish_for_a_key_blocks_no_id() {
+    let pair = Pair::new(accepting);
+    for pem in [
+        "rubbish",
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+        "",
+    ] {
+        let load: Map = [("cmd", "_auth"), ("id", "m1"), ("pub", pem)]
+            .into_iter()
+            .collect();
+        let made = pair
+            .master
+            .sign_in(&load, Seats::default(), SystemTime::now())
+            .unwrap();
+        assert_eq!((made.event, made.accepted), (None, None));
+    }
+    for state in KeyState::ALL {
+        assert_eq!(pair.master.store().list(state).unwrap(), []);
+    }
+    assert!(matches!(
+        pair.sign_in(pair.knowing()),
+        Ok(Answer::Accepted(_))
+    ));
+}
+
+#[test]
+fn a_full_master_takes_those_it_has() {
+    let pair = Pair::new(|config| {
+        accepting(config);
+        config.max_minions = 2;
+    });
+    let sign_in = SignIn::begin(&pair.id, &pair.minion, pair.knowing(), Map::new()).unwrap();
+    let Ok(Payload::Clear { load, .. }) = Payload::from_value(sign_in.payload(), 3) else {
+        panic!("a sign-in is clear");
+    };
+    for (connected, present, full) in [(1, false, false), (2, false, true), (2, true, false)] {
+        let seats = Seats { connected, present };
+        let made = pair
+            .master
+            .sign_in(&load, seats, SystemTime::now())
+            .unwrap();
+        let answer = sign_in.judge(&made.reply, &pair.minion).unwrap();
+        assert_eq!(matches!(answer, Answer::Full), full, "{seats:?}");
+    }
+}
+
+#[test]
+fn a_master_signed_by_a_known_key_replaces_the_one_trusted() {
+    let pair = Pair::new(|config| {
+        accepting(config);
+        config.pubkey_signature = Some(brine_net::keys::master::PubkeySignature {
+            sign_key_name: "master_sign".into(),
+            precomputed: None,
+        });
+    });
+    let pem = fs::read_to_string(pair.root.path().join("pki/master_sign.pub")).unwrap();
+    let signer = PublicKey::from_pem(&pem).unwrap();
+    let other = PrivateKey::generate(2048).unwrap();
+    let trust = |by: Option<&PublicKey>| Trust {
+        master: None,
+        master_sign: by.cloned(),
+        ..Trust::default()
+    };
+    assert!(matches!(
+        pair.sign_in(trust(Some(&signer))),
+        Ok(Answer::Accepted(_))
+    ));
+    let wrong = pair.sign_in(trust(Some(other.public()))).unwrap_err();
+    assert_eq!(wrong, Distrust::KeySignature);
+    assert_eq!(
+        pair.sign_in(trust(None)).unwrap_err(),
+        Distrust::KeySignatureUnexpected
+    );
+}
