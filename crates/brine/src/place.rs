@@ -110,6 +110,13 @@ impl PlaceArguments {
         if self.config.is_some() && !path.exists() {
             bail!("--config {}: no such file", path.display());
         }
+        if let Some(directory) = self
+            .config_dir
+            .as_ref()
+            .filter(|directory| !directory.is_dir())
+        {
+            bail!("--config-dir {}: no such directory", directory.display());
+        }
         // Includes are relative to it, whatever directory we are in.
         let path = std::path::absolute(&path).unwrap_or(path);
         let loaded = Opts::load(role, &path, &Environment::current())

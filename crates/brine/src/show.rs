@@ -1,6 +1,6 @@
 //! What people see: whether in colour, and the line that says what went wrong.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
 /// When output is in colour.
@@ -50,6 +50,20 @@ pub(crate) fn visible(tag: &str) -> std::borrow::Cow<'_, str> {
         }
     }
     shown.into()
+}
+
+/// JSON in which the controls that JSON allows are escaped too.
+pub(crate) fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if matches!(c, '\u{7f}'..='\u{9f}') {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// Seconds as an argument: `5`, `0.2`.

@@ -15,7 +15,6 @@ use brine_config::{Opts, parse_arguments, yaml};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
-use crate::interrupt::Interrupt;
 use crate::place::PlaceArguments;
 use crate::show;
 
@@ -62,8 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = publisher_config(compat, place.opts.as_ref())?;
     let mut bus = Publisher::new(&place.address, config);
     let Some(tag) = &arguments.tag else {
-        let interrupt = Interrupt::catch()?;
-        return lines::fire(arguments, &mut bus, &interrupt);
+        return lines::fire(arguments, &mut bus);
     };
     let mut data = data(&arguments.data)?;
     let timeout = Some(arguments.timeout);

@@ -1,6 +1,7 @@
 //! `brine bus`: what it is told by arguments and configuration.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::support::{Bus, Running, brine, run};
@@ -64,27 +65,29 @@ fn a_configuration_says_where_and_how() {
     assert_eq!(mode(&bus.sock_dir()) & 0o001, 0o001);
 }
 
+/// Free a moment ago.
+fn free_ports() -> [u16; 2] {
+    let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    taken.map(|listener| listener.local_addr().unwrap().port())
+}
+
 #[test]
 fn tcp_is_warned_of() {
     let bus = Bus::absent();
     let config = bus.path("tcp");
-    // Ports that no other test takes; free in a test's own network at least.
-    fs::write(
-        &config,
-        "ipc_mode: tcp\ntcp_master_pub_port: 24512\ntcp_master_pull_port: 24513\n",
-    )
-    .unwrap();
+    let [publish, pull] = free_ports();
+    let options =
+        format!("ipc_mode: tcp\ntcp_master_pub_port: {publish}\ntcp_master_pull_port: {pull}\n");
+    fs::write(&config, options).unwrap();
     let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
     assert!(
         running
             .says("WARN")
             .contains("every user of this machine can read this bus")
     );
-    assert!(
-        running
-            .says("ready")
-            .contains("publish=127.0.0.1:24512 pull=127.0.0.1:24513")
-    );
+    let ready = running.says("ready");
+    let sockets = format!("publish=127.0.0.1:{publish} pull=127.0.0.1:{pull}");
+    assert!(ready.contains(&sockets), "{ready}");
     let mut watch = Running::start(&mut brine(&["watch", "--config", &config, "-n", "1"]));
     let left = loop {
         let left = run(&mut brine(&["send", "t", "--config", &config]), "");

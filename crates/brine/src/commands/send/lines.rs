@@ -14,7 +14,6 @@ use brine_wire::{Map, Value};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Arguments;
-use crate::interrupt::Interrupt;
 use crate::show;
 
 /// This much is written at once, in bytes.
@@ -24,18 +23,14 @@ const BATCH_BYTES: usize = 64 * 1024;
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// Fires the events of all lines.
-pub(super) fn fire(
-    arguments: &Arguments,
-    bus: &mut Publisher,
-    interrupt: &Interrupt,
-) -> anyhow::Result<ExitCode> {
+pub(super) fn fire(arguments: &Arguments, bus: &mut Publisher) -> anyhow::Result<ExitCode> {
     let timeout = Some(arguments.timeout);
     // Whoever feeds us learns at once that nobody listens.
     bus.connect(timeout)?;
     let mut input = BufReader::with_capacity(BATCH_BYTES, io::stdin().lock());
     let mut line = Vec::new();
     let (mut number, mut refused) = (0_u64, 0_u64);
-    while !interrupt.has_come() {
+    loop {
         if !input.buffer().contains(&b'\n') || bus.queued_bytes() >= BATCH_BYTES {
             bus.flush(timeout)
                 .with_context(|| format!("stopped after line {number}"))?;
@@ -48,7 +43,6 @@ pub(super) fn fire(
         match read {
             Ok(0) => break,
             Ok(_) => number += 1,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error).context("stdin"),
         }
         if line.trim_ascii().is_empty() {

@@ -68,16 +68,16 @@ impl Printer {
     fn json_line(&mut self, tag: &str, mut data: Value) {
         without_what_json_lacks(&mut data);
         self.line.push_str("{\"tag\": ");
-        json::to_line(&Value::from(tag), &mut self.line);
+        self.data(&Value::from(tag), json::to_line);
         self.line.push_str(", \"data\": ");
-        json::to_line(&data, &mut self.line);
+        self.data(&data, json::to_line);
         self.line.push('}');
     }
 
     fn pretty(&mut self, tag: &str, data: &Value) {
         self.tag(tag);
         self.line.push('\t');
-        json::to_pretty(data, &mut self.line);
+        self.data(data, json::to_pretty);
     }
 
     fn columns(&mut self, tag: &str, mut data: Value) {
@@ -90,7 +90,20 @@ impl Printer {
         self.line.push(' ');
         self.tag(tag);
         self.line.push_str("  ");
-        json::to_line(&data, &mut self.line);
+        self.data(&data, json::to_line);
+    }
+
+    /// Appends data, safe for a terminal: JSON leaves DEL and the C1 controls as they are.
+    fn data(&mut self, data: &Value, write: fn(&Value, &mut String)) {
+        let start = self.line.len();
+        write(data, &mut self.line);
+        let written = &self.line[start..];
+        // In UTF-8, C1 controls begin with C2; so do a few letters, which stay.
+        if written.bytes().any(|byte| matches!(byte, 0x7f | 0xc2)) {
+            let escaped = show::escaped(written);
+            self.line.truncate(start);
+            self.line.push_str(&escaped);
+        }
     }
 
     fn tag(&mut self, tag: &str) {
@@ -126,6 +139,8 @@ fn without_what_json_lacks(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use brine_wire::Map;
+
     use super::*;
 
     #[test]
@@ -140,5 +155,35 @@ mod tests {
         ] {
             assert_eq!(time_of_day(stamp), time, "{stamp}");
         }
+    }
+
+    fn columns(tag: &str, data: Map) -> String {
+        let mut printer = Printer::new(Form::Columns, false);
+        printer.columns(tag, data.into());
+        printer.line
+    }
+
+    #[test]
+    fn the_stamp_becomes_the_time_in_front() {
+        let mut data = Map::new();
+        data.insert("a", 1);
+        assert_eq!(
+            columns("my/tag", data.clone()),
+            "             my/tag  {\"a\": 1}"
+        );
+        data.insert("_stamp", "2026-11-23T21:59:47.223006+00:00");
+        assert_eq!(columns("my/tag", data), "21:59:47.223 my/tag  {\"a\": 1}");
+    }
+
+    #[test]
+    fn a_strangers_escape_sequences_are_shown() {
+        let line = columns(
+            "\u{1b}[2J\u{9b}31m",
+            Map::from_iter([("a", "\u{1b}\u{7f}")]),
+        );
+        assert_eq!(
+            line,
+            "             \\u{1b}[2J\\u{9b}31m  {\"a\": \"\\u001b\\u007f\"}"
+        );
     }
 }
