@@ -94,21 +94,6 @@ fn write_bytes(bytes: &[u8], out: &mut String) {
     out.push('\'');
 }
 
-/// Whether Python takes it for true.
-pub(super) fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Nil => false,
-        Value::Bool(flag) => *flag,
-        Value::Int(number) => *number != 0,
-        Value::Float(number) => *number != 0.0,
-        Value::Str(text) => !text.is_empty(),
-        Value::Bin(bytes) => !bytes.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Map(map) => !map.is_empty(),
-        Value::Ext(..) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

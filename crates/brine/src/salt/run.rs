@@ -250,7 +250,7 @@ fn call(mut job: Job, name: &str, arguments: &Arguments, opts: &Opts) -> anyhow:
 fn event_send(mut job: Job, tag: &Value, data: Value) -> Done {
     let fired = match (tag, data) {
         (Value::Str(tag), Value::Map(mut data)) => fire(&mut job, tag, &mut data),
-        (Value::Str(tag), data) if !python::is_true(&data) => fire(&mut job, tag, &mut Map::new()),
+        (Value::Str(tag), data) if !data.is_true() => fire(&mut job, tag, &mut Map::new()),
         (Value::Str(_), data) => {
             let found = python::str(&data);
             Err(format!("ValueError: Dict object expected, not '{found}'."))

@@ -1,5 +1,7 @@
 //! `salt-run` as Salt's: texts and codes. Expected values are what Salt 3008.3 does.
 
+use std::fs;
+
 use crate::support::{Bus, Left, brine, run};
 
 fn salt_run(bus: &Bus, arguments: &[&str]) -> Left {
@@ -128,5 +130,28 @@ fn ctrl_c_is_a_graceful_end() {
     assert_eq!(
         (left.code, left.stdout.as_str(), left.stderr.as_str()),
         (Some(0), "", "\nExiting gracefully on Ctrl-c\n")
+    );
+}
+
+#[test]
+fn a_minions_bus_is_found_by_the_minions_own_configuration() {
+    let bus = Bus::start_with(&["--node", "minion", "--id", "m1"]);
+    fs::write(
+        bus.path("minion"),
+        format!("id: m1\nroot_dir: {}\nsock_dir: /s\n", bus.config_dir()),
+    )
+    .unwrap();
+    let config_dir = bus.config_dir();
+    let mut command = brine(&["salt-run", "-c", &config_dir, "state.event"]);
+    command.args(["my/*", "count=1", "node=minion"]);
+    let running = crate::support::Running::start(&mut command);
+    crate::support::wait_for_connections(&bus.sock_dir(), 3);
+    let fire = ["send", "my/tag", "--node", "minion", "--id", "m1"];
+    assert_eq!(bus.run(&fire).code, Some(0));
+    let left = running.left();
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert_eq!(
+        bus.scrub(&left.stdout),
+        "my/tag\t{\"_stamp\": \"STAMP\"}\nNone\n"
     );
 }

@@ -154,11 +154,11 @@ impl Function {
                         )));
                     }
                 },
-                quiet: take("quiet").is_some_and(|value| python::is_true(&value)),
+                quiet: take("quiet").is_some_and(|value| value.is_true()),
                 sock_dir: take("sock_dir")
-                    .filter(python::is_true)
+                    .filter(Value::is_true)
                     .map(|value| python::str(&value)),
-                pretty: take("pretty").is_some_and(|value| python::is_true(&value)),
+                pretty: take("pretty").is_some_and(|value| value.is_true()),
                 node: take("node").map_or_else(|| "master".to_owned(), |value| python::str(&value)),
             }),
         })

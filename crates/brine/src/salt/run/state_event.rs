@@ -5,13 +5,14 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
-use brine_bus::address::{Address, Node};
+use anyhow::bail;
+use brine_bus::address::{Address, Endpoint, Node};
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::{EventRef, ReceiveError, SubscriberConfig, Wait};
-use brine_config::Opts;
+use brine_config::{Environment, Opts, Role};
 use brine_wire::json;
 use brine_wire::matching::{MatchType, TagMatch};
 
@@ -89,17 +90,51 @@ impl StateEvent {
     }
 }
 
+/// Where the bus is that is meant.
+///
+/// In Salt a minion's bus is looked for under the id that the master's configuration gives, where
+/// only a minion of that id has one. If there is none, it is that of the minion beside the master.
 fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
-    let node = match watched.node.as_str() {
-        "master" => Node::Master,
-        // The minion whose id the master's configuration gives, as in Salt.
-        "minion" => Node::Minion {
-            id: opts.text("id")?.to_owned(),
-            hash_type: opts.text("hash_type")?.parse()?,
-        },
-        other => anyhow::bail!("expected node to be master or minion, found {other:?}"),
-    };
-    place::address(opts, &node, watched.sock_dir.as_deref()).context("state.event")
+    let sock_dir = watched.sock_dir.as_deref();
+    match watched.node.as_str() {
+        "master" => place::address(opts, &Node::Master, sock_dir),
+        "minion" => {
+            let salts = place::address(opts, &minion(opts)?, sock_dir)?;
+            match minion_beside(opts) {
+                Some(beside) if !is_there(&salts) => {
+                    place::address(&beside, &minion(&beside)?, sock_dir)
+                }
+                _ => Ok(salts),
+            }
+        }
+        other => bail!("expected node to be master or minion, found {other:?}"),
+    }
+}
+
+fn minion(opts: &Opts) -> anyhow::Result<Node> {
+    Ok(Node::Minion {
+        id: opts.text("id")?.to_owned(),
+        hash_type: opts.text("hash_type")?.parse()?,
+    })
+}
+
+/// The configuration of the minion whose file lies beside the master's.
+fn minion_beside(opts: &Opts) -> Option<Opts> {
+    let file = Path::new(opts.text("conf_file").ok()?).with_file_name("minion");
+    if !file.is_file() {
+        return None;
+    }
+    let loaded = Opts::load(Role::Minion, &file, &Environment::current());
+    let loaded = loaded.inspect_err(|error| tracing::warn!("{}: {error}", file.display()));
+    Some(loaded.ok()?.opts)
+}
+
+fn is_there(address: &Address) -> bool {
+    match address.publish() {
+        Endpoint::Path(path) => path.exists(),
+        // Found out by connecting alone, and the ports are one minion's.
+        Endpoint::Tcp(_) => true,
+    }
 }
 
 /// Prints one event and flushes; `false` if its data are malformed.
