@@ -39,7 +39,7 @@ fn failed_calls(load: &Map) -> Vec<Call<'_>> {
     let (Some(fun), Some(retcode)) = (load.get("fun"), load.get("retcode")) else {
         return Vec::new();
     };
-    if !is_true(retcode) {
+    if !retcode.is_true() {
         return Vec::new();
     }
     let returned = load.get("return");
@@ -69,7 +69,7 @@ fn failed_calls(load: &Map) -> Vec<Call<'_>> {
 fn call<'a>(fun: &'a Value, retcode: &'a Value, states: &'a Value) -> Option<Call<'a>> {
     let fun = fun.as_str().filter(|fun| SUB_EVENT.contains(fun))?;
     let states = states.as_map()?;
-    is_true(retcode).then_some(Call {
+    retcode.is_true().then_some(Call {
         fun,
         retcode,
         states,
@@ -109,21 +109,6 @@ fn fire_call(load: &Map, call: &Call<'_>, events: &mut Vec<(String, Map)>) {
         }
         let parts = [&part(jid), "sub", &part(id), "error", call.fun];
         events.push((tagify(parts, "job", SALT), data));
-    }
-}
-
-/// Python's truth.
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Nil => false,
-        Value::Bool(flag) => *flag,
-        Value::Int(number) => *number != 0,
-        Value::Float(number) => *number != 0.0,
-        Value::Str(text) => !text.is_empty(),
-        Value::Bin(bytes) => !bytes.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Map(map) => !map.is_empty(),
-        Value::Ext(..) => true,
     }
 }
 

@@ -184,6 +184,22 @@ impl<K: Into<Value>, V: Into<Value>> FromIterator<(K, V)> for Map {
 }
 
 impl Value {
+    /// Whether Python takes it for true.
+    #[must_use]
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::Nil => false,
+            Self::Bool(flag) => *flag,
+            Self::Int(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::Str(text) => !text.is_empty(),
+            Self::Bin(bytes) => !bytes.is_empty(),
+            Self::Array(items) => !items.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+            Self::Ext(..) => true,
+        }
+    }
+
     /// The text, if it is text.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {

@@ -26,19 +26,3 @@ pub fn bytes_of(value: &Value) -> Option<&[u8]> {
 pub fn text<'a>(map: &'a Map, key: &str) -> Option<&'a str> {
     map.get(key)?.as_str()
 }
-
-/// Whether Python calls the value true.
-#[must_use]
-pub fn truthy(value: &Value) -> bool {
-    match value {
-        Value::Nil => false,
-        Value::Bool(flag) => *flag,
-        Value::Int(number) => *number != 0,
-        Value::Float(number) => *number != 0.0,
-        Value::Str(text) => !text.is_empty(),
-        Value::Bin(bytes) => !bytes.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Map(map) => !map.is_empty(),
-        Value::Ext(..) => true,
-    }
-}

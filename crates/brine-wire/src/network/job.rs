@@ -144,7 +144,7 @@ impl Job {
                 .into_iter()
                 .filter_map(|key| Some((key, map.get(key)?.clone())))
                 .collect(),
-            start_event: map.get("start_event").is_some_and(field::truthy),
+            start_event: map.get("start_event").is_some_and(Value::is_true),
             auth_list: map.get("auth_list").cloned(),
         })
     }
