@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 
 use crate::support::{Bus, Running, brine, run};
 
@@ -183,6 +184,18 @@ fn in_the_background_it_is_ready_when_the_command_returns() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     crate::support::wait_until(|| !fs::exists(&pid_file).unwrap());
     assert!(fs::read_to_string(&log_file).unwrap().contains("ending"));
+}
+
+#[test]
+fn the_service_manager_is_told_when_it_is_ready() {
+    let bus = Bus::absent();
+    let manager = UnixDatagram::bind(bus.path("notify")).unwrap();
+    let mut command = bus.command(&["bus"]);
+    let _running = Running::start(command.env("NOTIFY_SOCKET", bus.path("notify")));
+    let mut told = [0; 32];
+    let bytes = manager.recv(&mut told).unwrap();
+    assert_eq!(&told[..bytes], b"READY=1");
+    bus.send("my/tag", "{}");
 }
 
 #[test]

@@ -5,6 +5,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -67,6 +70,9 @@ impl Daemon {
         if self.detached {
             self.detach()?;
         }
+        if let Err(error) = tell_service_manager() {
+            tracing::warn!(err = %error, "cannot tell the service manager that the bus is ready");
+        }
         Ok(pid_file)
     }
 
@@ -88,6 +94,19 @@ impl Daemon {
             .and_then(|()| io::stdout().flush());
         dup2_stdout(nowhere()?).context("cannot leave the terminal")
     }
+}
+
+/// Tells systemd that the bus is ready, if it waits for that (`Type=notify`, as Salt's units have).
+fn tell_service_manager() -> io::Result<()> {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&name)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
+    Ok(())
 }
 
 fn nowhere() -> anyhow::Result<File> {
