@@ -6,7 +6,11 @@
 //! stored or waited for beyond a limit, and every request gets its answer.
 //! Facts: `docs/protocol/network.md`.
 
+pub mod backoff;
+pub mod channel;
 pub mod crypto;
 pub mod keys;
 pub mod master;
 pub mod minion;
+mod quota;
+pub mod tcp;

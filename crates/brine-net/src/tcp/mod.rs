@@ -1,5 +1,68 @@
-//! The tcp transport: request and publish connections, both sides.
+//! The tcp transport: messages of `{head, body}` on both ports.
 //!
-//! Sockets, limits and deadlines only: what messages hold is the channels' ([`crate::master`],
-//! [`crate::minion`]), how they are framed is `brine_wire::network::tcp`'s. Facts:
-//! `docs/protocol/network.md` §2.2.
+//! Facts: `docs/protocol/network.md` §2.2.
+
+pub mod client;
+mod connection;
+pub mod publish;
+pub mod requests;
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Keepalive as Salt sets it; `None` leaves a field to the system.
+#[derive(Debug, Clone, Copy)]
+pub struct Keepalive {
+    /// Idle time before the first probe.
+    pub idle: Duration,
+    /// Between probes.
+    pub interval: Option<Duration>,
+    /// How many probes.
+    pub count: Option<u32>,
+}
+
+impl Keepalive {
+    /// What masters set on requests.
+    pub const MASTER: Self = Self {
+        idle: Duration::from_secs(1),
+        interval: Some(Duration::from_secs(15)),
+        count: Some(3),
+    };
+    /// What minions set.
+    pub const MINION: Self = Self {
+        idle: Duration::from_secs(300),
+        interval: None,
+        count: None,
+    };
+}
+
+fn prepare(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut options = TcpKeepalive::new().with_time(keepalive.idle);
+    if let Some(interval) = keepalive.interval {
+        options = options.with_interval(interval);
+    }
+    if let Some(count) = keepalive.count {
+        options = options.with_retries(count);
+    }
+    SockRef::from(stream).set_tcp_keepalive(&options)
+}
+
+/// The next connection. Waits a little when the system has no more to give.
+async fn accept(listener: &TcpListener) -> (TcpStream, std::net::SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => match prepare(&stream, Keepalive::MASTER) {
+                Ok(()) => return (stream, peer),
+                Err(err) => tracing::debug!(%peer, %err, "a connection was gone at once"),
+            },
+            Err(err) => {
+                tracing::warn!(%err, "cannot accept connections; trying again");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -8,4 +8,5 @@
 
 mod crypto_vectors;
 mod sign_in;
+mod tcp;
 mod vectors;

@@ -1,0 +1,160 @@
+//! What the transports have in common: requests and their answers, publications and whom they reach.
+//!
+//! Every request is answered: one that is dropped unanswered is answered `bad load`, which makes a
+//! minion sign in again and repeat it. Facts: `docs/protocol/network.md` §2, §15.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use brine_wire::Value;
+use brine_wire::network::{MinionId, payload};
+
+/// What one connection, address and server may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest message, in bytes.
+    pub max_message_bytes: usize,
+    /// The largest message of a connection that has shown nothing yet; what is larger draws on
+    /// `large_message_bytes`.
+    pub max_stranger_bytes: usize,
+    /// What all large messages of strangers may take together, in bytes.
+    pub large_message_bytes: usize,
+    /// Connections of one address that have shown nothing yet.
+    pub strangers_per_address: usize,
+    /// Such connections of all addresses.
+    pub strangers: usize,
+    /// How long a message may take to come, an answer to go, and a stranger to say something.
+    pub patience: Duration,
+    /// Requests under way per connection; what comes beyond waits in the socket.
+    pub requests_per_connection: usize,
+    /// Messages that wait for one subscriber (`pub_hwm`); newer ones are dropped beyond.
+    pub publish_queue: usize,
+    /// How long a tcp subscriber may take to say who it is.
+    pub identification: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 64 * 1024 * 1024,
+            max_stranger_bytes: 64 * 1024,
+            large_message_bytes: 256 * 1024 * 1024,
+            strangers_per_address: 1024,
+            strangers: 8192,
+            patience: Duration::from_secs(60),
+            requests_per_connection: 32,
+            publish_queue: 1000,
+            identification: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Who sent a request, as far as the transport knows.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Set once it has shown that it is no stranger.
+    trusted: Arc<AtomicBool>,
+}
+
+impl Peer {
+    pub(crate) fn new(address: Option<IpAddr>) -> Self {
+        Self {
+            address,
+            trusted: Arc::default(),
+        }
+    }
+
+    /// Says that a request of this peer was an accepted minion's or a local client's: the limits
+    /// for strangers end for its connection.
+    pub fn trust(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
+    }
+}
+
+/// A request.
+pub struct Incoming {
+    /// Who sent it.
+    pub peer: Peer,
+    /// What it is, undecided: for [`brine_wire::network::payload::Payload::from_value`].
+    pub payload: Value,
+    /// Where the answer goes; `None` once it went.
+    answer: Option<Answer>,
+}
+
+/// The way back of an answer.
+pub(crate) type Answer = Box<dyn FnOnce(Value) + Send>;
+
+impl Incoming {
+    pub(crate) fn new(peer: Peer, payload: Value, answer: Answer) -> Self {
+        Self {
+            peer,
+            payload,
+            answer: Some(answer),
+        }
+    }
+
+    /// Takes the request out, leaving the way back.
+    #[must_use]
+    pub fn take_payload(&mut self) -> Value {
+        std::mem::replace(&mut self.payload, Value::Nil)
+    }
+
+    /// Answers it. If the peer is gone, so is the answer.
+    pub fn answer(mut self, answer: Value) {
+        if let Some(way_back) = self.answer.take() {
+            way_back(answer);
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Incoming")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Some(way_back) = self.answer.take() {
+            way_back(payload::BAD_LOAD.into());
+        }
+    }
+}
+
+/// Whom a publication is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Every subscriber.
+    Everyone,
+    /// These minions, and on tcp those that have not said who they are, who match for themselves.
+    Minions(Vec<MinionId>),
+}
+
+/// Something to publish.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The bytes of a [`brine_wire::network::publish::Publish`].
+    pub payload: Arc<[u8]>,
+    /// For whom.
+    pub audience: Audience,
+}
+
+/// What a tcp publish port learns of minions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// A connection is this minion's.
+    Identified(MinionId),
+    /// A connection of this minion is gone.
+    Gone(MinionId),
+}

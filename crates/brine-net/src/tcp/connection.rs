@@ -1,0 +1,133 @@
+//! Reading and writing messages on one tcp connection, within limits.
+
+use std::io;
+use std::time::Duration;
+
+use brine_wire::network::tcp::{Decoder, FrameError, Message, MessageError};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The peer closed it.
+    #[error("the connection was closed by the other side")]
+    Closed,
+    /// The system says so.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What came are no messages.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// What came is another message.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// A message did not come or go in time.
+    #[error("expected a whole message within {after:?}, found none")]
+    TooSlow {
+        /// The time it had.
+        after: Duration,
+    },
+}
+
+/// The reading half: buffer and decoder.
+pub(super) struct Reader<R> {
+    stream: R,
+    buffer: Vec<u8>,
+    decoder: Decoder,
+    patience: Duration,
+    /// When the message under way must be whole.
+    due: Option<Instant>,
+}
+
+/// How much is read at once.
+const CHUNK: usize = 8 * 1024;
+
+/// A buffer larger than this is given back after a large message.
+const KEPT: usize = 64 * 1024;
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    pub(super) const fn new(stream: R, max_bytes: usize, patience: Duration) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            decoder: Decoder::new(max_bytes),
+            patience,
+            due: None,
+        }
+    }
+
+    /// How many bytes the message under way is known to need.
+    pub(super) const fn wanted(&self) -> usize {
+        self.decoder.wanted()
+    }
+
+    /// The next message, `None` if bytes came and it is not whole yet. Dropping the future loses
+    /// nothing.
+    pub(super) async fn advance(&mut self) -> Result<Option<Message>, ConnectionError> {
+        if let Some(message) = self.cut()? {
+            return Ok(Some(message));
+        }
+        if self.buffer.capacity() - self.buffer.len() < CHUNK {
+            self.buffer.reserve(CHUNK);
+        }
+        let read = self.stream.read_buf(&mut self.buffer);
+        let read = match self.due {
+            None => read.await?,
+            Some(due) => match timeout_at(due, read).await {
+                Ok(read) => read?,
+                Err(_) => {
+                    return Err(ConnectionError::TooSlow {
+                        after: self.patience,
+                    });
+                }
+            },
+        };
+        if read == 0 {
+            return Err(ConnectionError::Closed);
+        }
+        if self.due.is_none() {
+            self.due = Some(Instant::now() + self.patience);
+        }
+        self.cut()
+    }
+
+    /// The next message.
+    pub(super) async fn next(&mut self) -> Result<Message, ConnectionError> {
+        loop {
+            if let Some(message) = self.advance().await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The message at the start of the buffer.
+    fn cut(&mut self) -> Result<Option<Message>, ConnectionError> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        let Some(length) = self.decoder.next(&self.buffer)? else {
+            return Ok(None);
+        };
+        let message = Message::parse(&self.buffer[..length])?;
+        self.buffer.drain(..length);
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+            self.buffer = Vec::new();
+        }
+        self.due = (!self.buffer.is_empty()).then(|| Instant::now() + self.patience);
+        Ok(Some(message))
+    }
+}
+
+/// Writes a whole message in time.
+pub(super) async fn send<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    bytes: &[u8],
+    patience: Duration,
+) -> Result<(), ConnectionError> {
+    match timeout(patience, stream.write_all(bytes)).await {
+        Ok(written) => Ok(written?),
+        Err(_) => Err(ConnectionError::TooSlow { after: patience }),
+    }
+}

@@ -1,0 +1,301 @@
+//! Both tcp ports with our own ends and with scripted strangers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_net::channel::{Audience, Incoming, Limits, Presence, Publication};
+use brine_net::tcp::client::{RequestError, Requester, Subscription};
+use brine_net::tcp::publish::{self, Publisher};
+use brine_net::tcp::requests;
+use brine_wire::network::publish::Publish;
+use brine_wire::network::{MinionId, tcp};
+use brine_wire::{Map, Value};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A request port whose requests come out of the channel.
+async fn request_port(limits: Limits) -> (String, mpsc::Receiver<Incoming>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(requests::serve(
+        listener,
+        limits,
+        sender,
+        std::future::pending(),
+    ));
+    (address, receiver)
+}
+
+fn echo(mut requests: mpsc::Receiver<Incoming>) {
+    tokio::spawn(async move {
+        while let Some(mut incoming) = requests.recv().await {
+            let payload = incoming.take_payload();
+            incoming.answer(payload);
+        }
+    });
+}
+
+#[tokio::test]
+async fn requests_get_their_replies() {
+    let (address, requests) = request_port(Limits::default()).await;
+    echo(requests);
+    let requester = Requester::new(address);
+    for number in 0..50 {
+        let reply = requester
+            .request(&Value::from(number), SECOND)
+            .await
+            .unwrap();
+        assert_eq!(reply, number.into());
+    }
+    let large = Value::Bin(vec![0xff; 3_000_000]);
+    assert_eq!(requester.request(&large, 10 * SECOND).await.unwrap(), large);
+}
+
+#[tokio::test]
+async fn a_request_that_is_forgotten_is_answered_all_the_same() {
+    let (address, mut requests) = request_port(Limits::default()).await;
+    let requester = Requester::new(address);
+    let payload = Value::from(1);
+    let (reply, ()) = tokio::join!(requester.request(&payload, SECOND), async {
+        drop(requests.recv().await.unwrap());
+    });
+    assert_eq!(reply.unwrap(), "bad load".into());
+}
+
+#[tokio::test]
+async fn without_a_reply_the_requester_gives_up_and_connects_again() {
+    let (address, mut requests) = request_port(Limits::default()).await;
+    let requester = Requester::new(address);
+    let wait = Duration::from_millis(50);
+    let unanswered = requester.request(&1.into(), wait).await;
+    assert!(matches!(unanswered, Err(RequestError::NoReply { .. })));
+    let held = requests.recv().await.unwrap();
+    let payload = Value::from(2);
+    let (reply, ()) = tokio::join!(requester.request(&payload, SECOND), async {
+        let second = requests.recv().await.unwrap();
+        held.answer("late".into());
+        second.answer("second".into());
+    });
+    assert_eq!(reply.unwrap(), "second".into());
+}
+
+#[tokio::test]
+async fn replies_may_overtake_each_other_on_one_connection() {
+    let (address, mut requests) = request_port(Limits::default()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = |mid: &str| -> Map { [("mid", mid)].into_iter().collect() };
+    for mid in ["a", "b"] {
+        let bytes = tcp::encode(&head(mid), &mid.into());
+        stream.write_all(&bytes).await.unwrap();
+    }
+    let first = requests.recv().await.unwrap();
+    let second = requests.recv().await.unwrap();
+    second.answer("2".into());
+    tokio::task::yield_now().await;
+    first.answer("1".into());
+    let expected = [
+        tcp::encode(&head("b"), &"2".into()),
+        tcp::encode(&head("a"), &"1".into()),
+    ]
+    .concat();
+    let mut found = vec![0; expected.len()];
+    stream.read_exact(&mut found).await.unwrap();
+    assert_eq!(found, expected);
+}
+
+/// What a stranger's bytes lead to: the end of the connection, in time.
+async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
+    let mut rest = Vec::new();
+    timeout(within, stream.read_to_end(&mut rest)).await.is_ok()
+}
+
+#[tokio::test]
+async fn strangers_bytes_end_their_own_connection_alone() {
+    let (address, requests) = request_port(Limits {
+        patience: Duration::from_millis(200),
+        ..Limits::default()
+    })
+    .await;
+    echo(requests);
+    let long_head: Map = [("mid", "x".repeat(1000))].into_iter().collect();
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01",
+        b"\xff\0\0\0\0\0\0\0\x01\x7f",
+        b"\x82\xa4head\x80\xa4body\xdb\xff\xff\xff\xff",
+        b"\x81\xa4head\x80",
+        b"\x82\xa4head\x01\xa4body\x01",
+        b"\x82\xa4head\x80\xa4bo", // and nothing more
+        b"",
+        &tcp::encode(&long_head, &Value::Nil),
+    ] {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        assert!(is_closed(&mut stream, 5 * SECOND).await, "{bytes:02x?}");
+    }
+    let requester = Requester::new(address);
+    assert!(requester.request(&1.into(), SECOND).await.is_ok());
+}
+
+#[tokio::test]
+async fn strangers_are_counted_and_others_go_on() {
+    let (address, mut requests) = request_port(Limits {
+        strangers_per_address: 5,
+        ..Limits::default()
+    })
+    .await;
+    // One that has shown itself takes no stranger's place.
+    let requester = Requester::new(&address);
+    let payload = Value::from(1);
+    let (reply, ()) = tokio::join!(requester.request(&payload, SECOND), async {
+        let incoming = requests.recv().await.unwrap();
+        incoming.peer.trust();
+        incoming.answer(1.into());
+    });
+    assert!(reply.is_ok());
+    echo(requests);
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(TcpStream::connect(&address).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut refused = TcpStream::connect(&address).await.unwrap();
+    assert!(is_closed(&mut refused, SECOND).await);
+    assert!(requester.request(&2.into(), SECOND).await.is_ok());
+    drop(held);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(
+        Requester::new(address)
+            .request(&3.into(), SECOND)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn large_messages_of_strangers_share_their_room() {
+    let (address, requests) = request_port(Limits {
+        large_message_bytes: 1 << 20,
+        ..Limits::default()
+    })
+    .await;
+    echo(requests);
+    let mut holder = TcpStream::connect(&address).await.unwrap();
+    let mut part = b"\x82\xa4head\x80\xa4body\xdb\x00\x0c\x00\x00".to_vec();
+    part.resize(1000, b'x');
+    holder.write_all(&part).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let requester = Requester::new(address);
+    let large = Value::Bin(vec![0xff; 700_000]);
+    assert!(requester.request(&large, SECOND).await.is_err());
+    assert!(
+        requester
+            .request(&Value::Bin(vec![0xff; 60_000]), SECOND)
+            .await
+            .is_ok()
+    );
+    drop(holder);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(requester.request(&large, SECOND).await.unwrap(), large);
+}
+
+fn id(text: &str) -> MinionId {
+    MinionId::parse(text).unwrap()
+}
+
+fn publication(load: &str, audience: Audience) -> Publication {
+    let publish = Publish {
+        load: load.into(),
+        signature: None,
+    };
+    Publication {
+        payload: publish.to_bytes().into(),
+        audience,
+    }
+}
+
+async fn publish_port(limits: Limits) -> (String, Publisher, mpsc::Receiver<Presence>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let publisher = Publisher::default();
+    let (sender, presence) = mpsc::channel(16);
+    let identify = Arc::new(|body: &Value| body.as_str().and_then(|id| MinionId::parse(id).ok()));
+    let serving = publish::serve(
+        listener,
+        limits,
+        publisher.clone(),
+        identify,
+        sender,
+        std::future::pending(),
+    );
+    tokio::spawn(serving);
+    (address, publisher, presence)
+}
+
+#[tokio::test]
+async fn publishes_reach_whom_they_are_for() {
+    let (address, publisher, mut presence) = publish_port(Limits::default()).await;
+    let mut one = Subscription::open(&address, &"m1".into()).await.unwrap();
+    assert_eq!(presence.recv().await, Some(Presence::Identified(id("m1"))));
+    let mut two = Subscription::open(&address, &"m2".into()).await.unwrap();
+    assert_eq!(presence.recv().await, Some(Presence::Identified(id("m2"))));
+    let mut unknown = Subscription::open(&address, &Value::Nil).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(publisher.present(), [id("m1"), id("m2")]);
+    assert_eq!(
+        publisher.publish(&publication("for m2", Audience::Minions(vec![id("m2")]))),
+        0
+    );
+    assert_eq!(
+        publisher.publish(&publication("for all", Audience::Everyone)),
+        0
+    );
+    assert_eq!(one.next().await.unwrap().load, b"for all");
+    for subscription in [&mut two, &mut unknown] {
+        assert_eq!(subscription.next().await.unwrap().load, b"for m2");
+        assert_eq!(subscription.next().await.unwrap().load, b"for all");
+    }
+    drop(two);
+    assert_eq!(presence.recv().await, Some(Presence::Gone(id("m2"))));
+    assert_eq!(publisher.present(), [id("m1")]);
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_delays_nobody() {
+    let (address, publisher, mut presence) = publish_port(Limits {
+        publish_queue: 10,
+        patience: Duration::from_millis(300),
+        ..Limits::default()
+    })
+    .await;
+    let stuck = Subscription::open(&address, &"m1".into()).await.unwrap();
+    presence.recv().await.unwrap();
+    let mut reading = Subscription::open(&address, &"m2".into()).await.unwrap();
+    presence.recv().await.unwrap();
+    let large = "x".repeat(1 << 20);
+    let mut lost = 0;
+    for _ in 0..40 {
+        lost += publisher.publish(&publication(&large, Audience::Everyone));
+        assert_eq!(reading.next().await.unwrap().load.len(), 1 << 20);
+    }
+    assert!(lost > 0);
+    let gone = timeout(5 * SECOND, presence.recv()).await.unwrap();
+    assert_eq!(gone, Some(Presence::Gone(id("m1"))));
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn who_does_not_say_who_he_is_may_not_stay() {
+    let (address, _publisher, _presence) = publish_port(Limits {
+        identification: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    assert!(is_closed(&mut stream, SECOND).await);
+}
