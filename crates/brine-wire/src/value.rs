@@ -74,7 +74,7 @@ impl Map {
     /// The map of these pairs; of equal keys the last value counts, in the first one's place, as in
     /// Python. Takes time in proportion to their number.
     #[must_use]
-    pub(crate) fn from_pairs(pairs: Vec<(Value, Value)>) -> Self {
+    pub fn from_pairs(pairs: Vec<(Value, Value)>) -> Self {
         /// Below this, comparing all pairs costs less than a look-up table.
         const FEW: usize = 16;
         if pairs.len() <= FEW {

@@ -1,7 +1,5 @@
 //! `brine send --stdin`: events as JSON lines.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::ExitCode;
@@ -179,20 +177,10 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut pairs = Vec::new();
-        let mut places = HashMap::new();
         while let Some((key, Json(value))) = members.next_entry::<String, Json>()? {
-            // Of equal names the last value counts, as in Python.
-            match places.entry(key) {
-                Entry::Occupied(place) => {
-                    pairs[*place.get()] = (place.key().as_str().into(), value)
-                }
-                Entry::Vacant(place) => {
-                    pairs.push((place.key().as_str().into(), value));
-                    place.insert(pairs.len() - 1);
-                }
-            }
+            pairs.push((key.into(), value));
         }
-        Ok(Map::from(pairs).into())
+        Ok(Map::from_pairs(pairs).into())
     }
 }
 
