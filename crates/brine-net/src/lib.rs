@@ -14,3 +14,4 @@ pub mod master;
 pub mod minion;
 mod quota;
 pub mod tcp;
+pub mod zeromq;
