@@ -7,6 +7,7 @@
 )]
 
 mod crypto_vectors;
+mod salt_crypt;
 mod sign_in;
 mod tcp;
 mod vectors;
