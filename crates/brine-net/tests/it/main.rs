@@ -8,6 +8,7 @@
 
 mod crypto_vectors;
 mod salt_crypt;
+mod salt_master;
 mod salt_minion;
 mod sign_in;
 mod tcp;

@@ -1,0 +1,246 @@
+//! Our minion's side of the protocol on real masters over tcp: sign-in, pillar, events, a job.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use brine_net::crypto::rsa::{PrivateKey, PublicKey};
+use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
+use brine_net::tcp::client::{Requester, Subscription};
+use brine_testkit::salt::{VERSIONS, python};
+use brine_wire::network::MinionId;
+use brine_wire::{Map, Value};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+/// Starting Python and Salt on a busy machine takes this long at most.
+const START: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
+    for version in VERSIONS {
+        println!("Salt {version}");
+        let master = Master::start(version);
+        let minion = Minion::sign_in(&master).await;
+        let grains: Map = [("id", "m1")].into_iter().collect();
+        let pillar = minion.pillar(grains).await;
+        assert_eq!(pillar, Map::new());
+        let event: Map = [("tag", Value::from("my/tag")), ("data", Map::new().into())]
+            .into_iter()
+            .collect();
+        assert_eq!(minion.ask("_minion_event", event).await, Value::Nil);
+        assert_eq!(
+            minion.ask("_no_such_thing", Map::new()).await,
+            Map::new().into()
+        );
+        minion.answer_a_ping(&master).await;
+    }
+}
+
+struct Minion {
+    key: PrivateKey,
+    requester: Requester,
+    session: Session,
+}
+
+impl Minion {
+    /// Once without knowing the master, and again knowing it, as after a restart.
+    async fn sign_in(master: &Master) -> Self {
+        let id = MinionId::parse("m1").unwrap();
+        let key = PrivateKey::generate(2048).unwrap();
+        let requester = Requester::new(format!("127.0.0.1:{}", master.ret_port));
+        let first = sign_in_once(&id, &key, &requester, None).await;
+        let known = first.master().clone();
+        let session = sign_in_once(&id, &key, &requester, Some(known)).await;
+        assert_eq!(session.publish_port(), master.publish_port);
+        Self {
+            key,
+            requester,
+            session,
+        }
+    }
+
+    fn seal(&self, cmd: &str, mut load: Map) -> brine_net::minion::Sealed {
+        load.insert("cmd", cmd);
+        load.insert("id", "m1");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = i64::try_from(now.as_secs()).unwrap();
+        self.session.seal(load, now).unwrap()
+    }
+
+    async fn ask(&self, cmd: &str, load: Map) -> Value {
+        let sealed = self.seal(cmd, load);
+        let reply = self
+            .requester
+            .request(&sealed.payload, START)
+            .await
+            .unwrap();
+        self.session.open(&reply, &sealed.nonce).unwrap()
+    }
+
+    async fn pillar(&self, grains: Map) -> Map {
+        let mut load: Map = [("saltenv", Value::Nil), ("pillarenv", Value::Nil)]
+            .into_iter()
+            .collect();
+        load.insert("grains", grains);
+        load.insert("pillar_override", Map::new());
+        load.insert("extra_minion_data", Map::new());
+        load.insert("ver", "2");
+        let sealed = self.seal("_pillar", load);
+        let reply = self
+            .requester
+            .request(&sealed.payload, START)
+            .await
+            .unwrap();
+        (self.session)
+            .open_pillar(&reply, &sealed.nonce, &self.key)
+            .unwrap()
+    }
+
+    /// `salt m1 test.ping` prints what this minion returns.
+    async fn answer_a_ping(&self, master: &Master) {
+        let address = format!("127.0.0.1:{}", self.session.publish_port());
+        let identification = self.session.identification().unwrap();
+        let mut subscription = Subscription::open(&address, &identification).await.unwrap();
+        sleep(Duration::from_millis(500)).await; // the master does not answer an identification
+        let mut salt = master.salt(&["m1", "test.ping", "--out", "json", "-t", "30"]);
+        let publish = timeout(START, subscription.next()).await.unwrap().unwrap();
+        let job = (self.session)
+            .open_publish(&publish, MustBeSigned::Yes)
+            .unwrap();
+        assert_eq!(job.get("fun"), Some(&"test.ping".into()));
+        let mut ret: Map = [("success", true), ("return", true)].into_iter().collect();
+        ret.insert("retcode", 0);
+        for (key, from) in [("jid", "jid"), ("fun", "fun"), ("fun_args", "arg")] {
+            ret.insert(key, job.get(from).unwrap().clone());
+        }
+        self.ask("_return", ret).await;
+        let printed = salt.output().await;
+        assert!(printed.contains("\"m1\": true"), "{printed}");
+    }
+}
+
+async fn sign_in_once(
+    id: &MinionId,
+    key: &PrivateKey,
+    requester: &Requester,
+    known: Option<PublicKey>,
+) -> Session {
+    let asked = async {
+        loop {
+            let trust = Trust {
+                master: known.clone(),
+                ..Trust::default()
+            };
+            let sign_in = SignIn::begin(id, key, trust, Map::new()).unwrap();
+            let wait = Duration::from_secs(5);
+            let Ok(reply) = requester.request(&sign_in.payload(), wait).await else {
+                sleep(Duration::from_millis(200)).await; // it is still starting
+                continue;
+            };
+            return match sign_in.judge(&reply, key).unwrap() {
+                Answer::Accepted(session) => *session,
+                other => panic!("expected to be let in, found {other:?}"),
+            };
+        }
+    };
+    timeout(START, asked).await.unwrap()
+}
+
+struct Master {
+    root: TempDir,
+    version: &'static str,
+    ret_port: u16,
+    publish_port: u16,
+    _running: Running,
+}
+
+impl Master {
+    fn start(version: &'static str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let [ret_port, publish_port] = free_ports();
+        let config = format!(
+            "interface: 127.0.0.1\nret_port: {ret_port}\npublish_port: {publish_port}\n\
+             transport: tcp\nauto_accept: true\nworker_threads: 2\nuser: root\n\
+             root_dir: {root}\npki_dir: {root}/pki\ncachedir: {root}/cache\n\
+             sock_dir: {root}/sock\nlog_file: {root}/log\n",
+            root = root.path().display()
+        );
+        fs::write(root.path().join("master"), config).unwrap();
+        let running = start(version, "salt-master", root.path(), &[]);
+        Self {
+            root,
+            version,
+            ret_port,
+            publish_port,
+            _running: running,
+        }
+    }
+
+    fn salt(&self, arguments: &[&str]) -> Running {
+        start(self.version, "salt", self.root.path(), arguments)
+    }
+}
+
+fn free_ports() -> [u16; 2] {
+    [(); 2]
+        .map(|()| TcpListener::bind("127.0.0.1:0").unwrap())
+        .map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn start(version: &str, program: &str, root: &Path, arguments: &[&str]) -> Running {
+    let output = root.join(format!("{program}.output"));
+    let errors = File::create(root.join(format!("{program}.errors"))).unwrap();
+    let process = Command::new(Path::new(python(version).get_program()).with_file_name(program))
+        .arg("-c")
+        .arg(root)
+        .args(arguments)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .stdout(File::create(&output).unwrap())
+        .stderr(errors)
+        .spawn()
+        .unwrap();
+    Running { process, output }
+}
+
+/// One of Salt's programs; ends when dropped.
+struct Running {
+    process: Child,
+    output: std::path::PathBuf,
+}
+
+impl Running {
+    /// What it has printed when it ends.
+    async fn output(&mut self) -> String {
+        for _ in 0..START.as_millis() / 50 {
+            if self.process.try_wait().unwrap().is_some() {
+                return fs::read_to_string(&self.output).unwrap();
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it does not end");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // Salt's main process passes this on to those it has started.
+        let _ = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
+        for _ in 0..200 {
+            if matches!(self.process.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
