@@ -1,0 +1,24 @@
+"""From Salt's options to the arguments of the native clients."""
+
+
+def place(node, opts):
+    """Where the bus of a node is."""
+    is_master = node == "master"
+    ports = None
+    if opts.get("ipc_mode") == "tcp":
+        prefix = "tcp_master" if is_master else "tcp"
+        ports = (int(opts[f"{prefix}_pub_port"]), int(opts[f"{prefix}_pull_port"]))
+    node_id = None if is_master else str(opts.get("hash_id") or opts.get("id") or "")
+    return {
+        "sock_dir": str(opts["sock_dir"]),
+        "node_id": node_id,
+        "hash_type": str(opts.get("hash_type") or "sha256"),
+        "ports": ports,
+        "ipv6": bool(opts.get("ipv6")),
+    }
+
+
+def compat(opts):
+    """The release whose bus it is: ``brine: {compat: …}``; the newest when nothing is said."""
+    said = (opts.get("brine") or {}).get("compat")
+    return None if said is None else str(said)

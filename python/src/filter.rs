@@ -1,0 +1,74 @@
+//! Patterns for tags: one, as Salt's calls have it, or several with exceptions.
+
+use std::sync::Arc;
+
+use brine_wire::matching::{MatchError, MatchType, TagMatch};
+use pyo3::prelude::*;
+
+use crate::address::value_error;
+
+/// The pattern of one call. An unknown `match_type` is taken for the default, as Salt does.
+pub(crate) fn tag_match(py: Python<'_>, pattern: &str, match_type: &str) -> PyResult<TagMatch> {
+    let kind = match_type.parse().unwrap_or(MatchType::StartsWith);
+    TagMatch::new(kind, pattern).map_err(|error| not_a_pattern(py, &error))
+}
+
+/// Python's own exception for a bad regular expression.
+fn not_a_pattern(py: Python<'_>, error: &MatchError) -> PyErr {
+    let exception = py
+        .import("re")
+        .and_then(|re| re.getattr("error"))
+        .and_then(|class| class.call1((error.to_string(),)));
+    match exception {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// Which tags an event stream is about: any of `tags` (none: all), none of `excludes`.
+#[pyclass(frozen, module = "brine._native")]
+pub(crate) struct Filter(pub(crate) Arc<Patterns>);
+
+/// The patterns of a [`Filter`].
+pub(crate) struct Patterns {
+    tags: Vec<TagMatch>,
+    excludes: Vec<TagMatch>,
+}
+
+impl Patterns {
+    pub(crate) fn matches(&self, tag: &str) -> bool {
+        (self.tags.is_empty() || self.tags.iter().any(|one| one.matches(tag)))
+            && !self.excludes.iter().any(|one| one.matches(tag))
+    }
+}
+
+#[pymethods]
+impl Filter {
+    #[new]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "arguments from Python are owned"
+    )]
+    fn new(
+        py: Python<'_>,
+        tags: Vec<String>,
+        excludes: Vec<String>,
+        match_type: &str,
+    ) -> PyResult<Self> {
+        match_type.parse::<MatchType>().map_err(value_error)?;
+        let patterns = |texts: &[String]| -> PyResult<Vec<TagMatch>> {
+            (texts.iter())
+                .map(|text| tag_match(py, text, match_type))
+                .collect()
+        };
+        Ok(Self(Arc::new(Patterns {
+            tags: patterns(&tags)?,
+            excludes: patterns(&excludes)?,
+        })))
+    }
+
+    /// Whether a tag passes.
+    fn matches(&self, tag: &str) -> bool {
+        self.0.matches(tag)
+    }
+}

@@ -1,0 +1,36 @@
+//! The native half of the Python package: `brine._native`.
+//!
+//! It converts values and errors and releases the interpreter lock; what a bus means is in
+//! `brine-bus` and `brine-wire`, what Salt's names and defaults are is in the Python half. No
+//! thread and no runtime, since users fork. Facts: `docs/protocol/ipc.md` §4–§8.
+
+mod address;
+mod config;
+mod decode;
+mod encode;
+mod filter;
+mod publisher;
+mod ret_load;
+mod subscriber;
+mod waiting;
+
+/// The module.
+#[pyo3::pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::config::load_config;
+    #[pymodule_export]
+    use super::decode::loads;
+    #[pymodule_export]
+    use super::encode::{dumps, pack};
+    #[pymodule_export]
+    use super::filter::Filter;
+    #[pymodule_export]
+    use super::publisher::Publisher;
+    #[pymodule_export]
+    use super::ret_load::ret_load_events;
+    #[pymodule_export]
+    use super::subscriber::Subscriber;
+    #[pymodule_export]
+    use super::waiting::leave;
+}

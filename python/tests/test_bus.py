@@ -1,0 +1,89 @@
+"""``brine.Bus``: typed events, several tags, ``async for``."""
+
+import asyncio
+import datetime
+import time
+
+import pytest
+
+import brine
+
+
+@pytest.fixture
+def door(bus):
+    with brine.Bus(sock_dir=bus.sock_dir) as door:
+        yield door
+
+
+def test_a_stream_of_several_tags_with_exceptions(door):
+    with door.events(["salt/job/*", "my/*"], exclude="*/ret/m2", timeout=0.5) as events:
+        for tag in ("salt/job/1/ret/m1", "salt/job/1/ret/m2", "other", "my/a"):
+            door.fire(tag, {"a": 1})
+        got = list(events)
+    assert [(event.tag, event.seq) for event in got] == [("salt/job/1/ret/m1", 1), ("my/a", 2)]
+    age = datetime.datetime.now(datetime.timezone.utc) - got[0].stamp
+    assert abs(age.total_seconds()) < 60
+    assert got[0].data["a"] == 1
+
+
+def test_async_for(door):
+    async def main():
+        seen = []
+        async with door.events(tag="n/*", timeout=5) as events:
+            for number in range(100):
+                await door.fire_async(f"n/{number}", {"n": number})
+            async for event in events:
+                seen.append(event.data["n"])
+                if len(seen) == 100:
+                    break
+        return seen
+
+    assert asyncio.run(main()) == list(range(100))
+
+
+def test_the_loop_does_other_work_meanwhile(door):
+    async def main():
+        async with door.events(timeout=0.4) as events:
+            ticks = 0
+
+            async def tick():
+                nonlocal ticks
+                while True:
+                    await asyncio.sleep(0.02)
+                    ticks += 1
+
+            ticking = asyncio.ensure_future(tick())
+            assert [event async for event in events] == []
+            ticking.cancel()
+            return ticks
+
+    assert asyncio.run(main()) > 5
+
+
+def test_a_stream_goes_on_when_the_bus_comes_back(bus, door):
+    async def main():
+        async with door.events(timeout=10) as events:
+            bus.stop()
+            bus.start()
+            waiting = asyncio.ensure_future(events.__anext__())
+            for _ in range(100):
+                await asyncio.sleep(0.1)
+                door.fire("back")
+                if waiting.done():
+                    break
+            return (await waiting).tag
+
+    assert asyncio.run(main()) == "back"
+
+
+def test_no_bus_is_an_error_that_says_so(tmp_path):
+    begin = time.monotonic()
+    with pytest.raises(ConnectionError, match="no bus"):
+        brine.Bus(sock_dir=tmp_path).fire("a", timeout=0.1)
+    assert time.monotonic() - begin < 3
+
+
+def test_the_callers_data_are_left_alone(door):
+    data = {}
+    door.fire("a", data)
+    assert data == {}
