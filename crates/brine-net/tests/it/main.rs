@@ -13,3 +13,4 @@ mod salt_minion;
 mod sign_in;
 mod tcp;
 mod vectors;
+mod zeromq;

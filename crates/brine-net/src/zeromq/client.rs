@@ -1,0 +1,335 @@
+//! The minion's ends of both ports over ZeroMQ.
+//!
+//! Each has a thread of its own. One request at a time, as real daemons send them, so that a
+//! minion's events arrive in the order fired.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use brine_wire::network::publish::{BROADCAST, Publish, SYNDIC};
+use brine_wire::network::{MinionId, payload};
+use brine_wire::{Value, msgpack};
+use tokio::sync::{mpsc, oneshot};
+use zmq::{DONTWAIT, POLLIN, PollItem, Socket};
+
+use super::wake::Wake;
+use super::{OpenError, endpoint, millis};
+use crate::crypto;
+
+/// What the sockets are like; Salt's options of the same names.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The master's name or address.
+    pub master: String,
+    /// The port to connect to.
+    pub port: u16,
+    /// Connect over IPv6 too.
+    pub ipv6: bool,
+    /// The first wait before connecting again.
+    pub recon_default: Duration,
+    /// The longest such wait.
+    pub recon_max: Duration,
+    /// The largest message taken, in bytes.
+    pub max_message_bytes: usize,
+}
+
+impl ClientConfig {
+    /// Salt's defaults for requests.
+    #[must_use]
+    pub fn requests(master: impl Into<String>, port: u16) -> Self {
+        Self {
+            master: master.into(),
+            port,
+            ipv6: false,
+            recon_default: Duration::from_millis(100),
+            recon_max: Duration::from_secs(5),
+            max_message_bytes: 256 * 1024 * 1024,
+        }
+    }
+
+    /// Salt's defaults for publishes.
+    #[must_use]
+    pub fn publishes(master: impl Into<String>, port: u16) -> Self {
+        Self {
+            recon_default: Duration::from_secs(1),
+            recon_max: Duration::from_secs(10),
+            ..Self::requests(master, port)
+        }
+    }
+
+    fn connect(&self, context: &zmq::Context, kind: zmq::SocketType) -> Result<Socket, OpenError> {
+        let socket = context.socket(kind)?;
+        socket.set_linger(0)?;
+        socket.set_ipv6(self.ipv6 || self.master.contains(':'))?;
+        socket.set_maxmsgsize(i64::try_from(self.max_message_bytes).unwrap_or(i64::MAX))?;
+        socket.set_reconnect_ivl(millis(self.recon_default))?;
+        socket.set_reconnect_ivl_max(millis(self.recon_max))?;
+        socket.set_tcp_keepalive(1)?;
+        socket.set_tcp_keepalive_idle(300)?;
+        let endpoint = endpoint(&self.master, self.port);
+        let connected = socket.connect(&endpoint);
+        connected.map_err(|source| OpenError::Endpoint { endpoint, source })?;
+        Ok(socket)
+    }
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// No reply in time. The request may have arrived.
+    #[error("expected a reply of {master} within {after:?}, found none")]
+    NoReply {
+        /// The master.
+        master: String,
+        /// The time it had.
+        after: Duration,
+    },
+    /// The reply is not msgpack.
+    #[error("expected a reply: {0}")]
+    NotMsgpack(#[from] msgpack::DecodeError),
+    /// libzmq failed, or the requester's thread is gone.
+    #[error("the connection to {master} cannot be used")]
+    Gone {
+        /// The master.
+        master: String,
+    },
+}
+
+/// Sends requests to a master; libzmq connects, and connects again, by itself.
+#[derive(Debug)]
+pub struct Requester {
+    jobs: mpsc::Sender<Job>,
+    master: String,
+}
+
+struct Job {
+    bytes: Vec<u8>,
+    wait: Duration,
+    reply: oneshot::Sender<Outcome>,
+}
+
+enum Outcome {
+    Reply(Vec<u8>),
+    Late,
+    Failed,
+}
+
+impl Requester {
+    /// Opens a requester. Succeeds whether or not the master is there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: ClientConfig) -> Result<Self, OpenError> {
+        let context = zmq::Context::new();
+        // Once here, so that a wrong address is told to the caller.
+        let socket = config.connect(&context, zmq::REQ)?;
+        let (jobs, waiting) = mpsc::channel(1);
+        let master = config.master.clone();
+        // Ends when its requester is dropped: the channel closes.
+        std::thread::Builder::new()
+            .name("brine-zmq-req".into())
+            .spawn(move || run_requests(&config, &context, socket, waiting))?;
+        Ok(Self { jobs, master })
+    }
+
+    /// Sends a payload and waits for its reply. Dropping the future gives the request up; whether
+    /// it arrives is not known then.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn request(&self, payload: &Value, wait: Duration) -> Result<Value, RequestError> {
+        let (reply, replied) = oneshot::channel();
+        let bytes = payload::clear_reply(payload);
+        let gone = || RequestError::Gone {
+            master: self.master.clone(),
+        };
+        let job = Job { bytes, wait, reply };
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        match replied.await.map_err(|_| gone())? {
+            Outcome::Reply(bytes) => Ok(msgpack::decode_network(&bytes)?),
+            Outcome::Late => Err(RequestError::NoReply {
+                master: self.master.clone(),
+                after: wait,
+            }),
+            Outcome::Failed => Err(gone()),
+        }
+    }
+}
+
+fn run_requests(
+    config: &ClientConfig,
+    context: &zmq::Context,
+    socket: Socket,
+    mut jobs: mpsc::Receiver<Job>,
+) {
+    let mut socket = Some(socket);
+    while let Some(job) = jobs.blocking_recv() {
+        let Some(open) = socket
+            .take()
+            .or_else(|| config.connect(context, zmq::REQ).ok())
+        else {
+            let _ = job.reply.send(Outcome::Failed);
+            continue;
+        };
+        let outcome = exchange(&open, &job);
+        // A socket that waits for a reply can send nothing else: only after one it is used again.
+        if matches!(outcome, Outcome::Reply(_)) {
+            socket = Some(open);
+        }
+        let _ = job.reply.send(outcome);
+    }
+}
+
+/// How often it is looked whether anybody still waits.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn exchange(socket: &Socket, job: &Job) -> Outcome {
+    let due = Instant::now() + job.wait;
+    if socket.send(&job.bytes[..], DONTWAIT).is_err() {
+        return Outcome::Failed;
+    }
+    while !job.reply.is_closed() {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let wait = left.min(LOOK).as_millis().max(1);
+        match socket.poll(POLLIN, i64::try_from(wait).unwrap_or(1)) {
+            Ok(0) | Err(zmq::Error::EINTR) => {}
+            Ok(_) => {
+                let received = socket.recv_multipart(DONTWAIT).ok();
+                let reply = received.and_then(|frames| frames.into_iter().next_back());
+                return reply.map_or(Outcome::Failed, Outcome::Reply);
+            }
+            Err(_) => return Outcome::Failed,
+        }
+    }
+    Outcome::Late
+}
+
+/// What a subscriber asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topics {
+    /// Everything.
+    All,
+    /// What is for this minion or everybody (`zmq_filtering`).
+    Minion(MinionId),
+    /// What is for syndics or everybody (`zmq_filtering`).
+    Syndic,
+}
+
+impl Topics {
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::All => vec![String::new()],
+            Self::Minion(id) => vec![BROADCAST.into(), crypto::topic(id)],
+            Self::Syndic => vec![SYNDIC.into(), BROADCAST.into()],
+        }
+    }
+}
+
+/// A subscription to a master's publishes. libzmq connects, and connects again, by itself.
+#[derive(Debug)]
+pub struct Subscription {
+    publishes: mpsc::Receiver<Publish>,
+    stop: Arc<AtomicBool>,
+    wake: Wake,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Subscription {
+    /// Opens a subscription. Succeeds whether or not the master is there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: &ClientConfig, topics: &Topics) -> Result<Self, OpenError> {
+        let context = zmq::Context::new();
+        let socket = config.connect(&context, zmq::SUB)?;
+        let names = topics.names();
+        for name in &names {
+            socket.set_subscribe(name.as_bytes())?;
+        }
+        let (sender, publishes) = mpsc::channel(100);
+        let (stop, wake) = (Arc::new(AtomicBool::new(false)), Wake::new()?);
+        let thread = Subscriber {
+            socket,
+            topics: names,
+            publishes: sender,
+            stop: stop.clone(),
+            wake: wake.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("brine-zmq-sub".into())
+            .spawn(move || thread.run())?;
+        Ok(Self {
+            publishes,
+            stop,
+            wake,
+            thread: Some(thread),
+        })
+    }
+
+    /// The next publish; `None` when libzmq has failed for good. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Publish> {
+        self.publishes.recv().await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.publishes.close(); // or the thread might wait for room
+        self.wake.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Subscriber {
+    socket: Socket,
+    topics: Vec<String>,
+    publishes: mpsc::Sender<Publish>,
+    stop: Arc<AtomicBool>,
+    wake: Wake,
+}
+
+impl Subscriber {
+    fn run(self) {
+        while !self.stop.load(Ordering::Acquire) {
+            let mut items = [
+                PollItem::from_fd(self.wake.fd(), POLLIN),
+                self.socket.as_poll_item(POLLIN),
+            ];
+            match zmq::poll(&mut items, -1) {
+                Ok(_) | Err(zmq::Error::EINTR) => {}
+                Err(err) => return tracing::error!(%err, "the subscription is closed"),
+            }
+            while let Ok(frames) = self.socket.recv_multipart(DONTWAIT) {
+                let Some(publish) = self.read(&frames) else {
+                    continue;
+                };
+                if self.publishes.blocking_send(publish).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A publish of one frame, or of two if the topic is one asked for: libzmq compares prefixes
+    /// only.
+    fn read(&self, frames: &[Vec<u8>]) -> Option<Publish> {
+        let bytes = match frames {
+            [bytes] => bytes,
+            [topic, bytes] => {
+                let ours = |name: &String| name.is_empty() || name.as_bytes() == topic;
+                self.topics.iter().any(ours).then_some(bytes)?
+            }
+            _ => return None,
+        };
+        Publish::parse(bytes).ok()
+    }
+}

@@ -1,0 +1,32 @@
+//! Waking a thread that sleeps in `zmq::poll`.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// A descriptor that becomes readable when somebody wakes it.
+#[derive(Debug, Clone)]
+pub(super) struct Wake(Arc<OwnedFd>);
+
+impl Wake {
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
+        Ok(Self(Arc::new(eventfd(0, flags)?)))
+    }
+
+    pub(super) fn wake(&self) {
+        // Full only when it was woken 2⁶⁴ − 2 times, which is awake.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Forgets all wakings so far.
+    pub(super) fn clear(&self) {
+        let _ = rustix::io::read(&*self.0, &mut [0_u8; 8]);
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
