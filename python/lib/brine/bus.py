@@ -1,7 +1,5 @@
 """The bus for new programs: typed events, ``for`` and ``async for``, several tags at once."""
 
-import asyncio
-import datetime
 import os
 from typing import Any, NamedTuple
 
@@ -20,6 +18,8 @@ class Event(NamedTuple):
     def stamp(self):
         """When it was fired, with time zone; ``None`` if it does not say."""
         text = self.data.get("_stamp") if isinstance(self.data, dict) else None
+        import datetime
+
         try:
             stamp = datetime.datetime.fromisoformat(text)
         except (TypeError, ValueError):
@@ -82,6 +82,8 @@ class Bus:
 
     async def fire_async(self, tag, data=None, *, timeout=1.0):
         """:meth:`fire` that does not hold up the running loop while there is no bus."""
+        import asyncio  # only here: importing it takes longer than all the rest
+
         if self._ensure_publisher().connect(0.0):
             self.fire(tag, data, timeout=timeout)
             return
@@ -134,6 +136,8 @@ class EventStream:
         return self
 
     async def __anext__(self):
+        import asyncio
+
         loop = asyncio.get_running_loop()
         deadline = None if self._timeout is None else loop.time() + self._timeout
         while not self._closed:
@@ -158,6 +162,8 @@ class EventStream:
         return Event(got[0], got[1], self._seq)
 
     async def _readable(self, loop, left):
+        import asyncio
+
         number = self._subscriber.fileno()
         if number is None:
             await asyncio.sleep(0.05 if left is None else min(left, 0.05))

@@ -4,13 +4,11 @@ Signatures, defaults, return values and side effects are Salt 3008's; where they
 ``docs/python/event.md`` says so. Objects may be shared by threads and used after a fork.
 """
 
-import asyncio
 import atexit
-import inspect
 import logging
 import os
 import weakref
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Awaitable, Iterable, MutableMapping
 
 from brine import _native, _place
 from brine.exceptions import SaltDeserializationError, SaltInvocationError
@@ -306,6 +304,8 @@ class SaltEvent:
         if self._publisher.connect(0.0):
             fired = self.fire_event(data, tag, timeout)
         else:
+            import asyncio
+
             loop = asyncio.get_running_loop()
             fired = await loop.run_in_executor(None, self.fire_event, data, tag, timeout)
         if cb is not None:
@@ -360,7 +360,7 @@ class SaltEvent:
             if raw is None:
                 break
             result = self._handler(raw)
-            if inspect.isawaitable(result):
+            if isinstance(result, Awaitable):
                 self.io_loop.create_task(_completed(result))
         else:
             self.io_loop.call_soon(self._pump)

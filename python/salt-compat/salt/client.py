@@ -1,0 +1,3 @@
+"""``salt.client``: :mod:`brine.client`."""
+
+from brine.client import Caller  # noqa: F401

@@ -1,0 +1,3 @@
+"""``salt.exceptions``: :mod:`brine.exceptions`."""
+
+from brine.exceptions import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""Salt's utilities, of which there is ``event``."""
