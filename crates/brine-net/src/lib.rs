@@ -13,5 +13,6 @@ pub mod keys;
 pub mod master;
 pub mod minion;
 mod quota;
+pub mod replay;
 pub mod tcp;
 pub mod zeromq;

@@ -33,6 +33,7 @@ use crate::keys::sessions::Sessions;
 use crate::keys::shared::SharedKeyFile;
 use crate::keys::store::{KeyState, KeyStore};
 use crate::keys::{StoreError, master as master_keys};
+use crate::replay::{Nonces, Seen};
 
 /// What a master's side needs to know; Salt's options of the same names.
 #[derive(Debug, Clone)]
@@ -99,6 +100,7 @@ pub struct MasterChannel {
     /// Replaced as a whole by a rotation; read for a clone of the `Arc` only.
     shared: RwLock<Arc<SharedKey>>,
     shared_file: SharedKeyFile,
+    nonces: Nonces,
 }
 
 /// The key that all minions have, and what goes with it.
@@ -156,6 +158,8 @@ pub struct Request {
     pub minion: AuthenticatedMinion,
     /// What it holds.
     pub load: Load,
+    /// Whether the same request came before: answer it, and do nothing twice.
+    pub seen: Seen,
     encryption: Option<EncryptionAlgorithm>,
     signing: Option<SigningAlgorithm>,
 }
@@ -262,6 +266,7 @@ impl MasterChannel {
             store,
             sessions,
             shared_file,
+            nonces: Nonces::default(),
         })
     }
 
@@ -433,6 +438,7 @@ impl MasterChannel {
             return Err(Refused::Token { id: id.clone() });
         }
         Ok(Request {
+            seen: self.nonces.see(id, load.nonce.as_ref()),
             minion: AuthenticatedMinion {
                 id: id.clone(),
                 key,
@@ -520,6 +526,7 @@ impl MasterChannel {
     /// [`StoreError`].
     pub fn revoke(&self, id: &MinionId) -> Result<bool, StoreError> {
         self.sessions.forget(id)?;
+        self.nonces.forget(id);
         self.store.delete(KeyState::Accepted, id)
     }
 

@@ -6,6 +6,7 @@
 pub mod accepted;
 pub mod autosign;
 pub mod decide;
+pub mod dropfile;
 mod file;
 pub mod local;
 pub mod master;

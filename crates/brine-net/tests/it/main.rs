@@ -10,6 +10,7 @@ mod crypto_vectors;
 mod salt_crypt;
 mod salt_master;
 mod salt_minion;
+mod salt_zeromq;
 mod sign_in;
 mod tcp;
 mod vectors;

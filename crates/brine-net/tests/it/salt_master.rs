@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(90);
 async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
     for version in VERSIONS {
         println!("Salt {version}");
-        let master = Master::start(version);
+        let master = Master::start(version, "tcp");
         let minion = Minion::sign_in(&master).await;
         let grains: Map = [("id", "m1")].into_iter().collect();
         let pillar = minion.pillar(grains).await;
@@ -149,21 +149,21 @@ async fn sign_in_once(
     timeout(START, asked).await.unwrap()
 }
 
-struct Master {
+pub(crate) struct Master {
     root: TempDir,
     version: &'static str,
-    ret_port: u16,
-    publish_port: u16,
+    pub(crate) ret_port: u16,
+    pub(crate) publish_port: u16,
     _running: Running,
 }
 
 impl Master {
-    fn start(version: &'static str) -> Self {
+    pub(crate) fn start(version: &'static str, transport: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let [ret_port, publish_port] = free_ports();
         let config = format!(
             "interface: 127.0.0.1\nret_port: {ret_port}\npublish_port: {publish_port}\n\
-             transport: tcp\nauto_accept: true\nworker_threads: 2\nuser: root\n\
+             transport: {transport}\nauto_accept: true\nworker_threads: 2\nuser: root\n\
              root_dir: {root}\npki_dir: {root}/pki\ncachedir: {root}/cache\n\
              sock_dir: {root}/sock\nlog_file: {root}/log\n",
             root = root.path().display()
@@ -179,7 +179,7 @@ impl Master {
         }
     }
 
-    fn salt(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn salt(&self, arguments: &[&str]) -> Running {
         start(self.version, "salt", self.root.path(), arguments)
     }
 }
@@ -190,7 +190,7 @@ fn free_ports() -> [u16; 2] {
         .map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn start(version: &str, program: &str, root: &Path, arguments: &[&str]) -> Running {
+pub(crate) fn start(version: &str, program: &str, root: &Path, arguments: &[&str]) -> Running {
     let output = root.join(format!("{program}.output"));
     let errors = File::create(root.join(format!("{program}.errors"))).unwrap();
     let process = Command::new(Path::new(python(version).get_program()).with_file_name(program))
@@ -207,14 +207,14 @@ fn start(version: &str, program: &str, root: &Path, arguments: &[&str]) -> Runni
 }
 
 /// One of Salt's programs; ends when dropped.
-struct Running {
+pub(crate) struct Running {
     process: Child,
     output: std::path::PathBuf,
 }
 
 impl Running {
     /// What it has printed when it ends.
-    async fn output(&mut self) -> String {
+    pub(crate) async fn output(&mut self) -> String {
         for _ in 0..START.as_millis() / 50 {
             if self.process.try_wait().unwrap().is_some() {
                 return fs::read_to_string(&self.output).unwrap();

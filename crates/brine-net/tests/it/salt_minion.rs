@@ -192,7 +192,7 @@ impl Master {
 }
 
 /// Answers what minions must have answered, and tells of every request that was one.
-async fn answer_all(
+pub(crate) async fn answer_all(
     channel: Arc<MasterChannel>,
     mut incoming: mpsc::Receiver<Incoming>,
     seen: mpsc::Sender<Map>,

@@ -7,6 +7,7 @@ use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, MasterConfig, Refused, Seats};
 use brine_net::minion::{Answer, Distrust, MustBeSigned, OpenReplyError, Session, SignIn, Trust};
+use brine_net::replay::Seen;
 use brine_wire::network::auth::{AuthRequest, Ret};
 use brine_wire::network::payload::{Encrypted, Payload};
 use brine_wire::network::publish::Publish;
@@ -182,6 +183,8 @@ fn requests_replies_publishes_and_pillars_pass_between_both_sides() {
     let request = pair.open(&sealed.payload).unwrap();
     assert_eq!(request.minion.id(), &pair.id);
     assert_eq!(request.load.cmd.as_deref(), Some("_minion_event"));
+    assert_eq!(request.seen, Seen::First);
+    assert_eq!(pair.open(&sealed.payload).unwrap().seen, Seen::Again);
     let reply = request.seal(&"done".into()).unwrap();
     assert_eq!(session.open(&reply, &sealed.nonce).unwrap(), "done".into());
     let other = session.seal(cmd("x"), 7).unwrap();
