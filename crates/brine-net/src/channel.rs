@@ -138,6 +138,7 @@ pub enum Audience {
     /// Every subscriber.
     Everyone,
     /// These minions, and on tcp those that have not said who they are, who match for themselves.
+    /// Nobody named is everyone, as in Salt.
     Minions(Vec<MinionId>),
 }
 

@@ -50,7 +50,8 @@ pub struct MasterConfig {
     pub rules: Rules,
     /// Let everybody in.
     pub open_mode: bool,
-    /// The most minions connected; 0 for any number.
+    /// With more minions than this connected, no other is let in (so that there is one more than
+    /// the option says, as in Salt); 0 for any number.
     pub max_minions: usize,
     /// The age at which session keys are replaced.
     pub publish_session: Duration,
@@ -337,7 +338,7 @@ impl MasterChannel {
     }
 
     fn is_full(&self, seats: Seats) -> bool {
-        self.config.max_minions > 0 && seats.connected >= self.config.max_minions && !seats.present
+        self.config.max_minions > 0 && seats.connected > self.config.max_minions && !seats.present
     }
 
     fn refuse_unread(&self, error: &AuthRequestError) -> Result<SignIn, StoreError> {

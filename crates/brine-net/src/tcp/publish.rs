@@ -4,7 +4,7 @@
 //! that have not said so yet. A subscriber that reads slowly loses what its queue does not hold and
 //! delays nobody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -54,14 +54,18 @@ impl Publisher {
     pub fn publish(&self, publication: &Publication) -> usize {
         let body = Value::Bin(publication.payload.to_vec());
         let frame: Arc<[u8]> = tcp::encode(&Map::new(), &body).into();
+        let named: HashSet<&MinionId> = match &publication.audience {
+            Audience::Everyone => HashSet::new(),
+            Audience::Minions(ids) => ids.iter().collect(),
+        };
         let Ok(subscribers) = self.subscribers.lock() else {
             return 0;
         };
         let mut lost = 0;
         for subscriber in subscribers.by_connection.values() {
-            let wanted = match (&publication.audience, &subscriber.id) {
-                (Audience::Everyone, _) | (_, None) => true,
-                (Audience::Minions(ids), Some(id)) => ids.contains(id),
+            let wanted = match &subscriber.id {
+                Some(id) => named.is_empty() || named.contains(id),
+                None => true,
             };
             if wanted && subscriber.queue.try_send(frame.clone()).is_err() {
                 lost += 1;

@@ -369,7 +369,7 @@ fn a_full_master_takes_those_it_has() {
     let Ok(Payload::Clear { load, .. }) = Payload::from_value(sign_in.payload(), 3) else {
         panic!("a sign-in is clear");
     };
-    for (connected, present, full) in [(1, false, false), (2, false, true), (2, true, false)] {
+    for (connected, present, full) in [(2, false, false), (3, false, true), (3, true, false)] {
         let seats = Seats { connected, present };
         let made = pair
             .master
