@@ -1,0 +1,102 @@
+//! The bus a node has for itself: opened from Salt's options, fired on and followed in process.
+//!
+//! The sockets are `brine-bus`'s and serve every other program; the node itself appends to the log
+//! and reads it through a cursor, without a socket between. Facts: `docs/protocol/ipc.md` §2, §6.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use brine_log::{EventCursor, Incoming, Log, Millis};
+use brine_wire::Map;
+use brine_wire::compat::Compat;
+use brine_wire::event::{self, FireError, MAX_EVENT_SIZE};
+use brine_wire::stamp;
+
+/// A node's own bus, from inside the node; cheap to clone.
+#[derive(Clone)]
+pub struct OwnBus {
+    log: Arc<Log>,
+    compat: Compat,
+    /// The largest packed data of one event, in bytes (`max_event_size`).
+    max_event_size: usize,
+}
+
+impl OwnBus {
+    /// The bus whose events are in `log`, firing as the release `compat` does.
+    #[must_use]
+    pub const fn new(log: Arc<Log>, compat: Compat) -> Self {
+        Self {
+            log,
+            compat,
+            max_event_size: MAX_EVENT_SIZE,
+        }
+    }
+
+    /// The same with another `max_event_size`, in bytes.
+    #[must_use]
+    pub const fn max_event_size(mut self, bytes: usize) -> Self {
+        self.max_event_size = bytes;
+        self
+    }
+
+    /// Fires an event now: sets `_stamp`, trims what is too large.
+    ///
+    /// # Errors
+    /// [`FireError`] for a tag that readers could not make out; nothing is fired then.
+    pub fn fire(&self, tag: &str, mut data: Map) -> Result<(), FireError> {
+        let now = since_epoch();
+        let stamp = stamp::format(now, self.compat.stamp_style());
+        let event = event::encode_event(tag, &mut data, &stamp, self.max_event_size)?;
+        let incoming = Incoming {
+            event: &event,
+            tag_bytes: tag.len(),
+        };
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.log.append([incoming], Millis(millis));
+        Ok(())
+    }
+
+    /// What is fired from now on, by the node and by everybody else on its bus.
+    #[must_use]
+    pub fn follow(&self) -> EventCursor {
+        self.log.events(self.log.stats().next)
+    }
+}
+
+impl std::fmt::Debug for OwnBus {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("OwnBus")
+            .field("compat", &self.compat)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The time since the UNIX epoch; nothing on a clock set before it.
+pub(crate) fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brine_log::{LogConfig, NextEvent};
+
+    #[test]
+    fn what_is_fired_stands_at_a_cursor_that_follows() {
+        let bus = OwnBus::new(Log::new(LogConfig::default()), Compat::NEWEST);
+        bus.fire("before", Map::new()).unwrap();
+        let mut cursor = bus.follow();
+        bus.fire("my/tag", Map::new()).unwrap();
+        assert!(bus.fire("", Map::new()).is_err());
+        let NextEvent::Events(events) = cursor.next() else {
+            panic!("an event was fired")
+        };
+        let tags: Vec<_> = events
+            .iter()
+            .map(|event| event.event[..event.tag_bytes].to_vec())
+            .collect();
+        assert_eq!(tags, [b"my/tag"]);
+    }
+}
