@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["brine-bus", "brine-log", "brine-node", "brine-wire"],
     ),
     ("brine-bridge", &["brine-log", "brine-wire"]),
-    ("brine-bench", &["brine-bus", "brine-wire"]),
+    ("brine-bench", &["brine-bus", "brine-net", "brine-wire"]),
     (
         "brine",
         &[

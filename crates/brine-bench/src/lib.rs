@@ -28,6 +28,7 @@ mod cut;
 mod dialect;
 mod event;
 mod first;
+pub mod fleet;
 mod histogram;
 mod ledger;
 mod load;

@@ -1,4 +1,4 @@
-//! `brine bench`: loads a bus and prints rates and latencies.
+//! `brine bench`: loads a bus, or a master, and prints rates and latencies.
 //!
 //! What is measured and how is `brine-bench`'s. Here a load is put together from a named case and
 //! arguments, and a bus is started for it where none is named: as a process of its own, so that
@@ -15,17 +15,22 @@ use brine_bus::address;
 use brine_wire::compat::Compat;
 use tempfile::TempDir;
 
+mod fleet;
+
 use crate::interrupt;
 use crate::place::PlaceArguments;
 use crate::show;
 
 /// What `brine bench` is told.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Without --sock-dir or a configuration, a bus is started for the measurement and ended after it.
 Every subscriber checks every event: what is lost, repeated, changed or out of order is printed
 under faults, and makes the exit code 1.")]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Named loads, one after the other (see --list); without any, one from the options below
     #[arg(value_name = "CASE", value_parser = named_case)]
     cases: Vec<&'static Case>,
@@ -63,12 +68,22 @@ pub(crate) struct Arguments {
     place: PlaceArguments,
 }
 
+/// What else than a bus can be measured.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Put a fleet of simulated minions on a master
+    Fleet(Box<fleet::Arguments>),
+}
+
 fn named_case(name: &str) -> Result<&'static Case, String> {
     case(name).ok_or_else(|| "no such load; --list prints those there are".to_owned())
 }
 
 /// Measures all loads.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(Other::Fleet(arguments)) = &arguments.other {
+        return fleet::run(arguments);
+    }
     let mut out = io::stdout();
     if arguments.list {
         for case in CASES {

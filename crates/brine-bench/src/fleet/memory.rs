@@ -1,0 +1,84 @@
+//! What the master's processes and this one hold in memory, as the kernel counts it in `/proc`.
+
+use std::collections::HashMap;
+use std::fs;
+
+/// Memory at one moment, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MemoryReport {
+    /// The master and its children: their proportional share, so that what forks share counts
+    /// once. `None` if its process is not known.
+    pub master: Option<u64>,
+    /// The same before the fleet came.
+    pub master_before: Option<u64>,
+    /// More than before, per minion.
+    pub master_per_minion: Option<u64>,
+    /// This process, per minion.
+    pub fleet_per_minion: u64,
+}
+
+/// Watches a master's memory.
+pub(super) struct Watch {
+    pid: Option<u32>,
+    before: Option<u64>,
+    own_before: u64,
+}
+
+impl Watch {
+    pub(super) fn new(pid: Option<u32>) -> Self {
+        Self {
+            pid,
+            before: pid.map(family),
+            own_before: share_of(std::process::id()),
+        }
+    }
+
+    pub(super) fn report(&self, minions: usize) -> MemoryReport {
+        let minions = minions as u64;
+        let master = self.pid.map(family);
+        let more = master.zip(self.before);
+        MemoryReport {
+            master,
+            master_before: self.before,
+            master_per_minion: more.map(|(now, before)| now.saturating_sub(before) / minions),
+            fleet_per_minion: share_of(std::process::id()).saturating_sub(self.own_before)
+                / minions,
+        }
+    }
+}
+
+/// A process and all its descendants.
+fn family(pid: u32) -> u64 {
+    let mut children = HashMap::<u32, Vec<u32>>::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let id = process.file_name().to_str().and_then(|id| id.parse().ok());
+        if let Some((id, parent)) = id.and_then(|id| Some((id, parent(id)?))) {
+            children.entry(parent).or_default().push(id);
+        }
+    }
+    let mut bytes = 0;
+    let mut left = vec![pid];
+    while let Some(pid) = left.pop() {
+        bytes += share_of(pid);
+        left.extend(children.remove(&pid).unwrap_or_default());
+    }
+    bytes
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    line.trim().parse().ok()
+}
+
+/// The proportional share where the kernel tells it, else what is resident.
+fn share_of(pid: u32) -> u64 {
+    let kib = |file: &str, field: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let share = kib("smaps_rollup", "Pss:").or_else(|| kib("status", "VmRSS:"));
+    share.unwrap_or(0) * 1024
+}

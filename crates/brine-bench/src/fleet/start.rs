@@ -1,0 +1,108 @@
+//! Phase two: every minion subscribes and fires its start event, as real ones do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use brine_wire::{Map, Value};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::link::{MOST_ZEROMQ, Subscription, Transport};
+use super::member::Member;
+use super::{Fleet, FleetError, FleetOptions, jobs, pool};
+
+/// What starting came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StartReport {
+    /// Minions whose start event was answered.
+    pub started: usize,
+    /// Open subscriptions: one per minion over tcp.
+    pub subscriptions: usize,
+    /// From the first connection to the last answer.
+    pub after: Duration,
+}
+
+/// The tasks that read publishes; they end when this is dropped.
+#[derive(Default)]
+pub(super) struct Subscriptions(JoinSet<()>);
+
+impl Fleet {
+    pub(super) async fn start(&mut self) -> Result<StartReport, FleetError> {
+        let began = Instant::now();
+        let members: Vec<_> = (self.members.iter())
+            .filter(|member| member.session().is_some())
+            .cloned()
+            .collect();
+        let groups = groups(&members, self.options.transport);
+        let (options, tell) = (self.options.clone(), self.tell.clone());
+        let subscribed = pool::for_all(&groups, self.options.concurrency, move |_, group| {
+            let (options, tell) = (options.clone(), tell.clone());
+            async move { subscribe(group, options, tell).await }
+        })
+        .await;
+        let mut subscriptions = 0;
+        for reading in subscribed.into_iter().flatten() {
+            subscriptions += 1;
+            self.subscriptions.0.spawn(reading);
+        }
+        let wait = self.options.timeout;
+        let started = pool::for_all(
+            &members,
+            self.options.concurrency,
+            move |_, member| async move { fire_start(&member, wait).await },
+        )
+        .await;
+        Ok(StartReport {
+            started: started.into_iter().filter(|started| *started).count(),
+            subscriptions,
+            after: began.elapsed(),
+        })
+    }
+}
+
+/// Who shares a subscription.
+fn groups(members: &[Arc<Member>], transport: Transport) -> Vec<Arc<Vec<Arc<Member>>>> {
+    let most = match transport {
+        Transport::Tcp => members.len(),
+        Transport::ZeroMq => MOST_ZEROMQ,
+    };
+    let size = members.len().div_ceil(most.max(1)).max(1);
+    let groups = members.chunks(size);
+    groups.map(|group| Arc::new(group.to_vec())).collect()
+}
+
+async fn subscribe(
+    group: Arc<Vec<Arc<Member>>>,
+    options: Arc<FleetOptions>,
+    tell: mpsc::Sender<jobs::Answered>,
+) -> Option<impl Future<Output = ()> + Send + 'static> {
+    let session = group.first()?.session()?;
+    let mut subscription = Subscription::open(&options, &session).await?;
+    let wait = options.timeout;
+    Some(async move {
+        while let Some(publish) = subscription.next().await {
+            let received = Instant::now();
+            let publish = Arc::new(publish);
+            // One of its own answers here, so that 10,000 need no further task each.
+            if let [member] = group.as_slice() {
+                jobs::answer(member, &publish, received, wait, &tell).await;
+                continue;
+            }
+            for member in group.iter() {
+                let (member, publish, tell) = (member.clone(), publish.clone(), tell.clone());
+                tokio::spawn(async move {
+                    jobs::answer(&member, &publish, received, wait, &tell).await;
+                });
+            }
+        }
+    })
+}
+
+async fn fire_start(member: &Member, wait: Duration) -> bool {
+    let text = format!("Minion {} started at a benchmark", member.id);
+    let mut fields = Map::new();
+    fields.insert("pretag", Value::Nil);
+    fields.insert("data", text);
+    fields.insert("tag", format!("salt/minion/{}/start", member.id));
+    member.ask("_minion_event", fields, wait).await.is_ok()
+}

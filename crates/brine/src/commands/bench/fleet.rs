@@ -1,0 +1,234 @@
+//! `brine bench fleet`: puts simulated minions on a master, Salt's or Brine's, and prints what it
+//! makes of them.
+//!
+//! What is measured and how is `brine-bench`'s. Here its options are put together from arguments
+//! and, with `-c`, from the master's own configuration.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use brine_bench::fleet::{self, FleetOptions, Transport};
+use brine_bench::raise_file_limit;
+use brine_bus::address::{Address, Node};
+use brine_config::{Environment, Opts, Role};
+
+use crate::{place, show};
+
+/// What `brine bench fleet` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every minion signs in, subscribes and fires its start event; then come the phases asked for with
+--events, --jobs and --reconnect. The master needs auto_accept, or the minions' keys: --pki-dir
+puts them there. Answers to sign-ins are judged after the clock has stopped, since a minion spends
+more on one than its master.
+
+Over tcp every minion has two connections, as real ones have: open files and memory are what limits
+the fleet, and 10,000 minions want a limit of 20,100 open files (ulimit -Hn) here and at the
+master. Over zeromq the minions share 128 sockets for requests and 128 for publishes, since
+libzmq's are heavy: use tcp for the largest fleets.
+
+The exit code is 1 if a minion was not let in, a request not answered, or an event lost, repeated
+or out of order.
+
+Example: brine bench fleet -c /etc/salt --transport tcp --minions 1000 --events 50000 --senders 100
+--jobs 3 --reconnect --pid $(pidof -s salt-master)")]
+pub(super) struct Arguments {
+    /// The master's configuration directory: for its ports, transport, sockets and .root_key
+    #[arg(short = 'c', long, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// Name or address of the master
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    master: String,
+    /// Its request port [default: as configured, else 4506]
+    #[arg(long, value_name = "PORT")]
+    ret_port: Option<u16>,
+    /// Its publish port [default: the one it names at sign-in]
+    #[arg(long, value_name = "PORT")]
+    publish_port: Option<u16>,
+    /// How to talk to it [default: as configured, else zeromq]
+    #[arg(long, value_enum)]
+    transport: Option<TransportName>,
+    /// How many minions
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    minions: usize,
+    /// What their ids begin with; a number of five digits follows
+    #[arg(long, value_name = "TEXT", default_value = "fleet-")]
+    prefix: String,
+    /// How many different RSA keys they have
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    keys: usize,
+    /// Where those keys are kept for the next run
+    #[arg(long, value_name = "DIR")]
+    key_dir: Option<PathBuf>,
+    /// The master's pki_dir: puts the keys among the accepted ones
+    #[arg(long, value_name = "DIR")]
+    pki_dir: Option<PathBuf>,
+    /// Requests under way at once while signing in and starting
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    concurrency: usize,
+    /// How long a request may take
+    #[arg(long, value_name = "SECS", value_parser = show::seconds, default_value = "60")]
+    timeout: Duration,
+    /// Events fired in all
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    events: usize,
+    /// Minions that fire them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    senders: usize,
+    /// Events per second in all [default: each as soon as the last is answered]
+    #[arg(short, long, value_name = "RATE", value_parser = rate)]
+    rate: Option<f64>,
+    /// Bytes of padding in each event's data
+    #[arg(short = 'b', long, value_name = "BYTES", default_value_t = 100)]
+    data_bytes: usize,
+    /// Jobs (test.ping) for the whole fleet; needs -c or --key-file
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    jobs: usize,
+    /// The file with the key that lets publish, .root_key in the master's cachedir
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Whose key that is
+    #[arg(long, value_name = "NAME", default_value = "root")]
+    user: String,
+    /// Drop all connections at the end and let everybody come back
+    #[arg(long)]
+    reconnect: bool,
+    /// Directory of the master's bus sockets, to see what arrives there [default: as configured]
+    #[arg(long, value_name = "DIR")]
+    sock_dir: Option<PathBuf>,
+    /// The master's process, for its memory and that of its children
+    #[arg(long)]
+    pid: Option<u32>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum TransportName {
+    Tcp,
+    Zeromq,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        _ => Err("expected events per second, more than none".into()),
+    }
+}
+
+/// Measures and prints.
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let options = options(arguments)?;
+    // Two connections each, and some for signing in and the runtime.
+    let wanted = 2 * options.minions as u64 + 100 + options.concurrency as u64;
+    let files = raise_file_limit();
+    if options.transport == Transport::Tcp && files < wanted {
+        bail!(
+            "{} minions: expected a limit of {wanted} open files, found {files}; raise it with ulimit -Hn",
+            options.minions
+        );
+    }
+    let report = fleet::run(options)?;
+    let mut out = io::stdout();
+    if arguments.json {
+        writeln!(out, "{}", report.json())?;
+    } else {
+        write!(out, "{}", report.table())?;
+    }
+    Ok(if report.is_sound() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn options(arguments: &Arguments) -> anyhow::Result<FleetOptions> {
+    let opts = arguments.config_dir.as_deref().map(configuration);
+    let opts = opts.transpose()?;
+    let transport = match (arguments.transport, &opts) {
+        (Some(TransportName::Tcp), _) => Transport::Tcp,
+        (Some(TransportName::Zeromq), _) | (None, None) => Transport::ZeroMq,
+        (None, Some(opts)) => match opts.text("transport")? {
+            "tcp" => Transport::Tcp,
+            "zeromq" => Transport::ZeroMq,
+            other => bail!("transport {other}: expected tcp or zeromq"),
+        },
+    };
+    let ret_port = match (arguments.ret_port, &opts) {
+        (Some(port), _) => port,
+        (None, Some(opts)) => u16::try_from(opts.int("ret_port")?).context("option ret_port")?,
+        (None, None) => 4506,
+    };
+    Ok(FleetOptions {
+        master: arguments.master.clone(),
+        ret_port,
+        publish_port: arguments.publish_port,
+        transport,
+        minions: arguments.minions,
+        prefix: arguments.prefix.clone(),
+        keys: arguments.keys,
+        key_dir: key_dir(arguments),
+        pki_dir: arguments.pki_dir.clone(),
+        concurrency: arguments.concurrency,
+        timeout: arguments.timeout,
+        events: arguments.events,
+        senders: arguments.senders,
+        rate: arguments.rate,
+        data_bytes: arguments.data_bytes,
+        jobs: arguments.jobs,
+        publish_key: publish_key(arguments, opts.as_ref())?,
+        user: arguments.user.clone(),
+        reconnect: arguments.reconnect,
+        bus: bus(arguments, opts.as_ref())?,
+        pid: arguments.pid,
+    })
+}
+
+fn configuration(directory: &Path) -> anyhow::Result<Opts> {
+    let path = directory.join("master");
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let loaded = Opts::load(Role::Master, &path, &Environment::current())
+        .with_context(|| format!("configuration {}", path.display()))?;
+    Ok(loaded.opts)
+}
+
+/// Keys that open nothing but a benchmark's master may lie in the user's cache.
+fn key_dir(arguments: &Arguments) -> PathBuf {
+    let cache = || {
+        let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        named.or(home).unwrap_or_else(std::env::temp_dir)
+    };
+    let told = arguments.key_dir.clone();
+    told.unwrap_or_else(|| cache().join("brine").join("fleet-keys"))
+}
+
+fn publish_key(arguments: &Arguments, opts: Option<&Opts>) -> anyhow::Result<Option<String>> {
+    if arguments.jobs == 0 {
+        return Ok(None);
+    }
+    let path = match (&arguments.key_file, opts) {
+        (Some(path), _) => path.clone(),
+        (None, Some(opts)) => {
+            let name = format!(".{}_key", arguments.user);
+            PathBuf::from(opts.text("cachedir")?).join(name)
+        }
+        (None, None) => bail!("--jobs: expected -c or --key-file, for the key that lets publish"),
+    };
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+fn bus(arguments: &Arguments, opts: Option<&Opts>) -> anyhow::Result<Option<Address>> {
+    let sock_dir = arguments.sock_dir.as_deref();
+    Ok(match (sock_dir, opts) {
+        (Some(sock_dir), _) => Some(Address::ipc(sock_dir, &Node::Master)?),
+        (None, Some(opts)) => Some(place::address(opts, &Node::Master, None)?),
+        (None, None) => None,
+    })
+}
