@@ -44,6 +44,12 @@ pub fn load(text: &[u8]) -> Result<Value, YamlError> {
     }
 }
 
+/// Whether a scalar without quotes is text, and not null, a boolean, a number or a merge.
+#[must_use]
+pub fn is_text_when_plain(text: &str) -> bool {
+    scalar::resolve(text) == node::Tag::Str
+}
+
 /// Loads arbitrary bytes and requires nothing but an end: the body of the fuzz target.
 #[doc(hidden)]
 pub fn fuzz_load(bytes: &[u8]) {

@@ -19,26 +19,51 @@ use crate::value::{Map, Value};
 
 /// Appends a value in one line, keys in the order of the wire.
 pub fn to_line(value: &Value, out: &mut String) {
-    Writer { out, indent: None }.value(value);
+    Writer {
+        out,
+        indent: None,
+        width: 0,
+        is_sorted: false,
+    }
+    .value(value);
 }
 
 /// Appends a value over several lines, indented by four spaces, keys sorted as Python sorts them.
 /// Keys of several types, which Python cannot sort, are sorted by their text.
 pub fn to_pretty(value: &Value, out: &mut String) {
+    to_indented(value, INDENT, Keys::Sorted, out);
+}
+
+/// The order of an object's members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// That of the wire.
+    AsGiven,
+    /// As Python sorts them; those it cannot sort by their text.
+    Sorted,
+}
+
+/// Appends a value over several lines, indented by so many spaces per level.
+pub fn to_indented(value: &Value, width: usize, keys: Keys, out: &mut String) {
     Writer {
         out,
         indent: Some(0),
+        width,
+        is_sorted: keys == Keys::Sorted,
     }
     .value(value);
 }
 
-/// Spaces per level.
+/// Spaces per level in Salt's indented output.
 const INDENT: usize = 4;
 
 struct Writer<'a> {
     out: &'a mut String,
     /// The levels around what is written, if it is to be indented.
     indent: Option<usize>,
+    /// Spaces per level.
+    width: usize,
+    is_sorted: bool,
 }
 
 impl Writer<'_> {
@@ -80,7 +105,7 @@ impl Writer<'_> {
             }
             members.push(Member { key, name, value });
         }
-        if self.indent.is_some() {
+        if self.is_sorted {
             if members.iter().all(|member| is_number(member.key)) {
                 members.sort_by(|a, b| compare_numbers(a.key, b.key));
             } else {
@@ -123,7 +148,7 @@ impl Writer<'_> {
 
     fn line(&mut self) {
         self.out.push('\n');
-        let spaces = INDENT * self.indent.unwrap_or(0);
+        let spaces = self.width * self.indent.unwrap_or(0);
         self.out.extend(core::iter::repeat_n(' ', spaces));
     }
 

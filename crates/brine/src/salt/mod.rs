@@ -3,7 +3,7 @@
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
 mod optparse;
-mod outputter;
+mod output;
 mod python;
 mod run;
 

@@ -9,10 +9,9 @@ mod options;
 mod state_event;
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ use self::job::Job;
 use self::options::{Key, SYNTAX};
 use self::state_event::{End, StateEvent};
 use super::optparse::Parsed;
-use super::outputter::Outputter;
+use super::output::{OutputOptions, Printer};
 use super::python;
 use crate::interrupt::Interrupt;
 use crate::jid;
@@ -95,7 +94,9 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    print(&value, &line)?;
+    if !line.has(Key::Quiet) {
+        printer(&line, &opts)?.print(&value, None, 0)?;
+    }
     Ok(ExitCode::from(code))
 }
 
@@ -286,35 +287,23 @@ fn fire(job: &mut Job, tag: &str, data: &mut Map) -> Result<bool, String> {
     }
 }
 
-/// Prints the return value as `--out` and its kin say.
-fn print(value: &Value, line: &Parsed<Key>) -> anyhow::Result<()> {
-    if line.has(Key::Quiet) {
-        return Ok(());
-    }
-    let name = line.value(Key::Out).unwrap_or("nested");
-    let outputter = Outputter::named(name).unwrap_or_else(|| {
-        tracing::error!("Invalid outputter {name} specified, fall back to nested");
-        Outputter::Nested
-    });
-    let Some(mut text) = outputter.show(value) else {
-        return Ok(());
-    };
-    text.push('\n');
-    match line.value(Key::OutFile) {
-        None => io::stdout().write_all(text.as_bytes())?,
-        Some(path) => write_file(Path::new(path), line.has(Key::OutFileAppend), &text)
-            .with_context(|| format!("--out-file {path}"))?,
-    }
-    Ok(())
-}
-
-fn write_file(path: &Path, append: bool, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.create(true).write(true);
-    if append {
-        options.append(true);
-    } else {
-        options.truncate(true);
-    }
-    options.open(path)?.write_all(text.as_bytes())
+/// Where the return value goes, as `--out` and its kin say.
+fn printer(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Printer> {
+    let configured = opts
+        .is_set("output_indent")
+        .then(|| opts.get("output_indent"));
+    let indent = line
+        .value(Key::OutIndent)
+        .and_then(|text| text.parse().ok());
+    Printer::new(&OutputOptions {
+        out: line.value(Key::Out),
+        indent: match indent {
+            Some(spaces) => Some(Value::Int(spaces)),
+            None => configured.flatten().cloned(),
+        },
+        file: line.value(Key::OutFile),
+        append: line.has(Key::OutFileAppend),
+        no_color: line.has(Key::NoColor),
+        force_color: line.has(Key::ForceColor),
+    })
 }

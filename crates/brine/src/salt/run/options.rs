@@ -19,6 +19,9 @@ pub(super) enum Key {
     Out,
     OutFile,
     OutFileAppend,
+    OutIndent,
+    NoColor,
+    ForceColor,
     /// Changes nothing for what is printed here.
     NoEffect,
     /// Asks for something that is not there; told of when it is used.
@@ -26,8 +29,8 @@ pub(super) enum Key {
 }
 
 use Key::{
-    ArgsStdin, Async, ConfigDir, Doc, Help, Jid, LogLevel, NoEffect, NoParse, NotActedOn, Out,
-    OutFile, OutFileAppend, Quiet, Version, Versions,
+    ArgsStdin, Async, ConfigDir, Doc, ForceColor, Help, Jid, LogLevel, NoColor, NoEffect, NoParse,
+    NotActedOn, Out, OutFile, OutFileAppend, OutIndent, Quiet, Version, Versions,
 };
 
 /// In Salt's order, which shows in its error texts.
@@ -105,10 +108,10 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
             "How to print the return value: nested, json, yaml, raw, txt, pprint.",
         ),
         opt(
-            NoEffect,
+            OutIndent,
             &["--out-indent", "--output-indent"],
             Takes::Number("OUTPUT_INDENT"),
-            "No effect on plain values.",
+            "Spaces per level; a negative number: all on one line.",
         ),
         text(
             OutFile,
@@ -121,12 +124,12 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
             &["--out-file-append", "--output-file-append"],
             "Append to that file.",
         ),
+        flag(NoColor, &["--no-color", "--no-colour"], "No colours."),
         flag(
-            NoEffect,
-            &["--no-color", "--no-colour"],
-            "No effect: the output has no colours.",
+            ForceColor,
+            &["--force-color", "--force-colour"],
+            "Colours although it is no terminal.",
         ),
-        flag(NoEffect, &["--force-color", "--force-colour"], "No effect."),
         text(
             NoEffect,
             &["--state-output", "--state_output"],

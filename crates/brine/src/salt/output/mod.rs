@@ -1,0 +1,248 @@
+//! Salt's outputters: what `--out NAME` makes of return values, and where it goes.
+//!
+//! Knows nothing of commands. Facts: Salt 3008.3 as it behaves; [`tests`] compares with it value
+//! by value.
+
+mod colours;
+mod key;
+mod nested;
+mod pprint;
+#[cfg(test)]
+mod tests;
+mod txt;
+mod yaml;
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use brine_wire::json::{self, Keys};
+use brine_wire::{Map, Value};
+
+use self::colours::Colours;
+use super::python;
+
+/// The ways a return value can be printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outputter {
+    /// The default. `highstate` and `table` fall back to it.
+    Nested,
+    Json,
+    Yaml,
+    Raw,
+    Txt,
+    Pprint,
+    Key,
+    NoReturn,
+    /// `quiet`, which 3006 has: nothing.
+    Quiet,
+}
+
+impl Outputter {
+    /// The outputter of a name; `None` if there is none.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "" | "nested" | "highstate" | "table" | "grains" => Self::Nested,
+            "json" => Self::Json,
+            "yaml" => Self::Yaml,
+            "raw" => Self::Raw,
+            "txt" | "text" => Self::Txt,
+            "pprint" => Self::Pprint,
+            "key" => Self::Key,
+            "no_return" => Self::NoReturn,
+            "quiet" => Self::Quiet,
+            _ => return None,
+        })
+    }
+
+    /// The outputter of a name, or the default, said why.
+    fn named_or_nested(name: &str) -> Self {
+        Self::named(name).unwrap_or_else(|| {
+            tracing::error!("Invalid outputter {name} specified, fall back to nested");
+            Self::Nested
+        })
+    }
+
+    /// The text of a value without blanks at its end; empty where nothing is printed.
+    pub(super) fn show(self, value: &Value, style: Style) -> String {
+        let mut text = match self {
+            Self::Nested => nested::show(value, style),
+            Self::Json => in_json(value, style.indent),
+            Self::Yaml => yaml::show(value, style.indent.of_yaml()),
+            Self::Raw => python::str(value),
+            Self::Txt => txt::show(value),
+            Self::Pprint => pprint::show(value, style.indent.of_pprint()),
+            Self::Key => {
+                key::show(value, style.colours).unwrap_or_else(|| nested::show(value, style))
+            }
+            Self::NoReturn => nested::show_no_return(value, style.colours),
+            Self::Quiet => String::new(),
+        };
+        text.truncate(text.trim_end_matches(python::is_space).len());
+        text
+    }
+}
+
+/// What a value is shown with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    colours: Colours,
+    indent: Indent,
+    /// What is shown is a failure's: `nested` turns red.
+    failed: bool,
+}
+
+/// `--out-indent`, or the option `output_indent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Indent {
+    /// Each outputter's own.
+    Unsaid,
+    /// All on one line.
+    None,
+    Spaces(usize),
+    /// JSON with sorted keys.
+    Pretty,
+}
+
+impl Indent {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Int(number) => usize::try_from(*number).map_or(Self::None, Self::Spaces),
+            Value::Str(text) if text == "pretty" => Self::Pretty,
+            Value::Nil => Self::None,
+            _ => Self::Unsaid,
+        }
+    }
+
+    const fn of_yaml(self) -> yaml::Layout {
+        match self {
+            Self::Spaces(spaces) => yaml::Layout::Block(spaces),
+            Self::Unsaid | Self::Pretty => yaml::Layout::Block(2),
+            Self::None => yaml::Layout::Flow,
+        }
+    }
+
+    const fn of_pprint(self) -> usize {
+        match self {
+            Self::Spaces(spaces) => spaces,
+            _ => 1,
+        }
+    }
+}
+
+/// Where return values go, and how.
+#[derive(Debug)]
+pub(super) struct Printer {
+    /// `--out`, before what a return value asks for.
+    wanted: Option<Outputter>,
+    style: Style,
+    file: Option<PathBuf>,
+}
+
+/// What the command line says about output.
+#[derive(Debug, Default)]
+pub(super) struct OutputOptions<'a> {
+    pub(super) out: Option<&'a str>,
+    pub(super) indent: Option<Value>,
+    pub(super) file: Option<&'a str>,
+    pub(super) append: bool,
+    pub(super) no_color: bool,
+    pub(super) force_color: bool,
+}
+
+impl Printer {
+    /// A printer; the file is emptied here, unless it is to be appended to.
+    pub(super) fn new(options: &OutputOptions<'_>) -> anyhow::Result<Self> {
+        let file = options.file.map(PathBuf::from);
+        if let Some(path) = file.as_deref().filter(|_| !options.append) {
+            std::fs::write(path, "").with_context(|| out_file(path))?;
+        }
+        let has_colours =
+            options.force_color || !options.no_color && io::IsTerminal::is_terminal(&io::stdout());
+        Ok(Self {
+            wanted: options.out.map(Outputter::named_or_nested),
+            style: Style {
+                colours: if has_colours {
+                    Colours::ALL
+                } else {
+                    Colours::NONE
+                },
+                indent: options.indent.as_ref().map_or(Indent::Unsaid, Indent::of),
+                failed: false,
+            },
+            file,
+        })
+    }
+
+    /// Prints a value by the outputter asked for, or else by the named one.
+    pub(super) fn print(
+        &self,
+        value: &Value,
+        own: Option<&str>,
+        retcode: i64,
+    ) -> anyhow::Result<()> {
+        let outputter = self
+            .wanted
+            .unwrap_or_else(|| Outputter::named_or_nested(own.unwrap_or_default()));
+        let style = Style {
+            failed: retcode != 0,
+            ..self.style
+        };
+        let mut text = outputter.show(value, style);
+        if text.is_empty() {
+            return Ok(());
+        }
+        text.push('\n');
+        match &self.file {
+            None => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(text.as_bytes())?;
+                stdout.flush()?;
+            }
+            Some(path) => {
+                let mut options = OpenOptions::new();
+                let opened = options.create(true).append(true).open(path);
+                opened
+                    .and_then(|mut file| file.write_all(text.as_bytes()))
+                    .with_context(|| out_file(path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn out_file(path: &Path) -> String {
+    format!("--out-file {}", path.display())
+}
+
+/// Python's `json.dumps`; an empty object where it cannot.
+fn in_json(value: &Value, indent: Indent) -> String {
+    let mut text = String::new();
+    let Some(value) = jsonable(value) else {
+        return "{}".to_owned();
+    };
+    match indent {
+        Indent::None => json::to_line(&value, &mut text),
+        Indent::Unsaid => json::to_indented(&value, 4, Keys::AsGiven, &mut text),
+        Indent::Spaces(width) => json::to_indented(&value, width, Keys::AsGiven, &mut text),
+        Indent::Pretty => json::to_indented(&value, 4, Keys::Sorted, &mut text),
+    }
+    text
+}
+
+/// A value with Python's `repr` for what JSON does not have; `None` if a key is such a thing.
+fn jsonable(value: &Value) -> Option<Value> {
+    Some(match value {
+        Value::Bin(_) => python::repr(value).into(),
+        Value::Array(items) => Value::Array(items.iter().map(jsonable).collect::<Option<_>>()?),
+        Value::Map(map) => {
+            let pairs = map.iter().map(|(key, value)| match key {
+                Value::Bin(_) | Value::Array(_) | Value::Map(_) => None,
+                key => Some((key.clone(), jsonable(value)?)),
+            });
+            Value::Map(Map::from(pairs.collect::<Option<Vec<_>>>()?))
+        }
+        other => other.clone(),
+    })
+}
