@@ -190,16 +190,22 @@ fn sign_in_rows(row: &mut impl FnMut(&str, String), name: &str, report: &SignInR
 }
 
 fn start_row(row: &mut impl FnMut(&str, String), name: &str, report: &StartReport) {
-    let StartReport {
-        started,
-        subscriptions,
-        after,
-    } = report;
-    let after = seconds(*after);
     row(
         name,
-        format!("{started} started, {subscriptions} subscriptions, after {after}"),
+        format!(
+            "{} started, {} subscriptions, after {}",
+            report.started,
+            report.subscriptions,
+            seconds(report.after),
+        ),
     );
+    if let Some(text) = &report.first_failure {
+        let repeated = report.repeated;
+        row(
+            "",
+            format!("{repeated} start events sent again, the first since: {text}"),
+        );
+    }
 }
 
 fn memory_row(row: &mut impl FnMut(&str, String), name: &str, report: &MemoryReport) {
@@ -306,6 +312,8 @@ fn sign_in_json(report: &SignInReport) -> Value {
 fn start_json(report: &StartReport) -> Value {
     json!({
         "started": report.started,
+        "repeated": report.repeated,
+        "first_failure": report.first_failure,
         "subscriptions": report.subscriptions,
         "after_s": report.after.as_secs_f64(),
     })

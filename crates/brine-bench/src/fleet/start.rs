@@ -12,10 +12,14 @@ use super::member::Member;
 use super::{Fleet, FleetError, FleetOptions, jobs, pool};
 
 /// What starting came to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StartReport {
     /// Minions whose start event was answered.
     pub started: usize,
+    /// Start events that were sent again, as real minions do.
+    pub repeated: usize,
+    /// Why the first of those was.
+    pub first_failure: Option<String>,
     /// Open subscriptions: one per minion over tcp.
     pub subscriptions: usize,
     /// From the first connection to the last answer.
@@ -52,10 +56,13 @@ impl Fleet {
             move |_, member| async move { fire_start(&member, wait).await },
         )
         .await;
+        let after = began.elapsed();
         Ok(StartReport {
-            started: started.into_iter().filter(|started| *started).count(),
+            started: started.iter().filter(|start| start.is_answered).count(),
+            repeated: started.iter().map(|start| start.repeated).sum(),
+            first_failure: started.into_iter().find_map(|start| start.first_failure),
             subscriptions,
-            after: began.elapsed(),
+            after,
         })
     }
 }
@@ -98,11 +105,34 @@ async fn subscribe(
     })
 }
 
-async fn fire_start(member: &Member, wait: Duration) -> bool {
+/// How often a real minion tries (`return_retry_tries`).
+const TRIES: u32 = 3;
+
+/// What one start event came to.
+#[derive(Default)]
+struct Start {
+    is_answered: bool,
+    repeated: usize,
+    first_failure: Option<String>,
+}
+
+async fn fire_start(member: &Member, wait: Duration) -> Start {
     let text = format!("Minion {} started at a benchmark", member.id);
     let mut fields = Map::new();
     fields.insert("pretag", Value::Nil);
     fields.insert("data", text);
     fields.insert("tag", format!("salt/minion/{}/start", member.id));
-    member.ask("_minion_event", fields, wait).await.is_ok()
+    let mut start = Start::default();
+    for tries in 1..=TRIES {
+        match member.ask("_minion_event", fields.clone(), wait).await {
+            Ok(_) => {
+                start.is_answered = true;
+                break;
+            }
+            Err(error) => start.first_failure.get_or_insert(error.to_string()),
+        };
+        start.repeated += usize::from(tries < TRIES);
+        tokio::time::sleep(Duration::from_millis(100) * tries).await;
+    }
+    start
 }

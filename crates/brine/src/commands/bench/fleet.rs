@@ -31,6 +31,8 @@ the fleet, and 10,000 minions want a limit of 20,100 open files (ulimit -Hn) her
 master. Over zeromq the minions share 128 sockets for requests and 128 for publishes, since
 libzmq's are heavy: use tcp for the largest fleets.
 
+Salt's own masters over tcp drop connections when many come at once; --concurrency 8 suits them.
+
 The exit code is 1 if a minion was not let in, a request not answered, or an event lost, repeated
 or out of order.
 
