@@ -7,4 +7,5 @@
 //! Facts: `docs/protocol/network.md` §8 to §12.
 
 pub mod functions;
+pub mod master;
 pub mod own_bus;

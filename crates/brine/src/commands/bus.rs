@@ -18,6 +18,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use brine_bus::address::{Address, Node};
 use brine_bus::{BusConfig, Modes, Served, Sockets};
+use brine_config::Loaded;
 use brine_log::{Framings, Log, LogConfig};
 use brine_wire::compat::{Compat, Series};
 use brine_wire::frame::Framing;
@@ -104,7 +105,7 @@ async fn serve(arguments: &Arguments, place: &Place) -> anyhow::Result<()> {
 }
 
 /// From now on catches Ctrl-C and `SIGTERM`; what it gives waits for one.
-pub(super) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+pub(crate) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     let catch = |kind| signal(kind).context("cannot catch signals");
     let mut interrupt = catch(SignalKind::interrupt())?;
     let mut terminate = catch(SignalKind::terminate())?;
@@ -149,6 +150,35 @@ fn bind(arguments: &Arguments, place: &Place) -> anyhow::Result<(Vec<Served>, Ar
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
     Ok((buses, Log::new(config)))
+}
+
+/// Takes the sockets of a master's bus, as its configuration says, and makes its log.
+pub(crate) fn open(address: &Address, loaded: &Loaded) -> anyhow::Result<(Vec<Served>, Arc<Log>)> {
+    let place = Place {
+        address: address.clone(),
+        node: Node::Master,
+        sock_dir: match loaded.opts.text("ipc_mode")? {
+            "tcp" => None,
+            _ => Some(loaded.opts.text("sock_dir")?.into()),
+        },
+        opts: Some(loaded.opts.clone()),
+        brine: loaded.brine.clone(),
+        warnings: Vec::new(),
+    };
+    let compat = place.brine.compat.unwrap_or(Compat::NEWEST);
+    let served = bind_one(address, place.sock_dir.as_deref(), compat, &place)?;
+    let framings = match served.framing {
+        Framing::Bare => Framings::Bare,
+        Framing::Prefixed => Framings::Prefixed,
+    };
+    let mut config = LogConfig {
+        framings,
+        ..LogConfig::default()
+    };
+    if let Some(bytes) = place.brine.log_bytes {
+        config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    Ok((vec![served], Log::new(config)))
 }
 
 /// Takes the two sockets of one address.
@@ -241,7 +271,7 @@ fn prepare(sock_dir: &Path, access: Access) -> anyhow::Result<()> {
 }
 
 /// As many connections as the system allows; the soft limit is often 1,024.
-pub(super) fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {

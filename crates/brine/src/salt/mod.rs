@@ -2,6 +2,7 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
+mod master;
 mod optparse;
 mod output;
 mod python;
@@ -14,17 +15,20 @@ use std::process::ExitCode;
 /// A command of Salt's that this program can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Personality {
+    /// `salt-master`
+    Master,
     /// `salt-run`
     Run,
 }
 
 impl Personality {
     /// All there are.
-    pub(crate) const ALL: &'static [Self] = &[Self::Run];
+    pub(crate) const ALL: &'static [Self] = &[Self::Master, Self::Run];
 
     /// The command's name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Master => "salt-master",
             Self::Run => "salt-run",
         }
     }
@@ -32,6 +36,7 @@ impl Personality {
     /// Is that command.
     pub(crate) fn run(self, words: &[OsString]) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Master => master::run(words),
             Self::Run => run::run(words),
         }
     }

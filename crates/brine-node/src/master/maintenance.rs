@@ -1,0 +1,62 @@
+//! What a master does for itself from time to time: key rotation, presence.
+//!
+//! Facts: `docs/protocol/network.md` §7.2, §11.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use brine_net::channel::Presence;
+use brine_net::keys::dropfile;
+use brine_wire::network::{MinionId, events};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::publish::Publishing;
+
+/// Looks every `loop_interval` until `shutdown`.
+pub(super) async fn run(
+    master: Arc<Publishing>,
+    mut presence: mpsc::Receiver<Presence>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut ticks = interval(
+        master
+            .options
+            .loop_interval
+            .max(std::time::Duration::from_millis(100)),
+    );
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => look(&master),
+            Some(change) = presence.recv() => tell(&master, &change),
+            () = &mut shutdown => return,
+        }
+    }
+}
+
+fn look(master: &Publishing) {
+    let options = &master.options;
+    match dropfile::take(&options.cachedir, &options.id, options.compat()) {
+        Ok(false) => {}
+        Ok(true) => match master.channel.rotate() {
+            Ok(()) => master.fire(events::ROTATE, events::rotated()),
+            Err(error) => tracing::error!(%error, "shared key not replaced"),
+        },
+        Err(error) => tracing::warn!(%error, "cannot look for a request to replace the shared key"),
+    }
+}
+
+fn tell(master: &Publishing, change: &Presence) {
+    if !master.options.presence_events {
+        return;
+    }
+    let present = master.publisher.present().unwrap_or_default();
+    let (new, lost): (&[MinionId], &[MinionId]) = match change {
+        Presence::Identified(id) => (std::slice::from_ref(id), &[]),
+        Presence::Gone(id) => (&[], std::slice::from_ref(id)),
+    };
+    master.fire(events::PRESENCE_CHANGE, events::presence_change(new, lost));
+    master.fire(events::PRESENCE_PRESENT, events::presence_present(&present));
+}

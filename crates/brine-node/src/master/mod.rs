@@ -1,0 +1,145 @@
+//! A Salt master: two ports for minions, a bus for everybody else on the machine.
+//!
+//! [`Master::start`] binds; [`Master::run`] serves until it is told to end. In between, one task takes
+//! the requests in the order they come ([`dispatch`]), so that a minion's events keep their order; what
+//! is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
+
+mod dispatch;
+mod maintenance;
+mod options;
+mod ports;
+mod publish;
+mod sign_in;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use brine_bus::{BusConfig, Served};
+use brine_log::Log;
+use brine_net::keys::{StoreError, local};
+use brine_net::master::MasterChannel;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use self::options::{MasterOptions, OptionsError, Transport};
+pub use self::ports::PortError;
+
+use self::dispatch::Dispatcher;
+use self::ports::Ports;
+use self::publish::Publishing;
+use crate::own_bus::OwnBus;
+
+/// Why a master does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A key or session file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A directory.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A master whose ports and bus are bound.
+pub struct Master {
+    options: Arc<MasterOptions>,
+    channel: Arc<MasterChannel>,
+    ports: Ports,
+    bus: OwnBus,
+    log: Arc<Log>,
+    served: Vec<Served>,
+}
+
+impl Master {
+    /// Opens keys and ports. The bus's sockets are the caller's, bound already, with the log they
+    /// share.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(
+        mut options: MasterOptions,
+        served: Vec<Served>,
+        log: Arc<Log>,
+    ) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&options.cachedir).map_err(|source| StartError::Directory {
+            path: options.cachedir.display().to_string(),
+            source,
+        })?;
+        let ports = Ports::open(&options)?;
+        options.channel.publish_port = ports.publish_port;
+        let channel = MasterChannel::open(options.channel.clone())?;
+        // Made now, so that local clients find it.
+        local::open(&options.cachedir, &options.user)?;
+        let bus = OwnBus::new(log.clone(), options.compat());
+        Ok(Self {
+            channel: Arc::new(channel),
+            options: Arc::new(options),
+            ports,
+            bus,
+            log,
+            served,
+        })
+    }
+
+    /// The port requests are taken at.
+    #[must_use]
+    pub const fn ret_port(&self) -> u16 {
+        self.ports.ret_port
+    }
+
+    /// The port publishes go out at.
+    #[must_use]
+    pub const fn publish_port(&self) -> u16 {
+        self.ports.publish_port
+    }
+
+    /// Serves until `shutdown`; requests under way are answered and the bus is drained.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let closing = watch::Sender::new(false);
+        let until = |mut closing: watch::Receiver<bool>| async move {
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let publisher = self.ports.publisher.clone();
+        let publishing = Arc::new(Publishing {
+            options: self.options.clone(),
+            channel: self.channel.clone(),
+            publisher,
+            bus: self.bus.clone(),
+        });
+        let (served, requests, presence) = self.ports.split();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(ports::serve(
+            served,
+            self.channel.clone(),
+            closing.subscribe(),
+        ));
+        tasks.spawn(maintenance::run(
+            publishing.clone(),
+            presence,
+            until(closing.subscribe()),
+        ));
+        tasks.spawn(Dispatcher::new(publishing).run(requests));
+        let bus = brine_bus::serve(
+            self.served,
+            self.log,
+            BusConfig::default(),
+            until(closing.subscribe()),
+        );
+        let told = async {
+            shutdown.await;
+            closing.send_replace(true);
+        };
+        tokio::join!(bus, told);
+        tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,243 @@
+//! What a master is told: Salt's options, read once into the types the rooms below want.
+//!
+//! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brine_config::{Brine, ConfigError, Opts};
+use brine_net::keys::autosign::Rules;
+use brine_net::keys::master::{KeyOptions, PubkeySignature};
+use brine_net::master::MasterConfig;
+use brine_wire::Value;
+use brine_wire::compat::Compat;
+use brine_wire::network::algorithm::SigningAlgorithm;
+
+/// How minions reach their master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `zeromq`
+    ZeroMq,
+    /// `tcp`
+    Tcp,
+}
+
+/// What a master is told; Salt's options of the same names.
+#[derive(Debug, Clone)]
+pub struct MasterOptions {
+    /// Keys and who may sign in.
+    pub channel: MasterConfig,
+    /// How minions reach it.
+    pub transport: Transport,
+    /// The address both ports are bound to.
+    pub interface: String,
+    /// The port of requests; 0 for any. The publish port is `channel`'s.
+    pub ret_port: u16,
+    /// Bind IPv6 too.
+    pub ipv6: bool,
+    /// Connections that wait to be accepted (zeromq).
+    pub zmq_backlog: i32,
+    /// Publish by topics (zeromq).
+    pub zmq_filtering: bool,
+    /// Publish to syndics, too.
+    pub order_masters: bool,
+    /// Messages that wait for one subscriber.
+    pub pub_hwm: usize,
+    /// Salt's whole configuration, for what asks by name.
+    pub opts: Opts,
+    /// Our own part of it.
+    pub brine: Brine,
+    /// Fire `salt/auth`.
+    pub auth_events: bool,
+    /// Fire `salt/presence/*`.
+    pub presence_events: bool,
+    /// Keep minions' grains.
+    pub minion_data_cache: bool,
+    /// Fire `minion/refresh/<id>`.
+    pub minion_data_cache_events: bool,
+    /// How often the master looks after itself.
+    pub loop_interval: Duration,
+    /// The master's id.
+    pub id: String,
+    /// Where sessions, jobs and grains are.
+    pub cachedir: PathBuf,
+    /// The user the master runs as.
+    pub user: String,
+}
+
+/// Why a master cannot be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// An option has the wrong type.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An option has a value we cannot follow.
+    #[error("option {option}: expected {expected}, found {found}")]
+    Value {
+        /// Which.
+        option: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+}
+
+impl MasterOptions {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`OptionsError`].
+    pub fn from_opts(opts: &Opts, brine: &Brine) -> Result<Self, OptionsError> {
+        let read = Reader(opts);
+        let compat = brine.compat.unwrap_or(Compat::NEWEST);
+        Ok(Self {
+            channel: channel(&read, compat)?,
+            transport: transport(opts)?,
+            interface: opts.text("interface")?.to_owned(),
+            ret_port: read.port("ret_port")?,
+            ipv6: read.flag_or("ipv6", false)?,
+            zmq_backlog: i32::try_from(opts.int("zmq_backlog")?).unwrap_or(i32::MAX),
+            zmq_filtering: opts.flag("zmq_filtering")?,
+            order_masters: opts.flag("order_masters")?,
+            pub_hwm: usize::try_from(opts.int("pub_hwm")?).unwrap_or(1000),
+            auth_events: read.flag_or("auth_events", true)?,
+            presence_events: read.flag_or("presence_events", false)?,
+            minion_data_cache: read.flag_or("minion_data_cache", true)?,
+            minion_data_cache_events: read.flag_or("minion_data_cache_events", true)?,
+            loop_interval: read.seconds("loop_interval")?,
+            id: opts.text("id")?.to_owned(),
+            cachedir: opts.text("cachedir")?.into(),
+            user: opts.text("user")?.to_owned(),
+            opts: opts.clone(),
+            brine: brine.clone(),
+        })
+    }
+
+    /// Whose behaviour is wanted.
+    #[must_use]
+    pub const fn compat(&self) -> Compat {
+        self.channel.compat
+    }
+}
+
+fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsError> {
+    let opts = read.0;
+    let mut channel = MasterConfig::new(opts.text("pki_dir")?, opts.text("cachedir")?);
+    channel.compat = compat;
+    channel.publish_port = read.port("publish_port")?;
+    channel.rules = Rules {
+        auto_accept: opts.flag("auto_accept")?,
+        autosign_file: read.path("autosign_file"),
+        autoreject_file: read.path("autoreject_file"),
+        autosign_grains_dir: read.path("autosign_grains_dir"),
+        autosign_timeout: Duration::from_secs(60 * read.count_or("autosign_timeout", 120)?),
+        permissive_pki_access: read.flag_or("permissive_pki_access", false)?,
+    };
+    channel.open_mode = opts.flag("open_mode")?;
+    channel.max_minions = usize::try_from(read.count("max_minions")?).unwrap_or(usize::MAX);
+    channel.publish_session = read.seconds("publish_session")?;
+    channel.minimum_auth_version = read.version("minimum_auth_version")?;
+    let ttl = read.seconds("request_server_ttl")?;
+    channel.request_server_ttl = (!ttl.is_zero()).then_some(ttl);
+    channel.publish_signing_algorithm = match opts.flag("sign_pub_messages")? {
+        true => Some(signing(opts)?),
+        false => None,
+    };
+    if opts.flag("master_sign_pubkey")? {
+        let precomputed = opts.flag("master_use_pubkey_signature")?;
+        channel.pubkey_signature = Some(PubkeySignature {
+            sign_key_name: opts.text("master_sign_key_name")?.to_owned(),
+            precomputed: match precomputed {
+                true => Some(opts.text("master_pubkey_signature")?.to_owned()),
+                false => None,
+            },
+        });
+    }
+    channel.key_options = KeyOptions {
+        keysize: u32::try_from(read.count("keysize")?).unwrap_or(u32::MAX),
+        key_pass: read.text("key_pass"),
+    };
+    Ok(channel)
+}
+
+fn transport(opts: &Opts) -> Result<Transport, OptionsError> {
+    match opts.text("transport")? {
+        "zeromq" => Ok(Transport::ZeroMq),
+        "tcp" => Ok(Transport::Tcp),
+        other => Err(OptionsError::Value {
+            option: "transport",
+            expected: "zeromq or tcp",
+            found: other.to_owned(),
+        }),
+    }
+}
+
+fn signing(opts: &Opts) -> Result<SigningAlgorithm, OptionsError> {
+    let name = opts.text("publish_signing_algorithm")?;
+    SigningAlgorithm::parse(name).ok_or_else(|| OptionsError::Value {
+        option: "publish_signing_algorithm",
+        expected: "PKCS1v15-SHA1 or PKCS1v15-SHA224",
+        found: name.to_owned(),
+    })
+}
+
+/// Readings that several options share.
+struct Reader<'a>(&'a Opts);
+
+impl Reader<'_> {
+    fn flag_or(&self, name: &str, default: bool) -> Result<bool, OptionsError> {
+        match self.0.get(name) {
+            None | Some(Value::Nil) => Ok(default),
+            Some(_) => Ok(self.0.flag(name)?),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let text = self.0.get(name)?.as_str()?;
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    fn count_or(&self, name: &'static str, default: u64) -> Result<u64, OptionsError> {
+        match self.0.get(name) {
+            None | Some(Value::Nil) => Ok(default),
+            Some(_) => self.count(name),
+        }
+    }
+
+    fn count(&self, name: &'static str) -> Result<u64, OptionsError> {
+        let number = self.0.int(name)?;
+        u64::try_from(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "a number that is not negative",
+            found: number.to_string(),
+        })
+    }
+
+    fn version(&self, name: &'static str) -> Result<u32, OptionsError> {
+        Ok(u32::try_from(self.count(name)?).unwrap_or(u32::MAX))
+    }
+
+    fn seconds(&self, name: &'static str) -> Result<Duration, OptionsError> {
+        let number = self.0.number(name)?;
+        Duration::try_from_secs_f64(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "seconds",
+            found: number.to_string(),
+        })
+    }
+
+    fn port(&self, name: &'static str) -> Result<u16, OptionsError> {
+        let number = self.0.int(name)?;
+        u16::try_from(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "a port",
+            found: number.to_string(),
+        })
+    }
+}

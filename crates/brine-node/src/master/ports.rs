@@ -1,0 +1,230 @@
+//! A master's two ports, whichever transport they speak.
+
+use std::sync::Arc;
+
+use brine_net::channel::{Incoming, Limits, Presence, Publication};
+use brine_net::master::MasterChannel;
+use brine_net::{tcp, zeromq};
+use brine_wire::Value;
+use brine_wire::network::MinionId;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::options::{MasterOptions, Transport};
+
+/// Requests that wait for the dispatcher.
+const REQUESTS: usize = 4096;
+/// Comings and goings that wait to be told.
+const PRESENCE: usize = 4096;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// Why a port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PortError {
+    /// The address is not free, or not ours.
+    #[error("cannot listen at {address}: {source}")]
+    Bind {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// libzmq refuses.
+    #[error(transparent)]
+    ZeroMq(#[from] zeromq::OpenError),
+}
+
+/// The open ports, and what comes in at them.
+pub(super) struct Ports {
+    pub(super) ret_port: u16,
+    pub(super) publish_port: u16,
+    pub(super) publisher: Publisher,
+    pub(super) requests: mpsc::Receiver<Incoming>,
+    pub(super) presence: mpsc::Receiver<Presence>,
+    kind: Kind,
+}
+
+enum Kind {
+    ZeroMq(zeromq::server::Server),
+    Tcp(Listeners),
+}
+
+struct Listeners {
+    ret: TcpListener,
+    publish: TcpListener,
+    limits: Limits,
+    requests: mpsc::Sender<Incoming>,
+    presence: mpsc::Sender<Presence>,
+    subscribers: tcp::publish::Publisher,
+}
+
+/// The way to publish; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) enum Publisher {
+    ZeroMq(zeromq::server::Publisher),
+    Tcp(tcp::publish::Publisher),
+}
+
+impl Publisher {
+    /// Sends to whom it is for; `false` if it could go to nobody at all.
+    pub(super) fn publish(&self, publication: Publication) -> bool {
+        match self {
+            Self::ZeroMq(publisher) => publisher.publish(publication).is_ok(),
+            Self::Tcp(publisher) => {
+                let lost = publisher.publish(&publication);
+                if lost > 0 {
+                    tracing::warn!(lost, "subscribers that do not read lost a publish");
+                }
+                true
+            }
+        }
+    }
+
+    /// The minions whose publish connection is known to be theirs (tcp).
+    pub(super) fn present(&self) -> Option<Vec<MinionId>> {
+        match self {
+            Self::ZeroMq(_) => None,
+            Self::Tcp(publisher) => Some(publisher.present()),
+        }
+    }
+}
+
+impl Ports {
+    /// Binds both ports; connections wait until [`Self::serve`].
+    pub(super) fn open(options: &MasterOptions) -> Result<Self, PortError> {
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        let (changes, presence) = mpsc::channel(PRESENCE);
+        let limits = Limits {
+            publish_queue: options.pub_hwm,
+            ..Limits::default()
+        };
+        let kind = match options.transport {
+            Transport::ZeroMq => Kind::ZeroMq(zeromq::server::Server::bind(
+                &zeromq_config(options, limits),
+                sender,
+            )?),
+            Transport::Tcp => Kind::Tcp(Listeners {
+                ret: listen(options, options.ret_port)?,
+                publish: listen(options, options.channel.publish_port)?,
+                limits,
+                requests: sender,
+                presence: changes,
+                subscribers: tcp::publish::Publisher::default(),
+            }),
+        };
+        let (ret_port, publish_port, publisher) = match &kind {
+            Kind::ZeroMq(server) => (
+                server.ret_port(),
+                server.publish_port(),
+                Publisher::ZeroMq(server.publisher().clone()),
+            ),
+            Kind::Tcp(listeners) => (
+                port(&listeners.ret, options.ret_port),
+                port(&listeners.publish, options.channel.publish_port),
+                Publisher::Tcp(listeners.subscribers.clone()),
+            ),
+        };
+        Ok(Self {
+            ret_port,
+            publish_port,
+            publisher,
+            requests,
+            presence,
+            kind,
+        })
+    }
+}
+
+/// Serves until `closing` says so.
+pub(super) async fn serve(
+    kind: Served,
+    channel: Arc<MasterChannel>,
+    closing: watch::Receiver<bool>,
+) {
+    let mut ended = closing.clone();
+    match kind.0 {
+        // Its thread serves; dropping it closes the ports.
+        Kind::ZeroMq(server) => {
+            let _ = ended.wait_for(|closing| *closing).await;
+            drop(server);
+        }
+        Kind::Tcp(listeners) => {
+            let mut tasks = JoinSet::new();
+            let until = |mut closing: watch::Receiver<bool>| async move {
+                let _ = closing.wait_for(|closing| *closing).await;
+            };
+            tasks.spawn(tcp::requests::serve(
+                listeners.ret,
+                listeners.limits.clone(),
+                listeners.requests,
+                until(closing.clone()),
+            ));
+            tasks.spawn(tcp::publish::serve(
+                listeners.publish,
+                listeners.limits,
+                listeners.subscribers,
+                Arc::new(move |body: &Value| channel.identify(body)),
+                listeners.presence,
+                until(closing),
+            ));
+            while tasks.join_next().await.is_some() {}
+        }
+    }
+}
+
+/// What [`serve`] serves.
+pub(super) struct Served(Kind);
+
+impl Ports {
+    /// Parts the ways in from what is served.
+    pub(super) fn split(self) -> (Served, mpsc::Receiver<Incoming>, mpsc::Receiver<Presence>) {
+        (Served(self.kind), self.requests, self.presence)
+    }
+}
+
+fn zeromq_config(options: &MasterOptions, limits: Limits) -> zeromq::server::ServerConfig {
+    zeromq::server::ServerConfig {
+        interface: options.interface.clone(),
+        ret_port: options.ret_port,
+        publish_port: options.channel.publish_port,
+        ipv6: options.ipv6,
+        zmq_backlog: options.zmq_backlog,
+        zmq_filtering: options.zmq_filtering,
+        order_masters: options.order_masters,
+        heartbeat: zeromq::Heartbeat::default(),
+        limits,
+    }
+}
+
+fn listen(options: &MasterOptions, port: u16) -> Result<TcpListener, PortError> {
+    let host = match options.interface.trim_matches(['[', ']']) {
+        "*" | "0.0.0.0" if options.ipv6 => "::",
+        "*" => "0.0.0.0",
+        host => host,
+    };
+    let bind = || -> std::io::Result<TcpListener> {
+        let host = host.parse().map_err(std::io::Error::other)?;
+        let address = std::net::SocketAddr::new(host, port);
+        let socket = if address.is_ipv6() {
+            TcpSocket::new_v6()?
+        } else {
+            TcpSocket::new_v4()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|source| PortError::Bind {
+        address: format!("{host} port {port}"),
+        source,
+    })
+}
+
+fn port(listener: &TcpListener, wanted: u16) -> u16 {
+    listener
+        .local_addr()
+        .map_or(wanted, |address| address.port())
+}

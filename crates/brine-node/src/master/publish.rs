@@ -1,0 +1,174 @@
+//! What a master sends out: events on its bus, jobs to its minions.
+//!
+//! A local client's `publish` is checked, given a job id, told on the bus and sealed for those it is for.
+//! Facts: `docs/protocol/network.md` §10, §12.
+
+use std::sync::Arc;
+
+use brine_net::channel::{Audience, Publication};
+use brine_net::crypto;
+use brine_net::keys::local;
+use brine_net::keys::store::KeyState;
+use brine_net::master::{MasterChannel, Seats};
+use brine_wire::compat::Series;
+use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::network::job::{Job, error_event, ids};
+use brine_wire::network::{Jid, MinionId, field};
+use brine_wire::{Map, Value};
+
+use super::options::MasterOptions;
+use super::ports::Publisher;
+use crate::own_bus::{OwnBus, since_epoch};
+
+/// A master, as far as it sends.
+pub(super) struct Publishing {
+    pub(super) options: Arc<MasterOptions>,
+    pub(super) channel: Arc<MasterChannel>,
+    pub(super) publisher: Publisher,
+    pub(super) bus: OwnBus,
+}
+
+/// The answer to a local client.
+pub(super) struct Answer {
+    pub(super) value: Value,
+    /// Whether it showed a key of ours.
+    pub(super) is_ours: bool,
+}
+
+impl Publishing {
+    /// Fires on the master's own bus.
+    pub(super) fn fire(&self, tag: &str, data: Map) {
+        if let Err(error) = self.bus.fire(tag, data) {
+            tracing::warn!(%error, "event not fired");
+        }
+    }
+
+    /// How full the master is, for `max_minions`.
+    pub(super) fn seats(&self, load: &Map) -> Seats {
+        if self.options.channel.max_minions == 0 {
+            return Seats::default();
+        }
+        let present = self.publisher.present().unwrap_or_default();
+        let id = field::text(load, "id");
+        Seats {
+            connected: present.len(),
+            present: present.iter().any(|minion| Some(minion.as_str()) == id),
+        }
+    }
+
+    /// A local client's `publish`.
+    pub(super) fn publish(&self, load: &Map) -> Answer {
+        let refused = |name: &str, message: &str| {
+            let (tag, data) = error_event(load, name, message);
+            self.fire(&tag, data);
+            let error: Map = [("name", name), ("message", message)].into_iter().collect();
+            Answer {
+                value: [("error", error)].into_iter().collect::<Map>().into(),
+                is_ours: false,
+            }
+        };
+        let Some(user) = field::text(load, "user") else {
+            return Answer {
+                value: brine_wire::network::payload::HANDLER_FAILED.into(),
+                is_ours: false,
+            };
+        };
+        if !self.is_key_of(user, field::text(load, "key").unwrap_or_default()) {
+            return refused("AuthenticationError", "Authentication error occurred.");
+        }
+        Answer {
+            value: self.publish_as(load, user),
+            is_ours: true,
+        }
+    }
+
+    fn is_key_of(&self, user: &str, key: &str) -> bool {
+        let known = local::open(&self.options.cachedir, &self.options.user)
+            .ok()
+            .flatten();
+        let _ = user;
+        known.is_some_and(|known| crypto::same(known.trim().as_bytes(), key.as_bytes()))
+    }
+
+    fn publish_as(&self, load: &Map, user: &str) -> Value {
+        let (Some(fun), Some(tgt)) = (load.get("fun"), load.get("tgt")) else {
+            return brine_wire::network::payload::HANDLER_FAILED.into();
+        };
+        let tgt_type = field::text(load, "tgt_type").unwrap_or("glob").to_owned();
+        let minions = self.targets(tgt, &tgt_type);
+        let jid = field::text(load, "jid").and_then(|jid| Jid::parse(jid).ok());
+        let jid = jid.unwrap_or_else(|| Jid::at(since_epoch()));
+        let arg = match load.get("arg") {
+            Some(Value::Array(arg)) => arg.clone(),
+            _ => Vec::new(),
+        };
+        let mut answer = Map::new();
+        if minions.is_empty() {
+            answer.insert("jid", Value::Nil);
+            answer.insert("minions", Vec::<Value>::new());
+            let text = format!(
+                "Master could not resolve minions for target {}",
+                tgt.as_str().unwrap_or_default()
+            );
+            answer.insert("error", text);
+        } else {
+            let mut job = Job::new("", arg, tgt.clone(), jid.clone(), user);
+            job.fun = fun.clone();
+            job.tgt_type = tgt_type;
+            job.ret = field::text(load, "ret").unwrap_or_default().to_owned();
+            self.send(&job, &minions);
+            answer.insert("jid", jid.as_str());
+            answer.insert("minions", ids(&minions));
+            answer.insert("missing", Vec::<Value>::new());
+        }
+        let mut reply = Map::new();
+        reply.insert("enc", "clear");
+        reply.insert("load", answer);
+        reply.into()
+    }
+
+    fn send(&self, job: &Job, minions: &[MinionId]) {
+        let series = self.options.compat().series();
+        if series != Series::S3008 {
+            let (tag, data) = job.minions_event(minions);
+            self.fire(&tag, data);
+        }
+        let (tag, data) = job.new_event(minions, &[]);
+        self.fire(&tag, data);
+        if series != Series::S3006 {
+            let (tag, data) = job.publish_event();
+            self.fire(&tag, data);
+        }
+        match self.channel.publish(job.to_map()) {
+            Ok(payload) => {
+                let publication = Publication {
+                    payload: payload.into(),
+                    audience: Audience::Minions(minions.to_vec()),
+                };
+                if !self.publisher.publish(publication) {
+                    tracing::error!(jid = %job.jid, "job not published: the port is closed or full");
+                }
+            }
+            Err(error) => tracing::error!(%error, jid = %job.jid, "job not published"),
+        }
+    }
+
+    fn targets(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
+        let accepted = self
+            .channel
+            .store()
+            .list(KeyState::Accepted)
+            .unwrap_or_default();
+        let _ = tgt_type;
+        let Some(pattern) = tgt.as_str() else {
+            return Vec::new();
+        };
+        let Ok(pattern) = TagMatch::new(MatchType::Fnmatch, pattern) else {
+            return Vec::new();
+        };
+        accepted
+            .into_iter()
+            .filter(|id| pattern.matches(id.as_str()))
+            .collect()
+    }
+}
