@@ -1,60 +1,34 @@
 //! `salt-master`: a master in the foreground until it is told to end.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use brine_bus::address::Node;
-use brine_config::{Environment, Opts, Role};
+use brine_config::Role;
 use brine_node::master::{Master, MasterOptions};
 
-use super::optparse::{Opt, Syntax, Takes};
+use super::options::{BASIC, CONFIG_DIR, Key, LOG_LEVEL};
+use super::optparse::Syntax;
+use super::start::{self, Read};
 use crate::commands::bus;
-use crate::logs::{self, Level, Look};
 use crate::place;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
-    ConfigDir,
-    LogLevel,
-}
 
 const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-master",
     usage: "[options]",
-    about: "The Salt master: takes minions in and gives them jobs.",
-    options: &[
-        Opt {
-            key: Key::ConfigDir,
-            names: &["-c", "--config-dir"],
-            takes: Takes::Text("CONFIG_DIR"),
-            help: "directory of the configuration",
-        },
-        Opt {
-            key: Key::LogLevel,
-            names: &["-l", "--log-level"],
-            takes: Takes::Text("LOG_LEVEL"),
-            help: "what is logged",
-        },
-    ],
+    about: "Takes minions in and gives them jobs. This is Brine.",
+    options: &[BASIC, CONFIG_DIR, LOG_LEVEL],
 };
 
 /// Serves until told to end.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
-    let words: Vec<String> = words
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let line = SYNTAX.parse(&words).map_err(anyhow::Error::msg)?;
-    let path = line.value(Key::ConfigDir).map_or_else(
-        || PathBuf::from(Role::Master.default_file()),
-        |directory| PathBuf::from(directory).join("master"),
-    );
-    let path = std::path::absolute(&path).unwrap_or(path);
-    let loaded = Opts::load(Role::Master, &path, &Environment::current())
-        .with_context(|| format!("configuration {}", path.display()))?;
-    logs::start(Level::Info, Look::Salt);
+    let words = start::texts(words);
+    let line = match start::read(&SYNTAX, &words, |_| Ok(()))? {
+        Read::Line(line) => line,
+        Read::Done(code) => return Ok(code),
+    };
+    let loaded = start::configure(&line, Role::Master, "master")?;
     bus::raise_file_limit();
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let address = place::address(&loaded.opts, &Node::Master, None)?;

@@ -2,11 +2,14 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
+mod key;
 mod master;
+mod options;
 mod optparse;
 mod output;
 mod python;
 mod run;
+mod start;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -19,17 +22,20 @@ pub(crate) enum Personality {
     Master,
     /// `salt-run`
     Run,
+    /// `salt-key`
+    Key,
 }
 
 impl Personality {
     /// All there are.
-    pub(crate) const ALL: &'static [Self] = &[Self::Master, Self::Run];
+    pub(crate) const ALL: &'static [Self] = &[Self::Master, Self::Run, Self::Key];
 
     /// The command's name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Master => "salt-master",
             Self::Run => "salt-run",
+            Self::Key => "salt-key",
         }
     }
 
@@ -38,6 +44,7 @@ impl Personality {
         match self {
             Self::Master => master::run(words),
             Self::Run => run::run(words),
+            Self::Key => key::run(words),
         }
     }
 

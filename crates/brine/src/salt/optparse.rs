@@ -34,7 +34,8 @@ pub(super) struct Syntax<K: 'static> {
     /// What follows it.
     pub(super) usage: &'static str,
     pub(super) about: &'static str,
-    pub(super) options: &'static [Opt<K>],
+    /// In groups, since commands share most of them.
+    pub(super) options: &'static [&'static [Opt<K>]],
 }
 
 /// A command line, taken apart.
@@ -161,10 +162,12 @@ impl<K: Copy + PartialEq> Syntax<K> {
         Ok(())
     }
 
+    fn options(&self) -> impl Iterator<Item = &'static Opt<K>> {
+        self.options.iter().copied().flatten()
+    }
+
     fn named(&self, name: &str) -> Option<&'static Opt<K>> {
-        self.options
-            .iter()
-            .find(|option| option.names.contains(&name))
+        self.options().find(|option| option.names.contains(&name))
     }
 
     /// The long option of a name, or of the only name that begins so.
@@ -175,7 +178,7 @@ impl<K: Copy + PartialEq> Syntax<K> {
         if let Some(option) = self.named(name) {
             return Ok((name, option));
         }
-        let names = self.options.iter().flat_map(|option| {
+        let names = self.options().flat_map(|option| {
             let names = option.names.iter();
             names.map(move |name| (*name, option))
         });
@@ -201,7 +204,7 @@ impl<K: Copy + PartialEq> Syntax<K> {
     pub(super) fn help(&self) -> String {
         let Self { program, usage, .. } = self;
         let mut help = format!("Usage: {program} {usage}\n\n{}\n\nOptions:\n", self.about);
-        for option in self.options {
+        for option in self.options() {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 help,
@@ -260,7 +263,7 @@ mod tests {
         program: "salt-x",
         usage: "[options] <function>",
         about: "About.",
-        options: &[
+        options: &[&[
             opt('c', &["-c", "--config-dir"], Takes::Text("DIR")),
             opt('t', &["-t", "--timeout"], Takes::Number("N")),
             opt(
@@ -271,7 +274,7 @@ mod tests {
             opt('f', &["--log-file"], Takes::Text("FILE")),
             opt('d', &["-d", "--doc"], Takes::Nothing),
             opt('a', &["--async"], Takes::Nothing),
-        ],
+        ]],
     };
 
     const fn opt(key: char, names: &'static [&'static str], takes: Takes) -> Opt<char> {

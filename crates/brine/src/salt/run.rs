@@ -11,7 +11,6 @@ mod state_event;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -19,57 +18,38 @@ use anyhow::Context;
 use brine_bus::address::Node;
 use brine_bus::client::PublishError;
 use brine_bus::client::blocking::Publisher;
-use brine_config::{Arguments, Environment, Loaded, Opts, Role, parse_arguments};
+use brine_config::{Arguments, Loaded, Opts, Role, parse_arguments};
 use brine_wire::event::FireError;
 use brine_wire::{Map, Value};
-use clap::ValueEnum;
 
 use self::functions::{Call, FUNCTIONS, Function, Misfit};
 use self::job::Job;
-use self::options::{Key, SYNTAX};
+use self::options::SYNTAX;
 use self::state_event::{End, StateEvent};
+use super::options::Key;
 use super::optparse::Parsed;
-use super::output::{OutputOptions, Printer};
 use super::python;
+use super::start::{self, Read};
 use crate::interrupt::Interrupt;
 use crate::jid;
-use crate::logs::{self, Level, Look};
 use crate::{commands, place};
 
-/// Salt's code for wrong usage.
-const USAGE: u8 = 64;
 /// How long an event may look for the bus, as in Salt.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a function and prints what it returns.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
-    let words: Vec<String> = words
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let line = match read(&words) {
-        Ok(line) => line,
-        Err(error) => {
-            io::stderr().write_all(SYNTAX.complaint(&error).as_bytes())?;
-            return Ok(ExitCode::from(USAGE));
-        }
+    let words = start::texts(words);
+    let line = match start::read(&SYNTAX, &words, check)? {
+        Read::Line(line) => line,
+        Read::Done(code) => return Ok(code),
     };
-    if let Some(text) = information(&line) {
-        io::stdout().write_all(text.as_bytes())?;
+    if line.has(Key::Doc) {
+        let wanted = line.words.first().map(String::as_str);
+        io::stdout().write_all(documentation(wanted).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Loaded {
-        opts,
-        brine,
-        warnings,
-    } = configuration(&line)?;
-    logs::start(level(&line, &opts), Look::Salt);
-    for warning in warnings {
-        tracing::debug!("{warning}");
-    }
-    for name in line.names(Key::NotActedOn) {
-        tracing::warn!("option {name} is not acted on");
-    }
+    let Loaded { opts, brine, .. } = start::configure(&line, Role::Client, "master")?;
     let Some((function, rest)) = line.words.split_first() else {
         io::stdout().write_all(documentation(None).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -86,7 +66,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let arguments = parse_arguments(rest.iter().map(String::as_str), &no_parse);
     let config = commands::send::publisher_config(brine.compat, Some(&opts))?;
     let bus = Publisher::new(&place::address(&opts, &Node::Master, None)?, config);
-    let job = Job::new(bus, jid, function, user(), arguments.clone());
+    let job = Job::new(bus, jid, function, start::user(), arguments.clone());
     let (value, code) = match call(job, function, &arguments, &opts)? {
         Done::Returned(value, code) => (value, code),
         Done::Interrupted => {
@@ -95,42 +75,15 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         }
     };
     if !line.has(Key::Quiet) {
-        printer(&line, &opts)?.print(&value, None, 0)?;
+        start::printer(&line, &opts)?.print(&value, None, 0)?;
     }
     Ok(ExitCode::from(code))
 }
 
-/// Takes the command line apart, with what `--args-stdin` adds to it.
-fn read(words: &[String]) -> Result<Parsed<Key>, String> {
-    let mut line = SYNTAX.parse(words)?;
-    if line.has(Key::ArgsStdin) {
-        let input = io::read_to_string(io::stdin()).map_err(|error| format!("stdin: {error}"))?;
-        let added = input.lines().map(str::to_owned);
-        let all: Vec<_> = words.iter().cloned().chain(added).collect();
-        line = SYNTAX.parse(&all)?;
-    }
+fn check(line: &Parsed<Key>) -> Result<(), String> {
     match line.value(Key::Jid) {
         Some(given) if !jid::is_jid(given) => Err(format!("'{given}' is not a valid JID")),
-        _ => Ok(line),
-    }
-}
-
-/// What is printed instead of running anything.
-fn information(line: &Parsed<Key>) -> Option<String> {
-    let version = env!("CARGO_PKG_VERSION");
-    let compat = brine_wire::compat::Compat::NEWEST;
-    if line.has(Key::Help) {
-        Some(SYNTAX.help())
-    } else if line.has(Key::Version) {
-        Some(format!("salt-run {compat} (Brine {version})\n"))
-    } else if line.has(Key::Versions) {
-        Some(format!(
-            "Salt Version:\n          Salt: {compat}\n\nBrine Version:\n         Brine: {version}\n"
-        ))
-    } else if line.has(Key::Doc) {
-        Some(documentation(line.words.first().map(String::as_str)))
-    } else {
-        None
+        _ => Ok(()),
     }
 }
 
@@ -144,41 +97,6 @@ fn documentation(beginning: Option<&str>) -> String {
 
 fn help_of(function: &Function) -> String {
     format!("{}:\n{}\n", function.name, function.help)
-}
-
-fn configuration(line: &Parsed<Key>) -> anyhow::Result<Loaded> {
-    let directory = line.value(Key::ConfigDir).map(PathBuf::from);
-    let path = match &directory {
-        Some(directory) => {
-            if !directory.is_dir() {
-                let missing = directory.display();
-                writeln!(
-                    io::stderr(),
-                    "WARNING: CONFIG '{missing}' directory does not exist."
-                )?;
-            }
-            directory.join("master")
-        }
-        None => PathBuf::from(Role::Client.default_file()),
-    };
-    let path = std::path::absolute(&path).unwrap_or(path);
-    Opts::load(Role::Client, &path, &Environment::current())
-        .with_context(|| format!("configuration {}", path.display()))
-}
-
-fn level(line: &Parsed<Key>, opts: &Opts) -> Level {
-    let name = line.value(Key::LogLevel).or(opts.text("log_level").ok());
-    name.and_then(|name| Level::from_str(name, true).ok())
-        .unwrap_or(Level::Warning)
-}
-
-/// Who calls, as jobs tell: behind `sudo`, the user before it.
-fn user() -> String {
-    let user = Environment::current().user;
-    match std::env::var("SUDO_USER") {
-        Ok(before) if user == "root" && !before.is_empty() => format!("sudo_{before}"),
-        _ => user,
-    }
 }
 
 /// `--async`: the same call in a process of its own, whose return value goes to the bus alone.
@@ -285,25 +203,4 @@ fn fire(job: &mut Job, tag: &str, data: &mut Map) -> Result<bool, String> {
             Ok(false)
         }
     }
-}
-
-/// Where the return value goes, as `--out` and its kin say.
-fn printer(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Printer> {
-    let configured = opts
-        .is_set("output_indent")
-        .then(|| opts.get("output_indent"));
-    let indent = line
-        .value(Key::OutIndent)
-        .and_then(|text| text.parse().ok());
-    Printer::new(&OutputOptions {
-        out: line.value(Key::Out),
-        indent: match indent {
-            Some(spaces) => Some(Value::Int(spaces)),
-            None => configured.flatten().cloned(),
-        },
-        file: line.value(Key::OutFile),
-        append: line.has(Key::OutFileAppend),
-        no_color: line.has(Key::NoColor),
-        force_color: line.has(Key::ForceColor),
-    })
 }

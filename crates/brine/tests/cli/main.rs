@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bus;
+mod salt_key;
 mod salt_run;
 mod send;
 mod state_event;

@@ -52,7 +52,8 @@ fn a_link_by_salts_name_is_salts_command() {
     let links = place.path("bin");
     let link = format!("{links}/salt-run");
     let left = run(&mut brine(&["links", &links]), "");
-    assert_eq!((left.code, left.stdout), (Some(0), format!("{link}\n")));
+    assert_eq!(left.code, Some(0));
+    assert!(left.stdout.lines().any(|line| line == link), "{left:?}");
     // Again, nothing is left to do.
     assert_eq!(run(&mut brine(&["links", &links]), "").stdout, "");
     let left = run(Command::new(&link).arg("--version"), "");

@@ -1,0 +1,181 @@
+//! `salt-key`: the keys a master knows, and who may sign in.
+//!
+//! The questions and sentences are Salt's; what is done to keys is `brine-net`'s. Facts: Salt
+//! 3008.3 and 3006.28 as they behave, compared by `tests/`.
+
+mod change;
+mod cli;
+mod keys;
+mod make;
+mod options;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use brine_config::{Loaded, Opts, Role};
+use brine_net::crypto::FingerprintHash;
+use brine_net::keys::store::KeyStore;
+use brine_wire::compat::{Compat, Series};
+use brine_wire::{Map, Value};
+
+use self::change::Action;
+use self::keys::{Include, Keys};
+use self::options::SYNTAX;
+use super::options::Key;
+use super::optparse::Parsed;
+use super::output::Printer;
+use super::start::{self, Read};
+
+/// What `salt-key` is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command<'a> {
+    GenKeys(&'a str),
+    GenSignature,
+    List(&'a str),
+    Print(&'a str),
+    Change(Action, &'a str),
+    Finger(&'a str),
+}
+
+/// Does what the command line says.
+pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
+    let words = start::texts(words);
+    let line = match start::read(&SYNTAX, &words, options::check)? {
+        Read::Line(line) => line,
+        Read::Done(code) => return Ok(code),
+    };
+    let Loaded { opts, brine, .. } = start::configure(&line, Role::Client, "master")?;
+    let compat = brine.compat.unwrap_or(Compat::NEWEST);
+    if line.has(Key::DeleteAll) && !line.words.is_empty() {
+        let told = "Error: Delete all takes no arguments. Use -d to delete specified keys\n";
+        io::stderr().write_all(told.as_bytes())?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let printer = start::printer(&line, &opts)?;
+    let command = command(&line);
+    if let Command::GenKeys(name) = command {
+        let print = make::keys(name, &line)?;
+        show(&printer, &returned(print.into()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let keys = Keys::new(
+        open(&opts, compat)?,
+        PathBuf::from(opts.text("pki_dir")?),
+        compat,
+    );
+    match command {
+        Command::GenKeys(_) => {}
+        Command::GenSignature => {
+            let answer = make::signature(&line, &opts)?;
+            show(&printer, &returned(answer))?;
+        }
+        Command::List(status) => show(&printer, &keys.list(status)?)?,
+        Command::Print(glob) => show(&printer, &keys.texts(glob)?)?,
+        Command::Finger(glob) => {
+            let hash = hash(&opts)?;
+            show(&printer, &keys.fingerprints(glob, hash)?)?;
+        }
+        Command::Change(action, glob) => {
+            let include = include(&line, action);
+            cli::change(
+                &keys,
+                action,
+                glob,
+                include,
+                &Session {
+                    line: &line,
+                    opts: &opts,
+                    compat,
+                    printer: &printer,
+                },
+            )?;
+        }
+    }
+    io::stdout().flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a change needs besides keys.
+#[derive(Debug, Clone, Copy)]
+struct Session<'a> {
+    line: &'a Parsed<Key>,
+    opts: &'a Opts,
+    compat: Compat,
+    printer: &'a Printer,
+}
+
+fn open(opts: &Opts, compat: Compat) -> anyhow::Result<KeyStore> {
+    let pki_dir = opts.text("pki_dir")?;
+    KeyStore::open(pki_dir, compat)
+        .with_context(|| format!("pki_dir {pki_dir}: run as the user that owns it"))
+}
+
+/// The first command that is there, in Salt's order; the list of all keys without one.
+fn command(line: &Parsed<Key>) -> Command<'_> {
+    let given = |key| line.value(key).filter(|text| !text.is_empty());
+    let change = |action, one, all| {
+        let all = line.has(all).then_some("*");
+        given(one).or(all).map(|glob| Command::Change(action, glob))
+    };
+    let all = |key| line.has(key).then_some("*");
+    None.or_else(|| given(Key::GenKeys).map(Command::GenKeys))
+        .or_else(|| line.has(Key::GenSignature).then_some(Command::GenSignature))
+        .or_else(|| given(Key::List).map(Command::List))
+        .or_else(|| line.has(Key::ListAll).then_some(Command::List("all")))
+        .or_else(|| given(Key::Print).or(all(Key::PrintAll)).map(Command::Print))
+        .or_else(|| change(Action::Accept, Key::Accept, Key::AcceptAll))
+        .or_else(|| change(Action::Reject, Key::Reject, Key::RejectAll))
+        .or_else(|| change(Action::Delete, Key::Delete, Key::DeleteAll))
+        .or_else(|| {
+            given(Key::Finger)
+                .or(all(Key::FingerAll))
+                .map(Command::Finger)
+        })
+        .unwrap_or(Command::List("all"))
+}
+
+/// Which keys besides pending ones an action is about.
+fn include(line: &Parsed<Key>, action: Action) -> Include {
+    let all = line.has(Key::IncludeAll);
+    Include {
+        accepted: match action {
+            Action::Accept => false,
+            Action::Reject => all || line.has(Key::IncludeAccepted),
+            Action::Delete => line.has(Key::IncludeAccepted),
+        },
+        rejected: match action {
+            Action::Accept => all || line.has(Key::IncludeRejected),
+            Action::Reject => false,
+            Action::Delete => line.has(Key::IncludeRejected),
+        },
+        denied: line.has(Key::IncludeDenied),
+    }
+}
+
+fn hash(opts: &Opts) -> anyhow::Result<FingerprintHash> {
+    Ok(match opts.text("hash_type")? {
+        "sha256" => FingerprintHash::Sha256,
+        "sha384" => FingerprintHash::Sha384,
+        "sha512" => FingerprintHash::Sha512,
+        "sha1" => FingerprintHash::Sha1,
+        other => anyhow::bail!(
+            "option hash_type: expected sha256, sha384, sha512 or sha1, found {other}"
+        ),
+    })
+}
+
+fn returned(value: Value) -> Value {
+    Map::from_iter([("return", value)]).into()
+}
+
+fn show(printer: &Printer, value: &Value) -> anyhow::Result<()> {
+    printer.print(value, Some("key"), 0)
+}
+
+/// Whether the release has one place for all of an id's states, as 3008's key cache is.
+const fn is_cache(compat: Compat) -> bool {
+    matches!(compat.series(), Series::S3008)
+}

@@ -1,0 +1,200 @@
+//! The command line of `salt-key`. Facts: Salt 3008.3's `--help` and behaviour.
+
+use crate::salt::options::{
+    BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LEVELS, OUTPUT, flag, opt, text,
+};
+use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
+
+pub(super) const SYNTAX: Syntax<Key> = Syntax {
+    program: "salt-key",
+    usage: "[options]",
+    about: "Lists, accepts, rejects and deletes the keys of minions. This is Brine.",
+    options: &[
+        BASIC,
+        CONFIG_DIR,
+        LOG_LEVEL,
+        OWN,
+        OUTPUT,
+        ACTIONS,
+        GENERATION,
+        EXTERNAL_AUTH,
+    ],
+};
+
+/// The bounds of `--keysize`, in bits.
+const KEYSIZES: std::ops::RangeInclusive<i64> = 2048..=32768;
+
+/// What `optparse` does not find.
+pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
+    let words = ["acc", "pre", "un", "rej", "den", "all"];
+    if let Some(list) = line.value(Key::List)
+        && !list.is_empty()
+        && !words.iter().any(|word| list.starts_with(word))
+    {
+        return Err(format!("'{list}' is not a valid argument to '--list'"));
+    }
+    let keysize: Option<i64> = line
+        .value(Key::Keysize)
+        .and_then(|text| text.trim().parse().ok());
+    match keysize {
+        Some(bits) if bits < *KEYSIZES.start() => {
+            Err("The minimum value for keysize is 2048".to_owned())
+        }
+        Some(bits) if bits > *KEYSIZES.end() => {
+            Err("The maximum value for keysize is 32768".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `-l` is `--list` here.
+const LOG_LEVEL: &[Opt<Key>] = &[opt(
+    Key::LogLevel,
+    &["--log-level"],
+    Takes::OneOf("LOG_LEVEL", LEVELS),
+    "What is logged on stderr. Default: 'warning'.",
+)];
+
+const OWN: &[Opt<Key>] = &[
+    text(Key::NoEffect, &["-u", "--user"], "USER", "No effect."),
+    flag(Key::Quiet, &["-q", "--quiet"], "Suppress output."),
+    flag(Key::Yes, &["-y", "--yes"], "Answer yes to all questions."),
+    text(
+        Key::RotateAes,
+        &["--rotate-aes-key"],
+        "ROTATE_AES_KEY",
+        "False: minions keep the shared key when keys are deleted or rejected.",
+    ),
+    text(
+        Key::PreserveMinions,
+        &["--preserve-minions"],
+        "PRESERVE_MINIONS",
+        "True: what is kept of minions stays when their keys are deleted.",
+    ),
+];
+
+const ACTIONS: &[Opt<Key>] = &[
+    text(
+        Key::List,
+        &["-l", "--list"],
+        "ARG",
+        "List the keys in a state: acc, pre (or un), rej, den; or all.",
+    ),
+    flag(Key::ListAll, &["-L", "--list-all"], "List all keys."),
+    text(
+        Key::Accept,
+        &["-a", "--accept"],
+        "ACCEPT",
+        "Accept the pending keys of a glob.",
+    ),
+    flag(
+        Key::AcceptAll,
+        &["-A", "--accept-all"],
+        "Accept all pending keys.",
+    ),
+    text(
+        Key::Reject,
+        &["-r", "--reject"],
+        "REJECT",
+        "Reject the pending keys of a glob.",
+    ),
+    flag(
+        Key::RejectAll,
+        &["-R", "--reject-all"],
+        "Reject all pending keys.",
+    ),
+    flag(
+        Key::IncludeAll,
+        &["--include-all"],
+        "Rejected keys too when accepting, accepted ones when rejecting.",
+    ),
+    flag(
+        Key::IncludeAccepted,
+        &["--include-accepted"],
+        "Accepted keys too when rejecting.",
+    ),
+    flag(
+        Key::IncludeRejected,
+        &["--include-rejected"],
+        "Rejected keys too when accepting.",
+    ),
+    flag(
+        Key::IncludeDenied,
+        &["--include-denied"],
+        "Denied keys too when accepting or rejecting.",
+    ),
+    text(
+        Key::Print,
+        &["-p", "--print"],
+        "PRINT",
+        "Print the keys of a glob.",
+    ),
+    flag(Key::PrintAll, &["-P", "--print-all"], "Print all keys."),
+    text(
+        Key::Delete,
+        &["-d", "--delete"],
+        "DELETE",
+        "Delete the keys of a glob, whatever their state.",
+    ),
+    flag(Key::DeleteAll, &["-D", "--delete-all"], "Delete all keys."),
+    text(
+        Key::Finger,
+        &["-f", "--finger"],
+        "FINGER",
+        "Print the fingerprints of the keys of a glob.",
+    ),
+    flag(
+        Key::FingerAll,
+        &["-F", "--finger-all"],
+        "Print all keys' fingerprints.",
+    ),
+];
+
+const GENERATION: &[Opt<Key>] = &[
+    text(
+        Key::GenKeys,
+        &["--gen-keys"],
+        "GEN_KEYS",
+        "Make a pair of keys with this name.",
+    ),
+    text(
+        Key::GenKeysDir,
+        &["--gen-keys-dir"],
+        "GEN_KEYS_DIR",
+        "Where to make it. Default: '.'.",
+    ),
+    opt(
+        Key::Keysize,
+        &["--keysize"],
+        Takes::Number("KEYSIZE"),
+        "The size of new keys in bits. Default: 2048.",
+    ),
+    flag(
+        Key::GenSignature,
+        &["--gen-signature"],
+        "Sign the master's public key, for minions that verify it.",
+    ),
+    text(
+        Key::Priv,
+        &["--priv"],
+        "PRIV",
+        "The private key to sign with. Default: master_sign.pem in pki_dir.",
+    ),
+    text(
+        Key::SignaturePath,
+        &["--signature-path"],
+        "SIGNATURE_PATH",
+        "The folder for the signature. Default: pki_dir.",
+    ),
+    text(
+        Key::Pub,
+        &["--pub"],
+        "PUB",
+        "The public key to sign. Default: master.pub in pki_dir.",
+    ),
+    flag(
+        Key::AutoCreate,
+        &["--auto-create"],
+        "Make the signing key if there is none.",
+    ),
+];
