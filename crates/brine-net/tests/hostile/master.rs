@@ -1,0 +1,222 @@
+//! The master's side that is attacked, over either transport, and raw ways to it.
+
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use brine_net::channel::{Incoming, Limits, Presence};
+use brine_net::master::{MasterChannel, MasterConfig, Seats};
+use brine_net::replay::Seen;
+use brine_net::tcp::publish::{self, Publisher};
+use brine_net::zeromq::client::ClientConfig;
+use brine_net::zeromq::server::{Server, ServerConfig};
+use brine_net::{tcp, zeromq};
+use brine_wire::network::payload::{self, Payload};
+use brine_wire::{Map, Value};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// What a loaded machine may need for one answer.
+pub(crate) const WAIT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    ZeroMq,
+}
+
+pub(crate) const BOTH: [Transport; 2] = [Transport::Tcp, Transport::ZeroMq];
+
+/// A request that got through to whoever acts on requests.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reached {
+    pub(crate) cmd: String,
+    pub(crate) fields: Map,
+    pub(crate) seen: Option<Seen>,
+}
+
+pub(crate) struct Master {
+    pub(crate) root: TempDir,
+    pub(crate) transport: Transport,
+    pub(crate) ret_port: u16,
+    pub(crate) publish_port: u16,
+    pub(crate) channel: Arc<MasterChannel>,
+    reached: Arc<Mutex<Vec<Reached>>>,
+    _presence: Option<mpsc::Receiver<Presence>>,
+    _server: Option<Server>,
+}
+
+impl Master {
+    pub(crate) async fn start(transport: Transport) -> Self {
+        Self::with(transport, Limits::default(), |config| {
+            config.rules.auto_accept = true;
+        })
+        .await
+    }
+
+    pub(crate) async fn with(
+        transport: Transport,
+        limits: Limits,
+        change: impl FnOnce(&mut MasterConfig),
+    ) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let cache = root.path().join("cache");
+        std::fs::create_dir(&cache).unwrap();
+        let mut config = MasterConfig::new(root.path().join("pki"), cache);
+        change(&mut config);
+        let (sender, incoming) = mpsc::channel(16);
+        let (mut server, mut listeners) = (None, None);
+        let (ret_port, publish_port) = match transport {
+            Transport::ZeroMq => {
+                let bound = ServerConfig {
+                    interface: "127.0.0.1".into(),
+                    ret_port: 0,
+                    publish_port: 0,
+                    limits: limits.clone(),
+                    ..ServerConfig::default()
+                };
+                let bound = Server::bind(&bound, sender.clone()).unwrap();
+                let ports = (bound.ret_port(), bound.publish_port());
+                server = Some(bound);
+                ports
+            }
+            Transport::Tcp => {
+                let ret = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let publishing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+                let ports = (port(&ret), port(&publishing));
+                listeners = Some((ret, publishing));
+                ports
+            }
+        };
+        config.publish_port = publish_port;
+        let channel = Arc::new(MasterChannel::open(config).unwrap());
+        let mut presence = None;
+        if let Some((ret, publishing)) = listeners {
+            let pending = std::future::pending;
+            tokio::spawn(tcp::requests::serve(ret, limits.clone(), sender, pending()));
+            let (changes, changed) = mpsc::channel(256);
+            presence = Some(changed);
+            let identifying = channel.clone();
+            tokio::spawn(publish::serve(
+                publishing,
+                limits,
+                Publisher::default(),
+                Arc::new(move |body: &Value| identifying.identify(body)),
+                changes,
+                pending(),
+            ));
+        }
+        let reached = Arc::<Mutex<Vec<Reached>>>::default();
+        tokio::spawn(answer_all(channel.clone(), incoming, reached.clone()));
+        Self {
+            root,
+            transport,
+            ret_port,
+            publish_port,
+            channel,
+            reached,
+            _presence: presence,
+            _server: server,
+        }
+    }
+
+    /// A way to send any value as a request.
+    pub(crate) fn requester(&self) -> Requester {
+        match self.transport {
+            Transport::Tcp => {
+                let address = format!("127.0.0.1:{}", self.ret_port);
+                Requester::Tcp(tcp::client::Requester::new(address))
+            }
+            Transport::ZeroMq => {
+                let config = ClientConfig::requests("127.0.0.1", self.ret_port);
+                Requester::ZeroMq(zeromq::client::Requester::open(config).unwrap())
+            }
+        }
+    }
+
+    /// A bare connection to a port.
+    pub(crate) fn connect(port: u16) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        stream
+    }
+
+    /// Takes what has got through since the last call.
+    pub(crate) fn reached(&self) -> Vec<Reached> {
+        std::mem::take(&mut *self.reached.lock().unwrap())
+    }
+
+    /// Every file below `pki_dir` and `cachedir`.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.root.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.push(path.display().to_string());
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+pub(crate) enum Requester {
+    Tcp(tcp::client::Requester),
+    ZeroMq(zeromq::client::Requester),
+}
+
+impl Requester {
+    pub(crate) async fn request(&self, payload: &Value) -> Value {
+        match self {
+            Self::Tcp(requester) => requester.request(payload, WAIT).await.unwrap(),
+            Self::ZeroMq(requester) => requester.request(payload, WAIT).await.unwrap(),
+        }
+    }
+}
+
+/// What minions get as theirs.
+pub(crate) fn pillar() -> Map {
+    [("secret", "of this minion")].into_iter().collect()
+}
+
+async fn answer_all(
+    channel: Arc<MasterChannel>,
+    mut incoming: mpsc::Receiver<Incoming>,
+    reached: Arc<Mutex<Vec<Reached>>>,
+) {
+    while let Some(mut request) = incoming.recv().await {
+        let value = request.take_payload();
+        let answer = match Payload::from_value(value, channel.minimum_version()) {
+            Ok(Payload::Clear { load, .. }) if load.get("cmd") == Some(&"_auth".into()) => {
+                let now = SystemTime::now();
+                channel.sign_in(&load, Seats::default(), now).unwrap().reply
+            }
+            Ok(Payload::Encrypted(sealed)) => {
+                match channel.open_request(&sealed, SystemTime::now()) {
+                    Ok(opened) => {
+                        request.peer.trust();
+                        reached.lock().unwrap().push(Reached {
+                            cmd: opened.load.cmd.clone().unwrap_or_default(),
+                            fields: opened.load.fields.clone(),
+                            seen: Some(opened.seen),
+                        });
+                        match opened.load.cmd.as_deref() {
+                            Some("_pillar") => channel.seal_pillar(&opened, pillar()).unwrap(),
+                            _ => opened.seal(&Value::Nil).unwrap(),
+                        }
+                    }
+                    Err(refused) => refused.reply().into(),
+                }
+            }
+            _ => payload::BAD_LOAD.into(),
+        };
+        request.answer(answer);
+    }
+}

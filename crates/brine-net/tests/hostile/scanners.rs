@@ -1,0 +1,195 @@
+//! Bytes of programs that speak something else, and messages made to cost more than they weigh.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use brine_net::channel::Limits;
+
+use crate::honest::Minion;
+use crate::master::{BOTH, Master, Transport};
+
+/// Limits under which strangers are shown the door while a test waits.
+fn impatient() -> Limits {
+    Limits {
+        patience: Duration::from_secs(2),
+        identification: Duration::from_secs(2),
+        ..Limits::default()
+    }
+}
+
+/// What port scanners and lost clients begin with.
+fn openings() -> Vec<Vec<u8>> {
+    let mut tls = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03".to_vec();
+    tls.resize(205, 0x5a);
+    let greeting = |length: usize| {
+        let mut greeting = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec();
+        greeting.resize(64, 0);
+        greeting.truncate(length);
+        greeting
+    };
+    let mut openings: Vec<Vec<u8>> = [
+        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"OPTIONS * RTSP/1.0\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"EHLO scanner\r\n",
+        b"\x03\x00\x00\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0", // RDP
+        b"\0\0\0\x2f\xffSMB\x72",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"\x80\x9e\x01\x03\x01",
+        b"\0",
+        b"\xff",
+        b"\xc1",
+        b"\r\n\r\n",
+        b"",
+    ]
+    .map(<[u8]>::to_vec)
+    .into();
+    openings.push(tls);
+    openings.extend([1, 9, 10, 11, 12, 31, 63, 64].map(greeting));
+    // A whole greeting, and then a command that is none, or is too long.
+    for rest in [
+        &b"\x04\xff\x05READY"[..],
+        b"\x06\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x04\x00",
+    ] {
+        openings.push([&greeting(64)[..], rest].concat());
+    }
+    let mut seed = 0x9e37_79b9_u32;
+    for length in [1, 7, 64, 500, 5_000] {
+        let mut random = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed.to_be_bytes()[0]
+        };
+        openings.push((0..length).map(|_| random()).collect());
+    }
+    openings
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scanners_disturb_nobody_at_either_port() {
+    for transport in BOTH {
+        let master = Master::with(transport, impatient(), |config| {
+            config.rules.auto_accept = true;
+        })
+        .await;
+        let minion = Minion::sign_in(&master, "m1").await;
+        master.reached();
+        let mut held = Vec::new();
+        for port in [master.ret_port, master.publish_port] {
+            for opening in openings() {
+                let mut stream = Master::connect(port);
+                let _ = stream.write_all(&opening); // it may be closed already
+                held.push(stream);
+                let mut gone = Master::connect(port);
+                let _ = gone.write_all(&opening);
+            }
+            minion.works().await;
+        }
+        assert_eq!(
+            master.reached().len(),
+            2,
+            "what is not the minion's got through"
+        );
+        // Whoever says nothing sensible is not kept.
+        let closed = tokio::task::spawn_blocking(move || held.into_iter().map(is_closed).collect());
+        let closed: Vec<bool> = closed.await.unwrap();
+        let kept = closed.iter().filter(|closed| !**closed).count();
+        assert_eq!(
+            kept,
+            0,
+            "{transport:?}: connections kept of {}",
+            closed.len()
+        );
+        minion.works().await;
+    }
+}
+
+fn is_closed(mut stream: TcpStream) -> bool {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+/// Messages that say they hold more than they do, or are deeper than anybody needs.
+fn bombs() -> Vec<Vec<u8>> {
+    vec![
+        vec![0x91; 60_000],
+        vec![0x81; 60_000],
+        [&[0x81, 0xa1, b'x'][..]; 20_000].concat(),
+        b"\xdf\xff\xff\xff\xff".to_vec(),
+        b"\xdd\xff\xff\xff\xff".to_vec(),
+        b"\xdb\xff\xff\xff\xff".to_vec(),
+        b"\xc6\xff\xff\xff\xff".to_vec(),
+        b"\xc9\xff\xff\xff\xff\x05".to_vec(),
+        [&b"\xdd\x00\x00\xff\xff"[..]; 10_000].concat(),
+        [&b"\xdd\x00\x00\xc3\x50"[..], &[0xc0; 50_000]].concat(),
+        b"\x82\xa3enc\xa5clear\xa4load\xdf\x7f\xff\xff\xff".to_vec(),
+        Vec::new(),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bombs_do_not_go_off() {
+    for transport in BOTH {
+        let master = Master::with(transport, impatient(), |config| {
+            config.rules.auto_accept = true;
+        })
+        .await;
+        let minion = Minion::sign_in(&master, "m1").await;
+        master.reached();
+        let before = resident();
+        let (ret, publish) = (master.ret_port, master.publish_port);
+        for bomb in bombs() {
+            for _ in 0..20 {
+                let bomb = bomb.clone();
+                tokio::task::spawn_blocking(move || match transport {
+                    Transport::Tcp => {
+                        for port in [ret, publish] {
+                            let mut stream = Master::connect(port);
+                            let _ = stream.write_all(b"\x82\xa4head\x80\xa4body");
+                            let _ = stream.write_all(&bomb);
+                        }
+                    }
+                    Transport::ZeroMq => send_zeromq(ret, &bomb),
+                })
+                .await
+                .unwrap();
+            }
+            minion.works().await;
+        }
+        let reached = master.reached();
+        assert!(
+            reached
+                .iter()
+                .all(|one| one.fields.get("id") == Some(&"m1".into()))
+        );
+        let more = resident().saturating_sub(before);
+        assert!(more < 200 << 20, "{transport:?}: {} MiB more", more >> 20);
+    }
+}
+
+/// One frame as a request; waits for the answer that everything gets.
+fn send_zeromq(port: u16, body: &[u8]) {
+    let socket = zmq::Context::new().socket(zmq::REQ).unwrap();
+    socket.set_linger(0).unwrap();
+    socket.set_rcvtimeo(30_000).unwrap();
+    socket.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+    socket.send(body, 0).unwrap();
+    let answer = socket.recv_bytes(0).unwrap();
+    assert_eq!(answer, b"\xa8bad load");
+}
+
+/// What this process has resident, in bytes.
+pub(crate) fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib * 1024
+}

@@ -1,0 +1,104 @@
+//! Who sends a little at a time, or only half of it.
+
+use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+use brine_net::channel::Limits;
+
+use crate::honest::Minion;
+use crate::master::{Master, Transport, WAIT};
+
+const PATIENCE: Duration = Duration::from_millis(700);
+
+async fn impatient_master(transport: Transport) -> Master {
+    let limits = Limits {
+        patience: PATIENCE,
+        identification: PATIENCE,
+        ..Limits::default()
+    };
+    Master::with(transport, limits, |config| {
+        config.rules.auto_accept = true;
+    })
+    .await
+}
+
+/// Sends a byte now and then until the connection is closed, if it is.
+fn drip(port: u16, bytes: &[u8]) -> bool {
+    let mut stream = Master::connect(port);
+    stream
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    let due = Instant::now() + WAIT;
+    let mut byte = bytes.iter().cycle();
+    while Instant::now() < due {
+        if stream.write_all(&[*byte.next().unwrap()]).is_err() {
+            return true;
+        }
+        // What comes back is of no interest, but its end is.
+        match stream.read(&mut [0; 256]) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_comes_byte_by_byte_is_not_waited_for() {
+    // A text of 60,000 bytes, well formed as far as it gets.
+    let mut request = b"\x82\xa4head\x80\xa4body\xda\xea\x60".to_vec();
+    request.resize(60_000, b'x');
+    for (transport, bytes) in [
+        (Transport::Tcp, request),
+        (Transport::ZeroMq, b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
+    ] {
+        let master = impatient_master(transport).await;
+        let minion = Minion::sign_in(&master, "m1").await;
+        for port in [master.ret_port, master.publish_port] {
+            let bytes = bytes.clone();
+            let dripping = tokio::task::spawn_blocking(move || drip(port, &bytes));
+            minion.works().await;
+            assert!(dripping.await.unwrap(), "{transport:?}");
+        }
+        minion.works().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_request_is_nobodys_request() {
+    let master = impatient_master(Transport::Tcp).await;
+    let minion = Minion::sign_in(&master, "m1").await;
+    master.reached();
+    let payload = minion.seal(minion.event("my/tag")).payload;
+    let head = [("mid", "1")].into_iter().collect();
+    let whole = brine_wire::network::tcp::encode(&head, &payload);
+    for length in (0..whole.len()).step_by(5) {
+        let mut stream = Master::connect(master.ret_port);
+        stream.write_all(&whole[..length]).unwrap();
+    }
+    assert_eq!(master.reached(), []);
+    minion.works().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_his_answers_is_not_waited_for() {
+    let master = impatient_master(Transport::Tcp).await;
+    let minion = Minion::sign_in(&master, "m1").await;
+    let port = master.ret_port;
+    let flooding = tokio::task::spawn_blocking(move || {
+        let mut stream = Master::connect(port);
+        stream.set_write_timeout(Some(WAIT)).unwrap();
+        let head = [("mid", "1")].into_iter().collect();
+        let request = brine_wire::network::tcp::encode(&head, &"?".into());
+        let many = request.repeat(1000);
+        // 60 MB of requests whose answers nobody reads: at some point there must be an end to it.
+        (0..2000).any(|_| stream.write_all(&many).is_err())
+    });
+    for _ in 0..20 {
+        minion.works().await;
+    }
+    assert!(flooding.await.unwrap());
+    minion.works().await;
+}
