@@ -21,6 +21,7 @@ pub mod matching;
 pub mod msgpack;
 pub mod network;
 pub mod python_regex;
+pub mod python_text;
 pub mod ret_load;
 pub mod scan;
 pub mod stamp;

@@ -1,0 +1,151 @@
+//! Values as Python writes them: `repr` and `str`. Facts: CPython 3.11.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+use crate::{Value, json};
+
+/// Python's `str(value)`.
+#[must_use]
+pub fn str(value: &Value) -> String {
+    match value {
+        Value::Str(text) => text.clone(),
+        other => repr(other),
+    }
+}
+
+/// Python's `repr(value)`.
+#[must_use]
+pub fn repr(value: &Value) -> String {
+    let mut out = String::new();
+    write_repr(value, &mut out);
+    out
+}
+
+fn write_repr(value: &Value, out: &mut String) {
+    match value {
+        Value::Nil => out.push_str("None"),
+        Value::Bool(true) => out.push_str("True"),
+        Value::Bool(false) => out.push_str("False"),
+        Value::Int(number) => {
+            let _ = write!(out, "{number}"); // writing to a String cannot fail
+        }
+        // JSON has Python's digits for all but the numbers it lacks.
+        Value::Float(number) if number.is_finite() => json::to_line(value, out),
+        Value::Float(number) if number.is_nan() => out.push_str("nan"),
+        Value::Float(number) => out.push_str(if *number > 0.0 { "inf" } else { "-inf" }),
+        Value::Str(text) => quoted(text, out),
+        Value::Bin(bytes) => write_bytes(bytes, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { ", " });
+                write_repr(item, out);
+            }
+            out.push(']');
+        }
+        Value::Map(map) => {
+            out.push('{');
+            for (at, (key, item)) in map.iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { ", " });
+                write_repr(key, out);
+                out.push_str(": ");
+                write_repr(item, out);
+            }
+            out.push('}');
+        }
+        // Dates and constants do not come from a command line.
+        Value::Ext(..) => json::to_line(value, out),
+    }
+}
+
+fn quoted(text: &str, out: &mut String) {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => out.extend(['\\', c]),
+            c if is_printable(c) => out.push(c),
+            c => {
+                let _ = match u32::from(c) {
+                    code @ ..=0xff => write!(out, "\\x{code:02x}"),
+                    code @ ..=0xffff => write!(out, "\\u{code:04x}"),
+                    code => write!(out, "\\U{code:08x}"),
+                };
+            }
+        }
+    }
+    out.push(quote);
+}
+
+/// Python's `c.isprintable()`: Rust's `Debug` escapes the same characters, and combining ones at
+/// the beginning of a text, hence the letter before.
+fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    let mut text = String::from("a");
+    text.push(c);
+    text.escape_debug().eq(text.chars())
+}
+
+fn write_bytes(bytes: &[u8], out: &mut String) {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
+        '"'
+    } else {
+        '\''
+    };
+    out.extend(['b', quote]);
+    for byte in bytes {
+        match byte {
+            b'\'' if quote == '\'' => out.push_str("\\'"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            b'\\' => out.push_str("\\\\"),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            byte => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out.push(quote);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Map;
+    use alloc::vec;
+
+    /// Written by Python.
+    #[test]
+    fn values_look_as_in_python() {
+        let inner: Map = [("a'", Value::Float(1.0)), ("b", Value::Nil)]
+            .into_iter()
+            .collect();
+        let list = vec![
+            Value::Int(-5),
+            true.into(),
+            "it's".into(),
+            "\"it's\"\n\x01é".into(),
+            Value::Bin(b"a'\xff".to_vec()),
+            Value::Float(f64::NEG_INFINITY),
+            Value::Float(1e16),
+            inner.into(),
+        ];
+        assert_eq!(
+            repr(&list.into()),
+            r#"[-5, True, "it's", '"it\'s"\n\x01é', b"a'\xff", -inf, 1e+16, {"a'": 1.0, 'b': None}]"#
+        );
+        assert_eq!(str(&"x".into()), "x");
+    }
+}
