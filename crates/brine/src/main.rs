@@ -7,6 +7,7 @@
 
 mod arguments;
 mod commands;
+mod daemon;
 mod interrupt;
 mod jid;
 mod logs;

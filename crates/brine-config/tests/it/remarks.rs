@@ -114,7 +114,7 @@ fn included_files_that_cannot_be_used_are_left_out() {
     let files = [
         ("master", "id: x\ninclude: [none.conf, self.conf, 5]\n"),
         ("master.d/bad.conf", "pub_hwm: [\n"),
-        ("self.conf", "include: self.conf\nret_port: 7\n"),
+        ("self.conf", "include: self.conf\nworker_threads: 7\n"),
     ];
     let (loaded, warnings) = load(Role::Master, &files).unwrap();
     assert_eq!(
@@ -123,9 +123,9 @@ fn included_files_that_cannot_be_used_are_left_out() {
          include DIR/none.conf matches no file\n\
          DIR/self.conf is included from within itself; the inner include is left out\n\
          option include: expected text or a list of texts, found an integer\n\
-         option ret_port is known but not acted on"
+         option worker_threads is known but not acted on"
     );
-    assert_eq!(loaded.opts.int("ret_port").unwrap(), 7);
+    assert_eq!(loaded.opts.int("worker_threads").unwrap(), 7);
 }
 
 #[test]

@@ -4,9 +4,6 @@
 //! with them is `brine-bus`'s. One process can offer its bus to clients of several releases, each
 //! in a socket directory of its own. Facts: `docs/protocol/ipc.md` §1, §2, §10.
 
-mod account;
-mod daemon;
-
 use std::fs::{self, Permissions};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -26,6 +23,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::daemon::account::{self, Belongings};
+use crate::daemon::{self, Daemon};
 use crate::place::{Place, PlaceArguments};
 
 /// What `brine bus` is told.
@@ -44,8 +43,18 @@ pub(crate) struct Arguments {
     /// How much of the log of events is kept in memory for slow subscribers, such as 64MiB
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     log_bytes: Option<u64>,
-    #[command(flatten)]
-    daemon: daemon::Daemon,
+    /// Run in the background; returns when the bus is ready
+    #[arg(short, long)]
+    daemon: bool,
+    /// The process that `--daemon` starts.
+    #[arg(long, hide = true)]
+    detached: bool,
+    /// Write the process id to a file, which goes with the process
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// With --daemon: append the log to a file [default: no log]
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    log_file: Option<PathBuf>,
     #[command(flatten)]
     place: PlaceArguments,
 }
@@ -73,11 +82,13 @@ impl FromStr for Also {
 
 /// Runs the bus until it is told to end.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if arguments.daemon.is_start() {
+    if arguments.daemon && !arguments.detached {
         return daemon::start();
     }
     let place = arguments.place.resolve()?;
-    account::take_on(arguments, &place)?;
+    if let Some(opts) = &place.opts {
+        account::take_on(opts, &arguments.belongings(&place))?;
+    }
     for warning in &place.warnings {
         tracing::warn!("{warning}");
     }
@@ -99,7 +110,7 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
 async fn serve(arguments: &Arguments, place: &Place) -> anyhow::Result<()> {
     let told_to_end = told_to_end()?;
     let (buses, log) = bind(arguments, place)?;
-    let _pid_file = arguments.daemon.is_up()?;
+    let _pid_file = arguments.daemon().is_up()?;
     brine_bus::serve(buses, log, BusConfig::default(), told_to_end).await;
     Ok(())
 }
@@ -212,10 +223,22 @@ fn bind_one(
 }
 
 impl Arguments {
-    /// All directories there will be sockets in.
-    fn sock_dirs<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Path> {
-        let others = self.also.iter().map(|also| also.sock_dir.as_path());
-        place.sock_dir.as_deref().into_iter().chain(others)
+    fn daemon(&self) -> Daemon {
+        Daemon {
+            detached: self.detached,
+            pid_file: self.pid_file.clone(),
+            log_file: self.log_file.clone(),
+        }
+    }
+
+    /// The directories there will be sockets in, and the daemon's files.
+    fn belongings(&self, place: &Place) -> Belongings {
+        let others = self.also.iter().map(|also| &also.sock_dir);
+        let files = [&self.pid_file, &self.log_file];
+        Belongings {
+            folders: place.sock_dir.iter().chain(others).cloned().collect(),
+            files: files.into_iter().flatten().cloned().collect(),
+        }
     }
 }
 

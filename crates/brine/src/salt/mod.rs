@@ -9,6 +9,7 @@ mod optparse;
 mod output;
 mod python;
 mod run;
+mod serve;
 mod start;
 
 use std::ffi::{OsStr, OsString};

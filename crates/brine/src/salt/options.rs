@@ -2,6 +2,7 @@
 //! Facts: Salt 3008.3's `--help` and behaviour.
 
 use super::optparse::{Opt, Takes};
+use crate::daemon::DETACHED;
 
 /// An option, whichever command has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,11 @@ pub(super) enum Key {
     NoEffect,
     /// Asks for something that is not there; told of when it is used.
     NotActedOn,
+    // salt-master, salt-minion
+    Daemon,
+    Detached,
+    PidFile,
+    User,
     // salt-key
     List,
     ListAll,
@@ -107,6 +113,28 @@ pub(super) const LOG_LEVEL: &[Opt<Key>] = &[opt(
     Takes::OneOf("LOG_LEVEL", LEVELS),
     "What is logged on stderr. Default: 'warning'.",
 )];
+
+/// How a process that serves lives.
+pub(super) const DAEMON: &[Opt<Key>] = &[
+    flag(
+        Key::Daemon,
+        &["-d", "--daemon"],
+        "Run in the background; returns when all is ready.",
+    ),
+    flag(Key::Detached, &[DETACHED], ""),
+    text(
+        Key::PidFile,
+        &["--pid-file"],
+        "PIDFILE",
+        "File for the process id. Default: as the option pidfile says.",
+    ),
+    text(Key::User, &["-u", "--user"], "USER", "Run as this user."),
+    flag(
+        Key::NoEffect,
+        &["--disable-keepalive"],
+        "No effect: a service manager starts it again.",
+    ),
+];
 
 /// How return values are printed.
 pub(super) const OUTPUT: &[Opt<Key>] = &[

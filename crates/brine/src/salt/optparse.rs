@@ -204,7 +204,8 @@ impl<K: Copy + PartialEq> Syntax<K> {
     pub(super) fn help(&self) -> String {
         let Self { program, usage, .. } = self;
         let mut help = format!("Usage: {program} {usage}\n\n{}\n\nOptions:\n", self.about);
-        for option in self.options() {
+        // What has no help is told by this program to itself.
+        for option in self.options().filter(|option| !option.help.is_empty()) {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 help,

@@ -88,17 +88,23 @@ fn information(syntax: &Syntax<Key>, line: &Parsed<Key>) -> Option<String> {
 /// Loads the configuration file of a name, and starts the log.
 pub(super) fn configure(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result<Loaded> {
     let loaded = load(line, role, name)?;
-    logs::start(level(line, &loaded.opts), Look::Salt);
+    logs::start(level(line, &loaded.opts, "log_level"), Look::Salt);
     for warning in &loaded.warnings {
         tracing::debug!("{warning}");
     }
-    for name in line.names(Key::NotActedOn) {
-        tracing::warn!("option {name} is not acted on");
-    }
+    tell_not_acted_on(line);
     Ok(loaded)
 }
 
-fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result<Loaded> {
+/// Warns of options that ask for what is not there.
+pub(super) fn tell_not_acted_on(line: &Parsed<Key>) {
+    for name in line.names(Key::NotActedOn) {
+        tracing::warn!("option {name} is not acted on");
+    }
+}
+
+/// Loads the configuration file of a name.
+pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result<Loaded> {
     let path = match line.value(Key::ConfigDir).map(Path::new) {
         Some(directory) => {
             if !directory.is_dir() {
@@ -117,9 +123,12 @@ fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result<Loaded> {
         .with_context(|| format!("configuration {}", path.display()))
 }
 
-fn level(line: &Parsed<Key>, opts: &Opts) -> Level {
-    let name = line.value(Key::LogLevel).or(opts.text("log_level").ok());
-    name.and_then(|name| Level::from_str(name, true).ok())
+/// The level that the command line says, or else an option of that name.
+pub(super) fn level(line: &Parsed<Key>, opts: &Opts, option: &str) -> Level {
+    let said = line.value(Key::LogLevel);
+    let configured = || opts.text(option).or(opts.text("log_level")).ok();
+    said.or_else(configured)
+        .and_then(|name| Level::from_str(name, true).ok())
         .unwrap_or(Level::Warning)
 }
 

@@ -5,6 +5,7 @@
 
 mod bus;
 mod salt_key;
+mod salt_master;
 mod salt_run;
 mod send;
 mod state_event;

@@ -1,50 +1,52 @@
-//! `brine bus -d`: in the background.
+//! Serving in the background: `brine bus -d`, `salt-master -d`, `salt-minion -d`.
 //!
 //! Without a fork: the program starts itself again, detached, and goes when that one says that its
 //! sockets are there, so that whoever started it can use the bus at once and sees what went wrong.
+
+pub(crate) mod account;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Context;
 use rustix::process::setsid;
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
-/// How the process lives.
-#[derive(Debug, clap::Args)]
-pub(super) struct Daemon {
-    /// Run in the background; returns when the bus is ready
-    #[arg(short, long)]
-    daemon: bool,
-    /// The process that `--daemon` starts.
-    #[arg(long, hide = true)]
-    detached: bool,
-    /// Write the process id to a file, which goes with the process
-    #[arg(long, value_name = "FILE")]
-    pub(super) pid_file: Option<PathBuf>,
-    /// With --daemon: append the log to a file [default: no log]
-    #[arg(long, value_name = "FILE", requires = "daemon")]
-    pub(super) log_file: Option<PathBuf>,
+/// How a process lives that serves until it is told to end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Daemon {
+    /// It was started by [`start`] and is to leave the terminal.
+    pub(crate) detached: bool,
+    /// Gets the process id, and goes with the process.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Where the log goes once the terminal is left; nowhere without one.
+    pub(crate) log_file: Option<PathBuf>,
 }
+
+/// What the detached process is told besides its own arguments.
+pub(crate) const DETACHED: &str = "--detached";
 
 /// What the detached process writes to the one that waits for it.
 const READY: &[u8] = b"ready\n";
 
 /// Starts the detached process; done when that is ready, failed when that fails.
-pub(super) fn start() -> anyhow::Result<ExitCode> {
+pub(crate) fn start() -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
+        // The name may say which command we are.
+        .arg0(std::env::args_os().next().unwrap_or_default())
         .args(std::env::args_os().skip(1))
-        .arg("--detached")
+        .arg(DETACHED)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start the bus in the background")?;
+        .context("cannot start in the background")?;
     let mut said = Vec::new();
     if let Some(stdout) = &mut child.stdout {
         stdout.read_to_end(&mut said)?;
@@ -58,37 +60,32 @@ pub(super) fn start() -> anyhow::Result<ExitCode> {
 }
 
 impl Daemon {
-    /// Whether another process is to be the bus.
-    pub(super) const fn is_start(&self) -> bool {
-        self.daemon && !self.detached
-    }
-
-    /// The bus can be used: leaves the terminal if asked to, and says so. The file goes when what
+    /// All is there that others wait for: leaves the terminal if asked to, and says so. The file goes when what
     /// is returned is dropped.
-    pub(super) fn is_up(&self) -> anyhow::Result<Option<PidFile>> {
+    pub(crate) fn is_up(&self) -> anyhow::Result<Option<PidFile>> {
         let pid_file = self.pid_file.clone().map(PidFile::write).transpose()?;
         if self.detached {
             self.detach()?;
         }
         if let Err(error) = tell_service_manager() {
-            tracing::warn!(err = %error, "cannot tell the service manager that the bus is ready");
+            tracing::warn!(err = %error, "cannot tell the service manager that all is ready");
         }
         Ok(pid_file)
     }
 
     fn detach(&self) -> anyhow::Result<()> {
         let log = match &self.log_file {
-            Some(path) => OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .with_context(|| format!("--log-file {}", path.display()))?,
+            Some(path) => {
+                make_room(path);
+                let log = OpenOptions::new().create(true).append(true).open(path);
+                log.with_context(|| format!("log file {}", path.display()))?
+            }
             None => nowhere()?,
         };
         // Refused only to the leader of a group, which a child is not.
         setsid().context("cannot leave the terminal")?;
         dup2_stderr(&log).context("cannot leave the terminal")?;
-        // Whoever waits may be gone; the bus stays.
+        // Whoever waits may be gone; we stay.
         let _ = io::stdout()
             .write_all(READY)
             .and_then(|()| io::stdout().flush());
@@ -96,7 +93,14 @@ impl Daemon {
     }
 }
 
-/// Tells systemd that the bus is ready, if it waits for that (`Type=notify`, as Salt's units have).
+/// Makes the folder of a file. What is wrong with it, opening the file tells.
+fn make_room(path: &Path) {
+    if let Some(folder) = path.parent() {
+        let _ = fs::create_dir_all(folder);
+    }
+}
+
+/// Tells systemd that we are ready, if it waits for that (`Type=notify`, as Salt's units have).
 fn tell_service_manager() -> io::Result<()> {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return Ok(());
@@ -116,12 +120,13 @@ fn nowhere() -> anyhow::Result<File> {
 
 /// A file with this process's id; removed when dropped.
 #[derive(Debug)]
-pub(super) struct PidFile(PathBuf);
+pub(crate) struct PidFile(PathBuf);
 
 impl PidFile {
     fn write(path: PathBuf) -> anyhow::Result<Self> {
+        make_room(&path);
         fs::write(&path, std::process::id().to_string())
-            .with_context(|| format!("--pid-file {}", path.display()))?;
+            .with_context(|| format!("pid file {}", path.display()))?;
         Ok(Self(path))
     }
 }

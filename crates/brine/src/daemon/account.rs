@@ -1,4 +1,4 @@
-//! Salt's option `user`: who the bus runs as.
+//! Salt's option `user`: who a daemon runs as.
 //!
 //! Without set-uid calls in this process: the program runs itself again as that user, after
 //! preparing what only root can.
@@ -7,13 +7,13 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use rustix::process::geteuid;
 
-use super::Arguments;
-use crate::place::Place;
+use brine_config::Opts;
 
 /// An entry of the password file.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,9 +22,16 @@ struct Account {
     gid: u32,
 }
 
+/// What the user must be able to write, made and given away by root.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Belongings {
+    pub(crate) folders: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
+}
+
 /// Goes on as the configured user, if that is another.
-pub(super) fn take_on(arguments: &Arguments, place: &Place) -> anyhow::Result<()> {
-    let Some(name) = place.opts.as_ref().and_then(|opts| opts.text("user").ok()) else {
+pub(crate) fn take_on(opts: &Opts, belongings: &Belongings) -> anyhow::Result<()> {
+    let Ok(name) = opts.text("user") else {
         return Ok(());
     };
     let own = geteuid();
@@ -41,12 +48,13 @@ pub(super) fn take_on(arguments: &Arguments, place: &Place) -> anyhow::Result<()
     }
     if !own.is_root() {
         bail!(
-            "option user: only {name} or root can run this bus; take the option out to run it as yourself"
+            "option user: only {name} or root can run this; take the option out to run it as yourself"
         );
     }
-    prepare(arguments, place, &account)?;
+    belongings.give_to(&account)?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let refused = Command::new(program)
+        .arg0(std::env::args_os().next().unwrap_or_default())
         .args(std::env::args_os().skip(1))
         .uid(account.uid)
         .gid(account.gid)
@@ -54,21 +62,21 @@ pub(super) fn take_on(arguments: &Arguments, place: &Place) -> anyhow::Result<()
     Err(refused).with_context(|| format!("option user: cannot run as {name}"))
 }
 
-/// Makes what the user may not, and gives it away.
-fn prepare(arguments: &Arguments, place: &Place, account: &Account) -> anyhow::Result<()> {
-    let give = |path: &std::path::Path, made: io::Result<()>| {
-        made.and_then(|()| chown(path, Some(account.uid), Some(account.gid)))
-            .with_context(|| path.display().to_string())
-    };
-    for sock_dir in arguments.sock_dirs(place) {
-        give(sock_dir, fs::create_dir_all(sock_dir))?;
+impl Belongings {
+    fn give_to(&self, account: &Account) -> anyhow::Result<()> {
+        let give = |path: &Path, made: io::Result<()>| {
+            made.and_then(|()| chown(path, Some(account.uid), Some(account.gid)))
+                .with_context(|| path.display().to_string())
+        };
+        for folder in &self.folders {
+            give(folder, fs::create_dir_all(folder))?;
+        }
+        for file in &self.files {
+            let made = OpenOptions::new().create(true).append(true).open(file);
+            give(file, made.map(drop))?;
+        }
+        Ok(())
     }
-    let files = [&arguments.daemon.pid_file, &arguments.daemon.log_file];
-    for file in files.into_iter().flatten() {
-        let made = OpenOptions::new().create(true).append(true).open(file);
-        give(file, made.map(drop))?;
-    }
-    Ok(())
 }
 
 fn account(users: &str, name: &str) -> Option<Account> {

@@ -1,0 +1,129 @@
+//! What `salt-master` and `salt-minion` have in common: the user they run as, the background, the
+//! file with the process id, the log.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use brine_config::{Loaded, Opts, Role};
+use tokio::runtime::Runtime;
+
+use super::options::{BASIC, CONFIG_DIR, DAEMON, Key, LOG_LEVEL};
+use super::optparse::{Opt, Parsed, Syntax};
+use super::start::{self, Read};
+use crate::commands::bus;
+use crate::daemon::account::{self, Belongings};
+use crate::daemon::{self, Daemon, PidFile};
+use crate::logs::{self, Look};
+
+/// The options of both.
+pub(super) const OPTIONS: &[&[Opt<Key>]] = &[BASIC, CONFIG_DIR, LOG_LEVEL, DAEMON];
+
+/// What is going to serve.
+pub(super) struct Service {
+    pub(super) loaded: Loaded,
+    daemon: Daemon,
+}
+
+/// How it begins.
+pub(super) enum Begun {
+    Service(Service),
+    /// Another process serves, or nothing is to be served.
+    Done(ExitCode),
+}
+
+/// Reads the command line and the configuration; goes to the background and takes on the user.
+pub(super) fn begin(
+    syntax: &Syntax<Key>,
+    words: &[std::ffi::OsString],
+    role: Role,
+    name: &str,
+) -> anyhow::Result<Begun> {
+    let line = match start::read(syntax, &start::texts(words), |_| Ok(()))? {
+        Read::Line(line) => line,
+        Read::Done(code) => return Ok(Begun::Done(code)),
+    };
+    if line.has(Key::Daemon) && !line.has(Key::Detached) {
+        return Ok(Begun::Done(daemon::start()?));
+    }
+    let mut loaded = start::load(&line, role, name)?;
+    if let Some(user) = line.value(Key::User) {
+        loaded.opts.set("user", user);
+    }
+    let daemon = daemon_of(&line, &loaded.opts);
+    account::take_on(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
+    if daemon.detached {
+        let level = start::level(&line, &loaded.opts, "log_level_logfile");
+        logs::start(level, Look::Own);
+    } else {
+        logs::start(start::level(&line, &loaded.opts, "log_level"), Look::Salt);
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    start::tell_not_acted_on(&line);
+    bus::raise_file_limit();
+    Ok(Begun::Service(Service { loaded, daemon }))
+}
+
+impl Service {
+    /// Says that all is ready: to whoever waits for the background, to the service manager, and by
+    /// the file with the process id, which goes when what is returned is dropped.
+    pub(super) fn is_up(&self) -> anyhow::Result<Option<PidFile>> {
+        match self.daemon.is_up() {
+            // In the foreground nobody needs the file to end us.
+            Err(error) if !self.daemon.detached => {
+                tracing::warn!("{error:#}");
+                let daemon = Daemon {
+                    pid_file: None,
+                    ..self.daemon.clone()
+                };
+                daemon.is_up()
+            }
+            up => up,
+        }
+    }
+
+    /// Runs to its end what serves.
+    pub(super) fn run(
+        &self,
+        serve: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<ExitCode> {
+        runtime()?.block_on(serve)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+fn daemon_of(line: &Parsed<Key>, opts: &Opts) -> Daemon {
+    let path = |said: Option<&str>, name| {
+        let path = said.or(opts.text(name).ok());
+        path.filter(|path| !path.is_empty()).map(PathBuf::from)
+    };
+    let detached = line.has(Key::Detached);
+    Daemon {
+        detached,
+        pid_file: path(line.value(Key::PidFile), "pidfile"),
+        // `file:///dev/log` and its like are other programs' places.
+        log_file: path(None, "log_file").filter(|path| detached && path.is_absolute()),
+    }
+}
+
+fn belongings(daemon: &Daemon, opts: &Opts) -> anyhow::Result<Belongings> {
+    let mut folders = Vec::new();
+    for name in ["pki_dir", "cachedir", "sock_dir"] {
+        folders.push(PathBuf::from(opts.text(name)?));
+    }
+    let files = [&daemon.pid_file, &daemon.log_file];
+    Ok(Belongings {
+        folders,
+        files: files.into_iter().flatten().cloned().collect(),
+    })
+}
