@@ -90,11 +90,12 @@ fn is_python_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\x1C'..='\x1F')
 }
 
-/// `name` and `value` of a keyword argument.
+/// `name` and the text of its value, if an argument is one by name.
 ///
 /// A name starts with a letter or `_`; a second `=` right after the first makes it positional,
 /// and so does a line break, except one at the very end, which is dropped.
-fn split_keyword(argument: &str) -> Option<(&str, &str)> {
+#[must_use]
+pub fn split_keyword(argument: &str) -> Option<(&str, &str)> {
     let (name, value) = argument.split_once('=')?;
     let value = value.strip_suffix('\n').unwrap_or(value);
     let starts_well = name.starts_with(|c: char| c.is_alphabetic() || c == '_');

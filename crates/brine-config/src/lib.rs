@@ -39,7 +39,7 @@ mod resolve;
 mod types;
 pub mod yaml;
 
-pub use arguments::{Arguments, parse_arguments, parse_value};
+pub use arguments::{Arguments, parse_arguments, parse_value, split_keyword};
 pub use brine::Brine;
 pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};

@@ -1,0 +1,64 @@
+//! What functions are told of the minion they run in.
+
+use std::path::PathBuf;
+
+use brine_wire::{Map, Value};
+
+/// The minion's own data and the places of users' modules.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FunctionsConfig {
+    /// Salt's options, `id` and `cachedir` among them; functions show them (`config.get`,
+    /// `__opts__`).
+    pub opts: Map,
+    /// The minion's grains.
+    pub grains: Map,
+    /// The pillar its master gave it.
+    pub pillar: Map,
+    /// The release whose answers are given (`test.version`), such as `3008.3`.
+    pub salt_version: String,
+    /// The Python that runs users' modules; `python3` when nobody says.
+    pub python: Option<PathBuf>,
+    /// How the program was called: `salt-call`, or a minion that serves jobs.
+    pub caller: Caller,
+}
+
+/// Which program functions run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Caller {
+    /// A minion that serves jobs.
+    #[default]
+    Minion,
+    /// `salt-call`, for one function.
+    SaltCall,
+}
+
+impl FunctionsConfig {
+    /// With these options, and nothing else known.
+    #[must_use]
+    pub fn new(opts: Map) -> Self {
+        Self {
+            opts,
+            salt_version: SALT_VERSION.into(),
+            ..Self::default()
+        }
+    }
+
+    /// An option as text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.opts.get(name).and_then(Value::as_str)
+    }
+
+    /// Whether an option is there and Python takes it for true.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.opts.get(name).is_some_and(Value::is_true)
+    }
+
+    /// Whether there is no master by configuration: `--local`.
+    pub(crate) fn is_local(&self) -> bool {
+        let local = self.is_set("local") || self.text("file_client") == Some("local");
+        local && !self.is_set("use_master_when_local")
+    }
+}
+
+/// The release we answer as when nobody says otherwise.
+const SALT_VERSION: &str = "3008.3";

@@ -1,0 +1,146 @@
+//! Why a function did not come to a value, and how a minion words it in a return.
+//!
+//! The kinds are those Salt's minion tells apart; `salt-call` words some of them differently and
+//! takes the [`Failure`] itself. Facts: Salt 3006.28 and 3008.3, by running them.
+
+use brine_wire::{Map, Value};
+
+use super::Outcome;
+
+/// A call that did not come to a value.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// There is no such function.
+    #[error("{}", not_available(.fun, .reason.as_ref()))]
+    NotAvailable {
+        /// What was asked for.
+        fun: String,
+        /// Why its module is not there, when it said so (`__virtual__`, or an import that failed).
+        reason: Option<Unloaded>,
+        /// The documentation of functions whose names begin so; empty when there is none.
+        docs: Map,
+    },
+    /// The function says that it could not do it (`CommandExecutionError`).
+    #[error("{message}")]
+    Execution {
+        /// In the function's words.
+        message: String,
+    },
+    /// A program the function wants is not there (`CommandNotFoundError`).
+    #[error("{message}")]
+    CommandNotFound {
+        /// In the function's words.
+        message: String,
+    },
+    /// The function was called in a way that makes no sense (`SaltInvocationError`).
+    #[error("{message}")]
+    Invocation {
+        /// What is wrong.
+        message: String,
+    },
+    /// The arguments do not fit the function's signature (Python's `TypeError`).
+    #[error("{message}")]
+    Arguments {
+        /// What Python says.
+        message: String,
+        /// The function's documentation, which Salt prints below.
+        doc: String,
+    },
+    /// The function raised any other exception.
+    #[error("{kind}: {message}")]
+    Raised {
+        /// The exception's class.
+        kind: String,
+        /// Its text.
+        message: String,
+        /// The whole traceback, ending in a line feed.
+        traceback: String,
+    },
+    /// The process that ran the user's module ended, or could not be started.
+    #[error("{message}")]
+    Worker {
+        /// What happened, in one line.
+        message: String,
+    },
+    /// The job was killed.
+    #[error("job {jid} was killed")]
+    Killed {
+        /// Which.
+        jid: String,
+    },
+}
+
+/// Why a module is not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unloaded {
+    /// Its `__virtual__` returned False, perhaps with a reason.
+    Virtual(Option<String>),
+    /// It could not be imported, and this is why.
+    Import(String),
+}
+
+impl Failure {
+    /// An exception of a built-in function: there is no Python traceback to show.
+    pub(crate) fn raised(kind: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let traceback = if message.is_empty() {
+            format!("Traceback (most recent call last):\n{kind}\n")
+        } else {
+            format!("Traceback (most recent call last):\n{kind}: {message}\n")
+        };
+        Self::Raised {
+            kind: kind.into(),
+            message,
+            traceback,
+        }
+    }
+
+    /// The fields of the return a minion sends for a call of `fun` that ended so.
+    #[must_use]
+    pub fn outcome(&self, fun: &str) -> Outcome {
+        let ret = match self {
+            Self::NotAvailable { docs, .. } if !docs.is_empty() => {
+                let mut docs = docs.clone();
+                docs.insert(fun, self.to_string());
+                Value::Map(docs)
+            }
+            Self::NotAvailable {
+                reason: Some(Unloaded::Import(reason)),
+                ..
+            } => format!("{self} Possible reasons: '{reason}'").into(),
+            Self::NotAvailable { .. } | Self::Killed { .. } => self.to_string().into(),
+            Self::Execution { message } => format!("ERROR: {message}").into(),
+            Self::CommandNotFound { message } => {
+                format!("Command required for '{fun}' not found: {message}").into()
+            }
+            Self::Invocation { message } => format!("ERROR executing '{fun}': {message}").into(),
+            Self::Arguments { message, doc } => {
+                format!("Passed invalid arguments to {fun}: {message}\n{doc}").into()
+            }
+            Self::Raised { traceback, .. } => {
+                format!("The minion function caused an exception: {traceback}").into()
+            }
+            Self::Worker { message } => {
+                format!("The minion function caused an exception: {message}").into()
+            }
+        };
+        Outcome {
+            ret,
+            retcode: 1,
+            success: false,
+            out: Some("nested".into()),
+        }
+    }
+}
+
+fn not_available(fun: &str, reason: Option<&Unloaded>) -> String {
+    let module = fun.split('.').next().unwrap_or(fun);
+    match reason {
+        Some(Unloaded::Virtual(Some(reason))) => {
+            format!("'{module}' __virtual__ returned False: {reason}")
+        }
+        Some(Unloaded::Virtual(None)) => format!("'{module}' __virtual__ returned False"),
+        Some(Unloaded::Import(_)) | None => format!("'{fun}' is not available."),
+    }
+}

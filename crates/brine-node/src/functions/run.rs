@@ -1,0 +1,316 @@
+//! Running a call: a built-in function if there is one, else a user's module.
+//!
+//! A call that is cancelled ends at its next wait. What is printed or sent is the caller's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use brine_wire::{Map, Value};
+use tokio::sync::oneshot;
+
+use super::signature::Origin;
+use super::table::{self, Returned, Run};
+use super::{Call, Failure, FunctionsConfig, Host, Outcome};
+
+/// Everything that can be run; cheap to clone.
+#[derive(Clone)]
+pub struct Functions {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: FunctionsConfig,
+    host: Host,
+    /// What changes while the minion runs. Held for a clone or a store, never across a wait.
+    grains: RwLock<Arc<Map>>,
+    pillar: RwLock<Arc<Map>>,
+    /// Calls that run, by job: sending ends one. Held to add, remove or take, never across a wait.
+    running: Mutex<HashMap<String, Vec<oneshot::Sender<()>>>>,
+}
+
+impl Functions {
+    /// Functions of the minion that `config` describes and that answers as `host`.
+    #[must_use]
+    pub fn new(mut config: FunctionsConfig, host: Host) -> Self {
+        let grains = RwLock::new(Arc::new(std::mem::take(&mut config.grains)));
+        let pillar = RwLock::new(Arc::new(std::mem::take(&mut config.pillar)));
+        let inner = Inner {
+            config,
+            host,
+            grains,
+            pillar,
+            running: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Runs a call to the fields of a minion's return.
+    ///
+    /// Dropping the future ends the function, with the process of a user's module.
+    pub async fn run(&self, call: Call) -> Outcome {
+        let fun = call.fun.clone();
+        match self.call(call).await {
+            Ok(outcome) => outcome,
+            Err(failure) => failure.outcome(&fun),
+        }
+    }
+
+    /// Runs a call; for callers that word failures themselves, as `salt-call` does.
+    ///
+    /// # Errors
+    /// [`Failure`], of which [`Failure::Killed`] is the one that Salt sends no return for.
+    pub async fn call(&self, call: Call) -> Result<Outcome, Failure> {
+        let jid = call.jid.clone();
+        let mut entered = self.enter(&jid);
+        tokio::select! {
+            outcome = self.dispatch(call, Origin::Job) => outcome,
+            Ok(()) = &mut entered.ended => Err(Failure::Killed { jid: jid.clone() }),
+        }
+    }
+
+    /// Ends the calls of a job; whether there were any.
+    pub fn cancel(&self, jid: &str) -> bool {
+        let calls = self.running().remove(jid).unwrap_or_default();
+        let ended = calls.into_iter().filter(|call| !call.is_closed());
+        ended
+            .map(|call| call.send(()).is_ok())
+            .fold(false, |any, one| any | one)
+    }
+
+    /// The minion's grains as they are now.
+    #[must_use]
+    pub fn grains(&self) -> Arc<Map> {
+        read(&self.inner.grains)
+    }
+
+    /// The minion's pillar as it is now.
+    #[must_use]
+    pub fn pillar(&self) -> Arc<Map> {
+        read(&self.inner.pillar)
+    }
+
+    /// From now on these are the grains.
+    pub fn set_grains(&self, grains: Map) {
+        write(&self.inner.grains, grains);
+    }
+
+    /// From now on this is the pillar.
+    pub fn set_pillar(&self, pillar: Map) {
+        write(&self.inner.pillar, pillar);
+    }
+
+    pub(crate) fn config(&self) -> &FunctionsConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.inner.host
+    }
+
+    /// Runs a call within another, as a module's `__salt__` does: no job of its own, and what is
+    /// not there is a key that is not there.
+    pub(crate) async fn within(&self, call: Call) -> Result<Outcome, Failure> {
+        match self.dispatch(call, Origin::Function).await {
+            Err(Failure::NotAvailable { fun, .. }) => {
+                Err(Failure::raised("KeyError", format!("'{fun}'")))
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn dispatch(&self, call: Call, origin: Origin) -> Result<Outcome, Failure> {
+        let Some(known) = table::find(&call.fun) else {
+            return Err(self.missing(&call.fun));
+        };
+        let builtin = known.builtin;
+        let name = builtin
+            .name
+            .split_once('.')
+            .map_or(builtin.name, |(_, name)| name);
+        let mut bound = known.signature.bind(name, builtin.doc, call, origin)?;
+        let returned = match builtin.run {
+            Run::Now(run) => run(self, &mut bound)?,
+            Run::Waits(run) => run(self, bound).await?,
+        };
+        Ok(outcome(returned))
+    }
+
+    fn missing(&self, fun: &str) -> Failure {
+        let docs = table::all().filter(|known| known.builtin.name.starts_with(fun));
+        let docs = docs.map(|known| (known.builtin.name, known.builtin.doc));
+        Failure::NotAvailable {
+            fun: fun.into(),
+            reason: None,
+            docs: docs.collect(),
+        }
+    }
+
+    fn enter<'a>(&'a self, jid: &'a str) -> Entered<'a> {
+        let (end, ended) = oneshot::channel();
+        self.running().entry(jid.into()).or_default().push(end);
+        Entered {
+            functions: self,
+            jid,
+            ended,
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Vec<oneshot::Sender<()>>>> {
+        // A poisoned map is still a map: nothing that can panic happens under the lock.
+        self.inner
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call among those that run, for as long as it does.
+struct Entered<'a> {
+    functions: &'a Functions,
+    jid: &'a str,
+    /// Comes when the call is to end.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.ended.close();
+        let mut running = self.functions.running();
+        if let Some(calls) = running.get_mut(self.jid) {
+            calls.retain(|call| !call.is_closed());
+            if calls.is_empty() {
+                running.remove(self.jid);
+            }
+        }
+    }
+}
+
+/// The outcome of a function that returned: a mapping that says `result` or `success` is false
+/// failed, if the function set no exit code itself.
+pub(crate) fn outcome(returned: Returned) -> Outcome {
+    let said = |map: &Map, key| map.get(key).is_none_or(Value::is_true);
+    let failed = |map: &Map| !(said(map, "result") && said(map, "success"));
+    let retcode = match &returned.value {
+        Value::Map(map) if returned.retcode == 0 && failed(map) => 1,
+        _ => returned.retcode,
+    };
+    Outcome {
+        ret: returned.value,
+        retcode,
+        success: retcode == 0,
+        out: None,
+    }
+}
+
+fn read(place: &RwLock<Arc<Map>>) -> Arc<Map> {
+    place.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn write(place: &RwLock<Arc<Map>>, map: Map) {
+    *place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
+}
+
+impl std::fmt::Debug for Functions {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Functions").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::functions::HostRequest;
+
+    /// Functions whose host takes every event, and what it took.
+    fn functions(opts: Map) -> (Functions, std::sync::mpsc::Receiver<HostRequest>) {
+        let (host, mut requests) = Host::new();
+        let (took, taken) = std::sync::mpsc::channel();
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                let seen = match request {
+                    HostRequest::Fire { tag, data, answer } => {
+                        answer.send(Ok(())).unwrap();
+                        HostRequest::Fire {
+                            tag,
+                            data,
+                            answer: oneshot::channel().0,
+                        }
+                    }
+                    HostRequest::SendEvent { load, answer } => {
+                        answer.send(Ok(())).unwrap();
+                        HostRequest::SendEvent {
+                            load,
+                            answer: oneshot::channel().0,
+                        }
+                    }
+                    other => other,
+                };
+                took.send(seen).unwrap();
+            }
+        });
+        (Functions::new(FunctionsConfig::new(opts), host), taken)
+    }
+
+    #[tokio::test]
+    async fn a_sent_event_carries_the_jobs_keys_before_the_callers_own() {
+        let (functions, taken) = functions(Map::new());
+        let data: Map = [("a", 1)].into_iter().collect();
+        let load: Map = [("fun", "event.send"), ("jid", "1")].into_iter().collect();
+        let call = Call::new("event.send")
+            .arguments(["my/tag".into(), data.into()])
+            .published(&load);
+        let outcome = functions.run(call).await;
+        assert_eq!((outcome.ret, outcome.retcode), (Value::Bool(true), 0));
+        let HostRequest::SendEvent { load, .. } = taken.recv().unwrap() else {
+            panic!("an event was sent")
+        };
+        assert_eq!(
+            brine_wire::python_text::repr(&load.into()),
+            "{'tag': 'my/tag', 'data': {'__pub_fun': 'event.send', '__pub_jid': '1', 'a': 1}, \
+             'cmd': '_minion_event'}"
+        );
+    }
+
+    #[tokio::test]
+    async fn without_a_master_by_configuration_events_are_fired_here() {
+        let opts = || [("file_client", "local")].into_iter().collect();
+        let (functions, taken) = functions(opts());
+        let call = Call::new("event.send").arguments(["t".into(), "foo=1".into()]);
+        assert!(functions.run(call).await.success);
+        let HostRequest::Fire { tag, data, .. } = taken.recv().unwrap() else {
+            panic!("an event was fired")
+        };
+        assert_eq!((tag.as_str(), data.get("foo")), ("t", Some(&"1".into())));
+        let call = Call::new("event.fire_master").arguments([Map::new().into(), "t".into()]);
+        assert_eq!(functions.run(call).await.ret, Value::Bool(false));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_available_and_a_module_alone_shows_its_functions() {
+        let (functions, _taken) = functions(Map::new());
+        let outcome = functions.run(Call::new("nope.nope")).await;
+        assert_eq!(outcome.ret, "'nope.nope' is not available.".into());
+        assert_eq!((outcome.retcode, outcome.success), (1, false));
+        let outcome = functions.run(Call::new("event")).await;
+        let docs = outcome.ret.as_map().unwrap();
+        assert!(docs.get("event.send").is_some());
+        assert_eq!(docs.get("event"), Some(&"'event' is not available.".into()));
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_job_ends_at_once() {
+        let (functions, _taken) = functions(Map::new());
+        let mut call = Call::new("test.sleep").arguments([Value::Int(3600)]);
+        call.jid = "7".into();
+        let other = functions.clone();
+        let job = tokio::spawn(async move { other.call(call).await });
+        while !functions.cancel("7") {
+            tokio::task::yield_now().await;
+        }
+        let killed = Failure::Killed { jid: "7".into() };
+        assert_eq!(job.await.unwrap(), Err(killed));
+        assert!(!functions.cancel("7"));
+    }
+}

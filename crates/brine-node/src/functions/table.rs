@@ -1,0 +1,88 @@
+//! The built-in functions by name: signature, documentation and what runs.
+//!
+//! Each module of functions has its own table; here they are one.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use brine_wire::Value;
+
+use super::signature::{Bound, Signature};
+use super::{Failure, Functions};
+
+/// A built-in function as its table has it.
+pub(crate) struct Builtin {
+    /// Its full name, such as `test.ping`.
+    pub(crate) name: &'static str,
+    /// Its parameters, as Python writes them.
+    pub(crate) signature: &'static str,
+    /// What `sys.doc` says.
+    pub(crate) doc: &'static str,
+    /// What runs.
+    pub(crate) run: Run,
+}
+
+/// What a function returned, and what it said about it.
+pub(crate) struct Returned {
+    /// The value.
+    pub(crate) value: Value,
+    /// The exit code it set; 0 when none.
+    pub(crate) retcode: i64,
+}
+
+/// What runs: at once, or after an answer.
+pub(crate) enum Run {
+    /// A function that waits for nothing.
+    Now(fn(&Functions, &mut Bound) -> Result<Returned, Failure>),
+    /// A function that waits for its host, a file or the clock; dropping it ends it.
+    Waits(for<'a> fn(&'a Functions, Bound) -> Waiting<'a>),
+}
+
+/// The future of a function that waits.
+pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Returned, Failure>> + Send + 'a>>;
+
+/// A function with its signature read.
+pub(crate) struct Known {
+    /// Its entry in the table.
+    pub(crate) builtin: &'static Builtin,
+    /// Its parameters.
+    pub(crate) signature: Signature,
+}
+
+impl Known {
+    /// The module it is in, such as `test`.
+    pub(crate) fn module(&self) -> &'static str {
+        let name = self.builtin.name;
+        name.split_once('.').map_or(name, |(module, _)| module)
+    }
+}
+
+impl From<Value> for Returned {
+    fn from(value: Value) -> Self {
+        Self { value, retcode: 0 }
+    }
+}
+
+/// A built-in function by its full name.
+pub(crate) fn find(name: &str) -> Option<&'static Known> {
+    KNOWN.get(name)
+}
+
+/// All built-in functions, sorted by name.
+pub(crate) fn all() -> impl Iterator<Item = &'static Known> {
+    KNOWN.values()
+}
+
+static KNOWN: LazyLock<BTreeMap<&'static str, Known>> = LazyLock::new(|| {
+    let tables = [super::event::TABLE, super::test::TABLE];
+    let known = |builtin: &'static Builtin| Known {
+        builtin,
+        signature: Signature::read(builtin.signature),
+    };
+    let builtins = tables.into_iter().flatten();
+    builtins
+        .map(|builtin| (builtin.name, known(builtin)))
+        .collect()
+});

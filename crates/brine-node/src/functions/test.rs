@@ -1,0 +1,695 @@
+//! `test.*`: functions that show that calls, arguments and returns work.
+//!
+//! Facts: Salt 3006.28 and 3008.3, by running them.
+
+use std::hash::{BuildHasher, Hasher};
+use std::mem::take;
+use std::time::{Duration, Instant};
+
+use brine_wire::python_text::{self, repr};
+use brine_wire::{Map, Value};
+
+use super::run::Functions;
+use super::signature::Bound;
+use super::table::{self, Builtin, Returned, Run, Waiting};
+use super::{Call, Failure};
+
+type Result<T = Returned> = std::result::Result<T, Failure>;
+
+const fn now(
+    name: &'static str,
+    signature: &'static str,
+    doc: &'static str,
+    run: fn(&Functions, &mut Bound) -> Result,
+) -> Builtin {
+    Builtin {
+        name,
+        signature,
+        doc,
+        run: Run::Now(run),
+    }
+}
+
+pub(super) const TABLE: &[Builtin] = &[
+    now(
+        "test.arg",
+        "*args, **kwargs",
+        "
+    Return the arguments as they came, by place and by name.
+
+        salt '*' test.arg 1 \"two\" 3.1 txt=\"hello\" wow='{a: 1, b: \"hello\"}'
+    ",
+        |_, bound| {
+            Ok(both(
+                take(&mut bound.varargs).into(),
+                take(&mut bound.keywords).into(),
+            ))
+        },
+    ),
+    now(
+        "test.arg_clean",
+        "*args, **kwargs",
+        "
+    Return the arguments as they came, without the job's own keys.
+
+        salt '*' test.arg_clean 1 \"two\" 3.1 txt=\"hello\"
+    ",
+        |_, bound| {
+            Ok(both(
+                take(&mut bound.varargs).into(),
+                clean(take(&mut bound.keywords)).into(),
+            ))
+        },
+    ),
+    now(
+        "test.arg_repr",
+        "*args, **kwargs",
+        "
+    Return the arguments as Python writes them.
+
+        salt '*' test.arg_repr 1 \"two\" 3.1 txt=\"hello\"
+    ",
+        arg_repr,
+    ),
+    now(
+        "test.arg_type",
+        "*args, **kwargs",
+        "
+    Return the types of the arguments.
+
+        salt '*' test.arg_type 1 'int'
+    ",
+        arg_type,
+    ),
+    now(
+        "test.assertion",
+        "assertion",
+        "
+    Raise an AssertionError unless the argument is true.
+
+        salt '*' test.assertion False
+    ",
+        |_, bound| match bound.get(0).is_true() {
+            true => Ok(Value::Nil.into()),
+            false => Err(Failure::raised("AssertionError", "")),
+        },
+    ),
+    now(
+        "test.attr_call",
+        "",
+        "
+    Return the grains.
+
+        salt '*' test.attr_call
+    ",
+        |functions, _| Ok(Value::Map(functions.grains().as_ref().clone()).into()),
+    ),
+    now(
+        "test.collatz",
+        "start",
+        "
+    Return the Collatz sequence from a number, and the seconds it took.
+
+        salt '*' test.collatz 3
+    ",
+        collatz,
+    ),
+    now(
+        "test.conf_test",
+        "",
+        "
+    Return the option test.foo of the minion's configuration.
+
+        salt '*' test.conf_test
+    ",
+        |functions, _| {
+            Ok(functions
+                .config()
+                .opts
+                .get("test.foo")
+                .cloned()
+                .unwrap_or("".into())
+                .into())
+        },
+    ),
+    Builtin {
+        name: "test.cross_test",
+        signature: "func, args=None",
+        doc: "
+    Run another function from within this one.
+
+        salt '*' test.cross_test file.gid_to_group 0
+    ",
+        run: Run::Waits(cross_test),
+    },
+    now(
+        "test.echo",
+        "text",
+        "
+    Return the text it is given.
+
+        salt '*' test.echo 'foo bar baz quo qux'
+    ",
+        |_, bound| Ok(bound.take(0).into()),
+    ),
+    now(
+        "test.exception",
+        "message='Test Exception'",
+        "
+    Raise an exception.
+
+        salt '*' test.exception 'Oh noes!'
+    ",
+        |_, bound| Err(Failure::raised("Exception", bound.text(0))),
+    ),
+    now(
+        "test.false",
+        "",
+        "
+    Return False.
+
+        salt '*' test.false
+    ",
+        |_, _| Ok(Value::Bool(false).into()),
+    ),
+    now(
+        "test.fib",
+        "num",
+        "
+    Return a Fibonacci number, and the seconds it took.
+
+        salt '*' test.fib 3
+    ",
+        fib,
+    ),
+    now(
+        "test.get_opts",
+        "",
+        "
+    Return the minion's options.
+
+        salt '*' test.get_opts
+    ",
+        |functions, _| Ok(Value::Map(functions.config().opts.clone()).into()),
+    ),
+    now(
+        "test.kwarg",
+        "**kwargs",
+        "
+    Return the arguments by name, with the job's own keys.
+
+        salt '*' test.kwarg num=1 txt=\"two\" env='{a: 1, b: \"hello\"}'
+    ",
+        |_, bound| Ok(Value::Map(take(&mut bound.keywords)).into()),
+    ),
+    now(
+        "test.not_loaded",
+        "",
+        "
+    Return the modules that are there but not loaded.
+
+        salt '*' test.not_loaded
+    ",
+        |_, _| Ok(Value::Array(Vec::new()).into()),
+    ),
+    now(
+        "test.opts_pkg",
+        "",
+        "
+    Return the minion's options with its grains.
+
+        salt '*' test.opts_pkg
+    ",
+        opts_pkg,
+    ),
+    now(
+        "test.outputter",
+        "data",
+        "
+    Return the data it is given, for the text outputter.
+
+        salt '*' test.outputter foobar
+    ",
+        |_, bound| Ok(bound.take(0).into()),
+    ),
+    now(
+        "test.ping",
+        "",
+        "
+    Return True: the minion is up and answers.
+
+        salt '*' test.ping
+    ",
+        |_, _| Ok(Value::Bool(true).into()),
+    ),
+    now(
+        "test.provider",
+        "module",
+        "
+    Return the name of the module that provides functions under a name.
+
+        salt '*' test.provider service
+    ",
+        |_, bound| Ok(provider(&bound.text(0)).into()),
+    ),
+    now(
+        "test.providers",
+        "",
+        "
+    Return every module by the name of what provides it.
+
+        salt '*' test.providers
+    ",
+        providers,
+    ),
+    now(
+        "test.raise_exception",
+        "name, *args, **kwargs",
+        "
+    Raise the exception that is named; False if there is none of that name.
+
+        salt '*' test.raise_exception TypeError \"An integer is required\"
+        salt '*' test.raise_exception salt.exceptions.CommandExecutionError \"Something went wrong\"
+    ",
+        raise_exception,
+    ),
+    Builtin {
+        name: "test.rand_sleep",
+        signature: "max=60",
+        doc: "
+    Sleep for a random number of seconds.
+
+        salt '*' test.rand_sleep 60
+    ",
+        run: Run::Waits(rand_sleep),
+    },
+    now(
+        "test.rand_str",
+        "size=9999999999, hash_type=None",
+        "
+    Return the hash of a random number; the old name of test.random_hash.
+
+        salt '*' test.rand_str
+    ",
+        random_hash,
+    ),
+    now(
+        "test.random_hash",
+        "size=9999999999, hash_type=None",
+        "
+    Return the hash of a random number.
+
+        salt '*' test.random_hash
+        salt '*' test.random_hash hash_type=sha512
+    ",
+        random_hash,
+    ),
+    now(
+        "test.retcode",
+        "code=42",
+        "
+    Set the exit code.
+
+        salt '*' test.retcode 42
+    ",
+        retcode,
+    ),
+    Builtin {
+        name: "test.sleep",
+        signature: "length",
+        doc: "
+    Sleep for a number of seconds.
+
+        salt '*' test.sleep 20
+    ",
+        run: Run::Waits(sleep),
+    },
+    now(
+        "test.true",
+        "",
+        "
+    Return True.
+
+        salt '*' test.true
+    ",
+        |_, _| Ok(Value::Bool(true).into()),
+    ),
+    Builtin {
+        name: "test.try",
+        signature: "module, return_try_exception=False, **kwargs",
+        doc: "
+    Run a function and return None, or the text of the exception, where it raises one.
+
+        salt '*' test.try module=test.exception
+    ",
+        run: Run::Waits(try_),
+    },
+    now(
+        "test.tty",
+        "*args, **kwargs",
+        "
+    Deprecated: cmd.tty.
+
+        salt '*' test.tty tty0 'This is a test'
+    ",
+        |_, _| Ok(Value::from("ERROR: This function has been moved to cmd.tty").into()),
+    ),
+    now(
+        "test.version",
+        "",
+        "
+    Return the Salt release whose answers the minion gives.
+
+        salt '*' test.version
+    ",
+        |functions, _| Ok(Value::from(functions.config().salt_version.as_str()).into()),
+    ),
+    now(
+        "test.versions",
+        "",
+        "
+    Return the versions of the program and of the release it answers as.
+
+        salt '*' test.versions
+    ",
+        versions_report,
+    ),
+    now(
+        "test.versions_information",
+        "",
+        "
+    Return the versions of the program and of the release it answers as, as data.
+
+        salt '*' test.versions_information
+    ",
+        |functions, _| Ok(Value::Map(versions(functions)).into()),
+    ),
+    now(
+        "test.versions_report",
+        "",
+        "
+    Return the versions of the program and of the release it answers as.
+
+        salt '*' test.versions_report
+    ",
+        versions_report,
+    ),
+];
+
+fn both(args: Value, kwargs: Value) -> Returned {
+    let both: Map = [("args", args), ("kwargs", kwargs)].into_iter().collect();
+    Value::Map(both).into()
+}
+
+/// Without the job's own keys.
+fn clean(kwargs: Map) -> Map {
+    let own = |key: &Value| key.as_str().is_some_and(|key| key.starts_with("__"));
+    kwargs.into_iter().filter(|(key, _)| !own(key)).collect()
+}
+
+fn arg_repr(_: &Functions, bound: &mut Bound) -> Result {
+    let items: Vec<_> = bound.varargs.iter().map(repr).collect();
+    let args = match items.as_slice() {
+        [one] => format!("({one},)"), // Python's tuple of one
+        items => format!("({})", items.join(", ")),
+    };
+    Ok(both(
+        args.into(),
+        repr(&take(&mut bound.keywords).into()).into(),
+    ))
+}
+
+fn arg_type(_: &Functions, bound: &mut Bound) -> Result {
+    let args: Vec<_> = bound.varargs.iter().map(class_of).collect();
+    let types = bound.keywords.iter();
+    let kwargs: Map = types
+        .map(|(key, value)| (key.clone(), class_of(value)))
+        .collect();
+    Ok(both(args.into(), kwargs.into()))
+}
+
+fn class_of(value: &Value) -> Value {
+    let name = match value {
+        Value::Nil => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int",
+        Value::Float(_) => "float",
+        Value::Str(_) => "str",
+        Value::Bin(_) => "bytes",
+        Value::Array(_) => "list",
+        Value::Map(_) => "dict",
+        Value::Ext(..) => "datetime.datetime",
+    };
+    format!("<class '{name}'>").into()
+}
+
+fn collatz(_: &Functions, bound: &mut Bound) -> Result {
+    let begin = Instant::now();
+    let start = int(bound.get(0))?;
+    if start < 1 {
+        // Salt goes on until its memory is full.
+        return Err(Failure::raised(
+            "ValueError",
+            "expected a number above zero",
+        ));
+    }
+    let too_large = || Failure::raised("OverflowError", "int too large");
+    // Python's division makes a float, and it stays one.
+    let (mut number, mut is_float, mut steps) = (start, false, Vec::new());
+    while number != 1 {
+        #[allow(clippy::cast_precision_loss)] // Python's float has the same
+        steps.push(if is_float {
+            Value::Float(number as f64)
+        } else {
+            Value::Int(number)
+        });
+        number = if number % 2 == 0 {
+            is_float = true;
+            number / 2
+        } else {
+            let tripled = number
+                .checked_mul(3)
+                .and_then(|tripled| tripled.checked_add(1));
+            tripled.ok_or_else(too_large)?
+        };
+    }
+    Ok(timed(steps.into(), begin))
+}
+
+fn fib(_: &Functions, bound: &mut Bound) -> Result {
+    let begin = Instant::now();
+    let number = int(bound.get(0))?;
+    if number < 0 {
+        return Err(Failure::raised(
+            "ValueError",
+            "Negative number is not allowed!",
+        ));
+    }
+    let (mut last, mut current) = (0_i128, 1_i128);
+    for _ in 0..number {
+        let Some(next) = last.checked_add(current) else {
+            return Err(Failure::raised("OverflowError", "int too large"));
+        };
+        (last, current) = (current, next);
+    }
+    Ok(timed(Value::Int(last), begin))
+}
+
+fn timed(value: Value, begin: Instant) -> Returned {
+    let seconds = begin.elapsed().as_secs_f64();
+    Value::Array(vec![value, seconds.into()]).into()
+}
+
+fn opts_pkg(functions: &Functions, _: &mut Bound) -> Result {
+    let mut opts = functions.config().opts.clone();
+    opts.insert("grains", functions.grains().as_ref().clone());
+    Ok(Value::Map(opts).into())
+}
+
+fn provider(module: &str) -> Value {
+    let is_there = table::all().any(|known| known.module() == module);
+    if is_there { module.into() } else { "".into() }
+}
+
+fn providers(_: &Functions, _: &mut Bound) -> Result {
+    let modules = table::all().map(|known| (known.module(), known.module()));
+    Ok(Value::Map(modules.collect()).into())
+}
+
+fn raise_exception(_: &Functions, bound: &mut Bound) -> Result {
+    let name = bound.text(0);
+    let message = match bound.varargs.as_slice() {
+        [] => String::new(),
+        [one] => python_text::str(one),
+        many => {
+            let many: Vec<_> = many.iter().map(repr).collect();
+            format!("({})", many.join(", "))
+        }
+    };
+    Err(match name.as_str() {
+        "salt.exceptions.CommandExecutionError" => Failure::Execution { message },
+        "salt.exceptions.CommandNotFoundError" => Failure::CommandNotFound { message },
+        "salt.exceptions.SaltInvocationError" => Failure::Invocation { message },
+        "TypeError" => Failure::Arguments {
+            message,
+            doc: String::new(),
+        },
+        name if PYTHON_EXCEPTIONS.contains(&name) => Failure::raised(name, message),
+        _ => return Ok(Value::Bool(false).into()),
+    })
+}
+
+const PYTHON_EXCEPTIONS: &[&str] = &[
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BufferError",
+    "EOFError",
+    "Exception",
+    "FileExistsError",
+    "FileNotFoundError",
+    "ImportError",
+    "IndexError",
+    "KeyError",
+    "LookupError",
+    "MemoryError",
+    "NameError",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "PermissionError",
+    "RuntimeError",
+    "SyntaxError",
+    "TimeoutError",
+    "UnicodeError",
+    "ValueError",
+    "ZeroDivisionError",
+];
+
+fn rand_sleep(functions: &Functions, bound: Bound) -> Waiting<'_> {
+    Box::pin(async move {
+        let most = u64::try_from(int(bound.get(0))?).unwrap_or(0);
+        wait(functions, random() % most.saturating_add(1)).await
+    })
+}
+
+fn random_hash(functions: &Functions, bound: &mut Bound) -> Result {
+    let size = u64::try_from(int(bound.get(0))?).unwrap_or(1).max(1);
+    let kind = match bound.get(1) {
+        chosen if chosen.is_true() => python_text::str(chosen),
+        _ => functions
+            .config()
+            .text("hash_type")
+            .unwrap_or("sha256")
+            .into(),
+    };
+    let number = (random() % size + 1).to_string();
+    match super::digest::hex(&kind, number.as_bytes()) {
+        Some(hash) => Ok(Value::from(hash).into()),
+        None => Err(Failure::raised(
+            "AttributeError",
+            format!("module 'hashlib' has no attribute '{kind}'"),
+        )),
+    }
+}
+
+fn retcode(_: &Functions, bound: &mut Bound) -> Result {
+    let retcode = i64::try_from(int(&bound.take(0))?).unwrap_or(1);
+    Ok(Returned {
+        value: Value::Bool(true),
+        retcode,
+    })
+}
+
+fn sleep(functions: &Functions, bound: Bound) -> Waiting<'_> {
+    Box::pin(async move {
+        let Ok(seconds) = u64::try_from(int(bound.get(0))?) else {
+            return Err(Failure::raised(
+                "ValueError",
+                "sleep length must be non-negative",
+            ));
+        };
+        wait(functions, seconds).await
+    })
+}
+
+async fn wait(_: &Functions, seconds: u64) -> Result {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Ok(Value::Bool(true).into())
+}
+
+fn cross_test(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+    Box::pin(async move {
+        let mut call = Call::new(bound.text(0));
+        if let Value::Array(args) = bound.take(1) {
+            call.args = args;
+        }
+        Ok(functions.within(call).await?.ret.into())
+    })
+}
+
+fn try_(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+    Box::pin(async move {
+        let mut call = Call::new(bound.text(0));
+        call.kwargs = clean(take(&mut bound.keywords));
+        Ok(match functions.within(call).await {
+            Ok(outcome) => outcome.ret,
+            Err(failure) if bound.get(1).is_true() => failure.to_string().into(),
+            Err(_) => Value::Nil,
+        }
+        .into())
+    })
+}
+
+fn versions(functions: &Functions) -> Map {
+    let of = |name: &str, version: &str| -> Value {
+        let one: Map = [(name, version)].into_iter().collect();
+        one.into()
+    };
+    let salt = of("Salt", &functions.config().salt_version);
+    let brine = of("Brine", env!("CARGO_PKG_VERSION"));
+    [("Salt Version", salt), ("Brine Version", brine)]
+        .into_iter()
+        .collect()
+}
+
+fn versions_report(functions: &Functions, _: &mut Bound) -> Result {
+    let mut lines = Vec::new();
+    for (title, versions) in &versions(functions) {
+        lines.push(format!("{}:", python_text::str(title)));
+        for (name, version) in versions.as_map().into_iter().flatten() {
+            let (name, version) = (python_text::str(name), python_text::str(version));
+            lines.push(format!("{name:>18}: {version}"));
+        }
+        lines.push(" ".into());
+    }
+    lines.pop();
+    Ok(Value::from(lines.join("\n")).into())
+}
+
+/// Python's `int(value)`.
+fn int(value: &Value) -> Result<i128> {
+    let number = match value {
+        Value::Int(number) => Some(*number),
+        Value::Bool(flag) => Some((*flag).into()),
+        #[allow(clippy::cast_possible_truncation)] // what Python does, in the range we know
+        Value::Float(number) if number.is_finite() => Some(*number as i128),
+        Value::Str(text) => text.trim().replace('_', "").parse().ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| match value {
+        Value::Str(_) => Failure::raised(
+            "ValueError",
+            format!("invalid literal for int() with base 10: {}", repr(value)),
+        ),
+        _ => Failure::Arguments {
+            message: "int() argument must be a string, a bytes-like object or a real number".into(),
+            doc: String::new(),
+        },
+    })
+}
+
+/// A number nobody relies on being hard to guess.
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
