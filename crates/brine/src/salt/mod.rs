@@ -2,6 +2,7 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
+mod call;
 mod key;
 mod master;
 mod options;
@@ -25,11 +26,13 @@ pub(crate) enum Personality {
     Run,
     /// `salt-key`
     Key,
+    /// `salt-call`
+    Call,
 }
 
 impl Personality {
     /// All there are.
-    pub(crate) const ALL: &'static [Self] = &[Self::Master, Self::Run, Self::Key];
+    pub(crate) const ALL: &'static [Self] = &[Self::Master, Self::Run, Self::Key, Self::Call];
 
     /// The command's name.
     pub(crate) const fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Personality {
             Self::Master => "salt-master",
             Self::Run => "salt-run",
             Self::Key => "salt-key",
+            Self::Call => "salt-call",
         }
     }
 
@@ -46,6 +50,7 @@ impl Personality {
             Self::Master => master::run(words),
             Self::Run => run::run(words),
             Self::Key => key::run(words),
+            Self::Call => call::run(words),
         }
     }
 

@@ -1,0 +1,132 @@
+//! `salt-call`: runs a function on this machine's minion and prints what it returns.
+//!
+//! If the minion runs, it runs the function ([`near`]); the rest is what happens without one.
+
+mod near;
+mod options;
+mod told;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use brine_bus::address::Node;
+use brine_config::{Loaded, Opts, Role, parse_arguments};
+use brine_node::functions::{Call, Outcome};
+use brine_wire::Map;
+
+use self::near::{Near, Tells};
+use self::options::SYNTAX;
+use super::options::Key;
+use super::optparse::Parsed;
+use super::output::Printer;
+use super::start::{self, Read};
+use crate::{commands, jid, place};
+
+/// Runs a function and prints what it returns.
+pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
+    let words = start::texts(words);
+    let line = match start::read(&SYNTAX, &words, options::check)? {
+        Read::Line(line) => line,
+        Read::Done(code) => return Ok(code),
+    };
+    let mut loaded = start::configure(&line, Role::Minion, "minion")?;
+    for (key, option) in [(Key::Id, "id"), (Key::Master, "master")] {
+        if let Some(value) = line.value(key).filter(|value| !value.is_empty()) {
+            loaded.opts.set(option, value);
+        }
+    }
+    let printer = start::printer(&line, &loaded.opts)?;
+    let call = call(&line);
+    if call.fun.is_empty() {
+        io::stdout().write_all(SYNTAX.help().as_bytes())?;
+        return Ok(ExitCode::from(start::USAGE));
+    }
+    let outcome = outcome(&line, &loaded, &call)?;
+    tell(&line, &printer, &call, outcome)
+}
+
+/// The call that the command line asks for.
+fn call(line: &Parsed<Key>) -> Call {
+    let (fun, words) = match line.words.split_first() {
+        _ if line.has(Key::Grains) => ("grains.items", &[][..]),
+        Some((fun, words)) => (fun.as_str(), words),
+        None => ("", &[][..]),
+    };
+    let no_parse = line.value(Key::NoParse).unwrap_or_default();
+    let no_parse: Vec<_> = no_parse.split(',').collect();
+    let arguments = parse_arguments(words.iter().map(String::as_str), &no_parse);
+    let jid = jid::now();
+    let mut publication = Map::new();
+    publication.insert("__pub_fun", fun);
+    publication.insert("__pub_pid", i64::from(std::process::id()));
+    publication.insert("__pub_jid", jid.as_str());
+    publication.insert("__pub_tgt", "salt-call");
+    Call {
+        fun: fun.to_owned(),
+        args: arguments.positional,
+        kwargs: arguments.keyword,
+        publication,
+        jid,
+    }
+}
+
+/// Runs it where it can be run.
+fn outcome(line: &Parsed<Key>, loaded: &Loaded, call: &Call) -> anyhow::Result<Outcome> {
+    let Loaded { opts, brine, .. } = loaded;
+    let is_another = line.has(Key::Id) || line.has(Key::Master);
+    if !line.has(Key::Local) && !is_another {
+        let config = commands::send::publisher_config(brine.compat, Some(opts))?;
+        let address = place::address(opts, &own_bus(opts)?, None)?;
+        let tells = if line.has(Key::NoReturnEvent) {
+            Tells::Nobody
+        } else {
+            Tells::Master
+        };
+        let written = line.words.get(1..).unwrap_or_default();
+        if let Near::Answered(outcome) = near::run(&address, config, call, written, tells)? {
+            return Ok(outcome);
+        }
+    }
+    bail!("expected a minion that runs here, found none; start salt-minion")
+}
+
+fn own_bus(opts: &Opts) -> anyhow::Result<Node> {
+    Ok(Node::Minion {
+        id: opts.text("id")?.to_owned(),
+        hash_type: opts.text("hash_type")?.parse()?,
+    })
+}
+
+/// Prints a return value, or says why there is none.
+fn tell(
+    line: &Parsed<Key>,
+    printer: &Printer,
+    call: &Call,
+    outcome: Outcome,
+) -> anyhow::Result<ExitCode> {
+    if let Some(told) = told::failure(&call.fun, &outcome) {
+        io::stderr().write_all(told.stderr.as_bytes())?;
+        io::stdout().write_all(told.stdout.as_bytes())?;
+        return Ok(ExitCode::from(told.code));
+    }
+    let retcode = outcome.retcode;
+    let printed = if line.has(Key::Metadata) {
+        let mut all = Map::new();
+        all.insert("jid", call.jid.as_str());
+        all.insert("return", outcome.ret);
+        all.insert("retcode", retcode);
+        all.into()
+    } else {
+        outcome.ret
+    };
+    let local = Map::from_iter([("local", printed)]);
+    printer.print(&local.into(), outcome.out.as_deref(), retcode)?;
+    Ok(if line.has(Key::RetcodePassthrough) {
+        // What a process's code keeps of a number.
+        ExitCode::from(retcode.to_le_bytes()[0])
+    } else {
+        ExitCode::from(u8::from(retcode != 0))
+    })
+}
