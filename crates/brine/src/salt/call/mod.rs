@@ -2,6 +2,7 @@
 //!
 //! If the minion runs, it runs the function ([`near`]); the rest is what happens without one.
 
+mod here;
 mod near;
 mod options;
 mod told;
@@ -43,8 +44,9 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(SYNTAX.help().as_bytes())?;
         return Ok(ExitCode::from(start::USAGE));
     }
-    let outcome = outcome(&line, &loaded, &call)?;
-    tell(&line, &printer, &call, outcome)
+    let (fun, jid) = (call.fun.clone(), call.jid.clone());
+    let outcome = outcome(&line, &mut loaded, call)?;
+    tell(&line, &printer, &fun, &jid, outcome)
 }
 
 /// The call that the command line asks for.
@@ -73,19 +75,29 @@ fn call(line: &Parsed<Key>) -> Call {
 }
 
 /// Runs it where it can be run.
-fn outcome(line: &Parsed<Key>, loaded: &Loaded, call: &Call) -> anyhow::Result<Outcome> {
+fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Result<Outcome> {
     let Loaded { opts, brine, .. } = loaded;
+    let config = commands::send::publisher_config(brine.compat, Some(opts))?;
+    let address = place::address(opts, &own_bus(opts)?, None)?;
+    if line.has(Key::Local) {
+        opts.set("file_client", "local");
+        opts.set("local", true);
+    }
+    if opts
+        .text("file_client")
+        .is_ok_and(|client| client == "local")
+    {
+        return here::run_local(opts, &address, config, call);
+    }
     let is_another = line.has(Key::Id) || line.has(Key::Master);
-    if !line.has(Key::Local) && !is_another {
-        let config = commands::send::publisher_config(brine.compat, Some(opts))?;
-        let address = place::address(opts, &own_bus(opts)?, None)?;
+    if !is_another {
         let tells = if line.has(Key::NoReturnEvent) {
             Tells::Nobody
         } else {
             Tells::Master
         };
         let written = line.words.get(1..).unwrap_or_default();
-        if let Near::Answered(outcome) = near::run(&address, config, call, written, tells)? {
+        if let Near::Answered(outcome) = near::run(&address, config, &call, written, tells)? {
             return Ok(outcome);
         }
     }
@@ -103,10 +115,11 @@ fn own_bus(opts: &Opts) -> anyhow::Result<Node> {
 fn tell(
     line: &Parsed<Key>,
     printer: &Printer,
-    call: &Call,
+    fun: &str,
+    jid: &str,
     outcome: Outcome,
 ) -> anyhow::Result<ExitCode> {
-    if let Some(told) = told::failure(&call.fun, &outcome) {
+    if let Some(told) = told::failure(fun, &outcome) {
         io::stderr().write_all(told.stderr.as_bytes())?;
         io::stdout().write_all(told.stdout.as_bytes())?;
         return Ok(ExitCode::from(told.code));
@@ -114,7 +127,7 @@ fn tell(
     let retcode = outcome.retcode;
     let printed = if line.has(Key::Metadata) {
         let mut all = Map::new();
-        all.insert("jid", call.jid.as_str());
+        all.insert("jid", jid);
         all.insert("return", outcome.ret);
         all.insert("retcode", retcode);
         all.into()
