@@ -18,7 +18,7 @@ mod waiting;
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
-    use super::config::load_config;
+    use super::config::{load_config, parse_texts};
     #[pymodule_export]
     use super::decode::loads;
     #[pymodule_export]

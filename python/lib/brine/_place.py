@@ -1,7 +1,12 @@
 """From Salt's options to the arguments of the native clients."""
 
+from __future__ import annotations
 
-def place(node, opts):
+from collections.abc import Mapping
+from typing import Any
+
+
+def place(node: str | None, opts: Mapping[str, Any]) -> dict[str, Any]:
     """Where the bus of a node is."""
     is_master = node == "master"
     ports = None
@@ -18,7 +23,7 @@ def place(node, opts):
     }
 
 
-def compat(opts):
+def compat(opts: Mapping[str, Any]) -> str | None:
     """The release whose bus it is: ``brine: {compat: …}``; the newest when nothing is said."""
     said = (opts.get("brine") or {}).get("compat")
     return None if said is None else str(said)

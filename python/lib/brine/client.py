@@ -1,26 +1,10 @@
-"""``salt.client`` as far as a program on a minion needs it: events sent up through the minion."""
+"""``salt.client``: functions called on this minion, and jobs published by this master.
 
-from brine import config
-from brine.event import MinionEvent
-from brine.exceptions import CommandExecutionError
+Neither door signs in anywhere: a :class:`Caller` speaks with the minion that runs here and a
+:class:`LocalClient` with the master that runs here, over their event buses.
+"""
 
+from brine._caller import Caller
+from brine._local import LocalClient
 
-class Caller:
-    """Calls functions on this minion. ``event.send`` and ``event.fire_master`` so far."""
-
-    def __init__(self, c_path="/etc/salt/minion", mopts=None):
-        self.opts = mopts if mopts is not None else config.minion_config(c_path)
-
-    def cmd(self, fun, *args, **kwargs):
-        """Calls a function. ``event.send`` answers whether the minion has taken the event."""
-        if fun == "event.send":
-            return self._send(*args, **kwargs)
-        if fun == "event.fire_master":
-            data, tag = args
-            return self._send(tag, data)
-        raise CommandExecutionError(f"'{fun}' is not available.")
-
-    def _send(self, tag, data=None, **more):
-        load = {**(data or {}), **{k: v for k, v in more.items() if not k.startswith("__")}}
-        with MinionEvent(self.opts, listen=False) as event:
-            return event.fire_master(load, tag)
+__all__ = ["Caller", "LocalClient"]

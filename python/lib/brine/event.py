@@ -4,58 +4,68 @@ Signatures, defaults, return values and side effects are Salt 3008's; where they
 ``docs/python/event.md`` says so. Objects may be shared by threads and used after a fork.
 """
 
+from __future__ import annotations
+
 import atexit
 import logging
 import os
+import time
 import weakref
-from collections.abc import Awaitable, Iterable, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar
 
-from brine import _native, _place
+from brine import _native, _place, config
+from brine._loop import Pump
+from brine._tags import SALT, SUB_EVENT, TAGEND, TAGPARTER, TAGS, tagify
 from brine.exceptions import SaltDeserializationError, SaltInvocationError
+
+__all__ = [
+    "SALT",
+    "SUB_EVENT",
+    "TAGEND",
+    "TAGPARTER",
+    "TAGS",
+    "LocalClientEvent",
+    "MasterEvent",
+    "MinionEvent",
+    "NamespacedEvent",
+    "SaltEvent",
+    "fire_args",
+    "get_event",
+    "get_master_event",
+    "tagify",
+]
 
 log = logging.getLogger(__name__)
 
-SUB_EVENT = ("state.highstate", "state.sls")
-TAGEND = "\n\n"
-TAGPARTER = "/"
-SALT = "salt"
-TAGS = {
-    name: name
-    for name in (
-        "auth",
-        "job",
-        "key",
-        "minion",
-        "syndic",
-        "run",
-        "wheel",
-        "cloud",
-        "fileserver",
-        "queue",
-    )
-}
-
 _MATCH_TYPES = frozenset(("startswith", "endswith", "find", "regex", "fnmatch"))
+# Longer than anything runs.
+_AGES = 1e9
 _EXIT = {"tag": "salt/event/exit", "data": {}}
-_live = weakref.WeakSet()
+_live: weakref.WeakSet[SaltEvent] = weakref.WeakSet()
+
+# What an event carries: the event object puts `_stamp` into it.
+Data = MutableMapping[str, Any]
+Opts = Mapping[str, Any]
+Self = TypeVar("Self", bound="SaltEvent")
 
 atexit.register(_native.leave)
 
 
 def get_event(
-    node,
-    sock_dir=None,
-    opts=None,
-    listen=True,
-    io_loop=None,
-    keep_loop=False,
-    raise_errors=False,
+    node: str | None,
+    sock_dir: str | os.PathLike[str] | None = None,
+    opts: Opts | None = None,
+    listen: bool = True,
+    io_loop: Any = None,
+    keep_loop: bool = False,
+    raise_errors: bool = False,
     *,
-    transport=None,
-):
+    transport: object = None,
+) -> SaltEvent:
     """The event object of a node's bus. ``transport`` is accepted and ignored, as in 3006."""
-    sock_dir = sock_dir or opts["sock_dir"]
-    arguments = {
+    sock_dir = sock_dir or (opts or {})["sock_dir"]
+    arguments: dict[str, Any] = {
         "listen": listen,
         "io_loop": io_loop,
         "keep_loop": keep_loop,
@@ -66,14 +76,20 @@ def get_event(
     return SaltEvent(node, sock_dir, opts, **arguments)
 
 
-def get_master_event(opts, sock_dir, listen=True, io_loop=None, raise_errors=False):
+def get_master_event(
+    opts: Opts | None,
+    sock_dir: str | os.PathLike[str] | None,
+    listen: bool = True,
+    io_loop: Any = None,
+    raise_errors: bool = False,
+) -> MasterEvent:
     """The event object of a master's bus."""
     return MasterEvent(
         sock_dir, opts, listen=listen, io_loop=io_loop, raise_errors=raise_errors
     )
 
 
-def fire_args(opts, jid, tag_data, prefix=""):
+def fire_args(opts: Opts, jid: str, tag_data: Data, prefix: str = "") -> None:
     """Fires the arguments of an orchestration job; failures are only logged."""
     tag = tagify([jid, "args"], prefix)
     try:
@@ -83,69 +99,55 @@ def fire_args(opts, jid, tag_data, prefix=""):
         log.warning("cannot fire %s: %s", tag, error)
 
 
-def tagify(suffix="", prefix="", base=SALT):
-    """A tag of base, prefix and suffix (text, or several), empty parts left out."""
-    parts = [base, TAGS.get(prefix, prefix)]
-    if isinstance(suffix, Iterable) and not isinstance(suffix, str):
-        parts.extend(suffix)
-    else:
-        parts.append(suffix)
-    texts = (
-        part.decode() if isinstance(part, (bytes, bytearray)) else str(part) for part in parts
-    )
-    return TAGPARTER.join(text for text in texts if text)
-
-
 class SaltEvent:
     """A client of a node's bus."""
 
     def __init__(
         self,
-        node,
-        sock_dir=None,
-        opts=None,
-        listen=True,
-        io_loop=None,
-        keep_loop=False,
-        raise_errors=False,
-    ):
-        from brine import config
-
+        node: str | None,
+        sock_dir: str | os.PathLike[str] | None = None,
+        opts: Opts | None = None,
+        listen: bool = True,
+        io_loop: Any = None,
+        keep_loop: bool = False,
+        raise_errors: bool = False,
+    ) -> None:
         self.node = node
         self.keep_loop = keep_loop
         self.io_loop = None if io_loop is None else getattr(io_loop, "asyncio_loop", io_loop)
         self.raise_errors = raise_errors
-        self.opts = dict(config._default_opts("master" if node == "master" else "minion"))
+        self.opts: dict[str, Any] = dict(config._default_opts("master" if node == "master" else "minion"))
         self.opts.update(opts or {})
         if sock_dir is not None:
-            self.opts["sock_dir"] = sock_dir
-        self.pending_tags = []
+            self.opts["sock_dir"] = os.fspath(sock_dir)
+        self.pending_tags: list[list[str]] = []
         self.cpub = self.cpush = False
-        self._handler = None
-        self._watched = None
+        self._pump: Pump | None = None
+        # The id of a proxy that shares its minion's bus with others.
+        self._subproxy: str | None = self.opts["id"] if self.opts.get("subproxy") else None
         self._subscriber = self._new_subscriber()
         self._publisher = self._new_publisher()
         _live.add(self)
         if listen:
             self.connect_pub()
 
-    def __enter__(self):
+    def __enter__(self: Self) -> Self:
         return self
 
-    def __exit__(self, exc_type, exc_val, exc_tb):
+    def __exit__(self, *exc: object) -> None:
         self.destroy()
 
-    def _new_subscriber(self):
+    def _new_subscriber(self) -> _native.Subscriber:
         return _native.Subscriber(_place.place(self.node, self.opts))
 
-    def _new_publisher(self):
+    def _new_publisher(self) -> _native.Publisher:
         return _native.Publisher(
             _place.place(self.node, self.opts),
             _place.compat(self.opts),
             int(self.opts.get("max_event_size") or 0) or (1 << 62),
         )
 
-    def _after_fork(self):
+    def _after_fork(self) -> None:
         # What another of the parent's threads was at work in stays locked for ever.
         if not self._subscriber.is_free():
             self._subscriber = self._new_subscriber()
@@ -156,7 +158,7 @@ class SaltEvent:
 
     # Connections
 
-    def connect_pub(self, timeout=None):
+    def connect_pub(self, timeout: float | None = None) -> bool:
         """Connects the listening side; whether there is a bus."""
         if not self.cpub:
             if self.io_loop is not None:
@@ -165,28 +167,28 @@ class SaltEvent:
             self.cpub = self._subscriber.connect(1.0 if timeout is None else float(timeout))
         return self.cpub
 
-    def close_pub(self):
+    def close_pub(self) -> None:
         """Closes the listening side and forgets pending events."""
-        self._unwatch()
+        self._stop_pump()
         self._subscriber.close()
         self.cpub = False
 
-    def connect_pull(self, timeout=1):
+    def connect_pull(self, timeout: float | None = 1) -> bool:
         """Connects the firing side within ``timeout`` seconds; whether there is a bus."""
         self.cpush = self._publisher.connect(timeout)
         return self.cpush
 
-    def close_pull(self):
+    def close_pull(self) -> None:
         """Closes the firing side."""
         self._publisher.close()
         self.cpush = False
 
-    def destroy(self):
+    def destroy(self) -> None:
         """Closes both sides. The next call connects again."""
         self.close_pub()
         self.close_pull()
 
-    def fileno(self):
+    def fileno(self) -> int:
         """The listening socket's number, for ``select``; it changes with a reconnect."""
         number = self._subscriber.fileno()
         if number is None:
@@ -195,12 +197,12 @@ class SaltEvent:
 
     # Listening
 
-    def _match_type(self, match_type):
+    def _match_type(self, match_type: str | None) -> str:
         if match_type is None:
             match_type = self.opts.get("event_match_type")
         return match_type if match_type in _MATCH_TYPES else "startswith"
 
-    def subscribe(self, tag=None, match_type=None):
+    def subscribe(self, tag: str | None = None, match_type: str | None = None) -> None:
         """Keeps matching events that other calls pass over, for later calls."""
         if tag is None:
             return
@@ -208,7 +210,7 @@ class SaltEvent:
         self._subscriber.subscribe(tag, match_type)
         self.pending_tags.append([tag, match_type])
 
-    def unsubscribe(self, tag, match_type=None):
+    def unsubscribe(self, tag: str | None, match_type: str | None = None) -> None:
         """Takes one such subscription back."""
         if tag is None:
             return
@@ -219,54 +221,72 @@ class SaltEvent:
 
     def get_event(
         self,
-        wait=5,
-        tag="",
-        full=False,
-        match_type=None,
-        no_block=False,
-        auto_reconnect=False,
-    ):
+        wait: float = 5,
+        tag: str = "",
+        full: bool = False,
+        match_type: str | None = None,
+        no_block: bool = False,
+        auto_reconnect: bool = False,
+    ) -> Any:
         """The next matching event's data, or with ``full`` a dict of data and tag; ``None`` when
         ``wait`` seconds are over. ``wait=0`` waits for ever, ``no_block=True`` not at all.
 
-        Events that do not match are lost unless they are subscribed to.
+        Events that do not match are lost unless they are subscribed to. When the bus goes away the
+        answer is ``None`` at once, a ``ConnectionResetError`` with ``raise_errors``, and neither
+        with ``auto_reconnect``, which goes on waiting.
         """
         if self.io_loop is not None:
             raise SaltInvocationError("get_event needs an event object without io_loop")
+        take = self._take_patiently if auto_reconnect or self._subproxy else self._subscriber.get
         try:
-            got = self._subscriber.get(
-                tag, self._match_type(match_type), wait or None, no_block is True
+            got = take(
+                tag, self._match_type(match_type), wait or None, no_block is True, self.raise_errors
             )
-            while got is not None and not self._is_ours(got[1]):
-                got = self._subscriber.get(
-                    tag, self._match_type(match_type), wait or None, no_block is True
-                )
         except KeyboardInterrupt:
             return {"tag": _EXIT["tag"], "data": {}} if full else {}
         if got is None:
             return None
         return {"data": got[1], "tag": got[0]} if full else got[1]
 
-    def _is_ours(self, data):
-        if not self.opts.get("subproxy"):
-            return True
-        return data.get("proxy_target") == self.opts["id"]
+    def _take_patiently(
+        self, tag: str, match_type: str, wait: float | None, once: bool, _: bool
+    ) -> tuple[str, Any] | None:
+        """Goes on when the bus comes back, and past the events of other proxies."""
+        deadline = None if wait is None else time.monotonic() + wait
+        while True:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            try:
+                got = self._subscriber.get(tag, match_type, left, once, True)
+            except ConnectionResetError:
+                if once or not self._subscriber.connect(_AGES if left is None else left):
+                    return None
+                continue
+            if got is None or not self._subproxy or got[1].get("proxy_target") == self._subproxy:
+                return got
+            if once:
+                return None
 
-    def get_event_noblock(self):
+    def get_event_noblock(self) -> Any:
         """The next event whatever its tag, if one is there."""
         return self._next(0.0)
 
-    def get_event_block(self):
+    def get_event_block(self) -> Any:
         """The next event whatever its tag, however long it takes."""
         return self._next(None)
 
-    def _next(self, wait):
+    def _next(self, wait: float | None) -> Any:
         if self.io_loop is not None:
             raise SaltInvocationError("this needs an event object without io_loop")
         got = self._subscriber.next(_EVERY, wait)
         return None if got is None else {"data": got[1], "tag": got[0]}
 
-    def iter_events(self, tag="", full=False, match_type=None, auto_reconnect=False):
+    def iter_events(
+        self,
+        tag: str = "",
+        full: bool = False,
+        match_type: str | None = None,
+        auto_reconnect: bool = False,
+    ) -> Iterator[Any]:
         """Matching events for ever."""
         while True:
             event = self.get_event(
@@ -277,12 +297,12 @@ class SaltEvent:
 
     # Firing
 
-    def fire_event(self, data, tag, timeout=1000):
+    def fire_event(self, data: Data, tag: str, timeout: float | None = 1000) -> bool:
         """Fires an event, setting ``_stamp`` in ``data``. ``True``: written to the bus's socket;
         ``False``: no bus within ``timeout`` milliseconds (``None``: waits for ever).
         """
-        if self.opts.get("subproxy"):
-            data["proxy_target"] = self.opts["id"]
+        if self._subproxy:
+            data["proxy_target"] = self._subproxy
         if isinstance(tag, bytes):
             tag = tag.decode()
         elif not isinstance(tag, str):
@@ -299,7 +319,13 @@ class SaltEvent:
         self.cpush = fired
         return fired
 
-    async def fire_event_async(self, data, tag, cb=None, timeout=1000):
+    async def fire_event_async(
+        self,
+        data: Data,
+        tag: str,
+        cb: Callable[[Any], Any] | None = None,
+        timeout: float | None = 1000,
+    ) -> bool:
         """:meth:`fire_event` that does not hold up the running loop while there is no bus."""
         if self._publisher.connect(0.0):
             fired = self.fire_event(data, tag, timeout)
@@ -312,12 +338,14 @@ class SaltEvent:
             cb(None)
         return fired
 
-    def fire_master(self, data, tag, timeout=1000):
+    def fire_master(
+        self, data: Mapping[str, Any], tag: str, timeout: float | None = 1000
+    ) -> bool:
         """Asks the minion whose bus this is to send an event to its master."""
         load = {"tag": tag, "data": data, "events": None, "pretag": None}
         return self.fire_event(load, "fire_master", timeout)
 
-    def fire_ret_load(self, load):
+    def fire_ret_load(self, load: Mapping[str, Any]) -> None:
         """Fires ``…/error/…`` events for the failed states of a job return."""
         for tag, data in _native.ret_load_events(load):
             self.fire_event(data, tag)
@@ -325,7 +353,7 @@ class SaltEvent:
     # The wire form
 
     @classmethod
-    def unpack(cls, raw):
+    def unpack(cls, raw: bytes) -> tuple[str, Any]:
         """Tag and data of an event's bytes."""
         tag, _, packed = bytes(raw).partition(b"\n\n")
         try:
@@ -338,56 +366,23 @@ class SaltEvent:
             ) from error
 
     @classmethod
-    def pack(cls, tag, data, max_size=None):
+    def pack(cls, tag: str, data: Mapping[str, Any], max_size: int | None = None) -> bytes:
         """An event's bytes."""
         return _native.pack(tag, data, max_size)
 
     # On an event loop
 
-    def set_event_handler(self, event_handler):
+    def set_event_handler(self, event_handler: Callable[[bytes], Any]) -> None:
         """Calls ``event_handler`` with the bytes of every event; needs ``io_loop``."""
         if self.io_loop is None:
             raise SaltInvocationError("set_event_handler needs an event object with io_loop")
-        self._handler = event_handler
-        self.io_loop.call_soon(self._pump)
+        self._stop_pump()
+        self._pump = Pump(self.io_loop, self._subscriber, event_handler)
 
-    def _pump(self):
-        if self._handler is None:
-            return
-        # A burst must not keep the loop from its other work.
-        for _ in range(256):
-            raw = self._subscriber.next_raw(0.0)
-            if raw is None:
-                break
-            result = self._handler(raw)
-            if isinstance(result, Awaitable):
-                self.io_loop.create_task(_completed(result))
-        else:
-            self.io_loop.call_soon(self._pump)
-            return
-        self._watch()
-
-    def _watch(self):
-        number = self._subscriber.fileno()
-        if number == self._watched and number is not None:
-            return
-        self._unwatch(keep_handler=True)
-        if number is None:
-            self.io_loop.call_later(0.05, self._pump)
-        else:
-            self.io_loop.add_reader(number, self._pump)
-            self._watched = number
-
-    def _unwatch(self, keep_handler=False):
-        if not keep_handler:
-            self._handler = None
-        if self._watched is not None:
-            self.io_loop.remove_reader(self._watched)
-            self._watched = None
-
-
-async def _completed(awaitable):
-    return await awaitable
+    def _stop_pump(self) -> None:
+        if self._pump is not None:
+            self._pump.stop()
+            self._pump = None
 
 
 class MasterEvent(SaltEvent):
@@ -395,13 +390,13 @@ class MasterEvent(SaltEvent):
 
     def __init__(
         self,
-        sock_dir,
-        opts=None,
-        listen=True,
-        io_loop=None,
-        keep_loop=False,
-        raise_errors=False,
-    ):
+        sock_dir: str | os.PathLike[str] | None,
+        opts: Opts | None = None,
+        listen: bool = True,
+        io_loop: Any = None,
+        keep_loop: bool = False,
+        raise_errors: bool = False,
+    ) -> None:
         super().__init__(
             "master", sock_dir, opts, listen, io_loop, keep_loop, raise_errors
         )
@@ -414,7 +409,13 @@ class LocalClientEvent(MasterEvent):
 class MinionEvent(SaltEvent):
     """A client of a minion's bus."""
 
-    def __init__(self, opts, listen=True, io_loop=None, raise_errors=False):
+    def __init__(
+        self,
+        opts: Opts,
+        listen: bool = True,
+        io_loop: Any = None,
+        raise_errors: bool = False,
+    ) -> None:
         super().__init__(
             "minion",
             sock_dir=opts.get("sock_dir"),
@@ -428,32 +429,37 @@ class MinionEvent(SaltEvent):
 class NamespacedEvent:
     """Fires events whose tags begin with ``base``."""
 
-    def __init__(self, event, base, print_func=None):
+    def __init__(
+        self,
+        event: SaltEvent,
+        base: str,
+        print_func: Callable[[str, Data], Any] | None = None,
+    ) -> None:
         self.event = event
         self.base = base
         self.print_func = print_func
 
-    def fire_event(self, data, tag):
+    def fire_event(self, data: Data, tag: str) -> None:
         """Fires ``base/tag``."""
         self.event.fire_event(data, tagify(tag, base=self.base))
         if self.print_func is not None:
             self.print_func(tag, data)
 
-    def destroy(self):
+    def destroy(self) -> None:
         """Closes the event object."""
         self.event.destroy()
 
-    def __enter__(self):
+    def __enter__(self) -> NamespacedEvent:
         return self
 
-    def __exit__(self, *args):
+    def __exit__(self, *exc: object) -> None:
         self.destroy()
 
 
 _EVERY = _native.Filter([], [], "startswith")
 
 
-def _after_fork_in_child():
+def _after_fork_in_child() -> None:
     for event in list(_live):
         event._after_fork()
 

@@ -21,5 +21,25 @@ class SaltClientError(SaltException):
     """A request to a minion or master that cannot be made."""
 
 
+class SaltReqTimeoutError(SaltException):
+    """A request nobody answered in time."""
+
+
+class AuthenticationError(SaltException):
+    """A request of somebody the master does not know."""
+
+
+class EauthAuthenticationError(SaltException):
+    """A request of somebody whose external authentication failed."""
+
+
+class AuthorizationError(SaltException):
+    """A request of somebody who may not make it."""
+
+
+class PublishError(SaltException):
+    """A job the master refused for another reason."""
+
+
 class CommandExecutionError(SaltException):
     """A function that cannot do its work."""

@@ -1,0 +1,126 @@
+"""``salt.client.Caller``: functions of the minion that runs on this machine.
+
+Salt's own loads a whole minion and signs in before the first call. This one asks the running minion
+over its bus. Events need no answer, so that they work with a real Salt minion too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+from brine import _native, config
+from brine._request import Question
+from brine.event import MinionEvent
+from brine.exceptions import CommandExecutionError, SaltClientError
+
+_NOT_AVAILABLE = 255
+_PROBE_SECONDS = 5.0
+
+
+class Caller:
+    """Calls functions on this machine's minion, whose configuration ``c_path`` or ``mopts`` is."""
+
+    def __init__(
+        self, c_path: str = "/etc/salt/minion", mopts: Mapping[str, Any] | None = None
+    ) -> None:
+        self.opts: dict[str, Any] = dict(mopts) if mopts else config.minion_config(c_path)
+
+    def cmd(self, fun: str, *args: Any, **kwargs: Any) -> Any:
+        """What the function returns.
+
+        ``event.send`` is ``True`` when the running minion has the event and ``False`` when there is
+        none; every other function without a minion that answers is a :class:`SaltClientError`. A
+        function the minion has not is a ``KeyError``, one that failed a
+        :class:`CommandExecutionError`, as with Salt.
+        """
+        direct = _DIRECT.get(fun)
+        event = direct(*args, **kwargs) if direct else None
+        if event is None:
+            return self._call(fun, list(args), kwargs)
+        tag, data = event
+        if fun != "event.fire" and self.opts.get("file_client") == "local":
+            return False
+        with MinionEvent(self.opts, listen=False) as bus:
+            return bus.fire_event(data, tag) if fun == "event.fire" else bus.fire_master(data, tag)
+
+    def function(self, fun: str, *args: Any, **kwargs: Any) -> Any:
+        """:meth:`cmd` with texts read as the command line reads them: ``"n=3"``, ``"{a: 1}"``."""
+        texts, named = _native.parse_arguments(list(args))
+        return self.cmd(fun, *texts, **{**named, **kwargs})
+
+    def _call(self, fun: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        with MinionEvent(self.opts) as event:
+            question = Question(event, "call")
+            load = {"fun": fun, "arg": args, "kwarg": kwargs, "pub": {}, "return": False}
+            if not question.ask(load, 1):
+                if fun in _DIRECT:
+                    return False
+                raise self._nobody("a minion")
+            return _result(fun, self._wait(event, question))
+
+    def _wait(self, event: MinionEvent, question: Question) -> dict[str, Any]:
+        # A function takes the time it takes, so what is bounded is the minion's silence.
+        while True:
+            probe = Question(event, "call")
+            probe.ask({"fun": "test.ping", "arg": [], "kwarg": {}, "pub": {}, "return": False}, 1)
+            until = time.monotonic() + _PROBE_SECONDS
+            answer = question.answer(_PROBE_SECONDS)
+            lives = answer or probe.answer(until - time.monotonic())
+            probe.close()
+            if answer is not None:
+                return answer
+            if lives is None:
+                raise self._nobody("a Brine minion that answers")
+
+    def _nobody(self, what: str) -> SaltClientError:
+        return SaltClientError(f"expected {what} on the bus in {self.opts['sock_dir']}, found none")
+
+
+_Event = Optional[Tuple[str, Dict[str, Any]]]
+
+
+def _fire(data: Mapping[str, Any], tag: str, timeout: float | None = None) -> _Event:
+    return tag, dict(data)
+
+
+def _fire_master(data: Mapping[str, Any], tag: str, preload: Any = None) -> _Event:
+    return None if preload else (tag, dict(data))
+
+
+def _send(
+    tag: str,
+    data: Mapping[str, Any] | None = None,
+    preload: Any = None,
+    with_env: Any = False,
+    with_grains: Any = False,
+    with_pillar: Any = False,
+    with_env_opts: Any = False,
+    **more: Any,
+) -> _Event:
+    if preload or with_grains or with_pillar or with_env_opts:
+        return None
+    load: dict[str, Any] = {}
+    if with_env:
+        wanted = with_env if isinstance(with_env, list) else os.environ
+        load["environ"] = {name: os.environ[name] for name in wanted if name in os.environ}
+    load.update(data or {})
+    load.update((name, value) for name, value in more.items() if not name.startswith("__"))
+    return tag, load
+
+
+# What these fire can be said without the minion; ``None`` where only it knows what goes in.
+_DIRECT: dict[str, Callable[..., _Event]] = {
+    "event.fire": _fire,
+    "event.fire_master": _fire_master,
+    "event.send": _send,
+}
+
+
+def _result(fun: str, answer: dict[str, Any]) -> Any:
+    if answer.get("success") is not False:
+        return answer.get("return")
+    if answer.get("retcode") == _NOT_AVAILABLE:
+        raise KeyError(fun)
+    raise CommandExecutionError(str(answer.get("return")))

@@ -1,0 +1,1 @@
+"""Salt's names over ``brine``, found only where no real Salt can be imported."""

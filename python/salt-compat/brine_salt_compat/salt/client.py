@@ -1,0 +1,5 @@
+"""``salt.client``: :mod:`brine.client`."""
+
+from brine.client import Caller, LocalClient
+
+__all__ = ["Caller", "LocalClient"]

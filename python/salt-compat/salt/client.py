@@ -1,3 +1,0 @@
-"""``salt.client``: :mod:`brine.client`."""
-
-from brine.client import Caller  # noqa: F401
