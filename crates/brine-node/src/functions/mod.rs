@@ -8,6 +8,7 @@ mod config;
 mod digest;
 mod event;
 mod failure;
+pub mod grains;
 mod host;
 mod run;
 mod signature;
