@@ -6,6 +6,8 @@
 //! looks like, and what is printed, is the program's.
 //! Facts: `docs/protocol/network.md` §8 to §12.
 
+mod clock;
 pub mod functions;
 pub mod master;
+pub mod minion;
 pub mod own_bus;

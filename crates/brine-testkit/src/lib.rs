@@ -2,5 +2,6 @@
 //!
 //! A dev-dependency only; it imports none of the other crates.
 
+pub mod program;
 pub mod salt;
 pub mod user;

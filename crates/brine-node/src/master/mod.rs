@@ -13,6 +13,7 @@ mod sign_in;
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use brine_bus::{BusConfig, Served};
@@ -58,6 +59,16 @@ pub struct Master {
     bus: OwnBus,
     log: Arc<Log>,
     served: Vec<Served>,
+    sign_of_life: Option<SignOfLife>,
+}
+
+/// A file that is gone with its master.
+struct SignOfLife(PathBuf);
+
+impl Drop for SignOfLife {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Master {
@@ -80,6 +91,7 @@ impl Master {
         let channel = MasterChannel::open(options.channel.clone())?;
         // Made now, so that local clients find it.
         local::open(&options.cachedir, &options.user)?;
+        let sign_of_life = sign_of_life(&options)?;
         let bus = OwnBus::new(log.clone(), options.compat());
         Ok(Self {
             channel: Arc::new(channel),
@@ -88,6 +100,7 @@ impl Master {
             bus,
             log,
             served,
+            sign_of_life,
         })
     }
 
@@ -117,6 +130,7 @@ impl Master {
             bus: self.bus.clone(),
         });
         let (served, requests, presence) = self.ports.split();
+        let _until_the_end = self.sign_of_life;
         let mut tasks = JoinSet::new();
         tasks.spawn(ports::serve(
             served,
@@ -142,4 +156,25 @@ impl Master {
         tokio::join!(bus, told);
         tasks.shutdown().await;
     }
+}
+
+/// Makes the path by which Salt's clients see that a master runs; they look for nothing more.
+/// Facts: `docs/protocol/network.md` §12.
+fn sign_of_life(options: &MasterOptions) -> Result<Option<SignOfLife>, StartError> {
+    if options
+        .opts
+        .text("ipc_mode")
+        .is_ok_and(|mode| mode == "tcp")
+    {
+        return Ok(None);
+    }
+    let Ok(sock_dir) = options.opts.text("sock_dir") else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(sock_dir).join("publish_pull.ipc");
+    std::fs::write(&path, []).map_err(|source| StartError::Directory {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok(Some(SignOfLife(path)))
 }

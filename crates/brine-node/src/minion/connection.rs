@@ -1,0 +1,174 @@
+//! Being in with a master: signing in, the start events, jobs as they come, and again when it is gone.
+//!
+//! Facts: `docs/protocol/network.md` §2.2, §6.4, §11.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_net::backoff::Backoff;
+use brine_net::minion::{MustBeSigned, OpenReplyError, Session};
+use brine_wire::network::publish::Publish;
+use brine_wire::network::{events, minion_event};
+use brine_wire::{Map, Value};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::link::{Link, NotIn};
+use super::transport::Subscription;
+use super::{Node, jobs};
+
+/// The first wait before a master that does not answer is tried again, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Stays in with one of these masters, for ever; the first that lets the minion in.
+pub(super) async fn run(node: Arc<Node>, way: usize, links: Vec<Link>, rejected: mpsc::Sender<()>) {
+    let mut retry = Backoff::new(RETRY.0, RETRY.1);
+    let mut pending = node.options.acceptance_wait_time;
+    loop {
+        for link in &links {
+            match be_in(&node, way, link).await {
+                Ok(()) => {
+                    retry.reset();
+                    pending = node.options.acceptance_wait_time;
+                }
+                Err(NotIn::Pending { id }) => {
+                    tracing::warn!(master = %link.master().host, "{}", NotIn::Pending { id });
+                    sleep(pending).await;
+                    pending = (pending * 2).min(node.options.acceptance_wait_time_max);
+                    continue;
+                }
+                Err(NotIn::Rejected) if !node.options.rejected_retry && links.len() == 1 => {
+                    tracing::error!(master = %link.master().host, "{}", NotIn::Rejected);
+                    let _ = rejected.send(()).await;
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(master = %link.master().host, %error, "not in; trying again");
+                }
+            }
+            sleep(retry.wait()).await;
+        }
+    }
+}
+
+/// In with a master until its connection is lost.
+async fn be_in(node: &Arc<Node>, way: usize, link: &Link) -> Result<(), NotIn> {
+    let session = link.sign_in(link.session().as_ref()).await?;
+    tell_of_sign_in(node, &session);
+    match link.pillar(Map::clone(&node.functions.grains())).await {
+        Ok(pillar) => node.functions.set_pillar(pillar),
+        Err(error) => {
+            tracing::warn!(%error, "no pillar; trying again");
+            return Ok(());
+        }
+    }
+    // A request may have signed in again.
+    let session = link.session().unwrap_or(session);
+    let mut subscription = link.subscribe(&session).await?;
+    let host: Map = [("master", link.master().host.as_str())]
+        .into_iter()
+        .collect();
+    send_start_events(node, link).await;
+    if let Some(up) = node.up.get(way) {
+        up.send_replace(Some(link.clone()));
+    }
+    tracing::info!(master = %link.master().host, "in with the master");
+    node.fire("__master_connected", host.clone());
+    take_jobs(node, link, &mut subscription).await;
+    if let Some(up) = node.up.get(way) {
+        up.send_replace(None);
+    }
+    node.fire("__master_disconnected", host);
+    Ok(())
+}
+
+/// `salt/auth/creds`, for local programs only.
+fn tell_of_sign_in(node: &Node, session: &Session) {
+    let creds: Map = [("aes", session.aes())].into_iter().collect();
+    let mut data: Map = [("key", Value::from(session.id().as_str()))]
+        .into_iter()
+        .collect();
+    data.insert("creds", creds);
+    node.fire("salt/auth/creds", data);
+}
+
+/// Takes publishes until the subscription is over.
+async fn take_jobs(node: &Arc<Node>, link: &Link, subscription: &mut Subscription) {
+    loop {
+        match subscription.next().await {
+            Ok(publish) => {
+                if let Some(job) = open(node, link, &publish).await {
+                    jobs::take(node, &job);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(master = %link.master().host, %error, "connection to the master lost");
+                return;
+            }
+        }
+    }
+}
+
+/// Opens a publish; signs in again if its key is new, so that no job is lost with a rotation.
+async fn open(node: &Node, link: &Link, publish: &Publish) -> Option<Map> {
+    let must_be_signed = match node.options.sign_pub_messages {
+        true => MustBeSigned::Yes,
+        false => MustBeSigned::No,
+    };
+    let session = link.session()?;
+    match session.open_publish(publish, must_be_signed) {
+        Ok(job) => return Some(job),
+        Err(OpenReplyError::SignInAgain { .. }) => {}
+        Err(error) => {
+            tracing::error!(%error, "publish dropped");
+            return None;
+        }
+    }
+    let again = match link.sign_in(Some(&session)).await {
+        Ok(again) => again,
+        Err(error) => {
+            tracing::warn!(%error, "publish dropped: not in any more");
+            return None;
+        }
+    };
+    tell_of_sign_in(node, &again);
+    match again.open_publish(publish, must_be_signed) {
+        Ok(job) => Some(job),
+        Err(error) => {
+            tracing::error!(%error, "publish dropped");
+            None
+        }
+    }
+}
+
+/// The start events go before whatever waits.
+async fn send_start_events(node: &Node, link: &Link) {
+    let id = &node.options.id;
+    let text = format!("Minion {id} started at {}", asctime());
+    let mut tags = vec![events::start_tag(id)];
+    if node.options.enable_legacy_startup_events {
+        tags.insert(0, "minion_start".to_owned());
+    }
+    for tag in tags {
+        let mut load: Map = [("cmd", minion_event::CMD)].into_iter().collect();
+        load.insert("pretag", Value::Nil);
+        load.insert("data", text.as_str());
+        load.insert("tag", tag);
+        if !node.options.start_event_grains.is_empty() {
+            let wanted = &node.options.start_event_grains;
+            let grains = node.functions.grains();
+            let shown = wanted
+                .iter()
+                .filter_map(|name| Some((name.as_str(), grains.get(name)?.clone())));
+            load.insert("grains", shown.collect::<Map>());
+        }
+        if let Err(error) = link.request(load).await {
+            tracing::warn!(%error, "start event not sent");
+        }
+    }
+}
+
+/// The time as C's `asctime` writes it.
+fn asctime() -> String {
+    crate::clock::asctime(crate::own_bus::since_epoch())
+}

@@ -1,0 +1,234 @@
+//! A Salt minion: its own bus, its masters, and the functions it runs.
+//!
+//! Per master one task signs in, subscribes and takes jobs ([`connection`]), and one sends up what waits
+//! ([`forward`]); a third serves local programs that ask through the minion's bus ([`local_requests`]). None
+//! waits for another. Facts: `docs/protocol/network.md` §8 to §11.
+
+mod connection;
+mod forward;
+mod jobs;
+pub mod link;
+mod local_requests;
+mod options;
+mod transport;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_bus::{BusConfig, Served};
+use brine_log::Log;
+use brine_net::keys::StoreError;
+use brine_net::keys::minion::MinionKeys;
+use brine_wire::Map;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+pub use self::options::{MasterAddress, MasterType, MinionOptions, OptionsError, Transport};
+pub use self::transport::TransportError;
+
+use self::forward::Queue;
+use self::jobs::Jobs;
+use self::link::Link;
+use crate::functions::{Functions, Host, HostRequest};
+use crate::own_bus::OwnBus;
+
+/// How long what waits for a master may take to go when the minion ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why a minion does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A key file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A master's address.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A directory.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// How a minion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// A master rejected its key, and `rejected_retry` is off: Salt's exit code 77.
+    Rejected,
+}
+
+/// A minion whose bus is bound and whose key is there.
+pub struct Minion {
+    node: Arc<Node>,
+    links: Vec<Link>,
+    queues: Vec<Arc<Queue>>,
+    requests: mpsc::Receiver<HostRequest>,
+    log: Arc<Log>,
+    served: Vec<Served>,
+}
+
+/// What the minion's tasks share.
+pub(crate) struct Node {
+    pub(crate) options: Arc<MinionOptions>,
+    pub(crate) bus: OwnBus,
+    pub(crate) functions: Functions,
+    pub(crate) jobs: Jobs,
+    /// For every master what goes up to it.
+    queues: Vec<Arc<Queue>>,
+    /// For every master the way to it while the minion is in.
+    up: Vec<watch::Sender<Option<Link>>>,
+}
+
+impl Node {
+    /// Puts a request into every master's queue; `false` if one has no room.
+    pub(crate) fn send_up(&self, load: &Map) -> bool {
+        let pushed = self
+            .queues
+            .iter()
+            .map(|queue| queue.push(load.clone(), None));
+        pushed.fold(true, |all, pushed| all & pushed.is_ok())
+    }
+
+    /// A master the minion is in with.
+    pub(crate) fn any_master(&self) -> Option<Link> {
+        self.up.iter().find_map(|up| up.borrow().clone())
+    }
+
+    /// Fires on the minion's own bus.
+    pub(crate) fn fire(&self, tag: &str, data: Map) {
+        if let Err(error) = self.bus.fire(tag, data) {
+            tracing::warn!(%error, "event not fired");
+        }
+    }
+}
+
+impl Minion {
+    /// Opens its key and its ways to its masters. The bus's sockets are the caller's, bound already,
+    /// with the log they share.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(
+        options: MinionOptions,
+        functions: impl FnOnce(Host) -> Functions,
+        served: Vec<Served>,
+        log: Arc<Log>,
+    ) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&options.cachedir).map_err(|source| StartError::Directory {
+            path: options.cachedir.display().to_string(),
+            source,
+        })?;
+        let options = Arc::new(options);
+        let keys = Arc::new(MinionKeys::open(&options.pki_dir, &options.key_options)?);
+        let links = match options.master_type {
+            MasterType::None => Vec::new(),
+            MasterType::All | MasterType::Failover => options.masters.clone(),
+        };
+        let links = links
+            .into_iter()
+            .map(|master| Link::new(options.clone(), keys.clone(), master))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ways = match options.master_type {
+            MasterType::Failover => 1,
+            MasterType::All | MasterType::None => links.len(),
+        };
+        let queues: Vec<Arc<Queue>> = (0..ways).map(|_| Arc::default()).collect();
+        let (host, requests) = Host::new();
+        let node = Node {
+            bus: OwnBus::new(log.clone(), options.compat),
+            functions: functions(host),
+            jobs: Jobs::default(),
+            queues: queues.clone(),
+            up: (0..ways).map(|_| watch::Sender::new(None)).collect(),
+            options,
+        };
+        Ok(Self {
+            node: Arc::new(node),
+            links,
+            queues,
+            requests,
+            log,
+            served,
+        })
+    }
+
+    /// Runs until `shutdown`, or until a master rejects its key for good.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
+        let closing = watch::Sender::new(false);
+        let until = |mut closing: watch::Receiver<bool>| async move {
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let Self {
+            node,
+            links,
+            queues,
+            requests,
+            log,
+            served,
+        } = self;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(local_requests::follow_bus(node.clone()));
+        tasks.spawn(local_requests::serve_functions(node.clone(), requests));
+        for (queue, up) in queues.iter().zip(&node.up) {
+            tasks.spawn(forward::run(queue.clone(), up.subscribe()));
+        }
+        let (rejected, mut rejection) = mpsc::channel(1);
+        match node.options.master_type {
+            MasterType::Failover => {
+                tasks.spawn(connection::run(node.clone(), 0, links, rejected));
+            }
+            MasterType::All | MasterType::None => {
+                for (way, link) in links.into_iter().enumerate() {
+                    tasks.spawn(connection::run(
+                        node.clone(),
+                        way,
+                        vec![link],
+                        rejected.clone(),
+                    ));
+                }
+                drop(rejected);
+            }
+        }
+        let bus = brine_bus::serve(
+            served,
+            log,
+            BusConfig::default(),
+            until(closing.subscribe()),
+        );
+        let told = async {
+            let ended = tokio::select! {
+                () = shutdown => Ended::Told,
+                Some(()) = rejection.recv() => Ended::Rejected,
+            };
+            last_words(&queues, &node).await;
+            closing.send_replace(true);
+            ended
+        };
+        let ((), ended) = tokio::join!(bus, told);
+        tasks.shutdown().await;
+        ended
+    }
+}
+
+/// Gives what waits some time to go, if there is a master to take it.
+async fn last_words(queues: &[Arc<Queue>], node: &Node) {
+    let deadline = Instant::now() + LAST_WORDS;
+    let waiting = || queues.iter().any(|queue| queue.len() > 0);
+    while waiting() && node.any_master().is_some() && Instant::now() < deadline {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let lost: usize = queues.iter().map(|queue| queue.len()).sum();
+    if lost > 0 {
+        tracing::warn!(lost, "ended with events that no master has taken");
+    }
+}

@@ -1,0 +1,410 @@
+//! What a minion is told: Salt's options, read once into the types the rooms below want.
+//!
+//! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brine_config::{Brine, ConfigError, Opts};
+use brine_net::crypto::FingerprintHash;
+use brine_net::keys::master::KeyOptions;
+use brine_wire::compat::Compat;
+use brine_wire::network::MinionId;
+use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
+use brine_wire::{Map, Value};
+
+/// How the minion reaches its masters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `zeromq`
+    ZeroMq,
+    /// `tcp`
+    Tcp,
+}
+
+/// Where a master is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterAddress {
+    /// Its name or address.
+    pub host: String,
+    /// Its request port.
+    pub port: u16,
+}
+
+impl MasterAddress {
+    /// `host` or `host:port`, `[v6]:port`.
+    #[must_use]
+    pub fn parse(text: &str, default_port: u16) -> Self {
+        let split = text
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
+        let (host, port) = match split.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+            Some((host, port)) => (host, port),
+            None => (text, default_port),
+        };
+        Self {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+        }
+    }
+
+    /// As `host:port` for another port of the same master.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{port}", self.host)
+        } else {
+            format!("{}:{port}", self.host)
+        }
+    }
+}
+
+/// What several masters are to the minion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MasterType {
+    /// All of them, at the same time.
+    All,
+    /// The first that lets it in (`failover`).
+    Failover,
+    /// None (`disable`).
+    None,
+}
+
+/// What a minion is told; Salt's options of the same names.
+#[derive(Debug, Clone)]
+pub struct MinionOptions {
+    /// Who it is.
+    pub id: MinionId,
+    /// Its masters.
+    pub masters: Vec<MasterAddress>,
+    /// What several are.
+    pub master_type: MasterType,
+    /// How it reaches them.
+    pub transport: Transport,
+    /// The masters' publish port, if not the one they name.
+    pub publish_port: Option<u16>,
+    /// IPv6 too.
+    pub ipv6: bool,
+    /// Subscribe by topics (zeromq).
+    pub zmq_filtering: bool,
+    /// The first wait before connecting again (zeromq).
+    pub recon_default: Duration,
+    /// The longest (zeromq).
+    pub recon_max: Duration,
+    /// The wait before connecting again (tcp).
+    pub tcp_reconnect_backoff: Duration,
+    /// Where its keys are.
+    pub pki_dir: PathBuf,
+    /// How its key is made.
+    pub key_options: KeyOptions,
+    /// Where modules and files are kept.
+    pub cachedir: PathBuf,
+    /// Whose behaviour is wanted.
+    pub compat: Compat,
+    /// Take another key for the master's if one comes.
+    pub open_mode: bool,
+    /// The name of the key that signs masters' keys, if they must be signed.
+    pub master_sign_key_name: Option<String>,
+    /// Ask for that signature every time.
+    pub always_verify_signature: bool,
+    /// The fingerprint the master's key must have.
+    pub master_finger: Option<(String, FingerprintHash)>,
+    /// How keys are to be encrypted.
+    pub encryption: EncryptionAlgorithm,
+    /// How answers are to be signed.
+    pub signing: SigningAlgorithm,
+    /// What is shown to a master that accepts by grains.
+    pub autosign_grains: Map,
+    /// Publishes must be signed.
+    pub sign_pub_messages: bool,
+    /// How long a sign-in may take.
+    pub auth_timeout: Duration,
+    /// The wait while the key is pending.
+    pub acceptance_wait_time: Duration,
+    /// The longest such wait; the same as the first if it is shorter.
+    pub acceptance_wait_time_max: Duration,
+    /// Ask again even if the key was rejected.
+    pub rejected_retry: bool,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How often a request without a reply is sent.
+    pub request_tries: u32,
+    /// Fire `minion_start`, too.
+    pub enable_legacy_startup_events: bool,
+    /// Grains that go into start events.
+    pub start_event_grains: Vec<String>,
+    /// Salt's whole configuration, for functions and modules.
+    pub opts: Opts,
+    /// Our own part of it.
+    pub brine: Brine,
+}
+
+/// Why a minion cannot be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// An option has the wrong type.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An option has a value we cannot follow.
+    #[error("option {option}: expected {expected}, found {found}")]
+    Value {
+        /// Which.
+        option: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+}
+
+impl MinionOptions {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`OptionsError`].
+    pub fn from_opts(opts: &Opts, brine: &Brine) -> Result<Self, OptionsError> {
+        let read = Reader(opts);
+        let wait = read.seconds("acceptance_wait_time", 10.0)?;
+        Ok(Self {
+            id: id(opts)?,
+            masters: masters(&read)?,
+            master_type: master_type(&read)?,
+            transport: transport(opts)?,
+            publish_port: match opts.is_set("publish_port") {
+                true => Some(read.port("publish_port", 4505)?).filter(|port| *port != 4506),
+                false => None,
+            },
+            ipv6: read.flag("ipv6", false)?,
+            zmq_filtering: read.flag("zmq_filtering", false)?,
+            recon_default: read.millis("recon_default", 1000)?,
+            recon_max: read.millis("recon_max", 10_000)?,
+            tcp_reconnect_backoff: read.seconds("tcp_reconnect_backoff", 1.0)?,
+            pki_dir: opts.text("pki_dir")?.into(),
+            key_options: KeyOptions {
+                keysize: u32::try_from(read.int("keysize", 2048)?).unwrap_or(2048),
+                key_pass: None,
+            },
+            cachedir: opts.text("cachedir")?.into(),
+            compat: brine.compat.unwrap_or(Compat::NEWEST),
+            open_mode: read.flag("open_mode", false)?,
+            master_sign_key_name: match read.flag("verify_master_pubkey_sign", false)? {
+                true => Some(
+                    read.text("master_sign_key_name")
+                        .unwrap_or_else(|| "master_sign".into()),
+                ),
+                false => None,
+            },
+            always_verify_signature: read.flag("always_verify_signature", false)?,
+            master_finger: match read.text("master_finger") {
+                Some(finger) => Some((finger, hash(&read)?)),
+                None => None,
+            },
+            encryption: algorithm(
+                &read,
+                "encryption_algorithm",
+                "OAEP-SHA1 or OAEP-SHA224",
+                EncryptionAlgorithm::parse,
+            )?,
+            signing: algorithm(
+                &read,
+                "signing_algorithm",
+                "PKCS1v15-SHA1 or PKCS1v15-SHA224",
+                SigningAlgorithm::parse,
+            )?,
+            autosign_grains: Map::new(),
+            sign_pub_messages: read.flag("sign_pub_messages", false)?,
+            auth_timeout: read.seconds("auth_timeout", 5.0)?,
+            acceptance_wait_time: wait,
+            acceptance_wait_time_max: read.seconds("acceptance_wait_time_max", 0.0)?.max(wait),
+            rejected_retry: read.flag("rejected_retry", false)?,
+            request_timeout: read.seconds("request_channel_timeout", 60.0)?,
+            request_tries: u32::try_from(read.int("request_channel_tries", 3)?)
+                .unwrap_or(3)
+                .max(1),
+            enable_legacy_startup_events: read.flag("enable_legacy_startup_events", true)?,
+            start_event_grains: read.texts("start_event_grains"),
+            opts: opts.clone(),
+            brine: brine.clone(),
+        })
+    }
+}
+
+fn id(opts: &Opts) -> Result<MinionId, OptionsError> {
+    let id = opts.text("id")?;
+    MinionId::parse(id).map_err(|error| OptionsError::Value {
+        option: "id",
+        expected: "a minion id",
+        found: error.to_string(),
+    })
+}
+
+fn masters(read: &Reader<'_>) -> Result<Vec<MasterAddress>, OptionsError> {
+    let port = read.port("master_port", 4506)?;
+    let named = match read.0.get("master") {
+        Some(Value::Array(masters)) => masters
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        Some(Value::Str(master)) => master
+            .split(',')
+            .map(|master| master.trim().to_owned())
+            .collect(),
+        _ => Vec::new(),
+    };
+    let masters: Vec<_> = named
+        .iter()
+        .filter(|master| !master.is_empty())
+        .map(|master| MasterAddress::parse(master, port))
+        .collect();
+    if masters.is_empty() {
+        return Err(OptionsError::Value {
+            option: "master",
+            expected: "a name or a list of names",
+            found: "none".to_owned(),
+        });
+    }
+    Ok(masters)
+}
+
+fn master_type(read: &Reader<'_>) -> Result<MasterType, OptionsError> {
+    match read.text("master_type").as_deref() {
+        None | Some("str") => Ok(MasterType::All),
+        Some("failover") => Ok(MasterType::Failover),
+        Some("disable") => Ok(MasterType::None),
+        Some(other) => Err(OptionsError::Value {
+            option: "master_type",
+            expected: "str, failover or disable",
+            found: other.to_owned(),
+        }),
+    }
+}
+
+fn transport(opts: &Opts) -> Result<Transport, OptionsError> {
+    match opts.text("transport")? {
+        "zeromq" => Ok(Transport::ZeroMq),
+        "tcp" => Ok(Transport::Tcp),
+        other => Err(OptionsError::Value {
+            option: "transport",
+            expected: "zeromq or tcp",
+            found: other.to_owned(),
+        }),
+    }
+}
+
+fn hash(read: &Reader<'_>) -> Result<FingerprintHash, OptionsError> {
+    match read.text("hash_type").as_deref() {
+        None | Some("sha256") => Ok(FingerprintHash::Sha256),
+        Some(other) => Err(OptionsError::Value {
+            option: "hash_type",
+            expected: "sha256, to compare master_finger",
+            found: other.to_owned(),
+        }),
+    }
+}
+
+fn algorithm<T: Default>(
+    read: &Reader<'_>,
+    option: &'static str,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, OptionsError> {
+    let Some(name) = read.text(option) else {
+        return Ok(T::default());
+    };
+    parse(&name).ok_or(OptionsError::Value {
+        option,
+        expected,
+        found: name,
+    })
+}
+
+/// Readings with a default where nothing is said.
+struct Reader<'a>(&'a Opts);
+
+impl Reader<'_> {
+    fn is_said(&self, name: &str) -> bool {
+        !matches!(self.0.get(name), None | Some(Value::Nil))
+    }
+
+    fn flag(&self, name: &str, default: bool) -> Result<bool, OptionsError> {
+        match self.is_said(name) {
+            true => Ok(self.0.flag(name)?),
+            false => Ok(default),
+        }
+    }
+
+    fn int(&self, name: &str, default: i64) -> Result<i64, OptionsError> {
+        match self.is_said(name) {
+            true => Ok(self.0.int(name)?),
+            false => Ok(default),
+        }
+    }
+
+    fn port(&self, name: &'static str, default: u16) -> Result<u16, OptionsError> {
+        let number = self.int(name, default.into())?;
+        u16::try_from(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "a port",
+            found: number.to_string(),
+        })
+    }
+
+    fn millis(&self, name: &str, default: i64) -> Result<Duration, OptionsError> {
+        Ok(Duration::from_millis(
+            u64::try_from(self.int(name, default)?).unwrap_or(0),
+        ))
+    }
+
+    fn seconds(&self, name: &'static str, default: f64) -> Result<Duration, OptionsError> {
+        let number = match self.is_said(name) {
+            true => self.0.number(name)?,
+            false => default,
+        };
+        Duration::try_from_secs_f64(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "seconds",
+            found: number.to_string(),
+        })
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let text = self.0.get(name)?.as_str()?;
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn texts(&self, name: &str) -> Vec<String> {
+        match self.0.get(name) {
+            Some(Value::Array(texts)) => texts
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masters_are_named_with_and_without_ports() {
+        for (text, host, port) in [
+            ("salt", "salt", 4506),
+            ("10.0.0.1:5506", "10.0.0.1", 5506),
+            ("::1", "::1", 4506),
+            ("[::1]:5506", "::1", 5506),
+            ("[fe80::2]", "fe80::2", 4506),
+        ] {
+            let master = MasterAddress::parse(text, 4506);
+            assert_eq!((master.host.as_str(), master.port), (host, port), "{text}");
+        }
+        assert_eq!(
+            MasterAddress::parse("::1", 4506).with_port(4505),
+            "[::1]:4505"
+        );
+    }
+}

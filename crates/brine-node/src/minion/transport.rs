@@ -1,0 +1,113 @@
+//! The minion's two connections to a master, whichever transport they speak.
+
+use std::time::Duration;
+
+use brine_net::minion::Session;
+use brine_net::{crypto, tcp, zeromq};
+use brine_wire::Value;
+use brine_wire::network::publish::Publish;
+
+use super::options::{MasterAddress, MinionOptions, Transport};
+
+/// Why a connection cannot be used; trying again later may help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// No reply, or no connection.
+    #[error(transparent)]
+    Tcp(#[from] tcp::client::RequestError),
+    /// No reply, or no connection.
+    #[error(transparent)]
+    ZeroMq(#[from] zeromq::client::RequestError),
+    /// libzmq refuses the address.
+    #[error(transparent)]
+    Open(#[from] zeromq::OpenError),
+    /// The subscription is over.
+    #[error(transparent)]
+    Subscription(#[from] tcp::client::SubscriptionError),
+    /// libzmq has failed.
+    #[error("expected publishes of the master, found the subscription closed")]
+    Closed,
+    /// No random numbers.
+    #[error(transparent)]
+    NoRandom(#[from] crypto::NoRandom),
+}
+
+/// Sends requests, one at a time.
+#[derive(Debug)]
+pub(super) enum Requester {
+    Tcp(tcp::client::Requester),
+    ZeroMq(zeromq::client::Requester),
+}
+
+impl Requester {
+    pub(super) fn open(
+        options: &MinionOptions,
+        master: &MasterAddress,
+    ) -> Result<Self, TransportError> {
+        Ok(match options.transport {
+            Transport::Tcp => Self::Tcp(tcp::client::Requester::new(master.with_port(master.port))),
+            Transport::ZeroMq => {
+                let mut config = zeromq::client::ClientConfig::requests(&master.host, master.port);
+                config.ipv6 = options.ipv6;
+                Self::ZeroMq(zeromq::client::Requester::open(config)?)
+            }
+        })
+    }
+
+    pub(super) async fn request(
+        &self,
+        payload: &Value,
+        wait: Duration,
+    ) -> Result<Value, TransportError> {
+        Ok(match self {
+            Self::Tcp(requester) => requester.request(payload, wait).await?,
+            Self::ZeroMq(requester) => requester.request(payload, wait).await?,
+        })
+    }
+}
+
+/// Publishes of a master, as they come.
+#[derive(Debug)]
+pub enum Subscription {
+    Tcp(tcp::client::Subscription),
+    ZeroMq(zeromq::client::Subscription),
+}
+
+impl Subscription {
+    pub(super) async fn open(
+        options: &MinionOptions,
+        master: &MasterAddress,
+        session: &Session,
+    ) -> Result<Self, TransportError> {
+        let port = options
+            .publish_port
+            .unwrap_or_else(|| session.publish_port());
+        Ok(match options.transport {
+            Transport::Tcp => {
+                let identification = session.identification()?;
+                let address = master.with_port(port);
+                Self::Tcp(tcp::client::Subscription::open(&address, &identification).await?)
+            }
+            Transport::ZeroMq => {
+                let mut config = zeromq::client::ClientConfig::publishes(&master.host, port);
+                config.ipv6 = options.ipv6;
+                config.recon_default = options.recon_default;
+                config.recon_max = options.recon_max;
+                let topics = match options.zmq_filtering {
+                    true => zeromq::client::Topics::Minion(session.id().clone()),
+                    false => zeromq::client::Topics::All,
+                };
+                Self::ZeroMq(zeromq::client::Subscription::open(&config, &topics)?)
+            }
+        })
+    }
+
+    /// The next publish. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Publish, TransportError> {
+        match self {
+            Self::Tcp(subscription) => Ok(subscription.next().await?),
+            Self::ZeroMq(subscription) => subscription.next().await.ok_or(TransportError::Closed),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Masters and minions of ours, with each other and with real Salt's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says where it was"
+)]
+
+mod own_site;
+mod support;

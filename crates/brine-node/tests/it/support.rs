@@ -1,0 +1,194 @@
+//! Nodes of ours in the test's process, each with a bus on real sockets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_bus::address::{Address, Node};
+use brine_bus::client::tokio::Subscriber;
+use brine_bus::client::{SubscriberConfig, Wait};
+use brine_bus::{Modes, Served, Sockets};
+use brine_config::{Environment, Loaded, Opts, Role};
+use brine_log::{Framings, Log, LogConfig};
+use brine_node::functions::{Functions, FunctionsConfig};
+use brine_node::master::{Master, MasterOptions};
+use brine_node::minion::{Minion, MinionOptions};
+use brine_wire::compat::Compat;
+use brine_wire::frame::Framing;
+use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::{Map, Value};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Nothing here takes that long, on a busy machine either.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A directory with the configuration of a master and a minion.
+pub(crate) struct Place {
+    pub(crate) root: TempDir,
+    pub(crate) transport: String,
+    ports: [u16; 2],
+}
+
+/// A node that runs; ends when told to, or with the test.
+pub(crate) struct Running {
+    end: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+    pub(crate) ret_port: u16,
+}
+
+impl Running {
+    pub(crate) async fn end(mut self) {
+        let _ = self.end.take().map(|end| end.send(()));
+        self.task.await.unwrap();
+    }
+}
+
+impl Place {
+    pub(crate) fn new(transport: &str) -> Self {
+        Self {
+            root: tempfile::Builder::new().prefix("b").tempdir().unwrap(),
+            transport: transport.to_owned(),
+            ports: [free_port(), free_port()],
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Writes a node's file and reads it as Salt's programs do.
+    fn configure(&self, role: Role, name: &str, text: &str) -> Loaded {
+        let root = self.path(name);
+        fs::create_dir_all(&root).unwrap();
+        let path = root.join(match role {
+            Role::Minion => "minion",
+            _ => "master",
+        });
+        let root = root.display();
+        let text = format!(
+            "root_dir: {root}\nsock_dir: {root}/s\ncachedir: {root}/cache\npki_dir: {root}/pki\n\
+             transport: {}\n{text}\n",
+            self.transport
+        );
+        fs::write(&path, text).unwrap();
+        Opts::load(role, &path, &Environment::current()).unwrap()
+    }
+
+    /// Starts a master at two free ports, the same every time.
+    pub(crate) async fn master(&self, more: &str) -> Running {
+        let [ret, publish] = self.ports;
+        let text =
+            format!("interface: 127.0.0.1\nret_port: {ret}\npublish_port: {publish}\n{more}");
+        let loaded = self.configure(Role::Master, "m", &text);
+        let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
+        let (served, log) = bus(&self.path("m/s"), &Node::Master, options.compat());
+        let master = Master::start(options, served, log).await.unwrap();
+        let ret_port = master.ret_port();
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(master.run(async move {
+            let _ = ended.await;
+        }));
+        Running {
+            end: Some(end),
+            task,
+            ret_port,
+        }
+    }
+
+    /// Starts the minion `m1` for the master at a port.
+    pub(crate) fn minion(&self, ret_port: u16, more: &str) -> Running {
+        let text = format!(
+            "id: m1\nmaster: 127.0.0.1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n{more}"
+        );
+        let loaded = self.configure(Role::Minion, "n", &text);
+        let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
+        let (served, log) = bus(&self.path("n/s"), &Node::minion("m1"), options.compat);
+        let functions = |host| {
+            let opts = loaded
+                .opts
+                .iter()
+                .map(|(name, value)| (name, value.clone()));
+            let mut config = FunctionsConfig::new(opts.collect());
+            config.grains = [("id", "m1")].into_iter().collect();
+            Functions::new(config, host)
+        };
+        let minion = Minion::start(options, functions, served, log).unwrap();
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            minion
+                .run(async move {
+                    let _ = ended.await;
+                })
+                .await;
+        });
+        Running {
+            end: Some(end),
+            task,
+            ret_port,
+        }
+    }
+
+    pub(crate) async fn master_bus(&self) -> Listener {
+        Listener::at(&self.path("m/s"), &Node::Master).await
+    }
+}
+
+fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Vec<Served>, Arc<Log>) {
+    fs::create_dir_all(sock_dir).unwrap();
+    let modes = Modes {
+        publish: 0o660,
+        pull: 0o600,
+    };
+    let sockets = Sockets::bind(&Address::ipc(sock_dir, node).unwrap(), modes).unwrap();
+    let framing = compat.publish_framing();
+    let framings = match framing {
+        Framing::Bare => Framings::Bare,
+        Framing::Prefixed => Framings::Prefixed,
+    };
+    let log = LogConfig {
+        framings,
+        ..LogConfig::default()
+    };
+    (vec![Served { sockets, framing }], Log::new(log))
+}
+
+/// A listener to a bus.
+pub(crate) struct Listener(Subscriber);
+
+impl Listener {
+    async fn at(sock_dir: &Path, node: &Node) -> Self {
+        let address = Address::ipc(sock_dir, node).unwrap();
+        let mut subscriber = Subscriber::new(&address, SubscriberConfig::default());
+        subscriber.connect(PATIENCE).await.unwrap();
+        Self(subscriber)
+    }
+
+    /// The data of the next event under a tag of this shell pattern; others are passed over.
+    pub(crate) async fn next(&mut self, pattern: &str) -> Map {
+        let wanted = TagMatch::new(MatchType::Fnmatch, pattern).unwrap();
+        let event = self
+            .0
+            .get_event(&wanted, Wait::For(PATIENCE))
+            .await
+            .unwrap();
+        let event = event.unwrap_or_else(|| panic!("no {pattern} comes"));
+        let Value::Map(data) = event.decode().unwrap() else {
+            panic!("expected a map under {pattern}")
+        };
+        data
+    }
+}
+
+/// What a command printed as JSON; text around it, such as warnings, is passed over.
+pub(crate) fn json_of(text: &str) -> serde_json::Value {
+    let start = text.find(['{', '[']).unwrap_or(0);
+    serde_json::from_str(text[start..].trim()).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}

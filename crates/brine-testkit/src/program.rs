@@ -1,0 +1,123 @@
+//! Real Salt's programs: started in a process group of their own, ended with all their children.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::salt::python;
+
+/// Starting Python and Salt on a busy machine takes this long at most.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A command of a release, such as `salt-minion`, on a directory of configuration.
+///
+/// # Panics
+/// When that release is not there.
+#[must_use]
+pub fn command(version: &str, name: &str, config_dir: &Path) -> Command {
+    let python = python(version);
+    let mut command = Command::new(Path::new(python.get_program()).with_file_name(name));
+    command
+        .arg("-c")
+        .arg(config_dir)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONWARNINGS", "ignore");
+    command
+}
+
+/// One of Salt's programs that runs; ended with its children when dropped.
+#[derive(Debug)]
+pub struct Program {
+    process: Child,
+    output: PathBuf,
+}
+
+/// What a program left.
+#[derive(Debug)]
+pub struct Left {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed on stdout.
+    pub stdout: String,
+    /// What it printed on stderr.
+    pub stderr: String,
+}
+
+impl Program {
+    /// Starts a program whose output goes to a file.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(mut command: Command, output: impl Into<PathBuf>) -> Self {
+        let output = output.into();
+        let errors = File::create(output.with_extension("err")).expect("a file for what it says");
+        let file = File::create(&output).expect("a file for its output");
+        command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(errors)
+            .process_group(0);
+        let process = command.spawn().expect("a program that starts");
+        Self { process, output }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end within two minutes.
+    #[must_use]
+    pub fn wait(mut self) -> Left {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().expect("a child to wait for") {
+                return Left {
+                    code: status.code(),
+                    stdout: self.said(),
+                    stderr: self.complained(),
+                };
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end; it said:\n{}\n{}",
+                self.said(),
+                self.complained()
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Its stdout so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    /// Its stderr so far.
+    #[must_use]
+    pub fn complained(&self) -> String {
+        fs::read_to_string(self.output.with_extension("err")).unwrap_or_default()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = i32::try_from(self.process.id())
+            .ok()
+            .and_then(Pid::from_raw)
+        {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Salt's own end takes seconds; nothing of it is of use to a test.
+        self.signal(Signal::KILL);
+        let _ = self.process.wait();
+    }
+}
