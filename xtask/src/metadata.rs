@@ -36,7 +36,18 @@ pub(crate) fn packages() -> anyhow::Result<Vec<Package>> {
     let all = metadata["packages"]
         .as_array()
         .context("expected packages from cargo metadata, found none")?;
-    let find = |id: &Value| all.iter().find(|package| package["id"] == *id);
+    let built = built()?;
+    let is_built = |package: &Value| {
+        built.contains(&format!(
+            "{} v{}",
+            text(&package["name"]),
+            text(&package["version"])
+        ))
+    };
+    let find = |id: &Value| {
+        let mut packages = all.iter();
+        packages.find(|package| package["id"] == *id && is_built(package))
+    };
     let packages = nodes.iter().filter_map(|node| {
         let package = find(&node["id"])?;
         let of_kind = |dev: bool| {
@@ -59,6 +70,25 @@ pub(crate) fn packages() -> anyhow::Result<Vec<Package>> {
         })
     });
     Ok(packages.collect())
+}
+
+/// Names and versions of what is built. Metadata also names what only a weak feature (`ring?/std`)
+/// speaks of and nothing builds.
+fn built() -> anyhow::Result<BTreeSet<String>> {
+    let arguments = [
+        "tree",
+        "--workspace",
+        "--locked",
+        "--edges=all",
+        "--prefix=none",
+        "--target=x86_64-unknown-linux-gnu",
+    ];
+    let tree = output(&mut cargo(&arguments))?;
+    let package = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some(format!("{} {}", words.next()?, words.next()?))
+    };
+    Ok(tree.lines().filter_map(package).collect())
 }
 
 fn text(value: &Value) -> String {

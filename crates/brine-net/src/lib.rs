@@ -15,4 +15,5 @@ pub mod minion;
 mod quota;
 pub mod replay;
 pub mod tcp;
+pub mod tls;
 pub mod zeromq;

@@ -4,19 +4,21 @@
 //! fired. Whoever waits decides when to try again ([`crate::backoff`]).
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use brine_wire::network::publish::{Publish, PublishError};
 use brine_wire::network::tcp;
 use brine_wire::{Map, Value};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::connection::{Reader, send};
+use super::stream::{self, Incoming, Outgoing};
 use super::{Keepalive, prepare};
 use crate::crypto::{self, NoRandom};
+use crate::tls::TlsClient;
 
 pub use super::connection::ConnectionError;
 
@@ -48,18 +50,45 @@ pub enum RequestError {
     NoRandom(#[from] NoRandom),
 }
 
+/// Where a master is and how it is reached; Salt's options of the same names.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Host and port: `name:4506`, `10.0.0.1:4506`, `[::1]:4506`.
+    pub address: String,
+    /// Our own end: `source_ip`, and `source_ret_port` or `source_publish_port` (0 for any).
+    pub source: Option<(IpAddr, u16)>,
+    /// `tcp_keepalive` and its times; `None` for off.
+    pub keepalive: Option<Keepalive>,
+    /// `ssl`; `None` for in clear.
+    pub tls: Option<TlsClient>,
+    /// How long connecting and shaking hands may take.
+    pub patience: Duration,
+}
+
+impl<A: Into<String>> From<A> for Destination {
+    /// In clear, with Salt's defaults.
+    fn from(address: A) -> Self {
+        Self {
+            address: address.into(),
+            source: None,
+            keepalive: Some(Keepalive::MINION),
+            tls: None,
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Sends requests to a master; connects when it must.
 #[derive(Debug)]
 pub struct Requester {
-    /// Host and port, as [`ToSocketAddrs`] takes them.
-    address: String,
+    master: Box<Destination>,
     /// Held while a request waits for its reply: one at a time.
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Box<Connection>>>,
 }
 
 struct Connection {
-    reader: Reader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    reader: Reader<Incoming>,
+    writer: Outgoing,
 }
 
 impl std::fmt::Debug for Connection {
@@ -69,11 +98,11 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Requester {
-    /// A requester for the master at `address` (`host:port`).
+    /// A requester for a master: `host:port`, or more said of it.
     #[must_use]
-    pub fn new(address: impl Into<String>) -> Self {
+    pub fn new(master: impl Into<Destination>) -> Self {
         Self {
-            address: address.into(),
+            master: Box::new(master.into()),
             connection: Mutex::default(),
         }
     }
@@ -89,7 +118,7 @@ impl Requester {
         let connection = slot.take();
         let exchanged = timeout(wait, self.exchange(connection, payload)).await;
         let (reply, connection) = exchanged.map_err(|_| RequestError::NoReply {
-            address: self.address.clone(),
+            address: self.master.address.clone(),
             after: wait,
         })??;
         *slot = Some(connection);
@@ -98,16 +127,16 @@ impl Requester {
 
     async fn exchange(
         &self,
-        connection: Option<Connection>,
+        connection: Option<Box<Connection>>,
         payload: &Value,
-    ) -> Result<(Value, Connection), RequestError> {
+    ) -> Result<(Value, Box<Connection>), RequestError> {
         let mid = message_id()?;
         let head: Map = [("mid", mid)].into_iter().collect();
         let bytes = tcp::encode(&head, payload);
         let exchange = async {
             let mut connection = match connection {
                 Some(connection) => connection,
-                None => Connection::open(&self.address).await?,
+                None => Box::new(Connection::open(&self.master).await?),
             };
             send(&mut connection.writer, &bytes, Duration::from_secs(60)).await?;
             loop {
@@ -118,16 +147,17 @@ impl Requester {
             }
         };
         exchange.await.map_err(|source| RequestError::Connection {
-            address: self.address.clone(),
+            address: self.master.address.clone(),
             source,
         })
     }
 }
 
 impl Connection {
-    async fn open(address: impl ToSocketAddrs) -> Result<Self, ConnectionError> {
-        let stream = connect(address).await?;
-        let (reader, writer) = stream.into_split();
+    async fn open(master: &Destination) -> Result<Self, ConnectionError> {
+        let connecting = timeout(master.patience, connect(master));
+        let connected = connecting.await.map_err(io::Error::from)?;
+        let (reader, writer) = connected?;
         Ok(Self {
             reader: Reader::new(reader, MAX_MESSAGE_BYTES, Duration::from_secs(60)),
             writer,
@@ -135,10 +165,40 @@ impl Connection {
     }
 }
 
-async fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    prepare(&stream, Keepalive::MINION)?;
-    Ok(stream)
+async fn connect(master: &Destination) -> io::Result<(Incoming, Outgoing)> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in lookup_host(&master.address).await? {
+        match connect_to(master, address).await {
+            Ok(stream) => return open(master, stream).await,
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_to(master: &Destination, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some((ip, port)) = master.source {
+        // A port of our own is in use until the connection before is forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(ip, port))?;
+    }
+    socket.connect(address).await
+}
+
+async fn open(master: &Destination, stream: TcpStream) -> io::Result<(Incoming, Outgoing)> {
+    prepare(&stream, master.keepalive)?;
+    let Some(tls) = &master.tls else {
+        return Ok(stream::plain(stream));
+    };
+    let host = (master.address.rsplit_once(':')).map_or(master.address.as_str(), |(host, _)| host);
+    let host = host.trim_matches(['[', ']']);
+    Ok(stream::within_tls(
+        tls.connect(host, stream, master.patience).await?,
+    ))
 }
 
 /// A random UUID as text.
@@ -175,12 +235,16 @@ pub enum SubscriptionError {
 }
 
 impl Subscription {
-    /// Connects to the publish port at `address` (`host:port`) and identifies the minion.
+    /// Connects to a master's publish port (`host:port`, or more said of it) and identifies the
+    /// minion.
     ///
     /// # Errors
     /// [`SubscriptionError`].
-    pub async fn open(address: &str, identification: &Value) -> Result<Self, SubscriptionError> {
-        let mut connection = Connection::open(address).await?;
+    pub async fn open(
+        master: impl Into<Destination>,
+        identification: &Value,
+    ) -> Result<Self, SubscriptionError> {
+        let mut connection = Connection::open(&master.into()).await?;
         let bytes = tcp::encode(&Map::new(), identification);
         send(&mut connection.writer, &bytes, Duration::from_secs(60)).await?;
         Ok(Self { connection })

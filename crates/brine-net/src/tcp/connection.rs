@@ -126,7 +126,12 @@ pub(super) async fn send<W: AsyncWrite + Unpin>(
     bytes: &[u8],
     patience: Duration,
 ) -> Result<(), ConnectionError> {
-    match timeout(patience, stream.write_all(bytes)).await {
+    let write = async {
+        stream.write_all(bytes).await?;
+        // Plain connections hold nothing back; TLS may.
+        stream.flush().await
+    };
+    match timeout(patience, write).await {
         Ok(written) => Ok(written?),
         Err(_) => Err(ConnectionError::TooSlow { after: patience }),
     }

@@ -6,12 +6,17 @@ pub mod client;
 mod connection;
 pub mod publish;
 pub mod requests;
+mod stream;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::tls::TlsServer;
+use stream::{Incoming, Outgoing};
 
 /// Keepalive as Salt sets it; `None` leaves a field to the system.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +44,62 @@ impl Keepalive {
     };
 }
 
-fn prepare(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
+/// A bound port and what its connections are like.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    /// TLS from the first byte (`ssl`); `None` for none.
+    pub tls: Option<TlsServer>,
+    /// `None` leaves it off.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl From<TcpListener> for Listener {
+    /// In clear, with a master's keepalive.
+    fn from(tcp: TcpListener) -> Self {
+        Self {
+            tcp,
+            tls: None,
+            keepalive: Some(Keepalive::MASTER),
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection. Waits a little when the system has no more to give.
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.tcp.accept().await {
+                Ok((stream, peer)) => match prepare(&stream, self.keepalive) {
+                    Ok(()) => return (stream, peer),
+                    Err(err) => tracing::debug!(%peer, %err, "a connection was gone at once"),
+                },
+                Err(err) => {
+                    tracing::warn!(%err, "cannot accept connections; trying again");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The two halves of an accepted connection, after the handshake if there is one.
+async fn open(
+    stream: TcpStream,
+    tls: Option<&TlsServer>,
+    patience: Duration,
+) -> io::Result<(Incoming, Outgoing)> {
+    match tls {
+        None => Ok(stream::plain(stream)),
+        Some(tls) => Ok(stream::within_tls(tls.accept(stream, patience).await?)),
+    }
+}
+
+fn prepare(stream: &TcpStream, keepalive: Option<Keepalive>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let Some(keepalive) = keepalive else {
+        return Ok(());
+    };
     let mut options = TcpKeepalive::new().with_time(keepalive.idle);
     if let Some(interval) = keepalive.interval {
         options = options.with_interval(interval);
@@ -49,20 +108,4 @@ fn prepare(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
         options = options.with_retries(count);
     }
     SockRef::from(stream).set_tcp_keepalive(&options)
-}
-
-/// The next connection. Waits a little when the system has no more to give.
-async fn accept(listener: &TcpListener) -> (TcpStream, std::net::SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => match prepare(&stream, Keepalive::MASTER) {
-                Ok(()) => return (stream, peer),
-                Err(err) => tracing::debug!(%peer, %err, "a connection was gone at once"),
-            },
-            Err(err) => {
-                tracing::warn!(%err, "cannot accept connections; trying again");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
 }

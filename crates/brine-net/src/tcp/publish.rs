@@ -11,15 +11,17 @@ use std::sync::{Arc, Mutex};
 
 use brine_wire::network::{MinionId, tcp};
 use brine_wire::{Map, Value};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::accept;
+use super::Listener;
 use super::connection::{ConnectionError, Reader, send};
+use super::stream::{Incoming, Outgoing};
 use crate::channel::{Audience, Limits, Presence, Publication};
 use crate::quota::{Place, Quota};
+use crate::tls::TlsServer;
 
 /// Says whose an identification is.
 pub type Identify = Arc<dyn Fn(&Value) -> Option<MinionId> + Send + Sync>;
@@ -116,20 +118,21 @@ impl Publisher {
 
 /// Takes subscribers until `shutdown`, and tells who comes and goes.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     limits: Limits,
     publisher: Publisher,
     identify: Identify,
     presence: mpsc::Sender<Presence>,
     shutdown: impl Future<Output = ()>,
 ) {
+    let listener = listener.into();
     let quota = Quota::new(&limits);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
         };
@@ -145,8 +148,9 @@ pub async fn serve(
             place: Some(place),
             id: None,
         };
+        let tls = listener.tls.clone();
         connections.spawn(async move {
-            if let Err(err) = subscription.run(stream).await {
+            if let Err(err) = subscription.run(stream, tls).await {
                 tracing::debug!(%peer, %err, "publish connection closed");
             }
         });
@@ -163,7 +167,12 @@ struct Subscription {
 }
 
 impl Subscription {
-    async fn run(mut self, stream: TcpStream) -> Result<(), ConnectionError> {
+    async fn run(
+        mut self,
+        stream: TcpStream,
+        tls: Option<TlsServer>,
+    ) -> Result<(), ConnectionError> {
+        let stream = super::open(stream, tls.as_ref(), self.limits.identification).await?;
         let (queue, publications) = mpsc::channel(self.limits.publish_queue);
         let connection = self.publisher.enter(queue);
         let ended = self.deliver(stream, connection, publications).await;
@@ -176,11 +185,10 @@ impl Subscription {
 
     async fn deliver(
         &mut self,
-        stream: TcpStream,
+        (reader, mut writer): (Incoming, Outgoing),
         connection: u64,
         mut publications: mpsc::Receiver<Arc<[u8]>>,
     ) -> Result<(), ConnectionError> {
-        let (reader, mut writer) = stream.into_split();
         let patience = self.limits.patience;
         let mut reader = Reader::new(reader, self.limits.max_stranger_bytes, patience);
         let deadline = Instant::now() + self.limits.identification;

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use brine_wire::network::tcp::{self, Message};
 use brine_wire::{Map, Value};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::accept;
+use super::Listener;
 use super::connection::{ConnectionError, Reader, send};
 use crate::channel::{Incoming, Limits, Peer};
 use crate::quota::{Place, Quota};
+use crate::tls::TlsServer;
 
 /// How long requests under way may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -41,11 +42,12 @@ enum Ended {
 
 /// Takes requests until `shutdown`, and then answers those under way.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     limits: Limits,
     requests: mpsc::Sender<Incoming>,
     shutdown: impl Future<Output = ()>,
 ) {
+    let listener = listener.into();
     let quota = Quota::new(&limits);
     let limits = Arc::new(limits);
     let (open, closing) = watch::channel(());
@@ -53,7 +55,7 @@ pub async fn serve(
     tokio::pin!(shutdown);
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
         };
@@ -70,9 +72,9 @@ pub async fn serve(
             room: None,
             under_way: 0,
         };
-        let closing = closing.clone();
+        let (closing, tls) = (closing.clone(), listener.tls.clone());
         connections.spawn(async move {
-            if let Err(err) = connection.run(stream, closing).await {
+            if let Err(err) = connection.run(stream, tls, closing).await {
                 tracing::debug!(%peer, %err, "request connection closed");
             }
         });
@@ -101,10 +103,13 @@ impl Connection {
     async fn run(
         mut self,
         stream: TcpStream,
+        tls: Option<TlsServer>,
         mut closing: watch::Receiver<()>,
     ) -> Result<(), Ended> {
-        let (reader, mut writer) = stream.into_split();
         let patience = self.limits.patience;
+        let (reader, mut writer) = super::open(stream, tls.as_ref(), patience)
+            .await
+            .map_err(ConnectionError::from)?;
         let mut reader = Reader::new(reader, self.limits.max_message_bytes, patience);
         let most = self.limits.requests_per_connection.max(1);
         let (answer, mut answers) = mpsc::channel(most);

@@ -3,6 +3,7 @@
 //! Each has a thread of its own. One request at a time, as real daemons send them, so that a
 //! minion's events arrive in the order fired.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use zmq::{DONTWAIT, POLLIN, PollItem, Socket};
 use super::wake::Wake;
 use super::{OpenError, endpoint, millis};
 use crate::crypto;
+use crate::tcp::Keepalive;
 
 /// What the sockets are like; Salt's options of the same names.
 #[derive(Debug, Clone)]
@@ -27,6 +29,10 @@ pub struct ClientConfig {
     pub port: u16,
     /// Connect over IPv6 too.
     pub ipv6: bool,
+    /// Our own end: `source_ip`, and `source_ret_port` or `source_publish_port` (0 for any).
+    pub source: Option<(IpAddr, u16)>,
+    /// `tcp_keepalive` and its times; `None` for off.
+    pub keepalive: Option<Keepalive>,
     /// The first wait before connecting again.
     pub recon_default: Duration,
     /// The longest such wait.
@@ -43,6 +49,8 @@ impl ClientConfig {
             master: master.into(),
             port,
             ipv6: false,
+            source: None,
+            keepalive: Some(Keepalive::MINION),
             recon_default: Duration::from_millis(100),
             recon_max: Duration::from_secs(5),
             max_message_bytes: 256 * 1024 * 1024,
@@ -59,6 +67,16 @@ impl ClientConfig {
         }
     }
 
+    /// With our own end before a semicolon, where it is given.
+    fn endpoint(&self) -> String {
+        let master = endpoint(&self.master, self.port);
+        let Some((ip, port)) = self.source else {
+            return master;
+        };
+        let own = endpoint(&ip.to_string(), port);
+        master.replace("tcp://", &format!("{own};"))
+    }
+
     fn connect(&self, context: &zmq::Context, kind: zmq::SocketType) -> Result<Socket, OpenError> {
         let socket = context.socket(kind)?;
         socket.set_linger(0)?;
@@ -66,13 +84,28 @@ impl ClientConfig {
         socket.set_maxmsgsize(i64::try_from(self.max_message_bytes).unwrap_or(i64::MAX))?;
         socket.set_reconnect_ivl(millis(self.recon_default))?;
         socket.set_reconnect_ivl_max(millis(self.recon_max))?;
-        socket.set_tcp_keepalive(1)?;
-        socket.set_tcp_keepalive_idle(300)?;
-        let endpoint = endpoint(&self.master, self.port);
+        keep_alive(&socket, self.keepalive)?;
+        let endpoint = self.endpoint();
         let connected = socket.connect(&endpoint);
         connected.map_err(|source| OpenError::Endpoint { endpoint, source })?;
         Ok(socket)
     }
+}
+
+fn keep_alive(socket: &Socket, keepalive: Option<Keepalive>) -> zmq::Result<()> {
+    let Some(keepalive) = keepalive else {
+        return socket.set_tcp_keepalive(0);
+    };
+    let seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
+    socket.set_tcp_keepalive(1)?;
+    socket.set_tcp_keepalive_idle(seconds(keepalive.idle))?;
+    if let Some(interval) = keepalive.interval {
+        socket.set_tcp_keepalive_intvl(seconds(interval))?;
+    }
+    if let Some(count) = keepalive.count {
+        socket.set_tcp_keepalive_cnt(i32::try_from(count).unwrap_or(i32::MAX))?;
+    }
+    Ok(())
 }
 
 /// Why there is no reply.

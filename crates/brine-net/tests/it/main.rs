@@ -13,5 +13,6 @@ mod salt_minion;
 mod salt_zeromq;
 mod sign_in;
 mod tcp;
+mod tls;
 mod vectors;
 mod zeromq;

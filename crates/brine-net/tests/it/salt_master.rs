@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
-use brine_net::tcp::client::{Requester, Subscription};
+use brine_net::tcp::client::{Destination, Requester, Subscription};
 use brine_testkit::salt::{VERSIONS, python};
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
@@ -39,8 +39,9 @@ async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
     }
 }
 
-struct Minion {
+pub(crate) struct Minion {
     key: PrivateKey,
+    destination: Destination,
     requester: Requester,
     session: Session,
 }
@@ -48,15 +49,22 @@ struct Minion {
 impl Minion {
     /// Once without knowing the master, and again knowing it, as after a restart.
     async fn sign_in(master: &Master) -> Self {
+        let address = format!("127.0.0.1:{}", master.ret_port);
+        Self::sign_in_to(master, Destination::from(address)).await
+    }
+
+    /// The same, with more said of the master.
+    pub(crate) async fn sign_in_to(master: &Master, destination: Destination) -> Self {
         let id = MinionId::parse("m1").unwrap();
         let key = PrivateKey::generate(2048).unwrap();
-        let requester = Requester::new(format!("127.0.0.1:{}", master.ret_port));
+        let requester = Requester::new(destination.clone());
         let first = sign_in_once(&id, &key, &requester, None).await;
         let known = first.master().clone();
         let session = sign_in_once(&id, &key, &requester, Some(known)).await;
         assert_eq!(session.publish_port(), master.publish_port);
         Self {
             key,
+            destination,
             requester,
             session,
         }
@@ -80,7 +88,7 @@ impl Minion {
         self.session.open(&reply, &sealed.nonce).unwrap()
     }
 
-    async fn pillar(&self, grains: Map) -> Map {
+    pub(crate) async fn pillar(&self, grains: Map) -> Map {
         let mut load: Map = [("saltenv", Value::Nil), ("pillarenv", Value::Nil)]
             .into_iter()
             .collect();
@@ -94,16 +102,20 @@ impl Minion {
             .request(&sealed.payload, START)
             .await
             .unwrap();
-        (self.session)
-            .open_pillar(&reply, &sealed.nonce, &self.key)
-            .unwrap()
+        let opened = (self.session).open_pillar(&reply, &sealed.nonce, &self.key);
+        opened.unwrap_or_else(|error| panic!("{error}: {reply:?}"))
     }
 
     /// `salt m1 test.ping` prints what this minion returns.
-    async fn answer_a_ping(&self, master: &Master) {
-        let address = format!("127.0.0.1:{}", self.session.publish_port());
+    pub(crate) async fn answer_a_ping(&self, master: &Master) {
+        let destination = Destination {
+            address: format!("127.0.0.1:{}", self.session.publish_port()),
+            ..self.destination.clone()
+        };
         let identification = self.session.identification().unwrap();
-        let mut subscription = Subscription::open(&address, &identification).await.unwrap();
+        let mut subscription = Subscription::open(destination, &identification)
+            .await
+            .unwrap();
         sleep(Duration::from_millis(500)).await; // the master does not answer an identification
         let mut salt = master.salt(&["m1", "test.ping", "--out", "json", "-t", "30"]);
         let publish = timeout(START, subscription.next()).await.unwrap().unwrap();
@@ -159,13 +171,18 @@ pub(crate) struct Master {
 
 impl Master {
     pub(crate) fn start(version: &'static str, transport: &str) -> Self {
+        Self::start_with(version, transport, "")
+    }
+
+    /// The same with more configuration.
+    pub(crate) fn start_with(version: &'static str, transport: &str, extra: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let [ret_port, publish_port] = free_ports();
         let config = format!(
             "interface: 127.0.0.1\nret_port: {ret_port}\npublish_port: {publish_port}\n\
              transport: {transport}\nauto_accept: true\nworker_threads: 2\nuser: root\n\
              root_dir: {root}\npki_dir: {root}/pki\ncachedir: {root}/cache\n\
-             sock_dir: {root}/sock\nlog_file: {root}/log\n",
+             sock_dir: {root}/sock\nlog_file: {root}/log\n{extra}",
             root = root.path().display()
         );
         fs::write(root.path().join("master"), config).unwrap();

@@ -11,7 +11,8 @@ use brine_net::channel::{Audience, Incoming, Limits, Presence, Publication};
 use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, MasterConfig, Seats};
 use brine_net::tcp::publish::{self, Publisher};
-use brine_net::tcp::requests;
+use brine_net::tcp::{Listener, requests};
+use brine_net::tls::TlsServer;
 use brine_testkit::salt::{VERSIONS, python};
 use brine_wire::network::MinionId;
 use brine_wire::network::payload::{self, Payload};
@@ -46,12 +47,7 @@ async fn a_real_minion_runs_jobs_and_comes_back_after_a_rotation() {
         println!("Salt {version}");
         let mut master = Master::start().await;
         let _minion = master.salt(version, "salt-minion", &[]);
-        let started = loop {
-            let event = master.next("_minion_event").await;
-            if event.get("tag") == Some(&"salt/minion/m1/start".into()) {
-                break event;
-            }
-        };
+        let started = master.started().await;
         assert_eq!(started.get("id"), Some(&"m1".into()));
         let present = timeout(START, master.presence.recv()).await.unwrap();
         assert_eq!(present, Some(Presence::Identified(id())));
@@ -68,7 +64,7 @@ fn id() -> MinionId {
     MinionId::parse("m1").unwrap()
 }
 
-struct Master {
+pub(crate) struct Master {
     root: TempDir,
     port: u16,
     channel: Arc<MasterChannel>,
@@ -79,6 +75,11 @@ struct Master {
 
 impl Master {
     async fn start() -> Self {
+        Self::with(None).await
+    }
+
+    /// With both ports within TLS.
+    pub(crate) async fn with(tls: Option<TlsServer>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let ret = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let publishing = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,6 +90,9 @@ impl Master {
         let port = ret.local_addr().unwrap().port();
         let channel = Arc::new(MasterChannel::open(config).unwrap());
 
+        let [mut ret, mut publishing] = [ret, publishing].map(Listener::from);
+        ret.tls.clone_from(&tls);
+        publishing.tls = tls;
         let (sender, incoming) = mpsc::channel(16);
         let (seen, requests) = mpsc::channel(256);
         tokio::spawn(requests::serve(
@@ -121,12 +125,23 @@ impl Master {
 
     /// Starts one of Salt's programs for this master.
     fn salt(&self, version: &str, program: &str, arguments: &[&str]) -> Running {
+        self.salt_with(version, program, arguments, "")
+    }
+
+    /// The same with more configuration.
+    pub(crate) fn salt_with(
+        &self,
+        version: &str,
+        program: &str,
+        arguments: &[&str],
+        extra: &str,
+    ) -> Running {
         let root = self.root.path().join("minion");
         fs::create_dir_all(root.join("pki")).unwrap(); // 3007's salt-call does not make it
         let config = format!(
             "id: m1\nmaster: 127.0.0.1\nmaster_port: {}\ntransport: tcp\nroot_dir: {root}\n\
              pki_dir: {root}/pki\ncachedir: {root}/cache\nsock_dir: {root}/sock\n\
-             log_file: {root}/log\nuser: root\n",
+             log_file: {root}/log\nuser: root\n{extra}",
             self.port,
             root = root.display()
         );
@@ -164,7 +179,17 @@ impl Master {
         })
     }
 
-    async fn run_job(&mut self, jid: &str) {
+    /// Waits for its start event.
+    pub(crate) async fn started(&mut self) -> Map {
+        loop {
+            let event = self.next("_minion_event").await;
+            if event.get("tag") == Some(&"salt/minion/m1/start".into()) {
+                return event;
+            }
+        }
+    }
+
+    pub(crate) async fn run_job(&mut self, jid: &str) {
         let mut job: Map = [
             ("fun", Value::from("test.ping")),
             ("arg", Value::Array(vec![])),
@@ -226,7 +251,7 @@ pub(crate) async fn answer_all(
 }
 
 /// One of Salt's programs; ends when dropped.
-struct Running {
+pub(crate) struct Running {
     process: Child,
 }
 
