@@ -149,6 +149,14 @@ pub(crate) fn address(opts: &Opts, node: &Node, sock_dir: Option<&str>) -> anyho
     Ok(Address::ipc(sock_dir, node)?)
 }
 
+/// The node that a minion's configuration describes.
+pub(crate) fn own_minion(opts: &Opts) -> anyhow::Result<Node> {
+    Ok(Node::Minion {
+        id: opts.text("id")?.to_owned(),
+        hash_type: opts.text("hash_type")?.parse()?,
+    })
+}
+
 fn is_tcp(opts: &Opts) -> bool {
     opts.text("ipc_mode").is_ok_and(|mode| mode == "tcp")
 }

@@ -163,11 +163,15 @@ fn bind(arguments: &Arguments, place: &Place) -> anyhow::Result<(Vec<Served>, Ar
     Ok((buses, Log::new(config)))
 }
 
-/// Takes the sockets of a master's bus, as its configuration says, and makes its log.
-pub(crate) fn open(address: &Address, loaded: &Loaded) -> anyhow::Result<(Vec<Served>, Arc<Log>)> {
+/// Takes the sockets of a node's bus, as its configuration says, and makes its log.
+pub(crate) fn open(
+    address: &Address,
+    node: Node,
+    loaded: &Loaded,
+) -> anyhow::Result<(Vec<Served>, Arc<Log>)> {
     let place = Place {
         address: address.clone(),
-        node: Node::Master,
+        node,
         sock_dir: match loaded.opts.text("ipc_mode")? {
             "tcp" => None,
             _ => Some(loaded.opts.text("sock_dir")?.into()),

@@ -28,12 +28,12 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn master(service: &Service) -> anyhow::Result<()> {
+async fn master(service: &Service) -> anyhow::Result<ExitCode> {
     let loaded = &service.loaded;
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let address = place::address(&loaded.opts, &Node::Master, None)?;
     let told_to_end = bus::told_to_end()?;
-    let (served, log) = bus::open(&address, loaded)?;
+    let (served, log) = bus::open(&address, Node::Master, loaded)?;
     let master = Master::start(options, served, log).await?;
     tracing::info!(
         ret_port = master.ret_port(),
@@ -42,5 +42,5 @@ async fn master(service: &Service) -> anyhow::Result<()> {
     );
     let _pid_file = service.is_up()?;
     master.run(told_to_end).await;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@
 mod call;
 mod key;
 mod master;
+mod minion;
 mod options;
 mod optparse;
 mod output;
@@ -28,11 +29,14 @@ pub(crate) enum Personality {
     Key,
     /// `salt-call`
     Call,
+    /// `salt-minion`
+    Minion,
 }
 
 impl Personality {
     /// All there are.
-    pub(crate) const ALL: &'static [Self] = &[Self::Master, Self::Run, Self::Key, Self::Call];
+    pub(crate) const ALL: &'static [Self] =
+        &[Self::Call, Self::Key, Self::Master, Self::Minion, Self::Run];
 
     /// The command's name.
     pub(crate) const fn name(self) -> &'static str {
@@ -41,6 +45,7 @@ impl Personality {
             Self::Run => "salt-run",
             Self::Key => "salt-key",
             Self::Call => "salt-call",
+            Self::Minion => "salt-minion",
         }
     }
 
@@ -51,6 +56,7 @@ impl Personality {
             Self::Run => run::run(words),
             Self::Key => key::run(words),
             Self::Call => call::run(words),
+            Self::Minion => minion::run(words),
         }
     }
 

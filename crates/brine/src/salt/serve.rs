@@ -88,10 +88,9 @@ impl Service {
     /// Runs to its end what serves.
     pub(super) fn run(
         &self,
-        serve: impl Future<Output = anyhow::Result<()>>,
+        serve: impl Future<Output = anyhow::Result<ExitCode>>,
     ) -> anyhow::Result<ExitCode> {
-        runtime()?.block_on(serve)?;
-        Ok(ExitCode::SUCCESS)
+        runtime()?.block_on(serve)
     }
 }
 

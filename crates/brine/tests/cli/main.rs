@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bus;
+mod node;
 mod salt_key;
 mod salt_master;
 mod salt_run;

@@ -10,11 +10,10 @@ use brine_bus::address::Address;
 use brine_bus::client::PublisherConfig;
 use brine_bus::client::tokio::Publisher;
 use brine_config::Opts;
-use brine_node::functions::{
-    Call, Caller, Functions, FunctionsConfig, Host, HostError, HostRequest, Outcome,
-};
-use brine_wire::Map;
+use brine_node::functions::{Call, Caller, Functions, Host, HostError, HostRequest, Outcome};
 use tokio::sync::mpsc;
+
+use crate::salt::minion;
 
 /// How long an event may look for the bus.
 const FIND_BUS_WITHIN: Duration = Duration::from_millis(200);
@@ -27,7 +26,9 @@ pub(super) fn run_local(
     call: Call,
 ) -> anyhow::Result<Outcome> {
     let (host, requests) = Host::new();
-    let functions = Functions::new(functions_config(opts), host);
+    let mut functions = minion::functions_config(opts);
+    functions.caller = Caller::SaltCall;
+    let functions = Functions::new(functions, host);
     let bus = Publisher::new(address, config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -39,15 +40,6 @@ pub(super) fn run_local(
         running.abort();
         outcome
     }))
-}
-
-/// What functions are told of the minion.
-fn functions_config(opts: &Opts) -> FunctionsConfig {
-    let all = opts.iter();
-    let all = all.map(|(name, value)| (name, value.clone()));
-    let mut config = FunctionsConfig::new(Map::from_iter(all));
-    config.caller = Caller::SaltCall;
-    config
 }
 
 /// Answers what functions ask, until nobody asks.

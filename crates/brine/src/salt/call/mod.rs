@@ -12,8 +12,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use brine_bus::address::Node;
-use brine_config::{Loaded, Opts, Role, parse_arguments};
+use brine_config::{Loaded, Role, parse_arguments};
 use brine_node::functions::{Call, Outcome};
 use brine_wire::Map;
 
@@ -78,7 +77,7 @@ fn call(line: &Parsed<Key>) -> Call {
 fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Result<Outcome> {
     let Loaded { opts, brine, .. } = loaded;
     let config = commands::send::publisher_config(brine.compat, Some(opts))?;
-    let address = place::address(opts, &own_bus(opts)?, None)?;
+    let address = place::address(opts, &place::own_minion(opts)?, None)?;
     if line.has(Key::Local) {
         opts.set("file_client", "local");
         opts.set("local", true);
@@ -102,13 +101,6 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
         }
     }
     bail!("expected a minion that runs here, found none; start salt-minion")
-}
-
-fn own_bus(opts: &Opts) -> anyhow::Result<Node> {
-    Ok(Node::Minion {
-        id: opts.text("id")?.to_owned(),
-        hash_type: opts.text("hash_type")?.parse()?,
-    })
 }
 
 /// Prints a return value, or says why there is none.

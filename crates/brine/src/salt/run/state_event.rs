@@ -99,23 +99,16 @@ fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
     match watched.node.as_str() {
         "master" => place::address(opts, &Node::Master, sock_dir),
         "minion" => {
-            let salts = place::address(opts, &minion(opts)?, sock_dir)?;
+            let salts = place::address(opts, &place::own_minion(opts)?, sock_dir)?;
             match minion_beside(opts) {
                 Some(beside) if !is_there(&salts) => {
-                    place::address(&beside, &minion(&beside)?, sock_dir)
+                    place::address(&beside, &place::own_minion(&beside)?, sock_dir)
                 }
                 _ => Ok(salts),
             }
         }
         other => bail!("expected node to be master or minion, found {other:?}"),
     }
-}
-
-fn minion(opts: &Opts) -> anyhow::Result<Node> {
-    Ok(Node::Minion {
-        id: opts.text("id")?.to_owned(),
-        hash_type: opts.text("hash_type")?.parse()?,
-    })
 }
 
 /// The configuration of the minion whose file lies beside the master's.
