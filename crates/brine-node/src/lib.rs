@@ -8,6 +8,7 @@
 
 mod clock;
 pub mod functions;
+pub mod jobs;
 pub mod master;
 pub mod minion;
 pub mod own_bus;

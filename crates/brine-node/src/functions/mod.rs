@@ -5,7 +5,7 @@
 //! want of the minion they run in, they ask of their [`Host`].
 
 mod config;
-mod digest;
+pub(crate) mod digest;
 mod event;
 mod failure;
 pub mod grains;

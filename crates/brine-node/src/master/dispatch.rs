@@ -119,7 +119,10 @@ impl Dispatcher {
         match job_return::read(fields, jid, is_accepted) {
             Ok(returned) => {
                 let tag = returned.tag();
-                self.master.fire(&tag, returned.data);
+                self.master.fire(&tag, returned.data.clone());
+                self.master
+                    .returns
+                    .returned(returned.jid, returned.id, returned.data);
             }
             Err(ignored) => tracing::warn!(id = %request.minion.id(), %ignored, "return ignored"),
         }

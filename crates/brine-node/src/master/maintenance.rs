@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use brine_net::channel::Presence;
 use brine_net::keys::dropfile;
@@ -13,23 +14,23 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::publish::Publishing;
 
+/// How often old jobs are removed.
+const CLEANING: Duration = Duration::from_secs(3600);
+
 /// Looks every `loop_interval` until `shutdown`.
 pub(super) async fn run(
     master: Arc<Publishing>,
     mut presence: mpsc::Receiver<Presence>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut ticks = interval(
-        master
-            .options
-            .loop_interval
-            .max(std::time::Duration::from_millis(100)),
-    );
+    let mut ticks = interval(master.options.loop_interval.max(Duration::from_millis(100)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut cleanings = interval(CLEANING);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             _ = ticks.tick() => look(&master),
+            _ = cleanings.tick() => clean_jobs(&master),
             Some(change) = presence.recv() => tell(&master, &change),
             () = &mut shutdown => return,
         }
@@ -46,6 +47,17 @@ fn look(master: &Publishing) {
         },
         Err(error) => tracing::warn!(%error, "cannot look for a request to replace the shared key"),
     }
+}
+
+/// Removes old jobs, now and then: a walk over all of them.
+fn clean_jobs(master: &Arc<Publishing>) {
+    let jobs = master.jobs.clone();
+    tokio::task::spawn_blocking(move || {
+        let removed = jobs.clean(SystemTime::now());
+        if removed > 0 {
+            tracing::debug!(removed, "old jobs removed");
+        }
+    });
 }
 
 fn tell(master: &Publishing, change: &Presence) {

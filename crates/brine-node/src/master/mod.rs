@@ -29,6 +29,7 @@ pub use self::ports::PortError;
 use self::dispatch::Dispatcher;
 use self::ports::Ports;
 use self::publish::Publishing;
+use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::own_bus::OwnBus;
 
 /// Why a master does not start.
@@ -41,6 +42,12 @@ pub enum StartError {
     /// A port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// `hash_type`.
+    #[error(transparent)]
+    Hash(#[from] UnknownHash),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// A directory.
     #[error("{path}: {source}")]
     Directory {
@@ -59,6 +66,8 @@ pub struct Master {
     bus: OwnBus,
     log: Arc<Log>,
     served: Vec<Served>,
+    jobs: JobCache,
+    returns: Writer,
     sign_of_life: Option<SignOfLife>,
 }
 
@@ -92,6 +101,8 @@ impl Master {
         // Made now, so that local clients find it.
         local::open(&options.cachedir, &options.user)?;
         let sign_of_life = sign_of_life(&options)?;
+        let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
+        let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
         let bus = OwnBus::new(log.clone(), options.compat());
         Ok(Self {
             channel: Arc::new(channel),
@@ -100,6 +111,8 @@ impl Master {
             bus,
             log,
             served,
+            jobs,
+            returns,
             sign_of_life,
         })
     }
@@ -128,6 +141,8 @@ impl Master {
             channel: self.channel.clone(),
             publisher,
             bus: self.bus.clone(),
+            jobs: self.jobs,
+            returns: self.returns,
         });
         let (served, requests, presence) = self.ports.split();
         let _until_the_end = self.sign_of_life;

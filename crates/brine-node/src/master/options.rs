@@ -61,6 +61,10 @@ pub struct MasterOptions {
     pub id: String,
     /// Where sessions, jobs and grains are.
     pub cachedir: PathBuf,
+    /// How file names in the job cache are made (`hash_type`).
+    pub hash_type: String,
+    /// How long jobs are kept; `None` for ever.
+    pub keep_jobs: Option<Duration>,
     /// The user the master runs as.
     pub user: String,
 }
@@ -109,6 +113,8 @@ impl MasterOptions {
             loop_interval: read.seconds("loop_interval")?,
             id: opts.text("id")?.to_owned(),
             cachedir: opts.text("cachedir")?.into(),
+            hash_type: opts.text("hash_type")?.to_owned(),
+            keep_jobs: keep_jobs(&read)?,
             user: opts.text("user")?.to_owned(),
             opts: opts.clone(),
             brine: brine.clone(),
@@ -160,6 +166,15 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
         key_pass: read.text("key_pass"),
     };
     Ok(channel)
+}
+
+/// `keep_jobs_seconds`, or the older `keep_jobs` in hours.
+fn keep_jobs(read: &Reader<'_>) -> Result<Option<Duration>, OptionsError> {
+    let seconds = match read.0.is_set("keep_jobs") && !read.0.is_set("keep_jobs_seconds") {
+        true => 3600 * read.count_or("keep_jobs", 24)?,
+        false => read.count_or("keep_jobs_seconds", 86_400)?,
+    };
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
 }
 
 fn transport(opts: &Opts) -> Result<Transport, OptionsError> {

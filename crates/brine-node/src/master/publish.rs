@@ -12,12 +12,13 @@ use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, Seats};
 use brine_wire::compat::Series;
 use brine_wire::matching::{MatchType, TagMatch};
-use brine_wire::network::job::{Job, error_event, ids};
+use brine_wire::network::job::{Job, error_event, ids, without_secrets};
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
 
 use super::options::MasterOptions;
 use super::ports::Publisher;
+use crate::jobs::{JobCache, Writer};
 use crate::own_bus::{OwnBus, since_epoch};
 
 /// A master, as far as it sends.
@@ -26,6 +27,8 @@ pub(super) struct Publishing {
     pub(super) channel: Arc<MasterChannel>,
     pub(super) publisher: Publisher,
     pub(super) bus: OwnBus,
+    pub(super) jobs: JobCache,
+    pub(super) returns: Writer,
 }
 
 /// The answer to a local client.
@@ -116,6 +119,7 @@ impl Publishing {
             job.fun = fun.clone();
             job.tgt_type = tgt_type;
             job.ret = field::text(load, "ret").unwrap_or_default().to_owned();
+            self.remember(&job, load, &minions);
             self.send(&job, &minions);
             answer.insert("jid", jid.as_str());
             answer.insert("minions", ids(&minions));
@@ -125,6 +129,15 @@ impl Publishing {
         reply.insert("enc", "clear");
         reply.insert("load", answer);
         reply.into()
+    }
+
+    /// Notes the job before anybody can ask for it.
+    fn remember(&self, job: &Job, load: &Map, minions: &[MinionId]) {
+        let mut kept = without_secrets(load);
+        kept.insert("jid", job.jid.as_str());
+        if let Err(error) = self.jobs.begin(&job.jid, &kept, minions) {
+            tracing::error!(%error, jid = %job.jid, "job not kept");
+        }
     }
 
     fn send(&self, job: &Job, minions: &[MinionId]) {
