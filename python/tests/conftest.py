@@ -93,6 +93,40 @@ def any_bus(request):
     yield from running(request.param)
 
 
+@pytest.fixture(scope="session")
+def sites():
+    """Gives the site of a release, a running master and minion; each is started once."""
+    from sites import Site
+
+    started = {}
+
+    def site(release):
+        if release != "brine" and not (ROOT / ".salt" / release).exists():
+            pytest.skip(f"Salt {release} is not installed: cargo xtask salt {release}")
+        if release not in started:
+            started[release] = Site(release)
+        return started[release]
+
+    yield site
+    for one in started.values():
+        one.stop()
+
+
+@pytest.fixture
+def brine_site(sites):
+    return sites("brine")
+
+
+@pytest.fixture(params=["3006.28", "3008.3"])
+def salt_site(request, sites):
+    return sites(request.param)
+
+
+@pytest.fixture(params=["brine", "3006.28", "3008.3"])
+def any_site(request, sites):
+    return sites(request.param)
+
+
 @pytest.fixture
 def script(tmp_path):
     """Runs a Python program; its standard output."""

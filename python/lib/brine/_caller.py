@@ -7,16 +7,15 @@ over its bus. Events need no answer, so that they work with a real Salt minion t
 from __future__ import annotations
 
 import os
-import time
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from brine import _native, config
-from brine._request import Question
+from brine._request import Question, hear
 from brine.event import MinionEvent
 from brine.exceptions import CommandExecutionError, SaltClientError
 
-_NOT_AVAILABLE = 255
-_PROBE_SECONDS = 5.0
+# How long a minion that lives may take to say so.
+_SILENCE_SECONDS = 5.0
 
 
 class Caller:
@@ -51,13 +50,13 @@ class Caller:
         return self.cmd(fun, *texts, **{**named, **kwargs})
 
     def _call(self, fun: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        with MinionEvent(self.opts) as event:
-            question = Question(event, "call")
-            load = {"fun": fun, "arg": args, "kwarg": kwargs, "pub": {}, "return": False}
-            if not question.ask(load, 1):
+        with MinionEvent(self.opts, listen=False) as event:
+            if not (event.connect_pull(1) and hear(event, _SILENCE_SECONDS)):
                 if fun in _DIRECT:
                     return False
                 raise self._nobody("a minion")
+            question = Question(event, "call")
+            question.ask({"fun": fun, "arg": args, "kwarg": kwargs, "pub": {}, "return": False}, 1)
             return _result(fun, self._wait(event, question))
 
     def _wait(self, event: MinionEvent, question: Question) -> dict[str, Any]:
@@ -65,9 +64,8 @@ class Caller:
         while True:
             probe = Question(event, "call")
             probe.ask({"fun": "test.ping", "arg": [], "kwarg": {}, "pub": {}, "return": False}, 1)
-            until = time.monotonic() + _PROBE_SECONDS
-            answer = question.answer(_PROBE_SECONDS)
-            lives = answer or probe.answer(until - time.monotonic())
+            answer = question.answer(_SILENCE_SECONDS)
+            lives = answer or probe.answer(0)
             probe.close()
             if answer is not None:
                 return answer
@@ -121,6 +119,6 @@ _DIRECT: dict[str, Callable[..., _Event]] = {
 def _result(fun: str, answer: dict[str, Any]) -> Any:
     if answer.get("success") is not False:
         return answer.get("return")
-    if answer.get("retcode") == _NOT_AVAILABLE:
+    if str(answer.get("return")).startswith(f"'{fun}' is not available"):
         raise KeyError(fun)
     raise CommandExecutionError(str(answer.get("return")))

@@ -78,7 +78,7 @@ class LocalClient(Publishing):
         """:meth:`cmd`, or with ``cli`` :meth:`cmd_cli`, on some minions that have the function."""
         subset = kwargs.pop("sub", subset)
         functions = self.cmd(tgt, "sys.list_functions", tgt_type=tgt_type, **kwargs)
-        able = [minion for minion, names in functions.items() if names and fun in names]
+        able = [id_ for id_, names in functions.items() if isinstance(names, list) and fun in names]
         some = random.sample(able, min(subset, len(able)))
         if cli:
             return self.cmd_cli(some, fun, arg, tgt_type="list", ret=ret, kwarg=kwarg, **kwargs)

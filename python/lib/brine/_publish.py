@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, List, Union
 
 from brine import config
-from brine._request import Question
+from brine._request import Question, hear
 from brine.event import get_event
 from brine.exceptions import (
     AuthenticationError,
@@ -81,14 +81,13 @@ class Publishing:
         load.update(ret=ret, jid=jid, user=self.salt_user)
         if kwargs:
             load["kwargs"] = kwargs
-        if not self.event.connect_pub(timeout=wait):
+        if not (self.event.connect_pub(timeout=wait) and hear(self.event, wait)):
             raise SaltClientError(f"there is no bus of a master in {self.opts['sock_dir']}")
         # A minion may return before the master's answer is read: all returns are kept until then.
         self.event.subscribe("salt/job/")
         question = Question(self.event, "publish")
         try:
-            if not question.ask(load, wait):
-                raise SaltClientError(f"there is no bus of a master in {self.opts['sock_dir']}")
+            question.ask(load, wait)
             answer = question.answer(wait)
             if answer is None:
                 raise SaltReqTimeoutError(

@@ -1,0 +1,1 @@
+data = event.get_event(wait=10, tag="salt/auth")

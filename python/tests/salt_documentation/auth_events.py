@@ -1,0 +1,2 @@
+for data in event.iter_events(tag="salt/auth"):
+    print(data)

@@ -1,0 +1,9 @@
+# Job on minion
+import salt.utils.event
+
+opts = salt.config.minion_config(salt.minion.DEFAULT_MINION_OPTS)
+event = salt.utils.event.MinionEvent(opts)
+
+for evdata in event.iter_events(match_type="regex", tag="custom/.*"):
+    # do your processing here...
+    ...

@@ -1,0 +1,8 @@
+import salt.config
+import salt.utils.event
+
+opts = salt.config.client_config("/etc/salt/master")
+
+event = salt.utils.event.get_event("master", sock_dir=opts["sock_dir"], opts=opts)
+
+data = event.get_event()
