@@ -32,7 +32,7 @@ impl Nonces {
             return Seen::First;
         };
         if !minions.contains_key(id) {
-            minions.insert(id.clone(), VecDeque::with_capacity(KEPT));
+            minions.insert(id.clone(), VecDeque::new());
         }
         let Some(nonces) = minions.get_mut(id) else {
             return Seen::First;

@@ -14,12 +14,31 @@ use crate::keys::StoreError;
 /// The largest file read, in bytes. Keys and key strings are far smaller.
 const MAX_BYTES: u64 = 64 * 1024;
 
+/// Whether a file must outlive a crash of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    /// It must: it is on the disk before it has its name.
+    Yes,
+    /// What is lost can be made again.
+    No,
+}
+
 /// Writes `bytes` under `path` with `mode`.
 pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    replace(path, bytes, mode, Durable::Yes)
+}
+
+/// The same for what may be lost, or be found empty, after a crash of the machine; does not wait
+/// for the disk.
+pub(super) fn write_cache(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    replace(path, bytes, mode, Durable::No)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = crypto::sha256_hex(&crypto::random::<16>()?);
     let beside = folder.join(format!(".{}", &name[..24]));
-    let written = write_new(&beside, bytes, mode)
+    let written = write_new(&beside, bytes, mode, durable)
         .and_then(|()| fs::rename(&beside, path))
         .map_err(|source| StoreError::file(path, source));
     if written.is_err() {
@@ -28,14 +47,17 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreErr
     written
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)?;
     file.write_all(bytes)?;
-    file.sync_data()
+    match durable {
+        Durable::Yes => file.sync_data(),
+        Durable::No => Ok(()),
+    }
 }
 
 /// The text of a file; `None` if there is no such file.

@@ -67,7 +67,8 @@ impl Sessions {
             Some(kept) => kept,
             None => {
                 let key = Key::generate()?;
-                file::write(&path, key.as_str().as_bytes(), 0o600)?;
+                // Without it a minion signs in again.
+                file::write_cache(&path, key.as_str().as_bytes(), 0o600)?;
                 (now, key)
             }
         };

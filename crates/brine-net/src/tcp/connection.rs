@@ -1,10 +1,14 @@
 //! Reading and writing messages on one tcp connection, within limits.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use brine_wire::network::tcp::{Decoder, FrameError, Message, MessageError};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Why a connection is over.
@@ -44,9 +48,6 @@ pub(super) struct Reader<R> {
 /// How much is read at once.
 const CHUNK: usize = 8 * 1024;
 
-/// A buffer larger than this is given back after a large message.
-const KEPT: usize = 64 * 1024;
-
 impl<R: AsyncRead + Unpin> Reader<R> {
     pub(super) const fn new(stream: R, max_bytes: usize, patience: Duration) -> Self {
         Self {
@@ -69,13 +70,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if let Some(message) = self.cut()? {
             return Ok(Some(message));
         }
-        if self.buffer.capacity() - self.buffer.len() < CHUNK {
-            self.buffer.reserve(CHUNK);
-        }
-        let read = self.stream.read_buf(&mut self.buffer);
-        let read = match self.due {
-            None => read.await?,
-            Some(due) => match timeout_at(due, read).await {
+        let due = self.due;
+        let read = match due {
+            None => self.read().await?,
+            Some(due) => match timeout_at(due, self.read()).await {
                 Ok(read) => read?,
                 Err(_) => {
                     return Err(ConnectionError::TooSlow {
@@ -91,6 +89,23 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.due = Some(Instant::now() + self.patience);
         }
         self.cut()
+    }
+
+    /// Adds to the buffer what has come. A connection that waits for its next message holds no
+    /// buffer: most connections of a master do nothing but wait.
+    async fn read(&mut self) -> io::Result<usize> {
+        if !self.buffer.is_empty() {
+            self.buffer.reserve(CHUNK);
+            return self.stream.read_buf(&mut self.buffer).await;
+        }
+        poll_fn(|context| {
+            let mut space = [MaybeUninit::uninit(); CHUNK];
+            let mut space = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut space))?;
+            self.buffer.extend_from_slice(space.filled());
+            Poll::Ready(Ok(space.filled().len()))
+        })
+        .await
     }
 
     /// The next message.
@@ -112,7 +127,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         };
         let message = Message::parse(&self.buffer[..length])?;
         self.buffer.drain(..length);
-        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+        if self.buffer.is_empty() {
             self.buffer = Vec::new();
         }
         self.due = (!self.buffer.is_empty()).then(|| Instant::now() + self.patience);
