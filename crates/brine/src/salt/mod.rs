@@ -4,6 +4,7 @@
 
 mod call;
 mod key;
+mod local;
 mod master;
 mod minion;
 mod options;
@@ -21,6 +22,8 @@ use std::process::ExitCode;
 /// A command of Salt's that this program can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Personality {
+    /// `salt`
+    Local,
     /// `salt-master`
     Master,
     /// `salt-run`
@@ -35,12 +38,19 @@ pub(crate) enum Personality {
 
 impl Personality {
     /// All there are.
-    pub(crate) const ALL: &'static [Self] =
-        &[Self::Call, Self::Key, Self::Master, Self::Minion, Self::Run];
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Local,
+        Self::Call,
+        Self::Key,
+        Self::Master,
+        Self::Minion,
+        Self::Run,
+    ];
 
     /// The command's name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Local => "salt",
             Self::Master => "salt-master",
             Self::Run => "salt-run",
             Self::Key => "salt-key",
@@ -52,6 +62,7 @@ impl Personality {
     /// Is that command.
     pub(crate) fn run(self, words: &[OsString]) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Local => local::run(words),
             Self::Master => master::run(words),
             Self::Run => run::run(words),
             Self::Key => key::run(words),

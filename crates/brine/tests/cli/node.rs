@@ -135,6 +135,96 @@ fn salt_call_says_what_went_wrong_as_salt_does() {
     assert_eq!(left.code, Some(64), "{left:?}");
 }
 
+/// Texts and codes are those of Salt 3008.3.
+#[test]
+fn salt_prints_what_minions_return() {
+    let node = Node::accepted();
+    let refused =
+        "Usage: salt [options] '<target>' <function> [arguments]\n\nsalt: error: option -b: ";
+    for (words, code, stdout, stderr) in [
+        (&["*", "test.ping"][..], 0, "m1:\n    True\n", ""),
+        (
+            &["m?", "test.ping", "--out=json"],
+            0,
+            "{\n    \"m1\": true\n}\n",
+            "",
+        ),
+        (
+            &["*", "test.echo", "a b", "--static"],
+            0,
+            "m1:\n    a b\n",
+            "",
+        ),
+        (
+            &["*", "nope.nope"],
+            1,
+            "m1:\n    'nope.nope' is not available.\n",
+            "ERROR: Minions returned with non-zero exit code\n",
+        ),
+        (
+            &["nobody", "test.ping"],
+            2,
+            "No minions matched the target. No command was sent, no jid was assigned.\n",
+            "ERROR: No return received\n",
+        ),
+        (&["-b", "1", "*", "test.ping"], 64, "", refused),
+    ] {
+        let left = node.run(&[&["salt"], words].concat());
+        assert_eq!(
+            (left.code, left.stdout.as_str()),
+            (Some(code), stdout),
+            "{words:?}"
+        );
+        assert!(left.stderr.starts_with(stderr), "{left:?}");
+    }
+    let left = node.run(&["salt", "*", "test.ping", "--summary", "-v"]);
+    let (head, rest) = left.stdout.split_once('\n').unwrap();
+    assert!(head.starts_with("Executing job with jid 2"), "{head}");
+    let rule = "-------------------------------------------";
+    assert_eq!(
+        rest,
+        format!(
+            "{rule}\n\nm1:\n    True\n\n\n{rule}\nSummary\n{rule}\n# of minions targeted: 1\n\
+             # of minions returned: 1\n# of minions that did not return: 0\n\
+             # of minions with errors: 0\n{rule}\n"
+        )
+    );
+}
+
+#[test]
+fn salt_says_which_minions_did_not_return() {
+    let Node {
+        root,
+        master,
+        minion,
+    } = Node::accepted();
+    minion.signal(Signal::TERM);
+    let _ = minion.left();
+    let config_dir = root.path().to_str().unwrap();
+    let waits = ["-t", "1", "--gather-job-timeout", "1"];
+    let words = [&["salt", "-c", config_dir, "*", "test.ping"], &waits[..]].concat();
+    let left = run(&mut brine(&words), "");
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(
+        left.stdout
+            .starts_with("m1:\n    Minion did not return. [No response]\n    The minions may not")
+    );
+    assert!(
+        left.stdout
+            .contains("\n    \n    salt-run jobs.lookup_jid 2"),
+        "{left:?}"
+    );
+    drop(master);
+    let left = run(&mut brine(&words), "");
+    assert_eq!(
+        (left.code, left.stdout.as_str()),
+        (
+            Some(0),
+            "The salt master could not be contacted. Is master running?\n"
+        )
+    );
+}
+
 #[test]
 fn a_local_call_needs_no_minion() {
     let place = tempfile::tempdir().unwrap();
