@@ -12,3 +12,4 @@ pub mod jobs;
 pub mod master;
 pub mod minion;
 pub mod own_bus;
+mod python;

@@ -12,6 +12,7 @@ pub mod grains;
 mod host;
 mod run;
 mod signature;
+mod sys;
 mod table;
 mod test;
 

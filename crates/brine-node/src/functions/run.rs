@@ -9,8 +9,10 @@ use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::signature::Origin;
-use super::table::{self, Returned, Run};
-use super::{Call, Failure, FunctionsConfig, Host, Outcome};
+use super::sys;
+use super::table::{self, Run};
+use super::{Call, Failure, FunctionsConfig, Host, Outcome, Unloaded};
+use crate::python::{Answer, Python, Request};
 
 /// Everything that can be run; cheap to clone.
 #[derive(Clone)]
@@ -21,6 +23,7 @@ pub struct Functions {
 struct Inner {
     config: FunctionsConfig,
     host: Host,
+    python: Python,
     /// What changes while the minion runs. Held for a clone or a store, never across a wait.
     grains: RwLock<Arc<Map>>,
     pillar: RwLock<Arc<Map>>,
@@ -34,7 +37,9 @@ impl Functions {
     pub fn new(mut config: FunctionsConfig, host: Host) -> Self {
         let grains = RwLock::new(Arc::new(std::mem::take(&mut config.grains)));
         let pillar = RwLock::new(Arc::new(std::mem::take(&mut config.pillar)));
+        let builtins = table::all().map(|known| known.builtin.name);
         let inner = Inner {
+            python: Python::new(&config, builtins),
             config,
             host,
             grains,
@@ -105,6 +110,10 @@ impl Functions {
         &self.inner.config
     }
 
+    pub(crate) fn python(&self) -> &Python {
+        &self.inner.python
+    }
+
     pub(crate) fn host(&self) -> &Host {
         &self.inner.host
     }
@@ -121,8 +130,19 @@ impl Functions {
     }
 
     async fn dispatch(&self, call: Call, origin: Origin) -> Result<Outcome, Failure> {
-        let Some(known) = table::find(&call.fun) else {
-            return Err(self.missing(&call.fun));
+        let module = call.fun.split('.').next().unwrap_or_default();
+        let python = &self.inner.python;
+        let is_own = python.has_file(module);
+        let Some(known) = table::find(&call.fun).filter(|_| !is_own) else {
+            if !is_own && !python.has_modules() {
+                return Err(self.missing(&call.fun, None).await);
+            }
+            let fun = call.fun.clone();
+            return match python.run(self, &Request::Call(call)).await? {
+                Answer::Returned(outcome) => Ok(outcome),
+                Answer::Missing(reason) => Err(self.missing(&fun, reason).await),
+                Answer::Listed(_) => Err(self.missing(&fun, None).await),
+            };
         };
         let builtin = known.builtin;
         let name = builtin
@@ -134,16 +154,14 @@ impl Functions {
             Run::Now(run) => run(self, &mut bound)?,
             Run::Waits(run) => run(self, bound).await?,
         };
-        Ok(outcome(returned))
+        Ok(Outcome::returned(returned.value, returned.retcode))
     }
 
-    fn missing(&self, fun: &str) -> Failure {
-        let docs = table::all().filter(|known| known.builtin.name.starts_with(fun));
-        let docs = docs.map(|known| (known.builtin.name, known.builtin.doc));
+    async fn missing(&self, fun: &str, reason: Option<Unloaded>) -> Failure {
         Failure::NotAvailable {
             fun: fun.into(),
-            reason: None,
-            docs: docs.collect(),
+            reason,
+            docs: sys::docs_beginning(self, fun).await,
         }
     }
 
@@ -187,20 +205,22 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// The outcome of a function that returned: a mapping that says `result` or `success` is false
-/// failed, if the function set no exit code itself.
-pub(crate) fn outcome(returned: Returned) -> Outcome {
-    let said = |map: &Map, key| map.get(key).is_none_or(Value::is_true);
-    let failed = |map: &Map| !(said(map, "result") && said(map, "success"));
-    let retcode = match &returned.value {
-        Value::Map(map) if returned.retcode == 0 && failed(map) => 1,
-        _ => returned.retcode,
-    };
-    Outcome {
-        ret: returned.value,
-        retcode,
-        success: retcode == 0,
-        out: None,
+impl Outcome {
+    /// The outcome of a function that returned: a mapping that says `result` or `success` is false
+    /// failed, if the function set no exit code itself.
+    pub(crate) fn returned(value: Value, retcode: i64) -> Self {
+        let said = |map: &Map, key| map.get(key).is_none_or(Value::is_true);
+        let failed = |map: &Map| !(said(map, "result") && said(map, "success"));
+        let retcode = match &value {
+            Value::Map(map) if retcode == 0 && failed(map) => 1,
+            _ => retcode,
+        };
+        Self {
+            ret: value,
+            retcode,
+            success: retcode == 0,
+            out: None,
+        }
     }
 }
 

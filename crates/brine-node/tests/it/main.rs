@@ -6,5 +6,6 @@
     reason = "a test fails by panicking, and says where it was"
 )]
 
+mod functions_python;
 mod own_site;
 mod support;

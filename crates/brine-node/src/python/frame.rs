@@ -1,0 +1,64 @@
+//! Frames between the minion and its Python: four bytes of length, big-endian, and a msgpack map.
+
+use std::io;
+
+use brine_wire::msgpack::DecodeError;
+use brine_wire::{Map, Value, msgpack};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// The largest frame taken, in bytes: what Salt's own transports take at most.
+const LARGEST: u32 = 100 << 20;
+
+/// Why there is no frame.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    /// The connection ended or failed.
+    #[error(transparent)]
+    Connection(#[from] io::Error),
+    /// A value is larger than we take.
+    #[error("expected at most {LARGEST} bytes of a value, found {bytes}")]
+    TooLarge {
+        /// How many it has.
+        bytes: u32,
+    },
+    /// The bytes are no value.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// A value, but no mapping.
+    #[error("expected a mapping, found another value")]
+    NotAMap,
+}
+
+/// Reads one frame. Dropping the future loses what was read of it.
+pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Map, FrameError> {
+    let bytes = from.read_u32().await?;
+    if bytes > LARGEST {
+        return Err(FrameError::TooLarge { bytes });
+    }
+    // Grows with what comes, not with what was announced.
+    let mut body = Vec::new();
+    from.take(bytes.into()).read_to_end(&mut body).await?;
+    if body.len() as u64 != u64::from(bytes) {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    match msgpack::decode(&body)? {
+        Value::Map(map) => Ok(map),
+        _ => Err(FrameError::NotAMap),
+    }
+}
+
+/// Writes one frame.
+pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), map: &Map) -> io::Result<()> {
+    let mut body = vec![0; 4];
+    msgpack::encode_map(map, &mut body);
+    to.write_all(&framed(body)?).await
+}
+
+/// Puts the length into the four bytes kept free at the beginning.
+pub(super) fn framed(mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(bytes.len().saturating_sub(4)).map_err(io::Error::other)?;
+    if let Some(head) = bytes.first_chunk_mut() {
+        *head = length.to_be_bytes();
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,316 @@
+//! The conversation with the child that runs one function.
+//!
+//! The child says that it has begun, is told what to run, may call built-in functions of the minion
+//! meanwhile, and says what came of it.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brine_wire::{Map, Value};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::frame::{self, FrameError};
+use super::parent::Parent;
+use super::{Python, connection, worker};
+use crate::functions::{Call, Failure, Functions, Outcome, Unloaded};
+
+/// What a child is asked.
+pub(crate) enum Request {
+    /// Run this.
+    Call(Call),
+    /// Tell all functions there are.
+    List,
+}
+
+/// What a child answered.
+pub(crate) enum Answer {
+    /// The function returned.
+    Returned(Outcome),
+    /// No user's module has this function, perhaps for this reason.
+    Missing(Option<Unloaded>),
+    /// All functions: name, documentation and argspec.
+    Listed(Vec<Listed>),
+}
+
+/// A function of a user's module.
+pub(crate) struct Listed {
+    /// Its full name.
+    pub(crate) name: String,
+    /// Its docstring.
+    pub(crate) doc: String,
+    /// As `sys.argspec` tells it.
+    pub(crate) argspec: Value,
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// The child never began: the parent ended before it.
+    NotBegun,
+    /// The function failed.
+    Failed(Failure),
+}
+
+impl Python {
+    /// Runs a job in a child. Dropping the future kills it.
+    pub(crate) async fn run(
+        &self,
+        functions: &Functions,
+        request: &Request,
+    ) -> Result<Answer, Failure> {
+        // A parent that has just died is found out by the job it does not begin.
+        for _ in 0..2 {
+            match self.try_run(functions, request).await {
+                Ok(answer) => return Ok(answer),
+                Err(NoAnswer::Failed(failure)) => return Err(failure),
+                Err(NoAnswer::NotBegun) => {}
+            }
+        }
+        Err(worker(format!(
+            "python {}: ended before the job began; its log says why",
+            self.program.display()
+        )))
+    }
+
+    async fn try_run(&self, functions: &Functions, request: &Request) -> Result<Answer, NoAnswer> {
+        let failed = |err: std::io::Error| NoAnswer::Failed(worker(format!("python: {err}")));
+        let (connection, theirs) = connection().map_err(failed)?;
+        let parent = self.start_job(theirs, functions.grains(), functions.pillar());
+        let parent = parent.map_err(NoAnswer::Failed)?;
+        let mut running = Running::begin(connection, parent).await?;
+        self.job_began();
+        let asked = frame::write(&mut running.connection, &request.to_map()).await;
+        asked.map_err(failed)?;
+        let answer = running.answer(functions).await.map_err(NoAnswer::Failed)?;
+        running.is_done = true;
+        self.imported(paths(answer.get("imported")));
+        read(answer).map_err(NoAnswer::Failed)
+    }
+}
+
+impl Request {
+    fn to_map(&self) -> Map {
+        let mut map = Map::new();
+        match self {
+            Self::List => map.insert("op", "list"),
+            Self::Call(call) => {
+                map.insert("op", "call");
+                map.insert("fun", call.fun.as_str());
+                map.insert("args", call.args.clone());
+                map.insert("kwargs", call.kwargs.clone());
+                map.insert("pub", call.publication.clone());
+            }
+        }
+        map
+    }
+}
+
+/// A child that runs; dropped before it is done, it is killed.
+struct Running {
+    connection: UnixStream,
+    parent: Parent,
+    pid: u32,
+    ended: watch::Receiver<Option<i32>>,
+    is_done: bool,
+}
+
+impl Running {
+    async fn begin(mut connection: UnixStream, parent: Parent) -> Result<Self, NoAnswer> {
+        let started = frame::read(&mut connection).await;
+        let started = started.map_err(|_| NoAnswer::NotBegun)?;
+        let pid = started.get("pid").and_then(Value::as_int);
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        let pid = pid.ok_or(NoAnswer::NotBegun)?;
+        let ended = parent.end_of(pid);
+        Ok(Self {
+            connection,
+            parent,
+            pid,
+            ended,
+            is_done: false,
+        })
+    }
+
+    /// The child's last word, after all it wants of the minion.
+    async fn answer(&mut self, functions: &Functions) -> Result<Map, Failure> {
+        loop {
+            let said = match self.next().await {
+                Ok(said) => said,
+                Err(FrameError::Connection(_)) => return Err(self.died().await),
+                Err(err) => return Err(worker(format!("returned value: {err}"))),
+            };
+            if said.get("op").and_then(Value::as_str) != Some("salt") {
+                return Ok(said);
+            }
+            let answer = Box::pin(call_back(functions, said)).await;
+            if frame::write(&mut self.connection, &answer).await.is_err() {
+                return Err(self.died().await);
+            }
+        }
+    }
+
+    /// The next thing the child says.
+    ///
+    /// Another process that the function started may hold the connection open when the child is
+    /// gone; what the child itself said is there soon after its end, or never.
+    async fn next(&mut self) -> Result<Map, FrameError> {
+        const SOON: Duration = Duration::from_secs(2);
+        let mut next = std::pin::pin!(frame::read(&mut self.connection));
+        tokio::select! {
+            said = &mut next => said,
+            Some(_) = status(&mut self.ended) => {
+                let said = tokio::time::timeout(SOON, next).await;
+                said.unwrap_or_else(|_| Err(std::io::Error::from(ErrorKind::BrokenPipe).into()))
+            }
+        }
+    }
+
+    /// How a child ended that said nothing more.
+    async fn died(&mut self) -> Failure {
+        /// The parent tells at once, unless it is gone too.
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let status = tokio::time::timeout(PATIENCE, status(&mut self.ended)).await;
+        worker(told(status.ok().flatten()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.parent.forget(self.pid);
+        if !self.is_done {
+            self.parent.kill(self.pid);
+        }
+    }
+}
+
+/// How a child ended, when it has; nothing when its parent is gone and cannot tell.
+async fn status(ended: &mut watch::Receiver<Option<i32>>) -> Option<i32> {
+    let ended = ended.wait_for(Option::is_some).await;
+    ended.ok().and_then(|status| *status)
+}
+
+/// Runs what a module calls through `__salt__`.
+async fn call_back(functions: &Functions, mut said: Map) -> Map {
+    let fun = said.get("fun").and_then(Value::as_str).unwrap_or_default();
+    let mut call = Call::new(fun);
+    if let Some(Value::Array(args)) = said.remove("args") {
+        call.args = args;
+    }
+    if let Some(Value::Map(kwargs)) = said.remove("kwargs") {
+        call.kwargs = kwargs;
+    }
+    let mut answer = Map::new();
+    match functions.within(call).await {
+        Ok(outcome) => {
+            answer.insert("ret", outcome.ret);
+            answer.insert("retcode", outcome.retcode);
+        }
+        Err(failure) => {
+            let (kind, message) = match &failure {
+                Failure::Execution { message } => ("execution", message.clone()),
+                Failure::CommandNotFound { message } => ("command_not_found", message.clone()),
+                Failure::Invocation { message } => ("invocation", message.clone()),
+                Failure::Arguments { message, .. } => ("arguments", message.clone()),
+                Failure::Raised { kind, message, .. } => {
+                    answer.insert("class", kind.as_str());
+                    ("raised", message.clone())
+                }
+                other => ("execution", other.to_string()),
+            };
+            answer.insert("kind", kind);
+            answer.insert("message", message);
+        }
+    }
+    answer
+}
+
+/// What a child's last word means.
+fn read(mut said: Map) -> Result<Answer, Failure> {
+    let text = |name: &str| {
+        said.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    match said.get("op").and_then(Value::as_str) {
+        Some("returned") => {
+            let retcode = said.get("retcode").and_then(Value::as_int).unwrap_or(0);
+            let out = said.get("out").and_then(Value::as_str).map(str::to_owned);
+            let mut outcome = Outcome::returned(
+                said.remove("ret").unwrap_or(Value::Nil),
+                i64::try_from(retcode).unwrap_or(1),
+            );
+            outcome.out = out;
+            Ok(Answer::Returned(outcome))
+        }
+        Some("missing") => {
+            let reason = said
+                .get("reason")
+                .and_then(Value::as_str)
+                .map(str::to_owned);
+            Ok(Answer::Missing(match text("kind").as_str() {
+                "virtual" => Some(Unloaded::Virtual(reason)),
+                "import" => Some(Unloaded::Import(reason.unwrap_or_default())),
+                _ => None,
+            }))
+        }
+        Some("listed") => Ok(Answer::Listed(listed(said.remove("functions")))),
+        Some("failed") => Err(match text("kind").as_str() {
+            "execution" => Failure::Execution {
+                message: text("message"),
+            },
+            "command_not_found" => Failure::CommandNotFound {
+                message: text("message"),
+            },
+            "invocation" => Failure::Invocation {
+                message: text("message"),
+            },
+            "arguments" => Failure::Arguments {
+                message: text("message"),
+                doc: text("doc"),
+            },
+            _ => Failure::Raised {
+                kind: text("class"),
+                message: text("message"),
+                traceback: text("traceback"),
+            },
+        }),
+        _ => Err(worker("python: said something unknown".into())),
+    }
+}
+
+fn listed(functions: Option<Value>) -> Vec<Listed> {
+    let Some(Value::Map(functions)) = functions else {
+        return Vec::new();
+    };
+    let one = |(name, told): (Value, Value)| {
+        let told = told.as_map()?;
+        Some(Listed {
+            name: name.as_str()?.to_owned(),
+            doc: told.get("doc")?.as_str()?.to_owned(),
+            argspec: told.get("argspec")?.clone(),
+        })
+    };
+    functions.into_iter().filter_map(one).collect()
+}
+
+fn paths(told: Option<&Value>) -> Vec<PathBuf> {
+    match told {
+        Some(Value::Array(paths)) => {
+            let paths = paths.iter().filter_map(Value::as_str);
+            paths.map(PathBuf::from).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A status of `wait` in words.
+fn told(status: Option<i32>) -> String {
+    let how = match status {
+        None => "and nobody knows how".into(),
+        Some(status) if status & 0x7f != 0 => format!("by signal {}", status & 0x7f),
+        Some(status) => format!("with exit status {}", status >> 8),
+    };
+    format!("the process that ran the function ended {how} before it returned")
+}

@@ -1,0 +1,218 @@
+//! Users' execution modules: Python beside the minion.
+//!
+//! One warm Python per minion ([`parent`]) forks a child for each job; the conversation with a child
+//! is in [`job`]. A module that crashes or hangs costs its own job: the parent is started again when
+//! it is gone, and never imports a module that a child has not imported before.
+//! What the Python side does is in `python/worker.py`.
+
+mod frame;
+mod job;
+mod output;
+mod parent;
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use brine_wire::{Map, Value, msgpack};
+
+use crate::functions::{Failure, FunctionsConfig};
+use parent::{Parent, Start};
+
+pub(crate) use job::{Answer, Request};
+
+/// The Python beside a minion.
+pub(crate) struct Python {
+    program: PathBuf,
+    module_dirs: Vec<PathBuf>,
+    /// What never changes, packed once: the options and the names of built-in functions.
+    fixed: Map,
+    /// Held to start a parent and to hand it a job, never across a wait.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    parent: Option<Parent>,
+    /// Grains and pillar the parent has.
+    given: Option<(Arc<Map>, Arc<Map>)>,
+    /// Modules that children have imported.
+    imported: BTreeSet<PathBuf>,
+    /// Those of them that are new to the parent.
+    new: BTreeSet<PathBuf>,
+    /// Those the parent was told of since a job last began: if it dies, they did it.
+    suspected: BTreeSet<PathBuf>,
+    /// Those a parent died of.
+    harmful: BTreeSet<PathBuf>,
+}
+
+impl Python {
+    /// The Python of the minion that `config` describes; `builtins` are the functions it need not
+    /// look for. Nothing is started.
+    pub(crate) fn new(
+        config: &FunctionsConfig,
+        builtins: impl Iterator<Item = &'static str>,
+    ) -> Self {
+        let program = config.python.clone().unwrap_or_else(|| "python3".into());
+        let (module_dirs, utils_dirs) = (dirs(config, "modules"), dirs(config, "utils"));
+        let mut fixed = Map::new();
+        fixed.insert("opts", config.opts.clone());
+        fixed.insert("builtins", builtins.map(Value::from).collect::<Vec<_>>());
+        fixed.insert("module_dirs", texts(&module_dirs));
+        fixed.insert("utils_dirs", texts(&utils_dirs));
+        Self {
+            program,
+            module_dirs,
+            fixed,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether a user's file bears the name of a module, and so stands in place of a built-in one.
+    pub(crate) fn has_file(&self, module: &str) -> bool {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        if module.is_empty() || module.starts_with('_') || !module.chars().all(is_name) {
+            return false;
+        }
+        self.module_dirs.iter().any(|dir| {
+            dir.join(format!("{module}.py")).is_file()
+                || dir.join(module).join("__init__.py").is_file()
+        })
+    }
+
+    /// Whether there is any module of a user at all.
+    pub(crate) fn has_modules(&self) -> bool {
+        self.module_dirs.iter().any(|dir| has_python(dir))
+    }
+
+    /// Hands a job's end of a connection to the parent, which is started if need be.
+    fn start_job(
+        &self,
+        socket: OwnedFd,
+        grains: Arc<Map>,
+        pillar: Arc<Map>,
+    ) -> Result<Parent, Failure> {
+        let mut state = self.state();
+        if state.parent.as_ref().is_none_or(Parent::is_gone) {
+            state.forget_suspects();
+            state.parent = Some(Parent::start(&self.program)?);
+            state.given = None;
+            state.new = state.imported.clone();
+        }
+        let data = self.news(&mut state, grains, pillar);
+        let Some(parent) = &state.parent else {
+            return Err(worker("no Python runs".into())); // never: it was put there above
+        };
+        parent.send(Start { data, socket })?;
+        Ok(parent.clone())
+    }
+
+    /// What the parent does not know yet, packed; nothing if it knows all.
+    fn news(&self, state: &mut State, grains: Arc<Map>, pillar: Arc<Map>) -> Option<Vec<u8>> {
+        let known = state.given.as_ref();
+        let is_known = known.is_some_and(|(old_grains, old_pillar)| {
+            Arc::ptr_eq(old_grains, &grains) && Arc::ptr_eq(old_pillar, &pillar)
+        });
+        if is_known && state.new.is_empty() {
+            return None;
+        }
+        let mut data = Map::new();
+        if known.is_none() {
+            data = self.fixed.clone();
+        }
+        if !is_known {
+            data.insert("grains", grains.as_ref().clone());
+            data.insert("pillar", pillar.as_ref().clone());
+            state.given = Some((grains, pillar));
+        }
+        let new: Vec<_> = std::mem::take(&mut state.new).into_iter().collect();
+        data.insert("preload", texts(&new));
+        state.suspected.extend(new);
+        let mut packed = Vec::new();
+        msgpack::encode_map(&data, &mut packed);
+        Some(packed)
+    }
+
+    /// A job began: the parent has survived what it was told.
+    fn job_began(&self) {
+        self.state().suspected.clear();
+    }
+
+    /// Children may have these from the parent from now on.
+    fn imported(&self, paths: Vec<PathBuf>) {
+        let mut state = self.state();
+        for path in paths {
+            // Imported again by a child, it has changed on disk or the parent could not keep it.
+            if !state.harmful.contains(&path) {
+                state.imported.insert(path.clone());
+                state.new.insert(path);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a panic left is still a state: the parent is started anew if it is gone.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget_suspects(&mut self) {
+        for path in std::mem::take(&mut self.suspected) {
+            self.imported.remove(&path);
+            self.harmful.insert(path);
+        }
+    }
+}
+
+/// Where users' files of a kind are: what was synchronised, then the option's own directories.
+fn dirs(config: &FunctionsConfig, kind: &str) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    let option = format!(
+        "{}_dirs",
+        kind.trim_end_matches("ules").trim_end_matches('s')
+    );
+    let option = if kind == "modules" {
+        "module_dirs"
+    } else {
+        option.as_str()
+    };
+    let own = config.opts.get(option);
+    let synchronised = match config.opts.get("extension_modules") {
+        Some(Value::Str(dir)) if !dir.is_empty() => Some(PathBuf::from(dir)),
+        _ => config
+            .text("cachedir")
+            .map(|dir| Path::new(dir).join("extmods")),
+    };
+    // Salt looks into the option's directories before all others.
+    if let Some(Value::Array(own)) = own {
+        dirs.extend(own.iter().filter_map(Value::as_str).map(PathBuf::from));
+    }
+    dirs.extend(synchronised.map(|dir| dir.join(kind)));
+    dirs
+}
+
+fn has_python(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        path.extension().is_some_and(|end| end == "py") || path.join("__init__.py").is_file()
+    })
+}
+
+fn texts(paths: &[PathBuf]) -> Vec<Value> {
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    paths.iter().map(|path| text(path).into()).collect()
+}
+
+fn worker(message: String) -> Failure {
+    Failure::Worker { message }
+}
+
+/// A connection: our end, and the one that is handed over.
+fn connection() -> std::io::Result<(tokio::net::UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((tokio::net::UnixStream::from_std(ours)?, theirs.into()))
+}

@@ -1,0 +1,222 @@
+//! The warm Python that forks a child for each job, and the socket that commands it.
+
+use std::collections::HashMap;
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use brine_wire::Value;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+
+use super::{frame, output, worker};
+use crate::functions::Failure;
+
+/// The program of the parent and its children.
+const WORKER: &str = include_str!("../../python/worker.py");
+
+/// Reads [`WORKER`] from the socket, so that it is neither a file nor an argument.
+const LOADER: &str = "\
+import os, struct
+def read(n):
+    parts = b''
+    while len(parts) < n:
+        part = os.read(0, n - len(parts))
+        if not part: raise SystemExit(1)
+        parts += part
+    return parts
+__file__ = '<brine worker>'
+exec(compile(read(struct.unpack('>I', read(4))[0]), __file__, 'exec'))";
+
+/// Commands that wait to be written; more mean that the parent hangs.
+const WAITING: usize = 1024;
+
+/// A parent that runs; cheap to clone. It ends when the last clone is dropped.
+#[derive(Clone)]
+pub(super) struct Parent {
+    commands: mpsc::Sender<ParentCommand>,
+    ended: Ended,
+}
+
+/// Who waits for the end of which child.
+type Ended = Arc<Mutex<HashMap<u32, watch::Sender<Option<i32>>>>>;
+
+/// A job to begin.
+pub(super) struct Start {
+    /// What children see from now on, packed.
+    pub(super) data: Option<Vec<u8>>,
+    /// The child's end of the job's connection.
+    pub(super) socket: OwnedFd,
+}
+
+enum ParentCommand {
+    Start(Start),
+    Kill(u32),
+}
+
+impl Parent {
+    /// Starts Python.
+    pub(super) fn start(program: &Path) -> Result<Self, Failure> {
+        let failed = |err: std::io::Error| {
+            let program = program.display();
+            worker(format!(
+                "python {program}: {err}; users' modules need Python 3.8 or later, set brine: python"
+            ))
+        };
+        let (child, control) = spawn(program).map_err(failed)?;
+        let (commands, taken) = mpsc::channel(WAITING);
+        let ended = Ended::default();
+        let (from, to) = control.into_split();
+        tokio::spawn(run(child, from, to, taken, Arc::clone(&ended)));
+        Ok(Self { commands, ended })
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Begins a job.
+    pub(super) fn send(&self, start: Start) -> Result<(), Failure> {
+        let sent = self.commands.try_send(ParentCommand::Start(start));
+        sent.map_err(|err| match err {
+            mpsc::error::TrySendError::Full(_) => {
+                worker(format!("python: {WAITING} jobs wait to begin; it hangs"))
+            }
+            mpsc::error::TrySendError::Closed(_) => worker("python: ended".into()),
+        })
+    }
+
+    /// Kills a child, with what it started, if it still runs.
+    pub(super) fn kill(&self, pid: u32) {
+        if self.commands.try_send(ParentCommand::Kill(pid)).is_err() {
+            tracing::warn!(
+                pid,
+                "a job's process could not be killed: its parent is gone"
+            );
+        }
+    }
+
+    /// The end of a child: its status as `wait` tells it. Dropped when the parent ends.
+    pub(super) fn end_of(&self, pid: u32) -> watch::Receiver<Option<i32>> {
+        let (end, ended) = watch::channel(None);
+        lock(&self.ended).insert(pid, end);
+        ended
+    }
+
+    /// Nobody waits for this child any more.
+    pub(super) fn forget(&self, pid: u32) {
+        lock(&self.ended).remove(&pid);
+    }
+}
+
+fn lock(ended: &Ended) -> std::sync::MutexGuard<'_, HashMap<u32, watch::Sender<Option<i32>>>> {
+    // A poisoned map is still a map.
+    ended.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(program: &Path) -> std::io::Result<(Child, UnixStream)> {
+    let (mut ours, theirs) = StdStream::pair()?;
+    let mut child = Command::new(program)
+        .args(["-u", "-c", LOADER])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut program = vec![0; 4];
+    program.extend_from_slice(WORKER.as_bytes());
+    ours.write_all(&frame::framed(program)?)?; // smaller than the socket's buffer
+    ours.set_nonblocking(true)?;
+    if let Some(stdout) = child.stdout.take() {
+        tokio::spawn(output::log_lines(stdout));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(output::log_lines(stderr));
+    }
+    Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// A parent's life: commands go down, ends of children come up; over when either side is.
+async fn run(
+    mut child: Child,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut commands: mpsc::Receiver<ParentCommand>,
+    ended: Ended,
+) {
+    tokio::select! {
+        () = tell_ends(&mut from, &ended) => tracing::warn!("python ended; the next job starts it again"),
+        () = write_commands(&mut to, &mut commands) => {}
+    }
+    commands.close();
+    lock(&ended).clear();
+    // Python ends when its socket does, after its children; one that hangs is killed.
+    drop((from, to));
+    let patience = std::time::Duration::from_secs(5);
+    if tokio::time::timeout(patience, child.wait()).await.is_err() {
+        let _ = child.kill().await; // it ends either way: nothing to tell
+    }
+}
+
+async fn tell_ends(from: &mut OwnedReadHalf, ended: &Ended) {
+    while let Ok(told) = frame::read(from).await {
+        let number = |name| told.get(name).and_then(Value::as_int);
+        let pid = number("pid").and_then(|pid| u32::try_from(pid).ok());
+        let status = number("status").and_then(|status| i32::try_from(status).ok());
+        if let (Some(pid), Some(status)) = (pid, status)
+            && let Some(waits) = lock(ended).remove(&pid)
+        {
+            let _ = waits.send(Some(status)); // nobody waits any more: nothing to tell
+        }
+    }
+}
+
+async fn write_commands(to: &mut OwnedWriteHalf, commands: &mut mpsc::Receiver<ParentCommand>) {
+    while let Some(command) = commands.recv().await {
+        let written = match command {
+            ParentCommand::Start(start) => write_start(to, start).await,
+            ParentCommand::Kill(pid) => {
+                let mut bytes = vec![b'K'];
+                bytes.extend(pid.to_be_bytes());
+                to.write_all(&bytes).await
+            }
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write_start(to: &mut OwnedWriteHalf, start: Start) -> std::io::Result<()> {
+    if let Some(data) = start.data {
+        let mut bytes = vec![0; 4];
+        bytes.extend(data);
+        to.write_all(b"D").await?;
+        to.write_all(&frame::framed(bytes)?).await?;
+    }
+    let stream: &UnixStream = to.as_ref();
+    stream
+        .async_io(Interest::WRITABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [start.socket.as_fd()];
+            ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+            sendmsg(
+                stream,
+                &[IoSlice::new(b"J")],
+                &mut ancillary,
+                SendFlags::DONTWAIT,
+            )?;
+            Ok(())
+        })
+        .await
+}
