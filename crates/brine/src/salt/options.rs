@@ -48,7 +48,6 @@ pub(super) enum Key {
     PillarRoot,
     // salt
     Timeout,
-    GatherJobTimeout,
     Static,
     Verbose,
     ShowJid,

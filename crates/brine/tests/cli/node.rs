@@ -23,7 +23,7 @@ impl Node {
         let path = root.path().display();
         let [publish_port, ret_port] = free_ports();
         let master = format!(
-            "root_dir: {path}/m\nid: mm_master\ninterface: 127.0.0.1\npublish_port: {publish_port}\nret_port: {ret_port}\ntimeout: 20\n"
+            "root_dir: {path}/m\nid: mm_master\ninterface: 127.0.0.1\npublish_port: {publish_port}\nret_port: {ret_port}\ntimeout: 20\ngather_job_timeout: 1\n"
         );
         let minion = format!(
             "root_dir: {path}/n\nid: m1\nmaster: 127.0.0.1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n"
@@ -201,8 +201,7 @@ fn salt_says_which_minions_did_not_return() {
     minion.signal(Signal::TERM);
     let _ = minion.left();
     let config_dir = root.path().to_str().unwrap();
-    let waits = ["-t", "1", "--gather-job-timeout", "1"];
-    let words = [&["salt", "-c", config_dir, "*", "test.ping"], &waits[..]].concat();
+    let words = ["salt", "-c", config_dir, "*", "test.ping", "-t", "1"];
     let left = run(&mut brine(&words), "");
     assert_eq!(left.code, Some(1), "{left:?}");
     assert!(
@@ -223,6 +222,40 @@ fn salt_says_which_minions_did_not_return() {
             "The salt master could not be contacted. Is master running?\n"
         )
     );
+}
+
+#[test]
+fn salt_call_signs_in_itself_where_no_minion_runs() {
+    let Node {
+        root,
+        master,
+        minion,
+    } = Node::accepted();
+    minion.signal(Signal::TERM);
+    let _ = minion.left();
+    let config_dir = root.path().to_str().unwrap();
+    let sock_dir = root.path().join("m/var/run/salt/master");
+    let sock_dir = sock_dir.to_str().unwrap();
+    let mut watch = brine(&["watch", "my/*", "-n", "1", "--sock-dir", sock_dir]);
+    let watch = Running::start(&mut watch);
+    crate::support::wait_for_connections(sock_dir, 3);
+    let words = ["salt-call", "-c", config_dir, "event.send", "my/tag", "a=1"];
+    let left = run(&mut brine(&words), "");
+    assert_eq!(
+        (left.code, left.stdout.as_str(), left.stderr.as_str()),
+        (Some(0), "local:\n    True\n", "")
+    );
+    let seen = watch.left().stdout;
+    assert!(
+        seen.contains(r#""data": {"id": "m1", "tag": "my/tag", "data": {"a": 1, "#),
+        "{seen}"
+    );
+    // A minion whose key nobody has accepted.
+    let words = ["salt-call", "-c", config_dir, "--id", "m2", "test.ping"];
+    let left = run(&mut brine(&words), "");
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(left.stderr.contains("salt-key -a m2"), "{left:?}");
+    drop(master);
 }
 
 #[test]

@@ -1,52 +1,130 @@
-//! Running a function in this process: without a master (`--local`), or with a sign-in of our own.
+//! Running a function in this process: without a master (`--local`), or signed in at the masters
+//! by ourselves.
 //!
 //! Functions ask for what only a minion can do; the answers are here. Events for this machine go to
 //! the minion's bus if one runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use brine_bus::address::Address;
 use brine_bus::client::PublisherConfig;
 use brine_bus::client::tokio::Publisher;
-use brine_config::Opts;
+use brine_config::Loaded;
+use brine_net::keys::minion::MinionKeys;
 use brine_node::functions::{Call, Caller, Functions, Host, HostError, HostRequest, Outcome};
+use brine_node::minion::MinionOptions;
+use brine_node::minion::link::Link;
+use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
+use super::near::Tells;
 use crate::salt::minion;
 
 /// How long an event may look for the bus.
 const FIND_BUS_WITHIN: Duration = Duration::from_millis(200);
 
+/// The minion's bus, if there is one.
+pub(super) struct OwnBus {
+    pub(super) address: Address,
+    pub(super) config: PublisherConfig,
+}
+
 /// Runs a function without any master.
-pub(super) fn run_local(
-    opts: &Opts,
-    address: &Address,
-    config: PublisherConfig,
-    call: Call,
-) -> anyhow::Result<Outcome> {
+pub(super) fn run_local(loaded: &Loaded, bus: &OwnBus, call: Call) -> anyhow::Result<Outcome> {
     let (host, requests) = Host::new();
-    let mut functions = minion::functions_config(opts);
-    functions.caller = Caller::SaltCall;
-    let functions = Functions::new(functions, host);
-    let bus = Publisher::new(address, config);
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let functions = functions(loaded, host);
+    let bus = Publisher::new(&bus.address, bus.config);
+    runtime()?.block_on(async {
+        tokio::spawn(answer(requests, bus, Vec::new()));
+        Ok(functions.run(call).await)
+    })
+}
+
+/// Signs in at every master and runs a function; `written` is its arguments as they were written.
+pub(super) fn run_signed_in(
+    loaded: &Loaded,
+    bus: &OwnBus,
+    call: Call,
+    written: &[String],
+    tells: Tells,
+) -> anyhow::Result<Outcome> {
+    let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    let (host, requests) = Host::new();
+    let functions = functions(loaded, host);
+    let bus = Publisher::new(&bus.address, bus.config);
+    runtime()?.block_on(async {
+        let masters = sign_in(options).await?;
+        if let Some(master) = masters.first() {
+            match master.pillar(Map::clone(&functions.grains())).await {
+                Ok(pillar) => functions.set_pillar(pillar),
+                Err(error) => tracing::warn!("no pillar: {error}"),
+            }
+        }
+        tokio::spawn(answer(requests, bus, masters.clone()));
+        let fun = call.fun.clone();
+        let outcome = functions.run(call).await;
+        if let (Tells::Master, Some(master)) = (tells, masters.first())
+            && let Err(error) = master.request(job_return(&fun, written, &outcome)).await
+        {
+            tracing::warn!("the master is not told what came of it: {error}");
+        }
+        Ok(outcome)
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
-    Ok(runtime.block_on(async {
-        let running = tokio::spawn(answer(requests, bus));
-        let outcome = functions.run(call).await;
-        running.abort();
-        outcome
-    }))
+        .context("cannot start the runtime")
+}
+
+fn functions(loaded: &Loaded, host: Host) -> Functions {
+    let mut config = minion::functions_config(&loaded.opts);
+    config.caller = Caller::SaltCall;
+    Functions::new(config, host)
+}
+
+/// The masters that let us in; the last one's refusal if none does.
+async fn sign_in(options: MinionOptions) -> anyhow::Result<Vec<Link>> {
+    let keys = MinionKeys::open(&options.pki_dir, &options.key_options)?;
+    let (options, keys) = (Arc::new(options), Arc::new(keys));
+    let mut masters = Vec::new();
+    let mut refused = anyhow!("option master: expected a master, found none");
+    for master in &options.masters {
+        let name = master.with_port(master.port);
+        let link = Link::new(options.clone(), keys.clone(), master.clone())?;
+        match link.sign_in(None).await {
+            Ok(_) => masters.push(link),
+            Err(error) => {
+                tracing::debug!("{name}: {error}");
+                refused = anyhow::Error::from(error).context(format!("master {name}"));
+            }
+        }
+    }
+    if masters.is_empty() {
+        return Err(refused);
+    }
+    Ok(masters)
+}
+
+/// What the master is told of a call.
+fn job_return(fun: &str, written: &[String], outcome: &Outcome) -> Map {
+    let written = written.iter().map(|word| Value::from(word.as_str()));
+    let mut load = Map::new();
+    load.insert("cmd", "_return");
+    load.insert("jid", "req");
+    load.insert("return", outcome.ret.clone());
+    load.insert("retcode", outcome.retcode);
+    load.insert("fun", fun);
+    load.insert("fun_args", written.collect::<Vec<_>>());
+    load
 }
 
 /// Answers what functions ask, until nobody asks.
-async fn answer(mut requests: mpsc::Receiver<HostRequest>, mut bus: Publisher) {
-    let no_master = || HostError::NoMaster {
-        why: "--local".to_owned(),
-    };
+async fn answer(mut requests: mpsc::Receiver<HostRequest>, mut bus: Publisher, masters: Vec<Link>) {
     while let Some(request) = requests.recv().await {
         // Whoever asked may be gone.
         match request {
@@ -56,15 +134,16 @@ async fn answer(mut requests: mpsc::Receiver<HostRequest>, mut bus: Publisher) {
                 answer,
             } => {
                 let fired = bus.fire_event(&tag, &mut data, Some(FIND_BUS_WITHIN)).await;
-                let _ = answer.send(fired.map_err(|error| HostError::NoMaster {
-                    why: error.to_string(),
-                }));
+                let _ = answer.send(fired.map_err(no_master));
             }
-            HostRequest::SendEvent { answer, .. } => {
-                let _ = answer.send(Err(no_master()));
+            HostRequest::SendEvent { load, answer } => {
+                let _ = answer.send(send_event(&masters, load).await);
             }
-            HostRequest::Master { answer, .. } => {
-                let _ = answer.send(Err(no_master()));
+            HostRequest::Master { load, answer } => {
+                let _ = answer.send(match masters.first() {
+                    Some(master) => master.request(load).await.map_err(no_master),
+                    None => Err(no_master("--local")),
+                });
             }
             HostRequest::Running { answer } => {
                 let _ = answer.send(Ok(Vec::new()));
@@ -73,5 +152,26 @@ async fn answer(mut requests: mpsc::Receiver<HostRequest>, mut bus: Publisher) {
                 let _ = answer.send(Ok(false));
             }
         }
+    }
+}
+
+/// Sends an event to every master.
+async fn send_event(masters: &[Link], load: Map) -> Result<(), HostError> {
+    if masters.is_empty() {
+        return Err(no_master("--local"));
+    }
+    // In Salt's order: the id first, which each request sets.
+    let load: Map = std::iter::once(("id".into(), Value::Nil))
+        .chain(load)
+        .collect();
+    for master in masters {
+        master.request(load.clone()).await.map_err(no_master)?;
+    }
+    Ok(())
+}
+
+fn no_master(why: impl std::fmt::Display) -> HostError {
+    HostError::NoMaster {
+        why: why.to_string(),
     }
 }

@@ -1,6 +1,7 @@
 //! `salt-call`: runs a function on this machine's minion and prints what it returns.
 //!
-//! If the minion runs, it runs the function ([`near`]); the rest is what happens without one.
+//! If the minion runs, it runs the function ([`near`]); otherwise, or for another minion's id, this
+//! process does ([`here`]).
 
 mod here;
 mod near;
@@ -11,11 +12,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::bail;
 use brine_config::{Loaded, Role, parse_arguments};
 use brine_node::functions::{Call, Outcome};
-use brine_wire::Map;
+use brine_wire::{Map, Value};
 
+use self::here::OwnBus;
 use self::near::{Near, Tells};
 use self::options::SYNTAX;
 use super::options::Key;
@@ -76,31 +77,38 @@ fn call(line: &Parsed<Key>) -> Call {
 /// Runs it where it can be run.
 fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Result<Outcome> {
     let Loaded { opts, brine, .. } = loaded;
-    let config = commands::send::publisher_config(brine.compat, Some(opts))?;
-    let address = place::address(opts, &place::own_minion(opts)?, None)?;
     if line.has(Key::Local) {
         opts.set("file_client", "local");
         opts.set("local", true);
     }
+    if let Some(seconds) = line
+        .value(Key::AuthTimeout)
+        .and_then(|text| text.trim().parse().ok())
+    {
+        opts.set("auth_timeout", Value::Int(seconds));
+    }
+    let bus = OwnBus {
+        address: place::address(opts, &place::own_minion(opts)?, None)?,
+        config: commands::send::publisher_config(brine.compat, Some(opts))?,
+    };
     if opts
         .text("file_client")
         .is_ok_and(|client| client == "local")
     {
-        return here::run_local(opts, &address, config, call);
+        return here::run_local(loaded, &bus, call);
     }
+    let tells = if line.has(Key::NoReturnEvent) {
+        Tells::Nobody
+    } else {
+        Tells::Master
+    };
+    let written = line.words.get(1..).unwrap_or_default();
+    // Another id or master is another minion than the one that runs.
     let is_another = line.has(Key::Id) || line.has(Key::Master);
-    if !is_another {
-        let tells = if line.has(Key::NoReturnEvent) {
-            Tells::Nobody
-        } else {
-            Tells::Master
-        };
-        let written = line.words.get(1..).unwrap_or_default();
-        if let Near::Answered(outcome) = near::run(&address, config, &call, written, tells)? {
-            return Ok(outcome);
-        }
+    if !is_another && let Near::Answered(outcome) = near::run(&bus, &call, written, tells)? {
+        return Ok(outcome);
     }
-    bail!("expected a minion that runs here, found none; start salt-minion")
+    here::run_signed_in(loaded, &bus, call, written, tells)
 }
 
 /// Prints a return value, or says why there is none.

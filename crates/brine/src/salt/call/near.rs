@@ -4,13 +4,14 @@
 
 use std::time::{Duration, Instant};
 
-use brine_bus::address::Address;
 use brine_bus::client::blocking::{Publisher, Subscriber};
-use brine_bus::client::{PublishError, PublisherConfig, ReceiveError, SubscriberConfig, Wait};
+use brine_bus::client::{PublishError, ReceiveError, SubscriberConfig, Wait};
 use brine_net::crypto;
 use brine_node::functions::{Call, Outcome};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
+
+use super::here::OwnBus;
 
 /// After so long without an answer the minion is asked whether it is ours.
 const ASK_AFTER: Duration = Duration::from_secs(1);
@@ -34,13 +35,12 @@ pub(super) enum Tells {
 
 /// Runs a function in the running minion. `written` is the call's arguments as they were written.
 pub(super) fn run(
-    address: &Address,
-    config: PublisherConfig,
+    bus: &OwnBus,
     call: &Call,
     written: &[String],
     tells: Tells,
 ) -> anyhow::Result<Near> {
-    let Some(mut minion) = Minion::connect(address, config)? else {
+    let Some(mut minion) = Minion::connect(bus)? else {
         return Ok(Near::Nobody);
     };
     let mut data = request(call);
@@ -81,8 +81,8 @@ struct Minion {
 
 impl Minion {
     /// `None` if there is no bus.
-    fn connect(address: &Address, config: PublisherConfig) -> anyhow::Result<Option<Self>> {
-        let mut answers = Subscriber::new(address, SubscriberConfig::default());
+    fn connect(bus: &OwnBus) -> anyhow::Result<Option<Self>> {
+        let mut answers = Subscriber::new(&bus.address, SubscriberConfig::default());
         match answers.connect(Duration::ZERO) {
             Ok(()) => {}
             Err(ReceiveError::Connect(error)) => {
@@ -95,7 +95,7 @@ impl Minion {
         answers.subscribe(TagMatch::new(MatchType::StartsWith, "brine/call/")?);
         Ok(Some(Self {
             answers,
-            requests: Publisher::new(address, config),
+            requests: Publisher::new(&bus.address, bus.config),
         }))
     }
 

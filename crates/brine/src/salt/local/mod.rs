@@ -117,11 +117,10 @@ fn published_arguments(words: &[&str], no_parse: &[&str]) -> Vec<Value> {
     let parsed = parse_arguments(words.iter().copied(), no_parse);
     let mut all = parsed.positional;
     if !parsed.keyword.is_empty() {
-        let mut named = Map::new();
+        let mut named = Map::from_iter([("__kwarg__", true)]);
         for (name, value) in parsed.keyword {
             named.insert(name, value);
         }
-        named.insert("__kwarg__", true);
         all.push(named.into());
     }
     all
@@ -177,16 +176,15 @@ fn announce(line: &Parsed<Key>, job: &Published) -> anyhow::Result<()> {
 }
 
 fn patience(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Patience> {
-    let given = |key| {
-        let seconds: Option<u64> = line.value(key).and_then(|text| text.trim().parse().ok());
-        seconds
-            .filter(|seconds| *seconds > 0)
-            .map(Duration::from_secs)
-    };
-    let or = |given: Option<Duration>, name| given.map_or_else(|| client::seconds(opts, name), Ok);
+    let given = line
+        .value(Key::Timeout)
+        .and_then(|text| text.trim().parse().ok());
+    let given = given
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs);
     Ok(Patience {
-        timeout: or(given(Key::Timeout), "timeout")?,
-        gather: or(given(Key::GatherJobTimeout), "gather_job_timeout")?,
+        timeout: given.map_or_else(|| client::seconds(opts, "timeout"), Ok)?,
+        gather: client::seconds(opts, "gather_job_timeout")?,
     })
 }
 

@@ -40,12 +40,6 @@ const OWN: &[Opt<Key>] = &[
         Takes::Number("TIMEOUT"),
         "Seconds after which minions that have not answered are asked whether they still run it. Default: 5.",
     ),
-    opt(
-        Key::GatherJobTimeout,
-        &["--gather-job-timeout"],
-        Takes::Number("GATHER_JOB_TIMEOUT"),
-        "Seconds such an answer may take. Default: 10.",
-    ),
     flag(
         Key::Static,
         &["-s", "--static"],
