@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 use super::Fleet;
 use super::arrivals::{Arrivals, Arrived};
 use super::member::Member;
+use super::memory::Watch;
 use crate::histogram::{Histogram, Percentiles};
 
 /// What firing came to.
@@ -27,6 +28,9 @@ pub struct EventsReport {
     pub after: Duration,
     /// From an event's due time (its sending, without `rate`) to its answer.
     pub latency: Percentiles,
+    /// What the master's processes spent from the first request to the last event on the bus, if
+    /// they are known.
+    pub master_cpu: Option<Duration>,
     /// What came out on the master's bus, if it was listened to.
     pub arrived: Option<Arrived>,
 }
@@ -36,6 +40,13 @@ impl EventsReport {
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.answered as f64 / self.after.as_secs_f64().max(1e-9)
+    }
+
+    /// Processor time of the master per event.
+    #[must_use]
+    pub fn cpu_per_event(&self) -> Option<Duration> {
+        let events = u32::try_from(self.answered).unwrap_or(u32::MAX);
+        Some(self.master_cpu? / events.max(1))
     }
 }
 
@@ -51,7 +62,11 @@ struct Fired {
 /// How long events may take from the last answer to the bus's subscriber.
 const STRAGGLERS: Duration = Duration::from_secs(20);
 
-pub(super) async fn run(fleet: &Fleet, arrivals: Option<&Arrivals>) -> EventsReport {
+pub(super) async fn run(
+    fleet: &Fleet,
+    arrivals: Option<&Arrivals>,
+    master: &Watch,
+) -> EventsReport {
     let options = &fleet.options;
     let members: Vec<_> = (fleet.members.iter())
         .filter(|member| member.session().is_some())
@@ -62,6 +77,7 @@ pub(super) async fn run(fleet: &Fleet, arrivals: Option<&Arrivals>) -> EventsRep
     if let Some(arrivals) = arrivals {
         arrivals.begin();
     }
+    let cpu_before = master.cpu();
     let began = Instant::now();
     let mut firing = JoinSet::new();
     for (first, member) in members.into_iter().enumerate() {
@@ -92,6 +108,8 @@ pub(super) async fn run(fleet: &Fleet, arrivals: Option<&Arrivals>) -> EventsRep
     if let Some(arrivals) = arrivals {
         report.arrived = Some(arrivals.wait_for(report.answered, STRAGGLERS).await);
     }
+    let spent = master.cpu().zip(cpu_before);
+    report.master_cpu = spent.map(|(after, before)| after.saturating_sub(before));
     report
 }
 

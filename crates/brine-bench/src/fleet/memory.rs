@@ -1,7 +1,11 @@
-//! What the master's processes and this one hold in memory, as the kernel counts it in `/proc`.
+//! What the master's processes spend, and this one: memory and processor time, as the kernel counts
+//! them in `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
+use std::time::Duration;
+
+use crate::process::Process;
 
 /// Memory at one moment, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,7 +21,7 @@ pub struct MemoryReport {
     pub fleet_per_minion: u64,
 }
 
-/// Watches a master's memory.
+/// Watches a master's processes.
 pub(super) struct Watch {
     pid: Option<u32>,
     before: Option<u64>,
@@ -28,14 +32,20 @@ impl Watch {
     pub(super) fn new(pid: Option<u32>) -> Self {
         Self {
             pid,
-            before: pid.map(family),
+            before: pid.map(memory),
             own_before: share_of(std::process::id()),
         }
     }
 
+    /// Processor time of the master so far, over all its living threads.
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        let processes = family(self.pid?);
+        Some(processes.into_iter().map(|pid| Process { pid }.cpu()).sum())
+    }
+
     pub(super) fn report(&self, minions: usize) -> MemoryReport {
         let minions = minions as u64;
-        let master = self.pid.map(family);
+        let master = self.pid.map(memory);
         let more = master.zip(self.before);
         MemoryReport {
             master,
@@ -47,8 +57,12 @@ impl Watch {
     }
 }
 
+fn memory(pid: u32) -> u64 {
+    family(pid).into_iter().map(share_of).sum()
+}
+
 /// A process and all its descendants.
-fn family(pid: u32) -> u64 {
+fn family(pid: u32) -> Vec<u32> {
     let mut children = HashMap::<u32, Vec<u32>>::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
@@ -57,13 +71,13 @@ fn family(pid: u32) -> u64 {
             children.entry(parent).or_default().push(id);
         }
     }
-    let mut bytes = 0;
-    let mut left = vec![pid];
-    while let Some(pid) = left.pop() {
-        bytes += share_of(pid);
-        left.extend(children.remove(&pid).unwrap_or_default());
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = found.get(at) {
+        found.extend(children.remove(pid).unwrap_or_default());
+        at += 1;
     }
-    bytes
+    found
 }
 
 fn parent(pid: u32) -> Option<u32> {

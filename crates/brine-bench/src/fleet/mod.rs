@@ -172,11 +172,11 @@ async fn measure(options: Arc<FleetOptions>) -> Result<FleetReport, FleetError> 
     };
     let mut fleet = Fleet::new(options.clone(), ids, &keys)?;
     let mut report = FleetReport::new(&options, rsa);
-    report.sign_in = fleet.sign_in().await?;
+    report.sign_in = fleet.sign_in(&memory).await?;
     report.start = fleet.start().await?;
     report.memory = memory.report(options.minions);
     if options.events > 0 {
-        report.events = Some(events::run(&fleet, arrivals.as_ref()).await);
+        report.events = Some(events::run(&fleet, arrivals.as_ref(), &memory).await);
     }
     for _ in 0..options.jobs {
         report
@@ -186,7 +186,7 @@ async fn measure(options: Arc<FleetOptions>) -> Result<FleetReport, FleetError> 
     if options.reconnect {
         let began = Instant::now();
         fleet.drop_connections()?;
-        report.sign_in_again = Some(fleet.sign_in().await?);
+        report.sign_in_again = Some(fleet.sign_in(&memory).await?);
         report.start_again = Some(fleet.start().await?);
         report.back_after = Some(began.elapsed());
     }

@@ -116,7 +116,7 @@ impl FleetReport {
                 rsa.sign_ins(true) * *cores as f64,
             ),
         );
-        sign_in_rows(&mut row, "sign-in", &self.sign_in);
+        sign_in_rows(&mut row, "sign-in", &self.sign_in, rsa);
         start_row(&mut row, "start", &self.start);
         memory_row(&mut row, "memory", &self.memory);
         if let Some(events) = &self.events {
@@ -126,7 +126,7 @@ impl FleetReport {
             job_rows(&mut row, job);
         }
         if let (Some(sign_in), Some(start)) = (&self.sign_in_again, &self.start_again) {
-            sign_in_rows(&mut row, "again", sign_in);
+            sign_in_rows(&mut row, "again", sign_in, rsa);
             start_row(&mut row, "", start);
         }
         if let Some(back) = self.back_after {
@@ -165,7 +165,12 @@ impl FleetReport {
     }
 }
 
-fn sign_in_rows(row: &mut impl FnMut(&str, String), name: &str, report: &SignInReport) {
+fn sign_in_rows(
+    row: &mut impl FnMut(&str, String),
+    name: &str,
+    report: &SignInReport,
+    rsa: &RsaRates,
+) {
     let token = if report.with_token { " with token" } else { "" };
     row(
         name,
@@ -177,11 +182,19 @@ fn sign_in_rows(row: &mut impl FnMut(&str, String), name: &str, report: &SignInR
             percentiles(report.latency),
         ),
     );
+    let spent = report.cpu_per_answer().map_or_else(String::new, |spent| {
+        let alone = rsa.sign_ins(report.with_token).recip();
+        format!(
+            "the master spent {} of a core on each, of which RSA is {}; ",
+            micros(spent),
+            micros(Duration::from_secs_f64(alone)),
+        )
+    });
     row(
         "",
         format!(
-            "the fleet judged the answers in {}",
-            seconds(report.judged_after)
+            "{spent}the fleet judged the answers in {}",
+            seconds(report.judged_after),
         ),
     );
     for (text, count) in &report.others {
@@ -237,6 +250,10 @@ fn events_rows(row: &mut impl FnMut(&str, String), report: &EventsReport) {
             percentiles(report.latency),
         ),
     );
+    if let Some(spent) = report.cpu_per_event() {
+        let spent = micros(spent);
+        row("", format!("the master spent {spent} of a core on each"));
+    }
     if let Some(text) = &report.first_failure {
         row(
             "",
@@ -305,6 +322,7 @@ fn sign_in_json(report: &SignInReport) -> Value {
         "answered_after_s": report.answered_after.as_secs_f64(),
         "latency": percentiles_json(report.latency),
         "judged_after_s": report.judged_after.as_secs_f64(),
+        "master_cpu_us_per_answer": report.cpu_per_answer().map(|spent| spent.as_secs_f64() * 1e6),
         "others": report.others.iter().map(|(text, count)| json!([text, count])).collect::<Vec<_>>(),
     })
 }
@@ -336,6 +354,7 @@ fn events_json(report: &EventsReport) -> Value {
         "first_failure": report.first_failure,
         "after_s": report.after.as_secs_f64(),
         "answers_per_second": report.rate(),
+        "master_cpu_us_per_event": report.cpu_per_event().map(|spent| spent.as_secs_f64() * 1e6),
         "latency": percentiles_json(report.latency),
         "bus": report.arrived.as_ref().map(|arrived| json!({
             "events": arrived.events,
@@ -382,6 +401,10 @@ fn percentiles(found: Percentiles) -> String {
     let text = |ns| seconds(Duration::from_nanos(ns));
     let [p50, p99, max] = [found.p50_ns, found.p99_ns, found.max_ns].map(text);
     format!("p50 {p50}  p99 {p99}  max {max}")
+}
+
+fn micros(duration: Duration) -> String {
+    format!("{:.1} us", duration.as_secs_f64() * 1e6)
 }
 
 fn seconds(duration: Duration) -> String {

@@ -15,6 +15,7 @@ use brine_wire::{Map, Value};
 
 use super::link::{Link, Links};
 use super::member::Member;
+use super::memory::Watch;
 use super::{Fleet, FleetError, pool};
 use crate::histogram::{Histogram, Percentiles};
 
@@ -34,6 +35,8 @@ pub struct SignInReport {
     pub latency: Percentiles,
     /// What the fleet needed to judge the answers: its own RSA operations, on all cores.
     pub judged_after: Duration,
+    /// What the master's processes spent meanwhile, if they are known.
+    pub master_cpu: Option<Duration>,
     /// Whether the minions knew the master's key, which costs the master another RSA operation.
     pub with_token: bool,
 }
@@ -42,8 +45,18 @@ impl SignInReport {
     /// Answers per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        let answers = self.accepted + self.others.iter().map(|(_, count)| count).sum::<usize>();
-        answers as f64 / self.answered_after.as_secs_f64().max(1e-9)
+        self.answers() as f64 / self.answered_after.as_secs_f64().max(1e-9)
+    }
+
+    /// Processor time of the master per answer: what holds on a busy machine, too.
+    #[must_use]
+    pub fn cpu_per_answer(&self) -> Option<Duration> {
+        let answers = u32::try_from(self.answers()).unwrap_or(u32::MAX);
+        Some(self.master_cpu? / answers.max(1))
+    }
+
+    fn answers(&self) -> usize {
+        self.accepted + self.others.iter().map(|(_, count)| count).sum::<usize>()
     }
 }
 
@@ -106,7 +119,7 @@ struct Asked {
 }
 
 impl Fleet {
-    pub(super) async fn sign_in(&self) -> Result<SignInReport, FleetError> {
+    pub(super) async fn sign_in(&self, master: &Watch) -> Result<SignInReport, FleetError> {
         let concurrency = self.options.concurrency.min(self.members.len());
         let mut links = Links::new(&self.options);
         let links = (0..concurrency)
@@ -114,6 +127,7 @@ impl Fleet {
             .collect::<Result<Vec<_>, _>>()?;
         let links = Arc::new(links);
         let wait = self.options.timeout;
+        let cpu_before = master.cpu();
         let began = Instant::now();
         let asked = pool::for_all(&self.members, concurrency, move |worker, member| {
             let links = links.clone();
@@ -121,6 +135,7 @@ impl Fleet {
         })
         .await;
         let answered_after = began.elapsed();
+        let spent = master.cpu().zip(cpu_before);
         let mut latency = Histogram::new();
         for one in &asked {
             latency.record(u64::try_from(one.took.as_nanos()).unwrap_or(u64::MAX));
@@ -131,6 +146,7 @@ impl Fleet {
             answered_after,
             latency: latency.percentiles(),
             judged_after: judging.elapsed(),
+            master_cpu: spent.map(|(after, before)| after.saturating_sub(before)),
             with_token: self.members.iter().any(|member| member.master.is_some()),
             ..SignInReport::default()
         };

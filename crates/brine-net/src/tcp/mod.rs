@@ -66,6 +66,14 @@ impl From<TcpListener> for Listener {
 }
 
 impl Listener {
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
     /// The next connection. Waits a little when the system has no more to give.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {

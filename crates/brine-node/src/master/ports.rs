@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use brine_net::channel::{Incoming, Limits, Presence, Publication};
 use brine_net::master::MasterChannel;
+use brine_net::tcp::Listener;
+use brine_net::tls::{TlsError, TlsOptions, TlsServer};
 use brine_net::{tcp, zeromq};
 use brine_wire::Value;
 use brine_wire::network::MinionId;
@@ -35,6 +37,9 @@ pub enum PortError {
     /// libzmq refuses.
     #[error(transparent)]
     ZeroMq(#[from] zeromq::OpenError),
+    /// `ssl` cannot be followed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// The open ports, and what comes in at them.
@@ -49,12 +54,12 @@ pub(super) struct Ports {
 
 enum Kind {
     ZeroMq(zeromq::server::Server),
-    Tcp(Listeners),
+    Tcp(Box<Listeners>),
 }
 
 struct Listeners {
-    ret: TcpListener,
-    publish: TcpListener,
+    ret: Listener,
+    publish: Listener,
     limits: Limits,
     requests: mpsc::Sender<Incoming>,
     presence: mpsc::Sender<Presence>,
@@ -106,14 +111,19 @@ impl Ports {
                 &zeromq_config(options, limits),
                 sender,
             )?),
-            Transport::Tcp => Kind::Tcp(Listeners {
-                ret: listen(options, options.ret_port)?,
-                publish: listen(options, options.channel.publish_port)?,
-                limits,
-                requests: sender,
-                presence: changes,
-                subscribers: tcp::publish::Publisher::default(),
-            }),
+            Transport::Tcp => {
+                let tls = TlsOptions::from_option(options.opts.get("ssl"))?
+                    .map(|ssl| ssl.server(options.compat()))
+                    .transpose()?;
+                Kind::Tcp(Box::new(Listeners {
+                    ret: listen(options, options.ret_port, tls.clone())?,
+                    publish: listen(options, options.channel.publish_port, tls)?,
+                    limits,
+                    requests: sender,
+                    presence: changes,
+                    subscribers: tcp::publish::Publisher::default(),
+                }))
+            }
         };
         let (ret_port, publish_port, publisher) = match &kind {
             Kind::ZeroMq(server) => (
@@ -199,7 +209,11 @@ fn zeromq_config(options: &MasterOptions, limits: Limits) -> zeromq::server::Ser
     }
 }
 
-fn listen(options: &MasterOptions, port: u16) -> Result<TcpListener, PortError> {
+fn listen(
+    options: &MasterOptions,
+    port: u16,
+    tls: Option<TlsServer>,
+) -> Result<Listener, PortError> {
     let host = match options.interface.trim_matches(['[', ']']) {
         "*" | "0.0.0.0" if options.ipv6 => "::",
         "*" => "0.0.0.0",
@@ -217,13 +231,16 @@ fn listen(options: &MasterOptions, port: u16) -> Result<TcpListener, PortError> 
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bind().map_err(|source| PortError::Bind {
+    let bound = bind().map_err(|source| PortError::Bind {
         address: format!("{host} port {port}"),
         source,
-    })
+    })?;
+    let mut listener = Listener::from(bound);
+    listener.tls = tls;
+    Ok(listener)
 }
 
-fn port(listener: &TcpListener, wanted: u16) -> u16 {
+fn port(listener: &Listener, wanted: u16) -> u16 {
     listener
         .local_addr()
         .map_or(wanted, |address| address.port())

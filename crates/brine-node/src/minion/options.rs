@@ -2,12 +2,15 @@
 //!
 //! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use brine_config::{Brine, ConfigError, Opts};
 use brine_net::crypto::FingerprintHash;
 use brine_net::keys::master::KeyOptions;
+use brine_net::tcp::Keepalive;
+use brine_net::tls::{TlsError, TlsOptions};
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
@@ -85,6 +88,16 @@ pub struct MinionOptions {
     pub publish_port: Option<u16>,
     /// IPv6 too.
     pub ipv6: bool,
+    /// Our own end of connections; `None` for any.
+    pub source_ip: Option<IpAddr>,
+    /// The port our requests come from; 0 for any.
+    pub source_ret_port: u16,
+    /// The port our subscription comes from; 0 for any.
+    pub source_publish_port: u16,
+    /// `tcp_keepalive` and its times; `None` for off.
+    pub keepalive: Option<Keepalive>,
+    /// TLS (tcp).
+    pub ssl: Option<TlsOptions>,
     /// Subscribe by topics (zeromq).
     pub zmq_filtering: bool,
     /// The first wait before connecting again (zeromq).
@@ -146,6 +159,9 @@ pub enum OptionsError {
     /// An option has the wrong type.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// `ssl` cannot be followed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An option has a value we cannot follow.
     #[error("option {option}: expected {expected}, found {found}")]
     Value {
@@ -176,6 +192,11 @@ impl MinionOptions {
                 false => None,
             },
             ipv6: read.flag("ipv6", false)?,
+            source_ip: source_ip(&read)?,
+            source_ret_port: read.port("source_ret_port", 0)?,
+            source_publish_port: read.port("source_publish_port", 0)?,
+            keepalive: keepalive(&read)?,
+            ssl: TlsOptions::from_option(opts.get("ssl"))?,
             zmq_filtering: read.flag("zmq_filtering", false)?,
             recon_default: read.millis("recon_default", 1000)?,
             recon_max: read.millis("recon_max", 10_000)?,
@@ -237,6 +258,35 @@ fn id(opts: &Opts) -> Result<MinionId, OptionsError> {
         expected: "a minion id",
         found: error.to_string(),
     })
+}
+
+fn source_ip(read: &Reader<'_>) -> Result<Option<IpAddr>, OptionsError> {
+    let Some(text) = read.text("source_ip") else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(ip) => Ok(Some(ip)),
+        Err(_) => Err(OptionsError::Value {
+            option: "source_ip",
+            expected: "an address of this machine",
+            found: text,
+        }),
+    }
+}
+
+/// Salt's −1 leaves a value to the system.
+fn keepalive(read: &Reader<'_>) -> Result<Option<Keepalive>, OptionsError> {
+    if !read.flag("tcp_keepalive", true)? {
+        return Ok(None);
+    }
+    let idle = u64::try_from(read.int("tcp_keepalive_idle", 300)?).unwrap_or(300);
+    Ok(Some(Keepalive {
+        idle: Duration::from_secs(idle.max(1)),
+        interval: u64::try_from(read.int("tcp_keepalive_intvl", -1)?)
+            .ok()
+            .map(Duration::from_secs),
+        count: u32::try_from(read.int("tcp_keepalive_cnt", -1)?).ok(),
+    }))
 }
 
 fn masters(read: &Reader<'_>) -> Result<Vec<MasterAddress>, OptionsError> {

@@ -1,8 +1,10 @@
 //! The minion's two connections to a master, whichever transport they speak.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use brine_net::minion::Session;
+use brine_net::tls::TlsError;
 use brine_net::{crypto, tcp, zeromq};
 use brine_wire::Value;
 use brine_wire::network::publish::Publish;
@@ -22,6 +24,9 @@ pub enum TransportError {
     /// libzmq refuses the address.
     #[error(transparent)]
     Open(#[from] zeromq::OpenError),
+    /// Certificates or keys of `ssl` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The subscription is over.
     #[error(transparent)]
     Subscription(#[from] tcp::client::SubscriptionError),
@@ -46,10 +51,16 @@ impl Requester {
         master: &MasterAddress,
     ) -> Result<Self, TransportError> {
         Ok(match options.transport {
-            Transport::Tcp => Self::Tcp(tcp::client::Requester::new(master.with_port(master.port))),
+            Transport::Tcp => {
+                let source = options.source_ret_port;
+                let destination = destination(options, master, master.port, source)?;
+                Self::Tcp(tcp::client::Requester::new(destination))
+            }
             Transport::ZeroMq => {
                 let mut config = zeromq::client::ClientConfig::requests(&master.host, master.port);
                 config.ipv6 = options.ipv6;
+                config.source = source(options, options.source_ret_port);
+                config.keepalive = options.keepalive;
                 Self::ZeroMq(zeromq::client::Requester::open(config)?)
             }
         })
@@ -64,6 +75,32 @@ impl Requester {
             Self::Tcp(requester) => requester.request(payload, wait).await?,
             Self::ZeroMq(requester) => requester.request(payload, wait).await?,
         })
+    }
+}
+
+/// Over tcp. The files of `ssl` are read anew each time: certificates may be renewed meanwhile.
+fn destination(
+    options: &MinionOptions,
+    master: &MasterAddress,
+    port: u16,
+    source_port: u16,
+) -> Result<tcp::client::Destination, TransportError> {
+    let mut destination = tcp::client::Destination::from(master.with_port(port));
+    destination.source = source(options, source_port);
+    destination.keepalive = options.keepalive;
+    destination.tls = match &options.ssl {
+        Some(ssl) => Some(ssl.client()?),
+        None => None,
+    };
+    Ok(destination)
+}
+
+/// Our own end, if the options say anything of it.
+const fn source(options: &MinionOptions, port: u16) -> Option<(IpAddr, u16)> {
+    match (options.source_ip, port) {
+        (Some(ip), port) => Some((ip, port)),
+        (None, 0) => None,
+        (None, port) => Some((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)),
     }
 }
 
@@ -86,12 +123,15 @@ impl Subscription {
         Ok(match options.transport {
             Transport::Tcp => {
                 let identification = session.identification()?;
-                let address = master.with_port(port);
-                Self::Tcp(tcp::client::Subscription::open(&address, &identification).await?)
+                let source = options.source_publish_port;
+                let destination = destination(options, master, port, source)?;
+                Self::Tcp(tcp::client::Subscription::open(destination, &identification).await?)
             }
             Transport::ZeroMq => {
                 let mut config = zeromq::client::ClientConfig::publishes(&master.host, port);
                 config.ipv6 = options.ipv6;
+                config.source = source(options, options.source_publish_port);
+                config.keepalive = options.keepalive;
                 config.recon_default = options.recon_default;
                 config.recon_max = options.recon_max;
                 let topics = match options.zmq_filtering {

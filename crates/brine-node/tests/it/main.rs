@@ -7,5 +7,6 @@
 )]
 
 mod functions_python;
+mod network_options;
 mod own_site;
 mod support;

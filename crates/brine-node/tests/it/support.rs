@@ -79,9 +79,14 @@ impl Place {
 
     /// Starts a master at two free ports, the same every time.
     pub(crate) async fn master(&self, more: &str) -> Running {
+        self.master_at("127.0.0.1", more).await
+    }
+
+    /// The same at another interface.
+    pub(crate) async fn master_at(&self, interface: &str, more: &str) -> Running {
         let [ret, publish] = self.ports;
         let text =
-            format!("interface: 127.0.0.1\nret_port: {ret}\npublish_port: {publish}\n{more}");
+            format!("interface: {interface}\nret_port: {ret}\npublish_port: {publish}\n{more}");
         let loaded = self.configure(Role::Master, "m", &text);
         let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
         let (served, log) = bus(&self.path("m/s"), &Node::Master, options.compat());
@@ -100,9 +105,12 @@ impl Place {
 
     /// Starts the minion `m1` for the master at a port.
     pub(crate) fn minion(&self, ret_port: u16, more: &str) -> Running {
-        let text = format!(
-            "id: m1\nmaster: 127.0.0.1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n{more}"
-        );
+        self.minion_of(ret_port, &format!("master: 127.0.0.1\n{more}"))
+    }
+
+    /// The same for a master that `more` names.
+    pub(crate) fn minion_of(&self, ret_port: u16, more: &str) -> Running {
+        let text = format!("id: m1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n{more}");
         let loaded = self.configure(Role::Minion, "n", &text);
         let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
         let (served, log) = bus(&self.path("n/s"), &Node::minion("m1"), options.compat);

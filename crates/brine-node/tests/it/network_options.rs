@@ -1,0 +1,88 @@
+//! Options of the network between a master and a minion of ours: TLS, IPv6, our own end, keepalive.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use brine_net::tcp::client::Requester;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::support::{PATIENCE, Place};
+
+/// Writes an authority's certificate and those of both sides, and the option for each.
+fn certificates(place: &Place) -> [String; 2] {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    fs::write(place.path("ca.crt"), authority.pem()).unwrap();
+    ["127.0.0.1", "m1"].map(|name| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let [crt, pem] = [".crt", ".key"].map(|end| place.path(&format!("{name}{end}")));
+        fs::write(&crt, certificate.pem()).unwrap();
+        fs::write(&pem, key.serialize_pem()).unwrap();
+        format!(
+            "ssl:\n  certfile: {}\n  keyfile: {}\n  ca_certs: {}\n  cert_reqs: CERT_REQUIRED\n",
+            crt.display(),
+            pem.display(),
+            place.path("ca.crt").display()
+        )
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_within_tls_works_and_lets_nobody_in_without() {
+    let place = Place::new("tcp");
+    let [master_ssl, minion_ssl] = certificates(&place);
+    let master = place
+        .master(&format!("auto_accept: true\n{master_ssl}"))
+        .await;
+    let mut bus = place.master_bus().await;
+    let minion = place.minion(master.ret_port, &minion_ssl);
+    bus.next("salt/minion/m1/start").await;
+    let plain = Requester::new(format!("127.0.0.1:{}", master.ret_port));
+    assert!(plain.request(&1.into(), PATIENCE).await.is_err());
+    minion.end().await;
+    master.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minion_comes_from_its_source_ip() {
+    for transport in ["tcp", "zeromq"] {
+        println!("{transport}");
+        // In the master's place something that looks whence it is called.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let place = Place::new(transport);
+        let more = "source_ip: 127.0.0.3\ntcp_keepalive_idle: 10\ntcp_keepalive_cnt: 2\n";
+        let minion = place.minion(port, more);
+        let accepting = tokio::task::spawn_blocking(move || listener.accept().unwrap().1);
+        let caller = accepting.await.unwrap();
+        assert_eq!(caller.ip(), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)));
+        minion.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_with_ipv6_is_reached_over_both() {
+    for transport in ["tcp", "zeromq"] {
+        println!("{transport}");
+        let place = Place::new(transport);
+        let more = "auto_accept: true\nipv6: true\n";
+        let master = place.master_at("'::'", more).await;
+        let mut bus = place.master_bus().await;
+        for address in ["'::1'", "127.0.0.1"] {
+            let more = format!("ipv6: true\ntcp_keepalive: false\nmaster: {address}\n");
+            let minion = place.minion_of(master.ret_port, &more);
+            bus.next("salt/minion/m1/start").await;
+            minion.end().await;
+        }
+        let legacy = TcpStream::connect_timeout(
+            &([127, 0, 0, 1], master.ret_port).into(),
+            Duration::from_secs(10),
+        );
+        assert!(legacy.is_ok());
+        master.end().await;
+    }
+}
