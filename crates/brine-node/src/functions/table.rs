@@ -76,7 +76,13 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Known> {
 }
 
 static KNOWN: LazyLock<BTreeMap<&'static str, Known>> = LazyLock::new(|| {
-    let tables = [super::event::TABLE, super::sys::TABLE, super::test::TABLE];
+    let tables = [
+        super::event::TABLE,
+        super::lookup::TABLE,
+        super::saltutil::TABLE,
+        super::sys::TABLE,
+        super::test::TABLE,
+    ];
     let known = |builtin: &'static Builtin| Known {
         builtin,
         signature: Signature::read(builtin.signature),

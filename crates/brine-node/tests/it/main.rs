@@ -7,6 +7,7 @@
 )]
 
 mod functions_python;
+mod functions_sync;
 mod network_options;
 mod own_site;
 mod support;

@@ -1,0 +1,374 @@
+//! `saltutil.*`: a minion's jobs, what it synchronises, what it reads again.
+//!
+//! Facts: Salt 3006.28 and 3008.3, by running them.
+
+use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::{Map, Value};
+
+use super::run::Functions;
+use super::signature::Bound;
+use super::sync::{self, Kind};
+use super::table::{Builtin, Run, Waiting};
+use super::{Failure, HostError};
+
+const fn waits(
+    name: &'static str,
+    signature: &'static str,
+    doc: &'static str,
+    run: for<'a> fn(&'a Functions, Bound) -> Waiting<'a>,
+) -> Builtin {
+    Builtin {
+        name,
+        signature,
+        doc,
+        run: Run::Waits(run),
+    }
+}
+
+/// The parameters of every `sync_*` function.
+const SYNC: &str = "saltenv=None, refresh=True, extmod_whitelist=None, extmod_blacklist=None";
+
+pub(super) const TABLE: &[Builtin] = &[
+    waits(
+        "saltutil.find_job",
+        "jid",
+        "
+    Return what is known of a job that runs; an empty mapping when it does not.
+
+        salt '*' saltutil.find_job <job id>
+    ",
+        |functions, bound| {
+            Box::pin(async move {
+                let jid = bound.text(0);
+                let job = running(functions)
+                    .await?
+                    .into_iter()
+                    .find(|job| is_job(job, &jid));
+                Ok(Value::Map(job.unwrap_or_default()).into())
+            })
+        },
+    ),
+    waits(
+        "saltutil.is_running",
+        "fun",
+        "
+    Return the jobs whose function matches a glob.
+
+        salt '*' saltutil.is_running state.highstate
+    ",
+        |functions, bound| {
+            Box::pin(async move {
+                let glob = TagMatch::new(MatchType::Fnmatch, bound.text(0));
+                let matches = |job: &Map| {
+                    let fun = job.get("fun").and_then(Value::as_str).unwrap_or_default();
+                    glob.as_ref().is_ok_and(|glob| glob.matches(fun))
+                };
+                let jobs = running(functions).await?.into_iter().filter(matches);
+                Ok(Value::Array(jobs.map(Value::Map).collect()).into())
+            })
+        },
+    ),
+    waits(
+        "saltutil.kill_all_jobs",
+        "",
+        "
+    Kill all jobs that run.
+
+        salt '*' saltutil.kill_all_jobs
+    ",
+        |functions, _| end_all(functions, 9),
+    ),
+    waits(
+        "saltutil.kill_job",
+        "jid",
+        "
+    Kill a job that runs.
+
+        salt '*' saltutil.kill_job <job id>
+    ",
+        |functions, bound| end_one(functions, bound.text(0), 9),
+    ),
+    waits(
+        "saltutil.refresh_grains",
+        "**kwargs",
+        "
+    Have the minion read its grains again.
+
+        salt '*' saltutil.refresh_grains
+    ",
+        |functions, _| fire(functions, "module_refresh", Map::new()),
+    ),
+    waits(
+        "saltutil.refresh_modules",
+        "**kwargs",
+        "
+    Tell the minion that modules have changed.
+
+        salt '*' saltutil.refresh_modules
+    ",
+        |functions, _| fire(functions, "module_refresh", Map::new()),
+    ),
+    waits(
+        "saltutil.refresh_pillar",
+        "wait=False, timeout=30, clean_cache=True",
+        "
+    Have the minion ask its master for the pillar again.
+
+        salt '*' saltutil.refresh_pillar
+    ",
+        refresh_pillar,
+    ),
+    waits(
+        "saltutil.pillar_refresh",
+        "wait=False, timeout=30, clean_cache=True",
+        "
+    The same as saltutil.refresh_pillar.
+
+        salt '*' saltutil.pillar_refresh
+    ",
+        refresh_pillar,
+    ),
+    waits(
+        "saltutil.revoke_auth",
+        "preserve_minion_cache=False",
+        "
+    Ask the master to revoke this minion's key.
+
+        salt '*' saltutil.revoke_auth
+    ",
+        revoke_auth,
+    ),
+    waits(
+        "saltutil.running",
+        "",
+        "
+    Return the jobs that run.
+
+        salt '*' saltutil.running
+    ",
+        |functions, _| {
+            Box::pin(async move {
+                let jobs = running(functions).await?.into_iter().map(Value::Map);
+                Ok(Value::Array(jobs.collect()).into())
+            })
+        },
+    ),
+    waits(
+        "saltutil.signal_job",
+        "jid, sig",
+        "
+    Send a signal that ends it to a job that runs.
+
+        salt '*' saltutil.signal_job <job id> 15
+    ",
+        |functions, bound| {
+            Box::pin(async move {
+                let signal = bound.get(1).as_int().unwrap_or(0);
+                end_one(functions, bound.text(0), signal).await
+            })
+        },
+    ),
+    waits(
+        "saltutil.sync_all",
+        SYNC,
+        "
+    Get users' execution and utility modules from the master. Other kinds are not used here, and
+    their lists stay empty.
+
+        salt '*' saltutil.sync_all
+    ",
+        sync_all,
+    ),
+    waits(
+        "saltutil.sync_modules",
+        SYNC,
+        "
+    Get users' execution modules from _modules of the master's files; return the new and changed.
+
+        salt '*' saltutil.sync_modules
+        salt '*' saltutil.sync_modules saltenv=base,dev
+    ",
+        |functions, bound| sync_one(functions, bound, Kind::Modules),
+    ),
+    waits(
+        "saltutil.sync_utils",
+        SYNC,
+        "
+    Get users' utility modules from _utils of the master's files; return the new and changed.
+
+        salt '*' saltutil.sync_utils
+    ",
+        |functions, bound| sync_one(functions, bound, Kind::Utils),
+    ),
+    waits("saltutil.sync_beacons", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_engines", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_grains", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_matchers", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_output", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_renderers", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_returners", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_states", SYNC, NOT_USED, refused),
+    waits(
+        "saltutil.term_all_jobs",
+        "",
+        "
+    End all jobs that run.
+
+        salt '*' saltutil.term_all_jobs
+    ",
+        |functions, _| end_all(functions, 15),
+    ),
+    waits(
+        "saltutil.term_job",
+        "jid",
+        "
+    End a job that runs.
+
+        salt '*' saltutil.term_job <job id>
+    ",
+        |functions, bound| end_one(functions, bound.text(0), 15),
+    ),
+];
+
+const NOT_USED: &str = "
+    Not supported: this minion runs users' execution modules, and no others.
+    ";
+
+/// A host that does not answer is the function's failure.
+fn failed(err: &HostError) -> Failure {
+    Failure::Execution {
+        message: err.to_string(),
+    }
+}
+
+async fn running(functions: &Functions) -> Result<Vec<Map>, Failure> {
+    functions.host().running().await.map_err(|err| failed(&err))
+}
+
+fn is_job(job: &Map, jid: &str) -> bool {
+    job.get("jid")
+        .is_some_and(|own| brine_wire::python_text::str(own) == jid)
+}
+
+/// Ends a job and says so; an empty text when there is none. Whatever the signal, the job ends: its
+/// process is killed, or it is a built-in function that has none.
+fn end_one(functions: &Functions, jid: String, signal: i128) -> Waiting<'_> {
+    Box::pin(async move {
+        if !matches!(signal, 1 | 2 | 3 | 6 | 9 | 15) {
+            let message = format!(
+                "signal_job: expected a signal that ends a job (1, 2, 3, 6, 9, 15), found {signal}"
+            );
+            return Err(Failure::Execution { message });
+        }
+        let jobs = running(functions).await?;
+        let Some(job) = jobs.iter().find(|job| is_job(job, &jid)) else {
+            return Ok(Value::from("").into());
+        };
+        let pid = job
+            .get("pid")
+            .map(brine_wire::python_text::str)
+            .unwrap_or_default();
+        let ended = functions.host().kill(jid.as_str()).await;
+        let told = if ended.map_err(|err| failed(&err))? {
+            format!("Signal {signal} sent to job {jid} at pid {pid}")
+        } else {
+            format!("Job {jid} was not running and job data has been cleaned up")
+        };
+        Ok(Value::from(told).into())
+    })
+}
+
+fn end_all(functions: &Functions, signal: i128) -> Waiting<'_> {
+    Box::pin(async move {
+        let mut told = Vec::new();
+        for job in running(functions).await? {
+            let jid = job
+                .get("jid")
+                .map(brine_wire::python_text::str)
+                .unwrap_or_default();
+            told.push(end_one(functions, jid, signal).await?.value);
+        }
+        Ok(Value::Array(told).into())
+    })
+}
+
+/// Fires on the minion's own bus, where the minion hears it.
+fn fire<'a>(functions: &'a Functions, tag: &'static str, data: Map) -> Waiting<'a> {
+    Box::pin(async move {
+        let fired = functions.host().fire(tag, data).await.is_ok();
+        Ok(Value::Bool(fired).into())
+    })
+}
+
+fn refresh_pillar(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+    let data: Map = [("clean_cache", bound.take(2))].into_iter().collect();
+    fire(functions, "pillar_refresh", data)
+}
+
+fn revoke_auth(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+    Box::pin(async move {
+        let mut load = Map::new();
+        load.insert("cmd", "revoke_auth");
+        load.insert("preserve_minion_cache", bound.take(0));
+        let asked = functions.host().master(load).await;
+        Ok(Value::Bool(asked.is_ok()).into())
+    })
+}
+
+fn sync_one(functions: &Functions, bound: Bound, kind: Kind) -> Waiting<'_> {
+    Box::pin(async move {
+        let wanted = sync::Wanted::from_bound(functions, &bound, kind)?;
+        let new = sync::sync(functions, kind, &wanted).await?;
+        if bound.get(1).is_true() {
+            // Modules are read again by themselves; other listeners may wait for it.
+            let _ = functions.host().fire("module_refresh", Map::new()).await;
+        }
+        Ok(Value::Array(new.into_iter().map(Value::from).collect()).into())
+    })
+}
+
+fn sync_all(functions: &Functions, bound: Bound) -> Waiting<'_> {
+    const EVERY: [&str; 15] = [
+        "clouds",
+        "beacons",
+        "modules",
+        "states",
+        "sdb",
+        "grains",
+        "renderers",
+        "returners",
+        "output",
+        "utils",
+        "log_handlers",
+        "executors",
+        "proxymodules",
+        "engines",
+        "matchers",
+    ];
+    Box::pin(async move {
+        let mut all = Map::new();
+        for name in EVERY {
+            let new = match name {
+                "modules" => {
+                    sync_one(functions, bound.clone(), Kind::Modules)
+                        .await?
+                        .value
+                }
+                "utils" => sync_one(functions, bound.clone(), Kind::Utils).await?.value,
+                _ => Value::Array(Vec::new()),
+            };
+            all.insert(name, new);
+        }
+        Ok(Value::Map(all).into())
+    })
+}
+
+fn refused(_: &Functions, _: Bound) -> Waiting<'_> {
+    Box::pin(async {
+        let message = "expected execution or utility modules to synchronise, found another kind: \
+                       this minion does not use it";
+        Err(Failure::Execution {
+            message: message.into(),
+        })
+    })
+}

@@ -1,0 +1,272 @@
+//! Getting users' modules from the file server into the minion's cache, as `saltutil.sync_*` do.
+//!
+//! Files come from the master by Salt's file requests, or with `--local` from `file_roots`. They
+//! lie twice, as Salt has them: as they came in `<cachedir>/files/<env>/_modules`, and where they
+//! are run from in `<cachedir>/extmods/modules`. The master's answers are not trusted: a path that
+//! would leave these directories is left out, and sizes are bounded.
+//! Facts: `docs/protocol/network.md` §12; Salt 3006.28 and 3008.3, by running them.
+
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use brine_wire::{Value, python_text};
+
+use super::run::Functions;
+use super::signature::Bound;
+use super::{Failure, digest};
+use source::Source;
+
+/// The most files that are taken of one environment.
+const MOST_FILES: usize = 10_000;
+
+/// What is synchronised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Execution modules.
+    Modules,
+    /// Utility modules.
+    Utils,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Modules => "modules",
+            Self::Utils => "utils",
+        }
+    }
+}
+
+/// Which files are wanted.
+pub(super) struct Wanted {
+    environments: Vec<String>,
+    only: Option<Vec<String>>,
+    but: Option<Vec<String>>,
+}
+
+impl Wanted {
+    /// What the arguments of a `sync_*` function, and the minion's options, say.
+    pub(super) fn from_bound(
+        functions: &Functions,
+        bound: &Bound,
+        kind: Kind,
+    ) -> Result<Self, Failure> {
+        let config = functions.config();
+        let environments = names(bound.get(0))
+            .or_else(|| config.opts.get("saltenv").and_then(names))
+            .unwrap_or_else(|| vec!["base".into()]);
+        for name in &environments {
+            if !is_file_name(name) {
+                let message =
+                    format!("saltenv: expected the name of an environment, found {name:?}");
+                return Err(Failure::Invocation { message });
+            }
+        }
+        let listed = |given: &Value, option: &str| {
+            names(given).or_else(|| names(config.opts.get(option)?.as_map()?.get(kind.name())?))
+        };
+        Ok(Self {
+            environments,
+            only: listed(bound.get(2), "extmod_whitelist"),
+            but: listed(bound.get(3), "extmod_blacklist"),
+        })
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        let lists = |names: &Vec<String>| names.iter().any(|one| one == name);
+        self.only.as_ref().is_none_or(lists) && !self.but.as_ref().is_some_and(lists)
+    }
+}
+
+/// Gets what is new; the names of new and changed modules, such as `modules.mine`.
+pub(super) async fn sync(
+    functions: &Functions,
+    kind: Kind,
+    wanted: &Wanted,
+) -> Result<Vec<String>, Failure> {
+    let config = functions.config();
+    let Some(cache) = config.text("cachedir").map(PathBuf::from) else {
+        return Err(failed("cachedir: expected a directory, found none"));
+    };
+    let extensions = match config.text("extension_modules") {
+        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
+        _ => cache.join("extmods"),
+    };
+    let run_from = extensions.join(kind.name());
+    let prefix = format!("_{}", kind.name());
+    let (mut new, mut there) = (Vec::new(), BTreeSet::new());
+    for environment in &wanted.environments {
+        let source = Source::of(functions, environment);
+        let came_to = cache.join("files").join(environment).join(&prefix);
+        for path in source.list(&prefix).await?.into_iter().take(MOST_FILES) {
+            let Some(relative) = module_path(&path, &prefix) else {
+                tracing::warn!(path, "left out: expected a module's path below {prefix}");
+                continue;
+            };
+            let copy = came_to.join(&relative);
+            source.fetch(&path, &copy).await?;
+            let name = dotted(&relative);
+            if !wanted.takes(&name) {
+                continue;
+            }
+            there.insert(relative.clone());
+            let target = run_from.join(&relative);
+            let changed = tokio::task::spawn_blocking(move || install(&copy, &target)).await;
+            match changed {
+                Ok(Ok(true)) => new.push(format!("{}.{name}", kind.name())),
+                Ok(Ok(false)) => {}
+                Ok(Err(err)) => return Err(failed(format!("{path}: {err}"))),
+                Err(err) => return Err(failed(format!("{path}: {err}"))),
+            }
+        }
+    }
+    let cleans = config
+        .opts
+        .get("clean_dynamic_modules")
+        .is_none_or(Value::is_true);
+    let removed = cleans && clean(&run_from, &run_from, &there);
+    if removed || !new.is_empty() {
+        // Salt's minions look at this file's time to know that modules changed.
+        let _ = write(&cache.join("module_refresh"), b"");
+    }
+    Ok(new)
+}
+
+fn failed(message: impl Into<String>) -> Failure {
+    Failure::Execution {
+        message: message.into(),
+    }
+}
+
+/// A list of names, or one text with commas; `None` for nothing.
+fn names(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Str(text) if !text.is_empty() => Some(text.split(',').map(str::to_owned).collect()),
+        Value::Array(names) => Some(names.iter().map(python_text::str).collect()),
+        _ => None,
+    }
+}
+
+/// Where a file of the master's lies below its directory: only what is plainly a module's path.
+fn module_path(path: &str, prefix: &str) -> Option<PathBuf> {
+    /// What any system takes.
+    const LONGEST: usize = 1024;
+    let rest = path.strip_prefix(prefix)?.strip_prefix('/')?;
+    let ends_well = [".py", ".pyx", ".so", ".zip"]
+        .iter()
+        .any(|end| rest.ends_with(end));
+    let is_safe = rest.len() <= LONGEST && rest.split('/').all(is_file_name);
+    let relative = PathBuf::from(rest);
+    let is_plain = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    (ends_well && is_safe && is_plain).then_some(relative)
+}
+
+fn is_file_name(name: &str) -> bool {
+    let is_control = |c: char| c.is_control();
+    !matches!(name, "" | "." | "..")
+        && name.len() <= 255
+        && !name.contains(is_control)
+        && !name.contains(['/', '\\'])
+}
+
+/// `a/b.py` as `a.b`.
+fn dotted(relative: &Path) -> String {
+    let stem = relative.with_extension("");
+    stem.to_string_lossy().replace('/', ".")
+}
+
+/// Copies a file where it is run from, unless the same is there; whether it was copied.
+fn install(from: &Path, to: &Path) -> io::Result<bool> {
+    let new = fs::read(from)?;
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(false);
+    }
+    write(to, &new)?;
+    Ok(true)
+}
+
+/// Writes a file so that nobody sees half of it; readable by its owner alone.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.new", std::process::id()));
+    let half = dir.join(name);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options
+        .open(&half)
+        .and_then(|mut file| file.write_all(bytes));
+    written
+        .and_then(|()| fs::rename(&half, path))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&half); // the first error is the one to tell
+        })
+}
+
+/// Removes files the master no longer has, and directories that are empty then; whether there were.
+fn clean(root: &Path, dir: &Path, there: &BTreeSet<PathBuf>) -> bool {
+    let mut removed = false;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // A link is a file here: what it leads to is not ours to clean.
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir {
+            removed |= clean(root, &path, there);
+            let _ = fs::remove_dir(&path); // not empty: stays
+        } else if path
+            .strip_prefix(root)
+            .is_ok_and(|relative| !there.contains(relative))
+        {
+            removed |= fs::remove_file(&path).is_ok();
+        }
+    }
+    removed
+}
+
+/// Whether a file is there with this digest.
+fn has_digest(path: &Path, kind: &str, wanted: &str) -> bool {
+    let bytes = fs::read(path);
+    bytes.is_ok_and(|bytes| digest::hex(kind, &bytes).is_some_and(|own| own == wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_paths_below_the_directory_are_taken() {
+        let taken = |path| module_path(path, "_modules").map(|path| path.display().to_string());
+        assert_eq!(taken("_modules/mine.py").as_deref(), Some("mine.py"));
+        assert_eq!(taken("_modules/a/b.py").as_deref(), Some("a/b.py"));
+        for path in [
+            "_modules/../x.py",
+            "_modules//etc/x.py",
+            "_modules/a/../../x.py",
+            "_modules/./x.py",
+            "_modules/a\0.py",
+            "_modules/a\\b.py",
+            "_modules",
+            "_modules/",
+            "_modules/readme.txt",
+            "_modulesx/a.py",
+            "/etc/x.py",
+            "../x.py",
+            "",
+        ] {
+            assert_eq!(taken(path), None, "{path:?}");
+        }
+        assert_eq!(taken(&format!("_modules/{}.py", "x".repeat(300))), None);
+    }
+}

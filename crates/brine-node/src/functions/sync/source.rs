@@ -1,0 +1,160 @@
+//! Where modules come from: a master's file server, or directories of this machine.
+
+use std::path::{Path, PathBuf};
+
+use brine_wire::{Map, Value};
+
+use super::{Failure, Functions, failed, has_digest, write};
+
+/// The largest module taken, in bytes.
+const LARGEST: usize = 64 << 20;
+
+/// One environment of a file server.
+pub(super) enum Source<'a> {
+    /// The master's.
+    Master(&'a Functions, &'a str),
+    /// `file_roots` of the minion's own configuration.
+    Roots(Vec<PathBuf>),
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn of(functions: &'a Functions, environment: &'a str) -> Self {
+        let config = functions.config();
+        if !config.is_local() {
+            return Self::Master(functions, environment);
+        }
+        let roots = config.opts.get("file_roots").and_then(Value::as_map);
+        let roots = match roots.and_then(|roots| roots.get(environment)) {
+            Some(Value::Array(roots)) => roots.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        Self::Roots(roots.into_iter().map(PathBuf::from).collect())
+    }
+
+    /// The paths of files below a directory, as the file server names them.
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let (functions, environment) = match self {
+            Self::Master(functions, environment) => (functions, *environment),
+            Self::Roots(roots) => {
+                let mut found = Vec::new();
+                for root in roots {
+                    list_files(root, &root.join(prefix), &mut found);
+                }
+                found.sort_unstable();
+                found.dedup();
+                return Ok(found);
+            }
+        };
+        let mut load = Map::new();
+        load.insert("saltenv", environment);
+        load.insert("prefix", prefix);
+        load.insert("cmd", "_file_list");
+        let below = format!("{prefix}/");
+        match ask(functions, load).await? {
+            Value::Array(paths) => {
+                let paths = paths.iter().filter_map(Value::as_str);
+                Ok(paths
+                    .filter(|path| path.starts_with(&below))
+                    .map(str::to_owned)
+                    .collect())
+            }
+            _ => Err(failed(
+                "_file_list: expected a list of the master, found another value",
+            )),
+        }
+    }
+
+    /// Makes `to` the same as the server's file.
+    pub(super) async fn fetch(&self, path: &str, to: &Path) -> Result<(), Failure> {
+        let bytes = match self {
+            Self::Roots(roots) => {
+                let file = roots
+                    .iter()
+                    .map(|root| root.join(path))
+                    .find(|file| file.is_file());
+                let file =
+                    file.ok_or_else(|| failed(format!("{path}: gone while it was copied")))?;
+                std::fs::read(&file).map_err(|err| failed(format!("{}: {err}", file.display())))?
+            }
+            Self::Master(functions, environment) => {
+                match hash(functions, environment, path).await? {
+                    Some((kind, hash)) if has_digest(to, &kind, &hash) => return Ok(()),
+                    _ => download(functions, environment, path).await?,
+                }
+            }
+        };
+        write(to, &bytes).map_err(|err| failed(format!("{}: {err}", to.display())))
+    }
+}
+
+async fn ask(functions: &Functions, load: Map) -> Result<Value, Failure> {
+    let answered = functions.host().master(load).await;
+    answered.map_err(|err| failed(err.to_string()))
+}
+
+/// The kind of digest and the digest of a file of the master's, if it tells.
+async fn hash(
+    functions: &Functions,
+    environment: &str,
+    path: &str,
+) -> Result<Option<(String, String)>, Failure> {
+    let mut load = Map::new();
+    load.insert("path", path);
+    load.insert("saltenv", environment);
+    load.insert("cmd", "_file_hash");
+    let answer = ask(functions, load).await?;
+    let field = |name| Some(answer.as_map()?.get(name)?.as_str()?.to_owned());
+    Ok(field("hash_type").zip(field("hsum")))
+}
+
+/// A file of the master's, which sends it in parts.
+async fn download(
+    functions: &Functions,
+    environment: &str,
+    path: &str,
+) -> Result<Vec<u8>, Failure> {
+    let mut whole = Vec::new();
+    loop {
+        let mut load = Map::new();
+        load.insert("path", path);
+        load.insert("saltenv", environment);
+        load.insert("cmd", "_serve_file");
+        load.insert("loc", u64::try_from(whole.len()).unwrap_or(u64::MAX));
+        let Value::Map(mut answer) = ask(functions, load).await? else {
+            return Err(failed(format!(
+                "{path}: expected a part of the file, found another value"
+            )));
+        };
+        let part = match answer.remove("data") {
+            Some(Value::Str(text)) => text.into_bytes(),
+            Some(Value::Bin(bytes)) => bytes,
+            _ => Vec::new(),
+        };
+        let is_found = answer.get("dest").is_some_and(Value::is_true);
+        if part.is_empty() {
+            return if is_found || !whole.is_empty() {
+                Ok(whole)
+            } else {
+                Err(failed(format!("{path}: the master does not have it")))
+            };
+        }
+        if whole.len() + part.len() > LARGEST {
+            return Err(failed(format!(
+                "{path}: expected at most {LARGEST} bytes, found more"
+            )));
+        }
+        whole.extend(part);
+    }
+}
+
+/// Paths of files below `dir`, relative to `root`.
+fn list_files(root: &Path, dir: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            list_files(root, &path, found);
+        } else if let Ok(relative) = path.strip_prefix(root) {
+            found.push(relative.to_string_lossy().into_owned());
+        }
+    }
+}
