@@ -339,5 +339,5 @@ def _read(path: str) -> Any:
     try:
         with open(path, "rb") as file:
             return _native.loads(file.read())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

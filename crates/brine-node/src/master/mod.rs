@@ -5,6 +5,7 @@
 //! is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
 
 mod dispatch;
+mod local_requests;
 mod maintenance;
 mod options;
 mod ports;
@@ -156,6 +157,10 @@ impl Master {
             publishing.clone(),
             presence,
             until(closing.subscribe()),
+        ));
+        tasks.spawn(local_requests::follow_bus(
+            publishing.clone(),
+            self.bus.follow(),
         ));
         tasks.spawn(Dispatcher::new(publishing).run(requests));
         let bus = brine_bus::serve(

@@ -93,7 +93,8 @@ impl Publishing {
         known.is_some_and(|known| crypto::same(known.trim().as_bytes(), key.as_bytes()))
     }
 
-    fn publish_as(&self, load: &Map, user: &str) -> Value {
+    /// Publishes for somebody who may: `enc` and `load` of the answer, or the text of a failure.
+    pub(super) fn publish_as(&self, load: &Map, user: &str) -> Value {
         let (Some(fun), Some(tgt)) = (load.get("fun"), load.get("tgt")) else {
             return brine_wire::network::payload::HANDLER_FAILED.into();
         };
