@@ -11,6 +11,7 @@ mod daemon;
 mod interrupt;
 mod jid;
 mod logs;
+mod node;
 mod place;
 mod salt;
 mod show;

@@ -1,27 +1,26 @@
-//! `brine up`: the try-it command. A bus in a scratch directory, the events of a small Salt site
-//! on it, and what to try printed; all of it gone when it ends.
+//! `brine up`: the try-it command. A master, a minion it knows, and a module of the minion's own in a
+//! scratch directory, with a job every now and then, and what to try printed; all of it gone when it
+//! ends.
 
+mod scratch;
 mod site;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
-use brine_bus::address::{Address, Node};
-use brine_bus::client::tokio::Publisher;
-use brine_bus::client::{PublishError, PublisherConfig};
-use brine_bus::{BusConfig, Modes, Served, Sockets};
-use brine_log::{Framings, Log, LogConfig};
-use brine_wire::compat::Compat;
-use brine_wire::frame::Framing;
+use anyhow::{Context, bail};
+use brine_bus::address::Node;
+use brine_bus::client::tokio::Subscriber;
+use brine_bus::client::{SubscriberConfig, Wait};
+use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use self::scratch::{MINION, Scratch};
 use super::bus;
-use crate::show;
+use crate::{node, place, show};
 
 /// What `brine up` is told.
 #[derive(Debug, clap::Args)]
@@ -30,9 +29,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// Pause between the site's jobs
-    #[arg(long, value_name = "SECS", value_parser = show::seconds, default_value = "2")]
+    #[arg(long, value_name = "SECS", value_parser = show::seconds, default_value = "5")]
     every: Duration,
 }
+
+/// How long the minion may take to be in.
+const SIGN_IN: Duration = Duration::from_secs(60);
 
 /// Runs until it is told to end.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -45,87 +47,90 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (None, directory) => std::path::absolute(directory.as_deref().unwrap_or(Path::new(".")))?,
     };
     bus::raise_file_limit();
-    bus::runtime()?.block_on(serve(&root, arguments.every))?;
+    let scratch_files = Scratch::make(&root)?;
+    node::runtime()?.block_on(serve(&scratch_files, arguments.every))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(root: &Path, every: Duration) -> anyhow::Result<()> {
-    let sock_dir = root.join("sock");
-    fs::create_dir_all(&sock_dir).with_context(|| sock_dir.display().to_string())?;
-    fs::write(root.join("master"), configuration(root))
-        .with_context(|| root.join("master").display().to_string())?;
-    let address = Address::ipc(&sock_dir, &Node::Master)?;
-    let sockets = Sockets::bind(
-        &address,
-        Modes {
-            publish: 0o660,
-            pull: 0o600,
-        },
-    )?;
-    let served = Served {
-        sockets,
-        framing: Framing::Bare,
-    };
-    let log = Log::new(LogConfig {
-        framings: Framings::Bare,
-        ..LogConfig::default()
-    });
-    let ending = watch::Sender::new(false);
-    let mut ended = ending.subscribe();
+/// Runs master and minion; the minion ends first, so that its last words are heard.
+async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
     let told_to_end = bus::told_to_end()?;
-    let shutdown = async {
-        told_to_end.await;
-        ending.send_replace(true);
+    let (ending, ended) = (watch::Sender::new(false), watch::Sender::new(false));
+    let until = |mut flag: watch::Receiver<bool>| async move {
+        // The sender lives as long as all of this.
+        let _ = flag.wait_for(|is_set| *is_set).await;
     };
-    let site = async {
-        let publisher = Publisher::new(&address, PublisherConfig::for_compat(Compat::NEWEST));
-        tokio::select! {
-            lived = site::live(publisher, every) => lived,
-            // Nothing can come but the end.
-            _ = ended.wait_for(|is_ending| *is_ending) => Ok(()),
-        }
+    let master = node::master(&scratch.master).await?;
+    let master = tokio::spawn(master.run(until(ended.subscribe())));
+    let mut starts = listen(scratch).await?;
+    let minion = node::minion(&scratch.minion)?;
+    let minion = tokio::spawn(minion.run(until(ending.subscribe())));
+    let lived = tokio::select! {
+        lived = life(scratch, &mut starts, every) => lived,
+        () = told_to_end => Ok(()),
     };
-    io::stdout().write_all(invitation(root, &sock_dir).as_bytes())?;
-    let ((), lived): ((), Result<(), PublishError>) = tokio::join!(
-        brine_bus::serve(vec![served], log, BusConfig::default(), shutdown),
-        site,
-    );
-    Ok(lived?)
+    ending.send_replace(true);
+    minion.await?;
+    ended.send_replace(true);
+    master.await?;
+    lived
 }
 
-/// A master's configuration by which Salt's tools, and ours, find the bus.
-fn configuration(root: &Path) -> String {
-    format!(
-        "root_dir: {}\nsock_dir: /sock\ncachedir: /cache\n",
-        root.display()
-    )
+/// A listener on the master's bus, connected.
+async fn listen(scratch: &Scratch) -> anyhow::Result<Subscriber> {
+    let address = place::address(&scratch.master.opts, &Node::Master, None)?;
+    let mut starts = Subscriber::new(&address, SubscriberConfig::default());
+    starts.connect(SIGN_IN).await?;
+    Ok(starts)
 }
 
-fn invitation(root: &Path, sock_dir: &Path) -> String {
+/// Invites when the minion has started, and has it do jobs.
+async fn life(scratch: &Scratch, starts: &mut Subscriber, every: Duration) -> anyhow::Result<()> {
+    let started = TagMatch::new(MatchType::StartsWith, format!("salt/minion/{MINION}/start"))?;
+    if starts
+        .get_event(&started, Wait::For(SIGN_IN))
+        .await?
+        .is_none()
+    {
+        bail!("expected the minion to be in within a minute; try again with -l debug");
+    }
+    starts.close();
+    io::stdout().write_all(invitation(&scratch.root).as_bytes())?;
+    io::stdout().flush()?;
+    let client = scratch.client()?;
+    Ok(site::live(&client.opts, every).await?)
+}
+
+fn invitation(root: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "brine".into());
     let program = program.display();
-    let sock_dir = sock_dir.display();
     let root = root.display();
     format!(
         "\
-A bus is up, and the events of a small site are firing on it. In another terminal, try:
+A master is up, and its minion {MINION} is in; now and then it is given a job. In another terminal, try:
 
-  {program} watch --sock-dir {sock_dir}
-  {program} watch 'salt/job/*/ret/*' --pretty --count 1 --sock-dir {sock_dir}
-  {program} watch --summary --sock-dir {sock_dir}
-  {program} send myco/hello '{{from: me}}' --sock-dir {sock_dir}
-  {program} salt-run -c {root} state.event 'salt/minion/*/start' pretty=True
-  {program} bench --sock-dir {sock_dir}
+  {program} watch -c {root}
+  {program} salt -c {root} '*' test.ping
+  {program} salt-call -c {root} event.send myco/hello '{{from: me}}'
+  {program} salt-run -c {root} state.event 'salt/job/*/ret/*' pretty=True count=1
+  {program} salt-key -c {root} -L
+  {program} send myco/hello '{{from: me}}' -c {root}
 
-Or with real Salt's Python library:
+A module of the minion's own (Python) that sends an event, in {root}/srv/salt/_modules:
 
-  import salt.config, salt.utils.event
-  opts = salt.config.master_config(\"{root}/master\")
-  with salt.utils.event.get_event(\"master\", opts=opts, listen=True) as bus:
-      for event in bus.iter_events(full=True):
-          print(event[\"tag\"], event[\"data\"])
+  {program} salt -c {root} {MINION} my_custom_module.do_something
 
-Ctrl-C ends it and leaves nothing behind.
+How fast it is:
+
+  {program} bench -c {root}
+  {program} watch --summary -c {root}
+
+Real Salt's programs and Python library work with it too:
+
+  salt -c {root} '*' test.ping
+  salt-run -c {root} state.event pretty=True
+
+Ctrl-C ends it.
 "
     )
 }

@@ -3,15 +3,13 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use brine_bus::address::Node;
 use brine_config::Role;
-use brine_node::master::{Master, MasterOptions};
 
 use super::options::Key;
 use super::optparse::Syntax;
 use super::serve::{self, Begun, Service};
 use crate::commands::bus;
-use crate::place;
+use crate::node;
 
 const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-master",
@@ -29,12 +27,8 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 }
 
 async fn master(service: &Service) -> anyhow::Result<ExitCode> {
-    let loaded = &service.loaded;
-    let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
-    let address = place::address(&loaded.opts, &Node::Master, None)?;
     let told_to_end = bus::told_to_end()?;
-    let (served, log) = bus::open(&address, Node::Master, loaded)?;
-    let master = Master::start(options, served, log).await?;
+    let master = node::master(&service.loaded).await?;
     tracing::info!(
         ret_port = master.ret_port(),
         publish_port = master.publish_port(),

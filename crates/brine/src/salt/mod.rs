@@ -4,7 +4,7 @@
 
 mod call;
 mod key;
-mod local;
+pub(crate) mod local;
 mod master;
 mod minion;
 mod options;

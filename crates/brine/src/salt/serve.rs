@@ -5,9 +5,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use brine_config::{Loaded, Opts, Role};
-use tokio::runtime::Runtime;
 
 use super::options::{BASIC, CONFIG_DIR, DAEMON, Key, LOG_LEVEL};
 use super::optparse::{Opt, Parsed, Syntax};
@@ -16,6 +14,7 @@ use crate::commands::bus;
 use crate::daemon::account::{self, Belongings};
 use crate::daemon::{self, Daemon, PidFile};
 use crate::logs::{self, Look};
+use crate::node;
 
 /// The options of both.
 pub(super) const OPTIONS: &[&[Opt<Key>]] = &[BASIC, CONFIG_DIR, LOG_LEVEL, DAEMON];
@@ -90,15 +89,8 @@ impl Service {
         &self,
         serve: impl Future<Output = anyhow::Result<ExitCode>>,
     ) -> anyhow::Result<ExitCode> {
-        runtime()?.block_on(serve)
+        node::runtime()?.block_on(serve)
     }
-}
-
-fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
 }
 
 fn daemon_of(line: &Parsed<Key>, opts: &Opts) -> Daemon {

@@ -128,39 +128,6 @@ fn what_was_sent_is_delivered_before_the_end() {
 }
 
 #[test]
-fn up_is_a_bus_with_a_life_of_its_own() {
-    let bus = Bus::absent();
-    let up = Running::start(&mut brine(&[
-        "up",
-        "--directory",
-        &bus.config_dir(),
-        "--every",
-        "0",
-    ]));
-    crate::support::wait_for_connections(&bus.path("sock"), 3);
-    let watch = brine_watch(&bus.path("sock"));
-    assert_eq!(watch.code, Some(0), "{watch:?}");
-    up.signal(rustix::process::Signal::INT);
-    let left = up.left();
-    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
-    assert!(left.stdout.contains("Ctrl-C ends it"), "{left:?}");
-}
-
-fn brine_watch(sock_dir: &str) -> crate::support::Left {
-    run(
-        &mut brine(&[
-            "watch",
-            "salt/job/*/ret/db1",
-            "-n",
-            "1",
-            "--sock-dir",
-            sock_dir,
-        ]),
-        "",
-    )
-}
-
-#[test]
 fn in_the_background_it_is_ready_when_the_command_returns() {
     let bus = Bus::absent();
     let (pid_file, log_file) = (bus.path("pid"), bus.path("log"));

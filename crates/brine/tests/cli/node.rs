@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -272,4 +273,35 @@ fn a_local_call_needs_no_minion() {
         (left.code, left.stdout.as_str()),
         (Some(0), "local:\n    True\n")
     );
+}
+
+/// What `brine up` prints can be copied, and each of it works.
+#[test]
+fn up_is_a_whole_site_and_what_it_says_can_be_done() {
+    let place = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+    let root = place.path().to_str().unwrap();
+    let mut up = Running::start(&mut brine(&["up", "--directory", root, "--every", "0.2"]));
+    let invitation = up.prints("Ctrl-C ends it.");
+    let program = env!("CARGO_BIN_EXE_brine");
+    let commands = invitation.lines().filter(|line| line.contains(program));
+    let mut tried = 0;
+    for line in commands {
+        let bounded = match line {
+            _ if line.contains(" bench ") => format!("{line} --duration 0.1"),
+            _ if line.contains(" watch ") => format!("{line} -n 1"),
+            // Needs a Python on this machine; a module that fails shows in its own tests.
+            _ if line.contains("my_custom_module") => continue,
+            _ => line.to_owned(),
+        };
+        let left = run(Command::new("sh").args(["-c", &bounded]), "");
+        assert_eq!(left.code, Some(0), "{bounded}: {left:?}");
+        assert!(
+            !left.stdout.is_empty() || line.contains(" send "),
+            "{bounded}"
+        );
+        tried += 1;
+    }
+    assert!(tried >= 8, "{invitation}");
+    up.signal(Signal::INT);
+    assert_eq!(up.left().code, Some(0));
 }

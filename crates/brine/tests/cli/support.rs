@@ -60,6 +60,19 @@ impl Running {
         line.unwrap_or_else(|| panic!("ended without saying {text:?}"))
     }
 
+    /// Waits for a line on stdout that contains this; all lines up to it.
+    pub(crate) fn prints(&mut self, text: &str) -> String {
+        let stdout = self.0.stdout.as_mut().unwrap();
+        let (mut printed, mut byte) = (Vec::new(), [0]);
+        while stdout.read(&mut byte).unwrap() == 1 {
+            printed.push(byte[0]);
+            if byte == *b"\n" && String::from_utf8_lossy(&printed).contains(text) {
+                return String::from_utf8(printed).unwrap();
+            }
+        }
+        panic!("ended without printing {text:?}");
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();

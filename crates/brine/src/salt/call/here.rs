@@ -20,7 +20,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::near::Tells;
-use crate::salt::minion;
+use crate::node;
 
 /// How long an event may look for the bus.
 const FIND_BUS_WITHIN: Duration = Duration::from_millis(200);
@@ -82,7 +82,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn functions(loaded: &Loaded, host: Host) -> Functions {
-    let mut config = minion::functions_config(&loaded.opts);
+    let mut config = node::functions_config(&loaded.opts);
     config.caller = Caller::SaltCall;
     Functions::new(config, host)
 }

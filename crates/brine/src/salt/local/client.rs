@@ -29,26 +29,26 @@ const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A job to publish.
 #[derive(Debug, Clone)]
-pub(super) struct Order {
-    pub(super) tgt: Value,
-    pub(super) tgt_type: String,
-    pub(super) fun: Value,
-    pub(super) arg: Vec<Value>,
-    pub(super) ret: String,
+pub(crate) struct Order {
+    pub(crate) tgt: Value,
+    pub(crate) tgt_type: String,
+    pub(crate) fun: Value,
+    pub(crate) arg: Vec<Value>,
+    pub(crate) ret: String,
     /// What goes with the job besides: `delimiter`, `metadata`.
-    pub(super) kwargs: Map,
+    pub(crate) kwargs: Map,
 }
 
 /// A job that is out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Published {
-    pub(super) jid: String,
-    pub(super) minions: Vec<String>,
+pub(crate) struct Published {
+    pub(crate) jid: String,
+    pub(crate) minions: Vec<String>,
 }
 
 /// Why there is no job.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     /// There is no master's bus.
     #[error("The salt master could not be contacted. Is master running?")]
     NoMaster,
@@ -73,7 +73,7 @@ pub(super) struct Patience {
 }
 
 /// A local client, listening already.
-pub(super) struct Client {
+pub(crate) struct Client {
     master: Requester,
     bus: Subscriber,
     key: String,
@@ -88,7 +88,7 @@ enum Requester {
 
 impl Client {
     /// Finds the master of a configuration: its bus, its port and the user's key.
-    pub(super) async fn open(opts: &Opts) -> Result<Self, ClientError> {
+    pub(crate) async fn open(opts: &Opts) -> Result<Self, ClientError> {
         let address = place::address(opts, &Node::Master, None)?;
         let mut bus = Subscriber::new(&address, SubscriberConfig::default());
         match bus.connect(FIND_BUS_WITHIN).await {
@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// Publishes a job.
-    pub(super) async fn publish(&self, order: &Order) -> Result<Published, ClientError> {
+    pub(crate) async fn publish(&self, order: &Order) -> Result<Published, ClientError> {
         let mut load = Map::new();
         load.insert("cmd", "publish");
         load.insert("tgt", order.tgt.clone());

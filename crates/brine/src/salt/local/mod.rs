@@ -1,6 +1,6 @@
 //! `salt`: has minions run a function and prints what they return.
 
-mod client;
+pub(crate) mod client;
 mod options;
 mod report;
 

@@ -1,0 +1,52 @@
+//! A master or a minion made from its configuration: bus, ports and functions.
+
+use anyhow::Context;
+use brine_bus::address::Node;
+use brine_config::{Loaded, Opts};
+use brine_node::functions::{Functions, FunctionsConfig, grains};
+use brine_node::master::{Master, MasterOptions};
+use brine_node::minion::{Minion, MinionOptions};
+use brine_wire::Map;
+use tokio::runtime::Runtime;
+
+use crate::commands::bus;
+use crate::place;
+
+/// The runtime a node runs on.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// A master, bound.
+pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
+    let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    let address = place::address(&loaded.opts, &Node::Master, None)?;
+    let (served, log) = bus::open(&address, Node::Master, loaded)?;
+    Ok(Master::start(options, served, log).await?)
+}
+
+/// A minion, its bus bound.
+pub(crate) fn minion(loaded: &Loaded) -> anyhow::Result<Minion> {
+    let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    let config = functions_config(&loaded.opts);
+    let node = place::own_minion(&loaded.opts)?;
+    let address = place::address(&loaded.opts, &node, None)?;
+    let (served, log) = bus::open(&address, node, loaded)?;
+    let functions = |host| Functions::new(config, host);
+    Ok(Minion::start(options, functions, served, log)?)
+}
+
+/// What functions are told of the minion they run in.
+pub(crate) fn functions_config(opts: &Opts) -> FunctionsConfig {
+    let all = opts
+        .iter()
+        .map(|(name, value)| (name.into(), value.clone()));
+    let all = Map::from_pairs(all.collect());
+    let grains = grains::core(&all);
+    let mut config = FunctionsConfig::new(all);
+    config.grains = grains;
+    config
+}
