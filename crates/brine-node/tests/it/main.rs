@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and says where it was"
 )]
 
+mod cve_master;
 mod functions_python;
 mod functions_sync;
 mod network_options;

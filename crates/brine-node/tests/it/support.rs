@@ -174,6 +174,22 @@ impl Listener {
         Self(subscriber)
     }
 
+    /// The tags of all events that come before the next with this tag.
+    pub(crate) async fn tags_until(&mut self, last: &str) -> Vec<String> {
+        let mut tags = Vec::new();
+        loop {
+            let event = self.0.next_ref(Wait::For(PATIENCE)).await.unwrap();
+            let tag = event
+                .unwrap_or_else(|| panic!("no {last} comes"))
+                .tag()
+                .to_owned();
+            if tag == last {
+                return tags;
+            }
+            tags.push(tag);
+        }
+    }
+
     /// The data of the next event under a tag of this shell pattern; others are passed over.
     pub(crate) async fn next(&mut self, pattern: &str) -> Map {
         let wanted = TagMatch::new(MatchType::Fnmatch, pattern).unwrap();

@@ -35,6 +35,32 @@ pub fn is_reserved(tag: &str) -> bool {
     RESERVED.iter().any(|pattern| glob(pattern, tag))
 }
 
+/// What a master of ours takes for a request when it stands on its bus: for programs on its own
+/// machine, never for a minion, which could have every other minion run something.
+const LOCAL_REQUESTS: [&str; 2] = ["brine/publish/", "brine/call/"];
+
+/// Whether a minion may not fire this tag on a master of ours: what is reserved by Salt, local
+/// requests, and returns, which have a command of their own that looks at who sends them.
+#[must_use]
+pub fn is_refused(tag: &str) -> bool {
+    let is_return = || {
+        let job = tag
+            .strip_prefix("salt/job/")
+            .and_then(|job| job.split_once('/'));
+        job.is_some_and(|(_, rest)| rest.starts_with("ret/"))
+    };
+    is_reserved(tag)
+        || LOCAL_REQUESTS
+            .iter()
+            .any(|request| tag.starts_with(request))
+        || is_return()
+}
+
+/// What only a syndic passes on, in batches: what another master's says of minions.
+fn is_a_masters_news(tag: &str) -> bool {
+    tag == "salt/auth" || tag.starts_with("salt/presence/")
+}
+
 /// A pattern with one star at most, which stands for anything.
 fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
@@ -120,6 +146,9 @@ fn single(fields: Map, events: &mut Events) {
     if fields.get("data").is_none() {
         return events.refused.push(Refused::NoTagOrData);
     }
+    if is_a_masters_news(&tag) {
+        return events.refused.push(Refused::Reserved { tag });
+    }
     fire(tag, fields, events);
 }
 
@@ -153,7 +182,7 @@ fn batch_item(item: &Value, pretag: Option<&str>, compat: Compat, events: &mut E
 }
 
 fn fire(tag: String, data: Map, events: &mut Events) {
-    if is_reserved(&tag) {
+    if is_refused(&tag) {
         events.refused.push(Refused::Reserved { tag });
     } else if check_tag(&tag).is_err() {
         events.refused.push(Refused::Unreadable { tag });
@@ -242,6 +271,30 @@ mod tests {
                     tag: "salt/key".into()
                 }]
             );
+        }
+    }
+
+    #[test]
+    fn no_minion_makes_requests_of_local_programs_or_returns_of_others() {
+        for tag in [
+            "brine/publish/1f",
+            "brine/call/1f",
+            "salt/job/20260101000000000000/ret/victim",
+            "salt/auth",
+            "salt/presence/change",
+        ] {
+            let single = map(&[("tag", tag.into()), ("data", Map::new().into())]);
+            assert_eq!(tags(&events(single, Compat::NEWEST)), [""; 0], "{tag}");
+        }
+        let item = map(&[("tag", "publish/1f".into()), ("data", Map::new().into())]);
+        let put_together = map(&[
+            ("events", vec![item.into()].into()),
+            ("pretag", "brine".into()),
+        ]);
+        assert_eq!(tags(&events(put_together, Compat::NEWEST)), ["publish/1f"]);
+        for tag in ["salt/job/1/prog/m1/0", "salt/job/1/retry", "brine/other"] {
+            let single = map(&[("tag", tag.into()), ("data", Map::new().into())]);
+            assert_eq!(tags(&events(single, Compat::NEWEST)), [tag]);
         }
     }
 
