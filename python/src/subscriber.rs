@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use brine_bus::client::{Event, ReceiveError, SubscriberConfig, Wait, blocking};
 use brine_wire::matching::TagMatch;
-use pyo3::exceptions::{PyConnectionError, PyConnectionResetError, PyOSError, PyPermissionError};
+use pyo3::exceptions::{PyConnectionError, PyOSError, PyPermissionError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -54,8 +54,7 @@ impl Subscriber {
         }
     }
 
-    /// Salt's `get_event`: `wait` in seconds, `None` for ever; `once` takes one event at most;
-    /// with `strict` a bus that goes away is an error.
+    /// Salt's `get_event`: `wait` in seconds, `None` for ever; `once` takes one event at most.
     fn get<'py>(
         &self,
         py: Python<'py>,
@@ -63,17 +62,11 @@ impl Subscriber {
         match_type: &str,
         wait: Option<f64>,
         once: bool,
-        strict: bool,
     ) -> PyResult<Received<'py>> {
         let wanted = self.pattern(py, pattern, match_type)?;
         let wait = if once { Wait::NO_BLOCK } else { until(wait) };
         loop {
             let result = detached(py, || lock(&self.inner).get_event(&wanted, wait));
-            if let Err(error @ ReceiveError::Closed { .. }) = &result
-                && strict
-            {
-                return Err(PyConnectionResetError::new_err(error.to_string()));
-            }
             match self.received(py, result)? {
                 Outcome::Malformed if !once => {}
                 Outcome::Event(tag, data) => return Ok(Some((tag, data))),

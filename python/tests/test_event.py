@@ -329,6 +329,33 @@ def test_a_listener_survives_a_restart_of_the_bus(bus):
         assert event.get_event(wait=10, tag="again")["a"] == 1
 
 
+def test_a_call_goes_on_when_the_bus_comes_back(bus):
+    def restart():
+        bus.stop()
+        bus.start()
+        with listener(bus, listen=False) as sender:
+            while not got:
+                sender.fire_event({"a": 1}, "back")
+                time.sleep(0.05)
+
+    got = []
+    with listener(bus) as event:
+        restarting = threading.Timer(0.2, restart)
+        restarting.start()
+        got.append(event.get_event(wait=30, tag="back", auto_reconnect=True))
+        restarting.join()
+    assert got[0]["a"] == 1
+
+
+def test_a_proxy_sees_its_own_events_alone(bus):
+    opts = {**bus.opts, "subproxy": True, "id": "p1"}
+    with get_event("master", opts=opts) as proxy, listener(bus, listen=False) as sender:
+        sender.fire_event({"proxy_target": "p2"}, "t")
+        proxy.fire_event({"a": 1}, "t")
+        assert proxy.get_event(wait=10, tag="t")["proxy_target"] == "p1"
+        assert proxy.get_event(wait=0.2, tag="t") is None
+
+
 def test_an_event_handler_on_a_loop(bus):
     async def main():
         got = asyncio.Queue()

@@ -274,6 +274,7 @@ class LocalClient(Publishing):
 
     def get_cache_returns(self, jid: str) -> dict[str, Any]:
         """What the master's job cache has of a job."""
+        jid = str(jid)
         if not jid.isdigit():
             raise SaltClientError(f"expected a job id, found {jid!r}")
         digest = hashlib.new(str(self.opts.get("hash_type") or "sha256"), jid.encode()).hexdigest()

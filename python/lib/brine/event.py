@@ -39,8 +39,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _MATCH_TYPES = frozenset(("startswith", "endswith", "find", "regex", "fnmatch"))
-# Longer than anything runs.
-_AGES = 1e9
 _EXIT = {"tag": "salt/event/exit", "data": {}}
 _live: weakref.WeakSet[SaltEvent] = weakref.WeakSet()
 
@@ -231,37 +229,31 @@ class SaltEvent:
         """The next matching event's data, or with ``full`` a dict of data and tag; ``None`` when
         ``wait`` seconds are over. ``wait=0`` waits for ever, ``no_block=True`` not at all.
 
-        Events that do not match are lost unless they are subscribed to. When the bus goes away the
-        answer is ``None`` at once, a ``ConnectionResetError`` with ``raise_errors``, and neither
-        with ``auto_reconnect``, which goes on waiting.
+        Events that do not match are lost unless they are subscribed to. A bus that goes away and
+        comes back within ``wait`` is connected to again, as by Salt 3008; ``auto_reconnect`` and
+        ``raise_errors`` change nothing.
         """
         if self.io_loop is not None:
             raise SaltInvocationError("get_event needs an event object without io_loop")
-        take = self._take_patiently if auto_reconnect or self._subproxy else self._subscriber.get
+        match_type = self._match_type(match_type)
+        take = self._take_own if self._subproxy else self._subscriber.get
         try:
-            got = take(
-                tag, self._match_type(match_type), wait or None, no_block is True, self.raise_errors
-            )
+            got = take(tag, match_type, wait or None, no_block is True)
         except KeyboardInterrupt:
             return {"tag": _EXIT["tag"], "data": {}} if full else {}
         if got is None:
             return None
         return {"data": got[1], "tag": got[0]} if full else got[1]
 
-    def _take_patiently(
-        self, tag: str, match_type: str, wait: float | None, once: bool, _: bool
+    def _take_own(
+        self, tag: str, match_type: str, wait: float | None, once: bool
     ) -> tuple[str, Any] | None:
-        """Goes on when the bus comes back, and past the events of other proxies."""
+        """Passes over the events of other proxies."""
         deadline = None if wait is None else time.monotonic() + wait
         while True:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            try:
-                got = self._subscriber.get(tag, match_type, left, once, True)
-            except ConnectionResetError:
-                if once or not self._subscriber.connect(_AGES if left is None else left):
-                    return None
-                continue
-            if got is None or not self._subproxy or got[1].get("proxy_target") == self._subproxy:
+            got = self._subscriber.get(tag, match_type, left, once)
+            if got is None or got[1].get("proxy_target") == self._subproxy:
                 return got
             if once:
                 return None
