@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench_fleet;
 mod bus;
 mod node;
 mod salt_key;
