@@ -7,9 +7,11 @@
 //! Facts: `docs/protocol/network.md` §8 to §12.
 
 mod clock;
+pub mod files;
 pub mod functions;
 pub mod jobs;
 pub mod master;
 pub mod minion;
 pub mod own_bus;
 mod python;
+pub mod target;

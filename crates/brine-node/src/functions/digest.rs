@@ -15,7 +15,7 @@ pub(crate) fn hex(kind: &str, bytes: &[u8]) -> Option<String> {
     })
 }
 
-fn to_hex(digest: &[u8]) -> String {
+pub(crate) fn to_hex(digest: &[u8]) -> String {
     use std::fmt::Write;
     let mut text = String::new();
     for byte in digest {

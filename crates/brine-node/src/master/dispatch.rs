@@ -10,12 +10,13 @@ use brine_net::channel::Incoming;
 use brine_net::master::Request;
 use brine_net::replay::Seen;
 use brine_wire::network::payload::{self, Payload};
-use brine_wire::network::{Jid, events, job_return, minion_event};
+use brine_wire::network::{Jid, MinionId, events, job_return, minion_event};
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::publish::Publishing;
 use super::sign_in::SignIns;
+use crate::files::FileServer;
 use crate::own_bus::since_epoch;
 
 /// Takes the requests.
@@ -87,6 +88,7 @@ impl Dispatcher {
             "_mine" | "_mine_delete" | "_mine_flush" => true.into(),
             "_file_recv" => false.into(),
             "pub_ret" | "verify_minion" => "".into(),
+            cmd if FileServer::is_asked(cmd) => return self.file(incoming, request, cmd),
             "revoke_auth" => return self.revoke(incoming, request),
             "_syndic_return" => Value::Nil,
             _ => Map::new().into(),
@@ -135,6 +137,19 @@ impl Dispatcher {
         true.into()
     }
 
+    /// Files are read elsewhere.
+    fn file(&self, incoming: Incoming, request: &Request, cmd: &str) {
+        let (files, request, cmd) = (self.master.files.clone(), request.clone(), cmd.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let answer = files.answer(&cmd, &request.load.fields);
+            seal(
+                incoming,
+                &request,
+                &answer.unwrap_or_else(|| Map::new().into()),
+            );
+        });
+    }
+
     fn revoke(&self, incoming: Incoming, request: &Request) {
         seal(incoming, request, &true.into());
         if let Err(error) = self.master.channel.revoke(request.minion.id()) {
@@ -156,10 +171,29 @@ fn answer_pillar(master: &Publishing, incoming: Incoming, request: &Request) {
             incoming.answer(payload::HANDLER_FAILED.into());
         }
     }
+    if !master.options.minion_data_cache {
+        return;
+    }
+    if let Some(Value::Map(grains)) = request.load.fields.get("grains") {
+        keep_grains(master, request.minion.id(), grains);
+    }
     if master.options.minion_data_cache_events {
         let (tag, data) = events::data_refreshed(request.minion.id());
         master.fire(&tag, data);
     }
+}
+
+/// Keeps what a minion shows of itself, for targets.
+fn keep_grains(master: &Publishing, id: &MinionId, grains: &Map) {
+    if !master.minions.set(id, grains.clone()) {
+        return;
+    }
+    let (minions, id) = (master.minions.clone(), id.clone());
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = minions.write(&id) {
+            tracing::warn!(%error, %id, "grains not kept on disk");
+        }
+    });
 }
 
 fn seal(incoming: Incoming, request: &Request, answer: &Value) {

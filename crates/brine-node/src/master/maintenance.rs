@@ -12,6 +12,8 @@ use brine_wire::network::{MinionId, events};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::connected;
+use super::options::Transport;
 use super::publish::Publishing;
 
 /// How often old jobs are removed.
@@ -25,11 +27,15 @@ pub(super) async fn run(
 ) {
     let mut ticks = interval(master.options.loop_interval.max(Duration::from_millis(100)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut present = Vec::new();
     let mut cleanings = interval(CLEANING);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
-            _ = ticks.tick() => look(&master),
+            _ = ticks.tick() => {
+                look(&master);
+                look_who_is_there(&master, &mut present);
+            }
             _ = cleanings.tick() => clean_jobs(&master),
             Some(change) = presence.recv() => tell(&master, &change),
             () = &mut shutdown => return,
@@ -60,11 +66,28 @@ fn clean_jobs(master: &Arc<Publishing>) {
     });
 }
 
+/// Over zeromq nobody says who comes and goes: it is looked for.
+fn look_who_is_there(master: &Publishing, before: &mut Vec<MinionId>) {
+    if !master.options.presence_events || master.options.transport != Transport::ZeroMq {
+        return;
+    }
+    let now = master.present();
+    let (new, lost) = connected::changes(before, &now);
+    if !new.is_empty() || !lost.is_empty() {
+        master.fire(
+            events::PRESENCE_CHANGE,
+            events::presence_change(&new, &lost),
+        );
+    }
+    master.fire(events::PRESENCE_PRESENT, events::presence_present(&now));
+    *before = now;
+}
+
 fn tell(master: &Publishing, change: &Presence) {
     if !master.options.presence_events {
         return;
     }
-    let present = master.publisher.present().unwrap_or_default();
+    let present = master.present();
     let (new, lost): (&[MinionId], &[MinionId]) = match change {
         Presence::Identified(id) => (std::slice::from_ref(id), &[]),
         Presence::Gone(id) => (&[], std::slice::from_ref(id)),

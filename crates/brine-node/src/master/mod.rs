@@ -4,9 +4,11 @@
 //! the requests in the order they come ([`dispatch`]), so that a minion's events keep their order; what
 //! is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
 
+mod connected;
 mod dispatch;
 mod local_requests;
 mod maintenance;
+mod minion_data;
 mod options;
 mod ports;
 mod publish;
@@ -28,8 +30,10 @@ pub use self::options::{MasterOptions, OptionsError, Transport};
 pub use self::ports::PortError;
 
 use self::dispatch::Dispatcher;
+use self::minion_data::MinionData;
 use self::ports::Ports;
 use self::publish::Publishing;
+use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::own_bus::OwnBus;
 
@@ -92,8 +96,10 @@ impl Master {
         served: Vec<Served>,
         log: Arc<Log>,
     ) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&options.cachedir).map_err(|source| StartError::Directory {
-            path: options.cachedir.display().to_string(),
+        // Salt's runners note there what they run, and fail if it is missing.
+        let proc = options.cachedir.join("proc");
+        std::fs::create_dir_all(&proc).map_err(|source| StartError::Directory {
+            path: proc.display().to_string(),
             source,
         })?;
         let ports = Ports::open(&options)?;
@@ -144,6 +150,8 @@ impl Master {
             bus: self.bus.clone(),
             jobs: self.jobs,
             returns: self.returns,
+            files: Arc::new(FileServer::new(FileRoots::from_opts(&self.options.opts))),
+            minions: Arc::new(MinionData::open(&self.options.cachedir)),
         });
         let (served, requests, presence) = self.ports.split();
         let _until_the_end = self.sign_of_life;

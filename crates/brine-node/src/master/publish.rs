@@ -11,15 +11,18 @@ use brine_net::keys::local;
 use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, Seats};
 use brine_wire::compat::Series;
-use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::job::{Job, error_event, ids, without_secrets};
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
 
+use super::connected;
+use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::ports::Publisher;
+use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::own_bus::{OwnBus, since_epoch};
+use crate::target::{Candidate, DELIMITER, Target};
 
 /// A master, as far as it sends.
 pub(super) struct Publishing {
@@ -29,6 +32,8 @@ pub(super) struct Publishing {
     pub(super) bus: OwnBus,
     pub(super) jobs: JobCache,
     pub(super) returns: Writer,
+    pub(super) minions: Arc<MinionData>,
+    pub(super) files: Arc<FileServer>,
 }
 
 /// The answer to a local client.
@@ -46,12 +51,32 @@ impl Publishing {
         }
     }
 
+    /// The minions that are connected.
+    pub(super) fn present(&self) -> Vec<MinionId> {
+        if let Some(present) = self.publisher.present() {
+            return present;
+        }
+        let connected = connected::addresses(self.options.channel.publish_port);
+        if connected.is_empty() {
+            return Vec::new();
+        }
+        let own = connected::own_addresses();
+        let accepted = self
+            .channel
+            .store()
+            .list(KeyState::Accepted)
+            .unwrap_or_default();
+        let is_present =
+            |id: &MinionId| connected::is_present(&self.minions.grains(id), &connected, &own);
+        accepted.into_iter().filter(is_present).collect()
+    }
+
     /// How full the master is, for `max_minions`.
     pub(super) fn seats(&self, load: &Map) -> Seats {
         if self.options.channel.max_minions == 0 {
             return Seats::default();
         }
-        let present = self.publisher.present().unwrap_or_default();
+        let present = self.present();
         let id = field::text(load, "id");
         Seats {
             connected: present.len(),
@@ -99,7 +124,11 @@ impl Publishing {
             return brine_wire::network::payload::HANDLER_FAILED.into();
         };
         let tgt_type = field::text(load, "tgt_type").unwrap_or("glob").to_owned();
-        let minions = self.targets(tgt, &tgt_type);
+        let kwargs = load.get("kwargs").and_then(Value::as_map);
+        let delimiter = kwargs
+            .and_then(|kwargs| field::text(kwargs, "delimiter"))
+            .unwrap_or(DELIMITER);
+        let Targets { minions, missing } = self.targets(tgt, &tgt_type, delimiter);
         let jid = field::text(load, "jid").and_then(|jid| Jid::parse(jid).ok());
         let jid = jid.unwrap_or_else(|| Jid::at(since_epoch()));
         let arg = match load.get("arg") {
@@ -118,13 +147,14 @@ impl Publishing {
         } else {
             let mut job = Job::new("", arg, tgt.clone(), jid.clone(), user);
             job.fun = fun.clone();
+            job.delimiter = (delimiter != DELIMITER).then(|| delimiter.to_owned());
             job.tgt_type = tgt_type;
             job.ret = field::text(load, "ret").unwrap_or_default().to_owned();
             self.remember(&job, load, &minions);
-            self.send(&job, &minions);
+            self.send(&job, &minions, &missing);
             answer.insert("jid", jid.as_str());
             answer.insert("minions", ids(&minions));
-            answer.insert("missing", Vec::<Value>::new());
+            answer.insert("missing", ids(&missing));
         }
         let mut reply = Map::new();
         reply.insert("enc", "clear");
@@ -141,13 +171,13 @@ impl Publishing {
         }
     }
 
-    fn send(&self, job: &Job, minions: &[MinionId]) {
+    fn send(&self, job: &Job, minions: &[MinionId], missing: &[MinionId]) {
         let series = self.options.compat().series();
         if series != Series::S3008 {
             let (tag, data) = job.minions_event(minions);
             self.fire(&tag, data);
         }
-        let (tag, data) = job.new_event(minions, &[]);
+        let (tag, data) = job.new_event(minions, missing);
         self.fire(&tag, data);
         if series != Series::S3006 {
             let (tag, data) = job.publish_event();
@@ -155,9 +185,15 @@ impl Publishing {
         }
         match self.channel.publish(job.to_map()) {
             Ok(payload) => {
+                // As Salt: only these types are resolved for the transport; all others go to everybody,
+                // who match for themselves.
+                let audience = match job.tgt_type.as_str() {
+                    "glob" | "pcre" | "list" => Audience::Minions(minions.to_vec()),
+                    _ => Audience::Everyone,
+                };
                 let publication = Publication {
                     payload: payload.into(),
-                    audience: Audience::Minions(minions.to_vec()),
+                    audience,
                 };
                 if !self.publisher.publish(publication) {
                     tracing::error!(jid = %job.jid, "job not published: the port is closed or full");
@@ -167,22 +203,55 @@ impl Publishing {
         }
     }
 
-    fn targets(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
+    /// Whom a target means, of the minions with accepted keys; of a list also those without.
+    fn targets(&self, tgt: &Value, tgt_type: &str, delimiter: &str) -> Targets {
+        let none = Map::new();
+        let groups = self
+            .options
+            .opts
+            .get("nodegroups")
+            .and_then(Value::as_map)
+            .unwrap_or(&none);
+        let target = match Target::parse(tgt, tgt_type, delimiter, groups) {
+            Ok(target) => target,
+            Err(error) => {
+                tracing::warn!(%error, "target means nobody");
+                return Targets::default();
+            }
+        };
         let accepted = self
             .channel
             .store()
             .list(KeyState::Accepted)
             .unwrap_or_default();
-        let _ = tgt_type;
-        let Some(pattern) = tgt.as_str() else {
-            return Vec::new();
+        let is_meant = |id: &MinionId| {
+            let grains = match target.needs_data() {
+                true => self.minions.grains(id),
+                false => Arc::default(),
+            };
+            target.matches(Candidate {
+                id,
+                grains: &grains,
+                pillar: &none,
+            })
         };
-        let Ok(pattern) = TagMatch::new(MatchType::Fnmatch, pattern) else {
-            return Vec::new();
-        };
-        accepted
-            .into_iter()
-            .filter(|id| pattern.matches(id.as_str()))
-            .collect()
+        let missing = target
+            .named()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|id| MinionId::parse(id).ok());
+        let missing = missing.filter(|id| !self.channel.is_accepted(id)).collect();
+        Targets {
+            minions: accepted.into_iter().filter(is_meant).collect(),
+            missing,
+        }
     }
+}
+
+/// Whom a target means.
+#[derive(Debug, Default)]
+struct Targets {
+    minions: Vec<MinionId>,
+    /// Those that a list names and that have no accepted key.
+    missing: Vec<MinionId>,
 }

@@ -14,6 +14,7 @@ use brine_wire::{Map, Value};
 use super::Node;
 use crate::functions::{Call, Outcome};
 use crate::own_bus::since_epoch;
+use crate::target::{Candidate, DELIMITER, Target};
 
 /// How many job ids are remembered, so that none is run twice (`minion_jid_queue_hwm`).
 const REMEMBERED: usize = 100;
@@ -76,16 +77,16 @@ pub(super) fn take(node: &Arc<Node>, published: &Map) {
 }
 
 fn is_for_us(node: &Node, job: &Job) -> bool {
-    let id = node.options.id.as_str();
-    match (job.tgt_type.as_str(), &job.tgt) {
-        ("glob", Value::Str(pattern)) => {
-            use brine_wire::matching::{MatchType, TagMatch};
-            TagMatch::new(MatchType::Fnmatch, pattern.as_str()).is_ok_and(|glob| glob.matches(id))
-        }
-        ("list", Value::Array(ids)) => ids.iter().any(|one| one.as_str() == Some(id)),
-        ("list", Value::Str(ids)) => ids.split(',').any(|one| one == id),
-        _ => false,
-    }
+    let delimiter = job.delimiter.as_deref().unwrap_or(DELIMITER);
+    // Node groups are the master's, and it has put what they are in their place.
+    let Ok(target) = Target::parse(&job.tgt, &job.tgt_type, delimiter, &Map::new()) else {
+        return false;
+    };
+    target.matches(Candidate {
+        id: &node.options.id,
+        grains: &node.functions.grains(),
+        pillar: &node.functions.pillar(),
+    })
 }
 
 async fn run(node: Arc<Node>, job: Job) {

@@ -206,10 +206,14 @@ impl Listener {
     }
 }
 
-/// What a command printed as JSON; text around it, such as warnings, is passed over.
+/// The first value a command printed as JSON; text around it, such as warnings, is passed over.
 pub(crate) fn json_of(text: &str) -> serde_json::Value {
     let start = text.find(['{', '[']).unwrap_or(0);
-    serde_json::from_str(text[start..].trim()).unwrap_or_else(|error| panic!("{error}: {text}"))
+    let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter();
+    let first = values
+        .next()
+        .unwrap_or_else(|| panic!("expected JSON, found {text:?}"));
+    first.unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 fn free_port() -> u16 {

@@ -1,0 +1,108 @@
+//! What there is below a root: files, folders, empty ones, and links.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use brine_wire::matching::TagMatch;
+
+use super::path::SaltPath;
+
+/// How deep folders are followed, and how many entries are listed: links may go in circles.
+const MAX_DEPTH: usize = 64;
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// Everything below the roots of an environment.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub(super) files: Vec<String>,
+    pub(super) folders: Vec<String>,
+    pub(super) empty_folders: Vec<String>,
+    /// Links with where they lead, as far as that is below their root.
+    pub(super) links: BTreeMap<String, String>,
+}
+
+impl Entries {
+    /// Those whose names begin so, each once and in order. As in Salt, a prefix is text, no folder.
+    pub(super) fn beginning(mut self, prefix: &str) -> Self {
+        self.links.retain(|name, _| name.starts_with(prefix));
+        for list in [&mut self.files, &mut self.folders, &mut self.empty_folders] {
+            list.retain(|name| name.starts_with(prefix));
+            list.sort_unstable();
+            list.dedup();
+        }
+        self
+    }
+}
+
+/// Adds what is below a root.
+pub(super) fn walk(root: &Path, follow_links: bool, ignored: &[TagMatch], all: &mut Entries) {
+    let mut waiting = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = waiting.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        let mut is_empty = true;
+        for entry in entries.flatten() {
+            is_empty = false;
+            if all.files.len() >= MAX_ENTRIES {
+                return;
+            }
+            let path = entry.path();
+            let Some(name) = name_below(root, &path) else {
+                continue;
+            };
+            if ignored.iter().any(|pattern| pattern.matches(&name)) {
+                continue;
+            }
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if is_link {
+                note_link(root, &path, &name, all);
+                if !follow_links {
+                    continue;
+                }
+            }
+            if path.is_dir() {
+                all.folders.push(name);
+                if depth < MAX_DEPTH {
+                    waiting.push((path, depth + 1));
+                }
+            } else if path.is_file() {
+                all.files.push(name);
+            }
+        }
+        if is_empty && let Some(name) = name_below(root, &folder).filter(|name| !name.is_empty()) {
+            all.empty_folders.push(name);
+        }
+    }
+}
+
+/// Whether a part of a path below a root is a link.
+pub(super) fn goes_through_link(root: &Path, name: &SaltPath) -> bool {
+    let mut at = root.to_owned();
+    name.as_str().split('/').any(|part| {
+        at.push(part);
+        at.is_symlink()
+    })
+}
+
+fn note_link(root: &Path, path: &Path, name: &str, all: &mut Entries) {
+    let Ok(leads_to) = fs::read_link(path) else {
+        return;
+    };
+    let folder = path.parent().unwrap_or(root);
+    let inside = |target: &PathBuf| {
+        let real = fs::canonicalize(folder.join(target));
+        let root = fs::canonicalize(root);
+        matches!((real, root), (Ok(real), Ok(root)) if real.starts_with(&root))
+    };
+    if inside(&leads_to)
+        && let Some(text) = leads_to.to_str()
+    {
+        all.links.insert(name.to_owned(), text.to_owned());
+    }
+}
+
+fn name_below(root: &Path, path: &Path) -> Option<String> {
+    Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
+}

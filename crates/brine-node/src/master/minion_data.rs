@@ -1,0 +1,108 @@
+//! What a master knows of its minions: the grains they show with every pillar request.
+//!
+//! In memory for targeting, and on disk in the layout of Salt's minion data cache (`minions/<id>/data.p`),
+//! so that a restarted master can target minions that have not come back yet.
+//! Facts: `docs/protocol/network.md` §8.1.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use brine_wire::msgpack;
+use brine_wire::network::MinionId;
+use brine_wire::{Map, Value};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The grains of all minions that have shown them.
+#[derive(Debug)]
+pub(super) struct MinionData {
+    root: PathBuf,
+    /// Held for a look or a change, never while the disk is waited for.
+    grains: RwLock<HashMap<MinionId, Arc<Map>>>,
+}
+
+impl MinionData {
+    /// What the cache below `cachedir` holds.
+    pub(super) fn open(cachedir: &Path) -> Self {
+        let root = cachedir.join("minions");
+        let entries = fs::read_dir(&root).into_iter().flatten().flatten();
+        let known = entries.filter_map(|entry| {
+            let id = MinionId::parse(entry.file_name().to_str()?).ok()?;
+            let data = read(&entry.path().join("data.p"))?;
+            let grains = data.get("grains")?.as_map()?.clone();
+            Some((id, Arc::new(grains)))
+        });
+        Self {
+            grains: RwLock::new(known.collect()),
+            root,
+        }
+    }
+
+    /// A minion's grains; empty if it has shown none.
+    pub(super) fn grains(&self, id: &MinionId) -> Arc<Map> {
+        let grains = self.grains.read().unwrap_or_else(PoisonError::into_inner);
+        grains.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Takes what a minion shows; `true` if it is to be written with [`Self::write`].
+    pub(super) fn set(&self, id: &MinionId, grains: Map) -> bool {
+        let mut all = self.grains.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = all.get(id).is_none_or(|known| **known != grains);
+        if is_new {
+            all.insert(id.clone(), Arc::new(grains));
+        }
+        is_new
+    }
+
+    /// Writes what is known of a minion. Blocks on the disk.
+    pub(super) fn write(&self, id: &MinionId) -> io::Result<()> {
+        let grains = self.grains(id);
+        let mut data = Map::new();
+        data.insert("grains", Map::clone(&grains));
+        data.insert("pillar", Map::new());
+        let mut packed = Vec::new();
+        msgpack::encode_map(&data, &mut packed);
+        let folder = self.root.join(id.as_str());
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        let beside = folder.join("data.new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&beside)?.write_all(&packed)?;
+        fs::rename(&beside, folder.join("data.p"))
+    }
+}
+
+fn read(path: &Path) -> Option<Map> {
+    if fs::metadata(path).ok()?.len() > MAX_FILE_BYTES {
+        return None;
+    }
+    match msgpack::decode(&fs::read(path).ok()?).ok()? {
+        Value::Map(data) => Some(data),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grains_are_known_again_after_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let id = MinionId::parse("m1").unwrap();
+        let grains: Map = [("os", "Debian")].into_iter().collect();
+        let data = MinionData::open(root.path());
+        assert!(data.set(&id, grains.clone()));
+        assert!(!data.set(&id, grains.clone()));
+        data.write(&id).unwrap();
+        assert_eq!(*MinionData::open(root.path()).grains(&id), grains);
+    }
+}

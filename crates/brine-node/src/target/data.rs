@@ -1,0 +1,117 @@
+//! Looking for `key:value` in a minion's data, as deep as it goes.
+//!
+//! A key may hold the delimiter itself, so that every way to part the expression is tried, the longest key
+//! first. Lists match if any of their members does. Comparisons are of lower-case text.
+
+use brine_wire::python_text;
+use brine_wire::{Map, Value};
+
+/// Compares a pattern with a value's text.
+pub(super) type Compare<'a> = dyn Fn(&str, &str) -> bool + 'a;
+
+/// How deep a pattern is followed; data is no deeper than this where it matters.
+const MAX_DEPTH: usize = 32;
+
+/// Whether data hold what an expression says.
+pub(super) fn matches(
+    data: &Map,
+    expression: &str,
+    delimiter: &str,
+    compare: &Compare<'_>,
+) -> bool {
+    search(data, expression, delimiter, compare, 0)
+}
+
+fn search(
+    data: &Map,
+    expression: &str,
+    delimiter: &str,
+    compare: &Compare<'_>,
+    depth: usize,
+) -> bool {
+    if depth > MAX_DEPTH {
+        return false;
+    }
+    let parts: Vec<&str> = expression.split(delimiter).collect();
+    (1..parts.len()).rev().any(|at| {
+        let (key, rest) = parts.split_at(at);
+        if key == ["*"] {
+            return in_map(data, expression, compare, depth);
+        }
+        let pattern = rest.join(delimiter);
+        match descend(data, key) {
+            None => false,
+            Some(Value::Map(map)) => !map.is_empty() && in_map(map, &pattern, compare, depth),
+            Some(Value::Array(members)) => members.iter().any(|member| {
+                let inside =
+                    matches!(member, Value::Map(map) if in_map(map, &pattern, compare, depth));
+                inside || is_like(member, &pattern, compare)
+            }),
+            Some(value) => is_like(value, &pattern, compare),
+        }
+    })
+}
+
+fn in_map(map: &Map, pattern: &str, compare: &Compare<'_>, depth: usize) -> bool {
+    if depth > MAX_DEPTH {
+        return false;
+    }
+    let (anywhere, pattern) = match pattern.strip_prefix("*:") {
+        Some(rest) => (true, rest),
+        None => (false, pattern),
+    };
+    let keyed =
+        |(key, _): &(Value, Value)| key.as_str() == Some(pattern) || is_like(key, pattern, compare);
+    if pattern == "*"
+        || map.iter().any(keyed)
+        || search(map, pattern, super::DELIMITER, compare, depth + 1)
+    {
+        return true;
+    }
+    anywhere
+        && map.iter().any(|(_, value)| match value {
+            Value::Map(inner) => in_map(inner, pattern, compare, depth + 1),
+            Value::Array(members) => members
+                .iter()
+                .any(|member| is_like(member, pattern, compare)),
+            value => is_like(value, pattern, compare),
+        })
+}
+
+/// The value at a path of keys; a key in a list is a place, or a key of one of its maps.
+fn descend<'a>(data: &'a Map, path: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    let mut at = data.get(first)?;
+    for key in rest {
+        at = match at {
+            Value::Map(map) => map.get(key)?,
+            Value::Array(members) => in_list(members, key)?,
+            _ => return None,
+        };
+    }
+    Some(at)
+}
+
+fn in_list<'a>(members: &'a [Value], key: &str) -> Option<&'a Value> {
+    let Ok(place) = key.trim().parse::<i64>() else {
+        return members.iter().find_map(|member| member.as_map()?.get(key));
+    };
+    let from_end = || {
+        members
+            .len()
+            .checked_sub(usize::try_from(place.unsigned_abs()).ok()?)
+    };
+    let place = if place < 0 {
+        from_end()
+    } else {
+        usize::try_from(place).ok()
+    };
+    members.get(place?)
+}
+
+fn is_like(value: &Value, pattern: &str, compare: &Compare<'_>) -> bool {
+    compare(
+        &pattern.to_lowercase(),
+        &python_text::str(value).to_lowercase(),
+    )
+}

@@ -1,0 +1,338 @@
+//! Who is meant by a target: glob, list, regular expression, grains, pillar, addresses, and all of them
+//! combined.
+//!
+//! Pure: ids and data in, yes or no out. The same code answers for a master, that looks for whom a job is,
+//! and for a minion, that looks whether it is one of them. Facts: `docs/protocol/network.md` §10.2, and
+//! Salt 3008.3's matchers, compared in `tests/it/targets.rs`.
+
+mod compound;
+mod data;
+mod ipcidr;
+mod patterns;
+
+use brine_wire::network::MinionId;
+use brine_wire::{Map, Value};
+
+use self::compound::Compound;
+use self::ipcidr::Addresses;
+use self::patterns::Patterns;
+
+/// What parts the keys of a grain target, unless said otherwise.
+pub const DELIMITER: &str = ":";
+
+/// A target that is understood.
+#[derive(Debug)]
+pub struct Target {
+    kind: Kind,
+    patterns: Patterns,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Glob(String),
+    Pcre(String),
+    List(Vec<String>),
+    Data(DataTarget),
+    Addresses(Addresses),
+    Compound(Compound),
+}
+
+/// A target that looks into a minion's data.
+#[derive(Debug)]
+struct DataTarget {
+    source: Source,
+    comparison: Comparison,
+    expression: String,
+    delimiter: String,
+}
+
+/// Which data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Grains,
+    Pillar,
+}
+
+/// How a value is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Glob,
+    Pcre,
+    Exact,
+}
+
+/// A target that nobody can be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// There is no such type.
+    #[error(
+        "expected a target type such as glob, list, pcre, grain, grain_pcre, pillar, ipcidr or compound, found {found}"
+    )]
+    Type {
+        /// What came.
+        found: String,
+    },
+    /// The target is neither text nor a list of texts.
+    #[error("expected a target that is text or a list, found something else")]
+    Form,
+    /// It does not say which value.
+    #[error("expected key{delimiter}value in the target, found {found:?}")]
+    NoDelimiter {
+        /// What came.
+        found: String,
+        /// What parts key and value.
+        delimiter: String,
+    },
+    /// It is no address.
+    #[error("expected an address or a network, found {found:?}")]
+    Address {
+        /// What came.
+        found: String,
+    },
+    /// It is no expression of `and`, `or`, `not` and parentheses.
+    #[error("expected a compound target, found {found:?}: {why}")]
+    Compound {
+        /// What came.
+        found: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+/// A minion, as targets see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Its id.
+    pub id: &'a MinionId,
+    /// Its grains.
+    pub grains: &'a Map,
+    /// Its pillar.
+    pub pillar: &'a Map,
+}
+
+impl Target {
+    /// Reads a target of a type such as `glob`; `delimiter` parts the keys of grain and pillar targets,
+    /// `nodegroups` is Salt's option of that name.
+    ///
+    /// # Errors
+    /// [`TargetError`]: nobody is meant.
+    pub fn parse(
+        tgt: &Value,
+        tgt_type: &str,
+        delimiter: &str,
+        nodegroups: &Map,
+    ) -> Result<Self, TargetError> {
+        let kind = Kind::parse(tgt, tgt_type, delimiter, nodegroups)?;
+        Ok(Self {
+            kind,
+            patterns: Patterns::default(),
+        })
+    }
+
+    /// Whether a minion is meant.
+    #[must_use]
+    pub fn matches(&self, minion: Candidate<'_>) -> bool {
+        self.kind.matches(minion, &self.patterns)
+    }
+
+    /// The ids a list names, in its order; `None` for all other types.
+    #[must_use]
+    pub fn named(&self) -> Option<&[String]> {
+        match &self.kind {
+            Kind::List(ids) => Some(ids),
+            _ => None,
+        }
+    }
+
+    /// Whether more than ids must be known of minions.
+    #[must_use]
+    pub fn needs_data(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Data(_) | Kind::Addresses(_) | Kind::Compound(_)
+        )
+    }
+}
+
+impl Kind {
+    fn parse(
+        tgt: &Value,
+        tgt_type: &str,
+        delimiter: &str,
+        nodegroups: &Map,
+    ) -> Result<Self, TargetError> {
+        let text = || tgt.as_str().map(str::to_owned).ok_or(TargetError::Form);
+        let data = |source, comparison| DataTarget::parse(source, comparison, text()?, delimiter);
+        Ok(match tgt_type {
+            "glob" => Self::Glob(text()?),
+            "pcre" => Self::Pcre(text()?),
+            "list" => Self::List(list(tgt)?),
+            "grain" => Self::Data(data(Source::Grains, Comparison::Glob)?),
+            "grain_pcre" => Self::Data(data(Source::Grains, Comparison::Pcre)?),
+            "pillar" => Self::Data(data(Source::Pillar, Comparison::Glob)?),
+            "pillar_pcre" => Self::Data(data(Source::Pillar, Comparison::Pcre)?),
+            "pillar_exact" => Self::Data(data(Source::Pillar, Comparison::Exact)?),
+            "ipcidr" => Self::Addresses(Addresses::parse(&text()?)?),
+            "compound" | "compound_pillar_exact" => {
+                Self::Compound(Compound::parse(tgt, nodegroups)?)
+            }
+            "nodegroup" => Self::Compound(Compound::of_nodegroup(&text()?, nodegroups)?),
+            other => {
+                return Err(TargetError::Type {
+                    found: other.to_owned(),
+                });
+            }
+        })
+    }
+
+    fn matches(&self, minion: Candidate<'_>, patterns: &Patterns) -> bool {
+        match self {
+            Self::Glob(pattern) => patterns.glob(pattern, minion.id.as_str()),
+            Self::Pcre(pattern) => patterns.pcre(pattern, minion.id.as_str()),
+            Self::List(ids) => ids.iter().any(|id| id == minion.id.as_str()),
+            Self::Data(target) => target.matches(minion, patterns),
+            Self::Addresses(addresses) => addresses.matches(minion.grains),
+            Self::Compound(compound) => compound.matches(minion, patterns),
+        }
+    }
+}
+
+impl DataTarget {
+    fn parse(
+        source: Source,
+        comparison: Comparison,
+        expression: String,
+        delimiter: &str,
+    ) -> Result<Self, TargetError> {
+        if delimiter.is_empty() || !expression.contains(delimiter) {
+            return Err(TargetError::NoDelimiter {
+                found: expression,
+                delimiter: delimiter.to_owned(),
+            });
+        }
+        Ok(Self {
+            source,
+            comparison,
+            expression,
+            delimiter: delimiter.to_owned(),
+        })
+    }
+
+    fn matches(&self, minion: Candidate<'_>, patterns: &Patterns) -> bool {
+        let map = match self.source {
+            Source::Grains => minion.grains,
+            Source::Pillar => minion.pillar,
+        };
+        let compare = |pattern: &str, value: &str| match self.comparison {
+            Comparison::Glob => patterns.glob(pattern, value),
+            Comparison::Pcre => patterns.pcre(pattern, value),
+            Comparison::Exact => pattern == value,
+        };
+        data::matches(map, &self.expression, &self.delimiter, &compare)
+    }
+}
+
+/// The ids of a list target: a list, or text with commas.
+fn list(tgt: &Value) -> Result<Vec<String>, TargetError> {
+    match tgt {
+        Value::Str(ids) => Ok(ids.split(',').map(str::to_owned).collect()),
+        Value::Array(ids) => Ok(ids
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()),
+        _ => Err(TargetError::Form),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grains() -> Map {
+        let roles: Value = vec!["web".into(), "db".into()].into();
+        let addresses: Value = vec!["10.0.0.7".into(), "127.0.0.1".into()].into();
+        let nested: Map = [("b", Value::from("C")), ("n", 5.into())]
+            .into_iter()
+            .collect();
+        [
+            ("os", Value::from("Debian")),
+            ("roles", roles),
+            ("ipv4", addresses),
+            ("a", nested.into()),
+            ("virtual", true.into()),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    fn meant(tgt: impl Into<Value>, tgt_type: &str) -> bool {
+        let groups: Map = [("g", "G@os:Debian and m*"), ("loop", "N@loop")]
+            .into_iter()
+            .collect();
+        let Ok(target) = Target::parse(&tgt.into(), tgt_type, DELIMITER, &groups) else {
+            return false;
+        };
+        let id = MinionId::parse("m1").unwrap();
+        target.matches(Candidate {
+            id: &id,
+            grains: &grains(),
+            pillar: &Map::new(),
+        })
+    }
+
+    #[test]
+    fn every_type_means_whom_it_says() {
+        for (tgt, tgt_type, expected) in [
+            ("m*", "glob", true),
+            ("M*", "glob", false),
+            ("m[12]", "glob", true),
+            ("x|m1", "pcre", true),
+            ("1", "pcre", false),
+            ("m1,m2", "list", true),
+            ("m,m2", "list", false),
+            ("os:deb*", "grain", true),
+            ("os", "grain", false),
+            ("roles:db", "grain", true),
+            ("a:b:c", "grain", true),
+            ("a:n:5", "grain", true),
+            ("a:*", "grain", true),
+            ("nope:*", "grain", false),
+            ("virtual:True", "grain", true),
+            ("os:(Debian|Red)", "grain_pcre", true),
+            ("10.0.0.0/24", "ipcidr", true),
+            ("10.0.0.7", "ipcidr", true),
+            ("10.0.1.0/24", "ipcidr", false),
+            ("10.0.0.7/24", "ipcidr", false),
+            ("x", "nosuch", false),
+        ] {
+            assert_eq!(meant(tgt, tgt_type), expected, "{tgt_type} {tgt}");
+        }
+        assert!(meant(vec!["m2".into(), "m1".into()], "list"));
+    }
+
+    #[test]
+    fn compound_targets_follow_pythons_precedence() {
+        for (tgt, expected) in [
+            ("m* and not G@os:RedHat", true),
+            ("x or m1 and E@m\\d", true),
+            ("not x", true),
+            ("not ( m1 or x )", false),
+            ("m1 x", false),
+            ("and m1", false),
+            ("m1 and", false),
+            ("( m1", false),
+            ("G@os:Debian and ( L@m1,m2 or S@10.0.0.0/8 )", true),
+            ("G|@os|Debian", true),
+            ("N@g", true),
+            ("not N@g", false),
+            ("N@loop", false),
+            ("N@nosuch", false),
+            ("Q@x", false),
+            ("m1 not x", true),
+        ] {
+            assert_eq!(meant(tgt, "compound"), expected, "{tgt}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Real minions, of three releases and over both transports, on our master; and real Salt's commands
+//! for a master on our master's directories.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use brine_testkit::program::{Program, command};
+use brine_testkit::salt::VERSIONS;
+use brine_wire::Value;
+use serde_json::json;
+
+use crate::support::{Place, Running, json_of};
+
+/// The documentation's module, as users type it in.
+const MODULE: &str = include_str!("my_custom_module.py");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_minions_live_on_our_master_over_zeromq() {
+    live_on_our_master("zeromq").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_minions_live_on_our_master_over_tcp() {
+    live_on_our_master("tcp").await;
+}
+
+async fn live_on_our_master(transport: &str) {
+    for version in VERSIONS {
+        println!("Salt {version} over {transport}");
+        Site::start(version, transport).await.live().await;
+    }
+}
+
+struct Site {
+    version: &'static str,
+    place: Place,
+    master: Option<Running>,
+    config: String,
+}
+
+impl Site {
+    async fn start(version: &'static str, transport: &str) -> Self {
+        let place = Place::new(transport);
+        fs::create_dir_all(place.path("srv/_modules")).unwrap();
+        fs::write(place.path("srv/_modules/my_custom_module.py"), MODULE).unwrap();
+        let config = format!(
+            "loop_interval: 1\npresence_events: true\nbrine: {{compat: '{version}'}}\n\
+             file_roots: {{base: ['{}']}}",
+            place.path("srv").display()
+        );
+        let master = place.master(&config).await;
+        Self {
+            version,
+            place,
+            master: Some(master),
+            config,
+        }
+    }
+
+    fn minion_config(&self) -> PathBuf {
+        let root = self.place.path("minion");
+        fs::create_dir_all(root.join("pki")).unwrap(); // 3007's salt-call does not make it
+        let port = self.master.as_ref().unwrap().ret_port;
+        let path = root.display();
+        let transport = &self.place.transport;
+        let config = format!(
+            "id: m1\nmaster: 127.0.0.1\nmaster_port: {port}\ntransport: {transport}\nroot_dir: {path}\n\
+             pki_dir: {path}/pki\ncachedir: {path}/cache\nsock_dir: {path}/sock\nlog_file: {path}/log\n\
+             user: {user}\nacceptance_wait_time: 1\nrecon_default: 200\nrecon_max: 1000\n",
+            user = brine_config::Environment::current().user,
+        );
+        fs::write(root.join("minion"), config).unwrap();
+        root
+    }
+
+    /// A command of the minion's, to its end.
+    async fn on_minion(&self, name: &str, arguments: &[&str]) -> String {
+        run(
+            command(self.version, name, &self.minion_config()),
+            arguments,
+            &self.place,
+            name,
+        )
+        .await
+    }
+
+    /// A command of the master's, on our master's directories.
+    async fn on_master(&self, name: &str, arguments: &[&str]) -> String {
+        run(
+            command(self.version, name, &self.place.path("m")),
+            arguments,
+            &self.place,
+            name,
+        )
+        .await
+    }
+
+    async fn live(mut self) {
+        let mut bus = self.place.master_bus().await;
+        let mut presence = self.place.master_bus().await;
+        let minion = Program::start(
+            command(self.version, "salt-minion", &self.minion_config()),
+            self.place.path("minion.out"),
+        );
+        // Its key waits; real salt-key accepts it.
+        assert_eq!(bus.next("salt/auth").await.get("act"), Some(&"pend".into()));
+        let listed = self.on_master("salt-key", &["-L", "--out", "json"]).await;
+        assert_eq!(json_of(&listed)["minions_pre"], json!(["m1"]), "{listed}");
+        self.on_master("salt-key", &["-a", "m1", "-y"]).await;
+        assert_eq!(bus.next("salt/key").await.get("id"), Some(&"m1".into()));
+        bus.next("minion/refresh/m1").await;
+        bus.next("minion_start").await;
+        assert_eq!(
+            bus.next("salt/minion/m1/start").await.get("id"),
+            Some(&"m1".into())
+        );
+
+        let here = Value::Array(vec!["m1".into()]);
+        while presence.next("salt/presence/present").await.get("present") != Some(&here) {}
+
+        self.events(&mut bus).await;
+        self.jobs(&mut bus).await;
+
+        // The master comes back with another shared key, and so does the minion.
+        self.master.take().unwrap().end().await;
+        self.master = Some(self.place.master(&self.config).await);
+        let mut bus = self.place.master_bus().await;
+        self.ping_until_it_answers().await;
+
+        // A deleted key: the shared key is replaced and the minion is out.
+        self.on_master("salt-key", &["-d", "m1", "-y"]).await;
+        assert_eq!(
+            bus.next("key").await.get("rotate_aes_key"),
+            Some(&true.into())
+        );
+        drop(minion);
+        self.master.take().unwrap().end().await;
+    }
+
+    async fn events(&self, bus: &mut crate::support::Listener) {
+        let sent = r#"{success: True, message: "It works!"}"#;
+        let said = self
+            .on_minion(
+                "salt-call",
+                &["event.send", "myco/custom/event", sent, "--out", "json"],
+            )
+            .await;
+        assert_eq!(json_of(&said)["local"], json!(true), "{said}");
+        let event = bus.next("myco/custom/event").await;
+        let data = event.get("data").and_then(Value::as_map).unwrap();
+        assert_eq!(data.get("message"), Some(&"It works!".into()));
+        let ret = bus.next("salt/job/*/ret/m1").await;
+        assert_eq!(ret.get("fun"), Some(&"event.send".into()));
+        assert_eq!(ret.get("tgt"), Some(&"m1".into()));
+    }
+
+    async fn jobs(&self, bus: &mut crate::support::Listener) {
+        let salt = async |arguments: &[&str]| {
+            let arguments = [&["--out", "json", "-t", "30"], arguments].concat();
+            json_of(&self.on_master("salt", &arguments).await)
+        };
+        assert_eq!(salt(&["*", "test.ping"]).await, json!({"m1": true}));
+        let new = bus.next("salt/job/*/new").await;
+        assert_eq!(new.get("minions"), Some(&Value::Array(vec!["m1".into()])));
+        assert_eq!(
+            bus.next("salt/job/*/ret/m1").await.get("return"),
+            Some(&true.into())
+        );
+        let fired = salt(&[
+            "m1",
+            "event.fire",
+            r#"{"data": "x"}"#,
+            "customtag/african/unladen",
+        ])
+        .await;
+        assert_eq!(fired, json!({"m1": true}));
+        assert_eq!(
+            salt(&["-L", "m1,m2", "event.send", "from/job", "{a: 1}"]).await["m1"],
+            json!(true)
+        );
+        bus.next("from/job").await;
+        assert_eq!(
+            salt(&["-G", "id:m1", "test.echo", "x"]).await,
+            json!({"m1": "x"})
+        );
+        assert_eq!(
+            salt(&["-C", "m* and not E@m2", "test.echo", "x"]).await,
+            json!({"m1": "x"})
+        );
+        let synced = salt(&["*", "saltutil.sync_modules"]).await;
+        assert_eq!(synced, json!({"m1": ["modules.my_custom_module"]}));
+        assert_eq!(
+            salt(&["m1", "my_custom_module.do_something"]).await["m1"],
+            json!({"changed": 5})
+        );
+        bus.next("myco/my_custom_module/finished").await;
+        let up = self
+            .on_master("salt-run", &["manage.up", "--out", "json"])
+            .await;
+        assert_eq!(json_of(&up), json!(["m1"]));
+        let jobs = self
+            .on_master("salt-run", &["jobs.list_jobs", "--out", "json"])
+            .await;
+        assert!(jobs.contains("my_custom_module.do_something"), "{jobs}");
+    }
+
+    async fn ping_until_it_answers(&self) {
+        for _ in 0..20 {
+            let arguments = ["m1", "test.ping", "--out", "json", "-t", "3"];
+            let said = self.on_master("salt", &arguments).await;
+            if said.contains("true") {
+                return;
+            }
+        }
+        panic!("the minion does not come back");
+    }
+}
+
+/// Runs a command to its end and gives its stdout.
+async fn run(mut command: Command, arguments: &[&str], place: &Place, name: &str) -> String {
+    command.args(arguments);
+    let output = place.path(&format!("{name}.out"));
+    let program = Program::start(command, output);
+    let left = tokio::task::spawn_blocking(|| program.wait())
+        .await
+        .unwrap();
+    if left.code != Some(0) {
+        println!("{name} {arguments:?}: {left:?}");
+    }
+    left.stdout
+}
