@@ -7,10 +7,10 @@
 )]
 
 mod cve_master;
+mod files;
 mod functions_python;
 mod functions_sync;
 mod network_options;
-mod files;
 mod own_site;
 mod salt_minions;
 mod support;
