@@ -5,6 +5,8 @@
 
 mod functions;
 mod job;
+mod jobs;
+mod manage;
 mod options;
 mod state_event;
 
@@ -75,9 +77,19 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         }
     };
     if !line.has(Key::Quiet) {
-        start::printer(&line, &opts)?.print(&value, None, 0)?;
+        let (value, out) = with_outputter(&value);
+        start::printer(&line, &opts)?.print(value, out, 0)?;
     }
     Ok(ExitCode::from(code))
+}
+
+/// A return value that names its outputter, and one that does not.
+fn with_outputter(value: &Value) -> (&Value, Option<&str>) {
+    let named = value.as_map().and_then(|map| {
+        let out = map.get("outputter")?.as_str()?;
+        Some((map.get("data")?, Some(out)))
+    });
+    named.unwrap_or((value, None))
 }
 
 fn check(line: &Parsed<Key>) -> Result<(), String> {
@@ -151,6 +163,14 @@ fn call(mut job: Job, name: &str, arguments: &Arguments, opts: &Opts) -> anyhow:
             job.begins();
             Ok(event_send(job, &tag, data))
         }
+        Ok(Call::Jobs(question)) => {
+            job.begins();
+            Ok(done(job, jobs::answer(&question, opts)?))
+        }
+        Ok(Call::Minions(asked)) => {
+            job.begins();
+            Ok(done(job, manage::answer(&asked, opts)?))
+        }
         Ok(Call::StateEvent(watched)) => {
             let interrupt = Interrupt::catch()?;
             // Connected before the job is told of: a listener to everything hears its own start.
@@ -163,6 +183,12 @@ fn call(mut job: Job, name: &str, arguments: &Arguments, opts: &Opts) -> anyhow:
             Ok(Done::Returned(Value::Nil, 0))
         }
     }
+}
+
+/// A function that came to a value.
+fn done(mut job: Job, value: Value) -> Done {
+    job.returns(value.clone(), true, None);
+    Done::Returned(value, 0)
 }
 
 /// `event.send`: fires on the master's bus.

@@ -192,6 +192,51 @@ fn salt_prints_what_minions_return() {
     );
 }
 
+/// What real `salt-run` says of our master's jobs is what ours says.
+#[test]
+fn runners_know_jobs_and_minions_as_salts_do() {
+    let node = Node::accepted();
+    for (words, stdout) in [
+        (&["manage.up"][..], "- m1\n"),
+        (&["manage.down"], ""),
+        (
+            &["manage.status", "--out=json", "--out-indent=-1"],
+            "{\"up\": [\"m1\"], \"down\": []}\n",
+        ),
+    ] {
+        let left = node.run(&[&["salt-run"], words].concat());
+        assert_eq!(
+            (left.code, left.stdout.as_str()),
+            (Some(0), stdout),
+            "{words:?}"
+        );
+    }
+    let left = node.run(&["salt", "*", "test.echo", "a b", "--show-jid"]);
+    let jid = left
+        .stdout
+        .lines()
+        .next()
+        .unwrap()
+        .strip_prefix("jid: ")
+        .unwrap();
+    let questions = [
+        ["jobs.lookup_jid", jid],
+        ["jobs.list_job", jid],
+        ["jobs.print_job", jid],
+        ["jobs.exit_success", jid],
+        ["jobs.list_jobs", "search_function=test.echo"],
+        ["jobs.lookup_jid", "20000101000000000000"],
+    ];
+    let config_dir = node.root.path().to_str().unwrap();
+    let cases =
+        questions.map(|words| (words, crate::salt_key::case("salt-run", config_dir, &words)));
+    let salts = crate::salt_key::salts("3008.3", cases.iter().map(|(_, case)| case.clone()));
+    for ((words, _), salts) in cases.iter().zip(salts) {
+        let left = node.run(&[&["salt-run"], &words[..]].concat());
+        assert_eq!(left.stdout, salts.stdout, "{words:?}: {}", salts.stderr);
+    }
+}
+
 #[test]
 fn salt_says_which_minions_did_not_return() {
     let Node {

@@ -180,30 +180,13 @@ impl Site {
     /// What real Salt leaves.
     fn salts_of(&self, commands: &[(&[&str], &str)]) -> Vec<Left> {
         let config_dir = self.root.path().to_str().unwrap();
-        let cases = commands.iter().map(|(arguments, input)| {
-            let arguments = [&["-c", config_dir], *arguments].concat();
-            json!(["salt-key", arguments, input])
+        let cases = commands.iter();
+        let cases = cases.map(|(arguments, input)| {
+            let mut case = case("salt-key", config_dir, arguments);
+            case[2] = json!(input);
+            case
         });
-        let cases: Vec<Json> = cases.collect();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/salt_commands.py");
-        let mut oracle = salt::python(self.release)
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let cases = serde_json::to_vec(&cases).unwrap();
-        oracle.stdin.take().unwrap().write_all(&cases).unwrap();
-        let output = oracle.wait_with_output().unwrap();
-        assert!(output.status.success());
-        let left: Vec<(i32, String, String)> = serde_json::from_slice(&output.stdout).unwrap();
-        left.into_iter()
-            .map(|(code, stdout, stderr)| Left {
-                code: Some(code),
-                stdout,
-                stderr,
-            })
-            .collect()
+        salts(self.release, cases)
     }
 
     /// All key files and what is in them.
@@ -224,6 +207,35 @@ impl Site {
         files.sort();
         files
     }
+}
+
+/// A command of Salt's with this configuration, for [`salts`].
+pub(crate) fn case(name: &str, config_dir: &str, arguments: &[&str]) -> Json {
+    let arguments = [&["-c", config_dir], arguments].concat();
+    json!([name, arguments, ""])
+}
+
+/// What real Salt's commands leave, run one after the other.
+pub(crate) fn salts(release: &str, cases: impl Iterator<Item = Json>) -> Vec<Left> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/salt_commands.py");
+    let mut oracle = salt::python(release)
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let cases = serde_json::to_vec(&cases.collect::<Vec<_>>()).unwrap();
+    oracle.stdin.take().unwrap().write_all(&cases).unwrap();
+    let output = oracle.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let left: Vec<(i32, String, String)> = serde_json::from_slice(&output.stdout).unwrap();
+    left.into_iter()
+        .map(|(code, stdout, stderr)| Left {
+            code: Some(code),
+            stdout,
+            stderr,
+        })
+        .collect()
 }
 
 /// Puts one and the same key everywhere: making them takes long.

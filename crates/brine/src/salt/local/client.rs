@@ -18,7 +18,7 @@ use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
 
-use super::report::Heard;
+pub(crate) use super::report::{Came, Heard};
 use crate::place;
 use crate::salt::start;
 
@@ -65,11 +65,11 @@ pub(crate) enum ClientError {
 
 /// How long minions are waited for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// Until they are asked whether the job still runs.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// For that answer.
-    pub(super) gather: Duration,
+    pub(crate) gather: Duration,
 }
 
 /// A local client, listening already.
@@ -145,7 +145,7 @@ impl Client {
     }
 
     /// Waits for the returns of a job and tells each; minions that are gone are told too.
-    pub(super) async fn hear(
+    pub(crate) async fn hear(
         &mut self,
         job: &Published,
         patience: Patience,
@@ -233,6 +233,23 @@ impl Client {
             }
         }
     }
+}
+
+/// Publishes a job and waits for all of it.
+pub(crate) async fn gather(
+    opts: &Opts,
+    order: &Order,
+    patience: Patience,
+) -> Result<Vec<Heard>, ClientError> {
+    let mut client = Client::open(opts).await?;
+    let job = client.publish(order).await?;
+    let mut all = Vec::new();
+    let tell = |heard| {
+        all.push(heard);
+        Ok(())
+    };
+    client.hear(&job, patience, tell).await?;
+    Ok(all)
 }
 
 /// A return as it came.
@@ -345,7 +362,7 @@ fn key(opts: &Opts, user: &str) -> Result<String, ClientError> {
 }
 
 /// An option in seconds.
-pub(super) fn seconds(opts: &Opts, name: &str) -> anyhow::Result<Duration> {
+pub(crate) fn seconds(opts: &Opts, name: &str) -> anyhow::Result<Duration> {
     let seconds = opts.number(name)?;
     Duration::try_from_secs_f64(seconds)
         .with_context(|| format!("option {name}: expected seconds, found {seconds}"))

@@ -14,19 +14,19 @@ const NO_RETURN: u8 = 2;
 
 /// What is heard of one minion.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Heard {
-    pub(super) id: String,
+pub(crate) struct Heard {
+    pub(crate) id: String,
     /// The return value, or why there is none.
-    pub(super) ret: Value,
+    pub(crate) ret: Value,
     /// The outputter that suits it.
-    pub(super) out: Option<String>,
-    pub(super) retcode: i64,
-    pub(super) came: Came,
+    pub(crate) out: Option<String>,
+    pub(crate) retcode: i64,
+    pub(crate) came: Came,
 }
 
 /// Whether a minion returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(crate) enum Came {
     Returned,
     NotConnected,
     NoResponse,
@@ -34,7 +34,7 @@ pub(super) enum Came {
 
 impl Heard {
     /// A return, as it stands in the event.
-    pub(super) fn returned(id: &str, ret: &Map) -> Self {
+    pub(crate) fn returned(id: &str, ret: &Map) -> Self {
         let value = ret.get("ret").or(ret.get("return"));
         Self {
             id: id.to_owned(),
@@ -46,7 +46,7 @@ impl Heard {
     }
 
     /// A minion that is not connected to the master.
-    pub(super) fn not_connected(id: &str) -> Self {
+    pub(crate) fn not_connected(id: &str) -> Self {
         Self {
             id: id.to_owned(),
             ret: "Minion did not return. [Not connected]".into(),
@@ -57,7 +57,7 @@ impl Heard {
     }
 
     /// A minion of which nothing is heard.
-    pub(super) fn no_response(id: &str, jid: &str) -> Self {
+    pub(crate) fn no_response(id: &str, jid: &str) -> Self {
         Self {
             ret: format!(
                 "Minion did not return. [No response]\n\

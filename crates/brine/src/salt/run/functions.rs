@@ -3,6 +3,8 @@
 use brine_config::Arguments;
 use brine_wire::{Map, Value};
 
+use super::jobs::{self, Filter, Question};
+use super::manage::{Asked, What};
 use crate::salt::python;
 
 /// A runner function.
@@ -20,6 +22,13 @@ pub(super) struct Function {
 enum Which {
     EventSend,
     StateEvent,
+    LookupJid,
+    ListJob,
+    PrintJob,
+    ExitSuccess,
+    ListJobs,
+    /// What minions are asked.
+    Asks(What),
 }
 
 #[derive(Debug)]
@@ -62,6 +71,154 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ",
     },
     Function {
+        name: "jobs.active",
+        which: Which::Asks(What::Active),
+        parameters: &[],
+        help: "
+    The jobs that minions say they run now.
+
+    Example:
+
+        salt-run jobs.active
+",
+    },
+    Function {
+        name: "jobs.exit_success",
+        which: Which::ExitSuccess,
+        parameters: &[JID, optional("ext_source")],
+        help: "
+    Which of a job's minions returned something true.
+
+    jid
+        the job's id
+
+    Example:
+
+        salt-run jobs.exit_success 20261124040116373859
+",
+    },
+    Function {
+        name: "jobs.list_job",
+        which: Which::ListJob,
+        parameters: &[JID, optional("ext_source"), optional("display_progress")],
+        help: "
+    All there is to know of a job: what was published, and the returns.
+
+    jid
+        the job's id
+
+    Example:
+
+        salt-run jobs.list_job 20261124040116373859
+",
+    },
+    Function {
+        name: "jobs.list_jobs",
+        which: Which::ListJobs,
+        parameters: &[
+            optional("ext_source"),
+            optional("outputter"),
+            optional("search_metadata"),
+            optional("search_function"),
+            optional("search_target"),
+        ],
+        help: "
+    The jobs that the master remembers.
+
+    search_metadata
+        a mapping; jobs that have one of its pairs
+    search_function
+        globs for the function, a list or with commas
+    search_target
+        globs for the target as it was given
+
+    Example:
+
+        salt-run jobs.list_jobs search_function='test.*'
+",
+    },
+    Function {
+        name: "jobs.lookup_jid",
+        which: Which::LookupJid,
+        parameters: &[
+            JID,
+            optional("ext_source"),
+            optional("returned"),
+            optional("missing"),
+            optional("display_progress"),
+        ],
+        help: "
+    What minions returned for a job.
+
+    jid
+        the job's id
+    returned: True
+        minions that returned
+    missing: False
+        minions that did not return, too
+
+    Example:
+
+        salt-run jobs.lookup_jid 20261124040116373859 missing=True
+",
+    },
+    Function {
+        name: "jobs.print_job",
+        which: Which::PrintJob,
+        parameters: &[JID, optional("ext_source")],
+        help: "
+    All there is to know of a job, under its id.
+
+    jid
+        the job's id
+
+    Example:
+
+        salt-run jobs.print_job 20261124040116373859
+",
+    },
+    Function {
+        name: "manage.down",
+        which: Which::Asks(What::Down),
+        parameters: ASKS,
+        help: "
+    The minions that do not answer.
+
+    tgt: '*'
+        which are asked, as tgt_type says
+    timeout, gather_job_timeout
+        seconds, instead of the configured ones
+
+    Example:
+
+        salt-run manage.down timeout=5
+",
+    },
+    Function {
+        name: "manage.status",
+        which: Which::Asks(What::Status),
+        parameters: ASKS,
+        help: "
+    The minions that answer and those that do not; see manage.down.
+
+    Example:
+
+        salt-run manage.status
+",
+    },
+    Function {
+        name: "manage.up",
+        which: Which::Asks(What::Up),
+        parameters: ASKS,
+        help: "
+    The minions that answer; see manage.down.
+
+    Example:
+
+        salt-run manage.up
+",
+    },
+    Function {
         name: "state.event",
         which: Which::StateEvent,
         parameters: &[
@@ -95,6 +252,22 @@ pub(super) const FUNCTIONS: &[Function] = &[
     },
 ];
 
+const JID: Parameter = required("jid");
+const ASKS: &[Parameter] = &[
+    optional("tgt"),
+    optional("tgt_type"),
+    optional("timeout"),
+    optional("gather_job_timeout"),
+];
+
+/// Seconds of an argument, if it says any.
+fn seconds(value: &Value) -> Option<u64> {
+    let seconds = value
+        .as_int()
+        .and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.filter(|seconds| *seconds > 0)
+}
+
 /// The function of a name.
 pub(super) fn named(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
@@ -105,6 +278,8 @@ pub(super) fn named(name: &str) -> Option<&'static Function> {
 pub(super) enum Call {
     EventSend { tag: Value, data: Value },
     StateEvent(Watched),
+    Jobs(Question),
+    Minions(Asked),
 }
 
 /// The arguments of `state.event`.
@@ -136,7 +311,33 @@ impl Function {
             let at = self.parameters.iter().position(|own| own.name == name);
             at.and_then(|at| values[at].take())
         };
+        let jid =
+            |value: Option<Value>| value.map_or_else(String::new, |value| python::str(&value));
         Ok(match self.which {
+            Which::LookupJid => Call::Jobs(Question::LookupJid {
+                jid: jid(take("jid")),
+                returned: take("returned").is_none_or(|value| value.is_true()),
+                missing: take("missing").is_some_and(|value| value.is_true()),
+            }),
+            Which::ListJob => Call::Jobs(Question::ListJob(jid(take("jid")))),
+            Which::PrintJob => Call::Jobs(Question::PrintJob(jid(take("jid")))),
+            Which::ExitSuccess => Call::Jobs(Question::ExitSuccess(jid(take("jid")))),
+            Which::ListJobs => Call::Jobs(Question::ListJobs(Filter {
+                metadata: match take("search_metadata") {
+                    Some(Value::Map(metadata)) => Some(metadata),
+                    _ => None,
+                },
+                functions: jobs::split(take("search_function").as_ref()),
+                targets: jobs::split(take("search_target").as_ref()),
+            })),
+            Which::Asks(what) => Call::Minions(Asked {
+                what,
+                tgt: take("tgt").unwrap_or_else(|| "*".into()),
+                tgt_type: take("tgt_type")
+                    .map_or_else(|| "glob".to_owned(), |value| python::str(&value)),
+                timeout: take("timeout").as_ref().and_then(seconds),
+                gather_job_timeout: take("gather_job_timeout").as_ref().and_then(seconds),
+            }),
             Which::EventSend => Call::EventSend {
                 tag: take("tag").unwrap_or(Value::Nil),
                 data: take("data").unwrap_or(Value::Nil),

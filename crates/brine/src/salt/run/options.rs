@@ -8,8 +8,7 @@ use crate::salt::optparse::{Opt, Syntax, Takes};
 pub(super) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-run",
     usage: "[options] <function> [arguments]",
-    about: "Runs a function beside the master. This is Brine; it has the functions\n\
-            event.send and state.event.",
+    about: "Runs a function beside the master. This is Brine; -d prints what functions it has.",
     options: &[
         BASIC,
         CONFIG_DIR,

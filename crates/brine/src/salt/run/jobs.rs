@@ -1,0 +1,320 @@
+//! `jobs.*`: what the master's job cache holds, in the words of Salt's runner.
+//!
+//! The cache is Salt's own, so a job of a real master is found too. Facts: Salt 3008.3 and 3006.28 as
+//! they behave.
+
+use std::path::Path;
+
+use brine_config::Opts;
+use brine_node::jobs::JobCache;
+use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::network::Jid;
+use brine_wire::{Map, Value};
+
+use crate::salt::local::client::Heard;
+use crate::salt::python;
+
+/// A question about jobs.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Question {
+    LookupJid {
+        jid: String,
+        returned: bool,
+        missing: bool,
+    },
+    ListJob(String),
+    PrintJob(String),
+    ExitSuccess(String),
+    ListJobs(Filter),
+}
+
+/// Which jobs are listed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Filter {
+    pub(super) metadata: Option<Map>,
+    pub(super) functions: Vec<String>,
+    pub(super) targets: Vec<String>,
+}
+
+/// The answer, as the runner function returns it.
+pub(super) fn answer(question: &Question, opts: &Opts) -> anyhow::Result<Value> {
+    let cachedir = Path::new(opts.text("cachedir")?);
+    let cache = JobCache::open(cachedir, opts.text("hash_type")?, None)?;
+    Ok(match question {
+        Question::LookupJid {
+            jid,
+            returned,
+            missing,
+        } => lookup(&Job::read(&cache, jid), *returned, *missing),
+        Question::ListJob(jid) => {
+            let job = Job::read(&cache, jid);
+            let mut all = Map::from_iter([("jid", jid.as_str())]);
+            for (name, value) in job.about(jid) {
+                all.insert(name, value);
+            }
+            all.insert("Result", job.returns);
+            all.into()
+        }
+        Question::PrintJob(jid) => {
+            let job = Job::read(&cache, jid);
+            let mut about = job.about(jid);
+            about.insert("Result", job.returns);
+            Map::from_iter([(jid.as_str(), about)]).into()
+        }
+        Question::ExitSuccess(jid) => exit_success(&Job::read(&cache, jid)),
+        Question::ListJobs(filter) => list(&cache, filter),
+    })
+}
+
+/// A job as the cache has it; empty if it does not.
+struct Job {
+    load: Option<Map>,
+    returns: Map,
+}
+
+impl Job {
+    fn read(cache: &JobCache, jid: &str) -> Self {
+        let jid = Jid::parse(jid).ok();
+        Self {
+            load: jid.as_ref().and_then(|jid| cache.load(jid)),
+            returns: jid.map(|jid| cache.returns(&jid)).unwrap_or_default(),
+        }
+    }
+
+    /// What was published, for people.
+    fn about(&self, jid: &str) -> Map {
+        let mut about = match &self.load {
+            Some(load) => instance(load),
+            None => Map::from_iter([("Error", "Cannot contact returner or no job with this jid")]),
+        };
+        about.insert("StartTime", start_time(jid));
+        about
+    }
+
+    fn minions(&self) -> Vec<Value> {
+        let minions = self.load.as_ref().and_then(|load| load.get("Minions"));
+        match minions {
+            Some(Value::Array(minions)) => minions.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn lookup(job: &Job, returned: bool, missing: bool) -> Value {
+    let mut found = Map::new();
+    if returned {
+        for (id, ret) in &job.returns {
+            let value = ret.as_map().and_then(|ret| ret.get("return"));
+            found.insert(id.clone(), value.cloned().unwrap_or(Value::Nil));
+        }
+    }
+    if missing {
+        for id in job.minions() {
+            if !job.returns.iter().any(|(own, _)| *own == id) {
+                found.insert(id, "Minion did not return");
+            }
+        }
+    }
+    let first = job.returns.iter().next();
+    let out = first.and_then(|(_, ret)| ret.as_map()?.get("out")?.as_str());
+    match out {
+        Some(out) => {
+            Map::from_iter([("outputter", Value::from(out)), ("data", found.into())]).into()
+        }
+        None => found.into(),
+    }
+}
+
+fn exit_success(job: &Job) -> Value {
+    let succeeded = |id: &Value| {
+        let ret = job.returns.iter().find(|(own, _)| own == id);
+        ret.and_then(|(_, ret)| ret.as_map()?.get("return"))
+            .is_some_and(Value::is_true)
+    };
+    let mut all = Map::new();
+    for id in job.minions() {
+        let did = succeeded(&id);
+        all.insert(id, did);
+    }
+    for (id, _) in &job.returns {
+        if succeeded(id) {
+            all.insert(id.clone(), true);
+        }
+    }
+    all.into()
+}
+
+fn list(cache: &JobCache, filter: &Filter) -> Value {
+    let jobs = cache.list().into_iter();
+    let jobs = jobs.filter(|(_, load)| filter.wants(load));
+    let listed = jobs.map(|(jid, load)| {
+        let mut about = instance(&load);
+        about.remove("Minions");
+        about.insert("StartTime", start_time(jid.as_str()));
+        (jid.as_str().into(), about.into())
+    });
+    Map::from_pairs(listed.collect()).into()
+}
+
+impl Filter {
+    fn wants(&self, load: &Map) -> bool {
+        let matches = |globs: &[String], texts: &[String]| {
+            globs.is_empty()
+                || globs.iter().any(|glob| {
+                    let glob = TagMatch::new(MatchType::Fnmatch, glob.as_str());
+                    glob.is_ok_and(|glob| texts.iter().any(|text| glob.matches(text)))
+                })
+        };
+        let texts = |value: Option<&Value>| match value {
+            Some(Value::Array(items)) => items.iter().map(python::str).collect(),
+            Some(value) => vec![python::str(value)],
+            None => Vec::new(),
+        };
+        let has_metadata = self.metadata.as_ref().is_none_or(|wanted| {
+            let own = metadata(load).and_then(Value::as_map);
+            own.is_some_and(|own| wanted.iter().any(|pair| own.iter().any(|own| own == pair)))
+        });
+        has_metadata
+            && matches(&self.functions, &texts(load.get("fun")))
+            && matches(&self.targets, &texts(load.get("tgt")))
+    }
+}
+
+/// The texts of a list, or of one text with commas.
+pub(super) fn split(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::Array(items)) => items.iter().map(python::str).collect(),
+        Some(value) if value.is_true() => {
+            let text = python::str(value);
+            text.split(',').map(|part| part.trim().to_owned()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A published job, under the runner's names.
+fn instance(load: &Map) -> Map {
+    let get = |name: &str, otherwise: &str| {
+        let value = load.get(name).cloned();
+        value.unwrap_or_else(|| otherwise.into())
+    };
+    let mut about = Map::new();
+    about.insert("Function", get("fun", "unknown-function"));
+    about.insert("Arguments", arguments(load));
+    about.insert("Target", get("tgt", "unknown-target"));
+    about.insert("Target-type", get("tgt_type", "list"));
+    about.insert("User", get("user", "root"));
+    if let Some(metadata) = metadata(load) {
+        about.insert("Metadata", metadata.clone());
+    }
+    if let Some(minions) = load.get("Minions") {
+        about.insert("Minions", minions.clone());
+    }
+    about
+}
+
+fn arguments(load: &Map) -> Vec<Value> {
+    match load.get("arg") {
+        Some(Value::Array(arguments)) => arguments.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn metadata(load: &Map) -> Option<&Value> {
+    let kwargs = load.get("kwargs").and_then(Value::as_map);
+    load.get("metadata")
+        .or_else(|| kwargs.and_then(|kwargs| kwargs.get("metadata")))
+}
+
+/// `2026, Nov 24 04:01:16.373859`
+fn start_time(jid: &str) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let part = |range: std::ops::Range<usize>| jid.get(range).unwrap_or_default();
+    let month = part(4..6).parse::<usize>().ok();
+    let month = month.and_then(|month| MONTHS.get(month.checked_sub(1)?));
+    let Some(month) = month.filter(|_| jid.len() >= 20) else {
+        return String::new();
+    };
+    format!(
+        "{}, {month} {} {}:{}:{}.{}",
+        part(0..4),
+        part(6..8),
+        part(8..10),
+        part(10..12),
+        part(12..14),
+        part(14..20)
+    )
+}
+
+/// `jobs.active`: what minions say they run, by job.
+pub(super) fn active(heard: &[Heard], opts: &Opts) -> anyhow::Result<Value> {
+    let cachedir = Path::new(opts.text("cachedir")?);
+    let cache = JobCache::open(cachedir, opts.text("hash_type")?, None)?;
+    let mut jobs: Vec<(String, Map, Vec<Value>)> = Vec::new();
+    for minion in heard {
+        let Value::Array(running) = &minion.ret else {
+            continue;
+        };
+        for job in running.iter().filter_map(Value::as_map) {
+            let jid = job.get("jid").map(python::str).unwrap_or_default();
+            let pid = job.get("pid").cloned().unwrap_or(Value::Nil);
+            let here = Value::from(Map::from_iter([(minion.id.as_str(), pid)]));
+            match jobs.iter_mut().find(|(own, ..)| *own == jid) {
+                Some((_, _, minions)) => minions.push(here),
+                None => jobs.push((jid, job.clone(), vec![here])),
+            }
+        }
+    }
+    let active = jobs.into_iter().map(|(jid, job, running)| {
+        let mut about = instance(&job);
+        about.insert("StartTime", start_time(&jid));
+        about.insert("Running", running);
+        let returned = Jid::parse(&jid).map(|jid| cache.returns(&jid));
+        let returned = returned.unwrap_or_default().into_iter();
+        about.insert("Returned", returned.map(|(id, _)| id).collect::<Vec<_>>());
+        (jid.as_str().into(), about.into())
+    });
+    Ok(Map::from_pairs(active.collect()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_began_when_its_id_says() {
+        assert_eq!(
+            start_time("20261124040116373859"),
+            "2026, Nov 24 04:01:16.373859"
+        );
+        for jid in ["", "2026", "20261324040116373859", "req"] {
+            assert_eq!(start_time(jid), "");
+        }
+    }
+
+    #[test]
+    fn jobs_are_filtered_by_what_was_asked() {
+        let load: Map = [("fun", "test.ping"), ("tgt", "web*")]
+            .into_iter()
+            .collect();
+        let filter = |functions: &[&str], targets: &[&str]| Filter {
+            metadata: None,
+            functions: functions.iter().map(|text| (*text).to_owned()).collect(),
+            targets: targets.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        assert!(filter(&[], &[]).wants(&load));
+        assert!(filter(&["pkg.*", "test.*"], &["w*"]).wants(&load));
+        assert!(!filter(&["pkg.*"], &[]).wants(&load));
+        assert!(!filter(&[], &["db*"]).wants(&load));
+        let metadata = Some(Map::from_iter([("a", 1)]));
+        assert!(
+            !Filter {
+                metadata,
+                ..Filter::default()
+            }
+            .wants(&load)
+        );
+    }
+}
