@@ -105,7 +105,12 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
     let written = line.words.get(1..).unwrap_or_default();
     // Another id or master is another minion than the one that runs.
     let is_another = line.has(Key::Id) || line.has(Key::Master);
-    if !is_another && let Near::Answered(outcome) = near::run(&bus, &call, written, tells)? {
+    // The environment that is asked for is this process's, not the minion's.
+    let is_ours = call.kwargs.get("with_env").is_some_and(Value::is_true);
+    if !is_another
+        && !is_ours
+        && let Near::Answered(outcome) = near::run(&bus, &call, written, tells)?
+    {
         return Ok(outcome);
     }
     here::run_signed_in(loaded, &bus, call, written, tells)

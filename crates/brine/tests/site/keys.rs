@@ -1,0 +1,33 @@
+//! A key's life: pending, accepted, deleted, rejected, and what is told of it.
+
+use brine_wire::Value;
+
+use crate::site::{Site, at};
+
+#[test]
+fn a_key_waits_is_accepted_deleted_and_rejected() {
+    for transport in ["tcp", "zeromq"] {
+        println!("{transport}");
+        let mut site = Site::configured(transport, "loop_interval: 1\n");
+        site.start_master();
+        let mut bus = site.master_bus();
+        site.start_minion();
+        assert_eq!(at(&bus.next("salt/auth"), "act"), &"pend".into());
+        let pending = "Accepted Keys:\nDenied Keys:\nUnaccepted Keys:\nm1\nRejected Keys:\n";
+        site.prints(&["salt-key", "-L"], pending);
+        site.prints(
+            &["salt-key", "-a", "m1", "-y"],
+            "The following keys are going to be accepted:\nUnaccepted Keys:\nm1\nKey for minion m1 accepted.\n",
+        );
+        assert_eq!(at(&bus.next("salt/key"), "id"), &"m1".into());
+        assert_eq!(at(&bus.next("salt/minion/m1/start"), "id"), &"m1".into());
+        site.prints(&["salt", "m1", "test.ping"], "m1:\n    True\n");
+
+        // Deleted: the shared key is replaced, and the minion waits again.
+        let left = site.run(&["salt-key", "-d", "m1", "-y"]);
+        assert_eq!(left.code, Some(0), "{left:?}");
+        assert_eq!(at(&bus.next("key"), "rotate_aes_key"), &Value::Bool(true));
+        let left = site.run(&["salt", "m1", "test.ping"]);
+        assert_ne!(left.code, Some(0), "{left:?}");
+    }
+}

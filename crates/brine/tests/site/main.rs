@@ -1,0 +1,16 @@
+//! A whole site of ours, as its users have it: master, minion and commands, each a process.
+//!
+//! Every example of Salt's event documentation that fires something is run here as it is printed
+//! there, with the configuration's directory as the only addition.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says where it was"
+)]
+
+mod custom_module;
+mod firing;
+mod keys;
+mod site;
+mod trouble;
