@@ -178,6 +178,18 @@ fn salt_prints_what_minions_return() {
         );
         assert!(left.stderr.starts_with(stderr), "{left:?}");
     }
+    let left = node.run(&["salt", "-L", "m1,m2", "test.ping"]);
+    assert!(
+        left.stdout
+            .starts_with("m1:\n    True\nm2:\n    Minion did not return."),
+        "{left:?}"
+    );
+    assert_eq!(left.code, Some(1));
+    let left = node.run(&["salt", "-N", "none", "test.ping"]);
+    assert!(
+        left.stdout.starts_with("Node group none unavailable in /"),
+        "{left:?}"
+    );
     let left = node.run(&["salt", "*", "test.ping", "--summary", "-v"]);
     let (head, rest) = left.stdout.split_once('\n').unwrap();
     assert!(head.starts_with("Executing job with jid 2"), "{head}");

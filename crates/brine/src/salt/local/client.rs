@@ -20,7 +20,7 @@ use brine_wire::{Map, Value};
 
 pub(crate) use super::report::{Came, Heard};
 use crate::place;
-use crate::salt::start;
+use crate::salt::{python, start};
 
 /// The version of payloads that need no signature beside the key.
 const VERSION: u32 = 3;
@@ -44,6 +44,8 @@ pub(crate) struct Order {
 pub(crate) struct Published {
     pub(crate) jid: String,
     pub(crate) minions: Vec<String>,
+    /// Ids of the target that no minion has.
+    pub(crate) missing: Vec<String>,
 }
 
 /// Why there is no job.
@@ -79,6 +81,8 @@ pub(crate) struct Client {
     key: String,
     user: String,
     timeout: Duration,
+    nodegroups: Map,
+    conf_file: String,
 }
 
 enum Requester {
@@ -110,18 +114,24 @@ impl Client {
             key: key(opts, &user)?,
             user,
             timeout: Duration::from_secs(5).max(seconds(opts, "timeout")?),
+            nodegroups: match opts.get("nodegroups") {
+                Some(Value::Map(groups)) => groups.clone(),
+                _ => Map::new(),
+            },
+            conf_file: opts.text("conf_file").unwrap_or_default().to_owned(),
         })
     }
 
     /// Publishes a job.
     pub(crate) async fn publish(&self, order: &Order) -> Result<Published, ClientError> {
+        let (tgt, tgt_type) = self.target(order)?;
         let mut load = Map::new();
         load.insert("cmd", "publish");
-        load.insert("tgt", order.tgt.clone());
+        load.insert("tgt", tgt);
         load.insert("fun", order.fun.clone());
         load.insert("arg", order.arg.clone());
         load.insert("key", self.key.as_str());
-        load.insert("tgt_type", order.tgt_type.as_str());
+        load.insert("tgt_type", tgt_type);
         load.insert("ret", order.ret.as_str());
         load.insert("jid", "");
         load.insert("kwargs", order.kwargs.clone());
@@ -142,6 +152,21 @@ impl Client {
             }
         };
         published(&answer)
+    }
+
+    /// The target as masters take it: node groups are this side's.
+    fn target(&self, order: &Order) -> Result<(Value, String), ClientError> {
+        if order.tgt_type != "nodegroup" {
+            return Ok((order.tgt.clone(), order.tgt_type.clone()));
+        }
+        let name = python::str(&order.tgt);
+        let Some(words) = expand(&name, &self.nodegroups, &mut Vec::new()) else {
+            let file = &self.conf_file;
+            let text = format!("Node group {name} unavailable in {file}");
+            return Err(ClientError::Refused(text));
+        };
+        let compound = words.join(" ");
+        Ok((compound.into(), "compound".to_owned()))
     }
 
     /// Waits for the returns of a job and tells each; minions that are gone are told too.
@@ -188,6 +213,9 @@ impl Client {
                     Instant::now() + patience.timeout
                 }
             };
+        }
+        for id in &job.missing {
+            tell(Heard::no_response(id, &job.jid))?;
         }
         Ok(())
     }
@@ -285,6 +313,35 @@ impl Asked {
     }
 }
 
+/// The words of a node group, those of groups it names in their place; `None` if there is no such
+/// group, or one that names itself.
+fn expand(name: &str, groups: &Map, outer: &mut Vec<String>) -> Option<Vec<String>> {
+    if outer.iter().any(|own| own == name) {
+        return None;
+    }
+    let words: Vec<String> = match groups.get(name)? {
+        Value::Array(words) => words.iter().map(python::str).collect(),
+        text => {
+            let text = python::str(text);
+            text.split_whitespace().map(str::to_owned).collect()
+        }
+    };
+    outer.push(name.to_owned());
+    let mut expanded = Vec::new();
+    for word in words {
+        match word.strip_prefix("N@") {
+            Some(inner) => {
+                expanded.push("(".to_owned());
+                expanded.extend(expand(inner, groups, outer)?);
+                expanded.push(")".to_owned());
+            }
+            None => expanded.push(word),
+        }
+    }
+    outer.pop();
+    Some(expanded)
+}
+
 /// What the master answers to a publish.
 fn published(answer: &Value) -> Result<Published, ClientError> {
     let told = |error: &Value| match error {
@@ -292,7 +349,7 @@ fn published(answer: &Value) -> Result<Published, ClientError> {
             let message = error.get("message").and_then(Value::as_str);
             message.unwrap_or("The master refused the job.").to_owned()
         }
-        other => crate::salt::python::str(other),
+        other => python::str(other),
     };
     let Some(answer) = answer.as_map() else {
         return Err(ClientError::Refused(
@@ -310,8 +367,11 @@ fn published(answer: &Value) -> Result<Published, ClientError> {
             "The master refused the job.".to_owned(),
         ));
     };
-    let minions = match load.get("minions") {
-        Some(Value::Array(minions)) => minions.iter().filter_map(Value::as_str).collect(),
+    let ids = |name| match load.get(name) {
+        Some(Value::Array(ids)) => {
+            let ids = ids.iter().filter_map(Value::as_str);
+            ids.map(str::to_owned).collect()
+        }
         _ => Vec::new(),
     };
     Ok(Published {
@@ -320,7 +380,8 @@ fn published(answer: &Value) -> Result<Published, ClientError> {
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned(),
-        minions: minions.into_iter().map(str::to_owned).collect(),
+        minions: ids("minions"),
+        missing: ids("missing"),
     })
 }
 
@@ -366,4 +427,27 @@ pub(crate) fn seconds(opts: &Opts, name: &str) -> anyhow::Result<Duration> {
     let seconds = opts.number(name)?;
     Duration::try_from_secs_f64(seconds)
         .with_context(|| format!("option {name}: expected seconds, found {seconds}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_groups_name_each_other_but_not_themselves() {
+        let list = |words: &[&str]| Value::Array(words.iter().map(|word| (*word).into()).collect());
+        let groups: Map = [
+            ("web", "web* or proxy1".into()),
+            ("all", list(&["N@web", "or", "db1"])),
+            ("round", "N@about".into()),
+            ("about", "N@round".into()),
+        ]
+        .into_iter()
+        .collect();
+        let words = |name: &str| Some(expand(name, &groups, &mut Vec::new())?.join(" "));
+        assert_eq!(words("web").as_deref(), Some("web* or proxy1"));
+        assert_eq!(words("all").as_deref(), Some("( web* or proxy1 ) or db1"));
+        assert_eq!(words("round"), None);
+        assert_eq!(words("none"), None);
+    }
 }
