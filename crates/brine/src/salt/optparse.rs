@@ -67,6 +67,14 @@ impl<K: Copy + PartialEq> Parsed<K> {
         Some(&last.value)
     }
 
+    /// All that an option was set to.
+    pub(super) fn values(&self, key: K) -> impl Iterator<Item = &str> {
+        let given = self.options.iter();
+        given
+            .filter(move |given| given.key == key)
+            .map(|given| given.value.as_str())
+    }
+
     /// The names of the options with this key that stand there.
     pub(super) fn names(&self, key: K) -> impl Iterator<Item = &'static str> {
         let given = self.options.iter();

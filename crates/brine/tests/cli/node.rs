@@ -132,6 +132,17 @@ fn salt_call_says_what_went_wrong_as_salt_does() {
             (Some(0), "{\"local\": \"a b\"}\n")
         );
     }
+    let left = node.run(&["salt-call", "-d", "test.pi"]);
+    assert!(left.stdout.starts_with("test.ping:\n"), "{left:?}");
+    let left = node.run(&[
+        "salt-call",
+        "test.ping",
+        "--metadata",
+        "--out=json",
+        "--out-indent=-1",
+    ]);
+    let rest = r#""return": true, "retcode": 0, "id": "m1", "fun": "test.ping", "fun_args": []}}"#;
+    assert!(left.stdout.trim_end().ends_with(rest), "{left:?}");
     let left = node.run(&["salt-call", "--return", "mongo", "test.ping"]);
     assert_eq!(left.code, Some(64), "{left:?}");
 }

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use brine_config::{Loaded, Role, parse_arguments};
+use brine_config::{Loaded, Opts, Role, parse_arguments};
 use brine_node::functions::{Call, Outcome};
 use brine_wire::{Map, Value};
 
@@ -44,15 +44,22 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(SYNTAX.help().as_bytes())?;
         return Ok(ExitCode::from(start::USAGE));
     }
-    let (fun, jid) = (call.fun.clone(), call.jid.clone());
+    let told = Told {
+        fun: call.fun.clone(),
+        jid: call.jid.clone(),
+    };
     let outcome = outcome(&line, &mut loaded, call)?;
-    tell(&line, &printer, &fun, &jid, outcome)
+    if line.has(Key::Doc) && outcome.success {
+        return print_docs(&outcome.ret, line.words.first().map_or("", String::as_str));
+    }
+    tell(&line, &loaded.opts, &printer, &told, outcome)
 }
 
 /// The call that the command line asks for.
 fn call(line: &Parsed<Key>) -> Call {
     let (fun, words) = match line.words.split_first() {
         _ if line.has(Key::Grains) => ("grains.items", &[][..]),
+        _ if line.has(Key::Doc) => ("sys.doc", &[][..]),
         Some((fun, words)) => (fun.as_str(), words),
         None => ("", &[][..]),
     };
@@ -87,6 +94,7 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
     {
         opts.set("auth_timeout", Value::Int(seconds));
     }
+    add_folders(line, opts);
     let bus = OwnBus {
         address: place::address(opts, &place::own_minion(opts)?, None)?,
         config: commands::send::publisher_config(brine.compat, Some(opts))?,
@@ -103,8 +111,9 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
         Tells::Master
     };
     let written = line.words.get(1..).unwrap_or_default();
-    // Another id or master is another minion than the one that runs.
-    let is_another = line.has(Key::Id) || line.has(Key::Master);
+    // Another id, master or module is another minion than the one that runs.
+    let others = [Key::Id, Key::Master, Key::ModuleDirs];
+    let is_another = others.into_iter().any(|key| line.has(key));
     // The environment that is asked for is this process's, not the minion's.
     let is_ours = call.kwargs.get("with_env").is_some_and(Value::is_true);
     if !is_another
@@ -116,31 +125,82 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
     here::run_signed_in(loaded, &bus, call, written, tells)
 }
 
+/// The directories of modules and files that the command line adds.
+fn add_folders(line: &Parsed<Key>, opts: &mut Opts) {
+    let folders = |key| {
+        let folders = line.values(key).flat_map(|text| text.split(','));
+        let absolute = folders.map(|folder| std::path::absolute(folder).unwrap_or(folder.into()));
+        let texts = absolute.map(|folder| Value::from(folder.to_string_lossy().as_ref()));
+        texts.collect::<Vec<_>>()
+    };
+    if line.has(Key::ModuleDirs) {
+        let mut all = folders(Key::ModuleDirs);
+        if let Some(Value::Array(own)) = opts.get("module_dirs") {
+            all.extend(own.iter().cloned());
+        }
+        opts.set("module_dirs", all);
+    }
+    if line.has(Key::FileRoot) {
+        let roots = folders(Key::FileRoot);
+        opts.set("file_roots", Map::from_iter([("base", roots)]));
+    }
+}
+
+/// `--doc`: the documentation of the functions whose names begin so.
+fn print_docs(docs: &Value, beginning: &str) -> anyhow::Result<ExitCode> {
+    let mut docs: Vec<_> = docs.as_map().into_iter().flatten().collect();
+    docs.sort_by(|(one, _), (other, _)| one.as_str().cmp(&other.as_str()));
+    let mut stdout = io::stdout().lock();
+    for (name, doc) in docs {
+        let (Some(name), Some(doc)) = (name.as_str(), doc.as_str()) else {
+            continue;
+        };
+        if name.starts_with(beginning) && !doc.is_empty() {
+            writeln!(stdout, "{name}:\n{doc}\n")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The call that is told of.
+struct Told {
+    fun: String,
+    jid: String,
+}
+
 /// Prints a return value, or says why there is none.
 fn tell(
     line: &Parsed<Key>,
+    opts: &Opts,
     printer: &Printer,
-    fun: &str,
-    jid: &str,
+    told: &Told,
     outcome: Outcome,
 ) -> anyhow::Result<ExitCode> {
-    if let Some(told) = told::failure(fun, &outcome) {
-        io::stderr().write_all(told.stderr.as_bytes())?;
-        io::stdout().write_all(told.stdout.as_bytes())?;
-        return Ok(ExitCode::from(told.code));
+    if let Some(failure) = told::failure(&told.fun, &outcome) {
+        io::stderr().write_all(failure.stderr.as_bytes())?;
+        io::stdout().write_all(failure.stdout.as_bytes())?;
+        return Ok(ExitCode::from(failure.code));
     }
     let retcode = outcome.retcode;
-    let printed = if line.has(Key::Metadata) {
+    let (printed, out) = if line.has(Key::Metadata) {
         let mut all = Map::new();
-        all.insert("jid", jid);
+        all.insert("jid", told.jid.as_str());
         all.insert("return", outcome.ret);
         all.insert("retcode", retcode);
-        all.into()
+        if let Some(out) = &outcome.out {
+            all.insert("out", out.as_str());
+        }
+        all.insert("id", opts.text("id")?);
+        all.insert("fun", told.fun.as_str());
+        let written = line.words.iter().skip(1);
+        let written = written.map(|word| Value::from(word.as_str()));
+        all.insert("fun_args", written.collect::<Vec<_>>());
+        (all.into(), None)
     } else {
-        outcome.ret
+        (outcome.ret, outcome.out)
     };
     let local = Map::from_iter([("local", printed)]);
-    printer.print(&local.into(), outcome.out.as_deref(), retcode)?;
+    printer.print(&local.into(), out.as_deref(), retcode)?;
     Ok(if line.has(Key::RetcodePassthrough) {
         // What a process's code keeps of a number.
         ExitCode::from(retcode.to_le_bytes()[0])
