@@ -546,7 +546,7 @@ class Job:
         self.modules.load_all()
         functions = {}
         for name, function in self.modules.functions.items():
-            functions[name] = {"doc": function.__doc__ or "", "argspec": argspec(function)}
+            functions[name] = {"doc": function.__doc__, "argspec": argspec(function)}
         return {"op": "listed", "functions": functions}
 
 
@@ -630,10 +630,10 @@ def parameters_of(function):
 
 def argspec(function):
     parameters = parameters_of(function) or []
-    named = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    named = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     defaults = [one.default for one in named if one.default is not one.empty]
     first = lambda kind: True if any(one.kind is kind for one in parameters) else None
-    return {"args": [one.name for one in named],
+    return {"args": [one.name for one in named] or None,
             "defaults": [packable(value) for value in defaults] or None,
             "varargs": first(inspect.Parameter.VAR_POSITIONAL),
             "kwargs": first(inspect.Parameter.VAR_KEYWORD)}

@@ -70,7 +70,12 @@ pub fn python(version: &str) -> Command {
     command
 }
 
-fn script(version: &str, name: &str) -> Command {
+/// A program of the testkit's `python/` in a release's Python, as the start of a command.
+///
+/// # Panics
+/// When there is no such release.
+#[must_use]
+pub fn script(version: &str, name: &str) -> Command {
     let mut command = python(version);
     command.arg(
         Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -105,10 +105,6 @@ impl Failure {
                 docs.insert(fun, self.to_string());
                 Value::Map(docs)
             }
-            Self::NotAvailable {
-                reason: Some(Unloaded::Import(reason)),
-                ..
-            } => format!("{self} Possible reasons: '{reason}'").into(),
             Self::NotAvailable { .. } | Self::Killed { .. } => self.to_string().into(),
             Self::Execution { message } => format!("ERROR: {message}").into(),
             Self::CommandNotFound { message } => {
@@ -137,10 +133,11 @@ impl Failure {
 fn not_available(fun: &str, reason: Option<&Unloaded>) -> String {
     let module = fun.split('.').next().unwrap_or(fun);
     match reason {
-        Some(Unloaded::Virtual(Some(reason))) => {
+        // Salt words both alike.
+        Some(Unloaded::Virtual(Some(reason)) | Unloaded::Import(reason)) => {
             format!("'{module}' __virtual__ returned False: {reason}")
         }
         Some(Unloaded::Virtual(None)) => format!("'{module}' __virtual__ returned False"),
-        Some(Unloaded::Import(_)) | None => format!("'{fun}' is not available."),
+        None => format!("'{fun}' is not available."),
     }
 }

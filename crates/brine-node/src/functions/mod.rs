@@ -65,7 +65,9 @@ impl Call {
                     }
                 }
                 Value::Str(text) => match brine_config::split_keyword(&text) {
-                    Some((name, value)) => self.kwargs.insert(name, value),
+                    Some((name, value)) => {
+                        self.kwargs.insert(name, brine_config::parse_value(value))
+                    }
                     None => self.args.push(Value::Str(text)),
                 },
                 other => self.args.push(other),

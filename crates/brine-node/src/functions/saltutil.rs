@@ -28,6 +28,12 @@ const fn waits(
 /// The parameters of every `sync_*` function.
 const SYNC: &str = "saltenv=None, refresh=True, extmod_whitelist=None, extmod_blacklist=None";
 
+/// The same of those that read grains or pillar again.
+const SYNC_CLEAN: &str = "saltenv=None, refresh=True, extmod_whitelist=None, \
+                          extmod_blacklist=None, clean_pillar_cache=False";
+/// The same of those after which nothing is read again.
+const SYNC_ONLY: &str = "saltenv=None, refresh=False, extmod_whitelist=None, extmod_blacklist=None";
+
 pub(super) const TABLE: &[Builtin] = &[
     waits(
         "saltutil.find_job",
@@ -170,7 +176,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ),
     waits(
         "saltutil.sync_all",
-        SYNC,
+        SYNC_CLEAN,
         "
     Get users' execution and utility modules from the master. Other kinds are not used here, and
     their lists stay empty.
@@ -201,9 +207,9 @@ pub(super) const TABLE: &[Builtin] = &[
         |functions, bound| sync_one(functions, bound, Kind::Utils),
     ),
     waits("saltutil.sync_beacons", SYNC, NOT_USED, refused),
-    waits("saltutil.sync_engines", SYNC, NOT_USED, refused),
-    waits("saltutil.sync_grains", SYNC, NOT_USED, refused),
-    waits("saltutil.sync_matchers", SYNC, NOT_USED, refused),
+    waits("saltutil.sync_engines", SYNC_ONLY, NOT_USED, refused),
+    waits("saltutil.sync_grains", SYNC_CLEAN, NOT_USED, refused),
+    waits("saltutil.sync_matchers", SYNC_ONLY, NOT_USED, refused),
     waits("saltutil.sync_output", SYNC, NOT_USED, refused),
     waits("saltutil.sync_renderers", SYNC, NOT_USED, refused),
     waits("saltutil.sync_returners", SYNC, NOT_USED, refused),

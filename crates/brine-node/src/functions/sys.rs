@@ -17,7 +17,7 @@ pub(super) const TABLE: &[Builtin] = &[
         name: "sys.argspec",
         signature: "module=''",
         doc: "
-    Return the arguments of a function, of a module's functions, or of all.
+    Return the arguments of a function, of a module's functions, or of those that match.
 
         salt '*' sys.argspec pkg.install
         salt '*' sys.argspec 'test.*'
@@ -73,7 +73,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
 /// A function that can be run.
 struct Described {
-    doc: String,
+    doc: Value,
     argspec: Value,
 }
 
@@ -115,7 +115,7 @@ fn argspec(functions: &Functions, bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let wanted = bound.text(0);
         let all = all(functions).await.into_iter();
-        let told = all.filter(|(name, _)| wanted.is_empty() || is_of(name, &wanted));
+        let told = all.filter(|(name, _)| is_of(name, &wanted));
         let told: Map = told.map(|(name, told)| (name, told.argspec)).collect();
         Ok(Value::Map(told).into())
     })
@@ -180,6 +180,10 @@ fn argspec_of(signature: &Signature) -> Value {
         .iter()
         .filter_map(|(_, d)| d.clone())
         .collect();
+    let list = |items: Vec<Value>| match items.as_slice() {
+        [] => Value::Nil,
+        _ => items.into(),
+    };
     let is_there = |name: Option<_>| {
         if name.is_some() {
             true.into()
@@ -188,15 +192,8 @@ fn argspec_of(signature: &Signature) -> Value {
         }
     };
     let mut told = Map::new();
-    told.insert("args", names.collect::<Vec<_>>());
-    told.insert(
-        "defaults",
-        if defaults.is_empty() {
-            Value::Nil
-        } else {
-            defaults.into()
-        },
-    );
+    told.insert("args", list(names.collect()));
+    told.insert("defaults", list(defaults));
     told.insert("varargs", is_there(signature.varargs));
     told.insert("kwargs", is_there(signature.keywords));
     told.into()

@@ -128,7 +128,7 @@ pub(super) const TABLE: &[Builtin] = &[
                 .opts
                 .get("test.foo")
                 .cloned()
-                .unwrap_or("".into())
+                .unwrap_or("unconfigured".into())
                 .into())
         },
     ),

@@ -38,8 +38,8 @@ pub(crate) enum Answer {
 pub(crate) struct Listed {
     /// Its full name.
     pub(crate) name: String,
-    /// Its docstring.
-    pub(crate) doc: String,
+    /// Its docstring, or nothing.
+    pub(crate) doc: Value,
     /// As `sys.argspec` tells it.
     pub(crate) argspec: Value,
 }
@@ -288,7 +288,7 @@ fn listed(functions: Option<Value>) -> Vec<Listed> {
         let told = told.as_map()?;
         Some(Listed {
             name: name.as_str()?.to_owned(),
-            doc: told.get("doc")?.as_str()?.to_owned(),
+            doc: told.get("doc")?.clone(),
             argspec: told.get("argspec")?.clone(),
         })
     };

@@ -9,6 +9,7 @@
 mod cve_master;
 mod files;
 mod functions_python;
+mod functions_salt;
 mod functions_sync;
 mod network_options;
 mod own_site;

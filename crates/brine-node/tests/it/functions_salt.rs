@@ -1,0 +1,374 @@
+//! The same calls in real Salt's minion and in ours: the same returns.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use brine_node::functions::{Call, Functions, FunctionsConfig, Host, grains};
+use brine_testkit::salt;
+use brine_wire::python_text::{repr, str};
+use brine_wire::{Map, Value};
+use serde_json::{Value as Json, json};
+
+/// A user's modules, good and bad.
+const MODULES: [(&str, &str); 6] = [
+    (
+        "mine",
+        r#"
+__func_alias__ = {"list_": "list"}
+def f(a, b=1):
+    "Doc of f"
+    return [a, b]
+def list_(): return sorted({3, 1})
+def pair(): return (1, {"x": b"y".decode()})
+def boom(): raise ValueError("x")
+def any_(*args, **kwargs): return [args, kwargs]
+def code():
+    __context__["retcode"] = 5
+def failed(): return {"result": False, "comment": "no"}
+def parts():
+    yield {"a": 1}
+    yield {"b": 2}
+def seen(): return [__opts__["id"], __grains__["role"], __grains__.get("nope"), "test.ping" in __salt__]
+def calls(): return [__salt__["test.echo"]("x"), __salt__["mine.list"](), __salt__["other.g"]()]
+def wrong(): return __salt__["test.echo"](1, 2)
+def absent(): return __salt__["no.such"]()
+def refuse():
+    from salt.exceptions import CommandExecutionError
+    raise CommandExecutionError("cannot")
+def invocation():
+    from salt.exceptions import SaltInvocationError
+    raise SaltInvocationError("not so")
+def not_found():
+    from salt.exceptions import CommandNotFoundError
+    raise CommandNotFoundError("ls")
+class Thing: pass
+_private = lambda: 1
+"#,
+    ),
+    ("broken", "def f(:\n"),
+    ("lacking", "import no_such_module_anywhere\ndef f(): pass\n"),
+    (
+        "unwanted",
+        "def __virtual__(): return (False, 'no reason')\ndef f(): pass\n",
+    ),
+    ("silent", "def __virtual__(): return False\ndef f(): pass\n"),
+    (
+        "renamed",
+        "__virtualname__ = 'other'\ndef __virtual__(): return __virtualname__\ndef g(): return 'g'\n",
+    ),
+];
+
+fn calls() -> Vec<(&'static str, Json)> {
+    let kwarg = |json: Json| {
+        let mut json = json;
+        json["__kwarg__"] = true.into();
+        json
+    };
+    vec![
+        ("test.ping", json!([])),
+        ("test.ping", json!([1])),
+        ("test.echo", json!(["é☃"])),
+        ("test.echo", json!([])),
+        ("test.echo", json!([1, 2])),
+        ("test.echo", json!(["a", "nope=1"])),
+        (
+            "test.echo",
+            json!([kwarg(json!({"text": [1, {"a": null}]}))]),
+        ),
+        (
+            "test.arg",
+            json!([1, "two", 3.1, "txt=hello", kwarg(json!({"wow": {"a": 1}}))]),
+        ),
+        (
+            "test.arg_clean",
+            json!([1, kwarg(json!({"__x": 1, "y": 2}))]),
+        ),
+        ("test.arg_repr", json!([1, "two", [true, null], 1.5])),
+        ("test.arg_repr", json!(["one"])),
+        ("test.arg_type", json!([1, "two", 3.5, [], {}, null, true])),
+        (
+            "test.kwarg",
+            json!(["num=1", kwarg(json!({"env": {"a": 1}}))]),
+        ),
+        ("test.kwarg", json!([1])),
+        ("test.retcode", json!([])),
+        ("test.retcode", json!([7])),
+        ("test.exception", json!(["Oh noes!"])),
+        ("test.exception", json!([])),
+        ("test.assertion", json!([false])),
+        ("test.assertion", json!([1])),
+        ("test.true", json!([])),
+        ("test.false", json!([])),
+        ("test.outputter", json!([{"a": 1}])),
+        ("test.cross_test", json!(["test.echo", ["x"]])),
+        ("test.cross_test", json!(["no.such"])),
+        ("test.try", json!(["no.such"])),
+        ("test.conf_test", json!([])),
+        ("test.provider", json!(["test"])),
+        ("test.provider", json!(["nosuch"])),
+        ("test.tty", json!(["tty0", "x"])),
+        ("test.sleep", json!(["x"])),
+        ("test.sleep", json!([0])),
+        (
+            "test.raise_exception",
+            json!(["TypeError", "An integer is required"]),
+        ),
+        (
+            "test.raise_exception",
+            json!(["salt.exceptions.CommandExecutionError", "wrong"]),
+        ),
+        (
+            "test.raise_exception",
+            json!(["salt.exceptions.SaltInvocationError", "wrong"]),
+        ),
+        ("test.raise_exception", json!(["OSError", "gone"])),
+        ("test.raise_exception", json!(["NoSuchError"])),
+        ("test.nope", json!([])),
+        ("nope.nope", json!([])),
+        ("nope", json!([])),
+        ("event.fire", json!(["notadict", "t"])),
+        ("event.fire", json!([{}, ""])),
+        ("event.fire", json!([{}])),
+        ("event.fire_master", json!([{}, "t"])),
+        ("event.send", json!([])),
+        ("grains.get", json!(["role"])),
+        ("grains.get", json!(["deep:a:b:0"])),
+        ("grains.get", json!(["deep:a:b:c"])),
+        ("grains.get", json!(["deep:a:b:5"])),
+        (
+            "grains.get",
+            json!(["deep|a|b", kwarg(json!({"delimiter": "|"}))]),
+        ),
+        ("grains.get", json!(["nope", "default"])),
+        ("grains.has_value", json!(["deep:a"])),
+        ("grains.has_value", json!(["deep:z"])),
+        ("grains.item", json!(["role", "nope", "deep:a:b"])),
+        ("grains.item", json!(["nope", kwarg(json!({"default": 3}))])),
+        ("grains.equals", json!(["role", "web"])),
+        ("config.get", json!(["id"])),
+        ("config.get", json!(["nope", "d"])),
+        ("config.get", json!(["deep:a:b"])),
+        ("config.option", json!(["role"])),
+        ("config.option", json!(["nope"])),
+        ("pillar.get", json!(["nope"])),
+        ("pillar.raw", json!([])),
+        ("saltutil.find_job", json!(["20200101000000000000"])),
+        ("sys.list_functions", json!(["mine"])),
+        ("sys.list_modules", json!(["mine*"])),
+        ("sys.argspec", json!(["mine.f"])),
+        ("sys.argspec", json!(["mine.any_"])),
+        ("sys.doc", json!(["mine.f"])),
+        ("mine", json!([])),
+        ("mine.f", json!([1])),
+        ("mine.f", json!([])),
+        ("mine.f", json!([1, 2, 3])),
+        ("mine.f", json!([1, "x=2", "y=3"])),
+        ("mine.list", json!([])),
+        ("mine.list_", json!([])),
+        ("mine.boom", json!([])),
+        ("mine.any_", json!([1, "a=b"])),
+        ("mine.code", json!([])),
+        ("mine.failed", json!([])),
+        ("mine.parts", json!([])),
+        ("mine.seen", json!([])),
+        ("mine.calls", json!([])),
+        ("mine.wrong", json!([])),
+        ("mine.absent", json!([])),
+        ("mine.refuse", json!([])),
+        ("mine.invocation", json!([])),
+        ("mine.not_found", json!([])),
+        ("mine.Thing", json!([])),
+        ("mine._private", json!([])),
+        ("broken.f", json!([])),
+        ("lacking.f", json!([])),
+        ("unwanted.f", json!([])),
+        ("silent.f", json!([])),
+        ("other.g", json!([])),
+        ("renamed.g", json!([])),
+    ]
+}
+
+#[tokio::test]
+async fn functions_return_what_salts_do_3006() {
+    check("3006.28").await;
+}
+
+#[tokio::test]
+async fn functions_return_what_salts_do_3008() {
+    check("3008.3").await;
+}
+
+async fn check(version: &str) {
+    let root = tempfile::tempdir().unwrap();
+    let modules = root.path().join("cache/extmods/modules");
+    std::fs::create_dir_all(&modules).unwrap();
+    for (name, text) in MODULES {
+        std::fs::write(modules.join(format!("{name}.py")), text).unwrap();
+    }
+    let grains = "{role: web, deep: {a: {b: [x, {c: 1}]}}}";
+    std::fs::write(root.path().join("grains"), grains).unwrap();
+    let functions = ours(root.path(), version);
+    let mut calls = calls();
+    calls.push(("sys.argspec", json!(["*"]))); // all at once: each look takes Salt seconds
+    let theirs = theirs(root.path(), version, &calls);
+    let mut different = Vec::new();
+    for ((fun, arg), theirs) in calls.iter().zip(theirs) {
+        if *fun == "sys.argspec" && arg == &json!(["*"]) {
+            different.extend(different_signatures(&functions, theirs[0].as_str().unwrap()).await);
+            continue;
+        }
+        let load = load(fun, arg);
+        let arguments = load.get("arg").cloned();
+        let Some(Value::Array(arguments)) = arguments else {
+            panic!("a list of arguments")
+        };
+        let call = Call::new(*fun).arguments(arguments).published(&load);
+        let ours = functions.run(call).await;
+        let ours = json!([
+            comparable(&repr(&ours.ret)),
+            ours.retcode,
+            ours.success,
+            ours.out
+        ]);
+        let mut theirs = theirs;
+        if let Some(text) = theirs[0].as_str() {
+            theirs[0] = comparable(text).into();
+        }
+        if ours != theirs {
+            different.push(format!("{fun} {arg}\n  ours   {ours}\n  theirs {theirs}"));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+/// Built-in functions whose signatures are not those that Salt reports in `all`.
+async fn different_signatures(functions: &Functions, all: &str) -> Vec<String> {
+    /// Parameters by name only, which ours takes among any others; functions Salt has not.
+    const KNOWN: [&str; 8] = [
+        "sys.reload_modules",
+        "pillar.item",
+        "pillar.items",
+        "pillar.data",
+        "pillar.ls",
+        // 3008 has a parameter more than 3006.
+        "pillar.get",
+        "pillar.keys",
+        "pillar.raw",
+    ];
+    let Value::Map(ours) = functions
+        .run(Call::new("sys.argspec").arguments(["*".into()]))
+        .await
+        .ret
+    else {
+        panic!("a mapping of signatures")
+    };
+    let mut different = Vec::new();
+    for (name, argspec) in &ours {
+        let told = format!("{}: {}", repr(name), repr(argspec));
+        let is_known = KNOWN.contains(&str(name).as_str());
+        if !is_known && !all.contains(&told) {
+            different.push(told);
+        }
+    }
+    different
+}
+
+/// The text without what no two programs share: tracebacks' frames and the words of documentation.
+fn comparable(text: &str) -> String {
+    let raised = "The minion function caused an exception: ";
+    if text.contains(raised) {
+        let last = text.trim_end_matches(['\'', '"']).trim_end_matches("\\n");
+        let last = last.rsplit("\\n").next().unwrap_or_default();
+        return format!("{raised}{last}").replace("\\'", "'");
+    }
+    match text.split_once("\\n") {
+        Some((first, _)) if text.contains("Passed invalid arguments to ") => first.to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+fn load(fun: &str, arg: &Json) -> Map {
+    let mut load = Map::new();
+    for (name, value) in [
+        ("jid", "20261124010101000001"),
+        ("ret", ""),
+        ("tgt", "m1"),
+        ("user", "root"),
+    ] {
+        load.insert(name, value);
+    }
+    load.insert("fun", fun);
+    load.insert("arg", value_of(arg));
+    load
+}
+
+fn value_of(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::Nil,
+        Json::Bool(flag) => Value::Bool(*flag),
+        Json::Number(number) => match number.as_i64() {
+            Some(number) => number.into(),
+            None => number.as_f64().unwrap().into(),
+        },
+        Json::String(text) => text.as_str().into(),
+        Json::Array(items) => Value::Array(items.iter().map(value_of).collect()),
+        Json::Object(map) => {
+            let pairs = map
+                .iter()
+                .map(|(key, value)| (key.as_str(), value_of(value)));
+            Value::Map(pairs.collect())
+        }
+    }
+}
+
+fn ours(root: &Path, version: &str) -> Functions {
+    let mut opts = Map::new();
+    opts.insert("id", "m1");
+    opts.insert("cachedir", root.join("cache").display().to_string());
+    opts.insert("file_client", "local");
+    opts.insert("conf_file", root.join("minion").display().to_string());
+    let mut config = FunctionsConfig::new(opts);
+    config.salt_version = version.into();
+    config.grains = grains::load(&config.opts, version);
+    let (host, mut requests) = Host::new();
+    tokio::spawn(async move {
+        while let Some(request) = requests.recv().await {
+            if let brine_node::functions::HostRequest::Running { answer } = request {
+                answer.send(Ok(Vec::new())).unwrap();
+            }
+        }
+    });
+    Functions::new(config, host)
+}
+
+fn theirs(root: &Path, version: &str, calls: &[(&str, Json)]) -> Vec<Json> {
+    let mut salt = salt::script(version, "functions.py")
+        .arg(root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = String::new();
+    for (fun, arg) in calls {
+        let load = json!({"jid": "20261124010101000001", "ret": "", "tgt": "m1", "user": "root"});
+        lines.push_str(&json!([fun, arg, load]).to_string());
+        lines.push('\n');
+    }
+    let mut stdin = salt.stdin.take().unwrap();
+    let writes = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+    let output = salt.wait_with_output().unwrap();
+    writes.join().unwrap().unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<_> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        answers.len(),
+        calls.len(),
+        "Salt {version} answered every call"
+    );
+    answers
+}
