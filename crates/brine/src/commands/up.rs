@@ -95,9 +95,10 @@ async fn life(scratch: &Scratch, starts: &mut Subscriber, every: Duration) -> an
         bail!("expected the minion to be in within a minute; try again with -l debug");
     }
     starts.close();
+    let client = scratch.client()?;
+    site::sync(&client.opts).await?;
     io::stdout().write_all(invitation(&scratch.root).as_bytes())?;
     io::stdout().flush()?;
-    let client = scratch.client()?;
     Ok(site::live(&client.opts, every).await?)
 }
 
@@ -116,9 +117,11 @@ A master is up, and its minion {MINION} is in; now and then it is given a job. I
   {program} salt-key -c {root} -L
   {program} send myco/hello '{{from: me}}' -c {root}
 
-A module of the minion's own (Python) that sends an event, in {root}/srv/salt/_modules:
+A module of the minion's own (Python) that sends an event; after changing it in {root}/srv/salt/_modules, the
+second line brings it to the minion:
 
   {program} salt -c {root} {MINION} my_custom_module.do_something
+  {program} salt -c {root} {MINION} saltutil.sync_modules
 
 How fast it is:
 

@@ -59,8 +59,7 @@ impl Scratch {
             &root.join("minion"),
             &format!(
                 "root_dir: {path}/minion.d\nid: {MINION}\nmaster: 127.0.0.1\n\
-                 master_port: {ret_port}\nsock_dir: /sock\n\
-                 module_dirs: [{path}/srv/salt/_modules]\ndefault_include: none\n"
+                 master_port: {ret_port}\nsock_dir: /sock\ndefault_include: none\n"
             ),
         )?;
         let scratch = Self {
