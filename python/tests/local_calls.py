@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+import time
 
 if sys.argv[1] == "salt":
     import salt.client as client
@@ -26,6 +27,9 @@ def without_none(returns):
 
 def looked_up():
     jid = local.cmd_async("m1", "test.echo", ["kept"])
+    # What is in the cache comes from there; only then both clients say the same.
+    while not local.get_cache_returns(jid):
+        time.sleep(0.1)
     first = list(local.get_cli_returns(jid, ["m1"], timeout=10))
     return first, local.get_cache_returns(jid)
 

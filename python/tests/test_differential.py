@@ -21,10 +21,10 @@ TAGS = ["a", "a/b", "a/b/c", "b", "salt/job/1/ret/m1", "salt/job/1/new", "x[1]",
 PATTERNS = ["", "a", "a/", "b", "/c", "job", "salt/*/ret/*", "a|b", "x[[]1]", "é$", "a.b", "nothing"]
 TYPES = [None, "startswith", "endswith", "find", "regex", "fnmatch", "no such type"]
 VALUES = [None, True, 0, -33, 2**64 - 1, 2**66, 1.5, "ü", b"\xff", [1, [2]], {"k": {1: b"v"}}]
-SEQUENCES = int(os.environ.get("SEQUENCES", "400"))
+SEQUENCES = int(os.environ.get("SEQUENCES", "300"))
 SEED = int(os.environ.get("SEED", "20261124"))
 # An event takes some 100 us to both listeners; where others use the machine, longer.
-PAUSES = (0.002, 0.05, 0.3)
+PAUSES = (0.002, 0.05, 0.3, 0.3, 1, 1)
 
 
 class Salt:
@@ -194,7 +194,7 @@ class Comparison:
 
 
 @pytest.mark.parametrize(
-    ("release", "host"), [("3008.3", "brine"), ("3006.28", "brine"), ("3008.3", "3008.3")]
+    ("release", "host"), [("3008.3", "brine"), ("3008.3", "3008.3")]
 )
 def test_salts_library_and_ours_answer_the_same(release, host, capsys):
     if not (ROOT / ".salt" / release).exists():
