@@ -15,9 +15,11 @@ pub struct Brine {
     pub compat: Option<Compat>,
     /// `log_bytes`: how much of the event log is kept in memory, in bytes or as `64MiB`.
     pub log_bytes: Option<u64>,
+    /// `python`: the Python that runs users' modules, a name or a path.
+    pub python: Option<String>,
 }
 
-const KEYS: [&str; 2] = ["compat", "log_bytes"];
+const KEYS: [&str; 3] = ["compat", "log_bytes", "python"];
 
 impl Brine {
     /// Reads the value of `brine:`.
@@ -38,6 +40,7 @@ impl Brine {
             match key.as_str() {
                 Some("compat") => brine.compat = Some(compat(value)?),
                 Some("log_bytes") => brine.log_bytes = Some(log_bytes(value)?),
+                Some("python") => brine.python = Some(python(value)?),
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)))),
             }
         }
@@ -62,6 +65,16 @@ fn compat(value: &Value) -> Result<Compat, ConfigError> {
         expected: "a Salt series or, in quotes, a release, such as 3006 or '3006.25'",
         found: shown(value),
     })
+}
+
+fn python(value: &Value) -> Result<String, ConfigError> {
+    let text = value.as_str().filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| ConfigError::BadBrineValue {
+        key: "python",
+        expected: "the name or path of a Python, such as /usr/bin/python3.11",
+        found: shown(value),
+    });
+    text.map(str::to_owned)
 }
 
 fn log_bytes(value: &Value) -> Result<u64, ConfigError> {
@@ -131,7 +144,8 @@ mod tests {
     #[test]
     fn what_is_said_is_read() {
         assert_eq!(parse("{}"), Ok(Brine::default()));
-        let brine = parse("{compat: 3006, log_bytes: 64MiB}").unwrap();
+        let brine = parse("{compat: 3006, log_bytes: 64MiB, python: python3.9}").unwrap();
+        assert_eq!(brine.python.as_deref(), Some("python3.9"));
         assert_eq!(brine.compat, "3006".parse().ok());
         assert_eq!(brine.log_bytes, Some(64 << 20));
         assert_eq!(parse("{compat: 3006.25}"), parse("{compat: '3006.25'}"));
@@ -160,6 +174,7 @@ mod tests {
             "{compat: [3006]}",
             "{log_bytes: -1}",
             "{log_bytes: 1TB}",
+            "{python: 3}",
             "[1]",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

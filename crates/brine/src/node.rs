@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use brine_bus::address::Node;
-use brine_config::{Loaded, Opts};
+use brine_config::Loaded;
 use brine_node::functions::{Functions, FunctionsConfig, grains};
 use brine_node::master::{Master, MasterOptions};
 use brine_node::minion::{Minion, MinionOptions};
 use brine_wire::Map;
+use brine_wire::compat::{Compat, Series};
 use tokio::runtime::Runtime;
 
 use crate::commands::bus;
@@ -37,7 +38,7 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
 /// A minion, its bus bound.
 pub(crate) fn minion(loaded: &Loaded) -> anyhow::Result<Minion> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
-    let config = functions_config(&loaded.opts);
+    let config = functions_config(loaded);
     let node = place::own_minion(&loaded.opts)?;
     let address = place::address(&loaded.opts, &node, None)?;
     let (served, log) = bus::open(&address, node, loaded)?;
@@ -46,13 +47,21 @@ pub(crate) fn minion(loaded: &Loaded) -> anyhow::Result<Minion> {
 }
 
 /// What functions are told of the minion they run in.
-pub(crate) fn functions_config(opts: &Opts) -> FunctionsConfig {
-    let all = opts
-        .iter()
-        .map(|(name, value)| (name.into(), value.clone()));
-    let all = Map::from_pairs(all.collect());
-    let grains = grains::core(&all);
-    let mut config = FunctionsConfig::new(all);
-    config.grains = grains;
+pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
+    let all = loaded.opts.iter();
+    let all = all.map(|(name, value)| (name.into(), value.clone()));
+    let mut config = FunctionsConfig::new(Map::from_pairs(all.collect()));
+    config.salt_version = salt_version(loaded.brine.compat.unwrap_or(Compat::NEWEST)).into();
+    config.python = loaded.brine.python.as_ref().map(Into::into);
+    config.grains = grains::load(&config.opts, &config.salt_version);
     config
+}
+
+/// The release of a series that functions are compared with.
+const fn salt_version(compat: Compat) -> &'static str {
+    match compat.series() {
+        Series::S3006 => "3006.28",
+        Series::S3007 => "3007.14",
+        Series::S3008 => "3008.3",
+    }
 }

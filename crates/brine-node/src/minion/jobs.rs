@@ -12,7 +12,7 @@ use brine_wire::stamp;
 use brine_wire::{Map, Value};
 
 use super::Node;
-use crate::functions::{Call, Outcome};
+use crate::functions::{Call, Failure, Outcome};
 use crate::own_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
 
@@ -92,8 +92,16 @@ fn is_for_us(node: &Node, job: &Job) -> bool {
 async fn run(node: Arc<Node>, job: Job) {
     let about = about(&node, &job);
     node.jobs.begins(job.jid.as_str(), about);
-    let outcome = node.functions.run(call(&node, &job)).await;
+    let call = call(&node, &job);
+    let fun = call.fun.clone();
+    let ended = node.functions.call(call).await;
     node.jobs.ends(job.jid.as_str());
+    let outcome = match ended {
+        Ok(outcome) => outcome,
+        // As in Salt, where the process that would have sent a return is gone.
+        Err(Failure::Killed { jid }) => return tracing::info!(jid, "job killed: no return"),
+        Err(failure) => failure.outcome(&fun),
+    };
     let load = returned(&node, &job, outcome);
     if !node.send_up(&load) {
         tracing::error!(jid = %job.jid, "return lost: no room in the queue for the master");

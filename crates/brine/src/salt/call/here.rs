@@ -82,7 +82,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn functions(loaded: &Loaded, host: Host) -> Functions {
-    let mut config = node::functions_config(&loaded.opts);
+    let mut config = node::functions_config(loaded);
     config.caller = Caller::SaltCall;
     Functions::new(config, host)
 }
