@@ -79,12 +79,12 @@ fn an_ordinary_configuration_is_not_remarked_on() {
 fn a_known_option_that_changes_nothing_is_named() {
     let files = [(
         "master",
-        "id: x\ngitfs_root: a\ngather_job_timeout: '10'\nsalt_event_pub_hwm: 5\n",
+        "id: x\ngitfs_root: a\nworker_threads: '10'\nsalt_event_pub_hwm: 5\n",
     )];
     assert_eq!(
         warnings(Role::Master, &files),
         "option gitfs_root is known but not acted on\n\
-         option gather_job_timeout is known but not acted on\n\
+         option worker_threads is known but not acted on\n\
          option salt_event_pub_hwm is no longer read by Salt; \
          a slow subscriber costs the bus nothing here, remove it"
     );
