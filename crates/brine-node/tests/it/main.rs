@@ -13,5 +13,6 @@ mod functions_salt;
 mod functions_sync;
 mod network_options;
 mod own_site;
+mod salt_masters;
 mod salt_minions;
 mod support;

@@ -1,13 +1,10 @@
 //! A master and a minion of ours: keys, jobs, events, and what goes wrong between them.
 
-use brine_bus::address::{Address, Node};
-use brine_bus::client::PublisherConfig;
-use brine_bus::client::tokio::Publisher;
 use brine_net::keys::store::{KeyState, KeyStore};
+use brine_wire::Value;
 use brine_wire::network::MinionId;
-use brine_wire::{Map, Value};
 
-use crate::support::{PATIENCE, Place};
+use crate::support::{Place, send};
 
 async fn each_transport<T>(run: impl AsyncFn(Place) -> T) {
     for transport in ["tcp", "zeromq"] {
@@ -63,17 +60,4 @@ async fn events_wait_for_a_master_that_is_away_and_keep_their_order() {
         again.end().await;
     })
     .await;
-}
-
-/// A local program asks the minion to send events up.
-async fn send(place: &Place, tag: &str, numbers: std::ops::Range<i64>) {
-    let address = Address::ipc(place.path("n/s"), &Node::minion("m1")).unwrap();
-    let mut publisher = Publisher::new(&address, PublisherConfig::default());
-    for n in numbers {
-        let data: Map = [("n", n)].into_iter().collect();
-        publisher
-            .fire_master(tag, data, Some(PATIENCE))
-            .await
-            .unwrap();
-    }
 }

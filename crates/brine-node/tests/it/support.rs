@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_bus::address::{Address, Node};
-use brine_bus::client::tokio::Subscriber;
-use brine_bus::client::{SubscriberConfig, Wait};
+use brine_bus::client::tokio::{Publisher, Subscriber};
+use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
 use brine_bus::{Modes, Served, Sockets};
 use brine_config::{Environment, Loaded, Opts, Role};
 use brine_log::{Framings, Log, LogConfig};
@@ -29,7 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct Place {
     pub(crate) root: TempDir,
     pub(crate) transport: String,
-    ports: [u16; 2],
+    pub(crate) ports: [u16; 2],
 }
 
 /// A node that runs; ends when told to, or with the test.
@@ -142,6 +142,21 @@ impl Place {
     pub(crate) async fn master_bus(&self) -> Listener {
         Listener::at(&self.path("m/s"), &Node::Master).await
     }
+
+    pub(crate) async fn minion_bus(&self) -> Listener {
+        Listener::at(&self.path("n/s"), &Node::minion("m1")).await
+    }
+}
+
+/// A program on the minion's machine asks it to send events up, numbered.
+pub(crate) async fn send(place: &Place, tag: &str, numbers: std::ops::Range<i64>) {
+    let address = Address::ipc(place.path("n/s"), &Node::minion("m1")).unwrap();
+    let mut publisher = Publisher::new(&address, PublisherConfig::default());
+    for n in numbers {
+        let data: Map = [("n", n)].into_iter().collect();
+        let sent = publisher.fire_master(tag, data, Some(PATIENCE)).await;
+        sent.unwrap();
+    }
 }
 
 fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Vec<Served>, Arc<Log>) {
@@ -167,7 +182,7 @@ fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Vec<Served>, Arc<Log>) 
 pub(crate) struct Listener(Subscriber);
 
 impl Listener {
-    async fn at(sock_dir: &Path, node: &Node) -> Self {
+    pub(crate) async fn at(sock_dir: &Path, node: &Node) -> Self {
         let address = Address::ipc(sock_dir, node).unwrap();
         let mut subscriber = Subscriber::new(&address, SubscriberConfig::default());
         subscriber.connect(PATIENCE).await.unwrap();

@@ -1,0 +1,232 @@
+//! Our minion on real masters, of three releases and over both transports.
+
+use std::fs;
+use std::path::PathBuf;
+
+use brine_bus::address::Node;
+use brine_testkit::program::{Program, command};
+use brine_testkit::salt::VERSIONS;
+use brine_wire::Value;
+use serde_json::json;
+use tokio::time::{Duration, sleep};
+
+use crate::support::{Listener, Place, Running, json_of, send};
+
+/// The documentation's module, as users type it in.
+const MODULE: &str = include_str!("my_custom_module.py");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_minion_lives_on_real_masters_over_zeromq() {
+    live_on_real_masters("zeromq").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_minion_lives_on_real_masters_over_tcp() {
+    live_on_real_masters("tcp").await;
+}
+
+async fn live_on_real_masters(transport: &str) {
+    for version in VERSIONS {
+        println!("Salt {version} over {transport}");
+        Site::start(version, transport).await.live().await;
+    }
+}
+
+struct Site {
+    version: &'static str,
+    place: Place,
+    master: Option<Program>,
+    minion: Running,
+}
+
+impl Site {
+    async fn start(version: &'static str, transport: &str) -> Self {
+        let place = Place::new(transport);
+        fs::create_dir_all(place.path("srv/_modules")).unwrap();
+        fs::write(place.path("srv/_modules/my_custom_module.py"), MODULE).unwrap();
+        configure_master(&place);
+        let master = start_master(version, &place).await;
+        let minion = place.minion(place.ports[0], "recon_default: 200\nrecon_max: 1000");
+        Self {
+            version,
+            place,
+            master: Some(master),
+            minion,
+        }
+    }
+
+    /// A command of the master's, to its end.
+    async fn on_master(&self, name: &str, arguments: &[&str]) -> String {
+        let mut command = command(self.version, name, &self.place.path("r"));
+        command.args(arguments);
+        let program = Program::start(command, self.place.path(&format!("{name}.out")));
+        let left = tokio::task::spawn_blocking(|| program.wait())
+            .await
+            .unwrap();
+        if left.code != Some(0) {
+            println!("{name} {arguments:?}: {left:?}");
+        }
+        left.stdout
+    }
+
+    async fn salt(&self, arguments: &[&str]) -> serde_json::Value {
+        let arguments = [&["--out", "json", "-t", "30"], arguments].concat();
+        json_of(&self.on_master("salt", &arguments).await)
+    }
+
+    async fn bus(&self) -> Listener {
+        Listener::at(&self.place.path("r/s"), &Node::Master).await
+    }
+
+    async fn live(mut self) {
+        let mut bus = self.bus().await;
+        self.accept().await;
+        let start = bus.next("salt/minion/m1/start").await;
+        assert_eq!(start.get("id"), Some(&"m1".into()));
+        self.jobs(&mut bus).await;
+
+        // Events fired while the master is away arrive in order when it is back.
+        self.master = None;
+        send(&self.place, "away", 0..20).await;
+        self.master = Some(start_master(self.version, &self.place).await);
+        let mut bus = self.bus().await;
+        send(&self.place, "away", 20..21).await;
+        // The first may have come before there was a listener; from then on none is missing.
+        let mut expected = None;
+        while expected != Some(21) {
+            let event = bus.next("away").await;
+            let n = event
+                .get("data")
+                .and_then(Value::as_map)
+                .unwrap()
+                .get("n")
+                .unwrap()
+                .as_int();
+            assert!(
+                expected.is_none() || n == expected,
+                "{n:?} where {expected:?} was to come"
+            );
+            expected = n.map(|n| n + 1);
+        }
+        self.until_it_answers().await;
+
+        // A deleted key is out; once accepted again, the minion is back.
+        self.on_master("salt-key", &["-d", "m1", "-y"]).await;
+        // It learns of it with the next thing it asks for.
+        send(&self.place, "after/delete", 0..1).await;
+        self.accept().await;
+        bus.next("after/delete").await;
+        self.until_it_answers().await;
+        self.minion.end().await;
+    }
+
+    async fn accept(&self) {
+        for _ in 0..60 {
+            let listed = self.on_master("salt-key", &["-L", "--out", "json"]).await;
+            if json_of(&listed)["minions_pre"] == json!(["m1"]) {
+                self.on_master("salt-key", &["-a", "m1", "-y"]).await;
+                return;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        panic!("its key does not come");
+    }
+
+    async fn jobs(&self, bus: &mut Listener) {
+        assert_eq!(self.salt(&["*", "test.ping"]).await, json!({"m1": true}));
+        let ret = bus.next("salt/job/*/ret/m1").await;
+        assert_eq!(ret.get("success"), Some(&true.into()));
+        let mut own = self.place.minion_bus().await;
+        let fired = self
+            .salt(&[
+                "m1",
+                "event.fire",
+                r#"{"data": "x"}"#,
+                "customtag/african/unladen",
+            ])
+            .await;
+        assert_eq!(fired, json!({"m1": true}));
+        assert_eq!(
+            own.next("customtag/african/unladen").await.get("data"),
+            Some(&"x".into())
+        );
+        assert_eq!(
+            self.salt(&["m1", "event.send", "from/job", "{a: 1}", "b=2"])
+                .await,
+            json!({"m1": true})
+        );
+        let event = bus.next("from/job").await;
+        let data = event.get("data").and_then(Value::as_map).unwrap();
+        assert_eq!(
+            (data.get("a"), data.get("b")),
+            (Some(&1.into()), Some(&2.into()))
+        );
+        assert_eq!(data.get("__pub_fun"), Some(&"event.send".into()));
+        send(&self.place, "from/program", 7..8).await;
+        bus.next("from/program").await;
+        assert_eq!(
+            self.salt(&["-G", "id:m1", "test.echo", "x"]).await,
+            json!({"m1": "x"})
+        );
+        assert_eq!(
+            self.salt(&["-E", "m[0-9]", "test.echo", "x"]).await,
+            json!({"m1": "x"})
+        );
+        assert_eq!(
+            self.salt(&["-L", "m1", "test.echo", "x"]).await,
+            json!({"m1": "x"})
+        );
+        assert_eq!(
+            self.salt(&["-C", "G@id:m1 and not x*", "test.echo", "x"])
+                .await,
+            json!({"m1": "x"})
+        );
+        let synced = self.salt(&["*", "saltutil.sync_modules"]).await;
+        assert_eq!(synced, json!({"m1": ["modules.my_custom_module"]}));
+        assert_eq!(
+            self.salt(&["m1", "my_custom_module.do_something"]).await,
+            json!({"m1": {"changed": 5}})
+        );
+        bus.next("myco/my_custom_module/finished").await;
+    }
+
+    async fn until_it_answers(&self) {
+        for _ in 0..20 {
+            let arguments = ["m1", "test.ping", "--out", "json", "-t", "3"];
+            if self.on_master("salt", &arguments).await.contains("true") {
+                return;
+            }
+        }
+        panic!("the minion does not come back");
+    }
+}
+
+fn configure_master(place: &Place) {
+    let root = place.path("r");
+    fs::create_dir_all(&root).unwrap();
+    let [ret, publish] = place.ports;
+    let text = format!(
+        "root_dir: {path}\npki_dir: {path}/pki\ncachedir: {path}/cache\nsock_dir: {path}/s\nlog_file: {path}/log\n\
+         interface: 127.0.0.1\nret_port: {ret}\npublish_port: {publish}\ntransport: {transport}\nuser: {user}\n\
+         worker_threads: 2\nloop_interval: 1\nfile_roots: {{base: ['{srv}']}}\n",
+        path = root.display(),
+        transport = place.transport,
+        user = brine_config::Environment::current().user,
+        srv = place.path("srv").display(),
+    );
+    fs::write(root.join("master"), text).unwrap();
+}
+
+async fn start_master(version: &str, place: &Place) -> Program {
+    let output: PathBuf = place.path("salt-master.out");
+    let program = Program::start(command(version, "salt-master", &place.path("r")), output);
+    let address = format!("127.0.0.1:{}", place.ports[0]);
+    for _ in 0..600 {
+        let is_up = tokio::net::TcpStream::connect(&address).await.is_ok();
+        if is_up && place.path("r/s/master_event_pub.ipc").exists() {
+            return program;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("salt-master does not start: {}", program.complained());
+}
