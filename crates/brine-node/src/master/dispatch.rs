@@ -14,6 +14,7 @@ use brine_wire::network::{Jid, MinionId, events, job_return, minion_event};
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
+use super::clear;
 use super::publish::Publishing;
 use super::sign_in::SignIns;
 use crate::files::FileServer;
@@ -65,7 +66,6 @@ impl Dispatcher {
     fn clear(&self, incoming: Incoming, load: Map) {
         match load.get("cmd").and_then(Value::as_str) {
             Some("_auth") => self.sign_ins.hand_on(incoming, load),
-            Some("ping") => incoming.answer(load.into()),
             Some("publish") => {
                 let answer = self.master.publish(&load);
                 if answer.is_ours {
@@ -73,7 +73,7 @@ impl Dispatcher {
                 }
                 incoming.answer(answer.value);
             }
-            _ => incoming.answer(Map::new().into()),
+            _ => incoming.answer(clear::answer(&load)),
         }
     }
 

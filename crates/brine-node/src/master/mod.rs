@@ -4,6 +4,7 @@
 //! the requests in the order they come ([`dispatch`]), so that a minion's events keep their order; what
 //! is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
 
+mod clear;
 mod connected;
 mod dispatch;
 mod local_requests;

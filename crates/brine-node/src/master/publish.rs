@@ -15,6 +15,7 @@ use brine_wire::network::job::{Job, error_event, ids, without_secrets};
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
 
+use super::clear;
 use super::connected;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
@@ -86,23 +87,27 @@ impl Publishing {
 
     /// A local client's `publish`.
     pub(super) fn publish(&self, load: &Map) -> Answer {
-        let refused = |name: &str, message: &str| {
+        let refused = |value| Answer {
+            value,
+            is_ours: false,
+        };
+        let (Some(user), Some(fun)) = (field::text(load, "user"), load.get("fun")) else {
+            return refused(brine_wire::network::payload::HANDLER_FAILED.into());
+        };
+        let blacklist = self.options.opts.get("publisher_acl_blacklist");
+        let blacklist = blacklist.and_then(Value::as_map);
+        if blacklist.is_some_and(|blacklist| clear::is_blacklisted(blacklist, user, fun)) {
+            tracing::warn!(user, "publish refused: publisher_acl_blacklist");
+            let (name, message) = ("AuthorizationError", "Authorization error occurred.");
+            return refused(clear::error(name, message));
+        }
+        if clear::is_external(load)
+            || !self.is_key_of(user, field::text(load, "key").unwrap_or_default())
+        {
+            let (name, message) = ("AuthenticationError", "Authentication error occurred.");
             let (tag, data) = error_event(load, name, message);
             self.fire(&tag, data);
-            let error: Map = [("name", name), ("message", message)].into_iter().collect();
-            Answer {
-                value: [("error", error)].into_iter().collect::<Map>().into(),
-                is_ours: false,
-            }
-        };
-        let Some(user) = field::text(load, "user") else {
-            return Answer {
-                value: brine_wire::network::payload::HANDLER_FAILED.into(),
-                is_ours: false,
-            };
-        };
-        if !self.is_key_of(user, field::text(load, "key").unwrap_or_default()) {
-            return refused("AuthenticationError", "Authentication error occurred.");
+            return refused(clear::error(name, message));
         }
         Answer {
             value: self.publish_as(load, user),

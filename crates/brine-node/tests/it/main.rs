@@ -11,6 +11,7 @@ mod files;
 mod functions_python;
 mod functions_salt;
 mod functions_sync;
+mod master_clear;
 mod network_options;
 mod own_site;
 mod salt_masters;
