@@ -105,7 +105,8 @@ fn files() -> anyhow::Result<BTreeSet<String>> {
 }
 
 fn check_heading(file: &str, text: &str, faults: &mut Vec<String>) {
-    if text.is_empty() {
+    // Salt's documentation stands there as it is printed.
+    if text.is_empty() || file.contains("/salt_documentation/") {
         return;
     }
     let (wanted, fine) = match Path::new(file).extension().and_then(|end| end.to_str()) {

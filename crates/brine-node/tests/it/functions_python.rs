@@ -78,7 +78,7 @@ impl Site {
 }
 
 /// The module as Salt's documentation prints it, but for what it does itself.
-const DOCUMENTATION: &str = include_str!("my_custom_module.py");
+const DOCUMENTATION: &str = include_str!("salt_documentation/my_custom_module.py");
 
 #[tokio::test]
 async fn the_documentations_module_runs_as_it_stands_and_its_event_is_sent() {

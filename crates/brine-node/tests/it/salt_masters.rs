@@ -13,7 +13,7 @@ use tokio::time::{Duration, sleep};
 use crate::support::{Listener, Place, Running, json_of, send};
 
 /// The documentation's module, as users type it in.
-const MODULE: &str = include_str!("my_custom_module.py");
+const MODULE: &str = include_str!("salt_documentation/my_custom_module.py");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_minion_lives_on_real_masters_over_zeromq() {

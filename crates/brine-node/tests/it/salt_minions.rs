@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::support::{Place, Running, json_of};
 
 /// The documentation's module, as users type it in.
-const MODULE: &str = include_str!("my_custom_module.py");
+const MODULE: &str = include_str!("salt_documentation/my_custom_module.py");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_minions_live_on_our_master_over_zeromq() {
