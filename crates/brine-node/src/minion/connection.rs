@@ -10,61 +10,77 @@ use brine_net::minion::{MustBeSigned, OpenReplyError, Session};
 use brine_wire::network::publish::Publish;
 use brine_wire::network::{events, minion_event};
 use brine_wire::{Map, Value};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::link::{Link, NotIn};
+use super::link::{Link, NotIn, RequestError};
 use super::transport::Subscription;
 use super::{Node, jobs};
 
 /// The first wait before a master that does not answer is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// A connection that lasted this long begins anew without a longer wait.
+const SETTLED: Duration = Duration::from_secs(10);
+/// How often a master of several is asked whether it is there, if `master_alive_interval` does not say.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take to answer.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why the minion is not in with a master any more.
+enum Out {
+    NotIn(NotIn),
+    NoPillar(RequestError),
+    /// It was in.
+    Lost,
+}
+
 /// Stays in with one of these masters, for ever; the first that lets the minion in.
 pub(super) async fn run(node: Arc<Node>, way: usize, links: Vec<Link>, rejected: mpsc::Sender<()>) {
     let mut retry = Backoff::new(RETRY.0, RETRY.1);
     let mut pending = node.options.acceptance_wait_time;
     loop {
+        let mut all_reject = true;
         for link in &links {
-            match be_in(&node, way, link).await {
-                Ok(()) => {
-                    retry.reset();
-                    pending = node.options.acceptance_wait_time;
-                }
-                Err(NotIn::Pending { id }) => {
-                    tracing::warn!(master = %link.master().host, "{}", NotIn::Pending { id });
+            let began = Instant::now();
+            let out = be_in(&node, way, link, links.len() > 1).await;
+            if began.elapsed() > SETTLED {
+                retry.reset();
+                pending = node.options.acceptance_wait_time;
+            }
+            let host = &link.master().host;
+            all_reject &= matches!(out, Out::NotIn(NotIn::Rejected));
+            match out {
+                Out::NotIn(waits @ NotIn::Pending { .. }) => {
+                    tracing::warn!(master = %host, "{waits}");
                     sleep(pending).await;
                     pending = (pending * 2).min(node.options.acceptance_wait_time_max);
                     continue;
                 }
-                Err(NotIn::Rejected) if !node.options.rejected_retry && links.len() == 1 => {
-                    tracing::error!(master = %link.master().host, "{}", NotIn::Rejected);
-                    let _ = rejected.send(()).await;
-                    return;
+                Out::NotIn(error) => tracing::warn!(master = %host, %error, "not in; trying again"),
+                Out::NoPillar(error) => {
+                    tracing::warn!(master = %host, %error, "no pillar; trying again")
                 }
-                Err(error) => {
-                    tracing::warn!(master = %link.master().host, %error, "not in; trying again");
-                }
+                Out::Lost => {}
             }
             sleep(retry.wait()).await;
+        }
+        if all_reject && !node.options.rejected_retry {
+            tracing::error!("{}", NotIn::Rejected);
+            let _ = rejected.send(()).await;
+            return;
         }
     }
 }
 
 /// In with a master until its connection is lost.
-async fn be_in(node: &Arc<Node>, way: usize, link: &Link) -> Result<(), NotIn> {
-    let session = link.sign_in(link.session().as_ref()).await?;
+async fn be_in(node: &Arc<Node>, way: usize, link: &Link, has_others: bool) -> Out {
+    let (session, mut subscription) = match enter(node, link).await {
+        Ok(entered) => entered,
+        Err(out) => return out,
+    };
     tell_of_sign_in(node, &session);
-    match link.pillar(Map::clone(&node.functions.grains())).await {
-        Ok(pillar) => node.functions.set_pillar(pillar),
-        Err(error) => {
-            tracing::warn!(%error, "no pillar; trying again");
-            return Ok(());
-        }
-    }
-    // A request may have signed in again.
-    let session = link.session().unwrap_or(session);
-    let mut subscription = link.subscribe(&session).await?;
     let host: Map = [("master", link.master().host.as_str())]
         .into_iter()
         .collect();
@@ -74,12 +90,50 @@ async fn be_in(node: &Arc<Node>, way: usize, link: &Link) -> Result<(), NotIn> {
     }
     tracing::info!(master = %link.master().host, "in with the master");
     node.fire("__master_connected", host.clone());
-    take_jobs(node, link, &mut subscription).await;
+    tokio::select! {
+        () = take_jobs(node, way, link, &mut subscription) => {}
+        () = until_gone(node, link, has_others) => {}
+    }
     if let Some(up) = node.up.get(way) {
         up.send_replace(None);
     }
     node.fire("__master_disconnected", host);
-    Ok(())
+    Out::Lost
+}
+
+/// Signs in, takes the pillar and subscribes.
+async fn enter(node: &Node, link: &Link) -> Result<(Arc<Session>, Subscription), Out> {
+    let session = link
+        .sign_in(link.session().as_ref())
+        .await
+        .map_err(Out::NotIn)?;
+    let grains = Map::clone(&node.functions.grains());
+    let pillar = link.pillar(grains).await.map_err(Out::NoPillar)?;
+    node.functions.set_pillar(pillar);
+    // A request may have signed in again.
+    let session = link.session().unwrap_or(session);
+    let subscription = link.subscribe(&session).await;
+    let subscription = subscription.map_err(|error| Out::NotIn(error.into()))?;
+    Ok((session, subscription))
+}
+
+/// Waits until a master does not answer any more. Over zeromq nothing else tells: libzmq connects again by
+/// itself, for ever. A minion with one master need not know; one with several has another to turn to.
+async fn until_gone(node: &Node, link: &Link, has_others: bool) {
+    let every = match node.options.master_alive_interval {
+        every if !every.is_zero() => every,
+        _ if has_others => ALIVE_INTERVAL,
+        _ => return std::future::pending().await,
+    };
+    loop {
+        sleep(every).await;
+        let address = link.master().with_port(link.master().port);
+        let connected = timeout(ALIVE_WITHIN, TcpStream::connect(&address)).await;
+        if !matches!(connected, Ok(Ok(_))) {
+            tracing::warn!(master = %address, "the master does not answer any more");
+            return;
+        }
+    }
 }
 
 /// `salt/auth/creds`, for local programs only.
@@ -93,12 +147,12 @@ fn tell_of_sign_in(node: &Node, session: &Session) {
 }
 
 /// Takes publishes until the subscription is over.
-async fn take_jobs(node: &Arc<Node>, link: &Link, subscription: &mut Subscription) {
+async fn take_jobs(node: &Arc<Node>, way: usize, link: &Link, subscription: &mut Subscription) {
     loop {
         match subscription.next().await {
             Ok(publish) => {
                 if let Some(job) = open(node, link, &publish).await {
-                    jobs::take(node, &job);
+                    jobs::take(node, way, &job);
                 }
             }
             Err(error) => {

@@ -14,12 +14,15 @@ use brine_wire::{Map, Value};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::sleep;
 
-use super::link::Link;
+use super::link::{Link, RequestError};
 
 /// The bytes one master's queue may hold.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// The first wait before a request is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How many answers of a master to one request may be unusable before it is given up.
+const UNUSABLE_ANSWERS: u32 = 10;
 
 /// Requests for one master, in order.
 #[derive(Debug, Default)]
@@ -122,6 +125,7 @@ impl Queue {
 /// Sends what the queue holds to whichever master the minion is in with, for ever.
 pub(super) async fn run(queue: Arc<Queue>, mut up: watch::Receiver<Option<Link>>) {
     let mut retry = Backoff::new(RETRY.0, RETRY.1);
+    let mut unusable = 0;
     loop {
         let load = queue.front().await;
         let link = match up.wait_for(Option::is_some).await {
@@ -132,9 +136,17 @@ pub(super) async fn run(queue: Arc<Queue>, mut up: watch::Receiver<Option<Link>>
         match link.request(load).await {
             Ok(answer) => {
                 retry.reset();
+                unusable = 0;
                 queue.acknowledge(answer);
             }
+            // The master is there and will not have it: what is behind it must not wait for ever.
+            Err(RequestError::Reply(error)) if unusable >= UNUSABLE_ANSWERS => {
+                tracing::error!(%error, "given up: the master answers this request with nothing usable");
+                unusable = 0;
+                queue.acknowledge(Value::Nil);
+            }
             Err(error) => {
+                unusable += u32::from(matches!(error, RequestError::Reply(_)));
                 tracing::debug!(%error, waiting = queue.len(), "kept for the master");
                 sleep(retry.wait()).await;
             }

@@ -12,7 +12,7 @@ use brine_wire::stamp;
 use brine_wire::{Map, Value};
 
 use super::Node;
-use crate::functions::{Call, Failure, Outcome};
+use crate::functions::{Call, Failure};
 use crate::own_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
 
@@ -64,7 +64,7 @@ impl Jobs {
 }
 
 /// Takes a published job, if it is one and for us.
-pub(super) fn take(node: &Arc<Node>, published: &Map) {
+pub(super) fn take(node: &Arc<Node>, way: usize, published: &Map) {
     let Some(job) = Job::parse(published) else {
         tracing::debug!("a publish that is no job");
         return;
@@ -73,7 +73,7 @@ pub(super) fn take(node: &Arc<Node>, published: &Map) {
         return;
     }
     tracing::info!(jid = %job.jid, fun = ?job.fun, user = %job.user, "job");
-    tokio::spawn(run(node.clone(), job));
+    tokio::spawn(run(node.clone(), way, job));
 }
 
 fn is_for_us(node: &Node, job: &Job) -> bool {
@@ -89,27 +89,71 @@ fn is_for_us(node: &Node, job: &Job) -> bool {
     })
 }
 
-async fn run(node: Arc<Node>, job: Job) {
-    let about = about(&node, &job);
+/// Runs a job; its return goes to the master it came from.
+async fn run(node: Arc<Node>, way: usize, job: Job) {
+    let about = about(&node, way, &job);
     node.jobs.begins(job.jid.as_str(), about);
-    let call = call(&node, &job);
-    let fun = call.fun.clone();
-    let ended = node.functions.call(call).await;
-    node.jobs.ends(job.jid.as_str());
-    let outcome = match ended {
-        Ok(outcome) => outcome,
-        // As in Salt, where the process that would have sent a return is gone.
-        Err(Failure::Killed { jid }) => return tracing::info!(jid, "job killed: no return"),
-        Err(failure) => failure.outcome(&fun),
+    let ended = match &job.fun {
+        Value::Array(funs) => run_several(&node, &job, funs).await,
+        _ => run_one(&node, &job, &job.fun, &job.arg).await,
     };
-    let load = returned(&node, &job, outcome);
-    if !node.send_up(&load) {
+    node.jobs.ends(job.jid.as_str());
+    let Some(done) = ended else {
+        // As in Salt, where the process that would have sent a return is gone.
+        return tracing::info!(jid = %job.jid, "job killed: no return");
+    };
+    if !node.send_up_to(way, returned(&node, &job, done)) {
         tracing::error!(jid = %job.jid, "return lost: no room in the queue for the master");
     }
 }
 
+/// What a return says of how it went: of one function, or of several by name.
+struct Done {
+    success: Value,
+    ret: Value,
+    out: Option<String>,
+    retcode: Value,
+}
+
+async fn run_one(node: &Node, job: &Job, fun: &Value, arg: &[Value]) -> Option<Done> {
+    let call = call(node, job, fun, arg);
+    let fun = call.fun.clone();
+    let outcome = match node.functions.call(call).await {
+        Ok(outcome) => outcome,
+        Err(Failure::Killed { .. }) => return None,
+        Err(failure) => failure.outcome(&fun),
+    };
+    Some(Done {
+        success: outcome.success.into(),
+        ret: outcome.ret,
+        out: outcome.out,
+        retcode: outcome.retcode.into(),
+    })
+}
+
+/// One after the other, each with its own list of arguments.
+async fn run_several(node: &Node, job: &Job, funs: &[Value]) -> Option<Done> {
+    let (mut success, mut ret, mut retcode) = (Map::new(), Map::new(), Map::new());
+    for (at, fun) in funs.iter().enumerate() {
+        let arg = match job.arg.get(at) {
+            Some(Value::Array(arg)) => arg.as_slice(),
+            _ => &[],
+        };
+        let done = run_one(node, job, fun, arg).await?;
+        success.insert(fun.clone(), done.success);
+        ret.insert(fun.clone(), done.ret);
+        retcode.insert(fun.clone(), done.retcode);
+    }
+    Some(Done {
+        success: success.into(),
+        ret: ret.into(),
+        out: None,
+        retcode: retcode.into(),
+    })
+}
+
 /// What `saltutil.running` says of a job.
-fn about(node: &Node, job: &Job) -> Map {
+fn about(node: &Node, way: usize, job: &Job) -> Map {
     let mut about = Map::new();
     about.insert("fun", job.fun.clone());
     about.insert("arg", job.arg.clone());
@@ -119,16 +163,16 @@ fn about(node: &Node, job: &Job) -> Map {
     about.insert("tgt_type", job.tgt_type.as_str());
     about.insert("user", job.user.as_str());
     about.insert("pid", i64::from(std::process::id()));
-    if let Some(master) = node.options.masters.first() {
-        about.insert("master_id", master.host.as_str());
+    if let Some(master) = node.master(way) {
+        about.insert("master_id", master.master().host.as_str());
     }
     about
 }
 
-fn call(node: &Node, job: &Job) -> Call {
+fn call(node: &Node, job: &Job, fun: &Value, arg: &[Value]) -> Call {
     let mut load = Map::new();
-    load.insert("fun", job.fun.clone());
-    load.insert("arg", job.arg.clone());
+    load.insert("fun", fun.clone());
+    load.insert("arg", arg.to_vec());
     load.insert("tgt", job.tgt.clone());
     load.insert("jid", job.jid.as_str());
     load.insert("ret", job.ret.as_str());
@@ -139,22 +183,22 @@ fn call(node: &Node, job: &Job) -> Call {
         load.insert("pure_resource_target", false);
         load.insert("minion_is_target", true);
     }
-    Call::new(job.fun.as_str().unwrap_or_default())
-        .arguments(job.arg.clone())
+    Call::new(fun.as_str().unwrap_or_default())
+        .arguments(arg.to_vec())
         .published(&load)
 }
 
 /// The load of a job's return.
-fn returned(node: &Node, job: &Job, outcome: Outcome) -> Map {
+fn returned(node: &Node, job: &Job, done: Done) -> Map {
     let mut load = Map::new();
     load.insert("cmd", job_return::CMD);
     load.insert("id", node.options.id.as_str());
-    load.insert("success", outcome.success);
-    load.insert("return", outcome.ret);
-    if let Some(out) = outcome.out {
+    load.insert("success", done.success);
+    load.insert("return", done.ret);
+    if let Some(out) = done.out {
         load.insert("out", out);
     }
-    load.insert("retcode", outcome.retcode);
+    load.insert("retcode", done.retcode);
     load.insert("jid", job.jid.as_str());
     load.insert("fun", job.fun.clone());
     load.insert("fun_args", job.arg.clone());

@@ -152,7 +152,10 @@ async fn call(node: Arc<Node>, uuid: String, data: Map) {
         .await;
     node.jobs.ends(&jid);
     if data.get("return").is_some_and(Value::is_true) {
-        node.send_up(&call_return(&node, &fun, list("fun_args"), &outcome));
+        let told = node.send_up(&call_return(&node, &fun, list("fun_args"), &outcome));
+        if !told {
+            tracing::error!(fun, "return lost: no room in the queue for the master");
+        }
     }
     node.fire(&format!("{CALL}{uuid}/ret"), answer(outcome, &jid));
 }

@@ -99,6 +99,18 @@ impl Node {
         pushed.fold(true, |all, pushed| all & pushed.is_ok())
     }
 
+    /// Puts a request into one master's queue; `false` if it has no room.
+    pub(crate) fn send_up_to(&self, way: usize, load: Map) -> bool {
+        self.queues
+            .get(way)
+            .is_some_and(|queue| queue.push(load, None).is_ok())
+    }
+
+    /// The master at the end of a way, while the minion is in with it.
+    pub(crate) fn master(&self, way: usize) -> Option<Link> {
+        self.up.get(way)?.borrow().clone()
+    }
+
     /// A master the minion is in with.
     pub(crate) fn any_master(&self) -> Option<Link> {
         self.up.iter().find_map(|up| up.borrow().clone())

@@ -136,6 +136,9 @@ pub struct MinionOptions {
     pub acceptance_wait_time: Duration,
     /// The longest such wait; the same as the first if it is shorter.
     pub acceptance_wait_time_max: Duration,
+    /// How often it is looked whether the master is there; zero for not at all, or with several masters
+    /// for half a minute.
+    pub master_alive_interval: Duration,
     /// Ask again even if the key was rejected.
     pub rejected_retry: bool,
     /// How long a request may take.
@@ -238,6 +241,7 @@ impl MinionOptions {
             auth_timeout: read.seconds("auth_timeout", 5.0)?,
             acceptance_wait_time: wait,
             acceptance_wait_time_max: read.seconds("acceptance_wait_time_max", 0.0)?.max(wait),
+            master_alive_interval: read.seconds("master_alive_interval", 0.0)?,
             rejected_retry: read.flag("rejected_retry", false)?,
             request_timeout: read.seconds("request_channel_timeout", 60.0)?,
             request_tries: u32::try_from(read.int("request_channel_tries", 3)?)
@@ -303,11 +307,14 @@ fn masters(read: &Reader<'_>) -> Result<Vec<MasterAddress>, OptionsError> {
             .collect(),
         _ => Vec::new(),
     };
-    let masters: Vec<_> = named
+    let mut masters: Vec<_> = named
         .iter()
         .filter(|master| !master.is_empty())
         .map(|master| MasterAddress::parse(master, port))
         .collect();
+    if read.flag("random_master", false)? || read.flag("master_shuffle", false)? {
+        shuffle(&mut masters);
+    }
     if masters.is_empty() {
         return Err(OptionsError::Value {
             option: "master",
@@ -316,6 +323,14 @@ fn masters(read: &Reader<'_>) -> Result<Vec<MasterAddress>, OptionsError> {
         });
     }
     Ok(masters)
+}
+
+/// Another order each time, so that a fleet spreads over its masters.
+fn shuffle(masters: &mut [MasterAddress]) {
+    for at in (1..masters.len()).rev() {
+        let [random] = brine_net::crypto::random::<1>().unwrap_or([0]);
+        masters.swap(at, usize::from(random) % (at + 1));
+    }
 }
 
 fn master_type(read: &Reader<'_>) -> Result<MasterType, OptionsError> {

@@ -1,10 +1,15 @@
 //! A master and a minion of ours: keys, jobs, events, and what goes wrong between them.
 
-use brine_net::keys::store::{KeyState, KeyStore};
-use brine_wire::Value;
-use brine_wire::network::MinionId;
+use std::fs;
 
-use crate::support::{Place, send};
+use brine_bus::address::{Address, Node};
+use brine_bus::client::PublisherConfig;
+use brine_bus::client::tokio::Publisher;
+use brine_net::keys::store::{KeyState, KeyStore};
+use brine_wire::network::MinionId;
+use brine_wire::{Map, Value};
+
+use crate::support::{PATIENCE, Place, send};
 
 async fn each_transport<T>(run: impl AsyncFn(Place) -> T) {
     for transport in ["tcp", "zeromq"] {
@@ -60,4 +65,95 @@ async fn events_wait_for_a_master_that_is_away_and_keep_their_order() {
         again.end().await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minion_with_failover_turns_to_the_next_master_and_loses_nothing() {
+    each_transport(async |place: Place| {
+        let other = Place::new(&place.transport);
+        let [first, second] = [&place, &other].map(|place| place.ports[0]);
+        let one = place.master("auto_accept: true").await;
+        let mut bus = place.master_bus().await;
+        let config = format!(
+            "master: ['127.0.0.1:{first}', '127.0.0.1:{second}']\nmaster_type: failover\n\
+             master_alive_interval: 1\nauth_timeout: 1\nrequest_channel_timeout: 1"
+        );
+        let minion = place.minion_of(first, &config);
+        bus.next("salt/minion/m1/start").await;
+        one.end().await;
+        // Masters that stand in for each other have one key.
+        fs::create_dir_all(other.path("m/pki")).unwrap();
+        for name in ["master.pem", "master.pub"] {
+            let [from, to] = [&place, &other].map(|place| place.path("m/pki").join(name));
+            fs::copy(from, to).unwrap();
+        }
+        send(&place, "failover", 0..10).await;
+        let two = other.master("auto_accept: true").await;
+        let mut bus = other.master_bus().await;
+        bus.next("salt/minion/m1/start").await;
+        send(&place, "failover", 10..11).await;
+        let mut last = None;
+        while last != Some(10) {
+            let event = bus.next("failover").await;
+            let data = event.get("data").and_then(Value::as_map).unwrap();
+            let n = data.get("n").unwrap().as_int();
+            assert!(last.is_none() || n == last.map(|n| n + 1), "{last:?} {n:?}");
+            last = n;
+        }
+        minion.end().await;
+        two.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_several_masters_events_go_to_all_and_a_return_to_the_one_that_asked() {
+    let (place, other) = (Place::new("tcp"), Place::new("tcp"));
+    let [first, second] = [&place, &other].map(|place| place.ports[0]);
+    let masters = [
+        place.master("auto_accept: true").await,
+        other.master("auto_accept: true").await,
+    ];
+    let (mut bus, mut other_bus) = (place.master_bus().await, other.master_bus().await);
+    let config = format!("master: ['127.0.0.1:{first}', '127.0.0.1:{second}']\nopen_mode: true");
+    let minion = place.minion_of(first, &config);
+    bus.next("salt/minion/m1/start").await;
+    other_bus.next("salt/minion/m1/start").await;
+    send(&place, "to/all", 0..1).await;
+    bus.next("to/all").await;
+    other_bus.next("to/all").await;
+
+    let published = publish(&other, "test.ping").await;
+    let ret = other_bus.next("salt/job/*/ret/m1").await;
+    assert_eq!(ret.get("jid"), published.get("jid"));
+    send(&place, "after/job", 0..1).await;
+    // Had the return gone to this master too, it would stand before what was sent after it.
+    let tag = bus.next_of(&["after/job", "salt/job/*/ret/*"]).await;
+    assert_eq!(tag, "after/job");
+    minion.end().await;
+    for master in masters {
+        master.end().await;
+    }
+}
+
+/// Asks a master over its bus to publish to everybody; its answer.
+async fn publish(place: &Place, fun: &str) -> Map {
+    let mut bus = place.master_bus().await;
+    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+    let mut publisher = Publisher::new(&address, PublisherConfig::default());
+    let mut order: Map = [
+        ("tgt", "*"),
+        ("fun", fun),
+        ("tgt_type", "glob"),
+        ("ret", ""),
+        ("user", "root"),
+    ]
+    .into_iter()
+    .collect();
+    order.insert("arg", Vec::<Value>::new());
+    publisher
+        .fire_event("brine/publish/1", &mut order, Some(PATIENCE))
+        .await
+        .unwrap();
+    bus.next("brine/publish/1/ret").await
 }

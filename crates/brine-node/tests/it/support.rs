@@ -221,6 +221,27 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// The tag of the next event under one of these patterns.
+    pub(crate) async fn next_of(&mut self, patterns: &[&str]) -> String {
+        let wanted: Vec<_> = patterns
+            .iter()
+            .map(|pattern| TagMatch::new(MatchType::Fnmatch, *pattern).unwrap())
+            .collect();
+        loop {
+            let event = self
+                .0
+                .get_event(&TagMatch::any(), Wait::For(PATIENCE))
+                .await
+                .unwrap()
+                .unwrap();
+            if wanted.iter().any(|pattern| pattern.matches(event.tag())) {
+                return event.tag().to_owned();
+            }
+        }
+    }
+}
+
 /// The first value a command printed as JSON; text around it, such as warnings, is passed over.
 pub(crate) fn json_of(text: &str) -> serde_json::Value {
     let start = text.find(['{', '[']).unwrap_or(0);
