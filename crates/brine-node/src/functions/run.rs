@@ -302,7 +302,7 @@ mod tests {
         let HostRequest::Fire { tag, data, .. } = taken.recv().unwrap() else {
             panic!("an event was fired")
         };
-        assert_eq!((tag.as_str(), data.get("foo")), ("t", Some(&"1".into())));
+        assert_eq!((tag.as_str(), data.get("foo")), ("t", Some(&1.into())));
         let call = Call::new("event.fire_master").arguments([Map::new().into(), "t".into()]);
         assert_eq!(functions.run(call).await.ret, Value::Bool(false));
     }

@@ -4,7 +4,7 @@
 //! sign-ins and files are handed on. Facts: `docs/protocol/network.md` §3, §8, §12, §15.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use brine_net::channel::Incoming;
 use brine_net::master::Request;
@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::clear;
 use super::publish::Publishing;
 use super::sign_in::SignIns;
+use super::stats::Stats;
 use crate::files::FileServer;
 use crate::own_bus::since_epoch;
 
@@ -24,22 +25,33 @@ use crate::own_bus::since_epoch;
 pub(super) struct Dispatcher {
     master: Arc<Publishing>,
     sign_ins: SignIns,
+    /// `None` unless `master_stats` is set.
+    stats: Option<Stats>,
 }
 
 impl Dispatcher {
     pub(super) fn new(master: Arc<Publishing>) -> Self {
         let sign_ins = SignIns::start(&master);
-        Self { master, sign_ins }
+        let compat = master.options.compat();
+        let stats = master
+            .options
+            .stats_every
+            .map(|every| Stats::new(every, compat));
+        Self {
+            master,
+            sign_ins,
+            stats,
+        }
     }
 
     /// Takes requests until no more can come.
-    pub(super) async fn run(self, mut requests: mpsc::Receiver<Incoming>) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Incoming>) {
         while let Some(incoming) = requests.recv().await {
             self.take(incoming);
         }
     }
 
-    fn take(&self, mut incoming: Incoming) {
+    fn take(&mut self, mut incoming: Incoming) {
         let value = incoming.take_payload();
         let channel = &self.master.channel;
         match Payload::from_value(value, channel.minimum_version()) {
@@ -47,7 +59,9 @@ impl Dispatcher {
                 match channel.open_request(&sealed, SystemTime::now()) {
                     Ok(request) => {
                         incoming.peer.trust();
+                        let began = Instant::now();
                         self.act(incoming, &request);
+                        self.count(&request, began.elapsed());
                     }
                     Err(refused) => {
                         tracing::info!(%refused, "request refused");
@@ -60,6 +74,14 @@ impl Dispatcher {
                 tracing::debug!(%error, "no request");
                 incoming.answer(payload::BAD_LOAD.into());
             }
+        }
+    }
+
+    fn count(&mut self, request: &Request, took: Duration) {
+        let cmd = request.load.cmd.as_deref().unwrap_or_default();
+        let told = self.stats.as_mut().and_then(|stats| stats.count(cmd, took));
+        if let Some((tag, data)) = told {
+            self.master.fire(&tag, data);
         }
     }
 
@@ -132,6 +154,9 @@ impl Dispatcher {
     }
 
     fn resources(&self, request: &Request) -> Value {
+        if request.seen == Seen::Again {
+            return true.into();
+        }
         let (tag, data) = events::resources_refreshed(request.minion.id());
         self.master.fire(&tag, data);
         true.into()
@@ -151,7 +176,11 @@ impl Dispatcher {
     }
 
     fn revoke(&self, incoming: Incoming, request: &Request) {
-        seal(incoming, request, &true.into());
+        let allowed = self.master.options.allow_minion_key_revoke;
+        seal(incoming, request, &allowed.into());
+        if !allowed {
+            return tracing::warn!(id = %request.minion.id(), "a minion may not revoke its key here");
+        }
         if let Err(error) = self.master.channel.revoke(request.minion.id()) {
             tracing::error!(%error, "a key that was to be revoked is still there");
         }
@@ -171,7 +200,7 @@ fn answer_pillar(master: &Publishing, incoming: Incoming, request: &Request) {
             incoming.answer(payload::HANDLER_FAILED.into());
         }
     }
-    if !master.options.minion_data_cache {
+    if !master.options.minion_data_cache || request.seen == Seen::Again {
         return;
     }
     if let Some(Value::Map(grains)) = request.load.fields.get("grains") {

@@ -4,10 +4,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use brine_net::channel::Presence;
 use brine_net::keys::dropfile;
+use brine_wire::compat::Series;
 use brine_wire::network::{MinionId, events};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -27,13 +28,14 @@ pub(super) async fn run(
 ) {
     let mut ticks = interval(master.options.loop_interval.max(Duration::from_millis(100)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rotated = Instant::now();
     let mut present = Vec::new();
     let mut cleanings = interval(CLEANING);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                look(&master);
+                look(&master, &mut rotated);
                 look_who_is_there(&master, &mut present);
             }
             _ = cleanings.tick() => clean_jobs(&master),
@@ -43,15 +45,31 @@ pub(super) async fn run(
     }
 }
 
-fn look(master: &Publishing) {
+/// Replaces the shared key if somebody asked for it, or 3006 would by now.
+fn look(master: &Publishing, rotated: &mut Instant) {
     let options = &master.options;
-    match dropfile::take(&options.cachedir, &options.id, options.compat()) {
-        Ok(false) => {}
-        Ok(true) => match master.channel.rotate() {
-            Ok(()) => master.fire(events::ROTATE, events::rotated()),
-            Err(error) => tracing::error!(%error, "shared key not replaced"),
-        },
-        Err(error) => tracing::warn!(%error, "cannot look for a request to replace the shared key"),
+    let asked = match dropfile::take(&options.cachedir, &options.id, options.compat()) {
+        Ok(asked) => asked,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look for a request to replace the shared key");
+            false
+        }
+    };
+    let session = options.channel.publish_session;
+    let is_old = !session.is_zero() && rotated.elapsed() > session;
+    let is_due = is_old && options.compat().series() == Series::S3006;
+    if !asked && !is_due {
+        return;
+    }
+    match master.channel.rotate() {
+        Ok(()) => {
+            *rotated = Instant::now();
+            master.fire(events::ROTATE, events::rotated());
+            if options.ping_on_rotate {
+                master.ping_all();
+            }
+        }
+        Err(error) => tracing::error!(%error, "shared key not replaced"),
     }
 }
 

@@ -14,6 +14,7 @@ mod options;
 mod ports;
 mod publish;
 mod sign_in;
+mod stats;
 
 use std::future::Future;
 use std::io;

@@ -57,6 +57,12 @@ pub struct MasterOptions {
     pub minion_data_cache_events: bool,
     /// How often the master looks after itself.
     pub loop_interval: Duration,
+    /// How often `salt/stats/<worker>` is fired; `None` without `master_stats`.
+    pub stats_every: Option<Duration>,
+    /// Publish `test.ping` to all after a rotation, so that all sign in again.
+    pub ping_on_rotate: bool,
+    /// Whether minions may have their own keys deleted.
+    pub allow_minion_key_revoke: bool,
     /// The master's id.
     pub id: String,
     /// Where sessions, jobs and grains are.
@@ -111,6 +117,14 @@ impl MasterOptions {
             minion_data_cache: read.flag_or("minion_data_cache", true)?,
             minion_data_cache_events: read.flag_or("minion_data_cache_events", true)?,
             loop_interval: read.seconds("loop_interval")?,
+            stats_every: match read.flag_or("master_stats", false)? {
+                true => Some(Duration::from_secs(
+                    read.count_or("master_stats_event_iter", 60)?,
+                )),
+                false => None,
+            },
+            ping_on_rotate: read.flag_or("ping_on_rotate", false)?,
+            allow_minion_key_revoke: read.flag_or("allow_minion_key_revoke", true)?,
             id: opts.text("id")?.to_owned(),
             cachedir: opts.text("cachedir")?.into(),
             hash_type: opts.text("hash_type")?.to_owned(),

@@ -123,6 +123,12 @@ impl Publishing {
         known.is_some_and(|known| crypto::same(known.trim().as_bytes(), key.as_bytes()))
     }
 
+    /// Publishes `test.ping` to everybody, so that they notice a new key.
+    pub(super) fn ping_all(&self) {
+        let pairs = [("tgt", "*"), ("fun", "test.ping"), ("tgt_type", "glob")];
+        self.publish_as(&pairs.into_iter().collect(), &self.options.user);
+    }
+
     /// Publishes for somebody who may: `enc` and `load` of the answer, or the text of a failure.
     pub(super) fn publish_as(&self, load: &Map, user: &str) -> Value {
         let (Some(fun), Some(tgt)) = (load.get("fun"), load.get("tgt")) else {
@@ -155,6 +161,17 @@ impl Publishing {
             job.delimiter = (delimiter != DELIMITER).then(|| delimiter.to_owned());
             job.tgt_type = tgt_type;
             job.ret = field::text(load, "ret").unwrap_or_default().to_owned();
+            for name in [
+                "ret_config",
+                "metadata",
+                "module_executors",
+                "executor_opts",
+                "ret_kwargs",
+            ] {
+                if let Some(value) = kwargs.and_then(|kwargs| kwargs.get(name)) {
+                    job.options.insert(name, value.clone());
+                }
+            }
             self.remember(&job, load, &minions);
             self.send(&job, &minions, &missing);
             answer.insert("jid", jid.as_str());

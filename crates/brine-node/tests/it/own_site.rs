@@ -157,3 +157,27 @@ async fn publish(place: &Place, fun: &str) -> Map {
         .unwrap();
     bus.next("brine/publish/1/ret").await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_asked_for_by_file_is_told_and_all_are_pinged_back_in() {
+    each_transport(async |place: Place| {
+        let config = "auto_accept: true\nid: central\nloop_interval: 0.2\nping_on_rotate: true\n\
+                      master_stats: true\nmaster_stats_event_iter: 0";
+        let master = place.master(config).await;
+        let mut bus = place.master_bus().await;
+        let minion = place.minion(place.ports[0], "");
+        bus.next("salt/minion/m1/start").await;
+        brine_net::keys::dropfile::request(&place.path("m/cache"), "central").unwrap();
+        assert_eq!(
+            bus.next("key").await.get("rotate_aes_key"),
+            Some(&true.into())
+        );
+        let ret = bus.next("salt/job/*/ret/m1").await;
+        assert_eq!(ret.get("return"), Some(&true.into()));
+        let stats = bus.next("salt/stats/*").await;
+        assert_eq!(stats.get("pool"), Some(&"default".into()));
+        minion.end().await;
+        master.end().await;
+    })
+    .await;
+}
