@@ -12,6 +12,7 @@ pub mod functions;
 pub mod jobs;
 pub mod master;
 pub mod minion;
+pub mod options;
 pub mod own_bus;
 mod python;
 pub mod target;

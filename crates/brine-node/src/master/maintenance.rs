@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::connected;
-use super::options::Transport;
 use super::publish::Publishing;
+use crate::options::Transport;
 
 /// How often old jobs are removed.
 const CLEANING: Duration = Duration::from_secs(3600);

@@ -28,7 +28,7 @@ use brine_net::master::MasterChannel;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use self::options::{MasterOptions, OptionsError, Transport};
+pub use self::options::MasterOptions;
 pub use self::ports::PortError;
 
 use self::dispatch::Dispatcher;

@@ -5,22 +5,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use brine_config::{Brine, ConfigError, Opts};
+use brine_config::{Brine, Opts};
 use brine_net::keys::autosign::Rules;
 use brine_net::keys::master::{KeyOptions, PubkeySignature};
 use brine_net::master::MasterConfig;
-use brine_wire::Value;
 use brine_wire::compat::Compat;
 use brine_wire::network::algorithm::SigningAlgorithm;
 
-/// How minions reach their master.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// `zeromq`
-    ZeroMq,
-    /// `tcp`
-    Tcp,
-}
+use crate::options::{OptionsError, Reader, Transport};
 
 /// What a master is told; Salt's options of the same names.
 #[derive(Debug, Clone)]
@@ -75,25 +67,6 @@ pub struct MasterOptions {
     pub user: String,
 }
 
-/// Why a master cannot be made of a configuration.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OptionsError {
-    /// An option has the wrong type.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An option has a value we cannot follow.
-    #[error("option {option}: expected {expected}, found {found}")]
-    Value {
-        /// Which.
-        option: &'static str,
-        /// What it may be.
-        expected: &'static str,
-        /// What it is.
-        found: String,
-    },
-}
-
 impl MasterOptions {
     /// Reads them.
     ///
@@ -104,27 +77,27 @@ impl MasterOptions {
         let compat = brine.compat.unwrap_or(Compat::NEWEST);
         Ok(Self {
             channel: channel(&read, compat)?,
-            transport: transport(opts)?,
+            transport: read.transport()?,
             interface: opts.text("interface")?.to_owned(),
-            ret_port: read.port("ret_port")?,
-            ipv6: read.flag_or("ipv6", false)?,
+            ret_port: read.port("ret_port", 4506)?,
+            ipv6: read.flag("ipv6", false)?,
             zmq_backlog: i32::try_from(opts.int("zmq_backlog")?).unwrap_or(i32::MAX),
             zmq_filtering: opts.flag("zmq_filtering")?,
             order_masters: opts.flag("order_masters")?,
             pub_hwm: usize::try_from(opts.int("pub_hwm")?).unwrap_or(1000),
-            auth_events: read.flag_or("auth_events", true)?,
-            presence_events: read.flag_or("presence_events", false)?,
-            minion_data_cache: read.flag_or("minion_data_cache", true)?,
-            minion_data_cache_events: read.flag_or("minion_data_cache_events", true)?,
-            loop_interval: read.seconds("loop_interval")?,
-            stats_every: match read.flag_or("master_stats", false)? {
+            auth_events: read.flag("auth_events", true)?,
+            presence_events: read.flag("presence_events", false)?,
+            minion_data_cache: read.flag("minion_data_cache", true)?,
+            minion_data_cache_events: read.flag("minion_data_cache_events", true)?,
+            loop_interval: read.seconds("loop_interval", 60.0)?,
+            stats_every: match read.flag("master_stats", false)? {
                 true => Some(Duration::from_secs(
-                    read.count_or("master_stats_event_iter", 60)?,
+                    read.count("master_stats_event_iter", 60)?,
                 )),
                 false => None,
             },
-            ping_on_rotate: read.flag_or("ping_on_rotate", false)?,
-            allow_minion_key_revoke: read.flag_or("allow_minion_key_revoke", true)?,
+            ping_on_rotate: read.flag("ping_on_rotate", false)?,
+            allow_minion_key_revoke: read.flag("allow_minion_key_revoke", true)?,
             id: opts.text("id")?.to_owned(),
             cachedir: opts.text("cachedir")?.into(),
             hash_type: opts.text("hash_type")?.to_owned(),
@@ -146,20 +119,21 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
     let opts = read.0;
     let mut channel = MasterConfig::new(opts.text("pki_dir")?, opts.text("cachedir")?);
     channel.compat = compat;
-    channel.publish_port = read.port("publish_port")?;
+    channel.publish_port = read.port("publish_port", 4505)?;
     channel.rules = Rules {
         auto_accept: opts.flag("auto_accept")?,
         autosign_file: read.path("autosign_file"),
         autoreject_file: read.path("autoreject_file"),
         autosign_grains_dir: read.path("autosign_grains_dir"),
-        autosign_timeout: Duration::from_secs(60 * read.count_or("autosign_timeout", 120)?),
-        permissive_pki_access: read.flag_or("permissive_pki_access", false)?,
+        autosign_timeout: Duration::from_secs(60 * read.count("autosign_timeout", 120)?),
+        permissive_pki_access: read.flag("permissive_pki_access", false)?,
     };
     channel.open_mode = opts.flag("open_mode")?;
-    channel.max_minions = usize::try_from(read.count("max_minions")?).unwrap_or(usize::MAX);
-    channel.publish_session = read.seconds("publish_session")?;
-    channel.minimum_auth_version = read.version("minimum_auth_version")?;
-    let ttl = read.seconds("request_server_ttl")?;
+    channel.max_minions = usize::try_from(read.count("max_minions", 0)?).unwrap_or(usize::MAX);
+    channel.publish_session = read.seconds("publish_session", 86_400.0)?;
+    channel.minimum_auth_version =
+        u32::try_from(read.count("minimum_auth_version", 3)?).unwrap_or(u32::MAX);
+    let ttl = read.seconds("request_server_ttl", 0.0)?;
     channel.request_server_ttl = (!ttl.is_zero()).then_some(ttl);
     channel.publish_signing_algorithm = match opts.flag("sign_pub_messages")? {
         true => Some(signing(opts)?),
@@ -176,7 +150,7 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
         });
     }
     channel.key_options = KeyOptions {
-        keysize: u32::try_from(read.count("keysize")?).unwrap_or(u32::MAX),
+        keysize: u32::try_from(read.count("keysize", 2048)?).unwrap_or(u32::MAX),
         key_pass: read.text("key_pass"),
     };
     Ok(channel)
@@ -185,22 +159,10 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
 /// `keep_jobs_seconds`, or the older `keep_jobs` in hours.
 fn keep_jobs(read: &Reader<'_>) -> Result<Option<Duration>, OptionsError> {
     let seconds = match read.0.is_set("keep_jobs") && !read.0.is_set("keep_jobs_seconds") {
-        true => 3600 * read.count_or("keep_jobs", 24)?,
-        false => read.count_or("keep_jobs_seconds", 86_400)?,
+        true => 3600 * read.count("keep_jobs", 24)?,
+        false => read.count("keep_jobs_seconds", 86_400)?,
     };
     Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
-}
-
-fn transport(opts: &Opts) -> Result<Transport, OptionsError> {
-    match opts.text("transport")? {
-        "zeromq" => Ok(Transport::ZeroMq),
-        "tcp" => Ok(Transport::Tcp),
-        other => Err(OptionsError::Value {
-            option: "transport",
-            expected: "zeromq or tcp",
-            found: other.to_owned(),
-        }),
-    }
 }
 
 fn signing(opts: &Opts) -> Result<SigningAlgorithm, OptionsError> {
@@ -210,63 +172,4 @@ fn signing(opts: &Opts) -> Result<SigningAlgorithm, OptionsError> {
         expected: "PKCS1v15-SHA1 or PKCS1v15-SHA224",
         found: name.to_owned(),
     })
-}
-
-/// Readings that several options share.
-struct Reader<'a>(&'a Opts);
-
-impl Reader<'_> {
-    fn flag_or(&self, name: &str, default: bool) -> Result<bool, OptionsError> {
-        match self.0.get(name) {
-            None | Some(Value::Nil) => Ok(default),
-            Some(_) => Ok(self.0.flag(name)?),
-        }
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        let text = self.0.get(name)?.as_str()?;
-        (!text.is_empty()).then(|| text.to_owned())
-    }
-
-    fn path(&self, name: &str) -> Option<PathBuf> {
-        self.text(name).map(PathBuf::from)
-    }
-
-    fn count_or(&self, name: &'static str, default: u64) -> Result<u64, OptionsError> {
-        match self.0.get(name) {
-            None | Some(Value::Nil) => Ok(default),
-            Some(_) => self.count(name),
-        }
-    }
-
-    fn count(&self, name: &'static str) -> Result<u64, OptionsError> {
-        let number = self.0.int(name)?;
-        u64::try_from(number).map_err(|_| OptionsError::Value {
-            option: name,
-            expected: "a number that is not negative",
-            found: number.to_string(),
-        })
-    }
-
-    fn version(&self, name: &'static str) -> Result<u32, OptionsError> {
-        Ok(u32::try_from(self.count(name)?).unwrap_or(u32::MAX))
-    }
-
-    fn seconds(&self, name: &'static str) -> Result<Duration, OptionsError> {
-        let number = self.0.number(name)?;
-        Duration::try_from_secs_f64(number).map_err(|_| OptionsError::Value {
-            option: name,
-            expected: "seconds",
-            found: number.to_string(),
-        })
-    }
-
-    fn port(&self, name: &'static str) -> Result<u16, OptionsError> {
-        let number = self.0.int(name)?;
-        u16::try_from(number).map_err(|_| OptionsError::Value {
-            option: name,
-            expected: "a port",
-            found: number.to_string(),
-        })
-    }
 }

@@ -13,7 +13,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::options::{MasterOptions, Transport};
+use super::options::MasterOptions;
+use crate::options::Transport;
 
 /// Requests that wait for the dispatcher.
 const REQUESTS: usize = 4096;

@@ -102,7 +102,7 @@ impl Publishing {
             return refused(clear::error(name, message));
         }
         if clear::is_external(load)
-            || !self.is_key_of(user, field::text(load, "key").unwrap_or_default())
+            || !self.is_own_key(field::text(load, "key").unwrap_or_default())
         {
             let (name, message) = ("AuthenticationError", "Authentication error occurred.");
             let (tag, data) = error_event(load, name, message);
@@ -115,11 +115,10 @@ impl Publishing {
         }
     }
 
-    fn is_key_of(&self, user: &str, key: &str) -> bool {
+    fn is_own_key(&self, key: &str) -> bool {
         let known = local::open(&self.options.cachedir, &self.options.user)
             .ok()
             .flatten();
-        let _ = user;
         known.is_some_and(|known| crypto::same(known.trim().as_bytes(), key.as_bytes()))
     }
 

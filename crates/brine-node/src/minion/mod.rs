@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use self::options::{MasterAddress, MasterType, MinionOptions, OptionsError, Transport};
+pub use self::options::{MasterAddress, MasterType, MinionOptions};
 pub use self::transport::TransportError;
 
 use self::forward::Queue;

@@ -6,24 +6,17 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use brine_config::{Brine, ConfigError, Opts};
+use brine_config::{Brine, Opts};
 use brine_net::crypto::FingerprintHash;
 use brine_net::keys::master::KeyOptions;
 use brine_net::tcp::Keepalive;
-use brine_net::tls::{TlsError, TlsOptions};
+use brine_net::tls::TlsOptions;
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
 use brine_wire::{Map, Value};
 
-/// How the minion reaches its masters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// `zeromq`
-    ZeroMq,
-    /// `tcp`
-    Tcp,
-}
+use crate::options::{OptionsError, Reader, Transport};
 
 /// Where a master is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,28 +148,6 @@ pub struct MinionOptions {
     pub brine: Brine,
 }
 
-/// Why a minion cannot be made of a configuration.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OptionsError {
-    /// An option has the wrong type.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// `ssl` cannot be followed.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// An option has a value we cannot follow.
-    #[error("option {option}: expected {expected}, found {found}")]
-    Value {
-        /// Which.
-        option: &'static str,
-        /// What it may be.
-        expected: &'static str,
-        /// What it is.
-        found: String,
-    },
-}
-
 impl MinionOptions {
     /// Reads them.
     ///
@@ -189,7 +160,7 @@ impl MinionOptions {
             id: id(opts)?,
             masters: masters(&read)?,
             master_type: master_type(&read)?,
-            transport: transport(opts)?,
+            transport: read.transport()?,
             publish_port: match opts.is_set("publish_port") {
                 true => Some(read.port("publish_port", 4505)?).filter(|port| *port != 4506),
                 false => None,
@@ -346,18 +317,6 @@ fn master_type(read: &Reader<'_>) -> Result<MasterType, OptionsError> {
     }
 }
 
-fn transport(opts: &Opts) -> Result<Transport, OptionsError> {
-    match opts.text("transport")? {
-        "zeromq" => Ok(Transport::ZeroMq),
-        "tcp" => Ok(Transport::Tcp),
-        other => Err(OptionsError::Value {
-            option: "transport",
-            expected: "zeromq or tcp",
-            found: other.to_owned(),
-        }),
-    }
-}
-
 fn hash(read: &Reader<'_>) -> Result<FingerprintHash, OptionsError> {
     match read.text("hash_type").as_deref() {
         None | Some("sha256") => Ok(FingerprintHash::Sha256),
@@ -383,72 +342,6 @@ fn algorithm<T: Default>(
         expected,
         found: name,
     })
-}
-
-/// Readings with a default where nothing is said.
-struct Reader<'a>(&'a Opts);
-
-impl Reader<'_> {
-    fn is_said(&self, name: &str) -> bool {
-        !matches!(self.0.get(name), None | Some(Value::Nil))
-    }
-
-    fn flag(&self, name: &str, default: bool) -> Result<bool, OptionsError> {
-        match self.is_said(name) {
-            true => Ok(self.0.flag(name)?),
-            false => Ok(default),
-        }
-    }
-
-    fn int(&self, name: &str, default: i64) -> Result<i64, OptionsError> {
-        match self.is_said(name) {
-            true => Ok(self.0.int(name)?),
-            false => Ok(default),
-        }
-    }
-
-    fn port(&self, name: &'static str, default: u16) -> Result<u16, OptionsError> {
-        let number = self.int(name, default.into())?;
-        u16::try_from(number).map_err(|_| OptionsError::Value {
-            option: name,
-            expected: "a port",
-            found: number.to_string(),
-        })
-    }
-
-    fn millis(&self, name: &str, default: i64) -> Result<Duration, OptionsError> {
-        Ok(Duration::from_millis(
-            u64::try_from(self.int(name, default)?).unwrap_or(0),
-        ))
-    }
-
-    fn seconds(&self, name: &'static str, default: f64) -> Result<Duration, OptionsError> {
-        let number = match self.is_said(name) {
-            true => self.0.number(name)?,
-            false => default,
-        };
-        Duration::try_from_secs_f64(number).map_err(|_| OptionsError::Value {
-            option: name,
-            expected: "seconds",
-            found: number.to_string(),
-        })
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        let text = self.0.get(name)?.as_str()?;
-        (!text.is_empty()).then(|| text.to_owned())
-    }
-
-    fn texts(&self, name: &str) -> Vec<String> {
-        match self.0.get(name) {
-            Some(Value::Array(texts)) => texts
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
 }
 
 #[cfg(test)]

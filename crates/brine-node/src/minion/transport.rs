@@ -9,7 +9,8 @@ use brine_net::{crypto, tcp, zeromq};
 use brine_wire::Value;
 use brine_wire::network::publish::Publish;
 
-use super::options::{MasterAddress, MinionOptions, Transport};
+use super::options::{MasterAddress, MinionOptions};
+use crate::options::Transport;
 
 /// Why a connection cannot be used; trying again later may help.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,138 @@
+//! Salt's options read into the types the rooms here want: what a master and a minion share.
+//!
+//! Defaults are `brine-config`'s; where it has none, the reader names one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brine_config::{ConfigError, Opts};
+use brine_net::tls::TlsError;
+use brine_wire::Value;
+
+/// How minions and masters reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `zeromq`
+    ZeroMq,
+    /// `tcp`
+    Tcp,
+}
+
+/// Why a node cannot be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// An option has the wrong type.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `ssl` cannot be followed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An option has a value we cannot follow.
+    #[error("option {option}: expected {expected}, found {found}")]
+    Value {
+        /// Which.
+        option: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+}
+
+/// Readings that several options share. An option that is not said has the default given.
+pub(crate) struct Reader<'a>(pub(crate) &'a Opts);
+
+impl Reader<'_> {
+    pub(crate) fn is_said(&self, name: &str) -> bool {
+        !matches!(self.0.get(name), None | Some(Value::Nil))
+    }
+
+    pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, OptionsError> {
+        match self.is_said(name) {
+            true => Ok(self.0.flag(name)?),
+            false => Ok(default),
+        }
+    }
+
+    pub(crate) fn int(&self, name: &str, default: i64) -> Result<i64, OptionsError> {
+        match self.is_said(name) {
+            true => Ok(self.0.int(name)?),
+            false => Ok(default),
+        }
+    }
+
+    pub(crate) fn port(&self, name: &'static str, default: u16) -> Result<u16, OptionsError> {
+        let number = self.int(name, default.into())?;
+        u16::try_from(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "a port",
+            found: number.to_string(),
+        })
+    }
+
+    pub(crate) fn millis(&self, name: &str, default: i64) -> Result<Duration, OptionsError> {
+        Ok(Duration::from_millis(
+            u64::try_from(self.int(name, default)?).unwrap_or(0),
+        ))
+    }
+
+    pub(crate) fn seconds(
+        &self,
+        name: &'static str,
+        default: f64,
+    ) -> Result<Duration, OptionsError> {
+        let number = match self.is_said(name) {
+            true => self.0.number(name)?,
+            false => default,
+        };
+        Duration::try_from_secs_f64(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "seconds",
+            found: number.to_string(),
+        })
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        let text = self.0.get(name)?.as_str()?;
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        match self.0.get(name) {
+            Some(Value::Array(texts)) => texts
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    /// A number that is not negative.
+    pub(crate) fn count(&self, name: &'static str, default: u64) -> Result<u64, OptionsError> {
+        let number = self.int(name, i64::try_from(default).unwrap_or(i64::MAX))?;
+        u64::try_from(number).map_err(|_| OptionsError::Value {
+            option: name,
+            expected: "a number that is not negative",
+            found: number.to_string(),
+        })
+    }
+
+    /// `transport`, which both ends must agree on.
+    pub(crate) fn transport(&self) -> Result<Transport, OptionsError> {
+        match self.0.text("transport")? {
+            "zeromq" => Ok(Transport::ZeroMq),
+            "tcp" => Ok(Transport::Tcp),
+            other => Err(OptionsError::Value {
+                option: "transport",
+                expected: "zeromq or tcp",
+                found: other.to_owned(),
+            }),
+        }
+    }
+}
