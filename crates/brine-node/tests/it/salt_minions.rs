@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use brine_net::keys::dropfile;
 use brine_testkit::program::{Program, command};
 use brine_testkit::salt::VERSIONS;
 use brine_wire::Value;
@@ -45,7 +46,7 @@ impl Site {
         fs::create_dir_all(place.path("srv/_modules")).unwrap();
         fs::write(place.path("srv/_modules/my_custom_module.py"), MODULE).unwrap();
         let config = format!(
-            "loop_interval: 1\npresence_events: true\nbrine: {{compat: '{version}'}}\n\
+            "id: central\nloop_interval: 1\npresence_events: true\nbrine: {{compat: '{version}'}}\n\
              file_roots: {{base: ['{}']}}",
             place.path("srv").display()
         );
@@ -128,6 +129,19 @@ impl Site {
         let mut bus = self.place.master_bus().await;
         self.ping_until_it_answers().await;
 
+        // A new shared key: the minion signs in again with the next job, and runs it.
+        dropfile::request(&self.place.path("m/cache"), "central").unwrap();
+        assert_eq!(
+            bus.next("key").await.get("rotate_aes_key"),
+            Some(&true.into())
+        );
+        let said = self
+            .on_master("salt", &["m1", "test.ping", "--out", "json", "-t", "30"])
+            .await;
+        assert_eq!(json_of(&said), json!({"m1": true}));
+
+        self.denied(&mut bus).await;
+
         // A deleted key: the shared key is replaced and the minion is out.
         self.on_master("salt-key", &["-d", "m1", "-y"]).await;
         assert_eq!(
@@ -135,7 +149,48 @@ impl Site {
             Some(&true.into())
         );
         drop(minion);
+
+        // Rejected, it is told so.
+        let call = self.start_on_minion("salt-call", &["test.ping"]);
+        while bus.next("salt/auth").await.get("act") != Some(&"pend".into()) {}
+        self.on_master("salt-key", &["-r", "m1", "-y"]).await;
+        drop(call);
+        let _call = self.start_on_minion("salt-call", &["test.ping"]);
+        let mut auth = bus.next("salt/auth").await;
+        while auth.get("result") != Some(&false.into()) {
+            auth = bus.next("salt/auth").await;
+        }
         self.master.take().unwrap().end().await;
+    }
+
+    /// Another key under the same id is denied, and the minion with the right one goes on.
+    async fn denied(&self, bus: &mut crate::support::Listener) {
+        let own = self.minion_config();
+        let other = self.place.path("other");
+        fs::create_dir_all(other.join("pki")).unwrap();
+        let config = fs::read_to_string(own.join("minion")).unwrap();
+        let config = config.replace(&own.display().to_string(), &other.display().to_string());
+        fs::write(other.join("minion"), config).unwrap();
+        let mut stranger = command(self.version, "salt-call", &other);
+        stranger.arg("test.ping");
+        let _stranger = Program::start(stranger, self.place.path("stranger.out"));
+        while bus.next("salt/auth").await.get("act") != Some(&"denied".into()) {}
+        let listed = self.on_master("salt-key", &["-L", "--out", "json"]).await;
+        assert_eq!(
+            json_of(&listed)["minions_denied"],
+            json!(["m1"]),
+            "{listed}"
+        );
+        let said = self
+            .on_master("salt", &["m1", "test.ping", "--out", "json", "-t", "30"])
+            .await;
+        assert_eq!(json_of(&said), json!({"m1": true}));
+    }
+
+    fn start_on_minion(&self, name: &str, arguments: &[&str]) -> Program {
+        let mut command = command(self.version, name, &self.minion_config());
+        command.args(arguments);
+        Program::start(command, self.place.path("left.out"))
     }
 
     async fn events(&self, bus: &mut crate::support::Listener) {

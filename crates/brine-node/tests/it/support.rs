@@ -46,6 +46,16 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Waits for its end without telling it to.
+    pub(crate) async fn ends_by_itself(self) {
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
 impl Place {
     pub(crate) fn new(transport: &str) -> Self {
         Self {

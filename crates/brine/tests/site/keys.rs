@@ -1,11 +1,13 @@
 //! A key's life: pending, accepted, deleted, rejected, and what is told of it.
 
+use std::fs;
+
 use brine_wire::Value;
 
 use crate::site::{Site, at};
 
 #[test]
-fn a_key_waits_is_accepted_deleted_and_rejected() {
+fn a_key_waits_and_is_accepted_deleted_rejected_and_denied() {
     for transport in ["tcp", "zeromq"] {
         println!("{transport}");
         let mut site = Site::configured(transport, "loop_interval: 1\n");
@@ -29,5 +31,33 @@ fn a_key_waits_is_accepted_deleted_and_rejected() {
         assert_eq!(at(&bus.next("key"), "rotate_aes_key"), &Value::Bool(true));
         let left = site.run(&["salt", "m1", "test.ping"]);
         assert_ne!(left.code, Some(0), "{left:?}");
+
+        // Started anew it asks again; rejected, it ends with Salt's code.
+        assert_eq!(site.minion.take().unwrap().end(), Some(0));
+        let mut bus = site.master_bus();
+        site.start_minion();
+        assert_eq!(at(&bus.next("salt/auth"), "act"), &"pend".into());
+        let left = site.run(&["salt-key", "-r", "m1", "-y"]);
+        assert!(
+            left.stdout.contains("Key for minion m1 rejected."),
+            "{left:?}"
+        );
+        while at(&bus.next("salt/auth"), "act") != &"reject".into() {}
+        assert_eq!(site.minion.take().unwrap().wait(), Some(77));
+
+        // Another key under an id that is taken is denied.
+        let left = site.run(&["salt-key", "-a", "m1", "--include-rejected", "-y"]);
+        assert!(
+            left.stdout.contains("Key for minion m1 accepted."),
+            "{left:?}"
+        );
+        for name in ["minion.pem", "minion.pub"] {
+            fs::remove_file(site.path("n/pki").join(name)).unwrap();
+        }
+        site.start_minion();
+        while at(&bus.next("salt/auth"), "act") != &"denied".into() {}
+        assert_eq!(site.minion.take().unwrap().wait(), Some(77));
+        let left = site.run(&["salt-key", "-l", "den"]);
+        assert_eq!(left.stdout, "Denied Keys:\nm1\n", "{left:?}");
     }
 }

@@ -204,7 +204,8 @@ impl Process {
         let _ = kill_process(pid, signal);
     }
 
-    fn wait(&mut self) -> Option<i32> {
+    /// Waits for its end; its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.0.try_wait().unwrap() {
