@@ -34,7 +34,7 @@ pub use self::ports::PortError;
 use self::dispatch::Dispatcher;
 use self::minion_data::MinionData;
 use self::ports::Ports;
-use self::publish::Publishing;
+use self::publish::{Publishing, Refusals};
 use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::own_bus::OwnBus;
@@ -152,6 +152,7 @@ impl Master {
             bus: self.bus.clone(),
             jobs: self.jobs,
             returns: self.returns,
+            refusals: Refusals::default(),
             files: Arc::new(FileServer::new(FileRoots::from_opts(&self.options.opts))),
             minions: Arc::new(MinionData::open(&self.options.cachedir)),
         });

@@ -3,7 +3,8 @@
 //! A local client's `publish` is checked, given a job id, told on the bus and sealed for those it is for.
 //! Facts: `docs/protocol/network.md` §10, §12.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use brine_net::channel::{Audience, Publication};
 use brine_net::crypto;
@@ -35,6 +36,32 @@ pub(super) struct Publishing {
     pub(super) returns: Writer,
     pub(super) minions: Arc<MinionData>,
     pub(super) files: Arc<FileServer>,
+    pub(super) refusals: Refusals,
+}
+
+/// How many refusals are told on the bus: anybody on the network can be refused, and nobody shall fill the
+/// bus by it.
+#[derive(Debug)]
+pub(super) struct Refusals(Mutex<(Instant, u32)>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Mutex::new((Instant::now(), 0)))
+    }
+}
+
+impl Refusals {
+    /// As many as are told in a second.
+    const PER_SECOND: u32 = 10;
+
+    fn may_be_told(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.0.elapsed() > Duration::from_secs(1) {
+            *told = (Instant::now(), 0);
+        }
+        told.1 = told.1.saturating_add(1);
+        told.1 <= Self::PER_SECOND
+    }
 }
 
 /// The answer to a local client.
@@ -105,8 +132,10 @@ impl Publishing {
             || !self.is_own_key(field::text(load, "key").unwrap_or_default())
         {
             let (name, message) = ("AuthenticationError", "Authentication error occurred.");
-            let (tag, data) = error_event(load, name, message);
-            self.fire(&tag, data);
+            if self.refusals.may_be_told() {
+                let (tag, data) = error_event(load, name, message);
+                self.fire(&tag, data);
+            }
             return refused(clear::error(name, message));
         }
         Answer {
@@ -275,4 +304,16 @@ struct Targets {
     minions: Vec<MinionId>,
     /// Those that a list names and that have no accepted key.
     missing: Vec<MinionId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_fill_the_bus_with_refusals() {
+        let refusals = Refusals::default();
+        let told = (0..1000).filter(|_| refusals.may_be_told()).count();
+        assert!((10..=20).contains(&told), "{told}");
+    }
 }
