@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use brine_wire::network::publish::{BROADCAST, Publish, SYNDIC};
 use brine_wire::network::{MinionId, payload};
 use brine_wire::{Value, msgpack};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use zmq::{DONTWAIT, POLLIN, PollItem, Socket};
 
 use super::wake::Wake;
@@ -78,6 +78,13 @@ impl ClientConfig {
     }
 
     fn connect(&self, context: &zmq::Context, kind: zmq::SocketType) -> Result<Socket, OpenError> {
+        let socket = self.socket(context, kind)?;
+        self.connect_to(&socket)?;
+        Ok(socket)
+    }
+
+    /// A socket that is not connected yet.
+    fn socket(&self, context: &zmq::Context, kind: zmq::SocketType) -> Result<Socket, OpenError> {
         let socket = context.socket(kind)?;
         socket.set_linger(0)?;
         socket.set_ipv6(self.ipv6 || self.master.contains(':'))?;
@@ -85,10 +92,13 @@ impl ClientConfig {
         socket.set_reconnect_ivl(millis(self.recon_default))?;
         socket.set_reconnect_ivl_max(millis(self.recon_max))?;
         keep_alive(&socket, self.keepalive)?;
+        Ok(socket)
+    }
+
+    fn connect_to(&self, socket: &Socket) -> Result<(), OpenError> {
         let endpoint = self.endpoint();
         let connected = socket.connect(&endpoint);
-        connected.map_err(|source| OpenError::Endpoint { endpoint, source })?;
-        Ok(socket)
+        connected.map_err(|source| OpenError::Endpoint { endpoint, source })
     }
 }
 
@@ -270,6 +280,8 @@ pub struct Subscription {
     publishes: mpsc::Receiver<Publish>,
     stop: Arc<AtomicBool>,
     wake: Wake,
+    /// Whether there is a connection, as libzmq tells.
+    connected: watch::Receiver<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -280,15 +292,21 @@ impl Subscription {
     /// [`OpenError`].
     pub fn open(config: &ClientConfig, topics: &Topics) -> Result<Self, OpenError> {
         let context = zmq::Context::new();
-        let socket = config.connect(&context, zmq::SUB)?;
+        let socket = config.socket(&context, zmq::SUB)?;
         let names = topics.names();
         for name in &names {
             socket.set_subscribe(name.as_bytes())?;
         }
+        // Before it connects, so that nothing is missed.
+        let monitor = monitor(&context, &socket)?;
+        config.connect_to(&socket)?;
+        let (connection, connected) = watch::channel(false);
         let (sender, publishes) = mpsc::channel(100);
         let (stop, wake) = (Arc::new(AtomicBool::new(false)), Wake::new()?);
         let thread = Subscriber {
             socket,
+            monitor,
+            connection,
             topics: names,
             publishes: sender,
             stop: stop.clone(),
@@ -301,8 +319,15 @@ impl Subscription {
             publishes,
             stop,
             wake,
+            connected,
             thread: Some(thread),
         })
+    }
+
+    /// Whether there is a connection to the master: from the end of its handshake until it is lost.
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
     }
 
     /// The next publish; `None` when libzmq has failed for good. Dropping the future loses nothing.
@@ -322,8 +347,24 @@ impl Drop for Subscription {
     }
 }
 
+/// What libzmq tells of a connection: the end of its handshake, and its loss.
+const TOLD: i32 =
+    zmq::SocketEvent::HANDSHAKE_SUCCEEDED as i32 | zmq::SocketEvent::DISCONNECTED as i32;
+
+/// A socket at which libzmq tells what becomes of another's connections.
+fn monitor(context: &zmq::Context, socket: &Socket) -> zmq::Result<Socket> {
+    // Of this context alone, which has one subscriber.
+    const ENDPOINT: &str = "inproc://connections";
+    socket.monitor(ENDPOINT, TOLD)?;
+    let monitor = context.socket(zmq::PAIR)?;
+    monitor.connect(ENDPOINT)?;
+    Ok(monitor)
+}
+
 struct Subscriber {
     socket: Socket,
+    monitor: Socket,
+    connection: watch::Sender<bool>,
     topics: Vec<String>,
     publishes: mpsc::Sender<Publish>,
     stop: Arc<AtomicBool>,
@@ -336,11 +377,13 @@ impl Subscriber {
             let mut items = [
                 PollItem::from_fd(self.wake.fd(), POLLIN),
                 self.socket.as_poll_item(POLLIN),
+                self.monitor.as_poll_item(POLLIN),
             ];
             match zmq::poll(&mut items, -1) {
                 Ok(_) | Err(zmq::Error::EINTR) => {}
                 Err(err) => return tracing::error!(%err, "the subscription is closed"),
             }
+            self.watch_connection();
             while let Ok(frames) = self.socket.recv_multipart(DONTWAIT) {
                 let Some(publish) = self.read(&frames) else {
                     continue;
@@ -349,6 +392,18 @@ impl Subscriber {
                     return;
                 }
             }
+        }
+    }
+
+    /// Takes what libzmq tells: two bytes of the event's number come first.
+    fn watch_connection(&self) {
+        while let Ok(told) = self.monitor.recv_multipart(DONTWAIT) {
+            let number = told.first().and_then(|frame| frame.first_chunk::<2>());
+            let Some(number) = number.map(|bytes| i32::from(u16::from_ne_bytes(*bytes))) else {
+                continue;
+            };
+            let is_connected = number == zmq::SocketEvent::HANDSHAKE_SUCCEEDED as i32;
+            self.connection.send_replace(is_connected);
         }
     }
 

@@ -295,3 +295,29 @@ async fn strangers_bytes_harm_nobody() {
         map(1)
     );
 }
+
+#[tokio::test]
+async fn a_subscription_knows_whether_it_is_connected() {
+    let (server, _requests) = bind(&config());
+    let port = server.publish_port();
+    let client = ClientConfig {
+        recon_default: Duration::from_millis(50),
+        recon_max: Duration::from_millis(100),
+        ..ClientConfig::publishes("127.0.0.1", port)
+    };
+    let subscription = Subscription::open(&client, &Topics::All).unwrap();
+    let mut connected = subscription.connected();
+    let mut becomes = async |wanted: bool| {
+        let came = timeout(30 * SECOND, connected.wait_for(|is| *is == wanted)).await;
+        assert!(came.is_ok_and(|told| told.is_ok()), "{wanted}");
+    };
+    becomes(true).await;
+    drop(server);
+    becomes(false).await;
+    let again = ServerConfig {
+        publish_port: port,
+        ..config()
+    };
+    let _server = bind(&again);
+    becomes(true).await;
+}

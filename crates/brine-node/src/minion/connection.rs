@@ -25,6 +25,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often a master of several is asked whether it is there, if `master_alive_interval` does not say.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the publish port may take to answer before the minion starts all the same.
+const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long it may take to answer.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -90,9 +92,10 @@ async fn be_in(node: &Arc<Node>, way: usize, link: &Link, has_others: bool) -> O
     }
     tracing::info!(master = %link.master().host, "in with the master");
     node.fire("__master_connected", host.clone());
+    let gone = until_gone(node, link, has_others, subscription.lost());
     tokio::select! {
         () = take_jobs(node, way, link, &mut subscription) => {}
-        () = until_gone(node, link, has_others) => {}
+        () = gone => {}
     }
     if let Some(up) = node.up.get(way) {
         up.send_replace(None);
@@ -114,19 +117,28 @@ async fn enter(node: &Node, link: &Link) -> Result<(Arc<Session>, Subscription),
     let session = link.session().unwrap_or(session);
     let subscription = link.subscribe(&session).await;
     let subscription = subscription.map_err(|error| Out::NotIn(error.into()))?;
+    // A job that is published when the start event is seen must find it open.
+    if timeout(READY_WITHIN, subscription.ready()).await.is_err() {
+        tracing::warn!(master = %link.master().host, "the publish port does not answer yet");
+    }
     Ok((session, subscription))
 }
 
 /// Waits until a master does not answer any more. Over zeromq nothing else tells: libzmq connects again by
 /// itself, for ever. A minion with one master need not know; one with several has another to turn to.
-async fn until_gone(node: &Node, link: &Link, has_others: bool) {
+async fn until_gone(node: &Node, link: &Link, has_others: bool, lost: impl Future<Output = ()>) {
     let every = match node.options.master_alive_interval {
         every if !every.is_zero() => every,
         _ if has_others => ALIVE_INTERVAL,
         _ => return std::future::pending().await,
     };
+    let mut lost = std::pin::pin!(lost);
+    let mut is_lost = false;
     loop {
-        sleep(every).await;
+        tokio::select! {
+            () = sleep(every) => {}
+            () = &mut lost, if !is_lost => is_lost = true,
+        }
         let address = link.master().with_port(link.master().port);
         let connected = timeout(ALIVE_WITHIN, TcpStream::connect(&address)).await;
         if !matches!(connected, Ok(Ok(_))) {

@@ -144,6 +144,32 @@ impl Subscription {
         })
     }
 
+    /// Waits until publishes can come; over tcp they can from the start.
+    pub(super) async fn ready(&self) {
+        if let Self::ZeroMq(subscription) = self {
+            let _ = subscription
+                .connected()
+                .wait_for(|connected| *connected)
+                .await;
+        }
+    }
+
+    /// What waits until the connection is lost, where that is not told by [`Self::next`].
+    pub(super) fn lost(&self) -> impl Future<Output = ()> + use<> {
+        let connected = match self {
+            Self::Tcp(_) => None,
+            Self::ZeroMq(subscription) => Some(subscription.connected()),
+        };
+        async move {
+            match connected {
+                Some(mut connected) => {
+                    let _ = connected.wait_for(|connected| !connected).await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// The next publish. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Publish, TransportError> {
         match self {

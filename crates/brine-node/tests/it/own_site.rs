@@ -76,7 +76,7 @@ async fn a_minion_with_failover_turns_to_the_next_master_and_loses_nothing() {
         let mut bus = place.master_bus().await;
         let config = format!(
             "master: ['127.0.0.1:{first}', '127.0.0.1:{second}']\nmaster_type: failover\n\
-             master_alive_interval: 1\nauth_timeout: 1\nrequest_channel_timeout: 1"
+             auth_timeout: 1\nrequest_channel_timeout: 1"
         );
         let minion = place.minion_of(first, &config);
         bus.next("salt/minion/m1/start").await;
