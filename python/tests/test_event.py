@@ -242,9 +242,14 @@ def test_threads_share_an_object(bus):
 
 
 def test_ctrl_c_is_the_exit_event(bus):
-    with listener(bus) as event:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-        assert event.get_event(wait=20, full=True) == {"tag": "salt/event/exit", "data": {}}
+    # Shells start what runs in the background with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with listener(bus) as event:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            assert event.get_event(wait=20, full=True) == {"tag": "salt/event/exit", "data": {}}
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_another_signals_exception_comes_through(bus):
