@@ -7,6 +7,8 @@
 //! Facts: `docs/protocol/network.md` §8 to §12.
 
 mod clock;
+mod closing;
+mod file;
 pub mod files;
 pub mod functions;
 pub mod jobs;

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use brine_log::{EventCursor, Incoming, Log, Millis};
+use brine_bus::client::EventRef;
+use brine_log::{EventCursor, Incoming, Log, Millis, NextEvent};
 use brine_wire::Map;
 use brine_wire::compat::Compat;
 use brine_wire::event::{self, FireError, MAX_EVENT_SIZE};
@@ -63,6 +64,35 @@ impl OwnBus {
     }
 }
 
+/// Hands every event whose tag is `wanted` to `take`, for ever: how a node hears what programs beside it ask
+/// of it. Dropping it loses nothing but what was not read yet.
+pub(crate) async fn serve_requests(
+    mut events: EventCursor,
+    wanted: impl Fn(&[u8]) -> bool + Send,
+    mut take: impl FnMut(EventRef<'_>) + Send,
+) {
+    loop {
+        match events.next() {
+            NextEvent::Events(run) => {
+                for event in run.iter() {
+                    if event.event.get(..event.tag_bytes).is_some_and(&wanted)
+                        && let Some(event) = EventRef::parse(event.event)
+                    {
+                        take(event);
+                    }
+                }
+            }
+            NextEvent::Tail => events.readable().await,
+            NextEvent::Gap(gap) => {
+                tracing::error!(
+                    ?gap,
+                    "requests of local programs may be gone: the log is too small"
+                );
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for OwnBus {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("OwnBus")
@@ -81,7 +111,7 @@ pub(crate) fn since_epoch() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brine_log::{LogConfig, NextEvent};
+    use brine_log::LogConfig;
 
     #[test]
     fn what_is_fired_stands_at_a_cursor_that_follows() {

@@ -1,8 +1,5 @@
 //! A master or a minion made from its configuration: bus, ports and functions.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::Context;
 use brine_bus::address::Node;
 use brine_config::Loaded;
@@ -27,9 +24,6 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 /// A master, bound.
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
-    // Where real `salt-run`, beside us, notes what it runs.
-    let proc = Path::new(loaded.opts.text("cachedir")?).join("proc");
-    fs::create_dir_all(&proc).with_context(|| proc.display().to_string())?;
     let address = place::address(&loaded.opts, &Node::Master, None)?;
     let (served, log) = bus::open(&address, Node::Master, loaded)?;
     Ok(Master::start(options, served, log).await?)

@@ -9,26 +9,12 @@ use brine_wire::{Map, Value, python_text};
 use super::Failure;
 use super::run::Functions;
 use super::signature::Bound;
-use super::table::{Builtin, Returned, Run};
+use super::table::{Builtin, Returned};
 
 type Result<T = Returned> = std::result::Result<T, Failure>;
 
-const fn now(
-    name: &'static str,
-    signature: &'static str,
-    doc: &'static str,
-    run: fn(&Functions, &mut Bound) -> Result,
-) -> Builtin {
-    Builtin {
-        name,
-        signature,
-        doc,
-        run: Run::Now(run),
-    }
-}
-
 pub(super) const TABLE: &[Builtin] = &[
-    now(
+    Builtin::now(
         "config.get",
         "key, default='', delimiter=':', merge=None, omit_opts=False, \
          omit_pillar=False, omit_master=False, omit_grains=False",
@@ -40,7 +26,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         config_get,
     ),
-    now(
+    Builtin::now(
         "config.items",
         "",
         "
@@ -50,7 +36,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |functions, _| Ok(Value::Map(functions.config().opts.clone()).into()),
     ),
-    now(
+    Builtin::now(
         "config.option",
         "value, default=None, omit_opts=False, omit_grains=False, \
          omit_pillar=False, omit_master=False, omit_all=False, wildcard=False",
@@ -62,7 +48,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         config_option,
     ),
-    now(
+    Builtin::now(
         "grains.get",
         "key, default='', delimiter=':', ordered=True",
         "
@@ -75,7 +61,7 @@ pub(super) const TABLE: &[Builtin] = &[
             Ok(found.unwrap_or_else(|| bound.take(1)).into())
         },
     ),
-    now(
+    Builtin::now(
         "grains.has_value",
         "key",
         "
@@ -87,7 +73,7 @@ pub(super) const TABLE: &[Builtin] = &[
             Ok(Value::Bool(find(&functions.grains(), bound.get(0), ":").is_some()).into())
         },
     ),
-    now(
+    Builtin::now(
         "grains.item",
         "*args, **kwargs",
         "
@@ -107,7 +93,7 @@ pub(super) const TABLE: &[Builtin] = &[
             ))
         },
     ),
-    now(
+    Builtin::now(
         "grains.items",
         "sanitize=False",
         "
@@ -117,7 +103,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         grains_items,
     ),
-    now(
+    Builtin::now(
         "grains.ls",
         "",
         "
@@ -135,7 +121,7 @@ pub(super) const TABLE: &[Builtin] = &[
             Ok(Value::Array(names.into_iter().map(Value::from).collect()).into())
         },
     ),
-    now(
+    Builtin::now(
         "grains.equals",
         "key, value",
         "
@@ -149,7 +135,7 @@ pub(super) const TABLE: &[Builtin] = &[
             Ok(Value::Bool(found == bound.text(1)).into())
         },
     ),
-    now(
+    Builtin::now(
         "pillar.get",
         "key, default='<|-', merge=False, merge_nested_lists=None, delimiter=':', \
          pillarenv=None, saltenv=None, unmask=None",
@@ -160,7 +146,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         pillar_get,
     ),
-    now(
+    Builtin::now(
         "pillar.item",
         "*args, **kwargs",
         "
@@ -185,7 +171,7 @@ pub(super) const TABLE: &[Builtin] = &[
             ))
         },
     ),
-    now(
+    Builtin::now(
         "pillar.items",
         "*args, **kwargs",
         "
@@ -195,7 +181,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |functions, bound| Ok(some_of(&functions.pillar(), &bound.varargs)),
     ),
-    now(
+    Builtin::now(
         "pillar.data",
         "*args, **kwargs",
         "
@@ -205,7 +191,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |functions, bound| Ok(some_of(&functions.pillar(), &bound.varargs)),
     ),
-    now(
+    Builtin::now(
         "pillar.keys",
         "key, delimiter=':', unmask=None",
         "
@@ -215,7 +201,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         pillar_keys,
     ),
-    now(
+    Builtin::now(
         "pillar.ls",
         "*args, **kwargs",
         "
@@ -229,7 +215,7 @@ pub(super) const TABLE: &[Builtin] = &[
             Ok(Value::Array(names.collect()).into())
         },
     ),
-    now(
+    Builtin::now(
         "pillar.raw",
         "key=None, unmask=None",
         "

@@ -24,6 +24,7 @@ pub use failure::{Failure, Unloaded};
 pub use host::{Answer, Host, HostError, HostRequest};
 pub use run::Functions;
 
+use brine_wire::network::{MinionId, jid, job_return};
 use brine_wire::{Map, Value};
 
 /// A function to run, with its arguments as they are after the command line was read.
@@ -102,4 +103,21 @@ pub struct Outcome {
     pub success: bool,
     /// The outputter that suits the value best, if the function names one.
     pub out: Option<String>,
+}
+
+impl Outcome {
+    /// The load by which a master is told of a call that it did not publish, as `salt-call` does; `fun_args`
+    /// as they were written.
+    #[must_use]
+    pub fn call_return(&self, id: &MinionId, fun: &str, fun_args: Vec<Value>) -> Map {
+        let mut load = Map::new();
+        load.insert("cmd", job_return::CMD);
+        load.insert("id", id.as_str());
+        load.insert("jid", jid::REQ);
+        load.insert("return", self.ret.clone());
+        load.insert("retcode", self.retcode);
+        load.insert("fun", fun);
+        load.insert("fun_args", fun_args);
+        load
+    }
 }

@@ -10,8 +10,7 @@ mod source;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use brine_wire::{Value, python_text};
@@ -19,6 +18,7 @@ use brine_wire::{Value, python_text};
 use super::run::Functions;
 use super::signature::Bound;
 use super::{Failure, digest};
+use crate::file;
 use source::Source;
 
 /// The most files that are taken of one environment.
@@ -194,25 +194,8 @@ fn install(from: &Path, to: &Path) -> io::Result<bool> {
 
 /// Writes a file so that nobody sees half of it; readable by its owner alone.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.new", std::process::id()));
-    let half = dir.join(name);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options
-        .open(&half)
-        .and_then(|mut file| file.write_all(bytes));
-    written
-        .and_then(|()| fs::rename(&half, path))
-        .inspect_err(|_| {
-            let _ = fs::remove_file(&half); // the first error is the one to tell
-        })
+    file::make_folder(path.parent().unwrap_or(Path::new(".")))?;
+    file::write(path, bytes)
 }
 
 /// Removes files the master no longer has, and directories that are empty then; whether there were.

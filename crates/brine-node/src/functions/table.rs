@@ -24,6 +24,23 @@ pub(crate) struct Builtin {
     pub(crate) run: Run,
 }
 
+impl Builtin {
+    /// An entry whose function waits for nothing.
+    pub(crate) const fn now(
+        name: &'static str,
+        signature: &'static str,
+        doc: &'static str,
+        run: fn(&Functions, &mut Bound) -> Result<Returned, Failure>,
+    ) -> Self {
+        Self {
+            name,
+            signature,
+            doc,
+            run: Run::Now(run),
+        }
+    }
+}
+
 /// What a function returned, and what it said about it.
 pub(crate) struct Returned {
     /// The value.

@@ -16,22 +16,8 @@ use super::{Call, Failure};
 
 type Result<T = Returned> = std::result::Result<T, Failure>;
 
-const fn now(
-    name: &'static str,
-    signature: &'static str,
-    doc: &'static str,
-    run: fn(&Functions, &mut Bound) -> Result,
-) -> Builtin {
-    Builtin {
-        name,
-        signature,
-        doc,
-        run: Run::Now(run),
-    }
-}
-
 pub(super) const TABLE: &[Builtin] = &[
-    now(
+    Builtin::now(
         "test.arg",
         "*args, **kwargs",
         "
@@ -46,7 +32,7 @@ pub(super) const TABLE: &[Builtin] = &[
             ))
         },
     ),
-    now(
+    Builtin::now(
         "test.arg_clean",
         "*args, **kwargs",
         "
@@ -61,7 +47,7 @@ pub(super) const TABLE: &[Builtin] = &[
             ))
         },
     ),
-    now(
+    Builtin::now(
         "test.arg_repr",
         "*args, **kwargs",
         "
@@ -71,7 +57,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         arg_repr,
     ),
-    now(
+    Builtin::now(
         "test.arg_type",
         "*args, **kwargs",
         "
@@ -81,7 +67,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         arg_type,
     ),
-    now(
+    Builtin::now(
         "test.assertion",
         "assertion",
         "
@@ -94,7 +80,7 @@ pub(super) const TABLE: &[Builtin] = &[
             false => Err(Failure::raised("AssertionError", "")),
         },
     ),
-    now(
+    Builtin::now(
         "test.attr_call",
         "",
         "
@@ -104,7 +90,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |functions, _| Ok(Value::Map(functions.grains().as_ref().clone()).into()),
     ),
-    now(
+    Builtin::now(
         "test.collatz",
         "start",
         "
@@ -114,7 +100,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         collatz,
     ),
-    now(
+    Builtin::now(
         "test.conf_test",
         "",
         "
@@ -142,7 +128,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         run: Run::Waits(cross_test),
     },
-    now(
+    Builtin::now(
         "test.echo",
         "text",
         "
@@ -152,7 +138,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, bound| Ok(bound.take(0).into()),
     ),
-    now(
+    Builtin::now(
         "test.exception",
         "message='Test Exception'",
         "
@@ -162,7 +148,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, bound| Err(Failure::raised("Exception", bound.text(0))),
     ),
-    now(
+    Builtin::now(
         "test.false",
         "",
         "
@@ -172,7 +158,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, _| Ok(Value::Bool(false).into()),
     ),
-    now(
+    Builtin::now(
         "test.fib",
         "num",
         "
@@ -182,7 +168,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         fib,
     ),
-    now(
+    Builtin::now(
         "test.get_opts",
         "",
         "
@@ -192,7 +178,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |functions, _| Ok(Value::Map(functions.config().opts.clone()).into()),
     ),
-    now(
+    Builtin::now(
         "test.kwarg",
         "**kwargs",
         "
@@ -202,7 +188,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, bound| Ok(Value::Map(take(&mut bound.keywords)).into()),
     ),
-    now(
+    Builtin::now(
         "test.not_loaded",
         "",
         "
@@ -212,7 +198,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, _| Ok(Value::Array(Vec::new()).into()),
     ),
-    now(
+    Builtin::now(
         "test.opts_pkg",
         "",
         "
@@ -222,7 +208,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         opts_pkg,
     ),
-    now(
+    Builtin::now(
         "test.outputter",
         "data",
         "
@@ -232,7 +218,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, bound| Ok(bound.take(0).into()),
     ),
-    now(
+    Builtin::now(
         "test.ping",
         "",
         "
@@ -242,7 +228,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, _| Ok(Value::Bool(true).into()),
     ),
-    now(
+    Builtin::now(
         "test.provider",
         "module",
         "
@@ -252,7 +238,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, bound| Ok(provider(&bound.text(0)).into()),
     ),
-    now(
+    Builtin::now(
         "test.providers",
         "",
         "
@@ -262,7 +248,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         providers,
     ),
-    now(
+    Builtin::now(
         "test.raise_exception",
         "name, *args, **kwargs",
         "
@@ -283,7 +269,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         run: Run::Waits(rand_sleep),
     },
-    now(
+    Builtin::now(
         "test.rand_str",
         "size=9999999999, hash_type=None",
         "
@@ -293,7 +279,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         random_hash,
     ),
-    now(
+    Builtin::now(
         "test.random_hash",
         "size=9999999999, hash_type=None",
         "
@@ -304,7 +290,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         random_hash,
     ),
-    now(
+    Builtin::now(
         "test.retcode",
         "code=42",
         "
@@ -324,7 +310,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         run: Run::Waits(sleep),
     },
-    now(
+    Builtin::now(
         "test.true",
         "",
         "
@@ -344,7 +330,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         run: Run::Waits(try_),
     },
-    now(
+    Builtin::now(
         "test.tty",
         "*args, **kwargs",
         "
@@ -354,7 +340,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |_, _| Ok(Value::from("ERROR: This function has been moved to cmd.tty").into()),
     ),
-    now(
+    Builtin::now(
         "test.version",
         "",
         "
@@ -364,7 +350,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |functions, _| Ok(Value::from(functions.config().salt_version.as_str()).into()),
     ),
-    now(
+    Builtin::now(
         "test.versions",
         "",
         "
@@ -374,7 +360,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         versions_report,
     ),
-    now(
+    Builtin::now(
         "test.versions_information",
         "",
         "
@@ -384,7 +370,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ",
         |functions, _| Ok(Value::Map(versions(functions)).into()),
     ),
-    now(
+    Builtin::now(
         "test.versions_report",
         "",
         "

@@ -2,13 +2,12 @@
 //!
 //! The files are Salt's own (`local_cache`), so that Salt's runners read our jobs and ours read those of a
 //! real master. Functions here block on the disk; [`writer`] has a thread for what nobody waits for.
-//! Facts: Salt 3006.28 and 3008.3, compared file by file in `tests/it/job_cache.rs`.
+//! Facts: Salt 3006.28 and 3008.3, by writing a job with their own code and looking at the files.
 
 mod writer;
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +18,7 @@ use brine_wire::{Map, Value};
 
 pub use self::writer::Writer;
 
+use crate::file;
 use crate::functions::digest;
 
 /// The largest file that is read, in bytes.
@@ -190,20 +190,11 @@ fn folders(of: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
 }
 
 fn make_folder(path: &Path) -> Result<(), JobCacheError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(failed(path))
+    file::make_folder(path).map_err(failed(path))
 }
 
-/// Writes a file beside its place and moves it there: readers see all of it or none.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), JobCacheError> {
-    let beside = path.with_extension("new");
-    let written = || {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&beside)?.write_all(bytes)?;
-        fs::rename(&beside, path)
-    };
-    written().map_err(failed(path))
+    file::write(path, bytes).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> JobCacheError {
@@ -212,12 +203,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> JobCacheError {
 }
 
 fn read(path: &Path) -> Option<Value> {
-    let about = fs::metadata(path).ok()?;
-    if about.len() > MAX_FILE_BYTES {
-        tracing::warn!(path = %path.display(), "a file of the job cache is too large to be read");
-        return None;
-    }
-    msgpack::decode(&fs::read(path).ok()?).ok()
+    file::read_value(path, MAX_FILE_BYTES)
 }
 
 fn pack(value: &Value) -> Vec<u8> {

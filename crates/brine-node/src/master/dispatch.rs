@@ -3,6 +3,7 @@
 //! One task, so that the requests of a minion are acted on in the order they came. Nothing here waits:
 //! sign-ins and files are handed on. Facts: `docs/protocol/network.md` §3, §8, §12, §15.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -57,10 +58,10 @@ impl Dispatcher {
         match Payload::from_value(value, channel.minimum_version()) {
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {
-                    Ok(request) => {
+                    Ok(mut request) => {
                         incoming.peer.trust();
                         let began = Instant::now();
-                        self.act(incoming, &request);
+                        self.act(incoming, &mut request);
                         self.count(&request, began.elapsed());
                     }
                     Err(refused) => {
@@ -100,7 +101,7 @@ impl Dispatcher {
     }
 
     /// Acts on a request of an accepted minion.
-    fn act(&self, incoming: Incoming, request: &Request) {
+    fn act(&self, incoming: Incoming, request: &mut Request) {
         let cmd = request.load.cmd.clone().unwrap_or_default();
         let answer = match cmd.as_str() {
             "_minion_event" => self.events(request),
@@ -118,12 +119,13 @@ impl Dispatcher {
         seal(incoming, request, &answer);
     }
 
-    fn events(&self, request: &Request) -> Value {
+    fn events(&self, request: &mut Request) -> Value {
         if request.seen == Seen::Again {
             return Value::Nil;
         }
-        let made =
-            minion_event::events(fields_for_listeners(request), self.master.options.compat());
+        // What listeners may see of it: all but token and nonce, which are apart already.
+        let fields = take(&mut request.load.fields);
+        let made = minion_event::events(fields, self.master.options.compat());
         for refused in made.refused {
             tracing::warn!(id = %request.minion.id(), %refused, "event not fired");
         }
@@ -133,11 +135,11 @@ impl Dispatcher {
         Value::Nil
     }
 
-    fn job_return(&self, request: &Request) -> Value {
+    fn job_return(&self, request: &mut Request) -> Value {
         if request.seen == Seen::Again {
             return Value::Nil;
         }
-        let fields = fields_for_listeners(request);
+        let fields = take(&mut request.load.fields);
         let jid = || Jid::at(since_epoch());
         let is_accepted = |id: &_| self.master.channel.is_accepted(id);
         match job_return::read(fields, jid, is_accepted) {
@@ -185,11 +187,6 @@ impl Dispatcher {
             tracing::error!(%error, "a key that was to be revoked is still there");
         }
     }
-}
-
-/// What listeners may see of a request: all but token and nonce.
-fn fields_for_listeners(request: &Request) -> Map {
-    request.load.fields.clone()
 }
 
 fn answer_pillar(master: &Publishing, incoming: Incoming, request: &Request) {

@@ -7,35 +7,19 @@
 use std::sync::Arc;
 
 use brine_bus::client::EventRef;
-use brine_log::{EventCursor, NextEvent};
+use brine_log::EventCursor;
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
 
 use super::publish::Publishing;
+use crate::own_bus;
 
 const PUBLISH: &str = "brine/publish/";
 
-/// Reads the master's bus for what is meant for the master, for ever. Dropping it loses nothing but
-/// requests that were not read yet.
-pub(super) async fn follow_bus(master: Arc<Publishing>, mut events: EventCursor) {
-    loop {
-        match events.next() {
-            NextEvent::Events(run) => {
-                for event in run.iter() {
-                    let tag = event.event.get(..event.tag_bytes);
-                    if tag.is_some_and(|tag| tag.starts_with(PUBLISH.as_bytes()))
-                        && let Some(event) = EventRef::parse(event.event)
-                    {
-                        take(&master, event);
-                    }
-                }
-            }
-            NextEvent::Tail => events.readable().await,
-            NextEvent::Gap(gap) => {
-                tracing::error!(?gap, "requests for jobs may be gone: the log is too small");
-            }
-        }
-    }
+/// Reads the master's bus for what is meant for the master, for ever.
+pub(super) async fn follow_bus(master: Arc<Publishing>, events: EventCursor) {
+    let wanted = |tag: &[u8]| tag.starts_with(PUBLISH.as_bytes());
+    own_bus::serve_requests(events, wanted, |event| take(&master, event)).await;
 }
 
 fn take(master: &Publishing, event: EventRef<'_>) {

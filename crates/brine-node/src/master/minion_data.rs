@@ -5,15 +5,16 @@
 //! Facts: `docs/protocol/network.md` §8.1.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use brine_wire::Map;
 use brine_wire::msgpack;
 use brine_wire::network::MinionId;
-use brine_wire::{Map, Value};
+
+use crate::file;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -33,8 +34,8 @@ impl MinionData {
         let entries = fs::read_dir(&root).into_iter().flatten().flatten();
         let known = entries.filter_map(|entry| {
             let id = MinionId::parse(entry.file_name().to_str()?).ok()?;
-            let data = read(&entry.path().join("data.p"))?;
-            let grains = data.get("grains")?.as_map()?.clone();
+            let data = file::read_value(&entry.path().join("data.p"), MAX_FILE_BYTES)?;
+            let grains = data.as_map()?.get("grains")?.as_map()?.clone();
             Some((id, Arc::new(grains)))
         });
         Self {
@@ -68,25 +69,8 @@ impl MinionData {
         let mut packed = Vec::new();
         msgpack::encode_map(&data, &mut packed);
         let folder = self.root.join(id.as_str());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)?;
-        let beside = folder.join("data.new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&beside)?.write_all(&packed)?;
-        fs::rename(&beside, folder.join("data.p"))
-    }
-}
-
-fn read(path: &Path) -> Option<Map> {
-    if fs::metadata(path).ok()?.len() > MAX_FILE_BYTES {
-        return None;
-    }
-    match msgpack::decode(&fs::read(path).ok()?).ok()? {
-        Value::Map(data) => Some(data),
-        _ => None,
+        file::make_folder(&folder)?;
+        file::write(&folder.join("data.p"), &packed)
     }
 }
 

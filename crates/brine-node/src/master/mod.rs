@@ -35,6 +35,7 @@ use self::dispatch::Dispatcher;
 use self::minion_data::MinionData;
 use self::ports::Ports;
 use self::publish::{Publishing, Refusals};
+use crate::closing;
 use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::own_bus::OwnBus;
@@ -73,6 +74,7 @@ pub struct Master {
     bus: OwnBus,
     log: Arc<Log>,
     served: Vec<Served>,
+    local_key: Option<String>,
     jobs: JobCache,
     returns: Writer,
     sign_of_life: Option<SignOfLife>,
@@ -107,8 +109,8 @@ impl Master {
         let ports = Ports::open(&options)?;
         options.channel.publish_port = ports.publish_port;
         let channel = MasterChannel::open(options.channel.clone())?;
-        // Made now, so that local clients find it.
-        local::open(&options.cachedir, &options.user)?;
+        // Made now, so that local clients find it; read once, as by Salt: strangers ask for it, too.
+        let local_key = local::open(&options.cachedir, &options.user)?;
         let sign_of_life = sign_of_life(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
@@ -120,6 +122,7 @@ impl Master {
             bus,
             log,
             served,
+            local_key,
             jobs,
             returns,
             sign_of_life,
@@ -141,15 +144,13 @@ impl Master {
     /// Serves until `shutdown`; requests under way are answered and the bus is drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let closing = watch::Sender::new(false);
-        let until = |mut closing: watch::Receiver<bool>| async move {
-            let _ = closing.wait_for(|closing| *closing).await;
-        };
         let publisher = self.ports.publisher.clone();
         let publishing = Arc::new(Publishing {
             options: self.options.clone(),
             channel: self.channel.clone(),
             publisher,
             bus: self.bus.clone(),
+            local_key: self.local_key,
             jobs: self.jobs,
             returns: self.returns,
             refusals: Refusals::default(),
@@ -167,7 +168,7 @@ impl Master {
         tasks.spawn(maintenance::run(
             publishing.clone(),
             presence,
-            until(closing.subscribe()),
+            closing::told(closing.subscribe()),
         ));
         tasks.spawn(local_requests::follow_bus(
             publishing.clone(),
@@ -178,7 +179,7 @@ impl Master {
             self.served,
             self.log,
             BusConfig::default(),
-            until(closing.subscribe()),
+            closing::told(closing.subscribe()),
         );
         let told = async {
             shutdown.await;

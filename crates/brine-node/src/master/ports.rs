@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::options::MasterOptions;
+use crate::closing;
 use crate::options::Transport;
 
 /// Requests that wait for the dispatcher.
@@ -99,7 +100,7 @@ impl Publisher {
 }
 
 impl Ports {
-    /// Binds both ports; connections wait until [`Self::serve`].
+    /// Binds both ports; connections wait until [`serve`].
     pub(super) fn open(options: &MasterOptions) -> Result<Self, PortError> {
         let (sender, requests) = mpsc::channel(REQUESTS);
         let (changes, presence) = mpsc::channel(PRESENCE);
@@ -147,6 +148,11 @@ impl Ports {
             kind,
         })
     }
+
+    /// Parts the ways in from what is served.
+    pub(super) fn split(self) -> (Served, mpsc::Receiver<Incoming>, mpsc::Receiver<Presence>) {
+        (Served(self.kind), self.requests, self.presence)
+    }
 }
 
 /// Serves until `closing` says so.
@@ -155,23 +161,19 @@ pub(super) async fn serve(
     channel: Arc<MasterChannel>,
     closing: watch::Receiver<bool>,
 ) {
-    let mut ended = closing.clone();
     match kind.0 {
         // Its thread serves; dropping it closes the ports.
         Kind::ZeroMq(server) => {
-            let _ = ended.wait_for(|closing| *closing).await;
+            closing::told(closing).await;
             drop(server);
         }
         Kind::Tcp(listeners) => {
             let mut tasks = JoinSet::new();
-            let until = |mut closing: watch::Receiver<bool>| async move {
-                let _ = closing.wait_for(|closing| *closing).await;
-            };
             tasks.spawn(tcp::requests::serve(
                 listeners.ret,
                 listeners.limits.clone(),
                 listeners.requests,
-                until(closing.clone()),
+                closing::told(closing.clone()),
             ));
             tasks.spawn(tcp::publish::serve(
                 listeners.publish,
@@ -179,7 +181,7 @@ pub(super) async fn serve(
                 listeners.subscribers,
                 Arc::new(move |body: &Value| channel.identify(body)),
                 listeners.presence,
-                until(closing),
+                closing::told(closing),
             ));
             while tasks.join_next().await.is_some() {}
         }
@@ -188,13 +190,6 @@ pub(super) async fn serve(
 
 /// What [`serve`] serves.
 pub(super) struct Served(Kind);
-
-impl Ports {
-    /// Parts the ways in from what is served.
-    pub(super) fn split(self) -> (Served, mpsc::Receiver<Incoming>, mpsc::Receiver<Presence>) {
-        (Served(self.kind), self.requests, self.presence)
-    }
-}
 
 fn zeromq_config(options: &MasterOptions, limits: Limits) -> zeromq::server::ServerConfig {
     zeromq::server::ServerConfig {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use brine_net::channel::{Audience, Publication};
 use brine_net::crypto;
-use brine_net::keys::local;
 use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, Seats};
 use brine_wire::compat::Series;
@@ -32,6 +31,8 @@ pub(super) struct Publishing {
     pub(super) channel: Arc<MasterChannel>,
     pub(super) publisher: Publisher,
     pub(super) bus: OwnBus,
+    /// What a local client shows to publish: the content of `.<user>_key`.
+    pub(super) local_key: Option<String>,
     pub(super) jobs: JobCache,
     pub(super) returns: Writer,
     pub(super) minions: Arc<MinionData>,
@@ -145,10 +146,8 @@ impl Publishing {
     }
 
     fn is_own_key(&self, key: &str) -> bool {
-        let known = local::open(&self.options.cachedir, &self.options.user)
-            .ok()
-            .flatten();
-        known.is_some_and(|known| crypto::same(known.trim().as_bytes(), key.as_bytes()))
+        let known = self.local_key.as_ref();
+        known.is_some_and(|known| crypto::same(known.as_bytes(), key.as_bytes()))
     }
 
     /// Publishes `test.ping` to everybody, so that they notice a new key.

@@ -124,8 +124,9 @@ async fn enter(node: &Node, link: &Link) -> Result<(Arc<Session>, Subscription),
     Ok((session, subscription))
 }
 
-/// Waits until a master does not answer any more. Over zeromq nothing else tells: libzmq connects again by
-/// itself, for ever. A minion with one master need not know; one with several has another to turn to.
+/// Waits until a master does not answer any more: asked from time to time, and when its connection is `lost`.
+/// Over zeromq libzmq connects again by itself, for ever; a minion with one master leaves it to that, one with
+/// several has another to turn to.
 async fn until_gone(node: &Node, link: &Link, has_others: bool, lost: impl Future<Output = ()>) {
     let every = match node.options.master_alive_interval {
         every if !every.is_zero() => every,

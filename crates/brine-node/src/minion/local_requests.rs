@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use brine_bus::client::EventRef;
-use brine_log::NextEvent;
 use brine_wire::event::FIRE_MASTER;
 use brine_wire::network::{Jid, field, minion_event};
 use brine_wire::{Map, Value};
@@ -15,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
 use crate::functions::{Call, HostError, HostRequest, Outcome};
-use crate::own_bus::since_epoch;
+use crate::own_bus::{self, since_epoch};
 
 /// Salt's own way for its children to send requests.
 const REQUEST: &str = "__master_req_channel_payload/";
@@ -25,30 +24,8 @@ const CALL: &str = "brine/call/";
 
 /// Reads the minion's bus for what is meant for the minion, for ever.
 pub(super) async fn follow_bus(node: Arc<Node>) {
-    let mut events = node.bus.follow();
-    loop {
-        match events.next() {
-            NextEvent::Events(run) => {
-                for event in run.iter() {
-                    let Some(tag) = event.event.get(..event.tag_bytes) else {
-                        continue;
-                    };
-                    if is_for_the_minion(tag)
-                        && let Some(event) = EventRef::parse(event.event)
-                    {
-                        take(&node, event);
-                    }
-                }
-            }
-            NextEvent::Tail => events.readable().await,
-            NextEvent::Gap(gap) => {
-                tracing::error!(
-                    ?gap,
-                    "events that may have been for the master are gone: the log is too small"
-                );
-            }
-        }
-    }
+    let events = node.bus.follow();
+    own_bus::serve_requests(events, is_for_the_minion, |event| take(&node, event)).await;
 }
 
 fn is_for_the_minion(tag: &[u8]) -> bool {
@@ -152,7 +129,7 @@ async fn call(node: Arc<Node>, uuid: String, data: Map) {
         .await;
     node.jobs.ends(&jid);
     if data.get("return").is_some_and(Value::is_true) {
-        let told = node.send_up(&call_return(&node, &fun, list("fun_args"), &outcome));
+        let told = node.send_up(&outcome.call_return(&node.options.id, &fun, list("fun_args")));
         if !told {
             tracing::error!(fun, "return lost: no room in the queue for the master");
         }
@@ -170,19 +147,6 @@ fn answer(outcome: Outcome, jid: &str) -> Map {
     }
     data.insert("jid", jid);
     data
-}
-
-/// The load of a return as `salt-call` sends it.
-pub(crate) fn call_return(node: &Node, fun: &str, fun_args: Vec<Value>, outcome: &Outcome) -> Map {
-    let mut load = Map::new();
-    load.insert("cmd", "_return");
-    load.insert("id", node.options.id.as_str());
-    load.insert("jid", "req");
-    load.insert("return", outcome.ret.clone());
-    load.insert("retcode", outcome.retcode);
-    load.insert("fun", fun);
-    load.insert("fun_args", fun_args);
-    load
 }
 
 /// Answers functions that ask their minion.

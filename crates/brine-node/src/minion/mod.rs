@@ -32,6 +32,7 @@ pub use self::transport::TransportError;
 use self::forward::Queue;
 use self::jobs::Jobs;
 use self::link::Link;
+use crate::closing;
 use crate::functions::{Functions, Host, HostRequest};
 use crate::own_bus::OwnBus;
 
@@ -71,7 +72,6 @@ pub enum Ended {
 pub struct Minion {
     node: Arc<Node>,
     links: Vec<Link>,
-    queues: Vec<Arc<Queue>>,
     requests: mpsc::Receiver<HostRequest>,
     log: Arc<Log>,
     served: Vec<Served>,
@@ -154,20 +154,18 @@ impl Minion {
             MasterType::Failover => 1,
             MasterType::All | MasterType::None => links.len(),
         };
-        let queues: Vec<Arc<Queue>> = (0..ways).map(|_| Arc::default()).collect();
         let (host, requests) = Host::new();
         let node = Node {
             bus: OwnBus::new(log.clone(), options.compat),
             functions: functions(host),
             jobs: Jobs::default(),
-            queues: queues.clone(),
+            queues: (0..ways).map(|_| Arc::default()).collect(),
             up: (0..ways).map(|_| watch::Sender::new(None)).collect(),
             options,
         };
         Ok(Self {
             node: Arc::new(node),
             links,
-            queues,
             requests,
             log,
             served,
@@ -177,13 +175,9 @@ impl Minion {
     /// Runs until `shutdown`, or until a master rejects its key for good.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
         let closing = watch::Sender::new(false);
-        let until = |mut closing: watch::Receiver<bool>| async move {
-            let _ = closing.wait_for(|closing| *closing).await;
-        };
         let Self {
             node,
             links,
-            queues,
             requests,
             log,
             served,
@@ -191,7 +185,7 @@ impl Minion {
         let mut tasks = JoinSet::new();
         tasks.spawn(local_requests::follow_bus(node.clone()));
         tasks.spawn(local_requests::serve_functions(node.clone(), requests));
-        for (queue, up) in queues.iter().zip(&node.up) {
+        for (queue, up) in node.queues.iter().zip(&node.up) {
             tasks.spawn(forward::run(queue.clone(), up.subscribe()));
         }
         let (rejected, mut rejection) = mpsc::channel(1);
@@ -215,14 +209,14 @@ impl Minion {
             served,
             log,
             BusConfig::default(),
-            until(closing.subscribe()),
+            closing::told(closing.subscribe()),
         );
         let told = async {
             let ended = tokio::select! {
                 () = shutdown => Ended::Told,
                 Some(()) = rejection.recv() => Ended::Rejected,
             };
-            last_words(&queues, &node).await;
+            last_words(&node).await;
             closing.send_replace(true);
             ended
         };
@@ -233,13 +227,13 @@ impl Minion {
 }
 
 /// Gives what waits some time to go, if there is a master to take it.
-async fn last_words(queues: &[Arc<Queue>], node: &Node) {
+async fn last_words(node: &Node) {
     let deadline = Instant::now() + LAST_WORDS;
-    let waiting = || queues.iter().any(|queue| queue.len() > 0);
-    while waiting() && node.any_master().is_some() && Instant::now() < deadline {
+    let waiting = || node.queues.iter().map(|queue| queue.len()).sum::<usize>();
+    while waiting() > 0 && node.any_master().is_some() && Instant::now() < deadline {
         sleep(Duration::from_millis(10)).await;
     }
-    let lost: usize = queues.iter().map(|queue| queue.len()).sum();
+    let lost = waiting();
     if lost > 0 {
         tracing::warn!(lost, "ended with events that no master has taken");
     }

@@ -58,6 +58,26 @@ impl Compound {
     }
 }
 
+/// The words of a node group, those of groups it names in their place, in parentheses.
+///
+/// # Errors
+/// [`TargetError`] if there is no such group, or one that names itself.
+pub fn nodegroup(name: &str, nodegroups: &Map) -> Result<Vec<String>, TargetError> {
+    let word = format!("N@{name}");
+    let mut flat = Vec::new();
+    let expanded = expand(
+        std::slice::from_ref(&word),
+        nodegroups,
+        &mut Vec::new(),
+        &mut flat,
+    );
+    expanded.map_err(|why| TargetError::Compound { found: word, why })?;
+    // Its own parentheses are of use only beside other words.
+    flat.pop();
+    flat.remove(0);
+    Ok(flat)
+}
+
 impl Expression {
     fn is_true(&self, minion: Candidate<'_>, patterns: &Patterns) -> bool {
         match self {

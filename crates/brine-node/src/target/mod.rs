@@ -2,8 +2,8 @@
 //! combined.
 //!
 //! Pure: ids and data in, yes or no out. The same code answers for a master, that looks for whom a job is,
-//! and for a minion, that looks whether it is one of them. Facts: `docs/protocol/network.md` §10.2, and
-//! Salt 3008.3's matchers, compared in `tests/it/targets.rs`.
+//! and for a minion, that looks whether it is one of them. Facts: `docs/protocol/network.md` §10.2, and how
+//! Salt 3008.3's matchers read.
 
 mod compound;
 mod data;
@@ -12,6 +12,8 @@ mod patterns;
 
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
+
+pub use self::compound::nodegroup;
 
 use self::compound::Compound;
 use self::ipcidr::Addresses;

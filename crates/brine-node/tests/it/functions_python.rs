@@ -10,6 +10,8 @@ use brine_wire::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use crate::support::CUSTOM_MODULE;
+
 /// A minion's functions with modules of a user, and the events they send.
 struct Site {
     dir: TempDir,
@@ -77,12 +79,9 @@ impl Site {
     }
 }
 
-/// The module as Salt's documentation prints it, but for what it does itself.
-const DOCUMENTATION: &str = include_str!("salt_documentation/my_custom_module.py");
-
 #[tokio::test]
 async fn the_documentations_module_runs_as_it_stands_and_its_event_is_sent() {
-    let mut site = Site::new(&[("my_custom_module", DOCUMENTATION)]);
+    let mut site = Site::new(&[("my_custom_module", CUSTOM_MODULE)]);
     assert_eq!(
         site.run("my_custom_module.do_something", &[]).await,
         "{'changed': 5}"

@@ -10,10 +10,7 @@ use brine_wire::Value;
 use serde_json::json;
 use tokio::time::{Duration, sleep};
 
-use crate::support::{Listener, Place, Running, json_of, send};
-
-/// The documentation's module, as users type it in.
-const MODULE: &str = include_str!("salt_documentation/my_custom_module.py");
+use crate::support::{Listener, Place, Running, json_of, run_to_end, send};
 
 /// Salt 3008.3 over tcp loses requests on a busy machine; a minute's wait for each is for real life.
 const MINION: &str = "recon_default: 200\nrecon_max: 1000\nrequest_channel_timeout: 10";
@@ -45,8 +42,7 @@ struct Site {
 impl Site {
     async fn start(version: &'static str, transport: &str) -> Self {
         let place = Place::new(transport);
-        fs::create_dir_all(place.path("srv/_modules")).unwrap();
-        fs::write(place.path("srv/_modules/my_custom_module.py"), MODULE).unwrap();
+        place.serve_custom_module();
         configure_master(&place);
         let master = start_master(version, &place).await;
         let minion = place.minion(place.ports[0], MINION);
@@ -60,16 +56,8 @@ impl Site {
 
     /// A command of the master's, to its end.
     async fn on_master(&self, name: &str, arguments: &[&str]) -> String {
-        let mut command = command(self.version, name, &self.place.path("r"));
-        command.args(arguments);
-        let program = Program::start(command, self.place.path(&format!("{name}.out")));
-        let left = tokio::task::spawn_blocking(|| program.wait())
-            .await
-            .unwrap();
-        if left.code != Some(0) {
-            println!("{name} {arguments:?}: {left:?}");
-        }
-        left.stdout
+        let command = command(self.version, name, &self.place.path("r"));
+        run_to_end(command, arguments, &self.place, name).await
     }
 
     async fn salt(&self, arguments: &[&str]) -> serde_json::Value {

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use brine_net::keys::dropfile;
 use brine_testkit::program::{Program, command};
@@ -11,10 +10,7 @@ use brine_testkit::salt::VERSIONS;
 use brine_wire::Value;
 use serde_json::json;
 
-use crate::support::{Place, Running, json_of};
-
-/// The documentation's module, as users type it in.
-const MODULE: &str = include_str!("salt_documentation/my_custom_module.py");
+use crate::support::{Place, Running, json_of, run_to_end};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_minions_live_on_our_master_over_zeromq() {
@@ -43,8 +39,7 @@ struct Site {
 impl Site {
     async fn start(version: &'static str, transport: &str) -> Self {
         let place = Place::new(transport);
-        fs::create_dir_all(place.path("srv/_modules")).unwrap();
-        fs::write(place.path("srv/_modules/my_custom_module.py"), MODULE).unwrap();
+        place.serve_custom_module();
         let config = format!(
             "id: central\nloop_interval: 1\npresence_events: true\nbrine: {{compat: '{version}'}}\n\
              file_roots: {{base: ['{}']}}",
@@ -77,7 +72,7 @@ impl Site {
 
     /// A command of the minion's, to its end.
     async fn on_minion(&self, name: &str, arguments: &[&str]) -> String {
-        run(
+        run_to_end(
             command(self.version, name, &self.minion_config()),
             arguments,
             &self.place,
@@ -88,7 +83,7 @@ impl Site {
 
     /// A command of the master's, on our master's directories.
     async fn on_master(&self, name: &str, arguments: &[&str]) -> String {
-        run(
+        run_to_end(
             command(self.version, name, &self.place.path("m")),
             arguments,
             &self.place,
@@ -270,18 +265,4 @@ impl Site {
         }
         panic!("the minion does not come back");
     }
-}
-
-/// Runs a command to its end and gives its stdout.
-async fn run(mut command: Command, arguments: &[&str], place: &Place, name: &str) -> String {
-    command.args(arguments);
-    let output = place.path(&format!("{name}.out"));
-    let program = Program::start(command, output);
-    let left = tokio::task::spawn_blocking(|| program.wait())
-        .await
-        .unwrap();
-    if left.code != Some(0) {
-        println!("{name} {arguments:?}: {left:?}");
-    }
-    left.stdout
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use brine_log::{Framings, Log, LogConfig};
 use brine_node::functions::{Functions, FunctionsConfig};
 use brine_node::master::{Master, MasterOptions};
 use brine_node::minion::{Minion, MinionOptions};
+use brine_testkit::program::Program;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use brine_wire::matching::{MatchType, TagMatch};
@@ -149,6 +151,12 @@ impl Place {
         }
     }
 
+    /// Puts the documentation's module below `srv`, for masters that have their file roots there.
+    pub(crate) fn serve_custom_module(&self) {
+        fs::create_dir_all(self.path("srv/_modules")).unwrap();
+        fs::write(self.path("srv/_modules/my_custom_module.py"), CUSTOM_MODULE).unwrap();
+    }
+
     pub(crate) async fn master_bus(&self) -> Listener {
         Listener::at(&self.path("m/s"), &Node::Master).await
     }
@@ -250,6 +258,28 @@ impl Listener {
             }
         }
     }
+}
+
+/// The documentation's module, with a return value besides.
+pub(crate) const CUSTOM_MODULE: &str = include_str!("salt_documentation/my_custom_module.py");
+
+/// Runs one of real Salt's commands to its end and gives its stdout; what it says besides is shown if it fails.
+pub(crate) async fn run_to_end(
+    mut command: Command,
+    arguments: &[&str],
+    place: &Place,
+    name: &str,
+) -> String {
+    command.args(arguments);
+    let output = place.path(&format!("{name}.out"));
+    let program = Program::start(command, output);
+    let left = tokio::task::spawn_blocking(|| program.wait())
+        .await
+        .unwrap();
+    if left.code != Some(0) {
+        println!("{name} {arguments:?}: {left:?}");
+    }
+    left.stdout
 }
 
 /// The first value a command printed as JSON; text around it, such as warnings, is passed over.

@@ -147,6 +147,12 @@ fn bind(arguments: &Arguments, place: &Place) -> anyhow::Result<(Vec<Served>, Ar
             place,
         )?);
     }
+    let log = log(&buses, arguments.log_bytes.or(place.brine.log_bytes));
+    Ok((buses, log))
+}
+
+/// The log that buses share: in the framings they are read in, of so many bytes.
+fn log(buses: &[Served], bytes: Option<u64>) -> Arc<Log> {
     let is_used = |framing| buses.iter().any(|bus| bus.framing == framing);
     let framings = match (is_used(Framing::Bare), is_used(Framing::Prefixed)) {
         (true, true) => Framings::Both,
@@ -157,10 +163,10 @@ fn bind(arguments: &Arguments, place: &Place) -> anyhow::Result<(Vec<Served>, Ar
         framings,
         ..LogConfig::default()
     };
-    if let Some(bytes) = arguments.log_bytes.or(place.brine.log_bytes) {
+    if let Some(bytes) = bytes {
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
-    Ok((buses, Log::new(config)))
+    Log::new(config)
 }
 
 /// Takes the sockets of a node's bus, as its configuration says, and makes its log.
@@ -181,19 +187,14 @@ pub(crate) fn open(
         warnings: Vec::new(),
     };
     let compat = place.brine.compat.unwrap_or(Compat::NEWEST);
-    let served = bind_one(address, place.sock_dir.as_deref(), compat, &place)?;
-    let framings = match served.framing {
-        Framing::Bare => Framings::Bare,
-        Framing::Prefixed => Framings::Prefixed,
-    };
-    let mut config = LogConfig {
-        framings,
-        ..LogConfig::default()
-    };
-    if let Some(bytes) = place.brine.log_bytes {
-        config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    }
-    Ok((vec![served], Log::new(config)))
+    let buses = vec![bind_one(
+        address,
+        place.sock_dir.as_deref(),
+        compat,
+        &place,
+    )?];
+    let log = log(&buses, place.brine.log_bytes);
+    Ok((buses, log))
 }
 
 /// Takes the two sockets of one address.

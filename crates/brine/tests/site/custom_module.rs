@@ -6,7 +6,8 @@ use brine_wire::Value;
 
 use crate::site::{Site, at, map};
 
-/// The example of Salt's event documentation, as users type it in.
+/// The example of Salt's event documentation, and two functions more: one that ends its process, one
+/// that tells where it runs.
 const MODULE: &str = r#"
 def do_something():
     ret = {"changed": 5}

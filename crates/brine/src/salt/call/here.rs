@@ -51,6 +51,7 @@ pub(super) fn run_signed_in(
     tells: Tells,
 ) -> anyhow::Result<Outcome> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    let id = options.id.clone();
     let (host, requests) = Host::new();
     let functions = functions(loaded, host);
     let bus = Publisher::new(&bus.address, bus.config);
@@ -65,10 +66,12 @@ pub(super) fn run_signed_in(
         tokio::spawn(answer(requests, bus, masters.clone()));
         let fun = call.fun.clone();
         let outcome = functions.run(call).await;
-        if let (Tells::Master, Some(master)) = (tells, masters.first())
-            && let Err(error) = master.request(job_return(&fun, written, &outcome)).await
-        {
-            tracing::warn!("the master is not told what came of it: {error}");
+        if let (Tells::Master, Some(master)) = (tells, masters.first()) {
+            let written = written.iter().map(|word| Value::from(word.as_str()));
+            let told = outcome.call_return(&id, &fun, written.collect());
+            if let Err(error) = master.request(told).await {
+                tracing::warn!("the master is not told what came of it: {error}");
+            }
         }
         Ok(outcome)
     })
@@ -108,19 +111,6 @@ async fn sign_in(options: MinionOptions) -> anyhow::Result<Vec<Link>> {
         return Err(refused);
     }
     Ok(masters)
-}
-
-/// What the master is told of a call.
-fn job_return(fun: &str, written: &[String], outcome: &Outcome) -> Map {
-    let written = written.iter().map(|word| Value::from(word.as_str()));
-    let mut load = Map::new();
-    load.insert("cmd", "_return");
-    load.insert("jid", "req");
-    load.insert("return", outcome.ret.clone());
-    load.insert("retcode", outcome.retcode);
-    load.insert("fun", fun);
-    load.insert("fun_args", written.collect::<Vec<_>>());
-    load
 }
 
 /// Answers what functions ask, until nobody asks.

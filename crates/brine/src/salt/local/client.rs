@@ -14,6 +14,7 @@ use brine_bus::client::tokio::Subscriber;
 use brine_bus::client::{ReceiveError, SubscriberConfig, Wait};
 use brine_config::Opts;
 use brine_net::{keys, tcp, zeromq};
+use brine_node::target;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
@@ -114,10 +115,7 @@ impl Client {
             key: key(opts, &user)?,
             user,
             timeout: Duration::from_secs(5).max(seconds(opts, "timeout")?),
-            nodegroups: match opts.get("nodegroups") {
-                Some(Value::Map(groups)) => groups.clone(),
-                _ => Map::new(),
-            },
+            nodegroups: nodegroups(opts),
             conf_file: opts.text("conf_file").unwrap_or_default().to_owned(),
         })
     }
@@ -160,7 +158,7 @@ impl Client {
             return Ok((order.tgt.clone(), order.tgt_type.clone()));
         }
         let name = python::str(&order.tgt);
-        let Some(words) = expand(&name, &self.nodegroups, &mut Vec::new()) else {
+        let Ok(words) = target::nodegroup(&name, &self.nodegroups) else {
             let file = &self.conf_file;
             let text = format!("Node group {name} unavailable in {file}");
             return Err(ClientError::Refused(text));
@@ -313,33 +311,20 @@ impl Asked {
     }
 }
 
-/// The words of a node group, those of groups it names in their place; `None` if there is no such
-/// group, or one that names itself.
-fn expand(name: &str, groups: &Map, outer: &mut Vec<String>) -> Option<Vec<String>> {
-    if outer.iter().any(|own| own == name) {
-        return None;
-    }
-    let words: Vec<String> = match groups.get(name)? {
-        Value::Array(words) => words.iter().map(python::str).collect(),
-        text => {
-            let text = python::str(text);
-            text.split_whitespace().map(str::to_owned).collect()
-        }
+/// Node groups as texts and lists of texts, whatever YAML took their words for.
+fn nodegroups(opts: &Opts) -> Map {
+    let Some(Value::Map(groups)) = opts.get("nodegroups") else {
+        return Map::new();
     };
-    outer.push(name.to_owned());
-    let mut expanded = Vec::new();
-    for word in words {
-        match word.strip_prefix("N@") {
-            Some(inner) => {
-                expanded.push("(".to_owned());
-                expanded.extend(expand(inner, groups, outer)?);
-                expanded.push(")".to_owned());
-            }
-            None => expanded.push(word),
-        }
-    }
-    outer.pop();
-    Some(expanded)
+    let text = |value: &Value| Value::from(python::str(value));
+    let words = |group: &Value| match group {
+        Value::Array(words) => Value::Array(words.iter().map(text).collect()),
+        group => text(group),
+    };
+    let groups = groups
+        .iter()
+        .map(|(name, group)| (name.clone(), words(group)));
+    Map::from_pairs(groups.collect())
 }
 
 /// What the master answers to a publish.
@@ -444,7 +429,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let words = |name: &str| Some(expand(name, &groups, &mut Vec::new())?.join(" "));
+        let words = |name: &str| Some(target::nodegroup(name, &groups).ok()?.join(" "));
         assert_eq!(words("web").as_deref(), Some("web* or proxy1"));
         assert_eq!(words("all").as_deref(), Some("( web* or proxy1 ) or db1"));
         assert_eq!(words("round"), None);
