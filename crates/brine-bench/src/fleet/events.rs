@@ -130,10 +130,14 @@ impl Events {
         let mut fired = Fired::default();
         for (seq, number) in self.numbers.enumerate() {
             let due = match self.gap {
-                Some(gap) => self.began + gap.mul_f64(number as f64),
+                Some(gap) => {
+                    let due = self.began + gap.mul_f64(number as f64);
+                    sleep_until(due.into()).await;
+                    due
+                }
+                // Not even for a moment: a timer's shortest wait is a millisecond.
                 None => Instant::now(),
             };
-            sleep_until(due.into()).await;
             let mut data = Map::new();
             data.insert("seq", i64::try_from(seq).unwrap_or(i64::MAX));
             let sent = Instant::now().duration_since(self.began).as_nanos();
