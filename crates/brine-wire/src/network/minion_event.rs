@@ -1,4 +1,5 @@
-//! `_minion_event`: what a master puts on its bus for the events that minions send up.
+//! `_minion_event`: what a master puts on its bus for the events that minions send up, and several events in
+//! one request.
 //!
 //! Real masters check tags in batches only, before a prefix is put in front; ours checks the tag
 //! that is fired, in every form. Facts: `docs/protocol/network.md` §9.
@@ -136,6 +137,45 @@ pub fn events(fields: Map, compat: Compat) -> Events {
         _ => single(fields, &mut events),
     }
     events
+}
+
+/// The keys of an event that goes up by itself, in the order in which they are on the master's bus.
+const SINGLE: [&str; 5] = ["id", "cmd", "pretag", "data", "tag"];
+
+/// Whether an event may go up with others in one request and look the same on every master's bus: it has no
+/// keys but the usual, and no tag that masters treat otherwise in a batch.
+#[must_use]
+pub fn may_be_batched(load: &Map) -> bool {
+    let tag = field::text(load, "tag");
+    load.len() == SINGLE.len()
+        && load
+            .iter()
+            .zip(SINGLE)
+            .all(|((key, _), name)| key.as_str() == Some(name))
+        && load.get("cmd") == Some(&CMD.into())
+        && load.get("pretag") == Some(&Value::Nil)
+        && tag.is_some_and(|tag| !is_reserved(tag) && tag != "_salt_error")
+}
+
+/// One request for several events that [`may_be_batched`]. Each item holds as its data what the master's bus
+/// shows of an event by itself; `ts` are the seconds UTC that the channel adds to those.
+#[must_use]
+pub fn batch(loads: Vec<Map>, ts: i64) -> Map {
+    let id = loads.first().and_then(|load| load.get("id")).cloned();
+    let items = loads.into_iter().map(|mut load| {
+        load.insert("ts", ts);
+        let mut item = Map::new();
+        item.insert("tag", load.get("tag").cloned().unwrap_or(Value::Nil));
+        item.insert("data", load);
+        Value::Map(item)
+    });
+    let items: Vec<Value> = items.collect();
+    let mut load = Map::new();
+    load.insert("id", id.unwrap_or(Value::Nil));
+    load.insert("cmd", CMD);
+    load.insert("pretag", Value::Nil);
+    load.insert("events", items);
+    load
 }
 
 /// The whole load is the data.
@@ -327,6 +367,59 @@ mod tests {
         let made = events(batch, Compat::NEWEST);
         assert_eq!(made.fired, [("b".into(), item)]);
         assert_eq!(made.refused, [Refused::NoTagOrData]);
+    }
+
+    fn plain(tag: &str, data: Value) -> Map {
+        map(&[
+            ("id", "m1".into()),
+            ("cmd", CMD.into()),
+            ("pretag", Value::Nil),
+            ("data", data),
+            ("tag", tag.into()),
+        ])
+    }
+
+    #[test]
+    fn a_batch_makes_the_events_that_its_items_make_alone() {
+        let loads = vec![
+            plain(
+                "a/1",
+                map(&[("minions", 1.into()), ("jid", "3".into())]).into(),
+            ),
+            plain("minion_start", "Minion m1 started".into()),
+        ];
+        assert!(loads.iter().all(may_be_batched));
+        let alone = loads.clone().into_iter().flat_map(|mut load| {
+            load.insert("ts", 7);
+            events(load, Compat::NEWEST).fired
+        });
+        let alone: Vec<_> = alone.collect();
+        for release in ["3006", "3007", "3008"] {
+            let mut together = batch(loads.clone(), 7);
+            together.insert("ts", 7);
+            let made = events(together, release.parse().unwrap());
+            assert_eq!(made.fired, alone);
+            assert_eq!(made.refused, []);
+        }
+    }
+
+    #[test]
+    fn what_masters_treat_otherwise_in_a_batch_goes_alone() {
+        let more = |key: &str, value: Value| {
+            let mut load = plain("a", Map::new().into());
+            load.insert(key, value);
+            load
+        };
+        for load in [
+            plain("salt/job/1/new", Map::new().into()),
+            plain("_salt_error", Map::new().into()),
+            more("cmd", "_return".into()),
+            more("pretag", "syndic".into()),
+            more("grains", Map::new().into()),
+            map(&[("cmd", CMD.into()), ("tag", "a".into())]),
+        ] {
+            assert!(!may_be_batched(&load), "{load:?}");
+        }
     }
 
     proptest! {
