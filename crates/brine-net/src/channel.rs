@@ -90,6 +90,10 @@ pub struct Incoming {
     answer: Option<Answer>,
 }
 
+/// Takes requests, in the order in which they come on each connection. It is called where the transport reads,
+/// and must not wait: what takes long is to be done elsewhere, with the [`Incoming`] in hand.
+pub type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
+
 /// The way back of an answer.
 pub(crate) type Answer = Box<dyn FnOnce(Value) + Send>;
 

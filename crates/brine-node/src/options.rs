@@ -8,6 +8,7 @@ use std::time::Duration;
 use brine_config::{ConfigError, Opts};
 use brine_net::tls::TlsError;
 use brine_wire::Value;
+use brine_wire::event::MAX_EVENT_SIZE;
 
 /// How minions and masters reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +122,12 @@ impl Reader<'_> {
             expected: "a number that is not negative",
             found: number.to_string(),
         })
+    }
+
+    /// `max_event_size`, in bytes.
+    pub(crate) fn max_event_size(&self) -> Result<usize, OptionsError> {
+        let bytes = self.count("max_event_size", MAX_EVENT_SIZE as u64)?;
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// `transport`, which both ends must agree on.

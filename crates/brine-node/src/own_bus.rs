@@ -10,7 +10,7 @@ use brine_bus::client::EventRef;
 use brine_log::{EventCursor, Incoming, Log, Millis, NextEvent};
 use brine_wire::Map;
 use brine_wire::compat::Compat;
-use brine_wire::event::{self, FireError, MAX_EVENT_SIZE};
+use brine_wire::event::{self, FireError};
 use brine_wire::stamp;
 
 /// A node's own bus, from inside the node; cheap to clone.
@@ -23,21 +23,15 @@ pub struct OwnBus {
 }
 
 impl OwnBus {
-    /// The bus whose events are in `log`, firing as the release `compat` does.
+    /// The bus whose events are in `log`, firing as the release `compat` does, with data of at most
+    /// `max_event_size` bytes.
     #[must_use]
-    pub const fn new(log: Arc<Log>, compat: Compat) -> Self {
+    pub const fn new(log: Arc<Log>, compat: Compat, max_event_size: usize) -> Self {
         Self {
             log,
             compat,
-            max_event_size: MAX_EVENT_SIZE,
+            max_event_size,
         }
-    }
-
-    /// The same with another `max_event_size`, in bytes.
-    #[must_use]
-    pub const fn max_event_size(mut self, bytes: usize) -> Self {
-        self.max_event_size = bytes;
-        self
     }
 
     /// Fires an event now: sets `_stamp`, trims what is too large.
@@ -113,9 +107,13 @@ mod tests {
     use super::*;
     use brine_log::LogConfig;
 
+    fn bus() -> OwnBus {
+        OwnBus::new(Log::new(LogConfig::default()), Compat::NEWEST, 1024)
+    }
+
     #[test]
     fn what_is_fired_stands_at_a_cursor_that_follows() {
-        let bus = OwnBus::new(Log::new(LogConfig::default()), Compat::NEWEST);
+        let bus = bus();
         bus.fire("before", Map::new()).unwrap();
         let mut cursor = bus.follow();
         bus.fire("my/tag", Map::new()).unwrap();
@@ -128,5 +126,20 @@ mod tests {
             .map(|event| event.event[..event.tag_bytes].to_vec())
             .collect();
         assert_eq!(tags, [b"my/tag"]);
+    }
+
+    #[test]
+    fn what_is_larger_than_max_event_size_is_trimmed() {
+        let bus = bus();
+        let mut cursor = bus.follow();
+        let large = [("text", "x".repeat(2000))].into_iter().collect();
+        bus.fire("my/tag", large).unwrap();
+        let NextEvent::Events(events) = cursor.next() else {
+            panic!("an event was fired")
+        };
+        let event = EventRef::parse(events.iter().next().unwrap().event).unwrap();
+        let data = event.decode().unwrap();
+        let text = data.as_map().unwrap().get("text");
+        assert_eq!(text, Some(&"VALUE_TRIMMED".into()));
     }
 }

@@ -1,8 +1,8 @@
 //! The request port over tcp.
 //!
-//! Requests leave through a channel and their answers come back to the connection they are of, in
-//! whatever order they are ready. A connection reads no further while its share of requests is
-//! under way, and is a stranger's until somebody says otherwise ([`crate::channel::Peer::trust`]).
+//! Requests go to a handler and their answers come back to the connection they are of, in whatever
+//! order they are ready. A connection reads no further while its share of requests is under way, and
+//! is a stranger's until somebody says otherwise ([`crate::channel::Peer::trust`]).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Listener;
 use super::connection::{ConnectionError, Reader, send};
-use crate::channel::{Incoming, Limits, Peer};
+use crate::channel::{Handler, Incoming, Limits, Peer};
 use crate::quota::{Place, Quota};
 use crate::tls::TlsServer;
 
@@ -44,7 +44,7 @@ enum Ended {
 pub async fn serve(
     listener: impl Into<Listener>,
     limits: Limits,
-    requests: mpsc::Sender<Incoming>,
+    handler: Handler,
     shutdown: impl Future<Output = ()>,
 ) {
     let listener = listener.into();
@@ -65,7 +65,7 @@ pub async fn serve(
         };
         let connection = Connection {
             peer: Peer::new(Some(peer.ip())),
-            requests: requests.clone(),
+            handler: handler.clone(),
             limits: limits.clone(),
             quota: quota.clone(),
             place: Some(place),
@@ -89,7 +89,7 @@ type Answered = (Map, Value);
 
 struct Connection {
     peer: Peer,
-    requests: mpsc::Sender<Incoming>,
+    handler: Handler,
     limits: Arc<Limits>,
     quota: Arc<Quota>,
     /// While it is a stranger's.
@@ -124,7 +124,7 @@ impl Connection {
                     due = Instant::now() + patience;
                 }
                 read = reader.advance(), if reading && self.under_way < most => match read {
-                    Ok(Some(message)) => self.hand_over(message, &answer).await?,
+                    Ok(Some(message)) => self.hand_over(message, &answer)?,
                     Ok(None) => self.make_room(reader.wanted())?,
                     Err(ConnectionError::Closed) => reading = false,
                     Err(error) => return Err(error.into()),
@@ -139,7 +139,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn hand_over(
+    fn hand_over(
         &mut self,
         message: Message,
         answer: &mpsc::Sender<Answered>,
@@ -154,8 +154,7 @@ impl Connection {
         // There is room for an answer to every request under way; without it the peer is gone.
         let way_back = Box::new(move |body| drop(answer.try_send((head, body))));
         let incoming = Incoming::new(self.peer.clone(), body, way_back);
-        // If nobody takes requests any more, this drops it, which answers it.
-        let _ = self.requests.send(incoming).await;
+        (self.handler)(incoming);
         Ok(())
     }
 

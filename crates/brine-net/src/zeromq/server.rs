@@ -1,10 +1,10 @@
 //! The master's two ports over ZeroMQ: one thread that owns a ROUTER and a PUB.
 //!
-//! Requests leave through a bounded channel; while it is full, no more are read and they wait in
-//! their senders' sockets. libzmq cannot close one peer of a ROUTER, so that limits here are on
-//! what is read, not on connections.
+//! Requests go to a handler on that thread, and answers come back to it from wherever they are made.
+//! libzmq cannot close one peer of a ROUTER, so that limits here are on what is read, not on connections.
 
-use std::collections::VecDeque;
+use std::fmt;
+use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -13,13 +13,11 @@ use brine_wire::msgpack;
 use brine_wire::network::payload;
 use brine_wire::network::publish::{BROADCAST, SYNDIC};
 use brine_wire::network::tcp::Decoder;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError as Untaken;
 use zmq::{DONTWAIT, Message, POLLIN, PollItem, SNDMORE, Socket};
 
 use super::wake::Wake;
 use super::{Heartbeat, OpenError, endpoint, millis};
-use crate::channel::{Audience, Incoming, Limits, Peer, Publication};
+use crate::channel::{Audience, Handler, Incoming, Limits, Peer, Publication};
 use crate::crypto;
 
 /// What the ports are like; Salt's options of the same names.
@@ -61,14 +59,34 @@ impl Default for ServerConfig {
     }
 }
 
-/// A master's two ports. They close when it is dropped.
+/// Where two bound ports are, and the way to publish.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// Where requests are taken.
+    pub ret_port: u16,
+    /// Where publishes go out.
+    pub publish_port: u16,
+    /// How.
+    pub publisher: Publisher,
+}
+
+/// A master's two ports, bound. What comes in waits until it is served.
+pub struct Bound {
+    /// Where they are.
+    pub ports: Ports,
+    router: Socket,
+    publish: Socket,
+    ordered: Receiver<Order>,
+    filtering: bool,
+    syndics: bool,
+    max_bytes: usize,
+}
+
+/// A master's two ports, served. They close when it is dropped.
 #[derive(Debug)]
 pub struct Server {
-    publisher: Publisher,
-    /// Where requests are taken.
-    ret_port: u16,
-    /// Where publishes go out.
-    publish_port: u16,
+    /// Where they are.
+    pub ports: Ports,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -89,9 +107,6 @@ const ORDERS: usize = 65_536;
 
 /// How many requests are read before answers and publishes are looked at again.
 const TURN: usize = 64;
-
-/// How soon a full request channel is looked at again, in milliseconds.
-const FULL_MILLIS: i64 = 2;
 
 enum Order {
     Answer(Answered),
@@ -125,15 +140,12 @@ impl Publisher {
     }
 }
 
-impl Server {
-    /// Binds both ports and begins to take requests.
+impl Bound {
+    /// Binds both ports.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn bind(
-        config: &ServerConfig,
-        requests: mpsc::Sender<Incoming>,
-    ) -> Result<Self, OpenError> {
+    pub fn bind(config: &ServerConfig) -> Result<Self, OpenError> {
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
         router.set_router_handover(true)?;
@@ -145,55 +157,52 @@ impl Server {
         let publish = context.socket(zmq::PUB)?;
         let publish_port = bind(&publish, config, config.publish_port)?;
         let (orders, ordered) = sync_channel(ORDERS);
-        let publisher = Publisher {
-            orders,
-            wake: Wake::new()?,
-        };
-        let thread = Thread {
+        let wake = Wake::new()?;
+        Ok(Self {
+            ports: Ports {
+                ret_port,
+                publish_port,
+                publisher: Publisher { orders, wake },
+            },
             router,
             publish,
             ordered,
-            publisher: publisher.clone(),
-            requests,
-            untaken: VecDeque::new(),
             filtering: config.zmq_filtering,
             syndics: config.order_masters,
             max_bytes: config.limits.max_message_bytes,
+        })
+    }
+
+    /// Begins to take requests, on a thread of its own.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn serve(self, handler: Handler) -> io::Result<Server> {
+        let ports = self.ports.clone();
+        let thread = Thread {
+            bound: self,
+            handler,
         };
         let thread = std::thread::Builder::new()
             .name("brine-zmq".into())
             .spawn(move || thread.run())?;
-        Ok(Self {
-            publisher,
-            ret_port,
-            publish_port,
+        Ok(Server {
+            ports,
             thread: Some(thread),
         })
     }
+}
 
-    /// The way to publish.
-    #[must_use]
-    pub const fn publisher(&self) -> &Publisher {
-        &self.publisher
-    }
-
-    /// The port requests are taken at.
-    #[must_use]
-    pub const fn ret_port(&self) -> u16 {
-        self.ret_port
-    }
-
-    /// The port publishes go out at.
-    #[must_use]
-    pub const fn publish_port(&self) -> u16 {
-        self.publish_port
+impl fmt::Debug for Bound {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Bound").field(&self.ports).finish()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.publisher.orders.send(Order::Stop);
-        self.publisher.wake.wake();
+        let _ = self.ports.publisher.orders.send(Order::Stop);
+        self.ports.publisher.wake.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -229,67 +238,37 @@ fn bind(socket: &Socket, config: &ServerConfig, port: u16) -> Result<u16, OpenEr
 }
 
 struct Thread {
-    router: Socket,
-    publish: Socket,
-    ordered: Receiver<Order>,
-    publisher: Publisher,
-    requests: mpsc::Sender<Incoming>,
-    /// A request that found the channel full: at most one.
-    untaken: VecDeque<Incoming>,
-    filtering: bool,
-    syndics: bool,
-    max_bytes: usize,
+    bound: Bound,
+    handler: Handler,
 }
 
 impl Thread {
-    fn run(mut self) {
+    fn run(self) {
+        let Bound { router, ports, .. } = &self.bound;
         loop {
-            let may_read = self.hand_over();
-            let timeout = if may_read { -1 } else { FULL_MILLIS };
             let mut items = [
-                PollItem::from_fd(self.publisher.wake.fd(), POLLIN),
-                self.router.as_poll_item(POLLIN),
+                PollItem::from_fd(ports.publisher.wake.fd(), POLLIN),
+                router.as_poll_item(POLLIN),
             ];
-            let polled = if may_read {
-                &mut items[..]
-            } else {
-                &mut items[..1]
-            };
-            match zmq::poll(polled, timeout) {
+            match zmq::poll(&mut items, -1) {
                 Ok(_) | Err(zmq::Error::EINTR) => {}
                 Err(err) => {
                     tracing::error!(%err, "the ZeroMQ ports are closed");
                     return;
                 }
             }
-            let readable = may_read && items[1].is_readable();
-            self.publisher.wake.clear();
+            self.read();
+            // Before the orders are looked at: one that comes later wakes again.
+            ports.publisher.wake.clear();
             if !self.obey() {
                 return;
-            }
-            if readable {
-                self.read();
-            }
-        }
-    }
-
-    /// Gives the request that was not taken another try; `true` if more may be read.
-    fn hand_over(&mut self) -> bool {
-        let Some(incoming) = self.untaken.pop_front() else {
-            return true;
-        };
-        match self.requests.try_send(incoming) {
-            Ok(()) | Err(Untaken::Closed(_)) => true,
-            Err(Untaken::Full(incoming)) => {
-                self.untaken.push_front(incoming);
-                false
             }
         }
     }
 
     /// Sends what waits; `false` if the server is to end.
     fn obey(&self) -> bool {
-        while let Ok(order) = self.ordered.try_recv() {
+        while let Ok(order) = self.bound.ordered.try_recv() {
             match order {
                 Order::Answer(answered) => self.answer(&answered),
                 Order::Publish(publication) => self.send(&publication),
@@ -303,35 +282,32 @@ impl Thread {
         let body = payload::clear_reply(&answered.body);
         let frames = answered.route.iter().map(Vec::as_slice);
         // A peer that is gone or does not read loses its answer.
-        let _ = (self.router).send_multipart(frames.chain([body.as_slice()]), DONTWAIT);
+        let _ = (self.bound.router).send_multipart(frames.chain([body.as_slice()]), DONTWAIT);
     }
 
     fn send(&self, publication: &Publication) {
         let topics: Vec<String> = match &publication.audience {
-            _ if !self.filtering => {
-                let _ = self.publish.send(&publication.payload[..], DONTWAIT);
+            _ if !self.bound.filtering => {
+                let _ = self.bound.publish.send(&publication.payload[..], DONTWAIT);
                 return;
             }
             Audience::Minions(ids) if !ids.is_empty() => {
-                let syndic = self.syndics.then(|| SYNDIC.to_owned());
+                let syndic = self.bound.syndics.then(|| SYNDIC.to_owned());
                 ids.iter().map(crypto::topic).chain(syndic).collect()
             }
             _ => vec![BROADCAST.to_owned()],
         };
         for topic in topics {
-            if self.publish.send(&topic, DONTWAIT | SNDMORE).is_ok() {
-                let _ = self.publish.send(&publication.payload[..], DONTWAIT);
+            if self.bound.publish.send(&topic, DONTWAIT | SNDMORE).is_ok() {
+                let _ = self.bound.publish.send(&publication.payload[..], DONTWAIT);
             }
         }
     }
 
-    fn read(&mut self) {
+    fn read(&self) {
         for _ in 0..TURN {
             match self.receive() {
-                Ok(Some(incoming)) => match self.requests.try_send(incoming) {
-                    Ok(()) | Err(Untaken::Closed(_)) => {}
-                    Err(Untaken::Full(incoming)) => return self.untaken.push_back(incoming),
-                },
+                Ok(Some(incoming)) => (self.handler)(incoming),
                 Ok(None) => {}
                 Err(_) => return, // nothing more to read
             }
@@ -345,7 +321,7 @@ impl Thread {
         let mut frames: Vec<Message> = Vec::with_capacity(FRAMES);
         let mut more = true;
         while more {
-            let frame = self.router.recv_msg(DONTWAIT)?;
+            let frame = self.bound.router.recv_msg(DONTWAIT)?;
             more = frame.get_more();
             if frames.len() < FRAMES {
                 frames.push(frame);
@@ -361,7 +337,7 @@ impl Thread {
             self.answer(&Answered { route, body });
             return Ok(None);
         };
-        let way_back = self.publisher.clone();
+        let way_back = self.bound.ports.publisher.clone();
         let answer = move |body| {
             // Full or closed: the peer asks again.
             let _ = way_back.order(Order::Answer(Answered { route, body }));
@@ -375,7 +351,7 @@ impl Thread {
 
     /// A payload, if it is one map of sensible make.
     fn decode(&self, body: &[u8]) -> Option<Value> {
-        let length = Decoder::new(self.max_bytes).next(body).ok()??;
+        let length = Decoder::new(self.bound.max_bytes).next(body).ok()??;
         (length == body.len()).then_some(())?;
         msgpack::decode_network(body).ok()
     }

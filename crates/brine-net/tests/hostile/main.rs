@@ -12,6 +12,8 @@ mod honest;
 mod identity;
 mod master;
 mod replay;
+#[path = "../it/requests.rs"]
+mod requests;
 mod scanners;
 mod slow;
 mod tampering;

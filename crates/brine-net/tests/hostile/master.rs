@@ -9,7 +9,7 @@ use brine_net::master::{MasterChannel, MasterConfig, Seats};
 use brine_net::replay::Seen;
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::zeromq::client::ClientConfig;
-use brine_net::zeromq::server::{Server, ServerConfig};
+use brine_net::zeromq::server::{Bound, Server, ServerConfig};
 use brine_net::{tcp, zeromq};
 use brine_wire::network::payload::{self, Payload};
 use brine_wire::{Map, Value};
@@ -65,7 +65,7 @@ impl Master {
         std::fs::create_dir(&cache).unwrap();
         let mut config = MasterConfig::new(root.path().join("pki"), cache);
         change(&mut config);
-        let (sender, incoming) = mpsc::channel(16);
+        let (handler, incoming) = crate::requests::channel();
         let (mut server, mut listeners) = (None, None);
         let (ret_port, publish_port) = match transport {
             Transport::ZeroMq => {
@@ -76,9 +76,9 @@ impl Master {
                     limits: limits.clone(),
                     ..ServerConfig::default()
                 };
-                let bound = Server::bind(&bound, sender.clone()).unwrap();
-                let ports = (bound.ret_port(), bound.publish_port());
-                server = Some(bound);
+                let bound = Bound::bind(&bound).unwrap();
+                let ports = (bound.ports.ret_port, bound.ports.publish_port);
+                server = Some(bound.serve(handler.clone()).unwrap());
                 ports
             }
             Transport::Tcp => {
@@ -95,7 +95,12 @@ impl Master {
         let mut presence = None;
         if let Some((ret, publishing)) = listeners {
             let pending = std::future::pending;
-            tokio::spawn(tcp::requests::serve(ret, limits.clone(), sender, pending()));
+            tokio::spawn(tcp::requests::serve(
+                ret,
+                limits.clone(),
+                handler,
+                pending(),
+            ));
             let (changes, changed) = mpsc::channel(256);
             presence = Some(changed);
             let identifying = channel.clone();

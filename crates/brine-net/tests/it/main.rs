@@ -7,6 +7,7 @@
 )]
 
 mod crypto_vectors;
+mod requests;
 mod salt_crypt;
 mod salt_master;
 mod salt_minion;

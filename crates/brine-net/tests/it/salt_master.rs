@@ -1,15 +1,15 @@
 //! Our minion's side of the protocol on real masters over tcp: sign-in, pillar, events, a job.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
 use brine_net::tcp::client::{Destination, Requester, Subscription};
-use brine_testkit::salt::{VERSIONS, python};
+use brine_testkit::program::{Program, command};
+use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
@@ -117,7 +117,7 @@ impl Minion {
             .await
             .unwrap();
         sleep(Duration::from_millis(500)).await; // the master does not answer an identification
-        let mut salt = master.salt(&["m1", "test.ping", "--out", "json", "-t", "30"]);
+        let salt = master.salt(&["m1", "test.ping", "--out", "json", "-t", "30"]);
         let publish = timeout(START, subscription.next()).await.unwrap().unwrap();
         let job = (self.session)
             .open_publish(&publish, MustBeSigned::Yes)
@@ -129,7 +129,7 @@ impl Minion {
             ret.insert(key, job.get(from).unwrap().clone());
         }
         self.ask("_return", ret).await;
-        let printed = salt.output().await;
+        let printed = printed(salt).await;
         assert!(printed.contains("\"m1\": true"), "{printed}");
     }
 }
@@ -166,7 +166,7 @@ pub(crate) struct Master {
     version: &'static str,
     pub(crate) ret_port: u16,
     pub(crate) publish_port: u16,
-    _running: Running,
+    _running: Program,
 }
 
 impl Master {
@@ -196,7 +196,7 @@ impl Master {
         }
     }
 
-    pub(crate) fn salt(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn salt(&self, arguments: &[&str]) -> Program {
         start(self.version, "salt", self.root.path(), arguments)
     }
 }
@@ -207,57 +207,14 @@ fn free_ports() -> [u16; 2] {
         .map(|listener| listener.local_addr().unwrap().port())
 }
 
-pub(crate) fn start(version: &str, program: &str, root: &Path, arguments: &[&str]) -> Running {
-    let output = root.join(format!("{program}.output"));
-    let errors = File::create(root.join(format!("{program}.errors"))).unwrap();
-    let process = Command::new(Path::new(python(version).get_program()).with_file_name(program))
-        .arg("-c")
-        .arg(root)
-        .args(arguments)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .stdin(Stdio::null())
-        .stdout(File::create(&output).unwrap())
-        .stderr(errors)
-        .spawn()
-        .unwrap();
-    Running { process, output }
+pub(crate) fn start(version: &str, program: &str, root: &Path, arguments: &[&str]) -> Program {
+    let mut command = command(version, program, root);
+    command.args(arguments);
+    Program::start(command, root.join(format!("{program}.output")))
 }
 
-/// One of Salt's programs; ends when dropped.
-pub(crate) struct Running {
-    process: Child,
-    output: std::path::PathBuf,
-}
-
-impl Running {
-    /// What it has printed when it ends.
-    pub(crate) async fn output(&mut self) -> String {
-        for _ in 0..START.as_millis() / 50 {
-            if self.process.try_wait().unwrap().is_some() {
-                return fs::read_to_string(&self.output).unwrap();
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it does not end");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.process.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        // Salt's main process passes this on to those it has started.
-        let _ = Command::new("kill")
-            .arg(self.process.id().to_string())
-            .status();
-        for _ in 0..200 {
-            if matches!(self.process.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// What it prints to its end.
+pub(crate) async fn printed(program: Program) -> String {
+    let left = tokio::task::spawn_blocking(|| program.wait()).await;
+    left.unwrap().stdout
 }

@@ -1,9 +1,7 @@
 //! Real minions over tcp on our side of the protocol: a master that answers what they must have
 //! and remembers what they sent.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,14 +11,15 @@ use brine_net::master::{MasterChannel, MasterConfig, Seats};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::{Listener, requests};
 use brine_net::tls::TlsServer;
-use brine_testkit::salt::{VERSIONS, python};
+use brine_testkit::program::{Program, command};
+use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
 use brine_wire::network::payload::{self, Payload};
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Starting Python and Salt on a busy machine takes this long at most.
 const START: Duration = Duration::from_secs(90);
@@ -30,14 +29,14 @@ async fn real_salt_call_sends_an_event() {
     for version in VERSIONS {
         println!("Salt {version}");
         let mut master = Master::start().await;
-        let mut call = master.salt(version, "salt-call", &["event.send", "my/tag", "{'a': 1}"]);
+        let call = master.salt(version, "salt-call", &["event.send", "my/tag", "{'a': 1}"]);
         let event = master.next("_minion_event").await;
         assert_eq!(event.get("tag"), Some(&"my/tag".into()), "{event:?}");
         let data = event.get("data").and_then(Value::as_map).unwrap();
         assert_eq!(data.get("a"), Some(&1.into()));
         let ret = master.next("_return").await;
         assert_eq!(ret.get("return"), Some(&true.into()));
-        assert!(call.wait().await.success());
+        assert_eq!(call.wait().code, Some(0));
     }
 }
 
@@ -93,12 +92,12 @@ impl Master {
         let [mut ret, mut publishing] = [ret, publishing].map(Listener::from);
         ret.tls.clone_from(&tls);
         publishing.tls = tls;
-        let (sender, incoming) = mpsc::channel(16);
+        let (handler, incoming) = crate::requests::channel();
         let (seen, requests) = mpsc::channel(256);
         tokio::spawn(requests::serve(
             ret,
             Limits::default(),
-            sender,
+            handler,
             std::future::pending(),
         ));
         tokio::spawn(answer_all(channel.clone(), incoming, seen));
@@ -124,7 +123,7 @@ impl Master {
     }
 
     /// Starts one of Salt's programs for this master.
-    fn salt(&self, version: &str, program: &str, arguments: &[&str]) -> Running {
+    fn salt(&self, version: &str, program: &str, arguments: &[&str]) -> Program {
         self.salt_with(version, program, arguments, "")
     }
 
@@ -135,7 +134,7 @@ impl Master {
         program: &str,
         arguments: &[&str],
         extra: &str,
-    ) -> Running {
+    ) -> Program {
         let root = self.root.path().join("minion");
         fs::create_dir_all(root.join("pki")).unwrap(); // 3007's salt-call does not make it
         let config = format!(
@@ -146,21 +145,9 @@ impl Master {
             root = root.display()
         );
         fs::write(root.join("minion"), config).unwrap();
-        let python = python(version);
-        let program = Path::new(python.get_program()).with_file_name(program);
-        let log = root.join("output");
-        let output = File::create(&log).unwrap();
-        let process = Command::new(program)
-            .arg("-c")
-            .arg(&root)
-            .args(arguments)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        Running { process }
+        let mut command = command(version, program, &root);
+        command.args(arguments);
+        Program::start(command, root.join("output"))
     }
 
     /// The next request with this command.
@@ -175,7 +162,12 @@ impl Master {
         });
         found.await.unwrap_or_else(|_| {
             let log = |name| fs::read_to_string(self.root.path().join("minion").join(name));
-            panic!("no {cmd} came:\n{:?}\n{:?}", log("output"), log("log"))
+            panic!(
+                "no {cmd} came:\n{:?}\n{:?}\n{:?}",
+                log("output"),
+                log("output.err"),
+                log("log")
+            )
         })
     }
 
@@ -247,42 +239,5 @@ pub(crate) async fn answer_all(
             _ => payload::BAD_LOAD.into(),
         };
         request.answer(answer);
-    }
-}
-
-/// One of Salt's programs; ends when dropped.
-pub(crate) struct Running {
-    process: Child,
-}
-
-impl Running {
-    async fn wait(&mut self) -> std::process::ExitStatus {
-        for _ in 0..START.as_millis() / 50 {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it does not end");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.process.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        // A minion's parent passes this on to the process that works.
-        let _ = Command::new("kill")
-            .arg(self.process.id().to_string())
-            .status();
-        for _ in 0..100 {
-            if matches!(self.process.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -9,7 +9,7 @@ use brine_net::crypto::rsa::PrivateKey;
 use brine_net::master::{MasterChannel, MasterConfig};
 use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
 use brine_net::zeromq::client::{ClientConfig, Requester, Subscription, Topics};
-use brine_net::zeromq::server::{Server, ServerConfig};
+use brine_net::zeromq::server::{Bound, Server, ServerConfig};
 use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use crate::salt_master::{self, start};
+use crate::salt_master::{self, printed, start};
 use crate::salt_minion::answer_all;
 
 /// Starting Python and Salt on a busy machine takes this long at most.
@@ -55,10 +55,10 @@ struct Master {
 
 impl Master {
     fn start(root: &TempDir, config: &ServerConfig) -> Self {
-        let (sender, incoming) = mpsc::channel(64);
-        let server = Server::bind(config, sender).unwrap();
+        let (handler, incoming) = crate::requests::channel();
+        let server = Bound::bind(config).unwrap().serve(handler).unwrap();
         let mut opened = MasterConfig::new(root.path().join("pki"), root.path().join("cache"));
-        opened.publish_port = server.publish_port();
+        opened.publish_port = server.ports.publish_port;
         opened.rules.auto_accept = true;
         let channel = Arc::new(MasterChannel::open(opened).unwrap());
         let (seen, requests) = mpsc::channel(256);
@@ -90,7 +90,7 @@ impl Master {
                 payload: self.channel.publish(job(jid)).unwrap().into(),
                 audience: Audience::Minions(vec![id()]),
             };
-            self.server.publisher().publish(publication).unwrap();
+            self.server.ports.publisher.publish(publication).unwrap();
             let Ok(ret) = timeout(2 * SECOND, self.next("_return")).await else {
                 continue;
             };
@@ -123,7 +123,7 @@ async fn a_real_minion_runs_jobs_and_outlives_a_rotation_and_a_restart() {
             "id: m1\nmaster: 127.0.0.1\nmaster_port: {}\ntransport: zeromq\n\
              zmq_filtering: {zmq_filtering}\nroot_dir: {root}\npki_dir: {root}/pki\n\
              cachedir: {root}/cache\nsock_dir: {root}/sock\nlog_file: {root}/log\nuser: root\n",
-            master.server.ret_port(),
+            master.server.ports.ret_port,
             root = minion.display()
         );
         fs::create_dir_all(minion.join("pki")).unwrap();
@@ -139,8 +139,8 @@ async fn a_real_minion_runs_jobs_and_outlives_a_rotation_and_a_restart() {
         master.channel.rotate().unwrap();
         master.run_job("20260101000000000002").await;
         let again = ServerConfig {
-            ret_port: master.server.ret_port(),
-            publish_port: master.server.publish_port(),
+            ret_port: master.server.ports.ret_port,
+            publish_port: master.server.ports.publish_port,
             ..config
         };
         drop(master);
@@ -181,7 +181,7 @@ async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
         let publishes = ClientConfig::publishes("127.0.0.1", master.publish_port);
         let mut subscription = Subscription::open(&publishes, &Topics::All).unwrap();
         sleep(2 * SECOND).await; // nobody tells when it takes effect
-        let mut salt = master.salt(&["m1", "test.ping", "--out", "json", "-t", "30"]);
+        let salt = master.salt(&["m1", "test.ping", "--out", "json", "-t", "30"]);
         let publish = timeout(START, subscription.next()).await.unwrap().unwrap();
         let job = session.open_publish(&publish, MustBeSigned::Yes).unwrap();
         let mut ret: Map = [("success", true), ("return", true)].into_iter().collect();
@@ -190,7 +190,7 @@ async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
             ret.insert(key, job.get(from).unwrap().clone());
         }
         ask(&session, &requester, "_return", ret).await;
-        let printed = salt.output().await;
+        let printed = printed(salt).await;
         assert!(printed.contains("\"m1\": true"), "{printed}");
     }
 }

@@ -21,11 +21,11 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn request_port(limits: Limits) -> (String, mpsc::Receiver<Incoming>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (sender, receiver) = mpsc::channel(16);
+    let (handler, receiver) = crate::requests::channel();
     tokio::spawn(requests::serve(
         listener,
         limits,
-        sender,
+        handler,
         std::future::pending(),
     ));
     (address, receiver)

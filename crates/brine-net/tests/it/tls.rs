@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use brine_net::channel::{Incoming, Limits, Presence, Publication};
+use brine_net::channel::{Limits, Presence, Publication};
 use brine_net::tcp::client::{Destination, Requester, Subscription};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::{Listener, requests};
@@ -99,7 +99,7 @@ async fn echo_port(options: &TlsOptions) -> String {
     let address = tcp.local_addr().unwrap().to_string();
     let mut listener = Listener::from(tcp);
     listener.tls = Some(options.server(Compat::NEWEST).unwrap());
-    let (sender, mut incoming) = mpsc::channel::<Incoming>(16);
+    let (handler, mut incoming) = crate::requests::channel();
     let limits = Limits {
         patience: Duration::from_secs(2),
         ..Limits::default()
@@ -107,7 +107,7 @@ async fn echo_port(options: &TlsOptions) -> String {
     tokio::spawn(requests::serve(
         listener,
         limits,
-        sender,
+        handler,
         std::future::pending(),
     ));
     tokio::spawn(async move {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use brine_net::channel::{Audience, Incoming, Limits, Publication};
 use brine_net::crypto::topic;
 use brine_net::zeromq::client::{ClientConfig, RequestError, Requester, Subscription, Topics};
-use brine_net::zeromq::server::{Server, ServerConfig};
+use brine_net::zeromq::server::{Bound, Server, ServerConfig};
 use brine_wire::network::MinionId;
 use brine_wire::network::publish::Publish;
 use brine_wire::{Map, Value};
@@ -28,8 +28,9 @@ fn config() -> ServerConfig {
 }
 
 fn bind(config: &ServerConfig) -> (Server, mpsc::Receiver<Incoming>) {
-    let (sender, requests) = mpsc::channel(4);
-    (Server::bind(config, sender).unwrap(), requests)
+    let (handler, requests) = crate::requests::channel();
+    let bound = Bound::bind(config).unwrap();
+    (bound.serve(handler).unwrap(), requests)
 }
 
 fn echo(mut requests: mpsc::Receiver<Incoming>) {
@@ -42,7 +43,7 @@ fn echo(mut requests: mpsc::Receiver<Incoming>) {
 }
 
 fn requester(server: &Server) -> Requester {
-    Requester::open(ClientConfig::requests("127.0.0.1", server.ret_port())).unwrap()
+    Requester::open(ClientConfig::requests("127.0.0.1", server.ports.ret_port)).unwrap()
 }
 
 fn map(number: i64) -> Value {
@@ -90,7 +91,7 @@ async fn a_forgotten_request_is_answered_and_rubbish_too() {
 }
 
 #[tokio::test]
-async fn a_full_channel_delays_requests_and_loses_none() {
+async fn requests_that_wait_for_their_answers_delay_no_others() {
     let (server, requests) = bind(&config());
     let requesters: Vec<_> = (0..20).map(|_| requester(&server)).collect();
     let mut under_way = tokio::task::JoinSet::new();
@@ -125,8 +126,8 @@ async fn a_restarted_server_is_found_again() {
     let requester = requester(&server);
     requester.request(&map(1), 5 * SECOND).await.unwrap();
     let again = ServerConfig {
-        ret_port: server.ret_port(),
-        publish_port: server.publish_port(),
+        ret_port: server.ports.ret_port,
+        publish_port: server.ports.publish_port,
         ..config()
     };
     drop(server);
@@ -148,7 +149,7 @@ fn publication(load: &str, audience: Audience) -> Publication {
 
 fn subscribe(server: &Server, topics: &Topics) -> Subscription {
     Subscription::open(
-        &ClientConfig::publishes("127.0.0.1", server.publish_port()),
+        &ClientConfig::publishes("127.0.0.1", server.ports.publish_port),
         topics,
     )
     .unwrap()
@@ -160,7 +161,7 @@ async fn until(mark: &str, server: &Server, subscription: &mut Subscription) -> 
     let mut loads = Vec::new();
     loop {
         let end = publication(mark, Audience::Everyone);
-        server.publisher().publish(end).unwrap();
+        server.ports.publisher.publish(end).unwrap();
         while let Ok(publish) = timeout(SECOND / 10, subscription.next()).await {
             let load = String::from_utf8(publish.unwrap().load).unwrap();
             if load == mark {
@@ -194,7 +195,8 @@ async fn publishes_are_for_everybody_or_for_those_named() {
             ("for nobody known", Audience::Minions(vec![])),
         ] {
             server
-                .publisher()
+                .ports
+                .publisher
                 .publish(publication(load, audience))
                 .unwrap();
         }
@@ -235,7 +237,7 @@ async fn the_bytes_on_the_wire_are_those_of_the_vectors() {
     let request = row("request_envelope");
     assert!(request.ends_with(&row("request_payload")));
     talk(
-        server.ret_port(),
+        server.ports.ret_port,
         &[
             greeting(),
             [row("ready_req"), row("ready_router")],
@@ -249,7 +251,7 @@ async fn the_bytes_on_the_wire_are_those_of_the_vectors() {
     ] {
         let subscribed = [row(name), row("ping_ttl0")].concat();
         talk(
-            server.publish_port(),
+            server.ports.publish_port,
             &[
                 greeting(),
                 [row("ready_sub"), row("ready_pub")],
@@ -277,7 +279,7 @@ async fn strangers_bytes_harm_nobody() {
     ]
     .concat();
     let huge = [&ready[..], b"\x02\x00\x00\x01\x00\x00\x00\x00\x00"].concat();
-    for port in [server.ret_port(), server.publish_port()] {
+    for port in [server.ports.ret_port, server.ports.publish_port] {
         for bytes in [
             &b""[..],
             b"GET / HTTP/1.1\r\n\r\n",
@@ -299,7 +301,7 @@ async fn strangers_bytes_harm_nobody() {
 #[tokio::test]
 async fn a_subscription_knows_whether_it_is_connected() {
     let (server, _requests) = bind(&config());
-    let port = server.publish_port();
+    let port = server.ports.publish_port;
     let client = ClientConfig {
         recon_default: Duration::from_millis(50),
         recon_max: Duration::from_millis(100),

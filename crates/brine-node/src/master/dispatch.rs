@@ -1,23 +1,24 @@
 //! Where a master's requests go: opened, told apart, answered.
 //!
-//! One task, so that the requests of a minion are acted on in the order they came. Nothing here waits:
-//! sign-ins and files are handed on. Facts: `docs/protocol/network.md` §3, §8, §12, §15.
+//! Called by the transports in the order in which requests come on a connection, so that the events of a minion
+//! keep theirs. Nothing here waits: what needs RSA or the disk is handed on.
+//! Facts: `docs/protocol/network.md` §3, §8, §12, §15.
 
 use std::mem::take;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use brine_net::channel::Incoming;
 use brine_net::master::Request;
 use brine_net::replay::Seen;
 use brine_wire::network::payload::{self, Payload};
-use brine_wire::network::{Jid, MinionId, events, job_return, minion_event};
+use brine_wire::network::{Jid, events, job_return, minion_event};
 use brine_wire::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
 
 use super::clear;
 use super::publish::Publishing;
-use super::sign_in::SignIns;
+use super::rsa_threads::{RsaThreads, Work};
 use super::stats::Stats;
 use crate::files::FileServer;
 use crate::own_bus::since_epoch;
@@ -25,44 +26,36 @@ use crate::own_bus::since_epoch;
 /// Takes the requests.
 pub(super) struct Dispatcher {
     master: Arc<Publishing>,
-    sign_ins: SignIns,
-    /// `None` unless `master_stats` is set.
-    stats: Option<Stats>,
+    rsa: RsaThreads,
+    /// For what waits for the disk. The transports' threads need not be the runtime's.
+    runtime: Handle,
+    /// `None` unless `master_stats` is set. Held for one count.
+    stats: Option<Mutex<Stats>>,
 }
 
 impl Dispatcher {
+    /// To be called within a runtime.
     pub(super) fn new(master: Arc<Publishing>) -> Self {
-        let sign_ins = SignIns::start(&master);
         let compat = master.options.compat();
-        let stats = master
-            .options
-            .stats_every
-            .map(|every| Stats::new(every, compat));
+        let stats = master.options.stats_every;
         Self {
+            rsa: RsaThreads::start(&master),
+            runtime: Handle::current(),
+            stats: stats.map(|every| Mutex::new(Stats::new(every, compat))),
             master,
-            sign_ins,
-            stats,
         }
     }
 
-    /// Takes requests until no more can come.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Incoming>) {
-        while let Some(incoming) = requests.recv().await {
-            self.take(incoming);
-        }
-    }
-
-    fn take(&mut self, mut incoming: Incoming) {
+    /// Acts on a request, or hands it on.
+    pub(super) fn take(&self, mut incoming: Incoming) {
         let value = incoming.take_payload();
         let channel = &self.master.channel;
         match Payload::from_value(value, channel.minimum_version()) {
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {
-                    Ok(mut request) => {
+                    Ok(request) => {
                         incoming.peer.trust();
-                        let began = Instant::now();
-                        self.act(incoming, &mut request);
-                        self.count(&request, began.elapsed());
+                        self.act(incoming, request);
                     }
                     Err(refused) => {
                         tracing::info!(%refused, "request refused");
@@ -78,45 +71,55 @@ impl Dispatcher {
         }
     }
 
-    fn count(&mut self, request: &Request, took: Duration) {
-        let cmd = request.load.cmd.as_deref().unwrap_or_default();
-        let told = self.stats.as_mut().and_then(|stats| stats.count(cmd, took));
-        if let Some((tag, data)) = told {
-            self.master.fire(&tag, data);
-        }
-    }
-
     fn clear(&self, incoming: Incoming, load: Map) {
         match load.get("cmd").and_then(Value::as_str) {
-            Some("_auth") => self.sign_ins.hand_on(incoming, load),
-            Some("publish") => {
-                let answer = self.master.publish(&load);
-                if answer.is_ours {
+            Some("_auth") => self.rsa.hand_on(Work::SignIn(incoming, load)),
+            Some("publish") => match self.master.may_publish(&load) {
+                Ok(user) => {
                     incoming.peer.trust();
+                    let (master, user) = (self.master.clone(), user.to_owned());
+                    self.runtime.spawn_blocking(move || {
+                        incoming.answer(master.publish_as(&load, &user));
+                    });
                 }
-                incoming.answer(answer.value);
-            }
+                Err(refusal) => incoming.answer(refusal),
+            },
             _ => incoming.answer(clear::answer(&load)),
         }
     }
 
     /// Acts on a request of an accepted minion.
-    fn act(&self, incoming: Incoming, request: &mut Request) {
+    fn act(&self, incoming: Incoming, mut request: Request) {
+        let began = Instant::now();
         let cmd = request.load.cmd.clone().unwrap_or_default();
         let answer = match cmd.as_str() {
-            "_minion_event" => self.events(request),
-            "_return" => self.job_return(request),
-            "_pillar" => return answer_pillar(&self.master, incoming, request),
-            "_register_resources" => self.resources(request),
-            "_mine" | "_mine_delete" | "_mine_flush" => true.into(),
-            "_file_recv" => false.into(),
-            "pub_ret" | "verify_minion" => "".into(),
-            cmd if FileServer::is_asked(cmd) => return self.file(incoming, request, cmd),
-            "revoke_auth" => return self.revoke(incoming, request),
-            "_syndic_return" => Value::Nil,
-            _ => Map::new().into(),
+            "_minion_event" => Some(self.events(&mut request)),
+            "_return" => Some(self.job_return(&mut request)),
+            "_register_resources" => Some(self.resources(&request)),
+            "_mine" | "_mine_delete" | "_mine_flush" => Some(true.into()),
+            "_file_recv" => Some(false.into()),
+            "pub_ret" | "verify_minion" => Some("".into()),
+            "_syndic_return" => Some(Value::Nil),
+            _ => None,
         };
-        seal(incoming, request, &answer);
+        match (answer, cmd.as_str()) {
+            (Some(answer), _) => seal(incoming, &request, &answer),
+            (None, "_pillar") => self.rsa.hand_on(Work::Pillar(incoming, Box::new(request))),
+            (None, "revoke_auth") => self.revoke(incoming, &request),
+            (None, cmd) if FileServer::is_asked(cmd) => self.file(incoming, request),
+            (None, _) => seal(incoming, &request, &Map::new().into()),
+        }
+        self.count(&cmd, began.elapsed());
+    }
+
+    fn count(&self, cmd: &str, took: Duration) {
+        let Some(stats) = &self.stats else { return };
+        let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = stats.count(cmd, took);
+        drop(stats);
+        if let Some((tag, data)) = told {
+            self.master.fire(&tag, data);
+        }
     }
 
     fn events(&self, request: &mut Request) -> Value {
@@ -165,61 +168,30 @@ impl Dispatcher {
     }
 
     /// Files are read elsewhere.
-    fn file(&self, incoming: Incoming, request: &Request, cmd: &str) {
-        let (files, request, cmd) = (self.master.files.clone(), request.clone(), cmd.to_owned());
-        tokio::task::spawn_blocking(move || {
-            let answer = files.answer(&cmd, &request.load.fields);
-            seal(
-                incoming,
-                &request,
-                &answer.unwrap_or_else(|| Map::new().into()),
-            );
+    fn file(&self, incoming: Incoming, request: Request) {
+        let files = self.master.files.clone();
+        self.runtime.spawn_blocking(move || {
+            let cmd = request.load.cmd.as_deref().unwrap_or_default();
+            let answer = files.answer(cmd, &request.load.fields);
+            let answer = answer.unwrap_or_else(|| Map::new().into());
+            seal(incoming, &request, &answer);
         });
     }
 
     fn revoke(&self, incoming: Incoming, request: &Request) {
+        let id = request.minion.id();
         let allowed = self.master.options.allow_minion_key_revoke;
         seal(incoming, request, &allowed.into());
         if !allowed {
-            return tracing::warn!(id = %request.minion.id(), "a minion may not revoke its key here");
+            return tracing::warn!(%id, "a minion may not revoke its key here");
         }
-        if let Err(error) = self.master.channel.revoke(request.minion.id()) {
-            tracing::error!(%error, "a key that was to be revoked is still there");
-        }
+        let (master, id) = (self.master.clone(), id.clone());
+        self.runtime.spawn_blocking(move || {
+            if let Err(error) = master.channel.revoke(&id) {
+                tracing::error!(%error, "a key that was to be revoked is still there");
+            }
+        });
     }
-}
-
-fn answer_pillar(master: &Publishing, incoming: Incoming, request: &Request) {
-    match master.channel.seal_pillar(request, Map::new()) {
-        Ok(answer) => incoming.answer(answer),
-        Err(error) => {
-            tracing::warn!(%error, id = %request.minion.id(), "pillar not sent");
-            incoming.answer(payload::HANDLER_FAILED.into());
-        }
-    }
-    if !master.options.minion_data_cache || request.seen == Seen::Again {
-        return;
-    }
-    if let Some(Value::Map(grains)) = request.load.fields.get("grains") {
-        keep_grains(master, request.minion.id(), grains);
-    }
-    if master.options.minion_data_cache_events {
-        let (tag, data) = events::data_refreshed(request.minion.id());
-        master.fire(&tag, data);
-    }
-}
-
-/// Keeps what a minion shows of itself, for targets.
-fn keep_grains(master: &Publishing, id: &MinionId, grains: &Map) {
-    if !master.minions.set(id, grains.clone()) {
-        return;
-    }
-    let (minions, id) = (master.minions.clone(), id.clone());
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = minions.write(&id) {
-            tracing::warn!(%error, %id, "grains not kept on disk");
-        }
-    });
 }
 
 fn seal(incoming: Incoming, request: &Request, answer: &Value) {

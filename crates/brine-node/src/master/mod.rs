@@ -1,8 +1,8 @@
 //! A Salt master: two ports for minions, a bus for everybody else on the machine.
 //!
-//! [`Master::start`] binds; [`Master::run`] serves until it is told to end. In between, one task takes
-//! the requests in the order they come ([`dispatch`]), so that a minion's events keep their order; what
-//! is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
+//! [`Master::start`] binds; [`Master::run`] serves until it is told to end. In between, requests are acted on
+//! where the transport reads them ([`dispatch`]), so that a minion's events keep their order and wait for
+//! nobody; what is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
 
 mod clear;
 mod connected;
@@ -13,19 +13,20 @@ mod minion_data;
 mod options;
 mod ports;
 mod publish;
-mod sign_in;
+mod rsa_threads;
 mod stats;
 
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use brine_bus::{BusConfig, Served};
 use brine_log::Log;
 use brine_net::keys::{StoreError, local};
 use brine_net::master::MasterChannel;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::options::MasterOptions;
@@ -39,6 +40,13 @@ use crate::closing;
 use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::own_bus::OwnBus;
+
+/// Comings and goings that wait to be told.
+const PRESENCE: usize = 4096;
+
+/// How long the ports stay closed before a master may be followed by another, if there are minions that come
+/// back too soon.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// Why a master does not start.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +122,7 @@ impl Master {
         let sign_of_life = sign_of_life(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
-        let bus = OwnBus::new(log.clone(), options.compat());
+        let bus = OwnBus::new(log.clone(), options.compat(), options.max_event_size);
         Ok(Self {
             channel: Arc::new(channel),
             options: Arc::new(options),
@@ -154,17 +162,20 @@ impl Master {
             jobs: self.jobs,
             returns: self.returns,
             refusals: Refusals::default(),
+            in_order: Mutex::default(),
             files: Arc::new(FileServer::new(FileRoots::from_opts(&self.options.opts))),
             minions: Arc::new(MinionData::open(&self.options.cachedir)),
         });
-        let (served, requests, presence) = self.ports.split();
         let _until_the_end = self.sign_of_life;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(ports::serve(
-            served,
+        let dispatcher = Dispatcher::new(publishing.clone());
+        let (changes, presence) = mpsc::channel(PRESENCE);
+        let ports = self.ports.serve(
             self.channel.clone(),
+            Arc::new(move |incoming| dispatcher.take(incoming)),
+            changes,
             closing.subscribe(),
-        ));
+        );
+        let mut tasks = JoinSet::new();
         tasks.spawn(maintenance::run(
             publishing.clone(),
             presence,
@@ -174,7 +185,6 @@ impl Master {
             publishing.clone(),
             self.bus.follow(),
         ));
-        tasks.spawn(Dispatcher::new(publishing).run(requests));
         let bus = brine_bus::serve(
             self.served,
             self.log,
@@ -183,10 +193,15 @@ impl Master {
         );
         let told = async {
             shutdown.await;
+            let hasty = publishing.has_hasty_minions();
             closing.send_replace(true);
+            hasty
         };
-        tokio::join!(bus, told);
+        let ((), (), hasty) = tokio::join!(bus, ports, told);
         tasks.shutdown().await;
+        if hasty {
+            tokio::time::sleep(AWAY).await;
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct MasterOptions {
     pub zmq_filtering: bool,
     /// Publish to syndics, too.
     pub order_masters: bool,
+    /// The largest data of an event that the node fires on its own bus, in bytes.
+    pub max_event_size: usize,
     /// Messages that wait for one subscriber.
     pub pub_hwm: usize,
     /// Salt's whole configuration, for what asks by name.
@@ -84,6 +86,7 @@ impl MasterOptions {
             zmq_backlog: i32::try_from(opts.int("zmq_backlog")?).unwrap_or(i32::MAX),
             zmq_filtering: opts.flag("zmq_filtering")?,
             order_masters: opts.flag("order_masters")?,
+            max_event_size: read.max_event_size()?,
             pub_hwm: usize::try_from(opts.int("pub_hwm")?).unwrap_or(1000),
             auth_events: read.flag("auth_events", true)?,
             presence_events: read.flag("presence_events", false)?,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brine_net::channel::{Incoming, Limits, Presence, Publication};
+use brine_net::channel::{Handler, Limits, Presence, Publication};
 use brine_net::master::MasterChannel;
 use brine_net::tcp::Listener;
 use brine_net::tls::{TlsError, TlsOptions, TlsServer};
@@ -17,10 +17,6 @@ use super::options::MasterOptions;
 use crate::closing;
 use crate::options::Transport;
 
-/// Requests that wait for the dispatcher.
-const REQUESTS: usize = 4096;
-/// Comings and goings that wait to be told.
-const PRESENCE: usize = 4096;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 
@@ -44,18 +40,16 @@ pub enum PortError {
     Tls(#[from] TlsError),
 }
 
-/// The open ports, and what comes in at them.
+/// The open ports. What comes in waits until [`Ports::serve`].
 pub(super) struct Ports {
     pub(super) ret_port: u16,
     pub(super) publish_port: u16,
     pub(super) publisher: Publisher,
-    pub(super) requests: mpsc::Receiver<Incoming>,
-    pub(super) presence: mpsc::Receiver<Presence>,
     kind: Kind,
 }
 
 enum Kind {
-    ZeroMq(zeromq::server::Server),
+    ZeroMq(zeromq::server::Bound),
     Tcp(Box<Listeners>),
 }
 
@@ -63,8 +57,6 @@ struct Listeners {
     ret: Listener,
     publish: Listener,
     limits: Limits,
-    requests: mpsc::Sender<Incoming>,
-    presence: mpsc::Sender<Presence>,
     subscribers: tcp::publish::Publisher,
 }
 
@@ -100,19 +92,16 @@ impl Publisher {
 }
 
 impl Ports {
-    /// Binds both ports; connections wait until [`serve`].
+    /// Binds both ports.
     pub(super) fn open(options: &MasterOptions) -> Result<Self, PortError> {
-        let (sender, requests) = mpsc::channel(REQUESTS);
-        let (changes, presence) = mpsc::channel(PRESENCE);
         let limits = Limits {
             publish_queue: options.pub_hwm,
             ..Limits::default()
         };
         let kind = match options.transport {
-            Transport::ZeroMq => Kind::ZeroMq(zeromq::server::Server::bind(
-                &zeromq_config(options, limits),
-                sender,
-            )?),
+            Transport::ZeroMq => Kind::ZeroMq(zeromq::server::Bound::bind(&zeromq_config(
+                options, limits,
+            ))?),
             Transport::Tcp => {
                 let tls = TlsOptions::from_option(options.opts.get("ssl"))?
                     .map(|ssl| ssl.server(options.compat()))
@@ -121,17 +110,15 @@ impl Ports {
                     ret: listen(options, options.ret_port, tls.clone())?,
                     publish: listen(options, options.channel.publish_port, tls)?,
                     limits,
-                    requests: sender,
-                    presence: changes,
                     subscribers: tcp::publish::Publisher::default(),
                 }))
             }
         };
         let (ret_port, publish_port, publisher) = match &kind {
-            Kind::ZeroMq(server) => (
-                server.ret_port(),
-                server.publish_port(),
-                Publisher::ZeroMq(server.publisher().clone()),
+            Kind::ZeroMq(bound) => (
+                bound.ports.ret_port,
+                bound.ports.publish_port,
+                Publisher::ZeroMq(bound.ports.publisher.clone()),
             ),
             Kind::Tcp(listeners) => (
                 port(&listeners.ret, options.ret_port),
@@ -143,53 +130,45 @@ impl Ports {
             ret_port,
             publish_port,
             publisher,
-            requests,
-            presence,
             kind,
         })
     }
 
-    /// Parts the ways in from what is served.
-    pub(super) fn split(self) -> (Served, mpsc::Receiver<Incoming>, mpsc::Receiver<Presence>) {
-        (Served(self.kind), self.requests, self.presence)
-    }
-}
-
-/// Serves until `closing` says so.
-pub(super) async fn serve(
-    kind: Served,
-    channel: Arc<MasterChannel>,
-    closing: watch::Receiver<bool>,
-) {
-    match kind.0 {
-        // Its thread serves; dropping it closes the ports.
-        Kind::ZeroMq(server) => {
-            closing::told(closing).await;
-            drop(server);
-        }
-        Kind::Tcp(listeners) => {
-            let mut tasks = JoinSet::new();
-            tasks.spawn(tcp::requests::serve(
-                listeners.ret,
-                listeners.limits.clone(),
-                listeners.requests,
-                closing::told(closing.clone()),
-            ));
-            tasks.spawn(tcp::publish::serve(
-                listeners.publish,
-                listeners.limits,
-                listeners.subscribers,
-                Arc::new(move |body: &Value| channel.identify(body)),
-                listeners.presence,
-                closing::told(closing),
-            ));
-            while tasks.join_next().await.is_some() {}
+    /// Hands requests to `handler` and tells `presence` who comes and goes (tcp), until `closing` says so.
+    pub(super) async fn serve(
+        self,
+        channel: Arc<MasterChannel>,
+        handler: Handler,
+        presence: mpsc::Sender<Presence>,
+        closing: watch::Receiver<bool>,
+    ) {
+        match self.kind {
+            Kind::ZeroMq(bound) => match bound.serve(handler) {
+                // Its thread serves; dropping it closes the ports.
+                Ok(_server) => closing::told(closing).await,
+                Err(error) => tracing::error!(%error, "the ports are not served: no thread"),
+            },
+            Kind::Tcp(listeners) => {
+                let mut tasks = JoinSet::new();
+                tasks.spawn(tcp::requests::serve(
+                    listeners.ret,
+                    listeners.limits.clone(),
+                    handler,
+                    closing::told(closing.clone()),
+                ));
+                tasks.spawn(tcp::publish::serve(
+                    listeners.publish,
+                    listeners.limits,
+                    listeners.subscribers,
+                    Arc::new(move |body: &Value| channel.identify(body)),
+                    presence,
+                    closing::told(closing),
+                ));
+                while tasks.join_next().await.is_some() {}
+            }
         }
     }
 }
-
-/// What [`serve`] serves.
-pub(super) struct Served(Kind);
 
 fn zeromq_config(options: &MasterOptions, limits: Limits) -> zeromq::server::ServerConfig {
     zeromq::server::ServerConfig {

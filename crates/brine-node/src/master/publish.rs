@@ -12,6 +12,7 @@ use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, Seats};
 use brine_wire::compat::Series;
 use brine_wire::network::job::{Job, error_event, ids, without_secrets};
+use brine_wire::network::payload::HANDLER_FAILED;
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
 
@@ -38,6 +39,8 @@ pub(super) struct Publishing {
     pub(super) minions: Arc<MinionData>,
     pub(super) files: Arc<FileServer>,
     pub(super) refusals: Refusals,
+    /// Held from a publish's serial to its sending.
+    pub(super) in_order: Mutex<()>,
 }
 
 /// How many refusals are told on the bus: anybody on the network can be refused, and nobody shall fill the
@@ -63,13 +66,6 @@ impl Refusals {
         told.1 = told.1.saturating_add(1);
         told.1 <= Self::PER_SECOND
     }
-}
-
-/// The answer to a local client.
-pub(super) struct Answer {
-    pub(super) value: Value,
-    /// Whether it showed a key of ours.
-    pub(super) is_ours: bool,
 }
 
 impl Publishing {
@@ -100,6 +96,16 @@ impl Publishing {
         accepted.into_iter().filter(is_present).collect()
     }
 
+    /// Whether minions are connected that may never read again when they find the publish port open within a
+    /// moment after their connection was lost: those of 3007, over tcp. Facts: `docs/protocol/network.md` §2.2.
+    pub(super) fn has_hasty_minions(&self) -> bool {
+        let present = self.publisher.present().unwrap_or_default();
+        present.iter().any(|id| {
+            let grains = self.minions.grains(id);
+            field::text(&grains, "saltversion").is_some_and(|version| version.starts_with("3007."))
+        })
+    }
+
     /// How full the master is, for `max_minions`.
     pub(super) fn seats(&self, load: &Map) -> Seats {
         if self.options.channel.max_minions == 0 {
@@ -113,21 +119,17 @@ impl Publishing {
         }
     }
 
-    /// A local client's `publish`.
-    pub(super) fn publish(&self, load: &Map) -> Answer {
-        let refused = |value| Answer {
-            value,
-            is_ours: false,
-        };
+    /// Whether a local client's `publish` is to be followed: for which user, or the refusal.
+    pub(super) fn may_publish<'load>(&self, load: &'load Map) -> Result<&'load str, Value> {
         let (Some(user), Some(fun)) = (field::text(load, "user"), load.get("fun")) else {
-            return refused(brine_wire::network::payload::HANDLER_FAILED.into());
+            return Err(HANDLER_FAILED.into());
         };
         let blacklist = self.options.opts.get("publisher_acl_blacklist");
         let blacklist = blacklist.and_then(Value::as_map);
         if blacklist.is_some_and(|blacklist| clear::is_blacklisted(blacklist, user, fun)) {
             tracing::warn!(user, "publish refused: publisher_acl_blacklist");
             let (name, message) = ("AuthorizationError", "Authorization error occurred.");
-            return refused(clear::error(name, message));
+            return Err(clear::error(name, message));
         }
         if clear::is_external(load)
             || !self.is_own_key(field::text(load, "key").unwrap_or_default())
@@ -137,12 +139,9 @@ impl Publishing {
                 let (tag, data) = error_event(load, name, message);
                 self.fire(&tag, data);
             }
-            return refused(clear::error(name, message));
+            return Err(clear::error(name, message));
         }
-        Answer {
-            value: self.publish_as(load, user),
-            is_ours: true,
-        }
+        Ok(user)
     }
 
     fn is_own_key(&self, key: &str) -> bool {
@@ -156,10 +155,10 @@ impl Publishing {
         self.publish_as(&pairs.into_iter().collect(), &self.options.user);
     }
 
-    /// Publishes for somebody who may: `enc` and `load` of the answer, or the text of a failure.
+    /// Publishes for somebody who may; waits for the disk, and for RSA. Returns `enc` and `load` of the answer, or the text of a failure.
     pub(super) fn publish_as(&self, load: &Map, user: &str) -> Value {
         let (Some(fun), Some(tgt)) = (load.get("fun"), load.get("tgt")) else {
-            return brine_wire::network::payload::HANDLER_FAILED.into();
+            return HANDLER_FAILED.into();
         };
         let tgt_type = field::text(load, "tgt_type").unwrap_or("glob").to_owned();
         let kwargs = load.get("kwargs").and_then(Value::as_map);
@@ -232,6 +231,8 @@ impl Publishing {
             let (tag, data) = job.publish_event();
             self.fire(&tag, data);
         }
+        // Minions drop what comes after a later serial.
+        let _in_order = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
         match self.channel.publish(job.to_map()) {
             Ok(payload) => {
                 // As Salt: only these types are resolved for the transport; all others go to everybody,

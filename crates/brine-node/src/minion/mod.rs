@@ -156,7 +156,7 @@ impl Minion {
         };
         let (host, requests) = Host::new();
         let node = Node {
-            bus: OwnBus::new(log.clone(), options.compat),
+            bus: OwnBus::new(log.clone(), options.compat, options.max_event_size),
             functions: functions(host),
             jobs: Jobs::default(),
             queues: (0..ways).map(|_| Arc::default()).collect(),

@@ -91,6 +91,8 @@ pub struct MinionOptions {
     pub keepalive: Option<Keepalive>,
     /// TLS (tcp).
     pub ssl: Option<TlsOptions>,
+    /// The largest data of an event that the node fires on its own bus, in bytes.
+    pub max_event_size: usize,
     /// Subscribe by topics (zeromq).
     pub zmq_filtering: bool,
     /// The first wait before connecting again (zeromq).
@@ -171,6 +173,7 @@ impl MinionOptions {
             source_publish_port: read.port("source_publish_port", 0)?,
             keepalive: keepalive(&read)?,
             ssl: TlsOptions::from_option(opts.get("ssl"))?,
+            max_event_size: read.max_event_size()?,
             zmq_filtering: read.flag("zmq_filtering", false)?,
             recon_default: read.millis("recon_default", 1000)?,
             recon_max: read.millis("recon_max", 10_000)?,
