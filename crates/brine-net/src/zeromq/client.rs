@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -77,12 +77,6 @@ impl ClientConfig {
         master.replace("tcp://", &format!("{own};"))
     }
 
-    fn connect(&self, context: &zmq::Context, kind: zmq::SocketType) -> Result<Socket, OpenError> {
-        let socket = self.socket(context, kind)?;
-        self.connect_to(&socket)?;
-        Ok(socket)
-    }
-
     /// A socket that is not connected yet.
     fn socket(&self, context: &zmq::Context, kind: zmq::SocketType) -> Result<Socket, OpenError> {
         let socket = context.socket(kind)?;
@@ -133,6 +127,12 @@ pub enum RequestError {
     /// The reply is not msgpack.
     #[error("expected a reply: {0}")]
     NotMsgpack(#[from] msgpack::DecodeError),
+    /// The connection ended before the reply. The request may have arrived.
+    #[error("the connection to {master} was lost before its reply")]
+    Lost {
+        /// The master.
+        master: String,
+    },
     /// libzmq failed, or the requester's thread is gone.
     #[error("the connection to {master} cannot be used")]
     Gone {
@@ -157,6 +157,7 @@ struct Job {
 enum Outcome {
     Reply(Vec<u8>),
     Late,
+    Lost,
     Failed,
 }
 
@@ -168,13 +169,13 @@ impl Requester {
     pub fn open(config: ClientConfig) -> Result<Self, OpenError> {
         let context = zmq::Context::new();
         // Once here, so that a wrong address is told to the caller.
-        let socket = config.connect(&context, zmq::REQ)?;
+        let connection = Connection::open(&config, &context)?;
         let (jobs, waiting) = mpsc::channel(1);
         let master = config.master.clone();
         // Ends when its requester is dropped: the channel closes.
         std::thread::Builder::new()
             .name("brine-zmq-req".into())
-            .spawn(move || run_requests(&config, &context, socket, waiting))?;
+            .spawn(move || run_requests(&config, &context, connection, waiting))?;
         Ok(Self { jobs, master })
     }
 
@@ -197,6 +198,9 @@ impl Requester {
                 master: self.master.clone(),
                 after: wait,
             }),
+            Outcome::Lost => Err(RequestError::Lost {
+                master: self.master.clone(),
+            }),
             Outcome::Failed => Err(gone()),
         }
     }
@@ -205,22 +209,22 @@ impl Requester {
 fn run_requests(
     config: &ClientConfig,
     context: &zmq::Context,
-    socket: Socket,
+    connection: Connection,
     mut jobs: mpsc::Receiver<Job>,
 ) {
-    let mut socket = Some(socket);
+    let mut connection = Some(connection);
     while let Some(job) = jobs.blocking_recv() {
-        let Some(open) = socket
+        let Some(open) = connection
             .take()
-            .or_else(|| config.connect(context, zmq::REQ).ok())
+            .or_else(|| Connection::open(config, context).ok())
         else {
             let _ = job.reply.send(Outcome::Failed);
             continue;
         };
-        let outcome = exchange(&open, &job);
+        let outcome = open.exchange(&job);
         // A socket that waits for a reply can send nothing else: only after one it is used again.
         if matches!(outcome, Outcome::Reply(_)) {
-            socket = Some(open);
+            connection = Some(open);
         }
         let _ = job.reply.send(outcome);
     }
@@ -229,28 +233,82 @@ fn run_requests(
 /// How often it is looked whether anybody still waits.
 const LOOK: Duration = Duration::from_millis(50);
 
-fn exchange(socket: &Socket, job: &Job) -> Outcome {
-    let due = Instant::now() + job.wait;
-    if socket.send(&job.bytes[..], DONTWAIT).is_err() {
-        return Outcome::Failed;
+/// A socket for requests, and what libzmq tells of its connection.
+struct Connection {
+    socket: Socket,
+    monitor: Socket,
+}
+
+impl Connection {
+    fn open(config: &ClientConfig, context: &zmq::Context) -> Result<Self, OpenError> {
+        let socket = config.socket(context, zmq::REQ)?;
+        // What is sent before there is a connection may be lost with the next one, and nobody is told.
+        socket.set_immediate(true)?;
+        let monitor = monitor(context, &socket)?;
+        config.connect_to(&socket)?;
+        Ok(Self { socket, monitor })
     }
-    while !job.reply.is_closed() {
-        let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        let wait = left.min(LOOK).as_millis().max(1);
-        match socket.poll(POLLIN, i64::try_from(wait).unwrap_or(1)) {
-            Ok(0) | Err(zmq::Error::EINTR) => {}
-            Ok(_) => {
-                let received = socket.recv_multipart(DONTWAIT).ok();
-                let reply = received.and_then(|frames| frames.into_iter().next_back());
-                return reply.map_or(Outcome::Failed, Outcome::Reply);
+
+    fn exchange(&self, job: &Job) -> Outcome {
+        let due = Instant::now() + job.wait;
+        let mut outcome = self.wait(job, due, zmq::POLLOUT, &mut || {
+            self.is_lost(); // connections before this request
+            false
+        });
+        if outcome.is_none() {
+            self.is_lost();
+            if self.socket.send(&job.bytes[..], DONTWAIT).is_err() {
+                return Outcome::Lost;
             }
-            Err(_) => return Outcome::Failed,
+            outcome = self.wait(job, due, POLLIN, &mut || self.is_lost());
         }
+        outcome.unwrap_or_else(|| {
+            let received = self.socket.recv_multipart(DONTWAIT).ok();
+            let reply = received.and_then(|frames| frames.into_iter().next_back());
+            reply.map_or(Outcome::Failed, Outcome::Reply)
+        })
     }
-    Outcome::Late
+
+    /// Waits until the socket is ready; `None` then.
+    fn wait(
+        &self,
+        job: &Job,
+        due: Instant,
+        ready: zmq::PollEvents,
+        is_lost: &mut dyn FnMut() -> bool,
+    ) -> Option<Outcome> {
+        while !job.reply.is_closed() {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let wait = i64::try_from(left.min(LOOK).as_millis().max(1)).unwrap_or(1);
+            let mut items = [
+                self.socket.as_poll_item(ready),
+                self.monitor.as_poll_item(POLLIN),
+            ];
+            match zmq::poll(&mut items, wait) {
+                Ok(_) | Err(zmq::Error::EINTR) => {}
+                Err(_) => return Some(Outcome::Failed),
+            }
+            if items[0].get_revents().contains(ready) {
+                return None;
+            }
+            if is_lost() {
+                return Some(Outcome::Lost);
+            }
+        }
+        Some(Outcome::Late)
+    }
+
+    /// Whether libzmq has told of a lost connection since it was last asked.
+    fn is_lost(&self) -> bool {
+        let mut lost = false;
+        while let Some(is_connected) = told(&self.monitor) {
+            lost |= !is_connected;
+        }
+        lost
+    }
 }
 
 /// What a subscriber asks for.
@@ -353,12 +411,24 @@ const TOLD: i32 =
 
 /// A socket at which libzmq tells what becomes of another's connections.
 fn monitor(context: &zmq::Context, socket: &Socket) -> zmq::Result<Socket> {
-    // Of this context alone, which has one subscriber.
-    const ENDPOINT: &str = "inproc://connections";
-    socket.monitor(ENDPOINT, TOLD)?;
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let endpoint = format!(
+        "inproc://connections-{}",
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    socket.monitor(&endpoint, TOLD)?;
     let monitor = context.socket(zmq::PAIR)?;
-    monitor.connect(ENDPOINT)?;
+    monitor.connect(&endpoint)?;
     Ok(monitor)
+}
+
+/// What a monitor tells next, if anything: whether there is a connection now. Two bytes of the event's number
+/// come first.
+fn told(monitor: &Socket) -> Option<bool> {
+    let told = monitor.recv_multipart(DONTWAIT).ok()?;
+    let number = told.first().and_then(|frame| frame.first_chunk::<2>())?;
+    let number = i32::from(u16::from_ne_bytes(*number));
+    Some(number == zmq::SocketEvent::HANDSHAKE_SUCCEEDED as i32)
 }
 
 struct Subscriber {
@@ -395,14 +465,8 @@ impl Subscriber {
         }
     }
 
-    /// Takes what libzmq tells: two bytes of the event's number come first.
     fn watch_connection(&self) {
-        while let Ok(told) = self.monitor.recv_multipart(DONTWAIT) {
-            let number = told.first().and_then(|frame| frame.first_chunk::<2>());
-            let Some(number) = number.map(|bytes| i32::from(u16::from_ne_bytes(*bytes))) else {
-                continue;
-            };
-            let is_connected = number == zmq::SocketEvent::HANDSHAKE_SUCCEEDED as i32;
+        while let Some(is_connected) = told(&self.monitor) {
             self.connection.send_replace(is_connected);
         }
     }

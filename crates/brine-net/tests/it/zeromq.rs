@@ -120,6 +120,39 @@ async fn after_a_lost_reply_the_requester_goes_on() {
 }
 
 #[tokio::test]
+async fn a_request_whose_connection_is_lost_does_not_wait_for_its_time() {
+    let (server, mut requests) = bind(&config());
+    let requester = requester(&server);
+    let payload = map(1);
+    let (lost, held) = tokio::join!(requester.request(&payload, 3600 * SECOND), async {
+        let held = requests.recv().await.unwrap();
+        drop(server);
+        held
+    });
+    assert!(matches!(lost, Err(RequestError::Lost { .. })), "{lost:?}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_request_made_before_there_is_a_master_is_answered_once_there_is() {
+    let (server, _requests) = bind(&config());
+    let ports = server.ports.clone();
+    drop(server);
+    let requester = Requester::open(ClientConfig::requests("127.0.0.1", ports.ret_port)).unwrap();
+    let payload = map(1);
+    let (reply, _server) = tokio::join!(requester.request(&payload, 60 * SECOND), async {
+        sleep(Duration::from_millis(50)).await;
+        let (server, requests) = bind(&ServerConfig {
+            ret_port: ports.ret_port,
+            ..config()
+        });
+        echo(requests);
+        server
+    });
+    assert_eq!(reply.unwrap(), payload);
+}
+
+#[tokio::test]
 async fn a_restarted_server_is_found_again() {
     let (server, requests) = bind(&config());
     echo(requests);
