@@ -27,6 +27,9 @@ use tokio::task::JoinHandle;
 /// Nothing here takes that long, on a busy machine either.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// What a listener hears first.
+const LISTENS: &str = "test/listens";
+
 /// A directory with the configuration of a master and a minion.
 pub(crate) struct Place {
     pub(crate) root: TempDir,
@@ -204,7 +207,26 @@ impl Listener {
         let address = Address::ipc(sock_dir, node).unwrap();
         let mut subscriber = Subscriber::new(&address, SubscriberConfig::default());
         subscriber.connect(PATIENCE).await.unwrap();
-        Self(subscriber)
+        let mut listener = Self(subscriber);
+        // Connected is not heard yet: what comes between is for nobody.
+        let mut bus = Publisher::new(&address, PublisherConfig::default());
+        let listens = TagMatch::new(MatchType::StartsWith, LISTENS).unwrap();
+        loop {
+            let mut data = Map::new();
+            bus.fire_event(LISTENS, &mut data, Some(PATIENCE))
+                .await
+                .unwrap();
+            let wait = Wait::For(Duration::from_millis(100));
+            if listener
+                .0
+                .get_event(&listens, wait)
+                .await
+                .unwrap()
+                .is_some()
+            {
+                return listener;
+            }
+        }
     }
 
     /// The tags of all events that come before the next with this tag.
@@ -280,6 +302,18 @@ pub(crate) async fn run_to_end(
         println!("{name} {arguments:?}: {left:?}");
     }
     left.stdout
+}
+
+/// A value as JSON.
+pub(crate) fn as_json(value: &Value) -> serde_json::Value {
+    let mut line = String::new();
+    brine_wire::json::to_line(value, &mut line);
+    serde_json::from_str(&line).unwrap()
+}
+
+/// A value from JSON, which is YAML too.
+pub(crate) fn from_json(json: &serde_json::Value) -> Value {
+    brine_config::yaml::load(json.to_string().as_bytes()).unwrap()
 }
 
 /// The first value a command printed as JSON; text around it, such as warnings, is passed over.

@@ -9,8 +9,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use brine_bus::address::{Address, Node};
-use brine_bus::client::blocking::Subscriber;
-use brine_bus::client::{SubscriberConfig, Wait};
+use brine_bus::client::blocking::{Publisher, Subscriber};
+use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +18,9 @@ use tempfile::TempDir;
 
 /// Nothing here takes that long, on a busy machine either.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a listener hears first.
+const LISTENS: &str = "test/listens";
 
 /// What a command left.
 #[derive(Debug)]
@@ -234,7 +237,18 @@ impl Bus {
     fn at(address: &Address) -> Self {
         let mut subscriber = Subscriber::new(address, SubscriberConfig::default());
         subscriber.connect(PATIENCE).unwrap();
-        Self(subscriber)
+        let mut listener = Self(subscriber);
+        // Connected is not heard yet: what comes between is for nobody.
+        let mut bus = Publisher::new(address, PublisherConfig::default());
+        let listens = TagMatch::new(MatchType::StartsWith, LISTENS).unwrap();
+        loop {
+            let mut data = Map::new();
+            bus.fire_event(LISTENS, &mut data, Some(PATIENCE)).unwrap();
+            let wait = Wait::For(Duration::from_millis(100));
+            if listener.0.get_event(&listens, wait).unwrap().is_some() {
+                return listener;
+            }
+        }
     }
 
     /// The data of the next event whose tag matches this shell pattern; others are passed over.
