@@ -12,6 +12,7 @@ mod file;
 pub mod files;
 pub mod functions;
 pub mod jobs;
+pub mod keys;
 pub mod master;
 pub mod minion;
 pub mod options;

@@ -218,6 +218,15 @@ impl Value {
         }
     }
 
+    /// The items, if it is an array.
+    #[must_use]
+    pub fn as_array(&self) -> Option<&[Self]> {
+        match self {
+            Self::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
     /// The integer, if it is one.
     #[must_use]
     pub const fn as_int(&self) -> Option<i128> {

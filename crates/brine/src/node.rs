@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::commands::bus;
 use crate::place;
+use crate::salt::run;
 
 /// The runtime a node runs on.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
@@ -26,7 +27,8 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let address = place::address(&loaded.opts, &Node::Master, None)?;
     let (served, log) = bus::open(&address, Node::Master, loaded)?;
-    Ok(Master::start(options, served, log).await?)
+    let master = Master::start(options, served, log).await?;
+    Ok(master.with_runners(run::runners(loaded)))
 }
 
 /// A minion, its bus bound.

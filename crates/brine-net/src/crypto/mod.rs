@@ -60,6 +60,20 @@ pub enum FingerprintHash {
     Sha1,
 }
 
+impl FingerprintHash {
+    /// The digest of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "sha256" => Self::Sha256,
+            "sha384" => Self::Sha384,
+            "sha512" => Self::Sha512,
+            "sha1" => Self::Sha1,
+            _ => return None,
+        })
+    }
+}
+
 /// The fingerprint of a public key's PEM, as `salt-key -F` shows it.
 #[must_use]
 pub fn fingerprint(pem: &str, hash: FingerprintHash) -> String {

@@ -13,7 +13,7 @@ mod host;
 mod lookup;
 mod run;
 mod saltutil;
-mod signature;
+pub(crate) mod signature;
 mod sync;
 mod sys;
 mod table;

@@ -1,14 +1,10 @@
-//! What accepting, rejecting and deleting do: to the key files, to what is kept of the minions, and
-//! on the master's bus. Facts: `docs/protocol/network.md` §5, §7.2.
+//! What accepting, rejecting and deleting do: to the key files, and to what is kept of the minions. Who is told of
+//! it on the master's bus is the caller's to do. Facts: `docs/protocol/network.md` §5, §7.2.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use brine_bus::address::Node;
-use brine_bus::client::blocking::Publisher;
 use brine_config::Opts;
 use brine_net::crypto::rsa::PublicKey;
 use brine_net::keys::dropfile;
@@ -16,22 +12,24 @@ use brine_net::keys::store::KeyState;
 use brine_wire::Map;
 use brine_wire::network::MinionId;
 
-use super::Session;
-use super::keys::{Found, Include, Keys};
-use crate::salt::options::Key;
-use crate::{commands, place};
+use super::{Found, Keys, KeysError};
+use crate::options::OptionsError;
 
 /// What is done to keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub enum Action {
+    /// The minion may sign in.
     Accept,
+    /// It may not.
     Reject,
+    /// The key is gone; it may ask again.
     Delete,
 }
 
 impl Action {
     /// What they are afterwards.
-    pub(super) const fn done(self) -> &'static str {
+    #[must_use]
+    pub const fn done(self) -> &'static str {
         match self {
             Self::Accept => "accepted",
             Self::Reject => "rejected",
@@ -51,41 +49,119 @@ impl Action {
     }
 }
 
-/// Does it to all keys found in the states that are included; gives back the ids whose keys are
-/// none.
-pub(super) fn all(
-    keys: &Keys,
-    action: Action,
-    found: &Found,
-    include: Include,
-    session: &Session<'_>,
-) -> anyhow::Result<Vec<MinionId>> {
-    let mut events = Events::new(action, session)?;
-    let mut refused = Vec::new();
-    for (state, ids) in in_order(found, action, include) {
-        for id in ids {
-            match one(keys, action, state, id)? {
-                Changed::Done(pem) => events.fire(id, pem.as_deref()),
-                Changed::Absent => {}
-                Changed::NoKey => {
-                    tracing::error!("Invalid RSA public key: {id}");
-                    refused.push(id.clone());
+/// States besides pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Include {
+    /// Accepted keys.
+    pub accepted: bool,
+    /// Rejected keys.
+    pub rejected: bool,
+    /// Denied keys.
+    pub denied: bool,
+}
+
+/// What a change leaves behind of minions that are out; Salt's options of the same names.
+#[derive(Debug, Clone)]
+pub struct Leavings {
+    /// The master's `cachedir`.
+    pub cachedir: PathBuf,
+    /// The master's `id`.
+    pub id: String,
+    /// Keep what is known of minions without a key.
+    pub preserve_minion_cache: bool,
+    /// The same for those whose keys were accepted (`--preserve-minions`).
+    pub preserve_minions: bool,
+    /// Minions are to get a new shared key.
+    pub rotate_aes_key: bool,
+}
+
+impl Leavings {
+    /// As the master's options say.
+    ///
+    /// # Errors
+    /// [`OptionsError`].
+    pub fn from_opts(opts: &Opts) -> Result<Self, OptionsError> {
+        Ok(Self {
+            cachedir: opts.text("cachedir")?.into(),
+            id: opts.text("id")?.to_owned(),
+            preserve_minion_cache: opts.flag("preserve_minion_cache").unwrap_or(false),
+            preserve_minions: false,
+            rotate_aes_key: opts.flag("rotate_aes_key").unwrap_or(true),
+        })
+    }
+}
+
+impl Keys {
+    /// Does it to all keys found in the states that are included. `fire` is given the data of a `salt/key` event
+    /// for each; the ids whose keys are none are given back, untouched.
+    ///
+    /// # Errors
+    /// [`KeysError`]. What was done before stays done.
+    pub fn change(
+        &self,
+        action: Action,
+        found: &Found,
+        include: Include,
+        leavings: &Leavings,
+        mut fire: impl FnMut(Map),
+    ) -> Result<Vec<MinionId>, KeysError> {
+        let mut refused = Vec::new();
+        for (state, ids) in in_order(found, action, include) {
+            for id in ids {
+                match one(self, action, state, id)? {
+                    Changed::Done(pem) => fire(self.event(action, id, pem.as_deref())),
+                    Changed::Absent => {}
+                    Changed::NoKey => {
+                        tracing::error!("Invalid RSA public key: {id}");
+                        refused.push(id.clone());
+                    }
                 }
             }
         }
-    }
-    for id in &refused {
-        writeln!(io::stderr(), "Unable to accept invalid key for {id}.")?;
-    }
-    if action != Action::Accept {
-        forget(keys, found, session)?;
-        if rotates(session) {
-            let cachedir = Path::new(session.opts.text("cachedir")?);
-            fs::create_dir_all(cachedir)?;
-            dropfile::request(cachedir, session.opts.text("id")?)?;
+        if action != Action::Accept {
+            self.forget(found, leavings)?;
+            if leavings.rotate_aes_key {
+                let cachedir = &leavings.cachedir;
+                fs::create_dir_all(cachedir).map_err(KeysError::file(cachedir))?;
+                dropfile::request(cachedir, &leavings.id)?;
+            }
         }
+        Ok(refused)
     }
-    Ok(refused)
+
+    /// The data of `salt/key`. 3008 tells the key.
+    fn event(&self, action: Action, id: &MinionId, pem: Option<&str>) -> Map {
+        let mut data = Map::new();
+        data.insert("result", true);
+        data.insert("act", action.act(self.is_cache()));
+        data.insert("id", id.as_str());
+        if let Some(pem) = pem.filter(|_| self.is_cache() && action != Action::Delete) {
+            data.insert("pub", pem);
+        }
+        data
+    }
+
+    /// Removes what is kept of minions that have no key any more.
+    fn forget(&self, found: &Found, leavings: &Leavings) -> Result<(), KeysError> {
+        if leavings.preserve_minion_cache {
+            return Ok(());
+        }
+        let mut known = BTreeSet::new();
+        for state in KeyState::ALL {
+            known.extend(self.store.list(state)?);
+        }
+        if leavings.preserve_minions {
+            let accepted = found
+                .iter()
+                .filter(|(state, _)| *state == KeyState::Accepted);
+            known.extend(accepted.flat_map(|(_, ids)| ids.clone()));
+        }
+        remove_unknown(&leavings.cachedir.join("minions"), "", &known);
+        for bank in ["grains", "pillar"] {
+            remove_unknown(&leavings.cachedir.join(bank), ".p", &known);
+        }
+        Ok(())
+    }
 }
 
 /// Pending keys first, then the others.
@@ -123,7 +199,7 @@ enum Changed {
     NoKey,
 }
 
-fn one(keys: &Keys, action: Action, state: KeyState, id: &MinionId) -> anyhow::Result<Changed> {
+fn one(keys: &Keys, action: Action, state: KeyState, id: &MinionId) -> Result<Changed, KeysError> {
     let to = match action {
         Action::Accept => KeyState::Accepted,
         Action::Reject => KeyState::Rejected,
@@ -145,67 +221,6 @@ fn one(keys: &Keys, action: Action, state: KeyState, id: &MinionId) -> anyhow::R
         Some(pem) => Changed::Done(Some(pem)),
         None => Changed::Absent,
     })
-}
-
-/// The events that tell of changes.
-struct Events {
-    bus: Publisher,
-    act: &'static str,
-    tells_key: bool,
-}
-
-impl Events {
-    fn new(action: Action, session: &Session<'_>) -> anyhow::Result<Self> {
-        let is_cache = super::is_cache(session.compat);
-        let config = commands::send::publisher_config(Some(session.compat), Some(session.opts))?;
-        let address = place::address(session.opts, &Node::Master, None)?;
-        Ok(Self {
-            bus: Publisher::new(&address, config),
-            act: action.act(is_cache),
-            tells_key: is_cache && action != Action::Delete,
-        })
-    }
-
-    /// Fires for one key, if the master runs; without one there is nobody to tell.
-    fn fire(&mut self, id: &MinionId, pem: Option<&str>) {
-        let mut data = Map::new();
-        data.insert("result", true);
-        data.insert("act", self.act);
-        data.insert("id", id.as_str());
-        if let Some(pem) = pem.filter(|_| self.tells_key) {
-            data.insert("pub", pem);
-        }
-        if let Err(error) = self
-            .bus
-            .fire_event("salt/key", &mut data, Some(Duration::ZERO))
-        {
-            tracing::debug!("salt/key: {error}");
-        }
-    }
-}
-
-/// Removes what is kept of minions that have no key any more, as `preserve_minion_cache` and
-/// `--preserve-minions` leave it.
-fn forget(keys: &Keys, found: &Found, session: &Session<'_>) -> anyhow::Result<()> {
-    if session.opts.flag("preserve_minion_cache").unwrap_or(false) {
-        return Ok(());
-    }
-    let mut known = BTreeSet::new();
-    for state in KeyState::ALL {
-        known.extend(keys.store.list(state)?);
-    }
-    if is_true(session.line.value(Key::PreserveMinions)) {
-        let accepted = found
-            .iter()
-            .filter(|(state, _)| *state == KeyState::Accepted);
-        known.extend(accepted.flat_map(|(_, ids)| ids.clone()));
-    }
-    let cachedir = Path::new(session.opts.text("cachedir")?);
-    remove_unknown(&cachedir.join("minions"), "", &known);
-    for bank in ["grains", "pillar"] {
-        remove_unknown(&cachedir.join(bank), ".p", &known);
-    }
-    Ok(())
 }
 
 /// Removes the entries of a folder that are named by ids we do not know.
@@ -233,18 +248,4 @@ fn remove_unknown(folder: &Path, suffix: &str, known: &BTreeSet<MinionId>) {
             tracing::warn!("what is kept of {id} stays: {}: {error}", path.display());
         }
     }
-}
-
-/// Whether minions are to get a new shared key.
-fn rotates(session: &Session<'_>) -> bool {
-    let said = session.line.value(Key::RotateAes);
-    let configured = |opts: &Opts| opts.flag("rotate_aes_key").unwrap_or(true);
-    match said {
-        Some(text) => !text.eq_ignore_ascii_case("false"),
-        None => configured(session.opts),
-    }
-}
-
-fn is_true(text: Option<&str>) -> bool {
-    text.is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }

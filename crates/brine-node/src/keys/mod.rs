@@ -1,36 +1,71 @@
-//! The keys there are, by state and by glob, in the shapes that `salt-key` prints.
+//! The keys of a master's minions as its users see them: by state and by glob, and what is done to them.
+//!
+//! `salt-key` and the master's wheel functions show and do the same. Where a key is and what it may become is
+//! `brine-net`'s. Facts: Salt 3008.3 and 3006.28 as they behave.
 
-use std::path::PathBuf;
+mod change;
 
-use anyhow::Context;
+use std::io;
+use std::path::{Path, PathBuf};
+
 use brine_net::crypto::{self, FingerprintHash};
+use brine_net::keys::StoreError;
 use brine_net::keys::store::{KeyState, KeyStore};
-use brine_wire::compat::Compat;
-use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::compat::{Compat, Series};
+use brine_wire::matching::{MatchError, MatchType, TagMatch};
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
+pub use self::change::{Action, Include, Leavings};
+
+/// Why keys cannot be shown or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// A key file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A glob that is none.
+    #[error("the key glob '{glob}': {source}")]
+    Glob {
+        /// What it says.
+        glob: String,
+        /// What is wrong.
+        source: MatchError,
+    },
+}
+
+impl KeysError {
+    fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::File { path, source }
+    }
+}
+
 /// The keys of a master.
 #[derive(Debug)]
-pub(super) struct Keys {
-    pub(super) store: KeyStore,
+pub struct Keys {
+    /// Their files.
+    pub store: KeyStore,
     pki_dir: PathBuf,
     compat: Compat,
 }
 
-/// States besides pending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Include {
-    pub(super) accepted: bool,
-    pub(super) rejected: bool,
-    pub(super) denied: bool,
-}
-
 /// Ids by state, in the release's order; states without any are left out.
-pub(super) type Found = Vec<(KeyState, Vec<MinionId>)>;
+pub type Found = Vec<(KeyState, Vec<MinionId>)>;
 
 impl Keys {
-    pub(super) const fn new(store: KeyStore, pki_dir: PathBuf, compat: Compat) -> Self {
+    /// The keys in a store, below its `pki_dir`, as a release shows them.
+    #[must_use]
+    pub const fn new(store: KeyStore, pki_dir: PathBuf, compat: Compat) -> Self {
         Self {
             store,
             pki_dir,
@@ -38,9 +73,14 @@ impl Keys {
         }
     }
 
+    /// Whether the release has one place for all of an id's states, as 3008's key cache is.
+    const fn is_cache(&self) -> bool {
+        matches!(self.compat.series(), Series::S3008)
+    }
+
     /// The states in the order in which the release tells them.
     const fn states(&self) -> [KeyState; 4] {
-        if super::is_cache(self.compat) {
+        if self.is_cache() {
             [
                 KeyState::Pending,
                 KeyState::Rejected,
@@ -58,22 +98,18 @@ impl Keys {
     }
 
     /// The ids in a state, sorted as Salt sorts them.
-    fn ids(&self, state: KeyState) -> anyhow::Result<Vec<MinionId>> {
+    fn ids(&self, state: KeyState) -> Result<Vec<MinionId>, KeysError> {
         let mut ids = self.store.list(state)?;
         ids.sort_by_key(|id| id.as_str().to_lowercase());
         Ok(ids)
     }
 
-    /// `--list`: the ids in the states that a word means.
-    pub(super) fn list(&self, word: &str) -> anyhow::Result<Value> {
-        let of_word = |word: &str| match word {
-            _ if word.starts_with("acc") => Some(KeyState::Accepted),
-            _ if word.starts_with("pre") || word.starts_with("un") => Some(KeyState::Pending),
-            _ if word.starts_with("rej") => Some(KeyState::Rejected),
-            _ if word.starts_with("den") => Some(KeyState::Denied),
-            _ => None,
-        };
-        let states = of_word(word).map_or_else(|| self.states().to_vec(), |state| vec![state]);
+    /// The ids in the states that a word means; in all, if it means none.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn list(&self, word: &str) -> Result<Value, KeysError> {
+        let states = meant(word).map_or_else(|| self.states().to_vec(), |state| vec![state]);
         let mut listed = Map::new();
         for state in states {
             listed.insert(state.folder(), names(&self.ids(state)?));
@@ -81,8 +117,24 @@ impl Keys {
         Ok(listed.into())
     }
 
+    /// All ids, and the names of the master's own key files.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn list_all(&self) -> Result<Value, KeysError> {
+        let mut listed = self.list("all")?;
+        if let Value::Map(listed) = &mut listed {
+            let own = self.own()?.into_iter().map(Value::from);
+            listed.insert("local", own.collect::<Vec<_>>());
+        }
+        Ok(listed)
+    }
+
     /// The ids that a glob, or several with commas, matches.
-    pub(super) fn matching(&self, glob: &str) -> anyhow::Result<Found> {
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn matching(&self, glob: &str) -> Result<Found, KeysError> {
         let globs = globs(glob)?;
         let mut found = Vec::new();
         for state in self.states() {
@@ -101,7 +153,10 @@ impl Keys {
     }
 
     /// Where ids stand now, asked state by state as they stood before.
-    pub(super) fn now(&self, before: &Found) -> anyhow::Result<Vec<MinionId>> {
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn now(&self, before: &Found) -> Result<Vec<MinionId>, KeysError> {
         let mut by_state: [Vec<MinionId>; 4] = Default::default();
         let states = [
             KeyState::Accepted,
@@ -127,12 +182,18 @@ impl Keys {
     }
 
     /// The texts of keys, `--print`.
-    pub(super) fn texts(&self, glob: &str) -> anyhow::Result<Value> {
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn texts(&self, glob: &str) -> Result<Value, KeysError> {
         self.each(&self.matching(glob)?, str::to_owned)
     }
 
     /// `--finger`: of the master's own keys too.
-    pub(super) fn fingerprints(&self, glob: &str, hash: FingerprintHash) -> anyhow::Result<Value> {
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn fingerprints(&self, glob: &str, hash: FingerprintHash) -> Result<Value, KeysError> {
         let print = |pem: &str| crypto::fingerprint(pem, hash);
         let mut prints = self.each(&self.matching(glob)?, print)?;
         let globs = globs(glob)?;
@@ -141,7 +202,7 @@ impl Keys {
             if globs.iter().any(|glob| glob.matches(&name)) {
                 let path = self.pki_dir.join(&name);
                 let pem = std::fs::read_to_string(&path);
-                let pem = pem.with_context(|| path.display().to_string())?;
+                let pem = pem.map_err(KeysError::file(&path))?;
                 local.insert(name, print(&pem));
             }
         }
@@ -154,16 +215,16 @@ impl Keys {
     }
 
     /// The names of the master's own key files, sorted. 3008 leaves links out.
-    fn own(&self) -> anyhow::Result<Vec<String>> {
+    fn own(&self) -> Result<Vec<String>, KeysError> {
         let folder = std::fs::read_dir(&self.pki_dir);
         let mut names = Vec::new();
-        for entry in folder.with_context(|| self.pki_dir.display().to_string())? {
-            let entry = entry?;
+        for entry in folder.map_err(KeysError::file(&self.pki_dir))? {
+            let entry = entry.map_err(KeysError::file(&self.pki_dir))?;
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            let is_file = if super::is_cache(self.compat) {
-                entry.file_type()?.is_file() && MinionId::parse(&name).is_ok()
+            let is_file = if self.is_cache() {
+                entry.file_type().is_ok_and(|kind| kind.is_file()) && MinionId::parse(&name).is_ok()
             } else {
                 entry.path().is_file()
             };
@@ -176,14 +237,14 @@ impl Keys {
     }
 
     /// What is made of each key's text, by state and id.
-    fn each(&self, found: &Found, make: impl Fn(&str) -> String) -> anyhow::Result<Value> {
+    fn each(&self, found: &Found, make: impl Fn(&str) -> String) -> Result<Value, KeysError> {
         let mut all = Map::new();
         for (state, ids) in found {
             let mut made = Map::new();
             for id in ids {
                 let path = self.store.path(*state, id);
                 let pem = std::fs::read_to_string(&path);
-                let pem = pem.with_context(|| path.display().to_string())?;
+                let pem = pem.map_err(KeysError::file(&path))?;
                 made.insert(id.as_str(), make(&pem));
             }
             all.insert(state.folder(), made);
@@ -192,8 +253,23 @@ impl Keys {
     }
 }
 
+/// The state that a word such as `acc`, `pre`, `un`, `rej` or `den` means.
+#[must_use]
+pub fn meant(word: &str) -> Option<KeyState> {
+    let words = [
+        ("acc", KeyState::Accepted),
+        ("pre", KeyState::Pending),
+        ("un", KeyState::Pending),
+        ("rej", KeyState::Rejected),
+        ("den", KeyState::Denied),
+    ];
+    let meant = words.into_iter().find(|(start, _)| word.starts_with(start));
+    meant.map(|(_, state)| state)
+}
+
 /// Ids by state as they are printed.
-pub(super) fn printed(found: &Found) -> Value {
+#[must_use]
+pub fn printed(found: &Found) -> Value {
     let pairs = found.iter();
     let pairs = pairs.map(|(state, ids)| (state.folder(), names(ids)));
     Map::from_iter(pairs).into()
@@ -203,11 +279,13 @@ fn names(ids: &[MinionId]) -> Value {
     Value::Array(ids.iter().map(|id| id.as_str().into()).collect())
 }
 
-fn globs(text: &str) -> anyhow::Result<Vec<TagMatch>> {
+fn globs(text: &str) -> Result<Vec<TagMatch>, KeysError> {
     text.split(',')
         .map(|glob| {
-            TagMatch::new(MatchType::Fnmatch, glob)
-                .with_context(|| format!("the key glob '{glob}'"))
+            TagMatch::new(MatchType::Fnmatch, glob).map_err(|source| KeysError::Glob {
+                glob: glob.to_owned(),
+                source,
+            })
         })
         .collect()
 }

@@ -1,25 +1,22 @@
-//! Clear requests of local clients other than `publish`, and who may not publish whatever key they show.
+//! Answers to clear requests that need nothing of the master, and refusals in Salt's words.
 //!
-//! Pure: a load goes in, an answer comes out. External authentication (`token`, `eauth`) lets nobody in
-//! here, so what asks for it is refused in Salt's words. Facts: `docs/protocol/network.md` §12.
+//! Pure: a load goes in, an answer comes out. External authentication (`token`, `eauth`) lets nobody in here. Facts: `docs/protocol/network.md` §12.
 
-use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
 
-/// The answer to a clear request that is neither a sign-in nor a `publish`.
+/// The answer to a clear request that has the master do nothing.
 pub(super) fn answer(load: &Map) -> Value {
     match field::text(load, "cmd") {
         Some("ping") => load.clone().into(),
         Some("mk_token") => "".into(),
         Some("get_token") if load.get("token").is_none() => false.into(),
-        Some("runner" | "wheel") => refused(load),
         _ => Map::new().into(),
     }
 }
 
-/// Runners and wheels are run by nobody's request.
-fn refused(load: &Map) -> Value {
+/// The refusal of a runner or wheel function to somebody whose key is not the master's.
+pub(super) fn refused(load: &Map) -> Value {
     let (name, message) = if load.get("token").is_some() {
         (
             "TokenAuthenticationError",
@@ -46,52 +43,12 @@ pub(super) fn error(name: &str, message: &str) -> Value {
     [("error", error)].into_iter().collect::<Map>().into()
 }
 
-/// Whether a `publish` is to be judged by external authentication, not by its key.
-pub(super) fn is_external(load: &Map) -> bool {
-    let kwargs = load.get("kwargs").and_then(Value::as_map);
-    kwargs.is_some_and(|kwargs| kwargs.get("token").is_some() || kwargs.get("eauth").is_some())
-}
-
-/// Whether `publisher_acl_blacklist` names the user of a `publish` or one of its functions.
-pub(super) fn is_blacklisted(blacklist: &Map, user: &str, fun: &Value) -> bool {
-    let is_named = |list: &str, text: &str| match blacklist.get(list) {
-        Some(Value::Array(patterns)) => patterns
-            .iter()
-            .filter_map(Value::as_str)
-            .any(|pattern| is_meant(pattern, text)),
-        Some(Value::Str(pattern)) => is_meant(pattern, text),
-        _ => false,
-    };
-    let is_function_named = match fun {
-        Value::Array(funs) => funs
-            .iter()
-            .filter_map(Value::as_str)
-            .any(|fun| is_named("modules", fun)),
-        fun => fun.as_str().is_some_and(|fun| is_named("modules", fun)),
-    };
-    is_named("users", user) || is_function_named
-}
-
-/// Whether a shell pattern or, between both ends of the text, a regular expression matches.
-fn is_meant(pattern: &str, text: &str) -> bool {
-    let matches = |kind, pattern: String| {
-        TagMatch::new(kind, pattern).is_ok_and(|pattern| pattern.matches(text))
-    };
-    matches(MatchType::Fnmatch, pattern.to_owned())
-        || matches(MatchType::Regex, format!(r"(?:\A{pattern}\Z)"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn load(fields: &[(&str, &str)]) -> Map {
         fields.iter().copied().collect()
-    }
-
-    fn blacklist(list: &str, pattern: &str) -> Map {
-        let patterns = Value::Array(vec![pattern.into()]);
-        [(list, patterns)].into_iter().collect()
     }
 
     #[test]
@@ -110,27 +67,9 @@ mod tests {
             ("eauth", "EauthAuthenticationError"),
             ("key", "UserAuthenticationError"),
         ] {
-            for cmd in ["runner", "wheel"] {
-                let answer = answer(&load(&[("cmd", cmd), (field, "x")]));
-                let error = answer.as_map().unwrap().get("error").unwrap();
-                assert_eq!(error.as_map().unwrap().get("name"), Some(&name.into()));
-            }
+            let answer = refused(&load(&[("cmd", "runner"), (field, "x")]));
+            let error = answer.as_map().unwrap().get("error").unwrap();
+            assert_eq!(error.as_map().unwrap().get("name"), Some(&name.into()));
         }
-    }
-
-    #[test]
-    fn a_blacklist_holds_names_shell_patterns_and_regular_expressions() {
-        for pattern in ["cmd.run", "cmd.*", r"cmd\.(run|shell)"] {
-            let blacklist = blacklist("modules", pattern);
-            assert!(is_blacklisted(&blacklist, "root", &"cmd.run".into()));
-            assert!(!is_blacklisted(&blacklist, "root", &"test.ping".into()));
-            let both = Value::Array(vec!["test.ping".into(), "cmd.run".into()]);
-            assert!(is_blacklisted(&blacklist, "root", &both));
-        }
-        let modules = blacklist("modules", "cmd");
-        assert!(!is_blacklisted(&modules, "root", &"cmd.run".into()));
-        let users = blacklist("users", "^(?!sudo_).*$");
-        assert!(is_blacklisted(&users, "fred", &"test.ping".into()));
-        assert!(!is_blacklisted(&users, "sudo_fred", &"test.ping".into()));
     }
 }

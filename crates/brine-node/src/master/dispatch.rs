@@ -20,6 +20,7 @@ use super::clear;
 use super::publish::Publishing;
 use super::rsa_threads::{RsaThreads, Work};
 use super::stats::Stats;
+use super::wheel;
 use crate::files::FileServer;
 use crate::own_bus::since_epoch;
 
@@ -74,18 +75,37 @@ impl Dispatcher {
     fn clear(&self, incoming: Incoming, load: Map) {
         match load.get("cmd").and_then(Value::as_str) {
             Some("_auth") => self.rsa.hand_on(Work::SignIn(incoming, load)),
-            Some("publish") => match self.master.may_publish(&load) {
-                Ok(user) => {
+            Some("publish") => match self.master.caller(&load) {
+                Ok((caller, user)) => {
                     incoming.peer.trust();
                     let (master, user) = (self.master.clone(), user.to_owned());
                     self.runtime.spawn_blocking(move || {
-                        incoming.answer(master.publish_as(&load, &user));
+                        incoming.answer(master.publish_for(&load, &caller, &user));
                     });
                 }
                 Err(refusal) => incoming.answer(refusal),
             },
+            Some("wheel") => self.for_master(incoming, load, wheel::run),
+            Some("runner") => self.for_master(incoming, load, Publishing::run_runner),
             _ => incoming.answer(clear::answer(&load)),
         }
+    }
+
+    /// Does what only the master's own user may ask for, where it may wait.
+    fn for_master(
+        &self,
+        incoming: Incoming,
+        load: Map,
+        act: impl FnOnce(&Publishing, &Map, &str) -> Value + Send + 'static,
+    ) {
+        let Some(user) = self.master.access.as_master(&load) else {
+            return incoming.answer(clear::refused(&load));
+        };
+        incoming.peer.trust();
+        let master = self.master.clone();
+        self.runtime.spawn_blocking(move || {
+            incoming.answer(act(&master, &load, &user));
+        });
     }
 
     /// Acts on a request of an accepted minion.

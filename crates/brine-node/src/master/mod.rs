@@ -4,6 +4,7 @@
 //! where the transport reads them ([`dispatch`]), so that a minion's events keep their order and wait for
 //! nobody; what is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
 
+mod access;
 mod clear;
 mod connected;
 mod dispatch;
@@ -14,24 +15,27 @@ mod options;
 mod ports;
 mod publish;
 mod rsa_threads;
+mod runner;
 mod stats;
+mod wheel;
 
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use brine_bus::{BusConfig, Served};
 use brine_log::Log;
-use brine_net::keys::{StoreError, local};
+use brine_net::keys::StoreError;
 use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
+pub use self::runner::{RunnerCall, Runners};
 
+use self::access::Access;
 use self::dispatch::Dispatcher;
 use self::minion_data::MinionData;
 use self::ports::Ports;
@@ -43,10 +47,6 @@ use crate::own_bus::OwnBus;
 
 /// Comings and goings that wait to be told.
 const PRESENCE: usize = 4096;
-
-/// How long the ports stay closed before a master may be followed by another, if there are minions that come
-/// back too soon.
-const AWAY: Duration = Duration::from_secs(1);
 
 /// Why a master does not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,8 @@ pub struct Master {
     bus: OwnBus,
     log: Arc<Log>,
     served: Vec<Served>,
-    local_key: Option<String>,
+    access: Access,
+    runners: Option<Runners>,
     jobs: JobCache,
     returns: Writer,
     sign_of_life: Option<SignOfLife>,
@@ -118,7 +119,7 @@ impl Master {
         options.channel.publish_port = ports.publish_port;
         let channel = MasterChannel::open(options.channel.clone())?;
         // Made now, so that local clients find it; read once, as by Salt: strangers ask for it, too.
-        let local_key = local::open(&options.cachedir, &options.user)?;
+        let access = Access::open(&options)?;
         let sign_of_life = sign_of_life(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
@@ -130,11 +131,19 @@ impl Master {
             bus,
             log,
             served,
-            local_key,
+            access,
+            runners: None,
             jobs,
             returns,
             sign_of_life,
         })
+    }
+
+    /// The same master, which has runner functions run so.
+    #[must_use]
+    pub fn with_runners(mut self, runners: Runners) -> Self {
+        self.runners = Some(runners);
+        self
     }
 
     /// The port requests are taken at.
@@ -158,7 +167,8 @@ impl Master {
             channel: self.channel.clone(),
             publisher,
             bus: self.bus.clone(),
-            local_key: self.local_key,
+            access: self.access,
+            runners: self.runners,
             jobs: self.jobs,
             returns: self.returns,
             refusals: Refusals::default(),
@@ -173,6 +183,7 @@ impl Master {
             self.channel.clone(),
             Arc::new(move |incoming| dispatcher.take(incoming)),
             changes,
+            publishing.opens_late(),
             closing.subscribe(),
         );
         let mut tasks = JoinSet::new();
@@ -193,15 +204,10 @@ impl Master {
         );
         let told = async {
             shutdown.await;
-            let hasty = publishing.has_hasty_minions();
             closing.send_replace(true);
-            hasty
         };
-        let ((), (), hasty) = tokio::join!(bus, ports, told);
+        tokio::join!(bus, ports, told);
         tasks.shutdown().await;
-        if hasty {
-            tokio::time::sleep(AWAY).await;
-        }
     }
 }
 

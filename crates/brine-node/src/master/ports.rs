@@ -1,6 +1,8 @@
 //! A master's two ports, whichever transport they speak.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use brine_net::channel::{Handler, Limits, Presence, Publication};
 use brine_net::master::MasterChannel;
@@ -9,9 +11,10 @@ use brine_net::tls::{TlsError, TlsOptions, TlsServer};
 use brine_net::{tcp, zeromq};
 use brine_wire::Value;
 use brine_wire::network::MinionId;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::options::MasterOptions;
 use crate::closing;
@@ -55,7 +58,9 @@ enum Kind {
 
 struct Listeners {
     ret: Listener,
-    publish: Listener,
+    /// Bound, and closed until it listens.
+    publish: TcpSocket,
+    tls: Option<TlsServer>,
     limits: Limits,
     subscribers: tcp::publish::Publisher,
 }
@@ -107,8 +112,9 @@ impl Ports {
                     .map(|ssl| ssl.server(options.compat()))
                     .transpose()?;
                 Kind::Tcp(Box::new(Listeners {
-                    ret: listen(options, options.ret_port, tls.clone())?,
-                    publish: listen(options, options.channel.publish_port, tls)?,
+                    ret: listener(bind(options, options.ret_port)?, tls.clone())?,
+                    publish: bind(options, options.channel.publish_port)?,
+                    tls,
                     limits,
                     subscribers: tcp::publish::Publisher::default(),
                 }))
@@ -121,8 +127,8 @@ impl Ports {
                 Publisher::ZeroMq(bound.ports.publisher.clone()),
             ),
             Kind::Tcp(listeners) => (
-                port(&listeners.ret, options.ret_port),
-                port(&listeners.publish, options.channel.publish_port),
+                port(listeners.ret.local_addr(), options.ret_port),
+                port(listeners.publish.local_addr(), options.channel.publish_port),
                 Publisher::Tcp(listeners.subscribers.clone()),
             ),
         };
@@ -134,12 +140,14 @@ impl Ports {
         })
     }
 
-    /// Hands requests to `handler` and tells `presence` who comes and goes (tcp), until `closing` says so.
+    /// Hands requests to `handler` and tells `presence` who comes and goes (tcp), until `closing` says so. Over tcp
+    /// the publish port opens `late` by so much.
     pub(super) async fn serve(
         self,
         channel: Arc<MasterChannel>,
         handler: Handler,
         presence: mpsc::Sender<Presence>,
+        late: Duration,
         closing: watch::Receiver<bool>,
     ) {
         match self.kind {
@@ -149,21 +157,39 @@ impl Ports {
                 Err(error) => tracing::error!(%error, "the ports are not served: no thread"),
             },
             Kind::Tcp(listeners) => {
+                let Listeners {
+                    ret,
+                    publish,
+                    tls,
+                    limits,
+                    subscribers,
+                } = *listeners;
                 let mut tasks = JoinSet::new();
                 tasks.spawn(tcp::requests::serve(
-                    listeners.ret,
-                    listeners.limits.clone(),
+                    ret,
+                    limits.clone(),
                     handler,
                     closing::told(closing.clone()),
                 ));
-                tasks.spawn(tcp::publish::serve(
-                    listeners.publish,
-                    listeners.limits,
-                    listeners.subscribers,
-                    Arc::new(move |body: &Value| channel.identify(body)),
-                    presence,
-                    closing::told(closing),
-                ));
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = sleep(late) => {}
+                        () = closing::told(closing.clone()) => return,
+                    }
+                    let publish = match listener(publish, tls) {
+                        Ok(publish) => publish,
+                        Err(error) => return tracing::error!(%error, "nobody can subscribe"),
+                    };
+                    tcp::publish::serve(
+                        publish,
+                        limits,
+                        subscribers,
+                        Arc::new(move |body: &Value| channel.identify(body)),
+                        presence,
+                        closing::told(closing),
+                    )
+                    .await;
+                });
                 while tasks.join_next().await.is_some() {}
             }
         }
@@ -184,19 +210,15 @@ fn zeromq_config(options: &MasterOptions, limits: Limits) -> zeromq::server::Ser
     }
 }
 
-fn listen(
-    options: &MasterOptions,
-    port: u16,
-    tls: Option<TlsServer>,
-) -> Result<Listener, PortError> {
+fn bind(options: &MasterOptions, port: u16) -> Result<TcpSocket, PortError> {
     let host = match options.interface.trim_matches(['[', ']']) {
         "*" | "0.0.0.0" if options.ipv6 => "::",
         "*" => "0.0.0.0",
         host => host,
     };
-    let bind = || -> std::io::Result<TcpListener> {
+    let bind = || -> std::io::Result<TcpSocket> {
         let host = host.parse().map_err(std::io::Error::other)?;
-        let address = std::net::SocketAddr::new(host, port);
+        let address = SocketAddr::new(host, port);
         let socket = if address.is_ipv6() {
             TcpSocket::new_v6()?
         } else {
@@ -204,19 +226,25 @@ fn listen(
         };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        Ok(socket)
     };
-    let bound = bind().map_err(|source| PortError::Bind {
+    bind().map_err(|source| PortError::Bind {
         address: format!("{host} port {port}"),
         source,
+    })
+}
+
+fn listener(socket: TcpSocket, tls: Option<TlsServer>) -> Result<Listener, PortError> {
+    let address = socket.local_addr();
+    let listening = socket.listen(BACKLOG).map_err(|source| PortError::Bind {
+        address: address.map_or_else(|_| String::new(), |address| address.to_string()),
+        source,
     })?;
-    let mut listener = Listener::from(bound);
+    let mut listener = Listener::from(listening);
     listener.tls = tls;
     Ok(listener)
 }
 
-fn port(listener: &Listener, wanted: u16) -> u16 {
-    listener
-        .local_addr()
-        .map_or(wanted, |address| address.port())
+fn port(address: std::io::Result<SocketAddr>, wanted: u16) -> u16 {
+    address.map_or(wanted, |address| address.port())
 }

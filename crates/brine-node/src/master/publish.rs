@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use brine_net::channel::{Audience, Publication};
-use brine_net::crypto;
 use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, Seats};
 use brine_wire::compat::Series;
@@ -16,15 +15,21 @@ use brine_wire::network::payload::HANDLER_FAILED;
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
 
+use super::access::acl::Wanted;
+use super::access::{self, Access, Caller};
 use super::clear;
 use super::connected;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::ports::Publisher;
+use super::runner::{self, Runners};
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::own_bus::{OwnBus, since_epoch};
 use crate::target::{Candidate, DELIMITER, Target};
+
+/// Salt's name and words for somebody who is known and may not.
+const AUTHORIZATION: (&str, &str) = ("AuthorizationError", "Authorization error occurred.");
 
 /// A master, as far as it sends.
 pub(super) struct Publishing {
@@ -32,8 +37,10 @@ pub(super) struct Publishing {
     pub(super) channel: Arc<MasterChannel>,
     pub(super) publisher: Publisher,
     pub(super) bus: OwnBus,
-    /// What a local client shows to publish: the content of `.<user>_key`.
-    pub(super) local_key: Option<String>,
+    /// How runner functions are run, if they can be.
+    pub(super) runners: Option<Runners>,
+    /// Who may publish.
+    pub(super) access: Access,
     pub(super) jobs: JobCache,
     pub(super) returns: Writer,
     pub(super) minions: Arc<MinionData>,
@@ -96,14 +103,20 @@ impl Publishing {
         accepted.into_iter().filter(is_present).collect()
     }
 
-    /// Whether minions are connected that may never read again when they find the publish port open within a
-    /// moment after their connection was lost: those of 3007, over tcp. Facts: `docs/protocol/network.md` §2.2.
-    pub(super) fn has_hasty_minions(&self) -> bool {
-        let present = self.publisher.present().unwrap_or_default();
-        present.iter().any(|id| {
+    /// How much later than the request port the publish port is to open, over tcp: minions of 3007 that find it
+    /// open before they have signed in again may never read again. Facts: `docs/protocol/network.md` §2.2.
+    pub(super) fn opens_late(&self) -> Duration {
+        /// They try every second.
+        const LATE: Duration = Duration::from_millis(1500);
+        let is_3007 = |id: &MinionId| {
             let grains = self.minions.grains(id);
             field::text(&grains, "saltversion").is_some_and(|version| version.starts_with("3007."))
-        })
+        };
+        let accepted = self.channel.store().list(KeyState::Accepted);
+        match accepted.unwrap_or_default().iter().any(is_3007) {
+            true => LATE,
+            false => Duration::ZERO,
+        }
     }
 
     /// How full the master is, for `max_minions`.
@@ -119,34 +132,76 @@ impl Publishing {
         }
     }
 
-    /// Whether a local client's `publish` is to be followed: for which user, or the refusal.
-    pub(super) fn may_publish<'load>(&self, load: &'load Map) -> Result<&'load str, Value> {
+    /// Who asks for a `publish`, and under which name; or the refusal.
+    pub(super) fn caller<'load>(&self, load: &'load Map) -> Result<(Caller, &'load str), Value> {
         let (Some(user), Some(fun)) = (field::text(load, "user"), load.get("fun")) else {
             return Err(HANDLER_FAILED.into());
         };
-        let blacklist = self.options.opts.get("publisher_acl_blacklist");
-        let blacklist = blacklist.and_then(Value::as_map);
-        if blacklist.is_some_and(|blacklist| clear::is_blacklisted(blacklist, user, fun)) {
-            tracing::warn!(user, "publish refused: publisher_acl_blacklist");
-            let (name, message) = ("AuthorizationError", "Authorization error occurred.");
-            return Err(clear::error(name, message));
-        }
-        if clear::is_external(load)
-            || !self.is_own_key(field::text(load, "key").unwrap_or_default())
-        {
-            let (name, message) = ("AuthenticationError", "Authentication error occurred.");
-            if self.refusals.may_be_told() {
-                let (tag, data) = error_event(load, name, message);
-                self.fire(&tag, data);
+        match self.access.caller(load, user, fun) {
+            Ok(caller) => Ok((caller, user)),
+            Err(access::Refused::Blacklisted) => {
+                tracing::warn!(user, "publish refused: publisher_acl_blacklist");
+                Err(clear::error(AUTHORIZATION.0, AUTHORIZATION.1))
             }
-            return Err(clear::error(name, message));
+            Err(access::Refused::Unknown) => Err(self.refuse(
+                load,
+                "AuthenticationError",
+                "Authentication error occurred.",
+            )),
         }
-        Ok(user)
     }
 
-    fn is_own_key(&self, key: &str) -> bool {
-        let known = self.local_key.as_ref();
-        known.is_some_and(|known| crypto::same(known.as_bytes(), key.as_bytes()))
+    /// Tells of a refusal; the answer to whom is refused.
+    fn refuse(&self, load: &Map, name: &str, message: &str) -> Value {
+        if self.refusals.may_be_told() {
+            let (tag, data) = error_event(load, name, message);
+            self.fire(&tag, data);
+        }
+        clear::error(name, message)
+    }
+
+    /// Publishes for somebody, as far as he may; waits for the disk, and for RSA.
+    pub(super) fn publish_for(&self, load: &Map, caller: &Caller, user: &str) -> Value {
+        if let Caller::Listed(entries) = caller
+            && !self.permits(entries, load)
+        {
+            tracing::warn!(user, "publish refused: publisher_acl");
+            return self.refuse(load, AUTHORIZATION.0, AUTHORIZATION.1);
+        }
+        self.publish_as(load, user)
+    }
+
+    fn permits(&self, entries: &[Value], load: &Map) -> bool {
+        let (Some(fun), Some(asked)) = (load.get("fun"), Asked::of(load)) else {
+            return false;
+        };
+        let minions = self.targets(&asked).minions;
+        let wanted = Wanted {
+            fun,
+            arg: load
+                .get("arg")
+                .and_then(Value::as_array)
+                .unwrap_or_default(),
+            minions: &minions,
+        };
+        access::acl::permits(entries, &wanted, |target| {
+            let asked = Asked {
+                tgt: &target.into(),
+                tgt_type: "compound",
+                delimiter: DELIMITER,
+            };
+            self.targets(&asked).minions
+        })
+    }
+
+    /// Has a runner function run, and answers where its events will be.
+    pub(super) fn run_runner(&self, load: &Map, user: &str) -> Value {
+        let Some(runners) = self.runners.clone() else {
+            return clear::refused(load);
+        };
+        let (call, answer) = runner::asked(load, user.to_owned());
+        tokio::task::spawn_blocking(move || runners(call));
+        answer
     }
 
     /// Publishes `test.ping` to everybody, so that they notice a new key.
@@ -155,17 +210,14 @@ impl Publishing {
         self.publish_as(&pairs.into_iter().collect(), &self.options.user);
     }
 
-    /// Publishes for somebody who may; waits for the disk, and for RSA. Returns `enc` and `load` of the answer, or the text of a failure.
+    /// Publishes for somebody who may do anything: `enc` and `load` of the answer, or the text of a failure.
     pub(super) fn publish_as(&self, load: &Map, user: &str) -> Value {
-        let (Some(fun), Some(tgt)) = (load.get("fun"), load.get("tgt")) else {
+        let (Some(fun), Some(asked)) = (load.get("fun"), Asked::of(load)) else {
             return HANDLER_FAILED.into();
         };
-        let tgt_type = field::text(load, "tgt_type").unwrap_or("glob").to_owned();
+        let Asked { tgt, delimiter, .. } = asked;
         let kwargs = load.get("kwargs").and_then(Value::as_map);
-        let delimiter = kwargs
-            .and_then(|kwargs| field::text(kwargs, "delimiter"))
-            .unwrap_or(DELIMITER);
-        let Targets { minions, missing } = self.targets(tgt, &tgt_type, delimiter);
+        let Targets { minions, missing } = self.targets(&asked);
         let jid = field::text(load, "jid").and_then(|jid| Jid::parse(jid).ok());
         let jid = jid.unwrap_or_else(|| Jid::at(since_epoch()));
         let arg = match load.get("arg") {
@@ -185,7 +237,7 @@ impl Publishing {
             let mut job = Job::new("", arg, tgt.clone(), jid.clone(), user);
             job.fun = fun.clone();
             job.delimiter = (delimiter != DELIMITER).then(|| delimiter.to_owned());
-            job.tgt_type = tgt_type;
+            job.tgt_type = asked.tgt_type.to_owned();
             job.ret = field::text(load, "ret").unwrap_or_default().to_owned();
             for name in [
                 "ret_config",
@@ -254,7 +306,7 @@ impl Publishing {
     }
 
     /// Whom a target means, of the minions with accepted keys; of a list also those without.
-    fn targets(&self, tgt: &Value, tgt_type: &str, delimiter: &str) -> Targets {
+    fn targets(&self, asked: &Asked<'_>) -> Targets {
         let none = Map::new();
         let groups = self
             .options
@@ -262,6 +314,11 @@ impl Publishing {
             .get("nodegroups")
             .and_then(Value::as_map)
             .unwrap_or(&none);
+        let Asked {
+            tgt,
+            tgt_type,
+            delimiter,
+        } = *asked;
         let target = match Target::parse(tgt, tgt_type, delimiter, groups) {
             Ok(target) => target,
             Err(error) => {
@@ -295,6 +352,25 @@ impl Publishing {
             minions: accepted.into_iter().filter(is_meant).collect(),
             missing,
         }
+    }
+}
+
+/// The target of a `publish`.
+struct Asked<'a> {
+    tgt: &'a Value,
+    tgt_type: &'a str,
+    delimiter: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    fn of(load: &'a Map) -> Option<Self> {
+        let kwargs = load.get("kwargs").and_then(Value::as_map);
+        let delimiter = kwargs.and_then(|kwargs| field::text(kwargs, "delimiter"));
+        Some(Self {
+            tgt: load.get("tgt")?,
+            tgt_type: field::text(load, "tgt_type").unwrap_or("glob"),
+            delimiter: delimiter.unwrap_or(DELIMITER),
+        })
     }
 }
 

@@ -17,7 +17,7 @@ pub use self::compound::nodegroup;
 
 use self::compound::Compound;
 use self::ipcidr::Addresses;
-use self::patterns::Patterns;
+pub(crate) use self::patterns::Patterns;
 
 /// What parts the keys of a grain target, unless said otherwise.
 pub const DELIMITER: &str = ":";

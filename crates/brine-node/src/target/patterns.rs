@@ -10,14 +10,14 @@ const KEPT: usize = 64;
 
 /// Compiled patterns by kind and text.
 #[derive(Debug, Default)]
-pub(super) struct Patterns(Mutex<HashMap<(MatchType, String), Compiled>>);
+pub(crate) struct Patterns(Mutex<HashMap<(MatchType, String), Compiled>>);
 
 /// `None` for what is no pattern.
 type Compiled = Option<Arc<TagMatch>>;
 
 impl Patterns {
     /// Whether the whole text matches a shell pattern.
-    pub(super) fn glob(&self, pattern: &str, text: &str) -> bool {
+    pub(crate) fn glob(&self, pattern: &str, text: &str) -> bool {
         if !pattern.contains(['*', '?', '[']) {
             return pattern == text;
         }
@@ -25,7 +25,7 @@ impl Patterns {
     }
 
     /// Whether a regular expression matches at the text's start.
-    pub(super) fn pcre(&self, pattern: &str, text: &str) -> bool {
+    pub(crate) fn pcre(&self, pattern: &str, text: &str) -> bool {
         self.ask(MatchType::Regex, pattern, text)
     }
 

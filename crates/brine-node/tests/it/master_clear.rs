@@ -1,25 +1,75 @@
-//! Clear requests on a whole master: whom the key of local clients does not help.
+//! Clear requests on a whole master: whom a key helps to what, and the events that tell of it.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+use brine_net::crypto::rsa::PrivateKey;
 use brine_net::tcp::client::Requester;
 use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
+use serde_json::json;
 
-use crate::support::{PATIENCE, Place};
+use crate::support::{Listener, PATIENCE, Place, Running, as_json, from_json};
+
+/// A user of every Debian, who is not the one that runs tests.
+const USER: &str = "daemon";
+
+struct Site {
+    place: Place,
+    master: Running,
+}
+
+impl Site {
+    async fn start(options: &str) -> Self {
+        let place = Place::new("tcp");
+        let master = place.master(options).await;
+        Self { place, master }
+    }
+
+    fn key_of(&self, user: &str) -> String {
+        let path = self.place.path(&format!("m/cache/.{user}_key"));
+        fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
+    /// The key of the master's own user.
+    fn own_key(&self) -> String {
+        self.key_of(&brine_config::Environment::current().user)
+    }
+
+    async fn ask(&self, load: serde_json::Value) -> serde_json::Value {
+        let Value::Map(load) = from_json(&load) else {
+            panic!("a load is a map")
+        };
+        let payload = Payload::Clear { version: 3, load }.to_value();
+        let requester = Requester::new(format!("127.0.0.1:{}", self.master.ret_port));
+        as_json(&requester.request(&payload, PATIENCE).await.unwrap())
+    }
+
+    async fn publish(&self, key: &str, user: &str, fun: &str, more: Map) -> serde_json::Value {
+        self.ask(json!({
+            "cmd": "publish", "fun": fun, "tgt": "*", "arg": [], "key": key, "user": user,
+            "kwargs": as_json(&more.into()),
+        }))
+        .await
+    }
+
+    fn pending(&self, ids: &[&str]) {
+        for id in ids {
+            let key = PrivateKey::generate(2048).unwrap();
+            let path = self.place.path("m/pki/minions_pre").join(id);
+            fs::write(path, key.public().pem()).unwrap();
+        }
+    }
+}
+
+fn refusal(answer: &serde_json::Value) -> Option<&str> {
+    answer.pointer("/error/name")?.as_str()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_helps_neither_what_is_blacklisted_nor_what_asks_for_external_authentication() {
-    let place = Place::new("tcp");
-    let master = place
-        .master("publisher_acl_blacklist: {users: [fred], modules: ['cmd.*']}")
-        .await;
-    let key = fs::read_dir(place.path("m/cache"))
-        .unwrap()
-        .flatten()
-        .find(|entry| entry.file_name().to_string_lossy().ends_with("_key"))
-        .map(|entry| fs::read_to_string(entry.path()).unwrap())
-        .expect("the master keeps the key of local clients in its cachedir");
+    let site = Site::start("publisher_acl_blacklist: {users: [fred], modules: ['cmd.*']}").await;
+    let key = site.own_key();
     let external: Map = [("token", "x")].into_iter().collect();
     for (user, fun, kwargs, name) in [
         ("root", "cmd.run", Map::new(), Some("AuthorizationError")),
@@ -27,25 +77,238 @@ async fn a_key_helps_neither_what_is_blacklisted_nor_what_asks_for_external_auth
         ("root", "test.ping", external, Some("AuthenticationError")),
         ("root", "test.ping", Map::new(), None),
     ] {
-        let load: Map = [
-            ("cmd", Value::from("publish")),
-            ("fun", fun.into()),
-            ("tgt", "*".into()),
-            ("arg", Value::Array(vec![])),
-            ("key", key.trim().into()),
-            ("user", user.into()),
-            ("kwargs", kwargs.into()),
-        ]
-        .into_iter()
-        .collect();
-        let payload = Payload::Clear { version: 3, load }.to_value();
-        let requester = Requester::new(format!("127.0.0.1:{}", master.ret_port));
-        let answer = requester.request(&payload, PATIENCE).await.unwrap();
-        let error = answer
-            .as_map()
-            .and_then(|answer| answer.get("error"))
-            .and_then(Value::as_map);
-        let found = error.and_then(|error| error.get("name"));
-        assert_eq!(found.and_then(Value::as_str), name, "{user} {fun}");
+        let answer = site.publish(&key, user, fun, kwargs).await;
+        assert_eq!(refusal(&answer), name, "{user} {fun}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() {
+    let acl = format!("publisher_acl: {{'{USER}': ['test.*', {{'web*': ['state.apply']}}]}}");
+    let site = Site::start(&acl).await;
+    let mut bus = site.place.master_bus().await;
+    let path = site.place.path(&format!("m/cache/.{USER}_key"));
+    let file = fs::metadata(&path).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let account = nix::unistd::User::from_name(USER).unwrap().unwrap();
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(file.uid(), account.uid.as_raw());
+    }
+    // He can reach his key, and sees nothing else.
+    let folder = fs::metadata(site.place.path("m/cache")).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o007, 0o001);
+
+    let key = site.key_of(USER);
+    for (key, user, fun, name) in [
+        (key.as_str(), USER, "test.ping", None),
+        (&key, USER, "saltutil.find_job", None),
+        (&key, USER, "cmd.run", Some("AuthorizationError")),
+        (&key, "root", "test.ping", Some("AuthenticationError")),
+        (&key, "fred", "test.ping", Some("AuthenticationError")),
+        ("", USER, "test.ping", Some("AuthenticationError")),
+    ] {
+        let answer = site.publish(key, user, fun, Map::new()).await;
+        assert_eq!(refusal(&answer), name, "{user} {fun}");
+    }
+    let told = bus.next("salt/job/error").await;
+    assert_eq!(told.get("fun"), Some(&"cmd.run".into()));
+    assert_eq!(told.get("key"), None);
+    // His key lets him publish, not change the master.
+    for cmd in ["wheel", "runner"] {
+        let load = json!({"cmd": cmd, "fun": "key.list_all", "key": key, "user": USER});
+        assert_eq!(
+            refusal(&site.ask(load).await),
+            Some("UserAuthenticationError")
+        );
+    }
+}
+
+/// Without what differs from run to run.
+fn told(mut data: Map) -> serde_json::Value {
+    for name in ["jid", "tag", "_stamp"] {
+        assert!(
+            data.remove(name).is_some() || name == "tag",
+            "{name}: {data:?}"
+        );
+    }
+    as_json(&data.into())
+}
+
+async fn next(bus: &mut Listener, what: &str) -> serde_json::Value {
+    told(bus.next(&format!("salt/wheel/*/{what}")).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wheel_function_is_told_of_as_3008_does() {
+    let site = Site::start("").await;
+    site.pending(&["m1"]);
+    let mut bus = site.place.master_bus().await;
+    let load = json!({
+        "cmd": "wheel", "fun": "key.list", "match": "pre", "key": site.own_key(), "user": "root",
+    });
+    let answer = site.ask(load).await;
+    let ret = json!({"minions_pre": ["m1"]});
+    let jid = answer["data"]["jid"].as_str().unwrap();
+    assert_eq!(answer["tag"], json!(format!("salt/wheel/{jid}")));
+    assert_eq!(answer["data"]["return"], ret);
+    assert_eq!(answer["data"]["user"], json!("root"));
+    let begins = json!({"fun": "wheel.key.list", "user": "root", "fun_args": ["pre"]});
+    assert_eq!(next(&mut bus, "new").await, begins);
+    let mut ended = begins;
+    ended["return"] = ret;
+    ended["success"] = json!(true);
+    assert_eq!(next(&mut bus, "ret").await, ended);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wheel_function_is_told_of_twice_as_3006_does() {
+    let site = Site::start("brine: {compat: 3006}").await;
+    let mut bus = site.place.master_bus().await;
+    let load = json!({
+        "cmd": "wheel", "fun": "key.accept", "match": "nobody", "key": site.own_key(),
+        "user": "sudo_fred",
+    });
+    site.ask(load).await;
+    let user = brine_config::Environment::current().user;
+    let request = json!({"fun": "wheel.key.accept", "user": user});
+    let mut function = json!({
+        "fun": "wheel.key.accept", "user": "UNKNOWN",
+        "fun_args": ["nobody", {"include_rejected": false, "include_denied": false}],
+    });
+    assert_eq!(next(&mut bus, "new").await, request);
+    assert_eq!(next(&mut bus, "new").await, function);
+    let mut request = request;
+    for ended in [&mut function, &mut request] {
+        ended["return"] = json!({});
+        ended["success"] = json!(true);
+    }
+    assert_eq!(next(&mut bus, "ret").await, function);
+    assert_eq!(next(&mut bus, "ret").await, request);
+}
+
+/// The returns are Salt's, asked the same of 3006.28 and 3008.3.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wheel_functions_change_keys_and_show_where_they_are() {
+    let site = Site::start("").await;
+    site.pending(&["a1", "a2", "a3", "a4"]);
+    let mut bus = site.place.master_bus().await;
+    let key = site.own_key();
+    let pre = |ids: &[&str]| json!({"minions_pre": ids});
+    for (fun, args, kwargs, ret) in [
+        (
+            "key.list",
+            json!(["all"]),
+            json!({}),
+            json!({
+                "minions_pre": ["a1", "a2", "a3", "a4"], "minions_rejected": [], "minions": [],
+                "minions_denied": [],
+            }),
+        ),
+        ("key.list", json!(["bogus"]), json!({}), json!({})),
+        (
+            "key.name_match",
+            json!(["a*"]),
+            json!({}),
+            pre(&["a1", "a2", "a3", "a4"]),
+        ),
+        (
+            "key.accept",
+            json!(["a1"]),
+            json!({}),
+            json!({"minions": ["a1"]}),
+        ),
+        ("key.accept", json!(["nosuch"]), json!({}), json!({})),
+        (
+            "key.accept_dict",
+            json!([{"minions_pre": ["a2"]}]),
+            json!({}),
+            json!({"minions": ["a2"]}),
+        ),
+        (
+            "key.reject",
+            json!(["a3"]),
+            json!({}),
+            json!({"minions_rejected": ["a3"]}),
+        ),
+        (
+            "key.reject",
+            json!(["a1"]),
+            json!({}),
+            json!({"minions": ["a1"]}),
+        ),
+        (
+            "key.reject",
+            json!(["a1"]),
+            json!({"include_accepted": true}),
+            json!({"minions_rejected": ["a1"]}),
+        ),
+        (
+            "key.reject_dict",
+            json!([{"minions_pre": ["a4"]}]),
+            json!({}),
+            json!({"minions_rejected": ["a4"]}),
+        ),
+        (
+            "key.accept",
+            json!(["a3"]),
+            json!({"include_rejected": true}),
+            json!({"minions": ["a3"]}),
+        ),
+        ("key.delete", json!(["a3"]), json!({}), json!({})),
+        (
+            "key.delete_dict",
+            json!([{"minions_rejected": ["a4"]}]),
+            json!({}),
+            json!({}),
+        ),
+        (
+            "key.list_all",
+            json!([]),
+            json!({}),
+            json!({
+                "minions_pre": [], "minions_rejected": ["a1"], "minions": ["a2"],
+                "minions_denied": [], "local": ["master.pem", "master.pub"],
+            }),
+        ),
+    ] {
+        let load = json!({
+            "cmd": "wheel", "fun": fun, "arg": args, "kwarg": kwargs, "key": key, "user": "root",
+        });
+        let answer = site.ask(load).await;
+        assert_eq!(answer["data"]["return"], ret, "{fun} {args} {kwargs}");
+    }
+    for (id, act) in [("a1", "accepted"), ("a2", "accepted"), ("a3", "rejected")] {
+        let told = bus.next("salt/key").await;
+        assert_eq!(told.get("id"), Some(&id.into()));
+        assert_eq!(told.get("act"), Some(&act.into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wheel_function_that_is_not_there_or_called_wrongly_says_so() {
+    let site = Site::start("").await;
+    let key = site.own_key();
+    for (load, text) in [
+        (
+            json!({"cmd": "wheel", "fun": "nope.nope", "key": key, "user": "root"}),
+            "Exception occurred in wheel nope.nope: CommandExecutionError: 'nope.nope' is not available.",
+        ),
+        (
+            json!({"cmd": "wheel", "fun": "key.accept", "key": key, "user": "root"}),
+            "Exception occurred in wheel key.accept: SaltInvocationError: key.accept() missing 1 \
+             required positional argument: 'match'",
+        ),
+    ] {
+        let answer = site.ask(load).await;
+        assert_eq!(answer["data"]["return"], json!(text));
+        assert_eq!(answer["data"]["success"], json!(false));
+    }
+    let load = json!({"cmd": "wheel", "fun": "key.list_all", "key": "bad", "user": "root"});
+    assert_eq!(
+        site.ask(load).await,
+        json!({"error": {
+            "name": "UserAuthenticationError",
+            "message": "Authentication failure of type \"user\" occurred",
+        }})
+    );
 }

@@ -11,7 +11,7 @@ mod options;
 mod optparse;
 mod output;
 mod python;
-mod run;
+pub(crate) mod run;
 mod serve;
 mod start;
 

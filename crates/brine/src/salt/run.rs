@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,6 +22,8 @@ use brine_bus::address::Node;
 use brine_bus::client::PublishError;
 use brine_bus::client::blocking::Publisher;
 use brine_config::{Arguments, Loaded, Opts, Role, parse_arguments};
+use brine_node::master::{RunnerCall, Runners};
+use brine_wire::compat::Compat;
 use brine_wire::event::FireError;
 use brine_wire::{Map, Value};
 
@@ -82,6 +85,35 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::from(code))
 }
+
+/// How a master runs a function that a local client asks it for: as this command does, but for the printing.
+pub(crate) fn runners(loaded: &Loaded) -> Runners {
+    let (opts, compat) = (loaded.opts.clone(), loaded.brine.compat);
+    Arc::new(move |asked| {
+        let fun = asked.fun.clone();
+        if let Err(error) = by_request(&opts, compat, asked) {
+            tracing::error!("runner {fun}: {error:#}");
+        }
+    })
+}
+
+fn by_request(opts: &Opts, compat: Option<Compat>, asked: RunnerCall) -> anyhow::Result<()> {
+    let arguments = Arguments {
+        positional: Vec::new(),
+        keyword: asked.kwargs,
+    };
+    let config = commands::send::publisher_config(compat, Some(opts))?;
+    let bus = Publisher::new(&place::address(opts, &Node::Master, None)?, config);
+    let mut job = Job::new(bus, asked.jid, &asked.fun, asked.user, arguments.clone());
+    if asked.fun == STATE_EVENT {
+        job.is_refused("'state.event' prints what it hears: it is for salt-run.");
+        return Ok(());
+    }
+    call(job, &asked.fun, &arguments, opts).map(drop)
+}
+
+/// The function that returns nothing and prints.
+const STATE_EVENT: &str = "state.event";
 
 /// A return value that names its outputter, and one that does not.
 fn with_outputter(value: &Value) -> (&Value, Option<&str>) {

@@ -3,12 +3,16 @@
 
 use std::io::{self, BufRead, Write};
 
-use brine_net::keys::store::KeyState;
+use std::time::Duration;
 
-use super::change::{self, Action};
-use super::keys::{Found, Include, Keys, printed};
+use brine_bus::address::Node;
+use brine_bus::client::blocking::Publisher;
+use brine_net::keys::store::KeyState;
+use brine_node::keys::{Action, Found, Include, Keys, Leavings, printed};
+
 use super::{Session, show};
 use crate::salt::options::Key;
+use crate::{commands, place};
 
 /// Asks, does and tells.
 pub(super) fn change(
@@ -37,7 +41,16 @@ pub(super) fn change(
     if !session.line.has(Key::Yes) && !says_yes(action)? {
         return Ok(());
     }
-    let refused = change::all(keys, action, &found, include, session)?;
+    let mut bus = bus(session)?;
+    let refused = keys.change(action, &found, include, &leavings(session)?, |mut data| {
+        // Without a master that runs there is nobody to tell.
+        if let Err(error) = bus.fire_event("salt/key", &mut data, Some(Duration::ZERO)) {
+            tracing::debug!("salt/key: {error}");
+        }
+    })?;
+    for id in &refused {
+        writeln!(io::stderr(), "Unable to accept invalid key for {id}.")?;
+    }
     let told = if action == Action::Delete {
         found.into_iter().flat_map(|(_, ids)| ids).collect()
     } else {
@@ -49,6 +62,24 @@ pub(super) fn change(
         }
     }
     Ok(())
+}
+
+fn bus(session: &Session<'_>) -> anyhow::Result<Publisher> {
+    let config = commands::send::publisher_config(Some(session.compat), Some(session.opts))?;
+    let address = place::address(session.opts, &Node::Master, None)?;
+    Ok(Publisher::new(&address, config))
+}
+
+/// What the options say, and the command line above them.
+fn leavings(session: &Session<'_>) -> anyhow::Result<Leavings> {
+    let mut leavings = Leavings::from_opts(session.opts)?;
+    let said = |key| session.line.value(key);
+    leavings.preserve_minions =
+        said(Key::PreserveMinions).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    if let Some(text) = said(Key::RotateAes) {
+        leavings.rotate_aes_key = !text.eq_ignore_ascii_case("false");
+    }
+    Ok(leavings)
 }
 
 /// The keys in states that were asked for, in Salt's order of saying so.

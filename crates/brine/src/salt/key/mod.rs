@@ -1,11 +1,9 @@
 //! `salt-key`: the keys a master knows, and who may sign in.
 //!
-//! The questions and sentences are Salt's; what is done to keys is `brine-net`'s. Facts: Salt
+//! The questions and sentences are Salt's; what is done to keys is `brine-node`'s. Facts: Salt
 //! 3008.3 and 3006.28 as they behave, compared by `tests/`.
 
-mod change;
 mod cli;
-mod keys;
 mod make;
 mod options;
 
@@ -18,11 +16,10 @@ use anyhow::Context;
 use brine_config::{Loaded, Opts, Role};
 use brine_net::crypto::FingerprintHash;
 use brine_net::keys::store::KeyStore;
-use brine_wire::compat::{Compat, Series};
+use brine_node::keys::{Action, Include, Keys};
+use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
-use self::change::Action;
-use self::keys::{Include, Keys};
 use self::options::SYNTAX;
 use super::options::Key;
 use super::optparse::Parsed;
@@ -156,14 +153,9 @@ fn include(line: &Parsed<Key>, action: Action) -> Include {
 }
 
 fn hash(opts: &Opts) -> anyhow::Result<FingerprintHash> {
-    Ok(match opts.text("hash_type")? {
-        "sha256" => FingerprintHash::Sha256,
-        "sha384" => FingerprintHash::Sha384,
-        "sha512" => FingerprintHash::Sha512,
-        "sha1" => FingerprintHash::Sha1,
-        other => anyhow::bail!(
-            "option hash_type: expected sha256, sha384, sha512 or sha1, found {other}"
-        ),
+    let name = opts.text("hash_type")?;
+    FingerprintHash::parse(name).with_context(|| {
+        format!("option hash_type: expected sha256, sha384, sha512 or sha1, found {name}")
     })
 }
 
@@ -173,9 +165,4 @@ fn returned(value: Value) -> Value {
 
 fn show(printer: &Printer, value: &Value) -> anyhow::Result<()> {
     printer.print(value, Some("key"), 0)
-}
-
-/// Whether the release has one place for all of an id's states, as 3008's key cache is.
-const fn is_cache(compat: Compat) -> bool {
-    matches!(compat.series(), Series::S3008)
 }

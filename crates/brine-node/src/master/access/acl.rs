@@ -1,0 +1,266 @@
+//! What the entries of an access list permit: `publisher_acl`, and its blacklist.
+//!
+//! An entry is a regular expression of functions for all minions, or a mapping from a compound target to such
+//! expressions, each of which may bind arguments. Pure: who the minions of a target are is asked of the caller.
+//! Facts: Salt 3006.28 and 3008.3, whose checks say of the cases below what the tests expect, but for several
+//! functions, where one that is permitted is enough for them.
+
+use std::collections::HashSet;
+
+use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::network::MinionId;
+use brine_wire::python_text;
+use brine_wire::{Map, Value};
+
+use crate::target::Patterns;
+
+/// A job somebody asks for.
+pub(in crate::master) struct Wanted<'a> {
+    /// The function, or a list of them.
+    pub(in crate::master) fun: &'a Value,
+    /// Its arguments; of several functions a list for each.
+    pub(in crate::master) arg: &'a [Value],
+    /// Whom it is for.
+    pub(in crate::master) minions: &'a [MinionId],
+}
+
+/// What everybody may ask who may ask anything: clients look with it for jobs of theirs that still run.
+const ALWAYS: &str = "saltutil.find_job";
+
+/// The mark of keyword arguments, the last of the arguments.
+const KEYWORDS: &str = "__kwarg__";
+
+/// Whether the entries permit a job; of several functions all must be permitted. `meant` are the minions that a
+/// compound target means.
+pub(in crate::master) fn permits(
+    entries: &[Value],
+    wanted: &Wanted<'_>,
+    meant: impl Fn(&str) -> Vec<MinionId>,
+) -> bool {
+    let patterns = Patterns::default();
+    let reaches = |target: &str| {
+        let meant: HashSet<MinionId> = meant(target).into_iter().collect();
+        wanted.minions.iter().all(|id| meant.contains(id))
+    };
+    let permitted = |fun: &str, arg: &[Value]| {
+        fun == ALWAYS
+            || entries
+                .iter()
+                .any(|entry| entry_permits(&patterns, entry, fun, arg, &reaches))
+    };
+    match wanted.fun {
+        Value::Array(funs) => funs.iter().enumerate().all(|(at, fun)| {
+            let arg = wanted.arg.get(at).and_then(Value::as_array);
+            fun.as_str()
+                .is_some_and(|fun| permitted(fun, arg.unwrap_or_default()))
+        }),
+        fun => fun.as_str().is_some_and(|fun| permitted(fun, wanted.arg)),
+    }
+}
+
+fn entry_permits(
+    patterns: &Patterns,
+    entry: &Value,
+    fun: &str,
+    arg: &[Value],
+    reaches: &impl Fn(&str) -> bool,
+) -> bool {
+    match entry {
+        Value::Str(pattern) => patterns.pcre(pattern, fun),
+        Value::Map(of_target) => match only(of_target) {
+            Some((target, functions)) => {
+                reaches(target) && functions_permit(patterns, functions, fun, arg)
+            }
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+/// One condition or a list of them: a regular expression, or one with what its arguments must be.
+fn functions_permit(patterns: &Patterns, functions: &Value, fun: &str, arg: &[Value]) -> bool {
+    one_or_many(functions).any(|condition| match condition {
+        Value::Str(pattern) => patterns.pcre(pattern, fun),
+        Value::Map(bound) => only(bound).is_some_and(|(pattern, arguments)| {
+            patterns.pcre(pattern, fun)
+                && one_or_many(arguments).any(|bound| {
+                    bound
+                        .as_map()
+                        .is_some_and(|bound| arguments_fit(patterns, bound, arg))
+                })
+        }),
+        _ => false,
+    })
+}
+
+/// Whether arguments are what `args` and `kwargs` say: a regular expression each, or nil for any.
+fn arguments_fit(patterns: &Patterns, bound: &Map, arg: &[Value]) -> bool {
+    let keywords = arg
+        .last()
+        .and_then(Value::as_map)
+        .filter(|keywords| keywords.get(KEYWORDS).is_some());
+    let positional = match keywords {
+        Some(_) => arg.split_last().map_or(arg, |(_, positional)| positional),
+        None => arg,
+    };
+    let fits = |condition: &Value, value: Option<&Value>| match (condition, value) {
+        (_, None) => false,
+        (Value::Nil, Some(_)) => true,
+        (Value::Str(pattern), Some(value)) => patterns.pcre(pattern, &python_text::str(value)),
+        _ => false,
+    };
+    let args = bound.get("args").and_then(Value::as_array);
+    let all_args = args
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+        .all(|(at, condition)| fits(condition, positional.get(at)));
+    let kwargs = bound.get("kwargs").and_then(Value::as_map);
+    let all_kwargs = kwargs
+        .into_iter()
+        .flat_map(Map::iter)
+        .all(|(name, condition)| {
+            let value = keywords.and_then(|keywords| keywords.get(name.as_str()?));
+            fits(condition, value)
+        });
+    all_args && all_kwargs
+}
+
+/// The one pair of a mapping whose key is text.
+fn only(map: &Map) -> Option<(&str, &Value)> {
+    let (key, value) = map.iter().next()?;
+    (map.len() == 1)
+        .then_some(())
+        .and_then(|()| Some((key.as_str()?, value)))
+}
+
+fn one_or_many(value: &Value) -> impl Iterator<Item = &Value> {
+    match value {
+        Value::Array(values) => values.as_slice(),
+        value => std::slice::from_ref(value),
+    }
+    .iter()
+}
+
+/// Whether `publisher_acl_blacklist` names the user of a `publish` or one of its functions.
+pub(in crate::master) fn is_blacklisted(blacklist: &Map, user: &str, fun: &Value) -> bool {
+    let is_named = |list: &str, text: &str| {
+        let patterns = blacklist.get(list).into_iter().flat_map(one_or_many);
+        strings(patterns).any(|pattern| is_meant(pattern, text))
+    };
+    is_named("users", user) || strings(one_or_many(fun)).any(|fun| is_named("modules", fun))
+}
+
+/// Whether a shell pattern or, between both ends of the text, a regular expression matches.
+pub(in crate::master) fn is_meant(pattern: &str, text: &str) -> bool {
+    let matches = |kind, pattern: String| {
+        TagMatch::new(kind, pattern).is_ok_and(|pattern| pattern.matches(text))
+    };
+    matches(MatchType::Fnmatch, pattern.to_owned())
+        || matches(MatchType::Regex, format!(r"(?:\A{pattern}\Z)"))
+}
+
+/// Those values that are texts.
+pub(in crate::master) fn strings<'a>(
+    values: impl Iterator<Item = &'a Value>,
+) -> impl Iterator<Item = &'a str> {
+    values.filter_map(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(patterns: &[&str]) -> Value {
+        Value::Array(patterns.iter().map(|&pattern| pattern.into()).collect())
+    }
+
+    fn map(pairs: &[(&str, Value)]) -> Map {
+        pairs.iter().cloned().collect()
+    }
+
+    fn ids(names: &[&str]) -> Vec<MinionId> {
+        let ids = names.iter().map(|name| MinionId::parse(name).unwrap());
+        ids.collect()
+    }
+
+    /// Of minions `web1`, `web2` and `db1`.
+    fn ask(entries: &[Value], fun: &Value, arg: &[Value], minions: &[&str]) -> bool {
+        let wanted = Wanted {
+            fun,
+            arg,
+            minions: &ids(minions),
+        };
+        permits(entries, &wanted, |target| match target {
+            "web*" => ids(&["web1", "web2"]),
+            "*" => ids(&["web1", "web2", "db1"]),
+            _ => Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_text_permits_a_function_on_every_minion_from_its_start_on() {
+        let entries = [Value::from("test.p")];
+        assert!(ask(&entries, &"test.ping".into(), &[], &["db1"]));
+        assert!(!ask(&entries, &"xtest.ping".into(), &[], &["db1"]));
+        assert!(!ask(&["(".into()], &"test.ping".into(), &[], &["db1"]));
+        assert!(!ask(&[], &"test.ping".into(), &[], &["db1"]));
+        assert!(ask(&[], &"saltutil.find_job".into(), &[], &["db1"]));
+    }
+
+    #[test]
+    fn a_mapping_permits_functions_on_the_minions_of_its_target_alone() {
+        let entries = [map(&[("web*", list(&["test.*", "event.send"]))]).into()];
+        assert!(ask(&entries, &"event.send".into(), &[], &["web1", "web2"]));
+        assert!(!ask(&entries, &"event.send".into(), &[], &["web1", "db1"]));
+        assert!(!ask(&entries, &"cmd.run".into(), &[], &["web1"]));
+        let nobody = [map(&[("nobody*", list(&[".*"]))]).into()];
+        assert!(!ask(&nobody, &"test.ping".into(), &[], &["web1"]));
+        let two = [map(&[("*", ".*".into()), ("web*", ".*".into())]).into()];
+        assert!(!ask(&two, &"test.ping".into(), &[], &["web1"]));
+    }
+
+    #[test]
+    fn arguments_are_bound_by_place_and_by_name() {
+        let bound = map(&[
+            ("args", Value::Array(vec!["web".into(), Value::Nil])),
+            ("kwargs", map(&[("a", "1$".into())]).into()),
+        ]);
+        let entries = [map(&[("*", map(&[("test.echo", bound.into())]).into())]).into()];
+        let keywords =
+            |value: i64| -> Value { map(&[(KEYWORDS, true.into()), ("a", value.into())]).into() };
+        let ask = |arg: &[Value]| ask(&entries, &"test.echo".into(), arg, &["db1"]);
+        assert!(ask(&["web1".into(), 5.into(), keywords(1)]));
+        assert!(!ask(&["web1".into(), 5.into(), keywords(12)]));
+        assert!(!ask(&["db1".into(), 5.into(), keywords(1)]));
+        assert!(!ask(&["web1".into(), keywords(1)]));
+        assert!(!ask(&["web1".into(), 5.into()]));
+    }
+
+    #[test]
+    fn of_several_functions_all_must_be_permitted() {
+        let entries = [Value::from("test")];
+        let none = [Value::Array(Vec::new()), Value::Array(Vec::new())];
+        let both = list(&["test.ping", "test.version"]);
+        assert!(ask(&entries, &both, &none, &["db1"]));
+        let other = list(&["test.ping", "cmd.run"]);
+        assert!(!ask(&entries, &other, &none, &["db1"]));
+    }
+
+    #[test]
+    fn a_blacklist_holds_names_shell_patterns_and_regular_expressions() {
+        let blacklist = |name: &str, pattern: &str| map(&[(name, list(&[pattern]))]);
+        for pattern in ["cmd.run", "cmd.*", r"cmd\.(run|shell)"] {
+            let blacklist = blacklist("modules", pattern);
+            assert!(is_blacklisted(&blacklist, "root", &"cmd.run".into()));
+            assert!(!is_blacklisted(&blacklist, "root", &"test.ping".into()));
+            let both = list(&["test.ping", "cmd.run"]);
+            assert!(is_blacklisted(&blacklist, "root", &both));
+        }
+        let modules = blacklist("modules", "cmd");
+        assert!(!is_blacklisted(&modules, "root", &"cmd.run".into()));
+        let users = blacklist("users", "^(?!sudo_).*$");
+        assert!(is_blacklisted(&users, "fred", &"test.ping".into()));
+        assert!(!is_blacklisted(&users, "sudo_fred", &"test.ping".into()));
+    }
+}

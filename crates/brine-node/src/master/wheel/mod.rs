@@ -1,0 +1,263 @@
+//! Wheel functions: what a master does to itself when a local client asks it to, and the events that tell of it.
+//!
+//! Keys, mostly. Facts: Salt 3006.28, 3007.14 and 3008.3, by asking them over the network and listening.
+
+mod telling;
+
+use std::collections::HashSet;
+
+use brine_net::crypto::{FingerprintHash, fingerprint};
+use brine_wire::network::events;
+use brine_wire::{Map, Value};
+
+use self::telling::Telling;
+use super::publish::Publishing;
+use crate::functions::signature::{Bound, Origin, Signature};
+use crate::functions::{Call, Failure};
+use crate::keys::{self, Action, Found, Include, Keys, KeysError, Leavings};
+
+/// A wheel function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    List,
+    ListAll,
+    NameMatch,
+    Change(Action, By),
+    Finger,
+    FingerMaster,
+    MasterKey,
+    Print,
+    Connected,
+}
+
+/// How keys are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Glob,
+    /// A mapping from states to ids.
+    State,
+}
+
+/// Every function there is, with its signature.
+const FUNCTIONS: [(&str, &str, Which); 15] = [
+    ("key.list", "match", Which::List),
+    ("key.list_all", "", Which::ListAll),
+    ("key.name_match", "match", Which::NameMatch),
+    ("key.glob_match", "match", Which::NameMatch),
+    (
+        "key.accept",
+        "match, include_rejected=False, include_denied=False",
+        Which::Change(Action::Accept, By::Glob),
+    ),
+    (
+        "key.accept_dict",
+        "match, include_rejected=False, include_denied=False",
+        Which::Change(Action::Accept, By::State),
+    ),
+    (
+        "key.reject",
+        "match, include_accepted=False, include_denied=False",
+        Which::Change(Action::Reject, By::Glob),
+    ),
+    (
+        "key.reject_dict",
+        "match, include_accepted=False, include_denied=False",
+        Which::Change(Action::Reject, By::State),
+    ),
+    (
+        "key.delete",
+        "match",
+        Which::Change(Action::Delete, By::Glob),
+    ),
+    (
+        "key.delete_dict",
+        "match",
+        Which::Change(Action::Delete, By::State),
+    ),
+    ("key.finger", "match, hash_type=None", Which::Finger),
+    ("key.finger_master", "hash_type=None", Which::FingerMaster),
+    ("key.master_key_str", "", Which::MasterKey),
+    ("key.print", "match", Which::Print),
+    ("minions.connected", "", Which::Connected),
+];
+
+/// Why a function came to nothing, by the name of Salt's exception.
+#[derive(Debug, thiserror::Error)]
+enum WheelError {
+    #[error("{0}")]
+    Call(#[from] Failure),
+    #[error("{0}")]
+    Keys(#[from] KeysError),
+}
+
+impl WheelError {
+    const fn class(&self) -> &'static str {
+        match self {
+            Self::Call(Failure::Invocation { .. } | Failure::Arguments { .. }) => {
+                "SaltInvocationError"
+            }
+            Self::Call(_) | Self::Keys(_) => "CommandExecutionError",
+        }
+    }
+}
+
+/// Runs the function a local client asks for and tells of it: the answer. Waits for the disk.
+pub(super) fn run(master: &Publishing, load: &Map, user: &str) -> Value {
+    let call = call(load);
+    let mut telling = Telling::begin(master, &call.fun, user);
+    let ret = find(&call.fun).and_then(|(which, signature)| {
+        let name = call.fun.clone();
+        let bound = signature.bind(&name, "", call, Origin::Job)?;
+        telling.runs(fun_args(&signature, &bound));
+        answer(master, which, &bound)
+    });
+    telling.end(ret)
+}
+
+/// The call in a load: arguments stand under `arg` and `kwarg`, or by name beside `fun`.
+fn call(load: &Map) -> Call {
+    const NOT_ARGUMENTS: [&str; 5] = ["cmd", "fun", "key", "user", "full_return"];
+    let fun = load.get("fun").and_then(Value::as_str).unwrap_or_default();
+    let mut call = Call::new(fun);
+    match (load.get("arg"), load.get("kwarg")) {
+        (Some(Value::Array(arg)), Some(Value::Map(kwarg))) => {
+            call.args.clone_from(arg);
+            call.kwargs.clone_from(kwarg);
+        }
+        _ => {
+            let by_name = load.iter().filter(|(name, _)| {
+                name.as_str()
+                    .is_none_or(|name| !NOT_ARGUMENTS.contains(&name))
+            });
+            call.kwargs = by_name.cloned().collect();
+        }
+    }
+    call
+}
+
+fn find(fun: &str) -> Result<(Which, Signature), WheelError> {
+    let found = FUNCTIONS.iter().find(|(name, ..)| *name == fun);
+    let (_, signature, which) = found.ok_or_else(|| Failure::NotAvailable {
+        fun: fun.to_owned(),
+        reason: None,
+        docs: Map::new(),
+    })?;
+    Ok((*which, Signature::read(signature)))
+}
+
+/// The arguments as events tell of them: what must be given by place, the rest in a mapping.
+fn fun_args(signature: &Signature, bound: &Bound) -> Vec<Value> {
+    let mut args = Vec::new();
+    let mut kwargs = Map::new();
+    for (place, (name, default)) in signature.parameters.iter().enumerate() {
+        let value = bound.get(place).clone();
+        match default {
+            None => args.push(value),
+            Some(_) => kwargs.insert(*name, value),
+        }
+    }
+    if !kwargs.is_empty() {
+        args.push(kwargs.into());
+    }
+    args
+}
+
+fn answer(master: &Publishing, which: Which, bound: &Bound) -> Result<Value, WheelError> {
+    let keys = Keys::new(
+        master.channel.store().clone(),
+        master.options.channel.pki_dir.clone(),
+        master.options.compat(),
+    );
+    let first = bound.get(0);
+    let text = || first.as_str().unwrap_or_default();
+    Ok(match which {
+        Which::List => match text() {
+            word if word == "all" || keys::meant(word).is_some() => keys.list(word)?,
+            _ => Map::new().into(),
+        },
+        Which::ListAll => keys.list_all()?,
+        Which::NameMatch => keys::printed(&keys.matching(text())?),
+        Which::Finger => keys.fingerprints(text(), hash(master, bound.get(1))?)?,
+        Which::Print => keys.texts(text())?,
+        Which::FingerMaster => own(&fingerprint(
+            master.channel.public().pem(),
+            hash(master, first)?,
+        )),
+        Which::MasterKey => own(master.channel.public().pem()),
+        Which::Connected => {
+            Value::Array((master.present().iter().map(|id| id.as_str().into())).collect())
+        }
+        Which::Change(action, by) => {
+            let found = match by {
+                By::Glob => keys.matching(text())?,
+                By::State => named(&keys, first)?,
+            };
+            change(master, &keys, action, &found, bound)?
+        }
+    })
+}
+
+/// The ids that a mapping from states names, as far as they are there.
+fn named(keys: &Keys, by_state: &Value) -> Result<Found, KeysError> {
+    let wanted: HashSet<(&str, &str)> = by_state
+        .as_map()
+        .into_iter()
+        .flat_map(Map::iter)
+        .flat_map(|(state, ids)| {
+            let ids = ids.as_array().unwrap_or_default().iter();
+            ids.filter_map(|id| Some((state.as_str()?, id.as_str()?)))
+        })
+        .collect();
+    let mut found = keys.matching("*")?;
+    for (state, ids) in &mut found {
+        ids.retain(|id| wanted.contains(&(state.folder(), id.as_str())));
+    }
+    found.retain(|(_, ids)| !ids.is_empty());
+    Ok(found)
+}
+
+/// Does it, and shows where those keys are now.
+fn change(
+    master: &Publishing,
+    keys: &Keys,
+    action: Action,
+    found: &Found,
+    bound: &Bound,
+) -> Result<Value, WheelError> {
+    let others = bound.get(1).is_true();
+    let include = Include {
+        accepted: action == Action::Reject && others,
+        rejected: action == Action::Accept && others,
+        denied: bound.get(2).is_true(),
+    };
+    let leavings = Leavings::from_opts(&master.options.opts).map_err(|error| execution(&error))?;
+    keys.change(action, found, include, &leavings, |data| {
+        master.fire(events::KEY, data);
+    })?;
+    let ids: HashSet<_> = found.iter().flat_map(|(_, ids)| ids).collect();
+    let mut now = keys.matching("*")?;
+    for (_, there) in &mut now {
+        there.retain(|id| ids.contains(id));
+    }
+    now.retain(|(_, there)| !there.is_empty());
+    Ok(keys::printed(&now))
+}
+
+fn execution(error: &impl ToString) -> Failure {
+    Failure::Execution {
+        message: error.to_string(),
+    }
+}
+
+/// The digest that is asked for, or `hash_type`.
+fn hash(master: &Publishing, asked: &Value) -> Result<FingerprintHash, WheelError> {
+    let name = asked.as_str().unwrap_or(&master.options.hash_type);
+    let unknown = || format!("expected sha256, sha384, sha512 or sha1 as the digest, found {name}");
+    Ok(FingerprintHash::parse(name).ok_or_else(|| execution(&unknown()))?)
+}
+
+/// What is said of the master's own public key.
+fn own(text: &str) -> Value {
+    let file: Map = [("master.pub", text)].into_iter().collect();
+    [("local", file)].into_iter().collect::<Map>().into()
+}

@@ -1,0 +1,123 @@
+//! The events that tell of a wheel function, and the answer to who asked.
+
+use std::time::Duration;
+
+use brine_wire::compat::Series;
+use brine_wire::network::Jid;
+use brine_wire::stamp;
+use brine_wire::tag::{SALT, tagify};
+use brine_wire::{Map, Value};
+
+use super::WheelError;
+use crate::master::publish::Publishing;
+use crate::own_bus::since_epoch;
+
+/// The events of one call. 3008 tells of the function; earlier releases tell of the request, and in between of
+/// the function under a job id of its own.
+pub(super) struct Telling<'a> {
+    master: &'a Publishing,
+    tag: String,
+    /// What is told of the request.
+    request: Map,
+    /// Where and what is told of the function; with arguments once it runs.
+    function: (String, Map),
+}
+
+/// Whom earlier releases name as the user of the function.
+const NOBODY: &str = "UNKNOWN";
+
+impl<'a> Telling<'a> {
+    /// Tells of the request.
+    pub(super) fn begin(master: &'a Publishing, fun: &str, user: &str) -> Self {
+        let data = |jid: &str, user: &str| -> Map {
+            let mut data = Map::new();
+            data.insert("fun", format!("wheel.{fun}"));
+            data.insert("jid", jid);
+            data.insert("user", user);
+            data
+        };
+        let tag = |jid: &str| tagify(["wheel", jid], "", SALT);
+        let jid = Jid::at(since_epoch());
+        let mut request = Map::new();
+        request.insert("fun", format!("wheel.{fun}"));
+        request.insert("jid", jid.as_str());
+        request.insert("tag", tag(jid.as_str()));
+        request.insert("user", user);
+        let function = match master.options.compat().series() {
+            Series::S3008 => (tag(jid.as_str()), data(jid.as_str(), user)),
+            _ => {
+                master.fire(&format!("{}/new", tag(jid.as_str())), request.clone());
+                let own = Jid::at(since_epoch() + Duration::from_micros(1));
+                (tag(own.as_str()), data(own.as_str(), NOBODY))
+            }
+        };
+        Self {
+            tag: tag(jid.as_str()),
+            master,
+            request,
+            function,
+        }
+    }
+
+    /// Tells that the function begins.
+    pub(super) fn runs(&mut self, fun_args: Vec<Value>) {
+        let (tag, data) = &mut self.function;
+        data.insert("fun_args", fun_args);
+        self.master.fire(&format!("{tag}/new"), data.clone());
+    }
+
+    /// Tells what came of it; the answer.
+    pub(super) fn end(self, returned: Result<Value, WheelError>) -> Value {
+        let (ret, success) = match returned {
+            Ok(ret) => (ret, true),
+            Err(error) => (self.exception(&error).into(), false),
+        };
+        let with_return = |mut data: Map| {
+            data.insert("return", ret.clone());
+            data.insert("success", success);
+            data
+        };
+        let is_3008 = self.is_3008();
+        let (tag, data) = &self.function;
+        let runs = data.get("fun_args").is_some();
+        if runs {
+            let data = with_return(self.stamped(data.clone()));
+            self.master.fire(&format!("{tag}/ret"), data);
+        } else if !is_3008 {
+            self.master
+                .fire(&format!("{tag}/ret"), with_return(data.clone()));
+        }
+        let told = match is_3008 {
+            true => with_return(self.request.clone()),
+            false => with_return(self.stamped(self.request.clone())),
+        };
+        if !is_3008 || !runs {
+            self.master.fire(&format!("{}/ret", self.tag), told.clone());
+        }
+        let mut answer = Map::new();
+        answer.insert("tag", self.tag);
+        answer.insert("data", told);
+        answer.into()
+    }
+
+    /// As Salt words what a function raises.
+    fn exception(&self, error: &WheelError) -> String {
+        let fun = self.request.get("fun").and_then(Value::as_str);
+        let fun = fun.unwrap_or_default().trim_start_matches("wheel.");
+        format!(
+            "Exception occurred in wheel {fun}: {}: {error}",
+            error.class()
+        )
+    }
+
+    /// With a stamp before the return, which is where it was put when the call began.
+    fn stamped(&self, mut data: Map) -> Map {
+        let style = self.master.options.compat().stamp_style();
+        data.insert("_stamp", stamp::format(since_epoch(), style));
+        data
+    }
+
+    fn is_3008(&self) -> bool {
+        self.master.options.compat().series() == Series::S3008
+    }
+}
