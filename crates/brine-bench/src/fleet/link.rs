@@ -1,8 +1,8 @@
 //! One minion's way to the master, over either transport.
 //!
-//! Over tcp every minion has connections of its own, as real ones have. libzmq's sockets are heavy
-//! (threads, and a few hundred KiB each), so over ZeroMQ minions share them: what the master gets
-//! to see is fewer connections with the same requests.
+//! Over tcp every minion has connections of its own, as real ones have, unless open files are too few for
+//! that. libzmq's sockets are heavy (threads, and a few hundred KiB each), so over ZeroMQ minions share
+//! them: what the master gets to see is fewer connections with the same requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +38,18 @@ impl Transport {
 /// The most sockets of one kind over ZeroMQ.
 pub(super) const MOST_ZEROMQ: usize = 128;
 
-/// Where requests go.
+/// The most connections that carry requests.
+pub(super) fn most_requesters(options: &FleetOptions) -> usize {
+    match options.transport {
+        Transport::Tcp => options.requesters.max(1),
+        Transport::ZeroMq => MOST_ZEROMQ,
+    }
+}
+
+/// Where requests go; cheap to clone.
+#[derive(Clone)]
 pub(super) enum Link {
-    Tcp(tcp::client::Requester),
+    Tcp(Arc<tcp::client::Requester>),
     ZeroMq(Arc<zeromq::client::Requester>),
 }
 
@@ -71,8 +80,10 @@ pub(super) struct Links {
     master: String,
     port: u16,
     transport: Transport,
-    shared: Vec<Arc<zeromq::client::Requester>>,
-    opened: usize,
+    /// The most there may be.
+    most: usize,
+    opened: Vec<Link>,
+    given: usize,
 }
 
 impl Links {
@@ -81,24 +92,29 @@ impl Links {
             master: options.master.clone(),
             port: options.ret_port,
             transport: options.transport,
-            shared: Vec::new(),
-            opened: 0,
+            most: most_requesters(options),
+            opened: Vec::new(),
+            given: 0,
         }
     }
 
+    /// A way for one more minion: its own, or when there are as many as there may be, another's too.
     pub(super) fn open(&mut self) -> Result<Link, FleetError> {
-        if self.transport == Transport::Tcp {
-            let address = host_and_port(&self.master, self.port);
-            return Ok(Link::Tcp(tcp::client::Requester::new(address)));
+        if self.opened.len() < self.most {
+            self.opened.push(match self.transport {
+                Transport::Tcp => {
+                    let address = host_and_port(&self.master, self.port);
+                    Link::Tcp(Arc::new(tcp::client::Requester::new(address)))
+                }
+                Transport::ZeroMq => {
+                    let config = ClientConfig::requests(&self.master, self.port);
+                    Link::ZeroMq(Arc::new(zeromq::client::Requester::open(config)?))
+                }
+            });
         }
-        if self.shared.len() < MOST_ZEROMQ {
-            let config = ClientConfig::requests(&self.master, self.port);
-            let requester = zeromq::client::Requester::open(config)?;
-            self.shared.push(Arc::new(requester));
-        }
-        let link = self.shared[self.opened % self.shared.len()].clone();
-        self.opened += 1;
-        Ok(Link::ZeroMq(link))
+        let link = self.opened[self.given % self.opened.len()].clone();
+        self.given += 1;
+        Ok(link)
     }
 }
 

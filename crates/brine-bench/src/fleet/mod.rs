@@ -57,6 +57,8 @@ pub struct FleetOptions {
     pub transport: Transport,
     /// How many minions.
     pub minions: usize,
+    /// How many connections carry their requests (tcp); beyond, minions share them.
+    pub requesters: usize,
     /// What their ids begin with; a number follows.
     pub prefix: String,
     /// How many different RSA keys they have.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::arrivals::Arrived;
+use super::link;
 use super::{
     EventsReport, FleetOptions, JobReport, MemoryReport, RsaRates, SignInReport, StartReport,
 };
@@ -20,6 +21,8 @@ pub struct FleetReport {
     pub keys: usize,
     /// The transport.
     pub transport: &'static str,
+    /// The connections that carried their requests.
+    pub requesters: usize,
     /// The processors of this machine.
     pub cores: usize,
     /// What one of them does in RSA.
@@ -50,6 +53,7 @@ impl FleetReport {
             minions: options.minions,
             keys: options.keys.min(options.minions),
             transport: options.transport.name(),
+            requesters: link::most_requesters(options).min(options.minions),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             rsa,
             sign_in: SignInReport::default(),
@@ -96,13 +100,16 @@ impl FleetReport {
             minions,
             keys,
             transport,
+            requesters,
             cores,
             rsa,
             ..
         } = self;
         row(
             "fleet",
-            format!("{minions} minions with {keys} keys over {transport}"),
+            format!(
+                "{minions} minions with {keys} keys over {transport}, {requesters} connections for requests"
+            ),
         );
         row(
             "rsa",
@@ -143,6 +150,7 @@ impl FleetReport {
             "minions": self.minions,
             "keys": self.keys,
             "transport": self.transport,
+            "requesters": self.requesters,
             "sound": self.is_sound(),
             "rsa_per_core": {
                 "signs_per_second": self.rsa.signs,

@@ -28,7 +28,7 @@ more on one than its master.
 
 Over tcp every minion has two connections, as real ones have: open files and memory are what limits
 the fleet, and 10,000 minions want a limit of 20,100 open files (ulimit -Hn) here and at the
-master. Over zeromq the minions share 128 sockets for requests and 128 for publishes, since
+master; fewer with --requesters. Over zeromq the minions share 128 sockets for requests and 128 for publishes, since
 libzmq's are heavy: use tcp for the largest fleets.
 
 Salt's own masters over tcp drop connections when many come at once; --concurrency 8 suits them.
@@ -57,6 +57,9 @@ pub(super) struct Arguments {
     /// How many minions
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     minions: usize,
+    /// Connections for their requests over tcp, which minions beyond share [default: one each]
+    #[arg(long, value_name = "N")]
+    requesters: Option<usize>,
     /// What their ids begin with; a number of five digits follows
     #[arg(long, value_name = "TEXT", default_value = "fleet-")]
     prefix: String,
@@ -126,12 +129,13 @@ fn rate(text: &str) -> Result<f64, String> {
 /// Measures and prints.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = options(arguments)?;
-    // Two connections each, and some for signing in and the runtime.
-    let wanted = 2 * options.minions as u64 + 100 + options.concurrency as u64;
+    // A subscription each, what carries requests, and some for signing in and the runtime.
+    let requesters = options.requesters.min(options.minions);
+    let wanted = (options.minions + requesters + 100 + options.concurrency) as u64;
     let files = raise_file_limit();
     if options.transport == Transport::Tcp && files < wanted {
         bail!(
-            "{} minions: expected a limit of {wanted} open files, found {files}; raise it with ulimit -Hn",
+            "{} minions: expected a limit of {wanted} open files, found {files}; raise it with ulimit -Hn, or use --requesters",
             options.minions
         );
     }
@@ -172,6 +176,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<FleetOptions> {
         publish_port: arguments.publish_port,
         transport,
         minions: arguments.minions,
+        requesters: arguments.requesters.unwrap_or(arguments.minions),
         prefix: arguments.prefix.clone(),
         keys: arguments.keys,
         key_dir: key_dir(arguments),
