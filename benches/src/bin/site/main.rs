@@ -1,8 +1,9 @@
 //! A whole site beside real Salt's: a master and a minion that is connected to it.
 //!
 //! Each round starts both sites in turn, never together, and asks the same of each: how much memory
-//! they hold, how long `salt-call event.send` takes from start to exit, and what the fleet simulator
-//! (`brine bench fleet`) gets out of the master. Medians and ratios are printed; what is measured
+//! they hold, how long `salt-call event.send` takes from start to exit, how fast events of a program on
+//! the minion reach the master's bus, and what the fleet simulator (`brine bench fleet`) gets out of the
+//! master. Medians and ratios are printed; what is measured
 //! and how: `docs/benchmarks.md`.
 //!
 //!     cargo build --release && cargo run --release -p brine-benches --bin site
@@ -10,6 +11,7 @@
 mod fleet;
 mod memory;
 mod node;
+mod program;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,6 +46,9 @@ struct Arguments {
     /// Events of each fleet run
     #[arg(long, default_value_t = 5_000)]
     events: usize,
+    /// Events that a program fires on the minion's bus for the master
+    #[arg(long, default_value_t = 1_000)]
+    program_events: usize,
     /// Where the results go, as JSON
     #[arg(long, default_value = "target/bench/site.json")]
     out: PathBuf,
@@ -97,6 +102,12 @@ fn measure(kind: &Kind, arguments: &Arguments, figures: &mut Figures) -> Result<
         "minion memory, MiB",
         mebibytes(memory::of_tree(site.minion.pid())),
     );
+    let (came, rate) = program::measure(&site, arguments.program_events)?;
+    note(
+        "events of a program on the minion, a second on the master's bus",
+        rate,
+    );
+    note("of those lost", (arguments.program_events - came) as f64);
     for (name, value) in fleet::measure(&site, arguments.minions, arguments.events)? {
         note(&name, value);
     }
