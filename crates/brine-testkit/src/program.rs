@@ -7,12 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::salt::python;
 
 /// Starting Python and Salt on a busy machine takes this long at most.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Killed children are gone after this long at most, or are not waited for by whoever inherits them.
+const CHILDREN_END: Duration = Duration::from_secs(5);
 
 /// A command of a release, such as `salt-minion`, on a directory of configuration.
 ///
@@ -104,20 +107,23 @@ impl Program {
         fs::read_to_string(self.output.with_extension("err")).unwrap_or_default()
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = i32::try_from(self.process.id())
+    fn group(&self) -> Option<Pid> {
+        i32::try_from(self.process.id())
             .ok()
             .and_then(Pid::from_raw)
-        {
-            let _ = kill_process_group(group, signal);
-        }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         // Salt's own end takes seconds; nothing of it is of use to a test.
-        self.signal(Signal::KILL);
+        let Some(group) = self.group() else { return };
+        let _ = kill_process_group(group, Signal::KILL);
         let _ = self.process.wait();
+        // Its children hold its ports and sockets until they are gone, too.
+        let deadline = Instant::now() + CHILDREN_END;
+        while test_kill_process_group(group).is_ok() && Instant::now() < deadline {
+            sleep(Duration::from_millis(5));
+        }
     }
 }

@@ -13,6 +13,7 @@ use brine_wire::Map;
 use brine_wire::network::MinionId;
 
 use super::{Found, Keys, KeysError};
+use crate::file;
 use crate::options::OptionsError;
 
 /// What is done to keys.
@@ -122,7 +123,7 @@ impl Keys {
             self.forget(found, leavings)?;
             if leavings.rotate_aes_key {
                 let cachedir = &leavings.cachedir;
-                fs::create_dir_all(cachedir).map_err(KeysError::file(cachedir))?;
+                file::make_folder(cachedir).map_err(KeysError::file(cachedir))?;
                 dropfile::request(cachedir, &leavings.id)?;
             }
         }

@@ -41,6 +41,7 @@ use self::minion_data::MinionData;
 use self::ports::Ports;
 use self::publish::{Publishing, Refusals};
 use crate::closing;
+use crate::file;
 use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::own_bus::OwnBus;
@@ -111,7 +112,7 @@ impl Master {
     ) -> Result<Self, StartError> {
         // Salt's runners note there what they run, and fail if it is missing.
         let proc = options.cachedir.join("proc");
-        std::fs::create_dir_all(&proc).map_err(|source| StartError::Directory {
+        file::make_folder(&proc).map_err(|source| StartError::Directory {
             path: proc.display().to_string(),
             source,
         })?;

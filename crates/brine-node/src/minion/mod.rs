@@ -33,6 +33,7 @@ use self::forward::Queue;
 use self::jobs::Jobs;
 use self::link::Link;
 use crate::closing;
+use crate::file;
 use crate::functions::{Functions, Host, HostRequest};
 use crate::own_bus::OwnBus;
 
@@ -136,7 +137,7 @@ impl Minion {
         served: Vec<Served>,
         log: Arc<Log>,
     ) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&options.cachedir).map_err(|source| StartError::Directory {
+        file::make_folder(&options.cachedir).map_err(|source| StartError::Directory {
             path: options.cachedir.display().to_string(),
             source,
         })?;
