@@ -565,14 +565,20 @@ impl Request {
         Ok(Value::Bin(self.minion.session.seal(answer, nonce)?))
     }
 
-    /// Whether the message is signed by its minion. Always SHA-1, as real masters check it.
+    /// Whether the message is signed by its minion, with the algorithm it names or, as 3007's minions do
+    /// whatever they name, with SHA-1. One RSA operation, or a few if it is signed otherwise.
     #[must_use]
     pub fn message_signature(&self) -> MessageSignature {
         let Some(sig) = field::bytes(&self.load.fields, "sig") else {
             return MessageSignature::Missing;
         };
         let key = &self.minion.key.public;
-        let fits = |bytes: &Vec<u8>| key.verify(SigningAlgorithm::default(), bytes, sig);
+        let default = SigningAlgorithm::default();
+        let other = self.signing.filter(|named| *named != default);
+        let fits = |bytes: &Vec<u8>| {
+            let mut algorithms = other.into_iter().chain([default]);
+            algorithms.any(|algorithm| key.verify(algorithm, bytes, sig))
+        };
         if signed_bytes(&self.load.fields).iter().any(fits) {
             MessageSignature::Valid
         } else {

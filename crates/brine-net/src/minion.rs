@@ -397,7 +397,7 @@ impl Session {
         self.seal_complete(load, nonce)
     }
 
-    /// The same, signed by the minion's own key (`minion_sign_messages`).
+    /// The same, signed by the minion's own key (`minion_sign_messages`) with its `signing_algorithm`.
     ///
     /// # Errors
     /// [`BeginError`].
@@ -410,10 +410,7 @@ impl Session {
         let nonce = crypto::nonce()?;
         request::complete(&mut load, &nonce, ts, &self.tok);
         let [bytes, _] = signed_bytes(&load);
-        load.insert(
-            "sig",
-            Value::Bin(own.sign(SigningAlgorithm::default(), &bytes)?),
-        );
+        load.insert("sig", Value::Bin(own.sign(self.signing, &bytes)?));
         Ok(self.seal_complete(load, nonce)?)
     }
 

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use super::clear;
 use super::publish::Publishing;
 use super::rsa_threads::{RsaThreads, Work};
+use super::signatures::Signatures;
 use super::stats::Stats;
 use super::wheel;
 use crate::files::FileServer;
@@ -32,6 +33,7 @@ pub(super) struct Dispatcher {
     runtime: Handle,
     /// `None` unless `master_stats` is set. Held for one count.
     stats: Option<Mutex<Stats>>,
+    signatures: Signatures,
 }
 
 impl Dispatcher {
@@ -43,6 +45,7 @@ impl Dispatcher {
             rsa: RsaThreads::start(&master),
             runtime: Handle::current(),
             stats: stats.map(|every| Mutex::new(Stats::new(every, compat))),
+            signatures: Signatures::new(&master.options.opts),
             master,
         }
     }
@@ -161,6 +164,9 @@ impl Dispatcher {
     fn job_return(&self, request: &mut Request) -> Value {
         if request.seen == Seen::Again {
             return Value::Nil;
+        }
+        if !self.signatures.allow(request) {
+            return false.into();
         }
         let fields = take(&mut request.load.fields);
         let jid = || Jid::at(since_epoch());

@@ -16,6 +16,7 @@ mod ports;
 mod publish;
 mod rsa_threads;
 mod runner;
+mod signatures;
 mod stats;
 mod wheel;
 
