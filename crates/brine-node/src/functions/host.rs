@@ -43,7 +43,7 @@ pub enum HostRequest {
         /// Where the answer goes.
         answer: Answer<Value>,
     },
-    /// The jobs that run now, as `saltutil.running` tells them.
+    /// The jobs that run now, as `saltutil.running` tells them, and those that wait, with `queued`.
     Running {
         /// Where the answer goes.
         answer: Answer<Vec<Map>>,
@@ -114,7 +114,7 @@ impl Host {
             .await
     }
 
-    /// The jobs that run now.
+    /// The jobs that run now, and those that wait, with `queued`.
     ///
     /// # Errors
     /// [`HostError`].

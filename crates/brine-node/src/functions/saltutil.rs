@@ -39,14 +39,14 @@ pub(super) const TABLE: &[Builtin] = &[
         "saltutil.find_job",
         "jid",
         "
-    Return what is known of a job that runs; an empty mapping when it does not.
+    Return what is known of a job that runs, or waits to; an empty mapping of any other.
 
         salt '*' saltutil.find_job <job id>
     ",
         |functions, bound| {
             Box::pin(async move {
                 let jid = bound.text(0);
-                let job = running(functions)
+                let job = known(functions)
                     .await?
                     .into_iter()
                     .find(|job| is_job(job, &jid));
@@ -247,8 +247,15 @@ fn failed(err: &HostError) -> Failure {
     }
 }
 
-async fn running(functions: &Functions) -> Result<Vec<Map>, Failure> {
+/// The jobs that run, and those that wait for a place, which say so.
+async fn known(functions: &Functions) -> Result<Vec<Map>, Failure> {
     functions.host().running().await.map_err(|err| failed(&err))
+}
+
+async fn running(functions: &Functions) -> Result<Vec<Map>, Failure> {
+    let mut jobs = known(functions).await?;
+    jobs.retain(|job| job.get("queued").is_none());
+    Ok(jobs)
 }
 
 fn is_job(job: &Map, jid: &str) -> bool {
@@ -266,7 +273,7 @@ fn end_one(functions: &Functions, jid: String, signal: i128) -> Waiting<'_> {
             );
             return Err(Failure::Execution { message });
         }
-        let jobs = running(functions).await?;
+        let jobs = known(functions).await?;
         let Some(job) = jobs.iter().find(|job| is_job(job, &jid)) else {
             return Ok(Value::from("").into());
         };
@@ -287,7 +294,7 @@ fn end_one(functions: &Functions, jid: String, signal: i128) -> Waiting<'_> {
 fn end_all(functions: &Functions, signal: i128) -> Waiting<'_> {
     Box::pin(async move {
         let mut told = Vec::new();
-        for job in running(functions).await? {
+        for job in known(functions).await? {
             let jid = job
                 .get("jid")
                 .map(brine_wire::python_text::str)

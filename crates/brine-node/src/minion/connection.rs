@@ -1,152 +1,92 @@
-//! Being in with a master: signing in, the start events, jobs as they come, and again when it is gone.
+//! Being in with a master: the start events, jobs as they come, and again when it is gone.
 //!
 //! Facts: `docs/protocol/network.md` §2.2, §6.4, §11.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use brine_net::backoff::Backoff;
 use brine_net::minion::{MustBeSigned, OpenReplyError, Session};
 use brine_wire::network::publish::Publish;
 use brine_wire::network::{events, minion_event};
 use brine_wire::{Map, Value};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::link::{Link, NotIn, RequestError};
-use super::transport::Subscription;
-use super::{Node, jobs};
+use super::find::{Found, Place, Refusal, Search};
+use super::link::{Link, NotIn};
+use super::tries::random_up_to;
+use super::{Node, Way, jobs, lookout};
 
-/// The first wait before a master that does not answer is tried again, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Stays in with one of the way's masters, for ever.
+pub(super) async fn run(way: Way, rejected: mpsc::Sender<()>) {
+    sleep(random_up_to(way.node.options.tries.random_startup_delay)).await;
+    let mut search = Search::new(&way);
+    loop {
+        let place = match search.find().await {
+            Found::In(place) => place,
+            Found::Rejected => {
+                tracing::error!("{}", NotIn::Rejected);
+                let _ = rejected.send(()).await;
+                return;
+            }
+            Found::NoName => {
+                return tracing::error!("{}: given up, as retry_dns_count says", Refusal::NoName);
+            }
+        };
+        let since = Instant::now();
+        let at = stay(&way, place).await;
+        search.lost(at, since.elapsed()).await;
+    }
+}
 
-/// A connection that lasted this long begins anew without a longer wait.
-const SETTLED: Duration = Duration::from_secs(10);
-/// How often a master of several is asked whether it is there, if `master_alive_interval` does not say.
-const ALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long the publish port may take to answer before the minion starts all the same.
-const READY_WITHIN: Duration = Duration::from_secs(5);
-/// How long it may take to answer.
-const ALIVE_WITHIN: Duration = Duration::from_secs(5);
-
-/// Why the minion is not in with a master any more.
-enum Out {
-    NotIn(NotIn),
-    NoPillar(RequestError),
-    /// It was in.
+/// Why the minion leaves a place.
+enum Left {
+    /// The connection is lost.
     Lost,
+    /// The first master of the list is there again.
+    For(Place),
 }
 
-/// Stays in with one of these masters, for ever; the first that lets the minion in.
-pub(super) async fn run(node: Arc<Node>, way: usize, links: Vec<Link>, rejected: mpsc::Sender<()>) {
-    let mut retry = Backoff::new(RETRY.0, RETRY.1);
-    let mut pending = node.options.acceptance_wait_time;
+/// In with a master until its connection is lost; meanwhile perhaps with the first of the list again. Which was
+/// lost.
+async fn stay(way: &Way, mut place: Place) -> usize {
     loop {
-        let mut all_reject = true;
-        for link in &links {
-            let began = Instant::now();
-            let out = be_in(&node, way, link, links.len() > 1).await;
-            if began.elapsed() > SETTLED {
-                retry.reset();
-                pending = node.options.acceptance_wait_time;
-            }
-            let host = &link.master().host;
-            all_reject &= matches!(out, Out::NotIn(NotIn::Rejected));
-            match out {
-                Out::NotIn(waits @ NotIn::Pending { .. }) => {
-                    tracing::warn!(master = %host, "{waits}");
-                    sleep(pending).await;
-                    pending = (pending * 2).min(node.options.acceptance_wait_time_max);
-                    continue;
-                }
-                Out::NotIn(error) => tracing::warn!(master = %host, %error, "not in; trying again"),
-                Out::NoPillar(error) => {
-                    tracing::warn!(master = %host, %error, "no pillar; trying again")
-                }
-                Out::Lost => {}
-            }
-            sleep(retry.wait()).await;
+        begin(way, &place).await;
+        let at = place.at;
+        let left = until_left(way, &mut place).await;
+        if matches!(left, Left::Lost) {
+            way.set_up(None);
         }
-        if all_reject && !node.options.rejected_retry {
-            tracing::error!("{}", NotIn::Rejected);
-            let _ = rejected.send(()).await;
-            return;
+        way.node.fire("__master_disconnected", who(&place.link));
+        match left {
+            Left::Lost => return at,
+            Left::For(first) => place = first,
         }
     }
 }
 
-/// In with a master until its connection is lost.
-async fn be_in(node: &Arc<Node>, way: usize, link: &Link, has_others: bool) -> Out {
-    let (session, mut subscription) = match enter(node, link).await {
-        Ok(entered) => entered,
-        Err(out) => return out,
-    };
-    tell_of_sign_in(node, &session);
-    let host: Map = [("master", link.master().host.as_str())]
-        .into_iter()
-        .collect();
+/// Tells everybody that the minion is in.
+async fn begin(way: &Way, place: &Place) {
+    let (node, link) = (&way.node, &place.link);
+    tell_of_sign_in(node, &place.session);
     send_start_events(node, link).await;
-    if let Some(up) = node.up.get(way) {
-        up.send_replace(Some(link.clone()));
-    }
+    way.set_up(Some(link.clone()));
     tracing::info!(master = %link.master().host, "in with the master");
-    node.fire("__master_connected", host.clone());
-    let gone = until_gone(node, link, has_others, subscription.lost());
+    node.fire("__master_connected", who(link));
+}
+
+async fn until_left(way: &Way, place: &mut Place) -> Left {
+    let at = place.at;
+    let lost = place.subscription.lost();
     tokio::select! {
-        () = take_jobs(node, way, link, &mut subscription) => {}
-        () = gone => {}
+        () = take_jobs(way, place) => Left::Lost,
+        () = lookout::until_gone(way, at, lost) => Left::Lost,
+        () = lookout::pinging(way, at) => Left::Lost,
+        first = lookout::first_again(way, at) => Left::For(first),
     }
-    if let Some(up) = node.up.get(way) {
-        up.send_replace(None);
-    }
-    node.fire("__master_disconnected", host);
-    Out::Lost
 }
 
-/// Signs in, takes the pillar and subscribes.
-async fn enter(node: &Node, link: &Link) -> Result<(Arc<Session>, Subscription), Out> {
-    let session = link
-        .sign_in(link.session().as_ref())
-        .await
-        .map_err(Out::NotIn)?;
-    let grains = Map::clone(&node.functions.grains());
-    let pillar = link.pillar(grains).await.map_err(Out::NoPillar)?;
-    node.functions.set_pillar(pillar);
-    // A request may have signed in again.
-    let session = link.session().unwrap_or(session);
-    let subscription = link.subscribe(&session).await;
-    let subscription = subscription.map_err(|error| Out::NotIn(error.into()))?;
-    // A job that is published when the start event is seen must find it open.
-    if timeout(READY_WITHIN, subscription.ready()).await.is_err() {
-        tracing::warn!(master = %link.master().host, "the publish port does not answer yet");
-    }
-    Ok((session, subscription))
-}
-
-/// Waits until a master does not answer any more: asked from time to time, and when its connection is `lost`.
-/// Over zeromq libzmq connects again by itself, for ever; a minion with one master leaves it to that, one with
-/// several has another to turn to.
-async fn until_gone(node: &Node, link: &Link, has_others: bool, lost: impl Future<Output = ()>) {
-    let every = match node.options.master_alive_interval {
-        every if !every.is_zero() => every,
-        _ if has_others => ALIVE_INTERVAL,
-        _ => return std::future::pending().await,
-    };
-    let mut lost = std::pin::pin!(lost);
-    let mut is_lost = false;
-    loop {
-        tokio::select! {
-            () = sleep(every) => {}
-            () = &mut lost, if !is_lost => is_lost = true,
-        }
-        let address = link.master().with_port(link.master().port);
-        let connected = timeout(ALIVE_WITHIN, TcpStream::connect(&address)).await;
-        if !matches!(connected, Ok(Ok(_))) {
-            tracing::warn!(master = %address, "the master does not answer any more");
-            return;
-        }
-    }
+fn who(link: &Link) -> Map {
+    [("master", link.master().host.as_str())]
+        .into_iter()
+        .collect()
 }
 
 /// `salt/auth/creds`, for local programs only.
@@ -160,12 +100,13 @@ fn tell_of_sign_in(node: &Node, session: &Session) {
 }
 
 /// Takes publishes until the subscription is over.
-async fn take_jobs(node: &Arc<Node>, way: usize, link: &Link, subscription: &mut Subscription) {
+async fn take_jobs(way: &Way, place: &mut Place) {
+    let link = &place.link;
     loop {
-        match subscription.next().await {
+        match place.subscription.next().await {
             Ok(publish) => {
-                if let Some(job) = open(node, link, &publish).await {
-                    jobs::take(node, way, &job);
+                if let Some(job) = open(&way.node, link, &publish).await {
+                    jobs::take(&way.node, way.number, link, &job);
                 }
             }
             Err(error) => {
@@ -191,6 +132,8 @@ async fn open(node: &Node, link: &Link, publish: &Publish) -> Option<Map> {
             return None;
         }
     }
+    // What is published meanwhile waits behind this.
+    sleep(random_up_to(node.options.tries.random_reauth_delay)).await;
     let again = match link.sign_in(Some(&session)).await {
         Ok(again) => again,
         Err(error) => {
@@ -217,10 +160,7 @@ async fn send_start_events(node: &Node, link: &Link) {
         tags.insert(0, "minion_start".to_owned());
     }
     for tag in tags {
-        let mut load: Map = [("cmd", minion_event::CMD)].into_iter().collect();
-        load.insert("pretag", Value::Nil);
-        load.insert("data", text.as_str());
-        load.insert("tag", tag);
+        let mut load = event(node, &tag, &text);
         if !node.options.start_event_grains.is_empty() {
             let wanted = &node.options.start_event_grains;
             let grains = node.functions.grains();
@@ -233,6 +173,17 @@ async fn send_start_events(node: &Node, link: &Link) {
             tracing::warn!(%error, "start event not sent");
         }
     }
+}
+
+/// The load of an event of the minion's own.
+pub(super) fn event(node: &Node, tag: &str, text: &str) -> Map {
+    let mut load: Map = [("id", node.options.id.as_str()), ("cmd", minion_event::CMD)]
+        .into_iter()
+        .collect();
+    load.insert("pretag", Value::Nil);
+    load.insert("data", text);
+    load.insert("tag", tag);
+    load
 }
 
 /// The time as C's `asctime` writes it.

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use brine_net::backoff::Backoff;
 use brine_wire::msgpack;
-use brine_wire::network::minion_event;
+use brine_wire::network::{job_return, minion_event};
 use brine_wire::{Map, Value};
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::link::{Link, RequestError};
+use super::link::{Letter, Link, RequestError};
+use super::options::MinionOptions;
 use crate::own_bus::since_epoch;
 
 /// The bytes one master's queue may hold.
@@ -27,6 +28,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// The first wait before a request is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// How long the answer of a master may take after the minion has turned to another.
+const LATE_ANSWER: Duration = Duration::from_secs(2);
 /// How many answers of a master to one request may be unusable before it is given up.
 const UNUSABLE_ANSWERS: u32 = 10;
 
@@ -45,11 +48,38 @@ struct State {
     refused: u64,
 }
 
+/// A request that waits for its turn.
 #[derive(Debug)]
-struct Item {
+pub(super) struct Item {
     load: Map,
     bytes: usize,
+    /// Where the master's answer goes.
     answer: Option<oneshot::Sender<Value>>,
+    /// The master that waits for it, whichever the minion is in with by then.
+    asked_by: Option<Link>,
+}
+
+impl Item {
+    pub(super) const fn new(load: Map) -> Self {
+        Self {
+            load,
+            bytes: 0,
+            answer: None,
+            asked_by: None,
+        }
+    }
+
+    /// The answer is wanted.
+    pub(super) fn answered_to(mut self, answer: oneshot::Sender<Value>) -> Self {
+        self.answer = Some(answer);
+        self
+    }
+
+    /// It is an answer itself.
+    pub(super) fn asked_by(mut self, master: Link) -> Self {
+        self.asked_by = Some(master);
+        self
+    }
 }
 
 impl State {
@@ -67,10 +97,12 @@ impl State {
             0 | 1 => Next {
                 load: first.load.clone(),
                 count: 1,
+                asked_by: first.asked_by.clone(),
             },
             count => Next {
                 load: minion_event::batch(loads, seconds()),
                 count,
+                asked_by: None,
             },
         })
     }
@@ -81,6 +113,7 @@ impl State {
 struct Next {
     load: Map,
     count: usize,
+    asked_by: Option<Link>,
 }
 
 /// The time as requests have it.
@@ -98,14 +131,10 @@ pub(super) struct QueueFull {
 }
 
 impl Queue {
-    /// Puts a request at the end. `answer` gets the master's.
-    pub(super) fn push(
-        &self,
-        load: Map,
-        answer: Option<oneshot::Sender<Value>>,
-    ) -> Result<(), QueueFull> {
+    /// Puts a request at the end.
+    pub(super) fn push(&self, item: Item) -> Result<(), QueueFull> {
         let mut packed = Vec::new();
-        msgpack::encode_map(&load, &mut packed);
+        msgpack::encode_map(&item.load, &mut packed);
         let bytes = packed.len();
         {
             let mut state = self.state();
@@ -120,11 +149,7 @@ impl Queue {
                 return Err(QueueFull { bytes });
             }
             state.bytes += bytes;
-            state.items.push_back(Item {
-                load,
-                bytes,
-                answer,
-            });
+            state.items.push_back(Item { bytes, ..item });
         }
         self.changed.notify_one();
         Ok(())
@@ -167,24 +192,35 @@ impl Queue {
 }
 
 /// Sends what the queue holds to whichever master the minion is in with, for ever.
-pub(super) async fn run(queue: Arc<Queue>, mut up: watch::Receiver<Option<Link>>) {
+pub(super) async fn run(
+    queue: Arc<Queue>,
+    options: Arc<MinionOptions>,
+    mut up: watch::Receiver<Option<Link>>,
+) {
     let mut retry = Backoff::new(RETRY.0, RETRY.1);
+    // A signature is of one event, and stands in it.
+    let together = if options.minion_sign_messages {
+        1
+    } else {
+        BATCH
+    };
     // How many items must go alone, since the master would not have them together.
     let mut alone = 0;
     loop {
-        let most = if alone > 0 { 1 } else { BATCH };
+        let most = if alone > 0 { 1 } else { together };
         let next = queue.front(most).await;
-        let answer = match deliver(&next.load, &queue, &mut up, &mut retry).await {
+        let count = next.count;
+        let answer = match deliver(next, &options, &mut up, &mut retry).await {
             Delivered::Taken(answer) => answer,
-            Delivered::Refused if next.count > 1 => {
-                alone = next.count;
+            Delivered::Refused if count > 1 => {
+                alone = count;
                 continue;
             }
             Delivered::Refused => Value::Nil,
             Delivered::Ending => return,
         };
-        queue.acknowledge(next.count, &answer);
-        alone = alone.saturating_sub(next.count);
+        queue.acknowledge(count, &answer);
+        alone = alone.saturating_sub(count);
     }
 }
 
@@ -200,19 +236,34 @@ enum Delivered {
 
 /// Sends one request, as often as it takes.
 async fn deliver(
-    load: &Map,
-    queue: &Queue,
+    next: Next,
+    options: &MinionOptions,
     up: &mut watch::Receiver<Option<Link>>,
     retry: &mut Backoff,
 ) -> Delivered {
-    let mut unusable = 0;
+    let is_return = next.load.get("cmd") == Some(&job_return::CMD.into());
+    let mut letter = Letter::new(next.load);
+    let (mut failed, mut unusable) = (0, 0);
     loop {
         let link = match up.wait_for(Option::is_some).await {
             Ok(link) => link.clone(),
             Err(_) => return Delivered::Ending,
         };
         let Some(link) = link else { continue };
-        match link.request(load.clone()).await {
+        // Who asked is told first, even if the minion has left it meanwhile; once, since it may be away.
+        let asked_by = next.asked_by.as_ref().filter(|_| failed == 0);
+        let to = asked_by.unwrap_or(&link);
+        let wait = match is_return {
+            true => (options.tries.returns).wait(failed, options.request_timeout),
+            false => options.request_timeout,
+        };
+        let began = Instant::now();
+        let answered = tokio::select! {
+            answered = to.deliver(&mut letter, wait) => answered,
+            () = another(up.clone(), &link), if asked_by.is_none() => continue,
+        };
+        failed += 1;
+        match answered {
             Ok(answer) => {
                 retry.reset();
                 return Delivered::Taken(answer);
@@ -221,13 +272,23 @@ async fn deliver(
                 tracing::error!(%error, "given up: the master answers this request with nothing usable");
                 return Delivered::Refused;
             }
+            Err(_) if !to.is(&link) => {}
             Err(error) => {
                 unusable += u32::from(matches!(error, RequestError::Reply(_)));
-                tracing::debug!(%error, waiting = queue.len(), "kept for the master");
-                sleep(retry.wait()).await;
+                tracing::debug!(%error, "kept for the master");
+                sleep(retry.wait().saturating_sub(began.elapsed())).await;
             }
         }
     }
+}
+
+/// Waits until the minion has been in with another master for a moment, in which this one may still answer.
+async fn another(mut up: watch::Receiver<Option<Link>>, than: &Link) {
+    let is_another = |link: &Option<Link>| link.as_ref().is_some_and(|link| !link.is(than));
+    if up.wait_for(is_another).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    sleep(LATE_ANSWER).await;
 }
 
 #[cfg(test)]
@@ -238,7 +299,9 @@ mod tests {
     async fn what_is_pushed_comes_out_in_order_once_acknowledged() {
         let queue = Queue::default();
         for n in 0..3 {
-            queue.push([("n", n)].into_iter().collect(), None).unwrap();
+            queue
+                .push(Item::new([("n", n)].into_iter().collect()))
+                .unwrap();
         }
         for n in 0..3 {
             for _ in 0..2 {
@@ -273,13 +336,15 @@ mod tests {
     async fn events_that_wait_go_together_and_nothing_overtakes_another() {
         let queue = Queue::default();
         for n in 0..3 {
-            queue.push(event(n, 1), None).unwrap();
+            queue.push(Item::new(event(n, 1))).unwrap();
         }
         let ret: Map = [("cmd", "_return")].into_iter().collect();
-        queue.push(ret.clone(), None).unwrap();
+        queue.push(Item::new(ret.clone())).unwrap();
         let (answer, answered) = oneshot::channel();
-        queue.push(event(4, 1), Some(answer)).unwrap();
-        queue.push(event(5, 1), None).unwrap();
+        queue
+            .push(Item::new(event(4, 1)).answered_to(answer))
+            .unwrap();
+        queue.push(Item::new(event(5, 1))).unwrap();
 
         let next = queue.front(BATCH).await;
         assert_eq!(tags(&next.load), ["tag/0", "tag/1", "tag/2"]);
@@ -297,9 +362,9 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_bounded_and_one_large_event_goes_all_the_same() {
         let queue = Queue::default();
-        queue.push(event(0, 2 * BATCH_BYTES), None).unwrap();
+        queue.push(Item::new(event(0, 2 * BATCH_BYTES))).unwrap();
         for n in 1..=BATCH + 1 {
-            queue.push(event(n, 1), None).unwrap();
+            queue.push(Item::new(event(n, 1))).unwrap();
         }
         let next = queue.front(BATCH).await;
         assert_eq!(next.load, event(0, 2 * BATCH_BYTES));
@@ -315,9 +380,9 @@ mod tests {
                 .into_iter()
                 .collect()
         };
-        queue.push(large(), None).unwrap();
-        queue.push(large(), None).unwrap();
-        assert!(queue.push(large(), None).is_err());
+        queue.push(Item::new(large())).unwrap();
+        queue.push(Item::new(large())).unwrap();
+        assert!(queue.push(Item::new(large())).is_err());
         assert_eq!(queue.len(), 2);
     }
 }

@@ -1,8 +1,9 @@
 //! Jobs: which are for this minion, how they are run, and what goes back.
 //!
-//! Every job is a task of its own. Facts: `docs/protocol/network.md` §10.2, §10.3.
+//! Every job is a task of its own, so many at a time as `process_count_max` allows. Facts: `docs/protocol/network.md` §10.2, §10.3.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brine_wire::compat::Series;
@@ -12,27 +13,88 @@ use brine_wire::stamp;
 use brine_wire::{Map, Value};
 
 use super::Node;
+use super::link::Link;
+use super::places::Places;
 use crate::functions::{Call, Failure};
 use crate::own_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
 
-/// How many job ids are remembered, so that none is run twice (`minion_jid_queue_hwm`).
-const REMEMBERED: usize = 100;
+/// Functions that ask about jobs, or end them. They begin at once, since they would else wait for what they are
+/// about: `salt` would take a minion whose places are taken for gone, and no job could be killed.
+const ABOUT_JOBS: [&str; 8] = [
+    "saltutil.find_job",
+    "saltutil.is_running",
+    "saltutil.kill_all_jobs",
+    "saltutil.kill_job",
+    "saltutil.running",
+    "saltutil.signal_job",
+    "saltutil.term_all_jobs",
+    "saltutil.term_job",
+];
 
-/// The jobs that run, and those that did lately.
-#[derive(Debug, Default)]
-pub(crate) struct Jobs(Mutex<State>);
+/// The jobs that run or wait, and those that did lately.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    /// How many job ids are remembered, so that none is run twice (`minion_jid_queue_hwm`).
+    remembered: usize,
+    /// Held for a look or a change, never across an await.
+    state: Mutex<State>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     running: HashMap<String, Map>,
+    places: Places<Order>,
     lately: VecDeque<String>,
 }
 
+/// A job that is to be run.
+#[derive(Debug)]
+struct Order {
+    job: Job,
+    /// What `saltutil.running` says of it.
+    about: Map,
+    way: usize,
+    /// The master that waits for its return.
+    asked_by: Link,
+}
+
 impl Jobs {
-    /// The jobs that run now, as `saltutil.running` tells them.
-    pub(crate) fn running(&self) -> Vec<Map> {
-        self.state().running.values().cloned().collect()
+    /// `None` for any number at a time.
+    pub(super) fn new(remembered: usize, at_a_time: Option<NonZeroUsize>) -> Self {
+        let state = State {
+            running: HashMap::new(),
+            places: Places::new(at_a_time),
+            lately: VecDeque::new(),
+        };
+        Self {
+            remembered,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The jobs that run now, as `saltutil.running` tells them, and those that wait, as `saltutil.find_job` does.
+    pub(crate) fn known(&self) -> Vec<Map> {
+        let state = self.state();
+        let waiting = state.places.waiting().map(|order| {
+            let mut about = order.about.clone();
+            about.insert("pid", 0);
+            about.insert("queued", true);
+            about.insert("queue_type", "job_queue");
+            about
+        });
+        state.running.values().cloned().chain(waiting).collect()
+    }
+
+    /// How many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().places.waiting().count()
+    }
+
+    /// Takes a job out of those that wait; whether it did.
+    pub(super) fn forget(&self, jid: &str) -> bool {
+        let is_it = |order: &Order| order.job.jid.as_str() == jid;
+        self.state().places.forget(is_it).is_some()
     }
 
     /// Whether a job of this id is new.
@@ -41,10 +103,10 @@ impl Jobs {
         if state.lately.iter().any(|known| known == jid.as_str()) {
             return false;
         }
-        if state.lately.len() == REMEMBERED {
+        state.lately.push_back(jid.as_str().to_owned());
+        if state.lately.len() > self.remembered {
             state.lately.pop_front();
         }
-        state.lately.push_back(jid.as_str().to_owned());
         true
     }
 
@@ -59,12 +121,12 @@ impl Jobs {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Takes a published job, if it is one and for us.
-pub(super) fn take(node: &Arc<Node>, way: usize, published: &Map) {
+pub(super) fn take(node: &Arc<Node>, way: usize, asked_by: &Link, published: &Map) {
     let Some(job) = Job::parse(published) else {
         tracing::debug!("a publish that is no job");
         return;
@@ -73,7 +135,44 @@ pub(super) fn take(node: &Arc<Node>, way: usize, published: &Map) {
         return;
     }
     tracing::info!(jid = %job.jid, fun = ?job.fun, user = %job.user, "job");
-    tokio::spawn(run(node.clone(), way, job));
+    let order = Order {
+        about: about(asked_by, &job),
+        job,
+        way,
+        asked_by: asked_by.clone(),
+    };
+    if order
+        .job
+        .fun
+        .as_str()
+        .is_some_and(|fun| ABOUT_JOBS.contains(&fun))
+    {
+        tokio::spawn(run(node.clone(), order));
+        return;
+    }
+    let jid = order.job.jid.clone();
+    let placed = node.jobs.state().places.take(order);
+    match placed {
+        Some(order) => drop(tokio::spawn(run_in_place(node.clone(), order))),
+        None => tracing::warn!(%jid, "the job waits: so many run as process_count_max allows"),
+    }
+}
+
+/// Runs a job, and in its place those that wait.
+async fn run_in_place(node: Arc<Node>, mut order: Order) {
+    loop {
+        let jid = order.job.jid.clone();
+        // In a task of its own, so that a fault of ours does not cost the place.
+        if let Err(error) = tokio::spawn(run(node.clone(), order)).await {
+            tracing::error!(%jid, %error, "job lost");
+            node.jobs.ends(jid.as_str());
+        }
+        let next = node.jobs.state().places.give_back();
+        match next {
+            Some(next) => order = next,
+            None => return,
+        }
+    }
 }
 
 fn is_for_us(node: &Node, job: &Job) -> bool {
@@ -90,8 +189,13 @@ fn is_for_us(node: &Node, job: &Job) -> bool {
 }
 
 /// Runs a job; its return goes to the master it came from.
-async fn run(node: Arc<Node>, way: usize, job: Job) {
-    let about = about(&node, way, &job);
+async fn run(node: Arc<Node>, order: Order) {
+    let Order {
+        job,
+        about,
+        way,
+        asked_by,
+    } = order;
     node.jobs.begins(job.jid.as_str(), about);
     let ended = match &job.fun {
         Value::Array(funs) => run_several(&node, &job, funs).await,
@@ -102,7 +206,7 @@ async fn run(node: Arc<Node>, way: usize, job: Job) {
         // As in Salt, where the process that would have sent a return is gone.
         return tracing::info!(jid = %job.jid, "job killed: no return");
     };
-    if !node.send_up_to(way, returned(&node, &job, done)) {
+    if !node.send_return(way, returned(&node, &job, done), asked_by) {
         tracing::error!(jid = %job.jid, "return lost: no room in the queue for the master");
     }
 }
@@ -153,7 +257,7 @@ async fn run_several(node: &Node, job: &Job, funs: &[Value]) -> Option<Done> {
 }
 
 /// What `saltutil.running` says of a job.
-fn about(node: &Node, way: usize, job: &Job) -> Map {
+fn about(asked_by: &Link, job: &Job) -> Map {
     let mut about = Map::new();
     about.insert("fun", job.fun.clone());
     about.insert("arg", job.arg.clone());
@@ -163,9 +267,7 @@ fn about(node: &Node, way: usize, job: &Job) -> Map {
     about.insert("tgt_type", job.tgt_type.as_str());
     about.insert("user", job.user.as_str());
     about.insert("pid", i64::from(std::process::id()));
-    if let Some(master) = node.master(way) {
-        about.insert("master_id", master.master().host.as_str());
-    }
+    about.insert("master_id", asked_by.master().host.as_str());
     about
 }
 
@@ -216,4 +318,20 @@ fn returned(node: &Node, job: &Job, done: Done) -> Map {
         stamp::format(since_epoch(), node.options.compat.stamp_style()),
     );
     load
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_job_ids_are_remembered_as_the_option_says() {
+        let jid = |n| Jid::at(std::time::Duration::from_secs(n));
+        let jobs = Jobs::new(2, None);
+        assert!((1..=3).all(|n| jobs.is_new(&jid(n))));
+        assert!(!jobs.is_new(&jid(3)) && !jobs.is_new(&jid(2)));
+        assert!(jobs.is_new(&jid(1)));
+        let forgetful = Jobs::new(0, None);
+        assert!(forgetful.is_new(&jid(1)) && forgetful.is_new(&jid(1)));
+    }
 }

@@ -5,18 +5,29 @@
 //! sealed anew after another sign-in. Facts: `docs/protocol/network.md` §6.4, §7.3, §15.
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
 
+use brine_net::backoff::Backoff;
 use brine_net::crypto::NoRandom;
 use brine_net::keys::StoreError;
 use brine_net::keys::minion::MinionKeys;
-use brine_net::minion::{Answer, BeginError, Distrust, OpenReplyError, Session, SignIn, Trust};
+use brine_net::minion::{
+    Answer, BeginError, Distrust, OpenReplyError, Sealed, Session, SignIn, Trust,
+};
 use brine_wire::network::auth::Ret;
+use brine_wire::network::payload::Payload;
+use brine_wire::network::{Nonce, VERSION};
 use brine_wire::{Map, Value};
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use super::options::{MasterAddress, MinionOptions};
 use super::transport::{Requester, Subscription, TransportError};
 use crate::own_bus::since_epoch;
+
+/// The first wait before a sign-in that nobody answered is sent again.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// A way to one master; cheap to clone.
 #[derive(Debug, Clone)]
@@ -102,6 +113,20 @@ pub enum RequestError {
     NoRandom(#[from] NoRandom),
 }
 
+/// A request on its way, which may need several tries: sent again, it is the same bytes as long as the session
+/// is the same.
+#[derive(Debug)]
+pub(super) struct Letter {
+    load: Map,
+    sealed: Option<(Arc<Session>, Sealed)>,
+}
+
+impl Letter {
+    pub(super) const fn new(load: Map) -> Self {
+        Self { load, sealed: None }
+    }
+}
+
 impl Link {
     /// A way to this master. Connects when it must.
     ///
@@ -153,11 +178,10 @@ impl Link {
         }
         let sign_in = self.begin()?;
         let shared = &self.0;
-        let wait = shared.options.auth_timeout;
-        let reply = shared.requester.request(&sign_in.payload(), wait).await?;
+        let reply = self.until_answered(&sign_in.payload()).await?;
         let keys = shared.keys.clone();
         // RSA: a millisecond or two that others need not wait for.
-        let judged = tokio::task::spawn_blocking(move || sign_in.judge(&reply, &keys.own)).await;
+        let judged = spawn_blocking(move || sign_in.judge(&reply, &keys.own)).await;
         let answer = judged.map_err(|_| TransportError::Closed)??;
         let session = self.take(answer)?;
         let known = shared.keys.trusted_master()?;
@@ -169,6 +193,49 @@ impl Link {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
         Ok(session)
+    }
+
+    /// Asks until there is an answer, for the time that `auth_tries` of `auth_timeout` each would take.
+    async fn until_answered(&self, payload: &Value) -> Result<Value, TransportError> {
+        let Shared {
+            options, master, ..
+        } = &*self.0;
+        let tries = options.tries.auth_tries.get();
+        let until = Instant::now() + options.auth_timeout.saturating_mul(tries);
+        let mut retry = Backoff::new(RETRY, options.auth_timeout);
+        let mut is_told = false;
+        loop {
+            let asked = self.0.requester.request(payload, options.auth_timeout);
+            let error = match asked.await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let wait = retry.wait();
+            if tries == 1 || Instant::now() + wait >= until {
+                return Err(error);
+            }
+            if !is_told {
+                tracing::warn!(master = %master.host, %error, "not signed in; asking again");
+                is_told = true;
+            }
+            sleep(wait).await;
+        }
+    }
+
+    /// Whether the master answers at all, which needs no sign-in.
+    pub(super) async fn answers(&self) -> bool {
+        let ping = Payload::Clear {
+            version: VERSION,
+            load: [("cmd", "ping")].into_iter().collect(),
+        };
+        let wait = self.0.options.auth_timeout;
+        let asked = self.0.requester.request(&ping.to_value(), wait).await;
+        asked.is_ok()
+    }
+
+    /// Whether both are the way to the same master.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     fn begin(&self) -> Result<SignIn, NotIn> {
@@ -214,8 +281,22 @@ impl Link {
     /// # Errors
     /// [`RequestError`], after all tries.
     pub async fn request(&self, load: Map) -> Result<Value, RequestError> {
-        self.exchange(load, |session, reply, nonce| session.open(reply, nonce))
+        self.ask(load, |session, reply, nonce| session.open(reply, nonce))
             .await
+    }
+
+    /// Asks once, and once more after another sign-in if the session is over. What was sent stays in `letter`, to
+    /// be sent again.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub(super) async fn deliver(
+        &self,
+        letter: &mut Letter,
+        wait: Duration,
+    ) -> Result<Value, RequestError> {
+        let open = |session: &Session, reply: &Value, nonce: &Nonce| session.open(reply, nonce);
+        self.exchange(letter, wait, &open).await
     }
 
     /// Asks for the pillar.
@@ -233,44 +314,81 @@ impl Link {
         }
         load.insert("ver", "2");
         let keys = self.0.keys.clone();
-        self.exchange(load, move |session, reply, nonce| {
+        self.ask(load, move |session, reply, nonce| {
             session.open_pillar(reply, nonce, &keys.own)
         })
         .await
     }
 
-    async fn exchange<T>(
+    async fn ask<T>(
         &self,
-        mut load: Map,
-        open: impl Fn(&Session, &Value, &brine_wire::network::Nonce) -> Result<T, OpenReplyError>,
+        load: Map,
+        open: impl Fn(&Session, &Value, &Nonce) -> Result<T, OpenReplyError>,
     ) -> Result<T, RequestError> {
-        load.insert("id", self.0.options.id.as_str());
-        let mut session = match self.session() {
-            Some(session) => session,
-            None => self.sign_in(None).await?,
-        };
-        let mut signed_in_again = false;
-        let mut sealed = session.seal(load.clone(), now())?;
+        let mut letter = Letter::new(load);
         let mut tries = 0;
         loop {
             tries += 1;
             let wait = self.0.options.request_timeout;
-            let reply = match self.0.requester.request(&sealed.payload, wait).await {
-                Ok(reply) => reply,
-                Err(error) if tries >= self.0.options.request_tries => return Err(error.into()),
-                Err(_) => continue,
-            };
-            match open(&session, &reply, &sealed.nonce) {
+            match self.exchange(&mut letter, wait, &open).await {
                 Ok(answer) => return Ok(answer),
-                Err(OpenReplyError::SignInAgain { .. }) if !signed_in_again => {
-                    signed_in_again = true;
-                    session = self.sign_in(Some(&session)).await?;
-                    sealed = session.seal(load.clone(), now())?;
-                }
-                Err(error) if tries >= self.0.options.request_tries => return Err(error.into()),
-                Err(_) => sealed = session.seal(load.clone(), now())?,
+                Err(error @ RequestError::NotIn(_)) => return Err(error),
+                Err(error) if tries >= self.0.options.request_tries => return Err(error),
+                Err(_) => {}
             }
         }
+    }
+
+    async fn exchange<T>(
+        &self,
+        letter: &mut Letter,
+        wait: Duration,
+        open: &impl Fn(&Session, &Value, &Nonce) -> Result<T, OpenReplyError>,
+    ) -> Result<T, RequestError> {
+        let session = match self.session() {
+            Some(session) => session,
+            None => self.sign_in(None).await?,
+        };
+        match self.exchange_in(&session, letter, wait, open).await {
+            Err(RequestError::Reply(OpenReplyError::SignInAgain { .. })) => {
+                let session = self.sign_in(Some(&session)).await?;
+                self.exchange_in(&session, letter, wait, open).await
+            }
+            other => other,
+        }
+    }
+
+    async fn exchange_in<T>(
+        &self,
+        session: &Arc<Session>,
+        letter: &mut Letter,
+        wait: Duration,
+        open: &impl Fn(&Session, &Value, &Nonce) -> Result<T, OpenReplyError>,
+    ) -> Result<T, RequestError> {
+        let sealed = match letter.sealed.take() {
+            Some((by, sealed)) if Arc::ptr_eq(&by, session) => sealed,
+            _ => self.seal(session, letter.load.clone()).await?,
+        };
+        let reply = match self.0.requester.request(&sealed.payload, wait).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                letter.sealed = Some((session.clone(), sealed));
+                return Err(error.into());
+            }
+        };
+        Ok(open(session, &reply, &sealed.nonce)?)
+    }
+
+    async fn seal(&self, session: &Arc<Session>, mut load: Map) -> Result<Sealed, RequestError> {
+        load.insert("id", self.0.options.id.as_str());
+        if !self.0.options.minion_sign_messages {
+            return Ok(session.seal(load, now())?);
+        }
+        let (session, keys) = (session.clone(), self.0.keys.clone());
+        // RSA, as in a sign-in.
+        let signing = spawn_blocking(move || session.seal_signed(load, now(), &keys.own));
+        let sealed = signing.await.map_err(|_| TransportError::Closed)?;
+        Ok(sealed.map_err(NotIn::from)?)
     }
 
     /// Subscribes to what the master publishes.

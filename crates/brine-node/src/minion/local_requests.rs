@@ -13,6 +13,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
+use super::forward::Item;
 use crate::functions::{Call, HostError, HostRequest, Outcome};
 use crate::own_bus::{self, since_epoch};
 
@@ -81,7 +82,7 @@ async fn request(node: Arc<Node>, uuid: String, load: Map) {
     let pushed = node
         .queues
         .first()
-        .map(|queue| queue.push(load, Some(answer)));
+        .map(|queue| queue.push(Item::new(load).answered_to(answer)));
     match pushed {
         Some(Ok(())) => match answered.await {
             Ok(ret) => data.insert("ret", ret),
@@ -170,10 +171,11 @@ pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receive
                 });
             }
             HostRequest::Running { answer } => {
-                let _ = answer.send(Ok(node.jobs.running()));
+                let _ = answer.send(Ok(node.jobs.known()));
             }
             HostRequest::Kill { jid, answer } => {
-                let _ = answer.send(Ok(node.functions.cancel(&jid)));
+                let ended = node.jobs.forget(&jid) || node.functions.cancel(&jid);
+                let _ = answer.send(Ok(ended));
             }
         }
     }

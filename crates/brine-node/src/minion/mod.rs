@@ -1,16 +1,21 @@
 //! A Salt minion: its own bus, its masters, and the functions it runs.
 //!
-//! Per master one task signs in, subscribes and takes jobs ([`connection`]), and one sends up what waits
-//! ([`forward`]); a third serves local programs that ask through the minion's bus ([`local_requests`]). None
+//! Per master (or list of masters that stand in for each other) one task signs in, subscribes and takes jobs
+//! ([`connection`]), and one sends up what waits ([`forward`]); a third serves local programs that ask through the minion's bus ([`local_requests`]). None
 //! waits for another. Facts: `docs/protocol/network.md` §8 to §11.
 
 mod connection;
+mod find;
 mod forward;
 mod jobs;
 pub mod link;
 mod local_requests;
+mod lookout;
 mod options;
+mod places;
 mod transport;
+mod tries;
+mod waits;
 
 use std::future::Future;
 use std::io;
@@ -28,8 +33,9 @@ use tokio::time::{Instant, sleep};
 
 pub use self::options::{MasterAddress, MasterType, MinionOptions};
 pub use self::transport::TransportError;
+pub use self::tries::{ReturnRetry, Tries};
 
-use self::forward::Queue;
+use self::forward::{Item, Queue};
 use self::jobs::Jobs;
 use self::link::Link;
 use crate::closing;
@@ -90,26 +96,44 @@ pub(crate) struct Node {
     up: Vec<watch::Sender<Option<Link>>>,
 }
 
+/// A way up: a master, or several that stand in for each other (`failover`).
+pub(crate) struct Way {
+    pub(crate) node: Arc<Node>,
+    /// Which of the node's queues is this way's.
+    pub(crate) number: usize,
+    /// Its masters in their order; at least one.
+    pub(crate) links: Vec<Link>,
+}
+
+impl Way {
+    /// The link to one of its masters.
+    pub(crate) fn link(&self, at: usize) -> &Link {
+        &self.links[at]
+    }
+
+    /// From now on requests of this way go to this master, or wait.
+    pub(crate) fn set_up(&self, link: Option<Link>) {
+        if let Some(up) = self.node.up.get(self.number) {
+            up.send_replace(link);
+        }
+    }
+}
+
 impl Node {
     /// Puts a request into every master's queue; `false` if one has no room.
     pub(crate) fn send_up(&self, load: &Map) -> bool {
         let pushed = self
             .queues
             .iter()
-            .map(|queue| queue.push(load.clone(), None));
+            .map(|queue| queue.push(Item::new(load.clone())));
         pushed.fold(true, |all, pushed| all & pushed.is_ok())
     }
 
-    /// Puts a request into one master's queue; `false` if it has no room.
-    pub(crate) fn send_up_to(&self, way: usize, load: Map) -> bool {
+    /// Puts a job's return into the queue of the way it came from; `false` if it has no room.
+    pub(crate) fn send_return(&self, way: usize, load: Map, asked_by: Link) -> bool {
         self.queues
             .get(way)
-            .is_some_and(|queue| queue.push(load, None).is_ok())
-    }
-
-    /// The master at the end of a way, while the minion is in with it.
-    pub(crate) fn master(&self, way: usize) -> Option<Link> {
-        self.up.get(way)?.borrow().clone()
+            .is_some_and(|queue| queue.push(Item::new(load).asked_by(asked_by)).is_ok())
     }
 
     /// A master the minion is in with.
@@ -159,7 +183,7 @@ impl Minion {
         let node = Node {
             bus: OwnBus::new(log.clone(), options.compat, options.max_event_size),
             functions: functions(host),
-            jobs: Jobs::default(),
+            jobs: Jobs::new(options.minion_jid_queue_hwm, options.process_count_max),
             queues: (0..ways).map(|_| Arc::default()).collect(),
             up: (0..ways).map(|_| watch::Sender::new(None)).collect(),
             options,
@@ -187,25 +211,14 @@ impl Minion {
         tasks.spawn(local_requests::follow_bus(node.clone()));
         tasks.spawn(local_requests::serve_functions(node.clone(), requests));
         for (queue, up) in node.queues.iter().zip(&node.up) {
-            tasks.spawn(forward::run(queue.clone(), up.subscribe()));
+            let up = up.subscribe();
+            tasks.spawn(forward::run(queue.clone(), node.options.clone(), up));
         }
         let (rejected, mut rejection) = mpsc::channel(1);
-        match node.options.master_type {
-            MasterType::Failover => {
-                tasks.spawn(connection::run(node.clone(), 0, links, rejected));
-            }
-            MasterType::All | MasterType::None => {
-                for (way, link) in links.into_iter().enumerate() {
-                    tasks.spawn(connection::run(
-                        node.clone(),
-                        way,
-                        vec![link],
-                        rejected.clone(),
-                    ));
-                }
-                drop(rejected);
-            }
+        for way in ways(&node, links) {
+            tasks.spawn(connection::run(way, rejected.clone()));
         }
+        drop(rejected);
         let bus = brine_bus::serve(
             served,
             log,
@@ -227,6 +240,21 @@ impl Minion {
     }
 }
 
+/// The ways that several masters are.
+fn ways(node: &Arc<Node>, links: Vec<Link>) -> Vec<Way> {
+    let lists = match node.options.master_type {
+        MasterType::Failover => vec![links],
+        MasterType::All | MasterType::None => links.into_iter().map(|link| vec![link]).collect(),
+    };
+    let numbered = lists.into_iter().enumerate();
+    let ways = numbered.map(|(number, links)| Way {
+        node: node.clone(),
+        number,
+        links,
+    });
+    ways.collect()
+}
+
 /// Gives what waits some time to go, if there is a master to take it.
 async fn last_words(node: &Node) {
     let deadline = Instant::now() + LAST_WORDS;
@@ -237,5 +265,9 @@ async fn last_words(node: &Node) {
     let lost = waiting();
     if lost > 0 {
         tracing::warn!(lost, "ended with events that no master has taken");
+    }
+    let lost = node.jobs.waiting();
+    if lost > 0 {
+        tracing::warn!(lost, "ended with jobs that had not begun");
     }
 }

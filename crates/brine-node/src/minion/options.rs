@@ -3,6 +3,7 @@
 //! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use brine_wire::network::MinionId;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
 use brine_wire::{Map, Value};
 
+use super::tries::Tries;
 use crate::options::{OptionsError, Reader, Transport};
 
 /// Where a master is.
@@ -140,6 +142,14 @@ pub struct MinionOptions {
     pub request_timeout: Duration,
     /// How often a request without a reply is sent.
     pub request_tries: u32,
+    /// How often and how long it tries to be in and to be heard.
+    pub tries: Tries,
+    /// Requests are signed by the minion's key.
+    pub minion_sign_messages: bool,
+    /// How many jobs run at a time; `None` for any number.
+    pub process_count_max: Option<NonZeroUsize>,
+    /// How many job ids are remembered, so that none is run twice.
+    pub minion_jid_queue_hwm: usize,
     /// Fire `minion_start`, too.
     pub enable_legacy_startup_events: bool,
     /// Grains that go into start events.
@@ -158,10 +168,12 @@ impl MinionOptions {
     pub fn from_opts(opts: &Opts, brine: &Brine) -> Result<Self, OptionsError> {
         let read = Reader(opts);
         let wait = read.seconds("acceptance_wait_time", 10.0)?;
+        let master_type = master_type(&read)?;
+        let tries = Tries::read(&read, master_type)?;
         Ok(Self {
             id: id(opts)?,
-            masters: masters(&read)?,
-            master_type: master_type(&read)?,
+            masters: masters(&read, tries.failback_every.is_some())?,
+            master_type,
             transport: read.transport()?,
             publish_port: match opts.is_set("publish_port") {
                 true => Some(read.port("publish_port", 4505)?).filter(|port| *port != 4506),
@@ -221,6 +233,13 @@ impl MinionOptions {
             request_tries: u32::try_from(read.int("request_channel_tries", 3)?)
                 .unwrap_or(3)
                 .max(1),
+            tries,
+            minion_sign_messages: read.flag("minion_sign_messages", false)?,
+            process_count_max: usize::try_from(read.int("process_count_max", -1)?)
+                .ok()
+                .and_then(NonZeroUsize::new),
+            minion_jid_queue_hwm: usize::try_from(read.int("minion_jid_queue_hwm", 100)?)
+                .unwrap_or(0),
             enable_legacy_startup_events: read.flag("enable_legacy_startup_events", true)?,
             start_event_grains: read.texts("start_event_grains"),
             opts: opts.clone(),
@@ -267,7 +286,8 @@ fn keepalive(read: &Reader<'_>) -> Result<Option<Keepalive>, OptionsError> {
     }))
 }
 
-fn masters(read: &Reader<'_>) -> Result<Vec<MasterAddress>, OptionsError> {
+/// In the order in which they are asked. With `first_stays` there is one to go back to, which is not shuffled.
+fn masters(read: &Reader<'_>, first_stays: bool) -> Result<Vec<MasterAddress>, OptionsError> {
     let port = read.port("master_port", 4506)?;
     let named = match read.0.get("master") {
         Some(Value::Array(masters)) => masters
@@ -287,7 +307,8 @@ fn masters(read: &Reader<'_>) -> Result<Vec<MasterAddress>, OptionsError> {
         .map(|master| MasterAddress::parse(master, port))
         .collect();
     if read.flag("random_master", false)? || read.flag("master_shuffle", false)? {
-        shuffle(&mut masters);
+        let from = usize::from(first_stays).min(masters.len());
+        shuffle(masters.get_mut(from..).unwrap_or_default());
     }
     if masters.is_empty() {
         return Err(OptionsError::Value {
@@ -350,6 +371,17 @@ fn algorithm<T: Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_master_to_go_back_to_stays_the_first() {
+        let mut opts = Opts::default();
+        let named: Vec<Value> = (0..20).map(|n| format!("m{n}").into()).collect();
+        opts.set("master", named);
+        opts.set("random_master", true);
+        let first = |stays| masters(&Reader(&opts), stays).unwrap()[0].host.clone();
+        assert!((0..100).all(|_| first(true) == "m0"));
+        assert!((0..100).any(|_| first(false) != "m0"));
+    }
 
     #[test]
     fn masters_are_named_with_and_without_ports() {

@@ -7,11 +7,14 @@
 )]
 
 mod cve_master;
+mod detour;
 mod files;
 mod functions_python;
 mod functions_salt;
 mod functions_sync;
 mod master_clear;
+mod minion_options;
+mod minion_signatures;
 mod network_options;
 mod own_site;
 mod salt_masters;

@@ -2,14 +2,11 @@
 
 use std::fs;
 
-use brine_bus::address::{Address, Node};
-use brine_bus::client::PublisherConfig;
-use brine_bus::client::tokio::Publisher;
 use brine_net::keys::store::{KeyState, KeyStore};
+use brine_wire::Value;
 use brine_wire::network::MinionId;
-use brine_wire::{Map, Value};
 
-use crate::support::{PATIENCE, Place, send};
+use crate::support::{Place, publish, send};
 
 async fn each_transport<T>(run: impl AsyncFn(Place) -> T) {
     for transport in ["tcp", "zeromq"] {
@@ -123,7 +120,7 @@ async fn with_several_masters_events_go_to_all_and_a_return_to_the_one_that_aske
     bus.next("to/all").await;
     other_bus.next("to/all").await;
 
-    let published = publish(&other, "test.ping").await;
+    let published = publish(&other, "test.ping", &[]).await;
     let ret = other_bus.next("salt/job/*/ret/m1").await;
     assert_eq!(ret.get("jid"), published.get("jid"));
     send(&place, "after/job", 0..1).await;
@@ -134,28 +131,6 @@ async fn with_several_masters_events_go_to_all_and_a_return_to_the_one_that_aske
     for master in masters {
         master.end().await;
     }
-}
-
-/// Asks a master over its bus to publish to everybody; its answer.
-async fn publish(place: &Place, fun: &str) -> Map {
-    let mut bus = place.master_bus().await;
-    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
-    let mut publisher = Publisher::new(&address, PublisherConfig::default());
-    let mut order: Map = [
-        ("tgt", "*"),
-        ("fun", fun),
-        ("tgt_type", "glob"),
-        ("ret", ""),
-        ("user", "root"),
-    ]
-    .into_iter()
-    .collect();
-    order.insert("arg", Vec::<Value>::new());
-    publisher
-        .fire_event("brine/publish/1", &mut order, Some(PATIENCE))
-        .await
-        .unwrap();
-    bus.next("brine/publish/1/ret").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

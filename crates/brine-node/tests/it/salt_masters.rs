@@ -43,7 +43,8 @@ impl Site {
     async fn start(version: &'static str, transport: &str) -> Self {
         let place = Place::new(transport);
         place.serve_custom_module();
-        configure_master(&place);
+        let srv = place.path("srv").display().to_string();
+        configure_master(&place, &format!("file_roots: {{base: ['{srv}']}}"));
         let master = start_master(version, &place).await;
         let minion = place.minion(place.ports[0], MINION);
         Self {
@@ -200,23 +201,24 @@ impl Site {
     }
 }
 
-fn configure_master(place: &Place) {
+/// Writes a real master's file, with keys and all else below `r`.
+pub(crate) fn configure_master(place: &Place, more: &str) {
     let root = place.path("r");
     fs::create_dir_all(&root).unwrap();
     let [ret, publish] = place.ports;
     let text = format!(
         "root_dir: {path}\npki_dir: {path}/pki\ncachedir: {path}/cache\nsock_dir: {path}/s\nlog_file: {path}/log\n\
          interface: 127.0.0.1\nret_port: {ret}\npublish_port: {publish}\ntransport: {transport}\nuser: {user}\n\
-         worker_threads: 2\nloop_interval: 1\nfile_roots: {{base: ['{srv}']}}\n",
+         worker_threads: 2\nloop_interval: 1\n{more}\n",
         path = root.display(),
         transport = place.transport,
         user = brine_config::Environment::current().user,
-        srv = place.path("srv").display(),
     );
     fs::write(root.join("master"), text).unwrap();
 }
 
-async fn start_master(version: &str, place: &Place) -> Program {
+/// Starts it, and waits until it answers.
+pub(crate) async fn start_master(version: &str, place: &Place) -> Program {
     let output: PathBuf = place.path("salt-master.out");
     let program = Program::start(command(version, "salt-master", &place.path("r")), output);
     let address = format!("127.0.0.1:{}", place.ports[0]);

@@ -125,9 +125,19 @@ impl Place {
 
     /// The same for a master that `more` names.
     pub(crate) fn minion_of(&self, ret_port: u16, more: &str) -> Running {
-        let text = format!("id: m1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n{more}");
-        let loaded = self.configure(Role::Minion, "n", &text);
-        let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
+        self.minion_with(ret_port, more, |_| {})
+    }
+
+    /// The same with options that no file can say, such as shorter times.
+    pub(crate) fn minion_with(
+        &self,
+        ret_port: u16,
+        more: &str,
+        change: impl FnOnce(&mut MinionOptions),
+    ) -> Running {
+        let loaded = self.configure_minion(ret_port, more);
+        let mut options = MinionOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
+        change(&mut options);
         let (served, log) = bus(&self.path("n/s"), &Node::minion("m1"), options.compat);
         let functions = |host| {
             let opts = loaded
@@ -154,6 +164,17 @@ impl Place {
         }
     }
 
+    /// What the minion `m1` would be told.
+    pub(crate) fn minion_options(&self, ret_port: u16, more: &str) -> MinionOptions {
+        let loaded = self.configure_minion(ret_port, more);
+        MinionOptions::from_opts(&loaded.opts, &loaded.brine).unwrap()
+    }
+
+    fn configure_minion(&self, ret_port: u16, more: &str) -> Loaded {
+        let text = format!("id: m1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n{more}");
+        self.configure(Role::Minion, "n", &text)
+    }
+
     /// Puts the documentation's module below `srv`, for masters that have their file roots there.
     pub(crate) fn serve_custom_module(&self) {
         fs::create_dir_all(self.path("srv/_modules")).unwrap();
@@ -169,15 +190,42 @@ impl Place {
     }
 }
 
+/// A program on the minion's machine.
+pub(crate) fn own_publisher(place: &Place) -> Publisher {
+    let address = Address::ipc(place.path("n/s"), &Node::minion("m1")).unwrap();
+    Publisher::new(&address, PublisherConfig::default())
+}
+
 /// A program on the minion's machine asks it to send events up, numbered.
 pub(crate) async fn send(place: &Place, tag: &str, numbers: std::ops::Range<i64>) {
-    let address = Address::ipc(place.path("n/s"), &Node::minion("m1")).unwrap();
-    let mut publisher = Publisher::new(&address, PublisherConfig::default());
+    let mut publisher = own_publisher(place);
     for n in numbers {
         let data: Map = [("n", n)].into_iter().collect();
         let sent = publisher.fire_master(tag, data, Some(PATIENCE)).await;
         sent.unwrap();
     }
+}
+
+/// Asks a master over its bus to publish to everybody; its answer, which holds the `jid`.
+pub(crate) async fn publish(place: &Place, fun: &str, arg: &[Value]) -> Map {
+    let mut bus = place.master_bus().await;
+    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+    let mut publisher = Publisher::new(&address, PublisherConfig::default());
+    let mut order: Map = [
+        ("tgt", "*"),
+        ("fun", fun),
+        ("tgt_type", "glob"),
+        ("ret", ""),
+        ("user", "root"),
+    ]
+    .into_iter()
+    .collect();
+    order.insert("arg", arg.to_vec());
+    publisher
+        .fire_event("brine/publish/1", &mut order, Some(PATIENCE))
+        .await
+        .unwrap();
+    bus.next("brine/publish/1/ret").await
 }
 
 fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Vec<Served>, Arc<Log>) {

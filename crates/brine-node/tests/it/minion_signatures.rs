@@ -1,0 +1,113 @@
+//! Messages signed by their minion: `minion_sign_messages`, and masters that require it.
+
+use std::fs;
+
+use brine_bus::address::Node;
+use brine_testkit::program::{Program, command};
+use serde_json::json;
+
+use crate::minion_options::{minion_of, twins};
+use crate::salt_masters::{configure_master, start_master};
+use crate::support::{Listener, Place, json_of, publish, run_to_end};
+
+const REQUIRE: &str = "require_minion_sign_messages: true\ndrop_messages_signature_fail: true";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_requires_signatures_takes_signed_returns_alone() {
+    for (minion, taken) in [
+        ("minion_sign_messages: true", true),
+        (
+            "minion_sign_messages: true\nsigning_algorithm: PKCS1v15-SHA224",
+            true,
+        ),
+        ("", false),
+    ] {
+        let place = Place::new("tcp");
+        let master = place.master(&format!("auto_accept: true\n{REQUIRE}")).await;
+        let mut bus = place.master_bus().await;
+        let minion = place.minion(master.ret_port, &format!("process_count_max: 1\n{minion}"));
+        bus.next("salt/minion/m1/start").await;
+        publish(&place, "test.ping", &[]).await;
+        // Begins when the other has returned. Events need no signature, as on Salt's masters.
+        publish(
+            &place,
+            "event.fire_master",
+            &["{}".into(), "from/job".into()],
+        )
+        .await;
+        let tags = bus.tags_until("from/job").await;
+        let returned = tags.iter().any(|tag| tag.contains("/ret/m1"));
+        assert_eq!(returned, taken, "{tags:?}");
+        minion.end().await;
+        master.end().await;
+    }
+}
+
+/// Real masters do not know what to check a signature with unless they are told.
+fn require_of_real_master() -> String {
+    format!("auto_accept: true\nsigning_algorithm: PKCS1v15-SHA1\n{REQUIRE}")
+}
+
+/// Asks with real `salt` of a real master whether the minion returns.
+async fn returns_to(version: &str, place: &Place) {
+    let salt = command(version, "salt", &place.path("r"));
+    let asked = ["m1", "test.ping", "--out", "json", "-t", "30"];
+    let said = run_to_end(salt, &asked, place, "salt").await;
+    assert_eq!(json_of(&said), json!({"m1": true}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_signed_returns_are_taken_by_a_real_3006_master_that_requires_them() {
+    let place = Place::new("zeromq");
+    configure_master(&place, &require_of_real_master());
+    let master = start_master("3006.28", &place).await;
+    let mut bus = Listener::at(&place.path("r/s"), &Node::Master).await;
+    let minion = place.minion(place.ports[0], "minion_sign_messages: true");
+    bus.next("salt/minion/m1/start").await;
+    returns_to("3006.28", &place).await;
+    minion.end().await;
+    drop(master);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_minion_goes_back_to_a_real_3008_master_which_takes_its_signed_returns() {
+    let places = twins("zeromq");
+    let [first, second] = &places;
+    let ours = second.master("auto_accept: true").await;
+    let mut bus = second.master_bus().await;
+    let minion = minion_of(&places, "minion_sign_messages: true");
+    bus.next("salt/minion/m1/start").await;
+    configure_master(first, &require_of_real_master());
+    let master = start_master("3008.3", first).await;
+    first.minion_bus().await.next("__master_connected").await;
+    returns_to("3008.3", first).await;
+    minion.end().await;
+    ours.end().await;
+    drop(master);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn returns_that_a_real_3008_minion_signs_are_taken_by_our_master_that_requires_them() {
+    let place = Place::new("zeromq");
+    let master = place.master(&format!("auto_accept: true\n{REQUIRE}")).await;
+    let mut bus = place.master_bus().await;
+    let root = place.path("minion");
+    fs::create_dir_all(root.join("pki")).unwrap();
+    let config = format!(
+        "id: m1\nmaster: 127.0.0.1\nmaster_port: {port}\ntransport: zeromq\nroot_dir: {path}\n\
+         pki_dir: {path}/pki\ncachedir: {path}/cache\nsock_dir: {path}/sock\nlog_file: {path}/log\n\
+         user: {user}\nminion_sign_messages: true\n",
+        port = master.ret_port,
+        path = root.display(),
+        user = brine_config::Environment::current().user,
+    );
+    fs::write(root.join("minion"), config).unwrap();
+    let real = command("3008.3", "salt-minion", &root);
+    let minion = Program::start(real, place.path("minion.out"));
+    bus.next("salt/minion/m1/start").await;
+    publish(&place, "test.ping", &[]).await;
+    let ret = bus.next("salt/job/*/ret/m1").await;
+    assert!(ret.get("sig").is_some());
+    drop(minion);
+    master.end().await;
+}
