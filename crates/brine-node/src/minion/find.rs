@@ -145,8 +145,8 @@ async fn is_known(master: &MasterAddress) -> bool {
 
 fn tell(master: &str, refusal: &Refusal) {
     match refusal {
-        Refusal::NotIn(waits @ NotIn::Pending { .. }) => tracing::warn!(master, "{waits}"),
-        refusal => tracing::warn!(master, %refusal, "not in; trying again"),
+        Refusal::NotIn(waits @ NotIn::Pending { .. }) => tracing::warn!(%master, "{waits}"),
+        error => tracing::warn!(%master, %error, "not in; trying again"),
     }
 }
 

@@ -80,8 +80,8 @@ pub(super) async fn first_again(way: &Way, at: usize) -> Place {
         way.node.fire("__master_failback", told);
         match enter(way, 0).await {
             Ok(place) => return place,
-            Err(refusal) => {
-                tracing::warn!(master = host, %refusal, "not back with the first master")
+            Err(error) => {
+                tracing::warn!(master = host, %error, "not back with the first master")
             }
         }
     }
