@@ -11,7 +11,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
 use crate::detour::{Detour, Through};
-use crate::support::{Listener, PATIENCE, Place, Running, own_publisher, publish, send};
+use crate::support::{Listener, PATIENCE, Place, Running, accept, own_publisher, publish, send};
 
 /// Two places whose masters stand in for each other: they have one key.
 pub(crate) fn twins(transport: &str) -> [Place; 2] {
@@ -82,8 +82,10 @@ async fn a_minion_goes_back_to_its_first_master_and_loses_nothing() {
         let (stop, stopped) = oneshot::channel();
         let sending = tokio::spawn(keep_sending(own_publisher(first), stopped));
         second_events.next("failback").await;
-        let one = first.master("auto_accept: true").await;
+        let one = first.master("").await;
         let mut first_bus = first.master_bus().await;
+        first_bus.next("salt/auth").await;
+        accept(first);
         first_bus.next("salt/minion/m1/start").await;
         let told = own.next("__master_failback").await;
         assert_eq!(told.get("master"), Some(&"127.0.0.1".into()));

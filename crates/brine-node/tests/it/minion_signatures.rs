@@ -76,10 +76,12 @@ async fn our_minion_goes_back_to_a_real_3008_master_which_takes_its_signed_retur
     let ours = second.master("auto_accept: true").await;
     let mut bus = second.master_bus().await;
     let minion = minion_of(&places, "minion_sign_messages: true");
+    let mut own = first.minion_bus().await;
     bus.next("salt/minion/m1/start").await;
     configure_master(first, &require_of_real_master());
     let master = start_master("3008.3", first).await;
-    first.minion_bus().await.next("__master_connected").await;
+    own.next("__master_failback").await;
+    own.next("__master_connected").await;
     returns_to("3008.3", first).await;
     minion.end().await;
     ours.end().await;

@@ -2,11 +2,9 @@
 
 use std::fs;
 
-use brine_net::keys::store::{KeyState, KeyStore};
 use brine_wire::Value;
-use brine_wire::network::MinionId;
 
-use crate::support::{Place, publish, send};
+use crate::support::{Place, accept, publish, send};
 
 async fn each_transport<T>(run: impl AsyncFn(Place) -> T) {
     for transport in ["tcp", "zeromq"] {
@@ -23,10 +21,7 @@ async fn a_minion_waits_for_its_key_starts_and_sends_events() {
         let minion = place.minion(master.ret_port, "");
         let auth = bus.next("salt/auth").await;
         assert_eq!(auth.get("act"), Some(&"pend".into()));
-        let store = KeyStore::open(place.path("m/pki"), "3008".parse().unwrap()).unwrap();
-        let id = MinionId::parse("m1").unwrap();
-        let (_, pem) = store.find(&id).unwrap().unwrap();
-        store.put(KeyState::Accepted, &id, &pem).unwrap();
+        accept(&place);
         bus.next("minion/refresh/m1").await;
         bus.next("minion_start").await;
         let start = bus.next("salt/minion/m1/start").await;

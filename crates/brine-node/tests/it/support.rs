@@ -12,6 +12,7 @@ use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
 use brine_bus::{Modes, Served, Sockets};
 use brine_config::{Environment, Loaded, Opts, Role};
 use brine_log::{Framings, Log, LogConfig};
+use brine_net::keys::store::{KeyState, KeyStore};
 use brine_node::functions::{Functions, FunctionsConfig};
 use brine_node::master::{Master, MasterOptions};
 use brine_node::minion::{Minion, MinionOptions};
@@ -19,6 +20,7 @@ use brine_testkit::program::Program;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -188,6 +190,14 @@ impl Place {
     pub(crate) async fn minion_bus(&self) -> Listener {
         Listener::at(&self.path("n/s"), &Node::minion("m1")).await
     }
+}
+
+/// Accepts the minion's key, which a master has seen.
+pub(crate) fn accept(place: &Place) {
+    let store = KeyStore::open(place.path("m/pki"), "3008".parse().unwrap()).unwrap();
+    let id = MinionId::parse("m1").unwrap();
+    let (_, pem) = store.find(&id).unwrap().unwrap();
+    store.put(KeyState::Accepted, &id, &pem).unwrap();
 }
 
 /// A program on the minion's machine.
