@@ -1,4 +1,5 @@
-//! The five ways a listener matches tags, with Python's meaning.
+//! The five ways a listener matches tags, with Python's meaning; and `re.match`, by which targets are
+//! compared.
 //!
 //! A [`TagMatch`] is made once and asked often; asking allocates nothing but for regular
 //! expressions. Facts: `docs/protocol/ipc.md` §8.
@@ -152,6 +153,30 @@ impl TagMatch {
     #[must_use]
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+}
+
+/// A regular expression that matches at a text's start, as Python's `re.match` has it.
+#[derive(Debug, Clone)]
+pub struct RegexMatch(Box<Regex>);
+
+impl RegexMatch {
+    /// Reads one of Python's regular expressions.
+    ///
+    /// # Errors
+    /// [`MatchError`] when it is none.
+    pub fn new(pattern: &str) -> Result<Self, MatchError> {
+        let expression = python_regex::translate_match(pattern).map_err(|error| MatchError {
+            pattern: pattern.into(),
+            reason: error.to_string(),
+        })?;
+        compile(pattern, &expression).map(|compiled| Self(Box::new(compiled)))
+    }
+
+    /// Whether a text matches. An expression that runs into its limit does not.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text).unwrap_or(false)
     }
 }
 
@@ -335,6 +360,22 @@ mod tests {
                 "{pattern}"
             );
         }
+    }
+
+    #[test]
+    fn a_whole_expression_is_bound_to_the_start() {
+        for (pattern, text, expected) in [
+            ("a|b", "ab", true),
+            ("a|b", "xb", false),
+            ("(?i)a|B", "b", true),
+            ("(?i)a|B", "xb", false),
+            ("(?m)a$", "a\nb", true),
+            ("a$", "a\nb", false),
+        ] {
+            let compiled = RegexMatch::new(pattern).unwrap();
+            assert_eq!(compiled.matches(text), expected, "{pattern} {text:?}");
+        }
+        assert!(RegexMatch::new("a|(").is_err());
     }
 
     #[test]

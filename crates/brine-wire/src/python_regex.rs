@@ -26,24 +26,27 @@ pub struct SyntaxError {
 /// # Errors
 /// [`SyntaxError`] where Python's `re.compile` raises, and for characters by name (`\N{…}`).
 pub fn translate(pattern: &str) -> Result<String, SyntaxError> {
-    let mut translator = Translator {
-        pattern: pattern.chars().collect(),
-        at: 0,
-        out: String::with_capacity(pattern.len() * 2),
-        groups: Vec::new(),
-        names: BTreeMap::new(),
-        conditions: Vec::new(),
-        lookbehind: None,
-        depth: 0,
+    let mut translator = Translator::new(pattern);
+    translator.whole(Flags::default())?;
+    Ok(translator.out)
+}
+
+/// The same for what Python's `re.match` takes: all of it is bound to the text's start, and flags for
+/// the whole expression may stand first.
+///
+/// # Errors
+/// As [`translate`].
+pub fn translate_match(pattern: &str) -> Result<String, SyntaxError> {
+    let mut translator = Translator::new(pattern);
+    let on = translator.leading_flags()?;
+    let opening = if on.contains('i') {
+        r"\A(?i:"
+    } else {
+        r"\A(?:"
     };
-    translator.alternatives(Flags::default())?;
-    if translator.at < translator.pattern.len() {
-        return translator.refuse("unbalanced parenthesis");
-    }
-    let groups = translator.groups.len();
-    if translator.conditions.iter().any(|group| *group > groups) {
-        return translator.refuse("invalid group reference");
-    }
+    translator.out.push_str(opening);
+    translator.whole(Flags::default().with(&on))?;
+    translator.out.push(')');
     Ok(translator.out)
 }
 
@@ -57,6 +60,23 @@ struct Flags {
     dot_all: bool,
     multi_line: bool,
     verbose: bool,
+}
+
+impl Flags {
+    /// Whether a letter between `(?` and `)` is one.
+    fn is_flag(letter: char) -> bool {
+        "aiLmsux".contains(letter)
+    }
+
+    /// These, and those of some letters.
+    fn with(self, on: &str) -> Self {
+        Self {
+            ascii: on.contains('a') || (self.ascii && !on.contains('u')),
+            dot_all: self.dot_all || on.contains('s'),
+            multi_line: self.multi_line || on.contains('m'),
+            verbose: self.verbose || on.contains('x'),
+        }
+    }
 }
 
 /// How many characters something can match: look-behind needs to know.
@@ -125,6 +145,71 @@ struct Translator {
 type Translated<T> = Result<T, SyntaxError>;
 
 impl Translator {
+    fn new(pattern: &str) -> Self {
+        Self {
+            pattern: pattern.chars().collect(),
+            at: 0,
+            out: String::with_capacity(pattern.len() * 2),
+            groups: Vec::new(),
+            names: BTreeMap::new(),
+            conditions: Vec::new(),
+            lookbehind: None,
+            depth: 0,
+        }
+    }
+
+    /// The pattern from here to its end.
+    fn whole(&mut self, flags: Flags) -> Translated<()> {
+        self.alternatives(flags)?;
+        if self.at < self.pattern.len() {
+            return self.refuse("unbalanced parenthesis");
+        }
+        let groups = self.groups.len();
+        if self.conditions.iter().any(|group| *group > groups) {
+            return self.refuse("invalid group reference");
+        }
+        Ok(())
+    }
+
+    /// The letters of all `(?i)` before anything else; comments may stand between them.
+    fn leading_flags(&mut self) -> Translated<String> {
+        let mut on = String::new();
+        loop {
+            let from = self.at;
+            if on.contains('x')
+                && self
+                    .peek()
+                    .is_some_and(|next| is_space(next) || next == '#')
+            {
+                self.skip_verbose();
+                continue;
+            }
+            if self.takes('(') && self.takes('?') {
+                if self.takes('#') {
+                    self.until(')')?;
+                    continue;
+                }
+                let letters = self.up_to(usize::MAX, Flags::is_flag);
+                if !letters.is_empty() && self.takes(')') {
+                    on.push_str(&letters);
+                    if on.contains('L') || (on.contains('a') && on.contains('u')) {
+                        return self.refuse("bad inline flags");
+                    }
+                    continue;
+                }
+            }
+            self.at = from;
+            return Ok(on);
+        }
+    }
+
+    /// White space, or a comment up to the end of its line.
+    fn skip_verbose(&mut self) {
+        if self.next() == Some('#') {
+            while !matches!(self.next(), None | Some('\n')) {}
+        }
+    }
+
     fn refuse<T>(&self, reason: &'static str) -> Translated<T> {
         Err(SyntaxError {
             reason,
@@ -194,9 +279,9 @@ impl Translator {
             self.at += 1;
             let from = self.out.len();
             let next = match character {
-                _ if flags.verbose && is_space(character) => continue,
-                '#' if flags.verbose => {
-                    while !matches!(self.next(), None | Some('\n')) {}
+                _ if flags.verbose && (is_space(character) || character == '#') => {
+                    self.at -= 1;
+                    self.skip_verbose();
                     continue;
                 }
                 '*' | '+' | '?' => {
@@ -354,7 +439,7 @@ impl Translator {
                 _ => return self.refuse("unknown extension ?P"),
             },
             Some('(') => self.condition(flags)?,
-            Some(flag) if flag == '-' || "aiLmsux".contains(flag) => {
+            Some(flag) if flag == '-' || Flags::is_flag(flag) => {
                 self.at -= 1;
                 self.flagged(flags)?
             }
@@ -464,7 +549,7 @@ impl Translator {
 
     /// `(?i-s:…)`.
     fn flagged(&mut self, flags: Flags) -> Translated<Width> {
-        let on = self.up_to(usize::MAX, |flag| "aiLmsux".contains(flag));
+        let on = self.up_to(usize::MAX, Flags::is_flag);
         if on.contains('L') || (on.contains('a') && on.contains('u')) {
             return self.refuse("bad inline flags");
         }
@@ -481,13 +566,13 @@ impl Translator {
         if !self.takes(':') {
             return self.refuse("unknown flag, or missing -, : or )");
         }
-        let set = |flag: char, before: bool| on.contains(flag) || (before && !off.contains(flag));
         let inner = Flags {
-            ascii: on.contains('a') || (flags.ascii && !on.contains('u')),
-            dot_all: set('s', flags.dot_all),
-            multi_line: set('m', flags.multi_line),
-            verbose: set('x', flags.verbose),
-        };
+            ascii: flags.ascii,
+            dot_all: flags.dot_all && !off.contains('s'),
+            multi_line: flags.multi_line && !off.contains('m'),
+            verbose: flags.verbose && !off.contains('x'),
+        }
+        .with(&on);
         let opening = match (on.contains('i'), off.contains('i')) {
             (true, _) => "(?i:",
             (_, true) => "(?-i:",
@@ -781,6 +866,30 @@ mod tests {
         ] {
             let expected = SyntaxError { reason, position };
             assert_eq!(translate(pattern), Err(expected), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_whole_expressions_flags_stand_first() {
+        for (python, ours) in [
+            ("a|b", r"\A(?:a|b)"),
+            ("(?i)a|b", r"\A(?i:a|b)"),
+            ("(?#x)(?s)(?i).", r"\A(?i:(?s:.))"),
+            ("(?x) # a\n (?i) b # c", r"\A(?i:b)"),
+            ("(?i:a)b", r"\A(?:(?i:a)b)"),
+        ] {
+            assert_eq!(translate_match(python).as_deref(), Ok(ours), "{python}");
+        }
+        for pattern in [
+            "a(?i)",
+            "|(?i)a",
+            "(?au)a",
+            "(?a)(?u)a",
+            "(?L)a",
+            "(?i",
+            "(?)a",
+        ] {
+            assert!(translate_match(pattern).is_err(), "{pattern}");
         }
     }
 

@@ -161,6 +161,31 @@ pub(crate) fn regular_expression() -> impl Strategy<Value = String> {
     joined(part, 9)
 }
 
+/// The same with flags for the whole expression before it, now and then.
+pub(crate) fn flagged_expression() -> impl Strategy<Value = String> {
+    let flags = one_of(&[
+        "",
+        "",
+        "",
+        "(?i)",
+        "(?s)",
+        "(?m)",
+        "(?x)",
+        "(?ix) ",
+        "(?a)",
+        "(?u)",
+        "(?L)",
+        "(?#x)(?i)",
+        "(?i)(?s)",
+        "(?x) #\n(?i)",
+        " (?i)",
+        "(?-i)",
+        "(?iu)",
+        "(?au)",
+    ]);
+    (flags, regular_expression()).prop_map(|(flags, expression)| flags.to_owned() + &expression)
+}
+
 fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Nil),

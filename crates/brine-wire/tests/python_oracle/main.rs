@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::thread;
 
 use brine_testkit::salt;
-use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::matching::{MatchType, RegexMatch, TagMatch};
 use brine_wire::{Value, json, msgpack, trim};
 use proptest::strategy::Strategy;
 use serde_json::{Value as Json, json};
@@ -38,6 +38,23 @@ fn fnmatch_is_pythons() {
 #[test]
 fn regular_expressions_are_pythons() {
     check_matches(&["regex"], &generate::regular_expression(), 4_000);
+}
+
+#[test]
+fn regular_expressions_of_targets_are_pythons() {
+    let cases = generate::samples(&(generate::flagged_expression(), generate::tags()), 1_500);
+    let questions: Vec<Json> = (cases.iter())
+        .map(|(pattern, texts)| json!([pattern, texts]))
+        .collect();
+    let answers = ask(RELEASES[1], "re_match", &questions);
+    compare(&questions, &answers, |question| {
+        match RegexMatch::new(question[0].as_str().unwrap()) {
+            Ok(pattern) => (question[1].as_array().unwrap().iter())
+                .map(|text| pattern.matches(text.as_str().unwrap()))
+                .collect(),
+            Err(_) => "error".into(),
+        }
+    });
 }
 
 fn check_matches(kinds: &[&str], patterns: &impl Strategy<Value = String>, count: usize) {

@@ -6,6 +6,7 @@ argument says what is asked. Bytes travel as hex. "error" stands for whatever wa
 
 import json
 import logging
+import re
 import sys
 import warnings
 
@@ -36,6 +37,12 @@ def match(question):
     kind, pattern, tags = question
     function = MATCHER._get_match_func(kind)
     return [bool(function(tag, pattern)) for tag in tags]
+
+
+def re_match(question):
+    """[pattern, [text, ...]] -> [bool, ...]"""
+    pattern, texts = question
+    return [bool(re.match(pattern, text)) for text in texts]
 
 
 def load(packed):
@@ -75,6 +82,6 @@ def answer(function, line):
 
 logging.disable(logging.CRITICAL)
 warnings.simplefilter("ignore")
-asked = {"match": match, "json": to_json, "repack": repack, "trim": trim}[sys.argv[1]]
+asked = {"match": match, "re_match": re_match, "json": to_json, "repack": repack, "trim": trim}[sys.argv[1]]
 for line in sys.stdin:
     print(json.dumps(answer(asked, line)))
