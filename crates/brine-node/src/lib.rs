@@ -19,3 +19,4 @@ pub mod options;
 pub mod own_bus;
 mod python;
 pub mod target;
+mod traverse;

@@ -1,15 +1,28 @@
 //! Values as Python writes them: `repr` and `str`. Facts: CPython 3.11.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt::Write;
+use core::ops::Range;
+use core::str::from_utf8;
 
-use crate::{Value, json};
+use crate::{Value, json, msgpack};
 
 /// Python's `str(value)`.
 #[must_use]
 pub fn str(value: &Value) -> String {
     match value {
         Value::Str(text) => text.clone(),
+        Value::Ext(msgpack::DATE, date) => {
+            let [year, month, day, hour, minute, second, micros] = parts(date);
+            let mut out =
+                format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+            if micros != 0 {
+                let _ = write!(out, ".{micros:06}"); // writing to a String cannot fail
+            }
+            out
+        }
         other => repr(other),
     }
 }
@@ -54,9 +67,28 @@ fn write_repr(value: &Value, out: &mut String) {
             }
             out.push('}');
         }
-        // Dates and constants do not come from a command line.
+        Value::Ext(msgpack::DATE, date) => {
+            let parts = parts(date);
+            let shown = match parts {
+                [.., 0, 0] => 5,
+                [.., 0] => 6,
+                _ => 7,
+            };
+            let shown: Vec<_> = parts[..shown].iter().map(u32::to_string).collect();
+            let _ = write!(out, "datetime.datetime({})", shown.join(", "));
+        }
+        // Constants are Salt's own objects.
         Value::Ext(..) => json::to_line(value, out),
     }
+}
+
+/// Year, month, day, hour, minute, second and microseconds of a date as it travels.
+fn parts(date: &[u8]) -> [u32; 7] {
+    let number = |range: Range<usize>| {
+        let digits = date.get(range).and_then(|digits| from_utf8(digits).ok());
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    };
+    [0..4, 4..6, 6..8, 9..11, 12..14, 15..17, 18..24].map(number)
 }
 
 fn quoted(text: &str, out: &mut String) {
@@ -147,5 +179,26 @@ mod tests {
             r#"[-5, True, "it's", '"it\'s"\n\x01é', b"a'\xff", -inf, 1e+16, {"a'": 1.0, 'b': None}]"#
         );
         assert_eq!(str(&"x".into()), "x");
+        for (date, text, shown) in [
+            (
+                "20240102T03:04:05.000600",
+                "2024-01-02 03:04:05.000600",
+                "2024, 1, 2, 3, 4, 5, 600",
+            ),
+            (
+                "20240102T03:04:05.000000",
+                "2024-01-02 03:04:05",
+                "2024, 1, 2, 3, 4, 5",
+            ),
+            (
+                "20240102T00:00:00.000000",
+                "2024-01-02 00:00:00",
+                "2024, 1, 2, 0, 0",
+            ),
+        ] {
+            let date = Value::Ext(msgpack::DATE, date.into());
+            assert_eq!(str(&date), text);
+            assert_eq!(repr(&date), format!("datetime.datetime({shown})"));
+        }
     }
 }

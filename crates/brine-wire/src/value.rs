@@ -52,6 +52,16 @@ impl Map {
             .map(|(_, v)| v)
     }
 
+    /// The value under any key, of those that are the same to Python: `1`, `1.0` and `True`.
+    #[must_use]
+    pub fn get_key(&self, key: &Value) -> Option<&Value> {
+        let same = same_key(key);
+        let mut pairs = self.0.iter();
+        pairs
+            .find(|(own, _)| same_key(own) == same)
+            .map(|(_, value)| value)
+    }
+
     /// Sets `key`: in its old place if it is there, at the end if not, as a Python dict does.
     pub fn insert(&mut self, key: impl Into<Value>, value: impl Into<Value>) {
         let (key, value) = (key.into(), value.into());

@@ -2,7 +2,6 @@
 //!
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 
-use brine_config::parse_value;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value, python_text};
 
@@ -10,6 +9,7 @@ use super::Failure;
 use super::run::Functions;
 use super::signature::Bound;
 use super::table::{Builtin, Returned};
+use crate::traverse;
 
 type Result<T = Returned> = std::result::Result<T, Failure>;
 
@@ -237,49 +237,13 @@ pub(super) const TABLE: &[Builtin] = &[
     ),
 ];
 
-/// The value at a path of names and, in lists, numbers; a name in a list is looked for in the
-/// mappings it holds.
+/// The value at a path of names, which a delimiter parts.
 pub(super) fn find<'a>(map: &'a Map, key: &Value, delimiter: &str) -> Option<&'a Value> {
     let key = python_text::str(key);
-    let mut parts: Vec<_> = match delimiter {
-        "" => vec![key.as_str()],
-        delimiter => key.split(delimiter).collect(),
-    };
-    let first = parts.remove(0); // a split text has at least one part
-    let mut at = in_map(map, first)?;
-    for part in parts {
-        at = match at {
-            Value::Map(map) => in_map(map, part)?,
-            Value::Array(items) => in_list(items, part)?,
-            _ => return None,
-        };
+    match delimiter {
+        "" => traverse::find(map, &[key.as_str()]),
+        delimiter => traverse::find(map, &key.split(delimiter).collect::<Vec<_>>()),
     }
-    Some(at)
-}
-
-/// A key as text, or as what YAML makes of the text.
-fn in_map<'a>(map: &'a Map, key: &str) -> Option<&'a Value> {
-    map.get(key).or_else(|| {
-        let key = parse_value(key);
-        let pair = map.iter().find(|(own, _)| *own == key);
-        pair.map(|(_, value)| value)
-    })
-}
-
-fn in_list<'a>(items: &'a [Value], key: &str) -> Option<&'a Value> {
-    let inside = items
-        .iter()
-        .filter_map(Value::as_map)
-        .find_map(|map| in_map(map, key));
-    inside.or_else(|| {
-        let at: i64 = key.parse().ok()?;
-        match usize::try_from(at) {
-            Ok(at) => items.get(at),
-            Err(_) => items
-                .iter()
-                .nth_back(usize::try_from(at.checked_neg()? - 1).ok()?),
-        }
-    })
 }
 
 fn items(map: &Map, keys: &[Value], default: Option<Value>, delimiter: Option<Value>) -> Returned {

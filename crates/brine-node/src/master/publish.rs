@@ -13,7 +13,7 @@ use brine_wire::compat::Series;
 use brine_wire::network::job::{Job, error_event, ids, without_secrets};
 use brine_wire::network::payload::HANDLER_FAILED;
 use brine_wire::network::{Jid, MinionId, field};
-use brine_wire::{Map, Value};
+use brine_wire::{Map, Value, python_text};
 
 use super::access::acl::Wanted;
 use super::access::{self, Access, Caller};
@@ -26,7 +26,7 @@ use super::runner::{self, Runners};
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::own_bus::{OwnBus, since_epoch};
-use crate::target::{Candidate, DELIMITER, Target};
+use crate::target::{self, Candidate, DELIMITER, Target};
 
 /// Salt's name and words for somebody who is known and may not.
 const AUTHORIZATION: (&str, &str) = ("AuthorizationError", "Authorization error occurred.");
@@ -228,10 +228,8 @@ impl Publishing {
         if minions.is_empty() {
             answer.insert("jid", Value::Nil);
             answer.insert("minions", Vec::<Value>::new());
-            let text = format!(
-                "Master could not resolve minions for target {}",
-                tgt.as_str().unwrap_or_default()
-            );
+            let tgt = python_text::str(tgt);
+            let text = format!("Master could not resolve minions for target {tgt}");
             answer.insert("error", text);
         } else {
             let mut job = Job::new("", arg, tgt.clone(), jid.clone(), user);
@@ -308,18 +306,13 @@ impl Publishing {
     /// Whom a target means, of the minions with accepted keys; of a list also those without.
     fn targets(&self, asked: &Asked<'_>) -> Targets {
         let none = Map::new();
-        let groups = self
-            .options
-            .opts
-            .get("nodegroups")
-            .and_then(Value::as_map)
-            .unwrap_or(&none);
+        let groups = target::nodegroups(self.options.opts.get("nodegroups"));
         let Asked {
             tgt,
             tgt_type,
             delimiter,
         } = *asked;
-        let target = match Target::parse(tgt, tgt_type, delimiter, groups) {
+        let target = match Target::parse(tgt, tgt_type, delimiter, &groups) {
             Ok(target) => target,
             Err(error) => {
                 tracing::warn!(%error, "target means nobody");

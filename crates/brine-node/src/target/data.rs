@@ -6,6 +6,8 @@
 use brine_wire::python_text;
 use brine_wire::{Map, Value};
 
+use crate::traverse;
+
 /// Compares a pattern with a value's text.
 pub(super) type Compare<'a> = dyn Fn(&str, &str) -> bool + 'a;
 
@@ -35,11 +37,11 @@ fn search(
     let parts: Vec<&str> = expression.split(delimiter).collect();
     (1..parts.len()).rev().any(|at| {
         let (key, rest) = parts.split_at(at);
-        if key == ["*"] {
-            return in_map(data, expression, compare, depth);
+        if key.join(delimiter) == "*" {
+            return !data.is_empty() && in_map(data, expression, compare, depth);
         }
         let pattern = rest.join(delimiter);
-        match descend(data, key) {
+        match traverse::find(data, key) {
             None => false,
             Some(Value::Map(map)) => !map.is_empty() && in_map(map, &pattern, compare, depth),
             Some(Value::Array(members)) => members.iter().any(|member| {
@@ -76,37 +78,6 @@ fn in_map(map: &Map, pattern: &str, compare: &Compare<'_>, depth: usize) -> bool
                 .any(|member| is_like(member, pattern, compare)),
             value => is_like(value, pattern, compare),
         })
-}
-
-/// The value at a path of keys; a key in a list is a place, or a key of one of its maps.
-fn descend<'a>(data: &'a Map, path: &[&str]) -> Option<&'a Value> {
-    let (first, rest) = path.split_first()?;
-    let mut at = data.get(first)?;
-    for key in rest {
-        at = match at {
-            Value::Map(map) => map.get(key)?,
-            Value::Array(members) => in_list(members, key)?,
-            _ => return None,
-        };
-    }
-    Some(at)
-}
-
-fn in_list<'a>(members: &'a [Value], key: &str) -> Option<&'a Value> {
-    let Ok(place) = key.trim().parse::<i64>() else {
-        return members.iter().find_map(|member| member.as_map()?.get(key));
-    };
-    let from_end = || {
-        members
-            .len()
-            .checked_sub(usize::try_from(place.unsigned_abs()).ok()?)
-    };
-    let place = if place < 0 {
-        from_end()
-    } else {
-        usize::try_from(place).ok()
-    };
-    members.get(place?)
 }
 
 fn is_like(value: &Value, pattern: &str, compare: &Compare<'_>) -> bool {

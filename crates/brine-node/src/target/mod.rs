@@ -8,12 +8,14 @@
 mod compound;
 mod data;
 mod ipcidr;
+mod nodegroup;
 mod patterns;
 
+use brine_wire::matching::RegexMatch;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
-pub use self::compound::nodegroup;
+pub use self::nodegroup::{nodegroup, nodegroups, without_nodegroups};
 
 use self::compound::Compound;
 use self::ipcidr::Addresses;
@@ -32,7 +34,7 @@ pub struct Target {
 #[derive(Debug)]
 enum Kind {
     Glob(String),
-    Pcre(String),
+    Pcre(RegexMatch),
     List(Vec<String>),
     Data(DataTarget),
     Addresses(Addresses),
@@ -91,6 +93,20 @@ pub enum TargetError {
     Address {
         /// What came.
         found: String,
+    },
+    /// It is no regular expression.
+    #[error("expected a regular expression, found {found:?}: {why}")]
+    Regex {
+        /// What came.
+        found: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// There is no such node group, or nothing in it.
+    #[error("expected a node group that nodegroups has, found {name:?}")]
+    NodeGroup {
+        /// What came.
+        name: String,
     },
     /// It is no expression of `and`, `or`, `not` and parentheses.
     #[error("expected a compound target, found {found:?}: {why}")]
@@ -168,7 +184,7 @@ impl Kind {
         let data = |source, comparison| DataTarget::parse(source, comparison, text()?, delimiter);
         Ok(match tgt_type {
             "glob" => Self::Glob(text()?),
-            "pcre" => Self::Pcre(text()?),
+            "pcre" => Self::Pcre(pcre(&text()?)?),
             "list" => Self::List(list(tgt)?),
             "grain" => Self::Data(data(Source::Grains, Comparison::Glob)?),
             "grain_pcre" => Self::Data(data(Source::Grains, Comparison::Pcre)?),
@@ -176,9 +192,7 @@ impl Kind {
             "pillar_pcre" => Self::Data(data(Source::Pillar, Comparison::Pcre)?),
             "pillar_exact" => Self::Data(data(Source::Pillar, Comparison::Exact)?),
             "ipcidr" => Self::Addresses(Addresses::parse(&text()?)?),
-            "compound" | "compound_pillar_exact" => {
-                Self::Compound(Compound::parse(tgt, nodegroups)?)
-            }
+            "compound" => Self::Compound(Compound::parse(tgt, nodegroups)?),
             "nodegroup" => Self::Compound(Compound::of_nodegroup(&text()?, nodegroups)?),
             other => {
                 return Err(TargetError::Type {
@@ -191,7 +205,7 @@ impl Kind {
     fn matches(&self, minion: Candidate<'_>, patterns: &Patterns) -> bool {
         match self {
             Self::Glob(pattern) => patterns.glob(pattern, minion.id.as_str()),
-            Self::Pcre(pattern) => patterns.pcre(pattern, minion.id.as_str()),
+            Self::Pcre(pattern) => pattern.matches(minion.id.as_str()),
             Self::List(ids) => ids.iter().any(|id| id == minion.id.as_str()),
             Self::Data(target) => target.matches(minion, patterns),
             Self::Addresses(addresses) => addresses.matches(minion.grains),
@@ -235,6 +249,13 @@ impl DataTarget {
     }
 }
 
+fn pcre(pattern: &str) -> Result<RegexMatch, TargetError> {
+    RegexMatch::new(pattern).map_err(|error| TargetError::Regex {
+        found: error.pattern,
+        why: error.reason,
+    })
+}
+
 /// The ids of a list target: a list, or text with commas.
 fn list(tgt: &Value) -> Result<Vec<String>, TargetError> {
     match tgt {
@@ -270,9 +291,15 @@ mod tests {
     }
 
     fn meant(tgt: impl Into<Value>, tgt_type: &str) -> bool {
-        let groups: Map = [("g", "G@os:Debian and m*"), ("loop", "N@loop")]
-            .into_iter()
-            .collect();
+        let groups: Map = [
+            ("g", "G@os:Debian and m*"),
+            ("loop", "N@loop"),
+            ("either", "x or m1"),
+            ("ids", "m2 m1"),
+            ("expression", "m?x?1"),
+        ]
+        .into_iter()
+        .collect();
         let Ok(target) = Target::parse(&tgt.into(), tgt_type, DELIMITER, &groups) else {
             return false;
         };
@@ -292,6 +319,9 @@ mod tests {
             ("m[12]", "glob", true),
             ("x|m1", "pcre", true),
             ("1", "pcre", false),
+            ("(?i)x|M1", "pcre", true),
+            ("(?i)x|1", "pcre", false),
+            ("m1|(", "pcre", false),
             ("m1,m2", "list", true),
             ("m,m2", "list", false),
             ("os:deb*", "grain", true),
@@ -301,6 +331,8 @@ mod tests {
             ("a:n:5", "grain", true),
             ("a:*", "grain", true),
             ("nope:*", "grain", false),
+            ("*:*", "grain", true),
+            ("*:*", "pillar", false),
             ("virtual:True", "grain", true),
             ("os:(Debian|Red)", "grain_pcre", true),
             ("10.0.0.0/24", "ipcidr", true),
@@ -333,6 +365,24 @@ mod tests {
             ("N@nosuch", false),
             ("Q@x", false),
             ("m1 not x", true),
+            ("x or not not m1", false),
+            ("m1 or ( )", false),
+            ("m1 or x ( x )", false),
+            ("m1 or E@(", false),
+            ("not E@(", false),
+            ("m1 or R@x", false),
+            ("not S@x and not G@os", true),
+            ("m* and M@m1", true),
+            ("m* and M@m*", false),
+            ("m* and not T@x", true),
+            ("M@m1", false), // its resources, not itself
+            ("not ( T@x or M@x )", false),
+            ("N@nosuch m1", true),
+            ("m1 or N@nosuch", false),
+            ("not N@either", true), // without parentheses: not x or m1
+            ("N@ids", true),
+            ("N@expression", true),
+            ("", false),
         ] {
             assert_eq!(meant(tgt, "compound"), expected, "{tgt}");
         }

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::matching::{MatchType, RegexMatch, TagMatch};
 
 /// How many compiled patterns are kept. A target needs a few; one built to need more is compiled anew.
 const KEPT: usize = 64;
 
 /// Compiled patterns by kind and text.
 #[derive(Debug, Default)]
-pub(crate) struct Patterns(Mutex<HashMap<(MatchType, String), Compiled>>);
-
-/// `None` for what is no pattern.
-type Compiled = Option<Arc<TagMatch>>;
+pub(crate) struct Patterns {
+    globs: Kept<TagMatch>,
+    regexes: Kept<RegexMatch>,
+}
 
 impl Patterns {
     /// Whether the whole text matches a shell pattern.
@@ -21,36 +21,40 @@ impl Patterns {
         if !pattern.contains(['*', '?', '[']) {
             return pattern == text;
         }
-        self.ask(MatchType::Fnmatch, pattern, text)
+        let compile = |pattern: &str| TagMatch::new(MatchType::Fnmatch, pattern).ok();
+        let glob = self.globs.get(pattern, compile);
+        glob.is_some_and(|glob| glob.matches(text))
     }
 
     /// Whether a regular expression matches at the text's start.
     pub(crate) fn pcre(&self, pattern: &str, text: &str) -> bool {
-        self.ask(MatchType::Regex, pattern, text)
-    }
-
-    fn ask(&self, kind: MatchType, pattern: &str, text: &str) -> bool {
-        let mut compiled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if compiled.len() >= KEPT {
-            compiled.clear();
-        }
-        let key = (kind, pattern.to_owned());
-        let found = compiled
-            .entry(key)
-            .or_insert_with(|| compile(kind, pattern))
-            .clone();
-        drop(compiled);
-        found.is_some_and(|found| found.matches(text))
+        let compile = |pattern: &str| RegexMatch::new(pattern).ok();
+        let regex = self.regexes.get(pattern, compile);
+        regex.is_some_and(|regex| regex.matches(text))
     }
 }
 
-fn compile(kind: MatchType, pattern: &str) -> Compiled {
-    let compiled = match kind {
-        // Of `a|b` both are bound to the start; flags, which stand first, must stay there.
-        MatchType::Regex if !pattern.starts_with("(?") => {
-            TagMatch::new(kind, format!("(?:{pattern})"))
+/// Patterns of one kind by their text; `None` for what is no pattern.
+#[derive(Debug)]
+struct Kept<T>(Mutex<HashMap<String, Option<Arc<T>>>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Kept<T> {
+    fn get(&self, pattern: &str, compile: impl FnOnce(&str) -> Option<T>) -> Option<Arc<T>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.get(pattern) {
+            return known.clone();
         }
-        _ => TagMatch::new(kind, pattern),
-    };
-    compiled.ok().map(Arc::new)
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        let compiled = compile(pattern).map(Arc::new);
+        kept.insert(pattern.to_owned(), compiled.clone());
+        compiled
+    }
 }

@@ -14,7 +14,7 @@ use brine_bus::client::tokio::Subscriber;
 use brine_bus::client::{ReceiveError, SubscriberConfig, Wait};
 use brine_config::Opts;
 use brine_net::{keys, tcp, zeromq};
-use brine_node::target;
+use brine_node::target::{self, TargetError};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
@@ -115,7 +115,7 @@ impl Client {
             key: key(opts, &user)?,
             user,
             timeout: Duration::from_secs(5).max(seconds(opts, "timeout")?),
-            nodegroups: nodegroups(opts),
+            nodegroups: target::nodegroups(opts.get("nodegroups")),
             conf_file: opts.text("conf_file").unwrap_or_default().to_owned(),
         })
     }
@@ -154,17 +154,16 @@ impl Client {
 
     /// The target as masters take it: node groups are this side's.
     fn target(&self, order: &Order) -> Result<(Value, String), ClientError> {
-        if order.tgt_type != "nodegroup" {
-            return Ok((order.tgt.clone(), order.tgt_type.clone()));
+        match target::without_nodegroups(&order.tgt, &order.tgt_type, &self.nodegroups) {
+            Ok(Some(compound)) => Ok((compound.into(), "compound".to_owned())),
+            Ok(None) => Ok((order.tgt.clone(), order.tgt_type.clone())),
+            Err(TargetError::NodeGroup { name }) => {
+                let file = &self.conf_file;
+                let text = format!("Node group {name} unavailable in {file}");
+                Err(ClientError::Refused(text))
+            }
+            Err(error) => Err(ClientError::Refused(error.to_string())),
         }
-        let name = python::str(&order.tgt);
-        let Ok(words) = target::nodegroup(&name, &self.nodegroups) else {
-            let file = &self.conf_file;
-            let text = format!("Node group {name} unavailable in {file}");
-            return Err(ClientError::Refused(text));
-        };
-        let compound = words.join(" ");
-        Ok((compound.into(), "compound".to_owned()))
     }
 
     /// Waits for the returns of a job and tells each; minions that are gone are told too.
@@ -311,22 +310,6 @@ impl Asked {
     }
 }
 
-/// Node groups as texts and lists of texts, whatever YAML took their words for.
-fn nodegroups(opts: &Opts) -> Map {
-    let Some(Value::Map(groups)) = opts.get("nodegroups") else {
-        return Map::new();
-    };
-    let text = |value: &Value| Value::from(python::str(value));
-    let words = |group: &Value| match group {
-        Value::Array(words) => Value::Array(words.iter().map(text).collect()),
-        group => text(group),
-    };
-    let groups = groups
-        .iter()
-        .map(|(name, group)| (name.clone(), words(group)));
-    Map::from_pairs(groups.collect())
-}
-
 /// What the master answers to a publish.
 fn published(answer: &Value) -> Result<Published, ClientError> {
     let told = |error: &Value| match error {
@@ -412,27 +395,4 @@ pub(crate) fn seconds(opts: &Opts, name: &str) -> anyhow::Result<Duration> {
     let seconds = opts.number(name)?;
     Duration::try_from_secs_f64(seconds)
         .with_context(|| format!("option {name}: expected seconds, found {seconds}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn node_groups_name_each_other_but_not_themselves() {
-        let list = |words: &[&str]| Value::Array(words.iter().map(|word| (*word).into()).collect());
-        let groups: Map = [
-            ("web", "web* or proxy1".into()),
-            ("all", list(&["N@web", "or", "db1"])),
-            ("round", "N@about".into()),
-            ("about", "N@round".into()),
-        ]
-        .into_iter()
-        .collect();
-        let words = |name: &str| Some(target::nodegroup(name, &groups).ok()?.join(" "));
-        assert_eq!(words("web").as_deref(), Some("web* or proxy1"));
-        assert_eq!(words("all").as_deref(), Some("( web* or proxy1 ) or db1"));
-        assert_eq!(words("round"), None);
-        assert_eq!(words("none"), None);
-    }
 }
