@@ -117,8 +117,7 @@ def main():
     os.dup2(2, 1)
     master = Master(sys.argv[1])
     for line in sys.stdin:
-        answers.write(json.dumps(answer(master, json.loads(line))) + "\n")
-    answers.flush()
+        print(json.dumps(answer(master, json.loads(line))), file=answers, flush=True)
 
 
 main()

@@ -2,17 +2,17 @@
 //!
 //! The files are Salt's own (`local_cache`), so that Salt's runners read our jobs and ours read those of a
 //! real master. Functions here block on the disk; [`writer`] has a thread for what nobody waits for.
-//! Facts: Salt 3006.28 and 3008.3, by writing a job with their own code and looking at the files.
+//! Facts: Salt 3006.28 and 3008.3, file by file (`tests/it/jobs_salt.rs`).
 
 mod writer;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use brine_wire::msgpack;
-use brine_wire::network::job::ids;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::{Map, Value};
 
@@ -28,6 +28,8 @@ const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 const JID: &str = "jid";
 const LOAD: &str = ".load.p";
 const MINIONS: &str = ".minions.p";
+/// There if no returns are kept.
+const NO_CACHE: &str = "nocache";
 /// The files of one return.
 const RETURN: &str = "return.p";
 const OUT: &str = "out.p";
@@ -72,55 +74,64 @@ impl JobCache {
         })
     }
 
-    /// Notes a job before it is published: its load, without secrets, and whom it is for.
+    /// Notes a job before it is published: its load, without secrets, and whom it is for. Published again under
+    /// the same id, it is for those and these.
     ///
     /// # Errors
     /// [`JobCacheError`].
     pub fn begin(&self, jid: &Jid, load: &Map, minions: &[MinionId]) -> Result<(), JobCacheError> {
         let folder = self.folder(jid);
-        make_folder(&folder)?;
-        let mut packed = Vec::new();
-        msgpack::encode_map(load, &mut packed);
-        write(&folder.join(LOAD), &packed)?;
-        write(&folder.join(MINIONS), &pack(&ids(minions)))?;
-        write(&folder.join(JID), jid.as_str().as_bytes())
+        let kwargs = load.get("kwargs").and_then(Value::as_map);
+        prepare(&folder, jid, kwargs)?;
+        write(&folder.join(LOAD), &pack(&load.clone().into()))?;
+        let minions = minions.iter().map(|id| id.as_str().to_owned());
+        let mut all: BTreeSet<String> = minions.collect();
+        all.extend(texts(read(&folder.join(MINIONS))));
+        write(&folder.join(MINIONS), &pack(&sorted(all)))
     }
 
-    /// Notes a return. One of a job that is not known makes it known.
+    /// Notes a return, the first of a minion for a job. One of a job that is not known makes it known.
     ///
     /// # Errors
     /// [`JobCacheError`].
     pub fn returned(&self, jid: &Jid, id: &MinionId, ret: &Map) -> Result<(), JobCacheError> {
-        let job = self.folder(jid);
-        let folder = job.join(id.as_str());
-        make_folder(&folder)?;
-        if !job.join(JID).exists() {
-            write(&job.join(LOAD), &pack(&ret.clone().into()))?;
-            write(&job.join(MINIONS), &pack(&ids(std::slice::from_ref(id))))?;
-            write(&job.join(JID), jid.as_str().as_bytes())?;
+        // So a schedule says that its returns are for listeners alone.
+        if jid.as_str() == NO_CACHE {
+            return Ok(());
         }
+        let job = self.folder(jid);
+        if !job.join(LOAD).exists() {
+            prepare(&job, jid, Some(ret))?;
+            write(&job.join(LOAD), &pack(&ret.clone().into()))?;
+            let own = BTreeSet::from([id.as_str().to_owned()]);
+            write(&job.join(MINIONS), &pack(&sorted(own)))?;
+        }
+        if job.join(NO_CACHE).exists() {
+            return Ok(());
+        }
+        let folder = job.join(id.as_str());
         let kept = ["return", "retcode", "success"];
         let kept = kept
             .into_iter()
             .filter_map(|key| Some((key, ret.get(key)?.clone())));
-        write(&folder.join(RETURN), &pack(&kept.collect::<Map>().into()))?;
-        match ret.get("out") {
-            Some(out) => write(&folder.join(OUT), &pack(out)),
-            None => Ok(()),
+        let kept = Value::Map(kept.collect());
+        if let Some(first) = read(&folder.join(RETURN)) {
+            if first != kept {
+                tracing::warn!(%jid, %id, "a second, different return is not kept; are there two minions of this id?");
+            }
+            return Ok(());
         }
+        make_folder(&folder)?;
+        if let Some(out) = ret.get("out") {
+            write(&folder.join(OUT), &pack(out))?;
+        }
+        write(&folder.join(RETURN), &pack(&kept))
     }
 
     /// A job's load, with `Minions` as Salt adds it; `None` if there is no such job.
     #[must_use]
     pub fn load(&self, jid: &Jid) -> Option<Map> {
-        let folder = self.folder(jid);
-        let Value::Map(mut load) = read(&folder.join(LOAD))? else {
-            return None;
-        };
-        if let Some(minions) = read(&folder.join(MINIONS)) {
-            load.insert("Minions", minions);
-        }
-        Some(load)
+        load(&self.folder(jid))
     }
 
     /// What minions returned for a job, by id: `return`, `retcode`, `success` and `out`.
@@ -128,8 +139,11 @@ impl JobCache {
     pub fn returns(&self, jid: &Jid) -> Map {
         let mut returns = Map::new();
         for (id, path) in folders(&self.folder(jid)) {
-            let Some(Value::Map(mut ret)) = read(&path.join(RETURN)) else {
-                continue;
+            let mut ret = match read(&path.join(RETURN)) {
+                Some(Value::Map(ret)) if ret.get("return").is_some() => ret,
+                // As old releases wrote it.
+                Some(ret) => Map::from_iter([("return", ret)]),
+                None => continue,
             };
             if let Some(out) = read(&path.join(OUT)) {
                 ret.insert("out", out);
@@ -142,14 +156,12 @@ impl JobCache {
     /// All jobs with their loads, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<(Jid, Map)> {
-        let mut jobs: Vec<_> = self
-            .all()
-            .filter_map(|folder| {
-                let jid = fs::read_to_string(folder.join(JID)).ok()?;
-                let jid = Jid::parse(jid.trim()).ok()?;
-                Some((jid.clone(), self.load(&jid)?))
-            })
-            .collect();
+        let job = |folder: PathBuf| {
+            let load = load(&folder)?;
+            let jid = Jid::parse(load.get("jid")?.as_str()?).ok()?;
+            Some((jid, load))
+        };
+        let mut jobs: Vec<_> = self.all().filter_map(job).collect();
         jobs.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         jobs
     }
@@ -158,7 +170,9 @@ impl JobCache {
     pub fn clean(&self, now: SystemTime) -> usize {
         let Some(keep) = self.keep else { return 0 };
         let is_old = |folder: &PathBuf| {
-            let made = fs::metadata(folder.join(JID)).and_then(|about| about.modified());
+            // What has no such file is the rest of a job, or was never one.
+            let about = fs::metadata(folder.join(JID)).or_else(|_| fs::metadata(folder));
+            let made = about.and_then(|about| about.modified());
             made.is_ok_and(|made| now.duration_since(made).is_ok_and(|age| age > keep))
         };
         let removed = self
@@ -179,6 +193,48 @@ impl JobCache {
         let (top, rest) = digest.split_at_checked(2).unwrap_or_default();
         self.root.join(top).join(rest)
     }
+}
+
+/// Makes a job's folder. The file with the job's id comes before all others: Salt's own cleaning removes what
+/// lacks it.
+fn prepare(folder: &Path, jid: &Jid, options: Option<&Map>) -> Result<(), JobCacheError> {
+    make_folder(folder)?;
+    write(&folder.join(JID), jid.as_str().as_bytes())?;
+    let no_cache = options.and_then(|options| options.get(NO_CACHE));
+    if no_cache.is_some_and(Value::is_true) {
+        write(&folder.join(NO_CACHE), &[])?;
+    }
+    Ok(())
+}
+
+/// A job's load in its folder; `Minions` are those of this master, and those that syndics told.
+fn load(folder: &Path) -> Option<Map> {
+    let Value::Map(mut load) = read(&folder.join(LOAD))? else {
+        return None;
+    };
+    let is_list = |name: &str| {
+        name == MINIONS || (name.starts_with(".minions.") && name[9..].ends_with(".p"))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let lists = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_list));
+    let minions: BTreeSet<String> = lists.flat_map(|list| texts(read(&list.path()))).collect();
+    if !minions.is_empty() {
+        load.insert("Minions", sorted(minions));
+    }
+    Some(load)
+}
+
+/// The texts in a list; none if it is no list.
+fn texts(list: Option<Value>) -> Vec<String> {
+    let Some(Value::Array(items)) = list else {
+        return Vec::new();
+    };
+    let texts = items.iter().filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
+}
+
+fn sorted(ids: BTreeSet<String>) -> Value {
+    Value::Array(ids.into_iter().map(Value::from).collect())
 }
 
 /// Folders in a folder, with their names.
@@ -226,7 +282,8 @@ mod tests {
         let jobs = cache(root.path());
         let jid = Jid::parse("20261124034048000001").unwrap();
         let m1 = MinionId::parse("m1").unwrap();
-        let load: Map = [("fun", "test.ping"), ("tgt", "*")].into_iter().collect();
+        let load = [("fun", "test.ping"), ("tgt", "*"), ("jid", jid.as_str())];
+        let load: Map = load.into_iter().collect();
         jobs.begin(&jid, &load, std::slice::from_ref(&m1)).unwrap();
         let mut ret: Map = [("return", true), ("success", true)].into_iter().collect();
         ret.insert("retcode", 0);
@@ -242,6 +299,61 @@ mod tests {
         assert_eq!(jobs.clean(SystemTime::now()), 0);
         assert_eq!(jobs.clean(SystemTime::now() + Duration::from_secs(120)), 1);
         assert!(jobs.load(&jid).is_none());
+    }
+
+    #[test]
+    fn the_first_return_of_a_minion_stands() {
+        let root = tempfile::tempdir().unwrap();
+        let jobs = cache(root.path());
+        let jid = Jid::parse("20261124034048000003").unwrap();
+        let id = MinionId::parse("m1").unwrap();
+        for text in ["first", "second"] {
+            let ret: Map = [("return", text)].into_iter().collect();
+            jobs.returned(&jid, &id, &ret).unwrap();
+        }
+        let first: Map = [("return", "first")].into_iter().collect();
+        assert_eq!(jobs.returns(&jid).get("m1"), Some(&first.into()));
+    }
+
+    #[test]
+    fn no_returns_are_kept_of_a_job_that_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let jobs = cache(root.path());
+        let ids = [MinionId::parse("m1").unwrap()];
+        let ret: Map = [("return", true)].into_iter().collect();
+        let kwargs: Map = [("nocache", true)].into_iter().collect();
+        let load: Map = [("kwargs", kwargs)].into_iter().collect();
+        let jid = Jid::parse("20261124034048000004").unwrap();
+        jobs.begin(&jid, &load, &ids).unwrap();
+        jobs.returned(&jid, &ids[0], &ret).unwrap();
+        assert!(jobs.load(&jid).is_some());
+        assert!(jobs.returns(&jid).is_empty());
+        let scheduled = Jid::parse("nocache").unwrap();
+        jobs.returned(&scheduled, &ids[0], &ret).unwrap();
+        assert!(jobs.load(&scheduled).is_none());
+    }
+
+    #[test]
+    fn a_job_published_again_is_for_all_it_was_published_for() {
+        let root = tempfile::tempdir().unwrap();
+        let jobs = cache(root.path());
+        let jid = Jid::parse("20261124034048000005").unwrap();
+        for id in ["m2", "m1"] {
+            let ids = [MinionId::parse(id).unwrap()];
+            jobs.begin(&jid, &Map::new(), &ids).unwrap();
+        }
+        let load = jobs.load(&jid).unwrap();
+        let both = Value::Array(vec!["m1".into(), "m2".into()]);
+        assert_eq!(load.get("Minions"), Some(&both));
+    }
+
+    #[test]
+    fn what_is_left_of_a_job_without_its_id_is_cleaned_too() {
+        let root = tempfile::tempdir().unwrap();
+        let jobs = cache(root.path());
+        fs::create_dir_all(root.path().join("jobs/ab/cd")).unwrap();
+        assert_eq!(jobs.clean(SystemTime::now()), 0);
+        assert_eq!(jobs.clean(SystemTime::now() + Duration::from_secs(120)), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod files;
 mod functions_python;
 mod functions_salt;
 mod functions_sync;
+mod jobs_salt;
 mod master_clear;
 mod minion_options;
 mod minion_signatures;

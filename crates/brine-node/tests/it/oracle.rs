@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
-use std::thread;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use brine_testkit::salt;
 use brine_wire::{Value, msgpack};
@@ -15,36 +14,42 @@ pub(crate) fn cases(few: usize) -> usize {
     wanted.map_or(few, |count| count.parse().expect("CASES is a number"))
 }
 
-/// A release's answers to questions, in their order, from a program of the testkit.
-pub(crate) fn ask<S: AsRef<OsStr>>(
-    version: &str,
-    script: &str,
-    arguments: &[S],
-    questions: &[Json],
-) -> Vec<Json> {
-    let mut process = salt::script(version, script)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    let stdout = BufReader::new(process.stdout.take().unwrap());
-    // Both pipes are small: who writes all before reading would wait for ever.
-    let answers: Vec<Json> = thread::scope(|scope| {
-        scope.spawn(move || {
-            for question in questions {
-                writeln!(stdin, "{question}").unwrap();
-            }
-        });
-        let lines = stdout.lines();
-        lines
-            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-            .collect()
-    });
-    assert!(process.wait().unwrap().success());
-    assert_eq!(answers.len(), questions.len());
-    answers
+/// A program of the testkit in a release's Python; ends when dropped.
+pub(crate) struct Oracle {
+    process: Child,
+    questions: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Oracle {
+    pub(crate) fn start<S: AsRef<OsStr>>(version: &str, script: &str, arguments: &[S]) -> Self {
+        let mut process = salt::script(version, script)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            questions: process.stdin.take(),
+            answers: BufReader::new(process.stdout.take().unwrap()),
+            process,
+        }
+    }
+
+    pub(crate) fn ask(&mut self, question: &Json) -> Json {
+        let mut questions = self.questions.as_ref().unwrap();
+        writeln!(questions, "{question}").unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{question}: {error} {line:?}"))
+    }
+}
+
+impl Drop for Oracle {
+    fn drop(&mut self) {
+        drop(self.questions.take()); // at the end of its questions it ends
+        let _ = self.process.wait();
+    }
 }
 
 /// A value in msgpack, as hex.
@@ -52,6 +57,13 @@ pub(crate) fn packed(value: impl Into<Value>) -> String {
     let mut bytes = Vec::new();
     msgpack::encode(&value.into(), &mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The value that was [`packed`].
+pub(crate) fn unpacked(hex: &str) -> Value {
+    let digits = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
+    msgpack::decode(&bytes).unwrap()
 }
 
 /// Numbers that are the same in every run, and whatever is chosen by them.

@@ -11,7 +11,7 @@ use brine_wire::python_text::repr;
 use serde_json::{Value as Json, json};
 
 use self::generate::{Fleet, Minion, Question};
-use crate::oracle::{Random, ask, cases, packed};
+use crate::oracle::{Oracle, Random, cases, packed};
 
 #[test]
 fn targets_mean_whom_they_mean_in_salt_3006() {
@@ -31,16 +31,14 @@ struct Asked {
 }
 
 fn check(version: &str) {
-    let mut random = Random::new(1);
-    let fleets: Vec<Fleet> = (0..cases(150))
-        .map(|_| Fleet::generate(&mut random))
-        .collect();
-    let questions: Vec<Json> = fleets.iter().map(question).collect();
     let root = tempfile::tempdir().unwrap();
-    let answers = ask(version, "targets.py", &[root.path()], &questions);
+    let mut salt = Oracle::start(version, "targets.py", &[root.path()]);
+    let mut random = Random::new(1);
     let mut asked: BTreeMap<&str, Asked> = BTreeMap::new();
     let mut faults = Vec::new();
-    for (fleet, answer) in fleets.iter().zip(&answers) {
+    for _ in 0..cases(150) {
+        let fleet = &Fleet::generate(&mut random);
+        let answer = salt.ask(&question(fleet));
         faults.extend(other_groups(fleet, &answer["groups"]));
         let answers = answer["targets"].as_array().unwrap();
         for (question, answer) in fleet.questions.iter().zip(answers) {
