@@ -247,9 +247,7 @@ async fn a_return_whose_answer_is_lost_is_sent_again_after_its_timer_and_shown_o
         let minion = place.minion(detour.port, more);
         bus.next("salt/minion/m1/start").await;
         let mut own = place.minion_bus().await;
-        send(&place, "in", 0..1).await;
-        own.next("fire_master").await;
-        bus.next("in").await;
+        until_answered(&place, &mut own).await;
         detour.let_through(Through::Requests);
         let job = publish(&place, "test.ping", &[]).await;
         let tag = format!("salt/job/{}/ret/m1", text(&job, "jid"));
@@ -260,6 +258,24 @@ async fn a_return_whose_answer_is_lost_is_sent_again_after_its_timer_and_shown_o
         minion.end().await;
         master.end().await;
     }
+}
+
+/// Nothing the minion has sent is without its answer any more: one to a request behind it all has come.
+async fn until_answered(place: &Place, own: &mut Listener) {
+    let mut request: Map = [("cmd", "_minion_event"), ("id", "m1"), ("tag", "in")]
+        .into_iter()
+        .collect();
+    request.insert("pretag", Value::Nil);
+    request.insert("data", Map::new());
+    own_publisher(place)
+        .fire_event(
+            "__master_req_channel_payload/1/m1",
+            &mut request,
+            Some(PATIENCE),
+        )
+        .await
+        .unwrap();
+    own.next("__master_req_channel_return/1*").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
