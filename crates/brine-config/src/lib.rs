@@ -43,4 +43,5 @@ pub use arguments::{Arguments, parse_arguments, parse_value, split_keyword};
 pub use brine::Brine;
 pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
+pub use options::SHOWN_TO_MINIONS;
 pub use opts::{Loaded, Opts, Role};

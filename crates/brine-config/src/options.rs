@@ -35,9 +35,10 @@ impl Known {
         }
     }
 
-    /// Whether setting it changes anything.
-    pub(crate) fn is_acted_on(&self) -> bool {
-        ACTED_ON.contains(&self.name)
+    /// Whether setting it changes anything in a role.
+    pub(crate) fn is_acted_on(&self, role: Role) -> bool {
+        let is_shown = role == Role::Master && SHOWN_TO_MINIONS.contains(&self.name);
+        is_shown || ACTED_ON.contains(&self.name)
     }
 }
 
@@ -81,6 +82,25 @@ pub(crate) fn obsolete(name: &str) -> Option<&'static str> {
     }
 }
 
+/// The options of a master that its minions ask for with `_master_opts` and act on, in its order.
+pub const SHOWN_TO_MINIONS: [&str; 15] = [
+    "top_file_merging_strategy",
+    "env_order",
+    "default_top",
+    "renderer",
+    "failhard",
+    "state_top",
+    "state_top_saltenv",
+    "nodegroups",
+    "state_auto_order",
+    "state_events",
+    "state_aggregate",
+    "jinja_env",
+    "jinja_sls_env",
+    "jinja_lstrip_blocks",
+    "jinja_trim_blocks",
+];
+
 /// Options that do something here; the list grows with the program.
 const ACTED_ON: &[&str] = &[
     "acceptance_wait_time",
@@ -95,6 +115,8 @@ const ACTED_ON: &[&str] = &[
     "auto_accept",
     "autosign_timeout",
     "cachedir",
+    "clean_dynamic_modules",
+    "client_acl_verify",
     "conf_file",
     "default_include",
     "drop_messages_signature_fail",
@@ -103,6 +125,8 @@ const ACTED_ON: &[&str] = &[
     "event_match_type",
     "extension_modules",
     "external_auth",
+    "extmod_blacklist",
+    "extmod_whitelist",
     "file_buffer_size",
     "file_client",
     "file_ignore_glob",
@@ -165,6 +189,7 @@ const ACTED_ON: &[&str] = &[
     "publish_session",
     "publish_signing_algorithm",
     "publisher_acl",
+    "publisher_acl_blacklist",
     "random_master",
     "random_reauth_delay",
     "random_startup_delay",
@@ -191,6 +216,7 @@ const ACTED_ON: &[&str] = &[
     "source_ret_port",
     "ssl",
     "start_event_grains",
+    "sudo_acl",
     "tcp_keepalive",
     "tcp_keepalive_cnt",
     "tcp_keepalive_idle",
@@ -202,7 +228,9 @@ const ACTED_ON: &[&str] = &[
     "tcp_reconnect_backoff",
     "timeout",
     "transport",
+    "use_master_when_local",
     "user",
+    "utils_dirs",
     "verify_master_pubkey_sign",
     "zmq_backlog",
     "zmq_filtering",

@@ -307,7 +307,7 @@ fn remark_on(role: Role, overrides: &Map, warnings: &mut Vec<Warning>) {
                 found: type_name(value),
             });
         }
-        if !known.is_acted_on() && known.default(role).as_ref() != Some(value) {
+        if !known.is_acted_on(role) && known.default(role).as_ref() != Some(value) {
             warnings.push(Warning::NotActedOn {
                 option: name.clone(),
             });

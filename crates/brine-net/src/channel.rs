@@ -32,7 +32,7 @@ pub struct Limits {
     pub requests_per_connection: usize,
     /// Messages that wait for one subscriber (`pub_hwm`); newer ones are dropped beyond.
     pub publish_queue: usize,
-    /// How long a tcp subscriber may take to say who it is.
+    /// How long a subscriber may take to say who it is, or over ZeroMQ what it wants.
     pub identification: Duration,
 }
 

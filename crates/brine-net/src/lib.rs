@@ -8,12 +8,18 @@
 
 pub mod backoff;
 pub mod channel;
+mod connection;
 pub mod crypto;
+mod heartbeat;
 pub mod keys;
+pub mod listener;
 pub mod master;
 pub mod minion;
 mod quota;
 pub mod replay;
+mod requests;
+mod stream;
+mod subscribers;
 pub mod tcp;
 pub mod tls;
 pub mod zeromq;

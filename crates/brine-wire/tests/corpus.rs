@@ -82,6 +82,11 @@ fn network_tcp() {
 }
 
 #[test]
+fn network_zmtp() {
+    replay("network_zmtp", network::fuzz_zmtp);
+}
+
+#[test]
 fn network_crypticle() {
     replay("network_crypticle", network::fuzz_crypticle);
 }

@@ -131,7 +131,7 @@ pub enum FleetError {
     Bus(#[from] brine_bus::client::ReceiveError),
     /// libzmq.
     #[error(transparent)]
-    ZeroMq(#[from] zeromq::OpenError),
+    ZeroMq(#[from] zeromq::client::OpenError),
     /// No runtime or thread.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),

@@ -14,13 +14,14 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::connection::{Reader, send};
-use super::stream::{self, Incoming, Outgoing};
-use super::{Keepalive, prepare};
+use super::Messages;
+use crate::connection::{Reader, send};
 use crate::crypto::{self, NoRandom};
+use crate::listener::{Keepalive, prepare};
+use crate::stream::{self, Incoming, Outgoing};
 use crate::tls::TlsClient;
 
-pub use super::connection::ConnectionError;
+pub use crate::connection::ConnectionError;
 
 /// The largest message taken from a master, in bytes.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
@@ -87,7 +88,7 @@ pub struct Requester {
 }
 
 struct Connection {
-    reader: Reader<Incoming>,
+    reader: Reader<Incoming, Messages>,
     writer: Outgoing,
 }
 
@@ -159,7 +160,11 @@ impl Connection {
         let connected = connecting.await.map_err(io::Error::from)?;
         let (reader, writer) = connected?;
         Ok(Self {
-            reader: Reader::new(reader, MAX_MESSAGE_BYTES, Duration::from_secs(60)),
+            reader: Reader::new(
+                reader,
+                Messages::new(MAX_MESSAGE_BYTES),
+                Duration::from_secs(60),
+            ),
             writer,
         })
     }

@@ -3,117 +3,90 @@
 //! Facts: `docs/protocol/network.md` §2.2.
 
 pub mod client;
-mod connection;
 pub mod publish;
-pub mod requests;
-mod stream;
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::future::Future;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use brine_wire::network::tcp::{self, Decoder, Message};
+use brine_wire::{Map, Value};
 
-use crate::tls::TlsServer;
-use stream::{Incoming, Outgoing};
+use crate::channel::{Handler, Limits};
+use crate::connection::{ConnectionError, Decode};
+use crate::listener::Listener;
+use crate::requests::{self, Dialect, Heard};
 
-/// Keepalive as Salt sets it; `None` leaves a field to the system.
-#[derive(Debug, Clone, Copy)]
-pub struct Keepalive {
-    /// Idle time before the first probe.
-    pub idle: Duration,
-    /// Between probes.
-    pub interval: Option<Duration>,
-    /// How many probes.
-    pub count: Option<u32>,
+/// The longest head, in bytes: a UUID and room to spare. It is kept until the answer goes.
+const MAX_HEAD_BYTES: usize = 256;
+
+/// Takes requests until `shutdown`, and then answers those under way.
+pub async fn serve_requests(
+    listener: impl Into<Listener>,
+    limits: Limits,
+    handler: Handler,
+    shutdown: impl Future<Output = ()>,
+) {
+    requests::serve::<Requests>(listener.into(), limits, handler, shutdown).await;
 }
 
-impl Keepalive {
-    /// What masters set on requests.
-    pub const MASTER: Self = Self {
-        idle: Duration::from_secs(1),
-        interval: Some(Duration::from_secs(15)),
-        count: Some(3),
-    };
-    /// What minions set.
-    pub const MINION: Self = Self {
-        idle: Duration::from_secs(300),
-        interval: None,
-        count: None,
-    };
+/// Messages of either port.
+struct Messages(Decoder);
+
+impl Messages {
+    const fn new(max_bytes: usize) -> Self {
+        Self(Decoder::new(max_bytes))
+    }
 }
 
-/// A bound port and what its connections are like.
-#[derive(Debug)]
-pub struct Listener {
-    tcp: TcpListener,
-    /// TLS from the first byte (`ssl`); `None` for none.
-    pub tls: Option<TlsServer>,
-    /// `None` leaves it off.
-    pub keepalive: Option<Keepalive>,
+impl Decode for Messages {
+    type Item = Message;
+
+    fn wanted(&self) -> usize {
+        self.0.wanted()
+    }
+
+    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Message)>, ConnectionError> {
+        let Some(length) = self.0.next(buffer)? else {
+            return Ok(None);
+        };
+        Ok(Some((length, Message::parse(&buffer[..length])?)))
+    }
 }
 
-impl From<TcpListener> for Listener {
-    /// In clear, with a master's keepalive.
-    fn from(tcp: TcpListener) -> Self {
-        Self {
-            tcp,
-            tls: None,
-            keepalive: Some(Keepalive::MASTER),
+/// Messages that are requests.
+struct Requests(Messages);
+
+impl Decode for Requests {
+    type Item = Heard<Map>;
+
+    fn wanted(&self) -> usize {
+        self.0.wanted()
+    }
+
+    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Heard<Map>)>, ConnectionError> {
+        let Some((length, Message { head, body })) = self.0.next(buffer)? else {
+            return Ok(None);
+        };
+        let bytes = tcp::encode(&head, &Value::Nil).len();
+        if bytes > MAX_HEAD_BYTES {
+            let limit = MAX_HEAD_BYTES;
+            return Err(ConnectionError::Head { bytes, limit });
         }
+        let request = Heard::Request {
+            way_back: head,
+            payload: body,
+        };
+        Ok(Some((length, request)))
     }
 }
 
-impl Listener {
-    /// Where it is bound.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+impl Dialect for Requests {
+    type WayBack = Map;
+
+    fn new(limits: &Limits) -> Self {
+        Self(Messages::new(limits.max_message_bytes))
     }
 
-    /// The next connection. Waits a little when the system has no more to give.
-    async fn accept(&self) -> (TcpStream, SocketAddr) {
-        loop {
-            match self.tcp.accept().await {
-                Ok((stream, peer)) => match prepare(&stream, self.keepalive) {
-                    Ok(()) => return (stream, peer),
-                    Err(err) => tracing::debug!(%peer, %err, "a connection was gone at once"),
-                },
-                Err(err) => {
-                    tracing::warn!(%err, "cannot accept connections; trying again");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+    fn encode(head: &Map, body: &Value) -> Vec<u8> {
+        tcp::encode(head, body)
     }
-}
-
-/// The two halves of an accepted connection, after the handshake if there is one.
-async fn open(
-    stream: TcpStream,
-    tls: Option<&TlsServer>,
-    patience: Duration,
-) -> io::Result<(Incoming, Outgoing)> {
-    match tls {
-        None => Ok(stream::plain(stream)),
-        Some(tls) => Ok(stream::within_tls(tls.accept(stream, patience).await?)),
-    }
-}
-
-fn prepare(stream: &TcpStream, keepalive: Option<Keepalive>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let Some(keepalive) = keepalive else {
-        return Ok(());
-    };
-    let mut options = TcpKeepalive::new().with_time(keepalive.idle);
-    if let Some(interval) = keepalive.interval {
-        options = options.with_interval(interval);
-    }
-    if let Some(count) = keepalive.count {
-        options = options.with_retries(count);
-    }
-    SockRef::from(stream).set_tcp_keepalive(&options)
 }

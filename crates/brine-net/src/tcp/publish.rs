@@ -1,14 +1,14 @@
 //! The publish port over tcp.
 //!
 //! Subscribers say who they are; what is for some minions goes to their connections, and to those
-//! that have not said so yet. A subscriber that reads slowly loses what its queue does not hold and
-//! delays nobody.
+//! that have not said so yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use brine_wire::network::tcp::Message;
 use brine_wire::network::{MinionId, tcp};
 use brine_wire::{Map, Value};
 use tokio::net::TcpStream;
@@ -16,11 +16,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::Listener;
-use super::connection::{ConnectionError, Reader, send};
-use super::stream::{Incoming, Outgoing};
+use super::Messages;
 use crate::channel::{Audience, Limits, Presence, Publication};
+use crate::connection::{ConnectionError, Reader, send};
+use crate::listener::{self, Listener};
 use crate::quota::{Place, Quota};
+use crate::stream::{Incoming, Outgoing};
+use crate::subscribers::{Seat, Subscribers};
 use crate::tls::TlsServer;
 
 /// Says whose an identification is.
@@ -29,19 +31,8 @@ pub type Identify = Arc<dyn Fn(&Value) -> Option<MinionId> + Send + Sync>;
 /// The subscribers of one port; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Publisher {
-    /// Held for a look-up or a round of non-blocking sends, never across an await.
-    subscribers: Arc<Mutex<Subscribers>>,
-}
-
-#[derive(Default)]
-struct Subscribers {
-    next: u64,
-    by_connection: HashMap<u64, Subscriber>,
-}
-
-struct Subscriber {
-    id: Option<MinionId>,
-    queue: mpsc::Sender<Arc<[u8]>>,
+    /// By the minion that they are, once they have said so.
+    subscribers: Arc<Subscribers<Option<MinionId>>>,
 }
 
 impl fmt::Debug for Publisher {
@@ -55,64 +46,29 @@ impl Publisher {
     #[must_use]
     pub fn publish(&self, publication: &Publication) -> usize {
         let body = Value::Bin(publication.payload.to_vec());
-        let frame: Arc<[u8]> = tcp::encode(&Map::new(), &body).into();
+        let message: Arc<[u8]> = tcp::encode(&Map::new(), &body).into();
         let named: HashSet<&MinionId> = match &publication.audience {
             Audience::Everyone => HashSet::new(),
             Audience::Minions(ids) => ids.iter().collect(),
         };
-        let Ok(subscribers) = self.subscribers.lock() else {
-            return 0;
-        };
-        let mut lost = 0;
-        for subscriber in subscribers.by_connection.values() {
-            let wanted = match &subscriber.id {
+        self.subscribers.publish(|id, chosen| {
+            let wanted = match id {
                 Some(id) => named.is_empty() || named.contains(id),
                 None => true,
             };
-            if wanted && subscriber.queue.try_send(frame.clone()).is_err() {
-                lost += 1;
+            if wanted {
+                chosen.push(message.clone());
             }
-        }
-        lost
+        })
     }
 
     /// The minions that are connected, each once.
     #[must_use]
     pub fn present(&self) -> Vec<MinionId> {
-        let Ok(subscribers) = self.subscribers.lock() else {
-            return Vec::new();
-        };
-        let mut ids: Vec<_> = (subscribers.by_connection.values())
-            .filter_map(|subscriber| subscriber.id.clone())
-            .collect();
+        let mut ids = self.subscribers.find(Option::clone);
         ids.sort();
         ids.dedup();
         ids
-    }
-
-    fn enter(&self, queue: mpsc::Sender<Arc<[u8]>>) -> u64 {
-        let Ok(mut subscribers) = self.subscribers.lock() else {
-            return 0;
-        };
-        subscribers.next += 1;
-        let number = subscribers.next;
-        let subscriber = Subscriber { id: None, queue };
-        subscribers.by_connection.insert(number, subscriber);
-        number
-    }
-
-    fn identify(&self, connection: u64, id: &MinionId) {
-        if let Ok(mut subscribers) = self.subscribers.lock()
-            && let Some(subscriber) = subscribers.by_connection.get_mut(&connection)
-        {
-            subscriber.id = Some(id.clone());
-        }
-    }
-
-    fn leave(&self, connection: u64) {
-        if let Ok(mut subscribers) = self.subscribers.lock() {
-            subscribers.by_connection.remove(&connection);
-        }
     }
 }
 
@@ -131,26 +87,21 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, peer, place) = tokio::select! {
+            admitted = listener.admit(&quota) => admitted,
             Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
         };
-        let Some(place) = quota.enter(peer.ip()) else {
-            tracing::debug!(%peer, "too many subscribers that have not said who they are; closed");
-            continue;
-        };
         let subscription = Subscription {
-            publisher: publisher.clone(),
             identify: identify.clone(),
             presence: presence.clone(),
             limits: limits.clone(),
             place: Some(place),
             id: None,
         };
-        let tls = listener.tls.clone();
+        let (publisher, tls) = (publisher.clone(), listener.tls.clone());
         connections.spawn(async move {
-            if let Err(err) = subscription.run(stream, tls).await {
+            if let Err(err) = subscription.run(&publisher, stream, tls).await {
                 tracing::debug!(%peer, %err, "publish connection closed");
             }
         });
@@ -158,7 +109,6 @@ pub async fn serve(
 }
 
 struct Subscription {
-    publisher: Publisher,
     identify: Identify,
     presence: mpsc::Sender<Presence>,
     limits: Arc<Limits>,
@@ -169,14 +119,14 @@ struct Subscription {
 impl Subscription {
     async fn run(
         mut self,
+        publisher: &Publisher,
         stream: TcpStream,
         tls: Option<TlsServer>,
     ) -> Result<(), ConnectionError> {
-        let stream = super::open(stream, tls.as_ref(), self.limits.identification).await?;
-        let (queue, publications) = mpsc::channel(self.limits.publish_queue);
-        let connection = self.publisher.enter(queue);
-        let ended = self.deliver(stream, connection, publications).await;
-        self.publisher.leave(connection);
+        let stream = listener::open(stream, tls.as_ref(), self.limits.identification).await?;
+        let (seat, publications) = publisher.subscribers.enter(self.limits.publish_queue);
+        let ended = self.deliver(stream, &seat, publications).await;
+        drop(seat);
         if let Some(id) = self.id {
             let _ = self.presence.send(Presence::Gone(id)).await;
         }
@@ -186,19 +136,20 @@ impl Subscription {
     async fn deliver(
         &mut self,
         (reader, mut writer): (Incoming, Outgoing),
-        connection: u64,
+        seat: &Seat<Option<MinionId>>,
         mut publications: mpsc::Receiver<Arc<[u8]>>,
     ) -> Result<(), ConnectionError> {
         let patience = self.limits.patience;
-        let mut reader = Reader::new(reader, self.limits.max_stranger_bytes, patience);
+        let messages = Messages::new(self.limits.max_stranger_bytes);
+        let mut reader = Reader::new(reader, messages, patience);
         let deadline = Instant::now() + self.limits.identification;
         loop {
             tokio::select! {
-                Some(frame) = publications.recv() => {
-                    send(&mut writer, &frame, patience).await?;
+                Some(message) = publications.recv() => {
+                    send(&mut writer, &message, patience).await?;
                 }
                 read = reader.advance() => match read {
-                    Ok(Some(message)) => self.read(connection, &message.body).await,
+                    Ok(Some(Message { body, .. })) => self.read(seat, &body).await,
                     Ok(None) => {}
                     Err(ConnectionError::Closed) => return Ok(()),
                     Err(error) => return Err(error),
@@ -211,12 +162,12 @@ impl Subscription {
     }
 
     /// The first right identification counts.
-    async fn read(&mut self, connection: u64, body: &Value) {
+    async fn read(&mut self, seat: &Seat<Option<MinionId>>, body: &Value) {
         if self.id.is_some() {
             return;
         }
         if let Some(id) = (self.identify)(body) {
-            self.publisher.identify(connection, &id);
+            seat.change(|known| *known = Some(id.clone()));
             self.place = None;
             self.id = Some(id.clone());
             let _ = self.presence.send(Presence::Identified(id)).await;

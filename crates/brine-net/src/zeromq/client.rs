@@ -1,4 +1,4 @@
-//! The minion's ends of both ports over ZeroMQ.
+//! The minion's ends of both ports over ZeroMQ, with libzmq.
 //!
 //! Each has a thread of its own. One request at a time, as real daemons send them, so that a
 //! minion's events arrive in the order fired.
@@ -16,9 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use zmq::{DONTWAIT, POLLIN, PollItem, Socket};
 
 use super::wake::Wake;
-use super::{OpenError, endpoint, millis};
 use crate::crypto;
-use crate::tcp::Keepalive;
+use crate::listener::Keepalive;
 
 /// What the sockets are like; Salt's options of the same names.
 #[derive(Debug, Clone)]
@@ -110,6 +109,40 @@ fn keep_alive(socket: &Socket, keepalive: Option<Keepalive>) -> zmq::Result<()> 
         socket.set_tcp_keepalive_cnt(i32::try_from(count).unwrap_or(i32::MAX))?;
     }
     Ok(())
+}
+
+/// Why an end cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// libzmq refuses an address.
+    #[error("{endpoint}: {source}")]
+    Endpoint {
+        /// Which.
+        endpoint: String,
+        /// What it says.
+        source: zmq::Error,
+    },
+    /// libzmq refuses a socket or an option.
+    #[error("libzmq: {0}")]
+    Socket(#[from] zmq::Error),
+    /// No thread or descriptor.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+/// A duration as libzmq's options take it.
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// `tcp://host:port`, with brackets where an IPv6 address needs them.
+fn endpoint(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("tcp://[{host}]:{port}")
+    } else {
+        format!("tcp://{host}:{port}")
+    }
 }
 
 /// Why there is no reply.

@@ -1,62 +1,88 @@
-//! The ZeroMQ transport, both sides, over libzmq.
+//! The ZeroMQ transport: the master's ports, and a minion's ends over libzmq.
 //!
-//! A libzmq socket belongs to one thread: each server and each client end has one of its own, which
-//! sleeps in `zmq::poll` and is woken through a descriptor. Facts: `docs/protocol/network.md` §2.1.
+//! The ports are ours and not libzmq's, since what a stranger may make libzmq keep has no bound: the parts of
+//! a message without end are kept until its end comes. A minion's ends talk to one master, which it chose: there
+//! each libzmq socket has a thread of its own. Facts: `docs/protocol/network.md` §2.1.
 
 pub mod client;
-pub mod server;
+pub mod publish;
 mod wake;
 
-use std::time::Duration;
+use std::future::Future;
 
-/// Why an end cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// libzmq refuses an address.
-    #[error("{endpoint}: {source}")]
-    Endpoint {
-        /// Which.
-        endpoint: String,
-        /// What it says.
-        source: zmq::Error,
-    },
-    /// libzmq refuses a socket or an option.
-    #[error("libzmq: {0}")]
-    Socket(#[from] zmq::Error),
-    /// No thread or descriptor.
-    #[error(transparent)]
-    System(#[from] std::io::Error),
+use brine_wire::network::payload;
+use brine_wire::network::zmtp::{self, Decoder, Port, Step};
+use brine_wire::{Value, msgpack};
+
+use crate::channel::{Handler, Limits};
+use crate::connection::{ConnectionError, Decode};
+use crate::listener::Listener;
+use crate::requests::{self, Dialect, Heard};
+
+/// Takes requests until `shutdown`, and then answers those under way.
+pub async fn serve_requests(
+    listener: impl Into<Listener>,
+    limits: Limits,
+    handler: Handler,
+    shutdown: impl Future<Output = ()>,
+) {
+    requests::serve::<Requests>(listener.into(), limits, handler, shutdown).await;
 }
 
-/// Heartbeats that we ask for; those of others libzmq answers by itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Heartbeat {
-    /// Between two (`zmq_heartbeat_ivl`); zero for none.
-    pub interval: Duration,
-    /// Within which something must come (`zmq_heartbeat_timeout`).
-    pub timeout: Duration,
+struct Requests {
+    frames: Decoder,
+    max_bytes: usize,
 }
 
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(30),
-        }
+impl Decode for Requests {
+    type Item = Heard<Vec<u8>>;
+
+    fn wanted(&self) -> usize {
+        self.frames.wanted()
+    }
+
+    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Heard<Vec<u8>>)>, ConnectionError> {
+        let Some((length, step)) = self.frames.next(buffer)? else {
+            return Ok(None);
+        };
+        let heard = match step {
+            Step::Reply(bytes) => Heard::Reply(bytes),
+            Step::Request { envelope, body } => match self.payload(body) {
+                Some(payload) => Heard::Request {
+                    way_back: envelope,
+                    payload,
+                },
+                None => Heard::Reply(Self::encode(&envelope, &payload::BAD_LOAD.into())),
+            },
+            Step::Nothing | Step::Subscribe(_) | Step::Cancel(_) => Heard::Nothing,
+        };
+        Ok(Some((length, heard)))
     }
 }
 
-/// A duration as libzmq's options take it.
-fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+impl Requests {
+    /// A payload, if it is one map of sensible make.
+    fn payload(&self, body: &[u8]) -> Option<Value> {
+        let mut decoder = brine_wire::network::tcp::Decoder::new(self.max_bytes);
+        let length = decoder.next(body).ok()??;
+        (length == body.len()).then_some(())?;
+        msgpack::decode_network(body).ok()
+    }
 }
 
-/// `tcp://host:port`, with brackets where an IPv6 address needs them.
-fn endpoint(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("tcp://[{host}]:{port}")
-    } else {
-        format!("tcp://{host}:{port}")
+impl Dialect for Requests {
+    type WayBack = Vec<u8>;
+    const GREETING: &'static [u8] = &zmtp::GREETING;
+    const PING: Option<&'static [u8]> = Some(zmtp::PING);
+
+    fn new(limits: &Limits) -> Self {
+        Self {
+            frames: Decoder::new(Port::Requests, limits.max_message_bytes),
+            max_bytes: limits.max_message_bytes,
+        }
+    }
+
+    fn encode(envelope: &Vec<u8>, body: &Value) -> Vec<u8> {
+        zmtp::encode_reply(envelope, &payload::clear_reply(body))
     }
 }

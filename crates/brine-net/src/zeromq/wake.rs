@@ -21,11 +21,6 @@ impl Wake {
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Forgets all wakings so far.
-    pub(super) fn clear(&self) {
-        let _ = rustix::io::read(&*self.0, &mut [0_u8; 8]);
-    }
-
     pub(super) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

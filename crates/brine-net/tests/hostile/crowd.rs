@@ -7,7 +7,7 @@ use brine_net::channel::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master, Transport};
+use crate::master::{BOTH, Master};
 use crate::scanners::resident;
 
 const CROWD: usize = 5_000;
@@ -63,20 +63,22 @@ fn gather(port: u16) -> Vec<TcpStream> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_addresses_sign_in_beside_a_crowd() {
-    let limits = Limits {
-        strangers_per_address: 50,
-        ..Limits::default()
-    };
-    let master = Master::with(Transport::Tcp, limits, |config| {
-        config.rules.auto_accept = true;
-    })
-    .await;
-    let mut crowd = Vec::new();
-    for _ in 0..100 {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], master.ret_port));
-        crowd.push(socket.connect(address).await.unwrap());
+    for transport in BOTH {
+        let limits = Limits {
+            strangers_per_address: 50,
+            ..Limits::default()
+        };
+        let master = Master::with(transport, limits, |config| {
+            config.rules.auto_accept = true;
+        })
+        .await;
+        let mut crowd = Vec::new();
+        for _ in 0..100 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+            let address = SocketAddr::from(([127, 0, 0, 1], master.ret_port));
+            crowd.push(socket.connect(address).await.unwrap());
+        }
+        Minion::sign_in(&master, "m1").await;
     }
-    Minion::sign_in(&master, "m1").await;
 }

@@ -18,3 +18,6 @@ mod scanners;
 mod slow;
 mod tampering;
 mod versions;
+#[path = "../it/zeromq_server.rs"]
+#[allow(dead_code, reason = "nothing is published here")]
+mod zeromq_server;

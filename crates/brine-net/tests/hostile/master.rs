@@ -4,12 +4,12 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use crate::zeromq_server::{Server, ServerConfig};
 use brine_net::channel::{Incoming, Limits, Presence};
 use brine_net::master::{MasterChannel, MasterConfig, Seats};
 use brine_net::replay::Seen;
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::zeromq::client::ClientConfig;
-use brine_net::zeromq::server::{Bound, Server, ServerConfig};
 use brine_net::{tcp, zeromq};
 use brine_wire::network::payload::{self, Payload};
 use brine_wire::{Map, Value};
@@ -69,16 +69,13 @@ impl Master {
         let (mut server, mut listeners) = (None, None);
         let (ret_port, publish_port) = match transport {
             Transport::ZeroMq => {
-                let bound = ServerConfig {
-                    interface: "127.0.0.1".into(),
-                    ret_port: 0,
-                    publish_port: 0,
+                let config = ServerConfig {
                     limits: limits.clone(),
                     ..ServerConfig::default()
                 };
-                let bound = Bound::bind(&bound).unwrap();
-                let ports = (bound.ports.ret_port, bound.ports.publish_port);
-                server = Some(bound.serve(handler.clone()).unwrap());
+                let started = Server::start(&config, handler.clone()).await;
+                let ports = (started.ret_port, started.publish_port);
+                server = Some(started);
                 ports
             }
             Transport::Tcp => {
@@ -95,12 +92,7 @@ impl Master {
         let mut presence = None;
         if let Some((ret, publishing)) = listeners {
             let pending = std::future::pending;
-            tokio::spawn(tcp::requests::serve(
-                ret,
-                limits.clone(),
-                handler,
-                pending(),
-            ));
+            tokio::spawn(tcp::serve_requests(ret, limits.clone(), handler, pending()));
             let (changes, changed) = mpsc::channel(256);
             presence = Some(changed);
             let identifying = channel.clone();

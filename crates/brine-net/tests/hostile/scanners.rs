@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use brine_net::channel::Limits;
+use brine_wire::network::zmtp;
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master, Transport};
+use crate::master::{BOTH, Master, Transport, WAIT};
 
 /// Limits under which strangers are shown the door while a test waits.
 fn impatient() -> Limits {
@@ -170,6 +171,54 @@ async fn bombs_do_not_go_off() {
         let more = resident().saturating_sub(before);
         assert!(more < 200 << 20, "{transport:?}: {} MiB more", more >> 20);
     }
+}
+
+/// Messages over ZeroMQ that never end, and subscriptions without number: libzmq would keep them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_without_end_are_not_kept() {
+    let master = Master::start(Transport::ZeroMq).await;
+    let minion = Minion::sign_in(&master, "m1").await;
+    let before = resident();
+    let piece = [&b"\x03\0\0\0\0\0\x10\0\0"[..], &vec![b'x'; 1 << 20]].concat();
+    let small = b"\x01\x01x".repeat(100_000);
+    let topics = (0..20_000).map(|n| format!("\x04\x13\x09SUBSCRIBE{n:09}").into_bytes());
+    for (port, socket_type, rest) in [
+        (
+            master.ret_port,
+            &b"REQ"[..],
+            [&b"\x01\0"[..], &piece].concat(),
+        ),
+        (master.ret_port, b"DEALER", piece.clone()),
+        (master.ret_port, b"DEALER", small),
+        (master.publish_port, b"SUB", piece),
+        (
+            master.publish_port,
+            b"SUB",
+            topics.collect::<Vec<_>>().concat(),
+        ),
+    ] {
+        let mut stream = Master::connect(port);
+        stream.set_write_timeout(Some(WAIT)).unwrap();
+        stream.write_all(&zmtp::GREETING).unwrap();
+        let length = u8::try_from(22 + socket_type.len()).unwrap();
+        let ready = [
+            &[4, length][..],
+            b"\x05READY\x0bSocket-Type\0\0\0",
+            &[length - 22],
+            socket_type,
+        ];
+        stream.write_all(&ready.concat()).unwrap();
+        let closed =
+            tokio::task::spawn_blocking(move || (0..500).any(|_| stream.write_all(&rest).is_err()));
+        assert!(
+            closed.await.unwrap(),
+            "{} took all of it",
+            String::from_utf8_lossy(socket_type)
+        );
+        minion.works().await;
+    }
+    let more = resident().saturating_sub(before);
+    assert!(more < 50 << 20, "{} MiB more", more >> 20);
 }
 
 /// One frame as a request; waits for the answer that everything gets.

@@ -4,9 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use brine_net::channel::Limits;
+use brine_wire::network::{tcp, zmtp};
+use brine_wire::{Value, msgpack};
 
 use crate::honest::Minion;
-use crate::master::{Master, Transport, WAIT};
+use crate::master::{BOTH, Master, Transport, WAIT};
 
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -66,39 +68,69 @@ async fn a_message_that_comes_byte_by_byte_is_not_waited_for() {
     }
 }
 
+/// A request as it stands on a connection, behind what a connection begins with.
+fn framed(transport: Transport, payload: &Value) -> (Vec<u8>, Vec<u8>) {
+    const READY: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ";
+    match transport {
+        Transport::Tcp => {
+            let head = [("mid", "1")].into_iter().collect();
+            (Vec::new(), tcp::encode(&head, payload))
+        }
+        Transport::ZeroMq => {
+            let mut packed = Vec::new();
+            msgpack::encode_network(payload, &mut packed);
+            (
+                [&zmtp::GREETING[..], READY].concat(),
+                zmtp::encode_reply(b"\x01\0", &packed),
+            )
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_request_is_nobodys_request() {
-    let master = impatient_master(Transport::Tcp).await;
-    let minion = Minion::sign_in(&master, "m1").await;
-    master.reached();
-    let payload = minion.seal(minion.event("my/tag")).payload;
-    let head = [("mid", "1")].into_iter().collect();
-    let whole = brine_wire::network::tcp::encode(&head, &payload);
-    for length in (0..whole.len()).step_by(5) {
+    for transport in BOTH {
+        let master = impatient_master(transport).await;
+        let minion = Minion::sign_in(&master, "m1").await;
+        master.reached();
+        let payload = minion.seal(minion.event("my/tag")).payload;
+        let (opening, request) = framed(transport, &payload);
+        let whole = [&opening[..], &request].concat();
+        for length in (0..whole.len()).step_by(5) {
+            let mut stream = Master::connect(master.ret_port);
+            stream.write_all(&whole[..length]).unwrap();
+        }
+        minion.works().await;
+        assert_eq!(master.reached().len(), 1, "{transport:?}: the minion's own");
+        // The whole of it is one.
         let mut stream = Master::connect(master.ret_port);
-        stream.write_all(&whole[..length]).unwrap();
+        stream.write_all(&whole).unwrap();
+        let greeted = if opening.is_empty() { 0 } else { 64 + 43 };
+        stream.read_exact(&mut vec![0; greeted + 1]).unwrap();
+        minion.works().await;
+        assert_eq!(master.reached().len(), 2, "{transport:?}");
     }
-    assert_eq!(master.reached(), []);
-    minion.works().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_his_answers_is_not_waited_for() {
-    let master = impatient_master(Transport::Tcp).await;
-    let minion = Minion::sign_in(&master, "m1").await;
-    let port = master.ret_port;
-    let flooding = tokio::task::spawn_blocking(move || {
-        let mut stream = Master::connect(port);
-        stream.set_write_timeout(Some(WAIT)).unwrap();
-        let head = [("mid", "1")].into_iter().collect();
-        let request = brine_wire::network::tcp::encode(&head, &"?".into());
-        let many = request.repeat(1000);
-        // 60 MB of requests whose answers nobody reads: at some point there must be an end to it.
-        (0..2000).any(|_| stream.write_all(&many).is_err())
-    });
-    for _ in 0..20 {
+    for transport in BOTH {
+        let master = impatient_master(transport).await;
+        let minion = Minion::sign_in(&master, "m1").await;
+        let port = master.ret_port;
+        let flooding = tokio::task::spawn_blocking(move || {
+            let mut stream = Master::connect(port);
+            stream.set_write_timeout(Some(WAIT)).unwrap();
+            let (opening, request) = framed(transport, &"?".into());
+            stream.write_all(&opening).unwrap();
+            let many = request.repeat(1000);
+            // Tens of MB of requests whose answers nobody reads: at some point there must be an end to it.
+            (0..2000).any(|_| stream.write_all(&many).is_err())
+        });
+        for _ in 0..20 {
+            minion.works().await;
+        }
+        assert!(flooding.await.unwrap(), "{transport:?}");
         minion.works().await;
     }
-    assert!(flooding.await.unwrap());
-    minion.works().await;
 }

@@ -17,3 +17,4 @@ mod tcp;
 mod tls;
 mod vectors;
 mod zeromq;
+mod zeromq_server;

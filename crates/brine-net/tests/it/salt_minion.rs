@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use brine_net::channel::{Audience, Incoming, Limits, Presence, Publication};
 use brine_net::keys::store::KeyState;
+use brine_net::listener::Listener;
 use brine_net::master::{MasterChannel, MasterConfig, Seats};
 use brine_net::tcp::publish::{self, Publisher};
-use brine_net::tcp::{Listener, requests};
+use brine_net::tcp::serve_requests;
 use brine_net::tls::TlsServer;
 use brine_testkit::program::{Program, command};
 use brine_testkit::salt::VERSIONS;
@@ -94,7 +95,7 @@ impl Master {
         publishing.tls = tls;
         let (handler, incoming) = crate::requests::channel();
         let (seen, requests) = mpsc::channel(256);
-        tokio::spawn(requests::serve(
+        tokio::spawn(serve_requests(
             ret,
             Limits::default(),
             handler,

@@ -9,7 +9,7 @@ use brine_net::crypto::rsa::PrivateKey;
 use brine_net::master::{MasterChannel, MasterConfig};
 use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
 use brine_net::zeromq::client::{ClientConfig, Requester, Subscription, Topics};
-use brine_net::zeromq::server::{Bound, Server, ServerConfig};
+use brine_net::zeromq::publish::Topics as Published;
 use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::salt_master::{self, printed, start};
 use crate::salt_minion::answer_all;
+use crate::zeromq_server::{Server, ServerConfig};
 
 /// Starting Python and Salt on a busy machine takes this long at most.
 const START: Duration = Duration::from_secs(90);
@@ -54,11 +55,11 @@ struct Master {
 }
 
 impl Master {
-    fn start(root: &TempDir, config: &ServerConfig) -> Self {
+    async fn start(root: &TempDir, config: &ServerConfig) -> Self {
         let (handler, incoming) = crate::requests::channel();
-        let server = Bound::bind(config).unwrap().serve(handler).unwrap();
+        let server = Server::start(config, handler).await;
         let mut opened = MasterConfig::new(root.path().join("pki"), root.path().join("cache"));
-        opened.publish_port = server.ports.publish_port;
+        opened.publish_port = server.publish_port;
         opened.rules.auto_accept = true;
         let channel = Arc::new(MasterChannel::open(opened).unwrap());
         let (seen, requests) = mpsc::channel(256);
@@ -90,7 +91,7 @@ impl Master {
                 payload: self.channel.publish(job(jid)).unwrap().into(),
                 audience: Audience::Minions(vec![id()]),
             };
-            self.server.ports.publisher.publish(publication).unwrap();
+            assert_eq!(self.server.publisher.publish(&publication), 0);
             let Ok(ret) = timeout(2 * SECOND, self.next("_return")).await else {
                 continue;
             };
@@ -111,19 +112,19 @@ async fn a_real_minion_runs_jobs_and_outlives_a_rotation_and_a_restart() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("cache")).unwrap();
         let config = ServerConfig {
-            interface: "127.0.0.1".into(),
-            ret_port: 0,
-            publish_port: 0,
-            zmq_filtering,
+            topics: Published {
+                filtering: zmq_filtering,
+                syndics: false,
+            },
             ..ServerConfig::default()
         };
-        let mut master = Master::start(&root, &config);
+        let mut master = Master::start(&root, &config).await;
         let minion = root.path().join("minion");
         let options = format!(
             "id: m1\nmaster: 127.0.0.1\nmaster_port: {}\ntransport: zeromq\n\
              zmq_filtering: {zmq_filtering}\nroot_dir: {root}\npki_dir: {root}/pki\n\
              cachedir: {root}/cache\nsock_dir: {root}/sock\nlog_file: {root}/log\nuser: root\n",
-            master.server.ports.ret_port,
+            master.server.ret_port,
             root = minion.display()
         );
         fs::create_dir_all(minion.join("pki")).unwrap();
@@ -139,12 +140,12 @@ async fn a_real_minion_runs_jobs_and_outlives_a_rotation_and_a_restart() {
         master.channel.rotate().unwrap();
         master.run_job("20260101000000000002").await;
         let again = ServerConfig {
-            ret_port: master.server.ports.ret_port,
-            publish_port: master.server.ports.publish_port,
+            ret_port: master.server.ret_port,
+            publish_port: master.server.publish_port,
             ..config
         };
-        drop(master);
-        let mut master = Master::start(&root, &again);
+        master.server.end().await;
+        let mut master = Master::start(&root, &again).await;
         master.run_job("20260101000000000003").await;
 
         let call = ["event.send", "my/tag", "{'a': 1}"];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use brine_net::channel::{Audience, Incoming, Limits, Presence, Publication};
 use brine_net::tcp::client::{RequestError, Requester, Subscription};
 use brine_net::tcp::publish::{self, Publisher};
-use brine_net::tcp::requests;
+use brine_net::tcp::serve_requests;
 use brine_wire::network::publish::Publish;
 use brine_wire::network::{MinionId, tcp};
 use brine_wire::{Map, Value};
@@ -22,7 +22,7 @@ async fn request_port(limits: Limits) -> (String, mpsc::Receiver<Incoming>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (handler, receiver) = crate::requests::channel();
-    tokio::spawn(requests::serve(
+    tokio::spawn(serve_requests(
         listener,
         limits,
         handler,

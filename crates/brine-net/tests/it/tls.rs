@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_net::channel::{Limits, Presence, Publication};
+use brine_net::listener::Listener;
 use brine_net::tcp::client::{Destination, Requester, Subscription};
 use brine_net::tcp::publish::{self, Publisher};
-use brine_net::tcp::{Listener, requests};
+use brine_net::tcp::serve_requests;
 use brine_net::tls::{CertReqs, TlsError, TlsOptions};
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
@@ -104,7 +105,7 @@ async fn echo_port(options: &TlsOptions) -> String {
         patience: Duration::from_secs(2),
         ..Limits::default()
     };
-    tokio::spawn(requests::serve(
+    tokio::spawn(serve_requests(
         listener,
         limits,
         handler,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use brine_net::channel::{Audience, Incoming, Limits, Publication};
 use brine_net::crypto::topic;
 use brine_net::zeromq::client::{ClientConfig, RequestError, Requester, Subscription, Topics};
-use brine_net::zeromq::server::{Bound, Server, ServerConfig};
+use brine_net::zeromq::publish::Topics as Published;
 use brine_wire::network::MinionId;
 use brine_wire::network::publish::Publish;
 use brine_wire::{Map, Value};
@@ -15,22 +15,13 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::vectors::{from_hex, vectors};
+use crate::zeromq_server::{Server, ServerConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn config() -> ServerConfig {
-    ServerConfig {
-        interface: "127.0.0.1".into(),
-        ret_port: 0,
-        publish_port: 0,
-        ..ServerConfig::default()
-    }
-}
-
-fn bind(config: &ServerConfig) -> (Server, mpsc::Receiver<Incoming>) {
+async fn bind(config: &ServerConfig) -> (Server, mpsc::Receiver<Incoming>) {
     let (handler, requests) = crate::requests::channel();
-    let bound = Bound::bind(config).unwrap();
-    (bound.serve(handler).unwrap(), requests)
+    (Server::start(config, handler).await, requests)
 }
 
 fn echo(mut requests: mpsc::Receiver<Incoming>) {
@@ -43,7 +34,7 @@ fn echo(mut requests: mpsc::Receiver<Incoming>) {
 }
 
 fn requester(server: &Server) -> Requester {
-    Requester::open(ClientConfig::requests("127.0.0.1", server.ports.ret_port)).unwrap()
+    Requester::open(ClientConfig::requests("127.0.0.1", server.ret_port)).unwrap()
 }
 
 fn map(number: i64) -> Value {
@@ -53,7 +44,7 @@ fn map(number: i64) -> Value {
 
 #[tokio::test]
 async fn requests_get_their_replies_from_many_at_once() {
-    let (server, requests) = bind(&config());
+    let (server, requests) = bind(&ServerConfig::default()).await;
     echo(requests);
     let requesters: Vec<_> = (0..8).map(|_| requester(&server)).collect();
     for round in 0..20 {
@@ -74,7 +65,7 @@ async fn requests_get_their_replies_from_many_at_once() {
 
 #[tokio::test]
 async fn a_forgotten_request_is_answered_and_rubbish_too() {
-    let (server, mut requests) = bind(&config());
+    let (server, mut requests) = bind(&ServerConfig::default()).await;
     let requester = requester(&server);
     let payload = map(1);
     let (reply, ()) = tokio::join!(requester.request(&payload, 5 * SECOND), async {
@@ -92,7 +83,7 @@ async fn a_forgotten_request_is_answered_and_rubbish_too() {
 
 #[tokio::test]
 async fn requests_that_wait_for_their_answers_delay_no_others() {
-    let (server, requests) = bind(&config());
+    let (server, requests) = bind(&ServerConfig::default()).await;
     let requesters: Vec<_> = (0..20).map(|_| requester(&server)).collect();
     let mut under_way = tokio::task::JoinSet::new();
     for (requester, number) in requesters.into_iter().zip(0..) {
@@ -107,7 +98,7 @@ async fn requests_that_wait_for_their_answers_delay_no_others() {
 
 #[tokio::test]
 async fn after_a_lost_reply_the_requester_goes_on() {
-    let (server, mut requests) = bind(&config());
+    let (server, mut requests) = bind(&ServerConfig::default()).await;
     let requester = requester(&server);
     let late = requester.request(&map(1), Duration::from_millis(200)).await;
     assert!(matches!(late, Err(RequestError::NoReply { .. })));
@@ -121,12 +112,12 @@ async fn after_a_lost_reply_the_requester_goes_on() {
 
 #[tokio::test]
 async fn a_request_whose_connection_is_lost_does_not_wait_for_its_time() {
-    let (server, mut requests) = bind(&config());
+    let (server, mut requests) = bind(&ServerConfig::default()).await;
     let requester = requester(&server);
     let payload = map(1);
     let (lost, held) = tokio::join!(requester.request(&payload, 3600 * SECOND), async {
         let held = requests.recv().await.unwrap();
-        drop(server);
+        server.end().await;
         held
     });
     assert!(matches!(lost, Err(RequestError::Lost { .. })), "{lost:?}");
@@ -135,17 +126,18 @@ async fn a_request_whose_connection_is_lost_does_not_wait_for_its_time() {
 
 #[tokio::test]
 async fn a_request_made_before_there_is_a_master_is_answered_once_there_is() {
-    let (server, _requests) = bind(&config());
-    let ports = server.ports.clone();
-    drop(server);
-    let requester = Requester::open(ClientConfig::requests("127.0.0.1", ports.ret_port)).unwrap();
+    let (server, _requests) = bind(&ServerConfig::default()).await;
+    let ret_port = server.ret_port;
+    server.end().await;
+    let requester = Requester::open(ClientConfig::requests("127.0.0.1", ret_port)).unwrap();
     let payload = map(1);
     let (reply, _server) = tokio::join!(requester.request(&payload, 60 * SECOND), async {
         sleep(Duration::from_millis(50)).await;
         let (server, requests) = bind(&ServerConfig {
-            ret_port: ports.ret_port,
-            ..config()
-        });
+            ret_port,
+            ..ServerConfig::default()
+        })
+        .await;
         echo(requests);
         server
     });
@@ -154,19 +146,26 @@ async fn a_request_made_before_there_is_a_master_is_answered_once_there_is() {
 
 #[tokio::test]
 async fn a_restarted_server_is_found_again() {
-    let (server, requests) = bind(&config());
+    let (server, requests) = bind(&ServerConfig::default()).await;
     echo(requests);
     let requester = requester(&server);
     requester.request(&map(1), 5 * SECOND).await.unwrap();
     let again = ServerConfig {
-        ret_port: server.ports.ret_port,
-        publish_port: server.ports.publish_port,
-        ..config()
+        ret_port: server.ret_port,
+        publish_port: server.publish_port,
+        ..ServerConfig::default()
     };
-    drop(server);
-    let (_server, requests) = bind(&again);
+    server.end().await;
+    let (_server, requests) = bind(&again).await;
     echo(requests);
-    assert!(requester.request(&map(2), 5 * SECOND).await.is_ok());
+    // What goes out before the end of the old connection is known is lost with it, and told so.
+    let reply = loop {
+        match requester.request(&map(2), 5 * SECOND).await {
+            Err(RequestError::Lost { .. }) => {}
+            reply => break reply,
+        }
+    };
+    assert_eq!(reply.unwrap(), map(2));
 }
 
 fn publication(load: &str, audience: Audience) -> Publication {
@@ -182,7 +181,7 @@ fn publication(load: &str, audience: Audience) -> Publication {
 
 fn subscribe(server: &Server, topics: &Topics) -> Subscription {
     Subscription::open(
-        &ClientConfig::publishes("127.0.0.1", server.ports.publish_port),
+        &ClientConfig::publishes("127.0.0.1", server.publish_port),
         topics,
     )
     .unwrap()
@@ -194,7 +193,7 @@ async fn until(mark: &str, server: &Server, subscription: &mut Subscription) -> 
     let mut loads = Vec::new();
     loop {
         let end = publication(mark, Audience::Everyone);
-        server.ports.publisher.publish(end).unwrap();
+        assert_eq!(server.publisher.publish(&end), 0);
         while let Ok(publish) = timeout(SECOND / 10, subscription.next()).await {
             let load = String::from_utf8(publish.unwrap().load).unwrap();
             if load == mark {
@@ -209,9 +208,13 @@ async fn until(mark: &str, server: &Server, subscription: &mut Subscription) -> 
 async fn publishes_are_for_everybody_or_for_those_named() {
     for zmq_filtering in [false, true] {
         let (server, _requests) = bind(&ServerConfig {
-            zmq_filtering,
-            ..config()
-        });
+            topics: Published {
+                filtering: zmq_filtering,
+                syndics: false,
+            },
+            ..ServerConfig::default()
+        })
+        .await;
         let id = |name| MinionId::parse(name).unwrap();
         let mut all = subscribe(&server, &Topics::All);
         let mut one = match zmq_filtering {
@@ -227,11 +230,8 @@ async fn publishes_are_for_everybody_or_for_those_named() {
             ("for m2", Audience::Minions(vec![id("m2")])),
             ("for nobody known", Audience::Minions(vec![])),
         ] {
-            server
-                .ports
-                .publisher
-                .publish(publication(load, audience))
-                .unwrap();
+            let publication = publication(load, audience);
+            assert_eq!(server.publisher.publish(&publication), 0);
         }
         let heard = until("end", &server, &mut one).await;
         let heard: Vec<_> = heard.iter().filter(|load| *load != "ready").collect();
@@ -263,14 +263,14 @@ async fn the_bytes_on_the_wire_are_those_of_the_vectors() {
     let vectors = vectors();
     let zmtp = &vectors["zmtp"];
     assert_eq!(zmtp.as_object().unwrap().len(), 12);
-    let (server, requests) = bind(&config());
+    let (server, requests) = bind(&ServerConfig::default()).await;
     echo(requests);
     let row = |name: &str| from_hex(&zmtp[name]);
     let greeting = || [row("greeting_3_1_null"), row("greeting_3_1_null")];
     let request = row("request_envelope");
     assert!(request.ends_with(&row("request_payload")));
     talk(
-        server.ports.ret_port,
+        server.ret_port,
         &[
             greeting(),
             [row("ready_req"), row("ready_router")],
@@ -284,7 +284,7 @@ async fn the_bytes_on_the_wire_are_those_of_the_vectors() {
     ] {
         let subscribed = [row(name), row("ping_ttl0")].concat();
         talk(
-            server.ports.publish_port,
+            server.publish_port,
             &[
                 greeting(),
                 [row("ready_sub"), row("ready_pub")],
@@ -302,8 +302,9 @@ async fn strangers_bytes_harm_nobody() {
             identification: SECOND,
             ..Limits::default()
         },
-        ..config()
-    });
+        ..ServerConfig::default()
+    })
+    .await;
     echo(requests);
     let zmtp = &vectors()["zmtp"];
     let ready = [
@@ -312,7 +313,7 @@ async fn strangers_bytes_harm_nobody() {
     ]
     .concat();
     let huge = [&ready[..], b"\x02\x00\x00\x01\x00\x00\x00\x00\x00"].concat();
-    for port in [server.ports.ret_port, server.ports.publish_port] {
+    for port in [server.ret_port, server.publish_port] {
         for bytes in [
             &b""[..],
             b"GET / HTTP/1.1\r\n\r\n",
@@ -333,8 +334,8 @@ async fn strangers_bytes_harm_nobody() {
 
 #[tokio::test]
 async fn a_subscription_knows_whether_it_is_connected() {
-    let (server, _requests) = bind(&config());
-    let port = server.ports.publish_port;
+    let (server, _requests) = bind(&ServerConfig::default()).await;
+    let port = server.publish_port;
     let client = ClientConfig {
         recon_default: Duration::from_millis(50),
         recon_max: Duration::from_millis(100),
@@ -347,12 +348,12 @@ async fn a_subscription_knows_whether_it_is_connected() {
         assert!(came.is_ok_and(|told| told.is_ok()), "{wanted}");
     };
     becomes(true).await;
-    drop(server);
+    server.end().await;
     becomes(false).await;
     let again = ServerConfig {
         publish_port: port,
-        ..config()
+        ..ServerConfig::default()
     };
-    let _server = bind(&again);
+    let _server = bind(&again).await;
     becomes(true).await;
 }

@@ -14,7 +14,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use brine_config::Opts;
+use brine_config::{Opts, SHOWN_TO_MINIONS};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
@@ -43,24 +43,7 @@ pub struct FileRoots {
     master_opts: Map,
 }
 
-/// The options of the master that minions see in `_master_opts`, in order; the first four always.
-const MASTER_OPTS: [&str; 15] = [
-    "top_file_merging_strategy",
-    "env_order",
-    "default_top",
-    "renderer",
-    "failhard",
-    "state_top",
-    "state_top_saltenv",
-    "nodegroups",
-    "state_auto_order",
-    "state_events",
-    "state_aggregate",
-    "jinja_env",
-    "jinja_sls_env",
-    "jinja_lstrip_blocks",
-    "jinja_trim_blocks",
-];
+/// So many of the options in `_master_opts` are there even if they are not set: those that tell how top files merge.
 const ALWAYS_SHOWN: usize = 3;
 
 impl FileRoots {
@@ -77,7 +60,7 @@ impl FileRoots {
         };
         let roots = opts.get("file_roots").and_then(Value::as_map);
         let roots = roots.into_iter().flat_map(Map::iter);
-        let shown = MASTER_OPTS
+        let shown = SHOWN_TO_MINIONS
             .into_iter()
             .filter_map(|name| Some((name, opts.get(name)?.clone())));
         Self {
@@ -281,9 +264,9 @@ impl FileServer {
         let shown = if only_first {
             ALWAYS_SHOWN
         } else {
-            MASTER_OPTS.len()
+            SHOWN_TO_MINIONS.len()
         };
-        for name in MASTER_OPTS.into_iter().take(shown) {
+        for name in SHOWN_TO_MINIONS.into_iter().take(shown) {
             answer.insert(
                 name,
                 self.config

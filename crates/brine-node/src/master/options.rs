@@ -28,7 +28,7 @@ pub struct MasterOptions {
     /// Bind IPv6 too.
     pub ipv6: bool,
     /// Connections that wait to be accepted (zeromq).
-    pub zmq_backlog: i32,
+    pub zmq_backlog: u32,
     /// Publish by topics (zeromq).
     pub zmq_filtering: bool,
     /// Publish to syndics, too.
@@ -83,7 +83,7 @@ impl MasterOptions {
             interface: opts.text("interface")?.to_owned(),
             ret_port: read.port("ret_port", 4506)?,
             ipv6: read.flag("ipv6", false)?,
-            zmq_backlog: i32::try_from(opts.int("zmq_backlog")?).unwrap_or(i32::MAX),
+            zmq_backlog: u32::try_from(opts.int("zmq_backlog")?).unwrap_or(u32::MAX),
             zmq_filtering: opts.flag("zmq_filtering")?,
             order_masters: opts.flag("order_masters")?,
             max_event_size: read.max_event_size()?,

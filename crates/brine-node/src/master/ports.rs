@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_net::channel::{Handler, Limits, Presence, Publication};
+use brine_net::listener::Listener;
 use brine_net::master::MasterChannel;
-use brine_net::tcp::Listener;
 use brine_net::tls::{TlsError, TlsOptions, TlsServer};
+use brine_net::zeromq::publish::Topics;
 use brine_net::{tcp, zeromq};
 use brine_wire::Value;
 use brine_wire::network::MinionId;
@@ -20,7 +21,7 @@ use super::options::MasterOptions;
 use crate::closing;
 use crate::options::Transport;
 
-/// Connections that wait to be accepted.
+/// Connections that wait to be accepted over tcp; over ZeroMQ `zmq_backlog` says it.
 const BACKLOG: u32 = 4096;
 
 /// Why a port cannot be opened.
@@ -35,9 +36,6 @@ pub enum PortError {
         /// Why.
         source: std::io::Error,
     },
-    /// libzmq refuses.
-    #[error(transparent)]
-    ZeroMq(#[from] zeromq::OpenError),
     /// `ssl` cannot be followed.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -48,42 +46,31 @@ pub(super) struct Ports {
     pub(super) ret_port: u16,
     pub(super) publish_port: u16,
     pub(super) publisher: Publisher,
-    kind: Kind,
-}
-
-enum Kind {
-    ZeroMq(zeromq::server::Bound),
-    Tcp(Box<Listeners>),
-}
-
-struct Listeners {
     ret: Listener,
     /// Bound, and closed until it listens.
     publish: TcpSocket,
+    backlog: u32,
+    /// tcp alone has it.
     tls: Option<TlsServer>,
     limits: Limits,
-    subscribers: tcp::publish::Publisher,
 }
 
 /// The way to publish; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) enum Publisher {
-    ZeroMq(zeromq::server::Publisher),
+    ZeroMq(zeromq::publish::Publisher),
     Tcp(tcp::publish::Publisher),
 }
 
 impl Publisher {
-    /// Sends to whom it is for; `false` if it could go to nobody at all.
-    pub(super) fn publish(&self, publication: Publication) -> bool {
-        match self {
-            Self::ZeroMq(publisher) => publisher.publish(publication).is_ok(),
-            Self::Tcp(publisher) => {
-                let lost = publisher.publish(&publication);
-                if lost > 0 {
-                    tracing::warn!(lost, "subscribers that do not read lost a publish");
-                }
-                true
-            }
+    /// Sends to whom it is for.
+    pub(super) fn publish(&self, publication: &Publication) {
+        let lost = match self {
+            Self::ZeroMq(publisher) => publisher.publish(publication),
+            Self::Tcp(publisher) => publisher.publish(publication),
+        };
+        if lost > 0 {
+            tracing::warn!(lost, "subscribers that do not read lost a publish");
         }
     }
 
@@ -99,49 +86,40 @@ impl Publisher {
 impl Ports {
     /// Binds both ports.
     pub(super) fn open(options: &MasterOptions) -> Result<Self, PortError> {
-        let limits = Limits {
-            publish_queue: options.pub_hwm,
-            ..Limits::default()
-        };
-        let kind = match options.transport {
-            Transport::ZeroMq => Kind::ZeroMq(zeromq::server::Bound::bind(&zeromq_config(
-                options, limits,
-            ))?),
+        let (publisher, backlog, tls) = match options.transport {
+            Transport::ZeroMq => {
+                let topics = Topics {
+                    filtering: options.zmq_filtering,
+                    syndics: options.order_masters,
+                };
+                let publisher = zeromq::publish::Publisher::new(topics);
+                (Publisher::ZeroMq(publisher), options.zmq_backlog, None)
+            }
             Transport::Tcp => {
-                let tls = TlsOptions::from_option(options.opts.get("ssl"))?
-                    .map(|ssl| ssl.server(options.compat()))
-                    .transpose()?;
-                Kind::Tcp(Box::new(Listeners {
-                    ret: listener(bind(options, options.ret_port)?, tls.clone())?,
-                    publish: bind(options, options.channel.publish_port)?,
-                    tls,
-                    limits,
-                    subscribers: tcp::publish::Publisher::default(),
-                }))
+                let ssl = TlsOptions::from_option(options.opts.get("ssl"))?;
+                let tls = ssl.map(|ssl| ssl.server(options.compat())).transpose()?;
+                (Publisher::Tcp(Default::default()), BACKLOG, tls)
             }
         };
-        let (ret_port, publish_port, publisher) = match &kind {
-            Kind::ZeroMq(bound) => (
-                bound.ports.ret_port,
-                bound.ports.publish_port,
-                Publisher::ZeroMq(bound.ports.publisher.clone()),
-            ),
-            Kind::Tcp(listeners) => (
-                port(listeners.ret.local_addr(), options.ret_port),
-                port(listeners.publish.local_addr(), options.channel.publish_port),
-                Publisher::Tcp(listeners.subscribers.clone()),
-            ),
-        };
+        let ret = listener(bind(options, options.ret_port)?, backlog, tls.clone())?;
+        let publish = bind(options, options.channel.publish_port)?;
         Ok(Self {
-            ret_port,
-            publish_port,
+            ret_port: port(ret.local_addr(), options.ret_port),
+            publish_port: port(publish.local_addr(), options.channel.publish_port),
             publisher,
-            kind,
+            ret,
+            publish,
+            backlog,
+            tls,
+            limits: Limits {
+                publish_queue: options.pub_hwm,
+                ..Limits::default()
+            },
         })
     }
 
-    /// Hands requests to `handler` and tells `presence` who comes and goes (tcp), until `closing` says so. Over tcp
-    /// the publish port opens `late` by so much.
+    /// Hands requests to `handler` and tells `presence` who comes and goes (tcp), until `closing` says so. The
+    /// publish port opens `late` by so much.
     pub(super) async fn serve(
         self,
         channel: Arc<MasterChannel>,
@@ -150,63 +128,40 @@ impl Ports {
         late: Duration,
         closing: watch::Receiver<bool>,
     ) {
-        match self.kind {
-            Kind::ZeroMq(bound) => match bound.serve(handler) {
-                // Its thread serves; dropping it closes the ports.
-                Ok(_server) => closing::told(closing).await,
-                Err(error) => tracing::error!(%error, "the ports are not served: no thread"),
-            },
-            Kind::Tcp(listeners) => {
-                let Listeners {
-                    ret,
-                    publish,
-                    tls,
-                    limits,
-                    subscribers,
-                } = *listeners;
-                let mut tasks = JoinSet::new();
-                tasks.spawn(tcp::requests::serve(
-                    ret,
-                    limits.clone(),
-                    handler,
-                    closing::told(closing.clone()),
-                ));
-                tasks.spawn(async move {
-                    tokio::select! {
-                        () = sleep(late) => {}
-                        () = closing::told(closing.clone()) => return,
-                    }
-                    let publish = match listener(publish, tls) {
-                        Ok(publish) => publish,
-                        Err(error) => return tracing::error!(%error, "nobody can subscribe"),
-                    };
-                    tcp::publish::serve(
-                        publish,
-                        limits,
-                        subscribers,
-                        Arc::new(move |body: &Value| channel.identify(body)),
-                        presence,
-                        closing::told(closing),
-                    )
-                    .await;
-                });
-                while tasks.join_next().await.is_some() {}
+        let (ret, limits) = (self.ret, self.limits.clone());
+        let publisher = self.publisher;
+        let mut tasks = JoinSet::new();
+        let over = closing::told(closing.clone());
+        match publisher {
+            Publisher::ZeroMq(_) => {
+                tasks.spawn(zeromq::serve_requests(ret, limits, handler, over));
+            }
+            Publisher::Tcp(_) => {
+                tasks.spawn(tcp::serve_requests(ret, limits, handler, over));
             }
         }
-    }
-}
-
-fn zeromq_config(options: &MasterOptions, limits: Limits) -> zeromq::server::ServerConfig {
-    zeromq::server::ServerConfig {
-        interface: options.interface.clone(),
-        ret_port: options.ret_port,
-        publish_port: options.channel.publish_port,
-        ipv6: options.ipv6,
-        zmq_backlog: options.zmq_backlog,
-        zmq_filtering: options.zmq_filtering,
-        order_masters: options.order_masters,
-        heartbeat: zeromq::Heartbeat::default(),
-        limits,
+        tasks.spawn(async move {
+            tokio::select! {
+                () = sleep(late) => {}
+                () = closing::told(closing.clone()) => return,
+            }
+            let publish = match listener(self.publish, self.backlog, self.tls) {
+                Ok(publish) => publish,
+                Err(error) => return tracing::error!(%error, "nobody can subscribe"),
+            };
+            let (limits, over) = (self.limits, closing::told(closing));
+            match publisher {
+                Publisher::ZeroMq(subscribers) => {
+                    zeromq::publish::serve(publish, limits, subscribers, over).await;
+                }
+                Publisher::Tcp(subscribers) => {
+                    let identify = Arc::new(move |body: &Value| channel.identify(body));
+                    tcp::publish::serve(publish, limits, subscribers, identify, presence, over)
+                        .await;
+                }
+            }
+        });
+        while tasks.join_next().await.is_some() {}
     }
 }
 
@@ -234,9 +189,13 @@ fn bind(options: &MasterOptions, port: u16) -> Result<TcpSocket, PortError> {
     })
 }
 
-fn listener(socket: TcpSocket, tls: Option<TlsServer>) -> Result<Listener, PortError> {
+fn listener(
+    socket: TcpSocket,
+    backlog: u32,
+    tls: Option<TlsServer>,
+) -> Result<Listener, PortError> {
     let address = socket.local_addr();
-    let listening = socket.listen(BACKLOG).map_err(|source| PortError::Bind {
+    let listening = socket.listen(backlog).map_err(|source| PortError::Bind {
         address: address.map_or_else(|_| String::new(), |address| address.to_string()),
         source,
     })?;

@@ -25,6 +25,7 @@ use super::ports::Publisher;
 use super::runner::{self, Runners};
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
+use crate::options::Transport;
 use crate::own_bus::{OwnBus, since_epoch};
 use crate::target::{self, Candidate, DELIMITER, Target};
 
@@ -108,6 +109,9 @@ impl Publishing {
     pub(super) fn opens_late(&self) -> Duration {
         /// They try every second.
         const LATE: Duration = Duration::from_millis(1500);
+        if self.options.transport != Transport::Tcp {
+            return Duration::ZERO;
+        }
         let is_3007 = |id: &MinionId| {
             let grains = self.minions.grains(id);
             field::text(&grains, "saltversion").is_some_and(|version| version.starts_with("3007."))
@@ -295,9 +299,7 @@ impl Publishing {
                     payload: payload.into(),
                     audience,
                 };
-                if !self.publisher.publish(publication) {
-                    tracing::error!(jid = %job.jid, "job not published: the port is closed or full");
-                }
+                self.publisher.publish(&publication);
             }
             Err(error) => tracing::error!(%error, jid = %job.jid, "job not published"),
         }

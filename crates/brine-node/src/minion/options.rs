@@ -10,7 +10,7 @@ use std::time::Duration;
 use brine_config::{Brine, Opts};
 use brine_net::crypto::FingerprintHash;
 use brine_net::keys::master::KeyOptions;
-use brine_net::tcp::Keepalive;
+use brine_net::listener::Keepalive;
 use brine_net::tls::TlsOptions;
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;

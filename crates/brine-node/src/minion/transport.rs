@@ -24,7 +24,7 @@ pub enum TransportError {
     ZeroMq(#[from] zeromq::client::RequestError),
     /// libzmq refuses the address.
     #[error(transparent)]
-    Open(#[from] zeromq::OpenError),
+    Open(#[from] zeromq::client::OpenError),
     /// Certificates or keys of `ssl` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

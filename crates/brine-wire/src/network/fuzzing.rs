@@ -4,6 +4,7 @@
 //! the crate's interface.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::time::Duration;
@@ -14,7 +15,7 @@ use super::payload::{Payload, Reply};
 use super::pillar::PillarData;
 use super::publish::Publish;
 use super::request::{Freshness, Load};
-use super::{Jid, MinionId, Nonce, crypticle, job_return, minion_event, tcp, x931};
+use super::{Jid, MinionId, Nonce, crypticle, job_return, minion_event, tcp, x931, zmtp};
 use crate::compat::Compat;
 use crate::event::check_tag;
 use crate::msgpack;
@@ -105,6 +106,46 @@ pub fn fuzz_tcp(bytes: &[u8]) {
         cut(stream, stream.len().max(1))
     );
     let _ = tcp::Message::parse(stream);
+}
+
+/// What is found in a connection's bytes does not depend on how they are cut, and little is ever kept.
+pub fn fuzz_zmtp(bytes: &[u8]) {
+    let Some((&step, stream)) = bytes.split_first() else {
+        return;
+    };
+    let ready: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03";
+    for (port, socket_type) in [
+        (zmtp::Port::Requests, b"REQ"),
+        (zmtp::Port::Publishes, b"SUB"),
+    ] {
+        let opened = [&zmtp::GREETING[..], ready, socket_type, stream].concat();
+        for stream in [stream, &opened] {
+            let whole = zmtp_steps(port, stream, stream.len().max(1));
+            assert_eq!(zmtp_steps(port, stream, usize::from(step).max(1)), whole);
+        }
+    }
+}
+
+/// All steps of a stream, and whether it ends in an error.
+fn zmtp_steps(port: zmtp::Port, stream: &[u8], step: usize) -> (Vec<String>, bool) {
+    const MAX_BYTES: usize = 4096;
+    let mut decoder = zmtp::Decoder::new(port, MAX_BYTES);
+    let (mut steps, mut start, mut end) = (Vec::new(), 0, 0);
+    while end < stream.len() {
+        end = (end + step).min(stream.len());
+        loop {
+            match decoder.next(&stream[start..end]) {
+                Ok(Some((length, step))) => {
+                    steps.push(format!("{step:?}"));
+                    start += length;
+                }
+                Ok(None) => break,
+                Err(_) => return (steps, true),
+            }
+            assert!(decoder.wanted() <= MAX_BYTES + 9);
+        }
+    }
+    (steps, false)
 }
 
 /// The lengths of a stream's messages, and whether it ends in an error.

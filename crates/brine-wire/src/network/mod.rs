@@ -26,6 +26,7 @@ pub mod publish;
 pub mod request;
 pub mod tcp;
 pub mod x931;
+pub mod zmtp;
 
 pub use jid::Jid;
 pub use minion_id::MinionId;

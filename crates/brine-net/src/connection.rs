@@ -1,4 +1,4 @@
-//! Reading and writing messages on one tcp connection, within limits.
+//! Reading and writing messages on one connection, within limits.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use brine_wire::network::tcp::{Decoder, FrameError, Message, MessageError};
+use brine_wire::network::tcp::{FrameError, MessageError};
+use brine_wire::network::zmtp::ZmtpError;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -27,6 +28,23 @@ pub enum ConnectionError {
     /// What came is another message.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// What came is no ZMTP.
+    #[error(transparent)]
+    Zmtp(#[from] ZmtpError),
+    /// What an answer must repeat is too long to be kept.
+    #[error("expected a head of at most {limit} bytes, found one of {bytes}")]
+    Head {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A subscriber wants too much.
+    #[error("expected at most {limit} topics, found more or a longer one than there are")]
+    Topics {
+        /// How many there may be.
+        limit: usize,
+    },
     /// A message did not come or go in time.
     #[error("expected a whole message within {after:?}, found none")]
     TooSlow {
@@ -35,11 +53,23 @@ pub enum ConnectionError {
     },
 }
 
+/// Takes the bytes of a connection apart, as its transport has them.
+pub(crate) trait Decode {
+    /// What there is in them.
+    type Item;
+
+    /// How many bytes what is under way is known to need.
+    fn wanted(&self) -> usize;
+
+    /// What stands at the start of the buffer and how many bytes it takes; `None` if it is not whole yet.
+    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Self::Item)>, ConnectionError>;
+}
+
 /// The reading half: buffer and decoder.
-pub(super) struct Reader<R> {
+pub(crate) struct Reader<R, D> {
     stream: R,
     buffer: Vec<u8>,
-    decoder: Decoder,
+    decoder: D,
     patience: Duration,
     /// When the message under way must be whole.
     due: Option<Instant>,
@@ -48,25 +78,25 @@ pub(super) struct Reader<R> {
 /// How much is read at once.
 const CHUNK: usize = 8 * 1024;
 
-impl<R: AsyncRead + Unpin> Reader<R> {
-    pub(super) const fn new(stream: R, max_bytes: usize, patience: Duration) -> Self {
+impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
+    pub(crate) const fn new(stream: R, decoder: D, patience: Duration) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
-            decoder: Decoder::new(max_bytes),
+            decoder,
             patience,
             due: None,
         }
     }
 
     /// How many bytes the message under way is known to need.
-    pub(super) const fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         self.decoder.wanted()
     }
 
     /// The next message, `None` if bytes came and it is not whole yet. Dropping the future loses
     /// nothing.
-    pub(super) async fn advance(&mut self) -> Result<Option<Message>, ConnectionError> {
+    pub(crate) async fn advance(&mut self) -> Result<Option<D::Item>, ConnectionError> {
         if let Some(message) = self.cut()? {
             return Ok(Some(message));
         }
@@ -109,7 +139,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// The next message.
-    pub(super) async fn next(&mut self) -> Result<Message, ConnectionError> {
+    pub(crate) async fn next(&mut self) -> Result<D::Item, ConnectionError> {
         loop {
             if let Some(message) = self.advance().await? {
                 return Ok(message);
@@ -118,14 +148,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// The message at the start of the buffer.
-    fn cut(&mut self) -> Result<Option<Message>, ConnectionError> {
+    fn cut(&mut self) -> Result<Option<D::Item>, ConnectionError> {
         if self.buffer.is_empty() {
             return Ok(None);
         }
-        let Some(length) = self.decoder.next(&self.buffer)? else {
+        let Some((length, message)) = self.decoder.next(&self.buffer)? else {
             return Ok(None);
         };
-        let message = Message::parse(&self.buffer[..length])?;
         self.buffer.drain(..length);
         if self.buffer.is_empty() {
             self.buffer = Vec::new();
@@ -136,7 +165,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 }
 
 /// Writes a whole message in time.
-pub(super) async fn send<W: AsyncWrite + Unpin>(
+pub(crate) async fn send<W: AsyncWrite + Unpin>(
     stream: &mut W,
     bytes: &[u8],
     patience: Duration,

@@ -1,4 +1,4 @@
-//! The request port over tcp.
+//! A port for requests, whatever they look like in its connections.
 //!
 //! Requests go to a handler and their answers come back to the connection they are of, in whatever
 //! order they are ready. A connection reads no further while its share of requests is under way, and
@@ -8,32 +8,58 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brine_wire::network::tcp::{self, Message};
-use brine_wire::{Map, Value};
+use brine_wire::Value;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Listener;
-use super::connection::{ConnectionError, Reader, send};
 use crate::channel::{Handler, Incoming, Limits, Peer};
+use crate::connection::{ConnectionError, Decode, Reader, send};
+use crate::heartbeat::Heart;
+use crate::listener::{self, Listener};
 use crate::quota::{Place, Quota};
 use crate::tls::TlsServer;
 
 /// How long requests under way may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The longest head, in bytes: a UUID and room to spare. It is kept until the answer goes.
-const MAX_HEAD_BYTES: usize = 256;
+/// How a transport's requests and answers look.
+pub(crate) trait Dialect: Decode<Item = Heard<Self::WayBack>> + Send + 'static {
+    /// What an answer must repeat of its request; bounded by the decoder.
+    type WayBack: Send + 'static;
+    /// What a server says first.
+    const GREETING: &'static [u8] = b"";
+    /// What it says now and then to hear whether the peer is there.
+    const PING: Option<&'static [u8]> = None;
+
+    /// For a new connection.
+    fn new(limits: &Limits) -> Self;
+
+    /// The bytes of an answer.
+    fn encode(way_back: &Self::WayBack, body: &Value) -> Vec<u8>;
+}
+
+/// What a peer says.
+pub(crate) enum Heard<W> {
+    /// Nothing of interest.
+    Nothing,
+    /// Something that is answered at once.
+    Reply(Vec<u8>),
+    /// A request.
+    Request {
+        /// What its answer must repeat.
+        way_back: W,
+        /// What it is, undecided.
+        payload: Value,
+    },
+}
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    #[error("expected a head of at most {MAX_HEAD_BYTES} bytes, found a larger one")]
-    Head,
     #[error(
         "expected large messages of strangers to leave room for one of {bytes} bytes, found none"
     )]
@@ -41,27 +67,22 @@ enum Ended {
 }
 
 /// Takes requests until `shutdown`, and then answers those under way.
-pub async fn serve(
-    listener: impl Into<Listener>,
+pub(crate) async fn serve<D: Dialect>(
+    listener: Listener,
     limits: Limits,
     handler: Handler,
     shutdown: impl Future<Output = ()>,
 ) {
-    let listener = listener.into();
     let quota = Quota::new(&limits);
     let limits = Arc::new(limits);
     let (open, closing) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, peer, place) = tokio::select! {
+            admitted = listener.admit(&quota) => admitted,
             Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
-        };
-        let Some(place) = quota.enter(peer.ip()) else {
-            tracing::debug!(%peer, "too many connections that have shown nothing yet; closed");
-            continue;
         };
         let connection = Connection {
             peer: Peer::new(Some(peer.ip())),
@@ -74,7 +95,7 @@ pub async fn serve(
         };
         let (closing, tls) = (closing.clone(), listener.tls.clone());
         connections.spawn(async move {
-            if let Err(err) = connection.run(stream, tls, closing).await {
+            if let Err(err) = connection.run::<D>(stream, tls, closing).await {
                 tracing::debug!(%peer, %err, "request connection closed");
             }
         });
@@ -84,8 +105,8 @@ pub async fn serve(
     let _ = timeout(DRAIN, drained).await; // what is left ends with the set
 }
 
-/// An answer, and the head of the request it is to.
-type Answered = (Map, Value);
+/// An answer, and what it must repeat of its request.
+type Answered<D> = (<D as Dialect>::WayBack, Value);
 
 struct Connection {
     peer: Peer,
@@ -100,38 +121,56 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(
+    async fn run<D: Dialect>(
         mut self,
         stream: TcpStream,
         tls: Option<TlsServer>,
         mut closing: watch::Receiver<()>,
     ) -> Result<(), Ended> {
         let patience = self.limits.patience;
-        let (reader, mut writer) = super::open(stream, tls.as_ref(), patience)
+        let (reader, mut writer) = listener::open(stream, tls.as_ref(), patience)
             .await
             .map_err(ConnectionError::from)?;
-        let mut reader = Reader::new(reader, self.limits.max_message_bytes, patience);
+        if !D::GREETING.is_empty() {
+            send(&mut writer, D::GREETING, patience).await?;
+        }
+        let mut reader = Reader::new(reader, D::new(&self.limits), patience);
+        let mut heart = Heart::new(D::PING);
         let most = self.limits.requests_per_connection.max(1);
         let (answer, mut answers) = mpsc::channel(most);
         let mut due = Instant::now() + patience;
         let mut reading = true;
         while reading || self.under_way > 0 {
+            let listening = reading && self.under_way < most;
+            if !listening {
+                heart.heard(); // it cannot be
+            }
             tokio::select! {
-                Some((head, body)) = answers.recv() => {
+                Some((way_back, body)) = answers.recv() => {
                     self.under_way -= 1;
                     self.recognize();
-                    send(&mut writer, &tcp::encode(&head, &body), patience).await?;
+                    send(&mut writer, &D::encode(&way_back, &body), patience).await?;
                     due = Instant::now() + patience;
                 }
-                read = reader.advance(), if reading && self.under_way < most => match read {
-                    Ok(Some(message)) => self.hand_over(message, &answer)?,
-                    Ok(None) => self.make_room(reader.wanted())?,
-                    Err(ConnectionError::Closed) => reading = false,
-                    Err(error) => return Err(error.into()),
-                },
+                read = reader.advance(), if listening => {
+                    heart.heard();
+                    match read {
+                        Ok(Some(Heard::Request { way_back, payload })) => {
+                            self.hand_over::<D>(way_back, payload, &answer);
+                        }
+                        Ok(Some(Heard::Reply(bytes))) => {
+                            send(&mut writer, &bytes, patience).await?;
+                        }
+                        Ok(Some(Heard::Nothing)) => {}
+                        Ok(None) => self.make_room(reader.wanted())?,
+                        Err(ConnectionError::Closed) => reading = false,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
                 () = sleep_until(due), if self.place.is_some() && self.under_way == 0 => {
                     return Err(ConnectionError::TooSlow { after: patience }.into());
                 }
+                ping = heart.beat(), if listening => send(&mut writer, ping?, patience).await?,
                 // Only ever an error: the port is gone.
                 _ = closing.changed(), if reading => reading = false,
             }
@@ -139,23 +178,18 @@ impl Connection {
         Ok(())
     }
 
-    fn hand_over(
+    fn hand_over<D: Dialect>(
         &mut self,
-        message: Message,
-        answer: &mpsc::Sender<Answered>,
-    ) -> Result<(), Ended> {
-        let Message { head, body } = message;
-        if tcp::encode(&head, &Value::Nil).len() > MAX_HEAD_BYTES {
-            return Err(Ended::Head);
-        }
+        way_back: D::WayBack,
+        payload: Value,
+        answer: &mpsc::Sender<Answered<D>>,
+    ) {
         self.room = None;
         self.under_way += 1;
         let answer = answer.clone();
         // There is room for an answer to every request under way; without it the peer is gone.
-        let way_back = Box::new(move |body| drop(answer.try_send((head, body))));
-        let incoming = Incoming::new(self.peer.clone(), body, way_back);
-        (self.handler)(incoming);
-        Ok(())
+        let way_back = Box::new(move |body| drop(answer.try_send((way_back, body))));
+        (self.handler)(Incoming::new(self.peer.clone(), payload, way_back));
     }
 
     /// Ends the limits for strangers once somebody has vouched for the peer.

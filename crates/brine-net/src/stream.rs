@@ -12,23 +12,23 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::TlsStream;
 
 /// What is read from.
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     Plain(OwnedReadHalf),
     Tls(ReadHalf<TlsStream<TcpStream>>),
 }
 
 /// What is written to.
-pub(super) enum Outgoing {
+pub(crate) enum Outgoing {
     Plain(OwnedWriteHalf),
     Tls(WriteHalf<TlsStream<TcpStream>>),
 }
 
-pub(super) fn plain(stream: TcpStream) -> (Incoming, Outgoing) {
+pub(crate) fn plain(stream: TcpStream) -> (Incoming, Outgoing) {
     let (incoming, outgoing) = stream.into_split();
     (Incoming::Plain(incoming), Outgoing::Plain(outgoing))
 }
 
-pub(super) fn within_tls(stream: TlsStream<TcpStream>) -> (Incoming, Outgoing) {
+pub(crate) fn within_tls(stream: TlsStream<TcpStream>) -> (Incoming, Outgoing) {
     let (incoming, outgoing) = tokio::io::split(stream);
     (Incoming::Tls(incoming), Outgoing::Tls(outgoing))
 }

@@ -1,0 +1,127 @@
+//! A bound port and the connections that come to it, whatever is spoken on them.
+//!
+//! Counts strangers at the door. Facts: `docs/protocol/network.md` §2.1, §2.2.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::quota::{Place, Quota};
+use crate::stream::{self, Incoming, Outgoing};
+use crate::tls::TlsServer;
+
+/// Keepalive as Salt sets it; `None` leaves a field to the system.
+#[derive(Debug, Clone, Copy)]
+pub struct Keepalive {
+    /// Idle time before the first probe.
+    pub idle: Duration,
+    /// Between probes.
+    pub interval: Option<Duration>,
+    /// How many probes.
+    pub count: Option<u32>,
+}
+
+impl Keepalive {
+    /// What masters set on requests.
+    pub const MASTER: Self = Self {
+        idle: Duration::from_secs(1),
+        interval: Some(Duration::from_secs(15)),
+        count: Some(3),
+    };
+    /// What minions set.
+    pub const MINION: Self = Self {
+        idle: Duration::from_secs(300),
+        interval: None,
+        count: None,
+    };
+}
+
+/// A bound port and what its connections are like.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    /// TLS from the first byte (`ssl`); `None` for none.
+    pub tls: Option<TlsServer>,
+    /// `None` leaves it off.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl From<TcpListener> for Listener {
+    /// In clear, with a master's keepalive.
+    fn from(tcp: TcpListener) -> Self {
+        Self {
+            tcp,
+            tls: None,
+            keepalive: Some(Keepalive::MASTER),
+        }
+    }
+}
+
+impl Listener {
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// The next connection of somebody there is room for. Others are closed at once.
+    pub(crate) async fn admit(&self, quota: &Arc<Quota>) -> (TcpStream, SocketAddr, Place) {
+        loop {
+            let (stream, peer) = self.accept().await;
+            if let Some(place) = quota.enter(peer.ip()) {
+                return (stream, peer, place);
+            }
+            tracing::debug!(%peer, "too many connections that have shown nothing yet; closed");
+        }
+    }
+
+    /// The next connection. Waits a little when the system has no more to give.
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.tcp.accept().await {
+                Ok((stream, peer)) => match prepare(&stream, self.keepalive) {
+                    Ok(()) => return (stream, peer),
+                    Err(err) => tracing::debug!(%peer, %err, "a connection was gone at once"),
+                },
+                Err(err) => {
+                    tracing::warn!(%err, "cannot accept connections; trying again");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The two halves of an accepted connection, after the handshake of TLS if there is one.
+pub(crate) async fn open(
+    stream: TcpStream,
+    tls: Option<&TlsServer>,
+    patience: Duration,
+) -> io::Result<(Incoming, Outgoing)> {
+    match tls {
+        None => Ok(stream::plain(stream)),
+        Some(tls) => Ok(stream::within_tls(tls.accept(stream, patience).await?)),
+    }
+}
+
+/// Sets what a connection is like.
+pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Keepalive>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let Some(keepalive) = keepalive else {
+        return Ok(());
+    };
+    let mut options = TcpKeepalive::new().with_time(keepalive.idle);
+    if let Some(interval) = keepalive.interval {
+        options = options.with_interval(interval);
+    }
+    if let Some(count) = keepalive.count {
+        options = options.with_retries(count);
+    }
+    SockRef::from(stream).set_tcp_keepalive(&options)
+}

@@ -1,0 +1,103 @@
+//! Who subscribes to a publish port, and the queue of each.
+//!
+//! A subscriber that reads slowly loses what its queue does not hold and delays nobody.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+/// The subscribers of one port, with what is known of each.
+pub(crate) struct Subscribers<S> {
+    /// Held for a look-up or a round of non-blocking sends, never across an await.
+    state: Mutex<State<S>>,
+}
+
+struct State<S> {
+    next: u64,
+    by_connection: HashMap<u64, Subscriber<S>>,
+}
+
+struct Subscriber<S> {
+    about: S,
+    queue: mpsc::Sender<Arc<[u8]>>,
+}
+
+impl<S> Default for Subscribers<S> {
+    fn default() -> Self {
+        let state = State {
+            next: 0,
+            by_connection: HashMap::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+}
+
+impl<S: Default> Subscribers<S> {
+    /// A new one with a queue of so many messages, of whom nothing is known. It is there until the place is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, queue: usize) -> (Seat<S>, mpsc::Receiver<Arc<[u8]>>) {
+        let (queue, messages) = mpsc::channel(queue);
+        let mut state = self.state();
+        state.next += 1;
+        let number = state.next;
+        let about = S::default();
+        (state.by_connection).insert(number, Subscriber { about, queue });
+        let seat = Seat {
+            subscribers: self.clone(),
+            number,
+        };
+        (seat, messages)
+    }
+}
+
+impl<S> Subscribers<S> {
+    /// Puts into each queue what `choose` takes out for it; how many subscribers lost something.
+    pub(crate) fn publish(&self, mut choose: impl FnMut(&S, &mut Vec<Arc<[u8]>>)) -> usize {
+        let state = self.state();
+        let (mut chosen, mut lost) = (Vec::new(), 0);
+        for subscriber in state.by_connection.values() {
+            choose(&subscriber.about, &mut chosen);
+            let failed = chosen
+                .drain(..)
+                .filter(|message| subscriber.queue.try_send(message.clone()).is_err());
+            lost += usize::from(failed.count() > 0);
+        }
+        lost
+    }
+
+    /// What `look` finds in what is known of each.
+    pub(crate) fn find<T>(&self, look: impl Fn(&S) -> Option<T>) -> Vec<T> {
+        let state = self.state();
+        let known = state.by_connection.values();
+        known
+            .filter_map(|subscriber| look(&subscriber.about))
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One subscriber's place.
+pub(crate) struct Seat<S> {
+    subscribers: Arc<Subscribers<S>>,
+    number: u64,
+}
+
+impl<S> Seat<S> {
+    /// Changes what is known of it.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut S) -> T) -> Option<T> {
+        let mut state = self.subscribers.state();
+        let subscriber = state.by_connection.get_mut(&self.number)?;
+        Some(change(&mut subscriber.about))
+    }
+}
+
+impl<S> Drop for Seat<S> {
+    fn drop(&mut self) {
+        self.subscribers.state().by_connection.remove(&self.number);
+    }
+}

@@ -1,0 +1,264 @@
+//! The publish port over ZeroMQ.
+//!
+//! Subscribers say which messages they want by how these begin: all of them, or those of some topics
+//! (`zmq_filtering`). Who they are they do not say.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use brine_wire::network::publish::{BROADCAST, SYNDIC};
+use brine_wire::network::zmtp::{self, Decoder, Port, Step};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::channel::{Audience, Limits, Publication};
+use crate::connection::{ConnectionError, Decode, Reader, send};
+use crate::crypto;
+use crate::heartbeat::Heart;
+use crate::listener::{self, Listener};
+use crate::quota::{Place, Quota};
+use crate::subscribers::{Seat, Subscribers};
+
+/// How many topics one subscriber may want, and how long one may be, in bytes. Salt's want two of 40 at most.
+const MAX_TOPICS: usize = 64;
+const MAX_TOPIC_BYTES: usize = 256;
+
+/// How publishes begin.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Topics {
+    /// With their topic in a frame of its own (`zmq_filtering`).
+    pub filtering: bool,
+    /// Those for minions go to syndics too (`order_masters`).
+    pub syndics: bool,
+}
+
+/// The subscribers of one port; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Publisher {
+    topics: Topics,
+    /// By what they want.
+    subscribers: Arc<Subscribers<Vec<Vec<u8>>>>,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Publisher").field(&self.topics).finish()
+    }
+}
+
+impl Publisher {
+    /// For a port whose publishes begin so.
+    #[must_use]
+    pub fn new(topics: Topics) -> Self {
+        Self {
+            topics,
+            subscribers: Arc::default(),
+        }
+    }
+
+    /// Sends to who wants it; how many subscribers lost it, since they do not read.
+    #[must_use]
+    pub fn publish(&self, publication: &Publication) -> usize {
+        let payload = &publication.payload;
+        if !self.topics.filtering {
+            let message: Arc<[u8]> = zmtp::encode_publish(None, payload).into();
+            return self.subscribers.publish(|wanted, chosen| {
+                if wanted.iter().any(|prefix| payload.starts_with(prefix)) {
+                    chosen.push(message.clone());
+                }
+            });
+        }
+        let topics = self.topics_of(&publication.audience);
+        let message = |topic: &String| zmtp::encode_publish(Some(topic), payload).into();
+        let messages: Vec<Arc<[u8]>> = topics.iter().map(message).collect();
+        let mut found = Vec::new();
+        self.subscribers.publish(|wanted, chosen| {
+            for prefix in wanted {
+                let first = topics.partition_point(|topic| topic.as_bytes() < &prefix[..]);
+                let begins = |at: &usize| topics[*at].as_bytes().starts_with(prefix);
+                found.extend((first..topics.len()).take_while(begins));
+            }
+            found.sort_unstable();
+            found.dedup();
+            chosen.extend(found.drain(..).map(|at| messages[at].clone()));
+        })
+    }
+
+    /// Sorted.
+    fn topics_of(&self, audience: &Audience) -> Vec<String> {
+        match audience {
+            Audience::Minions(ids) if !ids.is_empty() => {
+                let syndic = self.topics.syndics.then(|| SYNDIC.to_owned());
+                let mut topics: Vec<_> = ids.iter().map(crypto::topic).chain(syndic).collect();
+                topics.sort();
+                topics
+            }
+            _ => vec![BROADCAST.to_owned()],
+        }
+    }
+}
+
+/// Takes subscribers until `shutdown`.
+pub async fn serve(
+    listener: impl Into<Listener>,
+    limits: Limits,
+    publisher: Publisher,
+    shutdown: impl Future<Output = ()>,
+) {
+    let listener = listener.into();
+    let quota = Quota::new(&limits);
+    let limits = Arc::new(limits);
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let (stream, peer, place) = tokio::select! {
+            admitted = listener.admit(&quota) => admitted,
+            Some(_) = connections.join_next() => continue,
+            () = &mut shutdown => break,
+        };
+        let (publisher, limits) = (publisher.clone(), limits.clone());
+        connections.spawn(async move {
+            match deliver(stream, &publisher, &limits, place).await {
+                Ok(()) | Err(ConnectionError::Closed) => {}
+                Err(err) => tracing::debug!(%peer, %err, "publish connection closed"),
+            }
+        });
+    }
+}
+
+/// What a subscriber says.
+enum Said {
+    Nothing,
+    Reply(Vec<u8>),
+    Subscribe(Vec<u8>),
+    Cancel(Vec<u8>),
+}
+
+struct Frames(Decoder);
+
+impl Decode for Frames {
+    type Item = Said;
+
+    fn wanted(&self) -> usize {
+        self.0.wanted()
+    }
+
+    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Said)>, ConnectionError> {
+        let Some((length, step)) = self.0.next(buffer)? else {
+            return Ok(None);
+        };
+        let said = match step {
+            Step::Reply(bytes) => Said::Reply(bytes),
+            Step::Subscribe(topic) => Said::Subscribe(topic.to_vec()),
+            Step::Cancel(topic) => Said::Cancel(topic.to_vec()),
+            Step::Nothing | Step::Request { .. } => Said::Nothing,
+        };
+        Ok(Some((length, said)))
+    }
+}
+
+/// Serves one subscriber, which is a stranger until it has subscribed to something.
+async fn deliver(
+    stream: TcpStream,
+    publisher: &Publisher,
+    limits: &Limits,
+    place: Place,
+) -> Result<(), ConnectionError> {
+    let patience = limits.patience;
+    let (reader, mut writer) = listener::open(stream, None, patience).await?;
+    send(&mut writer, &zmtp::GREETING, patience).await?;
+    let frames = Frames(Decoder::new(Port::Publishes, limits.max_stranger_bytes));
+    let mut reader = Reader::new(reader, frames, patience);
+    let mut heart = Heart::new(Some(zmtp::PING));
+    let (seat, mut publications) = publisher.subscribers.enter(limits.publish_queue);
+    let mut place = Some(place);
+    let deadline = Instant::now() + limits.identification;
+    loop {
+        tokio::select! {
+            Some(message) = publications.recv() => send(&mut writer, &message, patience).await?,
+            read = reader.advance() => {
+                heart.heard();
+                match read? {
+                    Some(Said::Reply(bytes)) => send(&mut writer, &bytes, patience).await?,
+                    Some(Said::Subscribe(topic)) => {
+                        subscribe(&seat, topic)?;
+                        place = None;
+                    }
+                    Some(Said::Cancel(topic)) => {
+                        seat.change(|topics| topics.retain(|known| *known != topic));
+                    }
+                    Some(Said::Nothing) | None => {}
+                }
+            }
+            ping = heart.beat(), if place.is_none() => send(&mut writer, ping?, patience).await?,
+            () = sleep_until(deadline), if place.is_some() => {
+                return Err(ConnectionError::TooSlow { after: limits.identification });
+            }
+        }
+    }
+}
+
+fn subscribe(seat: &Seat<Vec<Vec<u8>>>, topic: Vec<u8>) -> Result<(), ConnectionError> {
+    let taken = seat.change(|topics| {
+        let fits = topics.len() < MAX_TOPICS && topic.len() <= MAX_TOPIC_BYTES;
+        if fits && !topics.contains(&topic) {
+            topics.push(topic);
+        }
+        fits
+    });
+    match taken {
+        Some(true) => Ok(()),
+        _ => Err(ConnectionError::Topics { limit: MAX_TOPICS }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brine_wire::network::MinionId;
+
+    use super::*;
+
+    #[test]
+    fn each_gets_what_it_wants_once_and_nobody_else_does() {
+        let publisher = Publisher::new(Topics {
+            filtering: true,
+            syndics: true,
+        });
+        let m1 = MinionId::parse("m1").unwrap();
+        let hash = crypto::topic(&m1);
+        let wanted = [
+            vec![""],
+            vec![&hash, BROADCAST],
+            vec![BROADCAST],
+            vec![&hash[..3], &hash],
+        ];
+        let mut seats: Vec<_> = (wanted.iter())
+            .map(|topics| {
+                let (seat, queue) = publisher.subscribers.enter(10);
+                for topic in topics {
+                    subscribe(&seat, topic.as_bytes().to_vec()).unwrap();
+                }
+                (seat, queue)
+            })
+            .collect();
+        for audience in [Audience::Minions(vec![m1]), Audience::Everyone] {
+            let payload = b"payload".as_slice().into();
+            assert_eq!(publisher.publish(&Publication { payload, audience }), 0);
+        }
+        let mut count = |at: usize| std::iter::from_fn(|| seats[at].1.try_recv().ok()).count();
+        assert_eq!([count(0), count(1), count(2), count(3)], [3, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_subscriber_wants_so_many_topics_and_no_more() {
+        let publisher = Publisher::default();
+        let (seat, _queue) = publisher.subscribers.enter(1);
+        for n in 0..MAX_TOPICS {
+            subscribe(&seat, n.to_string().into_bytes()).unwrap();
+        }
+        assert!(subscribe(&seat, b"more".to_vec()).is_err());
+        assert!(subscribe(&publisher.subscribers.enter(1).0, vec![0; 1000]).is_err());
+    }
+}
