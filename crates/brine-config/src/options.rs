@@ -122,6 +122,7 @@ const ACTED_ON: &[&str] = &[
     "drop_messages_signature_fail",
     "enable_legacy_startup_events",
     "encryption_algorithm",
+    "enforce_mine_cache",
     "event_match_type",
     "extension_modules",
     "external_auth",

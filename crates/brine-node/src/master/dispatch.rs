@@ -17,6 +17,7 @@ use brine_wire::{Map, Value};
 use tokio::runtime::Handle;
 
 use super::clear;
+use super::mine::Mine;
 use super::publish::Publishing;
 use super::rsa_threads::{RsaThreads, Work};
 use super::signatures::Signatures;
@@ -119,7 +120,6 @@ impl Dispatcher {
             "_minion_event" => Some(self.events(&mut request)),
             "_return" => Some(self.job_return(&mut request)),
             "_register_resources" => Some(self.resources(&request)),
-            "_mine" | "_mine_delete" | "_mine_flush" => Some(true.into()),
             "_file_recv" => Some(false.into()),
             "pub_ret" | "verify_minion" => Some("".into()),
             "_syndic_return" => Some(Value::Nil),
@@ -130,6 +130,7 @@ impl Dispatcher {
             (None, "_pillar") => self.rsa.hand_on(Work::Pillar(incoming, Box::new(request))),
             (None, "revoke_auth") => self.revoke(incoming, &request),
             (None, cmd) if FileServer::is_asked(cmd) => self.file(incoming, request),
+            (None, cmd) if Mine::is_asked(cmd) => self.mine(incoming, request),
             (None, _) => seal(incoming, &request, &Map::new().into()),
         }
         self.count(&cmd, began.elapsed());
@@ -200,6 +201,24 @@ impl Dispatcher {
             let cmd = request.load.cmd.as_deref().unwrap_or_default();
             let answer = files.answer(cmd, &request.load.fields);
             let answer = answer.unwrap_or_else(|| Map::new().into());
+            seal(incoming, &request, &answer);
+        });
+    }
+
+    /// The mine is in files, too.
+    fn mine(&self, incoming: Incoming, request: Request) {
+        let master = self.master.clone();
+        self.runtime.spawn_blocking(move || {
+            let cmd = request.load.cmd.as_deref().unwrap_or_default();
+            let answer = match request.seen {
+                Seen::Again if cmd != "_mine_get" => true.into(),
+                _ => master.mine.answer(
+                    cmd,
+                    request.minion.id(),
+                    &request.load.fields,
+                    |tgt, tgt_type| master.meant(tgt, tgt_type),
+                ),
+            };
             seal(incoming, &request, &answer);
         });
     }

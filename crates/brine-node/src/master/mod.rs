@@ -10,6 +10,7 @@ mod connected;
 mod dispatch;
 mod local_requests;
 mod maintenance;
+mod mine;
 mod minion_data;
 mod options;
 mod ports;
@@ -38,6 +39,7 @@ pub use self::runner::{RunnerCall, Runners};
 
 use self::access::Access;
 use self::dispatch::Dispatcher;
+use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
 use self::publish::{Publishing, Refusals};
@@ -177,6 +179,7 @@ impl Master {
             in_order: Mutex::default(),
             files: Arc::new(FileServer::new(FileRoots::from_opts(&self.options.opts))),
             minions: Arc::new(MinionData::open(&self.options.cachedir)),
+            mine: Mine::new(&self.options),
         });
         let _until_the_end = self.sign_of_life;
         let dispatcher = Dispatcher::new(publishing.clone());

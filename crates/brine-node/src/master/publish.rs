@@ -19,6 +19,7 @@ use super::access::acl::Wanted;
 use super::access::{self, Access, Caller};
 use super::clear;
 use super::connected;
+use super::mine::Mine;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::ports::Publisher;
@@ -45,6 +46,7 @@ pub(super) struct Publishing {
     pub(super) jobs: JobCache,
     pub(super) returns: Writer,
     pub(super) minions: Arc<MinionData>,
+    pub(super) mine: Mine,
     pub(super) files: Arc<FileServer>,
     pub(super) refusals: Refusals,
     /// Held from a publish's serial to its sending.
@@ -189,13 +191,18 @@ impl Publishing {
             minions: &minions,
         };
         access::acl::permits(entries, &wanted, |target| {
-            let asked = Asked {
-                tgt: &target.into(),
-                tgt_type: "compound",
-                delimiter: DELIMITER,
-            };
-            self.targets(&asked).minions
+            self.meant(&target.into(), "compound")
         })
+    }
+
+    /// Whom a target of a type means, of the minions with accepted keys.
+    pub(super) fn meant(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
+        let asked = Asked {
+            tgt,
+            tgt_type,
+            delimiter: DELIMITER,
+        };
+        self.targets(&asked).minions
     }
 
     /// Has a runner function run, and answers where its events will be.

@@ -4,64 +4,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use brine_net::crypto::rsa::PrivateKey;
-use brine_net::minion::{Answer, Session, SignIn, Trust};
 use brine_net::tcp::client::{Destination, Requester, Subscription};
-use brine_wire::network::MinionId;
 use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
 use tokio::time::timeout;
 
+use crate::rogue::Rogue;
 use crate::support::{Listener, PATIENCE, Place, Running};
 
-/// A minion that was let in and does as it likes.
-struct Rogue {
-    id: MinionId,
-    requester: Requester,
-    session: Session,
-}
-
 impl Rogue {
-    async fn sign_in(master: &Running, id: &str) -> Self {
-        let id = MinionId::parse(id).unwrap();
-        let key = PrivateKey::generate(2048).unwrap();
-        let requester = Requester::new(format!("127.0.0.1:{}", master.ret_port));
-        let sign_in = SignIn::begin(&id, &key, Trust::default(), Map::new()).unwrap();
-        let reply = requester
-            .request(&sign_in.payload(), PATIENCE)
-            .await
-            .unwrap();
-        let Answer::Accepted(session) = sign_in.judge(&reply, &key).unwrap() else {
-            panic!("expected to be let in, found {reply:?}");
-        };
-        Self {
-            id,
-            requester,
-            session: *session,
-        }
-    }
-
-    async fn ask(&self, cmd: &str, fields: &[(&str, Value)]) -> Value {
-        let mut load: Map = [("id", self.id.as_str()), ("cmd", cmd)]
-            .into_iter()
-            .collect();
-        for (name, value) in fields {
-            load.insert(*name, value.clone());
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let ts = i64::try_from(since.as_secs()).unwrap();
-        let sealed = self.session.seal(load, ts).unwrap();
-        let reply = self
-            .requester
-            .request(&sealed.payload, PATIENCE)
-            .await
-            .unwrap();
-        // An answer in clear is an answer, too.
-        self.session.open(&reply, &sealed.nonce).unwrap_or(reply)
-    }
-
     /// Fires a tag that is its own, and waits until that is on the bus: what came before it and is
     /// not there by then does not come.
     async fn mark(&self, bus: &mut Listener) -> Vec<String> {

@@ -245,6 +245,10 @@ impl Site {
             json!({"changed": 5})
         );
         bus.next("myco/my_custom_module/finished").await;
+        let left = salt(&["m1", "mine.send", "mine_ping", "mine_function=test.ping"]).await;
+        assert_eq!(left, json!({"m1": true}));
+        let found = salt(&["m1", "mine.get", "*", "mine_ping"]).await;
+        assert_eq!(found["m1"], json!({"m1": true}));
         let up = self
             .on_master("salt-run", &["manage.up", "--out", "json"])
             .await;

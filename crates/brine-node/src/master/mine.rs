@@ -1,0 +1,253 @@
+//! The mine: what minions leave with their master for other minions, in Salt's files.
+//!
+//! A map of function names for each minion. Who may have what, the master says (`mine_get`), and each minion for
+//! what it left (`allow_tgt`). Facts: `docs/protocol/network.md` §8; Salt 3006.28 and 3008.3, with which each
+//! answer is compared (test `mine_salt`).
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use brine_wire::compat::{Compat, Series};
+use brine_wire::network::{MinionId, field};
+use brine_wire::{Map, Value, msgpack};
+
+use super::options::MasterOptions;
+use crate::file;
+use crate::target::Patterns;
+
+/// The most that one minion may leave, in bytes.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What an entry is wrapped in that is not for everybody: a mark, the data, and whom they are for.
+const WRAPPED: &str = "__saltmine_acl__";
+const WRAPPED_DATA: &str = "__data__";
+
+/// What all minions have left.
+pub(super) struct Mine {
+    cachedir: PathBuf,
+    compat: Compat,
+    /// Without `minion_data_cache` and `enforce_mine_cache` nothing is kept.
+    is_kept: bool,
+    /// `mine_get`: patterns of minion ids, and patterns of the functions these may ask for.
+    permitted: Option<Value>,
+    patterns: Patterns,
+    /// Held while a minion's file is changed.
+    changing: Mutex<()>,
+}
+
+impl Mine {
+    pub(super) fn new(options: &MasterOptions) -> Self {
+        let opts = &options.opts;
+        let is_enforced = opts.flag("enforce_mine_cache").unwrap_or(false);
+        Self {
+            cachedir: options.cachedir.clone(),
+            compat: options.compat(),
+            is_kept: options.minion_data_cache || is_enforced,
+            permitted: opts.get("mine_get").cloned(),
+            patterns: Patterns::default(),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// Whether a request is about the mine.
+    pub(super) fn is_asked(cmd: &str) -> bool {
+        matches!(cmd, "_mine" | "_mine_get" | "_mine_delete" | "_mine_flush")
+    }
+
+    /// The answer to a request of a minion. `meant` says whom a target of a type means. Blocks on the disk.
+    pub(super) fn answer(
+        &self,
+        cmd: &str,
+        id: &MinionId,
+        load: &Map,
+        meant: impl Fn(&Value, &str) -> Vec<MinionId>,
+    ) -> Value {
+        let changed = match cmd {
+            "_mine_get" => return self.get(id, load, meant).into(),
+            "_mine" => self.put(id, load),
+            "_mine_delete" => self.delete(id, load),
+            _ => self.flush(id),
+        };
+        match changed {
+            Ok(done) => done.into(),
+            Err(error) => {
+                tracing::error!(%id, %error, "the mine stays as it was");
+                false.into()
+            }
+        }
+    }
+
+    fn put(&self, id: &MinionId, load: &Map) -> io::Result<bool> {
+        let Some(new) = load.get("data").and_then(Value::as_map) else {
+            return Ok(false);
+        };
+        if !self.is_kept {
+            return Ok(true);
+        }
+        let _one_at_a_time = self.changing();
+        let begins_anew = load.get("clear").is_some_and(Value::is_true);
+        let mut entries = match begins_anew {
+            true => Map::new(),
+            false => self.read(id),
+        };
+        for (fun, data) in new.iter() {
+            entries.insert(fun.clone(), data.clone());
+        }
+        self.write(id, &entries)
+    }
+
+    fn delete(&self, id: &MinionId, load: &Map) -> io::Result<bool> {
+        let Some(fun) = field::text(load, "fun") else {
+            return Ok(false);
+        };
+        if !self.is_kept {
+            return Ok(true);
+        }
+        let _one_at_a_time = self.changing();
+        let mut entries = self.read(id);
+        match entries.remove(fun) {
+            Some(_) => self.write(id, &entries),
+            None => Ok(true),
+        }
+    }
+
+    /// True if there was anything.
+    fn flush(&self, id: &MinionId) -> io::Result<bool> {
+        if !self.is_kept {
+            return Ok(true);
+        }
+        let _one_at_a_time = self.changing();
+        match fs::remove_file(self.path(id)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// By minion; if several functions are asked for, by function and minion.
+    fn get(
+        &self,
+        asks: &MinionId,
+        load: &Map,
+        meant: impl Fn(&Value, &str) -> Vec<MinionId>,
+    ) -> Map {
+        let (Some(tgt), Some((funs, by_fun))) = (load.get("tgt"), load.get("fun").and_then(asked))
+        else {
+            return Map::new();
+        };
+        let permitted = funs.into_iter().filter(|fun| self.may_have(asks, fun));
+        let mut found: Vec<(&str, Vec<(Value, Value)>)> =
+            permitted.map(|fun| (fun, Vec::new())).collect();
+        if found.is_empty() {
+            return Map::new();
+        }
+        let tgt_type = field::text(load, "tgt_type").or_else(|| field::text(load, "expr_form"));
+        for id in meant(tgt, tgt_type.unwrap_or("glob")) {
+            let entries = self.read(&id);
+            for (fun, of_fun) in &mut found {
+                let entry = entries.get(fun);
+                if let Some(data) = entry.and_then(|entry| unwrapped(entry, asks, &meant)) {
+                    of_fun.push((id.as_str().into(), data.clone()));
+                }
+            }
+        }
+        if !by_fun {
+            let only = found.into_iter().next();
+            return only.map_or_else(Map::new, |(_, of_fun)| Map::from_pairs(of_fun));
+        }
+        let any = found.into_iter().filter(|(_, of_fun)| !of_fun.is_empty());
+        any.map(|(fun, of_fun)| (fun, Map::from_pairs(of_fun)))
+            .collect()
+    }
+
+    /// What `mine_get` says.
+    fn may_have(&self, asks: &MinionId, fun: &str) -> bool {
+        let permitted = match &self.permitted {
+            None => return true,
+            Some(Value::Map(permitted)) => permitted,
+            Some(_) => return false,
+        };
+        let of_asking = permitted.iter().filter(|(ids, _)| {
+            let ids = ids.as_str();
+            ids.is_some_and(|ids| self.patterns.pcre(ids, asks.as_str()))
+        });
+        let mut funs = of_asking.flat_map(|(_, funs)| funs.as_array().unwrap_or_default());
+        funs.any(|permitted| {
+            let permitted = permitted.as_str();
+            permitted.is_some_and(|permitted| self.patterns.pcre(permitted, fun))
+        })
+    }
+
+    fn changing(&self) -> impl Drop + '_ {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, id: &MinionId) -> PathBuf {
+        match self.compat.series() {
+            Series::S3006 | Series::S3007 => {
+                let folder = self.cachedir.join("minions").join(id.as_str());
+                folder.join("mine.p")
+            }
+            Series::S3008 => self.cachedir.join("mine").join(format!("{id}.p")),
+        }
+    }
+
+    fn read(&self, id: &MinionId) -> Map {
+        match file::read_value(&self.path(id), MAX_BYTES) {
+            Some(Value::Map(entries)) => entries,
+            _ => Map::new(),
+        }
+    }
+
+    fn write(&self, id: &MinionId, entries: &Map) -> io::Result<bool> {
+        let mut packed = Vec::new();
+        msgpack::encode_map(entries, &mut packed);
+        if packed.len() as u64 > MAX_BYTES {
+            let found = packed.len();
+            tracing::error!(%id, "the mine takes {MAX_BYTES} bytes of a minion, found {found}: not taken");
+            return Ok(false);
+        }
+        let path = self.path(id);
+        if let Some(folder) = path.parent() {
+            file::make_folder(folder)?;
+        }
+        file::write(&path, &packed)?;
+        Ok(true)
+    }
+}
+
+/// The functions asked for, and whether the answer is by function.
+fn asked(fun: &Value) -> Option<(Vec<&str>, bool)> {
+    match fun {
+        Value::Str(funs) => {
+            let mut funs: Vec<&str> = funs.split(',').collect();
+            funs.sort_unstable();
+            funs.dedup();
+            let by_fun = funs.len() > 1;
+            Some((funs, by_fun))
+        }
+        Value::Array(funs) => Some((funs.iter().filter_map(Value::as_str).collect(), true)),
+        _ => None,
+    }
+}
+
+/// The data of an entry, if they are for who asks.
+fn unwrapped<'a>(
+    entry: &'a Value,
+    asks: &MinionId,
+    meant: impl Fn(&Value, &str) -> Vec<MinionId>,
+) -> Option<&'a Value> {
+    let wrapped = match entry {
+        Value::Map(map) if map.get(WRAPPED).is_some() => map,
+        entry => return Some(entry),
+    };
+    if let Some(tgt) = wrapped.get("allow_tgt") {
+        let tgt_type = field::text(wrapped, "allow_tgt_type").unwrap_or("glob");
+        if !meant(tgt, tgt_type).contains(asks) {
+            return None;
+        }
+    }
+    wrapped.get(WRAPPED_DATA)
+}
