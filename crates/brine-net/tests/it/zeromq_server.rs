@@ -6,6 +6,7 @@ use brine_net::channel::{Handler, Limits};
 use brine_net::zeromq::publish::{self, Publisher, Topics};
 use brine_net::zeromq::serve_requests;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,7 @@ pub(crate) struct Server {
     pub(crate) publisher: Publisher,
     /// They end when it is dropped.
     ports: JoinSet<()>,
+    running: watch::Sender<()>,
 }
 
 impl Server {
@@ -35,25 +37,32 @@ impl Server {
         let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
         let (ret_port, publish_port) = (port(&ret), port(&publishes));
         let publisher = Publisher::new(config.topics);
-        let (limits, pending) = (config.limits.clone(), std::future::pending);
+        let limits = config.limits.clone();
+        let (running, _) = watch::channel(());
+        let ended = || {
+            let mut running = running.subscribe();
+            async move { drop(running.changed().await) } // only ever an error: it is gone
+        };
         let mut ports = JoinSet::new();
-        ports.spawn(serve_requests(ret, limits.clone(), handler, pending()));
+        ports.spawn(serve_requests(ret, limits.clone(), handler, ended()));
         ports.spawn(publish::serve(
             publishes,
             limits,
             publisher.clone(),
-            pending(),
+            ended(),
         ));
         Self {
             ret_port,
             publish_port,
             publisher,
             ports,
+            running,
         }
     }
 
-    /// Closes both ports and all their connections.
-    pub(crate) async fn end(mut self) {
-        self.ports.shutdown().await;
+    /// Closes both ports and all their connections, when requests under way are answered.
+    pub(crate) async fn end(self) {
+        drop(self.running);
+        self.ports.join_all().await;
     }
 }
