@@ -22,21 +22,27 @@ impl Tally {
     }
 
     /// What the closing line of a runner counts; `None` for any other line. Known are cargo's own
-    /// runner, nextest, pytest, and our plain `N passed, N failed`.
+    /// runner, nextest, pytest, and our plain `N passed, N failed`. All but nextest begin theirs at
+    /// the margin; what is indented is what a test that failed has printed, counted already.
     pub(crate) fn parse(line: &str) -> Option<Self> {
-        let line = line.trim().trim_matches('=').trim();
-        let counts = if let Some(rest) = line.strip_prefix("test result: ") {
-            rest.split_once(". ")?.1
-        } else if let Some(rest) = line.strip_prefix("Summary [") {
-            rest.split_once("run: ")?.1
+        if let Some(rest) = line.trim_start().strip_prefix("Summary [") {
+            return Self::count(rest.split_once("run: ")?.1);
+        }
+        let line = line.trim_end().trim_matches('=');
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            Self::count(rest.split_once(". ")?.1)
         } else if line.starts_with(|first: char| first.is_ascii_digit()) {
-            line
+            Self::count(line)
         } else {
-            return None;
-        };
+            None
+        }
+    }
+
+    /// Adds up what stands between commas: a number and a word, perhaps with a remark, `2 passed (1 slow)`.
+    fn count(counts: &str) -> Option<Self> {
         let mut tally = Self::default();
         let mut any = false;
-        // A piece is a number and a word, perhaps with a remark: `2 passed (1 slow)`.
         for piece in counts.split([',', ';']) {
             let mut words = piece.split_whitespace();
             let (Some(number), Some(word)) = (words.next(), words.next()) else {
@@ -125,6 +131,8 @@ mod tests {
             "3 tests",
             "running 3 tests",
             "it passed, they say",
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 54 filtered out",
+            "    2 passed, 1 failed",
         ] {
             assert_eq!(Tally::parse(line), None, "{line}");
         }
