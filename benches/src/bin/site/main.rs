@@ -171,12 +171,21 @@ fn table(kinds: &[Kind], found: &[Figures]) -> String {
             text += &match figures.get(name).map(Vec::as_slice) {
                 None | Some([]) => " – |".to_owned(),
                 Some(values) if at == 0 => format!(" {} |", spread(values)),
-                Some(values) => format!(" {} ({:.3} x) |", spread(values), median(values) / base),
+                Some(values) => format!(" {}{} |", spread(values), factor(median(values), base)),
             };
         }
         text.push('\n');
     }
     text
+}
+
+/// How many times `base` a figure is, or which part of it; nothing beside zero.
+fn factor(value: f64, base: f64) -> String {
+    match (value, base) {
+        (value, base) if value <= 0.0 || base <= 0.0 => String::new(),
+        (value, base) if value >= base => format!(" ({:.1} x)", value / base),
+        (value, base) => format!(" (1/{:.1} x)", base / value),
+    }
 }
 
 fn spread(values: &[f64]) -> String {
@@ -216,10 +225,17 @@ mod tests {
     fn the_table_shows_medians_with_ranges_and_ratios_to_the_first() {
         let kinds = [Kind::named("brine"), Kind::named("3008.3")];
         let figures = |values: &[f64]| Figures::from([("x".to_owned(), values.to_vec())]);
-        let table = table(&kinds, &[figures(&[1.0, 3.0, 2.0]), figures(&[200.0])]);
+        let more = table(&kinds, &[figures(&[1.0, 3.0, 2.0]), figures(&[200.0])]);
         assert!(
-            table.ends_with("| x | 2.00 [1.00..3.00] | 200 [200..200] (100.000 x) |\n"),
-            "{table}"
+            more.ends_with("| x | 2.00 [1.00..3.00] | 200 [200..200] (100.0 x) |\n"),
+            "{more}"
         );
+        let less = table(&kinds, &[figures(&[50.0]), figures(&[2.0])]);
+        assert!(
+            less.ends_with("| 2.00 [2.00..2.00] (1/25.0 x) |\n"),
+            "{less}"
+        );
+        let none = table(&kinds, &[figures(&[0.0]), figures(&[0.0])]);
+        assert!(none.ends_with("| 0.00 [0.00..0.00] |\n"), "{none}");
     }
 }
