@@ -46,10 +46,8 @@ pub(super) const TABLE: &[Builtin] = &[
         |functions, bound| {
             Box::pin(async move {
                 let jid = bound.text(0);
-                let job = known(functions)
-                    .await?
-                    .into_iter()
-                    .find(|job| is_job(job, &jid));
+                let known = known(functions, &bound.jid).await?;
+                let job = known.into_iter().find(|job| is_job(job, &jid));
                 Ok(Value::Map(job.unwrap_or_default()).into())
             })
         },
@@ -69,7 +67,8 @@ pub(super) const TABLE: &[Builtin] = &[
                     let fun = job.get("fun").and_then(Value::as_str).unwrap_or_default();
                     glob.as_ref().is_ok_and(|glob| glob.matches(fun))
                 };
-                let jobs = running(functions).await?.into_iter().filter(matches);
+                let jobs = running(functions, &bound.jid).await?;
+                let jobs = jobs.into_iter().filter(matches);
                 Ok(Value::Array(jobs.map(Value::Map).collect()).into())
             })
         },
@@ -82,7 +81,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.kill_all_jobs
     ",
-        |functions, _| end_all(functions, 9),
+        |functions, bound| end_all(functions, 9, bound.jid),
     ),
     waits(
         "saltutil.kill_job",
@@ -92,7 +91,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.kill_job <job id>
     ",
-        |functions, bound| end_one(functions, bound.text(0), 9),
+        |functions, bound| end_one(functions, bound.text(0), 9, bound.jid),
     ),
     waits(
         "saltutil.refresh_grains",
@@ -152,10 +151,10 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.running
     ",
-        |functions, _| {
+        |functions, bound| {
             Box::pin(async move {
-                let jobs = running(functions).await?.into_iter().map(Value::Map);
-                Ok(Value::Array(jobs.collect()).into())
+                let jobs = running(functions, &bound.jid).await?;
+                Ok(Value::Array(jobs.into_iter().map(Value::Map).collect()).into())
             })
         },
     ),
@@ -170,7 +169,7 @@ pub(super) const TABLE: &[Builtin] = &[
         |functions, bound| {
             Box::pin(async move {
                 let signal = bound.get(1).as_int().unwrap_or(0);
-                end_one(functions, bound.text(0), signal).await
+                end_one(functions, bound.text(0), signal, bound.jid).await
             })
         },
     ),
@@ -222,7 +221,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.term_all_jobs
     ",
-        |functions, _| end_all(functions, 15),
+        |functions, bound| end_all(functions, 15, bound.jid),
     ),
     waits(
         "saltutil.term_job",
@@ -232,7 +231,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.term_job <job id>
     ",
-        |functions, bound| end_one(functions, bound.text(0), 15),
+        |functions, bound| end_one(functions, bound.text(0), 15, bound.jid),
     ),
 ];
 
@@ -247,13 +246,16 @@ fn failed(err: &HostError) -> Failure {
     }
 }
 
-/// The jobs that run, and those that wait for a place, which say so.
-async fn known(functions: &Functions) -> Result<Vec<Map>, Failure> {
-    functions.host().running().await.map_err(|err| failed(&err))
+/// The jobs that run, and those that wait for a place, which say so; but for the one that asks, `own`.
+async fn known(functions: &Functions, own: &str) -> Result<Vec<Map>, Failure> {
+    let known = functions.host().running().await;
+    let mut jobs = known.map_err(|err| failed(&err))?;
+    jobs.retain(|job| !is_job(job, own));
+    Ok(jobs)
 }
 
-async fn running(functions: &Functions) -> Result<Vec<Map>, Failure> {
-    let mut jobs = known(functions).await?;
+async fn running(functions: &Functions, own: &str) -> Result<Vec<Map>, Failure> {
+    let mut jobs = known(functions, own).await?;
     jobs.retain(|job| job.get("queued").is_none());
     Ok(jobs)
 }
@@ -265,7 +267,7 @@ fn is_job(job: &Map, jid: &str) -> bool {
 
 /// Ends a job and says so; an empty text when there is none. Whatever the signal, the job ends: its
 /// process is killed, or it is a built-in function that has none.
-fn end_one(functions: &Functions, jid: String, signal: i128) -> Waiting<'_> {
+fn end_one(functions: &Functions, jid: String, signal: i128, own: String) -> Waiting<'_> {
     Box::pin(async move {
         if !matches!(signal, 1 | 2 | 3 | 6 | 9 | 15) {
             let message = format!(
@@ -273,7 +275,7 @@ fn end_one(functions: &Functions, jid: String, signal: i128) -> Waiting<'_> {
             );
             return Err(Failure::Execution { message });
         }
-        let jobs = known(functions).await?;
+        let jobs = known(functions, &own).await?;
         let Some(job) = jobs.iter().find(|job| is_job(job, &jid)) else {
             return Ok(Value::from("").into());
         };
@@ -291,15 +293,15 @@ fn end_one(functions: &Functions, jid: String, signal: i128) -> Waiting<'_> {
     })
 }
 
-fn end_all(functions: &Functions, signal: i128) -> Waiting<'_> {
+fn end_all(functions: &Functions, signal: i128, own: String) -> Waiting<'_> {
     Box::pin(async move {
         let mut told = Vec::new();
-        for job in known(functions).await? {
+        for job in known(functions, &own).await? {
             let jid = job
                 .get("jid")
                 .map(brine_wire::python_text::str)
                 .unwrap_or_default();
-            told.push(end_one(functions, jid, signal).await?.value);
+            told.push(end_one(functions, jid, signal, own.clone()).await?.value);
         }
         Ok(Value::Array(told).into())
     })

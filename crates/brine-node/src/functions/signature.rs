@@ -37,6 +37,8 @@ pub(crate) struct Bound {
     pub(crate) varargs: Vec<Value>,
     /// What went to `**kwargs`.
     pub(crate) keywords: Map,
+    /// The id of the job it is part of.
+    pub(crate) jid: String,
 }
 
 impl Signature {
@@ -136,6 +138,7 @@ impl Signature {
             values,
             varargs,
             keywords,
+            jid: call.jid,
         })
     }
 

@@ -183,12 +183,17 @@ async fn as_many_jobs_run_at_a_time_as_process_count_max_says_and_the_others_in_
     let found = found.as_map().unwrap();
     assert_eq!(found.get("queued"), Some(&true.into()));
     assert_eq!(found.get("jid"), Some(&third));
-    let running = ask(&mut asking, "saltutil.running", &[]).await;
-    let running: Vec<_> = match &running {
-        Value::Array(jobs) => jobs.iter().filter_map(Value::as_map).collect(),
-        other => panic!("{other:?}"),
+    let jobs_of = |told: Value| -> Vec<String> {
+        let Value::Array(jobs) = told else {
+            panic!("{told:?}")
+        };
+        let jobs = jobs.iter().filter_map(Value::as_map);
+        jobs.map(|job| text(job, "jid").to_owned()).collect()
     };
-    assert!(running.iter().all(|job| job.get("jid") != Some(&third)));
+    let running = ask(&mut asking, "saltutil.running", &[]).await;
+    assert_eq!(jobs_of(running), jids[..1], "nor is the one that asks");
+    let asking_itself = ask(&mut asking, "saltutil.is_running", &["saltutil.*".into()]).await;
+    assert_eq!(jobs_of(asking_itself), [""; 0]);
     ask(&mut asking, "saltutil.kill_job", &[third]).await;
     ask(&mut asking, "saltutil.kill_job", &[jids[0].as_str().into()]).await;
 
