@@ -343,7 +343,7 @@ fn sync_one(functions: &Functions, bound: Bound, kind: Kind) -> Waiting<'_> {
 }
 
 fn sync_all(functions: &Functions, bound: Bound) -> Waiting<'_> {
-    const EVERY: [&str; 15] = [
+    const EVERY: [&str; 17] = [
         "clouds",
         "beacons",
         "modules",
@@ -358,6 +358,8 @@ fn sync_all(functions: &Functions, bound: Bound) -> Waiting<'_> {
         "executors",
         "proxymodules",
         "engines",
+        "thorium",
+        "serializers",
         "matchers",
     ];
     Box::pin(async move {

@@ -52,6 +52,7 @@ pub(super) enum Key {
     Verbose,
     ShowJid,
     Summary,
+    ArgsSeparator,
     ReturnTo,
     SetMetadata,
     Pcre,

@@ -42,6 +42,8 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let call = call(&line);
     if call.fun.is_empty() {
         io::stdout().write_all(SYNTAX.help().as_bytes())?;
+        let complaint = SYNTAX.complaint("Requires function, --grains or --doc");
+        io::stderr().write_all(complaint.as_bytes())?;
         return Ok(ExitCode::from(start::USAGE));
     }
     let told = Told {

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod options;
+mod order;
 mod report;
 
 use std::ffi::OsString;
@@ -10,8 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use brine_config::{Loaded, Opts, Role, parse_arguments, parse_value};
-use brine_wire::{Map, Value};
+use brine_config::{Loaded, Opts, Role};
 
 use self::client::{Client, ClientError, Order, Patience, Published};
 use self::options::SYNTAX;
@@ -22,8 +22,8 @@ use super::output::Printer;
 use super::start::{self, Read};
 use crate::commands::bus;
 
-/// Salt's code for a command line without a target.
-const NO_TARGET: u8 = 42;
+/// Salt's code for a command line that does not say all.
+const INCOMPLETE: u8 = 42;
 
 /// Publishes a job and prints what comes back.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -33,9 +33,15 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         Read::Done(code) => return Ok(code),
     };
     let Loaded { opts, .. } = start::configure(&line, Role::Client, "master")?;
-    let Some(order) = order(&line) else {
-        io::stdout().write_all(SYNTAX.help().as_bytes())?;
-        return Ok(ExitCode::from(NO_TARGET));
+    let order = match order::read(&line) {
+        Ok(order) => order,
+        Err(incomplete) => {
+            if incomplete.wants_help() {
+                io::stdout().write_all(SYNTAX.help().as_bytes())?;
+            }
+            io::stderr().write_all(incomplete.to_string().as_bytes())?;
+            return Ok(ExitCode::from(INCOMPLETE));
+        }
     };
     let printer = start::printer(&line, &opts)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -53,77 +59,6 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
             }
         }
     })
-}
-
-/// The job that the command line asks for; `None` if it is not all there.
-fn order(line: &Parsed<Key>) -> Option<Order> {
-    let mut words: Vec<&str> = line.words.iter().map(String::as_str).collect();
-    if line.has(Key::Doc) {
-        if words.is_empty() {
-            words.push("*");
-        }
-        if words.get(1) != Some(&"sys.doc") {
-            words.insert(1, "sys.doc");
-        }
-    }
-    let [target, fun, arguments @ ..] = words.as_slice() else {
-        return None;
-    };
-    let tgt_type = options::target_type(line);
-    let tgt = match tgt_type {
-        "list" => {
-            let ids = target.split([',', ' ']).filter(|id| !id.is_empty());
-            Value::Array(ids.map(Value::from).collect())
-        }
-        _ => (*target).into(),
-    };
-    let no_parse = line.value(Key::NoParse).unwrap_or_default();
-    let no_parse: Vec<_> = no_parse.split(',').collect();
-    let (fun, arg) = functions(fun, arguments, &no_parse);
-    let mut kwargs = Map::new();
-    kwargs.insert("delimiter", line.value(Key::Delimiter).unwrap_or(":"));
-    kwargs.insert("show_timeout", true);
-    kwargs.insert("show_jid", line.has(Key::ShowJid));
-    if let Some(metadata) = line.value(Key::SetMetadata).filter(|text| !text.is_empty()) {
-        kwargs.insert("metadata", parse_value(metadata));
-    }
-    Some(Order {
-        tgt,
-        tgt_type: tgt_type.to_owned(),
-        fun,
-        arg,
-        ret: line.value(Key::ReturnTo).unwrap_or_default().to_owned(),
-        kwargs,
-    })
-}
-
-/// One function and its arguments, or several with commas between them: their arguments, too, are
-/// parted by commas that stand alone.
-fn functions(fun: &str, arguments: &[&str], no_parse: &[&str]) -> (Value, Vec<Value>) {
-    if !fun.contains(',') {
-        return (fun.into(), published_arguments(arguments, no_parse));
-    }
-    let names: Vec<Value> = fun.split(',').map(Value::from).collect();
-    let mut parts: Vec<Value> = arguments
-        .split(|word| *word == ",")
-        .map(|words| published_arguments(words, no_parse).into())
-        .collect();
-    parts.resize(names.len(), Value::Array(Vec::new()));
-    (names.into(), parts)
-}
-
-/// Arguments as jobs carry them: those by name in one mapping at the end, marked.
-fn published_arguments(words: &[&str], no_parse: &[&str]) -> Vec<Value> {
-    let parsed = parse_arguments(words.iter().copied(), no_parse);
-    let mut all = parsed.positional;
-    if !parsed.keyword.is_empty() {
-        let mut named = Map::from_iter([("__kwarg__", true)]);
-        for (name, value) in parsed.keyword {
-            named.insert(name, value);
-        }
-        all.push(named.into());
-    }
-    all
 }
 
 /// Publishes and prints.

@@ -77,6 +77,12 @@ const OWN: &[Opt<Key>] = &[
         "Print the documentation of functions whose names begin so.",
     ),
     text(
+        Key::ArgsSeparator,
+        &["--args-separator"],
+        "ARGS_SEPARATOR",
+        "What stands between the arguments of several functions. Default: ','.",
+    ),
+    text(
         Key::ReturnTo,
         &["--return"],
         "RETURNER",
