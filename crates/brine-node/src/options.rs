@@ -45,19 +45,19 @@ pub enum OptionsError {
 pub(crate) struct Reader<'a>(pub(crate) &'a Opts);
 
 impl Reader<'_> {
-    pub(crate) fn is_said(&self, name: &str) -> bool {
+    pub(crate) fn is_set(&self, name: &str) -> bool {
         !matches!(self.0.get(name), None | Some(Value::Nil))
     }
 
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, OptionsError> {
-        match self.is_said(name) {
+        match self.is_set(name) {
             true => Ok(self.0.flag(name)?),
             false => Ok(default),
         }
     }
 
     pub(crate) fn int(&self, name: &str, default: i64) -> Result<i64, OptionsError> {
-        match self.is_said(name) {
+        match self.is_set(name) {
             true => Ok(self.0.int(name)?),
             false => Ok(default),
         }
@@ -83,7 +83,7 @@ impl Reader<'_> {
         name: &'static str,
         default: f64,
     ) -> Result<Duration, OptionsError> {
-        let number = match self.is_said(name) {
+        let number = match self.is_set(name) {
             true => self.0.number(name)?,
             false => default,
         };

@@ -63,7 +63,7 @@ pub struct Include {
 
 /// What a change leaves behind of minions that are out; Salt's options of the same names.
 #[derive(Debug, Clone)]
-pub struct Leavings {
+pub struct LeftoverFiles {
     /// The master's `cachedir`.
     pub cachedir: PathBuf,
     /// The master's `id`.
@@ -76,7 +76,7 @@ pub struct Leavings {
     pub rotate_aes_key: bool,
 }
 
-impl Leavings {
+impl LeftoverFiles {
     /// As the master's options say.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Keys {
         action: Action,
         found: &Found,
         include: Include,
-        leavings: &Leavings,
+        leftover: &LeftoverFiles,
         mut fire: impl FnMut(Map),
     ) -> Result<Vec<MinionId>, KeysError> {
         let mut refused = Vec::new();
@@ -120,11 +120,11 @@ impl Keys {
             }
         }
         if action != Action::Accept {
-            self.forget(found, leavings)?;
-            if leavings.rotate_aes_key {
-                let cachedir = &leavings.cachedir;
+            self.forget(found, leftover)?;
+            if leftover.rotate_aes_key {
+                let cachedir = &leftover.cachedir;
                 file::make_folder(cachedir).map_err(KeysError::file(cachedir))?;
-                dropfile::request(cachedir, &leavings.id)?;
+                dropfile::request(cachedir, &leftover.id)?;
             }
         }
         Ok(refused)
@@ -143,23 +143,23 @@ impl Keys {
     }
 
     /// Removes what is kept of minions that have no key any more.
-    fn forget(&self, found: &Found, leavings: &Leavings) -> Result<(), KeysError> {
-        if leavings.preserve_minion_cache {
+    fn forget(&self, found: &Found, leftover: &LeftoverFiles) -> Result<(), KeysError> {
+        if leftover.preserve_minion_cache {
             return Ok(());
         }
         let mut known = BTreeSet::new();
         for state in KeyState::ALL {
             known.extend(self.store.list(state)?);
         }
-        if leavings.preserve_minions {
+        if leftover.preserve_minions {
             let accepted = found
                 .iter()
                 .filter(|(state, _)| *state == KeyState::Accepted);
             known.extend(accepted.flat_map(|(_, ids)| ids.clone()));
         }
-        remove_unknown(&leavings.cachedir.join("minions"), "", &known);
+        remove_unknown(&leftover.cachedir.join("minions"), "", &known);
         for bank in ["grains", "pillar"] {
-            remove_unknown(&leavings.cachedir.join(bank), ".p", &known);
+            remove_unknown(&leftover.cachedir.join(bank), ".p", &known);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use brine_wire::matching::{MatchError, MatchType, TagMatch};
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
-pub use self::change::{Action, Include, Leavings};
+pub use self::change::{Action, Include, LeftoverFiles};
 
 /// Why keys cannot be shown or changed.
 #[derive(Debug, thiserror::Error)]

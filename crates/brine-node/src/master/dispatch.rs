@@ -24,7 +24,7 @@ use super::signatures::Signatures;
 use super::stats::Stats;
 use super::wheel;
 use crate::files::FileServer;
-use crate::own_bus::since_epoch;
+use crate::node_bus::since_epoch;
 
 /// Takes the requests.
 pub(super) struct Dispatcher {

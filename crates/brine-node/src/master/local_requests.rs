@@ -12,14 +12,14 @@ use brine_wire::network::field;
 use brine_wire::{Map, Value};
 
 use super::publish::Publishing;
-use crate::own_bus;
+use crate::node_bus;
 
 const PUBLISH: &str = "brine/publish/";
 
 /// Reads the master's bus for what is meant for the master, for ever.
 pub(super) async fn follow_bus(master: Arc<Publishing>, events: EventCursor) {
     let wanted = |tag: &[u8]| tag.starts_with(PUBLISH.as_bytes());
-    own_bus::serve_requests(events, wanted, |event| take(&master, event)).await;
+    node_bus::serve_requests(events, wanted, |event| take(&master, event)).await;
 }
 
 fn take(master: &Publishing, event: EventRef<'_>) {

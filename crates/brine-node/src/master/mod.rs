@@ -43,11 +43,11 @@ use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
 use self::publish::{Publishing, Refusals};
-use crate::closing;
 use crate::file;
 use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
-use crate::own_bus::OwnBus;
+use crate::node_bus::NodeBus;
+use crate::shutdown;
 
 /// Comings and goings that wait to be told.
 const PRESENCE: usize = 4096;
@@ -83,20 +83,20 @@ pub struct Master {
     options: Arc<MasterOptions>,
     channel: Arc<MasterChannel>,
     ports: Ports,
-    bus: OwnBus,
+    bus: NodeBus,
     log: Arc<Log>,
     served: Vec<Served>,
     access: Access,
     runners: Option<Runners>,
     jobs: JobCache,
     returns: Writer,
-    sign_of_life: Option<SignOfLife>,
+    liveness_file: Option<LivenessFile>,
 }
 
 /// A file that is gone with its master.
-struct SignOfLife(PathBuf);
+struct LivenessFile(PathBuf);
 
-impl Drop for SignOfLife {
+impl Drop for LivenessFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
@@ -124,10 +124,10 @@ impl Master {
         let channel = MasterChannel::open(options.channel.clone())?;
         // Made now, so that local clients find it; read once, as by Salt: strangers ask for it, too.
         let access = Access::open(&options)?;
-        let sign_of_life = sign_of_life(&options)?;
+        let liveness_file = liveness_file(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
-        let bus = OwnBus::new(log.clone(), options.compat(), options.max_event_size);
+        let bus = NodeBus::new(log.clone(), options.compat(), options.max_event_size);
         Ok(Self {
             channel: Arc::new(channel),
             options: Arc::new(options),
@@ -139,7 +139,7 @@ impl Master {
             runners: None,
             jobs,
             returns,
-            sign_of_life,
+            liveness_file,
         })
     }
 
@@ -181,7 +181,7 @@ impl Master {
             minions: Arc::new(MinionData::open(&self.options.cachedir)),
             mine: Mine::new(&self.options),
         });
-        let _until_the_end = self.sign_of_life;
+        let _until_the_end = self.liveness_file;
         let dispatcher = Dispatcher::new(publishing.clone());
         let (changes, presence) = mpsc::channel(PRESENCE);
         let ports = self.ports.serve(
@@ -195,7 +195,7 @@ impl Master {
         tasks.spawn(maintenance::run(
             publishing.clone(),
             presence,
-            closing::told(closing.subscribe()),
+            shutdown::requested(closing.subscribe()),
         ));
         tasks.spawn(local_requests::follow_bus(
             publishing.clone(),
@@ -205,7 +205,7 @@ impl Master {
             self.served,
             self.log,
             BusConfig::default(),
-            closing::told(closing.subscribe()),
+            shutdown::requested(closing.subscribe()),
         );
         let told = async {
             shutdown.await;
@@ -218,7 +218,7 @@ impl Master {
 
 /// Makes the path by which Salt's clients see that a master runs; they look for nothing more.
 /// Facts: `docs/protocol/network.md` §12.
-fn sign_of_life(options: &MasterOptions) -> Result<Option<SignOfLife>, StartError> {
+fn liveness_file(options: &MasterOptions) -> Result<Option<LivenessFile>, StartError> {
     if options
         .opts
         .text("ipc_mode")
@@ -234,5 +234,5 @@ fn sign_of_life(options: &MasterOptions) -> Result<Option<SignOfLife>, StartErro
         path: path.display().to_string(),
         source,
     })?;
-    Ok(Some(SignOfLife(path)))
+    Ok(Some(LivenessFile(path)))
 }

@@ -18,8 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::options::MasterOptions;
-use crate::closing;
 use crate::options::Transport;
+use crate::shutdown;
 
 /// Connections that wait to be accepted over tcp; over ZeroMQ `zmq_backlog` says it.
 const BACKLOG: u32 = 4096;
@@ -131,7 +131,7 @@ impl Ports {
         let (ret, limits) = (self.ret, self.limits.clone());
         let publisher = self.publisher;
         let mut tasks = JoinSet::new();
-        let over = closing::told(closing.clone());
+        let over = shutdown::requested(closing.clone());
         match publisher {
             Publisher::ZeroMq(_) => {
                 tasks.spawn(zeromq::serve_requests(ret, limits, handler, over));
@@ -143,13 +143,13 @@ impl Ports {
         tasks.spawn(async move {
             tokio::select! {
                 () = sleep(late) => {}
-                () = closing::told(closing.clone()) => return,
+                () = shutdown::requested(closing.clone()) => return,
             }
             let publish = match listener(self.publish, self.backlog, self.tls) {
                 Ok(publish) => publish,
                 Err(error) => return tracing::error!(%error, "nobody can subscribe"),
             };
-            let (limits, over) = (self.limits, closing::told(closing));
+            let (limits, over) = (self.limits, shutdown::requested(closing));
             match publisher {
                 Publisher::ZeroMq(subscribers) => {
                     zeromq::publish::serve(publish, limits, subscribers, over).await;

@@ -26,8 +26,8 @@ use super::ports::Publisher;
 use super::runner::{self, Runners};
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
+use crate::node_bus::{NodeBus, since_epoch};
 use crate::options::Transport;
-use crate::own_bus::{OwnBus, since_epoch};
 use crate::target::{self, Candidate, DELIMITER, Target};
 
 /// Salt's name and words for somebody who is known and may not.
@@ -38,7 +38,7 @@ pub(super) struct Publishing {
     pub(super) options: Arc<MasterOptions>,
     pub(super) channel: Arc<MasterChannel>,
     pub(super) publisher: Publisher,
-    pub(super) bus: OwnBus,
+    pub(super) bus: NodeBus,
     /// How runner functions are run, if they can be.
     pub(super) runners: Option<Runners>,
     /// Who may publish.

@@ -7,7 +7,7 @@ use brine_wire::network::{Jid, field};
 use brine_wire::tag::{SALT, tagify};
 use brine_wire::{Map, Value};
 
-use crate::own_bus::since_epoch;
+use crate::node_bus::since_epoch;
 
 /// A call of a runner function.
 #[derive(Debug, Clone, PartialEq)]

@@ -188,5 +188,5 @@ pub(super) fn event(node: &Node, tag: &str, text: &str) -> Map {
 
 /// The time as C's `asctime` writes it.
 fn asctime() -> String {
-    crate::clock::asctime(crate::own_bus::since_epoch())
+    crate::clock::asctime(crate::node_bus::since_epoch())
 }

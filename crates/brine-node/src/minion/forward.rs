@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::link::{Letter, Link, RequestError};
 use super::options::MinionOptions;
-use crate::own_bus::since_epoch;
+use crate::node_bus::since_epoch;
 
 /// The bytes one master's queue may hold.
 const MAX_BYTES: usize = 64 * 1024 * 1024;

@@ -16,7 +16,7 @@ use super::Node;
 use super::link::Link;
 use super::places::Places;
 use crate::functions::{Call, Failure};
-use crate::own_bus::since_epoch;
+use crate::node_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
 
 /// Functions that ask about jobs, or end them. They begin at once, since they would else wait for what they are

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use super::options::{MasterAddress, MinionOptions};
 use super::transport::{Requester, Subscription, TransportError};
-use crate::own_bus::since_epoch;
+use crate::node_bus::since_epoch;
 
 /// The first wait before a sign-in that nobody answered is sent again.
 const RETRY: Duration = Duration::from_millis(200);

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Node;
 use super::forward::Item;
 use crate::functions::{Call, HostError, HostRequest, Outcome};
-use crate::own_bus::{self, since_epoch};
+use crate::node_bus::{self, since_epoch};
 
 /// Salt's own way for its children to send requests.
 const REQUEST: &str = "__master_req_channel_payload/";
@@ -26,7 +26,7 @@ const CALL: &str = "brine/call/";
 /// Reads the minion's bus for what is meant for the minion, for ever.
 pub(super) async fn follow_bus(node: Arc<Node>) {
     let events = node.bus.follow();
-    own_bus::serve_requests(events, is_for_the_minion, |event| take(&node, event)).await;
+    node_bus::serve_requests(events, is_for_the_minion, |event| take(&node, event)).await;
 }
 
 fn is_for_the_minion(tag: &[u8]) -> bool {

@@ -38,10 +38,10 @@ pub use self::tries::{ReturnRetry, Tries};
 use self::forward::{Item, Queue};
 use self::jobs::Jobs;
 use self::link::Link;
-use crate::closing;
 use crate::file;
 use crate::functions::{Functions, Host, HostRequest};
-use crate::own_bus::OwnBus;
+use crate::node_bus::NodeBus;
+use crate::shutdown;
 
 /// How long what waits for a master may take to go when the minion ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ pub struct Minion {
 /// What the minion's tasks share.
 pub(crate) struct Node {
     pub(crate) options: Arc<MinionOptions>,
-    pub(crate) bus: OwnBus,
+    pub(crate) bus: NodeBus,
     pub(crate) functions: Functions,
     pub(crate) jobs: Jobs,
     /// For every master what goes up to it.
@@ -181,7 +181,7 @@ impl Minion {
         };
         let (host, requests) = Host::new();
         let node = Node {
-            bus: OwnBus::new(log.clone(), options.compat, options.max_event_size),
+            bus: NodeBus::new(log.clone(), options.compat, options.max_event_size),
             functions: functions(host),
             jobs: Jobs::new(options.minion_jid_queue_hwm, options.process_count_max),
             queues: (0..ways).map(|_| Arc::default()).collect(),
@@ -223,7 +223,7 @@ impl Minion {
             served,
             log,
             BusConfig::default(),
-            closing::told(closing.subscribe()),
+            shutdown::requested(closing.subscribe()),
         );
         let told = async {
             let ended = tokio::select! {

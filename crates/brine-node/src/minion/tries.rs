@@ -131,7 +131,7 @@ fn return_retry(read: &Reader<'_>) -> Result<ReturnRetry, OptionsError> {
 
 /// Seconds; nothing if they are negative, as in Salt.
 fn time(read: &Reader<'_>, name: &str, default: f64) -> Result<Duration, OptionsError> {
-    let number = match read.is_said(name) {
+    let number = match read.is_set(name) {
         true => read.0.number(name)?,
         false => default,
     };

@@ -14,7 +14,7 @@ use self::telling::Telling;
 use super::publish::Publishing;
 use crate::functions::signature::{Bound, Origin, Signature};
 use crate::functions::{Call, Failure};
-use crate::keys::{self, Action, Found, Include, Keys, KeysError, Leavings};
+use crate::keys::{self, Action, Found, Include, Keys, KeysError, LeftoverFiles};
 
 /// A wheel function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,8 +230,9 @@ fn change(
         rejected: action == Action::Accept && others,
         denied: bound.get(2).is_true(),
     };
-    let leavings = Leavings::from_opts(&master.options.opts).map_err(|error| execution(&error))?;
-    keys.change(action, found, include, &leavings, |data| {
+    let leftover =
+        LeftoverFiles::from_opts(&master.options.opts).map_err(|error| execution(&error))?;
+    keys.change(action, found, include, &leftover, |data| {
         master.fire(events::KEY, data);
     })?;
     let ids: HashSet<_> = found.iter().flat_map(|(_, ids)| ids).collect();

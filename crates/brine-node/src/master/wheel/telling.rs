@@ -10,7 +10,7 @@ use brine_wire::{Map, Value};
 
 use super::WheelError;
 use crate::master::publish::Publishing;
-use crate::own_bus::since_epoch;
+use crate::node_bus::since_epoch;
 
 /// The events of one call. 3008 tells of the function; earlier releases tell of the request, and in between of
 /// the function under a job id of its own.

@@ -1,12 +1,12 @@
 //! `salt-call`: runs a function on this machine's minion and prints what it returns.
 //!
-//! If the minion runs, it runs the function ([`near`]); otherwise, or for another minion's id, this
-//! process does ([`here`]).
+//! A running minion runs the function itself ([`via_minion`]); otherwise, or for another minion's id, this
+//! process does ([`in_process`]).
 
-mod here;
-mod near;
+mod in_process;
 mod options;
-mod told;
+mod report;
+mod via_minion;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -16,9 +16,8 @@ use brine_config::{Loaded, Opts, Role, parse_arguments};
 use brine_node::functions::{Call, Outcome};
 use brine_wire::{Map, Value};
 
-use self::here::OwnBus;
-use self::near::{Near, Tells};
 use self::options::SYNTAX;
+use self::via_minion::{MinionBus, ReportTo, ViaMinion};
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
@@ -46,7 +45,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         io::stderr().write_all(complaint.as_bytes())?;
         return Ok(ExitCode::from(start::USAGE));
     }
-    let told = Told {
+    let called = Called {
         fun: call.fun.clone(),
         jid: call.jid.clone(),
     };
@@ -54,10 +53,10 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     if line.has(Key::Doc) && outcome.success {
         return print_docs(&outcome.ret, line.words.first().map_or("", String::as_str));
     }
-    tell(&line, &loaded.opts, &printer, &told, outcome)
+    print(&line, &loaded.opts, &printer, &called, outcome)
 }
 
-/// The call that the command line asks for.
+/// The call that the command line describes.
 fn call(line: &Parsed<Key>) -> Call {
     let (fun, words) = match line.words.split_first() {
         _ if line.has(Key::Grains) => ("grains.items", &[][..]),
@@ -83,7 +82,7 @@ fn call(line: &Parsed<Key>) -> Call {
     }
 }
 
-/// Runs it where it can be run.
+/// Runs the call in the running minion if that minion is the one meant, else in this process.
 fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Result<Outcome> {
     let Loaded { opts, brine, .. } = loaded;
     if line.has(Key::Local) {
@@ -97,7 +96,7 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
         opts.set("auth_timeout", Value::Int(seconds));
     }
     add_folders(line, opts);
-    let bus = OwnBus {
+    let bus = MinionBus {
         address: place::address(opts, &place::own_minion(opts)?, None)?,
         config: commands::send::publisher_config(brine.compat, Some(opts))?,
     };
@@ -105,26 +104,26 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
         .text("file_client")
         .is_ok_and(|client| client == "local")
     {
-        return here::run_local(loaded, &bus, call);
+        return in_process::run_local(loaded, &bus, call);
     }
-    let tells = if line.has(Key::NoReturnEvent) {
-        Tells::Nobody
+    let report_to = if line.has(Key::NoReturnEvent) {
+        ReportTo::Nobody
     } else {
-        Tells::Master
+        ReportTo::Master
     };
     let written = line.words.get(1..).unwrap_or_default();
-    // Another id, master or module is another minion than the one that runs.
+    // With another id, master or module directory the running minion is not the one meant.
     let others = [Key::Id, Key::Master, Key::ModuleDirs];
     let is_another = others.into_iter().any(|key| line.has(key));
-    // The environment that is asked for is this process's, not the minion's.
-    let is_ours = call.kwargs.get("with_env").is_some_and(Value::is_true);
+    // `with_env` asks for this process's environment, not the minion's.
+    let wants_env = call.kwargs.get("with_env").is_some_and(Value::is_true);
     if !is_another
-        && !is_ours
-        && let Near::Answered(outcome) = near::run(&bus, &call, written, tells)?
+        && !wants_env
+        && let ViaMinion::Answered(outcome) = via_minion::run(&bus, &call, written, report_to)?
     {
         return Ok(outcome);
     }
-    here::run_signed_in(loaded, &bus, call, written, tells)
+    in_process::run_signed_in(loaded, &bus, call, written, report_to)
 }
 
 /// The directories of modules and files that the command line adds.
@@ -164,21 +163,21 @@ fn print_docs(docs: &Value, beginning: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The call that is told of.
-struct Told {
+/// What `--metadata` prints of the call.
+struct Called {
     fun: String,
     jid: String,
 }
 
-/// Prints a return value, or says why there is none.
-fn tell(
+/// Prints the return value, or why there is none.
+fn print(
     line: &Parsed<Key>,
     opts: &Opts,
     printer: &Printer,
-    told: &Told,
+    called: &Called,
     outcome: Outcome,
 ) -> anyhow::Result<ExitCode> {
-    if let Some(failure) = told::failure(&told.fun, &outcome) {
+    if let Some(failure) = report::failure(&called.fun, &outcome) {
         io::stderr().write_all(failure.stderr.as_bytes())?;
         io::stdout().write_all(failure.stdout.as_bytes())?;
         return Ok(ExitCode::from(failure.code));
@@ -186,14 +185,14 @@ fn tell(
     let retcode = outcome.retcode;
     let (printed, out) = if line.has(Key::Metadata) {
         let mut all = Map::new();
-        all.insert("jid", told.jid.as_str());
+        all.insert("jid", called.jid.as_str());
         all.insert("return", outcome.ret);
         all.insert("retcode", retcode);
         if let Some(out) = &outcome.out {
             all.insert("out", out.as_str());
         }
         all.insert("id", opts.text("id")?);
-        all.insert("fun", told.fun.as_str());
+        all.insert("fun", called.fun.as_str());
         let written = line.words.iter().skip(1);
         let written = written.map(|word| Value::from(word.as_str()));
         all.insert("fun_args", written.collect::<Vec<_>>());
@@ -204,7 +203,7 @@ fn tell(
     let local = Map::from_iter([("local", printed)]);
     printer.print(&local.into(), out.as_deref(), retcode)?;
     Ok(if line.has(Key::RetcodePassthrough) {
-        // What a process's code keeps of a number.
+        // An exit code is the low byte of a number.
         ExitCode::from(retcode.to_le_bytes()[0])
     } else {
         ExitCode::from(u8::from(retcode != 0))

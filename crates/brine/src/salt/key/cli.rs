@@ -8,7 +8,7 @@ use std::time::Duration;
 use brine_bus::address::Node;
 use brine_bus::client::blocking::Publisher;
 use brine_net::keys::store::KeyState;
-use brine_node::keys::{Action, Found, Include, Keys, Leavings, printed};
+use brine_node::keys::{Action, Found, Include, Keys, LeftoverFiles, printed};
 
 use super::{Session, show};
 use crate::salt::options::Key;
@@ -42,7 +42,7 @@ pub(super) fn change(
         return Ok(());
     }
     let mut bus = bus(session)?;
-    let refused = keys.change(action, &found, include, &leavings(session)?, |mut data| {
+    let refused = keys.change(action, &found, include, &leftover(session)?, |mut data| {
         // Without a master that runs there is nobody to tell.
         if let Err(error) = bus.fire_event("salt/key", &mut data, Some(Duration::ZERO)) {
             tracing::debug!("salt/key: {error}");
@@ -71,15 +71,15 @@ fn bus(session: &Session<'_>) -> anyhow::Result<Publisher> {
 }
 
 /// What the options say, and the command line above them.
-fn leavings(session: &Session<'_>) -> anyhow::Result<Leavings> {
-    let mut leavings = Leavings::from_opts(session.opts)?;
+fn leftover(session: &Session<'_>) -> anyhow::Result<LeftoverFiles> {
+    let mut leftover = LeftoverFiles::from_opts(session.opts)?;
     let said = |key| session.line.value(key);
-    leavings.preserve_minions =
+    leftover.preserve_minions =
         said(Key::PreserveMinions).is_some_and(|text| text.eq_ignore_ascii_case("true"));
     if let Some(text) = said(Key::RotateAes) {
-        leavings.rotate_aes_key = !text.eq_ignore_ascii_case("false");
+        leftover.rotate_aes_key = !text.eq_ignore_ascii_case("false");
     }
-    Ok(leavings)
+    Ok(leftover)
 }
 
 /// The keys in states that were asked for, in Salt's order of saying so.

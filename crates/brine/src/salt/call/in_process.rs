@@ -1,15 +1,12 @@
-//! Running a function in this process: without a master (`--local`), or signed in at the masters
-//! by ourselves.
+//! Runs a function in this process: without a master (`--local`), or after signing in to the masters itself.
 //!
-//! Functions ask for what only a minion can do; the answers are here. Events for this machine go to
-//! the minion's bus if one runs.
+//! A function that needs its minion (to fire an event, to reach the master) sends a [`HostRequest`]; this file
+//! answers those requests. Events for this machine go to the minion's bus if a minion is running.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use brine_bus::address::Address;
-use brine_bus::client::PublisherConfig;
 use brine_bus::client::tokio::Publisher;
 use brine_config::Loaded;
 use brine_net::keys::minion::MinionKeys;
@@ -19,20 +16,14 @@ use brine_node::minion::link::Link;
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::near::Tells;
+use super::via_minion::{MinionBus, ReportTo};
 use crate::node;
 
-/// How long an event may look for the bus.
+/// How long to wait for the minion's bus to accept an event.
 const FIND_BUS_WITHIN: Duration = Duration::from_millis(200);
 
-/// The minion's bus, if there is one.
-pub(super) struct OwnBus {
-    pub(super) address: Address,
-    pub(super) config: PublisherConfig,
-}
-
 /// Runs a function without any master.
-pub(super) fn run_local(loaded: &Loaded, bus: &OwnBus, call: Call) -> anyhow::Result<Outcome> {
+pub(super) fn run_local(loaded: &Loaded, bus: &MinionBus, call: Call) -> anyhow::Result<Outcome> {
     let (host, requests) = Host::new();
     let functions = functions(loaded, host);
     let bus = Publisher::new(&bus.address, bus.config);
@@ -42,13 +33,13 @@ pub(super) fn run_local(loaded: &Loaded, bus: &OwnBus, call: Call) -> anyhow::Re
     })
 }
 
-/// Signs in at every master and runs a function; `written` is its arguments as they were written.
+/// Signs in to every master and runs a function; `written` are its arguments as typed.
 pub(super) fn run_signed_in(
     loaded: &Loaded,
-    bus: &OwnBus,
+    bus: &MinionBus,
     call: Call,
     written: &[String],
-    tells: Tells,
+    report_to: ReportTo,
 ) -> anyhow::Result<Outcome> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let id = options.id.clone();
@@ -66,11 +57,11 @@ pub(super) fn run_signed_in(
         tokio::spawn(answer(requests, bus, masters.clone()));
         let fun = call.fun.clone();
         let outcome = functions.run(call).await;
-        if let (Tells::Master, Some(master)) = (tells, masters.first()) {
+        if let (ReportTo::Master, Some(master)) = (report_to, masters.first()) {
             let written = written.iter().map(|word| Value::from(word.as_str()));
-            let told = outcome.call_return(&id, &fun, written.collect());
-            if let Err(error) = master.request(told).await {
-                tracing::warn!("the master is not told what came of it: {error}");
+            let load = outcome.call_return(&id, &fun, written.collect());
+            if let Err(error) = master.request(load).await {
+                tracing::warn!("cannot report the return to the master: {error}");
             }
         }
         Ok(outcome)
@@ -90,12 +81,12 @@ fn functions(loaded: &Loaded, host: Host) -> Functions {
     Functions::new(config, host)
 }
 
-/// The masters that let us in; the last one's refusal if none does.
+/// Connections to the masters that accepted the sign-in. Fails with the last refusal if none did.
 async fn sign_in(options: MinionOptions) -> anyhow::Result<Vec<Link>> {
     let keys = MinionKeys::open(&options.pki_dir, &options.key_options)?;
     let (options, keys) = (Arc::new(options), Arc::new(keys));
     let mut masters = Vec::new();
-    let mut refused = anyhow!("option master: expected a master, found none");
+    let mut refused = anyhow!("option master is empty: name a master");
     for master in &options.masters {
         let name = master.with_port(master.port);
         let link = Link::new(options.clone(), keys.clone(), master.clone())?;
@@ -113,10 +104,10 @@ async fn sign_in(options: MinionOptions) -> anyhow::Result<Vec<Link>> {
     Ok(masters)
 }
 
-/// Answers what functions ask, until nobody asks.
+/// Answers the requests of functions until the last function is gone.
 async fn answer(mut requests: mpsc::Receiver<HostRequest>, mut bus: Publisher, masters: Vec<Link>) {
     while let Some(request) = requests.recv().await {
-        // Whoever asked may be gone.
+        // A function that was dropped no longer waits for its answer: ignore failed sends.
         match request {
             HostRequest::Fire {
                 tag,

@@ -1,33 +1,32 @@
-//! What `salt-call` says of what came of a call: a value, or why there is none.
+//! What `salt-call` prints when a call fails.
 //!
-//! A minion words a failure as a return value; `salt-call` words the same failures differently, on
-//! stderr. Facts: Salt 3008.3 and 3006.28 as they behave.
+//! A minion puts a failure into the return value; `salt-call` words the same failures differently, on stderr. Facts: Salt 3008.3 and 3006.28 as they behave.
 
 use brine_node::functions::Outcome;
 use brine_wire::Value;
 
-/// Salt's code for a function that is not there.
+/// Salt's exit code for a function that is not available.
 const NOT_AVAILABLE: u8 = 255;
 const GENERIC: u8 = 1;
 
-/// What is said, and the exit code.
+/// What to print, and the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Failure {
     pub(super) stderr: String,
     pub(super) stdout: String,
     pub(super) code: u8,
 }
 
-/// What is said of a failure; `None` of a return value, which is printed by an outputter.
-pub(super) fn failure(fun: &str, outcome: &Outcome) -> Option<Told> {
+/// What to print for a failed call; `None` for a return value, which an outputter prints.
+pub(super) fn failure(fun: &str, outcome: &Outcome) -> Option<Failure> {
     if outcome.success {
         return None;
     }
     let Value::Str(text) = &outcome.ret else {
         return None;
     };
-    let told = |stderr: String| {
-        Some(Told {
+    let generic = |stderr: String| {
+        Some(Failure {
             stderr,
             stdout: String::new(),
             code: GENERIC,
@@ -36,7 +35,7 @@ pub(super) fn failure(fun: &str, outcome: &Outcome) -> Option<Told> {
     if text.starts_with(&format!("'{fun}' is not available."))
         || text.starts_with(&format!("'{}' __virtual__ returned False", module(fun)))
     {
-        return Some(Told {
+        return Some(Failure {
             stderr: format!("{text}\n"),
             stdout: String::new(),
             code: NOT_AVAILABLE,
@@ -44,23 +43,23 @@ pub(super) fn failure(fun: &str, outcome: &Outcome) -> Option<Told> {
     }
     if let Some(rest) = text.strip_prefix(&format!("Passed invalid arguments to {fun}: ")) {
         let (error, doc) = rest.split_once('\n').unwrap_or((rest, ""));
-        return Some(Told {
+        return Some(Failure {
             stderr: format!("\nPassed invalid arguments: {error}.\n\nUsage:\n"),
             stdout: format!("{doc}\n"),
             code: GENERIC,
         });
     }
     if let Some(error) = text.strip_prefix(&format!("ERROR executing '{fun}': ")) {
-        return told(format!("{error}\n"));
+        return generic(format!("{error}\n"));
     }
     if let Some(error) = text.strip_prefix("ERROR: ") {
-        return told(format!("Error running '{fun}': {error}\n"));
+        return generic(format!("Error running '{fun}': {error}\n"));
     }
     if text.starts_with("Command required for '") {
-        return told(format!("{text}\n"));
+        return generic(format!("{text}\n"));
     }
     let raised = text.strip_prefix("The minion function caused an exception: ")?;
-    told(format!("{}\n", raised.trim_end()))
+    generic(format!("{}\n", raised.trim_end()))
 }
 
 fn module(fun: &str) -> &str {
@@ -71,7 +70,7 @@ fn module(fun: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn of(fun: &str, text: &str) -> Option<Told> {
+    fn of(fun: &str, text: &str) -> Option<Failure> {
         failure(
             fun,
             &Outcome {
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_told_as_salt_call_tells_them() {
+    fn failures_are_worded_as_in_salt_call() {
         for (text, stderr, stdout, code) in [
             (
                 "'a.b' is not available.",
@@ -107,9 +106,13 @@ mod tests {
                 1,
             ),
         ] {
-            let told = of("a.b", text).unwrap();
+            let failure = of("a.b", text).unwrap();
             assert_eq!(
-                (told.stderr.as_str(), told.stdout.as_str(), told.code),
+                (
+                    failure.stderr.as_str(),
+                    failure.stdout.as_str(),
+                    failure.code
+                ),
                 (stderr, stdout, code)
             );
         }

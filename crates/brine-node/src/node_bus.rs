@@ -15,14 +15,14 @@ use brine_wire::stamp;
 
 /// A node's own bus, from inside the node; cheap to clone.
 #[derive(Clone)]
-pub struct OwnBus {
+pub struct NodeBus {
     log: Arc<Log>,
     compat: Compat,
     /// The largest packed data of one event, in bytes (`max_event_size`).
     max_event_size: usize,
 }
 
-impl OwnBus {
+impl NodeBus {
     /// The bus whose events are in `log`, firing as the release `compat` does, with data of at most
     /// `max_event_size` bytes.
     #[must_use]
@@ -87,9 +87,9 @@ pub(crate) async fn serve_requests(
     }
 }
 
-impl std::fmt::Debug for OwnBus {
+impl std::fmt::Debug for NodeBus {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("OwnBus")
+        out.debug_struct("NodeBus")
             .field("compat", &self.compat)
             .finish_non_exhaustive()
     }
@@ -107,8 +107,8 @@ mod tests {
     use super::*;
     use brine_log::LogConfig;
 
-    fn bus() -> OwnBus {
-        OwnBus::new(Log::new(LogConfig::default()), Compat::NEWEST, 1024)
+    fn bus() -> NodeBus {
+        NodeBus::new(Log::new(LogConfig::default()), Compat::NEWEST, 1024)
     }
 
     #[test]

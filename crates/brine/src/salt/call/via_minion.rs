@@ -1,66 +1,72 @@
-//! Running a function in the minion that runs on this machine, over its bus: no sign-in, no modules
-//! to load. The minion answers `brine/call/<id>` with `brine/call/<id>/ret`; Salt's own minions do
-//! not, and are told apart by a `test.ping` that stays unanswered.
+//! Runs a function in the minion that is running on this machine, over its bus: no sign-in, no modules to load.
+//!
+//! A Brine minion answers `brine/call/<id>` with `brine/call/<id>/ret`. Salt's own minions do not: a `test.ping`
+//! that gets no answer tells them apart.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use brine_bus::address::Address;
 use brine_bus::client::blocking::{Publisher, Subscriber};
-use brine_bus::client::{PublishError, ReceiveError, SubscriberConfig, Wait};
+use brine_bus::client::{PublishError, PublisherConfig, ReceiveError, SubscriberConfig, Wait};
 use brine_node::functions::{Call, Outcome};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 
-use super::here::OwnBus;
-
-/// After so long without an answer the minion is asked whether it is ours.
+/// Without an answer for this long, check whether the minion is a Brine minion at all.
 const ASK_AFTER: Duration = Duration::from_secs(1);
-/// One of ours answers that within this time, on a busy machine too.
+/// A Brine minion answers that check within this time, even on a busy machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
 
-/// What running a function there came to.
-#[derive(Debug)]
-pub(super) enum Near {
-    Answered(Outcome),
-    /// No minion runs here, or none of ours.
-    Nobody,
+/// The minion's bus: where it is if a minion is running.
+pub(super) struct MinionBus {
+    pub(super) address: Address,
+    pub(super) config: PublisherConfig,
 }
 
-/// Whether the minion tells its master what came of the call.
+/// Whether the running minion ran the function.
+#[derive(Debug)]
+pub(super) enum ViaMinion {
+    Answered(Outcome),
+    /// No minion is running, or it is not a Brine minion.
+    NotAvailable,
+}
+
+/// Who receives the return, besides the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tells {
+pub(super) enum ReportTo {
     Master,
     Nobody,
 }
 
-/// Runs a function in the running minion. `written` is the call's arguments as they were written.
+/// Runs a function in the running minion. `written` is the call's arguments as typed.
 pub(super) fn run(
-    bus: &OwnBus,
+    bus: &MinionBus,
     call: &Call,
     written: &[String],
-    tells: Tells,
-) -> anyhow::Result<Near> {
+    report_to: ReportTo,
+) -> anyhow::Result<ViaMinion> {
     let Some(mut minion) = Minion::connect(bus)? else {
-        return Ok(Near::Nobody);
+        return Ok(ViaMinion::NotAvailable);
     };
     let mut data = request(call);
     data.insert("pub", call.publication.clone());
     let written = written.iter().map(|word| Value::from(word.as_str()));
     data.insert("fun_args", written.collect::<Vec<_>>());
     data.insert("jid", call.jid.as_str());
-    data.insert("return", tells == Tells::Master);
+    data.insert("return", report_to == ReportTo::Master);
     let Some(answer) = minion.send(data)? else {
-        return Ok(Near::Nobody);
+        return Ok(ViaMinion::NotAvailable);
     };
     if let Some(outcome) = minion.wait(&answer, Wait::For(ASK_AFTER))? {
-        return Ok(Near::Answered(outcome));
+        return Ok(ViaMinion::Answered(outcome));
     }
-    if !minion.is_ours()? {
-        tracing::debug!("the minion that runs here does not answer: it is Salt's");
-        return Ok(Near::Nobody);
+    if !minion.is_brine()? {
+        tracing::debug!("the running minion does not answer: it is a Salt minion");
+        return Ok(ViaMinion::NotAvailable);
     }
     match minion.wait(&answer, Wait::Forever)? {
-        Some(outcome) => Ok(Near::Answered(outcome)),
-        None => Ok(Near::Nobody),
+        Some(outcome) => Ok(ViaMinion::Answered(outcome)),
+        None => Ok(ViaMinion::NotAvailable),
     }
 }
 
@@ -72,7 +78,7 @@ fn request(call: &Call) -> Map {
     data
 }
 
-/// The bus of the minion that runs here.
+/// A connection to the running minion.
 struct Minion {
     answers: Subscriber,
     requests: Publisher,
@@ -80,7 +86,7 @@ struct Minion {
 
 impl Minion {
     /// `None` if there is no bus.
-    fn connect(bus: &OwnBus) -> anyhow::Result<Option<Self>> {
+    fn connect(bus: &MinionBus) -> anyhow::Result<Option<Self>> {
         let mut answers = Subscriber::new(&bus.address, SubscriberConfig::default());
         match answers.connect(Duration::ZERO) {
             Ok(()) => {}
@@ -90,7 +96,7 @@ impl Minion {
             }
             Err(error) => return Err(error.into()),
         }
-        // All answers, whichever is waited for at the moment.
+        // Keep every answer, whichever call is waiting for one at the moment.
         answers.subscribe(TagMatch::new(MatchType::StartsWith, "brine/call/")?);
         Ok(Some(Self {
             answers,
@@ -98,10 +104,10 @@ impl Minion {
         }))
     }
 
-    /// Sends a request; the tag its answer will have, or `None` if nobody takes it.
+    /// Sends a request; the tag its answer will have, or `None` if there is no bus.
     fn send(&mut self, mut data: Map) -> anyhow::Result<Option<String>> {
-        // Unlike all others on this machine, and no secret: the bus is its owner's. (Random numbers
-        // of the cryptography would take twenty times longer than the whole call.)
+        // Unique on this machine; it need not be secret, since only the bus's owner can read it. (Starting the
+        // cryptographic random generator would take twenty times longer than the whole call.)
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_nanos();
         let tag = format!("brine/call/{:08x}{now:024x}", std::process::id());
@@ -135,7 +141,7 @@ impl Minion {
         }
     }
 
-    fn is_ours(&mut self) -> anyhow::Result<bool> {
+    fn is_brine(&mut self) -> anyhow::Result<bool> {
         let Some(answer) = self.send(request(&Call {
             fun: "test.ping".to_owned(),
             args: Vec::new(),
