@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brine_wire::matching::{MatchError, MatchType, TagMatch};
+use brine_wire::matching::{MatchError, MatchType, TagFilter, TagMatch};
 use pyo3::prelude::*;
 
 use crate::address::value_error;
@@ -27,20 +27,7 @@ fn not_a_pattern(py: Python<'_>, error: &MatchError) -> PyErr {
 
 /// Which tags an event stream is about: any of `tags` (none: all), none of `excludes`.
 #[pyclass(frozen, module = "brine._native")]
-pub(crate) struct Filter(pub(crate) Arc<Patterns>);
-
-/// The patterns of a [`Filter`].
-pub(crate) struct Patterns {
-    tags: Vec<TagMatch>,
-    excludes: Vec<TagMatch>,
-}
-
-impl Patterns {
-    pub(crate) fn matches(&self, tag: &str) -> bool {
-        (self.tags.is_empty() || self.tags.iter().any(|one| one.matches(tag)))
-            && !self.excludes.iter().any(|one| one.matches(tag))
-    }
-}
+pub(crate) struct Filter(pub(crate) Arc<TagFilter>);
 
 #[pymethods]
 impl Filter {
@@ -61,10 +48,10 @@ impl Filter {
                 .map(|text| tag_match(py, text, match_type))
                 .collect()
         };
-        Ok(Self(Arc::new(Patterns {
-            tags: patterns(&tags)?,
-            excludes: patterns(&excludes)?,
-        })))
+        Ok(Self(Arc::new(TagFilter::of(
+            patterns(&tags)?,
+            patterns(&excludes)?,
+        ))))
     }
 
     /// Whether a tag passes.

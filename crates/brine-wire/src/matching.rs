@@ -2,7 +2,9 @@
 //! compared.
 //!
 //! A [`TagMatch`] is made once and asked often; asking allocates nothing but for regular
-//! expressions. Facts: `docs/protocol/ipc.md` §8.
+//! expressions. A [`TagFilter`] is several of them with exceptions. Facts: `docs/protocol/ipc.md` §8.
+
+mod tag_filter;
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -13,6 +15,8 @@ use core::str::FromStr;
 use fancy_regex::{Regex, RegexBuilder};
 
 use crate::python_regex::{self, push_literal};
+
+pub use tag_filter::TagFilter;
 
 /// How a pattern is compared with a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -54,6 +58,20 @@ impl FromStr for MatchType {
                 });
             }
         })
+    }
+}
+
+impl MatchType {
+    /// The type by the name that Brine's own options give it: Salt's names, and `glob`.
+    ///
+    /// # Errors
+    /// [`MatchTypeError`] for any other name.
+    pub fn from_option(name: &str) -> Result<Self, MatchTypeError> {
+        if name == "glob" {
+            Ok(Self::Fnmatch)
+        } else {
+            name.parse()
+        }
     }
 }
 
@@ -140,6 +158,19 @@ impl TagMatch {
                 memchr::memmem::find(tag.as_bytes(), self.pattern.as_bytes()).is_some()
             }
             (None, _) => tag.starts_with(&self.pattern),
+        }
+    }
+
+    /// A text that every matching tag begins with; empty when there is none, or none is known.
+    #[must_use]
+    pub fn literal_prefix(&self) -> String {
+        match self.kind {
+            MatchType::StartsWith => self.pattern.clone(),
+            MatchType::Fnmatch => {
+                let literal = self.pattern.split(['*', '?', '[']).next();
+                literal.unwrap_or_default().to_string()
+            }
+            MatchType::EndsWith | MatchType::Find | MatchType::Regex => String::new(),
         }
     }
 
@@ -398,5 +429,8 @@ mod tests {
             assert_eq!(name.parse::<MatchType>().unwrap().to_string(), name);
         }
         assert!("glob".parse::<MatchType>().is_err());
+        assert_eq!(MatchType::from_option("glob"), Ok(MatchType::Fnmatch));
+        assert_eq!(MatchType::from_option("find"), Ok(MatchType::Find));
+        assert!(MatchType::from_option("globs").is_err());
     }
 }

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wait};
+use brine_wire::matching::TagFilter;
 
-use self::filter::{Filter, MatchKind};
+use self::filter::MatchKind;
 use self::output::{Form, Printer};
 use self::summary::Summary;
 use crate::interrupt::Interrupt;
@@ -91,7 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             false => ControlFlow::Continue(()),
         }
     });
-    let filter = Filter::new(arguments.match_kind, &arguments.tags, &arguments.exclude)?;
+    let kind = arguments.match_kind.match_type();
+    let filter = TagFilter::new(kind, &arguments.tags, &arguments.exclude)?;
     let watch = Watch {
         left: arguments.count,
         // A time too long to end is none.
@@ -128,7 +130,7 @@ impl Arguments {
 
 struct Watch {
     bus: Subscriber,
-    filter: Filter,
+    filter: TagFilter,
     sink: Sink,
     /// How many events are still wanted; `None` for all.
     left: Option<u64>,
@@ -270,12 +272,12 @@ impl Watch {
 
 /// Shows an event if it is wanted; whether it was the last one.
 fn take(
-    filter: &Filter,
+    filter: &TagFilter,
     sink: &mut Sink,
     left: &mut Option<u64>,
     event: EventRef<'_>,
 ) -> io::Result<bool> {
-    if !filter.wants(event.tag()) {
+    if !filter.matches(event.tag()) {
         return Ok(false);
     }
     if !sink.event(event)? {
