@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use brine_bus::client::{ConnectError, PublishError, PublisherConfig, blocking};
+use brine_bus::client::{ConnectError, Oversize, PublishError, PublisherConfig, blocking};
 use brine_wire::compat::Compat;
 use brine_wire::event::{STAMP, check_tag, join};
 use brine_wire::{stamp, trim};
@@ -27,17 +27,28 @@ pub(crate) struct Publisher {
 #[pymethods]
 impl Publisher {
     #[new]
+    #[pyo3(signature = (place, compat, max_event_size, trims=true))]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "arguments from Python are owned"
     )]
-    fn new(place: Place, compat: Option<&str>, max_event_size: usize) -> PyResult<Self> {
+    fn new(
+        place: Place,
+        compat: Option<&str>,
+        max_event_size: usize,
+        trims: bool,
+    ) -> PyResult<Self> {
         let compat = match compat {
             Some(release) => release.parse().map_err(value_error)?,
             None => Compat::NEWEST,
         };
         let config = PublisherConfig {
             max_event_size,
+            oversize: if trims {
+                Oversize::Trim
+            } else {
+                Oversize::Refuse
+            },
             ..PublisherConfig::for_compat(compat)
         };
         let mut inner = blocking::Publisher::new(&place.address()?, config);
@@ -75,7 +86,12 @@ impl Publisher {
         data.set_item(intern!(py, STAMP), stamp)?;
         let mut packed = Vec::with_capacity(256);
         encode(data, &mut packed)?;
-        let event = join(tag, &trim::trim_to(packed, self.config.max_event_size));
+        let limit = self.config.max_event_size;
+        let packed = match self.config.oversize {
+            Oversize::Trim => trim::trim_to(packed, limit),
+            Oversize::Refuse => trim::refuse_to_trim(packed, limit).map_err(value_error)?,
+        };
+        let event = join(tag, &packed);
         let sent = detached(py, || lock(&self.inner).fire_raw(&event, timeout));
         self.outcome(sent)
     }

@@ -87,3 +87,9 @@ def test_the_callers_data_are_left_alone(door):
     data = {}
     door.fire("a", data)
     assert data == {}
+
+
+def test_large_values_are_refused_and_named(door):
+    """Salt's programs replace them by ``VALUE_TRIMMED``, and call that success."""
+    with pytest.raises(ValueError, match="since x would be replaced by VALUE_TRIMMED"):
+        door.fire("big", {"a": 1, "x": "x" * 2_000_000})

@@ -7,8 +7,9 @@ use brine_wire::{Map, Value};
 
 use crate::stamp;
 
-/// The tag of every event: a job return, 53 bytes.
-const TAG: &str = "salt/job/20261123212959123456/ret/minion-0042.example";
+/// The tag of every event: as long as a job return's (53 bytes), and none that reactors, returners
+/// and `salt` act on.
+const TAG: &str = "brine/bench/20261123212959123456/ret/minion-4.example";
 const JID: &str = "20261123212959123456";
 const MINION: &str = "minion-0042.example";
 

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use crate::envelope::TAG_END;
 use crate::msgpack;
-use crate::trim;
+use crate::trim::{self, TooLarge};
 use crate::value::{Map, Value};
 
 /// Salt's default of `max_event_size`, in bytes of the packed data.
@@ -30,6 +30,9 @@ pub enum FireError {
         /// The tag.
         tag: String,
     },
+    /// Values would be lost, and the caller asked for none to be.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
 }
 
 /// The event of a tag and its data: sets `_stamp` in the caller's map as Salt does, packs, and
@@ -48,6 +51,23 @@ pub fn encode_event(
     let mut packed = Vec::with_capacity(256);
     msgpack::encode_map(data, &mut packed);
     Ok(join(tag, &trim::trim_to(packed, max_event_size)))
+}
+
+/// As [`encode_event`], and fails where that trims.
+///
+/// # Errors
+/// [`FireError`].
+pub fn encode_whole_event(
+    tag: &str,
+    data: &mut Map,
+    stamp: &str,
+    max_event_size: usize,
+) -> Result<Vec<u8>, FireError> {
+    check_tag(tag)?;
+    data.insert(STAMP, stamp);
+    let mut packed = Vec::with_capacity(256);
+    msgpack::encode_map(data, &mut packed);
+    Ok(join(tag, &trim::refuse_to_trim(packed, max_event_size)?))
 }
 
 /// Whether readers can tell the tag from the data.

@@ -134,9 +134,14 @@ impl Map {
         self.0.iter()
     }
 
-    /// The pairs in order, values open to change.
+    /// The values in order; they can be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
         self.0.iter_mut().map(|(_, v)| v)
+    }
+
+    /// The pairs in order; values can be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Value, &mut Value)> {
+        self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 }
 

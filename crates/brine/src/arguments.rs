@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{bench, bus, completions, links, man, send, up, watch};
@@ -95,6 +96,11 @@ impl Cli {
             _ => Level::Warning,
         })
     }
+}
+
+/// Ends the program as for any wrong command line: for what only the configuration shows to be wrong.
+pub(crate) fn wrong_usage(text: &str) -> ! {
+    Cli::command().error(ErrorKind::ArgumentConflict, text).exit()
 }
 
 #[cfg(test)]

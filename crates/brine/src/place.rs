@@ -4,7 +4,7 @@
 //! a command that is told the directory, and the id where that matters, reads none.
 //! Facts: `docs/protocol/ipc.md` §2.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use brine_bus::address::{Address, Loopback, Node, Ports};
@@ -110,12 +110,8 @@ impl PlaceArguments {
         if self.config.is_some() && !path.exists() {
             bail!("--config {}: no such file", path.display());
         }
-        if let Some(directory) = self
-            .config_dir
-            .as_ref()
-            .filter(|directory| !directory.is_dir())
-        {
-            bail!("--config-dir {}: no such directory", directory.display());
+        if let Some(directory) = &self.config_dir {
+            check_config_dir(directory, name)?;
         }
         // Includes are relative to it, whatever directory we are in.
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -138,6 +134,18 @@ impl PlaceArguments {
             hash_type,
         })
     }
+}
+
+/// A directory that was named must have the node's configuration file: without it Salt's defaults
+/// hold, which lead to the machine's own master.
+pub(crate) fn check_config_dir(directory: &Path, name: &str) -> anyhow::Result<()> {
+    if !directory.is_dir() {
+        bail!("{}: no such directory", directory.display());
+    }
+    if !directory.join(name).exists() {
+        bail!("{}: no file `{name}`", directory.display());
+    }
+    Ok(())
 }
 
 /// Where a configuration puts a node's bus. `sock_dir` takes the place of the configured directory.

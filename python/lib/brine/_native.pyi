@@ -23,7 +23,11 @@ class Subscriber:
 
 class Publisher:
     def __init__(
-        self, place: Mapping[str, Any], compat: str | None, max_event_size: int
+        self,
+        place: Mapping[str, Any],
+        compat: str | None,
+        max_event_size: int,
+        trims: bool = True,
     ) -> None: ...
     def connect(self, timeout: float | None) -> bool: ...
     def fire(self, tag: str, data: Any, timeout: float | None) -> bool: ...

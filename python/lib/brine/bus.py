@@ -102,7 +102,9 @@ class Bus:
     def fire(
         self, tag: str, data: Mapping[str, Any] | None = None, *, timeout: float = 1.0
     ) -> None:
-        """Fires an event; ``ConnectionError`` if there is no bus within ``timeout`` seconds.
+        """Fires an event; ``ConnectionError`` if there is no bus within ``timeout`` seconds, and
+        ``ValueError`` if ``data`` are larger than ``max_event_size`` (Salt would replace large
+        values by ``VALUE_TRIMMED``).
 
         ``data`` are left as they are.
         """
@@ -127,6 +129,7 @@ class Bus:
                 _place.place(self.node, self._opts),
                 _place.compat(self._opts),
                 int(self._opts["max_event_size"]),
+                trims=False,
             )
             self._publisher = (os.getpid(), publisher)
         return self._publisher[1]

@@ -42,7 +42,7 @@ pub mod tokio;
 use std::time::{Duration, Instant, SystemTime};
 
 use brine_wire::compat::{Compat, StampStyle};
-use brine_wire::event::{FireError, MAX_EVENT_SIZE, encode_event};
+use brine_wire::event::{FireError, MAX_EVENT_SIZE, encode_event, encode_whole_event};
 use brine_wire::frame::{Framing, MAX_FRAME_BYTES};
 use brine_wire::{Map, stamp};
 
@@ -110,6 +110,16 @@ impl Default for SubscriberConfig {
     }
 }
 
+/// What happens to an event over `max_event_size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Oversize {
+    /// It is not sent: [`PublishError::Event`] names the values that would be lost.
+    #[default]
+    Refuse,
+    /// Its large values are replaced by `VALUE_TRIMMED`, as Salt's own programs do.
+    Trim,
+}
+
 /// How a publisher behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublisherConfig {
@@ -117,18 +127,21 @@ pub struct PublisherConfig {
     pub framing: Framing,
     /// How `_stamp` is written.
     pub stamp_style: StampStyle,
-    /// Salt's `max_event_size`, in bytes: larger data are trimmed before they are sent.
+    /// Salt's `max_event_size`, in bytes of the packed data.
     pub max_event_size: usize,
+    /// What happens to larger data.
+    pub oversize: Oversize,
 }
 
 impl PublisherConfig {
-    /// What programs of a release do.
+    /// Framing and stamp as programs of a release write them; unlike those, refuses to trim.
     #[must_use]
     pub fn for_compat(compat: Compat) -> Self {
         Self {
             framing: compat.pull_framing(),
             stamp_style: compat.stamp_style(),
             max_event_size: MAX_EVENT_SIZE,
+            oversize: Oversize::Refuse,
         }
     }
 
@@ -139,7 +152,10 @@ impl PublisherConfig {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let stamp = stamp::format(now, self.stamp_style);
-        encode_event(tag, data, &stamp, self.max_event_size)
+        match self.oversize {
+            Oversize::Refuse => encode_whole_event(tag, data, &stamp, self.max_event_size),
+            Oversize::Trim => encode_event(tag, data, &stamp, self.max_event_size),
+        }
     }
 }
 

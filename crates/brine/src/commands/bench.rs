@@ -5,20 +5,23 @@
 //! what it spends can be told from what the load spends.
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use brine_bench::{CASES, Case, Endpoint, Load, Pace, Target, case, first_event, raise_file_limit};
-use brine_bus::address;
+use brine_bus::address::{self, Node};
+use brine_bus::client::SubscriberConfig;
+use brine_bus::client::blocking::Subscriber;
 use brine_wire::compat::Compat;
 use tempfile::TempDir;
 
 mod fleet;
 
 use crate::interrupt;
-use crate::place::PlaceArguments;
+use crate::place::{Place, PlaceArguments};
 use crate::show;
 
 /// What `brine bench` is told.
@@ -26,6 +29,7 @@ use crate::show;
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Without --sock-dir or a configuration, a bus is started for the measurement and ended after it.
+A bus that runs already is loaded with --live alone; the events' tags begin with brine/bench/.
 Every subscriber checks every event: what is lost, repeated, changed or out of order is printed
 under faults, and makes the exit code 1.")]
 pub(crate) struct Arguments {
@@ -61,6 +65,9 @@ pub(crate) struct Arguments {
     /// One JSON object per load
     #[arg(long)]
     json: bool,
+    /// Load a bus that is in use. Its listeners get every event, under brine/bench/*
+    #[arg(long)]
+    live: bool,
     /// Salt series or release the bus speaks as
     #[arg(long, value_name = "RELEASE", default_value_t = Compat::NEWEST)]
     compat: Compat,
@@ -142,6 +149,9 @@ fn target(arguments: &Arguments) -> anyhow::Result<(Target, Option<OwnBus>)> {
         return Ok((target, Some(own)));
     }
     let place = named.resolve()?;
+    if !arguments.live {
+        refuse_live(&place)?;
+    }
     let endpoint = |endpoint: &address::Endpoint| match endpoint {
         address::Endpoint::Path(path) => Endpoint::Unix(path.clone()),
         address::Endpoint::Tcp(address) => Endpoint::Tcp(*address),
@@ -152,6 +162,29 @@ fn target(arguments: &Arguments) -> anyhow::Result<(Target, Option<OwnBus>)> {
         ..Target::salt_in(Path::new(""), arguments.compat)
     };
     Ok((target, None))
+}
+
+/// Fails on a bus that runs: others listen there, and act on what they hear.
+fn refuse_live(place: &Place) -> anyhow::Result<()> {
+    let config = SubscriberConfig::default();
+    Subscriber::new(&place.address, config).connect(Duration::ZERO)?;
+    let node = match place.node {
+        Node::Master => "master",
+        Node::Minion { .. } => "minion",
+    };
+    let pid = listener(place.address.publish());
+    let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    bail!("{node} bus in use{pid}; add --live to load it anyway")
+}
+
+/// The process that listens on a UNIX socket.
+fn listener(endpoint: &address::Endpoint) -> Option<i32> {
+    let address::Endpoint::Path(path) = endpoint else {
+        return None;
+    };
+    let connection = UnixStream::connect(path).ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(connection).ok()?;
+    Some(peer.pid.as_raw_nonzero().get())
 }
 
 /// A bus in a scratch directory; ends when dropped.

@@ -9,12 +9,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use brine_bus::client::PublisherConfig;
+use brine_bus::address::Node;
+use brine_bus::client::{Oversize, PublisherConfig};
 use brine_bus::client::blocking::Publisher;
 use brine_config::{Opts, parse_arguments, yaml};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
+use crate::arguments::wrong_usage;
 use crate::place::PlaceArguments;
 use crate::show;
 
@@ -40,7 +42,7 @@ pub(crate) struct Arguments {
     /// With --stdin: stop at the first line that is no event
     #[arg(long, requires = "stdin")]
     strict: bool,
-    /// On a minion's bus: have the minion send the event to its master
+    /// On a minion's bus (--node minion): have the minion send the event to its master
     #[arg(long)]
     to_master: bool,
     /// How long to look for the bus, and to wait while it takes nothing
@@ -57,8 +59,14 @@ pub(crate) struct Arguments {
 /// Fires what is asked.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let place = arguments.place.resolve()?;
+    if arguments.to_master && place.node == Node::Master {
+        wrong_usage("--to-master: a master's bus cannot send to a master; add --node minion");
+    }
     let compat = arguments.compat.or(place.brine.compat);
-    let config = publisher_config(compat, place.opts.as_ref())?;
+    let config = PublisherConfig {
+        oversize: Oversize::Refuse,
+        ..publisher_config(compat, place.opts.as_ref())?
+    };
     let mut bus = Publisher::new(&place.address, config);
     let Some(tag) = &arguments.tag else {
         return lines::fire(arguments, &mut bus);
@@ -73,12 +81,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How to write, and what is too large.
+/// How Salt's commands write, and what is too large.
 pub(crate) fn publisher_config(
     compat: Option<Compat>,
     opts: Option<&Opts>,
 ) -> anyhow::Result<PublisherConfig> {
-    let mut config = PublisherConfig::for_compat(compat.unwrap_or(Compat::NEWEST));
+    let mut config = PublisherConfig {
+        oversize: Oversize::Trim,
+        ..PublisherConfig::for_compat(compat.unwrap_or(Compat::NEWEST))
+    };
     if let Some(opts) = opts {
         let size = opts.int("max_event_size")?;
         config.max_event_size = usize::try_from(size).with_context(|| {

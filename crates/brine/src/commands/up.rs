@@ -125,7 +125,7 @@ second line brings it to the minion:
 
 How fast it is:
 
-  {program} bench -c {root}
+  {program} bench
   {program} watch --summary -c {root}
 
 Real Salt's programs and Python library work with it too:

@@ -78,6 +78,44 @@ fn the_minion_is_asked_to_tell_its_master() {
 }
 
 #[test]
+fn a_masters_bus_is_not_asked_to_send_to_a_master() {
+    let bus = Bus::start();
+    let left = bus.run(&["send", "--to-master", "up", "a=1"]);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(2), ""));
+    assert!(
+        left.stderr
+            .starts_with("error: --to-master: a master's bus cannot send to a master; add --node minion"),
+        "{left:?}"
+    );
+}
+
+/// Salt's programs replace them by `VALUE_TRIMMED`, and call that success.
+#[test]
+fn large_values_are_refused_and_not_lost() {
+    let bus = Bus::start();
+    let watch = bus.listener(&["watch", "-n", "1"]);
+    let large = "x".repeat(2_000_000);
+    let lines = format!(
+        "{{\"tag\": \"big\", \"data\": {{\"a\": 1, \"x\": \"{large}\"}}}}\n{{\"tag\": \"small\"}}\n"
+    );
+    let left = run(&mut bus.command(&["send", "--stdin"]), &lines);
+    assert_eq!(left.code, Some(1));
+    assert_eq!(
+        left.stderr,
+        "brine: line 1: the event has 2000052 bytes, over max_event_size (1048576): not sent, \
+         since x would be replaced by VALUE_TRIMMED\n"
+    );
+    assert!(watch.left().stdout.starts_with(r#"{"tag": "small""#));
+    fs::write(bus.path("master"), "max_event_size: 400\nid: m\n").unwrap();
+    let text = "x".repeat(1000);
+    let config = bus.config_dir();
+    let data = format!("{{r: {{out: {text}}}}}");
+    let left = bus.run(&["send", "t", &data, "-c", &config]);
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(left.stderr.contains("since r.out would be"), "{left:?}");
+}
+
+#[test]
 fn errors_say_where_who_and_what_to_do() {
     let bus = Bus::absent();
     let error = |arguments: &[&str]| {

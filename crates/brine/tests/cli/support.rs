@@ -192,6 +192,11 @@ impl Bus {
         running.left()
     }
 
+    /// The process it is.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.as_ref().unwrap().0.id()
+    }
+
     pub(crate) fn sock_dir(&self) -> String {
         self.path("s")
     }

@@ -75,3 +75,45 @@ fn a_bench_of_its_own_bus_finds_no_faults() {
     assert_eq!(left.code, Some(0), "{left:?}");
     assert!(left.stdout.contains("\"lost\":0"), "{left:?}");
 }
+
+#[test]
+fn a_bench_does_not_load_a_bus_in_use_unless_told_to() {
+    let bus = Bus::start();
+    let left = bus.run(&["bench", "-d", "0.1"]);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(1), ""));
+    let expected = format!(
+        "brine: master bus in use (pid {}); add --live to load it anyway\n",
+        bus.pid()
+    );
+    assert_eq!(left.stderr, expected);
+    let watch = bus.listener(&["watch", "-n", "1"]);
+    let left = bus.run(&["bench", "-d", "0.1", "--json", "--live"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let event = watch.left().stdout;
+    assert!(event.starts_with(r#"{"tag": "brine/bench/"#), "{event}");
+}
+
+/// Without its file Salt's defaults would hold, and the command would be about the machine's own
+/// master.
+#[test]
+fn a_configuration_directory_without_the_nodes_file_is_an_error() {
+    let place = Bus::absent();
+    std::fs::create_dir(place.path("empty")).unwrap();
+    let empty = place.path("empty");
+    for (arguments, file) in [
+        (&["send", "t"][..], "master"),
+        (&["send", "t", "--node", "minion"], "minion"),
+        (&["watch", "-n", "1"], "master"),
+        (&["bus"], "master"),
+        (&["bench"], "master"),
+        (&["bench", "fleet"], "master"),
+    ] {
+        let left = run(brine(arguments).args(["-c", &empty]), "");
+        assert_eq!(left.code, Some(1), "{arguments:?}: {left:?}");
+        let expected = format!("brine: {empty}: no file `{file}`\n");
+        assert_eq!(left.stderr, expected, "{arguments:?}");
+        let left = run(brine(arguments).args(["-c", "/nosuch/dir"]), "");
+        assert_eq!(left.code, Some(1), "{arguments:?}: {left:?}");
+        assert_eq!(left.stderr, "brine: /nosuch/dir: no such directory\n");
+    }
+}

@@ -197,6 +197,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<FleetOptions> {
 }
 
 fn configuration(directory: &Path) -> anyhow::Result<Opts> {
+    place::check_config_dir(directory, "master")?;
     let path = directory.join("master");
     let path = std::path::absolute(&path).unwrap_or(path);
     let loaded = Opts::load(Role::Master, &path, &Environment::current())
