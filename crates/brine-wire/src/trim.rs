@@ -77,9 +77,8 @@ fn trim(packed: &[u8], max_event_size: usize) -> Option<Trimmed> {
     };
     for (pass, percent) in [50, 40, 30, 20, 10].into_iter().enumerate() {
         let packed_before = pass > 0;
-        let is_large = |value: &Value| {
-            object_bytes(value, packed_before) * 100 > max_event_size * percent
-        };
+        let is_large =
+            |value: &Value| object_bytes(value, packed_before) * 100 > max_event_size * percent;
         trim_map(&mut map, "", &is_large, &mut trimmed.keys);
         trimmed.packed.clear();
         msgpack::encode_map(&map, &mut trimmed.packed);
@@ -148,9 +147,12 @@ mod tests {
 
     #[test]
     fn what_would_be_lost_is_named_instead_of_trimmed() {
-        let inner: Map = [("stdout", Value::from("x".repeat(3000))), ("code", Value::Int(0))]
-            .into_iter()
-            .collect();
+        let inner: Map = [
+            ("stdout", Value::from("x".repeat(3000))),
+            ("code", Value::Int(0)),
+        ]
+        .into_iter()
+        .collect();
         let map: Map = [("a", Value::Int(1)), ("return", inner.into())]
             .into_iter()
             .collect();
@@ -169,7 +171,9 @@ mod tests {
     /// Salt sends it whole, so nothing is lost.
     #[test]
     fn many_small_values_are_no_reason_to_refuse() {
-        let map: Map = (0..200).map(|n| (format!("k{n}"), Value::Bool(true))).collect();
+        let map: Map = (0..200)
+            .map(|n| (format!("k{n}"), Value::Bool(true)))
+            .collect();
         let mut packed = Vec::new();
         msgpack::encode_map(&map, &mut packed);
         assert_eq!(refuse_to_trim(packed.clone(), 1000), Ok(packed));

@@ -100,7 +100,9 @@ impl Cli {
 
 /// Ends the program as for any wrong command line: for what only the configuration shows to be wrong.
 pub(crate) fn wrong_usage(text: &str) -> ! {
-    Cli::command().error(ErrorKind::ArgumentConflict, text).exit()
+    Cli::command()
+        .error(ErrorKind::ArgumentConflict, text)
+        .exit()
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use brine_bus::address::Node;
-use brine_bus::client::{Oversize, PublisherConfig};
 use brine_bus::client::blocking::Publisher;
+use brine_bus::client::{Oversize, PublisherConfig};
 use brine_config::{Opts, parse_arguments, yaml};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};

@@ -83,8 +83,9 @@ fn a_masters_bus_is_not_asked_to_send_to_a_master() {
     let left = bus.run(&["send", "--to-master", "up", "a=1"]);
     assert_eq!((left.code, left.stdout.as_str()), (Some(2), ""));
     assert!(
-        left.stderr
-            .starts_with("error: --to-master: a master's bus cannot send to a master; add --node minion"),
+        left.stderr.starts_with(
+            "error: --to-master: a master's bus cannot send to a master; add --node minion"
+        ),
         "{left:?}"
     );
 }
