@@ -98,7 +98,7 @@ fn a_bench_does_not_load_a_bus_in_use_unless_told_to() {
 #[test]
 fn a_configuration_directory_without_the_nodes_file_is_an_error() {
     let place = Bus::absent();
-    std::fs::create_dir(place.path("empty")).unwrap();
+    fs::create_dir(place.path("empty")).unwrap();
     let empty = place.path("empty");
     for (arguments, file) in [
         (&["send", "t"][..], "master"),
