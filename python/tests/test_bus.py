@@ -20,7 +20,7 @@ def test_a_stream_of_several_tags_with_exceptions(door):
         for tag in ("salt/job/1/ret/m1", "salt/job/1/ret/m2", "other", "my/a"):
             door.fire(tag, {"a": 1})
         got = list(events)
-    assert [(event.tag, event.seq) for event in got] == [("salt/job/1/ret/m1", 1), ("my/a", 2)]
+    assert [(event.tag, event.number) for event in got] == [("salt/job/1/ret/m1", 1), ("my/a", 2)]
     age = datetime.datetime.now(datetime.timezone.utc) - got[0].stamp
     assert abs(age.total_seconds()) < 60
     assert got[0].data["a"] == 1

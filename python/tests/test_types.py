@@ -24,7 +24,7 @@ async def main(bus: brine.Bus) -> None:
     async with bus.events(["a/*", "b/*"], exclude="*/c") as events:
         async for one in events:
             tag: str = one.tag
-            print(tag, one.seq + 1, one.stamp.year if one.stamp else None)
+            print(tag, one.number + 1, one.stamp.year if one.stamp else None)
 
 
 asyncio.run(main(brine.Bus("minion", id="m1", sock_dir="/run")))

@@ -1,5 +1,6 @@
 //! Runs other programs where everybody can see what is run.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -20,6 +21,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(root());
     command
+}
+
+/// The files of a checkout that git knows or would take in, and that are there.
+pub(crate) fn tracked_files(root: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let listed = output(git.current_dir(root))?;
+    Ok(listed.lines().map(str::to_owned).collect())
 }
 
 /// Runs a command to its end and requires success.

@@ -1,4 +1,5 @@
-//! What is built in: licences, sources, bans and doubles, by the rules of `deny.toml`.
+//! What is built in: licences, sources, bans and doubles, by the rules of `deny.toml`; and what is
+//! declared and not used.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,18 +10,26 @@ use toml::{Table, Value};
 use crate::command::root;
 use crate::licence;
 use crate::metadata::{self, Package};
+use crate::unused;
 
 /// What cargo calls the one registry that packages may come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// Our workspaces, all looked through for dependencies that nothing uses.
+const WORKSPACES: [&str; 3] = ["Cargo.toml", "python/Cargo.toml", "fuzz/Cargo.toml"];
 
 /// Checks every dependency and shows those that are there in several versions.
 pub(crate) fn run() -> anyhow::Result<()> {
     let rules = Rules::read()?;
     let packages = metadata::packages()?;
-    let faults: Vec<String> = packages
+    let mut faults: Vec<String> = packages
         .iter()
         .flat_map(|package| rules.faults(package, &packages))
         .collect();
+    for workspace in WORKSPACES {
+        let unused = unused::find(&root().join(workspace))?;
+        faults.extend(unused.into_iter().map(|it| format!("{it} is not used")));
+    }
     for (name, versions) in doubles(&packages) {
         println!("in several versions: {name} {}", versions.join(", "));
     }

@@ -11,12 +11,17 @@ mod command;
 mod deps;
 mod fuzz;
 mod licence;
+mod measure;
 mod metadata;
 mod salt;
+mod source;
 mod tally;
 mod test;
 mod tidy;
+mod unused;
+mod words;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +35,7 @@ usage: cargo xtask <chore>
   salt [VERSION...]   real Salt in virtual environments below .salt/ (all that tests use)
   tidy                house rules: headings, crate arrows, documents that tell the truth
   deps                licences, sources, bans and doubles among the dependencies (deny.toml)
+  measure [CHECKOUT]  figures about the code, to compare before and after a change
   fuzz SECONDS [TARGET...]
                       search every fuzz target for so long, from its corpus";
 
@@ -52,6 +58,8 @@ fn run(arguments: &[&str]) -> anyhow::Result<()> {
         ["salt"] => salt::make(&salt::VERSIONS),
         ["salt", versions @ ..] => salt::make(versions),
         ["tidy"] => tidy::run(),
+        ["measure"] => measure::run(&command::root()),
+        ["measure", checkout] => measure::run(Path::new(checkout)),
         ["deps"] => deps::run(),
         ["fuzz", seconds, targets @ ..] => {
             let seconds = seconds

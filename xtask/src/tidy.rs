@@ -6,12 +6,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{bail, ensure};
 
-use crate::command::{output, root};
-use crate::metadata;
+use crate::command::{root, tracked_files};
+use crate::{metadata, words};
 
 /// Which of our crates each may be built from; `ARCHITECTURE.md` draws it. Tests may use the test
 /// parts, and nothing else may.
@@ -75,13 +74,14 @@ const FORBIDDEN: &[(&str, &str)] = &[
 /// Checks all rules and names every fault.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut faults = Vec::new();
-    let files = files()?;
+    let files = tracked_files(&root())?;
     for file in &files {
         // What is no text is data: captures, corpora.
         if let Ok(text) = fs::read_to_string(root().join(file)) {
             check_heading(file, &text, &mut faults);
             check_forbidden(file, &text, &mut faults);
             check_links(file, &text, &mut faults);
+            faults.extend(words::faults(file, &text));
         }
     }
     check_arrows(&mut faults)?;
@@ -94,14 +94,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
         eprintln!("{fault}");
     }
     bail!("{} faults against house rules", faults.len());
-}
-
-/// What git knows or would take in.
-fn files() -> anyhow::Result<BTreeSet<String>> {
-    let mut git = Command::new("git");
-    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
-    let listed = output(git.current_dir(root()))?;
-    Ok(listed.lines().map(str::to_owned).collect())
 }
 
 fn check_heading(file: &str, text: &str, faults: &mut Vec<String>) {

@@ -18,8 +18,8 @@ class Event(NamedTuple):
 
     tag: str
     data: Any
-    seq: int
-    """The how many-eth of its stream, from 1."""
+    number: int
+    """Its number in the stream that it was read from, counted from 1."""
 
     @property
     def stamp(self) -> datetime.datetime | None:
