@@ -11,9 +11,7 @@ use anyhow::Context;
 use crate::command::tracked_files;
 
 /// A word or phrase, as it is written, and what to say instead. In pieces, so that this file passes.
-const WORDS: &[(&str, &str)] = &[
-    (concat!("many", "-eth"), "number in the stream"),
-];
+const WORDS: &[(&str, &str)] = &[(concat!("many", "-eth"), "number in the stream")];
 
 /// The faults in one file, as `file:line: …`.
 pub(crate) fn faults(file: &str, text: &str) -> Vec<String> {
