@@ -57,8 +57,12 @@ impl Subscriber {
         let mut waited = false;
         for turn in 1.. {
             let chunk = match self.cursor.next() {
-                Next::Chunk(chunk) => chunk,
+                Next::Ready(chunk) => chunk,
                 Next::Tail => break,
+                Next::Stored => {
+                    self.cursor.load().await;
+                    continue;
+                }
                 Next::Gap(gap) => return Err(End::Overrun(gap)),
             };
             match self.stream.try_write(chunk.bytes()) {

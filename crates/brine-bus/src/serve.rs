@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use brine_log::Log;
+use brine_log::{Log, Start};
 use brine_wire::frame::{Framing, MAX_FRAME_BYTES};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -168,7 +168,7 @@ impl Bus {
         loop {
             tokio::select! {
                 stream = accept(&listener, &mut warned) => {
-                    let subscriber = Subscriber::new(stream, self.log.tail(framing));
+                    let subscriber = Subscriber::new(stream, self.log.frames(framing, Start::Tail));
                     connections.spawn(Arc::clone(&self).publish_to(subscriber));
                 }
                 Some(_) = connections.join_next() => {}
@@ -192,7 +192,7 @@ impl Bus {
             self.counters
                 .overrun_subscribers
                 .fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(peer = %subscriber.peer(), from = %gap.from, to = %gap.to,
+            tracing::warn!(peer = %subscriber.peer(), from = %gap.from.seq, to = %gap.to.seq,
                 "closed a subscriber that did not read, the log has moved past it");
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use brine_bus::address::{Address, Node};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait, blocking};
 use brine_bus::{BusConfig, Modes, Served, Sockets, serve};
-use brine_log::{Framings, Log, LogConfig};
+use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_testkit::salt;
 use brine_wire::Map;
 use brine_wire::compat::Compat;
@@ -51,7 +51,7 @@ impl Bus {
                         Framing::Bare => Framings::Bare,
                         Framing::Prefixed => Framings::Prefixed,
                     },
-                    ..LogConfig::default()
+                    ..LogConfig::new(LogId(1))
                 });
                 let ended = async {
                     let _ = ended.await;

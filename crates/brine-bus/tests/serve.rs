@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use brine_bus::address::{Address, Loopback, Node, Ports};
 use brine_bus::{BindError, BusConfig, Modes, Served, Sockets, serve};
-use brine_log::{Framings, Log, LogConfig};
+use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES, encode_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -33,7 +33,7 @@ impl Bus {
         let sockets = Sockets::bind(&address(directory.path()), MODES).expect("sockets");
         let log = Log::new(LogConfig {
             max_bytes: log_bytes,
-            ..LogConfig::default()
+            ..LogConfig::new(LogId(1))
         });
         Self::serve(
             directory,
@@ -190,7 +190,7 @@ async fn buses_in_several_directories_share_one_log_each_in_its_framing() {
     }
     let log = Log::new(LogConfig {
         framings: Framings::Both,
-        ..LogConfig::default()
+        ..LogConfig::new(LogId(1))
     });
     let bus = Bus::serve(directory, buses, log, BusConfig::default());
     let connect = |name: &str, side: &str| {
@@ -439,7 +439,7 @@ async fn a_bus_on_tcp_speaks_the_same() {
     let bus = Bus::serve(
         directory,
         buses,
-        Log::new(LogConfig::default()),
+        Log::new(LogConfig::new(LogId(1))),
         BusConfig::default(),
     );
     let connect = |port| TcpStream::connect(("127.0.0.1", port));

@@ -13,13 +13,16 @@ use crate::types::type_name;
 pub struct Brine {
     /// `compat`: the Salt series (`3006`) or release (`'3006.25'`) whose framing subscribers read.
     pub compat: Option<Compat>,
-    /// `log_bytes`: how much of the event log is kept in memory, in bytes or as `64MiB`.
+    /// `log_bytes`: the most memory the event log takes when subscribers lag, in bytes or as
+    /// `64MiB`.
     pub log_bytes: Option<u64>,
+    /// `keep_bytes`: how much of the newest events stays in memory when no subscriber lags.
+    pub keep_bytes: Option<u64>,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
 }
 
-const KEYS: [&str; 3] = ["compat", "log_bytes", "python"];
+const KEYS: [&str; 4] = ["compat", "keep_bytes", "log_bytes", "python"];
 
 impl Brine {
     /// Reads the value of `brine:`.
@@ -39,7 +42,8 @@ impl Brine {
         for (key, value) in options {
             match key.as_str() {
                 Some("compat") => brine.compat = Some(compat(value)?),
-                Some("log_bytes") => brine.log_bytes = Some(log_bytes(value)?),
+                Some("log_bytes") => brine.log_bytes = Some(bytes("log_bytes", value)?),
+                Some("keep_bytes") => brine.keep_bytes = Some(bytes("keep_bytes", value)?),
                 Some("python") => brine.python = Some(python(value)?),
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)))),
             }
@@ -77,14 +81,14 @@ fn python(value: &Value) -> Result<String, ConfigError> {
     text.map(str::to_owned)
 }
 
-fn log_bytes(value: &Value) -> Result<u64, ConfigError> {
+fn bytes(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
     let bytes = match value {
         Value::Int(bytes) => u64::try_from(*bytes).ok(),
         Value::Str(text) => sized(text),
         _ => None,
     };
     bytes.ok_or_else(|| ConfigError::BadBrineValue {
-        key: "log_bytes",
+        key,
         expected: "a number of bytes, or a number with KiB, MiB or GiB",
         found: shown(value),
     })
@@ -144,7 +148,8 @@ mod tests {
     #[test]
     fn what_is_said_is_read() {
         assert_eq!(parse("{}"), Ok(Brine::default()));
-        let brine = parse("{compat: 3006, log_bytes: 64MiB, python: python3.9}").unwrap();
+        let brine = parse("{compat: 3006, log_bytes: 64MiB, keep_bytes: 1, python: python3.9}").unwrap();
+        assert_eq!(brine.keep_bytes, Some(1));
         assert_eq!(brine.python.as_deref(), Some("python3.9"));
         assert_eq!(brine.compat, "3006".parse().ok());
         assert_eq!(brine.log_bytes, Some(64 << 20));

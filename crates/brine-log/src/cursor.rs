@@ -1,50 +1,47 @@
-//! Cursors: where readers stand in the log.
+//! Cursors: where readers are in the log.
 //!
-//! A cursor holds its place by number and no memory: between two calls of `next` the log may drop
-//! what it points at, and then says so. What `next` hands out keeps its segment alive until it is
-//! dropped. Cursors know nothing of who reads with them.
+//! A cursor keeps its location by number and holds no memory: between two calls of `next` the log
+//! may drop what it points at, and then says so. What `next` hands out keeps its segment alive
+//! until it is dropped. Cursors know nothing of who reads with them.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use brine_wire::frame::Framing;
 
-use crate::Seq;
-use crate::log::{Log, State};
-use crate::segment::{Segment, StoredEvent};
+use crate::memory::{Gap, Memory};
+use crate::position::{Position, Seq, Start};
+use crate::segment::{Segment, StoredEvent, nth};
+use crate::shared::Shared;
 
-/// Events a cursor can no longer have: the log moved past it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// The first event that was missed.
-    pub from: Seq,
-    /// The first event that is still there.
-    pub to: Seq,
+/// What is at a cursor.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// Events to read.
+    Ready(T),
+    /// Nothing yet: the cursor has caught up.
+    Tail,
+    /// Events that are not in memory: `load` fetches them.
+    Stored,
+    /// Events are missing: `skip` goes on behind them.
+    Gap(Gap),
 }
 
 /// The most a [`Chunk`] holds, in bytes, so that a reader far behind cannot hold up others.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// A reader that writes frames to a socket. Its place is a byte: a write may end inside a frame.
+/// A reader that writes frames to a socket. It stands at a byte: a write may end inside a frame.
 pub struct FrameCursor {
-    log: Arc<Log>,
-    place: Place,
+    shared: Arc<Shared>,
+    location: Location,
     framing: Framing,
+    /// Inside the segment.
     offset: usize,
     seq: Seq,
+    gap: Option<Gap>,
 }
 
-/// What stands at a [`FrameCursor`].
-pub enum Next {
-    /// Frames to write.
-    Chunk(Chunk),
-    /// Nothing yet: the cursor has caught up.
-    Tail,
-    /// The log moved past the cursor. Where it stood inside a frame, the rest of that is gone too.
-    Gap(Gap),
-}
-
-/// A run of frames in one piece, beginning where the cursor stands.
+/// A run of frames in one piece, beginning where the cursor is.
 pub struct Chunk {
     segment: Arc<Segment>,
     framing: Framing,
@@ -52,52 +49,51 @@ pub struct Chunk {
 }
 
 impl FrameCursor {
-    pub(crate) fn at_tail(log: &Arc<Log>, framing: Framing) -> Self {
-        let mut state = log.state();
-        let newest = state.newest();
-        let place = Place::enter(&mut state, newest);
-        let offset = place
-            .segment(&state)
-            .map_or(0, |segment| segment.frames(framing).len());
-        let seq = state.next();
-        drop(state);
+    pub(crate) fn new(shared: &Arc<Shared>, framing: Framing, start: Start) -> Self {
+        let mut memory = shared.lock();
+        let (seq, gap) = memory.find(start);
+        let location = Location::enter(&mut memory, seq);
+        let segment = location.segment(&memory);
+        let offset = segment.map_or(0, |segment| segment.offset_of(framing, seq));
+        drop(memory);
         Self {
-            log: Arc::clone(log),
-            place,
+            shared: Arc::clone(shared),
+            location,
             framing,
             offset,
             seq,
+            gap,
         }
     }
 
     #[allow(clippy::should_implement_trait)] // a cursor at the tail goes on later; an iterator ends
-    /// What stands at the cursor. Does not move it: [`FrameCursor::advance`] does.
-    pub fn next(&mut self) -> Next {
-        let mut state = self.log.state();
+    /// What is at the cursor. Does not move it: [`FrameCursor::advance`] and [`FrameCursor::skip`]
+    /// do.
+    pub fn next(&mut self) -> Next<Chunk> {
+        if let Some(gap) = self.gap {
+            return Next::Gap(gap);
+        }
+        let mut memory = self.shared.lock();
         loop {
-            let Some(segment) = self.place.segment(&state) else {
-                let oldest = state.oldest();
-                if self.seq < oldest {
-                    return Next::Gap(Gap {
-                        from: self.seq,
-                        to: oldest,
-                    });
+            let Some(segment) = self.location.segment(&memory) else {
+                if let Some(gap) = gap_at(&memory, self.seq) {
+                    return Next::Gap(gap);
                 }
-                // It had read all of the segment that went: nothing is missed.
-                self.place.find(&mut state, self.seq);
+                // It had read all of the segment that went: nothing is missing.
+                self.location.move_to(&mut memory, self.seq);
                 self.offset = 0;
                 continue;
             };
             let end = segment.frames(self.framing).len();
             if self.offset < end {
                 let range = self.offset..end.min(self.offset + CHUNK_BYTES);
-                return Next::Chunk(Chunk {
+                return Next::Ready(Chunk {
                     segment: Arc::clone(segment),
                     framing: self.framing,
                     range,
                 });
             }
-            if !self.place.step(&mut state) {
+            if !self.location.step(&mut memory) {
                 return Next::Tail;
             }
             self.offset = 0;
@@ -110,40 +106,40 @@ impl FrameCursor {
         self.seq = chunk.segment.seq_at(self.framing, self.offset);
     }
 
+    /// Moves past a gap that [`FrameCursor::next`] gave, to the beginning of a frame. If the cursor
+    /// was inside a frame, the rest of that is gone.
+    pub fn skip(&mut self, gap: Gap) {
+        let mut memory = self.shared.lock();
+        // The log may have moved on since.
+        self.gap = gap_at(&memory, gap.to.seq);
+        self.seq = self.gap.unwrap_or(gap).to.seq;
+        self.location.move_to(&mut memory, self.seq);
+        let segment = self.location.segment(&memory);
+        self.offset = segment.map_or(0, |segment| segment.offset_of(self.framing, self.seq));
+    }
+
     /// The first event not wholly read.
     #[must_use]
     pub const fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// Waits until something stands at the cursor that is not the tail. Dropping the future loses
+    /// Fetches what [`Next::Stored`] is about. Dropping the future loses nothing.
+    #[allow(clippy::unused_async)] // nothing is stored yet
+    pub async fn load(&mut self) {}
+
+    /// Waits until something is at the cursor that is not the tail. Dropping the future loses
     /// nothing.
     pub async fn readable(&mut self) {
-        loop {
-            let log = Arc::clone(&self.log);
-            let appended = log.appended.notified();
-            let mut appended = std::pin::pin!(appended);
-            // Registered before the look, so that an append between the two is not slept through.
-            appended.as_mut().enable();
-            if !matches!(self.next(), Next::Tail) {
-                return;
-            }
-            appended.await;
-        }
+        let shared = Arc::clone(&self.shared);
+        wait_for(&shared.appended, || !matches!(self.next(), Next::Tail)).await;
     }
 
     /// Waits until the log has moved past the cursor: for a reader that waits for something else
     /// meanwhile. Dropping the future loses nothing.
     pub async fn overrun(&self) {
-        loop {
-            let overrun = self.log.overrun.notified();
-            let mut overrun = std::pin::pin!(overrun);
-            overrun.as_mut().enable();
-            if self.place.segment(&self.log.state()).is_none() {
-                return;
-            }
-            overrun.await;
-        }
+        let is_gone = || self.location.segment(&self.shared.lock()).is_none();
+        wait_for(&self.shared.overrun, is_gone).await;
     }
 }
 
@@ -155,75 +151,85 @@ impl Chunk {
     }
 }
 
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Chunk")
+            .field("range", &self.range)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A reader that goes event by event and looks at tags before anything else.
 pub struct EventCursor {
-    log: Arc<Log>,
-    place: Place,
+    shared: Arc<Shared>,
+    location: Location,
     seq: Seq,
+    gap: Option<Gap>,
 }
 
-/// What stands at an [`EventCursor`].
-pub enum NextEvent {
-    /// Events in order; the cursor has moved past them.
-    Events(Events),
-    /// Nothing yet: the cursor has caught up.
-    Tail,
-    /// Events that are gone; the cursor has moved to the oldest that is there.
-    Gap(Gap),
-}
-
-/// A run of events of one segment.
+/// A run of events of one segment, beginning where the cursor is.
 pub struct Events {
     segment: Arc<Segment>,
     range: Range<usize>,
 }
 
 impl EventCursor {
-    pub(crate) fn at(log: &Arc<Log>, from: Seq) -> Self {
-        let mut state = log.state();
-        let seq = from.min(state.next());
-        let segment = state.segment_of(seq);
-        let place = Place::enter(&mut state, segment);
-        drop(state);
+    pub(crate) fn new(shared: &Arc<Shared>, start: Start) -> Self {
+        let mut memory = shared.lock();
+        let (seq, gap) = memory.find(start);
+        let location = Location::enter(&mut memory, seq);
+        drop(memory);
         Self {
-            log: Arc::clone(log),
-            place,
+            shared: Arc::clone(shared),
+            location,
             seq,
+            gap,
         }
     }
 
     #[allow(clippy::should_implement_trait)] // as above
-    /// The events that stand at the cursor, and moves past them.
-    pub fn next(&mut self) -> NextEvent {
-        let mut state = self.log.state();
+    /// What is at the cursor. Does not move it: [`EventCursor::advance`] and [`EventCursor::skip`]
+    /// do.
+    pub fn next(&mut self) -> Next<Events> {
+        if let Some(gap) = self.gap {
+            return Next::Gap(gap);
+        }
+        let mut memory = self.shared.lock();
         loop {
-            let oldest = state.oldest();
-            if self.seq < oldest {
-                let gap = Gap {
-                    from: self.seq,
-                    to: oldest,
-                };
-                self.seq = oldest;
-                self.place.find(&mut state, oldest);
-                return NextEvent::Gap(gap);
-            }
-            let Some(segment) = self.place.segment(&state) else {
-                // It had read all of the segment that went: nothing is missed.
-                self.place.find(&mut state, self.seq);
+            let Some(segment) = self.location.segment(&memory) else {
+                if let Some(gap) = gap_at(&memory, self.seq) {
+                    return Next::Gap(gap);
+                }
+                // It had read all of the segment that went: nothing is missing.
+                self.location.move_to(&mut memory, self.seq);
                 continue;
             };
-            let range = as_index(self.seq.0 - segment.first.0)..segment.events();
+            let range = nth(segment.first, self.seq)..segment.events();
             if !range.is_empty() {
-                self.seq = Seq(segment.first.0 + range.end as u64);
-                return NextEvent::Events(Events {
+                return Next::Ready(Events {
                     segment: Arc::clone(segment),
                     range,
                 });
             }
-            if !self.place.step(&mut state) {
-                return NextEvent::Tail;
+            if !self.location.step(&mut memory) {
+                return Next::Tail;
             }
         }
+    }
+
+    /// Moves past the first `count` events of a run that [`EventCursor::next`] gave.
+    pub fn advance(&mut self, events: &Events, count: usize) {
+        let count = count.min(events.len());
+        self.seq = Seq(events.segment.first.0 + (events.range.start + count) as u64);
+    }
+
+    /// Moves past a gap that [`EventCursor::next`] gave.
+    pub fn skip(&mut self, gap: Gap) {
+        let mut memory = self.shared.lock();
+        // The log may have moved on since.
+        self.gap = gap_at(&memory, gap.to.seq);
+        self.seq = self.gap.unwrap_or(gap).to.seq;
+        self.location.move_to(&mut memory, self.seq);
     }
 
     /// The next event it will hand out.
@@ -232,17 +238,37 @@ impl EventCursor {
         self.seq
     }
 
-    /// Waits until something stands at the cursor that is not the tail. Dropping the future loses
+    /// Where the reader is: past every event before [`EventCursor::seq`].
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let read = Seq(self.seq.0.saturating_sub(1));
+        self.shared.lock().position(read)
+    }
+
+    /// Fetches what [`Next::Stored`] is about. Dropping the future loses nothing.
+    #[allow(clippy::unused_async)] // nothing is stored yet
+    pub async fn load(&mut self) {}
+
+    /// Waits until something is at the cursor that is not the tail. Dropping the future loses
     /// nothing.
-    pub async fn readable(&self) {
+    pub async fn readable(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        wait_for(&shared.appended, || !matches!(self.next(), Next::Tail)).await;
+    }
+
+    /// Waits for events, wherever they are. Does not move the cursor. Dropping the future loses
+    /// nothing.
+    ///
+    /// # Errors
+    /// The gap, where events are missing: [`EventCursor::skip`] goes on behind it.
+    pub async fn ready(&mut self) -> Result<Events, Gap> {
         loop {
-            let appended = self.log.appended.notified();
-            let mut appended = std::pin::pin!(appended);
-            appended.as_mut().enable();
-            if self.log.state().next() > self.seq {
-                return;
+            match self.next() {
+                Next::Ready(events) => return Ok(events),
+                Next::Gap(gap) => return Err(gap),
+                Next::Stored => self.load().await,
+                Next::Tail => self.readable().await,
             }
-            appended.await;
         }
     }
 }
@@ -252,59 +278,93 @@ impl Events {
     pub fn iter(&self) -> impl Iterator<Item = StoredEvent<'_>> {
         self.range.clone().filter_map(|nth| self.segment.event(nth))
     }
+
+    /// How many there are; never none.
+    #[allow(clippy::len_without_is_empty)] // a run is never empty
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
 }
 
-/// A cursor's stand in one segment, counted there so that the log can tell who lags.
-struct Place {
+impl std::fmt::Debug for Events {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Events")
+            .field("range", &self.range)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The segment a cursor is in, counted there so that the log can tell who lags.
+struct Location {
     segment: u64,
 }
 
-impl Place {
-    fn enter(state: &mut State, segment: u64) -> Self {
-        state.enter(segment);
+impl Location {
+    /// In the segment that holds an event, or will.
+    fn enter(memory: &mut Memory, seq: Seq) -> Self {
+        let segment = memory.segment_of(seq);
+        memory.enter(segment);
         Self { segment }
     }
 
-    fn segment<'a>(&self, state: &'a State) -> Option<&'a Arc<Segment>> {
-        state.segment(self.segment)
+    fn segment<'a>(&self, memory: &'a Memory) -> Option<&'a Arc<Segment>> {
+        memory.segment(self.segment)
     }
 
     /// Goes on to the next segment; `false` if this is the newest.
-    fn step(&mut self, state: &mut State) -> bool {
-        let newest = self.segment == state.newest();
+    fn step(&mut self, memory: &mut Memory) -> bool {
+        let newest = self.segment == memory.newest();
         if !newest {
-            self.jump(state, self.segment + 1);
+            self.change(memory, self.segment + 1);
         }
         !newest
     }
 
     /// Goes to the segment that holds an event.
-    fn find(&mut self, state: &mut State, seq: Seq) {
-        let segment = state.segment_of(seq);
-        self.jump(state, segment);
+    fn move_to(&mut self, memory: &mut Memory, seq: Seq) {
+        let segment = memory.segment_of(seq);
+        self.change(memory, segment);
     }
 
-    fn jump(&mut self, state: &mut State, segment: u64) {
-        // In before out: leaving may let go of every segment nobody stands in.
-        state.enter(segment);
-        state.leave(self.segment);
+    fn change(&mut self, memory: &mut Memory, segment: u64) {
+        // In before out: leaving may drop every segment no cursor is in.
+        memory.enter(segment);
+        memory.leave(self.segment);
         self.segment = segment;
     }
 }
 
 impl Drop for FrameCursor {
     fn drop(&mut self) {
-        self.log.state().depart(self.place.segment);
+        self.shared.lock().depart(self.location.segment);
     }
 }
 
 impl Drop for EventCursor {
     fn drop(&mut self) {
-        self.log.state().depart(self.place.segment);
+        self.shared.lock().depart(self.location.segment);
     }
 }
 
-/// A distance inside one segment as an index into it.
-fn as_index(distance: u64) -> usize {
-    usize::try_from(distance).expect("a segment holds fewer events than an address can count")
+/// What is missing for a cursor at `seq` whose segment is gone.
+fn gap_at(memory: &Memory, seq: Seq) -> Option<Gap> {
+    (seq < memory.oldest()).then(|| Gap {
+        from: memory.position(seq),
+        to: memory.position(memory.oldest()),
+    })
+}
+
+/// Waits for a condition that a wake-up announces.
+async fn wait_for(wake_up: &tokio::sync::Notify, mut is_there: impl FnMut() -> bool) {
+    loop {
+        let notified = wake_up.notified();
+        let mut notified = std::pin::pin!(notified);
+        // Registered before the look, so that an append between the two is not slept through.
+        notified.as_mut().enable();
+        if is_there() {
+            return;
+        }
+        notified.await;
+    }
 }

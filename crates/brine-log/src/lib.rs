@@ -2,47 +2,40 @@
 //!
 //! A writer [`Log::append`]s batches; each event gets the next [`Seq`] and lies in memory as
 //! subscribers read it. Every listener is a cursor: a [`FrameCursor`] hands out runs of whole
-//! frames for a socket, an [`EventCursor`] walks event by event for readers that filter. A cursor
-//! that the log has moved past is told the [`Gap`]. Memory is bounded by [`LogConfig`], however
-//! many cursors there are and wherever they stand.
+//! frames for a socket, an [`EventCursor`] walks event by event for readers that filter. Both look
+//! with `next` and move with `advance`. A cursor starts where [`Start`] says; one that the log has
+//! moved past receives the [`Gap`]. Memory is bounded by [`LogConfig`], however many cursors there
+//! are and wherever they are.
 //!
-//! This crate knows no sockets and no clock; of tokio it takes the wake-up alone.
+//! This crate knows no sockets, no clock and no randomness; of tokio it takes the wake-up alone.
 //!
 //! ```
-//! use brine_log::{Incoming, Log, LogConfig, Millis, Next, Seq};
+//! use brine_log::{Incoming, Log, LogConfig, LogId, Millis, Next, Seq, Start};
 //! use brine_wire::frame::Framing;
 //!
-//! let log = Log::new(LogConfig::default());
-//! let mut cursor = log.tail(Framing::Bare);
+//! let log = Log::new(LogConfig::new(LogId(0x7f3a))); // the caller draws a random number
+//! let mut cursor = log.frames(Framing::Bare, Start::Tail);
 //! let event = b"my/tag\n\n\x80";
-//! log.append([Incoming { event, tag_bytes: 6 }], Millis(0));
-//! let Next::Chunk(chunk) = cursor.next() else { panic!("an event waits") };
+//! let appended = log.append([Incoming { event, tag_bytes: 6 }], Millis(0));
+//! assert_eq!(appended, Seq(1)..Seq(2));
+//! let Next::Ready(chunk) = cursor.next() else { panic!("expected an event") };
 //! assert!(chunk.bytes().ends_with(event));
 //! let written = chunk.bytes().len();
 //! cursor.advance(&chunk, written);
 //! assert!(matches!(cursor.next(), Next::Tail));
-//! assert_eq!(log.stats().next, Seq(2));
+//! assert_eq!(log.position().to_string(), "7f3a-1");
 //! ```
 
 mod buffer;
 mod cursor;
 mod log;
+mod memory;
+mod position;
 mod segment;
+mod shared;
 
-pub use cursor::{Chunk, EventCursor, FrameCursor, Gap, Next, NextEvent};
-pub use log::{Incoming, Log, LogConfig, Stats};
+pub use cursor::{Chunk, EventCursor, Events, FrameCursor, Next};
+pub use log::{Incoming, Log};
+pub use memory::{Gap, LogConfig, Stats};
+pub use position::{LogId, Millis, ParsePositionError, Position, Seq, Start};
 pub use segment::{Framings, StoredEvent};
-
-/// An event's number in the log, from 1, without holes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seq(pub u64);
-
-/// Milliseconds since the UNIX epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Millis(pub u64);
-
-impl std::fmt::Display for Seq {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(out)
-    }
-}

@@ -6,7 +6,7 @@
 use brine_wire::frame::{Framing, Header};
 
 use crate::buffer::{self, Reader, Writer};
-use crate::{Millis, Seq};
+use crate::position::{Millis, Seq};
 
 /// One event as a reader finds it in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,12 @@ impl SegmentWriter {
         }]);
     }
 
+    /// The frames appended so far, in bytes of the bare framing.
+    #[inline]
+    pub(crate) const fn event_bytes(&self) -> usize {
+        self.bare_end
+    }
+
     /// Shows readers all that was appended. Frames first, so that whoever sees an index entry
     /// finds its event.
     pub(crate) fn publish(&self) {
@@ -161,6 +167,25 @@ impl Segment {
             }
         }
         Seq(self.first.0 + low as u64)
+    }
+
+    /// Where the frame of an event begins, or will; every event before it is published.
+    pub(crate) fn offset_of(&self, framing: Framing, seq: Seq) -> usize {
+        let nth = nth(self.first, seq);
+        let before = nth
+            .checked_sub(1)
+            .and_then(|before| Some((before, self.index.published().get(before)?)));
+        before.map_or(0, |(before, entry)| frame_end(framing, before, entry))
+    }
+
+    /// The first event taken in at `time` or later.
+    pub(crate) fn since(&self, time: Millis) -> Option<Seq> {
+        let nth = self
+            .index
+            .published()
+            .iter()
+            .position(|entry| entry.at >= time)?;
+        Some(Seq(self.first.0 + nth as u64))
     }
 
     /// The `nth` event, if it is published.
@@ -216,6 +241,12 @@ impl Segment {
             },
         ))
     }
+}
+
+/// Which event of a segment that begins with `first` has this number.
+pub(crate) fn nth(first: Seq, seq: Seq) -> usize {
+    usize::try_from(seq.0 - first.0)
+        .expect("a segment holds fewer events than an address can count")
 }
 
 /// Where the frame of the `nth` event ends in a framing.

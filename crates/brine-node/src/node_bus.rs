@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_bus::client::EventRef;
-use brine_log::{EventCursor, Incoming, Log, Millis, NextEvent};
+use brine_log::{EventCursor, Incoming, Log, Millis, Start};
 use brine_wire::Map;
 use brine_wire::compat::Compat;
 use brine_wire::event::{self, FireError};
@@ -54,7 +54,7 @@ impl NodeBus {
     /// What is fired from now on, by the node and by everybody else on its bus.
     #[must_use]
     pub fn follow(&self) -> EventCursor {
-        self.log.events(self.log.stats().next)
+        self.log.events(Start::Tail)
     }
 }
 
@@ -66,8 +66,9 @@ pub(crate) async fn serve_requests(
     mut take: impl FnMut(EventRef<'_>) + Send,
 ) {
     loop {
-        match events.next() {
-            NextEvent::Events(run) => {
+        match events.ready().await {
+            Ok(run) => {
+                events.advance(&run, run.len());
                 for event in run.iter() {
                     if event.event.get(..event.tag_bytes).is_some_and(&wanted)
                         && let Some(event) = EventRef::parse(event.event)
@@ -76,8 +77,8 @@ pub(crate) async fn serve_requests(
                     }
                 }
             }
-            NextEvent::Tail => events.readable().await,
-            NextEvent::Gap(gap) => {
+            Err(gap) => {
+                events.skip(gap);
                 tracing::error!(
                     ?gap,
                     "requests of local programs may be gone: the log is too small"
@@ -105,10 +106,10 @@ pub(crate) fn since_epoch() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brine_log::LogConfig;
+    use brine_log::{LogConfig, LogId, Next};
 
     fn bus() -> NodeBus {
-        NodeBus::new(Log::new(LogConfig::default()), Compat::NEWEST, 1024)
+        NodeBus::new(Log::new(LogConfig::new(LogId(1))), Compat::NEWEST, 1024)
     }
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         let mut cursor = bus.follow();
         bus.fire("my/tag", Map::new()).unwrap();
         assert!(bus.fire("", Map::new()).is_err());
-        let NextEvent::Events(events) = cursor.next() else {
+        let Next::Ready(events) = cursor.next() else {
             panic!("an event was fired")
         };
         let tags: Vec<_> = events
@@ -134,7 +135,7 @@ mod tests {
         let mut cursor = bus.follow();
         let large = [("text", "x".repeat(2000))].into_iter().collect();
         bus.fire("my/tag", large).unwrap();
-        let NextEvent::Events(events) = cursor.next() else {
+        let Next::Ready(events) = cursor.next() else {
             panic!("an event was fired")
         };
         let event = EventRef::parse(events.iter().next().unwrap().event).unwrap();

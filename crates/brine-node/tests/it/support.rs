@@ -11,7 +11,7 @@ use brine_bus::client::tokio::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
 use brine_bus::{Modes, Served, Sockets};
 use brine_config::{Environment, Loaded, Opts, Role};
-use brine_log::{Framings, Log, LogConfig};
+use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_net::keys::store::{KeyState, KeyStore};
 use brine_node::functions::{Functions, FunctionsConfig};
 use brine_node::master::{Master, MasterOptions};
@@ -252,7 +252,7 @@ fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Vec<Served>, Arc<Log>) 
     };
     let log = LogConfig {
         framings,
-        ..LogConfig::default()
+        ..LogConfig::new(LogId(1))
     };
     (vec![Served { sockets, framing }], Log::new(log))
 }

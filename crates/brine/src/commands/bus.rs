@@ -16,10 +16,11 @@ use anyhow::Context;
 use brine_bus::address::{Address, Node};
 use brine_bus::{BusConfig, Modes, Served, Sockets};
 use brine_config::Loaded;
-use brine_log::{Framings, Log, LogConfig};
+use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_wire::compat::{Compat, Series};
 use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::rand::GetRandomFlags;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -147,12 +148,17 @@ fn bind(arguments: &Arguments, place: &Place) -> anyhow::Result<(Vec<Served>, Ar
             place,
         )?);
     }
-    let log = log(&buses, arguments.log_bytes.or(place.brine.log_bytes));
+    let log_bytes = arguments.log_bytes.or(place.brine.log_bytes);
+    let log = log(&buses, log_bytes, place.brine.keep_bytes)?;
     Ok((buses, log))
 }
 
-/// The log that buses share: in the framings they are read in, of so many bytes.
-fn log(buses: &[Served], bytes: Option<u64>) -> Arc<Log> {
+/// The log that buses share, in the framings they are read in.
+fn log(
+    buses: &[Served],
+    log_bytes: Option<u64>,
+    keep_bytes: Option<u64>,
+) -> anyhow::Result<Arc<Log>> {
     let is_used = |framing| buses.iter().any(|bus| bus.framing == framing);
     let framings = match (is_used(Framing::Bare), is_used(Framing::Prefixed)) {
         (true, true) => Framings::Both,
@@ -161,12 +167,23 @@ fn log(buses: &[Served], bytes: Option<u64>) -> Arc<Log> {
     };
     let mut config = LogConfig {
         framings,
-        ..LogConfig::default()
+        ..LogConfig::new(new_log_id()?)
     };
-    if let Some(bytes) = bytes {
+    if let Some(bytes) = log_bytes {
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
-    Log::new(config)
+    if let Some(bytes) = keep_bytes {
+        config.keep_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    Ok(Log::new(config))
+}
+
+/// An identity no other log has.
+fn new_log_id() -> anyhow::Result<LogId> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
+        .context("the system gives no random number")?;
+    Ok(LogId(u64::from_le_bytes(bytes)))
 }
 
 /// Takes the sockets of a node's bus, as its configuration says, and makes its log.
@@ -193,7 +210,7 @@ pub(crate) fn open(
         compat,
         &place,
     )?];
-    let log = log(&buses, place.brine.log_bytes);
+    let log = log(&buses, place.brine.log_bytes, place.brine.keep_bytes)?;
     Ok((buses, log))
 }
 
