@@ -210,9 +210,9 @@ impl Memory {
 
     /// The first event taken in at `time` or later.
     fn since(&self, time: Millis) -> Seq {
-        let kept = self.segments.iter().find(|kept| kept.latest >= time);
-        kept.and_then(|kept| kept.segment.since(time))
-            .unwrap_or(self.next)
+        let recent = self.segments.iter().filter(|kept| kept.latest >= time);
+        let mut found = recent.filter_map(|kept| kept.segment.since(time));
+        found.next().unwrap_or(self.next)
     }
 
     pub(crate) const fn position(&self, seq: Seq) -> Position {

@@ -49,6 +49,7 @@ pub(crate) struct SegmentWriter {
     index: Writer<Entry>,
     /// Where the next bare frame begins, whether or not the bare framing is in use.
     bare_end: usize,
+    event_bytes: usize,
 }
 
 /// The framings a log keeps its events in: those its subscribers read.
@@ -81,6 +82,7 @@ pub(crate) fn channel(
         prefixed: prefixed_writer,
         index: index_writer,
         bare_end: 0,
+        event_bytes: 0,
     };
     (
         writer,
@@ -115,6 +117,7 @@ impl SegmentWriter {
             }
         }
         self.bare_end += Header::new(Framing::Bare, event.len()).as_bytes().len() + event.len();
+        self.event_bytes += event.len();
         let narrow = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
         self.index.append(&[Entry {
             end: narrow(self.bare_end),
@@ -124,10 +127,10 @@ impl SegmentWriter {
         }]);
     }
 
-    /// The frames appended so far, in bytes of the bare framing.
+    /// The events appended so far, in bytes, without their frames.
     #[inline]
     pub(crate) const fn event_bytes(&self) -> usize {
-        self.bare_end
+        self.event_bytes
     }
 
     /// Shows readers all that was appended. Frames first, so that whoever sees an index entry
@@ -230,6 +233,7 @@ impl Segment {
             prefixed: prefixed_writer,
             index: index_writer,
             bare_end: 0,
+            event_bytes: 0,
         };
         Some((
             writer,

@@ -1,42 +1,121 @@
 //! The log against a plain list of events: whatever is appended, read, lagged and dropped, in any
-//! order, a reader gets every event once and in order, or is told the gap.
+//! order, a reader gets every event from its start on once and in order, or the gap.
 
 use std::sync::Arc;
 
 use brine_log::{
-    EventCursor, FrameCursor, Framings, Incoming, Log, LogConfig, Millis, Next, NextEvent, Seq,
+    EventCursor, FrameCursor, Framings, Gap, Incoming, Log, LogConfig, LogId, Millis, Next,
+    Position, Seq, Start,
 };
 use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES};
 use proptest::prelude::*;
 
+const LOG: LogId = LogId(0x7f3a);
+const ANOTHER_LOG: LogId = LogId(0x7f3b);
+/// The largest event the steps make, with its frames, in bytes.
+const LARGEST: usize = 700_100;
+/// Memory that no run of steps fills, in bytes.
+const AMPLE: usize = 1 << 30;
+
 #[derive(Debug, Clone)]
 enum Step {
-    Append(Vec<usize>),
+    /// Events of these sizes, at a time that the clock has moved to by so much.
+    Append(Vec<usize>, i64),
     /// Reader, and how many bytes it takes at most.
     Read(usize, usize),
-    Open(Framing),
+    Open(Framing, From),
     Close(usize),
     ReadEvents,
+    OpenEvents(From),
+}
+
+/// A [`Start`], in terms of a log that does not exist yet.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    Tail,
+    Oldest,
+    /// After the event this many before the tail, or beyond it.
+    After(i64),
+    Foreign(u64),
+    /// At the time this much before the latest.
+    Since(u64),
+}
+
+fn froms() -> impl Strategy<Value = From> {
+    prop_oneof![
+        2 => Just(From::Tail),
+        1 => Just(From::Oldest),
+        2 => (-3i64..60).prop_map(From::After),
+        1 => (0u64..60).prop_map(From::Foreign),
+        1 => (0u64..30).prop_map(From::Since),
+    ]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let size = prop_oneof![8 => 10usize..400, 2 => 400usize..70_000, 1 => 200_000usize..700_000];
+    let sizes = proptest::collection::vec(size, 1..12);
+    let time = prop_oneof![9 => 0i64..3, 1 => -20i64..0];
     let framing = prop_oneof![Just(Framing::Bare), Just(Framing::Prefixed)];
     let step = prop_oneof![
-        4 => proptest::collection::vec(size, 1..12).prop_map(Step::Append),
+        4 => (sizes, time).prop_map(|(sizes, time)| Step::Append(sizes, time)),
         6 => (0usize..6, 1usize..600_000).prop_map(|(reader, bytes)| Step::Read(reader, bytes)),
-        1 => framing.prop_map(Step::Open),
+        2 => (framing, froms()).prop_map(|(framing, from)| Step::Open(framing, from)),
         1 => (0usize..6).prop_map(Step::Close),
         2 => Just(Step::ReadEvents),
+        1 => froms().prop_map(Step::OpenEvents),
     ];
     proptest::collection::vec(step, 1..60)
 }
 
-struct Reader {
-    cursor: FrameCursor,
-    decoder: Decoder,
-    buffer: Vec<u8>,
-    expected: u64,
+/// Every event ever appended, and when.
+#[derive(Default)]
+struct Model {
+    events: Vec<(Vec<u8>, Millis)>,
+    now: u64,
+}
+
+impl Model {
+    fn next(&self) -> u64 {
+        self.events.len() as u64 + 1
+    }
+
+    fn event(&self, seq: u64) -> &(Vec<u8>, Millis) {
+        &self.events[as_index(seq) - 1]
+    }
+
+    /// The start, and what the log must make of it while `oldest` is its oldest event: the first
+    /// event, and the gap before it.
+    fn start(&self, from: From, oldest: u64) -> (Start, u64, Option<Gap>) {
+        let at = |log, seq| Position { log, seq: Seq(seq) };
+        let after = |log, seq: u64, first| {
+            let gap = Gap {
+                from: at(log, seq + 1),
+                to: at(LOG, first),
+            };
+            let gap = (gap.from != gap.to).then_some(gap);
+            (Start::After(at(log, seq)), first, gap)
+        };
+        match from {
+            From::Tail => (Start::Tail, self.next(), None),
+            From::Oldest => (Start::Oldest, oldest, None),
+            From::After(back) => {
+                let seq = (self.next() - 1).saturating_add_signed(-back);
+                after(LOG, seq, (seq + 1).clamp(oldest, self.next()))
+            }
+            From::Foreign(seq) => after(ANOTHER_LOG, seq, oldest),
+            From::Since(back) => {
+                let time = Millis(self.now.saturating_sub(back));
+                let first = (oldest..self.next()).find(|seq| self.event(*seq).1 >= time);
+                (Start::Since(time), first.unwrap_or(self.next()), None)
+            }
+        }
+    }
+
+    fn bytes(&self, oldest: u64) -> usize {
+        (oldest..self.next())
+            .map(|seq| self.event(seq).0.len())
+            .sum()
+    }
 }
 
 fn event(number: u64, size: usize) -> Vec<u8> {
@@ -46,35 +125,43 @@ fn event(number: u64, size: usize) -> Vec<u8> {
     event
 }
 
+struct Reader {
+    cursor: FrameCursor,
+    decoder: Decoder,
+    buffer: Vec<u8>,
+    expected: u64,
+}
+
 impl Reader {
-    fn new(log: &Arc<Log>, framing: Framing) -> Self {
-        let cursor = log.tail(framing);
-        let expected = cursor.seq().0;
+    fn open(log: &Arc<Log>, framing: Framing, from: From, model: &Model) -> Self {
+        let (start, first, gap) = model.start(from, log.stats().oldest.0);
+        let mut cursor = log.frames(framing, start);
+        if let Some(expected) = gap {
+            let Next::Gap(gap) = cursor.next() else {
+                panic!("expected {expected:?} of {start:?}")
+            };
+            assert_eq!(gap, expected, "{start:?}");
+            cursor.skip(gap);
+        }
+        assert_eq!(cursor.seq(), Seq(first), "{start:?}");
         Self {
             cursor,
             decoder: Decoder::new(MAX_FRAME_BYTES),
             buffer: Vec::new(),
-            expected,
+            expected: first,
         }
     }
 
     /// Reads at most `limit` bytes; `false` when the log has moved past it.
-    fn read(&mut self, limit: usize, events: &[Vec<u8>], oldest: Seq) -> bool {
+    fn read(&mut self, limit: usize, model: &Model, oldest: Seq) -> bool {
         match self.cursor.next() {
-            Next::Tail => assert_eq!(
-                self.expected,
-                events.len() as u64 + 1,
-                "caught up too early"
-            ),
+            Next::Tail => assert_eq!(self.expected, model.next(), "caught up too early"),
+            Next::Stored => panic!("nothing is stored"),
             Next::Gap(gap) => {
-                assert!(
-                    gap.from < gap.to && gap.to == oldest,
-                    "{gap:?}, oldest {oldest}"
-                );
-                assert_eq!(gap.from.0, self.expected);
+                check_gap(gap, self.expected, oldest.0);
                 return false;
             }
-            Next::Chunk(chunk) => {
+            Next::Ready(chunk) => {
                 let taken = chunk.bytes().len().min(limit);
                 self.buffer.extend_from_slice(&chunk.bytes()[..taken]);
                 self.cursor.advance(&chunk, taken);
@@ -83,7 +170,7 @@ impl Reader {
         let mut at = 0;
         while let Some(frame) = self.decoder.next(&self.buffer[at..]).expect("whole frames") {
             assert!(
-                frame.event == events[as_index(self.expected) - 1],
+                frame.event == model.event(self.expected).0,
                 "event {}",
                 self.expected
             );
@@ -95,27 +182,64 @@ impl Reader {
     }
 }
 
-fn read_events(cursor: &mut EventCursor, expected: &mut u64, events: &[Vec<u8>]) {
-    loop {
-        match cursor.next() {
-            NextEvent::Tail => break assert_eq!(*expected, events.len() as u64 + 1),
-            NextEvent::Gap(gap) => {
-                assert_eq!(gap.from.0, *expected);
-                assert!(gap.to > gap.from);
-                *expected = gap.to.0;
-            }
-            NextEvent::Events(run) => {
-                for stored in run.iter() {
-                    assert_eq!(stored.seq.0, *expected);
-                    assert_eq!(stored.at, Millis(stored.seq.0));
-                    assert!(stored.event == events[as_index(*expected) - 1]);
-                    assert_eq!(
-                        &stored.event[..stored.tag_bytes],
-                        format!("tag/{expected}").as_bytes()
-                    );
-                    *expected += 1;
+fn check_gap(gap: Gap, from: u64, to: u64) {
+    let at = |seq| Position {
+        log: LOG,
+        seq: Seq(seq),
+    };
+    assert_eq!((gap.from, gap.to), (at(from), at(to)));
+    assert_eq!(gap.missed(), Some(to - from));
+    assert!(from < to);
+}
+
+/// An event cursor, and the event it must hand out next.
+struct Walker {
+    cursor: EventCursor,
+    expected: u64,
+}
+
+impl Walker {
+    fn open(log: &Arc<Log>, from: From, model: &Model) -> Self {
+        let (start, first, gap) = model.start(from, log.stats().oldest.0);
+        let mut cursor = log.events(start);
+        if let Some(expected) = gap {
+            let Next::Gap(gap) = cursor.next() else {
+                panic!("expected {expected:?} of {start:?}")
+            };
+            assert_eq!(gap, expected, "{start:?}");
+            cursor.skip(gap);
+        }
+        assert_eq!(cursor.seq(), Seq(first), "{start:?}");
+        Self {
+            cursor,
+            expected: first,
+        }
+    }
+
+    fn read_all(&mut self, model: &Model) {
+        loop {
+            match self.cursor.next() {
+                Next::Tail => break assert_eq!(self.expected, model.next()),
+                Next::Stored => panic!("nothing is stored"),
+                Next::Gap(gap) => {
+                    check_gap(gap, self.expected, gap.to.seq.0);
+                    self.expected = gap.to.seq.0;
+                    self.cursor.skip(gap);
+                }
+                Next::Ready(events) => {
+                    for stored in events.iter() {
+                        let (event, at) = model.event(self.expected);
+                        assert_eq!(stored.seq.0, self.expected);
+                        assert_eq!(stored.at, *at);
+                        assert!(stored.event == event);
+                        let tag = format!("tag/{}", self.expected);
+                        assert_eq!(&stored.event[..stored.tag_bytes], tag.as_bytes());
+                        self.expected += 1;
+                    }
+                    self.cursor.advance(&events, events.len());
                 }
             }
+            assert_eq!(self.cursor.seq(), Seq(self.expected));
         }
     }
 }
@@ -124,46 +248,64 @@ fn as_index(number: u64) -> usize {
     usize::try_from(number).expect("a test's number")
 }
 
-fn run(steps: &[Step], max_bytes: usize) {
+fn append(log: &Log, model: &mut Model, sizes: &[usize], time: i64) {
+    let first = model.next();
+    model.now = model.now.saturating_add_signed(time);
+    for size in sizes {
+        let event = event(model.next(), *size);
+        model.events.push((event, Millis(model.now)));
+    }
+    let batch = (first..model.next()).map(|number| Incoming {
+        event: &model.event(number).0,
+        tag_bytes: format!("tag/{number}").len(),
+    });
+    let appended = log.append(batch, Millis(model.now));
+    assert_eq!(appended, Seq(first)..Seq(model.next()));
+}
+
+fn run(steps: &[Step], max_bytes: usize, keep_bytes: usize) {
     let log = Log::new(LogConfig {
         max_bytes,
+        keep_bytes,
         framings: Framings::Both,
-        ..LogConfig::default()
+        ..LogConfig::new(LOG)
     });
-    let mut events: Vec<Vec<u8>> = Vec::new();
+    let mut model = Model {
+        now: 100,
+        ..Model::default()
+    };
     let mut readers: Vec<Reader> = Vec::new();
-    let (mut walker, mut walked) = (log.events(Seq(1)), 1);
+    let mut walker = Walker::open(&log, From::Oldest, &model);
     for step in steps {
         match step {
-            Step::Append(sizes) => {
-                for size in sizes {
-                    let number = events.len() as u64 + 1;
-                    events.push(event(number, *size));
-                    let event = &events[events.len() - 1];
-                    let tag_bytes = format!("tag/{number}").len();
-                    log.append([Incoming { event, tag_bytes }], Millis(number));
-                }
+            Step::Append(sizes, time) => append(&log, &mut model, sizes, *time),
+            Step::Open(framing, from) if readers.len() < 6 => {
+                readers.push(Reader::open(&log, *framing, *from, &model));
             }
-            Step::Open(framing) if readers.len() < 6 => readers.push(Reader::new(&log, *framing)),
-            Step::Open(_) => {}
+            Step::Open(..) => {}
             Step::Close(at) if *at < readers.len() => drop(readers.swap_remove(*at)),
             Step::Close(_) => {}
             Step::Read(at, limit) if *at < readers.len() => {
-                if !readers[*at].read(*limit, &events, log.stats().oldest) {
+                if !readers[*at].read(*limit, &model, log.stats().oldest) {
                     readers.swap_remove(*at);
                 }
             }
             Step::Read(..) => {}
-            Step::ReadEvents => read_events(&mut walker, &mut walked, &events),
+            Step::ReadEvents => walker.read_all(&model),
+            Step::OpenEvents(from) => walker = Walker::open(&log, *from, &model),
         }
         let stats = log.stats();
         // The newest segment is there even if it alone is over: the largest event in two framings.
-        let newest = 2 * 700_100;
         assert!(
-            stats.bytes <= max_bytes + newest,
+            stats.bytes <= max_bytes.saturating_add(2 * LARGEST),
             "{stats:?} over {max_bytes}"
         );
-        assert_eq!(stats.next.0, events.len() as u64 + 1);
+        assert_eq!(stats.next.0, model.next());
+        assert_eq!(log.position().seq.0, model.next() - 1);
+        if max_bytes == AMPLE {
+            let kept = model.bytes(stats.oldest.0);
+            assert!(kept >= keep_bytes.min(model.bytes(1)), "{kept} kept");
+        }
     }
 }
 
@@ -171,40 +313,65 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn every_reader_gets_every_event_in_order_or_the_gap(steps in steps(), max in 1usize..4_000_000) {
-        run(&steps, max);
+    fn every_reader_gets_every_event_in_order_or_the_gap(
+        steps in steps(),
+        max in prop_oneof![3 => 1usize..4_000_000, 1 => Just(AMPLE)],
+        keep in prop_oneof![Just(0), 1usize..3_000_000],
+    ) {
+        run(&steps, max, keep);
     }
 }
 
-#[test]
-fn memory_is_let_go_when_the_lagging_cursor_goes() {
-    let log = Log::new(LogConfig {
-        max_bytes: 64 << 20,
-        ..LogConfig::default()
-    });
-    let stuck = log.tail(Framing::Bare);
-    let event = event(1, 1000);
-    for _ in 0..20_000 {
+fn append_copies(log: &Log, count: usize, event: &[u8]) {
+    for _ in 0..count {
         log.append(
             [Incoming {
-                event: &event,
+                event,
                 tag_bytes: 5,
             }],
             Millis(0),
         );
     }
+}
+
+#[test]
+fn memory_is_let_go_when_the_lagging_cursor_goes() {
+    let log = Log::new(LogConfig::new(LOG));
+    let stuck = log.frames(Framing::Bare, Start::Tail);
+    append_copies(&log, 20_000, &event(1, 1000));
     assert!(log.stats().bytes > 20 << 20);
     drop(stuck);
     assert!(log.stats().bytes < 2 << 20, "{:?}", log.stats());
+}
+
+/// Whatever the size of events, and with a reader that never lags.
+#[test]
+fn the_newest_megabyte_of_events_stays_and_little_more() {
+    for size in [10, 300, 5_000, 300_000] {
+        let log = Log::new(LogConfig::new(LOG));
+        let mut prompt = log.events(Start::Tail);
+        let event = event(1, size);
+        for _ in 0..(3 << 20) / event.len() {
+            append_copies(&log, 1, &event);
+            let Next::Ready(events) = prompt.next() else {
+                panic!("expected the event")
+            };
+            prompt.advance(&events, 1);
+        }
+        let stats = log.stats();
+        let kept = as_index(stats.next.0 - stats.oldest.0) * event.len();
+        assert!(kept >= 1 << 20, "{kept} bytes of {size}");
+        assert!(kept < (1 << 20) + 650_000, "{kept} bytes of {size}");
+    }
 }
 
 #[test]
 fn a_batch_is_kept_as_one_run_in_one_framing() {
     let log = Log::new(LogConfig {
         framings: Framings::Prefixed,
-        ..LogConfig::default()
+        ..LogConfig::new(LOG)
     });
-    let mut cursor = log.tail(Framing::Prefixed);
+    let mut cursor = log.frames(Framing::Prefixed, Start::Tail);
     let events: Vec<_> = (1..=100).map(|number| event(number, 50)).collect();
     log.append(
         events.iter().map(|event| Incoming {
@@ -213,8 +380,8 @@ fn a_batch_is_kept_as_one_run_in_one_framing() {
         }),
         Millis(0),
     );
-    let Next::Chunk(chunk) = cursor.next() else {
-        panic!("events wait")
+    let Next::Ready(chunk) = cursor.next() else {
+        panic!("expected events")
     };
     let bytes = chunk.bytes().len();
     cursor.advance(&chunk, bytes);
@@ -226,28 +393,44 @@ fn a_batch_is_kept_as_one_run_in_one_framing() {
 async fn waiting_cursors_wake_for_appends_and_for_overruns() {
     let log = Log::new(LogConfig {
         max_bytes: 1 << 20,
-        ..LogConfig::default()
+        ..LogConfig::new(LOG)
     });
-    let (mut reader, stuck) = (log.tail(Framing::Bare), log.tail(Framing::Bare));
+    let mut reader = log.frames(Framing::Bare, Start::Tail);
+    let stuck = log.frames(Framing::Bare, Start::Tail);
     let event = event(1, 100_000);
     let woken = tokio::join!(
         async {
             reader.readable().await;
-            matches!(reader.next(), Next::Chunk(_) | Next::Gap(_))
+            matches!(reader.next(), Next::Ready(_) | Next::Gap(_))
         },
         stuck.overrun(),
         async {
             for _ in 0..40 {
-                log.append(
-                    [Incoming {
-                        event: &event,
-                        tag_bytes: 5,
-                    }],
-                    Millis(0),
-                );
+                append_copies(&log, 1, &event);
                 tokio::task::yield_now().await;
             }
         },
     );
     assert!(woken.0);
+}
+
+#[tokio::test]
+async fn ready_waits_for_events_and_reports_the_gap() {
+    let log = Log::new(LogConfig::new(LOG));
+    let foreign = Position {
+        log: ANOTHER_LOG,
+        seq: Seq(41),
+    };
+    let mut cursor = log.events(Start::After(foreign));
+    let gap = cursor
+        .ready()
+        .await
+        .expect_err("a position of another log is a gap");
+    assert_eq!(gap.missed(), None);
+    cursor.skip(gap);
+    let event = event(1, 10);
+    let (events, ()) = tokio::join!(cursor.ready(), async { append_copies(&log, 1, &event) });
+    let events = events.expect("no gap");
+    cursor.advance(&events, events.len());
+    assert_eq!(cursor.position(), log.position());
 }
