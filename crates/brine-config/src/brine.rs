@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn what_is_said_is_read() {
         assert_eq!(parse("{}"), Ok(Brine::default()));
-        let brine = parse("{compat: 3006, log_bytes: 64MiB, keep_bytes: 1, python: python3.9}").unwrap();
+        let brine =
+            parse("{compat: 3006, log_bytes: 64MiB, keep_bytes: 1, python: python3.9}").unwrap();
         assert_eq!(brine.keep_bytes, Some(1));
         assert_eq!(brine.python.as_deref(), Some("python3.9"));
         assert_eq!(brine.compat, "3006".parse().ok());

@@ -145,10 +145,16 @@ mod tests {
             ParsePositionError::NoDash { text: "42".into() }
         );
         for (text, log) in [("-42", ""), ("xyz-1", "xyz"), ("+1-1", "+1")] {
-            assert_eq!(refused(text), ParsePositionError::BadLog { log: log.into() });
+            assert_eq!(
+                refused(text),
+                ParsePositionError::BadLog { log: log.into() }
+            );
         }
         for (text, seq) in [("1-", ""), ("1--2", "-2"), ("1-+2", "+2"), ("1-2x", "2x")] {
-            assert_eq!(refused(text), ParsePositionError::BadSeq { seq: seq.into() });
+            assert_eq!(
+                refused(text),
+                ParsePositionError::BadSeq { seq: seq.into() }
+            );
         }
         assert!("10000000000000000-1".parse::<Position>().is_err());
     }
