@@ -1,9 +1,11 @@
 //! The warm Python that forks a child for each job, and the socket that commands it.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::process::Stdio;
@@ -125,8 +127,16 @@ fn lock(ended: &Ended) -> std::sync::MutexGuard<'_, HashMap<u32, watch::Sender<O
 
 fn spawn(program: &Path) -> std::io::Result<(Child, UnixStream)> {
     let (mut ours, theirs) = StdStream::pair()?;
-    let mut child = Command::new(program)
-        .args(["-u", "-c", LOADER])
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_harmful(name)) {
+        command.env_remove(name);
+    }
+    let mut child = command
+        // Isolated: no module comes from the current directory, PYTHONPATH or a home directory.
+        .args(["-I", "-u", "-c", LOADER])
+        // A program on a relative PATH entry, and whatever a module opens by a relative name, is
+        // not the caller's: `salt-call` may run in a directory that belongs to somebody else.
+        .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -143,6 +153,14 @@ fn spawn(program: &Path) -> std::io::Result<(Child, UnixStream)> {
         tokio::spawn(output::log_lines(stderr));
     }
     Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// Whether a variable decides which code the interpreter or the dynamic linker loads.
+fn is_harmful(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    [&b"PYTHON"[..], b"LD_", b"__PYVENV_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// A parent's life: commands go down, ends of children come up; over when either side is.

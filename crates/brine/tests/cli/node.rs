@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -372,4 +373,55 @@ fn up_is_a_whole_site_and_what_it_says_can_be_done() {
     assert!(tried >= 8, "{invitation}");
     up.signal(Signal::INT);
     assert_eq!(up.left().code, Some(0));
+}
+
+/// A directory that belongs to somebody else must not decide what root runs.
+#[test]
+fn python_imports_nothing_from_the_current_directory_or_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, modules, planted) = (
+        dir.path().join("etc"),
+        dir.path().join("modules"),
+        dir.path().join("planted"),
+    );
+    for folder in [&config, &modules, &planted] {
+        fs::create_dir(folder).unwrap();
+    }
+    let options = format!(
+        "id: m1\nfile_client: local\nroot_dir: {0}/root\nmodule_dirs: [{0}/modules]\n",
+        dir.path().display()
+    );
+    fs::write(config.join("minion"), options).unwrap();
+    let module = "import json, subprocess\ndef names():\n    import os, sys\n    \
+        return [sorted(sys.modules), os.getcwd(), sorted(n for n in os.environ if n.startswith('PYTHON'))]\n";
+    fs::write(modules.join("mine.py"), module).unwrap();
+    let call = |cwd: &Path| {
+        let config = config.to_str().unwrap();
+        let mut command = brine(&["salt-call", "-c", config, "--out=json", "mine.names"]);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .current_dir(cwd)
+            .env("PYTHONPATH", &planted)
+            .env("PYTHONHOME", "/nonexistent")
+            .env("PYTHONSTARTUP", planted.join("os.py"))
+            .env("PATH", format!("{path}:.:"));
+        run(&mut command, "")
+    };
+    let left = call(dir.path());
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let told: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
+    let told = &told["local"];
+    assert_eq!((&told[1], &told[2]), (&"/".into(), &serde_json::json!([])));
+    let witness = dir.path().join("witness");
+    for name in told[0].as_array().unwrap() {
+        let name = name.as_str().unwrap().split('.').next().unwrap();
+        let trap = format!("open({:?}, 'a').write({name:?} + ' ')\n", witness);
+        fs::write(planted.join(format!("{name}.py")), trap).unwrap();
+    }
+    assert!(planted.join("array.py").exists() && planted.join("json.py").exists());
+    fs::write(planted.join("python3"), format!("#!/bin/sh\necho python3 >> {witness:?}\n")).unwrap();
+    fs::set_permissions(planted.join("python3"), fs::Permissions::from_mode(0o755)).unwrap();
+    let left = call(&planted);
+    let fired = fs::read_to_string(&witness).unwrap_or_default();
+    assert_eq!((left.code, fired.as_str()), (Some(0), ""), "{left:?}");
 }
