@@ -5,11 +5,11 @@
 //! replaced. It knows nothing of what is spoken on the sockets.
 //! Facts: `docs/protocol/ipc.md` §2.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -158,10 +158,17 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
             error,
         })?;
     check_free(path)?;
-    // Bound and listening under another name first; short, so that it fits where the real one does.
-    let temporary = directory.join(format!(".{}", std::process::id()));
+    // Bound and listening in a folder of our own first, which nobody else can enter: until its mode is set, who may
+    // connect to a socket depends on the umask. Short names, so that they fit where the real one does.
+    let folder = directory.join(format!(".{}", std::process::id()));
+    let temporary = folder.join("s");
+    let clear = || {
+        let _ = fs::remove_file(&temporary); // neither is there, usually
+        let _ = fs::remove_dir(&folder);
+    };
     let bind = || {
-        let _ = fs::remove_file(&temporary); // left by a process of the same number
+        clear(); // of a process of the same number
+        DirBuilder::new().mode(0o700).create(&folder)?;
         let listener = UnixListener::bind(&temporary)?;
         listener.set_nonblocking(true)?;
         fs::set_permissions(&temporary, Permissions::from_mode(mode))?;
@@ -172,9 +179,8 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
         };
         Listener::new(listener.into(), Kind::Unix { _name: name })
     };
-    let bound = bind().inspect_err(|_| {
-        let _ = fs::remove_file(&temporary); // nothing more can be done about it
-    });
+    let bound = bind();
+    clear();
     drop(lock);
     bound.map_err(refused)
 }

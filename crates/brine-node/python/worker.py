@@ -665,6 +665,8 @@ def collected(value):
 def run_job(connection, data):
     """All of a child's life."""
     os.setpgid(0, 0)
+    if data.get("umask") is not None:
+        os.umask(data["umask"])
     send(connection, {"op": "started", "pid": os.getpid()})
     request = receive(connection)
     job = Job(connection, data)

@@ -31,10 +31,11 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
     Ok(master.with_runners(run::runners(loaded)))
 }
 
-/// A minion, its bus bound.
-pub(crate) fn minion(loaded: &Loaded) -> anyhow::Result<Minion> {
+/// A minion, its bus bound; `umask` is that of what its functions make, if not this process's own.
+pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<Minion> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
-    let config = functions_config(loaded);
+    let mut config = functions_config(loaded);
+    config.umask = umask;
     let node = place::own_minion(&loaded.opts)?;
     let address = place::address(&loaded.opts, &node, None)?;
     let (served, log) = bus::open(&address, node, loaded)?;

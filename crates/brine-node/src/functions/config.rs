@@ -18,6 +18,8 @@ pub struct FunctionsConfig {
     pub salt_version: String,
     /// The Python that runs users' modules; `python3` when nobody says.
     pub python: Option<PathBuf>,
+    /// The umask of what functions make; the process's own if `None`.
+    pub umask: Option<u32>,
     /// How the program was called: `salt-call`, or a minion that serves jobs.
     pub caller: Caller,
 }

@@ -62,6 +62,9 @@ impl Python {
         fixed.insert("builtins", builtins.map(Value::from).collect::<Vec<_>>());
         fixed.insert("module_dirs", texts(&module_dirs));
         fixed.insert("utils_dirs", texts(&utils_dirs));
+        if let Some(umask) = config.umask {
+            fixed.insert("umask", i64::from(umask));
+        }
         Self {
             program,
             module_dirs,

@@ -88,8 +88,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let place = arguments.place.resolve()?;
     if let Some(opts) = &place.opts {
-        account::take_on(opts, &arguments.belongings(&place))?;
+        account::run_as_configured_user(opts, &arguments.belongings(&place))?;
     }
+    daemon::restrict_new_files(arguments.detached);
     for warning in &place.warnings {
         tracing::warn!("{warning}");
     }
@@ -256,10 +257,10 @@ impl Arguments {
     /// The directories there will be sockets in, and the daemon's files.
     fn belongings(&self, place: &Place) -> Belongings {
         let others = self.also.iter().map(|also| &also.sock_dir);
-        let files = [&self.pid_file, &self.log_file];
         Belongings {
             folders: place.sock_dir.iter().chain(others).cloned().collect(),
-            files: files.into_iter().flatten().cloned().collect(),
+            pid_file: self.pid_file.clone(),
+            log_file: self.log_file.clone(),
         }
     }
 }
@@ -303,7 +304,7 @@ fn prepare(sock_dir: &Path, access: Access) -> anyhow::Result<()> {
             sock_dir.display()
         )
     };
-    fs::create_dir_all(sock_dir).with_context(refused)?;
+    daemon::make_public_folder(sock_dir).with_context(refused)?;
     if access.passable {
         let mode = fs::metadata(sock_dir)
             .with_context(refused)?

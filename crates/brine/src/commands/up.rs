@@ -63,7 +63,7 @@ async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
     let master = node::master(&scratch.master).await?;
     let master = tokio::spawn(master.run(until(ended.subscribe())));
     let mut starts = listen(scratch).await?;
-    let minion = node::minion(&scratch.minion)?;
+    let minion = node::minion(&scratch.minion, None)?;
     let minion = tokio::spawn(minion.run(until(ending.subscribe())));
     let lived = tokio::select! {
         lived = life(scratch, &mut starts, every) => lived,

@@ -1,105 +1,143 @@
-//! Salt's option `user`: who a daemon runs as.
+//! Salt's option `user`: which account a daemon or a command runs as.
 //!
-//! Without set-uid calls in this process: the program runs itself again as that user, after
-//! preparing what only root can.
+//! A daemon runs itself again as that user, after root has made what the user lacks the right to make
+//! ([`super::handover`]). `salt-key`, `salt-run` and `salt-call` become the user too, as in Salt (`check_user`), so
+//! that a command run by root leaves no file in a daemon's folders that the daemon cannot read. Facts: Salt 3008.3, `salt.utils.verify`.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use rustix::process::geteuid;
-
 use brine_config::Opts;
+use nix::unistd::{Uid, User, initgroups, setgid, setuid};
+use rustix::fs::{Access, access};
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 
-/// An entry of the password file.
-#[derive(Debug, PartialEq, Eq)]
-struct Account {
-    uid: u32,
-    gid: u32,
-}
+use super::handover;
 
-/// What the user must be able to write, made and given away by root.
+/// What the user must be able to write; root makes what does not exist yet and gives it to the user.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Belongings {
     pub(crate) folders: Vec<PathBuf>,
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) log_file: Option<PathBuf>,
 }
 
-/// Goes on as the configured user, if that is another.
-pub(crate) fn take_on(opts: &Opts, belongings: &Belongings) -> anyhow::Result<()> {
-    let Ok(name) = opts.text("user") else {
+/// The directories of a node's files, as its options name them.
+pub(crate) fn node_folders(opts: &Opts) -> anyhow::Result<Vec<PathBuf>> {
+    let names = ["pki_dir", "cachedir", "sock_dir"];
+    let folders = names.into_iter().map(|name| Ok(opts.text(name)?.into()));
+    folders.collect()
+}
+
+/// Continues as the configured user if that is another one; this call then does not return. For daemons.
+///
+/// # Errors
+/// There is no such user, only root could become it, or the user cannot write its folders.
+pub(crate) fn run_as_configured_user(opts: &Opts, belongings: &Belongings) -> anyhow::Result<()> {
+    match other_user(opts)? {
+        Some(user) => {
+            handover::prepare(belongings, &user)?;
+            let name = &user.name;
+            match run_again_as(&user).with_context(|| format!("option user: cannot run as {name}"))? {}
+        }
+        None => check_writable(&belongings.folders, opts.text("user").unwrap_or_default()),
+    }
+}
+
+/// Becomes the configured user if that is another one. For commands, whose input may have been read already.
+///
+/// # Errors
+/// There is no such user, or only root could become it.
+pub(crate) fn become_configured_user(opts: &Opts) -> anyhow::Result<()> {
+    let Some(user) = other_user(opts)? else {
         return Ok(());
+    };
+    let name = &user.name;
+    change_to(&user).with_context(|| format!("option user: cannot run as {name}"))?;
+    // Linux hides a process that has changed its user from that user, and its own file from the process, which
+    // `salt-run --async` must find. What was read as root until here is the configuration, meant for the user.
+    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    Ok(())
+}
+
+/// The configured user, if that is not who runs this already.
+fn other_user(opts: &Opts) -> anyhow::Result<Option<User>> {
+    let Ok(name) = opts.text("user") else {
+        return Ok(None);
     };
     let own = geteuid();
-    // The default is whoever we are, who may have no name.
+    // The default is whoever runs this, who may have no name.
     if name == own.as_raw().to_string() {
-        return Ok(());
+        return Ok(None);
     }
-    let users = fs::read_to_string("/etc/passwd").context("/etc/passwd")?;
-    let Some(account) = account(&users, name) else {
-        bail!("option user: there is no user {name}; make it, or set another");
+    let user = User::from_name(name).with_context(|| format!("option user: cannot look up {name}"))?;
+    let Some(user) = user else {
+        bail!("option user: there is no user {name}; create it, or set another");
     };
-    if account.uid == own.as_raw() {
-        return Ok(());
+    if user.uid.as_raw() == own.as_raw() {
+        return Ok(None);
     }
     if !own.is_root() {
         bail!(
-            "option user: only {name} or root can run this; take the option out to run it as yourself"
+            "option user: only {name} or root can run this; remove the option to run it as yourself"
         );
     }
-    belongings.give_to(&account)?;
+    Ok(Some(user))
+}
+
+/// Replaces this process by the same program, run as `user` with that user's groups; the error if it cannot.
+fn run_again_as(user: &User) -> anyhow::Result<std::convert::Infallible> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let refused = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg0(std::env::args_os().next().unwrap_or_default())
-        .args(std::env::args_os().skip(1))
-        .uid(account.uid)
-        .gid(account.gid)
-        .exec();
-    Err(refused).with_context(|| format!("option user: cannot run as {name}"))
-}
-
-impl Belongings {
-    fn give_to(&self, account: &Account) -> anyhow::Result<()> {
-        let give = |path: &Path, made: io::Result<()>| {
-            made.and_then(|()| chown(path, Some(account.uid), Some(account.gid)))
-                .with_context(|| path.display().to_string())
-        };
-        for folder in &self.folders {
-            give(folder, fs::create_dir_all(folder))?;
+        .args(std::env::args_os().skip(1));
+    for (variable, value) in [
+        ("HOME", user.dir.as_os_str()),
+        ("SHELL", user.shell.as_os_str()),
+        ("USER", user.name.as_ref()),
+        ("LOGNAME", user.name.as_ref()),
+    ] {
+        // As in Salt: changed where it is set, never added.
+        if std::env::var_os(variable).is_some() {
+            command.env(variable, value);
         }
-        for file in &self.files {
-            let made = OpenOptions::new().create(true).append(true).open(file);
-            give(file, made.map(drop))?;
-        }
-        Ok(())
     }
+    change_to(user)?;
+    Err(command.exec().into())
 }
 
-fn account(users: &str, name: &str) -> Option<Account> {
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        if fields.next() != Some(name) {
-            return None;
+fn change_to(user: &User) -> anyhow::Result<()> {
+    // Groups before the user: the user may not change them any more.
+    let name = CString::new(user.name.as_str())?;
+    initgroups(&name, user.gid)?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    Ok(())
+}
+
+/// A daemon that cannot write its folders would fail later, with less to say about it.
+fn check_writable(folders: &[PathBuf], name: &str) -> anyhow::Result<()> {
+    for folder in folders {
+        let needed = Access::WRITE_OK | Access::EXEC_OK;
+        if folder.is_dir() && access(folder, needed).is_err() {
+            bail!(
+                "option user: {name} cannot write {0}, which belongs to {1}; run: chown -R {name} {0}",
+                folder.display(),
+                owner_of(folder)
+            );
         }
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
-        Some(Account { uid, gid })
-    })
+    }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_is_found_by_name() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nsalt:x:450:451::/opt/salt:/bin/false\nodd\n";
-        assert_eq!(account(users, "salt"), Some(Account { uid: 450, gid: 451 }));
-        assert_eq!(account(users, "sal"), None);
-        assert_eq!(account(users, "odd"), None);
-    }
+fn owner_of(path: &Path) -> String {
+    let uid = fs::metadata(path).map_or(u32::MAX, |metadata| metadata.uid());
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
 }

@@ -4,18 +4,21 @@
 //! sockets are there, so that whoever started it can use the bus at once and sees what went wrong.
 
 pub(crate) mod account;
+mod handover;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Context;
-use rustix::process::setsid;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 /// How a process lives that serves until it is told to end.
@@ -77,8 +80,7 @@ impl Daemon {
         let log = match &self.log_file {
             Some(path) => {
                 make_room(path);
-                let log = OpenOptions::new().create(true).append(true).open(path);
-                log.with_context(|| format!("log file {}", path.display()))?
+                open_log(path).with_context(|| format!("log file {}", path.display()))?
             }
             None => nowhere()?,
         };
@@ -93,11 +95,41 @@ impl Daemon {
     }
 }
 
+/// New files are their owner's alone from here on, unless a mode is given. What functions of a minion make keeps
+/// the mask that is returned, as in Salt: of who started the process, or 022 in the background.
+pub(crate) fn restrict_new_files(is_detached: bool) -> u32 {
+    let inherited = umask(Mode::RWXG | Mode::RWXO);
+    if is_detached { 0o022 } else { inherited.as_raw_mode() }
+}
+
+/// Makes a folder, and those above it, that others may enter and list: it holds sockets or process ids, whose own
+/// modes say who may use them.
+pub(crate) fn make_public_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_public_folder(parent)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o755)),
+        // Another process may start at the same time.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the folder of a file. What is wrong with it, opening the file tells.
 fn make_room(path: &Path) {
     if let Some(folder) = path.parent() {
-        let _ = fs::create_dir_all(folder);
+        let _ = make_public_folder(folder);
     }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o640);
+    options.open(path)
 }
 
 /// Tells systemd that we are ready, if it waits for that (`Type=notify`, as Salt's units have).
@@ -125,8 +157,17 @@ pub(crate) struct PidFile(PathBuf);
 impl PidFile {
     fn write(path: PathBuf) -> anyhow::Result<Self> {
         make_room(&path);
-        fs::write(&path, std::process::id().to_string())
-            .with_context(|| format!("pid file {}", path.display()))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        // Not through a link that somebody left in a folder for all, such as /tmp.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let write = || {
+            let mut file = options.open(&path)?;
+            // Others may read it whatever the umask says, and nobody may write it.
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            write!(file, "{}", std::process::id())
+        };
+        write().with_context(|| format!("pid file {}", path.display()))?;
         Ok(Self(path))
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 
 async fn minion(service: &Service) -> anyhow::Result<ExitCode> {
     let told_to_end = bus::told_to_end()?;
-    let minion = node::minion(&service.loaded)?;
+    let minion = node::minion(&service.loaded, Some(service.functions_umask))?;
     tracing::info!("ready");
     let _pid_file = service.is_up()?;
     Ok(match minion.run(told_to_end).await {

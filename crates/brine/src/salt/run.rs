@@ -35,6 +35,7 @@ use super::options::Key;
 use super::optparse::Parsed;
 use super::python;
 use super::start::{self, Read};
+use crate::daemon::account;
 use crate::interrupt::Interrupt;
 use crate::jid;
 use crate::{commands, place};
@@ -55,6 +56,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Loaded { opts, brine, .. } = start::configure(&line, Role::Client, "master")?;
+    account::become_configured_user(&opts)?;
     let Some((function, rest)) = line.words.split_first() else {
         io::stdout().write_all(documentation(None).as_bytes())?;
         return Ok(ExitCode::SUCCESS);

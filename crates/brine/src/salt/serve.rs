@@ -22,6 +22,8 @@ pub(super) const OPTIONS: &[&[Opt<Key>]] = &[BASIC, CONFIG_DIR, LOG_LEVEL, DAEMO
 /// What is going to serve.
 pub(super) struct Service {
     pub(super) loaded: Loaded,
+    /// The umask of what a minion's functions make.
+    pub(super) functions_umask: u32,
     daemon: Daemon,
 }
 
@@ -51,7 +53,8 @@ pub(super) fn begin(
         loaded.opts.set("user", user);
     }
     let daemon = daemon_of(&line, &loaded.opts);
-    account::take_on(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
+    account::run_as_configured_user(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
+    let functions_umask = daemon::restrict_new_files(daemon.detached);
     if daemon.detached {
         let level = start::level(&line, &loaded.opts, "log_level_logfile");
         logs::start(level, Look::Own);
@@ -63,7 +66,7 @@ pub(super) fn begin(
     }
     start::tell_not_acted_on(&line);
     bus::raise_file_limit();
-    Ok(Begun::Service(Service { loaded, daemon }))
+    Ok(Begun::Service(Service { loaded, functions_umask, daemon }))
 }
 
 impl Service {
@@ -108,13 +111,9 @@ fn daemon_of(line: &Parsed<Key>, opts: &Opts) -> Daemon {
 }
 
 fn belongings(daemon: &Daemon, opts: &Opts) -> anyhow::Result<Belongings> {
-    let mut folders = Vec::new();
-    for name in ["pki_dir", "cachedir", "sock_dir"] {
-        folders.push(PathBuf::from(opts.text(name)?));
-    }
-    let files = [&daemon.pid_file, &daemon.log_file];
     Ok(Belongings {
-        folders,
-        files: files.into_iter().flatten().cloned().collect(),
+        folders: account::node_folders(opts)?,
+        pid_file: daemon.pid_file.clone(),
+        log_file: daemon.log_file.clone(),
     })
 }

@@ -22,6 +22,7 @@ use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
+use crate::daemon::account;
 use crate::{commands, jid, place};
 
 /// Runs a function and prints what it returns.
@@ -32,6 +33,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         Read::Done(code) => return Ok(code),
     };
     let mut loaded = start::configure(&line, Role::Minion, "minion")?;
+    account::become_configured_user(&loaded.opts)?;
     for (key, option) in [(Key::Id, "id"), (Key::Master, "master")] {
         if let Some(value) = line.value(key).filter(|value| !value.is_empty()) {
             loaded.opts.set(option, value);

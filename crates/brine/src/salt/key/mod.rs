@@ -25,6 +25,7 @@ use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
+use crate::daemon::account;
 
 /// What `salt-key` is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         Read::Done(code) => return Ok(code),
     };
     let Loaded { opts, brine, .. } = start::configure(&line, Role::Client, "master")?;
+    account::become_configured_user(&opts)?;
     let compat = brine.compat.unwrap_or(Compat::NEWEST);
     if line.has(Key::DeleteAll) && !line.words.is_empty() {
         let told = "Error: Delete all takes no arguments. Use -d to delete specified keys\n";
