@@ -473,3 +473,38 @@ async fn a_subscriber_that_talks_disturbs_nobody() {
     }
     bus.end().await;
 }
+
+/// Until its mode is set, the umask decides who may connect to a socket.
+#[tokio::test]
+async fn no_socket_can_be_reached_before_its_mode_is_set() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let done = AtomicBool::new(false);
+    let is_open = |entry: fs::DirEntry| {
+        let metadata = entry.metadata().ok()?;
+        let mode = metadata.permissions().mode() & 0o777;
+        let is_folder = metadata.is_dir();
+        (is_folder && mode != 0o700 || !is_folder && mode & !MODES.publish != 0).then_some(mode)
+    };
+    let found = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut found = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let entries = fs::read_dir(directory.path()).expect("a directory");
+                found.extend(entries.flatten().filter_map(is_open));
+            }
+            found
+        });
+        let bind = |_| Sockets::bind(&address(directory.path()), MODES).map(drop);
+        let bound: Result<Vec<()>, _> = (0..300).map(bind).collect();
+        done.store(true, Ordering::Relaxed);
+        bound.expect("sockets");
+        watcher.join().expect("the watcher ends")
+    });
+    assert_eq!(found, Vec::<u32>::new());
+    assert_eq!(
+        fs::read_dir(directory.path()).expect("a directory").count(),
+        0
+    );
+}

@@ -43,7 +43,8 @@ pub(crate) fn run_as_configured_user(opts: &Opts, belongings: &Belongings) -> an
         Some(user) => {
             handover::prepare(belongings, &user)?;
             let name = &user.name;
-            match run_again_as(&user).with_context(|| format!("option user: cannot run as {name}"))? {}
+            match run_again_as(&user)
+                .with_context(|| format!("option user: cannot run as {name}"))? {}
         }
         None => check_writable(&belongings.folders, opts.text("user").unwrap_or_default()),
     }
@@ -75,7 +76,8 @@ fn other_user(opts: &Opts) -> anyhow::Result<Option<User>> {
     if name == own.as_raw().to_string() {
         return Ok(None);
     }
-    let user = User::from_name(name).with_context(|| format!("option user: cannot look up {name}"))?;
+    let user =
+        User::from_name(name).with_context(|| format!("option user: cannot look up {name}"))?;
     let Some(user) = user else {
         bail!("option user: there is no user {name}; create it, or set another");
     };

@@ -67,11 +67,8 @@ fn make_file(path: &Path, mode: u32, user: &User) -> anyhow::Result<()> {
         return Ok(());
     };
     if is_roots(&folder.fd)? {
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(&folder.fd, name, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => give(&file, mode, user)?,
             Err(Errno::EXIST) => {}
@@ -212,7 +209,9 @@ mod tests {
 
     #[test]
     fn new_folders_and_files_below_roots_are_given_away() {
-        let Some((root, _, user)) = site() else { return };
+        let Some((root, _, user)) = site() else {
+            return;
+        };
         let (folder, log) = (root.path().join("a/b"), root.path().join("log/x"));
         assert!(prepared(&[&folder], Some(&log), &user));
         let uid = user.uid.as_raw();
@@ -224,7 +223,9 @@ mod tests {
 
     #[test]
     fn what_was_there_keeps_its_owner() {
-        let Some((root, _, user)) = site() else { return };
+        let Some((root, _, user)) = site() else {
+            return;
+        };
         let (folder, log) = (root.path().join("old"), root.path().join("old.log"));
         fs::create_dir(&folder).unwrap();
         fs::write(&log, "x").unwrap();
@@ -234,7 +235,9 @@ mod tests {
 
     #[test]
     fn links_of_the_user_lead_nowhere() {
-        let Some((root, users, user)) = site() else { return };
+        let Some((root, users, user)) = site() else {
+            return;
+        };
         let (secret, private) = (root.path().join("secret"), root.path().join("private"));
         fs::write(&secret, "x").unwrap();
         fs::create_dir(&private).unwrap();
@@ -242,21 +245,33 @@ mod tests {
             symlink(target, users.join(name)).unwrap();
         }
         prepared(&[&users.join("folder")], Some(&users.join("log")), &user);
-        prepared(&[&users.join("new/x")], Some(&users.join("folder/y")), &user);
+        prepared(
+            &[&users.join("new/x")],
+            Some(&users.join("folder/y")),
+            &user,
+        );
         assert_eq!((owner(&secret), owner(&private)), (0, 0));
         assert_eq!(fs::read_dir(&private).unwrap().count(), 0);
     }
 
     #[test]
     fn nothing_is_made_where_the_user_could_exchange_it() {
-        let Some((_root, users, user)) = site() else { return };
-        assert!(prepared(&[&users.join("a/b")], Some(&users.join("log")), &user));
+        let Some((_root, users, user)) = site() else {
+            return;
+        };
+        assert!(prepared(
+            &[&users.join("a/b")],
+            Some(&users.join("log")),
+            &user
+        ));
         assert_eq!(fs::read_dir(&users).unwrap().count(), 0);
     }
 
     #[test]
     fn links_of_root_are_followed() {
-        let Some((root, _, user)) = site() else { return };
+        let Some((root, _, user)) = site() else {
+            return;
+        };
         fs::create_dir(root.path().join("run")).unwrap();
         symlink("run", root.path().join("var")).unwrap();
         assert!(prepared(&[&root.path().join("var/salt")], None, &user));

@@ -99,7 +99,11 @@ impl Daemon {
 /// the mask that is returned, as in Salt: of who started the process, or 022 in the background.
 pub(crate) fn restrict_new_files(is_detached: bool) -> u32 {
     let inherited = umask(Mode::RWXG | Mode::RWXO);
-    if is_detached { 0o022 } else { inherited.as_raw_mode() }
+    if is_detached {
+        0o022
+    } else {
+        inherited.as_raw_mode()
+    }
 }
 
 /// Makes a folder, and those above it, that others may enter and list: it holds sockets or process ids, whose own

@@ -66,7 +66,11 @@ pub(super) fn begin(
     }
     start::tell_not_acted_on(&line);
     bus::raise_file_limit();
-    Ok(Begun::Service(Service { loaded, functions_umask, daemon }))
+    Ok(Begun::Service(Service {
+        loaded,
+        functions_umask,
+        daemon,
+    }))
 }
 
 impl Service {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -419,9 +419,131 @@ fn python_imports_nothing_from_the_current_directory_or_the_environment() {
         fs::write(planted.join(format!("{name}.py")), trap).unwrap();
     }
     assert!(planted.join("array.py").exists() && planted.join("json.py").exists());
-    fs::write(planted.join("python3"), format!("#!/bin/sh\necho python3 >> {witness:?}\n")).unwrap();
+    fs::write(
+        planted.join("python3"),
+        format!("#!/bin/sh\necho python3 >> {witness:?}\n"),
+    )
+    .unwrap();
     fs::set_permissions(planted.join("python3"), fs::Permissions::from_mode(0o755)).unwrap();
     let left = call(&planted);
     let fired = fs::read_to_string(&witness).unwrap_or_default();
     assert_eq!((left.code, fired.as_str()), (Some(0), ""), "{left:?}");
+}
+
+/// The mode of everything below a folder that somebody besides its owner may write, or that is no socket or folder
+/// and that somebody besides its owner may read.
+fn too_open(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let (path, metadata) = (entry.path(), fs::symlink_metadata(entry.path()).unwrap());
+        let mode = metadata.permissions().mode() & 0o777;
+        let public = ["pid", "pub"]
+            .iter()
+            .any(|end| path.extension().is_some_and(|it| it == *end));
+        let allowed = if metadata.is_dir() || public {
+            0o755
+        } else {
+            0o660
+        };
+        if mode & !allowed != 0 {
+            found.push(format!("{} {mode:o}", path.display()));
+        }
+        if metadata.is_dir() {
+            found.extend(too_open(&path));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_daemon_started_without_a_umask_leaves_nothing_open() {
+    let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+    let path = root.path().display();
+    let [publish_port, ret_port] = free_ports();
+    let master = format!(
+        "root_dir: {path}/m\ninterface: 127.0.0.1\npublish_port: {publish_port}\nret_port: {ret_port}\n"
+    );
+    let minion =
+        format!("root_dir: {path}/n\nid: m1\nmaster: 127.0.0.1\nmaster_port: {ret_port}\n");
+    let etc = root.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    fs::write(etc.join("master"), master).unwrap();
+    fs::write(etc.join("minion"), minion).unwrap();
+    let script = format!(
+        "umask 0; for it in master minion; do {0} salt-$it -c {1} -d || exit 1; done",
+        env!("CARGO_BIN_EXE_brine"),
+        etc.display()
+    );
+    let mut shell = Command::new("sh");
+    let left = run(shell.args(["-c", &script]), "");
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let pids = ["m/var/run/salt-master.pid", "n/var/run/salt-minion.pid"]
+        .map(|name| root.path().join(name));
+    let pending = root.path().join("m/etc/salt/pki/master/minions_pre/m1");
+    wait_until(|| pending.exists());
+    let found: Vec<_> = ["m", "n"]
+        .iter()
+        .flat_map(|it| too_open(&root.path().join(it)))
+        .collect();
+    for pid in pids {
+        let pid = fs::read_to_string(&pid).unwrap().parse().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::TERM)
+            .unwrap();
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// Only root can become another.
+#[test]
+fn what_root_does_with_keys_a_master_of_another_user_can_read() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = root.path().display();
+    let [publish_port, ret_port] = free_ports();
+    let master = format!(
+        "root_dir: {path}/m\nuser: nobody\ninterface: 127.0.0.1\npublish_port: {publish_port}\nret_port: {ret_port}\n"
+    );
+    let minion = format!(
+        "root_dir: {path}/n\nid: m1\nmaster: 127.0.0.1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n"
+    );
+    fs::write(root.path().join("master"), master).unwrap();
+    fs::write(root.path().join("minion"), minion).unwrap();
+    let config = root.path().to_str().unwrap();
+    let mut running = Running::start(&mut brine(&["salt-master", "-c", config, "-l", "info"]));
+    running.says("ready");
+    let mut minion = Running::start(&mut brine(&["salt-minion", "-c", config, "-l", "info"]));
+    let pki = root.path().join("m/etc/salt/pki/master");
+    wait_until(|| pki.join("minions_pre/m1").exists());
+    let left = run(
+        &mut brine(&["salt-key", "-c", config, "-y", "-a", "m1"]),
+        "",
+    );
+    assert_eq!(left.code, Some(0), "{left:?}");
+    minion.says("in with the master");
+    let left = run(
+        &mut brine(&["salt-key", "-c", config, "--gen-signature", "--auto-create"]),
+        "",
+    );
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let nobody = fs::metadata(&pki).unwrap().uid();
+    assert_ne!(nobody, 0);
+    let mut folders = vec![pki, root.path().join("m/var/cache/salt/master")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(
+                entry.metadata().unwrap().uid(),
+                nobody,
+                "{}",
+                entry.path().display()
+            );
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
 }
