@@ -1,15 +1,15 @@
 //! What a master and a minion do.
 //!
-//! `brine-net` says who speaks and `brine-bus` carries events inside a machine; this crate joins
-//! them: events a minion sends become events on its master's bus, jobs go down and returns come up,
-//! functions run. A node's own bus ([`node_bus`]) is where all of it is seen. What the command line
-//! looks like, and what is printed, is the program's.
+//! `brine-net` authenticates and `brine-bus` carries events inside a machine; this crate joins them: events of a
+//! minion become events on its master's bus, jobs go down, returns come up, functions run. All of it can be seen on
+//! the node's own bus ([`node_bus`]). Command lines and printing belong to the program.
 //! Facts: `docs/protocol/network.md` §8 to §12.
 
 mod clock;
 mod file;
 pub mod files;
 pub mod functions;
+mod job_request;
 pub mod jobs;
 pub mod keys;
 pub mod master;
@@ -20,3 +20,5 @@ mod python;
 mod shutdown;
 pub mod target;
 mod traverse;
+
+pub use job_request::{JobRequest, Published};

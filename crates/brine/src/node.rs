@@ -27,8 +27,7 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let address = place::address(&loaded.opts, &Node::Master, None)?;
     let (served, log) = bus::open(&address, Node::Master, loaded)?;
-    let master = Master::start(options, served, log).await?;
-    Ok(master.with_runners(run::runners(loaded)))
+    Ok(Master::start(options, served, log, Some(run::runners(loaded))).await?)
 }
 
 /// A minion, its bus bound; `umask` is that of what its functions make, if not this process's own.

@@ -111,7 +111,7 @@ impl FileServer {
 
     /// Whether a request is for the file server.
     #[must_use]
-    pub fn is_asked(cmd: &str) -> bool {
+    pub fn handles(cmd: &str) -> bool {
         matches!(
             cmd,
             "_file_list"

@@ -109,7 +109,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError`].
     pub fn list(&self, word: &str) -> Result<Value, KeysError> {
-        let states = meant(word).map_or_else(|| self.states().to_vec(), |state| vec![state]);
+        let states = state_of(word).map_or_else(|| self.states().to_vec(), |state| vec![state]);
         let mut listed = Map::new();
         for state in states {
             listed.insert(state.folder(), names(&self.ids(state)?));
@@ -255,7 +255,7 @@ impl Keys {
 
 /// The state that a word such as `acc`, `pre`, `un`, `rej` or `den` means.
 #[must_use]
-pub fn meant(word: &str) -> Option<KeyState> {
+pub fn state_of(word: &str) -> Option<KeyState> {
     let words = [
         ("acc", KeyState::Accepted),
         ("pre", KeyState::Pending),
@@ -263,13 +263,13 @@ pub fn meant(word: &str) -> Option<KeyState> {
         ("rej", KeyState::Rejected),
         ("den", KeyState::Denied),
     ];
-    let meant = words.into_iter().find(|(start, _)| word.starts_with(start));
-    meant.map(|(_, state)| state)
+    let found = words.into_iter().find(|(start, _)| word.starts_with(start));
+    found.map(|(_, state)| state)
 }
 
 /// Ids by state as they are printed.
 #[must_use]
-pub fn printed(found: &Found) -> Value {
+pub fn by_state(found: &Found) -> Value {
     let pairs = found.iter();
     let pairs = pairs.map(|(state, ids)| (state.folder(), names(ids)));
     Map::from_iter(pairs).into()

@@ -1,7 +1,8 @@
-//! Where a master's requests go: opened, told apart, answered.
+//! Opens every request to the master, decides what it asks for, and answers it or hands it on.
 //!
-//! Called by the transports in the order in which requests come on a connection, so that the events of a minion
-//! keep theirs. Nothing here waits: what needs RSA or the disk is handed on.
+//! The transports call [`Dispatcher::take`] in the order in which requests arrive on a connection, so that a
+//! minion's events keep their order. Nothing here waits: work that needs RSA or the disk is handed to other
+//! threads.
 //! Facts: `docs/protocol/network.md` §3, §8, §12, §15.
 
 use std::mem::take;
@@ -17,20 +18,21 @@ use brine_wire::{Map, Value};
 use tokio::runtime::Handle;
 
 use super::clear;
+use super::context::Context;
+use super::counters::{RequestOutcome, SignInOutcome, add};
 use super::mine::Mine;
-use super::publish::Publishing;
 use super::rsa_threads::{RsaThreads, Work};
 use super::signatures::Signatures;
 use super::stats::Stats;
-use super::wheel;
+use super::{runner, wheel};
 use crate::files::FileServer;
 use crate::node_bus::since_epoch;
 
-/// Takes the requests.
+/// Receives every request of a master.
 pub(super) struct Dispatcher {
-    master: Arc<Publishing>,
+    master: Arc<Context>,
     rsa: RsaThreads,
-    /// For what waits for the disk. The transports' threads need not be the runtime's.
+    /// For work that waits for the disk. The transports' threads need not be the runtime's.
     runtime: Handle,
     /// `None` unless `master_stats` is set. Held for one count.
     stats: Option<Mutex<Stats>>,
@@ -38,8 +40,8 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// To be called within a runtime.
-    pub(super) fn new(master: Arc<Publishing>) -> Self {
+    /// Must be called within a runtime.
+    pub(super) fn new(master: Arc<Context>) -> Self {
         let compat = master.options.compat();
         let stats = master.options.stats_every;
         Self {
@@ -54,23 +56,29 @@ impl Dispatcher {
     /// Acts on a request, or hands it on.
     pub(super) fn take(&self, mut incoming: Incoming) {
         let value = incoming.take_payload();
-        let channel = &self.master.channel;
+        let (channel, counters) = (&self.master.channel, &self.master.counters);
         match Payload::from_value(value, channel.minimum_version()) {
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {
                     Ok(request) => {
                         incoming.peer.trust();
+                        counters.request(RequestOutcome::Answered);
                         self.act(incoming, request);
                     }
                     Err(refused) => {
                         tracing::info!(%refused, "request refused");
+                        counters.request(RequestOutcome::from(&refused));
                         incoming.answer(refused.reply().into());
                     }
                 }
             }
-            Ok(Payload::Clear { load, .. }) => self.clear(incoming, load),
+            Ok(Payload::Clear { load, .. }) => {
+                counters.request(RequestOutcome::Clear);
+                self.clear(incoming, load);
+            }
             Err(error) => {
-                tracing::debug!(%error, "no request");
+                tracing::debug!(%error, "malformed request");
+                counters.request(RequestOutcome::Malformed);
                 incoming.answer(payload::BAD_LOAD.into());
             }
         }
@@ -78,29 +86,33 @@ impl Dispatcher {
 
     fn clear(&self, incoming: Incoming, load: Map) {
         match load.get("cmd").and_then(Value::as_str) {
-            Some("_auth") => self.rsa.hand_on(Work::SignIn(incoming, load)),
+            Some("_auth") => {
+                if !self.rsa.hand_on(Work::SignIn(incoming, load)) {
+                    self.master.counters.sign_in(SignInOutcome::Overloaded);
+                }
+            }
             Some("publish") => match self.master.caller(&load) {
-                Ok((caller, user)) => {
+                Ok(caller) => {
                     incoming.peer.trust();
-                    let (master, user) = (self.master.clone(), user.to_owned());
+                    let master = self.master.clone();
                     self.runtime.spawn_blocking(move || {
-                        incoming.answer(master.publish_for(&load, &caller, &user));
+                        incoming.answer(master.answer_publish(&load, &caller));
                     });
                 }
                 Err(refusal) => incoming.answer(refusal),
             },
-            Some("wheel") => self.for_master(incoming, load, wheel::run),
-            Some("runner") => self.for_master(incoming, load, Publishing::run_runner),
+            Some("wheel") => self.for_master(incoming, load, wheel::answer),
+            Some("runner") => self.for_master(incoming, load, runner::answer),
             _ => incoming.answer(clear::answer(&load)),
         }
     }
 
-    /// Does what only the master's own user may ask for, where it may wait.
+    /// Does what only the master's own user may ask for, on a thread that may wait.
     fn for_master(
         &self,
         incoming: Incoming,
         load: Map,
-        act: impl FnOnce(&Publishing, &Map, &str) -> Value + Send + 'static,
+        act: impl FnOnce(&Context, &Map, &str) -> Value + Send + 'static,
     ) {
         let Some(user) = self.master.access.as_master(&load) else {
             return incoming.answer(clear::refused(&load));
@@ -127,10 +139,13 @@ impl Dispatcher {
         };
         match (answer, cmd.as_str()) {
             (Some(answer), _) => seal(incoming, &request, &answer),
-            (None, "_pillar") => self.rsa.hand_on(Work::Pillar(incoming, Box::new(request))),
+            (None, "_pillar") => {
+                // A request dropped because the queue is full is answered as a bad load.
+                self.rsa.hand_on(Work::Pillar(incoming, Box::new(request)));
+            }
             (None, "revoke_auth") => self.revoke(incoming, &request),
-            (None, cmd) if FileServer::is_asked(cmd) => self.file(incoming, request),
-            (None, cmd) if Mine::is_asked(cmd) => self.mine(incoming, request),
+            (None, cmd) if FileServer::handles(cmd) => self.file(incoming, request),
+            (None, cmd) if Mine::handles(cmd) => self.mine(incoming, request),
             (None, _) => seal(incoming, &request, &Map::new().into()),
         }
         self.count(&cmd, began.elapsed());
@@ -139,9 +154,9 @@ impl Dispatcher {
     fn count(&self, cmd: &str, took: Duration) {
         let Some(stats) = &self.stats else { return };
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = stats.count(cmd, took);
+        let event = stats.count(cmd, took);
         drop(stats);
-        if let Some((tag, data)) = told {
+        if let Some((tag, data)) = event {
             self.master.fire(&tag, data);
         }
     }
@@ -150,9 +165,12 @@ impl Dispatcher {
         if request.seen == Seen::Again {
             return Value::Nil;
         }
-        // What listeners may see of it: all but token and nonce, which are apart already.
+        // Token and nonce were taken out already: listeners may see all that is left.
         let fields = take(&mut request.load.fields);
         let made = minion_event::events(fields, self.master.options.compat());
+        let counters = &self.master.counters;
+        add(&counters.minion_events, made.fired.len());
+        add(&counters.minion_events_refused, made.refused.len());
         for refused in made.refused {
             tracing::warn!(id = %request.minion.id(), %refused, "event not fired");
         }
@@ -174,6 +192,7 @@ impl Dispatcher {
         let is_accepted = |id: &_| self.master.channel.is_accepted(id);
         match job_return::read(fields, jid, is_accepted) {
             Ok(returned) => {
+                add(&self.master.counters.returns, 1);
                 let tag = returned.tag();
                 self.master.fire(&tag, returned.data.clone());
                 self.master
@@ -194,7 +213,7 @@ impl Dispatcher {
         true.into()
     }
 
-    /// Files are read elsewhere.
+    /// Reads a file on a thread that may wait.
     fn file(&self, incoming: Incoming, request: Request) {
         let files = self.master.files.clone();
         self.runtime.spawn_blocking(move || {
@@ -205,7 +224,7 @@ impl Dispatcher {
         });
     }
 
-    /// The mine is in files, too.
+    /// Reads or changes the mine, which is in files, on a thread that may wait.
     fn mine(&self, incoming: Incoming, request: Request) {
         let master = self.master.clone();
         self.runtime.spawn_blocking(move || {
@@ -216,7 +235,7 @@ impl Dispatcher {
                     cmd,
                     request.minion.id(),
                     &request.load.fields,
-                    |tgt, tgt_type| master.meant(tgt, tgt_type),
+                    |tgt, tgt_type| master.matching(tgt, tgt_type),
                 ),
             };
             seal(incoming, &request, &answer);
@@ -228,12 +247,12 @@ impl Dispatcher {
         let allowed = self.master.options.allow_minion_key_revoke;
         seal(incoming, request, &allowed.into());
         if !allowed {
-            return tracing::warn!(%id, "a minion may not revoke its key here");
+            return tracing::warn!(%id, "allow_minion_key_revoke is off: the minion keeps its key");
         }
         let (master, id) = (self.master.clone(), id.clone());
         self.runtime.spawn_blocking(move || {
             if let Err(error) = master.channel.revoke(&id) {
-                tracing::error!(%error, "a key that was to be revoked is still there");
+                tracing::error!(%error, %id, "cannot revoke the key");
             }
         });
     }

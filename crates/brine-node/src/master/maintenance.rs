@@ -1,4 +1,4 @@
-//! What a master does for itself from time to time: key rotation, presence.
+//! What a master does periodically: replaces the shared key, fires presence events, removes old jobs.
 //!
 //! Facts: `docs/protocol/network.md` §7.2, §11.
 
@@ -14,15 +14,15 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::connected;
-use super::publish::Publishing;
+use super::context::Context;
 use crate::options::Transport;
 
 /// How often old jobs are removed.
 const CLEANING: Duration = Duration::from_secs(3600);
 
-/// Looks every `loop_interval` until `shutdown`.
+/// Works every `loop_interval` until `shutdown`.
 pub(super) async fn run(
-    master: Arc<Publishing>,
+    master: Arc<Context>,
     mut presence: mpsc::Receiver<Presence>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -35,21 +35,21 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                look(&master, &mut rotated);
-                look_who_is_there(&master, &mut present);
+                rotate_if_due(&master, &mut rotated);
+                compare_presence(&master, &mut present);
             }
             _ = cleanings.tick() => clean_jobs(&master),
-            Some(change) = presence.recv() => tell(&master, &change),
+            Some(change) = presence.recv() => fire_presence(&master, &change),
             () = &mut shutdown => return,
         }
     }
 }
 
-/// Replaces the shared key if somebody asked for it, or 3006 would by now.
-fn look(master: &Publishing, rotated: &mut Instant) {
+/// Replaces the shared key if a request for it was dropped in `cachedir`, or if it is as old as 3006 lets it become.
+fn rotate_if_due(master: &Context, rotated: &mut Instant) {
     let options = &master.options;
-    let asked = match dropfile::take(&options.cachedir, &options.id, options.compat()) {
-        Ok(asked) => asked,
+    let requested = match dropfile::take(&options.cachedir, &options.id, options.compat()) {
+        Ok(requested) => requested,
         Err(error) => {
             tracing::warn!(%error, "cannot look for a request to replace the shared key");
             false
@@ -58,7 +58,7 @@ fn look(master: &Publishing, rotated: &mut Instant) {
     let session = options.channel.publish_session;
     let is_old = !session.is_zero() && rotated.elapsed() > session;
     let is_due = is_old && options.compat().series() == Series::S3006;
-    if !asked && !is_due {
+    if !requested && !is_due {
         return;
     }
     match master.channel.rotate() {
@@ -69,12 +69,12 @@ fn look(master: &Publishing, rotated: &mut Instant) {
                 master.ping_all();
             }
         }
-        Err(error) => tracing::error!(%error, "shared key not replaced"),
+        Err(error) => tracing::error!(%error, "cannot replace the shared key"),
     }
 }
 
-/// Removes old jobs, now and then: a walk over all of them.
-fn clean_jobs(master: &Arc<Publishing>) {
+/// Removes old jobs, on a thread that may wait: it walks over all of them.
+fn clean_jobs(master: &Arc<Context>) {
     let jobs = master.jobs.clone();
     tokio::task::spawn_blocking(move || {
         let removed = jobs.clean(SystemTime::now());
@@ -84,8 +84,8 @@ fn clean_jobs(master: &Arc<Publishing>) {
     });
 }
 
-/// Over zeromq nobody says who comes and goes: it is looked for.
-fn look_who_is_there(master: &Publishing, before: &mut Vec<MinionId>) {
+/// Fires presence events over ZeroMQ, whose connections do not say who connects: compares with the last time.
+fn compare_presence(master: &Context, before: &mut Vec<MinionId>) {
     if !master.options.presence_events || master.options.transport != Transport::ZeroMq {
         return;
     }
@@ -101,7 +101,7 @@ fn look_who_is_there(master: &Publishing, before: &mut Vec<MinionId>) {
     *before = now;
 }
 
-fn tell(master: &Publishing, change: &Presence) {
+fn fire_presence(master: &Context, change: &Presence) {
     if !master.options.presence_events {
         return;
     }

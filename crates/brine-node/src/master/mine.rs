@@ -52,7 +52,7 @@ impl Mine {
     }
 
     /// Whether a request is about the mine.
-    pub(super) fn is_asked(cmd: &str) -> bool {
+    pub(super) fn handles(cmd: &str) -> bool {
         matches!(cmd, "_mine" | "_mine_get" | "_mine_delete" | "_mine_flush")
     }
 

@@ -1,20 +1,23 @@
-//! A Salt master: two ports for minions, a bus for everybody else on the machine.
+//! A Salt master: two ports for minions, and a bus for everybody else on the machine.
 //!
-//! [`Master::start`] binds; [`Master::run`] serves until it is told to end. In between, requests are acted on
-//! where the transport reads them ([`dispatch`]), so that a minion's events keep their order and wait for
-//! nobody; what is slow (RSA, files) is done elsewhere. Facts: `docs/protocol/network.md` §8 to §12.
+//! [`Master::start`] binds, [`Master::handle`] gives other parts of the program access, [`Master::run`] serves until
+//! shutdown. Requests are acted on where the transport reads them ([`dispatch`]), so that a minion's events keep
+//! their order and wait for nothing; slow work (RSA, files) runs on other threads. Facts: `docs/protocol/network.md` §8 to §12.
 
 mod access;
 mod clear;
 mod connected;
+mod context;
+mod counters;
 mod dispatch;
+mod handle;
+mod jobs;
 mod local_requests;
 mod maintenance;
 mod mine;
 mod minion_data;
 mod options;
 mod ports;
-mod publish;
 mod rsa_threads;
 mod runner;
 mod signatures;
@@ -33,26 +36,32 @@ use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::access::Caller;
+pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
+pub use self::handle::MasterHandle;
+pub use self::jobs::PublishError;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
 pub use self::runner::{RunnerCall, Runners};
+pub use self::wheel::WheelError;
 
 use self::access::Access;
+use self::context::{Context, RateLimit};
+use self::counters::Counters;
 use self::dispatch::Dispatcher;
 use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
-use self::publish::{Publishing, Refusals};
 use crate::file;
 use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::node_bus::NodeBus;
 use crate::shutdown;
 
-/// Comings and goings that wait to be told.
+/// Changes of presence that wait for their events.
 const PRESENCE: usize = 4096;
 
-/// Why a master does not start.
+/// Why a master cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -80,20 +89,14 @@ pub enum StartError {
 
 /// A master whose ports and bus are bound.
 pub struct Master {
-    options: Arc<MasterOptions>,
-    channel: Arc<MasterChannel>,
+    context: Arc<Context>,
     ports: Ports,
-    bus: NodeBus,
     log: Arc<Log>,
     served: Vec<Served>,
-    access: Access,
-    runners: Option<Runners>,
-    jobs: JobCache,
-    returns: Writer,
     liveness_file: Option<LivenessFile>,
 }
 
-/// A file that is gone with its master.
+/// A file that exists while its master runs.
 struct LivenessFile(PathBuf);
 
 impl Drop for LivenessFile {
@@ -103,8 +106,7 @@ impl Drop for LivenessFile {
 }
 
 impl Master {
-    /// Opens keys and ports. The bus's sockets are the caller's, bound already, with the log they
-    /// share.
+    /// Opens keys and ports. The caller has bound the bus's sockets and passes them with the log they share.
     ///
     /// # Errors
     /// [`StartError`].
@@ -112,8 +114,9 @@ impl Master {
         mut options: MasterOptions,
         served: Vec<Served>,
         log: Arc<Log>,
+        runners: Option<Runners>,
     ) -> Result<Self, StartError> {
-        // Salt's runners note there what they run, and fail if it is missing.
+        // Salt's runners write there what they run, and fail if it is missing.
         let proc = options.cachedir.join("proc");
         file::make_folder(&proc).map_err(|source| StartError::Directory {
             path: proc.display().to_string(),
@@ -122,101 +125,94 @@ impl Master {
         let ports = Ports::open(&options)?;
         options.channel.publish_port = ports.publish_port;
         let channel = MasterChannel::open(options.channel.clone())?;
-        // Made now, so that local clients find it; read once, as by Salt: strangers ask for it, too.
+        // The keys of local users are made now, so that clients find them, and read once, as by Salt: strangers
+        // trigger the check, too.
         let access = Access::open(&options)?;
         let liveness_file = liveness_file(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
         let bus = NodeBus::new(log.clone(), options.compat(), options.max_event_size);
-        Ok(Self {
+        let context = Context {
             channel: Arc::new(channel),
-            options: Arc::new(options),
-            ports,
+            publisher: ports.publisher.clone(),
             bus,
-            log,
-            served,
             access,
-            runners: None,
+            runners,
             jobs,
             returns,
+            counters: Counters::default(),
+            refusal_events: RateLimit::default(),
+            publish_order: Mutex::default(),
+            files: Arc::new(FileServer::new(FileRoots::from_opts(&options.opts))),
+            minions: Arc::new(MinionData::open(&options.cachedir)),
+            mine: Mine::new(&options),
+            options: Arc::new(options),
+        };
+        Ok(Self {
+            context: Arc::new(context),
+            ports,
+            log,
+            served,
             liveness_file,
         })
     }
 
-    /// The same master, which has runner functions run so.
+    /// A handle for other parts of the program. It can be used before [`Self::run`], too.
     #[must_use]
-    pub fn with_runners(mut self, runners: Runners) -> Self {
-        self.runners = Some(runners);
-        self
+    pub fn handle(&self) -> MasterHandle {
+        MasterHandle::new(self.context.clone())
     }
 
-    /// The port requests are taken at.
+    /// The port that minions send requests to.
     #[must_use]
     pub const fn ret_port(&self) -> u16 {
         self.ports.ret_port
     }
 
-    /// The port publishes go out at.
+    /// The port that minions read publishes from.
     #[must_use]
     pub const fn publish_port(&self) -> u16 {
         self.ports.publish_port
     }
 
-    /// Serves until `shutdown`; requests under way are answered and the bus is drained.
+    /// Serves until `shutdown`. Requests in progress are answered and the bus is drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let closing = watch::Sender::new(false);
-        let publisher = self.ports.publisher.clone();
-        let publishing = Arc::new(Publishing {
-            options: self.options.clone(),
-            channel: self.channel.clone(),
-            publisher,
-            bus: self.bus.clone(),
-            access: self.access,
-            runners: self.runners,
-            jobs: self.jobs,
-            returns: self.returns,
-            refusals: Refusals::default(),
-            in_order: Mutex::default(),
-            files: Arc::new(FileServer::new(FileRoots::from_opts(&self.options.opts))),
-            minions: Arc::new(MinionData::open(&self.options.cachedir)),
-            mine: Mine::new(&self.options),
-        });
+        let context = self.context;
         let _until_the_end = self.liveness_file;
-        let dispatcher = Dispatcher::new(publishing.clone());
+        let dispatcher = Dispatcher::new(context.clone());
         let (changes, presence) = mpsc::channel(PRESENCE);
         let ports = self.ports.serve(
-            self.channel.clone(),
+            context.channel.clone(),
             Arc::new(move |incoming| dispatcher.take(incoming)),
             changes,
-            publishing.opens_late(),
+            context.publish_port_delay(),
             closing.subscribe(),
         );
         let mut tasks = JoinSet::new();
         tasks.spawn(maintenance::run(
-            publishing.clone(),
+            context.clone(),
             presence,
             shutdown::requested(closing.subscribe()),
         ));
-        tasks.spawn(local_requests::follow_bus(
-            publishing.clone(),
-            self.bus.follow(),
-        ));
+        let events = context.bus.follow();
+        tasks.spawn(local_requests::follow_bus(context.clone(), events));
         let bus = brine_bus::serve(
             self.served,
             self.log,
             BusConfig::default(),
             shutdown::requested(closing.subscribe()),
         );
-        let told = async {
+        let close = async {
             shutdown.await;
             closing.send_replace(true);
         };
-        tokio::join!(bus, ports, told);
+        tokio::join!(bus, ports, close);
         tasks.shutdown().await;
     }
 }
 
-/// Makes the path by which Salt's clients see that a master runs; they look for nothing more.
+/// Makes the file by which Salt's clients see that a master is running; they check only that it exists.
 /// Facts: `docs/protocol/network.md` §12.
 fn liveness_file(options: &MasterOptions) -> Result<Option<LivenessFile>, StartError> {
     if options

@@ -1,25 +1,26 @@
-//! Sign-ins and pillars, apart from everything else: each costs RSA operations of some milliseconds in all.
+//! Sign-ins and pillars on threads of their own: each needs RSA operations that take some milliseconds.
 //!
-//! As many threads as there are cores, and a bounded queue before them. What finds it full is answered at once
-//! as a bad load, and comes again: strangers cannot make the master hold more.
+//! There are as many threads as cores, and a bounded queue before them. A request that finds the queue full is
+//! answered at once as a bad load, and the minion tries again: strangers cannot make the master hold more.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::SystemTime;
 
 use brine_net::channel::Incoming;
-use brine_net::master::Request;
+use brine_net::master::{Request, SignIn};
 use brine_net::replay::Seen;
 use brine_wire::network::{MinionId, events, payload};
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::publish::Publishing;
+use super::context::Context;
+use super::counters::SignInOutcome;
 
 /// Requests that wait for a thread.
 const WAITING: usize = 16_384;
 
-/// What the threads do.
+/// A request for the threads.
 pub(super) enum Work {
     /// A clear `_auth`.
     SignIn(Incoming, Map),
@@ -27,12 +28,12 @@ pub(super) enum Work {
     Pillar(Incoming, Box<Request>),
 }
 
-/// The way to the threads.
+/// The queue before the threads.
 pub(super) struct RsaThreads(mpsc::Sender<Work>);
 
 impl RsaThreads {
     /// Starts the threads; they end when this is dropped.
-    pub(super) fn start(master: &Arc<Publishing>) -> Self {
+    pub(super) fn start(master: &Arc<Context>) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..available_parallelism().map_or(1, usize::from) {
@@ -42,14 +43,14 @@ impl RsaThreads {
         Self(sender)
     }
 
-    /// Hands a request on.
-    pub(super) fn hand_on(&self, work: Work) {
-        // Dropped unanswered is answered as a bad load.
-        let _ = self.0.try_send(work);
+    /// Queues a request; `false` if the queue is full. A request that is dropped unanswered is answered as a bad
+    /// load.
+    pub(super) fn hand_on(&self, work: Work) -> bool {
+        self.0.try_send(work).is_ok()
     }
 }
 
-fn work(master: &Arc<Publishing>, waiting: &Mutex<mpsc::Receiver<Work>>) {
+fn work(master: &Arc<Context>, waiting: &Mutex<mpsc::Receiver<Work>>) {
     loop {
         let next = waiting
             .lock()
@@ -63,26 +64,39 @@ fn work(master: &Arc<Publishing>, waiting: &Mutex<mpsc::Receiver<Work>>) {
     }
 }
 
-fn sign_in(master: &Publishing, incoming: Incoming, load: &Map) {
+fn sign_in(master: &Context, incoming: Incoming, load: &Map) {
     let seats = master.seats(load);
     match master.channel.sign_in(load, seats, SystemTime::now()) {
         Ok(done) => {
-            // Told before it is answered: what the minion does next comes after it on the bus.
+            master.counters.sign_in(outcome(&done));
+            // Fired before the answer is sent, so that what the minion does next follows it on the bus.
             if let Some(event) = done.event.filter(|_| master.options.auth_events) {
                 master.fire(events::AUTH, event);
             }
             incoming.answer(done.reply);
         }
         Err(error) => {
-            tracing::error!(%error, "sign-in not answered: the master's own files");
+            master.counters.sign_in(SignInOutcome::Store);
+            tracing::error!(%error, "sign-in failed: cannot read or write the master's own files");
             incoming.answer(payload::HANDLER_FAILED.into());
         }
     }
 }
 
-fn answer_pillar(master: &Publishing, incoming: Incoming, request: &Request) {
+fn outcome(done: &SignIn) -> SignInOutcome {
+    let act = done.event.as_ref().and_then(|event| event.get("act"));
+    match act.and_then(Value::as_str) {
+        _ if done.accepted.is_some() => SignInOutcome::Accepted,
+        None => SignInOutcome::Malformed,
+        Some("pend") => SignInOutcome::Pending,
+        Some("full") => SignInOutcome::Full,
+        Some(_) => SignInOutcome::Rejected,
+    }
+}
+
+fn answer_pillar(master: &Context, incoming: Incoming, request: &Request) {
     let id = request.minion.id();
-    // Told before it is answered, as a sign-in is.
+    // Fired before the answer is sent, as for a sign-in.
     if master.options.minion_data_cache && request.seen == Seen::First {
         if let Some(Value::Map(grains)) = request.load.fields.get("grains") {
             keep_grains(master, id, grains);
@@ -101,15 +115,15 @@ fn answer_pillar(master: &Publishing, incoming: Incoming, request: &Request) {
     }
 }
 
-/// Keeps what a minion shows of itself, for targets.
-fn keep_grains(master: &Publishing, id: &MinionId, grains: &Map) {
+/// Keeps a minion's grains, for targeting.
+fn keep_grains(master: &Context, id: &MinionId, grains: &Map) {
     if !master.minions.set(id, grains.clone()) {
         return;
     }
     let (minions, id) = (master.minions.clone(), id.clone());
     tokio::task::spawn_blocking(move || {
         if let Err(error) = minions.write(&id) {
-            tracing::warn!(%error, %id, "grains not kept on disk");
+            tracing::warn!(%error, %id, "cannot write the grains to disk");
         }
     });
 }

@@ -1,5 +1,5 @@
-//! Runner functions that local clients have the master run: who asked for what. How one is run is the program's,
-//! which has them for `salt-run` too. Facts: `docs/protocol/network.md` §12.
+//! Runner functions that local clients have the master run: reads the request, starts the function and answers
+//! where its events will be. Facts: `docs/protocol/network.md` §12.
 
 use std::sync::Arc;
 
@@ -7,6 +7,8 @@ use brine_wire::network::{Jid, field};
 use brine_wire::tag::{SALT, tagify};
 use brine_wire::{Map, Value};
 
+use super::clear;
+use super::context::Context;
 use crate::node_bus::since_epoch;
 
 /// A call of a runner function.
@@ -25,8 +27,18 @@ pub struct RunnerCall {
 /// Runs a runner function to its end, events included. Called where it may wait.
 pub type Runners = Arc<dyn Fn(RunnerCall) + Send + Sync>;
 
-/// The call that a load asks for, and the answer to it: where its events will be.
-pub(super) fn asked(load: &Map, user: String) -> (RunnerCall, Value) {
+/// Answers a clear `runner` request and starts the function.
+pub(super) fn answer(master: &Context, load: &Map, user: &str) -> Value {
+    let Some(runners) = master.runners.clone() else {
+        return clear::refused(load);
+    };
+    let (call, answer) = read(load, user.to_owned());
+    tokio::task::spawn_blocking(move || runners(call));
+    answer
+}
+
+/// The call in a load, and the answer to it.
+fn read(load: &Map, user: String) -> (RunnerCall, Value) {
     let jid = Jid::at(since_epoch());
     let call = RunnerCall {
         fun: field::text(load, "fun").unwrap_or_default().to_owned(),

@@ -14,6 +14,7 @@ mod functions_salt;
 mod functions_sync;
 mod jobs_salt;
 mod master_clear;
+mod master_handle;
 mod mine_salt;
 mod minion_options;
 mod minion_signatures;

@@ -14,7 +14,7 @@ use brine_config::{Environment, Loaded, Opts, Role};
 use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_net::keys::store::{KeyState, KeyStore};
 use brine_node::functions::{Functions, FunctionsConfig};
-use brine_node::master::{Master, MasterOptions};
+use brine_node::master::{Master, MasterHandle, MasterOptions};
 use brine_node::minion::{Minion, MinionOptions};
 use brine_testkit::program::Program;
 use brine_wire::compat::Compat;
@@ -44,6 +44,8 @@ pub(crate) struct Running {
     end: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     pub(crate) ret_port: u16,
+    /// Of a master.
+    pub(crate) handle: Option<MasterHandle>,
 }
 
 impl Running {
@@ -107,8 +109,8 @@ impl Place {
         let loaded = self.configure(Role::Master, "m", &text);
         let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
         let (served, log) = bus(&self.path("m/s"), &Node::Master, options.compat());
-        let master = Master::start(options, served, log).await.unwrap();
-        let ret_port = master.ret_port();
+        let master = Master::start(options, served, log, None).await.unwrap();
+        let (ret_port, handle) = (master.ret_port(), master.handle());
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(master.run(async move {
             let _ = ended.await;
@@ -117,6 +119,7 @@ impl Place {
             end: Some(end),
             task,
             ret_port,
+            handle: Some(handle),
         }
     }
 
@@ -163,6 +166,7 @@ impl Place {
             end: Some(end),
             task,
             ret_port,
+            handle: None,
         }
     }
 

@@ -146,13 +146,13 @@ fn one_or_many(value: &Value) -> impl Iterator<Item = &Value> {
 pub(in crate::master) fn is_blacklisted(blacklist: &Map, user: &str, fun: &Value) -> bool {
     let is_named = |list: &str, text: &str| {
         let patterns = blacklist.get(list).into_iter().flat_map(one_or_many);
-        strings(patterns).any(|pattern| is_meant(pattern, text))
+        strings(patterns).any(|pattern| is_match(pattern, text))
     };
     is_named("users", user) || strings(one_or_many(fun)).any(|fun| is_named("modules", fun))
 }
 
 /// Whether a shell pattern or, between both ends of the text, a regular expression matches.
-pub(in crate::master) fn is_meant(pattern: &str, text: &str) -> bool {
+pub(in crate::master) fn is_match(pattern: &str, text: &str) -> bool {
     let matches = |kind, pattern: String| {
         TagMatch::new(kind, pattern).is_ok_and(|pattern| pattern.matches(text))
     };

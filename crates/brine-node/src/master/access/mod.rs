@@ -1,8 +1,8 @@
-//! Which of the machine's users may have the master publish: keys of their own, `publisher_acl`, its blacklist.
+//! Which of the machine's users may have the master publish jobs: their keys, `publisher_acl`, its blacklist.
 //!
-//! Every user who may ask has a key in a file that he alone can read; what he shows of it says who he is. The
+//! Every permitted user has a key in a file that only this user can read; showing the key proves who asks. The
 //! master's own user may do anything, others what `publisher_acl` says of them ([`acl`]). External
-//! authentication lets nobody in here. Facts: `docs/protocol/network.md` §12.
+//! authentication (`token`, `eauth`) is not supported: it is always refused. Facts: `docs/protocol/network.md` §12.
 
 pub(super) mod acl;
 
@@ -16,10 +16,10 @@ use brine_wire::network::field;
 use brine_wire::{Map, Value};
 use nix::unistd::{User, geteuid};
 
-use self::acl::{is_meant, strings};
+use self::acl::{is_match, strings};
 use super::options::MasterOptions;
 
-/// What decides.
+/// The keys and lists that decide.
 pub(super) struct Access {
     /// The master's own user.
     own: String,
@@ -40,26 +40,56 @@ struct LocalKey {
     key: String,
 }
 
-/// Somebody whose key is known.
+/// A user whose identity was checked, and what the user may do. Only a master's access lists make one.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Caller {
-    /// He may do anything.
-    Master,
-    /// He may do what these entries of `publisher_acl` say.
+pub struct Caller {
+    /// The name that jobs and events show.
+    pub(super) user: String,
+    pub(super) rights: Rights,
+}
+
+/// What a caller may do.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Rights {
+    /// Anything.
+    Everything,
+    /// What these entries of `publisher_acl` permit.
     Listed(Vec<Value>),
 }
 
-/// Why a `publish` is not followed.
+impl Caller {
+    /// A caller who may do anything.
+    pub(super) const fn unrestricted(user: String) -> Self {
+        Self {
+            user,
+            rights: Rights::Everything,
+        }
+    }
+
+    /// The name that jobs and events show.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Whether the caller may do anything, as the master's own user may.
+    #[must_use]
+    pub fn is_unrestricted(&self) -> bool {
+        self.rights == Rights::Everything
+    }
+}
+
+/// Why a `publish` is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// `publisher_acl_blacklist`.
+    /// `publisher_acl_blacklist` names the user or the function.
     Blacklisted,
-    /// No key of ours.
+    /// The key is nobody's.
     Unknown,
 }
 
 impl Access {
-    /// Makes what keys are missing.
+    /// Reads the keys, and makes those that are missing.
     pub(super) fn open(options: &MasterOptions) -> Result<Self, StoreError> {
         let opts = &options.opts;
         let map = |name| opts.get(name).and_then(Value::as_map).cloned();
@@ -72,7 +102,7 @@ impl Access {
             let is_own = user == options.user || user == running;
             let account = User::from_name(&user).ok().flatten();
             if account.is_none() && must_exist && !is_own {
-                continue; // a pattern, or nobody
+                continue; // a pattern, or a user who does not exist
             }
             let Some(key) = local::open(&options.cachedir, &user)? else {
                 continue;
@@ -81,7 +111,7 @@ impl Access {
                 && let Some(path) = local::path(&options.cachedir, &user)
                 && let Err(error) = chown(&path, Some(account.uid.as_raw()), None)
             {
-                tracing::warn!(%error, user, "this user cannot read the key that lets publish");
+                tracing::warn!(%error, user, "cannot give this user the key for publishing");
             }
             keys.push(LocalKey { user, key });
         }
@@ -98,50 +128,74 @@ impl Access {
         })
     }
 
-    /// Who asks, by a load with `user`, `fun` and `key`.
+    /// Who sends a load with `user`, `fun` and `key`.
     pub(super) fn caller(&self, load: &Map, user: &str, fun: &Value) -> Result<Caller, Refused> {
-        if acl::is_blacklisted(&self.blacklist, user, fun) {
+        if self.is_blacklisted(user, fun) {
             return Err(Refused::Blacklisted);
         }
         if is_external(load) {
             return Err(Refused::Unknown);
         }
         let key = field::text(load, "key").unwrap_or_default();
-        self.authenticate(user, key).ok_or(Refused::Unknown)
+        let rights = self.authenticate(user, key).ok_or(Refused::Unknown)?;
+        Ok(Caller {
+            user: user.to_owned(),
+            rights,
+        })
     }
 
-    /// Under which name the master's own user asks, by a load with `key` and perhaps `user`; `None` if it is
-    /// somebody else.
+    /// Whether `publisher_acl_blacklist` names a user or one of the functions.
+    pub(super) fn is_blacklisted(&self, user: &str, fun: &Value) -> bool {
+        acl::is_blacklisted(&self.blacklist, user, fun)
+    }
+
+    /// A user whom the kernel vouches for, without a key; `None` if the user may do nothing.
+    pub(super) fn local(&self, user: &str) -> Option<Caller> {
+        let rights = match user == "root" || user == self.own || user == self.running {
+            true => Rights::Everything,
+            false => self.listed(user)?,
+        };
+        Some(Caller {
+            user: user.to_owned(),
+            rights,
+        })
+    }
+
+    /// The name of the master's own user in a load with `key` and perhaps `user`; `None` if the key is not that
+    /// user's.
     pub(super) fn as_master(&self, load: &Map) -> Option<String> {
-        if ["token", "eauth"].iter().any(|way| load.get(way).is_some()) {
+        if ["token", "eauth"]
+            .iter()
+            .any(|name| load.get(name).is_some())
+        {
             return None;
         }
         let user = field::text(load, "user").unwrap_or(&self.running);
-        let caller = self.authenticate(user, field::text(load, "key").unwrap_or_default());
-        (caller == Some(Caller::Master)).then(|| match user.starts_with("sudo_") {
+        let rights = self.authenticate(user, field::text(load, "key").unwrap_or_default());
+        (rights == Some(Rights::Everything)).then(|| match user.starts_with("sudo_") {
             true => self.own.clone(),
             false => user.to_owned(),
         })
     }
 
-    /// Whose key it is, for somebody who says he is `user`.
-    pub(super) fn authenticate(&self, user: &str, key: &str) -> Option<Caller> {
+    /// What somebody may do who claims to be `user` and shows `key`; `None` if the key does not fit.
+    fn authenticate(&self, user: &str, key: &str) -> Option<Rights> {
         if let Some(behind) = user.strip_prefix("sudo_") {
             return match self.is_key_of(&self.own, key) {
                 true if self.sudo_acl && !self.acl.is_empty() => self.listed(behind),
-                true => Some(Caller::Master),
+                true => Some(Rights::Everything),
                 false => None,
             };
         }
-        let asked_for = match user {
+        let owner = match user {
             "root" => &self.own,
             user => user,
         };
-        if asked_for == self.own || asked_for == self.running {
-            return self.is_key_of(asked_for, key).then_some(Caller::Master);
+        if owner == self.own || owner == self.running {
+            return self.is_key_of(owner, key).then_some(Rights::Everything);
         }
         if self.is_key_of("root", key) {
-            return Some(Caller::Master);
+            return Some(Rights::Everything);
         }
         self.is_key_of(user, key)
             .then(|| self.listed(user))
@@ -154,20 +208,20 @@ impl Access {
             .any(|known| known.user == user && crypto::same(known.key.as_bytes(), key.as_bytes()))
     }
 
-    /// What `publisher_acl` says of a user; `None` if nothing.
-    fn listed(&self, user: &str) -> Option<Caller> {
+    /// The entries of `publisher_acl` for a user; `None` if there are none.
+    fn listed(&self, user: &str) -> Option<Rights> {
         let entries = self
             .acl
             .iter()
-            .filter(|(name, _)| name.as_str().is_some_and(|name| is_meant(name, user)))
+            .filter(|(name, _)| name.as_str().is_some_and(|name| is_match(name, user)))
             .flat_map(|(_, entries)| entries.as_array().unwrap_or_default().to_vec());
         let entries: Vec<Value> = entries.collect();
-        (!entries.is_empty()).then_some(Caller::Listed(entries))
+        (!entries.is_empty()).then_some(Rights::Listed(entries))
     }
 }
 
-/// Who is to have a key: the master's user, who runs it, the users that `publisher_acl` names, and those of the
-/// password file that its patterns mean.
+/// The users who get a key: the master's own, the one the process runs as, those that `publisher_acl` names, and
+/// those in the password file that match its patterns.
 fn users(own: &str, running: &str, acl: &Map) -> Vec<String> {
     let named: Vec<&str> = strings(acl.iter().map(|(name, _)| name)).collect();
     let mut users = vec![own.to_owned(), running.to_owned()];
@@ -175,7 +229,7 @@ fn users(own: &str, running: &str, acl: &Map) -> Vec<String> {
     if !named.is_empty() {
         let file = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let all = file.lines().filter_map(|line| line.split(':').next());
-        let meant = all.filter(|user| named.iter().any(|name| is_meant(name, user)));
+        let meant = all.filter(|user| named.iter().any(|name| is_match(name, user)));
         users.extend(meant.map(str::to_owned));
     }
     users.sort();
@@ -183,7 +237,7 @@ fn users(own: &str, running: &str, acl: &Map) -> Vec<String> {
     users
 }
 
-/// Lets users of other keys reach theirs in the directory, without seeing what else is there.
+/// Lets the other users open their keys in the directory, without letting them list it.
 fn let_through(cachedir: &Path) {
     const OTHERS_ENTER: u32 = 0o001;
     let entered = fs::metadata(cachedir).and_then(|about| {
@@ -196,7 +250,7 @@ fn let_through(cachedir: &Path) {
     }
 }
 
-/// Whether a `publish` is to be judged by external authentication, not by its key.
+/// Whether a `publish` relies on external authentication instead of its key.
 fn is_external(load: &Map) -> bool {
     let kwargs = load.get("kwargs").and_then(Value::as_map);
     kwargs.is_some_and(|kwargs| kwargs.get("token").is_some() || kwargs.get("eauth").is_some())
@@ -223,17 +277,17 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_who_his_key_says() {
+    fn a_key_proves_who_its_user_is() {
         let access = access(false);
-        let listed = Caller::Listed(vec!["test.*".into()]);
+        let listed = Rights::Listed(vec!["test.*".into()]);
         for (user, key, expected) in [
-            ("salt", "salt", Some(Caller::Master)),
-            ("root", "salt", Some(Caller::Master)),
+            ("salt", "salt", Some(Rights::Everything)),
+            ("root", "salt", Some(Rights::Everything)),
             ("root", "root", None),
-            ("sudo_fred", "salt", Some(Caller::Master)),
+            ("sudo_fred", "salt", Some(Rights::Everything)),
             ("sudo_fred", "fred", None),
             ("fred", "fred", Some(listed)),
-            ("fred", "root", Some(Caller::Master)),
+            ("fred", "root", Some(Rights::Everything)),
             ("fred", "salt", None),
             ("salt", "fred", None),
             ("eve", "fred", None),
@@ -248,12 +302,22 @@ mod tests {
     #[test]
     fn sudo_acl_holds_users_behind_sudo_to_the_acl() {
         let access = access(true);
-        let listed = Caller::Listed(vec!["test.*".into()]);
+        let listed = Rights::Listed(vec!["test.*".into()]);
         assert_eq!(
             access.authenticate("sudo_fred", "key of salt"),
             Some(listed)
         );
         assert_eq!(access.authenticate("sudo_eve", "key of salt"), None);
+    }
+
+    #[test]
+    fn a_local_user_needs_no_key_and_has_the_same_rights() {
+        let access = access(false);
+        let rights = |user| access.local(user).map(|caller| caller.rights);
+        assert_eq!(rights("root"), Some(Rights::Everything));
+        assert_eq!(rights("salt"), Some(Rights::Everything));
+        assert_eq!(rights("fred"), Some(Rights::Listed(vec!["test.*".into()])));
+        assert_eq!(rights("eve"), None);
     }
 
     #[test]
@@ -263,7 +327,7 @@ mod tests {
         let fun = "test.ping".into();
         assert_eq!(
             access(false).caller(&load, "salt", &fun),
-            Ok(Caller::Master)
+            Ok(Caller::unrestricted("salt".to_owned()))
         );
         load.insert("kwargs", kwargs);
         assert_eq!(

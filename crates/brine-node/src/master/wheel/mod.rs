@@ -1,17 +1,17 @@
-//! Wheel functions: what a master does to itself when a local client asks it to, and the events that tell of it.
+//! Wheel functions: what a local client can have the master do to itself, mostly to its keys.
 //!
-//! Keys, mostly. Facts: Salt 3006.28, 3007.14 and 3008.3, by asking them over the network and listening.
+//! Facts: Salt 3006.28, 3007.14 and 3008.3, by calling them over the network and listening to their events.
 
-mod telling;
+mod events;
 
 use std::collections::HashSet;
 
 use brine_net::crypto::{FingerprintHash, fingerprint};
-use brine_wire::network::events;
+use brine_wire::network::events::KEY;
 use brine_wire::{Map, Value};
 
-use self::telling::Telling;
-use super::publish::Publishing;
+use self::events::CallEvents;
+use super::context::Context;
 use crate::functions::signature::{Bound, Origin, Signature};
 use crate::functions::{Call, Failure};
 use crate::keys::{self, Action, Found, Include, Keys, KeysError, LeftoverFiles};
@@ -81,40 +81,55 @@ const FUNCTIONS: [(&str, &str, Which); 15] = [
     ("minions.connected", "", Which::Connected),
 ];
 
-/// Why a function came to nothing, by the name of Salt's exception.
+/// Why a wheel function returned nothing.
 #[derive(Debug, thiserror::Error)]
-enum WheelError {
-    #[error("{0}")]
+#[non_exhaustive]
+pub enum WheelError {
+    /// There is no such function, or its arguments do not fit.
+    #[error(transparent)]
     Call(#[from] Failure),
-    #[error("{0}")]
+    /// The keys cannot be read or changed.
+    #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Only the master's own user may call wheel functions.
+    #[error("only root and the master's own user may call wheel functions")]
+    NotPermitted,
+    /// The master is shutting down.
+    #[error("the master is shutting down")]
+    ShuttingDown,
 }
 
 impl WheelError {
+    /// The name of Salt's exception.
     const fn class(&self) -> &'static str {
         match self {
             Self::Call(Failure::Invocation { .. } | Failure::Arguments { .. }) => {
                 "SaltInvocationError"
             }
-            Self::Call(_) | Self::Keys(_) => "CommandExecutionError",
+            _ => "CommandExecutionError",
         }
     }
 }
 
-/// Runs the function a local client asks for and tells of it: the answer. Waits for the disk.
-pub(super) fn run(master: &Publishing, load: &Map, user: &str) -> Value {
-    let call = call(load);
-    let mut telling = Telling::begin(master, &call.fun, user);
-    let ret = find(&call.fun).and_then(|(which, signature)| {
-        let name = call.fun.clone();
-        let bound = signature.bind(&name, "", call, Origin::Job)?;
-        telling.runs(fun_args(&signature, &bound));
-        answer(master, which, &bound)
-    });
-    telling.end(ret)
+/// Answers a clear `wheel` request. Waits for the disk.
+pub(super) fn answer(master: &Context, load: &Map, user: &str) -> Value {
+    run(master, call(load), user).0
 }
 
-/// The call in a load: arguments stand under `arg` and `kwarg`, or by name beside `fun`.
+/// Runs a function and fires its events: the answer to a client, and what the function returned. Waits for the
+/// disk.
+pub(super) fn run(master: &Context, call: Call, user: &str) -> (Value, Result<Value, WheelError>) {
+    let mut events = CallEvents::begin(master, &call.fun, user);
+    let returned = find(&call.fun).and_then(|(which, signature)| {
+        let name = call.fun.clone();
+        let bound = signature.bind(&name, "", call, Origin::Job)?;
+        events.started(fun_args(&signature, &bound));
+        execute(master, which, &bound)
+    });
+    (events.ended(&returned), returned)
+}
+
+/// The call in a load: its arguments are under `arg` and `kwarg`, or by name beside `fun`.
 fn call(load: &Map) -> Call {
     const NOT_ARGUMENTS: [&str; 5] = ["cmd", "fun", "key", "user", "full_return"];
     let fun = load.get("fun").and_then(Value::as_str).unwrap_or_default();
@@ -145,12 +160,12 @@ fn find(fun: &str) -> Result<(Which, Signature), WheelError> {
     Ok((*which, Signature::read(signature)))
 }
 
-/// The arguments as events tell of them: what must be given by place, the rest in a mapping.
+/// The arguments as events show them: required ones by place, the others in a mapping.
 fn fun_args(signature: &Signature, bound: &Bound) -> Vec<Value> {
     let mut args = Vec::new();
     let mut kwargs = Map::new();
-    for (place, (name, default)) in signature.parameters.iter().enumerate() {
-        let value = bound.get(place).clone();
+    for (at, (name, default)) in signature.parameters.iter().enumerate() {
+        let value = bound.get(at).clone();
         match default {
             None => args.push(value),
             Some(_) => kwargs.insert(*name, value),
@@ -162,7 +177,7 @@ fn fun_args(signature: &Signature, bound: &Bound) -> Vec<Value> {
     args
 }
 
-fn answer(master: &Publishing, which: Which, bound: &Bound) -> Result<Value, WheelError> {
+fn execute(master: &Context, which: Which, bound: &Bound) -> Result<Value, WheelError> {
     let keys = Keys::new(
         master.channel.store().clone(),
         master.options.channel.pki_dir.clone(),
@@ -172,11 +187,11 @@ fn answer(master: &Publishing, which: Which, bound: &Bound) -> Result<Value, Whe
     let text = || first.as_str().unwrap_or_default();
     Ok(match which {
         Which::List => match text() {
-            word if word == "all" || keys::meant(word).is_some() => keys.list(word)?,
+            word if word == "all" || keys::state_of(word).is_some() => keys.list(word)?,
             _ => Map::new().into(),
         },
         Which::ListAll => keys.list_all()?,
-        Which::NameMatch => keys::printed(&keys.matching(text())?),
+        Which::NameMatch => keys::by_state(&keys.matching(text())?),
         Which::Finger => keys.fingerprints(text(), hash(master, bound.get(1))?)?,
         Which::Print => keys.texts(text())?,
         Which::FingerMaster => own(&fingerprint(
@@ -197,7 +212,7 @@ fn answer(master: &Publishing, which: Which, bound: &Bound) -> Result<Value, Whe
     })
 }
 
-/// The ids that a mapping from states names, as far as they are there.
+/// The ids that a mapping from states names, if they are in those states.
 fn named(keys: &Keys, by_state: &Value) -> Result<Found, KeysError> {
     let wanted: HashSet<(&str, &str)> = by_state
         .as_map()
@@ -216,9 +231,9 @@ fn named(keys: &Keys, by_state: &Value) -> Result<Found, KeysError> {
     Ok(found)
 }
 
-/// Does it, and shows where those keys are now.
+/// Changes the keys and shows their new states.
 fn change(
-    master: &Publishing,
+    master: &Context,
     keys: &Keys,
     action: Action,
     found: &Found,
@@ -233,15 +248,15 @@ fn change(
     let leftover =
         LeftoverFiles::from_opts(&master.options.opts).map_err(|error| execution(&error))?;
     keys.change(action, found, include, &leftover, |data| {
-        master.fire(events::KEY, data);
+        master.fire(KEY, data);
     })?;
     let ids: HashSet<_> = found.iter().flat_map(|(_, ids)| ids).collect();
     let mut now = keys.matching("*")?;
-    for (_, there) in &mut now {
-        there.retain(|id| ids.contains(id));
+    for (_, ids_now) in &mut now {
+        ids_now.retain(|id| ids.contains(id));
     }
     now.retain(|(_, there)| !there.is_empty());
-    Ok(keys::printed(&now))
+    Ok(keys::by_state(&now))
 }
 
 fn execution(error: &impl ToString) -> Failure {
@@ -250,14 +265,14 @@ fn execution(error: &impl ToString) -> Failure {
     }
 }
 
-/// The digest that is asked for, or `hash_type`.
-fn hash(master: &Publishing, asked: &Value) -> Result<FingerprintHash, WheelError> {
-    let name = asked.as_str().unwrap_or(&master.options.hash_type);
-    let unknown = || format!("expected sha256, sha384, sha512 or sha1 as the digest, found {name}");
+/// The digest in the arguments, or `hash_type`.
+fn hash(master: &Context, argument: &Value) -> Result<FingerprintHash, WheelError> {
+    let name = argument.as_str().unwrap_or(&master.options.hash_type);
+    let unknown = || format!("hash_type: expected sha256, sha384, sha512 or sha1, found {name}");
     Ok(FingerprintHash::parse(name).ok_or_else(|| execution(&unknown()))?)
 }
 
-/// What is said of the master's own public key.
+/// An answer about the master's own public key.
 fn own(text: &str) -> Value {
     let file: Map = [("master.pub", text)].into_iter().collect();
     [("local", file)].into_iter().collect::<Map>().into()

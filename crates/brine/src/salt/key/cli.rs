@@ -8,7 +8,7 @@ use std::time::Duration;
 use brine_bus::address::Node;
 use brine_bus::client::blocking::Publisher;
 use brine_net::keys::store::KeyState;
-use brine_node::keys::{Action, Found, Include, Keys, LeftoverFiles, printed};
+use brine_node::keys::{Action, Found, Include, Keys, LeftoverFiles, by_state};
 
 use super::{Session, show};
 use crate::salt::options::Key;
@@ -37,7 +37,7 @@ pub(super) fn change(
     }
     let done = action.done();
     writeln!(stdout, "The following keys are going to be {done}:")?;
-    show(session.printer, &printed(&found))?;
+    show(session.printer, &by_state(&found))?;
     if !session.line.has(Key::Yes) && !says_yes(action)? {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The events that tell of a wheel function, and the answer to who asked.
+//! The events of a wheel function, and the answer to the client that called it.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use brine_wire::tag::{SALT, tagify};
 use brine_wire::{Map, Value};
 
 use super::WheelError;
-use crate::master::publish::Publishing;
+use crate::master::context::Context;
 use crate::node_bus::since_epoch;
 
-/// The events of one call. 3008 tells of the function; earlier releases tell of the request, and in between of
-/// the function under a job id of its own.
-pub(super) struct Telling<'a> {
-    master: &'a Publishing,
+/// The events of one call. 3008 fires events of the function; earlier releases fire events of the request, and
+/// between those the function's, under a job id of their own.
+pub(super) struct CallEvents<'a> {
+    master: &'a Context,
     tag: String,
-    /// What is told of the request.
+    /// The data of the request's events.
     request: Map,
-    /// Where and what is told of the function; with arguments once it runs.
+    /// Tag and data of the function's events; with arguments once it runs.
     function: (String, Map),
 }
 
-/// Whom earlier releases name as the user of the function.
-const NOBODY: &str = "UNKNOWN";
+/// The user of the function in the events of earlier releases.
+const UNKNOWN_USER: &str = "UNKNOWN";
 
-impl<'a> Telling<'a> {
-    /// Tells of the request.
-    pub(super) fn begin(master: &'a Publishing, fun: &str, user: &str) -> Self {
+impl<'a> CallEvents<'a> {
+    /// Fires the first event of the request.
+    pub(super) fn begin(master: &'a Context, fun: &str, user: &str) -> Self {
         let data = |jid: &str, user: &str| -> Map {
             let mut data = Map::new();
             data.insert("fun", format!("wheel.{fun}"));
@@ -48,7 +48,7 @@ impl<'a> Telling<'a> {
             _ => {
                 master.fire(&format!("{}/new", tag(jid.as_str())), request.clone());
                 let own = Jid::at(since_epoch() + Duration::from_micros(1));
-                (tag(own.as_str()), data(own.as_str(), NOBODY))
+                (tag(own.as_str()), data(own.as_str(), UNKNOWN_USER))
             }
         };
         Self {
@@ -59,18 +59,18 @@ impl<'a> Telling<'a> {
         }
     }
 
-    /// Tells that the function begins.
-    pub(super) fn runs(&mut self, fun_args: Vec<Value>) {
+    /// Fires the event that the function starts.
+    pub(super) fn started(&mut self, fun_args: Vec<Value>) {
         let (tag, data) = &mut self.function;
         data.insert("fun_args", fun_args);
         self.master.fire(&format!("{tag}/new"), data.clone());
     }
 
-    /// Tells what came of it; the answer.
-    pub(super) fn end(self, returned: Result<Value, WheelError>) -> Value {
+    /// Fires the events of the result; the answer to the client.
+    pub(super) fn ended(self, returned: &Result<Value, WheelError>) -> Value {
         let (ret, success) = match returned {
-            Ok(ret) => (ret, true),
-            Err(error) => (self.exception(&error).into(), false),
+            Ok(ret) => (ret.clone(), true),
+            Err(error) => (self.exception(error).into(), false),
         };
         let with_return = |mut data: Map| {
             data.insert("return", ret.clone());
@@ -79,28 +79,29 @@ impl<'a> Telling<'a> {
         };
         let is_3008 = self.is_3008();
         let (tag, data) = &self.function;
-        let runs = data.get("fun_args").is_some();
-        if runs {
+        let has_started = data.get("fun_args").is_some();
+        if has_started {
             let data = with_return(self.stamped(data.clone()));
             self.master.fire(&format!("{tag}/ret"), data);
         } else if !is_3008 {
             self.master
                 .fire(&format!("{tag}/ret"), with_return(data.clone()));
         }
-        let told = match is_3008 {
+        let result = match is_3008 {
             true => with_return(self.request.clone()),
             false => with_return(self.stamped(self.request.clone())),
         };
-        if !is_3008 || !runs {
-            self.master.fire(&format!("{}/ret", self.tag), told.clone());
+        if !is_3008 || !has_started {
+            self.master
+                .fire(&format!("{}/ret", self.tag), result.clone());
         }
         let mut answer = Map::new();
         answer.insert("tag", self.tag);
-        answer.insert("data", told);
+        answer.insert("data", result);
         answer.into()
     }
 
-    /// As Salt words what a function raises.
+    /// The exception of a function in Salt's words.
     fn exception(&self, error: &WheelError) -> String {
         let fun = self.request.get("fun").and_then(Value::as_str);
         let fun = fun.unwrap_or_default().trim_start_matches("wheel.");
@@ -110,7 +111,7 @@ impl<'a> Telling<'a> {
         )
     }
 
-    /// With a stamp before the return, which is where it was put when the call began.
+    /// With a stamp before the return, where Salt puts it.
     fn stamped(&self, mut data: Map) -> Map {
         let style = self.master.options.compat().stamp_style();
         data.insert("_stamp", stamp::format(since_epoch(), style));

@@ -1,0 +1,95 @@
+//! A job that somebody wants published: what `salt`, a script or the reactor asks of a master.
+//!
+//! The load of a clear `publish` request, typed. Who asks, and with which key, is not part of it.
+//! Facts: `docs/protocol/network.md` §12.
+
+use brine_wire::network::{Jid, MinionId, field};
+use brine_wire::{Map, Value};
+
+use crate::target::DELIMITER;
+
+/// A job to publish.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRequest {
+    /// Which minions: a text or a list, as `tgt_type` says.
+    pub tgt: Value,
+    /// `glob`, `pcre`, `list`, `grain`, `grain_pcre`, `ipcidr`, `nodegroup` or `compound`.
+    pub tgt_type: String,
+    /// The function, or a list of several.
+    pub fun: Value,
+    /// Its arguments, those by name in one mapping marked `__kwarg__`; of several functions a list for each.
+    pub arg: Vec<Value>,
+    /// The returner; mostly empty.
+    pub ret: String,
+    /// The job's id, if the client chooses it.
+    pub jid: Option<Jid>,
+    /// More options of the job: `delimiter`, `metadata`, `ret_config` and the like.
+    pub kwargs: Map,
+}
+
+impl JobRequest {
+    /// A job for the minions of a target, with a function that takes no arguments.
+    #[must_use]
+    pub fn new(tgt: impl Into<Value>, tgt_type: &str, fun: impl Into<Value>) -> Self {
+        Self {
+            tgt: tgt.into(),
+            tgt_type: tgt_type.to_owned(),
+            fun: fun.into(),
+            arg: Vec::new(),
+            ret: String::new(),
+            jid: None,
+            kwargs: Map::new(),
+        }
+    }
+
+    /// Reads the load of a `publish`; `None` without a function or a target.
+    #[must_use]
+    pub fn from_load(load: &Map) -> Option<Self> {
+        let kwargs = load.get("kwargs").and_then(Value::as_map);
+        Some(Self {
+            tgt: load.get("tgt")?.clone(),
+            tgt_type: field::text(load, "tgt_type").unwrap_or("glob").to_owned(),
+            fun: load.get("fun")?.clone(),
+            arg: match load.get("arg") {
+                Some(Value::Array(arg)) => arg.clone(),
+                _ => Vec::new(),
+            },
+            ret: field::text(load, "ret").unwrap_or_default().to_owned(),
+            jid: field::text(load, "jid").and_then(|jid| Jid::parse(jid).ok()),
+            kwargs: kwargs.cloned().unwrap_or_default(),
+        })
+    }
+
+    /// The load of a `publish` in Salt's order, with the user's name and key.
+    #[must_use]
+    pub fn to_load(&self, user: &str, key: &str) -> Map {
+        let mut load = Map::new();
+        load.insert("cmd", "publish");
+        load.insert("tgt", self.tgt.clone());
+        load.insert("fun", self.fun.clone());
+        load.insert("arg", self.arg.clone());
+        load.insert("key", key);
+        load.insert("tgt_type", self.tgt_type.as_str());
+        load.insert("ret", self.ret.as_str());
+        load.insert("jid", self.jid.as_ref().map_or("", Jid::as_str));
+        load.insert("kwargs", self.kwargs.clone());
+        load.insert("user", user);
+        load
+    }
+
+    /// What separates the keys of a grain target.
+    pub(crate) fn delimiter(&self) -> &str {
+        field::text(&self.kwargs, "delimiter").unwrap_or(DELIMITER)
+    }
+}
+
+/// A published job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its id; `None` if no minion matched, and nothing was sent.
+    pub jid: Option<Jid>,
+    /// The minions it was sent to.
+    pub minions: Vec<MinionId>,
+    /// Ids that a list target names and that have no accepted key.
+    pub missing: Vec<MinionId>,
+}

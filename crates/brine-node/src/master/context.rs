@@ -1,0 +1,152 @@
+//! What every part of a running master shares: its keys, ports, bus, files and counters.
+//!
+//! The subjects have files of their own: jobs are published in [`jobs`](super::jobs), requests answered in
+//! [`dispatch`](super::dispatch), wheel functions run in [`wheel`](super::wheel). Outside this crate a master is
+//! held through [`MasterHandle`](super::MasterHandle).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use brine_net::keys::store::KeyState;
+use brine_net::master::{MasterChannel, Seats};
+use brine_wire::network::{MinionId, field};
+use brine_wire::{Map, Value};
+
+use super::access::Access;
+use super::connected;
+use super::counters::Counters;
+use super::mine::Mine;
+use super::minion_data::MinionData;
+use super::options::MasterOptions;
+use super::ports::Publisher;
+use super::runner::Runners;
+use crate::files::FileServer;
+use crate::jobs::{JobCache, Writer};
+use crate::node_bus::NodeBus;
+use crate::options::Transport;
+
+/// The shared state of a master.
+pub(super) struct Context {
+    pub(super) options: Arc<MasterOptions>,
+    pub(super) channel: Arc<MasterChannel>,
+    pub(super) publisher: Publisher,
+    pub(super) bus: NodeBus,
+    /// How runner functions are run, if they can be.
+    pub(super) runners: Option<Runners>,
+    /// Which local users may publish what.
+    pub(super) access: Access,
+    pub(super) jobs: JobCache,
+    pub(super) returns: Writer,
+    pub(super) minions: Arc<MinionData>,
+    pub(super) mine: Mine,
+    pub(super) files: Arc<FileServer>,
+    pub(super) counters: Counters,
+    /// Limits the events about refused requests.
+    pub(super) refusal_events: RateLimit,
+    /// Held from taking a publish's serial number until it is sent: minions drop a publish whose serial is
+    /// lower than the last one they saw.
+    pub(super) publish_order: Mutex<()>,
+}
+
+impl Context {
+    /// Fires an event on the master's own bus.
+    pub(super) fn fire(&self, tag: &str, data: Map) {
+        if let Err(error) = self.bus.fire(tag, data) {
+            tracing::warn!(%error, tag, "event not fired");
+        }
+    }
+
+    /// The ids of all minions whose keys are accepted.
+    pub(super) fn accepted(&self) -> Vec<MinionId> {
+        let accepted = self.channel.store().list(KeyState::Accepted);
+        accepted.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot list the accepted keys");
+            Vec::new()
+        })
+    }
+
+    /// The minions that are connected now. Reads the kernel's tables over ZeroMQ, where connections have no names.
+    pub(super) fn present(&self) -> Vec<MinionId> {
+        if let Some(present) = self.publisher.present() {
+            return present;
+        }
+        let connected = connected::addresses(self.options.channel.publish_port);
+        if connected.is_empty() {
+            return Vec::new();
+        }
+        let own = connected::own_addresses();
+        let is_present =
+            |id: &MinionId| connected::is_present(&self.minions.grains(id), &connected, &own);
+        self.accepted().into_iter().filter(is_present).collect()
+    }
+
+    /// How much later than the request port the publish port opens. Over tcp a minion of 3007 that finds the
+    /// publish port open before it has signed in again may never read from it again.
+    /// Facts: `docs/protocol/network.md` §2.2.
+    pub(super) fn publish_port_delay(&self) -> Duration {
+        /// Longer than the second after which minions try again.
+        const DELAY: Duration = Duration::from_millis(1500);
+        if self.options.transport != Transport::Tcp {
+            return Duration::ZERO;
+        }
+        let is_3007 = |id: &MinionId| {
+            let grains = self.minions.grains(id);
+            field::text(&grains, "saltversion").is_some_and(|version| version.starts_with("3007."))
+        };
+        match self.accepted().iter().any(is_3007) {
+            true => DELAY,
+            false => Duration::ZERO,
+        }
+    }
+
+    /// How many minions are connected, and whether the one that signs in with this load is among them: what
+    /// `max_minions` is compared with.
+    pub(super) fn seats(&self, load: &Map) -> Seats {
+        if self.options.channel.max_minions == 0 {
+            return Seats::default();
+        }
+        let present = self.present();
+        let id = load.get("id").and_then(Value::as_str);
+        Seats {
+            connected: present.len(),
+            present: present.iter().any(|minion| Some(minion.as_str()) == id),
+        }
+    }
+}
+
+/// At most so many events in a second: anybody on the network can have a request refused, and must not be able
+/// to fill the bus that way.
+#[derive(Debug)]
+pub(super) struct RateLimit(Mutex<(Instant, u32)>);
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self(Mutex::new((Instant::now(), 0)))
+    }
+}
+
+impl RateLimit {
+    const PER_SECOND: u32 = 10;
+
+    /// Counts one more; whether it is within the limit.
+    pub(super) fn allows(&self) -> bool {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.0.elapsed() > Duration::from_secs(1) {
+            *window = (Instant::now(), 0);
+        }
+        window.1 = window.1.saturating_add(1);
+        window.1 <= Self::PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_fill_the_bus_with_refusals() {
+        let limit = RateLimit::default();
+        let allowed = (0..1000).filter(|_| limit.allows()).count();
+        assert!((10..=20).contains(&allowed), "{allowed}");
+    }
+}

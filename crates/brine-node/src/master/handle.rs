@@ -1,0 +1,102 @@
+//! A handle to a running master: what the local socket, the HTTP API and the reactor may have it do.
+//!
+//! Cheap to clone, and valid for as long as anybody holds it: after the master has stopped, events are still
+//! appended to its log and jobs reach no minion. Everything that may wait runs off the caller's thread.
+
+use std::sync::Arc;
+
+use brine_wire::event::FireError;
+use brine_wire::network::MinionId;
+use brine_wire::{Map, Value};
+use tokio::task::spawn_blocking;
+
+use super::access::Caller;
+use super::context::Context;
+use super::counters::MasterStats;
+use super::jobs::PublishError;
+use super::wheel::{self, WheelError};
+use crate::functions::Call;
+use crate::job_request::{JobRequest, Published};
+
+/// A running master, from outside.
+#[derive(Clone)]
+pub struct MasterHandle {
+    context: Arc<Context>,
+}
+
+impl MasterHandle {
+    pub(super) const fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    /// The master itself as a caller, who may do anything: for what its administrator configured, such as
+    /// the reactor.
+    #[must_use]
+    pub fn own_caller(&self) -> Caller {
+        Caller::unrestricted(self.context.options.user.clone())
+    }
+
+    /// A user of this machine, whom the kernel vouches for (peer credentials): may do anything if it is root or
+    /// the master's own user, else what `publisher_acl` says. `None` if that is nothing.
+    #[must_use]
+    pub fn local_caller(&self, user: &str) -> Option<Caller> {
+        self.context.access.local(user)
+    }
+
+    /// Fires an event on the master's bus: sets `_stamp`, trims what is larger than `max_event_size`.
+    ///
+    /// # Errors
+    /// [`FireError`] for a tag that no subscriber could read.
+    pub fn fire(&self, tag: &str, data: Map) -> Result<(), FireError> {
+        self.context.bus.fire(tag, data)
+    }
+
+    /// Publishes a job. Dropping the future does not take it back.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn publish(
+        &self,
+        request: JobRequest,
+        by: &Caller,
+    ) -> Result<Published, PublishError> {
+        let (context, by) = (self.context.clone(), by.clone());
+        spawn_blocking(move || context.publish_for(&request, &by))
+            .await
+            .unwrap_or(Err(PublishError::ShuttingDown))
+    }
+
+    /// Runs a wheel function and fires its events. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// [`WheelError`].
+    pub async fn wheel(&self, call: Call, by: &Caller) -> Result<Value, WheelError> {
+        if !by.is_unrestricted() {
+            return Err(WheelError::NotPermitted);
+        }
+        let (context, user) = (self.context.clone(), by.user.clone());
+        spawn_blocking(move || wheel::run(&context, call, &user).1)
+            .await
+            .unwrap_or(Err(WheelError::ShuttingDown))
+    }
+
+    /// The minions that are connected now. Reads the kernel's tables over ZeroMQ: may take milliseconds.
+    #[must_use]
+    pub fn connected(&self) -> Vec<MinionId> {
+        self.context.present()
+    }
+
+    /// What the master has counted since it started.
+    #[must_use]
+    pub fn stats(&self) -> MasterStats {
+        self.context.counters.snapshot()
+    }
+}
+
+impl std::fmt::Debug for MasterHandle {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("MasterHandle")
+            .field("id", &self.context.options.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,275 @@
+//! Publishing jobs: who may, which minions a target selects, and what is sent.
+//!
+//! A request is checked against the access lists, its target resolved to minions with accepted keys, its events
+//! fired on the bus, and one sealed publish sent to the minions. Waits for the disk and for RSA: not for the
+//! threads that read connections. Facts: `docs/protocol/network.md` §10, §12.
+
+use std::sync::{Arc, PoisonError};
+
+use brine_net::channel::{Audience, Publication};
+use brine_wire::compat::Series;
+use brine_wire::network::job::{Job, error_event, ids, without_secrets};
+use brine_wire::network::payload::HANDLER_FAILED;
+use brine_wire::network::{Jid, MinionId, field};
+use brine_wire::{Map, Value, python_text};
+
+use super::access::acl::{self, Wanted};
+use super::access::{self, Caller, Rights};
+use super::clear;
+use super::context::Context;
+use super::counters::add;
+use crate::job_request::{JobRequest, Published};
+use crate::node_bus::since_epoch;
+use crate::target::{self, Candidate, DELIMITER, Target};
+
+/// Salt's name and message for a user who is known and not permitted.
+const AUTHORIZATION: (&str, &str) = ("AuthorizationError", "Authorization error occurred.");
+
+/// The options of a job that go to minions with it.
+const JOB_OPTIONS: [&str; 5] = [
+    "ret_config",
+    "metadata",
+    "module_executors",
+    "executor_opts",
+    "ret_kwargs",
+];
+
+/// Why a job was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// `publisher_acl_blacklist` names the user or a function.
+    #[error("publisher_acl_blacklist forbids this job")]
+    Blacklisted,
+    /// `publisher_acl` does not permit the job.
+    #[error("publisher_acl does not permit this job")]
+    NotPermitted,
+    /// The master is shutting down.
+    #[error("the master is shutting down")]
+    ShuttingDown,
+}
+
+impl Context {
+    /// Who sends this clear `publish`, by the key in its load; or the answer that refuses it.
+    pub(super) fn caller(&self, load: &Map) -> Result<Caller, Value> {
+        let (Some(user), Some(fun)) = (field::text(load, "user"), load.get("fun")) else {
+            return Err(HANDLER_FAILED.into());
+        };
+        match self.access.caller(load, user, fun) {
+            Ok(caller) => Ok(caller),
+            Err(access::Refused::Blacklisted) => {
+                tracing::warn!(user, "publish refused: publisher_acl_blacklist");
+                Err(clear::error(AUTHORIZATION.0, AUTHORIZATION.1))
+            }
+            Err(access::Refused::Unknown) => {
+                let (name, message) = ("AuthenticationError", "Authentication error occurred.");
+                Err(self.refuse(load, name, message))
+            }
+        }
+    }
+
+    /// Fires the event of a refusal; the answer to the client.
+    fn refuse(&self, load: &Map, name: &str, message: &str) -> Value {
+        if self.refusal_events.allows() {
+            let (tag, data) = error_event(load, name, message);
+            self.fire(&tag, data);
+        }
+        clear::error(name, message)
+    }
+
+    /// Answers a clear `publish` of a client whose key was checked.
+    pub(super) fn answer_publish(&self, load: &Map, caller: &Caller) -> Value {
+        let Some(request) = JobRequest::from_load(load) else {
+            return HANDLER_FAILED.into();
+        };
+        if !self.permits(caller, &request) {
+            tracing::warn!(user = caller.user, "publish refused: publisher_acl");
+            return self.refuse(load, AUTHORIZATION.0, AUTHORIZATION.1);
+        }
+        answer(&request, &self.publish(&request, load, &caller.user))
+    }
+
+    /// Publishes for somebody whose rights are known.
+    pub(super) fn publish_for(
+        &self,
+        request: &JobRequest,
+        by: &Caller,
+    ) -> Result<Published, PublishError> {
+        if self.access.is_blacklisted(&by.user, &request.fun) {
+            tracing::warn!(user = by.user, "publish refused: publisher_acl_blacklist");
+            return Err(PublishError::Blacklisted);
+        }
+        if !self.permits(by, request) {
+            tracing::warn!(user = by.user, "publish refused: publisher_acl");
+            return Err(PublishError::NotPermitted);
+        }
+        let load = request.to_load(&by.user, "");
+        Ok(self.publish(request, &load, &by.user))
+    }
+
+    fn permits(&self, caller: &Caller, request: &JobRequest) -> bool {
+        let entries = match &caller.rights {
+            Rights::Everything => return true,
+            Rights::Listed(entries) => entries,
+        };
+        let wanted = Wanted {
+            fun: &request.fun,
+            arg: &request.arg,
+            minions: &self.targets(request).minions,
+        };
+        acl::permits(entries, &wanted, |target| {
+            self.matching(&target.into(), "compound")
+        })
+    }
+
+    /// The minions with accepted keys that a target selects.
+    pub(super) fn matching(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
+        self.select(tgt, tgt_type, DELIMITER).minions
+    }
+
+    /// Publishes `test.ping` to all minions, so that they notice a new shared key and sign in again.
+    pub(super) fn ping_all(&self) {
+        let request = JobRequest::new("*", "glob", "test.ping");
+        let user = &self.options.user;
+        self.publish(&request, &request.to_load(user, ""), user);
+    }
+
+    /// Publishes a job that is permitted. `load` is the request as the client sent it, which the job cache keeps.
+    fn publish(&self, request: &JobRequest, load: &Map, user: &str) -> Published {
+        let Targets { minions, missing } = self.targets(request);
+        if minions.is_empty() {
+            return Published {
+                jid: None,
+                minions,
+                missing,
+            };
+        }
+        let jid = request.jid.clone();
+        let jid = jid.unwrap_or_else(|| Jid::at(since_epoch()));
+        let mut job = Job::new("", request.arg.clone(), request.tgt.clone(), jid, user);
+        job.fun = request.fun.clone();
+        job.delimiter = (request.delimiter() != DELIMITER).then(|| request.delimiter().to_owned());
+        job.tgt_type.clone_from(&request.tgt_type);
+        job.ret.clone_from(&request.ret);
+        for name in JOB_OPTIONS {
+            if let Some(value) = request.kwargs.get(name) {
+                job.options.insert(name, value.clone());
+            }
+        }
+        // Before it is sent: whoever hears of the job may look it up.
+        self.record(&job, load, &minions);
+        self.send(&job, &minions, &missing);
+        add(&self.counters.jobs_published, 1);
+        Published {
+            jid: Some(job.jid),
+            minions,
+            missing,
+        }
+    }
+
+    /// Writes the job to the job cache.
+    fn record(&self, job: &Job, load: &Map, minions: &[MinionId]) {
+        let mut kept = without_secrets(load);
+        kept.insert("jid", job.jid.as_str());
+        if let Err(error) = self.jobs.begin(&job.jid, &kept, minions) {
+            tracing::error!(%error, jid = %job.jid, "cannot write the job to the job cache");
+        }
+    }
+
+    fn send(&self, job: &Job, minions: &[MinionId], missing: &[MinionId]) {
+        let series = self.options.compat().series();
+        if series != Series::S3008 {
+            let (tag, data) = job.minions_event(minions);
+            self.fire(&tag, data);
+        }
+        let (tag, data) = job.new_event(minions, missing);
+        self.fire(&tag, data);
+        if series != Series::S3006 {
+            let (tag, data) = job.publish_event();
+            self.fire(&tag, data);
+        }
+        let order = &self.publish_order;
+        let _in_order = order.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.channel.publish(job.to_map()) {
+            Ok(payload) => {
+                // As Salt does: only these types are resolved for the transport. All others go to every
+                // minion, and each decides for itself whether it is selected.
+                let audience = match job.tgt_type.as_str() {
+                    "glob" | "pcre" | "list" => Audience::Minions(minions.to_vec()),
+                    _ => Audience::Everyone,
+                };
+                let publication = Publication {
+                    payload: payload.into(),
+                    audience,
+                };
+                self.publisher.publish(&publication);
+            }
+            Err(error) => tracing::error!(%error, jid = %job.jid, "job not published"),
+        }
+    }
+
+    fn targets(&self, request: &JobRequest) -> Targets {
+        self.select(&request.tgt, &request.tgt_type, request.delimiter())
+    }
+
+    fn select(&self, tgt: &Value, tgt_type: &str, delimiter: &str) -> Targets {
+        let no_pillar = Map::new();
+        let groups = target::nodegroups(self.options.opts.get("nodegroups"));
+        let target = match Target::parse(tgt, tgt_type, delimiter, &groups) {
+            Ok(target) => target,
+            Err(error) => {
+                let tgt = python_text::str(tgt);
+                tracing::warn!(%error, tgt, "invalid target: no minion matches");
+                return Targets::default();
+            }
+        };
+        let is_match = |id: &MinionId| {
+            let grains = match target.needs_data() {
+                true => self.minions.grains(id),
+                false => Arc::default(),
+            };
+            target.matches(Candidate {
+                id,
+                grains: &grains,
+                pillar: &no_pillar,
+            })
+        };
+        let named = target.named().unwrap_or_default().iter();
+        let named = named.filter_map(|id| MinionId::parse(id).ok());
+        Targets {
+            missing: named.filter(|id| !self.channel.is_accepted(id)).collect(),
+            minions: self.accepted().into_iter().filter(is_match).collect(),
+        }
+    }
+}
+
+/// The minions that a target selects.
+#[derive(Debug, Default)]
+struct Targets {
+    minions: Vec<MinionId>,
+    /// Ids that a list names and that have no accepted key.
+    missing: Vec<MinionId>,
+}
+
+/// The answer to a clear `publish`.
+fn answer(request: &JobRequest, published: &Published) -> Value {
+    let mut load = Map::new();
+    match &published.jid {
+        Some(jid) => {
+            load.insert("jid", jid.as_str());
+            load.insert("minions", ids(&published.minions));
+            load.insert("missing", ids(&published.missing));
+        }
+        None => {
+            load.insert("jid", Value::Nil);
+            load.insert("minions", Vec::<Value>::new());
+            let tgt = python_text::str(&request.tgt);
+            let text = format!("Master could not resolve minions for target {tgt}");
+            load.insert("error", text);
+        }
+    }
+    let mut reply = Map::new();
+    reply.insert("enc", "clear");
+    reply.insert("load", load);
+    reply.into()
+}
