@@ -1,13 +1,11 @@
-//! The bus a node has for itself: opened from Salt's options, fired on and followed in process.
-//!
-//! The sockets are `brine-bus`'s and serve every other program; the node itself appends to the log
-//! and reads it through a cursor, without a socket between. Facts: `docs/protocol/ipc.md` §2, §6.
+//! A node's own bus, as the node itself uses it: it appends to the log and reads it through a cursor, without a
+//! socket in between. Other programs use the sockets, which are `brine-bus`'s. Facts: `docs/protocol/ipc.md` §2, §6.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_bus::client::EventRef;
-use brine_log::{EventCursor, Incoming, Log, Millis, Start};
+use brine_log::{EventCursor, Incoming, Log, Millis, Seq, Start};
 use brine_wire::Map;
 use brine_wire::compat::Compat;
 use brine_wire::event::{self, FireError};
@@ -23,7 +21,7 @@ pub struct NodeBus {
 }
 
 impl NodeBus {
-    /// The bus whose events are in `log`, firing as the release `compat` does, with data of at most
+    /// The bus whose events are in `log`. Events are fired as the release `compat` fires them, with data of at most
     /// `max_event_size` bytes.
     #[must_use]
     pub const fn new(log: Arc<Log>, compat: Compat, max_event_size: usize) -> Self {
@@ -34,11 +32,11 @@ impl NodeBus {
         }
     }
 
-    /// Fires an event now: sets `_stamp`, trims what is too large.
+    /// Fires an event now: sets `_stamp`, trims values of data that are too large. The event's number.
     ///
     /// # Errors
-    /// [`FireError`] for a tag that readers could not make out; nothing is fired then.
-    pub fn fire(&self, tag: &str, mut data: Map) -> Result<(), FireError> {
+    /// [`FireError`] for a tag that no reader could separate from the data; nothing is fired then.
+    pub fn fire(&self, tag: &str, mut data: Map) -> Result<Seq, FireError> {
         let now = since_epoch();
         let stamp = stamp::format(now, self.compat.stamp_style());
         let event = event::encode_event(tag, &mut data, &stamp, self.max_event_size)?;
@@ -47,19 +45,18 @@ impl NodeBus {
             tag_bytes: tag.len(),
         };
         let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.log.append([incoming], Millis(millis));
-        Ok(())
+        Ok(self.log.append([incoming], Millis(millis)).start)
     }
 
-    /// What is fired from now on, by the node and by everybody else on its bus.
+    /// A cursor over everything that is fired from now on, by the node and by others on its bus.
     #[must_use]
     pub fn follow(&self) -> EventCursor {
         self.log.events(Start::Tail)
     }
 }
 
-/// Hands every event whose tag is `wanted` to `take`, for ever: how a node hears what programs beside it ask
-/// of it. Dropping it loses nothing but what was not read yet.
+/// Hands every event whose tag is `wanted` to `take`, for ever: how a node receives requests of programs beside it.
+/// Dropping it loses only events that were not read yet.
 pub(crate) async fn serve_requests(
     mut events: EventCursor,
     wanted: impl Fn(&[u8]) -> bool + Send,
@@ -81,7 +78,7 @@ pub(crate) async fn serve_requests(
                 events.skip(gap);
                 tracing::error!(
                     ?gap,
-                    "requests of local programs may be gone: the log is too small"
+                    "requests of local programs may be lost: log_bytes is too small"
                 );
             }
         }
@@ -113,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fired_stands_at_a_cursor_that_follows() {
+    fn a_cursor_that_follows_reads_what_is_fired() {
         let bus = bus();
         bus.fire("before", Map::new()).unwrap();
         let mut cursor = bus.follow();
@@ -130,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_max_event_size_is_trimmed() {
+    fn data_larger_than_max_event_size_are_trimmed() {
         let bus = bus();
         let mut cursor = bus.follow();
         let large = [("text", "x".repeat(2000))].into_iter().collect();

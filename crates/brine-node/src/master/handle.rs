@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use brine_log::Seq;
 use brine_wire::event::FireError;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
@@ -43,11 +44,12 @@ impl MasterHandle {
         self.context.access.local(user)
     }
 
-    /// Fires an event on the master's bus: sets `_stamp`, trims what is larger than `max_event_size`.
+    /// Fires an event on the master's bus: sets `_stamp`, trims what is larger than `max_event_size`. Its number
+    /// in the log.
     ///
     /// # Errors
     /// [`FireError`] for a tag that no subscriber could read.
-    pub fn fire(&self, tag: &str, data: Map) -> Result<(), FireError> {
+    pub fn fire(&self, tag: &str, data: Map) -> Result<Seq, FireError> {
         self.context.bus.fire(tag, data)
     }
 

@@ -155,7 +155,7 @@ pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receive
     while let Some(request) = requests.recv().await {
         match request {
             HostRequest::Fire { tag, data, answer } => {
-                let _ = answer.send(node.bus.fire(&tag, data).map_err(HostError::from));
+                let _ = answer.send(node.bus.fire(&tag, data).map(drop).map_err(HostError::from));
             }
             HostRequest::SendEvent { load, answer } => {
                 let sent = node.send_up(&with_id(&node, load));
