@@ -26,6 +26,7 @@ pub mod ret_load;
 pub mod scan;
 pub mod stamp;
 pub mod tag;
+pub mod time;
 pub mod trim;
 pub mod value;
 
