@@ -5,12 +5,15 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::envelope::{Envelope, TAG_END};
 use crate::event::{STAMP, encode_event};
+use crate::field_filter::FieldFilter;
 use crate::frame::{Decoder, FrameError, Framing, encode_frame};
-use crate::matching::{MatchType, TagMatch};
+use crate::matching::{MatchType, TagFilter, TagMatch};
 use crate::ret_load::fire_ret_load;
+use crate::time::{self, Bound, Clock};
 use crate::value::{Map, Value};
 use crate::{json, msgpack, scan};
 
@@ -179,9 +182,59 @@ pub fn fuzz_patterns(bytes: &[u8]) {
     ] {
         match TagMatch::new(kind, pattern) {
             Ok(pattern) => {
-                let _ = pattern.matches(tag);
+                let filter = TagFilter::of(alloc::vec![pattern], Vec::new());
+                if let (true, Some(prefixes)) = (filter.matches(tag), filter.prefixes()) {
+                    assert!(
+                        prefixes
+                            .iter()
+                            .any(|prefix| tag.starts_with(prefix.as_str()))
+                    );
+                }
             }
             Err(error) => assert_eq!((kind, error.pattern.as_str()), (MatchType::Regex, pattern)),
         }
     }
+}
+
+/// Any text is a time and a start, or is refused; a start that is a time is the same time.
+pub fn fuzz_times(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let clock = Clock {
+        now: Duration::from_secs(1_795_939_260),
+        zone: &|at| if at % 7 < 3 { 3600 } else { -7200 },
+    };
+    let since = time::parse_time(&text, Bound::Since, clock);
+    let until = time::parse_time(&text, Bound::Until, clock);
+    if let Ok(since) = since {
+        assert_eq!(until.as_ref(), Ok(&since));
+    }
+    if let Ok(time::StartText::Time(start)) = time::parse_start(&text, clock) {
+        assert_eq!(since.as_ref(), Ok(&start));
+    }
+}
+
+/// What is read as JSON is written and read again as the same.
+pub fn fuzz_json(bytes: &[u8]) {
+    let Ok(value) = json::parse(bytes) else {
+        return;
+    };
+    let mut once = String::new();
+    json::to_exact_line(&value, &mut once);
+    let mut again = String::new();
+    match json::parse(once.as_bytes()) {
+        Ok(value) => json::to_exact_line(&value, &mut again),
+        Err(error) => panic!("{once:?} is not read: {error}"),
+    }
+    assert_eq!(once, again);
+}
+
+/// Any text is a filter or is refused, and any bytes can be asked. The filter is the first line.
+pub fn fuzz_field_filter(bytes: &[u8]) {
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+    let (text, data) = bytes.split_at(end);
+    let Ok(filter) = FieldFilter::parse(&String::from_utf8_lossy(text)) else {
+        return;
+    };
+    let passes = filter.matches("salt/job/1/ret/m1", data.get(1..).unwrap_or_default());
+    assert!(passes || !filter.is_any());
 }

@@ -4,6 +4,10 @@
 //! Values that stop Salt with an error (its constants, msgpack timestamps, keys that are not UTF-8)
 //! are printed too: a watcher must not end because of one odd event. Facts:
 //! `docs/protocol/ipc.md` §5, §13; that the output is Salt's is tried in `tests/python_oracle`.
+//! [`to_exact_line`] keeps bytes apart from text, and [`parse`] reads that back.
+
+mod base64;
+mod parse;
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -17,6 +21,11 @@ use crate::msgpack;
 use crate::stamp::{self, StampStyle};
 use crate::value::{Map, Value};
 
+pub use parse::{JsonError, JsonFault, parse};
+
+/// The one key of the object that stands for bytes in [`to_exact_line`] and [`parse`].
+pub const BYTES_KEY: &str = "$bytes";
+
 /// Appends a value in one line, keys in the order of the wire.
 pub fn to_line(value: &Value, out: &mut String) {
     Writer {
@@ -24,6 +33,19 @@ pub fn to_line(value: &Value, out: &mut String) {
         indent: None,
         width: 0,
         is_sorted: false,
+        bytes: Bytes::AsText,
+    }
+    .value(value);
+}
+
+/// As [`to_line`], but bytes are `{"$bytes": "<base64>"}`, whatever they hold.
+pub fn to_exact_line(value: &Value, out: &mut String) {
+    Writer {
+        out,
+        indent: None,
+        width: 0,
+        is_sorted: false,
+        bytes: Bytes::Marked,
     }
     .value(value);
 }
@@ -50,6 +72,7 @@ pub fn to_indented(value: &Value, width: usize, keys: Keys, out: &mut String) {
         indent: Some(0),
         width,
         is_sorted: keys == Keys::Sorted,
+        bytes: Bytes::AsText,
     }
     .value(value);
 }
@@ -64,6 +87,16 @@ struct Writer<'a> {
     /// Spaces per level.
     width: usize,
     is_sorted: bool,
+    bytes: Bytes,
+}
+
+/// What becomes of bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bytes {
+    /// Text if they are UTF-8, else base64, as Salt prints them.
+    AsText,
+    /// An object that says that they are bytes.
+    Marked,
 }
 
 impl Writer<'_> {
@@ -79,6 +112,13 @@ impl Writer<'_> {
                     writer.out.push_str(": ");
                     writer.value(member.value);
                 });
+            }
+            Value::Bin(bytes) if self.bytes == Bytes::Marked => {
+                self.out.push_str("{\"");
+                self.out.push_str(BYTES_KEY);
+                self.out.push_str("\": \"");
+                self.out.push_str(&base64::encode(bytes));
+                self.out.push_str("\"}");
             }
             scalar => match bare(scalar) {
                 Some(literal) => self.out.push_str(&literal),
@@ -182,6 +222,14 @@ struct Member<'v> {
     key: &'v Value,
     name: Cow<'v, str>,
     value: &'v Value,
+}
+
+/// A scalar as a filter compares it: without quotes; `None` for arrays and maps.
+pub(crate) fn scalar(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Array(_) | Value::Map(_) => None,
+        scalar => Some(name(scalar)),
+    }
 }
 
 fn name(key: &Value) -> Cow<'_, str> {
@@ -351,30 +399,8 @@ fn constant(payload: &[u8]) -> Cow<'_, str> {
 fn text_or_base64(bytes: &[u8]) -> Cow<'_, str> {
     match core::str::from_utf8(bytes) {
         Ok(text) => text.into(),
-        Err(_) => base64(bytes).into(),
+        Err(_) => base64::encode(bytes).into(),
     }
-}
-
-/// The standard alphabet, padded.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk
-            .iter()
-            .chain(&[0, 0])
-            .take(3)
-            .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
-        for place in 0..4 {
-            if place > chunk.len() {
-                out.push('=');
-            } else {
-                let index = bits >> (18 - 6 * place) & 0x3f;
-                out.push(char::from(ALPHABET[index as usize]));
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

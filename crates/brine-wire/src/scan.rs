@@ -3,7 +3,11 @@
 //! The bus checks every event with this before it passes it on, so it allocates nothing for
 //! ordinary data and looks at one byte per value. It knows msgpack's layout and nothing of Salt.
 
+mod containers;
+
 use alloc::vec::Vec;
+
+pub(crate) use containers::{ArrayItems, MapEntries, text};
 
 /// The deepest nesting accepted. Python's msgpack reader, which every Salt program uses, gives up
 /// at 1,024: what is deeper could be published but never read.

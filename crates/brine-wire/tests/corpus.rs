@@ -62,6 +62,21 @@ fn patterns() {
 }
 
 #[test]
+fn times() {
+    replay("times", fuzzing::fuzz_times);
+}
+
+#[test]
+fn json() {
+    replay("json", fuzzing::fuzz_json);
+}
+
+#[test]
+fn field_filter() {
+    replay("field_filter", fuzzing::fuzz_field_filter);
+}
+
+#[test]
 fn network_payload() {
     replay("network_payload", network::fuzz_payload);
 }
