@@ -171,6 +171,9 @@ pub struct EventCursor {
 pub struct Events {
     segment: Arc<Segment>,
     range: Range<usize>,
+    /// Whether the segment gets no more events.
+    #[cfg_attr(not(feature = "history"), allow(dead_code))]
+    sealed: bool,
 }
 
 impl EventCursor {
@@ -209,6 +212,7 @@ impl EventCursor {
                 return Next::Ready(Events {
                     segment: Arc::clone(segment),
                     range,
+                    sealed: self.location.segment != memory.newest(),
                 });
             }
             if !self.location.step(&mut memory) {
@@ -274,16 +278,54 @@ impl EventCursor {
 }
 
 impl Events {
-    /// The events, in order.
+    /// The events, in order. In a segment from the store there may be numbers without an event:
+    /// those that are never stored, or that retention has removed.
     pub fn iter(&self) -> impl Iterator<Item = StoredEvent<'_>> {
-        self.range.clone().filter_map(|nth| self.segment.event(nth))
+        let events = self.range.clone().filter_map(|nth| self.segment.event(nth));
+        events.filter(|event| !event.event.is_empty())
     }
 
-    /// How many there are; never none.
+    /// How many numbers they take; never none.
     #[allow(clippy::len_without_is_empty)] // a run is never empty
     #[must_use]
     pub fn len(&self) -> usize {
         self.range.len()
+    }
+}
+
+#[cfg(feature = "history")]
+impl Events {
+    /// The events of a stored segment from one on, which it holds.
+    pub(crate) fn of_stored(segment: Arc<Segment>, from: Seq) -> Self {
+        let range = nth(segment.first, from)..segment.events();
+        Self {
+            segment,
+            range,
+            sealed: true,
+        }
+    }
+
+    /// The events of a stored segment before one, of which it holds some.
+    pub(crate) fn before(segment: Arc<Segment>, end: Seq) -> Self {
+        let range = 0..nth(segment.first, end).min(segment.events());
+        Self {
+            segment,
+            range,
+            sealed: true,
+        }
+    }
+
+    pub(crate) const fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Which of the segment's events these are.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    pub(crate) const fn is_sealed(&self) -> bool {
+        self.sealed
     }
 }
 

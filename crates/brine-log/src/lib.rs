@@ -28,14 +28,18 @@
 
 mod buffer;
 mod cursor;
+#[cfg(feature = "history")]
+pub mod history;
 mod log;
 mod memory;
 mod position;
 mod segment;
 mod shared;
+mod withheld;
 
 pub use cursor::{Chunk, EventCursor, Events, FrameCursor, Next};
 pub use log::{Incoming, Log};
 pub use memory::{Gap, LogConfig, Stats};
 pub use position::{LogId, Millis, ParsePositionError, Position, Seq, Start};
 pub use segment::{Framings, StoredEvent};
+pub use withheld::is_withheld;

@@ -1,0 +1,329 @@
+//! History: the log on disk, so that readers can go back and nothing acknowledged is lost.
+//!
+//! One thread reads the log as a cursor like any other and writes what it finds to a store, in
+//! batches that share a sync. Nothing here is called by the bus's own thread for longer than a
+//! lock is held for a few instructions. Cursors read on from the store where memory ends. How it
+//! works, and what happens when something goes wrong: `docs/history.md`.
+//!
+//! [`PreparedHistory::open`] says which numbers the log goes on with; [`PreparedHistory::start`]
+//! gives the [`History`] that callers hold. [`HistoryReader`] reads a store whether or not a bus is
+//! running, [`Maintenance`] changes one whose bus is not.
+
+mod block;
+mod directory;
+mod gather;
+mod maintenance;
+mod open;
+mod reader;
+mod redact;
+mod retention;
+mod saved;
+mod sqlite;
+mod store;
+mod tags;
+mod wait;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+#[doc(hidden)]
+pub use block::fuzz_block;
+pub use block::{About, Block, BlockError, BlockEvent, Decoded, Decoder, Effort, Encoder, Head};
+pub use maintenance::Maintenance;
+pub use open::{OpenError, PreparedHistory};
+pub use reader::{HistoryInfo, HistoryReader, Read};
+pub use retention::{Retention, TagAge};
+pub use saved::{Consumer, ConsumerName, NameError, Paused};
+pub use store::{
+    Batch, BlockReader, BlockStore, GapReason, RecordedGap, State, StoreError, Totals,
+};
+pub use tags::TagQuery;
+
+use crate::position::{Position, Seq};
+use wait::Alarm;
+
+/// What a history keeps, and where.
+#[derive(Debug, Clone)]
+pub struct HistoryConfig {
+    /// The directory of its files, which are its user's alone.
+    pub directory: PathBuf,
+    /// When what is written is on the disk.
+    pub sync: Sync,
+    /// How long, and how much.
+    pub retention: Retention,
+    /// Names of fields whose values are blanked, wherever they are in an event's data.
+    pub redact: Vec<String>,
+    /// How long writing is tried again, while events wait in memory, before those are given up.
+    #[doc(hidden)]
+    pub give_up_after: Duration,
+}
+
+impl HistoryConfig {
+    /// The defaults, in this directory.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            sync: Sync::Group,
+            retention: Retention::default(),
+            redact: Vec::new(),
+            give_up_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// When what is written is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sync {
+    /// One sync for everyone who waits for one; without anyone, within a twentieth of a second.
+    #[default]
+    Group,
+    /// As soon as an event is there, whether or not anyone waits.
+    Each,
+    /// When the operating system writes it: a killed process loses nothing acknowledged, a power
+    /// cut may.
+    System,
+}
+
+impl Sync {
+    /// The option's words.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("group", Self::Group),
+        ("each", Self::Each),
+        ("os", Self::System),
+    ];
+}
+
+/// A running history. Clones are the same one.
+#[derive(Clone)]
+pub struct History {
+    shared: Arc<Shared>,
+}
+
+/// What callers and the writer's thread share.
+struct Shared {
+    directory: PathBuf,
+    /// Somebody waits until every event below this is on disk.
+    wanted: AtomicU64,
+    closing: AtomicBool,
+    /// Wakes the writer's thread.
+    alarm: Arc<Alarm>,
+    requests: Mutex<Vec<Request>>,
+    consumers: Mutex<BTreeMap<ConsumerName, Consumer>>,
+    progress: watch::Sender<Progress>,
+    status: Mutex<Status>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How far the writer is.
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    /// Every event below this is on disk, or missing for good.
+    next: u64,
+    /// What this process could not write, latest last.
+    missing: Vec<(Range<u64>, GapReason)>,
+    is_closed: bool,
+}
+
+/// What the writer is asked for.
+struct Request {
+    change: Change,
+    answer: Option<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+enum Change {
+    Save(ConsumerName),
+    Remove(ConsumerName),
+}
+
+/// How a history is, for people who look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The directory of its files.
+    pub directory: PathBuf,
+    /// The first event that is not on disk yet.
+    pub next: Seq,
+    /// The oldest event on disk; `next` if there is none.
+    pub oldest: Seq,
+    /// What the store uses on the disk, in bytes, when it was last measured.
+    pub used_bytes: u64,
+    /// What is wrong, if something is.
+    pub trouble: Option<StoreError>,
+    /// How many events this process could not write.
+    pub missing: u64,
+}
+
+/// Why an event will not be on disk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotDurable {
+    /// It could not be written and was given up.
+    #[error("events {}..{} could not be stored: {reason}", .events.start, .events.end)]
+    Missing {
+        /// The events.
+        events: Range<u64>,
+        /// Why.
+        reason: GapReason,
+    },
+    /// The history was closed before it was written.
+    #[error("the history is closed")]
+    Closed,
+}
+
+impl History {
+    /// Waits until all of these events, as `append` returned them, are on disk as the `sync` option
+    /// says. Everyone who waits shares one sync. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`NotDurable`] if one of them is not and will not be.
+    pub async fn durable(&self, events: Range<Seq>) -> Result<(), NotDurable> {
+        let events = events.start.0..events.end.0;
+        let mut progress = self.shared.progress.subscribe();
+        if let Some(answer) = progress.borrow().answer(&events) {
+            return answer;
+        }
+        self.shared.want(events.end);
+        loop {
+            if let Some(answer) = progress.borrow_and_update().answer(&events) {
+                return answer;
+            }
+            if progress.changed().await.is_err() {
+                return Err(NotDurable::Closed);
+            }
+        }
+    }
+
+    /// How it is now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = lock(&self.shared.status).clone();
+        status.next = Seq(self.shared.progress.borrow().next);
+        status.oldest = status.oldest.min(status.next);
+        status
+    }
+
+    /// All consumers, by name.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<Consumer> {
+        lock(&self.shared.consumers).values().cloned().collect()
+    }
+
+    /// A consumer.
+    #[must_use]
+    pub fn consumer(&self, name: &ConsumerName) -> Option<Consumer> {
+        lock(&self.shared.consumers).get(name).cloned()
+    }
+
+    /// Stores a consumer, or changes the one of that name; on disk when this returns. Dropping the
+    /// future leaves it open whether it is.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written; then it holds for this process alone.
+    pub async fn save(&self, consumer: Consumer) -> Result<(), StoreError> {
+        let name = consumer.name.clone();
+        lock(&self.shared.consumers).insert(name.clone(), consumer);
+        self.shared.ask(Change::Save(name)).await
+    }
+
+    /// Moves a consumer's position, without waiting: it is on disk with the next events, or within
+    /// a twentieth of a second. Tells whether there is such a consumer.
+    pub fn acknowledge(&self, name: &ConsumerName, position: Position) -> bool {
+        let mut consumers = lock(&self.shared.consumers);
+        let Some(consumer) = consumers.get_mut(name) else {
+            return false;
+        };
+        consumer.position = position;
+        consumer.saved_at = wait::now();
+        drop(consumers);
+        self.shared.push(Request {
+            change: Change::Save(name.clone()),
+            answer: None,
+        });
+        true
+    }
+
+    /// Removes a consumer; tells whether there was one. On disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that cannot be written; then it holds for this process alone.
+    pub async fn remove(&self, name: &ConsumerName) -> Result<bool, StoreError> {
+        if lock(&self.shared.consumers).remove(name).is_none() {
+            return Ok(false);
+        }
+        self.shared.ask(Change::Remove(name.clone())).await?;
+        Ok(true)
+    }
+
+    /// Writes everything that is in the log, says in the store that nothing is missing, and ends
+    /// the thread. Blocks until that is done. The log must get no more events.
+    pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.alarm.ring();
+        let thread = lock(&self.shared.thread).take();
+        if let Some(thread) = thread {
+            // A panic there has been reported by the runtime's own means.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Progress {
+    /// Whether these events are on disk; `None` if that is not decided.
+    fn answer(&self, events: &Range<u64>) -> Option<Result<(), NotDurable>> {
+        let overlaps = |range: &Range<u64>| range.start < events.end && events.start < range.end;
+        if let Some((range, reason)) = self.missing.iter().find(|(range, _)| overlaps(range)) {
+            return Some(Err(NotDurable::Missing {
+                events: range.clone(),
+                reason: *reason,
+            }));
+        }
+        if events.end <= self.next {
+            return Some(Ok(()));
+        }
+        self.is_closed.then_some(Err(NotDurable::Closed))
+    }
+}
+
+impl Shared {
+    fn want(&self, end: u64) {
+        // Whoever raised it before has woken the writer.
+        if self.wanted.fetch_max(end, Ordering::AcqRel) < end {
+            self.alarm.ring();
+        }
+    }
+
+    fn push(&self, request: Request) {
+        let must_wake = request.answer.is_some();
+        lock(&self.requests).push(request);
+        if must_wake {
+            self.alarm.ring();
+        }
+    }
+
+    async fn ask(&self, change: Change) -> Result<(), StoreError> {
+        let (sender, answer) = oneshot::channel();
+        self.push(Request {
+            change,
+            answer: Some(sender),
+        });
+        answer.await.unwrap_or_else(|_| {
+            Err(StoreError::Failing {
+                reason: "the history is closed".to_owned(),
+            })
+        })
+    }
+}
+
+/// A lock held for a few instructions. What it guards is whole after each of them, so a panic
+/// elsewhere does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,301 @@
+//! Opening a history: what the last process left, and which number comes next.
+//!
+//! Live readers run ahead of commits, so after a crash nobody knows which numbers they have been
+//! shown. Therefore the store always holds a ceiling above all of them, written before they are
+//! used; after a crash numbering goes on from there, and the numbers between are a gap.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::history::block::{BlockEvent, Decoder, Effort, Encoder};
+use crate::history::directory::{OwnDirectory, store_file};
+use crate::history::maintenance::Maintenance;
+use crate::history::reader::StoredSegments;
+use crate::history::sqlite::{CommitSync, SqliteStore};
+use crate::history::store::{Batch, BlockStore, GapReason, RecordedGap, State, StoreError};
+use crate::history::wait::now;
+use crate::history::writer::{self, Writer};
+use crate::history::{History, HistoryConfig, Sync};
+use crate::log::Log;
+use crate::position::{LogId, Millis, Seq};
+
+/// A history that is open, before its log is.
+pub struct PreparedHistory {
+    config: HistoryConfig,
+    store: Box<dyn BlockStore>,
+    segments: Arc<StoredSegments>,
+    directory: Option<OwnDirectory>,
+    state: State,
+    /// The number of the log's first event.
+    next: Seq,
+    /// The latest time stored.
+    until: Millis,
+}
+
+/// Why a history cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory cannot be made or used.
+    #[error("history {}: {reason}", .directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The directory belongs to somebody else.
+    #[error(
+        "history {}: owned by user {owner}, and this process runs as user {user}; run it as the owner, or set \
+         another directory",
+        .directory.display()
+    )]
+    Owner {
+        /// The directory.
+        directory: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// This process's user.
+        user: u32,
+    },
+    /// Another process writes it.
+    #[error("history {}: in use by process {pid}", .directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The other process; 0 if that has not said yet.
+        pid: u32,
+    },
+    /// There is no store to read.
+    #[error("history {}: there is no history here", .directory.display())]
+    Nothing {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The store itself.
+    #[error("history {}: {error}", .directory.display())]
+    Store {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong with it.
+        error: StoreError,
+    },
+}
+
+impl PreparedHistory {
+    /// Opens the store in the configured directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: HistoryConfig) -> Result<Self, OpenError> {
+        let directory = OwnDirectory::take(&config.directory)?;
+        let sync = match config.sync {
+            Sync::Group | Sync::Each => CommitSync::Disk,
+            Sync::System => CommitSync::System,
+        };
+        let store = SqliteStore::open(&store_file(&config.directory), sync)
+            .map_err(|error| in_directory(&config.directory, error))?;
+        let mut prepared = Self::on(Box::new(store), config)?;
+        prepared.directory = Some(directory);
+        Ok(prepared)
+    }
+
+    /// Opens a store of any kind.
+    ///
+    /// # Errors
+    /// [`OpenError::Store`].
+    pub fn on(mut store: Box<dyn BlockStore>, config: HistoryConfig) -> Result<Self, OpenError> {
+        let failed = |error| in_directory(&config.directory, error);
+        let recovered = recover(&mut *store, &config.directory).map_err(failed)?;
+        let segments = StoredSegments::new(&*store).map_err(failed)?;
+        Ok(Self {
+            config,
+            store,
+            segments,
+            directory: None,
+            state: recovered.state,
+            next: recovered.next,
+            until: recovered.until,
+        })
+    }
+
+    /// The identity of the log whose history this is.
+    #[must_use]
+    pub const fn log_id(&self) -> LogId {
+        self.state.log
+    }
+
+    /// The number the log's next event gets.
+    #[must_use]
+    pub const fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// Where cursors load what is not in memory.
+    #[allow(dead_code)] // until cursors load from it
+    pub(crate) fn segments(&self) -> Arc<StoredSegments> {
+        Arc::clone(&self.segments)
+    }
+
+    /// Begins to write a log, which must have the identity and first number that this history
+    /// says.
+    ///
+    /// # Errors
+    /// [`OpenError`] when no thread can be started.
+    pub fn start(self, log: &Arc<Log>) -> Result<History, OpenError> {
+        let directory = self.config.directory.clone();
+        let failed = |error: io::Error| OpenError::Directory {
+            directory: directory.clone(),
+            reason: error.to_string(),
+        };
+        let mut store = self.store;
+        let consumers = store
+            .reading()
+            .consumers()
+            .map_err(|error| in_directory(&directory, error))?;
+        let history = writer::shared(&self.config, self.next, consumers);
+        let writer = Writer::new(
+            self.config,
+            store,
+            self.segments,
+            log,
+            &history,
+            self.state,
+            self.until,
+        );
+        writer
+            .map_err(failed)?
+            .spawn(self.directory)
+            .map_err(failed)?;
+        Ok(history)
+    }
+}
+
+impl From<PreparedHistory> for Maintenance {
+    fn from(prepared: PreparedHistory) -> Self {
+        let PreparedHistory {
+            store,
+            state,
+            next,
+            until,
+            directory,
+            ..
+        } = prepared;
+        Self::on_parts(store, state, next, until, directory)
+    }
+}
+
+pub(crate) fn in_directory(directory: &Path, error: StoreError) -> OpenError {
+    OpenError::Store {
+        directory: directory.to_owned(),
+        error,
+    }
+}
+
+struct Recovered {
+    state: State,
+    next: Seq,
+    until: Millis,
+}
+
+/// Finds out where the log goes on, and writes that down before anybody uses it.
+fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, StoreError> {
+    let before = store.reading().state()?;
+    let newest = store.reading().block_before(Seq(u64::MAX))?;
+    let after_newest = newest.as_ref().map_or(1, |block| block.head.last.0 + 1);
+    let mut batch = Batch::default();
+    let (log, next) = match before {
+        None => (new_id()?, Seq(1)),
+        Some(state) if state.is_closed => (state.log, state.ceiling),
+        Some(state) => {
+            let next = Seq(state.ceiling.0.max(after_newest));
+            batch
+                .gaps
+                .extend((after_newest < next.0).then(|| RecordedGap {
+                    first: Seq(after_newest),
+                    last: Seq(next.0 - 1),
+                    at: now(),
+                    reason: GapReason::UncleanShutdown,
+                }));
+            tracing::warn!(
+                directory = %directory.display(),
+                recovered_to = after_newest - 1,
+                next = next.0,
+                "history: the bus was not closed; everything committed is there, and numbering goes on above \
+                 what readers may have seen"
+            );
+            (state.log, next)
+        }
+    };
+    seal_runs(store, &mut batch)?;
+    let state = State {
+        log,
+        ceiling: Seq(next.0 + writer::RESERVED_NUMBERS),
+        is_closed: false,
+    };
+    batch.state = Some(state);
+    store.commit(&batch)?;
+    let until = newest.map_or(Millis(0), |block| block.head.until);
+    Ok(Recovered { state, next, until })
+}
+
+/// The runs of the last process's newest segment become one block.
+pub(crate) fn seal_runs(store: &mut dyn BlockStore, batch: &mut Batch) -> Result<(), StoreError> {
+    let mut runs = Vec::new();
+    let mut before = Seq(u64::MAX);
+    while let Some(run) = store.reading().block_before(before)?
+        && !run.head.sealed
+    {
+        before = run.head.first;
+        runs.push(run);
+    }
+    runs.reverse();
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+        return Ok(());
+    };
+    let (mut encoder, mut decoder) = coders()?;
+    let mut next = first.head.first;
+    let until = last.head.until;
+    encoder.begin(next, first.head.since.min(until));
+    for run in &runs {
+        match decoder.decode(&run.data) {
+            // A hole would shift every later event.
+            Ok(events) if events.first() == next => {
+                events
+                    .iter()
+                    .for_each(|event: BlockEvent<'_>| encoder.push(&event));
+                next.0 += events.events();
+            }
+            // It stays as it is, and whoever reads it reports it.
+            _ => return Ok(()),
+        }
+    }
+    let mut block = encoder.finish(Effort::Ordinary).map_err(no_memory)?;
+    block.head.sealed = true;
+    block.head.until = until;
+    batch.blocks.push(block);
+    Ok(())
+}
+
+pub(crate) fn coders() -> Result<(Encoder, Decoder), StoreError> {
+    let encoder = Encoder::new().map_err(no_memory)?;
+    Ok((encoder, Decoder::new().map_err(no_memory)?))
+}
+
+#[allow(clippy::needless_pass_by_value)] // for map_err
+pub(crate) fn no_memory(error: io::Error) -> StoreError {
+    StoreError::Failing {
+        reason: error.to_string(),
+    }
+}
+
+/// A number that no other log has, short enough to be read out.
+fn new_id() -> Result<LogId, StoreError> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(no_memory)?;
+    Ok(LogId(u64::from(u32::from_be_bytes(bytes)).max(1)))
+}

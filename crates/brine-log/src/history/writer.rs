@@ -1,0 +1,568 @@
+//! The thread that writes history: a cursor over the log like any other.
+//!
+//! A commit takes everything there is, so that everybody who waits shares one sync. Without
+//! anybody who waits, it lets events gather for a twentieth of a second. While the store cannot be
+//! written events wait in the log; when that has lasted too long they are given up, and the range
+//! is recorded as soon as the store takes anything again. The live bus notices none of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::cursor::{EventCursor, Next};
+use crate::history::block::{Decoder, Effort, Encoder};
+use crate::history::directory::OwnDirectory;
+use crate::history::gather::Gatherer;
+use crate::history::open;
+use crate::history::reader::StoredSegments;
+use crate::history::retention::Retention;
+use crate::history::saved::Consumer;
+use crate::history::store::{Batch, BlockStore, GapReason, RecordedGap, State, StoreError};
+use crate::history::wait::{self, Alarm};
+use crate::history::{
+    Change, History, HistoryConfig, Progress, Request, Shared, Status, Sync, lock,
+};
+use crate::log::Log;
+use crate::position::{Millis, Seq, Start};
+
+/// The numbers that are set aside in the store ahead of their use, at least. A crash skips what is
+/// left of them.
+pub(crate) const RESERVED_NUMBERS: u64 = 1 << 20;
+/// For how long the numbers set aside last at the present rate.
+const RESERVED_TIME: Duration = Duration::from_secs(60);
+/// How long events gather when nobody waits for them to be on disk, and how often is looked
+/// whether there are too many meanwhile.
+const GROUP_TIME: Duration = Duration::from_millis(50);
+const GROUP_SLICE: Duration = Duration::from_millis(5);
+/// How much of the log's memory may fill up meanwhile, in bytes.
+const GROUP_BYTES: usize = 1 << 20;
+/// The events of one commit, in bytes, at most about.
+const BATCH_BYTES: u64 = 4 << 20;
+/// From so many bytes in one commit on, the writer has fallen behind and compresses less.
+const BEHIND_BYTES: u64 = 2 << 20;
+/// How often retention is applied.
+const UPKEEP_TIME: Duration = Duration::from_secs(10);
+/// How long after a failed commit the next is tried.
+const RETRY_TIME: Duration = Duration::from_millis(500);
+/// The ranges that this process could not write which are remembered for those who ask.
+const REMEMBERED_RANGES: usize = 64;
+/// Overruns are reported at most this often.
+const REPORT_TIME: Duration = Duration::from_secs(60);
+
+/// What callers hold of a history, before its thread runs.
+pub(crate) fn shared(config: &HistoryConfig, next: Seq, consumers: Vec<Consumer>) -> History {
+    let progress = Progress {
+        next: next.0,
+        ..Progress::default()
+    };
+    let named = consumers
+        .into_iter()
+        .map(|consumer| (consumer.name.clone(), consumer));
+    let shared = Shared {
+        directory: config.directory.clone(),
+        wanted: 0.into(),
+        closing: false.into(),
+        alarm: Arc::new(Alarm::default()),
+        requests: Mutex::default(),
+        consumers: Mutex::new(BTreeMap::from_iter(named)),
+        progress: watch::Sender::new(progress),
+        status: Mutex::new(Status {
+            directory: config.directory.clone(),
+            next,
+            oldest: next,
+            used_bytes: 0,
+            trouble: None,
+            missing: 0,
+        }),
+        thread: Mutex::default(),
+    };
+    History {
+        shared: Arc::new(shared),
+    }
+}
+
+/// What the thread owns.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    log: Arc<Log>,
+    cursor: EventCursor,
+    sync: Sync,
+    give_up_after: Duration,
+    gatherer: Gatherer,
+    batch: Batch,
+    /// Who waits for the batch besides those who wait for events.
+    answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    store: Box<dyn BlockStore>,
+    numbers: Numbers,
+    trouble: Option<Trouble>,
+    upkeep: Upkeep,
+}
+
+/// The numbers set aside.
+struct Numbers {
+    state: State,
+    set_aside_at: Instant,
+    tail_then: Seq,
+}
+
+/// The store cannot be written.
+struct Trouble {
+    since: Instant,
+    retry_at: Instant,
+    /// From here on nothing is written, since that has lasted too long.
+    lost_from: Option<Seq>,
+}
+
+/// What is done now and then.
+struct Upkeep {
+    due: Instant,
+    retention: Retention,
+    segments: Arc<StoredSegments>,
+    encoder: Encoder,
+    decoder: Decoder,
+    /// The last error, so that it is reported once.
+    error: Option<StoreError>,
+    overrun_reported: Option<Instant>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        config: HistoryConfig,
+        store: Box<dyn BlockStore>,
+        segments: Arc<StoredSegments>,
+        log: &Arc<Log>,
+        history: &History,
+        state: State,
+        until: Millis,
+    ) -> io::Result<Self> {
+        let cursor = log.events(Start::Oldest);
+        let now = Instant::now();
+        Ok(Self {
+            shared: Arc::clone(&history.shared),
+            log: Arc::clone(log),
+            sync: config.sync,
+            give_up_after: config.give_up_after,
+            gatherer: Gatherer::new(&config.redact, until)?,
+            batch: Batch::default(),
+            answers: Vec::new(),
+            store,
+            numbers: Numbers {
+                state,
+                set_aside_at: now,
+                tail_then: cursor.seq(),
+            },
+            trouble: None,
+            upkeep: Upkeep {
+                due: now,
+                retention: config.retention,
+                segments,
+                encoder: Encoder::new()?,
+                decoder: Decoder::new()?,
+                error: None,
+                overrun_reported: None,
+            },
+            cursor,
+        })
+    }
+
+    /// Starts the thread, which keeps the directory until it ends.
+    pub(crate) fn spawn(self, directory: Option<OwnDirectory>) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = thread::Builder::new()
+            .name("history".to_owned())
+            .spawn(move || {
+                let closes = ClosesProgress(Arc::clone(&self.shared));
+                self.run();
+                drop((closes, directory));
+            })?;
+        *lock(&shared.thread) = Some(thread);
+        Ok(())
+    }
+
+    fn run(mut self) {
+        self.shared.alarm.belongs_here();
+        loop {
+            let is_closing = self.is_closing();
+            if !is_closing {
+                self.wait();
+            }
+            if self.trouble.is_none() {
+                self.gather();
+            }
+            self.take_requests();
+            self.commit();
+            if is_closing && (self.trouble.is_some() || self.is_at_tail()) {
+                return self.close();
+            }
+            self.upkeep();
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::Acquire)
+    }
+
+    fn is_at_tail(&self) -> bool {
+        self.cursor.seq() == self.log.stats().next
+    }
+
+    /// Waits until there is something to write and it is time to.
+    fn wait(&mut self) {
+        let alarm = Arc::clone(&self.shared.alarm);
+        if let Some(trouble) = &self.trouble {
+            return alarm.wait_until(trouble.retry_at);
+        }
+        {
+            let mut readable = std::pin::pin!(self.cursor.readable());
+            while wait::poll(readable.as_mut(), &alarm).is_pending() {
+                let is_asked = !lock(&self.shared.requests).is_empty();
+                if is_asked || self.shared.closing.load(Ordering::Acquire) {
+                    break;
+                }
+                alarm.wait_until(self.upkeep.due);
+                if Instant::now() >= self.upkeep.due {
+                    return;
+                }
+            }
+        }
+        let end = Instant::now() + GROUP_TIME;
+        let full = self.log.stats().bytes + GROUP_BYTES;
+        while !self.is_urgent() && Instant::now() < end && self.log.stats().bytes < full {
+            alarm.wait_until(end.min(Instant::now() + GROUP_SLICE));
+        }
+    }
+
+    /// Whether somebody waits for a commit.
+    fn is_urgent(&self) -> bool {
+        self.sync == Sync::Each
+            || self.is_closing()
+            || self.shared.wanted.load(Ordering::Acquire) > self.cursor.seq().0
+            || lock(&self.shared.requests)
+                .iter()
+                .any(|request| request.answer.is_some())
+    }
+
+    /// Turns what the log has into blocks, up to a batch.
+    fn gather(&mut self) {
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES {
+            match self.cursor.next() {
+                Next::Ready(events) => {
+                    let effort = match bytes < BEHIND_BYTES {
+                        true => Effort::Ordinary,
+                        false => Effort::Fast,
+                    };
+                    let first = self.cursor.seq();
+                    match self.gatherer.take(&events, &mut self.batch.blocks, effort) {
+                        Ok(taken) => bytes += taken,
+                        Err(error) => self.record_gap(first, events.len(), &error),
+                    }
+                    self.cursor.advance(&events, events.len());
+                }
+                Next::Tail => return,
+                Next::Stored => wait::block_on(self.cursor.load()),
+                Next::Gap(gap) => {
+                    self.overrun(gap.from.seq, gap.to.seq);
+                    self.cursor.skip(gap);
+                }
+            }
+        }
+    }
+
+    /// Events came faster than they could be written, and are gone.
+    fn overrun(&mut self, from: Seq, to: Seq) {
+        if self.gatherer.seal(&mut self.batch.blocks).is_err() {
+            tracing::debug!("history: no memory to seal a segment");
+        }
+        self.note_missing(from, to, GapReason::Overrun);
+        let is_reported = self
+            .upkeep
+            .overrun_reported
+            .is_some_and(|at| at.elapsed() < REPORT_TIME);
+        if !is_reported {
+            self.upkeep.overrun_reported = Some(Instant::now());
+            tracing::error!(
+                from = from.0,
+                to = to.0,
+                "history: events arrive faster than they can be written; some are missing"
+            );
+        }
+    }
+
+    fn record_gap(&mut self, first: Seq, events: usize, error: &io::Error) {
+        let end = Seq(first.0 + events as u64);
+        tracing::error!(seq = first.0, events, %error, "history: events could not be encoded");
+        self.note_missing(first, end, GapReason::NotWritten);
+    }
+
+    fn note_missing(&mut self, from: Seq, to: Seq, reason: GapReason) {
+        self.batch.gaps.push(RecordedGap {
+            first: from,
+            last: Seq(to.0.saturating_sub(1)),
+            at: wait::now(),
+            reason,
+        });
+        self.remember_missing(from.0..to.0, reason);
+        lock(&self.shared.status).missing += to.0.saturating_sub(from.0);
+    }
+
+    fn remember_missing(&self, range: Range<u64>, reason: GapReason) {
+        self.shared.progress.send_modify(|progress| {
+            if progress.missing.len() == REMEMBERED_RANGES {
+                progress.missing.remove(0);
+            }
+            progress.missing.push((range, reason));
+        });
+    }
+
+    fn take_requests(&mut self) {
+        let requests = std::mem::take(&mut *lock(&self.shared.requests));
+        for Request { change, answer } in requests {
+            match change {
+                Change::Save(name) => {
+                    let consumer = lock(&self.shared.consumers).get(&name).cloned();
+                    self.batch
+                        .consumers
+                        .retain(|consumer| consumer.name != name);
+                    self.batch.consumers.extend(consumer);
+                }
+                Change::Remove(name) => {
+                    self.batch
+                        .consumers
+                        .retain(|consumer| consumer.name != name);
+                    self.batch.removed_consumers.push(name.to_string());
+                }
+            }
+            self.answers.extend(answer);
+        }
+    }
+
+    /// Writes the batch, if there is one and it is time to try.
+    fn commit(&mut self) {
+        let now = Instant::now();
+        if self
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| now < trouble.retry_at)
+            && !self.is_closing()
+        {
+            return self.answer(&Err(self.current_trouble()));
+        }
+        if let Some(lost_from) = self.trouble.as_ref().and_then(|trouble| trouble.lost_from) {
+            self.skip_to_tail(lost_from);
+        }
+        self.batch.state = self.numbers.renew(self.log.stats().next, now);
+        if self.batch.is_empty() && self.trouble.is_none() {
+            return;
+        }
+        match self.store.commit(&self.batch) {
+            Ok(()) => self.committed(),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn committed(&mut self) {
+        self.numbers.accept(self.batch.state);
+        self.batch = Batch::default();
+        let next = self.cursor.seq();
+        self.shared
+            .progress
+            .send_modify(|progress| progress.next = next.0);
+        self.upkeep.segments.committed(next);
+        self.answer(&Ok(()));
+        if let Some(trouble) = self.trouble.take() {
+            lock(&self.shared.status).trouble = None;
+            let lasted = trouble.since.elapsed().as_secs();
+            match trouble.lost_from {
+                Some(from) => tracing::error!(
+                    directory = %self.shared.directory.display(),
+                    from = from.0,
+                    to = next.0,
+                    seconds = lasted,
+                    "history is written again; the events of the time between are missing"
+                ),
+                None => tracing::warn!(
+                    directory = %self.shared.directory.display(),
+                    seconds = lasted,
+                    "history is written again; nothing is missing"
+                ),
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        let now = Instant::now();
+        let retry_at = now + RETRY_TIME.min(self.give_up_after);
+        self.answer(&Err(error.clone()));
+        let directory = self.shared.directory.clone();
+        lock(&self.shared.status).trouble = Some(error.clone());
+        let Some(trouble) = &mut self.trouble else {
+            tracing::error!(
+                directory = %directory.display(),
+                %error,
+                "history cannot be written; the bus goes on, and events wait in memory for {} seconds",
+                self.give_up_after.as_secs()
+            );
+            self.trouble = Some(Trouble {
+                since: now,
+                retry_at,
+                lost_from: None,
+            });
+            return;
+        };
+        trouble.retry_at = retry_at;
+        if trouble.lost_from.is_none() && trouble.since.elapsed() >= self.give_up_after {
+            let from = Seq(self.shared.progress.borrow().next);
+            trouble.lost_from = Some(from);
+            tracing::error!(
+                directory = %directory.display(),
+                %error,
+                from = from.0,
+                "history has a gap: events are not recorded until it can be written again; the bus goes on"
+            );
+            self.give_up_batch();
+        }
+    }
+
+    /// Forgets the events that were to be written; what is asked for besides stays.
+    fn give_up_batch(&mut self) {
+        self.gatherer.forget();
+        self.batch.blocks.clear();
+        let from = self.shared.progress.borrow().next;
+        self.remember_missing(from..from, GapReason::NotWritten);
+    }
+
+    /// Passes over what has come meanwhile, and records it.
+    fn skip_to_tail(&mut self, lost_from: Seq) {
+        self.cursor = self.log.events(Start::Tail);
+        let to = self.cursor.seq();
+        self.batch.gaps.retain(|gap| gap.first != lost_from);
+        self.batch
+            .gaps
+            .extend((to > lost_from).then(|| RecordedGap {
+                first: lost_from,
+                last: Seq(to.0 - 1),
+                at: wait::now(),
+                reason: GapReason::NotWritten,
+            }));
+        let mut newly = 0;
+        self.shared.progress.send_modify(|progress| {
+            newly = to.0.saturating_sub(progress.next);
+            progress.next = to.0;
+            if let Some((range, _)) = progress.missing.last_mut() {
+                range.end = to.0;
+            }
+        });
+        lock(&self.shared.status).missing += newly;
+        // No segment continues the runs that were written before.
+        self.batch.blocks.clear();
+        if let Err(error) = open::seal_runs(&mut *self.store, &mut self.batch) {
+            tracing::debug!(%error, "history: the runs before a gap stay as they are");
+        }
+    }
+
+    fn current_trouble(&self) -> StoreError {
+        let trouble = lock(&self.shared.status).trouble.clone();
+        trouble.unwrap_or(StoreError::Full)
+    }
+
+    fn answer(&mut self, result: &Result<(), StoreError>) {
+        for answer in self.answers.drain(..) {
+            // Whoever asked may have left.
+            let _ = answer.send(result.clone());
+        }
+    }
+
+    /// Retention, and what the store does when nobody waits.
+    fn upkeep(&mut self) {
+        if self.trouble.is_some() {
+            return;
+        }
+        let mut result = self.store.tidy_up();
+        if Instant::now() >= self.upkeep.due {
+            self.upkeep.due = Instant::now() + UPKEEP_TIME;
+            result = result.and(self.apply_retention());
+        }
+        let error = result.err();
+        if error != self.upkeep.error {
+            if let Some(error) = &error {
+                tracing::warn!(%error, "history: old events could not be removed");
+            }
+            self.upkeep.error = error;
+        }
+    }
+
+    fn apply_retention(&mut self) -> Result<(), StoreError> {
+        let Upkeep {
+            retention,
+            encoder,
+            decoder,
+            segments,
+            ..
+        } = &mut self.upkeep;
+        let shared = &self.shared;
+        let seq = self.cursor.seq().0;
+        // Whoever waits for a commit goes first; the rest is done the next time.
+        let is_asked = || shared.wanted.load(Ordering::Acquire) > seq;
+        let done = retention.apply(&mut *self.store, (encoder, decoder), wait::now(), &is_asked)?;
+        segments.set_oldest(done.oldest);
+        let mut status = lock(&self.shared.status);
+        status.used_bytes = done.used_bytes;
+        status.oldest = done.oldest.unwrap_or(Seq(u64::MAX));
+        Ok(())
+    }
+
+    /// Says in the store that nothing is missing, if so.
+    fn close(mut self) {
+        if self.trouble.is_some() || self.gatherer.seal(&mut self.batch.blocks).is_err() {
+            return;
+        }
+        self.batch.state = Some(State {
+            ceiling: self.cursor.seq(),
+            is_closed: true,
+            ..self.numbers.state
+        });
+        if let Err(error) = self.store.commit(&self.batch) {
+            tracing::error!(%error, "history could not be closed; the next start recovers it");
+        }
+    }
+}
+
+impl Numbers {
+    /// The state to write, if more numbers must be set aside.
+    fn renew(&mut self, tail: Seq, now: Instant) -> Option<State> {
+        if tail.0 + RESERVED_NUMBERS / 2 < self.state.ceiling.0 {
+            return None;
+        }
+        let used = tail.0.saturating_sub(self.tail_then.0) as f64;
+        let rate = used / (now - self.set_aside_at).as_secs_f64().max(0.001);
+        let reserve = (rate * RESERVED_TIME.as_secs_f64()) as u64;
+        self.tail_then = tail;
+        self.set_aside_at = now;
+        Some(State {
+            ceiling: Seq(tail.0 + reserve.clamp(RESERVED_NUMBERS, RESERVED_NUMBERS << 8)),
+            ..self.state
+        })
+    }
+
+    fn accept(&mut self, written: Option<State>) {
+        self.state = written.unwrap_or(self.state);
+    }
+}
+
+/// However the thread ends, nobody waits for it afterwards.
+struct ClosesProgress(Arc<Shared>);
+
+impl Drop for ClosesProgress {
+    fn drop(&mut self) {
+        self.0
+            .progress
+            .send_modify(|progress| progress.is_closed = true);
+    }
+}

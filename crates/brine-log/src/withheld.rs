@@ -1,0 +1,8 @@
+//! Events that stay between the processes they were fired for.
+
+/// Whether events of this tag are never stored, served or sent on: they carry a minion's session
+/// keys between its own processes.
+#[must_use]
+pub fn is_withheld(tag: &[u8]) -> bool {
+    tag == b"salt/auth/creds" || tag.ends_with(b"/salt/auth/creds")
+}

@@ -1,0 +1,9 @@
+//! History: what is written is there again, whatever happens between.
+
+#![allow(clippy::print_stderr)] // what was not run and why
+
+mod crash;
+mod damage;
+mod full;
+mod keep;
+mod support;
