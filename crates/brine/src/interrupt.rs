@@ -1,15 +1,15 @@
-//! Ctrl-C and `SIGTERM` as a flag, for commands that have something to put in order first.
+//! Ctrl-C and `SIGTERM` as a flag, for commands that have to finish something first.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-/// Whether the process was told to end.
+/// Whether the process was asked to end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
@@ -26,16 +26,16 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether it has come.
+    /// Whether a signal has arrived.
     pub(crate) fn has_come(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// From now on a signal removes a directory and ends the process, for commands whose work cannot be
-/// broken off otherwise.
+/// From now on a signal, that of a closed terminal included, removes a directory and ends the
+/// process: for commands whose work cannot be interrupted otherwise.
 pub(crate) fn remove_on_signal(directory: PathBuf) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot catch signals")?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             // Scratch: what cannot be removed is the system's to clear.

@@ -6,13 +6,14 @@
 //! exit codes: 0 done, 1 failed, 2 wrong usage (Salt's commands: Salt's own codes).
 
 mod arguments;
+mod bus_location;
 mod commands;
 mod daemon;
+mod host;
 mod interrupt;
 mod jid;
 mod logs;
 mod node;
-mod place;
 mod salt;
 mod show;
 

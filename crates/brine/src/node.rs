@@ -1,6 +1,5 @@
 //! A master or a minion made from its configuration: bus, ports and functions.
 
-use anyhow::Context;
 use brine_bus::address::Node;
 use brine_config::Loaded;
 use brine_node::functions::{Functions, FunctionsConfig, grains};
@@ -8,26 +7,16 @@ use brine_node::master::{Master, MasterOptions};
 use brine_node::minion::{Minion, MinionOptions};
 use brine_wire::Map;
 use brine_wire::compat::{Compat, Series};
-use tokio::runtime::Runtime;
 
-use crate::commands::bus;
-use crate::place;
+use crate::bus_location;
+use crate::host::OpenBus;
 use crate::salt::run;
-
-/// The runtime a node runs on.
-pub(crate) fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
-}
 
 /// A master, bound.
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
-    let address = place::address(&loaded.opts, &Node::Master, None)?;
-    let (served, log) = bus::open(&address, Node::Master, loaded)?;
-    Ok(Master::start(options, served, log, Some(run::runners(loaded))).await?)
+    let bus = OpenBus::of_node(loaded, Node::Master)?;
+    Ok(Master::start(options, bus.served, bus.log, Some(run::runners(loaded))).await?)
 }
 
 /// A minion, its bus bound; `umask` is that of what its functions make, if not this process's own.
@@ -35,14 +24,12 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<Mini
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let mut config = functions_config(loaded);
     config.umask = umask;
-    let node = place::own_minion(&loaded.opts)?;
-    let address = place::address(&loaded.opts, &node, None)?;
-    let (served, log) = bus::open(&address, node, loaded)?;
+    let bus = OpenBus::of_node(loaded, bus_location::own_minion(&loaded.opts)?)?;
     let functions = |host| Functions::new(config, host);
-    Ok(Minion::start(options, functions, served, log)?)
+    Ok(Minion::start(options, functions, bus.served, bus.log)?)
 }
 
-/// What functions are told of the minion they run in.
+/// What functions know of the minion they run in.
 pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
     let all = loaded.opts.iter();
     let all = all.map(|(name, value)| (name.into(), value.clone()));

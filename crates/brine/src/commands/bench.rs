@@ -20,8 +20,8 @@ use tempfile::TempDir;
 
 mod fleet;
 
+use crate::bus_location::{BusArgs, BusLocation};
 use crate::interrupt;
-use crate::place::{Place, PlaceArguments};
 use crate::show;
 
 /// What `brine bench` is told.
@@ -72,7 +72,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RELEASE", default_value_t = Compat::NEWEST)]
     compat: Compat,
     #[command(flatten)]
-    place: PlaceArguments,
+    bus: BusArgs,
 }
 
 /// What else than a bus can be measured.
@@ -143,36 +143,36 @@ fn loads(arguments: &Arguments) -> Vec<(Option<&'static Case>, Load)> {
 
 /// The bus that is named, or one of our own.
 fn target(arguments: &Arguments) -> anyhow::Result<(Target, Option<OwnBus>)> {
-    let named = &arguments.place;
+    let named = &arguments.bus;
     if named.sock_dir.is_none() && named.config.is_none() && named.config_dir.is_none() {
         let (own, target) = OwnBus::start(arguments.compat)?;
         return Ok((target, Some(own)));
     }
-    let place = named.resolve()?;
+    let location = named.resolve()?;
     if !arguments.live {
-        refuse_live(&place)?;
+        refuse_live(&location)?;
     }
     let endpoint = |endpoint: &address::Endpoint| match endpoint {
         address::Endpoint::Path(path) => Endpoint::Unix(path.clone()),
         address::Endpoint::Tcp(address) => Endpoint::Tcp(*address),
     };
     let target = Target {
-        publish: endpoint(place.address.publish()),
-        pull: endpoint(place.address.pull()),
+        publish: endpoint(location.address.publish()),
+        pull: endpoint(location.address.pull()),
         ..Target::salt_in(Path::new(""), arguments.compat)
     };
     Ok((target, None))
 }
 
 /// Fails on a bus that runs: others listen there, and act on what they hear.
-fn refuse_live(place: &Place) -> anyhow::Result<()> {
+fn refuse_live(location: &BusLocation) -> anyhow::Result<()> {
     let config = SubscriberConfig::default();
-    Subscriber::new(&place.address, config).connect(Duration::ZERO)?;
-    let node = match place.node {
+    Subscriber::new(&location.address, config).connect(Duration::ZERO)?;
+    let node = match location.node {
         Node::Master => "master",
         Node::Minion { .. } => "minion",
     };
-    let pid = listener(place.address.publish());
+    let pid = listener(location.address.publish());
     let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
     bail!("{node} bus in use{pid}; add --live to load it anyway")
 }

@@ -8,16 +8,16 @@ mod lines;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use brine_bus::address::Node;
 use brine_bus::client::blocking::Publisher;
 use brine_bus::client::{Oversize, PublisherConfig};
-use brine_config::{Opts, parse_arguments, yaml};
+use brine_config::{parse_arguments, yaml};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
 use crate::arguments::wrong_usage;
-use crate::place::PlaceArguments;
+use crate::bus_location::{self, BusArgs};
 use crate::show;
 
 /// What `brine send` is told.
@@ -53,21 +53,21 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RELEASE")]
     compat: Option<Compat>,
     #[command(flatten)]
-    place: PlaceArguments,
+    bus: BusArgs,
 }
 
 /// Fires what is asked.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let place = arguments.place.resolve()?;
-    if arguments.to_master && place.node == Node::Master {
+    let location = arguments.bus.resolve()?;
+    if arguments.to_master && location.node == Node::Master {
         wrong_usage("--to-master: a master's bus cannot send to a master; add --node minion");
     }
-    let compat = arguments.compat.or(place.brine.compat);
+    let compat = arguments.compat.or(location.brine.compat);
     let config = PublisherConfig {
         oversize: Oversize::Refuse,
-        ..publisher_config(compat, place.opts.as_ref())?
+        ..bus_location::publisher_config(compat, location.opts.as_ref())?
     };
-    let mut bus = Publisher::new(&place.address, config);
+    let mut bus = Publisher::new(&location.address, config);
     let Some(tag) = &arguments.tag else {
         return lines::fire(arguments, &mut bus);
     };
@@ -79,24 +79,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bus.fire_event(tag, &mut data, timeout)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// How Salt's commands write, and what is too large.
-pub(crate) fn publisher_config(
-    compat: Option<Compat>,
-    opts: Option<&Opts>,
-) -> anyhow::Result<PublisherConfig> {
-    let mut config = PublisherConfig {
-        oversize: Oversize::Trim,
-        ..PublisherConfig::for_compat(compat.unwrap_or(Compat::NEWEST))
-    };
-    if let Some(opts) = opts {
-        let size = opts.int("max_event_size")?;
-        config.max_event_size = usize::try_from(size).with_context(|| {
-            format!("option max_event_size: expected a number of bytes, found {size}")
-        })?;
-    }
-    Ok(config)
 }
 
 /// The event's data: mappings and `key=value` together, later ones win.

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use self::scratch::{MINION, Scratch};
-use super::bus;
-use crate::{node, place, show};
+use crate::host;
+use crate::{bus_location, node, show};
 
 /// What `brine up` is told.
 #[derive(Debug, clap::Args)]
@@ -46,15 +46,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Some(scratch), _) => scratch.path().to_owned(),
         (None, directory) => std::path::absolute(directory.as_deref().unwrap_or(Path::new(".")))?,
     };
-    bus::raise_file_limit();
+    host::raise_file_limit();
     let scratch_files = Scratch::make(&root)?;
-    node::runtime()?.block_on(serve(&scratch_files, arguments.every))?;
+    host::node_runtime()?.block_on(serve(&scratch_files, arguments.every))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs master and minion; the minion ends first, so that its last words are heard.
 async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
-    let told_to_end = bus::told_to_end()?;
+    let shutdown = host::shutdown_signal()?;
+    let terminal_closed = host::terminal_closed()?;
     let (ending, ended) = (watch::Sender::new(false), watch::Sender::new(false));
     let until = |mut flag: watch::Receiver<bool>| async move {
         // The sender lives as long as all of this.
@@ -67,7 +68,9 @@ async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
     let minion = tokio::spawn(minion.run(until(ending.subscribe())));
     let lived = tokio::select! {
         lived = life(scratch, &mut starts, every) => lived,
-        () = told_to_end => Ok(()),
+        () = shutdown => Ok(()),
+        // So that the scratch directory, keys included, does not stay behind.
+        () = terminal_closed => Ok(()),
     };
     ending.send_replace(true);
     minion.await?;
@@ -78,7 +81,7 @@ async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
 
 /// A listener on the master's bus, connected.
 async fn listen(scratch: &Scratch) -> anyhow::Result<Subscriber> {
-    let address = place::address(&scratch.master.opts, &Node::Master, None)?;
+    let address = bus_location::address(&scratch.master.opts, &Node::Master, None)?;
     let mut starts = Subscriber::new(&address, SubscriberConfig::default());
     starts.connect(SIGN_IN).await?;
     Ok(starts)

@@ -20,8 +20,8 @@ use brine_wire::matching::TagFilter;
 use self::filter::MatchKind;
 use self::output::{Form, Printer};
 use self::summary::Summary;
+use crate::bus_location::{self, BusArgs};
 use crate::interrupt::Interrupt;
-use crate::place::{self, PlaceArguments};
 use crate::show::{self, Colour};
 
 /// What `brine watch` is told.
@@ -72,19 +72,19 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
-    place: PlaceArguments,
+    bus: BusArgs,
 }
 
 /// Watches until enough is seen.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let place = arguments.place.resolve()?;
+    let location = arguments.bus.resolve()?;
     let interrupt = Interrupt::catch()?;
     let config = SubscriberConfig {
         // Told of the end, so that the user can be.
         reconnect: Reconnect::Never,
         ..SubscriberConfig::default()
     };
-    let mut bus = Subscriber::new(&place.address, config);
+    let mut bus = Subscriber::new(&location.address, config);
     bus.check_while_waiting({
         let interrupt = interrupt.clone();
         move || match interrupt.has_come() {
@@ -182,7 +182,9 @@ impl Watch {
     /// Connects; where there is no bus yet, says so once and waits for it.
     fn connect(&mut self) -> Result<(), Trouble> {
         match self.bus.connect(Duration::ZERO) {
-            Err(ReceiveError::Connect(error)) if !self.no_wait && place::may_come(&error) => {
+            Err(ReceiveError::Connect(error))
+                if !self.no_wait && bus_location::may_come(&error) =>
+            {
                 if !self.is_told {
                     self.sink.flush()?;
                     show::complain(&format_args!("waiting: {error}"));
@@ -192,7 +194,7 @@ impl Watch {
         }
         loop {
             match self.bus.connect(self.longest_wait()) {
-                Err(ReceiveError::Connect(error)) if place::may_come(&error) => {
+                Err(ReceiveError::Connect(error)) if bus_location::may_come(&error) => {
                     if self.is_over() {
                         return Err(Trouble::TimeIsOver);
                     }

@@ -8,7 +8,7 @@ use brine_config::Role;
 use super::options::Key;
 use super::optparse::Syntax;
 use super::serve::{self, Begun, Service};
-use crate::commands::bus;
+use crate::host;
 use crate::node;
 
 const SYNTAX: Syntax<Key> = Syntax {
@@ -27,7 +27,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 }
 
 async fn master(service: &Service) -> anyhow::Result<ExitCode> {
-    let told_to_end = bus::told_to_end()?;
+    let shutdown = host::shutdown_signal()?;
     let master = node::master(&service.loaded).await?;
     tracing::info!(
         ret_port = master.ret_port(),
@@ -35,6 +35,6 @@ async fn master(service: &Service) -> anyhow::Result<ExitCode> {
         "ready"
     );
     let _pid_file = service.is_up()?;
-    master.run(told_to_end).await;
+    master.run(shutdown).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use brine_node::minion::Ended;
 use super::options::Key;
 use super::optparse::Syntax;
 use super::serve::{self, Begun, Service};
-use crate::commands::bus;
+use crate::host;
 use crate::node;
 
 const SYNTAX: Syntax<Key> = Syntax {
@@ -31,11 +31,11 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 }
 
 async fn minion(service: &Service) -> anyhow::Result<ExitCode> {
-    let told_to_end = bus::told_to_end()?;
+    let shutdown = host::shutdown_signal()?;
     let minion = node::minion(&service.loaded, Some(service.functions_umask))?;
     tracing::info!("ready");
     let _pid_file = service.is_up()?;
-    Ok(match minion.run(told_to_end).await {
+    Ok(match minion.run(shutdown).await {
         Ended::Told => ExitCode::SUCCESS,
         Ended::Rejected => ExitCode::from(NO_PERMISSION),
     })

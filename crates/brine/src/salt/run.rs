@@ -35,10 +35,10 @@ use super::options::Key;
 use super::optparse::Parsed;
 use super::python;
 use super::start::{self, Read};
+use crate::bus_location;
 use crate::daemon::account;
 use crate::interrupt::Interrupt;
 use crate::jid;
-use crate::{commands, place};
 
 /// How long an event may look for the bus, as in Salt.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
@@ -71,8 +71,8 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         .split(',')
         .collect();
     let arguments = parse_arguments(rest.iter().map(String::as_str), &no_parse);
-    let config = commands::send::publisher_config(brine.compat, Some(&opts))?;
-    let bus = Publisher::new(&place::address(&opts, &Node::Master, None)?, config);
+    let config = bus_location::publisher_config(brine.compat, Some(&opts))?;
+    let bus = Publisher::new(&bus_location::address(&opts, &Node::Master, None)?, config);
     let job = Job::new(bus, jid, function, start::user(), arguments.clone());
     let (value, code) = match call(job, function, &arguments, &opts)? {
         Done::Returned(value, code) => (value, code),
@@ -104,8 +104,8 @@ fn by_request(opts: &Opts, compat: Option<Compat>, asked: RunnerCall) -> anyhow:
         positional: Vec::new(),
         keyword: asked.kwargs,
     };
-    let config = commands::send::publisher_config(compat, Some(opts))?;
-    let bus = Publisher::new(&place::address(opts, &Node::Master, None)?, config);
+    let config = bus_location::publisher_config(compat, Some(opts))?;
+    let bus = Publisher::new(&bus_location::address(opts, &Node::Master, None)?, config);
     let mut job = Job::new(bus, asked.jid, &asked.fun, asked.user, arguments.clone());
     if asked.fun == STATE_EVENT {
         job.is_refused("'state.event' prints what it hears: it is for salt-run.");

@@ -10,11 +10,10 @@ use brine_config::{Loaded, Opts, Role};
 use super::options::{BASIC, CONFIG_DIR, DAEMON, Key, LOG_LEVEL};
 use super::optparse::{Opt, Parsed, Syntax};
 use super::start::{self, Read};
-use crate::commands::bus;
 use crate::daemon::account::{self, Belongings};
 use crate::daemon::{self, Daemon, PidFile};
+use crate::host;
 use crate::logs::{self, Look};
-use crate::node;
 
 /// The options of both.
 pub(super) const OPTIONS: &[&[Opt<Key>]] = &[BASIC, CONFIG_DIR, LOG_LEVEL, DAEMON];
@@ -65,7 +64,7 @@ pub(super) fn begin(
         tracing::warn!("{warning}");
     }
     start::tell_not_acted_on(&line);
-    bus::raise_file_limit();
+    host::raise_file_limit();
     Ok(Begun::Service(Service {
         loaded,
         functions_umask,
@@ -96,7 +95,7 @@ impl Service {
         &self,
         serve: impl Future<Output = anyhow::Result<ExitCode>>,
     ) -> anyhow::Result<ExitCode> {
-        node::runtime()?.block_on(serve)
+        host::node_runtime()?.block_on(serve)
     }
 }
 

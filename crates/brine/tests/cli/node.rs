@@ -356,7 +356,7 @@ fn up_is_a_whole_site_and_what_it_says_can_be_done() {
     let mut tried = 0;
     for line in commands {
         let bounded = match line {
-            _ if line.contains(" bench ") => format!("{line} --duration 0.1"),
+            _ if line.ends_with(" bench") => format!("{line} --duration 0.1"),
             _ if line.contains(" watch ") => format!("{line} -n 1"),
             // Needs a Python on this machine; a module that fails shows in its own tests.
             _ if line.contains("my_custom_module") => continue,
@@ -546,4 +546,15 @@ fn what_root_does_with_keys_a_master_of_another_user_can_read() {
             }
         }
     }
+}
+
+#[test]
+fn a_closed_terminal_ends_up_and_nothing_stays_behind() {
+    let scratch = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+    let mut up = Running::start(brine(&["up"]).env("TMPDIR", scratch.path()));
+    up.prints("Ctrl-C ends it.");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    up.signal(Signal::HUP);
+    assert_eq!(up.left().code, Some(0));
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
 }

@@ -16,7 +16,7 @@ use brine_bench::raise_file_limit;
 use brine_bus::address::{Address, Node};
 use brine_config::{Environment, Opts, Role};
 
-use crate::{place, show};
+use crate::{bus_location, show};
 
 /// What `brine bench fleet` is told.
 #[derive(Debug, clap::Args)]
@@ -197,7 +197,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<FleetOptions> {
 }
 
 fn configuration(directory: &Path) -> anyhow::Result<Opts> {
-    place::check_config_dir(directory, "master")?;
+    bus_location::check_config_dir(directory, "master")?;
     let path = directory.join("master");
     let path = std::path::absolute(&path).unwrap_or(path);
     let loaded = Opts::load(Role::Master, &path, &Environment::current())
@@ -236,7 +236,7 @@ fn bus(arguments: &Arguments, opts: Option<&Opts>) -> anyhow::Result<Option<Addr
     let sock_dir = arguments.sock_dir.as_deref();
     Ok(match (sock_dir, opts) {
         (Some(sock_dir), _) => Some(Address::ipc(sock_dir, &Node::Master)?),
-        (None, Some(opts)) => Some(place::address(opts, &Node::Master, None)?),
+        (None, Some(opts)) => Some(bus_location::address(opts, &Node::Master, None)?),
         (None, None) => None,
     })
 }

@@ -23,7 +23,7 @@ use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
 use crate::daemon::account;
-use crate::{commands, jid, place};
+use crate::{bus_location, jid};
 
 /// Runs a function and prints what it returns.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -99,8 +99,8 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
     }
     add_folders(line, opts);
     let bus = MinionBus {
-        address: place::address(opts, &place::own_minion(opts)?, None)?,
-        config: commands::send::publisher_config(brine.compat, Some(opts))?,
+        address: bus_location::address(opts, &bus_location::own_minion(opts)?, None)?,
+        config: bus_location::publisher_config(brine.compat, Some(opts))?,
     };
     if opts
         .text("file_client")

@@ -11,8 +11,8 @@ use brine_net::keys::store::KeyState;
 use brine_node::keys::{Action, Found, Include, Keys, LeftoverFiles, by_state};
 
 use super::{Session, show};
+use crate::bus_location;
 use crate::salt::options::Key;
-use crate::{commands, place};
 
 /// Asks, does and tells.
 pub(super) fn change(
@@ -65,8 +65,8 @@ pub(super) fn change(
 }
 
 fn bus(session: &Session<'_>) -> anyhow::Result<Publisher> {
-    let config = commands::send::publisher_config(Some(session.compat), Some(session.opts))?;
-    let address = place::address(session.opts, &Node::Master, None)?;
+    let config = bus_location::publisher_config(Some(session.compat), Some(session.opts))?;
+    let address = bus_location::address(session.opts, &Node::Master, None)?;
     Ok(Publisher::new(&address, config))
 }
 

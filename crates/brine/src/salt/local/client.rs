@@ -20,7 +20,7 @@ use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
 
 pub(crate) use super::report::{Came, Heard};
-use crate::place;
+use crate::bus_location;
 use crate::salt::{python, start};
 
 /// The version of payloads that need no signature beside the key.
@@ -94,7 +94,7 @@ enum Requester {
 impl Client {
     /// Finds the master of a configuration: its bus, its port and the user's key.
     pub(crate) async fn open(opts: &Opts) -> Result<Self, ClientError> {
-        let address = place::address(opts, &Node::Master, None)?;
+        let address = bus_location::address(opts, &Node::Master, None)?;
         let mut bus = Subscriber::new(&address, SubscriberConfig::default());
         match bus.connect(FIND_BUS_WITHIN).await {
             Ok(()) => {}

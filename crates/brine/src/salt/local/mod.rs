@@ -20,7 +20,7 @@ use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
-use crate::commands::bus;
+use crate::host;
 
 /// Salt's code for a command line that does not say all.
 const INCOMPLETE: u8 = 42;
@@ -86,7 +86,7 @@ async fn serve(
     }
     announce(line, &job)?;
     let patience = patience(line, opts)?;
-    let interrupted = bus::told_to_end()?;
+    let interrupted = host::shutdown_signal()?;
     tokio::select! {
         heard = client.hear(&job, patience, |heard| report.hear(heard)) => heard?,
         () = interrupted => return Ok(give_up(&job)?),

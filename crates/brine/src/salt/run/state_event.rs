@@ -17,8 +17,8 @@ use brine_wire::json;
 use brine_wire::matching::{MatchType, TagMatch};
 
 use super::functions::Watched;
+use crate::bus_location;
 use crate::interrupt::Interrupt;
-use crate::place;
 
 /// A listener that has its place and perhaps its connection already.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl StateEvent {
             false => ControlFlow::Continue(()),
         });
         match bus.connect(Duration::ZERO) {
-            Err(ReceiveError::Connect(error)) if place::may_come(&error) => {
+            Err(ReceiveError::Connect(error)) if bus_location::may_come(&error) => {
                 tracing::warn!("waiting: {error}");
             }
             connected => connected?,
@@ -97,12 +97,12 @@ impl StateEvent {
 fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
     let sock_dir = watched.sock_dir.as_deref();
     match watched.node.as_str() {
-        "master" => place::address(opts, &Node::Master, sock_dir),
+        "master" => bus_location::address(opts, &Node::Master, sock_dir),
         "minion" => {
-            let salts = place::address(opts, &place::own_minion(opts)?, sock_dir)?;
+            let salts = bus_location::address(opts, &bus_location::own_minion(opts)?, sock_dir)?;
             match minion_beside(opts) {
                 Some(beside) if !is_there(&salts) => {
-                    place::address(&beside, &place::own_minion(&beside)?, sock_dir)
+                    bus_location::address(&beside, &bus_location::own_minion(&beside)?, sock_dir)
                 }
                 _ => Ok(salts),
             }

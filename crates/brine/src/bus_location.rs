@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use brine_bus::address::{Address, Loopback, Node, Ports};
-use brine_bus::client::ConnectError;
+use brine_bus::client::{ConnectError, Oversize, PublisherConfig};
 use brine_config::{Brine, Environment, Loaded, Opts, Role, Warning};
+use brine_wire::compat::Compat;
 use clap::Args;
 
 /// The options by which commands find a bus.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which bus")]
-pub(crate) struct PlaceArguments {
+pub(crate) struct BusArgs {
     /// Directory of the bus's sockets [default: as Salt's configuration says, else
     /// /var/run/salt/master or /var/run/salt/minion]
     #[arg(long, value_name = "DIR")]
@@ -44,7 +45,7 @@ pub(crate) enum NodeKind {
 
 /// A bus's place, and what the configuration says besides.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct BusLocation {
     /// Its sockets.
     pub(crate) address: Address,
     /// Whose it is.
@@ -59,9 +60,9 @@ pub(crate) struct Place {
     pub(crate) warnings: Vec<Warning>,
 }
 
-impl PlaceArguments {
+impl BusArgs {
     /// Where that bus is.
-    pub(crate) fn resolve(&self) -> anyhow::Result<Place> {
+    pub(crate) fn resolve(&self) -> anyhow::Result<BusLocation> {
         let loaded = self.load()?;
         let (opts, brine, warnings) = match loaded {
             Some(loaded) => (Some(loaded.opts), loaded.brine, loaded.warnings),
@@ -80,7 +81,7 @@ impl PlaceArguments {
                 (Address::ipc(&sock_dir, &node)?, Some(sock_dir))
             }
         };
-        Ok(Place {
+        Ok(BusLocation {
             address,
             node,
             sock_dir,
@@ -190,6 +191,24 @@ fn tcp_address(opts: &Opts, node: &Node) -> anyhow::Result<Address> {
         Loopback::V4
     };
     Ok(Address::tcp(loopback, ports))
+}
+
+/// How Salt's commands write, and what is too large.
+pub(crate) fn publisher_config(
+    compat: Option<Compat>,
+    opts: Option<&Opts>,
+) -> anyhow::Result<PublisherConfig> {
+    let mut config = PublisherConfig {
+        oversize: Oversize::Trim,
+        ..PublisherConfig::for_compat(compat.unwrap_or(Compat::NEWEST))
+    };
+    if let Some(opts) = opts {
+        let size = opts.int("max_event_size")?;
+        config.max_event_size = usize::try_from(size).with_context(|| {
+            format!("option max_event_size: expected a number of bytes, found {size}")
+        })?;
+    }
+    Ok(config)
 }
 
 /// Whether waiting may help: a bus that is not there may come, a closed door stays closed.

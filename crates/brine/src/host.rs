@@ -1,0 +1,166 @@
+//! What a serving process is made of: the sockets of a bus, the log behind them, the runtime they
+//! run on, the limit of open files and the signals that end it.
+//!
+//! `brine bus`, `brine up` and Salt's daemons are put together from these parts, so that each part
+//! is written once and every daemon gets it. A part knows options, not command lines.
+
+mod sockets;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use brine_bus::address::{Address, Node};
+use brine_bus::{BusConfig, Served};
+use brine_config::Loaded;
+use brine_log::{Framings, Log, LogConfig, LogId};
+use brine_wire::compat::Compat;
+use brine_wire::frame::Framing;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::rand::GetRandomFlags;
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bus_location::{self, BusLocation};
+
+/// How a bus differs from what its configuration says.
+#[derive(Debug, Default)]
+pub(crate) struct BusOverrides {
+    /// The release whose clients read from it.
+    pub(crate) compat: Option<Compat>,
+    /// Further directories in which it is offered to clients of other releases.
+    pub(crate) also: Vec<(PathBuf, Compat)>,
+    /// The size of the log in memory, in bytes.
+    pub(crate) log_bytes: Option<u64>,
+}
+
+/// A bus that has its sockets and its log. It accepts nothing until it is served.
+pub(crate) struct OpenBus {
+    pub(crate) served: Vec<Served>,
+    pub(crate) log: Arc<Log>,
+}
+
+impl OpenBus {
+    /// Binds the sockets of a bus and makes its log. Needs a runtime: the one it is served on.
+    pub(crate) fn open(location: &BusLocation, overrides: &BusOverrides) -> anyhow::Result<Self> {
+        let compat = overrides.compat.or(location.brine.compat);
+        let mut served = vec![sockets::bind(
+            &location.address,
+            location.sock_dir.as_deref(),
+            compat.unwrap_or(Compat::NEWEST),
+            location,
+        )?];
+        for (sock_dir, compat) in &overrides.also {
+            let address = Address::ipc(sock_dir, &location.node)?;
+            served.push(sockets::bind(&address, Some(sock_dir), *compat, location)?);
+        }
+        let log_bytes = overrides.log_bytes.or(location.brine.log_bytes);
+        let log = log(&served, log_bytes, location.brine.keep_bytes)?;
+        Ok(Self { served, log })
+    }
+
+    /// The bus of a node, as the node's configuration says.
+    pub(crate) fn of_node(loaded: &Loaded, node: Node) -> anyhow::Result<Self> {
+        let location = BusLocation {
+            address: bus_location::address(&loaded.opts, &node, None)?,
+            node,
+            sock_dir: match loaded.opts.text("ipc_mode")? {
+                "tcp" => None,
+                _ => Some(loaded.opts.text("sock_dir")?.into()),
+            },
+            opts: Some(loaded.opts.clone()),
+            brine: loaded.brine.clone(),
+            warnings: Vec::new(),
+        };
+        Self::open(&location, &BusOverrides::default())
+    }
+
+    /// Serves until `shutdown` is done and everything sent before that is delivered.
+    pub(crate) async fn serve(self, shutdown: impl Future<Output = ()>) {
+        brine_bus::serve(self.served, self.log, BusConfig::default(), shutdown).await;
+    }
+}
+
+/// The log that all sockets share: kept in the framings that their subscribers read.
+fn log(
+    served: &[Served],
+    max_bytes: Option<u64>,
+    keep_bytes: Option<u64>,
+) -> anyhow::Result<Arc<Log>> {
+    let is_used = |framing| served.iter().any(|bus| bus.framing == framing);
+    let framings = match (is_used(Framing::Bare), is_used(Framing::Prefixed)) {
+        (true, true) => Framings::Both,
+        (_, false) => Framings::Bare,
+        (false, true) => Framings::Prefixed,
+    };
+    let mut config = LogConfig {
+        framings,
+        ..LogConfig::new(new_log_id()?)
+    };
+    if let Some(bytes) = max_bytes {
+        config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    if let Some(bytes) = keep_bytes {
+        config.keep_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    Ok(Log::new(config))
+}
+
+/// An identity no other log has.
+fn new_log_id() -> anyhow::Result<LogId> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
+        .context("the system gives no random number")?;
+    Ok(LogId(u64::from_le_bytes(bytes)))
+}
+
+/// The runtime of a bus: one thread.
+pub(crate) fn bus_runtime() -> anyhow::Result<Runtime> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        // Look at the sockets once per round of subscribers, not in the middle of one.
+        .event_interval(512)
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// The runtime of a master or minion.
+pub(crate) fn node_runtime() -> anyhow::Result<Runtime> {
+    runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// From now on catches Ctrl-C and `SIGTERM`; the future waits for one of them.
+pub(crate) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let catch = |kind| signal(kind).context("cannot catch signals");
+    let mut interrupt = catch(SignalKind::interrupt())?;
+    let mut terminate = catch(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("ending: delivering what was sent");
+    })
+}
+
+/// From now on catches the end of the terminal (`SIGHUP`), which daemons outlive; the future waits
+/// for it.
+pub(crate) fn terminal_closed() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot catch signals")?;
+    Ok(async move {
+        hangup.recv().await;
+    })
+}
+
+/// Allows as many connections as the system does; the soft limit is often 1,024.
+pub(crate) fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(err = %error, "cannot raise the limit of open files");
+    }
+}
