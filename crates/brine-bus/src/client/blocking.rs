@@ -18,22 +18,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
+use super::driver::{Call, Driver, Reader, Step, Writer};
 use super::error::{ConnectError, LinkError, PublishError, ReceiveError};
 use super::event::{Event, EventRef};
-use super::outbox::Outbox;
-use super::session::{Counters, Session, Taken};
+use super::session::Counters;
 use super::socket::{self, Progress};
-use super::{
-    Backoff, PublisherConfig, Reconnect, SubscriberConfig, Tries, Wait, deadline_after, is_over,
-};
+use super::{PublisherConfig, SubscriberConfig, Wait};
 use crate::address::{Address, Endpoint};
 
 /// Listens on a bus.
 #[derive(Debug)]
 pub struct Subscriber {
-    link: Link,
-    session: Session,
-    reconnect: Reconnect,
+    reader: Reader<OwnedFd>,
+    waiter: Waiter,
 }
 
 impl Subscriber {
@@ -42,16 +39,15 @@ impl Subscriber {
     #[must_use]
     pub fn new(address: &Address, config: SubscriberConfig) -> Self {
         Self {
-            link: Link::new(address.publish().clone()),
-            session: Session::new(&config),
-            reconnect: config.reconnect,
+            reader: Reader::new(address.publish().clone(), &config),
+            waiter: Waiter::new(),
         }
     }
 
     /// Calls `check` whenever a wait is interrupted by a signal, and every 50 ms of waiting;
     /// [`ControlFlow::Break`] ends the waiting call with [`ReceiveError::Interrupted`].
     pub fn check_while_waiting(&mut self, check: impl FnMut() -> ControlFlow<()> + Send + 'static) {
-        self.link.check = Some(Check(Box::new(check)));
+        self.waiter.check = Some(Check(Box::new(check)));
     }
 
     /// Connects, trying for so long, unless there is a connection. Events fired after this are
@@ -61,7 +57,7 @@ impl Subscriber {
     /// [`ReceiveError::Connect`] when there is no bus; [`ReceiveError::Interrupted`].
     pub fn connect(&mut self, timeout: Duration) -> Result<(), ReceiveError> {
         self.leave_inherited();
-        self.connect_until(Wait::For(timeout).deadline())
+        self.drive(&mut Call::connect(Wait::For(timeout)))
     }
 
     /// The next event with a matching tag: the first of the pending ones, or else of those that
@@ -79,28 +75,17 @@ impl Subscriber {
         wait: Wait,
     ) -> Result<Option<Event>, ReceiveError> {
         self.leave_inherited();
-        if let Some(event) = self.session.take_pending(wanted) {
+        if let Some(event) = self.reader.session.take_pending(wanted) {
             return Ok(Some(event));
         }
-        let deadline = wait.deadline();
-        let mut has_read = false;
+        let mut call = Call::transfer(wait);
         loop {
-            match self.session.take_one(wanted) {
-                Ok(Taken::Event(event)) => return Ok(Some(event)),
-                Ok(Taken::Other) if matches!(wait, Wait::Once(_)) => return Ok(None),
-                Ok(Taken::Other) => {}
-                // A stream that never pauses must not outlast the deadline.
-                Ok(Taken::Nothing) if has_read && is_over(deadline) => return Ok(None),
-                Ok(Taken::Nothing) => {
-                    if !self.receive(deadline)? {
-                        return Ok(None);
-                    }
-                    has_read = true;
-                }
-                Err(error) => {
-                    let error = ReceiveError::from_session(&self.link.endpoint, error);
-                    return Err(self.failed(error));
-                }
+            if let Some(event) = self.reader.take(wanted, &mut call, Instant::now)? {
+                return Ok(Some(event));
+            }
+            self.drive(&mut call)?;
+            if call.is_over() {
+                return Ok(None);
             }
         }
     }
@@ -113,27 +98,14 @@ impl Subscriber {
     /// [`ReceiveError`].
     #[inline]
     pub fn next_ref(&mut self, wait: Wait) -> Result<Option<EventRef<'_>>, ReceiveError> {
-        let mut deadline = None;
-        let mut has_read = false;
-        loop {
-            match self.session.advance() {
-                Ok(true) => return Ok(self.session.current()),
-                Ok(false) if has_read && is_over(deadline) => return Ok(None),
-                Ok(false) => {
-                    if !has_read {
-                        deadline = wait.deadline();
-                    }
-                    if !self.receive(deadline)? {
-                        return Ok(None);
-                    }
-                    has_read = true;
-                }
-                Err(error) => {
-                    let error = ReceiveError::from_session(&self.link.endpoint, error.into());
-                    return Err(self.failed(error));
-                }
+        let mut call = Call::transfer(wait);
+        while !self.reader.advance(Instant::now)? {
+            self.drive(&mut call)?;
+            if call.is_over() {
+                return Ok(None);
             }
         }
+        Ok(self.reader.current())
     }
 
     /// Matching events for ever; between two of them, connections come and go unnoticed.
@@ -146,102 +118,48 @@ impl Subscriber {
 
     /// From now on keeps matching events that a call passes over for later calls.
     pub fn subscribe(&mut self, wanted: TagMatch) {
-        self.session.subscribe(wanted);
+        self.reader.session.subscribe(wanted);
     }
 
     /// Takes back one such subscription, if there is one, and drops pending events that no
     /// subscription covers any more.
     pub fn unsubscribe(&mut self, wanted: &TagMatch) {
-        self.session.unsubscribe(wanted);
+        self.reader.session.unsubscribe(wanted);
     }
 
     /// Closes the connection and forgets the pending events, as Salt does. Subscriptions stay; the
     /// next call connects.
     pub fn close(&mut self) {
-        self.link.socket = None;
-        self.session.disconnected();
-        self.session.forget_pending();
+        self.reader.close();
     }
 
     /// The connection's socket, for programs that wait for several at once: when it is readable, a
     /// call with `Wait::For(Duration::ZERO)` reads what has come. Not the same after a reconnect.
     #[must_use]
     pub fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.link.socket.as_ref().map(AsFd::as_fd)
+        self.reader.socket().map(AsFd::as_fd)
     }
 
     /// What has been seen so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {
-        self.session.counters()
+        self.reader.session.counters()
     }
 
     /// Where the bus is.
     #[must_use]
-    pub const fn endpoint(&self) -> &Endpoint {
-        &self.link.endpoint
+    pub fn endpoint(&self) -> &Endpoint {
+        self.reader.endpoint()
     }
 
-    /// Reads once, connecting and waiting if need be; `false` when the time is over.
-    fn receive(&mut self, deadline: Option<Instant>) -> Result<bool, ReceiveError> {
+    fn drive(&mut self, call: &mut Call) -> Result<(), ReceiveError> {
         self.leave_inherited();
-        loop {
-            self.connect_until(deadline)?;
-            let Some(socket) = &self.link.socket else {
-                return Ok(false);
-            };
-            match socket::read(socket, self.session.room()) {
-                Ok(Progress::Bytes(bytes)) => {
-                    self.session.filled(bytes);
-                    self.link.backoff.reset();
-                    return Ok(true);
-                }
-                Ok(Progress::Later) => match self.link.wait(PollFlags::IN, deadline) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(false),
-                    Err(error) => return Err(ReceiveError::from_link(&self.link.endpoint, error)),
-                },
-                Ok(Progress::Over) => {
-                    self.link.lost();
-                    self.session.disconnected();
-                    if self.reconnect == Reconnect::Never {
-                        let endpoint = self.link.endpoint.clone();
-                        return Err(ReceiveError::Closed { endpoint });
-                    }
-                }
-                Err(source) => {
-                    let endpoint = self.link.endpoint.clone();
-                    return Err(self.failed(ReceiveError::System { endpoint, source }));
-                }
-            }
-        }
-    }
-
-    fn connect_until(&mut self, deadline: Option<Instant>) -> Result<(), ReceiveError> {
-        if self.link.socket.is_none() {
-            self.link
-                .connect(deadline)
-                .map_err(|error| ReceiveError::from_link(&self.link.endpoint, error))?;
-            self.session.connected();
-        }
-        Ok(())
-    }
-
-    /// Gives the connection up if the error says that it is of no more use.
-    fn failed(&mut self, error: ReceiveError) -> ReceiveError {
-        if matches!(
-            error,
-            ReceiveError::NotABus { .. } | ReceiveError::System { .. }
-        ) {
-            self.link.lost();
-            self.session.disconnected();
-        }
-        error
+        drive(&mut self.reader, &mut self.waiter, call)
     }
 
     fn leave_inherited(&mut self) {
-        if self.link.leave_inherited() {
-            self.session.disconnected();
+        if self.waiter.has_forked() {
+            self.reader.leave_to_parent();
         }
     }
 }
@@ -249,8 +167,8 @@ impl Subscriber {
 /// Fires events on a bus.
 #[derive(Debug)]
 pub struct Publisher {
-    link: Link,
-    outbox: Outbox,
+    writer: Writer<OwnedFd>,
+    waiter: Waiter,
     config: PublisherConfig,
 }
 
@@ -259,8 +177,8 @@ impl Publisher {
     #[must_use]
     pub fn new(address: &Address, config: PublisherConfig) -> Self {
         Self {
-            link: Link::new(address.pull().clone()),
-            outbox: Outbox::new(config.framing),
+            writer: Writer::new(address.pull().clone(), &config),
+            waiter: Waiter::new(),
             config,
         }
     }
@@ -268,7 +186,7 @@ impl Publisher {
     /// Calls `check` whenever a wait is interrupted by a signal, and every 50 ms of waiting;
     /// [`ControlFlow::Break`] ends the waiting call with [`PublishError::Interrupted`].
     pub fn check_while_waiting(&mut self, check: impl FnMut() -> ControlFlow<()> + Send + 'static) {
-        self.link.check = Some(Check(Box::new(check)));
+        self.waiter.check = Some(Check(Box::new(check)));
     }
 
     /// Connects, trying for so long (`None`: for ever), unless there is a connection.
@@ -277,7 +195,7 @@ impl Publisher {
     /// [`PublishError::Connect`] when there is no bus; [`PublishError::Interrupted`].
     pub fn connect(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
         self.leave_inherited();
-        self.connect_until(deadline_after(timeout))
+        self.drive(&mut Call::connect(Wait::from_timeout(timeout)))
     }
 
     /// Fires one event, setting `_stamp` in `data`. `Ok` says that its bytes are in the socket, not
@@ -344,13 +262,13 @@ impl Publisher {
     /// Queues an event that is encoded already. See [`Publisher::fire_raw`].
     pub fn queue_raw(&mut self, event: &[u8]) {
         self.leave_inherited();
-        self.outbox.push(event);
+        self.writer.push(event);
     }
 
     /// How many bytes are queued.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.outbox.unwritten().len()
+        self.writer.queued_bytes()
     }
 
     /// Sends what is queued.
@@ -360,110 +278,89 @@ impl Publisher {
     /// the bus goes away meanwhile, events it had not read are lost, as they are in Salt.
     pub fn flush(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
         self.leave_inherited();
-        if self.link.is_dead_tcp() {
-            self.disconnect();
+        if self.writer.tcp_socket().is_some_and(socket::is_over) {
+            self.writer.disconnect(Instant::now());
         }
-        let mut deadline = deadline_after(timeout);
-        let mut tries = Tries::default();
-        while !self.outbox.is_empty() {
-            self.connect_until(deadline)?;
-            let Some(socket) = &self.link.socket else {
-                break;
-            };
-            match socket::write(socket, self.outbox.unwritten()) {
-                Ok(Progress::Bytes(bytes)) => {
-                    self.outbox.wrote(bytes);
-                    self.link.backoff.reset();
-                    if !self.outbox.is_empty() {
-                        deadline = deadline_after(timeout);
-                    }
-                }
-                Ok(Progress::Later) => match self.link.wait(PollFlags::OUT, deadline) {
-                    Ok(true) => {}
-                    Ok(false) => return Err(self.stalled(timeout)),
-                    Err(error) => return Err(PublishError::from_link(&self.link.endpoint, error)),
-                },
-                Ok(Progress::Over) => {
-                    self.disconnect();
-                    if tries.give_up(self.outbox.unsent()) {
-                        let endpoint = self.link.endpoint.clone();
-                        return Err(PublishError::Closed { endpoint });
-                    }
-                }
-                Err(source) => {
-                    self.disconnect();
-                    let endpoint = self.link.endpoint.clone();
-                    return Err(PublishError::System { endpoint, source });
-                }
-            }
-        }
-        Ok(())
+        let mut call = Call::transfer(Wait::from_timeout(timeout));
+        drive(&mut self.writer, &mut self.waiter, &mut call)
     }
 
     /// Drops what is queued.
     pub fn discard_queued(&mut self) {
-        if !self.outbox.is_empty() {
-            self.disconnect();
-            self.outbox.clear();
-        }
+        self.writer.discard(Instant::now());
     }
 
     /// Closes the connection; the next event connects.
     pub fn close(&mut self) {
-        self.disconnect();
+        self.writer.disconnect(Instant::now());
     }
 
     /// Where the bus is.
     #[must_use]
-    pub const fn endpoint(&self) -> &Endpoint {
-        &self.link.endpoint
+    pub fn endpoint(&self) -> &Endpoint {
+        self.writer.endpoint()
     }
 
     /// Sends what is queued; on failure the event queued last is taken back.
     fn flush_last(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
-        self.flush(timeout).inspect_err(|_| {
-            // A bus discards half an event when its connection ends.
-            self.disconnect();
-            self.outbox.take_back();
-        })
+        let sent = self.flush(timeout);
+        sent.inspect_err(|_| self.writer.take_back(Instant::now()))
     }
 
-    fn connect_until(&mut self, deadline: Option<Instant>) -> Result<(), PublishError> {
-        self.link
-            .connect(deadline)
-            .map_err(|error| PublishError::from_link(&self.link.endpoint, error))
-    }
-
-    fn disconnect(&mut self) {
-        self.link.lost();
-        self.outbox.restart();
-    }
-
-    fn stalled(&self, timeout: Option<Duration>) -> PublishError {
-        PublishError::Stalled {
-            endpoint: self.link.endpoint.clone(),
-            waited: timeout.unwrap_or_default(),
-        }
+    fn drive(&mut self, call: &mut Call) -> Result<(), PublishError> {
+        drive(&mut self.writer, &mut self.waiter, call)
     }
 
     fn leave_inherited(&mut self) {
-        if self.link.leave_inherited() {
-            // The parent sends what was queued before the fork.
-            self.outbox.clear();
+        if self.waiter.has_forked() {
+            self.writer.leave_to_parent();
         }
     }
 }
 
-/// One side's connection and how to wait for it.
+/// Carries out one call, step by step.
+fn drive<D: Driver<OwnedFd>>(
+    driver: &mut D,
+    waiter: &mut Waiter,
+    call: &mut Call,
+) -> Result<(), D::Error> {
+    let mut now = Instant::now();
+    loop {
+        let result = match driver.step(call, now) {
+            Step::Done => return Ok(()),
+            Step::WaitUntil(due) => waiter.sleep_until(due).err().map(Err),
+            Step::Connect(endpoint) => {
+                let attempt = connect(endpoint, call.deadline());
+                let handled = driver.handle_connect(attempt, call, Instant::now());
+                handled.map_err(|error| ConnectError::diagnose(driver.endpoint(), error))?;
+                None
+            }
+            Step::Read(socket, room) => Some(waiter.read(socket, room, call.deadline())),
+            Step::Write(socket, bytes) => Some(waiter.write(socket, bytes, call.deadline())),
+        };
+        now = Instant::now();
+        if let Some(result) = result {
+            driver.handle_transfer(result, call, now)?;
+        }
+    }
+}
+
+fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<OwnedFd> {
+    match endpoint {
+        Endpoint::Path(path) => socket::connect_path(path),
+        Endpoint::Tcp(address) => {
+            const LONG: Duration = Duration::from_secs(5);
+            let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+            socket::connect_tcp(address, left.min(LONG))
+        }
+    }
+}
+
+/// How a program without a runtime waits: with `poll`, looking up now and then.
 #[derive(Debug)]
-struct Link {
-    endpoint: Endpoint,
-    socket: Option<OwnedFd>,
-    /// The process the socket belongs to.
+struct Waiter {
+    /// The process that the connection belongs to.
     pid: Pid,
-    backoff: Backoff,
-    /// When the next attempt to connect is due.
-    not_before: Option<Instant>,
     check: Option<Check>,
 }
 
@@ -475,53 +372,71 @@ impl fmt::Debug for Check {
     }
 }
 
-impl Link {
+impl Waiter {
     const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-    fn new(endpoint: Endpoint) -> Self {
+    fn new() -> Self {
         Self {
-            endpoint,
-            socket: None,
             pid: getpid(),
-            backoff: Backoff::default(),
-            not_before: None,
             check: None,
         }
     }
 
-    /// Makes sure that there is a connection; tries at least once.
-    fn connect(&mut self, deadline: Option<Instant>) -> Result<(), LinkError> {
-        while self.socket.is_none() {
-            if let Some(due) = self.not_before {
-                self.wait(PollFlags::empty(), Some(earlier(due, deadline)))?;
-            }
-            match self.try_connect(deadline) {
-                Ok(socket) => self.socket = Some(socket),
-                Err(error)
-                    if error.kind() == io::ErrorKind::PermissionDenied || is_over(deadline) =>
-                {
-                    let error = ConnectError::diagnose(&self.endpoint, error);
-                    return Err(LinkError::Connect(error));
-                }
-                Err(_) => self.not_before = Some(Instant::now() + self.backoff.next()),
-            }
-        }
-        Ok(())
+    /// Whether this is another process than at the last call.
+    fn has_forked(&mut self) -> bool {
+        let pid = getpid();
+        std::mem::replace(&mut self.pid, pid) != pid
     }
 
-    fn try_connect(&self, deadline: Option<Instant>) -> io::Result<OwnedFd> {
-        match &self.endpoint {
-            Endpoint::Path(path) => socket::connect_path(path),
-            Endpoint::Tcp(address) => {
-                const LONG: Duration = Duration::from_secs(5);
-                let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
-                socket::connect_tcp(address, left.min(LONG))
+    /// Reads within the time; [`Progress::Later`] when it is over.
+    fn read(
+        &mut self,
+        socket: &OwnedFd,
+        room: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> Result<Progress, LinkError> {
+        self.transfer(socket, PollFlags::IN, deadline, || {
+            socket::read(socket, &mut *room)
+        })
+    }
+
+    /// Writes within the time; [`Progress::Later`] when it is over.
+    fn write(
+        &mut self,
+        socket: &OwnedFd,
+        bytes: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Progress, LinkError> {
+        self.transfer(socket, PollFlags::OUT, deadline, || {
+            socket::write(socket, bytes)
+        })
+    }
+
+    fn transfer(
+        &mut self,
+        socket: &OwnedFd,
+        ready: PollFlags,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> io::Result<Progress>,
+    ) -> Result<Progress, LinkError> {
+        loop {
+            match attempt().map_err(LinkError::System)? {
+                Progress::Later if self.wait(Some(PollFd::new(socket, ready)), deadline)? => {}
+                progress => return Ok(progress),
             }
         }
     }
 
-    /// Waits for the socket, or with no flags for the time; `false` when the time is over.
-    fn wait(&mut self, flags: PollFlags, deadline: Option<Instant>) -> Result<bool, LinkError> {
+    fn sleep_until(&mut self, due: Instant) -> Result<(), LinkError> {
+        self.wait(None, Some(due)).map(|_| ())
+    }
+
+    /// Waits for a socket, or with none for the time; `false` when the time is over.
+    fn wait(
+        &mut self,
+        mut socket: Option<PollFd<'_>>,
+        deadline: Option<Instant>,
+    ) -> Result<bool, LinkError> {
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -532,12 +447,7 @@ impl Link {
                 (Some(_), Some(left)) => Some(left.min(Self::CHECK_EVERY)),
                 (None, left) => left,
             };
-            let mut watched = self
-                .socket
-                .as_ref()
-                .filter(|_| !flags.is_empty())
-                .map(|socket| PollFd::new(socket, flags));
-            match poll(watched.as_mut_slice(), slice.map(timespec).as_ref()) {
+            match poll(socket.as_mut_slice(), slice.map(timespec).as_ref()) {
                 Ok(0) | Err(Errno::INTR) => self.check()?,
                 Ok(_) => return Ok(true),
                 Err(error) => return Err(LinkError::System(error.into())),
@@ -551,35 +461,6 @@ impl Link {
             _ => Ok(()),
         }
     }
-
-    /// The connection is over; the next attempt waits a little.
-    fn lost(&mut self) {
-        if self.socket.take().is_some() {
-            self.not_before = Some(Instant::now() + self.backoff.next());
-        }
-    }
-
-    /// Whether there is a connection that is over without a write noticing.
-    fn is_dead_tcp(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Tcp(_))
-            && self.socket.as_ref().is_some_and(socket::is_over)
-    }
-
-    /// Drops a connection made by a parent process; whether this is another process.
-    fn leave_inherited(&mut self) -> bool {
-        let pid = getpid();
-        let inherited = pid != self.pid;
-        if inherited {
-            self.pid = pid;
-            self.socket = None;
-            self.not_before = None;
-        }
-        inherited
-    }
-}
-
-fn earlier(due: Instant, deadline: Option<Instant>) -> Instant {
-    deadline.map_or(due, |at| at.min(due))
 }
 
 fn timespec(time: Duration) -> Timespec {
@@ -620,8 +501,8 @@ mod tests {
     }
 
     /// A child differs from its parent in the id of its process.
-    fn fork(link: &mut Link) {
-        link.pid = Pid::INIT;
+    fn fork(waiter: &mut Waiter) {
+        waiter.pid = Pid::INIT;
     }
 
     #[test]
@@ -641,7 +522,7 @@ mod tests {
                 .is_some()
         );
 
-        fork(&mut subscriber.link);
+        fork(&mut subscriber.waiter);
         subscriber.connect(LONG).unwrap();
         let mut own = bus.accept().unwrap().0;
         own.write_all(&frame("for the child")).unwrap();
@@ -658,7 +539,7 @@ mod tests {
         let mut publisher = Publisher::new(&address, PublisherConfig::default());
         publisher.connect(Some(LONG)).unwrap();
         publisher.queue_raw(b"parent\n\n\x80");
-        fork(&mut publisher.link);
+        fork(&mut publisher.waiter);
         publisher.fire_raw(b"child\n\n\x80", Some(LONG)).unwrap();
         drop(publisher);
         let mut bytes = Vec::new();

@@ -321,7 +321,6 @@ impl fmt::Display for Others<'_> {
 /// What ends a wait for a socket, before it is known whether it was to be read or written.
 #[derive(Debug)]
 pub(super) enum LinkError {
-    Connect(ConnectError),
     Interrupted,
     System(io::Error),
 }
@@ -329,7 +328,6 @@ pub(super) enum LinkError {
 impl ReceiveError {
     pub(super) fn from_link(endpoint: &Endpoint, error: LinkError) -> Self {
         match error {
-            LinkError::Connect(error) => Self::Connect(error),
             LinkError::Interrupted => Self::Interrupted,
             LinkError::System(source) => Self::System {
                 endpoint: endpoint.clone(),
@@ -342,7 +340,6 @@ impl ReceiveError {
 impl PublishError {
     pub(super) fn from_link(endpoint: &Endpoint, error: LinkError) -> Self {
         match error {
-            LinkError::Connect(error) => Self::Connect(error),
             LinkError::Interrupted => Self::Interrupted,
             LinkError::System(source) => Self::System {
                 endpoint: endpoint.clone(),

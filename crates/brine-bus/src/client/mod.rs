@@ -1,8 +1,8 @@
 //! The client of a bus: listen with a `Subscriber`, fire with a `Publisher`.
 //!
-//! What a client *does* is pure and stands in [`session`] (bytes in, events out, subscriptions and
-//! pending events as Salt keeps them) and [`outbox`] (events in, bytes out). Around it are two
-//! shells that own sockets and time: [`blocking`], which needs no runtime, starts no thread and
+//! What a client *does* is pure: [`session`] (bytes in, events out, subscriptions and pending events
+//! as Salt keeps them), [`outbox`] (events in, bytes out), and `driver`, which decides when to
+//! connect, read, write, wait and give up. Around them are two shells that own sockets and clock: [`blocking`], which needs no runtime, starts no thread and
 //! survives `fork`, and [`tokio`]. Both talk to Brine's bus and to real Salt's of every release;
 //! the framing of what they read is detected. Facts: `docs/protocol/ipc.md` §1, §2, §8, §10.
 //!
@@ -32,6 +32,7 @@
 //! ```
 
 pub mod blocking;
+mod driver;
 mod error;
 mod event;
 pub mod outbox;
@@ -67,11 +68,17 @@ impl Wait {
     /// Salt's `no_block=True`: one event per call, which 3008 gives 10 ms to arrive.
     pub const NO_BLOCK: Self = Self::Once(Duration::from_millis(10));
 
-    /// The moment the budget is over, `None` for never.
-    fn deadline(self) -> Option<Instant> {
+    /// A timeout as Salt's functions take it: `None` is for ever.
+    fn from_timeout(timeout: Option<Duration>) -> Self {
+        timeout.map_or(Self::Forever, Self::For)
+    }
+
+    /// The moment the budget of a call that begins now is over, `None` for never.
+    fn deadline(self, now: Instant) -> Option<Instant> {
         match self {
             Self::Forever => None,
-            Self::For(time) | Self::Once(time) => deadline_after(Some(time)),
+            // A duration too long to be a moment is for ever.
+            Self::For(time) | Self::Once(time) => now.checked_add(time),
             Self::Until(moment) => Some(moment),
         }
     }
@@ -163,58 +170,5 @@ impl Default for PublisherConfig {
     /// What programs of the newest release do.
     fn default() -> Self {
         Self::for_compat(Compat::NEWEST)
-    }
-}
-
-/// The moment a timeout is over, `None` for never.
-fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
-    // A duration too long to be a moment is for ever.
-    timeout.and_then(|time| Instant::now().checked_add(time))
-}
-
-fn is_over(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|at| Instant::now() >= at)
-}
-
-/// Pauses between attempts to connect: short at first, since a bus that restarts is back at once.
-#[derive(Debug, Default)]
-struct Backoff(Option<Duration>);
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(5);
-    const LONGEST: Duration = Duration::from_millis(250);
-
-    fn next(&mut self) -> Duration {
-        let pause = self
-            .0
-            .map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST));
-        self.0 = Some(pause);
-        pause
-    }
-
-    const fn reset(&mut self) {
-        self.0 = None;
-    }
-}
-
-/// Counts connections that ended before they took an event, to end what would go on for ever.
-#[derive(Debug, Default)]
-struct Tries {
-    unsent: usize,
-    without_progress: u32,
-}
-
-impl Tries {
-    const MOST: u32 = 3;
-
-    /// A connection ended with so many events unsent: whether to try no more.
-    const fn give_up(&mut self, unsent: usize) -> bool {
-        self.without_progress = if unsent == self.unsent {
-            self.without_progress + 1
-        } else {
-            1
-        };
-        self.unsent = unsent;
-        self.without_progress >= Self::MOST
     }
 }

@@ -17,22 +17,18 @@ use brine_wire::Map;
 use brine_wire::event::{FIRE_MASTER, fire_master_data};
 use brine_wire::matching::TagMatch;
 
+use super::driver::{Call, Driver, Reader, Step, Writer};
 use super::error::{ConnectError, LinkError, PublishError, ReceiveError};
 use super::event::{Event, EventRef};
-use super::outbox::Outbox;
-use super::session::{Counters, Session, Taken};
+use super::session::Counters;
 use super::socket::{self, Progress};
-use super::{
-    Backoff, PublisherConfig, Reconnect, SubscriberConfig, Tries, Wait, deadline_after, is_over,
-};
+use super::{PublisherConfig, SubscriberConfig, Wait};
 use crate::address::{Address, Endpoint};
 
 /// Listens on a bus.
 #[derive(Debug)]
 pub struct Subscriber {
-    link: Link,
-    session: Session,
-    reconnect: Reconnect,
+    reader: Reader<Stream>,
 }
 
 impl Subscriber {
@@ -41,9 +37,7 @@ impl Subscriber {
     #[must_use]
     pub fn new(address: &Address, config: SubscriberConfig) -> Self {
         Self {
-            link: Link::new(address.publish().clone()),
-            session: Session::new(&config),
-            reconnect: config.reconnect,
+            reader: Reader::new(address.publish().clone(), &config),
         }
     }
 
@@ -53,7 +47,7 @@ impl Subscriber {
     /// # Errors
     /// [`ReceiveError::Connect`] when there is no bus.
     pub async fn connect(&mut self, timeout: Duration) -> Result<(), ReceiveError> {
-        self.connect_until(Wait::For(timeout).deadline()).await
+        drive(&mut self.reader, &mut Call::connect(Wait::For(timeout))).await
     }
 
     /// The next event with a matching tag: the first of the pending ones, or else of those that
@@ -73,28 +67,17 @@ impl Subscriber {
         wanted: &TagMatch,
         wait: Wait,
     ) -> Result<Option<Event>, ReceiveError> {
-        if let Some(event) = self.session.take_pending(wanted) {
+        if let Some(event) = self.reader.session.take_pending(wanted) {
             return Ok(Some(event));
         }
-        let deadline = wait.deadline();
-        let mut has_read = false;
+        let mut call = Call::transfer(wait);
         loop {
-            match self.session.take_one(wanted) {
-                Ok(Taken::Event(event)) => return Ok(Some(event)),
-                Ok(Taken::Other) if matches!(wait, Wait::Once(_)) => return Ok(None),
-                Ok(Taken::Other) => {}
-                // A stream that never pauses must not outlast the deadline.
-                Ok(Taken::Nothing) if has_read && is_over(deadline) => return Ok(None),
-                Ok(Taken::Nothing) => {
-                    if !self.receive(deadline).await? {
-                        return Ok(None);
-                    }
-                    has_read = true;
-                }
-                Err(error) => {
-                    let error = ReceiveError::from_session(&self.link.endpoint, error);
-                    return Err(self.failed(error));
-                }
+            if let Some(event) = self.reader.take(wanted, &mut call, Instant::now)? {
+                return Ok(Some(event));
+            }
+            drive(&mut self.reader, &mut call).await?;
+            if call.is_over() {
+                return Ok(None);
             }
         }
     }
@@ -106,126 +89,50 @@ impl Subscriber {
     /// # Errors
     /// [`ReceiveError`].
     pub async fn next_ref(&mut self, wait: Wait) -> Result<Option<EventRef<'_>>, ReceiveError> {
-        let mut deadline = None;
-        let mut has_read = false;
-        loop {
-            match self.session.advance() {
-                Ok(true) => return Ok(self.session.current()),
-                Ok(false) if has_read && is_over(deadline) => return Ok(None),
-                Ok(false) => {
-                    if !has_read {
-                        deadline = wait.deadline();
-                    }
-                    if !self.receive(deadline).await? {
-                        return Ok(None);
-                    }
-                    has_read = true;
-                }
-                Err(error) => {
-                    let error = ReceiveError::from_session(&self.link.endpoint, error.into());
-                    return Err(self.failed(error));
-                }
+        let mut call = Call::transfer(wait);
+        while !self.reader.advance(Instant::now)? {
+            drive(&mut self.reader, &mut call).await?;
+            if call.is_over() {
+                return Ok(None);
             }
         }
+        Ok(self.reader.current())
     }
 
     /// From now on keeps matching events that a call passes over for later calls.
     pub fn subscribe(&mut self, wanted: TagMatch) {
-        self.session.subscribe(wanted);
+        self.reader.session.subscribe(wanted);
     }
 
     /// Takes back one such subscription, if there is one, and drops pending events that no
     /// subscription covers any more.
     pub fn unsubscribe(&mut self, wanted: &TagMatch) {
-        self.session.unsubscribe(wanted);
+        self.reader.session.unsubscribe(wanted);
     }
 
     /// Closes the connection and forgets the pending events, as Salt does. Subscriptions stay; the
     /// next call connects.
     pub fn close(&mut self) {
-        self.link.socket = None;
-        self.session.disconnected();
-        self.session.forget_pending();
+        self.reader.close();
     }
 
     /// What has been seen so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {
-        self.session.counters()
+        self.reader.session.counters()
     }
 
     /// Where the bus is.
     #[must_use]
-    pub const fn endpoint(&self) -> &Endpoint {
-        &self.link.endpoint
-    }
-
-    /// Reads once, connecting and waiting if need be; `false` when the time is over.
-    async fn receive(&mut self, deadline: Option<Instant>) -> Result<bool, ReceiveError> {
-        loop {
-            self.connect_until(deadline).await?;
-            let Some(socket) = &self.link.socket else {
-                return Ok(false);
-            };
-            // Through readiness even when bytes are there, since that is what makes a busy reader
-            // give way to other tasks; but the last look is at the socket itself.
-            let room = self.session.room();
-            let (read, in_time) = match within(deadline, socket.readable()).await {
-                Some(ready) => (ready.and_then(|()| socket.read(room)), true),
-                None => (socket::read(socket, room), false),
-            };
-            match read {
-                Ok(Progress::Bytes(bytes)) => {
-                    self.session.filled(bytes);
-                    self.link.backoff.reset();
-                    return Ok(true);
-                }
-                Ok(Progress::Later) if in_time => {}
-                Ok(Progress::Later) => return Ok(false),
-                Ok(Progress::Over) => {
-                    self.link.lost();
-                    self.session.disconnected();
-                    if self.reconnect == Reconnect::Never {
-                        let endpoint = self.link.endpoint.clone();
-                        return Err(ReceiveError::Closed { endpoint });
-                    }
-                }
-                Err(source) => {
-                    let endpoint = self.link.endpoint.clone();
-                    return Err(self.failed(ReceiveError::System { endpoint, source }));
-                }
-            }
-        }
-    }
-
-    async fn connect_until(&mut self, deadline: Option<Instant>) -> Result<(), ReceiveError> {
-        if self.link.socket.is_none() {
-            if let Err(error) = self.link.connect(deadline).await {
-                return Err(ReceiveError::from_link(&self.link.endpoint, error));
-            }
-            self.session.connected();
-        }
-        Ok(())
-    }
-
-    /// Gives the connection up if the error says that it is of no more use.
-    fn failed(&mut self, error: ReceiveError) -> ReceiveError {
-        if matches!(
-            error,
-            ReceiveError::NotABus { .. } | ReceiveError::System { .. }
-        ) {
-            self.link.lost();
-            self.session.disconnected();
-        }
-        error
+    pub fn endpoint(&self) -> &Endpoint {
+        self.reader.endpoint()
     }
 }
 
 /// Fires events on a bus.
 #[derive(Debug)]
 pub struct Publisher {
-    link: Link,
-    outbox: Outbox,
+    writer: Writer<Stream>,
     config: PublisherConfig,
 }
 
@@ -234,8 +141,7 @@ impl Publisher {
     #[must_use]
     pub fn new(address: &Address, config: PublisherConfig) -> Self {
         Self {
-            link: Link::new(address.pull().clone()),
-            outbox: Outbox::new(config.framing),
+            writer: Writer::new(address.pull().clone(), &config),
             config,
         }
     }
@@ -246,7 +152,8 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::Connect`] when there is no bus.
     pub async fn connect(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
-        self.connect_until(deadline_after(timeout)).await
+        let mut call = Call::connect(Wait::from_timeout(timeout));
+        drive(&mut self.writer, &mut call).await
     }
 
     /// Fires one event, setting `_stamp` in `data`. `Ok` says that its bytes are in the socket, not
@@ -313,13 +220,13 @@ impl Publisher {
 
     /// Queues an event that is encoded already. See [`Publisher::fire_raw`].
     pub fn queue_raw(&mut self, event: &[u8]) {
-        self.outbox.push(event);
+        self.writer.push(event);
     }
 
     /// How many bytes are queued.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.outbox.unwritten().len()
+        self.writer.queued_bytes()
     }
 
     /// Sends what is queued. Dropping the future leaves queued what is not sent.
@@ -328,162 +235,79 @@ impl Publisher {
     /// [`PublishError`]; what was not sent stays queued, so that another call goes on with it. If
     /// the bus goes away meanwhile, events it had not read are lost, as they are in Salt.
     pub async fn flush(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
-        if self.link.is_dead_tcp() {
-            self.disconnect();
+        if self.writer.tcp_socket().is_some_and(socket::is_over) {
+            self.writer.disconnect(Instant::now());
         }
-        let mut deadline = deadline_after(timeout);
-        let mut tries = Tries::default();
-        while !self.outbox.is_empty() {
-            self.connect_until(deadline).await?;
-            let Some(socket) = &self.link.socket else {
-                break;
-            };
-            let Some(ready) = within(deadline, socket.writable()).await else {
-                return Err(self.stalled(timeout));
-            };
-            match ready.and_then(|()| socket.write(self.outbox.unwritten())) {
-                Ok(Progress::Bytes(bytes)) => {
-                    self.outbox.wrote(bytes);
-                    self.link.backoff.reset();
-                    deadline = deadline_after(timeout);
-                }
-                Ok(Progress::Later) => {}
-                Ok(Progress::Over) => {
-                    self.disconnect();
-                    if tries.give_up(self.outbox.unsent()) {
-                        let endpoint = self.link.endpoint.clone();
-                        return Err(PublishError::Closed { endpoint });
-                    }
-                }
-                Err(source) => {
-                    self.disconnect();
-                    let endpoint = self.link.endpoint.clone();
-                    return Err(PublishError::System { endpoint, source });
-                }
-            }
-        }
-        Ok(())
+        let mut call = Call::transfer(Wait::from_timeout(timeout));
+        drive(&mut self.writer, &mut call).await
     }
 
     /// Drops what is queued.
     pub fn discard_queued(&mut self) {
-        if !self.outbox.is_empty() {
-            self.disconnect();
-            self.outbox.clear();
-        }
+        self.writer.discard(Instant::now());
     }
 
     /// Closes the connection; the next event connects.
     pub fn close(&mut self) {
-        self.disconnect();
+        self.writer.disconnect(Instant::now());
     }
 
     /// Where the bus is.
     #[must_use]
-    pub const fn endpoint(&self) -> &Endpoint {
-        &self.link.endpoint
+    pub fn endpoint(&self) -> &Endpoint {
+        self.writer.endpoint()
     }
 
     /// Sends what is queued; on failure the event queued last is taken back.
     async fn flush_last(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
-        self.flush(timeout).await.inspect_err(|_| {
-            // A bus discards half an event when its connection ends.
-            self.disconnect();
-            self.outbox.take_back();
-        })
-    }
-
-    async fn connect_until(&mut self, deadline: Option<Instant>) -> Result<(), PublishError> {
-        match self.link.connect(deadline).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(PublishError::from_link(&self.link.endpoint, error)),
-        }
-    }
-
-    fn disconnect(&mut self) {
-        self.link.lost();
-        self.outbox.restart();
-    }
-
-    fn stalled(&self, timeout: Option<Duration>) -> PublishError {
-        PublishError::Stalled {
-            endpoint: self.link.endpoint.clone(),
-            waited: timeout.unwrap_or_default(),
-        }
+        let sent = self.flush(timeout).await;
+        sent.inspect_err(|_| self.writer.take_back(Instant::now()))
     }
 }
 
-/// One side's connection.
-#[derive(Debug)]
-struct Link {
-    endpoint: Endpoint,
-    socket: Option<Stream>,
-    backoff: Backoff,
-    /// When the next attempt to connect is due.
-    not_before: Option<Instant>,
-}
-
-impl Link {
-    fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            socket: None,
-            backoff: Backoff::default(),
-            not_before: None,
-        }
-    }
-
-    /// Makes sure that there is a connection; tries at least once.
-    async fn connect(&mut self, deadline: Option<Instant>) -> Result<(), LinkError> {
-        while self.socket.is_none() {
-            if let Some(due) = self.not_before {
-                let due = deadline.map_or(due, |at| at.min(due));
+/// Carries out one call, step by step. Nothing is lost when it is dropped at an `await`: bytes that
+/// were read or written are reported before the next one.
+async fn drive<D: Driver<Stream>>(driver: &mut D, call: &mut Call) -> Result<(), D::Error> {
+    let mut now = Instant::now();
+    loop {
+        let result = match driver.step(call, now) {
+            Step::Done => return Ok(()),
+            Step::WaitUntil(due) => {
                 sleep_until(due.into()).await;
+                None
             }
-            match self.try_connect(deadline).await {
-                Ok(socket) => self.socket = Some(socket),
-                Err(error)
-                    if error.kind() == io::ErrorKind::PermissionDenied || is_over(deadline) =>
-                {
-                    let error = ConnectError::diagnose(&self.endpoint, error);
-                    return Err(LinkError::Connect(error));
-                }
-                Err(_) => self.not_before = Some(Instant::now() + self.backoff.next()),
+            Step::Connect(endpoint) => {
+                let attempt = connect(endpoint, call.deadline()).await;
+                let handled = driver.handle_connect(attempt, call, Instant::now());
+                handled.map_err(|error| ConnectError::diagnose(driver.endpoint(), error))?;
+                None
             }
+            Step::Read(socket, room) => Some(socket.read(room, call.deadline()).await),
+            Step::Write(socket, bytes) => Some(socket.write(bytes, call.deadline()).await),
+        };
+        now = Instant::now();
+        if let Some(result) = result {
+            driver.handle_transfer(result.map_err(LinkError::System), call, now)?;
         }
-        Ok(())
-    }
-
-    async fn try_connect(&self, deadline: Option<Instant>) -> io::Result<Stream> {
-        Ok(match &self.endpoint {
-            Endpoint::Path(path) => {
-                Stream::Unix(UnixStream::from_std(socket::connect_path(path)?.into())?)
-            }
-            Endpoint::Tcp(address) => {
-                let stream = within(deadline, TcpStream::connect(address))
-                    .await
-                    .ok_or(io::ErrorKind::TimedOut)??;
-                stream.set_nodelay(true)?;
-                Stream::Tcp(stream)
-            }
-        })
-    }
-
-    /// The connection is over; the next attempt waits a little.
-    fn lost(&mut self) {
-        if self.socket.take().is_some() {
-            self.not_before = Some(Instant::now() + self.backoff.next());
-        }
-    }
-
-    /// Whether there is a connection that is over without a write noticing.
-    fn is_dead_tcp(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Tcp(_))
-            && self.socket.as_ref().is_some_and(socket::is_over)
     }
 }
 
-/// A socket and its place in the runtime.
+async fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<Stream> {
+    Ok(match endpoint {
+        Endpoint::Path(path) => {
+            Stream::Unix(UnixStream::from_std(socket::connect_path(path)?.into())?)
+        }
+        Endpoint::Tcp(address) => {
+            let stream = within(deadline, TcpStream::connect(address))
+                .await
+                .ok_or(io::ErrorKind::TimedOut)??;
+            stream.set_nodelay(true)?;
+            Stream::Tcp(stream)
+        }
+    })
+}
+
+/// A socket that is registered with the runtime.
 #[derive(Debug)]
 enum Stream {
     Unix(UnixStream),
@@ -505,12 +329,33 @@ impl Stream {
         }
     }
 
-    fn read(&self, room: &mut [u8]) -> io::Result<Progress> {
-        self.attempt(Interest::READABLE, || socket::read(self, room))
+    /// Reads within the time. Through readiness even when bytes are there, since that is what
+    /// makes a busy reader give way to other tasks; but the last look is at the socket itself.
+    async fn read(&self, room: &mut [u8], deadline: Option<Instant>) -> io::Result<Progress> {
+        loop {
+            let Some(ready) = within(deadline, self.readable()).await else {
+                return socket::read(self, room);
+            };
+            ready?;
+            match self.attempt(Interest::READABLE, || socket::read(self, &mut *room))? {
+                Progress::Later => {}
+                progress => return Ok(progress),
+            }
+        }
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<Progress> {
-        self.attempt(Interest::WRITABLE, || socket::write(self, bytes))
+    /// Writes within the time.
+    async fn write(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<Progress> {
+        loop {
+            let Some(ready) = within(deadline, self.writable()).await else {
+                return Ok(Progress::Later);
+            };
+            ready?;
+            match self.attempt(Interest::WRITABLE, || socket::write(self, bytes))? {
+                Progress::Later => {}
+                progress => return Ok(progress),
+            }
+        }
     }
 
     /// Tells the runtime when there is nothing more to do, so that it waits for news.
