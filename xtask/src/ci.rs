@@ -1,68 +1,76 @@
-//! Everything a change must pass, in the order that fails soonest. Nothing stops the rest: one run
-//! shows all that is wrong.
+//! Everything a change must pass. Nothing stops the rest: one run shows all that is wrong.
+//!
+//! What takes seconds comes first, then the tests; lints and fuzzing run beside these, where they
+//! take the processors' idle time.
 
 use std::time::{Duration, Instant};
 
-use crate::command::{cargo, run as run_command};
+use crate::command::{cargo, nicely, run as run_command, run_captured};
+use crate::parts::{Part, summary};
 use crate::tally::Tally;
 use crate::{deps, fuzz, test, tidy};
 
 /// How long each fuzz target is searched; its corpus is replayed first.
 const FUZZ: Duration = Duration::from_secs(10);
 
-type Step = (&'static str, fn() -> anyhow::Result<()>);
+/// The workspaces beside the main one, which cargo's `--workspace` does not reach.
+const OTHER_WORKSPACES: [&str; 2] = ["python/Cargo.toml", "fuzz/Cargo.toml"];
 
-const STEPS: [Step; 5] = [
-    ("formatting", || {
-        run_command(&mut cargo(&["fmt", "--all", "--check"]))
-    }),
-    ("tidy", tidy::run),
-    ("dependencies", deps::run),
-    ("lints", || {
+/// Runs all checks and all tests; a check counts as a test.
+pub(crate) fn run() -> Tally {
+    let start = Instant::now();
+    let mut parts = vec![
+        Part::check("formatting", format),
+        Part::check("tidy", tidy::run),
+        Part::check("dependencies", deps::run),
+    ];
+    let beside = || {
+        vec![
+            Part::check("lints", lint),
+            Part::check("rustdoc", document),
+            Part::check("fuzzing", || fuzz::run(FUZZ, &[])),
+        ]
+    };
+    match test::run(beside) {
+        Ok(tested) => parts.extend(tested),
+        Err(error) => parts.push(Part::check("tests", || Err(error))),
+    }
+    summary(&parts, start.elapsed())
+}
+
+fn format() -> anyhow::Result<()> {
+    run_command(&mut cargo(&["fmt", "--all", "--check"]))?;
+    for manifest in OTHER_WORKSPACES {
+        let arguments = ["fmt", "--all", "--check", "--manifest-path", manifest];
+        run_command(&mut cargo(&arguments))?;
+    }
+    Ok(())
+}
+
+/// Clippy over every workspace. The others use the main one's target directory, so that what they
+/// share is checked once.
+fn lint() -> anyhow::Result<()> {
+    let workspaces = ["Cargo.toml"].into_iter().chain(OTHER_WORKSPACES);
+    for manifest in workspaces {
         let arguments = [
             "clippy",
             "--workspace",
             "--all-targets",
+            "--locked",
+            "--target-dir=target",
+            "--manifest-path",
+            manifest,
             "--",
             "-D",
             "warnings",
         ];
-        run_command(&mut cargo(&arguments))
-    }),
-    ("fuzzing", || fuzz::run(FUZZ, &[])),
-];
-
-/// Runs all checks, then all tests; a check counts as a test.
-pub(crate) fn run() -> Tally {
-    let mut tally = Tally::default();
-    let mut failed = Vec::new();
-    for (name, step) in STEPS {
-        let passed = timed(name, step).is_some();
-        tally += Tally::one(passed);
-        if !passed {
-            failed.push(name);
-        }
+        run_captured(&mut nicely(&cargo(&arguments)))?;
     }
-    tally += timed("tests", test::run).unwrap_or(Tally::one(false));
-    if !failed.is_empty() {
-        println!("failed before the tests: {}", failed.join(", "));
-    }
-    tally
+    Ok(())
 }
 
-fn timed<T>(name: &str, step: impl FnOnce() -> anyhow::Result<T>) -> Option<T> {
-    println!("== {name}");
-    let start = Instant::now();
-    let done = step();
-    let seconds = start.elapsed().as_secs();
-    match done {
-        Ok(value) => {
-            println!("== {name}: done in {seconds} s");
-            Some(value)
-        }
-        Err(error) => {
-            println!("== {name}: failed after {seconds} s: {error:#}");
-            None
-        }
-    }
+fn document() -> anyhow::Result<()> {
+    let arguments = ["doc", "--workspace", "--no-deps", "--locked"];
+    let mut command = nicely(&cargo(&arguments));
+    run_captured(command.env("RUSTDOCFLAGS", "-D warnings"))
 }

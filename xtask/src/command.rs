@@ -41,6 +41,44 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The same at a low priority: what runs beside it comes first.
+pub(crate) fn nicely(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "10"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        nice.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    nice
+}
+
+/// Runs a command and shows what it prints, if it fails, in one piece: others run beside it.
+pub(crate) fn run_captured(command: &mut Command) -> anyhow::Result<()> {
+    let line = line_of(command);
+    let (printed, success) = capture(command)?;
+    if !success {
+        eprint!("{printed}");
+        bail!("{line} failed");
+    }
+    Ok(())
+}
+
+/// Runs a command to its end: all it prints, and whether it succeeded.
+pub(crate) fn capture(command: &mut Command) -> anyhow::Result<(String, bool)> {
+    let line = announce(command);
+    let output = command.output().with_context(|| line.clone())?;
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    Ok((printed, output.status.success()))
+}
+
 /// What a command prints, which must succeed.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let line = line_of(command);

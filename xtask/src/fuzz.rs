@@ -7,12 +7,14 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use toml::{Table, Value};
 
-use crate::command::{cargo, output, root, run as run_command};
+use crate::command::{cargo, nicely, output, root, run_captured};
 
 /// What cargo-fuzz passes for `--sanitizer none`: coverage counters and compared values.
 const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module \
@@ -22,7 +24,8 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-trace-compares \
     -Ccodegen-units=1 -Cdebug-assertions";
 
-/// Searches each of the named targets, or all, for so long.
+/// Searches each of the named targets, or all, for so long; as many at a time as there are
+/// processors.
 pub(crate) fn run(each: Duration, only: &[&str]) -> anyhow::Result<()> {
     let known = targets()?;
     if let Some(unknown) = only
@@ -45,17 +48,30 @@ pub(crate) fn run(each: Duration, only: &[&str]) -> anyhow::Result<()> {
         &host,
         "--target-dir=target/fuzz",
     ];
-    run_command(cargo(&arguments).env("RUSTFLAGS", COVERAGE))?;
-    let mut failed = Vec::new();
-    for target in known
-        .iter()
-        .filter(|name| only.is_empty() || only.contains(&name.as_str()))
-    {
-        if let Err(error) = search(target, &host, each) {
-            eprintln!("{error:#}");
-            failed.push(target.as_str());
+    let mut build = nicely(&cargo(&arguments));
+    run_captured(build.env("RUSTFLAGS", COVERAGE))?;
+    let wanted = |name: &&String| only.is_empty() || only.contains(&name.as_str());
+    let queue = Mutex::new(known.iter().filter(wanted));
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        // The lock is let go before the search starts.
+        let next = || queue.lock().ok()?.next();
+        while let Some(target) = next() {
+            if let Err(error) = search(target, &host, each) {
+                eprintln!("{error:#}");
+                failed
+                    .lock()
+                    .map(|mut failed| failed.push(target.as_str()))
+                    .ok();
+            }
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_default();
     if !failed.is_empty() {
         bail!(
             "found failures in {}; see fuzz/artifacts",
@@ -86,7 +102,9 @@ fn search(target: &str, host: &str, each: Duration) -> anyhow::Result<()> {
     command
         .arg(found)
         .arg(root.join("fuzz/corpus").join(target));
-    let output = command.output().with_context(|| target.to_owned())?;
+    let output = nicely(&command)
+        .output()
+        .with_context(|| target.to_owned())?;
     let says = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         eprintln!("{says}");

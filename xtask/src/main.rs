@@ -13,6 +13,7 @@ mod fuzz;
 mod licence;
 mod measure;
 mod metadata;
+mod parts;
 mod salt;
 mod source;
 mod tally;
@@ -23,7 +24,7 @@ mod words;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -53,7 +54,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> anyhow::Result<()> {
     match arguments {
-        ["test"] => test::run()?.conclude(),
+        ["test"] => {
+            let start = Instant::now();
+            let parts = test::run(Vec::new)?;
+            parts::summary(&parts, start.elapsed()).conclude()
+        }
         ["ci"] => ci::run().conclude(),
         ["salt"] => salt::make(&salt::VERSIONS),
         ["salt", versions @ ..] => salt::make(versions),
