@@ -10,6 +10,8 @@ pub mod backoff;
 pub mod channel;
 mod connection;
 pub mod crypto;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heartbeat;
 pub mod keys;
 pub mod listener;

@@ -27,11 +27,11 @@ use crate::crypto::rsa::{PrivateKey, PublicKey, RsaError};
 use crate::crypto::{NoRandom, sha256_hex};
 use crate::keys::accepted::{AcceptedKey, AcceptedKeys};
 use crate::keys::autosign::{Accepts, Rules};
-use crate::keys::decide::{Case, Verdict, decide};
+use crate::keys::decide::{Case, StoredIs, Verdict, decide};
 use crate::keys::master::{KeyOptions, PubkeySignature};
 use crate::keys::sessions::Sessions;
 use crate::keys::shared::SharedKeyFile;
-use crate::keys::store::{KeyState, KeyStore};
+use crate::keys::store::{KeyState, KeyStore, StoredKey};
 use crate::keys::{StoreError, master as master_keys};
 use crate::replay::{Nonces, Seen};
 
@@ -308,9 +308,12 @@ impl MasterChannel {
             self.config
                 .rules
                 .accepts(&request.id, &request.autosign_grains, &self.store, now);
+        let is = |stored: &StoredKey| match stored {
+            StoredKey::Key(key) if *key == public => StoredIs::Same,
+            _ => StoredIs::Other,
+        };
         let decision = decide(&Case {
-            pub_key: public.pem(),
-            stored: stored.as_ref().map(|(state, pem)| (*state, pem.as_str())),
+            stored: stored.as_ref().map(|(state, key)| (*state, is(key))),
             full: self.is_full(seats),
             open_mode: self.config.open_mode,
             autosign: autosign != Accepts::No,
@@ -318,7 +321,7 @@ impl MasterChannel {
             compat: self.config.compat,
         });
         if let Some(state) = decision.put {
-            self.store.put(state, &request.id, public.pem())?;
+            self.store.put(state, &request.id, &public)?;
         }
         if decision.verdict == Verdict::Accept && autosign == Accepts::Stub {
             let _ = std::fs::remove_file(self.store.autosign_stub(&request.id));

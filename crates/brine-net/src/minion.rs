@@ -240,7 +240,7 @@ impl SignIn {
         if trust.master_sign.is_some() != accepted.pub_sig.is_some() {
             return Err(Distrust::KeySignatureUnexpected);
         }
-        let known = (trust.master.as_ref()).is_some_and(|master| master.pem() == key.pem());
+        let known = trust.master.as_ref() == Some(&key);
         match (&trust.master_sign, &accepted.pub_sig) {
             (Some(by), Some(sig)) if !known || trust.always_verify_signature => {
                 let sig = STANDARD.decode(sig.trim_ascii()).unwrap_or_default();
@@ -258,7 +258,7 @@ impl SignIn {
             _ => {}
         }
         if let Some((expected, hash)) = &trust.master_finger {
-            let found = fingerprint(key.pem(), *hash);
+            let found = fingerprint(&key, *hash);
             if *expected != found {
                 return Err(Distrust::Finger {
                     expected: expected.clone(),

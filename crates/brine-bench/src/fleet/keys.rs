@@ -7,7 +7,7 @@ use std::thread;
 
 use brine_net::crypto::rsa::PrivateKey;
 use brine_net::keys::master::{self, KeyOptions};
-use brine_net::keys::store::{KeyState, KeyStore};
+use brine_net::keys::store::{KeyState, KeyStore, StoredKey};
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 
@@ -48,9 +48,10 @@ pub(super) fn open(folder: &Path, count: usize) -> Result<Keys, FleetError> {
 pub(super) fn accept(pki_dir: &Path, ids: &[MinionId], keys: &Keys) -> Result<(), FleetError> {
     let store = KeyStore::open(pki_dir, Compat::NEWEST)?;
     for (number, id) in ids.iter().enumerate() {
-        let pem = keys[number % keys.len()].public().pem();
-        if store.get(KeyState::Accepted, id)?.as_deref() != Some(pem) {
-            store.put(KeyState::Accepted, id, pem)?;
+        let key = keys[number % keys.len()].public();
+        let stored = store.get(KeyState::Accepted, id)?;
+        if stored.as_ref().and_then(StoredKey::key) != Some(key) {
+            store.put(KeyState::Accepted, id, key)?;
         }
     }
     Ok(())

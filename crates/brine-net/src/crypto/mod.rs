@@ -5,10 +5,13 @@
 //! `docs/protocol/network.md` §4.
 
 pub mod crypticle;
+pub(crate) mod pem;
 pub mod rsa;
 
 use aws_lc_rs::{digest, rand};
 use brine_wire::network::{MinionId, Nonce, key_text};
+
+use self::rsa::PublicKey;
 
 /// The system has no random numbers to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,18 +75,30 @@ impl FingerprintHash {
             _ => return None,
         })
     }
+
+    const fn algorithm(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        }
+    }
 }
 
-/// The fingerprint of a public key's PEM, as `salt-key -F` shows it.
+/// The digest that `salt-key -F` shows for the master's own key files, private ones too. Never for a text from
+/// somebody else: which key it holds is not looked at.
 #[must_use]
-pub fn fingerprint(pem: &str, hash: FingerprintHash) -> String {
-    let algorithm = match hash {
-        FingerprintHash::Sha256 => &digest::SHA256,
-        FingerprintHash::Sha384 => &digest::SHA384,
-        FingerprintHash::Sha512 => &digest::SHA512,
-        FingerprintHash::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-    };
-    key_text::colons(digest::digest(algorithm, &key_text::fingerprint_input(pem)).as_ref())
+pub fn own_file_fingerprint(text: &str, hash: FingerprintHash) -> String {
+    let input = key_text::fingerprint_input(text);
+    key_text::colons(digest::digest(hash.algorithm(), &input).as_ref())
+}
+
+/// The fingerprint of a public key, as `salt-key -F` shows it. It is taken of the key that is used, never of a text
+/// that somebody sent.
+#[must_use]
+pub fn fingerprint(key: &PublicKey, hash: FingerprintHash) -> String {
+    own_file_fingerprint(key.pem(), hash)
 }
 
 /// Whether two secrets are equal, in a time that does not tell where they differ.

@@ -1,20 +1,23 @@
 //! RSA as Salt uses it: OAEP, PKCS #1 v1.5 signatures with SHA-1 or SHA-224, X9.31.
 //!
-//! A thin safe face of AWS-LC, and one of the two places in the project with `unsafe`. The argument
-//! why it is sound:
+//! A thin safe wrapper around AWS-LC, and one of the four modules of the project with `unsafe` (ARCHITECTURE.md lists
+//! them). Why it is sound:
 //!
 //! * Every pointer that AWS-LC returns is checked for null and put at once into a type here that
-//!   owns it and frees it when dropped (`Rsa`, `Pkey`, `Bio`, `Context`); none is copied out.
-//! * Buffers are passed with their true length. Where AWS-LC writes without being told a length
-//!   (`RSA_sign`) the buffer has `RSA_size` bytes, which is what it writes at most; the lengths it
-//!   reports are used for `truncate` only, which can only shorten.
+//!   owns it and frees it when dropped (`Rsa`, `Pkey`, `Bio`, `Context`, `Number`,
+//!   `Scratch`); none is copied out.
+//! * Buffers are passed with their true length. Where AWS-LC writes without being given a length
+//!   (`RSA_sign`, `i2d_RSA_PUBKEY`) the buffer has the size that it asks for beforehand, which is what it writes at
+//!   most; the lengths it reports are used for `truncate` only, which can only shorten.
 //! * A key is never changed after it was parsed or made. AWS-LC's documentation says that functions
 //!   which do not change an `RSA` may be called on it from several threads; what they cache inside
 //!   is under its own lock. So `Rsa` is `Send` and `Sync`.
-//! * No callback is passed in, and errors are left in the thread's queue, which is emptied.
+//! * No callback is passed in. Errors stay in the thread's queue, which is emptied after each operation.
 //!
+//! Public keys come from strangers. They are taken only in the one form that Salt's libraries write, so that the
+//! text that is stored, compared and fingerprinted cannot be another key's than the one AWS-LC uses.
 //! Facts: `docs/protocol/network.md` §4.2, §4.3.
-#![allow(unsafe_code, reason = "the argument stands above")]
+#![allow(unsafe_code, reason = "see the argument above")]
 
 use std::ffi::{CString, c_int, c_void};
 use std::fmt;
@@ -24,23 +27,31 @@ use std::ptr;
 use aws_lc_rs::digest;
 use aws_lc_sys as lc;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
-use brine_wire::network::{key_text, x931};
+use brine_wire::network::x931;
 use zeroize::Zeroizing;
 
-/// The smallest modulus taken, in bits.
+use super::pem;
+
+/// The smallest modulus accepted, in bits.
 pub const MIN_BITS: u32 = 1024;
 
-/// The largest modulus taken, in bits: what is larger costs a stranger little and us much.
+/// The largest modulus accepted, in bits: a larger one costs a stranger little and us much.
 pub const MAX_BITS: u32 = 8192;
 
-/// Why a text is no key.
+/// The public exponent of every key that Salt makes.
+pub const EXPONENT: u64 = 65537;
+
+/// The label of a public key's PEM.
+const PUBLIC: &str = "PUBLIC KEY";
+/// Those of a private key's.
+const PRIVATE: [&str; 3] = ["RSA PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"];
+
+/// Why a text is not accepted as a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Not PEM, not a key of the kind, or encrypted with another passphrase.
-    #[error(
-        "expected an RSA key in PEM, found something else; is the passphrase (key_pass) right?"
-    )]
+    /// Not exactly one PEM block, not a key of the kind, or encrypted with another passphrase.
+    #[error("not an RSA key in PEM, or the passphrase (key_pass) is wrong")]
     NotAKey,
     /// Too small or too large.
     #[error("expected an RSA key of {MIN_BITS} to {MAX_BITS} bits, found one of {bits}")]
@@ -48,19 +59,37 @@ pub enum KeyError {
         /// Its size in bits.
         bits: u32,
     },
+    /// The public exponent is not [`EXPONENT`].
+    #[error("the RSA key's public exponent is not {EXPONENT}")]
+    Exponent,
+    /// The modulus is the square of a number, so that anyone can compute the private key.
+    #[error("the RSA key's modulus is a square")]
+    Square,
+    /// A public key in another encoding than DER's only one, or for another algorithm such as PSS.
+    #[error("the public key is not encoded as Salt encodes keys")]
+    Encoding,
 }
 
-/// An operation with a key failed: the other side used another key, or the bytes are none of its.
+/// An operation with a key failed: the bytes were made for or by another key, or are damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected bytes made for or by this RSA key, found others")]
+#[error("the data was not made for or by this RSA key")]
 pub struct RsaError;
 
-/// A public key.
+/// A public key. Two are equal if they are the same key.
 #[derive(Clone)]
 pub struct PublicKey {
     rsa: std::sync::Arc<Rsa>,
+    /// Written here, never taken over from outside.
     pem: String,
 }
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.pem == other.pem
+    }
+}
+
+impl Eq for PublicKey {}
 
 /// A private key, and its public half.
 pub struct PrivateKey {
@@ -81,25 +110,30 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl PublicKey {
-    /// Reads a PEM (SPKI).
+    /// Reads a PEM (SPKI): exactly one block that holds a key as Salt makes them. White space around it and line
+    /// ends make no difference.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let pem = key_text::clean(pem);
-        let bio = Bio::of(pem.as_bytes()).ok_or(KeyError::NotAKey)?;
-        // SAFETY: `bio` is alive; no target, no callback and no passphrase are given.
-        let pkey =
-            unsafe { lc::PEM_read_bio_PUBKEY(bio.0, ptr::null_mut(), None, ptr::null_mut()) };
-        let rsa = Pkey::own(pkey).and_then(|pkey| pkey.rsa());
-        drop(bio);
+        let der = pem::decode(pem, PUBLIC).ok_or(KeyError::NotAKey)?;
+        Self::from_rsa(Rsa::from_public_der(&der)?, Some(&der))
+    }
+
+    /// The public key in `rsa`; `read` is what it was read from, if it came from outside.
+    fn from_rsa(rsa: Rsa, read: Option<&[u8]>) -> Result<Self, KeyError> {
+        rsa.check_public()?;
+        let der = rsa.public_der().ok_or(KeyError::NotAKey)?;
+        if read.is_some_and(|read| *read != der) {
+            return Err(KeyError::Encoding);
+        }
         Ok(Self {
-            rsa: std::sync::Arc::new(Rsa::checked(rsa)?),
-            pem,
+            pem: pem::encode(PUBLIC, &der),
+            rsa: std::sync::Arc::new(rsa),
         })
     }
 
-    /// Its PEM as it goes over the wire.
+    /// Its PEM as it is stored and sent: without a line end behind it.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
@@ -186,16 +220,12 @@ impl PrivateKey {
         }
         // SAFETY: makes an empty key, owned from here on.
         let rsa = Rsa::own(unsafe { lc::RSA_new() }).ok_or(KeyError::NotAKey)?;
-        // SAFETY: makes a number, freed below.
-        let exponent = unsafe { lc::BN_new() };
+        let exponent = Number::new().ok_or(KeyError::NotAKey)?;
         let wanted = c_int::try_from(bits).map_err(|_| KeyError::Size { bits })?;
-        // SAFETY: both objects are alive (or the number null, which is asked first); no callback.
+        // SAFETY: both objects are alive; no callback.
         let made = unsafe {
-            let made = !exponent.is_null()
-                && lc::BN_set_word(exponent, 65537) == 1
-                && lc::RSA_generate_key_ex(rsa.0, wanted, exponent, ptr::null_mut()) == 1;
-            lc::BN_free(exponent); // null is fine
-            made
+            lc::BN_set_word(exponent.0, EXPONENT) == 1
+                && lc::RSA_generate_key_ex(rsa.0, wanted, exponent.0, ptr::null_mut()) == 1
         };
         clear_errors();
         if !made {
@@ -209,6 +239,9 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError`].
     pub fn from_pem(pem: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
+        if !pem::is_one_block(pem, &PRIVATE) {
+            return Err(KeyError::NotAKey);
+        }
         let bio = Bio::of(pem.as_bytes()).ok_or(KeyError::NotAKey)?;
         let passphrase = match passphrase {
             Some(text) => CString::new(text).map_err(|_| KeyError::NotAKey)?,
@@ -225,16 +258,13 @@ impl PrivateKey {
             )
         };
         let rsa = Pkey::own(pkey).and_then(|pkey| pkey.rsa());
-        Self::from_rsa(Rsa::checked(rsa)?)
+        clear_errors();
+        Self::from_rsa(rsa.ok_or(KeyError::NotAKey)?)
     }
 
     fn from_rsa(rsa: Rsa) -> Result<Self, KeyError> {
-        let bio = Bio::empty().ok_or(KeyError::NotAKey)?;
-        // SAFETY: both are alive.
-        let written = unsafe { lc::PEM_write_bio_RSA_PUBKEY(bio.0, rsa.0) };
-        clear_errors();
-        let pem = (written == 1).then(|| bio.text()).flatten();
-        let public = PublicKey::from_pem(&pem.ok_or(KeyError::NotAKey)?)?;
+        let der = rsa.public_der().ok_or(KeyError::NotAKey)?;
+        let public = PublicKey::from_rsa(Rsa::from_public_der(&der)?, None)?;
         Ok(Self { rsa, public })
     }
 
@@ -394,17 +424,60 @@ impl Rsa {
         (!rsa.is_null()).then_some(Self(rsa))
     }
 
-    /// A key from outside, if it is one and of sensible size.
-    fn checked(rsa: Option<Self>) -> Result<Self, KeyError> {
+    /// The key in an SPKI structure with nothing behind it. AWS-LC checks that the modulus is positive and odd.
+    fn from_public_der(der: &[u8]) -> Result<Self, KeyError> {
+        let length = der.len().try_into().map_err(|_| KeyError::NotAKey)?;
+        let mut rest = der.as_ptr();
+        // SAFETY: `der` is passed with its length and only read; `rest` ends up within it or at its end.
+        let pkey = unsafe { lc::d2i_PUBKEY(ptr::null_mut(), &raw mut rest, length) };
+        let rsa = Pkey::own(pkey).and_then(|pkey| pkey.rsa());
         clear_errors();
-        let rsa = rsa.ok_or(KeyError::NotAKey)?;
-        // SAFETY: the key is alive.
-        let bits = unsafe { lc::RSA_bits(rsa.0) };
-        if (MIN_BITS..=MAX_BITS).contains(&bits) {
-            Ok(rsa)
-        } else {
-            Err(KeyError::Size { bits })
+        rsa.filter(|_| rest == der.as_ptr_range().end)
+            .ok_or(KeyError::NotAKey)
+    }
+
+    /// Its public half as SPKI.
+    fn public_der(&self) -> Option<Vec<u8>> {
+        // SAFETY: the key is alive; without a target only the length is computed.
+        let length = unsafe { lc::i2d_RSA_PUBKEY(self.0, ptr::null_mut()) };
+        let mut der = vec![0; usize::try_from(length).ok().filter(|length| *length > 0)?];
+        let mut target = der.as_mut_ptr();
+        // SAFETY: the buffer has the length that was computed for this key, which does not change.
+        let written = unsafe { lc::i2d_RSA_PUBKEY(self.0, &raw mut target) };
+        clear_errors();
+        (written == length).then_some(der)
+    }
+
+    /// Refuses what no Salt has ever made.
+    fn check_public(&self) -> Result<(), KeyError> {
+        // SAFETY: the key is alive, and its numbers with it.
+        let (bits, exponent_fits) = unsafe {
+            let exponent = lc::RSA_get0_e(self.0);
+            (
+                lc::RSA_bits(self.0),
+                lc::BN_is_word(exponent, EXPONENT) == 1,
+            )
+        };
+        if !(MIN_BITS..=MAX_BITS).contains(&bits) {
+            return Err(KeyError::Size { bits });
         }
+        if !exponent_fits {
+            return Err(KeyError::Exponent);
+        }
+        if self.is_square().ok_or(KeyError::NotAKey)? {
+            return Err(KeyError::Square);
+        }
+        Ok(())
+    }
+
+    /// Whether the modulus is a square; `None` if memory is short.
+    fn is_square(&self) -> Option<bool> {
+        let (root, scratch) = (Number::new()?, Scratch::new()?);
+        // SAFETY: the number belongs to the living key and is only read; root and scratch space are alive. AWS-LC
+        // fails if there is no root.
+        let found = unsafe { lc::BN_sqrt(root.0, lc::RSA_get0_n(self.0), scratch.0) };
+        clear_errors();
+        Some(found == 1)
     }
 
     fn size(&self) -> usize {
@@ -488,6 +561,41 @@ impl Pkey {
     }
 }
 
+struct Number(*mut lc::BIGNUM);
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        // SAFETY: it is ours and was not freed.
+        unsafe { lc::BN_free(self.0) }
+    }
+}
+
+impl Number {
+    fn new() -> Option<Self> {
+        // SAFETY: makes a number, owned from here on.
+        let number = unsafe { lc::BN_new() };
+        (!number.is_null()).then_some(Self(number))
+    }
+}
+
+/// Where AWS-LC keeps numbers while it computes.
+struct Scratch(*mut lc::BN_CTX);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: it is ours and was not freed.
+        unsafe { lc::BN_CTX_free(self.0) }
+    }
+}
+
+impl Scratch {
+    fn new() -> Option<Self> {
+        // SAFETY: makes an empty one, owned from here on.
+        let scratch = unsafe { lc::BN_CTX_new() };
+        (!scratch.is_null()).then_some(Self(scratch))
+    }
+}
+
 struct Context(*mut lc::EVP_PKEY_CTX);
 
 impl Drop for Context {
@@ -555,83 +663,4 @@ impl<'a> Bio<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_made_key_does_all_that_salt_asks_of_it() {
-        let key = PrivateKey::generate(2048).unwrap();
-        let pem = key.to_pem().unwrap();
-        assert!(pem.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"));
-        assert_eq!(key.public().pem().len(), 450);
-        let again = PrivateKey::from_pem(&pem, None).unwrap();
-        assert_eq!(again.public().pem(), key.public().pem());
-        for algorithm in [
-            SigningAlgorithm::Pkcs1v15Sha1,
-            SigningAlgorithm::Pkcs1v15Sha224,
-        ] {
-            let signature = key.sign(algorithm, b"message").unwrap();
-            assert!(key.public().verify(algorithm, b"message", &signature));
-            assert!(!key.public().verify(algorithm, b"other", &signature));
-            assert!(!key.public().verify(algorithm, b"message", &signature[1..]));
-        }
-        for algorithm in [
-            EncryptionAlgorithm::OaepSha1,
-            EncryptionAlgorithm::OaepSha224,
-        ] {
-            let encrypted = key.public().encrypt(algorithm, b"message").unwrap();
-            assert_eq!(
-                again.decrypt(algorithm, &encrypted).unwrap()[..],
-                b"message"[..]
-            );
-            assert!(again.decrypt(algorithm, &encrypted[1..]).is_err());
-            assert_eq!(key.public().encrypt(algorithm, &[0; 250]), Err(RsaError));
-        }
-        let tok = key.sign_x931(b"salt").unwrap();
-        assert_eq!(
-            key.public().recover_x931(&tok).as_deref(),
-            Some(&b"salt"[..])
-        );
-        assert_eq!(key.public().recover_x931(&tok[1..]), None);
-        assert_eq!(key.public().recover_x931(&[0xff; 256]), None);
-        assert_eq!(key.public().recover_x931(&[0; 256]), None);
-    }
-
-    #[test]
-    fn what_is_no_key_of_sensible_size_is_refused() {
-        for pem in [
-            "",
-            "rubbish",
-            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
-        ] {
-            assert_eq!(PublicKey::from_pem(pem).err(), Some(KeyError::NotAKey));
-            assert_eq!(
-                PrivateKey::from_pem(pem, None).err(),
-                Some(KeyError::NotAKey)
-            );
-        }
-        assert_eq!(
-            PrivateKey::generate(512).err(),
-            Some(KeyError::Size { bits: 512 })
-        );
-        assert_eq!(
-            PrivateKey::generate(1 << 20).err(),
-            Some(KeyError::Size { bits: 1 << 20 })
-        );
-    }
-
-    #[test]
-    fn one_key_serves_many_threads() {
-        let key = PrivateKey::generate(1024).unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..50 {
-                        let tok = key.sign_x931(b"salt").unwrap();
-                        assert!(key.public().recover_x931(&tok).is_some());
-                    }
-                });
-            }
-        });
-    }
-}
+mod tests;

@@ -77,9 +77,9 @@ impl AcceptedKeys {
         {
             return Some(key.clone());
         }
-        let pem = self.store.get(KeyState::Accepted, id).ok()??;
+        let stored = self.store.get(KeyState::Accepted, id).ok()??;
         let key = Arc::new(AcceptedKey {
-            public: PublicKey::from_pem(&pem).ok()?,
+            public: stored.key()?.clone(),
             tok: OnceLock::new(),
         });
         if let Ok(mut known) = self.known.lock() {

@@ -8,17 +8,24 @@ use brine_wire::network::events::{Act, ActPlace};
 
 use super::store::KeyState;
 
+/// The key we have beside the one that a minion brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredIs {
+    /// They are the same.
+    Same,
+    /// They are not, or ours is none.
+    Other,
+}
+
 /// What is known when a minion signs in with a valid id and a key that parses.
 #[derive(Debug, Clone, Copy)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "they are the columns of the table"
 )]
-pub struct Case<'a> {
-    /// The key it brings, cleaned.
-    pub pub_key: &'a str,
-    /// The key we have, cleaned, and where it stands.
-    pub stored: Option<(KeyState, &'a str)>,
+pub struct Case {
+    /// The state of the key we have, and whether it is the one that the minion brings.
+    pub stored: Option<(KeyState, StoredIs)>,
     /// There are as many minions as allowed, and this is none of them.
     pub full: bool,
     /// `open_mode`: everybody is let in.
@@ -74,7 +81,7 @@ impl Decision {
 
 /// Decides.
 #[must_use]
-pub fn decide(case: &Case<'_>) -> Decision {
+pub fn decide(case: &Case) -> Decision {
     let newest = case.compat.series() == Series::S3008;
     let accept = |put| Decision::new(Verdict::Accept, put, Act::Accept);
     let reject = |put| Decision::new(Verdict::Reject, put, Act::Reject);
@@ -84,19 +91,19 @@ pub fn decide(case: &Case<'_>) -> Decision {
         return Decision::new(Verdict::Full, None, Act::Full);
     }
     if case.open_mode {
-        let same = case.stored == Some((KeyState::Accepted, case.pub_key));
+        let same = case.stored == Some((KeyState::Accepted, StoredIs::Same));
         return accept((!same).then_some(KeyState::Accepted));
     }
     match case.stored {
         Some((KeyState::Rejected, _)) if newest => reject(None),
         Some((KeyState::Rejected, _)) => reject(None).act_at(ActPlace::Left),
-        Some((KeyState::Accepted, key)) if key == case.pub_key => accept(None),
+        Some((KeyState::Accepted, StoredIs::Same)) => accept(None),
         Some((KeyState::Accepted, _)) => deny().act_at(ActPlace::AfterId),
         None | Some((KeyState::Denied, _)) if case.autoreject => reject(Some(KeyState::Rejected)),
         None | Some((KeyState::Denied, _)) if case.autosign => accept(Some(KeyState::Accepted)),
         None | Some((KeyState::Denied, _)) => pend(Some(KeyState::Pending)),
         Some((KeyState::Pending, _)) if case.autoreject => reject(Some(KeyState::Rejected)),
-        Some((KeyState::Pending, key)) if key == case.pub_key => {
+        Some((KeyState::Pending, StoredIs::Same)) => {
             if case.autosign {
                 accept(Some(KeyState::Accepted))
             } else {
@@ -116,10 +123,12 @@ mod tests {
     use super::*;
     use Verdict::{Accept, Full, Pending, Reject};
 
-    fn case(stored: Option<(KeyState, &'static str)>) -> Case<'static> {
+    fn case(stored: Option<(KeyState, &str)>) -> Case {
         Case {
-            pub_key: "K",
-            stored,
+            stored: stored.map(|(state, key)| match key {
+                "K" => (state, StoredIs::Same),
+                _ => (state, StoredIs::Other),
+            }),
             full: false,
             open_mode: false,
             autosign: false,
@@ -130,7 +139,7 @@ mod tests {
 
     fn check(
         row: u8,
-        case: Case<'_>,
+        case: Case,
         verdict: Verdict,
         put: Option<KeyState>,
         act: Act,

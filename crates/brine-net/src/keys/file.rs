@@ -76,6 +76,11 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, StoreError> {
     }
 }
 
+/// Gives a file another name, on the same file system.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(|source| StoreError::file(from, source))
+}
+
 /// Removes a file; `false` if there was none.
 pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {

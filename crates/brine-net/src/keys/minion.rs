@@ -4,8 +4,6 @@
 
 use std::path::PathBuf;
 
-use brine_wire::network::key_text;
-
 use super::master::{self, KeyOptions};
 use super::{StoreError, file};
 use crate::crypto::rsa::{PrivateKey, PublicKey};
@@ -52,7 +50,7 @@ impl MinionKeys {
         let Some(pem) = file::read(&path)? else {
             return Ok(None);
         };
-        match PublicKey::from_pem(&key_text::clean(&pem)) {
+        match PublicKey::from_pem(&pem) {
             Ok(key) => Ok(Some(key)),
             Err(source) => Err(StoreError::Key { path, source }),
         }

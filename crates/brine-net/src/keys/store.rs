@@ -8,9 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use brine_wire::compat::{Compat, Series};
-use brine_wire::network::{MinionId, key_text};
+use brine_wire::network::MinionId;
 
 use super::{StoreError, file};
+use crate::crypto::rsa::PublicKey;
 
 /// Where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,30 @@ impl KeyState {
             Self::Pending => "minions_pre",
             Self::Rejected => "minions_rejected",
             Self::Denied => "minions_denied",
+        }
+    }
+}
+
+/// What a key file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredKey {
+    /// A key.
+    Key(PublicKey),
+    /// Something else, which is the same as no key that a minion may bring.
+    Invalid,
+}
+
+impl StoredKey {
+    fn read(pem: &str) -> Self {
+        PublicKey::from_pem(pem).map_or(Self::Invalid, Self::Key)
+    }
+
+    /// The key, if it is one.
+    #[must_use]
+    pub const fn key(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Invalid => None,
         }
     }
 }
@@ -82,12 +107,19 @@ impl KeyStore {
         self.pki_dir.join(AUTOSIGN).join(id.as_str())
     }
 
-    /// The key of an id in a state, cleaned.
+    /// The key of an id in a state.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn get(&self, state: KeyState, id: &MinionId) -> Result<Option<String>, StoreError> {
-        Ok(file::read(&self.path(state, id))?.map(|pem| key_text::clean(&pem)))
+    pub fn get(&self, state: KeyState, id: &MinionId) -> Result<Option<StoredKey>, StoreError> {
+        let path = self.path(state, id);
+        match file::read(&path) {
+            Ok(text) => Ok(text.map(|pem| StoredKey::read(&pem))),
+            Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
+                Ok(Some(StoredKey::Invalid))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Where an id's key stands (accepted, pending or rejected), and the key. Where files
@@ -95,14 +127,14 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn find(&self, id: &MinionId) -> Result<Option<(KeyState, String)>, StoreError> {
+    pub fn find(&self, id: &MinionId) -> Result<Option<(KeyState, StoredKey)>, StoreError> {
         let order = match self.series {
             Series::S3008 => [KeyState::Rejected, KeyState::Pending, KeyState::Accepted],
             _ => [KeyState::Rejected, KeyState::Accepted, KeyState::Pending],
         };
         for state in order {
-            if let Some(pem) = self.get(state, id)? {
-                return Ok(Some((state, pem)));
+            if let Some(key) = self.get(state, id)? {
+                return Ok(Some((state, key)));
             }
         }
         Ok(None)
@@ -113,9 +145,13 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put(&self, state: KeyState, id: &MinionId, pem: &str) -> Result<(), StoreError> {
+    pub fn put(&self, state: KeyState, id: &MinionId, key: &PublicKey) -> Result<(), StoreError> {
         // The new file first: a crash between the two steps loses no key.
-        file::write(&self.path(state, id), pem.as_bytes(), 0o600)?;
+        file::write(&self.path(state, id), key.pem().as_bytes(), 0o600)?;
+        self.leave_others(state, id)
+    }
+
+    fn leave_others(&self, state: KeyState, id: &MinionId) -> Result<(), StoreError> {
         if state != KeyState::Denied {
             for other in [KeyState::Accepted, KeyState::Pending, KeyState::Rejected] {
                 if other != state {
@@ -126,8 +162,8 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Moves a key from one state to another, as a user asks; its PEM, or `None` if there is no
-    /// such key.
+    /// Moves a key from one state to another, as a user asks; the key, or `None` if there is none. A file that
+    /// holds no key may be moved, but not be accepted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -136,15 +172,24 @@ impl KeyStore {
         id: &MinionId,
         from: KeyState,
         to: KeyState,
-    ) -> Result<Option<String>, StoreError> {
-        let Some(pem) = self.get(from, id)? else {
+    ) -> Result<Option<StoredKey>, StoreError> {
+        let Some(stored) = self.get(from, id)? else {
             return Ok(None);
         };
-        self.put(to, id, &pem)?;
-        if from == KeyState::Denied {
-            file::remove(&self.path(from, id))?;
+        match &stored {
+            StoredKey::Key(key) => {
+                self.put(to, id, key)?;
+                if from == KeyState::Denied {
+                    file::remove(&self.path(from, id))?;
+                }
+            }
+            StoredKey::Invalid if to == KeyState::Accepted => {}
+            StoredKey::Invalid => {
+                file::rename(&self.path(from, id), &self.path(to, id))?;
+                self.leave_others(to, id)?;
+            }
         }
-        Ok(Some(pem))
+        Ok(Some(stored))
     }
 
     /// Deletes a key in one state; `false` if there was none.
@@ -186,24 +231,34 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use crate::crypto::rsa::PrivateKey;
+
     fn id(text: &str) -> MinionId {
         MinionId::parse(text).unwrap()
+    }
+
+    fn key() -> PublicKey {
+        PrivateKey::generate(1024).unwrap().public().clone()
     }
 
     #[test]
     fn a_key_stands_in_one_place_and_denied_ones_beside_it() {
         let root = tempfile::tempdir().unwrap();
         let store = KeyStore::open(root.path().join("pki"), Compat::NEWEST).unwrap();
-        store.put(KeyState::Pending, &id("m1"), "PEM\r\n").unwrap();
-        store.put(KeyState::Denied, &id("m1"), "OTHER").unwrap();
+        let key = key();
+        store.put(KeyState::Pending, &id("m1"), &key).unwrap();
+        store
+            .put(KeyState::Denied, &id("m1"), &self::key())
+            .unwrap();
+        let stored = StoredKey::Key(key);
         assert_eq!(
             store.find(&id("m1")).unwrap(),
-            Some((KeyState::Pending, "PEM".into()))
+            Some((KeyState::Pending, stored.clone()))
         );
         let moved = store
             .change(&id("m1"), KeyState::Pending, KeyState::Accepted)
             .unwrap();
-        assert_eq!(moved.as_deref(), Some("PEM"));
+        assert_eq!(moved, Some(stored));
         assert_eq!(store.list(KeyState::Pending).unwrap(), []);
         assert_eq!(store.list(KeyState::Accepted).unwrap(), [id("m1")]);
         assert_eq!(store.list(KeyState::Denied).unwrap(), [id("m1")]);
@@ -222,7 +277,7 @@ mod tests {
     fn nobody_else_may_look_and_hidden_files_are_no_keys() {
         let root = tempfile::tempdir().unwrap();
         let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
-        store.put(KeyState::Accepted, &id("m1"), "PEM").unwrap();
+        store.put(KeyState::Accepted, &id("m1"), &key()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&root.path().join("minions")), 0o700);
         assert_eq!(mode(&store.path(KeyState::Accepted, &id("m1"))), 0o600);
@@ -247,6 +302,25 @@ mod tests {
                 first,
                 "{release}"
             );
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_no_key_is_moved_as_it_is_but_never_accepted() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let (pending, rejected) = (KeyState::Pending, KeyState::Rejected);
+        for contents in [&b"rubbish"[..], b"", b"\xff\xfe"] {
+            fs::write(store.path(pending, &id("m1")), contents).unwrap();
+            let change = |from, to| store.change(&id("m1"), from, to).unwrap();
+            assert_eq!(
+                change(pending, KeyState::Accepted),
+                Some(StoredKey::Invalid)
+            );
+            assert_eq!(store.list(KeyState::Accepted).unwrap(), []);
+            assert_eq!(change(pending, rejected), Some(StoredKey::Invalid));
+            assert_eq!(store.list(pending).unwrap(), []);
+            assert_eq!(fs::read(store.path(rejected, &id("m1"))).unwrap(), contents);
         }
     }
 }

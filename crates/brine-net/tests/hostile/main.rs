@@ -10,6 +10,7 @@ mod crowd;
 mod cve;
 mod honest;
 mod identity;
+mod key_text;
 mod master;
 mod replay;
 #[path = "../it/requests.rs"]

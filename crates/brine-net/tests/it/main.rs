@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod corpus;
 mod crypto_vectors;
 mod requests;
 mod salt_crypt;

@@ -60,7 +60,7 @@ fn check(version: &str) {
     assert_eq!(found["loaded"], json!([true, true]));
     assert_eq!(
         found["finger"],
-        fingerprint(ours.public().pem(), FingerprintHash::Sha256)
+        fingerprint(ours.public(), FingerprintHash::Sha256)
     );
     check_theirs(&found, &ours, &theirs, &nonce);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
-use brine_net::keys::store::KeyState;
+use brine_net::keys::store::{KeyState, StoredKey};
 use brine_net::master::{MasterChannel, MasterConfig, Refused, Seats};
 use brine_net::minion::{Answer, Distrust, MustBeSigned, OpenReplyError, Session, SignIn, Trust};
 use brine_net::replay::Seen;
@@ -155,7 +155,7 @@ fn a_key_waits_until_somebody_accepts_it() {
 #[test]
 fn another_key_for_a_known_id_is_denied() {
     let mut pair = Pair::new(|_| {});
-    let first = pair.minion.public().pem().to_owned();
+    let first = pair.minion.public().clone();
     pair.master
         .store()
         .put(KeyState::Accepted, &pair.id, &first)
@@ -171,7 +171,7 @@ fn another_key_for_a_known_id_is_denied() {
             .store()
             .get(KeyState::Accepted, &pair.id)
             .unwrap(),
-        Some(first)
+        Some(StoredKey::Key(first))
     );
 }
 

@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use brine_config::Opts;
-use brine_net::crypto::rsa::PublicKey;
 use brine_net::keys::dropfile;
-use brine_net::keys::store::KeyState;
+use brine_net::keys::store::{KeyState, StoredKey};
 use brine_wire::Map;
 use brine_wire::network::MinionId;
 
@@ -211,15 +210,11 @@ fn one(keys: &Keys, action: Action, state: KeyState, id: &MinionId) -> Result<Ch
             });
         }
     };
-    let Some(pem) = keys.store.get(state, id)? else {
-        return Ok(Changed::Absent);
-    };
     // A file that holds no key may well be rejected, which 3008 does not do.
-    if action == Action::Accept && PublicKey::from_pem(&pem).is_err() {
-        return Ok(Changed::NoKey);
-    }
     Ok(match keys.store.change(id, state, to)? {
-        Some(pem) => Changed::Done(Some(pem)),
+        Some(StoredKey::Key(key)) => Changed::Done(Some(key.pem().to_owned())),
+        Some(StoredKey::Invalid) if action == Action::Accept => Changed::NoKey,
+        Some(StoredKey::Invalid) => Changed::Done(None),
         None => Changed::Absent,
     })
 }

@@ -8,9 +8,10 @@ mod change;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use brine_net::crypto::rsa::PublicKey;
 use brine_net::crypto::{self, FingerprintHash};
 use brine_net::keys::StoreError;
-use brine_net::keys::store::{KeyState, KeyStore};
+use brine_net::keys::store::{KeyState, KeyStore, StoredKey};
 use brine_wire::compat::{Compat, Series};
 use brine_wire::matching::{MatchError, MatchType, TagMatch};
 use brine_wire::network::MinionId;
@@ -186,7 +187,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError`].
     pub fn texts(&self, glob: &str) -> Result<Value, KeysError> {
-        self.each(&self.matching(glob)?, str::to_owned)
+        self.each(&self.matching(glob)?, |key| key.pem().to_owned())
     }
 
     /// `--finger`: of the master's own keys too.
@@ -194,7 +195,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError`].
     pub fn fingerprints(&self, glob: &str, hash: FingerprintHash) -> Result<Value, KeysError> {
-        let print = |pem: &str| crypto::fingerprint(pem, hash);
+        let print = |key: &PublicKey| crypto::fingerprint(key, hash);
         let mut prints = self.each(&self.matching(glob)?, print)?;
         let globs = globs(glob)?;
         let mut local = Map::new();
@@ -203,7 +204,7 @@ impl Keys {
                 let path = self.pki_dir.join(&name);
                 let pem = std::fs::read_to_string(&path);
                 let pem = pem.map_err(KeysError::file(&path))?;
-                local.insert(name, print(&pem));
+                local.insert(name, crypto::own_file_fingerprint(&pem, hash));
             }
         }
         if let Value::Map(prints) = &mut prints
@@ -236,16 +237,19 @@ impl Keys {
         Ok(names)
     }
 
-    /// What is made of each key's text, by state and id.
-    fn each(&self, found: &Found, make: impl Fn(&str) -> String) -> Result<Value, KeysError> {
+    /// What is made of each key, by state and id.
+    fn each(&self, found: &Found, make: impl Fn(&PublicKey) -> String) -> Result<Value, KeysError> {
         let mut all = Map::new();
         for (state, ids) in found {
             let mut made = Map::new();
             for id in ids {
-                let path = self.store.path(*state, id);
-                let pem = std::fs::read_to_string(&path);
-                let pem = pem.map_err(KeysError::file(&path))?;
-                made.insert(id.as_str(), make(&pem));
+                // `None`: somebody has just removed it.
+                let shown = match self.store.get(*state, id)? {
+                    Some(StoredKey::Key(key)) => make(&key),
+                    Some(StoredKey::Invalid) => "invalid RSA public key".to_owned(),
+                    None => continue,
+                };
+                made.insert(id.as_str(), shown);
             }
             all.insert(state.folder(), made);
         }

@@ -200,8 +200,8 @@ impl Place {
 pub(crate) fn accept(place: &Place) {
     let store = KeyStore::open(place.path("m/pki"), "3008".parse().unwrap()).unwrap();
     let id = MinionId::parse("m1").unwrap();
-    let (_, pem) = store.find(&id).unwrap().unwrap();
-    store.put(KeyState::Accepted, &id, &pem).unwrap();
+    let (state, _) = store.find(&id).unwrap().unwrap();
+    store.change(&id, state, KeyState::Accepted).unwrap();
 }
 
 /// A program on the minion's machine.

@@ -244,6 +244,7 @@ fn make_keys(pki: &Path, places: &[(&str, &str)]) {
     for (folder, id) in places {
         let folder = pki.join(folder);
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(id), PEM).unwrap();
+        // As masters keep keys: minions send them without the line end.
+        fs::write(folder.join(id), PEM.trim_end()).unwrap();
     }
 }

@@ -194,10 +194,7 @@ fn execute(master: &Context, which: Which, bound: &Bound) -> Result<Value, Wheel
         Which::NameMatch => keys::by_state(&keys.matching(text())?),
         Which::Finger => keys.fingerprints(text(), hash(master, bound.get(1))?)?,
         Which::Print => keys.texts(text())?,
-        Which::FingerMaster => own(&fingerprint(
-            master.channel.public().pem(),
-            hash(master, first)?,
-        )),
+        Which::FingerMaster => own(&fingerprint(master.channel.public(), hash(master, first)?)),
         Which::MasterKey => own(master.channel.public().pem()),
         Which::Connected => {
             Value::Array((master.present().iter().map(|id| id.as_str().into())).collect())

@@ -27,7 +27,7 @@ pub(super) fn keys(name: &str, line: &Parsed<Key>) -> anyhow::Result<String> {
     fs::create_dir_all(folder).with_context(|| format!("--gen-keys-dir {folder}"))?;
     let key = master::open(Path::new(folder), name.as_str(), &options(line))
         .with_context(|| format!("--gen-keys-dir {folder}"))?;
-    Ok(fingerprint(key.public().pem(), FingerprintHash::Sha256))
+    Ok(fingerprint(key.public(), FingerprintHash::Sha256))
 }
 
 fn options(line: &Parsed<Key>) -> KeyOptions {
