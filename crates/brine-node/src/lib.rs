@@ -5,6 +5,7 @@
 //! the node's own bus ([`node_bus`]). Command lines and printing belong to the program.
 //! Facts: `docs/protocol/network.md` §8 to §12.
 
+mod call;
 mod clock;
 mod file;
 pub mod files;

@@ -1,7 +1,9 @@
 //! A master or a minion made from its configuration: bus, ports and functions.
 
+use std::path::Path;
+
 use brine_bus::address::Node;
-use brine_config::Loaded;
+use brine_config::{Loaded, Warning};
 use brine_node::functions::{Functions, FunctionsConfig, grains};
 use brine_node::master::{Master, MasterOptions};
 use brine_node::minion::{Minion, MinionOptions};
@@ -9,6 +11,7 @@ use brine_wire::Map;
 use brine_wire::compat::{Compat, Series};
 
 use crate::bus_location;
+use crate::daemon;
 use crate::host::OpenBus;
 use crate::salt::run;
 
@@ -22,6 +25,7 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
 /// A minion, its bus bound; `umask` is that of what its functions make, if not this process's own.
 pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<Minion> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    remember_id(loaded);
     let mut config = functions_config(loaded);
     config.umask = umask;
     let bus = OpenBus::of_node(loaded, bus_location::own_minion(&loaded.opts)?)?;
@@ -29,7 +33,28 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<Mini
     Ok(Minion::start(options, functions, bus.served, bus.log)?)
 }
 
-/// What functions know of the minion they run in.
+/// Keeps a guessed minion id for the next start (`minion_id_caching`): a machine that is renamed stays the same
+/// minion.
+pub(crate) fn remember_id(loaded: &Loaded) {
+    let guessed = loaded.warnings.iter().find_map(|warning| match warning {
+        Warning::GuessedId { id } => Some(id),
+        _ => None,
+    });
+    let is_wanted = loaded.opts.flag("minion_id_caching").unwrap_or(true);
+    let (Some(id), true, Ok(root)) = (guessed, is_wanted, loaded.opts.text("root_dir")) else {
+        return;
+    };
+    let file = Path::new(root).join("etc/salt/minion_id");
+    let folder = file.parent().map_or(Ok(()), daemon::make_public_folder);
+    if let Err(error) = folder.and_then(|()| std::fs::write(&file, id)) {
+        tracing::warn!(
+            "cannot keep the minion id {id} in {}: {error}; set option id",
+            file.display()
+        );
+    }
+}
+
+/// What functions know about the minion they run in.
 pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
     let all = loaded.opts.iter();
     let all = all.map(|(name, value)| (name.into(), value.clone()));

@@ -1,8 +1,10 @@
-//! What functions are told of the minion they run in.
+//! What functions know about the minion they run in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use brine_wire::{Map, Value};
+
+use crate::python::PythonConfig;
 
 /// The minion's own data and the places of users' modules.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -45,6 +47,21 @@ impl FunctionsConfig {
         }
     }
 
+    /// The same for the Python beside the minion.
+    pub(super) fn python_config(
+        &self,
+        builtins: impl Iterator<Item = &'static str>,
+    ) -> PythonConfig {
+        PythonConfig {
+            program: self.python.clone().unwrap_or_else(|| "python3".into()),
+            module_dirs: dirs(self, "modules"),
+            utils_dirs: dirs(self, "utils"),
+            opts: self.opts.clone(),
+            builtins: builtins.map(Value::from).collect(),
+            umask: self.umask,
+        }
+    }
+
     /// An option as text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.opts.get(name).and_then(Value::as_str)
@@ -64,3 +81,30 @@ impl FunctionsConfig {
 
 /// The release we answer as when nobody says otherwise.
 const SALT_VERSION: &str = "3008.3";
+
+/// Where users' files of a kind are: what was synchronised, then the option's own directories.
+fn dirs(config: &FunctionsConfig, kind: &str) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    let option = format!(
+        "{}_dirs",
+        kind.trim_end_matches("ules").trim_end_matches('s')
+    );
+    let option = if kind == "modules" {
+        "module_dirs"
+    } else {
+        option.as_str()
+    };
+    let own = config.opts.get(option);
+    let synchronised = match config.opts.get("extension_modules") {
+        Some(Value::Str(dir)) if !dir.is_empty() => Some(PathBuf::from(dir)),
+        _ => config
+            .text("cachedir")
+            .map(|dir| Path::new(dir).join("extmods")),
+    };
+    // Salt looks into the option's directories before all others.
+    if let Some(Value::Array(own)) = own {
+        dirs.extend(own.iter().filter_map(Value::as_str).map(PathBuf::from));
+    }
+    dirs.extend(synchronised.map(|dir| dir.join(kind)));
+    dirs
+}

@@ -5,7 +5,7 @@
 
 use brine_wire::{Map, Value};
 
-use super::run::Functions;
+use super::context::Context;
 use super::signature::Bound;
 use super::table::{Builtin, Run, Waiting};
 
@@ -57,50 +57,50 @@ pub(super) const TABLE: &[Builtin] = &[
     },
 ];
 
-fn fire(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+fn fire(context: &Context, mut bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let (data, tag) = (bound.take(0), bound.take(1));
-        Ok(Value::Bool(fire_here(functions, data, &tag).await).into())
+        Ok(Value::Bool(fire_here(context, data, &tag).await).into())
     })
 }
 
-fn fire_master(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+fn fire_master(context: &Context, mut bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let (data, tag, preload) = (bound.take(0), bound.take(1), bound.take(2));
-        Ok(Value::Bool(send_to_master(functions, data, tag, preload).await).into())
+        Ok(Value::Bool(send_to_master(context, data, tag, preload).await).into())
     })
 }
 
-fn send(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+fn send(context: &Context, mut bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
-        let data = data_of_send(functions, &mut bound);
+        let data = data_of_send(context, &mut bound);
         let (tag, preload) = (bound.take(0), bound.take(2));
-        let config = functions.config();
+        let config = context.config();
         let has_master =
             config.text("master_type") != Some("disable") || config.is_set("use_master_when_local");
         let sent = if config.is_local() || !has_master {
-            fire_here(functions, data.into(), &tag).await
+            fire_here(context, data.into(), &tag).await
         } else {
-            send_to_master(functions, data.into(), tag, preload).await
+            send_to_master(context, data.into(), tag, preload).await
         };
         Ok(Value::Bool(sent).into())
     })
 }
 
 /// What was asked for of the minion, then the extra keywords, then the caller's own mapping.
-fn data_of_send(functions: &Functions, bound: &mut Bound) -> Map {
+fn data_of_send(context: &Context, bound: &mut Bound) -> Map {
     let mut data = Map::new();
     if bound.get(3).is_true() {
         data.insert("environ", named(bound.get(3), &environment()));
     }
     if bound.get(4).is_true() {
-        data.insert("grains", named(bound.get(4), &functions.grains()));
+        data.insert("grains", named(bound.get(4), &context.grains()));
     }
     if bound.get(5).is_true() {
-        data.insert("pillar", named(bound.get(5), &functions.pillar()));
+        data.insert("pillar", named(bound.get(5), &context.pillar()));
     }
     if bound.get(6).is_true() {
-        let option = |name: &str| functions.config().opts.get(name).cloned();
+        let option = |name: &str| context.config().opts.get(name).cloned();
         data.insert("saltenv", option("saltenv").unwrap_or("base".into()));
         data.insert("pillarenv", option("pillarenv").unwrap_or(Value::Nil));
     }
@@ -133,19 +133,19 @@ fn environment() -> Map {
         .collect()
 }
 
-async fn fire_here(functions: &Functions, data: Value, tag: &Value) -> bool {
+async fn fire_here(context: &Context, data: Value, tag: &Value) -> bool {
     let (Value::Map(data), Some(tag)) = (data, tag.as_str()) else {
         return false;
     };
-    let fired = functions.host().fire(tag, data).await;
+    let fired = context.host().fire(tag, data).await;
     if let Err(err) = &fired {
         tracing::debug!(tag, %err, "event not fired");
     }
     fired.is_ok()
 }
 
-async fn send_to_master(functions: &Functions, data: Value, tag: Value, preload: Value) -> bool {
-    if functions.config().is_local() {
+async fn send_to_master(context: &Context, data: Value, tag: Value, preload: Value) -> bool {
+    if context.config().is_local() {
         let tag = brine_wire::python_text::str(&tag);
         tracing::warn!("Local mode detected. Event with tag {tag} will NOT be sent.");
         return false;
@@ -159,7 +159,7 @@ async fn send_to_master(functions: &Functions, data: Value, tag: Value, preload:
             load.insert(key, value);
         }
     }
-    let sent = functions.host().send_event(load).await;
+    let sent = context.host().send_event(load).await;
     if let Err(err) = &sent {
         tracing::debug!(%err, "event not sent");
     }

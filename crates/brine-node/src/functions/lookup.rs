@@ -6,7 +6,7 @@ use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value, python_text};
 
 use super::Failure;
-use super::run::Functions;
+use super::context::Context;
 use super::signature::Bound;
 use super::table::{Builtin, Returned};
 use crate::traverse;
@@ -34,7 +34,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' config.items
     ",
-        |functions, _| Ok(Value::Map(functions.config().opts.clone()).into()),
+        |context, _| Ok(Value::Map(context.config().opts.clone()).into()),
     ),
     Builtin::now(
         "config.option",
@@ -56,8 +56,8 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' grains.get pkg:apache
     ",
-        |functions, bound| {
-            let found = find(&functions.grains(), bound.get(0), &bound.text(2)).cloned();
+        |context, bound| {
+            let found = find(&context.grains(), bound.get(0), &bound.text(2)).cloned();
             Ok(found.unwrap_or_else(|| bound.take(1)).into())
         },
     ),
@@ -69,8 +69,8 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' grains.has_value pkg:apache
     ",
-        |functions, bound| {
-            Ok(Value::Bool(find(&functions.grains(), bound.get(0), ":").is_some()).into())
+        |context, bound| {
+            Ok(Value::Bool(find(&context.grains(), bound.get(0), ":").is_some()).into())
         },
     ),
     Builtin::now(
@@ -82,15 +82,10 @@ pub(super) const TABLE: &[Builtin] = &[
         salt '*' grains.item os
         salt '*' grains.item pkg:apache default=none
     ",
-        |functions, bound| {
+        |context, bound| {
             let named = |name: &str| bound.keywords.get(name).cloned();
             let (default, delimiter) = (named("default"), named("delimiter"));
-            Ok(items(
-                &functions.grains(),
-                &bound.varargs,
-                default,
-                delimiter,
-            ))
+            Ok(items(&context.grains(), &bound.varargs, default, delimiter))
         },
     ),
     Builtin::now(
@@ -111,8 +106,8 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' grains.ls
     ",
-        |functions, _| {
-            let grains = functions.grains();
+        |context, _| {
+            let grains = context.grains();
             let mut names: Vec<_> = grains
                 .iter()
                 .map(|(name, _)| python_text::str(name))
@@ -129,8 +124,8 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' grains.equals fqdn myhost.example.com
     ",
-        |functions, bound| {
-            let found = find(&functions.grains(), bound.get(0), ":").map(python_text::str);
+        |context, bound| {
+            let found = find(&context.grains(), bound.get(0), ":").map(python_text::str);
             let found = found.unwrap_or_default();
             Ok(Value::Bool(found == bound.text(1)).into())
         },
@@ -154,7 +149,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' pillar.item foo
     ",
-        |functions, bound| {
+        |context, bound| {
             let named = |name: &str| {
                 bound
                     .keywords
@@ -163,12 +158,7 @@ pub(super) const TABLE: &[Builtin] = &[
                     .cloned()
             };
             let (default, delimiter) = (named("default"), named("delimiter"));
-            Ok(items(
-                &functions.pillar(),
-                &bound.varargs,
-                default,
-                delimiter,
-            ))
+            Ok(items(&context.pillar(), &bound.varargs, default, delimiter))
         },
     ),
     Builtin::now(
@@ -179,7 +169,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' pillar.items
     ",
-        |functions, bound| Ok(some_of(&functions.pillar(), &bound.varargs)),
+        |context, bound| Ok(some_of(&context.pillar(), &bound.varargs)),
     ),
     Builtin::now(
         "pillar.data",
@@ -189,7 +179,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' pillar.data
     ",
-        |functions, bound| Ok(some_of(&functions.pillar(), &bound.varargs)),
+        |context, bound| Ok(some_of(&context.pillar(), &bound.varargs)),
     ),
     Builtin::now(
         "pillar.keys",
@@ -209,8 +199,8 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' pillar.ls
     ",
-        |functions, _| {
-            let pillar = functions.pillar();
+        |context, _| {
+            let pillar = context.pillar();
             let names = pillar.iter().map(|(name, _)| name.clone());
             Ok(Value::Array(names.collect()).into())
         },
@@ -223,8 +213,8 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' pillar.raw
     ",
-        |functions, bound| {
-            let pillar = functions.pillar();
+        |context, bound| {
+            let pillar = context.pillar();
             Ok(match bound.get(0) {
                 key if !key.is_true() => Value::Map(pillar.as_ref().clone()),
                 key => pillar
@@ -261,8 +251,8 @@ fn some_of(map: &Map, keys: &[Value]) -> Returned {
     items(map, keys, None, None)
 }
 
-fn grains_items(functions: &Functions, bound: &mut Bound) -> Result {
-    let mut grains = functions.grains().as_ref().clone();
+fn grains_items(context: &Context, bound: &mut Bound) -> Result {
+    let mut grains = context.grains().as_ref().clone();
     if bound.get(0).is_true() {
         let hidden = [
             ("serialnumber", "XXXXXXXXXX"),
@@ -282,11 +272,11 @@ fn grains_items(functions: &Functions, bound: &mut Bound) -> Result {
     Ok(Value::Map(grains).into())
 }
 
-fn pillar_get(functions: &Functions, bound: &mut Bound) -> Result {
-    let pillar = functions.pillar();
+fn pillar_get(context: &Context, bound: &mut Bound) -> Result {
+    let pillar = context.pillar();
     let found = find(&pillar, bound.get(0), &bound.text(4)).cloned();
     let is_default_given = bound.get(1).as_str() != Some("<|-");
-    let raises = functions.config().is_set("pillar_raise_on_missing") && !is_default_given;
+    let raises = context.config().is_set("pillar_raise_on_missing") && !is_default_given;
     let default = if is_default_given {
         bound.take(1)
     } else {
@@ -326,8 +316,8 @@ fn merged(mut under: Map, over: Map) -> Map {
     under
 }
 
-fn pillar_keys(functions: &Functions, bound: &mut Bound) -> Result {
-    let pillar = functions.pillar();
+fn pillar_keys(context: &Context, bound: &mut Bound) -> Result {
+    let pillar = context.pillar();
     match find(&pillar, bound.get(0), &bound.text(1)) {
         None => {
             let message = format!("'Pillar key not found: {}'", bound.text(0));
@@ -346,12 +336,12 @@ fn pillar_keys(functions: &Functions, bound: &mut Bound) -> Result {
 
 /// Options, grains, pillar and the master's options in it, in the order in which they count,
 /// without what the caller omits.
-fn sources(functions: &Functions, omitted: [&Value; 4]) -> Vec<Map> {
-    let pillar = functions.pillar();
+fn sources(context: &Context, omitted: [&Value; 4]) -> Vec<Map> {
+    let pillar = context.pillar();
     let master = pillar.get("master").and_then(Value::as_map).cloned();
     let all = [
-        functions.config().opts.clone(),
-        functions.grains().as_ref().clone(),
+        context.config().opts.clone(),
+        context.grains().as_ref().clone(),
         pillar.as_ref().clone(),
         master.unwrap_or_default(),
     ];
@@ -362,14 +352,14 @@ fn sources(functions: &Functions, omitted: [&Value; 4]) -> Vec<Map> {
     kept.map(|(map, _)| map).collect()
 }
 
-fn config_get(functions: &Functions, bound: &mut Bound) -> Result {
+fn config_get(context: &Context, bound: &mut Bound) -> Result {
     if bound.get(3).is_true() {
         return Err(Failure::Execution {
             message: "config.get: expected no merge, found one; it is not supported".into(),
         });
     }
     let omitted = [bound.get(4), bound.get(7), bound.get(5), bound.get(6)];
-    let sources = sources(functions, omitted);
+    let sources = sources(context, omitted);
     let (key, delimiter) = (bound.get(0), bound.text(2));
     let found = sources
         .iter()
@@ -378,10 +368,10 @@ fn config_get(functions: &Functions, bound: &mut Bound) -> Result {
     Ok(found.unwrap_or_else(|| bound.take(1)).into())
 }
 
-fn config_option(functions: &Functions, bound: &mut Bound) -> Result {
+fn config_option(context: &Context, bound: &mut Bound) -> Result {
     let all = bound.get(6);
     let omit = |place| if all.is_true() { all } else { bound.get(place) };
-    let sources = sources(functions, [omit(2), omit(3), omit(4), omit(5)]);
+    let sources = sources(context, [omit(2), omit(3), omit(4), omit(5)]);
     let wanted = bound.text(0);
     if bound.get(7).is_true() {
         let glob = TagMatch::new(MatchType::Fnmatch, wanted);

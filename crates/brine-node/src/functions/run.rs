@@ -3,47 +3,44 @@
 //! A call that is cancelled ends at its next wait. What is printed or sent is the caller's.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use brine_wire::{Map, Value};
+use brine_wire::Map;
 use tokio::sync::oneshot;
 
+use super::context::Context;
 use super::signature::Origin;
 use super::sys;
 use super::table::{self, Run};
 use super::{Call, Failure, FunctionsConfig, Host, Outcome, Unloaded};
 use crate::python::{Answer, Python, Request};
 
-/// Everything that can be run; cheap to clone.
+/// The result of a call or of a request to Python, once it is there.
+type Waited<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// All functions of a minion; cheap to clone.
 #[derive(Clone)]
 pub struct Functions {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    config: FunctionsConfig,
-    host: Host,
+    context: Context,
     python: Python,
-    /// What changes while the minion runs. Held for a clone or a store, never across a wait.
-    grains: RwLock<Arc<Map>>,
-    pillar: RwLock<Arc<Map>>,
-    /// Calls that run, by job: sending ends one. Held to add, remove or take, never across a wait.
+    /// Running calls, by job: sending ends one. Held to add, remove or take, never across an await.
     running: Mutex<HashMap<String, Vec<oneshot::Sender<()>>>>,
 }
 
 impl Functions {
     /// Functions of the minion that `config` describes and that answers as `host`.
     #[must_use]
-    pub fn new(mut config: FunctionsConfig, host: Host) -> Self {
-        let grains = RwLock::new(Arc::new(std::mem::take(&mut config.grains)));
-        let pillar = RwLock::new(Arc::new(std::mem::take(&mut config.pillar)));
+    pub fn new(config: FunctionsConfig, host: Host) -> Self {
         let builtins = table::all().map(|known| known.builtin.name);
         let inner = Inner {
-            python: Python::new(&config, builtins),
-            config,
-            host,
-            grains,
-            pillar,
+            python: Python::new(config.python_config(builtins)),
+            context: Context::new(config, host),
             running: Mutex::default(),
         };
         Self {
@@ -87,35 +84,45 @@ impl Functions {
     /// The minion's grains as they are now.
     #[must_use]
     pub fn grains(&self) -> Arc<Map> {
-        read(&self.inner.grains)
+        self.inner.context.grains()
     }
 
     /// The minion's pillar as it is now.
     #[must_use]
     pub fn pillar(&self) -> Arc<Map> {
-        read(&self.inner.pillar)
+        self.inner.context.pillar()
     }
 
     /// From now on these are the grains.
     pub fn set_grains(&self, grains: Map) {
-        write(&self.inner.grains, grains);
+        self.inner.context.set_grains(grains);
     }
 
     /// From now on this is the pillar.
     pub fn set_pillar(&self, pillar: Map) {
-        write(&self.inner.pillar, pillar);
+        self.inner.context.set_pillar(pillar);
     }
 
-    pub(crate) fn config(&self) -> &FunctionsConfig {
-        &self.inner.config
+    pub(crate) fn context(&self) -> &Context {
+        &self.inner.context
     }
 
     pub(crate) fn python(&self) -> &Python {
         &self.inner.python
     }
 
-    pub(crate) fn host(&self) -> &Host {
-        &self.inner.host
+    /// Asks the Python beside the minion.
+    pub(crate) fn ask_python<'a>(&'a self, request: &'a Request) -> Waited<'a, Answer> {
+        // Boxed: a module may call a function of another module.
+        let call_back = |call| Box::pin(self.within(call)) as Waited<'_, Outcome>;
+        let context = self.context();
+        let (grains, pillar) = (context.grains(), context.pillar());
+        Box::pin(async move {
+            self.inner
+                .python
+                .run(grains, pillar, request, &call_back)
+                .await
+        })
     }
 
     /// Runs a call within another, as a module's `__salt__` does: no job of its own, and what is
@@ -138,7 +145,7 @@ impl Functions {
                 return Err(self.missing(&call.fun, None).await);
             }
             let fun = call.fun.clone();
-            return match python.run(self, &Request::Call(call)).await? {
+            return match self.ask_python(&Request::Call(call)).await? {
                 Answer::Returned(outcome) => Ok(outcome),
                 Answer::Missing(reason) => Err(self.missing(&fun, reason).await),
                 Answer::Listed(_) => Err(self.missing(&fun, None).await),
@@ -151,8 +158,9 @@ impl Functions {
             .map_or(builtin.name, |(_, name)| name);
         let mut bound = known.signature.bind(name, builtin.doc, call, origin)?;
         let returned = match builtin.run {
-            Run::Now(run) => run(self, &mut bound)?,
-            Run::Waits(run) => run(self, bound).await?,
+            Run::Now(run) => run(self.context(), &mut bound)?,
+            Run::Waits(run) => run(self.context(), bound).await?,
+            Run::Calls(run) => run(self, bound).await?,
         };
         Ok(Outcome::returned(returned.value, returned.retcode))
     }
@@ -205,33 +213,6 @@ impl Drop for Entered<'_> {
     }
 }
 
-impl Outcome {
-    /// The outcome of a function that returned: a mapping that says `result` or `success` is false
-    /// failed, if the function set no exit code itself.
-    pub(crate) fn returned(value: Value, retcode: i64) -> Self {
-        let said = |map: &Map, key| map.get(key).is_none_or(Value::is_true);
-        let failed = |map: &Map| !(said(map, "result") && said(map, "success"));
-        let retcode = match &value {
-            Value::Map(map) if retcode == 0 && failed(map) => 1,
-            _ => retcode,
-        };
-        Self {
-            ret: value,
-            retcode,
-            success: retcode == 0,
-            out: None,
-        }
-    }
-}
-
-fn read(place: &RwLock<Arc<Map>>) -> Arc<Map> {
-    place.read().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-fn write(place: &RwLock<Arc<Map>>, map: Map) {
-    *place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
-}
-
 impl std::fmt::Debug for Functions {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Functions").finish_non_exhaustive()
@@ -242,6 +223,7 @@ impl std::fmt::Debug for Functions {
 mod tests {
     use super::*;
     use crate::functions::HostRequest;
+    use brine_wire::Value;
 
     /// Functions whose host takes every event, and what it took.
     fn functions(opts: Map) -> (Functions, std::sync::mpsc::Receiver<HostRequest>) {

@@ -5,7 +5,7 @@
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 
-use super::run::Functions;
+use super::context::Context;
 use super::signature::Bound;
 use super::sync::{self, Kind};
 use super::table::{Builtin, Run, Waiting};
@@ -15,7 +15,7 @@ const fn waits(
     name: &'static str,
     signature: &'static str,
     doc: &'static str,
-    run: for<'a> fn(&'a Functions, Bound) -> Waiting<'a>,
+    run: for<'a> fn(&'a Context, Bound) -> Waiting<'a>,
 ) -> Builtin {
     Builtin {
         name,
@@ -43,10 +43,10 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.find_job <job id>
     ",
-        |functions, bound| {
+        |context, bound| {
             Box::pin(async move {
                 let jid = bound.text(0);
-                let known = known(functions, &bound.jid).await?;
+                let known = known(context, &bound.jid).await?;
                 let job = known.into_iter().find(|job| is_job(job, &jid));
                 Ok(Value::Map(job.unwrap_or_default()).into())
             })
@@ -60,14 +60,14 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.is_running state.highstate
     ",
-        |functions, bound| {
+        |context, bound| {
             Box::pin(async move {
                 let glob = TagMatch::new(MatchType::Fnmatch, bound.text(0));
                 let matches = |job: &Map| {
                     let fun = job.get("fun").and_then(Value::as_str).unwrap_or_default();
                     glob.as_ref().is_ok_and(|glob| glob.matches(fun))
                 };
-                let jobs = running(functions, &bound.jid).await?;
+                let jobs = running(context, &bound.jid).await?;
                 let jobs = jobs.into_iter().filter(matches);
                 Ok(Value::Array(jobs.map(Value::Map).collect()).into())
             })
@@ -81,7 +81,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.kill_all_jobs
     ",
-        |functions, bound| end_all(functions, 9, bound.jid),
+        |context, bound| end_all(context, 9, bound.jid),
     ),
     waits(
         "saltutil.kill_job",
@@ -91,7 +91,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.kill_job <job id>
     ",
-        |functions, bound| end_one(functions, bound.text(0), 9, bound.jid),
+        |context, bound| end_one(context, bound.text(0), 9, bound.jid),
     ),
     waits(
         "saltutil.refresh_grains",
@@ -101,7 +101,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.refresh_grains
     ",
-        |functions, _| fire(functions, "module_refresh", Map::new()),
+        |context, _| fire(context, "module_refresh", Map::new()),
     ),
     waits(
         "saltutil.refresh_modules",
@@ -111,7 +111,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.refresh_modules
     ",
-        |functions, _| fire(functions, "module_refresh", Map::new()),
+        |context, _| fire(context, "module_refresh", Map::new()),
     ),
     waits(
         "saltutil.refresh_pillar",
@@ -151,9 +151,9 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.running
     ",
-        |functions, bound| {
+        |context, bound| {
             Box::pin(async move {
-                let jobs = running(functions, &bound.jid).await?;
+                let jobs = running(context, &bound.jid).await?;
                 Ok(Value::Array(jobs.into_iter().map(Value::Map).collect()).into())
             })
         },
@@ -166,10 +166,10 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.signal_job <job id> 15
     ",
-        |functions, bound| {
+        |context, bound| {
             Box::pin(async move {
                 let signal = bound.get(1).as_int().unwrap_or(0);
-                end_one(functions, bound.text(0), signal, bound.jid).await
+                end_one(context, bound.text(0), signal, bound.jid).await
             })
         },
     ),
@@ -193,7 +193,7 @@ pub(super) const TABLE: &[Builtin] = &[
         salt '*' saltutil.sync_modules
         salt '*' saltutil.sync_modules saltenv=base,dev
     ",
-        |functions, bound| sync_one(functions, bound, Kind::Modules),
+        |context, bound| sync_one(context, bound, Kind::Modules),
     ),
     waits(
         "saltutil.sync_utils",
@@ -203,7 +203,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.sync_utils
     ",
-        |functions, bound| sync_one(functions, bound, Kind::Utils),
+        |context, bound| sync_one(context, bound, Kind::Utils),
     ),
     waits("saltutil.sync_beacons", SYNC, NOT_USED, refused),
     waits("saltutil.sync_engines", SYNC_ONLY, NOT_USED, refused),
@@ -221,7 +221,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.term_all_jobs
     ",
-        |functions, bound| end_all(functions, 15, bound.jid),
+        |context, bound| end_all(context, 15, bound.jid),
     ),
     waits(
         "saltutil.term_job",
@@ -231,7 +231,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' saltutil.term_job <job id>
     ",
-        |functions, bound| end_one(functions, bound.text(0), 15, bound.jid),
+        |context, bound| end_one(context, bound.text(0), 15, bound.jid),
     ),
 ];
 
@@ -247,15 +247,15 @@ fn failed(err: &HostError) -> Failure {
 }
 
 /// The jobs that run, and those that wait for a place, which say so; but for the one that asks, `own`.
-async fn known(functions: &Functions, own: &str) -> Result<Vec<Map>, Failure> {
-    let known = functions.host().running().await;
+async fn known(context: &Context, own: &str) -> Result<Vec<Map>, Failure> {
+    let known = context.host().running().await;
     let mut jobs = known.map_err(|err| failed(&err))?;
     jobs.retain(|job| !is_job(job, own));
     Ok(jobs)
 }
 
-async fn running(functions: &Functions, own: &str) -> Result<Vec<Map>, Failure> {
-    let mut jobs = known(functions, own).await?;
+async fn running(context: &Context, own: &str) -> Result<Vec<Map>, Failure> {
+    let mut jobs = known(context, own).await?;
     jobs.retain(|job| job.get("queued").is_none());
     Ok(jobs)
 }
@@ -267,7 +267,7 @@ fn is_job(job: &Map, jid: &str) -> bool {
 
 /// Ends a job and says so; an empty text when there is none. Whatever the signal, the job ends: its
 /// process is killed, or it is a built-in function that has none.
-fn end_one(functions: &Functions, jid: String, signal: i128, own: String) -> Waiting<'_> {
+fn end_one(context: &Context, jid: String, signal: i128, own: String) -> Waiting<'_> {
     Box::pin(async move {
         if !matches!(signal, 1 | 2 | 3 | 6 | 9 | 15) {
             let message = format!(
@@ -275,7 +275,7 @@ fn end_one(functions: &Functions, jid: String, signal: i128, own: String) -> Wai
             );
             return Err(Failure::Execution { message });
         }
-        let jobs = known(functions, &own).await?;
+        let jobs = known(context, &own).await?;
         let Some(job) = jobs.iter().find(|job| is_job(job, &jid)) else {
             return Ok(Value::from("").into());
         };
@@ -283,7 +283,7 @@ fn end_one(functions: &Functions, jid: String, signal: i128, own: String) -> Wai
             .get("pid")
             .map(brine_wire::python_text::str)
             .unwrap_or_default();
-        let ended = functions.host().kill(jid.as_str()).await;
+        let ended = context.host().kill(jid.as_str()).await;
         let told = if ended.map_err(|err| failed(&err))? {
             format!("Signal {signal} sent to job {jid} at pid {pid}")
         } else {
@@ -293,56 +293,56 @@ fn end_one(functions: &Functions, jid: String, signal: i128, own: String) -> Wai
     })
 }
 
-fn end_all(functions: &Functions, signal: i128, own: String) -> Waiting<'_> {
+fn end_all(context: &Context, signal: i128, own: String) -> Waiting<'_> {
     Box::pin(async move {
         let mut told = Vec::new();
-        for job in known(functions, &own).await? {
+        for job in known(context, &own).await? {
             let jid = job
                 .get("jid")
                 .map(brine_wire::python_text::str)
                 .unwrap_or_default();
-            told.push(end_one(functions, jid, signal, own.clone()).await?.value);
+            told.push(end_one(context, jid, signal, own.clone()).await?.value);
         }
         Ok(Value::Array(told).into())
     })
 }
 
 /// Fires on the minion's own bus, where the minion hears it.
-fn fire<'a>(functions: &'a Functions, tag: &'static str, data: Map) -> Waiting<'a> {
+fn fire<'a>(context: &'a Context, tag: &'static str, data: Map) -> Waiting<'a> {
     Box::pin(async move {
-        let fired = functions.host().fire(tag, data).await.is_ok();
+        let fired = context.host().fire(tag, data).await.is_ok();
         Ok(Value::Bool(fired).into())
     })
 }
 
-fn refresh_pillar(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+fn refresh_pillar(context: &Context, mut bound: Bound) -> Waiting<'_> {
     let data: Map = [("clean_cache", bound.take(2))].into_iter().collect();
-    fire(functions, "pillar_refresh", data)
+    fire(context, "pillar_refresh", data)
 }
 
-fn revoke_auth(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
+fn revoke_auth(context: &Context, mut bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let mut load = Map::new();
         load.insert("cmd", "revoke_auth");
         load.insert("preserve_minion_cache", bound.take(0));
-        let asked = functions.host().master(load).await;
+        let asked = context.host().master(load).await;
         Ok(Value::Bool(asked.is_ok()).into())
     })
 }
 
-fn sync_one(functions: &Functions, bound: Bound, kind: Kind) -> Waiting<'_> {
+fn sync_one(context: &Context, bound: Bound, kind: Kind) -> Waiting<'_> {
     Box::pin(async move {
-        let wanted = sync::Wanted::from_bound(functions, &bound, kind)?;
-        let new = sync::sync(functions, kind, &wanted).await?;
+        let wanted = sync::Wanted::from_bound(context, &bound, kind)?;
+        let new = sync::sync(context, kind, &wanted).await?;
         if bound.get(1).is_true() {
             // Modules are read again by themselves; other listeners may wait for it.
-            let _ = functions.host().fire("module_refresh", Map::new()).await;
+            let _ = context.host().fire("module_refresh", Map::new()).await;
         }
         Ok(Value::Array(new.into_iter().map(Value::from).collect()).into())
     })
 }
 
-fn sync_all(functions: &Functions, bound: Bound) -> Waiting<'_> {
+fn sync_all(context: &Context, bound: Bound) -> Waiting<'_> {
     const EVERY: [&str; 17] = [
         "clouds",
         "beacons",
@@ -366,12 +366,8 @@ fn sync_all(functions: &Functions, bound: Bound) -> Waiting<'_> {
         let mut all = Map::new();
         for name in EVERY {
             let new = match name {
-                "modules" => {
-                    sync_one(functions, bound.clone(), Kind::Modules)
-                        .await?
-                        .value
-                }
-                "utils" => sync_one(functions, bound.clone(), Kind::Utils).await?.value,
+                "modules" => sync_one(context, bound.clone(), Kind::Modules).await?.value,
+                "utils" => sync_one(context, bound.clone(), Kind::Utils).await?.value,
                 _ => Value::Array(Vec::new()),
             };
             all.insert(name, new);
@@ -380,7 +376,7 @@ fn sync_all(functions: &Functions, bound: Bound) -> Waiting<'_> {
     })
 }
 
-fn refused(_: &Functions, _: Bound) -> Waiting<'_> {
+fn refused(_: &Context, _: Bound) -> Waiting<'_> {
     Box::pin(async {
         let message = "expected execution or utility modules to synchronise, found another kind: \
                        this minion does not use it";

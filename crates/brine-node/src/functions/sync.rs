@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use brine_wire::{Value, python_text};
 
-use super::run::Functions;
+use super::context::Context;
 use super::signature::Bound;
 use super::{Failure, digest};
 use crate::file;
@@ -52,11 +52,11 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What the arguments of a `sync_*` function, and the minion's options, say.
     pub(super) fn from_bound(
-        functions: &Functions,
+        context: &Context,
         bound: &Bound,
         kind: Kind,
     ) -> Result<Self, Failure> {
-        let config = functions.config();
+        let config = context.config();
         let environments = names(bound.get(0))
             .or_else(|| config.opts.get("saltenv").and_then(names))
             .unwrap_or_else(|| vec!["base".into()]);
@@ -85,11 +85,11 @@ impl Wanted {
 
 /// Gets what is new; the names of new and changed modules, such as `modules.mine`.
 pub(super) async fn sync(
-    functions: &Functions,
+    context: &Context,
     kind: Kind,
     wanted: &Wanted,
 ) -> Result<Vec<String>, Failure> {
-    let config = functions.config();
+    let config = context.config();
     let Some(cache) = config.text("cachedir").map(PathBuf::from) else {
         return Err(failed("cachedir: expected a directory, found none"));
     };
@@ -101,7 +101,7 @@ pub(super) async fn sync(
     let prefix = format!("_{}", kind.name());
     let (mut new, mut there) = (Vec::new(), BTreeSet::new());
     for environment in &wanted.environments {
-        let source = Source::of(functions, environment);
+        let source = Source::of(context, environment);
         let came_to = cache.join("files").join(environment).join(&prefix);
         for path in source.list(&prefix).await?.into_iter().take(MOST_FILES) {
             let Some(relative) = module_path(&path, &prefix) else {

@@ -22,7 +22,7 @@ pub(super) const TABLE: &[Builtin] = &[
         salt '*' sys.argspec pkg.install
         salt '*' sys.argspec 'test.*'
     ",
-        run: Run::Waits(argspec),
+        run: Run::Calls(argspec),
     },
     Builtin {
         name: "sys.doc",
@@ -34,7 +34,7 @@ pub(super) const TABLE: &[Builtin] = &[
         salt '*' sys.doc event
         salt '*' sys.doc event.send test.ping
     ",
-        run: Run::Waits(doc),
+        run: Run::Calls(doc),
     },
     Builtin {
         name: "sys.list_functions",
@@ -46,7 +46,7 @@ pub(super) const TABLE: &[Builtin] = &[
         salt '*' sys.list_functions sys
         salt '*' sys.list_functions 'sys.list_*'
     ",
-        run: Run::Waits(list_functions),
+        run: Run::Calls(list_functions),
     },
     Builtin {
         name: "sys.list_modules",
@@ -57,7 +57,7 @@ pub(super) const TABLE: &[Builtin] = &[
         salt '*' sys.list_modules
         salt '*' sys.list_modules 's*'
     ",
-        run: Run::Waits(list_modules),
+        run: Run::Calls(list_modules),
     },
     Builtin {
         name: "sys.reload_modules",
@@ -93,7 +93,7 @@ async fn all(functions: &Functions) -> BTreeMap<String, Described> {
     if !python.has_modules() {
         return all;
     }
-    match Box::pin(python.run(functions, &Request::List)).await {
+    match Box::pin(functions.ask_python(&Request::List)).await {
         Ok(Answer::Listed(own)) => all.extend(own.into_iter().map(|own| {
             let (doc, argspec) = (own.doc, own.argspec);
             (own.name, Described { doc, argspec })

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use brine_wire::Value;
 
+use super::context::Context;
 use super::signature::{Bound, Signature};
 use super::{Failure, Functions};
 
@@ -30,7 +31,7 @@ impl Builtin {
         name: &'static str,
         signature: &'static str,
         doc: &'static str,
-        run: fn(&Functions, &mut Bound) -> Result<Returned, Failure>,
+        run: fn(&Context, &mut Bound) -> Result<Returned, Failure>,
     ) -> Self {
         Self {
             name,
@@ -52,9 +53,11 @@ pub(crate) struct Returned {
 /// What runs: at once, or after an answer.
 pub(crate) enum Run {
     /// A function that waits for nothing.
-    Now(fn(&Functions, &mut Bound) -> Result<Returned, Failure>),
+    Now(fn(&Context, &mut Bound) -> Result<Returned, Failure>),
     /// A function that waits for its host, a file or the clock; dropping it ends it.
-    Waits(for<'a> fn(&'a Functions, Bound) -> Waiting<'a>),
+    Waits(for<'a> fn(&'a Context, Bound) -> Waiting<'a>),
+    /// A function that calls or lists other functions.
+    Calls(for<'a> fn(&'a Functions, Bound) -> Waiting<'a>),
 }
 
 /// The future of a function that waits.

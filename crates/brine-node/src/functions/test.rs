@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use brine_wire::python_text::{self, repr};
 use brine_wire::{Map, Value};
 
-use super::run::Functions;
+use super::context::Context;
 use super::signature::Bound;
 use super::table::{self, Builtin, Returned, Run, Waiting};
-use super::{Call, Failure};
+use super::{Call, Failure, Functions};
 
 type Result<T = Returned> = std::result::Result<T, Failure>;
 
@@ -88,7 +88,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' test.attr_call
     ",
-        |functions, _| Ok(Value::Map(functions.grains().as_ref().clone()).into()),
+        |context, _| Ok(Value::Map(context.grains().as_ref().clone()).into()),
     ),
     Builtin::now(
         "test.collatz",
@@ -108,8 +108,8 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' test.conf_test
     ",
-        |functions, _| {
-            Ok(functions
+        |context, _| {
+            Ok(context
                 .config()
                 .opts
                 .get("test.foo")
@@ -126,7 +126,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' test.cross_test file.gid_to_group 0
     ",
-        run: Run::Waits(cross_test),
+        run: Run::Calls(cross_test),
     },
     Builtin::now(
         "test.echo",
@@ -176,7 +176,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' test.get_opts
     ",
-        |functions, _| Ok(Value::Map(functions.config().opts.clone()).into()),
+        |context, _| Ok(Value::Map(context.config().opts.clone()).into()),
     ),
     Builtin::now(
         "test.kwarg",
@@ -328,7 +328,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' test.try module=test.exception
     ",
-        run: Run::Waits(try_),
+        run: Run::Calls(try_),
     },
     Builtin::now(
         "test.tty",
@@ -348,7 +348,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' test.version
     ",
-        |functions, _| Ok(Value::from(functions.config().salt_version.as_str()).into()),
+        |context, _| Ok(Value::from(context.config().salt_version.as_str()).into()),
     ),
     Builtin::now(
         "test.versions",
@@ -368,7 +368,7 @@ pub(super) const TABLE: &[Builtin] = &[
 
         salt '*' test.versions_information
     ",
-        |functions, _| Ok(Value::Map(versions(functions)).into()),
+        |context, _| Ok(Value::Map(versions(context)).into()),
     ),
     Builtin::now(
         "test.versions_report",
@@ -393,7 +393,7 @@ fn clean(kwargs: Map) -> Map {
     kwargs.into_iter().filter(|(key, _)| !own(key)).collect()
 }
 
-fn arg_repr(_: &Functions, bound: &mut Bound) -> Result {
+fn arg_repr(_: &Context, bound: &mut Bound) -> Result {
     let items: Vec<_> = bound.varargs.iter().map(repr).collect();
     let args = match items.as_slice() {
         [one] => format!("({one},)"), // Python's tuple of one
@@ -405,7 +405,7 @@ fn arg_repr(_: &Functions, bound: &mut Bound) -> Result {
     ))
 }
 
-fn arg_type(_: &Functions, bound: &mut Bound) -> Result {
+fn arg_type(_: &Context, bound: &mut Bound) -> Result {
     let args: Vec<_> = bound.varargs.iter().map(class_of).collect();
     let types = bound.keywords.iter();
     let kwargs: Map = types
@@ -429,7 +429,7 @@ fn class_of(value: &Value) -> Value {
     format!("<class '{name}'>").into()
 }
 
-fn collatz(_: &Functions, bound: &mut Bound) -> Result {
+fn collatz(_: &Context, bound: &mut Bound) -> Result {
     let begin = Instant::now();
     let start = int(bound.get(0))?;
     if start < 1 {
@@ -462,7 +462,7 @@ fn collatz(_: &Functions, bound: &mut Bound) -> Result {
     Ok(timed(steps.into(), begin))
 }
 
-fn fib(_: &Functions, bound: &mut Bound) -> Result {
+fn fib(_: &Context, bound: &mut Bound) -> Result {
     let begin = Instant::now();
     let number = int(bound.get(0))?;
     if number < 0 {
@@ -486,9 +486,9 @@ fn timed(value: Value, begin: Instant) -> Returned {
     Value::Array(vec![value, seconds.into()]).into()
 }
 
-fn opts_pkg(functions: &Functions, _: &mut Bound) -> Result {
-    let mut opts = functions.config().opts.clone();
-    opts.insert("grains", functions.grains().as_ref().clone());
+fn opts_pkg(context: &Context, _: &mut Bound) -> Result {
+    let mut opts = context.config().opts.clone();
+    opts.insert("grains", context.grains().as_ref().clone());
     Ok(Value::Map(opts).into())
 }
 
@@ -497,12 +497,12 @@ fn provider(module: &str) -> Value {
     if is_there { module.into() } else { "".into() }
 }
 
-fn providers(_: &Functions, _: &mut Bound) -> Result {
+fn providers(_: &Context, _: &mut Bound) -> Result {
     let modules = table::all().map(|known| (known.module(), known.module()));
     Ok(Value::Map(modules.collect()).into())
 }
 
-fn raise_exception(_: &Functions, bound: &mut Bound) -> Result {
+fn raise_exception(_: &Context, bound: &mut Bound) -> Result {
     let name = bound.text(0);
     let message = match bound.varargs.as_slice() {
         [] => String::new(),
@@ -552,18 +552,18 @@ const PYTHON_EXCEPTIONS: &[&str] = &[
     "ZeroDivisionError",
 ];
 
-fn rand_sleep(functions: &Functions, bound: Bound) -> Waiting<'_> {
+fn rand_sleep(context: &Context, bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let most = u64::try_from(int(bound.get(0))?).unwrap_or(0);
-        wait(functions, random() % most.saturating_add(1)).await
+        wait(context, random() % most.saturating_add(1)).await
     })
 }
 
-fn random_hash(functions: &Functions, bound: &mut Bound) -> Result {
+fn random_hash(context: &Context, bound: &mut Bound) -> Result {
     let size = u64::try_from(int(bound.get(0))?).unwrap_or(1).max(1);
     let kind = match bound.get(1) {
         chosen if chosen.is_true() => python_text::str(chosen),
-        _ => functions
+        _ => context
             .config()
             .text("hash_type")
             .unwrap_or("sha256")
@@ -579,7 +579,7 @@ fn random_hash(functions: &Functions, bound: &mut Bound) -> Result {
     }
 }
 
-fn retcode(_: &Functions, bound: &mut Bound) -> Result {
+fn retcode(_: &Context, bound: &mut Bound) -> Result {
     let retcode = i64::try_from(int(&bound.take(0))?).unwrap_or(1);
     Ok(Returned {
         value: Value::Bool(true),
@@ -587,7 +587,7 @@ fn retcode(_: &Functions, bound: &mut Bound) -> Result {
     })
 }
 
-fn sleep(functions: &Functions, bound: Bound) -> Waiting<'_> {
+fn sleep(context: &Context, bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let Ok(seconds) = u64::try_from(int(bound.get(0))?) else {
             return Err(Failure::raised(
@@ -595,11 +595,11 @@ fn sleep(functions: &Functions, bound: Bound) -> Waiting<'_> {
                 "sleep length must be non-negative",
             ));
         };
-        wait(functions, seconds).await
+        wait(context, seconds).await
     })
 }
 
-async fn wait(_: &Functions, seconds: u64) -> Result {
+async fn wait(_: &Context, seconds: u64) -> Result {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     Ok(Value::Bool(true).into())
 }
@@ -627,21 +627,21 @@ fn try_(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
     })
 }
 
-fn versions(functions: &Functions) -> Map {
+fn versions(context: &Context) -> Map {
     let of = |name: &str, version: &str| -> Value {
         let one: Map = [(name, version)].into_iter().collect();
         one.into()
     };
-    let salt = of("Salt", &functions.config().salt_version);
+    let salt = of("Salt", &context.config().salt_version);
     let brine = of("Brine", env!("CARGO_PKG_VERSION"));
     [("Salt Version", salt), ("Brine Version", brine)]
         .into_iter()
         .collect()
 }
 
-fn versions_report(functions: &Functions, _: &mut Bound) -> Result {
+fn versions_report(context: &Context, _: &mut Bound) -> Result {
     let mut lines = Vec::new();
-    for (title, versions) in &versions(functions) {
+    for (title, versions) in &versions(context) {
         lines.push(format!("{}:", python_text::str(title)));
         for (name, version) in versions.as_map().into_iter().flatten() {
             let (name, version) = (python_text::str(name), python_text::str(version));

@@ -1,96 +1,104 @@
-//! Being in with a master: the start events, jobs as they come, and again when it is gone.
+//! One uplink's life: sign in, send the start events, take jobs, and sign in again when the connection is lost.
 //!
 //! Facts: `docs/protocol/network.md` §2.2, §6.4, §11.
 
 use brine_net::minion::{MustBeSigned, OpenReplyError, Session};
 use brine_wire::network::publish::Publish;
-use brine_wire::network::{events, minion_event};
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::find::{Found, Place, Refusal, Search};
-use super::link::{Link, NotIn};
-use super::tries::random_up_to;
-use super::{Node, Way, jobs, lookout};
+use super::master_client::{MasterClient, SignInError};
+use super::retry_options::random_up_to;
+use super::sign_in_loop::{ConnectError, MasterConnection, SignInLoop, SignInResult};
+use super::start_events::send_start_events;
+use super::{Node, Uplink, jobs, liveness};
 
-/// Stays in with one of the way's masters, for ever.
-pub(super) async fn run(way: Way, rejected: mpsc::Sender<()>) {
-    sleep(random_up_to(way.node.options.tries.random_startup_delay)).await;
-    let mut search = Search::new(&way);
+/// Keeps the minion connected to one of the uplink's masters; returns only if it must give up.
+pub(super) async fn run(uplink: Uplink, rejected: mpsc::Sender<()>) {
+    sleep(random_up_to(uplink.node.options.retry.random_startup_delay)).await;
+    let mut search = SignInLoop::new(&uplink);
     loop {
-        let place = match search.find().await {
-            Found::In(place) => place,
-            Found::Rejected => {
-                tracing::error!("{}", NotIn::Rejected);
+        let connection = match search.run().await {
+            SignInResult::Connected(connection) => connection,
+            SignInResult::Rejected => {
+                tracing::error!("{}", SignInError::Rejected);
                 let _ = rejected.send(()).await;
                 return;
             }
-            Found::NoName => {
-                return tracing::error!("{}: given up, as retry_dns_count says", Refusal::NoName);
+            SignInResult::UnknownHost => {
+                return tracing::error!(
+                    "{}; giving up after retry_dns_count lookups",
+                    ConnectError::UnknownHost
+                );
             }
         };
         let since = Instant::now();
-        let at = stay(&way, place).await;
+        let at = stay(&uplink, connection).await;
         search.lost(at, since.elapsed()).await;
     }
 }
 
-/// Why the minion leaves a place.
+/// Why the minion leaves a connection.
 enum Left {
     /// The connection is lost.
     Lost,
-    /// The first master of the list is there again.
-    For(Place),
+    /// The first master of the list answers again, and the minion is connected to it.
+    FailedBack(MasterConnection),
 }
 
-/// In with a master until its connection is lost; meanwhile perhaps with the first of the list again. Which was
-/// lost.
-async fn stay(way: &Way, mut place: Place) -> usize {
+/// Stays connected until the connection is lost, failing back to the first master when it returns; gives the index
+/// of the master that was lost.
+async fn stay(uplink: &Uplink, mut connection: MasterConnection) -> usize {
     loop {
-        begin(way, &place).await;
-        let at = place.at;
-        let left = until_left(way, &mut place).await;
+        begin(uplink, &connection).await;
+        let at = connection.at;
+        let left = until_left(uplink, &mut connection).await;
         if matches!(left, Left::Lost) {
-            way.set_up(None);
+            uplink.set_current(None);
         }
-        way.node.fire("__master_disconnected", who(&place.link));
+        uplink
+            .node
+            .fire("__master_disconnected", master_of(&connection.client));
         match left {
             Left::Lost => return at,
-            Left::For(first) => place = first,
+            Left::FailedBack(first) => connection = first,
         }
     }
 }
 
-/// Tells everybody that the minion is in.
-async fn begin(way: &Way, place: &Place) {
-    let (node, link) = (&way.node, &place.link);
-    tell_of_sign_in(node, &place.session);
-    send_start_events(node, link).await;
-    way.set_up(Some(link.clone()));
-    tracing::info!(master = %link.master().host, "in with the master");
-    node.fire("__master_connected", who(link));
+/// Announces the connection: on the minion's bus and to the master.
+async fn begin(uplink: &Uplink, connection: &MasterConnection) {
+    let (node, client) = (&uplink.node, &connection.client);
+    fire_credentials(node, &connection.session);
+    send_start_events(node, client).await;
+    uplink.set_current(Some(client.clone()));
+    tracing::info!(master = %client.master().host, "connected to the master");
+    node.fire("__master_connected", master_of(client));
 }
 
-async fn until_left(way: &Way, place: &mut Place) -> Left {
-    let at = place.at;
-    let lost = place.subscription.lost();
+async fn until_left(uplink: &Uplink, connection: &mut MasterConnection) -> Left {
+    let at = connection.at;
+    let lost = connection.subscription.lost();
+    let reconnected = connection.subscription.reconnected();
+    let client = connection.client.clone();
     tokio::select! {
-        () = take_jobs(way, place) => Left::Lost,
-        () = lookout::until_gone(way, at, lost) => Left::Lost,
-        () = lookout::pinging(way, at) => Left::Lost,
-        first = lookout::first_again(way, at) => Left::For(first),
+        () = take_jobs(uplink, connection) => Left::Lost,
+        () = liveness::until_unreachable(uplink, at, lost) => Left::Lost,
+        () = liveness::send_pings(uplink, at) => Left::Lost,
+        () = liveness::until_another_master(&uplink.node, &client, reconnected) => Left::Lost,
+        first = liveness::failback(uplink, at) => Left::FailedBack(first),
     }
 }
 
-fn who(link: &Link) -> Map {
-    [("master", link.master().host.as_str())]
+fn master_of(client: &MasterClient) -> Map {
+    [("master", client.master().host.as_str())]
         .into_iter()
         .collect()
 }
 
 /// `salt/auth/creds`, for local programs only.
-fn tell_of_sign_in(node: &Node, session: &Session) {
+fn fire_credentials(node: &Node, session: &Session) {
     let creds: Map = [("aes", session.aes())].into_iter().collect();
     let mut data: Map = [("key", Value::from(session.id().as_str()))]
         .into_iter()
@@ -100,17 +108,17 @@ fn tell_of_sign_in(node: &Node, session: &Session) {
 }
 
 /// Takes publishes until the subscription is over.
-async fn take_jobs(way: &Way, place: &mut Place) {
-    let link = &place.link;
+async fn take_jobs(uplink: &Uplink, connection: &mut MasterConnection) {
+    let client = &connection.client;
     loop {
-        match place.subscription.next().await {
+        match connection.subscription.next().await {
             Ok(publish) => {
-                if let Some(job) = open(&way.node, link, &publish).await {
-                    jobs::take(&way.node, way.number, link, &job);
+                if let Some(job) = open(&uplink.node, client, &publish).await {
+                    jobs::take(&uplink.node, uplink.number, client, &job);
                 }
             }
             Err(error) => {
-                tracing::warn!(master = %link.master().host, %error, "connection to the master lost");
+                tracing::warn!(master = %client.master().host, %error, "connection to the master lost; reconnecting");
                 return;
             }
         }
@@ -118,12 +126,12 @@ async fn take_jobs(way: &Way, place: &mut Place) {
 }
 
 /// Opens a publish; signs in again if its key is new, so that no job is lost with a rotation.
-async fn open(node: &Node, link: &Link, publish: &Publish) -> Option<Map> {
+async fn open(node: &Node, client: &MasterClient, publish: &Publish) -> Option<Map> {
     let must_be_signed = match node.options.sign_pub_messages {
         true => MustBeSigned::Yes,
         false => MustBeSigned::No,
     };
-    let session = link.session()?;
+    let session = client.session()?;
     match session.open_publish(publish, must_be_signed) {
         Ok(job) => return Some(job),
         Err(OpenReplyError::SignInAgain { .. }) => {}
@@ -133,15 +141,15 @@ async fn open(node: &Node, link: &Link, publish: &Publish) -> Option<Map> {
         }
     }
     // What is published meanwhile waits behind this.
-    sleep(random_up_to(node.options.tries.random_reauth_delay)).await;
-    let again = match link.sign_in(Some(&session)).await {
+    sleep(random_up_to(node.options.retry.random_reauth_delay)).await;
+    let again = match client.sign_in(Some(&session)).await {
         Ok(again) => again,
         Err(error) => {
-            tracing::warn!(%error, "publish dropped: not in any more");
+            tracing::warn!(%error, "job dropped: signing in again with the master failed");
             return None;
         }
     };
-    tell_of_sign_in(node, &again);
+    fire_credentials(node, &again);
     match again.open_publish(publish, must_be_signed) {
         Ok(job) => Some(job),
         Err(error) => {
@@ -149,44 +157,4 @@ async fn open(node: &Node, link: &Link, publish: &Publish) -> Option<Map> {
             None
         }
     }
-}
-
-/// The start events go before whatever waits.
-async fn send_start_events(node: &Node, link: &Link) {
-    let id = &node.options.id;
-    let text = format!("Minion {id} started at {}", asctime());
-    let mut tags = vec![events::start_tag(id)];
-    if node.options.enable_legacy_startup_events {
-        tags.insert(0, "minion_start".to_owned());
-    }
-    for tag in tags {
-        let mut load = event(node, &tag, &text);
-        if !node.options.start_event_grains.is_empty() {
-            let wanted = &node.options.start_event_grains;
-            let grains = node.functions.grains();
-            let shown = wanted
-                .iter()
-                .filter_map(|name| Some((name.as_str(), grains.get(name)?.clone())));
-            load.insert("grains", shown.collect::<Map>());
-        }
-        if let Err(error) = link.request(load).await {
-            tracing::warn!(%error, "start event not sent");
-        }
-    }
-}
-
-/// The load of an event of the minion's own.
-pub(super) fn event(node: &Node, tag: &str, text: &str) -> Map {
-    let mut load: Map = [("id", node.options.id.as_str()), ("cmd", minion_event::CMD)]
-        .into_iter()
-        .collect();
-    load.insert("pretag", Value::Nil);
-    load.insert("data", text);
-    load.insert("tag", tag);
-    load
-}
-
-/// The time as C's `asctime` writes it.
-fn asctime() -> String {
-    crate::clock::asctime(crate::node_bus::since_epoch())
 }

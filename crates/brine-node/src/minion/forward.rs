@@ -1,9 +1,9 @@
-//! What goes up to a master, in order, kept while the master is away.
+//! Events and returns for a master: sent in order, kept in memory while the master is away.
 //!
-//! One queue and one task per master: an event leaves the queue when its master has acknowledged it, and
-//! nothing overtakes it. Events that have to wait travel together, as Salt's beacons do, since a master spends
-//! more on a request than on an event. The queue is bounded in bytes; what does not fit is refused, loudly, and what is
-//! in it stays. Facts: `docs/protocol/network.md` §9, §15.
+//! One queue and one task per uplink. A request leaves the queue when a master has acknowledged it, and nothing
+//! overtakes it. Waiting events are sent together in one request, as Salt's beacons are, since a request costs a master
+//! more than an event. The queue is bounded in bytes: when it is full, new requests are refused with an error in the
+//! log, and those in it stay. Facts: `docs/protocol/network.md` §9, §15.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::link::{Letter, Link, RequestError};
+use super::master_client::{MasterClient, PendingRequest, RequestError};
 use super::options::MinionOptions;
 use crate::node_bus::since_epoch;
 
@@ -48,15 +48,15 @@ struct State {
     refused: u64,
 }
 
-/// A request that waits for its turn.
+/// A request in the queue.
 #[derive(Debug)]
 pub(super) struct Item {
     load: Map,
     bytes: usize,
     /// Where the master's answer goes.
     answer: Option<oneshot::Sender<Value>>,
-    /// The master that waits for it, whichever the minion is in with by then.
-    asked_by: Option<Link>,
+    /// The master that waits for it, whichever master the minion is connected to by then.
+    asked_by: Option<MasterClient>,
 }
 
 impl Item {
@@ -69,14 +69,14 @@ impl Item {
         }
     }
 
-    /// The answer is wanted.
+    /// With the answer sent to `answer`.
     pub(super) fn answered_to(mut self, answer: oneshot::Sender<Value>) -> Self {
         self.answer = Some(answer);
         self
     }
 
-    /// It is an answer itself.
-    pub(super) fn asked_by(mut self, master: Link) -> Self {
+    /// As an answer that `master` waits for.
+    pub(super) fn asked_by(mut self, master: MasterClient) -> Self {
         self.asked_by = Some(master);
         self
     }
@@ -108,12 +108,12 @@ impl State {
     }
 }
 
-/// A request that is to go, and how many items of the queue it is.
+/// The next request to send, and how many items of the queue it holds.
 #[derive(Debug)]
 struct Next {
     load: Map,
     count: usize,
-    asked_by: Option<Link>,
+    asked_by: Option<MasterClient>,
 }
 
 /// The time as requests have it.
@@ -121,11 +121,9 @@ fn seconds() -> i64 {
     i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// There is no room for another event.
+/// The queue has no room for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected at most {MAX_BYTES} bytes of events that wait for the master, found no room for {bytes} more"
-)]
+#[error("the queue for the master is full ({MAX_BYTES} bytes); {bytes} more bytes refused")]
 pub(super) struct QueueFull {
     bytes: usize,
 }
@@ -143,7 +141,7 @@ impl Queue {
                 if state.refused.is_power_of_two() {
                     tracing::error!(
                         refused = state.refused,
-                        "the queue for the master is full: new events are refused"
+                        "the queue for the master is full; refusing new events and returns"
                     );
                 }
                 return Err(QueueFull { bytes });
@@ -160,8 +158,8 @@ impl Queue {
         self.state().items.len()
     }
 
-    /// What is to go next, which stays where it is: the first, and with it the events right behind that may
-    /// travel in the same request, `most` at the most.
+    /// The next request, which stays in the queue: the first item, with the events behind it that may be sent in the
+    /// same request, at most `most`.
     async fn front(&self, most: usize) -> Next {
         loop {
             let changed = self.changed.notified();
@@ -172,7 +170,7 @@ impl Queue {
         }
     }
 
-    /// Takes the first `count` out: the master has them.
+    /// Removes the first `count` items, which the master has acknowledged.
     fn acknowledge(&self, count: usize, answer: &Value) {
         let done: Vec<Item> = {
             let mut state = self.state();
@@ -181,8 +179,8 @@ impl Queue {
             state.bytes -= done.iter().map(|item| item.bytes).sum::<usize>();
             done
         };
-        for way_back in done.into_iter().filter_map(|item| item.answer) {
-            let _ = way_back.send(answer.clone());
+        for reply_to in done.into_iter().filter_map(|item| item.answer) {
+            let _ = reply_to.send(answer.clone());
         }
     }
 
@@ -191,11 +189,11 @@ impl Queue {
     }
 }
 
-/// Sends what the queue holds to whichever master the minion is in with, for ever.
+/// Sends the queue to whichever master the minion is connected to, for ever.
 pub(super) async fn run(
     queue: Arc<Queue>,
     options: Arc<MinionOptions>,
-    mut up: watch::Receiver<Option<Link>>,
+    mut up: watch::Receiver<Option<MasterClient>>,
 ) {
     let mut retry = Backoff::new(RETRY.0, RETRY.1);
     // A signature is of one event, and stands in it.
@@ -204,7 +202,7 @@ pub(super) async fn run(
     } else {
         BATCH
     };
-    // How many items must go alone, since the master would not have them together.
+    // How many items must be sent one by one, since the master refused them together.
     let mut alone = 0;
     loop {
         let most = if alone > 0 { 1 } else { together };
@@ -224,13 +222,13 @@ pub(super) async fn run(
     }
 }
 
-/// What came of a request.
+/// The outcome of sending a request.
 enum Delivered {
     /// A master has it.
     Taken(Value),
-    /// The master is there and will not have it: what is behind it must not wait for ever.
+    /// A master answers but does not accept it; what is behind it must not wait for ever.
     Refused,
-    /// There will be no master any more.
+    /// The minion is ending.
     Ending,
 }
 
@@ -238,29 +236,29 @@ enum Delivered {
 async fn deliver(
     next: Next,
     options: &MinionOptions,
-    up: &mut watch::Receiver<Option<Link>>,
+    up: &mut watch::Receiver<Option<MasterClient>>,
     retry: &mut Backoff,
 ) -> Delivered {
     let is_return = next.load.get("cmd") == Some(&job_return::CMD.into());
-    let mut letter = Letter::new(next.load);
+    let mut pending = PendingRequest::new(next.load);
     let (mut failed, mut unusable) = (0, 0);
     loop {
-        let link = match up.wait_for(Option::is_some).await {
-            Ok(link) => link.clone(),
+        let client = match up.wait_for(Option::is_some).await {
+            Ok(client) => client.clone(),
             Err(_) => return Delivered::Ending,
         };
-        let Some(link) = link else { continue };
-        // Who asked is told first, even if the minion has left it meanwhile; once, since it may be away.
+        let Some(client) = client else { continue };
+        // First the master that published the job, even if the minion has left it; once, since it may be down.
         let asked_by = next.asked_by.as_ref().filter(|_| failed == 0);
-        let to = asked_by.unwrap_or(&link);
+        let to = asked_by.unwrap_or(&client);
         let wait = match is_return {
-            true => (options.tries.returns).wait(failed, options.request_timeout),
+            true => (options.retry.returns).wait(failed, options.request_timeout),
             false => options.request_timeout,
         };
         let began = Instant::now();
         let answered = tokio::select! {
-            answered = to.deliver(&mut letter, wait) => answered,
-            () = another(up.clone(), &link), if asked_by.is_none() => continue,
+            answered = to.deliver(&mut pending, wait) => answered,
+            () = another(up.clone(), &client), if asked_by.is_none() => continue,
         };
         failed += 1;
         match answered {
@@ -269,22 +267,23 @@ async fn deliver(
                 return Delivered::Taken(answer);
             }
             Err(RequestError::Reply(error)) if unusable >= UNUSABLE_ANSWERS => {
-                tracing::error!(%error, "given up: the master answers this request with nothing usable");
+                tracing::error!(%error, "request dropped: the master's answers to it cannot be used");
                 return Delivered::Refused;
             }
-            Err(_) if !to.is(&link) => {}
+            Err(_) if !to.is(&client) => {}
             Err(error) => {
                 unusable += u32::from(matches!(error, RequestError::Reply(_)));
-                tracing::debug!(%error, "kept for the master");
+                tracing::debug!(%error, "not acknowledged; keeping it for the master");
                 sleep(retry.wait().saturating_sub(began.elapsed())).await;
             }
         }
     }
 }
 
-/// Waits until the minion has been in with another master for a moment, in which this one may still answer.
-async fn another(mut up: watch::Receiver<Option<Link>>, than: &Link) {
-    let is_another = |link: &Option<Link>| link.as_ref().is_some_and(|link| !link.is(than));
+/// Waits until the minion has been connected to another master for a moment, in which this one may still answer.
+async fn another(mut up: watch::Receiver<Option<MasterClient>>, than: &MasterClient) {
+    let is_another =
+        |client: &Option<MasterClient>| client.as_ref().is_some_and(|client| !client.is(than));
     if up.wait_for(is_another).await.is_err() {
         std::future::pending::<()>().await;
     }

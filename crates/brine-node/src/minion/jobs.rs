@@ -1,6 +1,6 @@
-//! Jobs: which are for this minion, how they are run, and what goes back.
+//! Jobs: which ones target this minion, how they run, and the returns that go back.
 //!
-//! Every job is a task of its own, so many at a time as `process_count_max` allows. Facts: `docs/protocol/network.md` §10.2, §10.3.
+//! Each job is a task, owned by [`super::tasks`]; at most `process_count_max` run at a time. Facts: `docs/protocol/network.md` §10.2, §10.3.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -11,16 +11,17 @@ use brine_wire::network::job::Job;
 use brine_wire::network::{Jid, job_return};
 use brine_wire::stamp;
 use brine_wire::{Map, Value};
+use tokio::task::JoinSet;
 
 use super::Node;
-use super::link::Link;
-use super::places::Places;
+use super::job_slots::JobSlots;
+use super::master_client::MasterClient;
 use crate::functions::{Call, Failure};
 use crate::node_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
 
-/// Functions that ask about jobs, or end them. They begin at once, since they would else wait for what they are
-/// about: `salt` would take a minion whose places are taken for gone, and no job could be killed.
+/// Functions that ask about jobs or end them. They start at once: if they had to wait for a slot, `salt` would think
+/// that a busy minion is gone, and no job could be killed.
 const ABOUT_JOBS: [&str; 8] = [
     "saltutil.find_job",
     "saltutil.is_running",
@@ -32,7 +33,7 @@ const ABOUT_JOBS: [&str; 8] = [
     "saltutil.term_job",
 ];
 
-/// The jobs that run or wait, and those that did lately.
+/// Running and waiting jobs, and the ids of recent ones.
 #[derive(Debug)]
 pub(crate) struct Jobs {
     /// How many job ids are remembered, so that none is run twice (`minion_jid_queue_hwm`).
@@ -44,19 +45,19 @@ pub(crate) struct Jobs {
 #[derive(Debug)]
 struct State {
     running: HashMap<String, Map>,
-    places: Places<Order>,
+    slots: JobSlots<QueuedJob>,
     lately: VecDeque<String>,
 }
 
-/// A job that is to be run.
+/// A job to run.
 #[derive(Debug)]
-struct Order {
+struct QueuedJob {
     job: Job,
-    /// What `saltutil.running` says of it.
+    /// Its entry in `saltutil.running`.
     about: Map,
-    way: usize,
+    uplink: usize,
     /// The master that waits for its return.
-    asked_by: Link,
+    asked_by: MasterClient,
 }
 
 impl Jobs {
@@ -64,7 +65,7 @@ impl Jobs {
     pub(super) fn new(remembered: usize, at_a_time: Option<NonZeroUsize>) -> Self {
         let state = State {
             running: HashMap::new(),
-            places: Places::new(at_a_time),
+            slots: JobSlots::new(at_a_time),
             lately: VecDeque::new(),
         };
         Self {
@@ -73,11 +74,11 @@ impl Jobs {
         }
     }
 
-    /// The jobs that run now, as `saltutil.running` tells them, and those that wait, as `saltutil.find_job` does.
+    /// Running jobs as `saltutil.running` shows them, then waiting ones as `saltutil.find_job` does.
     pub(crate) fn known(&self) -> Vec<Map> {
         let state = self.state();
-        let waiting = state.places.waiting().map(|order| {
-            let mut about = order.about.clone();
+        let waiting = state.slots.waiting().map(|queued| {
+            let mut about = queued.about.clone();
             about.insert("pid", 0);
             about.insert("queued", true);
             about.insert("queue_type", "job_queue");
@@ -86,18 +87,18 @@ impl Jobs {
         state.running.values().cloned().chain(waiting).collect()
     }
 
-    /// How many jobs wait.
+    /// How many jobs wait for a slot.
     pub(super) fn waiting(&self) -> usize {
-        self.state().places.waiting().count()
+        self.state().slots.waiting().count()
     }
 
-    /// Takes a job out of those that wait; whether it did.
-    pub(super) fn forget(&self, jid: &str) -> bool {
-        let is_it = |order: &Order| order.job.jid.as_str() == jid;
-        self.state().places.forget(is_it).is_some()
+    /// Removes a waiting job; whether there was one.
+    pub(super) fn remove(&self, jid: &str) -> bool {
+        let is_it = |queued: &QueuedJob| queued.job.jid.as_str() == jid;
+        self.state().slots.remove(is_it).is_some()
     }
 
-    /// Whether a job of this id is new.
+    /// Whether this job id has not been seen lately.
     fn is_new(&self, jid: &Jid) -> bool {
         let mut state = self.state();
         if state.lately.iter().any(|known| known == jid.as_str()) {
@@ -110,12 +111,12 @@ impl Jobs {
         true
     }
 
-    /// Notes a job that begins.
+    /// Records that a job begins.
     pub(crate) fn begins(&self, jid: &str, about: Map) {
         self.state().running.insert(jid.to_owned(), about);
     }
 
-    /// Forgets one that has ended.
+    /// Records that a job has ended.
     pub(crate) fn ends(&self, jid: &str) {
         self.state().running.remove(jid);
     }
@@ -125,51 +126,53 @@ impl Jobs {
     }
 }
 
-/// Takes a published job, if it is one and for us.
-pub(super) fn take(node: &Arc<Node>, way: usize, asked_by: &Link, published: &Map) {
+/// Runs a published job if it targets this minion.
+pub(super) fn take(node: &Arc<Node>, uplink: usize, asked_by: &MasterClient, published: &Map) {
     let Some(job) = Job::parse(published) else {
-        tracing::debug!("a publish that is no job");
+        tracing::debug!("ignoring a publish that is not a job");
         return;
     };
     if !is_for_us(node, &job) || !node.jobs.is_new(&job.jid) {
         return;
     }
     tracing::info!(jid = %job.jid, fun = ?job.fun, user = %job.user, "job");
-    let order = Order {
+    let queued = QueuedJob {
         about: about(asked_by, &job),
         job,
-        way,
+        uplink,
         asked_by: asked_by.clone(),
     };
-    if order
+    if queued
         .job
         .fun
         .as_str()
         .is_some_and(|fun| ABOUT_JOBS.contains(&fun))
     {
-        tokio::spawn(run(node.clone(), order));
+        node.tasks.spawn(run(node.clone(), queued));
         return;
     }
-    let jid = order.job.jid.clone();
-    let placed = node.jobs.state().places.take(order);
-    match placed {
-        Some(order) => drop(tokio::spawn(run_in_place(node.clone(), order))),
-        None => tracing::warn!(%jid, "the job waits: so many run as process_count_max allows"),
+    let jid = queued.job.jid.clone();
+    let started = node.jobs.state().slots.take(queued);
+    match started {
+        Some(queued) => node.tasks.spawn(run_in_slot(node.clone(), queued)),
+        None => tracing::warn!(%jid, "job queued: process_count_max jobs are running"),
     }
 }
 
-/// Runs a job, and in its place those that wait.
-async fn run_in_place(node: Arc<Node>, mut order: Order) {
+/// Runs a job, then in the same slot jobs that wait.
+async fn run_in_slot(node: Arc<Node>, mut queued: QueuedJob) {
     loop {
-        let jid = order.job.jid.clone();
-        // In a task of its own, so that a fault of ours does not cost the place.
-        if let Err(error) = tokio::spawn(run(node.clone(), order)).await {
-            tracing::error!(%jid, %error, "job lost");
+        let jid = queued.job.jid.clone();
+        // In a task of its own, so that a panic does not cost the slot.
+        let mut job = JoinSet::new();
+        job.spawn(run(node.clone(), queued));
+        if let Some(Err(error)) = job.join_next().await {
+            tracing::error!(%jid, %error, "job failed without a return");
             node.jobs.ends(jid.as_str());
         }
-        let next = node.jobs.state().places.give_back();
+        let next = node.jobs.state().slots.release();
         match next {
-            Some(next) => order = next,
+            Some(next) => queued = next,
             None => return,
         }
     }
@@ -177,7 +180,7 @@ async fn run_in_place(node: Arc<Node>, mut order: Order) {
 
 fn is_for_us(node: &Node, job: &Job) -> bool {
     let delimiter = job.delimiter.as_deref().unwrap_or(DELIMITER);
-    // Node groups are the master's, and it has put what they are in their place.
+    // The master has already replaced node groups by their definition.
     let Ok(target) = Target::parse(&job.tgt, &job.tgt_type, delimiter, &Map::new()) else {
         return false;
     };
@@ -188,14 +191,14 @@ fn is_for_us(node: &Node, job: &Job) -> bool {
     })
 }
 
-/// Runs a job; its return goes to the master it came from.
-async fn run(node: Arc<Node>, order: Order) {
-    let Order {
+/// Runs a job and queues its return for the master it came from.
+async fn run(node: Arc<Node>, queued: QueuedJob) {
+    let QueuedJob {
         job,
         about,
-        way,
+        uplink,
         asked_by,
-    } = order;
+    } = queued;
     node.jobs.begins(job.jid.as_str(), about);
     let ended = match &job.fun {
         Value::Array(funs) => run_several(&node, &job, funs).await,
@@ -204,14 +207,14 @@ async fn run(node: Arc<Node>, order: Order) {
     node.jobs.ends(job.jid.as_str());
     let Some(done) = ended else {
         // As in Salt, where the process that would have sent a return is gone.
-        return tracing::info!(jid = %job.jid, "job killed: no return");
+        return tracing::info!(jid = %job.jid, "job killed; no return is sent");
     };
-    if !node.send_return(way, returned(&node, &job, done), asked_by) {
-        tracing::error!(jid = %job.jid, "return lost: no room in the queue for the master");
+    if !node.send_return(uplink, returned(&node, &job, done), asked_by) {
+        tracing::error!(jid = %job.jid, "return lost: the queue for the master is full");
     }
 }
 
-/// What a return says of how it went: of one function, or of several by name.
+/// The result fields of a return: of one function, or of several by name.
 struct Done {
     success: Value,
     ret: Value,
@@ -235,7 +238,7 @@ async fn run_one(node: &Node, job: &Job, fun: &Value, arg: &[Value]) -> Option<D
     })
 }
 
-/// One after the other, each with its own list of arguments.
+/// Runs functions one after the other, each with its own argument list.
 async fn run_several(node: &Node, job: &Job, funs: &[Value]) -> Option<Done> {
     let (mut success, mut ret, mut retcode) = (Map::new(), Map::new(), Map::new());
     for (at, fun) in funs.iter().enumerate() {
@@ -256,8 +259,8 @@ async fn run_several(node: &Node, job: &Job, funs: &[Value]) -> Option<Done> {
     })
 }
 
-/// What `saltutil.running` says of a job.
-fn about(asked_by: &Link, job: &Job) -> Map {
+/// A job's entry in `saltutil.running`.
+fn about(asked_by: &MasterClient, job: &Job) -> Map {
     let mut about = Map::new();
     about.insert("fun", job.fun.clone());
     about.insert("arg", job.arg.clone());
@@ -279,6 +282,14 @@ fn call(node: &Node, job: &Job, fun: &Value, arg: &[Value]) -> Call {
     load.insert("jid", job.jid.as_str());
     load.insert("ret", job.ret.as_str());
     load.insert("tgt_type", job.tgt_type.as_str());
+    for (name, value) in &job.options {
+        if name
+            .as_str()
+            .is_some_and(|name| SHOWN_OPTIONS.contains(&name))
+        {
+            load.insert(name.clone(), value.clone());
+        }
+    }
     load.insert("user", job.user.as_str());
     if node.options.compat.series() == Series::S3008 {
         load.insert("resource_targets", Vec::<Value>::new());
@@ -289,6 +300,15 @@ fn call(node: &Node, job: &Job, fun: &Value, arg: &[Value]) -> Call {
         .arguments(arg.to_vec())
         .published(&load)
 }
+
+/// What of a publish's options a function sees (`__pub_metadata` and its like), in Salt's order.
+const SHOWN_OPTIONS: [&str; 5] = [
+    "ret_config",
+    "metadata",
+    "module_executors",
+    "executor_opts",
+    "ret_kwargs",
+];
 
 /// The load of a job's return.
 fn returned(node: &Node, job: &Job, done: Done) -> Map {

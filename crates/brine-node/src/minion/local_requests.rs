@@ -1,7 +1,7 @@
-//! What programs on the minion's machine, and functions in it, ask of the minion.
+//! Requests to the minion from local programs and from its own functions.
 //!
-//! Programs fire on the minion's bus: `fire_master` to send an event up, Salt's
-//! `__master_req_channel_payload/…` to send a request up, and our `brine/call/…` to run a function here.
+//! Programs fire on the minion's bus: `fire_master` sends an event to the master, Salt's
+//! `__master_req_channel_payload/…` sends a request to it, and our `brine/call/…` runs a function here.
 //! Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
 
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::forward::Item;
 use crate::functions::{Call, HostError, HostRequest, Outcome};
 use crate::node_bus::{self, since_epoch};
 
-/// Salt's own way for its children to send requests.
+/// How Salt's own child processes send requests.
 const REQUEST: &str = "__master_req_channel_payload/";
 const REQUEST_RETURN: &str = "__master_req_channel_return/";
 /// Ours, to run a function in the minion.
 const CALL: &str = "brine/call/";
 
-/// Reads the minion's bus for what is meant for the minion, for ever.
+/// Reads requests from the minion's bus, for ever.
 pub(super) async fn follow_bus(node: Arc<Node>) {
     let events = node.bus.follow();
     node_bus::serve_requests(events, is_for_the_minion, |event| take(&node, event)).await;
@@ -43,11 +43,11 @@ fn take(node: &Arc<Node>, event: EventRef<'_>) {
         send_up(node, &data);
     } else if let Some(rest) = event.tag().strip_prefix(REQUEST) {
         let uuid = rest.split('/').next().unwrap_or_default().to_owned();
-        tokio::spawn(request(node.clone(), uuid, data));
+        node.tasks.spawn(request(node.clone(), uuid, data));
     } else if let Some(uuid) = event.tag().strip_prefix(CALL)
         && !uuid.contains('/')
     {
-        tokio::spawn(call(node.clone(), uuid.to_owned(), data));
+        node.tasks.spawn(call(node.clone(), uuid.to_owned(), data));
     }
 }
 
@@ -66,14 +66,14 @@ fn send_up(node: &Node, data: &Map) {
             load.insert("data", inner.cloned().unwrap_or_else(|| Map::new().into()));
             load.insert("tag", tag);
         }
-        (_, None) => return tracing::warn!("fire_master: expected a tag or events, found neither"),
+        (_, None) => return tracing::warn!("fire_master without a tag or events ignored"),
     }
     if !node.send_up(&load) {
-        tracing::error!("event not sent: no room in the queue for the master");
+        tracing::error!("event lost: the queue for the master is full");
     }
 }
 
-/// Sends a request up and fires its answer.
+/// Sends a request to the master and fires the answer on the minion's bus.
 async fn request(node: Arc<Node>, uuid: String, load: Map) {
     let mut load = load;
     load.remove("_stamp");
@@ -94,7 +94,7 @@ async fn request(node: Arc<Node>, uuid: String, load: Map) {
     node.fire(&format!("{REQUEST_RETURN}{uuid}"), data);
 }
 
-/// Runs a function for a local program and fires what came of it.
+/// Runs a function for a local program and fires the result.
 async fn call(node: Arc<Node>, uuid: String, data: Map) {
     let jid = field::text(&data, "jid")
         .map_or_else(|| Jid::at(since_epoch()).as_str().to_owned(), str::to_owned);
@@ -130,9 +130,9 @@ async fn call(node: Arc<Node>, uuid: String, data: Map) {
         .await;
     node.jobs.ends(&jid);
     if data.get("return").is_some_and(Value::is_true) {
-        let told = node.send_up(&outcome.call_return(&node.options.id, &fun, list("fun_args")));
-        if !told {
-            tracing::error!(fun, "return lost: no room in the queue for the master");
+        let queued = node.send_up(&outcome.call_return(&node.options.id, &fun, list("fun_args")));
+        if !queued {
+            tracing::error!(fun, "return lost: the queue for the master is full");
         }
     }
     node.fire(&format!("{CALL}{uuid}/ret"), answer(outcome, &jid));
@@ -150,7 +150,7 @@ fn answer(outcome: Outcome, jid: &str) -> Map {
     data
 }
 
-/// Answers functions that ask their minion.
+/// Answers requests of the minion's functions.
 pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receiver<HostRequest>) {
     while let Some(request) = requests.recv().await {
         match request {
@@ -165,16 +165,16 @@ pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receive
                 let _ = answer.send(sent.then_some(()).ok_or_else(full));
             }
             HostRequest::Master { load, answer } => {
-                let node = node.clone();
-                tokio::spawn(async move {
-                    let _ = answer.send(ask(&node, load).await);
+                let asking = node.clone();
+                node.tasks.spawn(async move {
+                    let _ = answer.send(ask(&asking, load).await);
                 });
             }
             HostRequest::Running { answer } => {
                 let _ = answer.send(Ok(node.jobs.known()));
             }
             HostRequest::Kill { jid, answer } => {
-                let ended = node.jobs.forget(&jid) || node.functions.cancel(&jid);
+                let ended = node.jobs.remove(&jid) || node.functions.cancel(&jid);
                 let _ = answer.send(Ok(ended));
             }
         }
@@ -192,10 +192,11 @@ fn with_id(node: &Node, load: Map) -> Map {
 
 async fn ask(node: &Node, load: Map) -> Result<Value, HostError> {
     let no_master = |why: String| HostError::NoMaster { why };
-    let Some(link) = node.any_master() else {
-        return Err(no_master("the minion is not in with any".to_owned()));
+    let Some(client) = node.any_master() else {
+        return Err(no_master("the minion is not connected to any".to_owned()));
     };
-    link.request(load)
+    client
+        .request(load)
         .await
         .map_err(|error| no_master(error.to_string()))
 }

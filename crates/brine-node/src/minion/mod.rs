@@ -1,21 +1,23 @@
 //! A Salt minion: its own bus, its masters, and the functions it runs.
 //!
-//! Per master (or list of masters that stand in for each other) one task signs in, subscribes and takes jobs
-//! ([`connection`]), and one sends up what waits ([`forward`]); a third serves local programs that ask through the minion's bus ([`local_requests`]). None
-//! waits for another. Facts: `docs/protocol/network.md` §8 to §11.
+//! Each uplink (a master, or a list of masters for failover) has one task that signs in, subscribes and takes jobs
+//! ([`connection`]) and one that sends queued events and returns ([`forward`]). A third task serves local programs,
+//! which send requests through the minion's bus ([`local_requests`]). None waits for another. Facts: `docs/protocol/network.md` §8 to §11.
 
 mod connection;
-mod find;
 mod forward;
+mod job_slots;
 mod jobs;
-pub mod link;
+mod liveness;
 mod local_requests;
-mod lookout;
+pub mod master_client;
 mod options;
-mod places;
+mod retry;
+mod retry_options;
+mod sign_in_loop;
+mod start_events;
+mod tasks;
 mod transport;
-mod tries;
-mod waits;
 
 use std::future::Future;
 use std::io;
@@ -32,19 +34,20 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 pub use self::options::{MasterAddress, MasterType, MinionOptions};
+pub use self::retry_options::{RetryOptions, ReturnRetry};
 pub use self::transport::TransportError;
-pub use self::tries::{ReturnRetry, Tries};
 
 use self::forward::{Item, Queue};
 use self::jobs::Jobs;
-use self::link::Link;
+use self::master_client::MasterClient;
+use self::tasks::Tasks;
 use crate::file;
 use crate::functions::{Functions, Host, HostRequest};
 use crate::node_bus::NodeBus;
 use crate::shutdown;
 
-/// How long what waits for a master may take to go when the minion ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long queued requests may take to be sent when the minion ends.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a minion does not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,16 +72,16 @@ pub enum StartError {
 /// How a minion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to.
-    Told,
+    /// By the shutdown future.
+    Shutdown,
     /// A master rejected its key, and `rejected_retry` is off: Salt's exit code 77.
     Rejected,
 }
 
-/// A minion whose bus is bound and whose key is there.
+/// A minion whose bus is bound and whose key is loaded.
 pub struct Minion {
     node: Arc<Node>,
-    links: Vec<Link>,
+    clients: Vec<MasterClient>,
     requests: mpsc::Receiver<HostRequest>,
     log: Arc<Log>,
     served: Vec<Served>,
@@ -90,31 +93,33 @@ pub(crate) struct Node {
     pub(crate) bus: NodeBus,
     pub(crate) functions: Functions,
     pub(crate) jobs: Jobs,
-    /// For every master what goes up to it.
+    /// The tasks of jobs and local requests.
+    pub(crate) tasks: Tasks,
+    /// For each uplink, what waits to be sent.
     queues: Vec<Arc<Queue>>,
-    /// For every master the way to it while the minion is in.
-    up: Vec<watch::Sender<Option<Link>>>,
+    /// For each uplink, the master it is connected to.
+    up: Vec<watch::Sender<Option<MasterClient>>>,
 }
 
-/// A way up: a master, or several that stand in for each other (`failover`).
-pub(crate) struct Way {
+/// A connection to one master at a time: a single master, or a list of masters for failover.
+pub(crate) struct Uplink {
     pub(crate) node: Arc<Node>,
-    /// Which of the node's queues is this way's.
+    /// The index of this uplink's queue in the node.
     pub(crate) number: usize,
     /// Its masters in their order; at least one.
-    pub(crate) links: Vec<Link>,
+    pub(crate) clients: Vec<MasterClient>,
 }
 
-impl Way {
-    /// The link to one of its masters.
-    pub(crate) fn link(&self, at: usize) -> &Link {
-        &self.links[at]
+impl Uplink {
+    /// The client of one of its masters.
+    pub(crate) fn client(&self, at: usize) -> &MasterClient {
+        &self.clients[at]
     }
 
-    /// From now on requests of this way go to this master, or wait.
-    pub(crate) fn set_up(&self, link: Option<Link>) {
+    /// Sends this uplink's requests to `client` from now on; with `None` they wait.
+    pub(crate) fn set_current(&self, client: Option<MasterClient>) {
         if let Some(up) = self.node.up.get(self.number) {
-            up.send_replace(link);
+            up.send_replace(client);
         }
     }
 }
@@ -129,15 +134,15 @@ impl Node {
         pushed.fold(true, |all, pushed| all & pushed.is_ok())
     }
 
-    /// Puts a job's return into the queue of the way it came from; `false` if it has no room.
-    pub(crate) fn send_return(&self, way: usize, load: Map, asked_by: Link) -> bool {
+    /// Puts a job's return into the queue of the uplink the job came from; `false` if it has no room.
+    pub(crate) fn send_return(&self, uplink: usize, load: Map, asked_by: MasterClient) -> bool {
         self.queues
-            .get(way)
+            .get(uplink)
             .is_some_and(|queue| queue.push(Item::new(load).asked_by(asked_by)).is_ok())
     }
 
-    /// A master the minion is in with.
-    pub(crate) fn any_master(&self) -> Option<Link> {
+    /// A master the minion is connected to.
+    pub(crate) fn any_master(&self) -> Option<MasterClient> {
         self.up.iter().find_map(|up| up.borrow().clone())
     }
 
@@ -150,8 +155,7 @@ impl Node {
 }
 
 impl Minion {
-    /// Opens its key and its ways to its masters. The bus's sockets are the caller's, bound already,
-    /// with the log they share.
+    /// Loads the key and prepares the uplinks. The caller has bound the bus's sockets, and made their log.
     ///
     /// # Errors
     /// [`StartError`].
@@ -167,30 +171,33 @@ impl Minion {
         })?;
         let options = Arc::new(options);
         let keys = Arc::new(MinionKeys::open(&options.pki_dir, &options.key_options)?);
-        let links = match options.master_type {
+        let (host, requests) = Host::new();
+        let functions = functions(host);
+        let grains = functions.grains();
+        let clients = match options.master_type {
             MasterType::None => Vec::new(),
             MasterType::All | MasterType::Failover => options.masters.clone(),
         };
-        let links = links
+        let clients = clients
             .into_iter()
-            .map(|master| Link::new(options.clone(), keys.clone(), master))
+            .map(|master| MasterClient::new(options.clone(), keys.clone(), &grains, master))
             .collect::<Result<Vec<_>, _>>()?;
-        let ways = match options.master_type {
+        let uplinks = match options.master_type {
             MasterType::Failover => 1,
-            MasterType::All | MasterType::None => links.len(),
+            MasterType::All | MasterType::None => clients.len(),
         };
-        let (host, requests) = Host::new();
         let node = Node {
             bus: NodeBus::new(log.clone(), options.compat, options.max_event_size),
-            functions: functions(host),
+            functions,
             jobs: Jobs::new(options.minion_jid_queue_hwm, options.process_count_max),
-            queues: (0..ways).map(|_| Arc::default()).collect(),
-            up: (0..ways).map(|_| watch::Sender::new(None)).collect(),
+            tasks: Tasks::default(),
+            queues: (0..uplinks).map(|_| Arc::default()).collect(),
+            up: (0..uplinks).map(|_| watch::Sender::new(None)).collect(),
             options,
         };
         Ok(Self {
             node: Arc::new(node),
-            links,
+            clients,
             requests,
             log,
             served,
@@ -202,7 +209,7 @@ impl Minion {
         let closing = watch::Sender::new(false);
         let Self {
             node,
-            links,
+            clients,
             requests,
             log,
             served,
@@ -215,8 +222,8 @@ impl Minion {
             tasks.spawn(forward::run(queue.clone(), node.options.clone(), up));
         }
         let (rejected, mut rejection) = mpsc::channel(1);
-        for way in ways(&node, links) {
-            tasks.spawn(connection::run(way, rejected.clone()));
+        for uplink in uplinks(&node, clients) {
+            tasks.spawn(connection::run(uplink, rejected.clone()));
         }
         drop(rejected);
         let bus = brine_bus::serve(
@@ -225,49 +232,59 @@ impl Minion {
             BusConfig::default(),
             shutdown::requested(closing.subscribe()),
         );
-        let told = async {
+        let end = async {
             let ended = tokio::select! {
-                () = shutdown => Ended::Told,
+                () = shutdown => Ended::Shutdown,
                 Some(()) = rejection.recv() => Ended::Rejected,
             };
-            last_words(&node).await;
+            drain(&node).await;
             closing.send_replace(true);
             ended
         };
-        let ((), ended) = tokio::join!(bus, told);
+        let ((), ended) = tokio::join!(bus, end);
+        node.tasks.shutdown().await;
         tasks.shutdown().await;
         ended
     }
 }
 
-/// The ways that several masters are.
-fn ways(node: &Arc<Node>, links: Vec<Link>) -> Vec<Way> {
+/// One uplink per master; with failover, one for all of them.
+fn uplinks(node: &Arc<Node>, clients: Vec<MasterClient>) -> Vec<Uplink> {
     let lists = match node.options.master_type {
-        MasterType::Failover => vec![links],
-        MasterType::All | MasterType::None => links.into_iter().map(|link| vec![link]).collect(),
+        MasterType::Failover => vec![clients],
+        MasterType::All | MasterType::None => {
+            clients.into_iter().map(|client| vec![client]).collect()
+        }
     };
     let numbered = lists.into_iter().enumerate();
-    let ways = numbered.map(|(number, links)| Way {
+    let uplinks = numbered.map(|(number, clients)| Uplink {
         node: node.clone(),
         number,
-        links,
+        clients,
     });
-    ways.collect()
+    uplinks.collect()
 }
 
-/// Gives what waits some time to go, if there is a master to take it.
-async fn last_words(node: &Node) {
-    let deadline = Instant::now() + LAST_WORDS;
+/// Waits a moment for queued requests to be sent, if a master is connected, and reports what is lost.
+async fn drain(node: &Node) {
+    let deadline = Instant::now() + DRAIN_WITHIN;
     let waiting = || node.queues.iter().map(|queue| queue.len()).sum::<usize>();
     while waiting() > 0 && node.any_master().is_some() && Instant::now() < deadline {
         sleep(Duration::from_millis(10)).await;
     }
     let lost = waiting();
     if lost > 0 {
-        tracing::warn!(lost, "ended with events that no master has taken");
+        tracing::warn!(
+            lost,
+            "ending with events and returns that no master has acknowledged"
+        );
+    }
+    let running = node.tasks.count();
+    if running > 0 {
+        tracing::warn!(running, "ending with jobs or requests that still run");
     }
     let lost = node.jobs.waiting();
     if lost > 0 {
-        tracing::warn!(lost, "ended with jobs that had not begun");
+        tracing::warn!(lost, "ending with jobs that had not begun");
     }
 }

@@ -1,4 +1,4 @@
-//! What a minion is told: Salt's options, read once into the types the rooms below want.
+//! A minion's options: Salt's names, read once, checked and typed for the modules that use them.
 //!
 //! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
 
@@ -12,12 +12,12 @@ use brine_net::crypto::FingerprintHash;
 use brine_net::keys::master::KeyOptions;
 use brine_net::listener::Keepalive;
 use brine_net::tls::TlsOptions;
+use brine_wire::Value;
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
-use brine_wire::{Map, Value};
 
-use super::tries::Tries;
+use super::retry_options::RetryOptions;
 use crate::options::{OptionsError, Reader, Transport};
 
 /// Where a master is.
@@ -68,7 +68,7 @@ pub enum MasterType {
     None,
 }
 
-/// What a minion is told; Salt's options of the same names.
+/// A minion's options, from Salt's options of the same names.
 #[derive(Debug, Clone)]
 pub struct MinionOptions {
     /// Who it is.
@@ -124,7 +124,7 @@ pub struct MinionOptions {
     /// How answers are to be signed.
     pub signing: SigningAlgorithm,
     /// What is shown to a master that accepts by grains.
-    pub autosign_grains: Map,
+    pub autosign_grains: Vec<String>,
     /// Publishes must be signed.
     pub sign_pub_messages: bool,
     /// How long a sign-in may take.
@@ -142,8 +142,8 @@ pub struct MinionOptions {
     pub request_timeout: Duration,
     /// How often a request without a reply is sent.
     pub request_tries: u32,
-    /// How often and how long it tries to be in and to be heard.
-    pub tries: Tries,
+    /// How often and how long it retries.
+    pub retry: RetryOptions,
     /// Requests are signed by the minion's key.
     pub minion_sign_messages: bool,
     /// How many jobs run at a time; `None` for any number.
@@ -154,13 +154,14 @@ pub struct MinionOptions {
     pub enable_legacy_startup_events: bool,
     /// Grains that go into start events.
     pub start_event_grains: Vec<String>,
-    /// Salt's whole configuration, for functions and modules.
-    pub opts: Opts,
-    /// Our own part of it.
-    pub brine: Brine,
 }
 
 impl MinionOptions {
+    /// The file with the master's key as this minion knows it.
+    pub(super) fn known_master_key(&self) -> PathBuf {
+        self.pki_dir.join("minion_master.pub")
+    }
+
     /// Reads them.
     ///
     /// # Errors
@@ -169,10 +170,10 @@ impl MinionOptions {
         let read = Reader(opts);
         let wait = read.seconds("acceptance_wait_time", 10.0)?;
         let master_type = master_type(&read)?;
-        let tries = Tries::read(&read, master_type)?;
+        let retry = RetryOptions::read(&read, master_type)?;
         Ok(Self {
             id: id(opts)?,
-            masters: masters(&read, tries.failback_every.is_some())?,
+            masters: masters(&read, retry.failback_every.is_some())?,
             master_type,
             transport: read.transport()?,
             publish_port: match opts.is_set("publish_port") {
@@ -222,7 +223,7 @@ impl MinionOptions {
                 "PKCS1v15-SHA1 or PKCS1v15-SHA224",
                 SigningAlgorithm::parse,
             )?,
-            autosign_grains: Map::new(),
+            autosign_grains: read.texts("autosign_grains"),
             sign_pub_messages: read.flag("sign_pub_messages", false)?,
             auth_timeout: read.seconds("auth_timeout", 5.0)?,
             acceptance_wait_time: wait,
@@ -233,7 +234,7 @@ impl MinionOptions {
             request_tries: u32::try_from(read.int("request_channel_tries", 3)?)
                 .unwrap_or(3)
                 .max(1),
-            tries,
+            retry,
             minion_sign_messages: read.flag("minion_sign_messages", false)?,
             process_count_max: usize::try_from(read.int("process_count_max", -1)?)
                 .ok()
@@ -242,8 +243,6 @@ impl MinionOptions {
                 .unwrap_or(0),
             enable_legacy_startup_events: read.flag("enable_legacy_startup_events", true)?,
             start_event_grains: read.texts("start_event_grains"),
-            opts: opts.clone(),
-            brine: brine.clone(),
         })
     }
 }

@@ -154,7 +154,7 @@ impl Subscription {
         }
     }
 
-    /// What waits until the connection is lost, where that is not told by [`Self::next`].
+    /// What waits until the connection is lost, where [`Self::next`] does not report it.
     pub(super) fn lost(&self) -> impl Future<Output = ()> + use<> {
         let connected = match self {
             Self::Tcp(_) => None,
@@ -166,6 +166,21 @@ impl Subscription {
                     let _ = connected.wait_for(|connected| !connected).await;
                 }
                 None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Waits until the connection has been lost and made again without [`Self::next`] reporting it.
+    pub(super) fn reconnected(&self) -> impl Future<Output = ()> + use<> {
+        let lost = self.lost();
+        let connected = match self {
+            Self::Tcp(_) => None,
+            Self::ZeroMq(subscription) => Some(subscription.connected()),
+        };
+        async move {
+            lost.await;
+            if let Some(mut connected) = connected {
+                let _ = connected.wait_for(|connected| *connected).await;
             }
         }
     }

@@ -1,10 +1,12 @@
-//! The conversation with the child that runs one function.
+//! The protocol with the child that runs one function.
 //!
-//! The child says that it has begun, is told what to run, may call built-in functions of the minion
-//! meanwhile, and says what came of it.
+//! The child reports that it has started, gets a request, may call built-in functions of the minion, and sends the
+//! result.
 
+use std::future::Future;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use brine_wire::{Map, Value};
@@ -14,17 +16,17 @@ use tokio::sync::watch;
 use super::frame::{self, FrameError};
 use super::parent::Parent;
 use super::{Python, connection, worker};
-use crate::functions::{Call, Failure, Functions, Outcome, Unloaded};
+use crate::call::{Call, Failure, Outcome, Unloaded};
 
-/// What a child is asked.
+/// A request to a child.
 pub(crate) enum Request {
     /// Run this.
     Call(Call),
-    /// Tell all functions there are.
+    /// List all functions.
     List,
 }
 
-/// What a child answered.
+/// A child's answer.
 pub(crate) enum Answer {
     /// The function returned.
     Returned(Outcome),
@@ -54,14 +56,23 @@ enum NoAnswer {
 
 impl Python {
     /// Runs a job in a child. Dropping the future kills it.
-    pub(crate) async fn run(
+    ///
+    /// Modules see these grains and this pillar; what they call of the minion goes to `call_back`.
+    pub(crate) async fn run<C, F>(
         &self,
-        functions: &Functions,
+        grains: Arc<Map>,
+        pillar: Arc<Map>,
         request: &Request,
-    ) -> Result<Answer, Failure> {
+        call_back: &C,
+    ) -> Result<Answer, Failure>
+    where
+        C: Fn(Call) -> F,
+        F: Future<Output = Result<Outcome, Failure>>,
+    {
         // A parent that has just died is found out by the job it does not begin.
         for _ in 0..2 {
-            match self.try_run(functions, request).await {
+            let job = (grains.clone(), pillar.clone());
+            match self.try_run(job, request, call_back).await {
                 Ok(answer) => return Ok(answer),
                 Err(NoAnswer::Failed(failure)) => return Err(failure),
                 Err(NoAnswer::NotBegun) => {}
@@ -73,16 +84,25 @@ impl Python {
         )))
     }
 
-    async fn try_run(&self, functions: &Functions, request: &Request) -> Result<Answer, NoAnswer> {
+    async fn try_run<C, F>(
+        &self,
+        (grains, pillar): (Arc<Map>, Arc<Map>),
+        request: &Request,
+        call_back: &C,
+    ) -> Result<Answer, NoAnswer>
+    where
+        C: Fn(Call) -> F,
+        F: Future<Output = Result<Outcome, Failure>>,
+    {
         let failed = |err: std::io::Error| NoAnswer::Failed(worker(format!("python: {err}")));
         let (connection, theirs) = connection().map_err(failed)?;
-        let parent = self.start_job(theirs, functions.grains(), functions.pillar());
+        let parent = self.start_job(theirs, grains, pillar);
         let parent = parent.map_err(NoAnswer::Failed)?;
         let mut running = Running::begin(connection, parent).await?;
         self.job_began();
         let asked = frame::write(&mut running.connection, &request.to_map()).await;
         asked.map_err(failed)?;
-        let answer = running.answer(functions).await.map_err(NoAnswer::Failed)?;
+        let answer = running.answer(call_back).await.map_err(NoAnswer::Failed)?;
         running.is_done = true;
         self.imported(paths(answer.get("imported")));
         read(answer).map_err(NoAnswer::Failed)
@@ -132,46 +152,50 @@ impl Running {
         })
     }
 
-    /// The child's last word, after all it wants of the minion.
-    async fn answer(&mut self, functions: &Functions) -> Result<Map, Failure> {
+    /// The child's result, after it has called whatever it needs of the minion.
+    async fn answer<C, F>(&mut self, call_back: &C) -> Result<Map, Failure>
+    where
+        C: Fn(Call) -> F,
+        F: Future<Output = Result<Outcome, Failure>>,
+    {
         loop {
-            let said = match self.next().await {
-                Ok(said) => said,
+            let message = match self.next().await {
+                Ok(message) => message,
                 Err(FrameError::Connection(_)) => return Err(self.died().await),
                 Err(err) => return Err(worker(format!("returned value: {err}"))),
             };
-            if said.get("op").and_then(Value::as_str) != Some("salt") {
-                return Ok(said);
+            if message.get("op").and_then(Value::as_str) != Some("salt") {
+                return Ok(message);
             }
-            let answer = Box::pin(call_back(functions, said)).await;
+            let answer = answer_of(call_back(call_of(message)).await);
             if frame::write(&mut self.connection, &answer).await.is_err() {
                 return Err(self.died().await);
             }
         }
     }
 
-    /// The next thing the child says.
+    /// The child's next message.
     ///
     /// Another process that the function started may hold the connection open when the child is
-    /// gone; what the child itself said is there soon after its end, or never.
+    /// gone; what the child itself message is there soon after its end, or never.
     async fn next(&mut self) -> Result<Map, FrameError> {
         const SOON: Duration = Duration::from_secs(2);
         let mut next = std::pin::pin!(frame::read(&mut self.connection));
         tokio::select! {
-            said = &mut next => said,
+            message = &mut next => message,
             Some(_) = status(&mut self.ended) => {
-                let said = tokio::time::timeout(SOON, next).await;
-                said.unwrap_or_else(|_| Err(std::io::Error::from(ErrorKind::BrokenPipe).into()))
+                let message = tokio::time::timeout(SOON, next).await;
+                message.unwrap_or_else(|_| Err(std::io::Error::from(ErrorKind::BrokenPipe).into()))
             }
         }
     }
 
-    /// How a child ended that said nothing more.
+    /// How a child ended that message nothing more.
     async fn died(&mut self) -> Failure {
         /// The parent tells at once, unless it is gone too.
         const PATIENCE: Duration = Duration::from_secs(5);
         let status = tokio::time::timeout(PATIENCE, status(&mut self.ended)).await;
-        worker(told(status.ok().flatten()))
+        worker(describe(status.ok().flatten()))
     }
 }
 
@@ -190,18 +214,26 @@ async fn status(ended: &mut watch::Receiver<Option<i32>>) -> Option<i32> {
     ended.ok().and_then(|status| *status)
 }
 
-/// Runs what a module calls through `__salt__`.
-async fn call_back(functions: &Functions, mut said: Map) -> Map {
-    let fun = said.get("fun").and_then(Value::as_str).unwrap_or_default();
+/// What a module calls through `__salt__`.
+fn call_of(mut request: Map) -> Call {
+    let fun = request
+        .get("fun")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let mut call = Call::new(fun);
-    if let Some(Value::Array(args)) = said.remove("args") {
+    if let Some(Value::Array(args)) = request.remove("args") {
         call.args = args;
     }
-    if let Some(Value::Map(kwargs)) = said.remove("kwargs") {
+    if let Some(Value::Map(kwargs)) = request.remove("kwargs") {
         call.kwargs = kwargs;
     }
+    call
+}
+
+/// The result of such a call, for the child.
+fn answer_of(called: Result<Outcome, Failure>) -> Map {
     let mut answer = Map::new();
-    match functions.within(call).await {
+    match called {
         Ok(outcome) => {
             answer.insert("ret", outcome.ret);
             answer.insert("retcode", outcome.retcode);
@@ -225,27 +257,31 @@ async fn call_back(functions: &Functions, mut said: Map) -> Map {
     answer
 }
 
-/// What a child's last word means.
-fn read(mut said: Map) -> Result<Answer, Failure> {
+/// Reads a child's result.
+fn read(mut message: Map) -> Result<Answer, Failure> {
     let text = |name: &str| {
-        said.get(name)
+        message
+            .get(name)
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned()
     };
-    match said.get("op").and_then(Value::as_str) {
+    match message.get("op").and_then(Value::as_str) {
         Some("returned") => {
-            let retcode = said.get("retcode").and_then(Value::as_int).unwrap_or(0);
-            let out = said.get("out").and_then(Value::as_str).map(str::to_owned);
+            let retcode = message.get("retcode").and_then(Value::as_int).unwrap_or(0);
+            let out = message
+                .get("out")
+                .and_then(Value::as_str)
+                .map(str::to_owned);
             let mut outcome = Outcome::returned(
-                said.remove("ret").unwrap_or(Value::Nil),
+                message.remove("ret").unwrap_or(Value::Nil),
                 i64::try_from(retcode).unwrap_or(1),
             );
             outcome.out = out;
             Ok(Answer::Returned(outcome))
         }
         Some("missing") => {
-            let reason = said
+            let reason = message
                 .get("reason")
                 .and_then(Value::as_str)
                 .map(str::to_owned);
@@ -255,7 +291,7 @@ fn read(mut said: Map) -> Result<Answer, Failure> {
                 _ => None,
             }))
         }
-        Some("listed") => Ok(Answer::Listed(listed(said.remove("functions")))),
+        Some("listed") => Ok(Answer::Listed(listed(message.remove("functions")))),
         Some("failed") => Err(match text("kind").as_str() {
             "execution" => Failure::Execution {
                 message: text("message"),
@@ -276,7 +312,7 @@ fn read(mut said: Map) -> Result<Answer, Failure> {
                 traceback: text("traceback"),
             },
         }),
-        _ => Err(worker("python: said something unknown".into())),
+        _ => Err(worker("python: unknown message".into())),
     }
 }
 
@@ -284,19 +320,19 @@ fn listed(functions: Option<Value>) -> Vec<Listed> {
     let Some(Value::Map(functions)) = functions else {
         return Vec::new();
     };
-    let one = |(name, told): (Value, Value)| {
-        let told = told.as_map()?;
+    let one = |(name, fields): (Value, Value)| {
+        let fields = fields.as_map()?;
         Some(Listed {
             name: name.as_str()?.to_owned(),
-            doc: told.get("doc")?.clone(),
-            argspec: told.get("argspec")?.clone(),
+            doc: fields.get("doc")?.clone(),
+            argspec: fields.get("argspec")?.clone(),
         })
     };
     functions.into_iter().filter_map(one).collect()
 }
 
-fn paths(told: Option<&Value>) -> Vec<PathBuf> {
-    match told {
+fn paths(fields: Option<&Value>) -> Vec<PathBuf> {
+    match fields {
         Some(Value::Array(paths)) => {
             let paths = paths.iter().filter_map(Value::as_str);
             paths.map(PathBuf::from).collect()
@@ -306,9 +342,9 @@ fn paths(told: Option<&Value>) -> Vec<PathBuf> {
 }
 
 /// A status of `wait` in words.
-fn told(status: Option<i32>) -> String {
+fn describe(status: Option<i32>) -> String {
     let how = match status {
-        None => "and nobody knows how".into(),
+        None => "in an unknown way".into(),
         Some(status) if status & 0x7f != 0 => format!("by signal {}", status & 0x7f),
         Some(status) => format!("with exit status {}", status >> 8),
     };

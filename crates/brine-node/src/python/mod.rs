@@ -18,10 +18,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brine_wire::{Map, Value, msgpack};
 
-use crate::functions::{Failure, FunctionsConfig};
+use crate::call::Failure;
 use parent::{Parent, Start};
 
 pub(crate) use job::{Answer, Request};
+
+/// How the Python beside a minion is started and what its modules see.
+pub(crate) struct PythonConfig {
+    /// The interpreter.
+    pub(crate) program: PathBuf,
+    /// Where users' execution modules are; the first directory wins.
+    pub(crate) module_dirs: Vec<PathBuf>,
+    /// Where users' utility modules are.
+    pub(crate) utils_dirs: Vec<PathBuf>,
+    /// The minion's options (`__opts__`).
+    pub(crate) opts: Map,
+    /// The names of built-in functions, which the minion runs for a module that calls them.
+    pub(crate) builtins: Vec<Value>,
+    /// The umask of what modules make; the minion's own if `None`.
+    pub(crate) umask: Option<u32>,
+}
 
 /// The Python beside a minion.
 pub(crate) struct Python {
@@ -49,25 +65,19 @@ struct State {
 }
 
 impl Python {
-    /// The Python of the minion that `config` describes; `builtins` are the functions it need not
-    /// look for. Nothing is started.
-    pub(crate) fn new(
-        config: &FunctionsConfig,
-        builtins: impl Iterator<Item = &'static str>,
-    ) -> Self {
-        let program = config.python.clone().unwrap_or_else(|| "python3".into());
-        let (module_dirs, utils_dirs) = (dirs(config, "modules"), dirs(config, "utils"));
+    /// The Python that `config` describes. Nothing is started.
+    pub(crate) fn new(config: PythonConfig) -> Self {
         let mut fixed = Map::new();
-        fixed.insert("opts", config.opts.clone());
-        fixed.insert("builtins", builtins.map(Value::from).collect::<Vec<_>>());
-        fixed.insert("module_dirs", texts(&module_dirs));
-        fixed.insert("utils_dirs", texts(&utils_dirs));
+        fixed.insert("opts", config.opts);
+        fixed.insert("builtins", config.builtins);
+        fixed.insert("module_dirs", texts(&config.module_dirs));
+        fixed.insert("utils_dirs", texts(&config.utils_dirs));
         if let Some(umask) = config.umask {
             fixed.insert("umask", i64::from(umask));
         }
         Self {
-            program,
-            module_dirs,
+            program: config.program,
+            module_dirs: config.module_dirs,
             fixed,
             state: Mutex::default(),
         }
@@ -168,33 +178,6 @@ impl State {
             self.harmful.insert(path);
         }
     }
-}
-
-/// Where users' files of a kind are: what was synchronised, then the option's own directories.
-fn dirs(config: &FunctionsConfig, kind: &str) -> Vec<PathBuf> {
-    let mut dirs = Vec::new();
-    let option = format!(
-        "{}_dirs",
-        kind.trim_end_matches("ules").trim_end_matches('s')
-    );
-    let option = if kind == "modules" {
-        "module_dirs"
-    } else {
-        option.as_str()
-    };
-    let own = config.opts.get(option);
-    let synchronised = match config.opts.get("extension_modules") {
-        Some(Value::Str(dir)) if !dir.is_empty() => Some(PathBuf::from(dir)),
-        _ => config
-            .text("cachedir")
-            .map(|dir| Path::new(dir).join("extmods")),
-    };
-    // Salt looks into the option's directories before all others.
-    if let Some(Value::Array(own)) = own {
-        dirs.extend(own.iter().filter_map(Value::as_str).map(PathBuf::from));
-    }
-    dirs.extend(synchronised.map(|dir| dir.join(kind)));
-    dirs
 }
 
 fn has_python(dir: &Path) -> bool {

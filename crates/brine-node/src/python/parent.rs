@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
 use super::{frame, output, worker};
-use crate::functions::Failure;
+use crate::call::Failure;
 
 /// The program of the parent and its children.
 const WORKER: &str = include_str!("../../python/worker.py");
@@ -172,7 +172,7 @@ async fn run(
     ended: Ended,
 ) {
     tokio::select! {
-        () = tell_ends(&mut from, &ended) => tracing::warn!("python ended; the next job starts it again"),
+        () = report_ends(&mut from, &ended) => tracing::warn!("python ended; the next job starts it again"),
         () = write_commands(&mut to, &mut commands) => {}
     }
     commands.close();
@@ -185,9 +185,9 @@ async fn run(
     }
 }
 
-async fn tell_ends(from: &mut OwnedReadHalf, ended: &Ended) {
-    while let Ok(told) = frame::read(from).await {
-        let number = |name| told.get(name).and_then(Value::as_int);
+async fn report_ends(from: &mut OwnedReadHalf, ended: &Ended) {
+    while let Ok(message) = frame::read(from).await {
+        let number = |name| message.get(name).and_then(Value::as_int);
         let pid = number("pid").and_then(|pid| u32::try_from(pid).ok());
         let status = number("status").and_then(|status| i32::try_from(status).ok());
         if let (Some(pid), Some(status)) = (pid, status)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use brine_bus::client::tokio::Publisher;
 use brine_net::keys::minion::MinionKeys;
 use brine_node::minion::MinionOptions;
-use brine_node::minion::link::Link;
+use brine_node::minion::master_client::MasterClient;
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
@@ -222,7 +222,7 @@ async fn pings_show_on_the_masters_bus_and_one_unanswered_turns_the_minion_to_an
         detour.port, second.ports[0],
     );
     let minion = first.minion_with(one.ret_port, &config, |options| {
-        options.tries.ping_every = options.tries.ping_every.map(|every| every / 300);
+        options.retry.ping_every = options.retry.ping_every.map(|every| every / 300);
     });
     let ping = bus.next("minion_ping").await;
     let keys: Vec<_> = ping.iter().map(|(key, _)| key.as_str().unwrap()).collect();
@@ -293,7 +293,7 @@ async fn a_sign_in_waits_for_a_master_as_long_as_auth_tries_take() {
             options.masters.truncate(1);
             let keys = MinionKeys::open(&options.pki_dir, &options.key_options).unwrap();
             let master = options.masters[0].clone();
-            Link::new(options.into(), keys.into(), master).unwrap()
+            MasterClient::new(options.into(), keys.into(), &Map::new(), master).unwrap()
         };
         let impatient = link("auth_tries: 1\nauth_timeout: 1");
         assert!(impatient.sign_in(None).await.is_err());

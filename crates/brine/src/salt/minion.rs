@@ -36,7 +36,7 @@ async fn minion(service: &Service) -> anyhow::Result<ExitCode> {
     tracing::info!("ready");
     let _pid_file = service.is_up()?;
     Ok(match minion.run(shutdown).await {
-        Ended::Told => ExitCode::SUCCESS,
+        Ended::Shutdown => ExitCode::SUCCESS,
         Ended::Rejected => ExitCode::from(NO_PERMISSION),
     })
 }

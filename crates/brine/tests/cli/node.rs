@@ -60,7 +60,7 @@ impl Node {
             left.stdout.ends_with("Key for minion m1 accepted.\n"),
             "{left:?}"
         );
-        node.minion.says("in with the master");
+        node.minion.says("connected to the master");
         node
     }
 
@@ -523,7 +523,7 @@ fn what_root_does_with_keys_a_master_of_another_user_can_read() {
         "",
     );
     assert_eq!(left.code, Some(0), "{left:?}");
-    minion.says("in with the master");
+    minion.says("connected to the master");
     let left = run(
         &mut brine(&["salt-key", "-c", config, "--gen-signature", "--auto-create"]),
         "",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use brine_wire::{Map, Value};
 
-use super::{Failure, Functions, failed, has_digest, write};
+use super::{Context, Failure, failed, has_digest, write};
 
 /// The largest module taken, in bytes.
 const LARGEST: usize = 64 << 20;
@@ -12,16 +12,16 @@ const LARGEST: usize = 64 << 20;
 /// One environment of a file server.
 pub(super) enum Source<'a> {
     /// The master's.
-    Master(&'a Functions, &'a str),
+    Master(&'a Context, &'a str),
     /// `file_roots` of the minion's own configuration.
     Roots(Vec<PathBuf>),
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn of(functions: &'a Functions, environment: &'a str) -> Self {
-        let config = functions.config();
+    pub(super) fn of(context: &'a Context, environment: &'a str) -> Self {
+        let config = context.config();
         if !config.is_local() {
-            return Self::Master(functions, environment);
+            return Self::Master(context, environment);
         }
         let roots = config.opts.get("file_roots").and_then(Value::as_map);
         let roots = match roots.and_then(|roots| roots.get(environment)) {
@@ -33,8 +33,8 @@ impl<'a> Source<'a> {
 
     /// The paths of files below a directory, as the file server names them.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let (functions, environment) = match self {
-            Self::Master(functions, environment) => (functions, *environment),
+        let (context, environment) = match self {
+            Self::Master(context, environment) => (context, *environment),
             Self::Roots(roots) => {
                 let mut found = Vec::new();
                 for root in roots {
@@ -50,7 +50,7 @@ impl<'a> Source<'a> {
         load.insert("prefix", prefix);
         load.insert("cmd", "_file_list");
         let below = format!("{prefix}/");
-        match ask(functions, load).await? {
+        match ask(context, load).await? {
             Value::Array(paths) => {
                 let paths = paths.iter().filter_map(Value::as_str);
                 Ok(paths
@@ -76,25 +76,23 @@ impl<'a> Source<'a> {
                     file.ok_or_else(|| failed(format!("{path}: gone while it was copied")))?;
                 std::fs::read(&file).map_err(|err| failed(format!("{}: {err}", file.display())))?
             }
-            Self::Master(functions, environment) => {
-                match hash(functions, environment, path).await? {
-                    Some((kind, hash)) if has_digest(to, &kind, &hash) => return Ok(()),
-                    _ => download(functions, environment, path).await?,
-                }
-            }
+            Self::Master(context, environment) => match hash(context, environment, path).await? {
+                Some((kind, hash)) if has_digest(to, &kind, &hash) => return Ok(()),
+                _ => download(context, environment, path).await?,
+            },
         };
         write(to, &bytes).map_err(|err| failed(format!("{}: {err}", to.display())))
     }
 }
 
-async fn ask(functions: &Functions, load: Map) -> Result<Value, Failure> {
-    let answered = functions.host().master(load).await;
+async fn ask(context: &Context, load: Map) -> Result<Value, Failure> {
+    let answered = context.host().master(load).await;
     answered.map_err(|err| failed(err.to_string()))
 }
 
 /// The kind of digest and the digest of a file of the master's, if it tells.
 async fn hash(
-    functions: &Functions,
+    context: &Context,
     environment: &str,
     path: &str,
 ) -> Result<Option<(String, String)>, Failure> {
@@ -102,17 +100,13 @@ async fn hash(
     load.insert("path", path);
     load.insert("saltenv", environment);
     load.insert("cmd", "_file_hash");
-    let answer = ask(functions, load).await?;
+    let answer = ask(context, load).await?;
     let field = |name| Some(answer.as_map()?.get(name)?.as_str()?.to_owned());
     Ok(field("hash_type").zip(field("hsum")))
 }
 
 /// A file of the master's, which sends it in parts.
-async fn download(
-    functions: &Functions,
-    environment: &str,
-    path: &str,
-) -> Result<Vec<u8>, Failure> {
+async fn download(context: &Context, environment: &str, path: &str) -> Result<Vec<u8>, Failure> {
     let mut whole = Vec::new();
     loop {
         let mut load = Map::new();
@@ -120,7 +114,7 @@ async fn download(
         load.insert("saltenv", environment);
         load.insert("cmd", "_serve_file");
         load.insert("loc", u64::try_from(whole.len()).unwrap_or(u64::MAX));
-        let Value::Map(mut answer) = ask(functions, load).await? else {
+        let Value::Map(mut answer) = ask(context, load).await? else {
             return Err(failed(format!(
                 "{path}: expected a part of the file, found another value"
             )));

@@ -12,7 +12,7 @@ use brine_config::Loaded;
 use brine_net::keys::minion::MinionKeys;
 use brine_node::functions::{Call, Caller, Functions, Host, HostError, HostRequest, Outcome};
 use brine_node::minion::MinionOptions;
-use brine_node::minion::link::Link;
+use brine_node::minion::master_client::MasterClient;
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
@@ -41,13 +41,14 @@ pub(super) fn run_signed_in(
     written: &[String],
     report_to: ReportTo,
 ) -> anyhow::Result<Outcome> {
+    node::remember_id(loaded);
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let id = options.id.clone();
     let (host, requests) = Host::new();
     let functions = functions(loaded, host);
     let bus = Publisher::new(&bus.address, bus.config);
     runtime()?.block_on(async {
-        let masters = sign_in(options).await?;
+        let masters = sign_in(options, &functions.grains()).await?;
         if let Some(master) = masters.first() {
             match master.pillar(Map::clone(&functions.grains())).await {
                 Ok(pillar) => functions.set_pillar(pillar),
@@ -82,16 +83,16 @@ fn functions(loaded: &Loaded, host: Host) -> Functions {
 }
 
 /// Connections to the masters that accepted the sign-in. Fails with the last refusal if none did.
-async fn sign_in(options: MinionOptions) -> anyhow::Result<Vec<Link>> {
+async fn sign_in(options: MinionOptions, grains: &Map) -> anyhow::Result<Vec<MasterClient>> {
     let keys = MinionKeys::open(&options.pki_dir, &options.key_options)?;
     let (options, keys) = (Arc::new(options), Arc::new(keys));
     let mut masters = Vec::new();
     let mut refused = anyhow!("option master is empty: name a master");
     for master in &options.masters {
         let name = master.with_port(master.port);
-        let link = Link::new(options.clone(), keys.clone(), master.clone())?;
-        match link.sign_in(None).await {
-            Ok(_) => masters.push(link),
+        let client = MasterClient::new(options.clone(), keys.clone(), grains, master.clone())?;
+        match client.sign_in(None).await {
+            Ok(_) => masters.push(client),
             Err(error) => {
                 tracing::debug!("{name}: {error}");
                 refused = anyhow::Error::from(error).context(format!("master {name}"));
@@ -105,7 +106,11 @@ async fn sign_in(options: MinionOptions) -> anyhow::Result<Vec<Link>> {
 }
 
 /// Answers the requests of functions until the last function is gone.
-async fn answer(mut requests: mpsc::Receiver<HostRequest>, mut bus: Publisher, masters: Vec<Link>) {
+async fn answer(
+    mut requests: mpsc::Receiver<HostRequest>,
+    mut bus: Publisher,
+    masters: Vec<MasterClient>,
+) {
     while let Some(request) = requests.recv().await {
         // A function that was dropped no longer waits for its answer: ignore failed sends.
         match request {
@@ -137,7 +142,7 @@ async fn answer(mut requests: mpsc::Receiver<HostRequest>, mut bus: Publisher, m
 }
 
 /// Sends an event to every master.
-async fn send_event(masters: &[Link], load: Map) -> Result<(), HostError> {
+async fn send_event(masters: &[MasterClient], load: Map) -> Result<(), HostError> {
     if masters.is_empty() {
         return Err(no_master("--local"));
     }

@@ -1,7 +1,7 @@
-//! Why a function did not come to a value, and how a minion words it in a return.
+//! Why a function has no return value, and the text a minion sends instead.
 //!
-//! The kinds are those Salt's minion tells apart; `salt-call` words some of them differently and
-//! takes the [`Failure`] itself. Facts: Salt 3006.28 and 3008.3, by running them.
+//! The kinds are those that Salt's minion distinguishes; `salt-call` words some of them differently and takes the
+//! [`Failure`] itself. Facts: Salt 3006.28 and 3008.3, by running them.
 
 use brine_wire::{Map, Value};
 

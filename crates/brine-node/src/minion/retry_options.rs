@@ -1,7 +1,7 @@
-//! How often and how long a minion tries: to be let in, and to be heard. Salt's options for it.
+//! Salt's options for how often and how long a minion retries: signing in, pings, returns.
 //!
-//! Salt's daemon never ends for want of a master; where its options say "give up", it begins anew, and so does
-//! ours. Facts: Salt 3006.28 and 3008.3, by running them.
+//! Salt's minion never exits because no master answers: where its options say "give up", it starts over, and so does
+//! Brine's. Facts: Salt 3006.28 and 3008.3, by running them.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use brine_net::crypto;
 use super::options::MasterType;
 use crate::options::{OptionsError, Reader};
 
-/// What a minion is told of its patience; Salt's options of the same names.
+/// Retry limits and intervals, from Salt's options of the same names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tries {
+pub struct RetryOptions {
     /// The longest wait, taken at random, before the first sign-in.
     pub random_startup_delay: Duration,
     /// The longest wait, taken at random, before the sign-in that a new shared key asks for. Zero if the option
     /// is Salt's default: Salt's minions sign in at once whatever it says, its documentation promises a wait.
     pub random_reauth_delay: Duration,
-    /// How often a master is asked to let the minion in before the next is; once with `failover`, as in Salt.
+    /// Sign-in attempts per master before the next one is tried; one with `failover`, as in Salt.
     pub auth_tries: NonZeroU32,
-    /// A ping that is not answered makes the minion sign in anew.
+    /// Whether an unanswered ping makes the minion sign in again.
     pub auth_safemode: bool,
-    /// After so many rounds of the list the minion says that nobody lets it in; `None` for never.
+    /// After this many rounds through the masters an error is logged; `None` for never.
     pub master_tries: Option<NonZeroU32>,
-    /// The wait before a name that does not resolve is looked up again; zero for no wait of its own.
+    /// The wait before a host name that does not resolve is looked up again; zero: the usual wait.
     pub retry_dns: Duration,
-    /// How often it is looked up again at the start before that master is given up; `None` for ever.
+    /// Lookups at start before that master is given up; `None` for no limit.
     pub retry_dns_count: Option<u32>,
-    /// How often a minion that is in with a later master looks for the first; `None` for never.
+    /// How often a minion connected to a later master checks the first; `None` for never.
     pub failback_every: Option<Duration>,
     /// How often `minion_ping` is sent; `None` for never.
     pub ping_every: Option<Duration>,
@@ -40,12 +40,12 @@ pub struct Tries {
 /// How long the answer to a return may take before it is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReturnRetry {
-    /// At least so long (`return_retry_timer`).
+    /// The shortest wait (`return_retry_timer`).
     pub timer: Duration,
-    /// At most so long (`return_retry_timer_max`).
+    /// The longest wait (`return_retry_timer_max`).
     pub timer_max: Duration,
-    /// So often (`return_retry_tries`); from then on as long as any request may take, so that a master that is
-    /// merely slow is not given the same return for ever.
+    /// Tries with these waits (`return_retry_tries`); after them each try waits as long as any request, so that a
+    /// master that is merely slow is not sent the same return for ever.
     pub tries: u32,
 }
 
@@ -59,12 +59,12 @@ impl ReturnRetry {
     }
 }
 
-/// The interval at which it is looked for masters if no option says one.
+/// How often masters are checked if no option says so.
 pub(super) const ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Salt's default.
 const RANDOM_REAUTH_DELAY: f64 = 10.0;
 
-impl Tries {
+impl RetryOptions {
     pub(super) fn read(read: &Reader<'_>, master_type: MasterType) -> Result<Self, OptionsError> {
         let has_one_way = master_type == MasterType::Failover;
         let auth_tries = match has_one_way {
@@ -98,8 +98,7 @@ impl Tries {
     }
 }
 
-/// Salt looks as often as for the master it is in with if nothing else is said, and not at all if that is not
-/// said either.
+/// Salt falls back to `master_alive_interval`, and without that never checks.
 fn failback_every(read: &Reader<'_>) -> Result<Duration, OptionsError> {
     for name in ["master_failback_interval", "master_alive_interval"] {
         let every = time(read, name, 0.0)?;
@@ -154,12 +153,12 @@ mod tests {
     use super::*;
     use brine_config::Opts;
 
-    fn tries(master_type: MasterType, said: &[(&str, i64)]) -> Tries {
+    fn tries(master_type: MasterType, set: &[(&str, i64)]) -> RetryOptions {
         let mut opts = Opts::default();
-        for (name, number) in said {
+        for (name, number) in set {
             opts.set(name, *number);
         }
-        Tries::read(&Reader(&opts), master_type).unwrap()
+        RetryOptions::read(&Reader(&opts), master_type).unwrap()
     }
 
     #[test]
@@ -174,8 +173,8 @@ mod tests {
 
     #[test]
     fn with_failover_one_master_is_not_waited_for() {
-        let said = [("auth_tries", 9), ("retry_dns", 9)];
-        let tries = tries(MasterType::Failover, &said);
+        let set = [("auth_tries", 9), ("retry_dns", 9)];
+        let tries = tries(MasterType::Failover, &set);
         assert_eq!(
             (tries.auth_tries.get(), tries.retry_dns),
             (1, Duration::ZERO)
@@ -184,9 +183,9 @@ mod tests {
 
     #[test]
     fn failback_looks_as_often_as_said_or_as_for_the_master_it_is_in_with() {
-        let every = |master_type, said: &[(&str, i64)]| {
-            let said = [&[("master_failback", 1)], said].concat();
-            tries(master_type, &said)
+        let every = |master_type, set: &[(&str, i64)]| {
+            let set = [&[("master_failback", 1)], set].concat();
+            tries(master_type, &set)
                 .failback_every
                 .map(|every| every.as_secs())
         };
@@ -208,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_negative_number_means_none_as_in_salt() {
-        let said = [
+        let set = [
             "random_startup_delay",
             "random_reauth_delay",
             "ping_interval",
@@ -216,7 +215,7 @@ mod tests {
             "master_tries",
             "retry_dns_count",
         ];
-        let tries = tries(MasterType::All, &said.map(|name| (name, -1)));
+        let tries = tries(MasterType::All, &set.map(|name| (name, -1)));
         assert_eq!(tries.random_startup_delay, Duration::ZERO);
         assert_eq!(tries.random_reauth_delay, Duration::ZERO);
         assert_eq!((tries.ping_every, tries.auth_tries.get()), (None, 1));
@@ -226,8 +225,8 @@ mod tests {
     #[test]
     fn an_answer_to_a_return_has_a_time_between_the_timers_then_that_of_any_request() {
         let longest = Duration::from_secs(60);
-        let wait = |said: &[(&str, i64)], failed| {
-            let returns = tries(MasterType::All, said).returns;
+        let wait = |set: &[(&str, i64)], failed| {
+            let returns = tries(MasterType::All, set).returns;
             returns.wait(failed, longest).as_secs_f64()
         };
         assert!((5.0..=10.0).contains(&wait(&[], 0)));

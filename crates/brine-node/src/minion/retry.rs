@@ -1,14 +1,12 @@
-//! The waits of a minion that nobody lets in: what its options make of a round of the list.
+//! When to try again: how the retry options turn the result of a round through the masters into a wait.
 //!
-//! Pure but for random numbers. Facts: Salt 3006.28 and 3008.3, by running them.
+//! Pure but for random numbers; knows no network. Facts: Salt 3006.28 and 3008.3, by running them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use brine_net::backoff::Backoff;
 
-use super::find::Refusal;
-use super::link::NotIn;
 use super::options::MinionOptions;
 
 /// The first wait before masters that do not answer are tried again, and the longest.
@@ -16,28 +14,39 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// A connection that lasted this long begins anew without a longer wait.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// What a round of the list came to in which nobody let the minion in.
+/// How a master answered, as far as the next try depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The key waits to be accepted.
+    Pending,
+    Rejected,
+    UnknownHost,
+    /// No answer, or another fault.
+    Otherwise,
+}
+
+/// Counts of a round through the masters in which none accepted the minion.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Round {
     masters: usize,
     rejected: usize,
     pending: usize,
-    nameless: usize,
+    unresolved: usize,
 }
 
 impl Round {
-    pub(super) const fn note(&mut self, refusal: &Refusal) {
+    pub(super) const fn note(&mut self, refused: Refused) {
         self.masters += 1;
-        match refusal {
-            Refusal::NotIn(NotIn::Pending { .. }) => self.pending += 1,
-            Refusal::NotIn(NotIn::Rejected) => self.rejected += 1,
-            Refusal::NoName => self.nameless += 1,
-            _ => {}
+        match refused {
+            Refused::Pending => self.pending += 1,
+            Refused::Rejected => self.rejected += 1,
+            Refused::UnknownHost => self.unresolved += 1,
+            Refused::Otherwise => {}
         }
     }
 }
 
-/// What is done after such a round.
+/// What to do after such a round.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Wait(Duration),
@@ -45,30 +54,30 @@ pub(super) enum Next {
     GiveUp,
 }
 
-/// The waits between rounds.
-pub(super) struct Waits {
+/// The waits between rounds of one uplink.
+pub(super) struct RetryTimer {
     options: Arc<MinionOptions>,
     retry: Backoff,
     /// The next wait while the key is pending.
     pending: Duration,
     rounds: u32,
-    /// How often a name may still be looked up in vain; `None` once the minion was in, since a name server that
-    /// is away later must not cost a minion its master.
+    /// Failed lookups left before giving up; `None` once the minion was connected, since a name server that fails
+    /// later must not cost a minion its master.
     lookups: Option<u32>,
 }
 
-impl Waits {
+impl RetryTimer {
     pub(super) fn new(options: Arc<MinionOptions>) -> Self {
         Self {
             retry: Backoff::new(RETRY.0, RETRY.1),
             pending: options.acceptance_wait_time,
             rounds: 0,
-            lookups: options.tries.retry_dns_count,
+            lookups: options.retry.retry_dns_count,
             options,
         }
     }
 
-    pub(super) fn is_in(&mut self) {
+    pub(super) fn connected(&mut self) {
         self.rounds = 0;
         self.lookups = None;
     }
@@ -85,13 +94,13 @@ impl Waits {
         if round.rejected == round.masters && !self.options.rejected_retry {
             return Next::Rejected;
         }
-        let wait = if round.nameless == round.masters && !self.options.tries.retry_dns.is_zero() {
+        let wait = if round.unresolved == round.masters && !self.options.retry.retry_dns.is_zero() {
             match self.lookups {
                 Some(0) => return Next::GiveUp,
                 Some(left) => self.lookups = Some(left - 1),
                 None => {}
             }
-            self.options.tries.retry_dns
+            self.options.retry.retry_dns
         } else if round.pending > 0 {
             let longer = self.pending * 2;
             let longer = longer.min(self.options.acceptance_wait_time_max);
@@ -102,17 +111,17 @@ impl Waits {
         Next::Wait(wait.max(self.after_tries()))
     }
 
-    /// What `master_tries` adds: Salt's daemon says so and begins anew, after the wait it has for a pending key.
+    /// The extra wait of `master_tries`: Salt's daemon logs an error and starts over, after the wait for a pending key.
     fn after_tries(&mut self) -> Duration {
         self.rounds += 1;
-        let Some(tries) = self.options.tries.master_tries else {
+        let Some(tries) = self.options.retry.master_tries else {
             return Duration::ZERO;
         };
         if self.rounds < tries.get() {
             return Duration::ZERO;
         }
         self.rounds = 0;
-        tracing::error!(%tries, "no master lets this minion in, as often as master_tries says; trying on");
+        tracing::error!(%tries, "no master accepted this minion in master_tries rounds; still trying");
         self.options.acceptance_wait_time
     }
 }
@@ -123,7 +132,7 @@ mod tests {
     use brine_config::{Brine, Opts};
     use brine_wire::Value;
 
-    fn waits(said: &[(&str, Value)]) -> Waits {
+    fn waits(set: &[(&str, Value)]) -> RetryTimer {
         let mut opts = Opts::default();
         for (name, text) in [
             ("id", "m1"),
@@ -134,11 +143,11 @@ mod tests {
         ] {
             opts.set(name, text);
         }
-        for (name, value) in said {
+        for (name, value) in set {
             opts.set(name, value.clone());
         }
         let options = MinionOptions::from_opts(&opts, &Brine::default()).unwrap();
-        Waits::new(Arc::new(options))
+        RetryTimer::new(Arc::new(options))
     }
 
     fn seconds(next: &Next) -> f64 {
@@ -152,7 +161,7 @@ mod tests {
         masters: 1,
         rejected: 0,
         pending: 0,
-        nameless: 0,
+        unresolved: 0,
     };
     const PENDING: Round = Round {
         pending: 1,
@@ -162,18 +171,18 @@ mod tests {
         rejected: 1,
         ..SILENT
     };
-    const NAMELESS: Round = Round {
-        nameless: 1,
+    const UNRESOLVED: Round = Round {
+        unresolved: 1,
         ..SILENT
     };
 
     #[test]
     fn a_pending_key_is_shown_again_after_waits_that_grow() {
-        let said = [
+        let set = [
             ("acceptance_wait_time", 3.into()),
             ("acceptance_wait_time_max", 10.into()),
         ];
-        let mut waits = waits(&said);
+        let mut waits = waits(&set);
         for wait in [3.0, 6.0, 10.0, 10.0] {
             assert_eq!(seconds(&waits.after(&PENDING)), wait);
         }
@@ -194,8 +203,8 @@ mod tests {
     #[test]
     fn rejection_ends_it_if_all_reject_and_the_options_allow() {
         assert_eq!(waits(&[]).after(&REJECTED), Next::Rejected);
-        let said = [("rejected_retry", true.into())];
-        assert!(seconds(&waits(&said).after(&REJECTED)) < 1.0);
+        let set = [("rejected_retry", true.into())];
+        assert!(seconds(&waits(&set).after(&REJECTED)) < 1.0);
         let another_is_silent = Round {
             masters: 2,
             ..REJECTED
@@ -205,39 +214,39 @@ mod tests {
 
     #[test]
     fn a_name_is_looked_up_as_often_as_said_and_for_ever_once_the_minion_was_in() {
-        let said = [("retry_dns", 7.into()), ("retry_dns_count", 2.into())];
-        let mut first = waits(&said);
-        assert_eq!(seconds(&first.after(&NAMELESS)), 7.0);
-        assert_eq!(seconds(&first.after(&NAMELESS)), 7.0);
-        assert_eq!(first.after(&NAMELESS), Next::GiveUp);
-        let mut later = waits(&said);
-        later.is_in();
-        assert!((0..9).all(|_| seconds(&later.after(&NAMELESS)) == 7.0));
+        let set = [("retry_dns", 7.into()), ("retry_dns_count", 2.into())];
+        let mut first = waits(&set);
+        assert_eq!(seconds(&first.after(&UNRESOLVED)), 7.0);
+        assert_eq!(seconds(&first.after(&UNRESOLVED)), 7.0);
+        assert_eq!(first.after(&UNRESOLVED), Next::GiveUp);
+        let mut later = waits(&set);
+        later.connected();
+        assert!((0..9).all(|_| seconds(&later.after(&UNRESOLVED)) == 7.0));
     }
 
     #[test]
     fn without_retry_dns_an_unknown_name_is_like_a_silent_master() {
-        let said = [("retry_dns", 0.into()), ("retry_dns_count", 0.into())];
-        assert!(seconds(&waits(&said).after(&NAMELESS)) <= 0.2);
+        let set = [("retry_dns", 0.into()), ("retry_dns_count", 0.into())];
+        assert!(seconds(&waits(&set).after(&UNRESOLVED)) <= 0.2);
     }
 
     #[test]
     fn with_failover_an_unknown_name_holds_nobody_up() {
-        let said = [
+        let set = [
             ("master_type", "failover".into()),
             ("retry_dns", 30.into()),
             ("retry_dns_count", 0.into()),
         ];
-        assert!(seconds(&waits(&said).after(&NAMELESS)) <= 0.2);
+        assert!(seconds(&waits(&set).after(&UNRESOLVED)) <= 0.2);
     }
 
     #[test]
     fn master_tries_is_a_longer_wait_and_never_the_end() {
-        let said = [
+        let set = [
             ("master_tries", 3.into()),
             ("acceptance_wait_time", 60.into()),
         ];
-        let mut waits = waits(&said);
+        let mut waits = waits(&set);
         let all: Vec<_> = (0..6).map(|_| seconds(&waits.after(&SILENT))).collect();
         let longer: Vec<_> = all.iter().map(|wait| *wait >= 60.0).collect();
         assert_eq!(longer, [false, false, true, false, false, true], "{all:?}");

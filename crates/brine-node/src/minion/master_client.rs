@@ -1,8 +1,8 @@
-//! The way to one master: signing in, and requests that survive a lost session.
+//! The client of one master: signing in, and requests that survive a lost session.
 //!
-//! A link is there whether or not its master is. A request whose reply does not come is sent again as
-//! the same bytes, so that a master of ours acts on it once; one that the session key no longer fits is
-//! sealed anew after another sign-in. Facts: `docs/protocol/network.md` §6.4, §7.3, §15.
+//! A client exists whether or not its master can be reached. A request without a reply is sent again as the same
+//! bytes, so that a Brine master acts on it once; a request sealed with an expired session key is sealed again after
+//! another sign-in. Facts: `docs/protocol/network.md` §6.4, §7.3, §15.
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
@@ -29,14 +29,16 @@ use crate::node_bus::since_epoch;
 /// The first wait before a sign-in that nobody answered is sent again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A way to one master; cheap to clone.
+/// The client of one master; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Link(Arc<Shared>);
+pub struct MasterClient(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     options: Arc<MinionOptions>,
     keys: Arc<MinionKeys>,
+    /// What `autosign_grains` shows the master.
+    autosign_grains: Map,
     master: MasterAddress,
     requester: Requester,
     /// Held for a look, never across an await.
@@ -45,10 +47,10 @@ struct Shared {
     signing_in: Mutex<()>,
 }
 
-/// Why the minion is not in.
+/// Why signing in failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotIn {
+pub enum SignInError {
     /// The key waits to be accepted.
     #[error("the master has not accepted this minion's key yet; accept it there: salt-key -a {id}")]
     Pending {
@@ -61,20 +63,20 @@ pub enum NotIn {
     /// The master takes no more minions.
     #[error("the master is full")]
     Full,
-    /// Somebody whose key is not known says so.
-    #[error("somebody at the master's address, whose key is not known yet, says: {}", said(.ret))]
+    /// An answer that nobody signed, from a master whose key is not known yet.
+    #[error("an unsigned answer from the master's address says: {}", meaning(.ret))]
     Unproven {
-        /// What it says.
+        /// The answer.
         ret: Ret,
     },
     /// The master does not know an algorithm.
-    #[error("the master refuses an algorithm of this minion's configuration: {ret}")]
+    #[error("the master refuses encryption_algorithm or signing_algorithm of this minion: {ret}")]
     Algorithm {
         /// The master's words.
         ret: String,
     },
-    /// The answer is not the master's.
-    #[error("answer not believed: {0}")]
+    /// The answer does not prove that it is the master's.
+    #[error("the answer to the sign-in is not trusted: {0}")]
     Distrust(#[from] Distrust),
     /// No connection or no answer.
     #[error(transparent)]
@@ -87,7 +89,7 @@ pub enum NotIn {
     Store(#[from] StoreError),
 }
 
-const fn said(ret: &Ret) -> &'static str {
+const fn meaning(ret: &Ret) -> &'static str {
     match ret {
         Ret::Pending => "the key waits to be accepted",
         Ret::Rejected => "the key is rejected",
@@ -101,7 +103,7 @@ const fn said(ret: &Ret) -> &'static str {
 pub enum RequestError {
     /// Not signed in.
     #[error(transparent)]
-    NotIn(#[from] NotIn),
+    SignInError(#[from] SignInError),
     /// No connection or no reply, as often as it was tried.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -113,32 +115,33 @@ pub enum RequestError {
     NoRandom(#[from] NoRandom),
 }
 
-/// A request on its way, which may need several tries: sent again, it is the same bytes as long as the session
-/// is the same.
+/// A request that may need several tries: sent again, it is the same bytes as long as the session is the same.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct PendingRequest {
     load: Map,
     sealed: Option<(Arc<Session>, Sealed)>,
 }
 
-impl Letter {
+impl PendingRequest {
     pub(super) const fn new(load: Map) -> Self {
         Self { load, sealed: None }
     }
 }
 
-impl Link {
-    /// A way to this master. Connects when it must.
+impl MasterClient {
+    /// A client of this master, which may accept the key because of these grains. Connects when needed.
     ///
     /// # Errors
     /// [`TransportError`] if the address is none.
     pub fn new(
         options: Arc<MinionOptions>,
         keys: Arc<MinionKeys>,
+        grains: &Map,
         master: MasterAddress,
     ) -> Result<Self, TransportError> {
         let requester = Requester::open(&options, &master)?;
         Ok(Self(Arc::new(Shared {
+            autosign_grains: autosign_grains(&options, grains),
             options,
             keys,
             master,
@@ -154,7 +157,7 @@ impl Link {
         &self.0.master
     }
 
-    /// The session, if the minion is in.
+    /// The session, if the minion is signed in.
     #[must_use]
     pub fn session(&self) -> Option<Arc<Session>> {
         let session = self
@@ -165,11 +168,11 @@ impl Link {
         session.clone()
     }
 
-    /// Signs in once, unless another has done so since `than`.
+    /// Signs in once, unless another task has done so since `than`.
     ///
     /// # Errors
-    /// [`NotIn`].
-    pub async fn sign_in(&self, than: Option<&Arc<Session>>) -> Result<Arc<Session>, NotIn> {
+    /// [`SignInError`].
+    pub async fn sign_in(&self, than: Option<&Arc<Session>>) -> Result<Arc<Session>, SignInError> {
         let _one_at_a_time = self.0.signing_in.lock().await;
         if let Some(session) = self.session()
             && than.is_none_or(|than| !Arc::ptr_eq(than, &session))
@@ -195,15 +198,15 @@ impl Link {
         Ok(session)
     }
 
-    /// Asks until there is an answer, for the time that `auth_tries` of `auth_timeout` each would take.
+    /// Sends the sign-in until it is answered, at most for `auth_tries` times `auth_timeout`.
     async fn until_answered(&self, payload: &Value) -> Result<Value, TransportError> {
         let Shared {
             options, master, ..
         } = &*self.0;
-        let tries = options.tries.auth_tries.get();
+        let tries = options.retry.auth_tries.get();
         let until = Instant::now() + options.auth_timeout.saturating_mul(tries);
         let mut retry = Backoff::new(RETRY, options.auth_timeout);
-        let mut is_told = false;
+        let mut is_logged = false;
         loop {
             let asked = self.0.requester.request(payload, options.auth_timeout);
             let error = match asked.await {
@@ -214,9 +217,12 @@ impl Link {
             if tries == 1 || Instant::now() + wait >= until {
                 return Err(error);
             }
-            if !is_told {
-                tracing::warn!(master = %master.host, %error, "not signed in; asking again");
-                is_told = true;
+            if !is_logged {
+                tracing::warn!(
+                    "master {} did not answer the sign-in ({error}); retrying",
+                    master.with_port(master.port)
+                );
+                is_logged = true;
             }
             sleep(wait).await;
         }
@@ -233,12 +239,12 @@ impl Link {
         asked.is_ok()
     }
 
-    /// Whether both are the way to the same master.
+    /// Whether both are clients of the same master.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    fn begin(&self) -> Result<SignIn, NotIn> {
+    fn begin(&self) -> Result<SignIn, SignInError> {
         let Shared { options, keys, .. } = &*self.0;
         let trust = Trust {
             master: keys.trusted_master()?,
@@ -256,27 +262,27 @@ impl Link {
             &options.id,
             &keys.own,
             trust,
-            options.autosign_grains.clone(),
+            self.0.autosign_grains.clone(),
         )?)
     }
 
-    fn take(&self, answer: Answer) -> Result<Arc<Session>, NotIn> {
+    fn take(&self, answer: Answer) -> Result<Arc<Session>, SignInError> {
         match answer {
             Answer::Accepted(session) => Ok(Arc::from(session)),
-            Answer::Pending => Err(NotIn::Pending {
+            Answer::Pending => Err(SignInError::Pending {
                 id: self.0.options.id.as_str().to_owned(),
             }),
-            Answer::Rejected => Err(NotIn::Rejected),
-            Answer::Full => Err(NotIn::Full),
-            Answer::Unproven { ret: Ret::Pending } => Err(NotIn::Pending {
+            Answer::Rejected => Err(SignInError::Rejected),
+            Answer::Full => Err(SignInError::Full),
+            Answer::Unproven { ret: Ret::Pending } => Err(SignInError::Pending {
                 id: self.0.options.id.as_str().to_owned(),
             }),
-            Answer::Unproven { ret } => Err(NotIn::Unproven { ret }),
-            Answer::BadAlgorithm { ret } => Err(NotIn::Algorithm { ret }),
+            Answer::Unproven { ret } => Err(SignInError::Unproven { ret }),
+            Answer::BadAlgorithm { ret } => Err(SignInError::Algorithm { ret }),
         }
     }
 
-    /// Asks the master. The load needs `cmd`; `id` is set here.
+    /// Sends a request and gives its answer. The load needs `cmd`; `id` is set here.
     ///
     /// # Errors
     /// [`RequestError`], after all tries.
@@ -285,21 +291,21 @@ impl Link {
             .await
     }
 
-    /// Asks once, and once more after another sign-in if the session is over. What was sent stays in `letter`, to
-    /// be sent again.
+    /// Sends a request once, and once more after another sign-in if the session has expired. The sealed bytes stay in
+    /// `pending`, to be sent again.
     ///
     /// # Errors
     /// [`RequestError`].
     pub(super) async fn deliver(
         &self,
-        letter: &mut Letter,
+        pending: &mut PendingRequest,
         wait: Duration,
     ) -> Result<Value, RequestError> {
         let open = |session: &Session, reply: &Value, nonce: &Nonce| session.open(reply, nonce);
-        self.exchange(letter, wait, &open).await
+        self.exchange(pending, wait, &open).await
     }
 
-    /// Asks for the pillar.
+    /// Requests the pillar.
     ///
     /// # Errors
     /// [`RequestError`], after all tries.
@@ -325,14 +331,14 @@ impl Link {
         load: Map,
         open: impl Fn(&Session, &Value, &Nonce) -> Result<T, OpenReplyError>,
     ) -> Result<T, RequestError> {
-        let mut letter = Letter::new(load);
+        let mut pending = PendingRequest::new(load);
         let mut tries = 0;
         loop {
             tries += 1;
             let wait = self.0.options.request_timeout;
-            match self.exchange(&mut letter, wait, &open).await {
+            match self.exchange(&mut pending, wait, &open).await {
                 Ok(answer) => return Ok(answer),
-                Err(error @ RequestError::NotIn(_)) => return Err(error),
+                Err(error @ RequestError::SignInError(_)) => return Err(error),
                 Err(error) if tries >= self.0.options.request_tries => return Err(error),
                 Err(_) => {}
             }
@@ -341,7 +347,7 @@ impl Link {
 
     async fn exchange<T>(
         &self,
-        letter: &mut Letter,
+        pending: &mut PendingRequest,
         wait: Duration,
         open: &impl Fn(&Session, &Value, &Nonce) -> Result<T, OpenReplyError>,
     ) -> Result<T, RequestError> {
@@ -349,10 +355,10 @@ impl Link {
             Some(session) => session,
             None => self.sign_in(None).await?,
         };
-        match self.exchange_in(&session, letter, wait, open).await {
+        match self.exchange_in(&session, pending, wait, open).await {
             Err(RequestError::Reply(OpenReplyError::SignInAgain { .. })) => {
                 let session = self.sign_in(Some(&session)).await?;
-                self.exchange_in(&session, letter, wait, open).await
+                self.exchange_in(&session, pending, wait, open).await
             }
             other => other,
         }
@@ -361,18 +367,18 @@ impl Link {
     async fn exchange_in<T>(
         &self,
         session: &Arc<Session>,
-        letter: &mut Letter,
+        pending: &mut PendingRequest,
         wait: Duration,
         open: &impl Fn(&Session, &Value, &Nonce) -> Result<T, OpenReplyError>,
     ) -> Result<T, RequestError> {
-        let sealed = match letter.sealed.take() {
+        let sealed = match pending.sealed.take() {
             Some((by, sealed)) if Arc::ptr_eq(&by, session) => sealed,
-            _ => self.seal(session, letter.load.clone()).await?,
+            _ => self.seal(session, pending.load.clone()).await?,
         };
         let reply = match self.0.requester.request(&sealed.payload, wait).await {
             Ok(reply) => reply,
             Err(error) => {
-                letter.sealed = Some((session.clone(), sealed));
+                pending.sealed = Some((session.clone(), sealed));
                 return Err(error.into());
             }
         };
@@ -388,7 +394,7 @@ impl Link {
         // RSA, as in a sign-in.
         let signing = spawn_blocking(move || session.seal_signed(load, now(), &keys.own));
         let sealed = signing.await.map_err(|_| TransportError::Closed)?;
-        Ok(sealed.map_err(NotIn::from)?)
+        Ok(sealed.map_err(SignInError::from)?)
     }
 
     /// Subscribes to what the master publishes.
@@ -398,6 +404,13 @@ impl Link {
     pub async fn subscribe(&self, session: &Session) -> Result<Subscription, TransportError> {
         Subscription::open(&self.0.options, &self.0.master, session).await
     }
+}
+
+/// The grains that `autosign_grains` names; one that the minion lacks is nil, as in Salt.
+fn autosign_grains(options: &MinionOptions, grains: &Map) -> Map {
+    let names = options.autosign_grains.iter().map(String::as_str);
+    let shown = names.map(|name| (name, grains.get(name).cloned().unwrap_or(Value::Nil)));
+    shown.collect()
 }
 
 fn now() -> i64 {
