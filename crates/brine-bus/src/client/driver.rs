@@ -286,15 +286,15 @@ impl<S> Driver<S> for Reader<S> {
         if call.is_over || mem::take(&mut call.has_arrived) {
             return Step::Done;
         }
-        // A stream that never pauses must not outlast the deadline.
-        if call.has_read && call.is_late(now) {
-            call.is_over = true;
-            return Step::Done;
-        }
         match &self.connection.socket {
             None => self.connection.step(call, now),
-            Some(socket) if call.goal == Goal::Transfer => Step::Read(socket, self.session.room()),
-            Some(_) => Step::Done,
+            Some(_) if call.goal == Goal::Connect => Step::Done,
+            // A stream that never pauses must not outlast the deadline.
+            Some(_) if call.has_read && call.is_late(now) => {
+                call.is_over = true;
+                Step::Done
+            }
+            Some(socket) => Step::Read(socket, self.session.room()),
         }
     }
 
@@ -653,6 +653,21 @@ mod tests {
             assert_eq!(reader.step(&mut call, now), Step::WaitUntil(due));
             assert_eq!(reader.step(&mut call, due), Step::Connect(&endpoint()));
         }
+    }
+
+    #[test]
+    fn a_bus_that_went_away_is_an_error_even_after_events_were_read() {
+        let now = Instant::now();
+        let mut reader = reader(&SubscriberConfig::default(), now);
+        let mut call = Call::transfer(Wait::For(SECOND));
+        feed(&mut reader, &mut call, now, &frame("a"));
+        assert_eq!(reader.step(&mut call, now), Step::Done);
+        reader
+            .handle_transfer(Ok(Progress::Over), &mut call, now)
+            .unwrap();
+        let late = now + SECOND;
+        assert_eq!(reader.step(&mut call, late), Step::Connect(&endpoint()));
+        assert!(reader.handle_connect(refused(), &call, late).is_err());
     }
 
     #[test]
