@@ -1,23 +1,23 @@
-//! Gives freed memory back to the system after a crowd of connections has left.
+//! Gives freed memory back to the system after a burst of connections has ended.
 //!
 //! The C library keeps what a thousand small tasks used, for good: the bus would stay as large as
 //! its busiest moment. This is the one place that calls it directly.
 #![allow(unsafe_code)]
 
 /// Fewer connections than this are not worth the walk through the heap.
-const CROWD: usize = 64;
+const BURST: usize = 64;
 
 /// Watches how many connections there are.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd {
+pub(crate) struct TrimAfterBurst {
     most: usize,
 }
 
-impl Crowd {
-    /// Notes the present number, and tidies up when most of a crowd has left.
+impl TrimAfterBurst {
+    /// Notes the present number, and tidies up when most of a burst has ended.
     pub(crate) fn note(&mut self, connections: usize) {
         self.most = self.most.max(connections);
-        if self.most >= CROWD && connections < self.most / 2 {
+        if self.most >= BURST && connections < self.most / 2 {
             self.most = connections;
             trim();
         }

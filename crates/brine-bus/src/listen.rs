@@ -1,4 +1,4 @@
-//! Takes a bus's sockets into possession, and gives them back.
+//! Takes a bus's sockets, and removes them again.
 //!
 //! A socket appears under its name listening and with its final mode, so that no client ever meets
 //! a half-made bus; one that is still served by somebody is refused, one whose server is gone is
@@ -16,10 +16,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::net::SocketFlags;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::address::{Address, Endpoint};
-use crate::registration::register;
+use crate::registration::Registered;
 use crate::stream::Stream;
 
 /// The modes of a bus's two UNIX sockets. Salt's depend on release, node and access options.
@@ -31,17 +30,17 @@ pub struct Modes {
     pub pull: u32,
 }
 
-/// Why a bus could not have its sockets.
+/// Why a bus could not take its sockets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Somebody answers on the socket.
+    /// Another process answers on the socket.
     #[error("{}: a bus is already running there{}; stop it, or set another sock_dir", path.display(),
         pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
     InUse {
         /// The socket.
         path: PathBuf,
-        /// Who answers, if the system tells.
+        /// Who answers, if the system says.
         pid: Option<i32>,
     },
     /// Something that is not a socket has the socket's name.
@@ -80,22 +79,31 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes both sockets of an address. Must be called inside a tokio runtime.
+    /// Takes both sockets of an address. Connections wait in them until the bus runs.
     ///
     /// # Errors
-    /// [`BindError`] when somebody else has one of them or the system refuses; then neither is
+    /// [`BindError`] when another process has one of them or the system refuses; then neither is
     /// taken.
     pub fn bind(address: &Address, modes: Modes) -> Result<Self, BindError> {
-        // Publish first: whoever finds the pull socket can also listen.
+        // Publish first: a client that finds the pull socket can also listen.
         let publish = Listener::bind(address.publish(), modes.publish)?;
         let pull = Listener::bind(address.pull(), modes.pull)?;
         Ok(Self { publish, pull })
     }
 }
 
+/// A socket that listens but is not served yet, so that a bus can be bound before its runtime is
+/// there.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: AsyncFd<OwnedFd>,
+    socket: OwnedFd,
+    kind: Kind,
+}
+
+/// A listener inside a runtime.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    socket: Registered,
     kind: Kind,
 }
 
@@ -113,11 +121,15 @@ impl Listener {
         }
     }
 
-    fn new(socket: OwnedFd, kind: Kind) -> io::Result<Self> {
-        let socket = register(socket, Interest::READABLE)?;
-        Ok(Self { socket, kind })
+    /// The same socket, ready to accept. Must be called inside a tokio runtime.
+    pub(crate) fn register(self) -> io::Result<Accepting> {
+        let Self { socket, kind } = self;
+        let socket = Registered::new(socket, Interest::READABLE)?;
+        Ok(Accepting { socket, kind })
     }
+}
 
+impl Accepting {
     /// The next connection.
     ///
     /// # Errors
@@ -138,7 +150,10 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener, BindError> {
     let bind = || {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        Listener::new(listener.into(), Kind::Tcp)
+        Ok(Listener {
+            socket: listener.into(),
+            kind: Kind::Tcp,
+        })
     };
     bind().map_err(|error| BindError::Port { address, error })
 }
@@ -177,7 +192,10 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
             path: path.to_owned(),
             inode: fs::symlink_metadata(path)?.ino(),
         };
-        Listener::new(listener.into(), Kind::Unix { _name: name })
+        Ok(Listener {
+            socket: listener.into(),
+            kind: Kind::Unix { _name: name },
+        })
     };
     let bound = bind();
     clear();

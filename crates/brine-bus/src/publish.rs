@@ -1,13 +1,14 @@
 //! The way out: writes the log to one subscriber, from its cursor to the tail.
 //!
-//! Events that wait go out in one write, however many they are. A subscriber that does not read
-//! costs its cursor and nothing else, until the log has moved past it; then it is closed. This
-//! knows nothing of publishers.
+//! Waiting events go out in one write, however many they are. A subscriber that does not read costs
+//! its cursor and nothing else, until the log has moved past it; then it is closed. This knows
+//! nothing of publishers.
 
 use std::io;
 
 use brine_log::{FrameCursor, Gap, Next};
 
+use crate::handle::CountedSubscriber;
 use crate::stream::{Peer, Stream};
 
 /// How a subscriber's connection ended.
@@ -23,18 +24,27 @@ pub(crate) enum End {
 pub(crate) struct Subscriber {
     stream: Stream,
     cursor: FrameCursor,
+    progress: CountedSubscriber,
 }
 
 /// How many chunks one subscriber may be given before others have their turn.
 const CHUNKS_PER_TURN: usize = 4;
 
 impl Subscriber {
-    pub(crate) const fn new(stream: Stream, cursor: FrameCursor) -> Self {
-        Self { stream, cursor }
+    pub(crate) const fn new(
+        stream: Stream,
+        cursor: FrameCursor,
+        progress: CountedSubscriber,
+    ) -> Self {
+        Self {
+            stream,
+            cursor,
+            progress,
+        }
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        self.stream.peer()
+        self.progress.peer()
     }
 
     /// Writes events as they come, until the subscriber has gone or fallen behind. Dropping the
@@ -66,7 +76,10 @@ impl Subscriber {
                 Next::Gap(gap) => return Err(End::Overrun(gap)),
             };
             match self.stream.try_write(chunk.bytes()) {
-                Ok(written) => self.cursor.advance(&chunk, written),
+                Ok(written) => {
+                    self.cursor.advance(&chunk, written);
+                    self.progress.wrote(self.cursor.seq());
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The chunk keeps its segment in memory: not while we wait.
                     drop(chunk);
@@ -85,7 +98,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Waits for room in the socket, but not for one whose place in the log is gone.
+    /// Waits for room in the socket, but no longer once the log has moved past the cursor.
     async fn writable_or_overrun(&mut self) -> Result<(), End> {
         tokio::select! {
             biased;

@@ -8,12 +8,12 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use brine_log::{Incoming, Log, Millis};
+use brine_log::{Incoming, Log};
 use brine_wire::envelope::{Envelope, EnvelopeError};
 use brine_wire::frame::{Decoder, FrameError};
 
+use crate::clock;
 use crate::quota::{OverQuota, Share};
 use crate::stream::Stream;
 
@@ -117,7 +117,7 @@ impl PullConn {
             rest: bytes,
             error: None,
         };
-        self.log.append(&mut events, now());
+        self.log.append(&mut events, clock::now());
         let Events { rest, error, .. } = events;
         self.unfinished.extend_from_slice(rest);
         error.map_or(Ok(()), Err)
@@ -161,11 +161,4 @@ impl<'a> Iterator for Events<'a> {
             None
         })
     }
-}
-
-fn now() -> Millis {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

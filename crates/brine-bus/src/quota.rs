@@ -12,7 +12,7 @@ pub(crate) struct Quota {
     used: AtomicUsize,
 }
 
-/// One publisher's part, given back when dropped.
+/// One publisher's part of it, returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     quota: Arc<Quota>,
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_that_takes_too_much_is_told_and_gives_back() {
+    fn a_publisher_over_the_limit_is_refused_and_gives_back_its_part() {
         let quota = Quota::new(100);
         let (mut first, mut second) = (quota.share(), quota.share());
         assert!(first.charge(60).is_ok());

@@ -14,31 +14,39 @@ use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::registration::register;
+use crate::registration::Registered;
 
 #[derive(Debug)]
 pub(crate) struct Stream {
     /// `None` only while its registration is being changed.
-    socket: Option<AsyncFd<OwnedFd>>,
-    /// Whether the kernel tells us when it can be written to.
-    tells_writable: bool,
+    socket: Option<Registered>,
+    /// Whether the kernel wakes us when it can be written to.
+    watches_writable: bool,
 }
 
-/// Who is at the other end, for log lines.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Peer {
-    Process { pid: i32, uid: u32 },
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A process of this machine, as it was when it connected.
+    Process {
+        /// Its number.
+        pid: i32,
+        /// Its user's number.
+        uid: u32,
+    },
+    /// A TCP address.
     Address(SocketAddr),
+    /// The system does not say.
     Unknown,
 }
 
 impl Stream {
     /// A connected, non-blocking socket.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        let socket = register(socket, Interest::READABLE)?;
+        let socket = Registered::new(socket, Interest::READABLE)?;
         Ok(Self {
             socket: Some(socket),
-            tells_writable: false,
+            watches_writable: false,
         })
     }
 
@@ -85,29 +93,29 @@ impl Stream {
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let write = |socket: &OwnedFd| Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?);
         let socket = self.socket()?;
-        if self.tells_writable {
+        if self.watches_writable {
             socket.try_io(Interest::WRITABLE, write)
         } else {
             write(socket.get_ref())
         }
     }
 
-    /// Waits until the socket takes bytes again, and has the kernel tell that from here on, until
+    /// Waits until the socket takes bytes again. From here on the kernel wakes us for that, until
     /// [`Stream::forget_writable`]. Dropping the future loses nothing.
     pub(crate) async fn writable(&mut self) -> io::Result<()> {
-        if !self.tells_writable {
+        if !self.watches_writable {
             self.register(Interest::READABLE | Interest::WRITABLE)?;
-            self.tells_writable = true;
+            self.watches_writable = true;
         }
         self.socket()?.writable().await?.retain_ready();
         Ok(())
     }
 
-    /// Asks the kernel no more when the socket can be written to.
+    /// Has the kernel no longer wake us when the socket can be written to.
     pub(crate) fn forget_writable(&mut self) -> io::Result<()> {
-        if self.tells_writable {
+        if self.watches_writable {
             self.register(Interest::READABLE)?;
-            self.tells_writable = false;
+            self.watches_writable = false;
         }
         Ok(())
     }
@@ -126,13 +134,13 @@ impl Stream {
 
     fn register(&mut self, interest: Interest) -> io::Result<()> {
         let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
-        self.socket = Some(register(socket.into_inner(), interest)?);
+        self.socket = Some(Registered::new(socket.into_inner(), interest)?);
         Ok(())
     }
 
     fn socket(&self) -> io::Result<&AsyncFd<OwnedFd>> {
         self.socket
-            .as_ref()
+            .as_deref()
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use brine_bus::address::{Address, Node};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait, blocking};
-use brine_bus::{BusConfig, Modes, Served, Sockets, serve};
+use brine_bus::{Bus, BusConfig, Modes, Served, Sockets};
 use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_testkit::salt;
 use brine_wire::Map;
@@ -22,12 +22,12 @@ use tokio::sync::oneshot;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A bus of ours in a thread; ends when dropped.
-struct Bus {
+struct TestBus {
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Bus {
+impl TestBus {
     fn start(sock_dir: &Path, node: salt::Node<'_>, version: &str) -> Self {
         let compat: Compat = version.parse().unwrap();
         let framing = compat.publish_framing();
@@ -56,8 +56,9 @@ impl Bus {
                 let ended = async {
                     let _ = ended.await;
                 };
-                let bus = vec![Served { sockets, framing }];
-                serve(bus, Arc::clone(&log), BusConfig::default(), ended).await;
+                let served = vec![Served { sockets, framing }];
+                let (bus, _) = Bus::new(served, log, BusConfig::default());
+                bus.run(ended).await.unwrap();
             });
         });
         is_ready.recv().unwrap();
@@ -68,7 +69,7 @@ impl Bus {
     }
 }
 
-impl Drop for Bus {
+impl Drop for TestBus {
     fn drop(&mut self) {
         self.end.take().map(|end| end.send(()));
         self.thread.take().map(JoinHandle::join);
@@ -86,7 +87,7 @@ fn address(sock_dir: &Path, node: salt::Node<'_>) -> Address {
 #[test]
 fn a_listener_sees_what_is_fired_after_it_has_connected() {
     let dir = TempDir::new().unwrap();
-    let _bus = Bus::start(dir.path(), salt::Node::Master, "3008");
+    let _bus = TestBus::start(dir.path(), salt::Node::Master, "3008");
     let address = address(dir.path(), salt::Node::Master);
     let busy = Arc::new(AtomicBool::new(true));
     let flood = {
@@ -121,7 +122,7 @@ struct Scene {
     version: &'static str,
     node: salt::Node<'static>,
     sock_dir: TempDir,
-    bus: Option<Bus>,
+    bus: Option<TestBus>,
     client: salt::Client,
 }
 
@@ -131,7 +132,7 @@ impl Scene {
         Self {
             version,
             node,
-            bus: Some(Bus::start(sock_dir.path(), node, version)),
+            bus: Some(TestBus::start(sock_dir.path(), node, version)),
             client: salt::Client::start_with(version, node, sock_dir.path(), OPTIONS),
             sock_dir,
         }
@@ -253,7 +254,11 @@ fn a_restarted_bus_is_found_again(scene: &mut Scene) {
     ));
     thread::sleep(Duration::from_millis(300));
     drop(scene.bus.take());
-    scene.bus = Some(Bus::start(scene.sock_dir.path(), scene.node, scene.version));
+    scene.bus = Some(TestBus::start(
+        scene.sock_dir.path(),
+        scene.node,
+        scene.version,
+    ));
     let mut firing = salt::Client::start(scene.version, scene.node, scene.sock_dir.path());
     // It fires until the listener has come back, which takes it a second.
     assert_eq!(

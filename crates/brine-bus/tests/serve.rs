@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_bus::address::{Address, Loopback, Node, Ports};
-use brine_bus::{BindError, BusConfig, Modes, Served, Sockets, serve};
-use brine_log::{Framings, Log, LogConfig, LogId};
+use brine_bus::{BindError, Bus, BusConfig, BusHandle, Modes, Peer, Served, Sockets};
+use brine_log::{Framings, Incoming, Log, LogConfig, LogId, ReadsFrom, Seq, Start};
 use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES, encode_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -21,13 +21,14 @@ const MODES: Modes = Modes {
     pull: 0o600,
 };
 
-struct Bus {
+struct TestBus {
     directory: tempfile::TempDir,
+    handle: BusHandle,
     end: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-impl Bus {
+impl TestBus {
     fn start(config: BusConfig, log_bytes: usize) -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let sockets = Sockets::bind(&address(directory.path()), MODES).expect("sockets");
@@ -53,11 +54,14 @@ impl Bus {
         config: BusConfig,
     ) -> Self {
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(serve(buses, log, config, async move {
+        let (bus, handle) = Bus::new(buses, log, config);
+        let ended = async move {
             let _ = ended.await;
-        }));
+        };
+        let task = tokio::spawn(async move { bus.run(ended).await.expect("sockets") });
         Self {
             directory,
+            handle,
             end: Some(end),
             task,
         }
@@ -159,7 +163,7 @@ async fn is_closed(stream: &mut UnixStream) -> bool {
 
 #[tokio::test]
 async fn both_framings_are_taken_and_one_is_published() {
-    let bus = Bus::default();
+    let bus = TestBus::default();
     let mut subscriber = bus.subscriber().await;
     let (mut bare, mut prefixed) = (bus.publisher().await, bus.publisher().await);
     for (stream, framing, tag) in [
@@ -192,7 +196,7 @@ async fn buses_in_several_directories_share_one_log_each_in_its_framing() {
         framings: Framings::Both,
         ..LogConfig::new(LogId(1))
     });
-    let bus = Bus::serve(directory, buses, log, BusConfig::default());
+    let bus = TestBus::serve(directory, buses, log, BusConfig::default());
     let connect = |name: &str, side: &str| {
         UnixStream::connect(
             bus.directory
@@ -217,7 +221,7 @@ async fn buses_in_several_directories_share_one_log_each_in_its_framing() {
 
 #[tokio::test]
 async fn events_of_every_size_arrive_whole_however_they_are_written() {
-    let bus = Bus::default();
+    let bus = TestBus::default();
     let mut subscriber = bus.subscriber().await;
     let mut publisher = bus.publisher().await;
     for (size, step) in [
@@ -243,8 +247,107 @@ async fn events_of_every_size_arrive_whole_however_they_are_written() {
 }
 
 #[tokio::test]
+async fn the_handle_shows_what_a_bus_does_while_it_runs() {
+    let bus = TestBus::default();
+    let (mut reader, stuck) = (bus.subscriber().await, bus.subscriber().await);
+    let mut publisher = bus.publisher().await;
+    let mut bad = bus.publisher().await;
+    bad.write_all(b"\0\0\0\x01x").await.expect("written");
+    assert!(is_closed(&mut bad).await);
+    let sent: Vec<_> = (0..500)
+        .map(|number| event(&format!("n/{number}"), 5000))
+        .collect();
+    let write = async {
+        for event in &sent {
+            publisher
+                .write_all(&frame(Framing::Bare, event))
+                .await
+                .expect("written");
+        }
+    };
+    let read = async {
+        for event in &sent {
+            assert_eq!(reader.next().await.as_ref(), Some(event));
+        }
+    };
+    tokio::join!(write, read);
+    let mut follower = bus.handle.events(Start::Tail);
+    let own = event("own", 1);
+    let tag_bytes = 3;
+    let appended = bus.handle.append([Incoming {
+        event: &own,
+        tag_bytes,
+    }]);
+    assert_eq!(appended, Seq(501)..Seq(502));
+    assert_eq!(follower.ready().await.expect("an event").len(), 1);
+    assert_eq!(reader.next().await, Some(own));
+
+    let stats = bus.handle.stats();
+    assert_eq!(stats.log.appended_events, 501);
+    assert!(stats.log.appended_bytes > 500 * 5000);
+    assert_eq!((stats.publishers, stats.refused_publishers), (1, 1));
+    let [first, second] = &stats.subscribers[..] else {
+        panic!("two subscribers: {stats:?}")
+    };
+    let pid = i32::try_from(std::process::id()).expect("a pid");
+    for subscriber in [first, second] {
+        assert!(matches!(subscriber.peer, Peer::Process { pid: found, .. } if found == pid));
+        assert_eq!(subscriber.lag.reads_from, ReadsFrom::Memory);
+    }
+    assert_eq!(first.position, bus.handle.log().position());
+    assert_eq!((first.lag.events, first.lag.bytes), (0, 0));
+    // The kernel holds some of what the other does not read.
+    assert!((1..501).contains(&second.lag.events), "{second:?}");
+    assert!(
+        second.lag.bytes >= (second.lag.events - 1) * 5000,
+        "{second:?}"
+    );
+    let written = 501 + second.position.seq.0;
+    assert_eq!(stats.deliveries, written);
+
+    drop((reader, stuck, publisher));
+    while !bus.handle.stats().subscribers.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bus.handle.stats().deliveries, written);
+    bus.end().await;
+}
+
+#[tokio::test]
+async fn a_bus_on_a_thread_of_its_own_ends_with_its_shutdown() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let sockets = Sockets::bind(&address(directory.path()), MODES).expect("sockets");
+    let served = Served {
+        sockets,
+        framing: Framing::Bare,
+    };
+    let log = Log::new(LogConfig::new(LogId(1)));
+    let (bus, handle) = Bus::new(vec![served], log, BusConfig::default());
+    let (end, ended) = oneshot::channel::<()>();
+    let shutdown = async move {
+        let _ = ended.await;
+    };
+    let thread = bus.spawn(shutdown).expect("a thread");
+    let stream = UnixStream::connect(directory.path().join("master_event_pub.ipc"))
+        .await
+        .expect("connected");
+    let mut subscriber = Subscriber::new(stream).await;
+    while handle.stats().subscribers.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    handle.append([Incoming {
+        event: &event("t", 1),
+        tag_bytes: 1,
+    }]);
+    drop(end);
+    thread.join().await.expect("it served");
+    assert_eq!(subscriber.next().await, Some(event("t", 1)));
+    assert_eq!(subscriber.next().await, None);
+}
+
+#[tokio::test]
 async fn a_malformed_frame_ends_its_connection_and_no_other() {
-    let bus = Bus::default();
+    let bus = TestBus::default();
     let mut subscriber = bus.subscriber().await;
     let (mut bad, mut good) = (bus.publisher().await, bus.publisher().await);
     let mut bytes = frame(Framing::Bare, &event("before", 1));
@@ -262,7 +365,7 @@ async fn a_malformed_frame_ends_its_connection_and_no_other() {
 
 #[tokio::test]
 async fn a_frame_over_the_limit_is_refused_by_its_header() {
-    let bus = Bus::start(
+    let bus = TestBus::start(
         BusConfig {
             max_frame_bytes: 1000,
         },
@@ -280,7 +383,7 @@ async fn a_frame_over_the_limit_is_refused_by_its_header() {
 #[tokio::test]
 async fn unfinished_frames_of_many_publishers_are_bounded_together() {
     let limit = 1 << 20;
-    let bus = Bus::start(
+    let bus = TestBus::start(
         BusConfig {
             max_frame_bytes: limit,
         },
@@ -308,7 +411,7 @@ async fn unfinished_frames_of_many_publishers_are_bounded_together() {
 
 #[tokio::test]
 async fn a_subscriber_that_does_not_read_is_closed_and_the_others_miss_nothing() {
-    let bus = Bus::start(BusConfig::default(), 2 << 20);
+    let bus = TestBus::start(BusConfig::default(), 2 << 20);
     let (mut stuck, mut reader) = (bus.subscriber().await, bus.subscriber().await);
     let mut publisher = bus.publisher().await;
     let events = 2000;
@@ -346,7 +449,7 @@ async fn a_subscriber_that_does_not_read_is_closed_and_the_others_miss_nothing()
 
 #[tokio::test]
 async fn what_publishers_have_sent_is_delivered_before_the_bus_ends() {
-    let bus = Bus::default();
+    let bus = TestBus::default();
     let mut subscriber = bus.subscriber().await;
     let mut publisher = bus.publisher().await;
     for number in 0..100 {
@@ -374,7 +477,7 @@ async fn what_publishers_have_sent_is_delivered_before_the_bus_ends() {
 
 #[tokio::test]
 async fn a_second_bus_on_the_same_sockets_is_refused_and_a_dead_one_replaced() {
-    let bus = Bus::default();
+    let bus = TestBus::default();
     let address = address(bus.directory.path());
     match Sockets::bind(&address, MODES) {
         Err(BindError::InUse { pid, .. }) => {
@@ -436,7 +539,7 @@ async fn a_bus_on_tcp_speaks_the_same() {
         sockets,
         framing: Framing::Bare,
     }];
-    let bus = Bus::serve(
+    let bus = TestBus::serve(
         directory,
         buses,
         Log::new(LogConfig::new(LogId(1))),
@@ -455,7 +558,7 @@ async fn a_bus_on_tcp_speaks_the_same() {
 
 #[tokio::test]
 async fn a_subscriber_that_talks_disturbs_nobody() {
-    let bus = Bus::default();
+    let bus = TestBus::default();
     let (mut talker, mut reader) = (bus.subscriber().await, bus.subscriber().await);
     let mut publisher = bus.publisher().await;
     for number in 0..50 {

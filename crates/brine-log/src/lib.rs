@@ -39,7 +39,7 @@ mod withheld;
 
 pub use cursor::{Chunk, EventCursor, Events, FrameCursor, Next};
 pub use log::{Incoming, Log};
-pub use memory::{Gap, LogConfig, Stats};
+pub use memory::{Gap, Lag, LogConfig, ReadsFrom, Stats};
 pub use position::{LogId, Millis, ParsePositionError, Position, Seq, Start};
 pub use segment::{Framings, StoredEvent};
 pub use withheld::is_withheld;

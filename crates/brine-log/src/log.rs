@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brine_wire::frame::Framing;
 
 use crate::cursor::{EventCursor, FrameCursor};
-use crate::memory::{LogConfig, Memory, Stats};
+use crate::memory::{Lag, LogConfig, Memory, Stats};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::shared::Shared;
 
@@ -84,6 +84,12 @@ impl Log {
             log: self.id,
             seq: Seq(next.0.saturating_sub(1)),
         }
+    }
+
+    /// How far a reader is behind whose next event is `seq`.
+    #[must_use]
+    pub fn lag(&self, seq: Seq) -> Lag {
+        self.shared.lock().lag(seq)
     }
 
     /// What the log holds now.

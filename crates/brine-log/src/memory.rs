@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use brine_wire::frame::Framing;
+
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, Segment, SegmentWriter};
 
@@ -51,6 +53,31 @@ pub struct Stats {
     pub next: Seq,
     /// The memory of all segments, in bytes.
     pub bytes: usize,
+    /// Events appended since the log was made.
+    pub appended_events: u64,
+    /// Their bytes, without frames.
+    pub appended_bytes: u64,
+}
+
+/// How far a reader is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// Events it has not read; those that are gone count, too.
+    pub events: u64,
+    /// Their bytes with their frames, as far as they are still there.
+    pub bytes: u64,
+    /// Where the next event it reads is.
+    pub reads_from: ReadsFrom,
+}
+
+/// Where a reader's next event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadsFrom {
+    /// In memory.
+    Memory,
+    /// On disk.
+    Disk,
 }
 
 /// Events a cursor cannot have: they are gone, or their position is not of this log.
@@ -95,6 +122,8 @@ pub(crate) struct Memory {
     bytes: usize,
     /// The events in all segments but the newest, in bytes.
     sealed_bytes: usize,
+    /// The events ever appended to segments before the newest, in bytes.
+    appended_bytes: u64,
     spare: Vec<Segment>,
     /// The memory of a segment of the usual size; larger ones hold one large event each.
     ordinary_bytes: usize,
@@ -106,6 +135,8 @@ struct Kept {
     cursors: usize,
     /// Its events in bytes, once it is sealed.
     event_bytes: usize,
+    /// The frames before it since the log was made, in bytes of the bare framing.
+    frames_before: u64,
     /// The latest time an event in it was taken in. The clock may have been set back, so that is
     /// not always the time of the last one.
     latest: Millis,
@@ -120,11 +151,12 @@ impl Memory {
         Self {
             next: config.first,
             config,
-            segments: VecDeque::from([Kept::new(segment)]),
+            segments: VecDeque::from([Kept::new(segment, 0)]),
             first_segment: 0,
             writer,
             bytes,
             sealed_bytes: 0,
+            appended_bytes: 0,
             spare: Vec::new(),
             ordinary_bytes: bytes,
         }
@@ -162,6 +194,28 @@ impl Memory {
             oldest: self.oldest(),
             next: self.next,
             bytes: self.bytes,
+            appended_events: self.next.0 - self.config.first.0,
+            appended_bytes: self.appended_bytes + self.writer.event_bytes() as u64,
+        }
+    }
+
+    /// How far a reader is behind whose next event is `seq`.
+    pub(crate) fn lag(&self, seq: Seq) -> Lag {
+        let in_memory = seq.clamp(self.oldest(), self.next);
+        let kept = |number: u64| {
+            let at = usize::try_from(number - self.first_segment).ok()?;
+            self.segments.get(at)
+        };
+        let frames_to = |seq| {
+            kept(self.segment_of(seq)).map_or(0, |kept| {
+                let inside = kept.segment.offset_of(Framing::Bare, seq) as u64;
+                kept.frames_before + inside
+            })
+        };
+        Lag {
+            events: self.next.0.saturating_sub(seq.0),
+            bytes: frames_to(self.next) - frames_to(in_memory),
+            reads_from: ReadsFrom::Memory,
         }
     }
 
@@ -267,9 +321,12 @@ impl Memory {
     /// Begins a segment that takes an event of `event_bytes`; tells whether a cursor was overrun.
     fn roll(&mut self, event_bytes: usize) -> bool {
         self.writer.publish();
+        let mut frames_before = 0;
         if let Some(sealed) = self.segments.back_mut() {
             sealed.event_bytes = self.writer.event_bytes();
             self.sealed_bytes += sealed.event_bytes;
+            self.appended_bytes += sealed.event_bytes as u64;
+            frames_before = sealed.frames_before + self.writer.frame_bytes() as u64;
         }
         let first = self.next;
         let needed = event_bytes + FRAME_OVERHEAD_BYTES;
@@ -284,7 +341,7 @@ impl Memory {
         self.writer = writer;
         let overrun = self.make_room(segment.capacity_bytes());
         self.bytes += segment.capacity_bytes();
-        self.segments.push_back(Kept::new(segment));
+        self.segments.push_back(Kept::new(segment, frames_before));
         overrun
     }
 
@@ -340,11 +397,12 @@ impl Memory {
 }
 
 impl Kept {
-    fn new(segment: Segment) -> Self {
+    fn new(segment: Segment, frames_before: u64) -> Self {
         Self {
             segment: Arc::new(segment),
             cursors: 0,
             event_bytes: 0,
+            frames_before,
             latest: Millis(0),
         }
     }

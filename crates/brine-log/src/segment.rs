@@ -133,6 +133,11 @@ impl SegmentWriter {
         self.event_bytes
     }
 
+    /// The frames appended so far, in bytes of the bare framing.
+    pub(crate) const fn frame_bytes(&self) -> usize {
+        self.bare_end
+    }
+
     /// Shows readers all that was appended. Frames first, so that whoever sees an index entry
     /// finds its event.
     pub(crate) fn publish(&self) {

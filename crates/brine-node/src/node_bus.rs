@@ -1,32 +1,35 @@
 //! A node's own bus, as the node itself uses it: it appends to the log and reads it through a cursor, without a
 //! socket in between. Other programs use the sockets, which are `brine-bus`'s. Facts: `docs/protocol/ipc.md` §2, §6.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_bus::client::EventRef;
-use brine_log::{EventCursor, Incoming, Log, Millis, Seq, Start};
+use brine_bus::{Bus, BusHandle};
+use brine_log::{EventCursor, Incoming, Seq, Start};
 use brine_wire::Map;
 use brine_wire::compat::Compat;
 use brine_wire::event::{self, FireError};
 use brine_wire::stamp;
+use tokio::sync::watch;
+
+use crate::shutdown;
 
 /// A node's own bus, from inside the node; cheap to clone.
 #[derive(Clone)]
 pub struct NodeBus {
-    log: Arc<Log>,
+    bus: BusHandle,
     compat: Compat,
     /// The largest packed data of one event, in bytes (`max_event_size`).
     max_event_size: usize,
 }
 
 impl NodeBus {
-    /// The bus whose events are in `log`. Events are fired as the release `compat` fires them, with data of at most
+    /// Events are fired as the release `compat` fires them, with data of at most
     /// `max_event_size` bytes.
     #[must_use]
-    pub const fn new(log: Arc<Log>, compat: Compat, max_event_size: usize) -> Self {
+    pub const fn new(bus: BusHandle, compat: Compat, max_event_size: usize) -> Self {
         Self {
-            log,
+            bus,
             compat,
             max_event_size,
         }
@@ -44,14 +47,24 @@ impl NodeBus {
             event: &event,
             tag_bytes: tag.len(),
         };
-        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        Ok(self.log.append([incoming], Millis(millis)).start)
+        Ok(self.bus.append([incoming]).start)
     }
 
     /// A cursor over everything that is fired from now on, by the node and by others on its bus.
     #[must_use]
     pub fn follow(&self) -> EventCursor {
-        self.log.events(Start::Tail)
+        self.bus.events(Start::Tail)
+    }
+}
+
+/// Serves a node's bus on a thread of its own until shutdown, so that nothing the node does delays it.
+pub(crate) async fn serve(bus: Bus, shutdown: watch::Receiver<bool>) {
+    let ended = match bus.spawn(shutdown::requested(shutdown)) {
+        Ok(thread) => thread.join().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        tracing::error!(err = %error, "cannot serve the node's own bus");
     }
 }
 
@@ -103,10 +116,13 @@ pub(crate) fn since_epoch() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brine_log::{LogConfig, LogId, Next};
+    use brine_bus::BusConfig;
+    use brine_log::{Log, LogConfig, LogId, Next};
 
     fn bus() -> NodeBus {
-        NodeBus::new(Log::new(LogConfig::new(LogId(1))), Compat::NEWEST, 1024)
+        let log = Log::new(LogConfig::new(LogId(1)));
+        let (_, handle) = Bus::new(Vec::new(), log, BusConfig::default());
+        NodeBus::new(handle, Compat::NEWEST, 1024)
     }
 
     #[test]

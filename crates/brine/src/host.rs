@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use brine_bus::address::{Address, Node};
-use brine_bus::{BusConfig, Served};
+use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_wire::compat::Compat;
@@ -37,12 +37,12 @@ pub(crate) struct BusOverrides {
 
 /// A bus that has its sockets and its log. It accepts nothing until it is served.
 pub(crate) struct OpenBus {
-    pub(crate) served: Vec<Served>,
-    pub(crate) log: Arc<Log>,
+    pub(crate) bus: Bus,
+    pub(crate) handle: BusHandle,
 }
 
 impl OpenBus {
-    /// Binds the sockets of a bus and makes its log. Needs a runtime: the one it is served on.
+    /// Binds the sockets of a bus and makes its log.
     pub(crate) fn open(location: &BusLocation, overrides: &BusOverrides) -> anyhow::Result<Self> {
         let compat = overrides.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
@@ -57,7 +57,8 @@ impl OpenBus {
         }
         let log_bytes = overrides.log_bytes.or(location.brine.log_bytes);
         let log = log(&served, log_bytes, location.brine.keep_bytes)?;
-        Ok(Self { served, log })
+        let (bus, handle) = Bus::new(served, log, BusConfig::default());
+        Ok(Self { bus, handle })
     }
 
     /// The bus of a node, as the node's configuration says.
@@ -77,8 +78,11 @@ impl OpenBus {
     }
 
     /// Serves until `shutdown` is done and everything sent before that is delivered.
-    pub(crate) async fn serve(self, shutdown: impl Future<Output = ()>) {
-        brine_bus::serve(self.served, self.log, BusConfig::default(), shutdown).await;
+    pub(crate) async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        self.bus
+            .run(shutdown)
+            .await
+            .context("cannot serve the bus's sockets")
     }
 }
 
@@ -117,12 +121,7 @@ fn new_log_id() -> anyhow::Result<LogId> {
 
 /// The runtime of a bus: one thread.
 pub(crate) fn bus_runtime() -> anyhow::Result<Runtime> {
-    runtime::Builder::new_current_thread()
-        .enable_all()
-        // Look at the sockets once per round of subscribers, not in the middle of one.
-        .event_interval(512)
-        .build()
-        .context("cannot start the runtime")
+    brine_bus::runtime().context("cannot start the runtime")
 }
 
 /// The runtime of a master or minion.

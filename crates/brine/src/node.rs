@@ -19,7 +19,7 @@ use crate::salt::run;
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let bus = OpenBus::of_node(loaded, Node::Master)?;
-    Ok(Master::start(options, bus.served, bus.log, Some(run::runners(loaded))).await?)
+    Ok(Master::start(options, bus.bus, bus.handle, Some(run::runners(loaded))).await?)
 }
 
 /// A minion, its bus bound; `umask` is that of what its functions make, if not this process's own.
@@ -30,7 +30,7 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<Mini
     config.umask = umask;
     let bus = OpenBus::of_node(loaded, bus_location::own_minion(&loaded.opts)?)?;
     let functions = |host| Functions::new(config, host);
-    Ok(Minion::start(options, functions, bus.served, bus.log)?)
+    Ok(Minion::start(options, functions, bus.bus, bus.handle)?)
 }
 
 /// Keeps a guessed minion id for the next start (`minion_id_caching`): a machine that is renamed stays the same

@@ -29,8 +29,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use brine_bus::{BusConfig, Served};
-use brine_log::Log;
+use brine_bus::{Bus, BusHandle};
 use brine_net::keys::StoreError;
 use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
@@ -55,7 +54,7 @@ use self::ports::Ports;
 use crate::file;
 use crate::files::{FileRoots, FileServer};
 use crate::jobs::{JobCache, UnknownHash, Writer};
-use crate::node_bus::NodeBus;
+use crate::node_bus::{self, NodeBus};
 use crate::shutdown;
 
 /// Changes of presence that wait for their events.
@@ -91,8 +90,7 @@ pub enum StartError {
 pub struct Master {
     context: Arc<Context>,
     ports: Ports,
-    log: Arc<Log>,
-    served: Vec<Served>,
+    bus: Bus,
     liveness_file: Option<LivenessFile>,
 }
 
@@ -106,14 +104,14 @@ impl Drop for LivenessFile {
 }
 
 impl Master {
-    /// Opens keys and ports. The caller has bound the bus's sockets and passes them with the log they share.
+    /// Opens keys and ports. The caller has bound the bus's sockets and passes the bus with its handle.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(
         mut options: MasterOptions,
-        served: Vec<Served>,
-        log: Arc<Log>,
+        bus: Bus,
+        handle: BusHandle,
         runners: Option<Runners>,
     ) -> Result<Self, StartError> {
         // Salt's runners write there what they run, and fail if it is missing.
@@ -131,11 +129,11 @@ impl Master {
         let liveness_file = liveness_file(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
-        let bus = NodeBus::new(log.clone(), options.compat(), options.max_event_size);
+        let node_bus = NodeBus::new(handle, options.compat(), options.max_event_size);
         let context = Context {
             channel: Arc::new(channel),
             publisher: ports.publisher.clone(),
-            bus,
+            bus: node_bus,
             access,
             runners,
             jobs,
@@ -151,8 +149,7 @@ impl Master {
         Ok(Self {
             context: Arc::new(context),
             ports,
-            log,
-            served,
+            bus,
             liveness_file,
         })
     }
@@ -197,12 +194,7 @@ impl Master {
         ));
         let events = context.bus.follow();
         tasks.spawn(local_requests::follow_bus(context.clone(), events));
-        let bus = brine_bus::serve(
-            self.served,
-            self.log,
-            BusConfig::default(),
-            shutdown::requested(closing.subscribe()),
-        );
+        let bus = node_bus::serve(self.bus, closing.subscribe());
         let close = async {
             shutdown.await;
             closing.send_replace(true);

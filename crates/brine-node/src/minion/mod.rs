@@ -24,8 +24,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brine_bus::{BusConfig, Served};
-use brine_log::Log;
+use brine_bus::{Bus, BusHandle};
 use brine_net::keys::StoreError;
 use brine_net::keys::minion::MinionKeys;
 use brine_wire::Map;
@@ -43,8 +42,7 @@ use self::master_client::MasterClient;
 use self::tasks::Tasks;
 use crate::file;
 use crate::functions::{Functions, Host, HostRequest};
-use crate::node_bus::NodeBus;
-use crate::shutdown;
+use crate::node_bus::{self, NodeBus};
 
 /// How long queued requests may take to be sent when the minion ends.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
@@ -83,8 +81,7 @@ pub struct Minion {
     node: Arc<Node>,
     clients: Vec<MasterClient>,
     requests: mpsc::Receiver<HostRequest>,
-    log: Arc<Log>,
-    served: Vec<Served>,
+    bus: Bus,
 }
 
 /// What the minion's tasks share.
@@ -162,8 +159,8 @@ impl Minion {
     pub fn start(
         options: MinionOptions,
         functions: impl FnOnce(Host) -> Functions,
-        served: Vec<Served>,
-        log: Arc<Log>,
+        bus: Bus,
+        handle: BusHandle,
     ) -> Result<Self, StartError> {
         file::make_folder(&options.cachedir).map_err(|source| StartError::Directory {
             path: options.cachedir.display().to_string(),
@@ -187,7 +184,7 @@ impl Minion {
             MasterType::All | MasterType::None => clients.len(),
         };
         let node = Node {
-            bus: NodeBus::new(log.clone(), options.compat, options.max_event_size),
+            bus: NodeBus::new(handle, options.compat, options.max_event_size),
             functions,
             jobs: Jobs::new(options.minion_jid_queue_hwm, options.process_count_max),
             tasks: Tasks::default(),
@@ -199,8 +196,7 @@ impl Minion {
             node: Arc::new(node),
             clients,
             requests,
-            log,
-            served,
+            bus,
         })
     }
 
@@ -211,8 +207,7 @@ impl Minion {
             node,
             clients,
             requests,
-            log,
-            served,
+            bus,
         } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(local_requests::follow_bus(node.clone()));
@@ -226,12 +221,7 @@ impl Minion {
             tasks.spawn(connection::run(uplink, rejected.clone()));
         }
         drop(rejected);
-        let bus = brine_bus::serve(
-            served,
-            log,
-            BusConfig::default(),
-            shutdown::requested(closing.subscribe()),
-        );
+        let bus = node_bus::serve(bus, closing.subscribe());
         let end = async {
             let ended = tokio::select! {
                 () = shutdown => Ended::Shutdown,

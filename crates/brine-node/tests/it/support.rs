@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use brine_bus::address::{Address, Node};
 use brine_bus::client::tokio::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
-use brine_bus::{Modes, Served, Sockets};
+use brine_bus::{Bus, BusConfig, BusHandle, Modes, Served, Sockets};
 use brine_config::{Environment, Loaded, Opts, Role};
 use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_net::keys::store::{KeyState, KeyStore};
@@ -108,8 +107,8 @@ impl Place {
             format!("interface: {interface}\nret_port: {ret}\npublish_port: {publish}\n{more}");
         let loaded = self.configure(Role::Master, "m", &text);
         let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
-        let (served, log) = bus(&self.path("m/s"), &Node::Master, options.compat());
-        let master = Master::start(options, served, log, None).await.unwrap();
+        let (bus, bus_handle) = bus(&self.path("m/s"), &Node::Master, options.compat());
+        let master = Master::start(options, bus, bus_handle, None).await.unwrap();
         let (ret_port, handle) = (master.ret_port(), master.handle());
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(master.run(async move {
@@ -143,7 +142,7 @@ impl Place {
         let loaded = self.configure_minion(ret_port, more);
         let mut options = MinionOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
         change(&mut options);
-        let (served, log) = bus(&self.path("n/s"), &Node::minion("m1"), options.compat);
+        let (bus, handle) = bus(&self.path("n/s"), &Node::minion("m1"), options.compat);
         let functions = |host| {
             let opts = loaded
                 .opts
@@ -153,7 +152,7 @@ impl Place {
             config.grains = [("id", "m1")].into_iter().collect();
             Functions::new(config, host)
         };
-        let minion = Minion::start(options, functions, served, log).unwrap();
+        let minion = Minion::start(options, functions, bus, handle).unwrap();
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(async move {
             minion
@@ -242,7 +241,7 @@ pub(crate) async fn publish(place: &Place, fun: &str, arg: &[Value]) -> Map {
     bus.next("brine/publish/1/ret").await
 }
 
-fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Vec<Served>, Arc<Log>) {
+fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Bus, BusHandle) {
     fs::create_dir_all(sock_dir).unwrap();
     let modes = Modes {
         publish: 0o660,
@@ -258,7 +257,8 @@ fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Vec<Served>, Arc<Log>) 
         framings,
         ..LogConfig::new(LogId(1))
     };
-    (vec![Served { sockets, framing }], Log::new(log))
+    let served = vec![Served { sockets, framing }];
+    Bus::new(served, Log::new(log), BusConfig::default())
 }
 
 /// A listener to a bus.

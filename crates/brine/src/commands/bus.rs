@@ -89,8 +89,7 @@ async fn serve(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<
     let shutdown = host::shutdown_signal()?;
     let bus = OpenBus::open(location, &arguments.overrides())?;
     let _pid_file = arguments.daemon().is_up()?;
-    bus.serve(shutdown).await;
-    Ok(())
+    bus.serve(shutdown).await
 }
 
 impl Arguments {

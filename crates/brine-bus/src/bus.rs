@@ -1,0 +1,301 @@
+//! The bus: accepts publishers and subscribers and gives each a task.
+//!
+//! This is where an event's path begins: [`Bus::run`] accepts, [`PullConn`](crate::pull) reads and
+//! appends to the log, [`Subscriber`](crate::publish) writes from it. All of it runs on the one
+//! thread of the runtime it is called in; [`Bus::spawn`] makes such a thread. It knows nothing of
+//! what an event means.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use brine_log::{Log, Start};
+use brine_wire::frame::{Framing, MAX_FRAME_BYTES};
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::allocator::TrimAfterBurst;
+use crate::handle::{BusHandle, Registry};
+use crate::listen::{Accepting, Sockets};
+use crate::publish::{End, Subscriber};
+use crate::pull::PullConn;
+use crate::quota::Quota;
+use crate::stream::Stream;
+
+/// Limits of a bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusConfig {
+    /// The largest frame taken from a publisher, in bytes.
+    pub max_frame_bytes: usize,
+}
+
+impl Default for BusConfig {
+    fn default() -> Self {
+        Self {
+            max_frame_bytes: MAX_FRAME_BYTES,
+        }
+    }
+}
+
+/// One pair of sockets and the framing its subscribers read. Publishers may use either.
+#[derive(Debug)]
+pub struct Served {
+    /// The sockets.
+    pub sockets: Sockets,
+    /// How events are written to subscribers; one the log keeps.
+    pub framing: Framing,
+}
+
+/// A bus, its sockets bound but not served yet.
+pub struct Bus {
+    served: Vec<Served>,
+    core: Arc<Core>,
+}
+
+/// What every connection of a bus shares.
+struct Core {
+    log: Arc<Log>,
+    config: BusConfig,
+    quota: Arc<Quota>,
+    registry: Arc<Registry>,
+    phase: watch::Sender<Phase>,
+}
+
+/// How far a bus is with its shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Phase {
+    Serving,
+    /// Publishers are read to their last byte, no more are accepted.
+    Draining,
+    /// Subscribers get what is in the log.
+    Closing,
+}
+
+/// How long a subscriber has to take the last events at shutdown.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
+/// How many full frames unfinished ones of all publishers may take together.
+const UNFINISHED_FRAMES: usize = 4;
+/// How long to wait when the system cannot give another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long not to repeat that it cannot; near the limit it comes and goes with every connection.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);
+
+/// The runtime a bus runs on: one thread, since its work is copying between sockets.
+///
+/// # Errors
+/// What the system says when it has no more descriptors.
+pub fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Look at the sockets once per round of subscribers, not in the middle of one.
+        .event_interval(512)
+        .build()
+}
+
+impl Bus {
+    /// A bus on these sockets, which share one log. The handle works from the start, and after the
+    /// bus has ended.
+    #[must_use]
+    pub fn new(served: Vec<Served>, log: Arc<Log>, config: BusConfig) -> (Self, BusHandle) {
+        let registry = Arc::new(Registry::default());
+        let core = Core {
+            log: Arc::clone(&log),
+            quota: Quota::new(config.max_frame_bytes.saturating_mul(UNFINISHED_FRAMES)),
+            config,
+            registry: Arc::clone(&registry),
+            phase: watch::Sender::new(Phase::Serving),
+        };
+        let core = Arc::new(core);
+        (Self { served, core }, BusHandle::new(log, registry))
+    }
+
+    /// Serves until `shutdown` is done; then reads what publishers have sent, writes it to
+    /// subscribers and returns. Dropping the future cuts all connections.
+    ///
+    /// # Errors
+    /// When the sockets cannot be registered with the runtime this is called in.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { served, core } = self;
+        let (mut pulling, mut publishing) = (JoinSet::new(), JoinSet::new());
+        for Served { sockets, framing } in served {
+            let pull = sockets.pull.register()?;
+            let publish = sockets.publish.register()?;
+            pulling.spawn(Arc::clone(&core).accept_publishers(pull));
+            publishing.spawn(Arc::clone(&core).accept_subscribers(publish, framing));
+        }
+        shutdown.await;
+        core.phase.send_replace(Phase::Draining);
+        while pulling.join_next().await.is_some() {}
+        core.phase.send_replace(Phase::Closing);
+        let all_closed = async { while publishing.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSING_TIME, all_closed)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the bus ended before all subscribers had read everything");
+        }
+        core.registry.log_totals();
+        Ok(())
+    }
+
+    /// Does what [`Bus::run`] does on a thread of its own.
+    ///
+    /// # Errors
+    /// When the system has no more threads or descriptors.
+    pub fn spawn(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<BusThread> {
+        let runtime = runtime()?;
+        let (ending, ended) = oneshot::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("bus".to_owned())
+            .spawn(move || {
+                let _ending = ending; // dropped when the thread ends, by a panic too
+                runtime.block_on(self.run(shutdown))
+            })?;
+        Ok(BusThread { thread, ended })
+    }
+}
+
+/// A bus that runs on a thread of its own. Dropping this leaves it running until its shutdown.
+#[derive(Debug)]
+pub struct BusThread {
+    thread: JoinHandle<io::Result<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl BusThread {
+    /// Waits until the bus has ended. Dropping the future leaves the bus running.
+    ///
+    /// # Errors
+    /// Those of [`Bus::run`].
+    ///
+    /// # Panics
+    /// When the bus has panicked.
+    pub async fn join(self) -> io::Result<()> {
+        let _ = self.ended.await; // an error says that it was dropped, which is what we wait for
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Core {
+    async fn accept_publishers(self: Arc<Self>, listener: Accepting) {
+        let mut connections = JoinSet::new();
+        let mut warned = None;
+        let mut draining = pin!(self.reached(Phase::Draining));
+        loop {
+            tokio::select! {
+                stream = accept(&listener, &mut warned) => {
+                    connections.spawn(Arc::clone(&self).pull_from(stream));
+                }
+                Some(_) = connections.join_next() => {}
+                () = &mut draining => break,
+            }
+        }
+        while let Some(stream) = if_ready(accept(&listener, &mut warned)).await {
+            connections.spawn(Arc::clone(&self).pull_from(stream));
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn pull_from(self: Arc<Self>, stream: Stream) {
+        let peer = stream.peer();
+        let _counted = self.registry.publisher();
+        let log = Arc::clone(&self.log);
+        let mut publisher =
+            PullConn::new(stream, log, self.config.max_frame_bytes, self.quota.share());
+        let ended = tokio::select! {
+            biased;
+            ended = publisher.run() => Some(ended),
+            () = self.reached(Phase::Draining) => None,
+        };
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => if_ready(publisher.run()).await,
+        };
+        if let Some(Err(error)) = ended {
+            self.registry.publisher_refused();
+            tracing::warn!(%peer, err = %error, "closed a publisher's connection");
+        }
+    }
+
+    async fn accept_subscribers(self: Arc<Self>, listener: Accepting, framing: Framing) {
+        let (mut connections, mut memory) = (JoinSet::new(), TrimAfterBurst::default());
+        let mut warned = None;
+        let mut draining = pin!(self.reached(Phase::Draining));
+        loop {
+            tokio::select! {
+                stream = accept(&listener, &mut warned) => {
+                    let cursor = self.log.frames(framing, Start::Tail);
+                    let entry = self.registry.subscriber(stream.peer(), cursor.seq());
+                    let subscriber = Subscriber::new(stream, cursor, entry);
+                    connections.spawn(Arc::clone(&self).publish_to(subscriber));
+                }
+                Some(_) = connections.join_next() => {}
+                () = &mut draining => break,
+            }
+            memory.note(connections.len());
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn publish_to(self: Arc<Self>, mut subscriber: Subscriber) {
+        let end = tokio::select! {
+            biased;
+            end = subscriber.run() => end,
+            () = self.reached(Phase::Closing) => {
+                subscriber.write_to_tail().await.err().unwrap_or(End::Gone)
+            }
+        };
+        if let End::Overrun(gap) = end {
+            self.registry.subscriber_overrun();
+            tracing::warn!(peer = %subscriber.peer(), from = %gap.from.seq, to = %gap.to.seq,
+                "closed a subscriber that did not read, the log has moved past it");
+        }
+    }
+
+    /// Waits until the shutdown is this far.
+    async fn reached(&self, phase: Phase) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+}
+
+/// The next connection, however long the system has none to give. That is logged when it begins,
+/// and again after [`WARNING_PAUSE`]; `warned` is when it was logged last.
+async fn accept(listener: &Accepting, warned: &mut Option<Instant>) -> Stream {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => return stream,
+            // The peer was gone before it was accepted: nothing is wrong here.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if warned.is_none_or(|warned| warned.elapsed() > WARNING_PAUSE) {
+                    tracing::warn!(err = %error, "cannot accept connections for now; raise the file limit (ulimit -n) if this recurs");
+                    *warned = Some(Instant::now());
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What a future gives without waiting, once the runtime has looked at the sockets again.
+async fn if_ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::task::yield_now().await;
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = std::future::ready(()) => None,
+    }
+}

@@ -1,0 +1,221 @@
+//! A bus from outside while it runs: its log, and what it has done so far.
+//!
+//! The event path pays for this with one relaxed store per write to a subscriber; everything else
+//! is counted by the log or when a connection begins and ends. It knows nothing of sockets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use brine_log::{EventCursor, Incoming, Lag, Log, Position, Seq, Start, Stats};
+
+use crate::clock;
+use crate::stream::Peer;
+
+/// A handle to a bus; cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct BusHandle {
+    log: Arc<Log>,
+    registry: Arc<Registry>,
+}
+
+/// What a bus has done since it was made, and who is connected now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusStats {
+    /// What the log holds, and how many events and bytes came in.
+    pub log: Stats,
+    /// Events written to subscribers, each counted once for each subscriber.
+    pub deliveries: u64,
+    /// Publishers connected now.
+    pub publishers: usize,
+    /// Publishers whose connection was closed because of what they sent.
+    pub refused_publishers: u64,
+    /// Subscribers closed because the log had moved past them.
+    pub overrun_subscribers: u64,
+    /// Subscribers connected now, longest first.
+    pub subscribers: Vec<SubscriberStats>,
+}
+
+/// One subscriber that is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriberStats {
+    /// Who it is.
+    pub peer: Peer,
+    /// The last event written to it; the one before its first, if that is none.
+    pub position: Position,
+    /// How far behind it is, and where the next event it reads is.
+    pub lag: Lag,
+}
+
+impl BusHandle {
+    pub(crate) const fn new(log: Arc<Log>, registry: Arc<Registry>) -> Self {
+        Self { log, registry }
+    }
+
+    /// The bus's log.
+    #[must_use]
+    pub const fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Appends events that are already checked and encoded, as of now. Gives their numbers.
+    pub fn append<'a>(&self, events: impl IntoIterator<Item = Incoming<'a>>) -> Range<Seq> {
+        self.log.append(events, clock::now())
+    }
+
+    /// A cursor over the events of the bus, whoever publishes them.
+    #[must_use]
+    pub fn events(&self, start: Start) -> EventCursor {
+        self.log.events(start)
+    }
+
+    /// What the bus has done so far.
+    #[must_use]
+    pub fn stats(&self) -> BusStats {
+        let log = self.log.stats();
+        let registry = &self.registry;
+        let entries: Vec<_> = registry.subscribers().values().cloned().collect();
+        let under_way: u64 = entries.iter().map(|entry| entry.delivered()).sum();
+        BusStats {
+            log,
+            deliveries: registry.delivered.load(Ordering::Relaxed) + under_way,
+            publishers: registry.publishers.load(Ordering::Relaxed),
+            refused_publishers: registry.refused_publishers.load(Ordering::Relaxed),
+            overrun_subscribers: registry.overrun_subscribers.load(Ordering::Relaxed),
+            subscribers: entries.iter().map(|entry| self.subscriber(entry)).collect(),
+        }
+    }
+
+    fn subscriber(&self, entry: &Progress) -> SubscriberStats {
+        let next = entry.next();
+        SubscriberStats {
+            peer: entry.peer,
+            position: Position {
+                log: self.log.id(),
+                seq: Seq(next.0.saturating_sub(1)),
+            },
+            lag: self.log.lag(next),
+        }
+    }
+}
+
+impl fmt::Debug for BusHandle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("BusHandle").finish_non_exhaustive()
+    }
+}
+
+/// Who is connected to a bus, and totals of those who were.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    publishers: AtomicUsize,
+    refused_publishers: AtomicU64,
+    overrun_subscribers: AtomicU64,
+    /// Events written to subscribers that have gone.
+    delivered: AtomicU64,
+    connections: AtomicU64,
+    /// By the order in which they connected. Locked when one comes or goes and for statistics,
+    /// never for an event.
+    subscribers: Mutex<BTreeMap<u64, Arc<Progress>>>,
+}
+
+/// A publisher that is connected; counted out when dropped.
+pub(crate) struct CountedPublisher(Arc<Registry>);
+
+/// A subscriber that is connected; counted out when dropped.
+pub(crate) struct CountedSubscriber {
+    registry: Arc<Registry>,
+    number: u64,
+    progress: Arc<Progress>,
+}
+
+/// How far a subscriber has read.
+#[derive(Debug)]
+struct Progress {
+    peer: Peer,
+    first: Seq,
+    next: AtomicU64,
+}
+
+impl Registry {
+    pub(crate) fn publisher(self: &Arc<Self>) -> CountedPublisher {
+        self.publishers.fetch_add(1, Ordering::Relaxed);
+        CountedPublisher(Arc::clone(self))
+    }
+
+    /// A subscriber whose first event will be `first`.
+    pub(crate) fn subscriber(self: &Arc<Self>, peer: Peer, first: Seq) -> CountedSubscriber {
+        let number = self.connections.fetch_add(1, Ordering::Relaxed);
+        let progress = Arc::new(Progress {
+            peer,
+            first,
+            next: AtomicU64::new(first.0),
+        });
+        self.subscribers().insert(number, Arc::clone(&progress));
+        CountedSubscriber {
+            registry: Arc::clone(self),
+            number,
+            progress,
+        }
+    }
+
+    pub(crate) fn publisher_refused(&self) {
+        self.refused_publishers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subscriber_overrun(&self) {
+        self.overrun_subscribers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn log_totals(&self) {
+        let refused_publishers = self.refused_publishers.load(Ordering::Relaxed);
+        let overrun_subscribers = self.overrun_subscribers.load(Ordering::Relaxed);
+        tracing::info!(refused_publishers, overrun_subscribers, "bus ended");
+    }
+
+    fn subscribers(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Progress>>> {
+        self.subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CountedSubscriber {
+    pub(crate) fn peer(&self) -> Peer {
+        self.progress.peer
+    }
+
+    /// Notes that everything before `next` was written to it.
+    #[inline]
+    pub(crate) fn wrote(&self, next: Seq) {
+        self.progress.next.store(next.0, Ordering::Relaxed);
+    }
+}
+
+impl Progress {
+    fn next(&self) -> Seq {
+        Seq(self.next.load(Ordering::Relaxed))
+    }
+
+    fn delivered(&self) -> u64 {
+        self.next().0.saturating_sub(self.first.0)
+    }
+}
+
+impl Drop for CountedPublisher {
+    fn drop(&mut self) {
+        self.0.publishers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for CountedSubscriber {
+    fn drop(&mut self) {
+        let delivered = self.progress.delivered();
+        self.registry
+            .delivered
+            .fetch_add(delivered, Ordering::Relaxed);
+        self.registry.subscribers().remove(&self.number);
+    }
+}
