@@ -1,7 +1,7 @@
 //! `brine`'s own command line: what every command has in common, and which module a command is.
 //!
-//! What a single command is told stands in its module. Salt's commands are not here, since they
-//! follow Salt's syntax and not ours: [`crate::salt`].
+//! The arguments of each command are in its module. Salt's commands are in [`crate::salt`], since
+//! they follow Salt's syntax and not ours.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{bench, bus, completions, links, man, send, up, watch};
+use crate::commands::{
+    bench, bus, completions, consumer, history, links, log, man, send, up, watch,
+};
 use crate::logs::{self, Level, Look};
 
 /// Salt's event bus, native.
@@ -19,8 +21,10 @@ use crate::logs::{self, Level, Look};
     version,
     propagate_version = true,
     disable_help_subcommand = true,
-    after_help = "Salt's commands come after their own name: brine salt-run state.event pretty=True\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "Salt's commands, with Salt's options (`brine links DIR` makes links by these names):\n  \
+                  salt-master  salt-minion  salt-call  salt-run  salt-key  salt\n\
+                  Example: brine salt-run state.event pretty=True\n\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 what was asked for is gone."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -32,7 +36,7 @@ pub(crate) struct Cli {
 /// How much is logged.
 #[derive(Debug, Args)]
 struct LogArguments {
-    /// What is logged on stderr, in Salt's words [default: info for bus, else warning]
+    /// What is logged on stderr, by Salt's level names [default: info for bus, else warning]
     #[arg(
         short = 'l',
         long,
@@ -45,7 +49,7 @@ struct LogArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Try it: a bus with the events of a small site, in a scratch directory
+    /// Try it: a master and a minion in a scratch directory, with commands to paste
     Up(up::Arguments),
     /// Run the local bus alone, in the foreground
     Bus(bus::Arguments),
@@ -53,6 +57,12 @@ enum Command {
     Watch(watch::Arguments),
     /// Fire events
     Send(send::Arguments),
+    /// Show events of the past
+    History(Box<history::Arguments>),
+    /// The store of past events: look, check, copy, remove
+    Log(log::Arguments),
+    /// Named readers with a saved position
+    Consumer(Box<consumer::Arguments>),
     /// Load a bus and print rates and latencies
     Bench(bench::Arguments),
     /// Make links by Salt's command names to this program
@@ -74,7 +84,7 @@ impl Cli {
         Self::command()
     }
 
-    /// Does what was asked.
+    /// Runs the command.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         logs::start(self.log_level(), Look::Own);
         match self.command {
@@ -82,6 +92,9 @@ impl Cli {
             Command::Bus(arguments) => bus::run(&arguments),
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
+            Command::History(arguments) => history::run(&arguments),
+            Command::Log(arguments) => log::run(&arguments),
+            Command::Consumer(arguments) => consumer::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments),
@@ -89,7 +102,7 @@ impl Cli {
         }
     }
 
-    /// Daemons say when they are ready; a tool speaks only when something is wrong.
+    /// Daemons log when they are ready; a tool logs only what is wrong.
     fn log_level(&self) -> Level {
         self.log.log_level.unwrap_or(match self.command {
             Command::Bus(_) => Level::Info,

@@ -7,8 +7,10 @@
 
 mod arguments;
 mod bus_location;
+mod clock;
 mod commands;
 mod daemon;
+mod history_store;
 mod host;
 mod interrupt;
 mod jid;
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            show::complain(&format_args!("{error:#}"));
+            show::complain(&show::one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -36,6 +36,29 @@ pub(crate) fn complain(text: &dyn fmt::Display) {
     let _ = writeln!(io::stderr(), "brine: {text}");
 }
 
+/// An error and its causes on one line. Libraries name the cause in their own text and give it as the
+/// source too; it is printed once.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if line.ends_with(&cause) {
+            continue;
+        }
+        // `configuration /etc/salt/master` and `/etc/salt/master: line 2: …` name one file.
+        let subject = cause.split(": ").next().unwrap_or_default();
+        let rest = match subject.is_empty() || !line.ends_with(subject) {
+            true => &cause[..],
+            false => cause[subject.len()..].trim_start_matches(": "),
+        };
+        if !line.is_empty() && !rest.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(rest);
+    }
+    line
+}
+
 /// A tag as a terminal may have it: a stranger's escape sequences are shown, not obeyed.
 pub(crate) fn visible(tag: &str) -> std::borrow::Cow<'_, str> {
     if !tag.contains(char::is_control) {
@@ -66,10 +89,48 @@ pub(crate) fn escaped(json: &str) -> String {
     escaped
 }
 
+/// Seconds as an argument, more than none.
+pub(crate) fn some_seconds(text: &str) -> Result<std::time::Duration, String> {
+    match seconds(text)? {
+        std::time::Duration::ZERO => Err("expected more than 0 seconds".to_owned()),
+        some => Ok(some),
+    }
+}
+
 /// Seconds as an argument: `5`, `0.2`.
 pub(crate) fn seconds(text: &str) -> Result<std::time::Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "expected seconds, such as 5 or 0.2".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("/etc/salt/master: {source}")]
+    struct InFile {
+        source: std::num::ParseIntError,
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let source = "x".parse::<u8>().unwrap_err();
+        let error = anyhow::Error::from(InFile { source });
+        assert_eq!(
+            one_line(&error),
+            "/etc/salt/master: invalid digit found in string"
+        );
+        let error = error.context("configuration /etc/salt/master");
+        assert_eq!(
+            one_line(&error),
+            "configuration /etc/salt/master: invalid digit found in string"
+        );
+        let error = Err::<(), _>(anyhow!("inner")).context("outer").unwrap_err();
+        assert_eq!(one_line(&error), "outer: inner");
+    }
 }

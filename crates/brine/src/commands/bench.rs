@@ -24,7 +24,7 @@ use crate::bus_location::{BusArgs, BusLocation};
 use crate::interrupt;
 use crate::show;
 
-/// What `brine bench` is told.
+/// The arguments of `brine bench`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
@@ -59,8 +59,8 @@ pub(crate) struct Arguments {
     /// Further subscribers that never read
     #[arg(long, value_name = "N", default_value_t = 0)]
     stuck: usize,
-    /// Time measured
-    #[arg(short, long, value_name = "SECS", value_parser = show::seconds, default_value = "3")]
+    /// Seconds measured
+    #[arg(short, long, value_name = "SECS", value_parser = show::some_seconds, default_value = "3")]
     duration: Duration,
     /// One JSON object per load
     #[arg(long)]

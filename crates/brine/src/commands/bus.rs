@@ -14,11 +14,11 @@ use crate::daemon::account::{self, Belongings};
 use crate::daemon::{self, Daemon};
 use crate::host::{self, BusOverrides, OpenBus};
 
-/// What `brine bus` is told.
+/// The arguments of `brine bus`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 SIGTERM and Ctrl-C end it: what publishers have sent is delivered first.
-Exit codes: 0 ended when told to; 1 could not start; 2 wrong usage.")]
+Exit codes: 0 ended by a signal; 1 could not start; 2 wrong usage.")]
 pub(crate) struct Arguments {
     /// Salt series or release whose clients read from the bus [default: 3008, or what the
     /// configuration says]
@@ -67,7 +67,7 @@ impl FromStr for Also {
     }
 }
 
-/// Runs the bus until it is told to end.
+/// Runs the bus until a signal ends it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.daemon && !arguments.detached {
         return daemon::start();
@@ -124,7 +124,7 @@ impl Arguments {
 }
 
 /// A size: `1048576`, `64MiB`.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let split = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

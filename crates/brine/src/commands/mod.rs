@@ -3,8 +3,13 @@
 pub(crate) mod bench;
 pub(crate) mod bus;
 pub(crate) mod completions;
+pub(crate) mod consumer;
+pub(crate) mod event_output;
+pub(crate) mod history;
 pub(crate) mod links;
+pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod selection;
 pub(crate) mod send;
 pub(crate) mod up;
 pub(crate) mod watch;

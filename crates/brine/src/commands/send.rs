@@ -20,7 +20,7 @@ use crate::arguments::wrong_usage;
 use crate::bus_location::{self, BusArgs};
 use crate::show;
 
-/// What `brine send` is told.
+/// The arguments of `brine send`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,13 +39,13 @@ pub(crate) struct Arguments {
     /// Fire the events on stdin, one JSON object {"tag": …, "data": …} per line
     #[arg(long)]
     stdin: bool,
-    /// With --stdin: stop at the first line that is no event
+    /// With --stdin: stop at the first line that is not an event
     #[arg(long, requires = "stdin")]
     strict: bool,
     /// On a minion's bus (--node minion): have the minion send the event to its master
     #[arg(long)]
     to_master: bool,
-    /// How long to look for the bus, and to wait while it takes nothing
+    /// Seconds to wait for the bus to appear or accept data
     #[arg(short, long, value_name = "SECS", value_parser = show::seconds, default_value = "1")]
     timeout: Duration,
     /// Write as programs of this Salt series or release do [default: 3008, or what the
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     bus: BusArgs,
 }
 
-/// Fires what is asked.
+/// Fires the events.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let location = arguments.bus.resolve()?;
     if arguments.to_master && location.node == Node::Master {
@@ -102,8 +102,23 @@ fn mapping(word: &str) -> anyhow::Result<Map> {
     match yaml::load(word.as_bytes()) {
         Ok(Value::Map(map)) => Ok(map),
         Ok(Value::Nil) => Ok(Map::new()),
-        Ok(_) => bail!("expected data such as '{{a: 1}}' or a=1, found {word:?}"),
-        Err(error) => bail!("expected data such as '{{a: 1}}' or a=1, found {word:?}: {error}"),
+        Ok(_) => bail!(
+            "expected data such as '{{a: 1}}' or a=1, found {}",
+            cut(word)
+        ),
+        Err(error) => bail!(
+            "expected data such as '{{a: 1}}' or a=1, found {}: {error}",
+            cut(word)
+        ),
+    }
+}
+
+/// An argument in quotes, cut where it gets long.
+fn cut(word: &str) -> String {
+    const SHOWN: usize = 60;
+    match word.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}… ({} bytes)", &word[..end], word.len()),
+        None => format!("{word:?}"),
     }
 }
 
@@ -132,6 +147,12 @@ mod tests {
 
     #[test]
     fn data_that_are_no_mapping_are_refused() {
+        let long = "x".repeat(100_000);
+        let error = read(&[&long]).unwrap_err().to_string();
+        assert!(
+            error.len() < 150 && error.ends_with("… (100000 bytes)"),
+            "{error}"
+        );
         for word in ["text", "[1]", "{a: 1", "5"] {
             let error = read(&[word]).unwrap_err().to_string();
             assert!(error.starts_with("expected data such as"), "{error}");

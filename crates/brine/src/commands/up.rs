@@ -22,21 +22,21 @@ use self::scratch::{MINION, Scratch};
 use crate::host;
 use crate::{bus_location, node, show};
 
-/// What `brine up` is told.
+/// The arguments of `brine up`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Use this directory, and keep it, instead of a scratch one
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Pause between the site's jobs
-    #[arg(long, value_name = "SECS", value_parser = show::seconds, default_value = "5")]
+    /// Seconds between the site's jobs
+    #[arg(long, value_name = "SECS", value_parser = show::some_seconds, default_value = "5")]
     every: Duration,
 }
 
-/// How long the minion may take to be in.
+/// How long the minion may take to sign in and start.
 const SIGN_IN: Duration = Duration::from_secs(60);
 
-/// Runs until it is told to end.
+/// Runs until a signal ends it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let scratch = match arguments.directory {
         None => Some(TempDir::with_prefix("brine-").context("cannot make a directory")?),
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs master and minion; the minion ends first, so that its last words are heard.
+/// Runs master and minion; the minion ends first, so that its last events still reach the master.
 async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
     let shutdown = host::shutdown_signal()?;
     let terminal_closed = host::terminal_closed()?;
@@ -95,7 +95,7 @@ async fn life(scratch: &Scratch, starts: &mut Subscriber, every: Duration) -> an
         .await?
         .is_none()
     {
-        bail!("expected the minion to be in within a minute; try again with -l debug");
+        bail!("the minion did not start within a minute; try again with -l debug");
     }
     starts.close();
     let client = scratch.client()?;
@@ -111,7 +111,7 @@ fn invitation(root: &Path) -> String {
     let root = root.display();
     format!(
         "\
-A master is up, and its minion {MINION} is in; now and then it is given a job. In another terminal, try:
+A master and its minion {MINION} are running; the minion gets a job now and then. In another terminal, try:
 
   {program} watch -c {root}
   {program} salt -c {root} '*' test.ping
@@ -120,8 +120,8 @@ A master is up, and its minion {MINION} is in; now and then it is given a job. I
   {program} salt-key -c {root} -L
   {program} send myco/hello '{{from: me}}' -c {root}
 
-A module of the minion's own (Python) that sends an event; after changing it in {root}/srv/salt/_modules, the
-second line brings it to the minion:
+A custom Python module that sends an event. After editing it in {root}/srv/salt/_modules, run the second
+command to sync it:
 
   {program} salt -c {root} {MINION} my_custom_module.do_something
   {program} salt -c {root} {MINION} saltutil.sync_modules

@@ -4,8 +4,6 @@
 //! buffered and goes out whenever everything that has arrived is shown, so that it is never late
 //! and never one write per event at high rates.
 
-mod filter;
-mod output;
 mod summary;
 
 use std::io::{self, IsTerminal};
@@ -15,16 +13,15 @@ use std::time::{Duration, Instant};
 
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wait};
-use brine_wire::matching::TagFilter;
 
-use self::filter::MatchKind;
-use self::output::{Form, Printer};
 use self::summary::Summary;
+use super::event_output::{Form, Printer};
+use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::{self, BusArgs};
 use crate::interrupt::Interrupt;
 use crate::show::{self, Colour};
 
-/// What `brine watch` is told.
+/// The arguments of `brine watch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 On a terminal: time, tag and data. In a pipe, or with --json: one JSON object per line,
@@ -34,21 +31,8 @@ are not UTF-8.
 Exit codes: 0 ended as asked (also by Ctrl-C without --count, and when nobody reads any more);
 1 failed, or --count not reached; 2 wrong usage.")]
 pub(crate) struct Arguments {
-    /// Tags to show; without any, all
-    #[arg(value_name = "TAG")]
-    tags: Vec<String>,
-    /// How tags are compared
-    #[arg(
-        short,
-        long = "match",
-        value_name = "TYPE",
-        value_enum,
-        default_value_t
-    )]
-    match_kind: MatchKind,
-    /// Tags not to show, compared in the same way
-    #[arg(short = 'x', long, value_name = "TAG")]
-    exclude: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// End after so many events
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -65,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
           default_missing_value = "1", require_equals = true)]
     summary: Option<Duration>,
-    /// Colours
+    /// Colours; always is also the form of a terminal, for `| less -R`
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     color: Colour,
     /// Fail at once when there is no bus, and when it ends
@@ -80,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let location = arguments.bus.resolve()?;
     let interrupt = Interrupt::catch()?;
     let config = SubscriberConfig {
-        // Told of the end, so that the user can be.
+        // The user learns that the connection ended.
         reconnect: Reconnect::Never,
         ..SubscriberConfig::default()
     };
@@ -92,8 +76,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             false => ControlFlow::Continue(()),
         }
     });
-    let kind = arguments.match_kind.match_type();
-    let filter = TagFilter::new(kind, &arguments.tags, &arguments.exclude)?;
+    let selection = arguments.selection.compile()?;
+    arguments.selection.warn_of_exact_tags();
     let watch = Watch {
         left: arguments.count,
         // A time too long to end is none.
@@ -101,10 +85,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             .timeout
             .and_then(|time| Instant::now().checked_add(time)),
         no_wait: arguments.no_wait,
-        is_told: false,
+        is_waiting: false,
+        started: Instant::now(),
+        seen: 0,
+        matched: 0,
         sink: arguments.sink(),
         bus,
-        filter,
+        selection,
         interrupt,
     };
     watch.run()
@@ -112,7 +99,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 impl Arguments {
     fn sink(&self) -> Sink {
-        let is_terminal = io::stdout().is_terminal();
+        // Colours are for people, also through a pipe into a pager.
+        let is_terminal = io::stdout().is_terminal() || self.color == Colour::Always;
         let colour = self.color.on_stdout();
         let form = if self.pretty {
             Form::Pretty
@@ -130,14 +118,18 @@ impl Arguments {
 
 struct Watch {
     bus: Subscriber,
-    filter: TagFilter,
+    selection: Selection,
     sink: Sink,
     /// How many events are still wanted; `None` for all.
     left: Option<u64>,
     deadline: Option<Instant>,
     no_wait: bool,
     /// Whether the user knows that there is no bus.
-    is_told: bool,
+    is_waiting: bool,
+    started: Instant,
+    /// Events of the bus so far, and those of them that were shown.
+    seen: u64,
+    matched: u64,
     interrupt: Interrupt,
 }
 
@@ -171,6 +163,9 @@ impl Watch {
             }
         };
         self.sink.finish()?;
+        if end == End::TimeIsOver && (self.left.is_some() || self.matched == 0) {
+            self.say_what_was_seen();
+        }
         let is_complete = self.left.is_none() || end == End::Enough;
         Ok(if is_complete {
             ExitCode::SUCCESS
@@ -185,7 +180,7 @@ impl Watch {
             Err(ReceiveError::Connect(error))
                 if !self.no_wait && bus_location::may_come(&error) =>
             {
-                if !self.is_told {
+                if !self.is_waiting {
                     self.sink.flush()?;
                     show::complain(&format_args!("waiting: {error}"));
                 }
@@ -210,7 +205,14 @@ impl Watch {
         loop {
             // All that has come, without waiting …
             while let Some(event) = self.bus.next_ref(Wait::For(Duration::ZERO))? {
-                if take(&self.filter, &mut self.sink, &mut self.left, event)? {
+                self.seen += 1;
+                if take(
+                    &self.selection,
+                    &mut self.sink,
+                    &mut self.left,
+                    &mut self.matched,
+                    event,
+                )? {
                     return Ok(End::Enough);
                 }
                 if self.interrupt.has_come() {
@@ -227,10 +229,17 @@ impl Watch {
                 return Ok(End::TimeIsOver);
             }
             let wait = Wait::For(self.longest_wait());
-            if let Some(event) = self.bus.next_ref(wait)?
-                && take(&self.filter, &mut self.sink, &mut self.left, event)?
-            {
-                return Ok(End::Enough);
+            if let Some(event) = self.bus.next_ref(wait)? {
+                self.seen += 1;
+                if take(
+                    &self.selection,
+                    &mut self.sink,
+                    &mut self.left,
+                    &mut self.matched,
+                    event,
+                )? {
+                    return Ok(End::Enough);
+                }
             }
         }
     }
@@ -245,7 +254,7 @@ impl Watch {
                 show::complain(&format_args!(
                     "{error}; connecting again, events may be missed"
                 ));
-                self.is_told = true;
+                self.is_waiting = true;
                 Ok(ControlFlow::Continue(()))
             }
             Trouble::Bus(error) => {
@@ -254,6 +263,18 @@ impl Watch {
             }
             Trouble::Output(error) => Err(error.into()),
         }
+    }
+
+    /// After a time-out, so that silence is not taken for an absent bus.
+    fn say_what_was_seen(&self) {
+        let wanted = self.left.map(|left| format!(" of {}", self.matched + left));
+        show::complain(&format_args!(
+            "{}{} events in {} s; the bus had {} in all",
+            self.matched,
+            wanted.unwrap_or_default(),
+            self.started.elapsed().as_secs_f32().round(),
+            self.seen
+        ));
     }
 
     fn is_over(&self) -> bool {
@@ -274,17 +295,19 @@ impl Watch {
 
 /// Shows an event if it is wanted; whether it was the last one.
 fn take(
-    filter: &TagFilter,
+    selection: &Selection,
     sink: &mut Sink,
     left: &mut Option<u64>,
+    matched: &mut u64,
     event: EventRef<'_>,
 ) -> io::Result<bool> {
-    if !filter.matches(event.tag()) {
+    if !selection.wants(event) {
         return Ok(false);
     }
     if !sink.event(event)? {
         return Ok(false);
     }
+    *matched += 1;
     Ok(match left {
         Some(left) => {
             *left -= 1;

@@ -39,6 +39,7 @@ use crate::bus_location;
 use crate::daemon::account;
 use crate::interrupt::Interrupt;
 use crate::jid;
+use crate::show;
 
 /// How long an event may look for the bus, as in Salt.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
@@ -94,7 +95,7 @@ pub(crate) fn runners(loaded: &Loaded) -> Runners {
     Arc::new(move |asked| {
         let fun = asked.fun.clone();
         if let Err(error) = by_request(&opts, compat, asked) {
-            tracing::error!("runner {fun}: {error:#}");
+            tracing::error!("runner {fun}: {}", show::one_line(&error));
         }
     })
 }

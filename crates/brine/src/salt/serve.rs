@@ -14,6 +14,7 @@ use crate::daemon::account::{self, Belongings};
 use crate::daemon::{self, Daemon, PidFile};
 use crate::host;
 use crate::logs::{self, Look};
+use crate::show;
 
 /// The options of both.
 pub(super) const OPTIONS: &[&[Opt<Key>]] = &[BASIC, CONFIG_DIR, LOG_LEVEL, DAEMON];
@@ -79,7 +80,7 @@ impl Service {
         match self.daemon.is_up() {
             // In the foreground nobody needs the file to end us.
             Err(error) if !self.daemon.detached => {
-                tracing::warn!("{error:#}");
+                tracing::warn!("{}", show::one_line(&error));
                 let daemon = Daemon {
                     pid_file: None,
                     ..self.daemon.clone()

@@ -5,6 +5,7 @@
 
 mod bench_fleet;
 mod bus;
+mod history;
 mod node;
 mod salt_key;
 mod salt_master;

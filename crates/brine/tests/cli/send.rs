@@ -48,7 +48,7 @@ fn bad_lines_are_numbered_and_the_others_fired() {
     let left = run(&mut bus.command(&["send", "--stdin"]), input);
     assert_eq!(left.code, Some(1));
     insta::assert_snapshot!(left.stderr, @r#"
-    brine: line 2: expected {"tag": …, "data": …}, found no JSON: expected ident
+    brine: line 2: invalid JSON: unexpected character at byte 0
     brine: line 4: expected a tag, found an empty one
     "#);
     insta::assert_snapshot!(bus.scrub(&watch.left().stdout), @r#"

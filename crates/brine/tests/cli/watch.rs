@@ -121,7 +121,12 @@ fn without_waiting_an_absent_bus_is_an_error() {
 #[test]
 fn a_count_that_is_not_reached_in_time_is_a_failure() {
     let bus = Bus::start();
-    assert_eq!(bus.run(&["watch", "-n", "1", "-t", "0.05"]).code, Some(1));
+    let left = bus.run(&["watch", "-n", "2", "-t", "0.05"]);
+    assert_eq!(left.code, Some(1));
+    assert_eq!(
+        left.stderr,
+        "brine: 0 of 2 events in 0 s; the bus had 0 in all\n"
+    );
     assert_eq!(bus.run(&["watch", "-t", "0.05"]).code, Some(0));
 }
 

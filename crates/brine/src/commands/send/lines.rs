@@ -8,8 +8,8 @@ use anyhow::Context;
 use brine_bus::client::PublishError;
 use brine_bus::client::blocking::Publisher;
 use brine_wire::event::{FIRE_MASTER, fire_master_data};
+use brine_wire::json::{self, JsonError};
 use brine_wire::{Map, Value};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Arguments;
 use crate::show;
@@ -23,7 +23,7 @@ const MAX_LINE_BYTES: u64 = 64 << 20;
 /// Fires the events of all lines.
 pub(super) fn fire(arguments: &Arguments, bus: &mut Publisher) -> anyhow::Result<ExitCode> {
     let timeout = Some(arguments.timeout);
-    // Whoever feeds us learns at once that nobody listens.
+    // Fails before input is read, so that whoever pipes into us learns at once.
     bus.connect(timeout)?;
     let mut input = BufReader::with_capacity(BATCH_BYTES, io::stdin().lock());
     let mut line = Vec::new();
@@ -34,19 +34,18 @@ pub(super) fn fire(arguments: &Arguments, bus: &mut Publisher) -> anyhow::Result
                 .with_context(|| format!("stopped after line {number}"))?;
         }
         line.clear();
-        let read = input
-            .by_ref()
-            .take(MAX_LINE_BYTES)
-            .read_until(b'\n', &mut line);
-        match read {
-            Ok(0) => break,
-            Ok(_) => number += 1,
-            Err(error) => return Err(error).context("stdin"),
-        }
+        let Some(fits) = read_line(&mut input, &mut line).context("stdin")? else {
+            break;
+        };
+        number += 1;
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if let Err(fault) = queue(arguments, bus, &line) {
+        let queued = match fits {
+            true => queue(arguments, bus, &line),
+            false => Err(LineFault::TooLong),
+        };
+        if let Err(fault) = queued {
             show::complain(&format_args!("line {number}: {fault}"));
             refused += 1;
             if arguments.strict {
@@ -63,9 +62,26 @@ pub(super) fn fire(arguments: &Arguments, bus: &mut Publisher) -> anyhow::Result
     })
 }
 
+/// Reads a line; whether it fits the limit. Of one that does not, the rest is passed over, so that
+/// the next line is the next line. `None` at the end.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    let read = input
+        .by_ref()
+        .take(MAX_LINE_BYTES)
+        .read_until(b'\n', line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    let fits = line.ends_with(b"\n") || (read as u64) < MAX_LINE_BYTES;
+    if !fits {
+        input.skip_until(b'\n')?;
+    }
+    Ok(Some(fits))
+}
+
 /// Queues the event of one line.
 fn queue(arguments: &Arguments, bus: &mut Publisher, line: &[u8]) -> Result<(), LineFault> {
-    let Json(value) = serde_json::from_slice(line).map_err(LineFault::NotJson)?;
+    let value = json::parse(line).map_err(LineFault::NotJson)?;
     let (tag, data) = event(value)?;
     let queued = if arguments.to_master {
         bus.queue_event(FIRE_MASTER, &mut fire_master_data(&tag, data))
@@ -76,14 +92,18 @@ fn queue(arguments: &Arguments, bus: &mut Publisher, line: &[u8]) -> Result<(), 
     queued.map_err(LineFault::Event)
 }
 
-/// Tag and data of what a line says.
+/// The tag and the data of a line.
 fn event(value: Value) -> Result<(String, Map), LineFault> {
     let Value::Map(mut line) = value else {
-        return Err(LineFault::NotAnEvent);
+        return Err(LineFault::NotAnObject);
     };
     let Some(Value::Str(tag)) = line.remove("tag") else {
-        return Err(LineFault::NotAnEvent);
+        return Err(LineFault::NoTag);
     };
+    // What `brine history --seq` writes beside them.
+    for key in ["seq", "position", "time"] {
+        line.remove(key);
+    }
     let data = match line.remove("data") {
         Some(Value::Map(data)) => data,
         None => Map::new(),
@@ -97,90 +117,33 @@ fn event(value: Value) -> Result<(String, Map), LineFault> {
     }
 }
 
-/// Why a line is no event.
+/// Why a line is not an event.
 #[derive(Debug)]
 enum LineFault {
-    NotJson(serde_json::Error),
-    NotAnEvent,
+    NotJson(JsonError),
+    NotAnObject,
+    NoTag,
     DataNotAMap,
     UnknownKey(String),
+    TooLong,
     Event(PublishError),
 }
 
 impl fmt::Display for LineFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let expected = "expected {\"tag\": …, \"data\": …}";
         match self {
-            // Its "at line 1" is the line's own line.
             Self::NotJson(error) => {
-                let error = error.to_string();
-                let reason = error.split(" at line ").next().unwrap_or_default();
-                write!(out, "{expected}, found no JSON: {reason}")
+                write!(out, "invalid JSON: {} at byte {}", error.fault, error.at)
             }
-            Self::NotAnEvent => write!(out, "{expected}, found no tag"),
-            Self::DataNotAMap => write!(out, "{expected}, found data that are no object"),
-            Self::UnknownKey(key) => write!(out, "{expected}, found {key:?} beside them"),
+            Self::NotAnObject => out.write_str("expected {\"tag\": …, \"data\": {…}}"),
+            Self::NoTag => out.write_str("\"tag\" must be there, and text"),
+            Self::DataNotAMap => out.write_str("\"data\" must be an object"),
+            Self::UnknownKey(key) => {
+                write!(out, "unknown key {key:?}; \"tag\" and \"data\" are known")
+            }
+            Self::TooLong => write!(out, "over {} MiB", MAX_LINE_BYTES >> 20),
             Self::Event(error) => error.fmt(out),
         }
-    }
-}
-
-/// A value as JSON has it, read without a step between.
-struct Json(Value);
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        input.deserialize_any(JsonVisitor).map(Self)
-    }
-}
-
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Value;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Nil)
-    }
-
-    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Value, E> {
-        Ok(flag.into())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(Json(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(array.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some((key, Json(value))) = members.next_entry::<String, Json>()? {
-            pairs.push((key.into(), value));
-        }
-        Ok(Map::from_pairs(pairs).into())
     }
 }
 
@@ -189,9 +152,9 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<(String, Map), String> {
-        serde_json::from_slice(line.as_bytes())
+        json::parse(line.as_bytes())
             .map_err(LineFault::NotJson)
-            .and_then(|Json(value)| event(value))
+            .and_then(event)
             .map_err(|fault| fault.to_string())
     }
 
@@ -204,29 +167,40 @@ mod tests {
         assert_eq!(tag, "t");
         assert_eq!(data.get("a"), Some(&Value::Int(1)));
         assert_eq!(data.len(), 2);
+        let plain = ("t".to_owned(), Map::new());
+        assert_eq!(read(r#"{"tag": "t"}"#).unwrap(), plain);
         assert_eq!(
-            read(r#"{"tag": "t"}"#).unwrap(),
-            ("t".to_owned(), Map::new())
+            read(r#"{"seq": 4, "position": "1-4", "time": "x", "tag": "t"}"#).unwrap(),
+            plain
         );
     }
 
     #[test]
     fn a_line_that_is_no_event_says_why() {
         for (line, reason) in [
-            ("{", "found no JSON: EOF while parsing an object"),
-            ("[]", "found no tag"),
-            (r#"{"tag": 1}"#, "found no tag"),
+            ("{", "invalid JSON: the text ends too early at byte 1"),
+            ("[]", "expected {\"tag\": …, \"data\": {…}}"),
+            (r#"{"tag": 1}"#, "\"tag\" must be there, and text"),
+            (r#"{"tag": "t", "data": []}"#, "\"data\" must be an object"),
             (
-                r#"{"tag": "t", "data": []}"#,
-                "found data that are no object",
+                r#"{"tag": "t", "dat": {}}"#,
+                "unknown key \"dat\"; \"tag\" and \"data\" are known",
             ),
-            (r#"{"tag": "t", "dat": {}}"#, r#"found "dat" beside them"#),
         ] {
-            assert_eq!(
-                read(line),
-                Err(format!("expected {{\"tag\": …, \"data\": …}}, {reason}"))
-            );
+            assert_eq!(read(line), Err(reason.to_owned()));
         }
         assert!(read(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn the_rest_of_a_line_too_long_is_not_a_line_of_its_own() {
+        let long = vec![b'x'; MAX_LINE_BYTES as usize + 10];
+        let mut input = &[&long[..], b"\n{}\n"].concat()[..];
+        let mut line = Vec::new();
+        assert_eq!(read_line(&mut input, &mut line).unwrap(), Some(false));
+        line.clear();
+        assert_eq!(read_line(&mut input, &mut line).unwrap(), Some(true));
+        assert_eq!(line, b"{}\n");
+        assert_eq!(read_line(&mut input, &mut line).unwrap(), None);
     }
 }

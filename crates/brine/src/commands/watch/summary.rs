@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use brine_bus::client::EventRef;
 use brine_wire::{Map, Value, json};
 
-use super::output::Form;
+use super::super::event_output::Form;
 use crate::show;
 
 /// More prefixes than this are counted as one: tags are strangers' text and may never repeat.
 const MAX_PREFIXES: usize = 1000;
+
+/// People see so many of the busiest prefixes; the last row is the total.
+const MAX_ROWS: usize = 15;
 
 /// Events counted since the last print.
 #[derive(Debug)]
@@ -80,8 +83,10 @@ impl Summary {
             rows.push(("…".to_owned(), others));
         }
         let text = match self.form {
-            Form::JsonLines => line(&rows, elapsed),
-            Form::Pretty | Form::Columns => table(&rows, elapsed),
+            Form::JsonLines | Form::Exact => line(&rows, elapsed),
+            Form::Pretty | Form::Columns => {
+                table(&rows[..rows.len().min(MAX_ROWS)], total(&rows), elapsed)
+            }
         };
         let mut stdout = io::stdout();
         stdout.write_all(text.as_bytes())?;
@@ -105,7 +110,7 @@ fn total(rows: &[(String, Count)]) -> Count {
     })
 }
 
-fn table(rows: &[(String, Count)], elapsed: Duration) -> String {
+fn table(rows: &[(String, Count)], total: Count, elapsed: Duration) -> String {
     let mut text = String::new();
     let mut row = |name: &str, count: Count| {
         let (events, bytes) = (
@@ -122,7 +127,7 @@ fn table(rows: &[(String, Count)], elapsed: Duration) -> String {
     for (prefix, count) in rows {
         row(&show::visible(prefix), *count);
     }
-    row("(all)", total(rows));
+    row("total", total);
     text.push('\n');
     text
 }

@@ -1,17 +1,24 @@
-//! How `brine watch` writes an event.
+//! How commands write an event: `brine watch`, `brine history`, `brine consumer next`.
+//!
+//! Knows forms, not where events come from.
 
 use std::io::{self, BufWriter, Stdout, Write};
+use std::time::Duration;
 
 use brine_bus::client::EventRef;
+use brine_log::{Millis, Position};
+use brine_wire::stamp::{self, StampStyle};
 use brine_wire::{Value, json};
 
 use crate::show;
 
 /// The forms an event can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// `{"tag": …, "data": …}`, one per line, valid JSON.
     JsonLines,
+    /// As [`Form::JsonLines`], but nothing is lost: `brine log import` reads the same event.
+    Exact,
     /// The tag, then indented data: what `salt-run state.event pretty=True` prints.
     Pretty,
     /// Time, tag and data in one line.
@@ -20,7 +27,7 @@ pub(super) enum Form {
 
 /// Writes events to stdout, buffered.
 #[derive(Debug)]
-pub(super) struct Printer {
+pub(crate) struct Printer {
     form: Form,
     colour: bool,
     stdout: BufWriter<Stdout>,
@@ -32,7 +39,7 @@ pub(super) struct Printer {
 const BUFFER_BYTES: usize = 64 * 1024;
 
 impl Printer {
-    pub(super) fn new(form: Form, colour: bool) -> Self {
+    pub(crate) fn new(form: Form, colour: bool) -> Self {
         Self {
             form,
             colour,
@@ -42,7 +49,16 @@ impl Printer {
     }
 
     /// Writes an event; `false` if its data are malformed, which Salt's readers skip too.
-    pub(super) fn event(&mut self, event: EventRef<'_>) -> io::Result<bool> {
+    pub(crate) fn event(&mut self, event: EventRef<'_>) -> io::Result<bool> {
+        self.event_at(event, None)
+    }
+
+    /// Writes an event with its position and its time of arrival in front, if they are to be shown.
+    pub(crate) fn event_at(
+        &mut self,
+        event: EventRef<'_>,
+        at: Option<(Position, Millis)>,
+    ) -> io::Result<bool> {
         let data = match event.decode() {
             Ok(data) => data,
             Err(error) => {
@@ -52,35 +68,82 @@ impl Printer {
         };
         self.line.clear();
         match self.form {
-            Form::JsonLines => self.json_line(event.tag(), data),
-            Form::Pretty => self.pretty(event.tag(), &data),
-            Form::Columns => self.columns(event.tag(), data),
+            Form::JsonLines => self.json_line(event.tag(), data, at),
+            Form::Exact => self.exact_line(event.tag(), &data, at),
+            Form::Pretty => self.pretty(event.tag(), &data, at),
+            Form::Columns => self.columns(event.tag(), data, at),
         }
         self.line.push('\n');
         self.stdout.write_all(self.line.as_bytes())?;
         Ok(true)
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.stdout.flush()
     }
 
-    fn json_line(&mut self, tag: &str, mut data: Value) {
+    /// Writes a line that stands for missing events.
+    pub(crate) fn gap(&mut self, from: Position, to: Position, reason: &str) -> io::Result<()> {
+        writeln!(
+            self.stdout,
+            "{{\"gap\": {{\"from\": \"{from}\", \"to\": \"{to}\", \"reason\": \"{reason}\"}}}}"
+        )
+    }
+
+    /// Whether lines are for programs.
+    pub(crate) const fn is_json(&self) -> bool {
+        matches!(self.form, Form::JsonLines | Form::Exact)
+    }
+
+    fn json_line(&mut self, tag: &str, mut data: Value, at: Option<(Position, Millis)>) {
         without_what_json_lacks(&mut data);
-        self.line.push_str("{\"tag\": ");
+        self.begin_object(at);
+        self.line.push_str("\"tag\": ");
         self.data(&Value::from(tag), json::to_line);
         self.line.push_str(", \"data\": ");
         self.data(&data, json::to_line);
         self.line.push('}');
     }
 
-    fn pretty(&mut self, tag: &str, data: &Value) {
+    fn exact_line(&mut self, tag: &str, data: &Value, at: Option<(Position, Millis)>) {
+        self.begin_object(at);
+        self.line.push_str("\"tag\": ");
+        self.data(&Value::from(tag), json::to_line);
+        self.line.push_str(", \"data\": ");
+        json::to_exact_line(data, &mut self.line);
+        self.line.push('}');
+    }
+
+    fn begin_object(&mut self, at: Option<(Position, Millis)>) {
+        self.line.push('{');
+        if let Some((position, time)) = at {
+            self.line.push_str(&format!(
+                "\"seq\": {}, \"position\": \"{position}\", \"time\": \"{}\", ",
+                position.seq,
+                utc(time)
+            ));
+        }
+    }
+
+    fn pretty(&mut self, tag: &str, data: &Value, at: Option<(Position, Millis)>) {
+        if let Some((position, time)) = at {
+            self.paint("2", &format!("{position} {} ", utc(time)));
+        }
         self.tag(tag);
         self.line.push('\t');
         self.data(data, json::to_pretty);
     }
 
-    fn columns(&mut self, tag: &str, mut data: Value) {
+    fn columns(&mut self, tag: &str, mut data: Value, at: Option<(Position, Millis)>) {
+        if let Some((position, time)) = at {
+            self.paint("2", &format!("{:>8} {} ", position.seq.0, utc(time)));
+            if let Value::Map(map) = &mut data {
+                map.remove("_stamp");
+            }
+            self.tag(tag);
+            self.line.push_str("  ");
+            return self.data(&data, json::to_line);
+        }
         let stamp = match &mut data {
             Value::Map(map) => map.remove("_stamp"),
             _ => None,
@@ -117,6 +180,13 @@ impl Printer {
             self.line.push_str(text);
         }
     }
+}
+
+/// A time of arrival: `2026-11-29T08:01:33.582Z`.
+pub(crate) fn utc(time: Millis) -> String {
+    let stamp = stamp::format(Duration::from_millis(time.0), StampStyle::Naive);
+    let seconds = stamp.get(..19).unwrap_or(&stamp);
+    format!("{seconds}.{:03}Z", time.0 % 1000)
 }
 
 /// `21:59:47.223` of a stamp; a stamp on the full second has no fraction.
@@ -159,7 +229,7 @@ mod tests {
 
     fn columns(tag: &str, data: Map) -> String {
         let mut printer = Printer::new(Form::Columns, false);
-        printer.columns(tag, data.into());
+        printer.columns(tag, data.into(), None);
         printer.line
     }
 

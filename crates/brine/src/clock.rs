@@ -1,0 +1,65 @@
+//! The clock and the time zone against which dates on the command line are read.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use brine_log::Millis;
+use brine_wire::time::{self, Bound, Clock, StartText};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// The zone of dates that name none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Zone {
+    Local,
+    Utc,
+}
+
+impl Zone {
+    /// What `--utc` says.
+    pub(crate) const fn from_flag(utc: bool) -> Self {
+        if utc { Self::Utc } else { Self::Local }
+    }
+
+    /// Reads where to start.
+    pub(crate) fn start(self, text: &str) -> Result<StartText, time::StartError> {
+        self.read(|clock| time::parse_start(text, clock))
+    }
+
+    /// Reads a time.
+    pub(crate) fn time(self, text: &str, bound: Bound) -> Result<Millis, time::TimeError> {
+        self.read(|clock| time::parse_time(text, bound, clock))
+            .map(millis)
+    }
+
+    fn read<T>(self, read: impl FnOnce(Clock<'_>) -> T) -> T {
+        let local = TimeZone::system();
+        let zone = |seconds: i64| match self {
+            Self::Utc => 0,
+            Self::Local => {
+                let moment = Timestamp::from_second(seconds).unwrap_or_default();
+                local.to_offset(moment).seconds()
+            }
+        };
+        read(Clock {
+            now: since_epoch(),
+            zone: &zone,
+        })
+    }
+}
+
+/// The time now, since the UNIX epoch; a clock before 1970 says 1970.
+pub(crate) fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// The time now.
+pub(crate) fn now() -> Millis {
+    millis(since_epoch())
+}
+
+/// A time in the log's unit.
+pub(crate) fn millis(time: Duration) -> Millis {
+    Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

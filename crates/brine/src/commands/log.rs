@@ -1,0 +1,368 @@
+//! `brine log`: the store of history: what is in it, whether it is whole, copies, and removal.
+
+use std::io::{self, BufRead, Write};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use brine_log::history::{
+    About, BlockEvent, GapReason, HistoryInfo, HistoryReader, Maintenance, Retention,
+};
+use brine_log::{Millis, Seq};
+use brine_wire::event::join;
+use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::time::Bound;
+use brine_wire::{Map, Value, json, msgpack};
+
+use super::event_output::{Form, Printer, utc};
+use super::history::WindowArgs;
+use super::selection::SelectionArgs;
+use crate::clock::{self, Zone};
+use crate::history_store::{self, Record, StoreArgs};
+use crate::show;
+
+/// The arguments of `brine log`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what the history holds
+    Info(Info),
+    /// Read everything, and say what cannot be read
+    Verify(Verify),
+    /// Write events as JSON lines from which `import` makes the same events
+    Export(Box<Export>),
+    /// Append events from JSON lines on stdin. The bus must not be running
+    Import(Import),
+    /// Remove events: shows what would go, and removes it with --execute. The bus must not be running
+    Purge(Purge),
+    /// Apply limits at once, and give free space back to the system. The bus must not be running
+    Vacuum(Vacuum),
+}
+
+#[derive(Debug, clap::Args)]
+struct Info {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Export {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Import {
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+struct Purge {
+    /// All events before this sequence, as far as they fill whole blocks
+    #[arg(long, value_name = "N", group = "what")]
+    seq: Option<u64>,
+    /// All but about the last N events
+    #[arg(long, value_name = "N", group = "what")]
+    keep: Option<u64>,
+    /// All events whose tag matches this shell pattern
+    #[arg(long, value_name = "GLOB", group = "what")]
+    tag: Option<String>,
+    /// Remove them
+    #[arg(long)]
+    execute: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Vacuum {
+    /// Remove events older than this, such as 30d
+    #[arg(long, value_name = "AGE")]
+    time: Option<String>,
+    /// Remove the oldest events until no more than this is used, such as 10GiB
+    #[arg(long, value_name = "BYTES", value_parser = super::bus::bytes)]
+    size: Option<u64>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Does what was asked.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Command::Info(info) => self::info(info)?,
+        Command::Verify(verify) => return self::verify(verify),
+        Command::Export(export) => self::export(export)?,
+        Command::Import(import) => return self::import(import),
+        Command::Purge(purge) => self::purge(purge)?,
+        Command::Vacuum(vacuum) => self::vacuum(vacuum)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn info(info: &Info) -> anyhow::Result<()> {
+    let directory = info.store.directory()?;
+    let mut reader = HistoryReader::open(&directory)?;
+    let (found, consumers) = (reader.info()?, reader.consumers()?.len());
+    let mut out = io::stdout().lock();
+    if info.json {
+        writeln!(out, "{}", info_json(&found))?;
+        return Ok(());
+    }
+    let at = |end: Option<(Seq, Millis)>| {
+        end.map_or("–".to_owned(), |(seq, at)| {
+            format!("{seq} of {}", utc(at))
+        })
+    };
+    let bus = found.writer.map_or("not running".to_owned(), |pid| {
+        format!("running (pid {pid})")
+    });
+    writeln!(out, "directory  {}", directory.display())?;
+    writeln!(out, "log        {}", found.log)?;
+    writeln!(out, "bus        {bus}")?;
+    writeln!(out, "events     {}", found.totals.events)?;
+    writeln!(out, "oldest     {}", at(found.oldest))?;
+    writeln!(out, "newest     {}", at(found.newest))?;
+    writeln!(
+        out,
+        "disk       {} bytes for {} bytes of events",
+        found.totals.used_bytes, found.totals.event_bytes
+    )?;
+    writeln!(out, "consumers  {consumers}")?;
+    for gap in &found.gaps {
+        let range = format!("{} to {}", gap.first, gap.last);
+        writeln!(
+            out,
+            "missing    {range}: {}, noticed {}",
+            gap.reason,
+            utc(gap.at)
+        )?;
+    }
+    Ok(())
+}
+
+fn info_json(info: &HistoryInfo) -> String {
+    let end = |end: Option<(Seq, Millis)>| {
+        end.map(|(seq, at)| serde_json::json!({"seq": seq.0, "time": utc(at)}))
+    };
+    let gaps: Vec<_> = info.gaps.iter().map(|gap| {
+        serde_json::json!({"first": gap.first.0, "last": gap.last.0, "reason": gap.reason.to_string()})
+    }).collect();
+    serde_json::json!({
+        "log": info.log.to_string(),
+        "pid": info.writer,
+        "events": info.totals.events,
+        "oldest": end(info.oldest),
+        "newest": end(info.newest),
+        "used_bytes": info.totals.used_bytes,
+        "event_bytes": info.totals.event_bytes,
+        "gaps": gaps,
+    })
+    .to_string()
+}
+
+fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
+    let mut damaged = 0_u64;
+    let mut out = io::stdout().lock();
+    let mut lines = Vec::new();
+    let events = verify.store.open()?.verify(&mut |seqs, reason| {
+        let words = reason.map_or_else(|| "unknown reason".to_owned(), |reason| reason.to_string());
+        if reason.is_none_or(|reason| reason == GapReason::Damaged) {
+            damaged += seqs.end.0 - seqs.start.0;
+        }
+        lines.push(format!(
+            "missing {} to {}: {words}",
+            seqs.start,
+            seqs.end.0 - 1
+        ));
+    })?;
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "{events} events can be read")?;
+    if damaged == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    show::complain(&format_args!("{damaged} events are damaged"));
+    Ok(ExitCode::FAILURE)
+}
+
+fn export(export: &Export) -> anyhow::Result<()> {
+    let selection = export.selection.compile()?;
+    let (start, until) = export.window.read();
+    let mut reader = export.store.open()?;
+    if let Err(gone) = history_store::seek(&mut reader, start.as_ref(), true)? {
+        return Err(gone.into());
+    }
+    let mut printer = Printer::new(Form::Exact, false);
+    history_store::forward(&mut reader, &selection, until, &mut |record| {
+        if let Record::Event {
+            event,
+            position,
+            at,
+        } = record
+        {
+            printer.event_at(event, Some((position, at)))?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(printer.flush()?)
+}
+
+fn import(import: &Import) -> anyhow::Result<ExitCode> {
+    let directory = import.store.directory()?;
+    let mut maintenance = Maintenance::open(&directory)?;
+    let (mut events, mut refused) = (Vec::new(), 0_u64);
+    for (number, line) in io::stdin().lock().lines().enumerate() {
+        let line = line.context("stdin")?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        match imported(&line) {
+            Ok(event) => events.push(event),
+            Err(error) => {
+                refused += 1;
+                let error = show::one_line(&error);
+                show::complain(&format_args!("line {}: {error}", number + 1));
+            }
+        }
+    }
+    let blocks = events.iter().map(|event| BlockEvent {
+        at: event.at,
+        event: &event.bytes,
+        tag_bytes: event.tag_bytes,
+        about: About::default(),
+    });
+    let count = maintenance.import(blocks, &[])?;
+    maintenance.close(&directory)?;
+    writeln!(io::stdout(), "{count} events imported")?;
+    Ok(match refused {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// An event that was read from a line.
+struct Imported {
+    at: Millis,
+    bytes: Vec<u8>,
+    tag_bytes: usize,
+}
+
+fn imported(line: &str) -> anyhow::Result<Imported> {
+    let Value::Map(mut fields) = json::parse(line.as_bytes())? else {
+        bail!("expected a JSON object with \"tag\" and \"data\"");
+    };
+    let Some(Value::Str(tag)) = fields.remove("tag") else {
+        bail!("no \"tag\"");
+    };
+    brine_wire::event::check_tag(&tag)?;
+    let data = match fields.remove("data") {
+        None => Map::new(),
+        Some(Value::Map(data)) => data,
+        Some(_) => bail!("\"data\" must be an object"),
+    };
+    let at = match fields.get("time").and_then(Value::as_str) {
+        Some(time) => Zone::Utc.time(time, Bound::Since)?,
+        None => clock::now(),
+    };
+    let mut packed = Vec::new();
+    msgpack::encode_map(&data, &mut packed);
+    Ok(Imported {
+        at,
+        bytes: join(&tag, &packed),
+        tag_bytes: tag.len(),
+    })
+}
+
+fn purge(purge: &Purge) -> anyhow::Result<()> {
+    let directory = purge.store.directory()?;
+    let mut reader = HistoryReader::open(&directory)?;
+    let info = reader.info()?;
+    let newest = info.newest.map_or(0, |(seq, _)| seq.0);
+    let before = match (purge.seq, purge.keep) {
+        (Some(seq), _) => Some(Seq(seq)),
+        (None, Some(keep)) => Some(Seq((newest + 1).saturating_sub(keep))),
+        (None, None) => None,
+    };
+    let mut out = io::stdout().lock();
+    match (&purge.tag, before) {
+        (Some(tag), _) => {
+            let selection = SelectionArgs {
+                tags: vec![tag.clone()],
+                ..SelectionArgs::default()
+            };
+            let (selection, mut count) = (selection.compile()?, 0_u64);
+            history_store::forward(&mut reader, &selection, None, &mut |record| {
+                count += u64::from(matches!(record, Record::Event { .. }));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            writeln!(out, "{count} events with a tag that matches {tag}")?;
+        }
+        (None, Some(before)) => writeln!(out, "events before {before}")?,
+        (None, None) => {}
+    }
+    if !purge.execute {
+        show::complain(&"nothing removed; add --execute to do it");
+        return Ok(());
+    }
+    let mut maintenance = Maintenance::open(&directory)?;
+    if let Some(tag) = &purge.tag {
+        let tags = TagMatch::new(MatchType::Fnmatch, tag.as_str())?;
+        let removed = maintenance.purge_tags(&tags)?;
+        writeln!(out, "{removed} events removed")?;
+    } else if let Some(before) = before {
+        let oldest = maintenance.purge_before(before)?;
+        let oldest = oldest.map_or_else(|| "nothing".to_owned(), |seq| seq.to_string());
+        writeln!(out, "removed; the oldest that is left: {oldest}")?;
+    }
+    Ok(maintenance.close(&directory)?)
+}
+
+fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
+    let directory = vacuum.store.directory()?;
+    let before = HistoryReader::open(&directory)?.info()?.totals;
+    let mut maintenance = Maintenance::open(&directory)?;
+    maintenance.vacuum(&Retention {
+        max_age: vacuum.time.as_deref().map(age).transpose()?,
+        max_bytes: vacuum.size,
+        tags: Vec::new(),
+    })?;
+    maintenance.close(&directory)?;
+    let after = HistoryReader::open(&directory)?.info()?.totals;
+    writeln!(
+        io::stdout(),
+        "{} of {} events removed; {} bytes used before, {} now",
+        before.events - after.events.min(before.events),
+        before.events,
+        before.used_bytes,
+        after.used_bytes
+    )?;
+    Ok(())
+}
+
+/// An age such as `30d`: the time since then.
+fn age(text: &str) -> anyhow::Result<Duration> {
+    let then = Zone::Local.time(text, Bound::Since)?;
+    Ok(Duration::from_millis(clock::now().0.saturating_sub(then.0)))
+}

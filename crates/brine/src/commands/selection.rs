@@ -1,0 +1,116 @@
+//! Which events a command is about: tags, match types and fields, in the words that `brine watch`,
+//! `brine history`, `brine log` and `brine consumer` share.
+
+use std::io::{self, IsTerminal};
+
+use brine_bus::client::EventRef;
+use brine_log::history::TagQuery;
+use brine_wire::field_filter::FieldFilter;
+use brine_wire::matching::{MatchType, TagFilter, TagMatch};
+
+use crate::show;
+
+/// How tags are compared with a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum MatchKind {
+    /// Shell pattern for the whole tag; * crosses /
+    #[default]
+    Glob,
+    /// The tag begins with it
+    Startswith,
+    /// The tag ends with it
+    Endswith,
+    /// The tag contains it
+    Find,
+    /// Python regular expression, matched at the tag's start
+    Regex,
+}
+
+impl MatchKind {
+    const fn match_type(self) -> MatchType {
+        match self {
+            Self::Glob => MatchType::Fnmatch,
+            Self::Startswith => MatchType::StartsWith,
+            Self::Endswith => MatchType::EndsWith,
+            Self::Find => MatchType::Find,
+            Self::Regex => MatchType::Regex,
+        }
+    }
+}
+
+/// The options that choose events.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct SelectionArgs {
+    /// Tags to show; without any, all
+    #[arg(value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// How tags are compared
+    #[arg(
+        short,
+        long = "match",
+        value_name = "TYPE",
+        value_enum,
+        default_value_t
+    )]
+    pub(crate) match_kind: MatchKind,
+    /// Tags not to show, compared in the same way
+    #[arg(short = 'x', long, value_name = "TAG")]
+    pub(crate) exclude: Vec<String>,
+    /// Fields that must match, all of them: 'minion:web* fun:state.* ok:false data.PATH:PATTERN'
+    #[arg(long, value_name = "FIELD:PATTERN …")]
+    pub(crate) filter: Option<String>,
+}
+
+/// The events that were chosen.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    tags: TagFilter,
+    fields: FieldFilter,
+    query: TagQuery,
+}
+
+impl SelectionArgs {
+    /// Compiles the patterns.
+    pub(crate) fn compile(&self) -> anyhow::Result<Selection> {
+        let kind = self.match_kind.match_type();
+        let patterns = self.tags.iter().map(|tag| TagMatch::new(kind, tag));
+        Ok(Selection {
+            tags: TagFilter::new(kind, &self.tags, &self.exclude)?,
+            fields: FieldFilter::parse(self.filter.as_deref().unwrap_or_default())?,
+            query: TagQuery::new(&patterns.collect::<Result<Vec<_>, _>>()?),
+        })
+    }
+}
+
+impl SelectionArgs {
+    /// Tells people that a tag without a wildcard is the whole tag, where Salt's own library takes
+    /// it for a prefix.
+    pub(crate) fn warn_of_exact_tags(&self) {
+        if self.match_kind != MatchKind::Glob || !io::stderr().is_terminal() {
+            return;
+        }
+        for tag in self
+            .tags
+            .iter()
+            .filter(|tag| !tag.contains(['*', '?', '[']))
+        {
+            let below = tag.trim_end_matches('/');
+            show::complain(&format_args!(
+                "only events with exactly the tag {tag}; for all below it: '{below}/*'"
+            ));
+        }
+    }
+}
+
+impl Selection {
+    /// Whether an event was chosen.
+    pub(crate) fn wants(&self, event: EventRef<'_>) -> bool {
+        self.tags.matches(event.tag())
+            && (self.fields.is_any() || self.fields.matches(event.tag(), event.data()))
+    }
+
+    /// What a store can use to pass over blocks without a wanted event.
+    pub(crate) const fn query(&self) -> &TagQuery {
+        &self.query
+    }
+}

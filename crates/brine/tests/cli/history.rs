@@ -1,0 +1,213 @@
+//! `brine history`, `brine log` and `brine consumer`, on a store whose bus is not running.
+
+use tempfile::TempDir;
+
+use crate::support::{Left, brine, run};
+
+/// A store with events 1 to 6, each a minute after the last.
+struct Store {
+    root: TempDir,
+}
+
+const EVENTS: &str = r#"
+{"time": "2026-11-29T08:00:00Z", "tag": "salt/job/1/new", "data": {"jid": "1"}}
+{"time": "2026-11-29T08:01:00Z", "tag": "salt/job/1/ret/web1", "data": {"id": "web1", "fun": "test.ping", "success": true}}
+{"time": "2026-11-29T08:02:00Z", "tag": "salt/job/1/ret/db1", "data": {"id": "db1", "fun": "test.ping", "success": false}}
+{"time": "2026-11-29T08:03:00Z", "tag": "my/tag", "data": {"b": {"$bytes": "AP8="}}}
+{"time": "2026-11-29T08:04:00Z", "tag": "my/other", "data": {}}
+{"time": "2026-11-29T08:05:00Z", "tag": "salt/job/2/new", "data": {"jid": "2"}}
+"#;
+
+impl Store {
+    fn new() -> Self {
+        let store = Self {
+            root: tempfile::Builder::new().prefix("b").tempdir().unwrap(),
+        };
+        let left = store.run_with(&["log", "import"], EVENTS);
+        assert_eq!(left.stdout, "6 events imported\n", "{left:?}");
+        store
+    }
+
+    fn run(&self, arguments: &[&str]) -> Left {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Left {
+        let mut command = brine(arguments);
+        command.args(["--history", self.root.path().join("h").to_str().unwrap()]);
+        run(&mut command, input)
+    }
+
+    /// The tags that a command prints.
+    fn tags(&self, arguments: &[&str]) -> Vec<String> {
+        let left = self.run(arguments);
+        assert_eq!(left.code, Some(0), "{arguments:?}: {left:?}");
+        let lines = left.stdout.lines();
+        lines
+            .map(|line| {
+                let tag = line.split("\"tag\": \"").nth(1).unwrap();
+                tag.split('"').next().unwrap().to_owned()
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn history_chooses_by_tag_field_time_and_number() {
+    let store = Store::new();
+    for (arguments, tags) in [
+        (&["my/*"][..], &["my/tag", "my/other"][..]),
+        (&["-n", "1"], &["salt/job/1/new"]),
+        (
+            &["salt/*", "-x", "*/new"],
+            &["salt/job/1/ret/web1", "salt/job/1/ret/db1"],
+        ),
+        (&["--filter", "ok:false"], &["salt/job/1/ret/db1"]),
+        (&["--from", "5"], &["my/other", "salt/job/2/new"]),
+        (
+            &["--since", "2026-11-29 08:04", "--utc"],
+            &["my/other", "salt/job/2/new"],
+        ),
+        (
+            &["-S", "2026-11-29T08:02:30Z", "-U", "2026-11-29T08:03:30Z"],
+            &["my/tag"],
+        ),
+        (&["--last", "2"], &["my/other", "salt/job/2/new"]),
+        (&["--last", "1", "my/*"], &["my/other"]),
+        (&["-r", "-n", "2"], &["salt/job/2/new", "my/other"]),
+        (&["--from", "new"], &[]),
+    ] {
+        let words = [&["history"], arguments].concat();
+        assert_eq!(store.tags(&words), tags, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_start_that_is_gone_or_no_start_has_its_own_code() {
+    let store = Store::new();
+    let left = store.run(&["history", "--from", "99"]);
+    assert_eq!(
+        (left.code, left.stderr.as_str()),
+        (
+            Some(3),
+            "brine: event 99 is not there yet: the newest is 6\n"
+        )
+    );
+    let left = store.run(&["history", "--from", "abc-4"]);
+    assert_eq!(left.code, Some(3));
+    assert!(
+        left.stderr.contains("position abc-4 is of another log"),
+        "{left:?}"
+    );
+    assert_eq!(store.run(&["history", "--from", "soon"]).code, Some(2));
+    let left = store.run(&["history", "--history", "/nosuch"]);
+    assert_eq!(left.code, Some(2), "given twice: {left:?}");
+    let left = run(&mut brine(&["history", "--history", "/nosuch"]), "");
+    assert_eq!(
+        (left.code, left.stderr.as_str()),
+        (
+            Some(1),
+            "brine: history /nosuch: there is no history here\n"
+        )
+    );
+}
+
+#[test]
+fn an_exported_log_is_imported_as_it_was() {
+    let (store, copy) = (Store::new(), Store::new());
+    let exported = store.run(&["log", "export"]).stdout;
+    let first = exported.lines().next().unwrap();
+    assert!(
+        first.contains(r#""time": "2026-11-29T08:00:00.000Z", "tag": "salt/job/1/new""#),
+        "{first}"
+    );
+    let left = copy.run_with(&["log", "import"], &exported);
+    assert_eq!(left.stdout, "6 events imported\n");
+    let data = |text: &str| {
+        let lines = text.lines();
+        lines
+            .map(|line| line.split("\"data\": ").nth(1).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let again = copy.run(&["log", "export", "--from", "7"]).stdout;
+    assert_eq!(data(&again), data(&exported));
+    assert!(exported.contains(r#"{"$bytes": "AP8="}"#));
+}
+
+#[test]
+fn a_log_is_looked_at_checked_and_shortened() {
+    let store = Store::new();
+    let info = store.run(&["log", "info"]).stdout;
+    assert!(
+        info.contains("events     6\noldest     1 of 2026-11-29T08:00:00.000Z\n"),
+        "{info}"
+    );
+    assert!(info.contains("bus        not running\n"), "{info}");
+    let left = store.run(&["log", "verify"]);
+    assert_eq!(
+        (left.code, left.stdout.as_str()),
+        (Some(0), "6 events can be read\n")
+    );
+    let left = store.run(&["log", "purge", "--tag", "my/*"]);
+    assert_eq!(left.stdout, "2 events with a tag that matches my/*\n");
+    assert_eq!(
+        left.stderr,
+        "brine: nothing removed; add --execute to do it\n"
+    );
+    let left = store.run(&["log", "purge", "--tag", "my/*", "--execute"]);
+    assert!(left.stdout.ends_with("2 events removed\n"), "{left:?}");
+    assert_eq!(store.tags(&["history", "my/*"]), Vec::<String>::new());
+    let left = store.run(&["log", "vacuum", "--size", "1GiB"]);
+    assert!(left.stdout.starts_with("0 of 4 events removed"), "{left:?}");
+}
+
+#[test]
+fn a_consumer_goes_on_where_it_was() {
+    let store = Store::new();
+    let left = store.run(&[
+        "consumer",
+        "add",
+        "audit",
+        "--deliver",
+        "all",
+        "--filter",
+        "salt/*",
+    ]);
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    let next = ["consumer", "next", "audit", "-n", "2"];
+    assert_eq!(store.tags(&[&next[..], &["--no-ack"]].concat()).len(), 2);
+    assert_eq!(store.tags(&next), ["salt/job/1/new", "salt/job/1/ret/web1"]);
+    assert_eq!(store.tags(&next), ["salt/job/1/ret/db1", "salt/job/2/new"]);
+    assert_eq!(store.tags(&next), Vec::<String>::new());
+    let list = store.run(&["consumer", "ls", "--json"]).stdout;
+    assert!(
+        list.contains(r#""lag":0"#) && list.contains(r#""state":"active""#),
+        "{list}"
+    );
+    let reset = ["consumer", "reset", "audit", "--to-sequence", "3"];
+    let left = store.run(&reset);
+    assert!(left.stdout.ends_with("-2 (4 events again)\n"), "{left:?}");
+    assert_eq!(store.tags(&next), Vec::<String>::new());
+    assert_eq!(
+        store.run(&[&reset[..], &["--execute"]].concat()).code,
+        Some(0)
+    );
+    assert_eq!(store.tags(&next).len(), 2);
+    assert_eq!(store.run(&["consumer", "pause", "audit"]).code, Some(0));
+    let left = store.run(&next);
+    assert_eq!(left.code, Some(1));
+    assert!(left.stderr.contains("audit is paused"), "{left:?}");
+    assert_eq!(store.run(&["consumer", "resume", "audit"]).code, Some(0));
+    assert_eq!(store.run(&["consumer", "rm", "audit"]).code, Some(0));
+    assert_eq!(store.run(&["consumer", "info", "audit"]).code, Some(1));
+    assert_eq!(
+        store
+            .tags(&["history", "--cursor", "mine", "-n", "4"])
+            .len(),
+        4
+    );
+    assert_eq!(
+        store.tags(&["history", "--cursor", "mine"]),
+        ["my/other", "salt/job/2/new"]
+    );
+}
