@@ -6,6 +6,7 @@ use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
 use crate::error::ConfigError;
+use crate::history::{HistoryOptions, redact};
 use crate::types::type_name;
 
 /// Brine's own options; `None` where nothing is said.
@@ -18,11 +19,22 @@ pub struct Brine {
     pub log_bytes: Option<u64>,
     /// `keep_bytes`: how much of the newest events stays in memory when no subscriber lags.
     pub keep_bytes: Option<u64>,
+    /// `history`: whether events are kept on disk, where and how long.
+    pub history: HistoryOptions,
+    /// `redact`: names of fields whose values are not kept on disk.
+    pub redact: Vec<String>,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
 }
 
-const KEYS: [&str; 4] = ["compat", "keep_bytes", "log_bytes", "python"];
+const KEYS: [&str; 6] = [
+    "compat",
+    "history",
+    "keep_bytes",
+    "log_bytes",
+    "python",
+    "redact",
+];
 
 impl Brine {
     /// Reads the value of `brine:`.
@@ -44,8 +56,10 @@ impl Brine {
                 Some("compat") => brine.compat = Some(compat(value)?),
                 Some("log_bytes") => brine.log_bytes = Some(bytes("log_bytes", value)?),
                 Some("keep_bytes") => brine.keep_bytes = Some(bytes("keep_bytes", value)?),
+                Some("history") => brine.history = HistoryOptions::parse(value)?,
+                Some("redact") => brine.redact = redact(value)?,
                 Some("python") => brine.python = Some(python(value)?),
-                other => return Err(unknown(other.unwrap_or_else(|| type_name(key)))),
+                other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }
         }
         Ok(brine)
@@ -81,7 +95,7 @@ fn python(value: &Value) -> Result<String, ConfigError> {
     text.map(str::to_owned)
 }
 
-fn bytes(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
+pub(crate) fn bytes(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
     let bytes = match value {
         Value::Int(bytes) => u64::try_from(*bytes).ok(),
         Value::Str(text) => sized(text),
@@ -103,7 +117,7 @@ fn sized(text: &str) -> Option<u64> {
     number.trim().parse::<u64>().ok()?.checked_mul(unit)
 }
 
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::Str(text) => format!("{text:?}"),
         Value::Int(number) => number.to_string(),
@@ -112,12 +126,12 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn unknown(key: &str) -> ConfigError {
+pub(crate) fn unknown(key: &str, keys: &[&'static str]) -> ConfigError {
     let distance = |valid: &&&str| edit_distance(key, valid);
-    let nearest = KEYS.iter().min_by_key(distance).copied();
+    let nearest = keys.iter().min_by_key(distance).copied();
     ConfigError::UnknownBrineKey {
         key: key.to_owned(),
-        nearest: nearest.unwrap_or(KEYS[0]),
+        nearest: nearest.unwrap_or_default(),
     }
 }
 
