@@ -4,6 +4,7 @@
 //! `brine bus`, `brine up` and Salt's daemons are put together from these parts, so that each part
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
+mod history;
 mod sockets;
 
 use std::future::Future;
@@ -14,6 +15,7 @@ use anyhow::Context;
 use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
+use brine_log::history::PreparedHistory;
 use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
@@ -23,6 +25,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bus_location::{self, BusLocation};
+pub(crate) use history::{HistoryDefault, RunningHistory};
 
 /// How a bus differs from what its configuration says.
 #[derive(Debug, Default)]
@@ -33,17 +36,25 @@ pub(crate) struct BusOverrides {
     pub(crate) also: Vec<(PathBuf, Compat)>,
     /// The size of the log in memory, in bytes.
     pub(crate) log_bytes: Option<u64>,
+    /// The directory of its history.
+    pub(crate) history: Option<PathBuf>,
+    /// Whether it has a history if nothing is said.
+    pub(crate) history_default: HistoryDefault,
 }
 
 /// A bus that has its sockets and its log. It accepts nothing until it is served.
 pub(crate) struct OpenBus {
     pub(crate) bus: Bus,
     pub(crate) handle: BusHandle,
+    /// To be dropped when nothing is appended any more.
+    pub(crate) history: Option<RunningHistory>,
 }
 
 impl OpenBus {
     /// Binds the sockets of a bus and makes its log.
     pub(crate) fn open(location: &BusLocation, overrides: &BusOverrides) -> anyhow::Result<Self> {
+        let directory = overrides.history.as_deref();
+        let prepared = history::prepare(location, directory, overrides.history_default)?;
         let compat = overrides.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
             &location.address,
@@ -56,13 +67,30 @@ impl OpenBus {
             served.push(sockets::bind(&address, Some(sock_dir), *compat, location)?);
         }
         let log_bytes = overrides.log_bytes.or(location.brine.log_bytes);
-        let log = log(&served, log_bytes, location.brine.keep_bytes)?;
+        let log = log(
+            &served,
+            log_bytes,
+            location.brine.keep_bytes,
+            prepared.as_ref(),
+        )?;
+        let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
-        Ok(Self { bus, handle })
+        Ok(Self {
+            bus,
+            handle,
+            history: history.transpose()?,
+        })
     }
 
     /// The bus of a node, as the node's configuration says.
     pub(crate) fn of_node(loaded: &Loaded, node: Node) -> anyhow::Result<Self> {
+        let overrides = BusOverrides {
+            history_default: match node {
+                Node::Master => HistoryDefault::On,
+                Node::Minion { .. } => HistoryDefault::Off,
+            },
+            ..BusOverrides::default()
+        };
         let location = BusLocation {
             address: bus_location::address(&loaded.opts, &node, None)?,
             node,
@@ -74,7 +102,7 @@ impl OpenBus {
             brine: loaded.brine.clone(),
             warnings: Vec::new(),
         };
-        Self::open(&location, &BusOverrides::default())
+        Self::open(&location, &overrides)
     }
 
     /// Serves until `shutdown` is done and everything sent before that is delivered.
@@ -91,6 +119,7 @@ fn log(
     served: &[Served],
     max_bytes: Option<u64>,
     keep_bytes: Option<u64>,
+    history: Option<&PreparedHistory>,
 ) -> anyhow::Result<Arc<Log>> {
     let is_used = |framing| served.iter().any(|bus| bus.framing == framing);
     let framings = match (is_used(Framing::Bare), is_used(Framing::Prefixed)) {
@@ -98,10 +127,14 @@ fn log(
         (_, false) => Framings::Bare,
         (false, true) => Framings::Prefixed,
     };
-    let mut config = LogConfig {
-        framings,
-        ..LogConfig::new(new_log_id()?)
+    let mut config = match history {
+        Some(history) => LogConfig {
+            first: history.next(),
+            ..LogConfig::new(history.log_id())
+        },
+        None => LogConfig::new(new_log_id()?),
     };
+    config.framings = framings;
     if let Some(bytes) = max_bytes {
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }

@@ -12,25 +12,32 @@ use brine_wire::compat::{Compat, Series};
 
 use crate::bus_location;
 use crate::daemon;
-use crate::host::OpenBus;
+use crate::host::{OpenBus, RunningHistory};
 use crate::salt::run;
 
-/// A master, bound.
-pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<Master> {
+/// A master, bound, and its history, to be dropped when the master has ended.
+pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Option<RunningHistory>)> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let bus = OpenBus::of_node(loaded, Node::Master)?;
-    Ok(Master::start(options, bus.bus, bus.handle, Some(run::runners(loaded))).await?)
+    let runners = Some(run::runners(loaded));
+    let master = Master::start(options, bus.bus, bus.handle, runners).await?;
+    Ok((master, bus.history))
 }
 
-/// A minion, its bus bound; `umask` is that of what its functions make, if not this process's own.
-pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<Minion> {
+/// A minion, its bus bound, and its history, to be dropped when the minion has ended; `umask` is that
+/// of what its functions make, if not this process's own.
+pub(crate) fn minion(
+    loaded: &Loaded,
+    umask: Option<u32>,
+) -> anyhow::Result<(Minion, Option<RunningHistory>)> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
     remember_id(loaded);
     let mut config = functions_config(loaded);
     config.umask = umask;
     let bus = OpenBus::of_node(loaded, bus_location::own_minion(&loaded.opts)?)?;
     let functions = |host| Functions::new(config, host);
-    Ok(Minion::start(options, functions, bus.bus, bus.handle)?)
+    let minion = Minion::start(options, functions, bus.bus, bus.handle)?;
+    Ok((minion, bus.history))
 }
 
 /// Keeps a guessed minion id for the next start (`minion_id_caching`): a machine that is renamed stays the same

@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
     /// How much of the log of events is kept in memory for slow subscribers, such as 64MiB
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     log_bytes: Option<u64>,
+    /// Keep events on disk in a directory, so that readers can go back and a restart goes on with
+    /// the same numbers
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
     /// Run in the background; returns when the bus is ready
     #[arg(short, long)]
     daemon: bool,
@@ -101,6 +105,8 @@ impl Arguments {
                 .map(|also| (also.sock_dir.clone(), also.compat))
                 .collect(),
             log_bytes: self.log_bytes,
+            history: self.history.clone(),
+            ..BusOverrides::default()
         }
     }
 

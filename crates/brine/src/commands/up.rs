@@ -61,10 +61,10 @@ async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
         // The sender lives as long as all of this.
         let _ = flag.wait_for(|is_set| *is_set).await;
     };
-    let master = node::master(&scratch.master).await?;
+    let (master, _master_history) = node::master(&scratch.master).await?;
     let master = tokio::spawn(master.run(until(ended.subscribe())));
     let mut starts = listen(scratch).await?;
-    let minion = node::minion(&scratch.minion, None)?;
+    let (minion, _minion_history) = node::minion(&scratch.minion, None)?;
     let minion = tokio::spawn(minion.run(until(ending.subscribe())));
     let lived = tokio::select! {
         lived = life(scratch, &mut starts, every) => lived,

@@ -28,7 +28,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 
 async fn master(service: &Service) -> anyhow::Result<ExitCode> {
     let shutdown = host::shutdown_signal()?;
-    let master = node::master(&service.loaded).await?;
+    let (master, _history) = node::master(&service.loaded).await?;
     tracing::info!(
         ret_port = master.ret_port(),
         publish_port = master.publish_port(),

@@ -32,7 +32,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 
 async fn minion(service: &Service) -> anyhow::Result<ExitCode> {
     let shutdown = host::shutdown_signal()?;
-    let minion = node::minion(&service.loaded, Some(service.functions_umask))?;
+    let (minion, _history) = node::minion(&service.loaded, Some(service.functions_umask))?;
     tracing::info!("ready");
     let _pid_file = service.is_up()?;
     Ok(match minion.run(shutdown).await {

@@ -29,7 +29,7 @@ pub(super) struct Service {
 
 /// How it begins.
 pub(super) enum Begun {
-    Service(Service),
+    Service(Box<Service>),
     /// Another process serves, or nothing is to be served.
     Done(ExitCode),
 }
@@ -66,11 +66,11 @@ pub(super) fn begin(
     }
     start::tell_not_acted_on(&line);
     host::raise_file_limit();
-    Ok(Begun::Service(Service {
+    Ok(Begun::Service(Box::new(Service {
         loaded,
         functions_umask,
         daemon,
-    }))
+    })))
 }
 
 impl Service {

@@ -1,0 +1,107 @@
+//! The history of a bus: whether there is one, where, and what it keeps.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use brine_config::{Age, Brine, SyncOption};
+use brine_log::Log;
+use brine_log::history::{
+    History, HistoryConfig, OpenError, PreparedHistory, Retention, Sync, TagAge,
+};
+use brine_wire::matching::{MatchType, TagMatch};
+
+use crate::bus_location::BusLocation;
+
+/// Whether a bus has a history of which nobody says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum HistoryDefault {
+    On,
+    #[default]
+    Off,
+}
+
+/// Opens the history of a bus, if it has one; before its sockets, so that a bus that may not have
+/// its history takes nobody's sockets either.
+pub(crate) fn prepare(
+    location: &BusLocation,
+    directory: Option<&Path>,
+    default: HistoryDefault,
+) -> anyhow::Result<Option<PreparedHistory>> {
+    let enabled = location.brine.history.enabled;
+    let is_asked_for = directory.is_some() || enabled == Some(true);
+    let is_on = is_asked_for || (enabled.is_none() && default == HistoryDefault::On);
+    if !is_on {
+        return Ok(None);
+    }
+    let directory = match directory {
+        Some(directory) => std::path::absolute(directory)?,
+        None => configured_directory(location)?,
+    };
+    match PreparedHistory::open(config(&location.brine, directory)?) {
+        Ok(prepared) => Ok(Some(prepared)),
+        // Nobody asked for it, and the bus is worth more.
+        Err(error @ OpenError::Directory { .. }) if !is_asked_for => {
+            tracing::error!("{error}; the bus runs without history");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn configured_directory(location: &BusLocation) -> anyhow::Result<PathBuf> {
+    if let Some(directory) = &location.brine.history.directory {
+        return Ok(directory.clone());
+    }
+    let opts = location.opts.as_ref();
+    let opts = opts.context(
+        "history without a directory; set brine: {history: {directory: …}} or --history",
+    )?;
+    Ok(Path::new(opts.text("cachedir")?).join("history"))
+}
+
+fn config(brine: &Brine, directory: PathBuf) -> anyhow::Result<HistoryConfig> {
+    let options = &brine.history;
+    let mut config = HistoryConfig::new(directory);
+    config.redact.clone_from(&brine.redact);
+    config.sync = match options.sync {
+        None | Some(SyncOption::Group) => Sync::Group,
+        Some(SyncOption::Each) => Sync::Each,
+        Some(SyncOption::Os) => Sync::System,
+    };
+    let defaults = Retention::default();
+    let tags = options.max_age_of_tags.iter().map(|(pattern, age)| {
+        let tags = TagMatch::new(MatchType::Fnmatch, pattern.clone())?;
+        let max_age = duration(*age);
+        anyhow::Ok(TagAge { tags, max_age })
+    });
+    config.retention = Retention {
+        max_age: options.max_age.map_or(defaults.max_age, duration),
+        max_bytes: options.max_bytes.or(defaults.max_bytes),
+        tags: tags.collect::<Result<_, _>>()?,
+    };
+    Ok(config)
+}
+
+const fn duration(age: Age) -> Option<std::time::Duration> {
+    match age {
+        Age::Forever => None,
+        Age::For(duration) => Some(duration),
+    }
+}
+
+/// A history that is written; closed when this is dropped, which waits for the disk.
+pub(crate) struct RunningHistory(History);
+
+impl RunningHistory {
+    /// Begins to write a log.
+    pub(crate) fn start(prepared: PreparedHistory, log: &Arc<Log>) -> anyhow::Result<Self> {
+        Ok(Self(prepared.start(log)?))
+    }
+}
+
+impl Drop for RunningHistory {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
