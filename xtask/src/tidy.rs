@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use crate::command::{root, tracked_files};
-use crate::{metadata, words};
+use crate::{metadata, source, words};
 
 /// Which of our crates each may be built from; `ARCHITECTURE.md` draws it. Tests may use the test
 /// parts, and nothing else may.
@@ -85,7 +85,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         }
     }
     check_arrows(&mut faults)?;
-    check_path_of_an_event(&mut faults)?;
+    check_paths_of_events(&mut faults)?;
+    check_clocks(&mut faults)?;
     if faults.is_empty() {
         println!("{} files are tidy", files.len());
         return Ok(());
@@ -177,32 +178,74 @@ fn check_arrows(faults: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The table "The path of an event" in `ARCHITECTURE.md`: each row's function is in its file.
-fn check_path_of_an_event(faults: &mut Vec<String>) -> anyhow::Result<()> {
+/// The tables of `ARCHITECTURE.md` that follow an event: each row's function is in its files.
+fn check_paths_of_events(faults: &mut Vec<String>) -> anyhow::Result<()> {
     let document = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
-    let section = document
-        .split("\n## ")
-        .find(|section| section.starts_with("The path of an event"));
-    let rows: Vec<_> = section
-        .into_iter()
-        .flat_map(str::lines)
-        .filter_map(|line| {
-            let mut code = line.strip_prefix('|')?.split('`').skip(1).step_by(2);
-            Some((code.next()?, code.next()?))
-        })
-        .collect();
-    ensure!(
-        rows.len() >= 5,
-        "ARCHITECTURE.md: expected the path of an event as a table of functions and files, found {} rows",
-        rows.len()
-    );
-    for (item, file) in rows {
-        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
-        let (owner, function) = item.rsplit_once("::").unwrap_or(("", item));
-        if !text.contains(&format!("fn {function}")) || !text.contains(owner) {
-            faults.push(format!(
-                "ARCHITECTURE.md: the path names {item} in {file}, where it is not"
-            ));
+    for title in ["The path of an event", "The path of an event from a minion"] {
+        let mut sections = document.split("\n## ");
+        let section = sections.find(|section| section.lines().next() == Some(title));
+        let rows: Vec<_> = section
+            .into_iter()
+            .flat_map(str::lines)
+            .filter_map(|line| {
+                let mut code = line.strip_prefix('|')?.split('`').skip(1).step_by(2);
+                Some((code.next()?, code.next_back()?))
+            })
+            .collect();
+        ensure!(
+            rows.len() >= 5,
+            "ARCHITECTURE.md: \"{title}\" must be a table of functions and files, but has {} rows",
+            rows.len()
+        );
+        for (item, file) in rows {
+            for file in alternatives(file) {
+                let text = fs::read_to_string(root().join(&file)).unwrap_or_default();
+                let (owner, function) = item.rsplit_once("::").unwrap_or(("", item));
+                if !text.contains(&format!("fn {function}")) || !text.contains(owner) {
+                    faults.push(format!(
+                        "ARCHITECTURE.md: \"{title}\" names {item} in {file}, where it is not"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `a/{b,c}/d` is two files.
+fn alternatives(file: &str) -> Vec<String> {
+    let Some((before, rest)) = file.split_once('{') else {
+        return vec![file.to_owned()];
+    };
+    let (choices, after) = rest.split_once('}').unwrap_or((rest, ""));
+    let choices = choices.split(',');
+    choices
+        .map(|choice| format!("{before}{choice}{after}"))
+        .collect()
+}
+
+/// Code that gets the moment as an argument, so that tests need no waiting.
+const WITHOUT_CLOCK: &[&str] = &[
+    "crates/brine-bus/src/client/driver.rs",
+    "crates/brine-bus/src/client/outbox.rs",
+    "crates/brine-bus/src/client/session.rs",
+    "crates/brine-config/src/",
+    "crates/brine-wire/src/",
+];
+
+fn check_clocks(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    for source in source::product(&root())? {
+        let file = &source.file;
+        let is_pure = WITHOUT_CLOCK.iter().any(|start| file.starts_with(start));
+        for (line, number) in source.lines.iter().zip(1..) {
+            let looks = ["Instant::now", "SystemTime::now"]
+                .iter()
+                .any(|clock| line.contains(clock));
+            if is_pure && looks && !line.trim_start().starts_with("//") {
+                faults.push(format!(
+                    "{file}:{number}: looks at the clock; take the moment as an argument"
+                ));
+            }
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ impl TestBus {
         let framing = compat.publish_framing();
         let address = address(sock_dir, node);
         let (end, ended) = oneshot::channel();
-        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

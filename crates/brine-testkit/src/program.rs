@@ -1,4 +1,5 @@
-//! Real Salt's programs: started in a process group of their own, ended with all their children.
+//! Real Salt's programs: started in a process group of their own, ended with all their children, even
+//! when the test itself is killed.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -38,6 +39,7 @@ pub fn command(version: &str, name: &str, config_dir: &Path) -> Command {
 pub struct Program {
     process: Child,
     output: PathBuf,
+    guard: Guard,
 }
 
 /// What a program left.
@@ -67,7 +69,12 @@ impl Program {
             .stderr(errors)
             .process_group(0);
         let process = command.spawn().expect("a program that starts");
-        Self { process, output }
+        let guard = Guard::start(process.id());
+        Self {
+            process,
+            output,
+            guard,
+        }
     }
 
     /// Waits for its end.
@@ -117,6 +124,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         // Salt's own end takes seconds; nothing of it is of use to a test.
+        self.guard.dismiss();
         let Some(group) = self.group() else { return };
         let _ = kill_process_group(group, Signal::KILL);
         let _ = self.process.wait();
@@ -125,5 +133,50 @@ impl Drop for Program {
         while test_kill_process_group(group).is_ok() && Instant::now() < deadline {
             sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Kills a process group when this process ends without doing so itself, as a test does that is
+/// killed for taking too long. It waits for the end of its input, which only this process holds
+/// open, in a process group that nobody kills.
+#[derive(Debug)]
+struct Guard(Child);
+
+impl Guard {
+    fn start(group: u32) -> Self {
+        let script = "read -r _; kill -KILL -- \"-$1\"";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, "guard", &group.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        Self(command.spawn().expect("a shell that starts"))
+    }
+
+    /// Ends it before the group's number can belong to others.
+    fn dismiss(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_ends_with_whoever_started_it() {
+        let mut sleeper = Command::new("sleep")
+            .arg("600")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut guard = Guard::start(sleeper.id());
+        // What the end of this process would do.
+        drop(guard.0.stdin.take());
+        assert!(!sleeper.wait().unwrap().success());
+        guard.dismiss();
     }
 }

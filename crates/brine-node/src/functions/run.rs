@@ -228,7 +228,7 @@ mod tests {
     /// Functions whose host takes every event, and what it took.
     fn functions(opts: Map) -> (Functions, std::sync::mpsc::Receiver<HostRequest>) {
         let (host, mut requests) = Host::new();
-        let (took, taken) = std::sync::mpsc::channel();
+        let (took, taken) = std::sync::mpsc::sync_channel(64);
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
                 let seen = match request {
