@@ -188,8 +188,9 @@ fn check_paths_of_events(faults: &mut Vec<String>) -> anyhow::Result<()> {
             .into_iter()
             .flat_map(str::lines)
             .filter_map(|line| {
-                let mut code = line.strip_prefix('|')?.split('`').skip(1).step_by(2);
-                Some((code.next()?, code.next_back()?))
+                let mut cells = line.strip_prefix('|')?.split('|').skip(1);
+                let mut code = || cells.next()?.split('`').nth(1);
+                Some((code()?, code()?))
             })
             .collect();
         ensure!(
