@@ -5,7 +5,9 @@
 //! the node's own bus ([`node_bus`]). Command lines and printing belong to the program.
 //! Facts: `docs/protocol/network.md` §8 to §12.
 
+mod bus_address;
 mod call;
+pub mod client;
 mod clock;
 mod file;
 pub mod files;
@@ -18,8 +20,10 @@ pub mod minion;
 pub mod node_bus;
 pub mod options;
 mod python;
+pub mod runner;
 mod shutdown;
 pub mod target;
 mod traverse;
 
+pub use bus_address::{BusAddressError, bus_address, own_minion, uses_tcp};
 pub use job_request::{JobRequest, Published};

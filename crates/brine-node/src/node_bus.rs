@@ -40,9 +40,14 @@ impl NodeBus {
     /// # Errors
     /// [`FireError`] for a tag that no reader could separate from the data; nothing is fired then.
     pub fn fire(&self, tag: &str, mut data: Map) -> Result<Seq, FireError> {
+        self.fire_stamped(tag, &mut data)
+    }
+
+    /// The same; afterwards `data` are as they were fired, stamp included.
+    pub(crate) fn fire_stamped(&self, tag: &str, data: &mut Map) -> Result<Seq, FireError> {
         let now = since_epoch();
         let stamp = stamp::format(now, self.compat.stamp_style());
-        let event = event::encode_event(tag, &mut data, &stamp, self.max_event_size)?;
+        let event = event::encode_event(tag, data, &stamp, self.max_event_size)?;
         let incoming = Incoming {
             event: &event,
             tag_bytes: tag.len(),

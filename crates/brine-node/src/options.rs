@@ -10,6 +10,8 @@ use brine_net::tls::TlsError;
 use brine_wire::Value;
 use brine_wire::event::MAX_EVENT_SIZE;
 
+use crate::jobs::UnknownHash;
+
 /// How minions and masters reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -26,6 +28,9 @@ pub enum OptionsError {
     /// An option has the wrong type.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// `hash_type`.
+    #[error(transparent)]
+    Hash(#[from] UnknownHash),
     /// `ssl` cannot be followed.
     #[error(transparent)]
     Tls(#[from] TlsError),

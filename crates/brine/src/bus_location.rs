@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use brine_bus::address::{Address, Loopback, Node, Ports};
+use brine_bus::address::{Address, Node};
 use brine_bus::client::{ConnectError, Oversize, PublisherConfig};
 use brine_config::{Brine, Environment, Loaded, Opts, Role, Warning};
 use brine_wire::compat::Compat;
@@ -71,7 +71,7 @@ impl BusArgs {
         let node = self.node(opts.as_ref())?;
         let sock_dir = self.sock_dir.as_deref();
         let (address, sock_dir) = match &opts {
-            Some(opts) if is_tcp(opts) => (tcp_address(opts, &node)?, None),
+            Some(opts) if brine_node::uses_tcp(opts) => (address(opts, &node, None)?, None),
             opts => {
                 let sock_dir = match (sock_dir, opts) {
                     (Some(sock_dir), _) => sock_dir.to_owned(),
@@ -151,46 +151,12 @@ pub(crate) fn check_config_dir(directory: &Path, name: &str) -> anyhow::Result<(
 
 /// Where a configuration puts a node's bus. `sock_dir` takes the place of the configured directory.
 pub(crate) fn address(opts: &Opts, node: &Node, sock_dir: Option<&str>) -> anyhow::Result<Address> {
-    if is_tcp(opts) {
-        return tcp_address(opts, node);
-    }
-    let sock_dir = sock_dir.map_or_else(|| opts.text("sock_dir"), Ok)?;
-    Ok(Address::ipc(sock_dir, node)?)
+    Ok(brine_node::bus_address(opts, node, sock_dir)?)
 }
 
 /// The node that a minion's configuration describes.
 pub(crate) fn own_minion(opts: &Opts) -> anyhow::Result<Node> {
-    Ok(Node::Minion {
-        id: opts.text("id")?.to_owned(),
-        hash_type: opts.text("hash_type")?.parse()?,
-    })
-}
-
-fn is_tcp(opts: &Opts) -> bool {
-    opts.text("ipc_mode").is_ok_and(|mode| mode == "tcp")
-}
-
-/// Where a bus under `ipc_mode: tcp` is.
-fn tcp_address(opts: &Opts, node: &Node) -> anyhow::Result<Address> {
-    let port = |name: &str| -> anyhow::Result<u16> {
-        let number = opts.int(name)?;
-        u16::try_from(number)
-            .with_context(|| format!("option {name}: expected a port, found {number}"))
-    };
-    let (publish, pull) = match node {
-        Node::Master => ("tcp_master_pub_port", "tcp_master_pull_port"),
-        Node::Minion { .. } => ("tcp_pub_port", "tcp_pull_port"),
-    };
-    let ports = Ports {
-        publish: port(publish)?,
-        pull: port(pull)?,
-    };
-    let loopback = if opts.flag("ipv6")? {
-        Loopback::V6
-    } else {
-        Loopback::V4
-    };
-    Ok(Address::tcp(loopback, ports))
+    Ok(brine_node::own_minion(opts)?)
 }
 
 /// How Salt's commands write, and what is too large.

@@ -13,14 +13,12 @@ use brine_wire::compat::{Compat, Series};
 use crate::bus_location;
 use crate::daemon;
 use crate::host::{OpenBus, RunningHistory};
-use crate::salt::run;
 
 /// A master, bound, and its history, to be dropped when the master has ended.
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Option<RunningHistory>)> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let bus = OpenBus::of_node(loaded, Node::Master)?;
-    let runners = Some(run::runners(loaded));
-    let master = Master::start(options, bus.bus, bus.handle, runners).await?;
+    let master = Master::start(options, bus.bus, bus.handle).await?;
     Ok((master, bus.history))
 }
 

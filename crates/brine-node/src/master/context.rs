@@ -11,6 +11,7 @@ use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, Seats};
 use brine_wire::network::{MinionId, field};
 use brine_wire::{Map, Value};
+use tokio::task::JoinSet;
 
 use super::access::Access;
 use super::connected;
@@ -19,7 +20,6 @@ use super::mine::Mine;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::ports::Publisher;
-use super::runner::Runners;
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::node_bus::NodeBus;
@@ -31,8 +31,6 @@ pub(super) struct Context {
     pub(super) channel: Arc<MasterChannel>,
     pub(super) publisher: Publisher,
     pub(super) bus: NodeBus,
-    /// How runner functions are run, if they can be.
-    pub(super) runners: Option<Runners>,
     /// Which local users may publish what.
     pub(super) access: Access,
     pub(super) jobs: JobCache,
@@ -46,9 +44,25 @@ pub(super) struct Context {
     /// Held from taking a publish's serial number until it is sent: minions drop a publish whose serial is
     /// lower than the last one they saw.
     pub(super) publish_order: Mutex<()>,
+    /// Runner functions in progress; they end with the master.
+    pub(super) tasks: Mutex<JoinSet<()>>,
 }
 
 impl Context {
+    /// Runs a task that ends with the master. Must be called within the runtime.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Forget those that have ended, so that the set does not grow.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Stops the tasks of [`Self::spawn`].
+    pub(super) fn stop_tasks(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
+    }
+
     /// Fires an event on the master's own bus.
     pub(super) fn fire(&self, tag: &str, data: Map) {
         if let Err(error) = self.bus.fire(tag, data) {

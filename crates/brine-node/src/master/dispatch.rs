@@ -101,7 +101,9 @@ impl Dispatcher {
                 }
                 Err(refusal) => incoming.answer(refusal),
             },
-            Some("wheel") => self.for_master(incoming, load, wheel::answer),
+            Some("wheel") => self.for_master(incoming, load, |master, load, user| {
+                wheel::answer(master, load, user)
+            }),
             Some("runner") => self.for_master(incoming, load, runner::answer),
             _ => incoming.answer(clear::answer(&load)),
         }
@@ -112,7 +114,7 @@ impl Dispatcher {
         &self,
         incoming: Incoming,
         load: Map,
-        act: impl FnOnce(&Context, &Map, &str) -> Value + Send + 'static,
+        act: impl FnOnce(&Arc<Context>, &Map, &str) -> Value + Send + 'static,
     ) {
         let Some(user) = self.master.access.as_master(&load) else {
             return incoming.answer(clear::refused(&load));

@@ -11,6 +11,7 @@ use brine_wire::compat::Series;
 use brine_wire::network::job::{Job, error_event, ids, without_secrets};
 use brine_wire::network::payload::HANDLER_FAILED;
 use brine_wire::network::{Jid, MinionId, field};
+use brine_wire::nodegroup::nodegroups;
 use brine_wire::{Map, Value, python_text};
 
 use super::access::acl::{self, Wanted};
@@ -20,7 +21,7 @@ use super::context::Context;
 use super::counters::add;
 use crate::job_request::{JobRequest, Published};
 use crate::node_bus::since_epoch;
-use crate::target::{self, Candidate, DELIMITER, Target};
+use crate::target::{Candidate, DELIMITER, Target};
 
 /// Salt's name and message for a user who is known and not permitted.
 const AUTHORIZATION: (&str, &str) = ("AuthorizationError", "Authorization error occurred.");
@@ -214,12 +215,11 @@ impl Context {
 
     fn select(&self, tgt: &Value, tgt_type: &str, delimiter: &str) -> Targets {
         let no_pillar = Map::new();
-        let groups = target::nodegroups(self.options.opts.get("nodegroups"));
+        let groups = nodegroups(self.options.opts.get("nodegroups"));
         let target = match Target::parse(tgt, tgt_type, delimiter, &groups) {
             Ok(target) => target,
             Err(error) => {
-                let tgt = python_text::str(tgt);
-                tracing::warn!(%error, tgt, "invalid target: no minion matches");
+                tracing::warn!("{error}; no minion matches");
                 return Targets::default();
             }
         };

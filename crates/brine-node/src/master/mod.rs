@@ -41,7 +41,6 @@ pub use self::handle::MasterHandle;
 pub use self::jobs::PublishError;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
-pub use self::runner::{RunnerCall, Runners};
 pub use self::wheel::WheelError;
 
 use self::access::Access;
@@ -112,7 +111,6 @@ impl Master {
         mut options: MasterOptions,
         bus: Bus,
         handle: BusHandle,
-        runners: Option<Runners>,
     ) -> Result<Self, StartError> {
         // Salt's runners write there what they run, and fail if it is missing.
         let proc = options.cachedir.join("proc");
@@ -135,12 +133,12 @@ impl Master {
             publisher: ports.publisher.clone(),
             bus: node_bus,
             access,
-            runners,
             jobs,
             returns,
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
+            tasks: Mutex::default(),
             files: Arc::new(FileServer::new(FileRoots::from_opts(&options.opts))),
             minions: Arc::new(MinionData::open(&options.cachedir)),
             mine: Mine::new(&options),
@@ -201,6 +199,7 @@ impl Master {
         };
         tokio::join!(bus, ports, close);
         tasks.shutdown().await;
+        context.stop_tasks();
     }
 }
 

@@ -11,6 +11,7 @@ use brine_net::keys::master::{KeyOptions, PubkeySignature};
 use brine_net::master::MasterConfig;
 use brine_wire::compat::Compat;
 use brine_wire::network::algorithm::SigningAlgorithm;
+use brine_wire::returns::Timeouts;
 
 use crate::options::{OptionsError, Reader, Transport};
 
@@ -57,6 +58,8 @@ pub struct MasterOptions {
     pub ping_on_rotate: bool,
     /// Whether minions may have their own keys deleted.
     pub allow_minion_key_revoke: bool,
+    /// How long its own runner functions wait for minions (`timeout`, `gather_job_timeout`).
+    pub timeouts: Timeouts,
     /// The master's id.
     pub id: String,
     /// Where sessions, jobs and grains are.
@@ -101,6 +104,10 @@ impl MasterOptions {
             },
             ping_on_rotate: read.flag("ping_on_rotate", false)?,
             allow_minion_key_revoke: read.flag("allow_minion_key_revoke", true)?,
+            timeouts: Timeouts {
+                timeout: read.seconds("timeout", 5.0)?,
+                gather: read.seconds("gather_job_timeout", 10.0)?,
+            },
             id: opts.text("id")?.to_owned(),
             cachedir: opts.text("cachedir")?.into(),
             hash_type: opts.text("hash_type")?.to_owned(),

@@ -1,19 +1,17 @@
 //! `G@os:Debian and not ( web* or L@m1,m2 )`: targets of all types combined.
 //!
-//! Words part at white space. Node groups are put in their place. The words become an expression with Python's
-//! precedence: `not`, then `and`, then `or`. What Salt's master or its minions would not take for an expression
-//! means nobody.
+//! A target is split into words at white space, and node groups are replaced by theirs. The words are parsed with
+//! Python's precedence: `not`, then `and`, then `or`. A target that Salt's master or its minions would not accept as
+//! an expression selects no minion.
 
+use brine_wire::nodegroup::{self, MAX_DEPTH, MAX_WORDS, nodegroup};
 use brine_wire::{Map, Value};
 
-use super::nodegroup::{self, nodegroup};
 use super::patterns::Patterns;
 use super::{Candidate, DELIMITER, Kind, TargetError};
 
-/// How many words a target may have, node groups included.
-pub(super) const MAX_WORDS: usize = 4096;
-/// How deep node groups and parentheses may go.
-pub(super) const MAX_DEPTH: usize = 64;
+/// Why an expression is refused.
+const TOO_LONG: &str = "too long";
 
 /// A compound target.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub(super) struct Compound(Expression);
 #[derive(Debug)]
 enum Expression {
     Is(Box<Kind>),
-    Nobody,
+    Never,
     Not(Box<Self>),
     All(Vec<Self>),
     Any(Vec<Self>),
@@ -30,7 +28,7 @@ enum Expression {
 
 impl Compound {
     pub(super) fn parse(tgt: &Value, nodegroups: &Map) -> Result<Self, TargetError> {
-        let words = words(tgt).ok_or(TargetError::Form)?;
+        let words = nodegroup::words(tgt).ok_or(TargetError::Form)?;
         Self::of_words(&words, nodegroups).map_err(|why| TargetError::Compound {
             found: words.join(" "),
             why,
@@ -47,7 +45,7 @@ impl Compound {
 
     fn of_words(words: &[String], nodegroups: &Map) -> Result<Self, &'static str> {
         if words.iter().all(|word| is_of_resources(word)) {
-            return Ok(Self(Expression::Nobody));
+            return Ok(Self(Expression::Never));
         }
         let words = with_and_before_not(without_nodegroups(words, nodegroups)?);
         let mut reader = Reader {
@@ -71,7 +69,7 @@ impl Expression {
     fn is_true(&self, minion: Candidate<'_>, patterns: &Patterns) -> bool {
         match self {
             Self::Is(kind) => kind.matches(minion, patterns),
-            Self::Nobody => false,
+            Self::Never => false,
             Self::Not(inner) => !inner.is_true(minion, patterns),
             Self::All(parts) => parts.iter().all(|part| part.is_true(minion, patterns)),
             Self::Any(parts) => parts.iter().any(|part| part.is_true(minion, patterns)),
@@ -79,42 +77,23 @@ impl Expression {
     }
 }
 
-/// The words of a compound target: of a text, or a list.
-pub(super) fn words(tgt: &Value) -> Option<Vec<String>> {
-    match tgt {
-        Value::Str(text) => Some(split(text)),
-        Value::Array(words) => words
-            .iter()
-            .map(|word| word.as_str().map(str::to_owned))
-            .collect(),
-        _ => None,
-    }
-}
-
-/// A text's words, as Python's `split` parts them.
-pub(super) fn split(text: &str) -> Vec<String> {
-    let is_space = |c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f');
-    let words = text.split(is_space).filter(|word| !word.is_empty());
-    words.map(str::to_owned).collect()
-}
-
-/// A word as targets have it that mean the resources of minions (3008), and none of these itself.
+/// A word of a target that selects only resources of minions (3008), which we have none of.
 fn is_of_resources(word: &str) -> bool {
     matches!(word, "and" | "or" | "not" | "(" | ")")
         || word.starts_with("T@")
         || word.starts_with("M@")
 }
 
-/// The words with those of node groups in their place. A group that stands for nothing leaves nothing.
+/// The words with node groups replaced. A group without words leaves nothing.
 fn without_nodegroups(words: &[String], nodegroups: &Map) -> Result<Vec<String>, &'static str> {
     let mut all = Vec::new();
     for word in words {
         match nodegroup::named(word) {
-            Some(name) => all.extend(nodegroup::resolve(name, nodegroups)?),
+            Some(name) => all.extend(nodegroup::resolve(name, nodegroups).map_err(|_| TOO_LONG)?),
             None => all.push(word.clone()),
         }
         if all.len() > MAX_WORDS {
-            return Err("it is too long");
+            return Err(TOO_LONG);
         }
     }
     Ok(all)
@@ -165,7 +144,7 @@ impl Reader<'_> {
     fn one(&mut self) -> Result<Expression, &'static str> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err("it is too deep");
+            return Err("nested too deeply");
         }
         let expression = if self.next_is("not") {
             Expression::Not(Box::new(self.one()?))
@@ -202,11 +181,11 @@ fn one_or(
             parts.push(last);
             many(parts)
         }
-        None => Expression::Nobody,
+        None => Expression::Never,
     }
 }
 
-/// A word: an engine's letter with what it is to look for, else a shell pattern.
+/// Parses a word: an engine's letter and its pattern, else a shell pattern.
 fn leaf(word: &str) -> Result<Expression, &'static str> {
     let Word {
         engine,
@@ -223,16 +202,16 @@ fn leaf(word: &str) -> Result<Expression, &'static str> {
         Some('L' | 'M') => "list",
         Some('S') => "ipcidr",
         Some('E') => "pcre",
-        // Nobody manages resources here.
-        Some('T') => return Ok(Expression::Nobody),
-        Some(_) => return Err("it names an engine that there is not"),
+        // No minion of ours manages resources.
+        Some('T') => return Ok(Expression::Never),
+        Some(_) => return Err("unknown engine"),
     };
     let delimiter = delimiter.unwrap_or(DELIMITER);
     match Kind::parse(&pattern.into(), tgt_type, delimiter, &Map::new()) {
         Ok(kind) => Ok(Expression::Is(Box::new(kind))),
-        Err(TargetError::Regex { .. }) => Err("it holds what is no regular expression"),
-        // Of all else that cannot be understood, nobody is; and the rest of the target counts.
-        Err(_) => Ok(Expression::Nobody),
+        Err(TargetError::Regex { .. }) => Err("bad regular expression"),
+        // Any other target that cannot be parsed selects no minion; the rest of the expression still counts.
+        Err(_) => Ok(Expression::Never),
     }
 }
 
@@ -246,7 +225,7 @@ struct Word<'a> {
 
 impl<'a> Word<'a> {
     fn parse(word: &'a str) -> Self {
-        // Words of a list may hold line feeds: one at the end does not count, others hide the engine.
+        // Words of a list may contain line feeds: one at the end does not count, others hide the engine.
         let line = word.strip_suffix('\n').unwrap_or(word);
         let marked = if line.contains('\n') {
             None
@@ -292,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_parted_from_their_engines_as_salt_does() {
+    fn engines_are_recognised_as_in_salt() {
         for (word, engine, delimiter, pattern) in [
             ("web*", None, None, "web*"),
             ("G@os:x", Some('G'), None, "os:x"),

@@ -1,30 +1,27 @@
-//! Who is meant by a target: glob, list, regular expression, grains, pillar, addresses, and all of them
+//! Which minions a target selects: by glob, list, regular expression, grains, pillar, addresses, or all of these
 //! combined.
 //!
-//! Pure: ids and data in, yes or no out. The same code answers for a master, that looks for whom a job is,
-//! and for a minion, that looks whether it is one of them. Facts: `docs/protocol/network.md` §10.2, and how
-//! Salt 3008.3's matchers read.
+//! Pure: ids and data in, yes or no out. A master uses it to find the minions of a job, a minion to decide whether
+//! it is one of them. Facts: `docs/protocol/network.md` §10.2, and the matchers of Salt 3008.3 by running them.
 
 mod compound;
 mod data;
 mod ipcidr;
-mod nodegroup;
 mod patterns;
 
 use brine_wire::matching::RegexMatch;
 use brine_wire::network::MinionId;
+use brine_wire::nodegroup::NodeGroupError;
 use brine_wire::{Map, Value};
-
-pub use self::nodegroup::{nodegroup, nodegroups, without_nodegroups};
 
 use self::compound::Compound;
 use self::ipcidr::Addresses;
 pub(crate) use self::patterns::Patterns;
 
-/// What parts the keys of a grain target, unless said otherwise.
+/// What separates the keys of a grain target by default.
 pub const DELIMITER: &str = ":";
 
-/// A target that is understood.
+/// A parsed target.
 #[derive(Debug)]
 pub struct Target {
     kind: Kind,
@@ -41,7 +38,7 @@ enum Kind {
     Compound(Compound),
 }
 
-/// A target that looks into a minion's data.
+/// A target that compares a minion's grains or pillar.
 #[derive(Debug)]
 struct DataTarget {
     source: Source,
@@ -65,53 +62,50 @@ enum Comparison {
     Exact,
 }
 
-/// A target that nobody can be.
+/// A target that cannot be parsed: no minion matches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
     /// There is no such type.
     #[error(
-        "expected a target type such as glob, list, pcre, grain, grain_pcre, pillar, ipcidr or compound, found {found}"
+        "unknown target type {found:?}: expected glob, list, pcre, grain, grain_pcre, pillar, ipcidr or compound"
     )]
     Type {
-        /// What came.
+        /// The text.
         found: String,
     },
     /// The target is neither text nor a list of texts.
-    #[error("expected a target that is text or a list, found something else")]
+    #[error("a target must be a text or a list of texts")]
     Form,
-    /// It does not say which value.
-    #[error("expected key{delimiter}value in the target, found {found:?}")]
+    /// A grain or pillar target without a value.
+    #[error("invalid target {found:?}: expected key{delimiter}value")]
     NoDelimiter {
-        /// What came.
+        /// The text.
         found: String,
-        /// What parts key and value.
+        /// What separates key and value.
         delimiter: String,
     },
-    /// It is no address.
-    #[error("expected an address or a network, found {found:?}")]
+    /// Not an address.
+    #[error("invalid target {found:?}: not an IP address or network")]
     Address {
-        /// What came.
+        /// The text.
         found: String,
     },
-    /// It is no regular expression.
-    #[error("expected a regular expression, found {found:?}: {why}")]
+    /// Not a regular expression.
+    #[error("invalid target {found:?}: bad regular expression: {why}")]
     Regex {
-        /// What came.
+        /// The text.
         found: String,
         /// What is wrong.
         why: String,
     },
-    /// There is no such node group, or nothing in it.
-    #[error("expected a node group that nodegroups has, found {name:?}")]
-    NodeGroup {
-        /// What came.
-        name: String,
-    },
-    /// It is no expression of `and`, `or`, `not` and parentheses.
-    #[error("expected a compound target, found {found:?}: {why}")]
+    /// A node group.
+    #[error(transparent)]
+    NodeGroup(#[from] NodeGroupError),
+    /// Not an expression of `and`, `or`, `not` and parentheses.
+    #[error("invalid target {found:?}: {why}")]
     Compound {
-        /// What came.
+        /// The text.
         found: String,
         /// What is wrong.
         why: &'static str,
@@ -130,11 +124,11 @@ pub struct Candidate<'a> {
 }
 
 impl Target {
-    /// Reads a target of a type such as `glob`; `delimiter` parts the keys of grain and pillar targets,
+    /// Reads a target of a type such as `glob`; `delimiter` separates the keys of grain and pillar targets,
     /// `nodegroups` is Salt's option of that name.
     ///
     /// # Errors
-    /// [`TargetError`]: nobody is meant.
+    /// [`TargetError`].
     pub fn parse(
         tgt: &Value,
         tgt_type: &str,
@@ -148,7 +142,7 @@ impl Target {
         })
     }
 
-    /// Whether a minion is meant.
+    /// Whether the target selects a minion.
     #[must_use]
     pub fn matches(&self, minion: Candidate<'_>) -> bool {
         self.kind.matches(minion, &self.patterns)
@@ -290,7 +284,7 @@ mod tests {
         .collect()
     }
 
-    fn meant(tgt: impl Into<Value>, tgt_type: &str) -> bool {
+    fn selects(tgt: impl Into<Value>, tgt_type: &str) -> bool {
         let groups: Map = [
             ("g", "G@os:Debian and m*"),
             ("loop", "N@loop"),
@@ -312,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_means_whom_it_says() {
+    fn each_type_selects_the_right_minions() {
         for (tgt, tgt_type, expected) in [
             ("m*", "glob", true),
             ("M*", "glob", false),
@@ -341,9 +335,9 @@ mod tests {
             ("10.0.0.7/24", "ipcidr", false),
             ("x", "nosuch", false),
         ] {
-            assert_eq!(meant(tgt, tgt_type), expected, "{tgt_type} {tgt}");
+            assert_eq!(selects(tgt, tgt_type), expected, "{tgt_type} {tgt}");
         }
-        assert!(meant(vec!["m2".into(), "m1".into()], "list"));
+        assert!(selects(vec!["m2".into(), "m1".into()], "list"));
     }
 
     #[test]
@@ -384,7 +378,7 @@ mod tests {
             ("N@expression", true),
             ("", false),
         ] {
-            assert_eq!(meant(tgt, "compound"), expected, "{tgt}");
+            assert_eq!(selects(tgt, "compound"), expected, "{tgt}");
         }
     }
 }

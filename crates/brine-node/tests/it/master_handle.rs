@@ -1,14 +1,16 @@
 //! A master held from outside, through its handle: events, jobs, wheel functions and counters.
 
+use brine_config::Arguments;
 use brine_node::JobRequest;
 use brine_node::functions::Call;
 use brine_node::master::{RequestOutcome, SignInOutcome, WheelError};
+use brine_node::runner::RunnerError;
 use brine_wire::{Map, Value};
 
 use crate::support::{Place, send};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handle_fires_publishes_runs_wheel_functions_and_counts() {
+async fn a_handle_fires_publishes_runs_functions_and_counts() {
     let place = Place::new("tcp");
     let master = place
         .master("auto_accept: true\npublisher_acl: {fred: [test.ping]}")
@@ -42,12 +44,19 @@ async fn a_handle_fires_publishes_runs_wheel_functions_and_counts() {
     let refused = handle.wheel(Call::new("key.list_all"), &fred).await;
     assert!(matches!(refused, Err(WheelError::NotPermitted)));
 
+    let up = handle.runner("manage.up", Arguments::default(), &own).await;
+    assert_eq!(up.unwrap().value, Value::Array(vec!["m1".into()]));
+    let refused = handle
+        .runner("manage.up", Arguments::default(), &fred)
+        .await;
+    assert!(matches!(refused, Err(RunnerError::NotPermitted)));
+
     send(&place, "counted", 0..1).await;
     bus.next("counted").await;
     let stats = handle.stats();
     assert_eq!(stats.sign_ins(SignInOutcome::Accepted), 1);
     assert!(stats.requests(RequestOutcome::Answered) >= 3, "{stats:?}");
-    assert_eq!(stats.jobs_published, 2);
+    assert_eq!(stats.jobs_published, 3);
     assert!(stats.returns >= 1 && stats.minion_events >= 1, "{stats:?}");
     minion.end().await;
     master.end().await;

@@ -108,7 +108,7 @@ impl Place {
         let loaded = self.configure(Role::Master, "m", &text);
         let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine).unwrap();
         let (bus, bus_handle) = bus(&self.path("m/s"), &Node::Master, options.compat());
-        let master = Master::start(options, bus, bus_handle, None).await.unwrap();
+        let master = Master::start(options, bus, bus_handle).await.unwrap();
         let (ret_port, handle) = (master.ret_port(), master.handle());
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(master.run(async move {

@@ -4,14 +4,14 @@
 
 mod call;
 mod key;
-pub(crate) mod local;
+mod local;
 mod master;
 mod minion;
 mod options;
 mod optparse;
 mod output;
 mod python;
-pub(crate) mod run;
+mod run;
 mod serve;
 mod start;
 

@@ -64,7 +64,7 @@ pub(super) fn begin(
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    start::tell_not_acted_on(&line);
+    start::warn_of_ignored(&line);
     host::raise_file_limit();
     Ok(Begun::Service(Box::new(Service {
         loaded,

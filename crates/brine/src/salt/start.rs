@@ -1,4 +1,4 @@
-//! What Salt's commands begin with: their command line, the configuration and the log.
+//! What all of Salt's commands do first: read the command line and the configuration, start the log.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -16,14 +16,14 @@ use super::optparse::{Parsed, Syntax};
 use super::output::{OutputOptions, Printer};
 use crate::logs::{self, Level, Look};
 
-/// Salt's code for wrong usage.
+/// Salt's exit code for wrong usage.
 pub(super) const USAGE: u8 = 64;
 
-/// A command line that was read.
+/// What reading a command line came to.
 pub(super) enum Read {
-    /// There is something to do.
+    /// A line that asks for something.
     Line(Parsed<Key>),
-    /// All is said already.
+    /// It was wrong, or asked for help or the version: answered already.
     Done(ExitCode),
 }
 
@@ -35,8 +35,8 @@ pub(super) fn texts(words: &[OsString]) -> Vec<String> {
         .collect()
 }
 
-/// Takes a command line apart, with what `--args-stdin` adds to it; answers wrong ones, and those
-/// that ask for help or the version. `check` finds what else is wrong with it.
+/// Parses a command line, with what `--args-stdin` adds to it. Answers wrong lines, and those that ask for help or
+/// the version. `check` finds what else is wrong.
 pub(super) fn read(
     syntax: &Syntax<Key>,
     words: &[String],
@@ -92,14 +92,14 @@ pub(super) fn configure(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::R
     for warning in &loaded.warnings {
         tracing::debug!("{warning}");
     }
-    tell_not_acted_on(line);
+    warn_of_ignored(line);
     Ok(loaded)
 }
 
-/// Warns of options that ask for what is not there.
-pub(super) fn tell_not_acted_on(line: &Parsed<Key>) {
+/// Warns of options that Brine ignores.
+pub(super) fn warn_of_ignored(line: &Parsed<Key>) {
     for name in line.names(Key::NotActedOn) {
-        tracing::warn!("option {name} is not acted on");
+        tracing::warn!("option {name} is ignored");
     }
 }
 
@@ -123,16 +123,17 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
         .with_context(|| format!("configuration {}", path.display()))
 }
 
-/// The level that the command line says, or else an option of that name.
+/// The log level on the command line, or else in this option.
 pub(super) fn level(line: &Parsed<Key>, opts: &Opts, option: &str) -> Level {
-    let said = line.value(Key::LogLevel);
+    let typed = line.value(Key::LogLevel);
     let configured = || opts.text(option).or(opts.text("log_level")).ok();
-    said.or_else(configured)
+    typed
+        .or_else(configured)
         .and_then(|name| Level::from_str(name, true).ok())
         .unwrap_or(Level::Warning)
 }
 
-/// Where return values go, as `--out` and its kin say.
+/// Prints return values as `--out` and related options say.
 pub(super) fn printer(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Printer> {
     let configured = opts.is_set("output_indent");
     let configured = configured.then(|| opts.get("output_indent")).flatten();
@@ -149,7 +150,15 @@ pub(super) fn printer(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Printer
     })
 }
 
-/// Who calls, as jobs tell: behind `sudo`, the user before it.
+/// A runtime for commands that wait for one thing at a time.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// The user who calls, as jobs show it: under `sudo`, the user who ran it.
 pub(super) fn user() -> String {
     let user = Environment::current().user;
     match std::env::var("SUDO_USER") {

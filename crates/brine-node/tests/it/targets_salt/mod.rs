@@ -5,8 +5,9 @@ mod generate;
 
 use std::collections::BTreeMap;
 
-use brine_node::target::{Candidate, Target, nodegroup};
+use brine_node::target::{Candidate, Target};
 use brine_wire::Map;
+use brine_wire::nodegroup::nodegroup;
 use brine_wire::python_text::repr;
 use serde_json::{Value as Json, json};
 

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use brine_bus::address::Node;
 use brine_bus::client::tokio::Subscriber;
 use brine_bus::client::{SubscriberConfig, Wait};
+use brine_node::master::MasterHandle;
 use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -62,12 +63,13 @@ async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
         let _ = flag.wait_for(|is_set| *is_set).await;
     };
     let (master, _master_history) = node::master(&scratch.master).await?;
+    let handle = master.handle();
     let master = tokio::spawn(master.run(until(ended.subscribe())));
     let mut starts = listen(scratch).await?;
     let (minion, _minion_history) = node::minion(&scratch.minion, None)?;
     let minion = tokio::spawn(minion.run(until(ending.subscribe())));
     let lived = tokio::select! {
-        lived = life(scratch, &mut starts, every) => lived,
+        lived = life(scratch, &handle, &mut starts, every) => lived,
         () = shutdown => Ok(()),
         // So that the scratch directory, keys included, does not stay behind.
         () = terminal_closed => Ok(()),
@@ -88,7 +90,12 @@ async fn listen(scratch: &Scratch) -> anyhow::Result<Subscriber> {
 }
 
 /// Invites when the minion has started, and has it do jobs.
-async fn life(scratch: &Scratch, starts: &mut Subscriber, every: Duration) -> anyhow::Result<()> {
+async fn life(
+    scratch: &Scratch,
+    master: &MasterHandle,
+    starts: &mut Subscriber,
+    every: Duration,
+) -> anyhow::Result<()> {
     let started = TagMatch::new(MatchType::StartsWith, format!("salt/minion/{MINION}/start"))?;
     if starts
         .get_event(&started, Wait::For(SIGN_IN))
@@ -98,11 +105,10 @@ async fn life(scratch: &Scratch, starts: &mut Subscriber, every: Duration) -> an
         bail!("the minion did not start within a minute; try again with -l debug");
     }
     starts.close();
-    let client = scratch.client()?;
-    site::sync(&client.opts).await?;
+    site::sync(master).await?;
     io::stdout().write_all(invitation(&scratch.root).as_bytes())?;
     io::stdout().flush()?;
-    Ok(site::live(&client.opts, every).await?)
+    Ok(site::live(master, every).await?)
 }
 
 fn invitation(root: &Path) -> String {

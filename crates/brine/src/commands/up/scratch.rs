@@ -71,11 +71,6 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// What Salt's commands read of the same file.
-    pub(super) fn client(&self) -> anyhow::Result<Loaded> {
-        load(Role::Client, &self.root.join("master"))
-    }
-
     /// Puts the minion's key where `salt-key -a` puts it.
     fn accept(&self) -> anyhow::Result<()> {
         let keys = MinionKeys::open(self.minion.opts.text("pki_dir")?, &KeyOptions::default())?;

@@ -1,58 +1,57 @@
 //! The life of a site: a job every now and then, as somebody might start it.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use brine_config::Opts;
+use brine_node::JobRequest;
+use brine_node::client::{ClientError, MinionReply, OwnClient, ReplyKind};
+use brine_node::master::MasterHandle;
+use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
 use tokio::time::sleep;
 
-use crate::salt::local::client::{Came, Client, ClientError, Order, Patience, gather};
-
 /// Has the minion fetch its own modules from the master. The first job may be published before the
 /// minion's subscription has reached the master, and is repeated then.
-pub(super) async fn sync(opts: &Opts) -> Result<(), ClientError> {
+pub(super) async fn sync(master: &MasterHandle) -> Result<(), ClientError> {
     const TRIES: usize = 15;
-    let patience = Patience {
+    let timeouts = Timeouts {
         timeout: Duration::from_secs(1),
         gather: Duration::from_secs(1),
     };
-    let order = order("saltutil.sync_modules", Vec::new());
+    let mut client = OwnClient::new(master.clone(), master.own_caller());
     for _ in 0..TRIES {
-        let heard = gather(opts, &order, patience).await?;
-        if heard.iter().any(|heard| heard.came == Came::Returned) {
+        let job = client.publish(request("saltutil.sync_modules")).await?;
+        let mut has_returned = false;
+        let report = |reply: MinionReply| {
+            has_returned |= reply.kind == ReplyKind::Returned;
+            ControlFlow::Continue(())
+        };
+        client.wait(&job, timeouts, report).await?;
+        if has_returned {
             break;
         }
     }
     Ok(())
 }
 
-fn order(fun: &str, arg: Vec<Value>) -> Order {
-    Order {
-        tgt: "*".into(),
-        tgt_type: "glob".to_owned(),
-        fun: fun.into(),
-        arg,
-        ret: String::new(),
-        kwargs: Map::from_iter([("delimiter", ":")]),
-    }
+fn request(fun: &str) -> JobRequest {
+    JobRequest::new("*", "glob", fun)
 }
 
-/// What is run in turn.
-fn orders() -> [Order; 3] {
+/// The jobs that are run in turn.
+fn requests() -> [JobRequest; 3] {
     let data = Map::from_iter([("success", Value::from(true)), ("size_gb", 42.into())]);
-    [
-        order("test.ping", Vec::new()),
-        order("event.send", vec!["myco/backup/done".into(), data.into()]),
-        order("test.version", Vec::new()),
-    ]
+    let mut send = request("event.send");
+    send.arg = vec!["myco/backup/done".into(), data.into()];
+    [request("test.ping"), send, request("test.version")]
 }
 
 /// Publishes jobs until dropped.
-pub(super) async fn live(opts: &Opts, every: Duration) -> Result<(), ClientError> {
-    let client = Client::open(opts).await?;
-    for order in orders().iter().cycle() {
+pub(super) async fn live(master: &MasterHandle, every: Duration) -> Result<(), ClientError> {
+    let caller = master.own_caller();
+    for request in requests().iter().cycle() {
         sleep(every).await;
-        client.publish(order).await?;
+        master.publish(request.clone(), &caller).await?;
     }
     Ok(())
 }

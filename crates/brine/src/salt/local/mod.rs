@@ -1,19 +1,21 @@
-//! `salt`: has minions run a function and prints what they return.
+//! `salt`: has minions run a function, and prints what they return.
 
-pub(crate) mod client;
+mod job;
 mod options;
-mod order;
 mod report;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use brine_config::{Loaded, Opts, Role};
+use brine_node::JobRequest;
+use brine_node::client::{ClientConfig, ClientError, LocalClient};
+use brine_wire::network::Jid;
+use brine_wire::returns::Timeouts;
 
-use self::client::{Client, ClientError, Order, Patience, Published};
 use self::options::SYNTAX;
 use self::report::{Mode, Report};
 use super::options::Key;
@@ -22,7 +24,7 @@ use super::output::Printer;
 use super::start::{self, Read};
 use crate::host;
 
-/// Salt's code for a command line that does not say all.
+/// Salt's exit code for an incomplete command line.
 const INCOMPLETE: u8 = 42;
 
 /// Publishes a job and prints what comes back.
@@ -33,8 +35,8 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         Read::Done(code) => return Ok(code),
     };
     let Loaded { opts, .. } = start::configure(&line, Role::Client, "master")?;
-    let order = match order::read(&line) {
-        Ok(order) => order,
+    let request = match job::read(&line) {
+        Ok(request) => request,
         Err(incomplete) => {
             if incomplete.wants_help() {
                 io::stdout().write_all(SYNTAX.help().as_bytes())?;
@@ -44,88 +46,98 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         }
     };
     let printer = start::printer(&line, &opts)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
-        match serve(&line, &opts, &order, &printer).await {
-            Ok(code) => Ok(code),
-            Err(ClientError::System(error)) => Err(error),
-            // As in Salt: said where returns are, and no failure.
-            Err(error) => {
-                printer.print(&error.to_string().into(), None, 1)?;
-                Ok(ExitCode::SUCCESS)
-            }
+    start::runtime()?.block_on(async {
+        match serve(&line, &opts, &request, &printer).await {
+            Err(error) => match error.downcast::<ClientError>() {
+                // As Salt does: printed where returns are, and no failure.
+                Ok(
+                    error @ (ClientError::NoMaster
+                    | ClientError::Refused(_)
+                    | ClientError::NoAnswer(_)),
+                ) => {
+                    printer.print(&error.to_string().into(), None, 1)?;
+                    Ok(ExitCode::SUCCESS)
+                }
+                Ok(error) => Err(error.into()),
+                Err(error) => Err(error),
+            },
+            code => code,
         }
     })
 }
 
-/// Publishes and prints.
+/// Publishes, waits and prints.
 async fn serve(
     line: &Parsed<Key>,
     opts: &Opts,
-    order: &Order,
+    request: &JobRequest,
     printer: &Printer,
-) -> Result<ExitCode, ClientError> {
-    let mut client = Client::open(opts).await?;
-    let job = client.publish(order).await?;
-    if line.has(Key::Async) && !job.minions.is_empty() {
-        println(&format!("Executed command with job ID: {}", job.jid))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mode = match order.fun.as_str() {
+) -> anyhow::Result<ExitCode> {
+    let config = ClientConfig::from_opts(opts, &start::user())?;
+    let timeouts = timeouts(line, config.timeouts);
+    let mut client = LocalClient::open(config).await?;
+    let job = client.publish(request).await?;
+    let mode = match request.fun.as_str() {
         Some("sys.doc") => Mode::Docs,
         _ if line.has(Key::Static) => Mode::Static,
         _ => Mode::Streamed,
     };
     let mut report = Report::new(printer, mode);
-    if job.minions.is_empty() {
+    let Some(jid) = &job.jid else {
         println("No minions matched the target. No command was sent, no jid was assigned.")?;
-        return Ok(report.end()?);
+        return report.end();
+    };
+    if line.has(Key::Async) {
+        println(&format!("Executed command with job ID: {jid}"))?;
+        return Ok(ExitCode::SUCCESS);
     }
-    announce(line, &job)?;
-    let patience = patience(line, opts)?;
+    announce(line, jid)?;
     let interrupted = host::shutdown_signal()?;
+    let mut printed = Ok(());
     tokio::select! {
-        heard = client.hear(&job, patience, |heard| report.hear(heard)) => heard?,
-        () = interrupted => return Ok(give_up(&job)?),
+        waited = client.wait(&job, timeouts, |reply| {
+            printed = report.add(reply);
+            match printed {
+                Ok(()) => ControlFlow::Continue(()),
+                // Nobody reads the output any more.
+                Err(_) => ControlFlow::Break(()),
+            }
+        }) => waited?,
+        () = interrupted => return give_up(jid),
     }
+    printed?;
     if line.has(Key::Summary) && mode == Mode::Streamed && line.value(Key::Out).is_none() {
-        let summed = report.summary(line.has(Key::Verbose));
-        summed.map_err(anyhow::Error::from)?;
+        report.summary(line.has(Key::Verbose))?;
     }
-    Ok(report.end()?)
+    report.end()
 }
 
-/// The job's id, if it is asked for.
-fn announce(line: &Parsed<Key>, job: &Published) -> anyhow::Result<()> {
+/// Prints the job's id, if the command line asks for it.
+fn announce(line: &Parsed<Key>, jid: &Jid) -> anyhow::Result<()> {
     if line.has(Key::Verbose) {
-        let text = format!("Executing job with jid {}", job.jid);
+        let text = format!("Executing job with jid {jid}");
         println(&format!("{text}\n{}\n", "-".repeat(text.len())))
     } else if line.has(Key::ShowJid) {
-        println(&format!("jid: {}", job.jid))
+        println(&format!("jid: {jid}"))
     } else {
         Ok(())
     }
 }
 
-fn patience(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Patience> {
-    let given = line
+/// How long minions are waited for: as configured, or as `-t` says.
+fn timeouts(line: &Parsed<Key>, configured: Timeouts) -> Timeouts {
+    let typed = line
         .value(Key::Timeout)
-        .and_then(|text| text.trim().parse().ok());
-    let given = given
-        .filter(|seconds| *seconds > 0)
-        .map(Duration::from_secs);
-    Ok(Patience {
-        timeout: given.map_or_else(|| client::seconds(opts, "timeout"), Ok)?,
-        gather: client::seconds(opts, "gather_job_timeout")?,
-    })
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|seconds| *seconds > 0);
+    Timeouts {
+        timeout: typed.map_or(configured.timeout, Duration::from_secs),
+        ..configured
+    }
 }
 
 /// Ctrl-C: the job goes on, and can be looked up.
-fn give_up(job: &Published) -> anyhow::Result<ExitCode> {
-    let jid = &job.jid;
+fn give_up(jid: &Jid) -> anyhow::Result<ExitCode> {
     writeln!(
         io::stderr(),
         "\nThis job's jid is: {jid}\nExiting gracefully on Ctrl-c\n\

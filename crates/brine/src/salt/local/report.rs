@@ -1,92 +1,19 @@
-//! What `salt` prints of a job: returns as they come, what became of the others, the summary.
+//! What `salt` prints of a job: returns as they come, minions that did not return, the summary.
 //! Facts: Salt 3008.3 and 3006.28 as they behave.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use brine_node::client::{MinionReply, ReplyKind};
 use brine_wire::{Map, Value};
 
 use crate::salt::output::Printer;
 
-/// Salt's code when nothing came back.
+/// Salt's exit code when no minion returned.
 const NO_RETURN: u8 = 2;
 
-/// What is heard of one minion.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Heard {
-    pub(crate) id: String,
-    /// The return value, or why there is none.
-    pub(crate) ret: Value,
-    /// The outputter that suits it.
-    pub(crate) out: Option<String>,
-    pub(crate) retcode: i64,
-    pub(crate) came: Came,
-}
-
-/// Whether a minion returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Came {
-    Returned,
-    NotConnected,
-    NoResponse,
-}
-
-impl Heard {
-    /// A return, as it stands in the event.
-    pub(crate) fn returned(id: &str, ret: &Map) -> Self {
-        let value = ret.get("ret").or(ret.get("return"));
-        Self {
-            id: id.to_owned(),
-            ret: value.cloned().unwrap_or(Value::Nil),
-            out: ret.get("out").and_then(Value::as_str).map(str::to_owned),
-            retcode: retcode(ret),
-            came: Came::Returned,
-        }
-    }
-
-    /// A minion that is not connected to the master.
-    pub(crate) fn not_connected(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            ret: "Minion did not return. [Not connected]".into(),
-            out: Some("no_return".to_owned()),
-            retcode: 1,
-            came: Came::NotConnected,
-        }
-    }
-
-    /// A minion of which nothing is heard.
-    pub(crate) fn no_response(id: &str, jid: &str) -> Self {
-        Self {
-            ret: format!(
-                "Minion did not return. [No response]\n\
-                 The minions may not have all finished running and any remaining minions will \
-                 return upon completion. To look up the return data for this job later, run the \
-                 following command:\n\nsalt-run jobs.lookup_jid {jid}"
-            )
-            .into(),
-            came: Came::NoResponse,
-            ..Self::not_connected(id)
-        }
-    }
-}
-
-/// A return's exit code: of several functions the largest.
-fn retcode(ret: &Map) -> i64 {
-    let number = |value: &Value| value.as_int().and_then(|code| i64::try_from(code).ok());
-    match ret.get("retcode") {
-        Some(Value::Map(codes)) => codes
-            .iter()
-            .filter_map(|(_, code)| number(code))
-            .max()
-            .unwrap_or_default(),
-        Some(code) => number(code).unwrap_or_default(),
-        None => 0,
-    }
-}
-
-/// What is printed when.
+/// When what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Each return as it comes.
@@ -97,11 +24,11 @@ pub(super) enum Mode {
     Docs,
 }
 
-/// A job's outcome so far.
+/// The replies to a job so far.
 pub(super) struct Report<'a> {
     printer: &'a Printer,
     mode: Mode,
-    heard: Vec<Heard>,
+    replies: Vec<MinionReply>,
 }
 
 impl<'a> Report<'a> {
@@ -109,36 +36,36 @@ impl<'a> Report<'a> {
         Self {
             printer,
             mode,
-            heard: Vec::new(),
+            replies: Vec::new(),
         }
     }
 
-    /// Takes and perhaps prints what is heard of a minion.
-    pub(super) fn hear(&mut self, heard: Heard) -> anyhow::Result<()> {
+    /// Takes the reply of a minion, and prints it if the mode says so.
+    pub(super) fn add(&mut self, reply: MinionReply) -> anyhow::Result<()> {
         if self.mode == Mode::Streamed {
-            let one = Map::from_iter([(heard.id.as_str(), heard.ret.clone())]);
+            let one = Map::from_iter([(reply.id.as_str(), reply.ret.clone())]);
             self.printer
-                .print(&one.into(), heard.out.as_deref(), heard.retcode)?;
+                .print(&one.into(), reply.out.as_deref(), reply.retcode)?;
         }
-        self.heard.push(heard);
+        self.replies.push(reply);
         Ok(())
     }
 
-    /// Prints what is left to print; the exit code.
+    /// Prints what is left; the exit code.
     pub(super) fn end(self) -> anyhow::Result<ExitCode> {
         match self.mode {
-            Mode::Streamed if self.heard.is_empty() => self.nothing(),
+            Mode::Streamed if self.replies.is_empty() => self.nothing(),
             Mode::Streamed => self.code(),
             Mode::Static => {
-                let returned = self.heard.iter();
-                let returned = returned.filter(|heard| heard.came == Came::Returned);
+                let returned = self.replies.iter();
+                let returned = returned.filter(|reply| reply.kind == ReplyKind::Returned);
                 let all: Map = returned
-                    .map(|heard| (heard.id.as_str(), heard.ret.clone()))
+                    .map(|reply| (reply.id.as_str(), reply.ret.clone()))
                     .collect();
                 if all.is_empty() {
                     return self.nothing();
                 }
-                let out = self.heard.iter().find_map(|heard| heard.out.as_deref());
+                let out = self.replies.iter().find_map(|reply| reply.out.as_deref());
                 let out = out.filter(|out| *out == "highstate");
                 self.printer.print(&all.into(), out, 0)?;
                 Ok(ExitCode::SUCCESS)
@@ -154,7 +81,7 @@ impl<'a> Report<'a> {
     }
 
     fn code(&self) -> anyhow::Result<ExitCode> {
-        if self.heard.iter().all(|heard| heard.retcode == 0) {
+        if self.replies.iter().all(|reply| reply.retcode == 0) {
             return Ok(ExitCode::SUCCESS);
         }
         writeln!(
@@ -164,12 +91,12 @@ impl<'a> Report<'a> {
         Ok(ExitCode::FAILURE)
     }
 
-    /// The documentation of each function, from whichever minion brings it first.
+    /// The documentation of each function, from the first minion that has it.
     fn docs(&self) -> anyhow::Result<ExitCode> {
         let mut docs = BTreeMap::new();
-        let returned = self.heard.iter();
-        for heard in returned.filter(|heard| heard.came == Came::Returned) {
-            let Value::Map(own) = &heard.ret else {
+        let returned = self.replies.iter();
+        for reply in returned.filter(|reply| reply.kind == ReplyKind::Returned) {
+            let Value::Map(own) = &reply.ret else {
                 continue;
             };
             for (fun, doc) in own {
@@ -178,7 +105,7 @@ impl<'a> Report<'a> {
                 }
             }
         }
-        if self.heard.is_empty() {
+        if self.replies.is_empty() {
             writeln!(io::stderr(), "No minions found to gather docs from")?;
             return Ok(ExitCode::from(NO_RETURN));
         }
@@ -191,19 +118,19 @@ impl<'a> Report<'a> {
 
     /// `--summary`; with `--verbose`, by name.
     pub(super) fn summary(&self, names: bool) -> io::Result<()> {
-        let of = |came: Came| {
-            let all = self.heard.iter().filter(move |heard| heard.came == came);
-            all.map(|heard| heard.id.as_str()).collect::<Vec<_>>()
+        let of = |kind: ReplyKind| {
+            let all = self.replies.iter().filter(move |reply| reply.kind == kind);
+            all.map(|reply| reply.id.as_str()).collect::<Vec<_>>()
         };
-        let (returned, not_connected) = (of(Came::Returned), of(Came::NotConnected));
-        let no_response = of(Came::NoResponse);
-        let failed = self.heard.iter();
-        let failed = failed.filter(|heard| heard.came == Came::Returned && heard.retcode != 0);
-        let failed: Vec<_> = failed.map(|heard| heard.id.as_str()).collect();
+        let (returned, not_connected) = (of(ReplyKind::Returned), of(ReplyKind::NotConnected));
+        let no_response = of(ReplyKind::NoResponse);
+        let failed = self.replies.iter();
+        let failed = failed.filter(|reply| reply.kind == ReplyKind::Returned && reply.retcode != 0);
+        let failed: Vec<_> = failed.map(|reply| reply.id.as_str()).collect();
         let mut out = io::stdout().lock();
         let line = "-------------------------------------------";
         writeln!(out, "\n\n{line}\nSummary\n{line}")?;
-        writeln!(out, "# of minions targeted: {}", self.heard.len())?;
+        writeln!(out, "# of minions targeted: {}", self.replies.len())?;
         writeln!(out, "# of minions returned: {}", returned.len())?;
         let silent = not_connected.len() + no_response.len();
         writeln!(out, "# of minions that did not return: {silent}")?;

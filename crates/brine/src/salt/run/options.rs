@@ -8,7 +8,7 @@ use crate::salt::optparse::{Opt, Syntax, Takes};
 pub(super) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-run",
     usage: "[options] <function> [arguments]",
-    about: "Runs a function beside the master. This is Brine; -d prints what functions it has.",
+    about: "Runs a function on the master's machine. This is Brine; -d lists its functions.",
     options: &[
         BASIC,
         CONFIG_DIR,
@@ -25,7 +25,7 @@ const OWN: &[Opt<Key>] = &[
         Key::NoEffect,
         &["-t", "--timeout"],
         Takes::Number("TIMEOUT"),
-        "No function here has a time to wait.",
+        "No effect: functions take timeout as an argument.",
     ),
     text(
         Key::Jid,
@@ -36,7 +36,7 @@ const OWN: &[Opt<Key>] = &[
     flag(
         Key::Doc,
         &["-d", "--doc", "--documentation"],
-        "Print what functions there are and what they take.",
+        "Print the functions and their arguments.",
     ),
     flag(
         Key::Async,

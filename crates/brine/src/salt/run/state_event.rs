@@ -13,14 +13,14 @@ use brine_bus::address::{Address, Endpoint, Node};
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::{EventRef, ReceiveError, SubscriberConfig, Wait};
 use brine_config::{Environment, Opts, Role};
+use brine_node::runner::functions::Watched;
 use brine_wire::json;
 use brine_wire::matching::{MatchType, TagMatch};
 
-use super::functions::Watched;
 use crate::bus_location;
 use crate::interrupt::Interrupt;
 
-/// A listener that has its place and perhaps its connection already.
+/// A listener that knows its bus, and may be connected already.
 #[derive(Debug)]
 pub(super) struct StateEvent {
     bus: Subscriber,
@@ -37,8 +37,7 @@ pub(super) enum End {
 }
 
 impl StateEvent {
-    /// Finds the bus and connects to it if it is there, so that whatever is fired from now on is
-    /// seen.
+    /// Finds the bus and connects if it is there, so that no event from now on is missed.
     pub(super) fn prepare(
         watched: Watched,
         opts: &Opts,
@@ -64,7 +63,7 @@ impl StateEvent {
         })
     }
 
-    /// Prints until there is enough.
+    /// Prints until there are enough events.
     pub(super) fn run(mut self) -> anyhow::Result<End> {
         loop {
             let event = match self.bus.next_ref(Wait::Forever) {
@@ -74,7 +73,7 @@ impl StateEvent {
                 Err(error) => return Err(error.into()),
             };
             if !self.wanted.matches(event.tag()) {
-                tracing::debug!("passed over {}", event.tag());
+                tracing::debug!("skipped {}", event.tag());
                 continue;
             }
             if !self.watched.quiet && !print(event, self.watched.pretty, &mut self.line)? {
@@ -90,10 +89,10 @@ impl StateEvent {
     }
 }
 
-/// Where the bus is that is meant.
+/// Where the bus is that the arguments name.
 ///
-/// In Salt a minion's bus is looked for under the id that the master's configuration gives, where
-/// only a minion of that id has one. If there is none, it is that of the minion beside the master.
+/// Salt looks for a minion's bus under the id in the master's configuration, where only a minion of that id has
+/// one. If there is none, this is the bus of the minion whose configuration lies beside the master's.
 fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
     let sock_dir = watched.sock_dir.as_deref();
     match watched.node.as_str() {
@@ -107,7 +106,7 @@ fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
                 _ => Ok(salts),
             }
         }
-        other => bail!("expected node to be master or minion, found {other:?}"),
+        other => bail!("node: expected master or minion, found {other:?}"),
     }
 }
 

@@ -1,21 +1,20 @@
-//! The runner functions there are, and how arguments come to their parameters.
+//! The runner functions, their documentation, and how arguments are bound to their parameters.
 
 use brine_config::Arguments;
-use brine_wire::{Map, Value};
+use brine_wire::{Map, Value, python_text as python};
 
 use super::jobs::{self, Filter, Question};
-use super::manage::{Asked, What};
-use crate::salt::python;
+use super::manage::{Inquiry, What};
 
 /// A runner function.
 #[derive(Debug)]
-pub(super) struct Function {
+pub struct Function {
     /// `module.function`
-    pub(super) name: &'static str,
+    pub name: &'static str,
     which: Which,
     parameters: &'static [Parameter],
-    /// What it does, for people.
-    pub(super) help: &'static str,
+    /// What it does, for people: indented, with an example.
+    pub help: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +26,7 @@ enum Which {
     PrintJob,
     ExitSuccess,
     ListJobs,
-    /// What minions are asked.
+    /// It asks minions.
     Asks(What),
 }
 
@@ -52,7 +51,7 @@ const fn optional(name: &'static str) -> Parameter {
 }
 
 /// All functions, by name.
-pub(super) const FUNCTIONS: &[Function] = &[
+pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "event.send",
         which: Which::EventSend,
@@ -61,7 +60,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Fires an event on the master's bus.
 
     tag
-        the event's tag, used as it is
+        the event's tag, used unchanged
     data
         a mapping
 
@@ -75,7 +74,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         which: Which::Asks(What::Active),
         parameters: &[],
         help: "
-    The jobs that minions say they run now.
+    The jobs that are running on minions now.
 
     Example:
 
@@ -87,7 +86,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         which: Which::ExitSuccess,
         parameters: &[JID, optional("ext_source")],
         help: "
-    Which of a job's minions returned something true.
+    Whether each minion of a job returned something true.
 
     jid
         the job's id
@@ -102,7 +101,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         which: Which::ListJob,
         parameters: &[JID, optional("ext_source"), optional("display_progress")],
         help: "
-    All there is to know of a job: what was published, and the returns.
+    A job: what was published, and what minions returned.
 
     jid
         the job's id
@@ -123,12 +122,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
             optional("search_target"),
         ],
         help: "
-    The jobs that the master remembers.
+    The jobs in the master's job cache.
 
     search_metadata
-        a mapping; jobs that have one of its pairs
+        a mapping: only jobs with one of these pairs in their metadata
     search_function
-        globs for the function, a list or with commas
+        globs for the function: a list, or separated by commas
     search_target
         globs for the target as it was given
 
@@ -153,9 +152,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     jid
         the job's id
     returned: True
-        minions that returned
+        list minions that returned
     missing: False
-        minions that did not return, too
+        also list minions that did not return
 
     Example:
 
@@ -167,7 +166,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         which: Which::PrintJob,
         parameters: &[JID, optional("ext_source")],
         help: "
-    All there is to know of a job, under its id.
+    A job, under its id: what was published, and what minions returned.
 
     jid
         the job's id
@@ -185,7 +184,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     The minions that do not answer.
 
     tgt: '*'
-        which are asked, as tgt_type says
+        which minions to ask; tgt_type says how to read it
     timeout, gather_job_timeout
         seconds, instead of the configured ones
 
@@ -233,17 +232,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Prints the events of a bus as they come: tag, TAB, data as JSON.
 
     tagmatch: '*'
-        shell pattern for the tag, or a regular expression for all of it
+        shell pattern for the tag, or regular expression for the whole tag
     count: -1
-        ends after so many events; -1 never ends
+        stop after so many events; -1: never
     quiet: False
-        prints nothing, only waits
+        print nothing, only wait
     sock_dir
         directory of the bus's sockets
     pretty: False
-        data over several lines, sorted
+        print data over several lines, sorted
     node: master
-        whose bus: master or minion
+        whose bus to read: master or minion
 
     Example:
 
@@ -260,7 +259,7 @@ const ASKS: &[Parameter] = &[
     optional("gather_job_timeout"),
 ];
 
-/// Seconds of an argument, if it says any.
+/// The seconds of an argument, if it is a positive number.
 fn seconds(value: &Value) -> Option<u64> {
     let seconds = value
         .as_int()
@@ -268,45 +267,66 @@ fn seconds(value: &Value) -> Option<u64> {
     seconds.filter(|seconds| *seconds > 0)
 }
 
-/// The function of a name.
-pub(super) fn named(name: &str) -> Option<&'static Function> {
+/// The function of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
-/// A call, its arguments in place.
+/// A function with its arguments.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Call {
-    EventSend { tag: Value, data: Value },
+pub enum Bound {
+    /// `event.send`
+    EventSend {
+        /// The event's tag.
+        tag: Value,
+        /// Its data.
+        data: Value,
+    },
+    /// `state.event`
     StateEvent(Watched),
+    /// A question to the job cache.
     Jobs(Question),
-    Minions(Asked),
+    /// A question to minions.
+    Minions(Inquiry),
 }
 
 /// The arguments of `state.event`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Watched {
-    pub(super) tagmatch: String,
-    pub(super) count: i128,
-    pub(super) quiet: bool,
-    pub(super) sock_dir: Option<String>,
-    pub(super) pretty: bool,
-    pub(super) node: String,
+pub struct Watched {
+    /// A shell pattern for the tag, or regular expression for the whole tag.
+    pub tagmatch: String,
+    /// How many events to print; negative for no end.
+    pub count: i128,
+    /// Print nothing.
+    pub quiet: bool,
+    /// The directory of the bus's sockets, instead of the configured one.
+    pub sock_dir: Option<String>,
+    /// Print data over several lines.
+    pub pretty: bool,
+    /// `master` or `minion`: whose bus.
+    pub node: String,
 }
 
 /// Why arguments do not fit a function.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Misfit {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
     /// Keyword arguments the function does not have, as `name=value`: the function is not called.
+    #[error("The following keyword arguments are not valid: {0}")]
     Unknown(String),
     /// Too many, too few, or one twice, in Python's words.
+    #[error("{0}")]
     Invalid(String),
 }
 
 impl Function {
-    /// Puts arguments to parameters.
-    pub(super) fn bind(&self, arguments: &Arguments) -> Result<Call, Misfit> {
+    /// Binds arguments to the parameters.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(&self, arguments: &Arguments) -> Result<Bound, BindError> {
         self.check_keywords(&arguments.keyword)?;
-        let mut values = self.place(arguments)?;
+        let mut values = self.bind_values(arguments)?;
         let mut take = |name: &str| {
             let at = self.parameters.iter().position(|own| own.name == name);
             at.and_then(|at| values[at].take())
@@ -314,15 +334,15 @@ impl Function {
         let jid =
             |value: Option<Value>| value.map_or_else(String::new, |value| python::str(&value));
         Ok(match self.which {
-            Which::LookupJid => Call::Jobs(Question::LookupJid {
+            Which::LookupJid => Bound::Jobs(Question::LookupJid {
                 jid: jid(take("jid")),
                 returned: take("returned").is_none_or(|value| value.is_true()),
                 missing: take("missing").is_some_and(|value| value.is_true()),
             }),
-            Which::ListJob => Call::Jobs(Question::ListJob(jid(take("jid")))),
-            Which::PrintJob => Call::Jobs(Question::PrintJob(jid(take("jid")))),
-            Which::ExitSuccess => Call::Jobs(Question::ExitSuccess(jid(take("jid")))),
-            Which::ListJobs => Call::Jobs(Question::ListJobs(Filter {
+            Which::ListJob => Bound::Jobs(Question::ListJob(jid(take("jid")))),
+            Which::PrintJob => Bound::Jobs(Question::PrintJob(jid(take("jid")))),
+            Which::ExitSuccess => Bound::Jobs(Question::ExitSuccess(jid(take("jid")))),
+            Which::ListJobs => Bound::Jobs(Question::ListJobs(Filter {
                 metadata: match take("search_metadata") {
                     Some(Value::Map(metadata)) => Some(metadata),
                     _ => None,
@@ -330,7 +350,7 @@ impl Function {
                 functions: jobs::split(take("search_function").as_ref()),
                 targets: jobs::split(take("search_target").as_ref()),
             })),
-            Which::Asks(what) => Call::Minions(Asked {
+            Which::Asks(what) => Bound::Minions(Inquiry {
                 what,
                 tgt: take("tgt").unwrap_or_else(|| "*".into()),
                 tgt_type: take("tgt_type")
@@ -338,11 +358,11 @@ impl Function {
                 timeout: take("timeout").as_ref().and_then(seconds),
                 gather_job_timeout: take("gather_job_timeout").as_ref().and_then(seconds),
             }),
-            Which::EventSend => Call::EventSend {
+            Which::EventSend => Bound::EventSend {
                 tag: take("tag").unwrap_or(Value::Nil),
                 data: take("data").unwrap_or(Value::Nil),
             },
-            Which::StateEvent => Call::StateEvent(Watched {
+            Which::StateEvent => Bound::StateEvent(Watched {
                 tagmatch: take("tagmatch")
                     .map_or_else(|| "*".to_owned(), |value| python::str(&value)),
                 count: match take("count") {
@@ -350,7 +370,7 @@ impl Function {
                     Some(Value::Int(count)) => count,
                     Some(other) => {
                         let found = python::repr(&other);
-                        return Err(Misfit::Invalid(format!(
+                        return Err(BindError::Invalid(format!(
                             "event() expected count to be a number, found {found}"
                         )));
                     }
@@ -365,7 +385,7 @@ impl Function {
         })
     }
 
-    fn check_keywords(&self, keywords: &Map) -> Result<(), Misfit> {
+    fn check_keywords(&self, keywords: &Map) -> Result<(), BindError> {
         let unknown = keywords.iter().filter(|(name, _)| {
             let name = name.as_str().unwrap_or_default();
             !self.parameters.iter().any(|own| own.name == name)
@@ -376,14 +396,14 @@ impl Function {
         if unknown.is_empty() {
             Ok(())
         } else {
-            Err(Misfit::Unknown(unknown.join(", ")))
+            Err(BindError::Unknown(unknown.join(", ")))
         }
     }
 
     /// A value or none for each parameter.
-    fn place(&self, arguments: &Arguments) -> Result<Vec<Option<Value>>, Misfit> {
+    fn bind_values(&self, arguments: &Arguments) -> Result<Vec<Option<Value>>, BindError> {
         let own_name = self.name.rsplit('.').next().unwrap_or(self.name);
-        let invalid = |text: String| Err(Misfit::Invalid(format!("{own_name}() {text}")));
+        let invalid = |text: String| Err(BindError::Invalid(format!("{own_name}() {text}")));
         let most = self.parameters.len();
         let least = self.parameters.iter().filter(|own| own.is_required).count();
         let given = arguments.positional.len();
@@ -395,13 +415,13 @@ impl Function {
         let mut values: Vec<Option<Value>> =
             arguments.positional.iter().cloned().map(Some).collect();
         values.resize(most, None);
-        for (place, own) in values.iter_mut().zip(self.parameters) {
+        for (slot, own) in values.iter_mut().zip(self.parameters) {
             let keyword = arguments.keyword.get(own.name);
-            match (place.is_some(), keyword) {
+            match (slot.is_some(), keyword) {
                 (true, Some(_)) => {
                     return invalid(format!("got multiple values for argument '{}'", own.name));
                 }
-                (false, Some(value)) => *place = Some(value.clone()),
+                (false, Some(value)) => *slot = Some(value.clone()),
                 (false, None) if own.is_required => {
                     let name = own.name;
                     return invalid(format!("missing 1 required positional argument: '{name}'"));
@@ -419,7 +439,7 @@ mod tests {
 
     use super::*;
 
-    fn bind(words: &[&str]) -> Result<Call, Misfit> {
+    fn bind(words: &[&str]) -> Result<Bound, BindError> {
         let (name, words) = words.split_first().unwrap();
         named(name)
             .unwrap()
@@ -427,8 +447,8 @@ mod tests {
     }
 
     #[test]
-    fn arguments_come_by_place_or_by_name() {
-        let expected = Call::StateEvent(Watched {
+    fn arguments_are_bound_by_place_or_by_name() {
+        let expected = Bound::StateEvent(Watched {
             tagmatch: "my/*".to_owned(),
             count: 2,
             quiet: true,
@@ -460,7 +480,7 @@ mod tests {
 
     /// The texts are Python's.
     #[test]
-    fn misfits_are_told_as_python_does() {
+    fn arguments_that_do_not_fit_are_refused_in_pythons_words() {
         for (words, error) in [
             (
                 &["event.send"][..],
@@ -475,11 +495,11 @@ mod tests {
                 "send() got multiple values for argument 'tag'",
             ),
         ] {
-            assert_eq!(bind(words), Err(Misfit::Invalid(error.to_owned())));
+            assert_eq!(bind(words), Err(BindError::Invalid(error.to_owned())));
         }
         assert_eq!(
             bind(&["event.send", "a", "x=1", "y=z"]),
-            Err(Misfit::Unknown("x=1, y=z".to_owned()))
+            Err(BindError::Unknown("x=1, y=z".to_owned()))
         );
     }
 }

@@ -1,20 +1,49 @@
 //! `nodegroups`: names for targets, which may name each other.
 //!
-//! A group stands for the words of a compound target. One that is nothing but ids stands for a list of them, or,
-//! when they hold a character of regular expressions, for one such. Parentheses come around a group only where
-//! another is named: `not N@g` with the group `a or b` means `not a or b`, which is not the opposite of the group.
-//! All of this is Salt's.
+//! A group is replaced by the words of a compound target before the target is published, since minions do not know
+//! the groups. A group of nothing but ids becomes a list of them or, if they contain a character of regular
+//! expressions, one such expression. Parentheses are put around a group only where another one is named: `not N@g`
+//! with the group `a or b` becomes `not a or b`, which is not the opposite of the group. All of this is Salt's.
+//! Facts: Salt 3006.28 and 3008.3, by running them.
 
-use brine_wire::python_text::str;
-use brine_wire::{Map, Value};
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
-use super::TargetError;
-use super::compound::{self, MAX_DEPTH, MAX_WORDS};
+use crate::python_text::str;
+use crate::value::{Map, Value};
 
-/// What a word that stands for a node group begins with.
-const MARK: &str = "N@";
+/// How many words a target may have, node groups included.
+pub const MAX_WORDS: usize = 4096;
+/// How deep node groups and parentheses may go.
+pub const MAX_DEPTH: usize = 64;
 
-/// The node groups of the option of that name: a mapping, or a list of such.
+/// What a word that names a node group begins with.
+const PREFIX: &str = "N@";
+
+/// Why a node group cannot be put in its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeGroupError {
+    /// There is no such group, or nothing is in it.
+    #[error("no node group {name:?} in nodegroups")]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// The groups name each other too often.
+    #[error("node group {name:?} is too long: over {MAX_WORDS} words, or groups {MAX_DEPTH} deep")]
+    TooLong {
+        /// Its name.
+        name: String,
+    },
+    /// A compound target is neither a text nor a list of texts.
+    #[error("a compound target must be a text or a list of texts")]
+    NotText,
+}
+
+/// The node groups in the option `nodegroups`: a mapping, or a list of mappings.
 #[must_use]
 pub fn nodegroups(option: Option<&Value>) -> Map {
     match option {
@@ -27,21 +56,21 @@ pub fn nodegroups(option: Option<&Value>) -> Map {
     }
 }
 
-/// A target as it is published: what node groups stand for is in their place, since minions do not know them.
-/// `None` if the target's type has none.
+/// A compound target with its node groups replaced, or a node group as a compound target. `None` if the target's
+/// type has no node groups.
 ///
 /// # Errors
-/// [`TargetError`] for a group that there is not, or that is too long.
+/// [`NodeGroupError`].
 pub fn without_nodegroups(
     tgt: &Value,
     tgt_type: &str,
     nodegroups: &Map,
-) -> Result<Option<String>, TargetError> {
+) -> Result<Option<String>, NodeGroupError> {
     let words = match tgt_type {
         "nodegroup" => nodegroup(&str(tgt), nodegroups)?,
         "compound" => {
             let mut resolved = Vec::new();
-            for word in compound::words(tgt).ok_or(TargetError::Form)? {
+            for word in words(tgt).ok_or(NodeGroupError::NotText)? {
                 match named(&word) {
                     Some(name) => resolved.extend(nodegroup(name, nodegroups)?),
                     None => resolved.push(word),
@@ -54,67 +83,71 @@ pub fn without_nodegroups(
     Ok(Some(words.join(" ")))
 }
 
-/// The words of a compound target that a node group stands for.
+/// The words of a compound target that replace a node group.
 ///
 /// # Errors
-/// [`TargetError`] if there is no such group, or nothing in it.
-pub fn nodegroup(name: &str, nodegroups: &Map) -> Result<Vec<String>, TargetError> {
-    match resolve(name, nodegroups) {
-        Ok(words) if !words.is_empty() => Ok(words),
-        Ok(_) => Err(TargetError::NodeGroup {
+/// [`NodeGroupError`].
+pub fn nodegroup(name: &str, nodegroups: &Map) -> Result<Vec<String>, NodeGroupError> {
+    let words = resolve(name, nodegroups)?;
+    match words.is_empty() {
+        false => Ok(words),
+        true => Err(NodeGroupError::Unknown {
             name: name.to_owned(),
-        }),
-        Err(why) => Err(TargetError::Compound {
-            found: format!("{MARK}{name}"),
-            why,
         }),
     }
 }
 
-/// The same, with nothing for a group that there is not, or that names itself.
-pub(super) fn resolve(name: &str, nodegroups: &Map) -> Result<Vec<String>, &'static str> {
+/// The same, with no words for a group that does not exist or that names itself.
+///
+/// # Errors
+/// [`NodeGroupError::TooLong`].
+pub fn resolve(name: &str, nodegroups: &Map) -> Result<Vec<String>, NodeGroupError> {
     let mut groups = Groups {
         nodegroups,
         inside: Vec::new(),
         count: 0,
     };
-    groups.resolve(name)
+    groups.resolve(name).ok_or_else(|| NodeGroupError::TooLong {
+        name: name.to_owned(),
+    })
 }
 
-/// The group a word stands for.
-pub(super) fn named(word: &str) -> Option<&str> {
-    word.strip_prefix(MARK).filter(|name| !name.is_empty())
+/// The group that a word names.
+#[must_use]
+pub fn named(word: &str) -> Option<&str> {
+    word.strip_prefix(PREFIX).filter(|name| !name.is_empty())
 }
 
 struct Groups<'a> {
     nodegroups: &'a Map,
-    /// The groups that are being put in their places, from the outermost.
+    /// The groups that are being resolved, from the outermost.
     inside: Vec<String>,
-    /// How many words there have been.
+    /// How many words there have been so far.
     count: usize,
 }
 
 impl Groups<'_> {
-    fn resolve(&mut self, name: &str) -> Result<Vec<String>, &'static str> {
+    /// `None` if it is too long.
+    fn resolve(&mut self, name: &str) -> Option<Vec<String>> {
         if self.inside.iter().any(|known| known == name) {
-            return Ok(Vec::new());
+            return Some(Vec::new());
         }
-        let Some(words) = self.nodegroups.get(name).and_then(words) else {
-            return Ok(Vec::new());
+        let Some(words) = self.nodegroups.get(name).and_then(configured) else {
+            return Some(Vec::new());
         };
         self.count += words.len();
         if self.count > MAX_WORDS || self.inside.len() >= MAX_DEPTH {
-            return Err("it is too long");
+            return None;
         }
         let is_inside = !self.inside.is_empty();
         let names_others = words.iter().any(|word| named(word).is_some());
         if (is_inside || !names_others)
             && let Some(ids) = ids(&words)
         {
-            return Ok(vec![ids]);
+            return Some(vec![ids]);
         }
         if !is_inside && !names_others {
-            return Ok(words);
+            return Some(words);
         }
         self.inside.push(name.to_owned());
         let mut resolved = Vec::new();
@@ -129,20 +162,40 @@ impl Groups<'_> {
             resolved.insert(0, "(".to_owned());
             resolved.push(")".to_owned());
         }
-        Ok(resolved)
+        Some(resolved)
     }
 }
 
-/// A group as it is configured: text, or a list.
-fn words(group: &Value) -> Option<Vec<String>> {
+/// The words of a compound target: a text, or a list of texts.
+#[must_use]
+pub fn words(tgt: &Value) -> Option<Vec<String>> {
+    match tgt {
+        Value::Str(text) => Some(split(text)),
+        Value::Array(words) => words
+            .iter()
+            .map(|word| word.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    }
+}
+
+/// The words of a text, as Python's `split` separates them.
+fn split(text: &str) -> Vec<String> {
+    let is_space = |c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f');
+    let words = text.split(is_space).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
+}
+
+/// The words of a group as it is configured: a text, or a list.
+fn configured(group: &Value) -> Option<Vec<String>> {
     match group {
-        Value::Str(text) => Some(compound::split(text)),
+        Value::Str(text) => Some(split(text)),
         Value::Array(words) => Some(words.iter().map(str).collect()),
         _ => None,
     }
 }
 
-/// The one word for a group of nothing but ids.
+/// The one word that replaces a group of nothing but ids.
 fn ids(words: &[String]) -> Option<String> {
     const OPERATORS: [&str; 5] = ["and", "or", "not", "(", ")"];
     const OF_REGULAR_EXPRESSIONS: [char; 8] = ['(', '[', '{', '\\', '?', '}', ']', ')'];
@@ -164,9 +217,11 @@ fn ids(words: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
 
     #[test]
-    fn groups_stand_for_what_they_do_in_salt() {
+    fn groups_are_replaced_as_in_salt() {
         let list = |words: &[&str]| Value::Array(words.iter().map(|word| (*word).into()).collect());
         let groups: Map = [
             ("ids", "web1 web2".into()),
@@ -226,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_double_each_other_end() {
+    fn groups_that_double_each_other_are_refused() {
         let groups = (0..60).map(|at| {
             (
                 at.to_string(),

@@ -1,14 +1,14 @@
-//! The job that a command line of `salt` asks for. Facts: Salt 3008.3, by running it.
+//! The job that a command line of `salt` describes. Facts: Salt 3008.3, by running it.
 
 use brine_config::{parse_arguments, parse_value};
+use brine_node::JobRequest;
 use brine_wire::{Map, Value};
 
-use super::client::Order;
 use super::options;
 use crate::salt::options::Key;
 use crate::salt::optparse::Parsed;
 
-/// What a command line does not say, in Salt's words and with its empty lines.
+/// What a command line lacks, in Salt's words and with Salt's empty lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Incomplete {
     #[error("\nCannot execute command without defining a target.\n\n")]
@@ -28,8 +28,8 @@ impl Incomplete {
     }
 }
 
-/// The job, if the command line says all of it.
-pub(super) fn read(line: &Parsed<Key>) -> Result<Order, Incomplete> {
+/// The job, if the command line is complete.
+pub(super) fn read(line: &Parsed<Key>) -> Result<JobRequest, Incomplete> {
     let mut words: Vec<&str> = line.words.iter().map(String::as_str).collect();
     if line.has(Key::Doc) {
         if words.is_empty() {
@@ -71,18 +71,19 @@ pub(super) fn read(line: &Parsed<Key>) -> Result<Order, Incomplete> {
     if let Some(metadata) = line.value(Key::SetMetadata).filter(|text| !text.is_empty()) {
         kwargs.insert("metadata", parse_value(metadata));
     }
-    Ok(Order {
+    Ok(JobRequest {
         tgt,
         tgt_type: tgt_type.to_owned(),
         fun,
         arg,
         ret: line.value(Key::ReturnTo).unwrap_or_default().to_owned(),
+        jid: None,
         kwargs,
     })
 }
 
-/// The arguments of each of several functions: parted by separators that stand alone if there are as many as
-/// it takes, else by separators anywhere.
+/// The arguments of each of several functions: split at separators that are words of their own if there are exactly
+/// enough of them, else at separators anywhere.
 fn parts<'a>(
     arguments: &[&'a str],
     functions: usize,
@@ -95,7 +96,7 @@ fn parts<'a>(
     }
     let mut parts = vec![Vec::new()];
     for word in arguments {
-        // Nothing parts by an empty separator.
+        // An empty separator splits nothing.
         let pieces = match separator {
             "" => vec![*word],
             separator => word.split(separator).collect(),

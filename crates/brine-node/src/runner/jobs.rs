@@ -1,53 +1,58 @@
-//! `jobs.*`: what the master's job cache holds, in the words of Salt's runner.
+//! `jobs.*`: what is in the master's job cache, in the form of Salt's runner.
 //!
-//! The cache is Salt's own, so a job of a real master is found too. Facts: Salt 3008.3 and 3006.28 as
+//! The cache's files are Salt's own, so jobs of a real master are found too. Functions here block on the disk. Facts: Salt 3008.3 and 3006.28 as
 //! they behave.
 
-use std::path::Path;
-
-use brine_config::Opts;
-use brine_node::jobs::JobCache;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::Jid;
-use brine_wire::{Map, Value};
+use brine_wire::{Map, Value, python_text as python};
 
-use crate::salt::local::client::Heard;
-use crate::salt::python;
+use crate::client::MinionReply;
+use crate::jobs::JobCache;
 
 /// A question about jobs.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Question {
+pub enum Question {
+    /// `jobs.lookup_jid`
     LookupJid {
+        /// The job's id.
         jid: String,
+        /// List minions that returned.
         returned: bool,
+        /// List minions that did not return.
         missing: bool,
     },
+    /// `jobs.list_job`
     ListJob(String),
+    /// `jobs.print_job`
     PrintJob(String),
+    /// `jobs.exit_success`
     ExitSuccess(String),
+    /// `jobs.list_jobs`
     ListJobs(Filter),
 }
 
 /// Which jobs are listed.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Filter {
-    pub(super) metadata: Option<Map>,
-    pub(super) functions: Vec<String>,
-    pub(super) targets: Vec<String>,
+pub struct Filter {
+    /// Jobs with one of these pairs in their metadata.
+    pub metadata: Option<Map>,
+    /// Globs for the function.
+    pub functions: Vec<String>,
+    /// Globs for the target.
+    pub targets: Vec<String>,
 }
 
 /// The answer, as the runner function returns it.
-pub(super) fn answer(question: &Question, opts: &Opts) -> anyhow::Result<Value> {
-    let cachedir = Path::new(opts.text("cachedir")?);
-    let cache = JobCache::open(cachedir, opts.text("hash_type")?, None)?;
-    Ok(match question {
+pub(super) fn answer(question: &Question, cache: &JobCache) -> Value {
+    match question {
         Question::LookupJid {
             jid,
             returned,
             missing,
-        } => lookup(&Job::read(&cache, jid), *returned, *missing),
+        } => lookup(&Job::read(cache, jid), *returned, *missing),
         Question::ListJob(jid) => {
-            let job = Job::read(&cache, jid);
+            let job = Job::read(cache, jid);
             let mut all = Map::from_iter([("jid", jid.as_str())]);
             for (name, value) in job.about(jid) {
                 all.insert(name, value);
@@ -56,14 +61,14 @@ pub(super) fn answer(question: &Question, opts: &Opts) -> anyhow::Result<Value> 
             all.into()
         }
         Question::PrintJob(jid) => {
-            let job = Job::read(&cache, jid);
+            let job = Job::read(cache, jid);
             let mut about = job.about(jid);
             about.insert("Result", job.returns);
             Map::from_iter([(jid.as_str(), about)]).into()
         }
-        Question::ExitSuccess(jid) => exit_success(&Job::read(&cache, jid)),
-        Question::ListJobs(filter) => list(&cache, filter),
-    })
+        Question::ExitSuccess(jid) => exit_success(&Job::read(cache, jid)),
+        Question::ListJobs(filter) => list(cache, filter),
+    }
 }
 
 /// A job as the cache has it; empty if it does not.
@@ -248,22 +253,20 @@ fn start_time(jid: &str) -> String {
     )
 }
 
-/// `jobs.active`: what minions say they run, by job.
-pub(super) fn active(heard: &[Heard], opts: &Opts) -> anyhow::Result<Value> {
-    let cachedir = Path::new(opts.text("cachedir")?);
-    let cache = JobCache::open(cachedir, opts.text("hash_type")?, None)?;
+/// `jobs.active`: the jobs that minions answered they are running, by job.
+pub(super) fn active(replies: &[MinionReply], cache: &JobCache) -> Value {
     let mut jobs: Vec<(String, Map, Vec<Value>)> = Vec::new();
-    for minion in heard {
+    for minion in replies {
         let Value::Array(running) = &minion.ret else {
             continue;
         };
         for job in running.iter().filter_map(Value::as_map) {
             let jid = job.get("jid").map(python::str).unwrap_or_default();
             let pid = job.get("pid").cloned().unwrap_or(Value::Nil);
-            let here = Value::from(Map::from_iter([(minion.id.as_str(), pid)]));
+            let running_here = Value::from(Map::from_iter([(minion.id.as_str(), pid)]));
             match jobs.iter_mut().find(|(own, ..)| *own == jid) {
-                Some((_, _, minions)) => minions.push(here),
-                None => jobs.push((jid, job.clone(), vec![here])),
+                Some((_, _, minions)) => minions.push(running_here),
+                None => jobs.push((jid, job.clone(), vec![running_here])),
             }
         }
     }
@@ -276,7 +279,7 @@ pub(super) fn active(heard: &[Heard], opts: &Opts) -> anyhow::Result<Value> {
         about.insert("Returned", returned.map(|(id, _)| id).collect::<Vec<_>>());
         (jid.as_str().into(), about.into())
     });
-    Ok(Map::from_pairs(active.collect()).into())
+    Map::from_pairs(active.collect()).into()
 }
 
 #[cfg(test)]
@@ -284,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_began_when_its_id_says() {
+    fn the_start_time_is_read_from_the_job_id() {
         assert_eq!(
             start_time("20261124040116373859"),
             "2026, Nov 24 04:01:16.373859"
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_filtered_by_what_was_asked() {
+    fn jobs_are_filtered_by_function_target_and_metadata() {
         let load: Map = [("fun", "test.ping"), ("tgt", "web*")]
             .into_iter()
             .collect();

@@ -1,0 +1,233 @@
+//! Publishing jobs as a local client, and collecting what they return: Salt's `LocalClient`.
+//!
+//! [`LocalClient`] runs beside a master, ours or Salt's: the user's key in the master's `cachedir` proves that the
+//! user may publish, and returns are read from the master's bus. [`OwnClient`] does the same inside our own master,
+//! through its handle. Facts: `docs/protocol/network.md` §5, §12.
+
+mod config;
+mod own;
+mod reply;
+mod wait;
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use brine_bus::client::tokio::Subscriber;
+use brine_bus::client::{ReceiveError, SubscriberConfig, Wait};
+use brine_net::{tcp, zeromq};
+use brine_wire::matching::{MatchError, MatchType, TagMatch};
+use brine_wire::network::payload::Payload;
+use brine_wire::network::{Jid, MinionId};
+use brine_wire::nodegroup::{NodeGroupError, without_nodegroups};
+use brine_wire::python_text;
+use brine_wire::returns::{JOB_TAG, Timeouts};
+use brine_wire::{Map, Value};
+
+pub use self::config::{ClientConfig, ClientOptionsError};
+pub use self::own::OwnClient;
+pub use self::reply::{MinionReply, ReplyKind};
+use self::wait::MasterLink;
+use crate::job_request::{JobRequest, Published};
+use crate::master::PublishError;
+use crate::options::Transport;
+
+/// The version of payloads that need no signature beside the key.
+const VERSION: u32 = 3;
+/// How long to wait for the master's bus to accept the connection.
+const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why there is no job, or no more is heard of it. Salt's words, where it has some.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The master's bus is not there.
+    #[error("The salt master could not be contacted. Is master running?")]
+    NoMaster,
+    /// The master refuses the job, in these words.
+    #[error("{0}")]
+    Refused(String),
+    /// The master does not answer.
+    #[error("Salt request timed out. The master is not responding. {0}")]
+    NoAnswer(String),
+    /// The connection to the master's port cannot be set up.
+    #[error(transparent)]
+    Port(#[from] zeromq::client::OpenError),
+    /// The connection to the master's bus.
+    #[error(transparent)]
+    Bus(#[from] ReceiveError),
+    /// A subscription.
+    #[error(transparent)]
+    Match(#[from] MatchError),
+    /// Our own master refuses the job.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// A local client that is subscribed to the events of jobs.
+pub struct LocalClient {
+    config: ClientConfig,
+    master: Requester,
+    bus: Subscriber,
+    jobs: TagMatch,
+}
+
+enum Requester {
+    Tcp(tcp::client::Requester),
+    ZeroMq(zeromq::client::Requester),
+}
+
+impl LocalClient {
+    /// Connects to the master's bus, so that no return is missed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn open(config: ClientConfig) -> Result<Self, ClientError> {
+        let mut bus = Subscriber::new(&config.bus, SubscriberConfig::default());
+        match bus.connect(FIND_BUS_WITHIN).await {
+            Ok(()) => {}
+            Err(ReceiveError::Connect(error)) => {
+                tracing::debug!("{error}");
+                let sock_dir = &config.sock_dir;
+                tracing::error!("Unable to connect to the salt master publisher at {sock_dir}");
+                return Err(ClientError::NoMaster);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let jobs = TagMatch::new(MatchType::StartsWith, JOB_TAG)?;
+        bus.subscribe(jobs.clone());
+        Ok(Self {
+            master: requester(&config)?,
+            config,
+            bus,
+            jobs,
+        })
+    }
+
+    /// Publishes a job.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn publish(&self, request: &JobRequest) -> Result<Published, ClientError> {
+        let request = self.without_nodegroups(request)?;
+        let payload = Payload::Clear {
+            version: VERSION,
+            load: request.to_load(&self.config.user, &self.config.key),
+        };
+        let (payload, within) = (payload.to_value(), self.config.answer_within());
+        let no_answer = |error: &dyn std::fmt::Display| ClientError::NoAnswer(error.to_string());
+        let answer = match &self.master {
+            Requester::Tcp(master) => {
+                let answer = master.request(&payload, within).await;
+                answer.map_err(|error| no_answer(&error))?
+            }
+            Requester::ZeroMq(master) => {
+                let answer = master.request(&payload, within).await;
+                answer.map_err(|error| no_answer(&error))?
+            }
+        };
+        published(&answer)
+    }
+
+    /// Waits for the returns of a job and hands each to `report` as it comes; at the end the minions that did not
+    /// return. Ends early if `report` breaks. Dropping the future stops the waiting, not the job.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn wait(
+        &mut self,
+        job: &Published,
+        timeouts: Timeouts,
+        report: impl FnMut(MinionReply) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        wait::wait(self, job, timeouts, report).await
+    }
+
+    /// The request with its node groups replaced: masters of Salt leave that to the client.
+    fn without_nodegroups(&self, request: &JobRequest) -> Result<JobRequest, ClientError> {
+        let groups = &self.config.nodegroups;
+        match without_nodegroups(&request.tgt, &request.tgt_type, groups) {
+            Ok(Some(compound)) => Ok(JobRequest {
+                tgt: compound.into(),
+                tgt_type: "compound".to_owned(),
+                ..request.clone()
+            }),
+            Ok(None) => Ok(request.clone()),
+            Err(NodeGroupError::Unknown { name }) => {
+                let file = &self.config.conf_file;
+                let text = format!("Node group {name} unavailable in {file}");
+                Err(ClientError::Refused(text))
+            }
+            Err(error) => Err(ClientError::Refused(error.to_string())),
+        }
+    }
+}
+
+impl MasterLink for LocalClient {
+    async fn publish(&mut self, request: JobRequest) -> Result<Published, ClientError> {
+        Self::publish(self, &request).await
+    }
+
+    async fn next_event(&mut self, until: Instant) -> Result<Option<(String, Map)>, ClientError> {
+        loop {
+            let Some(event) = self.bus.get_event(&self.jobs, Wait::Until(until)).await? else {
+                return Ok(None);
+            };
+            if let Ok(Value::Map(data)) = event.decode() {
+                return Ok(Some((event.tag().to_owned(), data)));
+            }
+        }
+    }
+}
+
+fn requester(config: &ClientConfig) -> Result<Requester, ClientError> {
+    let (interface, port) = (&config.interface, config.ret_port);
+    Ok(match config.transport {
+        Transport::Tcp => {
+            Requester::Tcp(tcp::client::Requester::new(format!("{interface}:{port}")))
+        }
+        Transport::ZeroMq => {
+            let mut zmq = zeromq::client::ClientConfig::requests(interface, port);
+            zmq.ipv6 = config.ipv6;
+            Requester::ZeroMq(zeromq::client::Requester::open(zmq)?)
+        }
+    })
+}
+
+/// Reads the master's answer to a publish.
+fn published(answer: &Value) -> Result<Published, ClientError> {
+    const REFUSED: &str = "The master refused the job.";
+    let refused = |text: &str| Err(ClientError::Refused(text.to_owned()));
+    let Some(answer) = answer.as_map() else {
+        return refused(
+            "Failed to authenticate! This is most likely because this user is not permitted to \
+             execute commands, but there is a small possibility that a disk error occurred \
+             (check disk/inode usage).",
+        );
+    };
+    match answer.get("error") {
+        Some(Value::Map(error)) => {
+            let message = error.get("message").and_then(Value::as_str);
+            return refused(message.unwrap_or(REFUSED));
+        }
+        Some(error) => return refused(&python_text::str(error)),
+        None => {}
+    }
+    let Some(load) = answer.get("load").and_then(Value::as_map) else {
+        return refused(REFUSED);
+    };
+    let ids = |name| match load.get(name) {
+        Some(Value::Array(ids)) => {
+            let ids = ids.iter().filter_map(Value::as_str);
+            ids.filter_map(|id| MinionId::parse(id).ok()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let minions: Vec<_> = ids("minions");
+    let jid = load.get("jid").and_then(Value::as_str);
+    let jid = jid.and_then(|jid| Jid::parse(jid).ok());
+    Ok(Published {
+        jid: jid.filter(|_| !minions.is_empty()),
+        minions,
+        missing: ids("missing"),
+    })
+}

@@ -1,0 +1,73 @@
+//! `manage.*` and `jobs.active`: which minions answer when they are asked now, and what.
+//!
+//! Facts: Salt 3008.3 and 3006.28 as they behave.
+
+use std::time::Duration;
+
+use brine_wire::returns::Timeouts;
+use brine_wire::{Map, Value};
+
+use super::jobs;
+use super::operator::Operator;
+use crate::client::{ClientError, MinionReply, ReplyKind};
+use crate::job_request::JobRequest;
+
+/// A question to minions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inquiry {
+    /// What is asked.
+    pub what: What,
+    /// Which minions are asked.
+    pub tgt: Value,
+    /// How `tgt` is to be read.
+    pub tgt_type: String,
+    /// Seconds, instead of the configured ones.
+    pub timeout: Option<u64>,
+    /// Seconds, instead of the configured ones.
+    pub gather_job_timeout: Option<u64>,
+}
+
+/// What minions are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// `manage.up`
+    Up,
+    /// `manage.down`
+    Down,
+    /// `manage.status`
+    Status,
+    /// `jobs.active`
+    Active,
+}
+
+/// Asks the minions; what the runner function returns.
+pub(super) async fn answer(inquiry: &Inquiry, operator: &Operator) -> Result<Value, ClientError> {
+    let fun = match inquiry.what {
+        What::Active => "saltutil.running",
+        What::Up | What::Down | What::Status => "test.ping",
+    };
+    let request = JobRequest::new(inquiry.tgt.clone(), &inquiry.tgt_type, fun);
+    let configured = operator.timeouts();
+    let timeouts = Timeouts {
+        timeout: inquiry
+            .timeout
+            .map_or(configured.timeout, Duration::from_secs),
+        gather: (inquiry.gather_job_timeout).map_or(configured.gather, Duration::from_secs),
+    };
+    let replies = operator.gather(request, timeouts).await?;
+    let (up, down): (Vec<_>, Vec<_>) = replies
+        .iter()
+        .partition(|reply| reply.kind == ReplyKind::Returned);
+    Ok(match inquiry.what {
+        What::Active => jobs::active(&replies, operator.jobs()),
+        What::Up => ids(&up),
+        What::Down => ids(&down),
+        What::Status => Map::from_iter([("up", ids(&up)), ("down", ids(&down))]).into(),
+    })
+}
+
+fn ids(replies: &[&MinionReply]) -> Value {
+    let mut ids: Vec<_> = replies.iter().map(|reply| reply.id.as_str()).collect();
+    ids.sort_unstable();
+    Value::Array(ids.into_iter().map(Value::from).collect())
+}

@@ -1,0 +1,181 @@
+//! Runner functions: what `salt-run`, the reactor and HTTP can have a master do.
+//!
+//! [`run`] runs one to its end and fires its events. It works with an [`Operator`]: our own master in-process, or any
+//! master beside this program. To add a function: an entry in [`functions`], an arm in [`run`]. `state.event` only
+//! binds its arguments here; it prints, and so belongs to `salt-run`.
+//! Facts: Salt 3008.3 and 3006.28 as they behave.
+
+mod events;
+pub mod functions;
+mod jobs;
+mod manage;
+mod operator;
+
+use brine_bus::client::PublishError;
+use brine_wire::event::FireError;
+use brine_wire::{Map, Value, python_text};
+
+pub use self::events::{RunnerCall, RunnerEvents};
+use self::functions::{BindError, Bound, Function};
+pub use self::jobs::{Filter, Question};
+pub use self::manage::{Inquiry, What};
+pub use self::operator::Operator;
+use crate::client::ClientError;
+
+/// Why a runner function did not come to an end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// The minions could not be asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Only the master's own user may call runner functions.
+    #[error("only root and the master's own user may call runner functions")]
+    NotPermitted,
+    /// The master is shutting down.
+    #[error("the master is shutting down")]
+    ShuttingDown,
+}
+
+/// What a runner function returned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunnerReturn {
+    /// The value; a text if the function was not called or raised an exception.
+    pub value: Value,
+    /// 0, or 1 if the function raised an exception.
+    pub retcode: u8,
+}
+
+impl RunnerReturn {
+    const fn of(value: Value) -> Self {
+        Self { value, retcode: 0 }
+    }
+}
+
+/// Runs a function to its end and fires its events. A function that does not exist, or whose arguments do not fit,
+/// returns a text that says so, as in Salt.
+///
+/// # Errors
+/// [`RunnerError`]: there is no `ret` event then.
+pub async fn run(operator: &mut Operator, call: RunnerCall) -> Result<RunnerReturn, RunnerError> {
+    let function = functions::named(&call.fun);
+    let (name, arguments) = (call.fun.clone(), call.arguments.clone());
+    let mut events = RunnerEvents::new(operator, call);
+    let Some(function) = function else {
+        let why = format!("'{name}' is not available.");
+        events.refused(&why).await;
+        return Ok(RunnerReturn::of(why.into()));
+    };
+    let bound = match function.bind(&arguments) {
+        Ok(bound) => bound,
+        Err(error) => return Ok(misfit(&mut events, function, error).await),
+    };
+    let value = match bound {
+        Bound::EventSend { tag, data } => {
+            events.started().await;
+            return Ok(event_send(&mut events, &tag, data).await);
+        }
+        Bound::StateEvent(_) => {
+            let why = "'state.event' prints events: call it with salt-run.";
+            events.refused(why).await;
+            return Ok(RunnerReturn::of(why.into()));
+        }
+        Bound::Jobs(question) => {
+            events.started().await;
+            let cache = events.operator().jobs().clone();
+            // Reads files: not on the thread of other tasks.
+            tokio::task::spawn_blocking(move || jobs::answer(&question, &cache))
+                .await
+                .map_err(|_| RunnerError::ShuttingDown)?
+        }
+        Bound::Minions(inquiry) => {
+            events.started().await;
+            manage::answer(&inquiry, events.operator()).await?
+        }
+    };
+    events.returned(value.clone(), true, None).await;
+    Ok(RunnerReturn::of(value))
+}
+
+/// Arguments that do not fit the function.
+async fn misfit(
+    events: &mut RunnerEvents<'_>,
+    function: &Function,
+    error: BindError,
+) -> RunnerReturn {
+    let value = match error {
+        BindError::Unknown(_) => {
+            let why = error.to_string();
+            events.refused(&why).await;
+            tracing::error!("{why}");
+            help_of(function).trim_end().into()
+        }
+        BindError::Invalid(error) => {
+            let help = function.help;
+            let text = format!("\nPassed invalid arguments: {error}\n\nUsage:\n{help}");
+            let value = Value::from(text.trim_end());
+            events.started().await;
+            events.returned(value.clone(), true, None).await;
+            value
+        }
+    };
+    RunnerReturn::of(value)
+}
+
+/// `event.send`: fires on the master's bus.
+async fn event_send(events: &mut RunnerEvents<'_>, tag: &Value, data: Value) -> RunnerReturn {
+    let fired = match (tag, data) {
+        (Value::Str(tag), Value::Map(mut data)) => fire(events, tag, &mut data).await,
+        (Value::Str(tag), data) if !data.is_true() => fire(events, tag, &mut Map::new()).await,
+        (Value::Str(_), data) => {
+            let found = python_text::str(&data);
+            Err(format!("ValueError: Dict object expected, not '{found}'."))
+        }
+        (tag, _) => {
+            let found = python_text::repr(tag);
+            Err(format!("TypeError: expected a tag, found {found}"))
+        }
+    };
+    match fired {
+        Ok(was_sent) => {
+            events.returned(was_sent.into(), true, None).await;
+            RunnerReturn::of(was_sent.into())
+        }
+        Err(raised) => {
+            let text = format!("Exception occurred in runner event.send: {raised}");
+            events.returned(text.as_str().into(), false, Some(1)).await;
+            RunnerReturn {
+                value: text.into(),
+                retcode: 1,
+            }
+        }
+    }
+}
+
+/// Fires; `false` without a bus, an error where Salt raises one.
+async fn fire(events: &mut RunnerEvents<'_>, tag: &str, data: &mut Map) -> Result<bool, String> {
+    match events.fire(tag, data).await {
+        Ok(()) => Ok(true),
+        Err(PublishError::Event(FireError::EmptyTag)) => Err("ValueError: Empty tag.".to_owned()),
+        Err(PublishError::Event(error)) => Err(format!("ValueError: {error}")),
+        Err(error) => {
+            tracing::error!("{error}");
+            Ok(false)
+        }
+    }
+}
+
+/// The documentation of the functions whose names begin so; of all without a beginning.
+#[must_use]
+pub fn documentation(beginning: Option<&str>) -> String {
+    let beginning = beginning.unwrap_or_default();
+    let functions = functions::FUNCTIONS.iter();
+    functions
+        .filter(|function| function.name.starts_with(beginning))
+        .map(help_of)
+        .collect()
+}
+
+fn help_of(function: &Function) -> String {
+    format!("{}:\n{}\n", function.name, function.help)
+}
