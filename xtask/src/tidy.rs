@@ -86,6 +86,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     check_arrows(&mut faults)?;
     check_paths_of_events(&mut faults)?;
+    check_paths_named(&mut faults)?;
     check_clocks(&mut faults)?;
     if faults.is_empty() {
         println!("{} files are tidy", files.len());
@@ -207,6 +208,22 @@ fn check_paths_of_events(faults: &mut Vec<String>) -> anyhow::Result<()> {
                         "ARCHITECTURE.md: \"{title}\" names {item} in {file}, where it is not"
                     ));
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every path below `crates/` that `ARCHITECTURE.md` names exists.
+fn check_paths_named(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    let document = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let code = document.split('`').skip(1).step_by(2);
+    for path in code.filter(|code| code.starts_with("crates/")) {
+        for path in alternatives(path) {
+            if !root().join(&path).exists() {
+                faults.push(format!(
+                    "ARCHITECTURE.md: names {path}, which does not exist"
+                ));
             }
         }
     }
