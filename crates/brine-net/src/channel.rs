@@ -24,8 +24,12 @@ pub struct Limits {
     pub large_message_bytes: usize,
     /// Connections of one address that have shown nothing yet.
     pub strangers_per_address: usize,
-    /// Such connections of all addresses.
+    /// Such connections of all addresses together. Beyond it the oldest of the address that has most is closed.
     pub strangers: usize,
+    /// Subscribers of one address over ZeroMQ, where they do not say who they are.
+    pub subscribers_per_address: usize,
+    /// Such subscribers of all addresses together.
+    pub subscribers: usize,
     /// How long a message may take to come, an answer to go, and a stranger to say something.
     pub patience: Duration,
     /// Requests under way per connection; what comes beyond waits in the socket.
@@ -44,10 +48,36 @@ impl Default for Limits {
             large_message_bytes: 256 * 1024 * 1024,
             strangers_per_address: 1024,
             strangers: 8192,
+            subscribers_per_address: usize::MAX,
+            subscribers: usize::MAX,
             patience: Duration::from_secs(60),
             requests_per_connection: 32,
             publish_queue: 1000,
             identification: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults, within shares of the files that this process may open.
+    #[must_use]
+    pub fn for_this_process() -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        Self::default().within_open_files(files.unwrap_or(u64::MAX))
+    }
+
+    /// The same, within shares of this many open files, so that neither strangers nor subscribers use up what requests,
+    /// the local bus and the command line need: a quarter for strangers, an eighth for those of one address; half for
+    /// subscribers, three eighths for those of one address, behind which there may be many minions.
+    #[must_use]
+    pub fn within_open_files(self, files: u64) -> Self {
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        Self {
+            strangers_per_address: self.strangers_per_address.min(files / 8),
+            strangers: self.strangers.min(files / 4),
+            subscribers_per_address: self.subscribers_per_address.min(files / 8 * 3),
+            subscribers: self.subscribers.min(files / 2),
+            ..self
         }
     }
 }

@@ -45,6 +45,15 @@ pub enum ConnectionError {
         /// How many there may be.
         limit: usize,
     },
+    /// Others needed the room, and this address held most.
+    #[error("closed to make room for a connection from another address")]
+    Evicted,
+    /// The large messages of strangers take all the room there is for them.
+    #[error("no room for a message of {bytes} bytes from a peer that has not authenticated")]
+    NoRoom {
+        /// Its size.
+        bytes: usize,
+    },
     /// A message did not come or go in time.
     #[error("expected a whole message within {after:?}, found none")]
     TooSlow {

@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod heartbeat;
 pub mod keys;
 pub mod listener;
+mod log_text;
 pub mod master;
 pub mod minion;
 mod quota;

@@ -2,6 +2,7 @@
 //!
 //! Counts strangers at the door. Facts: `docs/protocol/network.md` §2.1, §2.2.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
-use crate::quota::{Place, Quota};
+use crate::connection::ConnectionError;
+use crate::quota::{Eviction, Quota, Slot};
 use crate::stream::{self, Incoming, Outgoing};
 use crate::tls::TlsServer;
 
@@ -70,14 +73,44 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// The next connection of somebody there is room for. Others are closed at once.
-    pub(crate) async fn admit(&self, quota: &Arc<Quota>) -> (TcpStream, SocketAddr, Place) {
+    /// Hands each connection to `handle` on a task of its own, until `shutdown`; the connections still open then.
+    /// One that `quota` takes the place of ends.
+    pub(crate) async fn serve<F>(
+        self,
+        quota: &Arc<Quota>,
+        shutdown: impl Future<Output = ()>,
+        mut handle: impl FnMut(Accepted) -> F,
+    ) -> JoinSet<()>
+    where
+        F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+    {
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
         loop {
-            let (stream, peer) = self.accept().await;
-            if let Some(place) = quota.enter(peer.ip()) {
-                return (stream, peer, place);
-            }
-            tracing::debug!(%peer, "too many connections that have shown nothing yet; closed");
+            let (stream, peer) = tokio::select! {
+                accepted = self.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+                () = &mut shutdown => return connections,
+            };
+            let eviction = Eviction::default();
+            let slot = quota.enter(peer.ip(), eviction.clone());
+            let connection = handle(Accepted {
+                stream,
+                peer,
+                tls: self.tls.clone(),
+                slot,
+                eviction: eviction.clone(),
+            });
+            connections.spawn(async move {
+                let ended = tokio::select! {
+                    ended = connection => ended,
+                    () = eviction.requested() => Err(ConnectionError::Evicted),
+                };
+                match ended {
+                    Ok(()) | Err(ConnectionError::Closed) => {}
+                    Err(err) => tracing::debug!(%peer, %err, "connection closed"),
+                }
+            });
         }
     }
 
@@ -98,16 +131,31 @@ impl Listener {
     }
 }
 
-/// The two halves of an accepted connection, after the handshake of TLS if there is one.
-pub(crate) async fn open(
+/// A connection that has come to a port.
+pub(crate) struct Accepted {
     stream: TcpStream,
-    tls: Option<&TlsServer>,
+    tls: Option<TlsServer>,
+    /// Whose it is.
+    pub(crate) peer: SocketAddr,
+    /// Its share of the quota, to be dropped once the peer has authenticated.
+    pub(crate) slot: Slot,
+    /// For a slot in another quota.
+    pub(crate) eviction: Eviction,
+}
+
+/// The two halves of an accepted connection, after the handshake of TLS if there is one, and its slot.
+pub(crate) async fn open(
+    accepted: Accepted,
     patience: Duration,
-) -> io::Result<(Incoming, Outgoing)> {
-    match tls {
-        None => Ok(stream::plain(stream)),
-        Some(tls) => Ok(stream::within_tls(tls.accept(stream, patience).await?)),
-    }
+) -> io::Result<((Incoming, Outgoing), Slot)> {
+    let Accepted {
+        stream, tls, slot, ..
+    } = accepted;
+    let halves = match tls {
+        None => stream::plain(stream),
+        Some(tls) => stream::within_tls(tls.accept(stream, patience).await?),
+    };
+    Ok((halves, slot))
 }
 
 /// Sets what a connection is like.

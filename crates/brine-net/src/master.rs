@@ -27,13 +27,20 @@ use crate::crypto::rsa::{PrivateKey, PublicKey, RsaError};
 use crate::crypto::{NoRandom, sha256_hex};
 use crate::keys::accepted::{AcceptedKey, AcceptedKeys};
 use crate::keys::autosign::{Accepts, Rules};
-use crate::keys::decide::{Case, StoredIs, Verdict, decide};
+use crate::keys::decide::{Case, Decision, StoredIs, Verdict, decide};
 use crate::keys::master::{KeyOptions, PubkeySignature};
 use crate::keys::sessions::Sessions;
 use crate::keys::shared::SharedKeyFile;
 use crate::keys::store::{KeyState, KeyStore, StoredKey};
 use crate::keys::{StoreError, master as master_keys};
+use crate::log_text::log_text;
 use crate::replay::{Nonces, Seen};
+
+/// How far a minion's clock may be off if the configuration does not say.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(300);
+
+/// How long nonces are kept if requests of any time are taken: until there are too many.
+const NO_WINDOW: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What a master's side needs to know; Salt's options of the same names.
 #[derive(Debug, Clone)]
@@ -57,7 +64,7 @@ pub struct MasterConfig {
     pub publish_session: Duration,
     /// The lowest protocol version answered.
     pub minimum_auth_version: u32,
-    /// How far a request's `ts` may be off, either way; `None` for any.
+    /// How far a request's `ts` may be off, either way; `None` for any. Within it no request is acted on twice.
     pub request_server_ttl: Option<Duration>,
     /// How publishes are signed; `None` for not at all.
     pub publish_signing_algorithm: Option<SigningAlgorithm>,
@@ -81,7 +88,7 @@ impl MasterConfig {
             max_minions: 0,
             publish_session: Duration::from_secs(86_400),
             minimum_auth_version: VERSION,
-            request_server_ttl: None,
+            request_server_ttl: Some(DEFAULT_WINDOW),
             publish_signing_algorithm: Some(SigningAlgorithm::default()),
             pubkey_signature: None,
             key_options: KeyOptions::default(),
@@ -258,6 +265,8 @@ impl MasterChannel {
         let sessions = Sessions::open(&config.cachedir, config.publish_session)?;
         let shared_file = SharedKeyFile::new(&config.cachedir);
         let shared = SharedKey::replace(&key, &shared_file)?;
+        let window = config.request_server_ttl.unwrap_or(NO_WINDOW);
+        let nonces = Nonces::open(&config.cachedir, window, seconds(SystemTime::now()));
         Ok(Self {
             accepted: AcceptedKeys::new(store.clone()),
             shared: RwLock::new(Arc::new(shared)),
@@ -267,7 +276,7 @@ impl MasterChannel {
             store,
             sessions,
             shared_file,
-            nonces: Nonces::default(),
+            nonces,
         })
     }
 
@@ -303,26 +312,19 @@ impl MasterChannel {
         let Ok(public) = PublicKey::from_pem(&request.pub_key) else {
             return self.refused(Ret::Rejected, request.nonce, request.signing);
         };
-        let stored = self.store.find(&request.id)?;
+        if !request.id.is_plain() && self.store.find(&request.id)?.is_none() {
+            let id = log_text(request.id.as_str());
+            tracing::info!(
+                id,
+                "sign-in refused: a new id may hold letters, digits and .-_:@+=, alone"
+            );
+            return self.refused(Ret::Rejected, request.nonce, request.signing);
+        }
         let autosign =
             self.config
                 .rules
                 .accepts(&request.id, &request.autosign_grains, &self.store, now);
-        let is = |stored: &StoredKey| match stored {
-            StoredKey::Key(key) if *key == public => StoredIs::Same,
-            _ => StoredIs::Other,
-        };
-        let decision = decide(&Case {
-            stored: stored.as_ref().map(|(state, key)| (*state, is(key))),
-            full: self.is_full(seats),
-            open_mode: self.config.open_mode,
-            autosign: autosign != Accepts::No,
-            autoreject: self.config.rules.rejects(&request.id),
-            compat: self.config.compat,
-        });
-        if let Some(state) = decision.put {
-            self.store.put(state, &request.id, &public)?;
-        }
+        let decision = self.decide(&request, &public, seats, autosign)?;
         if decision.verdict == Verdict::Accept && autosign == Accepts::Stub {
             let _ = std::fs::remove_file(self.store.autosign_stub(&request.id));
         }
@@ -338,6 +340,46 @@ impl MasterChannel {
             event: Some(event),
             ..answered
         })
+    }
+
+    /// Decides on a key, and puts it where it belongs.
+    fn decide(
+        &self,
+        request: &AuthRequest,
+        public: &PublicKey,
+        seats: Seats,
+        autosign: Accepts,
+    ) -> Result<Decision, StoreError> {
+        let id = &request.id;
+        let is = |stored: &StoredKey| match stored {
+            StoredKey::Key(key) if key == public => StoredIs::Same,
+            _ => StoredIs::Other,
+        };
+        let look = || -> Result<_, StoreError> {
+            let stored = self.store.find(id)?;
+            let stored = stored.as_ref().map(|(state, key)| (*state, is(key)));
+            let decision = decide(&Case {
+                stored,
+                full: self.is_full(seats),
+                open_mode: self.config.open_mode,
+                autosign: autosign != Accepts::No,
+                autoreject: self.config.rules.rejects(id),
+                compat: self.config.compat,
+            });
+            Ok((stored, decision))
+        };
+        let (_, decision) = look()?;
+        if decision.put.is_none() {
+            return Ok(decision);
+        }
+        // Looking, deciding and storing are one step, or two keys that come at once are both accepted.
+        let changing = self.store.change()?;
+        let (stored, decision) = look()?;
+        if let Some(state) = decision.put {
+            let replaces = stored.map(|(state, _)| state);
+            changing.put(id, replaces, state, public)?;
+        }
+        Ok(decision)
     }
 
     fn is_full(&self, seats: Seats) -> bool {
@@ -380,8 +422,13 @@ impl MasterChannel {
         public: &PublicKey,
         now: SystemTime,
     ) -> Result<SignIn, StoreError> {
+        // Somebody may have taken the key away meanwhile.
+        let accepted = self.accepted.get(&request.id);
+        let Some(owner) = accepted.filter(|key| key.public == *public) else {
+            return self.refused(Ret::Pending, request.nonce, request.signing);
+        };
         let shared = self.shared();
-        let session = self.sessions.get(&request.id, now)?;
+        let session = self.sessions.get(&request.id, &owner, now)?;
         let to_minion = |text: &[u8]| public.encrypt(request.encryption, text);
         // A token for another master's key is left out: the minion then says what is wrong.
         let token = (request.token.as_deref())
@@ -422,16 +469,15 @@ impl MasterChannel {
         };
         let unknown = || Refused::Unknown { id: id.clone() };
         let key = self.accepted.get(id).ok_or_else(unknown)?;
-        let session = self.sessions.get(id, now)?;
+        let session = self.sessions.get(id, &key, now)?;
         let load = session
             .open(&request.load, None)
             .map_err(|source| Refused::Seal {
                 id: id.clone(),
                 source,
             })?;
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let fresh = Freshness {
-            now: i64::try_from(seconds).unwrap_or(i64::MAX),
+            now: seconds(now),
             window: self.config.request_server_ttl,
         };
         let load = Load::parse(load, id, fresh).map_err(|source| Refused::Load {
@@ -442,7 +488,12 @@ impl MasterChannel {
             return Err(Refused::Token { id: id.clone() });
         }
         Ok(Request {
-            seen: self.nonces.see(id, load.nonce.as_ref()),
+            seen: match &load.nonce {
+                Some(nonce) => self
+                    .nonces
+                    .see(id, nonce, load.ts.unwrap_or(fresh.now), fresh.now),
+                None => Seen::First,
+            },
             minion: AuthenticatedMinion {
                 id: id.clone(),
                 key,
@@ -524,14 +575,15 @@ impl MasterChannel {
         Ok(())
     }
 
-    /// Takes a minion's key out of the accepted ones, as it asked for or a user did.
+    /// Takes a minion's key out of the accepted ones, as it asked for or a user did, and ends its session. Call
+    /// [`MasterChannel::rotate`] after it: the minion still has the shared key.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn revoke(&self, id: &MinionId) -> Result<bool, StoreError> {
         self.sessions.forget(id)?;
         self.nonces.forget(id);
-        self.store.delete(KeyState::Accepted, id)
+        self.store.change()?.delete(KeyState::Accepted, id)
     }
 
     fn shared(&self) -> Arc<SharedKey> {
@@ -540,6 +592,12 @@ impl MasterChannel {
             Err(poisoned) => poisoned.into_inner().clone(),
         }
     }
+}
+
+/// Seconds since the UNIX epoch.
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl SharedKey {

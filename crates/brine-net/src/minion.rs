@@ -4,6 +4,7 @@
 //! stored only then. Facts: `docs/protocol/network.md` §6.4, §7, §8.1.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +25,7 @@ use crate::crypto::crypticle::{Key, OpenError};
 use crate::crypto::rsa::{PrivateKey, PublicKey, RsaError};
 use crate::crypto::{self, FingerprintHash, NoRandom, fingerprint, sha256_hex};
 use crate::keys::accepted::TOKEN_TEXT;
+use crate::keys::minion::SigningRecord;
 
 /// What a minion believes, and how it asks; Salt's options of the same names.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +44,8 @@ pub struct Trust {
     pub encryption: EncryptionAlgorithm,
     /// How replies are to be signed.
     pub signing: SigningAlgorithm,
+    /// Where it is kept that this master signs its publishes; `None` forgets it with the session.
+    pub signing_record: Option<SigningRecord>,
 }
 
 /// A sign-in under way: what was asked, to judge the answer by.
@@ -301,11 +305,15 @@ impl SignIn {
                 .sign_x931(TOKEN_TEXT)
                 .map_err(|RsaError| Distrust::Keys)?,
             aes,
-            master,
             publish_port: accepted.publish_port,
             encryption: self.request.encryption,
             signing: self.request.signing,
             last_serial: Mutex::default(),
+            signs: AtomicBool::new(
+                (self.trust.signing_record.as_ref()).is_some_and(|record| record.names(&master)),
+            ),
+            signing_record: self.trust.signing_record.clone(),
+            master,
         })))
     }
 }
@@ -323,6 +331,9 @@ pub struct Session {
     signing: SigningAlgorithm,
     /// Publishes under `aes` must count upwards.
     last_serial: Mutex<LastSerial>,
+    /// Whether the master has ever signed a publish: then it signs and numbers all of them.
+    signs: AtomicBool,
+    signing_record: Option<SigningRecord>,
 }
 
 /// A request and what its reply must fit.
@@ -352,10 +363,12 @@ pub enum OpenReplyError {
     #[error("expected a pillar signed by the master for this request, found another")]
     Pillar,
     /// The publish is not signed as it must be.
-    #[error("expected a publish signed by the master, found another")]
+    #[error(
+        "publish not signed by the master; if the master has stopped signing (sign_pub_messages), remove minion_master.signs from pki_dir"
+    )]
     PublishSignature,
-    /// The publish was seen before.
-    #[error("expected a publish that counts upwards, found one seen before")]
+    /// The publish was seen before, or has no number though its master numbers them.
+    #[error("publish seen before, or without the number that this master's publishes have")]
     Replayed,
     /// It is no message of this protocol.
     #[error("expected a message of the master, found something else")]
@@ -480,8 +493,9 @@ impl Session {
         Ok(data.pillar)
     }
 
-    /// Opens a publish. A signature is checked wherever there is one, and asked for with
-    /// `sign_pub_messages`.
+    /// Opens a publish. A signature is checked wherever there is one. It is required with `sign_pub_messages`, and
+    /// from a master that has signed a publish before: whoever else holds the shared key, as every minion does,
+    /// cannot sign.
     ///
     /// # Errors
     /// [`OpenReplyError`]; after [`OpenReplyError::SignInAgain`] the same publish is to be opened
@@ -500,7 +514,7 @@ impl Session {
                     .then_some(())
                     .ok_or(OpenReplyError::PublishSignature)?;
             }
-            None if must_be_signed == MustBeSigned::Yes => {
+            None if must_be_signed == MustBeSigned::Yes || self.signs.load(Ordering::Relaxed) => {
                 return Err(OpenReplyError::PublishSignature);
             }
             None => {}
@@ -515,8 +529,23 @@ impl Session {
         let Value::Map(mut job) = opened else {
             return Err(OpenReplyError::NotAMessage);
         };
+        let is_numbered = job.get("serial").is_some();
         let counts = (self.last_serial.lock()).is_ok_and(|mut last| last.accept(&mut job));
-        counts.then_some(job).ok_or(OpenReplyError::Replayed)
+        if !counts || (self.signs.load(Ordering::Relaxed) && !is_numbered) {
+            return Err(OpenReplyError::Replayed);
+        }
+        if publish.signature.is_some() && is_numbered && !self.signs.swap(true, Ordering::Relaxed) {
+            self.record_signing();
+        }
+        Ok(job)
+    }
+
+    fn record_signing(&self) {
+        if let Some(record) = &self.signing_record
+            && let Err(error) = record.set(&self.master)
+        {
+            tracing::warn!(%error, "cannot record that the master signs its publishes; unsigned ones are refused until the minion restarts");
+        }
     }
 
     /// What a tcp publish connection begins with.

@@ -1,62 +1,101 @@
-//! How many strangers there are, per address and together, and what their large messages take.
+//! How many connections may be held by peers that have not authenticated, and what their large messages take.
+//!
+//! A newcomer is never refused for what others hold: when there is no room, the oldest connection of the address that
+//! holds most is closed. So a stranger who opens thousands takes room from that one address alone. Peers on this
+//! machine have room of their own.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::channel::Limits;
 
-/// Counts strangers.
+/// Counts the connections of one kind, by address.
 #[derive(Debug)]
 pub(crate) struct Quota {
     per_address: usize,
     together: usize,
-    /// Counted up and down only.
-    strangers: Mutex<Counts>,
+    /// Held for a look-up, never across an await.
+    holders: Mutex<Holders>,
     /// In units of [`UNIT`].
     large: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
-    by_address: HashMap<IpAddr, usize>,
+struct Holders {
+    /// The oldest connection of each has the smallest number.
+    by_address: HashMap<IpAddr, BTreeMap<u64, Eviction>>,
+    /// Without those of this machine.
     together: usize,
+    next: u64,
 }
 
 const UNIT: usize = 1024;
 
-/// A stranger's place; free again when dropped.
+/// Says to a connection that it must make room for another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Eviction(Arc<Notify>);
+
+impl Eviction {
+    /// Waits until the connection must end.
+    pub(crate) async fn requested(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// A connection's share of a quota; free again when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Slot {
     quota: Arc<Quota>,
     address: IpAddr,
+    number: u64,
 }
 
 impl Quota {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    /// For connections that have shown nothing yet.
+    pub(crate) fn of_strangers(limits: &Limits) -> Arc<Self> {
+        Self::new(
+            limits.strangers_per_address,
+            limits.strangers,
+            limits.large_message_bytes,
+        )
+    }
+
+    /// For subscribers over ZeroMQ, which never say who they are.
+    pub(crate) fn of_subscribers(limits: &Limits) -> Arc<Self> {
+        Self::new(limits.subscribers_per_address, limits.subscribers, 0)
+    }
+
+    fn new(per_address: usize, together: usize, large_message_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
-            per_address: limits.strangers_per_address,
-            together: limits.strangers,
-            strangers: Mutex::default(),
-            large: Arc::new(Semaphore::new(limits.large_message_bytes / UNIT)),
+            per_address: per_address.max(1),
+            together: together.max(1),
+            holders: Mutex::default(),
+            large: Arc::new(Semaphore::new(large_message_bytes / UNIT)),
         })
     }
 
-    /// A place for a stranger from an address, if there is one left.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut counts = self.strangers.lock().ok()?;
-        let own = counts.by_address.get(&address).copied().unwrap_or(0);
-        if own >= self.per_address || counts.together >= self.together {
-            return None;
+    /// A slot for a connection from an address. Another connection is closed for it if there is no room.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, eviction: Eviction) -> Slot {
+        let address = holder(address);
+        let mut holders = self.lock();
+        let own = holders.by_address.get(&address).map_or(0, BTreeMap::len);
+        if own >= self.per_address {
+            holders.evict_oldest(address);
+        } else if !address.is_loopback() && holders.together >= self.together {
+            holders.evict_from_largest();
         }
-        counts.by_address.insert(address, own + 1);
-        counts.together += 1;
-        Some(Place {
+        holders.next += 1;
+        let number = holders.next;
+        holders.together += usize::from(!address.is_loopback());
+        (holders.by_address.entry(address).or_default()).insert(number, eviction);
+        Slot {
             quota: self.clone(),
             address,
-        })
+            number,
+        }
     }
 
     /// Makes the room held enough for a message of this many bytes; `false` if so much is not left.
@@ -75,20 +114,59 @@ impl Quota {
         }
         true
     }
+
+    fn lock(&self) -> MutexGuard<'_, Holders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let Ok(mut counts) = self.quota.strangers.lock() else {
-            return;
-        };
-        counts.together -= 1;
-        if let Some(own) = counts.by_address.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                counts.by_address.remove(&self.address);
-            }
+impl Holders {
+    fn evict_from_largest(&mut self) {
+        let strangers = (self.by_address.iter()).filter(|(address, _)| !address.is_loopback());
+        if let Some((address, _)) = strangers.max_by_key(|(_, connections)| connections.len()) {
+            self.evict_oldest(*address);
         }
+    }
+
+    fn evict_oldest(&mut self, address: IpAddr) {
+        let oldest = self.by_address.get_mut(&address);
+        if let Some((_, eviction)) = oldest.and_then(BTreeMap::pop_first) {
+            tracing::debug!(%address, "a connection is closed to make room for another");
+            eviction.0.notify_one();
+            self.removed(address);
+        }
+    }
+
+    fn remove(&mut self, address: IpAddr, number: u64) {
+        let connections = self.by_address.get_mut(&address);
+        if connections.is_some_and(|connections| connections.remove(&number).is_some()) {
+            self.removed(address);
+        }
+    }
+
+    fn removed(&mut self, address: IpAddr) {
+        self.together -= usize::from(!address.is_loopback());
+        if (self.by_address.get(&address)).is_some_and(BTreeMap::is_empty) {
+            self.by_address.remove(&address);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.quota.lock().remove(self.address, self.number);
+    }
+}
+
+/// Who counts as one: an IPv4 address, or an IPv6 network of 64 bits, of which one host may use every address.
+const fn holder(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => IpAddr::V4(address),
+            None if address.is_loopback() => IpAddr::V6(address),
+            None => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        },
+        IpAddr::V4(_) => address,
     }
 }
 
@@ -96,27 +174,79 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    #[test]
-    fn places_are_counted_by_address_and_together() {
-        let quota = Quota::new(&Limits {
-            strangers_per_address: 2,
-            strangers: 3,
+    fn quota(per_address: usize, together: usize) -> Arc<Quota> {
+        Quota::of_strangers(&Limits {
+            strangers_per_address: per_address,
+            strangers: together,
             ..Limits::default()
-        });
-        let [one, other] = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
-        let first = quota.enter(one).unwrap();
-        let _second = quota.enter(one).unwrap();
-        assert!(quota.enter(one).is_none());
-        let _third = quota.enter(other).unwrap();
-        assert!(quota.enter(other).is_none());
-        drop(first);
-        assert!(quota.enter(other).is_some());
-        assert_eq!(quota.strangers.lock().unwrap().by_address.len(), 2);
+        })
+    }
+
+    fn enter(quota: &Arc<Quota>, address: &str) -> (Slot, Eviction) {
+        let eviction = Eviction::default();
+        let slot = quota.enter(address.parse().unwrap(), eviction.clone());
+        (slot, eviction)
+    }
+
+    async fn is_evicted((_, eviction): &(Slot, Eviction)) -> bool {
+        tokio::time::timeout(std::time::Duration::ZERO, eviction.requested())
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_takes_the_place_of_the_oldest_of_whoever_holds_most() {
+        let quota = quota(3, 4);
+        let greedy: Vec<_> = (0..3).map(|_| enter(&quota, "10.0.0.1")).collect();
+        let other = enter(&quota, "10.0.0.2");
+        let newcomer = enter(&quota, "10.0.0.3");
+        assert!(is_evicted(&greedy[0]).await);
+        assert!(!is_evicted(&greedy[1]).await);
+        let again = enter(&quota, "10.0.0.1");
+        assert!(is_evicted(&greedy[1]).await);
+        for kept in [&greedy[2], &other, &newcomer, &again] {
+            assert!(!is_evicted(kept).await);
+        }
+        assert_eq!(quota.lock().together, 4);
+        drop((greedy, other, newcomer, again));
+        assert_eq!(quota.lock().together, 0);
+        assert!(quota.lock().by_address.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_address_has_so_many_and_an_ipv6_network_is_one() {
+        let quota = quota(2, 100);
+        let first = enter(&quota, "2001:db8::1");
+        let second = enter(&quota, "2001:db8::ffff:1");
+        let elsewhere = enter(&quota, "2001:db8:0:1::1");
+        let third = enter(&quota, "2001:db8:0:0:1234::");
+        assert!(is_evicted(&first).await);
+        assert!(!is_evicted(&second).await && !is_evicted(&elsewhere).await);
+        assert!(!is_evicted(&third).await);
+        assert_eq!(
+            holder("::ffff:10.0.0.1".parse().unwrap()),
+            IpAddr::from([10, 0, 0, 1])
+        );
+    }
+
+    #[tokio::test]
+    async fn peers_on_this_machine_have_room_of_their_own() {
+        let quota = quota(2, 2);
+        let own = [enter(&quota, "127.0.0.1"), enter(&quota, "::1")];
+        let strangers: Vec<_> = (1..9)
+            .map(|n| enter(&quota, &format!("10.0.0.{n}")))
+            .collect();
+        for one in &own {
+            assert!(!is_evicted(one).await);
+        }
+        assert_eq!(quota.lock().together, 2);
+        let more = enter(&quota, "127.0.0.1");
+        assert!(!is_evicted(strangers.last().unwrap()).await && !is_evicted(&more).await);
     }
 
     #[test]
     fn room_grows_with_its_message_and_comes_back() {
-        let quota = Quota::new(&Limits {
+        let quota = Quota::of_strangers(&Limits {
             large_message_bytes: 10 * UNIT,
             ..Limits::default()
         });

@@ -9,17 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_wire::Value;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::channel::{Handler, Incoming, Limits, Peer};
 use crate::connection::{ConnectionError, Decode, Reader, send};
 use crate::heartbeat::Heart;
-use crate::listener::{self, Listener};
-use crate::quota::{Place, Quota};
-use crate::tls::TlsServer;
+use crate::listener::{self, Accepted, Listener};
+use crate::quota::{Quota, Slot};
 
 /// How long requests under way may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -55,17 +52,6 @@ pub(crate) enum Heard<W> {
     },
 }
 
-/// Why a connection is over.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    #[error(
-        "expected large messages of strangers to leave room for one of {bytes} bytes, found none"
-    )]
-    NoRoom { bytes: usize },
-}
-
 /// Takes requests until `shutdown`, and then answers those under way.
 pub(crate) async fn serve<D: Dialect>(
     listener: Listener,
@@ -73,34 +59,24 @@ pub(crate) async fn serve<D: Dialect>(
     handler: Handler,
     shutdown: impl Future<Output = ()>,
 ) {
-    let quota = Quota::new(&limits);
+    let quota = Quota::of_strangers(&limits);
     let limits = Arc::new(limits);
     let (open, closing) = watch::channel(());
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        let (stream, peer, place) = tokio::select! {
-            admitted = listener.admit(&quota) => admitted,
-            Some(_) = connections.join_next() => continue,
-            () = &mut shutdown => break,
-        };
-        let connection = Connection {
-            peer: Peer::new(Some(peer.ip())),
-            handler: handler.clone(),
-            limits: limits.clone(),
-            quota: quota.clone(),
-            place: Some(place),
-            room: None,
-            under_way: 0,
-        };
-        let (closing, tls) = (closing.clone(), listener.tls.clone());
-        connections.spawn(async move {
-            if let Err(err) = connection.run::<D>(stream, tls, closing).await {
-                tracing::debug!(%peer, %err, "request connection closed");
-            }
-        });
-    }
-    drop((listener, open));
+    let mut connections = listener
+        .serve(&quota, shutdown, |accepted| {
+            let connection = Connection {
+                peer: Peer::new(Some(accepted.peer.ip())),
+                handler: handler.clone(),
+                limits: limits.clone(),
+                quota: quota.clone(),
+                slot: None,
+                room: None,
+                under_way: 0,
+            };
+            connection.run::<D>(accepted, closing.clone())
+        })
+        .await;
+    drop(open);
     let drained = async { while connections.join_next().await.is_some() {} };
     let _ = timeout(DRAIN, drained).await; // what is left ends with the set
 }
@@ -114,7 +90,7 @@ struct Connection {
     limits: Arc<Limits>,
     quota: Arc<Quota>,
     /// While it is a stranger's.
-    place: Option<Place>,
+    slot: Option<Slot>,
     /// What a stranger's large message under way takes.
     room: Option<OwnedSemaphorePermit>,
     under_way: usize,
@@ -123,14 +99,12 @@ struct Connection {
 impl Connection {
     async fn run<D: Dialect>(
         mut self,
-        stream: TcpStream,
-        tls: Option<TlsServer>,
+        accepted: Accepted,
         mut closing: watch::Receiver<()>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), ConnectionError> {
         let patience = self.limits.patience;
-        let (reader, mut writer) = listener::open(stream, tls.as_ref(), patience)
-            .await
-            .map_err(ConnectionError::from)?;
+        let ((reader, mut writer), slot) = listener::open(accepted, patience).await?;
+        self.slot = Some(slot);
         if !D::GREETING.is_empty() {
             send(&mut writer, D::GREETING, patience).await?;
         }
@@ -138,7 +112,8 @@ impl Connection {
         let mut heart = Heart::new(D::PING);
         let most = self.limits.requests_per_connection.max(1);
         let (answer, mut answers) = mpsc::channel(most);
-        let mut due = Instant::now() + patience;
+        // Answers in clear do not extend it: anyone can ask for them.
+        let due = Instant::now() + patience;
         let mut reading = true;
         while reading || self.under_way > 0 {
             let listening = reading && self.under_way < most;
@@ -150,7 +125,6 @@ impl Connection {
                     self.under_way -= 1;
                     self.recognize();
                     send(&mut writer, &D::encode(&way_back, &body), patience).await?;
-                    due = Instant::now() + patience;
                 }
                 read = reader.advance(), if listening => {
                     heart.heard();
@@ -164,11 +138,11 @@ impl Connection {
                         Ok(Some(Heard::Nothing)) => {}
                         Ok(None) => self.make_room(reader.wanted())?,
                         Err(ConnectionError::Closed) => reading = false,
-                        Err(error) => return Err(error.into()),
+                        Err(error) => return Err(error),
                     }
                 }
-                () = sleep_until(due), if self.place.is_some() && self.under_way == 0 => {
-                    return Err(ConnectionError::TooSlow { after: patience }.into());
+                () = sleep_until(due), if self.slot.is_some() && self.under_way == 0 => {
+                    return Err(ConnectionError::TooSlow { after: patience });
                 }
                 ping = heart.beat(), if listening => send(&mut writer, ping?, patience).await?,
                 // Only ever an error: the port is gone.
@@ -195,18 +169,18 @@ impl Connection {
     /// Ends the limits for strangers once somebody has vouched for the peer.
     fn recognize(&mut self) {
         if self.peer.is_trusted() {
-            self.place = None;
+            self.slot = None;
             self.room = None;
         }
     }
 
     /// Charges a stranger for what the message under way is known to need.
-    fn make_room(&mut self, wanted: usize) -> Result<(), Ended> {
-        if self.place.is_none() || wanted <= self.limits.max_stranger_bytes {
+    fn make_room(&mut self, wanted: usize) -> Result<(), ConnectionError> {
+        if self.slot.is_none() || wanted <= self.limits.max_stranger_bytes {
             return Ok(());
         }
         if !self.quota.extend(&mut self.room, wanted) {
-            return Err(Ended::NoRoom { bytes: wanted });
+            return Err(ConnectionError::NoRoom { bytes: wanted });
         }
         Ok(())
     }

@@ -47,11 +47,12 @@ pub(super) fn open(folder: &Path, count: usize) -> Result<Keys, FleetError> {
 /// Puts the key of every id among the accepted ones of a master.
 pub(super) fn accept(pki_dir: &Path, ids: &[MinionId], keys: &Keys) -> Result<(), FleetError> {
     let store = KeyStore::open(pki_dir, Compat::NEWEST)?;
+    let changing = store.change()?;
     for (number, id) in ids.iter().enumerate() {
         let key = keys[number % keys.len()].public();
         let stored = store.get(KeyState::Accepted, id)?;
         if stored.as_ref().and_then(StoredKey::key) != Some(key) {
-            store.put(KeyState::Accepted, id, key)?;
+            changing.set(id, KeyState::Accepted, key)?;
         }
     }
     Ok(())

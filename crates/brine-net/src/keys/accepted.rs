@@ -25,6 +25,13 @@ pub struct AcceptedKey {
 }
 
 impl AcceptedKey {
+    pub(crate) const fn new(public: PublicKey) -> Self {
+        Self {
+            public,
+            tok: OnceLock::new(),
+        }
+    }
+
     /// Whether a token is this key's. Costs an RSA operation for the first and for wrong ones.
     #[must_use]
     pub fn verifies(&self, tok: &[u8]) -> bool {
@@ -78,10 +85,7 @@ impl AcceptedKeys {
             return Some(key.clone());
         }
         let stored = self.store.get(KeyState::Accepted, id).ok()??;
-        let key = Arc::new(AcceptedKey {
-            public: stored.key()?.clone(),
-            tok: OnceLock::new(),
-        });
+        let key = Arc::new(AcceptedKey::new(stored.key()?.clone()));
         if let Ok(mut known) = self.known.lock() {
             known.insert(id.clone(), (version, key.clone()));
         }

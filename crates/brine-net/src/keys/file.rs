@@ -8,6 +8,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::crypto;
 use crate::keys::StoreError;
 
@@ -74,6 +76,18 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StoreError::file(path, source)),
     }
+}
+
+/// Opens a file, made if need be, and waits until nobody else has it locked. Closing it unlocks it.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock = || -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600);
+        let file = file.open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    lock().map_err(|source| StoreError::file(path, source))
 }
 
 /// Gives a file another name, on the same file system.

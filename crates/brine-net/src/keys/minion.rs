@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::master::{self, KeyOptions};
 use super::{StoreError, file};
 use crate::crypto::rsa::{PrivateKey, PublicKey};
+use crate::crypto::sha256_hex;
 
 /// The keys below a minion's `pki_dir`.
 #[derive(Debug)]
@@ -56,6 +57,12 @@ impl MinionKeys {
         }
     }
 
+    /// Where it is kept that the trusted master signs its publishes.
+    #[must_use]
+    pub fn signing_record(&self) -> SigningRecord {
+        SigningRecord(self.pki_dir.join("minion_master.signs"))
+    }
+
     /// Trusts a master's key from now on. For keys whose owner has proven to have them.
     ///
     /// # Errors
@@ -64,4 +71,29 @@ impl MinionKeys {
         let path = self.pki_dir.join("minion_master.pub");
         file::write(&path, key.pem().as_bytes(), 0o644)
     }
+}
+
+/// A file that says which master's key was seen to sign publishes. An unsigned publish is not its master's then.
+#[derive(Debug, Clone)]
+pub struct SigningRecord(PathBuf);
+
+impl SigningRecord {
+    /// Whether it names this key.
+    #[must_use]
+    pub fn names(&self, master: &PublicKey) -> bool {
+        let named = file::read(&self.0).ok().flatten();
+        named.is_some_and(|named| named.trim() == digest(master))
+    }
+
+    /// Makes it name this key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set(&self, master: &PublicKey) -> Result<(), StoreError> {
+        file::write(&self.0, digest(master).as_bytes(), 0o600)
+    }
+}
+
+fn digest(key: &PublicKey) -> String {
+    sha256_hex(key.pem().as_bytes())
 }

@@ -3,7 +3,7 @@
 //! Whether a key may change its state is [`super::decide`]'s for sign-ins and the user's for
 //! everything else. Facts: `docs/protocol/network.md` §5.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -140,66 +140,17 @@ impl KeyStore {
         Ok(None)
     }
 
-    /// Puts a key in a state and takes the id out of the others. [`KeyState::Denied`] leaves the
-    /// others as they are.
+    /// Waits until nobody else changes keys, and keeps others out until the guard is dropped. `salt-key` does the
+    /// same; Salt's own does not know of it, for which [`Changing::put`] names what it replaces.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put(&self, state: KeyState, id: &MinionId, key: &PublicKey) -> Result<(), StoreError> {
-        // The new file first: a crash between the two steps loses no key.
-        file::write(&self.path(state, id), key.pem().as_bytes(), 0o600)?;
-        self.leave_others(state, id)
+    pub fn change(&self) -> Result<Changing<'_>, StoreError> {
+        Ok(Changing {
+            store: self,
+            _lock: file::lock(&self.pki_dir.join(LOCK))?,
+        })
     }
-
-    fn leave_others(&self, state: KeyState, id: &MinionId) -> Result<(), StoreError> {
-        if state != KeyState::Denied {
-            for other in [KeyState::Accepted, KeyState::Pending, KeyState::Rejected] {
-                if other != state {
-                    file::remove(&self.path(other, id))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves a key from one state to another, as a user asks; the key, or `None` if there is none. A file that
-    /// holds no key may be moved, but not be accepted.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn change(
-        &self,
-        id: &MinionId,
-        from: KeyState,
-        to: KeyState,
-    ) -> Result<Option<StoredKey>, StoreError> {
-        let Some(stored) = self.get(from, id)? else {
-            return Ok(None);
-        };
-        match &stored {
-            StoredKey::Key(key) => {
-                self.put(to, id, key)?;
-                if from == KeyState::Denied {
-                    file::remove(&self.path(from, id))?;
-                }
-            }
-            StoredKey::Invalid if to == KeyState::Accepted => {}
-            StoredKey::Invalid => {
-                file::rename(&self.path(from, id), &self.path(to, id))?;
-                self.leave_others(to, id)?;
-            }
-        }
-        Ok(Some(stored))
-    }
-
-    /// Deletes a key in one state; `false` if there was none.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn delete(&self, state: KeyState, id: &MinionId) -> Result<bool, StoreError> {
-        file::remove(&self.path(state, id))
-    }
-
     /// The ids in a state, sorted. Names that are no ids, such as hidden files, are left out.
     ///
     /// # Errors
@@ -212,8 +163,95 @@ impl KeyStore {
     }
 }
 
+/// The right to change the keys of a store: one at a time has it, in all processes.
+#[derive(Debug)]
+pub struct Changing<'a> {
+    store: &'a KeyStore,
+    _lock: File,
+}
+
+impl Changing<'_> {
+    /// Puts a key in a state, in place of the one in the state `replaces`. Keys of the id in other states, which the
+    /// caller has not seen, stay; so does everything when the key is put among the denied ones.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put(
+        &self,
+        id: &MinionId,
+        replaces: Option<KeyState>,
+        state: KeyState,
+        key: &PublicKey,
+    ) -> Result<(), StoreError> {
+        // The new file first: a crash between the two steps loses no key.
+        file::write(&self.store.path(state, id), key.pem().as_bytes(), 0o600)?;
+        self.leave(id, replaces, state)
+    }
+
+    /// The same, whatever the state the id's key is in now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set(&self, id: &MinionId, state: KeyState, key: &PublicKey) -> Result<(), StoreError> {
+        let replaces = self.store.find(id)?.map(|(state, _)| state);
+        self.put(id, replaces, state, key)
+    }
+
+    /// Moves a key from one state to another, as a user asks; the key, or `None` if there is none. A file that
+    /// holds no key may be moved, but not be accepted. The id's keys in other states are removed, but for denied
+    /// ones.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn transfer(
+        &self,
+        id: &MinionId,
+        from: KeyState,
+        to: KeyState,
+    ) -> Result<Option<StoredKey>, StoreError> {
+        let Some(stored) = self.store.get(from, id)? else {
+            return Ok(None);
+        };
+        match &stored {
+            StoredKey::Key(key) => self.put(id, Some(from), to, key)?,
+            StoredKey::Invalid if to == KeyState::Accepted => return Ok(Some(stored)),
+            StoredKey::Invalid => {
+                file::rename(&self.store.path(from, id), &self.store.path(to, id))?;
+            }
+        }
+        if from == KeyState::Denied {
+            self.delete(from, id)?;
+        }
+        for other in [KeyState::Accepted, KeyState::Pending, KeyState::Rejected] {
+            self.leave(id, Some(other), to)?;
+        }
+        Ok(Some(stored))
+    }
+
+    /// Deletes a key in one state; `false` if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delete(&self, state: KeyState, id: &MinionId) -> Result<bool, StoreError> {
+        file::remove(&self.store.path(state, id))
+    }
+
+    /// Takes an id out of a state when it is in another. Denied keys stand beside the others.
+    fn leave(&self, id: &MinionId, from: Option<KeyState>, to: KeyState) -> Result<(), StoreError> {
+        match from {
+            Some(from) if from != to && from != KeyState::Denied && to != KeyState::Denied => {
+                self.delete(from, id).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The folder of stubs below `pki_dir`.
 const AUTOSIGN: &str = "minions_autosign";
+
+/// The file below `pki_dir` that is locked while keys change. It is empty, and no key's name.
+const LOCK: &str = ".brine.lock";
 
 fn names(folder: &Path) -> io::Result<Vec<MinionId>> {
     let mut ids = Vec::new();
@@ -246,28 +284,27 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = KeyStore::open(root.path().join("pki"), Compat::NEWEST).unwrap();
         let key = key();
-        store.put(KeyState::Pending, &id("m1"), &key).unwrap();
-        store
-            .put(KeyState::Denied, &id("m1"), &self::key())
-            .unwrap();
+        let changing = store.change().unwrap();
+        (changing.set(&id("m1"), KeyState::Pending, &key)).unwrap();
+        (changing.set(&id("m1"), KeyState::Denied, &self::key())).unwrap();
         let stored = StoredKey::Key(key);
         assert_eq!(
             store.find(&id("m1")).unwrap(),
             Some((KeyState::Pending, stored.clone()))
         );
-        let moved = store
-            .change(&id("m1"), KeyState::Pending, KeyState::Accepted)
+        let moved = changing
+            .transfer(&id("m1"), KeyState::Pending, KeyState::Accepted)
             .unwrap();
         assert_eq!(moved, Some(stored));
         assert_eq!(store.list(KeyState::Pending).unwrap(), []);
         assert_eq!(store.list(KeyState::Accepted).unwrap(), [id("m1")]);
         assert_eq!(store.list(KeyState::Denied).unwrap(), [id("m1")]);
-        assert!(store.delete(KeyState::Accepted, &id("m1")).unwrap());
-        assert!(!store.delete(KeyState::Accepted, &id("m1")).unwrap());
+        assert!(changing.delete(KeyState::Accepted, &id("m1")).unwrap());
+        assert!(!changing.delete(KeyState::Accepted, &id("m1")).unwrap());
         assert_eq!(store.find(&id("m1")).unwrap(), None);
         assert_eq!(
-            store
-                .change(&id("x"), KeyState::Pending, KeyState::Accepted)
+            changing
+                .transfer(&id("x"), KeyState::Pending, KeyState::Accepted)
                 .unwrap(),
             None
         );
@@ -277,7 +314,8 @@ mod tests {
     fn nobody_else_may_look_and_hidden_files_are_no_keys() {
         let root = tempfile::tempdir().unwrap();
         let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
-        store.put(KeyState::Accepted, &id("m1"), &key()).unwrap();
+        let changing = store.change().unwrap();
+        (changing.set(&id("m1"), KeyState::Accepted, &key())).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&root.path().join("minions")), 0o700);
         assert_eq!(mode(&store.path(KeyState::Accepted, &id("m1"))), 0o600);
@@ -312,7 +350,8 @@ mod tests {
         let (pending, rejected) = (KeyState::Pending, KeyState::Rejected);
         for contents in [&b"rubbish"[..], b"", b"\xff\xfe"] {
             fs::write(store.path(pending, &id("m1")), contents).unwrap();
-            let change = |from, to| store.change(&id("m1"), from, to).unwrap();
+            let changing = store.change().unwrap();
+            let change = |from, to| changing.transfer(&id("m1"), from, to).unwrap();
             assert_eq!(
                 change(pending, KeyState::Accepted),
                 Some(StoredKey::Invalid)
@@ -322,5 +361,39 @@ mod tests {
             assert_eq!(store.list(pending).unwrap(), []);
             assert_eq!(fs::read(store.path(rejected, &id("m1"))).unwrap(), contents);
         }
+    }
+
+    #[test]
+    fn one_at_a_time_changes_keys_and_removes_no_state_it_has_not_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let store = open();
+        let (one, other) = (key(), key());
+        let changing = store.change().unwrap();
+        let (send, changed) = std::sync::mpsc::sync_channel(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let store = open();
+                let changing = store.change().unwrap();
+                send.send(store.find(&id("m1")).unwrap()).unwrap();
+                drop(changing);
+            });
+            changing
+                .put(&id("m1"), None, KeyState::Pending, &one)
+                .unwrap();
+            drop(changing);
+        });
+        let seen = changed.recv().unwrap();
+        assert_eq!(seen, Some((KeyState::Pending, StoredKey::Key(one.clone()))));
+        // Salt's own salt-key does not wait: it accepts between our look and our change.
+        let changing = store.change().unwrap();
+        fs::rename(
+            store.path(KeyState::Pending, &id("m1")),
+            store.path(KeyState::Accepted, &id("m1")),
+        )
+        .unwrap();
+        (changing.put(&id("m1"), None, KeyState::Pending, &other)).unwrap();
+        let accepted = store.get(KeyState::Accepted, &id("m1")).unwrap();
+        assert_eq!(accepted, Some(StoredKey::Key(one)));
     }
 }

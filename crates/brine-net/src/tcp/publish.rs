@@ -11,19 +11,16 @@ use std::sync::Arc;
 use brine_wire::network::tcp::Message;
 use brine_wire::network::{MinionId, tcp};
 use brine_wire::{Map, Value};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Messages;
 use crate::channel::{Audience, Limits, Presence, Publication};
 use crate::connection::{ConnectionError, Reader, send};
-use crate::listener::{self, Listener};
-use crate::quota::{Place, Quota};
+use crate::listener::{self, Accepted, Listener};
+use crate::quota::{Quota, Slot};
 use crate::stream::{Incoming, Outgoing};
 use crate::subscribers::{Seat, Subscribers};
-use crate::tls::TlsServer;
 
 /// Says whose an identification is.
 pub type Identify = Arc<dyn Fn(&Value) -> Option<MinionId> + Send + Sync>;
@@ -81,49 +78,37 @@ pub async fn serve(
     presence: mpsc::Sender<Presence>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let listener = listener.into();
-    let quota = Quota::new(&limits);
+    let quota = Quota::of_strangers(&limits);
     let limits = Arc::new(limits);
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        let (stream, peer, place) = tokio::select! {
-            admitted = listener.admit(&quota) => admitted,
-            Some(_) = connections.join_next() => continue,
-            () = &mut shutdown => break,
-        };
+    let connections = listener.into().serve(&quota, shutdown, |accepted| {
         let subscription = Subscription {
             identify: identify.clone(),
             presence: presence.clone(),
             limits: limits.clone(),
-            place: Some(place),
+            slot: None,
             id: None,
         };
-        let (publisher, tls) = (publisher.clone(), listener.tls.clone());
-        connections.spawn(async move {
-            if let Err(err) = subscription.run(&publisher, stream, tls).await {
-                tracing::debug!(%peer, %err, "publish connection closed");
-            }
-        });
-    }
+        subscription.run(publisher.clone(), accepted)
+    });
+    drop(connections.await); // ends them
 }
 
 struct Subscription {
     identify: Identify,
     presence: mpsc::Sender<Presence>,
     limits: Arc<Limits>,
-    place: Option<Place>,
+    slot: Option<Slot>,
     id: Option<MinionId>,
 }
 
 impl Subscription {
     async fn run(
         mut self,
-        publisher: &Publisher,
-        stream: TcpStream,
-        tls: Option<TlsServer>,
+        publisher: Publisher,
+        accepted: Accepted,
     ) -> Result<(), ConnectionError> {
-        let stream = listener::open(stream, tls.as_ref(), self.limits.identification).await?;
+        let (stream, slot) = listener::open(accepted, self.limits.identification).await?;
+        self.slot = Some(slot);
         let (seat, publications) = publisher.subscribers.enter(self.limits.publish_queue);
         let ended = self.deliver(stream, &seat, publications).await;
         drop(seat);
@@ -168,7 +153,7 @@ impl Subscription {
         }
         if let Some(id) = (self.identify)(body) {
             seat.change(|known| *known = Some(id.clone()));
-            self.place = None;
+            self.slot = None;
             self.id = Some(id.clone());
             let _ = self.presence.send(Presence::Identified(id)).await;
         }

@@ -9,16 +9,14 @@ use std::sync::Arc;
 
 use brine_wire::network::publish::{BROADCAST, SYNDIC};
 use brine_wire::network::zmtp::{self, Decoder, Port, Step};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Audience, Limits, Publication};
 use crate::connection::{ConnectionError, Decode, Reader, send};
 use crate::crypto;
 use crate::heartbeat::Heart;
-use crate::listener::{self, Listener};
-use crate::quota::{Place, Quota};
+use crate::listener::{self, Accepted, Listener};
+use crate::quota::Quota;
 use crate::subscribers::{Seat, Subscribers};
 
 /// How many topics one subscriber may want, and how long one may be, in bytes. Salt's want two of 40 at most.
@@ -107,25 +105,18 @@ pub async fn serve(
     publisher: Publisher,
     shutdown: impl Future<Output = ()>,
 ) {
-    let listener = listener.into();
-    let quota = Quota::new(&limits);
+    let quota = Quota::of_strangers(&limits);
+    let subscribers = Quota::of_subscribers(&limits);
     let limits = Arc::new(limits);
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        let (stream, peer, place) = tokio::select! {
-            admitted = listener.admit(&quota) => admitted,
-            Some(_) = connections.join_next() => continue,
-            () = &mut shutdown => break,
-        };
-        let (publisher, limits) = (publisher.clone(), limits.clone());
-        connections.spawn(async move {
-            match deliver(stream, &publisher, &limits, place).await {
-                Ok(()) | Err(ConnectionError::Closed) => {}
-                Err(err) => tracing::debug!(%peer, %err, "publish connection closed"),
-            }
-        });
-    }
+    let connections = listener.into().serve(&quota, shutdown, |accepted| {
+        deliver(
+            accepted,
+            publisher.clone(),
+            limits.clone(),
+            subscribers.clone(),
+        )
+    });
+    drop(connections.await); // ends them
 }
 
 /// What a subscriber says.
@@ -161,19 +152,20 @@ impl Decode for Frames {
 
 /// Serves one subscriber, which is a stranger until it has subscribed to something.
 async fn deliver(
-    stream: TcpStream,
-    publisher: &Publisher,
-    limits: &Limits,
-    place: Place,
+    accepted: Accepted,
+    publisher: Publisher,
+    limits: Arc<Limits>,
+    subscribers: Arc<Quota>,
 ) -> Result<(), ConnectionError> {
     let patience = limits.patience;
-    let (reader, mut writer) = listener::open(stream, None, patience).await?;
+    let (address, eviction) = (accepted.peer.ip(), accepted.eviction.clone());
+    let ((reader, mut writer), slot) = listener::open(accepted, patience).await?;
     send(&mut writer, &zmtp::GREETING, patience).await?;
     let frames = Frames(Decoder::new(Port::Publishes, limits.max_stranger_bytes));
     let mut reader = Reader::new(reader, frames, patience);
     let mut heart = Heart::new(Some(zmtp::PING));
     let (seat, mut publications) = publisher.subscribers.enter(limits.publish_queue);
-    let mut place = Some(place);
+    let (mut stranger, mut _subscriber) = (Some(slot), None);
     let deadline = Instant::now() + limits.identification;
     loop {
         tokio::select! {
@@ -184,7 +176,9 @@ async fn deliver(
                     Some(Said::Reply(bytes)) => send(&mut writer, &bytes, patience).await?,
                     Some(Said::Subscribe(topic)) => {
                         subscribe(&seat, topic)?;
-                        place = None;
+                        if stranger.take().is_some() {
+                            _subscriber = Some(subscribers.enter(address, eviction.clone()));
+                        }
                     }
                     Some(Said::Cancel(topic)) => {
                         seat.change(|topics| topics.retain(|known| *known != topic));
@@ -192,8 +186,8 @@ async fn deliver(
                     Some(Said::Nothing) | None => {}
                 }
             }
-            ping = heart.beat(), if place.is_none() => send(&mut writer, ping?, patience).await?,
-            () = sleep_until(deadline), if place.is_some() => {
+            ping = heart.beat(), if stranger.is_none() => send(&mut writer, ping?, patience).await?,
+            () = sleep_until(deadline), if stranger.is_some() => {
                 return Err(ConnectionError::TooSlow { after: limits.identification });
             }
         }

@@ -4,6 +4,9 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
+use brine_net::keys::master::KeyOptions;
+use brine_net::keys::minion::MinionKeys;
+use brine_net::keys::sessions;
 use brine_net::keys::store::{KeyState, StoredKey};
 use brine_net::master::{MasterChannel, MasterConfig, Refused, Seats};
 use brine_net::minion::{Answer, Distrust, MustBeSigned, OpenReplyError, Session, SignIn, Trust};
@@ -122,6 +125,11 @@ fn accepting(config: &mut MasterConfig) {
     config.rules.auto_accept = true;
 }
 
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap().as_secs().try_into().unwrap()
+}
+
 fn cmd(name: &str) -> Map {
     [("cmd", name), ("id", "m1")].into_iter().collect()
 }
@@ -139,16 +147,19 @@ fn a_key_waits_until_somebody_accepts_it() {
         store.list(KeyState::Pending).unwrap(),
         std::slice::from_ref(&pair.id)
     );
-    store
-        .change(&pair.id, KeyState::Pending, KeyState::Accepted)
-        .unwrap();
+    let transfer = |from, to| {
+        store
+            .change()
+            .unwrap()
+            .transfer(&pair.id, from, to)
+            .unwrap()
+    };
+    transfer(KeyState::Pending, KeyState::Accepted);
     assert!(matches!(
         pair.sign_in(pair.knowing()),
         Ok(Answer::Accepted(_))
     ));
-    store
-        .change(&pair.id, KeyState::Accepted, KeyState::Rejected)
-        .unwrap();
+    transfer(KeyState::Accepted, KeyState::Rejected);
     assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Rejected)));
 }
 
@@ -156,9 +167,9 @@ fn a_key_waits_until_somebody_accepts_it() {
 fn another_key_for_a_known_id_is_denied() {
     let mut pair = Pair::new(|_| {});
     let first = pair.minion.public().clone();
-    pair.master
-        .store()
-        .put(KeyState::Accepted, &pair.id, &first)
+    let store = pair.master.store();
+    (store.change().unwrap())
+        .set(&pair.id, KeyState::Accepted, &first)
         .unwrap();
     pair.minion = PrivateKey::generate(2048).unwrap();
     assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Rejected)));
@@ -179,7 +190,7 @@ fn another_key_for_a_known_id_is_denied() {
 fn requests_replies_publishes_and_pillars_pass_between_both_sides() {
     let pair = Pair::new(accepting);
     let session = pair.session();
-    let sealed = session.seal(cmd("_minion_event"), 7).unwrap();
+    let sealed = session.seal(cmd("_minion_event"), now()).unwrap();
     let request = pair.open(&sealed.payload).unwrap();
     assert_eq!(request.minion.id(), &pair.id);
     assert_eq!(request.load.cmd.as_deref(), Some("_minion_event"));
@@ -187,7 +198,7 @@ fn requests_replies_publishes_and_pillars_pass_between_both_sides() {
     assert_eq!(pair.open(&sealed.payload).unwrap().seen, Seen::Again);
     let reply = request.seal(&"done".into()).unwrap();
     assert_eq!(session.open(&reply, &sealed.nonce).unwrap(), "done".into());
-    let other = session.seal(cmd("x"), 7).unwrap();
+    let other = session.seal(cmd("x"), now()).unwrap();
     assert_eq!(
         session.open(&reply, &other.nonce),
         Err(OpenReplyError::OtherReply)
@@ -198,7 +209,7 @@ fn requests_replies_publishes_and_pillars_pass_between_both_sides() {
     assert_eq!(session.open(&"bad load".into(), &other.nonce), Err(text));
 
     let pillar: Map = [("a", 1)].into_iter().collect();
-    let sealed = session.seal(cmd("_pillar"), 7).unwrap();
+    let sealed = session.seal(cmd("_pillar"), now()).unwrap();
     let request = pair.open(&sealed.payload).unwrap();
     let reply = pair.master.seal_pillar(&request, pillar.clone()).unwrap();
     assert_eq!(
@@ -231,7 +242,69 @@ fn requests_replies_publishes_and_pillars_pass_between_both_sides() {
         session.open_publish(&forged, MustBeSigned::Yes),
         Err(OpenReplyError::PublishSignature)
     );
-    assert!(session.open_publish(&forged, MustBeSigned::No).is_ok());
+    assert_eq!(
+        session.open_publish(&forged, MustBeSigned::No),
+        Err(OpenReplyError::PublishSignature)
+    );
+}
+
+#[test]
+fn a_master_that_has_signed_publishes_is_believed_no_unsigned_one() {
+    let pair = Pair::new(accepting);
+    let keys = MinionKeys::open(pair.root.path().join("minion"), &KeyOptions::default()).unwrap();
+    let session = || {
+        let trust = Trust {
+            signing_record: Some(keys.signing_record()),
+            ..pair.knowing()
+        };
+        match pair.sign_in(trust).unwrap() {
+            Answer::Accepted(session) => session,
+            other => panic!("expected to be let in, found {other:?}"),
+        }
+    };
+    let signed = || Publish::parse(&pair.master.publish(cmd("job")).unwrap()).unwrap();
+    let unsigned = || Publish {
+        signature: None,
+        ..signed()
+    };
+    let before = session();
+    assert!(before.open_publish(&unsigned(), MustBeSigned::No).is_ok());
+    assert!(before.open_publish(&signed(), MustBeSigned::No).is_ok());
+    let refused = Err(OpenReplyError::PublishSignature);
+    assert_eq!(before.open_publish(&unsigned(), MustBeSigned::No), refused);
+    // After a restart of the minion too, but not for another master.
+    assert_eq!(
+        session().open_publish(&unsigned(), MustBeSigned::No),
+        refused
+    );
+    assert!(session().open_publish(&signed(), MustBeSigned::No).is_ok());
+    let other = PrivateKey::generate(2048).unwrap();
+    assert!(keys.signing_record().names(pair.master.public()));
+    assert!(!keys.signing_record().names(other.public()));
+}
+
+#[test]
+fn a_request_is_not_acted_on_again_after_many_others_or_a_restart() {
+    let pair = Pair::new(accepting);
+    let session = pair.session();
+    let first = session.seal(cmd("x"), now()).unwrap().payload;
+    assert_eq!(pair.open(&first).unwrap().seen, Seen::First);
+    for _ in 0..200 {
+        let other = session.seal(cmd("x"), now()).unwrap().payload;
+        assert_eq!(pair.open(&other).unwrap().seen, Seen::First);
+    }
+    assert_eq!(pair.open(&first).unwrap().seen, Seen::Again);
+    let config = MasterConfig::new(pair.root.path().join("pki"), pair.root.path().join("cache"));
+    let restarted = MasterChannel::open(config).unwrap();
+    let again = restarted.open_request(&encrypted(&first), SystemTime::now());
+    assert_eq!(again.unwrap().seen, Seen::Again);
+    // A slow clock is served, after a restart too.
+    let slow = session.seal(cmd("x"), now() - 250).unwrap().payload;
+    let served = restarted.open_request(&encrypted(&slow), SystemTime::now());
+    assert_eq!(served.unwrap().seen, Seen::First);
+    let later = SystemTime::now() + Duration::from_secs(400);
+    let refused = restarted.open_request(&encrypted(&first), later);
+    assert!(refused.unwrap_err().to_string().contains("s behind"));
 }
 
 #[test]
@@ -253,7 +326,7 @@ fn a_rotated_key_asks_for_another_sign_in_and_identifies_once_more() {
     assert_eq!(pair.master.identify(&identification), None);
     // The session key is not the shared key: requests go on.
     assert!(
-        pair.open(&session.seal(cmd("x"), 7).unwrap().payload)
+        pair.open(&session.seal(cmd("x"), now()).unwrap().payload)
             .is_ok()
     );
 }
@@ -265,7 +338,7 @@ fn a_restarted_master_reads_requests_and_identifications_of_before() {
     let config = MasterConfig::new(pair.root.path().join("pki"), pair.root.path().join("cache"));
     let restarted = MasterChannel::open(config).unwrap();
     assert_eq!(restarted.public().pem(), pair.master.public().pem());
-    let sealed = session.seal(cmd("x"), 7).unwrap();
+    let sealed = session.seal(cmd("x"), now()).unwrap();
     assert!(
         restarted
             .open_request(&encrypted(&sealed.payload), SystemTime::now())
@@ -281,18 +354,149 @@ fn nobody_speaks_for_another_and_strangers_leave_nothing() {
     let session = pair.session();
     let mut other = cmd("_return");
     other.insert("id", "m2");
-    let payload = session.seal(other, 7).unwrap().payload;
+    let payload = session.seal(other, now()).unwrap().payload;
     assert!(matches!(pair.open(&payload), Err(Refused::Load { .. })));
 
-    let mut renamed = encrypted(&session.seal(cmd("x"), 7).unwrap().payload);
+    let mut renamed = encrypted(&session.seal(cmd("x"), now()).unwrap().payload);
     renamed.id = Some(MinionId::parse("stranger").unwrap());
     let refused = pair.master.open_request(&renamed, SystemTime::now());
     assert!(matches!(refused, Err(Refused::Unknown { .. })));
     assert!(!pair.root.path().join("cache/sessions/stranger").exists());
 
     pair.master.revoke(&pair.id).unwrap();
-    let payload = session.seal(cmd("x"), 7).unwrap().payload;
+    let payload = session.seal(cmd("x"), now()).unwrap().payload;
     assert!(matches!(pair.open(&payload), Err(Refused::Unknown { .. })));
+}
+
+#[test]
+fn a_removed_minion_cannot_act_as_its_successor() {
+    let mut pair = Pair::new(accepting);
+    let removed = pair.session();
+    let request = |session: &Session| session.seal(cmd("x"), now()).unwrap().payload;
+    assert!(pair.open(&request(&removed)).is_ok());
+    // As salt-key does it: in another process, on the files alone.
+    let store = pair.master.store().clone();
+    let delete = || store.change().unwrap().delete(KeyState::Accepted, &pair.id);
+    assert!(delete().unwrap());
+    let refused = pair.open(&request(&removed));
+    assert!(matches!(refused, Err(Refused::Unknown { .. })));
+    pair.minion = PrivateKey::generate(2048).unwrap();
+    let successor = pair.session();
+    assert!(pair.open(&request(&successor)).is_ok());
+    let refused = pair.open(&request(&removed));
+    assert!(matches!(refused, Err(Refused::Seal { .. })));
+    let config = MasterConfig::new(pair.root.path().join("pki"), pair.root.path().join("cache"));
+    let restarted = MasterChannel::open(config).unwrap();
+    let open = |payload| restarted.open_request(&encrypted(&payload), SystemTime::now());
+    let refused = open(request(&removed));
+    assert!(matches!(refused, Err(Refused::Seal { .. })));
+    assert!(open(request(&successor)).is_ok());
+}
+
+#[test]
+fn a_session_that_was_ended_stays_ended_when_the_key_is_accepted_again() {
+    let pair = Pair::new(accepting);
+    let session = pair.session();
+    let request = || session.seal(cmd("x"), now()).unwrap().payload;
+    let changing = || pair.master.store().change().unwrap();
+    for (from, to) in [
+        (KeyState::Accepted, KeyState::Rejected),
+        (KeyState::Rejected, KeyState::Accepted),
+    ] {
+        sessions::end(&pair.root.path().join("cache"), &pair.id).unwrap();
+        changing().transfer(&pair.id, from, to).unwrap();
+        assert!(pair.open(&request()).is_err());
+    }
+    assert!(
+        pair.open(&pair.session().seal(cmd("x"), now()).unwrap().payload)
+            .is_ok()
+    );
+}
+
+#[test]
+fn of_two_keys_that_come_at_once_one_is_accepted_and_stays() {
+    let pair = Pair::new(accepting);
+    let keys = [0; 2].map(|_| PrivateKey::generate(2048).unwrap());
+    for round in 0..40 {
+        let id = MinionId::parse(&format!("m{round}")).unwrap();
+        let sign_in = |key: &PrivateKey| {
+            let sign_in = SignIn::begin(&id, key, Trust::default(), Map::new()).unwrap();
+            let Ok(Payload::Clear { load, .. }) = Payload::from_value(sign_in.payload(), 3) else {
+                panic!("a sign-in is clear");
+            };
+            let now = SystemTime::now();
+            let made = pair.master.sign_in(&load, Seats::default(), now).unwrap();
+            matches!(sign_in.judge(&made.reply, key), Ok(Answer::Accepted(_)))
+        };
+        let [one, other] = std::thread::scope(|scope| {
+            let threads = keys.each_ref().map(|key| scope.spawn(|| sign_in(key)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert!(one ^ other, "round {round}: {one} and {other}");
+        let accepted = keys[usize::from(other)].public().clone();
+        let stored = pair.master.store().get(KeyState::Accepted, &id).unwrap();
+        assert_eq!(stored, Some(StoredKey::Key(accepted)), "round {round}");
+    }
+}
+
+#[test]
+fn new_ids_hold_nothing_that_cannot_be_seen_or_that_a_shell_acts_on() {
+    let mut pair = Pair::new(accepting);
+    for id in [
+        "*",
+        "-y",
+        "$(reboot)",
+        "a;b",
+        "a|b",
+        "a\"b",
+        "m1\u{200b}",
+        "m\u{202e}1",
+        "e\u{301}",
+        "m1 ",
+        "\u{3164}",
+        "\u{212a}",
+        "\u{1112}\u{1161}",
+        "a?",
+        "[m]",
+        "{m}",
+        "~root",
+        "m\u{ad}",
+    ] {
+        pair.id = MinionId::parse(id).unwrap();
+        assert!(
+            !matches!(pair.sign_in(Trust::default()), Ok(Answer::Accepted(_))),
+            "{id:?}"
+        );
+        assert_eq!(pair.master.store().find(&pair.id).unwrap(), None, "{id:?}");
+    }
+    for id in [
+        "m1",
+        "web-01.example.com",
+        "a_b",
+        "10.0.0.1",
+        "fe80::1",
+        "a@b",
+        "Büro 2",
+        "ключ",
+        "東京",
+        "서울",
+    ] {
+        pair.id = MinionId::parse(id).unwrap();
+        assert!(
+            matches!(pair.sign_in(Trust::default()), Ok(Answer::Accepted(_))),
+            "{id:?}"
+        );
+    }
+    // One that was accepted before, or that the administrator put there, goes on.
+    pair.id = MinionId::parse("old*").unwrap();
+    let key = pair.minion.public();
+    let changing = pair.master.store().change().unwrap();
+    changing.set(&pair.id, KeyState::Accepted, key).unwrap();
+    drop(changing);
+    assert!(matches!(
+        pair.sign_in(Trust::default()),
+        Ok(Answer::Accepted(_))
+    ));
 }
 
 #[test]
@@ -307,8 +511,8 @@ fn a_session_key_without_the_minions_own_is_not_enough() {
         .sign_x931(b"salt")
         .unwrap();
     let nonce = brine_net::crypto::nonce().unwrap();
-    request::complete(&mut load, &nonce, 7, &forged);
-    let mut payload = encrypted(&session.seal(cmd("x"), 7).unwrap().payload);
+    request::complete(&mut load, &nonce, now(), &forged);
+    let mut payload = encrypted(&session.seal(cmd("x"), now()).unwrap().payload);
     payload.load = key.seal(&Value::Map(load), None).unwrap();
     assert_eq!(payload.version, VERSION);
     let refused = pair.master.open_request(&payload, SystemTime::now());

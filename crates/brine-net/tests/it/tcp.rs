@@ -164,8 +164,12 @@ async fn strangers_are_counted_and_others_go_on() {
         held.push(TcpStream::connect(&address).await.unwrap());
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let mut refused = TcpStream::connect(&address).await.unwrap();
-    assert!(is_closed(&mut refused, SECOND).await);
+    // A sixth takes the place of the oldest.
+    let mut newcomer = TcpStream::connect(&address).await.unwrap();
+    assert!(is_closed(&mut held[0], SECOND).await);
+    for open in held[1..].iter_mut().chain([&mut newcomer]) {
+        assert!(!is_closed(open, Duration::ZERO).await);
+    }
     assert!(requester.request(&2.into(), SECOND).await.is_ok());
     drop(held);
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -298,4 +302,29 @@ async fn who_does_not_say_who_he_is_may_not_stay() {
     .await;
     let mut stream = TcpStream::connect(&address).await.unwrap();
     assert!(is_closed(&mut stream, SECOND).await);
+}
+
+#[tokio::test]
+async fn answers_in_clear_do_not_keep_a_connection() {
+    let patience = Duration::from_millis(600);
+    let (address, requests) = request_port(Limits {
+        patience,
+        ..Limits::default()
+    })
+    .await;
+    echo(requests);
+    let mut stranger = TcpStream::connect(&address).await.unwrap();
+    let began = std::time::Instant::now();
+    let asking = async {
+        loop {
+            let asked = stranger.write_all(b"\x82\xa4head\x80\xa4body\x01").await;
+            let mut answer = [0; 64];
+            if asked.is_err() || !matches!(stranger.read(&mut answer).await, Ok(1..)) {
+                return;
+            }
+            tokio::time::sleep(patience / 8).await;
+        }
+    };
+    timeout(20 * SECOND, asking).await.unwrap();
+    assert!(began.elapsed() >= patience);
 }

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use brine_config::Opts;
-use brine_net::keys::dropfile;
 use brine_net::keys::store::{KeyState, StoredKey};
+use brine_net::keys::{dropfile, sessions};
 use brine_wire::Map;
 use brine_wire::network::MinionId;
 
@@ -108,7 +108,7 @@ impl Keys {
         let mut refused = Vec::new();
         for (state, ids) in in_order(found, action, include) {
             for id in ids {
-                match one(self, action, state, id)? {
+                match one(self, action, state, id, leftover)? {
                     Changed::Done(pem) => fire(self.event(action, id, pem.as_deref())),
                     Changed::Absent => {}
                     Changed::NoKey => {
@@ -199,19 +199,29 @@ enum Changed {
     NoKey,
 }
 
-fn one(keys: &Keys, action: Action, state: KeyState, id: &MinionId) -> Result<Changed, KeysError> {
+fn one(
+    keys: &Keys,
+    action: Action,
+    state: KeyState,
+    id: &MinionId,
+    leftover: &LeftoverFiles,
+) -> Result<Changed, KeysError> {
+    if state == KeyState::Accepted && action != Action::Accept {
+        sessions::end(&leftover.cachedir, id)?;
+    }
+    let changing = keys.store.change()?;
     let to = match action {
         Action::Accept => KeyState::Accepted,
         Action::Reject => KeyState::Rejected,
         Action::Delete => {
-            return Ok(match keys.store.delete(state, id)? {
+            return Ok(match changing.delete(state, id)? {
                 true => Changed::Done(None),
                 false => Changed::Absent,
             });
         }
     };
     // A file that holds no key may well be rejected, which 3008 does not do.
-    Ok(match keys.store.change(id, state, to)? {
+    Ok(match changing.transfer(id, state, to)? {
         Some(StoredKey::Key(key)) => Changed::Done(Some(key.pem().to_owned())),
         Some(StoredKey::Invalid) if action == Action::Accept => Changed::NoKey,
         Some(StoredKey::Invalid) => Changed::Done(None),

@@ -24,7 +24,7 @@ use super::mine::Mine;
 use super::rsa_threads::{RsaThreads, Work};
 use super::signatures::Signatures;
 use super::stats::Stats;
-use super::{runner, wheel};
+use super::{maintenance, runner, wheel};
 use crate::files::FileServer;
 use crate::node_bus::since_epoch;
 
@@ -61,7 +61,10 @@ impl Dispatcher {
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {
                     Ok(request) => {
-                        incoming.peer.trust();
+                        // A request that somebody recorded and sends again proves nothing.
+                        if request.seen == Seen::First {
+                            incoming.peer.trust();
+                        }
                         counters.request(RequestOutcome::Answered);
                         self.act(incoming, request);
                     }
@@ -252,11 +255,13 @@ impl Dispatcher {
             return tracing::warn!(%id, "allow_minion_key_revoke is off: the minion keeps its key");
         }
         let (master, id) = (self.master.clone(), id.clone());
-        self.runtime.spawn_blocking(move || {
-            if let Err(error) = master.channel.revoke(&id) {
-                tracing::error!(%error, %id, "cannot revoke the key");
-            }
-        });
+        self.runtime
+            .spawn_blocking(move || match master.channel.revoke(&id) {
+                Ok(_) => {
+                    maintenance::rotate(&master);
+                }
+                Err(error) => tracing::error!(%error, %id, "cannot revoke the key"),
+            });
     }
 }
 

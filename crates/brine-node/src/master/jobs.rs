@@ -19,6 +19,7 @@ use super::access::{self, Caller, Rights};
 use super::clear;
 use super::context::Context;
 use super::counters::add;
+use super::maintenance;
 use crate::job_request::{JobRequest, Published};
 use crate::node_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
@@ -189,6 +190,7 @@ impl Context {
             let (tag, data) = job.publish_event();
             self.fire(&tag, data);
         }
+        maintenance::rotate_if_requested(self);
         let order = &self.publish_order;
         let _in_order = order.lock().unwrap_or_else(PoisonError::into_inner);
         match self.channel.publish(job.to_map()) {

@@ -47,30 +47,43 @@ pub(super) async fn run(
 
 /// Replaces the shared key if a request for it was dropped in `cachedir`, or if it is as old as 3006 lets it become.
 fn rotate_if_due(master: &Context, rotated: &mut Instant) {
+    if rotate_if_requested(master) {
+        *rotated = Instant::now();
+        return;
+    }
     let options = &master.options;
-    let requested = match dropfile::take(&options.cachedir, &options.id, options.compat()) {
-        Ok(requested) => requested,
+    let session = options.channel.publish_session;
+    let is_old = !session.is_zero() && rotated.elapsed() > session;
+    let is_due = is_old && options.compat().series() == Series::S3006;
+    if is_due && rotate(master) {
+        *rotated = Instant::now();
+    }
+}
+
+/// Replaces the shared key if a request for it was dropped in `cachedir`, as when a key was deleted; whether it was.
+/// Called before each publish too, so that a minion without a key reads no further one.
+pub(super) fn rotate_if_requested(master: &Context) -> bool {
+    let options = &master.options;
+    match dropfile::take(&options.cachedir, &options.id, options.compat()) {
+        Ok(requested) => requested && rotate(master),
         Err(error) => {
             tracing::warn!(%error, "cannot look for a request to replace the shared key");
             false
         }
-    };
-    let session = options.channel.publish_session;
-    let is_old = !session.is_zero() && rotated.elapsed() > session;
-    let is_due = is_old && options.compat().series() == Series::S3006;
-    if !requested && !is_due {
-        return;
     }
-    match master.channel.rotate() {
-        Ok(()) => {
-            *rotated = Instant::now();
-            master.fire(events::ROTATE, events::rotated());
-            if options.ping_on_rotate {
-                master.ping_all();
-            }
-        }
-        Err(error) => tracing::error!(%error, "cannot replace the shared key"),
+}
+
+/// Replaces the shared key, and says so on the bus; whether it was replaced.
+pub(super) fn rotate(master: &Context) -> bool {
+    if let Err(error) = master.channel.rotate() {
+        tracing::error!(%error, "cannot replace the shared key");
+        return false;
     }
+    master.fire(events::ROTATE, events::rotated());
+    if master.options.ping_on_rotate {
+        master.ping_all();
+    }
+    true
 }
 
 /// Removes old jobs, on a thread that may wait: it walks over all of them.

@@ -143,8 +143,12 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
     channel.publish_session = read.seconds("publish_session", 86_400.0)?;
     channel.minimum_auth_version =
         u32::try_from(read.count("minimum_auth_version", 3)?).unwrap_or(u32::MAX);
+    // Salt's default is 0, with which requests can be replayed at any time; here it leaves the default window. Sites
+    // whose clocks are worse set a larger one.
     let ttl = read.seconds("request_server_ttl", 0.0)?;
-    channel.request_server_ttl = (!ttl.is_zero()).then_some(ttl);
+    if !ttl.is_zero() {
+        channel.request_server_ttl = Some(ttl);
+    }
     channel.publish_signing_algorithm = match opts.flag("sign_pub_messages")? {
         true => Some(signing(opts)?),
         false => None,

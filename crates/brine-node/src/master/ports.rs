@@ -113,7 +113,7 @@ impl Ports {
             tls,
             limits: Limits {
                 publish_queue: options.pub_hwm,
-                ..Limits::default()
+                ..Limits::for_this_process()
             },
         })
     }

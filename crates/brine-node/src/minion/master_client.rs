@@ -257,6 +257,7 @@ impl MasterClient {
             master_finger: options.master_finger.clone(),
             encryption: options.encryption,
             signing: options.signing,
+            signing_record: Some(keys.signing_record()),
         };
         Ok(SignIn::begin(
             &options.id,

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use brine_net::tcp::client::{Destination, Requester, Subscription};
 use brine_wire::network::payload::Payload;
@@ -355,7 +355,9 @@ async fn cve_2024_38823_a_request_that_comes_again_makes_no_second_event() {
     ]
     .into_iter()
     .collect();
-    let sealed = rogue.session.seal(load, 1).unwrap();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = i64::try_from(since.unwrap().as_secs()).unwrap();
+    let sealed = rogue.session.seal(load, now).unwrap();
     for _ in 0..3 {
         let thief = Requester::new(format!("127.0.0.1:{}", master.ret_port));
         thief.request(&sealed.payload, PATIENCE).await.unwrap();

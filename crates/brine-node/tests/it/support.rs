@@ -200,7 +200,8 @@ pub(crate) fn accept(place: &Place) {
     let store = KeyStore::open(place.path("m/pki"), "3008".parse().unwrap()).unwrap();
     let id = MinionId::parse("m1").unwrap();
     let (state, _) = store.find(&id).unwrap().unwrap();
-    store.change(&id, state, KeyState::Accepted).unwrap();
+    let changing = store.change().unwrap();
+    (changing.transfer(&id, state, KeyState::Accepted)).unwrap();
 }
 
 /// A program on the minion's machine.

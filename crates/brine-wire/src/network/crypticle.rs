@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use super::nonce::{self, Nonce};
+use super::tcp::{self, FrameError};
 use crate::msgpack::{self, DecodeError};
 use crate::value::{Map, Value};
 
@@ -17,6 +18,8 @@ pub const MAC_BYTES: usize = 32;
 pub const AES_KEY_BYTES: usize = 24;
 /// The bytes of the HMAC key, the second part of a key string.
 pub const HMAC_KEY_BYTES: usize = 32;
+/// The most values in a decrypted message: some 70 bytes each when decoded. A job's return may well have 100,000.
+pub const MAX_VALUES: usize = 1 << 20;
 const BLOCK_BYTES: usize = 16;
 const PREFIX: &[u8] = b"pickle::";
 
@@ -84,6 +87,9 @@ pub enum ReadError {
     /// The reply is to another request.
     #[error("expected the nonce of the request in front of the reply, found another")]
     OtherNonce,
+    /// It would take far more memory than it has bytes.
+    #[error("expected at most {MAX_VALUES} values in a decrypted message, found more")]
+    TooManyValues,
     /// What follows the prefix is not one msgpack value.
     #[error("expected a msgpack value in the decrypted message: {0}")]
     NotMsgpack(#[from] DecodeError),
@@ -106,7 +112,17 @@ pub fn read(text: &[u8], nonce: Option<&Nonce>) -> Result<Value, ReadError> {
         }
         rest = object;
     }
+    // Each value has a byte at least, so that nearly all messages need no counting.
+    if rest.len() > MAX_VALUES && !is_within_limits(rest) {
+        return Err(ReadError::TooManyValues);
+    }
     Ok(msgpack::decode_network(rest)?)
+}
+
+/// Whether a message has no more than [`MAX_VALUES`] values. One that is not whole is left to the decoder.
+fn is_within_limits(message: &[u8]) -> bool {
+    let mut counter = tcp::Decoder::of_value(message.len(), MAX_VALUES);
+    !matches!(counter.next(message), Err(FrameError::TooManyValues))
 }
 
 /// The last `serial` accepted under one key: publishes must count upwards.
@@ -171,6 +187,27 @@ mod tests {
         );
         assert!(matches!(read(&text, None), Err(ReadError::NotMsgpack(_))));
         assert_eq!(read(b"other", Some(&ours)), Ok(Value::Map(Map::new())));
+    }
+
+    #[test]
+    fn a_message_of_very_many_values_is_refused_before_it_is_decoded() {
+        let message = |values: u32| {
+            let array = [&[0xdd][..], &values.to_be_bytes()].concat();
+            let mut text = [PREFIX, b"\x81\xa1k", &array].concat();
+            text.resize(text.len() + values as usize, 0xc0);
+            text
+        };
+        assert_eq!(read(&message(1 << 21), None), Err(ReadError::TooManyValues));
+        let mut array = [PREFIX, b"\xdd\0\x20\0\0"].concat();
+        array.resize(array.len() + (1 << 21), 0xc0);
+        assert_eq!(read(&array, None), Err(ReadError::TooManyValues));
+        assert!(read(&message(100_000), None).is_ok());
+        let bytes = Value::Map(
+            [("k", Value::Bin([0].repeat(3 << 20)))]
+                .into_iter()
+                .collect(),
+        );
+        assert!(read(&plaintext(&bytes, None), None).is_ok());
     }
 
     proptest! {

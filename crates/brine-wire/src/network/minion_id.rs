@@ -61,6 +61,14 @@ impl MinionId {
         }
     }
 
+    /// Whether every character can be seen and is one character to a shell and to a file system alike: what ids of new
+    /// minions are made of. Ids that were accepted before may hold others.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let starts_well = self.0.starts_with(|c: char| is_letter(c) || c == '_');
+        starts_well && !self.0.ends_with(' ') && self.0.chars().all(is_plain)
+    }
+
     /// The id.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -71,6 +79,32 @@ impl MinionId {
 impl fmt::Display for MinionId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(out)
+    }
+}
+
+fn is_plain(character: char) -> bool {
+    is_letter(character)
+        || matches!(
+            character,
+            '.' | '-' | '_' | ':' | '@' | '+' | '=' | ',' | ' '
+        )
+}
+
+/// Letters and digits of scripts in which a visible text has one spelling, that of normal form C: no combining
+/// marks, no parts of syllables, no characters that stand for others.
+fn is_letter(character: char) -> bool {
+    match character {
+        '\0'..='\u{7f}' => character.is_ascii_alphanumeric(),
+        '\u{c0}'..='\u{24f}'        // Latin
+        | '\u{386}'..='\u{3ff}'     // Greek
+        | '\u{400}'..='\u{52f}'     // Cyrillic
+        | '\u{5d0}'..='\u{5ea}'     // Hebrew
+        | '\u{620}'..='\u{64a}'     // Arabic
+        | '\u{3041}'..='\u{30ff}'   // Hiragana, Katakana
+        | '\u{3400}'..='\u{9fff}'   // Han
+        | '\u{ac00}'..='\u{d7a3}'   // Hangul
+            => character.is_alphanumeric(),
+        _ => false,
     }
 }
 

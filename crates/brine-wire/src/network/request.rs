@@ -51,9 +51,15 @@ pub enum LoadError {
     /// Its nonce is none.
     #[error("expected a nonce of 32 characters, found something else")]
     BadNonce,
+    /// It does not say when it was sent, which minions of every release do.
+    #[error("expected the time of a request (ts), found none")]
+    NoTime,
+    /// It has no nonce, which minions of every release send.
+    #[error("expected a nonce in the load, found none")]
+    NoNonce,
     /// It is too old, or from the future.
     #[error(
-        "expected a request sent within {window:?} of now, found one {seconds_off} s off; see request_server_ttl, and the clocks"
+        "the minion's clock is {seconds_off} s behind (ahead, if negative), more than request_server_ttl ({window:?}) allows; set the clocks"
     )]
     OutsideWindow {
         /// The time allowed either way.
@@ -108,7 +114,8 @@ impl Load {
             .get("ts")
             .and_then(Value::as_int)
             .and_then(|ts| i64::try_from(ts).ok());
-        if let (Some(ts), Some(window)) = (ts, fresh.window) {
+        if let Some(window) = fresh.window {
+            let ts = ts.ok_or(LoadError::NoTime)?;
             let seconds_off = fresh.now.saturating_sub(ts);
             if seconds_off.unsigned_abs() > window.as_secs() {
                 return Err(LoadError::OutsideWindow {
@@ -122,10 +129,14 @@ impl Load {
             Some(Value::Bin(tok)) => tok,
             _ => return Err(LoadError::NoToken),
         };
+        let nonce = take_nonce(&mut fields)?;
+        if nonce.is_none() && fresh.window.is_some() {
+            return Err(LoadError::NoNonce);
+        }
         Ok(Self {
             cmd: field::text(&fields, "cmd").map(String::from),
             tok: Some(tok),
-            nonce: take_nonce(&mut fields)?,
+            nonce,
             ts,
             fields,
         })
@@ -219,6 +230,36 @@ mod tests {
             let parsed = Load::parse(load("m1".into(), ts), &outer, fresh(Some(30)));
             assert_eq!(parsed.is_ok(), fine, "{ts}");
             assert!(Load::parse(load("m1".into(), ts), &outer, fresh(None)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_request_without_time_or_nonce_passes_no_window() {
+        let outer = MinionId::parse("m1").unwrap();
+        let without = |key: &str, instead: Option<Value>| {
+            let Value::Map(mut map) = load("m1".into(), 1000) else {
+                unreachable!()
+            };
+            map.remove(key);
+            if let Some(value) = instead {
+                map.insert(key, value);
+            }
+            Value::Map(map)
+        };
+        for (key, instead, error) in [
+            ("ts", None, LoadError::NoTime),
+            ("ts", Some("1000".into()), LoadError::NoTime),
+            (
+                "ts",
+                Some(Value::Int(i128::from(u64::MAX))),
+                LoadError::NoTime,
+            ),
+            ("nonce", None, LoadError::NoNonce),
+            ("nonce", Some(Value::Nil), LoadError::NoNonce),
+        ] {
+            let refused = Load::parse(without(key, instead.clone()), &outer, fresh(Some(30)));
+            assert_eq!(refused, Err(error), "{key} {instead:?}");
+            assert!(Load::parse(without(key, instead), &outer, fresh(None)).is_ok());
         }
     }
 

@@ -58,6 +58,9 @@ pub struct Decoder {
     values: usize,
     /// What is left to read in each open container, the innermost last.
     open: Vec<u64>,
+    max_values: usize,
+    /// Whether what comes must be a map.
+    is_map: bool,
 }
 
 impl Decoder {
@@ -69,7 +72,18 @@ impl Decoder {
             at: 0,
             values: 0,
             open: Vec::new(),
+            max_values: MAX_VALUES,
+            is_map: true,
         }
+    }
+
+    /// A decoder that looks whether some value, which need not be a map, keeps these limits.
+    #[must_use]
+    pub const fn of_value(max_bytes: usize, max_values: usize) -> Self {
+        let mut decoder = Self::new(max_bytes);
+        decoder.max_values = max_values;
+        decoder.is_map = false;
+        decoder
     }
 
     /// Sets another limit, for the message under way too.
@@ -99,7 +113,7 @@ impl Decoder {
                     return Ok(None); // the last value said its length before it has come
                 }
                 let length = self.at;
-                *self = Self::new(self.max_bytes);
+                (self.at, self.values) = (0, 0);
                 return Ok(Some(length));
             }
             if self.at >= buffer.len() || !self.step(buffer)? {
@@ -120,14 +134,14 @@ impl Decoder {
     /// Looks at the value at `at`; `false` if its header is not whole.
     fn step(&mut self, buffer: &[u8]) -> Result<bool, FrameError> {
         let first = buffer[self.at];
-        if self.values == 0 && !matches!(first, 0x80..=0x8f | 0xde | 0xdf) {
+        if self.is_map && self.values == 0 && !matches!(first, 0x80..=0x8f | 0xde | 0xdf) {
             return Err(FrameError::NotAMap { first });
         }
         let Some((length, inner)) = header(buffer, self.at)? else {
             return Ok(false);
         };
         self.values += 1;
-        if self.values > MAX_VALUES {
+        if self.values > self.max_values {
             return Err(FrameError::TooManyValues);
         }
         if let Some(left) = self.open.last_mut() {

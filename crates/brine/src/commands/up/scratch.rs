@@ -76,7 +76,9 @@ impl Scratch {
         let keys = MinionKeys::open(self.minion.opts.text("pki_dir")?, &KeyOptions::default())?;
         let store = KeyStore::open(self.master.opts.text("pki_dir")?, Compat::NEWEST)?;
         let id = MinionId::parse(MINION)?;
-        store.put(KeyState::Accepted, &id, keys.own.public())?;
+        store
+            .change()?
+            .set(&id, KeyState::Accepted, keys.own.public())?;
         Ok(())
     }
 }
