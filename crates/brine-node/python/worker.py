@@ -204,8 +204,18 @@ def offer_exceptions():
 
     class CommandExecutionError(SaltException):
         def __init__(self, message="", info=None):
-            super().__init__(message)
-            self.error, self.info = message, info
+            self.error, self.info = str(message), info
+            text = self.strerror_without_changes = self.error
+            if info:
+                if text and text[-1] not in ".?!":
+                    text += "."
+                text = (text + " Additional info follows:\n\n").lstrip()
+                text, beginning = text + nested(info), text
+                self.strerror_without_changes = text
+                if isinstance(info, dict):
+                    rest = {key: value for key, value in info.items() if key != "changes"}
+                    self.strerror_without_changes = beginning + nested(rest) if rest else self.error
+            super().__init__(text)
 
     bases = {"SaltException": SaltException, "CommandExecutionError": CommandExecutionError}
     for name, base in [
@@ -222,6 +232,34 @@ def offer_exceptions():
         exception.__module__ = "salt.exceptions"
         setattr(module, name, exception)
     sys.modules["salt"], sys.modules["salt.exceptions"] = package, module
+
+
+def nested(value, indent=0, prefix=""):
+    """A value as Salt's outputter `nested` prints it, without colours."""
+    return "\n".join(nested_lines(value, indent, prefix)).rstrip()
+
+
+def nested_lines(value, indent, prefix):
+    start = " " * indent + prefix
+    if isinstance(value, collections.abc.Mapping):
+        lines = [" " * indent + "----------"] if indent else []
+        for key in sorted(value, key=str):
+            lines.append("{}{}:".format(start, key))
+            lines += nested_lines(value[key], indent + 4, "")
+        return lines
+    if isinstance(value, (list, tuple, set)):
+        lines = []
+        for item in value:
+            if isinstance(item, (list, tuple, collections.abc.Mapping)):
+                lines.append(" " * indent + "|_")
+                is_map = isinstance(item, collections.abc.Mapping)
+                lines += nested_lines(item, indent + 2, "" if is_map else "- ")
+            else:
+                lines += nested_lines(item, indent, "- ")
+        return lines
+    if isinstance(value, str):
+        return [start + line for line in value.splitlines() or [""]]
+    return [start + str(value)]
 
 
 def failure_of(exception):
@@ -282,6 +320,9 @@ class Preloaded:
     def add(cls, path):
         name = os.path.basename(os.path.dirname(path) if path.endswith("__init__.py") else path)
         name = name[:-3] if name.endswith(".py") else name
+        if path == SaltModules.PRELOAD:
+            import_salt()
+            return
         known = cls.modules.get(path)
         if known is not None and known[0].is_current():
             return
@@ -474,6 +515,103 @@ class Attributes:
             raise AttributeError(name) from None
 
 
+# Salt's own modules, where this Python has Salt
+
+
+class SaltModules:
+    """Salt's execution modules through Salt's loader, for what neither the minion nor a user has."""
+
+    PRELOAD = "salt:"  # what the minion has the parent import once a child has used it
+
+    def __init__(self, job, wanted):
+        self.job = job
+        self.loader = None
+        self.is_there = bool(wanted) and has_salt()
+        self.failure = None
+
+    def functions(self):
+        """Salt's loader, which loads a module when a function of it is asked for."""
+        if not self.is_there or self.loader is not None:
+            return self.loader
+        try:
+            self.loader = self.load()
+        except Exception as exception:
+            self.is_there, self.failure = False, str(exception) or type(exception).__name__
+            logging.getLogger(__name__).error("Salt's modules cannot be loaded:\n%s",
+                                              traceback_of(exception))
+        else:
+            self.job.imported.append(self.PRELOAD)
+        return self.loader
+
+    def load(self):
+        import_salt()
+        import salt.config
+        import salt.loader
+
+        opts = salt.config.DEFAULT_MINION_OPTS.copy()
+        opts.update(self.job.opts)
+        opts["grains"], opts["pillar"] = dict(self.job.grains), dict(self.job.pillar)
+        opts["__role"] = "minion"
+        if isinstance(opts.get("master"), (list, tuple)) and opts["master"]:
+            opts["master"] = opts["master"][0]
+        if opts.get("file_client") != "local" and isinstance(opts.get("master"), str):
+            self.add_master(opts)
+        utils = salt.loader.utils(opts, context=self.job.context)
+        return salt.loader.minion_mods(opts, context=self.job.context, utils=utils)
+
+    @staticmethod
+    def add_master(opts):
+        """Where Salt's own client of the master connects: for files and the pillar of states."""
+        import salt.minion
+
+        try:
+            opts.update(salt.minion.prep_ip_port(opts))
+            opts.update(salt.minion.resolve_dns(opts, fallback=False))
+        except Exception as exception:  # functions that need no master still run
+            logging.getLogger(__name__).warning("master not resolved: %s", exception)
+
+    def find(self, name):
+        functions = self.functions()
+        try:
+            return functions[name] if functions is not None else None
+        except KeyError:
+            return None
+
+    def reason(self, name):
+        """Why a module is not there, as Salt says it."""
+        functions = self.functions()
+        if functions is None:
+            return None, self.failure
+        missing = getattr(functions, "missing_modules", None) or {}
+        module = name.split(".")[0]
+        if module not in missing:
+            return None, None
+        reason = missing[module]
+        return "virtual", None if reason is None else str(reason)
+
+    def all(self):
+        functions = self.functions()
+        return {} if functions is None else {name: functions[name] for name in list(functions)}
+
+
+def has_salt():
+    """Whether this is a Python with Salt itself, not only its exceptions' names."""
+    import importlib.util
+
+    try:
+        return importlib.util.find_spec("salt.loader") is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+
+
+def import_salt():
+    """Imports of Salt take half a second: once a child has needed them, the parent has them."""
+    import salt.config
+    import salt.fileclient
+    import salt.loader
+    import salt.minion  # noqa: F401
+
+
 # A job, in its own process
 
 
@@ -491,6 +629,7 @@ class Job:
         self.modules = Loader(self, data.get("module_dirs") or (), "")
         self.utils_loader = Loader(self, data.get("utils_dirs") or (), "utils_")
         self.utils = Utils(self.utils_loader)
+        self.salt_modules = SaltModules(self, data.get("salt"))
 
     def give_dunders(self, module):
         for name, value in [
@@ -507,7 +646,9 @@ class Job:
         own = name.split(".")[0] in self.modules.files
         if name in self.builtins and not own:
             return functools.partial(self.call_minion, name)
-        return self.modules.find(name)
+        found = self.modules.find(name)
+        # A user's module stands in place of Salt's of the same name, all of it.
+        return found if found is not None or own else self.salt_modules.find(name)
 
     def call_minion(self, fun, *args, **kwargs):
         with self.lock:
@@ -526,26 +667,30 @@ class Job:
         function = self.function(fun)
         if function is None:
             kind, reason = self.modules.unloaded.get(fun.split(".")[0], (None, None))
+            if kind is None:
+                kind, reason = self.salt_modules.reason(fun)
             return {"op": "missing", "kind": kind, "reason": reason}
         try:
             args, kwargs = arguments(function, request)
             value = function(*args, **kwargs)
             value = collected(value)
-            out = self.modules.outputters.get(fun)
+            out = self.modules.outputters.get(fun) or getattr(function, "__outputter__", None)
             retcode = self.context.get("retcode", 0)
             retcode = retcode if isinstance(retcode, int) else 1
             answer = {"op": "returned", "ret": value, "retcode": int(retcode), "out": out}
-            pack(answer)  # what cannot travel is the function's failure
-            return answer
         except Exception as exception:
             answer = failure_of(exception)
             answer["doc"] = function.__doc__ or ""
             return answer
+        return sendable(fun, answer)
 
     def list(self):
         self.modules.load_all()
-        functions = {}
-        for name, function in self.modules.functions.items():
+        functions, known = {}, self.modules.functions
+        for name, function in self.salt_modules.all().items():
+            if name not in self.builtins and name.split(".")[0] not in self.modules.files:
+                known.setdefault(name, function)
+        for name, function in known.items():
             functions[name] = {"doc": function.__doc__, "argspec": argspec(function)}
         return {"op": "listed", "functions": functions}
 
@@ -568,6 +713,17 @@ class Utils(collections.abc.Mapping):
 
     def __len__(self):
         return len(list(iter(self)))
+
+
+def sendable(fun, answer):
+    """The answer, or a failure that says that its value cannot be sent: not the caller's mistake."""
+    try:
+        pack(answer)
+        return answer
+    except Exception as exception:
+        message = "the return value of {} ({}) cannot be sent: {}".format(
+            fun, type(answer["ret"]).__name__, exception)
+        return {"op": "failed", "kind": "unsendable", "message": message}
 
 
 def exception_of(answer):

@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::daemon::log_file;
 use crate::show;
 
 /// Salt's log levels.
@@ -58,7 +59,7 @@ pub(crate) fn start(level: Level, look: Look) {
     let filter = level.filter();
     let is_detailed = filter >= LevelFilter::DEBUG;
     let logs = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(log_file::writer)
         .with_max_level(filter)
         .with_ansi(io::stderr().is_terminal() && show::wants_colour())
         .with_target(is_detailed)

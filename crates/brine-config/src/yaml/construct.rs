@@ -12,23 +12,36 @@ use super::{Fault, MAX_TEXT, MAX_VALUES, YamlError, excerpt, scalar};
 
 /// Makes the document's value.
 pub(super) fn construct(document: &Document) -> Result<Value, YamlError> {
-    let mut constructor = Constructor {
-        document,
-        values_left: MAX_VALUES,
-        text_left: MAX_TEXT,
-    };
-    constructor.value(document.root())
+    Constructor::new(document, None).value(document.root())
+}
+
+/// The same, but the last of equal keys of a mapping counts; which keys those are.
+pub(super) fn construct_last_wins(document: &Document) -> Result<(Value, Vec<String>), YamlError> {
+    let mut constructor = Constructor::new(document, Some(Vec::new()));
+    let value = constructor.value(document.root())?;
+    Ok((value, constructor.duplicates.unwrap_or_default()))
 }
 
 struct Constructor<'d> {
     document: &'d Document,
     values_left: usize,
     text_left: usize,
+    /// Keys that a mapping has more than once; `None` if that is an error.
+    duplicates: Option<Vec<String>>,
 }
 
 type Pair<'d> = (&'d Node, &'d Node);
 
 impl<'d> Constructor<'d> {
+    const fn new(document: &'d Document, duplicates: Option<Vec<String>>) -> Self {
+        Self {
+            document,
+            values_left: MAX_VALUES,
+            text_left: MAX_TEXT,
+            duplicates,
+        }
+    }
+
     fn value(&mut self, node: &'d Node) -> Result<Value, YamlError> {
         self.charge(node, 0)?;
         match &node.tag {
@@ -122,7 +135,11 @@ impl<'d> Constructor<'d> {
                 KeyIdentity::of(&key).ok_or_else(|| key_node.fault(Fault::UnusableKey))?;
             let value = self.value(value_node)?;
             if !seen.insert(identity) {
-                return Err(key_node.fault(Fault::DuplicateKey(shown(&key))));
+                let Some(duplicates) = &mut self.duplicates else {
+                    return Err(key_node.fault(Fault::DuplicateKey(shown(&key))));
+                };
+                duplicates.push(shown(&key));
+                values.retain(|(earlier, _)| *earlier != key);
             }
             values.push((key, value));
         }

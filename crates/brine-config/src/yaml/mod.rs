@@ -44,6 +44,19 @@ pub fn load(text: &[u8]) -> Result<Value, YamlError> {
     }
 }
 
+/// Loads as [`load`] does, but the last of equal keys of a mapping counts, as for `yaml.safe_load`; the keys that
+/// stand there more than once come with it.
+///
+/// # Errors
+/// As [`load`], without duplicate keys.
+pub fn load_last_wins(text: &[u8]) -> Result<(Value, Vec<String>), YamlError> {
+    let text = readable(text)?;
+    match compose::compose(text)? {
+        Some(document) => construct::construct_last_wins(&document),
+        None => Ok((Value::Nil, Vec::new())),
+    }
+}
+
 /// Whether a scalar without quotes is text, and not null, a boolean, a number or a merge.
 #[must_use]
 pub fn is_text_when_plain(text: &str) -> bool {

@@ -78,6 +78,8 @@ pub enum Unloaded {
     Virtual(Option<String>),
     /// It could not be imported, and this is why.
     Import(String),
+    /// Salt has it and Brine does not, and no Python with Salt is configured.
+    SaltOnly,
 }
 
 impl Failure {
@@ -138,6 +140,10 @@ fn not_available(fun: &str, reason: Option<&Unloaded>) -> String {
             format!("'{module}' __virtual__ returned False: {reason}")
         }
         Some(Unloaded::Virtual(None)) => format!("'{module}' __virtual__ returned False"),
+        Some(Unloaded::SaltOnly) => format!(
+            "'{fun}' is not available: Brine has no function of that name. It runs Salt's modules where option \
+             brine: {{python: PATH}} names a Python that has Salt installed."
+        ),
         None => format!("'{fun}' is not available."),
     }
 }

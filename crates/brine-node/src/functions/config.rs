@@ -59,6 +59,8 @@ impl FunctionsConfig {
             opts: self.opts.clone(),
             builtins: builtins.map(Value::from).collect(),
             umask: self.umask,
+            // Looking for Salt in a Python that nobody chose would cost every mistyped name a start of it.
+            offers_salt: self.python.is_some(),
         }
     }
 

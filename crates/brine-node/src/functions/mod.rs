@@ -3,20 +3,24 @@
 //! A [`Call`] gives an [`Outcome`]. Built-in functions are Rust, in tables by module; users' own modules run in Python
 //! beside the minion. Functions know no socket: what they need from the minion they request through their [`Host`].
 
+mod cmd;
 mod config;
 mod context;
 pub(crate) mod digest;
 mod event;
 pub mod grains;
+mod grains_set;
 mod host;
 mod lookup;
 mod run;
+mod salt_modules;
 mod saltutil;
 pub(crate) mod signature;
 mod sync;
 mod sys;
 mod table;
 mod test;
+mod yaml_text;
 
 pub use config::{Caller, FunctionsConfig};
 pub use host::{Answer, Host, HostError, HostRequest};

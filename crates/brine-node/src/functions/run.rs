@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 
 use super::context::Context;
 use super::signature::Origin;
-use super::sys;
 use super::table::{self, Run};
 use super::{Call, Failure, FunctionsConfig, Host, Outcome, Unloaded};
+use super::{salt_modules, sys};
 use crate::python::{Answer, Python, Request};
 
 /// The result of a call or of a request to Python, once it is there.
@@ -166,6 +166,13 @@ impl Functions {
     }
 
     async fn missing(&self, fun: &str, reason: Option<Unloaded>) -> Failure {
+        let offers_salt = self.inner.python.offers_salt();
+        let is_own = self
+            .inner
+            .python
+            .has_file(fun.split('.').next().unwrap_or_default());
+        let is_salts = || !offers_salt && !is_own && salt_modules::has(fun);
+        let reason = reason.or_else(|| is_salts().then_some(Unloaded::SaltOnly));
         Failure::NotAvailable {
             fun: fun.into(),
             reason,

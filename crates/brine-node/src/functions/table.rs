@@ -97,7 +97,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Known> {
 
 static KNOWN: LazyLock<BTreeMap<&'static str, Known>> = LazyLock::new(|| {
     let tables = [
+        super::cmd::TABLE,
         super::event::TABLE,
+        super::grains_set::TABLE,
         super::lookup::TABLE,
         super::saltutil::TABLE,
         super::sys::TABLE,

@@ -302,6 +302,9 @@ fn read(mut message: Map) -> Result<Answer, Failure> {
             "invocation" => Failure::Invocation {
                 message: text("message"),
             },
+            "unsendable" => Failure::Worker {
+                message: text("message"),
+            },
             "arguments" => Failure::Arguments {
                 message: text("message"),
                 doc: text("doc"),

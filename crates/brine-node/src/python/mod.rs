@@ -35,6 +35,8 @@ pub(crate) struct PythonConfig {
     pub(crate) opts: Map,
     /// The names of built-in functions, which the minion runs for a module that calls them.
     pub(crate) builtins: Vec<Value>,
+    /// Whether Salt's own execution modules are offered, if that Python has Salt.
+    pub(crate) offers_salt: bool,
     /// The umask of what modules make; the minion's own if `None`.
     pub(crate) umask: Option<u32>,
 }
@@ -43,6 +45,7 @@ pub(crate) struct PythonConfig {
 pub(crate) struct Python {
     program: PathBuf,
     module_dirs: Vec<PathBuf>,
+    offers_salt: bool,
     /// What never changes, packed once: the options and the names of built-in functions.
     fixed: Map,
     /// Held to start a parent and to hand it a job, never across a wait.
@@ -72,12 +75,14 @@ impl Python {
         fixed.insert("builtins", config.builtins);
         fixed.insert("module_dirs", texts(&config.module_dirs));
         fixed.insert("utils_dirs", texts(&config.utils_dirs));
+        fixed.insert("salt", config.offers_salt);
         if let Some(umask) = config.umask {
             fixed.insert("umask", i64::from(umask));
         }
         Self {
             program: config.program,
             module_dirs: config.module_dirs,
+            offers_salt: config.offers_salt,
             fixed,
             state: Mutex::default(),
         }
@@ -95,9 +100,14 @@ impl Python {
         })
     }
 
-    /// Whether there is any module of a user at all.
+    /// Whether Salt's own modules are offered.
+    pub(crate) const fn offers_salt(&self) -> bool {
+        self.offers_salt
+    }
+
+    /// Whether it may have functions at all: a user's, or Salt's.
     pub(crate) fn has_modules(&self) -> bool {
-        self.module_dirs.iter().any(|dir| has_python(dir))
+        self.offers_salt || self.module_dirs.iter().any(|dir| has_python(dir))
     }
 
     /// Hands a job's end of a connection to the parent, which is started if need be.

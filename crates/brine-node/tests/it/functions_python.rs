@@ -421,3 +421,212 @@ fn is_gone(pid: &str) -> bool {
     status.is_ok_and(|status| status.contains("State:\tZ"))
         || !Path::new("/proc").join(pid).exists()
 }
+
+#[tokio::test]
+async fn an_exceptions_info_is_shown_and_kept() {
+    let site = Site::new(&[(
+        "ei",
+        r#"
+from salt.exceptions import CommandExecutionError
+def half():
+    raise CommandExecutionError(
+        "half done", info={"errors": ["b failed"], "changes": {"a": {"old": 1, "new": 2}}}
+    )
+def text():
+    try:
+        half()
+    except CommandExecutionError as err:
+        return [err.error, err.info, err.strerror_without_changes]
+def only_changes():
+    try:
+        raise CommandExecutionError("done", info={"changes": {}})
+    except CommandExecutionError as err:
+        return err.strerror_without_changes
+"#,
+    )]);
+    let half = site.outcome("ei.half", &[]).await;
+    let shown = "ERROR: half done. Additional info follows:\n\nchanges:\n    ----------\n    a:\n        \
+                 ----------\n        new:\n            2\n        old:\n            1\nerrors:\n    - b failed";
+    assert_eq!((half.ret, half.retcode), (shown.into(), 1));
+    assert_eq!(
+        site.run("ei.text", &[]).await,
+        "['half done', {'errors': ['b failed'], 'changes': {'a': {'old': 1, 'new': 2}}}, \
+         'half done. Additional info follows:\\n\\nerrors:\\n    - b failed']"
+    );
+    assert_eq!(site.run("ei.only_changes", &[]).await, "'done'");
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_sent_is_not_blamed_on_the_arguments() {
+    let site = Site::new(&[(
+        "rv",
+        r#"
+import datetime, decimal, pathlib
+def filtered():
+    """Names, filtered."""
+    return filter(None, ["a", ""])
+def path(): return pathlib.Path("/srv")
+def decimal_(): return decimal.Decimal("1.5")
+def clock(): return {"at": datetime.time(1, 2)}
+def deep():
+    value = []
+    for _ in range(500): value = [value]
+    return value
+def raises(): raise TypeError("my own")
+__func_alias__ = {"decimal_": "decimal"}
+"#,
+    )]);
+    for (fun, kind) in [
+        ("filtered", "filter"),
+        ("path", "PosixPath"),
+        ("decimal", "Decimal"),
+        ("clock", "time"),
+    ] {
+        let outcome = site.outcome(&format!("rv.{fun}"), &[]).await;
+        let text = outcome.ret.as_str().unwrap();
+        assert!(
+            text.contains("the return value of rv.") && text.contains(kind),
+            "{text}"
+        );
+        assert!(
+            !text.contains("invalid arguments") && !text.contains("Names, filtered"),
+            "{text}"
+        );
+        assert_eq!((outcome.retcode, outcome.success), (1, false));
+    }
+    let deep = site.run("rv.deep", &[]).await;
+    assert!(
+        deep.contains("the return value of rv.deep (list) cannot be sent"),
+        "{deep}"
+    );
+    let raises = site.run("rv.raises", &[]).await;
+    assert!(
+        raises.contains("Passed invalid arguments to rv.raises: my own"),
+        "{raises}"
+    );
+}
+
+#[tokio::test]
+async fn what_modules_write_has_the_umask_of_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = dir.path().join("extmods/modules");
+    std::fs::create_dir_all(&modules).unwrap();
+    let module = "import os\ndef mask():\n    old = os.umask(0)\n    return '%04o' % old\n";
+    std::fs::write(modules.join("um.py"), module).unwrap();
+    let cachedir = dir.path().display().to_string();
+    let opts: Map = [("id", "m1"), ("cachedir", &cachedir)]
+        .into_iter()
+        .collect();
+    let mut config = FunctionsConfig::new(opts);
+    config.umask = Some(0o027);
+    let functions = Functions::new(config, Host::new().0);
+    assert_eq!(functions.run(Call::new("um.mask")).await.ret, "0027".into());
+    let call = Call::new("cmd.run").arguments(["umask".into(), "python_shell=True".into()]);
+    assert_eq!(functions.run(call).await.ret, "0027".into());
+}
+
+/// Functions of a minion whose Python has real Salt.
+fn with_salt(version: &str, dir: &Path, modules: &[(&str, &str)]) -> Functions {
+    let extensions = dir.join("extmods/modules");
+    std::fs::create_dir_all(&extensions).unwrap();
+    std::fs::create_dir_all(dir.join("srv")).unwrap();
+    for (name, text) in modules {
+        std::fs::write(extensions.join(format!("{name}.py")), text).unwrap();
+    }
+    let text = |name: &str| Value::from(dir.join(name).display().to_string());
+    let mut opts = Map::new();
+    opts.insert("id", "m1");
+    opts.insert("file_client", "local");
+    for (name, path) in [
+        ("cachedir", ""),
+        ("extension_modules", "extmods"),
+        ("conf_file", "minion"),
+        ("sock_dir", "s"),
+    ] {
+        opts.insert(name, text(path));
+    }
+    let roots: Map = [("base", Value::Array(vec![text("srv")]))]
+        .into_iter()
+        .collect();
+    opts.insert("file_roots", roots);
+    let mut config = FunctionsConfig::new(opts);
+    config.salt_version = version.into();
+    config.grains = brine_node::functions::grains::load(&config.opts, version);
+    config.grains.insert("shelf", 7);
+    config.pillar = [("secret", "s3")].into_iter().collect();
+    config.python = Some(brine_testkit::salt::python(version).get_program().into());
+    Functions::new(config, Host::new().0)
+}
+
+#[tokio::test]
+async fn salts_own_modules_run_where_the_python_has_salt() {
+    for version in ["3006.28", "3008.3"] {
+        let dir = tempfile::tempdir().unwrap();
+        let module = "def f(): return [__salt__['pillar.get']('secret'), __salt__['temp.dir'] is not None]\n";
+        let functions = with_salt(
+            version,
+            dir.path(),
+            &[("own", module), ("temp", "def only(): return 1\n")],
+        );
+        let run = async |fun: &str, args: &[Value]| {
+            functions.run(Call::new(fun).arguments(args.to_vec())).await
+        };
+        // A module that Brine lacks, and one that sees grains and pillar.
+        let hash = run("hashutil.sha256_digest", &["x".into()]).await;
+        let digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+        assert_eq!((hash.ret, hash.retcode), (digest.into(), 0), "{version}");
+        let found = run("match.grain", &["shelf:7".into()]).await;
+        assert_eq!(found.ret, true.into(), "{version}");
+        // Built-in functions and users' modules come first.
+        assert_eq!(run("test.ping", &[]).await.ret, true.into());
+        let taken = run("temp.dir", &[]).await;
+        assert!(
+            repr(&taken.ret).contains("'temp.dir' is not available"),
+            "{taken:?}"
+        );
+        // States, with the pillar.
+        let state = "a:\n  test.succeed_with_changes:\n    - name: {{ pillar.get('secret') }}-{{ grains['shelf'] }}\n\
+                     b:\n  test.fail_without_changes: []\n";
+        std::fs::write(dir.path().join("srv/st.sls"), state).unwrap();
+        let applied = run("state.apply", &["st".into()]).await;
+        let text = repr(&applied.ret);
+        assert!(
+            text.contains("'name': 's3-7'") || text.contains("'name': '-7'"),
+            "{version} {text}"
+        );
+        assert_eq!(
+            (applied.retcode, applied.out.as_deref()),
+            (2, Some("highstate")),
+            "{text}"
+        );
+        // What exists and what does not.
+        let listed = repr(&run("sys.list_functions", &["hashutil".into()]).await.ret);
+        assert!(listed.contains("'hashutil.sha256_digest'"), "{listed}");
+        let missing = run("hashutil.nope", &[]).await;
+        assert!(
+            repr(&missing.ret).contains("'hashutil.nope' is not available."),
+            "{missing:?}"
+        );
+        let wrong = run("hashutil.sha256_digest", &[]).await;
+        assert!(
+            repr(&wrong.ret).contains("Passed invalid arguments to hashutil.sha256_digest"),
+            "{wrong:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_salt_a_missing_function_is_named_with_the_remedy() {
+    let site = Site::new(&[]);
+    let missing = site.outcome("pkg.version", &["bash".into()]).await;
+    let text = missing.ret.as_str().unwrap();
+    assert!(
+        text.starts_with("'pkg.version' is not available: Brine has no function"),
+        "{text}"
+    );
+    assert!(text.contains("brine: {python: PATH}"), "{text}");
+    assert_eq!(
+        site.run("nope.nope", &[]).await,
+        "\"'nope.nope' is not available.\""
+    );
+}

@@ -159,6 +159,35 @@ fn calls() -> Vec<(&'static str, Json)> {
         ("sys.argspec", json!(["mine.f"])),
         ("sys.argspec", json!(["mine.any_"])),
         ("sys.doc", json!(["mine.f"])),
+        // Each of a grain of its own: the minion of the script does not load its grains again.
+        ("grains.append", json!(["role", "x"])),
+        ("grains.append", json!(["t1", "a"])),
+        ("grains.append", json!(["t2", ["b", "c"]])),
+        ("grains.append", json!(["list", "p"])),
+        ("grains.append", json!(["deep:list", "z"])),
+        (
+            "grains.append",
+            json!(["shelf", "x", kwarg(json!({"convert": true}))]),
+        ),
+        ("grains.remove", json!(["list", "nope"])),
+        ("grains.remove", json!(["list", "p"])),
+        ("grains.remove", json!(["role", 1])),
+        ("grains.setval", json!(["t3", {"a": [1, "two"]}])),
+        ("grains.setvals", json!([{"k1": 1, "k2": "v"}])),
+        ("grains.setvals", json!(["text"])),
+        ("grains.set", json!(["one", 1])),
+        ("grains.set", json!(["two", 2])),
+        ("grains.set", json!(["deep", 2])),
+        ("grains.set", json!(["kind", [1]])),
+        ("grains.set", json!(["text:inner", 3])),
+        ("grains.set", json!(["x:y", 5])),
+        (
+            "grains.set",
+            json!(["list2", 2, kwarg(json!({"force": true}))]),
+        ),
+        ("grains.delval", json!(["d1"])),
+        ("grains.delkey", json!(["d2"])),
+        ("grains.delkey", json!(["never"])),
         ("mine", json!([])),
         ("mine.f", json!([1])),
         ("mine.f", json!([])),
@@ -189,6 +218,139 @@ fn calls() -> Vec<(&'static str, Json)> {
     ]
 }
 
+/// A command that is killed for its time has failed; Salt gives the same text, and exit code 0.
+#[tokio::test]
+async fn a_command_that_takes_too_long_is_killed_with_all_it_started() {
+    let root = tempfile::tempdir().unwrap();
+    let functions = ours(root.path(), "3008.3");
+    let mark = root.path().join("mark").display().to_string();
+    let line = format!("(sleep 1000; touch {mark}) & echo $! > {mark}.pid; wait");
+    let options: Map = [
+        ("__kwarg__", Value::Bool(true)),
+        ("timeout", Value::Float(0.5)),
+        ("python_shell", Value::Bool(true)),
+    ]
+    .into_iter()
+    .collect();
+    let call = Call::new("cmd.run").arguments([line.as_str().into(), options.into()]);
+    let outcome = functions.run(call).await;
+    let expected = format!("{line} : Timed out after 0.5 seconds");
+    assert_eq!((outcome.ret, outcome.retcode), (expected.into(), 1));
+    let pid = std::fs::read_to_string(format!("{mark}.pid")).unwrap();
+    let state = format!("/proc/{}/stat", pid.trim());
+    let is_gone = || std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "));
+    for _ in 0..1000 {
+        if is_gone() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(is_gone());
+}
+
+/// Commands, and the returns of functions that run them.
+fn commands(root: &Path) -> Vec<(&'static str, Json)> {
+    let script = root.join("script.sh");
+    std::fs::write(
+        &script,
+        "#!/bin/sh\necho \"$# $1\"; [ $# = 0 ] && cat; exit 4\n",
+    )
+    .unwrap();
+    let script = script.display().to_string();
+    let run = |line: &str, options: Json| {
+        let mut options = options;
+        options["__kwarg__"] = true.into();
+        json!([line, options])
+    };
+    let mut calls = Vec::new();
+    for (line, options) in [
+        ("echo hi", json!({})),
+        ("echo $((1+1)) | tr 2 3", json!({})),
+        ("exit 3", json!({})),
+        ("echo out; echo err >&2", json!({})),
+        ("echo out; echo err >&2", json!({"redirect_stderr": false})),
+        ("cat", json!({"stdin": "a\\nb"})),
+        ("cat", json!({"stdin": "a\\nb", "stdin_raw_newlines": true})),
+        ("pwd", json!({"cwd": "/usr"})),
+        ("pwd", json!({})),
+        ("pwd", json!({"cwd": "usr"})),
+        ("pwd", json!({"cwd": "/nosuch"})),
+        ("pwd", json!({"shell": "/bin/nosuch"})),
+        ("echo 'a b' | cat", json!({"python_shell": false})),
+        ("nosuch-program x", json!({"python_shell": false})),
+        ("nosuch-program x", json!({})),
+        ("echo 'a", json!({"python_shell": false})),
+        ("echo $A-$B", json!({"env": {"A": 1, "B": null}})),
+        ("echo $A-$C", json!({"env": [{"A": "b"}, {"C": "d"}]})),
+        ("echo $LC_ALL $LC_TIME $LANGUAGE", json!({})),
+        ("echo $LC_TIME", json!({"env": {"LC_TIME": "x"}})),
+        ("echo x$LC_TIME", json!({"reset_system_locale": false})),
+        (
+            "echo $A; env | grep -c HOME",
+            json!({"clean_env": true, "env": {"A": "x"}}),
+        ),
+        ("id", json!({"runas": "nosuchuser"})),
+        ("umask", json!({"umask": "077"})),
+        ("umask", json!({"umask": "0"})),
+        ("umask", json!({"umask": "9"})),
+        ("echo", json!({"timeout": "x"})),
+        ("exit 3", json!({"ignore_retcode": true})),
+        ("echo x", json!({"hide_output": true})),
+        ("exit 3", json!({"success_retcodes": [3, 4]})),
+        ("exit 3", json!({"success_retcodes": "3,4"})),
+        ("exit 3", json!({"success_retcodes": "x"})),
+        ("echo fine; exit 3", json!({"success_stdout": ["fine"]})),
+        ("echo bad; exit 3", json!({"raise_err": true})),
+        ("echo ' x '", json!({"rstrip": false})),
+        ("printf '\\351x'", json!({})),
+        ("kill -9 $$", json!({})),
+    ] {
+        calls.push(("cmd.run", run(line, options)));
+    }
+    if rustix::process::geteuid().is_root() {
+        let options = json!({"runas": "nobody"});
+        calls.push(("cmd.run", run("id -un; id -Gn; echo $HOME $USER", options)));
+    }
+    for fun in [
+        "cmd.run_stdout",
+        "cmd.run_stderr",
+        "cmd.run_all",
+        "cmd.retcode",
+        "cmd.shell",
+    ] {
+        calls.push((fun, json!(["echo out; echo err >&2; exit 2"])));
+        calls.push((fun, json!(["true"])));
+    }
+    calls.push((
+        "cmd.run",
+        json!([["echo", "a b", "$HOME"], "python_shell=False"]),
+    ));
+    calls.push(("cmd.run", json!([])));
+    calls.push(("cmd.run", json!(["true", "nosuch=1"])));
+    for (fun, arguments) in [
+        ("cmd.which", json!(["sh"])),
+        ("cmd.which", json!(["nosuch-program"])),
+        ("cmd.which", json!(["/bin/sh"])),
+        ("cmd.which_bin", json!([["nosuch-program", "cat"]])),
+        ("cmd.which_bin", json!(["cat"])),
+        ("cmd.has_exec", json!(["cat"])),
+        ("cmd.has_exec", json!(["nosuch-program"])),
+        (
+            "cmd.exec_code",
+            json!(["sh", "echo $1; exit 3", "args=x y"]),
+        ),
+        ("cmd.exec_code_all", json!(["sh", "echo $1; exit 3"])),
+        ("cmd.shells", json!([])),
+        ("cmd.script", json!([script, "stdin=in"])),
+        ("cmd.script", json!([script, "'a b' c"])),
+        ("cmd.script", json!(["/nosuch/script.sh"])),
+        ("cmd.script_retcode", json!([script, "x", "template="])),
+    ] {
+        calls.push((fun, arguments));
+    }
+    calls
+}
+
 #[tokio::test]
 async fn functions_return_what_salts_do_3006() {
     check("3006.28").await;
@@ -206,10 +368,12 @@ async fn check(version: &str) {
     for (name, text) in MODULES {
         std::fs::write(modules.join(format!("{name}.py")), text).unwrap();
     }
-    let grains = "{role: web, deep: {a: {b: [x, {c: 1}]}}}";
+    let grains = "{role: web, deep: {a: {b: [x, {c: 1}]}}, shelf: 3, list: [p, q], one: 1, two: 1, kind: x, \
+                  text: v, list2: [1], d1: 1, d2: 2}";
     std::fs::write(root.path().join("grains"), grains).unwrap();
     let functions = ours(root.path(), version);
     let mut calls = calls();
+    calls.extend(commands(root.path()));
     calls.push(("sys.argspec", json!(["*"]))); // all at once: each look takes Salt seconds
     let theirs = theirs(root.path(), version, &calls);
     let mut different = Vec::new();
@@ -266,6 +430,9 @@ async fn different_signatures(functions: &Functions, all: &str) -> Vec<String> {
     let mut different = Vec::new();
     for (name, argspec) in &ours {
         let told = format!("{}: {}", repr(name), repr(argspec));
+        // Salt's default is the shell of whoever runs it.
+        let shell = std::env::var("SHELL").unwrap_or("/bin/sh".into());
+        let told = told.replace("'/bin/sh'", &format!("'{shell}'"));
         let is_known = KNOWN.contains(&str(name).as_str());
         if !is_known && !all.contains(&told) {
             different.push(told);
@@ -274,8 +441,14 @@ async fn different_signatures(functions: &Functions, all: &str) -> Vec<String> {
     different
 }
 
-/// The text without what no two programs share: tracebacks' frames and the words of documentation.
+/// The text without what no two programs share: process ids, tracebacks' frames and the words of documentation.
 fn comparable(text: &str) -> String {
+    if let Some(rest) = text.strip_prefix("{'pid': ") {
+        return format!(
+            "{{'pid': N{}",
+            rest.trim_start_matches(|c: char| c.is_ascii_digit())
+        );
+    }
     let raised = "The minion function caused an exception: ";
     if text.contains(raised) {
         let last = text.trim_end_matches(['\'', '"']).trim_end_matches("\\n");
@@ -283,7 +456,9 @@ fn comparable(text: &str) -> String {
         return format!("{raised}{last}").replace("\\'", "'");
     }
     match text.split_once("\\n") {
-        Some((first, _)) if text.contains("Passed invalid arguments to ") => first.to_owned(),
+        Some((first, _)) if text.contains("Passed invalid arguments to ") => {
+            first.trim_start_matches(['\'', '"']).replace("\\'", "'")
+        }
         _ => text.to_owned(),
     }
 }

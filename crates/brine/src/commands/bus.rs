@@ -11,7 +11,7 @@ use brine_wire::compat::Compat;
 
 use crate::bus_location::{BusArgs, BusLocation};
 use crate::daemon::account::{self, Belongings};
-use crate::daemon::{self, Daemon};
+use crate::daemon::{self, Daemon, signals};
 use crate::host::{self, BusOverrides, OpenBus};
 
 /// The arguments of `brine bus`.
@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     host::raise_file_limit();
-    host::bus_runtime()?.block_on(serve(arguments, &location))?;
+    host::bus_runtime()?.block_on(signals::while_serving(serve(arguments, &location)))??;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,8 @@
 
 pub(crate) mod account;
 mod handover;
+pub(crate) mod log_file;
+pub(crate) mod signals;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -77,16 +79,15 @@ impl Daemon {
     }
 
     fn detach(&self) -> anyhow::Result<()> {
-        let log = match &self.log_file {
-            Some(path) => {
-                make_room(path);
-                open_log(path).with_context(|| format!("log file {}", path.display()))?
-            }
-            None => nowhere()?,
-        };
         // Refused only to the leader of a group, which a child is not.
         setsid().context("cannot leave the terminal")?;
-        dup2_stderr(&log).context("cannot leave the terminal")?;
+        match &self.log_file {
+            Some(path) => {
+                make_room(path);
+                log_file::write_to(path).with_context(|| format!("log file {}", path.display()))?;
+            }
+            None => dup2_stderr(nowhere()?).context("cannot leave the terminal")?,
+        }
         // Whoever waits may be gone; we stay.
         let _ = io::stdout()
             .write_all(READY)
@@ -128,12 +129,6 @@ fn make_room(path: &Path) {
     if let Some(folder) = path.parent() {
         let _ = make_public_folder(folder);
     }
-}
-
-fn open_log(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o640);
-    options.open(path)
 }
 
 /// Tells systemd that we are ready, if it waits for that (`Type=notify`, as Salt's units have).

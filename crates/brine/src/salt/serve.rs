@@ -11,7 +11,7 @@ use super::options::{BASIC, CONFIG_DIR, DAEMON, Key, LOG_LEVEL};
 use super::optparse::{Opt, Parsed, Syntax};
 use super::start::{self, Read};
 use crate::daemon::account::{self, Belongings};
-use crate::daemon::{self, Daemon, PidFile};
+use crate::daemon::{self, Daemon, PidFile, signals};
 use crate::host;
 use crate::logs::{self, Look};
 use crate::show;
@@ -96,7 +96,7 @@ impl Service {
         &self,
         serve: impl Future<Output = anyhow::Result<ExitCode>>,
     ) -> anyhow::Result<ExitCode> {
-        host::node_runtime()?.block_on(serve)
+        host::node_runtime()?.block_on(signals::while_serving(serve))?
     }
 }
 

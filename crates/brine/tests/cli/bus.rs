@@ -196,3 +196,48 @@ fn it_runs_as_the_configured_user() {
     );
     assert_ne!(socket.uid(), root.uid());
 }
+
+/// The process a pid file names.
+fn pid_in(file: &str) -> rustix::process::Pid {
+    let pid = fs::read_to_string(file).unwrap().parse().unwrap();
+    rustix::process::Pid::from_raw(pid).unwrap()
+}
+
+#[test]
+fn a_rotated_log_goes_on_under_its_name_and_signals_end_nothing() {
+    use rustix::process::{Signal, kill_process};
+
+    let bus = Bus::absent();
+    let (log, moved, pid_file) = (bus.path("log"), bus.path("log.1"), bus.path("pid"));
+    let words = [
+        "bus",
+        "--sock-dir",
+        bus.sock_dir(),
+        "-d",
+        "--log-file",
+        &log,
+        "--pid-file",
+        &pid_file,
+    ];
+    let left = run(&mut brine(&words), "");
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let pid = pid_in(&pid_file);
+    let in_log = |text: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
+    for signal in [Signal::USR1, Signal::USR2] {
+        fs::rename(&log, &moved).unwrap();
+        kill_process(pid, signal).unwrap();
+        let says = if signal == Signal::USR1 {
+            "SIGUSR1: running"
+        } else {
+            "SIGUSR2: running"
+        };
+        crate::support::wait_until(|| in_log(says));
+        assert!(!fs::read_to_string(&moved).unwrap().contains(says));
+    }
+    fs::rename(&log, &moved).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    crate::support::wait_until(|| in_log("SIGHUP"));
+    bus.send("still/there", "{}");
+    kill_process(pid, Signal::TERM).unwrap();
+    crate::support::wait_until(|| !fs::exists(&pid_file).unwrap());
+}

@@ -7,7 +7,7 @@
 mod network;
 mod system;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use brine_wire::{Map, Value};
 
@@ -61,28 +61,50 @@ fn version_info(version: &str) -> Vec<Value> {
     numbers.map(Value::from).collect()
 }
 
-/// What the file `grains` in the configuration's directory says.
+/// The path of the file of a minion's own grains, beside its configuration.
+pub(super) fn file(opts: &Map) -> Option<PathBuf> {
+    let configuration = Path::new(opts.get("conf_file")?.as_str()?);
+    if configuration.is_dir() {
+        return Some(configuration.join("grains"));
+    }
+    Some(configuration.parent()?.join("grains"))
+}
+
+/// The grains in the file beside the configuration.
 fn from_file(opts: &Map) -> Option<Map> {
-    /// More is no list of grains.
+    let path = file(opts)?;
+    match read_file(&path) {
+        Ok(grains) => grains,
+        Err(why) => {
+            tracing::warn!("{}: {why}; its grains are ignored", path.display());
+            None
+        }
+    }
+}
+
+/// Reads a file of grains; `None` if there is none, or nothing in it.
+pub(super) fn read_file(path: &Path) -> Result<Option<Map>, String> {
+    /// In bytes; more is not a list of grains.
     const LARGEST: u64 = 1 << 20;
-    let configuration = opts.get("conf_file")?.as_str()?;
-    let path = Path::new(configuration).parent()?.join("grains");
-    let size = std::fs::metadata(&path).ok()?.len();
-    let text = (size <= LARGEST)
-        .then(|| std::fs::read(&path).ok())
-        .flatten();
-    let loaded = brine_config::yaml::load(&text?);
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return Ok(None);
+    };
+    if metadata.len() > LARGEST {
+        return Err(format!("larger than {LARGEST} bytes"));
+    }
+    let text = std::fs::read(path).map_err(|err| err.to_string())?;
+    let (loaded, duplicates) =
+        brine_config::yaml::load_last_wins(&text).map_err(|err| err.to_string())?;
+    for key in duplicates {
+        tracing::warn!(
+            "{}: {key} stands there more than once; the last one counts",
+            path.display()
+        );
+    }
     match loaded {
-        Ok(Value::Map(grains)) => Some(grains),
-        Ok(Value::Nil) => None,
-        Ok(_) => {
-            tracing::warn!(path = %path.display(), "expected a mapping of grains; they are left out");
-            None
-        }
-        Err(err) => {
-            tracing::warn!(path = %path.display(), %err, "grains are left out");
-            None
-        }
+        Value::Map(grains) => Ok(Some(grains)),
+        Value::Nil => Ok(None),
+        _ => Err("not a mapping of names to values".into()),
     }
 }
 

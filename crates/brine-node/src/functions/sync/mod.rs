@@ -83,6 +83,29 @@ impl Wanted {
     }
 }
 
+/// A file of the master's, or of `file_roots` without a master; `None` if there is none.
+pub(super) async fn fetch_file(
+    context: &Context,
+    environment: &str,
+    path: &str,
+) -> Option<Vec<u8>> {
+    let relative = Path::new(path);
+    if !relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
+        return None;
+    }
+    let cache = PathBuf::from(context.config().text("cachedir")?);
+    let copy = cache.join("files").join(environment).join(relative);
+    let source = Source::of(context, environment);
+    if let Err(error) = source.fetch(path, &copy).await {
+        tracing::error!("{error}");
+        return None;
+    }
+    fs::read(copy).ok()
+}
+
 /// Gets what is new; the names of new and changed modules, such as `modules.mine`.
 pub(super) async fn sync(
     context: &Context,
