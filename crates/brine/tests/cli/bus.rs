@@ -209,17 +209,7 @@ fn a_rotated_log_goes_on_under_its_name_and_signals_end_nothing() {
 
     let bus = Bus::absent();
     let (log, moved, pid_file) = (bus.path("log"), bus.path("log.1"), bus.path("pid"));
-    let words = [
-        "bus",
-        "--sock-dir",
-        bus.sock_dir(),
-        "-d",
-        "--log-file",
-        &log,
-        "--pid-file",
-        &pid_file,
-    ];
-    let left = run(&mut brine(&words), "");
+    let left = bus.run(&["bus", "-d", "--log-file", &log, "--pid-file", &pid_file]);
     assert_eq!(left.code, Some(0), "{left:?}");
     let pid = pid_in(&pid_file);
     let in_log = |text: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
