@@ -259,8 +259,10 @@ impl Core {
         };
         if let End::Overrun(gap) = end {
             self.registry.subscriber_overrun();
-            tracing::warn!(peer = %subscriber.peer(), from = %gap.from.seq, to = %gap.to.seq,
-                "closed a subscriber that did not read, the log has moved past it");
+            let missed = self.log.lag(gap.from.seq).events;
+            tracing::warn!(peer = %subscriber.peer(), from = %gap.from.seq, missed,
+                cause = %self.log.overrun_cause(),
+                "closed the subscriber furthest behind; it missed events");
         }
     }
 

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use brine_log::{Incoming, Log};
 use brine_wire::envelope::{Envelope, EnvelopeError};
@@ -43,6 +44,9 @@ pub(crate) struct PullConn {
 /// What one read takes at most, in bytes: as much as the kernel holds for a sender by default.
 const READ_BYTES: usize = 256 << 10;
 
+/// A disk that takes nothing for so long is given up.
+const DISK_STALL: Duration = Duration::from_secs(2);
+
 /// What a silent publisher may keep for an unfinished frame without being asked, in bytes.
 const IDLE_BYTES: usize = 1024;
 
@@ -72,11 +76,25 @@ impl PullConn {
     /// socket, and an unfinished frame.
     pub(crate) async fn run(&mut self) -> Result<(), PullError> {
         while poll_fn(|context| self.poll_turn(context)).await? {
+            if self.log.is_backed_up() {
+                self.wait_for_disk().await;
+            }
             // Subscribers have their turn before more is read; without this a fast publisher fills
             // the log faster than it is written out, and everything is read from cold memory.
             tokio::task::yield_now().await;
         }
         Ok(())
+    }
+
+    /// Waits while more goes to the log's overflow than its disk takes, so that slow subscribers miss
+    /// nothing. A disk that takes nothing at all holds nobody up: it is given up.
+    async fn wait_for_disk(&self) {
+        while self.log.is_backed_up() {
+            let progress = self.log.overflow_progress();
+            if tokio::time::timeout(DISK_STALL, progress).await.is_err() {
+                self.log.give_up_overflow();
+            }
+        }
     }
 
     /// One read of all that is ready; `false` at the end of the stream.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use brine_bus::address::{Address, Node};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait, blocking};
-use brine_bus::{Bus, BusConfig, Modes, Served, Sockets};
-use brine_log::{Framings, Log, LogConfig, LogId};
+use brine_bus::{Bus, BusConfig, BusHandle, Modes, Served, Sockets};
+use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig};
 use brine_testkit::salt;
 use brine_wire::Map;
 use brine_wire::compat::Compat;
@@ -23,12 +23,17 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// A bus of ours in a thread; ends when dropped.
 struct TestBus {
+    handle: BusHandle,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl TestBus {
     fn start(sock_dir: &Path, node: salt::Node<'_>, version: &str) -> Self {
+        Self::start_with(sock_dir, node, version, LogConfig::new(LogId(1)))
+    }
+
+    fn start_with(sock_dir: &Path, node: salt::Node<'_>, version: &str, config: LogConfig) -> Self {
         let compat: Compat = version.parse().unwrap();
         let framing = compat.publish_framing();
         let address = address(sock_dir, node);
@@ -45,24 +50,24 @@ impl TestBus {
                     pull: 0o600,
                 };
                 let sockets = Sockets::bind(&address, modes).unwrap();
-                ready.send(()).unwrap();
                 let log = Log::new(LogConfig {
                     framings: match framing {
                         Framing::Bare => Framings::Bare,
                         Framing::Prefixed => Framings::Prefixed,
                     },
-                    ..LogConfig::new(LogId(1))
+                    ..config
                 });
                 let ended = async {
                     let _ = ended.await;
                 };
                 let served = vec![Served { sockets, framing }];
-                let (bus, _) = Bus::new(served, log, BusConfig::default());
+                let (bus, handle) = Bus::new(served, log, BusConfig::default());
+                ready.send(handle).unwrap();
                 bus.run(ended).await.unwrap();
             });
         });
-        is_ready.recv().unwrap();
         Self {
+            handle: is_ready.recv().unwrap(),
             end: Some(end),
             thread: Some(thread),
         }
@@ -309,4 +314,60 @@ fn a_3008_master_is_at_home() {
 #[test]
 fn a_3008_minion_is_at_home() {
     salt_is_at_home("3008.3", salt::Node::Minion("m1"));
+}
+
+/// A highstate's returns in one burst: far more than the log keeps in memory, to real listeners that
+/// take their time for each.
+fn slow_listeners_lose_nothing(version: &str) {
+    const EVENTS: usize = 500;
+    let dir = TempDir::new().unwrap();
+    let node = salt::Node::Master;
+    let config = LogConfig {
+        max_bytes: 8 << 20,
+        overflow: Some(OverflowConfig {
+            directory: dir.path().to_owned(),
+            max_bytes: 1 << 30,
+        }),
+        ..LogConfig::new(LogId(1))
+    };
+    let bus = TestBus::start_with(dir.path(), node, version, config);
+    let mut listeners: Vec<_> = (0..3)
+        .map(|_| salt::Client::start(version, node, dir.path()))
+        .collect();
+    for listener in &mut listeners {
+        listener.request(&format!(
+            "[(bus.get_event(wait=60, tag='burst/')['n'], time.sleep(0.002))[0] for _ in range({EVENTS})] == list(range({EVENTS}))"
+        ));
+    }
+    let address = address(dir.path(), node);
+    let mut publisher = blocking::Publisher::new(&address, PublisherConfig::default());
+    for number in 0..EVENTS {
+        let mut data: Map = [("return", "x".repeat(50_000))].into_iter().collect();
+        data.insert("n", i64::try_from(number).unwrap());
+        publisher
+            .fire_event(&format!("burst/{number}"), &mut data, Some(LONG))
+            .unwrap();
+    }
+    let stats = bus.handle.stats();
+    assert_eq!(stats.subscribers.len(), 3);
+    assert!(stats.log.overflow_bytes > 4 << 20, "{stats:?}");
+    assert!(stats.log.bytes <= 8 << 20, "{stats:?}");
+    for listener in &mut listeners {
+        assert_eq!(listener.answer(), Ok("True".to_owned()), "{version}");
+    }
+    let stats = bus.handle.stats();
+    assert_eq!(
+        (stats.overrun_subscribers, stats.log.overflow_bytes),
+        (0, 0)
+    );
+}
+
+#[test]
+fn slow_3006_listeners_lose_nothing_of_a_burst() {
+    slow_listeners_lose_nothing("3006.28");
+}
+
+#[test]
+fn slow_3008_listeners_lose_nothing_of_a_burst() {
+    slow_listeners_lose_nothing("3008.3");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use brine_bus::address::{Address, Loopback, Node, Ports};
 use brine_bus::{BindError, Bus, BusConfig, BusHandle, Modes, Peer, Served, Sockets};
-use brine_log::{Framings, Incoming, Log, LogConfig, LogId, ReadsFrom, Seq, Start};
+use brine_log::{Framings, Incoming, Log, LogConfig, LogId, OverflowConfig, ReadsFrom, Seq, Start};
 use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES, encode_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -444,6 +444,73 @@ async fn a_subscriber_that_does_not_read_is_closed_and_the_others_miss_nothing()
         found += 1;
     }
     assert!((1..events).contains(&found), "{found} events");
+    bus.end().await;
+}
+
+/// Some sleep through more than memory holds, and wake; one never lags.
+#[tokio::test]
+async fn frozen_subscribers_get_everything_when_they_wake() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let sockets = Sockets::bind(&address(directory.path()), MODES).expect("sockets");
+    let served = Served {
+        sockets,
+        framing: Framing::Bare,
+    };
+    let log = Log::new(LogConfig {
+        max_bytes: 4 << 20,
+        overflow: Some(OverflowConfig {
+            directory: directory.path().to_owned(),
+            max_bytes: 1 << 30,
+        }),
+        ..LogConfig::new(LogId(1))
+    });
+    let bus = TestBus::serve(directory, vec![served], log, BusConfig::default());
+    let mut frozen = Vec::new();
+    for _ in 0..20 {
+        frozen.push(bus.subscriber().await);
+    }
+    let mut reader = bus.subscriber().await;
+    let mut publisher = bus.publisher().await;
+    let events = 3000;
+    let expected = |number| format!("n/{number}\n\n").into_bytes();
+    let write = async {
+        for number in 0..events {
+            publisher
+                .write_all(&frame(Framing::Bare, &event(&format!("n/{number}"), 5000)))
+                .await
+                .expect("written");
+        }
+    };
+    let read = async {
+        for number in 0..events {
+            assert!(
+                reader
+                    .next()
+                    .await
+                    .expect("an event")
+                    .starts_with(&expected(number))
+            );
+        }
+    };
+    tokio::join!(write, read);
+    let stats = bus.handle.stats();
+    assert!(stats.log.overflow_bytes > 8 << 20, "{stats:?}");
+    assert!(stats.log.bytes <= 4 << 20, "{stats:?}");
+    assert_eq!(stats.subscribers[0].lag.reads_from, ReadsFrom::Disk);
+    let mut woken = tokio::task::JoinSet::new();
+    for mut subscriber in frozen {
+        woken.spawn(async move {
+            for number in 0..events {
+                let event = subscriber.next().await.expect("an event");
+                assert!(event.starts_with(&expected(number)));
+            }
+        });
+    }
+    woken.join_all().await;
+    while bus.handle.stats().log.overflow_bytes > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bus.handle.stats().overrun_subscribers, 0);
     bus.end().await;
 }
 

@@ -19,6 +19,8 @@ pub struct Brine {
     pub log_bytes: Option<u64>,
     /// `keep_bytes`: how much of the newest events stays in memory when no subscriber lags.
     pub keep_bytes: Option<u64>,
+    /// `overflow_bytes`: the most disk that events take which slow subscribers still need; 0 for none.
+    pub overflow_bytes: Option<u64>,
     /// `history`: whether events are kept on disk, where and how long.
     pub history: HistoryOptions,
     /// `redact`: names of fields whose values are not kept on disk.
@@ -27,11 +29,12 @@ pub struct Brine {
     pub python: Option<String>,
 }
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "compat",
     "history",
     "keep_bytes",
     "log_bytes",
+    "overflow_bytes",
     "python",
     "redact",
 ];
@@ -56,6 +59,9 @@ impl Brine {
                 Some("compat") => brine.compat = Some(compat(value)?),
                 Some("log_bytes") => brine.log_bytes = Some(bytes("log_bytes", value)?),
                 Some("keep_bytes") => brine.keep_bytes = Some(bytes("keep_bytes", value)?),
+                Some("overflow_bytes") => {
+                    brine.overflow_bytes = Some(bytes("overflow_bytes", value)?);
+                }
                 Some("history") => brine.history = HistoryOptions::parse(value)?,
                 Some("redact") => brine.redact = redact(value)?,
                 Some("python") => brine.python = Some(python(value)?),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use brine_wire::frame::Framing;
 
-use crate::memory::{Gap, Memory};
+use crate::memory::{Gap, Look, Memory};
 use crate::position::{Position, Seq, Start};
 use crate::segment::{Segment, StoredEvent, nth};
 use crate::shared::Shared;
@@ -35,8 +35,8 @@ pub struct FrameCursor {
     shared: Arc<Shared>,
     location: Location,
     framing: Framing,
-    /// Inside the segment.
-    offset: usize,
+    /// Inside the segment; until that has been seen, the beginning of `seq`'s frame.
+    offset: Option<usize>,
     seq: Seq,
     gap: Option<Gap>,
 }
@@ -53,14 +53,12 @@ impl FrameCursor {
         let mut memory = shared.lock();
         let (seq, gap) = memory.find(start);
         let location = Location::enter(&mut memory, seq);
-        let segment = location.segment(&memory);
-        let offset = segment.map_or(0, |segment| segment.offset_of(framing, seq));
         drop(memory);
         Self {
             shared: Arc::clone(shared),
             location,
             framing,
-            offset,
+            offset: None,
             seq,
             gap,
         }
@@ -75,35 +73,34 @@ impl FrameCursor {
         }
         let mut memory = self.shared.lock();
         loop {
-            let Some(segment) = self.location.segment(&memory) else {
-                if let Some(gap) = gap_at(&memory, self.seq) {
-                    return Next::Gap(gap);
-                }
-                // It had read all of the segment that went: nothing is missing.
-                self.location.move_to(&mut memory, self.seq);
-                self.offset = 0;
-                continue;
+            let (framing, offset, seq) = (self.framing, &mut self.offset, self.seq);
+            let chunk = match memory.look(self.location.segment) {
+                Look::Here(segment) => Chunk::at(segment, framing, offset, seq),
+                _ => match self.location.look_further(&mut memory, seq) {
+                    Further::Loaded(segment) => Chunk::at(&segment, framing, offset, seq),
+                    Further::Stored => return Next::Stored,
+                    Further::Gap(gap) => return Next::Gap(gap),
+                    Further::Moved => {
+                        self.offset = None;
+                        continue;
+                    }
+                },
             };
-            let end = segment.frames(self.framing).len();
-            if self.offset < end {
-                let range = self.offset..end.min(self.offset + CHUNK_BYTES);
-                return Next::Ready(Chunk {
-                    segment: Arc::clone(segment),
-                    framing: self.framing,
-                    range,
-                });
+            if let Some(chunk) = chunk {
+                return Next::Ready(chunk);
             }
             if !self.location.step(&mut memory) {
                 return Next::Tail;
             }
-            self.offset = 0;
+            self.offset = None;
         }
     }
 
     /// Moves past the first `bytes` bytes of a chunk that [`FrameCursor::next`] gave.
     pub fn advance(&mut self, chunk: &Chunk, bytes: usize) {
-        self.offset = chunk.range.start + bytes;
-        self.seq = chunk.segment.seq_at(self.framing, self.offset);
+        let offset = chunk.range.start + bytes;
+        self.offset = Some(offset);
+        self.seq = chunk.segment.seq_at(self.framing, offset);
     }
 
     /// Moves past a gap that [`FrameCursor::next`] gave, to the beginning of a frame. If the cursor
@@ -114,8 +111,7 @@ impl FrameCursor {
         self.gap = gap_at(&memory, gap.to.seq);
         self.seq = self.gap.unwrap_or(gap).to.seq;
         self.location.move_to(&mut memory, self.seq);
-        let segment = self.location.segment(&memory);
-        self.offset = segment.map_or(0, |segment| segment.offset_of(self.framing, self.seq));
+        self.offset = None;
     }
 
     /// The first event not wholly read.
@@ -125,8 +121,9 @@ impl FrameCursor {
     }
 
     /// Fetches what [`Next::Stored`] is about. Dropping the future loses nothing.
-    #[allow(clippy::unused_async)] // nothing is stored yet
-    pub async fn load(&mut self) {}
+    pub async fn load(&mut self) {
+        self.location.load(&self.shared).await;
+    }
 
     /// Waits until something is at the cursor that is not the tail. Dropping the future loses
     /// nothing.
@@ -138,12 +135,28 @@ impl FrameCursor {
     /// Waits until the log has moved past the cursor: for a reader that waits for something else
     /// meanwhile. Dropping the future loses nothing.
     pub async fn overrun(&self) {
-        let is_gone = || self.location.segment(&self.shared.lock()).is_none();
+        let is_gone = || matches!(self.shared.lock().look(self.location.segment), Look::Gone);
         wait_for(&self.shared.overrun, is_gone).await;
     }
 }
 
 impl Chunk {
+    /// What a segment has from an offset on, if anything.
+    fn at(
+        segment: &Arc<Segment>,
+        framing: Framing,
+        offset: &mut Option<usize>,
+        seq: Seq,
+    ) -> Option<Self> {
+        let offset = *offset.get_or_insert_with(|| segment.offset_of(framing, seq));
+        let end = segment.frames(framing).len();
+        (offset < end).then(|| Self {
+            segment: Arc::clone(segment),
+            framing,
+            range: offset..end.min(offset + CHUNK_BYTES),
+        })
+    }
+
     /// The frames.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -199,21 +212,18 @@ impl EventCursor {
         }
         let mut memory = self.shared.lock();
         loop {
-            let Some(segment) = self.location.segment(&memory) else {
-                if let Some(gap) = gap_at(&memory, self.seq) {
-                    return Next::Gap(gap);
-                }
-                // It had read all of the segment that went: nothing is missing.
-                self.location.move_to(&mut memory, self.seq);
-                continue;
+            let sealed = self.location.segment != memory.newest();
+            let events = match memory.look(self.location.segment) {
+                Look::Here(segment) => Events::at(segment, self.seq, sealed),
+                _ => match self.location.look_further(&mut memory, self.seq) {
+                    Further::Loaded(segment) => Events::at(&segment, self.seq, sealed),
+                    Further::Stored => return Next::Stored,
+                    Further::Gap(gap) => return Next::Gap(gap),
+                    Further::Moved => continue,
+                },
             };
-            let range = nth(segment.first, self.seq)..segment.events();
-            if !range.is_empty() {
-                return Next::Ready(Events {
-                    segment: Arc::clone(segment),
-                    range,
-                    sealed: self.location.segment != memory.newest(),
-                });
+            if let Some(events) = events {
+                return Next::Ready(events);
             }
             if !self.location.step(&mut memory) {
                 return Next::Tail;
@@ -250,8 +260,9 @@ impl EventCursor {
     }
 
     /// Fetches what [`Next::Stored`] is about. Dropping the future loses nothing.
-    #[allow(clippy::unused_async)] // nothing is stored yet
-    pub async fn load(&mut self) {}
+    pub async fn load(&mut self) {
+        self.location.load(&self.shared).await;
+    }
 
     /// Waits until something is at the cursor that is not the tail. Dropping the future loses
     /// nothing.
@@ -278,6 +289,16 @@ impl EventCursor {
 }
 
 impl Events {
+    /// What a segment has from one event on, if anything.
+    fn at(segment: &Arc<Segment>, from: Seq, sealed: bool) -> Option<Self> {
+        let range = nth(segment.first, from)..segment.events();
+        (!range.is_empty()).then(|| Self {
+            segment: Arc::clone(segment),
+            range,
+            sealed,
+        })
+    }
+
     /// The events, in order. In a segment from the store there may be numbers without an event:
     /// those that are never stored, or that retention has removed.
     pub fn iter(&self) -> impl Iterator<Item = StoredEvent<'_>> {
@@ -340,6 +361,17 @@ impl std::fmt::Debug for Events {
 /// The segment a cursor is in, counted there so that the log can tell who lags.
 struct Location {
     segment: u64,
+    /// The segment, read back from the overflow; until it is looked at.
+    loaded: Option<Arc<Segment>>,
+}
+
+/// What a cursor finds when its segment is not in memory.
+enum Further {
+    Loaded(Arc<Segment>),
+    Stored,
+    Gap(Gap),
+    /// It had read all of the segment, and is in another one now.
+    Moved,
 }
 
 impl Location {
@@ -347,11 +379,45 @@ impl Location {
     fn enter(memory: &mut Memory, seq: Seq) -> Self {
         let segment = memory.segment_of(seq);
         memory.enter(segment);
-        Self { segment }
+        Self {
+            segment,
+            loaded: None,
+        }
     }
 
-    fn segment<'a>(&self, memory: &'a Memory) -> Option<&'a Arc<Segment>> {
-        memory.segment(self.segment)
+    fn look_further(&mut self, memory: &mut Memory, seq: Seq) -> Further {
+        let (gap, loaded) = match memory.look(self.segment) {
+            Look::Gone => (gap_at(memory, seq), None),
+            _ if memory.is_past(self.segment, seq) => (None, None),
+            Look::Here(segment) => (None, Some(Arc::clone(segment))),
+            Look::Lost(next) => {
+                let from = memory.position(seq);
+                let to = memory.position(next);
+                (Some(Gap { from, to }), None)
+            }
+            Look::Stored => match self.loaded.take() {
+                Some(segment) => (None, Some(segment)),
+                None => return Further::Stored,
+            },
+        };
+        match (gap, loaded) {
+            (Some(gap), _) => Further::Gap(gap),
+            (None, Some(segment)) => Further::Loaded(segment),
+            (None, None) => {
+                self.move_to(memory, seq);
+                Further::Moved
+            }
+        }
+    }
+
+    /// Reads the segment back, if it is on disk. Whoever reads it holds it; between two calls of
+    /// `next` a cursor holds none.
+    async fn load(&mut self, shared: &Shared) {
+        let requested = shared.lock().request(self.segment);
+        if let Some(requested) = requested {
+            // Without an answer it cannot be read, and `next` says so.
+            self.loaded = requested.await.ok();
+        }
     }
 
     /// Goes on to the next segment; `false` if this is the newest.
@@ -374,6 +440,7 @@ impl Location {
         memory.enter(segment);
         memory.leave(self.segment);
         self.segment = segment;
+        self.loaded = None;
     }
 }
 
@@ -398,7 +465,7 @@ fn gap_at(memory: &Memory, seq: Seq) -> Option<Gap> {
 }
 
 /// Waits for a condition that a wake-up announces.
-async fn wait_for(wake_up: &tokio::sync::Notify, mut is_there: impl FnMut() -> bool) {
+pub(crate) async fn wait_for(wake_up: &tokio::sync::Notify, mut is_there: impl FnMut() -> bool) {
     loop {
         let notified = wake_up.notified();
         let mut notified = std::pin::pin!(notified);

@@ -32,6 +32,7 @@ mod cursor;
 pub mod history;
 mod log;
 mod memory;
+mod overflow;
 mod position;
 mod segment;
 mod shared;
@@ -39,7 +40,8 @@ mod withheld;
 
 pub use cursor::{Chunk, EventCursor, Events, FrameCursor, Next};
 pub use log::{Incoming, Log};
-pub use memory::{Gap, Lag, LogConfig, ReadsFrom, Stats};
+pub use memory::{Gap, Lag, LogConfig, OverrunCause, ReadsFrom, Stats};
+pub use overflow::OverflowConfig;
 pub use position::{LogId, Millis, ParsePositionError, Position, Seq, Start};
 pub use segment::{Framings, StoredEvent};
 pub use withheld::is_withheld;

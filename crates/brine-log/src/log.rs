@@ -1,12 +1,14 @@
 //! The log: appends batches, wakes cursors, opens new ones.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use brine_wire::frame::Framing;
 
-use crate::cursor::{EventCursor, FrameCursor};
-use crate::memory::{Lag, LogConfig, Memory, Stats};
+use crate::cursor::{EventCursor, FrameCursor, wait_for};
+use crate::memory::{Lag, LogConfig, Memory, OverrunCause, Stats};
+use crate::overflow::{OverflowConfig, Threads};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::shared::Shared;
 
@@ -30,7 +32,11 @@ impl Log {
     #[must_use]
     pub fn new(config: LogConfig) -> Arc<Self> {
         let id = config.id;
+        let overflow = config.overflow.clone();
         let shared = Arc::new(Shared::new(Memory::new(config)));
+        if let Some(overflow) = overflow {
+            start_overflow(&shared, &overflow);
+        }
         Arc::new(Self { shared, id })
     }
 
@@ -49,6 +55,7 @@ impl Log {
                 overrun |= memory.append(event, tag_bytes, at);
             }
             memory.publish(at);
+            self.shared.note_pressure(&memory);
             first..memory.next()
         };
         self.shared.appended.notify_waiters();
@@ -56,6 +63,35 @@ impl Log {
             self.shared.overrun.notify_waiters();
         }
         appended
+    }
+
+    /// Whether so much waits to be written to the overflow that whoever appends should wait for
+    /// [`Log::overflow_progress`] first, so that lagging cursors miss nothing.
+    #[inline]
+    #[must_use]
+    pub fn is_backed_up(&self) -> bool {
+        self.shared.is_backed_up()
+    }
+
+    /// Waits until the overflow has written something, or does not hold up anybody any more.
+    /// Dropping the future loses nothing.
+    pub async fn overflow_progress(&self) {
+        let before = self.shared.progress();
+        wait_for(&self.shared.progressed, || {
+            self.shared.progress() != before || !self.shared.is_backed_up()
+        })
+        .await;
+    }
+
+    /// Gives up an overflow whose disk takes nothing any more; it is tried again in a minute.
+    pub fn give_up_overflow(&self) {
+        self.shared.fail_overflow(&io::ErrorKind::TimedOut.into());
+    }
+
+    /// Why a cursor was overrun last.
+    #[must_use]
+    pub fn overrun_cause(&self) -> OverrunCause {
+        self.shared.lock().overrun_cause()
     }
 
     /// A cursor over frames, for a reader that writes them to a socket.
@@ -96,5 +132,16 @@ impl Log {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.lock().stats()
+    }
+}
+
+/// Without a directory that can be written to, a log does without overflow.
+fn start_overflow(shared: &Arc<Shared>, config: &OverflowConfig) {
+    match Threads::start(config, &Arc::downgrade(shared)) {
+        Ok(threads) => shared.lock().set_overflow(threads, config.max_bytes),
+        Err(error) => tracing::warn!(
+            directory = %config.directory.display(), err = %error,
+            "no overflow: subscribers that lag further than log_bytes are closed; make the directory writable for the bus's user"
+        ),
     }
 }

@@ -1,15 +1,22 @@
-//! The segments of a log in memory, and which of them stay.
+//! The segments of a log, and which of them stay.
 //!
 //! It counts how many cursors are in each segment and knows nothing else of them. Retention follows
 //! from that: the newest segments stay, as many as hold [`LogConfig::keep_bytes`] of events; an
-//! older one goes as soon as no cursor is in it or before it; one with a lagging cursor stays until
-//! the memory is full, and then goes all the same.
+//! older one goes as soon as no cursor is in it or before it. One that a lagging cursor still needs
+//! goes to the overflow when half of the memory is full. Without overflow, or beyond the overflow's
+//! limit, the oldest segment goes whether or not a cursor is in it.
+//!
+//! Every input and output is the overflow's threads'; here is only which segment is where.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 use brine_wire::frame::Framing;
 
+use tokio::sync::oneshot;
+
+use crate::overflow::{OnDisk, OverflowConfig, Threads, Written};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, Segment, SegmentWriter};
 
@@ -24,6 +31,8 @@ pub struct LogConfig {
     /// The newest events, in bytes, that stay when no cursor lags: for readers that start earlier
     /// than now. Up to a segment more is kept; never more than `max_bytes` of memory.
     pub keep_bytes: usize,
+    /// Where segments go that lagging cursors need when memory is full.
+    pub overflow: Option<OverflowConfig>,
     /// The framings events are kept in.
     pub framings: Framings,
     /// The number of the first event.
@@ -38,6 +47,7 @@ impl LogConfig {
             id,
             max_bytes: 64 << 20,
             keep_bytes: 1 << 20,
+            overflow: None,
             framings: Framings::Bare,
             first: Seq(1),
         }
@@ -53,6 +63,8 @@ pub struct Stats {
     pub next: Seq,
     /// The memory of all segments, in bytes.
     pub bytes: usize,
+    /// Segments in the overflow, or on their way to it, in bytes.
+    pub overflow_bytes: u64,
     /// Events appended since the log was made.
     pub appended_events: u64,
     /// Their bytes, without frames.
@@ -78,6 +90,21 @@ pub enum ReadsFrom {
     Memory,
     /// On disk.
     Disk,
+}
+
+/// Why a segment went that a cursor was still in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OverrunCause {
+    /// There is no overflow, or its disk has failed.
+    #[error("the log in memory was full (log_bytes)")]
+    MemoryFull,
+    /// The overflow has reached its limit.
+    #[error("the overflow on disk was full (overflow_bytes, or half of the free space)")]
+    OverflowFull,
+    /// The overflow's disk takes segments more slowly than they come.
+    #[error("the disk of the overflow was too slow")]
+    DiskTooSlow,
 }
 
 /// Events a cursor cannot have: they are gone, or their position is not of this log.
@@ -109,6 +136,11 @@ const SEGMENT_EVENTS: usize = SEGMENT_BYTES / 128;
 /// leaps.
 const SPARE_SEGMENTS: usize = 4;
 
+/// Segments read back from the overflow that stay for other readers at the same place, in bytes.
+const LOADED_BYTES: usize = 4 << 20;
+/// How long a failed overflow is not tried again, in milliseconds.
+const RETRY_AFTER: u64 = 60_000;
+
 /// All segments, and the writer of the newest.
 pub(crate) struct Memory {
     config: LogConfig,
@@ -118,8 +150,12 @@ pub(crate) struct Memory {
     /// Writes into the newest segment.
     writer: SegmentWriter,
     next: Seq,
-    /// The memory of all segments.
+    /// The memory of all segments that are in memory.
     bytes: usize,
+    overflow: Option<Overflow>,
+    overrun_cause: OverrunCause,
+    /// The time of the latest append.
+    now: Millis,
     /// The events in all segments but the newest, in bytes.
     sealed_bytes: usize,
     /// The events ever appended to segments before the newest, in bytes.
@@ -129,8 +165,48 @@ pub(crate) struct Memory {
     ordinary_bytes: usize,
 }
 
+/// What is known of the overflow.
+struct Overflow {
+    threads: Threads,
+    max_bytes: u64,
+    /// The present limit: `max_bytes`, or half of the free space.
+    limit: u64,
+    /// Segments on disk and on their way to it, in bytes.
+    bytes: u64,
+    /// The memory of segments on their way to disk.
+    waiting_bytes: usize,
+    /// Set when it has failed: when it may be tried again.
+    retry_at: Option<Millis>,
+    /// Segments read back, the latest last.
+    loaded: Vec<(u64, Arc<Segment>)>,
+    /// Segments being read back, and who waits for them.
+    loading: HashMap<u64, Vec<oneshot::Sender<Arc<Segment>>>>,
+}
+
+/// Where a segment is. In order of age: on disk, waiting, in memory.
+enum Home {
+    Memory(Arc<Segment>),
+    /// In memory until it is written.
+    Waiting(Arc<Segment>),
+    Disk(OnDisk),
+    /// It could not be read back.
+    Lost,
+}
+
+/// What a cursor finds where it is.
+pub(crate) enum Look<'a> {
+    Here(&'a Arc<Segment>),
+    /// On disk.
+    Stored,
+    /// It cannot be read; this event is the next that may be there.
+    Lost(Seq),
+    /// The log has moved past it.
+    Gone,
+}
+
 struct Kept {
-    segment: Arc<Segment>,
+    first: Seq,
+    home: Home,
     /// How many cursors are in it.
     cursors: usize,
     /// Its events in bytes, once it is sealed.
@@ -155,6 +231,9 @@ impl Memory {
             first_segment: 0,
             writer,
             bytes,
+            overflow: None,
+            overrun_cause: OverrunCause::MemoryFull,
+            now: Millis(0),
             sealed_bytes: 0,
             appended_bytes: 0,
             spare: Vec::new(),
@@ -184,6 +263,7 @@ impl Memory {
     }
 
     fn note_time(&mut self, at: Millis) {
+        self.now = at;
         if let Some(newest) = self.segments.back_mut() {
             newest.latest = newest.latest.max(at);
         }
@@ -194,6 +274,7 @@ impl Memory {
             oldest: self.oldest(),
             next: self.next,
             bytes: self.bytes,
+            overflow_bytes: self.overflow.as_ref().map_or(0, |overflow| overflow.bytes),
             appended_events: self.next.0 - self.config.first.0,
             appended_bytes: self.appended_bytes + self.writer.event_bytes() as u64,
         }
@@ -201,21 +282,28 @@ impl Memory {
 
     /// How far a reader is behind whose next event is `seq`.
     pub(crate) fn lag(&self, seq: Seq) -> Lag {
-        let in_memory = seq.clamp(self.oldest(), self.next);
+        let in_there = seq.clamp(self.oldest(), self.next);
         let kept = |number: u64| {
             let at = usize::try_from(number - self.first_segment).ok()?;
             self.segments.get(at)
         };
         let frames_to = |seq| {
             kept(self.segment_of(seq)).map_or(0, |kept| {
-                let inside = kept.segment.offset_of(Framing::Bare, seq) as u64;
-                kept.frames_before + inside
+                // Inside a segment on disk nobody knows: counted from its beginning.
+                let inside = kept
+                    .in_memory()
+                    .map_or(0, |segment| segment.offset_of(Framing::Bare, seq));
+                kept.frames_before + inside as u64
             })
         };
+        let home = kept(self.segment_of(in_there)).and_then(Kept::in_memory);
         Lag {
             events: self.next.0.saturating_sub(seq.0),
-            bytes: frames_to(self.next) - frames_to(in_memory),
-            reads_from: ReadsFrom::Memory,
+            bytes: frames_to(self.next) - frames_to(in_there),
+            reads_from: match home {
+                Some(_) => ReadsFrom::Memory,
+                None => ReadsFrom::Disk,
+            },
         }
     }
 
@@ -231,9 +319,7 @@ impl Memory {
 
     /// The oldest event there is.
     pub(crate) fn oldest(&self) -> Seq {
-        self.segments
-            .front()
-            .map_or(self.next, |kept| kept.segment.first)
+        self.segments.front().map_or(self.next, |kept| kept.first)
     }
 
     /// The first event of a cursor that starts so, and the gap before it.
@@ -262,10 +348,13 @@ impl Memory {
         (seq, gap)
     }
 
-    /// The first event taken in at `time` or later.
+    /// The first event taken in at `time` or later; the beginning of its segment if that is on disk.
     fn since(&self, time: Millis) -> Seq {
         let recent = self.segments.iter().filter(|kept| kept.latest >= time);
-        let mut found = recent.filter_map(|kept| kept.segment.since(time));
+        let mut found = recent.filter_map(|kept| match kept.in_memory() {
+            Some(segment) => segment.since(time),
+            None => Some(kept.first),
+        });
         found.next().unwrap_or(self.next)
     }
 
@@ -276,17 +365,28 @@ impl Memory {
         }
     }
 
-    /// A segment by number; `None` when the log has moved past it.
-    pub(crate) fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
-        let at = usize::try_from(number.checked_sub(self.first_segment)?).ok()?;
-        self.segments.get(at).map(|kept| &kept.segment)
+    /// A segment by number.
+    pub(crate) fn look(&self, number: u64) -> Look<'_> {
+        let at = number.checked_sub(self.first_segment);
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        let Some((at, kept)) = at.and_then(|at| Some((at, self.segments.get(at)?))) else {
+            return Look::Gone;
+        };
+        match &kept.home {
+            Home::Memory(segment) | Home::Waiting(segment) => Look::Here(segment),
+            Home::Disk(_) => self.loaded_segment(number).map_or(Look::Stored, Look::Here),
+            Home::Lost => Look::Lost(self.segments.get(at + 1).map_or(self.next, |k| k.first)),
+        }
+    }
+
+    /// Whether an event comes after a segment.
+    pub(crate) fn is_past(&self, number: u64, seq: Seq) -> bool {
+        self.segment_of(seq) > number
     }
 
     /// The number of the segment that holds an event, or will; the oldest for what is gone.
     pub(crate) fn segment_of(&self, seq: Seq) -> u64 {
-        let after = self
-            .segments
-            .partition_point(|kept| kept.segment.first <= seq);
+        let after = self.segments.partition_point(|kept| kept.first <= seq);
         self.first_segment + (after as u64).saturating_sub(1)
     }
 
@@ -354,13 +454,18 @@ impl Memory {
         )
     }
 
-    /// Drops old segments until `bytes` more fit the limit; tells whether a cursor was in one.
+    /// Moves or drops old segments until `bytes` more fit the limit; tells whether a cursor was in
+    /// one that was dropped.
     fn make_room(&mut self, bytes: usize) -> bool {
-        let mut overrun = false;
+        self.release_unused();
+        let mut overrun = self.spill(bytes);
         while self.bytes + bytes > self.config.max_bytes && !self.segments.is_empty() {
+            self.overrun_cause = match self.waiting_bytes() {
+                0 => OverrunCause::MemoryFull,
+                _ => OverrunCause::DiskTooSlow,
+            };
             overrun |= self.drop_oldest();
         }
-        self.release_unused();
         overrun
     }
 
@@ -381,25 +486,245 @@ impl Memory {
             return false;
         };
         self.first_segment += 1;
-        let bytes = oldest.segment.capacity_bytes();
-        self.bytes -= bytes;
         self.sealed_bytes -= oldest.event_bytes;
+        if let Some(overflow) = &mut self.overflow {
+            overflow.drop_segment(&oldest.home, self.first_segment);
+        }
+        match oldest.home {
+            Home::Memory(segment) | Home::Waiting(segment) => self.leave_memory(segment),
+            Home::Disk(_) | Home::Lost => {}
+        }
+        oldest.cursors > 0
+    }
+
+    /// Takes the memory of a segment back.
+    fn leave_memory(&mut self, segment: Arc<Segment>) {
+        let bytes = segment.capacity_bytes();
+        self.bytes -= bytes;
+        let spares = SPARE_SEGMENTS.max(self.bytes / self.ordinary_bytes);
         // A reader may still be copying out of it; then its memory goes when that reader is done.
-        let spares = SPARE_SEGMENTS.max(self.segments.len());
-        if let Some(segment) = Arc::into_inner(oldest.segment)
+        if let Some(segment) = Arc::into_inner(segment)
             && bytes == self.ordinary_bytes
         {
             self.spare.push(segment);
         }
         self.spare.truncate(spares);
-        oldest.cursors > 0
+    }
+}
+
+impl Memory {
+    /// From now on segments go to disk when half of the memory is full.
+    pub(crate) fn set_overflow(&mut self, threads: Threads, max_bytes: u64) {
+        self.overflow = Some(Overflow {
+            threads,
+            max_bytes,
+            limit: max_bytes,
+            bytes: 0,
+            waiting_bytes: 0,
+            retry_at: None,
+            loaded: Vec::new(),
+            loading: HashMap::new(),
+        });
+    }
+
+    /// Why a cursor was overrun last.
+    pub(crate) const fn overrun_cause(&self) -> OverrunCause {
+        self.overrun_cause
+    }
+
+    /// Whether writers to the log should wait for the disk: a quarter of the memory waits for it.
+    #[inline]
+    pub(crate) fn is_backed_up(&self) -> bool {
+        self.waiting_bytes() > self.config.max_bytes / 4
+    }
+
+    #[inline]
+    fn waiting_bytes(&self) -> usize {
+        self.overflow
+            .as_ref()
+            .map_or(0, |overflow| overflow.waiting_bytes)
+    }
+
+    /// Has old segments written that cursors still need, so that with `bytes` more half of the
+    /// memory is free or waits for the disk. Tells whether the overflow's limit overran a cursor.
+    fn spill(&mut self, bytes: usize) -> bool {
+        let mut overrun = false;
+        // Cursors that do not lag are in one of the newest two, however little memory there is.
+        let half = (self.config.max_bytes / 2).max(2 * self.ordinary_bytes);
+        while self.overflow_is_usable()
+            && self.bytes - self.waiting_bytes() + bytes > half
+            && let Some(oldest) = self.segments.front()
+        {
+            if oldest.cursors == 0 {
+                self.drop_oldest();
+                continue;
+            }
+            let written = |kept: &Kept| !matches!(kept.home, Home::Memory(_));
+            let at = self.segments.partition_point(written);
+            let (Some(kept), Some(overflow)) = (self.segments.get_mut(at), &mut self.overflow)
+            else {
+                break;
+            };
+            let Home::Memory(segment) = &kept.home else {
+                break;
+            };
+            let segment = Arc::clone(segment);
+            let stored = segment.sizes().stored_bytes() as u64;
+            if overflow.bytes + stored <= overflow.limit {
+                overflow.bytes += stored;
+                overflow.waiting_bytes += segment.capacity_bytes();
+                kept.home = Home::Waiting(Arc::clone(&segment));
+                overflow
+                    .threads
+                    .write(self.first_segment + at as u64, segment);
+            } else if at > 0 {
+                self.overrun_cause = OverrunCause::OverflowFull;
+                overrun |= self.drop_oldest();
+            } else {
+                break; // it alone is over the limit
+            }
+        }
+        overrun
+    }
+
+    fn overflow_is_usable(&mut self) -> bool {
+        let now = self.now;
+        self.overflow.as_mut().is_some_and(|overflow| {
+            overflow.retry_at = overflow.retry_at.filter(|retry_at| now < *retry_at);
+            overflow.retry_at.is_none()
+        })
+    }
+
+    /// Takes note that a segment is on disk. Gives it back if nobody needs it any more.
+    pub(crate) fn written(&mut self, number: u64, written: Written) -> Option<OnDisk> {
+        let at = number.checked_sub(self.first_segment);
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        let kept = at.and_then(|at| self.segments.get_mut(at));
+        let (Some(kept), Some(overflow)) = (kept, &mut self.overflow) else {
+            return Some(written.on_disk);
+        };
+        if let Some(free) = written.free_bytes {
+            let used = overflow.bytes;
+            overflow.limit = overflow.max_bytes.min((used + free) / 2);
+        }
+        // One that the log took back when the overflow failed stays in memory.
+        let Home::Waiting(segment) = &kept.home else {
+            return Some(written.on_disk);
+        };
+        let segment = Arc::clone(segment);
+        kept.home = Home::Disk(written.on_disk);
+        overflow.waiting_bytes -= segment.capacity_bytes();
+        self.leave_memory(segment);
+        None
+    }
+
+    /// Takes back what waits for a disk that has failed, and does not use it for a while. `false`
+    /// if that was so already.
+    pub(crate) fn fail_overflow(&mut self) -> bool {
+        let Some(overflow) = &mut self.overflow else {
+            return false;
+        };
+        for kept in &mut self.segments {
+            if let Home::Waiting(segment) = &kept.home {
+                overflow.bytes -= segment.sizes().stored_bytes() as u64;
+                kept.home = Home::Memory(Arc::clone(segment));
+            }
+        }
+        overflow.waiting_bytes = 0;
+        let retry_at = Millis(self.now.0.saturating_add(RETRY_AFTER));
+        overflow.retry_at.replace(retry_at).is_none()
+    }
+
+    /// Asks for a segment that is on disk; `None` if it is not there any more.
+    pub(crate) fn request(&mut self, number: u64) -> Option<oneshot::Receiver<Arc<Segment>>> {
+        let at = usize::try_from(number.checked_sub(self.first_segment)?).ok()?;
+        let Home::Disk(on_disk) = &self.segments.get(at)?.home else {
+            return None;
+        };
+        let overflow = self.overflow.as_mut()?;
+        let (sender, receiver) = oneshot::channel();
+        let waiting = overflow.loading.entry(number).or_default();
+        if waiting.is_empty() {
+            overflow.threads.read(number, on_disk.clone());
+        }
+        waiting.push(sender);
+        Some(receiver)
+    }
+
+    /// Hands a segment to all who wait for it. One that cannot be read is lost.
+    pub(crate) fn loaded(&mut self, number: u64, result: io::Result<Segment>) {
+        let Some(overflow) = &mut self.overflow else {
+            return;
+        };
+        let waiting = overflow.loading.remove(&number).unwrap_or_default();
+        if let Ok(segment) = result {
+            let segment = Arc::new(segment);
+            for sender in waiting {
+                let _ = sender.send(Arc::clone(&segment)); // whoever has gone needs none
+            }
+            overflow.keep_loaded(number, segment);
+        } else if let Some(at) = number.checked_sub(self.first_segment)
+            && let Some(kept) = usize::try_from(at)
+                .ok()
+                .and_then(|at| self.segments.get_mut(at))
+        {
+            overflow.drop_segment(&kept.home, 0);
+            kept.home = Home::Lost;
+        }
+    }
+
+    fn loaded_segment(&self, number: u64) -> Option<&Arc<Segment>> {
+        let loaded = &self.overflow.as_ref()?.loaded;
+        let found = loaded.iter().find(|(found, _)| *found == number);
+        found.map(|(_, segment)| segment)
+    }
+}
+
+impl Overflow {
+    /// Forgets a segment that the log drops; those before `oldest` are gone.
+    fn drop_segment(&mut self, home: &Home, oldest: u64) {
+        match home {
+            Home::Memory(_) | Home::Lost => {}
+            Home::Waiting(segment) => {
+                self.bytes -= segment.sizes().stored_bytes() as u64;
+                self.waiting_bytes -= segment.capacity_bytes();
+            }
+            Home::Disk(on_disk) => {
+                self.bytes -= on_disk.stored_bytes();
+                self.threads.free(on_disk.clone());
+            }
+        }
+        self.loaded.retain(|(number, _)| *number >= oldest);
+    }
+
+    /// Keeps a segment for readers at the same place, and others only as far as they fit beside it.
+    fn keep_loaded(&mut self, number: u64, segment: Arc<Segment>) {
+        self.loaded.retain(|(found, _)| *found != number);
+        self.loaded.push((number, segment));
+        let bytes = |loaded: &Vec<(u64, Arc<Segment>)>| -> usize {
+            loaded
+                .iter()
+                .map(|(_, segment)| segment.capacity_bytes())
+                .sum()
+        };
+        while self.loaded.len() > 1 && bytes(&self.loaded) > LOADED_BYTES {
+            self.loaded.remove(0);
+        }
     }
 }
 
 impl Kept {
+    fn in_memory(&self) -> Option<&Arc<Segment>> {
+        match &self.home {
+            Home::Memory(segment) | Home::Waiting(segment) => Some(segment),
+            Home::Disk(_) | Home::Lost => None,
+        }
+    }
+
     fn new(segment: Segment, frames_before: u64) -> Self {
         Self {
-            segment: Arc::new(segment),
+            first: segment.first,
+            home: Home::Memory(Arc::new(segment)),
             cursors: 0,
             event_bytes: 0,
             frames_before,

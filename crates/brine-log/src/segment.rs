@@ -33,6 +33,40 @@ struct Entry {
 }
 
 const PREFIX_BYTES: usize = 4;
+/// An index entry as it is stored.
+const ENTRY_BYTES: usize = 20;
+
+impl Entry {
+    fn decode(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let number = |at: usize| {
+            let field = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+            u32::from_le_bytes(field)
+        };
+        Self {
+            end: number(0),
+            event_bytes: number(4),
+            tag_bytes: number(8),
+            at: Millis(u64::from(number(12)) | u64::from(number(16)) << 32),
+        }
+    }
+}
+
+/// The lengths of a stored segment's parts, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    first: Seq,
+    bare: Option<usize>,
+    prefixed: Option<usize>,
+    events: usize,
+}
+
+impl Sizes {
+    /// All parts together.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        let frames = self.bare.unwrap_or(0) + self.prefixed.unwrap_or(0);
+        frames + self.events * ENTRY_BYTES
+    }
+}
 
 /// The reading side of a segment; its memory goes when the last reader does.
 pub(crate) struct Segment {
@@ -210,6 +244,59 @@ impl Segment {
             at: entry.at,
             event: &self.frames(framing)[end - entry.event_bytes as usize..end],
             tag_bytes: entry.tag_bytes as usize,
+        })
+    }
+
+    /// How long each of its parts is, now that it gets no more events.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let bytes = |reader: &Option<Reader<u8>>| reader.as_ref().map(|r| r.published().len());
+        Sizes {
+            first: self.first,
+            bare: bytes(&self.bare),
+            prefixed: bytes(&self.prefixed),
+            events: self.events(),
+        }
+    }
+
+    /// Its frames, in the order in which they are stored.
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        [self.frames(Framing::Bare), self.frames(Framing::Prefixed)]
+    }
+
+    /// Its index as it is stored, appended to `out`.
+    pub(crate) fn encode_index(&self, out: &mut Vec<u8>) {
+        for entry in self.index.published() {
+            for field in [entry.end, entry.event_bytes, entry.tag_bytes] {
+                out.extend_from_slice(&field.to_le_bytes());
+            }
+            out.extend_from_slice(&entry.at.0.to_le_bytes());
+        }
+    }
+
+    /// A segment from what was stored: its bare frames, prefixed frames and index, in this order.
+    /// `None` if the sizes are of something else.
+    pub(crate) fn restore(sizes: Sizes, stored: &[u8]) -> Option<Self> {
+        let restore = |bytes: &[u8]| {
+            let (mut writer, reader) = buffer::channel(bytes.len());
+            writer.append(bytes);
+            writer.publish();
+            reader
+        };
+        let (bare, rest) = stored.split_at_checked(sizes.bare.unwrap_or(0))?;
+        let (prefixed, index) = rest.split_at_checked(sizes.prefixed.unwrap_or(0))?;
+        let (entries, []) = index.as_chunks::<ENTRY_BYTES>() else {
+            return None;
+        };
+        let (mut index_writer, index) = buffer::channel(entries.len());
+        for entry in entries {
+            index_writer.append(&[Entry::decode(entry)]);
+        }
+        index_writer.publish();
+        Some(Self {
+            first: sizes.first,
+            bare: sizes.bare.map(|_| restore(bare)),
+            prefixed: sizes.prefixed.map(|_| restore(prefixed)),
+            index,
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use brine_log::{
     EventCursor, FrameCursor, Framings, Gap, Incoming, Log, LogConfig, LogId, Millis, Next,
-    Position, Seq, Start,
+    OverflowConfig, OverrunCause, Position, ReadsFrom, Seq, Start,
 };
 use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES};
 use proptest::prelude::*;
@@ -72,6 +72,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     events: Vec<(Vec<u8>, Millis)>,
     now: u64,
+    has_overflow: bool,
 }
 
 impl Model {
@@ -111,6 +112,16 @@ impl Model {
         }
     }
 
+    /// A time that is on disk may start a cursor earlier, with its segment, but never later.
+    fn check_first(&self, start: Start, found: Seq, first: u64) -> u64 {
+        if self.has_overflow && matches!(start, Start::Since(_)) {
+            assert!(found <= Seq(first), "{start:?}: {found} after {first}");
+        } else {
+            assert_eq!(found, Seq(first), "{start:?}");
+        }
+        found.0
+    }
+
     fn bytes(&self, oldest: u64) -> usize {
         (oldest..self.next())
             .map(|seq| self.event(seq).0.len())
@@ -143,7 +154,7 @@ impl Reader {
             assert_eq!(gap, expected, "{start:?}");
             cursor.skip(gap);
         }
-        assert_eq!(cursor.seq(), Seq(first), "{start:?}");
+        let first = model.check_first(start, cursor.seq(), first);
         Self {
             cursor,
             decoder: Decoder::new(MAX_FRAME_BYTES),
@@ -156,7 +167,10 @@ impl Reader {
     fn read(&mut self, limit: usize, model: &Model, oldest: Seq) -> bool {
         match self.cursor.next() {
             Next::Tail => assert_eq!(self.expected, model.next(), "caught up too early"),
-            Next::Stored => panic!("nothing is stored"),
+            Next::Stored => {
+                block_on(self.cursor.load());
+                return true;
+            }
             Next::Gap(gap) => {
                 check_gap(gap, self.expected, oldest.0);
                 return false;
@@ -209,7 +223,7 @@ impl Walker {
             assert_eq!(gap, expected, "{start:?}");
             cursor.skip(gap);
         }
-        assert_eq!(cursor.seq(), Seq(first), "{start:?}");
+        let first = model.check_first(start, cursor.seq(), first);
         Self {
             cursor,
             expected: first,
@@ -220,7 +234,7 @@ impl Walker {
         loop {
             match self.cursor.next() {
                 Next::Tail => break assert_eq!(self.expected, model.next()),
-                Next::Stored => panic!("nothing is stored"),
+                Next::Stored => block_on(self.cursor.load()),
                 Next::Gap(gap) => {
                     check_gap(gap, self.expected, gap.to.seq.0);
                     self.expected = gap.to.seq.0;
@@ -244,6 +258,11 @@ impl Walker {
     }
 }
 
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(future)
+}
+
 fn as_index(number: u64) -> usize {
     usize::try_from(number).expect("a test's number")
 }
@@ -263,15 +282,18 @@ fn append(log: &Log, model: &mut Model, sizes: &[usize], time: i64) {
     assert_eq!(appended, Seq(first)..Seq(model.next()));
 }
 
-fn run(steps: &[Step], max_bytes: usize, keep_bytes: usize) {
+fn run(steps: &[Step], max_bytes: usize, keep_bytes: usize, overflow: Option<OverflowConfig>) {
+    let log_has_overflow = overflow.is_some();
     let log = Log::new(LogConfig {
         max_bytes,
         keep_bytes,
+        overflow,
         framings: Framings::Both,
         ..LogConfig::new(LOG)
     });
     let mut model = Model {
         now: 100,
+        has_overflow: log_has_overflow,
         ..Model::default()
     };
     let mut readers: Vec<Reader> = Vec::new();
@@ -318,18 +340,217 @@ proptest! {
         max in prop_oneof![3 => 1usize..4_000_000, 1 => Just(AMPLE)],
         keep in prop_oneof![Just(0), 1usize..3_000_000],
     ) {
-        run(&steps, max, keep);
+        run(&steps, max, keep, None);
+    }
+
+    /// The disk may be slower than the test, and the overflow full.
+    #[test]
+    fn the_same_holds_with_an_overflow(
+        steps in steps(),
+        max in 1_000_000usize..8_000_000,
+        overflow in prop_oneof![1 => 0u64..8_000_000, 3 => Just(1 << 30)],
+    ) {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let overflow = OverflowConfig {
+            directory: directory.path().to_owned(),
+            max_bytes: overflow,
+        };
+        run(&steps, max, 0, Some(overflow));
+        prop_assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
+    }
+}
+
+/// A log with little memory and an overflow in a scratch directory.
+fn overflowing(max_bytes: usize, overflow_bytes: u64) -> (Arc<Log>, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let log = Log::new(LogConfig {
+        max_bytes,
+        overflow: Some(OverflowConfig {
+            directory: directory.path().to_owned(),
+            max_bytes: overflow_bytes,
+        }),
+        ..LogConfig::new(LOG)
+    });
+    (log, directory)
+}
+
+/// Appends numbered events as a publisher does that waits for the disk.
+fn append_patiently(log: &Log, numbers: std::ops::RangeInclusive<u64>, size: usize) {
+    for number in numbers {
+        let event = event(number, size);
+        let tag_bytes = format!("tag/{number}").len();
+        log.append(
+            [Incoming {
+                event: &event,
+                tag_bytes,
+            }],
+            Millis(number),
+        );
+        while log.is_backed_up() {
+            block_on(log.overflow_progress());
+        }
+    }
+}
+
+#[test]
+fn lagging_cursors_miss_nothing_and_return_to_memory() {
+    let (log, _directory) = overflowing(4 << 20, 1 << 30);
+    let mut lagging = log.frames(Framing::Bare, Start::Tail);
+    let mut walker = log.events(Start::Tail);
+    append_patiently(&log, 1..=3000, 20_000);
+    let stats = log.stats();
+    assert!(stats.bytes <= 4 << 20, "{stats:?}");
+    assert!(stats.overflow_bytes > 50 << 20, "{stats:?}");
+    assert_eq!(log.lag(Seq(1)).reads_from, ReadsFrom::Disk);
+    assert_eq!(log.lag(Seq(1)).events, 3000);
+
+    // A write of this size ends inside frames.
+    let (mut decoder, mut buffer) = (Decoder::new(MAX_FRAME_BYTES), Vec::new());
+    let mut expected = 1;
+    while expected <= 3000 {
+        match lagging.next() {
+            Next::Ready(chunk) => {
+                let taken = chunk.bytes().len().min(77_777);
+                buffer.extend_from_slice(&chunk.bytes()[..taken]);
+                lagging.advance(&chunk, taken);
+            }
+            Next::Stored => block_on(lagging.load()),
+            other => panic!("{other:?} at {expected}"),
+        }
+        let mut at = 0;
+        while let Some(frame) = decoder.next(&buffer[at..]).expect("whole frames") {
+            assert!(frame.event == event(expected, 20_000), "event {expected}");
+            expected += 1;
+            at += frame.length;
+        }
+        buffer.drain(..at);
+    }
+    assert!(matches!(lagging.next(), Next::Tail));
+    // The other one keeps the segments on disk until it has read them, too.
+    assert!(log.stats().overflow_bytes > 50 << 20);
+    let mut expected = 1;
+    while expected <= 3000 {
+        let events = block_on(walker.ready()).expect("no gap");
+        for stored in events.iter() {
+            assert_eq!((stored.seq.0, stored.at.0), (expected, expected));
+            assert!(stored.event == event(expected, 20_000));
+            expected += 1;
+        }
+        walker.advance(&events, events.len());
+    }
+    assert_eq!(log.stats().overflow_bytes, 0);
+    assert_eq!(log.lag(walker.seq()).reads_from, ReadsFrom::Memory);
+}
+
+#[test]
+fn a_cursor_may_start_on_disk() {
+    let (log, _directory) = overflowing(4 << 20, 1 << 30);
+    let _lagging = log.frames(Framing::Bare, Start::Tail);
+    append_patiently(&log, 1..=2000, 5000);
+    while log.lag(Seq(701)).reads_from != ReadsFrom::Disk {
+        std::thread::yield_now(); // the writer's thread is at it
+    }
+    let after = Start::After(Position {
+        log: LOG,
+        seq: Seq(700),
+    });
+    let mut frames = log.frames(Framing::Bare, after);
+    block_on(frames.load());
+    let Next::Ready(chunk) = frames.next() else {
+        panic!("expected frames")
+    };
+    let mut decoder = Decoder::new(MAX_FRAME_BYTES);
+    let frame = decoder
+        .next(chunk.bytes())
+        .expect("a frame")
+        .expect("whole");
+    assert!(frame.event == event(701, 5000));
+    // By time: at the latest with the event, at the earliest with its segment.
+    let since = log.events(Start::Since(Millis(700))).seq().0;
+    assert!((600..=700).contains(&since), "{since}");
+}
+
+#[test]
+fn at_the_limit_of_the_overflow_the_cursor_furthest_behind_is_overrun() {
+    let (log, _directory) = overflowing(4 << 20, 4 << 20);
+    let mut furthest = log.events(Start::Tail);
+    append_patiently(&log, 1..=200, 10_000);
+    let mut other = log.events(Start::Tail);
+    append_patiently(&log, 201..=500, 10_000);
+    assert!(matches!(furthest.next(), Next::Stored));
+    append_patiently(&log, 501..=700, 10_000);
+    assert!(matches!(furthest.next(), Next::Gap(_)));
+    assert_eq!(log.overrun_cause(), OverrunCause::OverflowFull);
+    let events = block_on(other.ready()).expect("no gap");
+    assert_eq!(events.iter().next().map(|event| event.seq), Some(Seq(201)));
+    let stats = log.stats();
+    assert!(stats.overflow_bytes <= 4 << 20, "{stats:?}");
+}
+
+#[test]
+fn without_a_directory_a_log_does_as_without_overflow() {
+    let log = Log::new(LogConfig {
+        max_bytes: 1 << 20,
+        overflow: Some(OverflowConfig {
+            directory: "/proc/nowhere".into(),
+            max_bytes: 1 << 30,
+        }),
+        ..LogConfig::new(LOG)
+    });
+    let mut lagging = log.events(Start::Tail);
+    append_copies(&log, 500, &event(1, 10_000));
+    assert!(matches!(lagging.next(), Next::Gap(_)));
+    assert_eq!(log.overrun_cause(), OverrunCause::MemoryFull);
+}
+
+#[test]
+fn a_disk_that_stalls_is_given_up_and_tried_again_after_a_minute() {
+    let (log, _directory) = overflowing(4 << 20, 1 << 30);
+    let lagging = log.events(Start::Tail);
+    log.give_up_overflow();
+    let late = |number: u64| {
+        let event = event(number, 10_000);
+        log.append(
+            [Incoming {
+                event: &event,
+                tag_bytes: 5,
+            }],
+            Millis(59_000),
+        );
+    };
+    (1..=500).for_each(late);
+    assert!(log.stats().overflow_bytes == 0 && log.stats().oldest > Seq(1));
+    drop(lagging);
+    let _lagging = log.events(Start::Tail);
+    append_copies_at(&log, 1, &event(1, 10_000), Millis(60_000));
+    append_patiently(&log, 60_001..=60_500, 10_000);
+    assert!(log.stats().overflow_bytes > 1 << 20);
+}
+
+#[test]
+fn nothing_is_written_while_no_cursor_lags() {
+    let (log, _directory) = overflowing(4 << 20, 1 << 30);
+    let mut prompt = log.events(Start::Tail);
+    for _ in 0..2000 {
+        append_copies(&log, 1, &event(1, 10_000));
+        let events = block_on(prompt.ready()).expect("no gap");
+        prompt.advance(&events, events.len());
+        assert_eq!(log.stats().overflow_bytes, 0);
     }
 }
 
 fn append_copies(log: &Log, count: usize, event: &[u8]) {
+    append_copies_at(log, count, event, Millis(0));
+}
+
+fn append_copies_at(log: &Log, count: usize, event: &[u8], at: Millis) {
     for _ in 0..count {
         log.append(
             [Incoming {
                 event,
                 tag_bytes: 5,
             }],
-            Millis(0),
+            at,
         );
     }
 }

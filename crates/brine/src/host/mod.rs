@@ -16,7 +16,7 @@ use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::history::PreparedHistory;
-use brine_log::{Framings, Log, LogConfig, LogId};
+use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig};
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -67,12 +67,7 @@ impl OpenBus {
             served.push(sockets::bind(&address, Some(sock_dir), *compat, location)?);
         }
         let log_bytes = overrides.log_bytes.or(location.brine.log_bytes);
-        let log = log(
-            &served,
-            log_bytes,
-            location.brine.keep_bytes,
-            prepared.as_ref(),
-        )?;
+        let log = log(&served, log_bytes, location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
         Ok(Self {
@@ -118,7 +113,7 @@ impl OpenBus {
 fn log(
     served: &[Served],
     max_bytes: Option<u64>,
-    keep_bytes: Option<u64>,
+    location: &BusLocation,
     history: Option<&PreparedHistory>,
 ) -> anyhow::Result<Arc<Log>> {
     let is_used = |framing| served.iter().any(|bus| bus.framing == framing);
@@ -138,10 +133,30 @@ fn log(
     if let Some(bytes) = max_bytes {
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
-    if let Some(bytes) = keep_bytes {
+    config.overflow = overflow(location);
+    if let Some(bytes) = location.brine.keep_bytes {
         config.keep_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
     Ok(Log::new(config))
+}
+
+/// Where the log's overflow goes: `cachedir` rather than `sock_dir`, which is often in memory.
+fn overflow(location: &BusLocation) -> Option<OverflowConfig> {
+    let cachedir = location
+        .opts
+        .as_ref()
+        .and_then(|opts| opts.text("cachedir").ok());
+    let cachedir = cachedir.map(PathBuf::from).filter(|path| path.is_dir());
+    let directory = cachedir.or_else(|| location.sock_dir.clone());
+    let max_bytes = location
+        .brine
+        .overflow_bytes
+        .unwrap_or(OverflowConfig::MAX_BYTES);
+    Some(OverflowConfig {
+        directory: directory.unwrap_or_else(std::env::temp_dir),
+        max_bytes,
+    })
+    .filter(|_| max_bytes > 0)
 }
 
 /// An identity no other log has.
