@@ -159,6 +159,19 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener, BindError> {
 }
 
 fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
+    let (socket, name) = bind_named(path, mode)?;
+    Ok(Listener {
+        socket,
+        kind: Kind::Unix { _name: name },
+    })
+}
+
+/// Takes one more UNIX socket beside a bus's own, as carefully as those: it listens, and the name
+/// goes with what is given back.
+///
+/// # Errors
+/// [`BindError`] when another process has it or the system refuses.
+pub fn bind_named(path: &Path, mode: u32) -> Result<(OwnedFd, SocketName), BindError> {
     let refused = |error| BindError::Directory {
         path: path.to_owned(),
         error,
@@ -192,10 +205,7 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
             path: path.to_owned(),
             inode: fs::symlink_metadata(path)?.ino(),
         };
-        Ok(Listener {
-            socket: listener.into(),
-            kind: Kind::Unix { _name: name },
-        })
+        Ok((listener.into(), name))
     };
     let bound = bind();
     clear();
@@ -247,7 +257,7 @@ fn check_free(path: &Path) -> Result<(), BindError> {
 
 /// The name of a socket of ours, removed with it unless somebody has taken the name since.
 #[derive(Debug)]
-pub(crate) struct SocketName {
+pub struct SocketName {
     path: PathBuf,
     inode: u64,
 }

@@ -24,6 +24,7 @@ pub mod network;
 pub mod nodegroup;
 pub mod python_regex;
 pub mod python_text;
+pub mod record;
 pub mod ret_load;
 pub mod returns;
 pub mod scan;

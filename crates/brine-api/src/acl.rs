@@ -1,0 +1,336 @@
+//! Who may read, fire and run what: `brine: {acl: [{group: ops, read: ['salt/job/*'], …}, …]}`.
+//!
+//! Root and the bus's own user may do everything. Others may do what the rules that name them, or a
+//! group of theirs, add up to. Patterns are shell patterns: of tags for `read` and `fire`, of
+//! functions for `run` (`test.*`, `@runner/jobs.*`, `@wheel`). Nothing here knows how a subject was
+//! found out.
+
+use brine_wire::matching::{MatchError, MatchType, TagFilter, TagMatch};
+use brine_wire::{Map, Value};
+
+use crate::subject::{Origin, Subject};
+
+/// The list of permissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acl {
+    /// The number of the user the bus runs as.
+    owner: u32,
+    rules: Vec<Rule>,
+}
+
+/// A value that is no list of permissions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AclError {
+    /// It is no list, or something in it is no mapping.
+    #[error("brine: acl: expected a list of rules such as {{group: ops, read: ['salt/job/*']}}")]
+    NotAList,
+    /// A rule names nobody, or both a user and a group.
+    #[error("brine: acl: rule {number}: expected either user or group, with a name")]
+    NamesNobody {
+        /// Which rule, from 1.
+        number: usize,
+    },
+    /// A rule has a key that means nothing.
+    #[error(
+        "brine: acl: rule {number}: {key}: no such key; there are user, group, read, fire and run"
+    )]
+    UnknownKey {
+        /// Which rule, from 1.
+        number: usize,
+        /// The key.
+        key: String,
+    },
+    /// What is permitted is no list of patterns.
+    #[error("brine: acl: rule {number}: {key}: expected a list of patterns")]
+    NotPatterns {
+        /// Which rule, from 1.
+        number: usize,
+        /// The key.
+        key: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    who: Who,
+    read: Vec<String>,
+    fire: Vec<String>,
+    run: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Who {
+    User(String),
+    Group(String),
+}
+
+/// What one subject may do.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Whether it may do everything.
+    pub is_full: bool,
+    /// The tags it may read.
+    pub read: Permitted,
+    /// The tags it may fire.
+    pub fire: Permitted,
+    /// The functions it may run.
+    pub run: Permitted,
+}
+
+/// Which names are permitted.
+#[derive(Debug, Clone)]
+pub enum Permitted {
+    /// Every name.
+    All,
+    /// Names that match.
+    Some(TagFilter),
+    /// None.
+    Nothing,
+}
+
+impl Permitted {
+    /// Whether a name is permitted.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(filter) => filter.matches(name),
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether no name is.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    fn of<'a>(patterns: impl Iterator<Item = &'a String>) -> Self {
+        let compiled: Result<Vec<_>, MatchError> = patterns
+            .map(|pattern| TagMatch::new(MatchType::Fnmatch, pattern.as_str()))
+            .collect();
+        match compiled {
+            Ok(patterns) if !patterns.is_empty() => Self::Some(TagFilter::of(patterns, Vec::new())),
+            // A shell pattern is never malformed; if one were, it would permit nothing.
+            _ => Self::Nothing,
+        }
+    }
+}
+
+impl Acl {
+    /// The list without rules: root and the user `owner` may do everything, others nothing.
+    #[must_use]
+    pub const fn closed(owner: u32) -> Self {
+        Self {
+            owner,
+            rules: Vec::new(),
+        }
+    }
+
+    /// Reads the value of `brine: {acl: …}`.
+    ///
+    /// # Errors
+    /// [`AclError`] names the rule. Nothing is guessed: a mistake here must not open a door.
+    pub fn parse(value: Option<&Value>, owner: u32) -> Result<Self, AclError> {
+        let rules = match value {
+            None | Some(Value::Nil) => &[][..],
+            Some(Value::Array(rules)) => rules,
+            Some(_) => return Err(AclError::NotAList),
+        };
+        let rules = (1..).zip(rules).map(|(number, rule)| match rule {
+            Value::Map(rule) => Rule::parse(rule, number),
+            _ => Err(AclError::NotAList),
+        });
+        Ok(Self {
+            owner,
+            rules: rules.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether anybody but root and the bus's own user is admitted.
+    #[must_use]
+    pub fn admits_others(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether a user of this machine may do everything, whatever the rules say.
+    #[must_use]
+    pub const fn is_trusted(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.owner
+    }
+
+    /// What a subject may do.
+    #[must_use]
+    pub fn access(&self, subject: &Subject) -> Access {
+        let is_full = match subject.origin {
+            Origin::Peer { uid, .. } => self.is_trusted(uid),
+            Origin::Token => true,
+        };
+        if is_full {
+            return Access {
+                is_full,
+                read: Permitted::All,
+                fire: Permitted::All,
+                run: Permitted::All,
+            };
+        }
+        let rules: Vec<&Rule> = self
+            .rules
+            .iter()
+            .filter(|rule| rule.names(subject))
+            .collect();
+        Access {
+            is_full,
+            read: Permitted::of(rules.iter().flat_map(|rule| &rule.read)),
+            fire: Permitted::of(rules.iter().flat_map(|rule| &rule.fire)),
+            run: Permitted::of(rules.iter().flat_map(|rule| &rule.run)),
+        }
+    }
+}
+
+impl Rule {
+    fn parse(rule: &Map, number: usize) -> Result<Self, AclError> {
+        let (mut user, mut group) = (None, None);
+        let (mut read, mut fire, mut run) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, value) in rule {
+            let key = key.as_str().unwrap_or_default();
+            match key {
+                "user" => user = Some(name(value).ok_or(AclError::NamesNobody { number })?),
+                "group" => group = Some(name(value).ok_or(AclError::NamesNobody { number })?),
+                "read" => read = patterns(value, key, number)?,
+                "fire" => fire = patterns(value, key, number)?,
+                "run" => run = functions(patterns(value, key, number)?),
+                _ => {
+                    return Err(AclError::UnknownKey {
+                        number,
+                        key: key.to_owned(),
+                    });
+                }
+            }
+        }
+        let who = match (user, group) {
+            (Some(user), None) => Who::User(user),
+            (None, Some(group)) => Who::Group(group),
+            _ => return Err(AclError::NamesNobody { number }),
+        };
+        Ok(Self {
+            who,
+            read,
+            fire,
+            run,
+        })
+    }
+
+    fn names(&self, subject: &Subject) -> bool {
+        match &self.who {
+            Who::User(user) => {
+                *user == subject.user || subject.uid().is_some_and(|uid| *user == uid.to_string())
+            }
+            Who::Group(group) => subject.groups.contains(group),
+        }
+    }
+}
+
+/// A user's or group's name, or its number.
+fn name(value: &Value) -> Option<String> {
+    match value {
+        Value::Str(name) if !name.is_empty() => Some(name.clone()),
+        Value::Int(number) if *number >= 0 => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn patterns(value: &Value, key: &str, number: usize) -> Result<Vec<String>, AclError> {
+    let refused = || AclError::NotPatterns {
+        number,
+        key: key.to_owned(),
+    };
+    let Value::Array(items) = value else {
+        return Err(refused());
+    };
+    let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+    texts.collect::<Option<_>>().ok_or_else(refused)
+}
+
+/// `@runner` and `@wheel` alone mean all of their functions, as in Salt.
+fn functions(patterns: Vec<String>) -> Vec<String> {
+    let all = |pattern: String| match pattern.as_str() {
+        "@runner" | "@wheel" => format!("{pattern}/*"),
+        _ => pattern,
+    };
+    patterns.into_iter().map(all).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brine_wire::json;
+
+    const OWNER: u32 = 500;
+
+    fn acl(text: &str) -> Result<Acl, String> {
+        let value = json::parse(text.as_bytes()).unwrap();
+        Acl::parse(Some(&value), OWNER).map_err(|error| error.to_string())
+    }
+
+    fn subject(user: &str, uid: u32, groups: &[&str]) -> Subject {
+        Subject {
+            origin: Origin::Peer { pid: Some(1), uid },
+            user: user.to_owned(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn root_and_the_buss_user_may_do_everything() {
+        for uid in [0, OWNER] {
+            let access = Acl::closed(OWNER).access(&subject("x", uid, &[]));
+            assert!(access.is_full && access.run.contains("@wheel/key.accept"));
+        }
+        let access = Acl::closed(OWNER).access(&subject("x", 1000, &[]));
+        assert!(!access.is_full && access.read.is_nothing() && !access.fire.contains("a"));
+        assert!(!Acl::closed(OWNER).admits_others());
+    }
+
+    #[test]
+    fn rules_of_a_user_and_of_groups_add_up() {
+        let acl = acl(
+            r#"[{"group": "ops", "read": ["salt/job/*"], "fire": ["ops/*"], "run": []},
+                {"user": "ann", "read": ["my/*"], "run": ["test.*", "@runner"]},
+                {"user": 1001, "fire": ["deploy/*"]}]"#,
+        )
+        .unwrap();
+        assert!(acl.admits_others());
+        let ann = acl.access(&subject("ann", 1000, &["ops", "staff"]));
+        assert!(ann.read.contains("salt/job/1/new") && ann.read.contains("my/tag"));
+        assert!(!ann.read.contains("salt/auth") && ann.fire.contains("ops/x"));
+        assert!(ann.run.contains("test.ping") && ann.run.contains("@runner/jobs.active"));
+        assert!(!ann.run.contains("@wheel/key.accept") && !ann.run.contains("cmd.run"));
+        let ben = acl.access(&subject("ben", 1001, &["staff"]));
+        assert!(ben.fire.contains("deploy/x") && ben.read.is_nothing() && ben.run.is_nothing());
+    }
+
+    #[test]
+    fn a_mistake_is_named_and_opens_nothing() {
+        for (text, error) in [
+            ("{}", "expected a list"),
+            ("[1]", "expected a list"),
+            ("[{}]", "rule 1: expected either user or group"),
+            (
+                r#"[{"user": "a", "group": "b"}]"#,
+                "rule 1: expected either",
+            ),
+            (r#"[{"user": ""}]"#, "rule 1: expected either"),
+            (
+                r#"[{"user": "a"}, {"user": "b", "reads": []}]"#,
+                "rule 2: reads: no such key",
+            ),
+            (r#"[{"user": "a", "read": "*"}]"#, "read: expected a list"),
+            (r#"[{"user": "a", "run": [1]}]"#, "run: expected a list"),
+        ] {
+            let found = acl(text).unwrap_err();
+            assert!(found.contains(error), "{text}: {found}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The last events that match: found by looking back in stretches that grow.
+//!
+//! A cursor only goes forward, and a filter may match little; so that a few events of a long history
+//! cost little, the newest thousand are looked at first, then eight times as many, and so on.
+
+use std::collections::VecDeque;
+
+use brine_log::{Log, Position, Seq, Start};
+
+use super::read::Filter;
+
+/// The first stretch, in events.
+const FIRST_STRETCH: u64 = 1024;
+
+/// Where to start in order to get the last `count` events that pass, at or after `start`; `None` if
+/// none does: then the start is the tail.
+pub(super) async fn find(log: &Log, start: Start, filter: &Filter, count: usize) -> Option<Start> {
+    let end = log.position();
+    let lower = match start {
+        // Without another start, as far back as events are kept.
+        Start::Tail => Start::Oldest,
+        start => start,
+    };
+    let lowest = log.events(lower).seq();
+    let mut stretch = FIRST_STRETCH;
+    loop {
+        let from = Seq(end.seq.0.saturating_sub(stretch)).max(lowest);
+        let found = scan(log, from, end, filter, count).await;
+        if found.len() >= count || from <= lowest {
+            return found.front().map(|first| before(end, *first));
+        }
+        stretch = stretch.saturating_mul(8);
+    }
+}
+
+/// The last `count` sequences that pass, from `from` to the end.
+async fn scan(log: &Log, from: Seq, end: Position, filter: &Filter, count: usize) -> VecDeque<Seq> {
+    let mut found = VecDeque::new();
+    let mut cursor = log.events(before(end, from));
+    while cursor.seq() <= end.seq {
+        match cursor.ready().await {
+            Ok(events) => {
+                for event in events.iter().filter(|event| event.seq <= end.seq) {
+                    if filter.passes(&event) {
+                        if found.len() == count {
+                            found.pop_front();
+                        }
+                        found.push_back(event.seq);
+                    }
+                }
+                cursor.advance(&events, events.len());
+            }
+            Err(gap) => cursor.skip(gap),
+        }
+        tokio::task::yield_now().await;
+    }
+    found
+}
+
+/// A start whose first event is `seq`.
+fn before(end: Position, seq: Seq) -> Start {
+    Start::After(Position {
+        log: end.log,
+        seq: Seq(seq.0.saturating_sub(1)),
+    })
+}

@@ -1,0 +1,353 @@
+//! `GET /events`: a cursor over the log, written as a stream.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use brine_log::{EventCursor, LogId, Millis, Position, Seq, Start, StoredEvent};
+use brine_wire::envelope::TAG_END;
+use brine_wire::field_filter::FieldFilter;
+use brine_wire::matching::{MatchType, TagFilter};
+use brine_wire::time::{Bound, Clock, StartText, parse_start, parse_time};
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Response, http::request::Parts};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::form::Form;
+use super::last;
+use crate::acl::{Access, Permitted};
+use crate::body::ResponseBody;
+use crate::error::ApiError;
+use crate::query;
+use crate::state::{ApiState, Entry};
+use crate::subject::Subject;
+
+/// A stream's piece: what one write moves, and what waits for a slow client besides its connection.
+const PIECE_BYTES: usize = 64 << 10;
+/// The most events `last` looks for.
+const MAX_LAST: u64 = 100_000;
+
+const PARAMETERS: [&str; 11] = [
+    "tag",
+    "match",
+    "exclude",
+    "filter",
+    "from",
+    "since",
+    "until",
+    "last",
+    "limit",
+    "follow",
+    "heartbeat",
+];
+
+/// What a reader asks for.
+pub(super) struct Query {
+    pub(super) filter: Filter,
+    start: Start,
+    /// Only the last so many that match, and what comes after.
+    last: Option<usize>,
+    until: Option<Millis>,
+    limit: Option<u64>,
+    /// Whether the stream goes on with what comes after its beginning.
+    follows: bool,
+    heartbeat: Duration,
+}
+
+/// Which events a reader gets: cheap looks first.
+pub(super) struct Filter {
+    permitted: Permitted,
+    tags: TagFilter,
+    fields: FieldFilter,
+}
+
+impl Filter {
+    pub(super) fn passes(&self, event: &StoredEvent<'_>) -> bool {
+        let Some(tag) = event.event.get(..event.tag_bytes) else {
+            return false;
+        };
+        let Ok(tag) = std::str::from_utf8(tag) else {
+            return false;
+        };
+        !brine_log::is_withheld(tag.as_bytes())
+            && self.tags.matches(tag)
+            && self.permitted.contains(tag)
+            && (self.fields.is_any() || {
+                let data = event.event.get(event.tag_bytes + TAG_END.len()..);
+                self.fields.matches(tag, data.unwrap_or_default())
+            })
+    }
+}
+
+/// Answers with the stream.
+pub(crate) fn get(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    access: Access,
+    head: &Parts,
+) -> Result<Response<ResponseBody>, ApiError> {
+    if access.read.is_nothing() {
+        return Err(ApiError::Forbidden(format!(
+            "{subject} may read no events; brine: {{acl: …}} has no read for it"
+        )));
+    }
+    let accept = header(&head.headers, "accept");
+    let form = Form::accepted(accept).ok_or_else(|| ApiError::BadRequest(format!(
+        "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {accept:?}"
+    )))?;
+    let text = head.uri.query().unwrap_or_default();
+    let resumed = header(&head.headers, "last-event-id");
+    let query = Query::parse(state, access.read, text, resumed)?;
+    let entry = state.readers().enter(subject.clone(), text.to_owned());
+    let state = Arc::clone(state);
+    let body = ResponseBody::stream(move |out| async move {
+        Stream::new(&state, query, form, entry)
+            .run(&state, &out)
+            .await;
+    });
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, form.content_type());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+impl Query {
+    fn parse(
+        state: &ApiState,
+        permitted: Permitted,
+        text: &str,
+        resumed: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let now = now();
+        let clock = Clock {
+            now,
+            zone: &state.config.zone,
+        };
+        let bad = |error: &dyn std::fmt::Display| ApiError::BadRequest(error.to_string());
+        let (mut tags, mut excluded, mut kind) = (Vec::new(), Vec::new(), MatchType::Fnmatch);
+        let mut query = Self {
+            filter: Filter {
+                permitted,
+                tags: TagFilter::default(),
+                fields: FieldFilter::default(),
+            },
+            start: Start::Tail,
+            last: None,
+            until: None,
+            limit: None,
+            follows: true,
+            heartbeat: state.config.heartbeat,
+        };
+        for (name, value) in query::parse(text, &PARAMETERS)? {
+            match name {
+                "tag" => tags.push(value),
+                "exclude" => excluded.push(value),
+                "match" => kind = MatchType::from_option(&value).map_err(|error| bad(&error))?,
+                "filter" => {
+                    query.filter.fields =
+                        FieldFilter::parse(&value).map_err(|error| bad(&error))?;
+                }
+                "from" => {
+                    let start = parse_start(&value, clock).map_err(|error| bad(&error))?;
+                    query.start = start_of(start, state.log.id())?;
+                }
+                "since" => {
+                    let time = parse_time(&value, Bound::Since, clock);
+                    query.start = Start::Since(millis(time.map_err(|error| bad(&error))?));
+                }
+                "until" => {
+                    let time = parse_time(&value, Bound::Until, clock);
+                    query.until = Some(millis(time.map_err(|error| bad(&error))?));
+                }
+                "last" => {
+                    let last = query::count(name, &value, MAX_LAST)?;
+                    query.last = usize::try_from(last).ok();
+                }
+                "limit" => query.limit = Some(query::count(name, &value, u64::MAX)?),
+                "follow" => query.follows = query::flag(name, &value)?,
+                _ => {
+                    let seconds = query::count(name, &value, 3600)?;
+                    query.heartbeat = Duration::from_secs(seconds);
+                }
+            }
+        }
+        if let Some(position) = resumed.filter(|position| !position.is_empty()) {
+            let position = position.parse().map_err(|error| bad(&error))?;
+            query.start = Start::After(position);
+            query.last = None;
+        }
+        query.filter.tags = TagFilter::new(kind, &tags, &excluded).map_err(|error| bad(&error))?;
+        Ok(query)
+    }
+}
+
+fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
+    Ok(match start {
+        StartText::Earliest => Start::Oldest,
+        StartText::New => Start::Tail,
+        StartText::Sequence(sequence) => Start::After(Position {
+            log,
+            seq: Seq(sequence.saturating_sub(1)),
+        }),
+        StartText::After { log, sequence } => {
+            let log = log.parse::<LogId>();
+            Start::After(Position {
+                log: log.map_err(|error| ApiError::BadRequest(error.to_string()))?,
+                seq: Seq(sequence),
+            })
+        }
+        StartText::Time(time) => Start::Since(millis(time)),
+    })
+}
+
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A stream on its way.
+struct Stream {
+    cursor: EventCursor,
+    query: Query,
+    form: Form,
+    entry: Entry,
+    /// The last event of a stream that does not follow.
+    end: Option<Seq>,
+    buffer: Vec<u8>,
+}
+
+/// Why a stream stops for a moment, or for good.
+enum Step {
+    /// The piece is full, or nothing more is there.
+    Write,
+    /// The stream is complete.
+    End,
+}
+
+impl Stream {
+    fn new(state: &ApiState, query: Query, form: Form, entry: Entry) -> Self {
+        let end = (!query.follows).then(|| state.log.position().seq);
+        let mut buffer = Vec::new();
+        form.begin(state.log.id(), &mut buffer);
+        Self {
+            cursor: state.log.events(query.start),
+            query,
+            form,
+            entry,
+            end,
+            buffer,
+        }
+    }
+
+    async fn run(mut self, state: &ApiState, out: &mpsc::Sender<Bytes>) {
+        if let Some(count) = self.query.last {
+            let log = &state.log;
+            if let Some(start) = last::find(log, self.query.start, &self.query.filter, count).await
+            {
+                self.cursor = log.events(start);
+            }
+        }
+        let mut shutdown = state.shutdown();
+        let mut heartbeat = Instant::now() + self.query.heartbeat;
+        loop {
+            let step = self.fill(state.log.id());
+            if !self.buffer.is_empty() {
+                if out
+                    .send(std::mem::take(&mut self.buffer).into())
+                    .await
+                    .is_err()
+                {
+                    return; // nobody reads any more
+                }
+                heartbeat = Instant::now() + self.query.heartbeat;
+            }
+            if matches!(step, Step::End) {
+                return;
+            }
+            // A reader whose filter matches little must not hold up the others of its thread.
+            tokio::task::yield_now().await;
+            let until = self.until();
+            tokio::select! {
+                biased;
+                // Looks at the log first: what is there is written before a stream ends.
+                ready = self.cursor.ready() => {
+                    if let Err(gap) = ready {
+                        self.form.gap(&gap, &mut self.buffer);
+                        self.cursor.skip(gap);
+                    }
+                }
+                () = async { let _ = shutdown.wait_for(|is_over| *is_over).await; } => return,
+                () = sleep_until(until) => self.end = Some(state.log.position().seq),
+                () = sleep_until(heartbeat) => {
+                    self.form.heartbeat(self.cursor.position(), &mut self.buffer);
+                }
+            }
+        }
+    }
+
+    /// When nothing more can arrive in time.
+    fn until(&self) -> Instant {
+        /// As good as never.
+        const FAR: Duration = Duration::from_secs(86_400 * 365);
+        let until = match (self.end, self.query.until) {
+            (None, Some(until)) => Duration::from_millis(until.0).saturating_sub(now()),
+            _ => FAR,
+        };
+        Instant::now() + until.min(FAR)
+    }
+
+    /// Writes one run of events into the buffer, as much of it as one piece takes.
+    fn fill(&mut self, log: LogId) -> Step {
+        if self.end.is_some_and(|end| self.cursor.seq() > end) {
+            return Step::End;
+        }
+        let brine_log::Next::Ready(events) = self.cursor.next() else {
+            return Step::Write;
+        };
+        let (mut looked_at, mut sent, mut is_over) = (0, 0, false);
+        for event in events.iter() {
+            if self.end.is_some_and(|end| event.seq > end)
+                || self.query.until.is_some_and(|until| event.at > until)
+            {
+                is_over = true;
+                break;
+            }
+            looked_at = event.seq.0 + 1 - self.cursor.seq().0;
+            if !self.query.filter.passes(&event) {
+                continue;
+            }
+            self.form.event(log, &event, &mut self.buffer);
+            sent += 1;
+            if let Some(left) = &mut self.query.limit {
+                *left -= 1;
+                is_over = *left == 0;
+            }
+            if is_over || self.buffer.len() >= PIECE_BYTES {
+                break;
+            }
+        }
+        let is_whole = !is_over && self.buffer.len() < PIECE_BYTES;
+        let passed = if is_whole {
+            events.len()
+        } else {
+            usize::try_from(looked_at).unwrap_or(usize::MAX)
+        };
+        self.cursor.advance(&events, passed);
+        self.entry.reader.note(self.cursor.seq(), sent);
+        if is_over || self.end.is_some_and(|end| self.cursor.seq() > end) {
+            return Step::End;
+        }
+        Step::Write
+    }
+}

@@ -1,0 +1,37 @@
+//! What must hold for any bytes a client sends: the bodies of the fuzz targets, which tests replay.
+//!
+//! Not part of the crate's interface.
+
+use crate::events::lines::{Line, Lines};
+use crate::query;
+
+/// Lines are the same however the stream is cut, and none is over the limit. The first byte says how
+/// many bytes come at a time.
+pub fn fuzz_lines(bytes: &[u8]) {
+    const LIMIT: usize = 64;
+    let Some((&step, stream)) = bytes.split_first() else {
+        return;
+    };
+    let cut = |step: usize| {
+        let (mut lines, mut all) = (Lines::new(LIMIT), Vec::new());
+        for piece in stream.chunks(step.max(1)) {
+            lines.push(piece, |line| all.push(line));
+        }
+        all.extend(lines.finish());
+        all
+    };
+    let whole = cut(stream.len());
+    assert_eq!(whole, cut(usize::from(step)));
+    assert!(whole.iter().all(|line| match line {
+        Line::Whole(line) => line.len() <= LIMIT && !line.contains(&b'\n'),
+        Line::TooLong => true,
+    }));
+}
+
+/// Any text is a query or is refused.
+pub fn fuzz_query(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(parameters) = query::parse(&text, &["tag", "filter", "limit"]) {
+        assert!(parameters.len() <= 64);
+    }
+}

@@ -1,0 +1,35 @@
+//! Brine over HTTP.
+//!
+//! So far this is the local socket, `brine.sock`, beside Salt's: HTTP/1.1 where the kernel vouches for
+//! the peer instead of a login. `GET /events` streams and replays events, `POST /events` fires them and
+//! answers once they are safe, `GET /status` says what runs, and `POST /run` has the node run a
+//! command. Endpoints, with examples: `docs/local-socket.md`.
+//!
+//! A request is answered by [`respond`] from an [`ApiState`] and a [`Subject`], who asks. How the
+//! subject was found out, and over which transport, is the business of the listener alone
+//! ([`local`] here), so that others can be added beside it. Every stream of events is a cursor over
+//! the log; what a client does not read waits in the log and in no queue of ours.
+//!
+//! This crate decides no permissions of Salt's and runs no commands: [`RunCommand`] does.
+
+pub mod acl;
+mod body;
+mod error;
+mod events;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod local;
+mod query;
+mod respond;
+mod run;
+mod state;
+mod status;
+mod subject;
+
+pub use acl::{Acl, AclError};
+pub use body::ResponseBody;
+pub use error::ApiError;
+pub use respond::respond;
+pub use run::{Client, Command, RunCommand, RunError};
+pub use state::{ApiConfig, ApiState, Durability, NodeInfo, StatusPart};
+pub use subject::{Origin, Subject};

@@ -1,0 +1,49 @@
+//! From a request to its answer, whatever it came over.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+
+use crate::body::ResponseBody;
+use crate::error::ApiError;
+use crate::events::{fire, read};
+use crate::state::ApiState;
+use crate::subject::Subject;
+use crate::{run, status};
+
+/// Answers a request of `subject`.
+pub async fn respond(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    match route(state, subject, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::debug!(%subject, err = %error, "request refused");
+            error.to_response()
+        }
+    }
+}
+
+async fn route(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let (head, body) = request.into_parts();
+    let access = state.acl.access(subject);
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/events") => read::get(state, subject, access, &head),
+        (&Method::POST, "/events") => fire::post(state, subject, access, &head, body).await,
+        (&Method::GET, "/status") => status::get(state, subject, &access),
+        (&Method::POST, "/run") => run::post(state, subject, &access, &head, body).await,
+        (_, "/events") => Err(ApiError::MethodNotAllowed {
+            allowed: "GET, POST",
+        }),
+        (_, "/status") => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
+        (_, "/run") => Err(ApiError::MethodNotAllowed { allowed: "POST" }),
+        _ => Err(ApiError::NotFound),
+    }
+}

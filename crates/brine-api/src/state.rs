@@ -1,0 +1,191 @@
+//! What requests are answered from.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use brine_log::{Log, Seq};
+use brine_wire::Map;
+use brine_wire::compat::{Compat, StampStyle};
+use brine_wire::event::MAX_EVENT_SIZE;
+use tokio::sync::watch;
+
+use crate::acl::Acl;
+use crate::run::RunCommand;
+use crate::subject::Subject;
+
+/// Waits until an event, and all before it, are on disk; an error says why they will not be.
+pub type Durability =
+    Arc<dyn Fn(Seq) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// More for `GET /status`, asked each time.
+pub type StatusPart = Arc<dyn Fn() -> Map + Send + Sync>;
+
+/// Whose bus this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// `bus`, `master` or `minion`.
+    pub kind: &'static str,
+    /// The node's id; empty for a bus alone.
+    pub id: String,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+/// How requests are served.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiConfig {
+    /// Salt's `max_event_size`: larger data are refused, in bytes of the packed data.
+    pub max_event_size: usize,
+    /// How the `_stamp` of events that are fired is written.
+    pub stamp_style: StampStyle,
+    /// After so long without an event a stream writes a heartbeat.
+    pub heartbeat: Duration,
+    /// The most connections of one user.
+    pub connections_per_user: usize,
+    /// The most connections together.
+    pub connections: usize,
+    /// How long a client may take to send the head of a request, and how long a connection may be idle
+    /// between two.
+    pub head_timeout: Duration,
+    /// How many seconds local time is ahead of UTC at a moment, for times without a zone.
+    pub zone: fn(i64) -> i32,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            max_event_size: MAX_EVENT_SIZE,
+            stamp_style: Compat::NEWEST.stamp_style(),
+            heartbeat: Duration::from_secs(15),
+            connections_per_user: 256,
+            connections: 1024,
+            head_timeout: Duration::from_secs(30),
+            zone: |_| 0,
+        }
+    }
+}
+
+/// What requests are answered from. One for all listeners of a bus.
+pub struct ApiState {
+    /// The bus's log.
+    pub log: Arc<Log>,
+    /// Who may do what.
+    pub acl: Acl,
+    /// Whose bus this is.
+    pub node: NodeInfo,
+    /// Limits and defaults.
+    pub config: ApiConfig,
+    /// How to wait for the disk; `None` without history.
+    pub durability: Option<Durability>,
+    /// Who runs commands; `None` where there is no node.
+    pub runner: Option<Arc<dyn RunCommand>>,
+    /// Parts of `GET /status` that others know: their names and how to ask.
+    pub status: Vec<(&'static str, StatusPart)>,
+    readers: Readers,
+    shutdown: watch::Sender<bool>,
+}
+
+impl ApiState {
+    /// The state for a log, with neither history nor commands.
+    #[must_use]
+    pub fn new(log: Arc<Log>, acl: Acl, node: NodeInfo, config: ApiConfig) -> Self {
+        Self {
+            log,
+            acl,
+            node,
+            config,
+            durability: None,
+            runner: None,
+            status: Vec::new(),
+            readers: Readers::default(),
+            shutdown: watch::Sender::new(false),
+        }
+    }
+
+    /// Tells streams to write what the log holds and end.
+    pub fn shut_down(&self) {
+        self.shutdown.send_replace(true);
+    }
+
+    pub(crate) fn shutdown(&self) -> watch::Receiver<bool> {
+        self.shutdown.subscribe()
+    }
+
+    pub(crate) const fn readers(&self) -> &Readers {
+        &self.readers
+    }
+}
+
+impl std::fmt::Debug for ApiState {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ApiState")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The streams that are read now, for `GET /status`.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Readers(Arc<Mutex<Vec<Arc<Reader>>>>);
+
+/// A stream that is read.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) subject: Subject,
+    /// The next event it looks at.
+    pub(crate) next: AtomicU64,
+    /// How many events it was sent.
+    pub(crate) sent: AtomicU64,
+    /// What it asked for.
+    pub(crate) query: String,
+}
+
+/// A place among the [`Readers`], given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    readers: Readers,
+    pub(crate) reader: Arc<Reader>,
+}
+
+impl Readers {
+    pub(crate) fn enter(&self, subject: Subject, query: String) -> Entry {
+        let reader = Arc::new(Reader {
+            subject,
+            next: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            query,
+        });
+        self.lock().push(Arc::clone(&reader));
+        Entry {
+            readers: self.clone(),
+            reader,
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Reader>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Reader>>> {
+        // A list of counters is whole whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.readers
+            .lock()
+            .retain(|reader| !Arc::ptr_eq(reader, &self.reader));
+    }
+}
+
+impl Reader {
+    pub(crate) fn note(&self, next: Seq, sent: u64) {
+        self.next.store(next.0, Ordering::Relaxed);
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+    }
+}

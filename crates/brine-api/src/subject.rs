@@ -1,0 +1,61 @@
+//! Who asks, as far as permissions are concerned.
+//!
+//! Made by whoever has checked it: the local socket from the peer's credentials. Others, such as
+//! users that logged in, will be further origins.
+
+use std::fmt;
+
+/// Somebody whose identity was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// How the identity is known.
+    pub origin: Origin,
+    /// The user's name; the number as text if the system has no name for it.
+    pub user: String,
+    /// The names of the user's groups. Empty where nothing depends on them.
+    pub groups: Vec<String>,
+}
+
+/// How an identity is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The kernel says who opened the connection.
+    Peer {
+        /// The process.
+        pid: Option<i32>,
+        /// The user's number.
+        uid: u32,
+    },
+    /// The client knows a secret that only the bus's own user can read.
+    Token,
+}
+
+impl Subject {
+    /// The process, if it is known.
+    #[must_use]
+    pub const fn pid(&self) -> Option<i32> {
+        match self.origin {
+            Origin::Peer { pid, .. } => pid,
+            Origin::Token => None,
+        }
+    }
+
+    /// The user's number, if it is known.
+    #[must_use]
+    pub const fn uid(&self) -> Option<u32> {
+        match self.origin {
+            Origin::Peer { uid, .. } => Some(uid),
+            Origin::Token => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Peer { pid: Some(pid), .. } => write!(out, "{} (pid {pid})", self.user),
+            Origin::Peer { pid: None, .. } => self.user.fmt(out),
+            Origin::Token => write!(out, "{} (by token)", self.user),
+        }
+    }
+}

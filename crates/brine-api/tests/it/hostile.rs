@@ -1,0 +1,221 @@
+//! Clients that stall, flood, lie and smuggle: each is refused or bounded, and an honest client beside
+//! it is served.
+
+use std::time::Duration;
+
+use brine_api::ApiConfig;
+
+use crate::support::{Api, Setup};
+
+fn impatient() -> Api {
+    Api::with(Setup {
+        config: ApiConfig {
+            head_timeout: Duration::from_millis(200),
+            connections_per_user: 4,
+            ..ApiConfig::default()
+        },
+        ..Setup::default()
+    })
+}
+
+/// What a raw request is answered with, up to the close of the connection.
+fn raw(api: &Api, text: &str) -> String {
+    let mut client = api.connect();
+    client.send(text);
+    // So that what is not refused at once ends all the same.
+    client.send("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    client.half_close();
+    client.rest()
+}
+
+fn is_served(api: &Api) {
+    assert_eq!(api.get("/status").0, 200);
+}
+
+#[test]
+fn a_head_that_does_not_come_ends_the_connection() {
+    let api = impatient();
+    for text in ["", "GET /status HT", "GET /status HTTP/1.1\r\nhost: x\r\n"] {
+        let mut client = api.connect();
+        client.send(text);
+        let rest = client.rest();
+        assert!(!rest.contains("200 OK"), "{text:?}: {rest}");
+    }
+    is_served(&api);
+}
+
+#[test]
+fn large_heads_are_refused() {
+    let api = impatient();
+    let many: String = (0..100)
+        .map(|number| format!("x-{number}: y\r\n"))
+        .collect();
+    for head in [
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(400_000)),
+        format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(400_000)),
+        format!("GET / HTTP/1.1\r\n{many}\r\n"),
+    ] {
+        let mut client = api.connect();
+        // The server may close before all is written.
+        let _ = std::io::Write::write_all(&mut client.stream, head.as_bytes());
+        let answer = client.rest();
+        assert!(
+            answer.starts_with("HTTP/1.1 4") || answer.is_empty(),
+            "{answer}"
+        );
+    }
+    is_served(&api);
+}
+
+#[test]
+fn a_line_over_the_limit_costs_no_more_than_the_limit() {
+    let api = Api::start();
+    let mut client = api.connect();
+    client.send("POST /events?durable=false HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    let piece = "x".repeat(1 << 20);
+    for _ in 0..12 {
+        client.send(&format!("{:x}\r\n{piece}\r\n", piece.len()));
+    }
+    let end = "\n{\"tag\": \"a\"}\n";
+    client.send(&format!("{:x}\r\n{end}\r\n0\r\n\r\n", end.len()));
+    let (status, body) = client.answer();
+    assert_eq!(status, 200);
+    assert!(body.contains("expected a line of at most"), "{body}");
+    assert!(body.contains("7f3a-1"), "{body}");
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_by_its_length() {
+    let api = Api::start();
+    let answer = raw(
+        &api,
+        "POST /events?durable=false HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n{",
+    );
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[test]
+fn one_user_has_so_many_connections_and_no_more() {
+    let api = impatient();
+    let idle: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = api.connect();
+            client.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n");
+            client.until("\r\n\r\n");
+            client
+        })
+        .collect();
+    let (status, body) = api.get("/status");
+    assert_eq!(status, 503, "{body}");
+    drop(idle);
+    // The server notices that they are gone.
+    let gone = (0..2000).any(|_| {
+        std::thread::sleep(Duration::from_millis(5));
+        api.get("/status").0 == 200
+    });
+    assert!(gone);
+}
+
+#[test]
+fn smuggled_requests_are_not_served() {
+    let api = Api::start();
+    let inner = "GET /status HTTP/1.1\r\nhost: x\r\n\r\n";
+    let length = inner.len();
+    for head in [
+        // Two lengths, a length beside chunks, chunks that are not the last coding, odd spellings.
+        format!("content-length: 0\r\ncontent-length: {length}\r\n"),
+        format!("transfer-encoding: chunked, identity\r\ncontent-length: {length}\r\n"),
+        "transfer-encoding: xchunked\r\n".to_owned(),
+        "transfer-encoding : chunked\r\n".to_owned(),
+        "content-length: +5\r\n".to_owned(),
+        "content-length: 5, 6\r\n".to_owned(),
+        " folded: x\r\n".to_owned(),
+        "bad name: x\r\n".to_owned(),
+        "x: a\u{0}b\r\n".to_owned(),
+    ] {
+        let answer = raw(
+            &api,
+            &format!("POST /events?durable=false HTTP/1.1\r\nhost: x\r\n{head}\r\n{inner}"),
+        );
+        assert!(!answer.contains("200 OK"), "{head:?}: {answer}");
+    }
+    // Whole chunked body with a length beside it: the chunks count, and what follows is one request.
+    let mut client = api.connect();
+    client.send(
+        "POST /events?durable=false HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\
+         connection: close\r\n\r\nd\r\n{\"tag\": \"a\"}\n\r\n0\r\n\r\n",
+    );
+    let answer = client.rest();
+    assert!(answer.matches("HTTP/1.1 ").count() == 1, "{answer}");
+    assert!(api.state.log.position().seq.0 <= 1);
+    is_served(&api);
+}
+
+#[test]
+fn tricks_with_paths_find_nothing() {
+    let api = Api::start();
+    for path in [
+        "/",
+        "/status/",
+        "//status",
+        "/./status",
+        "/events/../status",
+        "/%73tatus",
+        "/STATUS",
+        "/status%00",
+        "/status;x",
+        "*",
+    ] {
+        assert_eq!(api.get(path).0, 404, "{path}");
+    }
+    for (head, status) in [
+        ("DELETE /events", 405),
+        ("PUT /status", 405),
+        ("GET /run", 405),
+        ("BREW /status", 405),
+    ] {
+        assert_eq!(api.request(head, "").0, status, "{head}");
+    }
+}
+
+#[test]
+fn a_reader_that_closes_its_half_is_gone() {
+    let api = Api::start();
+    let mut reader = api.connect();
+    reader.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n");
+    reader.until("\r\n\r\n");
+    reader.half_close();
+    reader.rest();
+    is_served(&api);
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_nobody_up() {
+    let api = Api::start();
+    let mut stuck = api.connect();
+    stuck.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n");
+    stuck.until("\r\n\r\n");
+    let text = "x".repeat(10_000);
+    for number in 0..300 {
+        api.fire(&format!("bulk/{number}"), &format!("{{\"x\": \"{text}\"}}"));
+    }
+    let (_, body) = api.get("/events?from=earliest&follow=false&last=1");
+    assert!(body.contains("bulk/299"));
+    // It gets everything once it reads.
+    stuck.until("bulk/299");
+}
+
+#[test]
+fn garbage_ends_the_connection() {
+    let api = Api::start();
+    for text in [
+        "\u{0}\u{1}\u{2}\r\n\r\n",
+        "GET\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "\r\n\r\n\r\nx y z\r\n\r\n",
+    ] {
+        let answer = raw(&api, text);
+        assert!(!answer.contains("200 OK"), "{text:?}: {answer}");
+    }
+    is_served(&api);
+}

@@ -1,0 +1,14 @@
+//! The local socket over real sockets: what is answered, to whom, and what hostile clients achieve.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod events;
+mod fire;
+mod hostile;
+mod permissions;
+mod run;
+mod support;

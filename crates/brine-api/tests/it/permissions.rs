@@ -1,0 +1,102 @@
+//! Who is admitted, seen as a second real user.
+
+use std::os::unix::fs::PermissionsExt;
+
+use brine_testkit::user::{NOBODY, as_nobody, can_switch};
+
+use crate::support::{Api, Setup, at};
+
+const LIST: &str = r#"[{"user": 65534, "read": ["my/*"], "fire": ["ops/*"], "run": ["test.*"]}]"#;
+
+fn mode(api: &Api) -> u32 {
+    std::fs::metadata(&api.path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn without_a_list_the_socket_is_its_users_alone() {
+    let api = Api::start();
+    assert_eq!(mode(&api), 0o600);
+    if can_switch() {
+        let refused = as_nobody(|| std::os::unix::net::UnixStream::connect(&api.path).is_err());
+        assert!(refused);
+    }
+}
+
+#[test]
+fn a_listed_user_reads_and_fires_its_tags_alone() {
+    let api = Api::with(Setup {
+        acl: LIST,
+        ..Setup::default()
+    });
+    assert_eq!(mode(&api), 0o666);
+    api.fire("my/tag", "{}");
+    api.fire("salt/auth", "{}");
+    if !can_switch() {
+        return;
+    }
+    as_nobody(|| {
+        let (status, body) = api.get("/events?from=earliest&follow=false");
+        assert_eq!(status, 200);
+        assert_eq!(body.lines().count(), 1, "{body}");
+        assert_eq!(at(&body, "/tag"), "my/tag");
+        let (status, body) = api.request(
+            "POST /events?durable=false",
+            "{\"tag\": \"ops/x\"}\n{\"tag\": \"salt/auth\"}\n",
+        );
+        assert_eq!(status, 200);
+        let answers: Vec<_> = body.lines().collect();
+        assert!(answers[0].contains("position"), "{body}");
+        assert_eq!(at(answers[1], "/error/code"), "forbidden");
+        let (status, _) = api.request("POST /events?durable=false", "{\"tag\": \"salt/auth\"}");
+        assert_eq!(status, 403);
+        // The status shows its own streams, and none of anybody else's.
+        let (status, body) = api.get("/status");
+        assert_eq!(
+            (status, at(&body, "/streams")),
+            (200, serde_json::json!([]))
+        );
+        let (status, body) = api.request("POST /run", r#"{"client": "caller", "fun": "cmd.run"}"#);
+        assert_eq!(status, 501, "nothing runs here: {body}");
+    });
+}
+
+#[test]
+fn a_user_whom_nothing_names_is_refused_everything() {
+    let api = Api::with(Setup {
+        acl: r#"[{"user": "somebody-else", "read": ["*"], "fire": ["*"], "run": ["*"]}]"#,
+        ..Setup::default()
+    });
+    if !can_switch() {
+        return;
+    }
+    as_nobody(|| {
+        for (head, body) in [
+            ("GET /events", ""),
+            ("GET /status", ""),
+            ("POST /events?durable=false", "{\"tag\": \"a\"}"),
+            ("POST /run", "{}"),
+        ] {
+            let (status, answer) = api.request(head, body);
+            assert_eq!(status, 403, "{head}: {answer}");
+        }
+    });
+    assert_eq!(api.state.log.position().seq.0, 0);
+    let _ = NOBODY;
+}
+
+#[test]
+fn a_group_is_found_by_its_name() {
+    if !can_switch() {
+        return;
+    }
+    // The first group of the user without rights, whatever this system calls it.
+    let api = Api::with(Setup {
+        acl: r#"[{"group": "nogroup", "read": ["my/*"]}, {"group": "nobody", "read": ["my/*"]}]"#,
+        ..Setup::default()
+    });
+    api.fire("my/tag", "{}");
+    as_nobody(|| {
+        let (status, body) = api.get("/events?from=earliest&follow=false");
+        assert_eq!((status, body.lines().count()), (200, 1), "{body}");
+    });
+}
