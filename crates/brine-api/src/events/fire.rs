@@ -152,7 +152,8 @@ impl Firing {
                 "expected a line {\"tag\": …, \"data\": {…}} for each event, found none".into(),
             ));
         }
-        let answers = self.append(&outcomes);
+        let mut answers = self.append(&outcomes);
+        answers.bytes.splice(0..0, self.begin());
         self.durable(answers.last)
             .await
             .map_err(ApiError::NotDurable)?;
@@ -182,6 +183,10 @@ impl Firing {
             drop(appended);
         };
         let write = async {
+            let begin = self.begin();
+            if !begin.is_empty() && out.send(begin.into()).await.is_err() {
+                return;
+            }
             while let Some(mut answers) = waiting.recv().await {
                 // One wait and one write for all that has been appended meanwhile.
                 while let Ok(more) = waiting.try_recv() {
@@ -233,6 +238,16 @@ impl Firing {
             bytes,
             last: (range.start < range.end).then(|| Seq(range.end.0 - 1)),
         }
+    }
+
+    /// What begins the answers.
+    fn begin(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.form == Form::Records {
+            let log = self.state.log.id().0;
+            Record::Log { log }.encode(&mut out);
+        }
+        out
     }
 
     fn accept(&self, log: LogId, seq: Seq, out: &mut Vec<u8>) {

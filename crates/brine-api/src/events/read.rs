@@ -240,8 +240,13 @@ impl Stream {
         let end = (!query.follows).then(|| state.log.position().seq);
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
+        let cursor = state.log.events(query.start);
+        // A client that is cut off before its first event knows where it was all the same.
+        if form == Form::Records && query.start == Start::Tail {
+            form.heartbeat(cursor.position(), &mut buffer);
+        }
         Self {
-            cursor: state.log.events(query.start),
+            cursor,
             query,
             form,
             entry,

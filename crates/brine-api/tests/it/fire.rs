@@ -201,6 +201,7 @@ fn records_travel_as_they_are() {
         answers.push(answer);
         rest = &rest[length..];
     }
+    assert_eq!(answers.remove(0), Record::Log { log: 0x7f3a });
     assert_eq!(answers[0], Record::Fired { sequence: 1 });
     assert!(matches!(&answers[1], Record::Refused { code, .. } if code == "bad_event"));
     assert_eq!(answers[2], Record::Fired { sequence: 2 });

@@ -127,6 +127,14 @@ impl Api {
         self.request(&format!("GET {path}"), "")
     }
 
+    /// Ends the server and waits for it.
+    pub(crate) fn end(&mut self) {
+        self.shut_down();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+
     pub(crate) fn shut_down(&mut self) {
         drop(self.shutdown.take());
     }
@@ -134,11 +142,15 @@ impl Api {
 
 impl Drop for Api {
     fn drop(&mut self) {
-        self.shut_down();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(5));
-        }
+        self.end();
     }
+}
+
+/// A new state over the same log.
+pub(crate) fn state_of(old: &ApiState) -> Arc<ApiState> {
+    let log = Arc::clone(&old.log);
+    let (acl, node) = (old.acl.clone(), old.node.clone());
+    Arc::new(ApiState::new(log, acl, node, old.config))
 }
 
 /// Lets other users reach the socket, so that it alone decides.

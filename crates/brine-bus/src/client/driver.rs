@@ -478,13 +478,13 @@ impl<S> Driver<S> for Writer<S> {
 
 /// Pauses between attempts to connect: short at first, since a bus that restarts is back at once.
 #[derive(Debug, Default)]
-struct Backoff(Option<Duration>);
+pub(super) struct Backoff(Option<Duration>);
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(5);
     const LONGEST: Duration = Duration::from_millis(250);
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let pause = self
             .0
             .map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST));
@@ -492,7 +492,7 @@ impl Backoff {
         pause
     }
 
-    const fn reset(&mut self) {
+    pub(super) const fn reset(&mut self) {
         self.0 = None;
     }
 }

@@ -35,6 +35,7 @@ pub mod blocking;
 mod driver;
 mod error;
 mod event;
+pub mod local;
 pub mod outbox;
 pub mod session;
 mod socket;

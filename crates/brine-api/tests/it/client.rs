@@ -1,0 +1,197 @@
+//! The client of the local socket against the server: exact events, acknowledgement, resuming.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_api::local;
+use brine_bus::client::local::{
+    Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalClient, LocalError,
+};
+use brine_bus::client::{PublisherConfig, Wait};
+use brine_wire::{Map, Value};
+use tokio::sync::oneshot;
+
+use crate::support::{Api, SOON};
+
+fn client(api: &Api) -> LocalClient {
+    let address = LocalAddress::Socket(api.path.clone());
+    LocalClient::new(address, PublisherConfig::default())
+}
+
+fn data() -> Map {
+    [("bytes", Value::Bin(vec![0xff, 0])), ("x", Value::Int(5))]
+        .into_iter()
+        .collect()
+}
+
+fn next(stream: &mut brine_bus::client::local::EventStream) -> Delivery {
+    stream
+        .next(Wait::For(SOON))
+        .unwrap()
+        .expect("something comes in time")
+}
+
+#[test]
+fn what_is_fired_is_acknowledged_and_read_back_exactly() {
+    let api = Api::start();
+    let mut client = client(&api);
+    let mut stream = client.events(&EventQuery::default()).unwrap();
+    let events = [("my/1".to_owned(), data()), ("my/2".to_owned(), Map::new())];
+    let fired = client
+        .fire(events, Acknowledge::Appended, Some(SOON))
+        .unwrap();
+    let texts: Vec<_> = fired
+        .iter()
+        .map(|fired| match fired {
+            Fired::At(position) => position.to_string(),
+            refused => format!("{refused:?}"),
+        })
+        .collect();
+    assert_eq!(texts, ["7f3a-1", "7f3a-2"]);
+    let Delivery::Event {
+        position, event, ..
+    } = next(&mut stream)
+    else {
+        panic!("expected an event")
+    };
+    assert_eq!(
+        (position.to_string().as_str(), event.tag()),
+        ("7f3a-1", "my/1")
+    );
+    let read = event.decode().unwrap();
+    assert_eq!(
+        read.as_map().unwrap().get("bytes"),
+        Some(&Value::Bin(vec![0xff, 0]))
+    );
+    assert!(matches!(next(&mut stream), Delivery::Event { .. }));
+    assert_eq!(stream.position().unwrap().to_string(), "7f3a-2");
+    assert_eq!(
+        stream.next(Wait::For(Duration::from_millis(20))).unwrap(),
+        None
+    );
+    let status = client.status(Some(SOON)).unwrap();
+    assert!(status.as_map().unwrap().get("log").is_some());
+}
+
+#[test]
+fn a_refusal_is_an_error_with_its_code() {
+    let api = Api::start();
+    let mut client = client(&api);
+    let fired = client.fire(
+        [("a".to_owned(), Map::new())],
+        Acknowledge::Durable,
+        Some(SOON),
+    );
+    assert!(
+        matches!(&fired, Err(LocalError::Refused { status: 409, code, .. }) if code == "no_history"),
+        "{fired:?}"
+    );
+    let query = EventQuery {
+        from: "soon".to_owned(),
+        ..EventQuery::default()
+    };
+    assert!(matches!(
+        client.events(&query),
+        Err(LocalError::Refused { status: 400, .. })
+    ));
+    let nowhere = LocalAddress::Socket("/nonexistent/brine.sock".into());
+    let error = LocalClient::new(nowhere, PublisherConfig::default())
+        .status(None)
+        .unwrap_err();
+    assert!(error.is_absent(), "{error}");
+}
+
+#[test]
+fn a_stream_that_ends_says_so() {
+    let api = Api::start();
+    for number in 0..5 {
+        api.fire(&format!("my/{number}"), "{}");
+    }
+    let query = EventQuery {
+        tags: vec!["my/*".to_owned()],
+        excludes: vec!["my/3".to_owned()],
+        last: Some(3),
+        ends: true,
+        ..EventQuery::default()
+    };
+    let mut stream = client(&api).events(&query).unwrap();
+    let mut tags = Vec::new();
+    while let Delivery::Event { event, .. } = next(&mut stream) {
+        tags.push(event.tag().to_owned());
+    }
+    assert_eq!(tags, ["my/1", "my/2", "my/4"]);
+    assert_eq!(next(&mut stream), Delivery::End);
+}
+
+#[test]
+fn a_stream_that_is_cut_goes_on_at_its_position() {
+    let api = Api::start();
+    let mut stream = client(&api).events(&EventQuery::default()).unwrap();
+    api.fire("my/1", "{}");
+    assert!(matches!(next(&mut stream), Delivery::Event { .. }));
+    // The same log behind a new server, as after a restart with history.
+    let state = Arc::clone(&api.state);
+    let path = api.path.clone();
+    let mut api = api;
+    api.end();
+    api.fire("my/2", "{}");
+    let fresh = crate::support::state_of(&state);
+    let listener = local::Listener::bind(&path, &fresh).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_keep, ended) = oneshot::channel::<()>();
+    runtime.spawn(local::serve(listener, fresh, async {
+        let _ = ended.await;
+    }));
+    let Delivery::Event {
+        position, event, ..
+    } = next(&mut stream)
+    else {
+        panic!("expected an event")
+    };
+    assert_eq!(
+        (position.to_string().as_str(), event.tag()),
+        ("7f3a-2", "my/2")
+    );
+}
+
+#[test]
+fn a_position_of_another_log_is_a_gap() {
+    let api = Api::start();
+    api.fire("my/1", "{}");
+    let query = EventQuery {
+        from: "99-7".to_owned(),
+        ..EventQuery::default()
+    };
+    let mut stream = client(&api).events(&query).unwrap();
+    assert!(matches!(
+        next(&mut stream),
+        Delivery::Gap { missed: None, .. }
+    ));
+    assert!(matches!(next(&mut stream), Delivery::Event { .. }));
+}
+
+#[test]
+fn a_loopback_port_asks_for_the_token() {
+    let api = Api::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("brine.token");
+    let listener = local::Listener::bind_loopback(&file).unwrap();
+    let port = listener.port().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_keep, ended) = oneshot::channel::<()>();
+    runtime.spawn(local::serve(listener, Arc::clone(&api.state), async {
+        let _ = ended.await;
+    }));
+    let address = LocalAddress::TokenFile(file.clone());
+    let mut client = LocalClient::new(address, PublisherConfig::default());
+    assert!(client.status(Some(SOON)).is_ok());
+    // Whoever cannot read the file knows no token.
+    std::fs::write(&file, format!("{port} {}", "0".repeat(64))).unwrap();
+    let address = LocalAddress::TokenFile(file);
+    let mut stranger = LocalClient::new(address, PublisherConfig::default());
+    let refused = stranger.status(Some(SOON));
+    assert!(
+        matches!(refused, Err(LocalError::Refused { status: 401, .. })),
+        "{refused:?}"
+    );
+}
