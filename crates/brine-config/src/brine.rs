@@ -1,4 +1,4 @@
-//! What stands under the one key of a configuration that is ours: `brine:`.
+//! The options under Brine's own configuration key, `brine:`.
 //!
 //! Real Salt ignores it. Nothing is guessed here: a key that does not exist is an error.
 
@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
 use crate::types::type_name;
 
-/// Brine's own options; `None` where nothing is said.
+/// Brine's own options; `None` where the file has none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Brine {
     /// `compat`: the Salt series (`3006`) or release (`'3006.25'`) whose framing subscribers read.

@@ -77,7 +77,7 @@ fn user_name(status: &str, passwd: &str) -> String {
 
 /// The full name first, then the short one, then the loopback address's other names.
 ///
-/// The resolver is not asked: the full name is the one the hosts file gives. A minion that has
+/// The resolver is not queried: the full name is the one the hosts file gives. A minion that has
 /// run before remembers its id in a file anyway.
 fn host_names(host_name: &str, hosts: &str) -> Vec<String> {
     let lines: Vec<Vec<&str>> = hosts

@@ -71,20 +71,20 @@ pub enum FileError {
     },
 }
 
-/// Something in a configuration that a user should know of; it is used all the same.
+/// Something in a configuration that a user should know; the configuration is used anyway.
 ///
 /// Each is one line of text, without an ending full stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
     /// The main file is there, but not for this user: Salt goes on with the defaults.
-    #[error("{path}: no permission to read it, the defaults apply")]
+    #[error("{path}: no permission to read it; the defaults apply")]
     Unreadable {
         /// The file.
         path: String,
     },
     /// An included file that was left out.
-    #[error("{0}; the file is left out")]
+    #[error("{0}; the file is skipped")]
     IncludeSkipped(#[from] FileError),
     /// An `include` that names no file.
     #[error("include {pattern} matches no file")]
@@ -93,7 +93,7 @@ pub enum Warning {
         pattern: String,
     },
     /// A file that includes itself, at some remove.
-    #[error("{path} is included from within itself; the inner include is left out")]
+    #[error("{path} includes itself; the inner include is skipped")]
     IncludeLoop {
         /// The file.
         path: String,
@@ -122,8 +122,8 @@ pub enum Warning {
         /// What does its work now.
         instead: &'static str,
     },
-    /// A top-level key that is no text; it is left out.
-    #[error("{path}: option names are text, found {found}; it is left out")]
+    /// A top-level key that is not text; it is skipped.
+    #[error("{path}: option names must be text, found {found}; it is skipped")]
     NameIsNotText {
         /// The file.
         path: String,
@@ -131,7 +131,7 @@ pub enum Warning {
         found: String,
     },
     /// A minion without a configured or remembered id, on which its sockets' names depend.
-    #[error("no id configured, {id} is guessed from the host name; set `id` if that is not it")]
+    #[error("no id configured; using {id}, guessed from the host name; set `id` if that is wrong")]
     GuessedId {
         /// The id.
         id: String,

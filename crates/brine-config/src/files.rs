@@ -166,7 +166,7 @@ fn id_as_text(id: Value) -> Value {
     }
 }
 
-/// Jobs of the schedule are not merged: the later file's job stands.
+/// Jobs of the schedule are not merged: the later file's job wins.
 fn replace_schedules(merged: &mut Map, options: &Map) {
     let (Some(Value::Map(old)), Some(Value::Map(new))) =
         (merged.get("schedule"), options.get("schedule"))
@@ -180,7 +180,7 @@ fn replace_schedules(merged: &mut Map, options: &Map) {
     merged.insert("schedule", schedule);
 }
 
-/// Mappings into mappings, lists after lists without what is there already, the rest replaced.
+/// Mappings into mappings, lists after lists without items that are there already, the rest replaced.
 fn merge(into: &mut Map, from: Map) {
     for (key, value) in from {
         let old = into.iter().find(|(own, _)| *own == key).map(|(_, v)| v);

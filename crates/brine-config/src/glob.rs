@@ -1,6 +1,6 @@
 //! File name patterns of `include` and `default_include`, as Python's `glob` reads them.
 //!
-//! `*` stands for `.*` in no name that starts with a dot, `**` is just `*`, and names that are
+//! `*` does not match names that start with a dot, `**` is just `*`, and names that are
 //! not UTF-8 are not looked at.
 
 use std::fs;

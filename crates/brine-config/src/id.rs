@@ -1,7 +1,7 @@
 //! A node's id when none is configured: the remembered one, or one guessed from the host name.
 //!
 //! A minion's id decides its sockets' names, so a guess has to come out as the running minion's
-//! did. That one wrote its own to a file, which is therefore asked first.
+//! did. Salt writes its id to a file, which is therefore read first.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -4,7 +4,7 @@
 //! except in [`Environment::current`], its surroundings, and imports nothing of ours but wire.
 //!
 //! - [`Opts::load`] reads a master's or minion's files with Salt's names, defaults and includes.
-//!   What is odd in them comes back as [`Warning`]s, what stands under `brine:` as [`Brine`].
+//!   What is odd in them comes back as [`Warning`]s, the options under `brine:` as [`Brine`].
 //! - [`parse_arguments`] reads the arguments of Salt's functions.
 //! - [`yaml::load`] reads YAML 1.1 with Salt's changes.
 //!

@@ -1,7 +1,7 @@
 //! The options that real Salt knows: their types and defaults, and which of them do something here.
 //!
 //! `options.tsv` is written by `tests/oracle/options.py` from Salt 3008.3 and 3006.28; defaults
-//! are 3008.3's. Options that are read but checked by nobody (`presence_events`, `reactor`'s
+//! are 3008.3's. Options that are read but whose types Salt does not check (`presence_events`, `reactor`'s
 //! contents) are not in it and never warned of.
 
 use std::sync::LazyLock;

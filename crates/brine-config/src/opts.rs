@@ -1,7 +1,7 @@
 //! `Opts`: what Salt's configuration files say, with Salt's names and defaults.
 //!
 //! The steps of reading are here, in Salt's order; what a value follows from others is in
-//! `resolve`, files are in `files`. Plain data: nobody passes an `Opts` down, each crate has its
+//! `resolve`, files are in `files`. Plain data: no crate passes an `Opts` on, each has its
 //! own small configuration made from it once. Facts: Salt 3008.3 and 3006.28, checked against
 //! both by `tests/it/opts.rs`.
 
@@ -31,7 +31,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The file that is read when nobody names one.
+    /// The file that is read if none is named.
     #[must_use]
     pub const fn default_file(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Role {
 pub struct Loaded {
     /// Salt's options, defaults filled in.
     pub opts: Opts,
-    /// What stands under `brine:`.
+    /// The options under `brine:`.
     pub brine: Brine,
     /// What the user should know; nothing of it stops the configuration from being used.
     pub warnings: Vec<Warning>,
@@ -75,7 +75,7 @@ impl Opts {
     /// `path`; included files that cannot be used are left out with a warning.
     ///
     /// # Errors
-    /// A main file that is no configuration, a path or name that is no text, and anything that
+    /// A main file that is not a configuration, a path or name that is not text, and anything that
     /// is not understood under `brine:`.
     pub fn load(role: Role, path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
         let path = path.to_string_lossy();

@@ -1,7 +1,7 @@
 //! Which bus a command is about: from arguments and Salt's configuration to its [`Address`].
 //!
-//! An argument comes before what a file says. Files are read only when something is asked of them:
-//! a command that is told the directory, and the id where that matters, reads none.
+//! An argument takes precedence over a file. Files are read only when needed: a command that gets the
+//! directory as an argument, and the id where that matters, reads none.
 //! Facts: `docs/protocol/ipc.md` §2.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use clap::Args;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which bus")]
 pub(crate) struct BusArgs {
-    /// Directory of the bus's sockets [default: as Salt's configuration says, else
+    /// Directory of the bus's sockets [default: sock_dir of Salt's configuration, else
     /// /var/run/salt/master or /var/run/salt/minion]
     #[arg(long, value_name = "DIR")]
     pub(crate) sock_dir: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub(crate) enum NodeKind {
     Minion,
 }
 
-/// A bus's place, and what the configuration says besides.
+/// Where a bus is, and what else its configuration says.
 #[derive(Debug)]
 pub(crate) struct BusLocation {
     /// Its sockets.
@@ -52,11 +52,11 @@ pub(crate) struct BusLocation {
     pub(crate) node: Node,
     /// Where its UNIX sockets are; `None` under `ipc_mode: tcp`.
     pub(crate) sock_dir: Option<PathBuf>,
-    /// Salt's options, if a file was asked for.
+    /// Salt's options, if a file was read.
     pub(crate) opts: Option<Opts>,
-    /// What stands under `brine:`.
+    /// The options under `brine:`.
     pub(crate) brine: Brine,
-    /// What there is to say about the configuration.
+    /// What is odd in the configuration.
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -76,7 +76,9 @@ impl BusArgs {
                 let sock_dir = match (sock_dir, opts) {
                     (Some(sock_dir), _) => sock_dir.to_owned(),
                     (None, Some(opts)) => PathBuf::from(opts.text("sock_dir")?),
-                    (None, None) => bail!("expected --sock-dir or a configuration"),
+                    (None, None) => {
+                        bail!("add --sock-dir or a configuration: nothing says where the bus is")
+                    }
                 };
                 (Address::ipc(&sock_dir, &node)?, Some(sock_dir))
             }
@@ -91,7 +93,7 @@ impl BusArgs {
         })
     }
 
-    /// Reads the configuration, unless the arguments say all there is to know.
+    /// Reads the configuration, unless the arguments are enough.
     fn load(&self) -> anyhow::Result<Option<Loaded>> {
         let is_asked_for = self.config.is_some() || self.config_dir.is_some();
         let is_needed =
@@ -128,7 +130,7 @@ impl BusArgs {
         let option = |name| opts.and_then(|opts| opts.text(name).ok());
         // A delta proxy's sockets bear the name of its controlling proxy.
         let id = self.id.as_deref().or(option("hash_id")).or(option("id"));
-        let id = id.context("--node minion: expected --id, or a configuration file with an id")?;
+        let id = id.context("--node minion: add --id, or a configuration file with an id")?;
         let hash_type = option("hash_type").map_or_else(|| Ok(Default::default()), str::parse)?;
         Ok(Node::Minion {
             id: id.to_owned(),
@@ -177,7 +179,7 @@ pub(crate) fn publisher_config(
     Ok(config)
 }
 
-/// Whether waiting may help: a bus that is not there may come, a closed door stays closed.
+/// Whether waiting may help: a bus may start later, but permissions rarely change meanwhile.
 pub(crate) const fn may_come(error: &ConnectError) -> bool {
     !matches!(
         error,

@@ -15,7 +15,7 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// From now on the first signal sets the flag; a second ends the process as usual, in case
-    /// nobody looks at the flag (output that nobody reads).
+    /// the flag is never checked (a write to a full pipe).
     pub(crate) fn catch() -> anyhow::Result<Self> {
         let interrupt = Self::default();
         for signal in [SIGINT, SIGTERM] {

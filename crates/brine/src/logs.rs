@@ -1,6 +1,6 @@
 //! Logs on stderr: Salt's level names, and one line per record.
 //!
-//! What the user asked to see is output and not a log; it goes through [`crate::show`].
+//! Output that the user asked for is not a log; it goes through [`crate::show`].
 
 use std::fmt;
 use std::io::{self, IsTerminal};

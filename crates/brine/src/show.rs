@@ -1,4 +1,4 @@
-//! What people see: whether in colour, and the line that says what went wrong.
+//! Output for people: colours, the one-line error, and text made safe for terminals.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -30,9 +30,9 @@ pub(crate) fn wants_colour() -> bool {
     !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Tells the user what went wrong or what is waited for, on one line.
+/// Reports an error, or what the program is waiting for, on one line.
 pub(crate) fn complain(text: &dyn fmt::Display) {
-    // Where stderr cannot be written to, there is nobody to tell.
+    // If stderr cannot be written to, there is no other way to report.
     let _ = writeln!(io::stderr(), "brine: {text}");
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// A tag as a terminal may have it: a stranger's escape sequences are shown, not obeyed.
+/// A tag that is safe for a terminal: escape sequences from outside are printed, not executed.
 pub(crate) fn visible(tag: &str) -> std::borrow::Cow<'_, str> {
     if !tag.contains(char::is_control) {
         return tag.into();

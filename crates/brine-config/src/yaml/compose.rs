@@ -39,14 +39,14 @@ enum Anchor {
     Done(NodeId),
 }
 
-/// What may stand before a node.
+/// What may precede a node.
 struct Properties {
     place: Place,
     anchor: Option<String>,
     tag: Option<String>,
 }
 
-/// Where a node stands, which decides what it may be.
+/// Where a node is, which decides what it may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Context {
     /// Inside brackets or braces.
@@ -193,7 +193,7 @@ impl Composer<'_> {
         }
     }
 
-    /// A node without what stands before it.
+    /// A node without its tag and anchor.
     fn content(
         &mut self,
         context: Context,
@@ -258,7 +258,7 @@ impl Composer<'_> {
         }
     }
 
-    /// The items of a list that stands no further in than the key it belongs to.
+    /// The items of a list that is not indented further than the key it belongs to.
     fn unindented_sequence(&mut self) -> Result<Kind, YamlError> {
         let mut items = Vec::new();
         while self.take_if(&TokenKind::BlockEntry)? {

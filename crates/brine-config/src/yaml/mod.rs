@@ -145,7 +145,7 @@ pub enum Fault {
     /// Not YAML.
     #[error("not YAML: {0}")]
     Syntax(&'static str),
-    /// Bytes that are no UTF-8.
+    /// Bytes that are not UTF-8.
     #[error("expected UTF-8 text; save the file as UTF-8")]
     NotUtf8,
     /// A control character, or one of the few others YAML forbids.
@@ -178,20 +178,20 @@ pub enum Fault {
         tag: &'static str,
         /// What the tag is for.
         expected: &'static str,
-        /// What it stands on.
+        /// What it is applied to.
         found: &'static str,
     },
     /// `<<` with something other than mappings.
     #[error("expected a mapping or a list of mappings to merge, found {0}")]
     BadMerge(&'static str),
     /// An alias without its anchor.
-    #[error("no anchor &{0} stands before this alias; quote the value if it is text")]
+    #[error("alias of the unknown anchor &{0}; quote the value if it is text")]
     UnknownAlias(String),
     /// An anchor given twice.
     #[error("anchor &{0} is given twice")]
     DuplicateAnchor(String),
     /// An alias inside what it repeats.
-    #[error("this alias stands inside the value it repeats")]
+    #[error("this alias is inside the value it repeats")]
     RecursiveAlias,
     /// More than [`MAX_BYTES`].
     #[error("{bytes} bytes of YAML are over the limit of {MAX_BYTES}")]

@@ -1,7 +1,7 @@
 //! Plain scalars: which type a text has under YAML 1.1, and its value under that type.
 //!
 //! The patterns are PyYAML's resolver's, the readings its safe constructor's with Salt's change
-//! to leading zeros. Errors are `None`; the caller knows where it stands.
+//! to leading zeros. Errors are `None`; the caller knows the position.
 
 use brine_wire::Value;
 

@@ -119,9 +119,9 @@ fn included_files_that_cannot_be_used_are_left_out() {
     let (loaded, warnings) = load(Role::Master, &files).unwrap();
     assert_eq!(
         warnings,
-        "DIR/master.d/bad.conf: line 2, column 1: not YAML: expected a value; the file is left out\n\
+        "DIR/master.d/bad.conf: line 2, column 1: not YAML: expected a value; the file is skipped\n\
          include DIR/none.conf matches no file\n\
-         DIR/self.conf is included from within itself; the inner include is left out\n\
+         DIR/self.conf includes itself; the inner include is skipped\n\
          option include: expected text or a list of texts, found an integer\n\
          option worker_threads is known but not acted on"
     );
@@ -134,8 +134,8 @@ fn a_guessed_minion_id_is_told_of() {
     assert_eq!(loaded.opts.text("id").unwrap(), "web1.example.org");
     assert_eq!(
         warnings,
-        "no id configured, web1.example.org is guessed from the host name; \
-         set `id` if that is not it"
+        "no id configured; using web1.example.org, guessed from the host name; \
+         set `id` if that is wrong"
     );
 }
 

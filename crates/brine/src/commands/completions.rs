@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::arguments::Cli;
 
-/// What `brine completions` is told.
+/// The arguments of `brine completions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// For which shell

@@ -119,7 +119,7 @@ struct Reset {
     store: StoreArgs,
 }
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Ls(list) => ls(list)?,

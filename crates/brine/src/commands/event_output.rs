@@ -197,7 +197,7 @@ fn time_of_day(stamp: &str) -> Option<&str> {
         .or_else(|| time.get(..8))
 }
 
-/// Python's `NaN` and `Infinity` are no JSON; other programs read `null`.
+/// Python's `NaN` and `Infinity` are not JSON; other programs write `null`.
 fn without_what_json_lacks(value: &mut Value) {
     match value {
         Value::Float(number) if !number.is_finite() => *value = Value::Nil,

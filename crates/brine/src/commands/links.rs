@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::salt::Personality;
 
-/// What `brine links` is told.
+/// The arguments of `brine links`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Where to make them, such as /usr/local/bin

@@ -107,7 +107,7 @@ struct Vacuum {
     store: StoreArgs,
 }
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Info(info) => self::info(info)?,

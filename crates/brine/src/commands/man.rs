@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::arguments::Cli;
 
-/// What `brine man` is told.
+/// The arguments of `brine man`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Where to write them, such as /usr/local/share/man/man1

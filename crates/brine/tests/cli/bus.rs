@@ -173,7 +173,7 @@ fn the_configured_user_must_be_there() {
     fs::write(&config, options).unwrap();
     let left = run(&mut brine(&["bus", "--config", &config]), "");
     assert_eq!(left.code, Some(1));
-    insta::assert_snapshot!(left.stderr, @"brine: option user: there is no user nobody-of-that-name; make it, or set another");
+    insta::assert_snapshot!(left.stderr, @"brine: option user: there is no user nobody-of-that-name; create it, or set another");
 }
 
 /// Only root can become another.

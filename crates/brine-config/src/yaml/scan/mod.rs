@@ -104,7 +104,7 @@ pub(super) struct Scanner<'t> {
 
 #[derive(Clone, Copy)]
 struct SimpleKey {
-    /// It stands where only a key can, so its colon has to come.
+    /// Only a key can be here, so a colon has to follow.
     is_required: bool,
     /// Which token it is, counted from the first.
     number: usize,
@@ -289,7 +289,7 @@ impl<'t> Scanner<'t> {
         } else {
             if self.flow_level == 0 {
                 if !self.simple_key_allowed {
-                    return Err(self.at.syntax("a second `key: value` cannot stand here"));
+                    return Err(self.at.syntax("a second `key: value` is not allowed here"));
                 }
                 self.roll_indent(self.at, None, TokenKind::BlockMappingStart);
             }
@@ -460,7 +460,7 @@ impl<'t> Scanner<'t> {
             && self.is_blank_or_end(mark.len())
     }
 
-    /// Over one character that is no line break.
+    /// Skips one character that is not a line break.
     fn skip(&mut self) {
         if let Some(c) = self.rest().chars().next() {
             self.at.byte += c.len_utf8();

@@ -15,7 +15,7 @@ struct Gap {
 }
 
 impl Gap {
-    /// Adds to `text` what the gap stands for, and is empty again.
+    /// Adds the meaning of the gap to `text`, and empties it.
     fn fold_into(&mut self, text: &mut String) {
         if !self.has_break {
             text.push_str(&self.blanks);
@@ -73,7 +73,7 @@ impl Scanner<'_> {
         self.is_document_mark(b"---") || self.is_document_mark(b"...")
     }
 
-    /// Takes blanks and line breaks; in a plain scalar no tab may stand in for indentation.
+    /// Takes blanks and line breaks; in a plain scalar a tab cannot be indentation.
     fn scan_gap(&mut self, gap: &mut Gap, indent: Option<isize>) -> Result<(), YamlError> {
         loop {
             if self.is_blank(0) {
@@ -297,7 +297,7 @@ impl Scanner<'_> {
 
 struct BlockHeader {
     chomping: Chomping,
-    /// How much further in than its parent the text stands.
+    /// How much further than its parent the text is indented.
     indentation: Option<isize>,
 }
 

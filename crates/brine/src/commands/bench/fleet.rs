@@ -1,8 +1,8 @@
-//! `brine bench fleet`: puts simulated minions on a master, Salt's or Brine's, and prints what it
-//! makes of them.
+//! `brine bench fleet`: connects simulated minions to a master, Salt's or Brine's, and prints how it
+//! copes.
 //!
-//! What is measured and how is `brine-bench`'s. Here its options are put together from arguments
-//! and, with `-c`, from the master's own configuration.
+//! `brine-bench` measures. This module builds its options from arguments and, with `-c`, from the
+//! master's configuration.
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use brine_config::{Environment, Opts, Role};
 
 use crate::{bus_location, show};
 
-/// What `brine bench fleet` is told.
+/// The arguments of `brine bench fleet`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Every minion signs in, subscribes and fires its start event; then come the phases asked for with
@@ -33,8 +33,8 @@ libzmq's are heavy: use tcp for the largest fleets.
 
 Salt's own masters over tcp drop connections when many come at once; --concurrency 8 suits them.
 
-The exit code is 1 if a minion was not let in, a request not answered, or an event lost, repeated
-or out of order.
+The exit code is 1 if a minion could not sign in, a request was not answered, or an event was lost,
+repeated or out of order.
 
 Example: brine bench fleet -c /etc/salt --transport tcp --minions 1000 --events 50000 --senders 100
 --jobs 3 --reconnect --pid $(pidof -s salt-master)")]
@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     /// How many minions
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     minions: usize,
-    /// Connections for their requests over tcp, which minions beyond share [default: one each]
+    /// Connections for requests over tcp, shared if there are more minions [default: one each]
     #[arg(long, value_name = "N")]
     requesters: Option<usize>,
     /// What their ids begin with; a number of five digits follows
@@ -93,13 +93,13 @@ pub(super) struct Arguments {
     /// Jobs (test.ping) for the whole fleet; needs -c or --key-file
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     jobs: usize,
-    /// The file with the key that lets publish, .root_key in the master's cachedir
+    /// File with the key that allows publishing jobs: .root_key in the master's cachedir
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Whose key that is
+    /// User to whom that key belongs
     #[arg(long, value_name = "NAME", default_value = "root")]
     user: String,
-    /// Drop all connections at the end and let everybody come back
+    /// Drop all connections at the end and reconnect all minions
     #[arg(long)]
     reconnect: bool,
     /// Directory of the master's bus sockets, to see what arrives there [default: as configured]
@@ -212,8 +212,8 @@ fn key_dir(arguments: &Arguments) -> PathBuf {
         let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
         named.or(home).unwrap_or_else(std::env::temp_dir)
     };
-    let told = arguments.key_dir.clone();
-    told.unwrap_or_else(|| cache().join("brine").join("fleet-keys"))
+    let named = arguments.key_dir.clone();
+    named.unwrap_or_else(|| cache().join("brine").join("fleet-keys"))
 }
 
 fn publish_key(arguments: &Arguments, opts: Option<&Opts>) -> anyhow::Result<Option<String>> {

@@ -1,8 +1,8 @@
 //! `brine bench`: loads a bus, or a master, and prints rates and latencies.
 //!
-//! What is measured and how is `brine-bench`'s. Here a load is put together from a named case and
-//! arguments, and a bus is started for it where none is named: as a process of its own, so that
-//! what it spends can be told from what the load spends.
+//! `brine-bench` measures. This module builds a load from a named case and arguments, and starts a bus
+//! if none is named: in a process of its own, so that its processor time and memory are counted apart
+//! from the load's.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -141,7 +141,7 @@ fn loads(arguments: &Arguments) -> Vec<(Option<&'static Case>, Load)> {
         .collect()
 }
 
-/// The bus that is named, or one of our own.
+/// The bus that is named, or a new one.
 fn target(arguments: &Arguments) -> anyhow::Result<(Target, Option<OwnBus>)> {
     let named = &arguments.bus;
     if named.sock_dir.is_none() && named.config.is_none() && named.config_dir.is_none() {
@@ -223,7 +223,7 @@ impl OwnBus {
 
 impl Drop for OwnBus {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nobody to tell.
+        // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

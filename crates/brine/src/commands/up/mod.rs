@@ -1,6 +1,6 @@
-//! `brine up`: the try-it command. A master, a minion it knows, and a module of the minion's own in a
-//! scratch directory, with a job every now and then, and what to try printed; all of it gone when it
-//! ends.
+//! `brine up`: the command for trying Brine. Runs a master and an accepted minion with a custom module in
+//! a scratch directory, publishes a job now and then, and prints commands to try. Everything is removed at
+//! the end.
 
 mod scratch;
 mod site;
@@ -89,7 +89,7 @@ async fn listen(scratch: &Scratch) -> anyhow::Result<Subscriber> {
     Ok(starts)
 }
 
-/// Invites when the minion has started, and has it do jobs.
+/// Prints what to try once the minion has started, then publishes jobs.
 async fn life(
     scratch: &Scratch,
     master: &MasterHandle,

@@ -16,7 +16,7 @@ use brine_wire::network::MinionId;
 /// The minion's id.
 pub(super) const MINION: &str = "web1";
 
-/// The module that Salt's documentation of events has: it does something and says so.
+/// The example module of Salt's documentation of events: it does something and fires an event.
 const MODULE: &str = r#"def do_something():
     """
     Do something, and fire an event on the master's bus when it is done.
@@ -92,7 +92,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// Two ports that nobody has at the moment.
+/// Two ports that are free at the moment.
 fn free_ports() -> anyhow::Result<[u16; 2]> {
     let taken = [
         TcpListener::bind(("127.0.0.1", 0))?,

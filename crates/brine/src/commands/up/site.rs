@@ -1,4 +1,4 @@
-//! The life of a site: a job every now and then, as somebody might start it.
+//! Activity for the example site: a job now and then.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

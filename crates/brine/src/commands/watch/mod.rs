@@ -1,8 +1,8 @@
-//! `brine watch`: events as they come, for eyes and for pipes.
+//! `brine watch`: events as they come, for people and for pipes.
 //!
 //! Reads with the blocking client, looks at tags first and decodes only what is shown. Output is
-//! buffered and goes out whenever everything that has arrived is shown, so that it is never late
-//! and never one write per event at high rates.
+//! buffered and flushed whenever everything that has arrived is written, so that it is never late,
+//! and at high rates many events share a write.
 
 mod summary;
 
@@ -28,15 +28,15 @@ On a terminal: time, tag and data. In a pipe, or with --json: one JSON object pe
 {\"tag\": …, \"data\": …}, which `brine send --stdin` takes. Bytes become text, or base64 where they
 are not UTF-8.
 
-Exit codes: 0 ended as asked (also by Ctrl-C without --count, and when nobody reads any more);
+Exit codes: 0 done (also after Ctrl-C without --count, and when the reader of the pipe has gone);
 1 failed, or --count not reached; 2 wrong usage.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selection: SelectionArgs,
-    /// End after so many events
+    /// Stop after N events
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after so many seconds
+    /// Stop after so many seconds
     #[arg(short, long, value_name = "SECS", value_parser = show::seconds)]
     timeout: Option<Duration>,
     /// One JSON object per line [default when stdout is no terminal]

@@ -11,7 +11,7 @@ use brine_wire::{Map, Value, json};
 use super::super::event_output::Form;
 use crate::show;
 
-/// More prefixes than this are counted as one: tags are strangers' text and may never repeat.
+/// More prefixes than this are counted as one: tags come from outside and may never repeat.
 const MAX_PREFIXES: usize = 1000;
 
 /// People see so many of the busiest prefixes; the last row is the total.
