@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    bench, bus, completions, consumer, history, links, log, man, send, up, watch,
+    bench, bus, completions, consumer, history, links, log, man, send, status, up, watch,
 };
 use crate::logs::{self, Level, Look};
 
@@ -59,6 +59,8 @@ enum Command {
     Send(send::Arguments),
     /// Show events of the past
     History(Box<history::Arguments>),
+    /// Show whether the bus runs, and what its history holds
+    Status(status::Arguments),
     /// The store of past events: look, check, copy, remove
     Log(log::Arguments),
     /// Named readers with a saved position
@@ -93,6 +95,7 @@ impl Cli {
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::History(arguments) => history::run(&arguments),
+            Command::Status(arguments) => status::run(&arguments),
             Command::Log(arguments) => log::run(&arguments),
             Command::Consumer(arguments) => consumer::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),

@@ -20,7 +20,7 @@ use crate::commands::selection::Selection;
 /// The options that name a store.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct StoreArgs {
-    /// Directory of the history [default: history in the node's cachedir]
+    /// Directory of the history [default: as configured, else history in the node's cachedir]
     #[arg(long, value_name = "DIR")]
     pub(crate) history: Option<PathBuf>,
     #[command(flatten)]
@@ -34,6 +34,9 @@ impl StoreArgs {
             return Ok(directory.clone());
         }
         let location = self.bus.resolve()?;
+        if let Some(directory) = &location.brine.history.directory {
+            return Ok(directory.clone());
+        }
         let Some(opts) = &location.opts else {
             bail!("--sock-dir alone does not say where the history is; add --history or -c");
         };
@@ -123,15 +126,37 @@ fn info_start(info: &HistoryInfo) -> Seq {
     info.oldest.map_or(Seq(1), |(seq, _)| seq)
 }
 
+/// What to do at the end of a store.
+pub(crate) enum AtEnd<'a> {
+    Stop,
+    /// Wait for what a running bus adds, until this says that it is enough. A bus stores events
+    /// within a twentieth of a second.
+    Follow(&'a mut dyn FnMut() -> anyhow::Result<ControlFlow<()>>),
+}
+
+/// How often a followed store is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Calls `take` with each chosen event and each gap, oldest first, from where the reader is.
 pub(crate) fn forward(
     reader: &mut HistoryReader,
     selection: &Selection,
     until: Option<Millis>,
+    mut at_end: AtEnd<'_>,
     take: &mut dyn FnMut(Record<'_>) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let log = reader.log_id();
-    while let Some(read) = reader.next(selection.query())? {
+    loop {
+        let Some(read) = reader.next(selection.query())? else {
+            let AtEnd::Follow(is_enough) = &mut at_end else {
+                return Ok(());
+            };
+            if is_enough()?.is_break() {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_EVERY);
+            continue;
+        };
         let flow = match read {
             Read::Gap { seqs, reason } => take(gap(seqs, reason))?,
             Read::Events(events) => {
@@ -163,7 +188,6 @@ pub(crate) fn forward(
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// The same, newest first, from the end down to `since`.

@@ -1,10 +1,11 @@
-//! `brine history`: events that were stored, oldest first; stops at the end.
+//! `brine history`: events that were stored, oldest first; stops at the end, or follows the bus.
 //!
 //! Reads the store itself, so that it also works when no bus is running.
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use brine_log::history::{Consumer, ConsumerName, HistoryReader, Maintenance, Paused};
 use brine_log::{Millis, Position, Seq};
@@ -14,7 +15,8 @@ use super::event_output::{Form, Printer};
 use super::selection::{Selection, SelectionArgs};
 use crate::arguments::wrong_usage;
 use crate::clock::{self, Zone};
-use crate::history_store::{self, Gone, Record, StoreArgs};
+use crate::history_store::{self, AtEnd, Gone, Record, StoreArgs};
+use crate::interrupt::Interrupt;
 use crate::show::{self, Colour};
 
 /// The exit code that says: what was asked for is gone.
@@ -47,6 +49,9 @@ pub(crate) struct Arguments {
     /// Newest first
     #[arg(short, long, conflicts_with_all = ["from", "cursor"])]
     reverse: bool,
+    /// Go on with what arrives, as `brine watch` does
+    #[arg(short, long, conflicts_with_all = ["reverse", "cursor", "until"])]
+    follow: bool,
     /// Start at the oldest event if the start that was asked for is gone
     #[arg(long)]
     allow_gap: bool,
@@ -66,16 +71,16 @@ pub(crate) struct Arguments {
 pub(crate) struct WindowArgs {
     /// Events that arrived at this time or later
     #[arg(short = 'S', long, value_name = "TIME", conflicts_with = "from")]
-    since: Option<String>,
+    pub(crate) since: Option<String>,
     /// Events that arrived at this time or earlier
     #[arg(short = 'U', long, value_name = "TIME")]
-    until: Option<String>,
+    pub(crate) until: Option<String>,
     /// Where to start [default: earliest]
     #[arg(long, visible_alias = "start-sequence", value_name = "START")]
-    from: Option<String>,
+    pub(crate) from: Option<String>,
     /// Dates without a zone are UTC
     #[arg(long)]
-    utc: bool,
+    pub(crate) utc: bool,
 }
 
 impl WindowArgs {
@@ -106,23 +111,25 @@ impl WindowArgs {
 pub(crate) struct FormArgs {
     /// One JSON object per line [default when stdout is no terminal]
     #[arg(long, conflicts_with = "pretty")]
-    json: bool,
+    pub(crate) json: bool,
     /// Data indented, over several lines
     #[arg(long)]
-    pretty: bool,
+    pub(crate) pretty: bool,
     /// In JSON and --pretty: with sequence, position and time of arrival
     #[arg(long)]
-    seq: bool,
+    pub(crate) seq: bool,
     /// Colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    color: Colour,
+    pub(crate) color: Colour,
 }
 
 impl FormArgs {
-    fn output(&self) -> Output {
+    pub(crate) fn output(&self) -> Output {
+        // Colours are for people, also through a pipe into a pager.
+        let is_terminal = io::stdout().is_terminal() || self.color == Colour::Always;
         let form = if self.pretty {
             Form::Pretty
-        } else if self.json || !io::stdout().is_terminal() {
+        } else if self.json || !is_terminal {
             Form::JsonLines
         } else {
             Form::Columns
@@ -135,7 +142,7 @@ impl FormArgs {
 }
 
 /// Where records go.
-struct Output {
+pub(crate) struct Output {
     printer: Printer,
     with_position: bool,
 }
@@ -175,6 +182,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = arguments.selection.compile()?;
     let window = arguments.window.read();
     let mut output = arguments.form.output();
+    if arguments.follow {
+        let following = Following {
+            last: arguments.last,
+            count: arguments.count,
+            deadline: None,
+            allow_gap: arguments.allow_gap,
+        };
+        return follow(
+            &arguments.store,
+            &selection,
+            window.0.as_ref(),
+            following,
+            output,
+        );
+    }
     if let Some(name) = &arguments.cursor {
         let limit = arguments.count;
         return next(&arguments.store, name, &selection, limit, true, &mut output);
@@ -218,6 +240,63 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How a store is followed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Following {
+    /// So many of the events before now.
+    pub(crate) last: Option<u64>,
+    /// Stop after so many events.
+    pub(crate) count: Option<u64>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) allow_gap: bool,
+}
+
+/// Prints what is stored, and then what a running bus adds to it. Both come from the store, in
+/// order, so that nothing is missing or repeated where the past ends.
+pub(crate) fn follow(
+    store: &StoreArgs,
+    selection: &Selection,
+    start: Option<&StartText>,
+    following: Following,
+    mut output: Output,
+) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::catch()?;
+    let mut reader = store.open()?;
+    if let Some(count) = following.last {
+        seek_last(&mut reader, selection, None, count)?;
+    } else if let Err(gone) = history_store::seek(&mut reader, start, following.allow_gap)? {
+        return Ok(is_gone(&gone));
+    }
+    let log = reader.log_id();
+    let (mut left, output) = (following.count, std::cell::RefCell::new(&mut output));
+    let mut wait = || {
+        output.borrow_mut().printer.flush()?;
+        let is_over = following.deadline.is_some_and(|at| Instant::now() >= at);
+        Ok(match interrupt.has_come() || is_over {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    };
+    history_store::forward(
+        &mut reader,
+        selection,
+        None,
+        AtEnd::Follow(&mut wait),
+        &mut |record| {
+            let is_event = output.borrow_mut().record(log, &record)?;
+            match interrupt.has_come() {
+                true => Ok(ControlFlow::Break(())),
+                false => Ok(counted(&mut left, is_event)),
+            }
+        },
+    )?;
+    output.borrow_mut().printer.flush()?;
+    Ok(match left {
+        Some(1..) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    })
+}
+
 fn is_gone(gone: &Gone) -> ExitCode {
     show::complain(gone);
     ExitCode::from(GONE)
@@ -233,7 +312,7 @@ fn print_forward(
 ) -> anyhow::Result<Option<Position>> {
     let log = reader.log_id();
     let (mut left, mut last) = (count, None);
-    history_store::forward(reader, selection, until, &mut |record| {
+    history_store::forward(reader, selection, until, AtEnd::Stop, &mut |record| {
         let is_event = output.record(log, &record)?;
         if let Record::Event { position, .. } = &record {
             last = Some(*position);
@@ -270,6 +349,17 @@ fn print_last(
     if arguments.reverse {
         return print_backward(reader, selection, (None, until), Some(count), output);
     }
+    seek_last(reader, selection, until, count)?;
+    print_forward(reader, selection, until, arguments.count, output).map(drop)
+}
+
+/// Moves a reader to the first of the last `count` chosen events; to the end if there are none.
+fn seek_last(
+    reader: &mut HistoryReader,
+    selection: &Selection,
+    until: Option<Millis>,
+    count: u64,
+) -> anyhow::Result<()> {
     let (mut left, mut first) = (Some(count), None);
     history_store::backward(reader, selection, (None, until), &mut |record| {
         Ok(match record {
@@ -280,9 +370,12 @@ fn print_last(
             Record::Gap { .. } => ControlFlow::Continue(()),
         })
     })?;
-    let Some(first) = first else { return Ok(()) };
-    reader.seek(first);
-    print_forward(reader, selection, until, arguments.count, output).map(drop)
+    match first {
+        Some(first) => reader.seek(first),
+        // Never fails: the end is always there.
+        None => drop(history_store::seek(reader, Some(&StartText::New), true)?),
+    }
+    Ok(())
 }
 
 fn counted(left: &mut Option<u64>, is_event: bool) -> ControlFlow<()> {

@@ -11,5 +11,6 @@ pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod selection;
 pub(crate) mod send;
+pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod watch;

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use crate::support::{Left, brine, run};
+use crate::support::{Bus, Left, Running, brine, run};
 
 /// A store with events 1 to 6, each a minute after the last.
 struct Store {
@@ -210,4 +210,55 @@ fn a_consumer_goes_on_where_it_was() {
         store.tags(&["history", "--cursor", "mine"]),
         ["my/other", "salt/job/2/new"]
     );
+}
+
+/// The past comes from the store, and so does what arrives meanwhile: nothing is missing or twice.
+#[test]
+fn watch_goes_on_from_the_past_into_what_arrives() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    bus.begin(&["--history", &history]);
+    for number in 1..=5 {
+        bus.send(&format!("t/{number}"), "{}");
+    }
+    let watch = ["watch", "--history", &history, "--json", "t/*"];
+    // Until all five are stored.
+    let left = bus.run(&[&watch[..], &["--from", "earliest", "-n", "5"]].concat());
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    let last = ["--last", "2", "-n", "4"];
+    let mut running = Running::start(&mut bus.command(&[&watch[..], &last].concat()));
+    let mut seen = running.prints("t/5");
+    bus.send("t/6", "{}");
+    bus.send("other", "{}");
+    bus.send("t/7", "{}");
+    let left = running.left();
+    seen.push_str(&left.stdout);
+    let tags: Vec<_> = seen
+        .lines()
+        .map(|line| line.split('"').nth(3).unwrap())
+        .collect();
+    assert_eq!(
+        (left.code, tags),
+        (Some(0), vec!["t/4", "t/5", "t/6", "t/7"])
+    );
+    let left = bus.run(&[&watch[..], &["--from", "99"]].concat());
+    assert_eq!(left.code, Some(3), "{left:?}");
+    let left = bus.run(&["status", "--history", &history]);
+    let first = format!("bus      running (pid {}) at ", bus.pid());
+    assert!(left.stdout.starts_with(&first), "{left:?}");
+    assert!(
+        left.stdout.contains("\nhistory  8 events: 1 of "),
+        "{left:?}"
+    );
+    let left = bus.run(&["log", "import", "--history", &history]);
+    assert_eq!(left.code, Some(1));
+    assert!(
+        left.stderr
+            .contains(&format!("in use by process {}", bus.pid())),
+        "{left:?}"
+    );
+    assert_eq!(bus.end().code, Some(0));
+    assert_eq!(bus.run(&["status", "--history", &history]).code, Some(1));
+    let left = run(&mut brine(&["history", "--history", &history, "t/*"]), "");
+    assert_eq!(left.stdout.lines().count(), 7, "{left:?}");
 }

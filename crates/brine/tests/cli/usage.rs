@@ -14,6 +14,7 @@ fn every_command_has_help_and_wrong_usage_is_code_2() {
         "send",
         "bench",
         "history",
+        "status",
         "log",
         "consumer",
         "links",

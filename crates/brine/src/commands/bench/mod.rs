@@ -178,7 +178,7 @@ fn refuse_live(location: &BusLocation) -> anyhow::Result<()> {
 }
 
 /// The process that listens on a UNIX socket.
-fn listener(endpoint: &address::Endpoint) -> Option<i32> {
+pub(super) fn listener(endpoint: &address::Endpoint) -> Option<i32> {
     let address::Endpoint::Path(path) = endpoint else {
         return None;
     };

@@ -8,6 +8,7 @@ mod summary;
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,10 @@ use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wai
 
 use self::summary::Summary;
 use super::event_output::{Form, Printer};
+use super::history::{self, Following, FormArgs, WindowArgs};
 use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::{self, BusArgs};
+use crate::history_store::StoreArgs;
 use crate::interrupt::Interrupt;
 use crate::show::{self, Colour};
 
@@ -52,6 +55,21 @@ pub(crate) struct Arguments {
     /// Colours; always is also the form of a terminal, for `| less -R`
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     color: Colour,
+    /// Begin with the past: what arrived at this time or later, such as 10m. Needs a bus with
+    /// history
+    #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "summary"])]
+    since: Option<String>,
+    /// Begin with the past, at a time, a sequence or a position (7f3a-42: after it), or earliest
+    #[arg(long, value_name = "START", conflicts_with_all = ["last", "summary"])]
+    from: Option<String>,
+    /// Begin with the last N events that match
+    #[arg(long, visible_alias = "tail", value_name = "N", conflicts_with = "summary",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    last: Option<u64>,
+    /// With --since, --from or --last: directory of the history [default: as configured, else
+    /// history in the node's cachedir]
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
     /// Fail at once when there is no bus, and when it ends
     #[arg(long)]
     no_wait: bool,
@@ -61,6 +79,9 @@ pub(crate) struct Arguments {
 
 /// Watches until enough is seen.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.since.is_some() || arguments.from.is_some() || arguments.last.is_some() {
+        return arguments.run_from_the_past();
+    }
     let location = arguments.bus.resolve()?;
     let interrupt = Interrupt::catch()?;
     let config = SubscriberConfig {
@@ -98,6 +119,40 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Arguments {
+    fn run_from_the_past(&self) -> anyhow::Result<ExitCode> {
+        let window = WindowArgs {
+            since: self.since.clone(),
+            from: self.from.clone(),
+            ..WindowArgs::default()
+        };
+        let form = FormArgs {
+            json: self.json,
+            pretty: self.pretty,
+            seq: false,
+            color: self.color,
+        };
+        let store = StoreArgs {
+            history: self.history.clone(),
+            bus: self.bus.clone(),
+        };
+        let following = Following {
+            last: self.last,
+            count: self.count,
+            deadline: self
+                .timeout
+                .and_then(|time| Instant::now().checked_add(time)),
+            allow_gap: false,
+        };
+        let selection = self.selection.compile()?;
+        history::follow(
+            &store,
+            &selection,
+            window.read().0.as_ref(),
+            following,
+            form.output(),
+        )
+    }
+
     fn sink(&self) -> Sink {
         // Colours are for people, also through a pipe into a pager.
         let is_terminal = io::stdout().is_terminal() || self.color == Colour::Always;
