@@ -1,4 +1,4 @@
-//! Patterns for tags: one, as Salt's calls have it, or several with exceptions.
+//! Patterns for tags: one, as in Salt's calls, or several with exclusions.
 
 use std::sync::Arc;
 
@@ -10,6 +10,10 @@ use crate::address::value_error;
 /// The pattern of one call. An unknown `match_type` is taken for the default, as Salt does.
 pub(crate) fn tag_match(py: Python<'_>, pattern: &str, match_type: &str) -> PyResult<TagMatch> {
     let kind = match_type.parse().unwrap_or(MatchType::StartsWith);
+    compile(py, pattern, kind)
+}
+
+fn compile(py: Python<'_>, pattern: &str, kind: MatchType) -> PyResult<TagMatch> {
     TagMatch::new(kind, pattern).map_err(|error| not_a_pattern(py, &error))
 }
 
@@ -25,7 +29,7 @@ fn not_a_pattern(py: Python<'_>, error: &MatchError) -> PyErr {
     }
 }
 
-/// Which tags an event stream is about: any of `tags` (none: all), none of `excludes`.
+/// Which tags an event stream selects: any of `tags` (none given: all) and none of `excludes`.
 #[pyclass(frozen, module = "brine._native")]
 pub(crate) struct Filter(pub(crate) Arc<TagFilter>);
 
@@ -42,10 +46,10 @@ impl Filter {
         excludes: Vec<String>,
         match_type: &str,
     ) -> PyResult<Self> {
-        match_type.parse::<MatchType>().map_err(value_error)?;
+        let kind = MatchType::from_option(match_type).map_err(value_error)?;
         let patterns = |texts: &[String]| -> PyResult<Vec<TagMatch>> {
             (texts.iter())
-                .map(|text| tag_match(py, text, match_type))
+                .map(|text| compile(py, text, kind))
                 .collect()
         };
         Ok(Self(Arc::new(TagFilter::of(

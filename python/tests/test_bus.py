@@ -93,3 +93,50 @@ def test_large_values_are_refused_and_named(door):
     """Salt's programs replace them by ``VALUE_TRIMMED``, and call that success."""
     with pytest.raises(ValueError, match="since x would be replaced by VALUE_TRIMMED"):
         door.fire("big", {"a": 1, "x": "x" * 2_000_000})
+
+
+def test_a_stream_without_a_bus_warns_once(tmp_path, caplog):
+    with brine.Bus(sock_dir=tmp_path).events(timeout=0.2) as events:
+        assert list(events) == []
+    assert [record.name for record in caplog.records] == ["brine"]
+    assert f"no bus of a master in {tmp_path}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"node": "mastr"}, ValueError, "not 'mastr'"),
+        ({"config": "/nowhere/nosuch"}, FileNotFoundError, "/nowhere/nosuch"),
+        ({"sock_dir": "/run", "compat": "2019"}, ValueError, "2019"),
+    ],
+)
+def test_nonsense_is_refused_at_once(options, error, text):
+    with pytest.raises(error, match=text):
+        brine.Bus(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"tag": 5}, TypeError, "tag must be a string or several, not int"),
+        ({"exclude": ["a", 5]}, TypeError, "exclude must hold strings, not int"),
+        ({"match_type": "globs"}, ValueError, "globs"),
+    ],
+)
+def test_nonsense_patterns_are_refused(door, options, error, text):
+    with pytest.raises(error, match=text):
+        door.events(**options)
+
+
+def test_data_that_no_event_carries_are_named(door):
+    with pytest.raises(TypeError, match="data must be a mapping of names to values, not list"):
+        door.fire("a", [1])
+    with pytest.raises(TypeError, match=r"data\['odd'\]: .*object"):
+        door.fire("a", {"fine": 1, "odd": object()})
+
+
+def test_both_names_of_globs_match(door):
+    for name in ("glob", "fnmatch"):
+        with door.events("my/*", match_type=name, timeout=5) as events:
+            door.fire("my/a")
+            assert next(events).tag == "my/a"

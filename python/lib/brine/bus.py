@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from brine import _native, _place
 
 if TYPE_CHECKING:
     import asyncio
     import datetime
+
+Node = Literal["master", "minion"]
+MatchType = Literal["glob", "fnmatch", "startswith", "endswith", "find", "regex"]
 
 
 class Event(NamedTuple):
@@ -35,27 +39,35 @@ class Event(NamedTuple):
 
 
 class Bus:
-    """A master's or minion's bus.
+    """The event bus of the master or minion that runs on this machine.
 
-    ``config`` is a Salt configuration file or a dict of options; without one, ``sock_dir`` (and for
-    a minion ``id``) say where the bus is, and without those the default configuration does.
-    ``compat`` names the Salt release of a bus that is older than 3006.26, 3007.15 or 3008.2.
+    ``config`` is a Salt configuration file or a dict of options. Without it, ``sock_dir`` (and for a
+    minion ``id``) say where the bus is; without those, Salt's default configuration file does.
+    ``compat`` names the Salt release whose bus it is, if that is older than 3006.26, 3007.15 or
+    3008.2.
+
+    ``ValueError`` for an unknown ``node`` or ``compat``, ``FileNotFoundError`` for a ``config`` file
+    that does not exist. A bus that does not run is no error here.
     """
 
     def __init__(
         self,
-        node: str = "master",
+        node: Node = "master",
         *,
         sock_dir: str | os.PathLike[str] | None = None,
         id: str | None = None,
         config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         compat: str | None = None,
     ) -> None:
+        if node not in ("master", "minion"):
+            raise ValueError(f'node must be "master" or "minion", not {node!r}')
         self.node = node
         self._opts = self._options(sock_dir, id, config)
         if compat is not None:
             self._opts["brine"] = {"compat": str(compat)}
         self._publisher: tuple[int, _native.Publisher] | None = None
+        # Connects nothing; an option that is wrong is an error now and not at the first event.
+        self._ensure_publisher()
 
     def _options(
         self,
@@ -66,50 +78,63 @@ class Bus:
         from brine import config as files
 
         if isinstance(config, Mapping):
-            opts = {**files._default_opts(self._role()), **config}
-        elif config is None and sock_dir is not None and (self._role() == "master" or id):
-            opts = dict(files._default_opts(self._role()))
+            opts = {**files._default_opts(self.node), **config}
+        elif config is None and sock_dir is not None and (self.node == "master" or id):
+            opts = dict(files._default_opts(self.node))
         else:
-            path = os.fspath(config or f"/etc/salt/{self._role()}")
-            opts = files._load(self._role(), path)
+            path = os.fspath(config or f"/etc/salt/{self.node}")
+            if config is not None and not os.path.exists(path):
+                raise FileNotFoundError(errno.ENOENT, "no such configuration file", path)
+            opts = files._load(self.node, path)
         if sock_dir is not None:
             opts["sock_dir"] = os.fspath(sock_dir)
         if id is not None:
             opts["id"] = id
         return opts
 
-    def _role(self) -> str:
-        return "master" if self.node == "master" else "minion"
-
     def events(
         self,
         tag: str | Iterable[str] = (),
         *,
         exclude: str | Iterable[str] = (),
-        match_type: str = "fnmatch",
+        match_type: MatchType = "glob",
         timeout: float | None = None,
     ) -> EventStream:
-        """A stream of events with any of the tags (none given: all) and none of the excluded ones.
+        """A stream of the events with any of the tags (none given: all) and none of the excluded
+        ones.
 
-        Events fired from now on are seen. ``timeout`` in seconds ends the stream when nothing came
-        for so long.
+        It has the events fired from now on. ``timeout`` ends it after so many seconds without an
+        event. If the bus does not run, a warning is logged and the stream waits for it.
         """
-        patterns = _native.Filter(_texts(tag), _texts(exclude), match_type)
+        patterns = _native.Filter(_texts("tag", tag), _texts("exclude", exclude), match_type)
         subscriber = _native.Subscriber(_place.place(self.node, self._opts))
-        subscriber.connect(0.0)
+        if not subscriber.connect(0.0):
+            import logging  # only here: it is seldom needed, and takes time to import
+
+            logging.getLogger("brine").warning("%s; waiting for it", self._no_bus())
         return EventStream(subscriber, patterns, timeout)
 
     def fire(
         self, tag: str, data: Mapping[str, Any] | None = None, *, timeout: float = 1.0
     ) -> None:
-        """Fires an event; ``ConnectionError`` if there is no bus within ``timeout`` seconds, and
-        ``ValueError`` if ``data`` are larger than ``max_event_size`` (Salt would replace large
-        values by ``VALUE_TRIMMED``).
+        """Fires an event. ``data`` is not changed.
 
-        ``data`` are left as they are.
+        ``ConnectionError`` if there is no bus within ``timeout`` seconds; ``ValueError`` if ``data``
+        is larger than ``max_event_size`` (Salt would replace large values by ``VALUE_TRIMMED``);
+        ``TypeError`` if it holds what an event cannot carry.
         """
-        if not self._ensure_publisher().fire(tag, dict(data or {}), timeout):
-            raise ConnectionError(f"no bus of a {self.node} in {self._opts['sock_dir']}")
+        if data is not None and not isinstance(data, Mapping):
+            raise TypeError(f"data must be a mapping of names to values, not {_type(data)}")
+        load = dict(data or {})
+        try:
+            fired = self._ensure_publisher().fire(tag, load, timeout)
+        except TypeError as error:
+            raise _blamed(load, error) from None
+        if not fired:
+            raise ConnectionError(self._no_bus())
+
+    def _no_bus(self) -> str:
+        return f"no bus of a {self.node} in {self._opts['sock_dir']}"
 
     async def fire_async(
         self, tag: str, data: Mapping[str, Any] | None = None, *, timeout: float = 1.0
@@ -156,7 +181,7 @@ class EventStream:
         self._subscriber = subscriber
         self._patterns = patterns
         self._timeout = timeout
-        self._seq = 0
+        self._number = 0
         self._closed = False
 
     def __iter__(self) -> EventStream:
@@ -194,8 +219,8 @@ class EventStream:
         got = self._subscriber.next(self._patterns, wait)
         if got is None:
             return None
-        self._seq += 1
-        return Event(got[0], got[1], self._seq)
+        self._number += 1
+        return Event(got[0], got[1], self._number)
 
     async def _readable(self, loop: asyncio.AbstractEventLoop, left: float | None) -> None:
         import asyncio
@@ -243,5 +268,26 @@ def _tell(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-def _texts(patterns: str | Iterable[str]) -> list[str]:
-    return [patterns] if isinstance(patterns, str) else list(patterns)
+def _texts(name: str, patterns: str | Iterable[str]) -> list[str]:
+    texts = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"{name} must be a string or several, not {_type(patterns)}")
+    texts = list(texts)
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must hold strings, not {_type(text)}")
+    return texts
+
+
+def _type(value: object) -> str:
+    return type(value).__name__
+
+
+def _blamed(data: Mapping[Any, Any], error: TypeError) -> TypeError:
+    """The error with the key whose value caused it."""
+    for key, value in data.items():
+        try:
+            _native.dumps({key: value})
+        except TypeError as found:
+            return TypeError(f"data[{key!r}]: {found}")
+    return error
