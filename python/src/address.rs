@@ -1,4 +1,4 @@
-//! Which bus is meant: plain arguments to a `brine-bus` address.
+//! Which bus: from the Python half's arguments to a `brine-bus` address.
 
 use brine_bus::address::{Address, Loopback, Node, Ports};
 use pyo3::exceptions::PyValueError;
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 /// bus; `ports` (publish, pull) make it one of `ipc_mode: tcp`.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-pub(crate) struct Place {
+pub(crate) struct BusAddress {
     sock_dir: String,
     node_id: Option<String>,
     hash_type: String,
@@ -16,7 +16,7 @@ pub(crate) struct Place {
     ipv6: bool,
 }
 
-impl Place {
+impl BusAddress {
     pub(crate) fn address(&self) -> PyResult<Address> {
         if let Some((publish, pull)) = self.ports {
             let loopback = if self.ipv6 {

@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyConnectionError, PyOSError, PyPermissionError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::address::{Place, value_error};
+use crate::address::{BusAddress, value_error};
 use crate::encode::encode;
 use crate::subscriber::seconds;
 use crate::waiting::{Raised, detached, lock};
@@ -27,13 +27,13 @@ pub(crate) struct Publisher {
 #[pymethods]
 impl Publisher {
     #[new]
-    #[pyo3(signature = (place, compat, max_event_size, trims=true))]
+    #[pyo3(signature = (address, compat, max_event_size, trims=true))]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "arguments from Python are owned"
     )]
     fn new(
-        place: Place,
+        address: BusAddress,
         compat: Option<&str>,
         max_event_size: usize,
         trims: bool,
@@ -51,7 +51,7 @@ impl Publisher {
             },
             ..PublisherConfig::for_compat(compat)
         };
-        let mut inner = blocking::Publisher::new(&place.address()?, config);
+        let mut inner = blocking::Publisher::new(&address.address()?, config);
         let raised = Raised::default();
         inner.check_while_waiting(raised.check());
         Ok(Self {

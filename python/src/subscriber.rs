@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyConnectionError, PyOSError, PyPermissionError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::address::Place;
+use crate::address::BusAddress;
 use crate::decode::decode;
 use crate::filter::{Filter, tag_match};
 use crate::waiting::{Raised, detached, lock};
@@ -34,8 +34,8 @@ impl Subscriber {
         clippy::needless_pass_by_value,
         reason = "arguments from Python are owned"
     )]
-    fn new(place: Place) -> PyResult<Self> {
-        let mut inner = blocking::Subscriber::new(&place.address()?, SubscriberConfig::default());
+    fn new(address: BusAddress) -> PyResult<Self> {
+        let mut inner = blocking::Subscriber::new(&address.address()?, SubscriberConfig::default());
         let raised = Raised::default();
         inner.check_while_waiting(raised.check());
         Ok(Self {

@@ -133,7 +133,7 @@ fn announce(command: &Command) -> String {
     line
 }
 
-/// The command as one would type it, near enough.
+/// The command roughly as one would type it.
 fn line_of(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());

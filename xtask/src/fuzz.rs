@@ -1,8 +1,8 @@
 //! Searches the fuzz targets with libFuzzer, on the stable toolchain.
 //!
-//! The compiler's coverage passes are asked for by flags that stable rustc takes, so neither a
+//! Flags of stable rustc turn on the compiler's coverage passes, so neither a
 //! nightly toolchain nor cargo-fuzz is needed (`cargo fuzz run` works on the same layout). It takes
-//! a C++ compiler, which builds libFuzzer. Finds go to `fuzz/artifacts/<target>/`; mend them, then
+//! a C++ compiler, which builds libFuzzer. Finds go to `fuzz/artifacts/<target>/`; fix them, then
 //! move them to `fuzz/corpus/<target>/`, which a plain test replays.
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! Chores: checks, real Salt for the tests, fuzzing. `cargo xtask` alone lists them.
 //!
-//! What people and CI run stands here once, so that both run the same. It knows the project's
-//! layout and its tools, nothing of Salt's formats, and is no part of the product.
+//! People and CI run the same chores. This knows the project's
+//! layout and its tools, nothing about Salt's formats, and is not part of the product.
 
 // Chores speak to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]

@@ -1,7 +1,7 @@
 //! Real Salt for the tests: one virtual environment per release below `.salt/`.
 //!
 //! Everything in it is pinned by `xtask/salt/<version>.txt`. An environment is done when a copy of
-//! that list stands in it; one that is not is completed, never thrown away under its users.
+//! that list is in it; one that is not is completed, never removed while others use it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Counts what test runners say they have run.
+//! Counts the tests that test runners report.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -39,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// Adds up what stands between commas: a number and a word, perhaps with a remark, `2 passed (1 slow)`.
+    /// Adds up the pieces between commas: a number and a word, perhaps with a remark, `2 passed (1 slow)`.
     fn count(counts: &str) -> Option<Self> {
         let mut tally = Self::default();
         let mut any = false;

@@ -55,7 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Texts that must stand nowhere, with the reason. In pieces, so that this file passes.
+/// Texts that must not occur, with the reason. In pieces, so that this file passes.
 const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("/wo", "rk/"), "a path of one machine"),
     (concat!("/ro", "ot/"), "a path of one machine"),
@@ -99,7 +99,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 fn check_heading(file: &str, text: &str, faults: &mut Vec<String>) {
-    // Salt's documentation stands there as it is printed.
+    // Salt's documentation is there as it is printed.
     if text.is_empty() || file.contains("/salt_documentation/") {
         return;
     }

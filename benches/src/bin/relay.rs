@@ -88,7 +88,7 @@ impl Relay {
 
     fn accept_subscriber(&mut self) -> Result<()> {
         let (socket, _) = self.publish.accept()?;
-        // Nothing is read from it: this only tells when it leaves.
+        // Nothing is read from it: this only shows when it leaves.
         watch(&self.epoll, &socket, EventFlags::RDHUP)?;
         self.subscribers.push(socket);
         Ok(())
@@ -127,7 +127,7 @@ impl Relay {
 }
 
 impl Publisher {
-    /// Reads what is there and says how many bytes of it are whole frames.
+    /// Reads what is there; returns how many bytes of it are whole frames.
     fn read(&mut self) -> io::Result<usize> {
         match self.socket.read(&mut self.bytes[self.used..])? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

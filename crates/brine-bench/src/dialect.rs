@@ -42,7 +42,7 @@ impl Hello {
     };
 }
 
-/// What stands at the start of some bytes that are not the run's own event.
+/// The start of some bytes that are not the run's own event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
     /// Something of this many bytes, complete.

@@ -11,7 +11,7 @@ pub(crate) struct Wrongs {
     pub(crate) lost: u64,
     /// Came after a later one of the same publisher connection.
     pub(crate) reordered: u64,
-    /// Came after an event of a later connection: nobody promises order there.
+    /// Came after an event of a later connection; order is not guaranteed there.
     pub(crate) swapped: u64,
     /// Came twice.
     pub(crate) duplicated: u64,

@@ -23,7 +23,6 @@
 
 mod case;
 mod churn;
-mod crowd;
 mod cut;
 mod dialect;
 mod event;
@@ -39,10 +38,10 @@ mod report;
 mod run;
 mod shared;
 pub mod stamp;
+mod stuck_readers;
 mod target;
 
 pub use case::{CASES, Case, case};
-pub use crowd::{Crowd, CrowdReport, crowd};
 pub use dialect::{Dialect, Hello, Skip};
 pub use first::first_event;
 pub use histogram::{Histogram, Percentiles};
@@ -50,4 +49,5 @@ pub use load::{Churn, ChurnOf, Load, Pace};
 pub use process::{BusUse, raise_file_limit};
 pub use report::{ChurnReport, Faults, GeneratorUse, Latency, Report};
 pub use run::{BenchError, run};
+pub use stuck_readers::{StuckReaders, StuckReadersReport, stuck_readers};
 pub use target::{Endpoint, Target};

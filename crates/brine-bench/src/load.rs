@@ -36,7 +36,7 @@ impl Load {
     pub const SMALL: usize = 257;
 
     /// Events in flight that a closed loop allows all publishers together: 8192 events or 8 MiB,
-    /// whichever is less, so that nobody wins by queueing and no bus has reason to call a
+    /// whichever is less, so that queueing wins nothing and no bus has reason to call a
     /// subscriber slow that reads.
     #[must_use]
     pub fn window_events(&self, frame_bytes: usize) -> u64 {

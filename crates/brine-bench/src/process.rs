@@ -47,7 +47,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// The process at the other end of a connection, if it is on this machine and says so.
+    /// The process at the other end of a connection, if it is on this machine and the kernel knows it.
     pub(crate) fn behind(socket: &OwnedFd) -> Option<Self> {
         let credentials = rustix::net::sockopt::socket_peercred(socket).ok()?;
         let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()?;

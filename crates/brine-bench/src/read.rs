@@ -15,7 +15,7 @@ use crate::process::thread_cpu;
 use crate::shared::Shared;
 use crate::stamp::{PROBE, Stamp};
 
-/// Bytes asked for at once: more than a UNIX socket's default buffer holds.
+/// Bytes per read: more than a UNIX socket's default buffer holds.
 const READ_BYTES: usize = 256 * 1024;
 
 /// How often the reader looks whether the run is over.

@@ -16,7 +16,7 @@ pub struct Report {
     pub load: Load,
     /// Bytes of one event as subscribers read it.
     pub frame_bytes: usize,
-    /// The time measured: shorter than asked if the bus closed every subscriber.
+    /// The time measured: shorter than requested if the bus closed every subscriber.
     pub measured: Duration,
     /// Events that came through to *every* subscriber in the time measured, per second.
     pub events_per_second: f64,
@@ -54,12 +54,12 @@ pub struct Faults {
     /// Events still on their way, to subscribers still connected, when waiting ended. A sign of
     /// a bus that cannot carry the rate, not of loss.
     pub owed: u64,
-    /// Order changes between *different* short-lived connections, which nobody promises.
+    /// Order changes between *different* short-lived connections, where order is not guaranteed.
     pub swapped: u64,
 }
 
 impl Faults {
-    /// Nothing lost, repeated, changed or out of order, and nobody disconnected.
+    /// Nothing lost, repeated, changed or out of order, and no subscriber disconnected.
     #[must_use]
     pub fn none(&self) -> bool {
         Self {
@@ -191,7 +191,7 @@ impl Report {
         out
     }
 
-    /// Everything, for programs. Times in nanoseconds where the name says so, sizes in bytes.
+    /// All figures, for programs. Times in nanoseconds where the name has `_ns`, sizes in bytes.
     #[must_use]
     pub fn json(&self) -> Value {
         let faults = &self.faults;

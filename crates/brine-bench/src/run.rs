@@ -51,7 +51,7 @@ pub enum BenchError {
         who: &'static str,
         /// Where.
         endpoint: Endpoint,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Connected, but events do not come out.
@@ -73,7 +73,7 @@ pub enum BenchError {
     System {
         /// What was being done.
         doing: &'static str,
-        /// What it said.
+        /// Its output.
         source: io::Error,
     },
 }
@@ -269,7 +269,7 @@ impl Run<'_> {
             })
     }
 
-    /// A connected subscriber may not be subscribed yet, and Salt's bus does not say when it is:
+    /// A connected subscriber may not be subscribed yet, and Salt's bus does not announce when it is:
     /// so events are sent until every subscriber has heard one.
     fn wait_until_all_hear(&self, publisher: &OwnedFd) -> Result<(), BenchError> {
         const PROBE_EVERY: Duration = Duration::from_millis(5);
@@ -313,7 +313,7 @@ impl Run<'_> {
         (from, until)
     }
 
-    /// Sleeps, unless there is nobody left to measure.
+    /// Sleeps, unless nothing is left to measure.
     fn wait(&self, time: Duration) {
         const STEP: Duration = Duration::from_millis(50);
         let until = Instant::now() + time;

@@ -1,4 +1,4 @@
-//! What the threads of one run tell each other: the clock, how far each publisher's events have
+//! What the threads of one run share: the clock, how far each publisher's events have
 //! come, and when to stop.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -125,7 +125,7 @@ impl Shared {
             .sum()
     }
 
-    /// Reader `reader` says how far all its subscribers have got with this publisher.
+    /// Reader `reader` reports how far all its subscribers have got with this publisher.
     #[inline]
     pub(crate) fn set_reached(&self, publisher: usize, reader: usize, sequence: u64) {
         let lane = &self.lanes[publisher];

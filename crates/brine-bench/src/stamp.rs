@@ -7,7 +7,7 @@
 /// Bytes a stamp takes.
 pub const LEN: usize = 32;
 
-/// What stands where a stamp will be, in an event that has none yet.
+/// Placeholder for the stamp in an event that has none yet.
 pub const PLACE: [u8; LEN] = *b"\x00the event's stamp belongs here\x00";
 
 /// The publisher number of events that only ask whether a subscriber hears yet.

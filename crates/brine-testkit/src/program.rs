@@ -15,7 +15,7 @@ use crate::salt::python;
 /// Starting Python and Salt on a busy machine takes this long at most.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Killed children are gone after this long at most, or are not waited for by whoever inherits them.
+/// Killed children are gone after this long at most, unless the process that inherited them does not reap them.
 const CHILDREN_END: Duration = Duration::from_secs(5);
 
 /// A command of a release, such as `salt-minion`, on a directory of configuration.
@@ -61,7 +61,7 @@ impl Program {
     #[must_use]
     pub fn start(mut command: Command, output: impl Into<PathBuf>) -> Self {
         let output = output.into();
-        let errors = File::create(output.with_extension("err")).expect("a file for what it says");
+        let errors = File::create(output.with_extension("err")).expect("a file for its errors");
         let file = File::create(&output).expect("a file for its output");
         command
             .stdin(Stdio::null())
@@ -94,7 +94,7 @@ impl Program {
             }
             assert!(
                 Instant::now() < deadline,
-                "it does not end; it said:\n{}\n{}",
+                "it does not end; its output:\n{}\n{}",
                 self.said(),
                 self.complained()
             );
@@ -138,7 +138,7 @@ impl Drop for Program {
 
 /// Kills a process group when this process ends without doing so itself, as a test does that is
 /// killed for taking too long. It waits for the end of its input, which only this process holds
-/// open, in a process group that nobody kills.
+/// open, in a process group of its own.
 #[derive(Debug)]
 struct Guard(Child);
 

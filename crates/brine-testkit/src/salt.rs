@@ -40,7 +40,7 @@ impl Node<'_> {
         }
     }
 
-    /// The options that say so, with `options` (pairs of a Python dict, as text) after them.
+    /// The options for this node, followed by `options` (pairs of a Python dict, as text).
     fn options(self, options: &str) -> String {
         match self {
             Self::Master => format!("{{{options}}}"),

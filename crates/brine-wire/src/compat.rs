@@ -46,7 +46,7 @@ pub struct CompatError {
 }
 
 impl Compat {
-    /// The newest series: what we are when nobody says otherwise.
+    /// The newest series, the default.
     pub const NEWEST: Self = Self {
         series: Series::S3008,
         patch: None,

@@ -5,7 +5,7 @@
 
 use crate::scan::{self, ScanError};
 
-/// What stands between an event's tag and its data.
+/// What separates an event's tag and its data.
 pub const TAG_END: &[u8] = b"\n\n";
 
 /// A well-formed event, borrowed.
@@ -25,7 +25,7 @@ pub enum EnvelopeError {
         /// The length of what came.
         bytes: usize,
     },
-    /// Nothing stands before the tag end.
+    /// There is nothing before the tag end.
     #[error("expected a tag, found an empty one")]
     EmptyTag,
     /// The tag is not text.
@@ -34,7 +34,7 @@ pub enum EnvelopeError {
         /// The first byte of the tag that is not UTF-8.
         at: usize,
     },
-    /// After the tag end stands something else than exactly one msgpack map.
+    /// What follows the tag end is not exactly one msgpack map.
     #[error("expected one msgpack map after the tag, found something else or more")]
     DataNotOneMap,
     /// The data are not msgpack.

@@ -30,7 +30,7 @@ pub enum FireError {
         /// The tag.
         tag: String,
     },
-    /// Values would be lost, and the caller asked for none to be.
+    /// Values would be lost, which the caller does not allow.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
 }

@@ -1,4 +1,4 @@
-//! Which events a reader wants by what their data say: `minion:web* ok:false data.x:5`.
+//! Which events a reader wants, by their data: `minion:web* ok:false data.x:5`.
 //!
 //! Applied after the tags, and looks at no more of the data than its terms ask for: values are found
 //! by walking over the bytes, and only what is compared is decoded. Patterns are shell patterns.
@@ -74,7 +74,7 @@ enum Field {
 }
 
 impl FieldFilter {
-    /// Reads a filter. Terms are separated by spaces; a pattern with spaces stands in quotation marks.
+    /// Parses a filter. Terms are separated by spaces; a pattern with spaces is quoted.
     ///
     /// # Errors
     /// [`FilterError`] names the first term that is none.

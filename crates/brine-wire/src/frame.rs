@@ -51,7 +51,7 @@ pub struct Frame<'a> {
 }
 
 /// Why a connection's bytes are not frames. After any of these the connection is over, since
-/// nobody can say where the next frame begins.
+/// there is no telling where the next frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -61,7 +61,7 @@ pub enum FrameError {
         /// The byte.
         first: u8,
     },
-    /// The frame says it is larger than the limit.
+    /// The frame's declared length is above the limit.
     #[error("expected a frame of at most {limit} bytes, found one that declares {declared}")]
     TooLarge {
         /// The length it declares, in bytes.
@@ -78,10 +78,10 @@ pub enum FrameError {
         /// The byte.
         marker: u8,
     },
-    /// The map is not as long as its prefix says.
-    #[error("expected a map of {declared} bytes as the prefix says, found one of another length")]
+    /// The map is not as long as its prefix declares.
+    #[error("the prefix declares a map of {declared} bytes, but the map has another length")]
     LengthMismatch {
-        /// What the prefix says, in bytes.
+        /// The declared length, in bytes.
         declared: usize,
     },
     /// The map has no `body`.
@@ -93,7 +93,7 @@ pub enum FrameError {
         /// The byte the body begins with.
         marker: u8,
     },
-    /// What stands beside the body is far more than any program sends.
+    /// The fields beside the body are far larger than any program sends.
     #[error("expected at most {MAX_OVERHEAD_BYTES} bytes beside the body, found more")]
     Overhead,
     /// The map is not msgpack.
@@ -115,7 +115,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for a connection whose framing its first byte tells. Frames over
+    /// A decoder for a connection whose first byte shows its framing. Frames over
     /// `max_frame_bytes` are refused by their header.
     #[must_use]
     pub const fn new(max_frame_bytes: usize) -> Self {
@@ -133,7 +133,7 @@ impl Decoder {
     }
 
     /// How many bytes from the start of the unfinished frame are known to be needed before
-    /// [`Decoder::next`] can say more than it did. At most the frame limit plus its prefix.
+    /// [`Decoder::next`] can find another frame. At most the frame limit plus its prefix.
     #[must_use]
     pub const fn wanted(&self) -> usize {
         self.wanted
@@ -319,7 +319,7 @@ fn parse_map(map: &[u8]) -> Result<Parsed<'_>, FrameError> {
     })
 }
 
-/// Where the value at `at` ends, perhaps past the end of `map`; `None` if that cannot be told yet.
+/// Where the value at `at` ends, perhaps past the end of `map`; `None` if that is not known yet.
 fn value_end(map: &[u8], at: usize) -> Result<Option<usize>, FrameError> {
     let Some(value) = map.get(at..) else {
         return Ok(None);

@@ -18,7 +18,7 @@ use crate::value::{Map, Value};
 use crate::{json, msgpack, scan};
 
 /// Frames are the same however the stream is cut, and their events survive encoding. The first
-/// byte says how many bytes come at a time.
+/// byte is how many bytes come at a time.
 pub fn fuzz_frames(bytes: &[u8]) {
     let Some((&step, stream)) = bytes.split_first() else {
         return;
@@ -87,7 +87,7 @@ pub fn fuzz_scan(bytes: &[u8]) {
     };
     assert!(length > 0);
     if length > bytes.len() {
-        return; // the last scalar says its length before it has come
+        return; // the last scalar's length has arrived before the scalar
     }
     let value = &bytes[..length];
     assert_eq!(scan::skip_value(value), Ok(Some(length)));
@@ -130,7 +130,7 @@ fn written(value: &Value) -> Vec<u8> {
     out
 }
 
-/// An event that is read can be fired again, stamped and trimmed. The first byte says how little
+/// An event that was read can be fired again, stamped and trimmed. The first byte says how little
 /// it is trimmed to, in shares of its size.
 pub fn fuzz_events(bytes: &[u8]) {
     let Some((&share, event)) = bytes.split_first() else {
@@ -228,7 +228,7 @@ pub fn fuzz_json(bytes: &[u8]) {
     assert_eq!(once, again);
 }
 
-/// Any text is a filter or is refused, and any bytes can be asked. The filter is the first line.
+/// Any text is a filter or is refused, and any bytes can be filtered. The filter is the first line.
 pub fn fuzz_field_filter(bytes: &[u8]) {
     let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
     let (text, data) = bytes.split_at(end);

@@ -26,7 +26,7 @@ pub enum DecodeError {
         /// How many there are.
         bytes: usize,
     },
-    /// Something stands after the value.
+    /// Something follows the value.
     #[error("expected one msgpack value, found {bytes} bytes after it")]
     TrailingBytes {
         /// How many.
@@ -282,7 +282,7 @@ impl<'a> Reader<'a> {
 pub const DATE: i8 = 78;
 
 /// Whether bytes are a date as Salt writes it: `20261123T21:30:01.000042`. (Its reader also takes
-/// fields without their leading zeros; nobody writes them.)
+/// fields without their leading zeros; no program writes those.)
 fn is_date(text: &[u8]) -> bool {
     let shape = b"00000000T00:00:00.000000";
     text.len() == shape.len()

@@ -269,7 +269,7 @@ impl Translator {
         Ok(width)
     }
 
-    /// What stands between `|`, one item after the other.
+    /// What is between `|`, one item after the other.
     fn sequence(&mut self, flags: Flags) -> Translated<Width> {
         let (mut width, mut last) = (Width::default(), Last::Nothing);
         while let Some(character) = self.peek() {
@@ -403,7 +403,7 @@ impl Translator {
         }))
     }
 
-    /// What stands in parentheses; `None` for a comment.
+    /// What is in parentheses; `None` for a comment.
     fn group(&mut self, flags: Flags) -> Translated<Option<Last>> {
         let from = self.out.len();
         if !self.takes('?') {
@@ -732,7 +732,7 @@ impl Translator {
 enum Member {
     /// By its code, which may be one that no text contains.
     Character(u32),
-    /// What stands in brackets for it.
+    /// What replaces it in brackets.
     Class(String),
 }
 
@@ -791,7 +791,7 @@ fn push_code(code: u32, out: &mut String) {
     }
 }
 
-/// A character that stands for itself, outside of sets.
+/// A literal character outside of sets.
 pub(crate) fn push_literal(character: char, out: &mut String) {
     if r"\.+*?()|[]{}^$".contains(character) {
         out.push('\\');

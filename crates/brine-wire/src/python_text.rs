@@ -43,7 +43,7 @@ fn write_repr(value: &Value, out: &mut String) {
         Value::Int(number) => {
             let _ = write!(out, "{number}"); // writing to a String cannot fail
         }
-        // JSON has Python's digits for all but the numbers it lacks.
+        // JSON writes numbers as Python does, except those JSON does not have.
         Value::Float(number) if number.is_finite() => json::to_line(value, out),
         Value::Float(number) if number.is_nan() => out.push_str("nan"),
         Value::Float(number) => out.push_str(if *number > 0.0 { "inf" } else { "-inf" }),

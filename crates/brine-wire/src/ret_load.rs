@@ -17,7 +17,7 @@ pub const SUB_EVENT: [&str; 2] = ["state.highstate", "state.sls"];
 /// Tags and data, in the order in which Salt's `fire_ret_load(load)` fires them: two events for
 /// every state that failed, first the old form, then `salt/job/<jid>/sub/<id>/error/<fun>`.
 ///
-/// Salt fires both from one mapping, so that `_stamp` stands in the second before the keys that
+/// Salt fires both from one mapping, so that in the second `_stamp` comes before the keys that
 /// were added after the first; there it is null here, for the sender to set.
 #[must_use]
 pub fn fire_ret_load(load: &Map) -> Vec<(String, Map)> {

@@ -10,7 +10,7 @@ pub use crate::envelope::TAG_END;
 /// What every tag of Salt's own begins with.
 pub const SALT: &str = "salt";
 
-/// What stands between the parts of a tag.
+/// What separates the parts of a tag.
 pub const TAG_PARTER: &str = "/";
 
 /// Salt's table of prefixes (`TAGS`). Each is mapped to itself, so that any other prefix serves as
@@ -31,7 +31,7 @@ pub const TAGS: [&str; 10] = [
 /// The tag of a base (usually [`SALT`]), a prefix and the parts of a suffix; empty parts are left
 /// out. A suffix of one text is a list of one.
 ///
-/// What counts as a list is the caller's to say, since the releases differ in it: 3006 and 3007
+/// The caller decides what counts as a list, since the releases differ: 3006 and 3007
 /// spread lists only and make text of everything else, 3008 spreads everything it can iterate over
 /// except text (of bytes it takes the numbers). Parts that are not text are `str(part)` in all
 /// three, so `None` is `None`.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use crate::msgpack;
 use crate::value::{Map, Value};
 
-/// What stands in a large value's place.
+/// What replaces a large value.
 pub const TRIMMED: &str = "VALUE_TRIMMED";
 
 /// What Salt adds to the packed size before it compares.

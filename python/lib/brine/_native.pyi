@@ -8,7 +8,7 @@ class Filter:
     def matches(self, tag: str) -> bool: ...
 
 class Subscriber:
-    def __init__(self, place: Mapping[str, Any]) -> None: ...
+    def __init__(self, address: Mapping[str, Any]) -> None: ...
     def connect(self, timeout: float) -> bool: ...
     def get(
         self, pattern: str, match_type: str, wait: float | None, once: bool
@@ -24,7 +24,7 @@ class Subscriber:
 class Publisher:
     def __init__(
         self,
-        place: Mapping[str, Any],
+        address: Mapping[str, Any],
         compat: str | None,
         max_event_size: int,
         trims: bool = True,

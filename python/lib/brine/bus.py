@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from brine import _native, _place
+from brine import _native, _address
 
 if TYPE_CHECKING:
     import asyncio
@@ -107,7 +107,7 @@ class Bus:
         event. If the bus does not run, a warning is logged and the stream waits for it.
         """
         patterns = _native.Filter(_texts("tag", tag), _texts("exclude", exclude), match_type)
-        subscriber = _native.Subscriber(_place.place(self.node, self._opts))
+        subscriber = _native.Subscriber(_address.address(self.node, self._opts))
         if not subscriber.connect(0.0):
             import logging  # only here: it is seldom needed, and takes time to import
 
@@ -151,8 +151,8 @@ class Bus:
     def _ensure_publisher(self) -> _native.Publisher:
         if self._publisher is None or self._publisher[0] != os.getpid():
             publisher = _native.Publisher(
-                _place.place(self.node, self._opts),
-                _place.compat(self._opts),
+                _address.address(self.node, self._opts),
+                _address.compat(self._opts),
                 int(self._opts["max_event_size"]),
                 trims=False,
             )

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
-from brine import _native, _place, config
+from brine import _native, _address, config
 from brine._loop import Pump
 from brine._tags import SALT, SUB_EVENT, TAGEND, TAGPARTER, TAGS, tagify
 from brine.exceptions import SaltDeserializationError, SaltInvocationError
@@ -136,12 +136,12 @@ class SaltEvent:
         self.destroy()
 
     def _new_subscriber(self) -> _native.Subscriber:
-        return _native.Subscriber(_place.place(self.node, self.opts))
+        return _native.Subscriber(_address.address(self.node, self.opts))
 
     def _new_publisher(self) -> _native.Publisher:
         return _native.Publisher(
-            _place.place(self.node, self.opts),
-            _place.compat(self.opts),
+            _address.address(self.node, self.opts),
+            _address.compat(self.opts),
             int(self.opts.get("max_event_size") or 0) or (1 << 62),
         )
 

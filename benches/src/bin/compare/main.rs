@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use brine_bench::{CASES, Case, Crowd, Load, case, crowd, run};
+use brine_bench::{CASES, Case, Load, StuckReaders, case, run, stuck_readers};
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ struct Arguments {
     undisturbed: f64,
     /// Subscribers that never read in case `m`.
     #[arg(long, default_value_t = 1000)]
-    crowd: usize,
+    stuck_readers: usize,
     /// Where the results go, as JSON and as a table.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -66,7 +66,7 @@ enum Plan {
     /// `l`: from the start of the process to the first event.
     Start,
     /// `m`: many subscribers that never read, beside case a.
-    Crowd,
+    StuckReaders,
 }
 
 fn main() -> Result<()> {
@@ -135,7 +135,7 @@ impl Plan {
     fn find(name: &str) -> Option<Self> {
         match name {
             "l" => Some(Self::Start),
-            "m" => Some(Self::Crowd),
+            "m" => Some(Self::StuckReaders),
             name => case(name).map(Self::Load),
         }
     }
@@ -144,7 +144,7 @@ impl Plan {
         match self {
             Self::Load(case) => case.name,
             Self::Start => "l",
-            Self::Crowd => "m",
+            Self::StuckReaders => "m",
         }
     }
 
@@ -152,7 +152,7 @@ impl Plan {
         match self {
             Self::Load(case) => case.about,
             Self::Start => "start to first event",
-            Self::Crowd => "a, beside subscribers that never read",
+            Self::StuckReaders => "a, beside subscribers that never read",
         }
     }
 
@@ -161,17 +161,17 @@ impl Plan {
         let mut found = match self {
             Self::Load(case) => run(&running.target, &case.load(seconds))?.json(),
             Self::Start => json!({}),
-            Self::Crowd => {
+            Self::StuckReaders => {
                 let load = Load {
                     duration: seconds,
                     ..Load::default()
                 };
-                let many = Crowd {
-                    subscribers: arguments.crowd,
+                let many = StuckReaders {
+                    subscribers: arguments.stuck_readers,
                     load,
                     rounds: 2,
                 };
-                crowd(&running.target, &many)?.json()
+                stuck_readers(&running.target, &many)?.json()
             }
         };
         found["first_event_s"] = running.first_event.as_secs_f64().into();
@@ -206,7 +206,7 @@ fn read_results(files: &[PathBuf]) -> Result<Vec<Value>> {
     Ok(measurements)
 }
 
-/// The machine, for whoever reads the figures later.
+/// The machine, for later readers of the figures.
 fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(Path::new(path)).unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -231,7 +231,7 @@ fn after_help() -> String {
     for case in CASES {
         text += &format!("  {:<4} {}\n", case.name, case.about);
     }
-    for plan in [Plan::Start, Plan::Crowd] {
+    for plan in [Plan::Start, Plan::StuckReaders] {
         text += &format!("  {:<4} {}\n", plan.name(), plan.about());
     }
     text

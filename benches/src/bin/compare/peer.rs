@@ -236,7 +236,7 @@ const NATS: Dialect = Dialect {
     },
     publish: |event| framed(&format!("PUB salt {}\r\n", event.len()), event),
     deliver: |event| framed(&format!("MSG salt 1 {}\r\n", event.len()), event),
-    // Its keep-alive stands between deliveries. It need not be answered in a run this short.
+    // Its keep-alive comes between deliveries. It need not be answered in a run this short.
     skip: |bytes| skip_literal(bytes, b"PING\r\n"),
 };
 

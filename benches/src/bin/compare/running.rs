@@ -77,7 +77,7 @@ impl Drop for Running {
     }
 }
 
-/// Ends everything that runs when this process is told to end.
+/// Ends everything that runs when this process gets a signal to end.
 pub(crate) fn end_all_on_signal() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || {

@@ -9,19 +9,19 @@ use serde_json::Value;
 
 use crate::peer::PEERS;
 
-/// All results as tables: throughput, paced loads, start, crowd.
+/// All results as tables: throughput, paced loads, start, stuck readers.
 pub(crate) fn markdown(measurements: &[Value]) -> String {
     let results = Results::new(measurements);
     let mut out = String::new();
     results.throughput(&mut out);
     results.paced(&mut out);
     results.start(&mut out);
-    results.crowd(&mut out);
+    results.stuck_readers(&mut out);
     results.errors(&mut out);
     out
 }
 
-/// One measurement, for whoever watches.
+/// One measurement, shown while running.
 pub(crate) fn one_line(measurement: &Value) -> String {
     if let Some(error) = measurement["error"].as_str() {
         return format!("failed: {error}");
@@ -155,7 +155,7 @@ impl<'a> Results<'a> {
     }
 
     fn start(&self, out: &mut String) {
-        // Every measurement starts its peer; where `l` was asked for, only those count.
+        // Every measurement starts its peer; where `l` was requested, only those count.
         let asked = |case: &str| case == "l";
         self.head(out, "Start", asked, |this, out, case, about| {
             this.row(
@@ -169,11 +169,11 @@ impl<'a> Results<'a> {
         });
     }
 
-    fn crowd(&self, out: &mut String) {
+    fn stuck_readers(&self, out: &mut String) {
         let crowded = |case: &str| self.of_case(case).any(|one| one["without"].is_array());
         self.head(
             out,
-            "A crowd that never reads",
+            "Subscribers that never read",
             crowded,
             |this, out, case, about| {
                 let mut title = format!("{case} {about}");

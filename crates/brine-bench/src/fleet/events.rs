@@ -22,7 +22,7 @@ pub struct EventsReport {
     pub answered: usize,
     /// Events it did not, or refused.
     pub failed: usize,
-    /// What was said of the first of those.
+    /// The error of the first of those.
     pub first_failure: Option<String>,
     /// From the first request to the last answer.
     pub after: Duration,

@@ -86,7 +86,7 @@ fn parent(pid: u32) -> Option<u32> {
     line.trim().parse().ok()
 }
 
-/// The proportional share where the kernel tells it, else what is resident.
+/// The proportional share if the kernel has it, else what is resident.
 fn share_of(pid: u32) -> u64 {
     let kib = |file: &str, field: &str| -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;

@@ -4,7 +4,7 @@
 //! others, since making thousands takes long), signs in, subscribes, fires events and answers jobs
 //! through `brine-net`, whose cryptography and checks are those of a real minion; none runs
 //! functions or keeps pillar data. It must not know how a master works: what it measures it sees at
-//! the two ports and, if told where, on the master's bus.
+//! the two ports and, if its location is given, on the master's bus.
 //! Facts: `docs/protocol/network.md`.
 
 mod arrivals;
@@ -135,7 +135,7 @@ pub enum FleetError {
     /// No runtime or thread.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
-    /// The master lets nobody in.
+    /// The master accepts no minion.
     #[error(
         "expected the master to let the minions in, but {0}; accept their keys, use --pki-dir, or set auto_accept"
     )]

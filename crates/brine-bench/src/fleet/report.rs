@@ -143,7 +143,7 @@ impl FleetReport {
         out
     }
 
-    /// Everything, for programs. Times in nanoseconds or seconds as the names say, sizes in bytes.
+    /// All figures, for programs. Times in the unit of their name, sizes in bytes.
     #[must_use]
     pub fn json(&self) -> Value {
         json!({

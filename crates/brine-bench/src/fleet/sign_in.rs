@@ -28,7 +28,7 @@ const TRIES: u32 = 5;
 pub struct SignInReport {
     /// Minions that were let in.
     pub accepted: usize,
-    /// Others, by what they were told.
+    /// Others, by the answer they got.
     pub others: Vec<(String, usize)>,
     /// From the first request to the last answer.
     pub answered_after: Duration,
@@ -115,7 +115,7 @@ fn rate<E>(mut operation: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
     }
 }
 
-/// A sign-in and what the master said.
+/// A sign-in and the master's answer.
 struct Asked {
     member: Arc<Member>,
     sign_in: Option<SignIn>,
@@ -210,7 +210,7 @@ async fn exchange(sign_in: &SignIn, link: &Link, wait: Duration) -> Result<Value
     }
 }
 
-/// What each was told, `None` for those let in.
+/// The answer each got, `None` for those accepted.
 async fn judge_all(asked: Vec<Asked>) -> Vec<Option<String>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut shares: Vec<Vec<Asked>> = (0..cores).map(|_| Vec::new()).collect();

@@ -64,7 +64,7 @@ impl Subscriber {
     /// come within `wait`. Others that come meanwhile are kept if a subscription matches them, and
     /// lost if not. `None` when the time is over; see [`Wait`].
     ///
-    /// The data may still be malformed in ways only decoding tells (a map as a key, a date that is
+    /// The data may still be malformed in ways only decoding finds (a map as a key, a date that is
     /// none); Salt skips such events, so callers go on with what is left of their time.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Subscriber {
         Ok(self.reader.current())
     }
 
-    /// Matching events for ever; between two of them, connections come and go unnoticed.
+    /// Matching events for ever; it reconnects between two of them without reporting it.
     pub fn events(
         &mut self,
         wanted: &TagMatch,
@@ -198,11 +198,11 @@ impl Publisher {
         self.drive(&mut Call::connect(Wait::from_timeout(timeout)))
     }
 
-    /// Fires one event, setting `_stamp` in `data`. `Ok` says that its bytes are in the socket, not
-    /// that anybody has read them: a bus has no answer. `timeout` (Salt's default: 1 s; `None`: for
+    /// Fires one event, setting `_stamp` in `data`. `Ok` means that its bytes are in the socket, not
+    /// that anything has read them: a bus sends no answer. `timeout` (Salt's default: 1 s; `None`: for
     /// ever) is for finding the bus, and again whenever it takes no bytes.
     ///
-    /// A bus that restarted since the last call is connected to again without a word, as 3008 does.
+    /// A bus that restarted since the last call is reconnected to silently, as in 3008.
     ///
     /// # Errors
     /// [`PublishError`]; the event is then not sent, nor will it be. [`PublishError::Connect`] is
@@ -464,7 +464,7 @@ impl Waiter {
 }
 
 fn timespec(time: Duration) -> Timespec {
-    // A wait of centuries is cut short, which nobody will notice.
+    // A wait of centuries is cut short.
     let seconds = i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
     Timespec {
         tv_sec: seconds.into(),

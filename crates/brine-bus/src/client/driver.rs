@@ -50,7 +50,7 @@ pub(super) trait Driver<S> {
         now: Instant,
     ) -> Result<(), io::Error>;
 
-    /// A read or write ended; [`Progress::Later`] says that the call's time is over.
+    /// A read or write ended; [`Progress::Later`] means that the call's time is over.
     fn handle_transfer(
         &mut self,
         result: Result<Progress, LinkError>,
@@ -70,7 +70,7 @@ pub(super) struct Call {
     /// `None` until the first step: a call that finds its event at once never looks at the clock.
     deadline: Option<Option<Instant>>,
     has_read: bool,
-    /// Bytes were read that nobody has looked at.
+    /// Bytes were read that the caller has not looked at.
     has_arrived: bool,
     is_over: bool,
     attempts: Attempts,
@@ -260,7 +260,7 @@ impl<S> Reader<S> {
         self.connection.socket.as_ref()
     }
 
-    /// Gives the connection up if the error says that it is of no more use.
+    /// Gives the connection up if the error makes it useless.
     fn failed(&mut self, error: ReceiveError, now: Instant) -> ReceiveError {
         if matches!(
             error,

@@ -1,7 +1,7 @@
 //! What can go wrong between a client and its bus, in words that say what to do.
 //!
 //! A failed connect is looked into (does the socket exist, whose is it, who else is there), since
-//! "No such file or directory" helps nobody. Facts: `docs/protocol/ipc.md` §2.
+//! "No such file or directory" does not help. Facts: `docs/protocol/ipc.md` §2.
 
 use std::fmt;
 use std::fs;
@@ -46,7 +46,7 @@ pub enum ConnectError {
         /// The path.
         path: PathBuf,
     },
-    /// The socket is there and nobody listens on it.
+    /// The socket exists, but nothing listens on it.
     #[error(
         "no bus at {}: nobody listens on that socket, left by {owner}; start the bus",
         .path.display()
@@ -86,12 +86,12 @@ pub enum ConnectError {
         /// The socket.
         endpoint: Endpoint,
     },
-    /// Anything else the system says.
+    /// Any other system error.
     #[error("cannot connect to the bus at {endpoint}: {source}")]
     System {
         /// The socket.
         endpoint: Endpoint,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -190,7 +190,7 @@ pub enum ReceiveError {
     System {
         /// The socket.
         endpoint: Endpoint,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -241,7 +241,7 @@ pub enum PublishError {
     System {
         /// The socket.
         endpoint: Endpoint,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }

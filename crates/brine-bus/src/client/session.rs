@@ -21,7 +21,7 @@ use super::event::{Event, EventRef};
 /// it, else lost; a later call looks there first, in order of arrival, and drops what neither it
 /// nor any subscription wants. Salt keeps them without a bound, and a program that subscribes and
 /// never asks grows until it is killed. Here they take at most
-/// [`SubscriberConfig::max_pending_bytes`]: an event that does not fit is lost and the call says so
+/// [`SubscriberConfig::max_pending_bytes`]: an event that does not fit is lost and the call fails
 /// with [`SessionError::PendingFull`] (further calls go on), since dropping an event somebody
 /// subscribed to in silence would leave them waiting for it.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub struct PendingFull {
 /// What taking one event from the stream came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// The event asked for.
+    /// The requested event.
     Event(Event),
     /// Another event, now pending or lost.
     Other,
@@ -188,7 +188,7 @@ impl Session {
         }
     }
 
-    /// Takes one event from the stream. One whose data are not msgpack is never the one asked for.
+    /// Takes one event from the stream. One whose data are not msgpack is never returned.
     ///
     /// # Errors
     /// [`SessionError`].

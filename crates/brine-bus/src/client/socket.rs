@@ -1,7 +1,7 @@
 //! The system calls of a client: connect, read, write, none of which waits.
 //!
 //! One descriptor type for UNIX and TCP sockets, so that nothing above knows the difference. Reads
-//! and writes that would wait say [`Progress::Later`]; who waits, and how, is the shells' business.
+//! and writes that would wait return [`Progress::Later`]; the shells wait.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -75,7 +75,7 @@ pub(super) fn write(socket: impl AsFd, bytes: &[u8]) -> io::Result<Progress> {
 }
 
 /// Whether the other end of a connection that is only written to is gone. On a UNIX socket the
-/// next write would say so; on TCP it would be lost first.
+/// next write would fail; on TCP its bytes would be lost first.
 pub(super) fn is_over(socket: impl AsFd) -> bool {
     let mut byte = [0];
     match recv(socket, &mut byte[..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {

@@ -57,7 +57,7 @@ impl Subscriber {
     /// Dropping the future loses no event that matches: it is taken when it is returned and not
     /// before.
     ///
-    /// The data may still be malformed in ways only decoding tells (a map as a key, a date that is
+    /// The data may still be malformed in ways only decoding finds (a map as a key, a date that is
     /// none); Salt skips such events, so callers go on with what is left of their time.
     ///
     /// # Errors
@@ -156,11 +156,11 @@ impl Publisher {
         drive(&mut self.writer, &mut call).await
     }
 
-    /// Fires one event, setting `_stamp` in `data`. `Ok` says that its bytes are in the socket, not
-    /// that anybody has read them: a bus has no answer. `timeout` (Salt's default: 1 s; `None`: for
+    /// Fires one event, setting `_stamp` in `data`. `Ok` means that its bytes are in the socket, not
+    /// that anything has read them: a bus sends no answer. `timeout` (Salt's default: 1 s; `None`: for
     /// ever) is for finding the bus, and again whenever it takes no bytes.
     ///
-    /// A bus that restarted since the last call is connected to again without a word, as 3008 does.
+    /// A bus that restarted since the last call is reconnected to silently, as in 3008.
     /// Dropping the future leaves the event queued; the next call sends it.
     ///
     /// # Errors

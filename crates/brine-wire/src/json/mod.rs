@@ -23,7 +23,7 @@ use crate::value::{Map, Value};
 
 pub use parse::{JsonError, JsonFault, parse};
 
-/// The one key of the object that stands for bytes in [`to_exact_line`] and [`parse`].
+/// The one key of the object that represents bytes in [`to_exact_line`] and [`parse`].
 pub const BYTES_KEY: &str = "$bytes";
 
 /// Appends a value in one line, keys in the order of the wire.
@@ -95,7 +95,7 @@ struct Writer<'a> {
 enum Bytes {
     /// Text if they are UTF-8, else base64, as Salt prints them.
     AsText,
-    /// An object that says that they are bytes.
+    /// An object that marks them as bytes.
     Marked,
 }
 
@@ -250,7 +250,7 @@ const fn is_made_text(key: &Value) -> bool {
 
 /// By value, as Python compares numbers of all kinds; a total order, which floats alone are not.
 fn compare_numbers(a: &Value, b: &Value) -> Ordering {
-    #[allow(clippy::cast_precision_loss)] // equal floats are told apart by the integers
+    #[allow(clippy::cast_precision_loss)] // the integers distinguish equal floats
     let place = |number: &Value| match number {
         Value::Bool(flag) => (f64::from(u8::from(*flag)), i128::from(*flag)),
         Value::Int(number) => (*number as f64, *number),
@@ -325,7 +325,7 @@ fn shortest(number: f64) -> String {
     }
 }
 
-/// What a scalar is when it stands in quotes: bytes as text if they are UTF-8, else in base64.
+/// How a scalar is written in quotes: bytes as text if they are UTF-8, else in base64.
 fn text(scalar: &Value) -> Cow<'_, str> {
     match scalar {
         Value::Str(text) => text.into(),

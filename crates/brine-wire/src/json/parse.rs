@@ -56,7 +56,7 @@ pub enum JsonFault {
 /// Reads one JSON value; white space may surround it.
 ///
 /// # Errors
-/// [`JsonError`] says where the text stops being JSON.
+/// [`JsonError`] with the place where the text stops being JSON.
 pub fn parse(text: &[u8]) -> Result<Value, JsonError> {
     let text = core::str::from_utf8(text).map_err(|error| JsonError {
         at: error.valid_up_to(),

@@ -1,7 +1,7 @@
 //! The five ways a listener matches tags, with Python's meaning; and `re.match`, by which targets are
 //! compared.
 //!
-//! A [`TagMatch`] is made once and asked often; asking allocates nothing but for regular
+//! A [`TagMatch`] is made once and used often; matching allocates only for regular
 //! expressions. A [`TagFilter`] is several of them with exceptions. Facts: `docs/protocol/ipc.md` §8.
 
 mod tag_filter;
@@ -298,7 +298,7 @@ fn push_set(members: &str, expression: &mut String) {
 }
 
 /// The ranges of a set, characters being ranges of one; those that run backwards hold nothing and
-/// are left out. A `-` stands for itself at either end, and right after a range.
+/// are left out. A `-` is literal at either end, and right after a range.
 fn ranges_of(members: &str) -> Vec<(char, char)> {
     let members: Vec<char> = members.chars().collect();
     let first = 1 + usize::from(members.first() == Some(&'!'));

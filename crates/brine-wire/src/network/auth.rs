@@ -17,7 +17,7 @@ pub const CMD: &str = "_auth";
 /// A minion's request to be let in. Everything in it is a claim.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthRequest {
-    /// Who it says it is.
+    /// The id it claims.
     pub id: MinionId,
     /// What the reply must carry.
     pub nonce: Option<Nonce>,
@@ -71,7 +71,7 @@ impl AuthRequest {
     /// Reads the load of an `_auth` request.
     ///
     /// # Errors
-    /// [`AuthRequestError`] says what to answer.
+    /// [`AuthRequestError`], which decides the answer.
     pub fn parse(load: &Map) -> Result<Self, AuthRequestError> {
         let signing = match load.get("sig_algo") {
             None => Some(SigningAlgorithm::default()),
@@ -139,7 +139,7 @@ impl AuthRequest {
     }
 }
 
-/// What a master decided, as `ret` says it.
+/// What a master decided, as in `ret`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ret {
     /// Refused.
@@ -167,7 +167,7 @@ pub enum AuthReply {
 /// The keys of a minion that was let in. `aes`, `session`, `token` and `sig` as they travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedReply {
-    /// The master's public key, as it stands.
+    /// The master's public key, unchanged.
     pub pub_key: String,
     /// Where the master publishes.
     pub publish_port: u16,

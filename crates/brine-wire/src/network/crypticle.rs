@@ -63,7 +63,7 @@ pub fn plaintext(object: &Value, nonce: Option<&Nonce>) -> Vec<u8> {
     text
 }
 
-/// Fills the last block as PKCS #7 says.
+/// Fills the last block as in PKCS #7.
 pub fn pad(text: &mut Vec<u8>) {
     let fill = BLOCK_BYTES - text.len() % BLOCK_BYTES;
     #[allow(clippy::cast_possible_truncation)] // at most 16
@@ -80,7 +80,7 @@ pub fn unpad(text: &[u8]) -> Option<&[u8]> {
     text.get(..text.len().checked_sub(fill)?)
 }
 
-/// Why decrypted bytes are not the object asked for.
+/// Why decrypted bytes are not the requested object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {

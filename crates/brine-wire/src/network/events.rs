@@ -14,14 +14,14 @@ use crate::value::{Map, Value};
 pub const AUTH: &str = "salt/auth";
 /// The tag of key events.
 pub const KEY: &str = "salt/key";
-/// The tag of the event that tells a rotation of the shared key.
+/// The tag of the event about a rotation of the shared key.
 pub const ROTATE: &str = "key";
-/// The tag that tells who came and who went.
+/// The tag of presence changes: who came and who went.
 pub const PRESENCE_CHANGE: &str = "salt/presence/change";
-/// The tag that tells who is there.
+/// The tag of presence: who is connected.
 pub const PRESENCE_PRESENT: &str = "salt/presence/present";
 
-/// What a sign-in came to, as its event says it.
+/// The outcome of a sign-in, as in its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
     /// Let in.
@@ -50,7 +50,7 @@ impl Act {
     }
 }
 
-/// Where `act` stands in the data, which differs by case and release.
+/// Where `act` is in the data, which differs by case and release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ActPlace {
     /// Between `result` and `id`.
@@ -115,7 +115,7 @@ pub fn rotated() -> Map {
     [("rotate_aes_key", true)].into_iter().collect()
 }
 
-/// Tag and data that tell of new grains and pillar of a minion.
+/// Tag and data of the event about a minion's new grains and pillar.
 #[must_use]
 pub fn data_refreshed(id: &MinionId) -> (String, Map) {
     (
@@ -126,7 +126,7 @@ pub fn data_refreshed(id: &MinionId) -> (String, Map) {
     )
 }
 
-/// Tag and data that tell of new resources of a minion (3008).
+/// Tag and data of the event about a minion's new resources (3008).
 #[must_use]
 pub fn resources_refreshed(id: &MinionId) -> (String, Map) {
     (
@@ -170,17 +170,17 @@ mod tests {
     #[test]
     fn sign_ins_are_told_in_the_order_of_their_case() {
         let id = MinionId::parse("m1").unwrap();
-        let told = |act, place| line(auth(act, place, &id, "PEM"));
+        let auth_event = |act, position| line(auth(act, position, &id, "PEM"));
         assert_eq!(
-            told(Act::Accept, ActPlace::BeforeId),
+            auth_event(Act::Accept, ActPlace::BeforeId),
             r#"{"result": true, "act": "accept", "id": "m1", "pub": "PEM"}"#
         );
         assert_eq!(
-            told(Act::Denied, ActPlace::AfterId),
+            auth_event(Act::Denied, ActPlace::AfterId),
             r#"{"result": false, "id": "m1", "act": "denied", "pub": "PEM"}"#
         );
         assert_eq!(
-            told(Act::Reject, ActPlace::Left),
+            auth_event(Act::Reject, ActPlace::Left),
             r#"{"result": false, "id": "m1", "pub": "PEM"}"#
         );
     }
@@ -188,17 +188,17 @@ mod tests {
     #[test]
     fn key_acts_have_other_words_in_3008() {
         let id = MinionId::parse("m1").unwrap();
-        let told = |act, release: &str| line(key(act, &id, "PEM", release.parse().unwrap()));
+        let key_event = |act, release: &str| line(key(act, &id, "PEM", release.parse().unwrap()));
         assert_eq!(
-            told(KeyAct::Accept, "3006"),
+            key_event(KeyAct::Accept, "3006"),
             r#"{"result": true, "act": "accept", "id": "m1"}"#
         );
         assert_eq!(
-            told(KeyAct::Reject, "3008"),
+            key_event(KeyAct::Reject, "3008"),
             r#"{"result": true, "act": "rejected", "id": "m1", "pub": "PEM"}"#
         );
         assert_eq!(
-            told(KeyAct::Delete, "3008"),
+            key_event(KeyAct::Delete, "3008"),
             r#"{"result": true, "act": "delete", "id": "m1"}"#
         );
     }

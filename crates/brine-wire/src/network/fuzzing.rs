@@ -95,7 +95,7 @@ pub fn fuzz_reply(bytes: &[u8]) {
     }
 }
 
-/// Messages of a stream are the same however it is cut. The first byte says how many bytes come at
+/// Messages of a stream are the same however it is cut. The first byte is how many bytes come at
 /// a time.
 pub fn fuzz_tcp(bytes: &[u8]) {
     let Some((&step, stream)) = bytes.split_first() else {

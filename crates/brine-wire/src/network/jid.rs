@@ -12,7 +12,7 @@ use crate::stamp::{self, StampStyle};
 /// The longest job id, in bytes.
 pub const MAX_BYTES: usize = 255;
 
-/// What stands for a job id in the return of something nobody published (salt-call, a schedule).
+/// What the return of something unpublished (salt-call, a schedule) has instead of a job id.
 pub const REQ: &str = "req";
 
 const DIGITS: usize = 20;

@@ -10,14 +10,14 @@ use super::{Jid, MinionId, field};
 use crate::tag::{SALT, tagify};
 use crate::value::{Map, Value};
 
-/// A job as its fields say it.
+/// A job, from its fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// The function; a list for compound execution.
     pub fun: Value,
     /// Its arguments; keyword arguments are the last, marked with `__kwarg__`.
     pub arg: Vec<Value>,
-    /// Who is meant: text or a list.
+    /// The target: text or a list.
     pub tgt: Value,
     /// Its id.
     pub jid: Jid,
@@ -37,7 +37,7 @@ pub struct Job {
     pub to: Option<i64>,
     /// `ret_config`, `metadata`, `module_executors`, `executor_opts`, `ret_kwargs`.
     pub options: Map,
-    /// Minions are to say when they begin (3008).
+    /// Minions fire an event when they begin (3008).
     pub start_event: bool,
     /// What the user may do, for syndics.
     pub auth_list: Option<Value>,

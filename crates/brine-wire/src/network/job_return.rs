@@ -1,4 +1,4 @@
-//! `_return`: the event a master makes of what a minion says a job came to.
+//! `_return`: the event a master fires for a minion's result of a job.
 //!
 //! Facts: `docs/protocol/network.md` §10.3, §10.4.
 
@@ -44,8 +44,8 @@ pub enum IgnoredReturn {
 
 /// The event of a return, given its fields without `tok` and `nonce`.
 ///
-/// `allot` makes a job id for returns of what nobody published. `is_accepted` says whether an id is
-/// a minion's of its own: nobody may return in such a name through `resource_id`.
+/// `allot` makes a job id for returns of unpublished jobs. `is_accepted` tells whether an id is
+/// an accepted minion's: no other minion may return under it through `resource_id`.
 ///
 /// # Errors
 /// [`IgnoredReturn`].

@@ -57,12 +57,12 @@ pub fn is_refused(tag: &str) -> bool {
         || is_return()
 }
 
-/// What only a syndic passes on, in batches: what another master's says of minions.
+/// What only a syndic passes on, in batches: another master's events about minions.
 fn is_a_masters_news(tag: &str) -> bool {
     tag == "salt/auth" || tag.starts_with("salt/presence/")
 }
 
-/// A pattern with one star at most, which stands for anything.
+/// A pattern with at most one star, which matches anything.
 fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -77,7 +77,7 @@ fn glob(pattern: &str, text: &str) -> bool {
 pub struct Events {
     /// Tags and data to fire, in order. The sender sets `_stamp`.
     pub fired: Vec<(String, Map)>,
-    /// What is not fired, and why: to be told in the log.
+    /// What is not fired, and why: for the log.
     pub refused: Vec<Refused>,
 }
 

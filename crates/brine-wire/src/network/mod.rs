@@ -1,4 +1,4 @@
-//! What minions, masters and local clients say to each other over the network, as pure functions.
+//! The messages between minions, masters and local clients on the network, as pure functions.
 //!
 //! Layouts, orders and decisions that follow from bytes alone. The cryptographic operations, keys,
 //! clocks and sockets are `brine-net`'s: where a message holds a ciphertext or a signature, this

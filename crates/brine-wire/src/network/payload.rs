@@ -188,7 +188,7 @@ pub fn clear_reply(value: &Value) -> Vec<u8> {
 /// What a reply to an encrypted request is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// A Crypticle, if its HMAC says so. A text in clear is one that fails it.
+    /// A Crypticle, if its HMAC matches. Cleartext fails that check.
     Crypticle(Vec<u8>),
     /// A reply to `_pillar`.
     Pillar(super::pillar::PillarReply),

@@ -14,7 +14,7 @@ use crate::value::{Map, Value};
 /// A decrypted load, taken apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Load {
-    /// Which request it is; `None` if it does not say.
+    /// Which request it is; `None` if it names none.
     pub cmd: Option<String>,
     /// The signature that proves the key. `None` below version 3.
     pub tok: Option<Vec<u8>>,

@@ -53,7 +53,7 @@ pub enum FrameError {
 pub struct Decoder {
     /// The largest message, in bytes.
     max_bytes: usize,
-    /// Where the next marker of the unfinished message stands. May lie past what has come.
+    /// Offset of the next marker of the unfinished message; may lie beyond what has arrived.
     at: usize,
     values: usize,
     /// What is left to read in each open container, the innermost last.
@@ -110,7 +110,7 @@ impl Decoder {
         loop {
             if self.values > 0 && self.open.is_empty() {
                 if self.at > buffer.len() {
-                    return Ok(None); // the last value said its length before it has come
+                    return Ok(None); // the last value's length has arrived before the value
                 }
                 let length = self.at;
                 (self.at, self.values) = (0, 0);
@@ -218,7 +218,7 @@ pub enum MessageError {
 }
 
 impl Message {
-    /// Reads a message whose length the [`Decoder`] told.
+    /// Reads a message whose length the [`Decoder`] found.
     ///
     /// # Errors
     /// [`MessageError`].

@@ -73,7 +73,7 @@ pub enum ZmtpError {
     /// The frame is larger than one in its place may be.
     #[error("expected a frame of at most {limit} bytes, found one of {declared}")]
     TooLarge {
-        /// What its header says.
+        /// The size in its header.
         declared: u64,
         /// The limit.
         limit: usize,
@@ -148,7 +148,7 @@ impl Decoder {
         self.wanted
     }
 
-    /// What stands at the start of `buffer` and how many bytes it takes, `None` if it is not whole yet. Until then
+    /// What the start of `buffer` holds and how many bytes it takes, `None` if it is incomplete. Until then
     /// `buffer` must keep its start; after it those bytes are to be taken off.
     ///
     /// # Errors

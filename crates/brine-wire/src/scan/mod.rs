@@ -47,7 +47,7 @@ pub fn skip_value(bytes: &[u8]) -> Result<Option<usize>, ScanError> {
 /// every other connection waiting while they are counted.
 pub const CHECKED_VALUES: usize = 1024;
 
-/// Whether `bytes` are exactly one msgpack map, as far as its first [`CHECKED_VALUES`] values tell.
+/// Whether `bytes` are exactly one msgpack map, judged by its first [`CHECKED_VALUES`] values.
 ///
 /// # Errors
 /// [`ScanError`] when they are not msgpack.
@@ -130,7 +130,7 @@ fn walk(bytes: &[u8], mut budget: usize) -> Result<Walk, ScanError> {
     }
 }
 
-/// The whole length of the values whose first byte tells it, 0 for the others. A table and not a
+/// The whole length of the values whose first byte implies it, 0 for the others. A table and not a
 /// `match`, since ordinary data are a mix of such values and a jump per value is mispredicted.
 const KNOWN_LENGTHS: [u8; 256] = {
     let mut lengths = [0; 256];
@@ -153,7 +153,7 @@ const KNOWN_LENGTHS: [u8; 256] = {
     lengths
 };
 
-/// The whole length of the texts, bytes and extensions that say it in a field.
+/// The whole length of the texts, bytes and extensions with a length field.
 fn said_length(marker: u8, bytes: &[u8], at: usize) -> Option<usize> {
     Some(match marker {
         0xc4 | 0xd9 => 2 + big_endian(bytes, at + 1, 1)?,

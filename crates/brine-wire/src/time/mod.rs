@@ -95,7 +95,7 @@ pub struct StartError {
 
 /// The longest text that is read, in bytes: more than any form needs.
 const MAX_TEXT: usize = 64;
-/// The digits of a job id that tell a time.
+/// The digits of a job id that are a time.
 const JID_DIGITS: usize = 20;
 /// The last second of the year 9999.
 const LATEST: i64 = 253_402_300_799;

@@ -13,9 +13,9 @@ use crate::report::Report;
 use crate::run::{BenchError, run};
 use crate::target::Target;
 
-/// A crowd and the load beside it.
+/// Subscribers that never read, and the load beside them.
 #[derive(Debug, Clone)]
-pub struct Crowd {
+pub struct StuckReaders {
     /// Subscribers that connect and never read.
     pub subscribers: usize,
     /// What runs with and without them.
@@ -24,10 +24,10 @@ pub struct Crowd {
     pub rounds: usize,
 }
 
-/// What a crowd cost. Memory is the bus's resident memory in bytes; with the load's own traffic
-/// in it, so that what remains is what the crowd left.
+/// What they cost. Memory is the bus's resident memory in bytes; with the load's own traffic
+/// in it, so that what remains is what they left.
 #[derive(Debug, Clone)]
-pub struct CrowdReport {
+pub struct StuckReadersReport {
     /// How many they were.
     pub subscribers: usize,
     /// Runs without them.
@@ -48,17 +48,21 @@ pub struct CrowdReport {
     pub idle_cores: f64,
 }
 
-/// Runs the load with and without the crowd, in turn, and watches the bus's memory.
+/// Runs the load with and without them, in turn, and watches the bus's memory.
 ///
 /// What the kernel buffers for each of them is filled while the load warms up, so the warm-up is
 /// made longer by half a millisecond each, on both sides.
 ///
 /// # Errors
 /// As [`run`].
-pub fn crowd(target: &Target, crowd: &Crowd) -> Result<CrowdReport, BenchError> {
-    let mut load = crowd.load.clone();
-    load.warm_up += Duration::from_micros(500) * u32::try_from(crowd.subscribers).unwrap_or(0);
-    let needed = (crowd.subscribers + load.subscribers + 64) as u64;
+pub fn stuck_readers(
+    target: &Target,
+    stuck_readers: &StuckReaders,
+) -> Result<StuckReadersReport, BenchError> {
+    let mut load = stuck_readers.load.clone();
+    load.warm_up +=
+        Duration::from_micros(500) * u32::try_from(stuck_readers.subscribers).unwrap_or(0);
+    let needed = (stuck_readers.subscribers + load.subscribers + 64) as u64;
     let allowed = raise_file_limit();
     if needed > allowed {
         return Err(BenchError::TooFewFiles { needed, allowed });
@@ -71,8 +75,8 @@ pub fn crowd(target: &Target, crowd: &Crowd) -> Result<CrowdReport, BenchError> 
         pid: pid.unwrap_or(0),
     };
     drop(first);
-    let mut report = CrowdReport {
-        subscribers: crowd.subscribers,
+    let mut report = StuckReadersReport {
+        subscribers: stuck_readers.subscribers,
         without: Vec::new(),
         with: Vec::new(),
         rss_idle: process.rss(),
@@ -82,12 +86,12 @@ pub fn crowd(target: &Target, crowd: &Crowd) -> Result<CrowdReport, BenchError> 
         rss_left: 0,
         idle_cores: 0.0,
     };
-    for round in 0..crowd.rounds {
+    for round in 0..stuck_readers.rounds {
         report.without.push(run(target, &load)?);
         if round == 0 {
             report.rss_loaded = settled(process);
         }
-        let members = connect(target, crowd.subscribers)?;
+        let members = connect(target, stuck_readers.subscribers)?;
         if round == 0 {
             report.rss_connected = settled(process);
             report.idle_cores = idle_cores(process);
@@ -100,7 +104,7 @@ pub fn crowd(target: &Target, crowd: &Crowd) -> Result<CrowdReport, BenchError> 
     Ok(report)
 }
 
-impl CrowdReport {
+impl StuckReadersReport {
     /// Everything, for programs.
     #[must_use]
     pub fn json(&self) -> Value {

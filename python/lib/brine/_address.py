@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def place(node: str | None, opts: Mapping[str, Any]) -> dict[str, Any]:
+def address(node: str | None, opts: Mapping[str, Any]) -> dict[str, Any]:
     """Where the bus of a node is."""
     is_master = node == "master"
     ports = None
@@ -24,6 +24,6 @@ def place(node: str | None, opts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compat(opts: Mapping[str, Any]) -> str | None:
-    """The release whose bus it is: ``brine: {compat: …}``; the newest when nothing is said."""
-    said = (opts.get("brine") or {}).get("compat")
-    return None if said is None else str(said)
+    """The release whose bus it is: ``brine: {compat: …}``, by default the newest."""
+    release = (opts.get("brine") or {}).get("compat")
+    return None if release is None else str(release)
