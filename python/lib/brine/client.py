@@ -1,7 +1,7 @@
 """``salt.client``: functions called on this minion, and jobs published by this master.
 
-Neither door signs in anywhere: a :class:`Caller` speaks with the minion that runs here and a
-:class:`LocalClient` with the master that runs here, over their event buses.
+Neither class signs in: a :class:`Caller` talks to the minion, a :class:`LocalClient` to the master
+that runs on this machine, over its event bus.
 """
 
 from brine._caller import Caller
