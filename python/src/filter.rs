@@ -48,9 +48,7 @@ impl Filter {
     ) -> PyResult<Self> {
         let kind = MatchType::from_option(match_type).map_err(value_error)?;
         let patterns = |texts: &[String]| -> PyResult<Vec<TagMatch>> {
-            (texts.iter())
-                .map(|text| compile(py, text, kind))
-                .collect()
+            (texts.iter()).map(|text| compile(py, text, kind)).collect()
         };
         Ok(Self(Arc::new(TagFilter::of(
             patterns(&tags)?,

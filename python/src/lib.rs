@@ -9,6 +9,7 @@ mod config;
 mod decode;
 mod encode;
 mod filter;
+mod jobs;
 mod publisher;
 mod ret_load;
 mod subscriber;
@@ -25,6 +26,8 @@ mod _native {
     use super::encode::{dumps, pack};
     #[pymodule_export]
     use super::filter::Filter;
+    #[pymodule_export]
+    use super::jobs::{Returns, without_nodegroups};
     #[pymodule_export]
     use super::publisher::Publisher;
     #[pymodule_export]

@@ -202,12 +202,10 @@ class LocalClient(Publishing):
         inquire = lambda late: self._is_running(jid, late, gather)  # noqa: E731
         returns = Returns(self.event, jid, names, self._get_timeout(timeout), gather, inquire)
         try:
-            for raw in returns.each(block):
-                one = None if raw is None else _return_of(raw, returns, kwargs)
-                if raw is None or one is not None:
-                    yield one
-            failed = returns.minions if expect_minions else returns.missing
-            for minion in sorted(failed - returns.found):
+            for one in returns.each(block):
+                yield None if one is None else _return_of(*one, kwargs)
+            failed = returns.job.unreturned() if expect_minions else returns.job.missing()
+            for minion in failed:
                 yield {minion: {"failed": True}}
         finally:
             returns.close()
@@ -300,30 +298,19 @@ class LocalClient(Publishing):
             self.event.close_pub()
 
 
-def _return_of(
-    raw: dict[str, Any], returns: Returns, wishes: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """One event of a job: a return in Salt's form, ``None`` for what is none."""
-    data = raw["data"]
-    if "error" in data:
+def _return_of(kind: str, raw: dict[str, Any], wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """A return in Salt's form."""
+    if kind == "refused":
         message = "Authorization error occurred."
         return {"error": {"name": "AuthorizationError", "message": message}}
-    if "minions" in data:
-        returns.minions.update(data["minions"])
-        returns.missing.update(data.get("missing") or ())
-        return None
-    minion = data.get("id")
-    is_return = raw["tag"].startswith(f"salt/job/{returns.jid}/ret/")
-    if not is_return or "return" not in data or minion is None or minion in returns.found:
-        return None
-    returns.found.add(minion)
     if wishes.get("raw"):
         return raw
+    data = raw["data"]
     one = {"ret": data["return"]}
     one.update((name, data[name]) for name in ("out", "retcode", "jid") if name in data)
     if wishes.get("_cmd_meta"):
         one.update(data)
-    result: Return = {minion: one}
+    result: Return = {raw["tag"].rpartition("/ret/")[2]: one}
     return result
 
 

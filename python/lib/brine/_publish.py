@@ -7,10 +7,10 @@ nothing is signed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, List, Union
 
-from brine import config
+from brine import _native, config
 from brine._request import Question, hear
 from brine.event import get_event
 from brine.exceptions import (
@@ -185,14 +185,13 @@ class Publishing:
         return float(self.opts["timeout"])
 
     def _resolved(self, tgt: Target, tgt_type: str) -> tuple[Target, str]:
-        """Nodegroups are known where the configuration is read: here."""
-        groups = self.opts.get("nodegroups") or {}
-        if tgt_type == "nodegroup":
-            return " ".join(_nodegroup(str(tgt), groups)), "compound"
-        if tgt_type == "compound":
-            words = tgt.split() if isinstance(tgt, str) else tgt
-            return " ".join(_without_nodegroups(words, groups, ())), "compound"
-        return tgt, tgt_type
+        """Node groups are in the configuration, which is read here."""
+        groups = self.opts.get("nodegroups")
+        try:
+            resolved = _native.without_nodegroups(tgt, tgt_type, groups)
+        except ValueError as error:
+            raise SaltInvocationError(str(error)) from None
+        return (tgt, tgt_type) if resolved is None else (resolved, "compound")
 
 
 def _published(answer: dict[str, Any]) -> dict[str, Any]:
@@ -217,28 +216,6 @@ def _conditioned(arg: Sequence[Any], kwarg: Mapping[str, Any] | None) -> list[An
         str(one) if type(one) is int and len(str(one)) == 20 else one for one in arguments
     ]
     return [*arguments, {"__kwarg__": True, **kwarg}] if kwarg else arguments
-
-
-def _nodegroup(name: str, groups: Mapping[str, Any], within: tuple[str, ...] = ()) -> list[str]:
-    if name not in groups:
-        raise SaltInvocationError(f"Node group {name} unavailable in the master config file")
-    if name in within:
-        raise SaltInvocationError(f"Node group {name} contains itself")
-    group = groups[name]
-    if not isinstance(group, str) and not any(" " in one or "@" in one for one in group):
-        group = "L@" + ",".join(group)
-    words = group.split() if isinstance(group, str) else list(group)
-    return ["(", *_without_nodegroups(words, groups, (*within, name)), ")"]
-
-
-def _without_nodegroups(
-    words: Iterable[str], groups: Mapping[str, Any], within: tuple[str, ...]
-) -> list[str]:
-    resolved: list[str] = []
-    for word in words:
-        is_group = word.startswith("N@") and len(word) > 2
-        resolved.extend(_nodegroup(word[2:], groups, within) if is_group else [word])
-    return resolved
 
 
 def _user() -> str:

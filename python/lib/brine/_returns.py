@@ -1,30 +1,29 @@
-"""The returns of one published job as they come in, and when to stop waiting for more.
+"""The events of one published job, until its returns are no longer waited for.
 
-After ``timeout`` seconds the minions that are missing are asked whether the job still runs; who
-says so is waited for ``timeout`` seconds more, as in Salt.
+When that is, ``brine-wire`` decides; here is listening and asking.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Optional
 
+from brine import _native
+
 if TYPE_CHECKING:
     from brine.event import SaltEvent
-
-log = logging.getLogger("brine.client")
 
 Return = dict[str, dict[str, Any]]
 # Asks the named minions about the job; the id of the job that asks, if it could be published.
 Inquiry = Callable[[list[str]], Optional[str]]
 
-_STEP_SECONDS = 0.25
+# Salt's clients look up this often, in seconds; without waiting for returns they hardly wait.
+_STEP = 0.25
+_NO_BLOCK = 0.01
 
 
 class Returns:
-    """Who of a job's minions has answered, and who is still waited for."""
+    """The returns of a job that was published just now."""
 
     def __init__(
         self,
@@ -36,35 +35,31 @@ class Returns:
         inquire: Inquiry,
     ) -> None:
         self.jid = jid
-        self.minions = set(minions)
-        self.found: set[str] = set()
-        self.missing: set[str] = set()
+        self.job = _native.Returns(jid, list(minions), timeout, gather_timeout)
         self._event = event
-        self._timeout = timeout
-        self._gather_timeout = gather_timeout
         self._inquire = inquire
         self._inquiries: list[str] = []
-        self._asked_until = 0.0
-        self._some_run = True
-        begin = time.monotonic()
-        self._ask_at = begin + timeout
-        self._waited_for_until = dict.fromkeys(self.minions, begin + timeout)
 
-    def each(self, block: bool) -> Iterator[dict[str, Any] | None]:
-        """The job's events, ``{"tag", "data"}``, until all have answered or are given up. Without
-        ``block`` also ``None`` whenever there is nothing yet.
+    def each(self, block: bool) -> Iterator[tuple[str, dict[str, Any]] | None]:
+        """``"return"`` or ``"refused"`` with the event, ``{"tag", "data"}``, until all have returned
+        or are given up. Without ``block`` also ``None`` whenever there is nothing yet.
         """
-        while not self.found >= self.minions:
-            raw = self._next(_STEP_SECONDS if block else 0.01)
-            if raw is None:
-                if self._is_over():
-                    return
-                if not block:
-                    yield None
-            elif raw["tag"].startswith(f"salt/job/{self.jid}"):
-                yield raw
-            else:
-                self._heard_of(raw["data"])
+        while True:
+            step = self.job.poll()
+            if step is None:
+                return
+            if isinstance(step, list):
+                jid = self._inquire(step)
+                self.job.asked(jid)
+                self._inquiries.extend([jid] if jid is not None else [])
+                continue
+            raw = self._next(min(step, _STEP) if block else _NO_BLOCK)
+            if raw is not None:
+                kind = self.job.take(raw["tag"], raw["data"])
+                if kind is not None:
+                    yield kind, raw
+            elif not block:
+                yield None
 
     def close(self) -> None:
         """Takes the subscriptions back."""
@@ -74,36 +69,8 @@ class Returns:
 
     def _next(self, wait: float) -> dict[str, Any] | None:
         jids = "|".join((self.jid, *self._inquiries))
+        # Zero would wait for ever.
         got: dict[str, Any] | None = self._event.get_event(
-            wait=wait, tag=f"salt/job/({jids})", match_type="regex", full=True
+            wait=max(wait, 0.001), tag=f"salt/job/({jids})", match_type="regex", full=True
         )
         return got
-
-    def _is_over(self) -> bool:
-        now = time.monotonic()
-        for minion in self.minions - self.found:
-            self._waited_for_until.setdefault(minion, now + self._timeout)
-        if now < self._ask_at:
-            return False
-        if self._some_run:
-            self._some_run = False
-            self._ask_at = now + self._gather_timeout
-            jid = self._inquire(sorted(self.minions - self.found))
-            if jid is not None:
-                self._inquiries.append(jid)
-                return False
-        late = self.minions - self.found
-        return all(now >= self._waited_for_until[minion] for minion in late)
-
-    def _heard_of(self, answer: dict[str, Any]) -> None:
-        """An answer to the question whether the job still runs."""
-        minion, running = answer.get("id"), answer.get("return")
-        if minion is None:
-            return
-        if (answer.get("retcode") or 0) > 0:
-            log.error("%s cannot say whether job %s runs", minion, self.jid)
-            self.minions.discard(minion)
-        elif isinstance(running, dict) and running:
-            self.minions.add(minion)
-            self._waited_for_until[minion] = time.monotonic() + self._timeout
-            self._some_run = True
