@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brine_log::history::{
-    History, HistoryConfig, HistoryReader, PreparedHistory, Read, Sync, TagQuery,
+    About, BlockEvent, Decoder, Effort, Encoder, History, HistoryConfig, HistoryReader,
+    PreparedHistory, Read, Sync, TagQuery,
 };
 use brine_log::{Incoming, Log, LogConfig, Millis, Next, Seq, Start};
 use brine_wire::matching::{MatchType, TagMatch};
@@ -48,7 +49,64 @@ fn main() {
     };
     again("fill");
     again("read");
+    encoding();
     acknowledged(&scratch.path().join("acknowledged"));
+}
+
+/// What making and reading blocks costs, in this thread's own time: the figures to trust where
+/// other programs run.
+fn encoding() {
+    let mut returns = Returns::new();
+    let events: Vec<(Vec<u8>, usize, Millis)> = (0..80_000)
+        .map(|_| {
+            let (event, tag_bytes, at) = returns.next();
+            (event.to_vec(), tag_bytes, at)
+        })
+        .collect();
+    let bytes: usize = events.iter().map(|(event, ..)| event.len()).sum();
+    let mut encoder = Encoder::new().expect("memory");
+    let mut decoder = Decoder::new().expect("memory");
+    for effort in [Effort::Ordinary, Effort::Fast] {
+        let start = cpu();
+        let blocks: Vec<_> = events
+            .chunks(800)
+            .map(|chunk| {
+                let events = chunk.iter().map(|(event, tag_bytes, at)| BlockEvent {
+                    at: *at,
+                    event,
+                    tag_bytes: *tag_bytes,
+                    about: About::default(),
+                });
+                let block = encoder.encode(Seq(1), events, Millis(0), effort);
+                block.expect("memory").data
+            })
+            .collect();
+        let encoded = cpu() - start;
+        let start = cpu();
+        for block in &blocks {
+            let decoded = decoder.decode(block).expect("a block");
+            assert_eq!(decoded.iter().count(), 800);
+        }
+        let decoded = cpu() - start;
+        let stored: usize = blocks.iter().map(Vec::len).sum();
+        let each = |took: Duration| took.as_nanos() / events.len() as u128;
+        println!(
+            "{effort:?}: encoding {} ns an event, decoding {} ns, {:.3} of the bytes",
+            each(encoded),
+            each(decoded),
+            stored as f64 / bytes as f64
+        );
+    }
+}
+
+/// The processor time of this thread.
+fn cpu() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text
+        .split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 /// Job returns as a master gets them: small ones, command output, a few states; all different.
@@ -333,6 +391,7 @@ fn read(directory: &Path, events: u64) {
 
     reader.seek(Seq(1));
     let start = Instant::now();
+    let cpu_before = cpu();
     let (mut count, mut bytes) = (0u64, 0);
     while count < events {
         let Some(Read::Events(run)) = reader.next(&TagQuery::default()).expect("a readable store")
@@ -349,6 +408,10 @@ fn read(directory: &Path, events: u64) {
         "replay: {:.2} M events/s, {:.0} MB/s ({count} events)",
         count as f64 / took / 1e6,
         bytes as f64 / took / 1e6
+    );
+    println!(
+        "  processor time: {} ns an event",
+        (cpu() - cpu_before).as_nanos() / u128::from(count)
     );
     println!("resident memory after reading: {} KiB", resident());
     history.close();

@@ -16,6 +16,7 @@ use crate::bus_location::BusArgs;
 use crate::clock;
 use crate::commands::event_output::utc;
 use crate::commands::selection::Selection;
+use crate::host;
 
 /// The options that name a store.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -34,13 +35,10 @@ impl StoreArgs {
             return Ok(directory.clone());
         }
         let location = self.bus.resolve()?;
-        if let Some(directory) = &location.brine.history.directory {
-            return Ok(directory.clone());
-        }
-        let Some(opts) = &location.opts else {
+        if location.opts.is_none() {
             bail!("--sock-dir alone does not say where the history is; add --history or -c");
-        };
-        Ok(PathBuf::from(opts.text("cachedir")?).join("history"))
+        }
+        host::configured_directory(&location)
     }
 
     /// The store, opened for reading. A bus may be writing it.

@@ -641,6 +641,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn a_block_holds_what_was_put_in(
             first in 1u64..u64::MAX / 2,
@@ -664,6 +666,15 @@ mod tests {
             fuzz_block(&bytes);
             fuzz_block(&[&[VERSION][..], &bytes].concat());
         }
+    }
+
+    #[test]
+    fn what_a_search_once_found_stays_mended() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/block");
+        let inputs = std::fs::read_dir(corpus).unwrap();
+        let replayed =
+            inputs.map(|input| fuzz_block(&std::fs::read(input.unwrap().path()).unwrap()));
+        assert!(replayed.count() > 5);
     }
 
     fn block(events: u64) -> Block {

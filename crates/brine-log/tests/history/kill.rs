@@ -63,7 +63,7 @@ struct Told {
 impl Told {
     fn hear(&mut self, line: &str) {
         let mut words = line.split(' ');
-        let kind = words.next().unwrap();
+        let kind = words.next().unwrap_or_default();
         let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
         match (kind, numbers.as_slice()) {
             ("s", [last]) => self.shown = self.shown.max(*last),
@@ -157,7 +157,7 @@ fn check(told: &Told, directory: &Path) {
     let mut gaps = found.gaps.iter().map(|(range, _)| range.clone()).peekable();
     for seq in stored.keys() {
         while gaps.peek().is_some_and(|gap| gap.start == next) {
-            next = gaps.next().unwrap().end;
+            next = gaps.next().expect("peeked").end;
         }
         assert_eq!(*seq, next, "neither stored nor in a gap");
         next = seq + 1;

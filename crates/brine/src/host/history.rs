@@ -49,7 +49,8 @@ pub(crate) fn prepare(
     }
 }
 
-fn configured_directory(location: &BusLocation) -> anyhow::Result<PathBuf> {
+/// Where the history of a bus is if no argument says.
+pub(crate) fn configured_directory(location: &BusLocation) -> anyhow::Result<PathBuf> {
     if let Some(directory) = &location.brine.history.directory {
         return Ok(directory.clone());
     }

@@ -25,7 +25,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bus_location::{self, BusLocation};
-pub(crate) use history::{HistoryDefault, RunningHistory};
+pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 
 /// How a bus differs from what its configuration says.
 #[derive(Debug, Default)]
