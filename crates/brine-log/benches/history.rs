@@ -298,7 +298,7 @@ fn fill(directory: &Path, events: u64) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    wait(history.durable(Seq(events)..Seq(events + 1)));
+    wait(history.durable(Seq(events)..Seq(events + 1))).expect("a disk that works");
     let took = start.elapsed().as_secs_f64();
     let stored = size(directory);
     println!(

@@ -7,10 +7,11 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use brine_wire::frame::MAX_FRAME_BYTES;
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, get_frame_content_size};
+use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
 use crate::history::tags::TagsOfBlock;
 use crate::position::{Millis, Seq};
@@ -160,6 +161,9 @@ pub struct Encoder {
     table: Vec<u8>,
     bodies: Vec<u8>,
     tags: TagsOfBlock,
+    /// Before and after compression: used again, since new memory costs as much as filling it.
+    raw: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
 impl Encoder {
@@ -179,6 +183,8 @@ impl Encoder {
             table: Vec::new(),
             bodies: Vec::new(),
             tags: TagsOfBlock::default(),
+            raw: Vec::new(),
+            compressed: Vec::new(),
         })
     }
 
@@ -238,10 +244,11 @@ impl Encoder {
     /// # Errors
     /// When there is no memory for it, or the events are more than a block holds.
     pub fn finish(&mut self, effort: Effort) -> io::Result<Block> {
-        let mut raw = Vec::with_capacity(self.table.len() + self.bodies.len() + 24);
+        let raw = &mut self.raw;
+        raw.clear();
         raw.push(VERSION);
-        put(&mut raw, self.head.first.0);
-        put(&mut raw, self.count);
+        put(raw, self.head.first.0);
+        put(raw, self.count);
         raw.extend_from_slice(&self.table);
         raw.extend_from_slice(&self.bodies);
         if raw.len() as u64 > MAX_BLOCK_BYTES {
@@ -251,14 +258,21 @@ impl Encoder {
             self.compressor.set_compression_level(level(effort))?;
             self.effort = effort;
         }
+        self.compressed.clear();
+        self.compressed.reserve(compress_bound(raw.len()));
+        self.compressor
+            .compress_to_buffer(raw.as_slice(), &mut self.compressed)?;
+        let data = self.compressed.as_slice().to_vec();
         // One large event must not stay in memory for good.
-        self.bodies.clear();
-        self.bodies.shrink_to(1 << 20);
+        for buffer in [&mut self.bodies, &mut self.raw, &mut self.compressed] {
+            buffer.clear();
+            buffer.shrink_to(1 << 20);
+        }
         self.head.last = Seq(self.head.first.0 + self.count.saturating_sub(1));
         Ok(Block {
             head: self.head,
             tags: self.tags.finish(),
-            data: self.compressor.compress(&raw)?,
+            data,
         })
     }
 
@@ -305,6 +319,8 @@ const fn level(effort: Effort) -> i32 {
 pub struct Decoder {
     decompressor: Decompressor<'static>,
     raw: Vec<u8>,
+    /// A segment whose memory is used again.
+    spare: Option<Segment>,
 }
 
 /// The events of a block.
@@ -324,6 +340,7 @@ impl Decoder {
         Ok(Self {
             decompressor: Decompressor::new()?,
             raw: Vec::new(),
+            spare: None,
         })
     }
 
@@ -362,19 +379,51 @@ impl Decoder {
         head: &Head,
         data: &[u8],
         framings: Framings,
-    ) -> Result<Segment, BlockError> {
+    ) -> Result<ReadSegment, BlockError> {
+        let mut spare = self.spare.take();
         let events = self.decode(data)?;
         events.check_head(head)?;
         let count = usize::try_from(events.count).expect("each has an entry in memory");
         let bytes = events.body_bytes() + count * FRAME_OVERHEAD_BYTES;
-        let (mut writer, segment) = segment::channel(events.first, framings, bytes, count);
+        let is_ordinary =
+            bytes <= SPARE_BYTES && count <= SPARE_EVENTS && framings == Framings::Bare;
+        let spare = spare.take_if(|_| is_ordinary);
+        let recycled = spare.and_then(|spare| spare.recycle(events.first));
+        let (mut writer, segment) = recycled.unwrap_or_else(|| {
+            let (bytes, count) = match is_ordinary {
+                true => (SPARE_BYTES, SPARE_EVENTS),
+                false => (bytes, count),
+            };
+            segment::channel(events.first, framings, bytes, count)
+        });
         for event in events.iter() {
             writer.append(event.event, event.tag_bytes, event.at);
         }
         writer.publish();
-        Ok(segment)
+        Ok(ReadSegment {
+            segment: Arc::new(segment),
+            is_ordinary,
+        })
+    }
+
+    /// Takes a segment back when nobody reads it any more, so that its memory is used again.
+    pub(crate) fn give_back(&mut self, read: ReadSegment) {
+        if read.is_ordinary {
+            self.spare = Arc::into_inner(read.segment);
+        }
     }
 }
+
+/// A segment read from the store.
+pub(crate) struct ReadSegment {
+    pub(crate) segment: Arc<Segment>,
+    /// Whether its memory is as large as most need.
+    is_ordinary: bool,
+}
+
+/// The memory of a segment as most blocks need it: bytes of frames, and events.
+const SPARE_BYTES: usize = 384 << 10;
+const SPARE_EVENTS: usize = 4096;
 
 impl<'d> Decoded<'d> {
     /// Reads the whole table once, so that nothing can go wrong later.
@@ -714,7 +763,8 @@ mod tests {
         let block = block(30);
         let mut decoder = Decoder::new().unwrap();
         for framings in [Framings::Bare, Framings::Prefixed, Framings::Both] {
-            let segment = decoder.segment(&block.head, &block.data, framings).unwrap();
+            let read = decoder.segment(&block.head, &block.data, framings);
+            let ReadSegment { segment, .. } = read.unwrap();
             assert_eq!(segment.events(), 30);
             let event = segment.event(29).unwrap();
             assert_eq!((event.seq, event.at), (Seq(36), Millis(1029)));

@@ -13,7 +13,7 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cursor::Events;
-use crate::history::block::Decoder;
+use crate::history::block::{Decoder, ReadSegment};
 use crate::history::directory::{store_file, writer};
 use crate::history::open::{OpenError, in_directory, no_memory};
 use crate::history::saved::Consumer;
@@ -40,6 +40,8 @@ struct Loader {
     decoder: Decoder,
     /// By first event.
     held: HashMap<u64, Weak<Segment>>,
+    /// The last one: kept for the next reader of it, and its memory for the next segment.
+    last: Option<ReadSegment>,
     /// Blocks that were reported as damaged.
     damaged: Vec<Seq>,
 }
@@ -53,6 +55,7 @@ impl Loader {
             reader,
             decoder: Decoder::new().map_err(no_memory)?,
             held: HashMap::new(),
+            last: None,
             damaged: Vec::new(),
         })
     }
@@ -73,10 +76,13 @@ impl Loader {
         if head.first > at {
             return Ok(Loaded::Gap(head.first));
         }
+        if let Some(last) = self.last.take() {
+            self.decoder.give_back(last);
+        }
         match self.decoder.segment(&head, &block.data, Framings::Bare) {
-            Ok(segment) => {
-                let segment = Arc::new(segment);
-                self.hold(head.first, &segment);
+            Ok(read) => {
+                let segment = Arc::clone(&read.segment);
+                self.hold(head.first, read);
                 Ok(Loaded::Segment(segment))
             }
             Err(error) => {
@@ -114,11 +120,12 @@ impl Loader {
         })
     }
 
-    fn hold(&mut self, first: Seq, segment: &Arc<Segment>) {
+    fn hold(&mut self, first: Seq, read: ReadSegment) {
         if self.held.len() >= HELD_SEGMENTS {
             self.held.retain(|_, held| held.strong_count() > 0);
         }
-        self.held.insert(first.0, Arc::downgrade(segment));
+        self.held.insert(first.0, Arc::downgrade(&read.segment));
+        self.last = Some(read);
     }
 
     /// The first event taken in at this time or later.

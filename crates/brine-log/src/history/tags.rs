@@ -27,6 +27,9 @@ pub(crate) struct TagsOfBlock {
     /// Prefixes by their length.
     prefixes: Vec<(u8, u64)>,
     last: Vec<u8>,
+    /// For each byte of the last tag, the hashes of what ends with it: of the tag so far, and of the
+    /// word so far.
+    hashes: Vec<(Hash, Hash)>,
 }
 
 impl TagsOfBlock {
@@ -34,6 +37,7 @@ impl TagsOfBlock {
         self.items.clear();
         self.prefixes.clear();
         self.last.clear();
+        self.hashes.clear();
     }
 
     pub(crate) fn push(&mut self, tag: &[u8]) {
@@ -43,23 +47,22 @@ impl TagsOfBlock {
         if shared == tag.len() && shared == self.last.len() {
             return;
         }
-        let mut prefix = Hash::PREFIX;
-        let mut word = Hash::WORD;
-        for (&byte, length) in tag.iter().zip(1..) {
+        self.hashes.truncate(shared);
+        let start = (Hash::PREFIX, Hash::WORD);
+        let (mut prefix, mut word) = self.hashes.last().copied().unwrap_or(start);
+        for (&byte, length) in tag.iter().zip(1..).skip(shared) {
             prefix = prefix.with(byte);
-            let new = length > shared;
-            if new && length <= PREFIX_BYTES {
+            if length <= PREFIX_BYTES {
                 #[allow(clippy::cast_possible_truncation)] // at most PREFIX_BYTES
                 self.prefixes.push((length as u8, prefix.finish()));
             }
-            if byte != b'/' {
-                word = word.with(byte);
-                continue;
-            }
-            if new {
+            if byte == b'/' {
                 self.items.extend([prefix.finish(), word.finish()]);
+                word = Hash::WORD;
+            } else {
+                word = word.with(byte);
             }
-            word = Hash::WORD;
+            self.hashes.push((prefix, word));
         }
         self.items.push(word.finish());
         self.last.clear();

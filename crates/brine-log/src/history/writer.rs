@@ -371,13 +371,14 @@ impl Writer {
         self.numbers.accept(self.batch.state);
         self.batch = Batch::default();
         let next = self.cursor.seq();
+        // Before anybody is woken, who may look.
+        lock(&self.shared.status).trouble = None;
         self.shared
             .progress
             .send_modify(|progress| progress.next = next.0);
         self.upkeep.segments.committed(next);
         self.answer(&Ok(()));
         if let Some(trouble) = self.trouble.take() {
-            lock(&self.shared.status).trouble = None;
             let lasted = trouble.since.elapsed().as_secs();
             match trouble.lost_from {
                 Some(from) => tracing::error!(
