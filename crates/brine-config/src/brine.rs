@@ -25,15 +25,18 @@ pub struct Brine {
     pub history: HistoryOptions,
     /// `redact`: names of fields whose values are not kept on disk.
     pub redact: Vec<String>,
+    /// `max_pending_keys`: how many minions' keys may wait to be accepted; further ones are not kept.
+    pub max_pending_keys: Option<usize>,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "compat",
     "history",
     "keep_bytes",
     "log_bytes",
+    "max_pending_keys",
     "overflow_bytes",
     "python",
     "redact",
@@ -62,6 +65,9 @@ impl Brine {
                 Some("overflow_bytes") => {
                     brine.overflow_bytes = Some(bytes("overflow_bytes", value)?);
                 }
+                Some("max_pending_keys") => {
+                    brine.max_pending_keys = Some(count("max_pending_keys", value)?);
+                }
                 Some("history") => brine.history = HistoryOptions::parse(value)?,
                 Some("redact") => brine.redact = redact(value)?,
                 Some("python") => brine.python = Some(python(value)?),
@@ -87,6 +93,15 @@ fn compat(value: &Value) -> Result<Compat, ConfigError> {
     compat.ok_or_else(|| ConfigError::BadBrineValue {
         key: "compat",
         expected: "a Salt series or, in quotes, a release, such as 3006 or '3006.25'",
+        found: shown(value),
+    })
+}
+
+fn count(key: &'static str, value: &Value) -> Result<usize, ConfigError> {
+    let count = value.as_int().and_then(|count| usize::try_from(count).ok());
+    count.ok_or_else(|| ConfigError::BadBrineValue {
+        key,
+        expected: "a number",
         found: shown(value),
     })
 }

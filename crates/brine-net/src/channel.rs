@@ -116,6 +116,8 @@ pub struct Incoming {
     pub peer: Peer,
     /// What it is, undecided: for [`brine_wire::network::payload::Payload::from_value`].
     pub payload: Value,
+    /// How many bytes it came in.
+    pub bytes: usize,
     /// Where the answer goes; `None` once it went.
     answer: Option<Answer>,
 }
@@ -128,10 +130,11 @@ pub type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
 pub(crate) type Answer = Box<dyn FnOnce(Value) + Send>;
 
 impl Incoming {
-    pub(crate) fn new(peer: Peer, payload: Value, answer: Answer) -> Self {
+    pub(crate) fn new(peer: Peer, payload: Value, bytes: usize, answer: Answer) -> Self {
         Self {
             peer,
             payload,
+            bytes,
             answer: Some(answer),
         }
     }

@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod channel;
 mod connection;
 pub mod crypto;
+pub mod fair_queue;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heartbeat;

@@ -29,6 +29,7 @@ use crate::keys::accepted::{AcceptedKey, AcceptedKeys};
 use crate::keys::autosign::{Accepts, Rules};
 use crate::keys::decide::{Case, Decision, StoredIs, Verdict, decide};
 use crate::keys::master::{KeyOptions, PubkeySignature};
+use crate::keys::pending::PendingKeys;
 use crate::keys::sessions::Sessions;
 use crate::keys::shared::SharedKeyFile;
 use crate::keys::store::{KeyState, KeyStore, StoredKey};
@@ -38,6 +39,9 @@ use crate::replay::{Nonces, Seen};
 
 /// How far a minion's clock may be off if the configuration does not say.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(300);
+
+/// How many keys may be pending: a file each.
+pub const DEFAULT_PENDING_KEYS: usize = 10_000;
 
 /// How long nonces are kept if requests of any time are taken: until there are too many.
 const NO_WINDOW: Duration = Duration::from_secs(u32::MAX as u64);
@@ -60,6 +64,8 @@ pub struct MasterConfig {
     /// With more minions than this connected, no other is let in (so that there is one more than
     /// the option says, as in Salt); 0 for any number.
     pub max_minions: usize,
+    /// With more keys than this pending, a new one is not kept; its minion asks again.
+    pub max_pending_keys: usize,
     /// The age at which session keys are replaced.
     pub publish_session: Duration,
     /// The lowest protocol version answered.
@@ -86,6 +92,7 @@ impl MasterConfig {
             rules: Rules::default(),
             open_mode: false,
             max_minions: 0,
+            max_pending_keys: DEFAULT_PENDING_KEYS,
             publish_session: Duration::from_secs(86_400),
             minimum_auth_version: VERSION,
             request_server_ttl: Some(DEFAULT_WINDOW),
@@ -109,6 +116,7 @@ pub struct MasterChannel {
     shared: RwLock<Arc<SharedKey>>,
     shared_file: SharedKeyFile,
     nonces: Nonces,
+    pending: PendingKeys,
 }
 
 /// The key that all minions have, and what goes with it.
@@ -266,6 +274,7 @@ impl MasterChannel {
         let shared_file = SharedKeyFile::new(&config.cachedir);
         let shared = SharedKey::replace(&key, &shared_file)?;
         let window = config.request_server_ttl.unwrap_or(NO_WINDOW);
+        let max_pending_keys = config.max_pending_keys;
         let nonces = Nonces::open(&config.cachedir, window, seconds(SystemTime::now()));
         Ok(Self {
             accepted: AcceptedKeys::new(store.clone()),
@@ -277,6 +286,7 @@ impl MasterChannel {
             sessions,
             shared_file,
             nonces,
+            pending: PendingKeys::new(max_pending_keys),
         })
     }
 
@@ -375,11 +385,27 @@ impl MasterChannel {
         // Looking, deciding and storing are one step, or two keys that come at once are both accepted.
         let changing = self.store.change()?;
         let (stored, decision) = look()?;
-        if let Some(state) = decision.put {
-            let replaces = stored.map(|(state, _)| state);
-            changing.put(id, replaces, state, public)?;
+        match decision.put {
+            // The same key as the last time: nothing is written for it.
+            Some(KeyState::Denied) if self.is_denied(id, public)? => {}
+            Some(KeyState::Pending) if stored.is_none() && !self.pending.admit(&changing)? => {
+                tracing::warn!(
+                    limit = self.config.max_pending_keys,
+                    "too many keys are pending: a new one is not kept (salt-key -d removes them)"
+                );
+            }
+            Some(state) => {
+                let replaces = stored.map(|(state, _)| state);
+                changing.put(id, replaces, state, public)?;
+            }
+            None => {}
         }
         Ok(decision)
+    }
+
+    fn is_denied(&self, id: &MinionId, key: &PublicKey) -> Result<bool, StoreError> {
+        let denied = self.store.get(KeyState::Denied, id)?;
+        Ok(denied.as_ref().and_then(StoredKey::key) == Some(key))
     }
 
     fn is_full(&self, seats: Seats) -> bool {

@@ -159,7 +159,7 @@ impl Drop for Slot {
 }
 
 /// Who counts as one: an IPv4 address, or an IPv6 network of 64 bits, of which one host may use every address.
-const fn holder(address: IpAddr) -> IpAddr {
+pub(crate) const fn holder(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
             Some(address) => IpAddr::V4(address),

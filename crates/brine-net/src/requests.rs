@@ -49,6 +49,8 @@ pub(crate) enum Heard<W> {
         way_back: W,
         /// What it is, undecided.
         payload: Value,
+        /// How many bytes it came in.
+        bytes: usize,
     },
 }
 
@@ -129,8 +131,8 @@ impl Connection {
                 read = reader.advance(), if listening => {
                     heart.heard();
                     match read {
-                        Ok(Some(Heard::Request { way_back, payload })) => {
-                            self.hand_over::<D>(way_back, payload, &answer);
+                        Ok(Some(Heard::Request { way_back, payload, bytes })) => {
+                            self.hand_over::<D>(way_back, payload, bytes, &answer);
                         }
                         Ok(Some(Heard::Reply(bytes))) => {
                             send(&mut writer, &bytes, patience).await?;
@@ -156,6 +158,7 @@ impl Connection {
         &mut self,
         way_back: D::WayBack,
         payload: Value,
+        bytes: usize,
         answer: &mpsc::Sender<Answered<D>>,
     ) {
         self.room = None;
@@ -163,7 +166,7 @@ impl Connection {
         let answer = answer.clone();
         // There is room for an answer to every request under way; without it the peer is gone.
         let way_back = Box::new(move |body| drop(answer.try_send((way_back, body))));
-        (self.handler)(Incoming::new(self.peer.clone(), payload, way_back));
+        (self.handler)(Incoming::new(self.peer.clone(), payload, bytes, way_back));
     }
 
     /// Ends the limits for strangers once somebody has vouched for the peer.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use brine_config::{ConfigError, Opts};
-use brine_net::tls::TlsError;
+use brine_net::tls::{TlsError, TlsOptions};
 use brine_wire::Value;
 use brine_wire::event::MAX_EVENT_SIZE;
 
@@ -138,6 +138,14 @@ impl Reader<'_> {
     /// `transport`, which both ends must agree on.
     pub(crate) fn transport(&self) -> Result<Transport, OptionsError> {
         match self.0.text("transport")? {
+            // Salt ignores it, and talks in clear.
+            "zeromq" if TlsOptions::from_option(self.0.get("ssl"))?.is_some() => {
+                Err(OptionsError::Value {
+                    option: "ssl",
+                    expected: "transport: tcp, the only one that can be within TLS",
+                    found: "transport: zeromq".to_owned(),
+                })
+            }
             "zeromq" => Ok(Transport::ZeroMq),
             "tcp" => Ok(Transport::Tcp),
             other => Err(OptionsError::Value {

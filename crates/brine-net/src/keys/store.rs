@@ -171,6 +171,12 @@ pub struct Changing<'a> {
 }
 
 impl Changing<'_> {
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &KeyStore {
+        self.store
+    }
+
     /// Puts a key in a state, in place of the one in the state `replaces`. Keys of the id in other states, which the
     /// caller has not seen, stay; so does everything when the key is put among the denied ones.
     ///

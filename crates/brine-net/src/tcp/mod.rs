@@ -74,6 +74,7 @@ impl Decode for Requests {
         let request = Heard::Request {
             way_back: head,
             payload: body,
+            bytes: length,
         };
         Ok(Some((length, request)))
     }

@@ -51,6 +51,7 @@ impl Decode for Requests {
                 Some(payload) => Heard::Request {
                     way_back: envelope,
                     payload,
+                    bytes: length,
                 },
                 None => Heard::Reply(Self::encode(&envelope, &payload::BAD_LOAD.into())),
             },

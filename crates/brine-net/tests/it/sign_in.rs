@@ -612,3 +612,37 @@ fn a_master_signed_by_a_known_key_replaces_the_one_trusted() {
         Distrust::KeySignatureUnexpected
     );
 }
+
+#[test]
+fn so_many_keys_may_be_pending_and_a_repeated_attempt_writes_nothing() {
+    let mut pair = Pair::new(|config| config.max_pending_keys = 2);
+    for id in ["m1", "m2", "m3", "m2"] {
+        pair.id = MinionId::parse(id).unwrap();
+        let answer = pair.sign_in(pair.knowing());
+        assert!(matches!(answer, Ok(Answer::Pending)), "{id}");
+    }
+    let store = pair.master.store();
+    let ids = store.list(KeyState::Pending).unwrap();
+    assert_eq!(
+        ids.iter().map(MinionId::as_str).collect::<Vec<_>>(),
+        ["m1", "m2"]
+    );
+    let other = PrivateKey::generate(2048).unwrap();
+    pair.id = MinionId::parse("m1").unwrap();
+    let path = store.path(KeyState::Denied, &pair.id);
+    let own = std::mem::replace(&mut pair.minion, other);
+    assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Rejected)));
+    let written = |path: &std::path::Path| {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(path).unwrap().ino()
+    };
+    let first = written(&path);
+    assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Rejected)));
+    assert_eq!(written(&path), first);
+    // The minion whose key is pending is not disturbed.
+    pair.minion = own;
+    let pending = pair.master.store().path(KeyState::Pending, &pair.id);
+    let first = written(&pending);
+    assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Pending)));
+    assert_eq!(written(&pending), first);
+}

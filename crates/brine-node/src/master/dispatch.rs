@@ -28,6 +28,9 @@ use super::{maintenance, runner, wheel};
 use crate::files::FileServer;
 use crate::node_bus::since_epoch;
 
+/// The largest sign-in, in bytes: a key of 4 KiB, a token, and the grains of `autosign_grains`.
+const MAX_SIGN_IN_BYTES: usize = 16 * 1024;
+
 /// Receives every request of a master.
 pub(super) struct Dispatcher {
     master: Arc<Context>,
@@ -89,8 +92,12 @@ impl Dispatcher {
 
     fn clear(&self, incoming: Incoming, load: Map) {
         match load.get("cmd").and_then(Value::as_str) {
+            Some("_auth") if incoming.bytes > MAX_SIGN_IN_BYTES => {
+                self.master.counters.sign_in(SignInOutcome::Malformed);
+                incoming.answer(payload::BAD_LOAD.into());
+            }
             Some("_auth") => {
-                if !self.rsa.hand_on(Work::SignIn(incoming, load)) {
+                for _ in 0..self.rsa.hand_on(Work::SignIn(incoming, load)) {
                     self.master.counters.sign_in(SignInOutcome::Overloaded);
                 }
             }

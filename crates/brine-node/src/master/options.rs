@@ -8,7 +8,7 @@ use std::time::Duration;
 use brine_config::{Brine, Opts};
 use brine_net::keys::autosign::Rules;
 use brine_net::keys::master::{KeyOptions, PubkeySignature};
-use brine_net::master::MasterConfig;
+use brine_net::master::{DEFAULT_PENDING_KEYS, MasterConfig};
 use brine_wire::compat::Compat;
 use brine_wire::network::algorithm::SigningAlgorithm;
 use brine_wire::returns::Timeouts;
@@ -81,7 +81,10 @@ impl MasterOptions {
         let read = Reader(opts);
         let compat = brine.compat.unwrap_or(Compat::NEWEST);
         Ok(Self {
-            channel: channel(&read, compat)?,
+            channel: MasterConfig {
+                max_pending_keys: brine.max_pending_keys.unwrap_or(DEFAULT_PENDING_KEYS),
+                ..channel(&read, compat)?
+            },
             transport: read.transport()?,
             interface: opts.text("interface")?.to_owned(),
             ret_port: read.port("ret_port", 4506)?,

@@ -1,24 +1,27 @@
 //! Sign-ins and pillars on threads of their own: each needs RSA operations that take some milliseconds.
 //!
-//! There are as many threads as cores, and a bounded queue before them. A request that finds the queue full is
-//! answered at once as a bad load, and the minion tries again: strangers cannot make the master hold more.
+//! There are as many threads as cores, and before them a bounded queue that serves addresses in turn: a stranger who
+//! sends thousands delays nobody else. A request that the queue drops is answered as a bad load, and the minion tries
+//! again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::SystemTime;
 
+use super::context::Context;
+use super::counters::SignInOutcome;
 use brine_net::channel::Incoming;
+use brine_net::fair_queue::FairQueue;
 use brine_net::master::{Request, SignIn};
 use brine_net::replay::Seen;
 use brine_wire::network::{MinionId, events, payload};
 use brine_wire::{Map, Value};
-use tokio::sync::mpsc;
-
-use super::context::Context;
-use super::counters::SignInOutcome;
 
 /// Requests that wait for a thread.
 const WAITING: usize = 16_384;
+
+/// The bytes in which they came.
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// A request for the threads.
 pub(super) enum Work {
@@ -29,37 +32,41 @@ pub(super) enum Work {
 }
 
 /// The queue before the threads.
-pub(super) struct RsaThreads(mpsc::Sender<Work>);
+pub(super) struct RsaThreads(Arc<FairQueue<Work>>);
 
 impl RsaThreads {
     /// Starts the threads; they end when this is dropped.
     pub(super) fn start(master: &Arc<Context>) -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let queue = Arc::new(FairQueue::new(WAITING, WAITING_BYTES));
         for _ in 0..available_parallelism().map_or(1, usize::from) {
-            let (master, receiver) = (master.clone(), receiver.clone());
-            tokio::task::spawn_blocking(move || work(&master, &receiver));
+            let (master, queue) = (master.clone(), queue.clone());
+            tokio::task::spawn_blocking(move || work(&master, &queue));
         }
-        Self(sender)
+        Self(queue)
     }
 
-    /// Queues a request; `false` if the queue is full. A request that is dropped unanswered is answered as a bad
-    /// load.
-    pub(super) fn hand_on(&self, work: Work) -> bool {
-        self.0.try_send(work).is_ok()
+    /// Queues a request; how many were dropped for it, this one or others. One that is dropped unanswered is answered
+    /// as a bad load.
+    pub(super) fn hand_on(&self, work: Work) -> usize {
+        let incoming = match &work {
+            Work::SignIn(incoming, _) | Work::Pillar(incoming, _) => incoming,
+        };
+        let (address, bytes) = (incoming.peer.address, incoming.bytes);
+        self.0.push(address, bytes, work).len()
     }
 }
 
-fn work(master: &Arc<Context>, waiting: &Mutex<mpsc::Receiver<Work>>) {
-    loop {
-        let next = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .blocking_recv();
+impl Drop for RsaThreads {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn work(master: &Arc<Context>, queue: &FairQueue<Work>) {
+    while let Some(next) = queue.pop() {
         match next {
-            Some(Work::SignIn(incoming, load)) => sign_in(master, incoming, &load),
-            Some(Work::Pillar(incoming, request)) => answer_pillar(master, incoming, &request),
-            None => return,
+            Work::SignIn(incoming, load) => sign_in(master, incoming, &load),
+            Work::Pillar(incoming, request) => answer_pillar(master, incoming, &request),
         }
     }
 }
