@@ -34,7 +34,7 @@ impl Backoff {
         wait / 2 + (wait / 2) * u32::from(random) / 255
     }
 
-    /// Begins anew, after a success.
+    /// Starts again with the first wait, after a success.
     pub const fn reset(&mut self) {
         self.next = self.first;
     }

@@ -1,4 +1,4 @@
-//! What the transports have in common: requests and their answers, publications and whom they reach.
+//! What the transports share: requests and their answers, publications and their audience.
 //!
 //! Every request is answered: one that is dropped unanswered is answered `bad load`, which makes a
 //! minion sign in again and repeat it. Facts: `docs/protocol/network.md` §2, §15.
@@ -17,12 +17,12 @@ use brine_wire::network::{MinionId, payload};
 pub struct Limits {
     /// The largest message, in bytes.
     pub max_message_bytes: usize,
-    /// The largest message of a connection that has shown nothing yet; what is larger draws on
+    /// The largest message of a connection that has not authenticated; a larger one draws on
     /// `large_message_bytes`.
     pub max_stranger_bytes: usize,
     /// What all large messages of strangers may take together, in bytes.
     pub large_message_bytes: usize,
-    /// Connections of one address that have shown nothing yet.
+    /// Connections of one address that have not authenticated.
     pub strangers_per_address: usize,
     /// Such connections of all addresses together. Beyond it the oldest of the address that has most is closed.
     pub strangers: usize,
@@ -30,13 +30,13 @@ pub struct Limits {
     pub subscribers_per_address: usize,
     /// Such subscribers of all addresses together.
     pub subscribers: usize,
-    /// How long a message may take to come, an answer to go, and a stranger to say something.
+    /// How long a message may take to arrive, an answer to be sent, and a stranger to authenticate.
     pub patience: Duration,
     /// Requests under way per connection; what comes beyond waits in the socket.
     pub requests_per_connection: usize,
     /// Messages that wait for one subscriber (`pub_hwm`); newer ones are dropped beyond.
     pub publish_queue: usize,
-    /// How long a subscriber may take to say who it is, or over ZeroMQ what it wants.
+    /// How long a subscriber may take to identify itself, or over ZeroMQ to subscribe.
     pub identification: Duration,
 }
 
@@ -87,7 +87,7 @@ impl Limits {
 pub struct Peer {
     /// Its address.
     pub address: Option<IpAddr>,
-    /// Set once it has shown that it is no stranger.
+    /// Set once it has authenticated.
     trusted: Arc<AtomicBool>,
 }
 
@@ -99,8 +99,8 @@ impl Peer {
         }
     }
 
-    /// Says that a request of this peer was an accepted minion's or a local client's: the limits
-    /// for strangers end for its connection.
+    /// Marks the peer as an accepted minion or a local client: the limits for strangers no longer apply to its
+    /// connection.
     pub fn trust(&self) {
         self.trusted.store(true, Ordering::Relaxed);
     }
@@ -114,7 +114,7 @@ impl Peer {
 pub struct Incoming {
     /// Who sent it.
     pub peer: Peer,
-    /// What it is, undecided: for [`brine_wire::network::payload::Payload::from_value`].
+    /// The request, not interpreted yet: for [`brine_wire::network::payload::Payload::from_value`].
     pub payload: Value,
     /// How many bytes it came in.
     pub bytes: usize,
@@ -126,7 +126,7 @@ pub struct Incoming {
 /// and must not wait: what takes long is to be done elsewhere, with the [`Incoming`] in hand.
 pub type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
 
-/// The way back of an answer.
+/// Sends an answer to the peer.
 pub(crate) type Answer = Box<dyn FnOnce(Value) + Send>;
 
 impl Incoming {
@@ -139,7 +139,7 @@ impl Incoming {
         }
     }
 
-    /// Takes the request out, leaving the way back.
+    /// Takes the request out; it can still be answered.
     #[must_use]
     pub fn take_payload(&mut self) -> Value {
         std::mem::replace(&mut self.payload, Value::Nil)
@@ -147,8 +147,8 @@ impl Incoming {
 
     /// Answers it. If the peer is gone, so is the answer.
     pub fn answer(mut self, answer: Value) {
-        if let Some(way_back) = self.answer.take() {
-            way_back(answer);
+        if let Some(send) = self.answer.take() {
+            send(answer);
         }
     }
 }
@@ -163,8 +163,8 @@ impl fmt::Debug for Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if let Some(way_back) = self.answer.take() {
-            way_back(payload::BAD_LOAD.into());
+        if let Some(send) = self.answer.take() {
+            send(payload::BAD_LOAD.into());
         }
     }
 }
@@ -174,8 +174,8 @@ impl Drop for Incoming {
 pub enum Audience {
     /// Every subscriber.
     Everyone,
-    /// These minions, and on tcp those that have not said who they are, who match for themselves.
-    /// Nobody named is everyone, as in Salt.
+    /// These minions, and on tcp those that have not identified themselves, which match for themselves.
+    /// An empty list is everyone, as in Salt.
     Minions(Vec<MinionId>),
 }
 
@@ -188,10 +188,10 @@ pub struct Publication {
     pub audience: Audience,
 }
 
-/// What a tcp publish port learns of minions.
+/// What a tcp publish port learns about minions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// A connection is this minion's.
+    /// A connection identified itself as this minion.
     Identified(MinionId),
     /// A connection of this minion is gone.
     Gone(MinionId),

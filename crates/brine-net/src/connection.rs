@@ -22,25 +22,25 @@ pub enum ConnectionError {
     /// The system says so.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// What came are no messages.
+    /// The bytes are not messages.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// What came is another message.
+    /// A message of another form.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// What came is no ZMTP.
+    /// The bytes are not ZMTP.
     #[error(transparent)]
     Zmtp(#[from] ZmtpError),
-    /// What an answer must repeat is too long to be kept.
-    #[error("expected a head of at most {limit} bytes, found one of {bytes}")]
+    /// The head that an answer must repeat is too long to be kept.
+    #[error("head of {bytes} bytes; at most {limit} are allowed")]
     Head {
         /// Its size.
         bytes: usize,
         /// The limit.
         limit: usize,
     },
-    /// A subscriber wants too much.
-    #[error("expected at most {limit} topics, found more or a longer one than there are")]
+    /// A subscriber wants too many topics.
+    #[error("more than {limit} topics, or one that is longer than any topic")]
     Topics {
         /// How many there may be.
         limit: usize,
@@ -55,16 +55,16 @@ pub enum ConnectionError {
         bytes: usize,
     },
     /// A message did not come or go in time.
-    #[error("expected a whole message within {after:?}, found none")]
+    #[error("no complete message within {after:?}")]
     TooSlow {
         /// The time it had.
         after: Duration,
     },
 }
 
-/// Takes the bytes of a connection apart, as its transport has them.
+/// Decodes the bytes of a connection, for one transport.
 pub(crate) trait Decode {
-    /// What there is in them.
+    /// What the bytes consist of.
     type Item;
 
     /// How many bytes what is under way is known to need.

@@ -1,4 +1,4 @@
-//! Whether a peer that says nothing is still there: it is pinged, and must be heard of within a time.
+//! Whether a silent peer is still there: it is pinged, and must send something within a time.
 
 use std::future::pending;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use crate::connection::ConnectionError;
 
 /// Between two pings (Salt 3008's `zmq_heartbeat_ivl`).
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Within which something must be heard after a ping (`zmq_heartbeat_timeout`).
+/// Within which something must arrive after a ping (`zmq_heartbeat_timeout`).
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The heartbeats of one connection.
-pub(crate) struct Heart {
+pub(crate) struct Heartbeat {
     ping: Option<&'static [u8]>,
     next: Instant,
-    /// When the peer must have been heard of; `None` if it was since the last ping.
+    /// When something must have arrived; `None` if it has since the last ping.
     due: Option<Instant>,
 }
 
-impl Heart {
+impl Heartbeat {
     /// One that sends `ping`; without it, nothing is sent and nothing expected.
     pub(crate) fn new(ping: Option<&'static [u8]>) -> Self {
         Self {
@@ -30,8 +30,8 @@ impl Heart {
         }
     }
 
-    /// Something has come.
-    pub(crate) const fn heard(&mut self) {
+    /// Something has arrived.
+    pub(crate) const fn received(&mut self) {
         self.due = None;
     }
 
@@ -39,7 +39,7 @@ impl Heart {
     ///
     /// # Errors
     /// [`ConnectionError::TooSlow`] if the last ones were not answered.
-    pub(crate) async fn beat(&mut self) -> Result<&'static [u8], ConnectionError> {
+    pub(crate) async fn next_ping(&mut self) -> Result<&'static [u8], ConnectionError> {
         let Some(ping) = self.ping else {
             return pending().await;
         };
@@ -60,17 +60,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_answers_no_ping_is_gone_and_who_does_is_not() {
-        let mut heart = Heart::new(Some(b"?"));
+        let mut heartbeat = Heartbeat::new(Some(b"?"));
         let began = Instant::now();
         for _ in 0..10 {
-            assert_eq!(heart.beat().await.unwrap(), b"?");
-            heart.heard();
+            assert_eq!(heartbeat.next_ping().await.unwrap(), b"?");
+            heartbeat.received();
         }
         assert_eq!(began.elapsed(), 10 * INTERVAL);
         for _ in 0..3 {
-            heart.beat().await.unwrap();
+            heartbeat.next_ping().await.unwrap();
         }
-        assert!(heart.beat().await.is_err());
+        assert!(heartbeat.next_ping().await.is_err());
         assert_eq!(began.elapsed(), 14 * INTERVAL);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Everything that touches a key or the network between machines is here, and nothing else is: no
 //! configuration file, no local bus, no job. What messages look like is `brine_wire::network`'s.
-//! The rule of this crate is that a stranger costs a fixed amount: nothing he says is believed,
-//! stored or waited for beyond a limit, and every request gets its answer.
+//! The rule of this crate: a peer that has not authenticated costs a fixed amount. Nothing it sends is believed, stored
+//! or waited for beyond a limit, and every request gets an answer.
 //! Facts: `docs/protocol/network.md`.
 
 pub mod backoff;

@@ -53,13 +53,13 @@ pub struct MasterConfig {
     pub pki_dir: PathBuf,
     /// Where session keys are.
     pub cachedir: PathBuf,
-    /// Whose behaviour is wanted.
+    /// The Salt release whose behaviour to show.
     pub compat: Compat,
-    /// The port minions are told to subscribe to.
+    /// The port that minions subscribe to.
     pub publish_port: u16,
-    /// Whom to accept and reject unasked.
+    /// Which minions to accept and reject without an administrator.
     pub rules: Rules,
-    /// Let everybody in.
+    /// Accept every minion (`open_mode`).
     pub open_mode: bool,
     /// With more minions than this connected, no other is let in (so that there is one more than
     /// the option says, as in Salt); 0 for any number.
@@ -140,18 +140,18 @@ pub struct Seats {
     pub present: bool,
 }
 
-/// What a sign-in came to.
+/// The result of a sign-in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignIn {
     /// The answer.
     pub reply: Value,
     /// The data of `salt/auth`, if there is to be one. `_stamp` is the sender's to set.
     pub event: Option<Map>,
-    /// Who was let in.
+    /// The minion that was accepted.
     pub accepted: Option<MinionId>,
 }
 
-/// A minion that has shown its session key and its token: only [`MasterChannel::open`] makes one.
+/// A minion that has proved its session key and its token: only [`MasterChannel::open_request`] makes one.
 #[derive(Debug, Clone)]
 pub struct AuthenticatedMinion {
     id: MinionId,
@@ -160,7 +160,7 @@ pub struct AuthenticatedMinion {
 }
 
 impl AuthenticatedMinion {
-    /// Who it is.
+    /// Its id.
     #[must_use]
     pub const fn id(&self) -> &MinionId {
         &self.id
@@ -170,9 +170,9 @@ impl AuthenticatedMinion {
 /// A request of an accepted minion.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Whose.
+    /// The minion that sent it.
     pub minion: AuthenticatedMinion,
-    /// What it holds.
+    /// Its content.
     pub load: Load,
     /// Whether the same request came before: answer it, and do nothing twice.
     pub seen: Seen,
@@ -196,10 +196,10 @@ pub enum MessageSignature {
 #[non_exhaustive]
 pub enum Refused {
     /// Below version 3, without an id. Not answered by ours, whatever `minimum_auth_version`.
-    #[error("expected protocol version 3, found a lower one")]
+    #[error("protocol version below 3")]
     Version,
     /// No accepted key.
-    #[error("expected a minion with an accepted key, found {id}")]
+    #[error("{id} has no accepted key")]
     Unknown {
         /// Whom it names.
         id: MinionId,
@@ -221,7 +221,7 @@ pub enum Refused {
         source: LoadError,
     },
     /// The token is not the accepted key's.
-    #[error("expected the token of the accepted key of {id}, found another")]
+    #[error("the token is not that of the accepted key of {id}")]
     Token {
         /// Whose session key sealed it.
         id: MinionId,
@@ -253,7 +253,7 @@ pub enum SealError {
     #[error(transparent)]
     Rsa(#[from] RsaError),
     /// The request names an algorithm we do not know.
-    #[error("expected known algorithms in the request, found others")]
+    #[error("the request names unknown algorithms")]
     Algorithm,
 }
 
@@ -531,7 +531,7 @@ impl MasterChannel {
         })
     }
 
-    /// Who identifies itself on a tcp publish connection, under the shared key or the one before.
+    /// The minion that identifies itself on a tcp publish connection, with the shared key or the one before.
     #[must_use]
     pub fn identify(&self, body: &Value) -> Option<MinionId> {
         let sealed = publish::identification_load(body)?;
@@ -601,7 +601,7 @@ impl MasterChannel {
         Ok(())
     }
 
-    /// Takes a minion's key out of the accepted ones, as it asked for or a user did, and ends its session. Call
+    /// Removes a minion's accepted key, as the minion or a user requests, and ends its session. Call
     /// [`MasterChannel::rotate`] after it: the minion still has the shared key.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The minion's side of every message: signing in, sealing requests, opening replies and publishes.
 //!
-//! Bytes in, bytes out. A master is believed only after every check has passed, and its key is
-//! stored only then. Facts: `docs/protocol/network.md` §6.4, §7, §8.1.
+//! Bytes in, bytes out. A minion trusts a master's answer only after every check has passed, and stores its key only
+//! then. Facts: `docs/protocol/network.md` §6.4, §7, §8.1.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use crate::crypto::{self, FingerprintHash, NoRandom, fingerprint, sha256_hex};
 use crate::keys::accepted::TOKEN_TEXT;
 use crate::keys::minion::SigningRecord;
 
-/// What a minion believes, and how it asks; Salt's options of the same names.
+/// Whom a minion trusts, and what it requests; Salt's options of the same names.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     /// The master's key that was trusted before.
@@ -48,7 +48,7 @@ pub struct Trust {
     pub signing_record: Option<SigningRecord>,
 }
 
-/// A sign-in under way: what was asked, to judge the answer by.
+/// A sign-in under way: the request, to check the answer against.
 #[derive(Debug)]
 pub struct SignIn {
     request: AuthRequest,
@@ -60,7 +60,7 @@ pub struct SignIn {
 /// What a master's answer means.
 #[derive(Debug)]
 pub enum Answer {
-    /// The minion is in.
+    /// The minion is accepted.
     Accepted(Box<Session>),
     /// The key waits to be accepted: ask again after `acceptance_wait_time`.
     Pending,
@@ -68,10 +68,10 @@ pub enum Answer {
     Rejected,
     /// The master takes no more minions.
     Full,
-    /// Not let in, says somebody whose key is not known yet, so that nothing can be checked: wait and
-    /// ask again whatever it says. (Real minions believe it.)
+    /// A refusal by a master whose key is not known yet, so that it cannot be verified: wait and try again whatever it
+    /// says. (Real minions believe it.)
     Unproven {
-        /// What it says.
+        /// The answer given.
         ret: Ret,
     },
     /// The master does not know an algorithm this minion named, which is in its configuration.
@@ -81,7 +81,7 @@ pub enum Answer {
     },
 }
 
-/// Why an answer is not believed: it is not the master's, or not to this request.
+/// Why an answer is not trusted: it is not the master's, or not to this request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Distrust {
@@ -89,20 +89,18 @@ pub enum Distrust {
     #[error(transparent)]
     Reply(#[from] AuthReplyError),
     /// The master's key is no key.
-    #[error("expected the master's public key in its answer, found something else")]
+    #[error("the master's answer holds no valid public key")]
     NoKey,
     /// The key is not the one trusted.
     #[error(
-        "expected the master's known key, found another; if the master's key has changed, remove minion_master.pub"
+        "the master's key is not the one trusted before; if it has changed on purpose, remove minion_master.pub"
     )]
     KeyChanged,
-    /// The key is not signed, or signed where nobody asked for it.
-    #[error(
-        "expected a signature of the master's key exactly if verify_master_pubkey_sign is set, found otherwise"
-    )]
+    /// The key is not signed, or signed though `verify_master_pubkey_sign` is off.
+    #[error("the master's key must be signed exactly if verify_master_pubkey_sign is set")]
     KeySignatureUnexpected,
     /// The key is not signed by the key we have.
-    #[error("expected the master's key to be signed by master_sign.pub, found another signature")]
+    #[error("the master's key is not signed by master_sign.pub")]
     KeySignature,
     /// The fingerprint is another.
     #[error("expected a master with the fingerprint {expected} (master_finger), found {found}")]
@@ -113,19 +111,19 @@ pub enum Distrust {
         found: String,
     },
     /// The outer signature is not the master's.
-    #[error("expected an answer signed by the master's key, found another signature")]
+    #[error("the answer is not signed by the master's key")]
     Signature,
     /// The answer is to another request.
-    #[error("expected the nonce of our request in the answer, found another")]
+    #[error("the answer is to another request")]
     Nonce,
     /// The token is not what was sent.
-    #[error("expected the token back, found another or none")]
+    #[error("the answer does not return the token sent")]
     Token,
     /// The keys in it are not for us, or no keys.
-    #[error("expected keys encrypted to this minion, found others")]
+    #[error("the keys in the answer are not encrypted to this minion")]
     Keys,
     /// The shared key is not signed by the master.
-    #[error("expected the shared key to be signed by the master, found another signature")]
+    #[error("the shared key is not signed by the master")]
     SharedKeySignature,
 }
 
@@ -197,7 +195,7 @@ impl SignIn {
     /// Judges the answer.
     ///
     /// # Errors
-    /// [`Distrust`]: as far as this answer goes, nobody said anything.
+    /// [`Distrust`]: the answer is to be ignored, as if none had come.
     pub fn judge(&self, reply: &Value, own: &PrivateKey) -> Result<Answer, Distrust> {
         let (load, sig) = match AuthEnvelope::from_value(reply)? {
             AuthEnvelope::BadAlgorithm { ret } => return Ok(Answer::BadAlgorithm { ret }),
@@ -248,7 +246,7 @@ impl SignIn {
         match (&trust.master_sign, &accepted.pub_sig) {
             (Some(by), Some(sig)) if !known || trust.always_verify_signature => {
                 let sig = STANDARD.decode(sig.trim_ascii()).unwrap_or_default();
-                // Over the text as it was sent, signed with SHA-1 whatever was asked for.
+                // Over the text as it was sent, signed with SHA-1 whatever the request names.
                 let valid = by.verify(
                     SigningAlgorithm::default(),
                     key_text::clean(&accepted.pub_key).as_bytes(),
@@ -318,7 +316,7 @@ impl SignIn {
     }
 }
 
-/// A minion that is in: everything it needs to talk to its master.
+/// A session with a master: everything it needs to talk to its master.
 #[derive(Debug)]
 pub struct Session {
     id: MinionId,
@@ -351,16 +349,16 @@ pub struct Sealed {
 pub enum OpenReplyError {
     /// Not sealed with our key: sign in again and repeat. What any text in clear is; this is the
     /// text.
-    #[error("expected a reply sealed with the session key, found {}", .text.as_deref().unwrap_or("another"))]
+    #[error("reply not sealed with the session key{}", .text.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
     SignInAgain {
         /// What a master says in clear, such as `bad load`. Not to be believed.
         text: Option<String>,
     },
     /// It is to another request, or no message: repeat.
-    #[error("expected the reply to our request, found another")]
+    #[error("the reply is to another request")]
     OtherReply,
     /// The pillar's signature or key.
-    #[error("expected a pillar signed by the master for this request, found another")]
+    #[error("the pillar is not signed by the master for this request")]
     Pillar,
     /// The publish is not signed as it must be.
     #[error(
@@ -371,7 +369,7 @@ pub enum OpenReplyError {
     #[error("publish seen before, or without the number that this master's publishes have")]
     Replayed,
     /// It is no message of this protocol.
-    #[error("expected a message of the master, found something else")]
+    #[error("not a message of a master")]
     NotAMessage,
 }
 

@@ -1,8 +1,8 @@
-//! A port for requests, whatever they look like in its connections.
+//! A port for requests, over either transport.
 //!
 //! Requests go to a handler and their answers come back to the connection they are of, in whatever
 //! order they are ready. A connection reads no further while its share of requests is under way, and
-//! is a stranger's until somebody says otherwise ([`crate::channel::Peer::trust`]).
+//! is a stranger's until its peer is trusted ([`crate::channel::Peer::trust`]).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::channel::{Handler, Incoming, Limits, Peer};
 use crate::connection::{ConnectionError, Decode, Reader, send};
-use crate::heartbeat::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::listener::{self, Accepted, Listener};
 use crate::quota::{Quota, Slot};
 
@@ -22,23 +22,23 @@ use crate::quota::{Quota, Slot};
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How a transport's requests and answers look.
-pub(crate) trait Dialect: Decode<Item = Heard<Self::WayBack>> + Send + 'static {
+pub(crate) trait Dialect: Decode<Item = Received<Self::ReplyTo>> + Send + 'static {
     /// What an answer must repeat of its request; bounded by the decoder.
-    type WayBack: Send + 'static;
-    /// What a server says first.
+    type ReplyTo: Send + 'static;
+    /// What a server sends first.
     const GREETING: &'static [u8] = b"";
-    /// What it says now and then to hear whether the peer is there.
+    /// What it sends now and then to learn whether the peer is still there.
     const PING: Option<&'static [u8]> = None;
 
     /// For a new connection.
     fn new(limits: &Limits) -> Self;
 
     /// The bytes of an answer.
-    fn encode(way_back: &Self::WayBack, body: &Value) -> Vec<u8>;
+    fn encode(reply_to: &Self::ReplyTo, body: &Value) -> Vec<u8>;
 }
 
-/// What a peer says.
-pub(crate) enum Heard<W> {
+/// What arrives from a peer.
+pub(crate) enum Received<W> {
     /// Nothing of interest.
     Nothing,
     /// Something that is answered at once.
@@ -46,15 +46,15 @@ pub(crate) enum Heard<W> {
     /// A request.
     Request {
         /// What its answer must repeat.
-        way_back: W,
-        /// What it is, undecided.
+        reply_to: W,
+        /// The request, not interpreted yet.
         payload: Value,
         /// How many bytes it came in.
         bytes: usize,
     },
 }
 
-/// Takes requests until `shutdown`, and then answers those under way.
+/// Serves requests until `shutdown`, and then answers those under way.
 pub(crate) async fn serve<D: Dialect>(
     listener: Listener,
     limits: Limits,
@@ -84,7 +84,7 @@ pub(crate) async fn serve<D: Dialect>(
 }
 
 /// An answer, and what it must repeat of its request.
-type Answered<D> = (<D as Dialect>::WayBack, Value);
+type Answered<D> = (<D as Dialect>::ReplyTo, Value);
 
 struct Connection {
     peer: Peer,
@@ -111,7 +111,7 @@ impl Connection {
             send(&mut writer, D::GREETING, patience).await?;
         }
         let mut reader = Reader::new(reader, D::new(&self.limits), patience);
-        let mut heart = Heart::new(D::PING);
+        let mut heartbeat = Heartbeat::new(D::PING);
         let most = self.limits.requests_per_connection.max(1);
         let (answer, mut answers) = mpsc::channel(most);
         // Answers in clear do not extend it: anyone can ask for them.
@@ -120,24 +120,24 @@ impl Connection {
         while reading || self.under_way > 0 {
             let listening = reading && self.under_way < most;
             if !listening {
-                heart.heard(); // it cannot be
+                heartbeat.received(); // nothing is read now, so nothing can be missing
             }
             tokio::select! {
-                Some((way_back, body)) = answers.recv() => {
+                Some((reply_to, body)) = answers.recv() => {
                     self.under_way -= 1;
                     self.recognize();
-                    send(&mut writer, &D::encode(&way_back, &body), patience).await?;
+                    send(&mut writer, &D::encode(&reply_to, &body), patience).await?;
                 }
                 read = reader.advance(), if listening => {
-                    heart.heard();
+                    heartbeat.received();
                     match read {
-                        Ok(Some(Heard::Request { way_back, payload, bytes })) => {
-                            self.hand_over::<D>(way_back, payload, bytes, &answer);
+                        Ok(Some(Received::Request { reply_to, payload, bytes })) => {
+                            self.hand_over::<D>(reply_to, payload, bytes, &answer);
                         }
-                        Ok(Some(Heard::Reply(bytes))) => {
+                        Ok(Some(Received::Reply(bytes))) => {
                             send(&mut writer, &bytes, patience).await?;
                         }
-                        Ok(Some(Heard::Nothing)) => {}
+                        Ok(Some(Received::Nothing)) => {}
                         Ok(None) => self.make_room(reader.wanted())?,
                         Err(ConnectionError::Closed) => reading = false,
                         Err(error) => return Err(error),
@@ -146,7 +146,7 @@ impl Connection {
                 () = sleep_until(due), if self.slot.is_some() && self.under_way == 0 => {
                     return Err(ConnectionError::TooSlow { after: patience });
                 }
-                ping = heart.beat(), if listening => send(&mut writer, ping?, patience).await?,
+                ping = heartbeat.next_ping(), if listening => send(&mut writer, ping?, patience).await?,
                 // Only ever an error: the port is gone.
                 _ = closing.changed(), if reading => reading = false,
             }
@@ -156,7 +156,7 @@ impl Connection {
 
     fn hand_over<D: Dialect>(
         &mut self,
-        way_back: D::WayBack,
+        reply_to: D::ReplyTo,
         payload: Value,
         bytes: usize,
         answer: &mpsc::Sender<Answered<D>>,
@@ -165,11 +165,11 @@ impl Connection {
         self.under_way += 1;
         let answer = answer.clone();
         // There is room for an answer to every request under way; without it the peer is gone.
-        let way_back = Box::new(move |body| drop(answer.try_send((way_back, body))));
-        (self.handler)(Incoming::new(self.peer.clone(), payload, bytes, way_back));
+        let send = Box::new(move |body| drop(answer.try_send((reply_to, body))));
+        (self.handler)(Incoming::new(self.peer.clone(), payload, bytes, send));
     }
 
-    /// Ends the limits for strangers once somebody has vouched for the peer.
+    /// Ends the limits for strangers once the peer has authenticated.
     fn recognize(&mut self) {
         if self.peer.is_trusted() {
             self.slot = None;

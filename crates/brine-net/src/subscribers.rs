@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-/// The subscribers of one port, with what is known of each.
+/// The subscribers of one port, with a state of type `S` for each.
 pub(crate) struct Subscribers<S> {
     /// Held for a look-up or a round of non-blocking sends, never across an await.
     state: Mutex<State<S>>,
@@ -36,24 +36,24 @@ impl<S> Default for Subscribers<S> {
 }
 
 impl<S: Default> Subscribers<S> {
-    /// A new one with a queue of so many messages, of whom nothing is known. It is there until the place is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, queue: usize) -> (Seat<S>, mpsc::Receiver<Arc<[u8]>>) {
+    /// Adds one with the default state and a queue of so many messages. It is removed when the entry is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, queue: usize) -> (Entry<S>, mpsc::Receiver<Arc<[u8]>>) {
         let (queue, messages) = mpsc::channel(queue);
         let mut state = self.state();
         state.next += 1;
         let number = state.next;
         let about = S::default();
         (state.by_connection).insert(number, Subscriber { about, queue });
-        let seat = Seat {
+        let entry = Entry {
             subscribers: self.clone(),
             number,
         };
-        (seat, messages)
+        (entry, messages)
     }
 }
 
 impl<S> Subscribers<S> {
-    /// Puts into each queue what `choose` takes out for it; how many subscribers lost something.
+    /// Adds to each queue what `choose` picks for it; how many subscribers had no room.
     pub(crate) fn publish(&self, mut choose: impl FnMut(&S, &mut Vec<Arc<[u8]>>)) -> usize {
         let state = self.state();
         let (mut chosen, mut lost) = (Vec::new(), 0);
@@ -67,7 +67,7 @@ impl<S> Subscribers<S> {
         lost
     }
 
-    /// What `look` finds in what is known of each.
+    /// What `look` finds in the state of each.
     pub(crate) fn find<T>(&self, look: impl Fn(&S) -> Option<T>) -> Vec<T> {
         let state = self.state();
         let known = state.by_connection.values();
@@ -81,14 +81,14 @@ impl<S> Subscribers<S> {
     }
 }
 
-/// One subscriber's place.
-pub(crate) struct Seat<S> {
+/// One subscriber's entry; removed when dropped.
+pub(crate) struct Entry<S> {
     subscribers: Arc<Subscribers<S>>,
     number: u64,
 }
 
-impl<S> Seat<S> {
-    /// Changes what is known of it.
+impl<S> Entry<S> {
+    /// Changes its state.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut S) -> T) -> Option<T> {
         let mut state = self.subscribers.state();
         let subscriber = state.by_connection.get_mut(&self.number)?;
@@ -96,7 +96,7 @@ impl<S> Seat<S> {
     }
 }
 
-impl<S> Drop for Seat<S> {
+impl<S> Drop for Entry<S> {
     fn drop(&mut self) {
         self.subscribers.state().by_connection.remove(&self.number);
     }

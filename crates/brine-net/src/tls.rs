@@ -64,7 +64,7 @@ pub enum TlsError {
         /// Which.
         name: String,
     },
-    /// Something is missing for what is asked.
+    /// A required setting is missing.
     #[error("option ssl: expected {expected}, found none")]
     Missing {
         /// What.

@@ -39,7 +39,7 @@ impl fmt::Debug for Key {
 
 /// The text is no key string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected a key of {KEY_BYTES} bytes in base64, found something else")]
+#[error("not a key of {KEY_BYTES} bytes in base64")]
 pub struct KeyError;
 
 /// Why a message cannot be opened.
@@ -47,9 +47,9 @@ pub struct KeyError;
 #[non_exhaustive]
 pub enum OpenError {
     /// It was not sealed with this key. Also what any text in clear is.
-    #[error("expected a message sealed with the current key, found another")]
+    #[error("not sealed with the current key")]
     NotAuthentic,
-    /// It was, and holds something else than asked for.
+    /// It was, but its content is not what was expected.
     #[error(transparent)]
     Read(#[from] ReadError),
 }

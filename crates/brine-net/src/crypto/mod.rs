@@ -15,7 +15,7 @@ use self::rsa::PublicKey;
 
 /// The system has no random numbers to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected random numbers from the system, found none")]
+#[error("the system gave no random numbers")]
 pub struct NoRandom;
 
 /// Random bytes.
@@ -28,7 +28,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], NoRandom> {
     Ok(bytes)
 }
 
-/// A nonce that nobody has used.
+/// A new nonce.
 ///
 /// # Errors
 /// [`NoRandom`].
@@ -101,7 +101,7 @@ pub fn fingerprint(key: &PublicKey, hash: FingerprintHash) -> String {
     own_file_fingerprint(key.pem(), hash)
 }
 
-/// Whether two secrets are equal, in a time that does not tell where they differ.
+/// Whether two secrets are equal, in a time that does not depend on where they differ.
 #[must_use]
 pub fn same(one: &[u8], other: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()

@@ -1,4 +1,4 @@
-//! Who is accepted or rejected without being asked: files of ids, stubs, grains.
+//! Which minions are accepted or rejected without an administrator: files of ids, stubs, grains.
 //!
 //! Facts: `docs/protocol/network.md` §6.2.
 
@@ -17,7 +17,7 @@ use super::store::KeyStore;
 /// The rules, as Salt's options of the same names say them.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Accept everybody.
+    /// Accept every minion.
     pub auto_accept: bool,
     /// A file of ids to accept.
     pub autosign_file: Option<PathBuf>,
@@ -44,7 +44,7 @@ impl Default for Rules {
     }
 }
 
-/// Which rule accepts a minion.
+/// Whether a rule accepts a minion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepts {
     /// None.
@@ -125,7 +125,7 @@ impl Rules {
             return Vec::new();
         };
         if !self.is_trusted(&about) {
-            tracing::warn!(path = %path.display(), "expected a file that only its owner may write, found one that others may; it is not used");
+            tracing::warn!(path = %path.display(), "the file is ignored: others than its owner may write to it");
             return Vec::new();
         }
         let text = file::read(path).ok().flatten().unwrap_or_default();

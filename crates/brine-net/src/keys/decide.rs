@@ -1,7 +1,7 @@
-//! What a master makes of a sign-in: the decision table, as a pure function.
+//! How a master decides on a sign-in: the decision table, as a pure function.
 //!
 //! Facts: `docs/protocol/network.md` §6.2, whose rows the tests name. Row 14 (the key does not
-//! parse) comes first here and before this function: rubbish is never stored.
+//! parse) comes first here and before this function: an invalid key is never stored.
 
 use brine_wire::compat::{Compat, Series};
 use brine_wire::network::events::{Act, ActPlace};
@@ -26,11 +26,11 @@ pub enum StoredIs {
 pub struct Case {
     /// The state of the key we have, and whether it is the one that the minion brings.
     pub stored: Option<(KeyState, StoredIs)>,
-    /// There are as many minions as allowed, and this is none of them.
+    /// As many minions are connected as allowed, and this is not one of them.
     pub full: bool,
-    /// `open_mode`: everybody is let in.
+    /// `open_mode`: every minion is accepted.
     pub open_mode: bool,
-    /// Some rule accepts it.
+    /// A rule accepts it (autosign).
     pub autosign: bool,
     /// `autoreject_file` names it.
     pub autoreject: bool,
@@ -38,16 +38,16 @@ pub struct Case {
     pub compat: Compat,
 }
 
-/// What the minion is told.
+/// The answer to the minion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Let in.
+    /// Accepted.
     Accept,
     /// Ask again later.
     Pending,
-    /// No.
+    /// Refused.
     Reject,
-    /// No more are taken.
+    /// The master takes no more minions.
     Full,
 }
 

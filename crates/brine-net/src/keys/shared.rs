@@ -1,7 +1,7 @@
 //! The shared key of the last run: kept for one purpose only.
 //!
 //! A 3008 minion that comes back on tcp after a master's restart identifies itself with the key of
-//! before; a master that cannot read that treats the connection as nobody's. Facts:
+//! before; a master that cannot read that does not know whose the connection is. Facts:
 //! `docs/protocol/network.md` §2.2.
 
 use std::path::{Path, PathBuf};

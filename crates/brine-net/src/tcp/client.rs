@@ -39,7 +39,7 @@ pub enum RequestError {
         source: ConnectionError,
     },
     /// No reply in time. The request may have arrived.
-    #[error("expected a reply of {address} within {after:?}, found none")]
+    #[error("no reply from {address} within {after:?}")]
     NoReply {
         /// The master.
         address: String,
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Requester {
-    /// A requester for a master: `host:port`, or more said of it.
+    /// A requester for a master: `host:port`, or a [`Destination`] with more details.
     #[must_use]
     pub fn new(master: impl Into<Destination>) -> Self {
         Self {
@@ -240,7 +240,7 @@ pub enum SubscriptionError {
 }
 
 impl Subscription {
-    /// Connects to a master's publish port (`host:port`, or more said of it) and identifies the
+    /// Connects to a master's publish port (`host:port`, or a [`Destination`] with more details) and identifies the
     /// minion.
     ///
     /// # Errors

@@ -13,12 +13,12 @@ use brine_wire::{Map, Value};
 use crate::channel::{Handler, Limits};
 use crate::connection::{ConnectionError, Decode};
 use crate::listener::Listener;
-use crate::requests::{self, Dialect, Heard};
+use crate::requests::{self, Dialect, Received};
 
 /// The longest head, in bytes: a UUID and room to spare. It is kept until the answer goes.
 const MAX_HEAD_BYTES: usize = 256;
 
-/// Takes requests until `shutdown`, and then answers those under way.
+/// Serves requests until `shutdown`, and then answers those under way.
 pub async fn serve_requests(
     listener: impl Into<Listener>,
     limits: Limits,
@@ -56,13 +56,13 @@ impl Decode for Messages {
 struct Requests(Messages);
 
 impl Decode for Requests {
-    type Item = Heard<Map>;
+    type Item = Received<Map>;
 
     fn wanted(&self) -> usize {
         self.0.wanted()
     }
 
-    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Heard<Map>)>, ConnectionError> {
+    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Received<Map>)>, ConnectionError> {
         let Some((length, Message { head, body })) = self.0.next(buffer)? else {
             return Ok(None);
         };
@@ -71,8 +71,8 @@ impl Decode for Requests {
             let limit = MAX_HEAD_BYTES;
             return Err(ConnectionError::Head { bytes, limit });
         }
-        let request = Heard::Request {
-            way_back: head,
+        let request = Received::Request {
+            reply_to: head,
             payload: body,
             bytes: length,
         };
@@ -81,7 +81,7 @@ impl Decode for Requests {
 }
 
 impl Dialect for Requests {
-    type WayBack = Map;
+    type ReplyTo = Map;
 
     fn new(limits: &Limits) -> Self {
         Self(Messages::new(limits.max_message_bytes))

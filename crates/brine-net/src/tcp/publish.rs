@@ -1,7 +1,7 @@
 //! The publish port over tcp.
 //!
-//! Subscribers say who they are; what is for some minions goes to their connections, and to those
-//! that have not said so yet.
+//! Subscribers identify themselves. A publish for some minions goes to their connections, and to those that have not
+//! identified themselves yet.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,15 +20,15 @@ use crate::connection::{ConnectionError, Reader, send};
 use crate::listener::{self, Accepted, Listener};
 use crate::quota::{Quota, Slot};
 use crate::stream::{Incoming, Outgoing};
-use crate::subscribers::{Seat, Subscribers};
+use crate::subscribers::{Entry, Subscribers};
 
-/// Says whose an identification is.
+/// Which minion an identification is of.
 pub type Identify = Arc<dyn Fn(&Value) -> Option<MinionId> + Send + Sync>;
 
 /// The subscribers of one port; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Publisher {
-    /// By the minion that they are, once they have said so.
+    /// With the minion that each has identified itself as.
     subscribers: Arc<Subscribers<Option<MinionId>>>,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Sends to whom it is for; how many subscribers lost it, since they do not read.
+    /// Sends to its audience; how many subscribers lost it because they do not read.
     #[must_use]
     pub fn publish(&self, publication: &Publication) -> usize {
         let body = Value::Bin(publication.payload.to_vec());
@@ -69,7 +69,7 @@ impl Publisher {
     }
 }
 
-/// Takes subscribers until `shutdown`, and tells who comes and goes.
+/// Serves subscribers until `shutdown`, and reports which minions come and go.
 pub async fn serve(
     listener: impl Into<Listener>,
     limits: Limits,
@@ -109,9 +109,9 @@ impl Subscription {
     ) -> Result<(), ConnectionError> {
         let (stream, slot) = listener::open(accepted, self.limits.identification).await?;
         self.slot = Some(slot);
-        let (seat, publications) = publisher.subscribers.enter(self.limits.publish_queue);
-        let ended = self.deliver(stream, &seat, publications).await;
-        drop(seat);
+        let (entry, publications) = publisher.subscribers.enter(self.limits.publish_queue);
+        let ended = self.deliver(stream, &entry, publications).await;
+        drop(entry);
         if let Some(id) = self.id {
             let _ = self.presence.send(Presence::Gone(id)).await;
         }
@@ -121,7 +121,7 @@ impl Subscription {
     async fn deliver(
         &mut self,
         (reader, mut writer): (Incoming, Outgoing),
-        seat: &Seat<Option<MinionId>>,
+        entry: &Entry<Option<MinionId>>,
         mut publications: mpsc::Receiver<Arc<[u8]>>,
     ) -> Result<(), ConnectionError> {
         let patience = self.limits.patience;
@@ -134,7 +134,7 @@ impl Subscription {
                     send(&mut writer, &message, patience).await?;
                 }
                 read = reader.advance() => match read {
-                    Ok(Some(Message { body, .. })) => self.read(seat, &body).await,
+                    Ok(Some(Message { body, .. })) => self.read(entry, &body).await,
                     Ok(None) => {}
                     Err(ConnectionError::Closed) => return Ok(()),
                     Err(error) => return Err(error),
@@ -147,12 +147,12 @@ impl Subscription {
     }
 
     /// The first right identification counts.
-    async fn read(&mut self, seat: &Seat<Option<MinionId>>, body: &Value) {
+    async fn read(&mut self, entry: &Entry<Option<MinionId>>, body: &Value) {
         if self.id.is_some() {
             return;
         }
         if let Some(id) = (self.identify)(body) {
-            seat.change(|known| *known = Some(id.clone()));
+            entry.change(|known| *known = Some(id.clone()));
             self.slot = None;
             self.id = Some(id.clone());
             let _ = self.presence.send(Presence::Identified(id)).await;

@@ -150,7 +150,7 @@ fn endpoint(host: &str, port: u16) -> String {
 #[non_exhaustive]
 pub enum RequestError {
     /// No reply in time. The request may have arrived.
-    #[error("expected a reply of {master} within {after:?}, found none")]
+    #[error("no reply from {master} within {after:?}")]
     NoReply {
         /// The master.
         master: String,
@@ -201,7 +201,7 @@ impl Requester {
     /// [`OpenError`].
     pub fn open(config: ClientConfig) -> Result<Self, OpenError> {
         let context = zmq::Context::new();
-        // Once here, so that a wrong address is told to the caller.
+        // Once here, so that the caller learns of a wrong address.
         let connection = Connection::open(&config, &context)?;
         let (jobs, waiting) = mpsc::channel(1);
         let master = config.master.clone();
@@ -263,10 +263,10 @@ fn run_requests(
     }
 }
 
-/// How often it is looked whether anybody still waits.
+/// How often to check whether the caller still waits.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A socket for requests, and what libzmq tells of its connection.
+/// A socket for requests, and what libzmq reports of its connection.
 struct Connection {
     socket: Socket,
     monitor: Socket,
@@ -275,7 +275,7 @@ struct Connection {
 impl Connection {
     fn open(config: &ClientConfig, context: &zmq::Context) -> Result<Self, OpenError> {
         let socket = config.socket(context, zmq::REQ)?;
-        // What is sent before there is a connection may be lost with the next one, and nobody is told.
+        // What is sent before there is a connection may be lost with the next one, silently.
         socket.set_immediate(true)?;
         let monitor = monitor(context, &socket)?;
         config.connect_to(&socket)?;
@@ -334,10 +334,10 @@ impl Connection {
         Some(Outcome::Late)
     }
 
-    /// Whether libzmq has told of a lost connection since it was last asked.
+    /// Whether libzmq has reported a lost connection since the last call.
     fn is_lost(&self) -> bool {
         let mut lost = false;
-        while let Some(is_connected) = told(&self.monitor) {
+        while let Some(is_connected) = connection_event(&self.monitor) {
             lost |= !is_connected;
         }
         lost
@@ -371,7 +371,7 @@ pub struct Subscription {
     publishes: mpsc::Receiver<Publish>,
     stop: Arc<AtomicBool>,
     wake: Wake,
-    /// Whether there is a connection, as libzmq tells.
+    /// Whether there is a connection, as libzmq reports.
     connected: watch::Receiver<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -438,28 +438,28 @@ impl Drop for Subscription {
     }
 }
 
-/// What libzmq tells of a connection: the end of its handshake, and its loss.
-const TOLD: i32 =
+/// The events that libzmq reports of a connection: the end of its handshake, and its loss.
+const EVENTS: i32 =
     zmq::SocketEvent::HANDSHAKE_SUCCEEDED as i32 | zmq::SocketEvent::DISCONNECTED as i32;
 
-/// A socket at which libzmq tells what becomes of another's connections.
+/// A socket on which libzmq reports events of another's connections.
 fn monitor(context: &zmq::Context, socket: &Socket) -> zmq::Result<Socket> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let endpoint = format!(
         "inproc://connections-{}",
         NEXT.fetch_add(1, Ordering::Relaxed)
     );
-    socket.monitor(&endpoint, TOLD)?;
+    socket.monitor(&endpoint, EVENTS)?;
     let monitor = context.socket(zmq::PAIR)?;
     monitor.connect(&endpoint)?;
     Ok(monitor)
 }
 
-/// What a monitor tells next, if anything: whether there is a connection now. Two bytes of the event's number
-/// come first.
-fn told(monitor: &Socket) -> Option<bool> {
-    let told = monitor.recv_multipart(DONTWAIT).ok()?;
-    let number = told.first().and_then(|frame| frame.first_chunk::<2>())?;
+/// The next event of a monitor, if any: whether there is a connection now. An event begins with two bytes of its
+/// number.
+fn connection_event(monitor: &Socket) -> Option<bool> {
+    let event = monitor.recv_multipart(DONTWAIT).ok()?;
+    let number = event.first().and_then(|frame| frame.first_chunk::<2>())?;
     let number = i32::from(u16::from_ne_bytes(*number));
     Some(number == zmq::SocketEvent::HANDSHAKE_SUCCEEDED as i32)
 }
@@ -499,12 +499,12 @@ impl Subscriber {
     }
 
     fn watch_connection(&self) {
-        while let Some(is_connected) = told(&self.monitor) {
+        while let Some(is_connected) = connection_event(&self.monitor) {
             self.connection.send_replace(is_connected);
         }
     }
 
-    /// A publish of one frame, or of two if the topic is one asked for: libzmq compares prefixes
+    /// A publish of one frame, or of two if the topic is one subscribed to: libzmq compares prefixes
     /// only.
     fn read(&self, frames: &[Vec<u8>]) -> Option<Publish> {
         let bytes = match frames {

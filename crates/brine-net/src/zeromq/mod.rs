@@ -1,8 +1,8 @@
 //! The ZeroMQ transport: the master's ports, and a minion's ends over libzmq.
 //!
-//! The ports are ours and not libzmq's, since what a stranger may make libzmq keep has no bound: the parts of
-//! a message without end are kept until its end comes. A minion's ends talk to one master, which it chose: there
-//! each libzmq socket has a thread of its own. Facts: `docs/protocol/network.md` §2.1.
+//! The ports are ours and not libzmq's, because a stranger can make libzmq hold any amount of memory: it keeps the parts
+//! of a message until the last arrives. A minion's ends talk to one master, which the minion chose: there each libzmq
+//! socket has a thread of its own. Facts: `docs/protocol/network.md` §2.1.
 
 pub mod client;
 pub mod publish;
@@ -17,9 +17,9 @@ use brine_wire::{Value, msgpack};
 use crate::channel::{Handler, Limits};
 use crate::connection::{ConnectionError, Decode};
 use crate::listener::Listener;
-use crate::requests::{self, Dialect, Heard};
+use crate::requests::{self, Dialect, Received};
 
-/// Takes requests until `shutdown`, and then answers those under way.
+/// Serves requests until `shutdown`, and then answers those under way.
 pub async fn serve_requests(
     listener: impl Into<Listener>,
     limits: Limits,
@@ -35,29 +35,32 @@ struct Requests {
 }
 
 impl Decode for Requests {
-    type Item = Heard<Vec<u8>>;
+    type Item = Received<Vec<u8>>;
 
     fn wanted(&self) -> usize {
         self.frames.wanted()
     }
 
-    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Heard<Vec<u8>>)>, ConnectionError> {
+    fn next(
+        &mut self,
+        buffer: &[u8],
+    ) -> Result<Option<(usize, Received<Vec<u8>>)>, ConnectionError> {
         let Some((length, step)) = self.frames.next(buffer)? else {
             return Ok(None);
         };
-        let heard = match step {
-            Step::Reply(bytes) => Heard::Reply(bytes),
+        let received = match step {
+            Step::Reply(bytes) => Received::Reply(bytes),
             Step::Request { envelope, body } => match self.payload(body) {
-                Some(payload) => Heard::Request {
-                    way_back: envelope,
+                Some(payload) => Received::Request {
+                    reply_to: envelope,
                     payload,
                     bytes: length,
                 },
-                None => Heard::Reply(Self::encode(&envelope, &payload::BAD_LOAD.into())),
+                None => Received::Reply(Self::encode(&envelope, &payload::BAD_LOAD.into())),
             },
-            Step::Nothing | Step::Subscribe(_) | Step::Cancel(_) => Heard::Nothing,
+            Step::Nothing | Step::Subscribe(_) | Step::Cancel(_) => Received::Nothing,
         };
-        Ok(Some((length, heard)))
+        Ok(Some((length, received)))
     }
 }
 
@@ -72,7 +75,7 @@ impl Requests {
 }
 
 impl Dialect for Requests {
-    type WayBack = Vec<u8>;
+    type ReplyTo = Vec<u8>;
     const GREETING: &'static [u8] = &zmtp::GREETING;
     const PING: Option<&'static [u8]> = Some(zmtp::PING);
 

@@ -1,7 +1,7 @@
 //! The publish port over ZeroMQ.
 //!
-//! Subscribers say which messages they want by how these begin: all of them, or those of some topics
-//! (`zmq_filtering`). Who they are they do not say.
+//! Subscribers name the beginnings of the messages they want: of all, or of some topics (`zmq_filtering`). They do not
+//! identify themselves.
 
 use std::fmt;
 use std::future::Future;
@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::channel::{Audience, Limits, Publication};
 use crate::connection::{ConnectionError, Decode, Reader, send};
 use crate::crypto;
-use crate::heartbeat::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::listener::{self, Accepted, Listener};
 use crate::quota::Quota;
-use crate::subscribers::{Seat, Subscribers};
+use crate::subscribers::{Entry, Subscribers};
 
 /// How many topics one subscriber may want, and how long one may be, in bytes. Salt's want two of 40 at most.
 const MAX_TOPICS: usize = 64;
@@ -36,7 +36,7 @@ pub struct Topics {
 #[derive(Clone, Default)]
 pub struct Publisher {
     topics: Topics,
-    /// By what they want.
+    /// With the prefixes that each wants.
     subscribers: Arc<Subscribers<Vec<Vec<u8>>>>,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// For a port whose publishes begin so.
+    /// For a port whose publishes have these topics.
     #[must_use]
     pub fn new(topics: Topics) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Publisher {
         }
     }
 
-    /// Sends to who wants it; how many subscribers lost it, since they do not read.
+    /// Sends to the subscribers that want it; how many lost it because they do not read.
     #[must_use]
     pub fn publish(&self, publication: &Publication) -> usize {
         let payload = &publication.payload;
@@ -119,8 +119,8 @@ pub async fn serve(
     drop(connections.await); // ends them
 }
 
-/// What a subscriber says.
-enum Said {
+/// What arrives from a subscriber.
+enum FromSubscriber {
     Nothing,
     Reply(Vec<u8>),
     Subscribe(Vec<u8>),
@@ -130,23 +130,23 @@ enum Said {
 struct Frames(Decoder);
 
 impl Decode for Frames {
-    type Item = Said;
+    type Item = FromSubscriber;
 
     fn wanted(&self) -> usize {
         self.0.wanted()
     }
 
-    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Said)>, ConnectionError> {
+    fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, FromSubscriber)>, ConnectionError> {
         let Some((length, step)) = self.0.next(buffer)? else {
             return Ok(None);
         };
-        let said = match step {
-            Step::Reply(bytes) => Said::Reply(bytes),
-            Step::Subscribe(topic) => Said::Subscribe(topic.to_vec()),
-            Step::Cancel(topic) => Said::Cancel(topic.to_vec()),
-            Step::Nothing | Step::Request { .. } => Said::Nothing,
+        let item = match step {
+            Step::Reply(bytes) => FromSubscriber::Reply(bytes),
+            Step::Subscribe(topic) => FromSubscriber::Subscribe(topic.to_vec()),
+            Step::Cancel(topic) => FromSubscriber::Cancel(topic.to_vec()),
+            Step::Nothing | Step::Request { .. } => FromSubscriber::Nothing,
         };
-        Ok(Some((length, said)))
+        Ok(Some((length, item)))
     }
 }
 
@@ -163,30 +163,30 @@ async fn deliver(
     send(&mut writer, &zmtp::GREETING, patience).await?;
     let frames = Frames(Decoder::new(Port::Publishes, limits.max_stranger_bytes));
     let mut reader = Reader::new(reader, frames, patience);
-    let mut heart = Heart::new(Some(zmtp::PING));
-    let (seat, mut publications) = publisher.subscribers.enter(limits.publish_queue);
+    let mut heartbeat = Heartbeat::new(Some(zmtp::PING));
+    let (entry, mut publications) = publisher.subscribers.enter(limits.publish_queue);
     let (mut stranger, mut _subscriber) = (Some(slot), None);
     let deadline = Instant::now() + limits.identification;
     loop {
         tokio::select! {
             Some(message) = publications.recv() => send(&mut writer, &message, patience).await?,
             read = reader.advance() => {
-                heart.heard();
+                heartbeat.received();
                 match read? {
-                    Some(Said::Reply(bytes)) => send(&mut writer, &bytes, patience).await?,
-                    Some(Said::Subscribe(topic)) => {
-                        subscribe(&seat, topic)?;
+                    Some(FromSubscriber::Reply(bytes)) => send(&mut writer, &bytes, patience).await?,
+                    Some(FromSubscriber::Subscribe(topic)) => {
+                        subscribe(&entry, topic)?;
                         if stranger.take().is_some() {
                             _subscriber = Some(subscribers.enter(address, eviction.clone()));
                         }
                     }
-                    Some(Said::Cancel(topic)) => {
-                        seat.change(|topics| topics.retain(|known| *known != topic));
+                    Some(FromSubscriber::Cancel(topic)) => {
+                        entry.change(|topics| topics.retain(|known| *known != topic));
                     }
-                    Some(Said::Nothing) | None => {}
+                    Some(FromSubscriber::Nothing) | None => {}
                 }
             }
-            ping = heart.beat(), if stranger.is_none() => send(&mut writer, ping?, patience).await?,
+            ping = heartbeat.next_ping(), if stranger.is_none() => send(&mut writer, ping?, patience).await?,
             () = sleep_until(deadline), if stranger.is_some() => {
                 return Err(ConnectionError::TooSlow { after: limits.identification });
             }
@@ -194,8 +194,8 @@ async fn deliver(
     }
 }
 
-fn subscribe(seat: &Seat<Vec<Vec<u8>>>, topic: Vec<u8>) -> Result<(), ConnectionError> {
-    let taken = seat.change(|topics| {
+fn subscribe(entry: &Entry<Vec<Vec<u8>>>, topic: Vec<u8>) -> Result<(), ConnectionError> {
+    let taken = entry.change(|topics| {
         let fits = topics.len() < MAX_TOPICS && topic.len() <= MAX_TOPIC_BYTES;
         if fits && !topics.contains(&topic) {
             topics.push(topic);
@@ -228,31 +228,31 @@ mod tests {
             vec![BROADCAST],
             vec![&hash[..3], &hash],
         ];
-        let mut seats: Vec<_> = (wanted.iter())
+        let mut entries: Vec<_> = (wanted.iter())
             .map(|topics| {
-                let (seat, queue) = publisher.subscribers.enter(10);
+                let (entry, queue) = publisher.subscribers.enter(10);
                 for topic in topics {
-                    subscribe(&seat, topic.as_bytes().to_vec()).unwrap();
+                    subscribe(&entry, topic.as_bytes().to_vec()).unwrap();
                 }
-                (seat, queue)
+                (entry, queue)
             })
             .collect();
         for audience in [Audience::Minions(vec![m1]), Audience::Everyone] {
             let payload = b"payload".as_slice().into();
             assert_eq!(publisher.publish(&Publication { payload, audience }), 0);
         }
-        let mut count = |at: usize| std::iter::from_fn(|| seats[at].1.try_recv().ok()).count();
+        let mut count = |at: usize| std::iter::from_fn(|| entries[at].1.try_recv().ok()).count();
         assert_eq!([count(0), count(1), count(2), count(3)], [3, 2, 1, 1]);
     }
 
     #[test]
     fn a_subscriber_wants_so_many_topics_and_no_more() {
         let publisher = Publisher::default();
-        let (seat, _queue) = publisher.subscribers.enter(1);
+        let (entry, _queue) = publisher.subscribers.enter(1);
         for n in 0..MAX_TOPICS {
-            subscribe(&seat, n.to_string().into_bytes()).unwrap();
+            subscribe(&entry, n.to_string().into_bytes()).unwrap();
         }
-        assert!(subscribe(&seat, b"more".to_vec()).is_err());
+        assert!(subscribe(&entry, b"more".to_vec()).is_err());
         assert!(subscribe(&publisher.subscribers.enter(1).0, vec![0; 1000]).is_err());
     }
 }

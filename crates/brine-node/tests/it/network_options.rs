@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use brine_net::tcp::client::Requester;
+use brine_node::minion::MinionOptions;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::support::{PATIENCE, Place};
@@ -84,5 +85,21 @@ async fn a_master_with_ipv6_is_reached_over_both() {
         );
         assert!(legacy.is_ok());
         master.end().await;
+    }
+}
+
+#[test]
+fn tls_over_zeromq_is_refused_rather_than_left_out() {
+    let place = Place::new("zeromq");
+    let [_, ssl] = certificates(&place);
+    for (ssl, is_refused) in [
+        (ssl.as_str(), true),
+        ("ssl: true\n", true),
+        ("ssl: null\n", false),
+        ("", false),
+    ] {
+        let loaded = place.configure_minion(4506, &format!("master: localhost\n{ssl}"));
+        let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine);
+        assert_eq!(options.is_err(), is_refused, "{ssl}");
     }
 }

@@ -175,7 +175,7 @@ impl Place {
         MinionOptions::from_opts(&loaded.opts, &loaded.brine).unwrap()
     }
 
-    fn configure_minion(&self, ret_port: u16, more: &str) -> Loaded {
+    pub(crate) fn configure_minion(&self, ret_port: u16, more: &str) -> Loaded {
         let text = format!("id: m1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n{more}");
         self.configure(Role::Minion, "n", &text)
     }
