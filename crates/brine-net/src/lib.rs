@@ -8,6 +8,7 @@
 
 pub mod backoff;
 pub mod channel;
+pub mod client;
 mod connection;
 pub mod crypto;
 pub mod fair_queue;

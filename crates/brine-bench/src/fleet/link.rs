@@ -5,13 +5,11 @@
 //! them: what the master gets to see is fewer connections with the same requests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use brine_net::client::{Requester, Subscription};
 use brine_net::minion::Session;
 use brine_net::zeromq::client::{ClientConfig, Topics};
 use brine_net::{tcp, zeromq};
-use brine_wire::Value;
-use brine_wire::network::publish::Publish;
 
 use super::{FleetError, FleetOptions};
 
@@ -47,33 +45,7 @@ pub(super) fn most_requesters(options: &FleetOptions) -> usize {
 }
 
 /// Where requests go; cheap to clone.
-#[derive(Clone)]
-pub(super) enum Link {
-    Tcp(Arc<tcp::client::Requester>),
-    ZeroMq(Arc<zeromq::client::Requester>),
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
-    #[error(transparent)]
-    Tcp(#[from] tcp::client::RequestError),
-    #[error(transparent)]
-    ZeroMq(#[from] zeromq::client::RequestError),
-}
-
-impl Link {
-    pub(super) async fn request(
-        &self,
-        payload: &Value,
-        wait: Duration,
-    ) -> Result<Value, LinkError> {
-        Ok(match self {
-            Self::Tcp(requester) => requester.request(payload, wait).await?,
-            Self::ZeroMq(requester) => requester.request(payload, wait).await?,
-        })
-    }
-}
+pub(super) type Link = Arc<Requester>;
 
 /// Opens links.
 pub(super) struct Links {
@@ -101,16 +73,17 @@ impl Links {
     /// A way for one more minion: its own, or when there are as many as there may be, another's too.
     pub(super) fn open(&mut self) -> Result<Link, FleetError> {
         if self.opened.len() < self.most {
-            self.opened.push(match self.transport {
+            let requester = match self.transport {
                 Transport::Tcp => {
                     let address = host_and_port(&self.master, self.port);
-                    Link::Tcp(Arc::new(tcp::client::Requester::new(address)))
+                    Requester::Tcp(tcp::client::Requester::new(address))
                 }
                 Transport::ZeroMq => {
                     let config = ClientConfig::requests(&self.master, self.port);
-                    Link::ZeroMq(Arc::new(zeromq::client::Requester::open(config)?))
+                    Requester::ZeroMq(zeromq::client::Requester::open(config)?)
                 }
-            });
+            };
+            self.opened.push(Arc::new(requester));
         }
         let link = self.opened[self.given % self.opened.len()].clone();
         self.given += 1;
@@ -118,36 +91,20 @@ impl Links {
     }
 }
 
-/// A subscription, of one minion (tcp) or several (ZeroMQ).
-pub(super) enum Subscription {
-    Tcp(tcp::client::Subscription),
-    ZeroMq(zeromq::client::Subscription),
-}
-
-impl Subscription {
-    /// Subscribes; `None` if the master does not take it.
-    pub(super) async fn open(options: &FleetOptions, session: &Session) -> Option<Self> {
-        let port = options.publish_port.unwrap_or(session.publish_port());
-        match options.transport {
-            Transport::Tcp => {
-                let address = host_and_port(&options.master, port);
-                let identification = session.identification().ok()?;
-                let opened = tcp::client::Subscription::open(&address, &identification).await;
-                opened.ok().map(Self::Tcp)
-            }
-            Transport::ZeroMq => {
-                let config = ClientConfig::publishes(&options.master, port);
-                let opened = zeromq::client::Subscription::open(&config, &Topics::All);
-                opened.ok().map(Self::ZeroMq)
-            }
+/// Subscribes, for one minion (tcp) or several (ZeroMQ); `None` if the master does not take it.
+pub(super) async fn subscribe(options: &FleetOptions, session: &Session) -> Option<Subscription> {
+    let port = options.publish_port.unwrap_or(session.publish_port());
+    match options.transport {
+        Transport::Tcp => {
+            let address = host_and_port(&options.master, port);
+            let identification = session.identification().ok()?;
+            let opened = tcp::client::Subscription::open(&address, &identification).await;
+            opened.ok().map(Subscription::Tcp)
         }
-    }
-
-    /// The next publish; `None` when there will be no more.
-    pub(super) async fn next(&mut self) -> Option<Publish> {
-        match self {
-            Self::Tcp(subscription) => subscription.next().await.ok(),
-            Self::ZeroMq(subscription) => subscription.next().await,
+        Transport::ZeroMq => {
+            let config = ClientConfig::publishes(&options.master, port);
+            let opened = zeromq::client::Subscription::open(&config, &Topics::All);
+            opened.ok().map(Subscription::ZeroMq)
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use brine_net::client::RequestError;
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::minion::{OpenReplyError, Session};
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
-use super::link::{Link, LinkError};
+use super::link::Link;
 
 pub(super) struct Member {
     pub(super) id: MinionId,
@@ -28,7 +29,7 @@ pub(super) enum AskError {
     #[error(transparent)]
     NoRandom(#[from] brine_net::crypto::NoRandom),
     #[error(transparent)]
-    Link(#[from] LinkError),
+    Link(#[from] RequestError),
     #[error(transparent)]
     Reply(#[from] OpenReplyError),
 }

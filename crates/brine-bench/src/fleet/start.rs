@@ -7,7 +7,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::link::{MOST_ZEROMQ, Subscription, Transport};
+use super::link::{MOST_ZEROMQ, Transport, subscribe};
 use super::member::Member;
 use super::{Fleet, FleetError, FleetOptions, jobs, pool};
 
@@ -84,7 +84,7 @@ async fn subscribe(
     tell: mpsc::Sender<jobs::Answered>,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
     let session = group.first()?.session()?;
-    let mut subscription = Subscription::open(&options, &session).await?;
+    let mut subscription = subscribe(&options, &session).await?;
     let wait = options.timeout;
     Some(async move {
         while let Some(publish) = subscription.next().await {

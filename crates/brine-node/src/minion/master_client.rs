@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use brine_net::backoff::Backoff;
+use brine_net::client::{Requester, Subscription};
 use brine_net::crypto::NoRandom;
 use brine_net::keys::StoreError;
 use brine_net::keys::minion::MinionKeys;
@@ -23,7 +24,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::options::{MasterAddress, MinionOptions};
-use super::transport::{Requester, Subscription, TransportError};
+use super::transport::{self, TransportError};
 use crate::node_bus::since_epoch;
 
 /// The first wait before a sign-in that nobody answered is sent again.
@@ -139,7 +140,7 @@ impl MasterClient {
         grains: &Map,
         master: MasterAddress,
     ) -> Result<Self, TransportError> {
-        let requester = Requester::open(&options, &master)?;
+        let requester = transport::requester(&options, &master)?;
         Ok(Self(Arc::new(Shared {
             autosign_grains: autosign_grains(&options, grains),
             options,
@@ -403,7 +404,7 @@ impl MasterClient {
     /// # Errors
     /// [`TransportError`].
     pub async fn subscribe(&self, session: &Session) -> Result<Subscription, TransportError> {
-        Subscription::open(&self.0.options, &self.0.master, session).await
+        transport::subscribe(&self.0.options, &self.0.master, session).await
     }
 }
 

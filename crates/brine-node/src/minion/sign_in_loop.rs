@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use brine_net::client::Subscription;
 use brine_net::minion::{Distrust, Session};
 use brine_wire::Map;
 use tokio::net::lookup_host;
@@ -15,7 +16,6 @@ use tokio::time::{sleep, timeout};
 use super::master_client::{MasterClient, RequestError, SignInError};
 use super::options::MasterAddress;
 use super::retry::{Next, Refused, RetryTimer, Round};
-use super::transport::Subscription;
 use super::{Node, Uplink};
 
 /// How long the publish port may take to answer before the minion starts all the same.

@@ -1,0 +1,107 @@
+//! A minion's or program's connections to a master, over whichever transport.
+//!
+//! How each is opened differs, and is the transports'; after that there is no difference.
+
+use std::future::{Future, pending};
+use std::time::Duration;
+
+use brine_wire::Value;
+use brine_wire::network::publish::Publish;
+
+use crate::{tcp, zeromq};
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Over tcp.
+    #[error(transparent)]
+    Tcp(#[from] tcp::client::RequestError),
+    /// Over ZeroMQ.
+    #[error(transparent)]
+    ZeroMq(#[from] zeromq::client::RequestError),
+}
+
+/// Sends requests to a master, one at a time.
+#[derive(Debug)]
+pub enum Requester {
+    /// Over tcp.
+    Tcp(tcp::client::Requester),
+    /// Over ZeroMQ.
+    ZeroMq(zeromq::client::Requester),
+}
+
+impl Requester {
+    /// Sends a payload and waits for its reply. Dropping the future gives the request up; whether it arrives is not
+    /// known then.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn request(&self, payload: &Value, wait: Duration) -> Result<Value, RequestError> {
+        Ok(match self {
+            Self::Tcp(requester) => requester.request(payload, wait).await?,
+            Self::ZeroMq(requester) => requester.request(payload, wait).await?,
+        })
+    }
+}
+
+/// Why there are no more publishes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscriptionError {
+    /// Over tcp: connect again after a while.
+    #[error(transparent)]
+    Tcp(#[from] tcp::client::SubscriptionError),
+    /// Over ZeroMQ, which otherwise connects again by itself.
+    #[error("the subscription is closed")]
+    Closed,
+}
+
+/// A subscription to a master's publishes.
+#[derive(Debug)]
+pub enum Subscription {
+    /// Over tcp.
+    Tcp(tcp::client::Subscription),
+    /// Over ZeroMQ.
+    ZeroMq(zeromq::client::Subscription),
+}
+
+impl Subscription {
+    /// Waits until publishes can arrive; over tcp they can from the start.
+    pub async fn ready(&self) {
+        if let Self::ZeroMq(subscription) = self {
+            let mut connected = subscription.connected();
+            let _ = connected.wait_for(|connected| *connected).await;
+        }
+    }
+
+    /// Waits until the connection is lost, where [`Subscription::next`] does not report it.
+    pub fn lost(&self) -> impl Future<Output = ()> + use<> {
+        let connected = match self {
+            Self::Tcp(_) => None,
+            Self::ZeroMq(subscription) => Some(subscription.connected()),
+        };
+        async move {
+            match connected {
+                Some(mut connected) => {
+                    let _ = connected.wait_for(|connected| !connected).await;
+                }
+                None => pending().await,
+            }
+        }
+    }
+
+    /// The next publish. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`SubscriptionError`].
+    pub async fn next(&mut self) -> Result<Publish, SubscriptionError> {
+        match self {
+            Self::Tcp(subscription) => Ok(subscription.next().await?),
+            Self::ZeroMq(subscription) => {
+                let publish = subscription.next().await;
+                publish.ok_or(SubscriptionError::Closed)
+            }
+        }
+    }
+}
