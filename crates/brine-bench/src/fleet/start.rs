@@ -7,7 +7,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::link::{MOST_ZEROMQ, Transport, subscribe};
+use super::link::{self, MOST_ZEROMQ, Transport};
 use super::member::Member;
 use super::{Fleet, FleetError, FleetOptions, jobs, pool};
 
@@ -84,10 +84,10 @@ async fn subscribe(
     tell: mpsc::Sender<jobs::Answered>,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
     let session = group.first()?.session()?;
-    let mut subscription = subscribe(&options, &session).await?;
+    let mut subscription = link::subscribe(&options, &session).await?;
     let wait = options.timeout;
     Some(async move {
-        while let Some(publish) = subscription.next().await {
+        while let Ok(publish) = subscription.next().await {
             let received = Instant::now();
             let publish = Arc::new(publish);
             // One of its own answers here, so that 10,000 need no further task each.
