@@ -32,6 +32,24 @@ pub enum Requester {
 }
 
 impl Requester {
+    /// The same for a master that has yet to prove its key: its replies may be small only, until
+    /// [`Requester::trust`].
+    #[must_use]
+    pub fn untrusted(self) -> Self {
+        match self {
+            Self::Tcp(requester) => Self::Tcp(requester.untrusted()),
+            Self::ZeroMq(requester) => Self::ZeroMq(requester.untrusted()),
+        }
+    }
+
+    /// The master has proved its key.
+    pub fn trust(&self) {
+        match self {
+            Self::Tcp(requester) => requester.trust(),
+            Self::ZeroMq(requester) => requester.trust(),
+        }
+    }
+
     /// Sends a payload and waits for its reply. Dropping the future gives the request up; whether it arrives is not
     /// known then.
     ///

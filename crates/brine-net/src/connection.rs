@@ -98,6 +98,11 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
         }
     }
 
+    /// The decoder, to change its limits between messages.
+    pub(crate) const fn decoder_mut(&mut self) -> &mut D {
+        &mut self.decoder
+    }
+
     /// How many bytes the message under way is known to need.
     pub(crate) fn wanted(&self) -> usize {
         self.decoder.wanted()

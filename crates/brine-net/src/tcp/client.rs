@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use brine_wire::network::publish::{Publish, PublishError};
@@ -25,6 +26,9 @@ pub use crate::connection::ConnectionError;
 
 /// The largest message taken from a master, in bytes.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
+
+/// The largest reply taken from a master that has yet to prove its key, in bytes. One to a sign-in has some 2 KiB.
+pub const MAX_UNTRUSTED_BYTES: usize = 64 * 1024;
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +87,7 @@ impl<A: Into<String>> From<A> for Destination {
 #[derive(Debug)]
 pub struct Requester {
     master: Box<Destination>,
+    trusted: AtomicBool,
     /// Held while a request waits for its reply: one at a time.
     connection: Mutex<Option<Box<Connection>>>,
 }
@@ -104,7 +109,28 @@ impl Requester {
     pub fn new(master: impl Into<Destination>) -> Self {
         Self {
             master: Box::new(master.into()),
+            trusted: AtomicBool::new(true),
             connection: Mutex::default(),
+        }
+    }
+
+    /// The same for a master that has yet to prove its key: its replies may have [`MAX_UNTRUSTED_BYTES`] until
+    /// [`Requester::trust`].
+    #[must_use]
+    pub fn untrusted(self) -> Self {
+        self.trusted.store(false, Ordering::Relaxed);
+        self
+    }
+
+    /// The master has proved its key.
+    pub fn trust(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    fn max_bytes(&self) -> usize {
+        match self.trusted.load(Ordering::Relaxed) {
+            true => MAX_MESSAGE_BYTES,
+            false => MAX_UNTRUSTED_BYTES,
         }
     }
 
@@ -139,6 +165,8 @@ impl Requester {
                 Some(connection) => connection,
                 None => Box::new(Connection::open(&self.master).await?),
             };
+            let decoder = connection.reader.decoder_mut();
+            decoder.set_max_bytes(self.max_bytes());
             send(&mut connection.writer, &bytes, Duration::from_secs(60)).await?;
             loop {
                 let message = connection.reader.next().await?;

@@ -35,6 +35,10 @@ impl Messages {
     const fn new(max_bytes: usize) -> Self {
         Self(Decoder::new(max_bytes))
     }
+
+    const fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.0.set_max_bytes(max_bytes);
+    }
 }
 
 impl Decode for Messages {

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use brine_wire::network::publish::{BROADCAST, Publish, SYNDIC};
+use brine_wire::network::tcp::{Decoder, FrameError, MAX_VALUES};
 use brine_wire::network::{MinionId, payload};
 use brine_wire::{Value, msgpack};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,6 +19,7 @@ use zmq::{DONTWAIT, POLLIN, PollItem, Socket};
 use super::wake::Wake;
 use crate::crypto;
 use crate::listener::Keepalive;
+use crate::tcp::client::MAX_UNTRUSTED_BYTES;
 
 /// What the sockets are like; Salt's options of the same names.
 #[derive(Debug, Clone)]
@@ -160,6 +162,9 @@ pub enum RequestError {
     /// The reply is not msgpack.
     #[error("expected a reply: {0}")]
     NotMsgpack(#[from] msgpack::DecodeError),
+    /// The reply is too large, or too deep.
+    #[error("reply refused: {0}")]
+    Limits(#[from] FrameError),
     /// The connection ended before the reply. The request may have arrived.
     #[error("the connection to {master} was lost before its reply")]
     Lost {
@@ -179,6 +184,7 @@ pub enum RequestError {
 pub struct Requester {
     jobs: mpsc::Sender<Job>,
     master: String,
+    trusted: AtomicBool,
 }
 
 struct Job {
@@ -209,7 +215,36 @@ impl Requester {
         std::thread::Builder::new()
             .name("brine-zmq-req".into())
             .spawn(move || run_requests(&config, &context, connection, waiting))?;
-        Ok(Self { jobs, master })
+        Ok(Self {
+            jobs,
+            master,
+            trusted: AtomicBool::new(true),
+        })
+    }
+
+    /// The same for a master that has yet to prove its key: its replies may have [`MAX_UNTRUSTED_BYTES`] until
+    /// [`Requester::trust`].
+    #[must_use]
+    pub fn untrusted(self) -> Self {
+        self.trusted.store(false, Ordering::Relaxed);
+        self
+    }
+
+    /// The master has proved its key.
+    pub fn trust(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    fn read(&self, reply: &[u8]) -> Result<Value, RequestError> {
+        if reply.len() > MAX_UNTRUSTED_BYTES && !self.trusted.load(Ordering::Relaxed) {
+            let declared = reply.len();
+            return Err(RequestError::Limits(FrameError::TooLarge {
+                declared,
+                limit: MAX_UNTRUSTED_BYTES,
+            }));
+        }
+        check_values(reply)?;
+        Ok(msgpack::decode_network(reply)?)
     }
 
     /// Sends a payload and waits for its reply. Dropping the future gives the request up; whether
@@ -226,7 +261,7 @@ impl Requester {
         let job = Job { bytes, wait, reply };
         self.jobs.send(job).await.map_err(|_| gone())?;
         match replied.await.map_err(|_| gone())? {
-            Outcome::Reply(bytes) => Ok(msgpack::decode_network(&bytes)?),
+            Outcome::Reply(bytes) => self.read(&bytes),
             Outcome::Late => Err(RequestError::NoReply {
                 master: self.master.clone(),
                 after: wait,
@@ -261,6 +296,14 @@ fn run_requests(
         }
         let _ = job.reply.send(outcome);
     }
+}
+
+/// Whether a message keeps the limits that all messages in clear have, before it is decoded: a value takes some 70
+/// bytes of memory then.
+fn check_values(message: &[u8]) -> Result<(), FrameError> {
+    Decoder::of_value(message.len(), MAX_VALUES)
+        .next(message)
+        .map(drop)
 }
 
 /// How often to check whether the caller still waits.
@@ -515,6 +558,7 @@ impl Subscriber {
             }
             _ => return None,
         };
+        check_values(bytes).ok()?;
         Publish::parse(bytes).ok()
     }
 }

@@ -328,3 +328,15 @@ async fn answers_in_clear_do_not_keep_a_connection() {
     timeout(20 * SECOND, asking).await.unwrap();
     assert!(began.elapsed() >= patience);
 }
+
+#[tokio::test]
+async fn a_master_that_has_yet_to_prove_its_key_is_heard_briefly() {
+    let (address, requests) = request_port(Limits::default()).await;
+    echo(requests);
+    let requester = Requester::new(&address).untrusted();
+    let large = Value::Bin(vec![0xff; 100_000]);
+    assert!(requester.request(&1.into(), 5 * SECOND).await.is_ok());
+    assert!(requester.request(&large, 5 * SECOND).await.is_err());
+    requester.trust();
+    assert_eq!(requester.request(&large, 5 * SECOND).await.unwrap(), large);
+}

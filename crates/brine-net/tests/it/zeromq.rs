@@ -357,3 +357,22 @@ async fn a_subscription_knows_whether_it_is_connected() {
     let _server = bind(&again).await;
     becomes(true).await;
 }
+
+#[tokio::test]
+async fn a_master_that_has_yet_to_prove_its_key_is_heard_briefly() {
+    let (server, requests) = bind(&ServerConfig::default()).await;
+    echo(requests);
+    let requester = requester(&server).untrusted();
+    let large: Map = [("load", Value::Bin(vec![0xff; 100_000]))]
+        .into_iter()
+        .collect();
+    let large = Value::Map(large);
+    assert!(requester.request(&map(1), 5 * SECOND).await.is_ok());
+    let refused = requester.request(&large, 5 * SECOND).await;
+    assert!(
+        matches!(refused, Err(RequestError::Limits(_))),
+        "{refused:?}"
+    );
+    requester.trust();
+    assert_eq!(requester.request(&large, 5 * SECOND).await.unwrap(), large);
+}

@@ -188,6 +188,7 @@ impl MasterClient {
         let judged = spawn_blocking(move || sign_in.judge(&reply, &keys.own)).await;
         let answer = judged.map_err(|_| TransportError::Closed)??;
         let session = self.take(answer)?;
+        shared.requester.trust();
         let known = shared.keys.trusted_master()?;
         if known.is_none_or(|known| known.pem() != session.master().pem()) {
             shared.keys.trust_master(session.master())?;

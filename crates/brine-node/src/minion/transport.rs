@@ -39,7 +39,7 @@ pub(super) fn requester(
     options: &MinionOptions,
     master: &MasterAddress,
 ) -> Result<Requester, TransportError> {
-    Ok(match options.transport {
+    let requester = match options.transport {
         Transport::Tcp => {
             let source = options.source_ret_port;
             let destination = destination(options, master, master.port, source)?;
@@ -52,7 +52,8 @@ pub(super) fn requester(
             config.keepalive = options.keepalive;
             Requester::ZeroMq(zeromq::client::Requester::open(config)?)
         }
-    })
+    };
+    Ok(requester.untrusted())
 }
 
 /// Over tcp. The files of `ssl` are read anew each time: certificates may be renewed meanwhile.
