@@ -109,6 +109,21 @@ impl Subscription {
         }
     }
 
+    /// Waits until the connection has been lost and made again without [`Subscription::next`] reporting it.
+    pub fn reconnected(&self) -> impl Future<Output = ()> + use<> {
+        let lost = self.lost();
+        let connected = match self {
+            Self::Tcp(_) => None,
+            Self::ZeroMq(subscription) => Some(subscription.connected()),
+        };
+        async move {
+            lost.await;
+            if let Some(mut connected) = connected {
+                let _ = connected.wait_for(|connected| *connected).await;
+            }
+        }
+    }
+
     /// The next publish. Dropping the future loses nothing.
     ///
     /// # Errors

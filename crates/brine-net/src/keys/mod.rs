@@ -11,7 +11,7 @@ mod file;
 pub mod local;
 pub mod master;
 pub mod minion;
-mod pending;
+pub(crate) mod pending;
 pub mod sessions;
 pub mod shared;
 pub mod store;

@@ -217,7 +217,7 @@ impl MasterClient {
             };
             let wait = retry.wait();
             if tries == 1 || Instant::now() + wait >= until {
-                return Err(error);
+                return Err(error.into());
             }
             if !is_logged {
                 tracing::warn!(
@@ -382,7 +382,7 @@ impl MasterClient {
             Ok(reply) => reply,
             Err(error) => {
                 pending.sealed = Some((session.clone(), sealed));
-                return Err(error.into());
+                return Err(TransportError::from(error).into());
             }
         };
         Ok(open(session, &reply, &sealed.nonce)?)
