@@ -27,16 +27,19 @@ pub struct Brine {
     pub redact: Vec<String>,
     /// `max_pending_keys`: how many minions' keys may wait to be accepted; further ones are not kept.
     pub max_pending_keys: Option<usize>,
+    /// `minion_tags: audit`: events that the tag policy refuses minions are fired all the same, and only reported.
+    pub audit_minion_tags: bool,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "compat",
     "history",
     "keep_bytes",
     "log_bytes",
     "max_pending_keys",
+    "minion_tags",
     "overflow_bytes",
     "python",
     "redact",
@@ -70,6 +73,7 @@ impl Brine {
                 }
                 Some("history") => brine.history = HistoryOptions::parse(value)?,
                 Some("redact") => brine.redact = redact(value)?,
+                Some("minion_tags") => brine.audit_minion_tags = is_audited(value)?,
                 Some("python") => brine.python = Some(python(value)?),
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }
@@ -104,6 +108,18 @@ fn count(key: &'static str, value: &Value) -> Result<usize, ConfigError> {
         expected: "a number",
         found: shown(value),
     })
+}
+
+fn is_audited(value: &Value) -> Result<bool, ConfigError> {
+    match value.as_str() {
+        Some("audit") => Ok(true),
+        Some("enforce") => Ok(false),
+        _ => Err(ConfigError::BadBrineValue {
+            key: "minion_tags",
+            expected: "enforce or audit",
+            found: shown(value),
+        }),
+    }
 }
 
 fn python(value: &Value) -> Result<String, ConfigError> {

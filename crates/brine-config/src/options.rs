@@ -258,6 +258,72 @@ mod tests {
     }
 
     #[test]
+    fn what_is_acted_on_is_what_the_code_reads() {
+        /// Read as something else than this option: an argument or a job's field of the same name, or only to
+        /// warn of it.
+        const OTHERS: [&str; 8] = [
+            "cluster_pool_port",
+            "ext_job_cache",
+            "ipc_write_buffer",
+            "local",
+            "publish_timeout",
+            "return",
+            "saltenv",
+            "schedule",
+        ];
+        const READERS: [&str; 10] = [
+            "flag", "text", "get", "int", "seconds", "count", "port", "path", "texts", "number",
+        ];
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut folders: Vec<_> = [
+            "crates/brine/src",
+            "crates/brine-config/src",
+            "crates/brine-net/src",
+            "crates/brine-node",
+            "python/lib",
+            "python/src",
+        ]
+        .map(|folder| root.join(folder))
+        .into();
+        let mut code = String::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                if path.is_dir() && name != "tests" {
+                    folders.push(path);
+                } else if (name.ends_with(".rs") || name.ends_with(".py")) && name != "options.rs"
+                    || path.ends_with("master/options.rs")
+                    || path.ends_with("minion/options.rs")
+                    || path.ends_with("brine-node/src/options.rs")
+                {
+                    code.push_str(&std::fs::read_to_string(&path).unwrap());
+                }
+            }
+        }
+        for name in ACTED_ON {
+            assert!(
+                code.contains(&format!("\"{name}\"")),
+                "{name}: nothing reads it"
+            );
+        }
+        for option in OPTIONS.iter().map(|option| option.name) {
+            let is_read = READERS
+                .iter()
+                .any(|reader| code.contains(&format!(".{reader}(\"{option}\"")));
+            let is_listed = ACTED_ON.contains(&option) || SHOWN_TO_MINIONS.contains(&option);
+            assert!(
+                !is_read || is_listed || OTHERS.contains(&option),
+                "{option}: read and not listed"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_acted_on_is_known() {
         for name in ACTED_ON {
             assert!(known(name).is_some(), "{name}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use brine_wire::matching::TagMatch;
@@ -37,15 +38,25 @@ impl Entries {
 
 /// Adds what is below a root.
 pub(super) fn walk(root: &Path, follow_links: bool, ignored: &[TagMatch], all: &mut Entries) {
-    let mut waiting = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = waiting.pop() {
+    // Each folder with those it is in, by device and inode: a link to one of them would go in circles.
+    let mut waiting = vec![(root.to_owned(), Vec::new())];
+    let mut seen = 0_usize;
+    while let Some((folder, mut within)) = waiting.pop() {
+        let Ok(id) = fs::metadata(&folder).map(|about| (about.dev(), about.ino())) else {
+            continue;
+        };
+        if within.contains(&id) {
+            continue;
+        }
+        within.push(id);
         let Ok(entries) = fs::read_dir(&folder) else {
             continue;
         };
         let mut is_empty = true;
         for entry in entries.flatten() {
             is_empty = false;
-            if all.files.len() >= MAX_ENTRIES {
+            seen += 1;
+            if seen > MAX_ENTRIES {
                 return;
             }
             let path = entry.path();
@@ -64,8 +75,8 @@ pub(super) fn walk(root: &Path, follow_links: bool, ignored: &[TagMatch], all: &
             }
             if path.is_dir() {
                 all.folders.push(name);
-                if depth < MAX_DEPTH {
-                    waiting.push((path, depth + 1));
+                if within.len() <= MAX_DEPTH {
+                    waiting.push((path, within.clone()));
                 }
             } else if path.is_file() {
                 all.files.push(name);
@@ -105,4 +116,21 @@ fn note_link(root: &Path, path: &Path, name: &str, all: &mut Entries) {
 
 fn name_below(root: &Path, path: &Path) -> Option<String> {
     Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_in_circles_are_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        symlink(root.path(), root.path().join("one")).unwrap();
+        symlink(root.path(), root.path().join("other")).unwrap();
+        let mut all = Entries::default();
+        walk(root.path(), true, &[], &mut all);
+        assert_eq!(all.files, ["file"]);
+    }
 }

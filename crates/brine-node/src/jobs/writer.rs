@@ -1,22 +1,29 @@
-//! A thread that writes returns to the job cache, so that nobody waits for the disk.
+//! A thread that writes returns to the job cache, so that requests do not wait for the disk.
 //!
-//! Its queue is bounded: while it is full, returns are on the bus and not in the cache, which is said.
+//! Its queue is bounded in returns and in bytes. While it is full, returns are on the bus and not in the cache, and
+//! the log says so.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
-use brine_wire::Map;
 use brine_wire::network::{Jid, MinionId};
+use brine_wire::{Map, Value};
 
 use super::JobCache;
 
-/// Returns that wait to be written.
+/// The most returns that wait to be written.
 const WAITING: usize = 65_536;
+/// The most memory that they may take, in bytes as [`weight`] counts them.
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
-/// The way to the thread; the thread ends, after the last return, when this is dropped.
+/// The queue before the thread. The thread ends after the last return when this is dropped.
 #[derive(Debug)]
 pub struct Writer {
     returns: SyncSender<(Jid, MinionId, Map)>,
+    /// What the waiting returns take, in bytes.
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Writer {
@@ -26,25 +33,71 @@ impl Writer {
     /// When the system gives no thread.
     pub fn start(cache: JobCache) -> std::io::Result<Self> {
         let (returns, waiting) = sync_channel::<(Jid, MinionId, Map)>(WAITING);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let taken = bytes.clone();
         thread::Builder::new()
             .name("brine-jobs".into())
             .spawn(move || {
                 for (jid, id, ret) in waiting {
+                    taken.fetch_sub(weight(&ret), Ordering::Relaxed);
                     if let Err(error) = cache.returned(&jid, &id, &ret) {
                         tracing::error!(%error, %jid, %id, "return not kept");
                     }
                 }
             })?;
-        Ok(Self { returns })
+        Ok(Self { returns, bytes })
     }
 
-    /// Hands a return over.
+    /// Queues a return.
     pub fn returned(&self, jid: Jid, id: MinionId, ret: Map) {
-        match self.returns.try_send((jid, id, ret)) {
+        let bytes = weight(&ret);
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent = match before.saturating_add(bytes) > WAITING_BYTES {
+            true => Err(TrySendError::Full((jid, id, ret))),
+            false => self.returns.try_send((jid, id, ret)),
+        };
+        match sent {
             Ok(()) => {}
             Err(TrySendError::Full((jid, id, _)) | TrySendError::Disconnected((jid, id, _))) => {
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
                 tracing::error!(%jid, %id, "return not kept: the disk is slower than the returns");
             }
         }
+    }
+}
+
+/// About how much memory a mapping takes, in bytes.
+fn weight(map: &Map) -> usize {
+    fn of(value: &Value) -> usize {
+        let own = size_of::<Value>();
+        own + match value {
+            Value::Str(text) => text.len(),
+            Value::Bin(bytes) => bytes.len(),
+            Value::Array(items) => items.iter().map(of).sum(),
+            Value::Map(map) => weight(map),
+            _ => 0,
+        }
+    }
+    map.iter().map(|(key, value)| of(key) + of(value)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_return_over_the_limit_is_not_queued_and_leaves_room_for_others() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = JobCache::open(root.path(), "sha256", None).unwrap();
+        let writer = Writer::start(cache.clone()).unwrap();
+        let (jid, id) = (Jid::parse("1").unwrap(), MinionId::parse("m1").unwrap());
+        let large = Map::from_iter([("return", Value::Bin(vec![0; WAITING_BYTES + 1]))]);
+        writer.returned(jid.clone(), id.clone(), large);
+        assert_eq!(writer.bytes.load(Ordering::Relaxed), 0);
+        writer.returned(jid.clone(), id, Map::from_iter([("return", true)]));
+        while cache.returns(&jid).is_empty() {
+            thread::yield_now();
+        }
+        assert_eq!(writer.bytes.load(Ordering::Relaxed), 0);
     }
 }

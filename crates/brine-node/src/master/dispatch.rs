@@ -12,8 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use brine_net::channel::Incoming;
 use brine_net::master::Request;
 use brine_net::replay::Seen;
+use brine_wire::network::minion_event::Policy;
 use brine_wire::network::payload::{self, Payload};
-use brine_wire::network::{Jid, events, job_return, minion_event};
+use brine_wire::network::tag_policy::Sender;
+use brine_wire::network::{Jid, MinionId, events, job_return, minion_event};
 use brine_wire::{Map, Value};
 use tokio::runtime::Handle;
 
@@ -21,6 +23,7 @@ use super::clear;
 use super::context::Context;
 use super::counters::{RequestOutcome, SignInOutcome, add};
 use super::mine::Mine;
+use super::refusals::{self, Refusals};
 use super::rsa_threads::{RsaThreads, Work};
 use super::signatures::Signatures;
 use super::stats::Stats;
@@ -40,6 +43,7 @@ pub(super) struct Dispatcher {
     /// `None` unless `master_stats` is set. Held for one count.
     stats: Option<Mutex<Stats>>,
     signatures: Signatures,
+    refusals: Refusals,
 }
 
 impl Dispatcher {
@@ -52,6 +56,7 @@ impl Dispatcher {
             runtime: Handle::current(),
             stats: stats.map(|every| Mutex::new(Stats::new(every, compat))),
             signatures: Signatures::new(&master.options.opts),
+            refusals: Refusals::default(),
             master,
         }
     }
@@ -179,17 +184,45 @@ impl Dispatcher {
         }
         // Token and nonce were taken out already: listeners may see all that is left.
         let fields = take(&mut request.load.fields);
-        let made = minion_event::events(fields, self.master.options.compat());
+        let options = &self.master.options;
+        let id = request.minion.id();
+        let policy = Policy {
+            sender: Sender {
+                id: id.as_str(),
+                syndic: options.order_masters,
+            },
+            audit_only: options.audit_minion_tags,
+        };
+        let made = minion_event::events(fields, options.compat(), policy);
         let counters = &self.master.counters;
         add(&counters.minion_events, made.fired.len());
         add(&counters.minion_events_refused, made.refused.len());
-        for refused in made.refused {
-            tracing::warn!(id = %request.minion.id(), %refused, "event not fired");
-        }
+        self.report_refused(id, &made.refused);
         for (tag, data) in made.fired {
             self.master.fire(&tag, data);
         }
         Value::Nil
+    }
+
+    /// Reports events that the policy refuses: one line in the log and one event per minion and minute.
+    fn report_refused(&self, id: &MinionId, refused: &[minion_event::Refused]) {
+        let Some(first) = refused.first() else { return };
+        let Some(count) = self.refusals.count(id, refused.len()) else {
+            return;
+        };
+        let mut reason = first.to_string();
+        let end = (0..=reason.len().min(256))
+            .rev()
+            .find(|at| reason.is_char_boundary(*at));
+        reason.truncate(end.unwrap_or(0));
+        let audit_only = self.master.options.audit_minion_tags;
+        tracing::warn!(%id, count, reason, audit_only, "a minion's events are against the tag policy");
+        let mut data = Map::new();
+        data.insert("id", id.as_str());
+        data.insert("count", count as u64);
+        data.insert("reason", reason);
+        data.insert("audit_only", audit_only);
+        self.master.fire(refusals::TAG, data);
     }
 
     fn job_return(&self, request: &mut Request) -> Value {
@@ -247,7 +280,7 @@ impl Dispatcher {
                     cmd,
                     request.minion.id(),
                     &request.load.fields,
-                    |tgt, tgt_type| master.matching(tgt, tgt_type),
+                    |tgt, tgt_type| master.matching_for_minion(tgt, tgt_type),
                 ),
             };
             seal(incoming, &request, &answer);

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use brine_net::channel::{Audience, Publication};
 use brine_wire::compat::Series;
-use brine_wire::network::job::{Job, error_event, ids, without_secrets};
+use brine_wire::network::job::{Job, error_event, ids, stranger_error_event, without_secrets};
 use brine_wire::network::payload::HANDLER_FAILED;
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::nodegroup::nodegroups;
@@ -65,7 +65,11 @@ impl Context {
             }
             Err(access::Refused::Unknown) => {
                 let (name, message) = ("AuthenticationError", "Authentication error occurred.");
-                Err(self.refuse(load, name, message))
+                if self.refusal_events.allows() {
+                    let (tag, data) = stranger_error_event(load, name, message);
+                    self.fire(&tag, data);
+                }
+                Err(clear::error(name, message))
             }
         }
     }
@@ -125,8 +129,13 @@ impl Context {
     }
 
     /// The minions with accepted keys that a target selects.
-    pub(super) fn matching(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
-        self.select(tgt, tgt_type, DELIMITER).minions
+    fn matching(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
+        self.select(tgt, tgt_type, DELIMITER, Trust::User).minions
+    }
+
+    /// The same for a target that a minion names.
+    pub(super) fn matching_for_minion(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
+        self.select(tgt, tgt_type, DELIMITER, Trust::Minion).minions
     }
 
     /// Publishes `test.ping` to all minions, so that they notice a new shared key and sign in again.
@@ -212,14 +221,18 @@ impl Context {
     }
 
     fn targets(&self, request: &JobRequest) -> Targets {
-        self.select(&request.tgt, &request.tgt_type, request.delimiter())
+        let delimiter = request.delimiter();
+        self.select(&request.tgt, &request.tgt_type, delimiter, Trust::User)
     }
 
-    fn select(&self, tgt: &Value, tgt_type: &str, delimiter: &str) -> Targets {
+    fn select(&self, tgt: &Value, tgt_type: &str, delimiter: &str, trust: Trust) -> Targets {
         let no_pillar = Map::new();
         let groups = nodegroups(self.options.opts.get("nodegroups"));
         let target = match Target::parse(tgt, tgt_type, delimiter, &groups) {
-            Ok(target) => target,
+            Ok(target) => match trust {
+                Trust::User => target,
+                Trust::Minion => target.for_minions(),
+            },
             Err(error) => {
                 tracing::warn!("{error}; no minion matches");
                 return Targets::default();
@@ -243,6 +256,15 @@ impl Context {
             minions: self.accepted().into_iter().filter(is_match).collect(),
         }
     }
+}
+
+/// Who names a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// A user of the master.
+    User,
+    /// A minion: its patterns may not cost much.
+    Minion,
 }
 
 /// The minions that a target selects.

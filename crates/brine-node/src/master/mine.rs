@@ -5,6 +5,7 @@
 //! answer is compared (test `mine_salt`).
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +21,9 @@ use crate::target::Patterns;
 /// The most that one minion may leave, in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
+/// How many locks minions share.
+const LOCKS: usize = 64;
+
 /// What an entry is wrapped in that is not for everybody: a mark, the data, and whom they are for.
 const WRAPPED: &str = "__saltmine_acl__";
 const WRAPPED_DATA: &str = "__data__";
@@ -33,8 +37,8 @@ pub(super) struct Mine {
     /// `mine_get`: patterns of minion ids, and patterns of the functions these may ask for.
     permitted: Option<Value>,
     patterns: Patterns,
-    /// Held while a minion's file is changed.
-    changing: Mutex<()>,
+    /// Held while a minion's file is changed; minions share one only by chance.
+    changing: [Mutex<()>; LOCKS],
 }
 
 impl Mine {
@@ -47,7 +51,7 @@ impl Mine {
             is_kept: options.minion_data_cache || is_enforced,
             permitted: opts.get("mine_get").cloned(),
             patterns: Patterns::default(),
-            changing: Mutex::default(),
+            changing: [const { Mutex::new(()) }; LOCKS],
         }
     }
 
@@ -86,16 +90,15 @@ impl Mine {
         if !self.is_kept {
             return Ok(true);
         }
-        let _one_at_a_time = self.changing();
+        let _one_at_a_time = self.changing(id);
         let begins_anew = load.get("clear").is_some_and(Value::is_true);
-        let mut entries = match begins_anew {
+        let known = match begins_anew {
             true => Map::new(),
             false => self.read(id),
         };
-        for (fun, data) in new.iter() {
-            entries.insert(fun.clone(), data.clone());
-        }
-        self.write(id, &entries)
+        // One pass: a minion may leave many functions.
+        let all = known.into_iter().chain(new.iter().cloned());
+        self.write(id, &Map::from_pairs(all.collect()))
     }
 
     fn delete(&self, id: &MinionId, load: &Map) -> io::Result<bool> {
@@ -105,7 +108,7 @@ impl Mine {
         if !self.is_kept {
             return Ok(true);
         }
-        let _one_at_a_time = self.changing();
+        let _one_at_a_time = self.changing(id);
         let mut entries = self.read(id);
         match entries.remove(fun) {
             Some(_) => self.write(id, &entries),
@@ -118,7 +121,7 @@ impl Mine {
         if !self.is_kept {
             return Ok(true);
         }
-        let _one_at_a_time = self.changing();
+        let _one_at_a_time = self.changing(id);
         match fs::remove_file(self.path(id)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -180,8 +183,12 @@ impl Mine {
         })
     }
 
-    fn changing(&self) -> impl Drop + '_ {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn changing(&self, id: &MinionId) -> impl Drop + '_ {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or_default();
+        let lock = &self.changing[at % LOCKS];
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, id: &MinionId) -> PathBuf {
@@ -250,4 +257,33 @@ fn unwrapped<'a>(
         }
     }
     wrapped.get(WRAPPED_DATA)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With an insertion that looks at all entries before, this would take minutes.
+    #[test]
+    fn a_mine_of_many_functions_is_stored_in_one_pass() {
+        const MANY: usize = 100_000;
+        let root = tempfile::tempdir().unwrap();
+        let mine = Mine {
+            cachedir: root.path().to_owned(),
+            compat: Compat::NEWEST,
+            is_kept: true,
+            permitted: None,
+            patterns: Patterns::default(),
+            changing: [const { Mutex::new(()) }; LOCKS],
+        };
+        let id = MinionId::parse("m1").unwrap();
+        let entries = |value: i64| {
+            let pairs = (0..MANY).map(|at| (format!("f{at}").into(), value.into()));
+            Map::from_iter([("data", Map::from_pairs(pairs.collect()))])
+        };
+        assert!(mine.put(&id, &entries(1)).unwrap());
+        assert!(mine.put(&id, &entries(2)).unwrap());
+        let kept = mine.read(&id);
+        assert_eq!((kept.len(), kept.get("f7")), (MANY, Some(&2.into())));
+    }
 }

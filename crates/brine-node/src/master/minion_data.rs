@@ -19,6 +19,9 @@ use crate::file;
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// The largest grains of one minion that are kept, in bytes of msgpack.
+const MAX_GRAINS_BYTES: usize = 1024 * 1024;
+
 /// The grains of all minions that have shown them.
 #[derive(Debug)]
 pub(super) struct MinionData {
@@ -50,8 +53,16 @@ impl MinionData {
         grains.get(id).cloned().unwrap_or_default()
     }
 
-    /// Takes what a minion shows; `true` if it is to be written with [`Self::write`].
+    /// Takes a minion's grains; `true` if they are to be written with [`Self::write`]. Grains larger than
+    /// [`MAX_GRAINS_BYTES`] are not kept: the minion stays known by those it showed before.
     pub(super) fn set(&self, id: &MinionId, grains: Map) -> bool {
+        let mut packed = Vec::new();
+        msgpack::encode_map(&grains, &mut packed);
+        if packed.len() > MAX_GRAINS_BYTES {
+            let bytes = packed.len();
+            tracing::warn!(%id, bytes, "grains over {MAX_GRAINS_BYTES} bytes are not kept");
+            return false;
+        }
         let mut all = self.grains.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = all.get(id).is_none_or(|known| **known != grains);
         if is_new {
@@ -87,6 +98,9 @@ mod tests {
         assert!(data.set(&id, grains.clone()));
         assert!(!data.set(&id, grains.clone()));
         data.write(&id).unwrap();
+        let large: Map = [("x", "x".repeat(MAX_GRAINS_BYTES))].into_iter().collect();
+        assert!(!data.set(&id, large));
+        assert_eq!(*data.grains(&id), grains);
         assert_eq!(*MinionData::open(root.path()).grains(&id), grains);
     }
 }

@@ -18,6 +18,7 @@ mod mine;
 mod minion_data;
 mod options;
 mod ports;
+mod refusals;
 mod rsa_threads;
 mod runner;
 mod signatures;

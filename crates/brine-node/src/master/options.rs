@@ -56,6 +56,8 @@ pub struct MasterOptions {
     pub stats_every: Option<Duration>,
     /// Publish `test.ping` to all after a rotation, so that all sign in again.
     pub ping_on_rotate: bool,
+    /// Fire what the tag policy refuses minions, and only report it (`brine: {minion_tags: audit}`).
+    pub audit_minion_tags: bool,
     /// Whether minions may have their own keys deleted.
     pub allow_minion_key_revoke: bool,
     /// How long its own runner functions wait for minions (`timeout`, `gather_job_timeout`).
@@ -106,6 +108,7 @@ impl MasterOptions {
                 false => None,
             },
             ping_on_rotate: read.flag("ping_on_rotate", false)?,
+            audit_minion_tags: brine.audit_minion_tags,
             allow_minion_key_revoke: read.flag("allow_minion_key_revoke", true)?,
             timeouts: Timeouts {
                 timeout: read.seconds("timeout", 5.0)?,

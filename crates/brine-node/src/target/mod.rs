@@ -142,6 +142,14 @@ impl Target {
         })
     }
 
+    /// The same target when a minion names it: its patterns are not compared with long texts, since a minion could
+    /// have the master match an expensive pattern against its own grains.
+    #[must_use]
+    pub fn for_minions(mut self) -> Self {
+        self.patterns = Patterns::for_minions();
+        self
+    }
+
     /// Whether the target selects a minion.
     #[must_use]
     pub fn matches(&self, minion: Candidate<'_>) -> bool {

@@ -9,17 +9,44 @@ use brine_wire::matching::{MatchType, RegexMatch, TagMatch};
 const KEPT: usize = 64;
 
 /// Compiled patterns by kind and text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patterns {
     globs: Kept<TagMatch>,
     regexes: Kept<RegexMatch>,
+    /// The longest pattern and text that are compared, in bytes; longer ones do not match.
+    max_bytes: usize,
+}
+
+impl Default for Patterns {
+    fn default() -> Self {
+        Self {
+            globs: Kept::default(),
+            regexes: Kept::default(),
+            max_bytes: usize::MAX,
+        }
+    }
 }
 
 impl Patterns {
+    /// Patterns that minions name: what they may cost is bounded by the length of what is compared.
+    pub(crate) fn for_minions() -> Self {
+        Self {
+            max_bytes: 1024,
+            ..Self::default()
+        }
+    }
+
+    fn is_too_long(&self, pattern: &str, text: &str) -> bool {
+        pattern.len().max(text.len()) > self.max_bytes
+    }
+
     /// Whether the whole text matches a shell pattern.
     pub(crate) fn glob(&self, pattern: &str, text: &str) -> bool {
         if !pattern.contains(['*', '?', '[']) {
             return pattern == text;
+        }
+        if self.is_too_long(pattern, text) {
+            return false;
         }
         let compile = |pattern: &str| TagMatch::new(MatchType::Fnmatch, pattern).ok();
         let glob = self.globs.get(pattern, compile);
@@ -28,6 +55,9 @@ impl Patterns {
 
     /// Whether a regular expression matches at the text's start.
     pub(crate) fn pcre(&self, pattern: &str, text: &str) -> bool {
+        if self.is_too_long(pattern, text) {
+            return false;
+        }
         let compile = |pattern: &str| RegexMatch::new(pattern).ok();
         let regex = self.regexes.get(pattern, compile);
         regex.is_some_and(|regex| regex.matches(text))
@@ -56,5 +86,20 @@ impl<T> Kept<T> {
         let compiled = compile(pattern).map(Arc::new);
         kept.insert(pattern.to_owned(), compiled.clone());
         compiled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minions_patterns_are_not_compared_with_long_texts() {
+        // Takes a backtracking engine exponential time if it is tried at all.
+        let (pattern, text) = (r"(?=(a+)+$)x\1", "a".repeat(100_000));
+        assert!(!Patterns::for_minions().pcre(pattern, &text));
+        assert!(!Patterns::for_minions().pcre(".*", &text));
+        assert!(Patterns::for_minions().pcre(".*", "short"));
+        assert!(Patterns::default().pcre("a*", &text));
     }
 }

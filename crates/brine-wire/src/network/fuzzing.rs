@@ -11,10 +11,12 @@ use core::time::Duration;
 
 use super::auth::{AuthEnvelope, AuthReply, AuthRequest};
 use super::job::Job;
+use super::minion_event::Policy;
 use super::payload::{Payload, Reply};
 use super::pillar::PillarData;
 use super::publish::Publish;
 use super::request::{Freshness, Load};
+use super::tag_policy::{self, Sender};
 use super::{Jid, MinionId, Nonce, crypticle, job_return, minion_event, tcp, x931, zmtp};
 use crate::compat::Compat;
 use crate::event::check_tag;
@@ -70,8 +72,16 @@ pub fn fuzz_load(bytes: &[u8]) {
         assert!(check_tag(&made.tag()).is_ok());
         assert_eq!(made.tag().matches('/').count(), 4);
     }
-    for (tag, _) in minion_event::events(fields, Compat::NEWEST).fired {
-        assert!(!minion_event::is_refused(&tag) && check_tag(&tag).is_ok());
+    let sender = Sender {
+        id: "m1",
+        syndic: false,
+    };
+    let policy = Policy {
+        sender,
+        audit_only: false,
+    };
+    for (tag, _) in minion_event::events(fields, Compat::NEWEST, policy).fired {
+        assert!(tag_policy::permits(sender, &tag) && check_tag(&tag).is_ok());
     }
 }
 

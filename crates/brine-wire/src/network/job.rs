@@ -202,6 +202,24 @@ pub fn error_event(load: &Map, name: &str, message: &str) -> (String, Map) {
     (tag, data)
 }
 
+/// Tag and data of the event for a publish of somebody whose key is unknown: always the same tag and four fields of
+/// at most 256 bytes, since strangers can cause it.
+#[must_use]
+pub fn stranger_error_event(load: &Map, name: &str, message: &str) -> (String, Map) {
+    const MOST: usize = 256;
+    let mut data = Map::new();
+    for key in ["user", "fun", "tgt"] {
+        let text = field::text(load, key).unwrap_or_default();
+        let end = (0..=text.len().min(MOST))
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
+        data.insert(key, &text[..end.unwrap_or(0)]);
+    }
+    let error: Map = [("name", name), ("message", message)].into_iter().collect();
+    data.insert("error", error);
+    ("salt/job/error".into(), data)
+}
+
 /// A map without `password`, `token` and `key`, at every depth.
 #[must_use]
 pub fn without_secrets(map: &Map) -> Map {
@@ -302,6 +320,13 @@ mod tests {
             line,
             r#"{"tgt": "*", "kwargs": {"username": "u"}, "jid": "7", "error": {"name": "AuthenticationError", "message": "no"}}"#
         );
+        let mut stranger = load.clone();
+        stranger.insert("fun", "é".repeat(1000));
+        stranger.insert("more", "x".repeat(1_000_000));
+        let (tag, data) = stranger_error_event(&stranger, "AuthenticationError", "no");
+        assert_eq!(tag, "salt/job/error");
+        assert_eq!(data.len(), 4);
+        assert_eq!(data.get("fun"), Some(&"é".repeat(128).into()));
         let odd: Map = [("jid", "../x\n\n")].into_iter().collect();
         assert_eq!(error_event(&odd, "", "").0, "salt/job/error");
     }

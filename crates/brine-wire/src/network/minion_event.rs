@@ -1,8 +1,8 @@
 //! `_minion_event`: what a master puts on its bus for the events that minions send up, and several events in
 //! one request.
 //!
-//! Real masters check tags in batches only, before a prefix is put in front; ours checks the tag
-//! that is fired, in every form. Facts: `docs/protocol/network.md` §9.
+//! Real masters check tags in batches only, before a prefix is put in front; ours checks the tag that is fired, in
+//! every form, against [`tag_policy`]. Facts: `docs/protocol/network.md` §9.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use crate::compat::{Compat, Series};
 use crate::event::check_tag;
 use crate::network::field;
+use crate::network::tag_policy::{self, Sender};
 use crate::tag::TAG_PARTER;
 use crate::value::{Map, Value};
 
@@ -36,32 +37,6 @@ pub fn is_reserved(tag: &str) -> bool {
     RESERVED.iter().any(|pattern| glob(pattern, tag))
 }
 
-/// What a master of ours takes for a request when it stands on its bus: for programs on its own
-/// machine, never for a minion, which could have every other minion run something.
-const LOCAL_REQUESTS: [&str; 2] = ["brine/publish/", "brine/call/"];
-
-/// Whether a minion may not fire this tag on a master of ours: what is reserved by Salt, local
-/// requests, and returns, which have a command of their own that looks at who sends them.
-#[must_use]
-pub fn is_refused(tag: &str) -> bool {
-    let is_return = || {
-        let job = tag
-            .strip_prefix("salt/job/")
-            .and_then(|job| job.split_once('/'));
-        job.is_some_and(|(_, rest)| rest.starts_with("ret/"))
-    };
-    is_reserved(tag)
-        || LOCAL_REQUESTS
-            .iter()
-            .any(|request| tag.starts_with(request))
-        || is_return()
-}
-
-/// What only a syndic passes on, in batches: another master's events about minions.
-fn is_a_masters_news(tag: &str) -> bool {
-    tag == "salt/auth" || tag.starts_with("salt/presence/")
-}
-
 /// A pattern with at most one star, which matches anything.
 fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
@@ -85,8 +60,8 @@ pub struct Events {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// Only a master fires this tag.
-    #[error("expected a tag that minions may fire, found {tag:?}")]
+    /// The sender may not have this tag fired ([`tag_policy`]).
+    #[error("this minion may not fire {tag:?}")]
     Reserved {
         /// The tag.
         tag: String,
@@ -100,6 +75,14 @@ pub enum Refused {
     /// The tag is missing or no text, or the data is missing.
     #[error("expected a tag and data, found neither or one of them")]
     NoTagOrData,
+    /// The data of an item name another minion as their sender.
+    #[error("the data of {tag:?} name {id:?} as their sender")]
+    ForeignId {
+        /// The tag.
+        tag: String,
+        /// The id in the data.
+        id: String,
+    },
     /// An item of a batch has data that is no map.
     #[error("expected a map as the data of {tag:?}, found something else")]
     NotAMap {
@@ -117,11 +100,20 @@ pub enum Refused {
 /// The most events in one batch. A syndic collects for seconds, so that this is generous.
 pub const MAX_ITEMS: usize = 100_000;
 
+/// Whose events are taken, and how strictly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy<'a> {
+    /// Who sends the request.
+    pub sender: Sender<'a>,
+    /// Fire what the policy refuses, too, and only report it: for sites that depend on it.
+    pub audit_only: bool,
+}
+
 /// The events of a request, given its fields without `tok` and `nonce`.
 ///
 /// `compat` decides the order of plain and prefixed events in batches.
 #[must_use]
-pub fn events(fields: Map, compat: Compat) -> Events {
+pub fn events(fields: Map, compat: Compat, policy: Policy<'_>) -> Events {
     let mut events = Events::default();
     match fields.get("events") {
         Some(Value::Array(items)) => {
@@ -131,10 +123,10 @@ pub fn events(fields: Map, compat: Compat) -> Events {
                 return events;
             }
             for item in items {
-                batch_item(item, pretag, compat, &mut events);
+                batch_item(item, pretag, compat, policy, &mut events);
             }
         }
-        _ => single(fields, &mut events),
+        _ => single(fields, policy, &mut events),
     }
     events
 }
@@ -179,20 +171,28 @@ pub fn batch(loads: Vec<Map>, ts: i64) -> Map {
 }
 
 /// The whole load is the data.
-fn single(fields: Map, events: &mut Events) {
+fn single(fields: Map, policy: Policy<'_>, events: &mut Events) {
     let Some(tag) = field::text(&fields, "tag").map(ToString::to_string) else {
         return events.refused.push(Refused::NoTagOrData);
     };
     if fields.get("data").is_none() {
         return events.refused.push(Refused::NoTagOrData);
     }
-    if is_a_masters_news(&tag) {
-        return events.refused.push(Refused::Reserved { tag });
-    }
-    fire(tag, fields, events);
+    // Only batches pass on what a syndic's minions say.
+    let sender = Sender {
+        syndic: false,
+        ..policy.sender
+    };
+    fire(tag, fields, Policy { sender, ..policy }, events);
 }
 
-fn batch_item(item: &Value, pretag: Option<&str>, compat: Compat, events: &mut Events) {
+fn batch_item(
+    item: &Value,
+    pretag: Option<&str>,
+    compat: Compat,
+    policy: Policy<'_>,
+    events: &mut Events,
+) {
     let Some(item) = item.as_map() else {
         return events.refused.push(Refused::NoTagOrData);
     };
@@ -204,30 +204,47 @@ fn batch_item(item: &Value, pretag: Option<&str>, compat: Compat, events: &mut E
         None => item.clone(),
         Some(_) => return events.refused.push(Refused::NotAMap { tag: tag.into() }),
     };
+    if let Some(id) = field::text(&data, "id").filter(|id| !policy.may_name(id)) {
+        let (tag, id) = (tag.to_string(), id.to_string());
+        events.refused.push(Refused::ForeignId { tag, id });
+        if !policy.audit_only {
+            return;
+        }
+    }
     let prefixed = pretag.map(|pretag| format!("{pretag}{TAG_PARTER}{tag}"));
     match (prefixed, compat.series()) {
-        (None, _) => fire(tag.into(), data, events),
+        (None, _) => fire(tag.into(), data, policy, events),
         (Some(prefixed), Series::S3008) => {
-            fire(prefixed, data.clone(), events);
-            fire(tag.into(), data, events);
+            fire(prefixed, data.clone(), policy, events);
+            fire(tag.into(), data, policy, events);
         }
         (Some(prefixed), _) => {
             let permitted = !is_reserved(tag);
-            fire(tag.into(), data.clone(), events);
+            fire(tag.into(), data.clone(), policy, events);
             if permitted {
-                fire(prefixed, data, events);
+                fire(prefixed, data, policy, events);
             }
         }
     }
 }
 
-fn fire(tag: String, data: Map, events: &mut Events) {
-    if is_refused(&tag) {
-        events.refused.push(Refused::Reserved { tag });
-    } else if check_tag(&tag).is_err() {
-        events.refused.push(Refused::Unreadable { tag });
-    } else {
-        events.fired.push((tag, data));
+fn fire(tag: String, data: Map, policy: Policy<'_>, events: &mut Events) {
+    if check_tag(&tag).is_err() {
+        return events.refused.push(Refused::Unreadable { tag });
+    }
+    if !tag_policy::permits(policy.sender, &tag) {
+        events.refused.push(Refused::Reserved { tag: tag.clone() });
+        if !policy.audit_only {
+            return;
+        }
+    }
+    events.fired.push((tag, data));
+}
+
+impl Policy<'_> {
+    /// Whether data may name this id as their sender.
+    fn may_name(&self, id: &str) -> bool {
+        self.sender.syndic || id == self.sender.id
     }
 }
 
@@ -240,6 +257,18 @@ mod tests {
 
     fn map(pairs: &[(&str, Value)]) -> Map {
         pairs.iter().cloned().collect()
+    }
+
+    const POLICY: Policy<'_> = Policy {
+        sender: Sender {
+            id: "m1",
+            syndic: false,
+        },
+        audit_only: false,
+    };
+
+    fn made_of(fields: Map, compat: Compat) -> Events {
+        events(fields, compat, POLICY)
     }
 
     fn tags(events: &Events) -> Vec<&str> {
@@ -257,7 +286,7 @@ mod tests {
             ("ts", 7.into()),
             ("extra", 1.into()),
         ]);
-        let events = events(load.clone(), Compat::NEWEST);
+        let events = made_of(load.clone(), Compat::NEWEST);
         assert_eq!(events.fired, [("my/tag".into(), load)]);
     }
 
@@ -267,14 +296,14 @@ mod tests {
             ("tag", "minion_start".into()),
             ("data", "Minion m1 started".into()),
         ]);
-        assert_eq!(tags(&events(load, Compat::NEWEST)), ["minion_start"]);
+        assert_eq!(tags(&made_of(load, Compat::NEWEST)), ["minion_start"]);
         for lacking in [
             map(&[("tag", "a".into())]),
             map(&[("data", "a".into())]),
             map(&[]),
         ] {
             assert_eq!(
-                events(lacking, Compat::NEWEST).refused,
+                made_of(lacking, Compat::NEWEST).refused,
                 [Refused::NoTagOrData]
             );
         }
@@ -291,10 +320,10 @@ mod tests {
         ];
         for tag in reserved {
             let single = map(&[("tag", tag.into()), ("data", Map::new().into())]);
-            assert_eq!(tags(&events(single, Compat::NEWEST)), [""; 0], "{tag}");
+            assert_eq!(tags(&made_of(single, Compat::NEWEST)), [""; 0], "{tag}");
             let item = map(&[("tag", tag.into()), ("data", Map::new().into())]);
             let batch = map(&[("events", vec![item.into()].into())]);
-            assert_eq!(tags(&events(batch, Compat::NEWEST)), [""; 0], "{tag}");
+            assert_eq!(tags(&made_of(batch, Compat::NEWEST)), [""; 0], "{tag}");
         }
         // Put together from a harmless prefix and a harmless tag.
         let item = map(&[("tag", "key".into()), ("data", Map::new().into())]);
@@ -303,7 +332,7 @@ mod tests {
             ("pretag", "salt".into()),
         ]);
         for release in ["3006", "3007", "3008"] {
-            let made = events(batch.clone(), release.parse().unwrap());
+            let made = made_of(batch.clone(), release.parse().unwrap());
             assert_eq!(tags(&made), ["key"]);
             assert_eq!(
                 made.refused,
@@ -324,17 +353,21 @@ mod tests {
             "salt/presence/change",
         ] {
             let single = map(&[("tag", tag.into()), ("data", Map::new().into())]);
-            assert_eq!(tags(&events(single, Compat::NEWEST)), [""; 0], "{tag}");
+            assert_eq!(tags(&made_of(single, Compat::NEWEST)), [""; 0], "{tag}");
         }
         let item = map(&[("tag", "publish/1f".into()), ("data", Map::new().into())]);
         let put_together = map(&[
             ("events", vec![item.into()].into()),
             ("pretag", "brine".into()),
         ]);
-        assert_eq!(tags(&events(put_together, Compat::NEWEST)), ["publish/1f"]);
-        for tag in ["salt/job/1/prog/m1/0", "salt/job/1/retry", "brine/other"] {
+        assert_eq!(tags(&made_of(put_together, Compat::NEWEST)), ["publish/1f"]);
+        for tag in [
+            "salt/job/1/prog/m1/0",
+            "salt/minion/m1/start",
+            "brine/other",
+        ] {
             let single = map(&[("tag", tag.into()), ("data", Map::new().into())]);
-            assert_eq!(tags(&events(single, Compat::NEWEST)), [tag]);
+            assert_eq!(tags(&made_of(single, Compat::NEWEST)), [tag]);
         }
     }
 
@@ -351,7 +384,7 @@ mod tests {
             ("pretag", "syndic/s".into()),
             ("events", vec![item("a"), item("salt/job/2/new")].into()),
         ]);
-        let made = |release: &str| events(batch.clone(), release.parse().unwrap());
+        let made = |release: &str| made_of(batch.clone(), release.parse().unwrap());
         assert_eq!(tags(&made("3006")), ["a", "syndic/s/a"]);
         assert_eq!(
             tags(&made("3008")),
@@ -364,9 +397,46 @@ mod tests {
     fn a_beacons_item_without_data_is_its_own_data() {
         let item = map(&[("tag", "b".into()), ("beacon_name", "load".into())]);
         let batch = map(&[("events", vec![item.clone().into(), 5.into()].into())]);
-        let made = events(batch, Compat::NEWEST);
+        let made = made_of(batch, Compat::NEWEST);
         assert_eq!(made.fired, [("b".into(), item)]);
         assert_eq!(made.refused, [Refused::NoTagOrData]);
+    }
+
+    #[test]
+    fn a_batch_names_no_other_minion_as_its_sender() {
+        let item = |id: &str| -> Value {
+            let data = map(&[("id", id.into()), ("x", 1.into())]);
+            map(&[("tag", "salt/beacon/m1/x/".into()), ("data", data.into())]).into()
+        };
+        let batch = map(&[("events", vec![item("m1"), item("victim")].into())]);
+        let made = made_of(batch.clone(), Compat::NEWEST);
+        assert_eq!(made.fired.len(), 1);
+        assert_eq!(
+            made.refused,
+            [Refused::ForeignId {
+                tag: "salt/beacon/m1/x/".into(),
+                id: "victim".into()
+            }]
+        );
+        let syndic = Policy {
+            sender: Sender {
+                id: "s",
+                syndic: true,
+            },
+            ..POLICY
+        };
+        assert_eq!(events(batch, Compat::NEWEST, syndic).fired.len(), 2);
+    }
+
+    #[test]
+    fn what_is_audited_only_is_fired_and_reported() {
+        let load = map(&[("tag", "salt/key".into()), ("data", Map::new().into())]);
+        let audit = Policy {
+            audit_only: true,
+            ..POLICY
+        };
+        let made = events(load, Compat::NEWEST, audit);
+        assert_eq!((tags(&made), made.refused.len()), (vec!["salt/key"], 1));
     }
 
     fn plain(tag: &str, data: Value) -> Map {
@@ -391,13 +461,13 @@ mod tests {
         assert!(loads.iter().all(may_be_batched));
         let alone = loads.clone().into_iter().flat_map(|mut load| {
             load.insert("ts", 7);
-            events(load, Compat::NEWEST).fired
+            made_of(load, Compat::NEWEST).fired
         });
         let alone: Vec<_> = alone.collect();
         for release in ["3006", "3007", "3008"] {
             let mut together = batch(loads.clone(), 7);
             together.insert("ts", 7);
-            let made = events(together, release.parse().unwrap());
+            let made = made_of(together, release.parse().unwrap());
             assert_eq!(made.fired, alone);
             assert_eq!(made.refused, []);
         }

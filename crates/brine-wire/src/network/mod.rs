@@ -24,6 +24,7 @@ pub mod payload;
 pub mod pillar;
 pub mod publish;
 pub mod request;
+pub mod tag_policy;
 pub mod tcp;
 pub mod x931;
 pub mod zmtp;

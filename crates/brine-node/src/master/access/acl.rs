@@ -142,22 +142,77 @@ fn one_or_many(value: &Value) -> impl Iterator<Item = &Value> {
     .iter()
 }
 
-/// Whether `publisher_acl_blacklist` names the user of a `publish` or one of its functions.
-pub(in crate::master) fn is_blacklisted(blacklist: &Map, user: &str, fun: &Value) -> bool {
-    let is_named = |list: &str, text: &str| {
-        let patterns = blacklist.get(list).into_iter().flat_map(one_or_many);
-        strings(patterns).any(|pattern| is_match(pattern, text))
-    };
-    is_named("users", user) || strings(one_or_many(fun)).any(|fun| is_named("modules", fun))
+/// `publisher_acl_blacklist`, its patterns compiled.
+#[derive(Debug, Default)]
+pub(in crate::master) struct Blacklist {
+    users: Vec<Pattern>,
+    modules: Vec<Pattern>,
 }
 
-/// Whether a shell pattern or, between both ends of the text, a regular expression matches.
-pub(in crate::master) fn is_match(pattern: &str, text: &str) -> bool {
-    let matches = |kind, pattern: String| {
-        TagMatch::new(kind, pattern).is_ok_and(|pattern| pattern.matches(text))
-    };
-    matches(MatchType::Fnmatch, pattern.to_owned())
-        || matches(MatchType::Regex, format!(r"(?:\A{pattern}\Z)"))
+/// The longest function name that is compared, in bytes. A longer one counts as forbidden.
+const MAX_FUN_BYTES: usize = 256;
+/// The most functions of one job that are compared. A job of more counts as forbidden.
+const MAX_FUNS: usize = 1024;
+
+impl Blacklist {
+    /// Compiles the option's value.
+    pub(in crate::master) fn new(blacklist: &Map) -> Self {
+        let patterns = |list| {
+            let patterns = blacklist.get(list).into_iter().flat_map(one_or_many);
+            strings(patterns).map(Pattern::new).collect()
+        };
+        Self {
+            users: patterns("users"),
+            modules: patterns("modules"),
+        }
+    }
+
+    /// Whether it names the user of a job or one of its functions.
+    pub(in crate::master) fn names(&self, user: &str, fun: &Value) -> bool {
+        if self.users.iter().any(|pattern| pattern.matches(user)) {
+            return true;
+        }
+        if self.modules.is_empty() {
+            return false;
+        }
+        let is_named = |fun: &str| {
+            fun.len() > MAX_FUN_BYTES || self.modules.iter().any(|pattern| pattern.matches(fun))
+        };
+        one_or_many(fun).count() > MAX_FUNS || strings(one_or_many(fun)).any(is_named)
+    }
+}
+
+/// A shell pattern that is also a regular expression for the whole text, as users write either.
+#[derive(Debug)]
+pub(in crate::master) struct Pattern {
+    glob: Option<TagMatch>,
+    regex: Option<TagMatch>,
+}
+
+impl Pattern {
+    /// Compiles a pattern. As a kind of pattern that it is not, it matches nothing.
+    pub(in crate::master) fn new(pattern: &str) -> Self {
+        let compile = |kind, pattern: String| TagMatch::new(kind, pattern).ok();
+        Self {
+            glob: compile(MatchType::Fnmatch, pattern.to_owned()),
+            regex: compile(MatchType::Regex, format!(r"(?:\A{pattern}\Z)")),
+        }
+    }
+
+    /// Whether a text matches.
+    pub(in crate::master) fn matches(&self, text: &str) -> bool {
+        let mut kinds = [&self.glob, &self.regex].into_iter().flatten();
+        kinds.any(|pattern| pattern.matches(text))
+    }
+}
+
+/// The entries of `publisher_acl`: patterns of users, with what they may do.
+pub(in crate::master) fn entries(acl: &Map) -> Vec<(Pattern, Vec<Value>)> {
+    let named = acl.iter().filter_map(|(name, entries)| {
+        let entries = entries.as_array().unwrap_or_default().to_vec();
+        Some((Pattern::new(name.as_str()?), entries))
+    });
+    named.collect()
 }
 
 /// Those values that are texts.
@@ -252,15 +307,18 @@ mod tests {
         let blacklist = |name: &str, pattern: &str| map(&[(name, list(&[pattern]))]);
         for pattern in ["cmd.run", "cmd.*", r"cmd\.(run|shell)"] {
             let blacklist = blacklist("modules", pattern);
-            assert!(is_blacklisted(&blacklist, "root", &"cmd.run".into()));
-            assert!(!is_blacklisted(&blacklist, "root", &"test.ping".into()));
+            assert!(Blacklist::new(&blacklist).names("root", &"cmd.run".into()));
+            assert!(!Blacklist::new(&blacklist).names("root", &"test.ping".into()));
             let both = list(&["test.ping", "cmd.run"]);
-            assert!(is_blacklisted(&blacklist, "root", &both));
+            assert!(Blacklist::new(&blacklist).names("root", &both));
         }
         let modules = blacklist("modules", "cmd");
-        assert!(!is_blacklisted(&modules, "root", &"cmd.run".into()));
+        assert!(!Blacklist::new(&modules).names("root", &"cmd.run".into()));
+        let long = Value::from("x".repeat(300));
+        assert!(Blacklist::new(&modules).names("root", &long));
+        assert!(!Blacklist::default().names("root", &long));
         let users = blacklist("users", "^(?!sudo_).*$");
-        assert!(is_blacklisted(&users, "fred", &"test.ping".into()));
-        assert!(!is_blacklisted(&users, "sudo_fred", &"test.ping".into()));
+        assert!(Blacklist::new(&users).names("fred", &"test.ping".into()));
+        assert!(!Blacklist::new(&users).names("sudo_fred", &"test.ping".into()));
     }
 }

@@ -16,8 +16,11 @@ use brine_wire::network::field;
 use brine_wire::{Map, Value};
 use nix::unistd::{User, geteuid};
 
-use self::acl::{is_match, strings};
+use self::acl::{Blacklist, Pattern, strings};
 use super::options::MasterOptions;
+
+/// The longest user name, in bytes: what comes in is a stranger's until its key is checked.
+const MAX_USER_BYTES: usize = 256;
 
 /// The keys and lists that decide.
 pub(super) struct Access {
@@ -26,10 +29,10 @@ pub(super) struct Access {
     /// The user the process runs as.
     running: String,
     keys: Vec<LocalKey>,
-    /// `publisher_acl`.
-    acl: Map,
+    /// `publisher_acl`: patterns of users, with what they may do.
+    acl: Vec<(Pattern, Vec<Value>)>,
     /// `publisher_acl_blacklist`.
-    blacklist: Map,
+    blacklist: Blacklist,
     /// Users behind `sudo` are held to `publisher_acl`, too.
     sudo_acl: bool,
 }
@@ -122,22 +125,23 @@ impl Access {
             own: options.user.clone(),
             running,
             keys,
-            acl,
-            blacklist: map("publisher_acl_blacklist").unwrap_or_default(),
+            acl: acl::entries(&acl),
+            blacklist: Blacklist::new(&map("publisher_acl_blacklist").unwrap_or_default()),
             sudo_acl: opts.flag("sudo_acl").unwrap_or(false),
         })
     }
 
     /// Who sends a load with `user`, `fun` and `key`.
     pub(super) fn caller(&self, load: &Map, user: &str, fun: &Value) -> Result<Caller, Refused> {
-        if self.is_blacklisted(user, fun) {
-            return Err(Refused::Blacklisted);
-        }
-        if is_external(load) {
+        // The key first: no pattern is matched for somebody who has none.
+        if is_external(load) || user.len() > MAX_USER_BYTES {
             return Err(Refused::Unknown);
         }
         let key = field::text(load, "key").unwrap_or_default();
         let rights = self.authenticate(user, key).ok_or(Refused::Unknown)?;
+        if self.is_blacklisted(user, fun) {
+            return Err(Refused::Blacklisted);
+        }
         Ok(Caller {
             user: user.to_owned(),
             rights,
@@ -146,7 +150,7 @@ impl Access {
 
     /// Whether `publisher_acl_blacklist` names a user or one of the functions.
     pub(super) fn is_blacklisted(&self, user: &str, fun: &Value) -> bool {
-        acl::is_blacklisted(&self.blacklist, user, fun)
+        self.blacklist.names(user, fun)
     }
 
     /// A user whom the kernel vouches for, without a key; `None` if the user may do nothing.
@@ -213,8 +217,8 @@ impl Access {
         let entries = self
             .acl
             .iter()
-            .filter(|(name, _)| name.as_str().is_some_and(|name| is_match(name, user)))
-            .flat_map(|(_, entries)| entries.as_array().unwrap_or_default().to_vec());
+            .filter(|(name, _)| name.matches(user))
+            .flat_map(|(_, entries)| entries.iter().cloned());
         let entries: Vec<Value> = entries.collect();
         (!entries.is_empty()).then_some(Rights::Listed(entries))
     }
@@ -229,7 +233,8 @@ fn users(own: &str, running: &str, acl: &Map) -> Vec<String> {
     if !named.is_empty() {
         let file = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let all = file.lines().filter_map(|line| line.split(':').next());
-        let meant = all.filter(|user| named.iter().any(|name| is_match(name, user)));
+        let patterns: Vec<Pattern> = named.iter().map(|name| Pattern::new(name)).collect();
+        let meant = all.filter(|user| patterns.iter().any(|name| name.matches(user)));
         users.extend(meant.map(str::to_owned));
     }
     users.sort();
@@ -270,8 +275,8 @@ mod tests {
             own: "salt".to_owned(),
             running: "salt".to_owned(),
             keys: ["salt", "fred", "root"].map(key).into(),
-            acl: [("fre?", entries)].into_iter().collect(),
-            blacklist: Map::new(),
+            acl: acl::entries(&[("fre?", entries)].into_iter().collect()),
+            blacklist: Blacklist::default(),
             sudo_acl,
         }
     }
@@ -318,6 +323,22 @@ mod tests {
         assert_eq!(rights("salt"), Some(Rights::Everything));
         assert_eq!(rights("fred"), Some(Rights::Listed(vec!["test.*".into()])));
         assert_eq!(rights("eve"), None);
+    }
+
+    #[test]
+    fn the_key_is_checked_before_the_blacklist() {
+        let mut access = access(false);
+        let users = Value::Array(vec![".*".into()]);
+        access.blacklist = Blacklist::new(&[("users", users)].into_iter().collect());
+        let load = |key: &str| -> Map { [("key", key)].into_iter().collect() };
+        let fun = "test.ping".into();
+        let stranger = access.caller(&load("no key"), "salt", &fun);
+        assert_eq!(stranger, Err(Refused::Unknown));
+        let known = access.caller(&load("key of salt"), "salt", &fun);
+        assert_eq!(known, Err(Refused::Blacklisted));
+        let long = "x".repeat(1_000_000);
+        let stranger = access.caller(&load("key of salt"), &long, &fun);
+        assert_eq!(stranger, Err(Refused::Unknown));
     }
 
     #[test]
