@@ -144,7 +144,7 @@ struct Guard(Child);
 
 impl Guard {
     fn start(group: u32) -> Self {
-        let script = "read -r _; kill -KILL -- \"-$1\"";
+        let script = "read -r _; kill -s KILL -- \"-$1\"";
         let mut command = Command::new("sh");
         command
             .args(["-c", script, "guard", &group.to_string()])
