@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use brine_wire::Value;
+use brine_wire::{Map, Value};
 
-use crate::support::{Place, accept, publish, send};
+use crate::support::{Place, accept, fire_at_master, publish, send};
 
 async fn each_transport<T>(run: impl AsyncFn(Place) -> T) {
     for transport in ["tcp", "zeromq"] {
@@ -148,6 +148,87 @@ async fn a_rotation_asked_for_by_file_is_told_and_all_are_pinged_back_in() {
         assert_eq!(stats.get("pool"), Some(&"default".into()));
         minion.end().await;
         master.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minion_shows_its_autosign_grains_and_is_accepted() {
+    for (transport, value) in [("tcp", "c0ffee-42"), ("zeromq", "5")] {
+        let place = Place::new(transport);
+        let grains = place.path("autosign");
+        fs::create_dir_all(&grains).unwrap();
+        fs::write(grains.join("rack"), format!("{value}\n")).unwrap();
+        let options = format!("autosign_grains_dir: {}", grains.display());
+        let master = place.master(&options).await;
+        let mut bus = place.master_bus().await;
+        let minion = place.minion(
+            master.ret_port,
+            &format!("autosign_grains: [rack]\ngrains: {{rack: {value}}}"),
+        );
+        bus.next("salt/minion/m1/start").await;
+        minion.end().await;
+        master.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_sees_the_metadata_of_its_job() {
+    let place = Place::new("tcp");
+    let master = place.master("auto_accept: true").await;
+    let mut bus = place.master_bus().await;
+    let minion = place.minion(master.ret_port, "");
+    bus.next("salt/minion/m1/start").await;
+    let metadata: Map = [("ticket", "T-1")].into_iter().collect();
+    let kwargs: Map = [("metadata", Value::Map(metadata.clone()))]
+        .into_iter()
+        .collect();
+    let mut order: Map = [
+        ("tgt", "*"),
+        ("fun", "test.kwarg"),
+        ("tgt_type", "glob"),
+        ("ret", ""),
+        ("user", "root"),
+    ]
+    .into_iter()
+    .collect();
+    order.insert("arg", Vec::<Value>::new());
+    order.insert("kwargs", kwargs);
+    fire_at_master(&place, "brine/publish/1", order).await;
+    let returned = bus.next("salt/job/*/ret/m1").await;
+    let kwargs = returned.get("return").and_then(Value::as_map).unwrap();
+    assert_eq!(kwargs.get("__pub_metadata"), Some(&Value::Map(metadata)));
+    minion.end().await;
+    master.end().await;
+}
+
+/// A master that was rebuilt behind the same address: libzmq reconnects, and nobody else would notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minion_notices_that_its_master_has_another_key() {
+    each_transport(async |place: Place| {
+        let master = place.master("auto_accept: true").await;
+        let port = master.ret_port;
+        let mut bus = place.master_bus().await;
+        let minion = place.minion(port, "");
+        bus.next("salt/minion/m1/start").await;
+        let mut own = place.minion_bus().await;
+        master.end().await;
+        fs::remove_dir_all(place.path("m/pki")).unwrap();
+        let again = place.master("auto_accept: true").await;
+        let mut bus = place.master_bus().await;
+        own.next("__master_disconnected").await;
+        // It does not let the new key in until somebody says so.
+        bus.next("salt/auth").await;
+        let known = place.path("n/pki/minion_master.pub");
+        let theirs = place.path("m/pki/master.pub");
+        assert_ne!(
+            fs::read_to_string(&known).unwrap(),
+            fs::read_to_string(&theirs).unwrap()
+        );
+        fs::remove_file(&known).unwrap();
+        bus.next("salt/minion/m1/start").await;
+        minion.end().await;
+        again.end().await;
     })
     .await;
 }

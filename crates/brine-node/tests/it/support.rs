@@ -242,6 +242,16 @@ pub(crate) async fn publish(place: &Place, fun: &str, arg: &[Value]) -> Map {
     bus.next("brine/publish/1/ret").await
 }
 
+/// Fires on a master's own bus.
+pub(crate) async fn fire_at_master(place: &Place, tag: &str, mut data: Map) {
+    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+    let mut publisher = Publisher::new(&address, PublisherConfig::default());
+    publisher
+        .fire_event(tag, &mut data, Some(PATIENCE))
+        .await
+        .unwrap();
+}
+
 fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Bus, BusHandle) {
     fs::create_dir_all(sock_dir).unwrap();
     let modes = Modes {

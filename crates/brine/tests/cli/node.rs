@@ -558,3 +558,74 @@ fn a_closed_terminal_ends_up_and_nothing_stays_behind() {
     assert_eq!(up.left().code, Some(0));
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_guessed_minion_id_is_kept_for_the_next_start() {
+    for (option, is_kept) in [("", true), ("minion_id_caching: False\n", false)] {
+        let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+        let path = root.path().display();
+        let [port, _] = free_ports();
+        let minion = format!("root_dir: {path}\nmaster: 127.0.0.1\nmaster_port: {port}\n{option}");
+        fs::write(root.path().join("minion"), minion).unwrap();
+        let config = root.path().to_str().unwrap();
+        let kept = root.path().join("etc/salt/minion_id");
+        let local = [
+            "salt-call",
+            "-c",
+            config,
+            "--local",
+            "--out=json",
+            "grains.get",
+            "id",
+        ];
+        let left = run(&mut brine(&local), "");
+        assert!(!kept.exists(), "{left:?}");
+        let told: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
+        let mut minion = Running::start(&mut brine(&["salt-minion", "-c", config, "-l", "info"]));
+        minion.says("ready");
+        let id = told["local"].as_str().unwrap();
+        assert_eq!(
+            fs::read_to_string(&kept).ok().as_deref(),
+            is_kept.then_some(id)
+        );
+    }
+}
+
+#[test]
+fn of_a_grain_that_stands_there_twice_the_last_one_counts() {
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().to_str().unwrap();
+    fs::write(
+        root.path().join("minion"),
+        format!("id: m1\nroot_dir: {config}\n"),
+    )
+    .unwrap();
+    let grains = "roles:\n  - web\n  - db\nenv: live\nroles:\n  - cache\n";
+    fs::write(root.path().join("grains"), grains).unwrap();
+    let call = |words: &[&str]| {
+        run(
+            &mut brine(&[&["salt-call", "-c", config, "--local", "--out=json"], words].concat()),
+            "",
+        )
+    };
+    let left = call(&["grains.item", "roles", "env"]);
+    let told: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
+    assert_eq!(
+        told["local"],
+        serde_json::json!({"roles": ["cache"], "env": "live"}),
+        "{left:?}"
+    );
+    assert!(
+        left.stderr.contains("roles stands there more than once"),
+        "{left:?}"
+    );
+    let left = call(&["grains.setval", "role", "web"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let left = call(&["grains.get", "role"]);
+    assert!(
+        left.stdout.contains("\"web\"") && left.stderr.is_empty(),
+        "{left:?}"
+    );
+    let file = fs::read_to_string(root.path().join("grains")).unwrap();
+    assert_eq!(file, "env: live\nrole: web\nroles:\n- cache\n");
+}
