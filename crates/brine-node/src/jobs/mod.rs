@@ -1,7 +1,7 @@
 //! The job cache: which jobs there were, and what minions returned.
 //!
 //! The files are Salt's own (`local_cache`), so that Salt's runners read our jobs and ours read those of a
-//! real master. Functions here block on the disk; [`writer`] has a thread for what nobody waits for.
+//! real master. Functions here block on the disk; `writer` has a thread for what nobody waits for.
 //! Facts: Salt 3006.28 and 3008.3, file by file (`tests/it/jobs_salt.rs`).
 
 mod writer;

@@ -255,26 +255,8 @@ fn what_was_sent_before_the_end_is_delivered() {
 }
 
 #[test]
-fn a_subscriber_that_never_reads_costs_its_place_and_one_line() {
-    const LOG: &str = "--log-bytes=4MiB";
-    let mut bus = Setup::new("3008").argument(LOG).start();
-    let mut pair = Pair::connect(&bus, "round");
-    let mut stuck: Vec<_> = (0..20)
-        .map(|_| Subscriber::connect(&bus.socket("pub"), Framing::Bare))
-        .collect();
-    let mut payload = event("big", 0);
-    payload.truncate(b"big\n\n".len());
-    payload.extend_from_slice(b"\x81\xa1v\xc5\x10\x00");
-    payload.extend_from_slice(&[0; 4096]);
-    let payload = frame(Framing::Prefixed, &payload);
-    // Five times what the log keeps; the pair reads along.
-    for n in 0..5 * 1024 {
-        assert!(pair.publisher.send(&payload));
-        if n % 8 == 0 {
-            pair.go_round(1);
-        }
-    }
-    pair.go_round(100);
+fn without_overflow_a_subscriber_that_never_reads_costs_its_place_and_one_line() {
+    let (mut bus, mut stuck) = stuck_for_five_logs("brine: {overflow_bytes: 0}");
     for subscriber in &mut stuck {
         // What the kernel held is there, whole frames but the last; then the end.
         let held = std::iter::from_fn(|| subscriber.next()).count();
@@ -287,4 +269,43 @@ fn a_subscriber_that_never_reads_costs_its_place_and_one_line() {
         "{warnings:#?}"
     );
     assert!(bus.is_alive());
+}
+
+#[test]
+fn with_overflow_a_subscriber_that_wakes_late_gets_everything() {
+    let (bus, mut stuck) = stuck_for_five_logs("");
+    for subscriber in &mut stuck {
+        for _ in 0..FIVE_LOGS {
+            assert!(subscriber.next().is_some());
+        }
+    }
+    assert_eq!(bus.warnings(), [""; 0]);
+}
+
+/// How many events of 4 KiB are five times what a log of 4 MiB keeps.
+const FIVE_LOGS: u64 = 5 * 1024;
+
+/// A bus on which twenty subscribers read nothing while five times what its log keeps goes by, and a pair reads along.
+fn stuck_for_five_logs(config: &str) -> (Bus, Vec<Subscriber>) {
+    let mut bus = Setup::new("3008")
+        .argument("--log-bytes=4MiB")
+        .config(config)
+        .start();
+    let mut pair = Pair::connect(&bus, "round");
+    let stuck: Vec<_> = (0..20)
+        .map(|_| Subscriber::connect(&bus.socket("pub"), Framing::Bare))
+        .collect();
+    let mut payload = event("big", 0);
+    payload.truncate(b"big\n\n".len());
+    payload.extend_from_slice(b"\x81\xa1v\xc5\x10\x00");
+    payload.extend_from_slice(&[0; 4096]);
+    let payload = frame(Framing::Prefixed, &payload);
+    for n in 0..FIVE_LOGS {
+        assert!(pair.publisher.send(&payload));
+        if n % 8 == 0 {
+            pair.go_round(1);
+        }
+    }
+    pair.go_round(100);
+    (bus, stuck)
 }

@@ -1,6 +1,6 @@
 //! Salt's outputters: what `--out NAME` makes of return values, and where it goes.
 //!
-//! Knows nothing of commands. Facts: Salt 3008.3 as it behaves; [`tests`] compares with it value
+//! Knows nothing of commands. Facts: Salt 3008.3 as it behaves; `tests` compares with it value
 //! by value.
 
 mod colours;

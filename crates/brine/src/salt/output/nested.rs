@@ -1,5 +1,5 @@
 //! `nested`, the default: mappings and lists by indentation; and `no_return`, its plainer kin.
-//! Facts: `salt.output.nested` and `no_return` of Salt 3008.3 as they behave, tried by [`super::tests`].
+//! Facts: `salt.output.nested` and `no_return` of Salt 3008.3 as they behave, tried by `super::tests`.
 
 use brine_wire::{Map, Value};
 

@@ -1,5 +1,5 @@
 //! `pprint`: a value as Python's `pprint.pformat` lays it out in 80 columns.
-//! Facts: CPython 3.11, tried by [`super::tests`].
+//! Facts: CPython 3.11, tried by `super::tests`.
 
 use brine_wire::{Map, Value};
 

@@ -2,7 +2,7 @@
 //! keys sorted.
 //!
 //! No crate writes YAML 1.1 so that PyYAML, and with it Salt, reads back what went in. Facts:
-//! PyYAML 6.0.3 over libyaml 0.2.5, tried by [`super::tests`].
+//! PyYAML 6.0.3 over libyaml 0.2.5, tried by `super::tests`.
 
 mod emitter;
 mod scalar;
