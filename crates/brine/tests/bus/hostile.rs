@@ -265,7 +265,9 @@ fn without_overflow_a_subscriber_that_never_reads_costs_its_place_and_one_line()
     let warnings = bus.warnings();
     assert_eq!(warnings.len(), stuck.len(), "{warnings:#?}");
     assert!(
-        warnings.iter().all(|line| line.contains("did not read")),
+        warnings
+            .iter()
+            .all(|line| line.contains("closed the subscriber furthest behind; it missed events")),
         "{warnings:#?}"
     );
     assert!(bus.is_alive());
@@ -287,7 +289,7 @@ const FIVE_LOGS: u64 = 5 * 1024;
 
 /// A bus on which twenty subscribers read nothing while five times what its log keeps goes by, and a pair reads along.
 fn stuck_for_five_logs(config: &str) -> (Bus, Vec<Subscriber>) {
-    let mut bus = Setup::new("3008")
+    let bus = Setup::new("3008")
         .argument("--log-bytes=4MiB")
         .config(config)
         .start();

@@ -409,8 +409,8 @@ fn python_imports_nothing_from_the_current_directory_or_the_environment() {
     };
     let left = call(dir.path());
     assert_eq!(left.code, Some(0), "{left:?}");
-    let told: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
-    let told = &told["local"];
+    let returned: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
+    let told = &returned["local"];
     assert_eq!((&told[1], &told[2]), (&"/".into(), &serde_json::json!([])));
     let witness = dir.path().join("witness");
     for name in told[0].as_array().unwrap() {
@@ -580,10 +580,10 @@ fn a_guessed_minion_id_is_kept_for_the_next_start() {
         ];
         let left = run(&mut brine(&local), "");
         assert!(!kept.exists(), "{left:?}");
-        let told: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
+        let returned: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
         let mut minion = Running::start(&mut brine(&["salt-minion", "-c", config, "-l", "info"]));
         minion.says("ready");
-        let id = told["local"].as_str().unwrap();
+        let id = returned["local"].as_str().unwrap();
         assert_eq!(
             fs::read_to_string(&kept).ok().as_deref(),
             is_kept.then_some(id)
@@ -592,7 +592,7 @@ fn a_guessed_minion_id_is_kept_for_the_next_start() {
 }
 
 #[test]
-fn of_a_grain_that_stands_there_twice_the_last_one_counts() {
+fn of_a_grain_given_twice_the_last_one_counts() {
     let root = tempfile::tempdir().unwrap();
     let config = root.path().to_str().unwrap();
     fs::write(
@@ -609,14 +609,14 @@ fn of_a_grain_that_stands_there_twice_the_last_one_counts() {
         )
     };
     let left = call(&["grains.item", "roles", "env"]);
-    let told: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
+    let returned: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
     assert_eq!(
-        told["local"],
+        returned["local"],
         serde_json::json!({"roles": ["cache"], "env": "live"}),
         "{left:?}"
     );
     assert!(
-        left.stderr.contains("roles stands there more than once"),
+        left.stderr.contains("\"roles\" is given more than once"),
         "{left:?}"
     );
     let left = call(&["grains.setval", "role", "web"]);

@@ -97,7 +97,7 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Map>, String> {
         brine_config::yaml::load_last_wins(&text).map_err(|err| err.to_string())?;
     for key in duplicates {
         tracing::warn!(
-            "{}: {key} stands there more than once; the last one counts",
+            "{}: {key} is given more than once; the last one counts",
             path.display()
         );
     }
