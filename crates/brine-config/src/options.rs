@@ -117,6 +117,7 @@ const ACTED_ON: &[&str] = &[
     "cachedir",
     "clean_dynamic_modules",
     "client_acl_verify",
+    "cmd_safe",
     "conf_file",
     "default_include",
     "drop_messages_signature_fail",
@@ -261,7 +262,7 @@ mod tests {
     fn what_is_acted_on_is_what_the_code_reads() {
         /// Read as something else than this option: an argument or a job's field of the same name, or only to
         /// warn of it.
-        const OTHERS: [&str; 8] = [
+        const OTHERS: [&str; 9] = [
             "cluster_pool_port",
             "ext_job_cache",
             "ipc_write_buffer",
@@ -270,6 +271,7 @@ mod tests {
             "return",
             "saltenv",
             "schedule",
+            "serial",
         ];
         const READERS: [&str; 10] = [
             "flag", "text", "get", "int", "seconds", "count", "port", "path", "texts", "number",
