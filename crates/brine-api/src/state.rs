@@ -1,6 +1,7 @@
 //! What requests are answered from.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +17,10 @@ use crate::acl::Acl;
 use crate::run::RunCommand;
 use crate::subject::Subject;
 
-/// Waits until an event, and all before it, are on disk; an error says why they will not be.
-pub type Durability =
-    Arc<dyn Fn(Seq) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+/// Waits until all events of a range are on disk; an error says why one of them will not be.
+pub type Durability = Arc<
+    dyn Fn(Range<Seq>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync,
+>;
 
 /// More for `GET /status`, asked each time.
 pub type StatusPart = Arc<dyn Fn() -> Map + Send + Sync>;

@@ -54,6 +54,23 @@ impl Node {
         }
     }
 
+    /// The file name of Brine's own socket beside the two.
+    #[must_use]
+    pub fn local_socket_name(&self) -> String {
+        match self {
+            Self::Master => "brine.sock".to_owned(),
+            Self::Minion { id, hash_type } => {
+                format!("minion_event_{}_brine.sock", hash_type.of_id(id))
+            }
+        }
+    }
+
+    /// The file name of the port and token that stand for that socket under `ipc_mode: tcp`.
+    #[must_use]
+    pub fn local_token_name(&self) -> String {
+        self.local_socket_name().replace(".sock", ".token")
+    }
+
     /// The file name of one of its sockets.
     fn socket_name(&self, side: &str) -> String {
         match self {

@@ -9,6 +9,13 @@ use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
 use crate::types::type_name;
 
+/// The list of permissions of the local socket, not yet parsed: whoever serves the socket parses it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AclOption(pub Value);
+
+// A list that holds a number unequal to itself is no list of permissions.
+impl Eq for AclOption {}
+
 /// Brine's own options; `None` where the file has none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Brine {
@@ -29,11 +36,14 @@ pub struct Brine {
     pub max_pending_keys: Option<usize>,
     /// `minion_tags: audit`: events that the tag policy refuses minions are fired all the same, and only reported.
     pub audit_minion_tags: bool,
+    /// `acl`: who else may use the local socket, and for what.
+    pub acl: Option<AclOption>,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
+    "acl",
     "compat",
     "history",
     "keep_bytes",
@@ -64,6 +74,7 @@ impl Brine {
             match key.as_str() {
                 Some("compat") => brine.compat = Some(compat(value)?),
                 Some("log_bytes") => brine.log_bytes = Some(bytes("log_bytes", value)?),
+                Some("acl") => brine.acl = Some(AclOption(value.clone())),
                 Some("keep_bytes") => brine.keep_bytes = Some(bytes("keep_bytes", value)?),
                 Some("overflow_bytes") => {
                     brine.overflow_bytes = Some(bytes("overflow_bytes", value)?);

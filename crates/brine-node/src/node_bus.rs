@@ -73,6 +73,10 @@ pub(crate) async fn serve(bus: Bus, shutdown: watch::Receiver<bool>) {
     }
 }
 
+/// Why a request made by an event is refused under `ipc_mode: tcp`.
+pub(crate) const OPEN_TO_EVERYBODY: &str = "ipc_mode is tcp: every user of this machine can write to this bus, so that no event on it is a command; \
+    use the local socket (its port and token are in the file ending in brine.token in sock_dir) or ipc_mode: ipc";
+
 /// Hands every event whose tag is `wanted` to `take`, for ever: how a node receives requests of programs beside it.
 /// Dropping it loses only events that were not read yet.
 pub(crate) async fn serve_requests(

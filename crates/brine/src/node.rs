@@ -1,6 +1,7 @@
 //! A master or a minion made from its configuration: bus, ports and functions.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use brine_bus::address::Node;
 use brine_config::{Loaded, Warning};
@@ -12,30 +13,31 @@ use brine_wire::compat::{Compat, Series};
 
 use crate::bus_location;
 use crate::daemon;
-use crate::host::{OpenBus, RunningHistory};
+use crate::host::{Attached, MasterCommands, MinionCommands, OpenBus};
 
 /// A master, bound, and its history, to be dropped when the master has ended.
-pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Option<RunningHistory>)> {
+pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let bus = OpenBus::of_node(loaded, Node::Master)?;
-    let master = Master::start(options, bus.bus, bus.handle).await?;
-    Ok((master, bus.history))
+    let (bus, handle, detached) = bus.into_parts();
+    let master = Master::start(options, bus, handle).await?;
+    let attached = detached.attach(Arc::new(MasterCommands(master.handle())))?;
+    Ok((master, attached))
 }
 
 /// A minion, its bus bound, and its history, to be dropped when the minion has ended; `umask` is that
 /// of what its functions make, if not this process's own.
-pub(crate) fn minion(
-    loaded: &Loaded,
-    umask: Option<u32>,
-) -> anyhow::Result<(Minion, Option<RunningHistory>)> {
+pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Minion, Attached)> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
     remember_id(loaded);
     let mut config = functions_config(loaded);
     config.umask = umask;
     let bus = OpenBus::of_node(loaded, bus_location::own_minion(&loaded.opts)?)?;
     let functions = |host| Functions::new(config, host);
-    let minion = Minion::start(options, functions, bus.bus, bus.handle)?;
-    Ok((minion, bus.history))
+    let (bus, handle, detached) = bus.into_parts();
+    let minion = Minion::start(options, functions, bus, handle)?;
+    let attached = detached.attach(Arc::new(MinionCommands(minion.handle())))?;
+    Ok((minion, attached))
 }
 
 /// Keeps a guessed minion id for the next start (`minion_id_caching`): a machine that is renamed stays the same

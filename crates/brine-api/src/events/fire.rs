@@ -5,6 +5,7 @@
 //! keeps any number of events in flight. An event that cannot be fired is an error for that event
 //! only.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -129,8 +130,20 @@ enum Outcome {
 /// The answers to a piece of a body.
 struct Answers {
     bytes: Vec<u8>,
-    /// The last event of it.
-    last: Option<Seq>,
+    /// Its events; empty if none was appended.
+    events: Range<Seq>,
+}
+
+/// From the first event of the earlier pieces to the last of a later one. Others' events between them
+/// count too: a hole there is rare, and refuses rather than acknowledges.
+fn span(earlier: Range<Seq>, later: Range<Seq>) -> Range<Seq> {
+    if earlier.is_empty() {
+        later
+    } else if later.is_empty() {
+        earlier
+    } else {
+        earlier.start..later.end
+    }
 }
 
 impl Firing {
@@ -154,7 +167,7 @@ impl Firing {
         }
         let mut answers = self.append(&outcomes);
         answers.bytes.splice(0..0, self.begin());
-        self.durable(answers.last)
+        self.durable(answers.events)
             .await
             .map_err(ApiError::NotDurable)?;
         Ok(answer(
@@ -191,9 +204,9 @@ impl Firing {
                 // One wait and one write for all that has been appended meanwhile.
                 while let Ok(more) = waiting.try_recv() {
                     answers.bytes.extend_from_slice(&more.bytes);
-                    answers.last = more.last.or(answers.last);
+                    answers.events = span(answers.events, more.events);
                 }
-                if let Err(error) = self.durable(answers.last).await {
+                if let Err(error) = self.durable(answers.events).await {
                     let mut bytes = Vec::new();
                     let error = ApiError::NotDurable(error);
                     self.refuse(error.code(), &error.to_string(), &mut bytes);
@@ -236,7 +249,7 @@ impl Firing {
         }
         Answers {
             bytes,
-            last: (range.start < range.end).then(|| Seq(range.end.0 - 1)),
+            events: range,
         }
     }
 
@@ -279,9 +292,9 @@ impl Firing {
         }
     }
 
-    async fn durable(&self, through: Option<Seq>) -> Result<(), String> {
-        match (&self.state.durability, through) {
-            (Some(durability), Some(through)) if self.is_durable => durability(through).await,
+    async fn durable(&self, events: Range<Seq>) -> Result<(), String> {
+        match &self.state.durability {
+            Some(durability) if self.is_durable && !events.is_empty() => durability(events).await,
             _ => Ok(()),
         }
     }

@@ -17,8 +17,8 @@ fn durable() -> (Api, Arc<AtomicU64>) {
     let count = Arc::clone(&asked);
     let api = Api::with(Setup {
         change: Box::new(|state| {
-            state.durability = Some(Arc::new(move |through| {
-                count.fetch_max(through.0, Ordering::SeqCst);
+            state.durability = Some(Arc::new(move |events| {
+                count.fetch_max(events.end.0 - 1, Ordering::SeqCst);
                 Box::pin(async { Ok(()) })
             }));
         }),
@@ -94,6 +94,28 @@ fn a_disk_that_fails_is_an_error_of_its_own() {
         body.contains("appended, but not durable: disk full"),
         "{body}"
     );
+}
+
+#[test]
+fn a_batch_with_a_hole_on_disk_is_not_acknowledged() {
+    let api = Api::with(Setup {
+        change: Box::new(|state| {
+            state.durability = Some(Arc::new(|events| {
+                let lost = events.contains(&brine_log::Seq(1));
+                Box::pin(async move {
+                    if lost {
+                        Err("event 1 is lost".to_owned())
+                    } else {
+                        Ok(())
+                    }
+                })
+            }));
+        }),
+        ..Setup::default()
+    });
+    let (status, body) = api.request("POST /events", "{\"tag\": \"a\"}\n{\"tag\": \"b\"}\n");
+    assert_eq!(status, 507, "{body}");
+    assert_eq!(tags(&api), ["a", "b"]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Jobs that programs on the master's machine request over its bus: `brine/publish/<number>`, answered by
 //! `brine/publish/<number>/ret`.
 //!
-//! Only the master's own user can write to the bus, so no key is needed; the load is that of Salt's clear
-//! `publish`. Facts: `docs/protocol/network.md` §12.
+//! Only the master's own user can write to the bus's UNIX sockets, so no key is needed; the load is that of
+//! Salt's clear `publish`. Under `ipc_mode: tcp` every user can write to it, and requests are refused.
+//! Facts: `docs/protocol/network.md` §12.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use brine_wire::{Map, Value};
 
 use super::access::Caller;
 use super::context::Context;
+use crate::bus_address::uses_tcp;
 use crate::job_request::JobRequest;
 use crate::node_bus;
 
@@ -34,6 +36,9 @@ fn take(master: &Context, event: EventRef<'_>) {
         return;
     }
     let answer = match event.decode() {
+        _ if uses_tcp(&master.options.opts) => {
+            refusal("AuthorizationError", node_bus::OPEN_TO_EVERYBODY)
+        }
         Ok(Value::Map(load)) => publish(master, &load),
         _ => refusal(
             "SaltInvocationError",

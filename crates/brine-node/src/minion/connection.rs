@@ -97,8 +97,11 @@ fn master_of(client: &MasterClient) -> Map {
         .collect()
 }
 
-/// `salt/auth/creds`, for local programs only.
+/// `salt/auth/creds`, for programs of the minion's own user only: not where others can read the bus.
 fn fire_credentials(node: &Node, session: &Session) {
+    if node.options.bus_is_open_to_all {
+        return;
+    }
     let creds: Map = [("aes", session.aes())].into_iter().collect();
     let mut data: Map = [("key", Value::from(session.id().as_str()))]
         .into_iter()

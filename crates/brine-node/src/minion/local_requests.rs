@@ -2,6 +2,7 @@
 //!
 //! Programs fire on the minion's bus: `fire_master` sends an event to the master, Salt's
 //! `__master_req_channel_payload/…` sends a request to it, and our `brine/call/…` runs a function here.
+//! Under `ipc_mode: tcp`, where every user of the machine can write to the bus, the latter two are refused.
 //! Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
 
 use std::sync::Arc;
@@ -43,12 +44,28 @@ fn take(node: &Arc<Node>, event: EventRef<'_>) {
         send_up(node, &data);
     } else if let Some(rest) = event.tag().strip_prefix(REQUEST) {
         let uuid = rest.split('/').next().unwrap_or_default().to_owned();
+        if node.options.bus_is_open_to_all {
+            let refusal = Map::from_iter([("error", node_bus::OPEN_TO_EVERYBODY)]);
+            return node.fire(&format!("{REQUEST_RETURN}{uuid}"), refusal);
+        }
         node.tasks.spawn(request(node.clone(), uuid, data));
     } else if let Some(uuid) = event.tag().strip_prefix(CALL)
         && !uuid.contains('/')
     {
+        if node.options.bus_is_open_to_all {
+            return node.fire(&format!("{CALL}{uuid}/ret"), refusal());
+        }
         node.tasks.spawn(call(node.clone(), uuid.to_owned(), data));
     }
+}
+
+/// The answer to a call that is not run.
+fn refusal() -> Map {
+    let mut data = Map::new();
+    data.insert("return", node_bus::OPEN_TO_EVERYBODY);
+    data.insert("retcode", 1);
+    data.insert("success", false);
+    data
 }
 
 /// `fire_master`: one event, or a list of them.
@@ -96,7 +113,14 @@ async fn request(node: Arc<Node>, uuid: String, load: Map) {
 
 /// Runs a function for a local program and fires the result.
 async fn call(node: Arc<Node>, uuid: String, data: Map) {
-    let jid = field::text(&data, "jid")
+    let result = run_call(&node, &data).await;
+    node.fire(&format!("{CALL}{uuid}/ret"), result);
+}
+
+/// Runs a function for a local program: `fun`, `arg`, `kwarg`, `jid`, and `return` if the master is to
+/// have the result too.
+pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
+    let jid = field::text(data, "jid")
         .map_or_else(|| Jid::at(since_epoch()).as_str().to_owned(), str::to_owned);
     let list = |key| match data.get(key) {
         Some(Value::Array(values)) => values.clone(),
@@ -108,7 +132,7 @@ async fn call(node: Arc<Node>, uuid: String, data: Map) {
             .cloned()
             .unwrap_or_default()
     };
-    let fun = field::text(&data, "fun").unwrap_or_default().to_owned();
+    let fun = field::text(data, "fun").unwrap_or_default().to_owned();
     let mut about: Map = [
         ("fun", fun.as_str()),
         ("jid", jid.as_str()),
@@ -135,7 +159,7 @@ async fn call(node: Arc<Node>, uuid: String, data: Map) {
             tracing::error!(fun, "return lost: the queue for the master is full");
         }
     }
-    node.fire(&format!("{CALL}{uuid}/ret"), answer(outcome, &jid));
+    answer(outcome, &jid)
 }
 
 fn answer(outcome: Outcome, jid: &str) -> Map {

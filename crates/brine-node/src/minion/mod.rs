@@ -151,7 +151,41 @@ impl Node {
     }
 }
 
+/// A running minion, from outside: what the local socket may have it do. Cheap to clone.
+#[derive(Clone)]
+pub struct MinionHandle {
+    node: Arc<Node>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl MinionHandle {
+    /// Runs an execution function in the minion: `fun`, `arg`, `kwarg`, `jid`, and `return` if the
+    /// master is to have the result too. Dropping the future does not stop it; `None` when the minion
+    /// is ending.
+    pub async fn call(&self, load: Map) -> Option<Map> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        let node = self.node.clone();
+        {
+            // The minion's own runtime, wherever the caller is.
+            let _runtime = self.runtime.enter();
+            self.node.tasks.spawn(async move {
+                let _ = done.send(local_requests::run_call(&node, &load).await);
+            });
+        }
+        result.await.ok()
+    }
+}
+
 impl Minion {
+    /// A handle to this minion. Must be called inside the runtime it will run in.
+    #[must_use]
+    pub fn handle(&self) -> MinionHandle {
+        MinionHandle {
+            node: self.node.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
     /// Loads the key and prepares the uplinks. The caller has bound the bus's sockets, and made their log.
     ///
     /// # Errors

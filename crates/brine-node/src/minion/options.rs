@@ -18,6 +18,7 @@ use brine_wire::network::MinionId;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
 
 use super::retry_options::RetryOptions;
+use crate::bus_address::uses_tcp;
 use crate::options::{OptionsError, Reader, Transport};
 
 /// Where a master is.
@@ -73,6 +74,9 @@ pub enum MasterType {
 pub struct MinionOptions {
     /// Who it is.
     pub id: MinionId,
+    /// `ipc_mode: tcp`: every user of the machine can write to the minion's bus, so that no event on it
+    /// is a command.
+    pub bus_is_open_to_all: bool,
     /// Its masters.
     pub masters: Vec<MasterAddress>,
     /// What several are.
@@ -173,6 +177,7 @@ impl MinionOptions {
         let retry = RetryOptions::read(&read, master_type)?;
         Ok(Self {
             id: id(opts)?,
+            bus_is_open_to_all: uses_tcp(opts),
             masters: masters(&read, retry.failback_every.is_some())?,
             master_type,
             transport: read.transport()?,

@@ -19,6 +19,7 @@ mod mine_salt;
 mod minion_options;
 mod minion_signatures;
 mod network_options;
+mod open_bus;
 mod oracle;
 mod own_site;
 mod rogue;

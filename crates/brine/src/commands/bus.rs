@@ -85,13 +85,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     host::raise_file_limit();
-    host::bus_runtime()?.block_on(signals::while_serving(serve(arguments, &location)))??;
+    host::bus_runtime()?.block_on(signals::while_serving(serve(arguments, location)))??;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<()> {
+async fn serve(arguments: &Arguments, location: BusLocation) -> anyhow::Result<()> {
     let shutdown = host::shutdown_signal()?;
-    let bus = OpenBus::open(location, &arguments.overrides())?;
+    let mut bus = OpenBus::open(location, &arguments.overrides())?;
+    bus.start_local_socket()?;
     let _pid_file = arguments.daemon().is_up()?;
     bus.serve(shutdown).await
 }

@@ -95,6 +95,11 @@ const fn duration(age: Age) -> Option<std::time::Duration> {
 pub(crate) struct RunningHistory(History);
 
 impl RunningHistory {
+    /// The history, for whoever waits for it or asks how it is.
+    pub(crate) fn handle(&self) -> History {
+        self.0.clone()
+    }
+
     /// Begins to write a log.
     pub(crate) fn start(prepared: PreparedHistory, log: &Arc<Log>) -> anyhow::Result<Self> {
         Ok(Self(prepared.start(log)?))

@@ -4,7 +4,9 @@
 //! `brine bus`, `brine up` and Salt's daemons are put together from these parts, so that each part
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
+mod commands;
 mod history;
+mod local_socket;
 mod sockets;
 
 use std::future::Future;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use brine_api::RunCommand;
 use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
@@ -25,7 +28,9 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bus_location::{self, BusLocation};
+pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
+pub(crate) use local_socket::RunningSocket;
 
 /// How a bus differs from what its configuration says.
 #[derive(Debug, Default)]
@@ -46,34 +51,49 @@ pub(crate) struct BusOverrides {
 pub(crate) struct OpenBus {
     pub(crate) bus: Bus,
     pub(crate) handle: BusHandle,
+    /// Dropped before the history, whose acknowledgements it waits for.
+    socket: Option<RunningSocket>,
     /// To be dropped when nothing is appended any more.
     pub(crate) history: Option<RunningHistory>,
+    location: BusLocation,
+}
+
+/// What a node's bus has beside it, to be dropped when the node has ended.
+#[expect(
+    dead_code,
+    reason = "fields are dropped in their order: nothing is fired after history ends"
+)]
+pub(crate) struct Attached {
+    socket: Option<RunningSocket>,
+    history: Option<RunningHistory>,
 }
 
 impl OpenBus {
     /// Binds the sockets of a bus and makes its log.
-    pub(crate) fn open(location: &BusLocation, overrides: &BusOverrides) -> anyhow::Result<Self> {
+    pub(crate) fn open(location: BusLocation, overrides: &BusOverrides) -> anyhow::Result<Self> {
         let directory = overrides.history.as_deref();
-        let prepared = history::prepare(location, directory, overrides.history_default)?;
+        let prepared = history::prepare(&location, directory, overrides.history_default)?;
         let compat = overrides.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
             &location.address,
             location.sock_dir.as_deref(),
             compat.unwrap_or(Compat::NEWEST),
-            location,
+            &location,
         )?];
         for (sock_dir, compat) in &overrides.also {
             let address = Address::ipc(sock_dir, &location.node)?;
-            served.push(sockets::bind(&address, Some(sock_dir), *compat, location)?);
+            served.push(sockets::bind(&address, Some(sock_dir), *compat, &location)?);
         }
         let log_bytes = overrides.log_bytes.or(location.brine.log_bytes);
-        let log = log(&served, log_bytes, location, prepared.as_ref())?;
+        let log = log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
         Ok(Self {
             bus,
             handle,
+            socket: None,
             history: history.transpose()?,
+            location,
         })
     }
 
@@ -97,7 +117,24 @@ impl OpenBus {
             brine: loaded.brine.clone(),
             warnings: Vec::new(),
         };
-        Self::open(&location, &overrides)
+        Self::open(location, &overrides)
+    }
+
+    /// Serves the local socket of a bus alone, until the bus has ended.
+    pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
+        let history = self.history.as_ref().map(RunningHistory::handle);
+        self.socket = local_socket::start(&self.location, &self.handle, history, None)?;
+        Ok(())
+    }
+
+    /// The bus for a node to serve, and a way to attach the local socket once the node is there.
+    pub(crate) fn into_parts(self) -> (Bus, BusHandle, Detached) {
+        let detached = Detached {
+            handle: self.handle.clone(),
+            history: self.history,
+            location: self.location,
+        };
+        (self.bus, self.handle, detached)
     }
 
     /// Serves until `shutdown` is done and everything sent before that is delivered.
@@ -106,6 +143,25 @@ impl OpenBus {
             .run(shutdown)
             .await
             .context("cannot serve the bus's sockets")
+    }
+}
+
+/// What is attached to a node's bus once the node is there.
+pub(crate) struct Detached {
+    handle: BusHandle,
+    history: Option<RunningHistory>,
+    location: BusLocation,
+}
+
+impl Detached {
+    /// Serves the local socket, with the node's commands.
+    pub(crate) fn attach(self, runner: Arc<dyn RunCommand>) -> anyhow::Result<Attached> {
+        let history = self.history.as_ref().map(RunningHistory::handle);
+        let socket = local_socket::start(&self.location, &self.handle, history, Some(runner))?;
+        Ok(Attached {
+            socket,
+            history: self.history,
+        })
     }
 }
 

@@ -77,8 +77,10 @@ fn tcp_is_warned_of() {
     let bus = Bus::absent();
     let config = bus.path("tcp");
     let [publish, pull] = free_ports();
-    let options =
-        format!("ipc_mode: tcp\ntcp_master_pub_port: {publish}\ntcp_master_pull_port: {pull}\n");
+    let options = format!(
+        "ipc_mode: tcp\ntcp_master_pub_port: {publish}\ntcp_master_pull_port: {pull}\nsock_dir: {}\n",
+        bus.sock_dir()
+    );
     fs::write(&config, options).unwrap();
     let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
     assert!(

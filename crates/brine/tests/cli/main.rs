@@ -6,6 +6,7 @@
 mod bench_fleet;
 mod bus;
 mod history;
+mod local_socket;
 mod node;
 mod salt_key;
 mod salt_master;

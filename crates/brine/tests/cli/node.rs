@@ -19,16 +19,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts both; the minion's key is pending.
-    pub(crate) fn start() -> Self {
+    /// Starts both, with more lines in the master's and the minion's configuration; the minion's key is pending.
+    fn start_with(more: [&str; 2]) -> Self {
         let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
         let path = root.path().display();
         let [publish_port, ret_port] = free_ports();
         let master = format!(
-            "root_dir: {path}/m\nid: mm_master\ninterface: 127.0.0.1\npublish_port: {publish_port}\nret_port: {ret_port}\ntimeout: 20\ngather_job_timeout: 1\n"
+            "root_dir: {path}/m\nid: mm_master\ninterface: 127.0.0.1\npublish_port: {publish_port}\nret_port: {ret_port}\ntimeout: 20\ngather_job_timeout: 1\n{}",
+            more[0]
         );
         let minion = format!(
-            "root_dir: {path}/n\nid: m1\nmaster: 127.0.0.1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n"
+            "root_dir: {path}/n\nid: m1\nmaster: 127.0.0.1\nmaster_port: {ret_port}\nacceptance_wait_time: 1\n{}",
+            more[1]
         );
         fs::write(root.path().join("master"), master).unwrap();
         fs::write(root.path().join("minion"), minion).unwrap();
@@ -49,7 +51,12 @@ impl Node {
 
     /// Starts both and waits until the minion is in.
     pub(crate) fn accepted() -> Self {
-        let mut node = Self::start();
+        Self::accepted_with(["", ""])
+    }
+
+    /// The same with more lines in the master's and the minion's configuration.
+    pub(crate) fn accepted_with(more: [&str; 2]) -> Self {
+        let mut node = Self::start_with(more);
         let pending = node
             .root
             .path()
@@ -83,8 +90,8 @@ impl Node {
     }
 }
 
-fn free_ports() -> [u16; 2] {
-    let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let taken = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     taken.map(|listener| listener.local_addr().unwrap().port())
 }
 
@@ -95,7 +102,7 @@ fn a_minion_is_accepted_and_its_events_reach_the_masters_bus() {
     let sock_dir = sock_dir.to_str().unwrap();
     let mut watch = brine(&["watch", "my/*", "-n", "1", "--sock-dir", sock_dir]);
     let watch = Running::start(&mut watch);
-    crate::support::wait_for_connections(sock_dir, 3);
+    crate::support::wait_for_connections(sock_dir, 4);
     let left = node.run(&["salt-call", "event.send", "my/tag", "{a: 1}"]);
     assert_eq!(
         (left.code, left.stdout.as_str(), left.stderr.as_str()),
@@ -308,7 +315,7 @@ fn salt_call_signs_in_itself_where_no_minion_runs() {
     let sock_dir = sock_dir.to_str().unwrap();
     let mut watch = brine(&["watch", "my/*", "-n", "1", "--sock-dir", sock_dir]);
     let watch = Running::start(&mut watch);
-    crate::support::wait_for_connections(sock_dir, 3);
+    crate::support::wait_for_connections(sock_dir, 4);
     let words = ["salt-call", "-c", config_dir, "event.send", "my/tag", "a=1"];
     let left = run(&mut brine(&words), "");
     assert_eq!(

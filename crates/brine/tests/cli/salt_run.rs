@@ -124,7 +124,7 @@ fn ctrl_c_is_a_graceful_end() {
     let config_dir = bus.config_dir();
     let mut command = brine(&["salt-run", "-c", &config_dir, "state.event", "x"]);
     let running = crate::support::Running::start(&mut command);
-    crate::support::wait_for_connections(&bus.sock_dir(), 4);
+    crate::support::wait_for_connections(&bus.sock_dir(), 5);
     running.signal(rustix::process::Signal::INT);
     let left = running.left();
     assert_eq!(
@@ -145,7 +145,7 @@ fn a_minions_bus_is_found_by_the_minions_own_configuration() {
     let mut command = brine(&["salt-run", "-c", &config_dir, "state.event"]);
     command.args(["my/*", "count=1", "node=minion"]);
     let running = crate::support::Running::start(&mut command);
-    crate::support::wait_for_connections(&bus.sock_dir(), 3);
+    crate::support::wait_for_connections(&bus.sock_dir(), 4);
     let fire = ["send", "my/tag", "--node", "minion", "--id", "m1"];
     assert_eq!(bus.run(&fire).code, Some(0));
     let left = running.left();

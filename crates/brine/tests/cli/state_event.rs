@@ -14,7 +14,9 @@ use brine_bus::client::blocking::Publisher;
 use brine_testkit::salt;
 use brine_wire::{Map, Value};
 
-use crate::support::{Bus, Running, brine, configuration, connections, wait_for_connections};
+use crate::support::{
+    Bus, Running, brine, configuration, connections, wait_for_connections, wait_until,
+};
 
 /// The arguments of each call; all end by their count.
 const CALLS: &[&[&str]] = &[
@@ -98,6 +100,8 @@ fn prints_the_bytes_that_real_salt_prints() {
     for _ in 0..=sides.len() {
         minion_bus.says("ready");
     }
+    let local_socket = Node::minion("central").local_socket_name();
+    wait_until(|| Path::new(&bus.sock_dir()).join(&local_socket).exists());
 
     let before: Vec<usize> = sides
         .iter()

@@ -182,6 +182,7 @@ impl Bus {
         let mut command = brine(&["bus", "--sock-dir", &self.sock_dir()]);
         let mut running = Running::start(command.args(arguments));
         running.says("ready");
+        wait_for_local_socket(&self.sock_dir());
         self.running = Some(running);
     }
 
@@ -231,7 +232,7 @@ impl Bus {
     /// Starts a command and waits until it has its connection: the only one there is, once those
     /// of commands before it are gone.
     pub(crate) fn listener(&self, arguments: &[&str]) -> Running {
-        const OWN: usize = 2;
+        const OWN: usize = 3;
         wait_until(|| connections(&self.sock_dir()) == OWN);
         let running = Running::start(&mut self.command(arguments));
         wait_for_connections(&self.sock_dir(), OWN + 1);
@@ -280,7 +281,7 @@ pub(crate) fn configuration(root: &Path, sock_dir: &str) -> String {
     )
 }
 
-/// How many sockets there are below a path: a bus's own two, and one per connection.
+/// How many sockets there are below a path: a bus's own three, and one per connection.
 pub(crate) fn connections(path: &str) -> usize {
     let sockets = fs::File::open("/proc/net/unix").unwrap();
     let sockets = BufReader::new(sockets).lines();
@@ -288,6 +289,17 @@ pub(crate) fn connections(path: &str) -> usize {
     sockets
         .filter(|line| line.as_ref().unwrap().contains(&prefix))
         .count()
+}
+
+/// The last socket that a bus binds.
+pub(crate) fn wait_for_local_socket(sock_dir: &str) {
+    wait_until(|| {
+        let mut names = fs::read_dir(sock_dir).unwrap();
+        names.any(|name| {
+            let name = name.unwrap().file_name();
+            name.to_str().unwrap().ends_with("brine.sock")
+        })
+    });
 }
 
 pub(crate) fn wait_for_connections(path: &str, least: usize) {

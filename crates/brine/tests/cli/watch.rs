@@ -87,7 +87,7 @@ fn an_absent_bus_is_waited_for_with_one_line() {
          start the bus, or set sock_dir to the directory it uses"
     );
     bus.begin(&[]);
-    crate::support::wait_for_connections(&bus.sock_dir(), 3);
+    crate::support::wait_for_connections(&bus.sock_dir(), 4);
     bus.send("my/tag", "{}");
     let left = watch.left();
     assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
@@ -105,7 +105,7 @@ fn a_bus_that_restarts_is_found_again() {
         "{line}"
     );
     bus.begin(&[]);
-    crate::support::wait_for_connections(&bus.sock_dir(), 3);
+    crate::support::wait_for_connections(&bus.sock_dir(), 4);
     bus.send("my/tag", "{}");
     assert_eq!(watch.left().code, Some(0));
 }

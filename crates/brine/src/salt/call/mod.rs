@@ -10,6 +10,7 @@ mod via_minion;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use brine_config::{Loaded, Opts, Role, parse_arguments};
@@ -98,9 +99,14 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
         opts.set("auth_timeout", Value::Int(seconds));
     }
     add_folders(line, opts);
+    let node = bus_location::own_minion(opts)?;
     let bus = MinionBus {
-        address: bus_location::address(opts, &bus_location::own_minion(opts)?, None)?,
+        address: bus_location::address(opts, &node, None)?,
         config: bus_location::publisher_config(brine.compat, Some(opts))?,
+        token_file: match brine_node::uses_tcp(opts) {
+            true => Some(Path::new(opts.text("sock_dir")?).join(node.local_token_name())),
+            false => None,
+        },
     };
     if opts
         .text("file_client")

@@ -2,11 +2,16 @@
 //!
 //! A Brine minion answers `brine/call/<id>` with `brine/call/<id>/ret`. Salt's own minions do not: a `test.ping`
 //! that gets no answer tells them apart.
+//!
+//! Under `ipc_mode: tcp`, where every user can write to the bus, the call goes over the minion's local socket.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use brine_bus::address::Address;
 use brine_bus::client::blocking::{Publisher, Subscriber};
+use brine_bus::client::local::{LocalAddress, LocalClient};
 use brine_bus::client::{PublishError, PublisherConfig, ReceiveError, SubscriberConfig, Wait};
 use brine_node::functions::{Call, Outcome};
 use brine_wire::matching::{MatchType, TagMatch};
@@ -21,6 +26,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
 pub(super) struct MinionBus {
     pub(super) address: Address,
     pub(super) config: PublisherConfig,
+    /// The file with port and token of its local socket under `ipc_mode: tcp`, where the bus takes no calls.
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// Whether the running minion ran the function.
@@ -45,15 +52,18 @@ pub(super) fn run(
     written: &[String],
     report_to: ReportTo,
 ) -> anyhow::Result<ViaMinion> {
-    let Some(mut minion) = Minion::connect(bus)? else {
-        return Ok(ViaMinion::NotAvailable);
-    };
     let mut data = request(call);
     data.insert("pub", call.publication.clone());
     let written = written.iter().map(|word| Value::from(word.as_str()));
     data.insert("fun_args", written.collect::<Vec<_>>());
     data.insert("jid", call.jid.as_str());
     data.insert("return", report_to == ReportTo::Master);
+    if let Some(token_file) = &bus.token_file {
+        return over_local_socket(token_file, bus.config, data);
+    }
+    let Some(mut minion) = Minion::connect(bus)? else {
+        return Ok(ViaMinion::NotAvailable);
+    };
     let Some(answer) = minion.send(data)? else {
         return Ok(ViaMinion::NotAvailable);
     };
@@ -67,6 +77,25 @@ pub(super) fn run(
     match minion.wait(&answer, Wait::Forever)? {
         Some(outcome) => Ok(ViaMinion::Answered(outcome)),
         None => Ok(ViaMinion::NotAvailable),
+    }
+}
+
+/// Without a token to read there is no minion that would run the function for this user.
+fn over_local_socket(
+    token_file: &Path,
+    config: PublisherConfig,
+    mut data: Map,
+) -> anyhow::Result<ViaMinion> {
+    data.insert("client", "caller");
+    let address = LocalAddress::TokenFile(token_file.to_owned());
+    match LocalClient::new(address, config).run(data, None) {
+        Ok(Value::Map(answer)) => Ok(ViaMinion::Answered(outcome(answer))),
+        Ok(_) => bail!("expected a mapping from the minion's local socket"),
+        Err(error) if error.is_absent() => {
+            tracing::debug!("{error}");
+            Ok(ViaMinion::NotAvailable)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,0 +1,134 @@
+//! What `POST /run` does: on a master jobs are published, runner and wheel functions called, on a minion
+//! functions run, as the user whom the local socket has found out.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use brine_api::{Client, Command, RunCommand, RunError, Subject};
+use brine_config::Arguments;
+use brine_node::JobRequest;
+use brine_node::functions::Call;
+use brine_node::master::MasterHandle;
+use brine_node::minion::MinionHandle;
+use brine_wire::network::field;
+use brine_wire::{Map, Value};
+
+/// Commands for a master in this process.
+pub(crate) struct MasterCommands(pub(crate) MasterHandle);
+
+impl RunCommand for MasterCommands {
+    fn run<'a>(
+        &'a self,
+        command: Command,
+        by: &'a Subject,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
+        Box::pin(async move {
+            match command.client {
+                Client::LocalAsync => self.publish(&command.load, by).await,
+                Client::Runner => self.runner(&command.load, by).await,
+                Client::Wheel => self.wheel(&command.load, by).await,
+                client => Err(RunError::NotHere {
+                    client,
+                    node: "master",
+                }),
+            }
+        })
+    }
+}
+
+/// Commands for a minion in this process.
+pub(crate) struct MinionCommands(pub(crate) MinionHandle);
+
+impl RunCommand for MinionCommands {
+    fn run<'a>(
+        &'a self,
+        command: Command,
+        _by: &'a Subject,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
+        Box::pin(async move {
+            match command.client {
+                Client::Caller => {
+                    let result = self.0.call(command.load).await;
+                    result
+                        .map(Value::from)
+                        .ok_or_else(|| failed("the minion is ending"))
+                }
+                client => Err(RunError::NotHere {
+                    client,
+                    node: "minion",
+                }),
+            }
+        })
+    }
+}
+
+impl MasterCommands {
+    async fn publish(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+        let request = JobRequest::from_load(load);
+        let request = request
+            .ok_or_else(|| RunError::BadCommand("local_async needs a tgt and a fun".to_owned()))?;
+        let caller = self.0.permitted_caller(&by.user);
+        let published = self.0.publish(request, &caller).await.map_err(failed)?;
+        let ids = |ids: &[brine_wire::network::MinionId]| {
+            let ids = ids.iter().map(|id| Value::from(id.as_str()));
+            ids.collect::<Vec<_>>()
+        };
+        let mut answer = Map::new();
+        let jid = published.jid.as_ref();
+        answer.insert("jid", jid.map_or(Value::Nil, |jid| jid.as_str().into()));
+        answer.insert("minions", ids(&published.minions));
+        answer.insert("missing", ids(&published.missing));
+        Ok(answer.into())
+    }
+
+    async fn runner(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+        let caller = self.0.permitted_caller(&by.user);
+        let returned = self.0.runner(fun(load), arguments(load), &caller).await;
+        let returned = returned.map_err(failed)?;
+        match returned.retcode {
+            0 => Ok(returned.value),
+            _ => Err(failed(match &returned.value {
+                Value::Str(text) => text.to_string(),
+                _ => format!("{}: the function failed", fun(load)),
+            })),
+        }
+    }
+
+    async fn wheel(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+        let arguments = arguments(load);
+        let call = Call {
+            fun: fun(load).to_owned(),
+            args: arguments.positional,
+            kwargs: arguments.keyword,
+            publication: Map::new(),
+            jid: String::new(),
+        };
+        let caller = self.0.permitted_caller(&by.user);
+        self.0.wheel(call, &caller).await.map_err(failed)
+    }
+}
+
+fn fun(load: &Map) -> &str {
+    field::text(load, "fun").unwrap_or_default()
+}
+
+fn arguments(load: &Map) -> Arguments {
+    Arguments {
+        positional: match load.get("arg") {
+            Some(Value::Array(args)) => args.clone(),
+            _ => Vec::new(),
+        },
+        keyword: load
+            .get("kwarg")
+            .and_then(Value::as_map)
+            .cloned()
+            .unwrap_or_default(),
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> RunError {
+    RunError::Failed {
+        name: "SaltInvocationError".to_owned(),
+        message: error.to_string(),
+    }
+}

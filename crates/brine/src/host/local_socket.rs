@@ -1,0 +1,191 @@
+//! `brine.sock` of a serving process: where it is, who may use it, and the thread it runs on.
+//!
+//! Its runtime is its own: whatever streams and requests cost, the bus's thread does not pay for.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use brine_api::local::{self, Listener};
+use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, RunCommand};
+use brine_bus::address::Node;
+use brine_bus::{BusHandle, BusStats, Peer};
+use brine_log::history::{History, Status};
+use brine_wire::{Map, Value};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustix::process::geteuid;
+use tokio::sync::oneshot;
+
+use crate::bus_location::BusLocation;
+use crate::daemon;
+
+/// A local socket that is served. Dropping it ends its streams and waits for them.
+pub(crate) struct RunningSocket {
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Binds the local socket of a bus and serves it on a thread of its own; `None` if a bus on ports has no
+/// directory for the token.
+pub(crate) fn start(
+    location: &BusLocation,
+    bus: &BusHandle,
+    history: Option<History>,
+    runner: Option<Arc<dyn RunCommand>>,
+) -> anyhow::Result<Option<RunningSocket>> {
+    let state = Arc::new(state(location, bus, history, runner)?);
+    let listener = match &location.sock_dir {
+        Some(sock_dir) => {
+            Listener::bind(&sock_dir.join(location.node.local_socket_name()), &state)?
+        }
+        None => match bind_loopback(location) {
+            Ok(listener) => listener,
+            // The bus itself needs no directory there, so that it runs where none can be made.
+            Err(error) => {
+                tracing::warn!("no local socket: {error:#}");
+                return Ok(None);
+            }
+        },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of the local socket")?;
+    let (shutdown, ended) = oneshot::channel();
+    let serve = move || {
+        let ended = async {
+            let _ = ended.await; // a sender that is gone ends it too
+        };
+        if let Err(error) = runtime.block_on(local::serve(listener, state, ended)) {
+            tracing::error!(err = %error, "the local socket is not served");
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("brine-api".to_owned())
+        .spawn(serve)
+        .context("cannot start the thread of the local socket")?;
+    Ok(Some(RunningSocket {
+        shutdown: Some(shutdown),
+        thread: Some(thread),
+    }))
+}
+
+impl Drop for RunningSocket {
+    fn drop(&mut self) {
+        drop(self.shutdown.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic there has been printed
+        }
+    }
+}
+
+/// Under `ipc_mode: tcp`, a port and a token in a file beside where the sockets would be.
+fn bind_loopback(location: &BusLocation) -> anyhow::Result<Listener> {
+    let opts = location.opts.as_ref();
+    let opts = opts.context("a bus on ports without a configuration has no local socket")?;
+    let sock_dir = Path::new(opts.text("sock_dir")?);
+    daemon::make_public_folder(sock_dir)
+        .with_context(|| format!("sock_dir {}", sock_dir.display()))?;
+    let token_file = sock_dir.join(location.node.local_token_name());
+    Ok(Listener::bind_loopback(&token_file)?)
+}
+
+fn state(
+    location: &BusLocation,
+    bus: &BusHandle,
+    history: Option<History>,
+    runner: Option<Arc<dyn RunCommand>>,
+) -> anyhow::Result<ApiState> {
+    let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
+    let acl = Acl::parse(rules, geteuid().as_raw())?;
+    let (kind, id) = match &location.node {
+        Node::Master => ("master", String::new()),
+        Node::Minion { id, .. } => ("minion", id.clone()),
+    };
+    let node = NodeInfo {
+        kind: if runner.is_some() { kind } else { "bus" },
+        id,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let mut config = ApiConfig {
+        zone: local_offset,
+        ..ApiConfig::default()
+    };
+    if let Some(compat) = location.brine.compat {
+        config.stamp_style = compat.stamp_style();
+    }
+    let mut state = ApiState::new(Arc::clone(bus.log()), acl, node, config);
+    let handle = bus.clone();
+    state
+        .status
+        .push(("bus", Arc::new(move || bus_status(&handle.stats()))));
+    state.runner = runner;
+    if let Some(history) = history {
+        let writer = history.clone();
+        state.durability = Some(Arc::new(move |events| {
+            let writer = writer.clone();
+            Box::pin(async move {
+                let durable = writer.durable(events).await;
+                durable.map_err(|error| error.to_string())
+            })
+        }));
+        state.status.push((
+            "history",
+            Arc::new(move || history_status(&history.status())),
+        ));
+    }
+    Ok(state)
+}
+
+/// How far local time is ahead of UTC, in seconds.
+fn local_offset(seconds: i64) -> i32 {
+    let moment = Timestamp::from_second(seconds).unwrap_or_default();
+    TimeZone::system().to_offset(moment).seconds()
+}
+
+/// Where the history is, the first event not yet in it, and what is wrong with it.
+fn history_status(history: &Status) -> Map {
+    let number = |number: u64| Value::Int(number.into());
+    let mut status = Map::new();
+    status.insert("directory", history.directory.display().to_string());
+    status.insert("next", number(history.next.0));
+    status.insert("used_bytes", number(history.used_bytes));
+    status.insert("missing_events", number(history.missing));
+    let trouble = history.trouble.as_ref();
+    let trouble = trouble.map(|trouble| Value::from(trouble.to_string()));
+    status.insert("trouble", trouble.unwrap_or(Value::Nil));
+    status
+}
+
+/// The subscribers of Salt's socket, and what the bus has counted.
+fn bus_status(stats: &BusStats) -> Map {
+    let number = |number: u64| Value::Int(number.into());
+    let mut status = Map::new();
+    status.insert("appended_events", number(stats.log.appended_events));
+    status.insert("appended_bytes", number(stats.log.appended_bytes));
+    status.insert("deliveries", number(stats.deliveries));
+    status.insert("publishers", number(stats.publishers as u64));
+    status.insert("refused_publishers", number(stats.refused_publishers));
+    status.insert("overrun_subscribers", number(stats.overrun_subscribers));
+    let subscribers = stats.subscribers.iter().map(|subscriber| {
+        let mut entry = Map::new();
+        if let Peer::Process { pid, uid } = subscriber.peer {
+            entry.insert("pid", Value::Int(pid.into()));
+            entry.insert("uid", Value::Int(uid.into()));
+        } else {
+            entry.insert("peer", subscriber.peer.to_string());
+        }
+        entry.insert("position", subscriber.position.to_string());
+        entry.insert("lag", number(subscriber.lag.events));
+        entry.insert("bytes_behind", number(subscriber.lag.bytes));
+        entry.insert(
+            "reads_from",
+            format!("{:?}", subscriber.lag.reads_from).to_lowercase(),
+        );
+        Value::from(entry)
+    });
+    status.insert("subscribers", subscribers.collect::<Vec<_>>());
+    status
+}
