@@ -156,7 +156,8 @@ async fn a_rotation_asked_for_by_file_is_told_and_all_are_pinged_back_in() {
 async fn a_minion_shows_its_autosign_grains_and_is_accepted() {
     for transport in ["tcp", "zeromq"] {
         let place = Place::new(transport);
-        let grains = place.path("autosign");
+        // Below the master's `root_dir`, which it would be put under anyway.
+        let grains = place.path("m/autosign");
         fs::create_dir_all(&grains).unwrap();
         fs::write(grains.join("id"), "m1\n").unwrap();
         let options = format!("autosign_grains_dir: {}", grains.display());
