@@ -18,20 +18,20 @@ pub struct Acl {
     rules: Vec<Rule>,
 }
 
-/// A value that is no list of permissions.
+/// Why a value is not a list of permissions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AclError {
-    /// It is no list, or something in it is no mapping.
+    /// It is not a list of mappings.
     #[error("brine: acl: expected a list of rules such as {{group: ops, read: ['salt/job/*']}}")]
     NotAList,
-    /// A rule names nobody, or both a user and a group.
+    /// A rule names neither a user nor a group, or both.
     #[error("brine: acl: rule {number}: expected either user or group, with a name")]
     NamesNobody {
         /// Which rule, from 1.
         number: usize,
     },
-    /// A rule has a key that means nothing.
+    /// A rule has an unknown key.
     #[error(
         "brine: acl: rule {number}: {key}: no such key; there are user, group, read, fire and run"
     )]
@@ -41,7 +41,7 @@ pub enum AclError {
         /// The key.
         key: String,
     },
-    /// What is permitted is no list of patterns.
+    /// The permissions of a rule are not a list of patterns.
     #[error("brine: acl: rule {number}: {key}: expected a list of patterns")]
     NotPatterns {
         /// Which rule, from 1.

@@ -13,7 +13,7 @@ use crate::types::type_name;
 #[derive(Debug, Clone, PartialEq)]
 pub struct AclOption(pub Value);
 
-// A list that holds a number unequal to itself is no list of permissions.
+// A `Value` may hold a NaN, which is not equal to itself; no valid list of permissions does.
 impl Eq for AclOption {}
 
 /// Brine's own options; `None` where the file has none.

@@ -24,7 +24,7 @@ pub(super) enum FrameError {
     /// The bytes are no value.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
-    /// A value, but no mapping.
+    /// A value that is not a mapping.
     #[error("expected a mapping, found another value")]
     NotAMap,
 }
