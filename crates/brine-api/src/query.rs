@@ -36,7 +36,7 @@ pub(crate) fn parse<'k>(
 }
 
 /// Percent signs and pluses undone.
-fn decode(text: &str) -> Result<String, ApiError> {
+pub(crate) fn decode(text: &str) -> Result<String, ApiError> {
     let refused = || ApiError::BadRequest("expected a query in UTF-8, with %XX for bytes".into());
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

@@ -10,6 +10,8 @@ mod client;
 mod events;
 mod fire;
 mod hostile;
+mod network;
 mod permissions;
+mod rest;
 mod run;
 mod support;
