@@ -61,6 +61,7 @@ pub(super) async fn serve(
         transport: Transport {
             peer,
             can_take_over: true,
+            is_tls: false,
         },
         slot: slot.clone(),
     };

@@ -9,7 +9,9 @@ use hyper::{Response, StatusCode};
 
 use super::answer::Answer;
 use super::context::Context;
+use super::operator::OperatorError;
 use crate::body::ResponseBody;
+use crate::error::ApiError;
 
 /// Why a request is refused. The texts are Salt's where Salt has one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,16 +90,20 @@ impl RestError {
         }
     }
 
-    pub(crate) fn to_response(&self, _context: &Context) -> Response<ResponseBody> {
+    pub(crate) fn to_response(&self, context: &Context) -> Response<ResponseBody> {
         let status = self.status();
-        if let Self::Unforeseen(_) = self {
+        if let Self::Unforeseen(what) = self {
+            let shown = match context.state.options.debug {
+                true => what.as_str(),
+                false => "An unexpected error occurred",
+            };
             let answer: Map = [
                 ("status", Value::Int(status.as_u16().into())),
-                ("return", "An unexpected error occurred".into()),
+                ("return", shown.into()),
             ]
             .into_iter()
             .collect();
-            if let Answer::Response(response) = Answer::json(status, &answer.into()) {
+            if let Answer::Response(response) = context.answer(status, &answer.into()) {
                 return response;
             }
         }
@@ -116,6 +122,35 @@ impl RestError {
             _ => {}
         }
         response
+    }
+}
+
+impl From<OperatorError> for RestError {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::NotAuthenticated(text) | OperatorError::NotPermitted(text) => {
+                Self::Unauthorized(text.into())
+            }
+            OperatorError::TooMany => Self::TooMany,
+            OperatorError::Invalid(text) => Self::BadRequest(text.into()),
+            OperatorError::NoMaster(text) => {
+                tracing::warn!(err = %text, "the master does not answer");
+                Self::NoMaster
+            }
+            OperatorError::Timeout => Self::Timeout,
+            OperatorError::Failed(text) => Self::Unforeseen(text),
+        }
+    }
+}
+
+/// Reading a body fails in the words of the local socket.
+impl From<ApiError> for RestError {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::BodyTooLarge { limit } => Self::BodyTooLarge { limit },
+            ApiError::BodyTimeout => Self::BodyTimeout,
+            other => Self::BadRequest(other.to_string().into()),
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
+use super::counters::Counters;
 use super::operator::Operator;
 use super::options::RestOptions;
 use super::session::Sessions;
@@ -17,6 +20,25 @@ pub struct RestState {
     pub sessions: Sessions,
     /// The master.
     pub operator: Arc<dyn Operator>,
+    /// What was counted.
+    pub counters: Counters,
+    /// A permit for each command that may run at a time.
+    pub(super) commands: Semaphore,
+}
+
+impl RestState {
+    /// The state of an API for a master.
+    #[must_use]
+    pub fn new(api: Arc<ApiState>, options: RestOptions, operator: Arc<dyn Operator>) -> Self {
+        Self {
+            sessions: Sessions::in_directory(options.session_directory.clone()),
+            commands: Semaphore::new(options.limits.commands.clamp(1, Semaphore::MAX_PERMITS)),
+            counters: Counters::default(),
+            api,
+            options,
+            operator,
+        }
+    }
 }
 
 impl std::fmt::Debug for RestState {
