@@ -102,7 +102,7 @@ pub struct Access {
 }
 
 /// Which names are permitted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Permitted {
     /// Every name.
     All,

@@ -29,7 +29,7 @@ pub mod rest;
 mod run;
 mod state;
 mod status;
-mod stream;
+pub mod stream;
 mod subject;
 
 pub use acl::{Acl, AclError};

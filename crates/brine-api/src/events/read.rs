@@ -43,27 +43,38 @@ const PARAMETERS: [&str; 11] = [
 ];
 
 /// What a reader asks for.
-pub(super) struct Query {
-    pub(super) filter: Filter,
-    start: Start,
+pub(crate) struct Query {
+    pub(crate) filter: Filter,
+    pub(crate) start: Start,
     /// Only the last so many that match, and what comes after.
-    last: Option<usize>,
-    until: Option<Millis>,
-    limit: Option<u64>,
+    pub(crate) last: Option<usize>,
+    pub(crate) until: Option<Millis>,
+    pub(crate) limit: Option<u64>,
     /// Whether the stream goes on with what comes after its beginning.
-    follows: bool,
-    heartbeat: Duration,
+    pub(crate) follows: bool,
+    pub(crate) heartbeat: Duration,
+}
+
+/// What the words of a query are relative to.
+pub(crate) struct QueryContext {
+    /// The log that sequences without one are of.
+    pub(crate) log: LogId,
+    /// How many seconds local time is ahead of UTC at a moment.
+    pub(crate) zone: fn(i64) -> i32,
+    /// What is sent after so long without an event, unless the query says how long.
+    pub(crate) heartbeat: Duration,
 }
 
 /// Which events a reader gets: cheap looks first.
-pub(super) struct Filter {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
     permitted: Permitted,
     tags: TagFilter,
     fields: FieldFilter,
 }
 
 impl Filter {
-    pub(super) fn passes(&self, event: &StoredEvent<'_>) -> bool {
+    pub(crate) fn passes(&self, event: &StoredEvent<'_>) -> bool {
         let Some(tag) = event.event.get(..event.tag_bytes) else {
             return false;
         };
@@ -98,7 +109,12 @@ pub(crate) fn get(
     )))?;
     let text = head.uri.query().unwrap_or_default();
     let resumed = header(&head.headers, "last-event-id");
-    let query = Query::parse(state, access.read, text, resumed)?;
+    let context = QueryContext {
+        log: state.log.id(),
+        zone: state.config.zone,
+        heartbeat: state.config.heartbeat,
+    };
+    let query = Query::parse(&context, access.read, text, resumed)?;
     let entry = state.readers().enter(subject.clone(), text.to_owned());
     let state = Arc::clone(state);
     let body = ResponseBody::stream(move |out| async move {
@@ -118,8 +134,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Query {
-    fn parse(
-        state: &ApiState,
+    pub(crate) fn parse(
+        context: &QueryContext,
         permitted: Permitted,
         text: &str,
         resumed: Option<&str>,
@@ -127,7 +143,7 @@ impl Query {
         let now = now();
         let clock = Clock {
             now,
-            zone: &state.config.zone,
+            zone: &context.zone,
         };
         let bad = |error: &dyn std::fmt::Display| ApiError::BadRequest(error.to_string());
         let (mut tags, mut excluded, mut kind) = (Vec::new(), Vec::new(), MatchType::Fnmatch);
@@ -142,7 +158,7 @@ impl Query {
             until: None,
             limit: None,
             follows: true,
-            heartbeat: state.config.heartbeat,
+            heartbeat: context.heartbeat,
         };
         for (name, value) in query::parse(text, &PARAMETERS)? {
             match name {
@@ -155,7 +171,7 @@ impl Query {
                 }
                 "from" => {
                     let start = parse_start(&value, clock).map_err(|error| bad(&error))?;
-                    query.start = start_of(start, state.log.id())?;
+                    query.start = start_of(start, context.log)?;
                 }
                 "since" => {
                     let time = parse_time(&value, Bound::Since, clock);

@@ -63,8 +63,12 @@ pub async fn serve(
         }
     }
     server.state.api.shut_down();
+    server.state.streams.shut_down();
     server.closing.send_replace(true);
-    let all_closed = async { while connections.join_next().await.is_some() {} };
+    let all_closed = async {
+        while connections.join_next().await.is_some() {}
+        server.state.streams.ended().await;
+    };
     let _ = timeout(CLOSING_TIME, all_closed).await; // whoever does not read by now is cut off
     Ok(())
 }

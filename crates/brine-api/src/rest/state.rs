@@ -9,6 +9,7 @@ use super::operator::Operator;
 use super::options::RestOptions;
 use super::session::Sessions;
 use crate::state::ApiState;
+use crate::stream::Streams;
 
 /// What requests over the network are answered from: one for all connections.
 pub struct RestState {
@@ -18,6 +19,8 @@ pub struct RestState {
     pub options: RestOptions,
     /// Who is logged in.
     pub sessions: Sessions,
+    /// The streams of events.
+    pub streams: Arc<Streams>,
     /// The master.
     pub operator: Arc<dyn Operator>,
     /// What was counted.

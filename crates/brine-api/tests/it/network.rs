@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use brine_api::rest::{Low, Operator, OperatorError, RestOptions, RestState, Session, Sessions};
+use brine_api::stream::{StreamConfig, Streams};
 use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, Origin, Subject, network};
 use brine_log::{Log, LogConfig};
 use brine_wire::{Value, json};
@@ -55,8 +56,10 @@ impl Network {
         };
         let log = Log::new(LogConfig::new(LOG));
         let api = Arc::new(ApiState::new(log, acl, node, ApiConfig::default()));
+        let streams = Streams::start(&api, StreamConfig::default()).unwrap();
         let state = Arc::new(RestState {
             api,
+            streams,
             options,
             sessions: Sessions::default(),
             operator,
