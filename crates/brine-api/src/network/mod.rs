@@ -50,8 +50,11 @@ pub async fn serve(
     });
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let tended = Arc::clone(&server.state);
+    let mut tending = pin!(tended.sessions.tend(tended.operator.as_ref()));
     loop {
         tokio::select! {
+            () = &mut tending => {} // never done
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     connections.spawn(Arc::clone(&server).serve(stream, peer));

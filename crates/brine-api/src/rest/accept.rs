@@ -59,7 +59,10 @@ mod tests {
             (Some("*/*"), Some(BOTH[0])),
             (Some("application/*"), Some(BOTH[0])),
             (Some("application/x-yaml"), Some(BOTH[1])),
-            (Some("application/json;q=0.5, application/x-yaml"), Some(BOTH[1])),
+            (
+                Some("application/json;q=0.5, application/x-yaml"),
+                Some(BOTH[1]),
+            ),
             (Some("application/x-yaml;q=0, */*"), Some(BOTH[0])),
             (Some("text/html, */*;q=0.1"), Some(BOTH[0])),
             (Some("text/plain, */*"), Some(BOTH[0])),
@@ -73,6 +76,9 @@ mod tests {
         let page = ["text/html", "application/json"];
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
         assert_eq!(best(Some(browser), &page), Some("text/html"));
-        assert_eq!(best(Some("application/json, text/html;q=0.9"), &page), Some("application/json"));
+        assert_eq!(
+            best(Some("application/json, text/html;q=0.9"), &page),
+            Some("application/json")
+        );
     }
 }

@@ -62,7 +62,11 @@ pub(crate) fn head_bytes(response: &Response<()>) -> Vec<u8> {
     for (name, value) in response.headers() {
         let mut is_start = true;
         head.extend(name.as_str().bytes().map(|byte| {
-            let written = if is_start { byte.to_ascii_uppercase() } else { byte };
+            let written = if is_start {
+                byte.to_ascii_uppercase()
+            } else {
+                byte
+            };
             is_start = byte == b'-';
             written
         }));

@@ -52,10 +52,12 @@ pub(crate) async fn read(
 ) -> Result<Parsed, RestError> {
     let is_empty = match headers.get(CONTENT_LENGTH) {
         Some(length) => length == "0",
-        None => headers.get(TRANSFER_ENCODING).is_none() && {
-            use hyper::body::Body as _;
-            incoming.is_end_stream() || incoming.size_hint().exact() == Some(0)
-        },
+        None => {
+            headers.get(TRANSFER_ENCODING).is_none() && {
+                use hyper::body::Body as _;
+                incoming.is_end_stream() || incoming.size_hint().exact() == Some(0)
+            }
+        }
     };
     if is_empty {
         return Ok(Parsed {
@@ -63,9 +65,13 @@ pub(crate) async fn read(
             raw: String::new(),
         });
     }
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let form = content_type.and_then(Form::of);
-    let form = form.ok_or(RestError::NotAcceptable("Content type not supported".into()))?;
+    let form = form.ok_or(RestError::NotAcceptable(
+        "Content type not supported".into(),
+    ))?;
     let bytes = body::whole(incoming, limit).await?;
     parse(form, &bytes)
 }
@@ -110,7 +116,11 @@ fn pairs(text: &str) -> Result<Map, RestError> {
     let mut map = Map::new();
     for (name, mut all) in values {
         let value: Value = match name.as_str() {
-            "arg" => Value::Array(all.iter().map(|text| brine_config::parse_value(text)).collect()),
+            "arg" => Value::Array(
+                all.iter()
+                    .map(|text| brine_config::parse_value(text))
+                    .collect(),
+            ),
             "kwarg" if all.len() == 1 => brine_config::parse_value(&all[0]),
             _ if all.len() == 1 => all.swap_remove(0).into(),
             _ => Value::Array(all.into_iter().map(Value::from).collect()),
@@ -136,7 +146,9 @@ pub(crate) fn lowstate(value: Option<Value>) -> Result<Vec<Map>, RestError> {
             }
             Ok(chunk)
         }
-        _ => Err(RestError::Unforeseen("a lowstate is not a mapping".to_owned())),
+        _ => Err(RestError::Unforeseen(
+            "a lowstate is not a mapping".to_owned(),
+        )),
     });
     chunks.collect()
 }
@@ -169,10 +181,18 @@ mod tests {
                 "fun=test.arg&arg=1&arg=a%3D2&kwarg=%7Bx%3A+1%7D&=x&y",
                 r#"{"fun": "test.arg", "arg": [1, "a=2"], "kwarg": {"x": 1}, "": "x"}"#,
             ),
-            (Form::Pairs, "a=%zz&b=%ff", "{\"a\": \"%zz\", \"b\": \"\u{fffd}\"}"),
+            (
+                Form::Pairs,
+                "a=%zz&b=%ff",
+                "{\"a\": \"%zz\", \"b\": \"\u{fffd}\"}",
+            ),
             (Form::Json, "[1, null]", "[1, null]"),
             (Form::Json, "{nope", "Invalid JSON document"),
-            (Form::Yaml, "a: 1\nb: [x, y]\n", r#"{"a": 1, "b": ["x", "y"]}"#),
+            (
+                Form::Yaml,
+                "a: 1\nb: [x, y]\n",
+                r#"{"a": 1, "b": ["x", "y"]}"#,
+            ),
             (Form::Yaml, "a: 1\na: 2\n", r#"{"a": 2}"#),
             (Form::Yaml, "a: [", "Invalid YAML document"),
             (Form::Text, "hello", r#""hello""#),
@@ -189,7 +209,13 @@ mod tests {
         let value = |text: &str| Some(json::parse(text.as_bytes()).unwrap());
         let one = lowstate(value(r#"{"fun": "x", "arg": 1}"#)).unwrap();
         assert_eq!(one[0].get("arg"), Some(&Value::Array(vec![1.into()])));
-        for bad in [None, value("\"abc\""), value("{}"), value("null"), value("[1]")] {
+        for bad in [
+            None,
+            value("\"abc\""),
+            value("{}"),
+            value("null"),
+            value("[1]"),
+        ] {
             assert!(lowstate(bad.clone()).is_err(), "{bad:?}");
         }
     }

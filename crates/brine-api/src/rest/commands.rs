@@ -74,7 +74,9 @@ pub(super) async fn read(
     let limit = context.state.options.limits.body_bytes;
     let chunks = body::lowstate(body::read(&head.headers, incoming, limit).await?.value)?;
     if chunks.len() > MAX_CHUNKS {
-        return Err(RestError::BadRequest("Too many commands in one request".into()));
+        return Err(RestError::BadRequest(
+            "Too many commands in one request".into(),
+        ));
     }
     Ok(chunks)
 }
@@ -127,7 +129,9 @@ async fn execute_one(context: &Context, mut chunk: Map) -> Result<Value, RestErr
     let client = client(context, chunk.remove("client").as_ref())?;
     let credential = credential(context, &chunk)?;
     if chunk.get("raw_shell").is_some_and(Value::is_true) && !state.options.allow_raw_shell {
-        return Err(RestError::Unauthorized("Raw shell option not allowed.".into()));
+        return Err(RestError::Unauthorized(
+            "Raw shell option not allowed.".into(),
+        ));
     }
     for name in CREDENTIALS {
         chunk.remove(name);
@@ -155,7 +159,11 @@ fn client(context: &Context, client: Option<&Value>) -> Result<Client, RestError
     };
     if !CLIENTS.contains(&name) || name == "destroy" {
         let shown: String = name.chars().take(64).collect();
-        let shown = if client.is_none() { shown } else { format!("'{shown}'") };
+        let shown = if client.is_none() {
+            shown
+        } else {
+            format!("'{shown}'")
+        };
         return Err(RestError::BadRequest(
             format!("Invalid client specified: {shown}").into(),
         ));
@@ -178,10 +186,14 @@ fn credential(context: &Context, chunk: &Map) -> Result<Credential, RestError> {
         return Ok(Credential::Token(token.to_owned()));
     }
     if chunk.get("eauth").is_none() {
-        return Err(RestError::Unauthorized("No authentication credentials given".into()));
+        return Err(RestError::Unauthorized(
+            "No authentication credentials given".into(),
+        ));
     }
     let login = Login::from_map(chunk);
-    let login = login.ok_or(RestError::Unauthorized("Authentication error occurred.".into()))?;
+    let login = login.ok_or(RestError::Unauthorized(
+        "Authentication error occurred.".into(),
+    ))?;
     Ok(Credential::Login(Box::new(LoginFields {
         login,
         from: context.peer().ip(),

@@ -9,7 +9,7 @@ use brine_wire::Value;
 use hyper::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, COOKIE, DATE, HeaderMap, HeaderName,
-    HeaderValue, ORIGIN, SERVER, VARY,
+    HeaderValue, ORIGIN, SERVER, SET_COOKIE, VARY,
 };
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
@@ -199,7 +199,11 @@ impl Context {
     pub(super) fn cookie(&self, token: &str) -> String {
         let expires = date::http(SystemTime::now() + IDLE);
         let max_age = IDLE.as_secs();
-        let secure = if self.transport.is_tls { "; Secure" } else { "" };
+        let secure = if self.transport.is_tls {
+            "; Secure"
+        } else {
+            ""
+        };
         format!(
             "{SESSION_COOKIE}={token}; expires={expires}; Max-Age={max_age}; Path=/; HttpOnly; \
              SameSite=Lax{secure}"
@@ -238,10 +242,22 @@ impl Context {
         if let Ok(date) = HeaderValue::try_from(date::http(SystemTime::now())) {
             headers.insert(DATE, date);
         }
+        // Browsers forget a session that is used as late as one that is not, unless told anew.
+        if let (Some(_), Some(token)) = (&self.session, &self.token)
+            && !self.endpoint.is_stream
+            && !headers.contains_key(SET_COOKIE)
+            && let Ok(mut cookie) = HeaderValue::try_from(self.cookie(token))
+        {
+            cookie.set_sensitive(true);
+            headers.insert(SET_COOKIE, cookie);
+        }
         if let Some(allow) = self.endpoint.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if self.endpoint.needs_session && self.session.is_some() && !headers.contains_key(CACHE_CONTROL) {
+        if self.endpoint.needs_session
+            && self.session.is_some()
+            && !headers.contains_key(CACHE_CONTROL)
+        {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
     }

@@ -17,7 +17,12 @@ pub(crate) fn http(moment: SystemTime) -> String {
     let month = part(5, 7).parse::<usize>().unwrap_or(1);
     let day = DAYS[(since.as_secs() / 86_400 % 7) as usize];
     let month = MONTHS[(month.clamp(1, 12)) - 1];
-    format!("{day}, {} {month} {} {} GMT", part(8, 10), part(0, 4), part(11, 19))
+    format!(
+        "{day}, {} {month} {} {} GMT",
+        part(8, 10),
+        part(0, 4),
+        part(11, 19)
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use hyper::header::{
-    ACCEPT_RANGES, HeaderName, HeaderValue, IF_MODIFIED_SINCE, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, HeaderName, HeaderValue, IF_MODIFIED_SINCE, LAST_MODIFIED,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, StatusCode};
 use tokio::task::spawn_blocking;
@@ -90,7 +91,10 @@ fn read(file: &Path) -> Option<(Vec<u8>, SystemTime)> {
 }
 
 fn content_type(file: &Path) -> HeaderValue {
-    let extension = file.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    let extension = file
+        .extension()
+        .and_then(|end| end.to_str())
+        .unwrap_or_default();
     HeaderValue::from_static(match extension {
         "html" | "htm" => "text/html;charset=utf-8",
         "js" | "mjs" => "text/javascript;charset=utf-8",

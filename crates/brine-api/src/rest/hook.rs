@@ -15,7 +15,12 @@ use super::error::RestError;
 const FIRST: [&str; 1] = ["host"];
 
 /// Headers whose values are secrets: every listener would read them. Salt publishes them.
-const SECRETS: [&str; 4] = ["x-auth-token", "cookie", "authorization", "proxy-authorization"];
+const SECRETS: [&str; 4] = [
+    "x-auth-token",
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+];
 
 /// Fires `salt/netapi/hook/…` with body and headers.
 pub(super) async fn post(
@@ -52,13 +57,17 @@ fn tag(path: &[&str]) -> Result<String, RestError> {
     let mut tag = "salt/netapi/hook".to_owned();
     for part in path {
         if part.chars().any(char::is_control) {
-            return Err(RestError::BadRequest("The path holds control characters".into()));
+            return Err(RestError::BadRequest(
+                "The path holds control characters".into(),
+            ));
         }
         tag.push('/');
         tag.push_str(part);
     }
     if tag.len() > 1024 {
-        return Err(RestError::BadRequest("The path is too long for a tag".into()));
+        return Err(RestError::BadRequest(
+            "The path is too long for a tag".into(),
+        ));
     }
     Ok(tag)
 }
@@ -66,7 +75,10 @@ fn tag(path: &[&str]) -> Result<String, RestError> {
 /// The headers as Salt shows them: title-cased, `Remote-Addr` first.
 fn headers(context: &Context, head: &Parts) -> Map {
     let mut shown = Map::new();
-    shown.insert("Remote-Addr", context.peer().ip().to_canonical().to_string());
+    shown.insert(
+        "Remote-Addr",
+        context.peer().ip().to_canonical().to_string(),
+    );
     let is_first = |name: &HeaderName| FIRST.contains(&name.as_str());
     let first = head.headers.iter().filter(|(name, _)| is_first(name));
     let others = head.headers.iter().filter(|(name, _)| !is_first(name));

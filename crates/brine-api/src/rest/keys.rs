@@ -21,11 +21,7 @@ pub(super) async fn get(context: &Context, id: &str) -> Result<Answer, RestError
     wheel(context, "key.finger", &[("match", id)]).await
 }
 
-async fn wheel(
-    context: &Context,
-    fun: &str,
-    fields: &[(&str, &str)],
-) -> Result<Answer, RestError> {
+async fn wheel(context: &Context, fun: &str, fields: &[(&str, &str)]) -> Result<Answer, RestError> {
     let answer = commands::execute_own(context, "wheel", fun, fields).await?;
     let returned = data_return(&answer).unwrap_or_else(|| Map::new().into());
     let answer: Map = [("return", returned)].into_iter().collect();
@@ -52,7 +48,9 @@ pub(super) async fn post(
     }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if id.is_empty() || !id.bytes().all(is_plain) {
-        return Err(RestError::BadRequest("mid: expected the id of a minion".into()));
+        return Err(RestError::BadRequest(
+            "mid: expected the id of a minion".into(),
+        ));
     }
     let mut answers = commands::execute(context, chunks, None).await?;
     let keys = answers.pop().and_then(|answer| data_return(&answer));
@@ -85,7 +83,8 @@ fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, content) in files {
         let mut header = [0; BLOCK];
-        let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+        let mut put =
+            |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, name);
         put(100, "0000644\0");
         put(108, "0000000\0");
@@ -113,7 +112,10 @@ mod tests {
     fn the_archive_is_one_that_tar_reads() {
         let directory = tempfile::tempdir().unwrap();
         let archive = directory.path().join("a.tar");
-        let files = [("minion.pub", b"public".to_vec()), ("minion.pem", vec![b'x'; 1000])];
+        let files = [
+            ("minion.pub", b"public".to_vec()),
+            ("minion.pem", vec![b'x'; 1000]),
+        ];
         std::fs::write(&archive, tar(&files)).unwrap();
         let listed = std::process::Command::new("tar")
             .arg("-tvf")
@@ -121,6 +123,9 @@ mod tests {
             .output()
             .unwrap();
         let text = String::from_utf8(listed.stdout).unwrap();
-        assert!(listed.status.success() && text.contains("minion.pub") && text.contains("1000"), "{text}");
+        assert!(
+            listed.status.success() && text.contains("minion.pub") && text.contains("1000"),
+            "{text}"
+        );
     }
 }

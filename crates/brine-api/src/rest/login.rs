@@ -44,7 +44,11 @@ pub(super) async fn post(
     let opened = context.state.sessions.open(&token);
     let (text, session) = opened.map_err(|error| RestError::Unforeseen(error.to_string()))?;
     tracing::info!(peer = %context.peer(), user = %session.subject().user, eauth = %token.eauth, "logged in");
-    let backend = context.state.options.external_auth.get(token.eauth.as_str());
+    let backend = context
+        .state
+        .options
+        .external_auth
+        .get(token.eauth.as_str());
     let backend = backend.and_then(Value::as_map);
     let permissions = match &token.auth_list {
         Some(list) => list.clone(),
@@ -74,7 +78,12 @@ pub(super) async fn token(
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Answer, RestError> {
-    let parsed = body::read(&head.headers, incoming, context.state.options.limits.body_bytes).await?;
+    let parsed = body::read(
+        &head.headers,
+        incoming,
+        context.state.options.limits.body_bytes,
+    )
+    .await?;
     let chunks = body::lowstate(parsed.value)?;
     let mut tokens = Vec::new();
     for fields in chunks {
@@ -98,7 +107,9 @@ pub(super) async fn logout(context: &Context) -> Result<Answer, RestError> {
     if let Some(token) = context.token() {
         context.state.sessions.end(token);
     }
-    let answer: Map = [("return", "Your token has been cleared")].into_iter().collect();
+    let answer: Map = [("return", "Your token has been cleared")]
+        .into_iter()
+        .collect();
     let mut answer = context.answer(StatusCode::OK, &answer.into());
     answer.insert_cookie(context.expired_cookie());
     Ok(answer)
@@ -118,7 +129,9 @@ async fn credentials(
         Some(Value::Map(fields)) => Ok(fields),
         Some(Value::Array(mut list)) if !list.is_empty() => match list.swap_remove(0) {
             Value::Map(fields) => Ok(fields),
-            _ => Err(RestError::Unforeseen("credentials are not a mapping".to_owned())),
+            _ => Err(RestError::Unforeseen(
+                "credentials are not a mapping".to_owned(),
+            )),
         },
         _ => Err(RestError::Unforeseen("a login without a body".to_owned())),
     }
@@ -164,7 +177,9 @@ fn is_address_permitted(context: &Context, user: &str) -> bool {
         return false;
     };
     let address = context.peer().ip().to_canonical().to_string();
-    addresses.iter().any(|known| known == "*" || *known == address)
+    addresses
+        .iter()
+        .any(|known| known == "*" || *known == address)
 }
 
 fn insert_secret(answer: &mut Answer, name: HeaderName, text: &str) {

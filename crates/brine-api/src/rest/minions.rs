@@ -12,7 +12,8 @@ use super::error::RestError;
 
 /// The grains of minions.
 pub(super) async fn get(context: &Context, target: &str) -> Result<Answer, RestError> {
-    let grains = commands::execute_own(context, "local", "grains.items", &[("tgt", target)]).await?;
+    let grains =
+        commands::execute_own(context, "local", "grains.items", &[("tgt", target)]).await?;
     Ok(commands::returned(context, StatusCode::OK, vec![grains]))
 }
 

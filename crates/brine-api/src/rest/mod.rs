@@ -35,9 +35,7 @@ pub(crate) use self::answer::{Answer, head_bytes};
 pub(crate) use self::context::{Context, Endpoint, Transport};
 pub use self::counters::{Counters, Counts};
 pub(crate) use self::error::RestError;
-pub use self::operator::{
-    Client, Credential, LoginFields, Low, Operator, OperatorError, Pending,
-};
+pub use self::operator::{Client, Credential, LoginFields, Low, Operator, OperatorError, Pending};
 pub use self::options::{Limits, RestOptions};
 pub use self::session::{Session, Sessions};
 pub use self::state::RestState;

@@ -22,10 +22,16 @@ pub(super) fn respond(method: &Method, headers: &HeaderMap) -> Option<Answer> {
     let mut response = Response::new(ResponseBody::full(Bytes::new()));
     *response.status_mut() = StatusCode::OK;
     let answer = response.headers_mut();
-    answer.insert(CONTENT_TYPE, HeaderValue::from_static("text/html;charset=utf-8"));
+    answer.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html;charset=utf-8"),
+    );
     let wanted = headers.get(ACCESS_CONTROL_REQUEST_METHOD);
     if wanted.is_some_and(|wanted| METHODS.iter().any(|method| wanted == method)) {
-        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        answer.insert(
+            ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST"),
+        );
         answer.insert(
             ACCESS_CONTROL_ALLOW_HEADERS,
             HeaderValue::from_static("Content-Type, X-Auth-Token, X-Requested-With"),

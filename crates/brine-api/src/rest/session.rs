@@ -104,8 +104,7 @@ impl Session {
     fn is_idle(&self) -> bool {
         let used = self.last_used.load(Ordering::Relaxed);
         // A stream uses its session as long as it lasts.
-        self.has_ended.receiver_count() == 0
-            && seconds_now().saturating_sub(used) > IDLE.as_secs()
+        self.has_ended.receiver_count() == 0 && seconds_now().saturating_sub(used) > IDLE.as_secs()
     }
 
     fn touch(&self) {

@@ -32,12 +32,18 @@ pub struct RestState {
 impl RestState {
     /// The state of an API for a master.
     #[must_use]
-    pub fn new(api: Arc<ApiState>, options: RestOptions, operator: Arc<dyn Operator>) -> Self {
+    pub fn new(
+        api: Arc<ApiState>,
+        streams: Arc<Streams>,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+    ) -> Self {
         Self {
             sessions: Sessions::in_directory(options.session_directory.clone()),
             commands: Semaphore::new(options.limits.commands.clamp(1, Semaphore::MAX_PERMITS)),
             counters: Counters::default(),
             api,
+            streams,
             options,
             operator,
         }

@@ -166,7 +166,8 @@ impl CatchUp {
         }
         let mut sent = 0;
         let (subscriber, bytes) = (&mut self.subscriber, window.from(at));
-        let result = poll_fn(|context| Poll::Ready(subscriber.poll_send(context, bytes, &mut sent)));
+        let result =
+            poll_fn(|context| Poll::Ready(subscriber.poll_send(context, bytes, &mut sent)));
         let result = result.await;
         at += sent as u64;
         let (next, sent_of_record) = match window.spot(at) {
@@ -174,7 +175,8 @@ impl CatchUp {
             Spot::Inside(seq, sent) => (seq, sent),
         };
         self.sent_of_record = sent_of_record;
-        self.cursor.advance(events, distance(self.cursor.seq(), next));
+        self.cursor
+            .advance(events, distance(self.cursor.seq(), next));
         let count = window.events_before(at) - window.events_before(window.base());
         self.subscriber.entry.reader.note(next, count);
         self.shared.counters.delivered(count);
@@ -224,7 +226,11 @@ impl CatchUp {
         }
         let mut record = Vec::new();
         self.subscriber.view.form.gap(&gap, &mut record);
-        push_framed(self.subscriber.view.wire, &record, &mut self.subscriber.pending);
+        push_framed(
+            self.subscriber.view.wire,
+            &record,
+            &mut self.subscriber.pending,
+        );
         self.active = Instant::now();
         self.cursor.skip(gap);
         Step::Continue
@@ -252,8 +258,7 @@ impl CatchUp {
     }
 
     fn is_complete(&self) -> bool {
-        self.bounds.limit == Some(0)
-            || self.bounds.end.is_some_and(|end| self.cursor.seq() > end)
+        self.bounds.limit == Some(0) || self.bounds.end.is_some_and(|end| self.cursor.seq() > end)
     }
 
     fn position(&self) -> Position {

@@ -181,7 +181,11 @@ impl FanOut {
         let needed = if self.blocked == 0 {
             self.cursor.seq()
         } else if is_trimmed {
-            let blocked = self.members.iter().flatten().filter(|member| member.is_blocked);
+            let blocked = self
+                .members
+                .iter()
+                .flatten()
+                .filter(|member| member.is_blocked);
             let needed = blocked.filter_map(|member| {
                 let window = &self.group(&member.view)?.window;
                 Some(window.spot(member.at).next())
@@ -191,12 +195,16 @@ impl FanOut {
             return;
         };
         if needed != self.anchor.seq() {
-            self.anchor = self.log.events(Start::After(form::before(self.log.id(), needed)));
+            self.anchor = self
+                .log
+                .events(Start::After(form::before(self.log.id(), needed)));
         }
     }
 
     fn group(&self, view: &Arc<View>) -> Option<&Group> {
-        self.groups.iter().find(|group| Arc::ptr_eq(&group.view, view))
+        self.groups
+            .iter()
+            .find(|group| Arc::ptr_eq(&group.view, view))
     }
 
     /// Looks at the log's next events for every group; says whether the tail was reached.
@@ -269,7 +277,11 @@ impl FanOut {
                 gone.push(number);
             } else if from == group.sent && member.at == end {
                 whole += 1;
-                member.subscriber.entry.reader.note(group.window.next(), turn_events);
+                member
+                    .subscriber
+                    .entry
+                    .reader
+                    .note(group.window.next(), turn_events);
             } else {
                 member.note(&group.window, from, &self.shared);
             }
@@ -292,7 +304,10 @@ impl FanOut {
             return false;
         }
         let base = group.window.base();
-        let members = group.members.iter().filter_map(|nth| self.members[*nth].as_ref());
+        let members = group
+            .members
+            .iter()
+            .filter_map(|nth| self.members[*nth].as_ref());
         let slowest = members.map(|member| member.at).min();
         let end = group.window.end();
         let keep_from = end.saturating_sub(kept as u64);
@@ -326,7 +341,10 @@ impl FanOut {
             let Some(member) = self.members.get_mut(number).and_then(Option::as_mut) else {
                 continue; // gone since
             };
-            let Some(group) = self.groups.iter().find(|group| Arc::ptr_eq(&group.view, &member.view))
+            let Some(group) = self
+                .groups
+                .iter()
+                .find(|group| Arc::ptr_eq(&group.view, &member.view))
             else {
                 continue;
             };
@@ -451,7 +469,10 @@ impl FanOut {
         let Some(member) = self.remove(number) else {
             return;
         };
-        let group = self.groups.iter().find(|group| Arc::ptr_eq(&group.view, &member.view));
+        let group = self
+            .groups
+            .iter()
+            .find(|group| Arc::ptr_eq(&group.view, &member.view));
         let Some(window) = group.map(|group| &group.window) else {
             return;
         };
@@ -487,9 +508,15 @@ impl FanOut {
         let member = self.members.get_mut(number)?.take()?;
         self.free.push(number);
         self.blocked -= usize::from(member.is_blocked);
-        let group = self.groups.iter_mut().find(|group| Arc::ptr_eq(&group.view, &member.view))?;
+        let group = self
+            .groups
+            .iter_mut()
+            .find(|group| Arc::ptr_eq(&group.view, &member.view))?;
         group.members.swap_remove(member.nth);
-        if let Some(moved) = group.members.get(member.nth).and_then(|nth| self.members[*nth].as_mut())
+        if let Some(moved) = group
+            .members
+            .get(member.nth)
+            .and_then(|nth| self.members[*nth].as_mut())
         {
             moved.nth = member.nth;
         }

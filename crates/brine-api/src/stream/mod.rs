@@ -146,7 +146,11 @@ impl Shared {
     /// Done when another log has taken the place of this one.
     async fn replaced(&self, log: &Arc<Log>) {
         let mut feed = self.feed.clone();
-        if feed.wait_for(|current| !Arc::ptr_eq(current, log)).await.is_err() {
+        if feed
+            .wait_for(|current| !Arc::ptr_eq(current, log))
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await; // nobody is left to replace it
         }
     }

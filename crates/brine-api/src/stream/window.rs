@@ -146,9 +146,9 @@ impl Window {
             return None;
         }
         // Records of no event stand with the event behind them: whoever reads that next has them.
-        let before = self.records.partition_point(|record| {
-            record.seq < seq || (record.seq == seq && !record.is_event)
-        });
+        let before = self
+            .records
+            .partition_point(|record| record.seq < seq || (record.seq == seq && !record.is_event));
         Some(match before.checked_sub(1) {
             Some(last) => self.records[last].end,
             None => self.base,
@@ -291,7 +291,10 @@ mod tests {
         let mut window = window(Wire::Bare);
         window.drop_before(10);
         assert_eq!((window.base(), window.from(9)), (9, &b"--thirteen"[..]));
-        assert_eq!((window.find(Seq(12)), window.find(Seq(13))), (None, Some(11)));
+        assert_eq!(
+            (window.find(Seq(12)), window.find(Seq(13))),
+            (None, Some(11))
+        );
         assert_eq!(window.events_before(19) - window.events_before(9), 1);
         window.drop_before(19);
         assert_eq!((window.len(), window.find(Seq(14))), (0, Some(19)));

@@ -1,17 +1,18 @@
 //! The network listener on a port of its own, with sessions put there by the test.
 
-use std::future::Future;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use brine_api::rest::{Low, Operator, OperatorError, RestOptions, RestState, Session, Sessions};
+use brine_api::rest::{
+    Credential, Low, Operator, OperatorError, Pending, RestOptions, RestState, Session,
+};
 use brine_api::stream::{StreamConfig, Streams};
-use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, Origin, Subject, network};
+use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, network};
+use brine_auth::{Login, Token};
 use brine_log::{Log, LogConfig};
-use brine_wire::{Value, json};
+use brine_wire::{Map, Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -28,16 +29,46 @@ pub(crate) struct Network {
     runtime: Option<Runtime>,
 }
 
-/// A master that runs nothing.
+/// A master that runs nothing and knows nobody.
 pub(crate) struct Nobody;
 
 impl Operator for Nobody {
-    fn run<'a>(
-        &'a self,
-        low: Low,
-        _by: &'a Session,
-    ) -> Pin<Box<dyn Future<Output = Result<Value, OperatorError>> + Send + 'a>> {
-        Box::pin(async move { Err(OperatorError::Failed(low.client)) })
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    fn log_in(&self, login: Login, _from: IpAddr) -> Pending<'_, Result<Token, OperatorError>> {
+        Box::pin(async move { Err(OperatorError::NotAuthenticated(login.username)) })
+    }
+
+    fn token<'a>(&'a self, _text: &'a str) -> Pending<'a, Option<Token>> {
+        Box::pin(async { None })
+    }
+
+    fn revoke<'a>(&'a self, _text: &'a str) -> Pending<'a, ()> {
+        Box::pin(async {})
+    }
+
+    fn run(&self, _low: Low, _by: Credential) -> Pending<'_, Result<Value, OperatorError>> {
+        Box::pin(async { Err(OperatorError::Failed("nothing is run".to_owned())) })
+    }
+
+    fn fire<'a>(&'a self, _tag: &'a str, _data: Map) -> Pending<'a, bool> {
+        Box::pin(async { false })
+    }
+}
+
+/// A token of Salt's for a user, that lives for a while.
+pub(crate) fn token(user: &str, lives: Duration) -> Token {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Token {
+        token: "9b861a77bd2a1d4233be2014a0fb0d82350f69cb593664bb4a113bf6adf47551".to_owned(),
+        start: now.as_secs_f64(),
+        expire: (now + lives).as_secs_f64(),
+        name: user.to_owned(),
+        eauth: "sharedsecret".to_owned(),
+        groups: Vec::new(),
+        auth_list: None,
     }
 }
 
@@ -57,13 +88,7 @@ impl Network {
         let log = Log::new(LogConfig::new(LOG));
         let api = Arc::new(ApiState::new(log, acl, node, ApiConfig::default()));
         let streams = Streams::start(&api, StreamConfig::default()).unwrap();
-        let state = Arc::new(RestState {
-            api,
-            streams,
-            options,
-            sessions: Sessions::default(),
-            operator,
-        });
+        let state = Arc::new(RestState::new(api, streams, options, operator));
         let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -88,13 +113,8 @@ impl Network {
 
     /// Opens a session.
     pub(crate) fn log_in(&self, token: &str, user: &str, lives: Duration) -> Arc<Session> {
-        let subject = Subject {
-            origin: Origin::Login,
-            user: user.to_owned(),
-            groups: Vec::new(),
-        };
-        let session = Session::new(subject, SystemTime::now() + lives);
-        self.state.sessions.insert(token.to_owned(), session)
+        let session = Session::new(&self::token(user, lives));
+        self.state.sessions.insert(token, session)
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
