@@ -10,13 +10,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 
 use crate::body::ResponseBody;
 use crate::limits::Held;
@@ -27,6 +28,8 @@ use crate::rest::{self, Answer, RestState, Transport};
 pub(crate) enum Io {
     /// TCP.
     Tcp(TcpStream),
+    /// TLS over it.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection that a handler has taken over: the request's head has been read, nothing of an answer has
@@ -61,7 +64,7 @@ pub(super) async fn serve(
         transport: Transport {
             peer,
             can_take_over: true,
-            is_tls: false,
+            is_tls: matches!(io, Io::Tls(_)),
         },
         slot: slot.clone(),
     };
@@ -112,6 +115,49 @@ pub(super) async fn serve(
             })
             .await;
         }
+    }
+}
+
+/// Serves a connection of HTTP/2 to its end. Its requests share it, so that none takes it over.
+pub(super) async fn serve_http2(
+    io: Io,
+    peer: SocketAddr,
+    held: Held,
+    state: &Arc<RestState>,
+    mut closing: watch::Receiver<bool>,
+) {
+    /// The most requests of one connection at a time.
+    const MOST_STREAMS: u32 = 64;
+    let service = Handler {
+        state: Arc::clone(state),
+        transport: Transport {
+            peer,
+            can_take_over: false,
+            is_tls: matches!(io, Io::Tls(_)),
+        },
+        slot: Slot::default(),
+    };
+    let limits = &state.options.limits;
+    let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(head_bytes)
+        .max_local_error_reset_streams(Some(128))
+        .keep_alive_interval(Some(limits.head_timeout))
+        .keep_alive_timeout(limits.head_timeout)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { let _ = closing.wait_for(|closing| *closing).await; } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    drop(held);
+    if let Err(error) = ended {
+        tracing::debug!(%peer, err = %error, "HTTP API: connection ended");
     }
 }
 
@@ -238,6 +284,7 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -250,6 +297,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -260,24 +308,28 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

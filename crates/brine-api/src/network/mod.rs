@@ -5,6 +5,7 @@
 //! buffers nor the task of an HTTP connection.
 
 mod connection;
+mod tls;
 
 use std::future::Future;
 use std::io;
@@ -17,9 +18,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
-pub(crate) use self::connection::{Connection, Io, TakeOver};
+pub(crate) use self::connection::{Io, TakeOver};
+pub use self::tls::{Tls, TlsError, TlsFiles};
 use crate::limits::{Held, Holder, Limits};
 use crate::rest::RestState;
 
@@ -37,6 +39,7 @@ const TURNING_AWAY: Duration = Duration::from_secs(1);
 /// When a socket cannot be registered with the runtime.
 pub async fn serve(
     socket: std::net::TcpListener,
+    tls: Option<Tls>,
     state: Arc<RestState>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -46,15 +49,22 @@ pub async fn serve(
     let server = Arc::new(Server {
         limits: Limits::new(limits.connections, limits.connections_per_address),
         state,
+        tls,
         closing: watch::Sender::new(false),
     });
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     let tended = Arc::clone(&server.state);
     let mut tending = pin!(tended.sessions.tend(tended.operator.as_ref()));
+    let mut looks = interval(tls::LOOK_AGAIN);
     loop {
         tokio::select! {
             () = &mut tending => {} // never done
+            _ = looks.tick(), if server.tls.is_some() => {
+                if let Some(tls) = &server.tls {
+                    tls.reload();
+                }
+            }
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     connections.spawn(Arc::clone(&server).serve(stream, peer));
@@ -86,6 +96,7 @@ async fn pause(error: &io::Error) {
 /// What all connections share.
 struct Server {
     state: Arc<RestState>,
+    tls: Option<Tls>,
     limits: Limits,
     closing: watch::Sender<bool>,
 }
@@ -97,7 +108,24 @@ impl Server {
             return turn_away(stream).await;
         };
         let _ = stream.set_nodelay(true); // only delays answers
-        self.serve_http1(Io::Tcp(stream), peer, held).await;
+        let Some(tls) = &self.tls else {
+            return self.serve_http1(Io::Tcp(stream), peer, held).await;
+        };
+        let handshake = tls.acceptor().accept(stream);
+        let stream = match timeout(self.state.options.limits.head_timeout, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%peer, err = %error, "no TLS"),
+            Err(_) => return tracing::debug!(%peer, "no TLS: the client is silent"),
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = Io::Tls(Box::new(stream));
+        match is_http2 {
+            true => {
+                let closing = self.closing.subscribe();
+                connection::serve_http2(io, peer, held, &self.state, closing).await;
+            }
+            false => self.serve_http1(io, peer, held).await,
+        }
     }
 
     async fn serve_http1(&self, io: Io, peer: SocketAddr, held: Held) {

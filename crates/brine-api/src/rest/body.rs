@@ -12,6 +12,22 @@ use crate::query::decode_lossy;
 /// The most pairs of a form.
 const MAX_PAIRS: usize = 1024;
 
+/// Bodies of all forms: what is read must be a lowstate or refused.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Some((form, body)) = bytes.split_first() else {
+        return;
+    };
+    let form = match form % 4 {
+        0 => Form::Json,
+        1 => Form::Yaml,
+        2 => Form::Pairs,
+        _ => Form::Text,
+    };
+    if let Ok(parsed) = parse(form, body) {
+        let _ = lowstate(parsed.value);
+    }
+}
+
 /// What a body holds.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parsed {

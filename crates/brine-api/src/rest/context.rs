@@ -11,7 +11,6 @@ use hyper::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, COOKIE, DATE, HeaderMap, HeaderName,
     HeaderValue, ORIGIN, SERVER, SET_COOKIE, VARY,
 };
-use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 
 use super::accept;

@@ -32,6 +32,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 pub(crate) use self::answer::{Answer, head_bytes};
+pub(crate) use self::body::fuzz as fuzz_bodies;
 pub(crate) use self::context::{Context, Endpoint, Transport};
 pub use self::counters::{Counters, Counts};
 pub(crate) use self::error::RestError;
@@ -41,12 +42,6 @@ pub use self::session::{Session, Sessions};
 pub use self::state::RestState;
 use crate::stream::StreamKind;
 use crate::{metrics, page, stream};
-
-#[doc(hidden)]
-pub(crate) mod fuzzing {
-    //! What fuzz targets call.
-    pub(crate) use super::body::{Form, lowstate, parse};
-}
 
 /// Answers a request that came over the network.
 pub(crate) async fn respond(

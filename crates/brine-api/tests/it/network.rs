@@ -100,7 +100,7 @@ impl Network {
         let ended = async {
             let _ = ended.await;
         };
-        runtime.spawn(network::serve(socket, Arc::clone(&state), ended));
+        runtime.spawn(network::serve(socket, None, Arc::clone(&state), ended));
         let network = Self {
             state,
             address,

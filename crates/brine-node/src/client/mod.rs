@@ -114,17 +114,7 @@ impl LocalClient {
             load: request.to_load(&self.config.user, &self.config.key),
         };
         let (payload, within) = (payload.to_value(), self.config.answer_within());
-        let no_answer = |error: &dyn std::fmt::Display| ClientError::NoAnswer(error.to_string());
-        let answer = match &self.master {
-            Requester::Tcp(master) => {
-                let answer = master.request(&payload, within).await;
-                answer.map_err(|error| no_answer(&error))?
-            }
-            Requester::ZeroMq(master) => {
-                let answer = master.request(&payload, within).await;
-                answer.map_err(|error| no_answer(&error))?
-            }
-        };
+        let answer = self.master.request(&payload, within).await?;
         published(&answer)
     }
 
@@ -158,6 +148,35 @@ impl LocalClient {
                 Err(ClientError::Refused(text))
             }
             Err(error) => Err(ClientError::Refused(error.to_string())),
+        }
+    }
+}
+
+/// Sends a clear request to the master's port and returns the answer: `mk_token`, `runner` and the like.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn ask(config: &ClientConfig, load: Map) -> Result<Value, ClientError> {
+    let payload = Payload::Clear {
+        version: VERSION,
+        load,
+    };
+    let (payload, within) = (payload.to_value(), config.answer_within());
+    requester(config)?.request(&payload, within).await
+}
+
+impl Requester {
+    async fn request(&self, payload: &Value, within: Duration) -> Result<Value, ClientError> {
+        let no_answer = |error: &dyn std::fmt::Display| ClientError::NoAnswer(error.to_string());
+        match self {
+            Self::Tcp(master) => {
+                let answer = master.request(payload, within).await;
+                answer.map_err(|error| no_answer(&error))
+            }
+            Self::ZeroMq(master) => {
+                let answer = master.request(payload, within).await;
+                answer.map_err(|error| no_answer(&error))
+            }
         }
     }
 }

@@ -131,6 +131,11 @@ impl Indent {
     }
 }
 
+/// A value in PyYAML's block style.
+pub(super) fn block_yaml(value: &Value) -> String {
+    yaml::show(value, yaml::Layout::Block(2))
+}
+
 /// Where return values go, and how.
 #[derive(Debug)]
 pub(super) struct Printer {
