@@ -6,12 +6,15 @@
     reason = "a test fails by panicking"
 )]
 
+mod captures;
 mod client;
 mod events;
 mod fire;
 mod hostile;
 mod network;
 mod permissions;
+mod recorded;
 mod rest;
 mod run;
 mod support;
+mod tls;

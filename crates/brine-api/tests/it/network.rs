@@ -78,6 +78,15 @@ impl Network {
     }
 
     pub(crate) fn with(acl: &str, options: RestOptions, operator: Arc<dyn Operator>) -> Self {
+        Self::over(acl, options, operator, None)
+    }
+
+    pub(crate) fn over(
+        acl: &str,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+        tls: Option<network::Tls>,
+    ) -> Self {
         let owner = rustix::process::geteuid().as_raw();
         let acl = Acl::parse(Some(&json::parse(acl.as_bytes()).unwrap()), owner).unwrap();
         let node = NodeInfo {
@@ -100,7 +109,7 @@ impl Network {
         let ended = async {
             let _ = ended.await;
         };
-        runtime.spawn(network::serve(socket, None, Arc::clone(&state), ended));
+        runtime.spawn(network::serve(socket, tls, Arc::clone(&state), ended));
         let network = Self {
             state,
             address,
@@ -126,10 +135,10 @@ impl Network {
     /// All that comes back for these bytes until the server closes.
     pub(crate) fn raw(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
-        stream.write_all(request).unwrap();
+        let _ = stream.write_all(request); // refused before it was read
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8(answer).unwrap()
+        let _ = stream.read_to_end(&mut answer); // it may be reset while we still send
+        String::from_utf8_lossy(&answer).into_owned()
     }
 }
 
