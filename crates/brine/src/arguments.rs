@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    bench, bus, completions, consumer, history, links, log, man, send, status, up, watch,
+    bench, bus, completions, consumer, history, links, log, man, password, send, status, up, watch,
 };
 use crate::logs::{self, Level, Look};
 
@@ -65,6 +65,8 @@ enum Command {
     Log(log::Arguments),
     /// Named readers with a saved position
     Consumer(Box<consumer::Arguments>),
+    /// Print a line for the file of the HTTP API's own users; the password is read from stdin
+    Password(password::Arguments),
     /// Load a bus and print rates and latencies
     Bench(bench::Arguments),
     /// Make links by Salt's command names to this program
@@ -98,6 +100,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&arguments),
             Command::Log(arguments) => log::run(&arguments),
             Command::Consumer(arguments) => consumer::run(&arguments),
+            Command::Password(arguments) => password::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments),
