@@ -272,6 +272,26 @@ fn below_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
+/// Any text as the head's parts that we read ourselves. Tokens are taken out of what is kept of the query.
+pub(crate) fn fuzz(text: &str) {
+    let _ = accept::best(Some(text), &ANSWERS);
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(COOKIE, value);
+    }
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    let segments: Vec<String> = path.split('/').map(query::decode_path).collect();
+    let shown = Shown::in_request(&headers, query, &segments);
+    assert!(
+        !shown
+            .query
+            .split('&')
+            .any(|pair| pair.starts_with("token="))
+    );
+    assert!(shown.token(false).is_none() || text.contains(SESSION_COOKIE));
+    let _ = below_prefix(path, "/salt/");
+}
+
 /// The tokens that a request shows.
 struct Shown {
     header: Option<String>,

@@ -33,6 +33,7 @@ use hyper::{Method, Request, StatusCode};
 
 pub(crate) use self::answer::{Answer, head_bytes};
 pub(crate) use self::body::fuzz as fuzz_bodies;
+pub(crate) use self::context::fuzz as fuzz_heads;
 pub(crate) use self::context::{Context, Endpoint, Transport};
 pub use self::counters::{Counters, Counts};
 pub(crate) use self::error::RestError;

@@ -1,4 +1,4 @@
-//! The local socket over real sockets: what is answered, to whom, and what hostile clients achieve.
+//! The local socket and the network listener over real sockets: what is answered, to whom, and what hostile clients achieve.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 
 mod captures;
 mod client;
+mod corpus;
 mod events;
 mod fire;
 mod hostile;
