@@ -14,4 +14,5 @@ mod network;
 mod permissions;
 mod rest;
 mod run;
+mod streams;
 mod support;
