@@ -273,8 +273,7 @@ impl Prepared {
         let entry = self.shared.readers.enter(subject, self.text);
         let ends = Box::pin(self.session.ended());
         let guard = (guard, self.shared.open.subscribe());
-        let subscriber =
-            Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
+        let subscriber = Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
         let bounds = Bounds {
             end: (!self.follows).then(|| self.shared.log().position().seq),
             until: self.until,
