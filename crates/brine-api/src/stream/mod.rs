@@ -23,7 +23,9 @@ mod body;
 mod catch_up;
 mod fan_out;
 mod form;
+mod formatted;
 mod subscriber;
+mod websocket;
 mod window;
 
 use std::io;
@@ -114,6 +116,8 @@ struct Shared {
     /// Where streams catch up: the runtime that answers requests, known with the first of them.
     runtime: OnceLock<Handle>,
     readers: Readers,
+    /// Each stream has a receiver.
+    open: watch::Sender<()>,
     counters: Counters,
 }
 
@@ -187,6 +191,7 @@ impl Streams {
             shutdown: shutdown.subscribe(),
             runtime: OnceLock::new(),
             readers: api.readers().clone(),
+            open: watch::Sender::new(()),
             counters: Counters::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -215,10 +220,11 @@ impl Streams {
         self.shutdown.send_replace(true);
     }
 
-    /// Done when streams that had caught up have ended.
+    /// Done when all streams have ended.
     pub async fn ended(&self) {
         let mut thread = self.thread.clone();
         let _ = thread.changed().await; // nothing is ever sent: the thread is gone
+        self.shared.open.closed().await;
     }
 
     /// What streams have done so far.
@@ -266,7 +272,8 @@ impl Prepared {
         let subject = self.session.subject().clone();
         let entry = self.shared.readers.enter(subject, self.text);
         let ends = Box::pin(self.session.ended());
-        let subscriber = Subscriber::new(socket, self.view, entry, ends, guard, head);
+        let guard = (guard, self.shared.open.subscribe());
+        let subscriber = Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
         let bounds = Bounds {
             end: (!self.follows).then(|| self.shared.log().position().seq),
             until: self.until,
@@ -289,9 +296,7 @@ pub(crate) async fn respond(
 ) -> Result<Answer, RestError> {
     match kind {
         StreamKind::Events => events(context, &request),
-        _ => Err(RestError::NotFound {
-            path: context.path().to_owned(),
-        }),
+        _ => websocket::respond(context, kind, &request),
     }
 }
 
@@ -304,7 +309,7 @@ fn events(context: &Context, request: &Request<Incoming>) -> Result<Answer, Rest
     // One answer per connection, in chunks; hyper says where a body ends that it sends.
     let takes_over = context.can_take_over() && request.version() == Version::HTTP_11;
     let wire = if takes_over { Wire::Chunks } else { Wire::Bare };
-    let prepared = prepare(context, request, form, wire)?;
+    let prepared = prepare(context, request, context.query(), form, wire)?;
     let mut response = Response::new(());
     let headers = response.headers_mut();
     headers.insert(
@@ -336,6 +341,7 @@ fn events(context: &Context, request: &Request<Incoming>) -> Result<Answer, Rest
 fn prepare(
     context: &Context,
     request: &Request<Incoming>,
+    text: &str,
     form: Form,
     wire: Wire,
 ) -> Result<Prepared, RestError> {
@@ -353,7 +359,7 @@ fn prepare(
     }
     let resumed = request.headers().get("last-event-id");
     let resumed = resumed.and_then(|value| value.to_str().ok());
-    let query = Query::parse(&streams.context(), access.read, context.query(), resumed);
+    let query = Query::parse(&streams.context(), access.read, text, resumed);
     let query = query.map_err(|error| RestError::BadRequest(error.to_string().into()))?;
     let view = Arc::new(View {
         form,
@@ -370,7 +376,7 @@ fn prepare(
         limit: query.limit,
         follows: query.follows,
         session: Arc::clone(session),
-        text: context.query().to_owned(),
+        text: text.to_owned(),
     })
 }
 

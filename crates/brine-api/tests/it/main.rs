@@ -17,5 +17,6 @@ mod permissions;
 mod recorded;
 mod rest;
 mod run;
+mod streams;
 mod support;
 mod tls;

@@ -21,12 +21,16 @@ use crate::support::{LOG, SOON};
 /// The token of the session that [`Network::with`] opens for user `fred`.
 pub(crate) const TOKEN: &str = "a39cb3efe4ac7f5ac22c4613cc4e087fd97dad21";
 
+/// The token of Salt's behind it.
+const SALT_TOKEN: &str = "9b861a77bd2a1d4233be2014a0fb0d82350f69cb593664bb4a113bf6adf47551";
+
 /// A served port. Dropping it ends the server.
 pub(crate) struct Network {
     pub(crate) state: Arc<RestState>,
     pub(crate) address: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
+    served: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 /// A master that runs nothing and knows nobody.
@@ -41,8 +45,10 @@ impl Operator for Nobody {
         Box::pin(async move { Err(OperatorError::NotAuthenticated(login.username)) })
     }
 
-    fn token<'a>(&'a self, _text: &'a str) -> Pending<'a, Option<Token>> {
-        Box::pin(async { None })
+    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Option<Token>> {
+        // Sessions that tests open rely on this one.
+        let token = (text == SALT_TOKEN).then(|| token("fred", Duration::from_secs(3600)));
+        Box::pin(async { token })
     }
 
     fn revoke<'a>(&'a self, _text: &'a str) -> Pending<'a, ()> {
@@ -62,7 +68,7 @@ impl Operator for Nobody {
 pub(crate) fn token(user: &str, lives: Duration) -> Token {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Token {
-        token: "9b861a77bd2a1d4233be2014a0fb0d82350f69cb593664bb4a113bf6adf47551".to_owned(),
+        token: SALT_TOKEN.to_owned(),
         start: now.as_secs_f64(),
         expire: (now + lives).as_secs_f64(),
         name: user.to_owned(),
@@ -77,14 +83,56 @@ impl Network {
         Self::with("[]", RestOptions::default(), Arc::new(Nobody))
     }
 
+    pub(crate) fn with_acl(acl: &str) -> Self {
+        Self::with(acl, RestOptions::default(), Arc::new(Nobody))
+    }
+
+    /// A server whose idle streams show soon that they live.
+    pub(crate) fn with_heartbeat(heartbeat: Duration) -> Self {
+        let config = StreamConfig {
+            heartbeat,
+            ..StreamConfig::default()
+        };
+        let log = Log::new(LogConfig::new(LOG));
+        Self::with_streams("[]", RestOptions::default(), Arc::new(Nobody), config, log)
+    }
+
+    /// A server over this log.
+    pub(crate) fn with_log(log: Arc<Log>) -> Self {
+        let config = StreamConfig::default();
+        Self::with_streams("[]", RestOptions::default(), Arc::new(Nobody), config, log)
+    }
+
     pub(crate) fn with(acl: &str, options: RestOptions, operator: Arc<dyn Operator>) -> Self {
         Self::over(acl, options, operator, None)
     }
 
+    /// A server over TLS.
     pub(crate) fn over(
         acl: &str,
         options: RestOptions,
         operator: Arc<dyn Operator>,
+        tls: Option<network::Tls>,
+    ) -> Self {
+        let log = Log::new(LogConfig::new(LOG));
+        Self::serve(acl, options, operator, (StreamConfig::default(), log), tls)
+    }
+
+    pub(crate) fn with_streams(
+        acl: &str,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+        config: StreamConfig,
+        log: Arc<Log>,
+    ) -> Self {
+        Self::serve(acl, options, operator, (config, log), None)
+    }
+
+    fn serve(
+        acl: &str,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+        (config, log): (StreamConfig, Arc<Log>),
         tls: Option<network::Tls>,
     ) -> Self {
         let owner = rustix::process::geteuid().as_raw();
@@ -94,9 +142,8 @@ impl Network {
             id: String::new(),
             version: "0.1.0",
         };
-        let log = Log::new(LogConfig::new(LOG));
         let api = Arc::new(ApiState::new(log, acl, node, ApiConfig::default()));
-        let streams = Streams::start(&api, StreamConfig::default()).unwrap();
+        let streams = Streams::start(&api, config).unwrap();
         let state = Arc::new(RestState::new(api, streams, options, operator));
         let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = socket.local_addr().unwrap();
@@ -109,12 +156,13 @@ impl Network {
         let ended = async {
             let _ = ended.await;
         };
-        runtime.spawn(network::serve(socket, tls, Arc::clone(&state), ended));
+        let served = runtime.spawn(network::serve(socket, tls, Arc::clone(&state), ended));
         let network = Self {
             state,
             address,
             shutdown: Some(shutdown),
             runtime: Some(runtime),
+            served: Some(served),
         };
         network.log_in(TOKEN, "fred", Duration::from_secs(3600));
         network
@@ -142,11 +190,19 @@ impl Network {
     }
 }
 
-impl Drop for Network {
-    fn drop(&mut self) {
+impl Network {
+    /// Ends the server and waits for it.
+    pub(crate) fn end(&mut self) {
         drop(self.shutdown.take());
-        if let Some(runtime) = self.runtime.take() {
+        if let (Some(runtime), Some(served)) = (self.runtime.take(), self.served.take()) {
+            runtime.block_on(served).unwrap().unwrap();
             runtime.shutdown_timeout(SOON);
         }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.end();
     }
 }
