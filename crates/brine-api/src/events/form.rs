@@ -95,11 +95,17 @@ impl Form {
                 from: (from.log.0, from.seq.0),
                 to: (to.log.0, to.seq.0),
                 missed,
+                reason: gap.reason.map(|reason| reason.to_string()),
             }
             .encode(out);
         }
         let missed = missed.map_or_else(|| "null".to_owned(), |missed| missed.to_string());
-        let fields = format!("{{\"from\": \"{from}\", \"to\": \"{to}\", \"missed\": {missed}}}");
+        let reason = gap
+            .reason
+            .map_or("null".to_owned(), |reason| format!("\"{reason}\""));
+        let fields = format!(
+            "{{\"from\": \"{from}\", \"to\": \"{to}\", \"missed\": {missed}, \"reason\": {reason}}}"
+        );
         append(
             out,
             &match self {
@@ -159,7 +165,7 @@ fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brine_log::Millis;
+    use brine_log::{GapReason, Millis};
 
     const LOG: LogId = LogId(0x7f3a);
 
@@ -203,18 +209,20 @@ mod tests {
         let gap = Gap {
             from: at(LOG, 43),
             to: at(LOG, 100),
+            reason: Some(GapReason::Overrun),
         };
         assert_eq!(
             written(&|out| Form::Lines.gap(&gap, out)),
-            "{\"gap\": {\"from\": \"7f3a-42\", \"to\": \"7f3a-99\", \"missed\": 57}}\n"
+            "{\"gap\": {\"from\": \"7f3a-42\", \"to\": \"7f3a-99\", \"missed\": 57, \"reason\": \"overrun\"}}\n"
         );
         let foreign = Gap {
             from: at(LogId(1), 43),
             to: at(LOG, 1),
+            reason: None,
         };
         assert_eq!(
             written(&|out| Form::Sse.gap(&foreign, out)),
-            "id: 7f3a-0\nevent: gap\ndata: {\"from\": \"1-42\", \"to\": \"7f3a-0\", \"missed\": null}\n\n"
+            "id: 7f3a-0\nevent: gap\ndata: {\"from\": \"1-42\", \"to\": \"7f3a-0\", \"missed\": null, \"reason\": null}\n\n"
         );
         assert_eq!(
             written(&|out| Form::Lines.heartbeat(at(LOG, 42), out)),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use brine_log::{EventCursor, LogId, Millis, Position, Seq, Start, StoredEvent};
+use brine_log::{EventCursor, Log, LogId, Millis, Position, Seq, Start, StoredEvent, TagQuery};
 use brine_wire::envelope::TAG_END;
 use brine_wire::field_filter::FieldFilter;
-use brine_wire::matching::{MatchType, TagFilter};
+use brine_wire::matching::{MatchType, TagFilter, TagMatch};
 use brine_wire::time::{Bound, Clock, StartText, parse_start, parse_time};
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -60,9 +60,18 @@ pub(super) struct Filter {
     permitted: Permitted,
     tags: TagFilter,
     fields: FieldFilter,
+    /// Which stored events are worth fetching.
+    stored: TagQuery,
 }
 
 impl Filter {
+    /// A cursor over what may pass.
+    pub(super) fn cursor(&self, log: &Log, start: Start) -> EventCursor {
+        let mut cursor = log.events(start);
+        cursor.select(self.stored.clone());
+        cursor
+    }
+
     pub(super) fn passes(&self, event: &StoredEvent<'_>) -> bool {
         let Some(tag) = event.event.get(..event.tag_bytes) else {
             return false;
@@ -136,6 +145,7 @@ impl Query {
                 permitted,
                 tags: TagFilter::default(),
                 fields: FieldFilter::default(),
+                stored: TagQuery::default(),
             },
             start: Start::Tail,
             last: None,
@@ -182,6 +192,9 @@ impl Query {
             query.start = Start::After(position);
             query.last = None;
         }
+        let patterns = tags.iter().map(|tag| TagMatch::new(kind, tag.clone()));
+        let patterns = patterns.collect::<Result<Vec<_>, _>>();
+        query.filter.stored = TagQuery::new(&patterns.map_err(|error| bad(&error))?);
         query.filter.tags = TagFilter::new(kind, &tags, &excluded).map_err(|error| bad(&error))?;
         Ok(query)
     }
@@ -240,7 +253,7 @@ impl Stream {
         let end = (!query.follows).then(|| state.log.position().seq);
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
-        let cursor = state.log.events(query.start);
+        let cursor = query.filter.cursor(&state.log, query.start);
         // A client that is cut off before its first event knows where it was all the same.
         if form == Form::Records && query.start == Start::Tail {
             form.heartbeat(cursor.position(), &mut buffer);
@@ -260,7 +273,7 @@ impl Stream {
             let log = &state.log;
             if let Some(start) = last::find(log, self.query.start, &self.query.filter, count).await
             {
-                self.cursor = log.events(start);
+                self.cursor = self.query.filter.cursor(log, start);
             }
         }
         let mut shutdown = state.shutdown();

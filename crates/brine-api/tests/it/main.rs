@@ -9,6 +9,7 @@
 mod client;
 mod events;
 mod fire;
+mod history;
 mod hostile;
 mod permissions;
 mod run;

@@ -12,6 +12,7 @@
 mod block;
 mod directory;
 mod gather;
+mod loader;
 mod maintenance;
 mod open;
 mod reader;
@@ -20,7 +21,6 @@ mod retention;
 mod saved;
 mod sqlite;
 mod store;
-mod tags;
 mod wait;
 mod writer;
 
@@ -34,6 +34,8 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+pub use crate::gap::GapReason;
+pub use crate::tags::TagQuery;
 #[doc(hidden)]
 pub use block::fuzz_block;
 pub use block::{About, Block, BlockError, BlockEvent, Decoded, Decoder, Effort, Encoder, Head};
@@ -42,12 +44,10 @@ pub use open::{OpenError, PreparedHistory};
 pub use reader::{HistoryInfo, HistoryReader, Read};
 pub use retention::{Retention, TagAge};
 pub use saved::{Consumer, ConsumerName, NameError, Paused};
-pub use store::{
-    Batch, BlockReader, BlockStore, GapReason, RecordedGap, State, StoreError, Totals,
-};
-pub use tags::TagQuery;
+pub use store::{Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, Totals};
 
 use crate::position::{Position, Seq};
+use crate::stored::StoredSegments;
 use wait::Alarm;
 
 /// What a history keeps, and where.
@@ -118,6 +118,7 @@ struct Shared {
     alarm: Arc<Alarm>,
     requests: Mutex<Vec<Request>>,
     consumers: Mutex<BTreeMap<ConsumerName, Consumer>>,
+    segments: Arc<StoredSegments>,
     progress: watch::Sender<Progress>,
     status: Mutex<Status>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -206,7 +207,7 @@ impl History {
     pub fn status(&self) -> Status {
         let mut status = lock(&self.shared.status).clone();
         status.next = Seq(self.shared.progress.borrow().next);
-        status.oldest = status.oldest.min(status.next);
+        status.oldest = self.shared.segments.oldest().unwrap_or(status.next);
         status
     }
 
