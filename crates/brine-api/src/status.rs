@@ -65,7 +65,10 @@ fn log(state: &ApiState) -> Map {
     let id = state.log.id();
     let last = state.log.position();
     let oldest = state.log.oldest();
-    let events = stats.next.0.saturating_sub(oldest.0);
+    let events = match &state.history {
+        Some(history) => history.count(oldest..stats.next),
+        None => stats.next.0.saturating_sub(oldest.0),
+    };
     log.insert("id", id.to_string());
     log.insert(
         "oldest",

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use brine_log::{EventCursor, Log, LogId, Millis, Position, Seq, Start, StoredEvent, TagQuery};
+use brine_log::history::Consumer;
+use brine_log::{
+    EventCursor, Log, LogId, Millis, ParsePositionError, Position, Seq, Start, StoredEvent,
+    TagQuery,
+};
 use brine_wire::envelope::TAG_END;
 use brine_wire::field_filter::FieldFilter;
 use brine_wire::matching::{MatchType, TagFilter, TagMatch};
@@ -96,6 +100,55 @@ pub(crate) fn get(
     access: Access,
     head: &Parts,
 ) -> Result<Response<ResponseBody>, ApiError> {
+    let text = head.uri.query().unwrap_or_default();
+    let parameters = query::parse(text, &PARAMETERS)?;
+    let resumed = match header(&head.headers, "last-event-id") {
+        Some(position) if !position.is_empty() => {
+            let position = position.parse();
+            Some(
+                position
+                    .map_err(|error: ParsePositionError| ApiError::BadRequest(error.to_string()))?,
+            )
+        }
+        _ => None,
+    };
+    stream(state, subject, access, head, parameters, resumed)
+}
+
+/// Answers with the events of a consumer, from its position on.
+pub(crate) fn get_of_consumer(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    access: Access,
+    head: &Parts,
+    consumer: &Consumer,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let text = head.uri.query().unwrap_or_default();
+    let mut parameters = query::parse(text, &["limit", "follow", "heartbeat"])?;
+    match consumer.filter.as_str() {
+        "" => {}
+        // Field terms have a colon; tags have none, as far as people go.
+        terms if terms.contains(':') => parameters.push(("filter", terms.to_owned())),
+        tags => parameters.push(("tag", tags.to_owned())),
+    }
+    stream(
+        state,
+        subject,
+        access,
+        head,
+        parameters,
+        Some(consumer.position),
+    )
+}
+
+fn stream(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    access: Access,
+    head: &Parts,
+    parameters: Vec<(&str, String)>,
+    resumed: Option<Position>,
+) -> Result<Response<ResponseBody>, ApiError> {
     if access.read.is_nothing() {
         return Err(ApiError::Forbidden(format!(
             "{subject} may read no events; brine: {{acl: …}} has no read for it"
@@ -105,10 +158,10 @@ pub(crate) fn get(
     let form = Form::accepted(accept).ok_or_else(|| ApiError::BadRequest(format!(
         "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {accept:?}"
     )))?;
-    let text = head.uri.query().unwrap_or_default();
-    let resumed = header(&head.headers, "last-event-id");
-    let query = Query::parse(state, access.read, text, resumed)?;
-    let entry = state.readers().enter(subject.clone(), text.to_owned());
+    let query = Query::parse(state, access.read, parameters, resumed)?;
+    let text = head.uri.path_and_query();
+    let text = text.map_or_else(String::new, |text| text.as_str().to_owned());
+    let entry = state.readers().enter(subject.clone(), text);
     let state = Arc::clone(state);
     let body = ResponseBody::stream(move |out| async move {
         Stream::new(&state, query, form, entry)
@@ -130,8 +183,8 @@ impl Query {
     fn parse(
         state: &ApiState,
         permitted: Permitted,
-        text: &str,
-        resumed: Option<&str>,
+        parameters: Vec<(&str, String)>,
+        resumed: Option<Position>,
     ) -> Result<Self, ApiError> {
         let now = now();
         let clock = Clock {
@@ -154,7 +207,7 @@ impl Query {
             follows: true,
             heartbeat: state.config.heartbeat,
         };
-        for (name, value) in query::parse(text, &PARAMETERS)? {
+        for (name, value) in parameters {
             match name {
                 "tag" => tags.push(value),
                 "exclude" => excluded.push(value),
@@ -187,8 +240,7 @@ impl Query {
                 }
             }
         }
-        if let Some(position) = resumed.filter(|position| !position.is_empty()) {
-            let position = position.parse().map_err(|error| bad(&error))?;
+        if let Some(position) = resumed {
             query.start = Start::After(position);
             query.last = None;
         }
@@ -200,7 +252,7 @@ impl Query {
     }
 }
 
-fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
+pub(crate) fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
     Ok(match start {
         StartText::Earliest => Start::Oldest,
         StartText::New => Start::Tail,

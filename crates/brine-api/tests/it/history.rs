@@ -10,28 +10,31 @@ use tempfile::TempDir;
 use crate::support::{Api, Setup, at};
 
 /// A bus that goes on with the history in a directory.
-struct Bus {
-    api: Api,
+pub(crate) struct Bus {
+    pub(crate) api: Api,
     history: History,
-    id: String,
+    pub(crate) id: String,
 }
 
 impl Bus {
-    fn start(directory: &Path) -> Self {
+    pub(crate) fn start(directory: &Path) -> Self {
         let mut config = HistoryConfig::new(directory);
         config.retention.max_age = None; // times in these tests are small numbers
         let prepared = PreparedHistory::open(config).unwrap();
         let log = Log::with_history(LogConfig::new(LogId(0)), &prepared);
         let history = prepared.start(&log).unwrap();
-        let id = log.id().to_string();
+        let (id, kept) = (log.id().to_string(), history.clone());
         let api = Api::with(Setup {
-            change: Box::new(move |state: &mut ApiState| state.log = log),
+            change: Box::new(move |state: &mut ApiState| {
+                state.log = log;
+                state.history = Some(kept);
+            }),
             ..Setup::default()
         });
         Self { api, history, id }
     }
 
-    fn fire(&self, numbers: std::ops::Range<u64>) {
+    pub(crate) fn fire(&self, numbers: std::ops::Range<u64>) {
         for nth in numbers {
             let data = format!("{{\"nth\": {nth}}}");
             let kind = if nth == 20 { "rare" } else { "job" };
@@ -40,7 +43,7 @@ impl Bus {
         }
     }
 
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.api.end();
         self.history.close();
     }
@@ -57,7 +60,7 @@ fn two_lives() -> (TempDir, Bus) {
     (directory, second)
 }
 
-fn numbers(lines: &str) -> Vec<u64> {
+pub(crate) fn numbers(lines: &str) -> Vec<u64> {
     let events = lines.lines().filter(|line| line.contains("\"tag\""));
     let nth = events.map(|line| at(line, "/data/nth").as_u64().unwrap());
     nth.collect()

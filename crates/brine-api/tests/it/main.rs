@@ -7,6 +7,7 @@
 )]
 
 mod client;
+mod consumers;
 mod events;
 mod fire;
 mod history;

@@ -119,6 +119,8 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     consumers: Mutex<BTreeMap<ConsumerName, Consumer>>,
     segments: Arc<StoredSegments>,
+    /// Numbers that killed processes left unused, oldest first.
+    unused: Vec<Range<u64>>,
     progress: watch::Sender<Progress>,
     status: Mutex<Status>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -211,6 +213,18 @@ impl History {
         status
     }
 
+    /// How many events these numbers stand for at most: those that killed processes left unused are
+    /// not counted.
+    #[must_use]
+    pub fn count(&self, seqs: Range<Seq>) -> u64 {
+        let unused = self.shared.unused.iter().map(|unused| {
+            let end = unused.end.min(seqs.end.0);
+            end.saturating_sub(unused.start.max(seqs.start.0))
+        });
+        let numbers = seqs.end.0.saturating_sub(seqs.start.0);
+        numbers.saturating_sub(unused.sum())
+    }
+
     /// All consumers, by name.
     #[must_use]
     pub fn consumers(&self) -> Vec<Consumer> {
@@ -232,6 +246,26 @@ impl History {
         let name = consumer.name.clone();
         lock(&self.shared.consumers).insert(name.clone(), consumer);
         self.shared.ask(Change::Save(name)).await
+    }
+
+    /// Changes a consumer, and gives what came of it; on disk when this returns. `None` if there is
+    /// none of that name. Dropping the future leaves it open whether it is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written; then it holds for this process alone.
+    pub async fn change(
+        &self,
+        name: &ConsumerName,
+        change: impl FnOnce(&mut Consumer),
+    ) -> Result<Option<Consumer>, StoreError> {
+        let changed = lock(&self.shared.consumers).get_mut(name).map(|consumer| {
+            change(consumer);
+            consumer.clone()
+        });
+        if changed.is_some() {
+            self.shared.ask(Change::Save(name.clone())).await?;
+        }
+        Ok(changed)
     }
 
     /// Moves a consumer's position, without waiting: it is on disk with the next events, or within

@@ -156,7 +156,9 @@ impl PreparedHistory {
             .reading()
             .consumers()
             .map_err(|error| in_directory(&directory, error))?;
-        let history = writer::shared(&self.config, self.next, consumers, &self.segments);
+        let gaps = store.reading().gaps();
+        let gaps = gaps.map_err(|error| in_directory(&directory, error))?;
+        let history = writer::shared(&self.config, self.next, consumers, &gaps, &self.segments);
         let writer = Writer::new(self.config, store, log, &history, self.state, self.until);
         writer
             .map_err(failed)?

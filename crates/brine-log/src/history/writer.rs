@@ -61,6 +61,7 @@ pub(crate) fn shared(
     config: &HistoryConfig,
     next: Seq,
     consumers: Vec<Consumer>,
+    gaps: &[RecordedGap],
     segments: &Arc<StoredSegments>,
 ) -> History {
     let progress = Progress {
@@ -78,6 +79,11 @@ pub(crate) fn shared(
         requests: Mutex::default(),
         consumers: Mutex::new(BTreeMap::from_iter(named)),
         segments: Arc::clone(segments),
+        unused: gaps
+            .iter()
+            .filter(|gap| gap.reason == GapReason::UncleanShutdown)
+            .map(|gap| gap.first.0..gap.last.0 + 1)
+            .collect(),
         progress: watch::Sender::new(progress),
         status: Mutex::new(Status {
             directory: config.directory.clone(),
