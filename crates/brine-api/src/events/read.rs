@@ -159,9 +159,11 @@ fn stream(
         "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {accept:?}"
     )))?;
     let query = Query::parse(state, access.read, parameters, resumed)?;
-    let text = head.uri.path_and_query();
-    let text = text.map_or_else(String::new, |text| text.as_str().to_owned());
-    let entry = state.readers().enter(subject.clone(), text);
+    let asked = match head.uri.path() {
+        "/events" => head.uri.query().unwrap_or_default(),
+        path => path,
+    };
+    let entry = state.readers().enter(subject.clone(), asked.to_owned());
     let state = Arc::clone(state);
     let body = ResponseBody::stream(move |out| async move {
         Stream::new(&state, query, form, entry)
