@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::events::{fire, read};
 use crate::state::ApiState;
 use crate::subject::Subject;
-use crate::{run, status};
+use crate::{consumers, run, status};
 
 /// Answers a request of `subject`.
 pub async fn respond(
@@ -39,6 +39,17 @@ async fn route(
         (&Method::POST, "/events") => fire::post(state, subject, access, &head, body).await,
         (&Method::GET, "/status") => status::get(state, subject, &access),
         (&Method::POST, "/run") => run::post(state, subject, &access, &head, body).await,
+        (method, path) if path.starts_with(consumers::PATH) => {
+            let name = path
+                .strip_prefix("/consumers/")
+                .and_then(|rest| rest.strip_suffix("/events"));
+            if let (Some(name), &Method::GET) = (name, method) {
+                let consumer = consumers::to_read(state, subject, &access, name)?;
+                return read::get_of_consumer(state, subject, access, &head, &consumer);
+            }
+            let query = head.uri.query().unwrap_or_default();
+            consumers::respond(state, subject, &access, method, path, query).await
+        }
         (_, "/events") => Err(ApiError::MethodNotAllowed {
             allowed: "GET, POST",
         }),

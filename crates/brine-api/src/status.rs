@@ -64,17 +64,22 @@ fn log(state: &ApiState) -> Map {
     let mut log = Map::new();
     let id = state.log.id();
     let last = state.log.position();
-    let oldest = Position {
-        log: id,
-        seq: stats.oldest,
+    let oldest = state.log.oldest();
+    let events = match &state.history {
+        Some(history) => history.count(oldest..stats.next),
+        None => stats.next.0.saturating_sub(oldest.0),
     };
     log.insert("id", id.to_string());
-    log.insert("oldest", oldest.to_string());
-    log.insert("newest", last.to_string());
     log.insert(
-        "events",
-        Value::Int((stats.next.0 - stats.oldest.0.min(stats.next.0)).into()),
+        "oldest",
+        Position {
+            log: id,
+            seq: oldest,
+        }
+        .to_string(),
     );
+    log.insert("newest", last.to_string());
+    log.insert("events", Value::Int(events.into()));
     log.insert("memory_bytes", number(stats.bytes));
     log
 }

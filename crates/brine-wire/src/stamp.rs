@@ -2,8 +2,8 @@
 //!
 //! Pure: the time is an argument. Facts: `docs/protocol/ipc.md` §4.
 
-use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 pub use crate::compat::StampStyle;
@@ -12,18 +12,41 @@ pub use crate::compat::StampStyle;
 /// is exactly zero, as Python does.
 #[must_use]
 pub fn format(since_epoch: Duration, style: StampStyle) -> String {
+    let mut stamp = Vec::with_capacity(32);
+    append(since_epoch, style, &mut stamp);
+    stamp.into_iter().map(char::from).collect()
+}
+
+/// Appends what [`format`] gives.
+pub fn append(since_epoch: Duration, style: StampStyle, out: &mut Vec<u8>) {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = civil_from_days(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let fraction = match since_epoch.subsec_micros() {
-        0 => String::new(),
-        micros => format!(".{micros:06}"),
-    };
-    let offset = match style {
-        StampStyle::Naive => "",
-        StampStyle::Utc => "+00:00",
-    };
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
+    digits(year, 4, out);
+    for (separator, number) in [
+        (b'-', month),
+        (b'-', day),
+        (b'T', seconds / 3600 % 24),
+        (b':', seconds / 60 % 60),
+        (b':', seconds % 60),
+    ] {
+        out.push(separator);
+        digits(number, 2, out);
+    }
+    let micros = since_epoch.subsec_micros();
+    if micros > 0 {
+        out.push(b'.');
+        digits(micros.into(), 6, out);
+    }
+    if style == StampStyle::Utc {
+        out.extend_from_slice(b"+00:00");
+    }
+}
+
+/// A number with leading zeros, at least so many digits of it.
+fn digits(number: u64, width: usize, out: &mut Vec<u8>) {
+    let zeros = width.saturating_sub(number.max(1).ilog10() as usize + 1);
+    out.extend(core::iter::repeat_n(b'0', zeros));
+    crate::json::unsigned(number, out);
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
@@ -48,6 +71,8 @@ const fn civil_from_days(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
+
     use super::*;
 
     #[test]

@@ -7,8 +7,10 @@
 )]
 
 mod client;
+mod consumers;
 mod events;
 mod fire;
+mod history;
 mod hostile;
 mod permissions;
 mod run;

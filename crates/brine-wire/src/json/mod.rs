@@ -8,6 +8,7 @@
 
 mod base64;
 mod parse;
+mod transcode;
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::stamp::{self, StampStyle};
 use crate::value::{Map, Value};
 
 pub use parse::{JsonError, JsonFault, parse};
+pub use transcode::{packed_to_exact_line, quote, unsigned};
 
 /// The one key of the object that represents bytes in [`to_exact_line`] and [`parse`].
 pub const BYTES_KEY: &str = "$bytes";

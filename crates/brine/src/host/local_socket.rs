@@ -122,6 +122,7 @@ fn state(
         .status
         .push(("bus", Arc::new(move || bus_status(&handle.stats()))));
     state.runner = runner;
+    state.history.clone_from(&history);
     if let Some(history) = history {
         let writer = history.clone();
         state.durability = Some(Arc::new(move |events| {

@@ -178,13 +178,7 @@ fn log(
         (_, false) => Framings::Bare,
         (false, true) => Framings::Prefixed,
     };
-    let mut config = match history {
-        Some(history) => LogConfig {
-            first: history.next(),
-            ..LogConfig::new(history.log_id())
-        },
-        None => LogConfig::new(new_log_id()?),
-    };
+    let mut config = LogConfig::new(new_log_id()?);
     config.framings = framings;
     if let Some(bytes) = max_bytes {
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -193,7 +187,10 @@ fn log(
     if let Some(bytes) = location.brine.keep_bytes {
         config.keep_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
-    Ok(Log::new(config))
+    Ok(match history {
+        Some(history) => Log::with_history(config, history),
+        None => Log::new(config),
+    })
 }
 
 /// Where the log's overflow goes: `cachedir` rather than `sock_dir`, which is often in memory.

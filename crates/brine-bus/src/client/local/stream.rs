@@ -33,6 +33,8 @@ pub enum Delivery {
         to: Position,
         /// How many are missing, if that can be known.
         missed: Option<u64>,
+        /// Why, in a few words, if that is known.
+        reason: Option<String>,
     },
     /// The stream is complete: its limit, its end or what was there is reached.
     End,
@@ -143,10 +145,20 @@ impl EventStream {
                         event,
                     })
                 }
-                Record::Gap { from, to, missed } => {
+                Record::Gap {
+                    from,
+                    to,
+                    missed,
+                    reason,
+                } => {
                     let (from, to) = (at(from.0, from.1), at(to.0, to.1));
                     self.position = Some(to);
-                    Some(Delivery::Gap { from, to, missed })
+                    Some(Delivery::Gap {
+                        from,
+                        to,
+                        missed,
+                        reason,
+                    })
                 }
                 Record::Heartbeat { sequence } => {
                     self.position = Some(at(self.log.0, sequence));
