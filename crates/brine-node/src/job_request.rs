@@ -93,3 +93,18 @@ pub struct Published {
     /// Ids that a list target names and that have no accepted key.
     pub missing: Vec<MinionId>,
 }
+
+/// Why a job was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// `publisher_acl_blacklist` names the user or a function.
+    #[error("publisher_acl_blacklist forbids this job")]
+    Blacklisted,
+    /// `publisher_acl` does not permit the job.
+    #[error("publisher_acl does not permit this job")]
+    NotPermitted,
+    /// The master is shutting down.
+    #[error("the master is shutting down")]
+    ShuttingDown,
+}

@@ -26,4 +26,4 @@ pub mod target;
 mod traverse;
 
 pub use bus_address::{BusAddressError, bus_address, own_minion, uses_tcp};
-pub use job_request::{JobRequest, Published};
+pub use job_request::{JobRequest, PublishError, Published};

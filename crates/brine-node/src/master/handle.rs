@@ -17,13 +17,13 @@ use tokio::task::spawn_blocking;
 use super::access::Caller;
 use super::context::Context;
 use super::counters::MasterStats;
-use super::jobs::PublishError;
+use super::operator::OwnOperator;
 use super::wheel::{self, WheelError};
 use crate::functions::Call;
-use crate::job_request::{JobRequest, Published};
+use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
 use crate::node_bus::since_epoch;
-use crate::runner::{self, Operator, RunnerCall, RunnerError, RunnerReturn};
+use crate::runner::{self, RunnerCall, RunnerError, RunnerReturn};
 
 /// A running master, from outside.
 #[derive(Clone)]
@@ -113,10 +113,7 @@ impl MasterHandle {
             user: by.user.clone(),
             jid: Jid::at(since_epoch()).as_str().to_owned(),
         };
-        let mut operator = Operator::Own {
-            master: self.clone(),
-            caller: by.clone(),
-        };
+        let mut operator = OwnOperator::new(self.clone(), by.clone());
         let (done, result) = oneshot::channel();
         self.context.spawn(async move {
             // Whoever called may have stopped waiting.

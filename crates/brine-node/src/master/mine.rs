@@ -14,7 +14,6 @@ use brine_wire::compat::{Compat, Series};
 use brine_wire::network::{MinionId, field};
 use brine_wire::{Map, Value, msgpack};
 
-use super::options::MasterOptions;
 use crate::file;
 use crate::target::Patterns;
 
@@ -32,24 +31,27 @@ const WRAPPED_DATA: &str = "__data__";
 pub(super) struct Mine {
     cachedir: PathBuf,
     compat: Compat,
-    /// Without `minion_data_cache` and `enforce_mine_cache` nothing is kept.
-    is_kept: bool,
-    /// `mine_get`: patterns of minion ids, and patterns of the functions these may ask for.
-    permitted: Option<Value>,
+    options: MineOptions,
     patterns: Patterns,
     /// Held while a minion's file is changed; minions share one only by chance.
     changing: [Mutex<()>; LOCKS],
 }
 
+/// What the mine keeps and who may read it.
+#[derive(Debug, Clone)]
+pub(super) struct MineOptions {
+    /// Without `minion_data_cache` and `enforce_mine_cache` nothing is kept.
+    pub(super) is_kept: bool,
+    /// `mine_get`: patterns of minion ids, and patterns of the functions these may ask for.
+    pub(super) permitted: Option<Value>,
+}
+
 impl Mine {
-    pub(super) fn new(options: &MasterOptions) -> Self {
-        let opts = &options.opts;
-        let is_enforced = opts.flag("enforce_mine_cache").unwrap_or(false);
+    pub(super) fn new(cachedir: PathBuf, compat: Compat, options: MineOptions) -> Self {
         Self {
-            cachedir: options.cachedir.clone(),
-            compat: options.compat(),
-            is_kept: options.minion_data_cache || is_enforced,
-            permitted: opts.get("mine_get").cloned(),
+            cachedir,
+            compat,
+            options,
             patterns: Patterns::default(),
             changing: [const { Mutex::new(()) }; LOCKS],
         }
@@ -87,7 +89,7 @@ impl Mine {
         let Some(new) = load.get("data").and_then(Value::as_map) else {
             return Ok(false);
         };
-        if !self.is_kept {
+        if !self.options.is_kept {
             return Ok(true);
         }
         let _one_at_a_time = self.changing(id);
@@ -105,7 +107,7 @@ impl Mine {
         let Some(fun) = field::text(load, "fun") else {
             return Ok(false);
         };
-        if !self.is_kept {
+        if !self.options.is_kept {
             return Ok(true);
         }
         let _one_at_a_time = self.changing(id);
@@ -118,7 +120,7 @@ impl Mine {
 
     /// True if there was anything.
     fn flush(&self, id: &MinionId) -> io::Result<bool> {
-        if !self.is_kept {
+        if !self.options.is_kept {
             return Ok(true);
         }
         let _one_at_a_time = self.changing(id);
@@ -167,7 +169,7 @@ impl Mine {
 
     /// What `mine_get` says.
     fn may_have(&self, asks: &MinionId, fun: &str) -> bool {
-        let permitted = match &self.permitted {
+        let permitted = match &self.options.permitted {
             None => return true,
             Some(Value::Map(permitted)) => permitted,
             Some(_) => return false,
@@ -271,8 +273,10 @@ mod tests {
         let mine = Mine {
             cachedir: root.path().to_owned(),
             compat: Compat::NEWEST,
-            is_kept: true,
-            permitted: None,
+            options: MineOptions {
+                is_kept: true,
+                permitted: None,
+            },
             patterns: Patterns::default(),
             changing: [const { Mutex::new(()) }; LOCKS],
         };

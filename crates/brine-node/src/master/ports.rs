@@ -7,7 +7,7 @@ use std::time::Duration;
 use brine_net::channel::{Handler, Limits, Presence, Publication};
 use brine_net::listener::Listener;
 use brine_net::master::MasterChannel;
-use brine_net::tls::{TlsError, TlsOptions, TlsServer};
+use brine_net::tls::{TlsError, TlsServer};
 use brine_net::zeromq::publish::Topics;
 use brine_net::{tcp, zeromq};
 use brine_wire::Value;
@@ -96,7 +96,7 @@ impl Ports {
                 (Publisher::ZeroMq(publisher), options.zmq_backlog, None)
             }
             Transport::Tcp => {
-                let ssl = TlsOptions::from_option(options.opts.get("ssl"))?;
+                let ssl = options.ssl.as_ref();
                 let tls = ssl.map(|ssl| ssl.server(options.compat())).transpose()?;
                 (Publisher::Tcp(Default::default()), BACKLOG, tls)
             }

@@ -37,6 +37,15 @@ pub(super) struct Access {
     sudo_acl: bool,
 }
 
+/// Salt's options about local users, named as Salt names them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AccessOptions {
+    pub(super) publisher_acl: Map,
+    pub(super) publisher_acl_blacklist: Map,
+    pub(super) client_acl_verify: bool,
+    pub(super) sudo_acl: bool,
+}
+
 /// The key of one user. Secret: no `Debug`.
 struct LocalKey {
     user: String,
@@ -94,17 +103,19 @@ pub(super) enum Refused {
 impl Access {
     /// Reads the keys, and makes those that are missing.
     pub(super) fn open(options: &MasterOptions) -> Result<Self, StoreError> {
-        let opts = &options.opts;
-        let map = |name| opts.get(name).and_then(Value::as_map).cloned();
-        let acl: Map = map("publisher_acl").unwrap_or_default();
+        let AccessOptions {
+            publisher_acl: acl,
+            publisher_acl_blacklist,
+            client_acl_verify,
+            sudo_acl,
+        } = &options.access;
         let running = User::from_uid(geteuid()).ok().flatten();
         let running = running.map_or_else(|| options.user.clone(), |user| user.name);
-        let must_exist = opts.flag("client_acl_verify").unwrap_or(true);
         let mut keys = Vec::new();
-        for user in users(&options.user, &running, &acl) {
+        for user in users(&options.user, &running, acl) {
             let is_own = user == options.user || user == running;
             let account = User::from_name(&user).ok().flatten();
-            if account.is_none() && must_exist && !is_own {
+            if account.is_none() && *client_acl_verify && !is_own {
                 continue; // a pattern, or a user who does not exist
             }
             let Some(key) = local::open(&options.cachedir, &user)? else {
@@ -125,9 +136,9 @@ impl Access {
             own: options.user.clone(),
             running,
             keys,
-            acl: acl::entries(&acl),
-            blacklist: Blacklist::new(&map("publisher_acl_blacklist").unwrap_or_default()),
-            sudo_acl: opts.flag("sudo_acl").unwrap_or(false),
+            acl: acl::entries(acl),
+            blacklist: Blacklist::new(publisher_acl_blacklist),
+            sudo_acl: *sudo_acl,
         })
     }
 

@@ -14,7 +14,7 @@ use self::events::CallEvents;
 use super::context::Context;
 use crate::functions::signature::{Bound, Origin, Signature};
 use crate::functions::{Call, Failure};
-use crate::keys::{self, Action, Found, Include, Keys, KeysError, LeftoverFiles};
+use crate::keys::{self, Action, Found, Include, Keys, KeysError};
 
 /// A wheel function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,9 +242,8 @@ fn change(
         rejected: action == Action::Accept && others,
         denied: bound.get(2).is_true(),
     };
-    let leftover =
-        LeftoverFiles::from_opts(&master.options.opts).map_err(|error| execution(&error))?;
-    keys.change(action, found, include, &leftover, |data| {
+    let leftover = &master.options.leftover;
+    keys.change(action, found, include, leftover, |data| {
         master.fire(KEY, data);
     })?;
     let ids: HashSet<_> = found.iter().flat_map(|(_, ids)| ids).collect();
