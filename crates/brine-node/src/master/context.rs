@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use brine_net::keys::store::KeyState;
-use brine_net::master::{MasterChannel, Seats};
+use brine_net::master::{MasterChannel, Occupancy};
 use brine_wire::network::{MinionId, field};
 use brine_wire::{Map, Value};
 use tokio::task::JoinSet;
@@ -115,15 +115,15 @@ impl Context {
 
     /// How many minions are connected, and whether the one that signs in with this load is among them: what
     /// `max_minions` is compared with.
-    pub(super) fn seats(&self, load: &Map) -> Seats {
+    pub(super) fn occupancy(&self, load: &Map) -> Occupancy {
         if self.options.channel.max_minions == 0 {
-            return Seats::default();
+            return Occupancy::default();
         }
         let present = self.present();
         let id = load.get("id").and_then(Value::as_str);
-        Seats {
+        Occupancy {
             connected: present.len(),
-            present: present.iter().any(|minion| Some(minion.as_str()) == id),
+            includes_sender: present.iter().any(|minion| Some(minion.as_str()) == id),
         }
     }
 }

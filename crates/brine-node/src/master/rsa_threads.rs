@@ -72,8 +72,8 @@ fn work(master: &Arc<Context>, queue: &FairQueue<Work>) {
 }
 
 fn sign_in(master: &Context, incoming: Incoming, load: &Map) {
-    let seats = master.seats(load);
-    match master.channel.sign_in(load, seats, SystemTime::now()) {
+    let occupancy = master.occupancy(load);
+    match master.channel.sign_in(load, occupancy, SystemTime::now()) {
         Ok(done) => {
             master.counters.sign_in(outcome(&done));
             // Fired before the answer is sent, so that what the minion does next follows it on the bus.
