@@ -75,13 +75,10 @@ fn send(context: &Context, mut bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let data = data_of_send(context, &mut bound);
         let (tag, preload) = (bound.take(0), bound.take(2));
-        let config = context.config();
-        let has_master =
-            config.text("master_type") != Some("disable") || config.is_set("use_master_when_local");
-        let sent = if config.is_local() || !has_master {
-            fire_here(context, data.into(), &tag).await
-        } else {
+        let sent = if context.settings().has_master {
             send_to_master(context, data.into(), tag, preload).await
+        } else {
+            fire_here(context, data.into(), &tag).await
         };
         Ok(Value::Bool(sent).into())
     })
@@ -100,9 +97,9 @@ fn data_of_send(context: &Context, bound: &mut Bound) -> Map {
         data.insert("pillar", named(bound.get(5), &context.pillar()));
     }
     if bound.get(6).is_true() {
-        let option = |name: &str| context.config().opts.get(name).cloned();
-        data.insert("saltenv", option("saltenv").unwrap_or("base".into()));
-        data.insert("pillarenv", option("pillarenv").unwrap_or(Value::Nil));
+        for (name, environment) in &context.settings().environments {
+            data.insert(*name, environment.clone());
+        }
     }
     for (key, value) in std::mem::take(&mut bound.keywords) {
         data.insert(key, value);
@@ -145,7 +142,7 @@ async fn fire_here(context: &Context, data: Value, tag: &Value) -> bool {
 }
 
 async fn send_to_master(context: &Context, data: Value, tag: Value, preload: Value) -> bool {
-    if context.config().is_local() {
+    if context.settings().is_local {
         let tag = brine_wire::python_text::str(&tag);
         tracing::warn!("Local mode detected. Event with tag {tag} will NOT be sent.");
         return false;

@@ -181,7 +181,7 @@ fn write(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn file(context: &Context) -> Option<PathBuf> {
-    grains::file(&context.config().opts)
+    context.settings().grains_file.clone()
 }
 
 /// What `grains.set` is to do.

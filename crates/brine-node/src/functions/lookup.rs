@@ -276,7 +276,7 @@ fn pillar_get(context: &Context, bound: &mut Bound) -> Result {
     let pillar = context.pillar();
     let found = find(&pillar, bound.get(0), &bound.text(4)).cloned();
     let is_default_given = bound.get(1).as_str() != Some("<|-");
-    let raises = context.config().is_set("pillar_raise_on_missing") && !is_default_given;
+    let raises = context.settings().pillar_raise_on_missing && !is_default_given;
     let default = if is_default_given {
         bound.take(1)
     } else {

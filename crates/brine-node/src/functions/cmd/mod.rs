@@ -1,16 +1,19 @@
 //! `cmd.*`: running commands on the minion's machine.
 //!
-//! What each function returns of a command; how a command is started is in [`command`]. Facts: Salt 3006.28 and
+//! What each function returns of a command; what they take is in [`options`], how a command runs in [`command`]. Facts: Salt 3006.28 and
 //! 3008.3, `salt.modules.cmdmod`, by running them. Not there: templates, `use_vt`, `group`.
 
 mod command;
+mod environment;
+mod options;
 mod script;
 mod shlex;
 mod which;
 
 use brine_wire::{Map, Value};
 
-use self::command::{Finished, Options};
+use self::command::Finished;
+use self::options::Options;
 use super::context::Context;
 use super::signature::Bound;
 use super::table::{Builtin, Returned, Run, Waiting};
@@ -399,4 +402,8 @@ fn returned(arguments: &Arguments, done: &Finished, value: Value) -> Returned {
         value,
         retcode: if is_ignored { 0 } else { done.retcode },
     }
+}
+
+fn failed(message: String) -> Failure {
+    Failure::Execution { message }
 }

@@ -1,21 +1,22 @@
 //! Getting users' modules from the file server into the minion's cache, as `saltutil.sync_*` do.
 //!
-//! Files come from the master by Salt's file requests, or with `--local` from `file_roots`. They
-//! lie twice, as Salt has them: as they came in `<cachedir>/files/<env>/_modules`, and where they
+//! Files come from the master by Salt's file requests, or with `--local` from `file_roots`. Each is
+//! stored twice, as in Salt: as received in `<cachedir>/files/<env>/_modules`, and where they
 //! are run from in `<cachedir>/extmods/modules`. The master's answers are not trusted: a path that
-//! would leave these directories is left out, and sizes are bounded.
+//! would leave these directories is skipped, and sizes are limited.
 //! Facts: `docs/protocol/network.md` §12; Salt 3006.28 and 3008.3, by running them.
 
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use brine_wire::{Value, python_text};
+use brine_wire::Value;
 
 use super::context::Context;
+use super::settings::names;
 use super::signature::Bound;
 use super::{Failure, digest};
 use crate::file;
@@ -56,9 +57,9 @@ impl Wanted {
         bound: &Bound,
         kind: Kind,
     ) -> Result<Self, Failure> {
-        let config = context.config();
+        let settings = &context.settings().sync;
         let environments = names(bound.get(0))
-            .or_else(|| config.opts.get("saltenv").and_then(names))
+            .or_else(|| settings.environments.clone())
             .unwrap_or_else(|| vec!["base".into()]);
         for name in &environments {
             if !is_file_name(name) {
@@ -67,13 +68,13 @@ impl Wanted {
                 return Err(Failure::Invocation { message });
             }
         }
-        let listed = |given: &Value, option: &str| {
-            names(given).or_else(|| names(config.opts.get(option)?.as_map()?.get(kind.name())?))
+        let listed = |given: &Value, option: &BTreeMap<String, Vec<String>>| {
+            names(given).or_else(|| option.get(kind.name()).cloned())
         };
         Ok(Self {
             environments,
-            only: listed(bound.get(2), "extmod_whitelist"),
-            but: listed(bound.get(3), "extmod_blacklist"),
+            only: listed(bound.get(2), &settings.whitelist),
+            but: listed(bound.get(3), &settings.blacklist),
         })
     }
 
@@ -96,7 +97,7 @@ pub(super) async fn fetch_file(
     {
         return None;
     }
-    let cache = PathBuf::from(context.config().text("cachedir")?);
+    let cache = context.settings().sync.cachedir.as_ref()?;
     let copy = cache.join("files").join(environment).join(relative);
     let source = Source::of(context, environment);
     if let Err(error) = source.fetch(path, &copy).await {
@@ -112,13 +113,9 @@ pub(super) async fn sync(
     kind: Kind,
     wanted: &Wanted,
 ) -> Result<Vec<String>, Failure> {
-    let config = context.config();
-    let Some(cache) = config.text("cachedir").map(PathBuf::from) else {
-        return Err(failed("cachedir: expected a directory, found none"));
-    };
-    let extensions = match config.text("extension_modules") {
-        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
-        _ => cache.join("extmods"),
+    let settings = &context.settings().sync;
+    let (Some(cache), Some(extensions)) = (&settings.cachedir, &settings.extension_modules) else {
+        return Err(failed("option cachedir is not set"));
     };
     let run_from = extensions.join(kind.name());
     let prefix = format!("_{}", kind.name());
@@ -148,11 +145,7 @@ pub(super) async fn sync(
             }
         }
     }
-    let cleans = config
-        .opts
-        .get("clean_dynamic_modules")
-        .is_none_or(Value::is_true);
-    let removed = cleans && clean(&run_from, &run_from, &there);
+    let removed = settings.removes_old && clean(&run_from, &run_from, &there);
     if removed || !new.is_empty() {
         // Salt's minions look at this file's time to know that modules changed.
         let _ = write(&cache.join("module_refresh"), b"");
@@ -163,15 +156,6 @@ pub(super) async fn sync(
 fn failed(message: impl Into<String>) -> Failure {
     Failure::Execution {
         message: message.into(),
-    }
-}
-
-/// A list of names, or one text with commas; `None` for nothing.
-fn names(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::Str(text) if !text.is_empty() => Some(text.split(',').map(str::to_owned).collect()),
-        Value::Array(names) => Some(names.iter().map(python_text::str).collect()),
-        _ => None,
     }
 }
 

@@ -19,16 +19,12 @@ pub(super) enum Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn of(context: &'a Context, environment: &'a str) -> Self {
-        let config = context.config();
-        if !config.is_local() {
+        let settings = context.settings();
+        if !settings.is_local {
             return Self::Master(context, environment);
         }
-        let roots = config.opts.get("file_roots").and_then(Value::as_map);
-        let roots = match roots.and_then(|roots| roots.get(environment)) {
-            Some(Value::Array(roots)) => roots.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        Self::Roots(roots.into_iter().map(PathBuf::from).collect())
+        let roots = settings.sync.file_roots.get(environment);
+        Self::Roots(roots.cloned().unwrap_or_default())
     }
 
     /// The paths of files below a directory, as the file server names them.
