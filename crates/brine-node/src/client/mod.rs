@@ -34,14 +34,14 @@ const VERSION: u32 = 3;
 /// How long to wait for the master's bus to accept the connection.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Why there is no job, or no more is heard of it. Salt's words, where it has some.
+/// A job could not be published, or its returns cannot be read. The texts are Salt's where it has some.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The master's bus is not there.
+    /// Nothing listens on the master's bus.
     #[error("The salt master could not be contacted. Is master running?")]
     NoMaster,
-    /// The master refuses the job, in these words.
+    /// The master refused the job with this message.
     #[error("{0}")]
     Refused(String),
     /// The master does not answer.

@@ -1,4 +1,4 @@
-//! What a built-in function can see and change: configuration, grains, pillar, and its minion.
+//! What built-in functions can read and change: configuration, grains, pillar, and requests to the minion.
 //!
 //! Knows no other function, and no Python.
 
@@ -14,7 +14,7 @@ pub(crate) struct Context {
     config: FunctionsConfig,
     settings: Settings,
     host: Host,
-    /// Held for a clone or a store, never across an await; so is the next.
+    /// Locked for a clone or a store, never across an await; so is `pillar`.
     grains: RwLock<Arc<Map>>,
     pillar: RwLock<Arc<Map>>,
 }

@@ -1,6 +1,6 @@
-//! `event.*`: what a minion fires on its own bus and sends to its masters.
+//! `event.*`: firing events on the minion's own bus and sending them to its masters.
 //!
-//! Nothing here fails: an event that could not be sent gives False, as in Salt.
+//! No function here fails: as in Salt, they return False if an event could not be sent.
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 
 use brine_wire::{Map, Value};
@@ -84,7 +84,7 @@ fn send(context: &Context, mut bound: Bound) -> Waiting<'_> {
     })
 }
 
-/// What was asked for of the minion, then the extra keywords, then the caller's own mapping.
+/// The requested data of the minion, then extra keywords, then the caller's own mapping.
 fn data_of_send(context: &Context, bound: &mut Bound) -> Map {
     let mut data = Map::new();
     if bound.get(3).is_true() {
@@ -112,7 +112,7 @@ fn data_of_send(context: &Context, bound: &mut Bound) -> Map {
     data
 }
 
-/// All of `map`, or what a list names of it, in the map's order.
+/// All of `map`, or the entries that a list names, in the map's order.
 fn named(which: &Value, map: &Map) -> Map {
     match which {
         Value::Array(names) => {

@@ -41,8 +41,8 @@ pub(super) struct Context {
     pub(super) counters: Counters,
     /// Limits the events about refused requests.
     pub(super) refusal_events: RateLimit,
-    /// Held from taking a publish's serial number until it is sent: minions drop a publish whose serial is
-    /// lower than the last one they saw.
+    /// Locked from taking a publish's serial number until it is sent: minions drop a publish whose serial is lower
+    /// than the last one they saw.
     pub(super) publish_order: Mutex<()>,
     /// Runner functions in progress; they end with the master.
     pub(super) tasks: Mutex<JoinSet<()>>,
@@ -128,8 +128,7 @@ impl Context {
     }
 }
 
-/// At most so many events in a second: anybody on the network can have a request refused, and must not be able
-/// to fill the bus that way.
+/// Limits events per second: anybody on the network can cause a refusal, which must not fill the bus.
 #[derive(Debug)]
 pub(super) struct RateLimit(Mutex<(Instant, u32)>);
 

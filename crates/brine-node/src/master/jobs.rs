@@ -79,7 +79,7 @@ impl Context {
         answer(&request, &self.publish(&request, load, &caller.user))
     }
 
-    /// Publishes for somebody whose rights are known.
+    /// Publishes for a caller whose rights are known.
     pub(super) fn publish_for(
         &self,
         request: &JobRequest,
@@ -151,7 +151,7 @@ impl Context {
                 job.options.insert(name, value.clone());
             }
         }
-        // Before it is sent: whoever hears of the job may look it up.
+        // Before it is sent: listeners may look the job up as soon as they see it.
         self.record(&job, load, &minions);
         self.send(&job, &minions, &missing);
         add(&self.counters.jobs_published, 1);

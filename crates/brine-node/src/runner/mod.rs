@@ -1,4 +1,4 @@
-//! Runner functions: what `salt-run`, the reactor and HTTP can have a master do.
+//! Runner functions, as called by `salt-run`, the reactor and HTTP.
 //!
 //! [`run`] runs one to its end and fires its events. It works with an [`Operator`]: our own master in-process, or any
 //! master beside this program ([`Beside`]). To add a function: an entry in [`functions`], an arm in [`run`]. `state.event` only
@@ -22,11 +22,11 @@ pub use self::manage::{Inquiry, What};
 pub use self::operator::{Beside, Operator};
 use crate::client::ClientError;
 
-/// Why a runner function did not come to an end.
+/// A runner function failed without a return value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunnerError {
-    /// The minions could not be asked.
+    /// The job for the minions could not be published.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Only the master's own user may call runner functions.
@@ -176,7 +176,7 @@ async fn fire(
     }
 }
 
-/// The documentation of the functions whose names begin so; of all without a beginning.
+/// The documentation of the functions whose names begin with `beginning`; of all if it is `None`.
 #[must_use]
 pub fn documentation(beginning: Option<&str>) -> String {
     let beginning = beginning.unwrap_or_default();

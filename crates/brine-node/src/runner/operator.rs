@@ -1,4 +1,4 @@
-//! What runner functions work with: a master, from inside or from beside it.
+//! What a runner function needs of a master.
 //!
 //! Our own master implements [`Operator`] in-process (`master`); [`Beside`] is any master in another process of this
 //! machine.
@@ -41,7 +41,7 @@ pub trait Operator: Send + Sync {
     /// The master's job cache.
     fn jobs(&self) -> &JobCache;
 
-    /// How long minions are waited for by default.
+    /// How long to wait for minions by default.
     fn timeouts(&self) -> Timeouts;
 }
 

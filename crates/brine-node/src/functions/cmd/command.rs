@@ -14,7 +14,7 @@ use super::options::{Options, Words, seconds};
 use super::{environment, failed, which};
 use crate::functions::Failure;
 
-/// The most output kept of a command, in bytes for each of its two streams.
+/// The most output kept of a command, in bytes per stream.
 const MOST_OUTPUT: u64 = 64 << 20;
 
 /// A command that has ended.
@@ -77,14 +77,14 @@ pub(super) async fn run(options: Options) -> Result<Finished, Failure> {
     Ok(done)
 }
 
-/// Starts a command that goes on by itself; its process id.
+/// Starts a command in the background; returns its process id.
 pub(super) async fn start(options: Options) -> Result<u32, Failure> {
     let mut group = spawn(&options, true).await?;
     group.is_done = true;
     Ok(group.child.id().unwrap_or_default())
 }
 
-/// A command with all it starts; killed when dropped before it is done.
+/// A command and the processes it starts; killed when dropped before it is done.
 struct Group {
     child: Child,
     is_done: bool,
@@ -150,7 +150,7 @@ async fn spawn(options: &Options, is_background: bool) -> Result<Group, Failure>
         let mut child = command
             .spawn()
             .map_err(|error| failed(format!("Unable to run command: {error}")))?;
-        drop(command); // or the pipe would never end
+        drop(command); // drops its copies of the pipe's end, or reading would never end
         child.stdout = None;
         let reader = tokio::process::ChildStdout::from_std(std::process::ChildStdout::from(
             std::os::fd::OwnedFd::from(reader),
@@ -179,7 +179,7 @@ async fn output_of(
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let (Some(mut input), Some(text)) = (input, stdin) {
-            let _ = input.write_all(&text).await; // a command need not read what it is given
+            let _ = input.write_all(&text).await; // a command need not read its input
         }
         Ok(())
     };
@@ -208,13 +208,13 @@ async fn output_of(
     Ok((status, stdout, stderr))
 }
 
-/// The words with those before them that set the user and the umask.
+/// The words, preceded by those that set user and umask.
 fn changed_by(options: &Options, words: Vec<String>) -> Result<Vec<String>, Failure> {
     let mut before: Vec<String> = Vec::new();
     if let Some(user) = &options.runas
         && user.uid.as_raw() != rustix::process::geteuid().as_raw()
     {
-        // The standard library would leave a user without its groups.
+        // The standard library does not set a user's supplementary groups.
         let setpriv = which::find("setpriv", Some("/usr/bin:/bin:/usr/sbin:/sbin".as_ref()));
         let setpriv =
             setpriv.ok_or_else(|| failed("runas needs the program setpriv (util-linux)".into()))?;
@@ -234,7 +234,7 @@ fn changed_by(options: &Options, words: Vec<String>) -> Result<Vec<String>, Fail
     Ok(before)
 }
 
-/// A process's code as Python gives it: negative for a signal.
+/// A process's exit code as Python reports it: negative for a signal.
 fn code(status: ExitStatus) -> i64 {
     use std::os::unix::process::ExitStatusExt as _;
 

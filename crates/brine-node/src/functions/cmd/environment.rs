@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::Arguments;
 use super::options::Options;
 
-/// The locale that commands get unless told otherwise: Salt reads English only.
+/// The variables that set the locale of commands to C by default: Salt parses English output only.
 const LOCALE: [&str; 13] = [
     "LC_CTYPE",
     "LC_NUMERIC",
@@ -65,7 +65,7 @@ pub(super) async fn full_environment(options: &Options) -> Vec<(OsString, OsStri
             None => all.push((name, value)),
         };
     if !options.clean_env {
-        // The service manager's socket is the minion's.
+        // The service manager's socket is for the minion only.
         let inherited = std::env::vars_os().filter(|(name, _)| name != "NOTIFY_SOCKET");
         inherited.for_each(|(name, value)| set(name, value));
     }
@@ -97,7 +97,7 @@ pub(super) async fn full_environment(options: &Options) -> Vec<(OsString, OsStri
     all
 }
 
-/// The variables of a user who logs in, as Salt asks for them; none if the system refuses.
+/// The variables of a user's login shell, read as Salt reads them; none if that fails.
 async fn login_environment(user: &User, shell: Option<&str>) -> Vec<(OsString, OsString)> {
     use std::os::unix::ffi::OsStringExt as _;
 

@@ -1,7 +1,7 @@
 //! `cmd.*`: running commands on the minion's machine.
 //!
-//! What each function returns of a command; what they take is in [`options`], how a command runs in [`command`]. Facts: Salt 3006.28 and
-//! 3008.3, `salt.modules.cmdmod`, by running them. Not there: templates, `use_vt`, `group`.
+//! The table of functions and what each returns; [`options`] reads their arguments, [`command`] runs the command.
+//! Missing: templates, `use_vt`, `group`. Facts: Salt 3006.28 and 3008.3, `salt.modules.cmdmod`, by running them.
 
 mod command;
 mod environment;
@@ -265,7 +265,7 @@ impl Arguments {
         self.get(name).is_true()
     }
 
-    /// Whether a job, not another function, asks.
+    /// Whether a job calls, not another function.
     fn is_job(&self) -> bool {
         self.bound
             .keywords
@@ -274,7 +274,7 @@ impl Arguments {
     }
 }
 
-/// Runs the command in `arguments`; the exit code of the job with it.
+/// Runs the command in `arguments`; returns it with the job's exit code.
 async fn finished(
     context: &Context,
     arguments: &Arguments,
@@ -377,7 +377,7 @@ fn run_bg(context: &Context, bound: Bound) -> Waiting<'_> {
     })
 }
 
-/// The output as far as it is to be seen.
+/// The output as far as `hide_output` permits.
 fn shown<'a>(arguments: &Arguments, output: &'a str) -> &'a str {
     if arguments.is_set("hide_output") {
         ""

@@ -59,13 +59,13 @@ impl Options {
         Self::of(context, arguments, words, merges)
     }
 
-    /// The same, executed without a shell.
+    /// The same command, executed without a shell.
     pub(super) fn without_shell(mut self) -> Self {
         self.shell = None;
         self
     }
 
-    /// The same for words of our own.
+    /// Like [`Self::read`], for a given list of words.
     pub(super) fn of_list(
         context: &Context,
         arguments: &Arguments,
@@ -80,7 +80,7 @@ impl Options {
         words: Words,
         merges: bool,
     ) -> Result<Self, Failure> {
-        refuse_what_is_not_there(arguments)?;
+        refuse_unsupported(arguments)?;
         let shell = shell_program(arguments)?;
         if arguments.is_job() {
             check_permitted(context, &words)?;
@@ -88,7 +88,7 @@ impl Options {
         let runas = runas(arguments)?;
         let cwd = directory(arguments, runas.as_ref())?;
         let uses_shell = match arguments.get("python_shell") {
-            // As in Salt: a job's commands are for the shell, another function's are not.
+            // As in Salt: a job's commands run in a shell, another function's do not.
             Value::Nil => arguments.is_job() || context.settings().commands.always_uses_shell,
             set => *set == Value::Bool(true),
         };
@@ -158,7 +158,7 @@ impl Words {
         }
     }
 
-    /// As Python writes it in messages.
+    /// The command as Python writes it in messages.
     pub(super) fn python(&self, _uses_shell: bool) -> String {
         match self {
             Self::Line(line) => line.clone(),
@@ -173,8 +173,8 @@ impl Words {
     }
 }
 
-/// Options of Salt's that would change what is run, and that are not there.
-fn refuse_what_is_not_there(arguments: &Arguments) -> Result<(), Failure> {
+/// Refuses options of Salt's that would change the command and that Brine lacks.
+fn refuse_unsupported(arguments: &Arguments) -> Result<(), Failure> {
     for name in ["template", "group"] {
         // `cmd.script_retcode` has a template by default, which a script without one does not need.
         if arguments.is_set(name) && arguments.fun != "cmd.script_retcode" {
@@ -188,7 +188,7 @@ fn refuse_what_is_not_there(arguments: &Arguments) -> Result<(), Failure> {
 
 fn shell_program(arguments: &Arguments) -> Result<String, Failure> {
     let given = text(arguments, "shell").filter(|shell| shell != "/bin/sh");
-    // Salt's default is the shell of whoever started the minion.
+    // Salt's default is the shell of the user who started the minion.
     let shell = given.or_else(|| std::env::var("SHELL").ok());
     let shell = shell
         .filter(|shell| !shell.is_empty())
@@ -262,7 +262,7 @@ fn stdin(arguments: &Arguments) -> Option<Vec<u8>> {
         value => python_text::str(value),
     };
     let is_raw = arguments.is_set("stdin_raw_newlines");
-    // As typed on a command line, where a line feed is hard to write.
+    // `\n` in an argument stands for a line feed, which is hard to type on a command line.
     let text = if is_raw {
         text
     } else {

@@ -1,8 +1,8 @@
-//! Getting users' modules from the file server into the minion's cache, as `saltutil.sync_*` do.
+//! Copies users' modules from the file server into the minion's cache, as `saltutil.sync_*` do.
 //!
 //! Files come from the master by Salt's file requests, or with `--local` from `file_roots`. Each is
-//! stored twice, as in Salt: as received in `<cachedir>/files/<env>/_modules`, and where they
-//! are run from in `<cachedir>/extmods/modules`. The master's answers are not trusted: a path that
+//! stored twice, as in Salt: as received in `<cachedir>/files/<env>/_modules`, and ready
+//! to run in `<cachedir>/extmods/modules`. The master's answers are not trusted: a path that
 //! would leave these directories is skipped, and sizes are limited.
 //! Facts: `docs/protocol/network.md` §12; Salt 3006.28 and 3008.3, by running them.
 
@@ -22,10 +22,10 @@ use super::{Failure, digest};
 use crate::file;
 use source::Source;
 
-/// The most files that are taken of one environment.
+/// The most files taken from one environment.
 const MOST_FILES: usize = 10_000;
 
-/// What is synchronised.
+/// A kind of module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Execution modules.
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// Which files are wanted.
+/// Which modules to synchronise.
 pub(super) struct Wanted {
     environments: Vec<String>,
     only: Option<Vec<String>>,
@@ -51,7 +51,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What the arguments of a `sync_*` function, and the minion's options, say.
+    /// Reads the arguments of a `sync_*` function and the minion's options.
     pub(super) fn from_bound(
         context: &Context,
         bound: &Bound,
@@ -84,7 +84,7 @@ impl Wanted {
     }
 }
 
-/// A file of the master's, or of `file_roots` without a master; `None` if there is none.
+/// Fetches a file from the master, or from `file_roots` without one; `None` if it does not exist.
 pub(super) async fn fetch_file(
     context: &Context,
     environment: &str,
@@ -107,7 +107,7 @@ pub(super) async fn fetch_file(
     fs::read(copy).ok()
 }
 
-/// Gets what is new; the names of new and changed modules, such as `modules.mine`.
+/// Synchronises modules; returns the names of new and changed ones, such as `modules.mine`.
 pub(super) async fn sync(
     context: &Context,
     kind: Kind,
@@ -125,7 +125,7 @@ pub(super) async fn sync(
         let came_to = cache.join("files").join(environment).join(&prefix);
         for path in source.list(&prefix).await?.into_iter().take(MOST_FILES) {
             let Some(relative) = module_path(&path, &prefix) else {
-                tracing::warn!(path, "left out: expected a module's path below {prefix}");
+                tracing::warn!(path, "skipped: not a module's path below {prefix}");
                 continue;
             };
             let copy = came_to.join(&relative);
@@ -147,7 +147,7 @@ pub(super) async fn sync(
     }
     let removed = settings.removes_old && clean(&run_from, &run_from, &there);
     if removed || !new.is_empty() {
-        // Salt's minions look at this file's time to know that modules changed.
+        // Salt's minions reload modules when the time of this file changes.
         let _ = write(&cache.join("module_refresh"), b"");
     }
     Ok(new)
@@ -159,9 +159,9 @@ fn failed(message: impl Into<String>) -> Failure {
     }
 }
 
-/// Where a file of the master's lies below its directory: only what is plainly a module's path.
+/// The path of a file below its directory on the master; `None` unless it is plainly a module's path.
 fn module_path(path: &str, prefix: &str) -> Option<PathBuf> {
-    /// What any system takes.
+    /// Accepted by any file system.
     const LONGEST: usize = 1024;
     let rest = path.strip_prefix(prefix)?.strip_prefix('/')?;
     let ends_well = [".py", ".pyx", ".so", ".zip"]
@@ -189,7 +189,7 @@ fn dotted(relative: &Path) -> String {
     stem.to_string_lossy().replace('/', ".")
 }
 
-/// Copies a file where it is run from, unless the same is there; whether it was copied.
+/// Copies a file to the directory that modules run from, unless it is there already; returns whether it was copied.
 fn install(from: &Path, to: &Path) -> io::Result<bool> {
     let new = fs::read(from)?;
     if fs::read(to).is_ok_and(|old| old == new) {
@@ -199,18 +199,18 @@ fn install(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Writes a file so that nobody sees half of it; readable by its owner alone.
+/// Writes a file atomically, readable by its owner only.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file::make_folder(path.parent().unwrap_or(Path::new(".")))?;
     file::write(path, bytes)
 }
 
-/// Removes files the master no longer has, and directories that are empty then; whether there were.
+/// Removes files that the master no longer has, and empty directories; returns whether there were any.
 fn clean(root: &Path, dir: &Path, there: &BTreeSet<PathBuf>) -> bool {
     let mut removed = false;
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
-        // A link is a file here: what it leads to is not ours to clean.
+        // A link counts as a file: its target must not be cleaned.
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_dir {
             removed |= clean(root, &path, there);
@@ -225,7 +225,7 @@ fn clean(root: &Path, dir: &Path, there: &BTreeSet<PathBuf>) -> bool {
     removed
 }
 
-/// Whether a file is there with this digest.
+/// Whether a file exists and has this digest.
 fn has_digest(path: &Path, kind: &str, wanted: &str) -> bool {
     let bytes = fs::read(path);
     bytes.is_ok_and(|bytes| digest::hex(kind, &bytes).is_some_and(|own| own == wanted))

@@ -1,7 +1,7 @@
-//! Which of the machine's users may have the master publish jobs: their keys, `publisher_acl`, its blacklist.
+//! Which local users may publish jobs: their keys, `publisher_acl` and `publisher_acl_blacklist`.
 //!
-//! Every permitted user has a key in a file that only this user can read; showing the key proves who asks. The
-//! master's own user may do anything, others what `publisher_acl` says of them ([`acl`]). External
+//! Every permitted user has a key in a file that only this user can read; sending the key proves the user's identity.
+//! The master's own user may do anything, others what `publisher_acl` permits ([`acl`]). External
 //! authentication (`token`, `eauth`) is not supported: it is always refused. Facts: `docs/protocol/network.md` §12.
 
 pub(super) mod acl;
@@ -19,10 +19,10 @@ use nix::unistd::{User, geteuid};
 use self::acl::{Blacklist, Pattern, strings};
 use super::options::MasterOptions;
 
-/// The longest user name, in bytes: what comes in is a stranger's until its key is checked.
+/// The longest user name, in bytes: until its key is checked a request may come from anybody.
 const MAX_USER_BYTES: usize = 256;
 
-/// The keys and lists that decide.
+/// The keys and access lists.
 pub(super) struct Access {
     /// The master's own user.
     own: String,
@@ -96,7 +96,7 @@ impl Caller {
 pub(super) enum Refused {
     /// `publisher_acl_blacklist` names the user or the function.
     Blacklisted,
-    /// The key is nobody's.
+    /// The key belongs to no user.
     Unknown,
 }
 
@@ -144,7 +144,7 @@ impl Access {
 
     /// Who sends a load with `user`, `fun` and `key`.
     pub(super) fn caller(&self, load: &Map, user: &str, fun: &Value) -> Result<Caller, Refused> {
-        // The key first: no pattern is matched for somebody who has none.
+        // The key first: no pattern is matched for a sender without one.
         if is_external(load) || user.len() > MAX_USER_BYTES {
             return Err(Refused::Unknown);
         }
@@ -164,7 +164,7 @@ impl Access {
         self.blacklist.names(user, fun)
     }
 
-    /// A user whom the kernel vouches for, without a key; `None` if the user may do nothing.
+    /// A user identified by the kernel, without a key; `None` if the user may do nothing.
     pub(super) fn local(&self, user: &str) -> Option<Caller> {
         let rights = match user == "root" || user == self.own || user == self.running {
             true => Rights::Everything,
@@ -193,7 +193,7 @@ impl Access {
         })
     }
 
-    /// What somebody may do who claims to be `user` and shows `key`; `None` if the key does not fit.
+    /// The rights of a sender that claims to be `user` and shows `key`; `None` if the key is wrong.
     fn authenticate(&self, user: &str, key: &str) -> Option<Rights> {
         if let Some(behind) = user.strip_prefix("sudo_") {
             return match self.is_key_of(&self.own, key) {
