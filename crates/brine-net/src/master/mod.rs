@@ -1,8 +1,7 @@
-//! The master's side of every message: who may sign in, what a request holds, how replies and
-//! publishes are sealed.
+//! The master's side of the protocol: decides on sign-ins, opens requests, seals replies and publishes.
 //!
-//! Bytes in, bytes out: sockets are the transports', and what requests ask for is the caller's. RSA
-//! operations take a part of a millisecond each; call [`MasterChannel::sign_in`] off the I/O thread.
+//! Bytes in, bytes out: the transports own the sockets, and the caller acts on requests. RSA operations take a
+//! fraction of a millisecond each; call [`MasterChannel::sign_in`] off the I/O thread.
 //! Facts: `docs/protocol/network.md` §3, §6, §7, §8.1, §15.
 
 mod request;
@@ -34,13 +33,13 @@ use crate::keys::store::{KeyState, KeyStore};
 use crate::keys::{StoreError, master as master_keys};
 use crate::replay::Nonces;
 
-/// How far a minion's clock may be off if the configuration does not say.
+/// How far a minion's clock may be off by default.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(300);
 
-/// How many keys may be pending: a file each.
+/// How many keys may be pending by default; each is a file.
 pub const DEFAULT_PENDING_KEYS: usize = 10_000;
 
-/// How long nonces are kept if requests of any time are taken: until there are too many.
+/// How long nonces are kept if requests of any age are accepted: until there are too many.
 const NO_WINDOW: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// How a master authenticates; fields are named as Salt's options.
@@ -61,15 +60,16 @@ pub struct MasterConfig {
     /// With more minions than this connected, no other may sign in (so that there is one more than
     /// the option says, as in Salt); 0 for any number.
     pub max_minions: usize,
-    /// With more keys than this pending, a new one is not kept; its minion asks again.
+    /// With more keys than this pending, a new one is not stored; its minion asks again.
     pub max_pending_keys: usize,
     /// The age at which session keys are replaced.
     pub publish_session: Duration,
     /// The lowest protocol version answered.
     pub minimum_auth_version: u32,
-    /// How far a request's `ts` may be off, either way; `None` for any. Within it no request is acted on twice.
+    /// How far a request's `ts` may differ from the clock; `None` for any age. Within this window no request is acted
+    /// on twice.
     pub request_server_ttl: Option<Duration>,
-    /// How publishes are signed; `None` for not at all.
+    /// How publishes are signed; `None`: they are not.
     pub publish_signing_algorithm: Option<SigningAlgorithm>,
     /// The signature of the master's own key, where minions ask for one.
     pub pubkey_signature: Option<PubkeySignature>,
@@ -116,15 +116,15 @@ pub struct MasterChannel {
     pending: PendingKeys,
 }
 
-/// The key that all minions have, and what goes with it.
+/// The key that all minions share, and the state that belongs to it.
 #[derive(Debug)]
 struct SharedKey {
     key: Key,
     /// X9.31 signature of its digest: the same for every minion.
     sig: Vec<u8>,
-    /// The last publish under it.
+    /// The serial number of the last publish under it.
     serial: AtomicI64,
-    /// The one before, for minions that come back with it (tcp).
+    /// The previous key, for minions that reconnect with it (tcp).
     previous: Option<Key>,
 }
 
@@ -144,7 +144,7 @@ pub enum SealError {
 }
 
 impl MasterChannel {
-    /// Opens the keys, makes what is missing, and a new shared key.
+    /// Opens the keys, makes missing ones, and a new shared key.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -194,7 +194,7 @@ impl MasterChannel {
         self.config.minimum_auth_version.max(VERSION)
     }
 
-    /// The minion that identifies itself on a tcp publish connection, with the shared key or the one before.
+    /// The minion that identifies itself on a tcp publish connection, with the shared key or the previous one.
     #[must_use]
     pub fn identify(&self, body: &Value) -> Option<MinionId> {
         let sealed = publish::identification_load(body)?;
@@ -213,7 +213,7 @@ impl MasterChannel {
         self.accepted.get(id).is_some()
     }
 
-    /// The bytes to publish for a job map; counts up.
+    /// The bytes to publish for a job; each call takes the next serial number.
     ///
     /// # Errors
     /// [`SealError`].
@@ -269,7 +269,7 @@ fn seconds(time: SystemTime) -> i64 {
 }
 
 impl SharedKey {
-    /// A new key; the one that was is kept beside it.
+    /// Makes a new key and keeps the old one beside it.
     fn replace(master: &PrivateKey, file: &SharedKeyFile) -> Result<Self, StoreError> {
         let previous = file.read();
         let key = Key::generate()?;

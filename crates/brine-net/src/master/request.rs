@@ -39,7 +39,7 @@ pub struct Request {
     pub minion: AuthenticatedMinion,
     /// Its content.
     pub load: Load,
-    /// Whether the same request came before: answer it, and do nothing twice.
+    /// Whether the same request came before: then answer it without acting on it again.
     pub seen: Seen,
     encryption: Option<EncryptionAlgorithm>,
     signing: Option<SigningAlgorithm>,
@@ -50,9 +50,9 @@ pub struct Request {
 pub enum MessageSignature {
     /// It is not signed.
     Missing,
-    /// It is, rightly.
+    /// The signature is valid.
     Valid,
-    /// It is, wrongly.
+    /// The signature is invalid.
     Invalid,
 }
 
@@ -60,19 +60,19 @@ pub enum MessageSignature {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// Below version 3, without an id. Not answered by ours, whatever `minimum_auth_version`.
+    /// Protocol version below 3, without an id. Refused whatever `minimum_auth_version` says.
     #[error("protocol version below 3")]
     Version,
     /// No accepted key.
     #[error("{id} has no accepted key")]
     Unknown {
-        /// Whom it names.
+        /// The minion it names.
         id: MinionId,
     },
     /// Not sealed with the minion's session key, or not a message.
     #[error("request of {id}: {source}")]
     Seal {
-        /// Whom it names.
+        /// The minion it names.
         id: MinionId,
         /// What is wrong.
         source: OpenError,
@@ -80,7 +80,7 @@ pub enum Refused {
     /// A field of the load.
     #[error("request of {id}: {source}")]
     Load {
-        /// Whose session key sealed it.
+        /// The minion whose session key sealed it.
         id: MinionId,
         /// What is wrong.
         source: LoadError,
@@ -88,10 +88,10 @@ pub enum Refused {
     /// The token is not the accepted key's.
     #[error("the token is not that of the accepted key of {id}")]
     Token {
-        /// Whose session key sealed it.
+        /// The minion whose session key sealed it.
         id: MinionId,
     },
-    /// Our own files.
+    /// The master's own files.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -109,7 +109,7 @@ impl Refused {
 
 impl MasterChannel {
     /// Opens an encrypted request: accepted key, session key, fields and token, in this order.
-    /// Nothing is made or kept for a stranger.
+    /// Nothing is created or stored for a stranger.
     ///
     /// # Errors
     /// [`Refused`].

@@ -31,14 +31,14 @@ pub struct Occupancy {
 pub struct SignIn {
     /// The answer.
     pub reply: Value,
-    /// The data of `salt/auth`, if there is to be one. `_stamp` is the sender's to set.
+    /// The data of the event `salt/auth`, if one must be fired; without `_stamp`.
     pub event: Option<Map>,
     /// The minion that was accepted.
     pub accepted: Option<MinionId>,
 }
 
 impl MasterChannel {
-    /// Answers a sign-in, and puts the key where it belongs.
+    /// Answers a sign-in, and stores the key in the state that was decided on.
     ///
     /// # Errors
     /// [`StoreError`] when the master's own files fail; the answer then is
@@ -53,7 +53,7 @@ impl MasterChannel {
             Ok(request) => request,
             Err(error) => return self.refuse_unread(&error),
         };
-        // Before anything is stored: rubbish must not block an id.
+        // Before anything is stored: an invalid key must not occupy an id.
         let Ok(public) = PublicKey::from_pem(&request.pub_key) else {
             return self.refused(Ret::Rejected, request.nonce, request.signing);
         };
@@ -87,7 +87,7 @@ impl MasterChannel {
         })
     }
 
-    /// Decides on a key, and puts it where it belongs.
+    /// Decides on a key, and stores it in the state that was decided on.
     fn decide(
         &self,
         request: &AuthRequest,
@@ -117,11 +117,11 @@ impl MasterChannel {
         if decision.put.is_none() {
             return Ok(decision);
         }
-        // Looking, deciding and storing are one step, or two keys that come at once are both accepted.
+        // Under one lock: otherwise two keys that arrive together could both be accepted.
         let changing = self.store.change()?;
         let (stored, decision) = look()?;
         match decision.put {
-            // The same key as the last time: nothing is written for it.
+            // The same key as the last time: nothing to write.
             Some(KeyState::Denied) if self.is_denied(id, public)? => {}
             Some(KeyState::Pending) if stored.is_none() && !self.pending.admit(&changing)? => {
                 tracing::warn!(
@@ -185,7 +185,7 @@ impl MasterChannel {
         public: &PublicKey,
         now: SystemTime,
     ) -> Result<SignIn, StoreError> {
-        // Somebody may have taken the key away meanwhile.
+        // The key may have been removed meanwhile.
         let accepted = self.accepted.get(&request.id);
         let Some(owner) = accepted.filter(|key| key.public == *public) else {
             return self.refused(Ret::Pending, request.nonce, request.signing);
@@ -193,7 +193,7 @@ impl MasterChannel {
         let shared = self.shared();
         let session = self.sessions.get(&request.id, &owner, now)?;
         let to_minion = |text: &[u8]| public.encrypt(request.encryption, text);
-        // A token for another master's key is left out: the minion then says what is wrong.
+        // A token encrypted for another master's key is left out, and the minion reports the mismatch.
         let token = (request.token.as_deref())
             .and_then(|token| self.key.decrypt(request.encryption, token).ok())
             .map(|token| to_minion(&token))

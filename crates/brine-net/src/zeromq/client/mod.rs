@@ -1,4 +1,4 @@
-//! The minion's ends of both ports over ZeroMQ, with libzmq.
+//! A minion's connections to both of a master's ports over ZeroMQ, with libzmq.
 //!
 //! Each has a thread of its own. One request at a time, as real daemons send them, so that a
 //! minion's events arrive in the order fired.
@@ -34,7 +34,7 @@ pub struct ClientConfig {
     pub recon_default: Duration,
     /// The longest such wait.
     pub recon_max: Duration,
-    /// The largest message taken, in bytes.
+    /// The largest message accepted, in bytes.
     pub max_message_bytes: usize,
 }
 
@@ -64,7 +64,7 @@ impl ClientConfig {
         }
     }
 
-    /// With our own end before a semicolon, where it is given.
+    /// The master's endpoint, preceded by the source address and a semicolon if there is one.
     fn endpoint(&self) -> String {
         let master = endpoint(&self.master, self.port);
         let Some((ip, port)) = self.source else {
@@ -109,7 +109,7 @@ fn keep_alive(socket: &Socket, keepalive: Option<Keepalive>) -> zmq::Result<()> 
     Ok(())
 }
 
-/// Why an end cannot be opened.
+/// A connection cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -118,13 +118,13 @@ pub enum OpenError {
     Endpoint {
         /// Which.
         endpoint: String,
-        /// What it says.
+        /// libzmq's error.
         source: zmq::Error,
     },
     /// libzmq refuses a socket or an option.
     #[error("libzmq: {0}")]
     Socket(#[from] zmq::Error),
-    /// No thread or descriptor.
+    /// The system gives no thread or descriptor.
     #[error(transparent)]
     System(#[from] std::io::Error),
 }
@@ -143,8 +143,8 @@ fn endpoint(host: &str, port: u16) -> String {
     }
 }
 
-/// Whether a message keeps the limits that all messages in clear have, before it is decoded: a value takes some 70
-/// bytes of memory then.
+/// Checks a message against the limits of clear messages before it is decoded: each decoded value takes about 70 bytes
+/// of memory.
 fn check_values(message: &[u8]) -> Result<(), FrameError> {
     Decoder::of_value(message.len(), MAX_VALUES)
         .next(message)

@@ -12,7 +12,7 @@ use zmq::{DONTWAIT, POLLIN, Socket};
 use super::{ClientConfig, OpenError, check_values, connection_event, monitor};
 use crate::tcp::client::MAX_UNTRUSTED_BYTES;
 
-/// Why there is no reply.
+/// A request got no reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -25,7 +25,7 @@ pub enum RequestError {
         after: Duration,
     },
     /// The reply is not msgpack.
-    #[error("expected a reply: {0}")]
+    #[error("the reply is not msgpack: {0}")]
     NotMsgpack(#[from] msgpack::DecodeError),
     /// The reply is too large, or too deep.
     #[error("reply refused: {0}")]
@@ -72,7 +72,7 @@ impl Requester {
     /// [`OpenError`].
     pub fn open(config: ClientConfig) -> Result<Self, OpenError> {
         let context = zmq::Context::new();
-        // Once here, so that the caller learns of a wrong address.
+        // Opened here once, so that the caller gets the error for a wrong address.
         let connection = Connection::open(&config, &context)?;
         let (jobs, waiting) = mpsc::channel(1);
         let master = config.master.clone();
@@ -87,7 +87,7 @@ impl Requester {
         })
     }
 
-    /// The same for a master that has yet to prove its key: its replies may have [`MAX_UNTRUSTED_BYTES`] until
+    /// For a master that has not proved its key: replies are limited to [`MAX_UNTRUSTED_BYTES`] until
     /// [`Requester::trust`].
     #[must_use]
     pub fn untrusted(self) -> Self {
@@ -155,7 +155,7 @@ fn run_requests(
             continue;
         };
         let outcome = open.exchange(&job);
-        // A socket that waits for a reply can send nothing else: only after one it is used again.
+        // A REQ socket that waits for a reply cannot send: it is reused only after a reply.
         if matches!(outcome, Outcome::Reply(_)) {
             connection = Some(open);
         }
@@ -166,7 +166,7 @@ fn run_requests(
 /// How often to check whether the caller still waits.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A socket for requests, and what libzmq reports of its connection.
+/// A socket for requests, and a socket on which libzmq reports the state of its connection.
 struct Connection {
     socket: Socket,
     monitor: Socket,
@@ -175,7 +175,7 @@ struct Connection {
 impl Connection {
     fn open(config: &ClientConfig, context: &zmq::Context) -> Result<Self, OpenError> {
         let socket = config.socket(context, zmq::REQ)?;
-        // What is sent before there is a connection may be lost with the next one, silently.
+        // Do not queue requests while there is no connection: libzmq may lose them silently.
         socket.set_immediate(true)?;
         let monitor = monitor(context, &socket)?;
         config.connect_to(&socket)?;
@@ -185,7 +185,7 @@ impl Connection {
     fn exchange(&self, job: &Job) -> Outcome {
         let due = Instant::now() + job.wait;
         let mut outcome = self.wait(job, due, zmq::POLLOUT, &mut || {
-            self.is_lost(); // connections before this request
+            self.is_lost(); // discards reports about earlier connections
             false
         });
         if outcome.is_none() {

@@ -13,7 +13,7 @@ use super::{ClientConfig, OpenError, check_values, connection_event, monitor};
 use crate::crypto;
 use crate::zeromq::wake::Wake;
 
-/// What a subscriber asks for.
+/// The topics of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topics {
     /// Everything.
@@ -99,7 +99,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.publishes.close(); // or the thread might wait for room
+        self.publishes.close(); // wakes the thread if it waits for room
         self.wake.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -1,7 +1,7 @@
 //! `salt-run`: runner functions on the command line.
 //!
-//! Parses, calls and prints; the functions are [`brine_node::runner`]'s. The order is Salt's, since listeners see it:
-//! the event `salt/run/<jid>/new`, what the function does, `/ret`, and then the return value on stdout.
+//! Parses, calls and prints; the functions are [`brine_node::runner`]'s. The order is Salt's, since listeners depend on it:
+//! the event `salt/run/<jid>/new`, the function's work, the event `/ret`, and then the return value on stdout.
 
 mod options;
 mod state_event;
@@ -99,7 +99,7 @@ fn state_event(
     mut events: RunnerEvents<'_, impl Operator>,
 ) -> anyhow::Result<Option<RunnerReturn>> {
     let interrupt = Interrupt::catch()?;
-    // Connects before the first event of the call is fired: who listens to everything sees that one, too.
+    // Connects before the call's first event is fired, so that a listener to all tags sees that one too.
     let listener = StateEvent::prepare(watched, opts, &interrupt)?;
     runtime.block_on(events.started());
     if listener.run()? == End::Interrupted {
