@@ -273,8 +273,9 @@ mod tests {
             "schedule",
             "serial",
         ];
-        const READERS: [&str; 10] = [
+        const READERS: [&str; 11] = [
             "flag", "text", "get", "int", "seconds", "count", "port", "path", "texts", "number",
+            "is_true",
         ];
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut folders: Vec<_> = [

@@ -1,19 +1,19 @@
 //! Publishing jobs as a local client, and collecting what they return: Salt's `LocalClient`.
 //!
 //! [`LocalClient`] runs beside a master, ours or Salt's: the user's key in the master's `cachedir` proves that the
-//! user may publish, and returns are read from the master's bus. [`OwnClient`] does the same inside our own master,
-//! through its handle. Facts: `docs/protocol/network.md` §5, §12.
+//! user may publish, and returns are read from the master's bus. Our own master waits for returns in-process by the
+//! same code ([`wait`]), through its handle. Facts: `docs/protocol/network.md` §5, §12.
 
 mod config;
-mod own;
 mod reply;
-mod wait;
+pub(crate) mod wait;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use brine_bus::client::tokio::Subscriber;
 use brine_bus::client::{ReceiveError, SubscriberConfig, Wait};
+use brine_net::client::{RequestError, Requester};
 use brine_net::{tcp, zeromq};
 use brine_wire::matching::{MatchError, MatchType, TagMatch};
 use brine_wire::network::payload::Payload;
@@ -24,11 +24,9 @@ use brine_wire::returns::{JOB_TAG, Timeouts};
 use brine_wire::{Map, Value};
 
 pub use self::config::{ClientConfig, ClientOptionsError};
-pub use self::own::OwnClient;
 pub use self::reply::{MinionReply, ReplyKind};
 use self::wait::MasterLink;
-use crate::job_request::{JobRequest, Published};
-use crate::master::PublishError;
+use crate::job_request::{JobRequest, PublishError, Published};
 use crate::options::Transport;
 
 /// The version of payloads that need no signature beside the key.
@@ -36,19 +34,19 @@ const VERSION: u32 = 3;
 /// How long to wait for the master's bus to accept the connection.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Why there is no job, or no more is heard of it. Salt's words, where it has some.
+/// A job could not be published, or its returns cannot be read. The texts are Salt's where it has some.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The master's bus is not there.
+    /// Nothing listens on the master's bus.
     #[error("The salt master could not be contacted. Is master running?")]
     NoMaster,
-    /// The master refuses the job, in these words.
+    /// The master refused the job with this message.
     #[error("{0}")]
     Refused(String),
     /// The master does not answer.
     #[error("Salt request timed out. The master is not responding. {0}")]
-    NoAnswer(String),
+    NoAnswer(#[source] RequestError),
     /// The connection to the master's port cannot be set up.
     #[error(transparent)]
     Port(#[from] zeromq::client::OpenError),
@@ -69,11 +67,6 @@ pub struct LocalClient {
     master: Requester,
     bus: Subscriber,
     jobs: TagMatch,
-}
-
-enum Requester {
-    Tcp(tcp::client::Requester),
-    ZeroMq(zeromq::client::Requester),
 }
 
 impl LocalClient {
@@ -113,19 +106,9 @@ impl LocalClient {
             version: VERSION,
             load: request.to_load(&self.config.user, &self.config.key),
         };
-        let (payload, within) = (payload.to_value(), self.config.answer_within());
-        let no_answer = |error: &dyn std::fmt::Display| ClientError::NoAnswer(error.to_string());
-        let answer = match &self.master {
-            Requester::Tcp(master) => {
-                let answer = master.request(&payload, within).await;
-                answer.map_err(|error| no_answer(&error))?
-            }
-            Requester::ZeroMq(master) => {
-                let answer = master.request(&payload, within).await;
-                answer.map_err(|error| no_answer(&error))?
-            }
-        };
-        published(&answer)
+        let within = self.config.answer_within();
+        let answer = self.master.request(&payload.to_value(), within).await;
+        published(&answer.map_err(ClientError::NoAnswer)?)
     }
 
     /// Waits for the returns of a job and hands each to `report` as it comes; at the end the minions that did not

@@ -1,6 +1,7 @@
 //! Answers to clear requests that need nothing of the master, and refusals in Salt's words.
 //!
-//! Pure: a load goes in, an answer comes out. External authentication (`token`, `eauth`) lets nobody in here. Facts: `docs/protocol/network.md` §12.
+//! Pure: a load goes in, an answer comes out. External authentication (`token`, `eauth`) is always refused.
+//! Facts: `docs/protocol/network.md` §12.
 
 use brine_wire::network::field;
 use brine_wire::{Map, Value};

@@ -1,8 +1,7 @@
-//! Which minions are connected over zeromq, where connections have no names.
+//! Finds out which minions are connected over ZeroMQ, where connections carry no id.
 //!
-//! As real masters do: the addresses that hold a connection to the publish port, from the kernel's tables,
-//! compared with the addresses that minions show in their grains. Minions behind one address are present or
-//! absent together. Facts: `docs/protocol/network.md` §11.
+//! As real masters do: compares the addresses connected to the publish port, from the kernel's tables, with the
+//! addresses in minions' grains. Minions behind one address are therefore present or absent together. Facts: `docs/protocol/network.md` §11.
 
 use std::collections::HashSet;
 use std::fs;
@@ -55,7 +54,7 @@ fn shown(grains: &Map) -> impl Iterator<Item = IpAddr> {
         .filter_map(|text| text.as_str()?.parse().ok())
 }
 
-/// What has come and gone between two looks.
+/// The difference between two lists of present minions.
 pub(super) fn changes(before: &[MinionId], now: &[MinionId]) -> (Vec<MinionId>, Vec<MinionId>) {
     let without = |all: &[MinionId], known: &[MinionId]| {
         all.iter()

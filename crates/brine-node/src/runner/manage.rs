@@ -41,7 +41,10 @@ pub enum What {
 }
 
 /// Asks the minions; what the runner function returns.
-pub(super) async fn answer(inquiry: &Inquiry, operator: &Operator) -> Result<Value, ClientError> {
+pub(super) async fn answer(
+    inquiry: &Inquiry,
+    operator: &impl Operator,
+) -> Result<Value, ClientError> {
     let fun = match inquiry.what {
         What::Active => "saltutil.running",
         What::Up | What::Down | What::Status => "test.ping",

@@ -1,7 +1,7 @@
-//! Runner functions: what `salt-run`, the reactor and HTTP can have a master do.
+//! Runner functions, as called by `salt-run`, the reactor and HTTP.
 //!
 //! [`run`] runs one to its end and fires its events. It works with an [`Operator`]: our own master in-process, or any
-//! master beside this program. To add a function: an entry in [`functions`], an arm in [`run`]. `state.event` only
+//! master beside this program ([`Beside`]). To add a function: an entry in [`functions`], an arm in [`run`]. `state.event` only
 //! binds its arguments here; it prints, and so belongs to `salt-run`.
 //! Facts: Salt 3008.3 and 3006.28 as they behave.
 
@@ -19,14 +19,14 @@ pub use self::events::{RunnerCall, RunnerEvents};
 use self::functions::{BindError, Bound, Function};
 pub use self::jobs::{Filter, Question};
 pub use self::manage::{Inquiry, What};
-pub use self::operator::Operator;
+pub use self::operator::{Beside, Operator};
 use crate::client::ClientError;
 
-/// Why a runner function did not come to an end.
+/// A runner function failed without a return value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunnerError {
-    /// The minions could not be asked.
+    /// The job for the minions could not be published.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Only the master's own user may call runner functions.
@@ -57,7 +57,10 @@ impl RunnerReturn {
 ///
 /// # Errors
 /// [`RunnerError`]: there is no `ret` event then.
-pub async fn run(operator: &mut Operator, call: RunnerCall) -> Result<RunnerReturn, RunnerError> {
+pub async fn run(
+    operator: &mut impl Operator,
+    call: RunnerCall,
+) -> Result<RunnerReturn, RunnerError> {
     let function = functions::named(&call.fun);
     let (name, arguments) = (call.fun.clone(), call.arguments.clone());
     let mut events = RunnerEvents::new(operator, call);
@@ -99,7 +102,7 @@ pub async fn run(operator: &mut Operator, call: RunnerCall) -> Result<RunnerRetu
 
 /// Arguments that do not fit the function.
 async fn misfit(
-    events: &mut RunnerEvents<'_>,
+    events: &mut RunnerEvents<'_, impl Operator>,
     function: &Function,
     error: BindError,
 ) -> RunnerReturn {
@@ -123,7 +126,11 @@ async fn misfit(
 }
 
 /// `event.send`: fires on the master's bus.
-async fn event_send(events: &mut RunnerEvents<'_>, tag: &Value, data: Value) -> RunnerReturn {
+async fn event_send(
+    events: &mut RunnerEvents<'_, impl Operator>,
+    tag: &Value,
+    data: Value,
+) -> RunnerReturn {
     let fired = match (tag, data) {
         (Value::Str(tag), Value::Map(mut data)) => fire(events, tag, &mut data).await,
         (Value::Str(tag), data) if !data.is_true() => fire(events, tag, &mut Map::new()).await,
@@ -153,7 +160,11 @@ async fn event_send(events: &mut RunnerEvents<'_>, tag: &Value, data: Value) -> 
 }
 
 /// Fires; `false` without a bus, an error where Salt raises one.
-async fn fire(events: &mut RunnerEvents<'_>, tag: &str, data: &mut Map) -> Result<bool, String> {
+async fn fire(
+    events: &mut RunnerEvents<'_, impl Operator>,
+    tag: &str,
+    data: &mut Map,
+) -> Result<bool, String> {
     match events.fire(tag, data).await {
         Ok(()) => Ok(true),
         Err(PublishError::Event(FireError::EmptyTag)) => Err("ValueError: Empty tag.".to_owned()),
@@ -165,7 +176,7 @@ async fn fire(events: &mut RunnerEvents<'_>, tag: &str, data: &mut Map) -> Resul
     }
 }
 
-/// The documentation of the functions whose names begin so; of all without a beginning.
+/// The documentation of the functions whose names begin with `beginning`; of all if it is `None`.
 #[must_use]
 pub fn documentation(beginning: Option<&str>) -> String {
     let beginning = beginning.unwrap_or_default();

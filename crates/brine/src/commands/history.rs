@@ -12,12 +12,12 @@ use brine_log::{Millis, Position, Seq};
 use brine_wire::time::{Bound, StartText};
 
 use super::event_output::{Form, Printer};
+use super::history_store::{self, AtEnd, Gone, Record, StoreArgs};
 use super::selection::{Selection, SelectionArgs};
-use crate::arguments::wrong_usage;
 use crate::clock::{self, Zone};
-use crate::history_store::{self, AtEnd, Gone, Record, StoreArgs};
 use crate::interrupt::Interrupt;
 use crate::show::{self, Colour};
+use crate::usage::wrong_usage;
 
 /// The exit code that says: what was asked for is gone.
 const GONE: u8 = 3;

@@ -10,7 +10,7 @@ use brine_log::history::HistoryReader;
 
 use super::bench::listener;
 use super::event_output::utc;
-use crate::history_store::StoreArgs;
+use super::history_store::StoreArgs;
 
 /// The arguments of `brine status`.
 #[derive(Debug, clap::Args)]

@@ -16,9 +16,9 @@ use brine_config::{parse_arguments, yaml};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
-use crate::arguments::wrong_usage;
 use crate::bus_location::{self, BusArgs};
 use crate::show;
+use crate::usage::wrong_usage;
 
 /// The arguments of `brine send`.
 #[derive(Debug, clap::Args)]

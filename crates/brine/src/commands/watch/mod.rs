@@ -18,9 +18,9 @@ use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wai
 use self::summary::Summary;
 use super::event_output::{Form, Printer};
 use super::history::{self, Following, FormArgs, WindowArgs};
+use super::history_store::StoreArgs;
 use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::{self, BusArgs};
-use crate::history_store::StoreArgs;
 use crate::interrupt::Interrupt;
 use crate::show::{self, Colour};
 

@@ -8,7 +8,7 @@ use super::options;
 use crate::salt::options::Key;
 use crate::salt::optparse::Parsed;
 
-/// What a command line lacks, in Salt's words and with Salt's empty lines.
+/// The command line is incomplete; Salt's texts and empty lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Incomplete {
     #[error("\nCannot execute command without defining a target.\n\n")]
@@ -22,7 +22,7 @@ pub(super) enum Incomplete {
 }
 
 impl Incomplete {
-    /// Whether the options are printed, too.
+    /// Whether the options are printed too.
     pub(super) const fn wants_help(self) -> bool {
         matches!(self, Self::Target | Self::Function)
     }
@@ -117,7 +117,7 @@ fn parts<'a>(
     }
 }
 
-/// Arguments as jobs carry them: those by name in one mapping at the end, marked.
+/// Arguments in a job's form: keyword arguments in one marked mapping at the end.
 fn published(words: &[&str], no_parse: &[&str]) -> Vec<Value> {
     let parsed = parse_arguments(words.iter().copied(), no_parse);
     let mut all = parsed.positional;

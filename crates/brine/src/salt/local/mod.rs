@@ -1,4 +1,4 @@
-//! `salt`: has minions run a function, and prints what they return.
+//! `salt`: runs a function on minions and prints what they return.
 
 mod job;
 mod options;
@@ -27,7 +27,7 @@ use crate::host;
 /// Salt's exit code for an incomplete command line.
 const INCOMPLETE: u8 = 42;
 
-/// Publishes a job and prints what comes back.
+/// Publishes a job and prints its returns.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let words = start::texts(words);
     let line = match start::read(&SYNTAX, &words, options::check)? {
@@ -49,7 +49,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     start::runtime()?.block_on(async {
         match serve(&line, &opts, &request, &printer).await {
             Err(error) => match error.downcast::<ClientError>() {
-                // As Salt does: printed where returns are, and no failure.
+                // As Salt does: printed on stdout, and not a failure.
                 Ok(
                     error @ (ClientError::NoMaster
                     | ClientError::Refused(_)
@@ -99,7 +99,7 @@ async fn serve(
             printed = report.add(reply);
             match printed {
                 Ok(()) => ControlFlow::Continue(()),
-                // Nobody reads the output any more.
+                // The reader of the output is gone.
                 Err(_) => ControlFlow::Break(()),
             }
         }) => waited?,
@@ -112,7 +112,7 @@ async fn serve(
     report.end()
 }
 
-/// Prints the job's id, if the command line asks for it.
+/// Prints the job id if the command line requests it.
 fn announce(line: &Parsed<Key>, jid: &Jid) -> anyhow::Result<()> {
     if line.has(Key::Verbose) {
         let text = format!("Executing job with jid {jid}");
@@ -124,7 +124,7 @@ fn announce(line: &Parsed<Key>, jid: &Jid) -> anyhow::Result<()> {
     }
 }
 
-/// How long minions are waited for: as configured, or as `-t` says.
+/// How long to wait for minions: `-t`, or as configured.
 fn timeouts(line: &Parsed<Key>, configured: Timeouts) -> Timeouts {
     let typed = line
         .value(Key::Timeout)
@@ -136,7 +136,7 @@ fn timeouts(line: &Parsed<Key>, configured: Timeouts) -> Timeouts {
     }
 }
 
-/// Ctrl-C: the job goes on, and can be looked up.
+/// After Ctrl-C: the job continues and can be looked up.
 fn give_up(jid: &Jid) -> anyhow::Result<ExitCode> {
     writeln!(
         io::stderr(),

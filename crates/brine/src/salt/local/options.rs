@@ -22,12 +22,12 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
     ],
 };
 
-/// What `optparse` does not find. What would run a function on other minions than asked for is
-/// refused, not warned of.
+/// The checks that `optparse` does not make. Options whose absence would run a function on other minions than
+/// requested are refused; a warning would not do.
 pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
     if let Some(name) = line.names(Key::Refused).next() {
         return Err(format!(
-            "option {name}: not here; say with a target (-L, -E, -C) which minions are to run it"
+            "option {name} is not supported; name the minions with a target (-L, -E, -C)"
         ));
     }
     Ok(())
@@ -38,93 +38,93 @@ const OWN: &[Opt<Key>] = &[
         Key::Timeout,
         &["-t", "--timeout"],
         Takes::Number("TIMEOUT"),
-        "Seconds after which minions that have not answered are asked whether they still run it. Default: 5.",
+        "Seconds to wait before asking minions that have not returned whether they still run the job. Default: 5.",
     ),
     flag(
         Key::Static,
         &["-s", "--static"],
-        "Print all returns at once when they are there.",
+        "Print all returns together at the end.",
     ),
     flag(
         Key::Async,
         &["--async"],
-        "Print the job's id, and do not wait for returns.",
+        "Print the job id and do not wait for returns.",
     ),
     flag(
         Key::Verbose,
         &["-v", "--verbose"],
-        "Print the job's id before the returns.",
+        "Print the job id before the returns.",
     ),
     flag(
         Key::ShowJid,
         &["--show-jid"],
-        "Print the job's id before the returns.",
+        "Print the job id before the returns.",
     ),
     flag(Key::NoEffect, &["--hide-timeout"], "No effect, as in Salt."),
     flag(
         Key::NoEffect,
         &["--show-timeout"],
-        "No effect: minions that did not return are always shown.",
+        "Ignored: minions that did not return are always shown.",
     ),
     flag(
         Key::Summary,
         &["--summary"],
-        "Print how many minions returned, after the returns.",
+        "After the returns, print how many minions returned.",
     ),
     flag(
         Key::Doc,
         &["-d", "--doc", "--documentation"],
-        "Print the documentation of functions whose names begin so.",
+        "Print the documentation of the functions whose names begin with the given text.",
     ),
     text(
         Key::ArgsSeparator,
         &["--args-separator"],
         "ARGS_SEPARATOR",
-        "What stands between the arguments of several functions. Default: ','.",
+        "The separator between the arguments of several functions. Default: ','.",
     ),
     text(
         Key::ReturnTo,
         &["--return"],
         "RETURNER",
-        "Have Salt's own minions return to this too.",
+        "Have real Salt minions send their returns to this returner too.",
     ),
     text(
         Key::SetMetadata,
         &["--metadata"],
         "METADATA",
-        "A mapping that goes with the job and comes back with the returns.",
+        "A mapping to attach to the job; returns repeat it.",
     ),
     flag(Key::NoEffect, &["--output-diff"], "No effect."),
     text(
         Key::NotActedOn,
         &["--return_config"],
         "RETURNER_CONF",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--return_kwargs"],
         "RETURNER_KWARGS",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--module-executors"],
         "EXECUTOR_LIST",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--executor-opts"],
         "EXECUTOR_OPTS",
-        "Not acted on.",
+        "Not supported.",
     ),
-    flag(Key::NotActedOn, &["--start-event"], "Not acted on."),
-    flag(Key::NotActedOn, &["-p", "--progress"], "Not acted on."),
-    flag(Key::NotActedOn, &["--failhard"], "Not acted on."),
+    flag(Key::NotActedOn, &["--start-event"], "Not supported."),
+    flag(Key::NotActedOn, &["-p", "--progress"], "Not supported."),
+    flag(Key::NotActedOn, &["--failhard"], "Not supported."),
 ];
 
-/// What the target is; a shell glob for ids without one of these.
+/// The type of the target; without one of these it is a glob for ids.
 const TARGETS: &[Opt<Key>] = &[
     flag(
         Key::Pcre,
@@ -175,17 +175,17 @@ const TARGETS: &[Opt<Key>] = &[
         Key::Delimiter,
         &["--delimiter"],
         "DELIMITER",
-        "What stands between the parts of a grain or pillar key. Default: ':'.",
+        "The separator between the parts of a grain or pillar key. Default: ':'.",
     ),
 ];
 
-/// What Brine has not, and what must not be passed over.
+/// Options that Brine lacks and must not ignore.
 const REFUSED: &[Opt<Key>] = &[
     text(
         Key::Refused,
         &["-b", "--batch", "--batch-size"],
         "BATCH",
-        "Refused: this master publishes to all minions at once.",
+        "Refused: the job would run on all targeted minions at once.",
     ),
     text(Key::Refused, &["--batch-wait"], "BATCH_WAIT", "Refused."),
     text(
@@ -205,7 +205,7 @@ const REFUSED: &[Opt<Key>] = &[
     flag(Key::Refused, &["-R", "--range"], "Refused."),
 ];
 
-/// The target's type, as jobs name it: that of the last option there.
+/// The target's type as jobs name it; the last option wins.
 pub(super) fn target_type(line: &Parsed<Key>) -> &'static str {
     let types = [
         (Key::Pcre, "pcre"),

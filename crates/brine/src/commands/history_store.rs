@@ -12,10 +12,10 @@ use brine_log::history::{ConsumerName, GapReason, HistoryInfo, HistoryReader, Re
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::StartText;
 
+use super::event_output::utc;
+use super::selection::Selection;
 use crate::bus_location::BusArgs;
 use crate::clock;
-use crate::commands::event_output::utc;
-use crate::commands::selection::Selection;
 use crate::host;
 
 /// The options that name a store.
