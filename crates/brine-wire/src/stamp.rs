@@ -13,7 +13,7 @@ pub use crate::compat::StampStyle;
 #[must_use]
 pub fn format(since_epoch: Duration, style: StampStyle) -> String {
     let seconds = since_epoch.as_secs();
-    let (year, month, day) = civil_from_days(seconds / 86_400);
+    let (year, month, day) = civil_from_days(seconds / 86_400 + EPOCH_DAYS);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let fraction = match since_epoch.subsec_micros() {
         0 => String::new(),
@@ -26,11 +26,12 @@ pub fn format(since_epoch: Duration, style: StampStyle) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-/// Years are counted from March, so that the leap day is the last of its year, and days from
-/// 0000-03-01, where an era of 400 years begins.
-const fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
+/// The days from 0000-03-01, where an era of 400 years begins, to 1970-01-01.
+pub(crate) const EPOCH_DAYS: u64 = 719_468;
+
+/// Year, month and day of a day counted from 0000-03-01, in the proleptic Gregorian calendar.
+/// Years are counted from March, so that the leap day is the last of its year.
+pub(crate) const fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
