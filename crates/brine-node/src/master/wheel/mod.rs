@@ -265,7 +265,8 @@ fn execution(error: &impl ToString) -> Failure {
 /// The digest in the arguments, or `hash_type`.
 fn hash(master: &Context, argument: &Value) -> Result<FingerprintHash, WheelError> {
     let name = argument.as_str().unwrap_or(&master.options.hash_type);
-    let unknown = || format!("hash_type: expected sha256, sha384, sha512 or sha1, found {name}");
+    let expected = FingerprintHash::NAMES;
+    let unknown = || format!("hash_type: expected {expected}, found {name}");
     Ok(FingerprintHash::parse(name).ok_or_else(|| execution(&unknown()))?)
 }
 
