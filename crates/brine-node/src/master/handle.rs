@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use brine_config::Arguments;
+use brine_config::{Arguments, Opts};
 use brine_log::{EventCursor, Seq};
 use brine_wire::event::FireError;
 use brine_wire::network::{Jid, MinionId};
@@ -139,6 +139,16 @@ impl MasterHandle {
     /// The job cache.
     pub(crate) fn jobs(&self) -> &JobCache {
         &self.context.jobs
+    }
+
+    /// The master's configuration.
+    pub(crate) fn opts(&self) -> &Opts {
+        &self.context.options.opts
+    }
+
+    /// The port that minions listen to.
+    pub(crate) fn publish_port(&self) -> u16 {
+        self.context.options.channel.publish_port
     }
 
     /// How long minions are waited for by default.

@@ -1,13 +1,15 @@
 //! What runner functions work with: our own master from inside, or any master from beside it.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 use brine_bus::client::PublishError;
 use brine_bus::client::tokio::Publisher;
-use brine_config::Opts;
+use brine_config::{ConfigError, Opts};
 use brine_wire::Map;
+use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 
 use crate::client::{
@@ -16,7 +18,8 @@ use crate::client::{
 use crate::job_request::JobRequest;
 use crate::jobs::JobCache;
 use crate::master::{Caller, MasterHandle};
-use crate::options::OptionsError;
+use crate::minion_cache::MinionCache;
+use crate::options::{OptionsError, Reader};
 
 /// How long an event waits for the bus to accept it, as in Salt.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
@@ -39,6 +42,8 @@ pub struct Beside {
     bus: Publisher,
     client: ClientConfig,
     jobs: JobCache,
+    minions: MinionCache,
+    publish_port: u16,
 }
 
 impl Operator {
@@ -53,6 +58,8 @@ impl Operator {
             bus,
             client: ClientConfig::from_opts(opts, user)?,
             jobs: JobCache::open(cachedir, hash_type, None).map_err(OptionsError::from)?,
+            minions: MinionCache::of(opts).map_err(OptionsError::from)?,
+            publish_port: Reader(opts).port("publish_port", 4505)?,
         })))
     }
 
@@ -103,11 +110,52 @@ impl Operator {
         }
     }
 
+    /// What is known of the master's minions.
+    pub(super) fn minions(&self) -> Result<Minions, ConfigError> {
+        Ok(match self {
+            Self::Own { master, .. } => Minions {
+                cache: MinionCache::of(master.opts())?,
+                publish_port: master.publish_port(),
+                master: Some(master.clone()),
+            },
+            Self::Beside(beside) => Minions {
+                cache: beside.minions.clone(),
+                publish_port: beside.publish_port,
+                master: None,
+            },
+        })
+    }
+
     /// How long minions are waited for by default.
     pub(super) fn timeouts(&self) -> Timeouts {
         match self {
             Self::Own { master, .. } => master.timeouts(),
             Self::Beside(beside) => beside.client.timeouts,
         }
+    }
+}
+
+/// What is known of a master's minions.
+pub(super) struct Minions {
+    pub(super) cache: MinionCache,
+    publish_port: u16,
+    /// The master in this process, which knows who is connected.
+    master: Option<MasterHandle>,
+}
+
+impl Minions {
+    /// The minions that are connected now, with their addresses where they can be told. Blocks on the disk.
+    pub(super) fn connected(&self) -> Vec<(MinionId, Option<IpAddr>)> {
+        let addressed = self.cache.connected(self.publish_port);
+        let Some(master) = &self.master else {
+            let connected = addressed.into_iter();
+            return connected.map(|(id, at)| (id, Some(at))).collect();
+        };
+        let address = |id: &MinionId| {
+            let known = addressed.iter().find(|(own, _)| own == id);
+            known.map(|(_, at)| *at)
+        };
+        let connected = master.connected().into_iter();
+        connected.map(|id| (id.clone(), address(&id))).collect()
     }
 }
