@@ -22,6 +22,7 @@ use super::wheel::{self, WheelError};
 use crate::functions::Call;
 use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
+use crate::minion_cache::MinionCache;
 use crate::node_bus::since_epoch;
 use crate::runner::{self, RunnerCall, RunnerError, RunnerReturn};
 
@@ -135,6 +136,16 @@ impl MasterHandle {
     /// The job cache.
     pub(crate) fn jobs(&self) -> &JobCache {
         &self.context.jobs
+    }
+
+    /// What is on the disk about the master's minions.
+    pub(crate) fn minion_cache(&self) -> &MinionCache {
+        &self.context.options.minions
+    }
+
+    /// The port that minions listen to.
+    pub(crate) fn publish_port(&self) -> u16 {
+        self.context.options.channel.publish_port
     }
 
     /// How long minions are waited for by default.

@@ -6,7 +6,6 @@
 
 mod access;
 mod clear;
-mod connected;
 mod context;
 mod counters;
 mod dispatch;

@@ -17,7 +17,7 @@ use crate::client::wait::{self, MasterLink};
 use crate::client::{ClientError, MinionReply};
 use crate::job_request::{JobRequest, Published};
 use crate::jobs::JobCache;
-use crate::runner::Operator;
+use crate::runner::{Minions, Operator};
 
 /// A master in this process, and who calls the runner function.
 pub(super) struct OwnOperator {
@@ -46,6 +46,15 @@ impl Operator for OwnOperator {
 
     fn jobs(&self) -> &JobCache {
         self.master.jobs()
+    }
+
+    fn minions(&self) -> Minions {
+        let master = self.master.clone();
+        Minions::of_master(
+            self.master.minion_cache().clone(),
+            self.master.publish_port(),
+            move || master.connected(),
+        )
     }
 
     fn timeouts(&self) -> Timeouts {

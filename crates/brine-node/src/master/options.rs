@@ -22,6 +22,7 @@ use super::signatures::ReturnSignatures;
 use crate::bus_address::uses_tcp;
 use crate::files::FileRoots;
 use crate::keys::LeftoverFiles;
+use crate::minion_cache::MinionCache;
 use crate::options::{OptionsError, Reader, Transport};
 
 /// A master's options, named as Salt names them.
@@ -55,6 +56,8 @@ pub struct MasterOptions {
     pub sock_dir: PathBuf,
     /// Node groups by name, as targets use them.
     pub nodegroups: Map,
+    /// What is on the disk about minions.
+    pub minions: MinionCache,
     /// What the file server serves.
     pub files: FileRoots,
     /// What is done with files of minions whose keys are rejected or deleted.
@@ -146,6 +149,7 @@ impl MasterOptions {
             bus_is_open_to_all_users: uses_tcp(opts),
             sock_dir: opts.text("sock_dir")?.into(),
             nodegroups: nodegroups(opts.get("nodegroups")),
+            minions: MinionCache::of(opts)?,
             files: FileRoots::from_opts(opts),
             leftover: LeftoverFiles::from_opts(opts)?,
             access: access(&read),

@@ -264,7 +264,8 @@ fn execution(error: &impl ToString) -> Failure {
 /// The digest named in the arguments, or `hash_type`.
 fn hash(master: &Context, argument: &Value) -> Result<FingerprintHash, WheelError> {
     let name = argument.as_str().unwrap_or(&master.options.hash_type);
-    let unknown = || format!("hash_type must be sha256, sha384, sha512 or sha1, not {name}");
+    let expected = FingerprintHash::NAMES;
+    let unknown = || format!("hash_type must be one of {expected}, not {name}");
     Ok(FingerprintHash::parse(name).ok_or_else(|| execution(&unknown()))?)
 }
 
