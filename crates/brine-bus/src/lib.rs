@@ -25,5 +25,5 @@ mod stream;
 pub use address::Address;
 pub use bus::{Bus, BusConfig, BusThread, Served, runtime};
 pub use handle::{BusHandle, BusStats, SubscriberStats};
-pub use listen::{BindError, Modes, SocketName, Sockets, bind_named};
+pub use listen::{BindError, Modes, Readers, SocketName, Sockets, bind_named};
 pub use stream::Peer;

@@ -18,6 +18,8 @@ use crate::host::{Attached, MasterCommands, MinionCommands, OpenBus};
 /// A master, bound, and its history, to be dropped when the master has ended.
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    // As Salt makes it: users whom publisher_acl names have their keys in cachedir. Making that says what is wrong.
+    let _ = options.cachedir.parent().map(daemon::make_public_folder);
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;

@@ -36,7 +36,7 @@ use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use self::access::Caller;
+pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;

@@ -3,9 +3,11 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use brine_testkit::user::as_user;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -268,12 +270,12 @@ fn runners_know_jobs_and_minions_as_salts_do() {
         vec!["jobs.last_run", "target=nobody"],
     ];
     let config_dir = node.root.path().to_str().unwrap();
-    let cases = questions.map(|words| {
-        let case = crate::salt_key::case("salt-run", config_dir, &words);
-        (words, case)
-    });
-    let salts = crate::salt_key::salts("3008.3", cases.iter().map(|(_, case)| case.clone()));
-    for ((words, _), salts) in cases.iter().zip(salts) {
+    let cases = questions.iter();
+    let cases = cases.map(|words| crate::salt_key::case("salt-run", config_dir, words));
+    for (words, salts) in questions
+        .iter()
+        .zip(crate::salt_key::salts("3008.3", cases))
+    {
         let left = node.run(&[&["salt-run"], &words[..]].concat());
         assert_eq!(left.stdout, salts.stdout, "{words:?}: {}", salts.stderr);
     }
@@ -603,6 +605,46 @@ fn a_daemon_started_without_a_umask_leaves_nothing_open() {
             .unwrap();
     }
     assert_eq!(found, Vec::<String>::new());
+}
+
+/// Only root can become another.
+#[test]
+fn whom_publisher_acl_names_can_publish_and_read_returns_and_others_cannot() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let acl =
+        "publisher_acl:\n  nobody:\n    - test.ping\n    - test.echo:\n        args: ['a.*']\n";
+    let node = Node::accepted_with([acl, ""]);
+    fs::set_permissions(node.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let config_dir = node.root.path().to_str().unwrap();
+    let sock_dir = node.root.path().join("m/var/run/salt/master");
+    let (nobody, daemon) = (65534, 1);
+    let by = |uid, words: &[&str]| {
+        let mut command = brine(words);
+        command.uid(uid).gid(uid);
+        run(&mut command, "")
+    };
+    let refused = "Authorization error occurred.\n";
+    for (arguments, stdout) in [
+        (&["test.ping"][..], "m1:\n    True\n"),
+        (&["test.echo", "abc"], "m1:\n    abc\n"),
+        (&["test.echo", "xyz"], refused),
+        (&["test.version"], refused),
+    ] {
+        let left = by(
+            nobody,
+            &[&["salt", "-c", config_dir, "*"], arguments].concat(),
+        );
+        assert_eq!(left.stdout, stdout, "{left:?}");
+    }
+    let left = by(daemon, &["salt", "-c", config_dir, "*", "test.ping"]);
+    assert!(!left.stdout.contains("m1"), "{left:?}");
+    // The connection of somebody who may not read is closed.
+    let mut stream = as_user(daemon, || {
+        std::os::unix::net::UnixStream::connect(sock_dir.join("master_event_pub.ipc")).unwrap()
+    });
+    assert_eq!(std::io::Read::read(&mut stream, &mut [0; 64]).unwrap(), 0);
 }
 
 /// Only root can become another.

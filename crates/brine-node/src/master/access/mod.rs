@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
+use brine_config::Opts;
 use brine_net::crypto;
 use brine_net::keys::{StoreError, local};
 use brine_wire::network::field;
@@ -253,6 +254,20 @@ fn users(own: &str, running: &str, acl: &Map) -> Vec<String> {
     users
 }
 
+/// The numbers of the machine's users that `publisher_acl` lets publish, and who have to read the bus for that.
+#[must_use]
+pub fn acl_users(opts: &Opts) -> Vec<u32> {
+    let acl = opts.get("publisher_acl").and_then(Value::as_map);
+    let acl = acl.cloned().unwrap_or_default();
+    let named = match acl.is_empty() {
+        true => Vec::new(),
+        false => users("root", "root", &acl),
+    };
+    let account = |user: &String| User::from_name(user).ok().flatten();
+    let accounts = named.iter().filter_map(account);
+    accounts.map(|account| account.uid.as_raw()).collect()
+}
+
 /// Lets the other users open their keys in the directory, without letting them list it.
 fn let_through(cachedir: &Path) {
     const OTHERS_ENTER: u32 = 0o001;
@@ -263,6 +278,17 @@ fn let_through(cachedir: &Path) {
     });
     if let Err(error) = entered {
         tracing::warn!(%error, path = %cachedir.display(), "users of publisher_acl cannot reach their keys");
+    }
+    // Whoever closed a folder above may have meant it.
+    let is_closed = |folder: &&Path| {
+        let about = fs::metadata(folder);
+        about.is_ok_and(|about| about.permissions().mode() & OTHERS_ENTER == 0)
+    };
+    if let Some(folder) = cachedir.ancestors().skip(1).find(is_closed) {
+        let folder = folder.display();
+        tracing::warn!(
+            "users of publisher_acl cannot reach their keys: run chmod o+x {folder}, or set cachedir"
+        );
     }
 }
 

@@ -68,7 +68,7 @@ impl WallTime {
         while at < reader.tokens.len() {
             at = reader.read(at)? + 1;
         }
-        reader.found.with_the_rest_of(today, reader.date)
+        reader.found.with_the_rest_of(today, &reader.date)
     }
 }
 
@@ -83,7 +83,7 @@ struct Found {
 }
 
 impl Found {
-    fn with_the_rest_of(self, today: WallTime, date: YearMonthDay) -> Option<WallTime> {
+    fn with_the_rest_of(self, today: WallTime, date: &YearMonthDay) -> Option<WallTime> {
         let (year, month, day) = date.resolve(today.year)?;
         let says_a_time = self.hour.or(self.minute).or(self.second).is_some();
         if !says_a_time && self.weekday.is_none() && year.or(month).or(day).is_none() {
