@@ -19,12 +19,18 @@ mod error;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
+mod limits;
 pub mod local;
+mod metrics;
+pub mod network;
+mod page;
 mod query;
 mod respond;
+pub mod rest;
 mod run;
 mod state;
 mod status;
+pub mod stream;
 mod subject;
 
 pub use acl::{Acl, AclError};

@@ -23,7 +23,10 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;
-    let attached = detached.attach(Arc::new(MasterCommands(master.handle())))?;
+    let mut attached = detached.attach(Arc::new(MasterCommands(master.handle())))?;
+    if loaded.brine.api.in_master {
+        attached.start_api(loaded, master.handle())?;
+    }
     Ok((master, attached))
 }
 

@@ -12,6 +12,8 @@ mod events;
 mod fire;
 mod history;
 mod hostile;
+mod network;
 mod permissions;
+mod rest;
 mod run;
 mod support;

@@ -168,6 +168,20 @@ impl LocalClient {
     }
 }
 
+/// Sends a clear request to the master's port and returns the answer: `mk_token`, `runner` and the like.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn ask(config: &ClientConfig, load: Map) -> Result<Value, ClientError> {
+    let payload = Payload::Clear {
+        version: VERSION,
+        load,
+    };
+    let (payload, within) = (payload.to_value(), config.answer_within());
+    let answer = requester(config)?.request(&payload, within).await;
+    answer.map_err(ClientError::NoAnswer)
+}
+
 impl MasterLink for LocalClient {
     async fn publish(&mut self, request: JobRequest) -> Result<Published, ClientError> {
         Self::publish(self, &request).await

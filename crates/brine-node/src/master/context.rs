@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::access::Access;
 use super::counters::Counters;
+use super::external::External;
 use super::mine::Mine;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
@@ -33,6 +34,8 @@ pub(super) struct Context {
     pub(super) bus: NodeBus,
     /// Which local users may publish what.
     pub(super) access: Access,
+    /// Users of `external_auth`.
+    pub(super) external: External,
     pub(super) jobs: JobCache,
     pub(super) returns: Writer,
     pub(super) minions: Arc<MinionData>,

@@ -9,6 +9,7 @@ mod clear;
 mod context;
 mod counters;
 mod dispatch;
+mod external;
 mod handle;
 mod jobs;
 mod local_requests;
@@ -47,6 +48,7 @@ use self::access::Access;
 use self::context::{Context, RateLimit};
 use self::counters::Counters;
 use self::dispatch::Dispatcher;
+use self::external::External;
 use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
@@ -133,6 +135,7 @@ impl Master {
             publisher: ports.publisher.clone(),
             bus: node_bus,
             access,
+            external: External::new(&options),
             jobs,
             returns,
             counters: Counters::default(),

@@ -17,6 +17,7 @@ use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
 
 use super::access::AccessOptions;
+use super::external::ExternalOptions;
 use super::mine::MineOptions;
 use super::signatures::ReturnSignatures;
 use crate::bus_address::uses_tcp;
@@ -64,6 +65,8 @@ pub struct MasterOptions {
     pub leftover: LeftoverFiles,
     /// Which local users may publish what.
     pub(super) access: AccessOptions,
+    /// Users of `external_auth`, and where their tokens are.
+    pub(super) external: ExternalOptions,
     /// What the mine keeps and who may read it.
     pub(super) mine: MineOptions,
     /// Whether returns must be signed.
@@ -153,6 +156,7 @@ impl MasterOptions {
             files: FileRoots::from_opts(opts),
             leftover: LeftoverFiles::from_opts(opts)?,
             access: access(&read),
+            external: ExternalOptions::from_opts(opts, brine),
             mine: MineOptions {
                 is_kept: read.flag("minion_data_cache", true)?
                     || read.flag("enforce_mine_cache", false)?,

@@ -31,11 +31,8 @@ pub(crate) struct RunningSocket {
 /// directory for the token.
 pub(crate) fn start(
     location: &BusLocation,
-    bus: &BusHandle,
-    history: Option<History>,
-    runner: Option<Arc<dyn RunCommand>>,
+    state: Arc<ApiState>,
 ) -> anyhow::Result<Option<RunningSocket>> {
-    let state = Arc::new(state(location, bus, history, runner)?);
     let listener = match &location.sock_dir {
         Some(sock_dir) => {
             Listener::bind(&sock_dir.join(location.node.local_socket_name()), &state)?
@@ -92,7 +89,8 @@ fn bind_loopback(location: &BusLocation) -> anyhow::Result<Listener> {
     Ok(Listener::bind_loopback(&token_file)?)
 }
 
-fn state(
+/// What the socket, and the HTTP API beside it, answer from.
+pub(crate) fn state(
     location: &BusLocation,
     bus: &BusHandle,
     history: Option<History>,
@@ -141,7 +139,7 @@ fn state(
 }
 
 /// How far local time is ahead of UTC, in seconds.
-fn local_offset(seconds: i64) -> i32 {
+pub(crate) fn local_offset(seconds: i64) -> i32 {
     let moment = Timestamp::from_second(seconds).unwrap_or_default();
     TimeZone::system().to_offset(moment).seconds()
 }

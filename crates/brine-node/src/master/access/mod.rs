@@ -1,8 +1,8 @@
 //! Which local users may publish jobs: their keys, `publisher_acl` and `publisher_acl_blacklist`.
 //!
 //! Every permitted user has a key in a file that only this user can read; sending the key proves the user's identity.
-//! The master's own user may do anything, others what `publisher_acl` permits ([`acl`]). External
-//! authentication (`token`, `eauth`) is not supported: it is always refused. Facts: `docs/protocol/network.md` §12.
+//! The master's own user may do anything, others what `publisher_acl` permits ([`acl`]). Users of `external_auth` have
+//! no key: [`external`](super::external). Facts: `docs/protocol/network.md` §12.
 
 pub(super) mod acl;
 
@@ -68,6 +68,17 @@ pub(super) enum Rights {
     Everything,
     /// What these entries of `publisher_acl` permit.
     Listed(Vec<Value>),
+    /// What these entries of `external_auth` permit, runner and wheel functions included.
+    External(Vec<Value>),
+}
+
+/// Why a runner or wheel function may not be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotCallable {
+    /// Not permitted.
+    NotPermitted,
+    /// Not the name of a function.
+    BadName,
 }
 
 impl Caller {
@@ -76,6 +87,29 @@ impl Caller {
         Self {
             user,
             rights: Rights::Everything,
+        }
+    }
+
+    /// A user of `external_auth`, with the entries there.
+    pub(super) const fn external(user: String, entries: Vec<Value>) -> Self {
+        Self {
+            user,
+            rights: Rights::External(entries),
+        }
+    }
+
+    /// Whether a function of a runner or wheel (`form`) may be called.
+    pub(super) fn may_call(
+        &self,
+        form: &str,
+        fun: &str,
+        args: &[Value],
+        kwargs: &Map,
+    ) -> Result<(), NotCallable> {
+        match &self.rights {
+            Rights::Everything => Ok(()),
+            Rights::Listed(_) => Err(NotCallable::NotPermitted),
+            Rights::External(entries) => acl::permits_call(entries, form, fun, args, kwargs),
         }
     }
 
@@ -293,7 +327,7 @@ fn let_through(cachedir: &Path) {
 }
 
 /// Whether a `publish` relies on external authentication instead of its key.
-fn is_external(load: &Map) -> bool {
+pub(super) fn is_external(load: &Map) -> bool {
     let kwargs = load.get("kwargs").and_then(Value::as_map);
     kwargs.is_some_and(|kwargs| kwargs.get("token").is_some() || kwargs.get("eauth").is_some())
 }

@@ -6,6 +6,7 @@ mod events;
 
 use std::collections::HashSet;
 
+use brine_config::Arguments;
 use brine_net::crypto::{FingerprintHash, fingerprint};
 use brine_wire::network::events::KEY;
 use brine_wire::{Map, Value};
@@ -114,6 +115,18 @@ impl WheelError {
 /// Answers a clear `wheel` request. Waits for the disk.
 pub(super) fn answer(master: &Context, load: &Map, user: &str) -> Value {
     run(master, call(load), user).0
+}
+
+/// The function and the arguments in the load of a clear `wheel` request.
+pub(super) fn called(load: &Map) -> (String, Arguments) {
+    let Call {
+        fun, args, kwargs, ..
+    } = call(load);
+    let arguments = Arguments {
+        positional: args,
+        keyword: kwargs,
+    };
+    (fun, arguments)
 }
 
 /// Runs a function and fires its events: the answer to a client, and what the function returned. Waits for the

@@ -130,6 +130,11 @@ impl Indent {
     }
 }
 
+/// A value in PyYAML's block style.
+pub(super) fn block_yaml(value: &Value) -> String {
+    yaml::show(value, yaml::Layout::Block(2))
+}
+
 /// Prints return values.
 #[derive(Debug)]
 pub(super) struct Printer {
