@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-pub(crate) use self::connection::{Io, TakeOver};
+pub(crate) use self::connection::{Connection, Io, TakeOver};
 pub use self::tls::{Tls, TlsError, TlsFiles};
 use crate::limits::{Held, Holder, Limits};
 use crate::rest::RestState;

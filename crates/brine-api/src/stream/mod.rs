@@ -23,7 +23,9 @@ mod body;
 mod catch_up;
 mod fan_out;
 mod form;
+mod formatted;
 mod subscriber;
+mod websocket;
 mod window;
 
 use std::io;
@@ -289,9 +291,7 @@ pub(crate) async fn respond(
 ) -> Result<Answer, RestError> {
     match kind {
         StreamKind::Events => events(context, &request),
-        _ => Err(RestError::NotFound {
-            path: context.path().to_owned(),
-        }),
+        _ => websocket::respond(context, kind, &request),
     }
 }
 
@@ -304,7 +304,7 @@ fn events(context: &Context, request: &Request<Incoming>) -> Result<Answer, Rest
     // One answer per connection, in chunks; hyper says where a body ends that it sends.
     let takes_over = context.can_take_over() && request.version() == Version::HTTP_11;
     let wire = if takes_over { Wire::Chunks } else { Wire::Bare };
-    let prepared = prepare(context, request, form, wire)?;
+    let prepared = prepare(context, request, context.query(), form, wire)?;
     let mut response = Response::new(());
     let headers = response.headers_mut();
     headers.insert(
@@ -336,6 +336,7 @@ fn events(context: &Context, request: &Request<Incoming>) -> Result<Answer, Rest
 fn prepare(
     context: &Context,
     request: &Request<Incoming>,
+    text: &str,
     form: Form,
     wire: Wire,
 ) -> Result<Prepared, RestError> {
@@ -353,7 +354,7 @@ fn prepare(
     }
     let resumed = request.headers().get("last-event-id");
     let resumed = resumed.and_then(|value| value.to_str().ok());
-    let query = read::parameters(context.query()).and_then(|parameters| {
+    let query = read::parameters(text).and_then(|parameters| {
         let resumed = read::resumed(resumed)?;
         Query::parse(&streams.context(), access.read, parameters, resumed)
     });
@@ -373,7 +374,7 @@ fn prepare(
         limit: query.limit,
         follows: query.follows,
         session: Arc::clone(session),
-        text: context.query().to_owned(),
+        text: text.to_owned(),
     })
 }
 

@@ -16,4 +16,5 @@ mod network;
 mod permissions;
 mod rest;
 mod run;
+mod streams;
 mod support;

@@ -27,6 +27,7 @@ pub(crate) struct Network {
     pub(crate) address: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
+    served: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 /// A master that runs nothing and knows nobody.
@@ -77,7 +78,38 @@ impl Network {
         Self::with("[]", RestOptions::default(), Arc::new(Nobody))
     }
 
+    pub(crate) fn with_acl(acl: &str) -> Self {
+        Self::with(acl, RestOptions::default(), Arc::new(Nobody))
+    }
+
+    /// A server whose idle streams show soon that they live.
+    pub(crate) fn with_heartbeat(heartbeat: Duration) -> Self {
+        let config = StreamConfig {
+            heartbeat,
+            ..StreamConfig::default()
+        };
+        let log = Log::new(LogConfig::new(LOG));
+        Self::with_streams("[]", RestOptions::default(), Arc::new(Nobody), config, log)
+    }
+
+    /// A server over this log.
+    pub(crate) fn with_log(log: Arc<Log>) -> Self {
+        let config = StreamConfig::default();
+        Self::with_streams("[]", RestOptions::default(), Arc::new(Nobody), config, log)
+    }
+
     pub(crate) fn with(acl: &str, options: RestOptions, operator: Arc<dyn Operator>) -> Self {
+        let log = Log::new(LogConfig::new(LOG));
+        Self::with_streams(acl, options, operator, StreamConfig::default(), log)
+    }
+
+    pub(crate) fn with_streams(
+        acl: &str,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+        config: StreamConfig,
+        log: Arc<Log>,
+    ) -> Self {
         let owner = rustix::process::geteuid().as_raw();
         let acl = Acl::parse(Some(&json::parse(acl.as_bytes()).unwrap()), owner).unwrap();
         let node = NodeInfo {
@@ -85,9 +117,8 @@ impl Network {
             id: String::new(),
             version: "0.1.0",
         };
-        let log = Log::new(LogConfig::new(LOG));
         let api = Arc::new(ApiState::new(log, acl, node, ApiConfig::default()));
-        let streams = Streams::start(&api, StreamConfig::default()).unwrap();
+        let streams = Streams::start(&api, config).unwrap();
         let state = Arc::new(RestState::new(api, streams, options, operator));
         let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = socket.local_addr().unwrap();
@@ -100,12 +131,13 @@ impl Network {
         let ended = async {
             let _ = ended.await;
         };
-        runtime.spawn(network::serve(socket, None, Arc::clone(&state), ended));
+        let served = runtime.spawn(network::serve(socket, None, Arc::clone(&state), ended));
         let network = Self {
             state,
             address,
             shutdown: Some(shutdown),
             runtime: Some(runtime),
+            served: Some(served),
         };
         network.log_in(TOKEN, "fred", Duration::from_secs(3600));
         network
@@ -133,11 +165,19 @@ impl Network {
     }
 }
 
-impl Drop for Network {
-    fn drop(&mut self) {
+impl Network {
+    /// Ends the server and waits for it.
+    pub(crate) fn end(&mut self) {
         drop(self.shutdown.take());
-        if let Some(runtime) = self.runtime.take() {
+        if let (Some(runtime), Some(served)) = (self.runtime.take(), self.served.take()) {
+            runtime.block_on(served).unwrap().unwrap();
             runtime.shutdown_timeout(SOON);
         }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.end();
     }
 }
