@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::ACCEPT;
 use hyper::{Method, Request, Response};
 
 use crate::body::ResponseBody;
 use crate::error::ApiError;
 use crate::events::{fire, read};
+use crate::metrics::{self, Listener};
 use crate::state::ApiState;
 use crate::subject::Subject;
 use crate::{run, status};
@@ -18,13 +20,15 @@ pub async fn respond(
     subject: &Subject,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    match route(state, subject, request).await {
+    let response = match route(state, subject, request).await {
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(%subject, err = %error, "request refused");
             error.to_response()
         }
-    }
+    };
+    state.requests.count(Listener::Local, response.status());
+    response
 }
 
 async fn route(
@@ -38,11 +42,23 @@ async fn route(
         (&Method::GET, "/events") => read::get(state, subject, access, &head),
         (&Method::POST, "/events") => fire::post(state, subject, access, &head, body).await,
         (&Method::GET, "/status") => status::get(state, subject, &access),
+        (&Method::GET, "/metrics" | "/metrics/salt-exporter") => {
+            status::admit(subject, &access)?;
+            let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();
+            let accept = head
+                .headers
+                .get(ACCEPT)
+                .and_then(|accept| accept.to_str().ok());
+            let answer = metrics::answer(state, &path, accept).await;
+            answer.ok_or(ApiError::NotFound)
+        }
         (&Method::POST, "/run") => run::post(state, subject, &access, &head, body).await,
         (_, "/events") => Err(ApiError::MethodNotAllowed {
             allowed: "GET, POST",
         }),
-        (_, "/status") => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
+        (_, "/status" | "/metrics" | "/metrics/salt-exporter") => {
+            Err(ApiError::MethodNotAllowed { allowed: "GET" })
+        }
         (_, "/run") => Err(ApiError::MethodNotAllowed { allowed: "POST" }),
         _ => Err(ApiError::NotFound),
     }

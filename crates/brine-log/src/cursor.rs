@@ -10,7 +10,7 @@ use std::sync::Arc;
 use brine_wire::frame::Framing;
 
 use crate::memory::{Gap, Look, Memory};
-use crate::position::{Position, Seq, Start};
+use crate::position::{Millis, Position, Seq, Start};
 use crate::segment::{Segment, StoredEvent, nth};
 use crate::shared::Shared;
 
@@ -155,6 +155,13 @@ impl Chunk {
             framing,
             range: offset..end.min(offset + CHUNK_BYTES),
         })
+    }
+
+    /// When an event of it was taken in.
+    #[must_use]
+    pub fn taken_in(&self, seq: Seq) -> Option<Millis> {
+        let event = self.segment.event(nth(self.segment.first, seq));
+        event.map(|event| event.at)
     }
 
     /// The frames.

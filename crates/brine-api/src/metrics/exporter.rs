@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use brine_log::{Log, Start};
+use brine_log::{EventCursor, Log, Start};
 use brine_wire::envelope::TAG_END;
 use tokio::task::AbortHandle;
 
@@ -27,8 +27,8 @@ impl Exporter {
     /// Writes what was counted; begins to count when asked for the first time.
     pub(crate) fn write(&self, log: &Arc<Log>, out: &mut Exposition) {
         self.task.get_or_init(|| {
-            let (log, metrics) = (Arc::clone(log), Arc::clone(&self.metrics));
-            tokio::spawn(async move { follow(&log, &metrics).await }).abort_handle()
+            let (cursor, metrics) = (log.events(Start::Tail), Arc::clone(&self.metrics));
+            tokio::spawn(async move { follow(cursor, &metrics).await }).abort_handle()
         });
         lock(&self.metrics).write(out);
     }
@@ -52,8 +52,7 @@ fn lock(metrics: &Mutex<SaltMetrics>) -> std::sync::MutexGuard<'_, SaltMetrics> 
     metrics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn follow(log: &Log, metrics: &Mutex<SaltMetrics>) {
-    let mut cursor = log.events(Start::Tail);
+async fn follow(mut cursor: EventCursor, metrics: &Mutex<SaltMetrics>) {
     loop {
         let events = match cursor.ready().await {
             Ok(events) => events,

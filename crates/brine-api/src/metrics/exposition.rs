@@ -38,7 +38,7 @@ impl Format {
 
 /// A text of metrics as it is written.
 #[derive(Debug)]
-pub struct Exposition {
+pub(crate) struct Exposition {
     format: Format,
     text: String,
 }
@@ -165,7 +165,9 @@ mod tests {
             c_seconds_bucket{le=\"1.0\"} 3\nc_seconds_bucket{le=\"+Inf\"} 4\n\
             c_seconds_sum 7.25\nc_seconds_count 4\n";
         assert_eq!(example(Format::Text), text);
-        let open = text.replace("HELP a_total", "HELP a").replace("TYPE a_total", "TYPE a");
+        let open = text
+            .replace("HELP a_total", "HELP a")
+            .replace("TYPE a_total", "TYPE a");
         assert_eq!(example(Format::OpenMetrics), open + "# EOF\n");
     }
 

@@ -6,13 +6,13 @@
 mod exporter;
 mod exposition;
 mod own;
-mod requests;
 mod salt_exporter;
 
 use std::sync::Arc;
 
-use hyper::Response;
+use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
+use hyper::{Request, Response};
 
 use crate::body::ResponseBody;
 use crate::rest::{Answer, Context, RestError};
@@ -21,10 +21,17 @@ use crate::state::ApiState;
 pub(crate) use self::exporter::Exporter;
 use self::exposition::{Exposition, Format};
 pub use self::own::{HistoryFigures, MasterFigures, Sources};
-pub(crate) use self::requests::{Listener, Requests};
 
 /// Answers on the network. `path` begins with `metrics`.
-pub(crate) async fn respond(context: &Context, path: &[&str]) -> Result<Answer, RestError> {
+pub(crate) async fn respond(
+    context: &Context,
+    path: &[&str],
+    _request: Request<Incoming>,
+) -> Result<Answer, RestError> {
+    // It names minions and what they run; the other path holds numbers alone.
+    if path.len() > 1 && !context.state.options.open_exporter {
+        context.session()?;
+    }
     let response = answer(&context.state.api, path, context.accept()).await;
     response
         .map(Answer::Response)

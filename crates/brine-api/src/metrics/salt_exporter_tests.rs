@@ -29,12 +29,30 @@ fn samples(metrics: &SaltMetrics) -> Vec<String> {
 #[test]
 fn the_series_are_those_of_salt_exporter() {
     let metrics = feed(&[
-        ("salt/job/1/new", r#"{"fun": "test.ping", "arg": [], "minions": ["m1", "m2", "m3"]}"#),
-        ("salt/job/1/ret/m1", r#"{"id": "m1", "fun": "test.ping", "retcode": 0, "success": true, "return": true}"#),
-        ("salt/job/1/ret/m2", r#"{"id": "m2", "fun": "test.ping", "retcode": 0, "success": true, "return": true}"#),
-        ("salt/job/1/ret/m3", r#"{"id": "m3", "fun": "test.ping", "retcode": 1, "success": true, "return": ""}"#),
-        ("salt/job/2/ret/m1", r#"{"id": "m1", "fun": "status.uptime", "schedule": "up", "retcode": 0, "return": 5}"#),
-        ("salt/job/3/new", r#"{"fun": "state.apply", "arg": ["web"], "minions": ["m1"]}"#),
+        (
+            "salt/job/1/new",
+            r#"{"fun": "test.ping", "arg": [], "minions": ["m1", "m2", "m3"]}"#,
+        ),
+        (
+            "salt/job/1/ret/m1",
+            r#"{"id": "m1", "fun": "test.ping", "retcode": 0, "success": true, "return": true}"#,
+        ),
+        (
+            "salt/job/1/ret/m2",
+            r#"{"id": "m2", "fun": "test.ping", "retcode": 0, "success": true, "return": true}"#,
+        ),
+        (
+            "salt/job/1/ret/m3",
+            r#"{"id": "m3", "fun": "test.ping", "retcode": 1, "success": true, "return": ""}"#,
+        ),
+        (
+            "salt/job/2/ret/m1",
+            r#"{"id": "m1", "fun": "status.uptime", "schedule": "up", "retcode": 0, "return": 5}"#,
+        ),
+        (
+            "salt/job/3/new",
+            r#"{"fun": "state.apply", "arg": ["web"], "minions": ["m1"]}"#,
+        ),
         (
             "salt/job/3/ret/m1",
             r#"{"id": "m1", "fun": "state.apply", "fun_args": ["web"], "retcode": 0, "success": true,
@@ -47,7 +65,10 @@ fn the_series_are_those_of_salt_exporter() {
         ("salt/beacon/m1/status/2026", r#"{"id": "m1"}"#),
         ("salt/beacon/m2/load/", r#"{"id": "m2"}"#),
         ("salt/run/5/new", r#"{"fun": "runner.jobs.active"}"#),
-        ("salt/run/5/ret", r#"{"fun": "runner.jobs.active", "success": true, "return": {}}"#),
+        (
+            "salt/run/5/ret",
+            r#"{"fun": "runner.jobs.active", "success": true, "return": {}}"#,
+        ),
         ("salt/job/6", r#"{"id": "m9"}"#),
         ("my/job/1/new", r#"{"fun": "x"}"#),
     ]);
@@ -88,9 +109,21 @@ fn the_state_is_what_was_to_be_applied() {
         ("state.sls", r#"{"arg": ["a.b"]}"#, "a.b"),
         ("state.apply", r#"{"arg": []}"#, "highstate"),
         ("state.apply", r#"{"arg": [], "fun_args": ["x"]}"#, "x"),
-        ("state.apply", r#"{"arg": [{"__kwarg__": true, "mods": "m"}]}"#, "m"),
-        ("state.apply", r#"{"arg": [{"__kwarg__": true, "test": true}]}"#, ""),
-        ("state.single", r#"{"arg": ["pkg.installed"]}"#, "pkg.installed"),
+        (
+            "state.apply",
+            r#"{"arg": [{"__kwarg__": true, "mods": "m"}]}"#,
+            "m",
+        ),
+        (
+            "state.apply",
+            r#"{"arg": [{"__kwarg__": true, "test": true}]}"#,
+            "",
+        ),
+        (
+            "state.single",
+            r#"{"arg": ["pkg.installed"]}"#,
+            "pkg.installed",
+        ),
         ("state.single", r#"{}"#, ""),
         ("state.highstate", r#"{"arg": ["x"]}"#, "highstate"),
         ("test.ping", r#"{"arg": ["x"]}"#, ""),
