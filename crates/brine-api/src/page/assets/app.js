@@ -6,7 +6,7 @@ import { Detail } from './detail.js';
 import { Events, countLine, renderEvent } from './events.js';
 import { Fleet, WATCHED } from './jobs.js';
 import { Keys } from './keys.js';
-import { EventStream } from './stream.js';
+import { EventStream, sequenceOf } from './stream.js';
 import { VIEWS, connectedOf } from './tables.js';
 import { VirtualList } from './virtual.js';
 import { bytes, make, number, plural, rate } from './text.js';
@@ -16,6 +16,7 @@ const $ = (id) => document.getElementById(id);
 const STATUS_EVERY = 2000;
 const SUMMARY_EVERY = 30_000;
 const JOBS_BACK = 5000;
+const BEHIND = 2000; // events; fewer may come between two looks at the status
 
 let route = routes.read();
 let status = null;
@@ -228,7 +229,7 @@ function drawNow() {
     : events.state === 'waiting' ? ['lost', 'reconnecting']
       : events.state === 'refused' ? ['lost', 'refused']
         : events.state === 'past' && !events.isLive ? ['past', 'history']
-          : events.state === 'live' ? (events.isFollowing ? ['live', 'live'] : ['held', events.isPaused ? 'paused' : 'held']) : ['off', 'connecting'];
+          : events.state === 'live' ? (events.isFollowing ? liveOrBehind() : ['held', events.isPaused ? 'paused' : 'held']) : ['off', 'connecting'];
   if (link.dataset.state !== state) link.dataset.state = state;
   if (link.textContent !== words) link.textContent = words;
   const pause = $('pause');
@@ -240,6 +241,13 @@ function drawNow() {
   toLive.textContent = events.isLive ? (events.held ? `${plural(events.held, 'new event')} – go to live` : 'Go to live') : 'Jump to live';
   $('node').textContent = status?.node ? [status.node.kind, status.node.id].filter(Boolean).join(' ') : '';
   drawCounts(isEvents);
+}
+
+/** A view without filters that lacks many events of the bus is not quite live, and says so. */
+function liveOrBehind() {
+  const isAll = routes.filters(route).size === 0 && events.lastSeen > 0 && status?.log;
+  const behind = isAll ? sequenceOf(status.log.newest) - events.lastSeen : 0;
+  return behind > BEHIND ? ['held', `${number(behind)} behind`] : ['live', 'live'];
 }
 
 function drawCounts(isEvents) {

@@ -32,6 +32,8 @@ export class Events {
 
   get isLive() { return !this.#route?.at; }
   get held() { return this.#held; }
+  /** The last sequence that came from the live stream. */
+  get lastSeen() { return this.#stream?.lastSeen ?? 0; }
   get received() { return this.#stream?.received ?? 0; }
 
   /** Begins anew if the route asks for other events. */

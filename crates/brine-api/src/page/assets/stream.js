@@ -59,6 +59,9 @@ export class EventStream {
 
   start() { this.#run(); }
 
+  /** The sequence of the last event that was handed over or skipped. */
+  get lastSeen() { return this.#position ? sequenceOf(this.#position) : 0; }
+
   stop() {
     this.#abort?.abort();
     this.#abort = null;
