@@ -316,6 +316,7 @@ async function logIn(event) {
     $('login-password').value = '';
     $('login').close();
     loggedIn();
+    $('list').focus();
   } catch (error) {
     $('login-error').textContent = error instanceof session.Refused ? error.message : 'The server does not answer.';
     $('login-password').select();
