@@ -9,10 +9,9 @@ use hyper::{Method, Request, Response};
 use crate::body::ResponseBody;
 use crate::error::ApiError;
 use crate::events::{fire, read};
-use crate::metrics::{self, Listener};
 use crate::state::ApiState;
 use crate::subject::Subject;
-use crate::{run, status};
+use crate::{metrics, run, status};
 
 /// Answers a request of `subject`.
 pub async fn respond(
@@ -20,15 +19,13 @@ pub async fn respond(
     subject: &Subject,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let response = match route(state, subject, request).await {
+    match route(state, subject, request).await {
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(%subject, err = %error, "request refused");
             error.to_response()
         }
-    };
-    state.requests.count(Listener::Local, response.status());
-    response
+    }
 }
 
 async fn route(

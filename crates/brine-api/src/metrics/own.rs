@@ -77,7 +77,7 @@ pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
     if let Some(master) = &state.metrics.master {
         self::master(&master(), out);
     }
-    requests(state, out);
+    api(state, out);
 }
 
 fn log(state: &ApiState, out: &mut Exposition) {
@@ -245,14 +245,29 @@ fn master(figures: &MasterFigures, out: &mut Exposition) {
     }
 }
 
-fn requests(state: &ApiState, out: &mut Exposition) {
-    let mut requests = out.counter(
-        "brine_http_requests_total",
-        "Requests over HTTP, by listener and by the class of the answer.",
+fn api(state: &ApiState, out: &mut Exposition) {
+    let counts = state.counters.now();
+    let mut answers = out.counter(
+        "brine_api_answers_total",
+        "Answers of the HTTP API, by the class of their status; a stream counts once.",
     );
-    for (listener, class, count) in state.requests.all() {
-        requests.sample(&[("listener", listener), ("code", class)], count);
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    for (class, count) in classes.into_iter().zip(counts.answers) {
+        answers.sample(&[("code", class)], count);
     }
+    out.counter(
+        "brine_api_logins_total",
+        "Logins to the HTTP API, by outcome.",
+    )
+    .sample(&[("outcome", "accepted")], counts.logins)
+    .sample(&[("outcome", "refused")], counts.failed_logins);
+    out.counter(
+        "brine_api_commands_total",
+        "Commands run through the HTTP API.",
+    )
+    .sample(&[], counts.commands);
+    out.counter("brine_api_webhooks_total", "Webhooks that became events.")
+        .sample(&[], counts.webhooks);
     out.counter(
         "brine_exporter_folded_total",
         "Events whose labels were folded into `other` at /metrics/salt-exporter.",

@@ -82,6 +82,14 @@ const fn reply(
     }
 }
 
+const RETURN: Reply = reply("200", "What they returned.", JSON, Schema::Return);
+const NO_CREDENTIALS: Reply = reply(
+    "401",
+    "The credentials are wrong, or none are given.",
+    "text/html",
+    Schema::Anything,
+);
+
 const fn parameter(name: &'static str, kind: &'static str, text: &'static str) -> Parameter {
     Parameter {
         name,
@@ -197,6 +205,124 @@ pub(super) const OPERATIONS: &[Operation] = &[
                 Schema::Anything,
             ),
         ],
+    ),
+    get(
+        "/",
+        "welcome",
+        "Says hello; browsers get the web page",
+        Access::Open,
+        &[reply("200", "The clients there are.", JSON, Schema::Return)],
+    ),
+    post(
+        "/",
+        "commands",
+        "Runs commands in the name of who is logged in",
+        Access::Login,
+        Body::Lowstate,
+        &[RETURN],
+    ),
+    post(
+        "/run",
+        "run",
+        "Runs commands; each says who asks: username, password and eauth, or token",
+        Access::Open,
+        Body::Lowstate,
+        &[RETURN, NO_CREDENTIALS],
+    ),
+    post(
+        "/token",
+        "token",
+        "Gives a token of Salt's, for /run",
+        Access::Open,
+        Body::Credentials,
+        &[
+            reply("200", "The tokens.", JSON, Schema::Anything),
+            NO_CREDENTIALS,
+        ],
+    ),
+    get(
+        "/minions",
+        "minions",
+        "The grains of all minions",
+        Access::Login,
+        &[RETURN],
+    ),
+    post(
+        "/minions",
+        "startJob",
+        "Starts jobs and does not wait for them (local_async)",
+        Access::Login,
+        Body::Lowstate,
+        &[reply("202", "Their job ids.", JSON, Schema::Return)],
+    ),
+    get(
+        "/minions/{mid}",
+        "minion",
+        "The grains of minions",
+        Access::Login,
+        &[RETURN],
+    ),
+    get(
+        "/jobs",
+        "jobs",
+        "The jobs there were",
+        Access::Login,
+        &[RETURN],
+    ),
+    get(
+        "/jobs/{jid}",
+        "job",
+        "A job and what it returned",
+        Access::Login,
+        &[RETURN],
+    ),
+    get(
+        "/keys",
+        "keys",
+        "The keys of minions by state",
+        Access::Login,
+        &[RETURN],
+    ),
+    post(
+        "/keys",
+        "generateKey",
+        "Makes a key pair and accepts it",
+        Access::Open,
+        Body::Lowstate,
+        &[
+            reply("200", "Both keys.", "application/x-tar", Schema::Anything),
+            NO_CREDENTIALS,
+        ],
+    ),
+    get(
+        "/keys/{mid}",
+        "key",
+        "The fingerprint of a key",
+        Access::Login,
+        &[RETURN],
+    ),
+    post(
+        "/hook",
+        "webhook",
+        "Fires an event of the body: salt/netapi/hook",
+        Access::Login,
+        Body::Any,
+        &[reply("200", "It was fired.", JSON, Schema::Object)],
+    ),
+    post(
+        "/hook/{path}",
+        "webhookBelow",
+        "Fires an event of the body: salt/netapi/hook/…",
+        Access::Login,
+        Body::Any,
+        &[reply("200", "It was fired.", JSON, Schema::Object)],
+    ),
+    get(
+        "/stats",
+        "stats",
+        "What the API has counted",
+        Access::Login,
+        &[reply("200", "The counts.", JSON, Schema::Object)],
     ),
     post(
         "/logout",

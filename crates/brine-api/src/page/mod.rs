@@ -72,7 +72,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      trusted-types 'none'",
 );
 
-/// Answers below `/brine`, at `/` for browsers, and `/healthz`, `/readyz`, `/openapi.json`.
+/// Answers below `/brine`, at `/` for browsers, `/healthz`, `/readyz`, `/openapi.json` and `/status`.
 pub(crate) async fn respond(
     context: &Context,
     path: &[&str],
@@ -82,6 +82,7 @@ pub(crate) async fn respond(
         ["healthz"] => return Ok(health::alive()),
         ["readyz"] => return Ok(health::ready(&context.state.api)),
         ["openapi.json"] => return Ok(openapi::answer()),
+        ["status"] => return status(context),
         [] | ["brine"] if !context.path().ends_with("brine/") => "index.html",
         ["brine", name] => name,
         _ => "",
@@ -92,6 +93,15 @@ pub(crate) async fn respond(
     })?;
     let known = request.headers().get(IF_NONE_MATCH);
     Ok(Answer::Response(answer(file, known)))
+}
+
+/// What runs and who reads: the body is the local socket's.
+fn status(context: &Context) -> Result<Answer, RestError> {
+    let (api, subject) = (&context.state.api, context.session()?.subject());
+    let response = crate::status::get(api, subject, &api.acl.access(subject));
+    response
+        .map(Answer::Response)
+        .map_err(|error| RestError::Forbidden(error.to_string().into()))
 }
 
 fn answer(file: &File, known: Option<&HeaderValue>) -> Response<ResponseBody> {

@@ -47,7 +47,7 @@ fn metrics_are_for_everybody_and_in_both_forms() {
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"));
     assert!(body.contains("\n# TYPE brine_events counter\nbrine_events_total 1\n"));
     assert!(body.ends_with("\n# EOF\n"));
-    let answered = "brine_http_requests_total{listener=\"network\",code=\"2xx\"} 1\n";
+    let answered = "brine_api_answers_total{code=\"2xx\"} 1\n";
     assert!(body.contains(answered), "{body}");
     assert!(
         network
