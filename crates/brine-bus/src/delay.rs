@@ -38,7 +38,7 @@ pub(crate) struct Delays {
 /// Whether a subscriber's write of this number is looked at.
 #[inline]
 pub(crate) const fn is_sampled(write: u32) -> bool {
-    write < FIRST || write % SAMPLED == 0
+    write < FIRST || write.is_multiple_of(SAMPLED)
 }
 
 impl Delays {

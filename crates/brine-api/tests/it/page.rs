@@ -45,7 +45,7 @@ fn the_description_names_what_the_router_serves() {
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().unwrap() {
             operations.insert(operation["operationId"].as_str().unwrap());
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             let upper = method.to_ascii_uppercase();
             let request = format!(
                 "{upper} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
