@@ -69,6 +69,8 @@ pub struct ApiOptions {
     pub forms: Option<Compat>,
     /// `client_ca`: clients must show a certificate that one in this file has signed.
     pub client_ca: Option<PathBuf>,
+    /// `open_exporter`: `/metrics/salt-exporter`, which names minions, needs no login.
+    pub open_exporter: bool,
 }
 
 impl Default for ApiOptions {
@@ -78,6 +80,7 @@ impl Default for ApiOptions {
             allow_query_token: true,
             forms: None,
             client_ca: None,
+            open_exporter: false,
         }
     }
 }
@@ -156,7 +159,13 @@ impl AuthOptions {
 
 impl ApiOptions {
     fn parse(value: &Value) -> Result<Self, ConfigError> {
-        const KEYS: [&str; 4] = ["allow_query_token", "client_ca", "forms", "in_master"];
+        const KEYS: [&str; 5] = [
+            "allow_query_token",
+            "client_ca",
+            "forms",
+            "in_master",
+            "open_exporter",
+        ];
         let mut api = Self::default();
         for (key, value) in options_of("api", value)? {
             match key.as_str() {
@@ -165,6 +174,9 @@ impl ApiOptions {
                     api.allow_query_token = flag("api: allow_query_token", value)?;
                 }
                 Some("forms") => api.forms = Some(compat(value)?),
+                Some("open_exporter") => {
+                    api.open_exporter = flag("api: open_exporter", value)?;
+                }
                 Some("client_ca") => api.client_ca = Some(file("api: client_ca", value)?),
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }

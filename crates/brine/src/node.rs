@@ -23,7 +23,10 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;
-    let mut attached = detached.attach(Arc::new(MasterCommands(master.handle())))?;
+    let mut attached = detached.attach(
+        Arc::new(MasterCommands(master.handle())),
+        Some(&master.handle()),
+    )?;
     if loaded.brine.api.in_master {
         attached.start_api(loaded, master.handle())?;
     }
@@ -41,7 +44,7 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Min
     let functions = |host| Functions::new(config, host);
     let (bus, handle, detached) = bus.into_parts();
     let minion = Minion::start(options, functions, bus, handle)?;
-    let attached = detached.attach(Arc::new(MinionCommands(minion.handle())))?;
+    let attached = detached.attach(Arc::new(MinionCommands(minion.handle())), None)?;
     Ok((minion, attached))
 }
 

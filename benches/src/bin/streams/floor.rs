@@ -61,7 +61,10 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
                     socket.write_all(HEAD)?;
                     streams.push(socket);
                 }
-            } else if let Some(at) = publishers.iter().position(|one| name_of(&one.socket) == name) {
+            } else if let Some(at) = publishers
+                .iter()
+                .position(|one| name_of(&one.socket) == name)
+            {
                 let publisher = &mut publishers[at];
                 match publisher.socket.read(&mut buffer) {
                     Ok(0) | Err(_) => drop(publishers.swap_remove(at)),
@@ -73,7 +76,8 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
             }
         }
         if !out.is_empty() {
-            streams.retain_mut(|stream| matches!(stream.write(&out), Ok(sent) if sent == out.len()));
+            streams
+                .retain_mut(|stream| matches!(stream.write(&out), Ok(sent) if sent == out.len()));
             out.clear();
         }
     }

@@ -64,8 +64,11 @@ fn main() -> Result<()> {
     }
     println!("{}", Figures::HEADER);
     for case in &arguments.cases {
-        let mut rows: Vec<(Peer, Vec<Figures>)> =
-            arguments.peers.iter().map(|peer| (*peer, Vec::new())).collect();
+        let mut rows: Vec<(Peer, Vec<Figures>)> = arguments
+            .peers
+            .iter()
+            .map(|peer| (*peer, Vec::new()))
+            .collect();
         if (case.readers + arguments.stuck) as u64 * 2 > files {
             bail!("{case}: the system allows {files} open files");
         }

@@ -28,7 +28,9 @@ impl FromStr for Case {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (readers, rate) = text.split_once('x').ok_or("expected streams x rate: 100x1000")?;
+        let (readers, rate) = text
+            .split_once('x')
+            .ok_or("expected streams x rate: 100x1000")?;
         let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number"));
         Ok(Self {
             readers: number(readers)? as usize,
@@ -102,7 +104,11 @@ pub(crate) fn run(
     let loaded = resident(&processes);
     let (next, _, _) = publish.join().ok().context("the publisher failed")?;
     ensure!(next? == last + 1, "not everything was published");
-    let undelivered = if all { 0 } else { readers.undelivered(last + 1) };
+    let undelivered = if all {
+        0
+    } else {
+        readers.undelivered(last + 1)
+    };
     let seen = &readers.seen;
     let took = seen.last.map_or(wall, |last| last - begin);
     let latency = seen.latency.percentiles();
@@ -125,7 +131,10 @@ pub(crate) fn run(
 /// Processor time of these processes, from the scheduler.
 fn processor_time(processes: &[u32]) -> Duration {
     let threads = processes.iter().flat_map(|pid| {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
         tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
     });
     let run_ns = threads.filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok());
@@ -138,7 +147,9 @@ fn own_time() -> Duration {
 
 /// Resident memory of these processes, in KiB; shared pages count once for each.
 fn resident(processes: &[u32]) -> f64 {
-    let status = processes.iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok());
+    let status = processes
+        .iter()
+        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok());
     let kib = status.filter_map(|text| {
         let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse::<f64>().ok()

@@ -70,7 +70,9 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(peer: Peer, salt: &Path) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("brine-streams-").tempdir()?;
+        let dir = tempfile::Builder::new()
+            .prefix("brine-streams-")
+            .tempdir()?;
         let path = dir.path().to_owned();
         match peer {
             Peer::Brine => Self::ours("brine", dir),
@@ -79,7 +81,10 @@ impl Running {
                 let port = free_port()?;
                 fs::write(path.join("nginx.conf"), nginx_conf(port, workers))?;
                 let mut command = Command::new("nginx");
-                command.arg("-p").arg(&path).args(["-c", "nginx.conf", "-g", "daemon off;"]);
+                command
+                    .arg("-p")
+                    .arg(&path)
+                    .args(["-c", "nginx.conf", "-g", "daemon off;"]);
                 let child = spawn(&mut command, &path)?;
                 wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
                 Ok(Self {
@@ -144,7 +149,10 @@ impl Running {
                 body.len()
             ),
         )?;
-        let token = answer.split("\"token\": \"").nth(1).and_then(|rest| rest.split('"').next());
+        let token = answer
+            .split("\"token\": \"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
         running.request = request(token.context("no token in the answer to the login")?);
         Ok(running)
     }
@@ -154,10 +162,17 @@ impl Running {
         let mut found: Vec<u32> = self.children.iter().map(Child::id).collect();
         let mut at = 0;
         while let Some(pid) = found.get(at) {
-            let children = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let children = fs::read_dir(format!("/proc/{pid}/task"))
+                .into_iter()
+                .flatten()
+                .flatten();
             let children = children
                 .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-                .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+                .flat_map(|text| {
+                    text.split_whitespace()
+                        .map(str::to_owned)
+                        .collect::<Vec<_>>()
+                })
                 .filter_map(|pid| pid.parse().ok());
             let children: Vec<u32> = children.collect();
             found.extend(children.into_iter().filter(|pid| *pid != 0));
@@ -173,7 +188,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         let all = self.processes();
         for pid in all {
-            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+            let pid = i32::try_from(pid)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
@@ -189,9 +206,17 @@ fn request(token: &str) -> String {
 }
 
 fn spawn(command: &mut Command, dir: &Path) -> Result<Child> {
-    let log = File::options().create(true).append(true).open(dir.join("log"))?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn().with_context(|| format!("cannot start {command:?}"))
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    command
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))
 }
 
 fn wait_for(mut is_there: impl FnMut() -> bool) -> Result<()> {

@@ -76,7 +76,11 @@ impl Readers {
 
     /// Reads until every stream has got to event `number`, or until `deadline`; says whether they did.
     pub(crate) fn read_until(&mut self, number: u64, deadline: Instant) -> Result<bool> {
-        let mut behind = self.readers.iter().filter(|reader| reader.next <= number).count();
+        let mut behind = self
+            .readers
+            .iter()
+            .filter(|reader| reader.next <= number)
+            .count();
         let mut ready = Vec::with_capacity(1024);
         while behind > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -86,7 +90,11 @@ impl Readers {
             let left = left.min(Duration::from_millis(100));
             ready.clear();
             let timeout = rustix::event::Timespec::try_from(left)?;
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut ready),
+                Some(&timeout),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -122,7 +130,10 @@ impl Readers {
         self.seen.bytes += read as u64;
         self.seen.last = Some(Instant::now());
         let all = &self.buffer[..kept + read];
-        let end = all.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = all
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         let mut lines = &all[..end];
         while let Some(at) = find(lines, MARK) {
             lines = &lines[at + MARK.len()..];
@@ -134,7 +145,9 @@ impl Readers {
                 continue;
             }
             self.seen.delivered += 1;
-            self.seen.latency.record(u64::try_from(now.as_nanos())?.saturating_sub(sent));
+            self.seen
+                .latency
+                .record(u64::try_from(now.as_nanos())?.saturating_sub(sent));
             if number > reader.next && reader.next > 0 {
                 self.seen.missed += number - reader.next;
             } else if number < reader.next {
@@ -149,7 +162,10 @@ impl Readers {
 
     /// How many events streams are short of `end`.
     pub(crate) fn undelivered(&self, end: u64) -> u64 {
-        self.readers.iter().map(|reader| end.saturating_sub(reader.next.max(1))).sum()
+        self.readers
+            .iter()
+            .map(|reader| end.saturating_sub(reader.next.max(1)))
+            .sum()
     }
 }
 
@@ -185,9 +201,14 @@ fn memchr(bytes: &[u8]) -> Option<usize> {
 }
 
 fn digits(bytes: &[u8]) -> (u64, &[u8]) {
-    let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let count = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     let number = bytes[..count].iter().fold(0, |number: u64, digit| {
-        number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
+        number
+            .wrapping_mul(10)
+            .wrapping_add(u64::from(digit - b'0'))
     });
     (number, &bytes[count..])
 }

@@ -16,8 +16,8 @@ use brine_auth::{Login, Token};
 use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, Modes, Served, Sockets};
 use brine_log::{Log, LogConfig, LogId, OverflowConfig};
-use brine_wire::{Map, Value};
 use brine_wire::compat::Compat;
+use brine_wire::{Map, Value};
 
 /// The token of the user.
 pub(crate) const TOKEN: &str = "a39cb3efe4ac7f5ac22c4613cc4e087fd97dad21";
@@ -46,7 +46,12 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
         version: "0",
     };
     let owner = rustix::process::geteuid().as_raw();
-    let api = Arc::new(ApiState::new(log, Acl::closed(owner), node, ApiConfig::default()));
+    let api = Arc::new(ApiState::new(
+        log,
+        Acl::closed(owner),
+        node,
+        ApiConfig::default(),
+    ));
     let streams = Streams::start(&api, StreamConfig::default())?;
     let state = RestState::new(api, streams, RestOptions::default(), Arc::new(Nobody));
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;

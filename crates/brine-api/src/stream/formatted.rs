@@ -84,8 +84,11 @@ impl Formatted {
     }
 
     fn job_return(&mut self, jid: &str, minion: &str, data: &Map) -> Option<Vec<String>> {
-        let (result, retcode, success) =
-            (data.get("return")?, data.get("retcode")?, data.get("success")?);
+        let (result, retcode, success) = (
+            data.get("return")?,
+            data.get("retcode")?,
+            data.get("success")?,
+        );
         let mut job = map_at(&self.jobs, jid);
         let mut minions = map_at(&job, "minions");
         let mut state = map_at(&minions, minion);
@@ -131,12 +134,16 @@ impl Formatted {
             return None;
         };
         let is_present = |minion: &Value| present.contains(minion);
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            self.minions.iter().partition(|(minion, _)| is_present(minion));
+        let (kept, gone): (Vec<_>, Vec<_>) = self
+            .minions
+            .iter()
+            .partition(|(minion, _)| is_present(minion));
         if gone.is_empty() {
             return None;
         }
-        let kept = kept.into_iter().map(|(minion, known)| (minion.clone(), known.clone()));
+        let kept = kept
+            .into_iter()
+            .map(|(minion, known)| (minion.clone(), known.clone()));
         self.minions = kept.collect::<Vec<_>>().into();
         Some(vec![self.minions_message()])
     }
@@ -167,7 +174,10 @@ impl Formatted {
             (id.clone(), Value::from(minion))
         });
         let minions = match self.style {
-            Style::Cherrypy => minions.map(|(_, minion)| minion).collect::<Vec<Value>>().into(),
+            Style::Cherrypy => minions
+                .map(|(_, minion)| minion)
+                .collect::<Vec<Value>>()
+                .into(),
             Style::Tornado => Value::from(Map::from(minions.collect::<Vec<_>>())),
         };
         self.message("minions", &minions)
@@ -185,7 +195,10 @@ impl Formatted {
 }
 
 fn map_at(map: &Map, key: &str) -> Map {
-    map.get(key).and_then(Value::as_map).cloned().unwrap_or_default()
+    map.get(key)
+        .and_then(Value::as_map)
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -220,11 +233,15 @@ mod tests {
 
     #[test]
     fn minions_are_a_list_or_a_mapping() {
-        let accept = r#"{"tag": "salt/key", "data": {"act": "accept", "id": "m1", "result": true}}"#;
+        let accept =
+            r#"{"tag": "salt/key", "data": {"act": "accept", "id": "m1", "result": true}}"#;
         let grains = r#"{"tag": "salt/job/1/ret/m1", "data": {"return": {"os": "Debian"}, "retcode": 0, "success": true, "fun": "grains.items"}}"#;
         let gone = r#"{"tag": "salt/presence/present", "data": {"present": ["m2"]}}"#;
         let mut cherrypy = Formatted::new(Style::Cherrypy);
-        assert_eq!(taken(&mut cherrypy, accept), [r#"{"minions": [{"id": "m1"}]}"#]);
+        assert_eq!(
+            taken(&mut cherrypy, accept),
+            [r#"{"minions": [{"id": "m1"}]}"#]
+        );
         assert_eq!(
             taken(&mut cherrypy, grains)[1],
             r#"{"minions": [{"grains": {"os": "Debian"}, "id": "m1"}]}"#

@@ -58,7 +58,9 @@ pub(super) fn respond(
     let prepared = prepare(context, request, &query, form, Wire::Bare)?;
     let accept = accept_key(request)?;
     if !context.can_take_over() || request.version() != Version::HTTP_11 {
-        return Err(RestError::BadRequest("expected a WebSocket over HTTP/1.1".into()));
+        return Err(RestError::BadRequest(
+            "expected a WebSocket over HTTP/1.1".into(),
+        ));
     }
     if !is_same_origin(request) && !shows_token(context, request) {
         return Err(RestError::Forbidden(
@@ -100,14 +102,14 @@ fn without_format(query: &str) -> (String, bool) {
 /// What proves to the client that its handshake was understood.
 fn accept_key(request: &Request<Incoming>) -> Result<HeaderValue, RestError> {
     let headers = request.headers();
-    let is_upgrade = names(headers, &UPGRADE, "websocket") && names(headers, &CONNECTION, "upgrade");
+    let is_upgrade =
+        names(headers, &UPGRADE, "websocket") && names(headers, &CONNECTION, "upgrade");
     let is_known = names(headers, &SEC_WEBSOCKET_VERSION, "13");
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
     match key {
         Some(key) if is_upgrade && is_known => {
-            HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|error| {
-                RestError::Unforeseen(format!("an accept key is base64: {error}"))
-            })
+            HeaderValue::try_from(derive_accept_key(key.as_bytes()))
+                .map_err(|error| RestError::Unforeseen(format!("an accept key is base64: {error}")))
         }
         _ => Err(RestError::BadRequest(
             "expected a WebSocket's handshake: Upgrade: websocket, Connection: Upgrade, \
@@ -119,19 +121,27 @@ fn accept_key(request: &Request<Incoming>) -> Result<HeaderValue, RestError> {
 
 /// Whether a header lists a word.
 fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
     let mut words = values.flat_map(|value| value.split(','));
     words.any(|one| one.trim().eq_ignore_ascii_case(word))
 }
 
 /// Whether the request comes from a page of this server, or from no page.
 fn is_same_origin(request: &Request<Incoming>) -> bool {
-    let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     match (text(ORIGIN), text(HOST)) {
         (None, _) => true,
-        (Some(origin), Some(host)) => {
-            origin.split_once("://").is_some_and(|(_, origin)| origin.eq_ignore_ascii_case(host))
-        }
+        (Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_some_and(|(_, origin)| origin.eq_ignore_ascii_case(host)),
         (Some(_), None) => false,
     }
 }
@@ -141,7 +151,9 @@ fn shows_token(context: &Context, request: &Request<Incoming>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     context.segments().len() > 1
         || request.headers().contains_key("x-auth-token")
-        || query.split('&').any(|pair| pair.starts_with("token=") || pair.starts_with("salt_token="))
+        || query
+            .split('&')
+            .any(|pair| pair.starts_with("token=") || pair.starts_with("salt_token="))
 }
 
 type Socket = WebSocketStream<Io>;
@@ -255,7 +267,11 @@ impl Messages {
             Self::Objects => vec![Message::text(text)],
             Self::Formatted(formatted) => {
                 let event = json::parse(line).map_err(io::Error::other)?;
-                formatted.take(&event).into_iter().map(Message::text).collect()
+                formatted
+                    .take(&event)
+                    .into_iter()
+                    .map(Message::text)
+                    .collect()
             }
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use brine_auth::{Login, LoginError, Token};
 use brine_config::Arguments;
 use brine_log::{EventCursor, Seq};
+use brine_net::keys::store::KeyState;
 use brine_wire::event::FireError;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
@@ -250,6 +251,24 @@ impl MasterHandle {
     #[must_use]
     pub fn connected(&self) -> Vec<MinionId> {
         self.context.present()
+    }
+
+    /// How many minions' keys are in each state. Lists directories: may take milliseconds.
+    #[must_use]
+    pub fn key_counts(&self) -> [(&'static str, usize); 4] {
+        let count = |state| {
+            self.context
+                .channel
+                .store()
+                .list(state)
+                .map_or(0, |ids| ids.len())
+        };
+        [
+            ("accepted", count(KeyState::Accepted)),
+            ("pending", count(KeyState::Pending)),
+            ("rejected", count(KeyState::Rejected)),
+            ("denied", count(KeyState::Denied)),
+        ]
     }
 
     /// What the master has counted since it started.

@@ -5,6 +5,7 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 mod commands;
+mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
@@ -145,7 +146,7 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, None)?;
+        let state = local_socket::state(&self.location, &self.handle, history, None, None)?;
         self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
@@ -178,9 +179,14 @@ pub(crate) struct Detached {
 
 impl Detached {
     /// Serves the local socket, with the node's commands.
-    pub(crate) fn attach(self, runner: Arc<dyn RunCommand>) -> anyhow::Result<Attached> {
+    pub(crate) fn attach(
+        self,
+        runner: Arc<dyn RunCommand>,
+        master: Option<&MasterHandle>,
+    ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, Some(runner))?;
+        let state =
+            local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {

@@ -9,7 +9,9 @@ const STAMP: &str = "2026-11-23T21:12:11.666535+00:00";
 /// Without what Salt does not send: `id:` lines and comments.
 fn as_salt(body: &str) -> String {
     let lines = body.split_inclusive('\n');
-    lines.filter(|line| !line.starts_with("id: ") && !line.starts_with(':')).collect()
+    lines
+        .filter(|line| !line.starts_with("id: ") && !line.starts_with(':'))
+        .collect()
 }
 
 #[test]
@@ -58,20 +60,34 @@ fn what_is_kept_comes_before_what_arrives() {
     let between = client.until("tag: new/1\n");
     assert_eq!(between.matches("tag: ").count(), 1, "{between}");
     let resumed = network.whole("from=earliest&limit=2", "last-event-id: 7f3a-2\r\n");
-    assert!(resumed.starts_with("retry: 400\ntag: kept/3\nid: 7f3a-3\n"), "{resumed}");
+    assert!(
+        resumed.starts_with("retry: 400\ntag: kept/3\nid: 7f3a-3\n"),
+        "{resumed}"
+    );
     assert!(resumed.contains("tag: new/1\n"));
 }
 
 #[test]
 fn filters_choose_before_anything_is_rendered() {
     let network = Network::start();
-    network.fire_at("salt/job/1/ret/web1", r#"{"id": "web1", "success": true, "retcode": 0}"#, 1000);
-    network.fire_at("salt/job/1/ret/db1", r#"{"id": "db1", "success": false, "retcode": 2}"#, 2000);
+    network.fire_at(
+        "salt/job/1/ret/web1",
+        r#"{"id": "web1", "success": true, "retcode": 0}"#,
+        1000,
+    );
+    network.fire_at(
+        "salt/job/1/ret/db1",
+        r#"{"id": "db1", "success": false, "retcode": 2}"#,
+        2000,
+    );
     network.fire_at("my/tag", r#"{"x": 5}"#, 3000);
     for (query, expected) in [
         ("from=earliest&tag=my/*", &["my/tag"][..]),
         ("from=earliest&exclude=salt/*", &["my/tag"]),
-        ("from=earliest&match=startswith&tag=salt/", &["salt/job/1/ret/web1", "salt/job/1/ret/db1"]),
+        (
+            "from=earliest&match=startswith&tag=salt/",
+            &["salt/job/1/ret/web1", "salt/job/1/ret/db1"],
+        ),
         ("from=earliest&filter=ok:false", &["salt/job/1/ret/db1"]),
         ("from=2", &["salt/job/1/ret/db1", "my/tag"]),
         ("since=@3", &["my/tag"]),
@@ -79,7 +95,10 @@ fn filters_choose_before_anything_is_rendered() {
         ("from=earliest&limit=1", &["salt/job/1/ret/web1"]),
     ] {
         let body = network.whole(&format!("follow=false&{query}"), "");
-        let tags: Vec<&str> = body.lines().filter_map(|line| line.strip_prefix("tag: ")).collect();
+        let tags: Vec<&str> = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("tag: "))
+            .collect();
         assert_eq!(tags, expected, "{query}");
     }
 }
@@ -88,7 +107,10 @@ fn filters_choose_before_anything_is_rendered() {
 fn lines_are_those_of_the_local_socket() {
     let network = Network::start();
     network.fire("my/tag", r#"{"b": {"$bytes": "/w=="}}"#);
-    let body = network.whole("from=earliest&follow=false", "accept: application/x-ndjson\r\n");
+    let body = network.whole(
+        "from=earliest&follow=false",
+        "accept: application/x-ndjson\r\n",
+    );
     assert!(
         body.starts_with("{\"seq\": 1, \"position\": \"7f3a-1\", \"time\": \"2026-11-29T08:01:00Z\", \"tag\": \"my/tag\", \"data\": {\"b\": {\"$bytes\": \"/w==\"}"),
         "{body}"
@@ -134,7 +156,10 @@ fn a_stream_ends_the_moment_its_token_does() {
     let rest = client.to_end();
     assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "the body is whole");
     let answer = network.raw(
-        format!("GET /events HTTP/1.1\r\nhost: x\r\nx-auth-token: {TOKEN}\r\nconnection: close\r\n\r\n").as_bytes(),
+        format!(
+            "GET /events HTTP/1.1\r\nhost: x\r\nx-auth-token: {TOKEN}\r\nconnection: close\r\n\r\n"
+        )
+        .as_bytes(),
     );
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
@@ -169,9 +194,8 @@ fn only_permitted_tags_are_seen() {
     let body = network.whole("from=earliest&follow=false", "");
     assert_eq!(body.matches("tag: ").count(), 1, "{body}");
     network.log_in("c3", "ann", Duration::from_secs(60));
-    let answer = network.raw(
-        b"GET /events?token=c3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-    );
+    let answer =
+        network.raw(b"GET /events?token=c3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 

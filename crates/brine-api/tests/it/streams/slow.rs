@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_log::{Incoming, Log, LogConfig, Millis, OverflowConfig};
-use brine_wire::event::{MAX_EVENT_SIZE, encode_event};
 use brine_wire::Map;
+use brine_wire::event::{MAX_EVENT_SIZE, encode_event};
 
 use super::support::Client;
 use crate::network::Network;
@@ -36,13 +36,23 @@ fn fire_numbers(log: &Log, numbers: std::ops::Range<u64>) {
 fn numbers(client: &mut Client, last: u64) -> Vec<u64> {
     let all = client.until(&format!("\"n\": {last}, "));
     let found = all.split("\"n\": ").skip(1);
-    found.map(|rest| rest.split(',').next().unwrap().parse().unwrap()).collect()
+    found
+        .map(|rest| rest.split(',').next().unwrap().parse().unwrap())
+        .collect()
 }
 
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 /// A server whose log has room on disk for what slow readers need.
@@ -69,7 +79,10 @@ fn a_hundred_that_stop_reading_cost_nothing_and_get_everything_when_they_wake() 
     let log = Arc::clone(&network.state.api.log);
     // Until all sockets are full and all have been let go.
     fire_numbers(&log, 0..EVENTS / 2);
-    assert_eq!(numbers(&mut prompt, EVENTS / 2 - 1).len() as u64, EVENTS / 2);
+    assert_eq!(
+        numbers(&mut prompt, EVENTS / 2 - 1).len() as u64,
+        EVENTS / 2
+    );
     let before = resident_bytes();
     fire_numbers(&log, EVENTS / 2..EVENTS);
     assert_eq!(numbers(&mut prompt, EVENTS - 1).len() as u64, EVENTS / 2);
@@ -150,7 +163,10 @@ fn a_slow_reader_gets_a_gap_where_nothing_is_left() {
     let mut rest = Vec::new();
     let _ = slow.stream.read_to_end(&mut rest);
     let rest = String::from_utf8_lossy(&rest).into_owned();
-    let id = rest.lines().rev().find_map(|line| line.strip_prefix("id: "));
+    let id = rest
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("id: "));
     let id = id.unwrap_or("7f3a-0").to_owned();
     let mut again = network.events("", &format!("last-event-id: {id}\r\n"));
     let gap = again.until("\n\n");
@@ -196,7 +212,10 @@ fn a_client_that_talks_or_leaves_ends_its_stream_alone() {
     stays.until("tag: my/tag\n");
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while network.state.streams.stats().streams > 1 {
-        assert!(std::time::Instant::now() < deadline, "streams of clients that left are forgotten");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "streams of clients that left are forgotten"
+        );
         std::thread::yield_now();
     }
 }

@@ -73,7 +73,11 @@ impl Client {
     /// The next so many bytes.
     pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
         while self.read.len() < count {
-            assert!(self.fill() > 0, "closed before {count} bytes: {}", self.unread());
+            assert!(
+                self.fill() > 0,
+                "closed before {count} bytes: {}",
+                self.unread()
+            );
         }
         let rest = self.read.split_off(count);
         std::mem::replace(&mut self.read, rest)

@@ -19,15 +19,24 @@ fn open(network: &Network, path: &str) -> Client {
     let mut client = network.client();
     client.send(&handshake(path, ""));
     let head = client.until("\r\n\r\n").to_ascii_lowercase();
-    assert!(head.starts_with("http/1.1 101 switching protocols\r\n"), "{head}");
-    assert!(head.contains("sec-websocket-accept: mwzjbv9fcglzn1rikjaxrtflnje=\r\n"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 101 switching protocols\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains("sec-websocket-accept: mwzjbv9fcglzn1rikjaxrtflnje=\r\n"),
+        "{head}"
+    );
     client
 }
 
 /// Sends a masked frame.
 fn send(client: &mut Client, opcode: u8, payload: &[u8]) {
     let mut frame = vec![0x80 | opcode];
-    match u8::try_from(payload.len()).ok().filter(|length| *length < 126) {
+    match u8::try_from(payload.len())
+        .ok()
+        .filter(|length| *length < 126)
+    {
         Some(length) => frame.push(0x80 | length),
         None => {
             frame.push(0x80 | 126);
@@ -36,7 +45,12 @@ fn send(client: &mut Client, opcode: u8, payload: &[u8]) {
     }
     let mask = [1, 2, 3, 4];
     frame.extend_from_slice(&mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     client.send_bytes(&frame);
 }
 
@@ -49,7 +63,10 @@ fn receive(client: &mut Client) -> (u8, String) {
         127 => usize::try_from(u64::from_be_bytes(client.take(8).try_into().unwrap())).unwrap(),
         length => usize::from(length),
     };
-    (head[0] & 0x0f, String::from_utf8_lossy(&client.take(length)).into_owned())
+    (
+        head[0] & 0x0f,
+        String::from_utf8_lossy(&client.take(length)).into_owned(),
+    )
 }
 
 fn text(client: &mut Client) -> String {
@@ -125,18 +142,48 @@ fn a_handshake_that_is_none_is_refused() {
     for (request, status) in [
         (handshake("/ws/0000", ""), 401),
         (format!("GET /ws/{TOKEN} HTTP/1.1\r\nhost: x\r\n\r\n"), 400),
-        (handshake(&format!("/ws/{TOKEN}"), "").replace(": 13", ": 8"), 400),
-        (handshake(&format!("/ws/{TOKEN}"), "").replace("nA==", ""), 400),
-        (handshake(&format!("/ws/{TOKEN}"), "Origin: http://ui.example\r\n"), 101),
-        (handshake("/ws", &format!("X-Auth-Token: {TOKEN}\r\nOrigin: http://ui.example\r\n")), 101),
-        (handshake("/ws", &format!("Cookie: session_id={TOKEN}\r\nOrigin: http://localhost:24180\r\n")), 101),
-        (handshake("/ws", &format!("Cookie: session_id={TOKEN}\r\nOrigin: http://ui.example\r\n")), 403),
+        (
+            handshake(&format!("/ws/{TOKEN}"), "").replace(": 13", ": 8"),
+            400,
+        ),
+        (
+            handshake(&format!("/ws/{TOKEN}"), "").replace("nA==", ""),
+            400,
+        ),
+        (
+            handshake(&format!("/ws/{TOKEN}"), "Origin: http://ui.example\r\n"),
+            101,
+        ),
+        (
+            handshake(
+                "/ws",
+                &format!("X-Auth-Token: {TOKEN}\r\nOrigin: http://ui.example\r\n"),
+            ),
+            101,
+        ),
+        (
+            handshake(
+                "/ws",
+                &format!("Cookie: session_id={TOKEN}\r\nOrigin: http://localhost:24180\r\n"),
+            ),
+            101,
+        ),
+        (
+            handshake(
+                "/ws",
+                &format!("Cookie: session_id={TOKEN}\r\nOrigin: http://ui.example\r\n"),
+            ),
+            403,
+        ),
         (handshake(&format!("/ws/{TOKEN}?tags=x"), ""), 400),
     ] {
         let mut client = network.client();
         client.send(&request);
         let head = client.until("\r\n\r\n");
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{head}");
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}\n{head}"
+        );
     }
 }
 
@@ -147,14 +194,14 @@ fn broken_frames_end_their_connection_alone() {
     ready(&network, &mut honest);
     text(&mut honest);
     for frame in [
-        &b"\x81\x05hello"[..],             // not masked
-        b"\x8f\x80\x01\x02\x03\x04",       // no such opcode
-        b"\xf1\x80\x01\x02\x03\x04",       // reserved bits
-        b"\x09\x80\x01\x02\x03\x04",       // a control frame in pieces
-        b"\x80\x80\x01\x02\x03\x04",       // the rest of nothing
+        &b"\x81\x05hello"[..],                                       // not masked
+        b"\x8f\x80\x01\x02\x03\x04",                                 // no such opcode
+        b"\xf1\x80\x01\x02\x03\x04",                                 // reserved bits
+        b"\x09\x80\x01\x02\x03\x04",                                 // a control frame in pieces
+        b"\x80\x80\x01\x02\x03\x04",                                 // the rest of nothing
         b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x01\x02\x03\x04", // 9 exabytes
-        b"\x81\x82\x00\x00\x00\x00\xff\xfe", // no UTF-8
-        b"\x88\x81\x00\x00\x00\x00x",      // a close with half a code
+        b"\x81\x82\x00\x00\x00\x00\xff\xfe",                         // no UTF-8
+        b"\x88\x81\x00\x00\x00\x00x",                                // a close with half a code
     ] {
         let mut client = open(&network, &format!("/ws/{TOKEN}"));
         client.send_bytes(frame);

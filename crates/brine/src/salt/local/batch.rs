@@ -16,8 +16,8 @@ use brine_wire::{Map, Value, python_text};
 
 use super::report::{Mode, no_return};
 use super::{NOBODY, number, println, selected};
+use crate::clock;
 use crate::host;
-use crate::jid;
 use crate::salt::options::Key;
 use crate::salt::optparse::Parsed;
 use crate::salt::output::Printer;
@@ -78,7 +78,7 @@ pub(super) async fn run(
             "Minion {id} did not respond. No job will be sent."
         ))?;
     }
-    let jid = Jid::parse(&jid::now())?;
+    let jid = Jid::at(clock::since_epoch());
     request.jid = Some(jid.clone());
     let pace = Pace {
         size: batch.size.of(up.len()),
