@@ -30,6 +30,9 @@ pub(super) enum Step<'a, S> {
     Read(&'a S, &'a mut [u8]),
     /// Write bytes to the socket and report to [`Driver::handle_transfer`].
     Write(&'a S, &'a [u8]),
+    /// Read into the buffer or write the bytes, whichever the socket allows first; report a read to
+    /// [`Driver::handle_read`] and a write to [`Driver::handle_transfer`].
+    Exchange(&'a S, &'a mut [u8], &'a [u8]),
     /// The call has what it wanted, or its time is over.
     Done,
 }
@@ -57,6 +60,16 @@ pub(super) trait Driver<S> {
         call: &mut Call,
         now: Instant,
     ) -> Result<(), Self::Error>;
+
+    /// The read of a [`Step::Exchange`] ended.
+    fn handle_read(
+        &mut self,
+        result: Result<Progress, LinkError>,
+        call: &mut Call,
+        now: Instant,
+    ) -> Result<(), Self::Error> {
+        self.handle_transfer(result, call, now)
+    }
 
     /// Where the bus is.
     fn endpoint(&self) -> &Endpoint;
@@ -115,19 +128,48 @@ impl Call {
         self.is_over
     }
 
-    fn start(&mut self, now: Instant) {
+    pub(super) fn start(&mut self, now: Instant) {
         let wait = self.wait;
         self.deadline.get_or_insert_with(|| wait.deadline(now));
     }
 
-    fn is_late(&self, now: Instant) -> bool {
+    pub(super) fn is_late(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|at| now >= at)
+    }
+
+    /// Whether the call only makes sure that there is a connection.
+    pub(super) fn is_connect(&self) -> bool {
+        self.goal == Goal::Connect
+    }
+
+    /// The time is over.
+    pub(super) const fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// Something was read.
+    pub(super) const fn note_read(&mut self) {
+        self.has_read = true;
+    }
+
+    pub(super) const fn has_read(&self) -> bool {
+        self.has_read
+    }
+
+    /// There is something for the caller to look at.
+    pub(super) const fn note_arrival(&mut self) {
+        self.has_arrived = true;
+    }
+
+    /// Whether there is; from now on it has been looked at.
+    pub(super) const fn take_arrival(&mut self) -> bool {
+        mem::replace(&mut self.has_arrived, false)
     }
 }
 
 /// A connection to a bus, or the pause before the next attempt to make one.
 #[derive(Debug)]
-struct Connection<S> {
+pub(super) struct Connection<S> {
     endpoint: Endpoint,
     socket: Option<S>,
     backoff: Backoff,
@@ -136,7 +178,7 @@ struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    const fn new(endpoint: Endpoint) -> Self {
+    pub(super) const fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             socket: None,
@@ -145,8 +187,26 @@ impl<S> Connection<S> {
         }
     }
 
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Connects there from now on.
+    pub(super) fn set_endpoint(&mut self, endpoint: Endpoint) {
+        self.endpoint = endpoint;
+    }
+
+    pub(super) const fn socket(&self) -> Option<&S> {
+        self.socket.as_ref()
+    }
+
+    /// The other end has sent something: the next attempt after an end is due soon.
+    pub(super) const fn made_progress(&mut self) {
+        self.backoff.reset();
+    }
+
     /// What to do while there is no connection: a call whose time is over still tries once.
-    fn step(&self, call: &Call, now: Instant) -> Step<'_, S> {
+    pub(super) fn step(&self, call: &Call, now: Instant) -> Step<'_, S> {
         let due = self
             .not_before
             .map(|due| call.deadline().map_or(due, |at| at.min(due)));
@@ -157,7 +217,7 @@ impl<S> Connection<S> {
     }
 
     /// Keeps the socket, or plans the next attempt. The error comes back if there is none.
-    fn handle_connect(
+    pub(super) fn handle_connect(
         &mut self,
         attempt: io::Result<S>,
         call: &Call,
@@ -174,14 +234,14 @@ impl<S> Connection<S> {
     }
 
     /// The connection is over; the next attempt waits a little.
-    fn lost(&mut self, now: Instant) {
+    pub(super) fn lost(&mut self, now: Instant) {
         if self.socket.take().is_some() {
             self.not_before = Some(now + self.backoff.next());
         }
     }
 
     /// Forgets a connection that belongs to somebody else; the next attempt is due at once.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.socket = None;
         self.not_before = None;
     }
@@ -478,13 +538,13 @@ impl<S> Driver<S> for Writer<S> {
 
 /// Pauses between attempts to connect: short at first, since a bus that restarts is back at once.
 #[derive(Debug, Default)]
-pub(super) struct Backoff(Option<Duration>);
+struct Backoff(Option<Duration>);
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(5);
     const LONGEST: Duration = Duration::from_millis(250);
 
-    pub(super) fn next(&mut self) -> Duration {
+    fn next(&mut self) -> Duration {
         let pause = self
             .0
             .map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST));
@@ -492,7 +552,7 @@ impl Backoff {
         pause
     }
 
-    pub(super) const fn reset(&mut self) {
+    const fn reset(&mut self) {
         self.0 = None;
     }
 }
