@@ -92,6 +92,7 @@ pub(super) struct Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goal {
     Connect,
+    Answer,
     Transfer,
 }
 
@@ -99,6 +100,11 @@ impl Call {
     /// Only makes sure that there is a connection.
     pub(super) fn connect(wait: Wait) -> Self {
         Self::new(Goal::Connect, wait)
+    }
+
+    /// Makes sure that the other end has answered, where that is more than a connection.
+    pub(super) fn answer(wait: Wait) -> Self {
+        Self::new(Goal::Answer, wait)
     }
 
     /// Reads or writes.
@@ -140,6 +146,11 @@ impl Call {
     /// Whether the call only makes sure that there is a connection.
     pub(super) fn is_connect(&self) -> bool {
         self.goal == Goal::Connect
+    }
+
+    /// Whether the call is over once the other end has answered.
+    pub(super) fn is_answer(&self) -> bool {
+        self.goal == Goal::Answer
     }
 
     /// The time is over.

@@ -19,6 +19,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+pub(crate) use self::output::to_yaml;
+
 /// A command of Salt's that this program can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Personality {

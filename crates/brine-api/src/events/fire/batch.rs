@@ -53,15 +53,21 @@ impl Batch {
         })
     }
 
-    /// Writes an answer for each, the first event having the number `first`.
-    pub(super) fn answer(&self, form: Form, log: LogId, first: Seq, out: &mut Vec<u8>) {
+    /// Writes an answer for each; `seqs` are the numbers of the events, in their order.
+    pub(super) fn answer(
+        &self,
+        form: Form,
+        log: LogId,
+        mut seqs: impl Iterator<Item = Seq>,
+        out: &mut Vec<u8>,
+    ) {
         out.reserve(self.outcomes.len() * 40);
-        let mut next = first;
         for outcome in &self.outcomes {
             match outcome {
                 Outcome::Event { .. } => {
-                    accept(form, log, next, out);
-                    next.0 += 1;
+                    if let Some(seq) = seqs.next() {
+                        accept(form, log, seq, out);
+                    }
                 }
                 Outcome::Refused {
                     line,

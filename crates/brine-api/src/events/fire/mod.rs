@@ -160,7 +160,8 @@ impl Firing {
         let now = since_epoch();
         let at = Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let events = log.append(batch.events(), at);
-        batch.answer(self.form, log.id(), events.start, answers);
+        let seqs = (events.start.0..events.end.0).map(Seq);
+        batch.answer(self.form, log.id(), seqs, answers);
         events
     }
 

@@ -12,7 +12,7 @@ use brine_wire::{Map, Value};
 use super::events::Events;
 use super::exchange::{self, Exchange, Question};
 use super::fires::Fires;
-use super::{Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError};
+use super::{ANSWER_TIME, Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError};
 use crate::client::blocking::{Waiter, drive};
 use crate::client::driver::Call;
 use crate::client::{PublisherConfig, Wait};
@@ -204,13 +204,15 @@ impl EventStream {
         self.waiter.check_while_waiting(check);
     }
 
-    /// Connects, trying for so long (`None`: for ever), and waits for the server's answer.
+    /// Connects, trying for so long (`None`: for ever), and then waits for the server's answer.
     ///
     /// # Errors
     /// [`LocalError`]; [`LocalError::TimedOut`] if there was a connection and no answer.
     pub fn connect(&mut self, timeout: Option<Duration>) -> Result<(), LocalError> {
         self.leave_inherited();
         let mut call = Call::connect(Wait::from_timeout(timeout));
+        drive(&mut self.events, &mut self.waiter, &mut call)?;
+        let mut call = Call::answer(Wait::For(ANSWER_TIME));
         drive(&mut self.events, &mut self.waiter, &mut call)?;
         match call.is_over() {
             true => Err(self.events.timed_out()),

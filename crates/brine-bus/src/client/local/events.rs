@@ -212,15 +212,20 @@ impl<S> Driver<S> for Events<S> {
 
     fn step(&mut self, call: &mut Call, now: Instant) -> Step<'_, S> {
         call.start(now);
-        let is_open = matches!(self.state, State::Streaming(_) | State::Complete);
+        let is_answered = matches!(self.state, State::Streaming(_) | State::Complete);
+        let is_connected = self.link.socket().is_some();
+        let is_complete = matches!(self.state, State::Complete);
         // What has arrived is looked at first.
-        if call.take_arrival() || call.is_over() || (call.is_connect() && is_open) {
+        let has_arrived = call.take_arrival() && !call.is_answer();
+        if has_arrived
+            || is_complete
+            || call.is_over()
+            || (call.is_answer() && is_answered)
+            || (call.is_connect() && is_connected)
+        {
             return Step::Done;
         }
-        if matches!(self.state, State::Complete) {
-            return Step::Done;
-        }
-        if self.link.socket().is_none() {
+        if !is_connected {
             // What is left of a record that was cut.
             self.cut();
             return self.link.connect(call, now);

@@ -45,6 +45,8 @@ mod link;
 mod query;
 pub mod tokio;
 
+use std::time::Duration;
+
 use brine_log::{Millis, Position};
 
 use super::event::Event;
@@ -56,6 +58,10 @@ pub use self::query::EventQuery;
 
 /// The longest record that is read, in bytes: an event of the bus's largest frame.
 const MAX_RECORD: usize = 128 << 20;
+
+/// How long a server may take to begin a stream: it may look through a long history for the last
+/// events that match.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// When a fire is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

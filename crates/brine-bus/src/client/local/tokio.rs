@@ -11,7 +11,7 @@ use brine_wire::{Map, Value};
 use super::events::Events;
 use super::exchange::{self, Exchange, Question};
 use super::fires::Fires;
-use super::{Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError};
+use super::{ANSWER_TIME, Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError};
 use crate::client::driver::Call;
 use crate::client::tokio::{Stream, drive};
 use crate::client::{PublisherConfig, Wait};
@@ -153,12 +153,14 @@ impl EventStream {
         }
     }
 
-    /// Connects, trying for so long (`None`: for ever), and waits for the server's answer.
+    /// Connects, trying for so long (`None`: for ever), and then waits for the server's answer.
     ///
     /// # Errors
     /// [`LocalError`]; [`LocalError::TimedOut`] if there was a connection and no answer.
     pub async fn connect(&mut self, timeout: Option<Duration>) -> Result<(), LocalError> {
         let mut call = Call::connect(Wait::from_timeout(timeout));
+        drive(&mut self.events, &mut call).await?;
+        let mut call = Call::answer(Wait::For(ANSWER_TIME));
         drive(&mut self.events, &mut call).await?;
         match call.is_over() {
             true => Err(self.events.timed_out()),

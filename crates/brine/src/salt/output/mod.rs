@@ -84,6 +84,11 @@ impl Outputter {
     }
 }
 
+/// A value as a YAML document, as `--out yaml` writes it.
+pub(crate) fn to_yaml(value: &Value) -> String {
+    yaml::show(value, yaml::Layout::Block(2))
+}
+
 /// What a value is shown with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
