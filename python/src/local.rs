@@ -60,13 +60,19 @@ impl From<Query> for EventQuery {
     }
 }
 
-/// What a stream gives: an event (tag, data, sequence, position), a gap (from, to, missed), or its
-/// end.
+/// What a stream gives, each with its name in front: `event` (tag, data, sequence, position), `gap`
+/// (from, to, missed, reason) or `end`.
 #[derive(IntoPyObject)]
 enum Given<'py> {
-    Event(Bound<'py, PyString>, Bound<'py, PyAny>, u64, String),
-    Gap(String, String, Option<u64>),
-    End(()),
+    Event(
+        &'static str,
+        Bound<'py, PyString>,
+        Bound<'py, PyAny>,
+        u64,
+        String,
+    ),
+    Gap(&'static str, String, String, Option<u64>, Option<String>),
+    End(&'static str, ()),
 }
 
 /// A stream of events from a local socket, usable from several threads.
@@ -122,12 +128,15 @@ impl LocalStream {
                         continue;
                     };
                     let tag = PyString::new(py, event.tag());
-                    Given::Event(tag, data, position.seq.0, position.to_string())
+                    Given::Event("event", tag, data, position.seq.0, position.to_string())
                 }
-                Delivery::Gap { from, to, missed } => {
-                    Given::Gap(from.to_string(), to.to_string(), missed)
-                }
-                Delivery::End => Given::End(()),
+                Delivery::Gap {
+                    from,
+                    to,
+                    missed,
+                    reason,
+                } => Given::Gap("gap", from.to_string(), to.to_string(), missed, reason),
+                Delivery::End => Given::End("end", ()),
             }));
         }
     }

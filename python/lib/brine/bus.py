@@ -59,6 +59,8 @@ class Gap(NamedTuple):
     """The position of the last event that is missing."""
     missed: int | None
     """How many are missing; ``None`` where nobody can know."""
+    reason: str | None
+    """Why, in a few words, if that is known."""
 
     @property
     def tag(self) -> str:
@@ -67,8 +69,8 @@ class Gap(NamedTuple):
 
     @property
     def data(self) -> dict[str, Any]:
-        """``from``, ``to`` and ``missed``."""
-        return {"from": self.from_, "to": self.to, "missed": self.missed}
+        """``from``, ``to``, ``missed`` and ``reason``."""
+        return {"from": self.from_, "to": self.to, "missed": self.missed, "reason": self.reason}
 
 
 class Bus:
@@ -391,12 +393,12 @@ class _Source:
         if isinstance(self._chosen, _native.Subscriber):
             got = self._chosen.next(self._filter, wait)
             return None if got is None else Event(*got)
-        given = self._chosen.next(wait) if self._chosen is not None else None
+        given = None if self._chosen is None else self._chosen.next(wait)
         if given is None:
             return None
-        if given == ():
-            return "end"
-        return Gap(*given) if len(given) == 3 else Event(*given)
+        if given[0] == "event":
+            return Event(*given[1:])
+        return Gap(*given[1:]) if given[0] == "gap" else "end"
 
     def fileno(self) -> int | None:
         return None if self._chosen is None else self._chosen.fileno()

@@ -155,12 +155,15 @@ impl Printing<'_> {
 
     /// Prints a stream to its end.
     fn follow(&mut self, query: &EventQuery) -> anyhow::Result<End> {
-        let mut stream = self.client.events(query, Some(LOOK_EVERY))?;
+        let mut stream = self.client.unconnected_events(query);
         let mut is_first = self.wanted.start.is_some() && !self.wanted.allow_gap;
         let mut is_waiting = false;
         loop {
             // All that has come, without waiting; then show it, and wait.
-            let mut next = stream.next(Wait::For(Duration::ZERO));
+            let mut next = match is_waiting {
+                true => Ok(None),
+                false => stream.next(Wait::For(Duration::ZERO)),
+            };
             if matches!(next, Ok(None)) {
                 self.printer.flush()?;
                 self.began = self.began.or(stream.position());
@@ -172,12 +175,17 @@ impl Printing<'_> {
             match next {
                 Ok(None) => {}
                 Ok(Some(Delivery::End)) => return Ok(End::Complete),
-                Ok(Some(Delivery::Gap { from, to, missed })) => {
+                Ok(Some(Delivery::Gap {
+                    from,
+                    to,
+                    missed,
+                    reason,
+                })) => {
                     if is_first {
                         self.say_what_is_there(from, to)?;
                         return Ok(End::Gone);
                     }
-                    self.gap(from, to, missed)?;
+                    self.gap(from, to, missed, reason.as_deref())?;
                 }
                 Ok(Some(Delivery::Event(stored))) => {
                     is_first = false;
@@ -233,17 +241,24 @@ impl Printing<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn gap(&mut self, from: Position, to: Position, missed: Option<u64>) -> io::Result<()> {
-        if self.printer.gap(from, to, "not kept")? {
+    fn gap(
+        &mut self,
+        from: Position,
+        to: Position,
+        missed: Option<u64>,
+        reason: Option<&str>,
+    ) -> io::Result<()> {
+        let reason = reason.unwrap_or("no longer kept");
+        if self.printer.gap(from, to, reason)? {
             return Ok(());
         }
         self.printer.flush()?;
         match missed {
             Some(missed) => show::complain(&format_args!(
-                "{missed} events are missing: those after {from} up to {to}"
+                "{missed} events are missing, after {from} up to {to}: {reason}"
             )),
             None => show::complain(&format_args!(
-                "events after {from} are missing, nobody can say how many; going on after {to}"
+                "events may be missing, after {from} up to {to}: {reason}"
             )),
         }
         Ok(())

@@ -148,6 +148,12 @@ impl LocalClient {
         self.events(&query.of_history(), timeout)
     }
 
+    /// The same, connected by its first call.
+    #[must_use]
+    pub fn unconnected_events(&self, query: &EventQuery) -> EventStream {
+        EventStream::new(self.exchange.address().clone(), query)
+    }
+
     /// Closes the connection; the next request connects.
     pub fn close(&mut self) {
         self.exchange.leave();

@@ -271,7 +271,13 @@ impl<S> Driver<S> for Events<S> {
                 call.note_read();
                 return self.read(call, now).inspect_err(|_| self.leave());
             }
-            Ok(Progress::Over) => self.lost_between_records(now),
+            Ok(Progress::Over) => {
+                self.lost_between_records(now);
+                if call.is_answer() {
+                    let endpoint = self.link.endpoint().clone();
+                    return Err(LocalError::Closed { endpoint });
+                }
+            }
             Ok(Progress::Later) => call.end(),
             Err(error) => {
                 let error = LocalError::from_link(self.link.endpoint(), error);

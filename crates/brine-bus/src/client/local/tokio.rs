@@ -125,6 +125,12 @@ impl LocalClient {
         self.events(&query.of_history(), timeout).await
     }
 
+    /// The same, connected by its first call.
+    #[must_use]
+    pub fn unconnected_events(&self, query: &EventQuery) -> EventStream {
+        EventStream::new(self.exchange.address().clone(), query)
+    }
+
     async fn ask(
         &mut self,
         question: Question,

@@ -16,7 +16,7 @@ use brine_bus::client::local::Acknowledge;
 use brine_bus::client::{ConnectError, Oversize, PublishError, PublisherConfig};
 use brine_config::{parse_arguments, yaml};
 use brine_wire::compat::Compat;
-use brine_wire::event::{FIRE_MASTER, fire_master_data};
+use brine_wire::event::{FIRE_MASTER, check_tag, fire_master_data};
 use brine_wire::{Map, Value};
 
 use self::acknowledged::Acknowledged;
@@ -88,6 +88,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         oversize: Oversize::Refuse,
         ..bus_location::publisher_config(compat, location.opts.as_ref())?
     };
+    if let Some(tag) = &arguments.tag {
+        check_tag(tag)?; // before a bus is looked for
+    }
     let way = Way::choose(arguments, &location, config)?;
     let Some(tag) = &arguments.tag else {
         return match way {
