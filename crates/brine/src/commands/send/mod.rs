@@ -88,22 +88,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         oversize: Oversize::Refuse,
         ..bus_location::publisher_config(compat, location.opts.as_ref())?
     };
-    if let Some(tag) = &arguments.tag {
-        check_tag(tag)?; // before a bus is looked for
-    }
-    let way = Way::choose(arguments, &location, config)?;
     let Some(tag) = &arguments.tag else {
-        return match way {
+        return match Way::choose(arguments, &location, config)? {
             Way::Salt(bus) => lines::fire(arguments, Queued::new(arguments, bus)),
             Way::Brine(bus) => lines::fire(arguments, bus.stream()?),
         };
     };
+    // What is wrong with the event is said before a bus is looked for.
+    check_tag(tag)?;
     let data = data(&arguments.data)?;
     let (tag, mut data) = match arguments.to_master {
         true => (FIRE_MASTER, fire_master_data(tag, data)),
         false => (tag.as_str(), data),
     };
-    match way {
+    match Way::choose(arguments, &location, config)? {
         Way::Brine(bus) => bus.fire(tag, data),
         Way::Salt(mut bus) => {
             bus.fire_event(tag, &mut data, Some(arguments.timeout))?;
