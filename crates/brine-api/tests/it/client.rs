@@ -306,3 +306,21 @@ fn the_shell_on_tokio_does_the_same() {
         assert!(client.status(Some(SOON)).await.is_ok());
     });
 }
+
+/// Head, event and end of the answer may come in one piece.
+#[test]
+fn a_short_stream_loses_nothing() {
+    let api = Api::start();
+    api.fire("my/1", "{}");
+    let client = client(&api);
+    let query = EventQuery {
+        from: "earliest".to_owned(),
+        limit: Some(1),
+        ..EventQuery::default()
+    };
+    for _ in 0..200 {
+        let mut stream = client.events(&query, Some(SOON)).unwrap();
+        assert!(matches!(next(&mut stream), Delivery::Event(_)));
+        assert_eq!(next(&mut stream), Delivery::End);
+    }
+}

@@ -215,9 +215,9 @@ impl<S> Driver<S> for Events<S> {
         let is_answered = matches!(self.state, State::Streaming(_) | State::Complete);
         let is_connected = self.link.socket().is_some();
         let is_complete = matches!(self.state, State::Complete);
-        // What has arrived is looked at first.
-        let has_arrived = call.take_arrival() && !call.is_answer();
-        if has_arrived
+        // What has arrived is looked at first: it would be lost with the connection, and a short stream
+        // may have ended with it.
+        if call.take_arrival()
             || is_complete
             || call.is_over()
             || (call.is_answer() && is_answered)
