@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use brine_bus::client::local::blocking::{self, EventStream};
-use brine_bus::client::local::{Acknowledge, Delivery, EventQuery, Fired, LocalError, Stored};
+use brine_bus::client::local::{
+    Acknowledge, Delivery, EventQuery, Fired, LocalError, Method, Stored,
+};
 use brine_bus::client::{ConnectError, PublisherConfig};
 use brine_wire::compat::Compat;
 use brine_wire::event::{STAMP, check_tag, join};
@@ -52,6 +54,7 @@ impl From<Query> for EventQuery {
             last: query.last,
             limit: query.limit,
             ends: false,
+            consumer: None,
         };
         match query.ends {
             true => query_of.of_history(),
@@ -240,11 +243,18 @@ impl LocalClient {
         }
     }
 
-    /// What runs.
-    fn status<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
-        let status = self.ask(py, timeout, blocking::LocalClient::status)?;
+    /// What the bus answers to `GET` of a path.
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        path: &str,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let answer = self.ask(py, timeout, |client, timeout| {
+            client.request(Method::Get, path, timeout)
+        })?;
         let mut packed = Vec::new();
-        msgpack::encode(&status, &mut packed);
+        msgpack::encode(&answer, &mut packed);
         decode(py, &packed)
     }
 

@@ -188,12 +188,13 @@ class Bus:
     def status(self, *, timeout: float = 1.0) -> dict[str, Any]:
         """What runs, what its log holds and who reads: the answer of ``brine.sock`` to ``GET
         /status``."""
-        status: dict[str, Any] = self._ensure_client().status(timeout)
+        status: dict[str, Any] = self._ensure_client().get("/status", timeout)
         return status
 
     def consumers(self, *, timeout: float = 1.0) -> list[dict[str, Any]]:
         """The named readers whose positions the bus keeps."""
-        consumers: list[dict[str, Any]] = self.status(timeout=timeout).get("consumers", [])
+        answer: dict[str, Any] = self._ensure_client().get("/consumers", timeout)
+        consumers: list[dict[str, Any]] = answer["consumers"]
         return consumers
 
     @overload

@@ -7,8 +7,12 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
+use brine_bus::client::Wait;
+use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::client::local::{Delivery, EventQuery, LocalError, Method};
 use brine_log::history::{Consumer, ConsumerName, HistoryReader, Maintenance, Paused};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::{Bound, StartText};
@@ -61,8 +65,8 @@ pub(crate) struct Arguments {
     /// Start at the oldest event if the start that was asked for is gone
     #[arg(long)]
     allow_gap: bool,
-    /// Go on after the position saved under this name, and save the new one at the end. The bus must
-    /// not be running
+    /// Go on after the position saved under this name, and save the new one at the end. With --history,
+    /// the bus must not be running
     #[arg(long, value_name = "NAME", value_parser = history_store::consumer_name,
           conflicts_with_all = ["since", "from"])]
     cursor: Option<ConsumerName>,
@@ -142,6 +146,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut printer = arguments.form.history_printer();
     if let Some(name) = &arguments.cursor {
         let limit = arguments.count;
+        if let Some(mut client) = running(&arguments.store)? {
+            ensure_consumer(&mut client, name)?;
+            let selection = Some(&selection);
+            return next_over_local_socket(client, name, selection, limit, true, &mut printer);
+        }
         return next(
             &arguments.store,
             name,
@@ -173,7 +182,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             };
             return over_local_socket(
                 arguments,
-                unread.map(Result::err).flatten(),
+                unread.and_then(Result::err),
                 wanted,
                 &mut printer,
             );
@@ -414,6 +423,12 @@ pub(crate) struct NextArguments {
 
 /// Prints a consumer's next events.
 pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
+    let mut printer = arguments.form.history_printer();
+    if let Some(client) = running(&arguments.store)? {
+        let (name, count) = (&arguments.name, Some(arguments.count));
+        let acknowledge = !arguments.no_ack;
+        return next_over_local_socket(client, name, None, count, acknowledge, &mut printer);
+    }
     let mut reader = arguments.store.open()?;
     let saved = reader.consumers()?;
     let Some(consumer) = saved.iter().find(|saved| saved.name == arguments.name) else {
@@ -429,7 +444,6 @@ pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
         ..SelectionArgs::default()
     };
     let selection = selection.compile()?;
-    let mut printer = arguments.form.history_printer();
     next(
         &arguments.store,
         &arguments.name,
@@ -444,6 +458,75 @@ pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
 fn tags_of(filter: &str) -> Vec<String> {
     let is_tag = !filter.is_empty() && !filter.contains(':');
     is_tag.then(|| filter.to_owned()).into_iter().collect()
+}
+
+/// Makes a consumer that begins with the earliest event, unless there is one.
+fn ensure_consumer(client: &mut LocalClient, name: &ConsumerName) -> anyhow::Result<()> {
+    let timeout = Some(Duration::from_secs(10));
+    match client.request(Method::Get, &format!("/consumers/{name}"), timeout) {
+        Err(LocalError::Refused { status: 404, .. }) => {
+            let target = format!("/consumers/{name}?deliver=all");
+            client.request(Method::Put, &target, timeout)?;
+        }
+        answer => drop(answer?),
+    }
+    Ok(())
+}
+
+/// The bus's own socket, unless a store is named.
+fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
+    if store.history.is_some() {
+        return Ok(None);
+    }
+    let address = store.bus.resolve()?.local_address();
+    Ok(address.and_then(local_events::connect))
+}
+
+/// Prints what a running bus has after a saved position, and moves the position behind it.
+fn next_over_local_socket(
+    mut client: LocalClient,
+    name: &ConsumerName,
+    selection: Option<&Selection>,
+    count: Option<u64>,
+    acknowledge: bool,
+    printer: &mut Printer,
+) -> anyhow::Result<ExitCode> {
+    /// How long the bus may take to answer.
+    const ANSWER_TIME: Duration = Duration::from_secs(10);
+    let query = EventQuery {
+        consumer: Some(name.to_string()),
+        limit: count.filter(|_| selection.is_none()),
+        ends: true,
+        ..EventQuery::default()
+    };
+    let mut stream = client.events(&query, Some(ANSWER_TIME))?;
+    let (mut left, mut last) = (count, None);
+    loop {
+        match stream.next(Wait::Forever)? {
+            None => {}
+            Some(Delivery::End) => break,
+            Some(Delivery::Gap { from, to, .. }) => show::complain(&format_args!(
+                "events after {from} up to {to} are gone, which {name} had not read"
+            )),
+            Some(Delivery::Event(stored)) => {
+                let event = stored.event.to_ref();
+                let is_wanted = selection.is_none_or(|selection| selection.wants(event));
+                let at = Some((stored.position, stored.at));
+                let is_printed = is_wanted && printer.event_at(event, at)?;
+                last = Some(stored.position);
+                if counted(&mut left, is_printed).is_break() {
+                    break;
+                }
+            }
+        }
+    }
+    // What is not written out is not acknowledged.
+    printer.flush()?;
+    if let Some(position) = last.filter(|_| acknowledge) {
+        let target = format!("/consumers/{name}/ack?position={position}");
+        client.request(Method::Post, &target, Some(ANSWER_TIME))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what comes after a saved position, and saves the new one.

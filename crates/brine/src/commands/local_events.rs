@@ -139,7 +139,7 @@ impl Printing<'_> {
             None => "earliest".to_owned(),
             Some(start) => start_text(start),
         };
-        let until = self.wanted.until.map(|until| time_text(until));
+        let until = self.wanted.until.map(time_text);
         query.until = until.unwrap_or_default();
         query.last = self.wanted.last;
         query.ends = !self.wanted.follows;

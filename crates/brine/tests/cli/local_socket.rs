@@ -239,3 +239,35 @@ fn a_start_that_is_gone_is_named_with_what_there_is() {
     ]);
     assert_eq!((left.code, left.stdout.as_str()), (Some(0), "t/1\n"));
 }
+
+/// With the bus running, a named position moves behind what was printed, and only that.
+#[test]
+fn a_named_position_moves_while_the_bus_runs() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    bus.begin(&["--history", &history]);
+    let next = |arguments: &[&str]| {
+        let left = bus.run(&[arguments, &["-o", "tags"]].concat());
+        assert_eq!(
+            (left.code, left.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+        left.stdout
+    };
+    for number in 1..=4 {
+        let left = bus.run(&["send", "--ack", &format!("t/{number}")]);
+        assert_eq!(left.code, Some(0), "{left:?}");
+    }
+    assert_eq!(
+        next(&["history", "--cursor", "mine", "-n", "2"]),
+        "t/1\nt/2\n"
+    );
+    assert_eq!(next(&["consumer", "next", "mine", "--no-ack"]), "t/3\n");
+    assert_eq!(next(&["consumer", "next", "mine"]), "t/3\n");
+    assert_eq!(next(&["history", "--cursor", "mine", "-g", "nothing"]), "");
+    assert_eq!(next(&["history", "--cursor", "mine"]), "");
+    let left = bus.run(&["consumer", "next", "nobody"]);
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(left.stderr.contains("nobody"), "{left:?}");
+}

@@ -12,7 +12,9 @@ use brine_wire::{Map, Value};
 use super::events::Events;
 use super::exchange::{self, Exchange, Question};
 use super::fires::Fires;
-use super::{ANSWER_TIME, Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError};
+use super::{
+    ANSWER_TIME, Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError, Method,
+};
 use crate::client::blocking::{Waiter, drive};
 use crate::client::driver::Call;
 use crate::client::{PublisherConfig, Wait};
@@ -58,7 +60,29 @@ impl LocalClient {
     /// # Errors
     /// [`LocalError`].
     pub fn status(&mut self, timeout: Option<Duration>) -> Result<Value, LocalError> {
-        exchange::status(&self.ask(Question::status(), timeout)?)
+        self.request(Method::Get, "/status", timeout)
+    }
+
+    /// The named readers whose positions are kept, as `GET /consumers` says it.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub fn consumers(&mut self, timeout: Option<Duration>) -> Result<Value, LocalError> {
+        self.request(Method::Get, "/consumers", timeout)
+    }
+
+    /// Any request without a body whose answer is JSON: a path and, where it takes one, a query.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub fn request(
+        &mut self,
+        method: Method,
+        target: &str,
+        timeout: Option<Duration>,
+    ) -> Result<Value, LocalError> {
+        let question = Question::plain(method, target.to_owned());
+        exchange::json(&self.ask(question, timeout)?)
     }
 
     /// Has the node run a command: `client`, `fun` and whatever the client takes.

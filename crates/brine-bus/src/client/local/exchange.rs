@@ -1,16 +1,17 @@
 //! Requests with a whole answer: status, commands, and events that are fired together.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Instant;
 
 use brine_log::{LogId, Position, Seq};
 use brine_wire::record::{self, Record};
-use brine_wire::{Map, Value, json, msgpack};
+use brine_wire::{Map, Value, msgpack};
 
 use super::error::LocalError;
 use super::http::{self, Body, Head, Request};
 use super::link::Link;
-use super::{Acknowledge, Fired, LocalAddress, MAX_RECORD};
+use super::{Acknowledge, Fired, LocalAddress, MAX_RECORD, Method};
 use crate::address::Endpoint;
 use crate::client::PublisherConfig;
 use crate::client::driver::{Call, Driver, Step};
@@ -35,7 +36,7 @@ pub(super) struct Exchange<S> {
 #[derive(Debug, Default)]
 pub(super) struct Question {
     method: &'static str,
-    target: &'static str,
+    target: Cow<'static, str>,
     body: Vec<u8>,
     /// How many events it fires.
     count: usize,
@@ -114,7 +115,7 @@ impl<S> Exchange<S> {
     fn send(&mut self) {
         self.link.begin(&Request {
             method: self.question.method,
-            target: self.question.target,
+            target: &self.question.target,
             resume: None,
             length: Some(self.question.body.len()),
         });
@@ -232,11 +233,11 @@ impl<S> Driver<S> for Exchange<S> {
 }
 
 impl Question {
-    /// `GET /status`.
-    pub(super) const fn status() -> Self {
+    /// A request without a body and with an answer in JSON.
+    pub(super) fn plain(method: Method, target: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            method: "GET",
-            target: "/status",
+            method: method.name(),
+            target: target.into(),
             body: Vec::new(),
             count: 0,
         }
@@ -248,7 +249,7 @@ impl Question {
         msgpack::encode(&command.into(), &mut body);
         Self {
             method: "POST",
-            target: "/run",
+            target: "/run".into(),
             body,
             count: 0,
         }
@@ -262,7 +263,7 @@ impl Question {
     ) -> Result<Option<Self>, LocalError> {
         let mut question = Self {
             method: "POST",
-            target: http::fire_target(acknowledge),
+            target: http::fire_target(acknowledge).into(),
             body: Vec::new(),
             count: 0,
         };
@@ -277,7 +278,7 @@ impl Question {
     pub(super) fn fire_raw(event: &[u8], acknowledge: Acknowledge) -> Self {
         let mut question = Self {
             method: "POST",
-            target: http::fire_target(acknowledge),
+            target: http::fire_target(acknowledge).into(),
             body: Vec::new(),
             count: 0,
         };
@@ -291,9 +292,9 @@ impl Question {
     }
 }
 
-/// What an answer to [`Question::status`] says.
-pub(super) fn status(answer: &[u8]) -> Result<Value, LocalError> {
-    json::parse(answer).map_err(|_| LocalError::Unexpected { expected: "JSON" })
+/// What an answer to [`Question::plain`] says.
+pub(super) fn json(answer: &[u8]) -> Result<Value, LocalError> {
+    brine_wire::json::parse(answer).map_err(|_| LocalError::Unexpected { expected: "JSON" })
 }
 
 /// What an answer to [`Question::run`] says.

@@ -63,6 +63,30 @@ const MAX_RECORD: usize = 128 << 20;
 /// events that match.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
+/// What a request without a body does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Asks.
+    Get,
+    /// Has something done.
+    Post,
+    /// Makes something.
+    Put,
+    /// Removes something.
+    Delete,
+}
+
+impl Method {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 /// When a fire is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledge {

@@ -27,6 +27,9 @@ pub struct EventQuery {
     pub limit: Option<u64>,
     /// Whether the stream ends with what is there now.
     pub ends: bool,
+    /// The events of a consumer, from its position on: of the other fields only `limit` and `ends`
+    /// count.
+    pub consumer: Option<String>,
 }
 
 impl EventQuery {
@@ -42,7 +45,11 @@ impl EventQuery {
     }
 
     pub(super) fn target(&self) -> String {
-        let mut target = String::from("/events?");
+        let count = |count: Option<u64>| count.map_or_else(String::new, |count| count.to_string());
+        let mut target = match &self.consumer {
+            Some(name) => format!("/consumers/{name}/events?"),
+            None => String::from("/events?"),
+        };
         let mut add = |name: &str, value: &str| {
             if !value.is_empty() {
                 let _ = write!(target, "{name}="); // writing to memory does not fail
@@ -50,17 +57,19 @@ impl EventQuery {
                 target.push('&');
             }
         };
+        add("limit", &count(self.limit));
+        add("follow", if self.ends { "false" } else { "true" });
+        if self.consumer.is_some() {
+            return target;
+        }
         self.tags.iter().for_each(|tag| add("tag", tag));
         self.excludes.iter().for_each(|tag| add("exclude", tag));
-        let count = |count: Option<u64>| count.map_or_else(String::new, |count| count.to_string());
         add("match", &self.match_type);
         add("filter", &self.filter);
         add("from", &self.from);
         add("since", &self.since);
         add("until", &self.until);
         add("last", &count(self.last));
-        add("limit", &count(self.limit));
-        add("follow", if self.ends { "false" } else { "true" });
         target
     }
 }

@@ -11,7 +11,9 @@ use brine_wire::{Map, Value};
 use super::events::Events;
 use super::exchange::{self, Exchange, Question};
 use super::fires::Fires;
-use super::{ANSWER_TIME, Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError};
+use super::{
+    ANSWER_TIME, Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError, Method,
+};
 use crate::client::driver::Call;
 use crate::client::tokio::{Stream, drive};
 use crate::client::{PublisherConfig, Wait};
@@ -49,7 +51,31 @@ impl LocalClient {
     /// # Errors
     /// [`LocalError`].
     pub async fn status(&mut self, timeout: Option<Duration>) -> Result<Value, LocalError> {
-        exchange::status(&self.ask(Question::status(), timeout).await?)
+        self.request(Method::Get, "/status", timeout).await
+    }
+
+    /// The named readers whose positions are kept, as `GET /consumers` says it. Dropping the future gives the
+    /// answer up.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn consumers(&mut self, timeout: Option<Duration>) -> Result<Value, LocalError> {
+        self.request(Method::Get, "/consumers", timeout).await
+    }
+
+    /// Any request without a body whose answer is JSON: a path and, where it takes one, a query. Dropping the future gives the
+    /// answer up.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn request(
+        &mut self,
+        method: Method,
+        target: &str,
+        timeout: Option<Duration>,
+    ) -> Result<Value, LocalError> {
+        let question = Question::plain(method, target.to_owned());
+        exchange::json(&self.ask(question, timeout).await?)
     }
 
     /// Has the node run a command: `client`, `fun` and whatever the client takes. Dropping the future

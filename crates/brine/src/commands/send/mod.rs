@@ -115,7 +115,7 @@ enum Way {
     /// Salt's, which answers nothing.
     Salt(Publisher),
     /// Brine's own.
-    Brine(Acknowledged),
+    Brine(Box<Acknowledged>),
 }
 
 impl Way {
@@ -127,7 +127,8 @@ impl Way {
     ) -> anyhow::Result<Self> {
         let timeout = arguments.timeout;
         let own = |acknowledge, prints| {
-            Acknowledged::connect(location, config, acknowledge, timeout, prints).map(Self::Brine)
+            Acknowledged::connect(location, config, acknowledge, timeout, prints)
+                .map(|bus| Self::Brine(Box::new(bus)))
         };
         match arguments.ack {
             Some(Ack::Disk) => return own(Acknowledge::Durable, true),
