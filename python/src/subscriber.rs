@@ -235,7 +235,7 @@ pub(crate) fn seconds(time: f64) -> Duration {
 }
 
 /// A budget that lasts for several calls.
-fn until(wait: Option<f64>) -> Wait {
+pub(crate) fn until(wait: Option<f64>) -> Wait {
     let deadline = wait
         .map(seconds)
         .map(|wait| Instant::now().checked_add(wait));

@@ -182,12 +182,10 @@ fn stream(
         path => path,
     };
     let entry = state.readers().enter(subject.clone(), asked.to_owned());
+    // The cursor is there before the answer begins: what is fired after that is part of the stream.
+    let stream = Stream::new(state, query, form, entry);
     let state = Arc::clone(state);
-    let body = ResponseBody::stream(move |out| async move {
-        Stream::new(&state, query, form, entry)
-            .run(&state, &out)
-            .await;
-    });
+    let body = ResponseBody::stream(move |out| async move { stream.run(&state, &out).await });
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.content_type());

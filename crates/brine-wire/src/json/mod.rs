@@ -7,6 +7,7 @@
 //! [`to_exact_line`] keeps bytes apart from text, and [`parse`] reads that back.
 
 mod base64;
+mod pack;
 mod parse;
 mod transcode;
 
@@ -22,6 +23,7 @@ use crate::msgpack;
 use crate::stamp::{self, StampStyle};
 use crate::value::{Map, Value};
 
+pub(crate) use pack::Packer;
 pub use parse::{JsonError, JsonFault, parse};
 pub use transcode::{packed_to_exact_line, quote, unsigned};
 

@@ -20,10 +20,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// A value as PyYAML writes it in block style: for the HTTP API.
-pub(crate) fn to_yaml(value: &brine_wire::Value) -> String {
-    output::block_yaml(value)
-}
+pub(crate) use self::output::to_yaml;
 
 /// One of Salt's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

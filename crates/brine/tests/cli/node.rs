@@ -104,7 +104,7 @@ fn a_minion_is_accepted_and_its_events_reach_the_masters_bus() {
     let sock_dir = sock_dir.to_str().unwrap();
     let mut watch = brine(&["watch", "my/*", "-n", "1", "--sock-dir", sock_dir]);
     let watch = Running::start(&mut watch);
-    crate::support::wait_for_connections(sock_dir, 4);
+    crate::support::wait_for_reader(sock_dir);
     let left = node.run(&["salt-call", "event.send", "my/tag", "{a: 1}"]);
     assert_eq!(
         (left.code, left.stdout.as_str(), left.stderr.as_str()),
@@ -421,7 +421,7 @@ fn salt_call_signs_in_itself_where_no_minion_runs() {
     let sock_dir = sock_dir.to_str().unwrap();
     let mut watch = brine(&["watch", "my/*", "-n", "1", "--sock-dir", sock_dir]);
     let watch = Running::start(&mut watch);
-    crate::support::wait_for_connections(sock_dir, 4);
+    crate::support::wait_for_reader(sock_dir);
     let words = ["salt-call", "-c", config_dir, "event.send", "my/tag", "a=1"];
     let left = run(&mut brine(&words), "");
     assert_eq!(

@@ -83,6 +83,11 @@ impl Outputter {
     }
 }
 
+/// A value as a YAML document, as `--out yaml` writes it.
+pub(crate) fn to_yaml(value: &Value) -> String {
+    yaml::show(value, yaml::Layout::Block(2))
+}
+
 /// The options of outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
@@ -128,11 +133,6 @@ impl Indent {
             _ => 1,
         }
     }
-}
-
-/// A value in PyYAML's block style.
-pub(super) fn block_yaml(value: &Value) -> String {
-    yaml::show(value, yaml::Layout::Block(2))
 }
 
 /// Prints return values.
