@@ -15,7 +15,7 @@ use crate::token::{Token, TokenStore};
 const MAX_TEXT: usize = 1024;
 
 /// How people log in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AuthConfig {
     /// Salt's option `external_auth`: back ends, and for each the users with their permissions.
     pub external_auth: Map,
@@ -31,6 +31,22 @@ pub struct AuthConfig {
     pub allows_auto: bool,
     /// The file of Brine's own users (`eauth: brine`).
     pub users_file: Option<std::path::PathBuf>,
+}
+
+impl std::fmt::Debug for AuthConfig {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither the shared secret nor what back ends are told, passwords of theirs among it.
+        let backends: Vec<&str> = self
+            .external_auth
+            .iter()
+            .filter_map(|(name, _)| name.as_str())
+            .collect();
+        out.debug_struct("AuthConfig")
+            .field("external_auth", &backends)
+            .field("token_expire", &self.token_expire)
+            .field("allows_auto", &self.allows_auto)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for AuthConfig {
@@ -337,6 +353,9 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = authority(r#"{"sharedsecret": {"fred": [".*"]}}"#, directory.path());
+        assert!(!format!("{authority:?}").contains("hunter2"));
         assert!(!format!("{:?}", login("fred", "hunter2", "x")).contains("hunter2"));
         assert!(Login::from_map(&[("username", "fred")].into_iter().collect()).is_none());
     }

@@ -8,11 +8,15 @@
 
 mod captures;
 mod client;
+mod consumers;
 mod corpus;
 mod events;
 mod fire;
+mod history;
 mod hostile;
+mod metrics;
 mod network;
+mod page;
 mod permissions;
 mod recorded;
 mod rest;
