@@ -37,6 +37,9 @@ pub(super) const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-toke
 /// The cookie that does.
 const SESSION_COOKIE: &str = "session_id";
 
+/// Paths that a token may follow.
+const TOKEN_PATHS: [&str; 3] = ["ws", "all_events", "formatted_events"];
+
 /// The context of one request.
 pub(crate) struct Context {
     pub(crate) state: Arc<RestState>,
@@ -97,8 +100,8 @@ impl Context {
             }
         }
         let path = match segments.as_slice() {
-            // The rest is a token.
-            [first, _] if endpoint.is_stream => format!("/{first}"),
+            // The rest may be a token, which is in no log.
+            [first, ..] if TOKEN_PATHS.contains(&first.as_str()) => format!("/{first}"),
             _ => path.to_owned(),
         };
         Self {

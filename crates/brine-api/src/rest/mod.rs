@@ -37,7 +37,7 @@ pub(crate) use self::context::fuzz as fuzz_heads;
 pub(crate) use self::context::{Context, Endpoint, Transport};
 pub use self::counters::{Counters, Counts};
 pub(crate) use self::error::RestError;
-pub use self::operator::{Client, Credential, LoginFields, Low, Operator, OperatorError, Pending};
+pub use self::operator::{Client, Credential, Low, Operator, OperatorError, Pending};
 pub use self::options::{Limits, RestOptions};
 pub use self::session::{Session, Sessions};
 pub use self::state::RestState;
@@ -168,6 +168,13 @@ fn check_endpoint(context: &Context) -> Result<(), RestError> {
     }
     if endpoint.needs_session {
         context.session()?;
+    }
+    if endpoint.is_stream {
+        let state = &context.state;
+        let user = &context.session()?.subject().user;
+        if state.sessions.streams_of(user) >= state.options.limits.streams_per_user {
+            return Err(RestError::TooMany);
+        }
     }
     Ok(())
 }

@@ -63,8 +63,8 @@ impl Recorded {
         let refused = || OperatorError::NotAuthenticated("Authentication error occurred.".into());
         match by {
             Credential::Token(text) => self.authority.token(text).ok_or_else(refused),
-            Credential::Login(fields) => {
-                let checked = self.authority.check(&fields.login, Some(fields.from));
+            Credential::Login { login, from } => {
+                let checked = self.authority.check(login, Some(*from));
                 checked.map_err(|_| refused())
             }
         }

@@ -135,6 +135,33 @@ fn a_stream_ends_when_its_user_logs_out() {
 }
 
 #[test]
+fn a_user_has_so_many_streams_and_no_more() {
+    let (network, _recorded) = recorded("[]", |options| options.limits.streams_per_user = 2);
+    let token = log_in(&network);
+    let open = || {
+        let mut stream = network.connect();
+        let request = format!("GET /events?token={token} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        (stream, String::from_utf8_lossy(&first).into_owned())
+    };
+    let held = [open(), open()];
+    assert!(held.iter().all(|(_, first)| first == "HTTP/1.1 200"));
+    assert_eq!(open().1, "HTTP/1.1 429");
+    assert_eq!(
+        ask(
+            &network,
+            "GET /keys",
+            &format!("x-auth-token: {token}\r\n"),
+            ""
+        )
+        .0,
+        200
+    );
+}
+
+#[test]
 fn query_tokens_can_be_refused() {
     let (network, _recorded) = recorded("[]", |options| options.allow_query_token = false);
     let token = log_in(&network);

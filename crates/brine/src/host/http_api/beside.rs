@@ -242,7 +242,7 @@ impl Operator for BesideMaster {
 fn prove(load: &mut Map, by: &Credential) {
     match by {
         Credential::Token(token) => load.insert("token", token.as_str()),
-        Credential::Login(fields) => insert_login(load, &fields.login),
+        Credential::Login { login, .. } => insert_login(load, login),
     }
 }
 
