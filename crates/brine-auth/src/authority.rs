@@ -1,6 +1,7 @@
 //! Checks logins, makes tokens, says who a token is and what its user may do.
 
 use std::net::IpAddr;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use brine_wire::{Map, Value};
@@ -132,6 +133,39 @@ pub struct Authority {
     config: AuthConfig,
     tokens: TokenStore,
     attempts: Attempts,
+    slots: Slots,
+}
+
+/// How many passwords are checked at a time: a check takes memory and a processor.
+const CHECKS_AT_A_TIME: usize = 4;
+
+/// Checks of passwords under way.
+#[derive(Debug, Default)]
+struct Slots {
+    taken: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// One of them, given back when dropped.
+struct Slot<'s>(&'s Slots);
+
+impl Slots {
+    /// Waits until a check may begin.
+    fn enter(&self) -> Slot<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |taken: &mut usize| *taken >= CHECKS_AT_A_TIME;
+        let waited = self.freed.wait_while(taken, is_full);
+        *waited.unwrap_or_else(PoisonError::into_inner) += 1;
+        Slot(self)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let taken = self.0.taken.lock();
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.freed.notify_one();
+    }
 }
 
 impl Authority {
@@ -142,6 +176,7 @@ impl Authority {
             config,
             tokens,
             attempts: Attempts::default(),
+            slots: Slots::default(),
         }
     }
 
@@ -162,6 +197,8 @@ impl Authority {
     /// [`LoginError`].
     pub fn check(&self, login: &Login, from: Option<IpAddr>) -> Result<Token, LoginError> {
         let user = login.username.as_str();
+        // Before the limit is looked at: failures of those that came before count.
+        let _slot = self.slots.enter();
         if !self.attempts.may_try(from, user, Instant::now()) {
             return Err(LoginError::TooMany);
         }
