@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use brine_bus::Relay;
 use brine_log::{Log, Seq};
 use brine_wire::Map;
 use brine_wire::compat::{Compat, StampStyle};
@@ -82,6 +83,8 @@ pub struct ApiState {
     pub config: ApiConfig,
     /// How to wait for the disk; `None` without history.
     pub durability: Option<Durability>,
+    /// Where events go that are fired here, if this bus has joined another; else into the log.
+    pub relay: Option<Relay>,
     /// Who runs commands; `None` where there is no node.
     pub runner: Option<Arc<dyn RunCommand>>,
     /// Parts of `GET /status` that others know: their names and how to ask.
@@ -100,6 +103,7 @@ impl ApiState {
             node,
             config,
             durability: None,
+            relay: None,
             runner: None,
             status: Vec::new(),
             readers: Readers::default(),

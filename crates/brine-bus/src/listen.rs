@@ -71,11 +71,12 @@ pub enum BindError {
     },
 }
 
-/// The two listening sockets of one bus. Dropping them removes their names.
+/// The listening sockets of one bus: for subscribers, and for publishers unless another bus has those.
+/// Dropping them removes their names.
 #[derive(Debug)]
 pub struct Sockets {
     pub(crate) publish: Listener,
-    pub(crate) pull: Listener,
+    pub(crate) pull: Option<Listener>,
 }
 
 impl Sockets {
@@ -88,6 +89,17 @@ impl Sockets {
         // Publish first: a client that finds the pull socket can also listen.
         let publish = Listener::bind(address.publish(), modes.publish)?;
         let pull = Listener::bind(address.pull(), modes.pull)?;
+        let pull = Some(pull);
+        Ok(Self { publish, pull })
+    }
+
+    /// Takes a socket for subscribers alone, at a path that may be longer than a client could connect to.
+    ///
+    /// # Errors
+    /// As [`Sockets::bind`].
+    pub fn bind_publish(path: &Path, mode: u32) -> Result<Self, BindError> {
+        let publish = bind_unix(path, mode)?;
+        let pull = None;
         Ok(Self { publish, pull })
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use brine_bus::{Relay, RelayError};
 use brine_log::{Incoming as Appended, LogId, Millis, Seq};
 use brine_wire::envelope::Envelope;
 use brine_wire::event::encode_whole_event;
@@ -165,7 +166,7 @@ impl Firing {
                 "expected a line {\"tag\": …, \"data\": {…}} for each event, found none".into(),
             ));
         }
-        let mut answers = self.append(&outcomes);
+        let mut answers = self.append(&outcomes).await;
         answers.bytes.splice(0..0, self.begin());
         self.durable(answers.events)
             .await
@@ -185,13 +186,13 @@ impl Firing {
             while let Some(Ok(piece)) = body::piece(&mut incoming).await {
                 outcomes.push(&piece);
                 let ready = outcomes.take();
-                if !ready.is_empty() && appended.send(self.append(&ready)).await.is_err() {
+                if !ready.is_empty() && appended.send(self.append(&ready).await).await.is_err() {
                     return;
                 }
             }
             let rest = outcomes.finish();
             if !rest.is_empty() {
-                let _ = appended.send(self.append(&rest)).await;
+                let _ = appended.send(self.append(&rest).await).await;
             }
             drop(appended);
         };
@@ -224,8 +225,11 @@ impl Firing {
         }
     }
 
-    /// Appends what can be, as one batch, and writes an answer for each.
-    fn append(&self, outcomes: &[Outcome]) -> Answers {
+    /// Fires what can be, as one batch, and writes an answer for each.
+    async fn append(&self, outcomes: &[Outcome]) -> Answers {
+        if let Some(relay) = &self.state.relay {
+            return self.relay(relay, outcomes).await;
+        }
         let events = outcomes.iter().filter_map(|outcome| match outcome {
             Outcome::Event(event, tag_bytes) => Some(Appended {
                 event,
@@ -236,21 +240,52 @@ impl Firing {
         let now = since_epoch();
         let at = Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let range = self.state.log.append(events, at);
-        let mut next = range.start;
+        let seqs = (range.start.0..).map(|seq| Ok(Seq(seq)));
+        Answers {
+            bytes: self.answers(outcomes, seqs),
+            events: range,
+        }
+    }
+
+    /// Fires what can be on the bus that was joined; the numbers are those with which the events come back.
+    async fn relay(&self, relay: &Relay, outcomes: &[Outcome]) -> Answers {
+        let events = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Event(event, _) => Some(event.clone()),
+            Outcome::Refused { .. } => None,
+        });
+        let fired = relay.fire(events.collect()).await;
+        let seqs = fired.as_deref().unwrap_or_default();
+        let events = match (seqs.iter().min(), seqs.iter().max()) {
+            (Some(first), Some(last)) => *first..Seq(last.0 + 1),
+            _ => Seq(0)..Seq(0),
+        };
+        let bytes = match &fired {
+            Ok(seqs) => self.answers(outcomes, seqs.iter().copied().map(Ok)),
+            Err(error) => self.answers(outcomes, std::iter::repeat(Err(error))),
+        };
+        Answers { bytes, events }
+    }
+
+    /// The answers: for each event that was fired its number, or why it has none.
+    fn answers<'e>(
+        &self,
+        outcomes: &[Outcome],
+        mut seqs: impl Iterator<Item = Result<Seq, &'e RelayError>>,
+    ) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(outcomes.len() * 32);
         for outcome in outcomes {
             match outcome {
-                Outcome::Event(..) => {
-                    self.accept(self.state.log.id(), next, &mut bytes);
-                    next.0 += 1;
-                }
+                Outcome::Event(..) => match seqs.next() {
+                    Some(Ok(seq)) => self.accept(self.state.log.id(), seq, &mut bytes),
+                    Some(Err(error)) => {
+                        self.refuse("not_fired", &error.to_string(), &mut bytes);
+                    }
+                    None => {}
+                },
                 Outcome::Refused { code, message } => self.refuse(code, message, &mut bytes),
             }
         }
-        Answers {
-            bytes,
-            events: range,
-        }
+        bytes
     }
 
     /// What begins the answers.

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use brine_wire::frame::{Decoder, FrameError};
+use brine_wire::frame::{Decoder, FrameError, Framing};
 use brine_wire::matching::TagMatch;
 
 use super::SubscriberConfig;
@@ -246,6 +246,12 @@ impl Session {
         self.pending.events.len()
     }
 
+    /// The framing of this connection, once a byte of it was read.
+    #[must_use]
+    pub const fn framing(&self) -> Option<Framing> {
+        self.inbox.decoder.framing()
+    }
+
     /// What has been seen so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {
@@ -383,7 +389,7 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use brine_wire::frame::{Framing, encode_frame};
+    use brine_wire::frame::encode_frame;
     use brine_wire::matching::MatchType;
     use proptest::prelude::*;
 

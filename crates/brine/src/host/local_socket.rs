@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::bus_location::BusLocation;
 use crate::daemon;
+use crate::host::attach::Joined;
 
 /// A local socket that is served. Dropping it ends its streams and waits for them.
 pub(crate) struct RunningSocket {
@@ -34,8 +35,9 @@ pub(crate) fn start(
     bus: &BusHandle,
     history: Option<History>,
     runner: Option<Arc<dyn RunCommand>>,
+    joined: Option<&Joined>,
 ) -> anyhow::Result<Option<RunningSocket>> {
-    let state = Arc::new(state(location, bus, history, runner)?);
+    let state = Arc::new(state(location, bus, history, runner, joined)?);
     let listener = match &location.sock_dir {
         Some(sock_dir) => {
             Listener::bind(&sock_dir.join(location.node.local_socket_name()), &state)?
@@ -97,6 +99,7 @@ fn state(
     bus: &BusHandle,
     history: Option<History>,
     runner: Option<Arc<dyn RunCommand>>,
+    joined: Option<&Joined>,
 ) -> anyhow::Result<ApiState> {
     let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
     let acl = Acl::parse(rules, geteuid().as_raw())?;
@@ -122,6 +125,12 @@ fn state(
         .status
         .push(("bus", Arc::new(move || bus_status(&handle.stats()))));
     state.runner = runner;
+    if let Some(joined) = joined.cloned() {
+        state.relay = Some(joined.relay.clone());
+        state
+            .status
+            .push(("attach", Arc::new(move || joined.status())));
+    }
     if let Some(history) = history {
         let writer = history.clone();
         state.durability = Some(Arc::new(move |events| {

@@ -4,6 +4,7 @@
 //! `brine bus`, `brine up` and Salt's daemons are put together from these parts, so that each part
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
+pub(crate) mod attach;
 mod commands;
 mod history;
 mod local_socket;
@@ -123,7 +124,7 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        self.socket = local_socket::start(&self.location, &self.handle, history, None)?;
+        self.socket = local_socket::start(&self.location, &self.handle, history, None, None)?;
         Ok(())
     }
 
@@ -157,7 +158,8 @@ impl Detached {
     /// Serves the local socket, with the node's commands.
     pub(crate) fn attach(self, runner: Arc<dyn RunCommand>) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let socket = local_socket::start(&self.location, &self.handle, history, Some(runner))?;
+        let runner = Some(runner);
+        let socket = local_socket::start(&self.location, &self.handle, history, runner, None)?;
         Ok(Attached {
             socket,
             history: self.history,
