@@ -22,6 +22,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use brine_wire::frame::Framing;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -124,6 +125,21 @@ pub struct FrontLock {
     file: File,
 }
 
+/// How long a process that is ending, killed a moment ago perhaps, may take to give up its lock.
+const ENDING: Duration = Duration::from_millis(500);
+
+fn lock(file: &File) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            locked => return locked,
+        }
+    }
+}
+
 impl FrontLock {
     /// Takes the right for the bus whose publish socket is at this path.
     ///
@@ -139,7 +155,7 @@ impl FrontLock {
         let mut options = File::options();
         options.read(true).write(true).create(true).mode(0o600);
         let mut file = options.open(&names.lock).map_err(refused)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock(&file) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let mut pid = String::new();

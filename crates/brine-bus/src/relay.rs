@@ -33,9 +33,12 @@ struct Inner {
     /// Nobody may write to the other bus, or it is not there: whoever waits for an answer is told.
     is_open: AtomicBool,
     /// Who waits for which event; `waiting` is how many, so that nobody's events cost no lock.
-    expected: Mutex<HashMap<Box<[u8]>, VecDeque<oneshot::Sender<Seq>>>>,
+    expected: Mutex<Waiting>,
     waiting: AtomicUsize,
 }
+
+/// Who waits for each event, in the order in which they began to.
+type Waiting = HashMap<Box<[u8]>, VecDeque<oneshot::Sender<Seq>>>;
 
 #[derive(Default)]
 struct Queue {
@@ -185,7 +188,7 @@ impl Relay {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn expected(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, VecDeque<oneshot::Sender<Seq>>>> {
+    fn expected(&self) -> MutexGuard<'_, Waiting> {
         let expected = &self.0.expected;
         expected.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,6 +7,7 @@ use brine_wire::{Map, Value};
 
 use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
+use crate::spool::SpoolOptions;
 use crate::types::type_name;
 
 /// The list of permissions of the local socket, not yet parsed: whoever serves the socket parses it.
@@ -38,11 +39,13 @@ pub struct Brine {
     pub audit_minion_tags: bool,
     /// `acl`: who else may use the local socket, and for what.
     pub acl: Option<AclOption>,
+    /// `spool`: what a minion has for a master that is away.
+    pub spool: SpoolOptions,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "acl",
     "compat",
     "history",
@@ -53,6 +56,7 @@ const KEYS: [&str; 10] = [
     "overflow_bytes",
     "python",
     "redact",
+    "spool",
 ];
 
 impl Brine {
@@ -83,6 +87,7 @@ impl Brine {
                     brine.max_pending_keys = Some(count("max_pending_keys", value)?);
                 }
                 Some("history") => brine.history = HistoryOptions::parse(value)?,
+                Some("spool") => brine.spool = SpoolOptions::parse(value)?,
                 Some("redact") => brine.redact = redact(value)?,
                 Some("minion_tags") => brine.audit_minion_tags = is_audited(value)?,
                 Some("python") => brine.python = Some(python(value)?),

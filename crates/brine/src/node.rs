@@ -21,6 +21,9 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;
+    if let Some(durable) = detached.durable() {
+        master.answer_when(durable);
+    }
     let attached = detached.attach(Arc::new(MasterCommands(master.handle())))?;
     Ok((master, attached))
 }

@@ -9,6 +9,7 @@ mod clear;
 mod connected;
 mod context;
 mod counters;
+mod deliveries;
 mod dispatch;
 mod handle;
 mod jobs;
@@ -38,6 +39,7 @@ use tokio::task::JoinSet;
 
 pub use self::access::Caller;
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
+pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
 pub use self::jobs::PublishError;
 pub use self::options::MasterOptions;
@@ -47,6 +49,7 @@ pub use self::wheel::WheelError;
 use self::access::Access;
 use self::context::{Context, RateLimit};
 use self::counters::Counters;
+use self::deliveries::Deliveries;
 use self::dispatch::Dispatcher;
 use self::mine::Mine;
 use self::minion_data::MinionData;
@@ -129,6 +132,8 @@ impl Master {
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
         let node_bus = NodeBus::new(handle, options.compat(), options.max_event_size);
+        let is_accepted = |id: &_| channel.is_accepted(id);
+        let deliveries = Deliveries::open(&options.cachedir, is_accepted);
         let context = Context {
             channel: Arc::new(channel),
             publisher: ports.publisher.clone(),
@@ -136,6 +141,7 @@ impl Master {
             access,
             jobs,
             returns,
+            deliveries,
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
@@ -151,6 +157,11 @@ impl Master {
             bus,
             liveness_file,
         })
+    }
+
+    /// Answers requests of our minions, which keep them until then, once their events are safe.
+    pub fn answer_when(&self, durable: Durable) {
+        self.context.deliveries.wait_for(durable);
     }
 
     /// A handle for other parts of the program. It can be used before [`Self::run`], too.

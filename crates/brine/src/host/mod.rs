@@ -21,6 +21,7 @@ use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::history::PreparedHistory;
 use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig};
+use brine_node::master::Durable;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -155,6 +156,16 @@ pub(crate) struct Detached {
 }
 
 impl Detached {
+    /// Waits until events are as safe as they get here; `None` without history.
+    pub(crate) fn durable(&self) -> Option<Durable> {
+        let history = self.history.as_ref()?.handle();
+        Some(Arc::new(move |events| {
+            let history = history.clone();
+            // What cannot be stored has been told and is recorded as missing; live readers have it.
+            Box::pin(async move { drop(history.durable(events).await) })
+        }))
+    }
+
     /// Serves the local socket, with the node's commands.
     pub(crate) fn attach(self, runner: Arc<dyn RunCommand>) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
