@@ -1,9 +1,10 @@
 //! What the master has from its minions already: for each, the last number of the boots it may still send from.
 //!
-//! A minion of ours keeps a request until it is answered, and sends it again after a crash of either side. It is
-//! answered when its events are as safe as this bus makes them ([`Durable`]) and this file knows its number, which is
-//! on the disk then. A crash before that lets it come again; what of it the history does not hold is fired. Which
-//! number belongs to which request is the minion's to say; a request that says nothing is not looked at here.
+//! A minion of ours keeps a request until it is answered, and sends it again after a crash of either side. So its
+//! events are fired, their numbers on the bus are written to a file with the minion's own, and it is answered when
+//! both the file and the history have them on the disk ([`Durable`]). After a restart a line of the file counts if the
+//! history holds its events; otherwise they were lost with the machine's memory, and come again. Which number belongs
+//! to which request is the minion's to say; a request that says nothing is not looked at here.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use brine_log::Seq;
+use brine_log::{LogId, Position, Seq};
 use brine_wire::network::MinionId;
 use brine_wire::network::delivery::Delivery;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -35,10 +36,10 @@ const MIN_REWRITE_BYTES: usize = 4 << 20;
 /// What all minions have delivered.
 pub(super) struct Deliveries {
     path: PathBuf,
-    /// Held for a look or a number.
+    /// Held for a look, or while a line is written to the system's memory.
     state: Mutex<State>,
-    /// Held while the file is written and synced; whoever waits for it finds its entry written by another.
-    file: Arc<AsyncMutex<Journal>>,
+    /// How many lines are on the disk. Held while they are synced: whoever waits for it finds its own among them.
+    synced: AsyncMutex<u64>,
     settled: Notify,
     durable: OnceLock<Durable>,
 }
@@ -46,36 +47,30 @@ pub(super) struct Deliveries {
 #[derive(Debug, Default)]
 struct State {
     minions: HashMap<MinionId, Vec<Boot>>,
-    /// Lines to be written, and how many there ever were.
-    lines: String,
-    added: u64,
+    /// `None` where it cannot be written.
+    file: Option<Arc<File>>,
+    bytes: usize,
+    lines: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Boot {
     boot: u64,
-    /// Fired up to this number, and safely so.
+    /// Fired up to this number, the last with this number on the bus; and safely so up to that.
     fired: u64,
+    seq: Seq,
     settled: u64,
-}
-
-#[derive(Debug)]
-struct Journal {
-    file: Option<File>,
-    bytes: usize,
-    /// How many lines are on the disk.
-    written: u64,
 }
 
 /// What is to be done with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begun {
-    /// So many of its items are known; the others are to be fired, and then settled.
+    /// So many of its items are known; the others are to be fired, noted and settled.
     New {
         /// How many.
         known: u64,
     },
-    /// All of them are.
+    /// All of them are; it is to be settled.
     Known,
 }
 
@@ -84,46 +79,43 @@ impl Deliveries {
     pub(super) fn open(cachedir: &Path, is_accepted: impl Fn(&MinionId) -> bool) -> Self {
         let path = cachedir.join("deliveries");
         let mut state = State::default();
-        for line in fs::read_to_string(&path)
-            .unwrap_or_default()
-            .split_inclusive('\n')
-        {
-            if let Some((id, boot, last)) = parse(line)
-                && is_accepted(&id)
-            {
-                let boot = state.boot(&id, boot);
-                boot.fired = boot.fired.max(last);
-                boot.settled = boot.fired;
+        for line in lines(&path) {
+            if is_accepted(&line.id) {
+                state.take_in(&line);
             }
         }
-        let journal = Journal::create(&path, &state).unwrap_or_else(|error| {
-            tracing::error!(%error, path = %path.display(), "cannot keep what minions have delivered; after a restart it may come twice");
-            Journal { file: None, bytes: 0, written: 0 }
-        });
-        Self {
+        let deliveries = Self {
             path,
             state: Mutex::new(state),
-            file: Arc::new(AsyncMutex::new(journal)),
+            synced: AsyncMutex::new(0),
             settled: Notify::new(),
             durable: OnceLock::new(),
-        }
+        };
+        deliveries.rewrite(&mut deliveries.state(), None);
+        deliveries
     }
 
-    /// From now on requests are answered when their events are safe.
-    pub(super) fn wait_for(&self, durable: Durable) {
+    /// From now on requests are answered when their events are safe. The history holds events up to `stored`: what
+    /// came later and was lost is forgotten here, too.
+    pub(super) fn wait_for(&self, durable: Durable, stored: Position) {
+        {
+            let mut state = self.state();
+            if log_of(&self.path) == Some(stored.log) {
+                for boots in state.minions.values_mut() {
+                    boots.retain(|boot| boot.seq <= stored.seq);
+                }
+            }
+            self.rewrite(&mut state, Some(stored.log));
+        }
         // A second one would be of the same bus.
         let _ = self.durable.set(durable);
     }
 
-    /// What is new about a request. `is_repeated`: its bytes have come before. Must be followed by
-    /// [`Deliveries::settle`].
+    /// What is new about a request. `is_repeated`: its bytes have come before.
     pub(super) fn begin(&self, id: &MinionId, delivery: Delivery, is_repeated: bool) -> Begun {
         let mut state = self.state();
-        let is_known = state.minions.get(id).is_some_and(|boots| {
-            let mut boots = boots.iter();
-            boots.any(|boot| boot.boot == delivery.boot)
-        });
-        if is_repeated && !is_known {
+        let boots = state.minions.get(id).into_iter().flatten();
+        if is_repeated && !boots.into_iter().any(|boot| boot.boot == delivery.boot) {
             // Of a boot so long ago that it is forgotten: somebody plays it again.
             return Begun::Known;
         }
@@ -136,8 +128,28 @@ impl Deliveries {
         }
     }
 
-    /// Waits until what was fired of a request is safe, and its number written down; for a request that was known,
-    /// until that is so of the first that came. Dropping the future leaves it unsettled.
+    /// Writes down that a request was fired, with these numbers; they are empty if it made no event.
+    pub(super) fn note(&self, id: &MinionId, delivery: Delivery, fired: &Range<Seq>) {
+        let mut state = self.state();
+        let boot = state.boot(id, delivery.boot);
+        boot.seq = boot.seq.max(Seq(fired.end.0.saturating_sub(1)));
+        let line = Line {
+            boot: boot.boot,
+            last: delivery.last,
+            seq: boot.seq,
+            id: id.clone(),
+        };
+        if state.bytes > MIN_REWRITE_BYTES.max(4 * state.live_bytes()) {
+            let log = log_of(&self.path);
+            self.rewrite(&mut state, log);
+        }
+        if let Err(error) = state.write(&line.to_text()) {
+            self.complain(&error);
+        }
+    }
+
+    /// Waits until what was fired of a request is safe; for one that was known, until that is so of the one that came
+    /// first. Dropping the future leaves it unsettled.
     pub(super) async fn settle(
         &self,
         id: &MinionId,
@@ -147,16 +159,12 @@ impl Deliveries {
         let Some(fired) = fired else {
             return self.is_settled(id, delivery).await;
         };
-        if let Some(durable) = self.durable.get() {
+        if let Err(error) = self.sync().await {
+            self.complain(&error);
+        }
+        if let Some(durable) = self.durable.get().filter(|_| !fired.is_empty()) {
             durable(fired).await;
         }
-        let line = {
-            let mut state = self.state();
-            let _ = writeln!(state.lines, "{:x} {} {id}", delivery.boot, delivery.last); // into memory
-            state.added += 1;
-            state.added
-        };
-        self.write(line).await;
         {
             let mut state = self.state();
             let boot = state.boot(id, delivery.boot);
@@ -183,31 +191,50 @@ impl Deliveries {
         }
     }
 
-    /// Has everything up to this line on the disk, together with what others have added meanwhile.
-    async fn write(&self, line: u64) {
-        let mut journal = Arc::clone(&self.file).lock_owned().await;
-        if journal.written >= line {
-            return;
+    /// Has every line that is written now on the disk. All who wait at a moment share one sync.
+    async fn sync(&self) -> io::Result<()> {
+        let wanted = self.state().lines;
+        let mut synced = self.synced.lock().await;
+        if *synced >= wanted {
+            return Ok(());
         }
-        let (lines, added, live) = {
-            let mut state = self.state();
-            let live = state.live_bytes();
-            (std::mem::take(&mut state.lines), state.added, live)
+        let (file, lines) = {
+            let state = self.state();
+            (state.file.clone(), state.lines)
         };
-        let rewrite = journal.bytes + lines.len() > MIN_REWRITE_BYTES.max(4 * live);
-        let snapshot = rewrite.then(|| self.state().to_text());
-        let path = self.path.clone();
-        let written = spawn_blocking(move || {
-            let written = match snapshot {
-                Some(text) => Journal::replace(&path, &text).map(|new| *journal = new),
-                None => journal.append(lines.as_bytes()),
-            };
-            journal.written = added;
-            written
-        });
-        if let Ok(Err(error)) = written.await {
-            tracing::error!(%error, path = %self.path.display(), "what minions have delivered is not on the disk; after a restart it may come twice");
+        if let Some(file) = file {
+            let done = spawn_blocking(move || file.sync_data()).await;
+            done.unwrap_or(Ok(()))?;
         }
+        *synced = lines;
+        Ok(())
+    }
+
+    /// A new file with what still counts.
+    fn rewrite(&self, state: &mut State, log: Option<LogId>) {
+        let mut text = log.map_or_else(String::new, |log| format!("log {log}\n"));
+        for (id, boots) in &state.minions {
+            for boot in boots {
+                let line = Line {
+                    boot: boot.boot,
+                    last: boot.fired,
+                    seq: boot.seq,
+                    id: id.clone(),
+                };
+                text.push_str(&line.to_text());
+            }
+        }
+        match replace(&self.path, &text) {
+            Ok(file) => {
+                state.file = Some(Arc::new(file));
+                state.bytes = text.len();
+            }
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        tracing::error!(%error, path = %self.path.display(), "cannot write down what minions have delivered; after a restart it may come twice");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -216,7 +243,14 @@ impl Deliveries {
 }
 
 impl State {
-    /// A boot, which is now the newest of its minion.
+    fn take_in(&mut self, line: &Line) {
+        let boot = self.boot(&line.id, line.boot);
+        boot.fired = boot.fired.max(line.last);
+        boot.settled = boot.fired;
+        boot.seq = boot.seq.max(line.seq);
+    }
+
+    /// A boot; one that is new is the newest of its minion.
     fn boot(&mut self, id: &MinionId, boot: u64) -> &mut Boot {
         let boots = self.minions.entry(id.clone()).or_default();
         let at = match boots.iter().position(|known| known.boot == boot) {
@@ -228,6 +262,7 @@ impl State {
                 boots.push(Boot {
                     boot,
                     fired: 0,
+                    seq: Seq(0),
                     settled: 0,
                 });
                 boots.len() - 1
@@ -236,65 +271,91 @@ impl State {
         &mut boots[at]
     }
 
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.lines += 1;
+        self.bytes += text.len();
+        match self.file.as_deref() {
+            Some(mut file) => file.write_all(text.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
     /// About what the file takes at least, in bytes.
     fn live_bytes(&self) -> usize {
         const LINE_BYTES: usize = 64;
         self.minions.values().map(Vec::len).sum::<usize>() * LINE_BYTES
     }
+}
 
+/// A line of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    boot: u64,
+    /// The minion's number, and the bus's of the last event with it.
+    last: u64,
+    seq: Seq,
+    id: MinionId,
+}
+
+impl Line {
     fn to_text(&self) -> String {
         let mut text = String::new();
-        for (id, boots) in &self.minions {
-            for boot in boots {
-                let _ = writeln!(text, "{:x} {} {id}", boot.boot, boot.settled); // into memory
-            }
-        }
+        let Self {
+            boot,
+            last,
+            seq,
+            id,
+        } = self;
+        let _ = writeln!(text, "{boot:x} {last} {seq} {id}"); // into memory
         text
     }
-}
 
-/// A whole line.
-fn parse(line: &str) -> Option<(MinionId, u64, u64)> {
-    let mut words = line.strip_suffix('\n')?.splitn(3, ' ');
-    let boot = u64::from_str_radix(words.next()?, 16).ok()?;
-    let last = words.next()?.parse().ok()?;
-    Some((MinionId::parse(words.next()?).ok()?, boot, last))
-}
-
-impl Journal {
-    fn create(path: &Path, state: &State) -> io::Result<Self> {
-        Self::replace(path, &state.to_text())
-    }
-
-    /// A new file in the place of the old one.
-    fn replace(path: &Path, text: &str) -> io::Result<Self> {
-        let beside = path.with_extension("new");
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        Ok(Self {
-            file: Some(file),
-            bytes: text.len(),
-            written: 0,
+    /// A whole line; what a crash has torn is none.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.strip_suffix('\n')?.splitn(4, ' ');
+        Some(Self {
+            boot: u64::from_str_radix(words.next()?, 16).ok()?,
+            last: words.next()?.parse().ok()?,
+            seq: Seq(words.next()?.parse().ok()?),
+            id: MinionId::parse(words.next()?).ok()?,
         })
     }
+}
 
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
-        file.write_all(lines)?;
-        self.bytes += lines.len();
-        file.sync_data()
-    }
+fn lines(path: &Path) -> Vec<Line> {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.split_inclusive('\n').filter_map(Line::parse).collect()
+}
+
+/// The log whose numbers a file has.
+fn log_of(path: &Path) -> Option<LogId> {
+    let text = fs::read(path).ok()?;
+    let first = text.split(|byte| *byte == b'\n').next()?;
+    str::from_utf8(first)
+        .ok()?
+        .strip_prefix("log ")?
+        .parse()
+        .ok()
+}
+
+/// A new file in the place of an old one.
+fn replace(path: &Path, text: &str) -> io::Result<File> {
+    let beside = path.with_extension("new");
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LOG: LogId = LogId(7);
 
     fn id() -> MinionId {
         MinionId::parse("m1").unwrap()
@@ -304,38 +365,80 @@ mod tests {
         Delivery { boot, first, last }
     }
 
-    const SEQS: Range<Seq> = Seq(1)..Seq(2);
+    fn durable() -> Durable {
+        Arc::new(|_| Box::pin(std::future::ready(())))
+    }
+
+    const fn stored(seq: u64) -> Position {
+        Position {
+            log: LOG,
+            seq: Seq(seq),
+        }
+    }
+
+    /// Takes a request whose last event gets this number.
+    async fn take(deliveries: &Deliveries, delivery: Delivery, seq: u64) -> Begun {
+        let begun = deliveries.begin(&id(), delivery, false);
+        let fired = Seq(seq)..Seq(seq + 1);
+        deliveries.note(&id(), delivery, &fired);
+        deliveries.settle(&id(), delivery, Some(fired)).await;
+        begun
+    }
 
     #[tokio::test]
     async fn what_came_is_known_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let open = || Deliveries::open(directory.path(), |_| true);
         let deliveries = open();
-        assert_eq!(
-            deliveries.begin(&id(), delivery(7, 1, 3), false),
-            Begun::New { known: 0 }
-        );
-        deliveries
-            .settle(&id(), delivery(7, 1, 3), Some(SEQS))
-            .await;
-        // Begun and not settled: it comes again.
+        let begun = take(&deliveries, delivery(7, 1, 3), 1).await;
+        assert_eq!(begun, Begun::New { known: 0 });
+        // Begun and not noted: it comes again.
         deliveries.begin(&id(), delivery(7, 4, 4), false);
         let deliveries = open();
-        assert_eq!(
-            deliveries.begin(&id(), delivery(7, 2, 3), true),
-            Begun::Known
-        );
-        assert_eq!(
-            deliveries.begin(&id(), delivery(7, 2, 6), true),
-            Begun::New { known: 2 }
-        );
+        let begin = |delivery, is_repeated| deliveries.begin(&id(), delivery, is_repeated);
+        assert_eq!(begin(delivery(7, 2, 3), true), Begun::Known);
+        assert_eq!(begin(delivery(7, 2, 6), true), Begun::New { known: 2 });
         // Another boot begins anew, and of one that nobody knows a repeated request is not new.
+        assert_eq!(begin(delivery(8, 1, 1), false), Begun::New { known: 0 });
+        assert_eq!(begin(delivery(9, 1, 1), true), Begun::Known);
+    }
+
+    #[tokio::test]
+    async fn what_the_history_has_lost_is_forgotten_for_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |seq| {
+            let deliveries = Deliveries::open(directory.path(), |_| true);
+            deliveries.wait_for(durable(), stored(seq));
+            deliveries
+        };
+        let deliveries = open(0);
+        take(&deliveries, delivery(1, 1, 1), 10).await;
+        take(&deliveries, delivery(2, 1, 1), 12).await;
+        // A crash: the history ends with number 11.
+        open(11);
+        // Another one, by which time numbers have gone beyond what was lost.
+        let deliveries = open(1000);
+        let begin = |boot| deliveries.begin(&id(), delivery(boot, 1, 1), false);
         assert_eq!(
-            deliveries.begin(&id(), delivery(8, 1, 1), false),
-            Begun::New { known: 0 }
+            [begin(1), begin(2)],
+            [Begun::Known, Begun::New { known: 0 }]
         );
+    }
+
+    #[tokio::test]
+    async fn a_new_history_forgets_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let deliveries = Deliveries::open(directory.path(), |_| true);
+        deliveries.wait_for(durable(), stored(0));
+        take(&deliveries, delivery(1, 1, 1), 10).await;
+        let deliveries = Deliveries::open(directory.path(), |_| true);
+        let other = Position {
+            log: LogId(8),
+            seq: Seq(0),
+        };
+        deliveries.wait_for(durable(), other);
         assert_eq!(
-            deliveries.begin(&id(), delivery(9, 1, 1), true),
+            deliveries.begin(&id(), delivery(1, 1, 1), false),
             Begun::Known
         );
     }
@@ -345,10 +448,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let deliveries = Arc::new(Deliveries::open(directory.path(), |_| true));
         let (safe, is_safe) = tokio::sync::watch::channel(false);
-        deliveries.wait_for(Arc::new(move |_| {
+        let durable: Durable = Arc::new(move |_| {
             let mut is_safe = is_safe.clone();
             Box::pin(async move { drop(is_safe.wait_for(|safe| *safe).await) })
-        }));
+        });
+        deliveries.wait_for(durable, stored(0));
         let one = delivery(1, 1, 1);
         deliveries.begin(&id(), one, false);
         assert_eq!(deliveries.begin(&id(), one, true), Begun::Known);
@@ -356,7 +460,7 @@ mod tests {
             let deliveries = Arc::clone(&deliveries);
             tokio::spawn(async move { deliveries.settle(&id(), one, fired).await })
         };
-        let (first, again) = (settle(Some(SEQS)), settle(None));
+        let (first, again) = (settle(Some(Seq(1)..Seq(2))), settle(None));
         tokio::task::yield_now().await;
         assert!(!first.is_finished() && !again.is_finished());
         safe.send_replace(true);
@@ -369,38 +473,30 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let deliveries = Deliveries::open(directory.path(), |_| true);
         for boot in 0..20 {
-            deliveries.begin(&id(), delivery(boot, 1, 1), false);
-            deliveries
-                .settle(&id(), delivery(boot, 1, 1), Some(SEQS))
-                .await;
+            take(&deliveries, delivery(boot, 1, 1), boot).await;
         }
         assert_eq!(deliveries.state().minions[&id()].len(), BOOTS);
-        let lines = || {
-            fs::read_to_string(directory.path().join("deliveries"))
-                .unwrap()
-                .lines()
-                .count()
-        };
-        assert_eq!(lines(), 20);
+        let count = || lines(&directory.path().join("deliveries")).len();
+        assert_eq!(count(), 20);
         Deliveries::open(directory.path(), |_| true);
-        assert_eq!(lines(), BOOTS);
+        assert_eq!(count(), BOOTS);
         // A minion whose key is gone is forgotten.
         Deliveries::open(directory.path(), |_| false);
-        assert_eq!(lines(), 0);
+        assert_eq!(count(), 0);
     }
 
     #[test]
     fn a_torn_line_is_not_read() {
-        assert!(parse("7 3 m1\n").is_some());
+        assert!(Line::parse("7 3 9 m1\n").is_some());
         for line in [
-            "7 3 m1",
-            "7 3\n",
-            "x 3 m1\n",
-            "7 -3 m1\n",
+            "7 3 9 m1",
+            "7 3 9\n",
+            "x 3 9 m1\n",
+            "7 -3 9 m1\n",
             "\n",
-            "7 3 ../x\n",
+            "7 3 9 ../x\n",
         ] {
-            assert!(parse(line).is_none(), "{line:?}");
+            assert!(Line::parse(line).is_none(), "{line:?}");
         }
     }
 }

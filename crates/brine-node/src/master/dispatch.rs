@@ -178,7 +178,7 @@ impl Dispatcher {
     fn deliver(&self, incoming: Incoming, mut request: Request, cmd: &str) {
         let is_repeated = request.seen == Seen::Again;
         // The signature is over all fields.
-        if cmd == "_return" && !is_repeated && !self.signatures.allow(&mut request) {
+        if cmd == "_return" && !self.signatures.allow(&request) {
             return seal(incoming, &request, &false.into());
         }
         let act = |request: &mut Request| match cmd {
@@ -196,7 +196,9 @@ impl Dispatcher {
             Begun::Known => None,
             Begun::New { known } => {
                 skip(&mut request.load.fields, known, delivery.count());
-                Some(act(&mut request))
+                let fired = act(&mut request);
+                self.master.deliveries.note(&id, delivery, &fired);
+                Some(fired)
             }
         };
         let master = self.master.clone();

@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use brine_bus::{Bus, BusHandle};
+use brine_log::Position;
 use brine_net::keys::StoreError;
 use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
@@ -159,9 +160,10 @@ impl Master {
         })
     }
 
-    /// Answers requests of our minions, which keep them until then, once their events are safe.
-    pub fn answer_when(&self, durable: Durable) {
-        self.context.deliveries.wait_for(durable);
+    /// Answers requests of our minions, which keep them until then, once their events are safe. `stored` is the last
+    /// event that was safe before this start: what minions delivered after it was lost, and is taken again.
+    pub fn answer_when(&self, durable: Durable, stored: Position) {
+        self.context.deliveries.wait_for(durable, stored);
     }
 
     /// A handle for other parts of the program. It can be used before [`Self::run`], too.

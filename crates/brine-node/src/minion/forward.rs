@@ -319,7 +319,7 @@ pub(super) async fn sync(queue: Arc<Queue>) {
             if state.spool.len() == 0 {
                 continue;
             }
-            state.spool.to_sync()
+            state.spool.unsynced()
         };
         let synced = match job {
             Ok(job) => spawn_blocking(job).await.unwrap_or(Ok(())),

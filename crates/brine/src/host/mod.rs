@@ -20,7 +20,7 @@ use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::history::PreparedHistory;
-use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig};
+use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position};
 use brine_node::master::Durable;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
@@ -156,14 +156,17 @@ pub(crate) struct Detached {
 }
 
 impl Detached {
-    /// Waits until events are as safe as they get here; `None` without history.
-    pub(crate) fn durable(&self) -> Option<Durable> {
-        let history = self.history.as_ref()?.handle();
-        Some(Arc::new(move |events| {
-            let history = history.clone();
+    /// How to wait until events are as safe as they get here, and the last event that was so before this start;
+    /// `None` without history.
+    pub(crate) fn durable(&self) -> Option<(Durable, Position)> {
+        let history = self.history.as_ref()?;
+        let (handle, stored) = (history.handle(), history.stored);
+        let durable: Durable = Arc::new(move |events| {
+            let history = handle.clone();
             // What cannot be stored has been told and is recorded as missing; live readers have it.
             Box::pin(async move { drop(history.durable(events).await) })
-        }))
+        });
+        Some((durable, stored))
     }
 
     /// Serves the local socket, with the node's commands.

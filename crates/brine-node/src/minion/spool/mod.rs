@@ -4,7 +4,7 @@
 //! acknowledged, and a small file says how far that is. Every start of the minion is a *boot*, with a random number
 //! and segments of its own, so that a record is known for ever by boot and number, whatever a crash has taken from
 //! the end of earlier segments. A record is with the operating system when [`Spool::push`] returns, and on the disk
-//! soon after ([`Spool::to_sync`]).
+//! soon after ([`Spool::unsynced`]).
 //!
 //! The spool is bounded. When it is full it takes nothing more, and what has waited too long is dropped; a record in
 //! the place of what is missing says how much that was. While the disk takes nothing, records wait in memory. This
@@ -528,7 +528,7 @@ impl<S: Store> Spool<S> {
     ///
     /// # Errors
     /// What the store says.
-    pub(super) fn to_sync(&mut self) -> io::Result<SyncJob> {
-        self.store.to_sync()
+    pub(super) fn unsynced(&mut self) -> io::Result<SyncJob> {
+        self.store.unsynced()
     }
 }

@@ -28,7 +28,7 @@ pub(in crate::minion) trait Store: fmt::Debug + Send {
     /// Removes a file.
     fn remove(&mut self, name: &str) -> io::Result<()>;
     /// Everything written and not synced.
-    fn to_sync(&mut self) -> io::Result<SyncJob>;
+    fn unsynced(&mut self) -> io::Result<SyncJob>;
 }
 
 impl<S: Store + ?Sized> Store for Box<S> {
@@ -48,8 +48,8 @@ impl<S: Store + ?Sized> Store for Box<S> {
         (**self).remove(name)
     }
 
-    fn to_sync(&mut self) -> io::Result<SyncJob> {
-        (**self).to_sync()
+    fn unsynced(&mut self) -> io::Result<SyncJob> {
+        (**self).unsynced()
     }
 }
 
@@ -131,7 +131,7 @@ impl Store for Directory {
         fs::remove_file(self.path.join(name))
     }
 
-    fn to_sync(&mut self) -> io::Result<SyncJob> {
+    fn unsynced(&mut self) -> io::Result<SyncJob> {
         let files = std::mem::take(&mut self.dirty);
         let directory = File::open(&self.path)?;
         Ok(Box::new(move || {
@@ -173,7 +173,7 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn to_sync(&mut self) -> io::Result<SyncJob> {
+    fn unsynced(&mut self) -> io::Result<SyncJob> {
         Ok(Box::new(|| Ok(())))
     }
 }

@@ -89,7 +89,7 @@ impl Store for Disk {
         Ok(())
     }
 
-    fn to_sync(&mut self) -> io::Result<SyncJob> {
+    fn unsynced(&mut self) -> io::Result<SyncJob> {
         let disk = self.clone();
         let files = disk.state().files.clone();
         Ok(Box::new(move || {
@@ -348,7 +348,7 @@ proptest! {
                 }
                 Step::Sync => {
                     if spool.held.is_empty() {
-                        spool.to_sync().unwrap()().unwrap();
+                        spool.unsynced().unwrap()().unwrap();
                         safe.clone_from(&taken);
                     }
                 }
