@@ -77,21 +77,25 @@ pub(super) enum Begun {
 impl Deliveries {
     /// Reads what an earlier master has written below `cachedir`, of minions whose keys are accepted.
     pub(super) fn open(cachedir: &Path, is_accepted: impl Fn(&MinionId) -> bool) -> Self {
-        let path = cachedir.join("deliveries");
-        let mut state = State::default();
-        for line in lines(&path) {
-            if is_accepted(&line.id) {
-                state.take_in(&line);
-            }
-        }
         let deliveries = Self {
-            path,
-            state: Mutex::new(state),
+            path: cachedir.join("deliveries"),
+            state: Mutex::default(),
             synced: AsyncMutex::new(0),
             settled: Notify::new(),
             durable: OnceLock::new(),
         };
-        deliveries.rewrite(&mut deliveries.state(), None);
+        {
+            let mut state = deliveries.state();
+            let mut text = header(log_of(&deliveries.path));
+            for line in lines(&deliveries.path) {
+                if is_accepted(&line.id) {
+                    state.take_in(&line);
+                    text.push_str(&line.to_text());
+                }
+            }
+            // Line by line as before: which of them count is known later.
+            deliveries.replace(&mut state, &text);
+        }
         deliveries
     }
 
@@ -101,8 +105,11 @@ impl Deliveries {
         {
             let mut state = self.state();
             if log_of(&self.path) == Some(stored.log) {
-                for boots in state.minions.values_mut() {
-                    boots.retain(|boot| boot.seq <= stored.seq);
+                state.minions.clear();
+                for line in lines(&self.path) {
+                    if line.seq <= stored.seq {
+                        state.take_in(&line);
+                    }
                 }
             }
             self.rewrite(&mut state, Some(stored.log));
@@ -212,7 +219,7 @@ impl Deliveries {
 
     /// A new file with what still counts.
     fn rewrite(&self, state: &mut State, log: Option<LogId>) {
-        let mut text = log.map_or_else(String::new, |log| format!("log {log}\n"));
+        let mut text = header(log);
         for (id, boots) in &state.minions {
             for boot in boots {
                 let line = Line {
@@ -224,7 +231,11 @@ impl Deliveries {
                 text.push_str(&line.to_text());
             }
         }
-        match replace(&self.path, &text) {
+        self.replace(state, &text);
+    }
+
+    fn replace(&self, state: &mut State, text: &str) {
+        match replace(&self.path, text) {
             Ok(file) => {
                 state.file = Some(Arc::new(file));
                 state.bytes = text.len();
@@ -328,6 +339,11 @@ fn lines(path: &Path) -> Vec<Line> {
     text.split_inclusive('\n').filter_map(Line::parse).collect()
 }
 
+/// The first line of a file: the log whose numbers it has.
+fn header(log: Option<LogId>) -> String {
+    log.map_or_else(String::new, |log| format!("log {log}\n"))
+}
+
 /// The log whose numbers a file has.
 fn log_of(path: &Path) -> Option<LogId> {
     let text = fs::read(path).ok()?;
@@ -414,15 +430,14 @@ mod tests {
         let deliveries = open(0);
         take(&deliveries, delivery(1, 1, 1), 10).await;
         take(&deliveries, delivery(2, 1, 1), 12).await;
+        take(&deliveries, delivery(1, 2, 2), 13).await;
         // A crash: the history ends with number 11.
         open(11);
         // Another one, by which time numbers have gone beyond what was lost.
         let deliveries = open(1000);
-        let begin = |boot| deliveries.begin(&id(), delivery(boot, 1, 1), false);
-        assert_eq!(
-            [begin(1), begin(2)],
-            [Begun::Known, Begun::New { known: 0 }]
-        );
+        let begin = |boot, last| deliveries.begin(&id(), delivery(boot, 1, last), false);
+        assert_eq!(begin(1, 2), Begun::New { known: 1 });
+        assert_eq!(begin(2, 1), Begun::New { known: 0 });
     }
 
     #[tokio::test]
@@ -478,7 +493,7 @@ mod tests {
         assert_eq!(deliveries.state().minions[&id()].len(), BOOTS);
         let count = || lines(&directory.path().join("deliveries")).len();
         assert_eq!(count(), 20);
-        Deliveries::open(directory.path(), |_| true);
+        Deliveries::open(directory.path(), |_| true).wait_for(durable(), stored(100));
         assert_eq!(count(), BOOTS);
         // A minion whose key is gone is forgotten.
         Deliveries::open(directory.path(), |_| false);

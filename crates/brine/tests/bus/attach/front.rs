@@ -66,7 +66,7 @@ fn names(site: &Site) -> Vec<String> {
 }
 
 /// Fires until a listener hears it: one that has to connect again first is not told when it is heard.
-fn hears(listener: &mut Client, tag: &str) {
+pub(super) fn hears(listener: &mut Client, tag: &str) {
     let deadline = Instant::now() + SOON;
     loop {
         let fire = format!("bus.fire_event({{}}, {tag:?})");

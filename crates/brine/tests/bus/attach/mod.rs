@@ -2,6 +2,7 @@
 
 mod beside;
 mod front;
+mod master;
 mod restarts;
 
 use std::fs::{self, File};
