@@ -179,9 +179,10 @@ impl Beside {
                 // Dropped without a word when the bus was left as it should be.
                 Ok(()) = failure => {}
             }
-            match joined.front.as_ref().map(|front| front.give_back()) {
-                Some(Err(error)) => tracing::error!(%error, "run brine attach --restore"),
-                None | Some(Ok(())) => {}
+            if let Some(front) = &joined.front
+                && let Err(error) = front.give_back()
+            {
+                tracing::error!(%error, "run brine attach --restore");
             }
         };
         let drained = async {

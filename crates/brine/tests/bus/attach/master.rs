@@ -33,7 +33,7 @@ impl Salt {
             (
                 "master",
                 format!(
-                    "root_dir: {path}/m\npki_dir: {path}/m/pki\ncachedir: {path}/m/cache\nsock_dir: {path}/s\n\
+                    "root_dir: {path}\npki_dir: {path}/m/pki\ncachedir: {path}/m/cache\nsock_dir: {path}/s\n\
                      interface: 127.0.0.1\nret_port: {ret}\npublish_port: {publish}\nworker_threads: 2\n\
                      auto_accept: true\n{common}"
                 ),
@@ -41,7 +41,7 @@ impl Salt {
             (
                 "minion",
                 format!(
-                    "id: m1\nmaster: 127.0.0.1\nmaster_port: {ret}\nroot_dir: {path}/n\npki_dir: {path}/n/pki\n\
+                    "id: m1\nmaster: 127.0.0.1\nmaster_port: {ret}\nroot_dir: {path}\npki_dir: {path}/n/pki\n\
                      cachedir: {path}/n/cache\nsock_dir: {path}/n/s\nacceptance_wait_time: 1\n{common}"
                 ),
             ),
