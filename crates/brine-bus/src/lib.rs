@@ -14,6 +14,7 @@ mod allocator;
 mod bus;
 pub mod client;
 mod clock;
+mod delay;
 pub mod front;
 mod handle;
 pub mod join;
@@ -28,8 +29,9 @@ mod watch;
 
 pub use address::Address;
 pub use bus::{Bus, BusConfig, BusThread, Served, runtime};
+pub use delay::{DELAY_BOUNDS_MS, DeliveryDelay};
 pub use handle::{BusHandle, BusStats, SubscriberStats};
-pub use listen::{BindError, Modes, SocketName, Sockets, bind_named};
+pub use listen::{BindError, Modes, Readers, SocketName, Sockets, bind_named};
 pub use relay::{Relay, RelayError};
 pub use stream::Peer;
 pub use watch::SocketWatch;

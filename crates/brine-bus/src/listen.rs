@@ -19,7 +19,7 @@ use tokio::io::Interest;
 
 use crate::address::{Address, Endpoint};
 use crate::registration::Registered;
-use crate::stream::Stream;
+use crate::stream::{Peer, Stream};
 
 /// The modes of a bus's two UNIX sockets. Salt's depend on release, node and access options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,30 @@ pub enum BindError {
 pub struct Sockets {
     pub(crate) publish: Listener,
     pub(crate) pull: Option<Listener>,
+    pub(crate) readers: Readers,
+}
+
+/// Which users of the machine may subscribe, among those that the socket's mode lets connect.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Readers {
+    /// All of them.
+    #[default]
+    Any,
+    /// Root, the bus's own user, and these.
+    Users(Vec<u32>),
+}
+
+impl Readers {
+    /// Whether somebody may. Who is not of this machine, or unknown, may only where all may.
+    pub(crate) fn admit(&self, peer: Peer) -> bool {
+        match (self, peer) {
+            (Self::Any, _) => true,
+            (Self::Users(users), Peer::Process { uid, .. }) => {
+                uid == 0 || uid == rustix::process::geteuid().as_raw() || users.contains(&uid)
+            }
+            (Self::Users(_), Peer::Address(_) | Peer::Unknown) => false,
+        }
+    }
 }
 
 impl Sockets {
@@ -89,8 +113,11 @@ impl Sockets {
         // Publish first: a client that finds the pull socket can also listen.
         let publish = Listener::bind(address.publish(), modes.publish)?;
         let pull = Listener::bind(address.pull(), modes.pull)?;
-        let pull = Some(pull);
-        Ok(Self { publish, pull })
+        Ok(Self {
+            publish,
+            pull: Some(pull),
+            readers: Readers::Any,
+        })
     }
 
     /// Takes a socket for subscribers alone, at a path that may be longer than a client could connect to.
@@ -98,9 +125,18 @@ impl Sockets {
     /// # Errors
     /// As [`Sockets::bind`].
     pub fn bind_publish(path: &Path, mode: u32) -> Result<Self, BindError> {
-        let publish = bind_unix(path, mode)?;
-        let pull = None;
-        Ok(Self { publish, pull })
+        Ok(Self {
+            publish: bind_unix(path, mode)?,
+            pull: None,
+            readers: Readers::Any,
+        })
+    }
+
+    /// The same sockets, of which only some users may subscribe: a mode alone cannot name several.
+    #[must_use]
+    pub fn readable_by(mut self, readers: Readers) -> Self {
+        self.readers = readers;
+        self
     }
 }
 

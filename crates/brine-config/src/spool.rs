@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use brine_wire::Value;
 
-use crate::brine::{bytes, unknown};
+use crate::brine_values::{bytes, unknown};
 use crate::error::ConfigError;
 use crate::history::{Age, age, bad, directory};
 

@@ -11,8 +11,8 @@ use brine_wire::compat::Compat;
 
 use super::bus::{Also, bytes};
 use crate::bus_location::{BusArgs, BusLocation};
-use crate::daemon::account::{self, Belongings};
-use crate::daemon::{self, Daemon, signals};
+use crate::daemon::handover::Belongings;
+use crate::daemon::{self, Daemon, account, signals};
 use crate::host;
 use crate::host::attach::{self, AttachOptions, Beside};
 

@@ -2,6 +2,7 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
+mod api;
 mod call;
 mod key;
 mod local;
@@ -19,7 +20,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// A command of Salt's that this program can be.
+pub(crate) use self::output::to_yaml;
+
+/// One of Salt's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Personality {
     /// `salt`
@@ -34,12 +37,15 @@ pub(crate) enum Personality {
     Call,
     /// `salt-minion`
     Minion,
+    /// `salt-api`
+    Api,
 }
 
 impl Personality {
-    /// All there are.
+    /// All commands.
     pub(crate) const ALL: &'static [Self] = &[
         Self::Local,
+        Self::Api,
         Self::Call,
         Self::Key,
         Self::Master,
@@ -56,10 +62,11 @@ impl Personality {
             Self::Key => "salt-key",
             Self::Call => "salt-call",
             Self::Minion => "salt-minion",
+            Self::Api => "salt-api",
         }
     }
 
-    /// Is that command.
+    /// Runs the command.
     pub(crate) fn run(self, words: &[OsString]) -> anyhow::Result<ExitCode> {
         match self {
             Self::Local => local::run(words),
@@ -68,6 +75,7 @@ impl Personality {
             Self::Key => key::run(words),
             Self::Call => call::run(words),
             Self::Minion => minion::run(words),
+            Self::Api => api::run(words),
         }
     }
 
@@ -77,8 +85,8 @@ impl Personality {
     }
 }
 
-/// The command that is meant, if it is one of Salt's, and its arguments: by the name this program
-/// was called by, or by the first argument.
+/// The requested command, if it is one of Salt's, with its arguments: from the name this program was called by, or
+/// from the first argument.
 pub(crate) fn personality<'a>(
     program: &OsStr,
     words: &'a [OsString],

@@ -56,16 +56,16 @@ pub(crate) struct Beside {
 
 /// The bus that is joined, for the local socket.
 #[derive(Clone)]
-pub(crate) struct Joined {
+struct Joined {
     /// Where events go that are fired here.
-    pub(crate) relay: Relay,
+    relay: Relay,
     handle: JoinHandle,
     front: Option<Arc<Front>>,
 }
 
 impl Joined {
     /// How it is going, for `GET /status`.
-    pub(crate) fn status(&self) -> Map {
+    fn status(&self) -> Map {
         let joined = self.handle.status();
         let number = |number: u64| Value::Int(number.into());
         let mut status = Map::new();
@@ -151,8 +151,12 @@ impl Beside {
     /// Serves the local socket until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let joined = Some(&self.joined);
-        self.socket = local_socket::start(&self.location, &self.handle, history, None, joined)?;
+        let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        let joined = self.joined.clone();
+        state.relay = Some(joined.relay.clone());
+        let status = move || joined.status();
+        state.status.push(("attach", Arc::new(status)));
+        self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
 
