@@ -23,8 +23,9 @@ use crate::allocator::TrimAfterBurst;
 use crate::handle::{BusHandle, Registry};
 use crate::listen::{Accepting, Readers, Sockets};
 use crate::publish::{End, Subscriber};
-use crate::pull::PullConn;
+use crate::pull::{Inlet, PullConn};
 use crate::quota::Quota;
+use crate::relay::Relay;
 use crate::stream::Stream;
 
 /// Limits of a bus.
@@ -60,6 +61,7 @@ pub struct Bus {
 /// What every connection of a bus shares.
 struct Core {
     log: Arc<Log>,
+    inlet: Inlet,
     config: BusConfig,
     quota: Arc<Quota>,
     registry: Arc<Registry>,
@@ -102,9 +104,31 @@ impl Bus {
     /// bus has ended.
     #[must_use]
     pub fn new(served: Vec<Served>, log: Arc<Log>, config: BusConfig) -> (Self, BusHandle) {
+        let inlet = Inlet::Log(Arc::clone(&log));
+        Self::with_inlet(served, log, inlet, config)
+    }
+
+    /// A bus whose log is filled by another bus's events: what is published here goes there, by `relay`.
+    #[must_use]
+    pub fn joined(
+        served: Vec<Served>,
+        log: Arc<Log>,
+        relay: Relay,
+        config: BusConfig,
+    ) -> (Self, BusHandle) {
+        Self::with_inlet(served, log, Inlet::Relay(relay), config)
+    }
+
+    fn with_inlet(
+        served: Vec<Served>,
+        log: Arc<Log>,
+        inlet: Inlet,
+        config: BusConfig,
+    ) -> (Self, BusHandle) {
         let registry = Arc::new(Registry::default());
         let core = Core {
             log: Arc::clone(&log),
+            inlet,
             quota: Quota::new(config.max_frame_bytes.saturating_mul(UNFINISHED_FRAMES)),
             config,
             registry: Arc::clone(&registry),
@@ -120,18 +144,33 @@ impl Bus {
     /// # Errors
     /// When the sockets cannot be registered with the runtime this is called in.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        self.run_until(shutdown, std::future::ready(())).await
+    }
+
+    /// The same; between reading the last of the publishers and writing the last to subscribers, waits for
+    /// `drained`. For a bus whose events go through another ([`Bus::joined`]).
+    ///
+    /// # Errors
+    /// Those of [`Bus::run`].
+    pub async fn run_until(
+        self,
+        shutdown: impl Future<Output = ()>,
+        drained: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let Self { served, core } = self;
         let (mut pulling, mut publishing) = (JoinSet::new(), JoinSet::new());
         for Served { sockets, framing } in served {
-            let pull = sockets.pull.register()?;
+            if let Some(pull) = sockets.pull {
+                pulling.spawn(Arc::clone(&core).accept_publishers(pull.register()?));
+            }
             let publish = sockets.publish.register()?;
-            pulling.spawn(Arc::clone(&core).accept_publishers(pull));
             let readers = sockets.readers;
             publishing.spawn(Arc::clone(&core).accept_subscribers(publish, framing, readers));
         }
         shutdown.await;
         core.phase.send_replace(Phase::Draining);
         while pulling.join_next().await.is_some() {}
+        drained.await;
         core.phase.send_replace(Phase::Closing);
         let all_closed = async { while publishing.join_next().await.is_some() {} };
         if tokio::time::timeout(CLOSING_TIME, all_closed)
@@ -211,9 +250,13 @@ impl Core {
     async fn pull_from(self: Arc<Self>, stream: Stream) {
         let peer = stream.peer();
         let _counted = self.registry.publisher();
-        let log = Arc::clone(&self.log);
-        let mut publisher =
-            PullConn::new(stream, log, self.config.max_frame_bytes, self.quota.share());
+        let inlet = self.inlet.clone();
+        let mut publisher = PullConn::new(
+            stream,
+            inlet,
+            self.config.max_frame_bytes,
+            self.quota.share(),
+        );
         let ended = tokio::select! {
             biased;
             ended = publisher.run() => Some(ended),

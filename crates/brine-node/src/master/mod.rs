@@ -8,6 +8,7 @@ mod access;
 mod clear;
 mod context;
 mod counters;
+mod deliveries;
 mod dispatch;
 mod external;
 mod handle;
@@ -32,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use brine_bus::{Bus, BusHandle};
+use brine_log::Position;
 use brine_net::keys::StoreError;
 use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
@@ -39,6 +41,7 @@ use tokio::task::JoinSet;
 
 pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
+pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
@@ -47,6 +50,7 @@ pub use self::wheel::WheelError;
 use self::access::Access;
 use self::context::{Context, RateLimit};
 use self::counters::Counters;
+use self::deliveries::Deliveries;
 use self::dispatch::Dispatcher;
 use self::external::External;
 use self::mine::Mine;
@@ -130,6 +134,8 @@ impl Master {
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
         let node_bus = NodeBus::new(handle, options.compat(), options.max_event_size);
+        let is_accepted = |id: &_| channel.is_accepted(id);
+        let deliveries = Deliveries::open(&options.cachedir, is_accepted);
         let context = Context {
             channel: Arc::new(channel),
             publisher: ports.publisher.clone(),
@@ -138,6 +144,7 @@ impl Master {
             external: External::new(&options),
             jobs,
             returns,
+            deliveries,
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
@@ -157,6 +164,12 @@ impl Master {
             bus,
             liveness_file,
         })
+    }
+
+    /// Answers requests of our minions, which keep them until then, once their events are safe. `stored` is the last
+    /// event that was safe before this start: what minions delivered after it was lost, and is taken again.
+    pub fn answer_when(&self, durable: Durable, stored: Position) {
+        self.context.deliveries.wait_for(durable, stored);
     }
 
     /// A handle for other parts of the program. It can be used before [`Self::run`], too.

@@ -7,6 +7,7 @@
 )]
 
 mod cve_master;
+mod deliveries;
 mod detour;
 mod files;
 mod functions_python;

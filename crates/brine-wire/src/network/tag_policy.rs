@@ -26,8 +26,9 @@ const MASTERS: [&str; 11] = [
 const SYNDICS: [&str; 2] = ["salt/auth", "salt/presence"];
 
 /// Under these a tag names a minion, as its second or first part: `salt/job/<jid>/prog/<id>`,
-/// `salt/minion/<id>/start`, `minion/refresh/<id>`, `resource/refresh/<id>`.
-const NAMING: [(&str, usize); 4] = [
+/// `salt/minion/<id>/start`, `minion/refresh/<id>`, `resource/refresh/<id>`, and ours, `brine/spool/<id>/dropped`.
+const NAMING: [(&str, usize); 5] = [
+    ("brine/spool/", 0),
     ("salt/job/", 2),
     ("salt/minion/", 0),
     ("minion/", 1),

@@ -13,4 +13,5 @@ mod custom_module;
 mod firing;
 mod keys;
 mod site;
+mod spool;
 mod trouble;
