@@ -59,7 +59,7 @@ pub(crate) fn start(level: Level, look: Look) {
     let filter = level.filter();
     let is_detailed = filter >= LevelFilter::DEBUG;
     let logs = tracing_subscriber::fmt()
-        .with_writer(log_file::writer)
+        .with_writer(log_file::Records)
         .with_max_level(filter)
         .with_ansi(io::stderr().is_terminal() && show::wants_colour())
         .with_target(is_detailed)

@@ -12,6 +12,7 @@ use super::optparse::{Opt, Parsed, Syntax};
 use super::start::{self, Read};
 use crate::daemon::account;
 use crate::daemon::handover::Belongings;
+use crate::daemon::syslog::SyslogAddress;
 use crate::daemon::{self, Daemon, PidFile, signals};
 use crate::host;
 use crate::logs::{self, Look};
@@ -53,7 +54,7 @@ pub(super) fn begin(
     if let Some(user) = line.value(Key::User) {
         loaded.opts.set("user", user);
     }
-    let daemon = daemon_of(&line, &loaded.opts);
+    let daemon = daemon_of(&line, &loaded.opts)?;
     account::run_as_configured_user(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
     let functions_umask = daemon::restrict_new_files(daemon.detached);
     if daemon.detached {
@@ -101,18 +102,23 @@ impl Service {
     }
 }
 
-fn daemon_of(line: &Parsed<Key>, opts: &Opts) -> Daemon {
+fn daemon_of(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Daemon> {
     let path = |said: Option<&str>, name| {
         let path = said.or(opts.text(name).ok());
         path.filter(|path| !path.is_empty()).map(PathBuf::from)
     };
     let detached = line.has(Key::Detached);
-    Daemon {
+    let log_file = path(None, "log_file").filter(|_| detached);
+    let syslog = log_file.as_ref().and_then(|log_file| {
+        let text = log_file.to_str()?;
+        SyslogAddress::parse(text)
+    });
+    Ok(Daemon {
         detached,
         pid_file: path(line.value(Key::PidFile), "pidfile"),
-        // `file:///dev/log` and its like are other programs' places.
-        log_file: path(None, "log_file").filter(|path| detached && path.is_absolute()),
-    }
+        log_file: log_file.filter(|path| path.is_absolute()),
+        syslog: syslog.transpose()?,
+    })
 }
 
 fn belongings(daemon: &Daemon, opts: &Opts) -> anyhow::Result<Belongings> {
