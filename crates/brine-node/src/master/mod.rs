@@ -12,7 +12,6 @@ mod dispatch;
 mod external;
 mod handle;
 mod jobs;
-mod local_requests;
 mod maintenance;
 mod mine;
 mod minion_data;
@@ -197,8 +196,6 @@ impl Master {
             presence,
             shutdown::requested(closing.subscribe()),
         ));
-        let events = context.bus.follow();
-        tasks.spawn(local_requests::follow_bus(context.clone(), events));
         let bus = node_bus::serve(self.bus, closing.subscribe());
         let close = async {
             shutdown.await;
