@@ -6,12 +6,14 @@
 //! that is; no event runs one. Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use brine_bus::client::EventRef;
 use brine_wire::event::FIRE_MASTER;
 use brine_wire::network::{Jid, field, minion_event};
 use brine_wire::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::Node;
 use super::forward::Item;
@@ -22,6 +24,10 @@ use crate::node_bus::{self, since_epoch};
 /// How Salt's own child processes send requests.
 const REQUEST: &str = "__master_req_channel_payload/";
 const REQUEST_RETURN: &str = "__master_req_channel_return/";
+/// What functions fire when the masters are to know the grains, or the minion its pillar, anew.
+const REFRESHES: [&str; 2] = ["pillar_refresh", "grains_refresh"];
+/// How long a function waits for that.
+const REFRESHED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Reads requests from the minion's bus, for ever.
 pub(super) async fn follow_bus(node: Arc<Node>) {
@@ -157,12 +163,33 @@ fn answer(outcome: Outcome, jid: &str) -> Map {
     data
 }
 
+/// Takes a fresh pillar from every master, which gets to know the minion's grains by it.
+async fn refresh_pillar(node: &Node) {
+    for client in node.masters() {
+        let grains = Map::clone(&node.functions.grains());
+        match client.pillar(grains).await {
+            Ok(pillar) => node.functions.set_pillar(pillar),
+            Err(error) => tracing::warn!(master = %client.master().host, "no new pillar: {error}"),
+        }
+    }
+}
+
 /// Answers requests of the minion's functions.
 pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receiver<HostRequest>) {
     while let Some(request) = requests.recv().await {
         match request {
             HostRequest::Fire { tag, data, answer } => {
-                let _ = answer.send(node.bus.fire(&tag, data).map(drop).map_err(HostError::from));
+                let fired = node.bus.fire(&tag, data).map(drop).map_err(HostError::from);
+                if !REFRESHES.contains(&tag.as_str()) {
+                    let _ = answer.send(fired);
+                    continue;
+                }
+                let asking = node.clone();
+                node.tasks.spawn(async move {
+                    // So that a target by a new grain selects the minion when the function has returned.
+                    let _ = timeout(REFRESHED_WITHIN, refresh_pillar(&asking)).await;
+                    let _ = answer.send(fired);
+                });
             }
             HostRequest::SendEvent { load, answer } => {
                 let sent = node.send_up(&with_id(&node, load));
