@@ -2,6 +2,7 @@
 //! id, the log.
 
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ use crate::daemon::handover::Belongings;
 use crate::daemon::syslog::SyslogAddress;
 use crate::daemon::{self, Daemon, PidFile, signals};
 use crate::host;
-use crate::logs::{self, Look};
+use crate::logs::{self, Level, Look};
 use crate::show;
 
 /// The options of both commands.
@@ -27,6 +28,8 @@ pub(super) struct Service {
     /// The umask of a minion's functions.
     pub(super) functions_umask: u32,
     daemon: Daemon,
+    /// Who started it in the foreground is told when it is ready; a log of level `info` does so itself.
+    is_told: bool,
 }
 
 /// The result of starting.
@@ -57,12 +60,15 @@ pub(super) fn begin(
     let daemon = daemon_of(&line, &loaded.opts)?;
     account::run_as_configured_user(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
     let functions_umask = daemon::restrict_new_files(daemon.detached);
-    if daemon.detached {
+    let is_told = if daemon.detached {
         let level = start::level(&line, &loaded.opts, "log_level_logfile");
         logs::start(level, Look::Own);
+        false
     } else {
-        logs::start(start::level(&line, &loaded.opts, "log_level"), Look::Salt);
-    }
+        let level = start::level(&line, &loaded.opts, "log_level");
+        logs::start(level, Look::Salt);
+        matches!(level, Level::Warning | Level::Error | Level::Critical)
+    };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -72,13 +78,18 @@ pub(super) fn begin(
         loaded,
         functions_umask,
         daemon,
+        is_told,
     })))
 }
 
 impl Service {
-    /// Reports that the daemon is ready: to the process that started it, to the service manager, and by
+    /// Reports that the daemon is ready: to the process that started it, to the service manager, on the terminal, and by
     /// the file with the process id, which goes when what is returned is dropped.
-    pub(super) fn is_up(&self) -> anyhow::Result<Option<PidFile>> {
+    pub(super) fn is_up(&self, ready: &str) -> anyhow::Result<Option<PidFile>> {
+        if self.is_told {
+            // Nobody may read it.
+            let _ = writeln!(io::stderr(), "{ready}");
+        }
         match self.daemon.is_up() {
             // In the foreground the process can be ended without the file.
             Err(error) if !self.daemon.detached => {
