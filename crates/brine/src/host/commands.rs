@@ -69,7 +69,8 @@ impl MasterCommands {
         let request = request
             .ok_or_else(|| RunError::BadCommand("local_async needs a tgt and a fun".to_owned()))?;
         let caller = self.0.permitted_caller(publisher(load, by));
-        let published = self.0.publish(request, &caller).await.map_err(failed)?;
+        let published = self.0.publish(request, &caller).await;
+        let published = published.map_err(|error| named("AuthorizationError", error))?;
         let ids = |ids: &[brine_wire::network::MinionId]| {
             let ids = ids.iter().map(|id| Value::from(id.as_str()));
             ids.collect::<Vec<_>>()
@@ -141,8 +142,13 @@ fn arguments(load: &Map) -> Arguments {
 }
 
 fn failed(error: impl std::fmt::Display) -> RunError {
+    named("SaltInvocationError", error)
+}
+
+/// A failure, with the name of Salt's exception.
+fn named(name: &str, error: impl std::fmt::Display) -> RunError {
     RunError::Failed {
-        name: "SaltInvocationError".to_owned(),
+        name: name.to_owned(),
         message: error.to_string(),
     }
 }

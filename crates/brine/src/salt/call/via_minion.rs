@@ -3,6 +3,8 @@
 //! Salt's own minions have no such socket: then, or without a minion, or where this user may not use the socket, the
 //! function is run otherwise.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use brine_bus::client::PublisherConfig;
 use brine_bus::client::local::blocking::LocalClient;
@@ -45,7 +47,12 @@ pub(super) fn run(
     if let Some(level) = log_level {
         command.insert("log_level", level);
     }
-    match LocalClient::new(minion, PublisherConfig::default()).run(command, None) {
+    let mut minion = LocalClient::new(minion, PublisherConfig::default());
+    // A minion that is there has its socket.
+    let answer = minion
+        .connect(Some(Duration::ZERO))
+        .and_then(|()| minion.run(command, None));
+    match answer {
         Ok(Value::Map(mut answer)) => {
             log(answer.remove("log").as_ref());
             Ok(ViaMinion::Answered(outcome(answer)))
