@@ -73,9 +73,9 @@ pub(crate) async fn serve(bus: Bus, shutdown: watch::Receiver<bool>) {
     }
 }
 
-/// The refusal of a request by event under `ipc_mode: tcp`.
-pub(crate) const OPEN_TO_EVERYBODY: &str = "ipc_mode is tcp: every user of this machine can write to this bus, so that no event on it is a command; \
-    use the local socket (its port and token are in the file ending in brine.token in sock_dir) or ipc_mode: ipc";
+/// Why a request made by an event is refused under `ipc_mode: tcp`.
+pub(crate) const OPEN_TO_EVERYBODY: &str = "ipc_mode is tcp: every user of this machine can write to this bus, so that no event on it is a request to \
+    the master; use ipc_mode: ipc";
 
 /// Passes every event whose tag is `wanted` to `take`, forever: how a node receives requests of local programs.
 /// Dropping it loses only events that were not read yet.

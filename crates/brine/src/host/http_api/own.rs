@@ -90,6 +90,7 @@ impl OwnMaster {
             kwargs: called.keyword,
             publication: Map::new(),
             jid: String::new(),
+            log: None,
         };
         let answered = self.master.wheel_answer(call, by).await;
         Ok(answered.map_err(|error| wheel_error(&error))?.0)
