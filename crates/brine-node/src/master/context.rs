@@ -70,6 +70,13 @@ impl Context {
         }
     }
 
+    /// Fires an event of a minion, with whose key it came.
+    pub(super) fn fire_from(&self, minion: &MinionId, tag: &str, data: Map) {
+        if let Err(error) = self.bus.fire_from(minion.as_str(), tag, data) {
+            tracing::warn!(%error, tag, "event not fired");
+        }
+    }
+
     /// The ids of all minions whose keys are accepted.
     pub(super) fn accepted(&self) -> Vec<MinionId> {
         let accepted = self.channel.store().list(KeyState::Accepted);

@@ -199,7 +199,7 @@ impl Dispatcher {
         add(&counters.minion_events_refused, made.refused.len());
         self.report_refused(id, &made.refused);
         for (tag, data) in made.fired {
-            self.master.fire(&tag, data);
+            self.master.fire_from(id, &tag, data);
         }
         Value::Nil
     }
@@ -239,7 +239,8 @@ impl Dispatcher {
             Ok(returned) => {
                 add(&self.master.counters.returns, 1);
                 let tag = returned.tag();
-                self.master.fire(&tag, returned.data.clone());
+                self.master
+                    .fire_from(request.minion.id(), &tag, returned.data.clone());
                 self.master
                     .returns
                     .returned(returned.jid, returned.id, returned.data);
