@@ -249,6 +249,11 @@ impl Segment {
         self.index.published().len()
     }
 
+    /// The number after its last published event.
+    pub(crate) fn end(&self) -> Seq {
+        Seq(self.first.0 + self.events() as u64)
+    }
+
     /// The number of the event whose frame holds the byte at `offset`, or of the next one to come.
     pub(crate) fn seq_at(&self, framing: Framing, offset: usize) -> Seq {
         let index = self.index.published();
