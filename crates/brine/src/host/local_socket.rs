@@ -13,12 +13,11 @@ use brine_bus::address::Node;
 use brine_bus::{BusHandle, BusStats, Peer};
 use brine_log::history::{History, Status};
 use brine_wire::{Map, Value};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use rustix::process::geteuid;
 use tokio::sync::oneshot;
 
 use crate::bus_location::BusLocation;
+use crate::clock::local_offset;
 use crate::daemon;
 
 /// A local socket that is served. Dropping it ends its streams and waits for them.
@@ -138,12 +137,6 @@ fn state(
         ));
     }
     Ok(state)
-}
-
-/// How far local time is ahead of UTC, in seconds.
-fn local_offset(seconds: i64) -> i32 {
-    let moment = Timestamp::from_second(seconds).unwrap_or_default();
-    TimeZone::system().to_offset(moment).seconds()
 }
 
 /// Where the history is, the first event not yet in it, and what is wrong with it.
