@@ -136,13 +136,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Next(next) => return history::run_next(next),
         Command::Pause(pause) => {
             let until = [("until", pause.until.as_deref().unwrap_or_default())];
-            ask(&pause.store, Method::Post, &path(&pause.name, "/pause"), &until).map(drop)
+            ask(
+                &pause.store,
+                Method::Post,
+                &path(&pause.name, "/pause"),
+                &until,
+            )
+            .map(drop)
         }
-        Command::Resume(named) => {
-            ask(&named.store, Method::Post, &path(&named.name, "/resume"), &[]).map(drop)
-        }
+        Command::Resume(named) => ask(
+            &named.store,
+            Method::Post,
+            &path(&named.name, "/resume"),
+            &[],
+        )
+        .map(drop),
         Command::Reset(reset) => self::reset(reset),
-        Command::Rm(named) => ask(&named.store, Method::Delete, &path(&named.name, ""), &[]).map(drop),
+        Command::Rm(named) => {
+            ask(&named.store, Method::Delete, &path(&named.name, ""), &[]).map(drop)
+        }
     };
     match answered {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -209,11 +221,7 @@ fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
     Ok(address.and_then(local_events::connect))
 }
 
-fn ask_bus(
-    mut client: LocalClient,
-    method: Method,
-    target: &str,
-) -> Result<Value, Unanswered> {
+fn ask_bus(mut client: LocalClient, method: Method, target: &str) -> Result<Value, Unanswered> {
     client
         .request(method, target, Some(ANSWER_TIME))
         .map_err(|error| match error {
