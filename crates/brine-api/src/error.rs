@@ -21,7 +21,7 @@ pub enum ApiError {
     #[error("expected the token of this bus in Authorization: Bearer")]
     Unauthorized,
     /// No such path.
-    #[error("no such path; there are /events, /consumers, /status and /run")]
+    #[error("no such path; there are /events, /consumers, /status, /metrics and /run")]
     NotFound,
     /// The path is served, but not by this method.
     #[error("expected {allowed}")]

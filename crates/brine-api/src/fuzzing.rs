@@ -32,6 +32,11 @@ pub fn fuzz_lines(bytes: &[u8]) {
     assert!(whole.iter().flatten().all(fits));
 }
 
+/// Any body of a request over the network is a list of commands or is refused. The first byte says how it is read.
+pub fn fuzz_bodies(bytes: &[u8]) {
+    crate::rest::fuzz_bodies(bytes);
+}
+
 /// Any text is a query or is refused.
 pub fn fuzz_query(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

@@ -19,12 +19,20 @@ mod error;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
+mod limits;
 pub mod local;
+pub mod metrics;
+pub mod network;
+mod openapi;
+mod page;
 mod query;
 mod respond;
+pub mod rest;
 mod run;
 mod state;
 mod status;
+pub mod stream;
 mod subject;
 
 pub use acl::{Acl, AclError};
@@ -33,5 +41,5 @@ pub use consumers::Consumers;
 pub use error::ApiError;
 pub use respond::respond;
 pub use run::{Client, Command, RunCommand, RunError};
-pub use state::{ApiConfig, ApiState, Durability, NodeInfo, StatusPart};
+pub use state::{ApiConfig, ApiState, Durability, NodeInfo, ReadinessCheck, StatusPart};
 pub use subject::{Origin, Subject};

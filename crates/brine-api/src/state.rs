@@ -15,6 +15,8 @@ use brine_wire::event::MAX_EVENT_SIZE;
 use tokio::sync::watch;
 
 use crate::acl::Acl;
+use crate::metrics::{Exporter, Sources};
+use crate::rest::Counters;
 use crate::run::RunCommand;
 use crate::subject::Subject;
 
@@ -25,6 +27,9 @@ pub type Durability = Arc<
 
 /// More for `GET /status`, asked each time.
 pub type StatusPart = Arc<dyn Fn() -> Map + Send + Sync>;
+
+/// Says why the process should get no new clients now, if it should not.
+pub type ReadinessCheck = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Whose bus this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +94,13 @@ pub struct ApiState {
     pub runner: Option<Arc<dyn RunCommand>>,
     /// Parts of `GET /status` that others know: their names and how to ask.
     pub status: Vec<(&'static str, StatusPart)>,
+    /// What metrics are read from.
+    pub metrics: Sources,
+    /// What `/readyz` asks.
+    pub readiness: Vec<ReadinessCheck>,
+    /// What the network API has counted.
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) exporter: Exporter,
     readers: Readers,
     shutdown: watch::Sender<bool>,
 }
@@ -106,6 +118,10 @@ impl ApiState {
             history: None,
             runner: None,
             status: Vec::new(),
+            metrics: Sources::default(),
+            readiness: Vec::new(),
+            counters: Arc::default(),
+            exporter: Exporter::default(),
             readers: Readers::default(),
             shutdown: watch::Sender::new(false),
         }

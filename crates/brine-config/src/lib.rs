@@ -27,6 +27,7 @@
 
 mod arguments;
 mod brine;
+mod brine_values;
 mod environment;
 mod error;
 mod files;
@@ -41,7 +42,7 @@ mod types;
 pub mod yaml;
 
 pub use arguments::{Arguments, parse_arguments, parse_value, split_keyword};
-pub use brine::Brine;
+pub use brine::{ApiOptions, AuthOptions, Brine};
 pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
 pub use history::{Age, HistoryOptions, SyncOption};

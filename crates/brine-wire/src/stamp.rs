@@ -20,7 +20,7 @@ pub fn format(since_epoch: Duration, style: StampStyle) -> String {
 /// Appends what [`format`] gives.
 pub fn append(since_epoch: Duration, style: StampStyle, out: &mut Vec<u8>) {
     let seconds = since_epoch.as_secs();
-    let (year, month, day) = civil_from_days(seconds / 86_400);
+    let (year, month, day) = civil_from_days(seconds / 86_400 + EPOCH_DAYS);
     digits(year, 4, out);
     for (separator, number) in [
         (b'-', month),
@@ -49,11 +49,12 @@ fn digits(number: u64, width: usize, out: &mut Vec<u8>) {
     crate::json::unsigned(number, out);
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-/// Years are counted from March, so that the leap day is the last of its year, and days from
-/// 0000-03-01, where an era of 400 years begins.
-const fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
+/// The days from 0000-03-01, where an era of 400 years begins, to 1970-01-01.
+pub(crate) const EPOCH_DAYS: u64 = 719_468;
+
+/// Year, month and day of a day counted from 0000-03-01, in the proleptic Gregorian calendar.
+/// Years are counted from March, so that the leap day is the last of its year.
+pub(crate) const fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -100,13 +100,7 @@ impl Form {
             }
             .encode(out);
         }
-        let missed = missed.map_or_else(|| "null".to_owned(), |missed| missed.to_string());
-        let reason = gap
-            .reason
-            .map_or("null".to_owned(), |reason| format!("\"{reason}\""));
-        let fields = format!(
-            "{{\"from\": \"{from}\", \"to\": \"{to}\", \"missed\": {missed}, \"reason\": {reason}}}"
-        );
+        let fields = gap_fields(gap);
         append(
             out,
             &match self {
@@ -132,8 +126,21 @@ impl Form {
     }
 }
 
+/// What is missing, as a JSON object. `missed` is `null` where nobody knows.
+pub(crate) fn gap_fields(gap: &Gap) -> String {
+    let (from, to) = (before(gap.from), before(gap.to));
+    let missed = gap.missed();
+    let missed = missed.map_or_else(|| "null".to_owned(), |missed| missed.to_string());
+    let reason = gap
+        .reason
+        .map_or("null".to_owned(), |reason| format!("\"{reason}\""));
+    format!(
+        "{{\"from\": \"{from}\", \"to\": \"{to}\", \"missed\": {missed}, \"reason\": {reason}}}"
+    )
+}
+
 /// The position of a reader that will read `next` next.
-const fn before(next: Position) -> Position {
+pub(crate) const fn before(next: Position) -> Position {
     Position {
         log: next.log,
         seq: Seq(next.seq.0.saturating_sub(1)),

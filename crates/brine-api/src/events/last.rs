@@ -14,7 +14,7 @@ const FIRST_STRETCH: u64 = 1024;
 
 /// Where to start in order to get the last `count` events that pass, at or after `start`; `None` if
 /// none does: then the start is the tail.
-pub(super) async fn find(log: &Log, start: Start, filter: &Filter, count: usize) -> Option<Start> {
+pub(crate) async fn find(log: &Log, start: Start, filter: &Filter, count: usize) -> Option<Start> {
     let end = log.position();
     let lower = match start {
         // Without another start, as far back as events are kept.

@@ -47,20 +47,31 @@ const PARAMETERS: [&str; 11] = [
 ];
 
 /// What a reader asks for.
-pub(super) struct Query {
-    pub(super) filter: Filter,
-    start: Start,
+pub(crate) struct Query {
+    pub(crate) filter: Filter,
+    pub(crate) start: Start,
     /// Only the last so many that match, and what comes after.
-    last: Option<usize>,
-    until: Option<Millis>,
-    limit: Option<u64>,
+    pub(crate) last: Option<usize>,
+    pub(crate) until: Option<Millis>,
+    pub(crate) limit: Option<u64>,
     /// Whether the stream goes on with what comes after its beginning.
-    follows: bool,
-    heartbeat: Duration,
+    pub(crate) follows: bool,
+    pub(crate) heartbeat: Duration,
+}
+
+/// What the words of a query are relative to.
+pub(crate) struct QueryContext {
+    /// The log that sequences without one are of.
+    pub(crate) log: LogId,
+    /// How many seconds local time is ahead of UTC at a moment.
+    pub(crate) zone: fn(i64) -> i32,
+    /// What is sent after so long without an event, unless the query says how long.
+    pub(crate) heartbeat: Duration,
 }
 
 /// Which events a reader gets: cheap looks first.
-pub(super) struct Filter {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
     permitted: Permitted,
     tags: TagFilter,
     fields: FieldFilter,
@@ -70,13 +81,13 @@ pub(super) struct Filter {
 
 impl Filter {
     /// A cursor over what may pass.
-    pub(super) fn cursor(&self, log: &Log, start: Start) -> EventCursor {
+    pub(crate) fn cursor(&self, log: &Log, start: Start) -> EventCursor {
         let mut cursor = log.events(start);
         cursor.select(self.stored.clone());
         cursor
     }
 
-    pub(super) fn passes(&self, event: &StoredEvent<'_>) -> bool {
+    pub(crate) fn passes(&self, event: &StoredEvent<'_>) -> bool {
         let Some(tag) = event.event.get(..event.tag_bytes) else {
             return false;
         };
@@ -101,19 +112,21 @@ pub(crate) fn get(
     access: Access,
     head: &Parts,
 ) -> Result<Response<ResponseBody>, ApiError> {
-    let text = head.uri.query().unwrap_or_default();
-    let parameters = query::parse(text, &PARAMETERS)?;
-    let resumed = match header(&head.headers, "last-event-id") {
-        Some(position) if !position.is_empty() => {
-            let position = position.parse();
-            Some(
-                position
-                    .map_err(|error: ParsePositionError| ApiError::BadRequest(error.to_string()))?,
-            )
-        }
-        _ => None,
-    };
+    let parameters = parameters(head.uri.query().unwrap_or_default())?;
+    let resumed = resumed(header(&head.headers, "last-event-id"))?;
     stream(state, subject, access, head, parameters, resumed)
+}
+
+/// The parameters of a query for events.
+pub(crate) fn parameters(text: &str) -> Result<Vec<(&str, String)>, ApiError> {
+    query::parse(text, &PARAMETERS)
+}
+
+/// The position in a `Last-Event-ID`; browsers send an empty one before the first event.
+pub(crate) fn resumed(last_event_id: Option<&str>) -> Result<Option<Position>, ApiError> {
+    let position = last_event_id.filter(|position| !position.is_empty());
+    let position = position.map(str::parse).transpose();
+    position.map_err(|error: ParsePositionError| ApiError::BadRequest(error.to_string()))
 }
 
 /// Answers with the events of a consumer, from its position on.
@@ -159,7 +172,12 @@ fn stream(
     let form = Form::accepted(accept).ok_or_else(|| ApiError::BadRequest(format!(
         "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {accept:?}"
     )))?;
-    let query = Query::parse(state, access.read, parameters, resumed)?;
+    let context = QueryContext {
+        log: state.log.id(),
+        zone: state.config.zone,
+        heartbeat: state.config.heartbeat,
+    };
+    let query = Query::parse(&context, access.read, parameters, resumed)?;
     let asked = match head.uri.path() {
         "/events" => head.uri.query().unwrap_or_default(),
         path => path,
@@ -181,8 +199,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Query {
-    fn parse(
-        state: &ApiState,
+    pub(crate) fn parse(
+        context: &QueryContext,
         permitted: Permitted,
         parameters: Vec<(&str, String)>,
         resumed: Option<Position>,
@@ -190,7 +208,7 @@ impl Query {
         let now = now();
         let clock = Clock {
             now,
-            zone: &state.config.zone,
+            zone: &context.zone,
         };
         let bad = |error: &dyn std::fmt::Display| ApiError::BadRequest(error.to_string());
         let (mut tags, mut excluded, mut kind) = (Vec::new(), Vec::new(), MatchType::Fnmatch);
@@ -206,7 +224,7 @@ impl Query {
             until: None,
             limit: None,
             follows: true,
-            heartbeat: state.config.heartbeat,
+            heartbeat: context.heartbeat,
         };
         for (name, value) in parameters {
             match name {
@@ -219,7 +237,7 @@ impl Query {
                 }
                 "from" => {
                     let start = parse_start(&value, clock).map_err(|error| bad(&error))?;
-                    query.start = start_of(start, state.log.id())?;
+                    query.start = start_of(start, context.log)?;
                 }
                 "since" => {
                     let time = parse_time(&value, Bound::Since, clock);

@@ -127,6 +127,16 @@ impl Subscriber {
         self.reader.session.unsubscribe(wanted);
     }
 
+    /// The events that a subscription wanted and no call has got yet, oldest first.
+    pub fn pending_events(&self) -> impl Iterator<Item = &Event> {
+        self.reader.session.pending_events()
+    }
+
+    /// Forgets them.
+    pub fn forget_pending(&mut self) {
+        self.reader.session.forget_pending();
+    }
+
     /// Closes the connection and forgets the pending events, as Salt does. Subscriptions stay; the
     /// next call connects.
     pub fn close(&mut self) {

@@ -11,8 +11,8 @@ use brine_wire::frame::Framing;
 use super::{Further, Location, Next, gap_at, wait_for};
 use crate::gap::Gap;
 use crate::memory::Look;
-use crate::position::{Seq, Start};
-use crate::segment::Segment;
+use crate::position::{Millis, Seq, Start};
+use crate::segment::{Segment, nth};
 use crate::shared::Shared;
 
 /// The most a [`Chunk`] holds, in bytes, so that a reader far behind cannot hold up others.
@@ -149,6 +149,13 @@ impl Chunk {
             framing,
             range: offset..end.min(offset + CHUNK_BYTES),
         })
+    }
+
+    /// When an event of it was taken in.
+    #[must_use]
+    pub fn taken_in(&self, seq: Seq) -> Option<Millis> {
+        let event = self.segment.event(nth(self.segment.first, seq));
+        event.map(|event| event.at)
     }
 
     /// The frames.

@@ -1,12 +1,15 @@
-//! A handle to a running master: what the local socket, the HTTP API and the reactor may have it do.
+//! A handle to a running master, for the local socket, the HTTP API and the reactor.
 //!
-//! Cheap to clone, and valid for as long as anybody holds it: after the master has stopped, events are still
-//! appended to its log and jobs reach no minion. Everything that may wait runs off the caller's thread.
+//! Cheap to clone and always valid: after the master has stopped, events are still appended to its log, and jobs reach
+//! no minion. Everything that may block runs off the caller's thread.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use brine_auth::{Login, LoginError, Token};
 use brine_config::Arguments;
 use brine_log::{EventCursor, Seq};
+use brine_net::keys::store::KeyState;
 use brine_wire::event::FireError;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
@@ -17,13 +20,14 @@ use tokio::task::spawn_blocking;
 use super::access::Caller;
 use super::context::Context;
 use super::counters::MasterStats;
-use super::jobs::PublishError;
+use super::operator::OwnOperator;
 use super::wheel::{self, WheelError};
 use crate::functions::Call;
-use crate::job_request::{JobRequest, Published};
+use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
+use crate::minion_cache::MinionCache;
 use crate::node_bus::since_epoch;
-use crate::runner::{self, Operator, RunnerCall, RunnerError, RunnerReturn};
+use crate::runner::{self, RunnerCall, RunnerError, RunnerReturn};
 
 /// A running master, from outside.
 #[derive(Clone)]
@@ -36,27 +40,70 @@ impl MasterHandle {
         Self { context }
     }
 
-    /// The master itself as a caller, who may do anything: for what its administrator configured, such as
-    /// the reactor.
+    /// The master itself as a caller without restrictions: for what its administrator configured, such as the reactor.
     #[must_use]
     pub fn own_caller(&self) -> Caller {
         Caller::unrestricted(self.context.options.user.clone())
     }
 
-    /// A user of this machine, whom the kernel vouches for (peer credentials): may do anything if it is root or
-    /// the master's own user, else what `publisher_acl` says. `None` if that is nothing.
+    /// A local user identified by the kernel (peer credentials). Root and the master's own user may do anything,
+    /// others what `publisher_acl` permits; `None` if that is nothing.
     #[must_use]
     pub fn local_caller(&self, user: &str) -> Option<Caller> {
         self.context.access.local(user)
     }
 
-    /// A user whose permission for the very command was checked elsewhere: by the local socket's list.
+    /// A user whose permission for this command was checked elsewhere, by the local socket's list.
     #[must_use]
     pub fn permitted_caller(&self, user: &str) -> Caller {
         Caller::unrestricted(user.to_owned())
     }
 
-    /// Fires an event on the master's bus: sets `_stamp`, trims what is larger than `max_event_size`. Its number
+    /// Checks a login by `external_auth` and makes a token.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn log_in(&self, login: Login, from: Option<IpAddr>) -> Result<Token, LoginError> {
+        let context = self.context.clone();
+        let checked = spawn_blocking(move || context.external.authority().log_in(&login, from));
+        checked.await.unwrap_or(Err(LoginError::Wrong))
+    }
+
+    /// Checks a login for one command, without a token that is kept.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn check_login(
+        &self,
+        login: Login,
+        from: Option<IpAddr>,
+    ) -> Result<Token, LoginError> {
+        let context = self.context.clone();
+        let checked = spawn_blocking(move || context.external.authority().check(&login, from));
+        checked.await.unwrap_or(Err(LoginError::Wrong))
+    }
+
+    /// The token of a text, if it is valid now.
+    pub async fn token(&self, text: &str) -> Option<Token> {
+        let (context, text) = (self.context.clone(), text.to_owned());
+        let found = spawn_blocking(move || context.external.authority().token(&text));
+        found.await.ok().flatten()
+    }
+
+    /// Removes a token: it is dead at once.
+    pub async fn revoke_token(&self, text: &str) {
+        let (context, text) = (self.context.clone(), text.to_owned());
+        let revoked = spawn_blocking(move || context.external.authority().revoke(&text));
+        let _ = revoked.await; // an error is a panic, which is printed
+    }
+
+    /// The user of a token as a caller: may do what `external_auth` says.
+    #[must_use]
+    pub fn external_caller(&self, token: &Token) -> Caller {
+        self.context.external.caller(token)
+    }
+
+    /// Fires an event on the master's bus: sets `_stamp`, trims data larger than `max_event_size`. Returns its number
     /// in the log.
     ///
     /// # Errors
@@ -85,13 +132,25 @@ impl MasterHandle {
     /// # Errors
     /// [`WheelError`].
     pub async fn wheel(&self, call: Call, by: &Caller) -> Result<Value, WheelError> {
-        if !by.is_unrestricted() {
-            return Err(WheelError::NotPermitted);
-        }
+        self.wheel_answer(call, by).await?.1
+    }
+
+    /// Runs a wheel function as [`Self::wheel`] does: the answer of Salt's clients, `tag` and `data` of the event
+    /// of its result, besides the result itself.
+    ///
+    /// # Errors
+    /// [`WheelError`] if it was not run.
+    pub async fn wheel_answer(
+        &self,
+        call: Call,
+        by: &Caller,
+    ) -> Result<(Value, Result<Value, WheelError>), WheelError> {
+        by.may_call("wheel", &call.fun, &call.args, &call.kwargs)
+            .map_err(|_| WheelError::NotPermitted)?;
         let (context, user) = (self.context.clone(), by.user.clone());
-        spawn_blocking(move || wheel::run(&context, call, &user).1)
+        spawn_blocking(move || wheel::run(&context, call, &user))
             .await
-            .unwrap_or(Err(WheelError::ShuttingDown))
+            .map_err(|_| WheelError::ShuttingDown)
     }
 
     /// Runs a runner function to its end, in-process, and fires its events. Dropping the future does not stop it.
@@ -104,25 +163,57 @@ impl MasterHandle {
         arguments: Arguments,
         by: &Caller,
     ) -> Result<RunnerReturn, RunnerError> {
-        if !by.is_unrestricted() {
-            return Err(RunnerError::NotPermitted);
-        }
+        self.run_runner(fun, arguments, by, Jid::at(since_epoch()))
+            .await
+    }
+
+    /// Runs a runner function as [`Self::runner`] does, under a job id of the caller's choice.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub async fn run_runner(
+        &self,
+        fun: &str,
+        arguments: Arguments,
+        by: &Caller,
+        jid: Jid,
+    ) -> Result<RunnerReturn, RunnerError> {
+        by.may_call("runner", fun, &arguments.positional, &arguments.keyword)
+            .map_err(|_| RunnerError::NotPermitted)?;
         let call = RunnerCall {
             fun: fun.to_owned(),
             arguments,
             user: by.user.clone(),
-            jid: Jid::at(since_epoch()).as_str().to_owned(),
+            jid: jid.as_str().to_owned(),
         };
-        let mut operator = Operator::Own {
-            master: self.clone(),
-            caller: by.clone(),
-        };
+        // What it publishes to minions is the function's, which is permitted.
+        let mut operator = OwnOperator::new(self.clone(), Caller::unrestricted(by.user.clone()));
         let (done, result) = oneshot::channel();
         self.context.spawn(async move {
             // Whoever called may have stopped waiting.
             let _ = done.send(runner::run(&mut operator, call).await);
         });
         result.await.unwrap_or(Err(RunnerError::ShuttingDown))
+    }
+
+    /// Starts a runner function and returns at once: the `tag` and `jid` of its events.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub fn start_runner(
+        &self,
+        fun: &str,
+        arguments: Arguments,
+        by: &Caller,
+    ) -> Result<Value, RunnerError> {
+        by.may_call("runner", fun, &arguments.positional, &arguments.keyword)
+            .map_err(|_| RunnerError::NotPermitted)?;
+        Ok(super::runner::start(
+            &self.context,
+            fun.to_owned(),
+            arguments,
+            by,
+        ))
     }
 
     /// A cursor over everything that is fired on the master's bus from now on.
@@ -141,6 +232,16 @@ impl MasterHandle {
         &self.context.jobs
     }
 
+    /// What is on the disk about the master's minions.
+    pub(crate) fn minion_cache(&self) -> &MinionCache {
+        &self.context.options.minions
+    }
+
+    /// The port that minions listen to.
+    pub(crate) fn publish_port(&self) -> u16 {
+        self.context.options.channel.publish_port
+    }
+
     /// How long minions are waited for by default.
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.context.options.timeouts
@@ -150,6 +251,24 @@ impl MasterHandle {
     #[must_use]
     pub fn connected(&self) -> Vec<MinionId> {
         self.context.present()
+    }
+
+    /// How many minions' keys are in each state. Lists directories: may take milliseconds.
+    #[must_use]
+    pub fn key_counts(&self) -> [(&'static str, usize); 4] {
+        let count = |state| {
+            self.context
+                .channel
+                .store()
+                .list(state)
+                .map_or(0, |ids| ids.len())
+        };
+        [
+            ("accepted", count(KeyState::Accepted)),
+            ("pending", count(KeyState::Pending)),
+            ("rejected", count(KeyState::Rejected)),
+            ("denied", count(KeyState::Denied)),
+        ]
     }
 
     /// What the master has counted since it started.

@@ -11,28 +11,61 @@ use brine_wire::{Map, Value};
 use super::access::Caller;
 use super::context::Context;
 use super::handle::MasterHandle;
+use super::operator::OwnOperator;
 use crate::node_bus::since_epoch;
-use crate::runner::{self, Operator, RunnerCall};
+use crate::runner::{self, RunnerCall};
 
 /// Answers a clear `runner` request of the master's own user, and starts the function.
 pub(super) fn answer(master: &Arc<Context>, load: &Map, user: &str) -> Value {
-    let kwargs = load.get("kwarg").and_then(Value::as_map);
-    let call = RunnerCall {
-        fun: field::text(load, "fun").unwrap_or_default().to_owned(),
-        arguments: Arguments {
-            positional: Vec::new(),
-            keyword: kwargs.cloned().unwrap_or_default(),
+    let (fun, arguments) = called(load);
+    start(
+        master,
+        fun,
+        arguments,
+        &Caller::unrestricted(user.to_owned()),
+    )
+}
+
+/// The function and the arguments in a load: Salt's client wraps them in `kwarg`.
+pub(super) fn called(load: &Map) -> (String, Arguments) {
+    let fun = field::text(load, "fun").unwrap_or_default().to_owned();
+    let outer = load.get("kwarg").and_then(Value::as_map);
+    let outer = outer.cloned().unwrap_or_default();
+    let inner = outer.get("kwarg").and_then(Value::as_map);
+    let arguments = match (inner, outer.get("arg").and_then(Value::as_array)) {
+        (Some(keyword), Some(positional)) if outer.len() == 2 => Arguments {
+            positional: positional.to_vec(),
+            keyword: keyword.clone(),
         },
-        user: user.to_owned(),
+        _ => Arguments {
+            positional: Vec::new(),
+            keyword: outer,
+        },
+    };
+    (fun, arguments)
+}
+
+/// Starts a function for a caller who may call it; the answer says where its events will be.
+pub(super) fn start(
+    master: &Arc<Context>,
+    fun: String,
+    arguments: Arguments,
+    by: &Caller,
+) -> Value {
+    let call = RunnerCall {
+        fun,
+        arguments,
+        user: by.user().to_owned(),
         jid: Jid::at(since_epoch()).as_str().to_owned(),
     };
     let tag = tagify(["run", call.jid.as_str()], "", SALT);
     let answer = [("tag", tag.as_str()), ("jid", call.jid.as_str())];
     let answer: Map = answer.into_iter().collect();
-    let mut operator = Operator::Own {
-        master: MasterHandle::new(master.clone()),
-        caller: Caller::unrestricted(user.to_owned()),
-    };
+    // What it publishes to minions is the function's, which is permitted.
+    let mut operator = OwnOperator::new(
+        MasterHandle::new(master.clone()),
+        Caller::unrestricted(by.user().to_owned()),
+    );
     master.spawn(async move {
         let fun = call.fun.clone();
         if let Err(error) = runner::run(&mut operator, call).await {

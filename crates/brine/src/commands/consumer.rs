@@ -16,9 +16,9 @@ use brine_log::{Log, LogConfig, LogId};
 use brine_wire::{Map, Value, json};
 
 use super::history::{self, GONE, NextArguments};
+use super::history_store::{self, StoreArgs};
 use super::local_events;
-use crate::arguments::wrong_usage;
-use crate::history_store::{self, StoreArgs};
+use crate::usage::wrong_usage;
 use crate::{clock, show};
 
 /// How long a bus may take to answer: it writes to its disk.

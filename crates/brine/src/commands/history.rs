@@ -18,13 +18,13 @@ use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::{Bound, StartText};
 
 use super::event_output::{FormArgs, Printer};
+use super::history_store::{self, Gone, Record, StoreArgs};
 use super::local_events::{self, End, Wanted};
 use super::selection::{Selection, SelectionArgs};
-use crate::arguments::wrong_usage;
 use crate::bus_location::BusLocation;
 use crate::clock::{self, Zone};
-use crate::history_store::{self, Gone, Record, StoreArgs};
 use crate::show;
+use crate::usage::wrong_usage;
 
 /// The exit code that says: what was asked for is gone.
 pub(crate) const GONE: u8 = 3;

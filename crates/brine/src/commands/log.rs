@@ -17,9 +17,9 @@ use brine_wire::{Map, Value, json, msgpack};
 
 use super::event_output::{Form, Printer, utc};
 use super::history::WindowArgs;
+use super::history_store::{self, Record, StoreArgs};
 use super::selection::SelectionArgs;
 use crate::clock::{self, Zone};
-use crate::history_store::{self, Record, StoreArgs};
 use crate::show;
 
 /// The arguments of `brine log`.

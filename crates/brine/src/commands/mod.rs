@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod consumer;
 pub(crate) mod event_output;
 pub(crate) mod history;
+pub(crate) mod history_store;
 pub(crate) mod links;
 pub(crate) mod local_events;
 pub(crate) mod log;

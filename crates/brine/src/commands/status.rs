@@ -17,9 +17,9 @@ use brine_wire::{Map, Value, json};
 
 use super::bench::listener;
 use super::event_output::utc;
+use super::history_store::StoreArgs;
 use super::local_events;
 use crate::bus_location::BusLocation;
-use crate::history_store::StoreArgs;
 use crate::show;
 
 /// How long the bus may take to answer.

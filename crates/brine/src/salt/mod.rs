@@ -2,6 +2,7 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
+mod api;
 mod call;
 mod key;
 mod local;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 pub(crate) use self::output::to_yaml;
 
-/// A command of Salt's that this program can be.
+/// One of Salt's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Personality {
     /// `salt`
@@ -36,12 +37,15 @@ pub(crate) enum Personality {
     Call,
     /// `salt-minion`
     Minion,
+    /// `salt-api`
+    Api,
 }
 
 impl Personality {
-    /// All there are.
+    /// All commands.
     pub(crate) const ALL: &'static [Self] = &[
         Self::Local,
+        Self::Api,
         Self::Call,
         Self::Key,
         Self::Master,
@@ -58,10 +62,11 @@ impl Personality {
             Self::Key => "salt-key",
             Self::Call => "salt-call",
             Self::Minion => "salt-minion",
+            Self::Api => "salt-api",
         }
     }
 
-    /// Is that command.
+    /// Runs the command.
     pub(crate) fn run(self, words: &[OsString]) -> anyhow::Result<ExitCode> {
         match self {
             Self::Local => local::run(words),
@@ -70,6 +75,7 @@ impl Personality {
             Self::Key => key::run(words),
             Self::Call => call::run(words),
             Self::Minion => minion::run(words),
+            Self::Api => api::run(words),
         }
     }
 
@@ -79,8 +85,8 @@ impl Personality {
     }
 }
 
-/// The command that is meant, if it is one of Salt's, and its arguments: by the name this program
-/// was called by, or by the first argument.
+/// The requested command, if it is one of Salt's, with its arguments: from the name this program was called by, or
+/// from the first argument.
 pub(crate) fn personality<'a>(
     program: &OsStr,
     words: &'a [OsString],

@@ -21,10 +21,9 @@ use brine_wire::{Map, Value};
 
 use self::acknowledged::Acknowledged;
 use self::lines::Queued;
-
-use crate::arguments::wrong_usage;
 use crate::bus_location::{self, BusArgs, BusLocation};
 use crate::show;
+use crate::usage::wrong_usage;
 
 /// The arguments of `brine send`.
 #[derive(Debug, clap::Args)]
