@@ -43,16 +43,37 @@ impl NodeBus {
         self.fire_stamped(tag, &mut data)
     }
 
+    /// The same for an event of an authenticated minion; readers see whose it is, whatever its tag and data say.
+    ///
+    /// # Errors
+    /// As [`NodeBus::fire`].
+    pub(crate) fn fire_from(
+        &self,
+        sender: &str,
+        tag: &str,
+        mut data: Map,
+    ) -> Result<Seq, FireError> {
+        let event = self.encode(tag, &mut data)?;
+        let incoming = Incoming {
+            event: &event,
+            tag_bytes: tag.len(),
+        };
+        Ok(self.bus.append_from(sender, [incoming]).start)
+    }
+
     /// Fires an event; afterwards `data` is as it was fired, with its stamp.
     pub(crate) fn fire_stamped(&self, tag: &str, data: &mut Map) -> Result<Seq, FireError> {
-        let now = since_epoch();
-        let stamp = stamp::format(now, self.compat.stamp_style());
-        let event = event::encode_event(tag, data, &stamp, self.max_event_size)?;
+        let event = self.encode(tag, data)?;
         let incoming = Incoming {
             event: &event,
             tag_bytes: tag.len(),
         };
         Ok(self.bus.append([incoming]).start)
+    }
+
+    fn encode(&self, tag: &str, data: &mut Map) -> Result<Vec<u8>, FireError> {
+        let stamp = stamp::format(since_epoch(), self.compat.stamp_style());
+        event::encode_event(tag, data, &stamp, self.max_event_size)
     }
 
     /// A cursor over everything that is fired from now on, by the node and by others on its bus.

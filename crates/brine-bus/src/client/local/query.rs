@@ -32,6 +32,19 @@ pub struct EventQuery {
     pub consumer: Option<String>,
 }
 
+/// A path with a query: parameters that are empty are left out.
+#[must_use]
+pub fn target(path: &str, parameters: &[(&str, &str)]) -> String {
+    let mut target = String::from(path);
+    let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+    for ((name, value), separator) in given.zip(std::iter::once('?').chain(std::iter::repeat('&')))
+    {
+        let _ = write!(target, "{separator}{name}="); // writing to memory does not fail
+        http::escape(value, &mut target);
+    }
+    target
+}
+
 impl EventQuery {
     /// The same events, but only those that are kept now; from the earliest where nothing else is
     /// said.
