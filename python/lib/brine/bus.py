@@ -50,7 +50,7 @@ class Event(NamedTuple):
 class Gap(NamedTuple):
     """Events that a stream cannot have: they are gone, or were of another log.
 
-    It has a ``tag`` and ``data``, so that a loop which looks at nothing else goes on.
+    It has what an event has, so that a loop which does not look for gaps goes on.
     """
 
     from_: str
@@ -71,6 +71,21 @@ class Gap(NamedTuple):
     def data(self) -> dict[str, Any]:
         """``from``, ``to``, ``missed`` and ``reason``."""
         return {"from": self.from_, "to": self.to, "missed": self.missed, "reason": self.reason}
+
+    @property
+    def seq(self) -> None:
+        """None: it is no event of the log."""
+        return None
+
+    @property
+    def position(self) -> str:
+        """Where the stream goes on: ``to``."""
+        return self.to
+
+    @property
+    def stamp(self) -> None:
+        """None: nobody fired it."""
+        return None
 
 
 class Bus:
