@@ -8,11 +8,13 @@ use brine_api::{Client, Command, RunCommand, RunError, Subject};
 use brine_config::Arguments;
 use brine_node::JobRequest;
 use brine_node::functions::Call;
-use brine_node::master::MasterHandle;
+use brine_node::master::{MasterHandle, WheelError};
 use brine_node::minion::MinionHandle;
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
 use rustix::process::geteuid;
+
+use super::http_api::own;
 
 /// Commands for a master in this process.
 pub(crate) struct MasterCommands(pub(crate) MasterHandle);
@@ -27,7 +29,9 @@ impl RunCommand for MasterCommands {
             match command.client {
                 Client::LocalAsync => self.publish(&command.load, by).await,
                 Client::Runner => self.runner(&command.load, by).await,
-                Client::Wheel => self.wheel(&command.load, by).await,
+                Client::RunnerAsync => self.start_runner(&command.load, by),
+                Client::Wheel => self.wheel(&command.load, by).await?.1.map_err(failed),
+                Client::WheelAsync => Ok(own::where_it_is(&self.wheel(&command.load, by).await?.0)),
                 client => Err(RunError::NotHere {
                     client,
                     node: "master",
@@ -96,7 +100,19 @@ impl MasterCommands {
         }
     }
 
-    async fn wheel(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+    /// Starts a runner function: the tag and the job id of its events.
+    fn start_runner(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+        let caller = self.0.permitted_caller(&by.user);
+        let started = self.0.start_runner(fun(load), arguments(load), &caller);
+        started.map_err(failed)
+    }
+
+    /// Runs a wheel function: the event of its result, and the result.
+    async fn wheel(
+        &self,
+        load: &Map,
+        by: &Subject,
+    ) -> Result<(Value, Result<Value, WheelError>), RunError> {
         let arguments = arguments(load);
         let call = Call {
             fun: fun(load).to_owned(),
@@ -107,7 +123,7 @@ impl MasterCommands {
             log: None,
         };
         let caller = self.0.permitted_caller(&by.user);
-        self.0.wheel(call, &caller).await.map_err(failed)
+        self.0.wheel_answer(call, &caller).await.map_err(failed)
     }
 }
 

@@ -72,17 +72,17 @@ impl EventQuery {
         };
         add("limit", &count(self.limit));
         add("follow", if self.ends { "false" } else { "true" });
-        if self.consumer.is_some() {
-            return target;
+        if self.consumer.is_none() {
+            self.tags.iter().for_each(|tag| add("tag", tag));
+            self.excludes.iter().for_each(|tag| add("exclude", tag));
+            add("match", &self.match_type);
+            add("filter", &self.filter);
+            add("from", &self.from);
+            add("since", &self.since);
+            add("until", &self.until);
+            add("last", &count(self.last));
         }
-        self.tags.iter().for_each(|tag| add("tag", tag));
-        self.excludes.iter().for_each(|tag| add("exclude", tag));
-        add("match", &self.match_type);
-        add("filter", &self.filter);
-        add("from", &self.from);
-        add("since", &self.since);
-        add("until", &self.until);
-        add("last", &count(self.last));
+        target.pop(); // the separator after the last
         target
     }
 }

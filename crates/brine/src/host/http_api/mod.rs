@@ -6,7 +6,7 @@ mod arguments;
 mod beside;
 mod feed;
 mod options;
-mod own;
+pub(super) mod own;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

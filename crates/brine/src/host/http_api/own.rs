@@ -176,7 +176,7 @@ pub(super) fn started(published: &brine_node::Published) -> Value {
 }
 
 /// `tag` and `jid` of a wheel function's answer.
-pub(super) fn where_it_is(answer: &Value) -> Value {
+pub(in crate::host) fn where_it_is(answer: &Value) -> Value {
     let answer = answer.as_map();
     let of = |map: Option<&Map>, key| map.and_then(|map| map.get(key)).cloned();
     let data = answer
