@@ -554,6 +554,7 @@ impl FanOut {
 
     /// Sends what the log holds and ends every stream.
     fn end(&mut self) {
+        self.joins.close();
         while !self.turn() {}
         let members = std::mem::take(&mut self.members);
         for member in members.into_iter().flatten() {

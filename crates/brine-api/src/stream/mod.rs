@@ -116,6 +116,8 @@ struct Shared {
     /// Where streams catch up: the runtime that answers requests, known with the first of them.
     runtime: OnceLock<Handle>,
     readers: Readers,
+    /// Each stream has a receiver.
+    open: watch::Sender<()>,
     counters: Counters,
 }
 
@@ -189,6 +191,7 @@ impl Streams {
             shutdown: shutdown.subscribe(),
             runtime: OnceLock::new(),
             readers: api.readers().clone(),
+            open: watch::Sender::new(()),
             counters: Counters::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -217,10 +220,11 @@ impl Streams {
         self.shutdown.send_replace(true);
     }
 
-    /// Done when streams that had caught up have ended.
+    /// Done when all streams have ended.
     pub async fn ended(&self) {
         let mut thread = self.thread.clone();
         let _ = thread.changed().await; // nothing is ever sent: the thread is gone
+        self.shared.open.closed().await;
     }
 
     /// What streams have done so far.
@@ -268,7 +272,8 @@ impl Prepared {
         let subject = self.session.subject().clone();
         let entry = self.shared.readers.enter(subject, self.text);
         let ends = Box::pin(self.session.ended());
-        let subscriber = Subscriber::new(socket, self.view, entry, ends, guard, head);
+        let guard = (guard, self.shared.open.subscribe());
+        let subscriber = Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
         let bounds = Bounds {
             end: (!self.follows).then(|| self.shared.log().position().seq),
             until: self.until,

@@ -57,7 +57,7 @@ pub(super) fn begin(
     if let Some(user) = line.value(Key::User) {
         loaded.opts.set("user", user);
     }
-    let daemon = daemon_of(&line, &loaded.opts)?;
+    let daemon = daemon_of(syntax, &line, &loaded.opts)?;
     account::run_as_configured_user(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
     let functions_umask = daemon::restrict_new_files(daemon.detached);
     let is_told = if daemon.detached {
@@ -113,20 +113,25 @@ impl Service {
     }
 }
 
-fn daemon_of(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Daemon> {
+fn daemon_of(syntax: &Syntax<Key>, line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Daemon> {
+    // Beside a master: its files are the master's.
+    let (pid_file, log_file) = match syntax.program {
+        "salt-api" => ("api_pidfile", "api_logfile"),
+        _ => ("pidfile", "log_file"),
+    };
     let path = |said: Option<&str>, name| {
         let path = said.or(opts.text(name).ok());
         path.filter(|path| !path.is_empty()).map(PathBuf::from)
     };
     let detached = line.has(Key::Detached);
-    let log_file = path(None, "log_file").filter(|_| detached);
+    let log_file = path(None, log_file).filter(|_| detached);
     let syslog = log_file.as_ref().and_then(|log_file| {
         let text = log_file.to_str()?;
         SyslogAddress::parse(text)
     });
     Ok(Daemon {
         detached,
-        pid_file: path(line.value(Key::PidFile), "pidfile"),
+        pid_file: path(line.value(Key::PidFile), pid_file),
         log_file: log_file.filter(|path| path.is_absolute()),
         syslog: syslog.transpose()?,
     })

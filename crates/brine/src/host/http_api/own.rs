@@ -34,9 +34,11 @@ impl OwnMaster {
         let unknown = || OperatorError::NotAuthenticated("Authentication error occurred.".into());
         let token = match by {
             Credential::Token(text) => self.master.token(text).await.ok_or_else(unknown)?,
-            Credential::Login(fields) => {
-                let login = fields.login.clone();
-                let checked = self.master.check_login(login, Some(fields.from)).await;
+            Credential::Login { login, from } => {
+                let checked = self
+                    .master
+                    .check_login((**login).clone(), Some(*from))
+                    .await;
                 checked.map_err(login_error)?
             }
         };
