@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
+use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
 use crate::types::type_name;
@@ -68,6 +69,8 @@ pub struct ApiOptions {
     pub forms: Option<Compat>,
     /// `client_ca`: clients must show a certificate that one in this file has signed.
     pub client_ca: Option<PathBuf>,
+    /// `open_exporter`: `/metrics/salt-exporter`, which names minions, needs no login.
+    pub open_exporter: bool,
 }
 
 impl Default for ApiOptions {
@@ -77,6 +80,7 @@ impl Default for ApiOptions {
             allow_query_token: true,
             forms: None,
             client_ca: None,
+            open_exporter: false,
         }
     }
 }
@@ -155,7 +159,13 @@ impl AuthOptions {
 
 impl ApiOptions {
     fn parse(value: &Value) -> Result<Self, ConfigError> {
-        const KEYS: [&str; 4] = ["allow_query_token", "client_ca", "forms", "in_master"];
+        const KEYS: [&str; 5] = [
+            "allow_query_token",
+            "client_ca",
+            "forms",
+            "in_master",
+            "open_exporter",
+        ];
         let mut api = Self::default();
         for (key, value) in options_of("api", value)? {
             match key.as_str() {
@@ -164,6 +174,9 @@ impl ApiOptions {
                     api.allow_query_token = flag("api: allow_query_token", value)?;
                 }
                 Some("forms") => api.forms = Some(compat(value)?),
+                Some("open_exporter") => {
+                    api.open_exporter = flag("api: open_exporter", value)?;
+                }
                 Some("client_ca") => api.client_ca = Some(file("api: client_ca", value)?),
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }
@@ -249,61 +262,6 @@ fn python(value: &Value) -> Result<String, ConfigError> {
         found: shown(value),
     });
     text.map(str::to_owned)
-}
-
-pub(crate) fn bytes(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
-    let bytes = match value {
-        Value::Int(bytes) => u64::try_from(*bytes).ok(),
-        Value::Str(text) => sized(text),
-        _ => None,
-    };
-    bytes.ok_or_else(|| ConfigError::BadBrineValue {
-        key,
-        expected: "a number of bytes, or a number with KiB, MiB or GiB",
-        found: shown(value),
-    })
-}
-
-fn sized(text: &str) -> Option<u64> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    let (number, unit) = units
-        .into_iter()
-        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
-        .unwrap_or((text, 1));
-    number.trim().parse::<u64>().ok()?.checked_mul(unit)
-}
-
-pub(crate) fn shown(value: &Value) -> String {
-    match value {
-        Value::Str(text) => format!("{text:?}"),
-        Value::Int(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        other => type_name(other).to_owned(),
-    }
-}
-
-pub(crate) fn unknown(key: &str, keys: &[&'static str]) -> ConfigError {
-    let distance = |valid: &&&str| edit_distance(key, valid);
-    let nearest = keys.iter().min_by_key(distance).copied();
-    ConfigError::UnknownBrineKey {
-        key: key.to_owned(),
-        nearest: nearest.unwrap_or_default(),
-    }
-}
-
-/// Levenshtein's distance.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.chars().count()]
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use brine_wire::Value;
 
-use crate::brine::{bytes, shown, unknown};
+use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
 
 /// `history`: keep events on disk.

@@ -27,6 +27,7 @@
 
 mod arguments;
 mod brine;
+mod brine_values;
 mod environment;
 mod error;
 mod files;

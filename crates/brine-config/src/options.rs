@@ -116,6 +116,7 @@ const ACTED_ON: &[&str] = &[
     "autosign_timeout",
     "cachedir",
     "clean_dynamic_modules",
+    "cli_summary",
     "client_acl_verify",
     "cmd_safe",
     "conf_file",
@@ -210,6 +211,7 @@ const ACTED_ON: &[&str] = &[
     "return_retry_tries",
     "root_dir",
     "rotate_aes_key",
+    "show_jid",
     "sign_pub_messages",
     "signing_algorithm",
     "signing_key_pass",
@@ -273,8 +275,9 @@ mod tests {
             "schedule",
             "serial",
         ];
-        const READERS: [&str; 10] = [
+        const READERS: [&str; 11] = [
             "flag", "text", "get", "int", "seconds", "count", "port", "path", "texts", "number",
+            "is_true",
         ];
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut folders: Vec<_> = [

@@ -1,4 +1,4 @@
-//! What the transports share: requests and their answers, publications and their audience.
+//! Shared by the transports: requests and their answers, publications and their audience.
 //!
 //! Every request is answered: one that is dropped unanswered is answered `bad load`, which makes a
 //! minion sign in again and repeat it. Facts: `docs/protocol/network.md` §2, §15.
@@ -12,27 +12,27 @@ use std::time::Duration;
 use brine_wire::Value;
 use brine_wire::network::{MinionId, payload};
 
-/// What one connection, address and server may take.
+/// Limits for a connection, an address and the server.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The largest message, in bytes.
     pub max_message_bytes: usize,
-    /// The largest message of a connection that has not authenticated; a larger one draws on
+    /// The largest message of a connection that has not authenticated; a larger one counts against
     /// `large_message_bytes`.
     pub max_stranger_bytes: usize,
-    /// What all large messages of strangers may take together, in bytes.
+    /// The bytes that all large messages of strangers may take together.
     pub large_message_bytes: usize,
-    /// Connections of one address that have not authenticated.
+    /// The most unauthenticated connections of one address.
     pub strangers_per_address: usize,
-    /// Such connections of all addresses together. Beyond it the oldest of the address that has most is closed.
+    /// The most unauthenticated connections in all. Beyond it the oldest of the address that has most is closed.
     pub strangers: usize,
-    /// Subscribers of one address over ZeroMQ, where they do not say who they are.
+    /// The most subscribers of one address over ZeroMQ, where they do not identify themselves.
     pub subscribers_per_address: usize,
-    /// Such subscribers of all addresses together.
+    /// The most such subscribers in all.
     pub subscribers: usize,
-    /// How long a message may take to arrive, an answer to be sent, and a stranger to authenticate.
-    pub patience: Duration,
-    /// Requests under way per connection; what comes beyond waits in the socket.
+    /// The time limit for a message to arrive, an answer to be sent, and a stranger to authenticate.
+    pub io_timeout: Duration,
+    /// The most requests in progress per connection; further ones wait in the socket.
     pub requests_per_connection: usize,
     /// Messages that wait for one subscriber (`pub_hwm`); newer ones are dropped beyond.
     pub publish_queue: usize,
@@ -50,7 +50,7 @@ impl Default for Limits {
             strangers: 8192,
             subscribers_per_address: usize::MAX,
             subscribers: usize::MAX,
-            patience: Duration::from_secs(60),
+            io_timeout: Duration::from_secs(60),
             requests_per_connection: 32,
             publish_queue: 1000,
             identification: Duration::from_secs(30),
@@ -66,7 +66,7 @@ impl Limits {
         Self::default().within_open_files(files.unwrap_or(u64::MAX))
     }
 
-    /// The same, within shares of this many open files, so that neither strangers nor subscribers use up what requests,
+    /// The defaults, within shares of this many open files, so that neither strangers nor subscribers use up what requests,
     /// the local bus and the command line need: a quarter for strangers, an eighth for those of one address; half for
     /// subscribers, three eighths for those of one address, behind which there may be many minions.
     #[must_use]
@@ -82,12 +82,12 @@ impl Limits {
     }
 }
 
-/// Who sent a request, as far as the transport knows.
+/// The sender of a request, as far as the transport knows it.
 #[derive(Debug, Clone)]
 pub struct Peer {
     /// Its address.
     pub address: Option<IpAddr>,
-    /// Set once it has authenticated.
+    /// Set when it has authenticated.
     trusted: Arc<AtomicBool>,
 }
 
@@ -114,16 +114,16 @@ impl Peer {
 pub struct Incoming {
     /// Who sent it.
     pub peer: Peer,
-    /// The request, not interpreted yet: for [`brine_wire::network::payload::Payload::from_value`].
+    /// The request, not yet interpreted: for [`brine_wire::network::payload::Payload::from_value`].
     pub payload: Value,
-    /// How many bytes it came in.
+    /// Its size on the wire, in bytes.
     pub bytes: usize,
-    /// Where the answer goes; `None` once it went.
+    /// Sends the answer; `None` when it was sent.
     answer: Option<Answer>,
 }
 
-/// Takes requests, in the order in which they come on each connection. It is called where the transport reads,
-/// and must not wait: what takes long is to be done elsewhere, with the [`Incoming`] in hand.
+/// Receives requests in the order of their connection. It runs where the transport reads and must not wait: slow work
+/// belongs on another task, which takes the [`Incoming`] along.
 pub type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
 
 /// Sends an answer to the peer.
@@ -145,7 +145,7 @@ impl Incoming {
         std::mem::replace(&mut self.payload, Value::Nil)
     }
 
-    /// Answers it. If the peer is gone, so is the answer.
+    /// Answers the request. If the peer is gone, the answer is dropped.
     pub fn answer(mut self, answer: Value) {
         if let Some(send) = self.answer.take() {
             send(answer);
@@ -169,26 +169,26 @@ impl Drop for Incoming {
     }
 }
 
-/// Whom a publication is for.
+/// The audience of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
     /// Every subscriber.
     Everyone,
-    /// These minions, and on tcp those that have not identified themselves, which match for themselves.
+    /// These minions, and on tcp also those that have not identified themselves; they check the target themselves.
     /// An empty list is everyone, as in Salt.
     Minions(Vec<MinionId>),
 }
 
-/// Something to publish.
+/// A message to publish.
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// The bytes of a [`brine_wire::network::publish::Publish`].
     pub payload: Arc<[u8]>,
-    /// For whom.
+    /// Its audience.
     pub audience: Audience,
 }
 
-/// What a tcp publish port learns about minions.
+/// A change that a tcp publish port notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
     /// A connection identified itself as this minion.

@@ -79,7 +79,7 @@ pub(crate) struct Reader<R, D> {
     stream: R,
     buffer: Vec<u8>,
     decoder: D,
-    patience: Duration,
+    io_timeout: Duration,
     /// When the message under way must be whole.
     due: Option<Instant>,
 }
@@ -88,12 +88,12 @@ pub(crate) struct Reader<R, D> {
 const CHUNK: usize = 8 * 1024;
 
 impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
-    pub(crate) const fn new(stream: R, decoder: D, patience: Duration) -> Self {
+    pub(crate) const fn new(stream: R, decoder: D, io_timeout: Duration) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
             decoder,
-            patience,
+            io_timeout,
             due: None,
         }
     }
@@ -121,7 +121,7 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
                 Ok(read) => read?,
                 Err(_) => {
                     return Err(ConnectionError::TooSlow {
-                        after: self.patience,
+                        after: self.io_timeout,
                     });
                 }
             },
@@ -130,7 +130,7 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
             return Err(ConnectionError::Closed);
         }
         if self.due.is_none() {
-            self.due = Some(Instant::now() + self.patience);
+            self.due = Some(Instant::now() + self.io_timeout);
         }
         self.cut()
     }
@@ -173,7 +173,7 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
         if self.buffer.is_empty() {
             self.buffer = Vec::new();
         }
-        self.due = (!self.buffer.is_empty()).then(|| Instant::now() + self.patience);
+        self.due = (!self.buffer.is_empty()).then(|| Instant::now() + self.io_timeout);
         Ok(Some(message))
     }
 }
@@ -182,15 +182,15 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
 pub(crate) async fn send<W: AsyncWrite + Unpin>(
     stream: &mut W,
     bytes: &[u8],
-    patience: Duration,
+    io_timeout: Duration,
 ) -> Result<(), ConnectionError> {
     let write = async {
         stream.write_all(bytes).await?;
         // Plain connections hold nothing back; TLS may.
         stream.flush().await
     };
-    match timeout(patience, write).await {
+    match timeout(io_timeout, write).await {
         Ok(written) => Ok(written?),
-        Err(_) => Err(ConnectionError::TooSlow { after: patience }),
+        Err(_) => Err(ConnectionError::TooSlow { after: io_timeout }),
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a silent peer is still there: it is pinged, and must send something within a time.
+//! Detects dead peers: a silent peer is pinged and must send something in time.
 
 use std::future::pending;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::connection::ConnectionError;
 
-/// Between two pings (Salt 3008's `zmq_heartbeat_ivl`).
+/// The time between two pings (Salt 3008's `zmq_heartbeat_ivl`).
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Within which something must arrive after a ping (`zmq_heartbeat_timeout`).
+/// The time in which something must arrive after a ping (`zmq_heartbeat_timeout`).
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The heartbeats of one connection.
@@ -21,7 +21,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// One that sends `ping`; without it, nothing is sent and nothing expected.
+    /// Sends `ping`; with `None` nothing is sent or expected.
     pub(crate) fn new(ping: Option<&'static [u8]>) -> Self {
         Self {
             ping,
@@ -35,7 +35,7 @@ impl Heartbeat {
         self.due = None;
     }
 
-    /// Waits for the next ping, which is to be sent. Dropping the future loses nothing.
+    /// Waits until the next ping is due and returns it. Dropping the future loses nothing.
     ///
     /// # Errors
     /// [`ConnectionError::TooSlow`] if the last ones were not answered.

@@ -1,6 +1,6 @@
-//! A bound port and the connections that come to it, whatever is spoken on them.
+//! A bound port and its connections, for any protocol.
 //!
-//! Counts strangers at the door. Facts: `docs/protocol/network.md` §2.1, §2.2.
+//! Counts unauthenticated connections as they arrive. Facts: `docs/protocol/network.md` §2.1, §2.2.
 
 use std::future::Future;
 use std::io;
@@ -43,7 +43,7 @@ impl Keepalive {
     };
 }
 
-/// A bound port and what its connections are like.
+/// A bound port and the options of its connections.
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,
@@ -54,7 +54,7 @@ pub struct Listener {
 }
 
 impl From<TcpListener> for Listener {
-    /// In clear, with a master's keepalive.
+    /// Without TLS, with a master's keepalive.
     fn from(tcp: TcpListener) -> Self {
         Self {
             tcp,
@@ -73,8 +73,8 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Hands each connection to `handle` on a task of its own, until `shutdown`; the connections still open then.
-    /// One that `quota` takes the place of ends.
+    /// Runs `handle` for each connection on a task of its own until `shutdown`; returns the connections still open.
+    /// A connection whose slot `quota` gives to another is closed.
     pub(crate) async fn serve<F>(
         self,
         quota: &Arc<Quota>,
@@ -114,16 +114,18 @@ impl Listener {
         }
     }
 
-    /// The next connection. Waits a little when the system has no more to give.
+    /// The next connection. Pauses when the system is out of descriptors.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.tcp.accept().await {
                 Ok((stream, peer)) => match prepare(&stream, self.keepalive) {
                     Ok(()) => return (stream, peer),
-                    Err(err) => tracing::debug!(%peer, %err, "a connection was gone at once"),
+                    Err(err) => {
+                        tracing::debug!(%peer, %err, "a connection was closed before it was set up")
+                    }
                 },
                 Err(err) => {
-                    tracing::warn!(%err, "cannot accept connections; trying again");
+                    tracing::warn!(%err, "cannot accept connections; retrying");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -131,34 +133,34 @@ impl Listener {
     }
 }
 
-/// A connection that has come to a port.
+/// A new connection.
 pub(crate) struct Accepted {
     stream: TcpStream,
     tls: Option<TlsServer>,
-    /// Whose it is.
+    /// The peer's address.
     pub(crate) peer: SocketAddr,
     /// Its share of the quota, to be dropped once the peer has authenticated.
     pub(crate) slot: Slot,
-    /// For a slot in another quota.
+    /// To claim a slot in another quota.
     pub(crate) eviction: Eviction,
 }
 
 /// The two halves of an accepted connection, after the handshake of TLS if there is one, and its slot.
 pub(crate) async fn open(
     accepted: Accepted,
-    patience: Duration,
+    io_timeout: Duration,
 ) -> io::Result<((Incoming, Outgoing), Slot)> {
     let Accepted {
         stream, tls, slot, ..
     } = accepted;
     let halves = match tls {
         None => stream::plain(stream),
-        Some(tls) => stream::within_tls(tls.accept(stream, patience).await?),
+        Some(tls) => stream::within_tls(tls.accept(stream, io_timeout).await?),
     };
     Ok((halves, slot))
 }
 
-/// Sets what a connection is like.
+/// Sets the options of a connection's socket.
 pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Keepalive>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let Some(keepalive) = keepalive else {

@@ -1,4 +1,4 @@
-//! The minion's side of every message: signing in, sealing requests, opening replies and publishes.
+//! The minion's side of the protocol: signs in, seals requests, opens replies and publishes.
 //!
 //! Bytes in, bytes out. A minion trusts a master's answer only after every check has passed, and stores its key only
 //! then. Facts: `docs/protocol/network.md` §6.4, §7, §8.1.
@@ -27,12 +27,12 @@ use crate::crypto::{self, FingerprintHash, NoRandom, fingerprint, sha256_hex};
 use crate::keys::accepted::TOKEN_TEXT;
 use crate::keys::minion::SigningRecord;
 
-/// Whom a minion trusts, and what it requests; Salt's options of the same names.
+/// How a minion authenticates its master; fields are named as Salt's options.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     /// The master's key that was trusted before.
     pub master: Option<PublicKey>,
-    /// Take another key for it if one comes (`open_mode`).
+    /// Accept another key of the master (`open_mode`).
     pub open_mode: bool,
     /// The key that signs masters' keys, with `verify_master_pubkey_sign`.
     pub master_sign: Option<PublicKey>,
@@ -44,11 +44,11 @@ pub struct Trust {
     pub encryption: EncryptionAlgorithm,
     /// How replies are to be signed.
     pub signing: SigningAlgorithm,
-    /// Where it is kept that this master signs its publishes; `None` forgets it with the session.
+    /// The file that records that this master signs its publishes; with `None` it is forgotten with the session.
     pub signing_record: Option<SigningRecord>,
 }
 
-/// A sign-in under way: the request, to check the answer against.
+/// A sign-in in progress: the request, to check the answer against.
 #[derive(Debug)]
 pub struct SignIn {
     request: AuthRequest,
@@ -57,7 +57,7 @@ pub struct SignIn {
     trust: Trust,
 }
 
-/// What a master's answer means.
+/// The meaning of a master's answer.
 #[derive(Debug)]
 pub enum Answer {
     /// The minion is accepted.

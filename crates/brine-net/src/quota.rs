@@ -1,8 +1,8 @@
-//! How many connections may be held by peers that have not authenticated, and what their large messages take.
+//! Limits the connections of peers that have not authenticated, and the memory of their large messages.
 //!
-//! A newcomer is never refused for what others hold: when there is no room, the oldest connection of the address that
-//! holds most is closed. So a stranger who opens thousands takes room from that one address alone. Peers on this
-//! machine have room of their own.
+//! A new connection is never refused because of others: when there is no room, the oldest connection of the address
+//! that holds most is closed. So a stranger that opens thousands takes room only from its own address. Local peers have
+//! a quota of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -17,7 +17,7 @@ use crate::channel::Limits;
 pub(crate) struct Quota {
     per_address: usize,
     together: usize,
-    /// Held for a look-up, never across an await.
+    /// Locked for a look-up, never across an await.
     holders: Mutex<Holders>,
     /// In units of [`UNIT`].
     large: Arc<Semaphore>,
@@ -27,14 +27,14 @@ pub(crate) struct Quota {
 struct Holders {
     /// The oldest connection of each has the smallest number.
     by_address: HashMap<IpAddr, BTreeMap<u64, Eviction>>,
-    /// Without those of this machine.
+    /// Without local connections.
     together: usize,
     next: u64,
 }
 
 const UNIT: usize = 1024;
 
-/// Says to a connection that it must make room for another.
+/// Signals a connection that it must make room for another.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Eviction(Arc<Notify>);
 
@@ -54,7 +54,7 @@ pub(crate) struct Slot {
 }
 
 impl Quota {
-    /// For connections that have shown nothing yet.
+    /// For connections that have not authenticated.
     pub(crate) fn of_strangers(limits: &Limits) -> Arc<Self> {
         Self::new(
             limits.strangers_per_address,
@@ -63,7 +63,7 @@ impl Quota {
         )
     }
 
-    /// For subscribers over ZeroMQ, which never say who they are.
+    /// For subscribers over ZeroMQ, which never identify themselves.
     pub(crate) fn of_subscribers(limits: &Limits) -> Arc<Self> {
         Self::new(limits.subscribers_per_address, limits.subscribers, 0)
     }
@@ -98,7 +98,7 @@ impl Quota {
         }
     }
 
-    /// Makes the room held enough for a message of this many bytes; `false` if so much is not left.
+    /// Grows the share to fit a message of this many bytes; `false` if the quota does not allow it.
     pub(crate) fn extend(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> bool {
         let before = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = bytes.div_ceil(UNIT).saturating_sub(before);
@@ -158,7 +158,7 @@ impl Drop for Slot {
     }
 }
 
-/// Who counts as one: an IPv4 address, or an IPv6 network of 64 bits, of which one host may use every address.
+/// The unit of counting: an IPv4 address, or an IPv6 /64 network, since one host may use all of its addresses.
 pub(crate) const fn holder(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => match address.to_ipv4_mapped() {

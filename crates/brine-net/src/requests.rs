@@ -1,8 +1,8 @@
-//! A port for requests, over either transport.
+//! Serves a port for requests, over either transport.
 //!
-//! Requests go to a handler and their answers come back to the connection they are of, in whatever
-//! order they are ready. A connection reads no further while its share of requests is under way, and
-//! is a stranger's until its peer is trusted ([`crate::channel::Peer::trust`]).
+//! Requests go to a handler; answers return to the request's connection in the order in which they become
+//! ready. A connection with too many requests in progress stops reading. It counts as a stranger's until
+//! its peer is trusted ([`crate::channel::Peer::trust`]).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::heartbeat::Heartbeat;
 use crate::listener::{self, Accepted, Listener};
 use crate::quota::{Quota, Slot};
 
-/// How long requests under way may take at shutdown.
+/// How long requests in progress may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How a transport's requests and answers look.
+/// A transport's encoding of requests and answers.
 pub(crate) trait Dialect: Decode<Item = Received<Self::ReplyTo>> + Send + 'static {
-    /// What an answer must repeat of its request; bounded by the decoder.
+    /// The part of a request that its answer repeats; limited by the decoder.
     type ReplyTo: Send + 'static;
-    /// What a server sends first.
+    /// The server's greeting.
     const GREETING: &'static [u8] = b"";
-    /// What it sends now and then to learn whether the peer is still there.
+    /// The server's ping.
     const PING: Option<&'static [u8]> = None;
 
     /// For a new connection.
@@ -37,24 +37,24 @@ pub(crate) trait Dialect: Decode<Item = Received<Self::ReplyTo>> + Send + 'stati
     fn encode(reply_to: &Self::ReplyTo, body: &Value) -> Vec<u8>;
 }
 
-/// What arrives from a peer.
+/// A message from a peer.
 pub(crate) enum Received<W> {
-    /// Nothing of interest.
+    /// To be ignored.
     Nothing,
-    /// Something that is answered at once.
+    /// To be answered with these bytes at once.
     Reply(Vec<u8>),
     /// A request.
     Request {
-        /// What its answer must repeat.
+        /// The part that the answer repeats.
         reply_to: W,
-        /// The request, not interpreted yet.
+        /// The request, not yet interpreted.
         payload: Value,
-        /// How many bytes it came in.
+        /// Its size on the wire, in bytes.
         bytes: usize,
     },
 }
 
-/// Serves requests until `shutdown`, and then answers those under way.
+/// Serves requests until `shutdown`, then answers those in progress.
 pub(crate) async fn serve<D: Dialect>(
     listener: Listener,
     limits: Limits,
@@ -80,10 +80,10 @@ pub(crate) async fn serve<D: Dialect>(
         .await;
     drop(open);
     let drained = async { while connections.join_next().await.is_some() {} };
-    let _ = timeout(DRAIN, drained).await; // what is left ends with the set
+    let _ = timeout(DRAIN, drained).await; // the rest is cancelled with the set
 }
 
-/// An answer, and what it must repeat of its request.
+/// An answer, and the part of its request that it repeats.
 type Answered<D> = (<D as Dialect>::ReplyTo, Value);
 
 struct Connection {
@@ -91,9 +91,9 @@ struct Connection {
     handler: Handler,
     limits: Arc<Limits>,
     quota: Arc<Quota>,
-    /// While it is a stranger's.
+    /// The slot of an unauthenticated connection.
     slot: Option<Slot>,
-    /// What a stranger's large message under way takes.
+    /// The memory charged for a stranger's large message.
     room: Option<OwnedSemaphorePermit>,
     under_way: usize,
 }
@@ -104,29 +104,29 @@ impl Connection {
         accepted: Accepted,
         mut closing: watch::Receiver<()>,
     ) -> Result<(), ConnectionError> {
-        let patience = self.limits.patience;
-        let ((reader, mut writer), slot) = listener::open(accepted, patience).await?;
+        let io_timeout = self.limits.io_timeout;
+        let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
         self.slot = Some(slot);
         if !D::GREETING.is_empty() {
-            send(&mut writer, D::GREETING, patience).await?;
+            send(&mut writer, D::GREETING, io_timeout).await?;
         }
-        let mut reader = Reader::new(reader, D::new(&self.limits), patience);
+        let mut reader = Reader::new(reader, D::new(&self.limits), io_timeout);
         let mut heartbeat = Heartbeat::new(D::PING);
         let most = self.limits.requests_per_connection.max(1);
         let (answer, mut answers) = mpsc::channel(most);
-        // Answers in clear do not extend it: anyone can ask for them.
-        let due = Instant::now() + patience;
+        // Clear answers do not extend it: anyone can request them.
+        let due = Instant::now() + io_timeout;
         let mut reading = true;
         while reading || self.under_way > 0 {
             let listening = reading && self.under_way < most;
             if !listening {
-                heartbeat.received(); // nothing is read now, so nothing can be missing
+                heartbeat.received(); // reading is paused, so the peer cannot be late
             }
             tokio::select! {
                 Some((reply_to, body)) = answers.recv() => {
                     self.under_way -= 1;
                     self.recognize();
-                    send(&mut writer, &D::encode(&reply_to, &body), patience).await?;
+                    send(&mut writer, &D::encode(&reply_to, &body), io_timeout).await?;
                 }
                 read = reader.advance(), if listening => {
                     heartbeat.received();
@@ -135,7 +135,7 @@ impl Connection {
                             self.hand_over::<D>(reply_to, payload, bytes, &answer);
                         }
                         Ok(Some(Received::Reply(bytes))) => {
-                            send(&mut writer, &bytes, patience).await?;
+                            send(&mut writer, &bytes, io_timeout).await?;
                         }
                         Ok(Some(Received::Nothing)) => {}
                         Ok(None) => self.make_room(reader.wanted())?,
@@ -144,10 +144,10 @@ impl Connection {
                     }
                 }
                 () = sleep_until(due), if self.slot.is_some() && self.under_way == 0 => {
-                    return Err(ConnectionError::TooSlow { after: patience });
+                    return Err(ConnectionError::TooSlow { after: io_timeout });
                 }
-                ping = heartbeat.next_ping(), if listening => send(&mut writer, ping?, patience).await?,
-                // Only ever an error: the port is gone.
+                ping = heartbeat.next_ping(), if listening => send(&mut writer, ping?, io_timeout).await?,
+                // Returns only with an error: the peer is gone.
                 _ = closing.changed(), if reading => reading = false,
             }
         }
@@ -164,7 +164,7 @@ impl Connection {
         self.room = None;
         self.under_way += 1;
         let answer = answer.clone();
-        // There is room for an answer to every request under way; without it the peer is gone.
+        // The channel has room for an answer to every request in progress; sending fails only if the peer is gone.
         let send = Box::new(move |body| drop(answer.try_send((reply_to, body))));
         (self.handler)(Incoming::new(self.peer.clone(), payload, bytes, send));
     }
@@ -177,7 +177,7 @@ impl Connection {
         }
     }
 
-    /// Charges a stranger for what the message under way is known to need.
+    /// Charges a stranger for the known size of the message that is arriving.
     fn make_room(&mut self, wanted: usize) -> Result<(), ConnectionError> {
         if self.slot.is_none() || wanted <= self.limits.max_stranger_bytes {
             return Ok(());

@@ -280,16 +280,16 @@ pub struct TlsServer(TlsAcceptor);
 pub struct TlsClient(TlsConnector);
 
 impl TlsServer {
-    /// Shakes hands within `patience`. Dropping the future ends the connection.
+    /// Shakes hands within `io_timeout`. Dropping the future ends the connection.
     ///
     /// # Errors
     /// The system's or TLS's, as one.
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
-        patience: Duration,
+        io_timeout: Duration,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let shaken = timeout(patience, self.0.accept(stream)).await;
+        let shaken = timeout(io_timeout, self.0.accept(stream)).await;
         Ok(shaken.map_err(io::Error::from)??.into())
     }
 }
@@ -303,11 +303,11 @@ impl TlsClient {
         &self,
         host: &str,
         stream: TcpStream,
-        patience: Duration,
+        io_timeout: Duration,
     ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let shaken = timeout(patience, self.0.connect(name, stream)).await;
+        let shaken = timeout(io_timeout, self.0.connect(name, stream)).await;
         Ok(shaken.map_err(io::Error::from)??.into())
     }
 }

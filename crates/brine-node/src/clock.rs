@@ -1,4 +1,4 @@
-//! The time as Salt's texts show it.
+//! The time as Salt formats it.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Files of a node's caches: written whole, for their owner alone, and read within a limit.
+//! Cache files of a node: written atomically, readable by their owner only, and read up to a limit.
 //!
-//! A file appears under its name complete or not at all. What is lost in a crash of the machine can be made
-//! again: nothing waits for the disk. (Keys are `brine-net`'s, and do.)
+//! A file appears under its name complete or not at all. Nothing is synced, since a crash of the machine loses only
+//! what can be made again. (Key files are written by `brine-net`, which syncs.)
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -11,12 +11,12 @@ use std::path::Path;
 
 use brine_wire::{Value, msgpack};
 
-/// Makes a folder, and those above it, that only its owner may enter.
+/// Makes a folder and its parents, accessible to the owner only.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a file beside its place, under a name that begins with a dot, and moves it there.
+/// Writes a file under a temporary name that begins with a dot, and renames it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -30,14 +30,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
         .and_then(|()| fs::rename(&beside, path))
         .inspect_err(|_| {
-            let _ = fs::remove_file(&beside); // the first error is the one to tell
+            let _ = fs::remove_file(&beside); // the first error is the one to report
         })
 }
 
-/// The msgpack value in a file of at most so many bytes; `None` if there is none.
+/// The msgpack value in a file of at most `max_bytes`; `None` if there is none.
 pub(crate) fn read_value(path: &Path, max_bytes: u64) -> Option<Value> {
     if fs::metadata(path).ok()?.len() > max_bytes {
-        tracing::warn!(path = %path.display(), max_bytes, "a file of the cache is too large to be read");
+        tracing::warn!(path = %path.display(), max_bytes, "cache file ignored: too large");
         return None;
     }
     msgpack::decode(&fs::read(path).ok()?).ok()

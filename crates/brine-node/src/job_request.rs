@@ -1,6 +1,6 @@
-//! A job that somebody wants published: what `salt`, a script or the reactor asks of a master.
+//! A request to publish a job, from `salt`, a script or the reactor.
 //!
-//! The load of a clear `publish` request, typed. Who asks, and with which key, is not part of it.
+//! The typed load of a clear `publish` request, without the user and the key.
 //! Facts: `docs/protocol/network.md` §12.
 
 use brine_wire::network::{Jid, MinionId, field};
@@ -17,7 +17,7 @@ pub struct JobRequest {
     pub tgt_type: String,
     /// The function, or a list of several.
     pub fun: Value,
-    /// Its arguments, those by name in one mapping marked `__kwarg__`; of several functions a list for each.
+    /// Its arguments; keyword arguments in one mapping marked `__kwarg__`. For several functions a list for each.
     pub arg: Vec<Value>,
     /// The returner; mostly empty.
     pub ret: String,
@@ -77,7 +77,7 @@ impl JobRequest {
         load
     }
 
-    /// What separates the keys of a grain target.
+    /// The separator of keys in a grain target.
     pub(crate) fn delimiter(&self) -> &str {
         field::text(&self.kwargs, "delimiter").unwrap_or(DELIMITER)
     }
@@ -90,6 +90,21 @@ pub struct Published {
     pub jid: Option<Jid>,
     /// The minions it was sent to.
     pub minions: Vec<MinionId>,
-    /// Ids that a list target names and that have no accepted key.
+    /// Ids in a list target that have no accepted key.
     pub missing: Vec<MinionId>,
+}
+
+/// Why a job was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// `publisher_acl_blacklist` names the user or a function.
+    #[error("publisher_acl_blacklist forbids this job")]
+    Blacklisted,
+    /// `publisher_acl` does not permit the job.
+    #[error("publisher_acl does not permit this job")]
+    NotPermitted,
+    /// The master is shutting down.
+    #[error("the master is shutting down")]
+    ShuttingDown,
 }

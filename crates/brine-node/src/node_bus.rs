@@ -1,5 +1,5 @@
-//! A node's own bus, as the node itself uses it: it appends to the log and reads it through a cursor, without a
-//! socket in between. Other programs use the sockets, which are `brine-bus`'s. Facts: `docs/protocol/ipc.md` §2, §6.
+//! The node's access to its own bus: it appends to the log and reads it through a cursor, without a socket. Other
+//! programs use the sockets, which `brine-bus` serves. Facts: `docs/protocol/ipc.md` §2, §6.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,7 +35,7 @@ impl NodeBus {
         }
     }
 
-    /// Fires an event now: sets `_stamp`, trims values of data that are too large. The event's number.
+    /// Fires an event: sets `_stamp`, trims values that are too large. Returns the event's number.
     ///
     /// # Errors
     /// [`FireError`] for a tag that no reader could separate from the data; nothing is fired then.
@@ -43,7 +43,7 @@ impl NodeBus {
         self.fire_stamped(tag, &mut data)
     }
 
-    /// The same; afterwards `data` are as they were fired, stamp included.
+    /// Fires an event; afterwards `data` is as it was fired, with its stamp.
     pub(crate) fn fire_stamped(&self, tag: &str, data: &mut Map) -> Result<Seq, FireError> {
         let now = since_epoch();
         let stamp = stamp::format(now, self.compat.stamp_style());
@@ -73,11 +73,11 @@ pub(crate) async fn serve(bus: Bus, shutdown: watch::Receiver<bool>) {
     }
 }
 
-/// Why a request made by an event is refused under `ipc_mode: tcp`.
+/// The refusal of a request by event under `ipc_mode: tcp`.
 pub(crate) const OPEN_TO_EVERYBODY: &str = "ipc_mode is tcp: every user of this machine can write to this bus, so that no event on it is a command; \
     use the local socket (its port and token are in the file ending in brine.token in sock_dir) or ipc_mode: ipc";
 
-/// Hands every event whose tag is `wanted` to `take`, for ever: how a node receives requests of programs beside it.
+/// Passes every event whose tag is `wanted` to `take`, forever: how a node receives requests of local programs.
 /// Dropping it loses only events that were not read yet.
 pub(crate) async fn serve_requests(
     mut events: EventCursor,
@@ -115,7 +115,7 @@ impl std::fmt::Debug for NodeBus {
     }
 }
 
-/// The time since the UNIX epoch; nothing on a clock set before it.
+/// The time since the UNIX epoch; zero if the clock is set before it.
 pub(crate) fn since_epoch() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! Salt's options read into the types the rooms here want: what a master and a minion share.
+//! Reading Salt's options into checked types: what a master and a minion share.
 //!
 //! Defaults are `brine-config`'s; where it has none, the reader names one.
 
@@ -21,7 +21,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// Why a node cannot be made of a configuration.
+/// Why a configuration does not describe a node.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionsError {
@@ -46,12 +46,17 @@ pub enum OptionsError {
     },
 }
 
-/// Readings that several options share. An option that is not said has the default given.
+/// Reads options of the common types. An option that is not set has the given default.
 pub(crate) struct Reader<'a>(pub(crate) &'a Opts);
 
 impl Reader<'_> {
     pub(crate) fn is_set(&self, name: &str) -> bool {
         !matches!(self.0.get(name), None | Some(Value::Nil))
+    }
+
+    /// Whether an option is there and Python takes it for true.
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(Value::is_true)
     }
 
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, OptionsError> {

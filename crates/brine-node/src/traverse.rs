@@ -1,11 +1,11 @@
-//! A value along a path of keys, through maps and lists: what `grains.get` and targets look up by.
+//! Looks up a value by a path of keys through maps and lists, for `grains.get` and targets.
 //!
 //! Facts: Salt 3006.28 and 3008.3, by running them (`tests/it/targets_salt.rs`).
 
 use brine_config::parse_value;
 use brine_wire::{Map, Value};
 
-/// The value at the end of a path; `None` if it leads nowhere.
+/// The value at the end of a path.
 pub(crate) fn find<'a>(data: &'a Map, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     rest.iter()
@@ -16,7 +16,7 @@ pub(crate) fn find<'a>(data: &'a Map, path: &[&str]) -> Option<&'a Value> {
         })
 }
 
-/// The value under a key as it is written, or as what YAML makes of that: `1`, `true`.
+/// The value under a key, taken as text or as YAML reads it: `1`, `true`.
 fn in_map<'a>(map: &'a Map, key: &str) -> Option<&'a Value> {
     map.get(key).or_else(|| match parse_value(key) {
         Value::Map(_) | Value::Array(_) => None,
@@ -41,7 +41,7 @@ fn in_list<'a>(items: &'a [Value], key: &str) -> Option<&'a Value> {
         })
 }
 
-/// What Python's `int` makes of a text: white space around it and single `_` between digits do not count.
+/// Parses as Python's `int` does: surrounding white space and single `_` between digits are ignored.
 fn integer(text: &str) -> Option<i128> {
     let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f'));
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
@@ -81,11 +80,6 @@ impl Cli {
         Self::parse_from(std::iter::once(program).chain(words))
     }
 
-    /// What it is called and takes, for completions and manual pages.
-    pub(crate) fn description() -> clap::Command {
-        Self::command()
-    }
-
     /// Runs the command.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         logs::start(self.log_level(), Look::Own);
@@ -100,8 +94,8 @@ impl Cli {
             Command::Consumer(arguments) => consumer::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),
-            Command::Completions(arguments) => completions::run(&arguments),
-            Command::Man(arguments) => man::run(&arguments),
+            Command::Completions(arguments) => completions::run(&arguments, Self::command()),
+            Command::Man(arguments) => man::run(&arguments, Self::command()),
         }
     }
 
@@ -114,19 +108,12 @@ impl Cli {
     }
 }
 
-/// Ends the program as for any wrong command line: for what only the configuration shows to be wrong.
-pub(crate) fn wrong_usage(text: &str) -> ! {
-    Cli::command()
-        .error(ErrorKind::ArgumentConflict, text)
-        .exit()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_description_is_sound() {
-        Cli::description().debug_assert();
+        Cli::command().debug_assert();
     }
 }

@@ -10,14 +10,13 @@ mod bus_location;
 mod clock;
 mod commands;
 mod daemon;
-mod history_store;
 mod host;
 mod interrupt;
-mod jid;
 mod logs;
 mod node;
 mod salt;
 mod show;
+mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

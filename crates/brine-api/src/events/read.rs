@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use brine_log::{EventCursor, LogId, Millis, Position, Seq, Start, StoredEvent};
+use brine_log::history::Consumer;
+use brine_log::{
+    EventCursor, Log, LogId, Millis, ParsePositionError, Position, Seq, Start, StoredEvent,
+    TagQuery,
+};
 use brine_wire::envelope::TAG_END;
 use brine_wire::field_filter::FieldFilter;
-use brine_wire::matching::{MatchType, TagFilter};
+use brine_wire::matching::{MatchType, TagFilter, TagMatch};
 use brine_wire::time::{Bound, Clock, StartText, parse_start, parse_time};
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -71,9 +75,18 @@ pub(crate) struct Filter {
     permitted: Permitted,
     tags: TagFilter,
     fields: FieldFilter,
+    /// Which stored events are worth fetching.
+    stored: TagQuery,
 }
 
 impl Filter {
+    /// A cursor over what may pass.
+    pub(crate) fn cursor(&self, log: &Log, start: Start) -> EventCursor {
+        let mut cursor = log.events(start);
+        cursor.select(self.stored.clone());
+        cursor
+    }
+
     pub(crate) fn passes(&self, event: &StoredEvent<'_>) -> bool {
         let Some(tag) = event.event.get(..event.tag_bytes) else {
             return false;
@@ -98,6 +111,57 @@ pub(crate) fn get(
     access: Access,
     head: &Parts,
 ) -> Result<Response<ResponseBody>, ApiError> {
+    let parameters = parameters(head.uri.query().unwrap_or_default())?;
+    let resumed = resumed(header(&head.headers, "last-event-id"))?;
+    stream(state, subject, access, head, parameters, resumed)
+}
+
+/// The parameters of a query for events.
+pub(crate) fn parameters(text: &str) -> Result<Vec<(&str, String)>, ApiError> {
+    query::parse(text, &PARAMETERS)
+}
+
+/// The position in a `Last-Event-ID`; browsers send an empty one before the first event.
+pub(crate) fn resumed(last_event_id: Option<&str>) -> Result<Option<Position>, ApiError> {
+    let position = last_event_id.filter(|position| !position.is_empty());
+    let position = position.map(str::parse).transpose();
+    position.map_err(|error: ParsePositionError| ApiError::BadRequest(error.to_string()))
+}
+
+/// Answers with the events of a consumer, from its position on.
+pub(crate) fn get_of_consumer(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    access: Access,
+    head: &Parts,
+    consumer: &Consumer,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let text = head.uri.query().unwrap_or_default();
+    let mut parameters = query::parse(text, &["limit", "follow", "heartbeat"])?;
+    match consumer.filter.as_str() {
+        "" => {}
+        // Field terms have a colon; tags have none, as far as people go.
+        terms if terms.contains(':') => parameters.push(("filter", terms.to_owned())),
+        tags => parameters.push(("tag", tags.to_owned())),
+    }
+    stream(
+        state,
+        subject,
+        access,
+        head,
+        parameters,
+        Some(consumer.position),
+    )
+}
+
+fn stream(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    access: Access,
+    head: &Parts,
+    parameters: Vec<(&str, String)>,
+    resumed: Option<Position>,
+) -> Result<Response<ResponseBody>, ApiError> {
     if access.read.is_nothing() {
         return Err(ApiError::Forbidden(format!(
             "{subject} may read no events; brine: {{acl: …}} has no read for it"
@@ -107,21 +171,21 @@ pub(crate) fn get(
     let form = Form::accepted(accept).ok_or_else(|| ApiError::BadRequest(format!(
         "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {accept:?}"
     )))?;
-    let text = head.uri.query().unwrap_or_default();
-    let resumed = header(&head.headers, "last-event-id");
     let context = QueryContext {
         log: state.log.id(),
         zone: state.config.zone,
         heartbeat: state.config.heartbeat,
     };
-    let query = Query::parse(&context, access.read, text, resumed)?;
-    let entry = state.readers().enter(subject.clone(), text.to_owned());
+    let query = Query::parse(&context, access.read, parameters, resumed)?;
+    let asked = match head.uri.path() {
+        "/events" => head.uri.query().unwrap_or_default(),
+        path => path,
+    };
+    let entry = state.readers().enter(subject.clone(), asked.to_owned());
+    // The cursor is there before the answer begins: what is fired after that is part of the stream.
+    let stream = Stream::new(state, query, form, entry);
     let state = Arc::clone(state);
-    let body = ResponseBody::stream(move |out| async move {
-        Stream::new(&state, query, form, entry)
-            .run(&state, &out)
-            .await;
-    });
+    let body = ResponseBody::stream(move |out| async move { stream.run(&state, &out).await });
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.content_type());
@@ -137,8 +201,8 @@ impl Query {
     pub(crate) fn parse(
         context: &QueryContext,
         permitted: Permitted,
-        text: &str,
-        resumed: Option<&str>,
+        parameters: Vec<(&str, String)>,
+        resumed: Option<Position>,
     ) -> Result<Self, ApiError> {
         let now = now();
         let clock = Clock {
@@ -152,6 +216,7 @@ impl Query {
                 permitted,
                 tags: TagFilter::default(),
                 fields: FieldFilter::default(),
+                stored: TagQuery::default(),
             },
             start: Start::Tail,
             last: None,
@@ -160,7 +225,7 @@ impl Query {
             follows: true,
             heartbeat: context.heartbeat,
         };
-        for (name, value) in query::parse(text, &PARAMETERS)? {
+        for (name, value) in parameters {
             match name {
                 "tag" => tags.push(value),
                 "exclude" => excluded.push(value),
@@ -193,17 +258,19 @@ impl Query {
                 }
             }
         }
-        if let Some(position) = resumed.filter(|position| !position.is_empty()) {
-            let position = position.parse().map_err(|error| bad(&error))?;
+        if let Some(position) = resumed {
             query.start = Start::After(position);
             query.last = None;
         }
+        let patterns = tags.iter().map(|tag| TagMatch::new(kind, tag.clone()));
+        let patterns = patterns.collect::<Result<Vec<_>, _>>();
+        query.filter.stored = TagQuery::new(&patterns.map_err(|error| bad(&error))?);
         query.filter.tags = TagFilter::new(kind, &tags, &excluded).map_err(|error| bad(&error))?;
         Ok(query)
     }
 }
 
-fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
+pub(crate) fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
     Ok(match start {
         StartText::Earliest => Start::Oldest,
         StartText::New => Start::Tail,
@@ -256,7 +323,7 @@ impl Stream {
         let end = (!query.follows).then(|| state.log.position().seq);
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
-        let cursor = state.log.events(query.start);
+        let cursor = query.filter.cursor(&state.log, query.start);
         // A client that is cut off before its first event knows where it was all the same.
         if form == Form::Records && query.start == Start::Tail {
             form.heartbeat(cursor.position(), &mut buffer);
@@ -276,7 +343,7 @@ impl Stream {
             let log = &state.log;
             if let Some(start) = last::find(log, self.query.start, &self.query.filter, count).await
             {
-                self.cursor = log.events(start);
+                self.cursor = self.query.filter.cursor(log, start);
             }
         }
         let mut shutdown = state.shutdown();

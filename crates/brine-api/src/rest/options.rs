@@ -43,6 +43,9 @@ pub struct RestOptions {
     pub authorized_ips: Vec<String>,
     /// `api_acl: {users: …}`: from which addresses a user may log in; `None` for all.
     pub api_acl: Option<HashMap<String, Vec<String>>>,
+    /// `brine: {api: {open_exporter: …}}`: `/metrics/salt-exporter`, which names minions, is for everybody and not
+    /// for who is logged in.
+    pub open_exporter: bool,
     /// `debug`: answers to unforeseen errors say what happened.
     pub debug: bool,
     /// Where sessions are kept, so that they outlive a restart.
@@ -71,6 +74,7 @@ impl Default for RestOptions {
             favicon: None,
             authorized_ips: Vec::new(),
             api_acl: None,
+            open_exporter: false,
             debug: false,
             session_directory: None,
             // JSON is YAML.

@@ -24,7 +24,7 @@ pub struct RestState {
     /// The master.
     pub operator: Arc<dyn Operator>,
     /// What was counted.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// A permit for each command that may run at a time.
     pub(super) commands: Semaphore,
 }
@@ -41,7 +41,7 @@ impl RestState {
         Self {
             sessions: Sessions::in_directory(options.session_directory.clone()),
             commands: Semaphore::new(options.limits.commands.clamp(1, Semaphore::MAX_PERMITS)),
-            counters: Counters::default(),
+            counters: Arc::clone(&api.counters),
             api,
             streams,
             options,

@@ -223,13 +223,14 @@ mod tests {
         let gap = Gap {
             from: at(LOG, 43),
             to: at(LOG, 100),
+            reason: None,
         };
         let written = |form: Form| {
             let mut out = Vec::new();
             form.gap(&gap, &mut out);
             String::from_utf8(out).unwrap()
         };
-        let data = r#"{"from": "7f3a-42", "to": "7f3a-99", "missed": 57}"#;
+        let data = r#"{"from": "7f3a-42", "to": "7f3a-99", "missed": 57, "reason": null}"#;
         assert_eq!(
             written(Form::ServerSent(Stamps::AsFired)),
             format!(

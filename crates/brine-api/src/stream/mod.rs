@@ -46,7 +46,7 @@ use self::form::Form;
 use self::subscriber::{Guard, Socket, Subscriber, View};
 use self::window::Wire;
 use crate::body::ResponseBody;
-use crate::events::read::{Query, QueryContext};
+use crate::events::read::{self, Query, QueryContext};
 use crate::rest::{Answer, Context, RestError, Session, head_bytes};
 use crate::state::{ApiState, Readers};
 
@@ -359,7 +359,10 @@ fn prepare(
     }
     let resumed = request.headers().get("last-event-id");
     let resumed = resumed.and_then(|value| value.to_str().ok());
-    let query = Query::parse(&streams.context(), access.read, text, resumed);
+    let query = read::parameters(text).and_then(|parameters| {
+        let resumed = read::resumed(resumed)?;
+        Query::parse(&streams.context(), access.read, parameters, resumed)
+    });
     let query = query.map_err(|error| RestError::BadRequest(error.to_string().into()))?;
     let view = Arc::new(View {
         form,

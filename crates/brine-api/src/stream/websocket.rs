@@ -232,13 +232,15 @@ async fn forward(
                 if read == 0 {
                     return Ok(());
                 }
-                let mut whole = Vec::new();
-                lines.push(&piece[..read], |line| whole.push(line));
-                for line in whole {
+                let mut due = Vec::new();
+                lines.push(&piece[..read], |line| {
                     if let Line::Whole(line) = line {
-                        for message in messages.of(&line)? {
-                            socket.feed(message).await?;
-                        }
+                        due.push(messages.of(line));
+                    }
+                });
+                for of_line in due {
+                    for message in of_line? {
+                        socket.feed(message).await?;
                     }
                 }
                 socket.flush().await?;

@@ -7,10 +7,14 @@
 )]
 
 mod client;
+mod consumers;
 mod events;
 mod fire;
+mod history;
 mod hostile;
+mod metrics;
 mod network;
+mod page;
 mod permissions;
 mod rest;
 mod run;

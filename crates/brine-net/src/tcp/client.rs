@@ -1,7 +1,7 @@
-//! The minion's ends of both ports over tcp.
+//! A minion's connections to both of a master's ports over tcp.
 //!
 //! One request at a time, as real daemons send them, so that a minion's events arrive in the order
-//! fired. Whoever waits decides when to try again ([`crate::backoff`]).
+//! fired. The caller decides when to try again ([`crate::backoff`]).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,13 +24,14 @@ use crate::tls::TlsClient;
 
 pub use crate::connection::ConnectionError;
 
-/// The largest message taken from a master, in bytes.
+/// The largest message accepted from a master, in bytes.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
 
-/// The largest reply taken from a master that has yet to prove its key, in bytes. One to a sign-in has some 2 KiB.
+/// The largest reply accepted from a master that has not proved its key, in bytes. The reply to a sign-in has about
+/// 2 KiB.
 pub const MAX_UNTRUSTED_BYTES: usize = 64 * 1024;
 
-/// Why there is no reply.
+/// A request got no reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -55,7 +56,7 @@ pub enum RequestError {
     NoRandom(#[from] NoRandom),
 }
 
-/// Where a master is and how it is reached; Salt's options of the same names.
+/// A master's address and how to connect to it; fields are named as Salt's options.
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// Host and port: `name:4506`, `10.0.0.1:4506`, `[::1]:4506`.
@@ -64,31 +65,31 @@ pub struct Destination {
     pub source: Option<(IpAddr, u16)>,
     /// `tcp_keepalive` and its times; `None` for off.
     pub keepalive: Option<Keepalive>,
-    /// `ssl`; `None` for in clear.
+    /// `ssl`; `None` for no TLS.
     pub tls: Option<TlsClient>,
-    /// How long connecting and shaking hands may take.
-    pub patience: Duration,
+    /// The time limit for connecting and for the TLS handshake.
+    pub io_timeout: Duration,
 }
 
 impl<A: Into<String>> From<A> for Destination {
-    /// In clear, with Salt's defaults.
+    /// Without TLS, with Salt's defaults.
     fn from(address: A) -> Self {
         Self {
             address: address.into(),
             source: None,
             keepalive: Some(Keepalive::MINION),
             tls: None,
-            patience: Duration::from_secs(60),
+            io_timeout: Duration::from_secs(60),
         }
     }
 }
 
-/// Sends requests to a master; connects when it must.
+/// Sends requests to a master; connects when necessary.
 #[derive(Debug)]
 pub struct Requester {
     master: Box<Destination>,
     trusted: AtomicBool,
-    /// Held while a request waits for its reply: one at a time.
+    /// Locked while a request waits for its reply: one at a time.
     connection: Mutex<Option<Box<Connection>>>,
 }
 
@@ -114,7 +115,7 @@ impl Requester {
         }
     }
 
-    /// The same for a master that has yet to prove its key: its replies may have [`MAX_UNTRUSTED_BYTES`] until
+    /// For a master that has not proved its key: replies are limited to [`MAX_UNTRUSTED_BYTES`] until
     /// [`Requester::trust`].
     #[must_use]
     pub fn untrusted(self) -> Self {
@@ -134,14 +135,14 @@ impl Requester {
         }
     }
 
-    /// Sends a payload and waits for its reply. Dropping the future gives up the connection, so
-    /// that no reply is taken for another's.
+    /// Sends a payload and waits for its reply. Dropping the future drops the connection, so that no later request
+    /// gets this reply.
     ///
     /// # Errors
     /// [`RequestError`]; the next request connects again.
     pub async fn request(&self, payload: &Value, wait: Duration) -> Result<Value, RequestError> {
         let mut slot = self.connection.lock().await;
-        // Out of the slot while it is in use: what is dropped half-way is not used again.
+        // Taken out while in use: a connection dropped half-way must not be used again.
         let connection = slot.take();
         let exchanged = timeout(wait, self.exchange(connection, payload)).await;
         let (reply, connection) = exchanged.map_err(|_| RequestError::NoReply {
@@ -184,7 +185,7 @@ impl Requester {
 
 impl Connection {
     async fn open(master: &Destination) -> Result<Self, ConnectionError> {
-        let connecting = timeout(master.patience, connect(master));
+        let connecting = timeout(master.io_timeout, connect(master));
         let connected = connecting.await.map_err(io::Error::from)?;
         let (reader, writer) = connected?;
         Ok(Self {
@@ -215,7 +216,7 @@ async fn connect_to(master: &Destination, address: SocketAddr) -> io::Result<Tcp
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     if let Some((ip, port)) = master.source {
-        // A port of our own is in use until the connection before is forgotten.
+        // A fixed source port stays in use until the kernel forgets the previous connection.
         socket.set_reuseaddr(true)?;
         socket.bind(SocketAddr::new(ip, port))?;
     }
@@ -230,7 +231,7 @@ async fn open(master: &Destination, stream: TcpStream) -> io::Result<(Incoming, 
     let host = (master.address.rsplit_once(':')).map_or(master.address.as_str(), |(host, _)| host);
     let host = host.trim_matches(['[', ']']);
     Ok(stream::within_tls(
-        tls.connect(host, stream, master.patience).await?,
+        tls.connect(host, stream, master.io_timeout).await?,
     ))
 }
 
@@ -255,14 +256,14 @@ pub struct Subscription {
     connection: Connection,
 }
 
-/// Why there are no more publishes: connect again after a while.
+/// The subscription ended: connect again after a while.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscriptionError {
     /// The connection.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// The master sends something else.
+    /// The master sent something that is not a publish.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }

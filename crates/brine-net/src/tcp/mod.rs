@@ -15,10 +15,10 @@ use crate::connection::{ConnectionError, Decode};
 use crate::listener::Listener;
 use crate::requests::{self, Dialect, Received};
 
-/// The longest head, in bytes: a UUID and room to spare. It is kept until the answer goes.
+/// The longest head, in bytes: a UUID with room to spare. It is kept until the answer is sent.
 const MAX_HEAD_BYTES: usize = 256;
 
-/// Serves requests until `shutdown`, and then answers those under way.
+/// Serves requests until `shutdown`, then answers those in progress.
 pub async fn serve_requests(
     listener: impl Into<Listener>,
     limits: Limits,

@@ -22,13 +22,13 @@ use crate::quota::{Quota, Slot};
 use crate::stream::{Incoming, Outgoing};
 use crate::subscribers::{Entry, Subscribers};
 
-/// Which minion an identification is of.
+/// The minion that an identification proves.
 pub type Identify = Arc<dyn Fn(&Value) -> Option<MinionId> + Send + Sync>;
 
 /// The subscribers of one port; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Publisher {
-    /// With the minion that each has identified itself as.
+    /// Each with the minion it has identified itself as.
     subscribers: Arc<Subscribers<Option<MinionId>>>,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Sends to its audience; how many subscribers lost it because they do not read.
+    /// Sends to the audience; returns for how many subscribers it was dropped because they do not read.
     #[must_use]
     pub fn publish(&self, publication: &Publication) -> usize {
         let body = Value::Bin(publication.payload.to_vec());
@@ -69,7 +69,7 @@ impl Publisher {
     }
 }
 
-/// Serves subscribers until `shutdown`, and reports which minions come and go.
+/// Serves subscribers until `shutdown`, and reports minions that connect and leave.
 pub async fn serve(
     listener: impl Into<Listener>,
     limits: Limits,
@@ -124,14 +124,14 @@ impl Subscription {
         entry: &Entry<Option<MinionId>>,
         mut publications: mpsc::Receiver<Arc<[u8]>>,
     ) -> Result<(), ConnectionError> {
-        let patience = self.limits.patience;
+        let io_timeout = self.limits.io_timeout;
         let messages = Messages::new(self.limits.max_stranger_bytes);
-        let mut reader = Reader::new(reader, messages, patience);
+        let mut reader = Reader::new(reader, messages, io_timeout);
         let deadline = Instant::now() + self.limits.identification;
         loop {
             tokio::select! {
                 Some(message) = publications.recv() => {
-                    send(&mut writer, &message, patience).await?;
+                    send(&mut writer, &message, io_timeout).await?;
                 }
                 read = reader.advance() => match read {
                     Ok(Some(Message { body, .. })) => self.read(entry, &body).await,
@@ -146,7 +146,7 @@ impl Subscription {
         }
     }
 
-    /// The first right identification counts.
+    /// The first valid identification counts.
     async fn read(&mut self, entry: &Entry<Option<MinionId>>, body: &Value) {
         if self.id.is_some() {
             return;

@@ -1,8 +1,8 @@
-//! The ZeroMQ transport: the master's ports, and a minion's ends over libzmq.
+//! The ZeroMQ transport: a master's ports, and a minion's connections over libzmq.
 //!
-//! The ports are ours and not libzmq's, because a stranger can make libzmq hold any amount of memory: it keeps the parts
-//! of a message until the last arrives. A minion's ends talk to one master, which the minion chose: there each libzmq
-//! socket has a thread of its own. Facts: `docs/protocol/network.md` §2.1.
+//! The master's ports do not use libzmq, because a stranger can make libzmq hold any amount of memory: it keeps the
+//! parts of a message until the last arrives. A minion talks only to masters it chose; there each libzmq socket has a
+//! thread of its own. Facts: `docs/protocol/network.md` §2.1.
 
 pub mod client;
 pub mod publish;
@@ -19,7 +19,7 @@ use crate::connection::{ConnectionError, Decode};
 use crate::listener::Listener;
 use crate::requests::{self, Dialect, Received};
 
-/// Serves requests until `shutdown`, and then answers those under way.
+/// Serves requests until `shutdown`, then answers those in progress.
 pub async fn serve_requests(
     listener: impl Into<Listener>,
     limits: Limits,
@@ -65,7 +65,7 @@ impl Decode for Requests {
 }
 
 impl Requests {
-    /// A payload, if it is one map of sensible make.
+    /// A payload: a single map within the limits.
     fn payload(&self, body: &[u8]) -> Option<Value> {
         let mut decoder = brine_wire::network::tcp::Decoder::new(self.max_bytes);
         let length = decoder.next(body).ok()??;

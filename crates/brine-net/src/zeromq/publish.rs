@@ -1,7 +1,7 @@
 //! The publish port over ZeroMQ.
 //!
-//! Subscribers name the beginnings of the messages they want: of all, or of some topics (`zmq_filtering`). They do not
-//! identify themselves.
+//! Subscribers name prefixes of the messages they want: all, or some topics (`zmq_filtering`). They do not identify
+//! themselves.
 
 use std::fmt;
 use std::future::Future;
@@ -19,7 +19,8 @@ use crate::listener::{self, Accepted, Listener};
 use crate::quota::Quota;
 use crate::subscribers::{Entry, Subscribers};
 
-/// How many topics one subscriber may want, and how long one may be, in bytes. Salt's want two of 40 at most.
+/// How many topics one subscriber may name, and how long each may be, in bytes. Salt's subscribers name two of 40
+/// bytes.
 const MAX_TOPICS: usize = 64;
 const MAX_TOPIC_BYTES: usize = 256;
 
@@ -28,7 +29,7 @@ const MAX_TOPIC_BYTES: usize = 256;
 pub struct Topics {
     /// With their topic in a frame of its own (`zmq_filtering`).
     pub filtering: bool,
-    /// Those for minions go to syndics too (`order_masters`).
+    /// Publishes for minions go to syndics too (`order_masters`).
     pub syndics: bool,
 }
 
@@ -36,7 +37,7 @@ pub struct Topics {
 #[derive(Clone, Default)]
 pub struct Publisher {
     topics: Topics,
-    /// With the prefixes that each wants.
+    /// Each with the prefixes it wants.
     subscribers: Arc<Subscribers<Vec<Vec<u8>>>>,
 }
 
@@ -56,7 +57,7 @@ impl Publisher {
         }
     }
 
-    /// Sends to the subscribers that want it; how many lost it because they do not read.
+    /// Sends to the subscribers that want it; returns for how many it was dropped because they do not read.
     #[must_use]
     pub fn publish(&self, publication: &Publication) -> usize {
         let payload = &publication.payload;
@@ -98,7 +99,7 @@ impl Publisher {
     }
 }
 
-/// Takes subscribers until `shutdown`.
+/// Serves subscribers until `shutdown`.
 pub async fn serve(
     listener: impl Into<Listener>,
     limits: Limits,
@@ -119,7 +120,7 @@ pub async fn serve(
     drop(connections.await); // ends them
 }
 
-/// What arrives from a subscriber.
+/// A message from a subscriber.
 enum FromSubscriber {
     Nothing,
     Reply(Vec<u8>),
@@ -157,23 +158,23 @@ async fn deliver(
     limits: Arc<Limits>,
     subscribers: Arc<Quota>,
 ) -> Result<(), ConnectionError> {
-    let patience = limits.patience;
+    let io_timeout = limits.io_timeout;
     let (address, eviction) = (accepted.peer.ip(), accepted.eviction.clone());
-    let ((reader, mut writer), slot) = listener::open(accepted, patience).await?;
-    send(&mut writer, &zmtp::GREETING, patience).await?;
+    let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
+    send(&mut writer, &zmtp::GREETING, io_timeout).await?;
     let frames = Frames(Decoder::new(Port::Publishes, limits.max_stranger_bytes));
-    let mut reader = Reader::new(reader, frames, patience);
+    let mut reader = Reader::new(reader, frames, io_timeout);
     let mut heartbeat = Heartbeat::new(Some(zmtp::PING));
     let (entry, mut publications) = publisher.subscribers.enter(limits.publish_queue);
     let (mut stranger, mut _subscriber) = (Some(slot), None);
     let deadline = Instant::now() + limits.identification;
     loop {
         tokio::select! {
-            Some(message) = publications.recv() => send(&mut writer, &message, patience).await?,
+            Some(message) = publications.recv() => send(&mut writer, &message, io_timeout).await?,
             read = reader.advance() => {
                 heartbeat.received();
                 match read? {
-                    Some(FromSubscriber::Reply(bytes)) => send(&mut writer, &bytes, patience).await?,
+                    Some(FromSubscriber::Reply(bytes)) => send(&mut writer, &bytes, io_timeout).await?,
                     Some(FromSubscriber::Subscribe(topic)) => {
                         subscribe(&entry, topic)?;
                         if stranger.take().is_some() {
@@ -186,7 +187,7 @@ async fn deliver(
                     Some(FromSubscriber::Nothing) | None => {}
                 }
             }
-            ping = heartbeat.next_ping(), if stranger.is_none() => send(&mut writer, ping?, patience).await?,
+            ping = heartbeat.next_ping(), if stranger.is_none() => send(&mut writer, ping?, io_timeout).await?,
             () = sleep_until(deadline), if stranger.is_some() => {
                 return Err(ConnectionError::TooSlow { after: limits.identification });
             }

@@ -17,7 +17,7 @@ impl Wake {
     }
 
     pub(super) fn wake(&self) {
-        // Full only when it was woken 2⁶⁴ − 2 times, which is awake.
+        // Fails only after 2⁶⁴ − 2 wake-ups, and then the thread is awake.
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 

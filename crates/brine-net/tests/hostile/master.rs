@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::zeromq_server::{Server, ServerConfig};
 use brine_net::channel::{Incoming, Limits, Presence};
-use brine_net::master::{MasterChannel, MasterConfig, Seats};
+use brine_net::master::{MasterChannel, MasterConfig, Occupancy};
 use brine_net::replay::Seen;
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::zeromq::client::ClientConfig;
@@ -193,7 +193,10 @@ async fn answer_all(
         let answer = match Payload::from_value(value, channel.minimum_version()) {
             Ok(Payload::Clear { load, .. }) if load.get("cmd") == Some(&"_auth".into()) => {
                 let now = SystemTime::now();
-                channel.sign_in(&load, Seats::default(), now).unwrap().reply
+                channel
+                    .sign_in(&load, Occupancy::default(), now)
+                    .unwrap()
+                    .reply
             }
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {

@@ -13,7 +13,7 @@ use crate::master::{BOTH, Master, Transport, WAIT};
 /// Limits under which strangers are shown the door while a test waits.
 fn impatient() -> Limits {
     Limits {
-        patience: Duration::from_secs(2),
+        io_timeout: Duration::from_secs(2),
         identification: Duration::from_secs(2),
         ..Limits::default()
     }

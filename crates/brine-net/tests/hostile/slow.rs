@@ -10,12 +10,12 @@ use brine_wire::{Value, msgpack};
 use crate::honest::Minion;
 use crate::master::{BOTH, Master, Transport, WAIT};
 
-const PATIENCE: Duration = Duration::from_millis(700);
+const IO_TIMEOUT: Duration = Duration::from_millis(700);
 
 async fn impatient_master(transport: Transport) -> Master {
     let limits = Limits {
-        patience: PATIENCE,
-        identification: PATIENCE,
+        io_timeout: IO_TIMEOUT,
+        identification: IO_TIMEOUT,
         ..Limits::default()
     };
     Master::with(transport, limits, |config| {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use brine_net::channel::{Audience, Incoming, Limits, Presence, Publication};
 use brine_net::keys::store::KeyState;
 use brine_net::listener::Listener;
-use brine_net::master::{MasterChannel, MasterConfig, Seats};
+use brine_net::master::{MasterChannel, MasterConfig, Occupancy};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::serve_requests;
 use brine_net::tls::TlsServer;
@@ -220,7 +220,10 @@ pub(crate) async fn answer_all(
         let answer = match Payload::from_value(value, channel.minimum_version()) {
             Ok(Payload::Clear { load, .. }) if load.get("cmd") == Some(&"_auth".into()) => {
                 let now = SystemTime::now();
-                channel.sign_in(&load, Seats::default(), now).unwrap().reply
+                channel
+                    .sign_in(&load, Occupancy::default(), now)
+                    .unwrap()
+                    .reply
             }
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {

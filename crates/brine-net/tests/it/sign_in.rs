@@ -8,7 +8,7 @@ use brine_net::keys::master::KeyOptions;
 use brine_net::keys::minion::MinionKeys;
 use brine_net::keys::sessions;
 use brine_net::keys::store::{KeyState, StoredKey};
-use brine_net::master::{MasterChannel, MasterConfig, Refused, Seats};
+use brine_net::master::{MasterChannel, MasterConfig, Occupancy, Refused};
 use brine_net::minion::{Answer, Distrust, MustBeSigned, OpenReplyError, Session, SignIn, Trust};
 use brine_net::replay::Seen;
 use brine_wire::network::auth::{AuthRequest, Ret};
@@ -89,7 +89,7 @@ impl Pair {
         };
         let made = self
             .master
-            .sign_in(&load, Seats::default(), SystemTime::now())
+            .sign_in(&load, Occupancy::default(), SystemTime::now())
             .unwrap();
         sign_in.judge(&made.reply, &self.minion)
     }
@@ -425,7 +425,10 @@ fn of_two_keys_that_come_at_once_one_is_accepted_and_stays() {
                 panic!("a sign-in is clear");
             };
             let now = SystemTime::now();
-            let made = pair.master.sign_in(&load, Seats::default(), now).unwrap();
+            let made = pair
+                .master
+                .sign_in(&load, Occupancy::default(), now)
+                .unwrap();
             matches!(sign_in.judge(&made.reply, key), Ok(Answer::Accepted(_)))
         };
         let [one, other] = std::thread::scope(|scope| {
@@ -550,7 +553,7 @@ fn rubbish_for_a_key_blocks_no_id() {
             .collect();
         let made = pair
             .master
-            .sign_in(&load, Seats::default(), SystemTime::now())
+            .sign_in(&load, Occupancy::default(), SystemTime::now())
             .unwrap();
         assert_eq!((made.event, made.accepted), (None, None));
     }
@@ -574,13 +577,16 @@ fn a_full_master_takes_those_it_has() {
         panic!("a sign-in is clear");
     };
     for (connected, present, full) in [(2, false, false), (3, false, true), (3, true, false)] {
-        let seats = Seats { connected, present };
+        let occupancy = Occupancy {
+            connected,
+            includes_sender: present,
+        };
         let made = pair
             .master
-            .sign_in(&load, seats, SystemTime::now())
+            .sign_in(&load, occupancy, SystemTime::now())
             .unwrap();
         let answer = sign_in.judge(&made.reply, &pair.minion).unwrap();
-        assert_eq!(matches!(answer, Answer::Full), full, "{seats:?}");
+        assert_eq!(matches!(answer, Answer::Full), full, "{occupancy:?}");
     }
 }
 

@@ -117,7 +117,7 @@ async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
 #[tokio::test]
 async fn strangers_bytes_end_their_own_connection_alone() {
     let (address, requests) = request_port(Limits {
-        patience: Duration::from_millis(200),
+        io_timeout: Duration::from_millis(200),
         ..Limits::default()
     })
     .await;
@@ -273,7 +273,7 @@ async fn publishes_reach_whom_they_are_for() {
 async fn a_subscriber_that_does_not_read_delays_nobody() {
     let (address, publisher, mut presence) = publish_port(Limits {
         publish_queue: 10,
-        patience: Duration::from_millis(300),
+        io_timeout: Duration::from_millis(300),
         ..Limits::default()
     })
     .await;
@@ -306,9 +306,9 @@ async fn who_does_not_say_who_he_is_may_not_stay() {
 
 #[tokio::test]
 async fn answers_in_clear_do_not_keep_a_connection() {
-    let patience = Duration::from_millis(600);
+    let io_timeout = Duration::from_millis(600);
     let (address, requests) = request_port(Limits {
-        patience,
+        io_timeout,
         ..Limits::default()
     })
     .await;
@@ -322,11 +322,11 @@ async fn answers_in_clear_do_not_keep_a_connection() {
             if asked.is_err() || !matches!(stranger.read(&mut answer).await, Ok(1..)) {
                 return;
             }
-            tokio::time::sleep(patience / 8).await;
+            tokio::time::sleep(io_timeout / 8).await;
         }
     };
     timeout(20 * SECOND, asking).await.unwrap();
-    assert!(began.elapsed() >= patience);
+    assert!(began.elapsed() >= io_timeout);
 }
 
 #[tokio::test]

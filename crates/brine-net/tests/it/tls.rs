@@ -102,7 +102,7 @@ async fn echo_port(options: &TlsOptions) -> String {
     listener.tls = Some(options.server(Compat::NEWEST).unwrap());
     let (handler, mut incoming) = crate::requests::channel();
     let limits = Limits {
-        patience: Duration::from_secs(2),
+        io_timeout: Duration::from_secs(2),
         ..Limits::default()
     };
     tokio::spawn(serve_requests(

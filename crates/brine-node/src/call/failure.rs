@@ -1,39 +1,39 @@
-//! Why a function has no return value, and the text a minion sends instead.
+//! Why a function returned no value, and the text a minion sends instead.
 //!
-//! The kinds are those that Salt's minion distinguishes; `salt-call` words some of them differently and takes the
+//! The kinds are those that Salt's minion distinguishes. `salt-call` words some differently, so it gets the
 //! [`Failure`] itself. Facts: Salt 3006.28 and 3008.3, by running them.
 
 use brine_wire::{Map, Value};
 
 use super::Outcome;
 
-/// A call that did not come to a value.
+/// A call that returned no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
     /// There is no such function.
     #[error("{}", not_available(.fun, .reason.as_ref()))]
     NotAvailable {
-        /// What was asked for.
+        /// The requested function.
         fun: String,
-        /// Why its module is not there, when it said so (`__virtual__`, or an import that failed).
+        /// Why its module is not loaded, if that is known (`__virtual__`, or an import that failed).
         reason: Option<Unloaded>,
-        /// The documentation of functions whose names begin so; empty when there is none.
+        /// The documentation of functions whose names begin with it; may be empty.
         docs: Map,
     },
-    /// The function says that it could not do it (`CommandExecutionError`).
+    /// The function failed (`CommandExecutionError`).
     #[error("{message}")]
     Execution {
         /// In the function's words.
         message: String,
     },
-    /// A program the function wants is not there (`CommandNotFoundError`).
+    /// A program that the function needs is missing (`CommandNotFoundError`).
     #[error("{message}")]
     CommandNotFound {
         /// In the function's words.
         message: String,
     },
-    /// The function was called in a way that makes no sense (`SaltInvocationError`).
+    /// The function was called wrongly (`SaltInvocationError`).
     #[error("{message}")]
     Invocation {
         /// What is wrong.
@@ -44,7 +44,7 @@ pub enum Failure {
     Arguments {
         /// What Python says.
         message: String,
-        /// The function's documentation, which Salt prints below.
+        /// The function's documentation, which Salt prints below the message.
         doc: String,
     },
     /// The function raised any other exception.
@@ -78,12 +78,12 @@ pub enum Unloaded {
     Virtual(Option<String>),
     /// It could not be imported, and this is why.
     Import(String),
-    /// Salt has it and Brine does not, and no Python with Salt is configured.
+    /// Brine lacks it, and no Python with Salt is configured.
     SaltOnly,
 }
 
 impl Failure {
-    /// An exception of a built-in function: there is no Python traceback to show.
+    /// An exception of a built-in function, which has no Python traceback.
     pub(crate) fn raised(kind: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         let traceback = if message.is_empty() {
@@ -98,7 +98,7 @@ impl Failure {
         }
     }
 
-    /// The fields of the return a minion sends for a call of `fun` that ended so.
+    /// The fields of the return that a minion sends for a failed call of `fun`.
     #[must_use]
     pub fn outcome(&self, fun: &str) -> Outcome {
         let ret = match self {

@@ -1,4 +1,4 @@
-//! A call of a function and what it comes to: shared by built-in functions and the Python beside a minion.
+//! A call of a function and its outcome: shared by built-in functions and the Python beside a minion.
 //!
 //! Knows neither of them.
 
@@ -9,16 +9,16 @@ use brine_wire::{Map, Value};
 
 pub use failure::{Failure, Unloaded};
 
-/// A function to run, with its arguments as they are after the command line was read.
+/// A function to run, with its parsed arguments.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Call {
     /// Its name, such as `event.send`.
     pub fun: String,
-    /// Arguments by place.
+    /// Positional arguments.
     pub args: Vec<Value>,
-    /// Arguments by name.
+    /// Keyword arguments.
     pub kwargs: Map,
-    /// The `__pub_*` keys of the job, which functions that take any keyword see. In Salt's order.
+    /// The `__pub_*` keys of the job, passed to functions with `**kwargs`. In Salt's order.
     pub publication: Map,
     /// The job's id.
     pub jid: String,
@@ -34,8 +34,8 @@ impl Call {
         }
     }
 
-    /// The same with a job's `arg` list, in which a mapping marked `__kwarg__` holds arguments by
-    /// name and a text `name=value` is one.
+    /// Adds a job's `arg` list, in which a mapping marked `__kwarg__` holds keyword arguments and a text `name=value`
+    /// is one.
     #[must_use]
     pub fn arguments(mut self, arg: impl IntoIterator<Item = Value>) -> Self {
         for argument in arg {
@@ -59,7 +59,7 @@ impl Call {
         self
     }
 
-    /// The same as part of a published job: every key of its load, with `__pub_` before it.
+    /// Adds the keys of the published job's load, prefixed with `__pub_`.
     #[must_use]
     pub fn published(mut self, load: &Map) -> Self {
         for (key, value) in load {
@@ -77,13 +77,13 @@ impl Call {
 /// The result of a call: the fields of a return.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// What the function returned, or the message of why it did not.
+    /// What the function returned, or the message of its failure.
     pub ret: Value,
     /// Salt's exit code: 0 done, 1 failed or not available, else what the function set.
     pub retcode: i64,
     /// Whether the function ran to its end and its exit code is 0.
     pub success: bool,
-    /// The outputter that suits the value best, if the function names one.
+    /// The outputter that the function suggests.
     pub out: Option<String>,
 }
 

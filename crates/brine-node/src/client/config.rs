@@ -1,4 +1,4 @@
-//! What a local client needs to know of its master, read from the master's configuration.
+//! The options of a local client, read from the master's configuration.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::options::{OptionsError, Reader, Transport};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientOptionsError {
-    /// An option.
+    /// A wrong option.
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// The master's bus.
@@ -25,7 +25,7 @@ pub enum ClientOptionsError {
     Bus(#[from] BusAddressError),
 }
 
-/// What a local client needs to know of its master. Holds the user's key: no `Debug`.
+/// The options of a local client. Holds the user's key: no `Debug`.
 #[derive(Clone)]
 pub struct ClientConfig {
     pub(super) bus: Address,

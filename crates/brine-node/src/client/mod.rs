@@ -1,19 +1,20 @@
 //! Publishing jobs as a local client, and collecting what they return: Salt's `LocalClient`.
 //!
 //! [`LocalClient`] runs beside a master, ours or Salt's: the user's key in the master's `cachedir` proves that the
-//! user may publish, and returns are read from the master's bus. [`OwnClient`] does the same inside our own master,
-//! through its handle. Facts: `docs/protocol/network.md` §5, §12.
+//! user may publish, and returns are read from the master's bus. Our own master waits for returns in-process by the
+//! same code ([`wait`]), through its handle. Facts: `docs/protocol/network.md` §5, §12.
 
+mod batch;
 mod config;
-mod own;
 mod reply;
-mod wait;
+pub(crate) mod wait;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use brine_bus::client::tokio::Subscriber;
 use brine_bus::client::{ReceiveError, SubscriberConfig, Wait};
+use brine_net::client::{RequestError, Requester};
 use brine_net::{tcp, zeromq};
 use brine_wire::matching::{MatchError, MatchType, TagMatch};
 use brine_wire::network::payload::Payload;
@@ -23,12 +24,11 @@ use brine_wire::python_text;
 use brine_wire::returns::{JOB_TAG, Timeouts};
 use brine_wire::{Map, Value};
 
+pub use self::batch::{BatchSize, Pace, Progress};
 pub use self::config::{ClientConfig, ClientOptionsError};
-pub use self::own::OwnClient;
 pub use self::reply::{MinionReply, ReplyKind};
 use self::wait::MasterLink;
-use crate::job_request::{JobRequest, Published};
-use crate::master::PublishError;
+use crate::job_request::{JobRequest, PublishError, Published};
 use crate::options::Transport;
 
 /// The version of payloads that need no signature beside the key.
@@ -36,19 +36,19 @@ const VERSION: u32 = 3;
 /// How long to wait for the master's bus to accept the connection.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Why there is no job, or no more is heard of it. Salt's words, where it has some.
+/// A job could not be published, or its returns cannot be read. The texts are Salt's where it has some.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The master's bus is not there.
+    /// Nothing listens on the master's bus.
     #[error("The salt master could not be contacted. Is master running?")]
     NoMaster,
-    /// The master refuses the job, in these words.
+    /// The master refused the job with this message.
     #[error("{0}")]
     Refused(String),
     /// The master does not answer.
     #[error("Salt request timed out. The master is not responding. {0}")]
-    NoAnswer(String),
+    NoAnswer(#[source] RequestError),
     /// The connection to the master's port cannot be set up.
     #[error(transparent)]
     Port(#[from] zeromq::client::OpenError),
@@ -69,11 +69,6 @@ pub struct LocalClient {
     master: Requester,
     bus: Subscriber,
     jobs: TagMatch,
-}
-
-enum Requester {
-    Tcp(tcp::client::Requester),
-    ZeroMq(zeromq::client::Requester),
 }
 
 impl LocalClient {
@@ -113,9 +108,9 @@ impl LocalClient {
             version: VERSION,
             load: request.to_load(&self.config.user, &self.config.key),
         };
-        let (payload, within) = (payload.to_value(), self.config.answer_within());
-        let answer = self.master.request(&payload, within).await?;
-        published(&answer)
+        let within = self.config.answer_within();
+        let answer = self.master.request(&payload.to_value(), within).await;
+        published(&answer.map_err(ClientError::NoAnswer)?)
     }
 
     /// Waits for the returns of a job and hands each to `report` as it comes; at the end the minions that did not
@@ -132,15 +127,36 @@ impl LocalClient {
         wait::wait(self, job, timeouts, report).await
     }
 
+    /// Runs a job on so many minions at a time, and hands what happens to `report`. Ends early if that breaks.
+    /// Dropping the future stops neither parts of the job that were sent nor takes them back.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch(
+        &mut self,
+        request: &JobRequest,
+        minions: Vec<String>,
+        pace: Pace,
+        timeouts: Timeouts,
+        report: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        batch::run(self, request, minions, pace, timeouts, report).await
+    }
+
     /// The request with its node groups replaced: masters of Salt leave that to the client.
     fn without_nodegroups(&self, request: &JobRequest) -> Result<JobRequest, ClientError> {
         let groups = &self.config.nodegroups;
         match without_nodegroups(&request.tgt, &request.tgt_type, groups) {
-            Ok(Some(compound)) => Ok(JobRequest {
-                tgt: compound.into(),
-                tgt_type: "compound".to_owned(),
-                ..request.clone()
-            }),
+            Ok(Some(compound)) => {
+                for fault in &compound.faults {
+                    tracing::error!("{fault}");
+                }
+                Ok(JobRequest {
+                    tgt: compound.words.join(" ").into(),
+                    tgt_type: "compound".to_owned(),
+                    ..request.clone()
+                })
+            }
             Ok(None) => Ok(request.clone()),
             Err(NodeGroupError::Unknown { name }) => {
                 let file = &self.config.conf_file;
@@ -162,23 +178,8 @@ pub async fn ask(config: &ClientConfig, load: Map) -> Result<Value, ClientError>
         load,
     };
     let (payload, within) = (payload.to_value(), config.answer_within());
-    requester(config)?.request(&payload, within).await
-}
-
-impl Requester {
-    async fn request(&self, payload: &Value, within: Duration) -> Result<Value, ClientError> {
-        let no_answer = |error: &dyn std::fmt::Display| ClientError::NoAnswer(error.to_string());
-        match self {
-            Self::Tcp(master) => {
-                let answer = master.request(payload, within).await;
-                answer.map_err(|error| no_answer(&error))
-            }
-            Self::ZeroMq(master) => {
-                let answer = master.request(payload, within).await;
-                answer.map_err(|error| no_answer(&error))
-            }
-        }
-    }
+    let answer = requester(config)?.request(&payload, within).await;
+    answer.map_err(ClientError::NoAnswer)
 }
 
 impl MasterLink for LocalClient {

@@ -1,14 +1,14 @@
-//! What a job came to on one minion: its return, or why there is none, in Salt's words.
+//! A minion's reply to a job: its return, or Salt's text about a missing one.
 //! Facts: Salt 3008.3 and 3006.28 as they behave.
 
 use brine_wire::{Map, Value};
 
-/// What a job came to on one minion.
+/// A minion's reply to a job, or the lack of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MinionReply {
     /// The minion.
     pub id: String,
-    /// The return value, or a text that says why there is none.
+    /// The return value, or a text about why it is missing.
     pub ret: Value,
     /// The outputter that suits the value.
     pub out: Option<String>,

@@ -1,4 +1,4 @@
-//! Waiting for the returns of a job: drives the pure rule ([`Returns`]) with events and the clock.
+//! Waits for the returns of a job: drives the pure rule ([`Returns`]) with events and the clock.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use super::{ClientError, MinionReply};
 use crate::job_request::{JobRequest, Published};
 
 /// How a waiting client reaches the master: from beside it or from inside it.
-pub(super) trait MasterLink {
+pub(crate) trait MasterLink {
     /// Publishes a job.
     async fn publish(&mut self, request: JobRequest) -> Result<Published, ClientError>;
 
@@ -20,7 +20,7 @@ pub(super) trait MasterLink {
 
 /// Waits for the returns of a published job and hands each to `report` as it comes; at the end the minions that did
 /// not return, sorted. Ends early if `report` breaks.
-pub(super) async fn wait(
+pub(crate) async fn wait(
     link: &mut impl MasterLink,
     job: &Published,
     timeouts: Timeouts,

@@ -1,4 +1,4 @@
-//! The digest of a file, read piece by piece.
+//! The digest of a file, read in chunks.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::Digest;
 
-/// The digest of a kind such as `sha256` in hexadecimal; `None` for a kind we do not have, or a file that
+/// The hexadecimal digest of a file by an algorithm such as `sha256`; `None` if the algorithm is unknown or the file
 /// cannot be read.
 pub(super) fn of_file(kind: &str, path: &Path) -> Option<String> {
     match kind {

@@ -1,7 +1,7 @@
-//! The master's file server: `file_roots`, as minions ask for them.
+//! The master's file server: answers minions' requests for files in `file_roots`.
 //!
-//! Answers have the shape of real masters'. A path from a minion is a [`SaltPath`], which cannot lead out
-//! of the roots; what is answered in one piece is bounded. Functions here block on the disk.
+//! Answers look like those of real masters. A path from a minion is parsed into a [`SaltPath`], which cannot lead out
+//! of the roots; the size of an answer is limited. Functions here block on the disk.
 //! Facts: `docs/protocol/network.md` §8, compared with real masters' answers in `tests/it/files.rs`.
 
 mod hash;
@@ -26,10 +26,10 @@ use self::tree::{Entries, walk};
 /// The largest piece of a file in one answer, in bytes, whatever `file_buffer_size` says.
 const MAX_PIECE: usize = 8 * 1024 * 1024;
 
-/// Salt's options that the file server follows.
+/// The file server's options.
 #[derive(Debug, Clone, Default)]
 pub struct FileRoots {
-    /// Folders by environment (`file_roots`); of files with the same name the first folder's counts.
+    /// Folders by environment (`file_roots`). Of files with the same name the one in the first folder is served.
     roots: BTreeMap<String, Vec<PathBuf>>,
     /// `hash_type`
     hash: String,
@@ -43,11 +43,11 @@ pub struct FileRoots {
     master_opts: Map,
 }
 
-/// So many of the options in `_master_opts` are there even if they are not set: those that tell how top files merge.
+/// How many of the options in `_master_opts` are sent even if they are not set: those about merging top files.
 const ALWAYS_SHOWN: usize = 3;
 
 impl FileRoots {
-    /// What a master's configuration says.
+    /// Reads a master's options.
     #[must_use]
     pub fn from_opts(opts: &Opts) -> Self {
         let folders = |value: &Value| match value {
@@ -103,7 +103,7 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// A server of these roots.
+    /// A server for these roots.
     #[must_use]
     pub const fn new(config: FileRoots) -> Self {
         Self { config }
@@ -127,7 +127,7 @@ impl FileServer {
         )
     }
 
-    /// The answer to a request; `None` if it is for somebody else.
+    /// The answer to a request; `None` if it is not for the file server.
     #[must_use]
     pub fn answer(&self, cmd: &str, load: &Map) -> Option<Value> {
         Some(match cmd {
@@ -168,7 +168,7 @@ impl FileServer {
         all.beginning(prefix)
     }
 
-    /// The file a request names: its place and its name.
+    /// The file that a request names: its path on the disk and its name in the roots.
     fn find(&self, load: &Map) -> Option<(PathBuf, SaltPath)> {
         let name = SaltPath::parse(field::text(load, "path")?).ok()?;
         if self
@@ -220,7 +220,7 @@ impl FileServer {
         }
     }
 
-    /// A piece of a file from `loc` on; an empty one is its end.
+    /// A part of a file, beginning at `loc`; an empty one marks the end.
     fn serve_file(&self, load: &Map) -> Value {
         let nothing = || {
             [("data", ""), ("dest", "")]

@@ -3,13 +3,13 @@
 /// The longest path, in bytes.
 const MAX_BYTES: usize = 4096;
 
-/// A relative path of ordinary names, parted by `/`: joined to a folder it stays below it.
+/// A relative path of ordinary names separated by `/`. Joined to a folder it stays below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SaltPath(String);
 
-/// It could lead elsewhere.
+/// The path could lead out of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected a relative path without '..', control characters or backslashes, found another")]
+#[error("not a relative path without '..', control characters and backslashes")]
 pub struct PathError;
 
 impl SaltPath {

@@ -1,4 +1,4 @@
-//! What there is below a root: files, folders, empty ones, and links.
+//! Lists what is below a root: files, folders, empty folders and links.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use brine_wire::matching::TagMatch;
 
 use super::path::SaltPath;
 
-/// How deep folders are followed, and how many entries are listed: links may go in circles.
+/// How deep folders are followed, and how many entries are listed: links may form loops.
 const MAX_DEPTH: usize = 64;
 const MAX_ENTRIES: usize = 1_000_000;
 
@@ -19,12 +19,12 @@ pub(super) struct Entries {
     pub(super) files: Vec<String>,
     pub(super) folders: Vec<String>,
     pub(super) empty_folders: Vec<String>,
-    /// Links with where they lead, as far as that is below their root.
+    /// Links with their targets, if those are below the root.
     pub(super) links: BTreeMap<String, String>,
 }
 
 impl Entries {
-    /// Those whose names begin so, each once and in order. As in Salt, a prefix is text, no folder.
+    /// The entries whose names begin with a prefix, sorted, without duplicates. As in Salt, a prefix is text, not a folder.
     pub(super) fn beginning(mut self, prefix: &str) -> Self {
         self.links.retain(|name, _| name.starts_with(prefix));
         for list in [&mut self.files, &mut self.folders, &mut self.empty_folders] {
@@ -36,9 +36,9 @@ impl Entries {
     }
 }
 
-/// Adds what is below a root.
+/// Adds the entries below a root.
 pub(super) fn walk(root: &Path, follow_links: bool, ignored: &[TagMatch], all: &mut Entries) {
-    // Each folder with those it is in, by device and inode: a link to one of them would go in circles.
+    // The folders above the current one, by device and inode: following a link to one of them would never end.
     let mut waiting = vec![(root.to_owned(), Vec::new())];
     let mut seen = 0_usize;
     while let Some((folder, mut within)) = waiting.pop() {
@@ -88,7 +88,7 @@ pub(super) fn walk(root: &Path, follow_links: bool, ignored: &[TagMatch], all: &
     }
 }
 
-/// Whether a part of a path below a root is a link.
+/// Whether any part of a path below a root is a link.
 pub(super) fn goes_through_link(root: &Path, name: &SaltPath) -> bool {
     let mut at = root.to_owned();
     name.as_str().split('/').any(|part| {

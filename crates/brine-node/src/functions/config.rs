@@ -1,4 +1,4 @@
-//! What functions know about the minion they run in.
+//! The configuration and data of the minion that functions run in.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use brine_wire::{Map, Value};
 
 use crate::python::PythonConfig;
 
-/// The minion's own data and the places of users' modules.
+/// The minion's configuration, grains and pillar, and how its functions behave.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FunctionsConfig {
     /// Salt's options, `id` and `cachedir` among them; functions show them (`config.get`,
@@ -14,15 +14,15 @@ pub struct FunctionsConfig {
     pub opts: Map,
     /// The minion's grains.
     pub grains: Map,
-    /// The pillar its master gave it.
+    /// The pillar from its master.
     pub pillar: Map,
-    /// The release whose answers are given (`test.version`), such as `3008.3`.
+    /// The Salt release that functions imitate (`test.version`), such as `3008.3`.
     pub salt_version: String,
-    /// The Python that runs users' modules; `python3` when nobody says.
+    /// The Python that runs users' modules; `python3` if `None`.
     pub python: Option<PathBuf>,
-    /// The umask of what functions make; the process's own if `None`.
+    /// The umask of functions; the process's own if `None`.
     pub umask: Option<u32>,
-    /// How the program was called: `salt-call`, or a minion that serves jobs.
+    /// The program that functions run in.
     pub caller: Caller,
 }
 
@@ -37,7 +37,7 @@ pub enum Caller {
 }
 
 impl FunctionsConfig {
-    /// With these options, and nothing else known.
+    /// A configuration with these options, without grains and pillar.
     #[must_use]
     pub fn new(opts: Map) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl FunctionsConfig {
         }
     }
 
-    /// The same for the Python beside the minion.
+    /// The configuration of the Python beside the minion.
     pub(super) fn python_config(
         &self,
         builtins: impl Iterator<Item = &'static str>,
@@ -59,7 +59,7 @@ impl FunctionsConfig {
             opts: self.opts.clone(),
             builtins: builtins.map(Value::from).collect(),
             umask: self.umask,
-            // Looking for Salt in a Python that nobody chose would cost every mistyped name a start of it.
+            // Only in a Python that was configured: otherwise every mistyped name would start one to look for Salt.
             offers_salt: self.python.is_some(),
         }
     }
@@ -81,10 +81,10 @@ impl FunctionsConfig {
     }
 }
 
-/// The release we answer as when nobody says otherwise.
+/// The Salt release that functions imitate by default.
 const SALT_VERSION: &str = "3008.3";
 
-/// Where users' files of a kind are: what was synchronised, then the option's own directories.
+/// The directories of users' files of a kind: those of the option, then the synchronised ones.
 fn dirs(config: &FunctionsConfig, kind: &str) -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     let option = format!(

@@ -1,4 +1,4 @@
-//! What a built-in function can see and change: configuration, grains, pillar, and its minion.
+//! What built-in functions can read and change: configuration, grains, pillar, and requests to the minion.
 //!
 //! Knows no other function, and no Python.
 
@@ -6,13 +6,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use brine_wire::Map;
 
+use super::settings::Settings;
 use super::{FunctionsConfig, Host};
 
 /// The surroundings of built-in functions.
 pub(crate) struct Context {
     config: FunctionsConfig,
+    settings: Settings,
     host: Host,
-    /// Held for a clone or a store, never across an await; so is the next.
+    /// Locked for a clone or a store, never across an await; so is `pillar`.
     grains: RwLock<Arc<Map>>,
     pillar: RwLock<Arc<Map>>,
 }
@@ -22,6 +24,7 @@ impl Context {
         let grains = std::mem::take(&mut config.grains);
         let pillar = std::mem::take(&mut config.pillar);
         Self {
+            settings: Settings::new(&config),
             config,
             host,
             grains: RwLock::new(Arc::new(grains)),
@@ -29,7 +32,12 @@ impl Context {
         }
     }
 
-    /// The minion's options and the like.
+    /// The options that built-in functions act on.
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The minion's whole configuration, for functions that show it.
     pub(crate) const fn config(&self) -> &FunctionsConfig {
         &self.config
     }

@@ -2,7 +2,7 @@
 
 use sha2::Digest;
 
-/// The digest in hexadecimal; `None` for a kind we do not have.
+/// The digest in hexadecimal; `None` for an unknown algorithm.
 pub(crate) fn hex(kind: &str, bytes: &[u8]) -> Option<String> {
     Some(match kind {
         "md5" => to_hex(&md5::Md5::digest(bytes)),

@@ -1,6 +1,6 @@
-//! `event.*`: what a minion fires on its own bus and sends to its masters.
+//! `event.*`: firing events on the minion's own bus and sending them to its masters.
 //!
-//! Nothing here fails: an event that could not be sent gives False, as in Salt.
+//! No function here fails: as in Salt, they return False if an event could not be sent.
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 
 use brine_wire::{Map, Value};
@@ -75,19 +75,16 @@ fn send(context: &Context, mut bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let data = data_of_send(context, &mut bound);
         let (tag, preload) = (bound.take(0), bound.take(2));
-        let config = context.config();
-        let has_master =
-            config.text("master_type") != Some("disable") || config.is_set("use_master_when_local");
-        let sent = if config.is_local() || !has_master {
-            fire_here(context, data.into(), &tag).await
-        } else {
+        let sent = if context.settings().has_master {
             send_to_master(context, data.into(), tag, preload).await
+        } else {
+            fire_here(context, data.into(), &tag).await
         };
         Ok(Value::Bool(sent).into())
     })
 }
 
-/// What was asked for of the minion, then the extra keywords, then the caller's own mapping.
+/// The requested data of the minion, then extra keywords, then the caller's own mapping.
 fn data_of_send(context: &Context, bound: &mut Bound) -> Map {
     let mut data = Map::new();
     if bound.get(3).is_true() {
@@ -100,9 +97,9 @@ fn data_of_send(context: &Context, bound: &mut Bound) -> Map {
         data.insert("pillar", named(bound.get(5), &context.pillar()));
     }
     if bound.get(6).is_true() {
-        let option = |name: &str| context.config().opts.get(name).cloned();
-        data.insert("saltenv", option("saltenv").unwrap_or("base".into()));
-        data.insert("pillarenv", option("pillarenv").unwrap_or(Value::Nil));
+        for (name, environment) in &context.settings().environments {
+            data.insert(*name, environment.clone());
+        }
     }
     for (key, value) in std::mem::take(&mut bound.keywords) {
         data.insert(key, value);
@@ -115,7 +112,7 @@ fn data_of_send(context: &Context, bound: &mut Bound) -> Map {
     data
 }
 
-/// All of `map`, or what a list names of it, in the map's order.
+/// All of `map`, or the entries that a list names, in the map's order.
 fn named(which: &Value, map: &Map) -> Map {
     match which {
         Value::Array(names) => {
@@ -145,7 +142,7 @@ async fn fire_here(context: &Context, data: Value, tag: &Value) -> bool {
 }
 
 async fn send_to_master(context: &Context, data: Value, tag: Value, preload: Value) -> bool {
-    if context.config().is_local() {
+    if context.settings().is_local {
         let tag = brine_wire::python_text::str(&tag);
         tracing::warn!("Local mode detected. Event with tag {tag} will NOT be sent.");
         return false;

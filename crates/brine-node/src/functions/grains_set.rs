@@ -1,6 +1,6 @@
-//! `grains.setval` and its kin: changing the grains file beside the minion's configuration.
+//! `grains.setval` and related functions: changing the grains file beside the minion's configuration.
 //!
-//! A change holds at once, for targeting too, and for the next start. Facts: Salt 3006.28 and 3008.3,
+//! A change takes effect at once, for targeting too, and survives a restart. Facts: Salt 3006.28 and 3008.3,
 //! `salt.modules.grains`.
 
 use std::path::PathBuf;
@@ -136,7 +136,7 @@ fn find(grains: &Map, key: &str, delimiter: &str) -> Option<Value> {
     lookup::find(grains, &key.into(), delimiter).cloned()
 }
 
-/// Writes grains to the file and makes them count; what Salt returns: the new grains, or why not.
+/// Writes grains to the file and activates them. Returns what Salt returns: the new grains, or an error text.
 async fn set_values(context: &Context, new: Map, destructive: bool) -> Result<Value, Failure> {
     let Some(path) = file(context) else {
         return Ok(
@@ -166,12 +166,12 @@ async fn set_values(context: &Context, new: Map, destructive: bool) -> Result<Va
         });
     }
     context.set_grains(current);
-    // For whoever listens, as Salt's minion does.
+    // For listeners, as Salt's minion does.
     let _ = context.host().fire("grains_refresh", Map::new()).await;
     Ok(new.into())
 }
 
-/// Written whole, and with the mode that it had.
+/// Replaces a file atomically and keeps its mode.
 fn write(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -181,10 +181,10 @@ fn write(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn file(context: &Context) -> Option<PathBuf> {
-    grains::file(&context.config().opts)
+    context.settings().grains_file.clone()
 }
 
-/// What `grains.set` is to do.
+/// The change that `grains.set` makes.
 struct Change {
     value: Value,
     force: bool,
@@ -231,10 +231,10 @@ async fn set(context: &Context, key: String, change: Change) -> Result<Returned,
     .into())
 }
 
-/// Why a value is not overwritten, if it is not.
+/// The reason for not overwriting a value, if there is one.
 fn refusal(key: &str, existing: Option<&Value>, change: &Change) -> Option<String> {
     let is_complex = |value: &Value| matches!(value, Value::Map(_) | Value::Array(_));
-    // A missing grain counts as a value of its own kind, as in Salt; one that is None may be overwritten.
+    // As in Salt, a missing grain differs from None; a grain that is None may be overwritten.
     if change.force || existing == Some(&Value::Nil) {
         return None;
     }
@@ -299,7 +299,7 @@ fn in_list(mut items: Vec<Value>, key: &str, value: Value) -> Vec<Value> {
     items
 }
 
-/// What becomes of a list and the key it stands at; or what Salt says instead.
+/// The changed list and its key, or Salt's error text.
 type ListChange = fn(Vec<Value>, &Value, &str) -> Result<Vec<Value>, String>;
 
 async fn change_list(

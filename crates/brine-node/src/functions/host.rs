@@ -1,25 +1,24 @@
-//! What functions ask of the minion, or the `salt-call`, they run in.
+//! Requests of functions to the program they run in: a minion or `salt-call`.
 //!
-//! A host is the other end of a channel: the minion answers from its sessions, `salt-call` from a
-//! sign-in of its own, `--local` with refusals. Every request is answered once; one dropped
-//! unanswered is refused.
+//! A host is the sending end of a channel. The minion answers through its sessions, `salt-call` through a sign-in of
+//! its own, `--local` refuses. Every request is answered once; one that is dropped counts as refused.
 
 use brine_wire::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
-/// Requests of functions that wait to be taken.
+/// The most requests that wait.
 const WAITING: usize = 256;
 
-/// The way from functions to their minion; cheap to clone.
+/// Sends functions' requests to their minion; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Host {
     requests: mpsc::Sender<HostRequest>,
 }
 
-/// What is asked.
+/// A request of a function.
 #[derive(Debug)]
 pub enum HostRequest {
-    /// Fire on the minion's own bus.
+    /// Fire an event on the minion's own bus.
     Fire {
         /// The tag.
         tag: String,
@@ -29,26 +28,26 @@ pub enum HostRequest {
         answer: Answer<()>,
     },
     /// Send an event to every master: the load of a `_minion_event` without id, nonce and token.
-    /// Answered when it is in the minion's hands, or for `salt-call` when each master has it.
+    /// Answered when the minion has queued it, or with `salt-call` when each master has it.
     SendEvent {
-        /// `tag`, `data`, `cmd` and whatever else is to stand in the event.
+        /// `tag`, `data`, `cmd` and other fields of the event.
         load: Map,
         /// Where the answer goes.
         answer: Answer<()>,
     },
-    /// Ask the master something, such as `_file_list`; the answer is the master's.
+    /// Send a request such as `_file_list` to the master; answered with its reply.
     Master {
         /// The load with its `cmd`, without id, nonce and token.
         load: Map,
         /// Where the answer goes.
         answer: Answer<Value>,
     },
-    /// The jobs that run now, as `saltutil.running` tells them, and those that wait, with `queued`.
+    /// List the running jobs as `saltutil.running` does, and the waiting ones, with `queued`.
     Running {
         /// Where the answer goes.
         answer: Answer<Vec<Map>>,
     },
-    /// End a job that runs (`saltutil.kill_job`); whether there was one.
+    /// End a running job (`saltutil.kill_job`); answers whether there was one.
     Kill {
         /// Which.
         jid: String,
@@ -57,15 +56,15 @@ pub enum HostRequest {
     },
 }
 
-/// The way back of an answer.
+/// Sends an answer back.
 pub type Answer<T> = oneshot::Sender<Result<T, HostError>>;
 
-/// Why the minion does not do what was asked.
+/// The minion refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
     /// There is no master to ask: `--local`, or none can be reached.
-    #[error("expected a master that answers, found none: {why}")]
+    #[error("no master answers: {why}")]
     NoMaster {
         /// What was tried, in one line.
         why: String,
@@ -74,12 +73,12 @@ pub enum HostError {
     #[error(transparent)]
     Event(#[from] brine_wire::event::FireError),
     /// The minion is ending.
-    #[error("expected the minion to answer, found it ending")]
+    #[error("the minion is shutting down")]
     Ending,
 }
 
 impl Host {
-    /// A host, and where its minion takes the requests.
+    /// A host, and the channel from which its minion takes requests.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<HostRequest>) {
         let (requests, taken) = mpsc::channel(WAITING);

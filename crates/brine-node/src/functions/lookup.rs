@@ -1,4 +1,4 @@
-//! `grains.*`, `pillar.*` and `config.*`: looking things up in what the minion knows.
+//! `grains.*`, `pillar.*` and `config.*`: reading the minion's data.
 //!
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 
@@ -227,7 +227,7 @@ pub(super) const TABLE: &[Builtin] = &[
     ),
 ];
 
-/// The value at a path of names, which a delimiter parts.
+/// The value at a path of names, separated by a delimiter.
 pub(super) fn find<'a>(map: &'a Map, key: &Value, delimiter: &str) -> Option<&'a Value> {
     let key = python_text::str(key);
     match delimiter {
@@ -276,7 +276,7 @@ fn pillar_get(context: &Context, bound: &mut Bound) -> Result {
     let pillar = context.pillar();
     let found = find(&pillar, bound.get(0), &bound.text(4)).cloned();
     let is_default_given = bound.get(1).as_str() != Some("<|-");
-    let raises = context.config().is_set("pillar_raise_on_missing") && !is_default_given;
+    let raises = context.settings().pillar_raise_on_missing && !is_default_given;
     let default = if is_default_given {
         bound.take(1)
     } else {
@@ -303,7 +303,7 @@ fn pillar_get(context: &Context, bound: &mut Bound) -> Result {
     .into())
 }
 
-/// `over` laid over `under`, mappings inside each other likewise.
+/// Merges `over` into `under`, nested mappings too.
 fn merged(mut under: Map, over: Map) -> Map {
     for (key, value) in over {
         let name = python_text::str(&key);
@@ -334,7 +334,7 @@ fn pillar_keys(context: &Context, bound: &mut Bound) -> Result {
     }
 }
 
-/// Options, grains, pillar and the master's options in it, in the order in which they count,
+/// Options, grains, pillar and the master's options in the pillar, in order of precedence,
 /// without what the caller omits.
 fn sources(context: &Context, omitted: [&Value; 4]) -> Vec<Map> {
     let pillar = context.pillar();

@@ -15,6 +15,7 @@ mod lookup;
 mod run;
 mod salt_modules;
 mod saltutil;
+mod settings;
 pub(crate) mod signature;
 mod sync;
 mod sys;

@@ -1,6 +1,6 @@
-//! Running a call: a built-in function if there is one, else a user's module.
+//! Runs calls: a built-in function if there is one, else a user's module.
 //!
-//! A call that is cancelled ends at its next wait. What is printed or sent is the caller's.
+//! A cancelled call ends at its next wait. Printing and sending results is up to the caller.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,7 +17,7 @@ use super::{Call, Failure, FunctionsConfig, Host, Outcome, Unloaded};
 use super::{salt_modules, sys};
 use crate::python::{Answer, Python, Request};
 
-/// The result of a call or of a request to Python, once it is there.
+/// The future result of a call or of a request to Python.
 type Waited<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 /// All functions of a minion; cheap to clone.
@@ -48,9 +48,9 @@ impl Functions {
         }
     }
 
-    /// Runs a call to the fields of a minion's return.
+    /// Runs a call; returns the fields of a minion's return.
     ///
-    /// Dropping the future ends the function, with the process of a user's module.
+    /// Dropping the future ends the function and the process of a user's module.
     pub async fn run(&self, call: Call) -> Outcome {
         let fun = call.fun.clone();
         match self.call(call).await {
@@ -59,10 +59,10 @@ impl Functions {
         }
     }
 
-    /// Runs a call; for callers that word failures themselves, as `salt-call` does.
+    /// Runs a call; for callers that format failures themselves, such as `salt-call`.
     ///
     /// # Errors
-    /// [`Failure`], of which [`Failure::Killed`] is the one that Salt sends no return for.
+    /// [`Failure`]; for [`Failure::Killed`] Salt sends no return.
     pub async fn call(&self, call: Call) -> Result<Outcome, Failure> {
         let jid = call.jid.clone();
         let mut entered = self.enter(&jid);
@@ -93,12 +93,12 @@ impl Functions {
         self.inner.context.pillar()
     }
 
-    /// From now on these are the grains.
+    /// Replaces the grains.
     pub fn set_grains(&self, grains: Map) {
         self.inner.context.set_grains(grains);
     }
 
-    /// From now on this is the pillar.
+    /// Replaces the pillar.
     pub fn set_pillar(&self, pillar: Map) {
         self.inner.context.set_pillar(pillar);
     }
@@ -125,8 +125,8 @@ impl Functions {
         })
     }
 
-    /// Runs a call within another, as a module's `__salt__` does: no job of its own, and what is
-    /// not there is a key that is not there.
+    /// Runs a call within another, as a module's `__salt__` does: without a job of its own; a missing function is a
+    /// missing key.
     pub(crate) async fn within(&self, call: Call) -> Result<Outcome, Failure> {
         match self.dispatch(call, Origin::Function).await {
             Err(Failure::NotAvailable { fun, .. }) => {
@@ -199,11 +199,11 @@ impl Functions {
     }
 }
 
-/// A call among those that run, for as long as it does.
+/// Registers a running call until it is dropped.
 struct Entered<'a> {
     functions: &'a Functions,
     jid: &'a str,
-    /// Comes when the call is to end.
+    /// Completes when the call must end.
     ended: oneshot::Receiver<()>,
 }
 

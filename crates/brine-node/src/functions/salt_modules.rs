@@ -1,4 +1,4 @@
-//! The names of Salt's execution modules, to tell a function that Brine lacks from one that nobody has.
+//! The names of Salt's execution modules: distinguishes a function that Brine lacks from one that does not exist.
 //!
 //! From the files and virtual names of Salt 3006.28, 3007.14 and 3008.3.
 

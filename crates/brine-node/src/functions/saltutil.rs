@@ -1,4 +1,4 @@
-//! `saltutil.*`: a minion's jobs, what it synchronises, what it reads again.
+//! `saltutil.*`: listing and ending jobs, synchronising modules, refreshing grains and pillar.
 //!
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 
@@ -28,10 +28,10 @@ const fn waits(
 /// The parameters of every `sync_*` function.
 const SYNC: &str = "saltenv=None, refresh=True, extmod_whitelist=None, extmod_blacklist=None";
 
-/// The same of those that read grains or pillar again.
+/// The parameters of functions that refresh grains or pillar.
 const SYNC_CLEAN: &str = "saltenv=None, refresh=True, extmod_whitelist=None, \
                           extmod_blacklist=None, clean_pillar_cache=False";
-/// The same of those after which nothing is read again.
+/// The parameters of functions that refresh nothing.
 const SYNC_ONLY: &str = "saltenv=None, refresh=False, extmod_whitelist=None, extmod_blacklist=None";
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -239,14 +239,14 @@ const NOT_USED: &str = "
     Not supported: this minion runs users' execution modules, and no others.
     ";
 
-/// A host that does not answer is the function's failure.
+/// A host that does not answer fails the function.
 fn failed(err: &HostError) -> Failure {
     Failure::Execution {
         message: err.to_string(),
     }
 }
 
-/// The jobs that run, and those that wait for a place, which say so; but for the one that asks, `own`.
+/// The running jobs, and those that wait for a slot, marked as such; without the calling job, `own`.
 async fn known(context: &Context, own: &str) -> Result<Vec<Map>, Failure> {
     let known = context.host().running().await;
     let mut jobs = known.map_err(|err| failed(&err))?;
@@ -265,8 +265,8 @@ fn is_job(job: &Map, jid: &str) -> bool {
         .is_some_and(|own| brine_wire::python_text::str(own) == jid)
 }
 
-/// Ends a job and says so; an empty text when there is none. Whatever the signal, the job ends: its
-/// process is killed, or it is a built-in function that has none.
+/// Ends a job and returns a text about it; an empty one if there is no such job. Whatever the signal, the job ends:
+/// its process is killed, or its built-in function cancelled.
 fn end_one(context: &Context, jid: String, signal: i128, own: String) -> Waiting<'_> {
     Box::pin(async move {
         if !matches!(signal, 1 | 2 | 3 | 6 | 9 | 15) {
@@ -284,30 +284,30 @@ fn end_one(context: &Context, jid: String, signal: i128, own: String) -> Waiting
             .map(brine_wire::python_text::str)
             .unwrap_or_default();
         let ended = context.host().kill(jid.as_str()).await;
-        let told = if ended.map_err(|err| failed(&err))? {
+        let text = if ended.map_err(|err| failed(&err))? {
             format!("Signal {signal} sent to job {jid} at pid {pid}")
         } else {
             format!("Job {jid} was not running and job data has been cleaned up")
         };
-        Ok(Value::from(told).into())
+        Ok(Value::from(text).into())
     })
 }
 
 fn end_all(context: &Context, signal: i128, own: String) -> Waiting<'_> {
     Box::pin(async move {
-        let mut told = Vec::new();
+        let mut texts = Vec::new();
         for job in known(context, &own).await? {
             let jid = job
                 .get("jid")
                 .map(brine_wire::python_text::str)
                 .unwrap_or_default();
-            told.push(end_one(context, jid, signal, own.clone()).await?.value);
+            texts.push(end_one(context, jid, signal, own.clone()).await?.value);
         }
-        Ok(Value::Array(told).into())
+        Ok(Value::Array(texts).into())
     })
 }
 
-/// Fires on the minion's own bus, where the minion hears it.
+/// Fires on the minion's own bus, which the minion itself follows.
 fn fire<'a>(context: &'a Context, tag: &'static str, data: Map) -> Waiting<'a> {
     Box::pin(async move {
         let fired = context.host().fire(tag, data).await.is_ok();
@@ -335,7 +335,7 @@ fn sync_one(context: &Context, bound: Bound, kind: Kind) -> Waiting<'_> {
         let wanted = sync::Wanted::from_bound(context, &bound, kind)?;
         let new = sync::sync(context, kind, &wanted).await?;
         if bound.get(1).is_true() {
-            // Modules are read again by themselves; other listeners may wait for it.
+            // Modules reload by themselves; other listeners may wait for this event.
             let _ = context.host().fire("module_refresh", Map::new()).await;
         }
         Ok(Value::Array(new.into_iter().map(Value::from).collect()).into())

@@ -1,4 +1,4 @@
-//! Signatures of built-in functions, and how a call's arguments find their parameters.
+//! Signatures of built-in functions, and binding a call's arguments to parameters.
 //!
 //! A signature is written as Python writes it, without annotations; binding follows Python's rules
 //! and its messages. Facts: CPython 3.11; Salt's check for unknown keywords, which comes first.
@@ -20,7 +20,7 @@ pub(crate) struct Signature {
     pub(crate) keywords: Option<&'static str>,
 }
 
-/// Who calls: Salt looks at a job's keywords before Python does.
+/// Who calls: Salt checks a job's keywords before Python does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A job, or `salt-call`.
@@ -33,9 +33,9 @@ pub(crate) enum Origin {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bound {
     values: Vec<Value>,
-    /// What went to `*args`.
+    /// The arguments in `*args`.
     pub(crate) varargs: Vec<Value>,
-    /// What went to `**kwargs`.
+    /// The arguments in `**kwargs`.
     pub(crate) keywords: Map,
     /// The id of the job it is part of.
     pub(crate) jid: String,
@@ -165,12 +165,12 @@ impl Signature {
 }
 
 impl Bound {
-    /// The value of the parameter at this place of the signature.
+    /// The value of the parameter with this index in the signature.
     pub(crate) fn get(&self, place: usize) -> &Value {
         self.values.get(place).unwrap_or(&Value::Nil)
     }
 
-    /// The same, taken out.
+    /// Takes the value of a parameter out.
     pub(crate) fn take(&mut self, place: usize) -> Value {
         self.values
             .get_mut(place)
@@ -222,8 +222,8 @@ mod tests {
 
     /// Every text from CPython 3.11.
     #[test]
-    fn arguments_that_do_not_fit_are_told_in_pythons_words() {
-        let told = |text, call| {
+    fn binding_errors_are_pythons() {
+        let error = |text, call| {
             Signature::read(text)
                 .bind("f", "", call, Origin::Job)
                 .unwrap_err()
@@ -231,31 +231,31 @@ mod tests {
         };
         let one = || vec![Value::Int(1)];
         assert_eq!(
-            told("a", call(vec![], &[])),
+            error("a", call(vec![], &[])),
             "f() missing 1 required positional argument: 'a'"
         );
         assert_eq!(
-            told("a, b, c, d=1", call(vec![], &[])),
+            error("a, b, c, d=1", call(vec![], &[])),
             "f() missing 3 required positional arguments: 'a', 'b', and 'c'"
         );
         assert_eq!(
-            told("", call(one(), &[])),
+            error("", call(one(), &[])),
             "f() takes 0 positional arguments but 1 was given"
         );
         assert_eq!(
-            told("a", call([one(), one()].concat(), &[])),
+            error("a", call([one(), one()].concat(), &[])),
             "f() takes 1 positional argument but 2 were given"
         );
         assert_eq!(
-            told("a, b=2", call([one(), one(), one()].concat(), &[])),
+            error("a, b=2", call([one(), one(), one()].concat(), &[])),
             "f() takes from 1 to 2 positional arguments but 3 were given"
         );
         assert_eq!(
-            told("a", call(one(), &[("a", 1)])),
+            error("a", call(one(), &[("a", 1)])),
             "f() got multiple values for argument 'a'"
         );
         assert_eq!(
-            told("a", call(one(), &[("x", 1), ("y", 2)])),
+            error("a", call(one(), &[("x", 1), ("y", 2)])),
             "The following keyword arguments are not valid: x=1, y=2"
         );
     }

@@ -1,4 +1,4 @@
-//! `sys.*`: which functions there are, built-in and users' own, and how they are called.
+//! `sys.*`: listing functions, built-in and users' own, with their documentation and signatures.
 //!
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 
@@ -77,7 +77,7 @@ struct Described {
     argspec: Value,
 }
 
-/// All functions by name, a user's in place of the built-in ones of the same module.
+/// All functions by name; a user's module replaces the built-in one of the same name.
 async fn all(functions: &Functions) -> BTreeMap<String, Described> {
     let python = functions.python();
     let builtins = table::all().filter(|known| !python.has_file(known.module()));
@@ -99,25 +99,25 @@ async fn all(functions: &Functions) -> BTreeMap<String, Described> {
             (own.name, Described { doc, argspec })
         })),
         Ok(_) => {}
-        Err(err) => tracing::warn!(%err, "functions of users' modules are not listed"),
+        Err(err) => tracing::warn!(%err, "cannot list the functions of users' modules"),
     }
     all
 }
 
-/// The documentation of functions whose names begin so, for a name that is none.
+/// The documentation of functions whose names begin with a name that is not a function.
 pub(super) async fn docs_beginning(functions: &Functions, start: &str) -> Map {
     let all = all(functions).await;
     let wanted = all.into_iter().filter(|(name, _)| name.starts_with(start));
-    wanted.map(|(name, told)| (name, told.doc)).collect()
+    wanted.map(|(name, found)| (name, found.doc)).collect()
 }
 
 fn argspec(functions: &Functions, bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let wanted = bound.text(0);
         let all = all(functions).await.into_iter();
-        let told = all.filter(|(name, _)| is_of(name, &wanted));
-        let told: Map = told.map(|(name, told)| (name, told.argspec)).collect();
-        Ok(Value::Map(told).into())
+        let found = all.filter(|(name, _)| is_of(name, &wanted));
+        let found: Map = found.map(|(name, found)| (name, found.argspec)).collect();
+        Ok(Value::Map(found).into())
     })
 }
 
@@ -125,10 +125,10 @@ fn doc(functions: &Functions, bound: Bound) -> Waiting<'_> {
     Box::pin(async move {
         let wanted: Vec<_> = bound.varargs.iter().map(python_text::str).collect();
         let all = all(functions).await.into_iter();
-        let told =
+        let found =
             all.filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| is_of(name, w)));
-        let told: Map = told.map(|(name, told)| (name, told.doc)).collect();
-        Ok(Value::Map(told).into())
+        let found: Map = found.map(|(name, found)| (name, found.doc)).collect();
+        Ok(Value::Map(found).into())
     })
 }
 
@@ -155,7 +155,7 @@ fn list_modules(functions: &Functions, bound: Bound) -> Waiting<'_> {
     })
 }
 
-/// Whether a function is the one, or of the module, or matches the glob.
+/// Whether a function is `wanted`, is in the module `wanted`, or matches the glob.
 fn is_of(name: &str, wanted: &str) -> bool {
     if wanted.contains('*') {
         return matches(wanted, name);
@@ -191,10 +191,10 @@ fn argspec_of(signature: &Signature) -> Value {
             Value::Nil
         }
     };
-    let mut told = Map::new();
-    told.insert("args", list(names.collect()));
-    told.insert("defaults", list(defaults));
-    told.insert("varargs", is_there(signature.varargs));
-    told.insert("kwargs", is_there(signature.keywords));
-    told.into()
+    let mut argspec = Map::new();
+    argspec.insert("args", list(names.collect()));
+    argspec.insert("defaults", list(defaults));
+    argspec.insert("varargs", is_there(signature.varargs));
+    argspec.insert("kwargs", is_there(signature.keywords));
+    argspec.into()
 }

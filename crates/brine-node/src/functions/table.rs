@@ -1,6 +1,6 @@
-//! The built-in functions by name: signature, documentation and what runs.
+//! The built-in functions by name: signature, documentation and implementation.
 //!
-//! Each module of functions has its own table; here they are one.
+//! Each module has its own table; this file combines them.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,7 +13,7 @@ use super::context::Context;
 use super::signature::{Bound, Signature};
 use super::{Failure, Functions};
 
-/// A built-in function as its table has it.
+/// An entry of a table.
 pub(crate) struct Builtin {
     /// Its full name, such as `test.ping`.
     pub(crate) name: &'static str,
@@ -21,12 +21,12 @@ pub(crate) struct Builtin {
     pub(crate) signature: &'static str,
     /// What `sys.doc` says.
     pub(crate) doc: &'static str,
-    /// What runs.
+    /// The implementation.
     pub(crate) run: Run,
 }
 
 impl Builtin {
-    /// An entry whose function waits for nothing.
+    /// An entry for a function that does not wait.
     pub(crate) const fn now(
         name: &'static str,
         signature: &'static str,
@@ -42,7 +42,7 @@ impl Builtin {
     }
 }
 
-/// What a function returned, and what it said about it.
+/// A function's return value with its exit code and outputter.
 pub(crate) struct Returned {
     /// The value.
     pub(crate) value: Value,
@@ -50,9 +50,9 @@ pub(crate) struct Returned {
     pub(crate) retcode: i64,
 }
 
-/// What runs: at once, or after an answer.
+/// The implementation of a function.
 pub(crate) enum Run {
-    /// A function that waits for nothing.
+    /// A function that does not wait.
     Now(fn(&Context, &mut Bound) -> Result<Returned, Failure>),
     /// A function that waits for its host, a file or the clock; dropping it ends it.
     Waits(for<'a> fn(&'a Context, Bound) -> Waiting<'a>),

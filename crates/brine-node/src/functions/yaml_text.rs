@@ -1,6 +1,6 @@
-//! A mapping as YAML that people can read on: what `grains.setval` leaves in the grains file.
+//! Writes a mapping as readable YAML, for the grains file that `grains.setval` changes.
 //!
-//! Block style, keys sorted, as Salt writes it; every text that YAML could take for something else is quoted.
+//! Block style, keys sorted, as Salt writes it; every text that YAML could read as another type is quoted.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ fn write_map(map: &Map, indent: usize, out: &mut String) {
     }
 }
 
-/// A value behind its key or dash.
+/// A value after its key or dash.
 fn write_below(value: &Value, indent: usize, out: &mut String) {
     match value {
         Value::Map(map) if !map.is_empty() => {
@@ -73,7 +73,7 @@ fn is_plain(text: &str) -> bool {
         && is_text_when_plain(text)
 }
 
-/// In double quotes, with everything else than printable ASCII escaped that YAML treats specially.
+/// In double quotes, with control and special characters escaped.
 fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {

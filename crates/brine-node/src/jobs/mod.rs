@@ -1,7 +1,7 @@
-//! The job cache: which jobs there were, and what minions returned.
+//! The job cache: published jobs and what minions returned.
 //!
-//! The files are Salt's own (`local_cache`), so that Salt's runners read our jobs and ours read those of a
-//! real master. Functions here block on the disk; `writer` has a thread for what nobody waits for.
+//! The files have Salt's format (`local_cache`): Salt's runners read our jobs, and ours read those of a real master.
+//! Functions here block on the disk; `writer` writes returns on a thread of its own.
 //! Facts: Salt 3006.28 and 3008.3, file by file (`tests/it/jobs_salt.rs`).
 
 mod writer;
@@ -28,7 +28,7 @@ const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 const JID: &str = "jid";
 const LOAD: &str = ".load.p";
 const MINIONS: &str = ".minions.p";
-/// There if no returns are kept.
+/// Exists if the job's returns are not to be kept.
 const NO_CACHE: &str = "nocache";
 /// The files of one return.
 const RETURN: &str = "return.p";
@@ -54,14 +54,13 @@ pub struct JobCacheError {
     source: io::Error,
 }
 
-/// A `hash_type` there is none of.
+/// An unknown `hash_type`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("hash_type: expected a digest such as sha256, found {0}")]
+#[error("option hash_type: unknown digest {0}; use one such as sha256")]
 pub struct UnknownHash(String);
 
 impl JobCache {
-    /// The cache in a master's `cachedir`, with its `hash_type`; jobs older than `keep` are for
-    /// [`Self::clean`].
+    /// The cache in a master's `cachedir`, with its `hash_type`. [`Self::clean`] removes jobs older than `keep`.
     ///
     /// # Errors
     /// [`UnknownHash`].
@@ -74,8 +73,8 @@ impl JobCache {
         })
     }
 
-    /// Notes a job before it is published: its load, without secrets, and whom it is for. Published again under
-    /// the same id, it is for those and these.
+    /// Records a job before it is published: its load, without secrets, and the minions it targets. A second job with
+    /// the same id adds its minions.
     ///
     /// # Errors
     /// [`JobCacheError`].
@@ -90,12 +89,12 @@ impl JobCache {
         write(&folder.join(MINIONS), &pack(&sorted(all)))
     }
 
-    /// Notes a return, the first of a minion for a job. One of a job that is not known makes it known.
+    /// Records a minion's return; a second return of the same minion is ignored. An unknown job is recorded from it.
     ///
     /// # Errors
     /// [`JobCacheError`].
     pub fn returned(&self, jid: &Jid, id: &MinionId, ret: &Map) -> Result<(), JobCacheError> {
-        // So a schedule says that its returns are for listeners alone.
+        // A schedule marks returns that are for listeners only this way.
         if jid.as_str() == NO_CACHE {
             return Ok(());
         }
@@ -117,7 +116,7 @@ impl JobCache {
         let kept = Value::Map(kept.collect());
         if let Some(first) = read(&folder.join(RETURN)) {
             if first != kept {
-                tracing::warn!(%jid, %id, "a second, different return is not kept; are there two minions of this id?");
+                tracing::warn!(%jid, %id, "ignoring a second, different return; do two minions use this id?");
             }
             return Ok(());
         }
@@ -141,7 +140,7 @@ impl JobCache {
         for (id, path) in folders(&self.folder(jid)) {
             let mut ret = match read(&path.join(RETURN)) {
                 Some(Value::Map(ret)) if ret.get("return").is_some() => ret,
-                // As old releases wrote it.
+                // The format of old releases.
                 Some(ret) => Map::from_iter([("return", ret)]),
                 None => continue,
             };
@@ -166,11 +165,11 @@ impl JobCache {
         jobs
     }
 
-    /// Removes jobs that are older than they are kept; how many.
+    /// Removes jobs older than `keep`; returns how many.
     pub fn clean(&self, now: SystemTime) -> usize {
         let Some(keep) = self.keep else { return 0 };
         let is_old = |folder: &PathBuf| {
-            // What has no such file is the rest of a job, or was never one.
+            // A folder without this file is a leftover or not a job.
             let about = fs::metadata(folder.join(JID)).or_else(|_| fs::metadata(folder));
             let made = about.and_then(|about| about.modified());
             made.is_ok_and(|made| now.duration_since(made).is_ok_and(|age| age > keep))
@@ -186,9 +185,9 @@ impl JobCache {
         folders(&self.root).flat_map(|(_, top)| folders(&top).map(|(_, folder)| folder))
     }
 
-    /// A job's folder: named for the digest of its id, so that no id can lead elsewhere.
+    /// A job's folder. Its name is the digest of the id, so that no id can lead elsewhere.
     fn folder(&self, jid: &Jid) -> PathBuf {
-        // Known since the cache was opened.
+        // Checked when the cache was opened.
         let digest = digest::hex(&self.hash, jid.as_str().as_bytes()).unwrap_or_default();
         let (top, rest) = digest.split_at_checked(2).unwrap_or_default();
         self.root.join(top).join(rest)
@@ -207,7 +206,7 @@ fn prepare(folder: &Path, jid: &Jid, options: Option<&Map>) -> Result<(), JobCac
     Ok(())
 }
 
-/// A job's load in its folder; `Minions` are those of this master, and those that syndics told.
+/// A job's load in its folder; `Minions` are those of this master and those that syndics reported.
 fn load(folder: &Path) -> Option<Map> {
     let Value::Map(mut load) = read(&folder.join(LOAD))? else {
         return None;
@@ -224,7 +223,7 @@ fn load(folder: &Path) -> Option<Map> {
     Some(load)
 }
 
-/// The texts in a list; none if it is no list.
+/// The texts in a list; empty if it is not a list.
 fn texts(list: Option<Value>) -> Vec<String> {
     let Some(Value::Array(items)) = list else {
         return Vec::new();
@@ -237,7 +236,7 @@ fn sorted(ids: BTreeSet<String>) -> Value {
     Value::Array(ids.into_iter().map(Value::from).collect())
 }
 
-/// Folders in a folder, with their names.
+/// The folders in a folder, with their names.
 fn folders(of: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
     let entries = fs::read_dir(of).into_iter().flatten().flatten();
     entries

@@ -1,7 +1,7 @@
 //! A thread that writes returns to the job cache, so that requests do not wait for the disk.
 //!
-//! Its queue is bounded in returns and in bytes. While it is full, returns are on the bus and not in the cache, and
-//! the log says so.
+//! Its queue is limited in returns and in bytes. While it is full, returns still reach the bus but not the cache, and
+//! an error is logged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,14 +15,14 @@ use super::JobCache;
 
 /// The most returns that wait to be written.
 const WAITING: usize = 65_536;
-/// The most memory that they may take, in bytes as [`weight`] counts them.
+/// The memory they may take, in bytes as [`weight`] counts them.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// The queue before the thread. The thread ends after the last return when this is dropped.
 #[derive(Debug)]
 pub struct Writer {
     returns: SyncSender<(Jid, MinionId, Map)>,
-    /// What the waiting returns take, in bytes.
+    /// The size of the waiting returns, in bytes.
     bytes: Arc<AtomicUsize>,
 }
 
@@ -30,7 +30,7 @@ impl Writer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(cache: JobCache) -> std::io::Result<Self> {
         let (returns, waiting) = sync_channel::<(Jid, MinionId, Map)>(WAITING);
         let bytes = Arc::new(AtomicUsize::new(0));
@@ -41,7 +41,7 @@ impl Writer {
                 for (jid, id, ret) in waiting {
                     taken.fetch_sub(weight(&ret), Ordering::Relaxed);
                     if let Err(error) = cache.returned(&jid, &id, &ret) {
-                        tracing::error!(%error, %jid, %id, "return not kept");
+                        tracing::error!(%error, %jid, %id, "cannot write the return to the job cache");
                     }
                 }
             })?;
@@ -60,7 +60,7 @@ impl Writer {
             Ok(()) => {}
             Err(TrySendError::Full((jid, id, _)) | TrySendError::Disconnected((jid, id, _))) => {
                 self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                tracing::error!(%jid, %id, "return not kept: the disk is slower than the returns");
+                tracing::error!(%jid, %id, "return not written to the job cache: the disk is too slow");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What accepting, rejecting and deleting do: to the key files, and to what is kept of the minions. Who is told of
-//! it on the master's bus is the caller's to do. Facts: `docs/protocol/network.md` §5, §7.2.
+//! Accepting, rejecting and deleting keys: changes the key files and removes the cached data of minions that lost
+//! their key. The caller fires the events. Facts: `docs/protocol/network.md` §5, §7.2.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,19 +15,19 @@ use super::{Found, Keys, KeysError};
 use crate::file;
 use crate::options::OptionsError;
 
-/// What is done to keys.
+/// How keys are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// The minion may sign in.
+    /// The minion may sign in from now on.
     Accept,
-    /// It may not.
+    /// The minion may not sign in.
     Reject,
-    /// The key is gone; it may ask again.
+    /// Remove the key; the minion may present one again.
     Delete,
 }
 
 impl Action {
-    /// What they are afterwards.
+    /// The state of the keys afterwards, as `salt-key` prints it.
     #[must_use]
     pub const fn done(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Action {
         }
     }
 
-    /// What the event calls it. 3008 says what a key is now, against its documentation.
+    /// The name of the change in the event. 3008 gives the new state instead, against its documentation.
     const fn act(self, is_cache: bool) -> &'static str {
         match self {
             Self::Accept if is_cache => "accepted",
@@ -49,7 +49,7 @@ impl Action {
     }
 }
 
-/// States besides pending.
+/// Which keys are changed besides pending ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Include {
     /// Accepted keys.
@@ -60,23 +60,23 @@ pub struct Include {
     pub denied: bool,
 }
 
-/// What a change leaves behind of minions that are out; Salt's options of the same names.
+/// Which files of minions without a key are kept, from Salt's options of the same names.
 #[derive(Debug, Clone)]
 pub struct LeftoverFiles {
     /// The master's `cachedir`.
     pub cachedir: PathBuf,
     /// The master's `id`.
     pub id: String,
-    /// Keep what is known of minions without a key.
+    /// Keep cached data of minions whose keys are deleted.
     pub preserve_minion_cache: bool,
-    /// The same for those whose keys were accepted (`--preserve-minions`).
+    /// Keep it for minions whose keys were accepted (`--preserve-minions`).
     pub preserve_minions: bool,
-    /// Minions are to get a new shared key.
+    /// Replace the shared key, so that a minion without a key can read no further publish.
     pub rotate_aes_key: bool,
 }
 
 impl LeftoverFiles {
-    /// As the master's options say.
+    /// Reads the master's options.
     ///
     /// # Errors
     /// [`OptionsError`].
@@ -92,11 +92,11 @@ impl LeftoverFiles {
 }
 
 impl Keys {
-    /// Does it to all keys found in the states that are included. `fire` is given the data of a `salt/key` event
-    /// for each; the ids whose keys are none are given back, untouched.
+    /// Changes all found keys in the included states and passes the data of a `salt/key` event for each to `fire`.
+    /// Returns the ids whose files hold no valid key; those files are left as they are.
     ///
     /// # Errors
-    /// [`KeysError`]. What was done before stays done.
+    /// [`KeysError`]. Keys changed before the error stay changed.
     pub fn change(
         &self,
         action: Action,
@@ -129,7 +129,7 @@ impl Keys {
         Ok(refused)
     }
 
-    /// The data of `salt/key`. 3008 tells the key.
+    /// The data of `salt/key`. 3008 adds the key itself.
     fn event(&self, action: Action, id: &MinionId, pem: Option<&str>) -> Map {
         let mut data = Map::new();
         data.insert("result", true);
@@ -141,7 +141,7 @@ impl Keys {
         data
     }
 
-    /// Removes what is kept of minions that have no key any more.
+    /// Removes the cached data of minions that have no key any more.
     fn forget(&self, found: &Found, leftover: &LeftoverFiles) -> Result<(), KeysError> {
         if leftover.preserve_minion_cache {
             return Ok(());
@@ -189,13 +189,13 @@ fn in_order(
         .filter(move |(state, _)| is_wanted(*state))
 }
 
-/// What became of one key.
+/// The result for one key.
 enum Changed {
-    /// It is done; the key, unless it is gone.
+    /// Changed; holds the key unless it was deleted.
     Done(Option<String>),
-    /// Somebody else was faster.
+    /// Another process changed it first.
     Absent,
-    /// The file holds no key, and stays where it is.
+    /// The file holds no valid key and was left alone.
     NoKey,
 }
 
@@ -220,7 +220,7 @@ fn one(
             });
         }
     };
-    // A file that holds no key may well be rejected, which 3008 does not do.
+    // A file without a valid key can still be rejected, which 3008 refuses to do.
     Ok(match changing.transfer(id, state, to)? {
         Some(StoredKey::Key(key)) => Changed::Done(Some(key.pem().to_owned())),
         Some(StoredKey::Invalid) if action == Action::Accept => Changed::NoKey,
@@ -229,7 +229,7 @@ fn one(
     })
 }
 
-/// Removes the entries of a folder that are named by ids we do not know.
+/// Removes the entries of a folder that are named after unknown minions.
 fn remove_unknown(folder: &Path, suffix: &str, known: &BTreeSet<MinionId>) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
@@ -237,7 +237,7 @@ fn remove_unknown(folder: &Path, suffix: &str, known: &BTreeSet<MinionId>) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let id = name.to_str().and_then(|name| name.strip_suffix(suffix));
-        // Pillar may be kept by environment too: `<id>:<pillarenv>`.
+        // Pillar files may be named `<id>:<pillarenv>`.
         let id = id.map(|id| id.split_once(':').map_or(id, |(id, _)| id));
         let Some(id) = id.and_then(|id| MinionId::parse(id).ok()) else {
             continue;
@@ -251,7 +251,10 @@ fn remove_unknown(folder: &Path, suffix: &str, known: &BTreeSet<MinionId>) {
             _ => fs::remove_file(&path),
         };
         if let Err(error) = removed {
-            tracing::warn!("what is kept of {id} stays: {}: {error}", path.display());
+            tracing::warn!(
+                "cannot remove cached data of {id}: {}: {error}",
+                path.display()
+            );
         }
     }
 }

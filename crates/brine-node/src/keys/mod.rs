@@ -1,7 +1,6 @@
-//! The keys of a master's minions as its users see them: by state and by glob, and what is done to them.
+//! A master's minion keys as administrators see them: listed by state or glob, printed, and changed.
 //!
-//! `salt-key` and the master's wheel functions show and do the same. Where a key is and what it may become is
-//! `brine-net`'s. Facts: Salt 3008.3 and 3006.28 as they behave.
+//! Shared by `salt-key` and the master's wheel functions. The key files and their locking belong to `brine-net`. Facts: Salt 3008.3 and 3006.28 as they behave.
 
 mod change;
 
@@ -19,7 +18,7 @@ use brine_wire::{Map, Value};
 
 pub use self::change::{Action, Include, LeftoverFiles};
 
-/// Why keys cannot be shown or changed.
+/// Keys could not be listed or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeysError {
@@ -34,10 +33,10 @@ pub enum KeysError {
         /// Why.
         source: io::Error,
     },
-    /// A glob that is none.
-    #[error("the key glob '{glob}': {source}")]
+    /// An invalid glob.
+    #[error("invalid key glob '{glob}': {source}")]
     Glob {
-        /// What it says.
+        /// The glob.
         glob: String,
         /// What is wrong.
         source: MatchError,
@@ -60,7 +59,7 @@ pub struct Keys {
     compat: Compat,
 }
 
-/// Ids by state, in the release's order; states without any are left out.
+/// Ids by state, in the order of the configured release; empty states are left out.
 pub type Found = Vec<(KeyState, Vec<MinionId>)>;
 
 impl Keys {
@@ -74,12 +73,12 @@ impl Keys {
         }
     }
 
-    /// Whether the release has one place for all of an id's states, as 3008's key cache is.
+    /// Whether the release keeps all states of an id in one key cache, as 3008 does.
     const fn is_cache(&self) -> bool {
         matches!(self.compat.series(), Series::S3008)
     }
 
-    /// The states in the order in which the release tells them.
+    /// The states in the order in which the release lists them.
     const fn states(&self) -> [KeyState; 4] {
         if self.is_cache() {
             [
@@ -105,7 +104,7 @@ impl Keys {
         Ok(ids)
     }
 
-    /// The ids in the states that a word means; in all, if it means none.
+    /// The ids in the states that a word such as `acc` names; in all states if it names none.
     ///
     /// # Errors
     /// [`KeysError`].
@@ -153,7 +152,7 @@ impl Keys {
         Ok(found)
     }
 
-    /// Where ids stand now, asked state by state as they stood before.
+    /// The current states of ids, in the order of the states they had before.
     ///
     /// # Errors
     /// [`KeysError`].
@@ -182,7 +181,7 @@ impl Keys {
             .collect())
     }
 
-    /// The texts of keys, `--print`.
+    /// The keys themselves (`--print`).
     ///
     /// # Errors
     /// [`KeysError`].
@@ -190,7 +189,7 @@ impl Keys {
         self.each(&self.matching(glob)?, |key| key.pem().to_owned())
     }
 
-    /// `--finger`: of the master's own keys too.
+    /// Fingerprints (`--finger`), including those of the master's own keys.
     ///
     /// # Errors
     /// [`KeysError`].
@@ -237,13 +236,13 @@ impl Keys {
         Ok(names)
     }
 
-    /// What is made of each key, by state and id.
+    /// Applies a function to each key; the results by state and id.
     fn each(&self, found: &Found, make: impl Fn(&PublicKey) -> String) -> Result<Value, KeysError> {
         let mut all = Map::new();
         for (state, ids) in found {
             let mut made = Map::new();
             for id in ids {
-                // `None`: somebody has just removed it.
+                // `None`: another process has just removed it.
                 let shown = match self.store.get(*state, id)? {
                     Some(StoredKey::Key(key)) => make(&key),
                     Some(StoredKey::Invalid) => "invalid RSA public key".to_owned(),
@@ -257,7 +256,7 @@ impl Keys {
     }
 }
 
-/// The state that a word such as `acc`, `pre`, `un`, `rej` or `den` means.
+/// The state that a word such as `acc`, `pre`, `un`, `rej` or `den` names.
 #[must_use]
 pub fn state_of(word: &str) -> Option<KeyState> {
     let words = [
@@ -271,7 +270,7 @@ pub fn state_of(word: &str) -> Option<KeyState> {
     found.map(|(_, state)| state)
 }
 
-/// Ids by state as they are printed.
+/// Ids by state as `salt-key` prints them.
 #[must_use]
 pub fn by_state(found: &Found) -> Value {
     let pairs = found.iter();

@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use brine_net::keys::store::KeyState;
-use brine_net::master::{MasterChannel, Seats};
+use brine_net::master::{MasterChannel, Occupancy};
 use brine_wire::network::{MinionId, field};
 use brine_wire::{Map, Value};
 use tokio::task::JoinSet;
 
 use super::access::Access;
-use super::connected;
 use super::counters::Counters;
 use super::external::External;
 use super::mine::Mine;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::ports::Publisher;
+use crate::connected;
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::node_bus::NodeBus;
@@ -44,8 +44,8 @@ pub(super) struct Context {
     pub(super) counters: Counters,
     /// Limits the events about refused requests.
     pub(super) refusal_events: RateLimit,
-    /// Held from taking a publish's serial number until it is sent: minions drop a publish whose serial is
-    /// lower than the last one they saw.
+    /// Locked from taking a publish's serial number until it is sent: minions drop a publish whose serial is lower
+    /// than the last one they saw.
     pub(super) publish_order: Mutex<()>,
     /// Runner functions in progress; they end with the master.
     pub(super) tasks: Mutex<JoinSet<()>>,
@@ -92,8 +92,9 @@ impl Context {
             return Vec::new();
         }
         let own = connected::own_addresses();
-        let is_present =
-            |id: &MinionId| connected::is_present(&self.minions.grains(id), &connected, &own);
+        let is_present = |id: &MinionId| {
+            connected::present_at(&self.minions.grains(id), &connected, &own).is_some()
+        };
         self.accepted().into_iter().filter(is_present).collect()
     }
 
@@ -118,21 +119,20 @@ impl Context {
 
     /// How many minions are connected, and whether the one that signs in with this load is among them: what
     /// `max_minions` is compared with.
-    pub(super) fn seats(&self, load: &Map) -> Seats {
+    pub(super) fn occupancy(&self, load: &Map) -> Occupancy {
         if self.options.channel.max_minions == 0 {
-            return Seats::default();
+            return Occupancy::default();
         }
         let present = self.present();
         let id = load.get("id").and_then(Value::as_str);
-        Seats {
+        Occupancy {
             connected: present.len(),
-            present: present.iter().any(|minion| Some(minion.as_str()) == id),
+            includes_sender: present.iter().any(|minion| Some(minion.as_str()) == id),
         }
     }
 }
 
-/// At most so many events in a second: anybody on the network can have a request refused, and must not be able
-/// to fill the bus that way.
+/// Limits events per second: anybody on the network can cause a refusal, which must not fill the bus.
 #[derive(Debug)]
 pub(super) struct RateLimit(Mutex<(Instant, u32)>);
 

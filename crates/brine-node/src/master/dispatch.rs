@@ -25,7 +25,7 @@ use super::counters::{RequestOutcome, SignInOutcome, add};
 use super::mine::Mine;
 use super::refusals::{self, Refusals};
 use super::rsa_threads::{RsaThreads, Work};
-use super::signatures::Signatures;
+use super::signatures::ReturnSignatures;
 use super::stats::Stats;
 use super::{access, clear};
 use super::{maintenance, runner, wheel};
@@ -43,7 +43,7 @@ pub(super) struct Dispatcher {
     runtime: Handle,
     /// `None` unless `master_stats` is set. Held for one count.
     stats: Option<Mutex<Stats>>,
-    signatures: Signatures,
+    signatures: ReturnSignatures,
     refusals: Refusals,
 }
 
@@ -56,7 +56,7 @@ impl Dispatcher {
             rsa: RsaThreads::start(&master),
             runtime: Handle::current(),
             stats: stats.map(|every| Mutex::new(Stats::new(every, compat))),
-            signatures: Signatures::new(&master.options.opts),
+            signatures: master.options.return_signatures,
             refusals: Refusals::default(),
             master,
         }

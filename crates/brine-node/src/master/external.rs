@@ -5,10 +5,13 @@
 //! that may wait, a few at a time. Facts: `docs/protocol/network.md` §12; Salt 3008.3 as it behaves.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use brine_auth::{AuthConfig, Authority, Login, Token, TokenLayout, TokenStore};
+use brine_config::{Brine, Opts};
 use brine_wire::compat::Series;
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
@@ -35,30 +38,47 @@ impl Drop for UnderWay {
     }
 }
 
-impl External {
-    /// Reads the options.
-    pub(super) fn new(options: &MasterOptions) -> Self {
-        let opts = &options.opts;
+/// What `external_auth` needs of the master's options.
+#[derive(Debug, Clone)]
+pub(super) struct ExternalOptions {
+    auth: AuthConfig,
+    /// `token_dir`, where releases before 3008 keep tokens.
+    token_dir: Option<PathBuf>,
+}
+
+impl ExternalOptions {
+    pub(super) fn from_opts(opts: &Opts, brine: &Brine) -> Self {
         let map = |name| opts.get(name).and_then(Value::as_map).cloned();
         let expire = opts.int("token_expire").unwrap_or(43_200);
-        let config = AuthConfig {
-            external_auth: map("external_auth").unwrap_or_default(),
-            sharedsecret: match opts.get("sharedsecret") {
-                Some(Value::Str(secret)) => Some(secret.clone()),
-                Some(Value::Int(secret)) => Some(secret.to_string()),
-                _ => None,
-            },
-            token_expire: std::time::Duration::from_secs(u64::try_from(expire).unwrap_or(43_200)),
-            token_expire_user_override: opts
-                .get("token_expire_user_override")
-                .cloned()
-                .unwrap_or(Value::Nil),
-            permissive_acl: opts.flag("permissive_acl").unwrap_or(false),
-            allows_auto: options.brine.auth.allow_auto,
-            users_file: options.brine.auth.users.clone(),
-        };
+        let token_dir = opts.text("token_dir").ok();
         Self {
-            authority: Authority::new(config, token_store(options)),
+            auth: AuthConfig {
+                external_auth: map("external_auth").unwrap_or_default(),
+                sharedsecret: match opts.get("sharedsecret") {
+                    Some(Value::Str(secret)) => Some(secret.clone()),
+                    Some(Value::Int(secret)) => Some(secret.to_string()),
+                    _ => None,
+                },
+                token_expire: Duration::from_secs(u64::try_from(expire).unwrap_or(43_200)),
+                token_expire_user_override: opts
+                    .get("token_expire_user_override")
+                    .cloned()
+                    .unwrap_or(Value::Nil),
+                permissive_acl: opts.flag("permissive_acl").unwrap_or(false),
+                allows_auto: brine.auth.allow_auto,
+                users_file: brine.auth.users.clone(),
+            },
+            token_dir: token_dir
+                .filter(|directory| !directory.is_empty())
+                .map(Into::into),
+        }
+    }
+}
+
+impl External {
+    pub(super) fn new(options: &MasterOptions) -> Self {
+        Self {
+            authority: Authority::new(options.external.auth.clone(), token_store(options)),
             under_way: Arc::default(),
         }
     }
@@ -111,9 +131,8 @@ fn token_store(options: &MasterOptions) -> TokenStore {
     let (directory, layout) = match options.compat().series() {
         Series::S3008 => (options.cachedir.join("tokens"), TokenLayout::Cache),
         _ => {
-            let directory = options.opts.text("token_dir").ok();
-            let directory = directory.filter(|directory| !directory.is_empty());
-            let directory = directory.map_or_else(|| options.cachedir.join("tokens"), Into::into);
+            let directory = options.external.token_dir.clone();
+            let directory = directory.unwrap_or_else(|| options.cachedir.join("tokens"));
             (directory, TokenLayout::Bare)
         }
     };

@@ -1,7 +1,7 @@
-//! A handle to a running master: what the local socket, the HTTP API and the reactor may have it do.
+//! A handle to a running master, for the local socket, the HTTP API and the reactor.
 //!
-//! Cheap to clone, and valid for as long as anybody holds it: after the master has stopped, events are still
-//! appended to its log and jobs reach no minion. Everything that may wait runs off the caller's thread.
+//! Cheap to clone and always valid: after the master has stopped, events are still appended to its log, and jobs reach
+//! no minion. Everything that may block runs off the caller's thread.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use brine_auth::{Login, LoginError, Token};
 use brine_config::Arguments;
 use brine_log::{EventCursor, Seq};
+use brine_net::keys::store::KeyState;
 use brine_wire::event::FireError;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
@@ -19,13 +20,14 @@ use tokio::task::spawn_blocking;
 use super::access::Caller;
 use super::context::Context;
 use super::counters::MasterStats;
-use super::jobs::PublishError;
+use super::operator::OwnOperator;
 use super::wheel::{self, WheelError};
 use crate::functions::Call;
-use crate::job_request::{JobRequest, Published};
+use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
+use crate::minion_cache::MinionCache;
 use crate::node_bus::since_epoch;
-use crate::runner::{self, Operator, RunnerCall, RunnerError, RunnerReturn};
+use crate::runner::{self, RunnerCall, RunnerError, RunnerReturn};
 
 /// A running master, from outside.
 #[derive(Clone)]
@@ -38,21 +40,20 @@ impl MasterHandle {
         Self { context }
     }
 
-    /// The master itself as a caller, who may do anything: for what its administrator configured, such as
-    /// the reactor.
+    /// The master itself as a caller without restrictions: for what its administrator configured, such as the reactor.
     #[must_use]
     pub fn own_caller(&self) -> Caller {
         Caller::unrestricted(self.context.options.user.clone())
     }
 
-    /// A user of this machine, whom the kernel vouches for (peer credentials): may do anything if it is root or
-    /// the master's own user, else what `publisher_acl` says. `None` if that is nothing.
+    /// A local user identified by the kernel (peer credentials). Root and the master's own user may do anything,
+    /// others what `publisher_acl` permits; `None` if that is nothing.
     #[must_use]
     pub fn local_caller(&self, user: &str) -> Option<Caller> {
         self.context.access.local(user)
     }
 
-    /// A user whose permission for the very command was checked elsewhere: by the local socket's list.
+    /// A user whose permission for this command was checked elsewhere, by the local socket's list.
     #[must_use]
     pub fn permitted_caller(&self, user: &str) -> Caller {
         Caller::unrestricted(user.to_owned())
@@ -102,7 +103,7 @@ impl MasterHandle {
         self.context.external.caller(token)
     }
 
-    /// Fires an event on the master's bus: sets `_stamp`, trims what is larger than `max_event_size`. Its number
+    /// Fires an event on the master's bus: sets `_stamp`, trims data larger than `max_event_size`. Returns its number
     /// in the log.
     ///
     /// # Errors
@@ -185,11 +186,8 @@ impl MasterHandle {
             user: by.user.clone(),
             jid: jid.as_str().to_owned(),
         };
-        let mut operator = Operator::Own {
-            master: self.clone(),
-            // What it publishes to minions is the function's, which is permitted.
-            caller: Caller::unrestricted(by.user.clone()),
-        };
+        // What it publishes to minions is the function's, which is permitted.
+        let mut operator = OwnOperator::new(self.clone(), Caller::unrestricted(by.user.clone()));
         let (done, result) = oneshot::channel();
         self.context.spawn(async move {
             // Whoever called may have stopped waiting.
@@ -234,6 +232,16 @@ impl MasterHandle {
         &self.context.jobs
     }
 
+    /// What is on the disk about the master's minions.
+    pub(crate) fn minion_cache(&self) -> &MinionCache {
+        &self.context.options.minions
+    }
+
+    /// The port that minions listen to.
+    pub(crate) fn publish_port(&self) -> u16 {
+        self.context.options.channel.publish_port
+    }
+
     /// How long minions are waited for by default.
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.context.options.timeouts
@@ -243,6 +251,24 @@ impl MasterHandle {
     #[must_use]
     pub fn connected(&self) -> Vec<MinionId> {
         self.context.present()
+    }
+
+    /// How many minions' keys are in each state. Lists directories: may take milliseconds.
+    #[must_use]
+    pub fn key_counts(&self) -> [(&'static str, usize); 4] {
+        let count = |state| {
+            self.context
+                .channel
+                .store()
+                .list(state)
+                .map_or(0, |ids| ids.len())
+        };
+        [
+            ("accepted", count(KeyState::Accepted)),
+            ("pending", count(KeyState::Pending)),
+            ("rejected", count(KeyState::Rejected)),
+            ("denied", count(KeyState::Denied)),
+        ]
     }
 
     /// What the master has counted since it started.

@@ -11,7 +11,6 @@ use brine_wire::compat::Series;
 use brine_wire::network::job::{Job, error_event, ids, stranger_error_event, without_secrets};
 use brine_wire::network::payload::HANDLER_FAILED;
 use brine_wire::network::{Jid, MinionId, field};
-use brine_wire::nodegroup::nodegroups;
 use brine_wire::{Map, Value, python_text};
 
 use super::access::acl::{self, Wanted};
@@ -20,7 +19,7 @@ use super::clear;
 use super::context::Context;
 use super::counters::add;
 use super::maintenance;
-use crate::job_request::{JobRequest, Published};
+use crate::job_request::{JobRequest, PublishError, Published};
 use crate::node_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
 
@@ -35,21 +34,6 @@ const JOB_OPTIONS: [&str; 5] = [
     "executor_opts",
     "ret_kwargs",
 ];
-
-/// Why a job was not published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// `publisher_acl_blacklist` names the user or a function.
-    #[error("publisher_acl_blacklist forbids this job")]
-    Blacklisted,
-    /// `publisher_acl` does not permit the job.
-    #[error("publisher_acl does not permit this job")]
-    NotPermitted,
-    /// The master is shutting down.
-    #[error("the master is shutting down")]
-    ShuttingDown,
-}
 
 impl Context {
     /// Who sends this clear `publish`, by the key in its load; or the answer that refuses it.
@@ -118,7 +102,7 @@ impl Context {
         answer(&request, &self.publish(&request, load, &caller.user))
     }
 
-    /// Publishes for somebody whose rights are known.
+    /// Publishes for a caller whose rights are known.
     pub(super) fn publish_for(
         &self,
         request: &JobRequest,
@@ -190,7 +174,7 @@ impl Context {
                 job.options.insert(name, value.clone());
             }
         }
-        // Before it is sent: whoever hears of the job may look it up.
+        // Before it is sent: listeners may look the job up as soon as they see it.
         self.record(&job, load, &minions);
         self.send(&job, &minions, &missing);
         add(&self.counters.jobs_published, 1);
@@ -250,8 +234,7 @@ impl Context {
 
     fn select(&self, tgt: &Value, tgt_type: &str, delimiter: &str, trust: Trust) -> Targets {
         let no_pillar = Map::new();
-        let groups = nodegroups(self.options.opts.get("nodegroups"));
-        let target = match Target::parse(tgt, tgt_type, delimiter, &groups) {
+        let target = match Target::parse(tgt, tgt_type, delimiter, &self.options.nodegroups) {
             Ok(target) => match trust {
                 Trust::User => target,
                 Trust::Minion => target.for_minions(),

@@ -15,7 +15,6 @@ use brine_wire::{Map, Value};
 
 use super::access::Caller;
 use super::context::Context;
-use crate::bus_address::uses_tcp;
 use crate::job_request::JobRequest;
 use crate::node_bus;
 
@@ -36,7 +35,7 @@ fn take(master: &Context, event: EventRef<'_>) {
         return;
     }
     let answer = match event.decode() {
-        _ if uses_tcp(&master.options.opts) => {
+        _ if master.options.bus_is_open_to_all_users => {
             refusal("AuthorizationError", node_bus::OPEN_TO_EVERYBODY)
         }
         Ok(Value::Map(load)) => publish(master, &load),

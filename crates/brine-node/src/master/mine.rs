@@ -1,7 +1,7 @@
-//! The mine: what minions leave with their master for other minions, in Salt's files.
+//! The mine: data that minions store on the master for other minions, in Salt's files.
 //!
-//! A map of function names for each minion. Who may have what, the master says (`mine_get`), and each minion for
-//! what it left (`allow_tgt`). Facts: `docs/protocol/network.md` §8; Salt 3006.28 and 3008.3, with which each
+//! For each minion a map by function name. The master decides who may read what (`mine_get`), and each minion for its
+//! own data (`allow_tgt`). Facts: `docs/protocol/network.md` §8; Salt 3006.28 and 3008.3, with which each
 //! answer is compared (test `mine_salt`).
 
 use std::fs;
@@ -14,42 +14,44 @@ use brine_wire::compat::{Compat, Series};
 use brine_wire::network::{MinionId, field};
 use brine_wire::{Map, Value, msgpack};
 
-use super::options::MasterOptions;
 use crate::file;
 use crate::target::Patterns;
 
-/// The most that one minion may leave, in bytes.
+/// The most that one minion may store, in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How many locks minions share.
 const LOCKS: usize = 64;
 
-/// What an entry is wrapped in that is not for everybody: a mark, the data, and whom they are for.
+/// An entry that only some minions may read is wrapped: a mark, the data, and the target of those minions.
 const WRAPPED: &str = "__saltmine_acl__";
 const WRAPPED_DATA: &str = "__data__";
 
-/// What all minions have left.
+/// The mine of all minions.
 pub(super) struct Mine {
     cachedir: PathBuf,
     compat: Compat,
-    /// Without `minion_data_cache` and `enforce_mine_cache` nothing is kept.
-    is_kept: bool,
-    /// `mine_get`: patterns of minion ids, and patterns of the functions these may ask for.
-    permitted: Option<Value>,
+    options: MineOptions,
     patterns: Patterns,
     /// Held while a minion's file is changed; minions share one only by chance.
     changing: [Mutex<()>; LOCKS],
 }
 
+/// What the mine keeps and who may read it.
+#[derive(Debug, Clone)]
+pub(super) struct MineOptions {
+    /// Without `minion_data_cache` and `enforce_mine_cache` nothing is kept.
+    pub(super) is_kept: bool,
+    /// `mine_get`: patterns of minion ids, and patterns of the functions these may ask for.
+    pub(super) permitted: Option<Value>,
+}
+
 impl Mine {
-    pub(super) fn new(options: &MasterOptions) -> Self {
-        let opts = &options.opts;
-        let is_enforced = opts.flag("enforce_mine_cache").unwrap_or(false);
+    pub(super) fn new(cachedir: PathBuf, compat: Compat, options: MineOptions) -> Self {
         Self {
-            cachedir: options.cachedir.clone(),
-            compat: options.compat(),
-            is_kept: options.minion_data_cache || is_enforced,
-            permitted: opts.get("mine_get").cloned(),
+            cachedir,
+            compat,
+            options,
             patterns: Patterns::default(),
             changing: [const { Mutex::new(()) }; LOCKS],
         }
@@ -60,16 +62,16 @@ impl Mine {
         matches!(cmd, "_mine" | "_mine_get" | "_mine_delete" | "_mine_flush")
     }
 
-    /// The answer to a request of a minion. `meant` says whom a target of a type means. Blocks on the disk.
+    /// The answer to a request of a minion. `select` resolves a target of a type to minions. Blocks on the disk.
     pub(super) fn answer(
         &self,
         cmd: &str,
         id: &MinionId,
         load: &Map,
-        meant: impl Fn(&Value, &str) -> Vec<MinionId>,
+        select: impl Fn(&Value, &str) -> Vec<MinionId>,
     ) -> Value {
         let changed = match cmd {
-            "_mine_get" => return self.get(id, load, meant).into(),
+            "_mine_get" => return self.get(id, load, select).into(),
             "_mine" => self.put(id, load),
             "_mine_delete" => self.delete(id, load),
             _ => self.flush(id),
@@ -77,7 +79,7 @@ impl Mine {
         match changed {
             Ok(done) => done.into(),
             Err(error) => {
-                tracing::error!(%id, %error, "the mine stays as it was");
+                tracing::error!(%id, %error, "cannot change the mine");
                 false.into()
             }
         }
@@ -87,7 +89,7 @@ impl Mine {
         let Some(new) = load.get("data").and_then(Value::as_map) else {
             return Ok(false);
         };
-        if !self.is_kept {
+        if !self.options.is_kept {
             return Ok(true);
         }
         let _one_at_a_time = self.changing(id);
@@ -96,7 +98,7 @@ impl Mine {
             true => Map::new(),
             false => self.read(id),
         };
-        // One pass: a minion may leave many functions.
+        // One pass: a minion may store many functions.
         let all = known.into_iter().chain(new.iter().cloned());
         self.write(id, &Map::from_pairs(all.collect()))
     }
@@ -105,7 +107,7 @@ impl Mine {
         let Some(fun) = field::text(load, "fun") else {
             return Ok(false);
         };
-        if !self.is_kept {
+        if !self.options.is_kept {
             return Ok(true);
         }
         let _one_at_a_time = self.changing(id);
@@ -116,9 +118,9 @@ impl Mine {
         }
     }
 
-    /// True if there was anything.
+    /// True if there was anything to remove.
     fn flush(&self, id: &MinionId) -> io::Result<bool> {
-        if !self.is_kept {
+        if !self.options.is_kept {
             return Ok(true);
         }
         let _one_at_a_time = self.changing(id);
@@ -134,7 +136,7 @@ impl Mine {
         &self,
         asks: &MinionId,
         load: &Map,
-        meant: impl Fn(&Value, &str) -> Vec<MinionId>,
+        select: impl Fn(&Value, &str) -> Vec<MinionId>,
     ) -> Map {
         let (Some(tgt), Some((funs, by_fun))) = (load.get("tgt"), load.get("fun").and_then(asked))
         else {
@@ -147,11 +149,11 @@ impl Mine {
             return Map::new();
         }
         let tgt_type = field::text(load, "tgt_type").or_else(|| field::text(load, "expr_form"));
-        for id in meant(tgt, tgt_type.unwrap_or("glob")) {
+        for id in select(tgt, tgt_type.unwrap_or("glob")) {
             let entries = self.read(&id);
             for (fun, of_fun) in &mut found {
                 let entry = entries.get(fun);
-                if let Some(data) = entry.and_then(|entry| unwrapped(entry, asks, &meant)) {
+                if let Some(data) = entry.and_then(|entry| unwrapped(entry, asks, &select)) {
                     of_fun.push((id.as_str().into(), data.clone()));
                 }
             }
@@ -165,9 +167,9 @@ impl Mine {
             .collect()
     }
 
-    /// What `mine_get` says.
+    /// The functions that `mine_get` permits.
     fn may_have(&self, asks: &MinionId, fun: &str) -> bool {
-        let permitted = match &self.permitted {
+        let permitted = match &self.options.permitted {
             None => return true,
             Some(Value::Map(permitted)) => permitted,
             Some(_) => return false,
@@ -213,7 +215,7 @@ impl Mine {
         msgpack::encode_map(entries, &mut packed);
         if packed.len() as u64 > MAX_BYTES {
             let found = packed.len();
-            tracing::error!(%id, "the mine takes {MAX_BYTES} bytes of a minion, found {found}: not taken");
+            tracing::error!(%id, "mine data of {found} bytes refused: the limit is {MAX_BYTES}");
             return Ok(false);
         }
         let path = self.path(id);
@@ -240,11 +242,11 @@ fn asked(fun: &Value) -> Option<(Vec<&str>, bool)> {
     }
 }
 
-/// The data of an entry, if they are for who asks.
+/// The data of an entry, if the requesting minion may read it.
 fn unwrapped<'a>(
     entry: &'a Value,
     asks: &MinionId,
-    meant: impl Fn(&Value, &str) -> Vec<MinionId>,
+    select: impl Fn(&Value, &str) -> Vec<MinionId>,
 ) -> Option<&'a Value> {
     let wrapped = match entry {
         Value::Map(map) if map.get(WRAPPED).is_some() => map,
@@ -252,7 +254,7 @@ fn unwrapped<'a>(
     };
     if let Some(tgt) = wrapped.get("allow_tgt") {
         let tgt_type = field::text(wrapped, "allow_tgt_type").unwrap_or("glob");
-        if !meant(tgt, tgt_type).contains(asks) {
+        if !select(tgt, tgt_type).contains(asks) {
             return None;
         }
     }
@@ -271,8 +273,10 @@ mod tests {
         let mine = Mine {
             cachedir: root.path().to_owned(),
             compat: Compat::NEWEST,
-            is_kept: true,
-            permitted: None,
+            options: MineOptions {
+                is_kept: true,
+                permitted: None,
+            },
             patterns: Patterns::default(),
             changing: [const { Mutex::new(()) }; LOCKS],
         };

@@ -1,4 +1,4 @@
-//! What a master knows of its minions: the grains they show with every pillar request.
+//! The grains of a master's minions, which they send with every pillar request.
 //!
 //! In memory for targeting, and on disk in the layout of Salt's minion data cache (`minions/<id>/data.p`),
 //! so that a restarted master can target minions that have not come back yet.
@@ -26,7 +26,7 @@ const MAX_GRAINS_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct MinionData {
     root: PathBuf,
-    /// Held for a look or a change, never while the disk is waited for.
+    /// Locked for a look or a change, never while waiting for the disk.
     grains: RwLock<HashMap<MinionId, Arc<Map>>>,
 }
 
@@ -53,8 +53,8 @@ impl MinionData {
         grains.get(id).cloned().unwrap_or_default()
     }
 
-    /// Takes a minion's grains; `true` if they are to be written with [`Self::write`]. Grains larger than
-    /// [`MAX_GRAINS_BYTES`] are not kept: the minion stays known by those it showed before.
+    /// Stores a minion's grains in memory; `true` if [`Self::write`] should write them to disk. Grains larger than
+    /// [`MAX_GRAINS_BYTES`] are not stored; the previous ones stay.
     pub(super) fn set(&self, id: &MinionId, grains: Map) -> bool {
         let mut packed = Vec::new();
         msgpack::encode_map(&grains, &mut packed);
@@ -71,7 +71,7 @@ impl MinionData {
         is_new
     }
 
-    /// Writes what is known of a minion. Blocks on the disk.
+    /// Writes a minion's grains. Blocks on the disk.
     pub(super) fn write(&self, id: &MinionId) -> io::Result<()> {
         let grains = self.grains(id);
         let mut data = Map::new();

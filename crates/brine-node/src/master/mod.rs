@@ -6,7 +6,6 @@
 
 mod access;
 mod clear;
-mod connected;
 mod context;
 mod counters;
 mod dispatch;
@@ -17,6 +16,7 @@ mod local_requests;
 mod maintenance;
 mod mine;
 mod minion_data;
+mod operator;
 mod options;
 mod ports;
 mod refusals;
@@ -37,10 +37,9 @@ use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use self::access::Caller;
+pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::handle::MasterHandle;
-pub use self::jobs::PublishError;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
 pub use self::wheel::WheelError;
@@ -54,7 +53,7 @@ use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
 use crate::file;
-use crate::files::{FileRoots, FileServer};
+use crate::files::FileServer;
 use crate::jobs::{JobCache, UnknownHash, Writer};
 use crate::node_bus::{self, NodeBus};
 use crate::shutdown;
@@ -143,9 +142,13 @@ impl Master {
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
             tasks: Mutex::default(),
-            files: Arc::new(FileServer::new(FileRoots::from_opts(&options.opts))),
+            files: Arc::new(FileServer::new(options.files.clone())),
             minions: Arc::new(MinionData::open(&options.cachedir)),
-            mine: Mine::new(&options),
+            mine: Mine::new(
+                options.cachedir.clone(),
+                options.compat(),
+                options.mine.clone(),
+            ),
             options: Arc::new(options),
         };
         Ok(Self {
@@ -210,17 +213,10 @@ impl Master {
 /// Makes the file by which Salt's clients see that a master is running; they check only that it exists.
 /// Facts: `docs/protocol/network.md` §12.
 fn liveness_file(options: &MasterOptions) -> Result<Option<LivenessFile>, StartError> {
-    if options
-        .opts
-        .text("ipc_mode")
-        .is_ok_and(|mode| mode == "tcp")
-    {
+    if options.bus_is_open_to_all_users {
         return Ok(None);
     }
-    let Ok(sock_dir) = options.opts.text("sock_dir") else {
-        return Ok(None);
-    };
-    let path = PathBuf::from(sock_dir).join("publish_pull.ipc");
+    let path = options.sock_dir.join("publish_pull.ipc");
     std::fs::write(&path, []).map_err(|source| StartError::Directory {
         path: path.display().to_string(),
         source,

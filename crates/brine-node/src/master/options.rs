@@ -1,4 +1,4 @@
-//! What a master is told: Salt's options, read once into the types the rooms below want.
+//! A master's options: Salt's, read and checked once, in one small struct for each part of the master.
 //!
 //! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
 
@@ -9,13 +9,24 @@ use brine_config::{Brine, Opts};
 use brine_net::keys::autosign::Rules;
 use brine_net::keys::master::{KeyOptions, PubkeySignature};
 use brine_net::master::{DEFAULT_PENDING_KEYS, MasterConfig};
+use brine_net::tls::TlsOptions;
 use brine_wire::compat::Compat;
 use brine_wire::network::algorithm::SigningAlgorithm;
+use brine_wire::nodegroup::nodegroups;
 use brine_wire::returns::Timeouts;
+use brine_wire::{Map, Value};
 
+use super::access::AccessOptions;
+use super::external::ExternalOptions;
+use super::mine::MineOptions;
+use super::signatures::ReturnSignatures;
+use crate::bus_address::uses_tcp;
+use crate::files::FileRoots;
+use crate::keys::LeftoverFiles;
+use crate::minion_cache::MinionCache;
 use crate::options::{OptionsError, Reader, Transport};
 
-/// What a master is told; Salt's options of the same names.
+/// A master's options, named as Salt names them.
 #[derive(Debug, Clone)]
 pub struct MasterOptions {
     /// Keys and who may sign in.
@@ -38,10 +49,28 @@ pub struct MasterOptions {
     pub max_event_size: usize,
     /// Messages that wait for one subscriber.
     pub pub_hwm: usize,
-    /// Salt's whole configuration, for what asks by name.
-    pub opts: Opts,
-    /// Our own part of it.
-    pub brine: Brine,
+    /// TLS at both ports (`ssl`; tcp only).
+    pub ssl: Option<TlsOptions>,
+    /// Every user of this machine can write to the master's bus (`ipc_mode: tcp`).
+    pub bus_is_open_to_all_users: bool,
+    /// The directory of the bus's sockets.
+    pub sock_dir: PathBuf,
+    /// Node groups by name, as targets use them.
+    pub nodegroups: Map,
+    /// What is on the disk about minions.
+    pub minions: MinionCache,
+    /// What the file server serves.
+    pub files: FileRoots,
+    /// What is done with files of minions whose keys are rejected or deleted.
+    pub leftover: LeftoverFiles,
+    /// Which local users may publish what.
+    pub(super) access: AccessOptions,
+    /// Users of `external_auth`, and where their tokens are.
+    pub(super) external: ExternalOptions,
+    /// What the mine keeps and who may read it.
+    pub(super) mine: MineOptions,
+    /// Whether returns must be signed.
+    pub(super) return_signatures: ReturnSignatures,
     /// Fire `salt/auth`.
     pub auth_events: bool,
     /// Fire `salt/presence/*`.
@@ -119,12 +148,28 @@ impl MasterOptions {
             hash_type: opts.text("hash_type")?.to_owned(),
             keep_jobs: keep_jobs(&read)?,
             user: opts.text("user")?.to_owned(),
-            opts: opts.clone(),
-            brine: brine.clone(),
+            ssl: TlsOptions::from_option(opts.get("ssl"))?,
+            bus_is_open_to_all_users: uses_tcp(opts),
+            sock_dir: opts.text("sock_dir")?.into(),
+            nodegroups: nodegroups(opts.get("nodegroups")),
+            minions: MinionCache::of(opts)?,
+            files: FileRoots::from_opts(opts),
+            leftover: LeftoverFiles::from_opts(opts)?,
+            access: access(&read),
+            external: ExternalOptions::from_opts(opts, brine),
+            mine: MineOptions {
+                is_kept: read.flag("minion_data_cache", true)?
+                    || read.flag("enforce_mine_cache", false)?,
+                permitted: opts.get("mine_get").cloned(),
+            },
+            return_signatures: ReturnSignatures {
+                required: read.is_true("require_minion_sign_messages"),
+                drop_invalid: read.is_true("drop_messages_signature_fail"),
+            },
         })
     }
 
-    /// Whose behaviour is wanted.
+    /// The release of Salt whose behaviour is wanted.
     #[must_use]
     pub const fn compat(&self) -> Compat {
         self.channel.compat
@@ -174,6 +219,16 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
         key_pass: read.text("key_pass"),
     };
     Ok(channel)
+}
+
+fn access(read: &Reader<'_>) -> AccessOptions {
+    let map = |name| read.0.get(name).and_then(Value::as_map).cloned();
+    AccessOptions {
+        publisher_acl: map("publisher_acl").unwrap_or_default(),
+        publisher_acl_blacklist: map("publisher_acl_blacklist").unwrap_or_default(),
+        client_acl_verify: read.0.flag("client_acl_verify").unwrap_or(true),
+        sudo_acl: read.0.flag("sudo_acl").unwrap_or(false),
+    }
 }
 
 /// `keep_jobs_seconds`, or the older `keep_jobs` in hours.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use brine_net::channel::{Handler, Limits, Presence, Publication};
 use brine_net::listener::Listener;
 use brine_net::master::MasterChannel;
-use brine_net::tls::{TlsError, TlsOptions, TlsServer};
+use brine_net::tls::{TlsError, TlsServer};
 use brine_net::zeromq::publish::Topics;
 use brine_net::{tcp, zeromq};
 use brine_wire::Value;
@@ -21,14 +21,14 @@ use super::options::MasterOptions;
 use crate::options::Transport;
 use crate::shutdown;
 
-/// Connections that wait to be accepted over tcp; over ZeroMQ `zmq_backlog` says it.
+/// Connections that may wait to be accepted over tcp; over ZeroMQ it is `zmq_backlog`.
 const BACKLOG: u32 = 4096;
 
 /// Why a port cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PortError {
-    /// The address is not free, or not ours.
+    /// The address is in use or not one of this machine's.
     #[error("cannot listen at {address}: {source}")]
     Bind {
         /// Where.
@@ -36,12 +36,12 @@ pub enum PortError {
         /// Why.
         source: std::io::Error,
     },
-    /// `ssl` cannot be followed.
+    /// The certificates or keys of `ssl` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// The open ports. What comes in waits until [`Ports::serve`].
+/// The bound ports. Connections wait until [`Ports::serve`].
 pub(super) struct Ports {
     pub(super) ret_port: u16,
     pub(super) publish_port: u16,
@@ -50,12 +50,12 @@ pub(super) struct Ports {
     /// Bound, and closed until it listens.
     publish: TcpSocket,
     backlog: u32,
-    /// tcp alone has it.
+    /// Only with tcp.
     tls: Option<TlsServer>,
     limits: Limits,
 }
 
-/// The way to publish; cheap to clone.
+/// Publishes to subscribed minions; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) enum Publisher {
     ZeroMq(zeromq::publish::Publisher),
@@ -63,14 +63,17 @@ pub(super) enum Publisher {
 }
 
 impl Publisher {
-    /// Sends to whom it is for.
+    /// Sends to the subscribers it is for.
     pub(super) fn publish(&self, publication: &Publication) {
         let lost = match self {
             Self::ZeroMq(publisher) => publisher.publish(publication),
             Self::Tcp(publisher) => publisher.publish(publication),
         };
         if lost > 0 {
-            tracing::warn!(lost, "subscribers that do not read lost a publish");
+            tracing::warn!(
+                lost,
+                "a publish was dropped for subscribers that do not read"
+            );
         }
     }
 
@@ -96,7 +99,7 @@ impl Ports {
                 (Publisher::ZeroMq(publisher), options.zmq_backlog, None)
             }
             Transport::Tcp => {
-                let ssl = TlsOptions::from_option(options.opts.get("ssl"))?;
+                let ssl = options.ssl.as_ref();
                 let tls = ssl.map(|ssl| ssl.server(options.compat())).transpose()?;
                 (Publisher::Tcp(Default::default()), BACKLOG, tls)
             }
@@ -118,8 +121,8 @@ impl Ports {
         })
     }
 
-    /// Hands requests to `handler` and tells `presence` who comes and goes (tcp), until `closing` says so. The
-    /// publish port opens `late` by so much.
+    /// Passes requests to `handler` and connecting and leaving minions to `presence` (tcp), until `closing` is set.
+    /// The publish port opens after `late`.
     pub(super) async fn serve(
         self,
         channel: Arc<MasterChannel>,
@@ -147,7 +150,7 @@ impl Ports {
             }
             let publish = match listener(self.publish, self.backlog, self.tls) {
                 Ok(publish) => publish,
-                Err(error) => return tracing::error!(%error, "nobody can subscribe"),
+                Err(error) => return tracing::error!(%error, "cannot listen on the publish port: no minion can subscribe"),
             };
             let (limits, over) = (self.limits, shutdown::requested(closing));
             match publisher {

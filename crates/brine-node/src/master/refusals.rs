@@ -1,6 +1,6 @@
-//! How often each minion's events were refused, and when that is reported: once per minion and minute.
+//! Counts refused events by minion and limits the reports about them: one per minion and minute.
 //!
-//! Pure but for the clock. Holds one small entry for each accepted minion that was refused within the last minutes.
+//! Pure except for the clock. Holds a small entry for each accepted minion with refused events in the last minutes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use brine_wire::network::MinionId;
 
-/// The tag of the event that reports refusals. Minions cannot have it fired for themselves: it names no sender.
+/// The tag of the event that reports refusals. Minions cannot fire it: it names no sender.
 pub(super) const TAG: &str = "brine/minion/refused";
 
 /// The time between two reports of one minion.
 const BETWEEN: Duration = Duration::from_secs(60);
 
-/// The refusals that are not reported yet.
+/// The unreported refusals.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<HashMap<MinionId, Entry>>);
 

@@ -1,7 +1,7 @@
 //! Sign-ins and pillars on threads of their own: each needs RSA operations that take some milliseconds.
 //!
-//! There are as many threads as cores, and before them a bounded queue that serves addresses in turn: a stranger who
-//! sends thousands delays nobody else. A request that the queue drops is answered as a bad load, and the minion tries
+//! There are as many threads as cores, behind a bounded queue that serves addresses in turn: a stranger that sends
+//! thousands of requests delays nobody else. A request that the queue drops is answered as a bad load, and the minion tries
 //! again.
 
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use brine_net::replay::Seen;
 use brine_wire::network::{MinionId, events, payload};
 use brine_wire::{Map, Value};
 
-/// Requests that wait for a thread.
+/// The most requests that wait for a thread.
 const WAITING: usize = 16_384;
 
-/// The bytes in which they came.
+/// Their size on the wire, in bytes.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// A request for the threads.
@@ -45,8 +45,8 @@ impl RsaThreads {
         Self(queue)
     }
 
-    /// Queues a request; how many were dropped for it, this one or others. One that is dropped unanswered is answered
-    /// as a bad load.
+    /// Queues a request; returns how many were dropped, this one or others. A dropped request is answered as a bad
+    /// load.
     pub(super) fn hand_on(&self, work: Work) -> usize {
         let incoming = match &work {
             Work::SignIn(incoming, _) | Work::Pillar(incoming, _) => incoming,
@@ -72,8 +72,8 @@ fn work(master: &Arc<Context>, queue: &FairQueue<Work>) {
 }
 
 fn sign_in(master: &Context, incoming: Incoming, load: &Map) {
-    let seats = master.seats(load);
-    match master.channel.sign_in(load, seats, SystemTime::now()) {
+    let occupancy = master.occupancy(load);
+    match master.channel.sign_in(load, occupancy, SystemTime::now()) {
         Ok(done) => {
             master.counters.sign_in(outcome(&done));
             // Fired before the answer is sent, so that what the minion does next follows it on the bus.

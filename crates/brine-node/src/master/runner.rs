@@ -11,8 +11,9 @@ use brine_wire::{Map, Value};
 use super::access::Caller;
 use super::context::Context;
 use super::handle::MasterHandle;
+use super::operator::OwnOperator;
 use crate::node_bus::since_epoch;
-use crate::runner::{self, Operator, RunnerCall};
+use crate::runner::{self, RunnerCall};
 
 /// Answers a clear `runner` request of the master's own user, and starts the function.
 pub(super) fn answer(master: &Arc<Context>, load: &Map, user: &str) -> Value {
@@ -60,11 +61,11 @@ pub(super) fn start(
     let tag = tagify(["run", call.jid.as_str()], "", SALT);
     let answer = [("tag", tag.as_str()), ("jid", call.jid.as_str())];
     let answer: Map = answer.into_iter().collect();
-    let mut operator = Operator::Own {
-        master: MasterHandle::new(master.clone()),
-        // What it publishes to minions is the function's, which is permitted.
-        caller: Caller::unrestricted(by.user().to_owned()),
-    };
+    // What it publishes to minions is the function's, which is permitted.
+    let mut operator = OwnOperator::new(
+        MasterHandle::new(master.clone()),
+        Caller::unrestricted(by.user().to_owned()),
+    );
     master.spawn(async move {
         let fun = call.fun.clone();
         if let Err(error) = runner::run(&mut operator, call).await {

@@ -3,38 +3,30 @@
 //!
 //! Facts: `docs/protocol/network.md` §4.5; Salt 3006.28 and 3008.3, by running them.
 
-use brine_config::Opts;
 use brine_net::master::{MessageSignature, Request};
-use brine_wire::Value;
 
-/// What a master asks of the signatures of returns.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Signatures {
-    require: bool,
-    drop_invalid: bool,
+/// What a master requires of the signatures of returns.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ReturnSignatures {
+    /// `require_minion_sign_messages`: drop returns without a signature.
+    pub(super) required: bool,
+    /// `drop_messages_signature_fail`: drop returns with a wrong signature.
+    pub(super) drop_invalid: bool,
 }
 
-impl Signatures {
-    pub(super) fn new(opts: &Opts) -> Self {
-        let is_on = |name| opts.get(name).is_some_and(Value::is_true);
-        Self {
-            require: is_on("require_minion_sign_messages"),
-            drop_invalid: is_on("drop_messages_signature_fail"),
-        }
-    }
-
-    /// Whether a return is taken. Salt looks at a signature wherever there is one; here it costs something only
-    /// if it is asked for.
+impl ReturnSignatures {
+    /// Whether a return is accepted. Salt checks every signature it finds; Brine checks one only if an option
+    /// depends on it.
     pub(super) fn allow(self, request: &Request) -> bool {
-        if !self.require && !self.drop_invalid {
+        if !self.required && !self.drop_invalid {
             return true;
         }
         let found = request.message_signature();
         let allowed = self.allow_signature(found);
         if !allowed {
-            tracing::error!(id = %request.minion.id(), ?found, "return dropped: expected one signed by its minion");
+            tracing::error!(id = %request.minion.id(), ?found, "return dropped: its minion has not signed it");
         } else if found == MessageSignature::Invalid {
-            tracing::warn!(id = %request.minion.id(), "return taken that is wrongly signed");
+            tracing::warn!(id = %request.minion.id(), "return accepted although its signature is wrong");
         }
         allowed
     }
@@ -42,7 +34,7 @@ impl Signatures {
     fn allow_signature(self, found: MessageSignature) -> bool {
         match found {
             MessageSignature::Valid => true,
-            MessageSignature::Missing => !self.require,
+            MessageSignature::Missing => !self.required,
             MessageSignature::Invalid => !self.drop_invalid,
         }
     }
@@ -53,24 +45,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_and_a_wrong_signature_are_two_options_matters() {
+    fn each_option_decides_about_one_kind_of_bad_signature() {
         use MessageSignature::{Invalid, Missing, Valid};
-        for (require, drop_invalid, allowed) in [
+        for (required, drop_invalid, allowed) in [
             (false, false, vec![Valid, Missing, Invalid]),
             (true, false, vec![Valid, Invalid]),
             (false, true, vec![Valid, Missing]),
             (true, true, vec![Valid]),
         ] {
-            let mut opts = Opts::default();
-            opts.set("require_minion_sign_messages", require);
-            opts.set("drop_messages_signature_fail", drop_invalid);
-            let signatures = Signatures::new(&opts);
+            let signatures = ReturnSignatures {
+                required,
+                drop_invalid,
+            };
             for found in [Valid, Missing, Invalid] {
                 let expected = allowed.contains(&found);
                 assert_eq!(
                     signatures.allow_signature(found),
                     expected,
-                    "{opts:?} {found:?}"
+                    "{signatures:?} {found:?}"
                 );
             }
         }

@@ -1,7 +1,7 @@
-//! What a master's requests cost, told as `salt/stats/<worker>` (`master_stats`).
+//! Counts a master's requests and their durations, fired as `salt/stats/<worker>` (`master_stats`).
 //!
-//! Salt tells it per worker process; there is one worker here. Told at most every
-//! `master_stats_event_iter` seconds, and only when a request comes. Facts: Salt 3006.28 and 3008.3.
+//! Salt fires one event per worker process; Brine has one worker. Fired at most every
+//! `master_stats_event_iter` seconds, and only when a request arrives. Facts: Salt 3006.28 and 3008.3.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use brine_wire::compat::{Compat, Series};
 use brine_wire::{Map, Value};
 
-/// The requests since they were last told.
+/// The requests since the last event.
 #[derive(Debug)]
 pub(super) struct Stats {
     every: Duration,
     compat: Compat,
-    told: Instant,
+    fired_at: Instant,
     by_cmd: BTreeMap<String, Cost>,
 }
 
@@ -24,21 +24,21 @@ struct Cost {
     total: Duration,
 }
 
-/// Commands that are told apart; others are strangers' inventions and counted together.
+/// Commands that are counted separately; all others together, since strangers can invent names.
 const MAX_COMMANDS: usize = 64;
 
 impl Stats {
-    /// Told this often.
+    /// The time between two events.
     pub(super) fn new(every: Duration, compat: Compat) -> Self {
         Self {
             every,
             compat,
-            told: Instant::now(),
+            fired_at: Instant::now(),
             by_cmd: BTreeMap::new(),
         }
     }
 
-    /// Counts a request; the event's tag and data if it is time to tell.
+    /// Counts a request; returns tag and data of the event when it is due.
     pub(super) fn count(&mut self, cmd: &str, took: Duration) -> Option<(String, Map)> {
         let is_known = self.by_cmd.contains_key(cmd) || self.by_cmd.len() < MAX_COMMANDS;
         let cost = self
@@ -51,11 +51,11 @@ impl Stats {
             .or_default();
         cost.runs += 1;
         cost.total += took;
-        let elapsed = self.told.elapsed();
+        let elapsed = self.fired_at.elapsed();
         if elapsed < self.every {
             return None;
         }
-        self.told = Instant::now();
+        self.fired_at = Instant::now();
         Some(self.event(elapsed))
     }
 
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_told_by_command_with_their_mean() {
+    fn the_event_has_count_and_mean_duration_by_command() {
         let mut stats = Stats::new(Duration::from_secs(3600), Compat::NEWEST);
         assert!(stats.count("_pillar", Duration::from_millis(10)).is_none());
         assert!(stats.count("_pillar", Duration::from_millis(30)).is_none());

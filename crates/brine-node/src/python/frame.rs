@@ -6,36 +6,36 @@ use brine_wire::msgpack::DecodeError;
 use brine_wire::{Map, Value, msgpack};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// The largest frame taken, in bytes: what Salt's own transports take at most.
+/// The largest frame accepted, in bytes: the limit of Salt's own transports.
 const LARGEST: u32 = 100 << 20;
 
-/// Why there is no frame.
+/// No frame could be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
     /// The connection ended or failed.
     #[error(transparent)]
     Connection(#[from] io::Error),
-    /// A value is larger than we take.
-    #[error("expected at most {LARGEST} bytes of a value, found {bytes}")]
+    /// The frame is larger than the limit.
+    #[error("a value of {bytes} bytes is over the limit of {LARGEST}")]
     TooLarge {
-        /// How many it has.
+        /// Its size.
         bytes: u32,
     },
-    /// The bytes are no value.
+    /// The bytes are not msgpack.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
     /// A value that is not a mapping.
-    #[error("expected a mapping, found another value")]
+    #[error("not a mapping")]
     NotAMap,
 }
 
-/// Reads one frame. Dropping the future loses what was read of it.
+/// Reads one frame. Dropping the future loses the part that was read.
 pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Map, FrameError> {
     let bytes = from.read_u32().await?;
     if bytes > LARGEST {
         return Err(FrameError::TooLarge { bytes });
     }
-    // Grows with what comes, not with what was announced.
+    // Grows with the bytes that arrive, not with the announced length.
     let mut body = Vec::new();
     from.take(bytes.into()).read_to_end(&mut body).await?;
     if body.len() as u64 != u64::from(bytes) {
@@ -54,7 +54,7 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), map: &Map) -> io::
     to.write_all(&framed(body)?).await
 }
 
-/// Puts the length into the four bytes kept free at the beginning.
+/// Fills in the length in the four bytes reserved at the beginning.
 pub(super) fn framed(mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     let length = u32::try_from(bytes.len().saturating_sub(4)).map_err(io::Error::other)?;
     if let Some(head) = bytes.first_chunk_mut() {

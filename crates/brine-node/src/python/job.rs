@@ -1,4 +1,4 @@
-//! The protocol with the child that runs one function.
+//! The protocol with a child process that runs one function.
 //!
 //! The child reports that it has started, gets a request, may call built-in functions of the minion, and sends the
 //! result.
@@ -20,17 +20,17 @@ use crate::call::{Call, Failure, Outcome, Unloaded};
 
 /// A request to a child.
 pub(crate) enum Request {
-    /// Run this.
+    /// Run this call.
     Call(Call),
     /// List all functions.
     List,
 }
 
-/// A child's answer.
+/// A child's reply.
 pub(crate) enum Answer {
     /// The function returned.
     Returned(Outcome),
-    /// No user's module has this function, perhaps for this reason.
+    /// No user's module has this function; with the reason if it is known.
     Missing(Option<Unloaded>),
     /// All functions: name, documentation and argspec.
     Listed(Vec<Listed>),
@@ -40,15 +40,15 @@ pub(crate) enum Answer {
 pub(crate) struct Listed {
     /// Its full name.
     pub(crate) name: String,
-    /// Its docstring, or nothing.
+    /// Its docstring; may be empty.
     pub(crate) doc: Value,
-    /// As `sys.argspec` tells it.
+    /// Its signature as `sys.argspec` returns it.
     pub(crate) argspec: Value,
 }
 
-/// Why there is no answer.
+/// The child gave no reply.
 enum NoAnswer {
-    /// The child never began: the parent ended before it.
+    /// The child did not start: the parent had ended.
     NotBegun,
     /// The function failed.
     Failed(Failure),
@@ -57,7 +57,7 @@ enum NoAnswer {
 impl Python {
     /// Runs a job in a child. Dropping the future kills it.
     ///
-    /// Modules see these grains and this pillar; what they call of the minion goes to `call_back`.
+    /// Modules see these grains and this pillar; their calls of built-in functions go to `call_back`.
     pub(crate) async fn run<C, F>(
         &self,
         grains: Arc<Map>,
@@ -69,7 +69,7 @@ impl Python {
         C: Fn(Call) -> F,
         F: Future<Output = Result<Outcome, Failure>>,
     {
-        // A parent that has just died is found out by the job it does not begin.
+        // That the parent has just died shows when it does not start the job.
         for _ in 0..2 {
             let job = (grains.clone(), pillar.clone());
             match self.try_run(job, request, call_back).await {
@@ -126,7 +126,7 @@ impl Request {
     }
 }
 
-/// A child that runs; dropped before it is done, it is killed.
+/// A running child; killed when dropped before it is done.
 struct Running {
     connection: UnixStream,
     parent: Parent,
@@ -152,7 +152,7 @@ impl Running {
         })
     }
 
-    /// The child's result, after it has called whatever it needs of the minion.
+    /// The child's result, after serving its calls of built-in functions.
     async fn answer<C, F>(&mut self, call_back: &C) -> Result<Map, Failure>
     where
         C: Fn(Call) -> F,
@@ -176,7 +176,7 @@ impl Running {
 
     /// The child's next message.
     ///
-    /// Another process that the function started may hold the connection open when the child is
+    /// A process that the function started may keep the connection open when the child is
     /// gone; what the child itself message is there soon after its end, or never.
     async fn next(&mut self) -> Result<Map, FrameError> {
         const SOON: Duration = Duration::from_secs(2);
@@ -193,8 +193,8 @@ impl Running {
     /// How a child ended that message nothing more.
     async fn died(&mut self) -> Failure {
         /// The parent tells at once, unless it is gone too.
-        const PATIENCE: Duration = Duration::from_secs(5);
-        let status = tokio::time::timeout(PATIENCE, status(&mut self.ended)).await;
+        const TIMEOUT: Duration = Duration::from_secs(5);
+        let status = tokio::time::timeout(TIMEOUT, status(&mut self.ended)).await;
         worker(describe(status.ok().flatten()))
     }
 }
@@ -208,7 +208,7 @@ impl Drop for Running {
     }
 }
 
-/// How a child ended, when it has; nothing when its parent is gone and cannot tell.
+/// A child's exit status; empty if its parent is gone and cannot report it.
 async fn status(ended: &mut watch::Receiver<Option<i32>>) -> Option<i32> {
     let ended = ended.wait_for(Option::is_some).await;
     ended.ok().and_then(|status| *status)
@@ -230,7 +230,7 @@ fn call_of(mut request: Map) -> Call {
     call
 }
 
-/// The result of such a call, for the child.
+/// The result of the call, for the child.
 fn answer_of(called: Result<Outcome, Failure>) -> Map {
     let mut answer = Map::new();
     match called {
@@ -344,7 +344,7 @@ fn paths(fields: Option<&Value>) -> Vec<PathBuf> {
     }
 }
 
-/// A status of `wait` in words.
+/// An exit status of `wait` as text.
 fn describe(status: Option<i32>) -> String {
     let how = match status {
         None => "in an unknown way".into(),

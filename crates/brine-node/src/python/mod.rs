@@ -1,9 +1,8 @@
-//! Users' execution modules: Python beside the minion.
+//! Users' execution modules, run by Python processes beside the minion.
 //!
-//! One warm Python per minion ([`parent`]) forks a child for each job; the conversation with a child
-//! is in [`job`]. A module that crashes or hangs costs its own job: the parent is started again when
-//! it is gone, and never imports a module that a child has not imported before.
-//! What the Python side does is in `python/worker.py`.
+//! One warm Python per minion ([`parent`]) forks a child for each job; [`job`] talks to the child. A module that
+//! crashes or hangs costs its own job only: the parent is restarted when it dies, and imports no module that a child
+//! has not imported before. The Python side is `python/worker`.
 
 mod frame;
 mod job;
@@ -23,21 +22,21 @@ use parent::{Parent, Start};
 
 pub(crate) use job::{Answer, Request};
 
-/// How the Python beside a minion is started and what its modules see.
+/// How Python is started and what its modules see.
 pub(crate) struct PythonConfig {
     /// The interpreter.
     pub(crate) program: PathBuf,
-    /// Where users' execution modules are; the first directory wins.
+    /// Directories of users' execution modules; the first one with a module wins.
     pub(crate) module_dirs: Vec<PathBuf>,
-    /// Where users' utility modules are.
+    /// Directories of users' utility modules.
     pub(crate) utils_dirs: Vec<PathBuf>,
     /// The minion's options (`__opts__`).
     pub(crate) opts: Map,
     /// The names of built-in functions, which the minion runs for a module that calls them.
     pub(crate) builtins: Vec<Value>,
-    /// Whether Salt's own execution modules are offered, if that Python has Salt.
+    /// Whether Salt's own execution modules may be used, if that Python has Salt.
     pub(crate) offers_salt: bool,
-    /// The umask of what modules make; the minion's own if `None`.
+    /// The umask of modules; the minion's own if `None`.
     pub(crate) umask: Option<u32>,
 }
 
@@ -46,24 +45,24 @@ pub(crate) struct Python {
     program: PathBuf,
     module_dirs: Vec<PathBuf>,
     offers_salt: bool,
-    /// What never changes, packed once: the options and the names of built-in functions.
+    /// The constant part of a job, packed once: the options and the names of built-in functions.
     fixed: Map,
-    /// Held to start a parent and to hand it a job, never across a wait.
+    /// Locked to start a parent and to give it a job, never across a wait.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     parent: Option<Parent>,
-    /// Grains and pillar the parent has.
+    /// The grains and pillar that the parent has.
     given: Option<(Arc<Map>, Arc<Map>)>,
     /// Modules that children have imported.
     imported: BTreeSet<PathBuf>,
-    /// Those of them that are new to the parent.
+    /// Modules that the parent has not imported yet.
     new: BTreeSet<PathBuf>,
-    /// Those the parent was told of since a job last began: if it dies, they did it.
+    /// Modules the parent was asked to import since a job last started: if it dies, one of them is the cause.
     suspected: BTreeSet<PathBuf>,
-    /// Those a parent died of.
+    /// Modules that killed a parent.
     harmful: BTreeSet<PathBuf>,
 }
 
@@ -88,7 +87,7 @@ impl Python {
         }
     }
 
-    /// Whether a user's file bears the name of a module, and so stands in place of a built-in one.
+    /// Whether a user's file has the name of a module, and so replaces a built-in one.
     pub(crate) fn has_file(&self, module: &str) -> bool {
         let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
         if module.is_empty() || module.starts_with('_') || !module.chars().all(is_name) {
@@ -100,17 +99,17 @@ impl Python {
         })
     }
 
-    /// Whether Salt's own modules are offered.
+    /// Whether Salt's own modules may be used.
     pub(crate) const fn offers_salt(&self) -> bool {
         self.offers_salt
     }
 
-    /// Whether it may have functions at all: a user's, or Salt's.
+    /// Whether there can be any functions: a user's, or Salt's.
     pub(crate) fn has_modules(&self) -> bool {
         self.offers_salt || self.module_dirs.iter().any(|dir| has_python(dir))
     }
 
-    /// Hands a job's end of a connection to the parent, which is started if need be.
+    /// Passes the child's end of a job's connection to the parent, which is started if necessary.
     fn start_job(
         &self,
         socket: OwnedFd,
@@ -126,13 +125,13 @@ impl Python {
         }
         let data = self.news(&mut state, grains, pillar);
         let Some(parent) = &state.parent else {
-            return Err(worker("no Python runs".into())); // never: it was put there above
+            return Err(worker("no Python runs".into())); // cannot happen: set above
         };
         parent.send(Start { data, socket })?;
         Ok(parent.clone())
     }
 
-    /// What the parent does not know yet, packed; nothing if it knows all.
+    /// The grains, pillar and modules that the parent lacks, packed; empty if it has them all.
     fn news(&self, state: &mut State, grains: Arc<Map>, pillar: Arc<Map>) -> Option<Vec<u8>> {
         let known = state.given.as_ref();
         let is_known = known.is_some_and(|(old_grains, old_pillar)| {
@@ -158,16 +157,16 @@ impl Python {
         Some(packed)
     }
 
-    /// A job began: the parent has survived what it was told.
+    /// A job started: the parent has survived its imports.
     fn job_began(&self) {
         self.state().suspected.clear();
     }
 
-    /// Children may have these from the parent from now on.
+    /// From now on the parent imports these modules for its children.
     fn imported(&self, paths: Vec<PathBuf>) {
         let mut state = self.state();
         for path in paths {
-            // Imported again by a child, it has changed on disk or the parent could not keep it.
+            // A child imported it again: it has changed on disk, or the parent could not import it.
             if !state.harmful.contains(&path) {
                 state.imported.insert(path.clone());
                 state.new.insert(path);
@@ -176,7 +175,7 @@ impl Python {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What a panic left is still a state: the parent is started anew if it is gone.
+        // The state is usable even after a panic: a missing parent is started again.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -206,7 +205,7 @@ fn worker(message: String) -> Failure {
     Failure::Worker { message }
 }
 
-/// A connection: our end, and the one that is handed over.
+/// A connection: the minion's end and the child's end.
 fn connection() -> std::io::Result<(tokio::net::UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;

@@ -1,11 +1,11 @@
-//! What users' modules print and log, as lines of the minion's log.
+//! Copies what users' modules print and log into the minion's log.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A longer line is logged in pieces.
+/// Longer lines are logged in pieces.
 const LONGEST_LINE: usize = 8 << 10;
 
-/// Logs what comes until the end.
+/// Logs lines until the end of the stream.
 pub(super) async fn log_lines(mut from: impl AsyncRead + Unpin) {
     let mut waiting = Vec::new();
     let mut piece = vec![0; LONGEST_LINE];
@@ -24,7 +24,7 @@ pub(super) async fn log_lines(mut from: impl AsyncRead + Unpin) {
     log(&waiting);
 }
 
-/// Python's logging says its level in brackets; what is printed has none.
+/// Lines of Python's logging begin with their level in brackets; printed lines do not.
 fn log(line: &[u8]) {
     let line = String::from_utf8_lossy(line);
     let line = line.trim_end();

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use super::{frame, output, worker};
 use crate::call::Failure;
 
-/// The program of the parent and its children.
+/// The program that the parent and its children run.
 const WORKER: &str = include_str!("../../python/worker.py");
 
 /// Reads [`WORKER`] from the socket, so that it is neither a file nor an argument.
@@ -38,22 +38,22 @@ def read(n):
 __file__ = '<brine worker>'
 exec(compile(read(struct.unpack('>I', read(4))[0]), __file__, 'exec'))";
 
-/// Commands that wait to be written; more mean that the parent hangs.
+/// The most commands that wait to be written; more mean that the parent hangs.
 const WAITING: usize = 1024;
 
-/// A parent that runs; cheap to clone. It ends when the last clone is dropped.
+/// A running parent; cheap to clone. It ends when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Parent {
     commands: mpsc::Sender<ParentCommand>,
     ended: Ended,
 }
 
-/// Who waits for the end of which child.
+/// The tasks that wait for the end of a child, by child.
 type Ended = Arc<Mutex<HashMap<u32, watch::Sender<Option<i32>>>>>;
 
-/// A job to begin.
+/// A job to start.
 pub(super) struct Start {
-    /// What children see from now on, packed.
+    /// New state for all further children, packed.
     pub(super) data: Option<Vec<u8>>,
     /// The child's end of the job's connection.
     pub(super) socket: OwnedFd,
@@ -86,7 +86,7 @@ impl Parent {
         self.commands.is_closed()
     }
 
-    /// Begins a job.
+    /// Starts a job.
     pub(super) fn send(&self, start: Start) -> Result<(), Failure> {
         let sent = self.commands.try_send(ParentCommand::Start(start));
         sent.map_err(|err| match err {
@@ -97,7 +97,7 @@ impl Parent {
         })
     }
 
-    /// Kills a child, with what it started, if it still runs.
+    /// Kills a running child and the processes it started.
     pub(super) fn kill(&self, pid: u32) {
         if self.commands.try_send(ParentCommand::Kill(pid)).is_err() {
             tracing::warn!(
@@ -107,7 +107,7 @@ impl Parent {
         }
     }
 
-    /// The end of a child: its status as `wait` tells it. Dropped when the parent ends.
+    /// Receives a child's exit status, as `wait` encodes it. Closed when the parent ends.
     pub(super) fn end_of(&self, pid: u32) -> watch::Receiver<Option<i32>> {
         let (end, ended) = watch::channel(None);
         lock(&self.ended).insert(pid, end);
@@ -121,7 +121,7 @@ impl Parent {
 }
 
 fn lock(ended: &Ended) -> std::sync::MutexGuard<'_, HashMap<u32, watch::Sender<Option<i32>>>> {
-    // A poisoned map is still a map.
+    // A poisoned map is still usable.
     ended.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -163,7 +163,7 @@ fn is_harmful(name: &OsStr) -> bool {
         .any(|prefix| name.starts_with(prefix))
 }
 
-/// A parent's life: commands go down, ends of children come up; over when either side is.
+/// Serves a parent: sends commands, receives the ends of children; returns when either side ends.
 async fn run(
     mut child: Child,
     mut from: OwnedReadHalf,
@@ -172,16 +172,16 @@ async fn run(
     ended: Ended,
 ) {
     tokio::select! {
-        () = report_ends(&mut from, &ended) => tracing::warn!("python ended; the next job starts it again"),
+        () = report_ends(&mut from, &ended) => tracing::warn!("Python for users' modules ended; the next job restarts it"),
         () = write_commands(&mut to, &mut commands) => {}
     }
     commands.close();
     lock(&ended).clear();
     // Python ends when its socket does, after its children; one that hangs is killed.
     drop((from, to));
-    let patience = std::time::Duration::from_secs(5);
-    if tokio::time::timeout(patience, child.wait()).await.is_err() {
-        let _ = child.kill().await; // it ends either way: nothing to tell
+    let limit = std::time::Duration::from_secs(5);
+    if tokio::time::timeout(limit, child.wait()).await.is_err() {
+        let _ = child.kill().await; // already ended: nothing to report
     }
 }
 
@@ -193,7 +193,7 @@ async fn report_ends(from: &mut OwnedReadHalf, ended: &Ended) {
         if let (Some(pid), Some(status)) = (pid, status)
             && let Some(waits) = lock(ended).remove(&pid)
         {
-            let _ = waits.send(Some(status)); // nobody waits any more: nothing to tell
+            let _ = waits.send(Some(status)); // nobody waits any more
         }
     }
 }

@@ -22,17 +22,17 @@ pub struct RunnerCall {
 }
 
 /// A runner call whose events are fired.
-pub struct RunnerEvents<'a> {
-    operator: &'a mut Operator,
+pub struct RunnerEvents<'a, O> {
+    operator: &'a mut O,
     call: RunnerCall,
     /// The data of the `new` event, stamped: the `ret` event repeats them.
     announced: Map,
 }
 
-impl<'a> RunnerEvents<'a> {
+impl<'a, O: Operator> RunnerEvents<'a, O> {
     /// A call of which nothing was fired yet.
     #[must_use]
-    pub fn new(operator: &'a mut Operator, call: RunnerCall) -> Self {
+    pub fn new(operator: &'a mut O, call: RunnerCall) -> Self {
         Self {
             operator,
             call,
@@ -41,7 +41,7 @@ impl<'a> RunnerEvents<'a> {
     }
 
     /// What the function works with.
-    pub(super) const fn operator(&self) -> &Operator {
+    pub(super) const fn operator(&self) -> &O {
         self.operator
     }
 

@@ -1,37 +1,46 @@
-//! Runner functions: what `salt-run`, the reactor and HTTP can have a master do.
+//! Runner functions, as called by `salt-run`, the reactor and HTTP.
 //!
 //! [`run`] runs one to its end and fires its events. It works with an [`Operator`]: our own master in-process, or any
-//! master beside this program. To add a function: an entry in [`functions`], an arm in [`run`]. `state.event` only
+//! master beside this program ([`Beside`]). To add a function: an entry in [`functions`], an arm in [`run`]. `state.event` only
 //! binds its arguments here; it prints, and so belongs to `salt-run`.
 //! Facts: Salt 3008.3 and 3006.28 as they behave.
 
+mod cache;
 mod events;
 pub mod functions;
 mod jobs;
 mod manage;
 mod operator;
 
+use std::convert::Infallible;
+use std::fmt::Display;
+
 use brine_bus::client::PublishError;
+use brine_config::ConfigError;
 use brine_wire::event::FireError;
 use brine_wire::{Map, Value, python_text};
 
+pub use self::cache::{CacheRequest, CacheWhat};
 pub use self::events::{RunnerCall, RunnerEvents};
 use self::functions::{BindError, Bound, Function};
 pub use self::jobs::{Filter, Question};
-pub use self::manage::{Inquiry, What};
-pub use self::operator::Operator;
+pub use self::manage::{Inquiry, Presence, What};
+pub use self::operator::{Beside, Minions, Operator};
 use crate::client::ClientError;
 
-/// Why a runner function did not come to an end.
+/// A runner function failed without a return value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunnerError {
-    /// The minions could not be asked.
+    /// The job for the minions could not be published.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Only the master's own user may call runner functions.
     #[error("only root and the master's own user may call runner functions")]
     NotPermitted,
+    /// The master's configuration lacks what the function needs.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The master is shutting down.
     #[error("the master is shutting down")]
     ShuttingDown,
@@ -57,7 +66,10 @@ impl RunnerReturn {
 ///
 /// # Errors
 /// [`RunnerError`]: there is no `ret` event then.
-pub async fn run(operator: &mut Operator, call: RunnerCall) -> Result<RunnerReturn, RunnerError> {
+pub async fn run(
+    operator: &mut impl Operator,
+    call: RunnerCall,
+) -> Result<RunnerReturn, RunnerError> {
     let function = functions::named(&call.fun);
     let (name, arguments) = (call.fun.clone(), call.arguments.clone());
     let mut events = RunnerEvents::new(operator, call);
@@ -73,7 +85,7 @@ pub async fn run(operator: &mut Operator, call: RunnerCall) -> Result<RunnerRetu
     let value = match bound {
         Bound::EventSend { tag, data } => {
             events.started().await;
-            return Ok(event_send(&mut events, &tag, data).await);
+            return Ok(event_send(&mut events, function, &tag, data).await);
         }
         Bound::StateEvent(_) => {
             let why = "'state.event' prints events: call it with salt-run.";
@@ -82,24 +94,45 @@ pub async fn run(operator: &mut Operator, call: RunnerCall) -> Result<RunnerRetu
         }
         Bound::Jobs(question) => {
             events.started().await;
-            let cache = events.operator().jobs().clone();
-            // Reads files: not on the thread of other tasks.
-            tokio::task::spawn_blocking(move || jobs::answer(&question, &cache))
-                .await
-                .map_err(|_| RunnerError::ShuttingDown)?
+            let jobs = events.operator().jobs().clone();
+            off_thread(move || jobs::answer(&question, &jobs)).await?
+        }
+        Bound::Presence(asked) => {
+            events.started().await;
+            let minions = events.operator().minions();
+            off_thread(move || Ok::<_, Infallible>(manage::present(&asked, &minions))).await?
+        }
+        Bound::Cache(request) => {
+            events.started().await;
+            let minions = events.operator().minions();
+            off_thread(move || cache::answer(&request, &minions.cache)).await?
         }
         Bound::Minions(inquiry) => {
             events.started().await;
-            manage::answer(&inquiry, events.operator()).await?
+            Ok(manage::answer(&inquiry, events.operator()).await?)
         }
     };
-    events.returned(value.clone(), true, None).await;
-    Ok(RunnerReturn::of(value))
+    Ok(match value {
+        Ok(value) => {
+            events.returned(value.clone(), true, None).await;
+            RunnerReturn::of(value)
+        }
+        Err(why) => raised(&mut events, function, &why).await,
+    })
+}
+
+/// Runs what waits for the disk on a thread for that; why it raised an exception.
+async fn off_thread<E: Display>(
+    work: impl FnOnce() -> Result<Value, E> + Send + 'static,
+) -> Result<Result<Value, String>, RunnerError> {
+    let work = move || work().map_err(|error| error.to_string());
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| RunnerError::ShuttingDown)
 }
 
 /// Arguments that do not fit the function.
 async fn misfit(
-    events: &mut RunnerEvents<'_>,
+    events: &mut RunnerEvents<'_, impl Operator>,
     function: &Function,
     error: BindError,
 ) -> RunnerReturn {
@@ -123,7 +156,12 @@ async fn misfit(
 }
 
 /// `event.send`: fires on the master's bus.
-async fn event_send(events: &mut RunnerEvents<'_>, tag: &Value, data: Value) -> RunnerReturn {
+async fn event_send(
+    events: &mut RunnerEvents<'_, impl Operator>,
+    function: &Function,
+    tag: &Value,
+    data: Value,
+) -> RunnerReturn {
     let fired = match (tag, data) {
         (Value::Str(tag), Value::Map(mut data)) => fire(events, tag, &mut data).await,
         (Value::Str(tag), data) if !data.is_true() => fire(events, tag, &mut Map::new()).await,
@@ -141,19 +179,30 @@ async fn event_send(events: &mut RunnerEvents<'_>, tag: &Value, data: Value) -> 
             events.returned(was_sent.into(), true, None).await;
             RunnerReturn::of(was_sent.into())
         }
-        Err(raised) => {
-            let text = format!("Exception occurred in runner event.send: {raised}");
-            events.returned(text.as_str().into(), false, Some(1)).await;
-            RunnerReturn {
-                value: text.into(),
-                retcode: 1,
-            }
-        }
+        Err(why) => raised(events, function, &why).await,
+    }
+}
+
+/// A function that raised an exception; `why` is its last line.
+async fn raised(
+    events: &mut RunnerEvents<'_, impl Operator>,
+    function: &Function,
+    why: &str,
+) -> RunnerReturn {
+    let text = format!("Exception occurred in runner {}: {why}", function.name);
+    events.returned(text.as_str().into(), false, Some(1)).await;
+    RunnerReturn {
+        value: text.into(),
+        retcode: 1,
     }
 }
 
 /// Fires; `false` without a bus, an error where Salt raises one.
-async fn fire(events: &mut RunnerEvents<'_>, tag: &str, data: &mut Map) -> Result<bool, String> {
+async fn fire(
+    events: &mut RunnerEvents<'_, impl Operator>,
+    tag: &str,
+    data: &mut Map,
+) -> Result<bool, String> {
     match events.fire(tag, data).await {
         Ok(()) => Ok(true),
         Err(PublishError::Event(FireError::EmptyTag)) => Err("ValueError: Empty tag.".to_owned()),
@@ -165,7 +214,7 @@ async fn fire(events: &mut RunnerEvents<'_>, tag: &str, data: &mut Map) -> Resul
     }
 }
 
-/// The documentation of the functions whose names begin so; of all without a beginning.
+/// The documentation of the functions whose names begin with `beginning`; of all if it is `None`.
 #[must_use]
 pub fn documentation(beginning: Option<&str>) -> String {
     let beginning = beginning.unwrap_or_default();

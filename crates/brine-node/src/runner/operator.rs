@@ -1,5 +1,10 @@
-//! What runner functions work with: our own master from inside, or any master from beside it.
+//! What a runner function needs of a master.
+//!
+//! Our own master implements [`Operator`] in-process (`master`); [`Beside`] is any master in another process of this
+//! machine.
 
+use std::future::Future;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -8,106 +13,145 @@ use brine_bus::client::PublishError;
 use brine_bus::client::tokio::Publisher;
 use brine_config::Opts;
 use brine_wire::Map;
+use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 
-use crate::client::{
-    ClientConfig, ClientError, ClientOptionsError, LocalClient, MinionReply, OwnClient,
-};
+use crate::client::{ClientConfig, ClientError, ClientOptionsError, LocalClient, MinionReply};
 use crate::job_request::JobRequest;
 use crate::jobs::JobCache;
-use crate::master::{Caller, MasterHandle};
-use crate::options::OptionsError;
+use crate::minion_cache::MinionCache;
+use crate::options::{OptionsError, Reader};
 
 /// How long an event waits for the bus to accept it, as in Salt.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
 
-/// What runner functions work with.
-pub enum Operator {
-    /// Our own master, in this process.
-    Own {
-        /// The master.
-        master: MasterHandle,
-        /// Who calls.
-        caller: Caller,
-    },
-    /// A master, ours or Salt's, in another process of this machine.
-    Beside(Box<Beside>),
+/// A master on whose behalf runner functions act.
+pub trait Operator: Send + Sync {
+    /// Fires an event on the master's bus; afterwards `data` holds its stamp.
+    fn fire(
+        &mut self,
+        tag: &str,
+        data: &mut Map,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send;
+
+    /// Publishes a job and waits for all of its returns.
+    fn gather(
+        &self,
+        request: JobRequest,
+        timeouts: Timeouts,
+    ) -> impl Future<Output = Result<Vec<MinionReply>, ClientError>> + Send;
+
+    /// The master's job cache.
+    fn jobs(&self) -> &JobCache;
+
+    /// What is known of the master's minions.
+    fn minions(&self) -> Minions;
+
+    /// How long to wait for minions by default.
+    fn timeouts(&self) -> Timeouts;
 }
 
-/// A master in another process of this machine.
+/// A master, ours or Salt's, in another process of this machine.
 pub struct Beside {
     bus: Publisher,
     client: ClientConfig,
     jobs: JobCache,
+    minions: MinionCache,
+    publish_port: u16,
 }
 
-impl Operator {
+impl Beside {
     /// The master that options describe, for a user of this machine; events are fired through `bus`.
     ///
     /// # Errors
     /// [`ClientOptionsError`].
-    pub fn beside(opts: &Opts, user: &str, bus: Publisher) -> Result<Self, ClientOptionsError> {
+    pub fn new(opts: &Opts, user: &str, bus: Publisher) -> Result<Self, ClientOptionsError> {
         let option = |name| opts.text(name).map_err(OptionsError::from);
         let (cachedir, hash_type) = (Path::new(option("cachedir")?), option("hash_type")?);
-        Ok(Self::Beside(Box::new(Beside {
+        Ok(Self {
             bus,
             client: ClientConfig::from_opts(opts, user)?,
             jobs: JobCache::open(cachedir, hash_type, None).map_err(OptionsError::from)?,
-        })))
+            minions: MinionCache::of(opts).map_err(OptionsError::from)?,
+            publish_port: Reader(opts).port("publish_port", 4505)?,
+        })
+    }
+}
+
+impl Operator for Beside {
+    async fn fire(&mut self, tag: &str, data: &mut Map) -> Result<(), PublishError> {
+        self.bus.fire_event(tag, data, Some(FIND_BUS_WITHIN)).await
     }
 
-    /// Fires an event on the master's bus; afterwards `data` holds its stamp.
-    pub(super) async fn fire(&mut self, tag: &str, data: &mut Map) -> Result<(), PublishError> {
-        match self {
-            Self::Own { master, .. } => Ok(master.fire_stamped(tag, data).map(drop)?),
-            Self::Beside(beside) => {
-                beside
-                    .bus
-                    .fire_event(tag, data, Some(FIND_BUS_WITHIN))
-                    .await
-            }
-        }
-    }
-
-    /// Publishes a job and waits for all of its returns.
-    pub(super) async fn gather(
+    async fn gather(
         &self,
         request: JobRequest,
         timeouts: Timeouts,
     ) -> Result<Vec<MinionReply>, ClientError> {
+        let mut client = LocalClient::open(self.client.clone()).await?;
+        let job = client.publish(&request).await?;
         let mut replies = Vec::new();
-        let report = |reply| {
-            replies.push(reply);
-            ControlFlow::Continue(())
-        };
-        match self {
-            Self::Own { master, caller } => {
-                let mut client = OwnClient::new(master.clone(), caller.clone());
-                let job = client.publish(request).await?;
-                client.wait(&job, timeouts, report).await?;
-            }
-            Self::Beside(beside) => {
-                let mut client = LocalClient::open(beside.client.clone()).await?;
-                let job = client.publish(&request).await?;
-                client.wait(&job, timeouts, report).await?;
-            }
-        }
+        client
+            .wait(&job, timeouts, |reply| {
+                replies.push(reply);
+                ControlFlow::Continue(())
+            })
+            .await?;
         Ok(replies)
     }
 
-    /// The master's job cache.
-    pub(super) fn jobs(&self) -> &JobCache {
-        match self {
-            Self::Own { master, .. } => master.jobs(),
-            Self::Beside(beside) => &beside.jobs,
+    fn jobs(&self) -> &JobCache {
+        &self.jobs
+    }
+
+    fn minions(&self) -> Minions {
+        Minions {
+            cache: self.minions.clone(),
+            publish_port: self.publish_port,
+            connected: None,
         }
     }
 
-    /// How long minions are waited for by default.
-    pub(super) fn timeouts(&self) -> Timeouts {
-        match self {
-            Self::Own { master, .. } => master.timeouts(),
-            Self::Beside(beside) => beside.client.timeouts,
+    fn timeouts(&self) -> Timeouts {
+        self.client.timeouts
+    }
+}
+
+/// What is known of a master's minions.
+pub struct Minions {
+    /// What is on the master's disk.
+    pub(super) cache: MinionCache,
+    publish_port: u16,
+    /// Asks the master itself, where it is in this process.
+    connected: Option<Box<dyn Fn() -> Vec<MinionId> + Send>>,
+}
+
+impl Minions {
+    /// The minions of a master in this process, which knows who is connected.
+    pub(crate) fn of_master(
+        cache: MinionCache,
+        publish_port: u16,
+        connected: impl Fn() -> Vec<MinionId> + Send + 'static,
+    ) -> Self {
+        Self {
+            cache,
+            publish_port,
+            connected: Some(Box::new(connected)),
         }
+    }
+
+    /// The minions that are connected now, with their addresses where these are known. Blocks on the disk.
+    pub(super) fn connected(&self) -> Vec<(MinionId, Option<IpAddr>)> {
+        let addressed = self.cache.connected(self.publish_port);
+        let Some(connected) = &self.connected else {
+            let connected = addressed.into_iter();
+            return connected.map(|(id, at)| (id, Some(at))).collect();
+        };
+        let address = |id: &MinionId| {
+            let known = addressed.iter().find(|(own, _)| own == id);
+            known.map(|(_, at)| *at)
+        };
+        let ids = connected().into_iter();
+        ids.map(|id| (id.clone(), address(&id))).collect()
     }
 }

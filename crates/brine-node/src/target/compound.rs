@@ -1,4 +1,4 @@
-//! `G@os:Debian and not ( web* or L@m1,m2 )`: targets of all types combined.
+//! Compound targets such as `G@os:Debian and not ( web* or L@m1,m2 )`.
 //!
 //! A target is split into words at white space, and node groups are replaced by theirs. The words are parsed with
 //! Python's precedence: `not`, then `and`, then `or`. A target that Salt's master or its minions would not accept as
@@ -36,7 +36,7 @@ impl Compound {
     }
 
     pub(super) fn of_nodegroup(name: &str, nodegroups: &Map) -> Result<Self, TargetError> {
-        let words = nodegroup(name, nodegroups)?;
+        let words = nodegroup(name, nodegroups)?.words;
         Self::of_words(&words, nodegroups).map_err(|why| TargetError::Compound {
             found: words.join(" "),
             why,
@@ -77,19 +77,22 @@ impl Expression {
     }
 }
 
-/// A word of a target that selects only resources of minions (3008), which we have none of.
+/// A word that selects only resources of minions (3008), which Brine's minions do not have.
 fn is_of_resources(word: &str) -> bool {
     matches!(word, "and" | "or" | "not" | "(" | ")")
         || word.starts_with("T@")
         || word.starts_with("M@")
 }
 
-/// The words with node groups replaced. A group without words leaves nothing.
+/// The words with node groups replaced by their definitions. An empty group leaves nothing.
 fn without_nodegroups(words: &[String], nodegroups: &Map) -> Result<Vec<String>, &'static str> {
     let mut all = Vec::new();
     for word in words {
         match nodegroup::named(word) {
-            Some(name) => all.extend(nodegroup::resolve(name, nodegroups).map_err(|_| TOO_LONG)?),
+            Some(name) => {
+                let group = nodegroup::resolve(name, nodegroups).map_err(|_| TOO_LONG)?;
+                all.extend(group.words);
+            }
             None => all.push(word.clone()),
         }
         if all.len() > MAX_WORDS {
@@ -99,7 +102,7 @@ fn without_nodegroups(words: &[String], nodegroups: &Map) -> Result<Vec<String>,
     Ok(all)
 }
 
-/// `a not b` is `a and not b`; so is `not not b`, which is nothing then.
+/// Reads `a not b` as `a and not b`. `not not b` becomes invalid that way, as in Salt.
 fn with_and_before_not(words: Vec<String>) -> Vec<String> {
     let mut all: Vec<String> = Vec::with_capacity(words.len());
     for word in words {
@@ -198,11 +201,11 @@ fn leaf(word: &str) -> Result<Expression, &'static str> {
         Some('P') => "grain_pcre",
         Some('I') => "pillar",
         Some('J') => "pillar_pcre",
-        // `M@` names the minion itself, whatever it manages.
+        // `M@` names the minion itself, whatever resources it manages.
         Some('L' | 'M') => "list",
         Some('S') => "ipcidr",
         Some('E') => "pcre",
-        // No minion of ours manages resources.
+        // Brine's minions manage no resources.
         Some('T') => return Ok(Expression::Never),
         Some(_) => return Err("unknown engine"),
     };

@@ -1,7 +1,6 @@
-//! Looking for `key:value` in a minion's data, as deep as it goes.
+//! Matches `key:value` against a minion's nested data.
 //!
-//! A key may hold the delimiter itself, so that every way to part the expression is tried, the longest key
-//! first. Lists match if any of their members does. Comparisons are of lower-case text.
+//! A key may contain the delimiter, so every way to split the expression is tried, the longest key first. Lists match if any of their members does. Texts are compared in lower case.
 
 use brine_wire::python_text;
 use brine_wire::{Map, Value};
@@ -11,10 +10,10 @@ use crate::traverse;
 /// Compares a pattern with a value's text.
 pub(super) type Compare<'a> = dyn Fn(&str, &str) -> bool + 'a;
 
-/// How deep a pattern is followed; data is no deeper than this where it matters.
+/// How deep a pattern is followed; no data that matters is deeper.
 const MAX_DEPTH: usize = 32;
 
-/// Whether data hold what an expression says.
+/// Whether the data matches an expression.
 pub(super) fn matches(
     data: &Map,
     expression: &str,

@@ -1,6 +1,6 @@
-//! Addresses and networks, compared with a minion's own addresses.
+//! Compares addresses and networks with a minion's own addresses.
 //!
-//! Texts are read as Python 3.11's `ipaddress` reads them.
+//! Texts are parsed as by Python 3.11's `ipaddress`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use brine_wire::{Map, Value};
 
 use super::TargetError;
 
-/// An address, or all of a network.
+/// An address or a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Addresses {
     /// An address as Python writes it: a minion's own are compared as texts.
@@ -22,13 +22,13 @@ pub(super) enum Addresses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Network {
     first: IpAddr,
-    /// How many bits are the network's.
+    /// The length of the prefix, in bits.
     prefix: u32,
 }
 
 impl Addresses {
     /// Reads `10.0.0.1`, `10.0.0.0/24`, `10.0.0.0/255.255.255.0`, `10.0.0.0/0.0.0.255`, `fe80::/10`. A network
-    /// whose address has bits beyond its own is none, as in Python.
+    /// with host bits set is invalid, as in Python.
     pub(super) fn parse(text: &str) -> Result<Self, TargetError> {
         let parsed = match text.split_once('/') {
             None => address(text).map(|(address, scope)| Self::One {
@@ -42,7 +42,7 @@ impl Addresses {
         })
     }
 
-    /// Whether one of a minion's addresses is meant. Of these, what is no address is passed over.
+    /// Whether one of a minion's addresses matches; values that are not addresses are skipped.
     pub(super) fn matches(&self, grains: &Map) -> bool {
         let is_ipv4 = match self {
             Self::One { is_ipv4, .. } => *is_ipv4,
@@ -78,7 +78,7 @@ impl Network {
     }
 }
 
-/// An address, and the zone of one of IPv6: `fe80::1%eth0`.
+/// An address, with the zone of an IPv6 address: `fe80::1%eth0`.
 fn address(text: &str) -> Option<(IpAddr, Option<&str>)> {
     let Some((address, scope)) = text.split_once('%') else {
         return Some((text.parse().ok()?, None));
@@ -88,7 +88,7 @@ fn address(text: &str) -> Option<(IpAddr, Option<&str>)> {
     is_scope.then_some((address.into(), Some(scope)))
 }
 
-/// An address as Python writes it: one of IPv4 within IPv6 in no form of its own.
+/// An address as Python writes it: IPv4 addresses within IPv6 get no special form.
 fn written(address: IpAddr, scope: Option<&str>) -> String {
     let text = match address {
         IpAddr::V6(address) => match address.segments() {
@@ -103,7 +103,7 @@ fn written(address: IpAddr, scope: Option<&str>) -> String {
     }
 }
 
-/// A prefix length; or of IPv4 a netmask, or its opposite.
+/// A prefix length; for IPv4 also a netmask or host mask.
 fn bits(text: &str, address: IpAddr) -> Option<u32> {
     let width = width(address);
     if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) {

@@ -1,8 +1,8 @@
 //! Which minions a target selects: by glob, list, regular expression, grains, pillar, addresses, or all of these
 //! combined.
 //!
-//! Pure: ids and data in, yes or no out. A master uses it to find the minions of a job, a minion to decide whether
-//! it is one of them. Facts: `docs/protocol/network.md` §10.2, and the matchers of Salt 3008.3 by running them.
+//! Pure: ids and data in, yes or no out. A master uses it to find the minions of a job, a minion to check that it is
+//! one of them. Facts: `docs/protocol/network.md` §10.2, and the matchers of Salt 3008.3 by running them.
 
 mod compound;
 mod data;
@@ -66,7 +66,7 @@ enum Comparison {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// There is no such type.
+    /// An unknown target type.
     #[error(
         "unknown target type {found:?}: expected glob, list, pcre, grain, grain_pcre, pillar, ipcidr or compound"
     )]
@@ -99,7 +99,7 @@ pub enum TargetError {
         /// What is wrong.
         why: String,
     },
-    /// A node group.
+    /// An unknown or circular node group.
     #[error(transparent)]
     NodeGroup(#[from] NodeGroupError),
     /// Not an expression of `and`, `or`, `not` and parentheses.
@@ -124,7 +124,7 @@ pub struct Candidate<'a> {
 }
 
 impl Target {
-    /// Reads a target of a type such as `glob`; `delimiter` separates the keys of grain and pillar targets,
+    /// Parses a target of a type such as `glob`; `delimiter` separates the keys of grain and pillar targets,
     /// `nodegroups` is Salt's option of that name.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Target {
         }
     }
 
-    /// Whether more than ids must be known of minions.
+    /// Whether grains or pillar of minions are needed, not only their ids.
     #[must_use]
     pub fn needs_data(&self) -> bool {
         matches!(

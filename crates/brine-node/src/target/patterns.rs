@@ -1,11 +1,12 @@
-//! Shell patterns and regular expressions, each compiled once for all minions that are asked.
+//! Shell patterns and regular expressions, each compiled once for all minions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brine_wire::matching::{MatchType, RegexMatch, TagMatch};
 
-/// How many compiled patterns are kept. A target needs a few; one built to need more is compiled anew.
+/// How many compiled patterns are kept. A target needs a few; a target made to need more has its patterns compiled
+/// again.
 const KEPT: usize = 64;
 
 /// Compiled patterns by kind and text.
@@ -28,7 +29,7 @@ impl Default for Patterns {
 }
 
 impl Patterns {
-    /// Patterns that minions name: what they may cost is bounded by the length of what is compared.
+    /// Patterns that minions name: their cost is limited by the length of the compared text.
     pub(crate) fn for_minions() -> Self {
         Self {
             max_bytes: 1024,
@@ -64,7 +65,7 @@ impl Patterns {
     }
 }
 
-/// Patterns of one kind by their text; `None` for what is no pattern.
+/// Patterns of one kind by their text; `None` for an invalid pattern.
 #[derive(Debug)]
 struct Kept<T>(Mutex<HashMap<String, Option<Arc<T>>>>);
 
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_minions_patterns_are_not_compared_with_long_texts() {
-        // Takes a backtracking engine exponential time if it is tried at all.
+        // A backtracking engine needs exponential time for this pattern.
         let (pattern, text) = (r"(?=(a+)+$)x\1", "a".repeat(100_000));
         assert!(!Patterns::for_minions().pcre(pattern, &text));
         assert!(!Patterns::for_minions().pcre(".*", &text));

@@ -60,6 +60,12 @@ impl Jid {
         Self(digits)
     }
 
+    /// Whether a text is an id as Salt makes them: twenty digits.
+    #[must_use]
+    pub fn is_timestamp(text: &str) -> bool {
+        text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
     /// The id.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -82,6 +88,8 @@ mod tests {
         let at = |seconds, micros: u32| Jid::at(Duration::new(seconds, micros * 1000));
         assert_eq!(at(1_795_467_587, 223_006).as_str(), "20261123205947223006");
         assert_eq!(at(951_782_400, 0).as_str(), "20000229000000000000");
+        assert!(Jid::is_timestamp(at(951_782_400, 0).as_str()));
+        assert!(!Jid::is_timestamp("2026") && !Jid::is_timestamp("2026112400293369223x"));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::str::FromStr;
 use brine_wire::compat::Compat;
 
 use crate::bus_location::{BusArgs, BusLocation};
-use crate::daemon::account::{self, Belongings};
+use crate::daemon::account;
+use crate::daemon::handover::Belongings;
 use crate::daemon::{self, Daemon, signals};
 use crate::host::{self, BusOverrides, OpenBus};
 

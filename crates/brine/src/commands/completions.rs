@@ -5,8 +5,6 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-use crate::arguments::Cli;
-
 /// The arguments of `brine completions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -15,14 +13,9 @@ pub(crate) struct Arguments {
 }
 
 /// Prints the script.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut Cli::description(),
-        "brine",
-        &mut script,
-    );
+    clap_complete::generate(arguments.shell, &mut program, "brine", &mut script);
     io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,10 +14,10 @@ use brine_wire::time::{Bound, StartText};
 
 use super::event_output::utc;
 use super::history::{self, NextArguments};
-use crate::arguments::wrong_usage;
+use super::history_store::{self, StoreArgs};
 use crate::clock::{self, Zone};
-use crate::history_store::{self, StoreArgs};
 use crate::show;
+use crate::usage::wrong_usage;
 
 /// The arguments of `brine consumer`.
 #[derive(Debug, clap::Args)]

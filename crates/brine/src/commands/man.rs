@@ -6,8 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::arguments::Cli;
-
 /// The arguments of `brine man`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -17,10 +15,10 @@ pub(crate) struct Arguments {
 }
 
 /// Writes the pages.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, program: clap::Command) -> anyhow::Result<ExitCode> {
     let directory = &arguments.directory;
     fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(Cli::description(), directory))
+        .and_then(|()| clap_mangen::generate_to(program, directory))
         .with_context(|| format!("directory {}", directory.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,15 +17,7 @@ use nix::unistd::{Uid, User, initgroups, setgid, setuid};
 use rustix::fs::{Access, access};
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 
-use super::handover;
-
-/// What the user must be able to write; root makes what does not exist yet and gives it to the user.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Belongings {
-    pub(crate) folders: Vec<PathBuf>,
-    pub(crate) pid_file: Option<PathBuf>,
-    pub(crate) log_file: Option<PathBuf>,
-}
+use super::handover::{self, Belongings};
 
 /// The directories of a node's files, as its options name them.
 pub(crate) fn node_folders(opts: &Opts) -> anyhow::Result<Vec<PathBuf>> {

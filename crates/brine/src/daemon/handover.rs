@@ -20,8 +20,6 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::account::Belongings;
-
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -32,6 +30,14 @@ const PID_FILE_MODE: u32 = 0o644;
 const LOG_FILE_MODE: u32 = 0o640;
 /// As many links as Linux follows in one path.
 const MOST_LINKS: u32 = 40;
+
+/// What the user must be able to write; root makes what does not exist yet and gives it to the user.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Belongings {
+    pub(crate) folders: Vec<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) log_file: Option<PathBuf>,
+}
 
 /// Makes what does not exist yet of a daemon's folders and files and gives it to `user`.
 pub(super) fn prepare(belongings: &Belongings, user: &User) -> anyhow::Result<()> {

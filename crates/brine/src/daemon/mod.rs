@@ -4,7 +4,7 @@
 //! sockets are there, so that whoever started it can use the bus at once and sees what went wrong.
 
 pub(crate) mod account;
-mod handover;
+pub(crate) mod handover;
 pub(crate) mod log_file;
 pub(crate) mod signals;
 

@@ -5,6 +5,7 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 mod commands;
+mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
@@ -145,7 +146,7 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, None)?;
+        let state = local_socket::state(&self.location, &self.handle, history, None, None)?;
         self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
@@ -178,9 +179,14 @@ pub(crate) struct Detached {
 
 impl Detached {
     /// Serves the local socket, with the node's commands.
-    pub(crate) fn attach(self, runner: Arc<dyn RunCommand>) -> anyhow::Result<Attached> {
+    pub(crate) fn attach(
+        self,
+        runner: Arc<dyn RunCommand>,
+        master: Option<&MasterHandle>,
+    ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, Some(runner))?;
+        let state =
+            local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
@@ -205,13 +211,7 @@ fn log(
         (_, false) => Framings::Bare,
         (false, true) => Framings::Prefixed,
     };
-    let mut config = match history {
-        Some(history) => LogConfig {
-            first: history.next(),
-            ..LogConfig::new(history.log_id())
-        },
-        None => LogConfig::new(new_log_id()?),
-    };
+    let mut config = LogConfig::new(new_log_id()?);
     config.framings = framings;
     if let Some(bytes) = max_bytes {
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -220,7 +220,10 @@ fn log(
     if let Some(bytes) = location.brine.keep_bytes {
         config.keep_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
-    Ok(Log::new(config))
+    Ok(match history {
+        Some(history) => Log::with_history(config, history),
+        None => Log::new(config),
+    })
 }
 
 /// Where the log's overflow goes: `cachedir` rather than `sock_dir`, which is often in memory.

@@ -1,4 +1,4 @@
-//! `salt-master`: takes minions in and gives them jobs, until it is told to end.
+//! `salt-master`: serves minions and publishes jobs until a signal ends it.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ const SYNTAX: Syntax<Key> = Syntax {
     options: serve::OPTIONS,
 };
 
-/// Serves until told to end.
+/// Serves until a signal ends it.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     match serve::begin(&SYNTAX, words, Role::Master, "master")? {
         Begun::Service(service) => service.run(master(&service)),

@@ -1,4 +1,4 @@
-//! `salt-minion`: runs what its masters publish, until it is told to end.
+//! `salt-minion`: runs the jobs of its masters until a signal ends it.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ const SYNTAX: Syntax<Key> = Syntax {
 /// Salt's code for a minion whose key was rejected.
 const NO_PERMISSION: u8 = 77;
 
-/// Serves until told to end.
+/// Serves until a signal ends it.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     match serve::begin(&SYNTAX, words, Role::Minion, "minion")? {
         Begun::Service(service) => service.run(minion(&service)),

@@ -20,12 +20,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// A value as PyYAML writes it in block style: for the HTTP API.
-pub(crate) fn to_yaml(value: &brine_wire::Value) -> String {
-    output::block_yaml(value)
-}
+pub(crate) use self::output::to_yaml;
 
-/// A command of Salt's that this program can be.
+/// One of Salt's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Personality {
     /// `salt`
@@ -45,7 +42,7 @@ pub(crate) enum Personality {
 }
 
 impl Personality {
-    /// All there are.
+    /// All commands.
     pub(crate) const ALL: &'static [Self] = &[
         Self::Local,
         Self::Api,
@@ -69,7 +66,7 @@ impl Personality {
         }
     }
 
-    /// Is that command.
+    /// Runs the command.
     pub(crate) fn run(self, words: &[OsString]) -> anyhow::Result<ExitCode> {
         match self {
             Self::Local => local::run(words),
@@ -88,8 +85,8 @@ impl Personality {
     }
 }
 
-/// The command that is meant, if it is one of Salt's, and its arguments: by the name this program
-/// was called by, or by the first argument.
+/// The requested command, if it is one of Salt's, with its arguments: from the name this program was called by, or
+/// from the first argument.
 pub(crate) fn personality<'a>(
     program: &OsStr,
     words: &'a [OsString],

@@ -1,10 +1,10 @@
-//! The options of Salt's commands: all there are, and the groups that commands share.
+//! The options of Salt's commands: the list of all, and the groups that commands share.
 //! Facts: Salt 3008.3's `--help` and behaviour.
 
 use super::optparse::{Opt, Takes};
 use crate::daemon::DETACHED;
 
-/// An option, whichever command has it.
+/// An option of any command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     Version,
@@ -24,9 +24,9 @@ pub(super) enum Key {
     OutIndent,
     NoColor,
     ForceColor,
-    /// Changes nothing here.
+    /// Changes nothing in Brine.
     NoEffect,
-    /// Asks for something that is not there; told of when it is used.
+    /// Not supported; using it prints a warning.
     NotActedOn,
     // salt-master, salt-minion
     Daemon,
@@ -52,6 +52,13 @@ pub(super) enum Key {
     Verbose,
     ShowJid,
     Summary,
+    Batch,
+    BatchWait,
+    BatchSafeLimit,
+    BatchSafeSize,
+    Failhard,
+    Subset,
+    PreviewTarget,
     ArgsSeparator,
     ReturnTo,
     SetMetadata,
@@ -65,7 +72,7 @@ pub(super) enum Key {
     PillarPcre,
     Ipcidr,
     Delimiter,
-    /// Asks for what is not there, and would do harm if it were passed over.
+    /// Not supported, and refused because ignoring it would do harm.
     Refused,
     // salt-key
     List,
@@ -97,42 +104,42 @@ pub(super) enum Key {
     AutoCreate,
 }
 
-/// In Salt's order, which shows in its error texts.
+/// In Salt's order, which its error texts show.
 pub(super) const LEVELS: &[&str] = &[
     "all", "debug", "error", "critical", "garbage", "info", "profile", "quiet", "trace", "warning",
 ];
 
-/// What every command has.
+/// The options of every command.
 pub(super) const BASIC: &[Opt<Key>] = &[
     flag(Key::Version, &["--version"], "Print the version and exit."),
     flag(
         Key::Versions,
         &["-V", "--versions-report"],
-        "Print the version at length and exit.",
+        "Print detailed version information and exit.",
     ),
     flag(Key::Help, &["-h", "--help"], "Print this help and exit."),
     text(
         Key::NotActedOn,
         &["--saltfile"],
         "SALTFILE",
-        "Not acted on.",
+        "Not supported.",
     ),
-    flag(Key::NoEffect, &["--hard-crash"], "No effect."),
+    flag(Key::NoEffect, &["--hard-crash"], "Ignored."),
     text(
         Key::NoEffect,
         &["--log-file", "--key-logfile"],
         "LOG_FILE",
-        "No effect: no log file is written.",
+        "Ignored: no log file is written.",
     ),
     opt(
         Key::NoEffect,
         &["--log-file-level"],
         Takes::OneOf("LOG_LEVEL_LOGFILE", LEVELS),
-        "No effect.",
+        "Ignored.",
     ),
 ];
 
-/// Where the configuration is.
+/// The directory of the configuration.
 pub(super) const CONFIG_DIR: &[Opt<Key>] = &[text(
     Key::ConfigDir,
     &["-c", "--config-dir"],
@@ -140,33 +147,33 @@ pub(super) const CONFIG_DIR: &[Opt<Key>] = &[text(
     "Directory of the configuration files. Default: '/etc/salt'.",
 )];
 
-/// The level of the log, for commands in which `-l` is that.
+/// The log level, for commands in which `-l` means that.
 pub(super) const LOG_LEVEL: &[Opt<Key>] = &[opt(
     Key::LogLevel,
     &["-l", "--log-level"],
     Takes::OneOf("LOG_LEVEL", LEVELS),
-    "What is logged on stderr. Default: 'warning'.",
+    "Log level for stderr. Default: 'warning'.",
 )];
 
-/// How a process that serves lives.
+/// The options of daemons.
 pub(super) const DAEMON: &[Opt<Key>] = &[
     flag(
         Key::Daemon,
         &["-d", "--daemon"],
-        "Run in the background; returns when all is ready.",
+        "Run in the background; returns when the daemon is ready.",
     ),
     flag(Key::Detached, &[DETACHED], ""),
     text(
         Key::PidFile,
         &["--pid-file"],
         "PIDFILE",
-        "File for the process id. Default: as the option pidfile says.",
+        "File for the process id. Default: the option pidfile.",
     ),
     text(Key::User, &["-u", "--user"], "USER", "Run as this user."),
     flag(
         Key::NoEffect,
         &["--disable-keepalive"],
-        "No effect: a service manager starts it again.",
+        "Ignored: leave restarts to a service manager.",
     ),
 ];
 
@@ -182,7 +189,7 @@ pub(super) const OUTPUT: &[Opt<Key>] = &[
         Key::OutIndent,
         &["--out-indent", "--output-indent"],
         Takes::Number("OUTPUT_INDENT"),
-        "Spaces per level; a negative number: all on one line.",
+        "Spaces per level; with a negative number all on one line.",
     ),
     text(
         Key::OutFile,
@@ -199,19 +206,19 @@ pub(super) const OUTPUT: &[Opt<Key>] = &[
     flag(
         Key::ForceColor,
         &["--force-color", "--force-colour"],
-        "Colours although it is no terminal.",
+        "Print colours even if stdout is not a terminal.",
     ),
     text(
         Key::NoEffect,
         &["--state-output", "--state_output"],
         "STATE_OUTPUT",
-        "No effect.",
+        "Ignored.",
     ),
     text(
         Key::NoEffect,
         &["--state-verbose", "--state_verbose"],
         "STATE_VERBOSE",
-        "No effect.",
+        "Ignored.",
     ),
 ];
 
@@ -226,37 +233,37 @@ pub(super) const ARGUMENTS: &[Opt<Key>] = &[
         Key::NoParse,
         &["--no-parse"],
         "argname1,argname2,...",
-        "Arguments whose values stay text.",
+        "Arguments whose values are not parsed, but stay text.",
     ),
     text(
         Key::NoEffect,
         &["--profiling-path"],
         "PROFILING_PATH",
-        "No effect.",
+        "Ignored.",
     ),
-    flag(Key::NoEffect, &["--enable-profiling"], "No effect."),
+    flag(Key::NoEffect, &["--enable-profiling"], "Ignored."),
 ];
 
-/// Logins other than this machine's.
+/// External authentication.
 pub(super) const EXTERNAL_AUTH: &[Opt<Key>] = &[
     text(
         Key::NotActedOn,
         &["-a", "--auth", "--eauth", "--external-auth"],
         "EAUTH",
-        "Not acted on.",
+        "Not supported.",
     ),
-    flag(Key::NotActedOn, &["-T", "--make-token"], "Not acted on."),
+    flag(Key::NotActedOn, &["-T", "--make-token"], "Not supported."),
     text(
         Key::NotActedOn,
         &["--username"],
         "USERNAME",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--password"],
         "PASSWORD",
-        "Not acted on.",
+        "Not supported.",
     ),
 ];
 

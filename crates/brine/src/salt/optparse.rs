@@ -1,10 +1,9 @@
-//! Command lines as Python's `optparse` reads them, which Salt's commands use: options anywhere
-//! between words, unique beginnings of long names, joined short ones, and its texts when something
-//! is wrong. Facts: Python 3.11, seen through Salt's commands.
+//! Parses command lines as Python's `optparse` does, which Salt's commands use: options anywhere
+//! between words, unique prefixes of long names, joined short options, and its error texts. Facts: Python 3.11, seen through Salt's commands.
 
 use std::fmt::Write;
 
-/// An option of a command; `K` says which one it is.
+/// An option of a command; `K` is the type that identifies it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Opt<K> {
     pub(super) key: K,
@@ -14,14 +13,16 @@ pub(super) struct Opt<K> {
     pub(super) help: &'static str,
 }
 
-/// What follows an option.
+/// The value of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     Nothing,
-    /// A text, called this in the help.
+    /// A text; the help calls it this.
     Text(&'static str),
     /// An integer.
     Number(&'static str),
+    /// A number, with a fraction or without.
+    Decimal(&'static str),
     /// One of these.
     OneOf(&'static str, &'static [&'static str]),
 }
@@ -31,18 +32,18 @@ pub(super) enum Takes {
 pub(super) struct Syntax<K: 'static> {
     /// The command's name.
     pub(super) program: &'static str,
-    /// What follows it.
+    /// Its arguments, as the usage line shows them.
     pub(super) usage: &'static str,
     pub(super) about: &'static str,
     /// In groups, since commands share most of them.
     pub(super) options: &'static [&'static [Opt<K>]],
 }
 
-/// A command line, taken apart.
+/// A parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parsed<K> {
     options: Vec<Given<K>>,
-    /// What is no option.
+    /// The words that are not options.
     pub(super) words: Vec<String>,
 }
 
@@ -55,19 +56,19 @@ struct Given<K> {
 }
 
 impl<K: Copy + PartialEq> Parsed<K> {
-    /// Whether an option stands there.
+    /// Whether an option was given.
     pub(super) fn has(&self, key: K) -> bool {
         self.value(key).is_some()
     }
 
-    /// What an option was set to last.
+    /// The last value of an option.
     pub(super) fn value(&self, key: K) -> Option<&str> {
         let mut given = self.options.iter().rev();
         let last = given.find(|given| given.key == key)?;
         Some(&last.value)
     }
 
-    /// All that an option was set to.
+    /// All values of an option.
     pub(super) fn values(&self, key: K) -> impl Iterator<Item = &str> {
         let given = self.options.iter();
         given
@@ -75,7 +76,7 @@ impl<K: Copy + PartialEq> Parsed<K> {
             .map(|given| given.value.as_str())
     }
 
-    /// The names of the options with this key that stand there.
+    /// The names by which the options with this key were given.
     pub(super) fn names(&self, key: K) -> impl Iterator<Item = &'static str> {
         let given = self.options.iter();
         given
@@ -93,10 +94,10 @@ impl<K: Copy + PartialEq> Parsed<K> {
 }
 
 impl<K: Copy + PartialEq> Syntax<K> {
-    /// Takes a command line apart.
+    /// Parses a command line.
     ///
     /// # Errors
-    /// What is wrong, in `optparse`'s words.
+    /// `optparse`'s error text.
     pub(super) fn parse(&self, words: &[String]) -> Result<Parsed<K>, String> {
         let mut parsed = Parsed {
             options: Vec::new(),
@@ -178,7 +179,7 @@ impl<K: Copy + PartialEq> Syntax<K> {
         self.options().find(|option| option.names.contains(&name))
     }
 
-    /// The long option of a name, or of the only name that begins so.
+    /// The long option with a name or unique prefix of one.
     fn by_beginning<'a>(&self, name: &'a str) -> Result<(&'a str, &'static Opt<K>), String>
     where
         'static: 'a,
@@ -202,17 +203,17 @@ impl<K: Copy + PartialEq> Syntax<K> {
         }
     }
 
-    /// The usage line and what is wrong.
+    /// The usage line and the error.
     pub(super) fn complaint(&self, error: &str) -> String {
         let Self { program, usage, .. } = self;
         format!("Usage: {program} {usage}\n\n{program}: error: {error}\n")
     }
 
-    /// The whole help.
+    /// The text of `--help`.
     pub(super) fn help(&self) -> String {
         let Self { program, usage, .. } = self;
         let mut help = format!("Usage: {program} {usage}\n\n{}\n\nOptions:\n", self.about);
-        // What has no help is told by this program to itself.
+        // Options without help are internal: this program passes them to itself.
         for option in self.options().filter(|option| !option.help.is_empty()) {
             // Writing to a String cannot fail.
             let _ = writeln!(
@@ -232,6 +233,9 @@ impl<K> Opt<K> {
             Takes::Number(_) if value.trim().parse::<i64>().is_err() => {
                 Err(format!("option {name}: invalid integer value: '{value}'"))
             }
+            Takes::Decimal(_) if value.trim().parse::<f64>().is_err() => Err(format!(
+                "option {name}: invalid floating-point value: '{value}'"
+            )),
             Takes::OneOf(_, choices) if !choices.contains(&value) => {
                 let choices: Vec<_> = choices.iter().map(|choice| format!("'{choice}'")).collect();
                 let choices = choices.join(", ");
@@ -247,7 +251,10 @@ impl<K> Opt<K> {
     fn heading(&self) -> String {
         let value = match self.takes {
             Takes::Nothing => None,
-            Takes::Text(name) | Takes::Number(name) | Takes::OneOf(name, _) => Some(name),
+            Takes::Text(name)
+            | Takes::Number(name)
+            | Takes::Decimal(name)
+            | Takes::OneOf(name, _) => Some(name),
         };
         let names = self.names.iter().map(|name| match value {
             None => (*name).to_owned(),

@@ -1,4 +1,4 @@
-//! Values and texts as Python sees them: sorting, lines and blanks.
+//! Python's rules for sorting values, and for lines and blanks in texts.
 //! Facts: CPython 3.11.
 
 use std::cmp::Ordering;
@@ -33,7 +33,7 @@ pub(super) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
 }
 
 /// A number of any kind, for comparing: as a float, and more closely if it is an integer.
-#[allow(clippy::cast_precision_loss)] // equal floats are told apart by the integers
+#[allow(clippy::cast_precision_loss)] // integers that are equal as floats are compared exactly afterwards
 const fn number(value: &Value) -> Option<(f64, i128)> {
     match value {
         Value::Bool(flag) => Some(if *flag { (1.0, 1) } else { (0.0, 0) }),

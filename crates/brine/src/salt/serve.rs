@@ -1,5 +1,5 @@
-//! What `salt-master` and `salt-minion` have in common: the user they run as, the background, the
-//! file with the process id, the log.
+//! Shared by `salt-master` and `salt-minion`: changing the user, running in the background, the file with the process
+//! id, the log.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -10,31 +10,32 @@ use brine_config::{Loaded, Opts, Role};
 use super::options::{BASIC, CONFIG_DIR, DAEMON, Key, LOG_LEVEL};
 use super::optparse::{Opt, Parsed, Syntax};
 use super::start::{self, Read};
-use crate::daemon::account::{self, Belongings};
+use crate::daemon::account;
+use crate::daemon::handover::Belongings;
 use crate::daemon::{self, Daemon, PidFile, signals};
 use crate::host;
 use crate::logs::{self, Look};
 use crate::show;
 
-/// The options of both.
+/// The options of both commands.
 pub(super) const OPTIONS: &[&[Opt<Key>]] = &[BASIC, CONFIG_DIR, LOG_LEVEL, DAEMON];
 
-/// What is going to serve.
+/// A daemon that is about to serve.
 pub(super) struct Service {
     pub(super) loaded: Loaded,
-    /// The umask of what a minion's functions make.
+    /// The umask of a minion's functions.
     pub(super) functions_umask: u32,
     daemon: Daemon,
 }
 
-/// How it begins.
+/// The result of starting.
 pub(super) enum Begun {
     Service(Box<Service>),
-    /// Another process serves, or nothing is to be served.
+    /// Done: another process serves, or nothing must be served.
     Done(ExitCode),
 }
 
-/// Reads the command line and the configuration; goes to the background and takes on the user.
+/// Reads the command line and the configuration, moves to the background and changes the user.
 pub(super) fn begin(
     syntax: &Syntax<Key>,
     words: &[std::ffi::OsString],
@@ -74,11 +75,11 @@ pub(super) fn begin(
 }
 
 impl Service {
-    /// Says that all is ready: to whoever waits for the background, to the service manager, and by
+    /// Reports that the daemon is ready: to the process that started it, to the service manager, and by
     /// the file with the process id, which goes when what is returned is dropped.
     pub(super) fn is_up(&self) -> anyhow::Result<Option<PidFile>> {
         match self.daemon.is_up() {
-            // In the foreground nobody needs the file to end us.
+            // In the foreground the process can be ended without the file.
             Err(error) if !self.daemon.detached => {
                 tracing::warn!("{}", show::one_line(&error));
                 let daemon = Daemon {
@@ -91,7 +92,7 @@ impl Service {
         }
     }
 
-    /// Runs to its end what serves.
+    /// Runs the daemon to its end.
     pub(super) fn run(
         &self,
         serve: impl Future<Output = anyhow::Result<ExitCode>>,

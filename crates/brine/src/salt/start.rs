@@ -1,4 +1,4 @@
-//! What all of Salt's commands do first: read the command line and the configuration, start the log.
+//! The first steps of all Salt commands: read the command line and the configuration, start the log.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use crate::logs::{self, Level, Look};
 /// Salt's exit code for wrong usage.
 pub(super) const USAGE: u8 = 64;
 
-/// What reading a command line came to.
+/// The result of reading a command line.
 pub(super) enum Read {
     /// A line that asks for something.
     Line(Parsed<Key>),

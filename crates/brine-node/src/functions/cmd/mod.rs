@@ -1,16 +1,19 @@
 //! `cmd.*`: running commands on the minion's machine.
 //!
-//! What each function returns of a command; how a command is started is in [`command`]. Facts: Salt 3006.28 and
-//! 3008.3, `salt.modules.cmdmod`, by running them. Not there: templates, `use_vt`, `group`.
+//! The table of functions and what each returns; [`options`] reads their arguments, [`command`] runs the command.
+//! Missing: templates, `use_vt`, `group`. Facts: Salt 3006.28 and 3008.3, `salt.modules.cmdmod`, by running them.
 
 mod command;
+mod environment;
+mod options;
 mod script;
 mod shlex;
 mod which;
 
 use brine_wire::{Map, Value};
 
-use self::command::{Finished, Options};
+use self::command::Finished;
+use self::options::Options;
 use super::context::Context;
 use super::signature::Bound;
 use super::table::{Builtin, Returned, Run, Waiting};
@@ -262,7 +265,7 @@ impl Arguments {
         self.get(name).is_true()
     }
 
-    /// Whether a job, not another function, asks.
+    /// Whether a job calls, not another function.
     fn is_job(&self) -> bool {
         self.bound
             .keywords
@@ -271,7 +274,7 @@ impl Arguments {
     }
 }
 
-/// Runs the command in `arguments`; the exit code of the job with it.
+/// Runs the command in `arguments`; returns it with the job's exit code.
 async fn finished(
     context: &Context,
     arguments: &Arguments,
@@ -374,7 +377,7 @@ fn run_bg(context: &Context, bound: Bound) -> Waiting<'_> {
     })
 }
 
-/// The output as far as it is to be seen.
+/// The output as far as `hide_output` permits.
 fn shown<'a>(arguments: &Arguments, output: &'a str) -> &'a str {
     if arguments.is_set("hide_output") {
         ""
@@ -399,4 +402,8 @@ fn returned(arguments: &Arguments, done: &Finished, value: Value) -> Returned {
         value,
         retcode: if is_ignored { 0 } else { done.retcode },
     }
+}
+
+fn failed(message: String) -> Failure {
+    Failure::Execution { message }
 }

@@ -1,6 +1,6 @@
-//! `cmd.script` and `cmd.exec_code`: commands whose program is a file made for them.
+//! `cmd.script` and `cmd.exec_code`: running a script from a temporary file.
 //!
-//! The file is its user's alone, and goes when the command has ended.
+//! Only the command's user can read the file; it is removed when the command ends.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write as _;
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use brine_wire::{Map, Value, python_text};
 use nix::unistd::User;
 
-use super::command::{self, Finished, Options};
+use super::command::{self, Finished};
+use super::options::Options;
 use super::{Arguments, everything, returned, shlex};
 use crate::functions::Failure;
 use crate::functions::context::Context;
@@ -70,7 +71,7 @@ pub(super) fn exec_code_all(context: &Context, bound: Bound) -> Waiting<'_> {
     })
 }
 
-/// What Salt returns of a script that cannot be fetched.
+/// What Salt returns for a script that cannot be fetched.
 fn not_there() -> Value {
     let mut all = Map::new();
     all.insert("pid", 0);
@@ -138,7 +139,7 @@ async fn run_code(context: &Context, arguments: &Arguments) -> Result<Finished, 
     command::run(options.without_shell()).await
 }
 
-/// A file that goes when it is dropped.
+/// A file that is removed when this is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {

@@ -16,7 +16,7 @@ pub(super) fn which(program: &str) -> Value {
     }
 }
 
-/// The first program of a list that there is.
+/// The first program of a list that exists.
 pub(super) fn which_bin(programs: &Value) -> Value {
     let programs = match programs {
         Value::Array(programs) => programs.as_slice(),
@@ -32,7 +32,7 @@ pub(super) fn which_bin(programs: &Value) -> Value {
         .unwrap_or(Value::Nil)
 }
 
-/// The file a program's name stands for in a search path.
+/// The file that a program's name resolves to in a search path.
 pub(super) fn find(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
     if program.is_empty() {
         return None;
@@ -47,7 +47,7 @@ pub(super) fn find(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
         .find(|file| file.is_absolute() && is_executable(file))
 }
 
-/// Whether a file is a program that may be run.
+/// Whether a file is an executable.
 pub(super) fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }

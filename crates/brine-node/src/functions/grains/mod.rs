@@ -1,7 +1,7 @@
-//! What a minion knows of its machine: the grains that targeting and modules use most.
+//! The grains of a minion: those that targeting and modules use most.
 //!
-//! Read from files of the system, without starting programs and without asking name servers, so
-//! that a minion starts in milliseconds; what Salt finds out with either is not here.
+//! Read from system files, without starting programs or asking name servers, so that a minion starts in milliseconds.
+//! Grains that need either are missing.
 //! Facts: Salt 3006.28 and 3008.3, side by side on Debian; names of other systems from Salt's tables.
 
 mod network;
@@ -44,7 +44,7 @@ pub fn core(opts: &Map) -> Map {
     grains
 }
 
-/// A number for programs that want one in place of the id.
+/// A number derived from the id.
 fn server_id(id: &str) -> i64 {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(id.as_bytes());
@@ -84,7 +84,7 @@ fn from_file(opts: &Map) -> Option<Map> {
 
 /// Reads a file of grains; `None` if there is none, or nothing in it.
 pub(super) fn read_file(path: &Path) -> Result<Option<Map>, String> {
-    /// In bytes; more is not a list of grains.
+    /// In bytes; a larger file is not a list of grains.
     const LARGEST: u64 = 1 << 20;
     let Ok(metadata) = std::fs::metadata(path) else {
         return Ok(None);
@@ -108,7 +108,7 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Map>, String> {
     }
 }
 
-/// A small file of the system; empty when there is none.
+/// A small system file; empty if it does not exist.
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }

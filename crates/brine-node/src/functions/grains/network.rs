@@ -1,6 +1,6 @@
 //! Names and addresses of the machine.
 //!
-//! Addresses are asked of the kernel (rtnetlink); names come from the hosts file.
+//! Addresses come from the kernel (rtnetlink), names from the hosts file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -71,7 +71,7 @@ fn gateways(grains: &mut Map) {
         let mut fields = line.split_whitespace().skip(1);
         let (to, gateway) = (fields.next()?, fields.next()?);
         let gateway = u32::from_str_radix(gateway, 16).ok()?;
-        // The kernel writes the number as it lies in memory.
+        // The kernel writes the number in the machine's byte order.
         (to == "00000000" && gateway != 0).then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
     });
     let routes = read("/proc/net/ipv6_route");
@@ -87,7 +87,7 @@ fn gateways(grains: &mut Map) {
     grains.insert("ip6_gw", text(six.map(|ip| ip.to_string())));
 }
 
-/// What `/etc/resolv.conf` says.
+/// The contents of `/etc/resolv.conf`.
 fn dns(grains: &mut Map) {
     let (mut servers, mut search, mut domain) = (Vec::new(), Vec::new(), String::new());
     for line in read("/etc/resolv.conf").lines() {
@@ -126,10 +126,10 @@ struct Interface {
     addresses: Vec<IpAddr>,
 }
 
-/// All interfaces, those without an address among them.
+/// All interfaces, including those without an address.
 fn interfaces() -> Vec<Interface> {
     let addresses = addresses().unwrap_or_else(|err| {
-        tracing::debug!(%err, "no addresses of interfaces");
+        tracing::debug!(%err, "cannot read the addresses of network interfaces");
         Vec::new()
     });
     let names = std::fs::read_dir("/sys/class/net")
@@ -164,9 +164,9 @@ const ADDRESS: u16 = 20; // RTM_NEWADDR
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 
-/// Every address with its interface's number, asked of the kernel.
+/// Every address with its interface's number, from the kernel.
 fn addresses() -> rustix::io::Result<Vec<(u32, IpAddr)>> {
-    /// What the kernel sends at most in one message.
+    /// The kernel's largest message.
     const BUFFER: usize = 32 << 10;
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,

@@ -38,7 +38,7 @@ fn init() -> &'static str {
     }
 }
 
-/// What `os-release` says, under Salt's names.
+/// The contents of `os-release`, under Salt's names.
 fn release(grains: &mut Map, text: &str, cpuarch: &str) {
     let field = |name: &str| {
         let line = text
@@ -114,7 +114,7 @@ fn names(id: &str, full_name: &str) -> (String, String) {
     (os.into(), family.into())
 }
 
-/// The name packages have for the processor.
+/// The processor's name in package names.
 fn architecture(family: &str, cpuarch: &str) -> String {
     let name = match (family, cpuarch) {
         ("Debian", "x86_64") => "amd64",

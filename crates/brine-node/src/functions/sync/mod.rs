@@ -1,30 +1,31 @@
-//! Getting users' modules from the file server into the minion's cache, as `saltutil.sync_*` do.
+//! Copies users' modules from the file server into the minion's cache, as `saltutil.sync_*` do.
 //!
-//! Files come from the master by Salt's file requests, or with `--local` from `file_roots`. They
-//! lie twice, as Salt has them: as they came in `<cachedir>/files/<env>/_modules`, and where they
-//! are run from in `<cachedir>/extmods/modules`. The master's answers are not trusted: a path that
-//! would leave these directories is left out, and sizes are bounded.
+//! Files come from the master by Salt's file requests, or with `--local` from `file_roots`. Each is
+//! stored twice, as in Salt: as received in `<cachedir>/files/<env>/_modules`, and ready
+//! to run in `<cachedir>/extmods/modules`. The master's answers are not trusted: a path that
+//! would leave these directories is skipped, and sizes are limited.
 //! Facts: `docs/protocol/network.md` §12; Salt 3006.28 and 3008.3, by running them.
 
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use brine_wire::{Value, python_text};
+use brine_wire::Value;
 
 use super::context::Context;
+use super::settings::names;
 use super::signature::Bound;
 use super::{Failure, digest};
 use crate::file;
 use source::Source;
 
-/// The most files that are taken of one environment.
+/// The most files taken from one environment.
 const MOST_FILES: usize = 10_000;
 
-/// What is synchronised.
+/// A kind of module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Execution modules.
@@ -42,7 +43,7 @@ impl Kind {
     }
 }
 
-/// Which files are wanted.
+/// Which modules to synchronise.
 pub(super) struct Wanted {
     environments: Vec<String>,
     only: Option<Vec<String>>,
@@ -50,15 +51,15 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What the arguments of a `sync_*` function, and the minion's options, say.
+    /// Reads the arguments of a `sync_*` function and the minion's options.
     pub(super) fn from_bound(
         context: &Context,
         bound: &Bound,
         kind: Kind,
     ) -> Result<Self, Failure> {
-        let config = context.config();
+        let settings = &context.settings().sync;
         let environments = names(bound.get(0))
-            .or_else(|| config.opts.get("saltenv").and_then(names))
+            .or_else(|| settings.environments.clone())
             .unwrap_or_else(|| vec!["base".into()]);
         for name in &environments {
             if !is_file_name(name) {
@@ -67,13 +68,13 @@ impl Wanted {
                 return Err(Failure::Invocation { message });
             }
         }
-        let listed = |given: &Value, option: &str| {
-            names(given).or_else(|| names(config.opts.get(option)?.as_map()?.get(kind.name())?))
+        let listed = |given: &Value, option: &BTreeMap<String, Vec<String>>| {
+            names(given).or_else(|| option.get(kind.name()).cloned())
         };
         Ok(Self {
             environments,
-            only: listed(bound.get(2), "extmod_whitelist"),
-            but: listed(bound.get(3), "extmod_blacklist"),
+            only: listed(bound.get(2), &settings.whitelist),
+            but: listed(bound.get(3), &settings.blacklist),
         })
     }
 
@@ -83,7 +84,7 @@ impl Wanted {
     }
 }
 
-/// A file of the master's, or of `file_roots` without a master; `None` if there is none.
+/// Fetches a file from the master, or from `file_roots` without one; `None` if it does not exist.
 pub(super) async fn fetch_file(
     context: &Context,
     environment: &str,
@@ -96,7 +97,7 @@ pub(super) async fn fetch_file(
     {
         return None;
     }
-    let cache = PathBuf::from(context.config().text("cachedir")?);
+    let cache = context.settings().sync.cachedir.as_ref()?;
     let copy = cache.join("files").join(environment).join(relative);
     let source = Source::of(context, environment);
     if let Err(error) = source.fetch(path, &copy).await {
@@ -106,19 +107,15 @@ pub(super) async fn fetch_file(
     fs::read(copy).ok()
 }
 
-/// Gets what is new; the names of new and changed modules, such as `modules.mine`.
+/// Synchronises modules; returns the names of new and changed ones, such as `modules.mine`.
 pub(super) async fn sync(
     context: &Context,
     kind: Kind,
     wanted: &Wanted,
 ) -> Result<Vec<String>, Failure> {
-    let config = context.config();
-    let Some(cache) = config.text("cachedir").map(PathBuf::from) else {
-        return Err(failed("cachedir: expected a directory, found none"));
-    };
-    let extensions = match config.text("extension_modules") {
-        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
-        _ => cache.join("extmods"),
+    let settings = &context.settings().sync;
+    let (Some(cache), Some(extensions)) = (&settings.cachedir, &settings.extension_modules) else {
+        return Err(failed("option cachedir is not set"));
     };
     let run_from = extensions.join(kind.name());
     let prefix = format!("_{}", kind.name());
@@ -128,7 +125,7 @@ pub(super) async fn sync(
         let came_to = cache.join("files").join(environment).join(&prefix);
         for path in source.list(&prefix).await?.into_iter().take(MOST_FILES) {
             let Some(relative) = module_path(&path, &prefix) else {
-                tracing::warn!(path, "left out: expected a module's path below {prefix}");
+                tracing::warn!(path, "skipped: not a module's path below {prefix}");
                 continue;
             };
             let copy = came_to.join(&relative);
@@ -148,13 +145,9 @@ pub(super) async fn sync(
             }
         }
     }
-    let cleans = config
-        .opts
-        .get("clean_dynamic_modules")
-        .is_none_or(Value::is_true);
-    let removed = cleans && clean(&run_from, &run_from, &there);
+    let removed = settings.removes_old && clean(&run_from, &run_from, &there);
     if removed || !new.is_empty() {
-        // Salt's minions look at this file's time to know that modules changed.
+        // Salt's minions reload modules when the time of this file changes.
         let _ = write(&cache.join("module_refresh"), b"");
     }
     Ok(new)
@@ -166,18 +159,9 @@ fn failed(message: impl Into<String>) -> Failure {
     }
 }
 
-/// A list of names, or one text with commas; `None` for nothing.
-fn names(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::Str(text) if !text.is_empty() => Some(text.split(',').map(str::to_owned).collect()),
-        Value::Array(names) => Some(names.iter().map(python_text::str).collect()),
-        _ => None,
-    }
-}
-
-/// Where a file of the master's lies below its directory: only what is plainly a module's path.
+/// The path of a file below its directory on the master; `None` unless it is plainly a module's path.
 fn module_path(path: &str, prefix: &str) -> Option<PathBuf> {
-    /// What any system takes.
+    /// Accepted by any file system.
     const LONGEST: usize = 1024;
     let rest = path.strip_prefix(prefix)?.strip_prefix('/')?;
     let ends_well = [".py", ".pyx", ".so", ".zip"]
@@ -205,7 +189,7 @@ fn dotted(relative: &Path) -> String {
     stem.to_string_lossy().replace('/', ".")
 }
 
-/// Copies a file where it is run from, unless the same is there; whether it was copied.
+/// Copies a file to the directory that modules run from, unless it is there already; returns whether it was copied.
 fn install(from: &Path, to: &Path) -> io::Result<bool> {
     let new = fs::read(from)?;
     if fs::read(to).is_ok_and(|old| old == new) {
@@ -215,18 +199,18 @@ fn install(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Writes a file so that nobody sees half of it; readable by its owner alone.
+/// Writes a file atomically, readable by its owner only.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file::make_folder(path.parent().unwrap_or(Path::new(".")))?;
     file::write(path, bytes)
 }
 
-/// Removes files the master no longer has, and directories that are empty then; whether there were.
+/// Removes files that the master no longer has, and empty directories; returns whether there were any.
 fn clean(root: &Path, dir: &Path, there: &BTreeSet<PathBuf>) -> bool {
     let mut removed = false;
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
-        // A link is a file here: what it leads to is not ours to clean.
+        // A link counts as a file: its target must not be cleaned.
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_dir {
             removed |= clean(root, &path, there);
@@ -241,7 +225,7 @@ fn clean(root: &Path, dir: &Path, there: &BTreeSet<PathBuf>) -> bool {
     removed
 }
 
-/// Whether a file is there with this digest.
+/// Whether a file exists and has this digest.
 fn has_digest(path: &Path, kind: &str, wanted: &str) -> bool {
     let bytes = fs::read(path);
     bytes.is_ok_and(|bytes| digest::hex(kind, &bytes).is_some_and(|own| own == wanted))

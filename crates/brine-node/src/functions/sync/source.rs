@@ -1,4 +1,4 @@
-//! Where modules come from: a master's file server, or directories of this machine.
+//! The source of modules: a master's file server, or local directories.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use brine_wire::{Map, Value};
 
 use super::{Context, Failure, failed, has_digest, write};
 
-/// The largest module taken, in bytes.
+/// The largest module accepted, in bytes.
 const LARGEST: usize = 64 << 20;
 
 /// One environment of a file server.
@@ -19,16 +19,12 @@ pub(super) enum Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn of(context: &'a Context, environment: &'a str) -> Self {
-        let config = context.config();
-        if !config.is_local() {
+        let settings = context.settings();
+        if !settings.is_local {
             return Self::Master(context, environment);
         }
-        let roots = config.opts.get("file_roots").and_then(Value::as_map);
-        let roots = match roots.and_then(|roots| roots.get(environment)) {
-            Some(Value::Array(roots)) => roots.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        Self::Roots(roots.into_iter().map(PathBuf::from).collect())
+        let roots = settings.sync.file_roots.get(environment);
+        Self::Roots(roots.cloned().unwrap_or_default())
     }
 
     /// The paths of files below a directory, as the file server names them.
@@ -64,7 +60,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Makes `to` the same as the server's file.
+    /// Updates `to` to the server's file.
     pub(super) async fn fetch(&self, path: &str, to: &Path) -> Result<(), Failure> {
         let bytes = match self {
             Self::Roots(roots) => {
@@ -90,7 +86,7 @@ async fn ask(context: &Context, load: Map) -> Result<Value, Failure> {
     answered.map_err(|err| failed(err.to_string()))
 }
 
-/// The kind of digest and the digest of a file of the master's, if it tells.
+/// The digest of a file on the master, with its algorithm, if the master sends one.
 async fn hash(
     context: &Context,
     environment: &str,
@@ -105,7 +101,7 @@ async fn hash(
     Ok(field("hash_type").zip(field("hsum")))
 }
 
-/// A file of the master's, which sends it in parts.
+/// Fetches a file from the master in parts.
 async fn download(context: &Context, environment: &str, path: &str) -> Result<Vec<u8>, Failure> {
     let mut whole = Vec::new();
     loop {

@@ -1,10 +1,10 @@
-//! What the entries of an access list permit: `publisher_acl`, and its blacklist.
+//! Decides what the entries of `publisher_acl` and `publisher_acl_blacklist` permit.
 //!
 //! `external_auth` has such entries, too, and others for runner and wheel functions ([`permits_call`]).
 //! An entry is a regular expression of functions for all minions, or a mapping from a compound target to such
-//! expressions, each of which may bind arguments. Pure: who the minions of a target are is asked of the caller.
-//! Facts: Salt 3006.28 and 3008.3, whose checks say of the cases below what the tests expect, but for several
-//! functions, where one that is permitted is enough for them.
+//! expressions, each of which may bind arguments. Pure: the caller resolves targets.
+//! Facts: the tests below expect what Salt 3006.28 and 3008.3 answer, except for jobs of several functions: Salt
+//! permits them all if one is permitted.
 
 use std::collections::HashSet;
 
@@ -16,33 +16,33 @@ use brine_wire::{Map, Value};
 use super::NotCallable;
 use crate::target::Patterns;
 
-/// A job somebody asks for.
+/// A requested job.
 pub(in crate::master) struct Wanted<'a> {
     /// The function, or a list of them.
     pub(in crate::master) fun: &'a Value,
     /// Its arguments; of several functions a list for each.
     pub(in crate::master) arg: &'a [Value],
-    /// Whom it is for.
+    /// The minions it targets.
     pub(in crate::master) minions: &'a [MinionId],
 }
 
-/// What everybody may ask who may ask anything: clients look with it for jobs of theirs that still run.
+/// Permitted to every user with any entry: clients use it to check whether their jobs still run.
 const ALWAYS: &str = "saltutil.find_job";
 
 /// The mark of keyword arguments, the last of the arguments.
 const KEYWORDS: &str = "__kwarg__";
 
-/// Whether the entries permit a job; of several functions all must be permitted. `meant` are the minions that a
-/// compound target means.
+/// Whether the entries permit a job; of several functions all must be permitted. `select` resolves a compound target
+/// to minions.
 pub(in crate::master) fn permits(
     entries: &[Value],
     wanted: &Wanted<'_>,
-    meant: impl Fn(&str) -> Vec<MinionId>,
+    select: impl Fn(&str) -> Vec<MinionId>,
 ) -> bool {
     let patterns = Patterns::default();
     let reaches = |target: &str| {
-        let meant: HashSet<MinionId> = meant(target).into_iter().collect();
-        wanted.minions.iter().all(|id| meant.contains(id))
+        let selected: HashSet<MinionId> = select(target).into_iter().collect();
+        wanted.minions.iter().all(|id| selected.contains(id))
     };
     let permitted = |fun: &str, arg: &[Value]| {
         fun == ALWAYS
@@ -117,7 +117,7 @@ fn entry_permits(
     }
 }
 
-/// One condition or a list of them: a regular expression, or one with what its arguments must be.
+/// One condition or a list of them: a regular expression for the function, optionally with conditions for arguments.
 fn functions_permit(patterns: &Patterns, functions: &Value, fun: &str, arg: &[Value]) -> bool {
     one_or_many(functions).any(|condition| match condition {
         Value::Str(pattern) => patterns.pcre(pattern, fun),
@@ -133,7 +133,7 @@ fn functions_permit(patterns: &Patterns, functions: &Value, fun: &str, arg: &[Va
     })
 }
 
-/// Whether arguments are what `args` and `kwargs` say: a regular expression each, or nil for any.
+/// Whether the arguments match `args` and `kwargs`: a regular expression for each, or nil for any value.
 fn arguments_fit(patterns: &Patterns, bound: &Map, arg: &[Value]) -> bool {
     let keywords = arg
         .last()
@@ -222,7 +222,7 @@ impl Blacklist {
     }
 }
 
-/// A shell pattern that is also a regular expression for the whole text, as users write either.
+/// A pattern that matches as a shell pattern or as a regular expression for the whole text: users write either.
 #[derive(Debug)]
 pub(in crate::master) struct Pattern {
     glob: Option<TagMatch>,

@@ -1,8 +1,8 @@
-//! Which of the machine's users may have the master publish jobs: their keys, `publisher_acl`, its blacklist.
+//! Which local users may publish jobs: their keys, `publisher_acl` and `publisher_acl_blacklist`.
 //!
-//! Every permitted user has a key in a file that only this user can read; showing the key proves who asks. The
-//! master's own user may do anything, others what `publisher_acl` says of them ([`acl`]). Users of
-//! `external_auth` have no key: [`external`](super::external). Facts: `docs/protocol/network.md` §12.
+//! Every permitted user has a key in a file that only this user can read; sending the key proves the user's identity.
+//! The master's own user may do anything, others what `publisher_acl` permits ([`acl`]). Users of `external_auth` have
+//! no key: [`external`](super::external). Facts: `docs/protocol/network.md` §12.
 
 pub(super) mod acl;
 
@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
+use brine_config::Opts;
 use brine_net::crypto;
 use brine_net::keys::{StoreError, local};
 use brine_wire::network::field;
@@ -19,10 +20,10 @@ use nix::unistd::{User, geteuid};
 use self::acl::{Blacklist, Pattern, strings};
 use super::options::MasterOptions;
 
-/// The longest user name, in bytes: what comes in is a stranger's until its key is checked.
+/// The longest user name, in bytes: until its key is checked a request may come from anybody.
 const MAX_USER_BYTES: usize = 256;
 
-/// The keys and lists that decide.
+/// The keys and access lists.
 pub(super) struct Access {
     /// The master's own user.
     own: String,
@@ -35,6 +36,15 @@ pub(super) struct Access {
     blacklist: Blacklist,
     /// Users behind `sudo` are held to `publisher_acl`, too.
     sudo_acl: bool,
+}
+
+/// Salt's options about local users, named as Salt names them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AccessOptions {
+    pub(super) publisher_acl: Map,
+    pub(super) publisher_acl_blacklist: Map,
+    pub(super) client_acl_verify: bool,
+    pub(super) sudo_acl: bool,
 }
 
 /// The key of one user. Secret: no `Debug`.
@@ -121,24 +131,26 @@ impl Caller {
 pub(super) enum Refused {
     /// `publisher_acl_blacklist` names the user or the function.
     Blacklisted,
-    /// The key is nobody's.
+    /// The key belongs to no user.
     Unknown,
 }
 
 impl Access {
     /// Reads the keys, and makes those that are missing.
     pub(super) fn open(options: &MasterOptions) -> Result<Self, StoreError> {
-        let opts = &options.opts;
-        let map = |name| opts.get(name).and_then(Value::as_map).cloned();
-        let acl: Map = map("publisher_acl").unwrap_or_default();
+        let AccessOptions {
+            publisher_acl: acl,
+            publisher_acl_blacklist,
+            client_acl_verify,
+            sudo_acl,
+        } = &options.access;
         let running = User::from_uid(geteuid()).ok().flatten();
         let running = running.map_or_else(|| options.user.clone(), |user| user.name);
-        let must_exist = opts.flag("client_acl_verify").unwrap_or(true);
         let mut keys = Vec::new();
-        for user in users(&options.user, &running, &acl) {
+        for user in users(&options.user, &running, acl) {
             let is_own = user == options.user || user == running;
             let account = User::from_name(&user).ok().flatten();
-            if account.is_none() && must_exist && !is_own {
+            if account.is_none() && *client_acl_verify && !is_own {
                 continue; // a pattern, or a user who does not exist
             }
             let Some(key) = local::open(&options.cachedir, &user)? else {
@@ -159,15 +171,15 @@ impl Access {
             own: options.user.clone(),
             running,
             keys,
-            acl: acl::entries(&acl),
-            blacklist: Blacklist::new(&map("publisher_acl_blacklist").unwrap_or_default()),
-            sudo_acl: opts.flag("sudo_acl").unwrap_or(false),
+            acl: acl::entries(acl),
+            blacklist: Blacklist::new(publisher_acl_blacklist),
+            sudo_acl: *sudo_acl,
         })
     }
 
     /// Who sends a load with `user`, `fun` and `key`.
     pub(super) fn caller(&self, load: &Map, user: &str, fun: &Value) -> Result<Caller, Refused> {
-        // The key first: no pattern is matched for somebody who has none.
+        // The key first: no pattern is matched for a sender without one.
         if is_external(load) || user.len() > MAX_USER_BYTES {
             return Err(Refused::Unknown);
         }
@@ -187,7 +199,7 @@ impl Access {
         self.blacklist.names(user, fun)
     }
 
-    /// A user whom the kernel vouches for, without a key; `None` if the user may do nothing.
+    /// A user identified by the kernel, without a key; `None` if the user may do nothing.
     pub(super) fn local(&self, user: &str) -> Option<Caller> {
         let rights = match user == "root" || user == self.own || user == self.running {
             true => Rights::Everything,
@@ -216,7 +228,7 @@ impl Access {
         })
     }
 
-    /// What somebody may do who claims to be `user` and shows `key`; `None` if the key does not fit.
+    /// The rights of a sender that claims to be `user` and shows `key`; `None` if the key is wrong.
     fn authenticate(&self, user: &str, key: &str) -> Option<Rights> {
         if let Some(behind) = user.strip_prefix("sudo_") {
             return match self.is_key_of(&self.own, key) {
@@ -276,6 +288,20 @@ fn users(own: &str, running: &str, acl: &Map) -> Vec<String> {
     users
 }
 
+/// The numbers of the machine's users that `publisher_acl` lets publish, and who have to read the bus for that.
+#[must_use]
+pub fn acl_users(opts: &Opts) -> Vec<u32> {
+    let acl = opts.get("publisher_acl").and_then(Value::as_map);
+    let acl = acl.cloned().unwrap_or_default();
+    let named = match acl.is_empty() {
+        true => Vec::new(),
+        false => users("root", "root", &acl),
+    };
+    let account = |user: &String| User::from_name(user).ok().flatten();
+    let accounts = named.iter().filter_map(account);
+    accounts.map(|account| account.uid.as_raw()).collect()
+}
+
 /// Lets the other users open their keys in the directory, without letting them list it.
 fn let_through(cachedir: &Path) {
     const OTHERS_ENTER: u32 = 0o001;
@@ -286,6 +312,17 @@ fn let_through(cachedir: &Path) {
     });
     if let Err(error) = entered {
         tracing::warn!(%error, path = %cachedir.display(), "users of publisher_acl cannot reach their keys");
+    }
+    // Whoever closed a folder above may have meant it.
+    let is_closed = |folder: &&Path| {
+        let about = fs::metadata(folder);
+        about.is_ok_and(|about| about.permissions().mode() & OTHERS_ENTER == 0)
+    };
+    if let Some(folder) = cachedir.ancestors().skip(1).find(is_closed) {
+        let folder = folder.display();
+        tracing::warn!(
+            "users of publisher_acl cannot reach their keys: run chmod o+x {folder}, or set cachedir"
+        );
     }
 }
 

@@ -101,7 +101,7 @@ impl<'a> CallEvents<'a> {
         answer.into()
     }
 
-    /// The exception of a function in Salt's words.
+    /// The text of a function's exception, as Salt formats it.
     fn exception(&self, error: &WheelError) -> String {
         let fun = self.request.get("fun").and_then(Value::as_str);
         let fun = fun.unwrap_or_default().trim_start_matches("wheel.");

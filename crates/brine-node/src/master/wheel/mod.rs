@@ -1,4 +1,4 @@
-//! Wheel functions: what a local client can have the master do to itself, mostly to its keys.
+//! Wheel functions: a local client manages the master with them, mostly its keys.
 //!
 //! Facts: Salt 3006.28, 3007.14 and 3008.3, by calling them over the network and listening to their events.
 
@@ -15,7 +15,7 @@ use self::events::CallEvents;
 use super::context::Context;
 use crate::functions::signature::{Bound, Origin, Signature};
 use crate::functions::{Call, Failure};
-use crate::keys::{self, Action, Found, Include, Keys, KeysError, LeftoverFiles};
+use crate::keys::{self, Action, Found, Include, Keys, KeysError};
 
 /// A wheel function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ enum Which {
     Connected,
 }
 
-/// How keys are named.
+/// How the caller names keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
     Glob,
@@ -82,7 +82,7 @@ const FUNCTIONS: [(&str, &str, Which); 15] = [
     ("minions.connected", "", Which::Connected),
 ];
 
-/// Why a wheel function returned nothing.
+/// A wheel function failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WheelError {
@@ -173,7 +173,7 @@ fn find(fun: &str) -> Result<(Which, Signature), WheelError> {
     Ok((*which, Signature::read(signature)))
 }
 
-/// The arguments as events show them: required ones by place, the others in a mapping.
+/// The arguments as events show them: required ones positionally, the others in a mapping.
 fn fun_args(signature: &Signature, bound: &Bound) -> Vec<Value> {
     let mut args = Vec::new();
     let mut kwargs = Map::new();
@@ -255,9 +255,8 @@ fn change(
         rejected: action == Action::Accept && others,
         denied: bound.get(2).is_true(),
     };
-    let leftover =
-        LeftoverFiles::from_opts(&master.options.opts).map_err(|error| execution(&error))?;
-    keys.change(action, found, include, &leftover, |data| {
+    let leftover = &master.options.leftover;
+    keys.change(action, found, include, leftover, |data| {
         master.fire(KEY, data);
     })?;
     let ids: HashSet<_> = found.iter().flat_map(|(_, ids)| ids).collect();
@@ -275,10 +274,11 @@ fn execution(error: &impl ToString) -> Failure {
     }
 }
 
-/// The digest in the arguments, or `hash_type`.
+/// The digest named in the arguments, or `hash_type`.
 fn hash(master: &Context, argument: &Value) -> Result<FingerprintHash, WheelError> {
     let name = argument.as_str().unwrap_or(&master.options.hash_type);
-    let unknown = || format!("hash_type: expected sha256, sha384, sha512 or sha1, found {name}");
+    let expected = FingerprintHash::NAMES;
+    let unknown = || format!("hash_type must be one of {expected}, not {name}");
     Ok(FingerprintHash::parse(name).ok_or_else(|| execution(&unknown()))?)
 }
 

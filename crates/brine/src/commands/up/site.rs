@@ -1,10 +1,9 @@
 //! Activity for the example site: a job now and then.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use brine_node::JobRequest;
-use brine_node::client::{ClientError, MinionReply, OwnClient, ReplyKind};
+use brine_node::client::{ClientError, ReplyKind};
 use brine_node::master::MasterHandle;
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
@@ -18,16 +17,11 @@ pub(super) async fn sync(master: &MasterHandle) -> Result<(), ClientError> {
         timeout: Duration::from_secs(1),
         gather: Duration::from_secs(1),
     };
-    let mut client = OwnClient::new(master.clone(), master.own_caller());
+    let caller = master.own_caller();
     for _ in 0..TRIES {
-        let job = client.publish(request("saltutil.sync_modules")).await?;
-        let mut has_returned = false;
-        let report = |reply: MinionReply| {
-            has_returned |= reply.kind == ReplyKind::Returned;
-            ControlFlow::Continue(())
-        };
-        client.wait(&job, timeouts, report).await?;
-        if has_returned {
+        let job = request("saltutil.sync_modules");
+        let replies = master.gather(job, timeouts, &caller).await?;
+        if (replies.iter()).any(|reply| reply.kind == ReplyKind::Returned) {
             break;
         }
     }

@@ -58,6 +58,7 @@ impl ApiSettings {
                 allow_raw_shell: opts.flag("netapi_allow_raw_shell").unwrap_or(false),
                 external_auth: external_auth.cloned().unwrap_or_default(),
                 allow_query_token: loaded.brine.api.allow_query_token,
+                open_exporter: loaded.brine.api.open_exporter,
                 root_prefix: read.text("root_prefix")?.unwrap_or_default().to_owned(),
                 enable_sessions: read.flag("enable_sessions")?.unwrap_or(true),
                 webhook_url: path("webhook_url", "hook")?,

@@ -1,21 +1,21 @@
 //! The API of our own master, in the same process.
 
 use std::net::IpAddr;
-use std::ops::ControlFlow;
 
 use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending};
 use brine_auth::{Login, LoginError, Token};
 use brine_config::Opts;
-use brine_node::client::{ClientConfig, ClientError, OwnClient};
+use brine_node::PublishError;
+use brine_node::client::{ClientConfig, ClientError};
 use brine_node::functions::Call;
-use brine_node::master::{Caller, MasterHandle, PublishError, WheelError};
+use brine_node::master::{Caller, MasterHandle, WheelError};
 use brine_node::runner::{self, RunnerError};
 use brine_wire::network::{Jid, field};
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
 
 use super::arguments;
-use crate::jid;
+use crate::clock;
 
 /// Our own master.
 pub(crate) struct OwnMaster {
@@ -44,20 +44,16 @@ impl OwnMaster {
     }
 
     async fn local(&self, fields: &Map, by: Caller) -> Result<Value, OperatorError> {
-        let job = arguments::local(fields, self.timeouts)?;
-        let mut client = OwnClient::new(self.master.clone(), by);
-        let published = client.publish(job.request).await.map_err(client_error)?;
-        let Some(jid) = published.jid.clone() else {
-            return Ok(Map::new().into());
-        };
-        let mut returns = Map::new();
-        let waited = client.wait(&published, job.timeouts, |reply| {
+        let mut job = arguments::local(fields, self.timeouts)?;
+        // Chosen here, because replies do not name it.
+        let jid = job.request.jid.get_or_insert_with(new_jid).clone();
+        let replies = self.master.gather(job.request, job.timeouts, &by).await;
+        let replies = replies.map_err(client_error)?.into_iter();
+        let returns = replies.map(|reply| {
             let value = reply_value(&jid, &reply, job.full_return);
-            returns.insert(reply.id, value);
-            ControlFlow::Continue(())
+            (Value::from(reply.id), value)
         });
-        waited.await.map_err(client_error)?;
-        Ok(returns.into())
+        Ok(Map::from_pairs(returns.collect()).into())
     }
 
     async fn local_async(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
@@ -70,8 +66,7 @@ impl OwnMaster {
     async fn runner(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
         let fun = fun(fields)?;
         known_runner(&fun)?;
-        let jid = Jid::parse(&jid::now());
-        let jid = jid.map_err(|error| OperatorError::Failed(error.to_string()))?;
+        let jid = new_jid();
         let mut events = self.master.follow();
         let called = arguments::call(fields);
         let returned = self.master.run_runner(&fun, called, by, jid.clone()).await;
@@ -190,6 +185,11 @@ pub(super) fn where_it_is(answer: &Value) -> Value {
     place.insert("tag", of(answer, "tag").unwrap_or(Value::Nil));
     place.insert("jid", of(data, "jid").unwrap_or(Value::Nil));
     place.into()
+}
+
+/// The id of a job that begins now.
+fn new_jid() -> Jid {
+    Jid::at(clock::since_epoch())
 }
 
 pub(super) fn fun(fields: &Map) -> Result<String, OperatorError> {

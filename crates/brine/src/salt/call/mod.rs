@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use brine_config::{Loaded, Opts, Role, parse_arguments};
 use brine_node::functions::{Call, Outcome};
+use brine_wire::network::Jid;
 use brine_wire::{Map, Value};
 
 use self::options::SYNTAX;
@@ -24,7 +25,7 @@ use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
 use crate::daemon::account;
-use crate::{bus_location, jid};
+use crate::{bus_location, clock};
 
 /// Runs a function and prints what it returns.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -70,7 +71,7 @@ fn call(line: &Parsed<Key>) -> Call {
     let no_parse = line.value(Key::NoParse).unwrap_or_default();
     let no_parse: Vec<_> = no_parse.split(',').collect();
     let arguments = parse_arguments(words.iter().map(String::as_str), &no_parse);
-    let jid = jid::now();
+    let jid = Jid::at(clock::since_epoch()).to_string();
     let mut publication = Map::new();
     publication.insert("__pub_fun", fun);
     publication.insert("__pub_pid", i64::from(std::process::id()));

@@ -12,11 +12,11 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
     ],
 };
 
-/// What `optparse` does not find.
+/// The checks that `optparse` does not make.
 pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
     if let Some(returner) = line.value(Key::Return).filter(|name| !name.is_empty()) {
         return Err(format!(
-            "--return {returner}: there are no returners on a minion here; have the master return with event_return"
+            "--return {returner}: Brine's minions have no returners; use event_return on the master"
         ));
     }
     if line.has(Key::Grains) && !line.words.is_empty() {
@@ -29,117 +29,117 @@ const OWN: &[Opt<Key>] = &[
     flag(
         Key::Local,
         &["--local"],
-        "Run the function here, without any master.",
+        "Run the function without a master.",
     ),
     flag(Key::Grains, &["-g", "--grains"], "Print the grains."),
     flag(
         Key::Doc,
         &["-d", "--doc", "--documentation"],
-        "Print the documentation of functions whose names begin so.",
+        "Print the documentation of the functions whose names begin with the given text.",
     ),
     text(
         Key::Master,
         &["--master"],
         "MASTER",
-        "Sign in at this master, instead of the configured one.",
+        "Sign in to this master instead of the configured one.",
     ),
     text(
         Key::Id,
         &["--id"],
         "ID",
-        "The minion's id, instead of the configured one.",
+        "Use this minion id instead of the configured one.",
     ),
     text(
         Key::Return,
         &["--return"],
         "RETURNER",
-        "Not here: returners run beside the master.",
+        "Not supported: in Brine returners run beside the master.",
     ),
     flag(
         Key::RetcodePassthrough,
         &["--retcode-passthrough"],
-        "Exit with the function's own code.",
+        "Exit with the function's exit code.",
     ),
     flag(
         Key::Metadata,
         &["--metadata"],
-        "Print what is known of the call besides its return value.",
+        "Print the call's metadata besides its return value.",
     ),
     flag(
         Key::NoReturnEvent,
         &["--no-return-event"],
-        "Do not tell the master what came of it.",
+        "Do not send the return to the master.",
     ),
     opt(
         Key::AuthTimeout,
         &["-t", "--timeout"],
         Takes::Number("AUTH_TIMEOUT"),
-        "Seconds a sign-in may take. Default: 60.",
+        "Time limit for a sign-in, in seconds. Default: 60.",
     ),
     text(
         Key::ModuleDirs,
         &["-m", "--module-dirs"],
         "MODULE_DIRS",
-        "Another directory of modules; repeatable.",
+        "An additional directory of modules; repeatable.",
     ),
     text(
         Key::FileRoot,
         &["--file-root"],
         "FILE_ROOT",
-        "With --local: a directory of the file server, instead of the configured ones; repeatable.",
+        "With --local: a directory of the file server that replaces the configured ones; repeatable.",
     ),
     text(
         Key::PillarRoot,
         &["--pillar-root"],
         "PILLAR_ROOT",
-        "No effect: there is no pillar without a master.",
+        "Ignored: without a master there is no pillar.",
     ),
 ];
 
-/// What Salt has and Brine has not.
+/// Salt's options that Brine lacks.
 const NOT_HERE: &[Opt<Key>] = &[
     text(
         Key::NotActedOn,
         &["--states-dir"],
         "STATES_DIR",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--set-metadata"],
         "METADATA",
-        "Not acted on.",
+        "Not supported.",
     ),
-    text(Key::NotActedOn, &["--priv"], "USER", "Not acted on."),
-    text(Key::NotActedOn, &["--proxyid"], "PROXYID", "Not acted on."),
+    text(Key::NotActedOn, &["--priv"], "USER", "Not supported."),
+    text(Key::NotActedOn, &["--proxyid"], "PROXYID", "Not supported."),
     text(
         Key::NotActedOn,
         &["--cachedir"],
         "CACHEDIR",
-        "Not acted on.",
+        "Not supported.",
     ),
-    flag(Key::NotActedOn, &["-r", "--resources"], "Not acted on."),
+    flag(Key::NotActedOn, &["-r", "--resources"], "Not supported."),
     flag(
         Key::NoEffect,
         &["--skip-grains"],
-        "No effect: grains cost nothing here.",
+        "Ignored: loading grains takes a millisecond.",
     ),
     flag(
         Key::NoEffect,
         &["--refresh-grains-cache"],
-        "No effect: there is no cache of grains.",
+        "Ignored: Brine does not cache grains.",
     ),
     flag(Key::NoEffect, &["--output-diff"], "No effect."),
     text(
         Key::NotActedOn,
         &["--module-executors"],
         "EXECUTOR_LIST",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--executor-opts"],
         "EXECUTOR_OPTS",
-        "Not acted on.",
+        "Not supported.",
     ),
 ];

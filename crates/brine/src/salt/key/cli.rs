@@ -1,5 +1,5 @@
-//! Accepting, rejecting and deleting as a conversation: what is going to be done, the question, and
-//! what was done.
+//! Accepting, rejecting and deleting interactively: lists the keys, asks for confirmation, reports the
+//! result.
 
 use std::io::{self, BufRead, Write};
 
@@ -14,7 +14,7 @@ use super::{Session, show};
 use crate::bus_location;
 use crate::salt::options::Key;
 
-/// Asks, does and tells.
+/// Asks, changes the keys, and reports it.
 pub(super) fn change(
     keys: &Keys,
     action: Action,
@@ -43,7 +43,7 @@ pub(super) fn change(
     }
     let mut bus = bus(session)?;
     let refused = keys.change(action, &found, include, &leftover(session)?, |mut data| {
-        // Without a master that runs there is nobody to tell.
+        // Without a running master nobody listens to the event.
         if let Err(error) = bus.fire_event("salt/key", &mut data, Some(Duration::ZERO)) {
             tracing::debug!("salt/key: {error}");
         }
@@ -51,12 +51,12 @@ pub(super) fn change(
     for id in &refused {
         writeln!(io::stderr(), "Unable to accept invalid key for {id}.")?;
     }
-    let told = if action == Action::Delete {
+    let listed = if action == Action::Delete {
         found.into_iter().flat_map(|(_, ids)| ids).collect()
     } else {
         keys.now(&found)?
     };
-    for id in told {
+    for id in listed {
         if !refused.contains(&id) {
             writeln!(stdout, "Key for minion {id} {done}.")?;
         }
@@ -70,7 +70,7 @@ fn bus(session: &Session<'_>) -> anyhow::Result<Publisher> {
     Ok(Publisher::new(&address, config))
 }
 
-/// What the options say, and the command line above them.
+/// Reads the options, which the command line overrides.
 fn leftover(session: &Session<'_>) -> anyhow::Result<LeftoverFiles> {
     let mut leftover = LeftoverFiles::from_opts(session.opts)?;
     let said = |key| session.line.value(key);
@@ -82,7 +82,7 @@ fn leftover(session: &Session<'_>) -> anyhow::Result<LeftoverFiles> {
     Ok(leftover)
 }
 
-/// The keys in states that were asked for, in Salt's order of saying so.
+/// The keys in the requested states, in the order in which Salt lists them.
 fn only_included(found: &Found, include: Include) -> Found {
     let wanted = [
         (KeyState::Pending, true),
@@ -112,7 +112,7 @@ fn states(include: Include) -> String {
     }
 }
 
-/// Asks; nothing said means what does no harm.
+/// Asks for confirmation; an empty answer means the harmless choice.
 fn says_yes(action: Action) -> anyhow::Result<bool> {
     let (question, otherwise) = match action {
         Action::Delete => ("Proceed? [N/y] ", false),

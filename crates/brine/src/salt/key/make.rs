@@ -1,4 +1,4 @@
-//! New keys, and the signature of the master's public key. Facts: `docs/protocol/network.md` §5,
+//! Generates keys, and signs the master's public key. Facts: `docs/protocol/network.md` §5,
 //! §6.3.
 
 use std::fs;
@@ -19,9 +19,9 @@ use brine_wire::network::key_text;
 use crate::salt::options::Key;
 use crate::salt::optparse::Parsed;
 
-/// `--gen-keys`: makes a pair, unless it is there; the public key's fingerprint.
+/// `--gen-keys`: makes a key pair unless it exists; returns the public key's fingerprint.
 pub(super) fn keys(name: &str, line: &Parsed<Key>) -> anyhow::Result<String> {
-    // A name, and no path.
+    // A file name, not a path.
     let name = MinionId::parse(name).context("--gen-keys")?;
     let folder = line.value(Key::GenKeysDir).unwrap_or(".");
     fs::create_dir_all(folder).with_context(|| format!("--gen-keys-dir {folder}"))?;
@@ -41,7 +41,7 @@ fn options(line: &Parsed<Key>) -> KeyOptions {
     }
 }
 
-/// `--gen-signature`: true, or why not.
+/// `--gen-signature`: true on success, else logs an error.
 pub(super) fn signature(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Value> {
     let pki_dir = Path::new(opts.text("pki_dir")?);
     let public = match file(line.value(Key::Pub), pki_dir.join("master.pub")) {
@@ -80,7 +80,7 @@ pub(super) fn signature(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Value
     Ok(true.into())
 }
 
-/// The file that is said, or else the default one if it is there; the one said when it is not.
+/// The given file, or the default one if only that exists.
 fn file(said: Option<&str>, default: PathBuf) -> Result<Option<PathBuf>, String> {
     match said.filter(|path| !path.is_empty()) {
         Some(path) if Path::new(path).is_file() => Ok(Some(path.into())),

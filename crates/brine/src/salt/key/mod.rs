@@ -1,6 +1,6 @@
-//! `salt-key`: the keys a master knows, and who may sign in.
+//! `salt-key`: lists, accepts, rejects and deletes minions' keys.
 //!
-//! The questions and sentences are Salt's; what is done to keys is `brine-node`'s. Facts: Salt
+//! Prompts and messages are Salt's; `brine-node` changes the keys. Facts: Salt
 //! 3008.3 and 3006.28 as they behave, compared by `tests/`.
 
 mod cli;
@@ -27,7 +27,7 @@ use super::output::Printer;
 use super::start::{self, Read};
 use crate::daemon::account;
 
-/// What `salt-key` is to do.
+/// The command that `salt-key` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Command<'a> {
     GenKeys(&'a str),
@@ -38,7 +38,7 @@ enum Command<'a> {
     Finger(&'a str),
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let words = start::texts(words);
     let line = match start::read(&SYNTAX, &words, options::check)? {
@@ -49,8 +49,8 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     account::become_configured_user(&opts)?;
     let compat = brine.compat.unwrap_or(Compat::NEWEST);
     if line.has(Key::DeleteAll) && !line.words.is_empty() {
-        let told = "Error: Delete all takes no arguments. Use -d to delete specified keys\n";
-        io::stderr().write_all(told.as_bytes())?;
+        let text = "Error: Delete all takes no arguments. Use -d to delete specified keys\n";
+        io::stderr().write_all(text.as_bytes())?;
         return Ok(ExitCode::FAILURE);
     }
     let printer = start::printer(&line, &opts)?;
@@ -97,7 +97,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a change needs besides keys.
+/// What a change of keys needs besides them.
 #[derive(Debug, Clone, Copy)]
 struct Session<'a> {
     line: &'a Parsed<Key>,
@@ -112,7 +112,7 @@ fn open(opts: &Opts, compat: Compat) -> anyhow::Result<KeyStore> {
         .with_context(|| format!("pki_dir {pki_dir}: run as the user that owns it"))
 }
 
-/// The first command that is there, in Salt's order; the list of all keys without one.
+/// The first command given, in Salt's order; without one all keys are listed.
 fn command(line: &Parsed<Key>) -> Command<'_> {
     let given = |key| line.value(key).filter(|text| !text.is_empty());
     let change = |action, one, all| {
@@ -136,7 +136,7 @@ fn command(line: &Parsed<Key>) -> Command<'_> {
         .unwrap_or(Command::List("all"))
 }
 
-/// Which keys besides pending ones an action is about.
+/// Which keys besides pending ones an action includes.
 fn include(line: &Parsed<Key>, action: Action) -> Include {
     let all = line.has(Key::IncludeAll);
     Include {
@@ -157,7 +157,8 @@ fn include(line: &Parsed<Key>, action: Action) -> Include {
 fn hash(opts: &Opts) -> anyhow::Result<FingerprintHash> {
     let name = opts.text("hash_type")?;
     FingerprintHash::parse(name).with_context(|| {
-        format!("option hash_type: expected sha256, sha384, sha512 or sha1, found {name}")
+        let expected = FingerprintHash::NAMES;
+        format!("option hash_type: expected {expected}, found {name}")
     })
 }
 

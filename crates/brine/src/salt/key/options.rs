@@ -24,7 +24,7 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
 /// The bounds of `--keysize`, in bits.
 const KEYSIZES: std::ops::RangeInclusive<i64> = 2048..=32768;
 
-/// What `optparse` does not find.
+/// The checks that `optparse` does not make.
 pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
     let words = ["acc", "pre", "un", "rej", "den", "all"];
     if let Some(list) = line.value(Key::List)
@@ -47,12 +47,12 @@ pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
     }
 }
 
-/// `-l` is `--list` here.
+/// `-l` means `--list` in `salt-key`.
 const LOG_LEVEL: &[Opt<Key>] = &[opt(
     Key::LogLevel,
     &["--log-level"],
     Takes::OneOf("LOG_LEVEL", LEVELS),
-    "What is logged on stderr. Default: 'warning'.",
+    "Log level for stderr. Default: 'warning'.",
 )];
 
 const OWN: &[Opt<Key>] = &[
@@ -63,13 +63,13 @@ const OWN: &[Opt<Key>] = &[
         Key::RotateAes,
         &["--rotate-aes-key"],
         "ROTATE_AES_KEY",
-        "False: minions keep the shared key when keys are deleted or rejected.",
+        "False: do not replace the shared key when keys are deleted or rejected.",
     ),
     text(
         Key::PreserveMinions,
         &["--preserve-minions"],
         "PRESERVE_MINIONS",
-        "True: what is kept of minions stays when their keys are deleted.",
+        "True: keep cached data of minions whose keys are deleted.",
     ),
 ];
 
@@ -85,7 +85,7 @@ const ACTIONS: &[Opt<Key>] = &[
         Key::Accept,
         &["-a", "--accept"],
         "ACCEPT",
-        "Accept the pending keys of a glob.",
+        "Accept the pending keys that match a glob.",
     ),
     flag(
         Key::AcceptAll,
@@ -96,7 +96,7 @@ const ACTIONS: &[Opt<Key>] = &[
         Key::Reject,
         &["-r", "--reject"],
         "REJECT",
-        "Reject the pending keys of a glob.",
+        "Reject the pending keys that match a glob.",
     ),
     flag(
         Key::RejectAll,
@@ -106,47 +106,47 @@ const ACTIONS: &[Opt<Key>] = &[
     flag(
         Key::IncludeAll,
         &["--include-all"],
-        "Rejected keys too when accepting, accepted ones when rejecting.",
+        "Include rejected keys when accepting, accepted keys when rejecting.",
     ),
     flag(
         Key::IncludeAccepted,
         &["--include-accepted"],
-        "Accepted keys too when rejecting.",
+        "Include accepted keys when rejecting.",
     ),
     flag(
         Key::IncludeRejected,
         &["--include-rejected"],
-        "Rejected keys too when accepting.",
+        "Include rejected keys when accepting.",
     ),
     flag(
         Key::IncludeDenied,
         &["--include-denied"],
-        "Denied keys too when accepting or rejecting.",
+        "Include denied keys when accepting or rejecting.",
     ),
     text(
         Key::Print,
         &["-p", "--print"],
         "PRINT",
-        "Print the keys of a glob.",
+        "Print the keys that match a glob.",
     ),
     flag(Key::PrintAll, &["-P", "--print-all"], "Print all keys."),
     text(
         Key::Delete,
         &["-d", "--delete"],
         "DELETE",
-        "Delete the keys of a glob, whatever their state.",
+        "Delete the keys that match a glob, whatever their state.",
     ),
     flag(Key::DeleteAll, &["-D", "--delete-all"], "Delete all keys."),
     text(
         Key::Finger,
         &["-f", "--finger"],
         "FINGER",
-        "Print the fingerprints of the keys of a glob.",
+        "Print the fingerprints of the keys that match a glob.",
     ),
     flag(
         Key::FingerAll,
         &["-F", "--finger-all"],
-        "Print all keys' fingerprints.",
+        "Print the fingerprints of all keys.",
     ),
 ];
 
@@ -155,13 +155,13 @@ const GENERATION: &[Opt<Key>] = &[
         Key::GenKeys,
         &["--gen-keys"],
         "GEN_KEYS",
-        "Make a pair of keys with this name.",
+        "Generate a key pair with this name.",
     ),
     text(
         Key::GenKeysDir,
         &["--gen-keys-dir"],
         "GEN_KEYS_DIR",
-        "Where to make it. Default: '.'.",
+        "The directory of the key pair. Default: '.'.",
     ),
     opt(
         Key::Keysize,
@@ -172,7 +172,7 @@ const GENERATION: &[Opt<Key>] = &[
     flag(
         Key::GenSignature,
         &["--gen-signature"],
-        "Sign the master's public key, for minions that verify it.",
+        "Sign the master's public key, for minions that verify the signature.",
     ),
     text(
         Key::Priv,
@@ -184,7 +184,7 @@ const GENERATION: &[Opt<Key>] = &[
         Key::SignaturePath,
         &["--signature-path"],
         "SIGNATURE_PATH",
-        "The folder for the signature. Default: pki_dir.",
+        "The directory of the signature. Default: pki_dir.",
     ),
     text(
         Key::Pub,
@@ -195,6 +195,6 @@ const GENERATION: &[Opt<Key>] = &[
     flag(
         Key::AutoCreate,
         &["--auto-create"],
-        "Make the signing key if there is none.",
+        "Generate the signing key if it does not exist.",
     ),
 ];

@@ -8,7 +8,7 @@ use super::options;
 use crate::salt::options::Key;
 use crate::salt::optparse::Parsed;
 
-/// What a command line lacks, in Salt's words and with Salt's empty lines.
+/// The command line is incomplete; Salt's texts and empty lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Incomplete {
     #[error("\nCannot execute command without defining a target.\n\n")]
@@ -22,14 +22,14 @@ pub(super) enum Incomplete {
 }
 
 impl Incomplete {
-    /// Whether the options are printed, too.
+    /// Whether the options are printed too.
     pub(super) const fn wants_help(self) -> bool {
         matches!(self, Self::Target | Self::Function)
     }
 }
 
 /// The job, if the command line is complete.
-pub(super) fn read(line: &Parsed<Key>) -> Result<JobRequest, Incomplete> {
+pub(super) fn read(line: &Parsed<Key>, show_jid: bool) -> Result<JobRequest, Incomplete> {
     let mut words: Vec<&str> = line.words.iter().map(String::as_str).collect();
     if line.has(Key::Doc) {
         if words.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn read(line: &Parsed<Key>) -> Result<JobRequest, Incomplete> {
     let mut kwargs = Map::new();
     kwargs.insert("delimiter", line.value(Key::Delimiter).unwrap_or(":"));
     kwargs.insert("show_timeout", true);
-    kwargs.insert("show_jid", line.has(Key::ShowJid));
+    kwargs.insert("show_jid", show_jid);
     if let Some(metadata) = line.value(Key::SetMetadata).filter(|text| !text.is_empty()) {
         kwargs.insert("metadata", parse_value(metadata));
     }
@@ -117,7 +117,7 @@ fn parts<'a>(
     }
 }
 
-/// Arguments as jobs carry them: those by name in one mapping at the end, marked.
+/// Arguments in a job's form: keyword arguments in one marked mapping at the end.
 fn published(words: &[&str], no_parse: &[&str]) -> Vec<Value> {
     let parsed = parse_arguments(words.iter().copied(), no_parse);
     let mut all = parsed.positional;

@@ -1,5 +1,7 @@
 //! The command line of `salt`. Facts: Salt 3008.3's `--help` and behaviour.
 
+use brine_node::client::BatchSize;
+
 use crate::salt::options::{
     ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, OUTPUT, flag, opt, text,
 };
@@ -22,13 +24,26 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
     ],
 };
 
-/// What `optparse` does not find. What would run a function on other minions than asked for is
-/// refused, not warned of.
+/// The checks that `optparse` does not make. Options whose absence would run a function on other minions than
+/// requested are refused; a warning would not do.
 pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
     if let Some(name) = line.names(Key::Refused).next() {
         return Err(format!(
-            "option {name}: not here; say with a target (-L, -E, -C) which minions are to run it"
+            "option {name} is not supported; name the minions with a target (-L, -E, -C)"
         ));
+    }
+    if let Some(text) = line
+        .value(Key::Batch)
+        .filter(|text| BatchSize::parse(text).is_none())
+    {
+        return Err(format!(
+            "Invalid batch specification '{text}': must be an integer or percentage string like '10' or '25%'."
+        ));
+    }
+    if line.has(Key::Batch) && line.has(Key::Async) {
+        return Err(
+            "options --batch and --async: a batch needs this command until its end".to_owned(),
+        );
     }
     Ok(())
 }
@@ -38,93 +53,132 @@ const OWN: &[Opt<Key>] = &[
         Key::Timeout,
         &["-t", "--timeout"],
         Takes::Number("TIMEOUT"),
-        "Seconds after which minions that have not answered are asked whether they still run it. Default: 5.",
+        "Seconds to wait before asking minions that have not returned whether they still run the job. Default: 5.",
     ),
     flag(
         Key::Static,
         &["-s", "--static"],
-        "Print all returns at once when they are there.",
+        "Print all returns together at the end.",
     ),
     flag(
         Key::Async,
         &["--async"],
-        "Print the job's id, and do not wait for returns.",
+        "Print the job id and do not wait for returns.",
     ),
     flag(
         Key::Verbose,
         &["-v", "--verbose"],
-        "Print the job's id before the returns.",
+        "Print the job id before the returns.",
     ),
     flag(
         Key::ShowJid,
         &["--show-jid"],
-        "Print the job's id before the returns.",
+        "Print the job id before the returns.",
     ),
     flag(Key::NoEffect, &["--hide-timeout"], "No effect, as in Salt."),
     flag(
         Key::NoEffect,
         &["--show-timeout"],
-        "No effect: minions that did not return are always shown.",
+        "Ignored: minions that did not return are always shown.",
     ),
     flag(
         Key::Summary,
         &["--summary"],
-        "Print how many minions returned, after the returns.",
+        "After the returns, print how many minions returned.",
+    ),
+    text(
+        Key::Batch,
+        &["-b", "--batch", "--batch-size"],
+        "BATCH",
+        "Run on so many minions at a time: a number, or a percentage such as 25%.",
+    ),
+    opt(
+        Key::BatchWait,
+        &["--batch-wait"],
+        Takes::Decimal("BATCH_WAIT"),
+        "Seconds to wait after a minion of a batch has returned before the next one takes its place.",
+    ),
+    opt(
+        Key::BatchSafeLimit,
+        &["--batch-safe-limit"],
+        Takes::Number("BATCH_SAFE_LIMIT"),
+        "Run as a batch if the target selects so many minions or more.",
+    ),
+    opt(
+        Key::BatchSafeSize,
+        &["--batch-safe-size"],
+        Takes::Number("BATCH_SAFE_SIZE"),
+        "The size of such a batch. Default: 8.",
+    ),
+    flag(
+        Key::Failhard,
+        &["--failhard"],
+        "End a batch at the first minion that fails.",
+    ),
+    opt(
+        Key::Subset,
+        &["--subset"],
+        Takes::Number("SUBSET"),
+        "Run on so many of the minions, chosen at random among those that have the function.",
+    ),
+    flag(
+        Key::PreviewTarget,
+        &["--preview-target"],
+        "Print which minions the target selects, and do not run the function.",
     ),
     flag(
         Key::Doc,
         &["-d", "--doc", "--documentation"],
-        "Print the documentation of functions whose names begin so.",
+        "Print the documentation of the functions whose names begin with the given text.",
     ),
     text(
         Key::ArgsSeparator,
         &["--args-separator"],
         "ARGS_SEPARATOR",
-        "What stands between the arguments of several functions. Default: ','.",
+        "The separator between the arguments of several functions. Default: ','.",
     ),
     text(
         Key::ReturnTo,
         &["--return"],
         "RETURNER",
-        "Have Salt's own minions return to this too.",
+        "Have real Salt minions send their returns to this returner too.",
     ),
     text(
         Key::SetMetadata,
         &["--metadata"],
         "METADATA",
-        "A mapping that goes with the job and comes back with the returns.",
+        "A mapping to attach to the job; returns repeat it.",
     ),
     flag(Key::NoEffect, &["--output-diff"], "No effect."),
     text(
         Key::NotActedOn,
         &["--return_config"],
         "RETURNER_CONF",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--return_kwargs"],
         "RETURNER_KWARGS",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--module-executors"],
         "EXECUTOR_LIST",
-        "Not acted on.",
+        "Not supported.",
     ),
     text(
         Key::NotActedOn,
         &["--executor-opts"],
         "EXECUTOR_OPTS",
-        "Not acted on.",
+        "Not supported.",
     ),
-    flag(Key::NotActedOn, &["--start-event"], "Not acted on."),
-    flag(Key::NotActedOn, &["-p", "--progress"], "Not acted on."),
-    flag(Key::NotActedOn, &["--failhard"], "Not acted on."),
+    flag(Key::NotActedOn, &["--start-event"], "Not supported."),
+    flag(Key::NotActedOn, &["-p", "--progress"], "Not supported."),
 ];
 
-/// What the target is; a shell glob for ids without one of these.
+/// The type of the target; without one of these it is a glob for ids.
 const TARGETS: &[Opt<Key>] = &[
     flag(
         Key::Pcre,
@@ -175,37 +229,18 @@ const TARGETS: &[Opt<Key>] = &[
         Key::Delimiter,
         &["--delimiter"],
         "DELIMITER",
-        "What stands between the parts of a grain or pillar key. Default: ':'.",
+        "The separator between the parts of a grain or pillar key. Default: ':'.",
     ),
 ];
 
-/// What Brine has not, and what must not be passed over.
-const REFUSED: &[Opt<Key>] = &[
-    text(
-        Key::Refused,
-        &["-b", "--batch", "--batch-size"],
-        "BATCH",
-        "Refused: this master publishes to all minions at once.",
-    ),
-    text(Key::Refused, &["--batch-wait"], "BATCH_WAIT", "Refused."),
-    text(
-        Key::Refused,
-        &["--batch-safe-limit"],
-        "BATCH_SAFE_LIMIT",
-        "Refused.",
-    ),
-    text(
-        Key::Refused,
-        &["--batch-safe-size"],
-        "BATCH_SAFE_SIZE",
-        "Refused.",
-    ),
-    text(Key::Refused, &["--subset"], "SUBSET", "Refused."),
-    flag(Key::Refused, &["--preview-target"], "Refused."),
-    flag(Key::Refused, &["-R", "--range"], "Refused."),
-];
+/// Options that Brine lacks and must not ignore.
+const REFUSED: &[Opt<Key>] = &[flag(
+    Key::Refused,
+    &["-R", "--range"],
+    "Refused: there is no range server.",
+)];
 
-/// The target's type, as jobs name it: that of the last option there.
+/// The target's type as jobs name it; the last option wins.
 pub(super) fn target_type(line: &Parsed<Key>) -> &'static str {
     let types = [
         (Key::Pcre, "pcre"),

@@ -1,4 +1,4 @@
-//! What `salt` prints of a job: returns as they come, minions that did not return, the summary.
+//! Prints a job's results: returns as they arrive, minions that did not return, the summary.
 //! Facts: Salt 3008.3 and 3006.28 as they behave.
 
 use std::collections::BTreeMap;
@@ -13,15 +13,21 @@ use crate::salt::output::Printer;
 /// Salt's exit code when no minion returned.
 const NO_RETURN: u8 = 2;
 
-/// When what is printed.
+/// What is printed, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Each return as it comes.
+    /// Each return when it arrives.
     Streamed,
     /// All returns at the end, as one mapping.
     Static,
-    /// The documentation that the returns bring, at the end.
+    /// The documentation in the returns, at the end.
     Docs,
+}
+
+/// Says that nothing came back; the exit code.
+pub(super) fn no_return() -> anyhow::Result<ExitCode> {
+    writeln!(io::stderr(), "ERROR: No return received")?;
+    Ok(ExitCode::from(NO_RETURN))
 }
 
 /// The replies to a job so far.
@@ -40,7 +46,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Takes the reply of a minion, and prints it if the mode says so.
+    /// Adds a minion's reply, and prints it if the mode requires it.
     pub(super) fn add(&mut self, reply: MinionReply) -> anyhow::Result<()> {
         if self.mode == Mode::Streamed {
             let one = Map::from_iter([(reply.id.as_str(), reply.ret.clone())]);
@@ -51,7 +57,7 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// Prints what is left; the exit code.
+    /// Prints the rest; returns the exit code.
     pub(super) fn end(self) -> anyhow::Result<ExitCode> {
         match self.mode {
             Mode::Streamed if self.replies.is_empty() => self.nothing(),
@@ -76,8 +82,7 @@ impl<'a> Report<'a> {
 
     fn nothing(&self) -> anyhow::Result<ExitCode> {
         self.printer.print(&Map::new().into(), None, 0)?;
-        writeln!(io::stderr(), "ERROR: No return received")?;
-        Ok(ExitCode::from(NO_RETURN))
+        no_return()
     }
 
     fn code(&self) -> anyhow::Result<ExitCode> {

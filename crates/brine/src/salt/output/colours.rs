@@ -13,7 +13,7 @@ pub(super) struct Colours {
     pub(super) magenta: &'static str,
     pub(super) light_magenta: &'static str,
     pub(super) cyan: &'static str,
-    /// Back to the terminal's own.
+    /// Resets to the terminal's default.
     pub(super) end: &'static str,
 }
 

@@ -8,7 +8,7 @@ use brine_wire::Value;
 use super::colours::Colours;
 use crate::salt::python;
 
-/// The states' headings with the keys below; `None` where the value is no such mapping.
+/// Headings for the states with their keys below; `None` if the value is not a mapping of states to keys.
 pub(super) fn show(value: &Value, colours: Colours) -> Option<String> {
     let mut text = String::new();
     for (state, keys) in python::sorted(value.as_map()?)? {

@@ -1,7 +1,6 @@
-//! Salt's outputters: what `--out NAME` makes of return values, and where it goes.
+//! Salt's outputters: formats return values as `--out NAME` requests and writes them.
 //!
-//! Knows nothing of commands. Facts: Salt 3008.3 as it behaves; `tests` compares with it value
-//! by value.
+//! Knows nothing of commands. Facts: Salt 3008.3; `tests` compares with it value by value.
 
 mod colours;
 mod key;
@@ -23,7 +22,7 @@ use brine_wire::{Map, Value};
 use self::colours::Colours;
 use super::python;
 
-/// The ways a return value can be printed.
+/// The outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outputter {
     /// The default. `highstate` and `table` fall back to it.
@@ -40,7 +39,7 @@ pub(super) enum Outputter {
 }
 
 impl Outputter {
-    /// The outputter of a name; `None` if there is none.
+    /// The outputter with a name.
     pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "" | "nested" | "highstate" | "table" | "grains" => Self::Nested,
@@ -56,7 +55,7 @@ impl Outputter {
         })
     }
 
-    /// The outputter of a name, or the default, said why.
+    /// The outputter with a name, or the default with an error in the log.
     fn named_or_nested(name: &str) -> Self {
         Self::named(name).unwrap_or_else(|| {
             tracing::error!("Invalid outputter {name} specified, fall back to nested");
@@ -64,7 +63,7 @@ impl Outputter {
         })
     }
 
-    /// The text of a value without blanks at its end; empty where nothing is printed.
+    /// The text of a value without trailing blanks; empty if nothing is printed.
     pub(super) fn show(self, value: &Value, style: Style) -> String {
         let mut text = match self {
             Self::Nested => nested::show(value, style),
@@ -84,19 +83,24 @@ impl Outputter {
     }
 }
 
-/// What a value is shown with.
+/// A value as a YAML document, as `--out yaml` writes it.
+pub(crate) fn to_yaml(value: &Value) -> String {
+    yaml::show(value, yaml::Layout::Block(2))
+}
+
+/// The options of outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
     colours: Colours,
     indent: Indent,
-    /// What is shown is a failure's: `nested` turns red.
+    /// The value is a failure's: `nested` prints it red.
     failed: bool,
 }
 
 /// `--out-indent`, or the option `output_indent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Indent {
-    /// Each outputter's own.
+    /// Each outputter's default.
     Unsaid,
     /// All on one line.
     None,
@@ -131,21 +135,16 @@ impl Indent {
     }
 }
 
-/// A value in PyYAML's block style.
-pub(super) fn block_yaml(value: &Value) -> String {
-    yaml::show(value, yaml::Layout::Block(2))
-}
-
-/// Where return values go, and how.
+/// Prints return values.
 #[derive(Debug)]
 pub(super) struct Printer {
-    /// `--out`, before what a return value asks for.
+    /// `--out`, which overrides the outputter of a return value.
     wanted: Option<Outputter>,
     style: Style,
     file: Option<PathBuf>,
 }
 
-/// What the command line says about output.
+/// The command line's options about output.
 #[derive(Debug, Default)]
 pub(super) struct OutputOptions<'a> {
     pub(super) out: Option<&'a str>,
@@ -157,7 +156,7 @@ pub(super) struct OutputOptions<'a> {
 }
 
 impl Printer {
-    /// A printer; the file is emptied here, unless it is to be appended to.
+    /// A printer. Empties the output file unless it is appended to.
     pub(super) fn new(options: &OutputOptions<'_>) -> anyhow::Result<Self> {
         let file = options.file.map(PathBuf::from);
         if let Some(path) = file.as_deref().filter(|_| !options.append) {
@@ -180,7 +179,7 @@ impl Printer {
         })
     }
 
-    /// Prints a value by the outputter asked for, or else by the named one.
+    /// Prints a value with the outputter of the command line, or else with the named one.
     pub(super) fn print(
         &self,
         value: &Value,
@@ -221,7 +220,7 @@ fn out_file(path: &Path) -> String {
     format!("--out-file {}", path.display())
 }
 
-/// Python's `json.dumps`; an empty object where it cannot.
+/// Python's `json.dumps`; an empty object if it fails.
 fn in_json(value: &Value, indent: Indent) -> String {
     let mut text = String::new();
     let Some(value) = jsonable(value) else {
@@ -236,7 +235,7 @@ fn in_json(value: &Value, indent: Indent) -> String {
     text
 }
 
-/// A value with Python's `repr` for what JSON does not have; `None` if a key is such a thing.
+/// A value with Python's `repr` for types that JSON lacks; `None` if a key has such a type.
 fn jsonable(value: &Value) -> Option<Value> {
     Some(match value {
         Value::Bin(_) => python::repr(value).into(),

@@ -1,5 +1,5 @@
-//! `nested`, the default: mappings and lists by indentation; and `no_return`, its plainer kin.
-//! Facts: `salt.output.nested` and `no_return` of Salt 3008.3 as they behave, tried by `super::tests`.
+//! `nested`, the default: mappings and lists by indentation; and `no_return`, a plainer form of it.
+//! Facts: `salt.output.nested` and `no_return` of Salt 3008.3 , compared in `super::tests`.
 
 use brine_wire::{Map, Value};
 
@@ -25,7 +25,7 @@ pub(super) fn show(value: &Value, style: Style) -> String {
 struct Nested {
     lines: Vec<String>,
     colours: Colours,
-    /// Of keys, and of lists' marks.
+    /// The colour of keys and of the marks of lists.
     frame: (&'static str, &'static str),
 }
 
@@ -42,7 +42,7 @@ impl Nested {
             }
             Value::Str(text) => self.text(text, indent, prefix, green),
             Value::Bin(bytes) => {
-                // Bytes that are no text are not shown at all, as in Salt.
+                // As in Salt, bytes that are not text are not shown.
                 if let Ok(text) = std::str::from_utf8(bytes) {
                     self.text(text, indent, prefix, green);
                 }
@@ -94,7 +94,7 @@ impl Nested {
     }
 }
 
-/// The members in sorted order; keys that Python cannot sort are sorted, and told apart, as text.
+/// The members in sorted order; keys that Python cannot sort are compared as text.
 fn by_key(map: &Map) -> Vec<(String, &Value)> {
     match python::sorted(map) {
         Some(pairs) => pairs
@@ -111,7 +111,7 @@ fn by_key(map: &Map) -> Vec<(String, &Value)> {
     }
 }
 
-/// `no_return`: text under keys, and nothing else.
+/// `no_return`: only text under keys.
 pub(super) fn show_no_return(value: &Value, colours: Colours) -> String {
     let mut text = String::new();
     no_return(value, 0, colours, &mut text);

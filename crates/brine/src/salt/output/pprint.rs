@@ -1,14 +1,14 @@
 //! `pprint`: a value as Python's `pprint.pformat` lays it out in 80 columns.
-//! Facts: CPython 3.11, tried by `super::tests`.
+//! Facts: CPython 3.11, compared in `super::tests`.
 
 use brine_wire::{Map, Value};
 
 use crate::salt::python;
 
-/// Columns.
+/// The width of a line, in columns.
 const WIDTH: isize = 80;
 
-/// The layout of a value, with so many spaces per level.
+/// The layout of a value, with `indent` spaces per level.
 pub(super) fn show(value: &Value, indent: usize) -> String {
     let mut layout = Layout {
         out: String::new(),
@@ -64,7 +64,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Writes a value that begins in column `indent` and is followed by `allowance` more.
+    /// Writes a value that begins in column `indent` and is followed by `allowance` more characters.
     fn value(&mut self, value: &Value, indent: usize, allowance: usize, level: usize) {
         let whole = repr(value);
         if count(&whole) <= WIDTH - signed(indent) - signed(allowance) {
@@ -119,7 +119,7 @@ impl Layout {
         self.out.push('}');
     }
 
-    /// Opens a container; the column of its items.
+    /// Opens a container; returns the column of its items.
     fn open(&mut self, bracket: char, indent: usize) -> usize {
         self.out.push(bracket);
         let blanks = self.step.saturating_sub(1);
@@ -133,7 +133,7 @@ impl Layout {
         self.out.extend(std::iter::repeat_n(' ', indent));
     }
 
-    /// Writes chunks below each other; in parentheses where nothing else holds them together.
+    /// Writes chunks below each other, in parentheses unless a container encloses them.
     fn in_parentheses(
         &mut self,
         level: usize,
@@ -163,8 +163,8 @@ impl Layout {
     }
 }
 
-/// Text cut at its line ends and, where a line is too wide, after blanks; and whether parentheses
-/// are wanted for a single chunk too.
+/// Splits a text at its line ends and, where a line is too wide, after blanks; also whether a single chunk needs
+/// parentheses too.
 fn text_chunks(text: &str, indent: usize, allowance: usize) -> (Vec<String>, bool) {
     let lines = python::lines_with_ends(text);
     let width = WIDTH - signed(indent);
@@ -185,7 +185,7 @@ fn text_chunks(text: &str, indent: usize, allowance: usize) -> (Vec<String>, boo
     (chunks, false)
 }
 
-/// Cuts one line into pieces no wider than `width`, the last no wider than `last_width`.
+/// Splits one line into pieces no wider than `width`, the last no wider than `last_width`.
 fn cut_line(line: &str, width: isize, last_width: isize, chunks: &mut Vec<String>) {
     let words = words_with_blanks(line);
     let mut current = String::new();

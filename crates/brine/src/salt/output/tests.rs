@@ -1,4 +1,4 @@
-//! Every outputter beside real Salt's, over generated values.
+//! Compares every outputter with real Salt's, over generated values.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -98,7 +98,7 @@ fn text() -> impl Strategy<Value = String> {
         "([a-z]{1,9}[ ,.:]{1,2}){5,60}",
         "[a-zé☃ '\"\n]{0,40}",
         "([a-z# ]{0,30}\n){1,5}",
-        // Where Unicode has not grown since the version that Salt's Python has.
+        // Only characters that the Unicode version of Salt's Python has.
         "[\\x00-\u{5ff}\u{2000}-\u{23ff}\u{2500}-\u{2bff}\u{1f300}-\u{1f5ff}]{0,12}",
         "[\\x00-\\x20a]{0,6}",
         proptest::sample::select(vec![

@@ -1,4 +1,4 @@
-//! `txt`: the lines of texts, each after the name of its minion. Facts: `salt.output.txt` of Salt
+//! `txt`: each line of a text, preceded by its minion's id. Facts: `salt.output.txt` of Salt
 //! 3008.3 as it behaves.
 
 use std::fmt::Write;

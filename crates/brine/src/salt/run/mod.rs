@@ -1,7 +1,7 @@
 //! `salt-run`: runner functions on the command line.
 //!
-//! Parses, calls and prints; the functions are [`brine_node::runner`]'s. The order is Salt's, since listeners see it:
-//! the event `salt/run/<jid>/new`, what the function does, `/ret`, and then the return value on stdout.
+//! Parses, calls and prints; the functions are [`brine_node::runner`]'s. The order is Salt's, since listeners depend on it:
+//! the event `salt/run/<jid>/new`, the function's work, the event `/ret`, and then the return value on stdout.
 
 mod options;
 mod state_event;
@@ -16,8 +16,11 @@ use brine_bus::address::Node;
 use brine_bus::client::tokio::Publisher;
 use brine_config::{Loaded, Opts, Role, parse_arguments};
 use brine_node::runner::functions::{self, Bound, Watched};
-use brine_node::runner::{self, Operator, RunnerCall, RunnerEvents, RunnerReturn, documentation};
+use brine_node::runner::{
+    self, Beside, Operator, RunnerCall, RunnerEvents, RunnerReturn, documentation,
+};
 use brine_wire::Value;
+use brine_wire::network::Jid;
 use tokio::runtime::Runtime;
 
 use self::options::SYNTAX;
@@ -26,9 +29,9 @@ use super::options::Key;
 use super::optparse::Parsed;
 use super::start::{self, Read};
 use crate::bus_location;
+use crate::clock;
 use crate::daemon::account;
 use crate::interrupt::Interrupt;
-use crate::jid;
 
 /// Runs a function and prints what it returns.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -48,7 +51,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(documentation(None).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
-    let jid = line.value(Key::Jid).map_or_else(jid::now, str::to_owned);
+    let jid = line.value(Key::Jid).map_or_else(new_jid, str::to_owned);
     if line.has(Key::Async) {
         return start_in_background(&words, &jid);
     }
@@ -61,7 +64,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let user = start::user();
     let config = bus_location::publisher_config(brine.compat, Some(&opts))?;
     let bus = Publisher::new(&bus_location::address(&opts, &Node::Master, None)?, config);
-    let mut operator = Operator::beside(&opts, &user, bus)?;
+    let mut operator = Beside::new(&opts, &user, bus)?;
     let call = RunnerCall {
         fun: function.clone(),
         arguments,
@@ -93,10 +96,10 @@ fn state_event(
     watched: Watched,
     opts: &Opts,
     runtime: &Runtime,
-    mut events: RunnerEvents<'_>,
+    mut events: RunnerEvents<'_, impl Operator>,
 ) -> anyhow::Result<Option<RunnerReturn>> {
     let interrupt = Interrupt::catch()?;
-    // Connects before the first event of the call is fired: who listens to everything sees that one, too.
+    // Connects before the call's first event is fired, so that a listener to all tags sees that one too.
     let listener = StateEvent::prepare(watched, opts, &interrupt)?;
     runtime.block_on(events.started());
     if listener.run()? == End::Interrupted {
@@ -120,9 +123,13 @@ fn with_outputter(value: &Value) -> (&Value, Option<&str>) {
 
 fn check(line: &Parsed<Key>) -> Result<(), String> {
     match line.value(Key::Jid) {
-        Some(given) if !jid::is_jid(given) => Err(format!("'{given}' is not a valid JID")),
+        Some(given) if !Jid::is_timestamp(given) => Err(format!("'{given}' is not a valid JID")),
         _ => Ok(()),
     }
+}
+
+fn new_jid() -> String {
+    Jid::at(clock::since_epoch()).to_string()
 }
 
 /// `--async`: makes the same call in another process, whose return value goes to the bus only.

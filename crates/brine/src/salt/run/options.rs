@@ -25,13 +25,13 @@ const OWN: &[Opt<Key>] = &[
         Key::NoEffect,
         &["-t", "--timeout"],
         Takes::Number("TIMEOUT"),
-        "No effect: functions take timeout as an argument.",
+        "Ignored: functions take timeout as an argument.",
     ),
     text(
         Key::Jid,
         &["--jid"],
         "JID",
-        "The job id, instead of a new one.",
+        "Use this job id instead of a new one.",
     ),
     flag(
         Key::Doc,
@@ -46,7 +46,7 @@ const OWN: &[Opt<Key>] = &[
     flag(
         Key::NoEffect,
         &["--skip-grains"],
-        "No effect: no grains are loaded.",
+        "Ignored: no grains are loaded.",
     ),
     flag(Key::Quiet, &["--quiet"], "Do not print the return value."),
 ];

@@ -1,4 +1,4 @@
-//! `state.event`: prints events as they come.
+//! `state.event`: prints events as they arrive.
 //!
 //! Facts: Salt 3008.3 and 3006.28, whose output is compared byte for byte by
 //! `tests/cli_state_event.rs`.
@@ -29,7 +29,7 @@ pub(super) struct StateEvent {
     line: String,
 }
 
-/// How it ended.
+/// How listening ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Enough,
@@ -37,7 +37,7 @@ pub(super) enum End {
 }
 
 impl StateEvent {
-    /// Finds the bus and connects if it is there, so that no event from now on is missed.
+    /// Finds the bus and connects if it is running, so that no event from now on is missed.
     pub(super) fn prepare(
         watched: Watched,
         opts: &Opts,
@@ -89,7 +89,7 @@ impl StateEvent {
     }
 }
 
-/// Where the bus is that the arguments name.
+/// The bus that the arguments name.
 ///
 /// Salt looks for a minion's bus under the id in the master's configuration, where only a minion of that id has
 /// one. If there is none, this is the bus of the minion whose configuration lies beside the master's.
@@ -106,11 +106,11 @@ fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
                 _ => Ok(salts),
             }
         }
-        other => bail!("node: expected master or minion, found {other:?}"),
+        other => bail!("node must be master or minion, not {other:?}"),
     }
 }
 
-/// The configuration of the minion whose file lies beside the master's.
+/// The configuration of the minion whose file is beside the master's.
 fn minion_beside(opts: &Opts) -> Option<Opts> {
     let file = Path::new(opts.text("conf_file").ok()?).with_file_name("minion");
     if !file.is_file() {
@@ -124,7 +124,7 @@ fn minion_beside(opts: &Opts) -> Option<Opts> {
 fn is_there(address: &Address) -> bool {
     match address.publish() {
         Endpoint::Path(path) => path.exists(),
-        // Found out by connecting alone, and the ports are one minion's.
+        // Only connecting shows it, and the ports belong to one minion.
         Endpoint::Tcp(_) => true,
     }
 }
@@ -162,7 +162,7 @@ impl Expression {
         let anchored = format!("\\A{text}\\Z");
         Self {
             glob: TagMatch::new(MatchType::Fnmatch, text).ok(),
-            // Anchored as a text, so that `a|b` matches what begins with `a` or is `b`. The group
+            // Anchored by text, as Salt does it: `a|b` matches tags that begin with `a` or equal `b`. The group
             // keeps all of it at the tag's start; alone it must be sound too.
             regex: regex(anchored.clone()).and_then(|_| regex(format!("(?:{anchored})"))),
         }

@@ -4,21 +4,21 @@ use std::fmt::Write;
 
 use super::scalar::{Kind, Quotes, Scalar, is_break, is_printable};
 
-/// Lines longer than this are broken where they may be.
+/// Longer lines are broken where YAML permits it.
 const WIDTH: usize = 80;
 
-/// Where a node stands.
+/// The position of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In a list, or the document itself.
     Item,
-    /// A key that stands before its colon.
+    /// A key on the line of its colon.
     SimpleKey,
     /// A value, or a long key.
     Value,
 }
 
-/// The text so far, and where its end stands.
+/// The text so far, and the state at its end.
 #[derive(Debug)]
 pub(super) struct Emitter {
     out: String,
@@ -27,7 +27,7 @@ pub(super) struct Emitter {
     indent: Option<usize>,
     flow_level: usize,
     column: usize,
-    /// The last character was a blank, or a mark that needs none after it.
+    /// The last character was a blank, or a mark that needs no blank after it.
     after_blank: bool,
     /// Nothing but blanks and marks of block containers on this line.
     at_line_start: bool,
@@ -57,14 +57,14 @@ impl Emitter {
         self.flow_level > 0
     }
 
-    /// Begins a block container; gives back the indentation outside.
+    /// Begins a block container; returns the outer indentation.
     pub(super) fn enter(&mut self) -> Option<usize> {
         let outside = self.indent;
         self.indent = Some(outside.map_or(0, |indent| indent + self.step));
         outside
     }
 
-    /// Begins a block list, which stands under its key without more indentation.
+    /// Begins a block list, which is not indented further than its key.
     pub(super) fn enter_list(&mut self, place: Place) -> Option<usize> {
         let outside = self.indent;
         if place == Place::Value && !self.at_line_start {
@@ -104,7 +104,7 @@ impl Emitter {
         }
     }
 
-    /// A mark that stands apart and begins a nested block: `-`, `?`, `:`.
+    /// A mark, separated by a blank, that begins a nested block: `-`, `?`, `:`.
     pub(super) fn mark(&mut self, mark: &str) {
         self.indicator(mark, true, false, true);
     }
@@ -113,12 +113,12 @@ impl Emitter {
         self.indicator(mark, true, false, false);
     }
 
-    /// A mark that follows without a blank.
+    /// A mark without a blank before it.
     pub(super) fn join(&mut self, mark: &str) {
         self.indicator(mark, false, false, false);
     }
 
-    /// Goes to the indentation, on a new line unless this one has nothing yet.
+    /// Moves to the indentation, on a new line unless this one is empty.
     pub(super) fn line(&mut self) {
         let indent = self.indent.unwrap_or(0);
         if !self.at_line_start

@@ -1,8 +1,8 @@
 //! `yaml`: a value in PyYAML's block style, as `yaml.dump` writes it in 80 columns, Unicode allowed,
 //! keys sorted.
 //!
-//! No crate writes YAML 1.1 so that PyYAML, and with it Salt, reads back what went in. Facts:
-//! PyYAML 6.0.3 over libyaml 0.2.5, tried by `super::tests`.
+//! No crate writes YAML 1.1 that PyYAML, and so Salt, reads back unchanged. Facts:
+//! PyYAML 6.0.3 over libyaml 0.2.5, compared in `super::tests`.
 
 mod emitter;
 mod scalar;
@@ -22,12 +22,12 @@ pub(super) enum Layout {
     Flow,
 }
 
-/// Keys longer than this stand after a `?`.
+/// Longer keys are written after a `?`.
 const LONGEST_KEY_BYTES: usize = 128;
 
 /// The document.
 pub(super) fn show(value: &Value, layout: Layout) -> String {
-    // libyaml's own limits to an indentation; outside them it takes 2.
+    // libyaml's limits for an indentation; outside them it uses 2.
     let step = match layout {
         Layout::Block(step @ 2..=9) => step,
         _ => 2,
@@ -42,7 +42,7 @@ pub(super) fn show(value: &Value, layout: Layout) -> String {
 
 struct Writer {
     out: Emitter,
-    /// All containers stand in brackets, not only empty ones.
+    /// All containers are in brackets, not only empty ones.
     is_flow: bool,
 }
 
@@ -124,12 +124,12 @@ impl Writer {
     }
 }
 
-/// Sorted, where Python can.
+/// Sorted if Python can sort them.
 fn members(map: &Map) -> Vec<&(Value, Value)> {
     python::sorted(map).unwrap_or_else(|| map.iter().collect())
 }
 
-/// Whether a key stands on its line without a `?` before it.
+/// Whether a key needs no `?` before it.
 fn is_simple_key(key: &Value) -> bool {
     match key {
         Value::Array(items) => items.is_empty(),

@@ -1,5 +1,4 @@
-//! Scalars for YAML: their text, and which quotes it takes for them to be read back as what they
-//! are. Facts: libyaml 0.2.5 and PyYAML's resolver.
+//! Scalars for YAML: their text, and the quotes they need to be read back unchanged. Facts: libyaml 0.2.5 and PyYAML's resolver.
 
 use std::borrow::Cow;
 
@@ -10,7 +9,7 @@ use brine_wire::Value;
 
 use crate::salt::python;
 
-/// A scalar before it is written.
+/// A scalar to write.
 #[derive(Debug)]
 pub(super) struct Scalar<'a> {
     pub(super) text: Cow<'a, str>,
@@ -18,11 +17,11 @@ pub(super) struct Scalar<'a> {
     form: Form,
 }
 
-/// What a reader is to take it for.
+/// The type that a reader must resolve it to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
-    /// Null, a boolean or a number: its text says so without quotes.
+    /// Null, a boolean or a number: unquoted text.
     Plain,
     /// Bytes in base64.
     Binary,
@@ -36,7 +35,7 @@ pub(super) enum Quotes {
     Double,
 }
 
-/// What a text allows.
+/// The styles that a text allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Form {
     flow_plain: bool,
@@ -64,7 +63,7 @@ impl<'a> Scalar<'a> {
         self.form.is_multiline
     }
 
-    /// What it counts as a key.
+    /// Its length as a key.
     pub(super) fn key_bytes(&self) -> usize {
         let tag = if self.kind == Kind::Binary {
             "!!binary".len()
@@ -124,7 +123,7 @@ fn is_timestamp(text: &str) -> bool {
             && rest.ends_as_time()
 }
 
-/// What is left of a text.
+/// The rest of a text that is being parsed.
 struct Rest<'a>(&'a str);
 
 impl Rest<'_> {
@@ -152,7 +151,7 @@ impl Rest<'_> {
         were_some
     }
 
-    /// A fraction and an offset, or not, and the end.
+    /// An optional fraction, an optional offset, and the end.
     fn ends_as_time(&mut self) -> bool {
         if self.takes(".") {
             self.digits(0, usize::MAX);
@@ -170,7 +169,7 @@ impl Rest<'_> {
     }
 }
 
-/// `repr`, made a float of YAML 1.1, which wants a point.
+/// `repr`, changed into a float of YAML 1.1, which needs a point.
 fn float(number: f64) -> String {
     if number.is_nan() {
         return ".nan".to_owned();
@@ -221,7 +220,7 @@ impl Form {
     }
 }
 
-/// Characters that mean something.
+/// Characters with a meaning in YAML.
 #[derive(Debug, Default)]
 struct Marks {
     /// In brackets and braces.
@@ -271,7 +270,7 @@ impl Marks {
     }
 }
 
-/// Where spaces and line breaks stand.
+/// Where spaces and line breaks are.
 #[derive(Debug, Default)]
 struct Blanks {
     /// The first or the last character is one.
@@ -305,7 +304,7 @@ pub(super) const fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// What libyaml writes as it is: nothing beyond the first plane.
+/// The characters that libyaml writes unescaped: none beyond the first plane.
 pub(super) const fn is_printable(c: char) -> bool {
     matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{fffd}') && c != '\u{feff}'
 }

@@ -1,0 +1,64 @@
+//! Values below `brine:` as several of its options write them, and what is wrong with them.
+
+use brine_wire::Value;
+
+use crate::error::ConfigError;
+use crate::types::type_name;
+
+/// A size: a number of bytes, or text with a unit.
+pub(crate) fn bytes(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
+    let bytes = match value {
+        Value::Int(bytes) => u64::try_from(*bytes).ok(),
+        Value::Str(text) => sized(text),
+        _ => None,
+    };
+    bytes.ok_or_else(|| ConfigError::BadBrineValue {
+        key,
+        expected: "a number of bytes, or a number with KiB, MiB or GiB",
+        found: shown(value),
+    })
+}
+
+fn sized(text: &str) -> Option<u64> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .unwrap_or((text, 1));
+    number.trim().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// A value as an error shows it; of lists and mappings the type.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("{text:?}"),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        other => type_name(other).to_owned(),
+    }
+}
+
+/// An option that does not exist, with the most similar one that does.
+pub(crate) fn unknown(key: &str, keys: &[&'static str]) -> ConfigError {
+    let distance = |valid: &&&str| edit_distance(key, valid);
+    let nearest = keys.iter().min_by_key(distance).copied();
+    ConfigError::UnknownBrineKey {
+        key: key.to_owned(),
+        nearest: nearest.unwrap_or_default(),
+    }
+}
+
+/// Levenshtein's distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.chars().count()]
+}

@@ -1,0 +1,232 @@
+//! Reading a store of history in order, from any start, for the commands that show it.
+//!
+//! Where the store is comes from arguments and configuration; what is in it is `brine-log`'s.
+
+use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use brine_bus::client::EventRef;
+use brine_log::history::{ConsumerName, GapReason, HistoryInfo, HistoryReader, Read};
+use brine_log::{LogId, Millis, Position, Seq};
+use brine_wire::time::StartText;
+
+use super::event_output::utc;
+use super::selection::Selection;
+use crate::bus_location::BusArgs;
+use crate::clock;
+use crate::host;
+
+/// The options that name a store.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct StoreArgs {
+    /// Directory of the history [default: as configured, else history in the node's cachedir]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) history: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) bus: BusArgs,
+}
+
+impl StoreArgs {
+    /// The store's directory.
+    pub(crate) fn directory(&self) -> anyhow::Result<PathBuf> {
+        if let Some(directory) = &self.history {
+            return Ok(directory.clone());
+        }
+        let location = self.bus.resolve()?;
+        if location.opts.is_none() {
+            bail!("--sock-dir alone does not say where the history is; add --history or -c");
+        }
+        host::configured_directory(&location)
+    }
+
+    /// The store, opened for reading. A bus may be writing it.
+    pub(crate) fn open(&self) -> anyhow::Result<HistoryReader> {
+        Ok(HistoryReader::open(&self.directory()?)?)
+    }
+}
+
+/// What is asked for is not there any more, or not yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Gone {
+    #[error(
+        "event {asked} is gone: the oldest is {oldest}, of {time}; --allow-gap starts there",
+        time = utc(*.at)
+    )]
+    Trimmed { asked: Seq, oldest: Seq, at: Millis },
+    #[error("event {asked} is not there yet: the newest is {newest}")]
+    NotYet { asked: Seq, newest: Seq },
+    #[error(
+        "position {asked} is of another log; this one is {log}; --allow-gap starts at its oldest event"
+    )]
+    OtherLog { asked: String, log: LogId },
+}
+
+/// An event or missing ones, as they are read.
+pub(crate) enum Record<'a> {
+    Event {
+        event: EventRef<'a>,
+        position: Position,
+        at: Millis,
+    },
+    Gap {
+        seqs: Range<Seq>,
+        reason: String,
+    },
+}
+
+/// Moves a reader to where a window starts.
+pub(crate) fn seek(
+    reader: &mut HistoryReader,
+    start: Option<&StartText>,
+    allow_gap: bool,
+) -> anyhow::Result<Result<(), Gone>> {
+    let info = reader.info()?;
+    let end = info
+        .newest
+        .map_or(info_start(&info), |(seq, _)| Seq(seq.0 + 1));
+    let asked = match start {
+        None | Some(StartText::Earliest) => return Ok(Ok(())),
+        Some(StartText::New) => end,
+        Some(StartText::Time(time)) => {
+            reader.seek_time(clock::millis(*time))?;
+            return Ok(Ok(()));
+        }
+        Some(StartText::Sequence(seq)) => Seq(*seq),
+        Some(StartText::After { log, sequence }) => {
+            if log.parse::<LogId>() != Ok(info.log) {
+                let asked = format!("{log}-{sequence}");
+                let gone = Gone::OtherLog {
+                    asked,
+                    log: info.log,
+                };
+                return Ok(if allow_gap { Ok(()) } else { Err(gone) });
+            }
+            Seq(sequence.saturating_add(1))
+        }
+    };
+    match info.oldest {
+        Some((oldest, at)) if asked < oldest && !allow_gap => {
+            return Ok(Err(Gone::Trimmed { asked, oldest, at }));
+        }
+        Some((oldest, _)) if asked < oldest => {}
+        _ if asked > end => {
+            let newest = Seq(end.0.saturating_sub(1));
+            return Ok(Err(Gone::NotYet { asked, newest }));
+        }
+        _ => reader.seek(asked),
+    }
+    Ok(Ok(()))
+}
+
+fn info_start(info: &HistoryInfo) -> Seq {
+    info.oldest.map_or(Seq(1), |(seq, _)| seq)
+}
+
+/// Calls `take` with each chosen event and each gap, oldest first, from where the reader is.
+pub(crate) fn forward(
+    reader: &mut HistoryReader,
+    selection: &Selection,
+    until: Option<Millis>,
+    take: &mut dyn FnMut(Record<'_>) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<()> {
+    let log = reader.log_id();
+    while let Some(read) = reader.next(selection.query())? {
+        let flow = match read {
+            Read::Gap { seqs, reason } => take(gap(seqs, reason))?,
+            Read::Events(events) => {
+                let mut flow = ControlFlow::Continue(());
+                for stored in events.iter() {
+                    if until.is_some_and(|until| stored.at > until) {
+                        return Ok(());
+                    }
+                    let Some(event) = EventRef::parse(stored.event) else {
+                        continue;
+                    };
+                    if selection.wants(event) {
+                        let (seq, at) = (stored.seq, stored.at);
+                        let position = Position { log, seq };
+                        flow = take(Record::Event {
+                            event,
+                            position,
+                            at,
+                        })?;
+                        if flow.is_break() {
+                            break;
+                        }
+                    }
+                }
+                flow
+            }
+        };
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The same, newest first, from the end down to `since`.
+pub(crate) fn backward(
+    reader: &mut HistoryReader,
+    selection: &Selection,
+    (since, until): (Option<Millis>, Option<Millis>),
+    take: &mut dyn FnMut(Record<'_>) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<()> {
+    let log = reader.log_id();
+    let mut end = Seq(u64::MAX);
+    while let Some(read) = reader.previous(end)? {
+        match read {
+            Read::Gap { seqs, reason } => {
+                end = seqs.start;
+                if take(gap(seqs, reason))?.is_break() {
+                    return Ok(());
+                }
+            }
+            Read::Events(events) => {
+                let stored: Vec<_> = events.iter().collect();
+                // Numbers without an event may come before the first one there is.
+                let first = stored.first().map(|stored| stored.seq);
+                end = first.unwrap_or(Seq(end.0.saturating_sub(events.len() as u64)));
+                for stored in stored.into_iter().rev() {
+                    if since.is_some_and(|since| stored.at < since) {
+                        return Ok(());
+                    }
+                    if until.is_some_and(|until| stored.at > until) {
+                        continue;
+                    }
+                    let Some(event) = EventRef::parse(stored.event) else {
+                        continue;
+                    };
+                    let (seq, at) = (stored.seq, stored.at);
+                    let position = Position { log, seq };
+                    let record = Record::Event {
+                        event,
+                        position,
+                        at,
+                    };
+                    if selection.wants(event) && take(record)?.is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn gap(seqs: Range<Seq>, reason: Option<GapReason>) -> Record<'static> {
+    let reason = reason.map_or_else(|| "unknown".to_owned(), |reason| reason.to_string());
+    Record::Gap { seqs, reason }
+}
+
+/// A time as the start of a window.
+pub(crate) fn since(time: Millis) -> StartText {
+    StartText::Time(Duration::from_millis(time.0))
+}
+
+/// Reads the name of a consumer.
+pub(crate) fn consumer_name(text: &str) -> Result<ConsumerName, String> {
+    ConsumerName::parse(text).map_err(|error| error.to_string())
+}
