@@ -8,6 +8,7 @@
 
 mod client;
 mod consumers;
+mod corpus;
 mod events;
 mod fire;
 mod history;

@@ -1,0 +1,23 @@
+//! What fuzzing found, and where it begins: replayed.
+
+use std::path::Path;
+
+use brine_api::fuzzing;
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(target);
+    let entries: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
+    assert!(!entries.is_empty(), "{target} has a corpus");
+    for entry in entries {
+        check(&std::fs::read(entry.unwrap().path()).unwrap());
+    }
+}
+
+#[test]
+fn the_corpus_of_each_target_holds() {
+    replay("api_lines", fuzzing::fuzz_lines);
+    replay("api_query", fuzzing::fuzz_query);
+    replay("stream_record", fuzzing::fuzz_stream_record);
+}
