@@ -230,6 +230,24 @@ fn a_client_that_talks_or_leaves_ends_its_stream_alone() {
 }
 
 #[test]
+fn streams_that_have_ended_keep_nothing_in_the_log() {
+    let network = Network::start();
+    let mut client = network.events("", "");
+    client.until("retry: 400\n");
+    network.fire("my/tag", "{}");
+    client.until("tag: my/tag\n");
+    drop(client);
+    let log = Arc::clone(&network.state.api.log);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    // Eight times what the log keeps for nobody.
+    fire_numbers(&log, 0..4096);
+    while log.stats().bytes > 4 << 20 {
+        assert!(std::time::Instant::now() < deadline, "{} bytes are kept", log.stats().bytes);
+        fire_numbers(&log, 0..1);
+    }
+}
+
+#[test]
 fn a_reader_that_takes_one_byte_at_a_time_gets_every_record_whole() {
     let network = Network::start();
     let mut client = network.events("limit=300", "");
