@@ -153,7 +153,7 @@ def test_the_past_is_read_back_and_forth(served, open_page, picture):
     expect(page.locator("#link")).to_have_text("history")
     expect(row(page, "past/1200")).to_be_visible()
     page.locator("#list").hover()
-    for _ in range(60):
+    for _ in range(300):
         page.mouse.wheel(0, 3000)
         if row(page, "past/2500").count():
             break

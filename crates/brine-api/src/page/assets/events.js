@@ -279,6 +279,7 @@ export class Events {
       return () => {
         this.#isOldest = isOldest;
         this.#prepare(found);
+        this.#ui.counts.add(found.filter((row) => row.kind === 'event'));
         const shown = this.rows.prepend(found);
         this.#ui.list.shift(shown);
         if (isOldest) this.#edge();
@@ -345,4 +346,4 @@ export function cells(element, count) {
   return element.cellsMade;
 }
 
-export const countLine = (rows, q) => (q ? `${number(rows.length)} of ${plural(rows.all.length, 'loaded event')}` : plural(rows.length, 'event') + ' loaded');
+export const countLine = (rows, q) => (q ? `${number(rows.length)} of ${plural(rows.all.length, 'loaded row')}` : `${plural(rows.events, 'event')} loaded`);
