@@ -122,6 +122,7 @@ def test_jobs_show_who_is_missing_and_what_cannot_be_known(served, open_page, pi
     page.get_by_label("Text").fill("")
     picture(page, "page-jobs")
     page.get_by_label("Text").fill(second)
+    expect(rows(page)).to_have_count(1)
     expect(rows(page)).to_have_attribute("aria-label", "cmd.run on unknown: unknown; expected unknown, returned 1, failed 0, missing unknown")
 
 

@@ -303,10 +303,13 @@ export class Events {
       if (this.#load === abort) apply();
     } catch (error) {
       if (error.name !== 'AbortError' && this.#load === abort) this.#ui.tell(error.message, 'warn');
+      abort.abort();
     } finally {
       if (this.#load === abort) this.#load = null;
       this.#ui.draw();
     }
+    // The end may have been reached while something else was loaded.
+    if (!abort.signal.aborted && this.#route && !this.isLive && this.#ui.list.isAtEnd) this.#later();
   }
 
   get isLoading() { return this.#load !== null; }
