@@ -241,7 +241,7 @@ export class Events {
         if (this.#isNewest) this.#ui.say('This is the newest event');
         this.#ui.counts.add(news);
         const lost = this.rows.append(news);
-        if (lost) { this.#isOldest = false; this.#ui.list.shift(-lost); }
+        if (lost) { this.#isOldest = false; this.#ui.list.shift(-lost); } else this.#ui.list.draw();
       };
     });
   }
