@@ -67,8 +67,6 @@ pub struct ApiOptions {
     pub allow_query_token: bool,
     /// `forms`: the release whose stamps and words streams use, if not that of the bus.
     pub forms: Option<Compat>,
-    /// `open_exporter`: `/metrics/salt-exporter`, which names minions, is for everybody.
-    pub open_exporter: bool,
     /// `client_ca`: clients must show a certificate that one in this file has signed.
     pub client_ca: Option<PathBuf>,
     /// `open_exporter`: `/metrics/salt-exporter`, which names minions, needs no login.
@@ -81,7 +79,6 @@ impl Default for ApiOptions {
             in_master: false,
             allow_query_token: true,
             forms: None,
-            open_exporter: false,
             client_ca: None,
             open_exporter: false,
         }
@@ -176,7 +173,6 @@ impl ApiOptions {
                 Some("allow_query_token") => {
                     api.allow_query_token = flag("api: allow_query_token", value)?;
                 }
-                Some("open_exporter") => api.open_exporter = flag("api: open_exporter", value)?,
                 Some("forms") => api.forms = Some(compat(value)?),
                 Some("open_exporter") => {
                     api.open_exporter = flag("api: open_exporter", value)?;

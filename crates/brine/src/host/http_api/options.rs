@@ -74,7 +74,6 @@ impl ApiSettings {
                     _ => Vec::new(),
                 },
                 api_acl: api_acl(options)?,
-                open_exporter: loaded.brine.api.open_exporter,
                 debug: read.flag("debug")?.unwrap_or(false),
                 session_directory: Some(session_directory),
                 to_yaml: salt::to_yaml,
