@@ -48,7 +48,10 @@ pub(crate) fn run(beside: impl FnOnce() -> Vec<Part> + Send) -> anyhow::Result<V
 
         let python = scope.spawn(|| {
             let package = join(package);
-            vec![package, Part::run("python tests", || test_with(PYTHON_TESTS))]
+            vec![
+                package,
+                Part::run("python tests", || test_with(PYTHON_TESTS)),
+            ]
         });
         let page = scope.spawn(|| {
             let browser = join(browser);
