@@ -84,6 +84,13 @@ fn admit(subject: &Subject, access: &Access) -> Result<(), ApiError> {
     }
 }
 
+/// All consumers, as `/status` and metrics show them; `None` without history.
+pub(crate) fn all(state: &ApiState) -> Option<Vec<Map>> {
+    let consumers = of(state).ok()?;
+    let all = consumers.history.consumers();
+    Some(all.iter().map(|one| consumers.describe(one)).collect())
+}
+
 fn of(state: &ApiState) -> Result<Consumers, ApiError> {
     let history = state.history.clone().ok_or_else(|| {
         ApiError::Conflict(
