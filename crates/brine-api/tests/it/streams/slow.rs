@@ -171,7 +171,10 @@ fn a_slow_reader_gets_a_gap_where_nothing_is_left() {
             Ok(read) if read > 0 => seen.extend_from_slice(&buffer[..read]),
             _ => {
                 let seen = String::from_utf8_lossy(&seen).into_owned();
-                let id = seen.lines().rev().find_map(|line| line.strip_prefix("id: "));
+                let id = seen
+                    .lines()
+                    .rev()
+                    .find_map(|line| line.strip_prefix("id: "));
                 let id = id.unwrap_or("7f3a-0").to_owned();
                 let mut again = network.events("", &format!("last-event-id: {id}\r\n"));
                 let gap = again.until("\n\n");
@@ -242,7 +245,11 @@ fn streams_that_have_ended_keep_nothing_in_the_log() {
     // Eight times what the log keeps for nobody.
     fire_numbers(&log, 0..4096);
     while log.stats().bytes > 4 << 20 {
-        assert!(std::time::Instant::now() < deadline, "{} bytes are kept", log.stats().bytes);
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} bytes are kept",
+            log.stats().bytes
+        );
         fire_numbers(&log, 0..1);
     }
 }
