@@ -4,6 +4,7 @@
 
 use crate::events::lines::{Line, Lines};
 use crate::query;
+use crate::stream;
 
 /// Lines are the same however the stream is cut, and none is over the limit. The first byte says how
 /// many bytes come at a time.
@@ -48,4 +49,10 @@ pub fn fuzz_query(bytes: &[u8]) {
     if let Ok(parameters) = query::parse(&text, &["tag", "filter", "limit"]) {
         assert!(parameters.len() <= 64);
     }
+}
+
+/// Whatever an event holds, its record in a stream has the lines of one record and no others, and its
+/// chunk is one.
+pub fn fuzz_stream_record(event: &[u8]) {
+    stream::fuzz_record(event);
 }

@@ -395,3 +395,39 @@ fn asks_for_lines(accept: &str) -> bool {
     });
     known.next().unwrap_or(false)
 }
+
+/// The body of a fuzz target: see [`crate::fuzzing`].
+pub(crate) fn fuzz_record(bytes: &[u8]) {
+    use brine_log::{LogId, Seq, StoredEvent};
+    let end = bytes.windows(2).position(|end| end == b"\n\n");
+    let event = StoredEvent {
+        seq: Seq(1),
+        at: Millis(0),
+        event: bytes,
+        sender: None,
+        tag_bytes: end.unwrap_or(bytes.len()),
+    };
+    let mut record = Vec::new();
+    Form::ServerSent(Stamps::WithoutZone).event(LogId(1), &event, &mut record);
+    let text = std::str::from_utf8(&record).expect("a record is text");
+    assert!(!text.contains('\r'));
+    let lines: Vec<&str> = text.lines().filter(|line| *line != "event: gap").collect();
+    let begins = ["tag: ", "id: 1-1", "data: {\"data\": ", ""];
+    assert_eq!(lines.len(), begins.len(), "{text}");
+    for (line, begin) in lines.iter().zip(begins) {
+        assert!(line.starts_with(begin), "{text}");
+    }
+    let mut chunk = Vec::new();
+    window::push_framed(Wire::Chunks, &record, &mut chunk);
+    let size = format!("{:x}\r\n", record.len());
+    let body = chunk
+        .strip_prefix(size.as_bytes())
+        .expect("a chunk begins with its size");
+    assert_eq!(body.strip_suffix(b"\r\n"), Some(record.as_slice()));
+    record.clear();
+    Form::Messages(Stamps::AsFired).event(LogId(1), &event, &mut record);
+    assert_eq!(
+        record.iter().position(|byte| *byte == b'\n'),
+        Some(record.len() - 1)
+    );
+}

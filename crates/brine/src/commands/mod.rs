@@ -1,5 +1,6 @@
 //! One module per command of `brine`'s own.
 
+pub(crate) mod attach;
 pub(crate) mod bench;
 pub(crate) mod bus;
 pub(crate) mod completions;

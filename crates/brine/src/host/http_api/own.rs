@@ -92,6 +92,7 @@ impl OwnMaster {
             kwargs: called.keyword,
             publication: Map::new(),
             jid: String::new(),
+            log: None,
         };
         let answered = self.master.wheel_answer(call, by).await;
         Ok(answered.map_err(|error| wheel_error(&error))?.0)
@@ -177,7 +178,7 @@ pub(super) fn started(published: &brine_node::Published) -> Value {
 }
 
 /// `tag` and `jid` of a wheel function's answer.
-pub(super) fn where_it_is(answer: &Value) -> Value {
+pub(in crate::host) fn where_it_is(answer: &Value) -> Value {
     let answer = answer.as_map();
     let of = |map: Option<&Map>, key| map.and_then(|map| map.get(key)).cloned();
     let data = answer
