@@ -80,6 +80,10 @@ enum Phase {
 
 /// How long a subscriber has to take the last events at shutdown.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
+/// How long a connection stays open whose user may not read, so that a client that tries again does not do so at once.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// How many of those there may be.
+const MOST_REFUSED: usize = 64;
 /// How many full frames unfinished ones of all publishers may take together.
 const UNFINISHED_FRAMES: usize = 4;
 /// How long to wait when the system cannot give another connection.
@@ -279,6 +283,7 @@ impl Core {
         readers: Readers,
     ) {
         let (mut connections, mut memory) = (JoinSet::new(), TrimAfterBurst::default());
+        let mut refused = JoinSet::new();
         let mut warned = None;
         let mut draining = pin!(self.reached(Phase::Draining));
         loop {
@@ -287,6 +292,13 @@ impl Core {
                     let peer = stream.peer();
                     if !readers.admit(peer) {
                         tracing::debug!(%peer, "may not subscribe: not in publisher_acl");
+                        if refused.len() < MOST_REFUSED {
+                            // Clients connect again at once.
+                            refused.spawn(async move {
+                                tokio::time::sleep(REFUSED_FOR).await;
+                                drop(stream);
+                            });
+                        }
                         continue;
                     }
                     let cursor = self.log.frames(framing, Start::Tail);
@@ -295,6 +307,7 @@ impl Core {
                     connections.spawn(Arc::clone(&self).publish_to(subscriber));
                 }
                 Some(_) = connections.join_next() => {}
+                Some(_) = refused.join_next() => {}
                 () = &mut draining => break,
             }
             memory.note(connections.len());

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    attach, bench, bus, completions, consumer, history, links, log, man, send, status, up, watch,
+    attach, bench, bus, completions, consumer, history, links, log, man, password, send, status,
+    up, watch,
 };
 use crate::logs::{self, Level, Look};
 
@@ -66,6 +67,8 @@ enum Command {
     Log(log::Arguments),
     /// Named readers with a saved position
     Consumer(Box<consumer::Arguments>),
+    /// Print a line for the file of the HTTP API's own users; the password is read from stdin
+    Password(password::Arguments),
     /// Load a bus and print rates and latencies
     Bench(bench::Arguments),
     /// Make links by Salt's command names to this program
@@ -95,6 +98,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&arguments),
             Command::Log(arguments) => log::run(&arguments),
             Command::Consumer(arguments) => consumer::run(&arguments),
+            Command::Password(arguments) => password::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments, Self::command()),

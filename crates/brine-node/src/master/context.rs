@@ -72,12 +72,14 @@ impl Context {
 
     /// Fires an event on the master's own bus.
     pub(super) fn fire(&self, tag: &str, data: Map) {
-        self.fire_numbered(tag, data);
+        if let Err(error) = self.bus.fire(tag, data) {
+            tracing::warn!(%error, tag, "event not fired");
+        }
     }
 
-    /// The same; its number, if it was fired.
-    pub(super) fn fire_numbered(&self, tag: &str, data: Map) -> Option<Seq> {
-        let fired = self.bus.fire(tag, data);
+    /// Fires an event of a minion, with whose key it came; its number, if it was fired.
+    pub(super) fn fire_from(&self, minion: &MinionId, tag: &str, data: Map) -> Option<Seq> {
+        let fired = self.bus.fire_from(minion.as_str(), tag, data);
         fired
             .inspect_err(|error| tracing::warn!(%error, tag, "event not fired"))
             .ok()

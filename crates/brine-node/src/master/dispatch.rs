@@ -285,7 +285,7 @@ impl Dispatcher {
         add(&counters.minion_events_refused, made.refused.len());
         self.report_refused(id, &made.refused);
         let fired = made.fired.into_iter();
-        span(fired.filter_map(|(tag, data)| self.master.fire_numbered(&tag, data)))
+        span(fired.filter_map(|(tag, data)| self.master.fire_from(id, &tag, data)))
     }
 
     /// Reports events that the policy refuses: one line in the log and one event per minion and minute.
@@ -318,7 +318,8 @@ impl Dispatcher {
             Ok(returned) => {
                 add(&self.master.counters.returns, 1);
                 let tag = returned.tag();
-                let fired = self.master.fire_numbered(&tag, returned.data.clone());
+                let (id, data) = (request.minion.id(), returned.data.clone());
+                let fired = self.master.fire_from(id, &tag, data);
                 self.master
                     .returns
                     .returned(returned.jid, returned.id, returned.data);

@@ -13,7 +13,6 @@ mod dispatch;
 mod external;
 mod handle;
 mod jobs;
-mod local_requests;
 mod maintenance;
 mod mine;
 mod minion_data;
@@ -210,8 +209,6 @@ impl Master {
             presence,
             shutdown::requested(closing.subscribe()),
         ));
-        let events = context.bus.follow();
-        tasks.spawn(local_requests::follow_bus(context.clone(), events));
         let bus = node_bus::serve(self.bus, closing.subscribe());
         let close = async {
             shutdown.await;

@@ -145,6 +145,12 @@ impl Node {
         self.up.iter().find_map(|up| up.borrow().clone())
     }
 
+    /// All masters the minion is connected to.
+    pub(crate) fn masters(&self) -> Vec<MasterClient> {
+        let connected = self.up.iter().filter_map(|up| up.borrow().clone());
+        connected.collect()
+    }
+
     /// Fires on the minion's own bus.
     pub(crate) fn fire(&self, tag: &str, data: Map) {
         if let Err(error) = self.bus.fire(tag, data) {

@@ -5,6 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use brine_bus::address::{Address, Node};
+use brine_bus::client::PublisherConfig;
+use brine_bus::client::tokio::Publisher;
 use brine_net::keys::minion::MinionKeys;
 use brine_node::minion::master_client::MasterClient;
 use brine_node::minion::{MasterAddress, MinionOptions};
@@ -13,7 +16,7 @@ use brine_wire::network::{MinionId, minion_event};
 use brine_wire::{Map, Value};
 use tokio::task::JoinSet;
 
-use crate::support::{Place, fire_at_master};
+use crate::support::{PATIENCE, Place};
 
 /// Run with 1,000 before changes here are merged, which takes some minutes (`docs/spool.md`).
 const MINIONS: usize = 200;
@@ -128,4 +131,14 @@ async fn all_events_arrive_once_and_in_order_across_a_restart_of_the_master() {
         count += 1;
     }
     assert_eq!((count, last.len()), (MINIONS * 100, MINIONS));
+}
+
+/// Fires on a master's own bus.
+async fn fire_at_master(place: &Place, tag: &str, mut data: Map) {
+    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+    let mut publisher = Publisher::new(&address, PublisherConfig::default());
+    publisher
+        .fire_event(tag, &mut data, Some(PATIENCE))
+        .await
+        .unwrap();
 }

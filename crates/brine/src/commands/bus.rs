@@ -117,6 +117,7 @@ impl Arguments {
             detached: self.detached,
             pid_file: self.pid_file.clone(),
             log_file: self.log_file.clone(),
+            syslog: None,
         }
     }
 

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and says where it was"
 )]
 
+mod api;
 mod custom_module;
 mod firing;
 mod keys;
