@@ -13,11 +13,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use brine_log::Seq;
 use brine_net::channel::Incoming;
-use brine_net::master::Request;
+use brine_net::master::{Refused, Request};
 use brine_net::replay::Seen;
 use brine_wire::network::delivery::Delivery;
 use brine_wire::network::minion_event::Policy;
 use brine_wire::network::payload::{self, Payload};
+use brine_wire::network::request::LoadError;
 use brine_wire::network::tag_policy::Sender;
 use brine_wire::network::{Jid, MinionId, events, field, job_return, minion_event};
 use brine_wire::{Map, Value};
@@ -82,7 +83,14 @@ impl Dispatcher {
                         self.act(incoming, request);
                     }
                     Err(refused) => {
-                        tracing::info!(%refused, "request refused");
+                        match &refused {
+                            // An accepted minion's, and only an administrator can set a clock.
+                            Refused::Load {
+                                source: LoadError::OutsideWindow { .. },
+                                ..
+                            } => tracing::warn!(%refused, "request refused"),
+                            _ => tracing::info!(%refused, "request refused"),
+                        }
                         counters.request(RequestOutcome::from(&refused));
                         incoming.answer(refused.reply().into());
                     }

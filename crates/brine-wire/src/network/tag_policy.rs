@@ -20,11 +20,11 @@ const MASTERS: [&str; 9] = [
     "brine/",
 ];
 
+/// Of those, what minions say of the events that wait for their masters; see [`NAMING`].
+const SPOOL: &str = "brine/spool/";
+
 /// Of those, what a syndic passes on from its own minions.
 const SYNDICS: [&str; 2] = ["salt/auth", "salt/presence"];
-
-/// Under this a minion of ours says what it could not keep for its master.
-const SPOOL: &str = "brine/spool/";
 
 /// Under these a tag names a minion, as its second or first part: `salt/job/<jid>/prog/<id>`,
 /// `salt/minion/<id>/start`, `minion/refresh/<id>`, `resource/refresh/<id>`, and ours, `brine/spool/<id>/dropped`.
@@ -52,8 +52,7 @@ pub struct Sender<'a> {
 #[must_use]
 pub fn permits(sender: Sender<'_>, tag: &str) -> bool {
     let seen = normalised(tag);
-    let is_spool = seen.starts_with(SPOOL);
-    if !is_spool && MASTERS.iter().any(|prefix| seen.starts_with(prefix)) {
+    if MASTERS.iter().any(|prefix| seen.starts_with(prefix)) && !seen.starts_with(SPOOL) {
         let passed_on = SYNDICS.iter().any(|prefix| seen.starts_with(prefix));
         return sender.syndic && passed_on;
     }
@@ -135,6 +134,7 @@ mod tests {
             "salt/minion/m1/start",
             "minion/refresh/m1",
             "resource/refresh/m1",
+            "brine/spool/m1/dropped",
             "salt/job/20260101000000000000/prog/m1/0",
             "salt/job/20260101000000000000/start/m1",
             "mykey/salt/key",
@@ -166,6 +166,8 @@ mod tests {
             "salt/stats/MWorker-0",
             "brine/minion/refused",
             "brine//gap",
+            "brine/spool",
+            "brine/spool/victim/dropped",
         ] {
             assert!(!permits(MINION, tag), "{tag:?}");
         }
