@@ -419,9 +419,14 @@ pub(crate) fn fuzz_record(bytes: &[u8]) {
     let mut chunk = Vec::new();
     window::push_framed(Wire::Chunks, &record, &mut chunk);
     let size = format!("{:x}\r\n", record.len());
-    let body = chunk.strip_prefix(size.as_bytes()).expect("a chunk begins with its size");
+    let body = chunk
+        .strip_prefix(size.as_bytes())
+        .expect("a chunk begins with its size");
     assert_eq!(body.strip_suffix(b"\r\n"), Some(record.as_slice()));
     record.clear();
     Form::Messages(Stamps::AsFired).event(LogId(1), &event, &mut record);
-    assert_eq!(record.iter().position(|byte| *byte == b'\n'), Some(record.len() - 1));
+    assert_eq!(
+        record.iter().position(|byte| *byte == b'\n'),
+        Some(record.len() - 1)
+    );
 }

@@ -25,7 +25,10 @@ fn libraries_read_every_event_once_and_nothing_else() {
     let network = Arc::new(Network::with_heartbeat(Duration::from_millis(100)));
     let mut command = salt::python("3008.3");
     command
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/streams/clients.py"))
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/streams/clients.py"
+        ))
         .arg(format!("http://{}", network.address))
         .arg(TOKEN)
         .stdout(Stdio::piped());
@@ -56,14 +59,26 @@ fn libraries_read_every_event_once_and_nothing_else() {
     network.fire("end", "{}");
     let last = network.state.api.log.position().seq.0;
     let mut ended = BTreeSet::new();
-    for line in lines.map(Result::unwrap).filter(|line| !line.starts_with("open ")) {
+    for line in lines
+        .map(Result::unwrap)
+        .filter(|line| !line.starts_with("open "))
+    {
         let (name, events) = line.split_once(' ').unwrap();
         let found: serde_json::Value = serde_json::from_str(events).unwrap();
-        let tags: Vec<_> = found.as_array().unwrap().iter().map(|event| &event[2]).collect();
+        let tags: Vec<_> = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| &event[2])
+            .collect();
         assert_eq!(tags, ["my/é", "brine/gap", "end"], "{name}");
         if name.contains("sse") {
             assert_eq!(found[0][1], format!("7f3a-{}", last - 2), "{name}");
-            assert_eq!((&found[0][0], &found[1][0]), (&"message".into(), &"gap".into()), "{name}");
+            assert_eq!(
+                (&found[0][0], &found[1][0]),
+                (&"message".into(), &"gap".into()),
+                "{name}"
+            );
         }
         ended.insert(name.to_owned());
     }
