@@ -27,7 +27,7 @@ def test_axe_finds_nothing_in_any_view(served, open_page, picture, look):
         page.goto(f"{served.url}/brine#{view}")
         expect(rows(page).first).to_be_visible()
         assert violations(page) == [], view
-        if look != "light" and view in ("events", "jobs"):
+        if (look, view) in [("dark", "jobs"), ("narrow", "events")]:
             picture(page, f"page-{look}-{view}")
         rows(page).first.click()
         expect(page.get_by_role("complementary", name="Details")).to_be_visible()
@@ -55,10 +55,11 @@ def test_everything_is_reached_by_keyboard(served, open_page):
     page.keyboard.press("Enter")
     expect(page.locator("#list")).to_be_focused()
     page.keyboard.press("ArrowUp")
+    expect(page.locator(".row[aria-selected=true]")).to_have_count(1)
     active = page.locator("#list").get_attribute("aria-activedescendant")
     expect(page.locator(f"#{active}")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("k")
-    assert page.locator("#list").get_attribute("aria-activedescendant") != active
+    expect(page.locator("#list")).not_to_have_attribute("aria-activedescendant", active)
     page.keyboard.press("Enter")
     tree = page.get_by_role("tree", name="Data")
     expect(tree.get_by_role("treeitem").first).to_be_focused()

@@ -44,8 +44,17 @@ pub(crate) async fn respond(
     path: &str,
     query: &str,
 ) -> Result<Response<ResponseBody>, ApiError> {
-    admit(subject, access)?;
-    let answer = of(state)?.answer(method, path, query).await?;
+    let name = path
+        .strip_prefix(PATH)
+        .and_then(|rest| rest.split('/').nth(1));
+    admit(subject, access, name)?;
+    let mut answer = of(state)?.answer(method.as_str(), path, query).await?;
+    // Only a list has an array.
+    for (_, value) in answer.iter_mut() {
+        if let Value::Array(all) = value {
+            all.retain(|consumer| is_permitted(access, consumer));
+        }
+    }
     let mut text = String::new();
     json::to_line(&answer.into(), &mut text);
     text.push('\n');
@@ -61,7 +70,7 @@ pub(crate) fn to_read(
     access: &Access,
     name: &str,
 ) -> Result<Consumer, ApiError> {
-    admit(subject, access)?;
+    admit(subject, access, Some(name))?;
     let consumer = of(state)?.find(name)?;
     match consumer.paused {
         paused if !paused.is_paused(now()) => Ok(consumer),
@@ -75,13 +84,34 @@ pub(crate) fn to_read(
     }
 }
 
-fn admit(subject: &Subject, access: &Access) -> Result<(), ApiError> {
-    match access.is_full {
-        true => Ok(()),
-        false => Err(ApiError::Forbidden(format!(
-            "{subject} may use no consumers; root and the bus's user may"
+/// Whether somebody may use the consumer of this name, or any.
+fn admit(subject: &Subject, access: &Access, name: Option<&str>) -> Result<(), ApiError> {
+    let is_admitted = match name {
+        Some(name) => access.consume.contains(name),
+        None => !access.consume.is_nothing(),
+    };
+    match (is_admitted, name) {
+        (true, _) => Ok(()),
+        (false, Some(name)) => Err(ApiError::Forbidden(format!(
+            "{name:?} is not among the consumers {subject} may use; brine: {{acl: …}} has no consume for it"
+        ))),
+        (false, None) => Err(ApiError::Forbidden(format!(
+            "{subject} may use no consumers; brine: {{acl: …}} has no consume for it"
         ))),
     }
+}
+
+/// All consumers, as `/status` and metrics show them; `None` without history.
+pub(crate) fn all(state: &ApiState) -> Option<Vec<Map>> {
+    let consumers = of(state).ok()?;
+    let all = consumers.history.consumers();
+    Some(all.iter().map(|one| consumers.describe(one)).collect())
+}
+
+fn is_permitted(access: &Access, consumer: &Value) -> bool {
+    let name = consumer.as_map().and_then(|consumer| consumer.get("name"));
+    name.and_then(Value::as_str)
+        .is_some_and(|name| access.consume.contains(name))
 }
 
 fn of(state: &ApiState) -> Result<Consumers, ApiError> {
@@ -104,18 +134,14 @@ impl Consumers {
     /// # Errors
     /// [`ApiError`] for a request that is wrong, a consumer that is not there, and a store that
     /// cannot be written.
-    pub async fn answer(&self, method: &Method, path: &str, query: &str) -> Result<Map, ApiError> {
+    pub async fn answer(&self, method: &str, path: &str, query: &str) -> Result<Map, ApiError> {
         let rest = path.strip_prefix(PATH).ok_or(ApiError::NotFound)?;
         let mut parts = rest.split('/').skip(1);
         let (name, action) = (parts.next(), parts.next());
         if parts.next().is_some() {
             return Err(ApiError::NotFound);
         }
-        match (
-            method.as_str(),
-            name.filter(|name| !name.is_empty()),
-            action,
-        ) {
+        match (method, name.filter(|name| !name.is_empty()), action) {
             ("GET", None, None) => self.list(query),
             ("GET", Some(name), None) => Ok(self.describe(&self.find(name)?)),
             ("PUT", Some(name), None) => self.add(name, query).await,

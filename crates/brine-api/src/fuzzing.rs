@@ -38,6 +38,11 @@ pub fn fuzz_bodies(bytes: &[u8]) {
     crate::rest::fuzz_bodies(bytes);
 }
 
+/// Any head of a request over the network is read; a token is found only where one is.
+pub fn fuzz_heads(bytes: &[u8]) {
+    crate::rest::fuzz_heads(&String::from_utf8_lossy(bytes));
+}
+
 /// Any text is a query or is refused.
 pub fn fuzz_query(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

@@ -404,6 +404,7 @@ pub(crate) fn fuzz_record(bytes: &[u8]) {
         seq: Seq(1),
         at: Millis(0),
         event: bytes,
+        sender: None,
         tag_bytes: end.unwrap_or(bytes.len()),
     };
     let mut record = Vec::new();

@@ -104,8 +104,18 @@ impl Network {
     }
 
     pub(crate) fn with(acl: &str, options: RestOptions, operator: Arc<dyn Operator>) -> Self {
+        Self::over(acl, options, operator, None)
+    }
+
+    /// A server over TLS.
+    pub(crate) fn over(
+        acl: &str,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+        tls: Option<network::Tls>,
+    ) -> Self {
         let log = Log::new(LogConfig::new(LOG));
-        Self::with_streams(acl, options, operator, StreamConfig::default(), log)
+        Self::serve(acl, options, operator, (StreamConfig::default(), log), tls)
     }
 
     pub(crate) fn with_streams(
@@ -114,6 +124,16 @@ impl Network {
         operator: Arc<dyn Operator>,
         config: StreamConfig,
         log: Arc<Log>,
+    ) -> Self {
+        Self::serve(acl, options, operator, (config, log), None)
+    }
+
+    fn serve(
+        acl: &str,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+        (config, log): (StreamConfig, Arc<Log>),
+        tls: Option<network::Tls>,
     ) -> Self {
         let owner = rustix::process::geteuid().as_raw();
         let acl = Acl::parse(Some(&json::parse(acl.as_bytes()).unwrap()), owner).unwrap();
@@ -136,7 +156,7 @@ impl Network {
         let ended = async {
             let _ = ended.await;
         };
-        let served = runtime.spawn(network::serve(socket, None, Arc::clone(&state), ended));
+        let served = runtime.spawn(network::serve(socket, tls, Arc::clone(&state), ended));
         let network = Self {
             state,
             address,
@@ -163,10 +183,10 @@ impl Network {
     /// All that comes back for these bytes until the server closes.
     pub(crate) fn raw(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
-        stream.write_all(request).unwrap();
+        let _ = stream.write_all(request); // refused before it was read
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8(answer).unwrap()
+        let _ = stream.read_to_end(&mut answer); // it may be reset while we still send
+        String::from_utf8_lossy(&answer).into_owned()
     }
 }
 

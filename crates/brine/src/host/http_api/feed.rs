@@ -16,7 +16,7 @@ use brine_wire::{Map, Value, stamp};
 use rustix::process::geteuid;
 use tokio::time::sleep;
 
-use crate::host::local_socket::local_offset;
+use crate::clock::local_offset;
 use crate::{bus_location, clock, host};
 
 /// How long to wait before the bus is looked for again.
