@@ -145,7 +145,7 @@ impl CatchUp {
         if !self.subscriber.pending.is_empty() {
             let subscriber = &mut self.subscriber;
             let sent = poll_fn(|context| Poll::Ready(subscriber.poll_send_pending(context))).await;
-            return self.after(sent);
+            return Self::after(&sent);
         }
         if self.is_complete() {
             return Step::Complete;
@@ -199,7 +199,7 @@ impl CatchUp {
         if is_cut && at == window.end() {
             return Step::Complete;
         }
-        self.after(result)
+        Self::after(&result)
     }
 
     /// Renders events, and says whether the stream ends behind them.
@@ -259,7 +259,7 @@ impl CatchUp {
     }
 
     /// What a send came to.
-    fn after(&self, result: Poll<io::Result<()>>) -> Step {
+    fn after(result: &Poll<io::Result<()>>) -> Step {
         match result {
             Poll::Ready(Ok(())) => Step::Continue,
             Poll::Ready(Err(_)) => Step::Gone,
