@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use brine_bus::Relay;
 use brine_log::history::History;
 use brine_log::{Log, Seq};
 use brine_wire::Map;
@@ -88,6 +89,8 @@ pub struct ApiState {
     pub config: ApiConfig,
     /// How to wait for the disk; `None` without history.
     pub durability: Option<Durability>,
+    /// Where events go that are fired here, if this bus has joined another; else into the log.
+    pub relay: Option<Relay>,
     /// Where consumers are kept; `None` without history.
     pub history: Option<History>,
     /// Who runs commands; `None` where there is no node.
@@ -115,6 +118,7 @@ impl ApiState {
             node,
             config,
             durability: None,
+            relay: None,
             history: None,
             runner: None,
             status: Vec::new(),

@@ -38,6 +38,7 @@ mod options;
 mod opts;
 mod paths;
 mod resolve;
+mod spool;
 mod types;
 pub mod yaml;
 
@@ -48,3 +49,4 @@ pub use error::{ConfigError, FileError, Warning};
 pub use history::{Age, HistoryOptions, SyncOption};
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::{Loaded, Opts, Role};
+pub use spool::SpoolOptions;
