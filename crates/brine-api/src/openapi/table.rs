@@ -221,6 +221,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Body::Lowstate,
         &[RETURN],
     ),
+    get(
+        "/run",
+        "runWelcome",
+        "Says hello, as / does",
+        Access::Open,
+        &[reply("200", "The clients there are.", JSON, Schema::Return)],
+    ),
     post(
         "/run",
         "run",
@@ -228,6 +235,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Access::Open,
         Body::Lowstate,
         &[RETURN, NO_CREDENTIALS],
+    ),
+    get(
+        "/token",
+        "tokenWelcome",
+        "Says hello, as / does",
+        Access::Open,
+        &[reply("200", "The clients there are.", JSON, Schema::Return)],
     ),
     post(
         "/token",

@@ -88,6 +88,7 @@ function open() {
     if (events.isFollowing) list.toEnd();
   } else {
     updateTable();
+    if (before !== route.view) list.toStart();
   }
   list.refresh();
   list.measure();

@@ -65,6 +65,12 @@ export class VirtualList {
     requestAnimationFrame(() => { this.#drawn = false; this.#draw(); });
   }
 
+  toStart() {
+    this.#ownScroll = 0;
+    this.#box.scrollTop = 0;
+    this.draw();
+  }
+
   toEnd() {
     this.#grow();
     this.#ownScroll = this.#end;
