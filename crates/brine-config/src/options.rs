@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use brine_wire::Value;
 
-use crate::opts::Role;
+use crate::role::Role;
 use crate::types::Type;
 use crate::yaml;
 

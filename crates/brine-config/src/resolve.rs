@@ -8,8 +8,9 @@ use brine_wire::{Map, Value};
 use crate::environment::Environment;
 use crate::error::{ConfigError, Warning};
 use crate::id::{guess_id, with_domain};
-use crate::opts::{Opts, Role};
+use crate::opts::Opts;
 use crate::paths;
+use crate::role::Role;
 
 /// Puts what the files say over the defaults and computes what follows from it.
 pub(crate) fn resolve(
