@@ -35,7 +35,7 @@ fn take(master: &Context, event: EventRef<'_>) {
         return;
     }
     let answer = match event.decode() {
-        _ if master.options.bus_is_open_to_all_users => {
+        _ if master.options.bus_is_open_to_all => {
             refusal("AuthorizationError", node_bus::OPEN_TO_EVERYBODY)
         }
         Ok(Value::Map(load)) => publish(master, &load),

@@ -211,7 +211,7 @@ impl Master {
 /// Makes the file by which Salt's clients see that a master is running; they check only that it exists.
 /// Facts: `docs/protocol/network.md` §12.
 fn liveness_file(options: &MasterOptions) -> Result<Option<LivenessFile>, StartError> {
-    if options.bus_is_open_to_all_users {
+    if options.bus_is_open_to_all {
         return Ok(None);
     }
     let path = options.sock_dir.join("publish_pull.ipc");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use brine_net::crypto;
 
-use super::options::MasterType;
+use super::masters::MasterType;
 use crate::options::{OptionsError, Reader};
 
 /// Retry limits and intervals, from Salt's options of the same names.
