@@ -40,6 +40,7 @@ use tokio::task::JoinSet;
 pub use self::access::Caller;
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::handle::MasterHandle;
+pub use self::operator::OwnClient;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
 pub use self::wheel::WheelError;
