@@ -18,14 +18,14 @@ use crate::resolve::resolve;
 use crate::role::Role;
 use crate::types::{Type, accepts, type_name};
 
-/// A configuration, and what there is to say about it.
+/// A configuration with warnings about it.
 #[derive(Debug)]
 pub struct Loaded {
     /// Salt's options, defaults filled in.
     pub opts: Opts,
     /// The options under `brine:`.
     pub brine: Brine,
-    /// What the user should know; nothing of it stops the configuration from being used.
+    /// Problems that do not prevent its use.
     pub warnings: Vec<Warning>,
 }
 
