@@ -272,7 +272,7 @@ async fn publishes_reach_whom_they_are_for() {
     // Publishes for some minions reach a subscriber that has not identified itself, as soon as it is there.
     let probe = publication("probe", Audience::Minions(vec![id("nobody")]));
     loop {
-        publisher.publish(&probe);
+        assert_eq!(publisher.publish(&probe), 0);
         let answered = timeout(Duration::from_millis(20), unknown.next()).await;
         if answered.is_ok_and(|publish| publish.unwrap().load == b"probe") {
             break;

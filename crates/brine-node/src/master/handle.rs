@@ -5,30 +5,25 @@
 
 use std::sync::Arc;
 
-use brine_config::Arguments;
 use brine_log::{EventCursor, Seq};
 use brine_wire::event::FireError;
-use brine_wire::network::{Jid, MinionId};
+use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
-use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::access::Caller;
 use super::context::Context;
 use super::counters::MasterStats;
-use super::operator::OwnOperator;
 use super::wheel::{self, WheelError};
 use crate::functions::Call;
 use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
-use crate::node_bus::since_epoch;
-use crate::runner::{self, RunnerCall, RunnerError, RunnerReturn};
 
 /// A running master, from outside.
 #[derive(Clone)]
 pub struct MasterHandle {
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
 }
 
 impl MasterHandle {
@@ -91,34 +86,6 @@ impl MasterHandle {
         spawn_blocking(move || wheel::run(&context, call, &user).1)
             .await
             .unwrap_or(Err(WheelError::ShuttingDown))
-    }
-
-    /// Runs a runner function to its end, in-process, and fires its events. Dropping the future does not stop it.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    pub async fn runner(
-        &self,
-        fun: &str,
-        arguments: Arguments,
-        by: &Caller,
-    ) -> Result<RunnerReturn, RunnerError> {
-        if !by.is_unrestricted() {
-            return Err(RunnerError::NotPermitted);
-        }
-        let call = RunnerCall {
-            fun: fun.to_owned(),
-            arguments,
-            user: by.user.clone(),
-            jid: Jid::at(since_epoch()).as_str().to_owned(),
-        };
-        let mut operator = OwnOperator::new(self.clone(), by.clone());
-        let (done, result) = oneshot::channel();
-        self.context.spawn(async move {
-            // Whoever called may have stopped waiting.
-            let _ = done.send(runner::run(&mut operator, call).await);
-        });
-        result.await.unwrap_or(Err(RunnerError::ShuttingDown))
     }
 
     /// A cursor over everything that is fired on the master's bus from now on.

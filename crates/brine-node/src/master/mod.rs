@@ -125,7 +125,7 @@ impl Master {
         let channel = MasterChannel::open(options.channel.clone())?;
         // The keys of local users are made now, so that clients find them, and read once, as by Salt: strangers
         // trigger the check, too.
-        let access = Access::open(&options)?;
+        let access = Access::open(&options.access, &options.cachedir, &options.user)?;
         let liveness_file = liveness_file(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;

@@ -1,14 +1,17 @@
-//! What runner functions of our own master work with: they publish through its handle and read its log, without any
-//! socket.
+//! Runner functions in our own master, and what they need of it: they publish through its handle and read its log,
+//! without a socket.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use brine_bus::client::{self, EventRef};
+use brine_config::Arguments;
 use brine_log::{EventCursor, Events};
+use brine_wire::network::Jid;
 use brine_wire::returns::{JOB_TAG, Timeouts};
 use brine_wire::{Map, Value};
+use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::access::Caller;
@@ -17,7 +20,8 @@ use crate::client::wait::{self, MasterLink};
 use crate::client::{ClientError, MinionReply};
 use crate::job_request::{JobRequest, Published};
 use crate::jobs::JobCache;
-use crate::runner::Operator;
+use crate::node_bus::since_epoch;
+use crate::runner::{self, Operator, RunnerCall, RunnerError, RunnerReturn};
 
 /// A master in this process, and who calls the runner function.
 pub(super) struct OwnOperator {
@@ -54,6 +58,34 @@ impl Operator for OwnOperator {
 }
 
 impl MasterHandle {
+    /// Runs a runner function to its end, in-process, and fires its events. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub async fn runner(
+        &self,
+        fun: &str,
+        arguments: Arguments,
+        by: &Caller,
+    ) -> Result<RunnerReturn, RunnerError> {
+        if !by.is_unrestricted() {
+            return Err(RunnerError::NotPermitted);
+        }
+        let call = RunnerCall {
+            fun: fun.to_owned(),
+            arguments,
+            user: by.user.clone(),
+            jid: Jid::at(since_epoch()).as_str().to_owned(),
+        };
+        let mut operator = OwnOperator::new(self.clone(), by.clone());
+        let (done, result) = oneshot::channel();
+        self.context.spawn(async move {
+            // Whoever called may have stopped waiting.
+            let _ = done.send(runner::run(&mut operator, call).await);
+        });
+        result.await.unwrap_or(Err(RunnerError::ShuttingDown))
+    }
+
     /// Publishes a job and waits for its returns and the minions that do not return. Dropping the future stops the
     /// waiting, not the job.
     ///
