@@ -2,6 +2,8 @@
 //!
 //! The buses here are on UNIX sockets all the same: what counts is what the nodes are configured to think.
 
+use std::time::Duration;
+
 use brine_wire::{Map, Value};
 
 use crate::support::{PATIENCE, Place, own_publisher, publish};
@@ -10,9 +12,9 @@ use crate::support::{PATIENCE, Place, own_publisher, publish};
 async fn a_master_on_ports_publishes_nothing_that_an_event_asks_for() {
     let place = Place::new("tcp");
     let master = place.master("auto_accept: true\nipc_mode: tcp").await;
-    let minion = place.minion(master.ret_port, "");
-    place.master_bus().await.next("salt/minion/m1/start").await;
     let mut bus = place.master_bus().await;
+    let minion = place.minion(master.ret_port, "");
+    bus.next("salt/minion/m1/start").await;
     let answer = publish(&place, "test.ping", &[]).await;
     assert_eq!(answer.get("jid"), None, "{answer:?}");
     let error = answer.get("error").and_then(Value::as_map).unwrap();
@@ -39,7 +41,14 @@ async fn a_minion_on_ports_shows_no_key_and_runs_and_requests_nothing_that_an_ev
     let mut bus = place.minion_bus().await;
     let mut stranger = own_publisher(&place);
     let master = place.master("auto_accept: true").await;
-    place.master_bus().await.next("salt/minion/m1/start").await;
+    // The minion may have signed in before anybody can listen to the master: wait for its start events by the count.
+    let counts = master.handle.clone().unwrap();
+    let has_started = async {
+        while counts.stats().minion_events == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, has_started).await.unwrap();
     let sent = stranger
         .fire_event("signed/in", &mut Map::new(), Some(PATIENCE))
         .await;
