@@ -1,6 +1,9 @@
 //! Which bus: from the Python half's arguments to a `brine-bus` address.
 
+use std::path::Path;
+
 use brine_bus::address::{Address, Loopback, Node, Ports};
+use brine_bus::client::local::LocalAddress;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -26,14 +29,26 @@ impl BusAddress {
             };
             return Ok(Address::tcp(loopback, Ports { publish, pull }));
         }
-        let node = match &self.node_id {
+        Address::ipc(&self.sock_dir, &self.node()?).map_err(value_error)
+    }
+
+    /// Where Brine's own socket of that bus is.
+    pub(crate) fn local(&self) -> PyResult<LocalAddress> {
+        let (node, sock_dir) = (self.node()?, Path::new(&self.sock_dir));
+        Ok(match self.ports {
+            None => LocalAddress::Socket(sock_dir.join(node.local_socket_name())),
+            Some(_) => LocalAddress::TokenFile(sock_dir.join(node.local_token_name())),
+        })
+    }
+
+    fn node(&self) -> PyResult<Node> {
+        Ok(match &self.node_id {
             None => Node::Master,
             Some(id) => Node::Minion {
                 id: id.clone(),
                 hash_type: self.hash_type.parse().map_err(value_error)?,
             },
-        };
-        Address::ipc(&self.sock_dir, &node).map_err(value_error)
+        })
     }
 }
 

@@ -78,22 +78,27 @@ impl Returns {
     }
 }
 
-/// A compound target with its node groups replaced, or a node group as a compound target; `None`
-/// if targets of this type name no node groups.
+/// A compound target with its node groups replaced, or a node group as a compound target, and what is wrong inside
+/// the groups; `None` if targets of this type name no node groups.
 #[pyfunction]
 pub(crate) fn without_nodegroups(
     tgt: &Bound<'_, PyAny>,
     tgt_type: &str,
     groups: &Bound<'_, PyAny>,
-) -> PyResult<Option<String>> {
+) -> PyResult<Option<(String, Vec<String>)>> {
     let groups: Map = nodegroup::nodegroups(Some(&to_value(groups)?));
-    nodegroup::without_nodegroups(&to_value(tgt)?, tgt_type, &groups).map_err(|error| match error {
+    let resolved = nodegroup::without_nodegroups(&to_value(tgt)?, tgt_type, &groups);
+    let resolved = resolved.map_err(|error| match error {
         // Salt's words, which programs may look for.
         NodeGroupError::Unknown { name } => value_error(format!(
             "Node group {name} unavailable in the master config file"
         )),
         error => value_error(error),
-    })
+    })?;
+    Ok(resolved.map(|resolved| {
+        let faults = resolved.faults.iter().map(ToString::to_string);
+        (resolved.words.join(" "), faults.collect())
+    }))
 }
 
 fn to_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {

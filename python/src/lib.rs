@@ -10,6 +10,7 @@ mod decode;
 mod encode;
 mod filter;
 mod jobs;
+mod local;
 mod publisher;
 mod ret_load;
 mod subscriber;
@@ -28,6 +29,8 @@ mod _native {
     use super::filter::Filter;
     #[pymodule_export]
     use super::jobs::{Returns, without_nodegroups};
+    #[pymodule_export]
+    use super::local::{LocalClient, LocalStream, local_path};
     #[pymodule_export]
     use super::publisher::Publisher;
     #[pymodule_export]

@@ -68,13 +68,16 @@ impl Publisher {
         self.outcome(result)
     }
 
-    /// Salt's `fire_event`: sets `_stamp` in `data` and sends; whether the bus was there.
+    /// Salt's `fire_event`: sets `_stamp` in `data` and sends; whether the bus was there. `max_event_size` is that of
+    /// this event alone.
+    #[pyo3(signature = (tag, data, timeout, max_event_size=None))]
     fn fire(
         &self,
         py: Python<'_>,
         tag: &str,
         data: &Bound<'_, PyAny>,
         timeout: Option<f64>,
+        max_event_size: Option<usize>,
     ) -> PyResult<bool> {
         check_tag(tag).map_err(value_error)?;
         let timeout = timeout.map(seconds);
@@ -86,7 +89,7 @@ impl Publisher {
         data.set_item(intern!(py, STAMP), stamp)?;
         let mut packed = Vec::with_capacity(256);
         encode(data, &mut packed)?;
-        let limit = self.config.max_event_size;
+        let limit = max_event_size.unwrap_or(self.config.max_event_size);
         let packed = match self.config.oversize {
             Oversize::Trim => trim::trim_to(packed, limit),
             Oversize::Refuse => trim::refuse_to_trim(packed, limit).map_err(value_error)?,

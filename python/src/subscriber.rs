@@ -136,6 +136,27 @@ impl Subscriber {
         Ok(())
     }
 
+    /// The events that a subscription wanted and no call has got yet, oldest first: tags and data.
+    fn pending<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
+        let events = detached(py, || {
+            let inner = lock(&self.inner);
+            inner.pending_events().cloned().collect::<Vec<_>>()
+        });
+        let mut pending = Vec::with_capacity(events.len());
+        for event in events {
+            // One whose data nobody can read is skipped, as by the calls that get events.
+            if let Ok(data) = decode(py, event.data()) {
+                pending.push((event.tag().to_owned(), data));
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Forgets them.
+    fn forget_pending(&self, py: Python<'_>) {
+        detached(py, || lock(&self.inner).forget_pending());
+    }
+
     /// Closes the connection and forgets pending events.
     fn close(&self, py: Python<'_>) {
         detached(py, || lock(&self.inner).close());
@@ -214,7 +235,7 @@ pub(crate) fn seconds(time: f64) -> Duration {
 }
 
 /// A budget that lasts for several calls.
-fn until(wait: Option<f64>) -> Wait {
+pub(crate) fn until(wait: Option<f64>) -> Wait {
     let deadline = wait
         .map(seconds)
         .map(|wait| Instant::now().checked_add(wait));

@@ -30,16 +30,18 @@ def wait_for(path):
 
 
 class RunningBus:
-    def __init__(self, release, node="master"):
+    def __init__(self, release, node="master", history=None):
         self.release = release
         self.node = node
+        self.history = history
         self.sock_dir = tempfile.mkdtemp(prefix="brine-py-")
         self.start()
 
     def command(self):
         if self.release == "brine":
             identity = [] if self.node == "master" else ["--id", "bus"]
-            return [BRINE, "bus", "--sock-dir", self.sock_dir, "--node", self.node, *identity]
+            keep = ["--history", str(self.history)] if self.history else []
+            return [BRINE, "bus", "--sock-dir", self.sock_dir, "--node", self.node, *identity, *keep]
         python = ROOT / ".salt" / self.release / "bin/python"
         return [python, SALT / "bus.py", self.node, self.sock_dir, self.sock_dir, "{}"]
 
@@ -50,6 +52,9 @@ class RunningBus:
         name = "master_event" if self.node == "master" else "minion_event_" + digest("bus")
         for side in ("pub", "pull"):
             wait_for(pathlib.Path(self.sock_dir, f"{name}_{side}.ipc"))
+        if self.release == "brine":
+            own = "brine.sock" if self.node == "master" else f"{name}_brine.sock"
+            wait_for(pathlib.Path(self.sock_dir, own))
 
     def stop(self):
         self.process.kill()

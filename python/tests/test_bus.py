@@ -2,9 +2,12 @@
 
 import asyncio
 import datetime
+import os
+import shutil
 import time
 
 import pytest
+from conftest import RunningBus
 
 import brine
 
@@ -20,7 +23,8 @@ def test_a_stream_of_several_tags_with_exceptions(door):
         for tag in ("salt/job/1/ret/m1", "salt/job/1/ret/m2", "other", "my/a"):
             door.fire(tag, {"a": 1})
         got = list(events)
-    assert [(event.tag, event.number) for event in got] == [("salt/job/1/ret/m1", 1), ("my/a", 2)]
+    assert [(event.tag, event.seq) for event in got] == [("salt/job/1/ret/m1", 1), ("my/a", 4)]
+    assert got[1].position.endswith("-4")
     age = datetime.datetime.now(datetime.timezone.utc) - got[0].stamp
     assert abs(age.total_seconds()) < 60
     assert got[0].data["a"] == 1
@@ -62,18 +66,14 @@ def test_the_loop_does_other_work_meanwhile(door):
 
 def test_a_stream_goes_on_when_the_bus_comes_back(bus, door):
     async def main():
-        async with door.events(timeout=10) as events:
+        async with door.events(timeout=20) as events:
             bus.stop()
             bus.start()
-            waiting = asyncio.ensure_future(events.__anext__())
-            for _ in range(100):
-                await asyncio.sleep(0.1)
-                door.fire("back")
-                if waiting.done():
-                    break
-            return (await waiting).tag
+            door.fire("back")
+            return [(await events.__anext__()).tag for _ in range(2)]
 
-    assert asyncio.run(main()) == "back"
+    # A bus without history does not know what was fired before it started.
+    assert asyncio.run(main()) == ["brine/gap", "back"]
 
 
 def test_no_bus_is_an_error_that_says_so(tmp_path):
@@ -140,3 +140,165 @@ def test_both_names_of_globs_match(door):
         with door.events("my/*", match_type=name, timeout=5) as events:
             door.fire("my/a")
             assert next(events).tag == "my/a"
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A bus with history, and the way to it."""
+    bus = RunningBus("brine", history=tmp_path / "history")
+    with brine.Bus(sock_dir=bus.sock_dir) as door:
+        yield bus, door
+    bus.stop()
+    shutil.rmtree(bus.sock_dir, ignore_errors=True)
+
+
+def test_an_acknowledged_event_is_on_disk_and_has_a_position(kept):
+    bus, door = kept
+    data = {"a": 1}
+    position = door.fire("my/1", data, ack=True)
+    assert data == {"a": 1}
+    bus.stop()
+    bus.start()
+    event = next(door.history("my/*"))
+    assert (event.tag, event.data["a"], event.position) == ("my/1", 1, position)
+    assert position == f"{position.split('-')[0]}-{event.seq}"
+
+
+def test_a_bus_without_history_cannot_say_that_an_event_is_on_disk(bus, door):
+    with pytest.raises(RuntimeError, match="keeps no history"):
+        door.fire("my/1", ack=True)
+    assert door.fire("my/1", ack="appended").endswith("-1")
+
+
+def test_a_stream_begins_where_it_is_told(door):
+    positions = [door.fire(f"my/{number}", {"n": number}, ack="appended") for number in range(5)]
+
+    def numbers(**where):
+        with door.events("my/*", timeout=0.3, **where) as events:
+            return [event.data["n"] for event in events]
+
+    assert numbers() == []
+    assert numbers(from_="earliest") == [0, 1, 2, 3, 4]
+    assert numbers(from_=4) == [3, 4]
+    assert numbers(after=positions[2]) == [3, 4]
+    assert numbers(last=2) == [3, 4]
+    assert numbers(from_="earliest", filter="data.n:[12]") == [1, 2]
+    assert numbers(from_="earliest", limit=1) == [0]
+    assert numbers(since="1h") == [0, 1, 2, 3, 4]
+    assert numbers(since=datetime.timedelta(hours=1)) == [0, 1, 2, 3, 4]
+    assert numbers(since=datetime.datetime.now() + datetime.timedelta(hours=1)) == []
+    assert [event.data["n"] for event in door.history("my/*", last=1)] == [4]
+
+
+def test_a_stream_goes_on_after_a_restart_without_a_hole(kept):
+    bus, door = kept
+    with door.events("my/*", timeout=20) as events:
+        door.fire("my/1", ack=True)
+        first = next(events)
+        bus.stop()
+        bus.start()
+        door.fire("my/2", ack=True)
+        # A bus that was killed may have used more numbers than it stored: that is a gap.
+        rest = [next(events)]
+        if isinstance(rest[0], brine.Gap):
+            rest = [next(events)]
+    assert (first.tag, rest[0].tag) == ("my/1", "my/2")
+    assert rest[0].seq > first.seq
+
+
+def test_what_is_missing_is_a_gap(bus, door):
+    with door.events("my/*", timeout=20) as events:
+        door.fire("my/1")
+        assert next(events).tag == "my/1"
+        # Without history a bus begins a new log.
+        bus.stop()
+        bus.start()
+        door.fire("my/2", ack="appended")
+        gap = next(events)
+        assert isinstance(gap, brine.Gap)
+        assert gap.missed is None and gap.from_ != gap.to
+        assert (gap.tag, gap.data["to"]) == ("brine/gap", gap.to)
+        assert next(events).tag == "my/2"
+
+
+def test_a_position_serves_another_stream(door):
+    door.fire("my/1", ack="appended")
+    with door.events("my/*", from_="earliest", timeout=5) as events:
+        next(events)
+        assert events.position.endswith("-1")
+        position = events.position
+    door.fire("my/2", ack="appended")
+    with door.events("my/*", after=position, timeout=5) as events:
+        assert next(events).tag == "my/2"
+
+
+def test_async_for_over_the_past_and_a_restart(kept):
+    bus, door = kept
+
+    async def main():
+        seen = []
+        door.fire("my/0", ack=True)
+        async with door.events("my/*", from_="earliest", timeout=20) as events:
+            async for event in events:
+                if isinstance(event, brine.Gap):
+                    continue
+                seen.append(event.tag)
+                if len(seen) == 1:
+                    bus.stop()
+                    bus.start()
+                    door.fire("my/1", ack=True)
+                if len(seen) == 2:
+                    return seen
+
+    assert asyncio.run(main()) == ["my/0", "my/1"]
+
+
+def test_status_says_who_reads(door):
+    with door.events("my/*"):
+        status = door.status()
+    assert [stream["pid"] for stream in status["streams"]] == [os.getpid()]
+    assert status["log"]["id"] in status["log"]["newest"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"from_": 1, "last": 2}, ValueError, "only one of from_ and last"),
+        ({"after": "7"}, ValueError, "after must be a position"),
+        ({"last": 0}, ValueError, "at least 1"),
+        ({"since": 5}, TypeError, "since must be a string"),
+        ({"since": "soon"}, ValueError, "expected a time"),
+        ({"filter": "nonsense"}, ValueError, "nonsense"),
+    ],
+)
+def test_nonsense_starts_are_refused(door, options, error, text):
+    with pytest.raises(error, match=text):
+        door.events(**options)
+
+
+def test_nobody_is_asked_for_the_past_of_a_real_bus(any_bus):
+    if any_bus.release == "brine":
+        pytest.skip("Brine's bus has a past")
+    door = brine.Bus(config=any_bus.opts)
+    with pytest.raises(ConnectionError, match="keeps no log"):
+        door.events(since="1h")
+    with door.events("my/*", timeout=10) as events:
+        door.fire("my/1")
+        event = next(events)
+    assert (event.tag, event.seq, event.position) == ("my/1", None, None)
+
+
+def test_a_fork_goes_on_with_connections_of_its_own(door):
+    """What the child reads is not missing for the parent."""
+    with door.events("my/*", timeout=10) as events:
+        door.fire("my/1", ack="appended")
+        assert next(events).tag == "my/1"
+        child = os.fork()
+        if child == 0:
+            try:
+                door.fire("my/2", ack="appended")
+                os._exit(0 if next(events).tag == "my/2" else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+        assert next(events).tag == "my/2"

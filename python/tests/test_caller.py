@@ -45,6 +45,20 @@ def test_a_function_that_raises_is_an_error_with_its_text(caller):
         caller.cmd("test.exception", "sorry")
 
 
+def test_functions_are_called_through_sminion(brine_site, caller):
+    assert "test.ping" in caller.sminion.functions
+    assert "no.such" not in caller.sminion.functions
+    assert caller.sminion.functions["test.echo"]("hi") == "hi"
+    assert "test.ping" in list(caller.sminion.functions)
+    assert caller.sminion.functions.get("no.such") is None
+    assert caller.sminion.opts["id"] == "m1"
+    with pytest.raises(KeyError):
+        caller.sminion.functions["no.such"]
+    with get_event("master", opts=brine_site.master_opts) as event:
+        assert caller.sminion.functions["event.send"]("case/x", {"ok": True}) is True
+        assert event.get_event(wait=30, tag="case/x")["data"] == {"ok": True}
+
+
 def test_threads_share_a_caller(caller):
     got = []
     threads = [

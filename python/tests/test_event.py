@@ -101,6 +101,36 @@ def test_events_that_others_pass_over_are_lost_unless_subscribed_to(bus):
         assert event.get_event(wait=0.1, tag="keep/") is None
 
 
+def test_pending_events_can_be_looked_at_and_forgotten(any_bus):
+    with listener(any_bus) as event:
+        event.subscribe("kept/")
+        for tag in ("kept/1", "lost/1", "kept/2", "last"):
+            event.fire_event({"tag": tag}, tag)
+        assert event.get_event(wait=10, tag="last") is not None
+        pending = event.pending_events
+        assert [one["tag"] for one in pending] == ["kept/1", "kept/2"]
+        assert pending[0]["data"]["tag"] == "kept/1"
+        assert event.get_event(wait=10, tag="kept/", full=True)["tag"] == "kept/1"
+        event.pending_events = []
+        assert event.pending_events == []
+        assert event.get_event(wait=0.1, tag="kept/") is None
+        with pytest.raises(ValueError, match="not replaced"):
+            event.pending_events = [{"tag": "x", "data": {}}]
+
+
+def test_options_that_change_later_count(bus):
+    with listener(bus) as event:
+        event.opts["max_event_size"] = 100
+        event.fire_event({"x": "y" * 200}, "small")
+        assert event.get_event(wait=10, tag="small")["x"] == "VALUE_TRIMMED"
+        event.opts["max_event_size"] = 0
+        event.fire_event({"x": "y" * 2**21}, "unlimited")
+        assert len(event.get_event(wait=10, tag="unlimited")["x"]) == 2**21
+        event.opts["event_match_type"] = "endswith"
+        event.fire_event({}, "my/end")
+        assert event.get_event(wait=10, tag="/end") is not None
+
+
 def test_no_block_takes_one_event_at_most(bus):
     with listener(bus) as event:
         event.fire_event({}, "other")

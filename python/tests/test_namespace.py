@@ -63,6 +63,8 @@ def test_without_salt_the_names_are_there(environment):
     names = "import salt.config, salt.utils.event, salt.client, salt.minion, salt.exceptions; print(1)"
     assert run(environment, "-c", names) == "1"
     assert "over brine-events" in run(environment, "-m", "brine_salt_compat")
+    version = "import salt.version as v; print(v.__version__, v.__saltstack_version__ >= v.SaltStackVersion(3006, 9))"
+    assert run(environment, "-c", version) == "3008.3 True"
 
 
 @pytest.mark.parametrize("first", ["salt", "compat"])

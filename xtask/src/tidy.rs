@@ -19,10 +19,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("brine-log", &["brine-wire"]),
     ("brine-bus", &["brine-log", "brine-wire"]),
     ("brine-config", &["brine-wire"]),
+    ("brine-auth", &["brine-wire"]),
     ("brine-net", &["brine-wire"]),
     (
         "brine-node",
         &[
+            "brine-auth",
             "brine-bus",
             "brine-config",
             "brine-log",
@@ -32,7 +34,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "brine-api",
-        &["brine-bus", "brine-log", "brine-node", "brine-wire"],
+        &[
+            "brine-auth",
+            "brine-bus",
+            "brine-config",
+            "brine-log",
+            "brine-wire",
+        ],
     ),
     ("brine-bridge", &["brine-log", "brine-wire"]),
     ("brine-bench", &["brine-bus", "brine-net", "brine-wire"]),
@@ -40,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "brine",
         &[
             "brine-api",
+            "brine-auth",
             "brine-bench",
             "brine-bridge",
             "brine-bus",

@@ -4,6 +4,10 @@
 //! group of theirs, add up to. Patterns are shell patterns: of tags for `read` and `fire`, of
 //! functions for `run` (`test.*`, `@runner/jobs.*`, `@wheel`). Nothing here knows how a subject was
 //! found out.
+//!
+//! Users of the HTTP API are other people than this machine's users of the same name: rules name them
+//! with `api_user` and `api_group`. As long as no rule does, they may read every event and fire every
+//! webhook, as with Salt; what functions they may run is `external_auth`'s to say.
 
 use brine_wire::matching::{MatchError, MatchType, TagFilter, TagMatch};
 use brine_wire::{Map, Value};
@@ -25,21 +29,31 @@ pub enum AclError {
     /// It is not a list of mappings.
     #[error("brine: acl: expected a list of rules such as {{group: ops, read: ['salt/job/*']}}")]
     NotAList,
-    /// A rule names neither a user nor a group, or both.
-    #[error("brine: acl: rule {number}: expected either user or group, with a name")]
+    /// A rule names nobody, or several.
+    #[error(
+        "brine: acl: rule {number}: expected one of user, group, api_user and api_group, with a name"
+    )]
     NamesNobody {
         /// Which rule, from 1.
         number: usize,
     },
     /// A rule has an unknown key.
     #[error(
-        "brine: acl: rule {number}: {key}: no such key; there are user, group, read, fire and run"
+        "brine: acl: rule {number}: {key}: no such key; there are user, group, api_user, api_group, read, fire and run"
     )]
     UnknownKey {
         /// Which rule, from 1.
         number: usize,
         /// The key.
         key: String,
+    },
+    /// What users of the HTTP API may run is not said here.
+    #[error(
+        "brine: acl: rule {number}: run: what users of the HTTP API may run is said by external_auth"
+    )]
+    RunsByExternalAuth {
+        /// Which rule, from 1.
+        number: usize,
     },
     /// The permissions of a rule are not a list of patterns.
     #[error("brine: acl: rule {number}: {key}: expected a list of patterns")]
@@ -63,6 +77,15 @@ struct Rule {
 enum Who {
     User(String),
     Group(String),
+    /// A user of the HTTP API; `*` for all.
+    ApiUser(String),
+    ApiGroup(String),
+}
+
+impl Who {
+    const fn is_of_api(&self) -> bool {
+        matches!(self, Self::ApiUser(_) | Self::ApiGroup(_))
+    }
 }
 
 /// What one subject may do.
@@ -79,7 +102,7 @@ pub struct Access {
 }
 
 /// Which names are permitted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Permitted {
     /// Every name.
     All,
@@ -148,10 +171,10 @@ impl Acl {
         })
     }
 
-    /// Whether anybody but root and the bus's own user is admitted.
+    /// Whether anybody of this machine but root and the bus's own user is admitted.
     #[must_use]
     pub fn admits_others(&self) -> bool {
-        !self.rules.is_empty()
+        self.rules.iter().any(|rule| !rule.who.is_of_api())
     }
 
     /// Whether a user of this machine may do everything, whatever the rules say.
@@ -166,7 +189,18 @@ impl Acl {
         let is_full = match subject.origin {
             Origin::Peer { uid, .. } => self.is_trusted(uid),
             Origin::Token => true,
+            Origin::Login => false,
         };
+        let is_unruled =
+            subject.origin == Origin::Login && !self.rules.iter().any(|rule| rule.who.is_of_api());
+        if is_unruled {
+            return Access {
+                is_full,
+                read: Permitted::All,
+                fire: Permitted::All,
+                run: Permitted::Nothing,
+            };
+        }
         if is_full {
             return Access {
                 is_full,
@@ -191,13 +225,16 @@ impl Acl {
 
 impl Rule {
     fn parse(rule: &Map, number: usize) -> Result<Self, AclError> {
-        let (mut user, mut group) = (None, None);
+        let mut all = Vec::new();
         let (mut read, mut fire, mut run) = (Vec::new(), Vec::new(), Vec::new());
         for (key, value) in rule {
             let key = key.as_str().unwrap_or_default();
+            let named = || name(value).ok_or(AclError::NamesNobody { number });
             match key {
-                "user" => user = Some(name(value).ok_or(AclError::NamesNobody { number })?),
-                "group" => group = Some(name(value).ok_or(AclError::NamesNobody { number })?),
+                "user" => all.push(Who::User(named()?)),
+                "group" => all.push(Who::Group(named()?)),
+                "api_user" => all.push(Who::ApiUser(named()?)),
+                "api_group" => all.push(Who::ApiGroup(named()?)),
                 "read" => read = patterns(value, key, number)?,
                 "fire" => fire = patterns(value, key, number)?,
                 "run" => run = functions(patterns(value, key, number)?),
@@ -209,11 +246,12 @@ impl Rule {
                 }
             }
         }
-        let who = match (user, group) {
-            (Some(user), None) => Who::User(user),
-            (None, Some(group)) => Who::Group(group),
-            _ => return Err(AclError::NamesNobody { number }),
+        let Some(who) = all.pop().filter(|_| all.is_empty()) else {
+            return Err(AclError::NamesNobody { number });
         };
+        if who.is_of_api() && !run.is_empty() {
+            return Err(AclError::RunsByExternalAuth { number });
+        }
         Ok(Self {
             who,
             read,
@@ -223,11 +261,14 @@ impl Rule {
     }
 
     fn names(&self, subject: &Subject) -> bool {
+        let is_of_api = subject.origin == Origin::Login;
         match &self.who {
+            who if who.is_of_api() != is_of_api => false,
             Who::User(user) => {
                 *user == subject.user || subject.uid().is_some_and(|uid| *user == uid.to_string())
             }
-            Who::Group(group) => subject.groups.contains(group),
+            Who::ApiUser(user) => user == "*" || *user == subject.user,
+            Who::Group(group) | Who::ApiGroup(group) => subject.groups.contains(group),
         }
     }
 }
@@ -312,22 +353,52 @@ mod tests {
     }
 
     #[test]
+    fn api_users_are_others_than_users_of_the_machine() {
+        let login = |user: &str, groups: &[&str]| Subject {
+            origin: Origin::Login,
+            ..subject(user, 0, groups)
+        };
+        let unruled = acl(r#"[{"user": "ann", "read": ["my/*"]}]"#).unwrap();
+        let access = unruled.access(&login("ann", &[]));
+        assert!(access.read.contains("salt/job/1/new") && access.fire.contains("salt/netapi/hook"));
+        assert!(access.run.is_nothing() && !access.is_full);
+        let ruled = acl(
+            r#"[{"user": "ann", "read": ["my/*"]}, {"group": "ops", "read": ["ops/*"]},
+                {"api_user": "ann", "read": ["api/*"]}, {"api_group": "ops", "fire": ["hook/*"]},
+                {"api_user": "*", "read": ["all/*"]}]"#,
+        )
+        .unwrap();
+        let ann = ruled.access(&login("ann", &["ops"]));
+        assert!(ann.read.contains("api/1") && ann.read.contains("all/1"));
+        assert!(ann.fire.contains("hook/1"));
+        assert!(!ann.read.contains("my/1") && !ann.read.contains("ops/1"));
+        let root = ruled.access(&login("root", &[]));
+        assert!(!root.is_full && root.read.contains("all/1") && !root.read.contains("api/1"));
+        let local = ruled.access(&subject("ann", 1000, &["ops"]));
+        assert!(local.read.contains("my/1") && local.read.contains("ops/1"));
+        assert!(!local.read.contains("api/1") && !local.read.contains("all/1"));
+        let closed = acl(r#"[{"api_user": "ann"}]"#).unwrap();
+        assert!(!closed.admits_others());
+    }
+
+    #[test]
     fn a_mistake_is_named_and_opens_nothing() {
         for (text, error) in [
             ("{}", "expected a list"),
             ("[1]", "expected a list"),
-            ("[{}]", "rule 1: expected either user or group"),
+            ("[{}]", "rule 1: expected one of user, group"),
             (
                 r#"[{"user": "a", "group": "b"}]"#,
-                "rule 1: expected either",
+                "rule 1: expected one of",
             ),
-            (r#"[{"user": ""}]"#, "rule 1: expected either"),
+            (r#"[{"user": ""}]"#, "rule 1: expected one of"),
             (
                 r#"[{"user": "a"}, {"user": "b", "reads": []}]"#,
                 "rule 2: reads: no such key",
             ),
             (r#"[{"user": "a", "read": "*"}]"#, "read: expected a list"),
             (r#"[{"user": "a", "run": [1]}]"#, "run: expected a list"),
+            (r#"[{"api_user": "a", "run": ["x"]}]"#, "external_auth"),
         ] {
             let found = acl(text).unwrap_err();
             assert!(found.contains(error), "{text}: {found}");

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
+use crate::stream::StreamBody;
 
 /// The type of answers.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -30,6 +31,8 @@ enum Kind {
         chunks: mpsc::Receiver<Bytes>,
         _writer: AbortOnDrop,
     },
+    /// A stream of events, which ends when nobody reads it any more.
+    Events(StreamBody),
 }
 
 /// A task that ends when nobody wants its work any more.
@@ -46,6 +49,11 @@ impl ResponseBody {
     /// A whole body.
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self(Kind::Full(Some(bytes.into())))
+    }
+
+    /// A stream of events.
+    pub(crate) const fn events(stream: StreamBody) -> Self {
+        Self(Kind::Events(stream))
     }
 
     /// A body that `write` sends piece by piece. One piece at a time waits for the connection.
@@ -72,6 +80,7 @@ impl Body for ResponseBody {
         let next = match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take()),
             Kind::Stream { chunks, .. } => chunks.poll_recv(context),
+            Kind::Events(stream) => stream.poll_piece(context),
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -79,7 +88,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Stream { .. } => false,
+            Kind::Stream { .. } | Kind::Events(_) => false,
         }
     }
 
@@ -89,7 +98,7 @@ impl Body for ResponseBody {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
-            Kind::Stream { .. } => SizeHint::default(),
+            Kind::Stream { .. } | Kind::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum ApiError {
     #[error("expected the token of this bus in Authorization: Bearer")]
     Unauthorized,
     /// No such path.
-    #[error("no such path; there are /events, /status and /run")]
+    #[error("no such path; there are /events, /consumers, /status, /metrics and /run")]
     NotFound,
     /// The path is served, but not by this method.
     #[error("expected {allowed}")]
@@ -29,6 +29,21 @@ pub enum ApiError {
         /// What the path takes.
         allowed: &'static str,
     },
+    /// No consumer has this name.
+    #[error("no consumer {name}; brine consumer ls lists those there are")]
+    NoConsumer {
+        /// The name.
+        name: String,
+    },
+    /// What was asked for does not go with what there is.
+    #[error("{0}")]
+    Conflict(String),
+    /// The events asked for are gone, or never were.
+    #[error("{0}")]
+    Gone(String),
+    /// The disk did not take a change.
+    #[error("not saved: {0}")]
+    NotSaved(String),
     /// Without history nothing is durable.
     #[error(
         "this bus keeps no history, so that nothing it takes is durable; ask with ?durable=false, or configure brine: {{history: …}}"
@@ -78,13 +93,15 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoHistory => StatusCode::CONFLICT,
+            Self::NoConsumer { .. } => StatusCode::NOT_FOUND,
+            Self::NoHistory | Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Gone(_) => StatusCode::GONE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotHere(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Failed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NotDurable(_) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::NotDurable(_) | Self::NotSaved(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -98,6 +115,10 @@ impl ApiError {
             Self::Unauthorized => "unauthorized",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::NoConsumer { .. } => "no_consumer",
+            Self::Conflict(_) => "conflict",
+            Self::Gone(_) => "gone",
+            Self::NotSaved(_) => "not_saved",
             Self::NoHistory => "no_history",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyTimeout => "body_timeout",

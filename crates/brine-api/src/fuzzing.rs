@@ -14,18 +14,27 @@ pub fn fuzz_lines(bytes: &[u8]) {
     };
     let cut = |step: usize| {
         let (mut lines, mut all) = (Lines::new(LIMIT), Vec::new());
+        let mut take = |line: Line<'_>| {
+            all.push(match line {
+                Line::Whole(line) => Some(line.to_vec()),
+                Line::TooLong => None,
+            });
+        };
         for piece in stream.chunks(step.max(1)) {
-            lines.push(piece, |line| all.push(line));
+            lines.push(piece, &mut take);
         }
-        all.extend(lines.finish());
+        lines.finish(take);
         all
     };
     let whole = cut(stream.len());
     assert_eq!(whole, cut(usize::from(step)));
-    assert!(whole.iter().all(|line| match line {
-        Line::Whole(line) => line.len() <= LIMIT && !line.contains(&b'\n'),
-        Line::TooLong => true,
-    }));
+    let fits = |line: &Vec<u8>| line.len() <= LIMIT && !line.contains(&b'\n');
+    assert!(whole.iter().flatten().all(fits));
+}
+
+/// Any body of a request over the network is a list of commands or is refused. The first byte says how it is read.
+pub fn fuzz_bodies(bytes: &[u8]) {
+    crate::rest::fuzz_bodies(bytes);
 }
 
 /// Any text is a query or is refused.

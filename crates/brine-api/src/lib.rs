@@ -2,7 +2,7 @@
 //!
 //! So far this is the local socket, `brine.sock`, beside Salt's: HTTP/1.1 where the kernel vouches for
 //! the peer instead of a login. `GET /events` streams and replays events, `POST /events` fires them and
-//! answers once they are safe, `GET /status` says what runs, and `POST /run` has the node run a
+//! answers once they are safe, `/consumers` keeps named positions, `GET /status` says what runs, and `POST /run` has the node run a
 //! command. Endpoints, with examples: `docs/local-socket.md`.
 //!
 //! A request is answered by [`respond`] from an [`ApiState`] and a [`Subject`], who asks. How the
@@ -14,22 +14,32 @@
 
 pub mod acl;
 mod body;
+mod consumers;
 mod error;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
+mod limits;
 pub mod local;
+pub mod metrics;
+pub mod network;
+mod openapi;
+mod page;
 mod query;
 mod respond;
+pub mod rest;
 mod run;
 mod state;
 mod status;
+pub mod stream;
 mod subject;
 
 pub use acl::{Acl, AclError};
 pub use body::ResponseBody;
+pub use consumers::Consumers;
 pub use error::ApiError;
 pub use respond::respond;
 pub use run::{Client, Command, RunCommand, RunError};
-pub use state::{ApiConfig, ApiState, Durability, NodeInfo, StatusPart};
+pub use state::{ApiConfig, ApiState, Durability, NodeInfo, ReadinessCheck, StatusPart};
 pub use subject::{Origin, Subject};

@@ -35,8 +35,35 @@ pub(crate) fn parse<'k>(
     Ok(parameters)
 }
 
+/// A part of a path with percent signs undone; as it is where they stand for no text.
+pub(crate) fn decode_path(text: &str) -> String {
+    // A plus is a plus there.
+    decode(&text.replace('+', "%2B")).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Percent signs and pluses undone as Python's `parse_qsl` does it: what stands for nothing stays, what is no
+/// text is replaced.
+pub(crate) fn decode_lossy(text: &str) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match (byte, digit(bytes.get(at)), digit(bytes.get(at + 1))) {
+            (b'+', ..) => out.push(b' '),
+            (b'%', Some(high), Some(low)) => {
+                out.push(u8::try_from(high << 4 | low).unwrap_or(b'%'));
+                at += 2;
+            }
+            (byte, ..) => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Percent signs and pluses undone.
-fn decode(text: &str) -> Result<String, ApiError> {
+pub(crate) fn decode(text: &str) -> Result<String, ApiError> {
     let refused = || ApiError::BadRequest("expected a query in UTF-8, with %XX for bytes".into());
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::ACCEPT;
 use hyper::{Method, Request, Response};
 
 use crate::body::ResponseBody;
@@ -10,7 +11,7 @@ use crate::error::ApiError;
 use crate::events::{fire, read};
 use crate::state::ApiState;
 use crate::subject::Subject;
-use crate::{run, status};
+use crate::{consumers, metrics, run, status};
 
 /// Answers a request of `subject`.
 pub async fn respond(
@@ -38,11 +39,34 @@ async fn route(
         (&Method::GET, "/events") => read::get(state, subject, access, &head),
         (&Method::POST, "/events") => fire::post(state, subject, access, &head, body).await,
         (&Method::GET, "/status") => status::get(state, subject, &access),
+        (&Method::GET, "/metrics" | "/metrics/salt-exporter") => {
+            status::admit(subject, &access)?;
+            let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();
+            let accept = head
+                .headers
+                .get(ACCEPT)
+                .and_then(|accept| accept.to_str().ok());
+            let answer = metrics::answer(state, &path, accept).await;
+            answer.ok_or(ApiError::NotFound)
+        }
         (&Method::POST, "/run") => run::post(state, subject, &access, &head, body).await,
+        (method, path) if path.starts_with(consumers::PATH) => {
+            let name = path
+                .strip_prefix("/consumers/")
+                .and_then(|rest| rest.strip_suffix("/events"));
+            if let (Some(name), &Method::GET) = (name, method) {
+                let consumer = consumers::to_read(state, subject, &access, name)?;
+                return read::get_of_consumer(state, subject, access, &head, &consumer);
+            }
+            let query = head.uri.query().unwrap_or_default();
+            consumers::respond(state, subject, &access, method, path, query).await
+        }
         (_, "/events") => Err(ApiError::MethodNotAllowed {
             allowed: "GET, POST",
         }),
-        (_, "/status") => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
+        (_, "/status" | "/metrics" | "/metrics/salt-exporter") => {
+            Err(ApiError::MethodNotAllowed { allowed: "GET" })
+        }
         (_, "/run") => Err(ApiError::MethodNotAllowed { allowed: "POST" }),
         _ => Err(ApiError::NotFound),
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use brine_log::history::History;
 use brine_log::{Log, Seq};
 use brine_wire::Map;
 use brine_wire::compat::{Compat, StampStyle};
@@ -14,6 +15,8 @@ use brine_wire::event::MAX_EVENT_SIZE;
 use tokio::sync::watch;
 
 use crate::acl::Acl;
+use crate::metrics::{Exporter, Sources};
+use crate::rest::Counters;
 use crate::run::RunCommand;
 use crate::subject::Subject;
 
@@ -24,6 +27,9 @@ pub type Durability = Arc<
 
 /// More for `GET /status`, asked each time.
 pub type StatusPart = Arc<dyn Fn() -> Map + Send + Sync>;
+
+/// Says why the process should get no new clients now, if it should not.
+pub type ReadinessCheck = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Whose bus this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +88,19 @@ pub struct ApiState {
     pub config: ApiConfig,
     /// How to wait for the disk; `None` without history.
     pub durability: Option<Durability>,
+    /// Where consumers are kept; `None` without history.
+    pub history: Option<History>,
     /// Who runs commands; `None` where there is no node.
     pub runner: Option<Arc<dyn RunCommand>>,
     /// Parts of `GET /status` that others know: their names and how to ask.
     pub status: Vec<(&'static str, StatusPart)>,
+    /// What metrics are read from.
+    pub metrics: Sources,
+    /// What `/readyz` asks.
+    pub readiness: Vec<ReadinessCheck>,
+    /// What the network API has counted.
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) exporter: Exporter,
     readers: Readers,
     shutdown: watch::Sender<bool>,
 }
@@ -100,8 +115,13 @@ impl ApiState {
             node,
             config,
             durability: None,
+            history: None,
             runner: None,
             status: Vec::new(),
+            metrics: Sources::default(),
+            readiness: Vec::new(),
+            counters: Arc::default(),
+            exporter: Exporter::default(),
             readers: Readers::default(),
             shutdown: watch::Sender::new(false),
         }

@@ -8,31 +8,36 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::header::CONTENT_TYPE;
 
-use crate::acl::Access;
+use crate::acl::{Access, Permitted};
 use crate::body::{JSON, ResponseBody};
 use crate::error::ApiError;
 use crate::state::{ApiState, Reader};
 use crate::subject::Subject;
 
-/// Answers with one JSON object. Who may not do everything sees the log and its own streams.
+/// Answers with one JSON object. Who may neither do everything nor read every event sees the log and its own
+/// streams.
 pub(crate) fn get(
     state: &ApiState,
     subject: &Subject,
     access: &Access,
 ) -> Result<Response<ResponseBody>, ApiError> {
-    let is_admitted =
-        !(access.read.is_nothing() && access.fire.is_nothing() && access.run.is_nothing());
-    if !is_admitted {
-        return Err(ApiError::Forbidden(format!(
-            "{subject} is not admitted; brine: {{acl: …}} names neither the user nor a group of it"
-        )));
-    }
+    admit(subject, access)?;
     let mut text = String::new();
     json::to_line(&status(state, subject, access).into(), &mut text);
     text.push('\n');
     let mut response = Response::new(ResponseBody::full(Bytes::from(text)));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     Ok(response)
+}
+
+/// Refuses who may do nothing at all.
+pub(crate) fn admit(subject: &Subject, access: &Access) -> Result<(), ApiError> {
+    if access.read.is_nothing() && access.fire.is_nothing() && access.run.is_nothing() {
+        return Err(ApiError::Forbidden(format!(
+            "{subject} is not admitted; brine: {{acl: …}} names neither the user nor a group of it"
+        )));
+    }
+    Ok(())
 }
 
 fn status(state: &ApiState, subject: &Subject, access: &Access) -> Map {
@@ -44,14 +49,15 @@ fn status(state: &ApiState, subject: &Subject, access: &Access) -> Map {
     status.insert("version", state.node.version);
     status.insert("pid", i64::from(std::process::id()));
     status.insert("log", log(state));
+    let sees_all = access.is_full || access.read == Permitted::All;
     let readers = state.readers().all();
     let visible = readers
         .iter()
-        .filter(|reader| access.is_full || reader.subject == *subject);
+        .filter(|reader| sees_all || reader.subject == *subject);
     let next = state.log.stats().next.0;
     let streams: Vec<Value> = visible.map(|reader| stream(reader, next).into()).collect();
     status.insert("streams", streams);
-    if access.is_full {
+    if sees_all {
         for (name, part) in &state.status {
             status.insert(*name, part());
         }
@@ -64,17 +70,22 @@ fn log(state: &ApiState) -> Map {
     let mut log = Map::new();
     let id = state.log.id();
     let last = state.log.position();
-    let oldest = Position {
-        log: id,
-        seq: stats.oldest,
+    let oldest = state.log.oldest();
+    let events = match &state.history {
+        Some(history) => history.count(oldest..stats.next),
+        None => stats.next.0.saturating_sub(oldest.0),
     };
     log.insert("id", id.to_string());
-    log.insert("oldest", oldest.to_string());
-    log.insert("newest", last.to_string());
     log.insert(
-        "events",
-        Value::Int((stats.next.0 - stats.oldest.0.min(stats.next.0)).into()),
+        "oldest",
+        Position {
+            log: id,
+            seq: oldest,
+        }
+        .to_string(),
     );
+    log.insert("newest", last.to_string());
+    log.insert("events", Value::Int(events.into()));
     log.insert("memory_bytes", number(stats.bytes));
     log
 }

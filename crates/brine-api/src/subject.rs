@@ -1,7 +1,7 @@
 //! Who asks, as far as permissions are concerned.
 //!
-//! Made by whoever has checked it: the local socket from the peer's credentials. Others, such as
-//! users that logged in, will be further origins.
+//! Made by whoever has checked it: the local socket from the peer's credentials, the HTTP API from a
+//! login.
 
 use std::fmt;
 
@@ -28,6 +28,8 @@ pub enum Origin {
     },
     /// The client knows a secret that only the bus's own user can read.
     Token,
+    /// The user logged in to the HTTP API. The name is that of `external_auth`, not of this machine's users.
+    Login,
 }
 
 impl Subject {
@@ -36,7 +38,7 @@ impl Subject {
     pub const fn pid(&self) -> Option<i32> {
         match self.origin {
             Origin::Peer { pid, .. } => pid,
-            Origin::Token => None,
+            Origin::Token | Origin::Login => None,
         }
     }
 
@@ -45,7 +47,7 @@ impl Subject {
     pub const fn uid(&self) -> Option<u32> {
         match self.origin {
             Origin::Peer { uid, .. } => Some(uid),
-            Origin::Token => None,
+            Origin::Token | Origin::Login => None,
         }
     }
 }
@@ -56,6 +58,7 @@ impl fmt::Display for Subject {
             Origin::Peer { pid: Some(pid), .. } => write!(out, "{} (pid {pid})", self.user),
             Origin::Peer { pid: None, .. } => self.user.fmt(out),
             Origin::Token => write!(out, "{} (by token)", self.user),
+            Origin::Login => write!(out, "API user {}", self.user),
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::allocator::TrimAfterBurst;
 use crate::handle::{BusHandle, Registry};
-use crate::listen::{Accepting, Sockets};
+use crate::listen::{Accepting, Readers, Sockets};
 use crate::publish::{End, Subscriber};
 use crate::pull::PullConn;
 use crate::quota::Quota;
@@ -126,7 +126,8 @@ impl Bus {
             let pull = sockets.pull.register()?;
             let publish = sockets.publish.register()?;
             pulling.spawn(Arc::clone(&core).accept_publishers(pull));
-            publishing.spawn(Arc::clone(&core).accept_subscribers(publish, framing));
+            let readers = sockets.readers;
+            publishing.spawn(Arc::clone(&core).accept_subscribers(publish, framing, readers));
         }
         shutdown.await;
         core.phase.send_replace(Phase::Draining);
@@ -228,13 +229,23 @@ impl Core {
         }
     }
 
-    async fn accept_subscribers(self: Arc<Self>, listener: Accepting, framing: Framing) {
+    async fn accept_subscribers(
+        self: Arc<Self>,
+        listener: Accepting,
+        framing: Framing,
+        readers: Readers,
+    ) {
         let (mut connections, mut memory) = (JoinSet::new(), TrimAfterBurst::default());
         let mut warned = None;
         let mut draining = pin!(self.reached(Phase::Draining));
         loop {
             tokio::select! {
                 stream = accept(&listener, &mut warned) => {
+                    let peer = stream.peer();
+                    if !readers.admit(peer) {
+                        tracing::debug!(%peer, "may not subscribe: not in publisher_acl");
+                        continue;
+                    }
                     let cursor = self.log.frames(framing, Start::Tail);
                     let entry = self.registry.subscriber(stream.peer(), cursor.seq());
                     let subscriber = Subscriber::new(stream, cursor, entry);

@@ -1,6 +1,6 @@
 //! A bus from outside while it runs: its log, and what it has done so far.
 //!
-//! The event path pays for this with one relaxed store per write to a subscriber; everything else
+//! The event path pays for this with one relaxed store per write to a subscriber and a look at the clock for a sample of them; everything else
 //! is counted by the log or when a connection begins and ends. It knows nothing of sockets.
 
 use std::collections::BTreeMap;
@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use brine_log::{EventCursor, Incoming, Lag, Log, Position, Seq, Start, Stats};
+use brine_log::{EventCursor, Incoming, Lag, Log, Millis, Position, Seq, Start, Stats};
 
 use crate::clock;
+use crate::delay::{self, Delays, DeliveryDelay};
 use crate::stream::Peer;
 
 /// A handle to a bus; cheap to clone, usable from any thread.
@@ -34,6 +35,8 @@ pub struct BusStats {
     pub refused_publishers: u64,
     /// Subscribers closed because the log had moved past them.
     pub overrun_subscribers: u64,
+    /// How long events waited before they were written.
+    pub delivery_delay: DeliveryDelay,
     /// Subscribers connected now, longest first.
     pub subscribers: Vec<SubscriberStats>,
 }
@@ -84,6 +87,7 @@ impl BusHandle {
             publishers: registry.publishers.load(Ordering::Relaxed),
             refused_publishers: registry.refused_publishers.load(Ordering::Relaxed),
             overrun_subscribers: registry.overrun_subscribers.load(Ordering::Relaxed),
+            delivery_delay: registry.delays.snapshot(),
             subscribers: entries.iter().map(|entry| self.subscriber(entry)).collect(),
         }
     }
@@ -115,6 +119,7 @@ pub(crate) struct Registry {
     overrun_subscribers: AtomicU64,
     /// Events written to subscribers that have gone.
     delivered: AtomicU64,
+    delays: Delays,
     connections: AtomicU64,
     /// By the order in which they connected. Locked when one comes or goes and for statistics,
     /// never for an event.
@@ -128,6 +133,7 @@ pub(crate) struct CountedPublisher(Arc<Registry>);
 pub(crate) struct CountedSubscriber {
     registry: Arc<Registry>,
     number: u64,
+    writes: u32,
     progress: Arc<Progress>,
 }
 
@@ -157,6 +163,7 @@ impl Registry {
         CountedSubscriber {
             registry: Arc::clone(self),
             number,
+            writes: 0,
             progress,
         }
     }
@@ -187,10 +194,16 @@ impl CountedSubscriber {
         self.progress.peer
     }
 
-    /// Notes that everything before `next` was written to it.
+    /// Notes that everything before `next` was written to it; `taken` says when the first of it was taken in.
     #[inline]
-    pub(crate) fn wrote(&self, next: Seq) {
+    pub(crate) fn wrote(&mut self, next: Seq, taken: impl FnOnce() -> Option<Millis>) {
         self.progress.next.store(next.0, Ordering::Relaxed);
+        if delay::is_sampled(self.writes)
+            && let Some(taken) = taken()
+        {
+            self.registry.delays.note(taken, clock::now());
+        }
+        self.writes = self.writes.wrapping_add(1);
     }
 }
 

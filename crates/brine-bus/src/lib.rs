@@ -14,6 +14,7 @@ mod allocator;
 mod bus;
 pub mod client;
 mod clock;
+mod delay;
 mod handle;
 mod listen;
 mod publish;
@@ -24,6 +25,7 @@ mod stream;
 
 pub use address::Address;
 pub use bus::{Bus, BusConfig, BusThread, Served, runtime};
+pub use delay::{DELAY_BOUNDS_MS, DeliveryDelay};
 pub use handle::{BusHandle, BusStats, SubscriberStats};
-pub use listen::{BindError, Modes, SocketName, Sockets, bind_named};
+pub use listen::{BindError, Modes, Readers, SocketName, Sockets, bind_named};
 pub use stream::Peer;

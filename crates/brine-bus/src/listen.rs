@@ -19,7 +19,7 @@ use tokio::io::Interest;
 
 use crate::address::{Address, Endpoint};
 use crate::registration::Registered;
-use crate::stream::Stream;
+use crate::stream::{Peer, Stream};
 
 /// The modes of a bus's two UNIX sockets. Salt's depend on release, node and access options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,30 @@ pub enum BindError {
 pub struct Sockets {
     pub(crate) publish: Listener,
     pub(crate) pull: Listener,
+    pub(crate) readers: Readers,
+}
+
+/// Which users of the machine may subscribe, among those that the socket's mode lets connect.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Readers {
+    /// All of them.
+    #[default]
+    Any,
+    /// Root, the bus's own user, and these.
+    Users(Vec<u32>),
+}
+
+impl Readers {
+    /// Whether somebody may. Who is not of this machine, or unknown, may only where all may.
+    pub(crate) fn admit(&self, peer: Peer) -> bool {
+        match (self, peer) {
+            (Self::Any, _) => true,
+            (Self::Users(users), Peer::Process { uid, .. }) => {
+                uid == 0 || uid == rustix::process::geteuid().as_raw() || users.contains(&uid)
+            }
+            (Self::Users(_), Peer::Address(_) | Peer::Unknown) => false,
+        }
+    }
 }
 
 impl Sockets {
@@ -88,7 +112,18 @@ impl Sockets {
         // Publish first: a client that finds the pull socket can also listen.
         let publish = Listener::bind(address.publish(), modes.publish)?;
         let pull = Listener::bind(address.pull(), modes.pull)?;
-        Ok(Self { publish, pull })
+        Ok(Self {
+            publish,
+            pull,
+            readers: Readers::Any,
+        })
+    }
+
+    /// The same sockets, of which only some users may subscribe: a mode alone cannot name several.
+    #[must_use]
+    pub fn readable_by(mut self, readers: Readers) -> Self {
+        self.readers = readers;
+        self
     }
 }
 

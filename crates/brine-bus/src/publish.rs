@@ -77,8 +77,10 @@ impl Subscriber {
             };
             match self.stream.try_write(chunk.bytes()) {
                 Ok(written) => {
+                    let first = self.cursor.seq();
                     self.cursor.advance(&chunk, written);
-                    self.progress.wrote(self.cursor.seq());
+                    let taken = || chunk.taken_in(first);
+                    self.progress.wrote(self.cursor.seq(), taken);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The chunk keeps its segment in memory: not while we wait.

@@ -2,6 +2,8 @@
 //!
 //! Real Salt ignores it. Nothing is guessed here: a key that does not exist is an error.
 
+use std::path::PathBuf;
+
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
@@ -41,10 +43,52 @@ pub struct Brine {
     pub acl: Option<AclOption>,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
+    /// `auth`: what `external_auth` has here besides Salt's.
+    pub auth: AuthOptions,
+    /// `api`: the HTTP API.
+    pub api: ApiOptions,
 }
 
-const KEYS: [&str; 10] = [
+/// `brine: {auth: …}`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuthOptions {
+    /// `allow_auto`: the back end `auto`, which lets everybody in, may be used.
+    pub allow_auto: bool,
+    /// `users`: the file of Brine's own users (`eauth: brine`), lines that `brine password` prints.
+    pub users: Option<PathBuf>,
+}
+
+/// `brine: {api: …}`. Most options of the API are Salt's, under `rest_cherrypy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiOptions {
+    /// `in_master`: `salt-master` serves the API itself.
+    pub in_master: bool,
+    /// `allow_query_token`: streams take their token from the query, too, as Salt's documentation shows it.
+    pub allow_query_token: bool,
+    /// `forms`: the release whose stamps and words streams use, if not that of the bus.
+    pub forms: Option<Compat>,
+    /// `client_ca`: clients must show a certificate that one in this file has signed.
+    pub client_ca: Option<PathBuf>,
+    /// `open_exporter`: `/metrics/salt-exporter`, which names minions, needs no login.
+    pub open_exporter: bool,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self {
+            in_master: false,
+            allow_query_token: true,
+            forms: None,
+            client_ca: None,
+            open_exporter: false,
+        }
+    }
+}
+
+const KEYS: [&str; 12] = [
     "acl",
+    "api",
+    "auth",
     "compat",
     "history",
     "keep_bytes",
@@ -87,11 +131,87 @@ impl Brine {
                 Some("redact") => brine.redact = redact(value)?,
                 Some("minion_tags") => brine.audit_minion_tags = is_audited(value)?,
                 Some("python") => brine.python = Some(python(value)?),
+                Some("auth") => brine.auth = AuthOptions::parse(value)?,
+                Some("api") => brine.api = ApiOptions::parse(value)?,
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }
         }
         Ok(brine)
     }
+}
+
+impl AuthOptions {
+    fn parse(value: &Value) -> Result<Self, ConfigError> {
+        let mut auth = Self::default();
+        for (key, value) in options_of("auth", value)? {
+            match key.as_str() {
+                Some("allow_auto") => auth.allow_auto = flag("auth: allow_auto", value)?,
+                Some("users") => auth.users = Some(file("auth: users", value)?),
+                other => {
+                    let key = other.unwrap_or_else(|| type_name(key));
+                    return Err(unknown(key, &["allow_auto", "users"]));
+                }
+            }
+        }
+        Ok(auth)
+    }
+}
+
+impl ApiOptions {
+    fn parse(value: &Value) -> Result<Self, ConfigError> {
+        const KEYS: [&str; 5] = [
+            "allow_query_token",
+            "client_ca",
+            "forms",
+            "in_master",
+            "open_exporter",
+        ];
+        let mut api = Self::default();
+        for (key, value) in options_of("api", value)? {
+            match key.as_str() {
+                Some("in_master") => api.in_master = flag("api: in_master", value)?,
+                Some("allow_query_token") => {
+                    api.allow_query_token = flag("api: allow_query_token", value)?;
+                }
+                Some("forms") => api.forms = Some(compat(value)?),
+                Some("open_exporter") => {
+                    api.open_exporter = flag("api: open_exporter", value)?;
+                }
+                Some("client_ca") => api.client_ca = Some(file("api: client_ca", value)?),
+                other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
+            }
+        }
+        Ok(api)
+    }
+}
+
+fn options_of<'v>(key: &'static str, value: &'v Value) -> Result<&'v Map, ConfigError> {
+    value.as_map().ok_or_else(|| ConfigError::BadBrineValue {
+        key,
+        expected: "a mapping",
+        found: shown(value),
+    })
+}
+
+fn flag(key: &'static str, value: &Value) -> Result<bool, ConfigError> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        _ => Err(ConfigError::BadBrineValue {
+            key,
+            expected: "true or false",
+            found: shown(value),
+        }),
+    }
+}
+
+fn file(key: &'static str, value: &Value) -> Result<PathBuf, ConfigError> {
+    let path = value.as_str().map(PathBuf::from);
+    let path = path.filter(|path| path.is_absolute());
+    path.ok_or_else(|| ConfigError::BadBrineValue {
+        key,
+        expected: "the absolute path of a file",
+        found: shown(value),
+    })
 }
 
 fn compat(value: &Value) -> Result<Compat, ConfigError> {
@@ -172,6 +292,25 @@ mod tests {
             "brine: log_size: no such option; did you mean log_bytes?"
         );
         assert!(parse("{Compat: 3006}").unwrap_err().ends_with("compat?"));
+        assert!(
+            parse("{api: {in-master: true}}")
+                .unwrap_err()
+                .ends_with("in_master?")
+        );
+    }
+
+    #[test]
+    fn the_api_and_its_users() {
+        let brine = parse("{auth: {allow_auto: true, users: /etc/users}, api: {in_master: true}}");
+        let brine = brine.unwrap();
+        assert!(brine.auth.allow_auto && brine.api.in_master && brine.api.allow_query_token);
+        for bad in [
+            "{auth: 1}",
+            "{auth: {users: x}}",
+            "{api: {allow_query_token: 'no'}}",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

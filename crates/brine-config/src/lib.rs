@@ -44,7 +44,7 @@ mod types;
 pub mod yaml;
 
 pub use arguments::{Arguments, parse_arguments, parse_value, split_keyword};
-pub use brine::Brine;
+pub use brine::{ApiOptions, AuthOptions, Brine};
 pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
 pub use history::{Age, HistoryOptions, SyncOption};

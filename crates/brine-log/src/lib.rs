@@ -28,6 +28,7 @@
 
 mod buffer;
 mod cursor;
+mod gap;
 #[cfg(feature = "history")]
 pub mod history;
 mod log;
@@ -36,12 +37,24 @@ mod overflow;
 mod position;
 mod segment;
 mod shared;
+#[cfg_attr(
+    not(feature = "history"),
+    expect(dead_code, reason = "nothing is stored without a history")
+)]
+mod stored;
+#[cfg_attr(
+    not(feature = "history"),
+    expect(dead_code, reason = "nothing is stored without a history")
+)]
+mod tags;
 mod withheld;
 
 pub use cursor::{Chunk, EventCursor, Events, FrameCursor, Next};
+pub use gap::{Gap, GapReason};
 pub use log::{Incoming, Log};
-pub use memory::{Gap, Lag, LogConfig, OverrunCause, ReadsFrom, Stats};
+pub use memory::{Lag, LogConfig, OverrunCause, ReadsFrom, Stats};
 pub use overflow::OverflowConfig;
 pub use position::{LogId, Millis, ParsePositionError, Position, Seq, Start};
 pub use segment::{Framings, StoredEvent};
+pub use tags::TagQuery;
 pub use withheld::is_withheld;

@@ -11,6 +11,7 @@ use crate::memory::{Lag, LogConfig, Memory, OverrunCause, Stats};
 use crate::overflow::{OverflowConfig, Threads};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::shared::Shared;
+use crate::stored::StoredSegments;
 
 /// An event on its way into the log: checked, but not decoded.
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +32,26 @@ impl Log {
     /// An empty log.
     #[must_use]
     pub fn new(config: LogConfig) -> Arc<Self> {
+        Self::open(config, None)
+    }
+
+    /// A log that goes on where its history ends: with its identity and its next number. Event
+    /// cursors read from the history what is no longer in memory.
+    #[cfg(feature = "history")]
+    #[must_use]
+    pub fn with_history(config: LogConfig, history: &crate::history::PreparedHistory) -> Arc<Self> {
+        let config = LogConfig {
+            id: history.log_id(),
+            first: history.next(),
+            ..config
+        };
+        Self::open(config, Some(history.segments()))
+    }
+
+    fn open(config: LogConfig, stored: Option<Arc<StoredSegments>>) -> Arc<Self> {
         let id = config.id;
         let overflow = config.overflow.clone();
-        let shared = Arc::new(Shared::new(Memory::new(config)));
+        let shared = Arc::new(Shared::new(Memory::new(config), stored));
         if let Some(overflow) = overflow {
             start_overflow(&shared, &overflow);
         }
@@ -120,6 +138,13 @@ impl Log {
             log: self.id,
             seq: Seq(next.0.saturating_sub(1)),
         }
+    }
+
+    /// The oldest event an [`EventCursor`] can have, history included.
+    #[must_use]
+    pub fn oldest(&self) -> Seq {
+        let memory = self.shared.lock();
+        self.shared.oldest(&memory)
     }
 
     /// How far a reader is behind whose next event is `seq`.

@@ -16,6 +16,7 @@ use brine_wire::frame::Framing;
 
 use tokio::sync::oneshot;
 
+use crate::gap::Gap;
 use crate::overflow::{OnDisk, OverflowConfig, Threads, Written};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, Segment, SegmentWriter};
@@ -105,25 +106,6 @@ pub enum OverrunCause {
     /// The overflow's disk takes segments more slowly than they come.
     #[error("the disk of the overflow was too slow")]
     DiskTooSlow,
-}
-
-/// Events a cursor cannot have: they are gone, or their position is not of this log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// The first event that is missing.
-    pub from: Position,
-    /// The event the cursor goes on with.
-    pub to: Position,
-}
-
-impl Gap {
-    /// How many events are missing; `None` if nobody can know: the reader was at a position of
-    /// another log, or beyond the tail.
-    #[must_use]
-    pub fn missed(&self) -> Option<u64> {
-        let same = self.from.log == self.to.log;
-        self.to.seq.0.checked_sub(self.from.seq.0).filter(|_| same)
-    }
 }
 
 /// Frames of one segment, in bytes. A quarter of a megabyte is what one write moves at most, and
@@ -322,17 +304,18 @@ impl Memory {
         self.segments.front().map_or(self.next, |kept| kept.first)
     }
 
-    /// The first event of a cursor that starts so, and the gap before it.
-    pub(crate) fn find(&self, start: Start) -> (Seq, Option<Gap>) {
+    /// The first event of a cursor that starts so, and the gap before it, where `oldest` is the
+    /// oldest event it can have. A time is looked for in memory alone.
+    pub(crate) fn find(&self, start: Start, oldest: Seq) -> (Seq, Option<Gap>) {
         match start {
             Start::Tail => (self.next, None),
-            Start::Oldest => (self.oldest(), None),
+            Start::Oldest => (oldest, None),
             Start::Since(time) => (self.since(time), None),
-            Start::After(position) => self.after(position),
+            Start::After(position) => self.after(position, oldest),
         }
     }
 
-    fn after(&self, position: Position) -> (Seq, Option<Gap>) {
+    fn after(&self, position: Position, oldest: Seq) -> (Seq, Option<Gap>) {
         let wanted = Position {
             log: position.log,
             seq: Seq(position.seq.0.saturating_add(1)),
@@ -340,16 +323,20 @@ impl Memory {
         // All of another log is new to the reader. Of this one, beyond the tail, it has read
         // everything that is here.
         let seq = match wanted.log == self.config.id {
-            true => wanted.seq.clamp(self.oldest(), self.next),
-            false => self.oldest(),
+            true => wanted.seq.clamp(oldest, self.next),
+            false => oldest,
         };
         let to = self.position(seq);
-        let gap = (to != wanted).then_some(Gap { from: wanted, to });
+        let gap = (to != wanted).then_some(Gap {
+            from: wanted,
+            to,
+            reason: None,
+        });
         (seq, gap)
     }
 
     /// The first event taken in at `time` or later; the beginning of its segment if that is on disk.
-    fn since(&self, time: Millis) -> Seq {
+    pub(crate) fn since(&self, time: Millis) -> Seq {
         let recent = self.segments.iter().filter(|kept| kept.latest >= time);
         let mut found = recent.filter_map(|kept| match kept.in_memory() {
             Some(segment) => segment.since(time),

@@ -5,18 +5,22 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::memory::Memory;
 use crate::overflow::Written;
+use crate::position::Seq;
 use crate::segment::Segment;
+use crate::stored::StoredSegments;
 
 pub(crate) struct Shared {
     /// A plain mutex: held for copying a batch or looking up a segment, never across an await or
     /// any input or output.
     memory: Mutex<Memory>,
+    /// What the log has besides, on disk for good.
+    pub(crate) stored: Option<Arc<StoredSegments>>,
     /// Woken by each append.
     pub(crate) appended: Notify,
     /// Woken when a segment went that a cursor was still in.
@@ -30,9 +34,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(memory: Memory) -> Self {
+    pub(crate) fn new(memory: Memory, stored: Option<Arc<StoredSegments>>) -> Self {
         Self {
             memory: Mutex::new(memory),
+            stored,
             appended: Notify::new(),
             overrun: Notify::new(),
             backed_up: AtomicBool::new(false),
@@ -45,6 +50,18 @@ impl Shared {
     /// a poisoned lock is taken over: one connection's bug must not end the bus.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest event a reader can have, stored ones included.
+    pub(crate) fn oldest(&self, memory: &Memory) -> Seq {
+        let stored = self.stored.as_ref().and_then(|stored| stored.oldest());
+        stored.map_or(memory.oldest(), |oldest| oldest.min(memory.oldest()))
+    }
+
+    /// Whether the store is the place to look for an event that is not in the log.
+    pub(crate) fn is_stored(&self, seq: Seq) -> bool {
+        let oldest = self.stored.as_ref().and_then(|stored| stored.oldest());
+        oldest.is_some_and(|oldest| oldest <= seq)
     }
 
     /// Takes the result of a write of the overflow.

@@ -92,6 +92,7 @@ impl Model {
             let gap = Gap {
                 from: at(log, seq + 1),
                 to: at(LOG, first),
+                reason: None,
             };
             let gap = (gap.from != gap.to).then_some(gap);
             (Start::After(at(log, seq)), first, gap)

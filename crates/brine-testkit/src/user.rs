@@ -14,15 +14,23 @@ pub fn can_switch() -> bool {
     geteuid().is_root()
 }
 
-/// Does something as [`NOBODY`], on a thread of its own: Linux keeps identities by thread, and the
-/// thread ends with it.
+/// Does something as [`NOBODY`].
+///
+/// # Panics
+/// As [`as_user`].
+pub fn as_nobody<T: Send>(action: impl FnOnce() -> T + Send) -> T {
+    as_user(NOBODY, action)
+}
+
+/// Does something as a user and the group of the same number, on a thread of its own: Linux keeps identities by
+/// thread, and the thread ends with it.
 ///
 /// # Panics
 /// When the process may not become another user, and when `action` panics.
-pub fn as_nobody<T: Send>(action: impl FnOnce() -> T + Send) -> T {
+pub fn as_user<T: Send>(id: u32, action: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+            let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
             set_thread_groups(&[]).expect("root may give up its groups");
             set_thread_res_gid(group, group, group).expect("root may change its group");
             set_thread_res_uid(user, user, user).expect("root may become another user");

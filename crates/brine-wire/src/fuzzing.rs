@@ -8,14 +8,14 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::envelope::{Envelope, TAG_END};
-use crate::event::{STAMP, encode_event};
+use crate::event::{STAMP, encode_event, encode_whole_event};
 use crate::field_filter::FieldFilter;
 use crate::frame::{Decoder, FrameError, Framing, encode_frame};
 use crate::matching::{MatchType, TagFilter, TagMatch};
 use crate::ret_load::fire_ret_load;
 use crate::time::{self, Bound, Clock};
 use crate::value::{Map, Value};
-use crate::{json, msgpack, scan};
+use crate::{event_line, json, msgpack, scan};
 
 /// Frames are the same however the stream is cut, and their events survive encoding. The first
 /// byte is how many bytes come at a time.
@@ -215,6 +215,7 @@ pub fn fuzz_times(bytes: &[u8]) {
 
 /// What is read as JSON is written and read again as the same.
 pub fn fuzz_json(bytes: &[u8]) {
+    event_line_is_the_same_either_way(bytes);
     let Ok(value) = json::parse(bytes) else {
         return;
     };
@@ -226,6 +227,17 @@ pub fn fuzz_json(bytes: &[u8]) {
         Err(error) => panic!("{once:?} is not read: {error}"),
     }
     assert_eq!(once, again);
+}
+
+/// A line is packed as it is read and encoded, or refused by both.
+fn event_line_is_the_same_either_way(line: &[u8]) {
+    let mut packed = Vec::new();
+    let outcome = event_line::encode(line, "now", LIMIT, &mut packed);
+    let read = event_line::parse(line).and_then(|(tag, mut data)| {
+        let event = encode_whole_event(&tag, &mut data, "now", LIMIT)?;
+        Ok((tag.len(), event))
+    });
+    assert_eq!(outcome.map(|tag_bytes| (tag_bytes, packed)), read);
 }
 
 /// Any text is a filter or is refused, and any bytes can be filtered. The filter is the first line.

@@ -13,6 +13,7 @@ extern crate std;
 pub mod compat;
 pub mod envelope;
 pub mod event;
+pub mod event_line;
 pub mod field_filter;
 pub mod frame;
 #[doc(hidden)]

@@ -85,6 +85,15 @@ pub fn encode_map(map: &Map, out: &mut Vec<u8>) {
     .map(map);
 }
 
+/// Appends a text as Salt's event library writes it.
+pub(crate) fn encode_str(text: &str, out: &mut Vec<u8>) {
+    Encoder {
+        network: false,
+        out,
+    }
+    .string(text.as_bytes());
+}
+
 /// Appends a value as Salt's network side writes it: neither the bin family nor 8-bit strings.
 pub fn encode_network(value: &Value, out: &mut Vec<u8>) {
     Encoder { network: true, out }.value(value);

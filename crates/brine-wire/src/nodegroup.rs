@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::python_text::str;
+use crate::python_text::{repr, str};
 use crate::value::{Map, Value};
 
 /// How many words a target may have, node groups included.
@@ -26,7 +26,7 @@ const PREFIX: &str = "N@";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeGroupError {
-    /// There is no such group, or nothing is in it.
+    /// There is no such group.
     #[error("no node group {name:?} in nodegroups")]
     Unknown {
         /// Its name.
@@ -41,6 +41,41 @@ pub enum NodeGroupError {
     /// A compound target is neither a text nor a list of texts.
     #[error("a compound target must be a text or a list of texts")]
     NotText,
+}
+
+/// What is wrong inside a node group, which means less than it says, or nobody. In Salt's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeGroupFault {
+    /// It names a group that does not exist.
+    #[error("Failed nodegroup expansion: unknown nodegroup \"{name}\"")]
+    Unknown {
+        /// That name.
+        name: String,
+    },
+    /// It names itself, or a group that does.
+    #[error("Failed nodegroup expansion: illegal nested nodegroup \"{name}\"")]
+    Nested {
+        /// Its name.
+        name: String,
+    },
+    /// It is neither a text nor a list.
+    #[error("Nodegroup '{name}' ({found}) is neither a string, list nor tuple")]
+    Form {
+        /// Its name.
+        name: String,
+        /// What it is, as Python shows it.
+        found: String,
+    },
+}
+
+/// The words that node groups stand for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resolved {
+    /// The words of a compound target.
+    pub words: Vec<String>,
+    /// What was wrong on the way, for who wrote the groups.
+    pub faults: Vec<NodeGroupFault>,
 }
 
 /// The node groups in the option `nodegroups`: a mapping, or a list of mappings.
@@ -65,50 +100,57 @@ pub fn without_nodegroups(
     tgt: &Value,
     tgt_type: &str,
     nodegroups: &Map,
-) -> Result<Option<String>, NodeGroupError> {
-    let words = match tgt_type {
-        "nodegroup" => nodegroup(&str(tgt), nodegroups)?,
+) -> Result<Option<Resolved>, NodeGroupError> {
+    match tgt_type {
+        "nodegroup" => nodegroup(&str(tgt), nodegroups).map(Some),
         "compound" => {
-            let mut resolved = Vec::new();
+            let mut resolved = Resolved::default();
             for word in words(tgt).ok_or(NodeGroupError::NotText)? {
                 match named(&word) {
-                    Some(name) => resolved.extend(nodegroup(name, nodegroups)?),
-                    None => resolved.push(word),
+                    Some(name) => {
+                        let group = nodegroup(name, nodegroups)?;
+                        resolved.words.extend(group.words);
+                        resolved.faults.extend(group.faults);
+                    }
+                    None => resolved.words.push(word),
                 }
             }
-            resolved
+            Ok(Some(resolved))
         }
-        _ => return Ok(None),
-    };
-    Ok(Some(words.join(" ")))
+        _ => Ok(None),
+    }
 }
 
 /// The words of a compound target that replace a node group.
 ///
 /// # Errors
 /// [`NodeGroupError`].
-pub fn nodegroup(name: &str, nodegroups: &Map) -> Result<Vec<String>, NodeGroupError> {
-    let words = resolve(name, nodegroups)?;
-    match words.is_empty() {
-        false => Ok(words),
-        true => Err(NodeGroupError::Unknown {
+pub fn nodegroup(name: &str, nodegroups: &Map) -> Result<Resolved, NodeGroupError> {
+    match nodegroups.get(name) {
+        Some(_) => resolve(name, nodegroups),
+        None => Err(NodeGroupError::Unknown {
             name: name.to_owned(),
         }),
     }
 }
 
-/// The same, with no words for a group that does not exist or that names itself.
+/// The same, with a fault and no words for a group that does not exist.
 ///
 /// # Errors
 /// [`NodeGroupError::TooLong`].
-pub fn resolve(name: &str, nodegroups: &Map) -> Result<Vec<String>, NodeGroupError> {
+pub fn resolve(name: &str, nodegroups: &Map) -> Result<Resolved, NodeGroupError> {
     let mut groups = Groups {
         nodegroups,
         inside: Vec::new(),
         count: 0,
+        faults: Vec::new(),
     };
-    groups.resolve(name).ok_or_else(|| NodeGroupError::TooLong {
-        name: name.to_owned(),
+    let words = groups.resolve(name);
+    Ok(Resolved {
+        words: words.ok_or_else(|| NodeGroupError::TooLong {
+            name: name.to_owned(),
+        })?,
+        faults: groups.faults,
     })
 }
 
@@ -124,15 +166,25 @@ struct Groups<'a> {
     inside: Vec<String>,
     /// How many words there have been so far.
     count: usize,
+    faults: Vec<NodeGroupFault>,
 }
 
 impl Groups<'_> {
     /// `None` if it is too long.
     fn resolve(&mut self, name: &str) -> Option<Vec<String>> {
+        let own = || name.to_owned();
         if self.inside.iter().any(|known| known == name) {
+            self.faults.push(NodeGroupFault::Nested { name: own() });
             return Some(Vec::new());
         }
-        let Some(words) = self.nodegroups.get(name).and_then(configured) else {
+        let Some(group) = self.nodegroups.get(name) else {
+            self.faults.push(NodeGroupFault::Unknown { name: own() });
+            return Some(Vec::new());
+        };
+        let Some(words) = configured(group) else {
+            let found = repr(group);
+            self.faults
+                .push(NodeGroupFault::Form { name: own(), found });
             return Some(Vec::new());
         };
         self.count += words.len();
@@ -247,10 +299,11 @@ mod tests {
             ("round", Some("( or db1 )")),
             ("about", Some("( ( or db1 ) )")),
             ("empty", Some("L@")),
-            ("number", None),
+            ("number", Some("")),
             ("nosuch", None),
         ] {
-            let words = nodegroup(name, &groups).ok().map(|words| words.join(" "));
+            let resolved = nodegroup(name, &groups).ok();
+            let words = resolved.map(|resolved| resolved.words.join(" "));
             assert_eq!(words.as_deref(), expected, "{name}");
         }
     }
@@ -263,7 +316,10 @@ mod tests {
         ]
         .into();
         let groups = nodegroups(Some(&option));
-        let published = |tgt: &str, tgt_type| without_nodegroups(&tgt.into(), tgt_type, &groups);
+        let published = |tgt: &str, tgt_type| {
+            let resolved = without_nodegroups(&tgt.into(), tgt_type, &groups);
+            resolved.map(|resolved| resolved.map(|resolved| resolved.words.join(" ")))
+        };
         let compound = |text: &str| Ok(Some(text.to_owned()));
         assert_eq!(published("web", "nodegroup"), compound("web* or proxy1"));
         assert_eq!(
@@ -271,13 +327,48 @@ mod tests {
             compound("not web* or proxy1")
         );
         assert_eq!(published("N@web", "glob"), Ok(None));
-        for (tgt, tgt_type) in [
-            ("nosuch", "nodegroup"),
-            ("x or N@nosuch", "compound"),
-            ("round", "nodegroup"),
-        ] {
+        for (tgt, tgt_type) in [("nosuch", "nodegroup"), ("x or N@nosuch", "compound")] {
             assert!(published(tgt, tgt_type).is_err(), "{tgt}");
         }
+        assert_eq!(published("round", "nodegroup"), compound(""));
+    }
+
+    /// The texts are Salt's.
+    #[test]
+    fn what_is_wrong_inside_a_group_is_named() {
+        let listed: Value = Value::Array(vec!["N@web and not m2".into()]);
+        let groups: Map = [
+            ("web", "L@m1,m2".into()),
+            ("typo", "N@nosuch or m1".into()),
+            ("listed", listed),
+            ("itself", "N@itself".into()),
+            ("empty", Value::Nil),
+        ]
+        .into_iter()
+        .collect();
+        for (name, fault) in [
+            (
+                "typo",
+                "Failed nodegroup expansion: unknown nodegroup \"nosuch\"",
+            ),
+            (
+                "listed",
+                "Failed nodegroup expansion: unknown nodegroup \"web and not m2\"",
+            ),
+            (
+                "itself",
+                "Failed nodegroup expansion: illegal nested nodegroup \"itself\"",
+            ),
+            (
+                "empty",
+                "Nodegroup 'empty' (None) is neither a string, list nor tuple",
+            ),
+        ] {
+            let faults = nodegroup(name, &groups).unwrap().faults;
+            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            assert_eq!(faults, [fault], "{name}");
+        }
+        assert_eq!(nodegroup("web", &groups).unwrap().faults, []);
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub enum Record<'a> {
         /// Tag, tag end and data.
         event: &'a [u8],
     },
-    /// `[2, log, sequence, log, sequence, missed]`: events that the reader cannot have. It had read up to the first
-    /// position and goes on after the second.
+    /// `[2, log, sequence, log, sequence, missed, reason]`: events that the reader cannot have. It had read up to the
+    /// first position and goes on after the second.
     Gap {
         /// Log and sequence of the last event before it.
         from: (u64, u64),
@@ -38,6 +38,8 @@ pub enum Record<'a> {
         to: (u64, u64),
         /// How many events are missing, if that can be known.
         missed: Option<u64>,
+        /// Why, in a few words, if that is known.
+        reason: Option<String>,
     },
     /// `[3, sequence]`: nothing new; everything up to here has been looked at.
     Heartbeat {
@@ -95,8 +97,13 @@ impl Record<'_> {
                 uint(*at, out);
                 bin(event, out);
             }
-            Self::Gap { from, to, missed } => {
-                out.extend_from_slice(&[0x96, 2]);
+            Self::Gap {
+                from,
+                to,
+                missed,
+                reason,
+            } => {
+                out.extend_from_slice(&[0x97, 2]);
                 for number in [from.0, from.1, to.0, to.1] {
                     uint(number, out);
                 }
@@ -104,6 +111,8 @@ impl Record<'_> {
                     Some(missed) => uint(*missed, out),
                     None => out.push(0xc0),
                 }
+                let reason = reason.as_deref().map_or(Value::Nil, Value::from);
+                msgpack::encode(&reason, out);
             }
             Self::Heartbeat { sequence } => numbers(3, &[*sequence], out),
             Self::Fired { sequence } => numbers(4, &[*sequence], out),
@@ -147,7 +156,7 @@ fn bin(bytes: &[u8], out: &mut Vec<u8>) {
 pub fn next(bytes: &[u8], limit: usize) -> Result<Option<(Record<'_>, usize)>, RecordError> {
     if bytes
         .first()
-        .is_some_and(|marker| !matches!(marker, 0x92..=0x96))
+        .is_some_and(|marker| !matches!(marker, 0x92..=0x97))
     {
         return Err(RecordError::Malformed);
     }
@@ -202,6 +211,10 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
                 [0xc0] => None,
                 missed => Some(number(missed)?),
             },
+            reason: match parts.next()? {
+                [0xc0] => None,
+                reason => Some(text(reason)?),
+            },
         },
         3 => Record::Heartbeat {
             sequence: number(parts.next()?)?,
@@ -239,11 +252,13 @@ mod tests {
                 from: (1, 2),
                 to: (1, 9),
                 missed: Some(7),
+                reason: Some("overrun".into()),
             },
             Record::Gap {
                 from: (u64::MAX, 2),
                 to: (1, 9),
                 missed: None,
+                reason: None,
             },
             Record::Heartbeat { sequence: 42 },
             Record::Fired { sequence: 43 },

@@ -2,8 +2,8 @@
 //!
 //! Pure: the time is an argument. Facts: `docs/protocol/ipc.md` §4.
 
-use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 pub use crate::compat::StampStyle;
@@ -12,25 +12,49 @@ pub use crate::compat::StampStyle;
 /// is exactly zero, as Python does.
 #[must_use]
 pub fn format(since_epoch: Duration, style: StampStyle) -> String {
-    let seconds = since_epoch.as_secs();
-    let (year, month, day) = civil_from_days(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let fraction = match since_epoch.subsec_micros() {
-        0 => String::new(),
-        micros => format!(".{micros:06}"),
-    };
-    let offset = match style {
-        StampStyle::Naive => "",
-        StampStyle::Utc => "+00:00",
-    };
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
+    let mut stamp = Vec::with_capacity(32);
+    append(since_epoch, style, &mut stamp);
+    stamp.into_iter().map(char::from).collect()
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-/// Years are counted from March, so that the leap day is the last of its year, and days from
-/// 0000-03-01, where an era of 400 years begins.
-const fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
+/// Appends what [`format`] gives.
+pub fn append(since_epoch: Duration, style: StampStyle, out: &mut Vec<u8>) {
+    let seconds = since_epoch.as_secs();
+    let (year, month, day) = civil_from_days(seconds / 86_400 + EPOCH_DAYS);
+    digits(year, 4, out);
+    for (separator, number) in [
+        (b'-', month),
+        (b'-', day),
+        (b'T', seconds / 3600 % 24),
+        (b':', seconds / 60 % 60),
+        (b':', seconds % 60),
+    ] {
+        out.push(separator);
+        digits(number, 2, out);
+    }
+    let micros = since_epoch.subsec_micros();
+    if micros > 0 {
+        out.push(b'.');
+        digits(micros.into(), 6, out);
+    }
+    if style == StampStyle::Utc {
+        out.extend_from_slice(b"+00:00");
+    }
+}
+
+/// A number with leading zeros, at least so many digits of it.
+fn digits(number: u64, width: usize, out: &mut Vec<u8>) {
+    let zeros = width.saturating_sub(number.max(1).ilog10() as usize + 1);
+    out.extend(core::iter::repeat_n(b'0', zeros));
+    crate::json::unsigned(number, out);
+}
+
+/// The days from 0000-03-01, where an era of 400 years begins, to 1970-01-01.
+pub(crate) const EPOCH_DAYS: u64 = 719_468;
+
+/// Year, month and day of a day counted from 0000-03-01, in the proleptic Gregorian calendar.
+/// Years are counted from March, so that the leap day is the last of its year.
+pub(crate) const fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -48,6 +72,8 @@ const fn civil_from_days(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
+
     use super::*;
 
     #[test]

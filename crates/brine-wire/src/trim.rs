@@ -56,6 +56,11 @@ pub fn refuse_to_trim(packed: Vec<u8>, max_event_size: usize) -> Result<Vec<u8>,
     }
 }
 
+/// Whether a map of so many bytes is sent as it is.
+pub(crate) const fn fits(packed_bytes: usize, max_event_size: usize) -> bool {
+    packed_bytes + OVERHEAD_BYTES <= max_event_size
+}
+
 /// What trimming makes of a map.
 struct Trimmed {
     packed: Vec<u8>,
@@ -65,7 +70,7 @@ struct Trimmed {
 
 /// `None` when the map is small enough.
 fn trim(packed: &[u8], max_event_size: usize) -> Option<Trimmed> {
-    if packed.len() + OVERHEAD_BYTES <= max_event_size {
+    if fits(packed.len(), max_event_size) {
         return None;
     }
     let Ok(Value::Map(mut map)) = msgpack::decode(packed) else {

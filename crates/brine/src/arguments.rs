@@ -21,7 +21,7 @@ use crate::logs::{self, Level, Look};
     propagate_version = true,
     disable_help_subcommand = true,
     after_help = "Salt's commands, with Salt's options (`brine links DIR` makes links by these names):\n  \
-                  salt-master  salt-minion  salt-call  salt-run  salt-key  salt\n\
+                  salt-master  salt-minion  salt-api  salt-call  salt-run  salt-key  salt\n\
                   Example: brine salt-run state.event pretty=True\n\n\
                   Exit codes: 0 done, 1 failed, 2 wrong usage, 3 what was asked for is gone."
 )]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use brine_bus::address::{Address, Node};
+use brine_bus::client::local::LocalAddress;
 use brine_bus::client::{ConnectError, Oversize, PublisherConfig};
 use brine_config::{Brine, Environment, Loaded, Opts, Role, Warning};
 use brine_wire::compat::Compat;
@@ -136,6 +137,20 @@ impl BusArgs {
             id: id.to_owned(),
             hash_type,
         })
+    }
+}
+
+impl BusLocation {
+    /// Where the bus's own socket is; `None` where nothing says so.
+    pub(crate) fn local_address(&self) -> Option<LocalAddress> {
+        if let Some(sock_dir) = &self.sock_dir {
+            return Some(LocalAddress::Socket(
+                sock_dir.join(self.node.local_socket_name()),
+            ));
+        }
+        let sock_dir = self.opts.as_ref()?.text("sock_dir").ok()?;
+        let file = Path::new(sock_dir).join(self.node.local_token_name());
+        Some(LocalAddress::TokenFile(file))
     }
 }
 

@@ -18,10 +18,18 @@ use crate::host::{Attached, MasterCommands, MinionCommands, OpenBus};
 /// A master, bound, and its history, to be dropped when the master has ended.
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    // As Salt makes it: users whom publisher_acl names have their keys in cachedir. Making that says what is wrong.
+    let _ = options.cachedir.parent().map(daemon::make_public_folder);
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;
-    let attached = detached.attach(Arc::new(MasterCommands(master.handle())))?;
+    let mut attached = detached.attach(
+        Arc::new(MasterCommands(master.handle())),
+        Some(&master.handle()),
+    )?;
+    if loaded.brine.api.in_master {
+        attached.start_api(loaded, master.handle())?;
+    }
     Ok((master, attached))
 }
 
@@ -36,7 +44,7 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Min
     let functions = |host| Functions::new(config, host);
     let (bus, handle, detached) = bus.into_parts();
     let minion = Minion::start(options, functions, bus, handle)?;
-    let attached = detached.attach(Arc::new(MinionCommands(minion.handle())))?;
+    let attached = detached.attach(Arc::new(MinionCommands(minion.handle())), None)?;
     Ok((minion, attached))
 }
 

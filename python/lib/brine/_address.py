@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from brine import _native
+
 
 def address(node: str | None, opts: Mapping[str, Any]) -> dict[str, Any]:
     """Where the bus of a node is."""
@@ -21,6 +23,11 @@ def address(node: str | None, opts: Mapping[str, Any]) -> dict[str, Any]:
         "ports": ports,
         "ipv6": bool(opts.get("ipv6")),
     }
+
+
+def local_path(node: str | None, opts: Mapping[str, Any]) -> str:
+    """Brine's own socket of that bus, or under ``ipc_mode: tcp`` the file of its token."""
+    return _native.local_path(address(node, opts))
 
 
 def compat(opts: Mapping[str, Any]) -> str | None:

@@ -6,8 +6,9 @@ over its bus. Events need no answer, so that they work with a real Salt minion t
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from brine import _native, config
 from brine._request import Question, hear
@@ -25,6 +26,7 @@ class Caller:
         self, c_path: str = "/etc/salt/minion", mopts: Mapping[str, Any] | None = None
     ) -> None:
         self.opts: dict[str, Any] = dict(mopts) if mopts else config.minion_config(c_path)
+        self.sminion = Sminion(self)
 
     def cmd(self, fun: str, *args: Any, **kwargs: Any) -> Any:
         """What the function returns.
@@ -74,6 +76,41 @@ class Caller:
 
     def _nobody(self, what: str) -> SaltClientError:
         return SaltClientError(f"expected {what} on the bus in {self.opts['sock_dir']}, found none")
+
+
+class Sminion:
+    """What scripts use of Salt's minion object: ``functions["test.ping"]()`` and ``opts``."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.opts = caller.opts
+        self.functions = Functions(caller)
+
+
+class Functions:
+    """The minion's functions by name. Asked of the minion each time: others may be added meanwhile."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def __contains__(self, fun: object) -> bool:
+        if fun in _DIRECT:
+            return True
+        return isinstance(fun, str) and fun in self._caller.cmd("sys.list_functions", fun)
+
+    def __getitem__(self, fun: str) -> Callable[..., Any]:
+        if fun not in self:
+            raise KeyError(fun)
+        return functools.partial(self._caller.cmd, fun)
+
+    def get(self, fun: str, default: Any = None) -> Any:
+        """The function, or ``default`` if the minion has it not."""
+        return self[fun] if fun in self else default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._caller.cmd("sys.list_functions"))
+
+    def __len__(self) -> int:
+        return len(self._caller.cmd("sys.list_functions"))
 
 
 _Event = Optional[Tuple[str, Dict[str, Any]]]

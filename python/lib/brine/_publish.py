@@ -6,6 +6,7 @@ nothing is signed.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, List, Union
@@ -22,6 +23,8 @@ from brine.exceptions import (
     SaltInvocationError,
     SaltReqTimeoutError,
 )
+
+log = logging.getLogger(__name__)
 
 Target = Union[str, List[str]]
 Functions = Union[str, List[str]]
@@ -191,7 +194,12 @@ class Publishing:
             resolved = _native.without_nodegroups(tgt, tgt_type, groups)
         except ValueError as error:
             raise SaltInvocationError(str(error)) from None
-        return (tgt, tgt_type) if resolved is None else (resolved, "compound")
+        if resolved is None:
+            return tgt, tgt_type
+        compound, faults = resolved
+        for fault in faults:
+            log.error(fault)
+        return compound, "compound"
 
 
 def _published(answer: dict[str, Any]) -> dict[str, Any]:

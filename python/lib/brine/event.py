@@ -140,10 +140,12 @@ class SaltEvent:
 
     def _new_publisher(self) -> _native.Publisher:
         return _native.Publisher(
-            _address.address(self.node, self.opts),
-            _address.compat(self.opts),
-            int(self.opts.get("max_event_size") or 0) or (1 << 62),
+            _address.address(self.node, self.opts), _address.compat(self.opts), self._max_event_size()
         )
+
+    def _max_event_size(self) -> int:
+        # Looked at for each event: programs change the option of an object that is in use.
+        return int(self.opts.get("max_event_size") or 0) or (1 << 62)
 
     def _after_fork(self) -> None:
         # What another of the parent's threads was at work in stays locked for ever.
@@ -216,6 +218,17 @@ class SaltEvent:
         self._subscriber.unsubscribe(tag, match_type)
         if [tag, match_type] in self.pending_tags:
             self.pending_tags.remove([tag, match_type])
+
+    @property
+    def pending_events(self) -> list[dict[str, Any]]:
+        """The events that a subscription keeps and no call has got yet, oldest first: a copy."""
+        return [{"data": data, "tag": tag} for tag, data in self._subscriber.pending()]
+
+    @pending_events.setter
+    def pending_events(self, events: list[dict[str, Any]]) -> None:
+        if events:
+            raise ValueError("pending events can be forgotten, by setting [], and not replaced")
+        self._subscriber.forget_pending()
 
     def get_event(
         self,
@@ -305,9 +318,10 @@ class SaltEvent:
             raise ValueError(f"Dict object expected, not '{data}'.")
         if self.io_loop is not None:
             # On a loop nothing waits: with no bus there, the event is gone, as in Salt.
-            self._publisher.fire(tag, data, 0.0)
+            self._publisher.fire(tag, data, 0.0, self._max_event_size())
             return True
-        fired = self._publisher.fire(tag, data, None if timeout is None else timeout / 1000)
+        seconds = None if timeout is None else timeout / 1000
+        fired = self._publisher.fire(tag, data, seconds, self._max_event_size())
         self.cpush = fired
         return fired
 

@@ -19,8 +19,8 @@ pub(crate) struct Peer {
 /// What has to be run for a peer, and what it speaks then.
 #[derive(Debug, Clone, Copy)]
 enum Program {
-    /// Ours, with `--compat`.
-    Brine(&'static str),
+    /// Ours, by the name of its binary beside this one, with `--compat`.
+    Brine(&'static str, &'static str),
     /// The event publisher of a release from `.salt/`.
     Salt(&'static str),
     Nats,
@@ -33,12 +33,17 @@ pub(crate) const PEERS: &[Peer] = &[
     peer(
         "brine",
         "brine bus --compat 3008 (target/release/brine)",
-        Program::Brine("3008"),
+        Program::Brine("brine", "3008"),
+    ),
+    peer(
+        "brine-before",
+        "brine bus of an earlier commit (target/release/brine-before)",
+        Program::Brine("brine-before", "3008"),
     ),
     peer(
         "brine-3006",
         "brine bus --compat 3006: prefixed frames",
-        Program::Brine("3006"),
+        Program::Brine("brine", "3006"),
     ),
     peer(
         "salt-3008.3",
@@ -125,7 +130,7 @@ impl Peer {
     pub(crate) fn command(&self, dir: &Path, tools: &Tools) -> Result<(Command, Target)> {
         let mut command = Command::new(tools.path(self)?);
         let target = match self.program {
-            Program::Brine(compat) => {
+            Program::Brine(_, compat) => {
                 command
                     .args(["bus", "--compat", compat, "--sock-dir"])
                     .arg(dir);
@@ -176,7 +181,11 @@ impl Program {
             Ok(path.is_file().then_some(path))
         };
         Ok(match self {
-            Self::Brine(_) => (built("brine")?, "run `cargo build --release`".to_owned()),
+            Self::Brine("brine", _) => (built("brine")?, "run `cargo build --release`".to_owned()),
+            Self::Brine(name, _) => (
+                built(name)?,
+                format!("build an earlier commit and copy its `brine` to target/release/{name}"),
+            ),
             Self::Relay => (
                 built("relay")?,
                 "run `cargo build --release -p brine-benches`".to_owned(),

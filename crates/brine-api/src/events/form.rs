@@ -6,8 +6,9 @@ use brine_log::{Gap, LogId, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;
 use brine_wire::record::Record;
 use brine_wire::stamp::{self, StampStyle};
-use brine_wire::{Value, json, msgpack};
+use brine_wire::{Value, json};
 use hyper::header::HeaderValue;
+use std::io::Write;
 use std::time::Duration;
 
 /// A form of a stream.
@@ -95,11 +96,11 @@ impl Form {
                 from: (from.log.0, from.seq.0),
                 to: (to.log.0, to.seq.0),
                 missed,
+                reason: gap.reason.map(|reason| reason.to_string()),
             }
             .encode(out);
         }
-        let missed = missed.map_or_else(|| "null".to_owned(), |missed| missed.to_string());
-        let fields = format!("{{\"from\": \"{from}\", \"to\": \"{to}\", \"missed\": {missed}}}");
+        let fields = gap_fields(gap);
         append(
             out,
             &match self {
@@ -125,8 +126,21 @@ impl Form {
     }
 }
 
+/// What is missing, as a JSON object. `missed` is `null` where nobody knows.
+pub(crate) fn gap_fields(gap: &Gap) -> String {
+    let (from, to) = (before(gap.from), before(gap.to));
+    let missed = gap.missed();
+    let missed = missed.map_or_else(|| "null".to_owned(), |missed| missed.to_string());
+    let reason = gap
+        .reason
+        .map_or("null".to_owned(), |reason| format!("\"{reason}\""));
+    format!(
+        "{{\"from\": \"{from}\", \"to\": \"{to}\", \"missed\": {missed}, \"reason\": {reason}}}"
+    )
+}
+
 /// The position of a reader that will read `next` next.
-const fn before(next: Position) -> Position {
+pub(crate) const fn before(next: Position) -> Position {
     Position {
         log: next.log,
         seq: Seq(next.seq.0.saturating_sub(1)),
@@ -141,25 +155,29 @@ fn append(out: &mut Vec<u8>, text: &str) {
 fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
     let (tag, rest) = event.event.split_at(event.tag_bytes.min(event.event.len()));
     let data = rest.get(TAG_END.len()..).unwrap_or_default();
-    let time = stamp::format(Duration::from_millis(event.at.0), StampStyle::Naive);
-    let mut text = format!(
-        "{{\"seq\": {}, \"position\": \"{position}\", \"time\": \"{time}Z\", \"tag\": ",
-        event.seq
-    );
-    json::to_exact_line(&String::from_utf8_lossy(tag).into_owned().into(), &mut text);
-    text.push_str(", \"data\": ");
-    // The bus checks only the first values of large data; what is malformed behind them is shown
-    // as the bytes it is.
-    let data = msgpack::decode(data).unwrap_or_else(|_| Value::Bin(data.to_vec()));
-    json::to_exact_line(&data, &mut text);
-    text.push('}');
-    append(out, &text);
+    append(out, "{\"seq\": ");
+    json::unsigned(event.seq.0, out);
+    append(out, ", \"position\": \"");
+    let _ = write!(out, "{position}"); // memory takes it
+    append(out, "\", \"time\": \"");
+    stamp::append(Duration::from_millis(event.at.0), StampStyle::Naive, out);
+    append(out, "Z\", \"tag\": ");
+    json::quote(&String::from_utf8_lossy(tag), out);
+    append(out, ", \"data\": ");
+    if json::packed_to_exact_line(data, out).is_err() {
+        // The bus checks only the first values of large data; what is malformed behind them is
+        // shown as the bytes it is.
+        let mut text = String::new();
+        json::to_exact_line(&Value::Bin(data.to_vec()), &mut text);
+        append(out, &text);
+    }
+    out.push(b'}');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brine_log::Millis;
+    use brine_log::{GapReason, Millis};
 
     const LOG: LogId = LogId(0x7f3a);
 
@@ -203,18 +221,20 @@ mod tests {
         let gap = Gap {
             from: at(LOG, 43),
             to: at(LOG, 100),
+            reason: Some(GapReason::Overrun),
         };
         assert_eq!(
             written(&|out| Form::Lines.gap(&gap, out)),
-            "{\"gap\": {\"from\": \"7f3a-42\", \"to\": \"7f3a-99\", \"missed\": 57}}\n"
+            "{\"gap\": {\"from\": \"7f3a-42\", \"to\": \"7f3a-99\", \"missed\": 57, \"reason\": \"overrun\"}}\n"
         );
         let foreign = Gap {
             from: at(LogId(1), 43),
             to: at(LOG, 1),
+            reason: None,
         };
         assert_eq!(
             written(&|out| Form::Sse.gap(&foreign, out)),
-            "id: 7f3a-0\nevent: gap\ndata: {\"from\": \"1-42\", \"to\": \"7f3a-0\", \"missed\": null}\n\n"
+            "id: 7f3a-0\nevent: gap\ndata: {\"from\": \"1-42\", \"to\": \"7f3a-0\", \"missed\": null, \"reason\": null}\n\n"
         );
         assert_eq!(
             written(&|out| Form::Lines.heartbeat(at(LOG, 42), out)),

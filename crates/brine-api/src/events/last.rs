@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use brine_log::{Log, Position, Seq, Start};
+use brine_log::{Log, Next, Position, Seq, Start};
 
 use super::read::Filter;
 
@@ -14,14 +14,19 @@ const FIRST_STRETCH: u64 = 1024;
 
 /// Where to start in order to get the last `count` events that pass, at or after `start`; `None` if
 /// none does: then the start is the tail.
-pub(super) async fn find(log: &Log, start: Start, filter: &Filter, count: usize) -> Option<Start> {
+pub(crate) async fn find(log: &Log, start: Start, filter: &Filter, count: usize) -> Option<Start> {
     let end = log.position();
     let lower = match start {
         // Without another start, as far back as events are kept.
         Start::Tail => Start::Oldest,
         start => start,
     };
-    let lowest = log.events(lower).seq();
+    let mut cursor = log.events(lower);
+    // A time is known once it has been looked for.
+    while matches!(cursor.next(), Next::Stored) {
+        cursor.load().await;
+    }
+    let lowest = cursor.seq();
     let mut stretch = FIRST_STRETCH;
     loop {
         let from = Seq(end.seq.0.saturating_sub(stretch)).max(lowest);
@@ -36,7 +41,7 @@ pub(super) async fn find(log: &Log, start: Start, filter: &Filter, count: usize)
 /// The last `count` sequences that pass, from `from` to the end.
 async fn scan(log: &Log, from: Seq, end: Position, filter: &Filter, count: usize) -> VecDeque<Seq> {
     let mut found = VecDeque::new();
-    let mut cursor = log.events(before(end, from));
+    let mut cursor = filter.cursor(log, before(end, from));
     while cursor.seq() <= end.seq {
         match cursor.ready().await {
             Ok(events) => {

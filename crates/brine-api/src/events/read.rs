@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use brine_log::{EventCursor, LogId, Millis, Position, Seq, Start, StoredEvent};
+use brine_log::history::Consumer;
+use brine_log::{
+    EventCursor, Log, LogId, Millis, ParsePositionError, Position, Seq, Start, StoredEvent,
+    TagQuery,
+};
 use brine_wire::envelope::TAG_END;
 use brine_wire::field_filter::FieldFilter;
-use brine_wire::matching::{MatchType, TagFilter};
+use brine_wire::matching::{MatchType, TagFilter, TagMatch};
 use brine_wire::time::{Bound, Clock, StartText, parse_start, parse_time};
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -43,27 +47,47 @@ const PARAMETERS: [&str; 11] = [
 ];
 
 /// What a reader asks for.
-pub(super) struct Query {
-    pub(super) filter: Filter,
-    start: Start,
+pub(crate) struct Query {
+    pub(crate) filter: Filter,
+    pub(crate) start: Start,
     /// Only the last so many that match, and what comes after.
-    last: Option<usize>,
-    until: Option<Millis>,
-    limit: Option<u64>,
+    pub(crate) last: Option<usize>,
+    pub(crate) until: Option<Millis>,
+    pub(crate) limit: Option<u64>,
     /// Whether the stream goes on with what comes after its beginning.
-    follows: bool,
-    heartbeat: Duration,
+    pub(crate) follows: bool,
+    pub(crate) heartbeat: Duration,
+}
+
+/// What the words of a query are relative to.
+pub(crate) struct QueryContext {
+    /// The log that sequences without one are of.
+    pub(crate) log: LogId,
+    /// How many seconds local time is ahead of UTC at a moment.
+    pub(crate) zone: fn(i64) -> i32,
+    /// What is sent after so long without an event, unless the query says how long.
+    pub(crate) heartbeat: Duration,
 }
 
 /// Which events a reader gets: cheap looks first.
-pub(super) struct Filter {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
     permitted: Permitted,
     tags: TagFilter,
     fields: FieldFilter,
+    /// Which stored events are worth fetching.
+    stored: TagQuery,
 }
 
 impl Filter {
-    pub(super) fn passes(&self, event: &StoredEvent<'_>) -> bool {
+    /// A cursor over what may pass.
+    pub(crate) fn cursor(&self, log: &Log, start: Start) -> EventCursor {
+        let mut cursor = log.events(start);
+        cursor.select(self.stored.clone());
+        cursor
+    }
+
+    pub(crate) fn passes(&self, event: &StoredEvent<'_>) -> bool {
         let Some(tag) = event.event.get(..event.tag_bytes) else {
             return false;
         };
@@ -87,6 +111,57 @@ pub(crate) fn get(
     access: Access,
     head: &Parts,
 ) -> Result<Response<ResponseBody>, ApiError> {
+    let parameters = parameters(head.uri.query().unwrap_or_default())?;
+    let resumed = resumed(header(&head.headers, "last-event-id"))?;
+    stream(state, subject, access, head, parameters, resumed)
+}
+
+/// The parameters of a query for events.
+pub(crate) fn parameters(text: &str) -> Result<Vec<(&str, String)>, ApiError> {
+    query::parse(text, &PARAMETERS)
+}
+
+/// The position in a `Last-Event-ID`; browsers send an empty one before the first event.
+pub(crate) fn resumed(last_event_id: Option<&str>) -> Result<Option<Position>, ApiError> {
+    let position = last_event_id.filter(|position| !position.is_empty());
+    let position = position.map(str::parse).transpose();
+    position.map_err(|error: ParsePositionError| ApiError::BadRequest(error.to_string()))
+}
+
+/// Answers with the events of a consumer, from its position on.
+pub(crate) fn get_of_consumer(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    access: Access,
+    head: &Parts,
+    consumer: &Consumer,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let text = head.uri.query().unwrap_or_default();
+    let mut parameters = query::parse(text, &["limit", "follow", "heartbeat"])?;
+    match consumer.filter.as_str() {
+        "" => {}
+        // Field terms have a colon; tags have none, as far as people go.
+        terms if terms.contains(':') => parameters.push(("filter", terms.to_owned())),
+        tags => parameters.push(("tag", tags.to_owned())),
+    }
+    stream(
+        state,
+        subject,
+        access,
+        head,
+        parameters,
+        Some(consumer.position),
+    )
+}
+
+fn stream(
+    state: &Arc<ApiState>,
+    subject: &Subject,
+    access: Access,
+    head: &Parts,
+    parameters: Vec<(&str, String)>,
+    resumed: Option<Position>,
+) -> Result<Response<ResponseBody>, ApiError> {
     if access.read.is_nothing() {
         return Err(ApiError::Forbidden(format!(
             "{subject} may read no events; brine: {{acl: …}} has no read for it"
@@ -96,16 +171,21 @@ pub(crate) fn get(
     let form = Form::accepted(accept).ok_or_else(|| ApiError::BadRequest(format!(
         "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {accept:?}"
     )))?;
-    let text = head.uri.query().unwrap_or_default();
-    let resumed = header(&head.headers, "last-event-id");
-    let query = Query::parse(state, access.read, text, resumed)?;
-    let entry = state.readers().enter(subject.clone(), text.to_owned());
+    let context = QueryContext {
+        log: state.log.id(),
+        zone: state.config.zone,
+        heartbeat: state.config.heartbeat,
+    };
+    let query = Query::parse(&context, access.read, parameters, resumed)?;
+    let asked = match head.uri.path() {
+        "/events" => head.uri.query().unwrap_or_default(),
+        path => path,
+    };
+    let entry = state.readers().enter(subject.clone(), asked.to_owned());
+    // The cursor is there before the answer begins: what is fired after that is part of the stream.
+    let stream = Stream::new(state, query, form, entry);
     let state = Arc::clone(state);
-    let body = ResponseBody::stream(move |out| async move {
-        Stream::new(&state, query, form, entry)
-            .run(&state, &out)
-            .await;
-    });
+    let body = ResponseBody::stream(move |out| async move { stream.run(&state, &out).await });
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.content_type());
@@ -118,16 +198,16 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Query {
-    fn parse(
-        state: &ApiState,
+    pub(crate) fn parse(
+        context: &QueryContext,
         permitted: Permitted,
-        text: &str,
-        resumed: Option<&str>,
+        parameters: Vec<(&str, String)>,
+        resumed: Option<Position>,
     ) -> Result<Self, ApiError> {
         let now = now();
         let clock = Clock {
             now,
-            zone: &state.config.zone,
+            zone: &context.zone,
         };
         let bad = |error: &dyn std::fmt::Display| ApiError::BadRequest(error.to_string());
         let (mut tags, mut excluded, mut kind) = (Vec::new(), Vec::new(), MatchType::Fnmatch);
@@ -136,15 +216,16 @@ impl Query {
                 permitted,
                 tags: TagFilter::default(),
                 fields: FieldFilter::default(),
+                stored: TagQuery::default(),
             },
             start: Start::Tail,
             last: None,
             until: None,
             limit: None,
             follows: true,
-            heartbeat: state.config.heartbeat,
+            heartbeat: context.heartbeat,
         };
-        for (name, value) in query::parse(text, &PARAMETERS)? {
+        for (name, value) in parameters {
             match name {
                 "tag" => tags.push(value),
                 "exclude" => excluded.push(value),
@@ -155,7 +236,7 @@ impl Query {
                 }
                 "from" => {
                     let start = parse_start(&value, clock).map_err(|error| bad(&error))?;
-                    query.start = start_of(start, state.log.id())?;
+                    query.start = start_of(start, context.log)?;
                 }
                 "since" => {
                     let time = parse_time(&value, Bound::Since, clock);
@@ -177,17 +258,19 @@ impl Query {
                 }
             }
         }
-        if let Some(position) = resumed.filter(|position| !position.is_empty()) {
-            let position = position.parse().map_err(|error| bad(&error))?;
+        if let Some(position) = resumed {
             query.start = Start::After(position);
             query.last = None;
         }
+        let patterns = tags.iter().map(|tag| TagMatch::new(kind, tag.clone()));
+        let patterns = patterns.collect::<Result<Vec<_>, _>>();
+        query.filter.stored = TagQuery::new(&patterns.map_err(|error| bad(&error))?);
         query.filter.tags = TagFilter::new(kind, &tags, &excluded).map_err(|error| bad(&error))?;
         Ok(query)
     }
 }
 
-fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
+pub(crate) fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
     Ok(match start {
         StartText::Earliest => Start::Oldest,
         StartText::New => Start::Tail,
@@ -240,7 +323,7 @@ impl Stream {
         let end = (!query.follows).then(|| state.log.position().seq);
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
-        let cursor = state.log.events(query.start);
+        let cursor = query.filter.cursor(&state.log, query.start);
         // A client that is cut off before its first event knows where it was all the same.
         if form == Form::Records && query.start == Start::Tail {
             form.heartbeat(cursor.position(), &mut buffer);
@@ -260,7 +343,7 @@ impl Stream {
             let log = &state.log;
             if let Some(start) = last::find(log, self.query.start, &self.query.filter, count).await
             {
-                self.cursor = log.events(start);
+                self.cursor = self.query.filter.cursor(log, start);
             }
         }
         let mut shutdown = state.shutdown();

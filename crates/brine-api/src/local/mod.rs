@@ -4,7 +4,6 @@
 //! a file that only the bus's user can read takes its place ([`Listener::bind_loopback`]). What is
 //! asked and answered is not known here.
 
-mod limits;
 mod token;
 
 use std::convert::Infallible;
@@ -29,10 +28,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use self::limits::{Holder, Limits};
 use self::token::Token;
 use crate::body::ResponseBody;
 use crate::error::ApiError;
+use crate::limits::{Holder, Limits};
 use crate::respond::respond;
 use crate::state::ApiState;
 use crate::subject::{Origin, Subject};
@@ -143,7 +142,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let server = Server {
-        limits: Limits::new(&state.config),
+        limits: Limits::new(state.config.connections, state.config.connections_per_user),
         state,
         closing: watch::Sender::new(false),
     };

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_api::local;
+use brine_bus::client::local::blocking::{EventStream, LocalClient};
 use brine_bus::client::local::{
-    Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalClient, LocalError,
+    Acknowledge, Delivery, EventQuery, Fired, LocalAddress, LocalError, Stored, tokio as shell,
 };
 use brine_bus::client::{PublisherConfig, Wait};
 use brine_wire::{Map, Value};
@@ -24,7 +25,7 @@ fn data() -> Map {
         .collect()
 }
 
-fn next(stream: &mut brine_bus::client::local::EventStream) -> Delivery {
+fn next(stream: &mut EventStream) -> Delivery {
     stream
         .next(Wait::For(SOON))
         .unwrap()
@@ -35,7 +36,7 @@ fn next(stream: &mut brine_bus::client::local::EventStream) -> Delivery {
 fn what_is_fired_is_acknowledged_and_read_back_exactly() {
     let api = Api::start();
     let mut client = client(&api);
-    let mut stream = client.events(&EventQuery::default()).unwrap();
+    let mut stream = client.events(&EventQuery::default(), Some(SOON)).unwrap();
     let events = [("my/1".to_owned(), data()), ("my/2".to_owned(), Map::new())];
     let fired = client
         .fire(events, Acknowledge::Appended, Some(SOON))
@@ -48,9 +49,9 @@ fn what_is_fired_is_acknowledged_and_read_back_exactly() {
         })
         .collect();
     assert_eq!(texts, ["7f3a-1", "7f3a-2"]);
-    let Delivery::Event {
+    let Delivery::Event(Stored {
         position, event, ..
-    } = next(&mut stream)
+    }) = next(&mut stream)
     else {
         panic!("expected an event")
     };
@@ -63,7 +64,7 @@ fn what_is_fired_is_acknowledged_and_read_back_exactly() {
         read.as_map().unwrap().get("bytes"),
         Some(&Value::Bin(vec![0xff, 0]))
     );
-    assert!(matches!(next(&mut stream), Delivery::Event { .. }));
+    assert!(matches!(next(&mut stream), Delivery::Event(_)));
     assert_eq!(stream.position().unwrap().to_string(), "7f3a-2");
     assert_eq!(
         stream.next(Wait::For(Duration::from_millis(20))).unwrap(),
@@ -91,7 +92,7 @@ fn a_refusal_is_an_error_with_its_code() {
         ..EventQuery::default()
     };
     assert!(matches!(
-        client.events(&query),
+        client.events(&query, Some(SOON)),
         Err(LocalError::Refused { status: 400, .. })
     ));
     let nowhere = LocalAddress::Socket("/nonexistent/brine.sock".into());
@@ -114,9 +115,9 @@ fn a_stream_that_ends_says_so() {
         ends: true,
         ..EventQuery::default()
     };
-    let mut stream = client(&api).events(&query).unwrap();
+    let mut stream = client(&api).events(&query, Some(SOON)).unwrap();
     let mut tags = Vec::new();
-    while let Delivery::Event { event, .. } = next(&mut stream) {
+    while let Delivery::Event(Stored { event, .. }) = next(&mut stream) {
         tags.push(event.tag().to_owned());
     }
     assert_eq!(tags, ["my/1", "my/2", "my/4"]);
@@ -126,9 +127,11 @@ fn a_stream_that_ends_says_so() {
 #[test]
 fn a_stream_that_is_cut_goes_on_at_its_position() {
     let api = Api::start();
-    let mut stream = client(&api).events(&EventQuery::default()).unwrap();
+    let mut stream = client(&api)
+        .events(&EventQuery::default(), Some(SOON))
+        .unwrap();
     api.fire("my/1", "{}");
-    assert!(matches!(next(&mut stream), Delivery::Event { .. }));
+    assert!(matches!(next(&mut stream), Delivery::Event(_)));
     // The same log behind a new server, as after a restart with history.
     let state = Arc::clone(&api.state);
     let path = api.path.clone();
@@ -142,9 +145,9 @@ fn a_stream_that_is_cut_goes_on_at_its_position() {
     runtime.spawn(local::serve(listener, fresh, async {
         let _ = ended.await;
     }));
-    let Delivery::Event {
+    let Delivery::Event(Stored {
         position, event, ..
-    } = next(&mut stream)
+    }) = next(&mut stream)
     else {
         panic!("expected an event")
     };
@@ -162,12 +165,12 @@ fn a_position_of_another_log_is_a_gap() {
         from: "99-7".to_owned(),
         ..EventQuery::default()
     };
-    let mut stream = client(&api).events(&query).unwrap();
+    let mut stream = client(&api).events(&query, Some(SOON)).unwrap();
     assert!(matches!(
         next(&mut stream),
         Delivery::Gap { missed: None, .. }
     ));
-    assert!(matches!(next(&mut stream), Delivery::Event { .. }));
+    assert!(matches!(next(&mut stream), Delivery::Event(_)));
 }
 
 #[test]
@@ -194,4 +197,130 @@ fn a_loopback_port_asks_for_the_token() {
         matches!(refused, Err(LocalError::Refused { status: 401, .. })),
         "{refused:?}"
     );
+}
+
+#[test]
+fn any_number_of_events_are_in_flight_and_answered_in_order() {
+    const EVENTS: u64 = 20_000;
+    let api = Api::start();
+    let mut stream = client(&api)
+        .fire_stream(Acknowledge::Appended, Some(SOON))
+        .unwrap();
+    for number in 0..EVENTS {
+        // Every hundredth is refused, and only that one.
+        let tag = if number % 100 == 7 { "" } else { "my/tag" };
+        let event = brine_wire::event::join(tag, b"\x80");
+        stream.fire_raw(&event).unwrap();
+    }
+    stream.finish().unwrap();
+    let mut expected = 0;
+    for number in 0..EVENTS {
+        let fired = stream.next(Wait::For(SOON)).unwrap();
+        match fired.expect("an answer comes in time") {
+            Fired::At(position) => {
+                expected += 1;
+                assert_eq!(position.seq.0, expected);
+            }
+            Fired::Refused { .. } => assert_eq!(number % 100, 7),
+        }
+    }
+    assert_eq!(stream.next(Wait::For(SOON)).unwrap(), None);
+    assert_eq!(expected, EVENTS - EVENTS / 100);
+}
+
+#[test]
+fn a_stream_of_fires_that_is_cut_says_so() {
+    let mut api = Api::start();
+    let mut stream = client(&api)
+        .fire_stream(Acknowledge::Appended, Some(SOON))
+        .unwrap();
+    stream.fire("my/1", &mut Map::new()).unwrap();
+    assert!(matches!(
+        stream.next(Wait::For(SOON)).unwrap(),
+        Some(Fired::At(_))
+    ));
+    api.end();
+    let error = loop {
+        let fired = stream.fire("my/2", &mut Map::new());
+        if let Err(error) = fired.and_then(|()| stream.next(Wait::For(SOON))) {
+            break error;
+        }
+    };
+    assert!(matches!(error, LocalError::Closed { .. }), "{error}");
+    // Without history, none of the events of a durable stream is taken.
+    let api = Api::start();
+    let mut stream = client(&api)
+        .fire_stream(Acknowledge::Durable, Some(SOON))
+        .unwrap();
+    stream.fire("my/1", &mut Map::new()).unwrap();
+    let refused = stream.next(Wait::For(SOON));
+    assert!(
+        matches!(refused, Err(LocalError::Refused { status: 409, .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_shell_on_tokio_does_the_same() {
+    let api = Api::start();
+    let address = LocalAddress::Socket(api.path.clone());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut client = shell::LocalClient::new(address, PublisherConfig::default());
+        client.connect(Some(SOON)).await.unwrap();
+        let query = EventQuery::default();
+        let mut events = client.events(&query, Some(SOON)).await.unwrap();
+        let event = ("my/1".to_owned(), data());
+        let fired = client
+            .fire([event], Acknowledge::Appended, Some(SOON))
+            .await
+            .unwrap();
+        let mut fires = client
+            .fire_stream(Acknowledge::Appended, Some(SOON))
+            .await
+            .unwrap();
+        for _ in 0..1000 {
+            fires.fire("my/2", &mut data()).await.unwrap();
+        }
+        fires.finish().await.unwrap();
+        let mut last = fired.into_iter().next();
+        while let Some(fired) = fires.next(Wait::For(SOON)).await.unwrap() {
+            last = Some(fired);
+        }
+        assert!(matches!(last, Some(Fired::At(position)) if position.seq.0 == 1001));
+        for expected in 1..=1001 {
+            let delivery = events.next(Wait::For(SOON)).await.unwrap();
+            let Some(Delivery::Event(stored)) = delivery else {
+                panic!("expected an event, found {delivery:?}");
+            };
+            assert_eq!(stored.position.seq.0, expected);
+        }
+        let history = client.history(query, Some(SOON)).await;
+        let mut history = history.unwrap();
+        let (mut count, mut delivery) = (0, None);
+        while delivery != Some(Delivery::End) {
+            delivery = history.next(Wait::For(SOON)).await.unwrap();
+            count += 1;
+        }
+        assert_eq!(count, 1002);
+        assert!(client.status(Some(SOON)).await.is_ok());
+    });
+}
+
+/// Head, event and end of the answer may come in one piece.
+#[test]
+fn a_short_stream_loses_nothing() {
+    let api = Api::start();
+    api.fire("my/1", "{}");
+    let client = client(&api);
+    let query = EventQuery {
+        from: "earliest".to_owned(),
+        limit: Some(1),
+        ..EventQuery::default()
+    };
+    for _ in 0..200 {
+        let mut stream = client.events(&query, Some(SOON)).unwrap();
+        assert!(matches!(next(&mut stream), Delivery::Event(_)));
+        assert_eq!(next(&mut stream), Delivery::End);
+    }
 }

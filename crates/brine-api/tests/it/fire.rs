@@ -149,8 +149,9 @@ fn each_bad_line_is_an_error_for_that_line_only() {
     let lines: Vec<_> = body.lines().collect();
     assert_eq!(lines.len(), 6, "{body}");
     assert_eq!(lines[0], "{\"position\": \"7f3a-1\"}");
-    for bad in &lines[1..5] {
+    for (number, bad) in (2..).zip(&lines[1..5]) {
         assert_eq!(at(bad, "/error/code"), "bad_event");
+        assert_eq!(at(bad, "/error/line"), number);
     }
     assert_eq!(lines[5], "{\"position\": \"7f3a-2\"}");
     assert_eq!(tags(&api), ["a", "d"]);
@@ -239,4 +240,42 @@ fn what_is_read_can_be_fired_again() {
     let (_, lines) = api.get("/events?from=earliest&follow=false");
     let data: Vec<_> = lines.lines().map(|line| at(line, "/data/x")).collect();
     assert_eq!(data[0], data[1]);
+}
+
+#[test]
+fn a_stream_names_the_line_that_is_bad_and_goes_on() {
+    let api = Api::start();
+    let mut client = api.connect();
+    client.send(
+        "POST /events?durable=false HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+    );
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    client.send(&chunk("{\"tag\": \"a\"}\n\n{\"ta"));
+    client.send(&chunk("g\": 5}\n{\"tag\": \"b\"}\n"));
+    client.until("{\"position\": \"7f3a-1\"}\n");
+    let bad = client.until("}}\n");
+    assert!(bad.contains("\"line\": 3}"), "{bad}");
+    client.until("{\"position\": \"7f3a-2\"}\n");
+}
+
+#[test]
+fn requests_sent_together_are_answered_in_order() {
+    let (api, _) = durable();
+    let mut client = api.connect();
+    let request = |tag: &str| {
+        let line = format!("{{\"tag\": \"{tag}\"}}");
+        let length = line.len();
+        format!("POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{line}")
+    };
+    let all: String = (0..500)
+        .map(|number| request(&format!("a/{number}")))
+        .collect();
+    let sender = std::thread::spawn({
+        let mut stream = client.stream.try_clone().unwrap();
+        move || stream.write_all(all.as_bytes()).unwrap()
+    });
+    for number in 1..=500 {
+        client.until(&format!("{{\"position\": \"7f3a-{number}\"}}\n"));
+    }
+    sender.join().unwrap();
 }

@@ -219,3 +219,28 @@ fn garbage_ends_the_connection() {
     }
     is_served(&api);
 }
+
+#[test]
+fn whoever_sends_and_does_not_read_is_not_read_either() {
+    let api = Api::start();
+    let mut client = api.connect();
+    client.send(
+        "POST /events?durable=false HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+    );
+    client
+        .stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let lines = "x\n".repeat(32 << 10);
+    let chunk = format!("{:x}\r\n{lines}\r\n", lines.len());
+    // Each of these lines is answered by fifty times its length.
+    let is_stopped = (0..1000).any(|_| {
+        let written = std::io::Write::write_all(&mut client.stream, chunk.as_bytes());
+        written.is_err()
+    });
+    assert!(
+        is_stopped,
+        "64 MiB of lines were read, and 3 GiB of answers wait"
+    );
+    is_served(&api);
+}

@@ -7,9 +7,16 @@
 )]
 
 mod client;
+mod consumers;
 mod events;
 mod fire;
+mod history;
 mod hostile;
+mod metrics;
+mod network;
+mod page;
 mod permissions;
+mod rest;
 mod run;
+mod streams;
 mod support;

@@ -47,7 +47,7 @@ impl Subscriber {
     /// Calls `check` whenever a wait is interrupted by a signal, and every 50 ms of waiting;
     /// [`ControlFlow::Break`] ends the waiting call with [`ReceiveError::Interrupted`].
     pub fn check_while_waiting(&mut self, check: impl FnMut() -> ControlFlow<()> + Send + 'static) {
-        self.waiter.check = Some(Check(Box::new(check)));
+        self.waiter.check_while_waiting(check);
     }
 
     /// Connects, trying for so long, unless there is a connection. Events fired after this are
@@ -127,6 +127,16 @@ impl Subscriber {
         self.reader.session.unsubscribe(wanted);
     }
 
+    /// The events that a subscription wanted and no call has got yet, oldest first.
+    pub fn pending_events(&self) -> impl Iterator<Item = &Event> {
+        self.reader.session.pending_events()
+    }
+
+    /// Forgets them.
+    pub fn forget_pending(&mut self) {
+        self.reader.session.forget_pending();
+    }
+
     /// Closes the connection and forgets the pending events, as Salt does. Subscriptions stay; the
     /// next call connects.
     pub fn close(&mut self) {
@@ -186,7 +196,7 @@ impl Publisher {
     /// Calls `check` whenever a wait is interrupted by a signal, and every 50 ms of waiting;
     /// [`ControlFlow::Break`] ends the waiting call with [`PublishError::Interrupted`].
     pub fn check_while_waiting(&mut self, check: impl FnMut() -> ControlFlow<()> + Send + 'static) {
-        self.waiter.check = Some(Check(Box::new(check)));
+        self.waiter.check_while_waiting(check);
     }
 
     /// Connects, trying for so long (`None`: for ever), unless there is a connection.
@@ -319,7 +329,7 @@ impl Publisher {
 }
 
 /// Carries out one call, step by step.
-fn drive<D: Driver<OwnedFd>>(
+pub(super) fn drive<D: Driver<OwnedFd>>(
     driver: &mut D,
     waiter: &mut Waiter,
     call: &mut Call,
@@ -337,6 +347,15 @@ fn drive<D: Driver<OwnedFd>>(
             }
             Step::Read(socket, room) => Some(waiter.read(socket, room, call.deadline())),
             Step::Write(socket, bytes) => Some(waiter.write(socket, bytes, call.deadline())),
+            Step::Exchange(socket, room, bytes) => {
+                match waiter.exchange(socket, room, bytes, call.deadline()) {
+                    Exchanged::Read(read) => {
+                        driver.handle_read(read, call, Instant::now())?;
+                        None
+                    }
+                    Exchanged::Wrote(written) => Some(written),
+                }
+            }
         };
         now = Instant::now();
         if let Some(result) = result {
@@ -356,9 +375,15 @@ fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<OwnedFd
     }
 }
 
+/// What came first.
+enum Exchanged {
+    Read(Result<Progress, LinkError>),
+    Wrote(Result<Progress, LinkError>),
+}
+
 /// How a program without a runtime waits: with `poll`, looking up now and then.
 #[derive(Debug)]
-struct Waiter {
+pub(super) struct Waiter {
     /// The process that the connection belongs to.
     pid: Pid,
     check: Option<Check>,
@@ -375,15 +400,23 @@ impl fmt::Debug for Check {
 impl Waiter {
     const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             pid: getpid(),
             check: None,
         }
     }
 
+    /// Calls `check` whenever a wait is interrupted, and every 50 ms of waiting.
+    pub(super) fn check_while_waiting(
+        &mut self,
+        check: impl FnMut() -> ControlFlow<()> + Send + 'static,
+    ) {
+        self.check = Some(Check(Box::new(check)));
+    }
+
     /// Whether this is another process than at the last call.
-    fn has_forked(&mut self) -> bool {
+    pub(super) fn has_forked(&mut self) -> bool {
         let pid = getpid();
         std::mem::replace(&mut self.pid, pid) != pid
     }
@@ -410,6 +443,32 @@ impl Waiter {
         self.transfer(socket, PollFlags::OUT, deadline, || {
             socket::write(socket, bytes)
         })
+    }
+
+    /// Reads or writes within the time.
+    fn exchange(
+        &mut self,
+        socket: &OwnedFd,
+        room: &mut [u8],
+        bytes: &[u8],
+        deadline: Option<Instant>,
+    ) -> Exchanged {
+        loop {
+            match socket::read(socket, &mut *room).map_err(LinkError::System) {
+                Ok(Progress::Later) => {}
+                progress => return Exchanged::Read(progress),
+            }
+            match socket::write(socket, bytes).map_err(LinkError::System) {
+                Ok(Progress::Later) => {}
+                progress => return Exchanged::Wrote(progress),
+            }
+            let either = PollFd::new(socket, PollFlags::IN | PollFlags::OUT);
+            match self.wait(Some(either), deadline) {
+                Ok(true) => {}
+                Ok(false) => return Exchanged::Read(Ok(Progress::Later)),
+                Err(error) => return Exchanged::Read(Err(error)),
+            }
+        }
     }
 
     fn transfer(

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use ::tokio::io::Interest;
+use ::tokio::io::{Interest, Ready};
 use ::tokio::net::{TcpStream, UnixStream};
 use ::tokio::time::{sleep_until, timeout_at};
 use brine_wire::Map;
@@ -267,7 +267,10 @@ impl Publisher {
 
 /// Carries out one call, step by step. Nothing is lost when it is dropped at an `await`: bytes that
 /// were read or written are reported before the next one.
-async fn drive<D: Driver<Stream>>(driver: &mut D, call: &mut Call) -> Result<(), D::Error> {
+pub(super) async fn drive<D: Driver<Stream>>(
+    driver: &mut D,
+    call: &mut Call,
+) -> Result<(), D::Error> {
     let mut now = Instant::now();
     loop {
         let result = match driver.step(call, now) {
@@ -284,6 +287,16 @@ async fn drive<D: Driver<Stream>>(driver: &mut D, call: &mut Call) -> Result<(),
             }
             Step::Read(socket, room) => Some(socket.read(room, call.deadline()).await),
             Step::Write(socket, bytes) => Some(socket.write(bytes, call.deadline()).await),
+            Step::Exchange(socket, room, bytes) => {
+                match socket.exchange(room, bytes, call.deadline()).await {
+                    Exchanged::Read(read) => {
+                        let read = read.map_err(LinkError::System);
+                        driver.handle_read(read, call, Instant::now())?;
+                        None
+                    }
+                    Exchanged::Wrote(written) => Some(written),
+                }
+            }
         };
         now = Instant::now();
         if let Some(result) = result {
@@ -307,9 +320,15 @@ async fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<S
     })
 }
 
+/// What came first.
+enum Exchanged {
+    Read(io::Result<Progress>),
+    Wrote(io::Result<Progress>),
+}
+
 /// A socket that is registered with the runtime.
 #[derive(Debug)]
-enum Stream {
+pub(super) enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
 }
@@ -355,6 +374,42 @@ impl Stream {
                 Progress::Later => {}
                 progress => return Ok(progress),
             }
+        }
+    }
+
+    /// Reads or writes within the time.
+    async fn exchange(
+        &self,
+        room: &mut [u8],
+        bytes: &[u8],
+        deadline: Option<Instant>,
+    ) -> Exchanged {
+        loop {
+            let either = Interest::READABLE | Interest::WRITABLE;
+            let ready = match within(deadline, self.ready(either)).await {
+                None => return Exchanged::Read(Ok(Progress::Later)),
+                Some(Err(error)) => return Exchanged::Read(Err(error)),
+                Some(Ok(ready)) => ready,
+            };
+            if ready.is_readable() {
+                match self.attempt(Interest::READABLE, || socket::read(self, &mut *room)) {
+                    Ok(Progress::Later) => {}
+                    progress => return Exchanged::Read(progress),
+                }
+            }
+            if ready.is_writable() {
+                match self.attempt(Interest::WRITABLE, || socket::write(self, bytes)) {
+                    Ok(Progress::Later) => {}
+                    progress => return Exchanged::Wrote(progress),
+                }
+            }
+        }
+    }
+
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Unix(stream) => stream.ready(interest).await,
+            Self::Tcp(stream) => stream.ready(interest).await,
         }
     }
 

@@ -13,9 +13,9 @@ use brine_wire::frame::MAX_FRAME_BYTES;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
-use crate::history::tags::TagsOfBlock;
 use crate::position::{Millis, Seq};
 use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, Segment};
+use crate::tags::TagsOfBlock;
 
 /// A run of consecutive events as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -424,6 +424,8 @@ pub(crate) struct ReadSegment {
 /// The memory of a segment as most blocks need it: bytes of frames, and events.
 const SPARE_BYTES: usize = 384 << 10;
 const SPARE_EVENTS: usize = 4096;
+/// All of that together, about.
+pub(crate) const ORDINARY_BYTES: usize = SPARE_BYTES + SPARE_EVENTS * 24;
 
 impl<'d> Decoded<'d> {
     /// Reads the whole table once, so that nothing can go wrong later.

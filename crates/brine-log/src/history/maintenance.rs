@@ -4,12 +4,13 @@ use std::path::Path;
 
 use brine_wire::matching::TagMatch;
 
+use crate::gap::GapReason;
 use crate::history::block::{BlockEvent, Effort};
 use crate::history::open::{OpenError, PreparedHistory, coders, in_directory, no_memory};
 use crate::history::redact::{Redactor, Stored};
 use crate::history::retention::{Retention, prune};
 use crate::history::saved::{Consumer, ConsumerName};
-use crate::history::store::{Batch, BlockStore, GapReason, RecordedGap, State, StoreError};
+use crate::history::store::{Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::now;
 use crate::history::{HistoryConfig, directory::OwnDirectory};
 use crate::position::{LogId, Millis, Seq};

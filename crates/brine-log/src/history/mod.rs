@@ -12,6 +12,7 @@
 mod block;
 mod directory;
 mod gather;
+mod loader;
 mod maintenance;
 mod open;
 mod reader;
@@ -20,7 +21,6 @@ mod retention;
 mod saved;
 mod sqlite;
 mod store;
-mod tags;
 mod wait;
 mod writer;
 
@@ -34,6 +34,8 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+pub use crate::gap::GapReason;
+pub use crate::tags::TagQuery;
 #[doc(hidden)]
 pub use block::fuzz_block;
 pub use block::{About, Block, BlockError, BlockEvent, Decoded, Decoder, Effort, Encoder, Head};
@@ -42,12 +44,10 @@ pub use open::{OpenError, PreparedHistory};
 pub use reader::{HistoryInfo, HistoryReader, Read};
 pub use retention::{Retention, TagAge};
 pub use saved::{Consumer, ConsumerName, NameError, Paused};
-pub use store::{
-    Batch, BlockReader, BlockStore, GapReason, RecordedGap, State, StoreError, Totals,
-};
-pub use tags::TagQuery;
+pub use store::{Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, Totals};
 
 use crate::position::{Position, Seq};
+use crate::stored::StoredSegments;
 use wait::Alarm;
 
 /// What a history keeps, and where.
@@ -118,6 +118,9 @@ struct Shared {
     alarm: Arc<Alarm>,
     requests: Mutex<Vec<Request>>,
     consumers: Mutex<BTreeMap<ConsumerName, Consumer>>,
+    segments: Arc<StoredSegments>,
+    /// Numbers that killed processes left unused, oldest first.
+    unused: Vec<Range<u64>>,
     progress: watch::Sender<Progress>,
     status: Mutex<Status>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -206,8 +209,20 @@ impl History {
     pub fn status(&self) -> Status {
         let mut status = lock(&self.shared.status).clone();
         status.next = Seq(self.shared.progress.borrow().next);
-        status.oldest = status.oldest.min(status.next);
+        status.oldest = self.shared.segments.oldest().unwrap_or(status.next);
         status
+    }
+
+    /// How many events these numbers stand for at most: those that killed processes left unused are
+    /// not counted.
+    #[must_use]
+    pub fn count(&self, seqs: Range<Seq>) -> u64 {
+        let unused = self.shared.unused.iter().map(|unused| {
+            let end = unused.end.min(seqs.end.0);
+            end.saturating_sub(unused.start.max(seqs.start.0))
+        });
+        let numbers = seqs.end.0.saturating_sub(seqs.start.0);
+        numbers.saturating_sub(unused.sum())
     }
 
     /// All consumers, by name.
@@ -231,6 +246,26 @@ impl History {
         let name = consumer.name.clone();
         lock(&self.shared.consumers).insert(name.clone(), consumer);
         self.shared.ask(Change::Save(name)).await
+    }
+
+    /// Changes a consumer, and gives what came of it; on disk when this returns. `None` if there is
+    /// none of that name. Dropping the future leaves it open whether it is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written; then it holds for this process alone.
+    pub async fn change(
+        &self,
+        name: &ConsumerName,
+        change: impl FnOnce(&mut Consumer),
+    ) -> Result<Option<Consumer>, StoreError> {
+        let changed = lock(&self.shared.consumers).get_mut(name).map(|consumer| {
+            change(consumer);
+            consumer.clone()
+        });
+        if changed.is_some() {
+            self.shared.ask(Change::Save(name.clone())).await?;
+        }
+        Ok(changed)
     }
 
     /// Moves a consumer's position, without waiting: it is on disk with the next events, or within

@@ -9,17 +9,19 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::gap::GapReason;
 use crate::history::block::{BlockEvent, Decoder, Effort, Encoder};
 use crate::history::directory::{OwnDirectory, store_file};
+use crate::history::loader;
 use crate::history::maintenance::Maintenance;
-use crate::history::reader::StoredSegments;
 use crate::history::sqlite::{CommitSync, SqliteStore};
-use crate::history::store::{Batch, BlockStore, GapReason, RecordedGap, State, StoreError};
+use crate::history::store::{Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::now;
 use crate::history::writer::{self, Writer};
 use crate::history::{History, HistoryConfig, Sync};
 use crate::log::Log;
 use crate::position::{LogId, Millis, Seq};
+use crate::stored::StoredSegments;
 
 /// A history that is open, before its log is.
 pub struct PreparedHistory {
@@ -109,7 +111,7 @@ impl PreparedHistory {
     pub fn on(mut store: Box<dyn BlockStore>, config: HistoryConfig) -> Result<Self, OpenError> {
         let failed = |error| in_directory(&config.directory, error);
         let recovered = recover(&mut *store, &config.directory).map_err(failed)?;
-        let segments = StoredSegments::new(&*store).map_err(failed)?;
+        let segments = loader::start(&*store).map_err(failed)?;
         Ok(Self {
             config,
             store,
@@ -134,7 +136,6 @@ impl PreparedHistory {
     }
 
     /// Where cursors load what is not in memory.
-    #[allow(dead_code)] // until cursors load from it
     pub(crate) fn segments(&self) -> Arc<StoredSegments> {
         Arc::clone(&self.segments)
     }
@@ -155,16 +156,10 @@ impl PreparedHistory {
             .reading()
             .consumers()
             .map_err(|error| in_directory(&directory, error))?;
-        let history = writer::shared(&self.config, self.next, consumers);
-        let writer = Writer::new(
-            self.config,
-            store,
-            self.segments,
-            log,
-            &history,
-            self.state,
-            self.until,
-        );
+        let gaps = store.reading().gaps();
+        let gaps = gaps.map_err(|error| in_directory(&directory, error))?;
+        let history = writer::shared(&self.config, self.next, consumers, &gaps, &self.segments);
+        let writer = Writer::new(self.config, store, log, &history, self.state, self.until);
         writer
             .map_err(failed)?
             .spawn(self.directory)

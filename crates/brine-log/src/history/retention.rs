@@ -46,7 +46,7 @@ impl Default for Retention {
 /// What retention leaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Left {
-    /// The oldest sealed block's first event.
+    /// The oldest event, if any is left.
     pub(crate) oldest: Option<Seq>,
     pub(crate) used_bytes: u64,
 }
@@ -79,7 +79,7 @@ impl Retention {
             })?;
         }
         Ok(Left {
-            oldest: store.reading().oldest(1)?.first().map(|head| head.first),
+            oldest: store.reading().first_after(Seq(0))?,
             used_bytes: store.reading().used_bytes()?,
         })
     }

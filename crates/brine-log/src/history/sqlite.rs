@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
+use crate::gap::GapReason;
 use crate::history::block::{Block, Head};
 use crate::history::saved::{Consumer, ConsumerName, Paused};
 use crate::history::store::{
-    Batch, BlockReader, BlockStore, GapReason, RecordedGap, State, StoreError, Totals,
+    Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, Totals,
 };
 use crate::position::{LogId, Millis, Position, Seq};
 

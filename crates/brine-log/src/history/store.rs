@@ -3,9 +3,9 @@
 //! A [`Batch`] is written wholly or not at all. Nothing in this file knows files, threads or how
 //! blocks are encoded.
 
-use std::fmt;
 use std::ops::Range;
 
+use crate::gap::GapReason;
 use crate::history::block::{Block, Head};
 use crate::history::saved::Consumer;
 use crate::position::{LogId, Millis, Seq};
@@ -193,46 +193,6 @@ pub struct RecordedGap {
     pub at: Millis,
     /// Why.
     pub reason: GapReason,
-}
-
-/// Why events are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GapReason {
-    /// The process was killed. Most of the numbers were never used.
-    UncleanShutdown,
-    /// The store could not be written, most often because the disk was full.
-    NotWritten,
-    /// Events arrived faster than they could be written, and nothing kept them any longer.
-    Overrun,
-    /// The block that held them is damaged.
-    Damaged,
-    /// They were removed on request.
-    Purged,
-}
-
-impl GapReason {
-    /// All of them with the words that are stored and shown.
-    const ALL: [(Self, &'static str); 5] = [
-        (Self::UncleanShutdown, "unclean shutdown"),
-        (Self::NotWritten, "not written"),
-        (Self::Overrun, "overrun"),
-        (Self::Damaged, "damaged"),
-        (Self::Purged, "purged"),
-    ];
-
-    /// The reason that is written so.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, word)| *word == text);
-        found.map(|(reason, _)| *reason)
-    }
-}
-
-impl fmt::Display for GapReason {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = Self::ALL.iter().find(|(reason, _)| reason == self);
-        out.write_str(found.map_or("unknown", |(_, word)| word))
-    }
 }
 
 /// Why a store cannot do what it should.

@@ -9,7 +9,7 @@ use brine_log::history::{
     Batch, Block, BlockReader, BlockStore, Consumer, GapReason, Head, HistoryConfig, HistoryReader,
     RecordedGap, State, StoreError, TagQuery, Totals,
 };
-use brine_log::{Millis, Seq};
+use brine_log::{Incoming, Millis, Seq};
 
 use crate::support::{Bus, read_all, wait};
 
@@ -331,4 +331,30 @@ fn after_a_long_trouble_history_goes_on_behind_a_gap() {
         Some(GapReason::NotWritten),
     );
     assert_eq!(found.gaps, [gap]);
+}
+
+#[test]
+fn numbers_used_while_nothing_could_be_written_are_not_used_again_after_a_kill() {
+    let disk = Simulated::new(Content::default());
+    let bus = Bus::on(Box::new(disk.clone()), config());
+    bus.fire_durably("before", "x");
+    disk.0.lock().expect("no panic under the lock").is_full = true;
+    let event = crate::support::event("lost", "");
+    let incoming = Incoming {
+        event: &event,
+        tag_bytes: 4,
+    };
+    // More than any gap that a short stall would be given.
+    let mut shown = Seq(0);
+    for _ in 0..1200 {
+        shown = bus.log.append([incoming; 1000], Millis(1000)).end;
+    }
+    // Killed: what is on the disk is all there is.
+    let left = disk.content();
+    bus.history.close();
+
+    let bus = Bus::on(Box::new(Simulated::new(left)), config());
+    let next = bus.fire_durably("after", "x");
+    assert!(next >= shown, "{next} was shown before the crash");
+    bus.history.close();
 }

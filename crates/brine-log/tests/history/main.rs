@@ -7,4 +7,5 @@ mod damage;
 mod full;
 mod keep;
 mod kill;
+mod replay;
 mod support;

@@ -10,7 +10,7 @@ use brine_log::history::{
     BlockStore, GapReason, History, HistoryConfig, HistoryReader, OpenError, PreparedHistory, Read,
     TagQuery,
 };
-use brine_log::{Incoming, Log, LogConfig, Millis, Seq};
+use brine_log::{EventCursor, Incoming, Log, LogConfig, LogId, Millis, Seq};
 
 /// A bus without sockets.
 pub(crate) struct Bus {
@@ -29,9 +29,15 @@ impl Bus {
     }
 
     fn start(prepared: PreparedHistory) -> Result<Self, OpenError> {
-        let mut config = LogConfig::new(prepared.log_id());
-        config.first = prepared.next();
-        let log = Log::new(config);
+        Self::with_memory(prepared, LogConfig::new(LogId(0)))
+    }
+
+    /// With a log that uses memory as this says.
+    pub(crate) fn with_memory(
+        prepared: PreparedHistory,
+        config: LogConfig,
+    ) -> Result<Self, OpenError> {
+        let log = Log::with_history(config, &prepared);
         let history = prepared.start(&log)?;
         Ok(Self { log, history })
     }
@@ -92,6 +98,27 @@ pub(crate) fn read_all(reader: &mut HistoryReader, query: &TagQuery) -> Found {
                 (event.seq.0, tag.into_owned())
             })),
             Read::Gap { seqs, reason } => found.gaps.push((seqs.start.0..seqs.end.0, reason)),
+        }
+    }
+    found
+}
+
+/// What a cursor of a running log finds before `end`.
+pub(crate) fn read_to(cursor: &mut EventCursor, end: Seq) -> Found {
+    let mut found = Found::default();
+    while cursor.seq() < end {
+        match wait(cursor.ready()) {
+            Ok(events) => {
+                found.events.extend(events.iter().map(|event| {
+                    let tag = String::from_utf8_lossy(&event.event[..event.tag_bytes]);
+                    (event.seq.0, tag.into_owned())
+                }));
+                cursor.advance(&events, events.len());
+            }
+            Err(gap) => {
+                found.gaps.push((gap.from.seq.0..gap.to.seq.0, gap.reason));
+                cursor.skip(gap);
+            }
         }
     }
     found

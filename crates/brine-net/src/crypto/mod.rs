@@ -10,6 +10,7 @@ pub mod rsa;
 
 use aws_lc_rs::{digest, rand};
 use brine_wire::network::{MinionId, Nonce, key_text};
+use md5::Digest as _;
 
 use self::rsa::PublicKey;
 
@@ -59,11 +60,18 @@ pub enum FingerprintHash {
     Sha384,
     /// SHA-512.
     Sha512,
+    /// SHA-224.
+    Sha224,
     /// SHA-1, from old configurations.
     Sha1,
+    /// MD5, from older ones. Making another key for a fingerprint is still out of reach; making two keys of one is not.
+    Md5,
 }
 
 impl FingerprintHash {
+    /// What [`Self::parse`] takes, for people.
+    pub const NAMES: &str = "sha256, sha384, sha512, sha224, sha1 or md5";
+
     /// The digest of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -71,18 +79,24 @@ impl FingerprintHash {
             "sha256" => Self::Sha256,
             "sha384" => Self::Sha384,
             "sha512" => Self::Sha512,
+            "sha224" => Self::Sha224,
             "sha1" => Self::Sha1,
+            "md5" => Self::Md5,
             _ => return None,
         })
     }
 
-    const fn algorithm(self) -> &'static digest::Algorithm {
-        match self {
+    fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
             Self::Sha256 => &digest::SHA256,
             Self::Sha384 => &digest::SHA384,
             Self::Sha512 => &digest::SHA512,
+            Self::Sha224 => &digest::SHA224,
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-        }
+            // Not in AWS-LC's interface.
+            Self::Md5 => return md5::Md5::digest(bytes).to_vec(),
+        };
+        digest::digest(algorithm, bytes).as_ref().to_vec()
     }
 }
 
@@ -91,7 +105,7 @@ impl FingerprintHash {
 #[must_use]
 pub fn own_file_fingerprint(text: &str, hash: FingerprintHash) -> String {
     let input = key_text::fingerprint_input(text);
-    key_text::colons(digest::digest(hash.algorithm(), &input).as_ref())
+    key_text::colons(&hash.digest(&input))
 }
 
 /// The fingerprint of a public key, as `salt-key -F` shows it. It is taken of the key that is used, never of a text

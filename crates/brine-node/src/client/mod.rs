@@ -4,6 +4,7 @@
 //! user may publish, and returns are read from the master's bus. Our own master waits for returns in-process by the
 //! same code ([`wait`]), through its handle. Facts: `docs/protocol/network.md` §5, §12.
 
+mod batch;
 mod config;
 mod reply;
 pub(crate) mod wait;
@@ -23,6 +24,7 @@ use brine_wire::python_text;
 use brine_wire::returns::{JOB_TAG, Timeouts};
 use brine_wire::{Map, Value};
 
+pub use self::batch::{BatchSize, Pace, Progress};
 pub use self::config::{ClientConfig, ClientOptionsError};
 pub use self::reply::{MinionReply, ReplyKind};
 use self::wait::MasterLink;
@@ -125,15 +127,36 @@ impl LocalClient {
         wait::wait(self, job, timeouts, report).await
     }
 
+    /// Runs a job on so many minions at a time, and hands what happens to `report`. Ends early if that breaks.
+    /// Dropping the future stops neither parts of the job that were sent nor takes them back.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch(
+        &mut self,
+        request: &JobRequest,
+        minions: Vec<String>,
+        pace: Pace,
+        timeouts: Timeouts,
+        report: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        batch::run(self, request, minions, pace, timeouts, report).await
+    }
+
     /// The request with its node groups replaced: masters of Salt leave that to the client.
     fn without_nodegroups(&self, request: &JobRequest) -> Result<JobRequest, ClientError> {
         let groups = &self.config.nodegroups;
         match without_nodegroups(&request.tgt, &request.tgt_type, groups) {
-            Ok(Some(compound)) => Ok(JobRequest {
-                tgt: compound.into(),
-                tgt_type: "compound".to_owned(),
-                ..request.clone()
-            }),
+            Ok(Some(compound)) => {
+                for fault in &compound.faults {
+                    tracing::error!("{fault}");
+                }
+                Ok(JobRequest {
+                    tgt: compound.words.join(" ").into(),
+                    tgt_type: "compound".to_owned(),
+                    ..request.clone()
+                })
+            }
             Ok(None) => Ok(request.clone()),
             Err(NodeGroupError::Unknown { name }) => {
                 let file = &self.config.conf_file;
@@ -143,6 +166,20 @@ impl LocalClient {
             Err(error) => Err(ClientError::Refused(error.to_string())),
         }
     }
+}
+
+/// Sends a clear request to the master's port and returns the answer: `mk_token`, `runner` and the like.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn ask(config: &ClientConfig, load: Map) -> Result<Value, ClientError> {
+    let payload = Payload::Clear {
+        version: VERSION,
+        load,
+    };
+    let (payload, within) = (payload.to_value(), config.answer_within());
+    let answer = requester(config)?.request(&payload, within).await;
+    answer.map_err(ClientError::NoAnswer)
 }
 
 impl MasterLink for LocalClient {

@@ -1,7 +1,6 @@
 //! Answers to clear requests that need nothing of the master, and refusals in Salt's words.
 //!
-//! Pure: a load goes in, an answer comes out. External authentication (`token`, `eauth`) is always refused.
-//! Facts: `docs/protocol/network.md` §12.
+//! Pure: a load goes in, an answer comes out. Facts: `docs/protocol/network.md` §12.
 
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
@@ -35,6 +34,16 @@ pub(super) fn refused(load: &Map) -> Value {
             "Authentication failure of type \"user\" occurred".to_owned(),
         )
     };
+    error(name, &message)
+}
+
+/// The refusal of a runner or wheel function to a user of `external_auth` who is known.
+pub(super) fn not_permitted(load: &Map, user: &str) -> Value {
+    let (name, way) = match load.get("token") {
+        Some(_) => ("TokenAuthenticationError", "token"),
+        None => ("EauthAuthenticationError", "eauth"),
+    };
+    let message = format!("Authentication failure of type \"{way}\" occurred for user {user}.");
     error(name, &message)
 }
 

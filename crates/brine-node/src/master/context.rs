@@ -14,12 +14,13 @@ use brine_wire::{Map, Value};
 use tokio::task::JoinSet;
 
 use super::access::Access;
-use super::connected;
 use super::counters::Counters;
+use super::external::External;
 use super::mine::Mine;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::ports::Publisher;
+use crate::connected;
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::node_bus::NodeBus;
@@ -33,6 +34,8 @@ pub(super) struct Context {
     pub(super) bus: NodeBus,
     /// Which local users may publish what.
     pub(super) access: Access,
+    /// Users of `external_auth`.
+    pub(super) external: External,
     pub(super) jobs: JobCache,
     pub(super) returns: Writer,
     pub(super) minions: Arc<MinionData>,
@@ -89,8 +92,9 @@ impl Context {
             return Vec::new();
         }
         let own = connected::own_addresses();
-        let is_present =
-            |id: &MinionId| connected::is_present(&self.minions.grains(id), &connected, &own);
+        let is_present = |id: &MinionId| {
+            connected::present_at(&self.minions.grains(id), &connected, &own).is_some()
+        };
         self.accepted().into_iter().filter(is_present).collect()
     }
 

@@ -6,6 +6,7 @@
 //! Facts: `docs/protocol/network.md` §3, §8, §12, §15.
 
 use std::mem::take;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,11 +16,10 @@ use brine_net::replay::Seen;
 use brine_wire::network::minion_event::Policy;
 use brine_wire::network::payload::{self, Payload};
 use brine_wire::network::tag_policy::Sender;
-use brine_wire::network::{Jid, MinionId, events, job_return, minion_event};
+use brine_wire::network::{Jid, MinionId, events, field, job_return, minion_event};
 use brine_wire::{Map, Value};
 use tokio::runtime::Handle;
 
-use super::clear;
 use super::context::Context;
 use super::counters::{RequestOutcome, SignInOutcome, add};
 use super::mine::Mine;
@@ -27,6 +27,7 @@ use super::refusals::{self, Refusals};
 use super::rsa_threads::{RsaThreads, Work};
 use super::signatures::ReturnSignatures;
 use super::stats::Stats;
+use super::{access, clear};
 use super::{maintenance, runner, wheel};
 use crate::files::FileServer;
 use crate::node_bus::since_epoch;
@@ -106,6 +107,18 @@ impl Dispatcher {
                     self.master.counters.sign_in(SignInOutcome::Overloaded);
                 }
             }
+            Some("publish") if access::is_external(&load) => {
+                let from = incoming.peer.address;
+                self.for_stranger(incoming, move |master, trust| {
+                    match master.external_caller(&load, from) {
+                        Ok(caller) => {
+                            trust();
+                            master.answer_publish(&load, &caller)
+                        }
+                        Err(refusal) => refusal,
+                    }
+                });
+            }
             Some("publish") => match self.master.caller(&load) {
                 Ok(caller) => {
                     incoming.peer.trust();
@@ -116,10 +129,25 @@ impl Dispatcher {
                 }
                 Err(refusal) => incoming.answer(refusal),
             },
+            Some("wheel" | "runner") if is_external(&load) => {
+                let from = incoming.peer.address;
+                self.for_stranger(incoming, move |master, trust| {
+                    external_call(master, &load, from, trust)
+                });
+            }
             Some("wheel") => self.for_master(incoming, load, |master, load, user| {
                 wheel::answer(master, load, user)
             }),
             Some("runner") => self.for_master(incoming, load, runner::answer),
+            Some("mk_token") => {
+                let from = incoming.peer.address;
+                self.for_stranger(incoming, move |master, _| {
+                    master.external.make_token(&load, from)
+                });
+            }
+            Some("get_token") => {
+                self.for_stranger(incoming, move |master, _| master.external.get_token(&load));
+            }
             _ => incoming.answer(clear::answer(&load)),
         }
     }
@@ -138,6 +166,26 @@ impl Dispatcher {
         let master = self.master.clone();
         self.runtime.spawn_blocking(move || {
             incoming.answer(act(&master, &load, &user));
+        });
+    }
+
+    /// Does what needs a password or a token checked first, on a thread that may wait. Answered as if it were
+    /// wrong when too many of them are under way.
+    fn for_stranger(
+        &self,
+        incoming: Incoming,
+        act: impl FnOnce(&Arc<Context>, &dyn Fn()) -> Value + Send + 'static,
+    ) {
+        let Some(under_way) = self.master.external.begin() else {
+            tracing::warn!("too many logins under way: one is refused");
+            return incoming.answer(clear::refused(&Map::new()));
+        };
+        let master = self.master.clone();
+        self.runtime.spawn_blocking(move || {
+            let peer = incoming.peer.clone();
+            let answer = act(&master, &|| peer.trust());
+            drop(under_way);
+            incoming.answer(answer);
         });
     }
 
@@ -302,6 +350,51 @@ impl Dispatcher {
                 }
                 Err(error) => tracing::error!(%error, %id, "cannot revoke the key"),
             });
+    }
+}
+
+/// Whether a `runner` or `wheel` request relies on external authentication instead of a key.
+fn is_external(load: &Map) -> bool {
+    load.get("token").is_some() || load.get("eauth").is_some()
+}
+
+/// Answers a `runner` or `wheel` request of a user of `external_auth`.
+fn external_call(
+    master: &Arc<Context>,
+    load: &Map,
+    from: Option<IpAddr>,
+    trust: &dyn Fn(),
+) -> Value {
+    let Some(caller) = master.external.identify(load, from) else {
+        return clear::refused(load);
+    };
+    trust();
+    let named: Map = load
+        .iter()
+        .filter(|(name, _)| {
+            let name = name.as_str().unwrap_or_default();
+            !["token", "eauth", "username", "password"].contains(&name)
+        })
+        .cloned()
+        .collect();
+    let is_runner = field::text(load, "cmd") == Some("runner");
+    let (fun, arguments) = match is_runner {
+        true => runner::called(&named),
+        false => wheel::called(&named),
+    };
+    let form = if is_runner { "runner" } else { "wheel" };
+    let permitted = caller.may_call(form, &fun, &arguments.positional, &arguments.keyword);
+    match permitted {
+        Ok(()) if is_runner => runner::start(master, fun, arguments, &caller),
+        Ok(()) => wheel::answer(master, &named, caller.user()),
+        Err(access::NotCallable::BadName) => clear::error(
+            "SaltInvocationError",
+            "A command invocation error occurred: Check syntax.",
+        ),
+        Err(access::NotCallable::NotPermitted) => {
+            tracing::warn!(user = caller.user(), form, fun, "refused: external_auth");
+            clear::not_permitted(load, caller.user())
+        }
     }
 }
 

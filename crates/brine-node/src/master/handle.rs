@@ -3,9 +3,12 @@
 //! Cheap to clone and always valid: after the master has stopped, events are still appended to its log, and jobs reach
 //! no minion. Everything that may block runs off the caller's thread.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use brine_auth::{Login, LoginError, Token};
 use brine_log::{EventCursor, Seq};
+use brine_net::keys::store::KeyState;
 use brine_wire::event::FireError;
 use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
@@ -19,6 +22,7 @@ use super::wheel::{self, WheelError};
 use crate::functions::Call;
 use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
+use crate::minion_cache::MinionCache;
 
 /// A running master, from outside.
 #[derive(Clone)]
@@ -50,6 +54,50 @@ impl MasterHandle {
         Caller::unrestricted(user.to_owned())
     }
 
+    /// Checks a login by `external_auth` and makes a token.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn log_in(&self, login: Login, from: Option<IpAddr>) -> Result<Token, LoginError> {
+        let context = self.context.clone();
+        let checked = spawn_blocking(move || context.external.authority().log_in(&login, from));
+        checked.await.unwrap_or(Err(LoginError::Wrong))
+    }
+
+    /// Checks a login for one command, without a token that is kept.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn check_login(
+        &self,
+        login: Login,
+        from: Option<IpAddr>,
+    ) -> Result<Token, LoginError> {
+        let context = self.context.clone();
+        let checked = spawn_blocking(move || context.external.authority().check(&login, from));
+        checked.await.unwrap_or(Err(LoginError::Wrong))
+    }
+
+    /// The token of a text, if it is valid now.
+    pub async fn token(&self, text: &str) -> Option<Token> {
+        let (context, text) = (self.context.clone(), text.to_owned());
+        let found = spawn_blocking(move || context.external.authority().token(&text));
+        found.await.ok().flatten()
+    }
+
+    /// Removes a token: it is dead at once.
+    pub async fn revoke_token(&self, text: &str) {
+        let (context, text) = (self.context.clone(), text.to_owned());
+        let revoked = spawn_blocking(move || context.external.authority().revoke(&text));
+        let _ = revoked.await; // an error is a panic, which is printed
+    }
+
+    /// The user of a token as a caller: may do what `external_auth` says.
+    #[must_use]
+    pub fn external_caller(&self, token: &Token) -> Caller {
+        self.context.external.caller(token)
+    }
+
     /// Fires an event on the master's bus: sets `_stamp`, trims data larger than `max_event_size`. Returns its number
     /// in the log.
     ///
@@ -79,13 +127,25 @@ impl MasterHandle {
     /// # Errors
     /// [`WheelError`].
     pub async fn wheel(&self, call: Call, by: &Caller) -> Result<Value, WheelError> {
-        if !by.is_unrestricted() {
-            return Err(WheelError::NotPermitted);
-        }
+        self.wheel_answer(call, by).await?.1
+    }
+
+    /// Runs a wheel function as [`Self::wheel`] does: the answer of Salt's clients, `tag` and `data` of the event
+    /// of its result, besides the result itself.
+    ///
+    /// # Errors
+    /// [`WheelError`] if it was not run.
+    pub async fn wheel_answer(
+        &self,
+        call: Call,
+        by: &Caller,
+    ) -> Result<(Value, Result<Value, WheelError>), WheelError> {
+        by.may_call("wheel", &call.fun, &call.args, &call.kwargs)
+            .map_err(|_| WheelError::NotPermitted)?;
         let (context, user) = (self.context.clone(), by.user.clone());
-        spawn_blocking(move || wheel::run(&context, call, &user).1)
+        spawn_blocking(move || wheel::run(&context, call, &user))
             .await
-            .unwrap_or(Err(WheelError::ShuttingDown))
+            .map_err(|_| WheelError::ShuttingDown)
     }
 
     /// A cursor over everything that is fired on the master's bus from now on.
@@ -104,6 +164,16 @@ impl MasterHandle {
         &self.context.jobs
     }
 
+    /// What is on the disk about the master's minions.
+    pub(crate) fn minion_cache(&self) -> &MinionCache {
+        &self.context.options.minions
+    }
+
+    /// The port that minions listen to.
+    pub(crate) fn publish_port(&self) -> u16 {
+        self.context.options.channel.publish_port
+    }
+
     /// How long minions are waited for by default.
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.context.options.timeouts
@@ -113,6 +183,24 @@ impl MasterHandle {
     #[must_use]
     pub fn connected(&self) -> Vec<MinionId> {
         self.context.present()
+    }
+
+    /// How many minions' keys are in each state. Lists directories: may take milliseconds.
+    #[must_use]
+    pub fn key_counts(&self) -> [(&'static str, usize); 4] {
+        let count = |state| {
+            self.context
+                .channel
+                .store()
+                .list(state)
+                .map_or(0, |ids| ids.len())
+        };
+        [
+            ("accepted", count(KeyState::Accepted)),
+            ("pending", count(KeyState::Pending)),
+            ("rejected", count(KeyState::Rejected)),
+            ("denied", count(KeyState::Denied)),
+        ]
     }
 
     /// What the master has counted since it started.

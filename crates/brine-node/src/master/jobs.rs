@@ -58,6 +58,29 @@ impl Context {
         }
     }
 
+    /// Who sends this clear `publish` and shows a token or logs in with it; or the answer that refuses it. Waits.
+    pub(super) fn external_caller(
+        &self,
+        load: &Map,
+        from: Option<std::net::IpAddr>,
+    ) -> Result<Caller, Value> {
+        let kwargs = load.get("kwargs").and_then(Value::as_map);
+        let caller = kwargs.and_then(|kwargs| self.external.identify(kwargs, from));
+        let Some(caller) = caller else {
+            let (name, message) = ("AuthenticationError", "Authentication error occurred.");
+            return Err(clear::error(name, message));
+        };
+        let fun = load.get("fun").unwrap_or(&Value::Nil);
+        if self.access.is_blacklisted(&caller.user, fun) {
+            tracing::warn!(
+                user = caller.user,
+                "publish refused: publisher_acl_blacklist"
+            );
+            return Err(clear::error(AUTHORIZATION.0, AUTHORIZATION.1));
+        }
+        Ok(caller)
+    }
+
     /// Fires the event of a refusal; the answer to the client.
     fn refuse(&self, load: &Map, name: &str, message: &str) -> Value {
         if self.refusal_events.allows() {
@@ -100,7 +123,7 @@ impl Context {
     fn permits(&self, caller: &Caller, request: &JobRequest) -> bool {
         let entries = match &caller.rights {
             Rights::Everything => return true,
-            Rights::Listed(entries) => entries,
+            Rights::Listed(entries) | Rights::External(entries) => entries,
         };
         let wanted = Wanted {
             fun: &request.fun,

@@ -13,8 +13,8 @@ use brine_wire::network::{MinionId, events};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::connected;
 use super::context::Context;
+use crate::connected;
 use crate::options::Transport;
 
 /// How often old jobs are removed.

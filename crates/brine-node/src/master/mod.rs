@@ -6,10 +6,10 @@
 
 mod access;
 mod clear;
-mod connected;
 mod context;
 mod counters;
 mod dispatch;
+mod external;
 mod handle;
 mod jobs;
 mod local_requests;
@@ -37,10 +37,9 @@ use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use self::access::Caller;
+pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::handle::MasterHandle;
-pub use self::operator::OwnClient;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
 pub use self::wheel::WheelError;
@@ -49,6 +48,7 @@ use self::access::Access;
 use self::context::{Context, RateLimit};
 use self::counters::Counters;
 use self::dispatch::Dispatcher;
+use self::external::External;
 use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
@@ -135,6 +135,7 @@ impl Master {
             publisher: ports.publisher.clone(),
             bus: node_bus,
             access,
+            external: External::new(&options),
             jobs,
             returns,
             counters: Counters::default(),

@@ -1,17 +1,13 @@
-//! Runner functions in our own master, and what they need of it: they publish through its handle and read its log,
-//! without a socket.
+//! What runner functions need of our own master: they publish through its handle and read its log, without a socket.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use brine_bus::client::{self, EventRef};
-use brine_config::Arguments;
 use brine_log::{EventCursor, Events};
-use brine_wire::network::Jid;
 use brine_wire::returns::{JOB_TAG, Timeouts};
 use brine_wire::{Map, Value};
-use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::access::Caller;
@@ -20,8 +16,7 @@ use crate::client::wait::{self, MasterLink};
 use crate::client::{ClientError, MinionReply};
 use crate::job_request::{JobRequest, Published};
 use crate::jobs::JobCache;
-use crate::node_bus::since_epoch;
-use crate::runner::{self, Operator, RunnerCall, RunnerError, RunnerReturn};
+use crate::runner::{Minions, Operator};
 
 /// A master in this process, and who calls the runner function.
 pub(super) struct OwnOperator {
@@ -52,40 +47,21 @@ impl Operator for OwnOperator {
         self.master.jobs()
     }
 
+    fn minions(&self) -> Minions {
+        let master = self.master.clone();
+        Minions::of_master(
+            self.master.minion_cache().clone(),
+            self.master.publish_port(),
+            move || master.connected(),
+        )
+    }
+
     fn timeouts(&self) -> Timeouts {
         self.master.timeouts()
     }
 }
 
 impl MasterHandle {
-    /// Runs a runner function to its end, in-process, and fires its events. Dropping the future does not stop it.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    pub async fn runner(
-        &self,
-        fun: &str,
-        arguments: Arguments,
-        by: &Caller,
-    ) -> Result<RunnerReturn, RunnerError> {
-        if !by.is_unrestricted() {
-            return Err(RunnerError::NotPermitted);
-        }
-        let call = RunnerCall {
-            fun: fun.to_owned(),
-            arguments,
-            user: by.user.clone(),
-            jid: Jid::at(since_epoch()).as_str().to_owned(),
-        };
-        let mut operator = OwnOperator::new(self.clone(), by.clone());
-        let (done, result) = oneshot::channel();
-        self.context.spawn(async move {
-            // Whoever called may have stopped waiting.
-            let _ = done.send(runner::run(&mut operator, call).await);
-        });
-        result.await.unwrap_or(Err(RunnerError::ShuttingDown))
-    }
-
     /// Publishes a job and waits for its returns and the minions that do not return. Dropping the future stops the
     /// waiting, not the job.
     ///
@@ -111,7 +87,7 @@ impl MasterHandle {
 }
 
 /// A client inside the master, for one caller: publishes jobs and waits for their returns.
-pub struct OwnClient {
+struct OwnClient {
     master: MasterHandle,
     caller: Caller,
     events: EventCursor,
@@ -121,8 +97,7 @@ pub struct OwnClient {
 
 impl OwnClient {
     /// A client that reads the master's events from now on.
-    #[must_use]
-    pub fn new(master: MasterHandle, caller: Caller) -> Self {
+    fn new(master: MasterHandle, caller: Caller) -> Self {
         Self {
             events: master.follow(),
             master,
@@ -135,7 +110,7 @@ impl OwnClient {
     ///
     /// # Errors
     /// [`ClientError::Publish`].
-    pub async fn publish(&self, request: JobRequest) -> Result<Published, ClientError> {
+    async fn publish(&self, request: JobRequest) -> Result<Published, ClientError> {
         Ok(self.master.publish(request, &self.caller).await?)
     }
 
@@ -143,7 +118,7 @@ impl OwnClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn wait(
+    async fn wait(
         &mut self,
         job: &Published,
         timeouts: Timeouts,

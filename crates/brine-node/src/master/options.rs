@@ -17,11 +17,13 @@ use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
 
 use super::access::AccessOptions;
+use super::external::ExternalOptions;
 use super::mine::MineOptions;
 use super::signatures::ReturnSignatures;
 use crate::bus_address::uses_tcp;
 use crate::files::FileRoots;
 use crate::keys::LeftoverFiles;
+use crate::minion_cache::MinionCache;
 use crate::options::{OptionsError, Reader, Transport};
 
 /// A master's options, named as Salt names them.
@@ -55,12 +57,16 @@ pub struct MasterOptions {
     pub sock_dir: PathBuf,
     /// Node groups by name, as targets use them.
     pub nodegroups: Map,
+    /// What is on the disk about minions.
+    pub minions: MinionCache,
     /// What the file server serves.
     pub files: FileRoots,
     /// What is done with files of minions whose keys are rejected or deleted.
     pub leftover: LeftoverFiles,
     /// Which local users may publish what.
     pub(super) access: AccessOptions,
+    /// Users of `external_auth`, and where their tokens are.
+    pub(super) external: ExternalOptions,
     /// What the mine keeps and who may read it.
     pub(super) mine: MineOptions,
     /// Whether returns must be signed.
@@ -146,9 +152,11 @@ impl MasterOptions {
             bus_is_open_to_all: uses_tcp(opts),
             sock_dir: opts.text("sock_dir")?.into(),
             nodegroups: nodegroups(opts.get("nodegroups")),
+            minions: MinionCache::of(opts)?,
             files: FileRoots::from_opts(opts),
             leftover: LeftoverFiles::from_opts(opts)?,
             access: access(&read),
+            external: ExternalOptions::from_opts(opts, brine),
             mine: MineOptions {
                 is_kept: read.flag("minion_data_cache", true)?
                     || read.flag("enforce_mine_cache", false)?,

@@ -299,14 +299,14 @@ fn master_type(read: &Reader<'_>) -> Result<MasterType, OptionsError> {
 }
 
 fn hash(read: &Reader<'_>) -> Result<FingerprintHash, OptionsError> {
-    match read.text("hash_type").as_deref() {
-        None | Some("sha256") => Ok(FingerprintHash::Sha256),
-        Some(other) => Err(OptionsError::Value {
-            option: "hash_type",
-            expected: "sha256, to compare master_finger",
-            found: other.to_owned(),
-        }),
-    }
+    let Some(name) = read.text("hash_type") else {
+        return Ok(FingerprintHash::default());
+    };
+    FingerprintHash::parse(&name).ok_or(OptionsError::Value {
+        option: "hash_type",
+        expected: FingerprintHash::NAMES,
+        found: name,
+    })
 }
 
 fn algorithm<T: Default>(

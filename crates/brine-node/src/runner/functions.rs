@@ -3,8 +3,10 @@
 use brine_config::Arguments;
 use brine_wire::{Map, Value, python_text as python};
 
+use super::cache::{CacheRequest, CacheWhat};
 use super::jobs::{self, Filter, Question};
-use super::manage::{Inquiry, What};
+use super::manage::{Inquiry, Presence, What};
+use crate::minion_cache::Bank;
 
 /// A runner function.
 #[derive(Debug)]
@@ -26,6 +28,16 @@ enum Which {
     PrintJob,
     ExitSuccess,
     ListJobs,
+    LatestJobs,
+    LastRun,
+    /// Which minions are connected, or which are not.
+    Presence {
+        is_connected: bool,
+    },
+    /// What the master has cached.
+    Cached(Bank),
+    ClearCached(&'static [Bank]),
+    ClearMineFunction,
     /// It asks minions.
     Asks(What),
 }
@@ -50,8 +62,111 @@ const fn optional(name: &'static str) -> Parameter {
     }
 }
 
+/// The functions of a name and its opposite that ask which minions are connected: Salt has six names for it.
+const fn presence(name: &'static str, is_connected: bool) -> Function {
+    Function {
+        name,
+        which: Which::Presence { is_connected },
+        parameters: PRESENCE,
+        help: match is_connected {
+            true => PRESENT,
+            false => ABSENT,
+        },
+    }
+}
+
+const PRESENT: &str = "
+    The minions that are connected, without asking them.
+
+    subset
+        a list of ids: only those of them
+    show_ip: False
+        with the address of each
+
+    Example:
+
+        salt-run manage.present
+";
+
+const ABSENT: &str = "
+    The minions with accepted keys that are not connected.
+
+    subset
+        a list of ids: only those of them
+
+    Example:
+
+        salt-run manage.not_present
+";
+
+/// `cache.grains` and its like.
+const fn cached(name: &'static str, bank: Bank, parameters: &'static [Parameter]) -> Function {
+    Function {
+        name,
+        which: Which::Cached(bank),
+        parameters,
+        help: "
+    What the master has cached of minions.
+
+    tgt
+        which minions; tgt_type says how to read it
+
+    Example:
+
+        salt-run cache.grains '*'
+",
+    }
+}
+
+/// `cache.clear_grains` and its like.
+const fn clear_cached(name: &'static str, banks: &'static [Bank]) -> Function {
+    Function {
+        name,
+        which: Which::ClearCached(banks),
+        parameters: TARGET,
+        help: "
+    Forgets what the master has cached of minions; a running master of ours may still know their grains.
+
+    tgt
+        which minions; tgt_type says how to read it
+
+    Example:
+
+        salt-run cache.clear_all 'web*'
+",
+    }
+}
+
 /// All functions, by name.
 pub const FUNCTIONS: &[Function] = &[
+    clear_cached("cache.clear_all", &[Bank::Grains, Bank::Pillar, Bank::Mine]),
+    clear_cached("cache.clear_grains", &[Bank::Grains]),
+    clear_cached("cache.clear_mine", &[Bank::Mine]),
+    Function {
+        name: "cache.clear_mine_func",
+        which: Which::ClearMineFunction,
+        parameters: &[
+            optional("tgt"),
+            optional("tgt_type"),
+            optional("clear_mine_func_flag"),
+        ],
+        help: "
+    Forgets what one function of minions left in the mine.
+
+    tgt
+        which minions; tgt_type says how to read it
+    clear_mine_func_flag
+        the function's name in the mine
+
+    Example:
+
+        salt-run cache.clear_mine_func 'web*' clear_mine_func_flag=network.ip_addrs
+",
+    },
+    clear_cached("cache.clear_pillar", &[Bank::Pillar]),
+    cached("cache.grains", Bank::Grains, &[required("tgt"), optional("tgt_type")]),
+    cached("cache.mine", Bank::Mine, TARGET),
+    cached("cache.pillar", Bank::Pillar, TARGET),
     Function {
         name: "event.send",
         which: Which::EventSend,
@@ -97,6 +212,28 @@ pub const FUNCTIONS: &[Function] = &[
 ",
     },
     Function {
+        name: "jobs.last_run",
+        which: Which::LastRun,
+        parameters: &[
+            optional("ext_source"),
+            optional("outputter"),
+            optional("metadata"),
+            optional("function"),
+            optional("target"),
+            optional("display_progress"),
+        ],
+        help: "
+    The newest of the jobs that match, as jobs.print_job shows it; False without one.
+
+    metadata, function, target
+        which jobs; see jobs.list_jobs
+
+    Example:
+
+        salt-run jobs.last_run function='test.*'
+",
+    },
+    Function {
         name: "jobs.list_job",
         which: Which::ListJob,
         parameters: &[JID, optional("ext_source"), optional("display_progress")],
@@ -120,6 +257,9 @@ pub const FUNCTIONS: &[Function] = &[
             optional("search_metadata"),
             optional("search_function"),
             optional("search_target"),
+            optional("start_time"),
+            optional("end_time"),
+            optional("display_progress"),
         ],
         help: "
     The jobs in the master's job cache.
@@ -130,10 +270,37 @@ pub const FUNCTIONS: &[Function] = &[
         globs for the function: a list, or separated by commas
     search_target
         globs for the target as it was given
+    start_time, end_time
+        only jobs that started at or between these times, such as '2026-11-29 08:00' or 'Nov 29 2026'
+    outputter
+        how to print them
 
     Example:
 
-        salt-run jobs.list_jobs search_function='test.*'
+        salt-run jobs.list_jobs search_function='test.*' start_time='2026-11-29 08:00'
+",
+    },
+    Function {
+        name: "jobs.list_jobs_filter",
+        which: Which::LatestJobs,
+        parameters: &[
+            required("count"),
+            optional("filter_find_job"),
+            optional("ext_source"),
+            optional("outputter"),
+            optional("display_progress"),
+        ],
+        help: "
+    The newest jobs in the master's job cache.
+
+    count
+        how many at most
+    filter_find_job: True
+        leave out the questions whether a job still runs
+
+    Example:
+
+        salt-run jobs.list_jobs_filter 50
 ",
     },
     Function {
@@ -176,6 +343,8 @@ pub const FUNCTIONS: &[Function] = &[
         salt-run jobs.print_job 20261124040116373859
 ",
     },
+    presence("manage.alived", true),
+    presence("manage.allowed", true),
     Function {
         name: "manage.down",
         which: Which::Asks(What::Down),
@@ -193,6 +362,16 @@ pub const FUNCTIONS: &[Function] = &[
         salt-run manage.down timeout=5
 ",
     },
+    presence("manage.joined", true),
+    presence("manage.list_not_state", false),
+    presence("manage.list_state", true),
+    presence("manage.not_alived", false),
+    presence("manage.not_allowed", false),
+    presence("manage.not_joined", false),
+    presence("manage.not_present", false),
+    presence("manage.not_reaped", false),
+    presence("manage.present", true),
+    presence("manage.reaped", true),
     Function {
         name: "manage.status",
         which: Which::Asks(What::Status),
@@ -252,6 +431,8 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 const JID: Parameter = required("jid");
+const PRESENCE: &[Parameter] = &[optional("subset"), optional("show_ip")];
+const TARGET: &[Parameter] = &[optional("tgt"), optional("tgt_type")];
 const ASKS: &[Parameter] = &[
     optional("tgt"),
     optional("tgt_type"),
@@ -265,6 +446,19 @@ fn seconds(value: &Value) -> Option<u64> {
         .as_int()
         .and_then(|seconds| u64::try_from(seconds).ok());
     seconds.filter(|seconds| *seconds > 0)
+}
+
+/// The text of an argument that is given.
+fn text(value: Option<Value>) -> Option<String> {
+    let value = value.filter(Value::is_true)?;
+    Some(python::str(&value))
+}
+
+fn metadata(value: Option<Value>) -> Option<Map> {
+    match value {
+        Some(Value::Map(metadata)) => Some(metadata),
+        _ => None,
+    }
 }
 
 /// The function of this name.
@@ -289,6 +483,10 @@ pub enum Bound {
     Jobs(Question),
     /// A question to minions.
     Minions(Inquiry),
+    /// Which minions are connected.
+    Presence(Presence),
+    /// What the master has cached.
+    Cache(CacheRequest),
 }
 
 /// The arguments of `state.event`.
@@ -342,14 +540,54 @@ impl Function {
             Which::ListJob => Bound::Jobs(Question::ListJob(jid(take("jid")))),
             Which::PrintJob => Bound::Jobs(Question::PrintJob(jid(take("jid")))),
             Which::ExitSuccess => Bound::Jobs(Question::ExitSuccess(jid(take("jid")))),
-            Which::ListJobs => Bound::Jobs(Question::ListJobs(Filter {
-                metadata: match take("search_metadata") {
-                    Some(Value::Map(metadata)) => Some(metadata),
-                    _ => None,
+            Which::ListJobs => Bound::Jobs(Question::ListJobs {
+                filter: Filter {
+                    metadata: metadata(take("search_metadata")),
+                    functions: jobs::split(take("search_function").as_ref()),
+                    targets: jobs::split(take("search_target").as_ref()),
+                    start_time: text(take("start_time")),
+                    end_time: text(take("end_time")),
                 },
-                functions: jobs::split(take("search_function").as_ref()),
-                targets: jobs::split(take("search_target").as_ref()),
+                outputter: text(take("outputter")),
+            }),
+            Which::LatestJobs => Bound::Jobs(Question::LatestJobs {
+                count: match take("count") {
+                    Some(Value::Int(count)) => usize::try_from(count).unwrap_or(0),
+                    other => {
+                        let found = python::repr(&other.unwrap_or(Value::Nil));
+                        return Err(BindError::Invalid(format!(
+                            "list_jobs_filter() expected count to be a number, found {found}"
+                        )));
+                    }
+                },
+                without_find_job: take("filter_find_job").is_none_or(|value| value.is_true()),
+                outputter: text(take("outputter")),
+            }),
+            Which::LastRun => Bound::Jobs(Question::LastRun(Filter {
+                metadata: metadata(take("metadata")),
+                functions: jobs::split(take("function").as_ref()),
+                targets: jobs::split(take("target").as_ref()),
+                ..Filter::default()
             })),
+            Which::Presence { is_connected } => Bound::Presence(Presence {
+                is_connected,
+                subset: match take("subset") {
+                    Some(Value::Array(ids)) => Some(ids.iter().map(python::str).collect()),
+                    subset => text(subset).map(|id| vec![id]),
+                },
+                show_ip: take("show_ip").is_some_and(|value| value.is_true()),
+            }),
+            Which::Cached(_) | Which::ClearCached(_) | Which::ClearMineFunction => {
+                Bound::Cache(CacheRequest {
+                    what: match self.which {
+                        Which::Cached(bank) => CacheWhat::Show(bank),
+                        Which::ClearCached(banks) => CacheWhat::Clear(banks),
+                        _ => CacheWhat::ClearMineFunction(text(take("clear_mine_func_flag"))),
+                    },
+                    tgt: take("tgt").filter(|tgt| *tgt != Value::Nil),
+                    tgt_type: text(take("tgt_type")).unwrap_or_else(|| "glob".to_owned()),
+                })
+            }
             Which::Asks(what) => Bound::Minions(Inquiry {
                 what,
                 tgt: take("tgt").unwrap_or_else(|| "*".into()),

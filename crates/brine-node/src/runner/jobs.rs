@@ -1,14 +1,16 @@
 //! `jobs.*`: what is in the master's job cache, in the form of Salt's runner.
 //!
-//! The cache's files are Salt's own, so jobs of a real master are found too. Functions here block on the disk. Facts: Salt 3008.3 and 3006.28 as
-//! they behave.
+//! The cache's files are Salt's own, so jobs of a real master are found too. Functions here block on the disk.
+//! Facts: Salt 3008.3 and 3006.28 as they behave.
 
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::Jid;
+use brine_wire::time::WallTime;
 use brine_wire::{Map, Value, python_text as python};
 
 use crate::client::MinionReply;
 use crate::jobs::JobCache;
+use crate::node_bus::since_epoch;
 
 /// A question about jobs.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +31,23 @@ pub enum Question {
     /// `jobs.exit_success`
     ExitSuccess(String),
     /// `jobs.list_jobs`
-    ListJobs(Filter),
+    ListJobs {
+        /// Which.
+        filter: Filter,
+        /// How they are to be printed.
+        outputter: Option<String>,
+    },
+    /// `jobs.list_jobs_filter`
+    LatestJobs {
+        /// How many at most; the newest.
+        count: usize,
+        /// Leave out questions whether a job still runs.
+        without_find_job: bool,
+        /// How they are to be printed.
+        outputter: Option<String>,
+    },
+    /// `jobs.last_run`
+    LastRun(Filter),
 }
 
 /// Which jobs are listed.
@@ -41,11 +59,25 @@ pub struct Filter {
     pub functions: Vec<String>,
     /// Globs for the target.
     pub targets: Vec<String>,
+    /// Jobs that started at this time or later.
+    pub start_time: Option<String>,
+    /// Jobs that started at this time or earlier.
+    pub end_time: Option<String>,
+}
+
+/// A time argument that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "ValueError: {name}: expected a time, such as '2026-11-29 08:00' or 'Nov 29 2026', found '{found}'"
+)]
+pub(super) struct NoTime {
+    name: &'static str,
+    found: String,
 }
 
 /// The answer, as the runner function returns it.
-pub(super) fn answer(question: &Question, cache: &JobCache) -> Value {
-    match question {
+pub(super) fn answer(question: &Question, cache: &JobCache) -> Result<Value, NoTime> {
+    Ok(match question {
         Question::LookupJid {
             jid,
             returned,
@@ -67,7 +99,55 @@ pub(super) fn answer(question: &Question, cache: &JobCache) -> Value {
             Map::from_iter([(jid.as_str(), about)]).into()
         }
         Question::ExitSuccess(jid) => exit_success(&Job::read(cache, jid)),
-        Question::ListJobs(filter) => list(cache, filter),
+        Question::ListJobs { filter, outputter } => {
+            let listed = jobs(cache, filter)?.into_iter();
+            let listed = listed.map(|(jid, load)| {
+                let mut about = instance(&load);
+                about.remove("Minions");
+                about.insert("StartTime", start_time(jid.as_str()));
+                (jid.as_str().into(), about.into())
+            });
+            printed_by(
+                outputter.as_deref(),
+                Map::from_pairs(listed.collect()).into(),
+            )
+        }
+        Question::LatestJobs {
+            count,
+            without_find_job,
+            outputter,
+        } => {
+            let mut latest = cache.list();
+            if *without_find_job {
+                let is_question = |load: &Map| load.get("fun") == Some(&"saltutil.find_job".into());
+                latest.retain(|(_, load)| !is_question(load));
+            }
+            let latest = latest
+                .split_off(latest.len().saturating_sub(*count))
+                .into_iter();
+            let latest = latest.map(|(jid, load)| {
+                let mut about = instance(&load);
+                about.remove("Minions");
+                about.insert("JID", jid.as_str());
+                about.insert("StartTime", start_time(jid.as_str()));
+                Value::from(about)
+            });
+            printed_by(outputter.as_deref(), latest.collect::<Vec<_>>().into())
+        }
+        Question::LastRun(filter) => match jobs(cache, filter)?.pop() {
+            Some((jid, _)) => answer(&Question::PrintJob(jid.as_str().to_owned()), cache)?,
+            None => false.into(),
+        },
+    })
+}
+
+/// A value that names its outputter, if there is one.
+fn printed_by(outputter: Option<&str>, data: Value) -> Value {
+    match outputter {
+        Some(outputter) => {
+            Map::from_iter([("outputter", Value::from(outputter)), ("data", data)]).into()
+        }
+        None => data,
     }
 }
 
@@ -122,12 +202,7 @@ fn lookup(job: &Job, returned: bool, missing: bool) -> Value {
     }
     let first = job.returns.iter().next();
     let out = first.and_then(|(_, ret)| ret.as_map()?.get("out")?.as_str());
-    match out {
-        Some(out) => {
-            Map::from_iter([("outputter", Value::from(out)), ("data", found.into())]).into()
-        }
-        None => found.into(),
-    }
+    printed_by(out, found.into())
 }
 
 fn exit_success(job: &Job) -> Value {
@@ -149,16 +224,35 @@ fn exit_success(job: &Job) -> Value {
     all.into()
 }
 
-fn list(cache: &JobCache, filter: &Filter) -> Value {
-    let jobs = cache.list().into_iter();
-    let jobs = jobs.filter(|(_, load)| filter.wants(load));
-    let listed = jobs.map(|(jid, load)| {
-        let mut about = instance(&load);
-        about.remove("Minions");
-        about.insert("StartTime", start_time(jid.as_str()));
-        (jid.as_str().into(), about.into())
-    });
-    Map::from_pairs(listed.collect()).into()
+/// The jobs that are wanted, oldest first.
+fn jobs(cache: &JobCache, filter: &Filter) -> Result<Vec<(Jid, Map)>, NoTime> {
+    // Job ids, which the times are compared with, are made in UTC.
+    let today = Jid::at(since_epoch());
+    let today = today.as_str().get(..8).unwrap_or_default().to_owned() + "000000000000";
+    let time = |name, text: Option<&String>| {
+        let Some(text) = text else { return Ok(None) };
+        let time = WallTime::of_jid(&today).and_then(|today| WallTime::parse(text, today));
+        match time {
+            Some(time) => Ok(Some(time)),
+            None => Err(NoTime {
+                name,
+                found: text.clone(),
+            }),
+        }
+    };
+    let start = time("start_time", filter.start_time.as_ref())?;
+    let end = time("end_time", filter.end_time.as_ref())?;
+    let is_between = |jid: &Jid| {
+        if start.is_none() && end.is_none() {
+            return true;
+        }
+        WallTime::of_jid(jid.as_str()).is_some_and(|began| {
+            start.is_none_or(|start| began >= start) && end.is_none_or(|end| began <= end)
+        })
+    };
+    let mut jobs = cache.list();
+    jobs.retain(|(jid, load)| is_between(jid) && filter.wants(load));
+    Ok(jobs)
 }
 
 impl Filter {
@@ -225,10 +319,19 @@ fn arguments(load: &Map) -> Vec<Value> {
     }
 }
 
+/// A job's metadata: published with it, or an argument of its function.
 fn metadata(load: &Map) -> Option<&Value> {
-    let kwargs = load.get("kwargs").and_then(Value::as_map);
-    load.get("metadata")
-        .or_else(|| kwargs.and_then(|kwargs| kwargs.get("metadata")))
+    let of_map = |name| load.get(name).and_then(Value::as_map)?.get("metadata");
+    let of_arguments = || {
+        let Some(Value::Array(arguments)) = load.get("arg") else {
+            return None;
+        };
+        let named = arguments.iter().filter_map(Value::as_map);
+        let mut named = named.filter(|map| map.get("__kwarg__") == Some(&true.into()));
+        named.find_map(|map| map.get("metadata"))
+    };
+    let published = load.get("metadata").or_else(|| of_map("kwargs"));
+    published.or_else(of_arguments)
 }
 
 /// `2026, Nov 24 04:01:16.373859`
@@ -303,9 +406,9 @@ mod tests {
             .into_iter()
             .collect();
         let filter = |functions: &[&str], targets: &[&str]| Filter {
-            metadata: None,
             functions: functions.iter().map(|text| (*text).to_owned()).collect(),
             targets: targets.iter().map(|text| (*text).to_owned()).collect(),
+            ..Filter::default()
         };
         assert!(filter(&[], &[]).wants(&load));
         assert!(filter(&["pkg.*", "test.*"], &["w*"]).wants(&load));
@@ -319,5 +422,54 @@ mod tests {
             }
             .wants(&load)
         );
+    }
+
+    #[test]
+    fn the_newest_jobs_are_listed_by_time() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = JobCache::open(root.path(), "sha256", None).unwrap();
+        for (jid, fun) in [
+            ("20261128080000000001", "test.ping"),
+            ("20261129080000000001", "test.echo"),
+            ("20261129080000000002", "saltutil.find_job"),
+        ] {
+            let load: Map = [("jid", jid), ("fun", fun)].into_iter().collect();
+            let jid = Jid::parse(jid).unwrap();
+            cache.begin(&jid, &load, &[]).unwrap();
+        }
+        let latest = |count, without_find_job| {
+            let question = Question::LatestJobs {
+                count,
+                without_find_job,
+                outputter: None,
+            };
+            let Ok(Value::Array(jobs)) = answer(&question, &cache) else {
+                panic!("no list");
+            };
+            let funs = jobs.iter().map(|job| job.as_map().unwrap().get("Function"));
+            funs.map(|fun| fun.unwrap().as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(latest(5, true), ["test.ping", "test.echo"]);
+        assert_eq!(latest(1, true), ["test.echo"]);
+        assert_eq!(latest(1, false), ["saltutil.find_job"]);
+        assert_eq!(latest(0, false), [""; 0]);
+        let between = |start: &str, end: &str| {
+            let filter = Filter {
+                start_time: Some(start.to_owned()),
+                end_time: Some(end.to_owned()),
+                ..Filter::default()
+            };
+            jobs(&cache, &filter).map(|jobs| jobs.len())
+        };
+        assert_eq!(between("Nov 28 2026 8am", "2026-11-28 08:01"), Ok(1));
+        assert_eq!(between("2026-11-29", "2026-11-30"), Ok(2));
+        assert!(between("2026-11-29", "then").is_err());
+        let last = Question::LastRun(Filter {
+            functions: vec!["test.*".to_owned()],
+            ..Filter::default()
+        });
+        let last = answer(&last, &cache).unwrap();
+        assert!(last.as_map().unwrap().get("20261129080000000001").is_some());
     }
 }

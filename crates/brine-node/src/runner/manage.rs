@@ -1,14 +1,15 @@
-//! `manage.*` and `jobs.active`: which minions answer when they are asked now, and what.
+//! `manage.*` and `jobs.active`: which minions answer when they are asked now, and what; and which are connected.
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave.
 
 use std::time::Duration;
 
+use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
 
 use super::jobs;
-use super::operator::Operator;
+use super::operator::{Minions, Operator};
 use crate::client::{ClientError, MinionReply, ReplyKind};
 use crate::job_request::JobRequest;
 
@@ -67,6 +68,43 @@ pub(super) async fn answer(
         What::Down => ids(&down),
         What::Status => Map::from_iter([("up", ids(&up)), ("down", ids(&down))]).into(),
     })
+}
+
+/// A question which minions are connected: `manage.present` and its other names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presence {
+    /// Those that are, or those with accepted keys that are not.
+    pub is_connected: bool,
+    /// Of these ids only.
+    pub subset: Option<Vec<String>>,
+    /// Each with its address.
+    pub show_ip: bool,
+}
+
+/// The ids, or a mapping of ids to addresses. Blocks on the disk.
+pub(super) fn present(asked: &Presence, minions: &Minions) -> Value {
+    let is_wanted = |id: &MinionId| {
+        let subset = asked.subset.as_ref();
+        subset.is_none_or(|subset| subset.iter().any(|wanted| wanted == id.as_str()))
+    };
+    let connected = minions.connected();
+    if !asked.is_connected {
+        let is_absent = |id: &MinionId| !connected.iter().any(|(own, _)| own == id);
+        let absent = minions.cache.accepted().into_iter().filter(is_absent);
+        let absent = absent.filter(is_wanted);
+        return Value::Array(absent.map(|id| id.as_str().into()).collect());
+    }
+    let connected = connected.into_iter().filter(|(id, _)| is_wanted(id));
+    match asked.show_ip {
+        true => {
+            let shown = connected.map(|(id, at)| {
+                let at = at.map_or(Value::Nil, |at| at.to_string().into());
+                (id.as_str().into(), at)
+            });
+            Map::from_pairs(shown.collect()).into()
+        }
+        false => Value::Array(connected.map(|(id, _)| id.as_str().into()).collect()),
+    }
 }
 
 fn ids(replies: &[&MinionReply]) -> Value {

@@ -5,21 +5,27 @@
 //! binds its arguments here; it prints, and so belongs to `salt-run`.
 //! Facts: Salt 3008.3 and 3006.28 as they behave.
 
+mod cache;
 mod events;
 pub mod functions;
 mod jobs;
 mod manage;
 mod operator;
 
+use std::convert::Infallible;
+use std::fmt::Display;
+
 use brine_bus::client::PublishError;
+use brine_config::ConfigError;
 use brine_wire::event::FireError;
 use brine_wire::{Map, Value, python_text};
 
+pub use self::cache::{CacheRequest, CacheWhat};
 pub use self::events::{RunnerCall, RunnerEvents};
 use self::functions::{BindError, Bound, Function};
 pub use self::jobs::{Filter, Question};
-pub use self::manage::{Inquiry, What};
-pub use self::operator::{Beside, Operator};
+pub use self::manage::{Inquiry, Presence, What};
+pub use self::operator::{Beside, Minions, Operator};
 use crate::client::ClientError;
 
 /// A runner function failed without a return value.
@@ -32,6 +38,9 @@ pub enum RunnerError {
     /// Only the master's own user may call runner functions.
     #[error("only root and the master's own user may call runner functions")]
     NotPermitted,
+    /// The master's configuration lacks what the function needs.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The master is shutting down.
     #[error("the master is shutting down")]
     ShuttingDown,
@@ -76,7 +85,7 @@ pub async fn run(
     let value = match bound {
         Bound::EventSend { tag, data } => {
             events.started().await;
-            return Ok(event_send(&mut events, &tag, data).await);
+            return Ok(event_send(&mut events, function, &tag, data).await);
         }
         Bound::StateEvent(_) => {
             let why = "'state.event' prints events: call it with salt-run.";
@@ -85,19 +94,40 @@ pub async fn run(
         }
         Bound::Jobs(question) => {
             events.started().await;
-            let cache = events.operator().jobs().clone();
-            // Reads files: not on the thread of other tasks.
-            tokio::task::spawn_blocking(move || jobs::answer(&question, &cache))
-                .await
-                .map_err(|_| RunnerError::ShuttingDown)?
+            let jobs = events.operator().jobs().clone();
+            off_thread(move || jobs::answer(&question, &jobs)).await?
+        }
+        Bound::Presence(asked) => {
+            events.started().await;
+            let minions = events.operator().minions();
+            off_thread(move || Ok::<_, Infallible>(manage::present(&asked, &minions))).await?
+        }
+        Bound::Cache(request) => {
+            events.started().await;
+            let minions = events.operator().minions();
+            off_thread(move || cache::answer(&request, &minions.cache)).await?
         }
         Bound::Minions(inquiry) => {
             events.started().await;
-            manage::answer(&inquiry, events.operator()).await?
+            Ok(manage::answer(&inquiry, events.operator()).await?)
         }
     };
-    events.returned(value.clone(), true, None).await;
-    Ok(RunnerReturn::of(value))
+    Ok(match value {
+        Ok(value) => {
+            events.returned(value.clone(), true, None).await;
+            RunnerReturn::of(value)
+        }
+        Err(why) => raised(&mut events, function, &why).await,
+    })
+}
+
+/// Runs what waits for the disk on a thread for that; why it raised an exception.
+async fn off_thread<E: Display>(
+    work: impl FnOnce() -> Result<Value, E> + Send + 'static,
+) -> Result<Result<Value, String>, RunnerError> {
+    let work = move || work().map_err(|error| error.to_string());
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| RunnerError::ShuttingDown)
 }
 
 /// Arguments that do not fit the function.
@@ -128,6 +158,7 @@ async fn misfit(
 /// `event.send`: fires on the master's bus.
 async fn event_send(
     events: &mut RunnerEvents<'_, impl Operator>,
+    function: &Function,
     tag: &Value,
     data: Value,
 ) -> RunnerReturn {
@@ -148,14 +179,21 @@ async fn event_send(
             events.returned(was_sent.into(), true, None).await;
             RunnerReturn::of(was_sent.into())
         }
-        Err(raised) => {
-            let text = format!("Exception occurred in runner event.send: {raised}");
-            events.returned(text.as_str().into(), false, Some(1)).await;
-            RunnerReturn {
-                value: text.into(),
-                retcode: 1,
-            }
-        }
+        Err(why) => raised(events, function, &why).await,
+    }
+}
+
+/// A function that raised an exception; `why` is its last line.
+async fn raised(
+    events: &mut RunnerEvents<'_, impl Operator>,
+    function: &Function,
+    why: &str,
+) -> RunnerReturn {
+    let text = format!("Exception occurred in runner {}: {why}", function.name);
+    events.returned(text.as_str().into(), false, Some(1)).await;
+    RunnerReturn {
+        value: text.into(),
+        retcode: 1,
     }
 }
 

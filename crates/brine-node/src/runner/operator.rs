@@ -4,6 +4,7 @@
 //! machine.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -12,12 +13,14 @@ use brine_bus::client::PublishError;
 use brine_bus::client::tokio::Publisher;
 use brine_config::Opts;
 use brine_wire::Map;
+use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 
 use crate::client::{ClientConfig, ClientError, ClientOptionsError, LocalClient, MinionReply};
 use crate::job_request::JobRequest;
 use crate::jobs::JobCache;
-use crate::options::OptionsError;
+use crate::minion_cache::MinionCache;
+use crate::options::{OptionsError, Reader};
 
 /// How long an event waits for the bus to accept it, as in Salt.
 const FIND_BUS_WITHIN: Duration = Duration::from_secs(1);
@@ -41,6 +44,9 @@ pub trait Operator: Send + Sync {
     /// The master's job cache.
     fn jobs(&self) -> &JobCache;
 
+    /// What is known of the master's minions.
+    fn minions(&self) -> Minions;
+
     /// How long to wait for minions by default.
     fn timeouts(&self) -> Timeouts;
 }
@@ -50,6 +56,8 @@ pub struct Beside {
     bus: Publisher,
     client: ClientConfig,
     jobs: JobCache,
+    minions: MinionCache,
+    publish_port: u16,
 }
 
 impl Beside {
@@ -64,6 +72,8 @@ impl Beside {
             bus,
             client: ClientConfig::from_opts(opts, user)?,
             jobs: JobCache::open(cachedir, hash_type, None).map_err(OptionsError::from)?,
+            minions: MinionCache::of(opts).map_err(OptionsError::from)?,
+            publish_port: Reader(opts).port("publish_port", 4505)?,
         })
     }
 }
@@ -94,7 +104,54 @@ impl Operator for Beside {
         &self.jobs
     }
 
+    fn minions(&self) -> Minions {
+        Minions {
+            cache: self.minions.clone(),
+            publish_port: self.publish_port,
+            connected: None,
+        }
+    }
+
     fn timeouts(&self) -> Timeouts {
         self.client.timeouts
+    }
+}
+
+/// What is known of a master's minions.
+pub struct Minions {
+    /// What is on the master's disk.
+    pub(super) cache: MinionCache,
+    publish_port: u16,
+    /// Asks the master itself, where it is in this process.
+    connected: Option<Box<dyn Fn() -> Vec<MinionId> + Send>>,
+}
+
+impl Minions {
+    /// The minions of a master in this process, which knows who is connected.
+    pub(crate) fn of_master(
+        cache: MinionCache,
+        publish_port: u16,
+        connected: impl Fn() -> Vec<MinionId> + Send + 'static,
+    ) -> Self {
+        Self {
+            cache,
+            publish_port,
+            connected: Some(Box::new(connected)),
+        }
+    }
+
+    /// The minions that are connected now, with their addresses where these are known. Blocks on the disk.
+    pub(super) fn connected(&self) -> Vec<(MinionId, Option<IpAddr>)> {
+        let addressed = self.cache.connected(self.publish_port);
+        let Some(connected) = &self.connected else {
+            let connected = addressed.into_iter();
+            return connected.map(|(id, at)| (id, Some(at))).collect();
+        };
+        let address = |id: &MinionId| {
+            let known = addressed.iter().find(|(own, _)| own == id);
+            known.map(|(_, at)| *at)
+        };
+        let ids = connected().into_iter();
+        ids.map(|id| (id.clone(), address(&id))).collect()
     }
 }

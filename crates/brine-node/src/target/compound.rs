@@ -36,7 +36,7 @@ impl Compound {
     }
 
     pub(super) fn of_nodegroup(name: &str, nodegroups: &Map) -> Result<Self, TargetError> {
-        let words = nodegroup(name, nodegroups)?;
+        let words = nodegroup(name, nodegroups)?.words;
         Self::of_words(&words, nodegroups).map_err(|why| TargetError::Compound {
             found: words.join(" "),
             why,
@@ -89,7 +89,10 @@ fn without_nodegroups(words: &[String], nodegroups: &Map) -> Result<Vec<String>,
     let mut all = Vec::new();
     for word in words {
         match nodegroup::named(word) {
-            Some(name) => all.extend(nodegroup::resolve(name, nodegroups).map_err(|_| TOO_LONG)?),
+            Some(name) => {
+                let group = nodegroup::resolve(name, nodegroups).map_err(|_| TOO_LONG)?;
+                all.extend(group.words);
+            }
             None => all.push(word.clone()),
         }
         if all.len() > MAX_WORDS {

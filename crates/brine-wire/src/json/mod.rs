@@ -7,7 +7,9 @@
 //! [`to_exact_line`] keeps bytes apart from text, and [`parse`] reads that back.
 
 mod base64;
+mod pack;
 mod parse;
+mod transcode;
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -21,7 +23,9 @@ use crate::msgpack;
 use crate::stamp::{self, StampStyle};
 use crate::value::{Map, Value};
 
+pub(crate) use pack::Packer;
 pub use parse::{JsonError, JsonFault, parse};
+pub use transcode::{packed_to_exact_line, quote, unsigned};
 
 /// The one key of the object that represents bytes in [`to_exact_line`] and [`parse`].
 pub const BYTES_KEY: &str = "$bytes";

@@ -58,30 +58,40 @@ pub enum JsonFault {
 /// # Errors
 /// [`JsonError`] with the place where the text stops being JSON.
 pub fn parse(text: &[u8]) -> Result<Value, JsonError> {
-    let text = core::str::from_utf8(text).map_err(|error| JsonError {
-        at: error.valid_up_to(),
-        fault: JsonFault::NotUtf8,
-    })?;
-    let mut parser = Parser {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-    };
+    let mut parser = Parser::new(text)?;
     let value = parser.value(0)?;
     parser.space();
-    if parser.at < text.len() {
+    if !parser.rest().is_empty() {
         return Err(parser.fault(JsonFault::Trailing));
     }
     Ok(value)
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    bytes: &'a [u8],
-    at: usize,
+/// A text and how far it is read.
+pub(super) struct Parser<'a> {
+    pub(super) text: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Result<Self, JsonError> {
+        let text = core::str::from_utf8(text).map_err(|error| JsonError {
+            at: error.valid_up_to(),
+            fault: JsonFault::NotUtf8,
+        })?;
+        Ok(Self {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+        })
+    }
+
+    /// What is not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     fn fault(&self, fault: JsonFault) -> JsonError {
         JsonError { at: self.at, fault }
     }
@@ -94,7 +104,7 @@ impl Parser<'_> {
         })
     }
 
-    fn space(&mut self) {
+    pub(super) fn space(&mut self) {
         while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
@@ -115,7 +125,7 @@ impl Parser<'_> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, JsonError> {
+    pub(super) fn value(&mut self, depth: usize) -> Result<Value, JsonError> {
         self.space();
         match self.bytes.get(self.at) {
             Some(b'"') => self.string().map(Value::Str),
@@ -197,7 +207,7 @@ impl Parser<'_> {
         }
     }
 
-    fn string(&mut self) -> Result<String, JsonError> {
+    pub(super) fn string(&mut self) -> Result<String, JsonError> {
         self.at += 1;
         let mut out = String::new();
         let mut copied = self.at;

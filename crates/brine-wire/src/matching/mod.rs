@@ -211,6 +211,30 @@ impl RegexMatch {
     }
 }
 
+/// A regular expression that is looked for anywhere in a text, as Python's `re.search` has it.
+#[derive(Debug, Clone)]
+pub struct RegexSearch(Box<Regex>);
+
+impl RegexSearch {
+    /// Reads one of Python's regular expressions.
+    ///
+    /// # Errors
+    /// [`MatchError`] when it is none.
+    pub fn new(pattern: &str) -> Result<Self, MatchError> {
+        let expression = python_regex::translate(pattern).map_err(|error| MatchError {
+            pattern: pattern.into(),
+            reason: error.to_string(),
+        })?;
+        compile(pattern, &expression).map(|compiled| Self(Box::new(compiled)))
+    }
+
+    /// Whether it is in a text. An expression that runs into its limit is not.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        self.0.is_match(text).unwrap_or(false)
+    }
+}
+
 fn compile(pattern: &str, expression: &str) -> Result<Regex, MatchError> {
     RegexBuilder::new(expression)
         .backtrack_limit(BACKTRACK_LIMIT)

@@ -6,9 +6,12 @@
 
 mod civil;
 mod duration;
+mod loose;
 
 use alloc::string::{String, ToString};
 use core::time::Duration;
+
+pub use loose::WallTime;
 
 use civil::{Date, TimeOfDay};
 use duration::parse_duration;

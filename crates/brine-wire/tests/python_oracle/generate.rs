@@ -319,6 +319,45 @@ fn is_beyond_python(bytes: &[u8]) -> bool {
     }
 }
 
+/// Times as people write them, and pieces of such in any order.
+pub(crate) fn time() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        3 => (0..32_u32).prop_map(|number| number.to_string()),
+        2 => (0..32_u32).prop_map(|number| format!("{number:02}")),
+        1 => (1990..2040_u32).prop_map(|number| number.to_string()),
+        1 => "[0-9]{1,4}",
+        1 => "20[0-3][0-9](0[1-9]|1[0-2])([0-2][0-9])([01][0-9][0-5][0-9]([0-5][0-9])?)?",
+        1 => "[0-2][0-9][0-5][0-9][0-5][0-9](\\.[0-9]{1,3})?",
+        1 => "[0-9]{1,2}\\.[0-9]{1,2}",
+    ];
+    let clock = prop_oneof![
+        "[0-2]?[0-9]:[0-5][0-9]",
+        "[01]?[0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?"
+    ];
+    let word = prop::sample::select(vec![
+        "Jan", "feb", "March", "Apr", "May", "june", "JUL", "aug", "Sept", "Oct", "Nov",
+        "December", "Mon", "sunday", "Fri", "am", "pm", "a", "P", "h", "m", "s", "hours", "minute",
+        "of", "at", "th", "st", "T", "t", "and", "x", "UTC",
+    ]);
+    let sign = prop::sample::select(vec![
+        " ", " ", " ", "-", "/", ".", ",", ", ", ":", "", "+", "'",
+    ]);
+    let piece = prop_oneof![4 => number, 2 => clock, 3 => word.prop_map(str::to_owned)];
+    let loose = vec((piece, sign.prop_map(str::to_owned)), 1..6).prop_map(|pieces| {
+        let all: String = pieces
+            .iter()
+            .flat_map(|(piece, sign)| [piece.as_str(), sign.as_str()])
+            .collect();
+        all.trim_end_matches([' ', ',']).to_owned()
+    });
+    let usual = prop_oneof![
+        "20[12][0-9]-(0[1-9]|1[0-2])-([0-2][0-9])([ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9])?)?",
+        "20[12][0-9], (Jan|Feb|Mar|Nov) [0-2][0-9]( [0-2][0-9]:[0-5][0-9])?",
+        "[0-3]?[0-9]([./-])[01]?[0-9]([./-])(20)?[0-9]{2}( 1?[0-9] ?(am|pm))?",
+    ];
+    prop_oneof![loose, usual].prop_filter("what is read is no longer", |text| text.len() <= 64)
+}
+
 /// Data and a limit that they mostly exceed, with values around the shares of it that count.
 pub(crate) fn over_the_limit() -> impl Strategy<Value = (Value, usize)> {
     (200..5_000usize).prop_flat_map(|limit| {

@@ -14,6 +14,7 @@ use std::thread;
 
 use brine_testkit::salt;
 use brine_wire::matching::{MatchType, RegexMatch, TagMatch};
+use brine_wire::time::WallTime;
 use brine_wire::{Value, json, msgpack, trim};
 use proptest::strategy::Strategy;
 use serde_json::{Value as Json, json};
@@ -159,6 +160,29 @@ fn ours_trimmed(question: &Json) -> Json {
     let limit = usize::try_from(question[1].as_u64().unwrap()).unwrap();
     let packed = from_hex(question[0].as_str().unwrap());
     hex(&trim::trim_to(packed, limit)).into()
+}
+
+#[test]
+fn times_are_read_as_salts_runners_read_them() {
+    let questions: Vec<Json> = (generate::samples(&generate::time(), 6_000).iter())
+        .map(|text| text.as_str().into())
+        .collect();
+    let answers = ask(RELEASES[1], "time", &questions);
+    let read = answers.iter().filter(|answer| **answer != "error").count();
+    assert!(read * 5 > questions.len(), "{read} times");
+    compare(&questions, &answers, ours_time);
+}
+
+fn ours_time(question: &Json) -> Json {
+    let today = WallTime::of_jid("20261129000000000000").unwrap();
+    match WallTime::parse(question.as_str().unwrap(), today) {
+        Some(time) => format!(
+            "{:04}{:02}{:02}{:02}{:02}{:02}{:06}",
+            time.year, time.month, time.day, time.hour, time.minute, time.second, time.microsecond
+        )
+        .into(),
+        None => "error".into(),
+    }
 }
 
 /// The answers of a release's own functions.

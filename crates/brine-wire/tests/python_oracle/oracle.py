@@ -4,12 +4,14 @@ One question in JSON per line of standard input, one answer per line of standard
 argument says what is asked. Bytes travel as hex. "error" stands for whatever was raised.
 """
 
+import datetime
 import json
 import logging
 import re
 import sys
 import warnings
 
+import dateutil.parser
 import salt.modules.state
 import salt.payload
 import salt.utils.cache
@@ -73,6 +75,17 @@ def trim(question):
     ).hex()
 
 
+def time(text):
+    """a text -> the time in it, as in job ids; one with a zone is an error"""
+    parser = dateutil.parser.DEFAULTPARSER
+    parser.info._year, parser.info._century = 2026, 2000
+    found = parser._parse(text)[0]
+    if found.tzname is not None or found.tzoffset is not None:
+        raise ValueError(text)
+    today = datetime.datetime(2026, 11, 29)
+    return parser.parse(text, default=today).strftime("%Y%m%d%H%M%S%f").zfill(20)
+
+
 def answer(function, line):
     try:
         return function(json.loads(line))
@@ -82,6 +95,13 @@ def answer(function, line):
 
 logging.disable(logging.CRITICAL)
 warnings.simplefilter("ignore")
-asked = {"match": match, "re_match": re_match, "json": to_json, "repack": repack, "trim": trim}[sys.argv[1]]
+asked = {
+    "match": match,
+    "re_match": re_match,
+    "json": to_json,
+    "repack": repack,
+    "trim": trim,
+    "time": time,
+}[sys.argv[1]]
 for line in sys.stdin:
     print(json.dumps(answer(asked, line)))

@@ -2,19 +2,122 @@
 //!
 //! Knows forms, not where events come from.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::time::Duration;
 
 use brine_bus::client::EventRef;
 use brine_log::{Millis, Position};
+use brine_wire::json::{self, Keys};
 use brine_wire::stamp::{self, StampStyle};
-use brine_wire::{Value, json};
+use brine_wire::{Map, Value};
 
-use crate::show;
+use crate::salt;
+use crate::show::{self, Colour};
+
+/// The options that say what output looks like.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct FormArgs {
+    /// How events are written [default: columns for people, ndjson where stdout is no terminal]
+    #[arg(short, long, value_name = "FORM", value_enum)]
+    pub(crate) output: Option<FormName>,
+    /// As -o ndjson
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) json: bool,
+    /// The tag, then the data indented over several lines, as `salt-run state.event pretty=True`
+    #[arg(long, conflicts_with_all = ["json", "output"])]
+    pub(crate) pretty: bool,
+    /// With the sequence number; in JSON with position and time of arrival, too
+    #[arg(long)]
+    pub(crate) seq: bool,
+    /// With the time of arrival (UTC)
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Colours; always is also the form of a terminal, for `| less -R`
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) color: Colour,
+}
+
+/// The forms by the names of `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FormName {
+    /// Tag, tab, JSON: the line of `salt-run state.event`
+    Line,
+    /// A JSON object over several lines
+    Json,
+    /// A JSON object per line, {"tag": …, "data": …}, which `brine send --stdin` takes
+    Ndjson,
+    /// A YAML document
+    Yaml,
+    /// As ndjson, but nothing is lost: bytes are {"$bytes": "<base64>"}
+    Raw,
+    /// The tag alone
+    Tags,
+}
+
+impl FormArgs {
+    pub(crate) fn form(&self) -> Form {
+        // Colours are for people, also through a pipe into a pager.
+        let is_terminal = io::stdout().is_terminal() || self.color == Colour::Always;
+        match self.output {
+            _ if self.pretty => Form::Pretty,
+            _ if self.json => Form::JsonLines,
+            Some(FormName::Line) => Form::Line,
+            Some(FormName::Json) => Form::Json,
+            Some(FormName::Ndjson) => Form::JsonLines,
+            Some(FormName::Yaml) => Form::Yaml,
+            Some(FormName::Raw) => Form::Exact,
+            Some(FormName::Tags) => Form::Tags,
+            None if is_terminal => Form::Columns,
+            None => Form::JsonLines,
+        }
+    }
+
+    /// What writes events so.
+    pub(crate) fn printer(&self) -> Printer {
+        Printer {
+            shows: Shows {
+                seq: self.seq,
+                time: self.timestamps,
+            },
+            ..Printer::new(self.form(), self.color.on_stdout())
+        }
+    }
+
+    /// The same for a command that shows sequence and time in columns whether or not it is asked.
+    pub(crate) fn history_printer(&self) -> Printer {
+        let mut printer = self.printer();
+        if printer.form == Form::Columns {
+            printer.shows = Shows::ALL;
+        }
+        printer
+    }
+}
+
+/// What is shown beside tag and data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Shows {
+    seq: bool,
+    time: bool,
+}
+
+impl Shows {
+    const ALL: Self = Self {
+        seq: true,
+        time: true,
+    };
+}
 
 /// The forms an event can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
+    /// The tag, a tab and the data as JSON.
+    Line,
+    /// A JSON object over several lines.
+    Json,
+    /// A YAML document.
+    Yaml,
+    /// The tag alone.
+    Tags,
     /// `{"tag": …, "data": …}`, one per line, valid JSON.
     JsonLines,
     /// As [`Form::JsonLines`], but nothing is lost: `brine log import` reads the same event.
@@ -29,6 +132,7 @@ pub(crate) enum Form {
 #[derive(Debug)]
 pub(crate) struct Printer {
     form: Form,
+    shows: Shows,
     colour: bool,
     stdout: BufWriter<Stdout>,
     /// The line in the making, kept for its memory.
@@ -42,6 +146,7 @@ impl Printer {
     pub(crate) fn new(form: Form, colour: bool) -> Self {
         Self {
             form,
+            shows: Shows::default(),
             colour,
             stdout: BufWriter::with_capacity(BUFFER_BYTES, io::stdout()),
             line: String::new(),
@@ -53,7 +158,16 @@ impl Printer {
         self.event_at(event, None)
     }
 
-    /// Writes an event with its position and its time of arrival in front, if they are to be shown.
+    /// As this one, but with sequence, position and time of arrival.
+    pub(crate) fn with_positions(self) -> Self {
+        Self {
+            shows: Shows::ALL,
+            ..self
+        }
+    }
+
+    /// Writes an event with its position and its time of arrival, where they are known and to be
+    /// shown.
     pub(crate) fn event_at(
         &mut self,
         event: EventRef<'_>,
@@ -68,6 +182,13 @@ impl Printer {
         };
         self.line.clear();
         match self.form {
+            Form::Line => self.tag_and_line(event.tag(), &data, at),
+            Form::Json => self.json_document(event.tag(), data, at),
+            Form::Yaml => self.yaml(event.tag(), data, at),
+            Form::Tags => {
+                self.columns_in_front(at);
+                self.tag(event.tag());
+            }
             Form::JsonLines => self.json_line(event.tag(), data, at),
             Form::Exact => self.exact_line(event.tag(), &data, at),
             Form::Pretty => self.pretty(event.tag(), &data, at),
@@ -82,17 +203,69 @@ impl Printer {
         self.stdout.flush()
     }
 
-    /// Writes a line that stands for missing events.
-    pub(crate) fn gap(&mut self, from: Position, to: Position, reason: &str) -> io::Result<()> {
-        writeln!(
-            self.stdout,
-            "{{\"gap\": {{\"from\": \"{from}\", \"to\": \"{to}\", \"reason\": \"{reason}\"}}}}"
-        )
+    /// Writes a line that stands for missing events, where lines are objects with positions; tells
+    /// whether it did.
+    pub(crate) fn gap(&mut self, from: Position, to: Position, reason: &str) -> io::Result<bool> {
+        let is_shown = self.shows.seq && matches!(self.form, Form::JsonLines | Form::Exact);
+        if is_shown {
+            writeln!(
+                self.stdout,
+                "{{\"gap\": {{\"from\": \"{from}\", \"to\": \"{to}\", \"reason\": \"{reason}\"}}}}"
+            )?;
+        }
+        Ok(is_shown)
     }
 
-    /// Whether lines are for programs.
-    pub(crate) const fn is_json(&self) -> bool {
-        matches!(self.form, Form::JsonLines | Form::Exact)
+    fn tag_and_line(&mut self, tag: &str, data: &Value, at: Option<(Position, Millis)>) {
+        self.columns_in_front(at);
+        self.tag(tag);
+        self.line.push('\t');
+        self.data(data, json::to_line);
+    }
+
+    fn json_document(&mut self, tag: &str, mut data: Value, at: Option<(Position, Millis)>) {
+        without_what_json_lacks(&mut data);
+        let object = self.object(tag, data, at);
+        self.data(&object, |value, out| {
+            json::to_indented(value, 2, Keys::AsGiven, out);
+        });
+    }
+
+    fn yaml(&mut self, tag: &str, data: Value, at: Option<(Position, Millis)>) {
+        let object = self.object(tag, data, at);
+        self.line.push_str("---\n");
+        self.data(&object, |value, out| out.push_str(&salt::to_yaml(value)));
+        let end = self.line.trim_end_matches('\n').len();
+        self.line.truncate(end);
+    }
+
+    fn object(&self, tag: &str, data: Value, at: Option<(Position, Millis)>) -> Value {
+        let mut object = Map::new();
+        if let Some((position, time)) = at {
+            if self.shows.seq {
+                object.insert("seq", position.seq.0);
+                object.insert("position", position.to_string());
+            }
+            if self.shows != Shows::default() {
+                object.insert("time", utc(time));
+            }
+        }
+        object.insert("tag", tag);
+        object.insert("data", data);
+        object.into()
+    }
+
+    /// Sequence and time in front of a line, as far as they are to be shown.
+    fn columns_in_front(&mut self, at: Option<(Position, Millis)>) {
+        let Some((position, time)) = at else {
+            return;
+        };
+        if self.shows.seq {
+            self.paint("2", &format!("{:>8} ", position.seq.0));
+        }
+        if self.shows.time {
+            self.paint("2", &format!("{} ", utc(time)));
+        }
     }
 
     fn json_line(&mut self, tag: &str, mut data: Value, at: Option<(Position, Millis)>) {
@@ -116,27 +289,31 @@ impl Printer {
 
     fn begin_object(&mut self, at: Option<(Position, Millis)>) {
         self.line.push('{');
-        if let Some((position, time)) = at {
+        let Some((position, time)) = at else {
+            return;
+        };
+        if self.shows.seq {
             self.line.push_str(&format!(
-                "\"seq\": {}, \"position\": \"{position}\", \"time\": \"{}\", ",
-                position.seq,
-                utc(time)
+                "\"seq\": {}, \"position\": \"{position}\", ",
+                position.seq
             ));
+        }
+        if self.shows != Shows::default() {
+            self.line
+                .push_str(&format!("\"time\": \"{}\", ", utc(time)));
         }
     }
 
     fn pretty(&mut self, tag: &str, data: &Value, at: Option<(Position, Millis)>) {
-        if let Some((position, time)) = at {
-            self.paint("2", &format!("{position} {} ", utc(time)));
-        }
+        self.columns_in_front(at);
         self.tag(tag);
         self.line.push('\t');
         self.data(data, json::to_pretty);
     }
 
     fn columns(&mut self, tag: &str, mut data: Value, at: Option<(Position, Millis)>) {
-        if let Some((position, time)) = at {
-            self.paint("2", &format!("{:>8} {} ", position.seq.0, utc(time)));
+        self.columns_in_front(at);
+        if at.is_some() && self.shows.time {
             if let Value::Map(map) = &mut data {
                 map.remove("_stamp");
             }
@@ -209,8 +386,6 @@ fn without_what_json_lacks(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use brine_wire::Map;
-
     use super::*;
 
     #[test]

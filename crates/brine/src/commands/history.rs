@@ -1,26 +1,33 @@
 //! `brine history`: events that were stored, oldest first; stops at the end, or follows the bus.
 //!
-//! Reads the store itself, so that it also works when no bus is running.
+//! Reads the store itself, so that it also works when no bus is running; a user who may not asks the
+//! bus.
 
-use std::io::{self, IsTerminal};
+use std::collections::HashSet;
+use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::Duration;
 
+use anyhow::bail;
+use brine_bus::client::Wait;
+use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::client::local::{Delivery, EventQuery, LocalError, Method};
 use brine_log::history::{Consumer, ConsumerName, HistoryReader, Maintenance, Paused};
-use brine_log::{Millis, Position, Seq};
+use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::{Bound, StartText};
 
-use super::event_output::{Form, Printer};
-use super::history_store::{self, AtEnd, Gone, Record, StoreArgs};
+use super::event_output::{FormArgs, Printer};
+use super::history_store::{self, Gone, Record, StoreArgs};
+use super::local_events::{self, End, Wanted};
 use super::selection::{Selection, SelectionArgs};
+use crate::bus_location::BusLocation;
 use crate::clock::{self, Zone};
-use crate::interrupt::Interrupt;
-use crate::show::{self, Colour};
+use crate::show;
 use crate::usage::wrong_usage;
 
 /// The exit code that says: what was asked for is gone.
-const GONE: u8 = 3;
+pub(crate) const GONE: u8 = 3;
 
 /// The arguments of `brine history`.
 #[derive(Debug, clap::Args)]
@@ -28,9 +35,9 @@ const GONE: u8 = 3;
 TIME is 10m, 1h30m, 2026-11-29 08:01 (local time), 2026-11-29T08:01:00Z, @1700000000, yesterday or
 a job id. START is a time, a sequence (42), a position (7f3a-42: after it), earliest or new.
 
-On a terminal: sequence, time of arrival (UTC), tag and data. In a pipe, or with --json: one JSON
-object per line, which `brine send --stdin` takes. Missing events are named on stderr, and with
---seq as a line {\"gap\": …}.
+On a terminal: sequence, time of arrival (UTC), tag and data. In a pipe: -o ndjson, one JSON object
+per line, which `brine send --stdin` takes. Missing events are named on stderr, and with
+-o ndjson --seq as a line {\"gap\": …}. Who may not read the store asks the running bus.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the start that was asked for is not in the history.")]
 pub(crate) struct Arguments {
@@ -49,14 +56,17 @@ pub(crate) struct Arguments {
     /// Newest first
     #[arg(short, long, conflicts_with_all = ["from", "cursor"])]
     reverse: bool,
-    /// Go on with what arrives, as `brine watch` does
-    #[arg(short, long, conflicts_with_all = ["reverse", "cursor", "until"])]
+    /// Go on with what arrives, as `brine watch` does; from a running bus
+    #[arg(short, long, conflicts_with_all = ["reverse", "cursor", "until", "history"])]
     follow: bool,
+    /// Only the newest event of each tag
+    #[arg(long, visible_alias = "last-per-subject", conflicts_with_all = ["last", "from", "cursor"])]
+    last_per_tag: bool,
     /// Start at the oldest event if the start that was asked for is gone
     #[arg(long)]
     allow_gap: bool,
-    /// Go on after the position saved under this name, and save the new one at the end. The bus must
-    /// not be running
+    /// Go on after the position saved under this name, and save the new one at the end. With --history,
+    /// the bus must not be running
     #[arg(long, value_name = "NAME", value_parser = history_store::consumer_name,
           conflicts_with_all = ["since", "from"])]
     cursor: Option<ConsumerName>,
@@ -106,73 +116,25 @@ impl WindowArgs {
     }
 }
 
-/// The options that say what output looks like.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct FormArgs {
-    /// One JSON object per line [default when stdout is no terminal]
-    #[arg(long, conflicts_with = "pretty")]
-    pub(crate) json: bool,
-    /// Data indented, over several lines
-    #[arg(long)]
-    pub(crate) pretty: bool,
-    /// In JSON and --pretty: with sequence, position and time of arrival
-    #[arg(long)]
-    pub(crate) seq: bool,
-    /// Colours
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pub(crate) color: Colour,
-}
-
-impl FormArgs {
-    pub(crate) fn output(&self) -> Output {
-        // Colours are for people, also through a pipe into a pager.
-        let is_terminal = io::stdout().is_terminal() || self.color == Colour::Always;
-        let form = if self.pretty {
-            Form::Pretty
-        } else if self.json || !is_terminal {
-            Form::JsonLines
-        } else {
-            Form::Columns
-        };
-        Output {
-            with_position: self.seq || form == Form::Columns,
-            printer: Printer::new(form, self.color.on_stdout()),
-        }
-    }
-}
-
-/// Where records go.
-pub(crate) struct Output {
-    printer: Printer,
-    with_position: bool,
-}
-
-impl Output {
-    /// Writes a record; whether it was an event.
-    fn record(&mut self, log: brine_log::LogId, record: &Record<'_>) -> io::Result<bool> {
-        match record {
-            Record::Event {
-                event,
-                position,
-                at,
-            } => {
-                let at = self.with_position.then_some((*position, *at));
-                self.printer.event_at(*event, at)
+/// Writes a record; whether it was an event.
+fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<bool> {
+    match record {
+        Record::Event {
+            event,
+            position,
+            at,
+        } => printer.event_at(*event, Some((*position, *at))),
+        Record::Gap { seqs, reason } => {
+            let at = |seq| Position { log, seq };
+            if !printer.gap(at(seqs.start), at(seqs.end), reason)? {
+                printer.flush()?;
+                show::complain(&format_args!(
+                    "events {} to {} are missing: {reason}",
+                    seqs.start,
+                    seqs.end.0.saturating_sub(1)
+                ));
             }
-            Record::Gap { seqs, reason } => {
-                if self.with_position && self.printer.is_json() {
-                    let at = |seq| Position { log, seq };
-                    self.printer.gap(at(seqs.start), at(seqs.end), reason)?;
-                } else {
-                    self.printer.flush()?;
-                    show::complain(&format_args!(
-                        "events {} to {} are missing: {reason}",
-                        seqs.start,
-                        seqs.end.0.saturating_sub(1)
-                    ));
-                }
-                Ok(false)
-            }
+            Ok(false)
         }
     }
 }
@@ -180,121 +142,171 @@ impl Output {
 /// Prints what is stored.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = arguments.selection.compile()?;
-    let window = arguments.window.read();
-    let mut output = arguments.form.output();
-    if arguments.follow {
-        let following = Following {
-            last: arguments.last,
-            count: arguments.count,
-            deadline: None,
-            allow_gap: arguments.allow_gap,
-        };
-        return follow(
-            &arguments.store,
-            &selection,
-            window.0.as_ref(),
-            following,
-            output,
-        );
-    }
+    let (start, until) = arguments.window.read();
+    let mut printer = arguments.form.history_printer();
     if let Some(name) = &arguments.cursor {
         let limit = arguments.count;
-        return next(&arguments.store, name, &selection, limit, true, &mut output);
+        if let Some(mut client) = running(&arguments.store)? {
+            ensure_consumer(&mut client, name)?;
+            let selection = Some(&selection);
+            return next_over_local_socket(client, name, selection, limit, true, &mut printer);
+        }
+        return next(
+            &arguments.store,
+            name,
+            &selection,
+            limit,
+            true,
+            &mut printer,
+        );
     }
-    let mut reader = arguments.store.open()?;
-    if let Some(count) = arguments.last {
+    let opened = match arguments.follow {
+        true => None,
+        false => Some(arguments.store.open()),
+    };
+    let mut reader = match opened {
+        Some(Ok(reader)) => reader,
+        unread => {
+            let wanted = Wanted {
+                selection: &selection,
+                start,
+                until,
+                last: arguments.last,
+                last_per_tag: arguments.last_per_tag,
+                count: arguments.count,
+                deadline: None,
+                follows: arguments.follow,
+                reverse: arguments.reverse,
+                allow_gap: arguments.allow_gap,
+                no_wait: true,
+            };
+            return over_local_socket(
+                arguments,
+                unread.and_then(Result::err),
+                wanted,
+                &mut printer,
+            );
+        }
+    };
+    if arguments.last_per_tag {
+        print_last_per_tag(
+            &mut reader,
+            &selection,
+            (start.as_ref(), until),
+            arguments,
+            &mut printer,
+        )?;
+    } else if let Some(count) = arguments.last {
         print_last(
             &mut reader,
             &selection,
-            window.1,
+            until,
             count,
             arguments,
-            &mut output,
+            &mut printer,
         )?;
     } else if arguments.reverse {
-        let since = match &window.0 {
-            Some(StartText::Time(time)) => Some(clock::millis(*time)),
-            _ => None,
-        };
+        let window = (time_of(start.as_ref()), until);
         print_backward(
             &mut reader,
             &selection,
-            (since, window.1),
+            window,
             arguments.count,
-            &mut output,
+            &mut printer,
         )?;
     } else {
-        if let Err(gone) = history_store::seek(&mut reader, window.0.as_ref(), arguments.allow_gap)?
-        {
+        if let Err(gone) = history_store::seek(&mut reader, start.as_ref(), arguments.allow_gap)? {
             return Ok(is_gone(&gone));
         }
         print_forward(
             &mut reader,
             &selection,
-            window.1,
+            until,
             arguments.count,
-            &mut output,
+            &mut printer,
         )?;
     }
-    output.printer.flush()?;
+    printer.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a store is followed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Following {
-    /// So many of the events before now.
-    pub(crate) last: Option<u64>,
-    /// Stop after so many events.
-    pub(crate) count: Option<u64>,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) allow_gap: bool,
+/// Asks a running bus, to follow it, or because the store cannot be read by this user.
+fn over_local_socket(
+    arguments: &Arguments,
+    unreadable: Option<anyhow::Error>,
+    mut wanted: Wanted<'_>,
+    printer: &mut Printer,
+) -> anyhow::Result<ExitCode> {
+    let location = arguments.store.bus.resolve()?;
+    let address = location
+        .local_address()
+        .filter(|_| arguments.store.history.is_none());
+    let Some(client) = address.and_then(local_events::connect) else {
+        return Err(unreadable.unwrap_or_else(|| no_local_socket(&location)));
+    };
+    // `history -f` goes on from all there is, `watch` from now.
+    if wanted.follows && wanted.last.is_none() {
+        wanted.start.get_or_insert(StartText::Earliest);
+    }
+    Ok(match local_events::print(client, wanted, printer)? {
+        End::Complete | End::Interrupted | End::TimeIsOver { .. } => ExitCode::SUCCESS,
+        End::Gone => ExitCode::from(GONE),
+    })
 }
 
-/// Prints what is stored, and then what a running bus adds to it. Both come from the store, in
-/// order, so that nothing is missing or repeated where the past ends.
-pub(crate) fn follow(
-    store: &StoreArgs,
-    selection: &Selection,
-    start: Option<&StartText>,
-    following: Following,
-    mut output: Output,
-) -> anyhow::Result<ExitCode> {
-    let interrupt = Interrupt::catch()?;
-    let mut reader = store.open()?;
-    if let Some(count) = following.last {
-        seek_last(&mut reader, selection, None, count)?;
-    } else if let Err(gone) = history_store::seek(&mut reader, start, following.allow_gap)? {
-        return Ok(is_gone(&gone));
+/// Why a bus cannot be asked for its past.
+pub(crate) fn no_local_socket(location: &BusLocation) -> anyhow::Error {
+    let path = location.local_address();
+    let path = path.map_or_else(String::new, |address| address.path().display().to_string());
+    anyhow::anyhow!(
+        "no bus of Brine that this user may ask at {path}; without one, brine history reads what is stored"
+    )
+}
+
+fn time_of(start: Option<&StartText>) -> Option<Millis> {
+    match start {
+        Some(StartText::Time(time)) => Some(clock::millis(*time)),
+        _ => None,
     }
-    let log = reader.log_id();
-    let (mut left, output) = (following.count, std::cell::RefCell::new(&mut output));
-    let mut wait = || {
-        output.borrow_mut().printer.flush()?;
-        let is_over = following.deadline.is_some_and(|at| Instant::now() >= at);
-        Ok(match interrupt.has_come() || is_over {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })
-    };
-    history_store::forward(
-        &mut reader,
-        selection,
-        None,
-        AtEnd::Follow(&mut wait),
-        &mut |record| {
-            let is_event = output.borrow_mut().record(log, &record)?;
-            match interrupt.has_come() {
-                true => Ok(ControlFlow::Break(())),
-                false => Ok(counted(&mut left, is_event)),
-            }
-        },
-    )?;
-    output.borrow_mut().printer.flush()?;
-    Ok(match left {
-        Some(1..) => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
-    })
+}
+
+/// Prints the newest event of each tag, oldest first unless asked otherwise.
+fn print_last_per_tag(
+    reader: &mut HistoryReader,
+    selection: &Selection,
+    (start, until): (Option<&StartText>, Option<Millis>),
+    arguments: &Arguments,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    /// More tags than this are not remembered.
+    const MAX_TAGS: usize = 1_000_000;
+    let (mut tags, mut newest) = (HashSet::new(), Vec::new());
+    let window = (time_of(start), until);
+    history_store::backward(reader, selection, window, &mut |record| {
+        if let Record::Event {
+            event,
+            position,
+            at,
+        } = record
+            && tags.insert(event.tag().to_owned())
+        {
+            newest.push((event.to_event(), position, at));
+        }
+        if tags.len() > MAX_TAGS {
+            bail!("more than {MAX_TAGS} tags; add a tag or a filter");
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if let Some(count) = arguments.count {
+        newest.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    }
+    if !arguments.reverse {
+        newest.reverse();
+    }
+    for (event, position, at) in newest {
+        printer.event_at(event.to_ref(), Some((position, at)))?;
+    }
+    Ok(())
 }
 
 fn is_gone(gone: &Gone) -> ExitCode {
@@ -308,12 +320,12 @@ fn print_forward(
     selection: &Selection,
     until: Option<Millis>,
     count: Option<u64>,
-    output: &mut Output,
+    printer: &mut Printer,
 ) -> anyhow::Result<Option<Position>> {
     let log = reader.log_id();
     let (mut left, mut last) = (count, None);
-    history_store::forward(reader, selection, until, AtEnd::Stop, &mut |record| {
-        let is_event = output.record(log, &record)?;
+    history_store::forward(reader, selection, until, &mut |record| {
+        let is_event = write(printer, log, &record)?;
         if let Record::Event { position, .. } = &record {
             last = Some(*position);
         }
@@ -327,12 +339,12 @@ fn print_backward(
     selection: &Selection,
     window: (Option<Millis>, Option<Millis>),
     count: Option<u64>,
-    output: &mut Output,
+    printer: &mut Printer,
 ) -> anyhow::Result<()> {
     let log = reader.log_id();
     let mut left = count;
     history_store::backward(reader, selection, window, &mut |record| {
-        let is_event = output.record(log, &record)?;
+        let is_event = write(printer, log, &record)?;
         Ok(counted(&mut left, is_event))
     })
 }
@@ -344,13 +356,13 @@ fn print_last(
     until: Option<Millis>,
     count: u64,
     arguments: &Arguments,
-    output: &mut Output,
+    printer: &mut Printer,
 ) -> anyhow::Result<()> {
     if arguments.reverse {
-        return print_backward(reader, selection, (None, until), Some(count), output);
+        return print_backward(reader, selection, (None, until), Some(count), printer);
     }
     seek_last(reader, selection, until, count)?;
-    print_forward(reader, selection, until, arguments.count, output).map(drop)
+    print_forward(reader, selection, until, arguments.count, printer).map(drop)
 }
 
 /// Moves a reader to the first of the last `count` chosen events; to the end if there are none.
@@ -411,6 +423,12 @@ pub(crate) struct NextArguments {
 
 /// Prints a consumer's next events.
 pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
+    let mut printer = arguments.form.history_printer();
+    if let Some(client) = running(&arguments.store)? {
+        let (name, count) = (&arguments.name, Some(arguments.count));
+        let acknowledge = !arguments.no_ack;
+        return next_over_local_socket(client, name, None, count, acknowledge, &mut printer);
+    }
     let mut reader = arguments.store.open()?;
     let saved = reader.consumers()?;
     let Some(consumer) = saved.iter().find(|saved| saved.name == arguments.name) else {
@@ -426,14 +444,13 @@ pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
         ..SelectionArgs::default()
     };
     let selection = selection.compile()?;
-    let mut output = arguments.form.output();
     next(
         &arguments.store,
         &arguments.name,
         &selection,
         Some(arguments.count),
         !arguments.no_ack,
-        &mut output,
+        &mut printer,
     )
 }
 
@@ -443,6 +460,75 @@ fn tags_of(filter: &str) -> Vec<String> {
     is_tag.then(|| filter.to_owned()).into_iter().collect()
 }
 
+/// Makes a consumer that begins with the earliest event, unless there is one.
+fn ensure_consumer(client: &mut LocalClient, name: &ConsumerName) -> anyhow::Result<()> {
+    let timeout = Some(Duration::from_secs(10));
+    match client.request(Method::Get, &format!("/consumers/{name}"), timeout) {
+        Err(LocalError::Refused { status: 404, .. }) => {
+            let target = format!("/consumers/{name}?deliver=all");
+            client.request(Method::Put, &target, timeout)?;
+        }
+        answer => drop(answer?),
+    }
+    Ok(())
+}
+
+/// The bus's own socket, unless a store is named.
+fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
+    if store.history.is_some() {
+        return Ok(None);
+    }
+    let address = store.bus.resolve()?.local_address();
+    Ok(address.and_then(local_events::connect))
+}
+
+/// Prints what a running bus has after a saved position, and moves the position behind it.
+fn next_over_local_socket(
+    mut client: LocalClient,
+    name: &ConsumerName,
+    selection: Option<&Selection>,
+    count: Option<u64>,
+    acknowledge: bool,
+    printer: &mut Printer,
+) -> anyhow::Result<ExitCode> {
+    /// How long the bus may take to answer.
+    const ANSWER_TIME: Duration = Duration::from_secs(10);
+    let query = EventQuery {
+        consumer: Some(name.to_string()),
+        limit: count.filter(|_| selection.is_none()),
+        ends: true,
+        ..EventQuery::default()
+    };
+    let mut stream = client.events(&query, Some(ANSWER_TIME))?;
+    let (mut left, mut last) = (count, None);
+    loop {
+        match stream.next(Wait::Forever)? {
+            None => {}
+            Some(Delivery::End) => break,
+            Some(Delivery::Gap { from, to, .. }) => show::complain(&format_args!(
+                "events after {from} up to {to} are gone, which {name} had not read"
+            )),
+            Some(Delivery::Event(stored)) => {
+                let event = stored.event.to_ref();
+                let is_wanted = selection.is_none_or(|selection| selection.wants(event));
+                let at = Some((stored.position, stored.at));
+                let is_printed = is_wanted && printer.event_at(event, at)?;
+                last = Some(stored.position);
+                if counted(&mut left, is_printed).is_break() {
+                    break;
+                }
+            }
+        }
+    }
+    // What is not written out is not acknowledged.
+    printer.flush()?;
+    if let Some(position) = last.filter(|_| acknowledge) {
+        let target = format!("/consumers/{name}/ack?position={position}");
+        client.request(Method::Post, &target, Some(ANSWER_TIME))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints what comes after a saved position, and saves the new one.
 fn next(
     store: &StoreArgs,
@@ -450,7 +536,7 @@ fn next(
     selection: &Selection,
     count: Option<u64>,
     acknowledge: bool,
-    output: &mut Output,
+    printer: &mut Printer,
 ) -> anyhow::Result<ExitCode> {
     let directory = store.directory()?;
     let mut reader = HistoryReader::open(&directory)?;
@@ -482,8 +568,8 @@ fn next(
     let mut maintenance = acknowledge
         .then(|| Maintenance::open(&directory))
         .transpose()?;
-    let last = print_forward(&mut reader, selection, None, count, output)?;
-    output.printer.flush()?;
+    let last = print_forward(&mut reader, selection, None, count, printer)?;
+    printer.flush()?;
     if let Some(mut maintenance) = maintenance.take() {
         if let Some(position) = last {
             let consumer = saved.unwrap_or_else(|| Consumer {

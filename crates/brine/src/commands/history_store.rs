@@ -124,37 +124,15 @@ fn info_start(info: &HistoryInfo) -> Seq {
     info.oldest.map_or(Seq(1), |(seq, _)| seq)
 }
 
-/// What to do at the end of a store.
-pub(crate) enum AtEnd<'a> {
-    Stop,
-    /// Wait for what a running bus adds, until this says that it is enough. A bus stores events
-    /// within a twentieth of a second.
-    Follow(&'a mut dyn FnMut() -> anyhow::Result<ControlFlow<()>>),
-}
-
-/// How often a followed store is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
 /// Calls `take` with each chosen event and each gap, oldest first, from where the reader is.
 pub(crate) fn forward(
     reader: &mut HistoryReader,
     selection: &Selection,
     until: Option<Millis>,
-    mut at_end: AtEnd<'_>,
     take: &mut dyn FnMut(Record<'_>) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let log = reader.log_id();
-    loop {
-        let Some(read) = reader.next(selection.query())? else {
-            let AtEnd::Follow(is_enough) = &mut at_end else {
-                return Ok(());
-            };
-            if is_enough()?.is_break() {
-                return Ok(());
-            }
-            std::thread::sleep(LOOK_EVERY);
-            continue;
-        };
+    while let Some(read) = reader.next(selection.query())? {
         let flow = match read {
             Read::Gap { seqs, reason } => take(gap(seqs, reason))?,
             Read::Events(events) => {
@@ -183,9 +161,10 @@ pub(crate) fn forward(
             }
         };
         if flow.is_break() {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
 /// The same, newest first, from the end down to `since`.

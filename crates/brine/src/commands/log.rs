@@ -17,7 +17,7 @@ use brine_wire::{Map, Value, json, msgpack};
 
 use super::event_output::{Form, Printer, utc};
 use super::history::WindowArgs;
-use super::history_store::{self, AtEnd, Record, StoreArgs};
+use super::history_store::{self, Record, StoreArgs};
 use super::selection::SelectionArgs;
 use crate::clock::{self, Zone};
 use crate::show;
@@ -214,8 +214,8 @@ fn export(export: &Export) -> anyhow::Result<()> {
     if let Err(gone) = history_store::seek(&mut reader, start.as_ref(), true)? {
         return Err(gone.into());
     }
-    let mut printer = Printer::new(Form::Exact, false);
-    history_store::forward(&mut reader, &selection, until, AtEnd::Stop, &mut |record| {
+    let mut printer = Printer::new(Form::Exact, false).with_positions();
+    history_store::forward(&mut reader, &selection, until, &mut |record| {
         if let Record::Event {
             event,
             position,
@@ -313,7 +313,7 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
                 ..SelectionArgs::default()
             };
             let (selection, mut count) = (selection.compile()?, 0_u64);
-            history_store::forward(&mut reader, &selection, None, AtEnd::Stop, &mut |record| {
+            history_store::forward(&mut reader, &selection, None, &mut |record| {
                 count += u64::from(matches!(record, Record::Event { .. }));
                 Ok(ControlFlow::Continue(()))
             })?;

@@ -8,6 +8,7 @@ pub(crate) mod event_output;
 pub(crate) mod history;
 pub(crate) mod history_store;
 pub(crate) mod links;
+pub(crate) mod local_events;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod selection;

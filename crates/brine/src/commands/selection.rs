@@ -4,9 +4,11 @@
 use std::io::{self, IsTerminal};
 
 use brine_bus::client::EventRef;
+use brine_bus::client::local::EventQuery;
 use brine_log::history::TagQuery;
 use brine_wire::field_filter::FieldFilter;
-use brine_wire::matching::{MatchType, TagFilter, TagMatch};
+use brine_wire::json;
+use brine_wire::matching::{MatchType, RegexSearch, TagFilter, TagMatch};
 
 use crate::show;
 
@@ -59,6 +61,9 @@ pub(crate) struct SelectionArgs {
     /// Fields that must match, all of them: 'minion:web* fun:state.* ok:false data.PATH:PATTERN'
     #[arg(long, value_name = "FIELD:PATTERN …")]
     pub(crate) filter: Option<String>,
+    /// Only events with this Python regular expression in their tag or in their data as JSON
+    #[arg(short, long, value_name = "REGEX")]
+    pub(crate) grep: Option<String>,
 }
 
 /// The events that were chosen.
@@ -66,7 +71,10 @@ pub(crate) struct SelectionArgs {
 pub(crate) struct Selection {
     tags: TagFilter,
     fields: FieldFilter,
+    grep: Option<RegexSearch>,
     query: TagQuery,
+    /// All of it but the regular expression, as a local socket takes it.
+    asked: EventQuery,
 }
 
 impl SelectionArgs {
@@ -77,7 +85,15 @@ impl SelectionArgs {
         Ok(Selection {
             tags: TagFilter::new(kind, &self.tags, &self.exclude)?,
             fields: FieldFilter::parse(self.filter.as_deref().unwrap_or_default())?,
+            grep: self.grep.as_deref().map(RegexSearch::new).transpose()?,
             query: TagQuery::new(&patterns.collect::<Result<Vec<_>, _>>()?),
+            asked: EventQuery {
+                tags: self.tags.clone(),
+                match_type: kind.to_string(),
+                excludes: self.exclude.clone(),
+                filter: self.filter.clone().unwrap_or_default(),
+                ..EventQuery::default()
+            },
         })
     }
 }
@@ -107,6 +123,30 @@ impl Selection {
     pub(crate) fn wants(&self, event: EventRef<'_>) -> bool {
         self.tags.matches(event.tag())
             && (self.fields.is_any() || self.fields.matches(event.tag(), event.data()))
+            && self.greps(event)
+    }
+
+    /// Whether the regular expression, if there is one, is in an event.
+    pub(crate) fn greps(&self, event: EventRef<'_>) -> bool {
+        let Some(grep) = &self.grep else {
+            return true;
+        };
+        grep.is_in(event.tag())
+            || event.decode().is_ok_and(|data| {
+                let mut text = String::new();
+                json::to_line(&data, &mut text);
+                grep.is_in(&text)
+            })
+    }
+
+    /// Whether there is a regular expression, which a local socket does not know.
+    pub(crate) const fn has_grep(&self) -> bool {
+        self.grep.is_some()
+    }
+
+    /// The rest of it, as a local socket takes it.
+    pub(crate) fn asked(&self) -> EventQuery {
+        self.asked.clone()
     }
 
     /// What a store can use to pass over blocks without a wanted event.

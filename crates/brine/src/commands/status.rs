@@ -1,16 +1,29 @@
-//! `brine status`: whether a bus runs, and what can be read from its history.
+//! `brine status`: whether a bus runs, who reads it and how far behind, and what can be read again.
+//!
+//! Asks the bus's own socket; of a bus that has none, or does not run, it says what Salt's socket and
+//! the store tell.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use brine_bus::client::SubscriberConfig;
+use anyhow::Context;
 use brine_bus::client::blocking::Subscriber;
+use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::client::local::{Delivery, EventQuery, Stored};
+use brine_bus::client::{SubscriberConfig, Wait};
 use brine_log::history::HistoryReader;
+use brine_wire::{Map, Value, json};
 
 use super::bench::listener;
 use super::event_output::utc;
 use super::history_store::StoreArgs;
+use super::local_events;
+use crate::bus_location::BusLocation;
+use crate::show;
+
+/// How long the bus may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// The arguments of `brine status`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +31,9 @@ use super::history_store::StoreArgs;
     after_help = "Exit codes: 0 the bus runs; 1 it does not, or cannot be reached; 2 wrong usage."
 )]
 pub(crate) struct Arguments {
+    /// What a running bus of Brine answers, as one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -25,16 +41,39 @@ pub(crate) struct Arguments {
 /// Prints what there is.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let location = arguments.store.bus.resolve()?;
+    let client = location.local_address().and_then(local_events::connect);
     let mut out = io::stdout().lock();
+    if arguments.json {
+        let mut client = client.context("no bus of Brine runs there")?;
+        let mut text = String::new();
+        json::to_line(&client.status(Some(ANSWER_TIME))?, &mut text);
+        writeln!(out, "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let reader = arguments.store.open().ok();
+    let code = match client {
+        Some(client) => Running::ask(client)?.print(&location, reader.is_some(), &mut out)?,
+        None => print_salts(&location, &mut out)?,
+    };
+    match reader {
+        Some(reader) => print_store(reader, &mut out)?,
+        None if code == ExitCode::SUCCESS => {}
+        None => writeln!(out, "history  none")?,
+    }
+    Ok(code)
+}
+
+/// Without Brine's own socket: whether somebody serves Salt's.
+fn print_salts(location: &BusLocation, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut bus = Subscriber::new(&location.address, SubscriberConfig::default());
-    let code = match bus.connect(Duration::ZERO) {
+    let endpoint = location.address.publish();
+    Ok(match bus.connect(Duration::ZERO) {
         Ok(()) => {
-            let pid = listener(location.address.publish());
-            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            let pid = listener(endpoint).map(|pid| format!(" (pid {pid})"));
             writeln!(
                 out,
-                "bus      running{pid} at {}",
-                location.address.publish()
+                "bus      running{} at {endpoint}",
+                pid.unwrap_or_default()
             )?;
             ExitCode::SUCCESS
         }
@@ -42,13 +81,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             writeln!(out, "bus      {error}")?;
             ExitCode::FAILURE
         }
-    };
-    // A bus without history is as good as one with.
-    let store = arguments.store.directory().ok();
-    let Some(mut reader) = store.and_then(|directory| HistoryReader::open(&directory).ok()) else {
-        writeln!(out, "history  none")?;
-        return Ok(code);
-    };
+    })
+}
+
+/// What a store holds, whether or not its bus runs.
+fn print_store(mut reader: HistoryReader, out: &mut impl Write) -> anyhow::Result<()> {
     let info = reader.info()?;
     match (info.oldest, info.newest) {
         (Some((oldest, since)), Some((newest, until))) => writeln!(
@@ -66,5 +103,183 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let lag = newest.saturating_sub(consumer.position.seq.0);
         writeln!(out, "consumer {} is {lag} events behind", consumer.name)?;
     }
-    Ok(code)
+    Ok(())
+}
+
+/// What a running bus says of itself.
+struct Running {
+    status: Map,
+    /// The oldest and the newest event that this user may read.
+    window: Option<(Stored, Stored)>,
+}
+
+impl Running {
+    fn ask(mut client: LocalClient) -> anyhow::Result<Self> {
+        let Value::Map(status) = client.status(Some(ANSWER_TIME))? else {
+            anyhow::bail!("expected an object from the bus");
+        };
+        let oldest = EventQuery {
+            limit: Some(1),
+            ..EventQuery::default()
+        };
+        let newest = EventQuery {
+            last: Some(1),
+            ..EventQuery::default()
+        };
+        let window = match (only(&client, oldest), only(&client, newest)) {
+            (Some(oldest), Some(newest)) => Some((oldest, newest)),
+            _ => None,
+        };
+        Ok(Self { status, window })
+    }
+
+    fn print(
+        &self,
+        location: &BusLocation,
+        has_store: bool,
+        out: &mut impl Write,
+    ) -> anyhow::Result<ExitCode> {
+        let bus = part(&self.status, "bus");
+        writeln!(
+            out,
+            "bus      running (pid {}) at {}",
+            text(&self.status, "pid"),
+            location.address.publish()
+        )?;
+        if let Some(bus) = bus {
+            writeln!(
+                out,
+                "events   {} appended, {} delivered to subscribers; {} publishers now; {} subscribers closed because they fell behind",
+                text(bus, "appended_events"),
+                text(bus, "deliveries"),
+                text(bus, "publishers"),
+                text(bus, "overrun_subscribers"),
+            )?;
+        }
+        match &self.window {
+            Some((oldest, newest)) => writeln!(
+                out,
+                "kept     {} of {} to {} of {}",
+                oldest.position,
+                utc(oldest.at),
+                newest.position,
+                utc(newest.at)
+            )?,
+            None => writeln!(out, "kept     no events")?,
+        }
+        match part(&self.status, "history") {
+            // The store tells more, where it can be read.
+            Some(history) if !has_store => writeln!(
+                out,
+                "history  {} bytes on disk in {}",
+                text(history, "used_bytes"),
+                text(history, "directory")
+            )?,
+            None if bus.is_some() && !has_store => writeln!(out, "history  none")?,
+            _ => {}
+        }
+        if let Some(trouble) = part(&self.status, "history").and_then(|history| {
+            let trouble = history.get("trouble").and_then(Value::as_str);
+            trouble.map(|trouble| show::visible(trouble).into_owned())
+        }) {
+            writeln!(out, "history  trouble: {trouble}")?;
+        }
+        let readers = self.readers();
+        if !readers.is_empty() {
+            writeln!(
+                out,
+                "\n{:>8}  {:<12}  {:>10}  {:>12}  {:<6}  READER",
+                "PID", "USER", "LAG", "BYTES-BEHIND", "FROM"
+            )?;
+        }
+        for reader in readers {
+            let Reader {
+                pid,
+                user,
+                lag,
+                bytes,
+                from,
+                what,
+            } = reader;
+            writeln!(
+                out,
+                "{pid:>8}  {user:<12}  {lag:>10}  {bytes:>12}  {from:<6}  {what}"
+            )?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The subscribers of Salt's socket and the streams of Brine's, furthest behind first.
+    fn readers(&self) -> Vec<Reader> {
+        let subscribers = part(&self.status, "bus").and_then(|bus| bus.get("subscribers"));
+        let streams = self.status.get("streams");
+        let all = [(subscribers, "subscriber"), (streams, "stream")];
+        let mut readers: Vec<Reader> = all
+            .into_iter()
+            .filter_map(|(list, kind)| Some((list?.as_array()?, kind)))
+            .flat_map(|(list, kind)| list.iter().filter_map(move |one| Reader::of(one, kind)))
+            .collect();
+        readers.sort_by_key(|reader| std::cmp::Reverse(reader.lag));
+        readers
+    }
+}
+
+/// Who reads.
+struct Reader {
+    pid: String,
+    user: String,
+    lag: i128,
+    bytes: String,
+    from: String,
+    what: String,
+}
+
+impl Reader {
+    fn of(value: &Value, kind: &str) -> Option<Self> {
+        let map = value.as_map()?;
+        let user = match map.get("user").and_then(Value::as_str) {
+            Some(user) => user.to_owned(),
+            None => text(map, "uid"),
+        };
+        let what = match map.get("query").and_then(Value::as_str) {
+            Some(query) => format!("{kind} {query}"),
+            None => format!("{kind} at {}", text(map, "position")),
+        };
+        Some(Self {
+            pid: text(map, "pid"),
+            user,
+            lag: match map.get("lag") {
+                Some(Value::Int(lag)) => *lag,
+                _ => 0,
+            },
+            bytes: text(map, "bytes_behind"),
+            from: text(map, "reads_from"),
+            what: show::visible(&what).into_owned(),
+        })
+    }
+}
+
+fn part<'a>(map: &'a Map, key: &str) -> Option<&'a Map> {
+    map.get(key).and_then(Value::as_map)
+}
+
+/// A value as it is printed; a dash for what is not there.
+fn text(map: &Map, key: &str) -> String {
+    match map.get(key) {
+        Some(Value::Str(text)) => show::visible(text).into_owned(),
+        Some(Value::Int(number)) => number.to_string(),
+        _ => "-".to_owned(),
+    }
+}
+
+/// The one event of a query, if this user may read one.
+fn only(client: &LocalClient, query: EventQuery) -> Option<Stored> {
+    let mut stream = client.history(query, Some(ANSWER_TIME)).ok()?;
+    loop {
+        match stream.next(Wait::For(ANSWER_TIME)).ok()?? {
+            Delivery::Event(stored) => return Some(stored),
+            Delivery::Gap { .. } => {}
+            Delivery::End => return None,
+        }
+    }
 }

@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use brine_api::local::{self, Listener};
 use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, RunCommand};
+use brine_bus::BusHandle;
 use brine_bus::address::Node;
-use brine_bus::{BusHandle, BusStats, Peer};
-use brine_log::history::{History, Status};
-use brine_wire::{Map, Value};
+use brine_log::history::History;
+use brine_node::master::MasterHandle;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::process::geteuid;
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::bus_location::BusLocation;
 use crate::daemon;
+use crate::host::figures;
 
 /// A local socket that is served. Dropping it ends its streams and waits for them.
 pub(crate) struct RunningSocket {
@@ -31,11 +32,8 @@ pub(crate) struct RunningSocket {
 /// directory for the token.
 pub(crate) fn start(
     location: &BusLocation,
-    bus: &BusHandle,
-    history: Option<History>,
-    runner: Option<Arc<dyn RunCommand>>,
+    state: Arc<ApiState>,
 ) -> anyhow::Result<Option<RunningSocket>> {
-    let state = Arc::new(state(location, bus, history, runner)?);
     let listener = match &location.sock_dir {
         Some(sock_dir) => {
             Listener::bind(&sock_dir.join(location.node.local_socket_name()), &state)?
@@ -92,11 +90,13 @@ fn bind_loopback(location: &BusLocation) -> anyhow::Result<Listener> {
     Ok(Listener::bind_loopback(&token_file)?)
 }
 
-fn state(
+/// What the socket, and the HTTP API beside it, answer from.
+pub(crate) fn state(
     location: &BusLocation,
     bus: &BusHandle,
     history: Option<History>,
     runner: Option<Arc<dyn RunCommand>>,
+    master: Option<&MasterHandle>,
 ) -> anyhow::Result<ApiState> {
     let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
     let acl = Acl::parse(rules, geteuid().as_raw())?;
@@ -117,12 +117,9 @@ fn state(
         config.stamp_style = compat.stamp_style();
     }
     let mut state = ApiState::new(Arc::clone(bus.log()), acl, node, config);
-    let handle = bus.clone();
-    state
-        .status
-        .push(("bus", Arc::new(move || bus_status(&handle.stats()))));
     state.runner = runner;
-    if let Some(history) = history {
+    state.history.clone_from(&history);
+    if let Some(history) = &history {
         let writer = history.clone();
         state.durability = Some(Arc::new(move |events| {
             let writer = writer.clone();
@@ -131,61 +128,13 @@ fn state(
                 durable.map_err(|error| error.to_string())
             })
         }));
-        state.status.push((
-            "history",
-            Arc::new(move || history_status(&history.status())),
-        ));
     }
+    figures::attach(&mut state, bus, history, master);
     Ok(state)
 }
 
 /// How far local time is ahead of UTC, in seconds.
-fn local_offset(seconds: i64) -> i32 {
+pub(crate) fn local_offset(seconds: i64) -> i32 {
     let moment = Timestamp::from_second(seconds).unwrap_or_default();
     TimeZone::system().to_offset(moment).seconds()
-}
-
-/// Where the history is, the first event not yet in it, and what is wrong with it.
-fn history_status(history: &Status) -> Map {
-    let number = |number: u64| Value::Int(number.into());
-    let mut status = Map::new();
-    status.insert("directory", history.directory.display().to_string());
-    status.insert("next", number(history.next.0));
-    status.insert("used_bytes", number(history.used_bytes));
-    status.insert("missing_events", number(history.missing));
-    let trouble = history.trouble.as_ref();
-    let trouble = trouble.map(|trouble| Value::from(trouble.to_string()));
-    status.insert("trouble", trouble.unwrap_or(Value::Nil));
-    status
-}
-
-/// The subscribers of Salt's socket, and what the bus has counted.
-fn bus_status(stats: &BusStats) -> Map {
-    let number = |number: u64| Value::Int(number.into());
-    let mut status = Map::new();
-    status.insert("appended_events", number(stats.log.appended_events));
-    status.insert("appended_bytes", number(stats.log.appended_bytes));
-    status.insert("deliveries", number(stats.deliveries));
-    status.insert("publishers", number(stats.publishers as u64));
-    status.insert("refused_publishers", number(stats.refused_publishers));
-    status.insert("overrun_subscribers", number(stats.overrun_subscribers));
-    let subscribers = stats.subscribers.iter().map(|subscriber| {
-        let mut entry = Map::new();
-        if let Peer::Process { pid, uid } = subscriber.peer {
-            entry.insert("pid", Value::Int(pid.into()));
-            entry.insert("uid", Value::Int(uid.into()));
-        } else {
-            entry.insert("peer", subscriber.peer.to_string());
-        }
-        entry.insert("position", subscriber.position.to_string());
-        entry.insert("lag", number(subscriber.lag.events));
-        entry.insert("bytes_behind", number(subscriber.lag.bytes));
-        entry.insert(
-            "reads_from",
-            format!("{:?}", subscriber.lag.reads_from).to_lowercase(),
-        );
-        Value::from(entry)
-    });
-    status.insert("subscribers", subscribers.collect::<Vec<_>>());
-    status
 }

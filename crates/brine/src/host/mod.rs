@@ -5,21 +5,25 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 mod commands;
+mod figures;
 mod history;
+pub(crate) mod http_api;
 mod local_socket;
 mod sockets;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use brine_api::RunCommand;
+use brine_api::{ApiState, RunCommand};
 use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::history::PreparedHistory;
 use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig};
+use brine_node::master::MasterHandle;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -30,6 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bus_location::{self, BusLocation};
 pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
+use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
 
 /// How a bus differs from what its configuration says.
@@ -64,8 +69,26 @@ pub(crate) struct OpenBus {
     reason = "fields are dropped in their order: nothing is fired after history ends"
 )]
 pub(crate) struct Attached {
+    api: Option<RunningApi>,
+    state: Arc<ApiState>,
     socket: Option<RunningSocket>,
     history: Option<RunningHistory>,
+}
+
+impl Attached {
+    /// Serves the HTTP API of the node, a master; where it listens, and whether with TLS.
+    pub(crate) fn start_api(
+        &mut self,
+        loaded: &Loaded,
+        master: MasterHandle,
+    ) -> anyhow::Result<(SocketAddr, bool)> {
+        let settings = ApiSettings::of_master(loaded)?;
+        let operator = Arc::new(OwnMaster::of(master, &loaded.opts)?);
+        let api = http_api::start(loaded, settings, Arc::clone(&self.state), operator)?;
+        let place = (api.address, api.is_tls);
+        self.api = Some(api);
+        Ok(place)
+    }
 }
 
 impl OpenBus {
@@ -123,7 +146,8 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        self.socket = local_socket::start(&self.location, &self.handle, history, None)?;
+        let state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
 
@@ -155,10 +179,19 @@ pub(crate) struct Detached {
 
 impl Detached {
     /// Serves the local socket, with the node's commands.
-    pub(crate) fn attach(self, runner: Arc<dyn RunCommand>) -> anyhow::Result<Attached> {
+    pub(crate) fn attach(
+        self,
+        runner: Arc<dyn RunCommand>,
+        master: Option<&MasterHandle>,
+    ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let socket = local_socket::start(&self.location, &self.handle, history, Some(runner))?;
+        let state =
+            local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
+        let state = Arc::new(state);
+        let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
+            api: None,
+            state,
             socket,
             history: self.history,
         })
@@ -178,13 +211,7 @@ fn log(
         (_, false) => Framings::Bare,
         (false, true) => Framings::Prefixed,
     };
-    let mut config = match history {
-        Some(history) => LogConfig {
-            first: history.next(),
-            ..LogConfig::new(history.log_id())
-        },
-        None => LogConfig::new(new_log_id()?),
-    };
+    let mut config = LogConfig::new(new_log_id()?);
     config.framings = framings;
     if let Some(bytes) = max_bytes {
         config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -193,7 +220,10 @@ fn log(
     if let Some(bytes) = location.brine.keep_bytes {
         config.keep_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
-    Ok(Log::new(config))
+    Ok(match history {
+        Some(history) => Log::with_history(config, history),
+        None => Log::new(config),
+    })
 }
 
 /// Where the log's overflow goes: `cachedir` rather than `sock_dir`, which is often in memory.
@@ -216,7 +246,7 @@ fn overflow(location: &BusLocation) -> Option<OverflowConfig> {
 }
 
 /// An identity no other log has.
-fn new_log_id() -> anyhow::Result<LogId> {
+pub(crate) fn new_log_id() -> anyhow::Result<LogId> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
         .context("the system gives no random number")?;

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use brine_bus::address::{Address, Node};
-use brine_bus::{Modes, Served, Sockets};
+use brine_bus::{Modes, Readers, Served, Sockets};
+use brine_node::master::acl_users;
 use brine_wire::compat::{Compat, Series};
 use brine_wire::frame::Framing;
 
@@ -24,13 +25,13 @@ pub(super) fn bind(
 ) -> anyhow::Result<Served> {
     let access = access(compat, location);
     if let Some(sock_dir) = sock_dir {
-        make_directory(sock_dir, access)?;
+        make_directory(sock_dir, &access)?;
     } else {
         tracing::warn!(
             "ipc_mode is tcp: every user of this machine can read this bus and fire on it"
         );
     }
-    let sockets = Sockets::bind(address, access.modes)?;
+    let sockets = Sockets::bind(address, access.modes)?.readable_by(access.readers);
     let framing = compat.publish_framing();
     tracing::info!(
         publish = %address.publish(),
@@ -46,14 +47,17 @@ pub(super) fn bind(
 }
 
 /// Who may connect.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Access {
     modes: Modes,
+    /// Who may read, if the mode lets everybody connect.
+    readers: Readers,
     /// Whether other users may pass through `sock_dir`.
     passable: bool,
 }
 
-/// Salt's modes of the two sockets.
+/// Salt's modes of the two sockets. Where `publisher_acl` names users, everybody may connect to the one that is read,
+/// and only they are served: Salt's 0660 lets nobody in whom root's group has not.
 fn access(compat: Compat, location: &BusLocation) -> Access {
     let is_shared = ["publisher_acl", "external_auth"].iter().any(|name| {
         let value = location.opts.as_ref().and_then(|opts| opts.get(name));
@@ -61,6 +65,20 @@ fn access(compat: Compat, location: &BusLocation) -> Access {
             .and_then(|value| value.as_map())
             .is_some_and(|map| !map.is_empty())
     });
+    let users = match (&location.node, &location.opts) {
+        (Node::Master, Some(opts)) => acl_users(opts),
+        _ => Vec::new(),
+    };
+    if !users.is_empty() {
+        return Access {
+            modes: Modes {
+                publish: 0o666,
+                pull: 0o600,
+            },
+            readers: Readers::Users(users),
+            passable: true,
+        };
+    }
     let (publish, passable) = match (&location.node, compat.series()) {
         (Node::Minion { .. }, _) => (0o600, false),
         (Node::Master, Series::S3006) if is_shared => (0o660, true),
@@ -72,12 +90,13 @@ fn access(compat: Compat, location: &BusLocation) -> Access {
             publish,
             pull: 0o600,
         },
+        readers: Readers::Any,
         passable,
     }
 }
 
 /// Makes the socket directory, unless it is there, as Salt does.
-fn make_directory(sock_dir: &Path, access: Access) -> anyhow::Result<()> {
+fn make_directory(sock_dir: &Path, access: &Access) -> anyhow::Result<()> {
     let refused = || {
         format!(
             "sock_dir {}: run as the user that owns it, or set another",

@@ -2,6 +2,7 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
 
+mod api;
 mod call;
 mod key;
 mod local;
@@ -19,6 +20,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+pub(crate) use self::output::to_yaml;
+
 /// One of Salt's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Personality {
@@ -34,12 +37,15 @@ pub(crate) enum Personality {
     Call,
     /// `salt-minion`
     Minion,
+    /// `salt-api`
+    Api,
 }
 
 impl Personality {
     /// All commands.
     pub(crate) const ALL: &'static [Self] = &[
         Self::Local,
+        Self::Api,
         Self::Call,
         Self::Key,
         Self::Master,
@@ -56,6 +62,7 @@ impl Personality {
             Self::Key => "salt-key",
             Self::Call => "salt-call",
             Self::Minion => "salt-minion",
+            Self::Api => "salt-api",
         }
     }
 
@@ -68,6 +75,7 @@ impl Personality {
             Self::Key => key::run(words),
             Self::Call => call::run(words),
             Self::Minion => minion::run(words),
+            Self::Api => api::run(words),
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) enum Takes {
     Text(&'static str),
     /// An integer.
     Number(&'static str),
+    /// A number, with a fraction or without.
+    Decimal(&'static str),
     /// One of these.
     OneOf(&'static str, &'static [&'static str]),
 }
@@ -231,6 +233,9 @@ impl<K> Opt<K> {
             Takes::Number(_) if value.trim().parse::<i64>().is_err() => {
                 Err(format!("option {name}: invalid integer value: '{value}'"))
             }
+            Takes::Decimal(_) if value.trim().parse::<f64>().is_err() => Err(format!(
+                "option {name}: invalid floating-point value: '{value}'"
+            )),
             Takes::OneOf(_, choices) if !choices.contains(&value) => {
                 let choices: Vec<_> = choices.iter().map(|choice| format!("'{choice}'")).collect();
                 let choices = choices.join(", ");
@@ -246,7 +251,10 @@ impl<K> Opt<K> {
     fn heading(&self) -> String {
         let value = match self.takes {
             Takes::Nothing => None,
-            Takes::Text(name) | Takes::Number(name) | Takes::OneOf(name, _) => Some(name),
+            Takes::Text(name)
+            | Takes::Number(name)
+            | Takes::Decimal(name)
+            | Takes::OneOf(name, _) => Some(name),
         };
         let names = self.names.iter().map(|name| match value {
             None => (*name).to_owned(),

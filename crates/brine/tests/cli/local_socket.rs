@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
 use crate::node::{Node, free_ports};
-use crate::support::{Bus, wait_until};
+use crate::support::{Bus, Running, wait_for_reader, wait_until};
 
 /// One request with a whole answer.
 fn request(socket: &str, head: &str, body: &str) -> String {
@@ -104,4 +104,170 @@ fn under_tcp_salts_commands_work_though_no_event_is_a_command() {
             "{left:?}"
         );
     }
+}
+
+/// Who is neither root nor the bus's user, but in the list, uses every command for its tags.
+#[test]
+fn a_listed_user_watches_reads_fires_and_sees_the_status() {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can be somebody else
+    }
+    let mut bus = Bus::absent();
+    let root = bus.root.path().to_owned();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    let config = root.join("master");
+    let options = fs::read_to_string(&config).unwrap();
+    let acl = "brine: {acl: [{user: nobody, read: ['my/*'], fire: ['my/*']}]}\n";
+    fs::write(&config, options + acl).unwrap();
+    let config = config.to_str().unwrap().to_owned();
+    let history = bus.path("h");
+    bus.begin(&["--config", &config, "--history", &history]);
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = bus.command(arguments);
+        std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
+        std::os::unix::process::CommandExt::gid(&mut command, NOBODY);
+        command
+    };
+    let run = |arguments: &[&str]| crate::support::run(&mut as_nobody(arguments), "");
+
+    bus.send("other", "{}");
+    let watch = Running::start(&mut as_nobody(&["watch", "-o", "tags", "-n", "2"]));
+    wait_for_reader(&bus.sock_dir());
+    let left = run(&["send", "my/1", "a=1"]);
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    let left = run(&["send", "--ack", "my/2", "a=2"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let position = left.stdout.trim_end().to_owned();
+    assert!(position.ends_with("-3"), "{position}");
+    assert_eq!(watch.left().stdout, "my/1\nmy/2\n");
+
+    let left = run(&["send", "other", "{}"]);
+    assert_eq!(left.code, Some(1));
+    assert!(
+        left.stderr.contains("not among the tags you may fire"),
+        "{left:?}"
+    );
+    assert_eq!(run(&["history", "-o", "tags"]).stdout, "my/1\nmy/2\n");
+    let left = run(&[
+        "history",
+        "-o",
+        "tags",
+        "-r",
+        "-g",
+        "\"a\": [12]",
+        "-n",
+        "1",
+    ]);
+    assert_eq!(left.stdout, "my/2\n", "{left:?}");
+    let left = run(&["watch", "-o", "line", "--seq", "--from", "2", "-n", "2"]);
+    let lines: Vec<_> = left.stdout.lines().collect();
+    assert!(
+        lines[0].starts_with("       2 my/1\t{\"a\": 1, "),
+        "{left:?}"
+    );
+    assert!(
+        lines[1].starts_with("       3 my/2\t{\"a\": 2, "),
+        "{left:?}"
+    );
+    let left = run(&["status"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert!(
+        left.stdout.contains(&format!("to {position} of ")),
+        "{left:?}"
+    );
+    // What the list does not have is not there for it.
+    assert_eq!(
+        run(&["watch", "--last-per-tag", "-n", "1", "-o", "tags"]).stdout,
+        "my/1\n"
+    );
+}
+
+#[test]
+fn lines_of_stdin_are_acknowledged_each() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    bus.begin(&["--history", &history]);
+    let lines = "{\"tag\": \"a\"}\nnonsense\n{\"tag\": \"b\"}\n";
+    let left = crate::support::run(&mut bus.command(&["send", "--ack", "--stdin"]), lines);
+    assert_eq!(left.code, Some(1));
+    let positions: Vec<_> = left.stdout.lines().collect();
+    assert_eq!(positions.len(), 2, "{left:?}");
+    assert!(positions[0].ends_with("-1") && positions[1].ends_with("-2"));
+    assert!(
+        left.stderr.starts_with("brine: line 2: invalid JSON"),
+        "{left:?}"
+    );
+    // A bus that keeps nothing cannot say that an event is on disk.
+    let bare = Bus::start();
+    let left = bare.run(&["send", "--ack", "a"]);
+    assert_eq!(left.code, Some(1));
+    assert!(left.stderr.contains("keeps no history"), "{left:?}");
+    let left = bare.run(&["send", "--ack=appended", "a"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+}
+
+#[test]
+fn a_start_that_is_gone_is_named_with_what_there_is() {
+    let bus = Bus::start();
+    for number in 1..=3 {
+        bus.send(&format!("t/{number}"), "{}");
+    }
+    let left = bus.run(&["watch", "--from", "99", "-n", "1"]);
+    assert_eq!(left.code, Some(3), "{left:?}");
+    assert_eq!(
+        left.stderr,
+        "brine: event 99 is not there yet: the newest is 3\n"
+    );
+    let left = bus.run(&["watch", "--from", "7f3a-2", "-n", "1"]);
+    assert_eq!(left.code, Some(3), "{left:?}");
+    assert!(
+        left.stderr
+            .starts_with("brine: position 7f3a-2 is of another log; this one is ")
+            && left.stderr.contains("the oldest is 1, of "),
+        "{left:?}"
+    );
+    let left = bus.run(&[
+        "watch",
+        "--from",
+        "7f3a-2",
+        "--allow-gap",
+        "-n",
+        "1",
+        "-o",
+        "tags",
+    ]);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(0), "t/1\n"));
+}
+
+/// With the bus running, a named position moves behind what was printed, and only that.
+#[test]
+fn a_named_position_moves_while_the_bus_runs() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    bus.begin(&["--history", &history]);
+    let next = |arguments: &[&str]| {
+        let left = bus.run(&[arguments, &["-o", "tags"]].concat());
+        assert_eq!(
+            (left.code, left.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+        left.stdout
+    };
+    for number in 1..=4 {
+        let left = bus.run(&["send", "--ack", &format!("t/{number}")]);
+        assert_eq!(left.code, Some(0), "{left:?}");
+    }
+    assert_eq!(
+        next(&["history", "--cursor", "mine", "-n", "2"]),
+        "t/1\nt/2\n"
+    );
+    assert_eq!(next(&["consumer", "next", "mine", "--no-ack"]), "t/3\n");
+    assert_eq!(next(&["consumer", "next", "mine"]), "t/3\n");
+    assert_eq!(next(&["history", "--cursor", "mine", "-g", "nothing"]), "");
+    assert_eq!(next(&["history", "--cursor", "mine"]), "");
+    let left = bus.run(&["consumer", "next", "nobody"]);
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(left.stderr.contains("nobody"), "{left:?}");
 }

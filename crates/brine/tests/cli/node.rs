@@ -3,9 +3,11 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use brine_testkit::user::as_user;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -102,7 +104,7 @@ fn a_minion_is_accepted_and_its_events_reach_the_masters_bus() {
     let sock_dir = sock_dir.to_str().unwrap();
     let mut watch = brine(&["watch", "my/*", "-n", "1", "--sock-dir", sock_dir]);
     let watch = Running::start(&mut watch);
-    crate::support::wait_for_connections(sock_dir, 4);
+    crate::support::wait_for_reader(sock_dir);
     let left = node.run(&["salt-call", "event.send", "my/tag", "{a: 1}"]);
     assert_eq!(
         (left.code, left.stdout.as_str(), left.stderr.as_str()),
@@ -159,8 +161,7 @@ fn salt_call_says_what_went_wrong_as_salt_does() {
 #[test]
 fn salt_prints_what_minions_return() {
     let node = Node::accepted();
-    let refused =
-        "Usage: salt [options] '<target>' <function> [arguments]\n\nsalt: error: option -b: ";
+    let refused = "Usage: salt [options] '<target>' <function> [arguments]\n\nsalt: error: Invalid batch specification 'x': ";
     for (words, code, stdout, stderr) in [
         (&["*", "test.ping"][..], 0, "m1:\n    True\n", ""),
         (
@@ -187,7 +188,7 @@ fn salt_prints_what_minions_return() {
             "No minions matched the target. No command was sent, no jid was assigned.\n",
             "ERROR: No return received\n",
         ),
-        (&["-b", "1", "*", "test.ping"], 64, "", refused),
+        (&["-b", "x", "*", "test.ping"], 64, "", refused),
     ] {
         let left = node.run(&[&["salt"], words].concat());
         assert_eq!(
@@ -251,21 +252,126 @@ fn runners_know_jobs_and_minions_as_salts_do() {
         .strip_prefix("jid: ")
         .unwrap();
     let questions = [
-        ["jobs.lookup_jid", jid],
-        ["jobs.list_job", jid],
-        ["jobs.print_job", jid],
-        ["jobs.exit_success", jid],
-        ["jobs.list_jobs", "search_function=test.echo"],
-        ["jobs.lookup_jid", "20000101000000000000"],
+        vec!["jobs.lookup_jid", jid],
+        vec!["jobs.list_job", jid],
+        vec!["jobs.print_job", jid],
+        vec!["jobs.exit_success", jid],
+        vec!["jobs.list_jobs", "search_function=test.echo"],
+        vec!["jobs.lookup_jid", "20000101000000000000"],
+        // Salt's runners are jobs in the cache themselves.
+        vec![
+            "jobs.list_jobs",
+            "search_function=test.*",
+            "start_time=2020, Jan 01 00:00",
+        ],
+        vec!["jobs.list_jobs", "start_time=Jan 1 2126"],
+        vec!["jobs.list_jobs", "end_time=2020-01-02 8:00"],
+        vec!["jobs.last_run", "function=test.*"],
+        vec!["jobs.last_run", "target=nobody"],
     ];
     let config_dir = node.root.path().to_str().unwrap();
-    let cases =
-        questions.map(|words| (words, crate::salt_key::case("salt-run", config_dir, &words)));
-    let salts = crate::salt_key::salts("3008.3", cases.iter().map(|(_, case)| case.clone()));
-    for ((words, _), salts) in cases.iter().zip(salts) {
+    let cases = questions.iter();
+    let cases = cases.map(|words| crate::salt_key::case("salt-run", config_dir, words));
+    for (words, salts) in questions
+        .iter()
+        .zip(crate::salt_key::salts("3008.3", cases))
+    {
         let left = node.run(&[&["salt-run"], &words[..]].concat());
         assert_eq!(left.stdout, salts.stdout, "{words:?}: {}", salts.stderr);
     }
+}
+
+/// As real `salt` does on the same master.
+#[test]
+fn batches_subsets_and_node_groups_are_salts() {
+    let groups = "nodegroups:\n  web: L@m1,m2\n  typo: N@nosuch or m1\n  listed:\n    - N@web and not m2\n  itself: N@itself\n  empty:\nshow_jid: True\n";
+    let node = Node::accepted_with([groups, ""]);
+    let calls = [
+        "-b 1 * test.ping",
+        "-b 50% m1 test.retcode 3 --out json",
+        "-b 1 --static m1 test.ping --out json",
+        "-b 1 nobody test.ping",
+        "--subset 1 * test.echo a",
+        "--subset 1 * nope.nope",
+        "--batch-safe-limit 2 m1 test.ping",
+        "--preview-target m* test.ping",
+        "--preview-target nobody test.ping",
+        "-N typo test.ping",
+        "-N listed test.ping",
+        "-C N@itself test.ping",
+        "-N empty test.ping",
+        // Beside what a program reads there is nothing else.
+        "m1 test.ping --static --show-jid --out=json",
+        "m1 test.ping --static --verbose --out=json",
+        "m1 test.ping --out=json",
+    ];
+    let config_dir = node.root.path().to_str().unwrap();
+    let words = calls.map(|call| call.split(' ').collect::<Vec<_>>());
+    let cases = words
+        .iter()
+        .map(|words| crate::salt_key::case("salt", config_dir, words));
+    let without_jids = |text: &str| {
+        let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+        let words = words.map(|word| match word.len() {
+            21 if word.starts_with("20") => word.replace(|c: char| c.is_ascii_digit(), "9"),
+            _ => word.to_owned(),
+        });
+        words.collect::<String>()
+    };
+    for (words, salts) in words.iter().zip(crate::salt_key::salts("3008.3", cases)) {
+        let left = node.run(&[&["salt"], &words[..]].concat());
+        assert_eq!(
+            (left.code, without_jids(&left.stdout)),
+            (salts.code, without_jids(&salts.stdout)),
+            "{words:?}: {} {}",
+            left.stderr,
+            salts.stderr
+        );
+        // Salt's also warns of what it did not close.
+        for line in left.stderr.lines() {
+            assert!(salts.stderr.contains(line), "{words:?}: {line}");
+        }
+    }
+}
+
+/// Salt's own runners read another series' cache: written down from real masters.
+#[test]
+fn runners_know_who_is_connected_and_what_is_cached() {
+    let node = Node::accepted();
+    let run = |words: &[&str]| {
+        let left = node.run(&[&["salt-run"], words].concat());
+        assert_eq!(
+            (left.code, left.stderr.as_str()),
+            (Some(0), ""),
+            "{words:?}"
+        );
+        left.stdout
+    };
+    wait_until(|| run(&["manage.present"]) == "- m1\n");
+    for (words, stdout) in [
+        (&["manage.joined", "subset=[m2]"][..], ""),
+        (&["manage.alived", "subset=[m1, m2]"], "- m1\n"),
+        (&["manage.not_present"], ""),
+        (&["cache.grains", "nobody"], ""),
+        (&["cache.mine"], "m1:\n    ----------\n"),
+        (&["cache.pillar", "*"], "m1:\n    ----------\n"),
+        (&["cache.clear_mine"], "False\n"),
+        (&["cache.clear_mine", "*"], "True\n"),
+    ] {
+        assert_eq!(run(words), stdout, "{words:?}");
+    }
+    assert!(run(&["manage.present", "show_ip=True"]).starts_with("m1:\n    "));
+    assert!(run(&["cache.grains", "m1"]).contains("    id:\n        m1\n"));
+    assert_eq!(run(&["cache.clear_grains", "m1"]), "True\n");
+    assert_eq!(run(&["cache.grains", "m1"]), "m1:\n    ----------\n");
+    let left = node.run(&["salt-run", "jobs.list_jobs", "start_time=nonsense"]);
+    assert_eq!(left.code, Some(1));
+    assert!(
+        left.stdout.starts_with(
+            "Exception occurred in runner jobs.list_jobs: ValueError: start_time: expected a time, such as"
+        ),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -315,7 +421,7 @@ fn salt_call_signs_in_itself_where_no_minion_runs() {
     let sock_dir = sock_dir.to_str().unwrap();
     let mut watch = brine(&["watch", "my/*", "-n", "1", "--sock-dir", sock_dir]);
     let watch = Running::start(&mut watch);
-    crate::support::wait_for_connections(sock_dir, 4);
+    crate::support::wait_for_reader(sock_dir);
     let words = ["salt-call", "-c", config_dir, "event.send", "my/tag", "a=1"];
     let left = run(&mut brine(&words), "");
     assert_eq!(
@@ -499,6 +605,46 @@ fn a_daemon_started_without_a_umask_leaves_nothing_open() {
             .unwrap();
     }
     assert_eq!(found, Vec::<String>::new());
+}
+
+/// Only root can become another.
+#[test]
+fn whom_publisher_acl_names_can_publish_and_read_returns_and_others_cannot() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let acl =
+        "publisher_acl:\n  nobody:\n    - test.ping\n    - test.echo:\n        args: ['a.*']\n";
+    let node = Node::accepted_with([acl, ""]);
+    fs::set_permissions(node.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let config_dir = node.root.path().to_str().unwrap();
+    let sock_dir = node.root.path().join("m/var/run/salt/master");
+    let (nobody, daemon) = (65534, 1);
+    let by = |uid, words: &[&str]| {
+        let mut command = brine(words);
+        command.uid(uid).gid(uid);
+        run(&mut command, "")
+    };
+    let refused = "Authorization error occurred.\n";
+    for (arguments, stdout) in [
+        (&["test.ping"][..], "m1:\n    True\n"),
+        (&["test.echo", "abc"], "m1:\n    abc\n"),
+        (&["test.echo", "xyz"], refused),
+        (&["test.version"], refused),
+    ] {
+        let left = by(
+            nobody,
+            &[&["salt", "-c", config_dir, "*"], arguments].concat(),
+        );
+        assert_eq!(left.stdout, stdout, "{left:?}");
+    }
+    let left = by(daemon, &["salt", "-c", config_dir, "*", "test.ping"]);
+    assert!(!left.stdout.contains("m1"), "{left:?}");
+    // The connection of somebody who may not read is closed.
+    let mut stream = as_user(daemon, || {
+        std::os::unix::net::UnixStream::connect(sock_dir.join("master_event_pub.ipc")).unwrap()
+    });
+    assert_eq!(std::io::Read::read(&mut stream, &mut [0; 64]).unwrap(), 0);
 }
 
 /// Only root can become another.

@@ -31,7 +31,7 @@ def run(name, arguments, given):
         sys.stdin = open(0, closefd=False)
         code = 0
         try:
-            getattr(salt.scripts, name.replace("-", "_"))()
+            getattr(salt.scripts, "salt_main" if name == "salt" else name.replace("-", "_"))()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:

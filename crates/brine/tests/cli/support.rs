@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::{self, sleep};
@@ -235,7 +236,7 @@ impl Bus {
         const OWN: usize = 3;
         wait_until(|| connections(&self.sock_dir()) == OWN);
         let running = Running::start(&mut self.command(arguments));
-        wait_for_connections(&self.sock_dir(), OWN + 1);
+        wait_for_reader(&self.sock_dir());
         running
     }
 
@@ -300,6 +301,29 @@ pub(crate) fn wait_for_local_socket(sock_dir: &str) {
             name.to_str().unwrap().ends_with("brine.sock")
         })
     });
+}
+
+/// Waits until a bus has a reader: whatever is fired from now on, it gets.
+pub(crate) fn wait_for_reader(sock_dir: &str) {
+    wait_until(|| {
+        let status = status(sock_dir).unwrap_or_default();
+        status.contains("\"subscribers\": [{") || status.contains("\"streams\": [{")
+    });
+}
+
+/// What the local socket in a directory answers to `GET /status`, if there is one.
+fn status(sock_dir: &str) -> Option<String> {
+    let names = fs::read_dir(sock_dir).ok()?;
+    let paths = names.filter_map(|name| Some(name.ok()?.path()));
+    let path = paths
+        .into_iter()
+        .find(|path| path.to_string_lossy().ends_with("brine.sock"))?;
+    let mut socket = UnixStream::connect(path).ok()?;
+    let request = b"GET /status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    socket.write_all(request).ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 pub(crate) fn wait_for_connections(path: &str, least: usize) {

@@ -10,7 +10,7 @@ use crate::client::socket::Progress;
 
 /// A connection to a bus, or the pause before the next attempt to make one.
 #[derive(Debug)]
-pub(super) struct Connection<S> {
+pub(in crate::client) struct Connection<S> {
     pub(super) endpoint: Endpoint,
     pub(super) socket: Option<S>,
     backoff: Backoff,
@@ -19,7 +19,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    pub(super) const fn new(endpoint: Endpoint) -> Self {
+    pub(in crate::client) const fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             socket: None,
@@ -28,8 +28,26 @@ impl<S> Connection<S> {
         }
     }
 
+    pub(in crate::client) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Connects there from now on.
+    pub(in crate::client) fn set_endpoint(&mut self, endpoint: Endpoint) {
+        self.endpoint = endpoint;
+    }
+
+    pub(in crate::client) const fn socket(&self) -> Option<&S> {
+        self.socket.as_ref()
+    }
+
+    /// The other end has sent something: the next attempt after an end is due soon.
+    pub(in crate::client) const fn made_progress(&mut self) {
+        self.backoff.reset();
+    }
+
     /// What to do while there is no connection: a call whose time is over still tries once.
-    pub(super) fn step(&self, call: &Call, now: Instant) -> Step<'_, S> {
+    pub(in crate::client) fn step(&self, call: &Call, now: Instant) -> Step<'_, S> {
         let due = self
             .not_before
             .map(|due| call.deadline().map_or(due, |at| at.min(due)));
@@ -40,7 +58,7 @@ impl<S> Connection<S> {
     }
 
     /// Keeps the socket, or plans the next attempt. The error comes back if there is none.
-    pub(super) fn handle_connect(
+    pub(in crate::client) fn handle_connect(
         &mut self,
         attempt: io::Result<S>,
         call: &Call,
@@ -57,7 +75,7 @@ impl<S> Connection<S> {
     }
 
     /// The connection is over; the next attempt waits a little.
-    pub(super) fn lost(&mut self, now: Instant) {
+    pub(in crate::client) fn lost(&mut self, now: Instant) {
         if self.socket.take().is_some() {
             self.not_before = Some(now + self.backoff.next());
         }
@@ -73,7 +91,7 @@ impl<S> Connection<S> {
     }
 
     /// Forgets a connection that belongs to somebody else; the next attempt is due at once.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::client) fn forget(&mut self) {
         self.socket = None;
         self.not_before = None;
     }
@@ -81,13 +99,13 @@ impl<S> Connection<S> {
 
 /// Pauses between attempts to connect: short at first, since a bus that restarts is back at once.
 #[derive(Debug, Default)]
-pub(in crate::client) struct Backoff(Option<Duration>);
+pub(super) struct Backoff(Option<Duration>);
 
 impl Backoff {
     pub(super) const FIRST: Duration = Duration::from_millis(5);
     const LONGEST: Duration = Duration::from_millis(250);
 
-    pub(in crate::client) fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let pause = self
             .0
             .map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST));
@@ -95,7 +113,7 @@ impl Backoff {
         pause
     }
 
-    pub(in crate::client) const fn reset(&mut self) {
+    pub(super) const fn reset(&mut self) {
         self.0 = None;
     }
 }

@@ -10,9 +10,10 @@ mod reader;
 mod writer;
 
 use std::io;
+use std::mem;
 use std::time::Instant;
 
-pub(super) use self::connection::Backoff;
+pub(super) use self::connection::Connection;
 pub(super) use self::reader::Reader;
 pub(super) use self::writer::Writer;
 use super::Wait;
@@ -31,6 +32,9 @@ pub(super) enum Step<'a, S> {
     Read(&'a S, &'a mut [u8]),
     /// Write bytes to the socket and report to [`Driver::handle_transfer`].
     Write(&'a S, &'a [u8]),
+    /// Read into the buffer or write the bytes, whichever the socket allows first; report a read to
+    /// [`Driver::handle_read`] and a write to [`Driver::handle_transfer`].
+    Exchange(&'a S, &'a mut [u8], &'a [u8]),
     /// The call has what it wanted, or its time is over.
     Done,
 }
@@ -59,6 +63,16 @@ pub(super) trait Driver<S> {
         now: Instant,
     ) -> Result<(), Self::Error>;
 
+    /// The read of a [`Step::Exchange`] ended.
+    fn handle_read(
+        &mut self,
+        result: Result<Progress, LinkError>,
+        call: &mut Call,
+        now: Instant,
+    ) -> Result<(), Self::Error> {
+        self.handle_transfer(result, call, now)
+    }
+
     /// Where the bus is.
     fn endpoint(&self) -> &Endpoint;
 }
@@ -80,6 +94,7 @@ pub(super) struct Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goal {
     Connect,
+    Answer,
     Transfer,
 }
 
@@ -87,6 +102,11 @@ impl Call {
     /// Only makes sure that there is a connection.
     pub(super) fn connect(wait: Wait) -> Self {
         Self::new(Goal::Connect, wait)
+    }
+
+    /// Makes sure that the other end has answered, where that is more than a connection.
+    pub(super) fn answer(wait: Wait) -> Self {
+        Self::new(Goal::Answer, wait)
     }
 
     /// Reads or writes.
@@ -116,13 +136,47 @@ impl Call {
         self.is_over
     }
 
-    fn start(&mut self, now: Instant) {
+    pub(super) fn start(&mut self, now: Instant) {
         let wait = self.wait;
         self.deadline.get_or_insert_with(|| wait.deadline(now));
     }
 
-    fn is_late(&self, now: Instant) -> bool {
+    pub(super) fn is_late(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|at| now >= at)
+    }
+
+    /// Whether the call only makes sure that there is a connection.
+    pub(super) fn is_connect(&self) -> bool {
+        self.goal == Goal::Connect
+    }
+
+    /// Whether the call is over once the other end has answered.
+    pub(super) fn is_answer(&self) -> bool {
+        self.goal == Goal::Answer
+    }
+
+    /// The time is over.
+    pub(super) const fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// Something was read.
+    pub(super) const fn note_read(&mut self) {
+        self.has_read = true;
+    }
+
+    pub(super) const fn has_read(&self) -> bool {
+        self.has_read
+    }
+
+    /// There is something for the caller to look at.
+    pub(super) const fn note_arrival(&mut self) {
+        self.has_arrived = true;
+    }
+
+    /// Whether there is; from now on it has been looked at.
+    pub(super) const fn take_arrival(&mut self) -> bool {
+        mem::replace(&mut self.has_arrived, false)
     }
 }
 

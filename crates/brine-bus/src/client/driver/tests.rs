@@ -5,6 +5,7 @@ use std::time::Duration;
 use brine_wire::frame::{Framing, encode_frame};
 use brine_wire::matching::TagMatch;
 
+use super::connection::Backoff;
 use super::*;
 use crate::client::error::{PublishError, ReceiveError};
 use crate::client::{PublisherConfig, Reconnect, SubscriberConfig};

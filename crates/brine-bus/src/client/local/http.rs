@@ -3,6 +3,8 @@
 
 use brine_log::Position;
 
+use super::Acknowledge;
+
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -182,26 +184,56 @@ pub(super) fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// The head of a request whose body, if any, has this length.
-pub(super) fn request(
-    method: &str,
-    target: &str,
-    token: Option<&str>,
-    resume: Option<Position>,
-    length: usize,
-) -> String {
-    let mut head = format!(
-        "{method} {target} HTTP/1.1\r\nhost: brine\r\naccept: application/x-msgpack\r\n\
-         content-type: application/x-msgpack\r\ncontent-length: {length}\r\n"
-    );
-    if let Some(token) = token {
-        head.push_str(&format!("authorization: Bearer {token}\r\n"));
+/// What the head of a request says.
+pub(super) struct Request<'a> {
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+    pub(super) resume: Option<Position>,
+    /// The length of the body; `None` for one in chunks.
+    pub(super) length: Option<usize>,
+}
+
+impl Request<'_> {
+    /// Appends the head.
+    pub(super) fn write(&self, token: Option<&str>, out: &mut Vec<u8>) {
+        let Self { method, target, .. } = self;
+        let body = self.length.map_or_else(
+            || "transfer-encoding: chunked".to_owned(),
+            |length| format!("content-length: {length}"),
+        );
+        let mut head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: brine\r\naccept: application/x-msgpack\r\n\
+             content-type: application/x-msgpack\r\n{body}\r\n"
+        );
+        if let Some(token) = token {
+            head.push_str(&format!("authorization: Bearer {token}\r\n"));
+        }
+        if let Some(position) = self.resume {
+            head.push_str(&format!("last-event-id: {position}\r\n"));
+        }
+        head.push_str("\r\n");
+        out.extend_from_slice(head.as_bytes());
     }
-    if let Some(position) = resume {
-        head.push_str(&format!("last-event-id: {position}\r\n"));
+}
+
+/// Where events are fired.
+pub(super) const fn fire_target(acknowledge: Acknowledge) -> &'static str {
+    match acknowledge {
+        Acknowledge::Durable => "/events",
+        Acknowledge::Appended => "/events?durable=false",
     }
-    head.push_str("\r\n");
-    head
+}
+
+/// Appends bytes as a chunk of a body; there must be some, since an empty chunk ends it.
+pub(super) fn chunk(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what ends a body in chunks.
+pub(super) fn last_chunk(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"0\r\n\r\n");
 }
 
 /// What must hold for any bytes of a server: a fuzz target's body. The first byte says how many

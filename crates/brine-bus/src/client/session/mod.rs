@@ -240,6 +240,11 @@ impl Session {
         self.pending.clear();
     }
 
+    /// The pending events, oldest first, which stay.
+    pub fn pending_events(&self) -> impl Iterator<Item = &Event> {
+        self.pending.iter()
+    }
+
     /// How many events are pending.
     #[must_use]
     pub fn pending(&self) -> usize {

@@ -56,6 +56,11 @@ impl Pending {
         self.bytes = 0;
     }
 
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }

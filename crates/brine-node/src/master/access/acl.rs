@@ -1,5 +1,6 @@
 //! Decides what the entries of `publisher_acl` and `publisher_acl_blacklist` permit.
 //!
+//! `external_auth` has such entries, too, and others for runner and wheel functions ([`permits_call`]).
 //! An entry is a regular expression of functions for all minions, or a mapping from a compound target to such
 //! expressions, each of which may bind arguments. Pure: the caller resolves targets.
 //! Facts: the tests below expect what Salt 3006.28 and 3008.3 answer, except for jobs of several functions: Salt
@@ -12,6 +13,7 @@ use brine_wire::network::MinionId;
 use brine_wire::python_text;
 use brine_wire::{Map, Value};
 
+use super::NotCallable;
 use crate::target::Patterns;
 
 /// A requested job.
@@ -56,6 +58,44 @@ pub(in crate::master) fn permits(
         }),
         fun => fun.as_str().is_some_and(|fun| permitted(fun, wanted.arg)),
     }
+}
+
+/// Whether entries of `external_auth` permit a function of a runner or wheel (`form`): `@runner` all of them,
+/// `@jobs` those of a module, a mapping from one of these to conditions some.
+pub(in crate::master) fn permits_call(
+    entries: &[Value],
+    form: &str,
+    fun: &str,
+    args: &[Value],
+    kwargs: &Map,
+) -> Result<(), NotCallable> {
+    let module_and_name = fun.split_once('.').filter(|(_, name)| !name.contains('.'));
+    if entries.is_empty() {
+        return Err(NotCallable::NotPermitted);
+    }
+    let (module, name) = module_and_name.ok_or(NotCallable::BadName)?;
+    let patterns = Patterns::default();
+    let mut arg = args.to_vec();
+    let mut keywords: Map = [(KEYWORDS, true)].into_iter().collect();
+    for (name, value) in kwargs {
+        keywords.insert(name.clone(), value.clone());
+    }
+    arg.push(keywords.into());
+    let is_form = |what: &str| what == form || what.strip_suffix('s') == Some(form);
+    let is_permitted = entries.iter().any(|entry| match entry {
+        Value::Str(entry) => entry
+            .strip_prefix('@')
+            .is_some_and(|what| what == module || is_form(what)),
+        Value::Map(of) => only(of).is_some_and(|(what, functions)| {
+            let Some(what) = what.strip_prefix('@') else {
+                return false;
+            };
+            (what == module && functions_permit(&patterns, functions, name, &arg))
+                || (is_form(what) && functions_permit(&patterns, functions, fun, &arg))
+        }),
+        _ => false,
+    });
+    is_permitted.then_some(()).ok_or(NotCallable::NotPermitted)
 }
 
 fn entry_permits(
@@ -300,6 +340,48 @@ mod tests {
         assert!(ask(&entries, &both, &none, &["db1"]));
         let other = list(&["test.ping", "cmd.run"]);
         assert!(!ask(&entries, &other, &none, &["db1"]));
+    }
+
+    #[test]
+    fn runner_and_wheel_functions_have_entries_of_their_own() {
+        let call = |entries: &[Value], form, fun, args: &[Value], kwargs: &Map| {
+            permits_call(entries, form, fun, args, kwargs)
+        };
+        let none = Map::new();
+        for (entry, form, fun, expected) in [
+            ("@runner", "runner", "jobs.active", true),
+            ("@runners", "runner", "jobs.active", true),
+            ("@jobs", "runner", "jobs.active", true),
+            ("@jobs", "runner", "manage.up", false),
+            ("@wheel", "runner", "jobs.active", false),
+            ("@wheel", "wheel", "key.list_all", true),
+            ("@key", "wheel", "key.list_all", true),
+            (".*", "wheel", "key.list_all", false),
+            ("jobs.active", "runner", "jobs.active", false),
+            ("", "runner", "jobs.active", false),
+        ] {
+            let is_permitted = call(&[entry.into()], form, fun, &[], &none).is_ok();
+            assert_eq!(is_permitted, expected, "{entry} {form} {fun}");
+        }
+        let by_module = [map(&[("@jobs", list(&["list_.*"]))]).into()];
+        assert!(call(&by_module, "runner", "jobs.list_jobs", &[], &none).is_ok());
+        assert!(call(&by_module, "runner", "jobs.active", &[], &none).is_err());
+        let bound = map(&[("kwargs", map(&[("match", "web.*".into())]).into())]);
+        let by_form = [map(&[("@wheel", map(&[("key.accept", bound.into())]).into())]).into()];
+        let named = |id: &str| map(&[("match", id.into())]);
+        assert!(call(&by_form, "wheel", "key.accept", &[], &named("web1")).is_ok());
+        assert!(call(&by_form, "wheel", "key.accept", &[], &named("db1")).is_err());
+        assert!(call(&by_form, "wheel", "key.accept", &["web1".into()], &none).is_err());
+        for name in ["jobs", "a.b.c", ""] {
+            assert_eq!(
+                call(&["@runner".into()], "runner", name, &[], &none),
+                Err(NotCallable::BadName)
+            );
+        }
+        assert_eq!(
+            call(&[], "runner", "x", &[], &none),
+            Err(NotCallable::NotPermitted)
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Which local users may publish jobs: their keys, `publisher_acl` and `publisher_acl_blacklist`.
 //!
 //! Every permitted user has a key in a file that only this user can read; sending the key proves the user's identity.
-//! The master's own user may do anything, others what `publisher_acl` permits ([`acl`]). External
-//! authentication (`token`, `eauth`) is not supported: it is always refused. Facts: `docs/protocol/network.md` §12.
+//! The master's own user may do anything, others what `publisher_acl` permits ([`acl`]). Users of `external_auth` have
+//! no key: [`external`](super::external). Facts: `docs/protocol/network.md` §12.
 
 pub(super) mod acl;
 
@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
+use brine_config::Opts;
 use brine_net::crypto;
 use brine_net::keys::{StoreError, local};
 use brine_wire::network::field;
@@ -66,6 +67,17 @@ pub(super) enum Rights {
     Everything,
     /// What these entries of `publisher_acl` permit.
     Listed(Vec<Value>),
+    /// What these entries of `external_auth` permit, runner and wheel functions included.
+    External(Vec<Value>),
+}
+
+/// Why a runner or wheel function may not be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotCallable {
+    /// Not permitted.
+    NotPermitted,
+    /// Not the name of a function.
+    BadName,
 }
 
 impl Caller {
@@ -74,6 +86,29 @@ impl Caller {
         Self {
             user,
             rights: Rights::Everything,
+        }
+    }
+
+    /// A user of `external_auth`, with the entries there.
+    pub(super) const fn external(user: String, entries: Vec<Value>) -> Self {
+        Self {
+            user,
+            rights: Rights::External(entries),
+        }
+    }
+
+    /// Whether a function of a runner or wheel (`form`) may be called.
+    pub(super) fn may_call(
+        &self,
+        form: &str,
+        fun: &str,
+        args: &[Value],
+        kwargs: &Map,
+    ) -> Result<(), NotCallable> {
+        match &self.rights {
+            Rights::Everything => Ok(()),
+            Rights::Listed(_) => Err(NotCallable::NotPermitted),
+            Rights::External(entries) => acl::permits_call(entries, form, fun, args, kwargs),
         }
     }
 
@@ -256,6 +291,20 @@ fn users(own: &str, running: &str, acl: &Map) -> Vec<String> {
     users
 }
 
+/// The numbers of the machine's users that `publisher_acl` lets publish, and who have to read the bus for that.
+#[must_use]
+pub fn acl_users(opts: &Opts) -> Vec<u32> {
+    let acl = opts.get("publisher_acl").and_then(Value::as_map);
+    let acl = acl.cloned().unwrap_or_default();
+    let named = match acl.is_empty() {
+        true => Vec::new(),
+        false => users("root", "root", &acl),
+    };
+    let account = |user: &String| User::from_name(user).ok().flatten();
+    let accounts = named.iter().filter_map(account);
+    accounts.map(|account| account.uid.as_raw()).collect()
+}
+
 /// Lets the other users open their keys in the directory, without letting them list it.
 fn let_through(cachedir: &Path) {
     const OTHERS_ENTER: u32 = 0o001;
@@ -267,10 +316,21 @@ fn let_through(cachedir: &Path) {
     if let Err(error) = entered {
         tracing::warn!(%error, path = %cachedir.display(), "users of publisher_acl cannot reach their keys");
     }
+    // Whoever closed a folder above may have meant it.
+    let is_closed = |folder: &&Path| {
+        let about = fs::metadata(folder);
+        about.is_ok_and(|about| about.permissions().mode() & OTHERS_ENTER == 0)
+    };
+    if let Some(folder) = cachedir.ancestors().skip(1).find(is_closed) {
+        let folder = folder.display();
+        tracing::warn!(
+            "users of publisher_acl cannot reach their keys: run chmod o+x {folder}, or set cachedir"
+        );
+    }
 }
 
 /// Whether a `publish` relies on external authentication instead of its key.
-fn is_external(load: &Map) -> bool {
+pub(super) fn is_external(load: &Map) -> bool {
     let kwargs = load.get("kwargs").and_then(Value::as_map);
     kwargs.is_some_and(|kwargs| kwargs.get("token").is_some() || kwargs.get("eauth").is_some())
 }

@@ -6,6 +6,7 @@ mod events;
 
 use std::collections::HashSet;
 
+use brine_config::Arguments;
 use brine_net::crypto::{FingerprintHash, fingerprint};
 use brine_wire::network::events::KEY;
 use brine_wire::{Map, Value};
@@ -114,6 +115,18 @@ impl WheelError {
 /// Answers a clear `wheel` request. Waits for the disk.
 pub(super) fn answer(master: &Context, load: &Map, user: &str) -> Value {
     run(master, call(load), user).0
+}
+
+/// The function and the arguments in the load of a clear `wheel` request.
+pub(super) fn called(load: &Map) -> (String, Arguments) {
+    let Call {
+        fun, args, kwargs, ..
+    } = call(load);
+    let arguments = Arguments {
+        positional: args,
+        keyword: kwargs,
+    };
+    (fun, arguments)
 }
 
 /// Runs a function and fires its events: the answer to a client, and what the function returned. Waits for the
@@ -264,7 +277,8 @@ fn execution(error: &impl ToString) -> Failure {
 /// The digest named in the arguments, or `hash_type`.
 fn hash(master: &Context, argument: &Value) -> Result<FingerprintHash, WheelError> {
     let name = argument.as_str().unwrap_or(&master.options.hash_type);
-    let unknown = || format!("hash_type must be sha256, sha384, sha512 or sha1, not {name}");
+    let expected = FingerprintHash::NAMES;
+    let unknown = || format!("hash_type must be one of {expected}, not {name}");
     Ok(FingerprintHash::parse(name).ok_or_else(|| execution(&unknown()))?)
 }
 

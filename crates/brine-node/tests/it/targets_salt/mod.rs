@@ -103,7 +103,8 @@ fn question(fleet: &Fleet) -> Json {
 fn other_groups(fleet: &Fleet, theirs: &Json) -> Vec<String> {
     let groups = fleet.groups.iter().map(|(name, _)| name.as_str().unwrap());
     let other = groups.filter_map(|name| {
-        let ours = nodegroup(name, &fleet.groups).map_or_else(|_| json!([]), |words| json!(words));
+        let ours = nodegroup(name, &fleet.groups);
+        let ours = ours.map_or_else(|_| json!([]), |group| json!(group.words));
         let theirs = match &theirs[name] {
             Json::String(nothing) if nothing.is_empty() => &json!([]),
             theirs => theirs,

@@ -3,6 +3,7 @@
 //! One event from the command line, or any number as JSON lines from stdin: those are queued and
 //! written together, a write per 64 KiB or whenever the input pauses.
 
+mod acknowledged;
 mod lines;
 
 use std::process::ExitCode;
@@ -11,12 +12,16 @@ use std::time::Duration;
 use anyhow::bail;
 use brine_bus::address::Node;
 use brine_bus::client::blocking::Publisher;
-use brine_bus::client::{Oversize, PublisherConfig};
+use brine_bus::client::local::Acknowledge;
+use brine_bus::client::{ConnectError, Oversize, PublishError, PublisherConfig};
 use brine_config::{parse_arguments, yaml};
 use brine_wire::compat::Compat;
+use brine_wire::event::{FIRE_MASTER, check_tag, fire_master_data};
 use brine_wire::{Map, Value};
 
-use crate::bus_location::{self, BusArgs};
+use self::acknowledged::Acknowledged;
+use self::lines::Queued;
+use crate::bus_location::{self, BusArgs, BusLocation};
 use crate::show;
 use crate::usage::wrong_usage;
 
@@ -26,6 +31,7 @@ use crate::usage::wrong_usage;
 Examples:
   brine send myco/backup '{host: web1, ok: true}'
   brine send myco/backup host=web1 ok=true
+  brine send --ack myco/backup ok=true
   brine watch 'salt/job/*' --sock-dir A | brine send --stdin --sock-dir B
 
 Exit codes: 0 fired; 1 not all fired; 2 wrong usage.")]
@@ -42,6 +48,11 @@ pub(crate) struct Arguments {
     /// With --stdin: stop at the first line that is not an event
     #[arg(long, requires = "stdin")]
     strict: bool,
+    /// Wait until each event is on disk (--ack=appended: until subscribers can read it), and print its
+    /// position. Needs a bus of Brine
+    #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, default_missing_value = "disk",
+          require_equals = true)]
+    ack: Option<Ack>,
     /// On a minion's bus (--node minion): have the minion send the event to its master
     #[arg(long)]
     to_master: bool,
@@ -56,6 +67,15 @@ pub(crate) struct Arguments {
     bus: BusArgs,
 }
 
+/// When an event counts as fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Ack {
+    /// It is on disk; a bus without history refuses
+    Disk,
+    /// Subscribers can read it
+    Appended,
+}
+
 /// Fires the events.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let location = arguments.bus.resolve()?;
@@ -67,18 +87,62 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         oversize: Oversize::Refuse,
         ..bus_location::publisher_config(compat, location.opts.as_ref())?
     };
-    let mut bus = Publisher::new(&location.address, config);
     let Some(tag) = &arguments.tag else {
-        return lines::fire(arguments, &mut bus);
+        return match Way::choose(arguments, &location, config)? {
+            Way::Salt(bus) => lines::fire(arguments, Queued::new(arguments, bus)),
+            Way::Brine(bus) => lines::fire(arguments, bus.stream()?),
+        };
     };
-    let mut data = data(&arguments.data)?;
-    let timeout = Some(arguments.timeout);
-    if arguments.to_master {
-        bus.fire_master(tag, data, timeout)?;
-    } else {
-        bus.fire_event(tag, &mut data, timeout)?;
+    // What is wrong with the event is said before a bus is looked for.
+    check_tag(tag)?;
+    let data = data(&arguments.data)?;
+    let (tag, mut data) = match arguments.to_master {
+        true => (FIRE_MASTER, fire_master_data(tag, data)),
+        false => (tag.as_str(), data),
+    };
+    match Way::choose(arguments, &location, config)? {
+        Way::Brine(bus) => bus.fire(tag, data),
+        Way::Salt(mut bus) => {
+            bus.fire_event(tag, &mut data, Some(arguments.timeout))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// The socket that events are fired on.
+enum Way {
+    /// Salt's, which answers nothing.
+    Salt(Publisher),
+    /// Brine's own.
+    Brine(Box<Acknowledged>),
+}
+
+impl Way {
+    /// Connects: to Brine's own socket if an answer is wanted, or if Salt's does not admit this user.
+    fn choose(
+        arguments: &Arguments,
+        location: &BusLocation,
+        config: PublisherConfig,
+    ) -> anyhow::Result<Self> {
+        let timeout = arguments.timeout;
+        let own = |acknowledge, prints| {
+            Acknowledged::connect(location, config, acknowledge, timeout, prints)
+                .map(|bus| Self::Brine(Box::new(bus)))
+        };
+        match arguments.ack {
+            Some(Ack::Disk) => return own(Acknowledge::Durable, true),
+            Some(Ack::Appended) => return own(Acknowledge::Appended, true),
+            None => {}
+        }
+        let mut bus = Publisher::new(&location.address, config);
+        match bus.connect(Some(timeout)) {
+            Ok(()) => Ok(Self::Salt(bus)),
+            Err(error @ PublishError::Connect(ConnectError::Denied { .. })) => {
+                own(Acknowledge::Appended, false).or(Err(error.into()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// The event's data: mappings and `key=value` together, later ones win.

@@ -6,6 +6,7 @@ mod scratch;
 mod site;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use self::scratch::{MINION, Scratch};
+use self::scratch::{MINION, Scratch, USER};
 use crate::host;
 use crate::{bus_location, node, show};
 
@@ -62,14 +63,15 @@ async fn serve(scratch: &Scratch, every: Duration) -> anyhow::Result<()> {
         // The sender lives as long as all of this.
         let _ = flag.wait_for(|is_set| *is_set).await;
     };
-    let (master, _master_history) = node::master(&scratch.master).await?;
+    let (master, mut attached) = node::master(&scratch.master).await?;
     let handle = master.handle();
+    let (api, _) = attached.start_api(&scratch.master, handle.clone())?;
     let master = tokio::spawn(master.run(until(ended.subscribe())));
     let mut starts = listen(scratch).await?;
     let (minion, _minion_history) = node::minion(&scratch.minion, None)?;
     let minion = tokio::spawn(minion.run(until(ending.subscribe())));
     let lived = tokio::select! {
-        lived = life(scratch, &handle, &mut starts, every) => lived,
+        lived = life(scratch, &handle, api, &mut starts, every) => lived,
         () = shutdown => Ok(()),
         // So that the scratch directory, keys included, does not stay behind.
         () = terminal_closed => Ok(()),
@@ -93,6 +95,7 @@ async fn listen(scratch: &Scratch) -> anyhow::Result<Subscriber> {
 async fn life(
     scratch: &Scratch,
     master: &MasterHandle,
+    api: SocketAddr,
     starts: &mut Subscriber,
     every: Duration,
 ) -> anyhow::Result<()> {
@@ -106,15 +109,16 @@ async fn life(
     }
     starts.close();
     site::sync(master).await?;
-    io::stdout().write_all(invitation(&scratch.root).as_bytes())?;
+    io::stdout().write_all(invitation(scratch, api).as_bytes())?;
     io::stdout().flush()?;
     Ok(site::live(master, every).await?)
 }
 
-fn invitation(root: &Path) -> String {
+fn invitation(scratch: &Scratch, api: SocketAddr) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "brine".into());
     let program = program.display();
-    let root = root.display();
+    let root = scratch.root.display();
+    let password = &scratch.password;
     format!(
         "\
 A master and its minion {MINION} are running; the minion gets a job now and then. In another terminal, try:
@@ -131,6 +135,12 @@ command to sync it:
 
   {program} salt -c {root} {MINION} my_custom_module.do_something
   {program} salt -c {root} {MINION} saltutil.sync_modules
+
+Over HTTPS, with a certificate of its own (user {USER}, password {password}, eauth sharedsecret): a page for
+browsers at https://{api}/, and Salt's API:
+
+  curl -sk https://{api}/login -d eauth=sharedsecret -d username={USER} -d password={password}
+  curl -skN https://{api}/events?token=TOKEN
 
 How fast it is:
 

@@ -2,7 +2,9 @@
 //! accepted ones, and a module of its own.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -34,7 +36,12 @@ pub(super) struct Scratch {
     pub(super) root: PathBuf,
     pub(super) master: Loaded,
     pub(super) minion: Loaded,
+    /// The password of the HTTP API's user.
+    pub(super) password: String,
 }
+
+/// The user of the HTTP API.
+pub(super) const USER: &str = "admin";
 
 impl Scratch {
     /// Writes them below a directory.
@@ -45,14 +52,23 @@ impl Scratch {
         if !module.exists() {
             write(&module, MODULE)?;
         }
-        let [publish_port, ret_port] = free_ports()?;
+        let [publish_port, ret_port, api_port] = free_ports()?;
         let path = root.display();
+        let password = password()?;
+        let (certificate, key) = self_signed(root)?;
         write(
             &root.join("master"),
             &format!(
                 "root_dir: {path}/master.d\nid: site_master\ninterface: 127.0.0.1\n\
                  publish_port: {publish_port}\nret_port: {ret_port}\nsock_dir: /sock\n\
-                 file_roots: {{base: [{path}/srv/salt]}}\ndefault_include: none\n"
+                 file_roots: {{base: [{path}/srv/salt]}}\ndefault_include: none\n\
+                 sharedsecret: '{password}'\n\
+                 external_auth: {{sharedsecret: {{{USER}: ['.*', '@jobs', '@runner', '@wheel']}}}}\n\
+                 netapi_enable_clients: [local, local_async, runner, runner_async, wheel, wheel_async]\n\
+                 rest_cherrypy: {{host: 127.0.0.1, port: {api_port}, ssl_crt: {certificate}, \
+                 ssl_key: {key}}}\n",
+                certificate = certificate.display(),
+                key = key.display(),
             ),
         )?;
         write(
@@ -66,6 +82,7 @@ impl Scratch {
             root: root.to_owned(),
             master: load(Role::Master, &root.join("master"))?,
             minion: load(Role::Minion, &root.join("minion"))?,
+            password,
         };
         scratch.accept()?;
         Ok(scratch)
@@ -92,12 +109,42 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// Two ports that are free at the moment.
-fn free_ports() -> anyhow::Result<[u16; 2]> {
+/// Ports that are free at the moment.
+fn free_ports() -> anyhow::Result<[u16; 3]> {
     let taken = [
         TcpListener::bind(("127.0.0.1", 0))?,
         TcpListener::bind(("127.0.0.1", 0))?,
+        TcpListener::bind(("127.0.0.1", 0))?,
     ];
-    let [publish, ret] = &taken;
-    Ok([publish.local_addr()?.port(), ret.local_addr()?.port()])
+    let mut ports = [0; 3];
+    for (port, socket) in ports.iter_mut().zip(&taken) {
+        *port = socket.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+/// A new password.
+fn password() -> anyhow::Result<String> {
+    let mut random = [0; 12];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .context("the system gives no random number")?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A certificate for this machine's own names, and its key.
+fn self_signed(root: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let (certificate, key) = (root.join("api.crt"), root.join("api.key"));
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
+    write(&certificate, &made.cert.pem())?;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&key)
+        .with_context(|| key.display().to_string())?;
+    file.write_all(made.signing_key.serialize_pem().as_bytes())?;
+    Ok((certificate, key))
 }

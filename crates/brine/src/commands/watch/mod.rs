@@ -1,14 +1,14 @@
 //! `brine watch`: events as they come, for people and for pipes.
 //!
-//! Reads with the blocking client, looks at tags first and decodes only what is shown. Output is
-//! buffered and flushed whenever everything that has arrived is written, so that it is never late,
-//! and at high rates many events share a write.
+//! Reads Brine's own socket, where events have positions and none is missed unnoticed
+//! ([`super::local_events`]); or Salt's, of a real Salt bus, or for `--summary`. There it looks at tags
+//! first and decodes only what is shown. Output is buffered and flushed whenever everything that has
+//! arrived is written, so that it is never late, and at high rates many events share a write.
 
 mod summary;
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,60 +16,63 @@ use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wait};
 
 use self::summary::Summary;
-use super::event_output::{Form, Printer};
-use super::history::{self, Following, FormArgs, WindowArgs};
-use super::history_store::StoreArgs;
+use super::event_output::{FormArgs, Printer};
+use super::history::{GONE, WindowArgs, no_local_socket};
+use super::local_events::{self, End as LocalEnd, Wanted};
 use super::selection::{Selection, SelectionArgs};
-use crate::bus_location::{self, BusArgs};
+use crate::bus_location::{self, BusArgs, BusLocation};
 use crate::interrupt::Interrupt;
-use crate::show::{self, Colour};
+use crate::show;
 
 /// The arguments of `brine watch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-On a terminal: time, tag and data. In a pipe, or with --json: one JSON object per line,
+TIME is 10m, 1h30m, 2026-11-29 08:01 (local time), 2026-11-29T08:01:00Z, @1700000000, yesterday or
+a job id. START is a time, a sequence (42), a position (7f3a-42: after it), earliest or new.
+
+On a terminal: time, tag and data. In a pipe: -o ndjson, one JSON object per line,
 {\"tag\": …, \"data\": …}, which `brine send --stdin` takes. Bytes become text, or base64 where they
-are not UTF-8.
+are not UTF-8; -o raw keeps them apart.
+
+From Brine's bus, a watch that was cut off goes on where it was, and says what is missing.
 
 Exit codes: 0 done (also after Ctrl-C without --count, and when the reader of the pipe has gone);
-1 failed, or --count not reached; 2 wrong usage.")]
+1 failed, or --count not reached; 2 wrong usage; 3 the start that was asked for is not kept any more.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selection: SelectionArgs,
     /// Stop after N events
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, visible_alias = "limit", value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Stop after so many seconds
     #[arg(short, long, value_name = "SECS", value_parser = show::seconds)]
     timeout: Option<Duration>,
-    /// One JSON object per line [default when stdout is no terminal]
-    #[arg(long, conflicts_with = "pretty")]
-    json: bool,
-    /// Data indented, over several lines
-    #[arg(long)]
-    pretty: bool,
+    #[command(flatten)]
+    form: FormArgs,
     /// Show rates per tag prefix instead of events, every so many seconds
     #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
           default_missing_value = "1", require_equals = true)]
     summary: Option<Duration>,
-    /// Colours; always is also the form of a terminal, for `| less -R`
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    color: Colour,
-    /// Begin with the past: what arrived at this time or later, such as 10m. Needs a bus with
-    /// history
-    #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "summary"])]
+    /// Begin with the past: what arrived at this time or later, such as 10m
+    #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "last_per_tag", "summary"])]
     since: Option<String>,
-    /// Begin with the past, at a time, a sequence or a position (7f3a-42: after it), or earliest
-    #[arg(long, value_name = "START", conflicts_with_all = ["last", "summary"])]
+    /// Begin with the past: at a time, a sequence, after a position, or with the earliest event
+    #[arg(long, visible_alias = "start-sequence", value_name = "START", conflicts_with_all = ["last", "last_per_tag", "summary"])]
     from: Option<String>,
     /// Begin with the last N events that match
-    #[arg(long, visible_alias = "tail", value_name = "N", conflicts_with = "summary",
+    #[arg(long, visible_alias = "tail", value_name = "N", conflicts_with_all = ["last_per_tag", "summary"],
           value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
-    /// With --since, --from or --last: directory of the history [default: as configured, else
-    /// history in the node's cachedir]
-    #[arg(long, value_name = "DIR")]
-    history: Option<PathBuf>,
+    /// Begin with the newest event of each tag
+    #[arg(long, visible_alias = "last-per-subject", conflicts_with = "summary")]
+    last_per_tag: bool,
+    /// Begin with the oldest event if the start that was asked for is gone
+    #[arg(long)]
+    allow_gap: bool,
+    /// Dates without a zone are UTC
+    #[arg(long)]
+    utc: bool,
     /// Fail at once when there is no bus, and when it ends
     #[arg(long)]
     no_wait: bool,
@@ -79,10 +82,12 @@ pub(crate) struct Arguments {
 
 /// Watches until enough is seen.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if arguments.since.is_some() || arguments.from.is_some() || arguments.last.is_some() {
-        return arguments.run_from_the_past();
-    }
     let location = arguments.bus.resolve()?;
+    if arguments.summary.is_none()
+        && let Some(code) = arguments.run_over_local_socket(&location)?
+    {
+        return Ok(code);
+    }
     let interrupt = Interrupt::catch()?;
     let config = SubscriberConfig {
         // The user learns that the connection ended.
@@ -98,13 +103,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     });
     let selection = arguments.selection.compile()?;
-    arguments.selection.warn_of_exact_tags();
     let watch = Watch {
         left: arguments.count,
-        // A time too long to end is none.
-        deadline: arguments
-            .timeout
-            .and_then(|time| Instant::now().checked_add(time)),
+        deadline: arguments.deadline(),
         no_wait: arguments.no_wait,
         is_waiting: false,
         started: Instant::now(),
@@ -119,54 +120,66 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Arguments {
-    fn run_from_the_past(&self) -> anyhow::Result<ExitCode> {
+    /// Watches Brine's own socket; `None` if there is none and Salt's will do.
+    fn run_over_local_socket(&self, location: &BusLocation) -> anyhow::Result<Option<ExitCode>> {
+        let needs_log =
+            self.since.is_some() || self.from.is_some() || self.last.is_some() || self.last_per_tag;
         let window = WindowArgs {
             since: self.since.clone(),
             from: self.from.clone(),
+            utc: self.utc,
             ..WindowArgs::default()
         };
-        let form = FormArgs {
-            json: self.json,
-            pretty: self.pretty,
-            seq: false,
-            color: self.color,
-        };
-        let store = StoreArgs {
-            history: self.history.clone(),
-            bus: self.bus.clone(),
-        };
-        let following = Following {
-            last: self.last,
-            count: self.count,
-            deadline: self
-                .timeout
-                .and_then(|time| Instant::now().checked_add(time)),
-            allow_gap: false,
-        };
+        let (start, _) = window.read();
         let selection = self.selection.compile()?;
-        history::follow(
-            &store,
-            &selection,
-            window.read().0.as_ref(),
-            following,
-            form.output(),
-        )
+        self.selection.warn_of_exact_tags();
+        let Some(client) = location.local_address().and_then(local_events::connect) else {
+            return match needs_log {
+                true => Err(no_local_socket(location)),
+                false => Ok(None),
+            };
+        };
+        let wanted = Wanted {
+            selection: &selection,
+            start,
+            until: None,
+            last: self.last,
+            last_per_tag: self.last_per_tag,
+            count: self.count,
+            deadline: self.deadline(),
+            follows: true,
+            reverse: false,
+            allow_gap: self.allow_gap,
+            no_wait: self.no_wait,
+        };
+        let end = local_events::print(client, wanted, &mut self.form.printer())?;
+        Ok(Some(match end {
+            LocalEnd::Complete => ExitCode::SUCCESS,
+            LocalEnd::Gone => ExitCode::from(GONE),
+            LocalEnd::Interrupted if self.count.is_none() => ExitCode::SUCCESS,
+            LocalEnd::Interrupted => ExitCode::FAILURE,
+            LocalEnd::TimeIsOver { printed, seen } => {
+                if self.count.is_some() || printed == 0 {
+                    say_what_was_seen(printed, self.count, self.timeout.unwrap_or_default(), seen);
+                }
+                match self.count {
+                    None => ExitCode::SUCCESS,
+                    Some(_) => ExitCode::FAILURE,
+                }
+            }
+        }))
+    }
+
+    /// When the time is over; a time too long to end is none.
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout
+            .and_then(|time| Instant::now().checked_add(time))
     }
 
     fn sink(&self) -> Sink {
-        // Colours are for people, also through a pipe into a pager.
-        let is_terminal = io::stdout().is_terminal() || self.color == Colour::Always;
-        let colour = self.color.on_stdout();
-        let form = if self.pretty {
-            Form::Pretty
-        } else if self.json || !is_terminal {
-            Form::JsonLines
-        } else {
-            Form::Columns
-        };
         match self.summary {
-            Some(every) => Sink::Summary(Box::new(Summary::new(every, form))),
-            None => Sink::Events(Box::new(Printer::new(form, colour))),
+            Some(every) => Sink::Summary(Box::new(Summary::new(every, self.form.form()))),
+            None => Sink::Events(Box::new(self.form.printer())),
         }
     }
 }
@@ -322,14 +335,8 @@ impl Watch {
 
     /// After a time-out, so that silence is not taken for an absent bus.
     fn say_what_was_seen(&self) {
-        let wanted = self.left.map(|left| format!(" of {}", self.matched + left));
-        show::complain(&format_args!(
-            "{}{} events in {} s; the bus had {} in all",
-            self.matched,
-            wanted.unwrap_or_default(),
-            self.started.elapsed().as_secs_f32().round(),
-            self.seen
-        ));
+        let wanted = self.left.map(|left| self.matched + left);
+        say_what_was_seen(self.matched, wanted, self.started.elapsed(), self.seen);
     }
 
     fn is_over(&self) -> bool {
@@ -346,6 +353,15 @@ impl Watch {
             .map(until)
             .fold(LONG, Duration::min)
     }
+}
+
+/// After a time-out, so that silence is not taken for an absent bus.
+fn say_what_was_seen(matched: u64, wanted: Option<u64>, time: Duration, seen: u64) {
+    let wanted = wanted.map_or_else(String::new, |wanted| format!(" of {wanted}"));
+    show::complain(&format_args!(
+        "{matched}{wanted} events in {} s; the bus had {seen} in all",
+        time.as_secs_f32().round()
+    ));
 }
 
 /// Shows an event if it is wanted; whether it was the last one.

@@ -83,10 +83,8 @@ impl Summary {
             rows.push(("…".to_owned(), others));
         }
         let text = match self.form {
-            Form::JsonLines | Form::Exact => line(&rows, elapsed),
-            Form::Pretty | Form::Columns => {
-                table(&rows[..rows.len().min(MAX_ROWS)], total(&rows), elapsed)
-            }
+            Form::JsonLines | Form::Json | Form::Exact => line(&rows, elapsed),
+            _ => table(&rows[..rows.len().min(MAX_ROWS)], total(&rows), elapsed),
         };
         let mut stdout = io::stdout();
         stdout.write_all(text.as_bytes())?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::bail;
 use brine_bus::address::Address;
 use brine_bus::client::blocking::{Publisher, Subscriber};
-use brine_bus::client::local::{LocalAddress, LocalClient};
+use brine_bus::client::local::{LocalAddress, blocking::LocalClient};
 use brine_bus::client::{PublishError, PublisherConfig, ReceiveError, SubscriberConfig, Wait};
 use brine_node::functions::{Call, Outcome};
 use brine_wire::matching::{MatchType, TagMatch};

@@ -157,7 +157,8 @@ fn include(line: &Parsed<Key>, action: Action) -> Include {
 fn hash(opts: &Opts) -> anyhow::Result<FingerprintHash> {
     let name = opts.text("hash_type")?;
     FingerprintHash::parse(name).with_context(|| {
-        format!("option hash_type: expected sha256, sha384, sha512 or sha1, found {name}")
+        let expected = FingerprintHash::NAMES;
+        format!("option hash_type: expected {expected}, found {name}")
     })
 }
 

@@ -29,7 +29,7 @@ impl Incomplete {
 }
 
 /// The job, if the command line is complete.
-pub(super) fn read(line: &Parsed<Key>) -> Result<JobRequest, Incomplete> {
+pub(super) fn read(line: &Parsed<Key>, show_jid: bool) -> Result<JobRequest, Incomplete> {
     let mut words: Vec<&str> = line.words.iter().map(String::as_str).collect();
     if line.has(Key::Doc) {
         if words.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn read(line: &Parsed<Key>) -> Result<JobRequest, Incomplete> {
     let mut kwargs = Map::new();
     kwargs.insert("delimiter", line.value(Key::Delimiter).unwrap_or(":"));
     kwargs.insert("show_timeout", true);
-    kwargs.insert("show_jid", line.has(Key::ShowJid));
+    kwargs.insert("show_jid", show_jid);
     if let Some(metadata) = line.value(Key::SetMetadata).filter(|text| !text.is_empty()) {
         kwargs.insert("metadata", parse_value(metadata));
     }

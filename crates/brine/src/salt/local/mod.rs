@@ -1,8 +1,10 @@
 //! `salt`: runs a function on minions and prints what they return.
 
+mod batch;
 mod job;
 mod options;
 mod report;
+mod subset;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -11,9 +13,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use brine_config::{Loaded, Opts, Role};
-use brine_node::JobRequest;
 use brine_node::client::{ClientConfig, ClientError, LocalClient};
-use brine_wire::network::Jid;
+use brine_node::{JobRequest, MinionCache};
+use brine_wire::Value;
+use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
 
 use self::options::SYNTAX;
@@ -24,6 +27,8 @@ use super::output::Printer;
 use super::start::{self, Read};
 use crate::host;
 
+/// What Salt prints when there is nothing to wait for.
+const NOBODY: &str = "No minions matched the target. No command was sent, no jid was assigned.";
 /// Salt's exit code for an incomplete command line.
 const INCOMPLETE: u8 = 42;
 
@@ -35,7 +40,8 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         Read::Done(code) => return Ok(code),
     };
     let Loaded { opts, .. } = start::configure(&line, Role::Client, "master")?;
-    let request = match job::read(&line) {
+    let shown = Shown::of(&line, &opts)?;
+    let request = match job::read(&line, shown.jid) {
         Ok(request) => request,
         Err(incomplete) => {
             if incomplete.wants_help() {
@@ -47,7 +53,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     };
     let printer = start::printer(&line, &opts)?;
     start::runtime()?.block_on(async {
-        match serve(&line, &opts, &request, &printer).await {
+        match serve(&line, &opts, request, shown, &printer).await {
             Err(error) => match error.downcast::<ClientError>() {
                 // As Salt does: printed on stdout, and not a failure.
                 Ok(
@@ -66,32 +72,74 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What is printed beside returns: as the command line says, or the master's configuration.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    jid: bool,
+    verbose: bool,
+    summary: bool,
+}
+
+impl Shown {
+    fn of(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Self> {
+        Ok(Self {
+            jid: line.has(Key::ShowJid) || opts.flag("show_jid")?,
+            verbose: line.has(Key::Verbose),
+            summary: line.has(Key::Summary) || opts.flag("cli_summary")?,
+        })
+    }
+
+    /// Prints the job's id. Beside returns that are printed all at once there is nothing else, so that `--out json`
+    /// is JSON.
+    fn announce(self, mode: Mode, jid: &Jid) -> anyhow::Result<()> {
+        match mode {
+            Mode::Static => Ok(()),
+            Mode::Streamed if self.verbose => {
+                let text = format!("Executing job with jid {jid}");
+                println(&format!("{text}\n{}\n", "-".repeat(text.len())))
+            }
+            _ if self.jid => println(&format!("jid: {jid}")),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Publishes, waits and prints.
 async fn serve(
     line: &Parsed<Key>,
     opts: &Opts,
-    request: &JobRequest,
+    mut request: JobRequest,
+    shown: Shown,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
+    if line.has(Key::PreviewTarget) {
+        return preview(opts, &request, printer);
+    }
     let config = ClientConfig::from_opts(opts, &start::user())?;
     let timeouts = timeouts(line, config.timeouts);
     let mut client = LocalClient::open(config).await?;
-    let job = client.publish(request).await?;
     let mode = match request.fun.as_str() {
         Some("sys.doc") => Mode::Docs,
         _ if line.has(Key::Static) => Mode::Static,
         _ => Mode::Streamed,
     };
+    if let Some(batch) = batch::wanted(line, opts, &request)? {
+        return batch::run(&mut client, request, batch, timeouts, mode, printer).await;
+    }
+    if let Some(count) = number(line, Key::Subset).filter(|count| *count > 0) {
+        subset::narrow(&mut client, &mut request, count, timeouts).await?;
+    }
+    let job = client.publish(&request).await?;
     let mut report = Report::new(printer, mode);
     let Some(jid) = &job.jid else {
-        println("No minions matched the target. No command was sent, no jid was assigned.")?;
+        println(NOBODY)?;
         return report.end();
     };
     if line.has(Key::Async) {
         println(&format!("Executed command with job ID: {jid}"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    announce(line, jid)?;
+    shown.announce(mode, jid)?;
     let interrupted = host::shutdown_signal()?;
     let mut printed = Ok(());
     tokio::select! {
@@ -106,22 +154,33 @@ async fn serve(
         () = interrupted => return give_up(jid),
     }
     printed?;
-    if line.has(Key::Summary) && mode == Mode::Streamed && line.value(Key::Out).is_none() {
-        report.summary(line.has(Key::Verbose))?;
+    if shown.summary && mode == Mode::Streamed && line.value(Key::Out).is_none() {
+        report.summary(shown.verbose)?;
     }
     report.end()
 }
 
-/// Prints the job id if the command line requests it.
-fn announce(line: &Parsed<Key>, jid: &Jid) -> anyhow::Result<()> {
-    if line.has(Key::Verbose) {
-        let text = format!("Executing job with jid {jid}");
-        println(&format!("{text}\n{}\n", "-".repeat(text.len())))
-    } else if line.has(Key::ShowJid) {
-        println(&format!("jid: {jid}"))
-    } else {
-        Ok(())
+/// `--preview-target`: which minions the target selects.
+fn preview(opts: &Opts, request: &JobRequest, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let selected = selected(opts, request)?;
+    let ids = selected.iter().map(|id| Value::from(id.as_str()));
+    printer.print(&Value::Array(ids.collect()), None, 0)?;
+    if selected.is_empty() {
+        return report::no_return();
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The minions that the target selects, by what the master's disk has of them.
+fn selected(opts: &Opts, request: &JobRequest) -> anyhow::Result<Vec<MinionId>> {
+    let delimiter = request.kwargs.get("delimiter").and_then(Value::as_str);
+    let cache = MinionCache::of(opts)?;
+    Ok(cache.selected(&request.tgt, &request.tgt_type, delimiter)?)
+}
+
+/// The number of an option.
+fn number(line: &Parsed<Key>, key: Key) -> Option<usize> {
+    line.value(key)?.trim().parse().ok()
 }
 
 /// How long to wait for minions: `-t`, or as configured.

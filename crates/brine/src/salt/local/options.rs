@@ -1,5 +1,7 @@
 //! The command line of `salt`. Facts: Salt 3008.3's `--help` and behaviour.
 
+use brine_node::client::BatchSize;
+
 use crate::salt::options::{
     ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, OUTPUT, flag, opt, text,
 };
@@ -29,6 +31,19 @@ pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
         return Err(format!(
             "option {name} is not supported; name the minions with a target (-L, -E, -C)"
         ));
+    }
+    if let Some(text) = line
+        .value(Key::Batch)
+        .filter(|text| BatchSize::parse(text).is_none())
+    {
+        return Err(format!(
+            "Invalid batch specification '{text}': must be an integer or percentage string like '10' or '25%'."
+        ));
+    }
+    if line.has(Key::Batch) && line.has(Key::Async) {
+        return Err(
+            "options --batch and --async: a batch needs this command until its end".to_owned(),
+        );
     }
     Ok(())
 }
@@ -70,6 +85,46 @@ const OWN: &[Opt<Key>] = &[
         Key::Summary,
         &["--summary"],
         "After the returns, print how many minions returned.",
+    ),
+    text(
+        Key::Batch,
+        &["-b", "--batch", "--batch-size"],
+        "BATCH",
+        "Run on so many minions at a time: a number, or a percentage such as 25%.",
+    ),
+    opt(
+        Key::BatchWait,
+        &["--batch-wait"],
+        Takes::Decimal("BATCH_WAIT"),
+        "Seconds to wait after a minion of a batch has returned before the next one takes its place.",
+    ),
+    opt(
+        Key::BatchSafeLimit,
+        &["--batch-safe-limit"],
+        Takes::Number("BATCH_SAFE_LIMIT"),
+        "Run as a batch if the target selects so many minions or more.",
+    ),
+    opt(
+        Key::BatchSafeSize,
+        &["--batch-safe-size"],
+        Takes::Number("BATCH_SAFE_SIZE"),
+        "The size of such a batch. Default: 8.",
+    ),
+    flag(
+        Key::Failhard,
+        &["--failhard"],
+        "End a batch at the first minion that fails.",
+    ),
+    opt(
+        Key::Subset,
+        &["--subset"],
+        Takes::Number("SUBSET"),
+        "Run on so many of the minions, chosen at random among those that have the function.",
+    ),
+    flag(
+        Key::PreviewTarget,
+        &["--preview-target"],
+        "Print which minions the target selects, and do not run the function.",
     ),
     flag(
         Key::Doc,
@@ -121,7 +176,6 @@ const OWN: &[Opt<Key>] = &[
     ),
     flag(Key::NotActedOn, &["--start-event"], "Not supported."),
     flag(Key::NotActedOn, &["-p", "--progress"], "Not supported."),
-    flag(Key::NotActedOn, &["--failhard"], "Not supported."),
 ];
 
 /// The type of the target; without one of these it is a glob for ids.
@@ -180,30 +234,11 @@ const TARGETS: &[Opt<Key>] = &[
 ];
 
 /// Options that Brine lacks and must not ignore.
-const REFUSED: &[Opt<Key>] = &[
-    text(
-        Key::Refused,
-        &["-b", "--batch", "--batch-size"],
-        "BATCH",
-        "Refused: the job would run on all targeted minions at once.",
-    ),
-    text(Key::Refused, &["--batch-wait"], "BATCH_WAIT", "Refused."),
-    text(
-        Key::Refused,
-        &["--batch-safe-limit"],
-        "BATCH_SAFE_LIMIT",
-        "Refused.",
-    ),
-    text(
-        Key::Refused,
-        &["--batch-safe-size"],
-        "BATCH_SAFE_SIZE",
-        "Refused.",
-    ),
-    text(Key::Refused, &["--subset"], "SUBSET", "Refused."),
-    flag(Key::Refused, &["--preview-target"], "Refused."),
-    flag(Key::Refused, &["-R", "--range"], "Refused."),
-];
+const REFUSED: &[Opt<Key>] = &[flag(
+    Key::Refused,
+    &["-R", "--range"],
+    "Refused: there is no range server.",
+)];
 
 /// The target's type as jobs name it; the last option wins.
 pub(super) fn target_type(line: &Parsed<Key>) -> &'static str {

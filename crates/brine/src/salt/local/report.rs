@@ -24,6 +24,12 @@ pub(super) enum Mode {
     Docs,
 }
 
+/// Says that nothing came back; the exit code.
+pub(super) fn no_return() -> anyhow::Result<ExitCode> {
+    writeln!(io::stderr(), "ERROR: No return received")?;
+    Ok(ExitCode::from(NO_RETURN))
+}
+
 /// The replies to a job so far.
 pub(super) struct Report<'a> {
     printer: &'a Printer,
@@ -76,8 +82,7 @@ impl<'a> Report<'a> {
 
     fn nothing(&self) -> anyhow::Result<ExitCode> {
         self.printer.print(&Map::new().into(), None, 0)?;
-        writeln!(io::stderr(), "ERROR: No return received")?;
-        Ok(ExitCode::from(NO_RETURN))
+        no_return()
     }
 
     fn code(&self) -> anyhow::Result<ExitCode> {

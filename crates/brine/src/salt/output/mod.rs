@@ -83,6 +83,11 @@ impl Outputter {
     }
 }
 
+/// A value as a YAML document, as `--out yaml` writes it.
+pub(crate) fn to_yaml(value: &Value) -> String {
+    yaml::show(value, yaml::Layout::Block(2))
+}
+
 /// The options of outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {

@@ -16,7 +16,7 @@ use crate::functions::grains;
 const ESTABLISHED: &str = "01";
 
 /// The addresses that are connected to a local port.
-pub(super) fn addresses(port: u16) -> HashSet<IpAddr> {
+pub(crate) fn addresses(port: u16) -> HashSet<IpAddr> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let tables = tables.map(|path| fs::read_to_string(path).unwrap_or_default());
     let connected = tables.iter().flat_map(|table| table.lines().skip(1));
@@ -24,19 +24,23 @@ pub(super) fn addresses(port: u16) -> HashSet<IpAddr> {
 }
 
 /// The machine's own addresses.
-pub(super) fn own_addresses() -> HashSet<IpAddr> {
+pub(crate) fn own_addresses() -> HashSet<IpAddr> {
     shown(&grains::core(&Map::new())).collect()
 }
 
-/// Whether a minion with these grains is at one of the addresses. A connection over loopback is of some
+/// At which of the addresses a minion with these grains is. A connection over loopback is of some
 /// minion on this machine, which has one of `own`, the machine's addresses.
-pub(super) fn is_present(grains: &Map, connected: &HashSet<IpAddr>, own: &HashSet<IpAddr>) -> bool {
+pub(crate) fn present_at(
+    grains: &Map,
+    connected: &HashSet<IpAddr>,
+    own: &HashSet<IpAddr>,
+) -> Option<IpAddr> {
     let local = connected.iter().any(IpAddr::is_loopback);
     let mut named: Vec<IpAddr> = shown(grains).collect();
     if named.iter().any(|address| !address.is_loopback()) {
         named.retain(|address| !address.is_loopback());
     }
-    named.iter().any(|address| {
+    named.into_iter().find(|address| {
         connected.contains(address) || (local && (address.is_loopback() || own.contains(address)))
     })
 }
@@ -55,7 +59,7 @@ fn shown(grains: &Map) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The difference between two lists of present minions.
-pub(super) fn changes(before: &[MinionId], now: &[MinionId]) -> (Vec<MinionId>, Vec<MinionId>) {
+pub(crate) fn changes(before: &[MinionId], now: &[MinionId]) -> (Vec<MinionId>, Vec<MinionId>) {
     let without = |all: &[MinionId], known: &[MinionId]| {
         all.iter()
             .filter(|id| !known.contains(id))
@@ -126,21 +130,15 @@ mod tests {
         };
         let local = HashSet::from([Ipv4Addr::LOCALHOST.into()]);
         let own = HashSet::from([ours]);
-        assert!(is_present(
-            &grains(&["127.0.0.1", "10.0.0.5"]),
-            &local,
-            &own
-        ));
-        assert!(!is_present(
-            &grains(&["127.0.0.1", "10.0.0.9"]),
-            &local,
-            &own
-        ));
-        assert!(is_present(&grains(&["127.0.0.1"]), &local, &own));
-        assert!(is_present(
-            &grains(&["10.0.0.9"]),
-            &HashSet::from(["10.0.0.9".parse().unwrap()]),
-            &own
-        ));
+        let far: IpAddr = "10.0.0.9".parse().unwrap();
+        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+        for (shown, connected, at) in [
+            (&["127.0.0.1", "10.0.0.5"][..], &local, Some(ours)),
+            (&["127.0.0.1", "10.0.0.9"], &local, None),
+            (&["127.0.0.1"], &local, Some(loopback)),
+            (&["10.0.0.9"], &HashSet::from([far]), Some(far)),
+        ] {
+            assert_eq!(present_at(&grains(shown), connected, &own), at, "{shown:?}");
+        }
     }
 }

@@ -1,0 +1,401 @@
+//! `/consumers`: named readers whose positions are kept in the history's store.
+//!
+//! What is asked for is a path and a query, and the answer is an object, whoever asks: the local
+//! socket of a running bus, or a command that has opened the store of one that is down. Reading a
+//! consumer's events is [`read`](crate::events::read)'s.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use brine_log::history::{Consumer, ConsumerName, History, Paused, StoreError};
+use brine_log::{Log, LogId, Millis, Next, Position, Seq, Start};
+use brine_wire::compat::StampStyle;
+use brine_wire::time::{Bound, Clock, parse_start, parse_time};
+use brine_wire::{Map, Value, json, stamp};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Response};
+
+use crate::acl::Access;
+use crate::body::{JSON, ResponseBody};
+use crate::error::ApiError;
+use crate::query;
+use crate::state::ApiState;
+use crate::subject::Subject;
+
+/// Where consumers begin.
+pub(crate) const PATH: &str = "/consumers";
+
+/// What consumers need of a bus, running or not.
+pub struct Consumers {
+    /// The log they read.
+    pub log: Arc<Log>,
+    /// Where their positions are kept.
+    pub history: History,
+    /// How many seconds local time is ahead of UTC at a moment, for times without a zone.
+    pub zone: fn(i64) -> i32,
+}
+
+/// Answers a request to a path of consumers, except for their events.
+pub(crate) async fn respond(
+    state: &ApiState,
+    subject: &Subject,
+    access: &Access,
+    method: &Method,
+    path: &str,
+    query: &str,
+) -> Result<Response<ResponseBody>, ApiError> {
+    admit(subject, access)?;
+    let answer = of(state)?.answer(method, path, query).await?;
+    let mut text = String::new();
+    json::to_line(&answer.into(), &mut text);
+    text.push('\n');
+    let mut response = Response::new(ResponseBody::full(text));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    Ok(response)
+}
+
+/// The consumer whose events are asked for.
+pub(crate) fn to_read(
+    state: &ApiState,
+    subject: &Subject,
+    access: &Access,
+    name: &str,
+) -> Result<Consumer, ApiError> {
+    admit(subject, access)?;
+    let consumer = of(state)?.find(name)?;
+    match consumer.paused {
+        paused if !paused.is_paused(now()) => Ok(consumer),
+        Paused::Until(until) => Err(ApiError::Conflict(format!(
+            "consumer {name} is paused until {}",
+            time(until)
+        ))),
+        _ => Err(ApiError::Conflict(format!(
+            "consumer {name} is paused; POST {PATH}/{name}/resume ends that"
+        ))),
+    }
+}
+
+fn admit(subject: &Subject, access: &Access) -> Result<(), ApiError> {
+    match access.is_full {
+        true => Ok(()),
+        false => Err(ApiError::Forbidden(format!(
+            "{subject} may use no consumers; root and the bus's user may"
+        ))),
+    }
+}
+
+fn of(state: &ApiState) -> Result<Consumers, ApiError> {
+    let history = state.history.clone().ok_or_else(|| {
+        ApiError::Conflict(
+            "this bus keeps no history, and so no consumers; configure brine: {history: …}".into(),
+        )
+    })?;
+    Ok(Consumers {
+        log: Arc::clone(&state.log),
+        history,
+        zone: state.config.zone,
+    })
+}
+
+impl Consumers {
+    /// Does what is asked for: a method, a path from `/consumers` on, and a query. On disk when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`ApiError`] for a request that is wrong, a consumer that is not there, and a store that
+    /// cannot be written.
+    pub async fn answer(&self, method: &Method, path: &str, query: &str) -> Result<Map, ApiError> {
+        let rest = path.strip_prefix(PATH).ok_or(ApiError::NotFound)?;
+        let mut parts = rest.split('/').skip(1);
+        let (name, action) = (parts.next(), parts.next());
+        if parts.next().is_some() {
+            return Err(ApiError::NotFound);
+        }
+        match (
+            method.as_str(),
+            name.filter(|name| !name.is_empty()),
+            action,
+        ) {
+            ("GET", None, None) => self.list(query),
+            ("GET", Some(name), None) => Ok(self.describe(&self.find(name)?)),
+            ("PUT", Some(name), None) => self.add(name, query).await,
+            ("DELETE", Some(name), None) => self.remove(name).await,
+            ("POST", Some(name), Some("ack")) => self.acknowledge(name, query).await,
+            ("POST", Some(name), Some("pause")) => self.pause(name, query).await,
+            ("POST", Some(name), Some("resume")) => self.resume(name).await,
+            ("POST", Some(name), Some("reset")) => self.reset(name, query).await,
+            (_, None, None) => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
+            (_, Some(_), None) => Err(ApiError::MethodNotAllowed {
+                allowed: "GET, PUT, DELETE",
+            }),
+            (_, Some(_), Some("ack" | "pause" | "resume" | "reset")) => {
+                Err(ApiError::MethodNotAllowed { allowed: "POST" })
+            }
+            _ => Err(ApiError::NotFound),
+        }
+    }
+
+    fn list(&self, query: &str) -> Result<Map, ApiError> {
+        query::parse(query, &[])?;
+        let all = self.history.consumers();
+        let all = all.iter().map(|consumer| self.describe(consumer).into());
+        Ok([("consumers", Value::Array(all.collect()))]
+            .into_iter()
+            .collect())
+    }
+
+    fn find(&self, name: &str) -> Result<Consumer, ApiError> {
+        self.history
+            .consumer(&parse_name(name)?)
+            .ok_or_else(|| ApiError::NoConsumer {
+                name: name.to_owned(),
+            })
+    }
+
+    async fn add(&self, name: &str, query: &str) -> Result<Map, ApiError> {
+        let name = parse_name(name)?;
+        if self.history.consumer(&name).is_some() {
+            return Err(ApiError::Conflict(format!(
+                "consumer {name} is there already; reset moves it"
+            )));
+        }
+        let (mut deliver, mut filter) = ("new".to_owned(), String::new());
+        for (parameter, value) in query::parse(query, &["deliver", "filter"])? {
+            match parameter {
+                "deliver" => deliver = value,
+                _ => filter = value,
+            }
+        }
+        let consumer = Consumer {
+            name,
+            position: self.position(&self.start(&deliver)?).await?,
+            kind: "cursor".to_owned(),
+            filter,
+            paused: Paused::No,
+            saved_at: now(),
+        };
+        let answer = self.describe(&consumer);
+        self.history.save(consumer).await.map_err(not_saved)?;
+        Ok(answer)
+    }
+
+    async fn remove(&self, name: &str) -> Result<Map, ApiError> {
+        let consumer = self.find(name)?;
+        let removed = self.history.remove(&consumer.name).await;
+        removed.map_err(not_saved)?;
+        Ok(self.describe(&consumer))
+    }
+
+    /// Moves a consumer forward, behind an event it has dealt with. On disk with the next commit:
+    /// a consumer sees again what was not.
+    async fn acknowledge(&self, name: &str, query: &str) -> Result<Map, ApiError> {
+        let mut consumer = self.find(name)?;
+        let mut position = None;
+        for (parameter, value) in query::parse(query, &["position"])? {
+            let parsed: Position = value
+                .parse()
+                .map_err(|error| ApiError::BadRequest(format!("{parameter}: {error}")))?;
+            position = Some(parsed);
+        }
+        let position = position.ok_or_else(|| {
+            ApiError::BadRequest("expected ?position=, that of the last event dealt with".into())
+        })?;
+        if position.log != self.log.id() || position.seq > self.log.position().seq {
+            return Err(ApiError::Conflict(format!(
+                "{position} is no position of this log, which is at {}",
+                self.log.position()
+            )));
+        }
+        let is_behind =
+            consumer.position.log != position.log || consumer.position.seq < position.seq;
+        if is_behind {
+            self.history.acknowledge(&consumer.name, position);
+            consumer.position = position;
+        }
+        Ok(self.describe(&consumer))
+    }
+
+    async fn pause(&self, name: &str, query: &str) -> Result<Map, ApiError> {
+        let mut paused = Paused::UntilResumed;
+        for (parameter, value) in query::parse(query, &["until"])? {
+            let time = parse_time(&value, Bound::Until, self.clock());
+            let time = time.map_err(|error| ApiError::BadRequest(format!("{parameter}: {error}")));
+            paused = Paused::Until(millis(time?));
+        }
+        self.change(name, |consumer| consumer.paused = paused).await
+    }
+
+    async fn resume(&self, name: &str) -> Result<Map, ApiError> {
+        self.change(name, |consumer| consumer.paused = Paused::No)
+            .await
+    }
+
+    /// Says where a consumer would go, and moves it there if `execute` is asked for.
+    async fn reset(&self, name: &str, query: &str) -> Result<Map, ApiError> {
+        let consumer = self.find(name)?;
+        let (mut target, mut is_done) = (None, false);
+        for (parameter, value) in query::parse(query, &["to", "shift", "execute"])? {
+            match parameter {
+                "to" => target = Some(self.start(&value)?),
+                "shift" => target = Some(shifted(&consumer, &value)?),
+                _ => is_done = query::flag(parameter, &value)?,
+            }
+        }
+        let target = target.ok_or_else(|| {
+            ApiError::BadRequest("expected ?to= or ?shift=, where the consumer is to go".into())
+        })?;
+        let (from, to) = (consumer.position, self.position(&target).await?);
+        let mut answer = Map::new();
+        answer.insert("name", name);
+        answer.insert("from", from.to_string());
+        answer.insert("to", to.to_string());
+        answer.insert("effect", self.effect(from, to));
+        answer.insert("executed", is_done);
+        if is_done {
+            self.change(name, |consumer| {
+                consumer.position = to;
+                consumer.saved_at = now();
+            })
+            .await?;
+        }
+        Ok(answer)
+    }
+
+    /// What a consumer notices of a move.
+    fn effect(&self, from: Position, to: Position) -> String {
+        if from.log != to.log {
+            return format!("from a position of another log to the event after {to}");
+        }
+        let count = |first: Seq, last: Seq| {
+            let events = self.history.count(Seq(first.0 + 1)..Seq(last.0 + 1));
+            format!("{events} event{}", if events == 1 { "" } else { "s" })
+        };
+        match to.seq.cmp(&from.seq) {
+            std::cmp::Ordering::Less => format!("{} again", count(to.seq, from.seq)),
+            std::cmp::Ordering::Equal => "no change".to_owned(),
+            std::cmp::Ordering::Greater => format!("{} skipped", count(from.seq, to.seq)),
+        }
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Consumer),
+    ) -> Result<Map, ApiError> {
+        let changed = self.history.change(&parse_name(name)?, change).await;
+        let changed = changed.map_err(not_saved)?;
+        let changed = changed.ok_or_else(|| ApiError::NoConsumer {
+            name: name.to_owned(),
+        })?;
+        Ok(self.describe(&changed))
+    }
+
+    fn clock(&self) -> Clock<'_> {
+        Clock {
+            now: since_epoch(),
+            zone: &self.zone,
+        }
+    }
+
+    fn start(&self, text: &str) -> Result<Start, ApiError> {
+        let start = parse_start(text, self.clock());
+        let start = start.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        crate::events::read::start_of(start, self.log.id())
+    }
+
+    /// The position from which a start's first event comes next.
+    async fn position(&self, start: &Start) -> Result<Position, ApiError> {
+        let mut cursor = self.log.events(*start);
+        loop {
+            match cursor.next() {
+                Next::Stored => cursor.load().await,
+                Next::Gap(gap) if matches!(start, Start::After(_)) => {
+                    let oldest = self.log.oldest();
+                    let newest = self.log.position().seq;
+                    return Err(ApiError::Gone(format!(
+                        "{}: no such event is kept; there are {oldest} to {newest}",
+                        gap.from
+                    )));
+                }
+                Next::Gap(gap) => cursor.skip(gap),
+                Next::Ready(_) | Next::Tail => return Ok(cursor.position()),
+            }
+        }
+    }
+
+    /// A consumer as programs are shown it.
+    fn describe(&self, consumer: &Consumer) -> Map {
+        let newest = self.log.position();
+        let state = match consumer.paused {
+            paused if !paused.is_paused(now()) => "active".to_owned(),
+            Paused::Until(until) => format!("paused until {}", time(until)),
+            _ => "paused".to_owned(),
+        };
+        let position = consumer.position;
+        // Nobody knows how far a position of another log is behind.
+        let lag = (position.log == newest.log).then(|| {
+            let unread = Seq(position.seq.0.saturating_add(1))..Seq(newest.seq.0 + 1);
+            self.history.count(unread)
+        });
+        let mut shown = Map::new();
+        shown.insert("name", consumer.name.as_str());
+        shown.insert("kind", consumer.kind.as_str());
+        shown.insert("position", position.to_string());
+        shown.insert("last_seq", Value::Int(newest.seq.0.into()));
+        shown.insert("lag", lag.map_or(Value::Nil, |lag| Value::Int(lag.into())));
+        shown.insert("state", state);
+        shown.insert("filter", consumer.filter.as_str());
+        shown.insert("saved_at", time(consumer.saved_at));
+        shown
+    }
+}
+
+impl std::fmt::Debug for Consumers {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let log: LogId = self.log.id();
+        out.debug_struct("Consumers")
+            .field("log", &log)
+            .finish_non_exhaustive()
+    }
+}
+
+/// So many events forward or backward from where the consumer is.
+fn shifted(consumer: &Consumer, value: &str) -> Result<Start, ApiError> {
+    let shift: i64 = value.parse().map_err(|_| {
+        ApiError::BadRequest(format!(
+            "shift: expected a number of events such as 10 or -10, found {value:?}"
+        ))
+    })?;
+    Ok(Start::After(Position {
+        seq: Seq(consumer.position.seq.0.saturating_add_signed(shift)),
+        ..consumer.position
+    }))
+}
+
+fn parse_name(name: &str) -> Result<ConsumerName, ApiError> {
+    ConsumerName::parse(name).map_err(|error| ApiError::BadRequest(error.to_string()))
+}
+
+#[allow(clippy::needless_pass_by_value)] // for map_err
+fn not_saved(error: StoreError) -> ApiError {
+    ApiError::NotSaved(error.to_string())
+}
+
+fn time(at: Millis) -> String {
+    let text = stamp::format(Duration::from_millis(at.0), StampStyle::Naive);
+    format!("{text}Z")
+}
+
+fn now() -> Millis {
+    millis(since_epoch())
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,281 @@
+//! Brine's own metrics: all their names, and what they are read from.
+//!
+//! Base units, counters end in `_total`, and no label has a value that a client chose. Everything is read
+//! when it is asked for; nothing is counted here.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use brine_bus::{BusHandle, DELAY_BOUNDS_MS};
+use brine_log::ReadsFrom;
+
+use super::exposition::Exposition;
+use crate::state::ApiState;
+
+/// Where metrics come from besides the log and the streams; each part is asked whenever somebody reads.
+#[derive(Default)]
+pub struct Sources {
+    /// The bus.
+    pub bus: Option<BusHandle>,
+    /// Its history, if it has one.
+    pub history: Option<Arc<dyn Fn() -> HistoryFigures + Send + Sync>>,
+    /// The master, if it is one.
+    pub master: Option<Arc<dyn Fn() -> MasterFigures + Send + Sync>>,
+}
+
+/// What a history says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryFigures {
+    /// What its files take, in bytes.
+    pub used_bytes: u64,
+    /// Events that are on disk.
+    pub events: u64,
+    /// Events of the log that are not on disk yet.
+    pub behind_events: u64,
+    /// Events that it does not have and will not get.
+    pub missing_events: u64,
+    /// Whether its disk is full, or failing.
+    pub is_in_trouble: bool,
+}
+
+/// What a master says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MasterFigures {
+    /// Requests by outcome.
+    pub requests: Vec<(&'static str, u64)>,
+    /// Sign-ins by outcome.
+    pub sign_ins: Vec<(&'static str, u64)>,
+    /// Jobs sent to minions.
+    pub jobs_published: u64,
+    /// Returns of jobs that minions sent.
+    pub returns: u64,
+    /// Events that minions sent.
+    pub minion_events: u64,
+    /// Events of minions that are not theirs to fire.
+    pub minion_events_refused: u64,
+    /// Minions that are connected now.
+    pub connected_minions: usize,
+    /// Keys by state: accepted, pending, rejected, denied.
+    pub keys: Vec<(&'static str, usize)>,
+}
+
+/// The metrics of a bus and what serves it.
+pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
+    out.gauge("brine_build_info", "The program's version; always 1.")
+        .sample(
+            &[("version", state.node.version), ("node", state.node.kind)],
+            1,
+        );
+    log(state, out);
+    if let Some(bus) = &state.metrics.bus {
+        self::bus(bus, out);
+    }
+    streams(state, out);
+    if let Some(history) = &state.metrics.history {
+        self::history(&history(), out);
+    }
+    if let Some(master) = &state.metrics.master {
+        self::master(&master(), out);
+    }
+    api(state, out);
+}
+
+fn log(state: &ApiState, out: &mut Exposition) {
+    let stats = state.log.stats();
+    out.counter("brine_events_total", "Events that the bus took in.")
+        .sample(&[], stats.appended_events);
+    out.counter(
+        "brine_event_bytes_total",
+        "Their bytes: tags and data, without frames.",
+    )
+    .sample(&[], stats.appended_bytes);
+    out.gauge(
+        "brine_log_memory_bytes",
+        "Memory that the log takes, in bytes.",
+    )
+    .sample(&[], stats.bytes);
+    out.gauge(
+        "brine_log_overflow_bytes",
+        "What is on disk because somebody lags, in bytes.",
+    )
+    .sample(&[], stats.overflow_bytes);
+    out.gauge(
+        "brine_log_events",
+        "Events in memory and overflow that a reader can still have.",
+    )
+    .sample(&[], stats.next.0.saturating_sub(stats.oldest.0));
+}
+
+fn bus(bus: &BusHandle, out: &mut Exposition) {
+    let stats = bus.stats();
+    out.counter(
+        "brine_deliveries_total",
+        "Events written to subscribers, once for each of them.",
+    )
+    .sample(&[], stats.deliveries);
+    out.gauge("brine_publishers", "Publishers connected now.")
+        .sample(&[], stats.publishers);
+    out.counter(
+        "brine_refused_publishers_total",
+        "Publishers whose connection was closed because of what they sent.",
+    )
+    .sample(&[], stats.refused_publishers);
+    out.counter(
+        "brine_overrun_subscribers_total",
+        "Subscribers that were disconnected because the log had moved past them.",
+    )
+    .sample(&[], stats.overrun_subscribers);
+
+    let (mut memory, mut disk) = (0_u64, 0_u64);
+    let (mut most_events, mut most_bytes) = (0, 0);
+    for subscriber in &stats.subscribers {
+        match subscriber.lag.reads_from {
+            ReadsFrom::Memory => memory += 1,
+            _ => disk += 1,
+        }
+        most_events = most_events.max(subscriber.lag.events);
+        most_bytes = most_bytes.max(subscriber.lag.bytes);
+    }
+    out.gauge(
+        "brine_subscribers",
+        "Subscribers of Salt's socket connected now, by where what they read next is.",
+    )
+    .sample(&[("reads_from", "memory")], memory)
+    .sample(&[("reads_from", "disk")], disk);
+    out.gauge(
+        "brine_subscriber_lag_events",
+        "How many events the subscriber furthest behind has not read.",
+    )
+    .sample(&[], most_events);
+    out.gauge(
+        "brine_subscriber_lag_bytes",
+        "How many bytes the subscriber furthest behind has not read.",
+    )
+    .sample(&[], most_bytes);
+
+    let delay = stats.delivery_delay;
+    let bounds = DELAY_BOUNDS_MS.iter().map(|bound| seconds(*bound));
+    out.histogram(
+        "brine_delivery_delay_seconds",
+        "From taking an event in to writing it to a subscriber: the oldest event of a write, of a sample of writes.",
+        bounds.zip(delay.at_most),
+        delay.count,
+        seconds(delay.sum_ms),
+    );
+}
+
+fn streams(state: &ApiState, out: &mut Exposition) {
+    let readers = state.readers().all();
+    let next = state.log.stats().next.0;
+    let lags = readers.iter().map(|reader| {
+        let at = reader.next.load(Ordering::Relaxed);
+        // One that has not begun to read does not lag.
+        if at == 0 { 0 } else { next.saturating_sub(at) }
+    });
+    out.gauge("brine_streams", "Streams over HTTP that are read now.")
+        .sample(&[], readers.len());
+    out.gauge(
+        "brine_stream_lag_events",
+        "How many events the stream furthest behind has not looked at.",
+    )
+    .sample(&[], lags.max().unwrap_or(0));
+}
+
+fn history(figures: &HistoryFigures, out: &mut Exposition) {
+    out.gauge("brine_history_bytes", "What the history takes, in bytes.")
+        .sample(&[], figures.used_bytes);
+    out.gauge("brine_history_events", "Events in the history.")
+        .sample(&[], figures.events);
+    out.gauge(
+        "brine_history_behind_events",
+        "Events of the log that are not on disk yet.",
+    )
+    .sample(&[], figures.behind_events);
+    out.counter(
+        "brine_history_missing_events_total",
+        "Events that the history does not have and will not get.",
+    )
+    .sample(&[], figures.missing_events);
+    out.gauge(
+        "brine_history_trouble",
+        "1 while the history's disk is full or failing.",
+    )
+    .sample(&[], u8::from(figures.is_in_trouble));
+}
+
+fn master(figures: &MasterFigures, out: &mut Exposition) {
+    let by = |family: &mut super::exposition::Family<'_>, counts: &[(&str, u64)]| {
+        for (outcome, count) in counts {
+            family.sample(&[("outcome", outcome)], count);
+        }
+    };
+    by(
+        &mut out.counter(
+            "brine_master_requests_total",
+            "Requests at the master's port, by outcome.",
+        ),
+        &figures.requests,
+    );
+    by(
+        &mut out.counter(
+            "brine_master_sign_ins_total",
+            "Sign-ins of minions, by outcome.",
+        ),
+        &figures.sign_ins,
+    );
+    out.counter("brine_jobs_published_total", "Jobs sent to minions.")
+        .sample(&[], figures.jobs_published);
+    out.counter(
+        "brine_job_returns_total",
+        "Returns of jobs that minions sent.",
+    )
+    .sample(&[], figures.returns);
+    out.counter("brine_minion_events_total", "Events that minions sent.")
+        .sample(&[], figures.minion_events);
+    out.counter(
+        "brine_refused_minion_events_total",
+        "Events of minions that are not theirs to fire.",
+    )
+    .sample(&[], figures.minion_events_refused);
+    out.gauge("brine_minions_connected", "Minions that are connected now.")
+        .sample(&[], figures.connected_minions);
+    let mut keys = out.gauge("brine_minion_keys", "Keys of minions, by state.");
+    for (state, count) in &figures.keys {
+        keys.sample(&[("state", state)], count);
+    }
+}
+
+fn api(state: &ApiState, out: &mut Exposition) {
+    let counts = state.counters.now();
+    let mut answers = out.counter(
+        "brine_api_answers_total",
+        "Answers of the HTTP API, by the class of their status; a stream counts once.",
+    );
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    for (class, count) in classes.into_iter().zip(counts.answers) {
+        answers.sample(&[("code", class)], count);
+    }
+    out.counter(
+        "brine_api_logins_total",
+        "Logins to the HTTP API, by outcome.",
+    )
+    .sample(&[("outcome", "accepted")], counts.logins)
+    .sample(&[("outcome", "refused")], counts.failed_logins);
+    out.counter(
+        "brine_api_commands_total",
+        "Commands run through the HTTP API.",
+    )
+    .sample(&[], counts.commands);
+    out.counter("brine_api_webhooks_total", "Webhooks that became events.")
+        .sample(&[], counts.webhooks);
+    out.counter(
+        "brine_exporter_folded_total",
+        "Events whose labels were folded into `other` at /metrics/salt-exporter.",
+    )
+    .sample(&[], state.exporter.folded());
+}
+
+#[allow(clippy::cast_precision_loss)] // a sum of milliseconds is nowhere near 2⁵³
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}

@@ -1,0 +1,142 @@
+//! The network listener: connections over TCP, who may have how many, and HTTP on them.
+//!
+//! What is asked and answered is [`crate::rest`]'s business. A handler may answer with a response, or
+//! take the whole connection over ([`TakeOver`]): a subscriber that listens for days then costs neither the
+//! buffers nor the task of an HTTP connection.
+
+mod connection;
+mod tls;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+
+pub(crate) use self::connection::{Connection, Io, TakeOver};
+pub use self::tls::{Tls, TlsError, TlsFiles};
+use crate::limits::{Held, Holder, Limits};
+use crate::rest::RestState;
+
+/// How long streams have to write what is left, once the listener closes.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
+/// How long to wait when the system cannot give another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection that is turned away has to take the answer.
+const TURNING_AWAY: Duration = Duration::from_secs(1);
+
+/// Serves bound sockets until `shutdown` is done; then lets streams write what the log holds, and returns.
+/// Dropping the future cuts all connections.
+///
+/// # Errors
+/// When a socket cannot be registered with the runtime.
+pub async fn serve(
+    socket: std::net::TcpListener,
+    tls: Option<Tls>,
+    state: Arc<RestState>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let socket = TcpListener::from_std(socket)?;
+    let limits = &state.options.limits;
+    let server = Arc::new(Server {
+        limits: Limits::new(limits.connections, limits.connections_per_address),
+        state,
+        tls,
+        closing: watch::Sender::new(false),
+    });
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let tended = Arc::clone(&server.state);
+    let mut tending = pin!(tended.sessions.tend(tended.operator.as_ref()));
+    let mut looks = interval(tls::LOOK_AGAIN);
+    loop {
+        tokio::select! {
+            () = &mut tending => {} // never done
+            _ = looks.tick(), if server.tls.is_some() => {
+                if let Some(tls) = &server.tls {
+                    tls.reload();
+                }
+            }
+            accepted = socket.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(Arc::clone(&server).serve(stream, peer));
+                }
+                Err(error) => pause(&error).await,
+            },
+            Some(_) = connections.join_next() => {}
+            () = &mut shutdown => break,
+        }
+    }
+    server.state.api.shut_down();
+    server.state.streams.shut_down();
+    server.closing.send_replace(true);
+    let all_closed = async {
+        while connections.join_next().await.is_some() {}
+        server.state.streams.ended().await;
+    };
+    let _ = timeout(CLOSING_TIME, all_closed).await; // whoever does not read by now is cut off
+    Ok(())
+}
+
+async fn pause(error: &io::Error) {
+    if error.kind() != io::ErrorKind::ConnectionAborted {
+        tracing::warn!(err = %error, "HTTP API: cannot accept connections for now");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// What all connections share.
+struct Server {
+    state: Arc<RestState>,
+    tls: Option<Tls>,
+    limits: Limits,
+    closing: watch::Sender<bool>,
+}
+
+impl Server {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Some(held) = self.limits.enter(Holder::of(peer.ip())) else {
+            tracing::debug!(%peer, "HTTP API: too many connections");
+            return turn_away(stream).await;
+        };
+        let _ = stream.set_nodelay(true); // only delays answers
+        let Some(tls) = &self.tls else {
+            return self.serve_http1(Io::Tcp(stream), peer, held).await;
+        };
+        let handshake = tls.acceptor().accept(stream);
+        let stream = match timeout(self.state.options.limits.head_timeout, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%peer, err = %error, "no TLS"),
+            Err(_) => return tracing::debug!(%peer, "no TLS: the client is silent"),
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = Io::Tls(Box::new(stream));
+        match is_http2 {
+            true => {
+                let closing = self.closing.subscribe();
+                connection::serve_http2(io, peer, held, &self.state, closing).await;
+            }
+            false => self.serve_http1(io, peer, held).await,
+        }
+    }
+
+    async fn serve_http1(&self, io: Io, peer: SocketAddr, held: Held) {
+        connection::serve(io, peer, held, &self.state, self.closing.subscribe()).await;
+    }
+}
+
+/// Says that there are too many connections, without reading anything.
+async fn turn_away(mut stream: impl AsyncWrite + Unpin) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\n\
+        connection: close\r\n\r\n";
+    let _ = timeout(TURNING_AWAY, stream.write_all(ANSWER)).await;
+}

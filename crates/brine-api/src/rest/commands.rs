@@ -1,0 +1,207 @@
+//! `/` and `/run`: commands for minions and master.
+
+use brine_auth::{Login, is_token};
+use brine_wire::{Map, Value};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+
+use super::answer::Answer;
+use super::body;
+use super::context::Context;
+use super::error::RestError;
+use super::operator::{Client, Credential, LoginFields, Low};
+
+/// The clients that Salt's welcome names, whether or not they are enabled.
+const CLIENTS: [&str; 10] = [
+    "destroy",
+    "local",
+    "local_async",
+    "local_batch",
+    "local_subset",
+    "runner",
+    "runner_async",
+    "ssh",
+    "wheel",
+    "wheel_async",
+];
+
+/// Fields that prove who somebody is, and are no arguments.
+const CREDENTIALS: [&str; 4] = ["token", "eauth", "username", "password"];
+
+/// The most commands of one request.
+const MAX_CHUNKS: usize = 1000;
+
+/// Welcomes.
+pub(super) fn welcome(context: &Context) -> Answer {
+    let clients: Vec<Value> = CLIENTS.iter().map(|&client| client.into()).collect();
+    let mut answer = Map::new();
+    answer.insert("return", "Welcome");
+    answer.insert("clients", clients);
+    context.answer(StatusCode::OK, &answer.into())
+}
+
+/// Runs the commands of a body for whoever is logged in.
+pub(super) async fn post(
+    context: &Context,
+    head: &Parts,
+    incoming: Incoming,
+) -> Result<Answer, RestError> {
+    // Asked first: a stranger's body is not read.
+    let token = context.session()?.token().to_owned();
+    let chunks = read(context, head, incoming).await?;
+    let results = execute(context, chunks, Some(&token)).await?;
+    Ok(returned(context, StatusCode::OK, results))
+}
+
+/// Runs the commands of a body, each with its own credentials.
+pub(super) async fn run(
+    context: &Context,
+    head: &Parts,
+    incoming: Incoming,
+) -> Result<Answer, RestError> {
+    let chunks = read(context, head, incoming).await?;
+    let results = execute(context, chunks, None).await?;
+    Ok(returned(context, StatusCode::OK, results))
+}
+
+/// The commands of a body.
+pub(super) async fn read(
+    context: &Context,
+    head: &Parts,
+    incoming: Incoming,
+) -> Result<Vec<Map>, RestError> {
+    let limit = context.state.options.limits.body_bytes;
+    let chunks = body::lowstate(body::read(&head.headers, incoming, limit).await?.value)?;
+    if chunks.len() > MAX_CHUNKS {
+        return Err(RestError::BadRequest(
+            "Too many commands in one request".into(),
+        ));
+    }
+    Ok(chunks)
+}
+
+/// Runs commands one after another; their results. `token` is that of the session.
+pub(super) async fn execute(
+    context: &Context,
+    chunks: Vec<Map>,
+    token: Option<&str>,
+) -> Result<Vec<Value>, RestError> {
+    let mut results = Vec::new();
+    for mut chunk in chunks {
+        if let Some(token) = token {
+            chunk.insert("token", token);
+        }
+        results.push(execute_one(context, chunk).await?);
+    }
+    Ok(results)
+}
+
+/// Runs a command that an endpoint makes itself, for whoever is logged in.
+pub(super) async fn execute_own(
+    context: &Context,
+    client: &str,
+    fun: &str,
+    fields: &[(&str, &str)],
+) -> Result<Value, RestError> {
+    let mut chunk = Map::new();
+    chunk.insert("client", client);
+    chunk.insert("fun", fun);
+    for (name, value) in fields {
+        chunk.insert(*name, *value);
+    }
+    if let Ok(session) = context.session() {
+        chunk.insert("token", session.token());
+    }
+    execute_one(context, chunk).await
+}
+
+async fn execute_one(context: &Context, mut chunk: Map) -> Result<Value, RestError> {
+    let state = &context.state;
+    if let Some(token) = chunk.get("token")
+        && !token.as_str().is_some_and(is_token)
+    {
+        return Err(RestError::Unauthorized("Invalid token".into()));
+    }
+    if !state.operator.is_running() {
+        return Err(RestError::NoMaster);
+    }
+    let client = client(context, chunk.remove("client").as_ref())?;
+    let credential = credential(context, &chunk)?;
+    if chunk.get("raw_shell").is_some_and(Value::is_true) && !state.options.allow_raw_shell {
+        return Err(RestError::Unauthorized(
+            "Raw shell option not allowed.".into(),
+        ));
+    }
+    for name in CREDENTIALS {
+        chunk.remove(name);
+    }
+    if chunk.get("fun").is_none() {
+        return Err(RestError::BadRequest("The command needs a \"fun\"".into()));
+    }
+    state.counters.command();
+    let Ok(_permit) = state.commands.acquire().await else {
+        return Err(RestError::NoMaster); // never closed
+    };
+    let low = Low {
+        client,
+        fields: chunk,
+    };
+    Ok(state.operator.run(low, credential).await?)
+}
+
+/// The client of a command, if it may be used.
+fn client(context: &Context, client: Option<&Value>) -> Result<Client, RestError> {
+    let name = match client {
+        Some(Value::Str(name)) => name.as_str(),
+        None => "None",
+        Some(_) => "",
+    };
+    if !CLIENTS.contains(&name) || name == "destroy" {
+        let shown: String = name.chars().take(64).collect();
+        let shown = if client.is_none() {
+            shown
+        } else {
+            format!("'{shown}'")
+        };
+        return Err(RestError::BadRequest(
+            format!("Invalid client specified: {shown}").into(),
+        ));
+    }
+    let enabled = &context.state.options.enabled_clients;
+    if !enabled.iter().any(|enabled| enabled == name) {
+        return Err(RestError::BadRequest(
+            format!(
+                "Client disabled: '{name}'. Add to 'netapi_enable_clients' master config option to enable."
+            )
+            .into(),
+        ));
+    }
+    Client::named(name)
+        .ok_or_else(|| RestError::Unforeseen(format!("client {name} is not supported by Brine")))
+}
+
+fn credential(context: &Context, chunk: &Map) -> Result<Credential, RestError> {
+    if let Some(token) = chunk.get("token").and_then(Value::as_str) {
+        return Ok(Credential::Token(token.to_owned()));
+    }
+    if chunk.get("eauth").is_none() {
+        return Err(RestError::Unauthorized(
+            "No authentication credentials given".into(),
+        ));
+    }
+    let login = Login::from_map(chunk);
+    let login = login.ok_or(RestError::Unauthorized(
+        "Authentication error occurred.".into(),
+    ))?;
+    Ok(Credential::Login(Box::new(LoginFields {
+        login,
+        from: context.peer().ip(),
+    })))
+}
+
+/// `{"return": […]}`
+pub(super) fn returned(context: &Context, status: StatusCode, results: Vec<Value>) -> Answer {
+    let answer: Map = [("return", results)].into_iter().collect();
+    context.answer(status, &answer.into())
+}

@@ -1,0 +1,102 @@
+//! `/hook/…`: webhooks become events.
+
+use brine_wire::{Map, Value};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::HeaderName;
+use hyper::http::request::Parts;
+
+use super::answer::Answer;
+use super::body;
+use super::context::Context;
+use super::error::RestError;
+
+/// Headers that come first in Salt's data, in its order.
+const FIRST: [&str; 1] = ["host"];
+
+/// Headers whose values are secrets: every listener would read them. Salt publishes them.
+const SECRETS: [&str; 4] = [
+    "x-auth-token",
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+];
+
+/// Fires `salt/netapi/hook/…` with body and headers.
+pub(super) async fn post(
+    context: &Context,
+    path: &[&str],
+    head: &Parts,
+    incoming: Incoming,
+) -> Result<Answer, RestError> {
+    let tag = tag(path)?;
+    if let Ok(session) = context.session() {
+        let access = context.state.api.acl.access(session.subject());
+        if !access.fire.contains(&tag) {
+            return Err(RestError::Forbidden(
+                format!("\"{tag}\" is not among the tags you may fire (brine: {{acl: …}})").into(),
+            ));
+        }
+    }
+    let limit = context.state.options.limits.body_bytes;
+    let parsed = body::read(&head.headers, incoming, limit).await?;
+    context.check_accept()?;
+    let post = parsed.value.filter(Value::is_true);
+    let mut data = Map::new();
+    data.insert("body", parsed.raw);
+    data.insert("post", post.unwrap_or_else(|| Map::new().into()));
+    data.insert("headers", headers(context, head));
+    let was_fired = context.state.operator.fire(&tag, data).await;
+    context.state.counters.webhook();
+    let answer: Map = [("success", was_fired)].into_iter().collect();
+    Ok(context.answer(StatusCode::OK, &answer.into()))
+}
+
+/// The tag of a webhook. What would look like another tag, or is no text for one, is refused.
+fn tag(path: &[&str]) -> Result<String, RestError> {
+    let mut tag = "salt/netapi/hook".to_owned();
+    for part in path {
+        if part.chars().any(char::is_control) {
+            return Err(RestError::BadRequest(
+                "The path holds control characters".into(),
+            ));
+        }
+        tag.push('/');
+        tag.push_str(part);
+    }
+    if tag.len() > 1024 {
+        return Err(RestError::BadRequest(
+            "The path is too long for a tag".into(),
+        ));
+    }
+    Ok(tag)
+}
+
+/// The headers as Salt shows them: title-cased, `Remote-Addr` first.
+fn headers(context: &Context, head: &Parts) -> Map {
+    let mut shown = Map::new();
+    shown.insert(
+        "Remote-Addr",
+        context.peer().ip().to_canonical().to_string(),
+    );
+    let is_first = |name: &HeaderName| FIRST.contains(&name.as_str());
+    let first = head.headers.iter().filter(|(name, _)| is_first(name));
+    let others = head.headers.iter().filter(|(name, _)| !is_first(name));
+    for (name, value) in first.chain(others) {
+        let value = match SECRETS.contains(&name.as_str()) {
+            true => "[redacted]".into(),
+            false => String::from_utf8_lossy(value.as_bytes()),
+        };
+        shown.insert(title_case(name.as_str()), value.as_ref());
+    }
+    shown
+}
+
+fn title_case(name: &str) -> String {
+    let parts = name.split('-').map(|part| {
+        let mut letters = part.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect::<String>()
+    });
+    parts.collect::<Vec<_>>().join("-")
+}

@@ -1,0 +1,131 @@
+//! `/keys`: minions' keys, their fingerprints, and new accepted ones.
+
+use brine_wire::{Map, Value};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, HeaderValue};
+use hyper::http::request::Parts;
+
+use super::answer::Answer;
+use super::commands;
+use super::context::Context;
+use super::error::RestError;
+
+/// All ids by state.
+pub(super) async fn list(context: &Context) -> Result<Answer, RestError> {
+    wheel(context, "key.list_all", &[]).await
+}
+
+/// The fingerprints of keys.
+pub(super) async fn get(context: &Context, id: &str) -> Result<Answer, RestError> {
+    wheel(context, "key.finger", &[("match", id)]).await
+}
+
+async fn wheel(context: &Context, fun: &str, fields: &[(&str, &str)]) -> Result<Answer, RestError> {
+    let answer = commands::execute_own(context, "wheel", fun, fields).await?;
+    let returned = data_return(&answer).unwrap_or_else(|| Map::new().into());
+    let answer: Map = [("return", returned)].into_iter().collect();
+    Ok(context.answer(StatusCode::OK, &answer.into()))
+}
+
+/// Makes and accepts a key; both halves in a tar archive.
+pub(super) async fn post(
+    context: &Context,
+    head: &Parts,
+    incoming: Incoming,
+) -> Result<Answer, RestError> {
+    let mut chunks = commands::read(context, head, incoming).await?;
+    chunks.truncate(1);
+    let mut id = String::new();
+    for chunk in &mut chunks {
+        chunk.insert("client", "wheel");
+        chunk.insert("fun", "key.gen_accept");
+        if let Some(mid) = chunk.remove("mid") {
+            chunk.insert("id_", mid);
+        }
+        let named = chunk.get("id_").and_then(Value::as_str);
+        id = named.unwrap_or_default().to_owned();
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if id.is_empty() || !id.bytes().all(is_plain) {
+        return Err(RestError::BadRequest(
+            "mid: expected the id of a minion".into(),
+        ));
+    }
+    let mut answers = commands::execute(context, chunks, None).await?;
+    let keys = answers.pop().and_then(|answer| data_return(&answer));
+    let text = |name: &str| {
+        let keys = keys.as_ref().and_then(Value::as_map);
+        let text = keys.and_then(|keys| keys.get(name)).and_then(Value::as_str);
+        text.unwrap_or_default().as_bytes().to_vec()
+    };
+    let archive = tar(&[("minion.pub", text("pub")), ("minion.pem", text("priv"))]);
+    let content_type = HeaderValue::from_static("application/x-tar");
+    let mut answer = Answer::whole(StatusCode::OK, content_type, archive);
+    answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let name = format!("attachment; filename=\"saltkeys-{id}.tar\"");
+    if let Ok(name) = HeaderValue::try_from(name) {
+        answer.insert(CONTENT_DISPOSITION, name);
+    }
+    Ok(answer)
+}
+
+/// `data.return` of a wheel function's answer.
+fn data_return(answer: &Value) -> Option<Value> {
+    let data = answer.as_map()?.get("data")?.as_map()?;
+    data.get("return").cloned()
+}
+
+/// A tar archive (ustar) of small files, as Python's `tarfile` writes one.
+fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    const BLOCK: usize = 512;
+    const RECORD: usize = 20 * BLOCK;
+    let mut archive = Vec::new();
+    for (name, content) in files {
+        let mut header = [0; BLOCK];
+        let mut put =
+            |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+        put(0, name);
+        put(100, "0000644\0");
+        put(108, "0000000\0");
+        put(116, "0000000\0");
+        put(124, &format!("{:011o}\0", content.len()));
+        put(136, "00000000000\0");
+        put(148, "        ");
+        put(156, "0");
+        put(257, "ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        archive.extend_from_slice(&header);
+        archive.extend_from_slice(content);
+        archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+    }
+    archive.resize((archive.len() + 2 * BLOCK).next_multiple_of(RECORD), 0);
+    archive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_one_that_tar_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path().join("a.tar");
+        let files = [
+            ("minion.pub", b"public".to_vec()),
+            ("minion.pem", vec![b'x'; 1000]),
+        ];
+        std::fs::write(&archive, tar(&files)).unwrap();
+        let listed = std::process::Command::new("tar")
+            .arg("-tvf")
+            .arg(&archive)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(listed.stdout).unwrap();
+        assert!(
+            listed.status.success() && text.contains("minion.pub") && text.contains("1000"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! Who checks logins and runs what is asked for: our own master in this process, or one beside it.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use brine_auth::{Login, Token};
+use brine_wire::{Map, Value};
+
+/// One command of a request, for one of Salt's clients ("lowstate chunk").
+#[derive(Debug, Clone, PartialEq)]
+pub struct Low {
+    /// Which client.
+    pub client: Client,
+    /// All of what was sent but `client` and credentials.
+    pub fields: Map,
+}
+
+/// The clients of Salt's that commands are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// Runs a function on minions and waits for their returns.
+    Local,
+    /// Runs a function on minions.
+    LocalAsync,
+    /// Runs a runner function to its end.
+    Runner,
+    /// Starts a runner function.
+    RunnerAsync,
+    /// Runs a wheel function to its end.
+    Wheel,
+    /// Runs a wheel function; answers with where its events are.
+    WheelAsync,
+}
+
+impl Client {
+    const ALL: [(&'static str, Self); 6] = [
+        ("local", Self::Local),
+        ("local_async", Self::LocalAsync),
+        ("runner", Self::Runner),
+        ("runner_async", Self::RunnerAsync),
+        ("wheel", Self::Wheel),
+        ("wheel_async", Self::WheelAsync),
+    ];
+
+    /// The client of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find_map(|(own, client)| (own == name).then_some(client))
+    }
+}
+
+/// How a command proves that it may be run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Credential {
+    /// By a token of Salt's.
+    Token(String),
+    /// By user and password, with the command itself.
+    Login(Box<LoginFields>),
+}
+
+/// User and password of one command.
+#[derive(Clone)]
+pub struct LoginFields {
+    /// What was sent.
+    pub login: Login,
+    /// From where.
+    pub from: IpAddr,
+}
+
+impl PartialEq for LoginFields {
+    fn eq(&self, other: &Self) -> bool {
+        self.from == other.from && self.login.username == other.login.username
+    }
+}
+
+impl std::fmt::Debug for LoginFields {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.login.fmt(out)
+    }
+}
+
+/// Why there is no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// Nobody of this name, password or token.
+    #[error("{0}")]
+    NotAuthenticated(String),
+    /// Too many failed logins.
+    #[error("too many failed logins of this user or address; try again later")]
+    TooMany,
+    /// The user may not do this.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The command is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The master does not run or does not answer.
+    #[error("{0}")]
+    NoMaster(String),
+    /// It took too long.
+    #[error("the request timed out")]
+    Timeout,
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What an [`Operator`] answers in time.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A master, as the HTTP API uses it.
+pub trait Operator: Send + Sync {
+    /// Whether the master runs, as far as one can see.
+    fn is_running(&self) -> bool;
+
+    /// Checks a login and makes a token of Salt's.
+    fn log_in(&self, login: Login, from: IpAddr) -> Pending<'_, Result<Token, OperatorError>>;
+
+    /// The token of Salt's of a text, if it is valid now.
+    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Option<Token>>;
+
+    /// Removes a token of Salt's.
+    fn revoke<'a>(&'a self, text: &'a str) -> Pending<'a, ()>;
+
+    /// Runs a command for whoever the credential is of. Dropping the future does not take it back.
+    fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>>;
+
+    /// Fires an event; `false` if the bus cannot be reached.
+    fn fire<'a>(&'a self, tag: &'a str, data: Map) -> Pending<'a, bool>;
+}

@@ -1,0 +1,317 @@
+//! Who is logged in: session tokens, what they stand for, and the moment they die.
+//!
+//! A session token leads to a token of Salt's, and lives no longer than that one. Sessions are known by the
+//! digest of their token alone, in memory and on disk: whoever reads either cannot log in with it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use brine_auth::{Token, is_token};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio::time::{interval, sleep};
+
+use super::operator::Operator;
+use crate::subject::{Origin, Subject};
+
+/// How long a session lives unused: Salt's ten hours.
+pub(super) const IDLE: Duration = Duration::from_secs(36_000);
+/// The most sessions; when there are more, the one unused for longest ends.
+const MOST: usize = 65_536;
+/// How often is looked whether tokens that streams rely on still exist.
+const CHECK: Duration = Duration::from_secs(1);
+/// The digits of a session token, as in Salt.
+const DIGITS: usize = 40;
+
+/// What a session is known by.
+type Key = [u8; 32];
+
+/// Somebody who is logged in.
+pub struct Session {
+    subject: Subject,
+    /// Salt's token behind it.
+    token: String,
+    expires: SystemTime,
+    /// Seconds since the epoch.
+    last_used: AtomicU64,
+    has_ended: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Session")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// The session of a token of Salt's.
+    #[must_use]
+    pub fn new(token: &Token) -> Self {
+        let seconds = token.expire.clamp(0.0, 1e12);
+        Self {
+            subject: Subject {
+                origin: Origin::Login,
+                user: token.name.clone(),
+                groups: token.groups.clone(),
+            },
+            token: token.token.clone(),
+            expires: UNIX_EPOCH + Duration::from_secs_f64(seconds),
+            last_used: AtomicU64::new(seconds_now()),
+            has_ended: watch::Sender::new(false),
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Salt's token behind it: a secret.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Whether its token is still valid.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !*self.has_ended.borrow() && SystemTime::now() < self.expires
+    }
+
+    /// Done the moment the token dies: it expires, or is cleared.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut has_ended = self.has_ended.subscribe();
+        let left = self.expires.duration_since(SystemTime::now());
+        let left = left.unwrap_or(Duration::ZERO);
+        async move {
+            tokio::select! {
+                () = sleep(left) => {}
+                // An error means that the session itself is gone.
+                _ = has_ended.wait_for(|has_ended| *has_ended) => {}
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let used = self.last_used.load(Ordering::Relaxed);
+        // A stream uses its session as long as it lasts.
+        self.has_ended.receiver_count() == 0 && seconds_now().saturating_sub(used) > IDLE.as_secs()
+    }
+
+    fn touch(&self) {
+        self.last_used.store(seconds_now(), Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.has_ended.send_replace(true);
+    }
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    by_key: Mutex<HashMap<Key, Arc<Session>>>,
+    /// Those of clients that show Salt's token itself; kept as long as somebody uses them.
+    of_salt: Mutex<HashMap<Key, Weak<Session>>>,
+    directory: Option<PathBuf>,
+}
+
+impl Sessions {
+    /// Sessions that outlive this process, in a directory.
+    #[must_use]
+    pub fn in_directory(directory: Option<PathBuf>) -> Self {
+        Self {
+            directory,
+            ..Self::default()
+        }
+    }
+
+    /// The session of a session token that is valid now.
+    pub(super) async fn find(&self, token: &str, operator: &dyn Operator) -> Option<Arc<Session>> {
+        if !is_session_token(token) {
+            return None;
+        }
+        let key = key(token);
+        let known = lock(&self.by_key).get(&key).cloned();
+        let session = match known {
+            Some(session) => session,
+            None => self.restore(key, operator).await?,
+        };
+        if session.is_alive() && !session.is_idle() {
+            session.touch();
+            return Some(session);
+        }
+        self.end(token);
+        None
+    }
+
+    /// The session of a client that shows Salt's token itself.
+    pub(super) async fn of_salt_token(
+        &self,
+        token: &str,
+        operator: &dyn Operator,
+    ) -> Option<Arc<Session>> {
+        if !is_token(token) {
+            return None;
+        }
+        let found = operator.token(token).await?;
+        let key = key(token);
+        let mut sessions = lock(&self.of_salt);
+        sessions.retain(|_, session| session.strong_count() > 0);
+        let known = sessions.get(&key).and_then(Weak::upgrade);
+        let known = known.filter(|session| session.is_alive());
+        let session = known.unwrap_or_else(|| {
+            let session = Arc::new(Session::new(&found));
+            sessions.insert(key, Arc::downgrade(&session));
+            session
+        });
+        drop(sessions);
+        session.is_alive().then_some(session)
+    }
+
+    /// Opens a session for a token of Salt's; the session's own token.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn open(&self, token: &Token) -> std::io::Result<(String, Arc<Session>)> {
+        let text = draw()?;
+        Ok((text.clone(), self.insert(&text, Session::new(token))))
+    }
+
+    /// Keeps a session under a token.
+    pub fn insert(&self, token: &str, session: Session) -> Arc<Session> {
+        let (key, session) = (key(token), Arc::new(session));
+        if let Some(directory) = &self.directory
+            && let Err(error) = write(directory, &key, &session.token)
+        {
+            tracing::warn!(err = %error, path = %directory.display(), "a session will not outlive a restart");
+        }
+        let mut sessions = lock(&self.by_key);
+        if sessions.len() >= MOST {
+            make_room(&mut sessions);
+        }
+        sessions.insert(key, Arc::clone(&session));
+        drop(sessions);
+        session
+    }
+
+    /// Ends a session: whatever streams under it stops.
+    pub fn end(&self, token: &str) {
+        let key = key(token);
+        let ended = lock(&self.by_key).remove(&key);
+        if let Some(session) = ended {
+            session.end();
+            // So do streams that show Salt's token itself.
+            let salt = lock(&self.of_salt).remove(&self::key(&session.token));
+            if let Some(session) = salt.and_then(|session| session.upgrade()) {
+                session.end();
+            }
+        }
+        if let Some(directory) = &self.directory {
+            let _ = fs::remove_file(path(directory, &key)); // mostly it is there
+        }
+    }
+
+    /// A session of before a restart.
+    async fn restore(&self, key: Key, operator: &dyn Operator) -> Option<Arc<Session>> {
+        let directory = self.directory.as_ref()?;
+        let path = path(directory, &key);
+        let token = fs::read_to_string(&path).ok()?;
+        let Some(token) = operator.token(token.trim()).await else {
+            let _ = fs::remove_file(path); // expired; nothing is lost if it stays
+            return None;
+        };
+        let session = Arc::new(Session::new(&token));
+        lock(&self.by_key).insert(key, Arc::clone(&session));
+        Some(session)
+    }
+
+    /// For ever: forgets sessions that are over, and ends those whose token of Salt's was removed by others while
+    /// streams rely on it.
+    pub(crate) async fn tend(&self, operator: &dyn Operator) {
+        let mut ticks = interval(CHECK);
+        loop {
+            ticks.tick().await;
+            for session in self.streaming() {
+                if operator.token(&session.token).await.is_none() {
+                    session.end();
+                }
+            }
+            lock(&self.by_key).retain(|_, session| session.is_alive() && !session.is_idle());
+        }
+    }
+
+    fn streaming(&self) -> Vec<Arc<Session>> {
+        let is_streaming = |session: &Arc<Session>| session.has_ended.receiver_count() > 0;
+        let mut all: Vec<_> = lock(&self.by_key).values().cloned().collect();
+        all.extend(lock(&self.of_salt).values().filter_map(Weak::upgrade));
+        all.retain(is_streaming);
+        all
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole after every operation, whoever panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn make_room(sessions: &mut HashMap<Key, Arc<Session>>) {
+    let used = |session: &Arc<Session>| session.last_used.load(Ordering::Relaxed);
+    let oldest = sessions.iter().min_by_key(|(_, session)| used(session));
+    if let Some(key) = oldest.map(|(key, _)| *key)
+        && let Some(session) = sessions.remove(&key)
+    {
+        session.end();
+    }
+}
+
+fn is_session_token(text: &str) -> bool {
+    text.len() == DIGITS && is_token(text)
+}
+
+fn key(token: &str) -> Key {
+    Sha256::digest(token).into()
+}
+
+/// A new session token: 160 random bits.
+fn draw() -> std::io::Result<String> {
+    let mut random = [0; DIGITS / 2];
+    let mut filled = 0;
+    while filled < random.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        filled += rustix::rand::getrandom(&mut random[filled..], flags)?;
+    }
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn path(directory: &Path, key: &Key) -> PathBuf {
+    let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    directory.join(name)
+}
+
+fn write(directory: &Path, key: &Key, token: &str) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory)?;
+    let mut options = fs::OpenOptions::new();
+    // Made anew with its final mode: nobody has ever been able to open it.
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path(directory, key))?;
+    file.write_all(token.as_bytes())
+}
+
+fn seconds_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}

@@ -1,0 +1,392 @@
+//! The event streams of the network API: `GET /events` as server-sent events or lines, and Salt's
+//! WebSockets. What clients see is in `docs/api-streams.md`.
+//!
+//! The path of an event to a stream:
+//!
+//! | step | where |
+//! | --- | --- |
+//! | a request becomes a stream, which takes its connection over where it has one alone | [`respond`] |
+//! | it reads through the log until it has caught up | [`catch_up`] |
+//! | each event is looked at and rendered once for all that have | [`fan_out`], [`form`] |
+//! | every stream is sent all that is due in one write | [`fan_out`], [`subscriber`] |
+//!
+//! A stream whose client does not read costs its place: a number in the window of its group, and once
+//! the window has left it behind, a cursor over the log. Nothing is queued for it. Who may read, and
+//! how long, is the session's to say; nothing here knows tokens.
+//!
+//! A stream lasts for days and is written by the fan-out, which sends the same bytes to thousands of
+//! sockets. Through hyper each of them would keep a connection's state and buffers, more than 8 KiB, and
+//! cost a task and several buffers per event. So only HTTP/2, where a connection is shared, is written
+//! through hyper; everything else gets head and chunks from here.
+
+mod body;
+mod catch_up;
+mod fan_out;
+mod form;
+mod formatted;
+mod subscriber;
+mod websocket;
+mod window;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use brine_log::{Log, Millis, Position, Start};
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, Response, Version};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Duration;
+
+use self::catch_up::{Bounds, CatchUp};
+use self::fan_out::FanOut;
+use self::form::Form;
+use self::subscriber::{Guard, Socket, Subscriber, View};
+use self::window::Wire;
+use crate::body::ResponseBody;
+use crate::events::read::{self, Query, QueryContext};
+use crate::rest::{Answer, Context, RestError, Session, head_bytes};
+use crate::state::{ApiState, Readers};
+
+pub(crate) use self::body::StreamBody;
+pub use self::form::Stamps;
+
+/// Streams that wait to be taken in by the fan-out.
+const JOINS: usize = 1024;
+
+/// How streams are written.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamConfig {
+    /// After so long without an event a stream shows that it lives.
+    pub heartbeat: Duration,
+    /// How many seconds local time is ahead of UTC at a moment, for times without a zone.
+    pub zone: fn(i64) -> i32,
+    /// How `_stamp` is written.
+    pub stamps: Stamps,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            zone: |_| 0,
+            stamps: Stamps::AsFired,
+        }
+    }
+}
+
+/// All streams of a process.
+pub struct Streams {
+    shared: Arc<Shared>,
+    config: StreamConfig,
+    shutdown: watch::Sender<bool>,
+    /// Its other end goes with the thread.
+    thread: watch::Receiver<()>,
+}
+
+/// Which of Salt's streams is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    /// `/events`: server-sent events or JSON lines.
+    Events,
+    /// `/ws`, `/ws/<token>`.
+    Websocket,
+    /// `/all_events/<token>`, of `rest_tornado`.
+    AllEvents,
+    /// `/formatted_events/<token>`, of `rest_tornado`.
+    FormattedEvents,
+}
+
+/// What streams have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamStats {
+    /// Streams open now.
+    pub streams: usize,
+    /// Events sent, each counted once for each stream.
+    pub delivered: u64,
+}
+
+/// What the parts of the module share.
+struct Shared {
+    feed: watch::Receiver<Arc<Log>>,
+    joins: mpsc::Sender<Join>,
+    shutdown: watch::Receiver<bool>,
+    /// Where streams catch up: the runtime that answers requests, known with the first of them.
+    runtime: OnceLock<Handle>,
+    readers: Readers,
+    counters: Counters,
+}
+
+/// A stream that has caught up.
+struct Join {
+    subscriber: Subscriber,
+    position: Position,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    delivered: AtomicU64,
+}
+
+impl Counters {
+    fn delivered(&self, events: u64) {
+        self.delivered.fetch_add(events, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.feed.borrow())
+    }
+
+    fn is_replaced(&self, log: &Arc<Log>) -> bool {
+        !Arc::ptr_eq(&self.feed.borrow(), log)
+    }
+
+    /// Done when another log has taken the place of this one.
+    async fn replaced(&self, log: &Arc<Log>) {
+        let mut feed = self.feed.clone();
+        if feed
+            .wait_for(|current| !Arc::ptr_eq(current, log))
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await; // nobody is left to replace it
+        }
+    }
+}
+
+impl Streams {
+    /// Starts the thread that serves streams which have caught up with the log of `api`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(api: &ApiState, config: StreamConfig) -> io::Result<Arc<Self>> {
+        let (keep, feed) = watch::channel(Arc::clone(&api.log));
+        let streams = Self::start_with(api, feed, config);
+        drop(keep); // nobody replaces this log
+        streams
+    }
+
+    /// As [`Streams::start`], over the log that `feed` holds. When it is replaced, streams go on in the
+    /// new one, and what they missed is a gap.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_with(
+        api: &ApiState,
+        feed: watch::Receiver<Arc<Log>>,
+        config: StreamConfig,
+    ) -> io::Result<Arc<Self>> {
+        let (joins, joining) = mpsc::channel(JOINS);
+        let shutdown = watch::Sender::new(false);
+        let (running, thread) = watch::channel(());
+        let shared = Arc::new(Shared {
+            feed,
+            joins,
+            shutdown: shutdown.subscribe(),
+            runtime: OnceLock::new(),
+            readers: api.readers().clone(),
+            counters: Counters::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        let fan_out = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("brine-streams".to_owned())
+            .spawn(move || {
+                // A turn polls any number of sockets; the runtime's budget is for tasks that share a
+                // thread.
+                let fan_out = FanOut::new(fan_out, joining);
+                runtime.block_on(tokio::task::unconstrained(fan_out.run()));
+                drop(running);
+            })?;
+        Ok(Arc::new(Self {
+            shared,
+            config,
+            shutdown,
+            thread,
+        }))
+    }
+
+    /// Tells all streams to write what the log holds and end.
+    pub fn shut_down(&self) {
+        self.shutdown.send_replace(true);
+    }
+
+    /// Done when streams that had caught up have ended.
+    pub async fn ended(&self) {
+        let mut thread = self.thread.clone();
+        let _ = thread.changed().await; // nothing is ever sent: the thread is gone
+    }
+
+    /// What streams have done so far.
+    #[must_use]
+    pub fn stats(&self) -> StreamStats {
+        StreamStats {
+            streams: self.shared.readers.all().len(),
+            delivered: self.shared.counters.delivered.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What the words of a query are relative to.
+    fn context(&self) -> QueryContext {
+        QueryContext {
+            log: self.shared.log().id(),
+            zone: self.config.zone,
+            heartbeat: self.config.heartbeat,
+        }
+    }
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+/// A stream that waits for the head of its answer to be written.
+pub(crate) struct Prepared {
+    shared: Arc<Shared>,
+    view: Arc<View>,
+    start: Start,
+    last: Option<usize>,
+    until: Option<Millis>,
+    limit: Option<u64>,
+    follows: bool,
+    session: Arc<Session>,
+    text: String,
+}
+
+impl Prepared {
+    /// Begins to write the stream; `head` goes before it, and `guard` counts it until it is over.
+    fn start(self, socket: Box<dyn Socket>, head: Vec<u8>, guard: Guard) {
+        self.shared.runtime.get_or_init(Handle::current);
+        let subject = self.session.subject().clone();
+        let entry = self.shared.readers.enter(subject, self.text);
+        let ends = Box::pin(self.session.ended());
+        let subscriber = Subscriber::new(socket, self.view, entry, ends, guard, head);
+        let bounds = Bounds {
+            end: (!self.follows).then(|| self.shared.log().position().seq),
+            until: self.until,
+            limit: self.limit,
+        };
+        let stream = CatchUp::new(&self.shared, subscriber, self.start, 0, bounds);
+        match self.last {
+            Some(count) => drop(tokio::spawn(stream.run_from_last(self.start, count))),
+            None => drop(tokio::spawn(stream.run())),
+        }
+    }
+}
+
+/// Answers with a stream.
+#[expect(clippy::unused_async, reason = "as every handler")]
+pub(crate) async fn respond(
+    context: &Context,
+    kind: StreamKind,
+    request: Request<Incoming>,
+) -> Result<Answer, RestError> {
+    match kind {
+        StreamKind::Events => events(context, &request),
+        _ => websocket::respond(context, kind, &request),
+    }
+}
+
+/// `GET /events`.
+fn events(context: &Context, request: &Request<Incoming>) -> Result<Answer, RestError> {
+    let form = match context.accept() {
+        Some(accept) if asks_for_lines(accept) => Form::Lines,
+        _ => Form::ServerSent(context.state.streams.config.stamps),
+    };
+    // One answer per connection, in chunks; hyper says where a body ends that it sends.
+    let takes_over = context.can_take_over() && request.version() == Version::HTTP_11;
+    let wire = if takes_over { Wire::Chunks } else { Wire::Bare };
+    let prepared = prepare(context, request, context.query(), form, wire)?;
+    let mut response = Response::new(());
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(match form {
+            Form::Lines => "application/x-ndjson",
+            _ => "text/event-stream;charset=utf-8",
+        }),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if request.method() == Method::HEAD {
+        return Ok(Answer::Response(response.map(|()| ResponseBody::full(""))));
+    }
+    if !takes_over {
+        let body = ResponseBody::events(StreamBody::new(prepared));
+        return Ok(Answer::Response(response.map(|()| body)));
+    }
+    headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    context.decorate(headers);
+    let head = head_bytes(&response);
+    Ok(Answer::TakeOver(Box::new(|connection| {
+        prepared.start(Box::new(connection.io), head, Box::new(connection.held));
+        Box::pin(async {})
+    })))
+}
+
+/// What a request asks for, checked.
+fn prepare(
+    context: &Context,
+    request: &Request<Incoming>,
+    text: &str,
+    form: Form,
+    wire: Wire,
+) -> Result<Prepared, RestError> {
+    let session = context.session()?;
+    let streams = &context.state.streams;
+    let access = context.state.api.acl.access(session.subject());
+    if access.read.is_nothing() {
+        return Err(RestError::Forbidden(
+            format!(
+                "{} may read no events; brine: {{acl: …}} has no read for it",
+                session.subject()
+            )
+            .into(),
+        ));
+    }
+    let resumed = request.headers().get("last-event-id");
+    let resumed = resumed.and_then(|value| value.to_str().ok());
+    let query = read::parameters(text).and_then(|parameters| {
+        let resumed = read::resumed(resumed)?;
+        Query::parse(&streams.context(), access.read, parameters, resumed)
+    });
+    let query = query.map_err(|error| RestError::BadRequest(error.to_string().into()))?;
+    let view = Arc::new(View {
+        form,
+        wire,
+        filter: query.filter,
+        heartbeat: query.heartbeat,
+    });
+    Ok(Prepared {
+        shared: Arc::clone(&streams.shared),
+        view,
+        start: query.start,
+        last: query.last,
+        until: query.until,
+        limit: query.limit,
+        follows: query.follows,
+        session: Arc::clone(session),
+        text: text.to_owned(),
+    })
+}
+
+/// Whether an `Accept` header asks for lines. Anything else gets what Salt sends whatever is asked.
+fn asks_for_lines(accept: &str) -> bool {
+    let names = accept
+        .split(',')
+        .map(|one| one.split(';').next().unwrap_or_default().trim());
+    let mut known = names.filter_map(|name| match name.to_ascii_lowercase().as_str() {
+        "application/x-ndjson" => Some(true),
+        "text/event-stream" => Some(false),
+        _ => None,
+    });
+    known.next().unwrap_or(false)
+}

@@ -1,0 +1,120 @@
+//! `GET /events` of a bus with history: what was stored, then what is fired, without a seam.
+
+use std::path::Path;
+
+use brine_api::ApiState;
+use brine_log::history::{History, HistoryConfig, PreparedHistory};
+use brine_log::{Log, LogConfig, LogId};
+use tempfile::TempDir;
+
+use crate::support::{Api, Setup, at};
+
+/// A bus that goes on with the history in a directory.
+pub(crate) struct Bus {
+    pub(crate) api: Api,
+    history: History,
+    pub(crate) id: String,
+}
+
+impl Bus {
+    pub(crate) fn start(directory: &Path) -> Self {
+        let mut config = HistoryConfig::new(directory);
+        config.retention.max_age = None; // times in these tests are small numbers
+        let prepared = PreparedHistory::open(config).unwrap();
+        let log = Log::with_history(LogConfig::new(LogId(0)), &prepared);
+        let history = prepared.start(&log).unwrap();
+        let (id, kept) = (log.id().to_string(), history.clone());
+        let api = Api::with(Setup {
+            change: Box::new(move |state: &mut ApiState| {
+                state.log = log;
+                state.history = Some(kept);
+            }),
+            ..Setup::default()
+        });
+        Self { api, history, id }
+    }
+
+    pub(crate) fn fire(&self, numbers: std::ops::Range<u64>) {
+        for nth in numbers {
+            let data = format!("{{\"nth\": {nth}}}");
+            let kind = if nth == 20 { "rare" } else { "job" };
+            let tag = format!("{kind}/{nth}");
+            self.api.fire_at(&tag, &data, 1_000_000 + nth * 1000);
+        }
+    }
+
+    pub(crate) fn end(mut self) {
+        self.api.end();
+        self.history.close();
+    }
+}
+
+/// A bus whose first 50 events an earlier process stored, and that has 50 of its own.
+fn two_lives() -> (TempDir, Bus) {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Bus::start(directory.path());
+    first.fire(1..51);
+    first.end();
+    let second = Bus::start(directory.path());
+    second.fire(51..101);
+    (directory, second)
+}
+
+pub(crate) fn numbers(lines: &str) -> Vec<u64> {
+    let events = lines.lines().filter(|line| line.contains("\"tag\""));
+    let nth = events.map(|line| at(line, "/data/nth").as_u64().unwrap());
+    nth.collect()
+}
+
+#[test]
+fn every_way_to_start_reaches_what_an_earlier_process_stored() {
+    let (_directory, bus) = two_lives();
+    let id = &bus.id;
+    for (query, expected) in [
+        ("from=earliest".to_owned(), 1..101),
+        ("from=30".to_owned(), 30..101),
+        (format!("from={id}-49"), 50..101),
+        (format!("from={id}-50"), 51..101),
+        ("since=@1045".to_owned(), 45..101),
+        ("since=@1051".to_owned(), 51..101),
+        ("since=@1010&until=@1020".to_owned(), 10..21),
+        ("last=70".to_owned(), 31..101),
+        ("since=@1090&last=70".to_owned(), 90..101),
+        ("last=1&tag=rare/*".to_owned(), 20..21),
+        ("from=earliest&tag=rare/*".to_owned(), 20..21),
+        ("from=earliest&limit=3".to_owned(), 1..4),
+    ] {
+        let (status, body) = bus.api.get(&format!("/events?follow=false&{query}"));
+        assert_eq!(status, 200);
+        assert!(!body.contains("\"gap\""), "{query}: {body}");
+        assert_eq!(numbers(&body), expected.collect::<Vec<_>>(), "{query}");
+    }
+    bus.end();
+}
+
+#[test]
+fn a_replay_goes_on_with_what_is_fired() {
+    let (_directory, bus) = two_lives();
+    let mut reader = bus.api.connect();
+    reader.send("GET /events?from=earliest HTTP/1.1\r\nhost: x\r\n\r\n");
+    let mut body = reader.until("\"job/100\"");
+    bus.fire(101..103);
+    body.push_str(&reader.until("\"job/102\""));
+    let seen = (1..103).filter(|nth| body.contains(&format!("/{nth}\"")));
+    assert_eq!(seen.count(), 102, "{body}");
+    bus.end();
+}
+
+#[test]
+fn a_position_of_another_log_is_a_gap_and_then_everything_there_is() {
+    let (_directory, bus) = two_lives();
+    let (_, body) = bus.api.get("/events?follow=false&from=99-7");
+    let gap = body.lines().next().unwrap();
+    assert_eq!(at(gap, "/gap/from"), "99-7");
+    assert_eq!(at(gap, "/gap/to"), format!("{}-0", bus.id));
+    assert_eq!(at(gap, "/gap/missed"), serde_json::Value::Null);
+    assert_eq!(numbers(&body), (1..101).collect::<Vec<_>>());
+    let (_, status) = bus.api.get("/status");
+    assert_eq!(at(&status, "/log/oldest"), format!("{}-1", bus.id));
+    bus.end();
+}

@@ -1,0 +1,183 @@
+//! The network listener on a port of its own, with sessions put there by the test.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use brine_api::rest::{
+    Credential, Low, Operator, OperatorError, Pending, RestOptions, RestState, Session,
+};
+use brine_api::stream::{StreamConfig, Streams};
+use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, network};
+use brine_auth::{Login, Token};
+use brine_log::{Log, LogConfig};
+use brine_wire::{Map, Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::support::{LOG, SOON};
+
+/// The token of the session that [`Network::with`] opens for user `fred`.
+pub(crate) const TOKEN: &str = "a39cb3efe4ac7f5ac22c4613cc4e087fd97dad21";
+
+/// A served port. Dropping it ends the server.
+pub(crate) struct Network {
+    pub(crate) state: Arc<RestState>,
+    pub(crate) address: SocketAddr,
+    shutdown: Option<oneshot::Sender<()>>,
+    runtime: Option<Runtime>,
+    served: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+}
+
+/// A master that runs nothing and knows nobody.
+pub(crate) struct Nobody;
+
+impl Operator for Nobody {
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    fn log_in(&self, login: Login, _from: IpAddr) -> Pending<'_, Result<Token, OperatorError>> {
+        Box::pin(async move { Err(OperatorError::NotAuthenticated(login.username)) })
+    }
+
+    fn token<'a>(&'a self, _text: &'a str) -> Pending<'a, Option<Token>> {
+        Box::pin(async { None })
+    }
+
+    fn revoke<'a>(&'a self, _text: &'a str) -> Pending<'a, ()> {
+        Box::pin(async {})
+    }
+
+    fn run(&self, _low: Low, _by: Credential) -> Pending<'_, Result<Value, OperatorError>> {
+        Box::pin(async { Err(OperatorError::Failed("nothing is run".to_owned())) })
+    }
+
+    fn fire<'a>(&'a self, _tag: &'a str, _data: Map) -> Pending<'a, bool> {
+        Box::pin(async { false })
+    }
+}
+
+/// A token of Salt's for a user, that lives for a while.
+pub(crate) fn token(user: &str, lives: Duration) -> Token {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Token {
+        token: "9b861a77bd2a1d4233be2014a0fb0d82350f69cb593664bb4a113bf6adf47551".to_owned(),
+        start: now.as_secs_f64(),
+        expire: (now + lives).as_secs_f64(),
+        name: user.to_owned(),
+        eauth: "sharedsecret".to_owned(),
+        groups: Vec::new(),
+        auth_list: None,
+    }
+}
+
+impl Network {
+    pub(crate) fn start() -> Self {
+        Self::with("[]", RestOptions::default(), Arc::new(Nobody))
+    }
+
+    pub(crate) fn with_acl(acl: &str) -> Self {
+        Self::with(acl, RestOptions::default(), Arc::new(Nobody))
+    }
+
+    /// A server whose idle streams show soon that they live.
+    pub(crate) fn with_heartbeat(heartbeat: Duration) -> Self {
+        let config = StreamConfig {
+            heartbeat,
+            ..StreamConfig::default()
+        };
+        let log = Log::new(LogConfig::new(LOG));
+        Self::with_streams("[]", RestOptions::default(), Arc::new(Nobody), config, log)
+    }
+
+    /// A server over this log.
+    pub(crate) fn with_log(log: Arc<Log>) -> Self {
+        let config = StreamConfig::default();
+        Self::with_streams("[]", RestOptions::default(), Arc::new(Nobody), config, log)
+    }
+
+    pub(crate) fn with(acl: &str, options: RestOptions, operator: Arc<dyn Operator>) -> Self {
+        let log = Log::new(LogConfig::new(LOG));
+        Self::with_streams(acl, options, operator, StreamConfig::default(), log)
+    }
+
+    pub(crate) fn with_streams(
+        acl: &str,
+        options: RestOptions,
+        operator: Arc<dyn Operator>,
+        config: StreamConfig,
+        log: Arc<Log>,
+    ) -> Self {
+        let owner = rustix::process::geteuid().as_raw();
+        let acl = Acl::parse(Some(&json::parse(acl.as_bytes()).unwrap()), owner).unwrap();
+        let node = NodeInfo {
+            kind: "master",
+            id: String::new(),
+            version: "0.1.0",
+        };
+        let api = Arc::new(ApiState::new(log, acl, node, ApiConfig::default()));
+        let streams = Streams::start(&api, config).unwrap();
+        let state = Arc::new(RestState::new(api, streams, options, operator));
+        let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (shutdown, ended) = oneshot::channel();
+        let ended = async {
+            let _ = ended.await;
+        };
+        let served = runtime.spawn(network::serve(socket, None, Arc::clone(&state), ended));
+        let network = Self {
+            state,
+            address,
+            shutdown: Some(shutdown),
+            runtime: Some(runtime),
+            served: Some(served),
+        };
+        network.log_in(TOKEN, "fred", Duration::from_secs(3600));
+        network
+    }
+
+    /// Opens a session.
+    pub(crate) fn log_in(&self, token: &str, user: &str, lives: Duration) -> Arc<Session> {
+        let session = Session::new(&self::token(user, lives));
+        self.state.sessions.insert(token, session)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    }
+
+    /// All that comes back for these bytes until the server closes.
+    pub(crate) fn raw(&self, request: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+impl Network {
+    /// Ends the server and waits for it.
+    pub(crate) fn end(&mut self) {
+        drop(self.shutdown.take());
+        if let (Some(runtime), Some(served)) = (self.runtime.take(), self.served.take()) {
+            runtime.block_on(served).unwrap().unwrap();
+            runtime.shutdown_timeout(SOON);
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

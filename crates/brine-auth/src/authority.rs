@@ -1,0 +1,343 @@
+//! Checks logins, makes tokens, says who a token is and what its user may do.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use brine_wire::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::attempts::Attempts;
+use crate::backend::{self, Backend};
+use crate::permissions;
+use crate::token::{Token, TokenStore};
+
+/// The longest user name and password, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// How people log in.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Salt's option `external_auth`: back ends, and for each the users with their permissions.
+    pub external_auth: Map,
+    /// Salt's option `sharedsecret`.
+    pub sharedsecret: Option<String>,
+    /// How long tokens live.
+    pub token_expire: Duration,
+    /// Salt's option `token_expire_user_override`: `true`, or for each back end the users who may choose.
+    pub token_expire_user_override: Value,
+    /// Salt's option `permissive_acl`.
+    pub permissive_acl: bool,
+    /// Whether the back end `auto`, which lets everybody in, may be used.
+    pub allows_auto: bool,
+    /// The file of Brine's own users (`eauth: brine`).
+    pub users_file: Option<std::path::PathBuf>,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            external_auth: Map::new(),
+            sharedsecret: None,
+            token_expire: Duration::from_secs(43_200),
+            token_expire_user_override: false.into(),
+            permissive_acl: false,
+            allows_auto: false,
+            users_file: None,
+        }
+    }
+}
+
+/// What somebody shows to log in. Its password is wiped when it is dropped.
+#[derive(Clone)]
+pub struct Login {
+    /// The back end.
+    pub eauth: String,
+    /// The user's name.
+    pub username: String,
+    /// The password.
+    pub password: Zeroizing<String>,
+    /// How long the token is to live, if the user may choose.
+    pub token_expire: Option<Duration>,
+}
+
+impl Login {
+    /// Reads the fields of a request; `None` without back end, user and password, or if one is absurdly long.
+    #[must_use]
+    pub fn from_map(map: &Map) -> Option<Self> {
+        let text = |key| match map.get(key)? {
+            Value::Str(text) if text.len() <= MAX_TEXT => Some(text.clone()),
+            Value::Int(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let seconds = match map.get("token_expire") {
+            Some(Value::Int(seconds)) => u64::try_from(*seconds).ok(),
+            _ => None,
+        };
+        Some(Self {
+            eauth: text("eauth")?,
+            username: text("username").filter(|name| !name.is_empty())?,
+            password: Zeroizing::new(text("password")?),
+            token_expire: seconds.map(Duration::from_secs),
+        })
+    }
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Login")
+            .field("eauth", &self.eauth)
+            .field("username", &self.username)
+            .field("password", &"[redacted]")
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why somebody is not logged in. Clients are told no more than that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The back end is not configured, or there is none of the name.
+    #[error("the eauth system {0:?} is not enabled: see external_auth")]
+    NotEnabled(String),
+    /// Wrong user or password.
+    #[error("wrong user or password")]
+    Wrong,
+    /// Too many failures of late.
+    #[error("too many failed logins of this user or address; try again later")]
+    TooMany,
+    /// The back end does not work.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Who may log in, and who has.
+#[derive(Debug)]
+pub struct Authority {
+    config: AuthConfig,
+    tokens: TokenStore,
+    attempts: Attempts,
+}
+
+impl Authority {
+    /// An authority with its tokens.
+    #[must_use]
+    pub fn new(config: AuthConfig, tokens: TokenStore) -> Self {
+        Self {
+            config,
+            tokens,
+            attempts: Attempts::default(),
+        }
+    }
+
+    /// Checks a login and makes a token.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub fn log_in(&self, login: &Login, from: Option<IpAddr>) -> Result<Token, LoginError> {
+        let mut token = self.check(login, from)?;
+        token.token = self.tokens.draw().map_err(|error| broken(&error))?;
+        self.tokens.keep(&token).map_err(|error| broken(&error))?;
+        Ok(token)
+    }
+
+    /// Checks a login; what is returned stands for the user once and is no token that is kept.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub fn check(&self, login: &Login, from: Option<IpAddr>) -> Result<Token, LoginError> {
+        let user = login.username.as_str();
+        if !self.attempts.may_try(from, user, Instant::now()) {
+            return Err(LoginError::TooMany);
+        }
+        let known = self.identify(login);
+        if known.is_err() {
+            self.attempts.failed(from, user, Instant::now());
+        }
+        let groups = known?;
+        let start = since_epoch();
+        let lives = login.token_expire.filter(|_| self.may_choose(login));
+        Ok(Token {
+            token: String::new(),
+            start,
+            expire: start + lives.unwrap_or(self.config.token_expire).as_secs_f64(),
+            name: login.username.clone(),
+            eauth: login.eauth.clone(),
+            groups,
+            auth_list: None,
+        })
+    }
+
+    /// Asks the back end; the user's groups.
+    fn identify(&self, login: &Login) -> Result<Vec<String>, LoginError> {
+        let not_enabled = || LoginError::NotEnabled(login.eauth.clone());
+        let options = self.config.external_auth.get(login.eauth.as_str());
+        let options = options.ok_or_else(not_enabled)?;
+        let backend = Backend::named(&login.eauth).ok_or_else(not_enabled)?;
+        if backend == Backend::Auto && !self.config.allows_auto {
+            tracing::warn!(
+                "external_auth: auto lets everybody in; brine: {{auth: {{allow_auto: true}}}} allows it"
+            );
+            return Err(not_enabled());
+        }
+        let empty = Map::new();
+        let options = options.as_map().unwrap_or(&empty);
+        match backend::check(backend, login, options, &self.config) {
+            Ok(true) => Ok(Vec::new()),
+            Ok(false) => Err(LoginError::Wrong),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    fn may_choose(&self, login: &Login) -> bool {
+        match &self.config.token_expire_user_override {
+            Value::Bool(may) => *may,
+            Value::Map(users) => {
+                let users = users.get(login.eauth.as_str()).and_then(Value::as_array);
+                let mut users = users.unwrap_or_default().iter();
+                users.any(|user| user.as_str() == Some(login.username.as_str()))
+            }
+            _ => false,
+        }
+    }
+
+    /// The token of a text, if it is valid now and its back end is still configured.
+    #[must_use]
+    pub fn token(&self, text: &str) -> Option<Token> {
+        let token = self.tokens.find(text)?;
+        if token.expire < since_epoch() {
+            self.tokens.remove(text);
+            return None;
+        }
+        let is_enabled = self
+            .config
+            .external_auth
+            .get(token.eauth.as_str())
+            .is_some();
+        is_enabled.then_some(token)
+    }
+
+    /// Removes a token: it is dead at once.
+    pub fn revoke(&self, text: &str) {
+        self.tokens.remove(text);
+    }
+
+    /// Removes expired tokens.
+    pub fn sweep(&self) {
+        self.tokens.sweep(since_epoch());
+    }
+
+    /// What the user of a token may do.
+    #[must_use]
+    pub fn auth_list(&self, token: &Token) -> Vec<Value> {
+        if let Some(list) = &token.auth_list {
+            return list.clone();
+        }
+        let backend = self.backend(&token.eauth);
+        permissions::auth_list(
+            backend.unwrap_or(&Map::new()),
+            &token.name,
+            &token.groups,
+            self.config.permissive_acl,
+        )
+    }
+
+    fn backend(&self, eauth: &str) -> Option<&Map> {
+        self.config.external_auth.get(eauth).and_then(Value::as_map)
+    }
+}
+
+fn broken(error: &impl ToString) -> LoginError {
+    let error = error.to_string();
+    tracing::error!("external_auth: {error}");
+    LoginError::Broken(error)
+}
+
+fn since_epoch() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::TokenLayout;
+    use brine_wire::json;
+
+    fn authority(external_auth: &str, directory: &std::path::Path) -> Authority {
+        let external_auth = json::parse(external_auth.as_bytes()).unwrap();
+        let config = AuthConfig {
+            external_auth: external_auth.as_map().unwrap().clone(),
+            sharedsecret: Some("hunter2".to_owned()),
+            ..AuthConfig::default()
+        };
+        Authority::new(
+            config,
+            TokenStore::new(directory, TokenLayout::Cache, "sha256"),
+        )
+    }
+
+    fn login(user: &str, password: &str, eauth: &str) -> Login {
+        Login::from_map(
+            &[("username", user), ("password", password), ("eauth", eauth)]
+                .into_iter()
+                .collect(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_shared_secret_makes_a_token_that_expires_and_can_be_revoked() {
+        let directory = tempfile::tempdir().unwrap();
+        let all = r#"{"sharedsecret": {"fred": [".*"]}, "auto": {"a": []}}"#;
+        let authority = authority(all, directory.path());
+        let mut right = login("fred", "hunter2", "sharedsecret");
+        right.token_expire = Some(Duration::from_secs(1)); // not permitted
+        let token = authority.log_in(&right, None).unwrap();
+        assert!((token.expire - token.start - 43_200.0).abs() < 0.01);
+        assert_eq!(authority.token(&token.token).unwrap().name, "fred");
+        assert_eq!(authority.auth_list(&token), [".*".into()]);
+        authority.revoke(&token.token);
+        assert!(authority.token(&token.token).is_none());
+        let wrong = authority.log_in(&login("fred", "hunter", "sharedsecret"), None);
+        assert_eq!(wrong, Err(LoginError::Wrong));
+        for eauth in ["auto", "pam", "brine", ""] {
+            let refused = authority.log_in(&login("a", "x", eauth), None);
+            assert_eq!(
+                refused,
+                Err(LoginError::NotEnabled(eauth.to_owned())),
+                "{eauth}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_secret_nobody_knows_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut authority = authority(r#"{"sharedsecret": {"fred": [".*"]}}"#, directory.path());
+        for secret in [None, Some(String::new())] {
+            authority.config.sharedsecret = secret;
+            let refused = authority.log_in(&login("fred", "", "sharedsecret"), None);
+            assert!(matches!(refused, Err(LoginError::Broken(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn failures_are_limited() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = authority(r#"{"sharedsecret": {"fred": [".*"]}}"#, directory.path());
+        let from = Some(IpAddr::V4(1.into()));
+        for _ in 0..10 {
+            let wrong = authority.log_in(&login("fred", "x", "sharedsecret"), from);
+            assert_eq!(wrong, Err(LoginError::Wrong));
+        }
+        let right = login("fred", "hunter2", "sharedsecret");
+        assert_eq!(authority.log_in(&right, from), Err(LoginError::TooMany));
+        assert!(authority.log_in(&right, Some(IpAddr::V4(2.into()))).is_ok());
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert!(!format!("{:?}", login("fred", "hunter2", "x")).contains("hunter2"));
+        assert!(Login::from_map(&[("username", "fred")].into_iter().collect()).is_none());
+    }
+}

@@ -1,0 +1,110 @@
+//! The back ends of `external_auth`: who knows whether a user and a password belong together.
+//!
+//! `pam`, `ldap` and others that are not here are asked of a real master, which has them, when the API runs
+//! beside one.
+
+mod file;
+mod hashes;
+
+use std::path::PathBuf;
+
+use argon2::password_hash::rand_core::{OsRng, RngCore};
+use argon2::password_hash::{PasswordHasher, SaltString};
+use argon2::{Argon2, password_hash};
+use brine_wire::Map;
+
+use crate::authority::{AuthConfig, Login};
+pub(crate) use hashes::same;
+
+/// A back end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// Everybody who knows the option `sharedsecret`, by any name.
+    SharedSecret,
+    /// Everybody.
+    Auto,
+    /// A file of users: text, htpasswd or htdigest.
+    File,
+    /// Brine's own users, with argon2.
+    Brine,
+}
+
+/// Why a back end cannot tell.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackendError {
+    /// An option is missing or wrong.
+    #[error("{option}: expected {expected}")]
+    Option {
+        option: &'static str,
+        expected: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    File {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: line {line}: {what}", path.display())]
+    Line {
+        path: PathBuf,
+        line: usize,
+        what: &'static str,
+    },
+}
+
+impl Backend {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "sharedsecret" => Self::SharedSecret,
+            "auto" => Self::Auto,
+            "file" => Self::File,
+            "brine" => Self::Brine,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether user and password belong together; `options` are those of the back end.
+pub(crate) fn check(
+    backend: Backend,
+    login: &Login,
+    options: &Map,
+    config: &AuthConfig,
+) -> Result<bool, BackendError> {
+    match backend {
+        Backend::Auto => Ok(true),
+        Backend::SharedSecret => {
+            let secret = config.sharedsecret.as_deref();
+            let secret = secret.filter(|secret| !secret.is_empty());
+            let secret = secret.ok_or(BackendError::Option {
+                option: "sharedsecret",
+                expected: "a text that only administrators know",
+            })?;
+            Ok(same(secret.as_bytes(), login.password.as_bytes()))
+        }
+        Backend::File => file::check(login, options),
+        Backend::Brine => {
+            let path = config.users_file.as_deref();
+            let path = path.ok_or(BackendError::Option {
+                option: "brine: {auth: {users: …}}",
+                expected: "the file of Brine's own users",
+            })?;
+            file::check_own(login, path)
+        }
+    }
+}
+
+/// A line for the file of Brine's own users: what `brine password` prints.
+///
+/// # Errors
+/// When the system gives no random bytes or the password is too long.
+pub fn hash_password(user: &str, password: &str) -> Result<String, password_hash::Error> {
+    let mut random = [0; 16];
+    OsRng
+        .try_fill_bytes(&mut random)
+        .map_err(|_| password_hash::Error::Crypto)?;
+    let salt = SaltString::encode_b64(&random)?;
+    let hash = Argon2::default().hash_password(password.as_bytes(), &salt)?;
+    Ok(format!("{user}:{hash}"))
+}

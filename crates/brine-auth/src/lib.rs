@@ -1,0 +1,19 @@
+//! Who somebody is by Salt's `external_auth`, for the HTTP API, `salt -a` and whoever asks a master.
+//!
+//! An [`Authority`] checks a [`Login`] with one of its back ends, makes [`Token`]s and keeps them in the files
+//! that Salt's own programs read and write, and knows which permissions a user has. What a permission lets
+//! somebody do is the master's business; HTTP, sessions and addresses of sockets are the API's. Everything here
+//! may wait for disk and processor: call it on a thread that may.
+//! Facts: `salt/auth` of Salt 3008.3 and 3006.28 as it behaves.
+
+mod attempts;
+mod authority;
+mod backend;
+mod permissions;
+mod token;
+
+pub use attempts::Attempts;
+pub use authority::{AuthConfig, Authority, Login, LoginError};
+pub use backend::hash_password;
+pub use permissions::{auth_list, shown};
+pub use token::{Token, TokenError, TokenLayout, TokenStore, is_token};

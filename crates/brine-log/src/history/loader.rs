@@ -1,0 +1,247 @@
+//! Segments from a store: blocks read and decoded, and what is known of the numbers between them.
+//!
+//! For the cursors of a running log a thread of its own loads them, with its own connection, so
+//! that nobody who waits for the disk holds up the bus. What it has decoded is shared by all who
+//! read it at the same time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use crate::gap::GapReason;
+use crate::history::block::{Decoder, ORDINARY_BYTES, ReadSegment};
+use crate::history::open::no_memory;
+use crate::history::store::{BlockReader, BlockStore, StoreError};
+use crate::position::{Millis, Seq};
+use crate::segment::{Framings, Segment};
+use crate::stored::{Loaded, Request, StoredSegments};
+use crate::tags::TagQuery;
+
+/// How many segments are kept in mind before those that nobody holds are forgotten.
+const HELD_SEGMENTS: usize = 64;
+/// Segments that stay for cursors that have not read all of them, or read the same, in bytes.
+const RECENT_BYTES: usize = 4 << 20;
+/// Blocks whose tags are looked at for one request, so that a search does not hold up the others.
+const TAGS_AT_ONCE: usize = 2048;
+
+/// Starts the thread that reads a store for the cursors of its log. It ends when nobody can ask
+/// any more.
+pub(crate) fn start(store: &dyn BlockStore) -> Result<Arc<StoredSegments>, StoreError> {
+    let mut reader = store.reader()?;
+    let newest = reader.block_before(Seq(u64::MAX))?;
+    let next = newest.map_or(Seq(0), |block| Seq(block.head.last.0 + 1));
+    let oldest = reader.first_after(Seq(0))?.unwrap_or(next);
+    let loader = Loader::new(reader, RECENT_BYTES)?;
+    let (stored, arriving) = StoredSegments::new(oldest, next);
+    thread::Builder::new()
+        .name("history-reader".to_owned())
+        .spawn(move || serve(loader, arriving))
+        .map_err(no_memory)?;
+    Ok(stored)
+}
+
+fn serve(mut loader: Loader, mut arriving: mpsc::Receiver<Request>) {
+    // Whoever asked may have left: then nobody misses the answer.
+    while let Some(request) = arriving.blocking_recv() {
+        match request {
+            Request::Load(at, tags, answer) => {
+                let loaded = loader.load_matching(at, &tags);
+                let loaded = loaded.unwrap_or_else(|error| {
+                    loader.report_failure(error);
+                    (at, Loaded::Unreadable)
+                });
+                let _ = answer.send(loaded);
+            }
+            Request::Find(time, answer) => {
+                let found = loader.find(time).unwrap_or_else(|error| {
+                    loader.report_failure(error);
+                    // Whoever reads on from here is told.
+                    Some(Seq(0))
+                });
+                let _ = answer.send(found);
+            }
+        }
+    }
+}
+
+/// Reads segments and keeps in mind what others still hold.
+pub(crate) struct Loader {
+    pub(crate) reader: Box<dyn BlockReader>,
+    decoder: Decoder,
+    /// By first event.
+    held: HashMap<u64, Weak<Segment>>,
+    /// The latest ones, whose memory is used again when others have taken their places.
+    recent: VecDeque<ReadSegment>,
+    recent_bytes: usize,
+    max_recent_bytes: usize,
+    /// Blocks that were reported as damaged.
+    damaged: Vec<Seq>,
+    /// What failed last, so that it is reported once.
+    failure: Option<StoreError>,
+}
+
+impl Loader {
+    /// A loader that keeps segments of so many bytes, at least one, for whoever reads them next.
+    pub(crate) fn new(
+        reader: Box<dyn BlockReader>,
+        max_recent_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            reader,
+            decoder: Decoder::new().map_err(no_memory)?,
+            held: HashMap::new(),
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            max_recent_bytes,
+            damaged: Vec::new(),
+            failure: None,
+        })
+    }
+
+    /// What there is at the first number from `from` on that may have these tags, and which number
+    /// that is.
+    fn load_matching(&mut self, from: Seq, tags: &TagQuery) -> Result<(Seq, Loaded), StoreError> {
+        let at = self.candidate(from, tags, TAGS_AT_ONCE)?;
+        let is_worth_it = tags.is_any() || at == from;
+        let loaded = match is_worth_it {
+            true => self.load(at)?,
+            false => Loaded::PassedOver,
+        };
+        Ok((at, loaded))
+    }
+
+    /// What there is at a number.
+    pub(crate) fn load(&mut self, at: Seq) -> Result<Loaded, StoreError> {
+        if let Some(segment) = self.held_at(at) {
+            return Ok(Loaded::Segment(segment));
+        }
+        let block = match self.reader.block(at) {
+            Ok(block) => block,
+            Err(StoreError::Damaged { reason }) => return self.after_damage(at, &reason),
+            Err(error) => return Err(error),
+        };
+        let Some(block) = block else {
+            return Ok(Loaded::NotStored);
+        };
+        let head = block.head;
+        if head.first > at {
+            return self.gap(at, head.first);
+        }
+        self.make_room();
+        match self.decoder.segment(&head, &block.data, Framings::Bare) {
+            Ok(read) => {
+                let segment = Arc::clone(&read.segment);
+                self.hold(head.first, read);
+                Ok(Loaded::Segment(segment))
+            }
+            Err(error) => {
+                self.report_damage(head.first, &error.to_string());
+                self.gap(at, Seq(head.last.0 + 1))
+            }
+        }
+    }
+
+    /// Nothing is stored between these; why, as far as that is recorded.
+    fn gap(&mut self, from: Seq, to: Seq) -> Result<Loaded, StoreError> {
+        let gaps = self.reader.gaps()?;
+        let gap = gaps
+            .iter()
+            .find(|gap| gap.first < to && gap.last >= from)
+            .map(|gap| gap.reason);
+        let is_damaged = self.damaged.iter().any(|first| (from..to).contains(first));
+        let reason = gap.or(is_damaged.then_some(GapReason::Damaged));
+        Ok(Loaded::Gap(to, reason))
+    }
+
+    /// The engine cannot read a block: goes on with the next that begins later.
+    fn after_damage(&mut self, at: Seq, reason: &str) -> Result<Loaded, StoreError> {
+        self.report_damage(at, reason);
+        match self.reader.first_after(at)? {
+            Some(next) => self.gap(at, next),
+            None => Ok(Loaded::NotStored),
+        }
+    }
+
+    fn report_damage(&mut self, first: Seq, reason: &str) {
+        if !self.damaged.contains(&first) {
+            self.damaged.push(first);
+            tracing::error!(
+                seq = first.0,
+                reason,
+                "history: a block is damaged; its events are a gap"
+            );
+        }
+    }
+
+    fn report_failure(&mut self, error: StoreError) {
+        if self.failure.as_ref() != Some(&error) {
+            tracing::error!(%error, "history cannot be read; readers receive a gap");
+            self.failure = Some(error);
+        }
+    }
+
+    fn held_at(&self, at: Seq) -> Option<Arc<Segment>> {
+        let mut held = self.held.values().filter_map(Weak::upgrade);
+        held.find(|segment| {
+            let end = segment.first.0 + segment.events() as u64;
+            (segment.first.0..end).contains(&at.0)
+        })
+    }
+
+    fn hold(&mut self, first: Seq, read: ReadSegment) {
+        if self.held.len() >= HELD_SEGMENTS {
+            self.held.retain(|_, held| held.strong_count() > 0);
+        }
+        self.held.insert(first.0, Arc::downgrade(&read.segment));
+        self.recent_bytes += read.segment.capacity_bytes();
+        self.recent.push_back(read);
+    }
+
+    /// Takes the memory back of segments for which there is no room beside the next one.
+    fn make_room(&mut self) {
+        while self.recent_bytes + ORDINARY_BYTES > self.max_recent_bytes
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.recent_bytes -= oldest.segment.capacity_bytes();
+            self.decoder.give_back(oldest);
+        }
+    }
+
+    /// The first event taken in at this time or later.
+    pub(crate) fn find(&mut self, time: Millis) -> Result<Option<Seq>, StoreError> {
+        let Some(head) = self.reader.find(time)? else {
+            return Ok(None);
+        };
+        // Within the block; one that cannot be read is a gap from its beginning.
+        Ok(match self.load(head.first)? {
+            Loaded::Segment(segment) => Some(segment.since(time).unwrap_or(head.first)),
+            _ => Some(head.first),
+        })
+    }
+
+    /// The first event from `from` on that may match, or that is missing, or behind `limit` blocks
+    /// without one; the end of the sealed blocks if there is none before.
+    pub(crate) fn candidate(
+        &mut self,
+        from: Seq,
+        query: &TagQuery,
+        limit: usize,
+    ) -> Result<Seq, StoreError> {
+        let mut at = from;
+        if query.is_any() {
+            return Ok(at);
+        }
+        let mut left = limit;
+        self.reader.tags(from, &mut |first, last, filter| {
+            if left == 0 || first > at || query.may_match(filter) {
+                return false;
+            }
+            left -= 1;
+            at = Seq(last.0 + 1);
+            true
+        })?;
+        Ok(at)
+    }
+}

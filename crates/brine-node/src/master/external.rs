@@ -1,0 +1,140 @@
+//! External authentication at a master: users of `external_auth`, who show a token or log in with each request.
+//!
+//! Who somebody is, `brine_auth` says; here are the answers to the requests of Salt's clients, and the calls of
+//! [`MasterHandle`](super::MasterHandle). Checking a password takes processor and disk: all of it runs on threads
+//! that may wait, a few at a time. Facts: `docs/protocol/network.md` §12; Salt 3008.3 as it behaves.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use brine_auth::{AuthConfig, Authority, Login, Token, TokenLayout, TokenStore};
+use brine_config::{Brine, Opts};
+use brine_wire::compat::Series;
+use brine_wire::network::field;
+use brine_wire::{Map, Value};
+
+use super::access::Caller;
+use super::clear;
+use super::options::MasterOptions;
+
+/// How many requests of strangers that need a password or a token checked may be under way.
+const MOST_AT_ONCE: usize = 32;
+
+/// Users of `external_auth`.
+pub(super) struct External {
+    authority: Authority,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// A check under way, counted until it is dropped.
+pub(super) struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What `external_auth` needs of the master's options.
+#[derive(Debug, Clone)]
+pub(super) struct ExternalOptions {
+    auth: AuthConfig,
+    /// `token_dir`, where releases before 3008 keep tokens.
+    token_dir: Option<PathBuf>,
+}
+
+impl ExternalOptions {
+    pub(super) fn from_opts(opts: &Opts, brine: &Brine) -> Self {
+        let map = |name| opts.get(name).and_then(Value::as_map).cloned();
+        let expire = opts.int("token_expire").unwrap_or(43_200);
+        let token_dir = opts.text("token_dir").ok();
+        Self {
+            auth: AuthConfig {
+                external_auth: map("external_auth").unwrap_or_default(),
+                sharedsecret: match opts.get("sharedsecret") {
+                    Some(Value::Str(secret)) => Some(secret.clone()),
+                    Some(Value::Int(secret)) => Some(secret.to_string()),
+                    _ => None,
+                },
+                token_expire: Duration::from_secs(u64::try_from(expire).unwrap_or(43_200)),
+                token_expire_user_override: opts
+                    .get("token_expire_user_override")
+                    .cloned()
+                    .unwrap_or(Value::Nil),
+                permissive_acl: opts.flag("permissive_acl").unwrap_or(false),
+                allows_auto: brine.auth.allow_auto,
+                users_file: brine.auth.users.clone(),
+            },
+            token_dir: token_dir
+                .filter(|directory| !directory.is_empty())
+                .map(Into::into),
+        }
+    }
+}
+
+impl External {
+    pub(super) fn new(options: &MasterOptions) -> Self {
+        Self {
+            authority: Authority::new(options.external.auth.clone(), token_store(options)),
+            under_way: Arc::default(),
+        }
+    }
+
+    /// Counts one more check for a stranger; `None` when there are too many.
+    pub(super) fn begin(&self) -> Option<UnderWay> {
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let counted = UnderWay(Arc::clone(&self.under_way));
+        (before < MOST_AT_ONCE).then_some(counted)
+    }
+
+    /// Who knows users and tokens.
+    pub(super) const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The user of a token, as a caller.
+    pub(super) fn caller(&self, token: &Token) -> Caller {
+        Caller::external(token.name.clone(), self.authority.auth_list(token))
+    }
+
+    /// Who shows what these fields hold: a token, or a login. Waits.
+    pub(super) fn identify(&self, fields: &Map, from: Option<IpAddr>) -> Option<Caller> {
+        let token = match fields.get("token") {
+            Some(token) => self.authority.token(token.as_str()?)?,
+            None => self.authority.check(&Login::from_map(fields)?, from).ok()?,
+        };
+        Some(self.caller(&token))
+    }
+
+    /// Answers `mk_token`: the token's data, or an empty text. Waits.
+    pub(super) fn make_token(&self, load: &Map, from: Option<IpAddr>) -> Value {
+        let login = Login::from_map(load);
+        let token = login.and_then(|login| self.authority.log_in(&login, from).ok());
+        token.map_or_else(|| "".into(), |token| token.to_map().into())
+    }
+
+    /// Answers `get_token`: the token's data, or nothing. Waits.
+    pub(super) fn get_token(&self, load: &Map) -> Value {
+        let Some(text) = field::text(load, "token") else {
+            return clear::answer(load);
+        };
+        let token = self.authority.token(text);
+        token.map_or_else(|| Map::new().into(), |token| token.to_map().into())
+    }
+}
+
+/// Where Salt keeps tokens: 3008 below `cachedir`, earlier releases in `token_dir`.
+fn token_store(options: &MasterOptions) -> TokenStore {
+    let (directory, layout) = match options.compat().series() {
+        Series::S3008 => (options.cachedir.join("tokens"), TokenLayout::Cache),
+        _ => {
+            let directory = options.external.token_dir.clone();
+            let directory = directory.unwrap_or_else(|| options.cachedir.join("tokens"));
+            (directory, TokenLayout::Bare)
+        }
+    };
+    TokenStore::new(directory, layout, &options.hash_type)
+}

@@ -1,0 +1,430 @@
+//! Events of a running bus by its local socket: what `brine watch` and `brine history` print where the
+//! store itself is not read.
+//!
+//! Past and present are one stream. A connection that is cut is taken up again at its position, and
+//! what is missing is said.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use brine_bus::client::local::blocking::{EventStream, LocalClient};
+use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
+use brine_bus::client::{PublisherConfig, Wait};
+use brine_log::{Millis, Position, Seq};
+use brine_wire::time::StartText;
+
+use super::event_output::{Printer, utc};
+use super::selection::Selection;
+use crate::bus_location;
+use crate::interrupt::Interrupt;
+use crate::show;
+
+/// The most events that are kept in order to print them in another order than they come in.
+const MAX_KEPT: usize = 1_000_000;
+/// How often an end from outside is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Which events are printed.
+pub(crate) struct Wanted<'a> {
+    pub(crate) selection: &'a Selection,
+    /// `None` for the beginning that the command has by itself.
+    pub(crate) start: Option<StartText>,
+    pub(crate) until: Option<Millis>,
+    /// Only the last so many before now, and what comes after.
+    pub(crate) last: Option<u64>,
+    /// Only the newest of each tag, and what comes after.
+    pub(crate) last_per_tag: bool,
+    /// Stop after so many.
+    pub(crate) count: Option<u64>,
+    pub(crate) deadline: Option<Instant>,
+    /// Whether what arrives is wanted, too.
+    pub(crate) follows: bool,
+    /// Newest first; only of what does not follow.
+    pub(crate) reverse: bool,
+    /// Start at the oldest event if the start is gone.
+    pub(crate) allow_gap: bool,
+    /// Fail when the bus is not there, or ends.
+    pub(crate) no_wait: bool,
+}
+
+/// Why printing ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Everything that was wanted is printed.
+    Complete,
+    /// The time was over, after so many events that were printed; the bus had so many in all.
+    TimeIsOver {
+        printed: u64,
+        seen: u64,
+    },
+    Interrupted,
+    /// The start is gone; the user knows.
+    Gone,
+}
+
+/// A connection to a bus's own socket; `None` if there is none that this user may use.
+pub(crate) fn connect(address: LocalAddress) -> Option<LocalClient> {
+    let mut client = LocalClient::new(address, PublisherConfig::default());
+    match client.connect(Some(Duration::ZERO)) {
+        Ok(()) => Some(client),
+        Err(error) => {
+            tracing::debug!("{error}");
+            None
+        }
+    }
+}
+
+/// Prints what is wanted.
+pub(crate) fn print(
+    client: LocalClient,
+    wanted: Wanted<'_>,
+    printer: &mut Printer,
+) -> anyhow::Result<End> {
+    let printing = Printing {
+        interrupt: Interrupt::catch()?,
+        left: wanted.count,
+        printed: 0,
+        began: None,
+        client,
+        wanted,
+        printer,
+    };
+    let end = printing.run()?;
+    printer.flush()?;
+    Ok(end)
+}
+
+struct Printing<'a> {
+    client: LocalClient,
+    wanted: Wanted<'a>,
+    printer: &'a mut Printer,
+    /// How many events are still wanted.
+    left: Option<u64>,
+    printed: u64,
+    /// Where the stream that follows began.
+    began: Option<Position>,
+    interrupt: Interrupt,
+}
+
+impl Printing<'_> {
+    fn run(mut self) -> anyhow::Result<End> {
+        let mut query = self.query();
+        // What only a look at all of them can tell is found out first, and printed then.
+        let kept = if self.wanted.last_per_tag {
+            Some(self.newest_of_each_tag()?)
+        } else if self.wanted.reverse || (self.wanted.last.is_some() && self.must_look_at_all()) {
+            let count = self.wanted.last.or(self.wanted.count);
+            Some(self.newest(count)?)
+        } else {
+            None
+        };
+        if let Some((events, end)) = kept {
+            if self.print_kept(events)?.is_break() || !self.wanted.follows {
+                return Ok(End::Complete);
+            }
+            query.from = end.to_string();
+            query.last = None;
+        }
+        self.follow(&query)
+    }
+
+    /// All of it as the socket takes it.
+    fn query(&self) -> EventQuery {
+        let mut query = self.wanted.selection.asked();
+        query.from = match &self.wanted.start {
+            None if self.wanted.follows => String::new(),
+            None => "earliest".to_owned(),
+            Some(start) => start_text(start),
+        };
+        let until = self.wanted.until.map(time_text);
+        query.until = until.unwrap_or_default();
+        query.last = self.wanted.last;
+        query.ends = !self.wanted.follows;
+        // With a regular expression, which event is the last one is known here alone.
+        query.limit = self.wanted.count.filter(|_| !self.must_look_at_all());
+        query
+    }
+
+    /// Whether the socket knows only part of what is wanted.
+    const fn must_look_at_all(&self) -> bool {
+        self.wanted.selection.has_grep()
+    }
+
+    /// Prints a stream to its end.
+    fn follow(&mut self, query: &EventQuery) -> anyhow::Result<End> {
+        let mut stream = self.client.unconnected_events(query);
+        let mut is_first = self.wanted.start.is_some() && !self.wanted.allow_gap;
+        let mut is_waiting = false;
+        loop {
+            // All that has come, without waiting; then show it, and wait.
+            let mut next = match is_waiting {
+                true => Ok(None),
+                false => stream.next(Wait::For(Duration::ZERO)),
+            };
+            if matches!(next, Ok(None)) {
+                self.printer.flush()?;
+                self.began = self.began.or(stream.position());
+                if let Some(end) = self.end_from_outside()? {
+                    return Ok(end);
+                }
+                next = stream.next(Wait::For(self.longest_wait()));
+            }
+            match next {
+                Ok(None) => {}
+                Ok(Some(Delivery::End)) => return Ok(End::Complete),
+                Ok(Some(Delivery::Gap {
+                    from,
+                    to,
+                    missed,
+                    reason,
+                })) => {
+                    if is_first {
+                        self.say_what_is_there(from, to)?;
+                        return Ok(End::Gone);
+                    }
+                    self.gap(from, to, missed, reason.as_deref())?;
+                }
+                Ok(Some(Delivery::Event(stored))) => {
+                    is_first = false;
+                    self.began = self.began.or(Some(before(stored.position)));
+                    if self.event(&stored)?.is_break() {
+                        return Ok(End::Complete);
+                    }
+                    if self.interrupt.has_come() {
+                        return Ok(End::Interrupted);
+                    }
+                }
+                Err(LocalError::Connect(error))
+                    if !self.wanted.no_wait && bus_location::may_come(&error) =>
+                {
+                    if !is_waiting {
+                        let from = stream.position();
+                        let from = from
+                            .map(|from| format!(" after {from}"))
+                            .unwrap_or_default();
+                        show::complain(&format_args!("{error}; waiting to go on{from}"));
+                        is_waiting = true;
+                    }
+                    if let Some(end) = self.end_from_outside()? {
+                        return Ok(end);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if is_waiting && stream.socket().is_some() {
+                show::complain(&"connected again");
+                is_waiting = false;
+            }
+        }
+    }
+
+    fn event(&mut self, stored: &Stored) -> anyhow::Result<ControlFlow<()>> {
+        let event = stored.event.to_ref();
+        if !self.wanted.selection.greps(event) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let at = Some((stored.position, stored.at));
+        // Malformed ones do not count, as in Salt.
+        if !self.printer.event_at(event, at)? {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.printed += 1;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+            if *left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn gap(
+        &mut self,
+        from: Position,
+        to: Position,
+        missed: Option<u64>,
+        reason: Option<&str>,
+    ) -> io::Result<()> {
+        let reason = reason.unwrap_or("no longer kept");
+        if self.printer.gap(from, to, reason)? {
+            return Ok(());
+        }
+        self.printer.flush()?;
+        match missed {
+            Some(missed) => show::complain(&format_args!(
+                "{missed} events are missing, after {from} up to {to}: {reason}"
+            )),
+            None => show::complain(&format_args!(
+                "events may be missing, after {from} up to {to}: {reason}"
+            )),
+        }
+        Ok(())
+    }
+
+    /// The start is gone: says what there is instead.
+    fn say_what_is_there(&mut self, from: Position, to: Position) -> anyhow::Result<()> {
+        self.printer.flush()?;
+        let asked = Position {
+            seq: Seq(from.seq.0 + 1),
+            ..from
+        };
+        let oldest = EventQuery {
+            limit: Some(1),
+            ..EventQuery::default()
+        };
+        let mut stream = self.client.history(oldest, Some(LOOK_EVERY))?;
+        let oldest = loop {
+            match stream.next(Wait::For(Duration::from_secs(10)))? {
+                Some(Delivery::Gap { .. }) => {}
+                Some(Delivery::Event(stored)) => break Some(stored),
+                Some(Delivery::End) | None => break None,
+            }
+        };
+        let there = oldest.map_or_else(
+            || "there is none".to_owned(),
+            |stored| {
+                let (seq, at) = (stored.position.seq, utc(stored.at));
+                format!("the oldest is {seq}, of {at}; --allow-gap starts there")
+            },
+        );
+        if from.log != to.log {
+            show::complain(&format_args!(
+                "position {from} is of another log; this one is {}; {there}",
+                to.log
+            ));
+        } else if from.seq > to.seq {
+            show::complain(&format_args!(
+                "event {} is not there yet: the newest is {}",
+                asked.seq, to.seq
+            ));
+        } else {
+            show::complain(&format_args!("event {} is gone: {there}", asked.seq));
+        }
+        Ok(())
+    }
+
+    fn end_from_outside(&mut self) -> anyhow::Result<Option<End>> {
+        if self.interrupt.has_come() {
+            return Ok(Some(End::Interrupted));
+        }
+        let is_over = (self.wanted.deadline).is_some_and(|at| Instant::now() >= at);
+        if !is_over {
+            return Ok(None);
+        }
+        let (printed, began) = (self.printed, self.began);
+        let newest = newest(&mut self.client)?;
+        let seen = match (began, newest) {
+            (Some(began), Some(newest)) => newest.seq.0.saturating_sub(began.seq.0),
+            _ => printed,
+        };
+        Ok(Some(End::TimeIsOver { printed, seen }))
+    }
+
+    fn longest_wait(&self) -> Duration {
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        self.wanted
+            .deadline
+            .map_or(LOOK_EVERY, |at| until(at).min(LOOK_EVERY))
+    }
+
+    /// The newest event of each tag, oldest first, and where the log ended.
+    fn newest_of_each_tag(&mut self) -> anyhow::Result<(Vec<Stored>, Position)> {
+        let mut newest: HashMap<String, Stored> = HashMap::new();
+        let end = self.look_at_all(&mut |stored| {
+            newest.insert(stored.event.tag().to_owned(), stored);
+            newest.len()
+        })?;
+        let mut events: Vec<Stored> = newest.into_values().collect();
+        events.sort_unstable_by_key(|stored| stored.position.seq);
+        Ok((events, end))
+    }
+
+    /// The newest events, oldest first, and where the log ended.
+    fn newest(&mut self, count: Option<u64>) -> anyhow::Result<(Vec<Stored>, Position)> {
+        let count = count.map_or(usize::MAX, |count| {
+            usize::try_from(count).unwrap_or(usize::MAX)
+        });
+        let mut events = VecDeque::new();
+        let end = self.look_at_all(&mut |stored| {
+            if events.len() == count {
+                events.pop_front();
+            }
+            events.push_back(stored);
+            events.len()
+        })?;
+        Ok((events.into(), end))
+    }
+
+    /// Gives every event that is kept now to `keep`, which says how many it keeps.
+    fn look_at_all(&mut self, keep: &mut dyn FnMut(Stored) -> usize) -> anyhow::Result<Position> {
+        let end = newest(&mut self.client)?.context("expected a position from the bus")?;
+        let mut query = self.query();
+        (query.limit, query.last) = (None, None);
+        if self.wanted.start.is_none() {
+            "earliest".clone_into(&mut query.from);
+        }
+        let mut stream: EventStream = self.client.history(query, Some(LOOK_EVERY))?;
+        loop {
+            match stream.next(Wait::For(LOOK_EVERY))? {
+                None if self.interrupt.has_come() => bail!("interrupted"),
+                None | Some(Delivery::Gap { .. }) => {}
+                Some(Delivery::End) => return Ok(end),
+                Some(Delivery::Event(stored)) if stored.position.seq > end.seq => return Ok(end),
+                Some(Delivery::Event(stored)) => {
+                    let greps = self.wanted.selection.greps(stored.event.to_ref());
+                    if greps && keep(stored) > MAX_KEPT {
+                        bail!(
+                            "more than {MAX_KEPT} events would have to be kept; add --last N or a filter"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Prints events that were kept, oldest first unless asked otherwise.
+    fn print_kept(&mut self, mut events: Vec<Stored>) -> anyhow::Result<ControlFlow<()>> {
+        if self.wanted.reverse {
+            events.reverse();
+        }
+        for stored in &events {
+            if self.event(stored)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// The position of the newest event.
+fn newest(client: &mut LocalClient) -> anyhow::Result<Option<Position>> {
+    let status = client.status(Some(Duration::from_secs(10)))?;
+    let log = status.as_map().and_then(|status| status.get("log"));
+    let newest = log.and_then(|log| log.as_map()?.get("newest")?.as_str());
+    Ok(newest.and_then(|position| position.parse().ok()))
+}
+
+const fn before(position: Position) -> Position {
+    Position {
+        log: position.log,
+        seq: Seq(position.seq.0.saturating_sub(1)),
+    }
+}
+
+/// A start as the socket reads it; a date has been read in this program's zone.
+fn start_text(start: &StartText) -> String {
+    match start {
+        StartText::Earliest => "earliest".to_owned(),
+        StartText::New => "new".to_owned(),
+        StartText::Sequence(sequence) => sequence.to_string(),
+        StartText::After { log, sequence } => format!("{log}-{sequence}"),
+        StartText::Time(time) => time_text(crate::clock::millis(*time)),
+    }
+}
+
+fn time_text(time: Millis) -> String {
+    format!("@{}.{:03}", time.0 / 1000, time.0 % 1000)
+}

@@ -1,0 +1,147 @@
+//! `brine send --ack`: events over the bus's own socket, each answered with its position.
+//!
+//! Also the way of a user whom Salt's socket does not admit and Brine's does.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use brine_bus::client::local::blocking::{FireStream, LocalClient};
+use brine_bus::client::local::{Acknowledge, Fired};
+use brine_bus::client::{PublisherConfig, Wait};
+use brine_wire::Map;
+
+use super::lines::{LineFault, Target};
+use crate::bus_location::BusLocation;
+use crate::show;
+
+/// Events in flight: enough that the disk is never waited for with nothing to do.
+const MAX_IN_FLIGHT: usize = 10_000;
+
+/// What is fired over the bus's own socket.
+pub(super) struct Acknowledged {
+    client: LocalClient,
+    acknowledge: Acknowledge,
+    timeout: Duration,
+    /// Whether positions are printed.
+    prints: bool,
+}
+
+impl Acknowledged {
+    /// Connects within the time.
+    pub(super) fn connect(
+        location: &BusLocation,
+        config: PublisherConfig,
+        acknowledge: Acknowledge,
+        timeout: Duration,
+        prints: bool,
+    ) -> anyhow::Result<Self> {
+        let address = location
+            .local_address()
+            .context("nothing says where the bus's own socket is; add a configuration")?;
+        let mut client = LocalClient::new(address, config);
+        client.connect(Some(timeout))?;
+        Ok(Self {
+            client,
+            acknowledge,
+            timeout,
+            prints,
+        })
+    }
+
+    /// Fires one event.
+    pub(super) fn fire(mut self, tag: &str, data: Map) -> anyhow::Result<ExitCode> {
+        let event = (tag.to_owned(), data);
+        // A disk may take longer than it takes to find the bus.
+        let timeout = self.timeout.max(Duration::from_secs(60));
+        let fired = self.client.fire([event], self.acknowledge, Some(timeout))?;
+        let is_refused = fired.iter().any(|fired| !report(None, fired, self.prints));
+        Ok(match is_refused {
+            false => ExitCode::SUCCESS,
+            true => ExitCode::FAILURE,
+        })
+    }
+
+    /// Fires the events of stdin.
+    pub(super) fn stream(self) -> anyhow::Result<AcknowledgedLines> {
+        Ok(AcknowledgedLines {
+            stream: self
+                .client
+                .fire_stream(self.acknowledge, Some(self.timeout))?,
+            prints: self.prints,
+            lines: VecDeque::new(),
+            refused: 0,
+        })
+    }
+}
+
+/// Lines whose events are fired over one request.
+pub(super) struct AcknowledgedLines {
+    stream: FireStream,
+    prints: bool,
+    /// The lines whose events have no answer yet.
+    lines: VecDeque<u64>,
+    refused: u64,
+}
+
+impl AcknowledgedLines {
+    /// Takes answers until at most so many events have none.
+    fn wait(&mut self, in_flight: usize) -> anyhow::Result<()> {
+        while self.lines.len() > in_flight {
+            let Some(fired) = self.stream.next(Wait::Forever)? else {
+                break;
+            };
+            let line = self.lines.pop_front();
+            if !report(line, &fired, self.prints) {
+                self.refused += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Target for AcknowledgedLines {
+    fn queue(&mut self, line: u64, tag: &str, mut data: Map) -> Result<(), LineFault> {
+        self.stream.fire(tag, &mut data)?;
+        self.lines.push_back(line);
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.lines.len() >= MAX_IN_FLIGHT
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        // What is in flight is answered while more is read; only so many may be.
+        let allowed = if self.is_full() { MAX_IN_FLIGHT / 2 } else { 0 };
+        self.wait(allowed)?;
+        Ok(io::stdout().flush()?)
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// Says what became of an event; whether it was fired.
+fn report(line: Option<u64>, fired: &Fired, prints: bool) -> bool {
+    match (fired, line) {
+        (Fired::At(position), _) => {
+            if prints {
+                // A reader that has gone is noticed when the output is flushed.
+                let _ = writeln!(io::stdout(), "{position}");
+            }
+            true
+        }
+        (Fired::Refused { message, .. }, Some(line)) => {
+            show::complain(&format_args!("line {line}: {message}"));
+            false
+        }
+        (Fired::Refused { message, .. }, None) => {
+            show::complain(message);
+            false
+        }
+    }
+}

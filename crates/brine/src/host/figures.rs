@@ -1,0 +1,126 @@
+//! What a serving process says of itself: the parts of `GET /status`, and what metrics are read from.
+//!
+//! Asked whenever somebody reads, off the bus's thread.
+
+use std::sync::Arc;
+
+use brine_api::ApiState;
+use brine_api::metrics::{HistoryFigures, MasterFigures, Sources};
+use brine_bus::{BusHandle, BusStats, Peer};
+use brine_log::history::{History, Status};
+use brine_node::master::MasterHandle;
+use brine_wire::{Map, Value};
+
+/// Lets a state tell of a bus, its history and its master.
+pub(crate) fn attach(
+    state: &mut ApiState,
+    bus: &BusHandle,
+    history: Option<History>,
+    master: Option<&MasterHandle>,
+) {
+    let handle = bus.clone();
+    state
+        .status
+        .push(("bus", Arc::new(move || bus_status(&handle.stats()))));
+    state.metrics = Sources {
+        bus: Some(bus.clone()),
+        ..Sources::default()
+    };
+    if let Some(history) = history {
+        let (writer, log) = (history.clone(), Arc::clone(bus.log()));
+        state.metrics.history = Some(Arc::new(move || {
+            let status = writer.status();
+            let next = log.stats().next.0;
+            HistoryFigures {
+                used_bytes: status.used_bytes,
+                events: status.next.0.saturating_sub(status.oldest.0),
+                behind_events: next.saturating_sub(status.next.0),
+                missing_events: status.missing,
+                is_in_trouble: status.trouble.is_some(),
+            }
+        }));
+        state.status.push((
+            "history",
+            Arc::new(move || history_status(&history.status())),
+        ));
+    }
+    if let Some(master) = master {
+        let handle = master.clone();
+        state.metrics.master = Some(Arc::new(move || master_figures(&handle)));
+        let handle = master.clone();
+        state
+            .status
+            .push(("minions", Arc::new(move || minions_status(&handle))));
+    }
+}
+
+fn master_figures(master: &MasterHandle) -> MasterFigures {
+    let stats = master.stats();
+    MasterFigures {
+        requests: stats.requests.map(|(which, n)| (which.name(), n)).to_vec(),
+        sign_ins: stats.sign_ins.map(|(which, n)| (which.name(), n)).to_vec(),
+        jobs_published: stats.jobs_published,
+        returns: stats.returns,
+        minion_events: stats.minion_events,
+        minion_events_refused: stats.minion_events_refused,
+        connected_minions: master.connected().len(),
+        keys: master.key_counts().to_vec(),
+    }
+}
+
+/// Who is connected, and how many keys there are.
+fn minions_status(master: &MasterHandle) -> Map {
+    let mut status = Map::new();
+    let connected = master.connected();
+    let ids = connected.iter().map(|id| Value::from(id.as_str()));
+    status.insert("connected", ids.collect::<Vec<_>>());
+    for (state, count) in master.key_counts() {
+        status.insert(state, Value::Int(count as i128));
+    }
+    status
+}
+
+/// Where the history is, the first event not yet in it, and what is wrong with it.
+fn history_status(history: &Status) -> Map {
+    let number = |number: u64| Value::Int(number.into());
+    let mut status = Map::new();
+    status.insert("directory", history.directory.display().to_string());
+    status.insert("next", number(history.next.0));
+    status.insert("used_bytes", number(history.used_bytes));
+    status.insert("missing_events", number(history.missing));
+    let trouble = history.trouble.as_ref();
+    let trouble = trouble.map(|trouble| Value::from(trouble.to_string()));
+    status.insert("trouble", trouble.unwrap_or(Value::Nil));
+    status
+}
+
+/// The subscribers of Salt's socket, and what the bus has counted.
+fn bus_status(stats: &BusStats) -> Map {
+    let number = |number: u64| Value::Int(number.into());
+    let mut status = Map::new();
+    status.insert("appended_events", number(stats.log.appended_events));
+    status.insert("appended_bytes", number(stats.log.appended_bytes));
+    status.insert("deliveries", number(stats.deliveries));
+    status.insert("publishers", number(stats.publishers as u64));
+    status.insert("refused_publishers", number(stats.refused_publishers));
+    status.insert("overrun_subscribers", number(stats.overrun_subscribers));
+    let subscribers = stats.subscribers.iter().map(|subscriber| {
+        let mut entry = Map::new();
+        if let Peer::Process { pid, uid } = subscriber.peer {
+            entry.insert("pid", Value::Int(pid.into()));
+            entry.insert("uid", Value::Int(uid.into()));
+        } else {
+            entry.insert("peer", subscriber.peer.to_string());
+        }
+        entry.insert("position", subscriber.position.to_string());
+        entry.insert("lag", number(subscriber.lag.events));
+        entry.insert("bytes_behind", number(subscriber.lag.bytes));
+        entry.insert(
+            "reads_from",
+            format!("{:?}", subscriber.lag.reads_from).to_lowercase(),
+        );
+        Value::from(entry)
+    });
+    status.insert("subscribers", subscribers.collect::<Vec<_>>());
+    status
+}

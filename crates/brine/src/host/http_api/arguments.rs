@@ -1,0 +1,190 @@
+//! A command of the API as a job or a call: Salt's `LocalClient` and `RunnerClient` read it so.
+//!
+//! Positional arguments that are texts are read as on Salt's command line, `name=value` included.
+
+use brine_api::rest::OperatorError;
+use brine_config::{Arguments, parse_value, split_keyword};
+use brine_node::JobRequest;
+use brine_wire::network::{Jid, field};
+use brine_wire::returns::Timeouts;
+use brine_wire::{Map, Value};
+
+/// A job for minions, and what is done with its returns.
+pub(super) struct LocalJob {
+    pub(super) request: JobRequest,
+    pub(super) timeouts: Timeouts,
+    /// Each minion's whole return, not its value alone.
+    pub(super) full_return: bool,
+}
+
+/// Fields of a command that are no options of the job.
+const KNOWN: [&str; 12] = [
+    "tgt",
+    "fun",
+    "arg",
+    "kwarg",
+    "tgt_type",
+    "expr_form",
+    "ret",
+    "jid",
+    "timeout",
+    "gather_job_timeout",
+    "full_return",
+    "batch",
+];
+
+/// Reads a command for `local` or `local_async`.
+pub(super) fn local(fields: &Map, defaults: Timeouts) -> Result<LocalJob, OperatorError> {
+    let missing = |name: &str| OperatorError::Invalid(format!("The command needs a \"{name}\""));
+    let tgt = fields.get("tgt").ok_or_else(|| missing("tgt"))?;
+    let fun = fields.get("fun").ok_or_else(|| missing("fun"))?;
+    // Salt ignores the older name, and the target selects nobody.
+    let tgt_type = field::text(fields, "tgt_type").or(field::text(fields, "expr_form"));
+    let mut request = JobRequest::new(tgt.clone(), tgt_type.unwrap_or("glob"), fun.clone());
+    let arguments = arguments(fields);
+    request.arg = arguments.positional;
+    if !arguments.keyword.is_empty() {
+        let mut keywords: Map = [("__kwarg__", true)].into_iter().collect();
+        for (name, value) in arguments.keyword {
+            keywords.insert(name, value);
+        }
+        request.arg.push(keywords.into());
+    }
+    request.ret = field::text(fields, "ret").unwrap_or_default().to_owned();
+    request.jid = field::text(fields, "jid").and_then(|jid| Jid::parse(jid).ok());
+    let others = fields
+        .iter()
+        .filter(|(name, _)| name.as_str().is_some_and(|name| !KNOWN.contains(&name)));
+    request.kwargs = others.cloned().collect();
+    let seconds = |name, default| {
+        let seconds = seconds(fields.get(name));
+        seconds.map_or(default, std::time::Duration::from_secs_f64)
+    };
+    Ok(LocalJob {
+        request,
+        timeouts: Timeouts {
+            timeout: seconds("timeout", defaults.timeout),
+            gather: seconds("gather_job_timeout", defaults.gather),
+        },
+        full_return: fields.get("full_return").is_some_and(Value::is_true),
+    })
+}
+
+/// A number of seconds, as such or as text; at most a day.
+pub(super) fn seconds(value: Option<&Value>) -> Option<f64> {
+    const DAY: f64 = 86_400.0;
+    let seconds = match value? {
+        #[expect(clippy::cast_precision_loss, reason = "seconds")]
+        Value::Int(seconds) => *seconds as f64,
+        Value::Float(seconds) => *seconds,
+        Value::Str(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (seconds.is_finite() && seconds > 0.0).then(|| seconds.min(DAY))
+}
+
+/// The arguments of a runner or wheel function: all fields that are nothing else.
+pub(super) fn call(fields: &Map) -> Arguments {
+    const NOT_ARGUMENTS: [&str; 5] = ["fun", "arg", "kwarg", "timeout", "full_return"];
+    let mut arguments = arguments(fields);
+    for (name, value) in fields {
+        if name
+            .as_str()
+            .is_some_and(|name| !NOT_ARGUMENTS.contains(&name))
+        {
+            arguments.keyword.insert(name.clone(), value.clone());
+        }
+    }
+    arguments
+}
+
+/// `arg` and `kwarg`.
+fn arguments(fields: &Map) -> Arguments {
+    let mut arguments = Arguments {
+        positional: Vec::new(),
+        keyword: Map::new(),
+    };
+    let arg = fields.get("arg").and_then(Value::as_array);
+    for value in arg.unwrap_or_default() {
+        match value {
+            Value::Str(text) => match split_keyword(text) {
+                Some((name, value)) => arguments.keyword.insert(name, parse_value(value)),
+                None => arguments.positional.push(parse_value(text)),
+            },
+            Value::Map(keywords) if keywords.get("__kwarg__").is_some() => {
+                let keywords = keywords.iter();
+                for (name, value) in keywords.filter(|(name, _)| name.as_str() != Some("__kwarg__"))
+                {
+                    arguments.keyword.insert(name.clone(), value.clone());
+                }
+            }
+            value => arguments.positional.push(value.clone()),
+        }
+    }
+    let kwarg = fields.get("kwarg").and_then(Value::as_map);
+    for (name, value) in kwarg.into_iter().flat_map(Map::iter) {
+        arguments.keyword.insert(name.clone(), value.clone());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brine_wire::json;
+
+    fn fields(text: &str) -> Map {
+        let value = json::parse(text.as_bytes()).unwrap();
+        value.as_map().unwrap().clone()
+    }
+
+    fn shown(value: impl Into<Value>) -> String {
+        let mut text = String::new();
+        json::to_line(&value.into(), &mut text);
+        text
+    }
+
+    const DEFAULTS: Timeouts = Timeouts {
+        timeout: std::time::Duration::from_secs(5),
+        gather: std::time::Duration::from_secs(10),
+    };
+
+    #[test]
+    fn texts_are_read_as_on_the_command_line() {
+        let job = r#"{"tgt": "*", "fun": "test.arg", "arg": ["1", "a=2", "x y", [1], {"b": 1}],
+            "kwarg": {"k": "1"}, "metadata": {"m": 1}, "timeout": "7", "expr_form": "list"}"#;
+        let job = local(&fields(job), DEFAULTS).unwrap();
+        assert_eq!(
+            shown(job.request.arg),
+            r#"[1, "x y", [1], {"b": 1}, {"__kwarg__": true, "a": 2, "k": "1"}]"#
+        );
+        assert_eq!(shown(job.request.kwargs), r#"{"metadata": {"m": 1}}"#);
+        assert_eq!(job.request.tgt_type, "list");
+        assert_eq!(job.timeouts.timeout.as_secs(), 7);
+        assert!(!job.full_return);
+        assert!(local(&fields(r#"{"fun": "test.ping"}"#), DEFAULTS).is_err());
+    }
+
+    #[test]
+    fn fields_of_a_call_are_its_arguments() {
+        let called = call(&fields(
+            r#"{"fun": "jobs.list_job", "jid": "2026", "timeout": 3, "arg": [1], "kwarg": {"a": 1}}"#,
+        ));
+        assert_eq!(shown(called.positional), "[1]");
+        assert_eq!(shown(called.keyword), r#"{"a": 1, "jid": "2026"}"#);
+    }
+
+    #[test]
+    fn times_are_bounded() {
+        for (value, expected) in [
+            (Value::Int(3), Some(3.0)),
+            (Value::Str("4".into()), Some(4.0)),
+            (Value::Float(f64::NAN), None),
+            (Value::Float(1e300), Some(86_400.0)),
+            (Value::Int(-1), None),
+            (Value::Str("x".into()), None),
+        ] {
+            assert_eq!(seconds(Some(&value)), expected, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The HTTP API of a serving process: its options, the master it works for, and the threads it runs on.
+//!
+//! Its runtime is its own: whatever requests cost, the bus's thread does not pay for.
+
+mod arguments;
+mod beside;
+mod feed;
+mod options;
+mod own;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use brine_api::network;
+use brine_api::rest::{Operator, RestState};
+use brine_api::stream::{Stamps, StreamConfig, Streams};
+use brine_api::{ApiState, network::Tls};
+use brine_config::Loaded;
+use brine_wire::compat::Series;
+use tokio::sync::oneshot;
+
+use super::local_socket::local_offset;
+pub(crate) use beside::BesideMaster;
+pub(crate) use feed::separate_state;
+pub(crate) use options::ApiSettings;
+pub(crate) use own::OwnMaster;
+
+/// The threads of the API: answering is not what takes long.
+const THREADS: usize = 2;
+
+/// An API that is served. Dropping it ends its streams and waits for them.
+pub(crate) struct RunningApi {
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub(crate) is_tls: bool,
+}
+
+/// Binds the API's port and serves it.
+pub(crate) fn start(
+    loaded: &Loaded,
+    settings: ApiSettings,
+    api: Arc<ApiState>,
+    operator: Arc<dyn Operator>,
+) -> anyhow::Result<RunningApi> {
+    let forms = loaded.brine.api.forms.or(loaded.brine.compat);
+    let streams = Streams::start(
+        &api,
+        StreamConfig {
+            zone: local_offset,
+            stamps: match forms.map(|forms| forms.series()) {
+                Some(Series::S3006 | Series::S3007) => Stamps::WithoutZone,
+                _ => Stamps::AsFired,
+            },
+            ..StreamConfig::default()
+        },
+    )
+    .context("cannot start the thread of event streams")?;
+    let address = settings.address;
+    let socket = TcpListener::bind(address)
+        .with_context(|| format!("rest_cherrypy: cannot listen at {address}"))?;
+    let address = socket.local_addr()?;
+    let tls = settings.tls.map(Tls::load).transpose()?;
+    let is_tls = tls.is_some();
+    let state = RestState::new(api, streams, settings.rest, operator);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("brine-http")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of the HTTP API")?;
+    let (shutdown, ended) = oneshot::channel();
+    let serve = move || {
+        let ended = async {
+            let _ = ended.await; // a sender that is gone ends it too
+        };
+        let served = runtime.block_on(network::serve(socket, tls, Arc::new(state), ended));
+        if let Err(error) = served {
+            tracing::error!(err = %error, "the HTTP API is not served");
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("brine-http".to_owned())
+        .spawn(serve)
+        .context("cannot start the thread of the HTTP API")?;
+    tracing::info!(%address, tls = is_tls, "HTTP API");
+    Ok(RunningApi {
+        shutdown: Some(shutdown),
+        thread: Some(thread),
+        address,
+        is_tls,
+    })
+}
+
+impl Drop for RunningApi {
+    fn drop(&mut self) {
+        drop(self.shutdown.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic there has been printed
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The API of our own master, in the same process.
+
+use std::net::IpAddr;
+
+use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending};
+use brine_auth::{Login, LoginError, Token};
+use brine_config::Opts;
+use brine_node::PublishError;
+use brine_node::client::{ClientConfig, ClientError};
+use brine_node::functions::Call;
+use brine_node::master::{Caller, MasterHandle, WheelError};
+use brine_node::runner::{self, RunnerError};
+use brine_wire::network::{Jid, field};
+use brine_wire::returns::Timeouts;
+use brine_wire::{Map, Value};
+
+use super::arguments;
+use crate::clock;
+
+/// Our own master.
+pub(crate) struct OwnMaster {
+    master: MasterHandle,
+    timeouts: Timeouts,
+}
+
+impl OwnMaster {
+    /// A master, with its options.
+    pub(crate) fn of(master: MasterHandle, opts: &Opts) -> anyhow::Result<Self> {
+        let timeouts = ClientConfig::from_opts(opts, opts.text("user")?)?.timeouts;
+        Ok(Self { master, timeouts })
+    }
+
+    async fn caller(&self, by: &Credential) -> Result<Caller, OperatorError> {
+        let unknown = || OperatorError::NotAuthenticated("Authentication error occurred.".into());
+        let token = match by {
+            Credential::Token(text) => self.master.token(text).await.ok_or_else(unknown)?,
+            Credential::Login(fields) => {
+                let login = fields.login.clone();
+                let checked = self.master.check_login(login, Some(fields.from)).await;
+                checked.map_err(login_error)?
+            }
+        };
+        Ok(self.master.external_caller(&token))
+    }
+
+    async fn local(&self, fields: &Map, by: Caller) -> Result<Value, OperatorError> {
+        let mut job = arguments::local(fields, self.timeouts)?;
+        // Chosen here, because replies do not name it.
+        let jid = job.request.jid.get_or_insert_with(new_jid).clone();
+        let replies = self.master.gather(job.request, job.timeouts, &by).await;
+        let replies = replies.map_err(client_error)?.into_iter();
+        let returns = replies.map(|reply| {
+            let value = reply_value(&jid, &reply, job.full_return);
+            (Value::from(reply.id), value)
+        });
+        Ok(Map::from_pairs(returns.collect()).into())
+    }
+
+    async fn local_async(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
+        let job = arguments::local(fields, self.timeouts)?;
+        let published = self.master.publish(job.request, by).await;
+        let published = published.map_err(|error| publish_error(&error))?;
+        Ok(started(&published))
+    }
+
+    async fn runner(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
+        let fun = fun(fields)?;
+        known_runner(&fun)?;
+        let jid = new_jid();
+        let mut events = self.master.follow();
+        let called = arguments::call(fields);
+        let returned = self.master.run_runner(&fun, called, by, jid.clone()).await;
+        let returned = returned.map_err(|error| runner_error(&error))?;
+        if !fields.get("full_return").is_some_and(Value::is_true) {
+            return Ok(returned.value);
+        }
+        let tag = format!("salt/run/{jid}/ret");
+        let found = super::feed::find(&mut events, &tag);
+        let mut answer = Map::new();
+        answer.insert("tag", tag);
+        answer.insert("data", found.unwrap_or_default());
+        Ok(answer.into())
+    }
+
+    async fn wheel(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
+        let called = arguments::call(fields);
+        let call = Call {
+            fun: fun(fields)?,
+            args: called.positional,
+            kwargs: called.keyword,
+            publication: Map::new(),
+            jid: String::new(),
+        };
+        let answered = self.master.wheel_answer(call, by).await;
+        Ok(answered.map_err(|error| wheel_error(&error))?.0)
+    }
+}
+
+impl Operator for OwnMaster {
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    fn log_in(&self, login: Login, from: IpAddr) -> Pending<'_, Result<Token, OperatorError>> {
+        Box::pin(async move {
+            let token = self.master.log_in(login, Some(from)).await;
+            token.map_err(login_error)
+        })
+    }
+
+    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Option<Token>> {
+        Box::pin(self.master.token(text))
+    }
+
+    fn revoke<'a>(&'a self, text: &'a str) -> Pending<'a, ()> {
+        Box::pin(self.master.revoke_token(text))
+    }
+
+    fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>> {
+        Box::pin(async move {
+            let caller = self.caller(&by).await?;
+            let fields = &low.fields;
+            match low.client {
+                Client::Local => self.local(fields, caller).await,
+                Client::LocalAsync => self.local_async(fields, &caller).await,
+                Client::Runner => self.runner(fields, &caller).await,
+                Client::RunnerAsync => {
+                    let fun = fun(fields)?;
+                    known_runner(&fun)?;
+                    let called = arguments::call(fields);
+                    let started = self.master.start_runner(&fun, called, &caller);
+                    started.map_err(|error| runner_error(&error))
+                }
+                Client::Wheel => self.wheel(fields, &caller).await,
+                Client::WheelAsync => Ok(where_it_is(&self.wheel(fields, &caller).await?)),
+            }
+        })
+    }
+
+    fn fire<'a>(&'a self, tag: &'a str, data: Map) -> Pending<'a, bool> {
+        Box::pin(async move {
+            let fired = self.master.fire(tag, data);
+            if let Err(error) = &fired {
+                tracing::warn!(tag, err = %error, "a webhook was not fired");
+            }
+            fired.is_ok()
+        })
+    }
+}
+
+/// What a minion's reply is to a client of `local`.
+pub(super) fn reply_value(jid: &Jid, reply: &brine_node::client::MinionReply, full: bool) -> Value {
+    if !full {
+        return reply.ret.clone();
+    }
+    let mut whole = Map::new();
+    whole.insert("jid", jid.as_str());
+    whole.insert("retcode", Value::Int(reply.retcode.into()));
+    whole.insert("ret", reply.ret.clone());
+    if let Some(out) = &reply.out {
+        whole.insert("out", out.as_str());
+    }
+    whole.into()
+}
+
+/// What a client of `local_async` gets: nothing if no minion matched.
+pub(super) fn started(published: &brine_node::Published) -> Value {
+    let mut answer = Map::new();
+    if let Some(jid) = &published.jid {
+        let minions = published.minions.iter().map(|id| id.as_str().into());
+        answer.insert("jid", jid.as_str());
+        answer.insert("minions", minions.collect::<Vec<Value>>());
+    }
+    answer.into()
+}
+
+/// `tag` and `jid` of a wheel function's answer.
+pub(super) fn where_it_is(answer: &Value) -> Value {
+    let answer = answer.as_map();
+    let of = |map: Option<&Map>, key| map.and_then(|map| map.get(key)).cloned();
+    let data = answer
+        .and_then(|answer| answer.get("data"))
+        .and_then(Value::as_map);
+    let mut place = Map::new();
+    place.insert("tag", of(answer, "tag").unwrap_or(Value::Nil));
+    place.insert("jid", of(data, "jid").unwrap_or(Value::Nil));
+    place.into()
+}
+
+/// The id of a job that begins now.
+fn new_jid() -> Jid {
+    Jid::at(clock::since_epoch())
+}
+
+pub(super) fn fun(fields: &Map) -> Result<String, OperatorError> {
+    let fun = field::text(fields, "fun").map(str::to_owned);
+    fun.ok_or_else(|| OperatorError::Invalid("\"fun\" must be the name of a function".to_owned()))
+}
+
+/// As in Salt, an unknown runner function is an unforeseen error, whatever one may do.
+fn known_runner(fun: &str) -> Result<(), OperatorError> {
+    match runner::functions::named(fun) {
+        Some(_) => Ok(()),
+        None => Err(OperatorError::Failed(format!("'{fun}' is not available."))),
+    }
+}
+
+fn login_error(error: LoginError) -> OperatorError {
+    match error {
+        LoginError::TooMany => OperatorError::TooMany,
+        LoginError::NotEnabled(_) | LoginError::Wrong => {
+            tracing::debug!(err = %error, "login refused");
+            OperatorError::NotAuthenticated("Authentication error occurred.".to_owned())
+        }
+        other => {
+            tracing::error!(err = %other, "login impossible");
+            OperatorError::NotAuthenticated("Authentication error occurred.".to_owned())
+        }
+    }
+}
+
+fn not_permitted() -> OperatorError {
+    OperatorError::NotPermitted("Authorization error occurred.".to_owned())
+}
+
+fn publish_error(error: &PublishError) -> OperatorError {
+    match error {
+        PublishError::Blacklisted | PublishError::NotPermitted => not_permitted(),
+        other => OperatorError::NoMaster(other.to_string()),
+    }
+}
+
+fn client_error(error: ClientError) -> OperatorError {
+    match error {
+        ClientError::Publish(error) => publish_error(&error),
+        other => OperatorError::Failed(other.to_string()),
+    }
+}
+
+fn runner_error(error: &RunnerError) -> OperatorError {
+    match error {
+        RunnerError::NotPermitted => not_permitted(),
+        RunnerError::ShuttingDown => OperatorError::NoMaster(error.to_string()),
+        other => OperatorError::Failed(other.to_string()),
+    }
+}
+
+fn wheel_error(error: &WheelError) -> OperatorError {
+    match error {
+        WheelError::NotPermitted => not_permitted(),
+        WheelError::ShuttingDown => OperatorError::NoMaster(error.to_string()),
+        other => OperatorError::Failed(other.to_string()),
+    }
+}

@@ -1,0 +1,119 @@
+"""A running Brine with its HTTP API, in a directory of its own, and ways to put events on its bus."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+BRINE = os.environ["BRINE"]
+SOON = 30
+USER, PASSWORD, EAUTH = "fred", "secret", "sharedsecret"
+
+
+class Served:
+    """A bus with the API. `history` decides whether it remembers anything over a restart."""
+
+    def __init__(self, directory: Path, history: bool = True):
+        self.directory = directory
+        self.history = history
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.sock = directory / "brine.sock"
+        self.processes = []
+
+    def start(self):
+        self.directory.mkdir(exist_ok=True)
+        command = [BRINE, "bus", "--sock-dir", str(self.directory)]
+        if self.history:
+            command += ["--history", str(self.directory / "history")]
+        self.log = open(self.directory / "log", "ab")
+        proxy = Path(os.environ.get("PAGE_PROXY", "/tmp/page/dev.py"))
+        for one in (command, [sys.executable, str(proxy), str(self.port), str(self.sock)]):
+            self.processes.append(subprocess.Popen(one, stdout=self.log, stderr=self.log))
+        self.wait()
+        return self
+
+    def wait(self):
+        end = time.monotonic() + SOON
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/brine", timeout=5).read()
+                socket.socket(socket.AF_UNIX).connect(str(self.sock))
+                return
+            except OSError:
+                if time.monotonic() > end:
+                    raise RuntimeError((self.directory / "log").read_text()) from None
+                time.sleep(0.05)
+
+    def stop(self):
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(SOON)
+        self.processes = []
+        self.log.close()
+
+    def fire(self, *events):
+        """Puts (tag, data) on the bus; they can be read afterwards."""
+        lines = "".join(json.dumps({"tag": tag, "data": data}) + "\n" for tag, data in events)
+        body = lines.encode()
+        with Local(self.sock) as local:
+            answer = local.request("POST", "/events?durable=false", body)
+        assert answer.count(b"position") == len(events), answer[:500]
+
+    def get(self, path):
+        """An answer of the local socket."""
+        with Local(self.sock) as local:
+            return local.request("GET", path)
+
+
+class Local:
+    """A connection to brine.sock."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(SOON)
+        self.socket.connect(str(path))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def request(self, method, path, body=b""):
+        head = f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
+        head += "content-type: application/x-ndjson\r\n\r\n"
+        self.socket.sendall(head.encode() + body)
+        answer = b""
+        while piece := self.socket.recv(1 << 16):
+            answer += piece
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b" 200 " in head.split(b"\r\n")[0], answer[:500]
+        return body
+
+
+class Flood:
+    """Fires events at a rate for a time, from a thread of its own process, and counts them."""
+
+    def __init__(self, served, rate, seconds):
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("flood.py")), str(served.sock), str(rate), str(seconds)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait(self):
+        """How many were fired."""
+        out, _ = self.process.communicate(timeout=300)
+        return int(out)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
