@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_the_newest_of_whoever_has_most() {
+    fn a_full_queue_drops_the_newest_of_the_address_that_has_most() {
         let queue = FairQueue::new(4, 10);
         for n in 0..4 {
             assert!(queue.push(address(1), 1, n).is_empty());

@@ -326,7 +326,7 @@ async fn a_subscriber_that_does_not_read_delays_nobody() {
 }
 
 #[tokio::test]
-async fn who_does_not_say_who_he_is_may_not_stay() {
+async fn a_subscriber_must_identify_itself_in_time() {
     let (address, _publisher, _presence) = publish_port(Limits {
         identification: Duration::from_millis(100),
         ..Limits::default()

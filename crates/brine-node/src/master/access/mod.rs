@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_proves_who_its_user_is() {
+    fn a_key_identifies_its_user() {
         let access = access(false);
         let listed = Rights::Listed(vec!["test.*".into()]);
         for (user, key, expected) in [
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn external_authentication_lets_nobody_in() {
+    fn external_authentication_is_refused() {
         let kwargs: Map = [("token", "x")].into_iter().collect();
         let mut load: Map = [("key", "key of salt")].into_iter().collect();
         let fun = "test.ping".into();
