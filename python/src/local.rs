@@ -11,7 +11,7 @@ use brine_bus::client::local::{
 use brine_bus::client::{ConnectError, PublisherConfig};
 use brine_wire::compat::Compat;
 use brine_wire::event::{STAMP, check_tag, join};
-use brine_wire::{msgpack, stamp, trim};
+use brine_wire::{Map, Value, msgpack, stamp, trim};
 use pyo3::exceptions::{
     PyConnectionError, PyOSError, PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError,
 };
@@ -255,6 +255,43 @@ impl LocalClient {
         })?;
         let mut packed = Vec::new();
         msgpack::encode(&answer, &mut packed);
+        decode(py, &packed)
+    }
+
+    /// Has the node run a command, looking for it `find_within` seconds and waiting `timeout` for the answer (`None`: for
+    /// ever): `{"return": …}`, or `{"error": {"name", "message"}}` where it failed or was refused.
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        command: &Bound<'py, PyAny>,
+        find_within: f64,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut packed = Vec::new();
+        encode(command, &mut packed)?;
+        let Ok(Value::Map(command)) = msgpack::decode(&packed) else {
+            return Err(PyValueError::new_err("a command is a mapping"));
+        };
+        let (find_within, timeout) = (seconds(find_within), timeout.map(seconds));
+        let result = detached(py, || {
+            let mut client = lock(&self.inner);
+            client.connect(Some(find_within))?;
+            client.run(command, timeout)
+        });
+        let answer: Map = match result {
+            Ok(value) => [("return", value)].into_iter().collect(),
+            Err(LocalError::Refused {
+                status: 422,
+                code,
+                message,
+            }) => {
+                let error: Map = [("name", code), ("message", message)].into_iter().collect();
+                [("error", error)].into_iter().collect()
+            }
+            Err(error) => return Err(raise(error, &self.raised)),
+        };
+        let mut packed = Vec::new();
+        msgpack::encode(&answer.into(), &mut packed);
         decode(py, &packed)
     }
 

@@ -217,7 +217,8 @@ def test_what_is_missing_is_a_gap(bus, door):
         gap = next(events)
         assert isinstance(gap, brine.Gap)
         assert gap.missed is None and gap.from_ != gap.to
-        assert (gap.tag, gap.data["to"]) == ("brine/gap", gap.to)
+        assert (gap.tag, gap.data["to"], gap.position) == ("brine/gap", gap.to, gap.to)
+        assert gap.seq is None and gap.stamp is None
         assert next(events).tag == "my/2"
 
 

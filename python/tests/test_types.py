@@ -24,7 +24,12 @@ async def main(bus: brine.Bus) -> None:
     async with bus.events(["a/*", "b/*"], exclude="*/c") as events:
         async for one in events:
             tag: str = one.tag
-            print(tag, one.number + 1, one.stamp.year if one.stamp else None)
+            print(tag, (one.seq or 0) + 1, one.position, one.stamp.year if one.stamp else None)
+    position: str = bus.fire(tag, ack=True)
+    for event in bus.history(after=position):
+        if isinstance(event, brine.Gap):
+            missed: int | None = event.missed
+            print(missed)
 
 
 asyncio.run(main(brine.Bus("minion", id="m1", sock_dir="/run")))
@@ -62,4 +67,4 @@ def test_a_wrong_program_does_not_pass(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mypy", file], capture_output=True, text=True, check=False
     )
-    assert "arg-type" in done.stdout
+    assert "call-overload" in done.stdout

@@ -10,11 +10,13 @@ from kinds import batches
 from served import EAUTH, PASSWORD, USER, Served
 
 ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "crates/brine-api/src/page/assets"
 SHOTS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "page" / "shots"
 
 
 def pytest_addoption(parser):
     parser.addoption("--minute", action="store_true", help="5,000 events a second for a minute, not for seconds")
+    parser.addoption("--assets", action="store_true", help="try the page's files as they are, not as they were built in")
     parser.addoption("--pictures", action="store_true", help="make the pictures of docs/page.md anew")
 
 
@@ -53,6 +55,9 @@ def open_page(browser, request):
     def open_page(served, fragment="", logs_in=True, **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "timezone_id": "UTC", "locale": "en-GB", **options})
         contexts.append(context)
+        if request.config.getoption("--assets"):
+            context.route("**/brine/*", lambda route: route.fulfill(path=ASSETS / route.request.url.rsplit("/", 1)[1]))
+            context.route("**/brine", lambda route: route.fulfill(path=ASSETS / "index.html"))
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -15,47 +15,65 @@ USER, PASSWORD, EAUTH = "fred", "secret", "sharedsecret"
 
 
 class Served:
-    """A bus with the API. `history` decides whether it remembers anything over a restart."""
+    """A master with the API. `history` decides whether it remembers anything over a restart."""
 
     def __init__(self, directory: Path, history: bool = True):
         self.directory = directory
         self.history = history
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.sock = directory / "brine.sock"
-        self.processes = []
+        self.sock = directory / "sock" / "master" / "brine.sock"
+        self.process = None
 
     def start(self):
-        self.directory.mkdir(exist_ok=True)
-        command = [BRINE, "bus", "--sock-dir", str(self.directory)]
-        if self.history:
-            command += ["--history", str(self.directory / "history")]
+        if not self.directory.exists():
+            self.directory.mkdir()
+            (self.directory / "master").write_text(json.dumps(self.configuration()))
         self.log = open(self.directory / "log", "ab")
-        proxy = Path(os.environ.get("PAGE_PROXY", "/tmp/page/dev.py"))
-        for one in (command, [sys.executable, str(proxy), str(self.port), str(self.sock)]):
-            self.processes.append(subprocess.Popen(one, stdout=self.log, stderr=self.log))
+        command = [BRINE, "salt-master", "-c", str(self.directory), "-l", "info"]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         self.wait()
         return self
+
+    def configuration(self):
+        return {
+            "root_dir": str(self.directory),
+            "sock_dir": "/sock/master",  # below root_dir
+            "interface": "127.0.0.1",
+            "publish_port": free_port(),
+            "ret_port": free_port(),
+            "default_include": "none",
+            "sharedsecret": PASSWORD,
+            "external_auth": {EAUTH: {USER: [".*", "@jobs", "@runner", "@wheel"]}},
+            "netapi_enable_clients": ["local", "local_async", "runner", "wheel"],
+            "rest_cherrypy": {"host": "127.0.0.1", "port": self.port, "disable_ssl": True},
+            "brine": {"api": {"in_master": True}, "history": self.history},
+        }
 
     def wait(self):
         end = time.monotonic() + SOON
         while True:
             try:
-                urllib.request.urlopen(f"{self.url}/brine", timeout=5).read()
-                socket.socket(socket.AF_UNIX).connect(str(self.sock))
+                urllib.request.urlopen(f"{self.url}/readyz", timeout=5).read()
                 return
             except OSError:
-                if time.monotonic() > end:
+                if time.monotonic() > end or self.process.poll() is not None:
                     raise RuntimeError((self.directory / "log").read_text()) from None
                 time.sleep(0.05)
 
     def stop(self):
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(SOON)
-        self.processes = []
-        self.log.close()
+        if self.process:
+            self.process.terminate()
+            self.process.wait(SOON)
+            self.process = None
+            self.log.close()
+
+    def log_in(self):
+        """The token of a new session."""
+        body = json.dumps({"username": USER, "password": PASSWORD, "eauth": EAUTH}).encode()
+        request = urllib.request.Request(f"{self.url}/login", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=SOON) as answer:
+            return json.load(answer)["return"][0]["token"]
 
     def fire(self, *events):
         """Puts (tag, data) on the bus; they can be read afterwards."""
@@ -64,6 +82,13 @@ class Served:
         with Local(self.sock) as local:
             answer = local.request("POST", "/events?durable=false", body)
         assert answer.count(b"position") == len(events), answer[:500]
+
+    def read(self, path):
+        """The events of a stream that ends, over the network."""
+        headers = {"X-Auth-Token": self.log_in(), "Accept": "application/x-ndjson"}
+        request = urllib.request.Request(f"{self.url}{path}&follow=false", headers=headers)
+        with urllib.request.urlopen(request, timeout=SOON) as answer:
+            return [json.loads(line) for line in answer]
 
     def get(self, path):
         """An answer of the local socket."""

@@ -55,10 +55,11 @@ def test_everything_is_reached_by_keyboard(served, open_page):
     page.keyboard.press("Enter")
     expect(page.locator("#list")).to_be_focused()
     page.keyboard.press("ArrowUp")
+    expect(page.locator(".row[aria-selected=true]")).to_have_count(1)
     active = page.locator("#list").get_attribute("aria-activedescendant")
     expect(page.locator(f"#{active}")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("k")
-    assert page.locator("#list").get_attribute("aria-activedescendant") != active
+    expect(page.locator("#list")).not_to_have_attribute("aria-activedescendant", active)
     page.keyboard.press("Enter")
     tree = page.get_by_role("tree", name="Data")
     expect(tree.get_by_role("treeitem").first).to_be_focused()

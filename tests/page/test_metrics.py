@@ -35,10 +35,10 @@ def test_the_copy_of_salt_exporter_has_its_fault_and_no_other(served):
     assert said == 'salt_health_minions_total non-counter metrics should not have "_total" suffix\n'
 
 
-def test_alerts_are_valid_and_name_metrics_that_exist(master):
+def test_alerts_are_valid_and_name_metrics_that_exist(served):
     code, said = promtool("check", "rules", str(ROOT / "contrib/prometheus/brine.rules.yml"))
     assert code == 0, said
-    known = names(master.get("/metrics"))
+    known = names(served.get("/metrics"))
     board = json.loads((ROOT / "contrib/grafana/brine.json").read_text())
     expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
     expressions.append((ROOT / "contrib/prometheus/brine.rules.yml").read_text())

@@ -25,6 +25,10 @@ const PYTHON_PREPARE: &str = "python/tests/prepare";
 /// Runs the Python package's tests. Ends with a closing line that [`Tally::parse`] knows.
 const PYTHON_TESTS: &str = "python/tests/run";
 
+/// Fetches what the tests of the web page need; runs them, in a browser.
+const PAGE_PREPARE: &str = "tests/page/prepare";
+const PAGE_TESTS: &str = "tests/page/run";
+
 /// Runs all tests; `beside` runs as well, while they do.
 ///
 /// # Errors
@@ -32,7 +36,8 @@ const PYTHON_TESTS: &str = "python/tests/run";
 pub(crate) fn run(beside: impl FnOnce() -> Vec<Part> + Send) -> anyhow::Result<Vec<Part>> {
     thread::scope(|scope| {
         let salt = scope.spawn(|| Part::prepare("real Salt", || salt::make(&salt::VERSIONS)));
-        let package = scope.spawn(|| Part::prepare("python package", prepare_python));
+        let package = scope.spawn(|| Part::prepare("python package", || prepare(PYTHON_PREPARE)));
+        let browser = scope.spawn(|| Part::prepare("browser", || prepare(PAGE_PREPARE)));
         let mut build = None;
         let compile = Part::prepare("compiling", || {
             build = Some(Build::make()?);
@@ -43,7 +48,14 @@ pub(crate) fn run(beside: impl FnOnce() -> Vec<Part> + Send) -> anyhow::Result<V
 
         let python = scope.spawn(|| {
             let package = join(package);
-            vec![package, Part::run("python tests", test_python)]
+            vec![
+                package,
+                Part::run("python tests", || test_with(PYTHON_TESTS)),
+            ]
+        });
+        let page = scope.spawn(|| {
+            let browser = join(browser);
+            vec![browser, Part::run("page tests", || test_with(PAGE_TESTS))]
         });
         let others = scope.spawn(|| {
             let documentation = Part::run("documentation tests", test_documentation);
@@ -54,6 +66,7 @@ pub(crate) fn run(beside: impl FnOnce() -> Vec<Part> + Send) -> anyhow::Result<V
         parts.push(Part::run("tests", || build.test()));
         parts.extend(join(others));
         parts.extend(join(python));
+        parts.extend(join(page));
         Ok(parts)
     })
 }
@@ -139,15 +152,15 @@ fn test_documentation() -> anyhow::Result<Tally> {
     capture_count(&mut nicely(&cargo(&arguments)))
 }
 
-fn prepare_python() -> anyhow::Result<()> {
-    let mut command = Command::new(root().join(PYTHON_PREPARE));
+fn prepare(script: &str) -> anyhow::Result<()> {
+    let mut command = Command::new(root().join(script));
     command.current_dir(root());
     run_command(&mut nicely(&command))
 }
 
 /// With the program that the tests are compiled with.
-fn test_python() -> anyhow::Result<Tally> {
-    let mut command = Command::new(root().join(PYTHON_TESTS));
+fn test_with(script: &str) -> anyhow::Result<Tally> {
+    let mut command = Command::new(root().join(script));
     command
         .env("PREPARED", "1")
         .env("BRINE", root().join("target/debug/brine"))

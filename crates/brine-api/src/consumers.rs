@@ -45,7 +45,7 @@ pub(crate) async fn respond(
     query: &str,
 ) -> Result<Response<ResponseBody>, ApiError> {
     admit(subject, access)?;
-    let answer = of(state)?.answer(method, path, query).await?;
+    let answer = of(state)?.answer(method.as_str(), path, query).await?;
     let mut text = String::new();
     json::to_line(&answer.into(), &mut text);
     text.push('\n');
@@ -84,6 +84,13 @@ fn admit(subject: &Subject, access: &Access) -> Result<(), ApiError> {
     }
 }
 
+/// All consumers, as `/status` and metrics show them; `None` without history.
+pub(crate) fn all(state: &ApiState) -> Option<Vec<Map>> {
+    let consumers = of(state).ok()?;
+    let all = consumers.history.consumers();
+    Some(all.iter().map(|one| consumers.describe(one)).collect())
+}
+
 fn of(state: &ApiState) -> Result<Consumers, ApiError> {
     let history = state.history.clone().ok_or_else(|| {
         ApiError::Conflict(
@@ -104,18 +111,14 @@ impl Consumers {
     /// # Errors
     /// [`ApiError`] for a request that is wrong, a consumer that is not there, and a store that
     /// cannot be written.
-    pub async fn answer(&self, method: &Method, path: &str, query: &str) -> Result<Map, ApiError> {
+    pub async fn answer(&self, method: &str, path: &str, query: &str) -> Result<Map, ApiError> {
         let rest = path.strip_prefix(PATH).ok_or(ApiError::NotFound)?;
         let mut parts = rest.split('/').skip(1);
         let (name, action) = (parts.next(), parts.next());
         if parts.next().is_some() {
             return Err(ApiError::NotFound);
         }
-        match (
-            method.as_str(),
-            name.filter(|name| !name.is_empty()),
-            action,
-        ) {
+        match (method, name.filter(|name| !name.is_empty()), action) {
             ("GET", None, None) => self.list(query),
             ("GET", Some(name), None) => Ok(self.describe(&self.find(name)?)),
             ("PUT", Some(name), None) => self.add(name, query).await,

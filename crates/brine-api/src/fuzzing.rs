@@ -4,6 +4,7 @@
 
 use crate::events::lines::{Line, Lines};
 use crate::query;
+use crate::stream;
 
 /// Lines are the same however the stream is cut, and none is over the limit. The first byte says how
 /// many bytes come at a time.
@@ -37,10 +38,21 @@ pub fn fuzz_bodies(bytes: &[u8]) {
     crate::rest::fuzz_bodies(bytes);
 }
 
+/// Any head of a request over the network is read; a token is found only where one is.
+pub fn fuzz_heads(bytes: &[u8]) {
+    crate::rest::fuzz_heads(&String::from_utf8_lossy(bytes));
+}
+
 /// Any text is a query or is refused.
 pub fn fuzz_query(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(parameters) = query::parse(&text, &["tag", "filter", "limit"]) {
         assert!(parameters.len() <= 64);
     }
+}
+
+/// Whatever an event holds, its record in a stream has the lines of one record and no others, and its
+/// chunk is one.
+pub fn fuzz_stream_record(event: &[u8]) {
+    stream::fuzz_record(event);
 }

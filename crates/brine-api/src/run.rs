@@ -62,18 +62,21 @@ pub enum Client {
     Runner,
     /// Starts a runner function and answers with its tag and job id.
     RunnerAsync,
-    /// Runs a wheel function.
+    /// Runs a wheel function and answers with its result.
     Wheel,
+    /// Runs a wheel function and answers with the tag and job id of its events.
+    WheelAsync,
     /// Runs an execution function in the minion.
     Caller,
 }
 
 impl Client {
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("local_async", Self::LocalAsync),
         ("runner", Self::Runner),
         ("runner_async", Self::RunnerAsync),
         ("wheel", Self::Wheel),
+        ("wheel_async", Self::WheelAsync),
         ("caller", Self::Caller),
     ];
 
@@ -87,7 +90,7 @@ impl Client {
         match self {
             Self::LocalAsync | Self::Caller => fun.to_owned(),
             Self::Runner | Self::RunnerAsync => format!("@runner/{fun}"),
-            Self::Wheel => format!("@wheel/{fun}"),
+            Self::Wheel | Self::WheelAsync => format!("@wheel/{fun}"),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use brine_bus::Relay;
 use brine_log::history::History;
 use brine_log::{Log, Seq};
 use brine_wire::Map;
@@ -88,6 +89,8 @@ pub struct ApiState {
     pub config: ApiConfig,
     /// How to wait for the disk; `None` without history.
     pub durability: Option<Durability>,
+    /// Where events go that are fired here, if this bus has joined another; else into the log.
+    pub relay: Option<Relay>,
     /// Where consumers are kept; `None` without history.
     pub history: Option<History>,
     /// Who runs commands; `None` where there is no node.
@@ -115,6 +118,7 @@ impl ApiState {
             node,
             config,
             durability: None,
+            relay: None,
             history: None,
             runner: None,
             status: Vec::new(),
@@ -151,7 +155,14 @@ impl std::fmt::Debug for ApiState {
 
 /// The streams that are read now, for `GET /status`.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Readers(Arc<Mutex<Vec<Arc<Reader>>>>);
+pub(crate) struct Readers(Arc<Mutex<Reading>>);
+
+/// Who reads now, and what those who have gone were sent.
+#[derive(Debug, Default)]
+struct Reading {
+    now: Vec<Arc<Reader>>,
+    sent_to_gone: u64,
+}
 
 /// A stream that is read.
 #[derive(Debug)]
@@ -180,7 +191,7 @@ impl Readers {
             sent: AtomicU64::new(0),
             query,
         });
-        self.lock().push(Arc::clone(&reader));
+        self.lock().now.push(Arc::clone(&reader));
         Entry {
             readers: self.clone(),
             reader,
@@ -188,10 +199,17 @@ impl Readers {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Reader>> {
-        self.lock().clone()
+        self.lock().now.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Reader>>> {
+    /// How many events streams were sent since the beginning, each counted once for each of them.
+    pub(crate) fn sent(&self) -> u64 {
+        let reading = self.lock();
+        let sent = |reader: &Arc<Reader>| reader.sent.load(Ordering::Relaxed);
+        reading.sent_to_gone + reading.now.iter().map(sent).sum::<u64>()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Reading> {
         // A list of counters is whole whoever panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,8 +217,10 @@ impl Readers {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.readers
-            .lock()
+        let mut reading = self.readers.lock();
+        reading.sent_to_gone += self.reader.sent.load(Ordering::Relaxed);
+        reading
+            .now
             .retain(|reader| !Arc::ptr_eq(reader, &self.reader));
     }
 }

@@ -58,6 +58,10 @@ fn status(state: &ApiState, subject: &Subject, access: &Access) -> Map {
     let streams: Vec<Value> = visible.map(|reader| stream(reader, next).into()).collect();
     status.insert("streams", streams);
     if sees_all {
+        if let Some(consumers) = crate::consumers::all(state) {
+            let consumers = consumers.into_iter().map(Value::from);
+            status.insert("consumers", consumers.collect::<Vec<_>>());
+        }
         for (name, part) in &state.status {
             status.insert(*name, part());
         }

@@ -1,6 +1,7 @@
 //! Checks logins, makes tokens, says who a token is and what its user may do.
 
 use std::net::IpAddr;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use brine_wire::{Map, Value};
@@ -15,7 +16,7 @@ use crate::token::{Token, TokenStore};
 const MAX_TEXT: usize = 1024;
 
 /// How people log in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AuthConfig {
     /// Salt's option `external_auth`: back ends, and for each the users with their permissions.
     pub external_auth: Map,
@@ -31,6 +32,22 @@ pub struct AuthConfig {
     pub allows_auto: bool,
     /// The file of Brine's own users (`eauth: brine`).
     pub users_file: Option<std::path::PathBuf>,
+}
+
+impl std::fmt::Debug for AuthConfig {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither the shared secret nor what back ends are told, passwords of theirs among it.
+        let backends: Vec<&str> = self
+            .external_auth
+            .iter()
+            .filter_map(|(name, _)| name.as_str())
+            .collect();
+        out.debug_struct("AuthConfig")
+            .field("external_auth", &backends)
+            .field("token_expire", &self.token_expire)
+            .field("allows_auto", &self.allows_auto)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for AuthConfig {
@@ -116,6 +133,39 @@ pub struct Authority {
     config: AuthConfig,
     tokens: TokenStore,
     attempts: Attempts,
+    slots: Slots,
+}
+
+/// How many passwords are checked at a time: a check takes memory and a processor.
+const CHECKS_AT_A_TIME: usize = 4;
+
+/// Checks of passwords under way.
+#[derive(Debug, Default)]
+struct Slots {
+    taken: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// One of them, given back when dropped.
+struct Slot<'s>(&'s Slots);
+
+impl Slots {
+    /// Waits until a check may begin.
+    fn enter(&self) -> Slot<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |taken: &mut usize| *taken >= CHECKS_AT_A_TIME;
+        let waited = self.freed.wait_while(taken, is_full);
+        *waited.unwrap_or_else(PoisonError::into_inner) += 1;
+        Slot(self)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let taken = self.0.taken.lock();
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.freed.notify_one();
+    }
 }
 
 impl Authority {
@@ -126,6 +176,7 @@ impl Authority {
             config,
             tokens,
             attempts: Attempts::default(),
+            slots: Slots::default(),
         }
     }
 
@@ -146,6 +197,8 @@ impl Authority {
     /// [`LoginError`].
     pub fn check(&self, login: &Login, from: Option<IpAddr>) -> Result<Token, LoginError> {
         let user = login.username.as_str();
+        // Before the limit is looked at: failures of those that came before count.
+        let _slot = self.slots.enter();
         if !self.attempts.may_try(from, user, Instant::now()) {
             return Err(LoginError::TooMany);
         }
@@ -337,6 +390,9 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = authority(r#"{"sharedsecret": {"fred": [".*"]}}"#, directory.path());
+        assert!(!format!("{authority:?}").contains("hunter2"));
         assert!(!format!("{:?}", login("fred", "hunter2", "x")).contains("hunter2"));
         assert!(Login::from_map(&[("username", "fred")].into_iter().collect()).is_none());
     }

@@ -23,8 +23,9 @@ use crate::allocator::TrimAfterBurst;
 use crate::handle::{BusHandle, Registry};
 use crate::listen::{Accepting, Readers, Sockets};
 use crate::publish::{End, Subscriber};
-use crate::pull::PullConn;
+use crate::pull::{Inlet, PullConn};
 use crate::quota::Quota;
+use crate::relay::Relay;
 use crate::stream::Stream;
 
 /// Limits of a bus.
@@ -60,6 +61,7 @@ pub struct Bus {
 /// What every connection of a bus shares.
 struct Core {
     log: Arc<Log>,
+    inlet: Inlet,
     config: BusConfig,
     quota: Arc<Quota>,
     registry: Arc<Registry>,
@@ -78,6 +80,10 @@ enum Phase {
 
 /// How long a subscriber has to take the last events at shutdown.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
+/// How long a connection stays open whose user may not read, so that a client that tries again does not do so at once.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// How many of those there may be.
+const MOST_REFUSED: usize = 64;
 /// How many full frames unfinished ones of all publishers may take together.
 const UNFINISHED_FRAMES: usize = 4;
 /// How long to wait when the system cannot give another connection.
@@ -102,9 +108,31 @@ impl Bus {
     /// bus has ended.
     #[must_use]
     pub fn new(served: Vec<Served>, log: Arc<Log>, config: BusConfig) -> (Self, BusHandle) {
+        let inlet = Inlet::Log(Arc::clone(&log));
+        Self::with_inlet(served, log, inlet, config)
+    }
+
+    /// A bus whose log is filled by another bus's events: what is published here goes there, by `relay`.
+    #[must_use]
+    pub fn joined(
+        served: Vec<Served>,
+        log: Arc<Log>,
+        relay: Relay,
+        config: BusConfig,
+    ) -> (Self, BusHandle) {
+        Self::with_inlet(served, log, Inlet::Relay(relay), config)
+    }
+
+    fn with_inlet(
+        served: Vec<Served>,
+        log: Arc<Log>,
+        inlet: Inlet,
+        config: BusConfig,
+    ) -> (Self, BusHandle) {
         let registry = Arc::new(Registry::default());
         let core = Core {
             log: Arc::clone(&log),
+            inlet,
             quota: Quota::new(config.max_frame_bytes.saturating_mul(UNFINISHED_FRAMES)),
             config,
             registry: Arc::clone(&registry),
@@ -120,18 +148,33 @@ impl Bus {
     /// # Errors
     /// When the sockets cannot be registered with the runtime this is called in.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        self.run_until(shutdown, std::future::ready(())).await
+    }
+
+    /// The same; between reading the last of the publishers and writing the last to subscribers, waits for
+    /// `drained`. For a bus whose events go through another ([`Bus::joined`]).
+    ///
+    /// # Errors
+    /// Those of [`Bus::run`].
+    pub async fn run_until(
+        self,
+        shutdown: impl Future<Output = ()>,
+        drained: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let Self { served, core } = self;
         let (mut pulling, mut publishing) = (JoinSet::new(), JoinSet::new());
         for Served { sockets, framing } in served {
-            let pull = sockets.pull.register()?;
+            if let Some(pull) = sockets.pull {
+                pulling.spawn(Arc::clone(&core).accept_publishers(pull.register()?));
+            }
             let publish = sockets.publish.register()?;
-            pulling.spawn(Arc::clone(&core).accept_publishers(pull));
             let readers = sockets.readers;
             publishing.spawn(Arc::clone(&core).accept_subscribers(publish, framing, readers));
         }
         shutdown.await;
         core.phase.send_replace(Phase::Draining);
         while pulling.join_next().await.is_some() {}
+        drained.await;
         core.phase.send_replace(Phase::Closing);
         let all_closed = async { while publishing.join_next().await.is_some() {} };
         if tokio::time::timeout(CLOSING_TIME, all_closed)
@@ -211,9 +254,13 @@ impl Core {
     async fn pull_from(self: Arc<Self>, stream: Stream) {
         let peer = stream.peer();
         let _counted = self.registry.publisher();
-        let log = Arc::clone(&self.log);
-        let mut publisher =
-            PullConn::new(stream, log, self.config.max_frame_bytes, self.quota.share());
+        let inlet = self.inlet.clone();
+        let mut publisher = PullConn::new(
+            stream,
+            inlet,
+            self.config.max_frame_bytes,
+            self.quota.share(),
+        );
         let ended = tokio::select! {
             biased;
             ended = publisher.run() => Some(ended),
@@ -236,6 +283,7 @@ impl Core {
         readers: Readers,
     ) {
         let (mut connections, mut memory) = (JoinSet::new(), TrimAfterBurst::default());
+        let mut refused = JoinSet::new();
         let mut warned = None;
         let mut draining = pin!(self.reached(Phase::Draining));
         loop {
@@ -244,6 +292,13 @@ impl Core {
                     let peer = stream.peer();
                     if !readers.admit(peer) {
                         tracing::debug!(%peer, "may not subscribe: not in publisher_acl");
+                        if refused.len() < MOST_REFUSED {
+                            // Clients connect again at once.
+                            refused.spawn(async move {
+                                tokio::time::sleep(REFUSED_FOR).await;
+                                drop(stream);
+                            });
+                        }
                         continue;
                     }
                     let cursor = self.log.frames(framing, Start::Tail);
@@ -252,6 +307,7 @@ impl Core {
                     connections.spawn(Arc::clone(&self).publish_to(subscriber));
                 }
                 Some(_) = connections.join_next() => {}
+                Some(_) = refused.join_next() => {}
                 () = &mut draining => break,
             }
             memory.note(connections.len());

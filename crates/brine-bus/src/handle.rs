@@ -68,6 +68,15 @@ impl BusHandle {
         self.log.append(events, clock::now())
     }
 
+    /// The same for events of which it is known for certain who fired them: a minion of this name.
+    pub fn append_from<'a>(
+        &self,
+        sender: &str,
+        events: impl IntoIterator<Item = Incoming<'a>>,
+    ) -> Range<Seq> {
+        self.log.append_from(Some(sender), events, clock::now())
+    }
+
     /// A cursor over the events of the bus, whoever publishes them.
     #[must_use]
     pub fn events(&self, start: Start) -> EventCursor {

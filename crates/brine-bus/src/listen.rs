@@ -71,11 +71,12 @@ pub enum BindError {
     },
 }
 
-/// The two listening sockets of one bus. Dropping them removes their names.
+/// The listening sockets of one bus: for subscribers, and for publishers unless another bus has those.
+/// Dropping them removes their names.
 #[derive(Debug)]
 pub struct Sockets {
     pub(crate) publish: Listener,
-    pub(crate) pull: Listener,
+    pub(crate) pull: Option<Listener>,
     pub(crate) readers: Readers,
 }
 
@@ -114,7 +115,19 @@ impl Sockets {
         let pull = Listener::bind(address.pull(), modes.pull)?;
         Ok(Self {
             publish,
-            pull,
+            pull: Some(pull),
+            readers: Readers::Any,
+        })
+    }
+
+    /// Takes a socket for subscribers alone, at a path that may be longer than a client could connect to.
+    ///
+    /// # Errors
+    /// As [`Sockets::bind`].
+    pub fn bind_publish(path: &Path, mode: u32) -> Result<Self, BindError> {
+        Ok(Self {
+            publish: bind_unix(path, mode)?,
+            pull: None,
             readers: Readers::Any,
         })
     }

@@ -16,6 +16,7 @@ use brine_wire::frame::{Decoder, FrameError};
 
 use crate::clock;
 use crate::quota::{OverQuota, Share};
+use crate::relay::Relay;
 use crate::stream::Stream;
 
 /// Why we closed a publisher's connection.
@@ -31,10 +32,47 @@ pub(crate) enum PullError {
     Io(#[from] io::Error),
 }
 
+/// Where published events go.
+#[derive(Clone)]
+pub(crate) enum Inlet {
+    /// Into the log.
+    Log(Arc<Log>),
+    /// To another bus, whose events fill the log.
+    Relay(Relay),
+}
+
+impl Inlet {
+    fn append<'a>(&self, events: impl Iterator<Item = Incoming<'a>>) {
+        match self {
+            Self::Log(log) => drop(log.append(events, clock::now())),
+            Self::Relay(relay) => events.for_each(|event| relay.push(event.event.to_vec())),
+        }
+    }
+
+    /// Waits while it takes no more.
+    async fn has_room(&self) {
+        match self {
+            Self::Log(log) => wait_for_disk(log).await,
+            Self::Relay(relay) => relay.has_room().await,
+        }
+    }
+}
+
+/// Waits while more goes to the log's overflow than its disk takes, so that slow subscribers miss
+/// nothing. A disk that takes nothing at all holds nobody up: it is given up.
+pub(crate) async fn wait_for_disk(log: &Log) {
+    while log.is_backed_up() {
+        let progress = log.overflow_progress();
+        if tokio::time::timeout(DISK_STALL, progress).await.is_err() {
+            log.give_up_overflow();
+        }
+    }
+}
+
 /// One publisher's connection.
 pub(crate) struct PullConn {
     stream: Stream,
-    log: Arc<Log>,
+    inlet: Inlet,
     decoder: Decoder,
     /// The beginning of a frame whose rest has not come yet.
     unfinished: Vec<u8>,
@@ -58,14 +96,14 @@ thread_local! {
 impl PullConn {
     pub(crate) const fn new(
         stream: Stream,
-        log: Arc<Log>,
+        inlet: Inlet,
         max_frame_bytes: usize,
         quota: Share,
     ) -> Self {
         let decoder = Decoder::new(max_frame_bytes);
         Self {
             stream,
-            log,
+            inlet,
             decoder,
             unfinished: Vec::new(),
             quota,
@@ -76,25 +114,12 @@ impl PullConn {
     /// socket, and an unfinished frame.
     pub(crate) async fn run(&mut self) -> Result<(), PullError> {
         while poll_fn(|context| self.poll_turn(context)).await? {
-            if self.log.is_backed_up() {
-                self.wait_for_disk().await;
-            }
+            self.inlet.has_room().await;
             // Subscribers have their turn before more is read; without this a fast publisher fills
             // the log faster than it is written out, and everything is read from cold memory.
             tokio::task::yield_now().await;
         }
         Ok(())
-    }
-
-    /// Waits while more goes to the log's overflow than its disk takes, so that slow subscribers miss
-    /// nothing. A disk that takes nothing at all holds nobody up: it is given up.
-    async fn wait_for_disk(&self) {
-        while self.log.is_backed_up() {
-            let progress = self.log.overflow_progress();
-            if tokio::time::timeout(DISK_STALL, progress).await.is_err() {
-                self.log.give_up_overflow();
-            }
-        }
     }
 
     /// One read of all that is ready; `false` at the end of the stream.
@@ -135,7 +160,7 @@ impl PullConn {
             rest: bytes,
             error: None,
         };
-        self.log.append(&mut events, clock::now());
+        self.inlet.append(&mut events);
         let Events { rest, error, .. } = events;
         self.unfinished.extend_from_slice(rest);
         error.map_or(Ok(()), Err)

@@ -10,6 +10,7 @@ use brine_wire::{Map, Value};
 use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
+use crate::spool::SpoolOptions;
 use crate::types::type_name;
 
 /// The list of permissions of the local socket, not yet parsed: whoever serves the socket parses it.
@@ -41,6 +42,8 @@ pub struct Brine {
     pub audit_minion_tags: bool,
     /// `acl`: who else may use the local socket, and for what.
     pub acl: Option<AclOption>,
+    /// `spool`: what a minion has for a master that is away.
+    pub spool: SpoolOptions,
     /// `python`: the Python that runs users' modules, a name or a path.
     pub python: Option<String>,
     /// `auth`: what `external_auth` has here besides Salt's.
@@ -85,7 +88,7 @@ impl Default for ApiOptions {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "acl",
     "api",
     "auth",
@@ -98,6 +101,7 @@ const KEYS: [&str; 12] = [
     "overflow_bytes",
     "python",
     "redact",
+    "spool",
 ];
 
 impl Brine {
@@ -128,6 +132,7 @@ impl Brine {
                     brine.max_pending_keys = Some(count("max_pending_keys", value)?);
                 }
                 Some("history") => brine.history = HistoryOptions::parse(value)?,
+                Some("spool") => brine.spool = SpoolOptions::parse(value)?,
                 Some("redact") => brine.redact = redact(value)?,
                 Some("minion_tags") => brine.audit_minion_tags = is_audited(value)?,
                 Some("python") => brine.python = Some(python(value)?),

@@ -76,7 +76,9 @@ impl HistoryOptions {
         history.enabled = Some(true);
         for (key, value) in options {
             match key.as_str() {
-                Some("directory") => history.directory = Some(directory(value)?),
+                Some("directory") => {
+                    history.directory = Some(directory("history.directory", value)?);
+                }
                 Some("max_age") => history.set_max_age(value)?,
                 Some("max_bytes") => {
                     history.max_bytes = Some(bytes("history.max_bytes", value)?);
@@ -93,11 +95,11 @@ impl HistoryOptions {
 
     fn set_max_age(&mut self, value: &Value) -> Result<(), ConfigError> {
         let Value::Map(tags) = value else {
-            self.max_age = Some(age(value)?);
+            self.max_age = Some(age("history.max_age", value)?);
             return Ok(());
         };
         for (pattern, value) in tags {
-            let age = age(value)?;
+            let age = age("history.max_age", value)?;
             match pattern.as_str() {
                 Some("*") => self.max_age = Some(age),
                 Some(pattern) => self.max_age_of_tags.push((pattern.to_owned(), age)),
@@ -127,10 +129,10 @@ pub(crate) fn redact(value: &Value) -> Result<Vec<String>, ConfigError> {
     names.iter().map(name).collect()
 }
 
-fn directory(value: &Value) -> Result<PathBuf, ConfigError> {
+pub(crate) fn directory(key: &'static str, value: &Value) -> Result<PathBuf, ConfigError> {
     let path = value.as_str().map(PathBuf::from);
     path.filter(|path| path.is_absolute())
-        .ok_or_else(|| bad("history.directory", "an absolute path", value))
+        .ok_or_else(|| bad(key, "an absolute path", value))
 }
 
 fn sync(value: &Value) -> Result<SyncOption, ConfigError> {
@@ -142,7 +144,7 @@ fn sync(value: &Value) -> Result<SyncOption, ConfigError> {
     }
 }
 
-fn age(value: &Value) -> Result<Age, ConfigError> {
+pub(crate) fn age(key: &'static str, value: &Value) -> Result<Age, ConfigError> {
     let age = match value.as_str() {
         Some("forever") => Some(Age::Forever),
         Some(text) => span(text).map(Age::For),
@@ -150,7 +152,7 @@ fn age(value: &Value) -> Result<Age, ConfigError> {
     };
     age.ok_or_else(|| {
         bad(
-            "history.max_age",
+            key,
             "a time with its units such as 7d, 12h or 1d12h, or forever",
             value,
         )
@@ -178,7 +180,7 @@ fn span(text: &str) -> Option<Duration> {
     (seconds > 0).then_some(Duration::from_secs(seconds))
 }
 
-fn bad(key: &'static str, expected: &'static str, value: &Value) -> ConfigError {
+pub(crate) fn bad(key: &'static str, expected: &'static str, value: &Value) -> ConfigError {
     ConfigError::BadBrineValue {
         key,
         expected,

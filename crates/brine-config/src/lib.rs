@@ -40,6 +40,7 @@ mod opts;
 mod paths;
 mod resolve;
 mod role;
+mod spool;
 mod types;
 pub mod yaml;
 
@@ -52,3 +53,4 @@ pub use load::Loaded;
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
 pub use role::Role;
+pub use spool::SpoolOptions;

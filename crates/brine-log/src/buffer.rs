@@ -53,6 +53,11 @@ impl<T: Copy> Writer<T> {
         self.memory.capacity - self.end
     }
 
+    /// How many items were appended.
+    pub(crate) const fn end(&self) -> usize {
+        self.end
+    }
+
     /// Appends items; readers see them after [`Writer::publish`].
     ///
     /// # Panics

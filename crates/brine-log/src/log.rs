@@ -65,12 +65,22 @@ impl Log {
         events: impl IntoIterator<Item = Incoming<'a>>,
         at: Millis,
     ) -> Range<Seq> {
+        self.append_from(None, events, at)
+    }
+
+    /// The same for events that all have this sender, of whom it is known for certain.
+    pub fn append_from<'a>(
+        &self,
+        sender: Option<&str>,
+        events: impl IntoIterator<Item = Incoming<'a>>,
+        at: Millis,
+    ) -> Range<Seq> {
         let mut overrun = false;
         let appended = {
             let mut memory = self.shared.lock();
             let first = memory.next();
             for Incoming { event, tag_bytes } in events {
-                overrun |= memory.append(event, tag_bytes, at);
+                overrun |= memory.append(event, tag_bytes, at, sender);
             }
             memory.publish(at);
             self.shared.note_pressure(&memory);

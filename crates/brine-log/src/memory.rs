@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::gap::Gap;
 use crate::overflow::{OnDisk, OverflowConfig, Threads, Written};
 use crate::position::{LogId, Millis, Position, Seq, Start};
-use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, Segment, SegmentWriter};
+use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SENDER_BYTES, Segment, SegmentWriter};
 
 /// Which log this is, and how it uses memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,8 +203,7 @@ struct Kept {
 impl Memory {
     /// One empty segment.
     pub(crate) fn new(config: LogConfig) -> Self {
-        let (writer, segment) =
-            segment::channel(config.first, config.framings, SEGMENT_BYTES, SEGMENT_EVENTS);
+        let (writer, segment) = ordinary(config.first, config.framings);
         let bytes = segment.capacity_bytes();
         Self {
             next: config.first,
@@ -226,13 +225,19 @@ impl Memory {
     /// Appends one event; readers see it after [`Memory::publish`]. Tells whether memory was full
     /// and a segment went that a cursor was in.
     #[inline]
-    pub(crate) fn append(&mut self, event: &[u8], tag_bytes: usize, at: Millis) -> bool {
+    pub(crate) fn append(
+        &mut self,
+        event: &[u8],
+        tag_bytes: usize,
+        at: Millis,
+        sender: Option<&str>,
+    ) -> bool {
         let mut overrun = false;
-        if !self.writer.fits(event.len()) {
+        if !self.writer.fits(event.len(), sender) {
             self.note_time(at);
             overrun = self.roll(event.len());
         }
-        self.writer.append(event, tag_bytes, at);
+        self.writer.append(event, tag_bytes, at, sender);
         self.next.0 += 1;
         overrun
     }
@@ -418,27 +423,18 @@ impl Memory {
         let first = self.next;
         let needed = event_bytes + FRAME_OVERHEAD_BYTES;
         let (writer, segment) = if needed > SEGMENT_BYTES {
-            segment::channel(first, self.config.framings, needed, 1)
+            segment::channel(first, self.config.framings, needed, 1, SENDER_BYTES)
         } else {
             self.spare
                 .pop()
                 .and_then(|spare| spare.recycle(first))
-                .unwrap_or_else(|| self.ordinary_segment())
+                .unwrap_or_else(|| ordinary(first, self.config.framings))
         };
         self.writer = writer;
         let overrun = self.make_room(segment.capacity_bytes());
         self.bytes += segment.capacity_bytes();
         self.segments.push_back(Kept::new(segment, frames_before));
         overrun
-    }
-
-    fn ordinary_segment(&self) -> (SegmentWriter, Segment) {
-        segment::channel(
-            self.next,
-            self.config.framings,
-            SEGMENT_BYTES,
-            SEGMENT_EVENTS,
-        )
     }
 
     /// Moves or drops old segments until `bytes` more fit the limit; tells whether a cursor was in
@@ -497,6 +493,11 @@ impl Memory {
         }
         self.spare.truncate(spares);
     }
+}
+
+/// A segment of the size that most have.
+fn ordinary(first: Seq, framings: Framings) -> (SegmentWriter, Segment) {
+    segment::channel(first, framings, SEGMENT_BYTES, SEGMENT_EVENTS, SENDER_BYTES)
 }
 
 impl Memory {

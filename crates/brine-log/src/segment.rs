@@ -19,6 +19,8 @@ pub struct StoredEvent<'a> {
     pub event: &'a [u8],
     /// How many bytes of the event the tag takes.
     pub tag_bytes: usize,
+    /// Who fired it, as authenticated: the id of a minion. `None` for programs of this machine.
+    pub sender: Option<&'a str>,
 }
 
 /// What the index keeps of an event. Offsets are those of the bare framing; a prefixed frame is
@@ -29,12 +31,19 @@ struct Entry {
     end: u32,
     event_bytes: u32,
     tag_bytes: u32,
+    /// Where its sender's name ends among the names; 0 for none.
+    sender_end: u32,
     at: Millis,
 }
 
 const PREFIX_BYTES: usize = 4;
 /// An index entry as it is stored.
-const ENTRY_BYTES: usize = 20;
+const ENTRY_BYTES: usize = 24;
+/// The names of senders in one segment, in bytes. Each stands behind its length, once for a run of
+/// events it fired.
+pub(crate) const SENDER_BYTES: usize = 32 << 10;
+/// A longer name is not kept: more than any minion's id has.
+const MAX_SENDER: usize = 255;
 
 impl Entry {
     fn decode(bytes: &[u8; ENTRY_BYTES]) -> Self {
@@ -46,7 +55,8 @@ impl Entry {
             end: number(0),
             event_bytes: number(4),
             tag_bytes: number(8),
-            at: Millis(u64::from(number(12)) | u64::from(number(16)) << 32),
+            sender_end: number(12),
+            at: Millis(u64::from(number(16)) | u64::from(number(20)) << 32),
         }
     }
 }
@@ -57,6 +67,7 @@ pub(crate) struct Sizes {
     first: Seq,
     bare: Option<usize>,
     prefixed: Option<usize>,
+    senders: usize,
     events: usize,
 }
 
@@ -64,7 +75,7 @@ impl Sizes {
     /// All parts together.
     pub(crate) fn stored_bytes(&self) -> usize {
         let frames = self.bare.unwrap_or(0) + self.prefixed.unwrap_or(0);
-        frames + self.events * ENTRY_BYTES
+        frames + self.senders + self.events * ENTRY_BYTES
     }
 }
 
@@ -73,6 +84,7 @@ pub(crate) struct Segment {
     pub(crate) first: Seq,
     bare: Option<Reader<u8>>,
     prefixed: Option<Reader<u8>>,
+    senders: Reader<u8>,
     index: Reader<Entry>,
 }
 
@@ -80,6 +92,9 @@ pub(crate) struct Segment {
 pub(crate) struct SegmentWriter {
     bare: Option<Writer<u8>>,
     prefixed: Option<Writer<u8>>,
+    senders: Writer<u8>,
+    /// The sender whose name was written last.
+    last_sender: String,
     index: Writer<Entry>,
     /// Where the next bare frame begins, whether or not the bare framing is in use.
     bare_end: usize,
@@ -106,33 +121,48 @@ pub(crate) fn channel(
     framings: Framings,
     frame_bytes: usize,
     events: usize,
+    sender_bytes: usize,
 ) -> (SegmentWriter, Segment) {
     let bytes = |used: bool| used.then(|| buffer::channel(frame_bytes)).unzip();
     let (bare_writer, bare) = bytes(framings != Framings::Prefixed);
     let (prefixed_writer, prefixed) = bytes(framings != Framings::Bare);
+    let (senders_writer, senders) = buffer::channel(sender_bytes);
     let (index_writer, index) = buffer::channel(events);
-    let writer = SegmentWriter {
-        bare: bare_writer,
-        prefixed: prefixed_writer,
-        index: index_writer,
-        bare_end: 0,
-        event_bytes: 0,
+    let writer = SegmentWriter::new(bare_writer, prefixed_writer, senders_writer, index_writer);
+    let segment = Segment {
+        first,
+        bare,
+        prefixed,
+        senders,
+        index,
     };
-    (
-        writer,
-        Segment {
-            first,
-            bare,
-            prefixed,
-            index,
-        },
-    )
+    (writer, segment)
 }
 
 impl SegmentWriter {
-    /// Whether an event of this size still fits.
+    const fn new(
+        bare: Option<Writer<u8>>,
+        prefixed: Option<Writer<u8>>,
+        senders: Writer<u8>,
+        index: Writer<Entry>,
+    ) -> Self {
+        Self {
+            bare,
+            prefixed,
+            senders,
+            last_sender: String::new(),
+            index,
+            bare_end: 0,
+            event_bytes: 0,
+        }
+    }
+
+    /// Whether an event of this size still fits, whoever fired it.
     #[inline]
-    pub(crate) fn fits(&self, event_bytes: usize) -> bool {
+    pub(crate) fn fits(&self, event_bytes: usize, sender: Option<&str>) -> bool {
+        if sender.is_some() && self.senders.room() < 1 + MAX_SENDER {
+            return false;
+        }
         let needed = event_bytes + FRAME_OVERHEAD_BYTES;
         let fits = |writer: &Option<Writer<u8>>| writer.as_ref().is_none_or(|w| w.room() >= needed);
         self.index.room() > 0 && fits(&self.bare) && fits(&self.prefixed)
@@ -140,7 +170,13 @@ impl SegmentWriter {
 
     /// Appends an event that fits; readers see it after [`SegmentWriter::publish`].
     #[inline]
-    pub(crate) fn append(&mut self, event: &[u8], tag_bytes: usize, at: Millis) {
+    pub(crate) fn append(
+        &mut self,
+        event: &[u8],
+        tag_bytes: usize,
+        at: Millis,
+        sender: Option<&str>,
+    ) {
         for (framing, writer) in [
             (Framing::Bare, &mut self.bare),
             (Framing::Prefixed, &mut self.prefixed),
@@ -153,12 +189,28 @@ impl SegmentWriter {
         self.bare_end += Header::new(Framing::Bare, event.len()).as_bytes().len() + event.len();
         self.event_bytes += event.len();
         let narrow = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
+        let sender_end = sender.map_or(0, |sender| self.name(sender));
         self.index.append(&[Entry {
             end: narrow(self.bare_end),
             event_bytes: narrow(event.len()),
             tag_bytes: narrow(tag_bytes),
+            sender_end: narrow(sender_end),
             at,
         }]);
+    }
+
+    /// Writes a sender's name, unless it is there; returns where it ends. 0 if it is no name.
+    fn name(&mut self, sender: &str) -> usize {
+        let Ok(length @ 1..) = u8::try_from(sender.len()) else {
+            return 0;
+        };
+        if self.last_sender != sender {
+            self.senders.append(sender.as_bytes());
+            // Behind it, since names are found by their ends.
+            self.senders.append(&[length]);
+            sender.clone_into(&mut self.last_sender);
+        }
+        self.senders.end()
     }
 
     /// The events appended so far, in bytes, without their frames.
@@ -177,6 +229,7 @@ impl SegmentWriter {
     pub(crate) fn publish(&self) {
         self.bare.iter().for_each(Writer::publish);
         self.prefixed.iter().for_each(Writer::publish);
+        self.senders.publish();
         self.index.publish();
     }
 }
@@ -194,6 +247,11 @@ impl Segment {
     /// How many events are published.
     pub(crate) fn events(&self) -> usize {
         self.index.published().len()
+    }
+
+    /// The number after its last published event.
+    pub(crate) fn end(&self) -> Seq {
+        Seq(self.first.0 + self.events() as u64)
     }
 
     /// The number of the event whose frame holds the byte at `offset`, or of the next one to come.
@@ -244,7 +302,15 @@ impl Segment {
             at: entry.at,
             event: &self.frames(framing)[end - entry.event_bytes as usize..end],
             tag_bytes: entry.tag_bytes as usize,
+            sender: self.sender(entry),
         })
+    }
+
+    fn sender(&self, entry: &Entry) -> Option<&str> {
+        let names = self.senders.published().get(..entry.sender_end as usize)?;
+        let (length, names) = names.split_last()?;
+        let start = names.len().checked_sub(usize::from(*length))?;
+        std::str::from_utf8(&names[start..]).ok()
     }
 
     /// How long each of its parts is, now that it gets no more events.
@@ -254,26 +320,37 @@ impl Segment {
             first: self.first,
             bare: bytes(&self.bare),
             prefixed: bytes(&self.prefixed),
+            senders: self.senders.published().len(),
             events: self.events(),
         }
     }
 
-    /// Its frames, in the order in which they are stored.
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        [self.frames(Framing::Bare), self.frames(Framing::Prefixed)]
+    /// Its frames and names, in the order in which they are stored.
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        [
+            self.frames(Framing::Bare),
+            self.frames(Framing::Prefixed),
+            self.senders.published(),
+        ]
     }
 
     /// Its index as it is stored, appended to `out`.
     pub(crate) fn encode_index(&self, out: &mut Vec<u8>) {
         for entry in self.index.published() {
-            for field in [entry.end, entry.event_bytes, entry.tag_bytes] {
+            for field in [
+                entry.end,
+                entry.event_bytes,
+                entry.tag_bytes,
+                entry.sender_end,
+            ] {
                 out.extend_from_slice(&field.to_le_bytes());
             }
             out.extend_from_slice(&entry.at.0.to_le_bytes());
         }
     }
 
-    /// A segment from what was stored: its bare frames, prefixed frames and index, in this order.
+    /// A segment from what was stored: its bare frames, prefixed frames, names and index, in this
+    /// order.
     /// `None` if the sizes are of something else.
     pub(crate) fn restore(sizes: Sizes, stored: &[u8]) -> Option<Self> {
         let restore = |bytes: &[u8]| {
@@ -283,7 +360,8 @@ impl Segment {
             reader
         };
         let (bare, rest) = stored.split_at_checked(sizes.bare.unwrap_or(0))?;
-        let (prefixed, index) = rest.split_at_checked(sizes.prefixed.unwrap_or(0))?;
+        let (prefixed, rest) = rest.split_at_checked(sizes.prefixed.unwrap_or(0))?;
+        let (senders, index) = rest.split_at_checked(sizes.senders)?;
         let (entries, []) = index.as_chunks::<ENTRY_BYTES>() else {
             return None;
         };
@@ -296,6 +374,7 @@ impl Segment {
             first: sizes.first,
             bare: sizes.bare.map(|_| restore(bare)),
             prefixed: sizes.prefixed.map(|_| restore(prefixed)),
+            senders: restore(senders),
             index,
         })
     }
@@ -306,7 +385,7 @@ impl Segment {
             .into_iter()
             .flatten()
             .map(Reader::capacity);
-        frames.sum::<usize>() + self.index.capacity() * size_of::<Entry>()
+        frames.sum::<usize>() + self.senders.capacity() + self.index.capacity() * size_of::<Entry>()
     }
 
     /// The same memory as a new segment, if this was its last user.
@@ -319,23 +398,17 @@ impl Segment {
         };
         let (bare_writer, bare) = recycle(self.bare)?;
         let (prefixed_writer, prefixed) = recycle(self.prefixed)?;
+        let (senders_writer, senders) = self.senders.recycle()?;
         let (index_writer, index) = self.index.recycle()?;
-        let writer = SegmentWriter {
-            bare: bare_writer,
-            prefixed: prefixed_writer,
-            index: index_writer,
-            bare_end: 0,
-            event_bytes: 0,
+        let writer = SegmentWriter::new(bare_writer, prefixed_writer, senders_writer, index_writer);
+        let segment = Self {
+            first,
+            bare,
+            prefixed,
+            senders,
+            index,
         };
-        Some((
-            writer,
-            Self {
-                first,
-                bare,
-                prefixed,
-                index,
-            },
-        ))
+        Some((writer, segment))
     }
 }
 

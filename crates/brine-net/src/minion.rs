@@ -304,6 +304,7 @@ impl SignIn {
                 .map_err(|RsaError| Distrust::Keys)?,
             aes,
             publish_port: accepted.publish_port,
+            knows_deliveries: accepted.knows_deliveries,
             encryption: self.request.encryption,
             signing: self.request.signing,
             last_serial: Mutex::default(),
@@ -325,6 +326,7 @@ pub struct Session {
     tok: Vec<u8>,
     master: PublicKey,
     publish_port: u16,
+    knows_deliveries: bool,
     encryption: EncryptionAlgorithm,
     signing: SigningAlgorithm,
     /// The last serial number of a publish under `aes`; the next must be larger.
@@ -373,6 +375,13 @@ pub enum OpenReplyError {
 }
 
 impl Session {
+    /// Whether the master takes a request that comes again only once, by its
+    /// [`Delivery`](brine_wire::network::delivery::Delivery).
+    #[must_use]
+    pub const fn knows_deliveries(&self) -> bool {
+        self.knows_deliveries
+    }
+
     /// The minion's id.
     #[must_use]
     pub const fn id(&self) -> &MinionId {

@@ -43,16 +43,37 @@ impl NodeBus {
         self.fire_stamped(tag, &mut data)
     }
 
+    /// The same for an event of an authenticated minion; readers see whose it is, whatever its tag and data say.
+    ///
+    /// # Errors
+    /// As [`NodeBus::fire`].
+    pub(crate) fn fire_from(
+        &self,
+        sender: &str,
+        tag: &str,
+        mut data: Map,
+    ) -> Result<Seq, FireError> {
+        let event = self.encode(tag, &mut data)?;
+        let incoming = Incoming {
+            event: &event,
+            tag_bytes: tag.len(),
+        };
+        Ok(self.bus.append_from(sender, [incoming]).start)
+    }
+
     /// Fires an event; afterwards `data` is as it was fired, with its stamp.
     pub(crate) fn fire_stamped(&self, tag: &str, data: &mut Map) -> Result<Seq, FireError> {
-        let now = since_epoch();
-        let stamp = stamp::format(now, self.compat.stamp_style());
-        let event = event::encode_event(tag, data, &stamp, self.max_event_size)?;
+        let event = self.encode(tag, data)?;
         let incoming = Incoming {
             event: &event,
             tag_bytes: tag.len(),
         };
         Ok(self.bus.append([incoming]).start)
+    }
+
+    fn encode(&self, tag: &str, data: &mut Map) -> Result<Vec<u8>, FireError> {
+        let stamp = stamp::format(since_epoch(), self.compat.stamp_style());
+        event::encode_event(tag, data, &stamp, self.max_event_size)
     }
 
     /// A cursor over everything that is fired from now on, by the node and by others on its bus.
@@ -73,9 +94,9 @@ pub(crate) async fn serve(bus: Bus, shutdown: watch::Receiver<bool>) {
     }
 }
 
-/// The refusal of a request by event under `ipc_mode: tcp`.
-pub(crate) const OPEN_TO_EVERYBODY: &str = "ipc_mode is tcp: every user of this machine can write to this bus, so that no event on it is a command; \
-    use the local socket (its port and token are in the file ending in brine.token in sock_dir) or ipc_mode: ipc";
+/// Why a request made by an event is refused under `ipc_mode: tcp`.
+pub(crate) const OPEN_TO_EVERYBODY: &str = "ipc_mode is tcp: every user of this machine can write to this bus, so that no event on it is a request to \
+    the master; use ipc_mode: ipc";
 
 /// Passes every event whose tag is `wanted` to `take`, forever: how a node receives requests of local programs.
 /// Dropping it loses only events that were not read yet.

@@ -38,7 +38,7 @@ pub enum FilterFault {
     #[error("")]
     Form,
     /// No such field.
-    #[error(": fields are minion, fun, jid, user, ok and data.PATH")]
+    #[error(": fields are sender, minion, fun, jid, user, ok and data.PATH")]
     UnknownField,
     /// `ok` is compared with something else than `true` and `false`.
     #[error(": ok is true or false")]
@@ -64,6 +64,8 @@ struct Term {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
+    /// Who fired it, as authenticated.
+    Sender,
     Minion,
     Fun,
     Jid,
@@ -109,7 +111,18 @@ impl FieldFilter {
     /// not pass.
     #[must_use]
     pub fn matches(&self, tag: &str, data: &[u8]) -> bool {
-        self.terms.iter().all(|term| term.holds(tag, data))
+        self.matches_from(None, tag, data)
+    }
+
+    /// The same where it is known who fired the event: what `sender` is compared with. Unlike
+    /// `minion`, that is not the event's own word.
+    #[must_use]
+    pub fn matches_from(&self, sender: Option<&str>, tag: &str, data: &[u8]) -> bool {
+        let holds = |term: &Term| match term.field {
+            Field::Sender => sender.is_some_and(|sender| term.pattern.matches(sender)),
+            _ => term.holds(tag, data),
+        };
+        self.terms.iter().all(holds)
     }
 }
 
@@ -135,6 +148,7 @@ impl Term {
         let pattern = pattern.replace('"', "");
         let field = match field {
             "" => return Err(FilterFault::Form),
+            "sender" => Field::Sender,
             "minion" => Field::Minion,
             "fun" => Field::Fun,
             "jid" => Field::Jid,
@@ -157,6 +171,7 @@ impl Term {
 
     fn holds(&self, tag: &str, data: &[u8]) -> bool {
         match &self.field {
+            Field::Sender => false,
             Field::Minion => {
                 tag_minion(tag).is_some_and(|minion| self.pattern.matches(minion))
                     || self.is_at(data, &["id"])
@@ -304,6 +319,15 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_is_what_is_known_and_not_what_the_event_says() {
+        let filter = FieldFilter::parse("sender:web*").unwrap();
+        let tag = "salt/job/1/ret/web1";
+        assert!(filter.matches_from(Some("web2"), tag, &data()));
+        assert!(!filter.matches_from(Some("db1"), tag, &data()));
+        assert!(!filter.matches(tag, &data()));
+    }
+
+    #[test]
     fn fields_are_found_in_tag_and_data() {
         let empty = [0x80];
         let holds = |filter, tag| FieldFilter::parse(filter).unwrap().matches(tag, &empty);
@@ -355,7 +379,7 @@ mod tests {
         assert_eq!(
             FieldFilter::parse("colour:red").unwrap_err().to_string(),
             "expected terms FIELD:PATTERN, such as minion:web* ok:false data.x:5, found \
-             \"colour:red\": fields are minion, fun, jid, user, ok and data.PATH"
+             \"colour:red\": fields are sender, minion, fun, jid, user, ok and data.PATH"
         );
     }
 }

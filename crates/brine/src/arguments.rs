@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    bench, bus, completions, consumer, history, links, log, man, send, status, up, watch,
+    attach, bench, bus, completions, consumer, history, links, log, man, password, send, status,
+    up, watch,
 };
 use crate::logs::{self, Level, Look};
 
@@ -35,7 +36,7 @@ pub(crate) struct Cli {
 /// How much is logged.
 #[derive(Debug, Args)]
 struct LogArguments {
-    /// What is logged on stderr, by Salt's level names [default: info for bus, else warning]
+    /// What is logged on stderr, by Salt's level names [default: info for bus and attach, else warning]
     #[arg(
         short = 'l',
         long,
@@ -52,6 +53,8 @@ enum Command {
     Up(up::Arguments),
     /// Run the local bus alone, in the foreground
     Bus(bus::Arguments),
+    /// Join the bus of a running Salt master or minion: history, brine.sock and more listeners
+    Attach(attach::Arguments),
     /// Show events as they come
     Watch(watch::Arguments),
     /// Fire events
@@ -64,6 +67,8 @@ enum Command {
     Log(log::Arguments),
     /// Named readers with a saved position
     Consumer(Box<consumer::Arguments>),
+    /// Print a line for the file of the HTTP API's own users; the password is read from stdin
+    Password(password::Arguments),
     /// Load a bus and print rates and latencies
     Bench(bench::Arguments),
     /// Make links by Salt's command names to this program
@@ -86,12 +91,14 @@ impl Cli {
         match self.command {
             Command::Up(arguments) => up::run(&arguments),
             Command::Bus(arguments) => bus::run(&arguments),
+            Command::Attach(arguments) => attach::run(&arguments),
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::History(arguments) => history::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
             Command::Log(arguments) => log::run(&arguments),
             Command::Consumer(arguments) => consumer::run(&arguments),
+            Command::Password(arguments) => password::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments, Self::command()),
@@ -102,7 +109,7 @@ impl Cli {
     /// Daemons log when they are ready; a tool logs only what is wrong.
     fn log_level(&self) -> Level {
         self.log.log_level.unwrap_or(match self.command {
-            Command::Bus(_) => Level::Info,
+            Command::Bus(_) | Command::Attach(_) => Level::Info,
             _ => Level::Warning,
         })
     }

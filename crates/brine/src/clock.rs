@@ -47,6 +47,12 @@ impl Zone {
     }
 }
 
+/// How many seconds local time is ahead of UTC at a moment.
+pub(crate) fn local_offset(seconds: i64) -> i32 {
+    let moment = Timestamp::from_second(seconds).unwrap_or_default();
+    TimeZone::system().to_offset(moment).seconds()
+}
+
 /// The time now, since the UNIX epoch; a clock before 1970 says 1970.
 pub(crate) fn since_epoch() -> Duration {
     SystemTime::now()

@@ -33,6 +33,21 @@ pub(crate) enum Level {
 }
 
 impl Level {
+    /// As Python numbers levels; `None` if nothing is logged.
+    pub(crate) const fn of_python(self) -> Option<i64> {
+        Some(match self {
+            Self::All | Self::Garbage => 1,
+            Self::Trace => 5,
+            Self::Debug => 10,
+            Self::Profile => 15,
+            Self::Info => 20,
+            Self::Warning => 30,
+            Self::Error => 40,
+            Self::Critical => 50,
+            Self::Quiet => return None,
+        })
+    }
+
     const fn filter(self) -> LevelFilter {
         match self {
             Self::All | Self::Garbage | Self::Trace => LevelFilter::TRACE,
@@ -59,7 +74,7 @@ pub(crate) fn start(level: Level, look: Look) {
     let filter = level.filter();
     let is_detailed = filter >= LevelFilter::DEBUG;
     let logs = tracing_subscriber::fmt()
-        .with_writer(log_file::writer)
+        .with_writer(log_file::Records)
         .with_max_level(filter)
         .with_ansi(io::stderr().is_terminal() && show::wants_colour())
         .with_target(is_detailed)

@@ -23,6 +23,9 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;
+    if let Some((durable, stored)) = detached.durable() {
+        master.answer_when(durable, stored);
+    }
     let mut attached = detached.attach(
         Arc::new(MasterCommands(master.handle())),
         Some(&master.handle()),

@@ -1,7 +1,7 @@
 """``salt.client.Caller``: functions of the minion that runs on this machine.
 
 Salt's own loads a whole minion and signs in before the first call. This one asks the running minion
-over its bus. Events need no answer, so that they work with a real Salt minion too.
+over its local socket. Events go to the minion's bus, so that they work with a real Salt minion too.
 """
 
 from __future__ import annotations
@@ -10,13 +10,9 @@ import functools
 import os
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
-from brine import _native, config
-from brine._request import Question, hear
+from brine import _command, _native, config
 from brine.event import MinionEvent
 from brine.exceptions import CommandExecutionError, SaltClientError
-
-# How long a minion that lives may take to say so.
-_SILENCE_SECONDS = 5.0
 
 
 class Caller:
@@ -52,30 +48,17 @@ class Caller:
         return self.cmd(fun, *texts, **{**named, **kwargs})
 
     def _call(self, fun: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        with MinionEvent(self.opts, listen=False) as event:
-            if not (event.connect_pull(1) and hear(event, _SILENCE_SECONDS)):
-                if fun in _DIRECT:
-                    return False
-                raise self._nobody("a minion")
-            question = Question(event, "call")
-            question.ask({"fun": fun, "arg": args, "kwarg": kwargs, "pub": {}, "return": False}, 1)
-            return _result(fun, self._wait(event, question))
-
-    def _wait(self, event: MinionEvent, question: Question) -> dict[str, Any]:
-        # A function takes the time it takes, so what is bounded is the minion's silence.
-        while True:
-            probe = Question(event, "call")
-            probe.ask({"fun": "test.ping", "arg": [], "kwarg": {}, "pub": {}, "return": False}, 1)
-            answer = question.answer(_SILENCE_SECONDS)
-            lives = answer or probe.answer(0)
-            probe.close()
-            if answer is not None:
-                return answer
-            if lives is None:
-                raise self._nobody("a Brine minion that answers")
-
-    def _nobody(self, what: str) -> SaltClientError:
-        return SaltClientError(f"expected {what} on the bus in {self.opts['sock_dir']}, found none")
+        command = {"client": "caller", "fun": fun, "arg": args, "kwarg": kwargs, "pub": {}, "return": False}
+        try:
+            # A function takes the time it takes.
+            answer = _command.run("minion", self.opts, command, None)
+        except _command.NoNodeError as error:
+            if fun in _DIRECT:
+                return False
+            raise SaltClientError(f"expected a Brine minion that runs here: {error}") from None
+        if "error" in answer:
+            raise SaltClientError(answer["error"]["message"])
+        return _result(fun, answer["return"])
 
 
 class Sminion:

@@ -1,6 +1,6 @@
 """Jobs published by the Brine master that runs on this machine: the first half of ``LocalClient``.
 
-The master is asked over its own bus, which only its user may write to, so that no key is read and
+The master is asked over its local socket, where the kernel says who asks, so that no key is read and
 nothing is signed.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, List, Union
 
-from brine import _native, config
-from brine._request import Question, hear
-from brine.event import get_event
+from brine import _command, _native, config
+from brine.event import SaltEvent, get_event
 from brine.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -84,25 +84,21 @@ class Publishing:
         load.update(ret=ret, jid=jid, user=self.salt_user)
         if kwargs:
             load["kwargs"] = kwargs
-        if not (self.event.connect_pub(timeout=wait) and hear(self.event, wait)):
+        if not (self.event.connect_pub(timeout=wait) and _hear(self.event, wait)):
             raise SaltClientError(f"there is no bus of a master in {self.opts['sock_dir']}")
         # A minion may return before the master's answer is read: all returns are kept until then.
         self.event.subscribe("salt/job/")
-        question = Question(self.event, "publish")
         try:
-            question.ask(load, wait)
-            answer = question.answer(wait)
-            if answer is None:
-                raise SaltReqTimeoutError(
-                    f"expected a Brine master on the bus in {self.opts['sock_dir']} to answer "
-                    f"within {wait:g} s, nobody did"
-                )
+            answer = _command.run("master", self.opts, {"client": "local_async", **load}, wait)
             published = _published(answer)
             if published.get("jid") and listen:
                 self.event.subscribe(f"salt/job/{published['jid']}")
             return published
+        except _command.NoNodeError as error:
+            raise SaltReqTimeoutError(f"expected a Brine master that runs here: {error}") from None
+        except TimeoutError:
+            raise SaltReqTimeoutError(f"the master did not answer within {wait:g} s") from None
         finally:
-            question.close()
             self.event.unsubscribe("salt/job/")
 
     def run_job(
@@ -202,6 +198,25 @@ class Publishing:
         return compound, "compound"
 
 
+def _hear(event: SaltEvent, timeout: float) -> bool:
+    """Makes sure that an object hears its bus; whether it does within ``timeout`` seconds.
+
+    A bus knows of a listener some time after the listener has connected, and a return that is quicker
+    than that would be missed.
+    """
+    tag = f"brine/here/{os.urandom(16).hex()}"
+    until = time.monotonic() + timeout
+    event.subscribe(tag)
+    try:
+        while (left := until - time.monotonic()) > 0:
+            fired = event.fire_event({}, tag, int(min(left, 1) * 1000) + 1)
+            if fired and event.get_event(wait=min(left, 0.2), tag=tag) is not None:
+                return True
+        return False
+    finally:
+        event.unsubscribe(tag)
+
+
 def _published(answer: dict[str, Any]) -> dict[str, Any]:
     error = answer.get("error")
     if isinstance(error, dict):
@@ -211,9 +226,8 @@ def _published(answer: dict[str, Any]) -> dict[str, Any]:
             "EauthAuthenticationError": EauthAuthenticationError,
         }.get(str(error.get("name")), PublishError)
         raise kind(str(error.get("message") or error))
-    if error and answer.get("minions") != []:
-        raise PublishError(str(error))
-    return {"jid": answer.get("jid"), "minions": answer.get("minions") or []}
+    published = answer["return"]
+    return {"jid": published["jid"], "minions": published["minions"]}
 
 
 def _conditioned(arg: Sequence[Any], kwarg: Mapping[str, Any] | None) -> list[Any]:

@@ -50,7 +50,7 @@ class Event(NamedTuple):
 class Gap(NamedTuple):
     """Events that a stream cannot have: they are gone, or were of another log.
 
-    It has a ``tag`` and ``data``, so that a loop which looks at nothing else goes on.
+    It has what an event has, so that a loop which does not look for gaps goes on.
     """
 
     from_: str
@@ -71,6 +71,21 @@ class Gap(NamedTuple):
     def data(self) -> dict[str, Any]:
         """``from``, ``to``, ``missed`` and ``reason``."""
         return {"from": self.from_, "to": self.to, "missed": self.missed, "reason": self.reason}
+
+    @property
+    def seq(self) -> None:
+        """None: it is no event of the log."""
+        return None
+
+    @property
+    def position(self) -> str:
+        """Where the stream goes on: ``to``."""
+        return self.to
+
+    @property
+    def stamp(self) -> None:
+        """None: nobody fired it."""
+        return None
 
 
 class Bus:
@@ -101,7 +116,7 @@ class Bus:
         if compat is not None:
             self._opts["brine"] = {"compat": str(compat)}
         self._publisher: tuple[int, _native.Publisher] | None = None
-        self._client: _native.LocalClient | None = None
+        self._client: tuple[int, _native.LocalClient] | None = None
         # Connects nothing; an option that is wrong is an error now and not at the first event.
         self._ensure_publisher()
 
@@ -288,13 +303,14 @@ class Bus:
         return self._publisher[1]
 
     def _ensure_client(self) -> _native.LocalClient:
-        if self._client is None:
-            self._client = _native.LocalClient(
+        if self._client is None or self._client[0] != os.getpid():
+            client = _native.LocalClient(
                 _address.address(self.node, self._opts),
                 _address.compat(self._opts),
                 int(self._opts["max_event_size"]),
             )
-        return self._client
+            self._client = (os.getpid(), client)
+        return self._client[1]
 
     def close(self) -> None:
         """Closes the firing side; streams have their own connections."""
@@ -302,7 +318,7 @@ class Bus:
             self._publisher[1].close()
             self._publisher = None
         if self._client is not None:
-            self._client.close()
+            self._client[1].close()
             self._client = None
 
     def __enter__(self) -> Bus:

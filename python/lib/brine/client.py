@@ -1,7 +1,7 @@
 """``salt.client``: functions called on this minion, and jobs published by this master.
 
 Neither class signs in: a :class:`Caller` talks to the minion, a :class:`LocalClient` to the master
-that runs on this machine, over its event bus.
+that runs on this machine, over its local socket.
 """
 
 from brine._caller import Caller

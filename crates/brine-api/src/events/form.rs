@@ -163,6 +163,10 @@ fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
     stamp::append(Duration::from_millis(event.at.0), StampStyle::Naive, out);
     append(out, "Z\", \"tag\": ");
     json::quote(&String::from_utf8_lossy(tag), out);
+    if let Some(sender) = event.sender {
+        append(out, ", \"sender\": ");
+        json::quote(sender, out);
+    }
     append(out, ", \"data\": ");
     if json::packed_to_exact_line(data, out).is_err() {
         // The bus checks only the first values of large data; what is malformed behind them is
@@ -187,6 +191,7 @@ mod tests {
             at: Millis(1_795_939_260_123),
             event,
             tag_bytes,
+            sender: None,
         };
         let mut out = Vec::new();
         form.event(LOG, &event, &mut out);

@@ -99,7 +99,8 @@ impl Filter {
             && self.permitted.contains(tag)
             && (self.fields.is_any() || {
                 let data = event.event.get(event.tag_bytes + TAG_END.len()..);
-                self.fields.matches(tag, data.unwrap_or_default())
+                self.fields
+                    .matches_from(event.sender, tag, data.unwrap_or_default())
             })
     }
 }

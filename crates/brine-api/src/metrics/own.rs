@@ -10,6 +10,7 @@ use brine_bus::{BusHandle, DELAY_BOUNDS_MS};
 use brine_log::ReadsFrom;
 
 use super::exposition::Exposition;
+use crate::consumers;
 use crate::state::ApiState;
 
 /// Where metrics come from besides the log and the streams; each part is asked whenever somebody reads.
@@ -71,6 +72,16 @@ pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
         self::bus(bus, out);
     }
     streams(state, out);
+    if let Some(all) = consumers::all(state) {
+        let lags = all.iter().filter_map(|one| one.get("lag")?.as_int());
+        out.gauge("brine_consumers", "Named readers with a saved position.")
+            .sample(&[], all.len());
+        out.gauge(
+            "brine_consumer_lag_events",
+            "How many events the consumer furthest behind has not dealt with.",
+        )
+        .sample(&[], lags.max().unwrap_or(0));
+    }
     if let Some(history) = &state.metrics.history {
         self::history(&history(), out);
     }
@@ -172,6 +183,11 @@ fn streams(state: &ApiState, out: &mut Exposition) {
         // One that has not begun to read does not lag.
         if at == 0 { 0 } else { next.saturating_sub(at) }
     });
+    out.counter(
+        "brine_stream_deliveries_total",
+        "Events sent to streams over HTTP, once for each of them.",
+    )
+    .sample(&[], state.readers().sent());
     out.gauge("brine_streams", "Streams over HTTP that are read now.")
         .sample(&[], readers.len());
     out.gauge(

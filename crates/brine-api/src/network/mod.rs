@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -67,7 +67,10 @@ pub async fn serve(
             }
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(Arc::clone(&server).serve(stream, peer));
+                    match server.limits.enter(Holder::of(peer.ip())) {
+                        Some(held) => connections.spawn(Arc::clone(&server).serve(stream, peer, held)),
+                        None => connections.spawn(turn_away(stream, peer)),
+                    };
                 }
                 Err(error) => pause(&error).await,
             },
@@ -102,11 +105,7 @@ struct Server {
 }
 
 impl Server {
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let Some(held) = self.limits.enter(Holder::of(peer.ip())) else {
-            tracing::debug!(%peer, "HTTP API: too many connections");
-            return turn_away(stream).await;
-        };
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, held: Held) {
         let _ = stream.set_nodelay(true); // only delays answers
         let Some(tls) = &self.tls else {
             return self.serve_http1(Io::Tcp(stream), peer, held).await;
@@ -134,7 +133,8 @@ impl Server {
 }
 
 /// Says that there are too many connections, without reading anything.
-async fn turn_away(mut stream: impl AsyncWrite + Unpin) {
+async fn turn_away(mut stream: TcpStream, peer: SocketAddr) {
+    tracing::debug!(%peer, "HTTP API: too many connections");
     const ANSWER: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\n\
         connection: close\r\n\r\n";

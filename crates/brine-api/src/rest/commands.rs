@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::body;
 use super::context::Context;
 use super::error::RestError;
-use super::operator::{Client, Credential, LoginFields, Low};
+use super::operator::{Client, Credential, Low};
 
 /// The clients that Salt's welcome names, whether or not they are enabled.
 const CLIENTS: [&str; 10] = [
@@ -194,10 +194,10 @@ fn credential(context: &Context, chunk: &Map) -> Result<Credential, RestError> {
     let login = login.ok_or(RestError::Unauthorized(
         "Authentication error occurred.".into(),
     ))?;
-    Ok(Credential::Login(Box::new(LoginFields {
-        login,
+    Ok(Credential::Login {
+        login: Box::new(login),
         from: context.peer().ip(),
-    })))
+    })
 }
 
 /// `{"return": […]}`

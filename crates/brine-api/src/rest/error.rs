@@ -56,7 +56,7 @@ pub(crate) enum RestError {
         limit: usize,
     },
     /// Too many attempts or streams.
-    #[error("Too many attempts; try again later")]
+    #[error("Too many attempts or streams; try again later")]
     TooMany,
     /// What nobody foresaw; the text is for the log alone.
     #[error("{0}")]

@@ -3,7 +3,7 @@
 use brine_wire::{Map, Value};
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::HeaderName;
+use hyper::header::{HOST, HeaderName};
 use hyper::http::request::Parts;
 
 use super::answer::Answer;
@@ -79,6 +79,12 @@ fn headers(context: &Context, head: &Parts) -> Map {
         "Remote-Addr",
         context.peer().ip().to_canonical().to_string(),
     );
+    // HTTP/2 has it in the address.
+    if !head.headers.contains_key(HOST)
+        && let Some(host) = head.uri.authority()
+    {
+        shown.insert("Host", host.as_str());
+    }
     let is_first = |name: &HeaderName| FIRST.contains(&name.as_str());
     let first = head.headers.iter().filter(|(name, _)| is_first(name));
     let others = head.headers.iter().filter(|(name, _)| !is_first(name));

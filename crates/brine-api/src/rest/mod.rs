@@ -33,10 +33,11 @@ use hyper::{Method, Request, StatusCode};
 
 pub(crate) use self::answer::{Answer, head_bytes};
 pub(crate) use self::body::fuzz as fuzz_bodies;
+pub(crate) use self::context::fuzz as fuzz_heads;
 pub(crate) use self::context::{Context, Endpoint, Transport};
 pub use self::counters::{Counters, Counts};
 pub(crate) use self::error::RestError;
-pub use self::operator::{Client, Credential, LoginFields, Low, Operator, OperatorError, Pending};
+pub use self::operator::{Client, Credential, Low, Operator, OperatorError, Pending};
 pub use self::options::{Limits, RestOptions};
 pub use self::session::{Session, Sessions};
 pub use self::state::RestState;
@@ -49,7 +50,11 @@ pub(crate) async fn respond(
     transport: Transport,
     request: Request<Incoming>,
 ) -> Answer {
-    let context = Context::new(state, transport, &request, endpoint).await;
+    let method = request.method().clone();
+    let context = Context::new(state, transport, &request, |state, path| {
+        endpoint(state, &method, path)
+    });
+    let context = context.await;
     match route(&context, request).await {
         Ok(Answer::Response(mut response)) => {
             context.decorate(response.headers_mut());
@@ -72,12 +77,13 @@ pub(crate) async fn respond(
 }
 
 async fn route(context: &Context, request: Request<Incoming>) -> Result<Answer, RestError> {
-    check(context, request.method())?;
+    check_address(context)?;
     let path = context.segments();
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     if let Some(answer) = files::respond(context, &path, &request).await? {
         return Ok(answer);
     }
+    check_endpoint(context)?;
     let options = &context.state.options;
     let is_hook = path.first() == Some(&options.webhook_url.as_str());
     match (path.as_slice(), request.method()) {
@@ -109,7 +115,9 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Answer, 
                 context.check_accept()?;
             }
             match (path.as_slice(), &head.method) {
-                ([], &Method::GET | &Method::HEAD) => Ok(commands::welcome(context)),
+                ([] | ["run" | "token"], &Method::GET | &Method::HEAD) => {
+                    Ok(commands::welcome(context))
+                }
                 ([], &Method::POST) => commands::post(context, &head, incoming).await,
                 (["run"], &Method::POST) => commands::run(context, &head, incoming).await,
                 (["login"], &Method::GET | &Method::HEAD) => login::get(context),
@@ -128,31 +136,45 @@ async fn route(context: &Context, request: Request<Incoming>) -> Result<Answer, 
                 (_, &Method::POST) if is_hook => {
                     hook::post(context, &path[1..], &head, incoming).await
                 }
-                _ => Err(match context.endpoint().allow {
-                    Some(allow) => RestError::MethodNotAllowed { allow },
-                    None => RestError::NotFound {
-                        path: context.path().to_owned(),
-                    },
+                _ => Err(RestError::MethodNotAllowed {
+                    allow: context.endpoint().allow.unwrap_or_default(),
                 }),
             }
         }
     }
 }
 
-/// What is checked before any endpoint is asked.
-fn check(context: &Context, method: &Method) -> Result<(), RestError> {
-    let endpoint = context.endpoint();
+/// Whether the client may ask at all.
+fn check_address(context: &Context) -> Result<(), RestError> {
     let ips = &context.state.options.authorized_ips;
     let address = context.peer().ip().to_canonical().to_string();
     if !ips.is_empty() && !ips.contains(&address) {
         tracing::warn!(%address, "authorized_ips does not name this address");
         return Err(RestError::Forbidden("Bad IP".into()));
     }
+    Ok(())
+}
+
+/// What is checked before any endpoint is asked.
+fn check_endpoint(context: &Context) -> Result<(), RestError> {
+    let endpoint = context.endpoint();
+    if endpoint.allow.is_none() {
+        return Err(RestError::NotFound {
+            path: context.path().to_owned(),
+        });
+    }
     if endpoint.is_stream && context.has_forbidden_token() {
         return Err(RestError::BadRequest(NO_QUERY_TOKENS.into()));
     }
-    if endpoint.needs_session && method != Method::OPTIONS {
+    if endpoint.needs_session {
         context.session()?;
+    }
+    if endpoint.is_stream {
+        let state = &context.state;
+        let user = &context.session()?.subject().user;
+        if state.sessions.streams_of(user) >= state.options.limits.streams_per_user {
+            return Err(RestError::TooMany);
+        }
     }
     Ok(())
 }
@@ -164,7 +186,7 @@ const NO_QUERY_TOKENS: &str = "The /events endpoint takes no query parameters; i
     EventSource clients) instead.";
 
 /// What is known of an endpoint by its path.
-fn endpoint(state: &RestState, path: &[String]) -> Endpoint {
+fn endpoint(state: &RestState, method: &Method, path: &[String]) -> Endpoint {
     const READ: Option<&str> = Some("GET, HEAD");
     const BOTH: Option<&str> = Some("GET, HEAD, POST");
     const WRITE: Option<&str> = Some("POST");
@@ -174,8 +196,9 @@ fn endpoint(state: &RestState, path: &[String]) -> Endpoint {
         ["login" | "logout" | "minions" | "jobs", ..] if !options.enable_sessions => {
             (None, false, false)
         }
-        [] | ["login"] | ["keys"] | ["keys", _] => (BOTH, false, false),
-        ["run" | "token"] => (WRITE, false, false),
+        [] => (BOTH, method == Method::POST, false),
+        ["login"] | ["keys"] | ["keys", _] => (BOTH, false, false),
+        ["run" | "token"] => (BOTH, false, false),
         ["logout"] => (BOTH, true, false),
         ["minions" | "jobs"] | ["minions" | "jobs", _] => (BOTH, true, false),
         ["stats"] => (READ, !options.stats_disable_auth, false),

@@ -51,33 +51,26 @@ impl Client {
     }
 }
 
-/// How a command proves that it may be run.
-#[derive(Debug, Clone, PartialEq)]
+/// How a command proves that it may be run: a secret.
+#[derive(Clone)]
 pub enum Credential {
     /// By a token of Salt's.
     Token(String),
     /// By user and password, with the command itself.
-    Login(Box<LoginFields>),
+    Login {
+        /// What was sent.
+        login: Box<Login>,
+        /// From where.
+        from: IpAddr,
+    },
 }
 
-/// User and password of one command.
-#[derive(Clone)]
-pub struct LoginFields {
-    /// What was sent.
-    pub login: Login,
-    /// From where.
-    pub from: IpAddr,
-}
-
-impl PartialEq for LoginFields {
-    fn eq(&self, other: &Self) -> bool {
-        self.from == other.from && self.login.username == other.login.username
-    }
-}
-
-impl std::fmt::Debug for LoginFields {
+impl std::fmt::Debug for Credential {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.login.fmt(out)
+        match self {
+            Self::Token(_) => out.write_str("Token([redacted])"),
+            Self::Login { login, from } => write!(out, "{login:?} from {from}"),
+        }
     }
 }
 

@@ -250,6 +250,15 @@ impl Sessions {
         }
     }
 
+    /// How many streams a user has open.
+    pub(super) fn streams_of(&self, user: &str) -> usize {
+        let streaming = self.streaming();
+        let own = streaming
+            .iter()
+            .filter(|session| session.subject.user == user);
+        own.map(|session| session.has_ended.receiver_count()).sum()
+    }
+
     fn streaming(&self) -> Vec<Arc<Session>> {
         let is_streaming = |session: &Arc<Session>| session.has_ended.receiver_count() > 0;
         let mut all: Vec<_> = lock(&self.by_key).values().cloned().collect();

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use brine_log::{EventCursor, Events, Gap, Log, Millis, Next, Position, Seq, Start};
+use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::form;
@@ -19,8 +20,9 @@ use super::window::{Spot, Window, push_framed};
 use super::{Join, Shared};
 use crate::events::last;
 
-/// A stream's piece: about what one write moves, in bytes.
-const PIECE_BYTES: usize = 64 << 10;
+/// A stream's piece, about what one write moves, in bytes. It grows from the first to the second as long as
+/// its socket takes whole pieces: what it does not take was rendered in vain.
+const PIECE_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
 /// As good as never.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
@@ -50,6 +52,7 @@ pub(super) struct CatchUp {
     /// How many bytes of the record of the cursor's event were sent already.
     sent_of_record: usize,
     bounds: Bounds,
+    piece_bytes: usize,
     /// When something was sent last.
     active: Instant,
 }
@@ -85,6 +88,7 @@ impl CatchUp {
             cursor,
             sent_of_record,
             bounds,
+            piece_bytes: *PIECE_BYTES.start(),
             active: Instant::now(),
         }
     }
@@ -123,6 +127,7 @@ impl CatchUp {
                         () = next_wake_up() => {}
                     }
                 }
+                Step::Tail if *self.shared.shutdown.borrow() => return self.end(Over::Ended),
                 Step::Tail if self.bounds.are_none() => return self.join().await,
                 Step::Tail => {
                     if let Some(reason) = self.wait().await {
@@ -186,6 +191,11 @@ impl CatchUp {
         if sent > 0 {
             self.active = Instant::now();
         }
+        self.piece_bytes = if at == window.end() {
+            (2 * self.piece_bytes).min(*PIECE_BYTES.end())
+        } else {
+            *PIECE_BYTES.start()
+        };
         if is_cut && at == window.end() {
             return Step::Complete;
         }
@@ -204,7 +214,7 @@ impl CatchUp {
             if left == 0 || is_late || self.bounds.end.is_some_and(|end| event.seq > end) {
                 return (window, true);
             }
-            if window.len() >= PIECE_BYTES {
+            if window.len() >= self.piece_bytes {
                 return (window, false);
             }
             if view.filter.passes(&event) {
@@ -271,8 +281,9 @@ impl CatchUp {
             subscriber: self.subscriber,
             position,
         };
-        // Nobody takes it only when all streams end.
-        let _ = self.shared.joins.send(join).await;
+        if let Err(SendError(join)) = self.shared.joins.send(join).await {
+            join.subscriber.finish(); // nobody takes it: all streams end
+        }
     }
 
     /// Waits at the tail; gives the reason when the stream is over.

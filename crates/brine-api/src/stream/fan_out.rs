@@ -37,9 +37,8 @@ pub(super) struct FanOut {
     joins: mpsc::Receiver<Join>,
     woken: Arc<Woken>,
     log: Arc<Log>,
-    cursor: EventCursor,
-    /// Not behind any stream, so that the log keeps what a stream needs that is let go.
-    anchor: EventCursor,
+    /// `None` without streams: a cursor that nobody moves would keep the log from dropping anything.
+    place: Option<Place>,
     groups: Vec<Group>,
     members: Vec<Option<Member>>,
     free: Vec<usize>,
@@ -49,6 +48,22 @@ pub(super) struct FanOut {
     early: Vec<Join>,
     rendered: Vec<Rendered>,
     tick: Instant,
+}
+
+/// Where the fan-out is in the log.
+struct Place {
+    cursor: EventCursor,
+    /// Not behind any stream, so that the log keeps what a stream needs that is let go.
+    anchor: EventCursor,
+}
+
+impl Place {
+    fn at_tail(log: &Log) -> Self {
+        Self {
+            cursor: log.events(Start::Tail),
+            anchor: log.events(Start::Tail),
+        }
+    }
 }
 
 /// The streams that show the same.
@@ -114,8 +129,7 @@ impl FanOut {
     pub(super) fn new(shared: Arc<Shared>, joins: mpsc::Receiver<Join>) -> Self {
         let log = shared.log();
         Self {
-            cursor: log.events(Start::Tail),
-            anchor: log.events(Start::Tail),
+            place: None,
             log,
             shared,
             joins,
@@ -143,6 +157,9 @@ impl FanOut {
                 continue;
             }
             let has_members = !self.groups.is_empty();
+            if !has_members {
+                self.place = None;
+            }
             let woken = Arc::clone(&self.woken);
             tokio::select! {
                 biased;
@@ -150,7 +167,7 @@ impl FanOut {
                 () = woken.any.notified() => {}
                 Some(join) = self.joins.recv() => self.early.push(join),
                 // Without streams nobody is woken for events.
-                () = self.cursor.readable(), if has_members => {}
+                () = readable(&mut self.place) => {}
                 () = self.shared.replaced(&self.log) => {}
                 () = sleep_until(self.tick), if has_members => self.beat(),
             }
@@ -178,8 +195,9 @@ impl FanOut {
     /// Moves the anchor up to the slowest stream. Who that is changes nothing until a window was
     /// trimmed, so that streams are looked through seldom.
     fn move_anchor(&mut self, is_trimmed: bool) {
+        let tail = self.next();
         let needed = if self.blocked == 0 {
-            self.cursor.seq()
+            tail
         } else if is_trimmed {
             let blocked = self
                 .members
@@ -190,15 +208,22 @@ impl FanOut {
                 let window = &self.group(&member.view)?.window;
                 Some(window.spot(member.at).next())
             });
-            needed.min().unwrap_or_else(|| self.cursor.seq())
+            needed.min().unwrap_or(tail)
         } else {
             return;
         };
-        if needed != self.anchor.seq() {
-            self.anchor = self
-                .log
-                .events(Start::After(form::before(self.log.id(), needed)));
+        if let Some(place) = &mut self.place
+            && place.anchor.seq() != needed
+        {
+            let start = Start::After(form::before(self.log.id(), needed));
+            place.anchor = self.log.events(start);
         }
+    }
+
+    /// The first event that was not looked at.
+    fn next(&mut self) -> Seq {
+        let place = self.place.get_or_insert_with(|| Place::at_tail(&self.log));
+        place.cursor.seq()
     }
 
     fn group(&self, view: &Arc<View>) -> Option<&Group> {
@@ -209,19 +234,18 @@ impl FanOut {
 
     /// Looks at the log's next events for every group; says whether the tail was reached.
     fn read(&mut self) -> bool {
-        if self.groups.is_empty() {
-            self.cursor = self.log.events(Start::Tail);
-            return true; // until then nobody needs what arrives
-        }
         let mut bytes = 0;
         loop {
-            match self.cursor.next() {
+            let Some(place) = &mut self.place else {
+                return true;
+            };
+            match place.cursor.next() {
                 Next::Ready(events) => {
+                    place.cursor.advance(&events, events.len());
+                    let next = place.cursor.seq();
                     for event in events.iter() {
                         bytes += self.show(&event);
                     }
-                    self.cursor.advance(&events, events.len());
-                    let next = self.cursor.seq();
                     let windows = self.groups.iter_mut().map(|group| &mut group.window);
                     windows.for_each(|window| window.looked_at(next));
                     if bytes >= TURN_BYTES {
@@ -235,7 +259,7 @@ impl FanOut {
                         self.send(nth);
                         self.let_go_of_group(nth);
                     }
-                    self.cursor = self.log.events(Start::Tail);
+                    self.place = Some(Place::at_tail(&self.log));
                     return true;
                 }
             }
@@ -384,7 +408,7 @@ impl FanOut {
         if join.position.log != self.log.id() {
             return self.catch_up(join.subscriber, join.position, 0);
         }
-        if next > self.cursor.seq() {
+        if next > self.next() {
             return self.early.push(join); // it has read further than this turn
         }
         let view = Arc::clone(&join.subscriber.view);
@@ -433,7 +457,7 @@ impl FanOut {
 
     /// A group whose window begins with an event that was read already; `None` if that is far back.
     fn new_group(&mut self, view: Arc<View>, first: Seq) -> Option<usize> {
-        let end = self.cursor.seq();
+        let end = self.next();
         if end.0.saturating_sub(first.0) > WARM_UP_EVENTS {
             return None;
         }
@@ -532,15 +556,14 @@ impl FanOut {
         self.groups.clear();
         self.rendered.clear();
         self.log = self.shared.log();
-        self.cursor = self.log.events(Start::Tail);
-        self.anchor = self.log.events(Start::Tail);
+        self.place = None;
     }
 
     /// Shows streams that were sent nothing for a while that they live.
     fn beat(&mut self) {
         let now = Instant::now();
         let mut tick = TICK;
-        let position = form::before(self.log.id(), self.cursor.seq());
+        let position = form::before(self.log.id(), self.next());
         for group in &mut self.groups {
             tick = tick.min(group.view.heartbeat);
             if now.duration_since(group.active) >= group.view.heartbeat {
@@ -554,6 +577,7 @@ impl FanOut {
 
     /// Sends what the log holds and ends every stream.
     fn end(&mut self) {
+        self.joins.close();
         while !self.turn() {}
         let members = std::mem::take(&mut self.members);
         for member in members.into_iter().flatten() {
@@ -561,6 +585,14 @@ impl FanOut {
                 member.subscriber.finish();
             }
         }
+    }
+}
+
+/// Done when there are events to look at; never without a place.
+async fn readable(place: &mut Option<Place>) {
+    match place {
+        Some(place) => place.cursor.readable().await,
+        None => std::future::pending().await,
     }
 }
 

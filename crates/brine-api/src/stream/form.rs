@@ -170,6 +170,7 @@ mod tests {
             at: Millis(1_795_939_260_123),
             event,
             tag_bytes,
+            sender: None,
         };
         let mut out = Vec::new();
         form.event(LOG, &event, &mut out);

@@ -116,6 +116,8 @@ struct Shared {
     /// Where streams catch up: the runtime that answers requests, known with the first of them.
     runtime: OnceLock<Handle>,
     readers: Readers,
+    /// Each stream has a receiver.
+    open: watch::Sender<()>,
     counters: Counters,
 }
 
@@ -189,6 +191,7 @@ impl Streams {
             shutdown: shutdown.subscribe(),
             runtime: OnceLock::new(),
             readers: api.readers().clone(),
+            open: watch::Sender::new(()),
             counters: Counters::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -217,10 +220,11 @@ impl Streams {
         self.shutdown.send_replace(true);
     }
 
-    /// Done when streams that had caught up have ended.
+    /// Done when all streams have ended.
     pub async fn ended(&self) {
         let mut thread = self.thread.clone();
         let _ = thread.changed().await; // nothing is ever sent: the thread is gone
+        self.shared.open.closed().await;
     }
 
     /// What streams have done so far.
@@ -268,7 +272,8 @@ impl Prepared {
         let subject = self.session.subject().clone();
         let entry = self.shared.readers.enter(subject, self.text);
         let ends = Box::pin(self.session.ended());
-        let subscriber = Subscriber::new(socket, self.view, entry, ends, guard, head);
+        let guard = (guard, self.shared.open.subscribe());
+        let subscriber = Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
         let bounds = Bounds {
             end: (!self.follows).then(|| self.shared.log().position().seq),
             until: self.until,
@@ -389,4 +394,40 @@ fn asks_for_lines(accept: &str) -> bool {
         _ => None,
     });
     known.next().unwrap_or(false)
+}
+
+/// The body of a fuzz target: see [`crate::fuzzing`].
+pub(crate) fn fuzz_record(bytes: &[u8]) {
+    use brine_log::{LogId, Seq, StoredEvent};
+    let end = bytes.windows(2).position(|end| end == b"\n\n");
+    let event = StoredEvent {
+        seq: Seq(1),
+        at: Millis(0),
+        event: bytes,
+        sender: None,
+        tag_bytes: end.unwrap_or(bytes.len()),
+    };
+    let mut record = Vec::new();
+    Form::ServerSent(Stamps::WithoutZone).event(LogId(1), &event, &mut record);
+    let text = std::str::from_utf8(&record).expect("a record is text");
+    assert!(!text.contains('\r'));
+    let lines: Vec<&str> = text.lines().filter(|line| *line != "event: gap").collect();
+    let begins = ["tag: ", "id: 1-1", "data: {\"data\": ", ""];
+    assert_eq!(lines.len(), begins.len(), "{text}");
+    for (line, begin) in lines.iter().zip(begins) {
+        assert!(line.starts_with(begin), "{text}");
+    }
+    let mut chunk = Vec::new();
+    window::push_framed(Wire::Chunks, &record, &mut chunk);
+    let size = format!("{:x}\r\n", record.len());
+    let body = chunk
+        .strip_prefix(size.as_bytes())
+        .expect("a chunk begins with its size");
+    assert_eq!(body.strip_suffix(b"\r\n"), Some(record.as_slice()));
+    record.clear();
+    Form::Messages(Stamps::AsFired).event(LogId(1), &event, &mut record);
+    assert_eq!(
+        record.iter().position(|byte| *byte == b'\n'),
+        Some(record.len() - 1)
+    );
 }

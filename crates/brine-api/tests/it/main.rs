@@ -1,4 +1,4 @@
-//! The local socket over real sockets: what is answered, to whom, and what hostile clients achieve.
+//! The local socket and the network listener over real sockets: what is answered, to whom, and what hostile clients achieve.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,8 +6,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod captures;
 mod client;
 mod consumers;
+mod corpus;
 mod events;
 mod fire;
 mod history;
@@ -16,7 +18,9 @@ mod metrics;
 mod network;
 mod page;
 mod permissions;
+mod recorded;
 mod rest;
 mod run;
 mod streams;
 mod support;
+mod tls;

@@ -1,17 +1,477 @@
-//! Salt's REST surface.
+//! Salt's REST surface, where no capture shows it: options, permissions, files, and what must not happen.
 
-use crate::network::Network;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_api::rest::{Limits, RestOptions};
+use brine_wire::{Value, json};
+
+use crate::network::{Network, Nobody, TOKEN};
+use crate::recorded::Recorded;
+
+/// A request with the head's other lines; the status and the whole answer.
+fn ask(network: &Network, line: &str, head: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    let answer = network.raw(
+        format!(
+            "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{head}\r\n{body}"
+        )
+        .as_bytes(),
+    );
+    (status(&answer), answer)
+}
+
+fn status(answer: &str) -> u16 {
+    let status = answer.split(' ').nth(1).unwrap_or_default();
+    status.parse().unwrap_or_else(|_| panic!("{answer}"))
+}
+
+fn logged_in() -> String {
+    format!("x-auth-token: {TOKEN}\r\n")
+}
+
+fn recorded(acl: &str, change: impl FnOnce(&mut RestOptions)) -> (Network, Arc<Recorded>) {
+    let (recorded, external_auth) = Recorded::start();
+    let clients = ["local", "runner", "wheel"].map(str::to_owned);
+    let mut options = RestOptions {
+        enabled_clients: clients.to_vec(),
+        external_auth,
+        ..RestOptions::default()
+    };
+    change(&mut options);
+    (
+        Network::with(acl, options, Arc::clone(&recorded) as _),
+        recorded,
+    )
+}
+
+/// Logs in; the session's token.
+fn log_in(network: &Network) -> String {
+    let login = r#"{"username": "fred", "password": "hunter2", "eauth": "sharedsecret"}"#;
+    let (status, answer) = ask(
+        network,
+        "POST /login",
+        "content-type: text/plain\r\n",
+        login,
+    );
+    assert_eq!(status, 200, "{answer}");
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let Value::Map(body) = json::parse(body.as_bytes()).unwrap() else {
+        panic!("{body}");
+    };
+    let login = &body.get("return").unwrap().as_array().unwrap()[0];
+    login
+        .as_map()
+        .unwrap()
+        .get("token")
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
 
 #[test]
 fn who_is_not_logged_in_gets_salts_page() {
     let network = Network::start();
-    let answer = network.raw(b"GET /events HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let (code, answer) = ask(&network, "GET /events", "", "");
+    assert_eq!(code, 401, "{answer}");
+    assert!(answer.contains("<p>No permission -- see authorization schemes</p>"));
+    let (code, answer) = ask(&network, "DELETE /login", "", "");
+    assert_eq!(code, 405, "{answer}");
+    assert!(answer.contains("allow: GET, HEAD, POST\r\n"), "{answer}");
+}
+
+#[test]
+fn a_session_ends_with_its_token_and_outlives_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let sessions = directory.path().join("sessions");
+    let (network, recorded) = recorded("[]", |options| {
+        options.session_directory = Some(sessions.clone());
+    });
+    let token = log_in(&network);
+    let shown = format!("x-auth-token: {token}\r\n");
+    assert_eq!(ask(&network, "GET /keys", &shown, "").0, 200);
+    let files: Vec<_> = std::fs::read_dir(&sessions).unwrap().collect();
+    let name = files.last().unwrap().as_ref().unwrap().file_name();
+    assert!(!name.to_string_lossy().contains(&token), "hashed at rest");
+    // The same master and the same directory, but another process.
+    let options = RestOptions {
+        enabled_clients: vec!["wheel".to_owned()],
+        session_directory: Some(sessions.clone()),
+        ..RestOptions::default()
+    };
+    let restarted = Network::with("[]", options, recorded as _);
+    assert_eq!(ask(&restarted, "GET /keys", &shown, "").0, 200);
+    let cookie = format!("cookie: a=b; session_id={token}\r\n");
+    assert_eq!(ask(&restarted, "POST /logout", &cookie, "").0, 200);
+    for network in [&restarted, &network] {
+        assert_eq!(
+            ask(network, "POST /logout", &shown, "").0,
+            if std::ptr::eq(network, &restarted) {
+                401
+            } else {
+                200
+            }
+        );
+        assert_eq!(ask(network, "GET /keys", &shown, "").0, 401);
+    }
+}
+
+#[test]
+fn a_stream_ends_when_its_user_logs_out() {
+    let (network, _recorded) = recorded("[]", |_| {});
+    let token = log_in(&network);
+    let mut stream = network.connect();
+    let request = format!("GET /events?token={token} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let shown = format!("x-auth-token: {token}\r\n");
+    assert_eq!(ask(&network, "POST /logout", &shown, "").0, 200);
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+}
+
+#[test]
+fn a_user_has_so_many_streams_and_no_more() {
+    let (network, _recorded) = recorded("[]", |options| options.limits.streams_per_user = 2);
+    let token = log_in(&network);
+    let open = || {
+        let mut stream = network.connect();
+        let request = format!("GET /events?token={token} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        (stream, String::from_utf8_lossy(&first).into_owned())
+    };
+    let held = [open(), open()];
+    assert!(held.iter().all(|(_, first)| first == "HTTP/1.1 200"));
+    assert_eq!(open().1, "HTTP/1.1 429");
+    assert_eq!(
+        ask(
+            &network,
+            "GET /keys",
+            &format!("x-auth-token: {token}\r\n"),
+            ""
+        )
+        .0,
+        200
+    );
+}
+
+#[test]
+fn query_tokens_can_be_refused() {
+    let (network, _recorded) = recorded("[]", |options| options.allow_query_token = false);
+    let token = log_in(&network);
+    for query in ["token", "salt_token"] {
+        let (code, answer) = ask(&network, &format!("GET /events?{query}={token}"), "", "");
+        assert_eq!(code, 400);
+        assert!(
+            answer.contains("tokens must not be passed via the query string"),
+            "{answer}"
+        );
+        assert!(!answer.contains(&token), "{answer}");
+    }
+    // Elsewhere a token in the query counts for nothing in any case.
+    assert_eq!(
+        ask(&network, &format!("GET /jobs?token={token}"), "", "").0,
+        401
+    );
+}
+
+#[test]
+fn webhooks_are_fired_as_salt_fires_them_without_secrets() {
+    let (network, recorded) = recorded("[]", |_| {});
+    let head = format!(
+        "{}content-type: application/json\r\nx-my-secret-key: k\r\ncookie: a=b\r\n",
+        logged_in()
+    );
+    let (code, answer) = ask(
+        &network,
+        "POST /hook/mycompany/build?q=1",
+        &head,
+        r#"{"foo": "Foo!"}"#,
+    );
+    assert_eq!(code, 200, "{answer}");
+    assert!(answer.ends_with(r#"{"success": true}"#), "{answer}");
+    let fired = recorded.fired.lock().unwrap();
+    let (tag, data) = &fired[0];
+    assert_eq!(tag, "salt/netapi/hook/mycompany/build");
+    let mut text = String::new();
+    json::to_line(&data.clone().into(), &mut text);
     assert!(
-        answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"),
+        text.starts_with(r#"{"body": "{\"foo\": \"Foo!\"}", "post": {"foo": "Foo!"}, "headers": {"Remote-Addr": "127.0.0.1", "Host": "x""#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#""X-My-Secret-Key": "k""#) && text.contains(r#""Cookie": "[redacted]""#)
+    );
+    assert!(!text.contains(TOKEN), "{text}");
+}
+
+#[test]
+fn what_api_users_may_fire_is_in_the_one_list() {
+    let acl = r#"[{"api_user": "fred", "read": ["my/*"], "fire": ["salt/netapi/hook/ok*"]}]"#;
+    let (network, recorded) = recorded(acl, |_| {});
+    assert_eq!(ask(&network, "POST /hook/ok/1", &logged_in(), "").0, 200);
+    let (code, answer) = ask(&network, "POST /hook/other", &logged_in(), "");
+    assert_eq!(code, 403, "{answer}");
+    // No trick of the path makes it another tag than the one that is checked.
+    for path in [
+        "/hook/ok/../other",
+        "/hook//other",
+        "/hook/%6fther",
+        "/hook/ok%0a%0a",
+    ] {
+        let code = ask(&network, &format!("POST {path}"), &logged_in(), "").0;
+        assert!(
+            code == 403 || path.starts_with("/hook/ok"),
+            "{path}: {code}"
+        );
+    }
+    for (tag, _) in recorded.fired.lock().unwrap().iter() {
+        assert!(
+            tag.starts_with("salt/netapi/hook/ok") && !tag.contains('\n'),
+            "{tag}"
+        );
+    }
+}
+
+#[test]
+fn options_of_salt_close_what_they_close() {
+    let (network, _recorded) = recorded("[]", |options| {
+        options.authorized_ips = vec!["192.0.2.1".to_owned()];
+    });
+    let (code, answer) = ask(&network, "GET /", "", "");
+    assert!(code == 403 && answer.contains("<p>Bad IP</p>"), "{answer}");
+
+    let (network, _recorded) = recorded("[]", |options| {
+        let of = |addresses: &[&str]| addresses.iter().map(ToString::to_string).collect();
+        let users = [
+            ("fred".to_owned(), of(&["192.0.2.1"])),
+            ("bob".to_owned(), of(&["*"])),
+        ];
+        options.api_acl = Some(users.into_iter().collect());
+        options.enabled_clients.clear();
+        options.webhook_disable_auth = true;
+        options.webhook_url = "github".to_owned();
+    });
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let fred = "username=fred&password=hunter2&eauth=sharedsecret";
+    assert_eq!(ask(&network, "POST /login", form, fred).0, 401);
+    let bob = "username=bob&password=secret&eauth=file";
+    assert_eq!(ask(&network, "POST /login", form, bob).0, 200);
+    let (code, answer) = ask(&network, "GET /keys", &logged_in(), "");
+    assert!(
+        code == 400 && answer.contains("Client disabled: 'wheel'. Add to"),
         "{answer}"
     );
-    assert!(answer.contains("<p>No permission -- see authorization schemes</p>"));
-    let answer = network.raw(b"DELETE /login HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-    assert!(answer.contains("allow: GET, HEAD, POST\r\n"), "{answer}");
+    assert_eq!(ask(&network, "POST /github/push", "", "").0, 200);
+    assert_eq!(ask(&network, "POST /hook/push", "", "").0, 404);
+
+    let (network, _recorded) = recorded("[]", |options| {
+        options.enable_sessions = false;
+        options.root_prefix = "/salt".to_owned();
+    });
+    assert_eq!(ask(&network, "GET /salt/login", "", "").0, 404);
+    assert_eq!(ask(&network, "GET /salt", "", "").0, 200);
+    assert_eq!(ask(&network, "GET /", "", "").0, 404);
+    assert_eq!(ask(&network, "GET /saltlogin", "", "").0, 404);
+}
+
+#[test]
+fn preflights_permit_what_salt_means_to_permit() {
+    let network = Network::start();
+    let head = "origin: http://ui.example\r\naccess-control-request-method: GET\r\n";
+    let (code, answer) = ask(&network, "OPTIONS /events", head, "");
+    assert_eq!(code, 200, "{answer}");
+    for header in [
+        "access-control-allow-origin: http://ui.example\r\n",
+        "access-control-allow-methods: GET, POST\r\n",
+        "access-control-allow-headers: Content-Type, X-Auth-Token, X-Requested-With\r\n",
+        "access-control-max-age: 1400\r\n",
+    ] {
+        assert!(answer.contains(header), "{answer}");
+    }
+    assert!(!answer.contains("set-cookie"), "{answer}");
+}
+
+#[test]
+fn a_page_and_its_files_are_served_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = directory.path().join("static");
+    std::fs::create_dir_all(files.join("scripts")).unwrap();
+    std::fs::write(files.join("scripts/Main.js"), "1;").unwrap();
+    std::fs::write(directory.path().join("index.html"), "<p>the page").unwrap();
+    std::fs::write(directory.path().join("secret"), "secret").unwrap();
+    let (network, _recorded) = recorded("[]", |options| {
+        options.app = Some(directory.path().join("index.html"));
+        options.static_files = Some(files);
+    });
+    let browser = "accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
+    for path in ["/", "/jobs", "/nope/x", "/app", "/app/x"] {
+        let (code, answer) = ask(&network, &format!("GET {path}"), browser, "");
+        assert!(
+            code == 200 && answer.ends_with("<p>the page"),
+            "{path}: {answer}"
+        );
+    }
+    let (code, answer) = ask(&network, "GET /", "accept: */*\r\n", "");
+    assert!(code == 200 && answer.contains("Welcome"), "{answer}");
+    assert_eq!(ask(&network, "GET /", "", "").0, 200);
+    let (code, answer) = ask(&network, "GET /static/scripts/Main.js", "", "");
+    assert!(
+        code == 200 && answer.contains("content-type: text/javascript"),
+        "{answer}"
+    );
+    assert!(answer.contains("last-modified: "), "{answer}");
+    for path in [
+        "/static/..%2fsecret",
+        "/static/%2e%2e/secret",
+        "/static/../secret",
+        "/static/scripts/..%2f..%2fsecret",
+        "/static//etc/passwd",
+        "/static/%2fetc%2fpasswd",
+        "/static/scripts%00",
+        "/static/",
+        "/static",
+        "/static/missing",
+    ] {
+        let (code, answer) = ask(&network, &format!("GET {path}"), "", "");
+        assert!(
+            code == 404 && !answer.contains("secret\r"),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn new_keys_come_as_an_archive() {
+    let (network, _recorded) = recorded("[]", |_| {});
+    let body = "mid=m2&username=fred&password=hunter2&eauth=sharedsecret";
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let (code, answer) = ask(&network, "POST /keys", form, body);
+    assert_eq!(code, 200, "{answer}");
+    assert!(answer.contains("filename=\"saltkeys-m2.tar\""), "{answer}");
+    assert!(
+        answer.contains("minion.pem") && answer.contains("PRIVATE"),
+        "{answer}"
+    );
+    let (code, _) = ask(
+        &network,
+        "POST /keys",
+        form,
+        &body.replace("m2", "..%2fm2%0d%0ax"),
+    );
+    assert_eq!(code, 400);
+}
+
+#[test]
+fn what_smuggles_a_second_request_is_refused() {
+    let network = Network::start();
+    let second = "GET /stats HTTP/1.1\r\nhost: x\r\n\r\n";
+    for head in [
+        "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+        "content-length: 5\r\ncontent-length: 0\r\n",
+        "content-length: +5\r\n",
+        "content-length: 5, 0\r\n",
+        "content-length: 0x5\r\n",
+        "content-length: -1\r\n",
+        "transfer-encoding: xchunked\r\n",
+        "transfer-encoding: chunked, identity\r\n",
+        "transfer-encoding : chunked\r\n",
+        "x: y\r\n folded\r\n",
+        "x\0: y\r\n",
+        "x: \u{1}\r\n",
+    ] {
+        let request =
+            format!("POST /login HTTP/1.1\r\nhost: x\r\n{head}connection: close\r\n\r\n{second}");
+        let answer = network.raw(request.as_bytes());
+        let answers = answer.matches("HTTP/1.1 ").count();
+        assert!(answers <= 1, "{head:?}: {answer}");
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{head:?}: {answer}");
+    }
+    // Still there.
+    assert_eq!(ask(&network, "GET /", "", "").0, 200);
+}
+
+#[test]
+fn what_is_too_large_or_too_slow_is_refused() {
+    let limits = Limits {
+        head_bytes: 16 << 10,
+        head_timeout: Duration::from_millis(200),
+        body_bytes: 1000,
+        connections_per_address: 8,
+        ..Limits::default()
+    };
+    let options = RestOptions {
+        limits,
+        ..RestOptions::default()
+    };
+    let network = Network::with("[]", options, Arc::new(Nobody));
+    let big = format!("x: {}\r\n", "y".repeat(20_000));
+    assert_eq!(ask(&network, "GET /", &big, "").0, 431);
+    let many = "x: y\r\n".repeat(100);
+    assert_eq!(ask(&network, "GET /", &many, "").0, 431);
+    let json = "content-type: application/json\r\n";
+    let (code, answer) = ask(&network, "POST /login", json, &" ".repeat(1001));
+    assert!(
+        code == 413 && answer.contains("max_request_body_size"),
+        "{answer}"
+    );
+    // A head that comes byte by byte, one that never ends, and none at all.
+    for start in ["", "G", "GET / HTTP/1.1\r\nhost: x\r\nx: "] {
+        let mut stream = network.connect();
+        stream.write_all(start.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+    }
+    // An address has so many connections and no more; the others are told so.
+    let held: Vec<_> = (0..8).map(|_| network.connect()).collect();
+    let mut refused = network.connect();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    drop(held);
+}
+
+#[test]
+fn bodies_of_every_wrong_kind_are_refused_clearly() {
+    let (network, _recorded) = recorded("[]", |_| {});
+    let nested = "[".repeat(100_000);
+    let aliases = "a: &a [x, x]\nb: &b [*a, *a]\n".to_owned()
+        + &(0..30)
+            .map(|at| format!("c{at}: &c{at} [*b, *b]\n"))
+            .collect::<String>();
+    for (kind, body) in [
+        ("application/json", "{nope"),
+        ("application/json", "\u{feff}"),
+        ("application/json", nested.as_str()),
+        ("application/json", "[[]]"),
+        ("application/json", "[1]"),
+        ("application/json", "null"),
+        ("application/json", r#"[{"client": 1}]"#),
+        ("application/json", r#"[{"client": "local", "fun": 5}]"#),
+        ("application/json", r#"[{"client": "wheel"}]"#),
+        ("application/x-yaml", "a: ["),
+        ("application/x-yaml", aliases.as_str()),
+        ("application/x-yaml", "!!python/object:os.system x"),
+        ("application/x-www-form-urlencoded", "=&&=&%"),
+        ("text/plain", "hello"),
+        ("application/xml", "<a/>"),
+        ("multipart/form-data", "x"),
+    ] {
+        let head = format!("{}content-type: {kind}\r\n", logged_in());
+        for path in ["/", "/run", "/login", "/minions", "/token", "/keys"] {
+            let (code, answer) = ask(&network, &format!("POST {path}"), &head, body);
+            let is_known = [400, 401, 406, 500].contains(&code);
+            assert!(
+                is_known && !answer.contains("panicked"),
+                "{path} {kind} {body:.40}: {answer}"
+            );
+        }
+    }
+    assert_eq!(ask(&network, "GET /", "", "").0, 200);
 }

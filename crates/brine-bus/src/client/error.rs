@@ -98,7 +98,7 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// Finds out why connecting failed.
-    pub(super) fn diagnose(endpoint: &Endpoint, error: io::Error) -> Self {
+    pub(crate) fn diagnose(endpoint: &Endpoint, error: io::Error) -> Self {
         let endpoint = endpoint.clone();
         match (error.kind(), endpoint) {
             (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, endpoint) => {

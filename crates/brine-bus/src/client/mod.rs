@@ -38,7 +38,7 @@ mod event;
 pub mod local;
 pub mod outbox;
 pub mod session;
-mod socket;
+pub(crate) mod socket;
 pub mod tokio;
 
 use std::time::{Duration, Instant, SystemTime};

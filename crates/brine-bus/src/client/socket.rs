@@ -17,7 +17,7 @@ use rustix::net::{
 
 /// What a read or write came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     /// So many bytes; never 0.
     Bytes(usize),
     /// It would have to wait.

@@ -305,7 +305,7 @@ pub(super) async fn drive<D: Driver<Stream>>(
     }
 }
 
-async fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<Stream> {
+pub(crate) async fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<Stream> {
     Ok(match endpoint {
         Endpoint::Path(path) => {
             Stream::Unix(UnixStream::from_std(socket::connect_path(path)?.into())?)
@@ -328,7 +328,7 @@ enum Exchanged {
 
 /// A socket that is registered with the runtime.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
 }
@@ -350,7 +350,11 @@ impl Stream {
 
     /// Reads within the time. Through readiness even when bytes are there, since that is what
     /// makes a busy reader give way to other tasks; but the last look is at the socket itself.
-    async fn read(&self, room: &mut [u8], deadline: Option<Instant>) -> io::Result<Progress> {
+    pub(crate) async fn read(
+        &self,
+        room: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<Progress> {
         loop {
             let Some(ready) = within(deadline, self.readable()).await else {
                 return socket::read(self, room);

@@ -297,8 +297,8 @@ impl Fetched {
     /// The segment, if it holds this event and is still there.
     fn segment(&mut self, seq: Seq) -> Option<Arc<Segment>> {
         let segment = self.fresh.take().or_else(|| self.known.upgrade())?;
-        let range = segment.first.0..segment.first.0 + segment.events() as u64;
-        range.contains(&seq.0).then_some(segment)
+        let range = segment.first..segment.end();
+        range.contains(&seq).then_some(segment)
     }
 }
 

@@ -14,7 +14,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
 use crate::position::{Millis, Seq};
-use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, Segment};
+use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SENDER_BYTES, Segment};
 use crate::tags::TagsOfBlock;
 
 /// A run of consecutive events as the store keeps it.
@@ -79,7 +79,7 @@ pub struct BlockEvent<'a> {
     pub about: About<'a>,
 }
 
-/// What is known of how an event came. Nothing fills this yet; the format has room for it.
+/// What is known of how an event came. Senders are filled; the format has room for the rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct About<'a> {
     /// Who fired it, as authenticated.
@@ -387,6 +387,9 @@ impl Decoder {
         let bytes = events.body_bytes() + count * FRAME_OVERHEAD_BYTES;
         let is_ordinary =
             bytes <= SPARE_BYTES && count <= SPARE_EVENTS && framings == Framings::Bare;
+        let names = events.iter().filter_map(|event| event.about.sender);
+        let sender_bytes: usize = names.map(|name| 1 + name.len()).sum();
+        let is_ordinary = is_ordinary && sender_bytes <= SENDER_BYTES;
         let spare = spare.take_if(|_| is_ordinary);
         let recycled = spare.and_then(|spare| spare.recycle(events.first));
         let (mut writer, segment) = recycled.unwrap_or_else(|| {
@@ -394,10 +397,11 @@ impl Decoder {
                 true => (SPARE_BYTES, SPARE_EVENTS),
                 false => (bytes, count),
             };
-            segment::channel(events.first, framings, bytes, count)
+            let sender_bytes = SENDER_BYTES.max(sender_bytes);
+            segment::channel(events.first, framings, bytes, count, sender_bytes)
         });
         for event in events.iter() {
-            writer.append(event.event, event.tag_bytes, event.at);
+            writer.append(event.event, event.tag_bytes, event.at, event.about.sender);
         }
         writer.publish();
         Ok(ReadSegment {

@@ -103,7 +103,10 @@ impl Gatherer {
                 at: stored.at,
                 event,
                 tag_bytes,
-                about: About::default(),
+                about: About {
+                    sender: stored.sender,
+                    ..About::default()
+                },
             });
         }
         let mut block = self.encoder.finish(effort)?;

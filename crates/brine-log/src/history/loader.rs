@@ -47,12 +47,21 @@ fn serve(mut loader: Loader, mut arriving: mpsc::Receiver<Request>) {
     while let Some(request) = arriving.blocking_recv() {
         match request {
             Request::Load(at, tags, answer) => {
+                let is_in_order = loader.has_just_read(at);
                 let loaded = loader.load_matching(at, &tags);
                 let loaded = loaded.unwrap_or_else(|error| {
                     loader.report_failure(error);
                     (at, Loaded::Unreadable)
                 });
+                let end = match &loaded.1 {
+                    Loaded::Segment(segment) => Some(segment.end()),
+                    _ => None,
+                };
                 let _ = answer.send(loaded);
+                // Whoever reads one segment after the other finds the next one ready.
+                if let Some(end) = end.filter(|_| is_in_order && arriving.is_empty()) {
+                    let _ = loader.load(end); // what fails is reported to whoever asks for it
+                }
             }
             Request::Find(time, answer) => {
                 let found = loader.find(time).unwrap_or_else(|error| {
@@ -182,12 +191,14 @@ impl Loader {
         }
     }
 
+    /// Whether the segment before this number was read lately.
+    fn has_just_read(&self, at: Seq) -> bool {
+        self.recent.iter().any(|read| read.segment.end() == at)
+    }
+
     fn held_at(&self, at: Seq) -> Option<Arc<Segment>> {
         let mut held = self.held.values().filter_map(Weak::upgrade);
-        held.find(|segment| {
-            let end = segment.first.0 + segment.events() as u64;
-            (segment.first.0..end).contains(&at.0)
-        })
+        held.find(|segment| (segment.first..segment.end()).contains(&at))
     }
 
     fn hold(&mut self, first: Seq, read: ReadSegment) {

@@ -45,7 +45,8 @@ const GROUP_SLICE: Duration = Duration::from_millis(5);
 const GROUP_BYTES: usize = 1 << 20;
 /// The events of one commit, in bytes, at most about.
 const BATCH_BYTES: u64 = 4 << 20;
-/// From so many bytes in one commit on, the writer has fallen behind and compresses less.
+/// From so many bytes in one commit on, the writer has fallen behind and compresses less, until
+/// after a commit of fewer.
 const BEHIND_BYTES: u64 = 2 << 20;
 /// How often retention is applied.
 const UPKEEP_TIME: Duration = Duration::from_secs(10);
@@ -110,6 +111,8 @@ pub(crate) struct Writer {
     sync: Sync,
     give_up_after: Duration,
     gatherer: Gatherer,
+    /// Whether the last batch was so large that the writer has fallen behind.
+    is_behind: bool,
     batch: Batch,
     /// Who waits for the batch besides those who wait for events.
     answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
@@ -157,6 +160,7 @@ impl Writer {
             sync: config.sync,
             give_up_after: config.give_up_after,
             gatherer: Gatherer::new(&config.redact, until)?,
+            is_behind: false,
             batch: Batch::default(),
             answers: Vec::new(),
             store,
@@ -254,12 +258,14 @@ impl Writer {
     /// Turns what the log has into blocks, up to a batch.
     fn gather(&mut self) {
         let mut bytes = 0;
+        let was_behind = std::mem::take(&mut self.is_behind);
         while bytes < BATCH_BYTES {
             match self.cursor.next() {
                 Next::Ready(events) => {
-                    let effort = match bytes < BEHIND_BYTES {
-                        true => Effort::Ordinary,
-                        false => Effort::Fast,
+                    self.is_behind |= bytes >= BEHIND_BYTES;
+                    let effort = match self.is_behind || was_behind {
+                        false => Effort::Ordinary,
+                        true => Effort::Fast,
                     };
                     let first = self.cursor.seq();
                     match self.gatherer.take(&events, &mut self.batch.blocks, effort) {

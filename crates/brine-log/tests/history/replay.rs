@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use brine_log::history::{GapReason, PreparedHistory};
-use brine_log::{EventCursor, Gap, LogConfig, LogId, Millis, Next, Position, Seq, Start, TagQuery};
+use brine_log::{
+    EventCursor, Gap, Incoming, LogConfig, LogId, Millis, Next, Position, Seq, Start, TagQuery,
+};
 use brine_wire::matching::{MatchType, TagMatch};
 use proptest::prelude::*;
 
@@ -326,5 +328,53 @@ fn a_store_that_cannot_be_read_is_a_gap_and_not_the_end() {
     let found = read_to(&mut cursor, next);
     assert_eq!(found.gaps, []);
     assert_eq!(found.events, filled(gap.to.seq.0..next.0));
+    bus.history.close();
+}
+
+#[test]
+fn whose_an_event_is_stays_known_wherever_it_lies() {
+    let directory = tempfile::tempdir().expect("a test's own files");
+    let bus = small(directory.path());
+    let senders = |cursor: &mut EventCursor, end: Seq| {
+        let mut found = Vec::new();
+        while cursor.seq() < end {
+            let events = wait(cursor.ready()).expect("no gap");
+            for event in events.iter() {
+                found.push((event.seq.0, event.sender.map(str::to_owned)));
+            }
+            cursor.advance(&events, events.len());
+        }
+        found
+    };
+    let event = crate::support::event("a", "x");
+    let incoming = Incoming {
+        event: &event,
+        tag_bytes: 1,
+    };
+    for sender in [Some("web1"), Some("web1"), None, Some("db1"), Some("")] {
+        bus.log.append_from(sender, [incoming], Millis(1));
+    }
+    let name = |name: &str| Some(name.to_owned());
+    let expected = [name("web1"), name("web1"), None, name("db1"), None];
+    let expected: Vec<_> = (1..).zip(expected).collect();
+    let mut cursor = bus.log.events(Start::Oldest);
+    assert_eq!(senders(&mut cursor, Seq(6)), expected);
+    // More names than a segment has room for.
+    for nth in 6..2006 {
+        let sender = format!("a-minion-with-a-long-name-{nth}");
+        let seqs = bus.log.append_from(Some(&sender), [incoming], Millis(1));
+        if nth % 200 == 0 {
+            wait(bus.history.durable(seqs)).expect("a disk that works");
+        }
+    }
+    let next = fill(&bus, 2006);
+    let mut stored = bus.log.events(Start::Oldest);
+    assert!(matches!(stored.next(), Next::Stored));
+    let found = senders(&mut stored, next);
+    assert_eq!(found[..5], expected);
+    for (seq, sender) in &found[5..2005] {
+        assert_eq!(*sender, Some(format!("a-minion-with-a-long-name-{seq}")));
+    }
+    assert!(found[2005..].iter().all(|(_, sender)| sender.is_none()));
     bus.history.close();
 }

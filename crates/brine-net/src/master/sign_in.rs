@@ -206,6 +206,7 @@ impl MasterChannel {
             aes: to_minion(shared.key.as_str().as_bytes())?,
             session: to_minion(session.as_str().as_bytes())?,
             sig: shared.sig.clone(),
+            knows_deliveries: true,
             nonce: request.nonce,
         });
         Ok(SignIn {

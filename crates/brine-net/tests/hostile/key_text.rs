@@ -99,6 +99,7 @@ fn a_master_whose_key_shows_another_fingerprint_is_not_believed() {
             aes: encrypt(b"key"),
             session: encrypt(b"key"),
             sig: Vec::new(),
+            knows_deliveries: false,
             nonce: None,
         });
         let load = reply.to_bytes();

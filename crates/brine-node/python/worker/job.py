@@ -4,6 +4,7 @@
 import collections.abc
 import functools
 import inspect
+import logging
 import os
 import sys
 import threading
@@ -189,6 +190,38 @@ def collected(value):
     return whole
 
 
+class Gathering(logging.Handler):
+    """Collects log records for the caller of the function, up to a limit."""
+
+    MOST_RECORDS, MOST_CHARACTERS = 1000, 256 << 10
+
+    def __init__(self, level):
+        super().__init__(level)
+        self.records, self.characters = [], 0
+
+    def emit(self, record):
+        text = self.format(record)
+        self.characters += len(text)
+        count = len(self.records)
+        if count < self.MOST_RECORDS and self.characters <= self.MOST_CHARACTERS:
+            self.records.append([record.levelno, text])
+        elif count and self.records[-1] is not self.END:
+            self.records.append(self.END)
+
+    END = [logging.WARNING, "more was logged; it is in the minion's log"]
+
+
+def gather_log(level):
+    """Collects log records from now on; none without a level."""
+    if not isinstance(level, int):
+        return []
+    gathering = Gathering(level)
+    root = logging.getLogger()
+    root.addHandler(gathering)
+    root.setLevel(min(level, root.level))
+    return gathering.records
+
+
 def run_job(connection, data):
     """Runs a child from its start to its end."""
     os.setpgid(0, 0)
@@ -196,6 +229,7 @@ def run_job(connection, data):
         os.umask(data["umask"])
     send(connection, {"op": "started", "pid": os.getpid()})
     request = receive(connection)
+    logged = gather_log(request.get("log"))
     job = Job(connection, data)
     try:
         answer = job.run(request)
@@ -203,6 +237,7 @@ def run_job(connection, data):
         answer = {"op": "failed", "kind": "raised", "class": "SystemExit",
                   "message": str(exception.code), "traceback": traceback_of(exception)}
     answer["imported"] = [] if threading.active_count() > 1 else job.imported
+    answer["log"] = logged
     sys.stdout.flush()
     sys.stderr.flush()
     send(connection, answer)

@@ -3,11 +3,14 @@
 //! Knows neither of them.
 
 mod failure;
+mod log;
 
 use brine_wire::network::{MinionId, jid, job_return};
 use brine_wire::{Map, Value};
 
 pub use failure::{Failure, Unloaded};
+pub(crate) use log::wanted as wanted_log;
+pub use log::{CallLog, LogRecord};
 
 /// A function to run, with its parsed arguments.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +25,8 @@ pub struct Call {
     pub publication: Map,
     /// The job's id.
     pub jid: String,
+    /// Where what the function's module logs goes, too.
+    pub log: Option<CallLog>,
 }
 
 impl Call {

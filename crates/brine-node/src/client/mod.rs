@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use brine_bus::client::tokio::Subscriber;
-use brine_bus::client::{ReceiveError, SubscriberConfig, Wait};
+use brine_bus::client::{ConnectError, ReceiveError, SubscriberConfig, Wait};
 use brine_net::client::{RequestError, Requester};
 use brine_net::{tcp, zeromq};
 use brine_wire::matching::{MatchError, MatchType, TagMatch};
@@ -81,7 +81,11 @@ impl LocalClient {
         match bus.connect(FIND_BUS_WITHIN).await {
             Ok(()) => {}
             Err(ReceiveError::Connect(error)) => {
-                tracing::debug!("{error}");
+                match error {
+                    // Salt's line below does not say what is wrong.
+                    ConnectError::Denied { .. } => tracing::error!("{error}"),
+                    _ => tracing::debug!("{error}"),
+                }
                 let sock_dir = &config.sock_dir;
                 tracing::error!("Unable to connect to the salt master publisher at {sock_dir}");
                 return Err(ClientError::NoMaster);

@@ -27,4 +27,4 @@ pub use config::{Caller, FunctionsConfig};
 pub use host::{Answer, Host, HostError, HostRequest};
 pub use run::Functions;
 
-pub use crate::call::{Call, Failure, Outcome, Unloaded};
+pub use crate::call::{Call, CallLog, Failure, LogRecord, Outcome, Unloaded};

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use brine_log::Seq;
 use brine_net::keys::store::KeyState;
 use brine_net::master::{MasterChannel, Occupancy};
 use brine_wire::network::{MinionId, field};
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::access::Access;
 use super::counters::Counters;
+use super::deliveries::Deliveries;
 use super::external::External;
 use super::mine::Mine;
 use super::minion_data::MinionData;
@@ -41,6 +43,8 @@ pub(super) struct Context {
     pub(super) minions: Arc<MinionData>,
     pub(super) mine: Mine,
     pub(super) files: Arc<FileServer>,
+    /// What our minions have delivered.
+    pub(super) deliveries: Deliveries,
     pub(super) counters: Counters,
     /// Limits the events about refused requests.
     pub(super) refusal_events: RateLimit,
@@ -71,6 +75,14 @@ impl Context {
         if let Err(error) = self.bus.fire(tag, data) {
             tracing::warn!(%error, tag, "event not fired");
         }
+    }
+
+    /// Fires an event of a minion, with whose key it came; its number, if it was fired.
+    pub(super) fn fire_from(&self, minion: &MinionId, tag: &str, data: Map) -> Option<Seq> {
+        let fired = self.bus.fire_from(minion.as_str(), tag, data);
+        fired
+            .inspect_err(|error| tracing::warn!(%error, tag, "event not fired"))
+            .ok()
     }
 
     /// The ids of all minions whose keys are accepted.

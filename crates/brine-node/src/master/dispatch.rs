@@ -7,12 +7,15 @@
 
 use std::mem::take;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use brine_log::Seq;
 use brine_net::channel::Incoming;
 use brine_net::master::Request;
 use brine_net::replay::Seen;
+use brine_wire::network::delivery::Delivery;
 use brine_wire::network::minion_event::Policy;
 use brine_wire::network::payload::{self, Payload};
 use brine_wire::network::tag_policy::Sender;
@@ -22,6 +25,7 @@ use tokio::runtime::Handle;
 
 use super::context::Context;
 use super::counters::{RequestOutcome, SignInOutcome, add};
+use super::deliveries::Begun;
 use super::mine::Mine;
 use super::refusals::{self, Refusals};
 use super::rsa_threads::{RsaThreads, Work};
@@ -190,12 +194,14 @@ impl Dispatcher {
     }
 
     /// Acts on a request of an accepted minion.
-    fn act(&self, incoming: Incoming, mut request: Request) {
+    fn act(&self, incoming: Incoming, request: Request) {
         let began = Instant::now();
         let cmd = request.load.cmd.clone().unwrap_or_default();
+        if matches!(cmd.as_str(), "_minion_event" | "_return") {
+            self.deliver(incoming, request, &cmd);
+            return self.count(&cmd, began.elapsed());
+        }
         let answer = match cmd.as_str() {
-            "_minion_event" => Some(self.events(&mut request)),
-            "_return" => Some(self.job_return(&mut request)),
             "_register_resources" => Some(self.resources(&request)),
             "_file_recv" => Some(false.into()),
             "pub_ret" | "verify_minion" => Some("".into()),
@@ -216,6 +222,40 @@ impl Dispatcher {
         self.count(&cmd, began.elapsed());
     }
 
+    /// Takes events or a return: each once, if the minion says which they are.
+    fn deliver(&self, incoming: Incoming, mut request: Request, cmd: &str) {
+        let is_repeated = request.seen == Seen::Again;
+        // The signature is over all fields.
+        if cmd == "_return" && !self.signatures.allow(&request) {
+            return seal(incoming, &request, &false.into());
+        }
+        let act = |request: &mut Request| match cmd {
+            "_return" => self.job_return(request),
+            _ => self.events(request),
+        };
+        let Some(delivery) = Delivery::take_from(&mut request.load.fields) else {
+            if !is_repeated {
+                act(&mut request);
+            }
+            return seal(incoming, &request, &Value::Nil);
+        };
+        let id = request.minion.id().clone();
+        let fired = match self.master.deliveries.begin(&id, delivery, is_repeated) {
+            Begun::Known => None,
+            Begun::New { known } => {
+                skip(&mut request.load.fields, known, delivery.count());
+                let fired = act(&mut request);
+                self.master.deliveries.note(&id, delivery, &fired);
+                Some(fired)
+            }
+        };
+        let master = self.master.clone();
+        self.runtime.spawn(async move {
+            master.deliveries.settle(&id, delivery, fired).await;
+            seal(incoming, &request, &Value::Nil);
+        });
+    }
+
     fn count(&self, cmd: &str, took: Duration) {
         let Some(stats) = &self.stats else { return };
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,10 +266,8 @@ impl Dispatcher {
         }
     }
 
-    fn events(&self, request: &mut Request) -> Value {
-        if request.seen == Seen::Again {
-            return Value::Nil;
-        }
+    /// Fires a request's events; their numbers.
+    fn events(&self, request: &mut Request) -> Range<Seq> {
         // Token and nonce were taken out already: listeners may see all that is left.
         let fields = take(&mut request.load.fields);
         let options = &self.master.options;
@@ -246,10 +284,8 @@ impl Dispatcher {
         add(&counters.minion_events, made.fired.len());
         add(&counters.minion_events_refused, made.refused.len());
         self.report_refused(id, &made.refused);
-        for (tag, data) in made.fired {
-            self.master.fire(&tag, data);
-        }
-        Value::Nil
+        let fired = made.fired.into_iter();
+        span(fired.filter_map(|(tag, data)| self.master.fire_from(id, &tag, data)))
     }
 
     /// Reports events that the policy refuses: one line in the log and one event per minion and minute.
@@ -273,13 +309,8 @@ impl Dispatcher {
         self.master.fire(refusals::TAG, data);
     }
 
-    fn job_return(&self, request: &mut Request) -> Value {
-        if request.seen == Seen::Again {
-            return Value::Nil;
-        }
-        if !self.signatures.allow(request) {
-            return false.into();
-        }
+    /// Fires a job's return and keeps it; its number.
+    fn job_return(&self, request: &mut Request) -> Range<Seq> {
         let fields = take(&mut request.load.fields);
         let jid = || Jid::at(since_epoch());
         let is_accepted = |id: &_| self.master.channel.is_accepted(id);
@@ -287,14 +318,18 @@ impl Dispatcher {
             Ok(returned) => {
                 add(&self.master.counters.returns, 1);
                 let tag = returned.tag();
-                self.master.fire(&tag, returned.data.clone());
+                let (id, data) = (request.minion.id(), returned.data.clone());
+                let fired = self.master.fire_from(id, &tag, data);
                 self.master
                     .returns
                     .returned(returned.jid, returned.id, returned.data);
+                span(fired.into_iter())
             }
-            Err(ignored) => tracing::warn!(id = %request.minion.id(), %ignored, "return ignored"),
+            Err(ignored) => {
+                tracing::warn!(id = %request.minion.id(), %ignored, "return ignored");
+                span(std::iter::empty())
+            }
         }
-        Value::Nil
     }
 
     fn resources(&self, request: &Request) -> Value {
@@ -351,6 +386,26 @@ impl Dispatcher {
                 Err(error) => tracing::error!(%error, %id, "cannot revoke the key"),
             });
     }
+}
+
+/// Leaves out the first items of a batch; a request that is no batch is one item.
+fn skip(fields: &mut Map, known: u64, count: u64) {
+    let Some(Value::Array(mut items)) = fields.remove("events") else {
+        return;
+    };
+    if count > 1 && items.len() as u64 == count {
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        items.drain(..known.min(items.len()));
+    }
+    fields.insert("events", items);
+}
+
+/// From the first number to the last.
+fn span(seqs: impl Iterator<Item = Seq>) -> Range<Seq> {
+    seqs.fold(Seq(0)..Seq(0), |span, seq| match span.is_empty() {
+        true => seq..Seq(seq.0 + 1),
+        false => span.start.min(seq)..span.end.max(Seq(seq.0 + 1)),
+    })
 }
 
 /// Whether a `runner` or `wheel` request relies on external authentication instead of a key.

@@ -21,7 +21,7 @@ use super::clear;
 use super::options::MasterOptions;
 
 /// How many requests of strangers that need a password or a token checked may be under way.
-const MOST_AT_ONCE: usize = 32;
+const MOST_AT_ONCE: usize = 128;
 
 /// Users of `external_auth`.
 pub(super) struct External {

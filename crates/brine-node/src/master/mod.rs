@@ -8,11 +8,11 @@ mod access;
 mod clear;
 mod context;
 mod counters;
+mod deliveries;
 mod dispatch;
 mod external;
 mod handle;
 mod jobs;
-mod local_requests;
 mod maintenance;
 mod mine;
 mod minion_data;
@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use brine_bus::{Bus, BusHandle};
+use brine_log::Position;
 use brine_net::keys::StoreError;
 use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
@@ -39,6 +40,7 @@ use tokio::task::JoinSet;
 
 pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
+pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
@@ -47,6 +49,7 @@ pub use self::wheel::WheelError;
 use self::access::Access;
 use self::context::{Context, RateLimit};
 use self::counters::Counters;
+use self::deliveries::Deliveries;
 use self::dispatch::Dispatcher;
 use self::external::External;
 use self::mine::Mine;
@@ -130,6 +133,8 @@ impl Master {
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
         let node_bus = NodeBus::new(handle, options.compat(), options.max_event_size);
+        let is_accepted = |id: &_| channel.is_accepted(id);
+        let deliveries = Deliveries::open(&options.cachedir, is_accepted);
         let context = Context {
             channel: Arc::new(channel),
             publisher: ports.publisher.clone(),
@@ -138,6 +143,7 @@ impl Master {
             external: External::new(&options),
             jobs,
             returns,
+            deliveries,
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
@@ -157,6 +163,12 @@ impl Master {
             bus,
             liveness_file,
         })
+    }
+
+    /// Answers requests of our minions, which keep them until then, once their events are safe. `stored` is the last
+    /// event that was safe before this start: what minions delivered after it was lost, and is taken again.
+    pub fn answer_when(&self, durable: Durable, stored: Position) {
+        self.context.deliveries.wait_for(durable, stored);
     }
 
     /// A handle for other parts of the program. It can be used before [`Self::run`], too.
@@ -197,8 +209,6 @@ impl Master {
             presence,
             shutdown::requested(closing.subscribe()),
         ));
-        let events = context.bus.follow();
-        tasks.spawn(local_requests::follow_bus(context.clone(), events));
         let bus = node_bus::serve(self.bus, closing.subscribe());
         let close = async {
             shutdown.await;

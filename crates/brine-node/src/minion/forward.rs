@@ -1,27 +1,34 @@
-//! Events and returns for a master: sent in order, kept in memory while the master is away.
+//! Events and returns for a master: sent in order, kept in a [`Spool`] until the master has them.
 //!
 //! One queue and one task per uplink. A request leaves the queue when a master has acknowledged it, and nothing
 //! overtakes it. Waiting events are sent together in one request, as Salt's beacons are, since a request costs a master
-//! more than an event. The queue is bounded in bytes: when it is full, new requests are refused with an error in the
-//! log, and those in it stay. Facts: `docs/protocol/network.md` §9, §15.
+//! more than an event. Facts: `docs/protocol/network.md` §9, §15.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brine_net::backoff::Backoff;
-use brine_wire::msgpack;
-use brine_wire::network::{job_return, minion_event};
-use brine_wire::{Map, Value};
+use brine_wire::compat::StampStyle;
+use brine_wire::network::delivery::Delivery;
+use brine_wire::network::{MinionId, events, job_return, minion_event};
+use brine_wire::{Map, Value, msgpack, stamp};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::master_client::{MasterClient, PendingRequest, RequestError};
 use super::options::MinionOptions;
+use super::spool::{
+    Body, Directory, Dropped, Full, Id, Memory, Spool, SpoolLimits, Store, Waiting,
+};
 use crate::node_bus::since_epoch;
 
-/// The bytes one master's queue may hold.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The bytes one master's queue may hold if it is in memory.
+const MEMORY_BYTES: u64 = 64 << 20;
+/// How long what was pushed may wait for the master before it is brought to the disk.
+const SYNC_AFTER: Duration = Duration::from_millis(50);
 /// The most events in one request, and the bytes they may be: a real master fires them in about a second.
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -34,85 +41,70 @@ const LATE_ANSWER: Duration = Duration::from_secs(2);
 const UNUSABLE_ANSWERS: u32 = 10;
 
 /// Requests for one master, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
-    /// Held for a push or a pop, never across an await.
+    /// Held for a push or a look, which writes to the system's memory or reads a segment; never across an await.
     state: Mutex<State>,
     changed: Notify,
+    /// Something was written that is not on the disk yet.
+    written: Notify,
+    id: MinionId,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    items: VecDeque<Item>,
-    bytes: usize,
+    spool: Spool<Box<dyn Store>>,
+    /// What only this process knows of requests of its own, by number.
+    live: HashMap<u64, Live>,
     refused: u64,
 }
 
-/// A request in the queue.
 #[derive(Debug)]
-pub(super) struct Item {
-    load: Map,
-    bytes: usize,
+struct Live {
     /// Where the master's answer goes.
     answer: Option<oneshot::Sender<Value>>,
     /// The master that waits for it, whichever master the minion is connected to by then.
     asked_by: Option<MasterClient>,
 }
 
+/// A request for the queue.
+#[derive(Debug)]
+pub(super) struct Item {
+    load: Map,
+    live: Live,
+}
+
 impl Item {
     pub(super) const fn new(load: Map) -> Self {
-        Self {
-            load,
-            bytes: 0,
+        let live = Live {
             answer: None,
             asked_by: None,
-        }
+        };
+        Self { load, live }
     }
 
-    /// With the answer sent to `answer`.
+    /// With the answer sent to `answer`. It ends with this process.
     pub(super) fn answered_to(mut self, answer: oneshot::Sender<Value>) -> Self {
-        self.answer = Some(answer);
+        self.live.answer = Some(answer);
         self
     }
 
     /// As an answer that `master` waits for.
     pub(super) fn asked_by(mut self, master: MasterClient) -> Self {
-        self.asked_by = Some(master);
+        self.live.asked_by = Some(master);
         self
     }
 }
 
-impl State {
-    fn front(&self, most: usize) -> Option<Next> {
-        let first = self.items.front()?;
-        let mut bytes = 0;
-        let together = self.items.iter().take(most).take_while(|item| {
-            bytes += item.bytes;
-            bytes <= BATCH_BYTES
-                && item.answer.is_none()
-                && minion_event::may_be_batched(&item.load)
-        });
-        let loads: Vec<Map> = together.map(|item| item.load.clone()).collect();
-        Some(match loads.len() {
-            0 | 1 => Next {
-                load: first.load.clone(),
-                count: 1,
-                asked_by: first.asked_by.clone(),
-            },
-            count => Next {
-                load: minion_event::batch(loads, seconds()),
-                count,
-                asked_by: None,
-            },
-        })
-    }
-}
-
-/// The next request to send, and how many items of the queue it holds.
+/// The next request to send, and which items of the queue it holds.
 #[derive(Debug)]
 struct Next {
     load: Map,
+    first: Id,
+    through: Id,
     count: usize,
+    /// When the first was pushed.
+    since: Duration,
     asked_by: Option<MasterClient>,
 }
 
@@ -121,41 +113,84 @@ fn seconds() -> i64 {
     i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The queue has no room for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue for the master is full ({MAX_BYTES} bytes); {bytes} more bytes refused")]
-pub(super) struct QueueFull {
-    bytes: usize,
-}
-
 impl Queue {
+    /// The queue for a master, on disk unless the options say otherwise. `name` tells it from those for others.
+    ///
+    /// # Errors
+    /// The directory cannot be used.
+    pub(super) fn open(options: &MinionOptions, name: &str) -> io::Result<Self> {
+        let store: Box<dyn Store> = match &options.spool.directory {
+            Some(directory) => Box::new(Directory::open(&directory.join(name))?),
+            None => Box::new(Memory::default()),
+        };
+        let limits = match options.spool.directory {
+            Some(_) => options.spool.limits,
+            None => SpoolLimits {
+                max_bytes: options.spool.limits.max_bytes.min(MEMORY_BYTES),
+                ..options.spool.limits
+            },
+        };
+        Self::on(store, limits, &options.id)
+    }
+
+    fn on(store: Box<dyn Store>, limits: SpoolLimits, id: &MinionId) -> io::Result<Self> {
+        // A number nobody has used is enough: the system's random numbers, or the time if it has none.
+        let boot = brine_net::crypto::random::<8>()
+            .map_or_else(|_| since_epoch().as_nanos() as u64, u64::from_be_bytes);
+        let spool = Spool::open(store, limits, boot)?;
+        let waiting = spool.len();
+        if waiting > 0 {
+            tracing::info!(
+                waiting,
+                "events and returns of an earlier start wait for the master"
+            );
+        }
+        Ok(Self {
+            state: Mutex::new(State {
+                spool,
+                live: HashMap::new(),
+                refused: 0,
+            }),
+            changed: Notify::new(),
+            written: Notify::new(),
+            id: id.clone(),
+        })
+    }
+
     /// Puts a request at the end.
-    pub(super) fn push(&self, item: Item) -> Result<(), QueueFull> {
+    pub(super) fn push(&self, item: Item) -> Result<(), Full> {
+        let Item { load, live } = item;
         let mut packed = Vec::new();
-        msgpack::encode_map(&item.load, &mut packed);
-        let bytes = packed.len();
+        msgpack::encode_map(&load, &mut packed);
+        let body = match live.answer {
+            Some(_) => Body::Asked(packed),
+            None => Body::Request(packed),
+        };
         {
             let mut state = self.state();
-            if state.bytes + bytes > MAX_BYTES {
-                state.refused += 1;
-                if state.refused.is_power_of_two() {
-                    tracing::error!(
-                        refused = state.refused,
-                        "the queue for the master is full; refusing new events and returns"
-                    );
+            match state.spool.push(body, since_epoch()) {
+                Ok(id) if live.answer.is_some() || live.asked_by.is_some() => {
+                    state.live.insert(id.number, live);
                 }
-                return Err(QueueFull { bytes });
+                Ok(_) => {}
+                Err(full) => {
+                    state.refused += 1;
+                    if state.refused.is_power_of_two() {
+                        let refused = state.refused;
+                        tracing::error!(refused, error = %full, "new events and returns for the master are lost");
+                    }
+                    return Err(full);
+                }
             }
-            state.bytes += bytes;
-            state.items.push_back(Item { bytes, ..item });
         }
         self.changed.notify_one();
+        self.written.notify_one();
         Ok(())
     }
 
     /// How many requests wait.
     pub(super) fn len(&self) -> usize {
-        self.state().items.len()
+        self.state().spool.len()
     }
 
     /// The next request, which stays in the queue: the first item, with the events behind it that may be sent in the
@@ -163,29 +198,136 @@ impl Queue {
     async fn front(&self, most: usize) -> Next {
         loop {
             let changed = self.changed.notified();
-            if let Some(next) = self.state().front(most) {
-                return next;
+            let first = self.state().spool.first(most, BATCH_BYTES, since_epoch());
+            match first {
+                Ok(waiting) => match self.next(waiting) {
+                    Some(next) => return next,
+                    None => changed.await,
+                },
+                Err(error) => {
+                    tracing::error!(%error, "cannot read what waits for the master; trying again");
+                    sleep(RETRY.1).await;
+                }
             }
-            changed.await;
         }
     }
 
-    /// Removes the first `count` items, which the master has acknowledged.
-    fn acknowledge(&self, count: usize, answer: &Value) {
-        let done: Vec<Item> = {
-            let mut state = self.state();
-            let count = count.min(state.items.len());
-            let done: Vec<Item> = state.items.drain(..count).collect();
-            state.bytes -= done.iter().map(|item| item.bytes).sum::<usize>();
-            done
+    /// The request for the records at the front.
+    fn next(&self, waiting: Vec<Waiting>) -> Option<Next> {
+        let (first, since) = waiting.first().map(|first| (first.id, first.at))?;
+        let alone = |load| Next {
+            load,
+            first,
+            through: first,
+            count: 1,
+            since,
+            asked_by: None,
         };
-        for reply_to in done.into_iter().filter_map(|item| item.answer) {
+        let mut loads = Vec::new();
+        let mut through = first;
+        for Waiting { id, body, .. } in waiting {
+            let load = match body {
+                Body::Dropped(dropped) => return Some(alone(self.report(&dropped))),
+                Body::Request(bytes) | Body::Asked(bytes) => match msgpack::decode(&bytes) {
+                    Ok(Value::Map(load)) => load,
+                    // Nothing else is pushed; were it damaged, its digest would not fit.
+                    _ => Map::new(),
+                },
+            };
+            let may_be_batched = minion_event::may_be_batched(&load);
+            if id == first && !may_be_batched {
+                let live = self.state();
+                let live = live
+                    .live
+                    .get(&first.number)
+                    .filter(|_| live.spool.is_own(first));
+                let asked_by = live.and_then(|live| live.asked_by.clone());
+                return Some(Next {
+                    asked_by,
+                    ..alone(load)
+                });
+            }
+            if !may_be_batched {
+                break;
+            }
+            loads.push(load);
+            through = id;
+        }
+        match loads.len() {
+            1 => loads.pop().map(alone),
+            count => Some(Next {
+                load: minion_event::batch(loads, seconds()),
+                first,
+                through,
+                count,
+                since,
+                asked_by: None,
+            }),
+        }
+    }
+
+    /// The event that says what is missing.
+    fn report(&self, dropped: &Dropped) -> Map {
+        let stamp = |time| Value::from(stamp::format(time, StampStyle::Utc));
+        let mut data = Map::new();
+        data.insert("count", dropped.count);
+        data.insert("reason", dropped.reason.word());
+        data.insert("from", stamp(dropped.from));
+        data.insert("to", stamp(dropped.to));
+        for (name, id) in [("first", dropped.first), ("last", dropped.last)] {
+            data.insert(name, format!("{:x}-{}", id.boot, id.number));
+        }
+        let mut load: Map = [("id", self.id.as_str()), ("cmd", minion_event::CMD)]
+            .into_iter()
+            .collect();
+        load.insert("pretag", Value::Nil);
+        load.insert("data", data);
+        load.insert("tag", events::spool_dropped_tag(&self.id));
+        load
+    }
+
+    /// Removes what a master has acknowledged.
+    fn acknowledge(&self, next: &Next, answer: &Value) {
+        let done: Vec<Live> = {
+            let mut state = self.state();
+            state.spool.acknowledge(next.through);
+            match state.spool.is_own(next.through) {
+                true => (next.first.number..=next.through.number)
+                    .filter_map(|number| state.live.remove(&number))
+                    .collect(),
+                false => Vec::new(),
+            }
+        };
+        for reply_to in done.into_iter().filter_map(|live| live.answer) {
             let _ = reply_to.send(answer.clone());
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Brings to the disk what was pushed and is still there after a moment, for ever. What a master takes at once costs
+/// no sync.
+pub(super) async fn sync(queue: Arc<Queue>) {
+    loop {
+        queue.written.notified().await;
+        sleep(SYNC_AFTER).await;
+        let job = {
+            let mut state = queue.state();
+            if state.spool.len() == 0 {
+                continue;
+            }
+            state.spool.unsynced()
+        };
+        let synced = match job {
+            Ok(job) => spawn_blocking(job).await.unwrap_or(Ok(())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = synced {
+            tracing::warn!(%error, "what waits for the master would not survive a crash of this machine");
+        }
     }
 }
 
@@ -208,16 +350,17 @@ pub(super) async fn run(
         let most = if alone > 0 { 1 } else { together };
         let next = queue.front(most).await;
         let count = next.count;
-        let answer = match deliver(next, &options, &mut up, &mut retry).await {
+        let answer = match deliver(&next, &options, &mut up, &mut retry).await {
             Delivered::Taken(answer) => answer,
             Delivered::Refused if count > 1 => {
                 alone = count;
                 continue;
             }
             Delivered::Refused => Value::Nil,
+            Delivered::TooOld => continue,
             Delivered::Ending => return,
         };
-        queue.acknowledge(count, &answer);
+        queue.acknowledge(&next, &answer);
         alone = alone.saturating_sub(count);
     }
 }
@@ -228,25 +371,36 @@ enum Delivered {
     Taken(Value),
     /// A master answers but does not accept it; what is behind it must not wait for ever.
     Refused,
+    /// It has waited longer than it may.
+    TooOld,
     /// The minion is ending.
     Ending,
 }
 
 /// Sends one request, as often as it takes.
 async fn deliver(
-    next: Next,
+    next: &Next,
     options: &MinionOptions,
     up: &mut watch::Receiver<Option<MasterClient>>,
     retry: &mut Backoff,
 ) -> Delivered {
     let is_return = next.load.get("cmd") == Some(&job_return::CMD.into());
-    let mut pending = PendingRequest::new(next.load);
+    let delivery = Delivery {
+        boot: next.first.boot,
+        first: next.first.number,
+        last: next.through.number,
+    };
+    let mut pending = PendingRequest::new(next.load.clone()).with_delivery(delivery);
     let (mut failed, mut unusable) = (0, 0);
     loop {
         let client = match up.wait_for(Option::is_some).await {
             Ok(client) => client.clone(),
             Err(_) => return Delivered::Ending,
         };
+        let max_age = options.spool.limits.max_age;
+        if max_age.is_some_and(|age| since_epoch() > next.since + age) {
+            return Delivered::TooOld;
+        }
         let Some(client) = client else { continue };
         // First the master that published the job, even if the minion has left it; once, since it may be down.
         let asked_by = next.asked_by.as_ref().filter(|_| failed == 0);
@@ -294,9 +448,18 @@ async fn another(mut up: watch::Receiver<Option<MasterClient>>, than: &MasterCli
 mod tests {
     use super::*;
 
+    fn queue() -> Queue {
+        let limits = SpoolLimits {
+            max_age: None,
+            ..SpoolLimits::default()
+        };
+        let id = MinionId::parse("m1").unwrap();
+        Queue::on(Box::new(Memory::default()), limits, &id).unwrap()
+    }
+
     #[tokio::test]
     async fn what_is_pushed_comes_out_in_order_once_acknowledged() {
-        let queue = Queue::default();
+        let queue = queue();
         for n in 0..3 {
             queue
                 .push(Item::new([("n", n)].into_iter().collect()))
@@ -307,7 +470,8 @@ mod tests {
                 let next = queue.front(BATCH).await;
                 assert_eq!((next.load.get("n"), next.count), (Some(&n.into()), 1));
             }
-            queue.acknowledge(1, &Value::Nil);
+            let next = queue.front(BATCH).await;
+            queue.acknowledge(&next, &Value::Nil);
         }
         assert_eq!(queue.len(), 0);
     }
@@ -333,7 +497,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_that_wait_go_together_and_nothing_overtakes_another() {
-        let queue = Queue::default();
+        let queue = queue();
         for n in 0..3 {
             queue.push(Item::new(event(n, 1))).unwrap();
         }
@@ -345,43 +509,53 @@ mod tests {
             .unwrap();
         queue.push(Item::new(event(5, 1))).unwrap();
 
-        let next = queue.front(BATCH).await;
-        assert_eq!(tags(&next.load), ["tag/0", "tag/1", "tag/2"]);
         assert_eq!(queue.front(2).await.count, 2);
         assert_eq!(queue.front(1).await.load, event(0, 1));
-        queue.acknowledge(next.count, &Value::Nil);
-        assert_eq!(queue.front(BATCH).await.load, ret);
-        queue.acknowledge(1, &Value::Nil);
-        assert_eq!(queue.front(BATCH).await.load, event(4, 1));
-        queue.acknowledge(1, &7.into());
+        let next = queue.front(BATCH).await;
+        assert_eq!(tags(&next.load), ["tag/0", "tag/1", "tag/2"]);
+        assert_eq!((next.first.number, next.through.number), (1, 3));
+        queue.acknowledge(&next, &Value::Nil);
+        let next = queue.front(BATCH).await;
+        assert_eq!(next.load, ret);
+        queue.acknowledge(&next, &Value::Nil);
+        let next = queue.front(BATCH).await;
+        assert_eq!(next.load, event(4, 1));
+        queue.acknowledge(&next, &7.into());
         assert_eq!(answered.await, Ok(7.into()));
         assert_eq!(queue.front(BATCH).await.load, event(5, 1));
     }
 
     #[tokio::test]
     async fn a_request_is_bounded_and_one_large_event_goes_all_the_same() {
-        let queue = Queue::default();
+        let queue = queue();
         queue.push(Item::new(event(0, 2 * BATCH_BYTES))).unwrap();
         for n in 1..=BATCH + 1 {
             queue.push(Item::new(event(n, 1))).unwrap();
         }
         let next = queue.front(BATCH).await;
         assert_eq!(next.load, event(0, 2 * BATCH_BYTES));
-        queue.acknowledge(1, &Value::Nil);
+        queue.acknowledge(&next, &Value::Nil);
         assert_eq!(queue.front(BATCH).await.count, BATCH);
     }
 
-    #[test]
-    fn a_full_queue_refuses_and_keeps_what_it_has() {
-        let queue = Queue::default();
-        let large = || -> Map {
-            [("x", "y".repeat(MAX_BYTES / 2 - 100))]
-                .into_iter()
-                .collect()
+    #[tokio::test]
+    async fn what_did_not_fit_is_an_event_in_its_place() {
+        let limits = SpoolLimits {
+            max_bytes: 1000,
+            max_age: None,
         };
-        queue.push(Item::new(large())).unwrap();
-        queue.push(Item::new(large())).unwrap();
-        assert!(queue.push(Item::new(large())).is_err());
-        assert_eq!(queue.len(), 2);
+        let id = MinionId::parse("m1").unwrap();
+        let queue = Queue::on(Box::new(Memory::default()), limits, &id).unwrap();
+        assert!(queue.push(Item::new(event(1, 500))).is_ok());
+        assert!(queue.push(Item::new(event(2, 500))).is_err());
+        let next = queue.front(BATCH).await;
+        queue.acknowledge(&next, &Value::Nil);
+        let next = queue.front(BATCH).await;
+        assert_eq!(next.load.get("tag"), Some(&"brine/spool/m1/dropped".into()));
+        let data = next.load.get("data").and_then(Value::as_map).unwrap();
+        assert_eq!(data.get("count"), Some(&1.into()));
+        assert_eq!(data.get("reason"), Some(&"full".into()));
+        queue.acknowledge(&next, &Value::Nil);
+        assert_eq!(queue.len(), 0);
     }
 }

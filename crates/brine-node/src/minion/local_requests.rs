@@ -1,28 +1,33 @@
 //! Requests to the minion from local programs and from its own functions.
 //!
-//! Programs fire on the minion's bus: `fire_master` sends an event to the master, Salt's
-//! `__master_req_channel_payload/…` sends a request to it, and our `brine/call/…` runs a function here.
-//! Under `ipc_mode: tcp`, where every user of the machine can write to the bus, the latter two are refused.
-//! Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
+//! Programs fire on the minion's bus what Salt's fire there: `fire_master` sends an event to the master,
+//! `__master_req_channel_payload/…` a request. Under `ipc_mode: tcp`, where every user of the machine can write to the
+//! bus, the latter is refused. Functions are run for whoever asks over the local socket ([`run_call`]), which knows who
+//! that is; no event runs one. Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use brine_bus::client::EventRef;
 use brine_wire::event::FIRE_MASTER;
 use brine_wire::network::{Jid, field, minion_event};
 use brine_wire::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::Node;
 use super::forward::Item;
+use crate::call::{LogRecord, wanted_log};
 use crate::functions::{Call, HostError, HostRequest, Outcome};
 use crate::node_bus::{self, since_epoch};
 
 /// How Salt's own child processes send requests.
 const REQUEST: &str = "__master_req_channel_payload/";
 const REQUEST_RETURN: &str = "__master_req_channel_return/";
-/// Ours, to run a function in the minion.
-const CALL: &str = "brine/call/";
+/// What functions fire when the masters are to know the grains, or the minion its pillar, anew.
+const REFRESHES: [&str; 2] = ["pillar_refresh", "grains_refresh"];
+/// How long a function waits for that.
+const REFRESHED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Reads requests from the minion's bus, for ever.
 pub(super) async fn follow_bus(node: Arc<Node>) {
@@ -31,9 +36,7 @@ pub(super) async fn follow_bus(node: Arc<Node>) {
 }
 
 fn is_for_the_minion(tag: &[u8]) -> bool {
-    tag == FIRE_MASTER.as_bytes()
-        || tag.starts_with(REQUEST.as_bytes())
-        || tag.starts_with(CALL.as_bytes())
+    tag == FIRE_MASTER.as_bytes() || tag.starts_with(REQUEST.as_bytes())
 }
 
 fn take(node: &Arc<Node>, event: EventRef<'_>) {
@@ -49,23 +52,7 @@ fn take(node: &Arc<Node>, event: EventRef<'_>) {
             return node.fire(&format!("{REQUEST_RETURN}{uuid}"), refusal);
         }
         node.tasks.spawn(request(node.clone(), uuid, data));
-    } else if let Some(uuid) = event.tag().strip_prefix(CALL)
-        && !uuid.contains('/')
-    {
-        if node.options.bus_is_open_to_all {
-            return node.fire(&format!("{CALL}{uuid}/ret"), refusal());
-        }
-        node.tasks.spawn(call(node.clone(), uuid.to_owned(), data));
     }
-}
-
-/// The answer to a call that is not run.
-fn refusal() -> Map {
-    let mut data = Map::new();
-    data.insert("return", node_bus::OPEN_TO_EVERYBODY);
-    data.insert("retcode", 1);
-    data.insert("success", false);
-    data
 }
 
 /// `fire_master`: one event, or a list of them.
@@ -111,14 +98,8 @@ async fn request(node: Arc<Node>, uuid: String, load: Map) {
     node.fire(&format!("{REQUEST_RETURN}{uuid}"), data);
 }
 
-/// Runs a function for a local program and fires the result.
-async fn call(node: Arc<Node>, uuid: String, data: Map) {
-    let result = run_call(&node, &data).await;
-    node.fire(&format!("{CALL}{uuid}/ret"), result);
-}
-
-/// Runs a function for a local program: `fun`, `arg`, `kwarg`, `jid`, and `return` if the master is to
-/// have the result too.
+/// Runs a function for a local program: `fun`, `arg`, `kwarg`, `jid`, `log_level` (Python's number) for what its module
+/// logs, and `return` if the master is to have the result too.
 pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
     let jid = field::text(data, "jid")
         .map_or_else(|| Jid::at(since_epoch()).as_str().to_owned(), str::to_owned);
@@ -142,6 +123,7 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
     .collect();
     about.insert("pid", i64::from(std::process::id()));
     node.jobs.begins(&jid, about);
+    let log = wanted_log(data);
     let outcome = node
         .functions
         .run(Call {
@@ -150,6 +132,7 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
             kwargs: map("kwarg"),
             publication: map("pub"),
             jid: jid.clone(),
+            log: log.clone(),
         })
         .await;
     node.jobs.ends(&jid);
@@ -159,7 +142,13 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
             tracing::error!(fun, "return lost: the queue for the master is full");
         }
     }
-    answer(outcome, &jid)
+    let mut answer = answer(outcome, &jid);
+    if let Some(log) = log {
+        let records = log.take();
+        let records = records.iter().map(LogRecord::to_value);
+        answer.insert("log", records.collect::<Vec<_>>());
+    }
+    answer
 }
 
 fn answer(outcome: Outcome, jid: &str) -> Map {
@@ -174,12 +163,33 @@ fn answer(outcome: Outcome, jid: &str) -> Map {
     data
 }
 
+/// Takes a fresh pillar from every master, which gets to know the minion's grains by it.
+async fn refresh_pillar(node: &Node) {
+    for client in node.masters() {
+        let grains = Map::clone(&node.functions.grains());
+        match client.pillar(grains).await {
+            Ok(pillar) => node.functions.set_pillar(pillar),
+            Err(error) => tracing::warn!(master = %client.master().host, "no new pillar: {error}"),
+        }
+    }
+}
+
 /// Answers requests of the minion's functions.
 pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receiver<HostRequest>) {
     while let Some(request) = requests.recv().await {
         match request {
             HostRequest::Fire { tag, data, answer } => {
-                let _ = answer.send(node.bus.fire(&tag, data).map(drop).map_err(HostError::from));
+                let fired = node.bus.fire(&tag, data).map(drop).map_err(HostError::from);
+                if !REFRESHES.contains(&tag.as_str()) {
+                    let _ = answer.send(fired);
+                    continue;
+                }
+                let asking = node.clone();
+                node.tasks.spawn(async move {
+                    // So that a target by a new grain selects the minion when the function has returned.
+                    let _ = timeout(REFRESHED_WITHIN, refresh_pillar(&asking)).await;
+                    let _ = answer.send(fired);
+                });
             }
             HostRequest::SendEvent { load, answer } => {
                 let sent = node.send_up(&with_id(&node, load));

@@ -16,6 +16,7 @@ use brine_net::minion::{
     Answer, BeginError, Distrust, OpenReplyError, Sealed, Session, SignIn, Trust,
 };
 use brine_wire::network::auth::Ret;
+use brine_wire::network::delivery::Delivery;
 use brine_wire::network::payload::Payload;
 use brine_wire::network::{Nonce, VERSION};
 use brine_wire::{Map, Value};
@@ -121,12 +122,33 @@ pub enum RequestError {
 #[derive(Debug)]
 pub(super) struct PendingRequest {
     load: Map,
+    /// What a master of ours knows it by.
+    delivery: Option<Delivery>,
     sealed: Option<(Arc<Session>, Sealed)>,
 }
 
 impl PendingRequest {
     pub(super) const fn new(load: Map) -> Self {
-        Self { load, sealed: None }
+        Self {
+            load,
+            delivery: None,
+            sealed: None,
+        }
+    }
+
+    /// Known to a master of ours by this, however often it comes.
+    pub(super) const fn with_delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    /// The load for the master of this session. Others would show their listeners what they do not know.
+    fn load_for(&self, session: &Session) -> Map {
+        let mut load = self.load.clone();
+        if let Some(delivery) = self.delivery.filter(|_| session.knows_deliveries()) {
+            delivery.add_to(&mut load);
+        }
+        load
     }
 }
 
@@ -377,7 +399,7 @@ impl MasterClient {
     ) -> Result<T, RequestError> {
         let sealed = match pending.sealed.take() {
             Some((by, sealed)) if Arc::ptr_eq(&by, session) => sealed,
-            _ => self.seal(session, pending.load.clone()).await?,
+            _ => self.seal(session, pending.load_for(session)).await?,
         };
         let reply = match self.0.requester.request(&sealed.payload, wait).await {
             Ok(reply) => reply,

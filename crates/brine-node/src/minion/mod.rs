@@ -16,6 +16,7 @@ mod options;
 mod retry;
 mod retry_options;
 mod sign_in_loop;
+mod spool;
 mod start_events;
 mod tasks;
 mod transport;
@@ -34,8 +35,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 pub use self::masters::{MasterAddress, MasterType};
-pub use self::options::MinionOptions;
+pub use self::options::{MinionOptions, SpoolOptions};
 pub use self::retry_options::{RetryOptions, ReturnRetry};
+pub use self::spool::SpoolLimits;
 pub use self::transport::TransportError;
 
 use self::forward::{Item, Queue};
@@ -145,6 +147,12 @@ impl Node {
         self.up.iter().find_map(|up| up.borrow().clone())
     }
 
+    /// All masters the minion is connected to.
+    pub(crate) fn masters(&self) -> Vec<MasterClient> {
+        let connected = self.up.iter().filter_map(|up| up.borrow().clone());
+        connected.collect()
+    }
+
     /// Fires on the minion's own bus.
     pub(crate) fn fire(&self, tag: &str, data: Map) {
         if let Err(error) = self.bus.fire(tag, data) {
@@ -224,7 +232,7 @@ impl Minion {
             functions,
             jobs: Jobs::new(options.minion_jid_queue_hwm, options.process_count_max),
             tasks: Tasks::default(),
-            queues: (0..uplinks).map(|_| Arc::default()).collect(),
+            queues: queues(&options, uplinks)?,
             up: (0..uplinks).map(|_| watch::Sender::new(None)).collect(),
             options,
         };
@@ -251,6 +259,7 @@ impl Minion {
         for (queue, up) in node.queues.iter().zip(&node.up) {
             let up = up.subscribe();
             tasks.spawn(forward::run(queue.clone(), node.options.clone(), up));
+            tasks.spawn(forward::sync(queue.clone()));
         }
         let (rejected, mut rejection) = mpsc::channel(1);
         for uplink in uplinks(&node, clients) {
@@ -274,6 +283,27 @@ impl Minion {
     }
 }
 
+/// A queue for each uplink: by its master's name, where there are several.
+fn queues(options: &MinionOptions, uplinks: usize) -> Result<Vec<Arc<Queue>>, StartError> {
+    let names = (options.masters.iter()).map(|master| master.with_port(master.port));
+    let names: Vec<String> = match uplinks {
+        0 | 1 => vec!["master".to_owned(); uplinks],
+        _ => names.take(uplinks).collect(),
+    };
+    let open = |name: &String| {
+        let queue = Queue::open(options, &name.replace('/', "_"));
+        let queue = queue.map_err(|source| StartError::Directory {
+            path: options.spool.directory.as_ref().map_or_else(
+                || "the spool".to_owned(),
+                |directory| directory.join(name).display().to_string(),
+            ),
+            source,
+        });
+        queue.map(Arc::new)
+    };
+    names.iter().map(open).collect()
+}
+
 /// One uplink per master; with failover, one for all of them.
 fn uplinks(node: &Arc<Node>, clients: Vec<MasterClient>) -> Vec<Uplink> {
     let lists = match node.options.master_type {
@@ -291,19 +321,22 @@ fn uplinks(node: &Arc<Node>, clients: Vec<MasterClient>) -> Vec<Uplink> {
     uplinks.collect()
 }
 
-/// Waits a moment for queued requests to be sent, if a master is connected, and reports what is lost.
+/// Waits a moment for queued requests to be sent, if a master is connected, and reports what is left.
 async fn drain(node: &Node) {
     let deadline = Instant::now() + DRAIN_WITHIN;
     let waiting = || node.queues.iter().map(|queue| queue.len()).sum::<usize>();
     while waiting() > 0 && node.any_master().is_some() && Instant::now() < deadline {
         sleep(Duration::from_millis(10)).await;
     }
-    let lost = waiting();
-    if lost > 0 {
-        tracing::warn!(
+    match (waiting(), &node.options.spool.directory) {
+        (0, _) => {}
+        (left, Some(_)) => {
+            tracing::info!(left, "events and returns wait on disk for the next start");
+        }
+        (lost, None) => tracing::warn!(
             lost,
             "ending with events and returns that no master has acknowledged"
-        );
+        ),
     }
     let running = node.tasks.count();
     if running > 0 {

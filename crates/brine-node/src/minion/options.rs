@@ -4,10 +4,10 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use brine_config::{Brine, Opts};
+use brine_config::{Age, Brine, Opts};
 use brine_net::crypto::FingerprintHash;
 use brine_net::keys::master::KeyOptions;
 use brine_net::listener::Keepalive;
@@ -19,8 +19,38 @@ use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
 
 use super::masters::{MasterAddress, MasterType};
 use super::retry_options::RetryOptions;
+use super::spool::SpoolLimits;
 use crate::bus_address::uses_tcp;
 use crate::options::{OptionsError, Reader, Transport};
+
+/// Where a minion's events and returns wait for its masters, and how many of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolOptions {
+    /// A directory; `None` for memory, whose content ends with the minion.
+    pub directory: Option<PathBuf>,
+    /// For each master.
+    pub limits: SpoolLimits,
+}
+
+impl SpoolOptions {
+    /// What the configuration says; by default below `cachedir`.
+    fn new(options: &brine_config::SpoolOptions, cachedir: &str) -> Self {
+        let directory = options.directory.clone();
+        let directory = directory.unwrap_or_else(|| Path::new(cachedir).join("spool"));
+        let defaults = SpoolLimits::default();
+        Self {
+            directory: options.enabled.then_some(directory),
+            limits: SpoolLimits {
+                max_bytes: options.max_bytes.unwrap_or(defaults.max_bytes),
+                max_age: match options.max_age {
+                    None => defaults.max_age,
+                    Some(Age::Forever) => None,
+                    Some(Age::For(age)) => Some(age),
+                },
+            },
+        }
+    }
+}
 
 /// A minion's options, from Salt's options of the same names.
 #[derive(Debug, Clone)]
@@ -66,6 +96,8 @@ pub struct MinionOptions {
     pub key_options: KeyOptions,
     /// Where modules and files are kept.
     pub cachedir: PathBuf,
+    /// Where what it has for its masters waits.
+    pub spool: SpoolOptions,
     /// Whose behaviour is wanted.
     pub compat: Compat,
     /// Take another key for the master's if one comes.
@@ -154,6 +186,7 @@ impl MinionOptions {
                 keysize: u32::try_from(read.int("keysize", 2048)?).unwrap_or(2048),
                 key_pass: None,
             },
+            spool: SpoolOptions::new(&brine.spool, opts.text("cachedir")?),
             cachedir: opts.text("cachedir")?.into(),
             compat: brine.compat.unwrap_or(Compat::NEWEST),
             open_mode: read.flag("open_mode", false)?,

@@ -70,17 +70,24 @@ impl<'a> SignInLoop<'a> {
 
     /// Tries until a master accepts the minion.
     pub(super) async fn run(&mut self) -> SignInResult {
+        let mut has_warned = false;
         loop {
             let mut round = Round::default();
             for at in order(self.uplink.clients.len(), self.lost) {
                 match connect(self.uplink, at).await {
                     Ok(connection) => {
                         self.retry.connected();
+                        if has_warned {
+                            // Whoever read the warnings is to read that they are over.
+                            let host = &connection.client.master().host;
+                            tracing::warn!("master \"{host}\" has let this minion in");
+                        }
                         return SignInResult::Connected(connection);
                     }
                     Err(refusal) => {
                         let host = &self.uplink.client(at).master().host;
                         log(host, &self.uplink.node.options.known_master_key(), &refusal);
+                        has_warned = true;
                         round.note(refusal.kind());
                     }
                 }

@@ -102,8 +102,13 @@ impl Python {
         self.job_began();
         let asked = frame::write(&mut running.connection, &request.to_map()).await;
         asked.map_err(failed)?;
-        let answer = running.answer(call_back).await.map_err(NoAnswer::Failed)?;
+        let mut answer = running.answer(call_back).await.map_err(NoAnswer::Failed)?;
         running.is_done = true;
+        if let (Request::Call(call), records) = (request, answer.remove("log"))
+            && let Some(log) = &call.log
+        {
+            log.extend(records);
+        }
         self.imported(paths(answer.get("imported")));
         read(answer).map_err(NoAnswer::Failed)
     }
@@ -120,6 +125,9 @@ impl Request {
                 map.insert("args", call.args.clone());
                 map.insert("kwargs", call.kwargs.clone());
                 map.insert("pub", call.publication.clone());
+                if let Some(log) = &call.log {
+                    map.insert("log", log.level());
+                }
             }
         }
         map

@@ -7,6 +7,7 @@
 )]
 
 mod cve_master;
+mod deliveries;
 mod detour;
 mod files;
 mod functions_python;
@@ -23,6 +24,7 @@ mod open_bus;
 mod oracle;
 mod own_site;
 mod rogue;
+mod salt_clocks;
 mod salt_masters;
 mod salt_minions;
 mod support;

@@ -79,7 +79,7 @@ async fn a_minion_goes_back_to_its_first_master_and_loses_nothing() {
         second_bus.next("salt/minion/m1/start").await;
         let mut own = first.minion_bus().await;
 
-        let job = publish(second, "test.sleep", &[2.into()]).await;
+        let job = publish(&two, "test.sleep", &[2.into()]).await;
         let (stop, stopped) = oneshot::channel();
         let sending = tokio::spawn(keep_sending(own_publisher(first), stopped));
         second_events.next("failback").await;
@@ -127,7 +127,7 @@ async fn a_first_master_that_answers_and_does_not_let_the_minion_in_costs_nothin
         let auth = first_bus.next("salt/auth").await;
         assert_eq!(auth.get("act"), Some(&"pend".into()));
     }
-    publish(second, "test.ping", &[]).await;
+    publish(&two, "test.ping", &[]).await;
     second_bus.next("salt/job/*/ret/m1").await;
     send(first, "still/here", 0..1).await;
     let tags = second_bus.tags_until("still/here").await;
@@ -162,13 +162,13 @@ async fn as_many_jobs_run_at_a_time_as_process_count_max_says_and_the_others_in_
     let (place, nodes, mut bus) = site("", "process_count_max: 1").await;
     let mut jids = Vec::new();
     for seconds in ["300", "0", "300", "0.1"] {
-        let job = publish(&place, "test.sleep", &[seconds.into()]).await;
+        let job = publish(&nodes[1], "test.sleep", &[seconds.into()]).await;
         jids.push(text(&job, "jid").to_owned());
     }
     // Whoever asks about jobs need not wait. One that waits is found, is not among those that run, and can be
     // killed before it begins.
     let ask = async |bus: &mut Listener, fun: &str, arg: &[Value]| {
-        let asked = publish(&place, fun, arg).await;
+        let asked = publish(&nodes[1], fun, arg).await;
         let jid = text(&asked, "jid");
         let ret = bus.next(&format!("salt/job/{jid}/ret/m1")).await;
         ret.get("return").unwrap().clone()
@@ -255,7 +255,7 @@ async fn a_return_whose_answer_is_lost_is_sent_again_after_its_timer_and_shown_o
         let mut own = place.minion_bus().await;
         until_answered(&place, &mut own).await;
         detour.let_through(Through::Requests);
-        let job = publish(&place, "test.ping", &[]).await;
+        let job = publish(&master, "test.ping", &[]).await;
         let tag = format!("salt/job/{}/ret/m1", text(&job, "jid"));
         bus.next(&tag).await;
         detour.let_through(Through::All);

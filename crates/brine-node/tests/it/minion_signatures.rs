@@ -27,10 +27,10 @@ async fn a_master_that_requires_signatures_takes_signed_returns_alone() {
         let mut bus = place.master_bus().await;
         let minion = place.minion(master.ret_port, &format!("process_count_max: 1\n{minion}"));
         bus.next("salt/minion/m1/start").await;
-        publish(&place, "test.ping", &[]).await;
+        publish(&master, "test.ping", &[]).await;
         // Begins when the other has returned. Events need no signature, as on Salt's masters.
         publish(
-            &place,
+            &master,
             "event.fire_master",
             &["{}".into(), "from/job".into()],
         )
@@ -107,7 +107,7 @@ async fn returns_that_a_real_3008_minion_signs_are_taken_by_our_master_that_requ
     let real = command("3008.3", "salt-minion", &root);
     let minion = Program::start(real, place.path("minion.out"));
     bus.next("salt/minion/m1/start").await;
-    publish(&place, "test.ping", &[]).await;
+    publish(&master, "test.ping", &[]).await;
     let ret = bus.next("salt/job/*/ret/m1").await;
     assert!(ret.get("sig").is_some());
     drop(minion);

@@ -1,41 +1,79 @@
-//! `ipc_mode: tcp`: every user of the machine can write to a node's bus, so that no event on it is a command.
+//! What a program that can write to a node's bus cannot do: an event is only an event.
 //!
-//! The buses here are on UNIX sockets all the same: what counts is what the nodes are configured to think.
+//! Under `ipc_mode: tcp` every user of the machine can write to it. The buses here are on UNIX sockets all the same:
+//! what counts is what the nodes are configured to think.
 
 use std::time::Duration;
 
+use brine_bus::address::{Address, Node};
+use brine_bus::client::PublisherConfig;
+use brine_bus::client::tokio::Publisher;
 use brine_wire::{Map, Value};
 
-use crate::support::{PATIENCE, Place, own_publisher, publish};
+use crate::support::{PATIENCE, Place, own_publisher};
 
+/// What once was a command on a master's bus, and its answer there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_on_ports_publishes_nothing_that_an_event_asks_for() {
+async fn no_event_has_a_master_publish() {
     let place = Place::new("tcp");
-    let master = place.master("auto_accept: true\nipc_mode: tcp").await;
+    let master = place.master("auto_accept: true").await;
     let mut bus = place.master_bus().await;
     let minion = place.minion(master.ret_port, "");
     bus.next("salt/minion/m1/start").await;
-    let answer = publish(&place, "test.ping", &[]).await;
-    assert_eq!(answer.get("jid"), None, "{answer:?}");
-    let error = answer.get("error").and_then(Value::as_map).unwrap();
-    let message = error.get("message").and_then(Value::as_str).unwrap();
-    assert!(message.starts_with("ipc_mode is tcp"), "{message}");
-    assert_eq!(master.handle.as_ref().unwrap().stats().jobs_published, 0);
-    // Its own handle still publishes, so that the fault would have been seen on the bus before this job.
+    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+    let mut publisher = Publisher::new(&address, PublisherConfig::default());
+    let order = [
+        ("tgt", "*"),
+        ("fun", "test.ping"),
+        ("tgt_type", "glob"),
+        ("user", "root"),
+    ];
+    let mut order: Map = order.into_iter().collect();
+    let sent = publisher.fire_event("brine/publish/1", &mut order, Some(PATIENCE));
+    sent.await.unwrap();
+    // It is on the bus as any other event, and the master has seen it before it publishes this.
+    bus.next("brine/publish/1").await;
     let handle = master.handle.clone().unwrap();
     let job = brine_node::JobRequest::new("*", "glob", "test.version");
     let own = handle.publish(job, &handle.own_caller()).await.unwrap();
     let published = bus.next("salt/job/*/new").await;
-    assert_eq!(
-        published.get("jid"),
-        own.jid.map(|jid| jid.as_str().into()).as_ref()
-    );
+    let own = own.jid.map(|jid| Value::from(jid.as_str()));
+    assert_eq!(published.get("jid"), own.as_ref());
+    assert_eq!(handle.stats().jobs_published, 1);
     minion.end().await;
     master.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_minion_on_ports_shows_no_key_and_runs_and_requests_nothing_that_an_event_asks_for() {
+async fn no_event_has_a_minion_run_a_function() {
+    let place = Place::new("tcp");
+    let minion = place.minion(place.ports[0], "");
+    let mut bus = place.minion_bus().await;
+    let mut publisher = own_publisher(&place);
+    let marks = place.path("ran");
+    let command = format!("touch {}", marks.display());
+    let mut call = Map::from_iter([("fun", Value::from("cmd.run"))]);
+    call.insert("arg", Value::Array(vec![command.into()]));
+    let sent = publisher.fire_event("brine/call/1", &mut call, Some(PATIENCE));
+    sent.await.unwrap();
+    let handle = minion.minion.clone().unwrap();
+    let ping = Map::from_iter([("fun", "test.ping")]);
+    // Asked for later and run: the event would have been, too.
+    let answer = handle.call(ping).await.unwrap();
+    assert_eq!(answer.get("return"), Some(&true.into()));
+    let mut last = Map::new();
+    publisher
+        .fire_event("last", &mut last, Some(PATIENCE))
+        .await
+        .unwrap();
+    let tags = bus.tags_until("last").await;
+    assert!(!tags.iter().any(|tag| tag.ends_with("/ret")), "{tags:?}");
+    assert!(!marks.exists());
+    minion.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minion_on_ports_shows_no_key_and_sends_no_requests_that_an_event_asks_for() {
     let place = Place::new("tcp");
     let minion = place.minion(place.ports[0], "ipc_mode: tcp");
     let mut bus = place.minion_bus().await;
@@ -55,14 +93,6 @@ async fn a_minion_on_ports_shows_no_key_and_runs_and_requests_nothing_that_an_ev
     sent.unwrap();
     let tags = bus.tags_until("signed/in").await;
     assert!(!tags.iter().any(|tag| tag == "salt/auth/creds"), "{tags:?}");
-
-    let mut call: Map = [("fun", "test.ping")].into_iter().collect();
-    let sent = stranger.fire_event("brine/call/1", &mut call, Some(PATIENCE));
-    sent.await.unwrap();
-    let answer = bus.next("brine/call/1/ret").await;
-    assert_eq!(answer.get("success"), Some(&false.into()));
-    let message = answer.get("return").and_then(Value::as_str).unwrap();
-    assert!(message.starts_with("ipc_mode is tcp"), "{message}");
 
     let mut load: Map = [("cmd", "_pillar"), ("id", "m1")].into_iter().collect();
     let tag = "__master_req_channel_payload/1/127.0.0.1";

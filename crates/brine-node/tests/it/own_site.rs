@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use brine_node::JobRequest;
 use brine_wire::{Map, Value};
 
-use crate::support::{Place, accept, fire_at_master, publish, send};
+use crate::support::{Place, accept, publish, publish_job, send};
 
 async fn each_transport<T>(run: impl AsyncFn(Place) -> T) {
     for transport in ["tcp", "zeromq"] {
@@ -115,7 +116,7 @@ async fn with_several_masters_events_go_to_all_and_a_return_to_the_one_that_aske
     bus.next("to/all").await;
     other_bus.next("to/all").await;
 
-    let published = publish(&other, "test.ping", &[]).await;
+    let published = publish(&masters[1], "test.ping", &[]).await;
     let ret = other_bus.next("salt/job/*/ret/m1").await;
     assert_eq!(ret.get("jid"), published.get("jid"));
     send(&place, "after/job", 0..1).await;
@@ -178,21 +179,9 @@ async fn a_function_sees_the_metadata_of_its_job() {
     let minion = place.minion(master.ret_port, "");
     bus.next("salt/minion/m1/start").await;
     let metadata: Map = [("ticket", "T-1")].into_iter().collect();
-    let kwargs: Map = [("metadata", Value::Map(metadata.clone()))]
-        .into_iter()
-        .collect();
-    let mut order: Map = [
-        ("tgt", "*"),
-        ("fun", "test.kwarg"),
-        ("tgt_type", "glob"),
-        ("ret", ""),
-        ("user", "root"),
-    ]
-    .into_iter()
-    .collect();
-    order.insert("arg", Vec::<Value>::new());
-    order.insert("kwargs", kwargs);
-    fire_at_master(&place, "brine/publish/1", order).await;
+    let mut job = JobRequest::new("*", "glob", "test.kwarg");
+    job.kwargs.insert("metadata", metadata.clone());
+    publish_job(&master, job).await;
     let returned = bus.next("salt/job/*/ret/m1").await;
     let kwargs = returned.get("return").and_then(Value::as_map).unwrap();
     assert_eq!(kwargs.get("__pub_metadata"), Some(&Value::Map(metadata)));

@@ -12,14 +12,15 @@ use brine_bus::{Bus, BusConfig, BusHandle, Modes, Served, Sockets};
 use brine_config::{Environment, Loaded, Opts, Role};
 use brine_log::{Framings, Log, LogConfig, LogId};
 use brine_net::keys::store::{KeyState, KeyStore};
+use brine_node::JobRequest;
 use brine_node::functions::{Functions, FunctionsConfig};
 use brine_node::master::{Master, MasterHandle, MasterOptions};
-use brine_node::minion::{Minion, MinionOptions};
+use brine_node::minion::{Minion, MinionHandle, MinionOptions};
 use brine_testkit::program::Program;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use brine_wire::matching::{MatchType, TagMatch};
-use brine_wire::network::MinionId;
+use brine_wire::network::{Jid, MinionId};
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -45,6 +46,8 @@ pub(crate) struct Running {
     pub(crate) ret_port: u16,
     /// Of a master.
     pub(crate) handle: Option<MasterHandle>,
+    /// Of a minion.
+    pub(crate) minion: Option<MinionHandle>,
 }
 
 impl Running {
@@ -119,6 +122,7 @@ impl Place {
             task,
             ret_port,
             handle: Some(handle),
+            minion: None,
         }
     }
 
@@ -153,6 +157,7 @@ impl Place {
             Functions::new(config, host)
         };
         let minion = Minion::start(options, functions, bus, handle).unwrap();
+        let handle = minion.handle();
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(async move {
             minion
@@ -166,6 +171,7 @@ impl Place {
             task,
             ret_port,
             handle: None,
+            minion: Some(handle),
         }
     }
 
@@ -220,36 +226,19 @@ pub(crate) async fn send(place: &Place, tag: &str, numbers: std::ops::Range<i64>
     }
 }
 
-/// Asks a master over its bus to publish to everybody; its answer, which holds the `jid`.
-pub(crate) async fn publish(place: &Place, fun: &str, arg: &[Value]) -> Map {
-    let mut bus = place.master_bus().await;
-    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
-    let mut publisher = Publisher::new(&address, PublisherConfig::default());
-    let mut order: Map = [
-        ("tgt", "*"),
-        ("fun", fun),
-        ("tgt_type", "glob"),
-        ("ret", ""),
-        ("user", "root"),
-    ]
-    .into_iter()
-    .collect();
-    order.insert("arg", arg.to_vec());
-    publisher
-        .fire_event("brine/publish/1", &mut order, Some(PATIENCE))
-        .await
-        .unwrap();
-    bus.next("brine/publish/1/ret").await
+/// Has a master publish to everybody; the job, with its `jid`.
+pub(crate) async fn publish(master: &Running, fun: &str, arg: &[Value]) -> Map {
+    let mut request = JobRequest::new("*", "glob", fun);
+    request.arg = arg.to_vec();
+    publish_job(master, request).await
 }
 
-/// Fires on a master's own bus.
-pub(crate) async fn fire_at_master(place: &Place, tag: &str, mut data: Map) {
-    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
-    let mut publisher = Publisher::new(&address, PublisherConfig::default());
-    publisher
-        .fire_event(tag, &mut data, Some(PATIENCE))
-        .await
-        .unwrap();
+/// The same for any job.
+pub(crate) async fn publish_job(master: &Running, request: JobRequest) -> Map {
+    let handle = master.handle.as_ref().unwrap();
+    let published = handle.publish(request, &handle.own_caller()).await.unwrap();
+    let jid = published.jid.as_ref().map(Jid::as_str);
+    jid.map(|jid| ("jid", jid)).into_iter().collect()
 }
 
 fn bus(sock_dir: &Path, node: &Node, compat: Compat) -> (Bus, BusHandle) {

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
-use super::{MinionId, Nonce, VERSION, field, key_text, payload};
+use super::{MinionId, Nonce, VERSION, delivery, field, key_text, payload};
 use crate::msgpack::{self, DecodeError};
 use crate::value::{Map, Value};
 
@@ -181,6 +181,8 @@ pub struct AcceptedReply {
     pub session: Vec<u8>,
     /// X9.31 signature over the digest of the shared key string; empty if missing.
     pub sig: Vec<u8>,
+    /// Whether the master knows deliveries ([`delivery`]).
+    pub knows_deliveries: bool,
     /// The request's nonce.
     pub nonce: Option<Nonce>,
 }
@@ -253,6 +255,9 @@ impl AcceptedReply {
         map.insert("aes", Value::Bin(self.aes.clone()));
         map.insert("session", Value::Bin(self.session.clone()));
         map.insert("sig", Value::Bin(self.sig.clone()));
+        if self.knows_deliveries {
+            delivery::say_known(map);
+        }
     }
 
     fn read(map: &Map, nonce: Option<Nonce>) -> Result<Self, AuthReplyError> {
@@ -274,6 +279,7 @@ impl AcceptedReply {
             aes: wanted("aes")?,
             session: wanted("session")?,
             sig: wanted("sig")?,
+            knows_deliveries: delivery::is_known(map),
             nonce,
         })
     }

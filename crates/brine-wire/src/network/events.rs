@@ -157,6 +157,12 @@ pub fn start_tag(id: &MinionId) -> String {
     tagify([id.as_str(), "start"], "minion", SALT)
 }
 
+/// Tag of the event by which a minion of ours says what it could not keep for its master.
+#[must_use]
+pub fn spool_dropped_tag(id: &MinionId) -> String {
+    tagify([id.as_str(), "dropped"], "spool", "brine")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@
 pub mod algorithm;
 pub mod auth;
 pub mod crypticle;
+pub mod delivery;
 pub mod events;
 pub mod field;
 #[doc(hidden)]

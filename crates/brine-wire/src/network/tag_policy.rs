@@ -8,7 +8,7 @@
 use alloc::string::String;
 
 /// Tags that belong to the master, with all that begins so.
-const MASTERS: [&str; 11] = [
+const MASTERS: [&str; 9] = [
     "salt/auth",
     "salt/key",
     "salt/presence",
@@ -17,17 +17,16 @@ const MASTERS: [&str; 11] = [
     "salt/cloud",
     "salt/cluster",
     "salt/stats",
-    "brine/publish",
-    "brine/call",
-    "brine/minion",
+    "brine/",
 ];
 
 /// Of those, what a syndic passes on from its own minions.
 const SYNDICS: [&str; 2] = ["salt/auth", "salt/presence"];
 
 /// Under these a tag names a minion, as its second or first part: `salt/job/<jid>/prog/<id>`,
-/// `salt/minion/<id>/start`, `minion/refresh/<id>`, `resource/refresh/<id>`.
-const NAMING: [(&str, usize); 4] = [
+/// `salt/minion/<id>/start`, `minion/refresh/<id>`, `resource/refresh/<id>`, and ours, `brine/spool/<id>/dropped`.
+const NAMING: [(&str, usize); 5] = [
+    ("brine/spool/", 0),
     ("salt/job/", 2),
     ("salt/minion/", 0),
     ("minion/", 1),
@@ -161,8 +160,8 @@ mod tests {
             "salt/cloud/x",
             "salt/cluster/x",
             "salt/stats/MWorker-0",
-            "brine/publish/1f",
-            "brine//call/1f",
+            "brine/minion/refused",
+            "brine//gap",
         ] {
             assert!(!permits(MINION, tag), "{tag:?}");
         }
@@ -205,12 +204,7 @@ mod tests {
         ] {
             assert!(permits(SYNDIC, tag), "{tag}");
         }
-        for tag in [
-            "salt/key",
-            "salt/run/1/new",
-            "salt/job/1/new",
-            "brine/call/1",
-        ] {
+        for tag in ["salt/key", "salt/run/1/new", "salt/job/1/new", "brine/gap"] {
             assert!(!permits(SYNDIC, tag), "{tag}");
         }
     }

@@ -53,9 +53,9 @@ pub(crate) struct Arguments {
 
 /// Another directory the bus is offered in.
 #[derive(Debug, Clone)]
-struct Also {
-    sock_dir: PathBuf,
-    compat: Compat,
+pub(super) struct Also {
+    pub(super) sock_dir: PathBuf,
+    pub(super) compat: Compat,
 }
 
 impl FromStr for Also {
@@ -117,6 +117,7 @@ impl Arguments {
             detached: self.detached,
             pid_file: self.pid_file.clone(),
             log_file: self.log_file.clone(),
+            syslog: None,
         }
     }
 

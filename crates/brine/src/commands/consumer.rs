@@ -1,23 +1,28 @@
 //! `brine consumer`: named readers with a saved position.
 //!
-//! Positions are kept in the history's store. A running bus is the only one that changes it, so
-//! these commands change positions while the bus is down, and show them at any time.
+//! A running bus is asked through its own socket. Where none runs, the store is opened and the same
+//! request is answered here, so that nothing depends on which it was.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
-use brine_log::history::{Consumer, ConsumerName, HistoryReader, Maintenance, Paused};
-use brine_log::{Position, Seq};
-use brine_wire::time::{Bound, StartText};
+use anyhow::Context;
+use brine_api::Consumers;
+use brine_bus::client::local::{LocalError, Method, blocking::LocalClient, target};
+use brine_log::history::{ConsumerName, HistoryConfig, HistoryReader, PreparedHistory, Retention};
+use brine_log::{Log, LogConfig, LogId};
+use brine_wire::{Map, Value, json};
 
-use super::event_output::utc;
-use super::history::{self, NextArguments};
+use super::history::{self, GONE, NextArguments};
 use super::history_store::{self, StoreArgs};
-use crate::clock::{self, Zone};
-use crate::show;
+use super::local_events;
 use crate::usage::wrong_usage;
+use crate::{clock, show};
+
+/// How long a bus may take to answer: it writes to its disk.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// The arguments of `brine consumer`.
 #[derive(Debug, clap::Args)]
@@ -121,224 +126,221 @@ struct Reset {
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    match &arguments.command {
-        Command::Ls(list) => ls(list)?,
-        Command::Info(named) => info(named)?,
-        Command::Add(add) => self::add(add)?,
-        Command::Next(next) => return history::run_next(next),
-        Command::Pause(pause) => self::pause(pause)?,
-        Command::Resume(named) => change(&named.store, &named.name, |consumer| {
-            consumer.paused = Paused::No;
-        })?,
-        Command::Reset(reset) => self::reset(reset)?,
-        Command::Rm(named) => rm(named)?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A consumer beside the log's end.
-struct Row {
-    consumer: Consumer,
-    /// The newest event.
-    newest: Seq,
-}
-
-impl Row {
-    /// How many events it has not read.
-    fn lag(&self) -> u64 {
-        self.newest.0.saturating_sub(self.consumer.position.seq.0)
-    }
-
-    fn state(&self) -> String {
-        match self.consumer.paused {
-            Paused::Until(until) if until > clock::now() => format!("paused until {}", utc(until)),
-            Paused::UntilResumed => "paused".to_owned(),
-            Paused::No | Paused::Until(_) => "active".to_owned(),
+    let answered = match &arguments.command {
+        Command::Ls(list) => ls(list),
+        Command::Info(named) => info(named),
+        Command::Add(add) => {
+            let start = [("deliver", &*add.deliver), ("filter", &*add.filter)];
+            ask(&add.store, Method::Put, &path(&add.name, ""), &start).map(drop)
         }
+        Command::Next(next) => return history::run_next(next),
+        Command::Pause(pause) => {
+            let until = [("until", pause.until.as_deref().unwrap_or_default())];
+            ask(
+                &pause.store,
+                Method::Post,
+                &path(&pause.name, "/pause"),
+                &until,
+            )
+            .map(drop)
+        }
+        Command::Resume(named) => ask(
+            &named.store,
+            Method::Post,
+            &path(&named.name, "/resume"),
+            &[],
+        )
+        .map(drop),
+        Command::Reset(reset) => self::reset(reset),
+        Command::Rm(named) => {
+            ask(&named.store, Method::Delete, &path(&named.name, ""), &[]).map(drop)
+        }
+    };
+    match answered {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Unanswered::Refused {
+            status: 400,
+            message,
+        }) => wrong_usage(&message),
+        Err(Unanswered::Refused {
+            status: 410,
+            message,
+        }) => {
+            show::complain(&message);
+            Ok(ExitCode::from(GONE))
+        }
+        Err(Unanswered::Refused { message, .. }) => Err(anyhow::Error::msg(message)),
+        Err(Unanswered::Failed(error)) => Err(error),
     }
+}
 
-    fn json(&self) -> String {
-        let consumer = &self.consumer;
-        serde_json::json!({
-            "name": consumer.name.as_str(),
-            "kind": consumer.kind,
-            "position": consumer.position.to_string(),
-            "last_seq": self.newest.0,
-            "lag": self.lag(),
-            "state": self.state(),
-            "filter": consumer.filter,
-            "saved_at": utc(consumer.saved_at),
+/// Why there is no answer.
+enum Unanswered {
+    /// As the local socket refuses, with a status of HTTP.
+    Refused {
+        status: u16,
+        message: String,
+    },
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Unanswered {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn path(name: &ConsumerName, action: &str) -> String {
+    format!("/consumers/{name}{action}")
+}
+
+/// Has the running bus answer a request about consumers, or answers it from the store.
+fn ask(
+    store: &StoreArgs,
+    method: Method,
+    path: &str,
+    parameters: &[(&str, &str)],
+) -> Result<Map, Unanswered> {
+    let target = target(path, parameters);
+    let answer = match running(store)? {
+        Some(client) => ask_bus(client, method, &target)?,
+        None => ask_store(&store.directory()?, method.name(), &target)?.into(),
+    };
+    match answer {
+        Value::Map(answer) => Ok(answer),
+        _ => Err(anyhow::Error::msg("the bus's answer is no object").into()),
+    }
+}
+
+/// The bus to ask, if it runs. A store that is named by its directory need not be a bus's.
+fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
+    if store.history.is_some() {
+        return Ok(None);
+    }
+    let address = store.bus.resolve()?.local_address();
+    Ok(address.and_then(local_events::connect))
+}
+
+fn ask_bus(mut client: LocalClient, method: Method, target: &str) -> Result<Value, Unanswered> {
+    client
+        .request(method, target, Some(ANSWER_TIME))
+        .map_err(|error| match error {
+            LocalError::Refused {
+                status, message, ..
+            } => Unanswered::Refused { status, message },
+            error => error.into(),
         })
-        .to_string()
-    }
 }
 
-fn rows(reader: &mut HistoryReader) -> anyhow::Result<Vec<Row>> {
-    let newest = reader.info()?.newest.map_or(Seq(0), |(seq, _)| seq);
-    let consumers = reader.consumers()?.into_iter();
-    Ok(consumers.map(|consumer| Row { consumer, newest }).collect())
+fn ask_store(directory: &Path, method: &str, target: &str) -> Result<Map, Unanswered> {
+    // Opening it to write would make one where there is none.
+    drop(HistoryReader::open(directory)?);
+    let mut config = HistoryConfig::new(directory);
+    // How long events are kept is the bus's to say.
+    config.retention = Retention {
+        max_age: None,
+        max_bytes: None,
+        tags: Vec::new(),
+    };
+    let prepared = PreparedHistory::open(config)?;
+    let log = Log::with_history(LogConfig::new(LogId(0)), &prepared);
+    let history = prepared.start(&log)?;
+    let consumers = Consumers {
+        log,
+        history,
+        zone: clock::local_offset,
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let answer = runtime.block_on(consumers.answer(method, path, query));
+    consumers.history.close();
+    answer.map_err(|error| Unanswered::Refused {
+        status: error.status().as_u16(),
+        message: error.to_string(),
+    })
 }
 
-fn ls(list: &List) -> anyhow::Result<()> {
-    let rows = rows(&mut list.store.open()?)?;
+fn ls(list: &List) -> Result<(), Unanswered> {
+    let answer = ask(&list.store, Method::Get, "/consumers", &[])?;
+    let consumers = match answer.get("consumers") {
+        Some(Value::Array(consumers)) => consumers.as_slice(),
+        _ => &[],
+    };
     let mut out = io::stdout().lock();
     if list.json {
-        for row in rows {
-            writeln!(out, "{}", row.json())?;
+        for consumer in consumers {
+            writeln!(out, "{}", line(consumer))?;
         }
         return Ok(());
     }
-    let width = rows.iter().map(|row| row.consumer.name.as_str().len());
-    let width = width.max().unwrap_or(0).max(4);
-    writeln!(
-        out,
-        "{:<width$}  {:<8}  {:<24}  {:>10}  {:>10}  STATE",
-        "NAME", "KIND", "POSITION", "LAST-SEQ", "LAG"
-    )?;
-    for row in rows {
-        let consumer = &row.consumer;
+    let fields = ["name", "kind", "position", "last_seq", "lag", "state"];
+    let row = |consumer| fields.map(|field| shown(consumer, field));
+    let rows: Vec<_> = consumers.iter().map(row).collect();
+    let longest = rows.iter().map(|[name, ..]| name.len()).max();
+    let width = longest.unwrap_or(0).max(4);
+    let head = ["NAME", "KIND", "POSITION", "LAST-SEQ", "LAG", "STATE"].map(str::to_owned);
+    for [name, kind, position, last_seq, lag, state] in [head].into_iter().chain(rows) {
         writeln!(
             out,
-            "{:<width$}  {:<8}  {:<24}  {:>10}  {:>10}  {}",
-            consumer.name.as_str(),
-            consumer.kind,
-            consumer.position.to_string(),
-            row.newest.0,
-            row.lag(),
-            row.state()
+            "{name:<width$}  {kind:<8}  {position:<24}  {last_seq:>10}  {lag:>10}  {state}"
         )?;
     }
     Ok(())
 }
 
-fn info(named: &Named) -> anyhow::Result<()> {
-    let rows = rows(&mut named.store.open()?)?;
-    let row = rows.into_iter().find(|row| row.consumer.name == named.name);
-    let row = row.with_context(|| no_consumer(&named.name))?;
-    writeln!(io::stdout(), "{}", row.json())?;
+fn info(named: &Named) -> Result<(), Unanswered> {
+    let consumer = ask(&named.store, Method::Get, &path(&named.name, ""), &[])?;
+    writeln!(io::stdout(), "{}", line(&consumer.into()))?;
     Ok(())
 }
 
-fn add(add: &Add) -> anyhow::Result<()> {
-    let start = Zone::Local.start(&add.deliver);
-    let start = start.unwrap_or_else(|error| wrong_usage(&error.to_string()));
-    let directory = add.store.directory()?;
-    let mut reader = HistoryReader::open(&directory)?;
-    if find(&mut reader, &add.name).is_ok() {
-        bail!("consumer {} is there already; reset moves it", add.name);
-    }
-    let position = before(&mut reader, &start)?;
-    save(
-        &directory,
-        Consumer {
-            name: add.name.clone(),
-            position,
-            kind: "cursor".to_owned(),
-            filter: add.filter.clone(),
-            paused: Paused::No,
-            saved_at: clock::now(),
-        },
-    )
-}
-
-/// The position from which the event at `start` comes next.
-fn before(reader: &mut HistoryReader, start: &StartText) -> anyhow::Result<Position> {
-    if let Err(gone) = history_store::seek(reader, Some(start), false)? {
-        return Err(gone.into());
-    }
-    Ok(Position {
-        log: reader.log_id(),
-        seq: Seq(reader.seq().0.saturating_sub(1)),
-    })
-}
-
-fn pause(pause: &Pause) -> anyhow::Result<()> {
-    let until = pause.until.as_ref().map(|text| {
-        let time = Zone::Local.time(text, Bound::Until);
-        time.unwrap_or_else(|error| wrong_usage(&error.to_string()))
-    });
-    change(&pause.store, &pause.name, |consumer| {
-        consumer.paused = until.map_or(Paused::UntilResumed, Paused::Until);
-    })
-}
-
-fn reset(reset: &Reset) -> anyhow::Result<()> {
-    let directory = reset.store.directory()?;
-    let mut reader = HistoryReader::open(&directory)?;
-    let consumer = find(&mut reader, &reset.name)?;
-    let to = before(&mut reader, &reset.target(&consumer))?;
-    let (old, new) = (consumer.position, to);
-    let effect = match new.seq.0.cmp(&old.seq.0) {
-        std::cmp::Ordering::Less => format!("{} events again", old.seq.0 - new.seq.0),
-        std::cmp::Ordering::Equal => "no change".to_owned(),
-        std::cmp::Ordering::Greater => format!("{} events skipped", new.seq.0 - old.seq.0),
-    };
-    writeln!(io::stdout(), "{}: {old} → {new} ({effect})", reset.name)?;
+fn reset(reset: &Reset) -> Result<(), Unanswered> {
+    let (to, shift) = reset.target();
+    let execute = if reset.execute { "true" } else { "" };
+    let parameters = [("to", &*to), ("shift", &*shift), ("execute", execute)];
+    let answer = ask(
+        &reset.store,
+        Method::Post,
+        &path(&reset.name, "/reset"),
+        &parameters,
+    )?;
+    let answer = answer.into();
+    let [from, to, effect] = ["from", "to", "effect"].map(|field| shown(&answer, field));
+    writeln!(io::stdout(), "{}: {from} → {to} ({effect})", reset.name)?;
     if !reset.execute {
         show::complain(&"nothing changed; add --execute to do it");
-        return Ok(());
     }
-    save(
-        &directory,
-        Consumer {
-            position: to,
-            saved_at: clock::now(),
-            ..consumer
-        },
-    )
+    Ok(())
 }
 
 impl Reset {
-    /// The event that is to come next.
-    fn target(&self, consumer: &Consumer) -> StartText {
-        let next = consumer.position.seq.0 + 1;
-        match (self.to_sequence, &self.to_time, self.shift_by) {
-            (Some(sequence), _, _) => StartText::Sequence(sequence),
-            (_, Some(text), _) => {
-                let time = Zone::Local.time(text, Bound::Since);
-                let time = time.unwrap_or_else(|error| wrong_usage(&error.to_string()));
-                history_store::since(time)
-            }
-            (_, _, Some(shift)) => StartText::Sequence(next.saturating_add_signed(shift)),
-            _ if self.to_latest => StartText::New,
-            _ => StartText::Earliest,
+    /// Where it is to go, or by how much.
+    fn target(&self) -> (String, String) {
+        if let Some(shift) = self.shift_by {
+            return (String::new(), shift.to_string());
         }
+        let to = match (self.to_sequence, &self.to_time) {
+            (Some(sequence), _) => sequence.to_string(),
+            (_, Some(time)) => time.clone(),
+            _ if self.to_latest => "latest".to_owned(),
+            _ => "earliest".to_owned(),
+        };
+        (to, String::new())
     }
 }
 
-fn rm(named: &Named) -> anyhow::Result<()> {
-    let directory = named.store.directory()?;
-    find(&mut HistoryReader::open(&directory)?, &named.name)?;
-    let mut maintenance = Maintenance::open(&directory)?;
-    maintenance.remove(&named.name)?;
-    Ok(maintenance.close(&directory)?)
+/// A field as a table shows it; what nobody knows is a dash.
+fn shown(consumer: &Value, field: &str) -> String {
+    match consumer.as_map().and_then(|map| map.get(field)) {
+        Some(Value::Str(text)) => text.clone(),
+        Some(Value::Int(number)) => number.to_string(),
+        _ => "-".to_owned(),
+    }
 }
 
-fn change(
-    store: &StoreArgs,
-    name: &ConsumerName,
-    change: impl FnOnce(&mut Consumer),
-) -> anyhow::Result<()> {
-    let directory = store.directory()?;
-    let mut consumer = find(&mut HistoryReader::open(&directory)?, name)?;
-    change(&mut consumer);
-    save(&directory, consumer)
-}
-
-fn save(directory: &Path, consumer: Consumer) -> anyhow::Result<()> {
-    let mut maintenance = Maintenance::open(directory)?;
-    maintenance.save(consumer)?;
-    Ok(maintenance.close(directory)?)
-}
-
-fn find(reader: &mut HistoryReader, name: &ConsumerName) -> anyhow::Result<Consumer> {
-    let consumers = reader.consumers()?.into_iter();
-    let found = consumers
-        .into_iter()
-        .find(|consumer| consumer.name == *name);
-    found.with_context(|| no_consumer(name))
-}
-
-fn no_consumer(name: &ConsumerName) -> String {
-    format!("no consumer {name}; brine consumer ls lists those there are")
+fn line(consumer: &Value) -> String {
+    let mut text = String::new();
+    json::to_line(consumer, &mut text);
+    text
 }

@@ -556,7 +556,13 @@ fn next(
         if let Err(gone) = history_store::seek(&mut reader, Some(&start), true)? {
             return Ok(is_gone(&gone));
         }
-        if reader.seq() > Seq(saved.position.seq.0 + 1) && reader.log_id() == saved.position.log {
+        if reader.log_id() != saved.position.log {
+            show::complain(&format_args!(
+                "events after {} are gone, which {name} had not read: this log is {}; starting at its oldest event",
+                saved.position,
+                reader.log_id()
+            ));
+        } else if reader.seq() > Seq(saved.position.seq.0 + 1) {
             show::complain(&format_args!(
                 "events {} to {} were removed before {name} read them",
                 saved.position.seq.0 + 1,

@@ -156,7 +156,12 @@ impl Printing<'_> {
     /// Prints a stream to its end.
     fn follow(&mut self, query: &EventQuery) -> anyhow::Result<End> {
         let mut stream = self.client.unconnected_events(query);
-        let mut is_first = self.wanted.start.is_some() && !self.wanted.allow_gap;
+        // Whether a gap means that the very start is not there: a place that was asked for by number.
+        let mut is_first = !self.wanted.allow_gap
+            && matches!(
+                self.wanted.start,
+                Some(StartText::Sequence(_) | StartText::After { .. })
+            );
         let mut is_waiting = false;
         loop {
             // All that has come, without waiting; then show it, and wait.
@@ -181,7 +186,8 @@ impl Printing<'_> {
                     missed,
                     reason,
                 })) => {
-                    if is_first {
+                    // One with a reason lies behind the start.
+                    if is_first && reason.is_none() {
                         self.say_what_is_there(from, to)?;
                         return Ok(End::Gone);
                     }

@@ -1,5 +1,6 @@
 //! One module per command of `brine`'s own.
 
+pub(crate) mod attach;
 pub(crate) mod bench;
 pub(crate) mod bus;
 pub(crate) mod completions;
@@ -11,6 +12,7 @@ pub(crate) mod links;
 pub(crate) mod local_events;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod password;
 pub(crate) mod selection;
 pub(crate) mod send;
 pub(crate) mod status;

@@ -51,16 +51,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let reader = arguments.store.open().ok();
-    let code = match client {
-        Some(client) => Running::ask(client)?.print(&location, reader.is_some(), &mut out)?,
-        None => print_salts(&location, &mut out)?,
+    let Some(client) = client else {
+        let code = print_salts(&location, &mut out)?;
+        match reader {
+            Some(reader) => print_store(reader, &mut out)?,
+            None => writeln!(out, "history  none")?,
+        }
+        return Ok(code);
     };
+    let running = Running::ask(client)?;
+    running.print_bus(&location, &mut out)?;
     match reader {
         Some(reader) => print_store(reader, &mut out)?,
-        None if code == ExitCode::SUCCESS => {}
-        None => writeln!(out, "history  none")?,
+        None => running.print_history(&mut out)?,
     }
-    Ok(code)
+    running.print_readers(&mut out)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Without Brine's own socket: whether somebody serves Salt's.
@@ -133,12 +139,7 @@ impl Running {
         Ok(Self { status, window })
     }
 
-    fn print(
-        &self,
-        location: &BusLocation,
-        has_store: bool,
-        out: &mut impl Write,
-    ) -> anyhow::Result<ExitCode> {
+    fn print_bus(&self, location: &BusLocation, out: &mut impl Write) -> io::Result<()> {
         let bus = part(&self.status, "bus");
         writeln!(
             out,
@@ -156,6 +157,16 @@ impl Running {
                 text(bus, "overrun_subscribers"),
             )?;
         }
+        let history = part(&self.status, "history");
+        let trouble = history.and_then(|history| history.get("trouble")?.as_str());
+        if let Some(trouble) = trouble {
+            writeln!(out, "history  trouble: {}", show::visible(trouble))?;
+        }
+        Ok(())
+    }
+
+    /// What can be read again, for who cannot look into the store.
+    fn print_history(&self, out: &mut impl Write) -> io::Result<()> {
         match &self.window {
             Some((oldest, newest)) => writeln!(
                 out,
@@ -168,22 +179,20 @@ impl Running {
             None => writeln!(out, "kept     no events")?,
         }
         match part(&self.status, "history") {
-            // The store tells more, where it can be read.
-            Some(history) if !has_store => writeln!(
+            Some(history) => writeln!(
                 out,
                 "history  {} bytes on disk in {}",
                 text(history, "used_bytes"),
                 text(history, "directory")
             )?,
-            None if bus.is_some() && !has_store => writeln!(out, "history  none")?,
-            _ => {}
+            // Who may not do everything is not told.
+            None if part(&self.status, "bus").is_none() => {}
+            None => writeln!(out, "history  none")?,
         }
-        if let Some(trouble) = part(&self.status, "history").and_then(|history| {
-            let trouble = history.get("trouble").and_then(Value::as_str);
-            trouble.map(|trouble| show::visible(trouble).into_owned())
-        }) {
-            writeln!(out, "history  trouble: {trouble}")?;
-        }
+        Ok(())
+    }
+
+    fn print_readers(&self, out: &mut impl Write) -> io::Result<()> {
         let readers = self.readers();
         if !readers.is_empty() {
             writeln!(
@@ -206,7 +215,7 @@ impl Running {
                 "{pid:>8}  {user:<12}  {lag:>10}  {bytes:>12}  {from:<6}  {what}"
             )?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// The subscribers of Salt's socket and the streams of Brine's, furthest behind first.

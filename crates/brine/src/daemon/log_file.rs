@@ -1,4 +1,4 @@
-//! A daemon's log file, opened again when it has been moved away.
+//! Where a daemon's log goes: syslog, or a file, which is opened again when it has been moved away.
 //!
 //! Salt's packages rotate logs without a signal (`create` in logrotate), so each record looks whether the file is
 //! still the one of that name, as Python's `WatchedFileHandler` does. Until a file is opened, records go to stderr.
@@ -10,9 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::stdio::dup2_stderr;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 
-/// The process's log file; held while a record is written.
-static LOG: Mutex<Option<LogFile>> = Mutex::new(None);
+use super::syslog::{Syslog, SyslogAddress};
+
+/// Where the process's log goes, if that is not stderr; held while a record is written.
+static LOG: Mutex<Option<Log>> = Mutex::new(None);
+
+enum Log {
+    File(LogFile),
+    Syslog(Syslog),
+}
 
 struct LogFile {
     path: PathBuf,
@@ -23,35 +32,56 @@ struct LogFile {
 pub(super) fn write_to(path: &Path) -> io::Result<()> {
     let file = open(path)?;
     dup2_stderr(&file)?;
-    *lock() = Some(LogFile {
+    *lock() = Some(Log::File(LogFile {
         path: path.to_owned(),
         file,
-    });
+    }));
+    Ok(())
+}
+
+/// From now on records go to syslog.
+pub(super) fn write_to_syslog(address: &SyslogAddress) -> io::Result<()> {
+    *lock() = Some(Log::Syslog(Syslog::open(address)?));
     Ok(())
 }
 
 /// Opens the file again if it is not there any more under its name.
 pub(super) fn reopen() {
-    if let Some(log) = &mut *lock() {
+    if let Some(Log::File(log)) = &mut *lock() {
         log.follow_name();
     }
 }
 
-/// Where records go.
-pub(crate) fn writer() -> Records {
-    Records
-}
-
-/// Writes records, each in one call.
+/// Makes writers of records, one for each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Records;
 
-impl Write for Records {
+impl<'a> MakeWriter<'a> for Records {
+    type Writer = Record;
+
+    fn make_writer(&'a self) -> Record {
+        Record(Level::INFO)
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Record {
+        Record(*about.level())
+    }
+}
+
+/// Writes one record, in one call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record(Level);
+
+impl Write for Record {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *lock() {
-            Some(log) => {
+            Some(Log::File(log)) => {
                 log.follow_name();
                 log.file.write(bytes)
+            }
+            Some(Log::Syslog(syslog)) => {
+                syslog.send(self.0, bytes);
+                Ok(bytes.len())
             }
             None => io::stderr().write(bytes),
         }
@@ -82,6 +112,6 @@ fn open(path: &Path) -> io::Result<File> {
     options.create(true).append(true).mode(0o640).open(path)
 }
 
-fn lock() -> MutexGuard<'static, Option<LogFile>> {
+fn lock() -> MutexGuard<'static, Option<Log>> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@ pub(crate) mod account;
 pub(crate) mod handover;
 pub(crate) mod log_file;
 pub(crate) mod signals;
+pub(crate) mod syslog;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -32,6 +33,8 @@ pub(crate) struct Daemon {
     pub(crate) pid_file: Option<PathBuf>,
     /// Where the log goes once the terminal is left; nowhere without one.
     pub(crate) log_file: Option<PathBuf>,
+    /// Where it goes instead.
+    pub(crate) syslog: Option<syslog::SyslogAddress>,
 }
 
 /// What the detached process is told besides its own arguments.
@@ -81,6 +84,10 @@ impl Daemon {
     fn detach(&self) -> anyhow::Result<()> {
         // Refused only to the leader of a group, which a child is not.
         setsid().context("cannot leave the terminal")?;
+        if let Some(address) = &self.syslog {
+            log_file::write_to_syslog(address)
+                .context("option log_file: syslog does not answer")?;
+        }
         match &self.log_file {
             Some(path) => {
                 make_room(path);

@@ -8,10 +8,13 @@ use brine_api::{Client, Command, RunCommand, RunError, Subject};
 use brine_config::Arguments;
 use brine_node::JobRequest;
 use brine_node::functions::Call;
-use brine_node::master::MasterHandle;
+use brine_node::master::{MasterHandle, WheelError};
 use brine_node::minion::MinionHandle;
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
+use rustix::process::geteuid;
+
+use super::http_api::own;
 
 /// Commands for a master in this process.
 pub(crate) struct MasterCommands(pub(crate) MasterHandle);
@@ -26,7 +29,9 @@ impl RunCommand for MasterCommands {
             match command.client {
                 Client::LocalAsync => self.publish(&command.load, by).await,
                 Client::Runner => self.runner(&command.load, by).await,
-                Client::Wheel => self.wheel(&command.load, by).await,
+                Client::RunnerAsync => self.start_runner(&command.load, by),
+                Client::Wheel => self.wheel(&command.load, by).await?.1.map_err(failed),
+                Client::WheelAsync => Ok(own::where_it_is(&self.wheel(&command.load, by).await?.0)),
                 client => Err(RunError::NotHere {
                     client,
                     node: "master",
@@ -67,8 +72,9 @@ impl MasterCommands {
         let request = JobRequest::from_load(load);
         let request = request
             .ok_or_else(|| RunError::BadCommand("local_async needs a tgt and a fun".to_owned()))?;
-        let caller = self.0.permitted_caller(&by.user);
-        let published = self.0.publish(request, &caller).await.map_err(failed)?;
+        let caller = self.0.permitted_caller(publisher(load, by));
+        let published = self.0.publish(request, &caller).await;
+        let published = published.map_err(|error| named("AuthorizationError", error))?;
         let ids = |ids: &[brine_wire::network::MinionId]| {
             let ids = ids.iter().map(|id| Value::from(id.as_str()));
             ids.collect::<Vec<_>>()
@@ -94,7 +100,19 @@ impl MasterCommands {
         }
     }
 
-    async fn wheel(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+    /// Starts a runner function: the tag and the job id of its events.
+    fn start_runner(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+        let caller = self.0.permitted_caller(&by.user);
+        let started = self.0.start_runner(fun(load), arguments(load), &caller);
+        started.map_err(failed)
+    }
+
+    /// Runs a wheel function: the event of its result, and the result.
+    async fn wheel(
+        &self,
+        load: &Map,
+        by: &Subject,
+    ) -> Result<(Value, Result<Value, WheelError>), RunError> {
         let arguments = arguments(load);
         let call = Call {
             fun: fun(load).to_owned(),
@@ -102,10 +120,23 @@ impl MasterCommands {
             kwargs: arguments.keyword,
             publication: Map::new(),
             jid: String::new(),
+            log: None,
         };
         let caller = self.0.permitted_caller(&by.user);
-        self.0.wheel(call, &caller).await.map_err(failed)
+        self.0.wheel_answer(call, &caller).await.map_err(failed)
     }
+}
+
+/// The name that the job shows. Who may do anything may say for whom it is, such as `sudo_lars`.
+fn publisher<'a>(load: &'a Map, by: &'a Subject) -> &'a str {
+    let own = geteuid();
+    let may_say = match by.uid() {
+        Some(uid) => uid == 0 || uid == own.as_raw(),
+        // The token is in a file that only the master's user can read.
+        None => true,
+    };
+    let said = field::text(load, "user").filter(|user| !user.is_empty());
+    said.filter(|_| may_say).unwrap_or(&by.user)
 }
 
 fn fun(load: &Map) -> &str {
@@ -127,8 +158,13 @@ fn arguments(load: &Map) -> Arguments {
 }
 
 fn failed(error: impl std::fmt::Display) -> RunError {
+    named("SaltInvocationError", error)
+}
+
+/// A failure, with the name of Salt's exception.
+fn named(name: &str, error: impl std::fmt::Display) -> RunError {
     RunError::Failed {
-        name: "SaltInvocationError".to_owned(),
+        name: name.to_owned(),
         message: error.to_string(),
     }
 }

@@ -85,6 +85,7 @@ fn history_status(history: &Status) -> Map {
     let number = |number: u64| Value::Int(number.into());
     let mut status = Map::new();
     status.insert("directory", history.directory.display().to_string());
+    status.insert("oldest", number(history.oldest.0));
     status.insert("next", number(history.next.0));
     status.insert("used_bytes", number(history.used_bytes));
     status.insert("missing_events", number(history.missing));

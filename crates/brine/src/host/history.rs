@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use brine_config::{Age, Brine, SyncOption};
-use brine_log::Log;
 use brine_log::history::{
-    History, HistoryConfig, OpenError, PreparedHistory, Retention, Sync, TagAge,
+    History, HistoryConfig, HistoryReader, OpenError, PreparedHistory, Retention, Sync, TagAge,
 };
+use brine_log::{Log, Position, Seq};
 use brine_wire::matching::{MatchType, TagMatch};
 
 use crate::bus_location::BusLocation;
@@ -92,22 +92,33 @@ const fn duration(age: Age) -> Option<std::time::Duration> {
 }
 
 /// A history that is written; closed when this is dropped, which waits for the disk.
-pub(crate) struct RunningHistory(History);
+pub(crate) struct RunningHistory {
+    history: History,
+    /// The last event that was stored before this start.
+    pub(crate) stored: Position,
+}
 
 impl RunningHistory {
     /// The history, for whoever waits for it or asks how it is.
     pub(crate) fn handle(&self) -> History {
-        self.0.clone()
+        self.history.clone()
     }
 
     /// Begins to write a log.
     pub(crate) fn start(prepared: PreparedHistory, log: &Arc<Log>) -> anyhow::Result<Self> {
-        Ok(Self(prepared.start(log)?))
+        let history = prepared.start(log)?;
+        // Nobody appends yet.
+        let info = HistoryReader::open(&history.status().directory)?.info()?;
+        let stored = Position {
+            log: log.id(),
+            seq: info.newest.map_or(Seq(0), |(seq, _)| seq),
+        };
+        Ok(Self { history, stored })
     }
 }
 
 impl Drop for RunningHistory {
     fn drop(&mut self) {
-        self.0.close();
+        self.history.close();
     }
 }

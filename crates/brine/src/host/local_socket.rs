@@ -13,12 +13,11 @@ use brine_bus::BusHandle;
 use brine_bus::address::Node;
 use brine_log::history::History;
 use brine_node::master::MasterHandle;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use rustix::process::geteuid;
 use tokio::sync::oneshot;
 
 use crate::bus_location::BusLocation;
+use crate::clock::local_offset;
 use crate::daemon;
 use crate::host::figures;
 
@@ -131,10 +130,4 @@ pub(crate) fn state(
     }
     figures::attach(&mut state, bus, history, master);
     Ok(state)
-}
-
-/// How far local time is ahead of UTC, in seconds.
-pub(crate) fn local_offset(seconds: i64) -> i32 {
-    let moment = Timestamp::from_second(seconds).unwrap_or_default();
-    TimeZone::system().to_offset(moment).seconds()
 }

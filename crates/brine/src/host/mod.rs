@@ -4,6 +4,7 @@
 //! `brine bus`, `brine up` and Salt's daemons are put together from these parts, so that each part
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
+pub(crate) mod attach;
 mod commands;
 mod figures;
 mod history;
@@ -22,8 +23,8 @@ use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::history::PreparedHistory;
-use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig};
-use brine_node::master::MasterHandle;
+use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position};
+use brine_node::master::{Durable, MasterHandle};
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -178,6 +179,19 @@ pub(crate) struct Detached {
 }
 
 impl Detached {
+    /// How to wait until events are as safe as they get here, and the last event that was so before this start;
+    /// `None` without history.
+    pub(crate) fn durable(&self) -> Option<(Durable, Position)> {
+        let history = self.history.as_ref()?;
+        let (handle, stored) = (history.handle(), history.stored);
+        let durable: Durable = Arc::new(move |events| {
+            let history = handle.clone();
+            // What cannot be stored has been told and is recorded as missing; live readers have it.
+            Box::pin(async move { drop(history.durable(events).await) })
+        });
+        Some((durable, stored))
+    }
+
     /// Serves the local socket, with the node's commands.
     pub(crate) fn attach(
         self,

@@ -36,7 +36,7 @@ async fn api(service: &Service) -> anyhow::Result<ExitCode> {
     let (state, feed) = http_api::separate_state(loaded)?;
     let api = http_api::start(loaded, settings, state, operator)?;
     tracing::info!(address = %api.address, "ready");
-    let _pid_file = service.is_up()?;
+    let _pid_file = service.is_up("salt-api is ready")?;
     tokio::select! {
         ended = feed.run() => ended?,
         () = shutdown => {}

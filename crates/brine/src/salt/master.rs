@@ -34,7 +34,9 @@ async fn master(service: &Service) -> anyhow::Result<ExitCode> {
         publish_port = master.publish_port(),
         "ready"
     );
-    let _pid_file = service.is_up()?;
+    let (interface, ret_port) = (service.loaded.opts.text("interface")?, master.ret_port());
+    let ready = format!("salt-master is ready; minions sign in at {interface}, port {ret_port}");
+    let _pid_file = service.is_up(&ready)?;
     master.run(shutdown).await;
     Ok(ExitCode::SUCCESS)
 }

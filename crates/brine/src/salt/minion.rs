@@ -34,7 +34,9 @@ async fn minion(service: &Service) -> anyhow::Result<ExitCode> {
     let shutdown = host::shutdown_signal()?;
     let (minion, _history) = node::minion(&service.loaded, Some(service.functions_umask))?;
     tracing::info!("ready");
-    let _pid_file = service.is_up()?;
+    let id = service.loaded.opts.text("id")?;
+    let ready = format!("salt-minion {id} is ready and signs in to its master");
+    let _pid_file = service.is_up(&ready)?;
     Ok(match minion.run(shutdown).await {
         Ended::Shutdown => ExitCode::SUCCESS,
         Ended::Rejected => ExitCode::from(NO_PERMISSION),

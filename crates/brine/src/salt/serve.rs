@@ -2,6 +2,7 @@
 //! id, the log.
 
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,9 +13,10 @@ use super::optparse::{Opt, Parsed, Syntax};
 use super::start::{self, Read};
 use crate::daemon::account;
 use crate::daemon::handover::Belongings;
+use crate::daemon::syslog::SyslogAddress;
 use crate::daemon::{self, Daemon, PidFile, signals};
 use crate::host;
-use crate::logs::{self, Look};
+use crate::logs::{self, Level, Look};
 use crate::show;
 
 /// The options of both commands.
@@ -26,6 +28,8 @@ pub(super) struct Service {
     /// The umask of a minion's functions.
     pub(super) functions_umask: u32,
     daemon: Daemon,
+    /// Who started it in the foreground is told when it is ready; a log of level `info` does so itself.
+    is_told: bool,
 }
 
 /// The result of starting.
@@ -53,15 +57,18 @@ pub(super) fn begin(
     if let Some(user) = line.value(Key::User) {
         loaded.opts.set("user", user);
     }
-    let daemon = daemon_of(&line, &loaded.opts);
+    let daemon = daemon_of(syntax, &line, &loaded.opts)?;
     account::run_as_configured_user(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
     let functions_umask = daemon::restrict_new_files(daemon.detached);
-    if daemon.detached {
+    let is_told = if daemon.detached {
         let level = start::level(&line, &loaded.opts, "log_level_logfile");
         logs::start(level, Look::Own);
+        false
     } else {
-        logs::start(start::level(&line, &loaded.opts, "log_level"), Look::Salt);
-    }
+        let level = start::level(&line, &loaded.opts, "log_level");
+        logs::start(level, Look::Salt);
+        matches!(level, Level::Warning | Level::Error | Level::Critical)
+    };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -71,13 +78,18 @@ pub(super) fn begin(
         loaded,
         functions_umask,
         daemon,
+        is_told,
     })))
 }
 
 impl Service {
-    /// Reports that the daemon is ready: to the process that started it, to the service manager, and by
+    /// Reports that the daemon is ready: to the process that started it, to the service manager, on the terminal, and by
     /// the file with the process id, which goes when what is returned is dropped.
-    pub(super) fn is_up(&self) -> anyhow::Result<Option<PidFile>> {
+    pub(super) fn is_up(&self, ready: &str) -> anyhow::Result<Option<PidFile>> {
+        if self.is_told {
+            // Nobody may read it.
+            let _ = writeln!(io::stderr(), "{ready}");
+        }
         match self.daemon.is_up() {
             // In the foreground the process can be ended without the file.
             Err(error) if !self.daemon.detached => {
@@ -101,18 +113,28 @@ impl Service {
     }
 }
 
-fn daemon_of(line: &Parsed<Key>, opts: &Opts) -> Daemon {
+fn daemon_of(syntax: &Syntax<Key>, line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Daemon> {
+    // Beside a master: its files are the master's.
+    let (pid_file, log_file) = match syntax.program {
+        "salt-api" => ("api_pidfile", "api_logfile"),
+        _ => ("pidfile", "log_file"),
+    };
     let path = |said: Option<&str>, name| {
         let path = said.or(opts.text(name).ok());
         path.filter(|path| !path.is_empty()).map(PathBuf::from)
     };
     let detached = line.has(Key::Detached);
-    Daemon {
+    let log_file = path(None, log_file).filter(|_| detached);
+    let syslog = log_file.as_ref().and_then(|log_file| {
+        let text = log_file.to_str()?;
+        SyslogAddress::parse(text)
+    });
+    Ok(Daemon {
         detached,
-        pid_file: path(line.value(Key::PidFile), "pidfile"),
-        // `file:///dev/log` and its like are other programs' places.
-        log_file: path(None, "log_file").filter(|path| detached && path.is_absolute()),
-    }
+        pid_file: path(line.value(Key::PidFile), pid_file),
+        log_file: log_file.filter(|path| path.is_absolute()),
+        syslog: syslog.transpose()?,
+    })
 }
 
 fn belongings(daemon: &Daemon, opts: &Opts) -> anyhow::Result<Belongings> {

@@ -181,7 +181,7 @@ fn a_consumer_goes_on_where_it_was() {
     assert_eq!(store.tags(&next), Vec::<String>::new());
     let list = store.run(&["consumer", "ls", "--json"]).stdout;
     assert!(
-        list.contains(r#""lag":0"#) && list.contains(r#""state":"active""#),
+        list.contains(r#""lag": 0"#) && list.contains(r#""state": "active""#),
         "{list}"
     );
     let reset = ["consumer", "reset", "audit", "--to-sequence", "3"];
@@ -260,4 +260,40 @@ fn watch_goes_on_from_the_past_into_what_arrives() {
     assert_eq!(bus.run(&["status", "--history", &history]).code, Some(1));
     let left = run(&mut brine(&["history", "--history", &history, "t/*"]), "");
     assert_eq!(left.stdout.lines().count(), 7, "{left:?}");
+}
+
+/// The same commands, asked of a bus that runs: it saves what they change.
+#[test]
+fn consumers_are_made_and_moved_while_the_bus_runs() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    bus.begin(&["--history", &history]);
+    for number in 1..=5 {
+        bus.send(&format!("t/{number}"), "{}");
+    }
+    let consumer = |words: &[&str]| bus.run(&[&["consumer"], words].concat());
+    let left = consumer(&["add", "audit", "--deliver", "2", "--filter", "t/*"]);
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    let left = consumer(&["add", "audit"]);
+    assert_eq!(left.code, Some(1));
+    assert!(left.stderr.contains("is there already"), "{left:?}");
+    let left = consumer(&["reset", "audit", "--to-latest", "--execute"]);
+    assert!(left.stdout.ends_with("-5 (4 events skipped)\n"), "{left:?}");
+    let left = consumer(&["reset", "audit", "--to-sequence", "9"]);
+    assert_eq!(left.code, Some(3), "{left:?}");
+    assert!(left.stderr.contains("there are 1 to 5"), "{left:?}");
+    let left = consumer(&["pause", "audit", "soon"]);
+    assert_eq!(left.code, Some(2), "{left:?}");
+    assert_eq!(consumer(&["pause", "audit"]).code, Some(0));
+    let ls = consumer(&["ls"]).stdout;
+    let row = ls.lines().nth(1).unwrap_or_default();
+    assert!(
+        row.starts_with("audit  cursor") && row.ends_with("paused"),
+        "{ls}"
+    );
+    assert_eq!(bus.end().code, Some(0));
+    // It is in the store when the bus is down.
+    let mut info = brine(&["consumer", "info", "audit", "--history", &history]);
+    let left = run(&mut info, "");
+    assert!(left.stdout.contains(r#""state": "paused""#), "{left:?}");
 }

@@ -66,6 +66,29 @@ fn a_master_and_a_minion_run_commands() {
         "{\"client\": \"runner\", \"fun\": \"manage.up\"}",
     );
     assert!(up.contains("{\"return\": [\"m1\"]}"), "{up}");
+    // What is only started is answered by where its events will be.
+    for (client, fun, prefix) in [
+        ("runner_async", "manage.up", "salt/run/"),
+        ("wheel_async", "key.list_all", "salt/wheel/"),
+    ] {
+        let command = format!("{{\"client\": \"{client}\", \"fun\": \"{fun}\"}}");
+        let started = request(&master, "POST /run HTTP/1.1", &command);
+        let tag = format!("{{\"return\": {{\"tag\": \"{prefix}");
+        assert!(
+            started.contains(&tag) && started.contains("\"jid\": \"2"),
+            "{started}"
+        );
+        let jid = started
+            .split("\"jid\": \"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap();
+        let query = format!("GET /events?from=earliest&limit=1&tag={prefix}{jid}/ret HTTP/1.1");
+        let ret = request(&master, &query, "");
+        assert!(ret.contains("\"success\": true"), "{ret}");
+    }
     let job = request(
         &master,
         "POST /run HTTP/1.1",

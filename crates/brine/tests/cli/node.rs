@@ -334,6 +334,22 @@ fn batches_subsets_and_node_groups_are_salts() {
     }
 }
 
+#[test]
+fn a_new_grain_is_a_target_at_once() {
+    let node = Node::accepted();
+    for words in [
+        &["grains.setval", "role", "web"][..],
+        &["grains.append", "tags", "a"],
+    ] {
+        let left = node.run(&[&["salt", "m1"], words].concat());
+        assert_eq!(left.code, Some(0), "{left:?}");
+    }
+    for target in ["role:web", "tags:a"] {
+        let left = node.run(&["salt", "-G", target, "test.ping"]);
+        assert_eq!(left.stdout, "m1:\n    True\n", "{target}: {left:?}");
+    }
+}
+
 /// Salt's own runners read another series' cache: written down from real masters.
 #[test]
 fn runners_know_who_is_connected_and_what_is_cached() {
@@ -640,7 +656,7 @@ fn whom_publisher_acl_names_can_publish_and_read_returns_and_others_cannot() {
     }
     let left = by(daemon, &["salt", "-c", config_dir, "*", "test.ping"]);
     assert!(!left.stdout.contains("m1"), "{left:?}");
-    // The connection of somebody who may not read is closed.
+    // The connection of somebody who may not read is closed, and carries nothing.
     let mut stream = as_user(daemon, || {
         std::os::unix::net::UnixStream::connect(sock_dir.join("master_event_pub.ipc")).unwrap()
     });

@@ -9,8 +9,10 @@
     reason = "a test fails by panicking, and says where it was"
 )]
 
+mod api;
 mod custom_module;
 mod firing;
 mod keys;
 mod site;
+mod spool;
 mod trouble;

@@ -181,7 +181,7 @@ impl Drop for Site {
 pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let name: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
         let log = PathBuf::from(&name[2]).join(&name[0]);
         let log = fs::File::options()
@@ -287,7 +287,7 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
         .local_addr()

@@ -53,22 +53,22 @@ impl Batch {
         })
     }
 
-    /// Writes an answer for each; `seqs` are the numbers of the events, in their order.
-    pub(super) fn answer(
+    /// Writes an answer for each; `seqs` are the numbers of the events, in their order, or why one was not fired.
+    pub(super) fn answer<'e>(
         &self,
         form: Form,
         log: LogId,
-        mut seqs: impl Iterator<Item = Seq>,
+        mut seqs: impl Iterator<Item = Result<Seq, &'e str>>,
         out: &mut Vec<u8>,
     ) {
         out.reserve(self.outcomes.len() * 40);
         for outcome in &self.outcomes {
             match outcome {
-                Outcome::Event { .. } => {
-                    if let Some(seq) = seqs.next() {
-                        accept(form, log, seq, out);
-                    }
-                }
+                Outcome::Event { .. } => match seqs.next() {
+                    Some(Ok(seq)) => accept(form, log, seq, out),
+                    Some(Err(why)) => refuse(form, None, "not_fired", why, out),
+                    None => {}
+                },
                 Outcome::Refused {
                     line,
                     code,

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use brine_bus::Relay;
 use brine_log::{Millis, Seq};
 use brine_wire::record::Record;
 use brine_wire::stamp;
@@ -151,6 +152,9 @@ impl Firing {
     /// Appends what can be, at once, and writes an answer for each. Waits first if the log's overflow
     /// falls behind, so that subscribers that lag miss nothing. Gives the numbers of the events.
     async fn append(&self, batch: &Batch, answers: &mut Vec<u8>) -> Range<Seq> {
+        if let Some(relay) = &self.state.relay {
+            return self.relay(relay, batch, answers).await;
+        }
         let log = &self.state.log;
         while log.is_backed_up() {
             if timeout(DISK_STALL, log.overflow_progress()).await.is_err() {
@@ -160,9 +164,25 @@ impl Firing {
         let now = since_epoch();
         let at = Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let events = log.append(batch.events(), at);
-        let seqs = (events.start.0..events.end.0).map(Seq);
+        let seqs = (events.start.0..events.end.0).map(|seq| Ok(Seq(seq)));
         batch.answer(self.form, log.id(), seqs, answers);
         events
+    }
+
+    /// Fires what can be on the bus that was joined; the numbers are those with which the events come back.
+    async fn relay(&self, relay: &Relay, batch: &Batch, answers: &mut Vec<u8>) -> Range<Seq> {
+        let events = batch.events().map(|event| event.event.to_vec());
+        let fired = relay.fire(events.collect()).await;
+        let log = self.state.log.id();
+        let seqs = fired.as_deref().unwrap_or_default();
+        let error = fired.as_ref().err().map(ToString::to_string);
+        let seqs_of_events = seqs.iter().copied().map(Ok);
+        let missing = std::iter::repeat(error.as_deref().unwrap_or_default()).map(Err);
+        batch.answer(self.form, log, seqs_of_events.chain(missing), answers);
+        match (seqs.iter().min(), seqs.iter().max()) {
+            (Some(first), Some(last)) => *first..Seq(last.0 + 1),
+            _ => Seq(0)..Seq(0),
+        }
     }
 
     /// What begins the answers.

@@ -25,6 +25,7 @@ let table = [];
 let tableSelected = null;
 let isDrawn = false;
 let fleetStream = null;
+let fleetState = 'connecting';
 
 const counts = new Counts();
 const fleet = new Fleet();
@@ -121,7 +122,7 @@ function startFleet() {
   fleetStream = new EventStream(params, (rows) => {
     fleet.add(rows);
     if (route.view === 'jobs' || route.view === 'minions') soon(updateTable, 250);
-  });
+  }, (state) => { fleetState = state; draw(); });
   fleetStream.start();
 }
 
@@ -225,11 +226,12 @@ function draw() {
 function drawNow() {
   const isEvents = route.view === 'events';
   const link = $('link');
+  const known = { live: ['live', 'live'], waiting: ['lost', 'reconnecting'], refused: ['lost', 'refused'], connecting: ['off', 'connecting'] };
   const [state, words] = !session.isLoggedIn() ? ['off', 'not logged in']
-    : events.state === 'waiting' ? ['lost', 'reconnecting']
-      : events.state === 'refused' ? ['lost', 'refused']
-        : events.state === 'past' && !events.isLive ? ['past', 'history']
-          : events.state === 'live' ? (events.isFollowing ? liveOrBehind() : ['held', events.isPaused ? 'paused' : 'held']) : ['off', 'connecting'];
+    : !isEvents ? known[fleetState]
+    : events.state === 'past' && !events.isLive ? ['past', 'history']
+    : events.state !== 'live' ? known[events.state] ?? known.connecting
+    : events.isFollowing ? liveOrBehind() : ['held', events.isPaused ? 'paused' : 'held'];
   if (link.dataset.state !== state) link.dataset.state = state;
   if (link.textContent !== words) link.textContent = words;
   const pause = $('pause');
@@ -277,7 +279,7 @@ setInterval(() => {
   const perSecond = received * 1000 / (now - measuredAt);
   measuredAt = now;
   measured = events.received;
-  $('rate').textContent = events.isLive && session.isLoggedIn() ? `${rate(perSecond)}/s` : '';
+  $('rate').textContent = route.view === 'events' && events.isLive && session.isLoggedIn() ? `${rate(perSecond)}/s` : '';
   if (route.view !== 'events' || document.hidden) return;
   chart.isLive = events.isLive;
   chart.draw();

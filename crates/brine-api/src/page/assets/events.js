@@ -241,7 +241,7 @@ export class Events {
         if (this.#isNewest) this.#ui.say('This is the newest event');
         this.#ui.counts.add(news);
         const lost = this.rows.append(news);
-        if (lost) { this.#isOldest = false; this.#ui.list.shift(-lost); }
+        if (lost) { this.#isOldest = false; this.#ui.list.shift(-lost); } else this.#ui.list.draw();
       };
     });
   }
@@ -279,6 +279,7 @@ export class Events {
       return () => {
         this.#isOldest = isOldest;
         this.#prepare(found);
+        this.#ui.counts.add(found.filter((row) => row.kind === 'event'));
         const shown = this.rows.prepend(found);
         this.#ui.list.shift(shown);
         if (isOldest) this.#edge();
@@ -302,10 +303,13 @@ export class Events {
       if (this.#load === abort) apply();
     } catch (error) {
       if (error.name !== 'AbortError' && this.#load === abort) this.#ui.tell(error.message, 'warn');
+      abort.abort();
     } finally {
       if (this.#load === abort) this.#load = null;
       this.#ui.draw();
     }
+    // The end may have been reached while something else was loaded.
+    if (!abort.signal.aborted && this.#route && !this.isLive && this.#ui.list.isAtEnd) this.#later();
   }
 
   get isLoading() { return this.#load !== null; }
@@ -345,4 +349,4 @@ export function cells(element, count) {
   return element.cellsMade;
 }
 
-export const countLine = (rows, q) => (q ? `${number(rows.length)} of ${plural(rows.all.length, 'loaded event')}` : plural(rows.length, 'event') + ' loaded');
+export const countLine = (rows, q) => (q ? `${number(rows.length)} of ${plural(rows.all.length, 'loaded row')}` : `${plural(rows.events, 'event')} loaded`);

@@ -37,16 +37,20 @@ export class Rows {
   /** What is shown; the same list if no text is searched for. */
   shown = this.all;
   #characters = 0;
+  #holes = 0;
   #needle = '';
   #next = 0;
 
   get length() { return this.shown.length; }
   at(index) { return this.shown.at(index); }
+  /** How many of the rows are events, and not gaps. */
+  get events() { return this.all.length - this.#holes; }
 
   clear() {
     this.all = new Deque();
     this.shown = this.#needle ? new Deque() : this.all;
     this.#characters = 0;
+    this.#holes = 0;
   }
 
   /** Whether no more fits without giving something up. */
@@ -58,7 +62,7 @@ export class Rows {
       row.id = this.#next;
       this.#next += 1;
       this.all.push(row);
-      this.#characters += row.line?.length ?? 0;
+      this.#weigh(row, 1);
       if (this.#needle && this.#matches(row)) this.shown.push(row);
     }
     return this.#trim();
@@ -70,14 +74,14 @@ export class Rows {
     for (const row of rows) {
       row.id = id;
       id += 1;
-      this.#characters += row.line?.length ?? 0;
+      this.#weigh(row, 1);
     }
     this.all.prepend(rows);
     const shown = this.#needle ? rows.filter((row) => this.#matches(row)) : rows;
     if (this.#needle) this.shown.prepend(shown);
     while (this.isFull && this.all.length > 1) {
       const row = this.all.pop();
-      this.#characters -= row.line?.length ?? 0;
+      this.#weigh(row, -1);
       if (this.#needle && this.shown.last === row) this.shown.pop();
     }
     return shown.length;
@@ -104,6 +108,11 @@ export class Rows {
     return -1;
   }
 
+  #weigh(row, sign) {
+    this.#characters += sign * (row.line?.length ?? 0);
+    if (row.kind !== 'event') this.#holes += sign;
+  }
+
   #matches(row) {
     return row.kind !== 'event' || row.line.toLowerCase().includes(this.#needle);
   }
@@ -112,7 +121,7 @@ export class Rows {
     let lost = 0;
     while (this.all.length > 1 && (this.all.length > MAX_ROWS || this.#characters > MAX_CHARACTERS)) {
       const row = this.all.shift();
-      this.#characters -= row.line?.length ?? 0;
+      this.#weigh(row, -1);
       if (!this.#needle) lost += 1;
       else if (this.shown.first === row) { this.shown.shift(); lost += 1; }
     }

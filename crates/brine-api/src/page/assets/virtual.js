@@ -32,6 +32,8 @@ export class VirtualList {
       if (Math.abs(box.scrollTop - this.#ownScroll) > 2) onScroll(box.scrollTop);
       this.#ownScroll = box.scrollTop;
     }, { passive: true });
+    // At an end nothing scrolls any more, but somebody may want more.
+    box.addEventListener('wheel', () => { if (this.isAtEnd || this.isAtStart) onScroll(box.scrollTop); }, { passive: true });
     box.addEventListener('click', (event) => {
       const element = event.target.closest('[data-index]');
       if (element) onActive(Number(element.dataset.index), true);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::network::{Network, TOKEN};
 
+/// The token of another user.
+const OTHER_TOKEN: &str = "1e4b529d297d6df326531c8911cae7af56813136";
 const STAMP: &str = "2026-11-23T21:12:11.666535+00:00";
 
 /// Without what Salt does not send: `id:` lines and comments.
@@ -167,9 +169,11 @@ fn a_stream_ends_the_moment_its_token_does() {
 #[test]
 fn a_token_that_expires_ends_its_streams() {
     let network = Network::start();
-    network.log_in("b5", "ann", Duration::from_millis(300));
+    network.log_in(OTHER_TOKEN, "ann", Duration::from_millis(300));
     let mut client = network.client();
-    client.send("GET /events?token=b5 HTTP/1.1\r\nhost: x\r\n\r\n");
+    client.send(&format!(
+        "GET /events?token={OTHER_TOKEN} HTTP/1.1\r\nhost: x\r\n\r\n"
+    ));
     client.until("retry: 400\n");
     assert!(client.to_end().ends_with(b"0\r\n\r\n"));
 }
@@ -193,9 +197,11 @@ fn only_permitted_tags_are_seen() {
     network.fire("salt/auth/creds", "{}");
     let body = network.whole("from=earliest&follow=false", "");
     assert_eq!(body.matches("tag: ").count(), 1, "{body}");
-    network.log_in("c3", "ann", Duration::from_secs(60));
-    let answer =
-        network.raw(b"GET /events?token=c3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    network.log_in(OTHER_TOKEN, "ann", Duration::from_secs(60));
+    let answer = network.raw(
+        format!("GET /events?token={OTHER_TOKEN} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .as_bytes(),
+    );
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 

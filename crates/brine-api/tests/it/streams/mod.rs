@@ -1,5 +1,6 @@
 //! The event streams of the network: Salt's bytes, resumption, filters, ends, slow clients.
 
+mod clients;
 mod events;
 mod slow;
 mod support;

@@ -54,7 +54,7 @@ use super::event::Event;
 pub use self::address::LocalAddress;
 pub use self::error::LocalError;
 pub use self::http::{HttpError, fuzz_answer};
-pub use self::query::EventQuery;
+pub use self::query::{EventQuery, target};
 
 /// The longest record that is read, in bytes: an event of the bus's largest frame.
 const MAX_RECORD: usize = 128 << 20;
@@ -77,7 +77,9 @@ pub enum Method {
 }
 
 impl Method {
-    const fn name(self) -> &'static str {
+    /// As HTTP writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",

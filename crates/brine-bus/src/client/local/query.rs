@@ -32,6 +32,19 @@ pub struct EventQuery {
     pub consumer: Option<String>,
 }
 
+/// A path with a query: parameters that are empty are left out.
+#[must_use]
+pub fn target(path: &str, parameters: &[(&str, &str)]) -> String {
+    let mut target = String::from(path);
+    let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+    for ((name, value), separator) in given.zip(std::iter::once('?').chain(std::iter::repeat('&')))
+    {
+        let _ = write!(target, "{separator}{name}="); // writing to memory does not fail
+        http::escape(value, &mut target);
+    }
+    target
+}
+
 impl EventQuery {
     /// The same events, but only those that are kept now; from the earliest where nothing else is
     /// said.
@@ -59,17 +72,17 @@ impl EventQuery {
         };
         add("limit", &count(self.limit));
         add("follow", if self.ends { "false" } else { "true" });
-        if self.consumer.is_some() {
-            return target;
+        if self.consumer.is_none() {
+            self.tags.iter().for_each(|tag| add("tag", tag));
+            self.excludes.iter().for_each(|tag| add("exclude", tag));
+            add("match", &self.match_type);
+            add("filter", &self.filter);
+            add("from", &self.from);
+            add("since", &self.since);
+            add("until", &self.until);
+            add("last", &count(self.last));
         }
-        self.tags.iter().for_each(|tag| add("tag", tag));
-        self.excludes.iter().for_each(|tag| add("exclude", tag));
-        add("match", &self.match_type);
-        add("filter", &self.filter);
-        add("from", &self.from);
-        add("since", &self.since);
-        add("until", &self.until);
-        add("last", &count(self.last));
+        target.pop(); // the separator after the last
         target
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use brine_wire::frame::{Decoder, FrameError};
+use brine_wire::frame::{Decoder, FrameError, Framing};
 
 /// The bytes of one connection that are not handed out yet: `buffer[start..end]`.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub(super) struct Inbox {
 pub(super) const READ_BYTES: usize = 256 * 1024;
 
 impl Inbox {
+    pub(super) const fn framing(&self) -> Option<Framing> {
+        self.decoder.framing()
+    }
+
     pub(super) const fn new(max_frame_bytes: usize) -> Self {
         Self {
             decoder: Decoder::new(max_frame_bytes),

@@ -11,7 +11,7 @@ mod pending;
 
 use std::ops::Range;
 
-use brine_wire::frame::FrameError;
+use brine_wire::frame::{FrameError, Framing};
 use brine_wire::matching::TagMatch;
 
 use self::inbox::Inbox;
@@ -249,6 +249,12 @@ impl Session {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// The framing of this connection, once a byte of it was read.
+    #[must_use]
+    pub const fn framing(&self) -> Option<Framing> {
+        self.inbox.framing()
     }
 
     /// What has been seen so far.

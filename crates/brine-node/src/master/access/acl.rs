@@ -108,6 +108,11 @@ fn entry_permits(
     match entry {
         Value::Str(pattern) => patterns.pcre(pattern, fun),
         Value::Map(of_target) => match only(of_target) {
+            // What only says of arguments can be no list of functions: the key is a function for all minions. In Salt
+            // it is a target that no minion matches, which nobody can have meant.
+            Some((_, Value::Map(bound))) if binds_arguments(bound) => {
+                functions_permit(patterns, entry, fun, arg)
+            }
             Some((target, functions)) => {
                 reaches(target) && functions_permit(patterns, functions, fun, arg)
             }
@@ -131,6 +136,12 @@ fn functions_permit(patterns: &Patterns, functions: &Value, fun: &str, arg: &[Va
         }),
         _ => false,
     })
+}
+
+/// Whether a mapping says what arguments must be.
+fn binds_arguments(bound: &Map) -> bool {
+    let is_known = |name: &Value| matches!(name.as_str(), Some("args" | "kwargs"));
+    !bound.is_empty() && bound.iter().all(|(name, _)| is_known(name))
 }
 
 /// Whether the arguments match `args` and `kwargs`: a regular expression for each, or nil for any value.
@@ -313,6 +324,19 @@ mod tests {
         assert!(!ask(&nobody, &"test.ping".into(), &[], &["web1"]));
         let two = [map(&[("*", ".*".into()), ("web*", ".*".into())]).into()];
         assert!(!ask(&two, &"test.ping".into(), &[], &["web1"]));
+    }
+
+    #[test]
+    fn a_function_may_be_bound_to_arguments_for_all_minions() {
+        let bound = map(&[("args", list(&["a.*"]))]);
+        let entries = [map(&[("test.echo", bound.into())]).into()];
+        let echo = |text: &str| ask(&entries, &"test.echo".into(), &[text.into()], &["db1"]);
+        assert!(echo("abc"));
+        assert!(!echo("xyz"));
+        assert!(!ask(&entries, &"test.ping".into(), &[], &["db1"]));
+        // Nothing bound is no restriction that anybody wrote.
+        let empty = [map(&[("test.echo", Map::new().into())]).into()];
+        assert!(!ask(&empty, &"test.echo".into(), &["abc".into()], &["db1"]));
     }
 
     #[test]

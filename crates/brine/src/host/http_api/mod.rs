@@ -6,7 +6,7 @@ mod arguments;
 mod beside;
 mod feed;
 mod options;
-mod own;
+pub(super) mod own;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use brine_config::Loaded;
 use brine_wire::compat::Series;
 use tokio::sync::oneshot;
 
-use super::local_socket::local_offset;
+use crate::clock::local_offset;
 pub(crate) use beside::BesideMaster;
 pub(crate) use feed::separate_state;
 pub(crate) use options::ApiSettings;

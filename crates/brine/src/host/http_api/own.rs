@@ -34,9 +34,11 @@ impl OwnMaster {
         let unknown = || OperatorError::NotAuthenticated("Authentication error occurred.".into());
         let token = match by {
             Credential::Token(text) => self.master.token(text).await.ok_or_else(unknown)?,
-            Credential::Login(fields) => {
-                let login = fields.login.clone();
-                let checked = self.master.check_login(login, Some(fields.from)).await;
+            Credential::Login { login, from } => {
+                let checked = self
+                    .master
+                    .check_login((**login).clone(), Some(*from))
+                    .await;
                 checked.map_err(login_error)?
             }
         };
@@ -90,6 +92,7 @@ impl OwnMaster {
             kwargs: called.keyword,
             publication: Map::new(),
             jid: String::new(),
+            log: None,
         };
         let answered = self.master.wheel_answer(call, by).await;
         Ok(answered.map_err(|error| wheel_error(&error))?.0)
@@ -175,7 +178,7 @@ pub(super) fn started(published: &brine_node::Published) -> Value {
 }
 
 /// `tag` and `jid` of a wheel function's answer.
-pub(super) fn where_it_is(answer: &Value) -> Value {
+pub(in crate::host) fn where_it_is(answer: &Value) -> Value {
     let answer = answer.as_map();
     let of = |map: Option<&Map>, key| map.and_then(|map| map.get(key)).cloned();
     let data = answer

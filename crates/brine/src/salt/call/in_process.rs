@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use brine_bus::address::Address;
+use brine_bus::client::PublisherConfig;
 use brine_bus::client::tokio::Publisher;
 use brine_config::Loaded;
 use brine_net::keys::minion::MinionKeys;
@@ -16,11 +18,17 @@ use brine_node::minion::master_client::MasterClient;
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::via_minion::{MinionBus, ReportTo};
+use super::via_minion::ReportTo;
 use crate::node;
 
 /// How long to wait for the minion's bus to accept an event.
 const FIND_BUS_WITHIN: Duration = Duration::from_millis(200);
+
+/// The bus of the minion on this machine, for events.
+pub(super) struct MinionBus {
+    pub(super) address: Address,
+    pub(super) config: PublisherConfig,
+}
 
 /// Runs a function without any master.
 pub(super) fn run_local(loaded: &Loaded, bus: &MinionBus, call: Call) -> anyhow::Result<Outcome> {

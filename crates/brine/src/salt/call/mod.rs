@@ -13,13 +13,15 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use brine_bus::client::local::LocalAddress;
 use brine_config::{Loaded, Opts, Role, parse_arguments};
 use brine_node::functions::{Call, Outcome};
 use brine_wire::network::Jid;
 use brine_wire::{Map, Value};
 
+use self::in_process::MinionBus;
 use self::options::SYNTAX;
-use self::via_minion::{MinionBus, ReportTo, ViaMinion};
+use self::via_minion::{ReportTo, ViaMinion};
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
@@ -83,6 +85,7 @@ fn call(line: &Parsed<Key>) -> Call {
         kwargs: arguments.keyword,
         publication,
         jid,
+        log: None,
     }
 }
 
@@ -101,14 +104,16 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
     }
     add_folders(line, opts);
     let node = bus_location::own_minion(opts)?;
+    let sock_dir = Path::new(opts.text("sock_dir")?);
+    let minion = match brine_node::uses_tcp(opts) {
+        true => LocalAddress::TokenFile(sock_dir.join(node.local_token_name())),
+        false => LocalAddress::Socket(sock_dir.join(node.local_socket_name())),
+    };
     let bus = MinionBus {
         address: bus_location::address(opts, &node, None)?,
         config: bus_location::publisher_config(brine.compat, Some(opts))?,
-        token_file: match brine_node::uses_tcp(opts) {
-            true => Some(Path::new(opts.text("sock_dir")?).join(node.local_token_name())),
-            false => None,
-        },
     };
+    let log_level = start::level(line, opts, "log_level").of_python();
     if opts
         .text("file_client")
         .is_ok_and(|client| client == "local")
@@ -128,7 +133,8 @@ fn outcome(line: &Parsed<Key>, loaded: &mut Loaded, call: Call) -> anyhow::Resul
     let wants_env = call.kwargs.get("with_env").is_some_and(Value::is_true);
     if !is_another
         && !wants_env
-        && let ViaMinion::Answered(outcome) = via_minion::run(&bus, &call, written, report_to)?
+        && let ViaMinion::Answered(outcome) =
+            via_minion::run(minion, &call, written, report_to, log_level)?
     {
         return Ok(outcome);
     }

@@ -127,7 +127,7 @@ async fn serve(
         return batch::run(&mut client, request, batch, timeouts, mode, printer).await;
     }
     if let Some(count) = number(line, Key::Subset).filter(|count| *count > 0) {
-        subset::narrow(&mut client, &mut request, count, timeouts).await?;
+        subset::narrow(&mut client, &mut request, count, timeouts, shown).await?;
     }
     let job = client.publish(&request).await?;
     let mut report = Report::new(printer, mode);

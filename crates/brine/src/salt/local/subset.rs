@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use super::Shown;
+use super::report::Mode;
 use anyhow::Context;
 use brine_node::JobRequest;
 use brine_node::client::{LocalClient, MinionReply, ReplyKind};
@@ -15,12 +17,17 @@ pub(super) async fn narrow(
     request: &mut JobRequest,
     count: usize,
     timeouts: Timeouts,
+    shown: Shown,
 ) -> anyhow::Result<()> {
     let mut ask = JobRequest::new(request.tgt.clone(), &request.tgt_type, "sys.list_functions");
     if let Some(delimiter) = request.kwargs.get("delimiter") {
         ask.kwargs.insert("delimiter", delimiter.clone());
     }
     let job = client.publish(&ask).await?;
+    if let Some(jid) = &job.jid {
+        // As in Salt, of this job too.
+        shown.announce(Mode::Streamed, jid)?;
+    }
     let mut able = Vec::new();
     let note = |reply: MinionReply| {
         let has_it = match &reply.ret {

@@ -1,0 +1,134 @@
+//! The network listener over TLS: both versions of HTTP, certificates that change, clients that must show one.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use brine_api::network::{Tls, TlsFiles};
+use brine_api::rest::RestOptions;
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::network::{Network, Nobody};
+
+fn certificate() -> CertifiedKey<KeyPair> {
+    generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+fn write(directory: &Path, name: &str, made: &CertifiedKey<KeyPair>) -> TlsFiles {
+    let certificate = directory.join(format!("{name}.crt"));
+    let key = directory.join(format!("{name}.key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    TlsFiles {
+        certificate,
+        key,
+        chain: None,
+        client_ca: None,
+    }
+}
+
+/// What comes back for a request over TLS by somebody who trusts a certificate and may show one.
+fn ask(
+    network: &Network,
+    trusted: &CertifiedKey<KeyPair>,
+    shown: Option<&CertifiedKey<KeyPair>>,
+    protocol: &[u8],
+) -> Result<String, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some(shown) => {
+            let certificate: CertificateDer<'static> = shown.cert.der().clone();
+            let key = PrivatePkcs8KeyDer::from(shown.signing_key.serialize_der());
+            let key = PrivateKeyDer::from(key);
+            builder
+                .with_client_auth_cert(vec![certificate], key)
+                .unwrap()
+        }
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let name = "localhost".try_into().unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(network.address).unwrap();
+    stream.set_read_timeout(Some(crate::support::SOON)).unwrap();
+    let mut stream = StreamOwned::new(connection, stream);
+    let request = match protocol {
+        b"h2" => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
+        _ => b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+    };
+    stream
+        .write_all(&request)
+        .map_err(|error| error.to_string())?;
+    let mut answer = vec![0; 9];
+    stream
+        .read_exact(&mut answer)
+        .map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn start(files: TlsFiles) -> Network {
+    let tls = Tls::load(files).unwrap();
+    Network::over("[]", RestOptions::default(), Arc::new(Nobody), Some(tls))
+}
+
+#[test]
+fn both_versions_of_http_are_spoken_over_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = certificate();
+    let network = start(write(directory.path(), "own", &own));
+    assert_eq!(ask(&network, &own, None, b"http/1.1").unwrap(), "HTTP/1.1 ");
+    // The server's settings frame.
+    let frame = ask(&network, &own, None, b"h2").unwrap();
+    assert_eq!(frame.as_bytes()[3], 4, "{frame:?}");
+    // In clear there is no answer, and the server stays.
+    assert_eq!(
+        network
+            .raw(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            .find("HTTP"),
+        None
+    );
+    assert!(ask(&network, &certificate(), None, b"http/1.1").is_err());
+    assert!(ask(&network, &own, None, b"http/1.1").is_ok());
+}
+
+#[test]
+fn clients_must_show_a_certificate_where_that_is_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, client) = (certificate(), certificate());
+    let ca = write(directory.path(), "client", &client).certificate;
+    let network = start(TlsFiles {
+        client_ca: Some(ca),
+        ..write(directory.path(), "own", &own)
+    });
+    assert!(ask(&network, &own, None, b"http/1.1").is_err());
+    assert!(ask(&network, &own, Some(&certificate()), b"http/1.1").is_err());
+}
+
+#[test]
+fn a_file_that_is_no_certificate_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = write(directory.path(), "own", &certificate());
+    std::fs::write(&files.certificate, "nothing").unwrap();
+    let error = Tls::load(files.clone()).unwrap_err().to_string();
+    assert!(error.contains("own.crt: expected certificates"), "{error}");
+    let other = write(directory.path(), "other", &certificate());
+    let mixed = TlsFiles {
+        certificate: other.certificate,
+        ..files
+    };
+    assert!(
+        Tls::load(mixed)
+            .unwrap_err()
+            .to_string()
+            .starts_with("ssl_crt and ssl_key")
+    );
+}

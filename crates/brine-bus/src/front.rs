@@ -1,0 +1,614 @@
+//! Takes the place of another bus's publish socket, and gives it back.
+//!
+//! Names, all in the directory of the socket `…_event_pub.ipc`:
+//!
+//! | name | what it is |
+//! | --- | --- |
+//! | `…_event_pub.ipc` | while in front, one of ours; else the bus's own |
+//! | `…_event_salt.ipc` | while in front, the bus's own |
+//! | `…_event_bare.ipc`, `…_event_prefixed.ipc` | ours, one for each framing subscribers may read |
+//! | `…_event_brine.lock` | locked by the process in front |
+//!
+//! A socket goes on accepting under every name its file has. So ours stays where it was bound and gets a second
+//! name, which is exchanged with the bus's own in one step: there is no moment without a socket. Which of the two
+//! stands at a name is seen by the file's number, by a later process too. A bus that restarts unlinks what has its
+//! name and binds anew; then the place is taken again.
+//! What real masters do with these names: `docs/attach.md`.
+
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use brine_wire::frame::Framing;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
+
+use crate::bus::Served;
+use crate::listen::{BindError, Sockets};
+use crate::watch::FileId;
+
+/// Why a place cannot be taken or given back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrontError {
+    /// The path is not one of a bus's publish sockets.
+    #[error("{}: expected a socket named …_pub.ipc", .path.display())]
+    NotAPublishSocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another process stands there.
+    #[error(
+        "{}: another brine attach stands in front of this bus{}; end it first",
+        .lock.display(), Pid(.pid)
+    )]
+    InUse {
+        /// The file it has locked.
+        lock: PathBuf,
+        /// Its number, if it has said so.
+        pid: Option<u32>,
+    },
+    /// A socket of ours cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system refuses.
+    #[error(
+        "{}: {what}: {error}; run as the user that runs this bus, or without --in-front",
+        .path.display()
+    )]
+    System {
+        /// The path.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+struct Pid<'a>(&'a Option<u32>);
+
+impl std::fmt::Display for Pid<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(pid) => write!(out, " (pid {pid})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Names {
+    publish: PathBuf,
+    aside: PathBuf,
+    bare: PathBuf,
+    prefixed: PathBuf,
+    lock: PathBuf,
+}
+
+impl Names {
+    fn new(publish: &Path) -> Result<Self, FrontError> {
+        let name = publish.file_name().and_then(|name| name.to_str());
+        let Some(stem) = name.and_then(|name| name.strip_suffix("_pub.ipc")) else {
+            return Err(FrontError::NotAPublishSocket {
+                path: publish.to_owned(),
+            });
+        };
+        let named = |what: &str| publish.with_file_name(format!("{stem}_{what}"));
+        Ok(Self {
+            publish: publish.to_owned(),
+            aside: named("salt.ipc"),
+            bare: named("bare.ipc"),
+            prefixed: named("prefixed.ipc"),
+            lock: named("brine.lock"),
+        })
+    }
+
+    fn own(&self, framing: Framing) -> &Path {
+        match framing {
+            Framing::Bare => &self.bare,
+            Framing::Prefixed => &self.prefixed,
+        }
+    }
+}
+
+/// The right to stand in front of a bus, held by one process and those it gives it to.
+#[derive(Debug)]
+pub struct FrontLock {
+    names: Names,
+    file: File,
+}
+
+/// How long a process that is ending, killed a moment ago perhaps, may take to give up its lock.
+const ENDING: Duration = Duration::from_millis(500);
+
+fn lock(file: &File) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            locked => return locked,
+        }
+    }
+}
+
+impl FrontLock {
+    /// Takes the right for the bus whose publish socket is at this path.
+    ///
+    /// # Errors
+    /// [`FrontError::InUse`] and others.
+    pub fn take(publish: &Path) -> Result<Self, FrontError> {
+        let names = Names::new(publish)?;
+        let refused = |error: io::Error| FrontError::System {
+            path: names.lock.clone(),
+            what: "cannot lock",
+            error,
+        };
+        let mut options = File::options();
+        options.read(true).write(true).create(true).mode(0o600);
+        let mut file = options.open(&names.lock).map_err(refused)?;
+        match lock(&file) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                let _ = file.read_to_string(&mut pid); // without it the text says less
+                return Err(FrontError::InUse {
+                    pid: pid.trim().parse().ok(),
+                    lock: names.lock,
+                });
+            }
+            Err(error) => return Err(refused(error.into())),
+        }
+        let note = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            write!(file, "{}", std::process::id())
+        };
+        note(&mut file).map_err(refused)?;
+        Ok(Self { names, file })
+    }
+
+    /// The right of a process that was given the locked file.
+    ///
+    /// # Errors
+    /// [`FrontError::NotAPublishSocket`].
+    pub fn inherited(publish: &Path, file: OwnedFd) -> Result<Self, FrontError> {
+        Ok(Self {
+            names: Names::new(publish)?,
+            file: file.into(),
+        })
+    }
+
+    /// The locked file, for a process to inherit.
+    ///
+    /// # Errors
+    /// The process has no more descriptors.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// Puts the bus's own socket back after whoever stood in front of it has gone without doing so, and removes
+    /// what is left of it. Tells whether the bus's socket was put back.
+    ///
+    /// # Errors
+    /// [`FrontError::System`].
+    pub fn restore(&self) -> Result<bool, FrontError> {
+        let names = &self.names;
+        let own = [&names.bare, &names.prefixed].map(|path| FileId::at(path));
+        let is_own = |found: FileId| own.contains(&Some(found));
+        // Names that somebody has removed leave only the question who answers.
+        let is_dead = |path: &Path| UnixStream::connect(path).is_err();
+        let stood_in_front = FileId::at(&names.publish).is_none_or(is_own)
+            || FileId::at(&names.aside).is_some()
+                && is_dead(&names.publish)
+                && !is_dead(&names.aside);
+        let put_back = stood_in_front && put_back(names, &is_own)?;
+        for path in [&names.aside, &names.bare, &names.prefixed] {
+            remove(path)?;
+        }
+        Ok(put_back)
+    }
+}
+
+/// Our sockets beside another bus's, and whether one stands in its place.
+#[derive(Debug)]
+pub struct Front {
+    names: Names,
+    bare: FileId,
+    prefixed: FileId,
+    /// Held while names are exchanged, which leaving and a restart of the bus may both want.
+    state: Mutex<State>,
+    _lock: FrontLock,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// May take the place.
+    Ready,
+    /// Has given it back for good.
+    Left,
+}
+
+impl Front {
+    /// Binds sockets beside the bus's own, after putting back what an earlier process may have left. Subscribers
+    /// of what is returned read the framing that it says.
+    ///
+    /// # Errors
+    /// [`FrontError`].
+    pub fn bind(lock: FrontLock) -> Result<(Self, Vec<Served>), FrontError> {
+        lock.restore()?;
+        let names = lock.names.clone();
+        let bind = |framing| -> Result<(Served, FileId), FrontError> {
+            let path = names.own(framing);
+            let sockets = Sockets::bind_publish(path, 0o600)?;
+            let found = FileId::at(path).ok_or_else(|| system(path, "cannot find")(gone()))?;
+            Ok((Served { sockets, framing }, found))
+        };
+        let (served_bare, bare) = bind(Framing::Bare)?;
+        let (served_prefixed, prefixed) = bind(Framing::Prefixed)?;
+        let front = Self {
+            names,
+            bare,
+            prefixed,
+            state: Mutex::new(State::Ready),
+            _lock: lock,
+        };
+        Ok((front, vec![served_bare, served_prefixed]))
+    }
+
+    /// Where the bus's own socket is now.
+    #[must_use]
+    pub fn original(&self) -> &Path {
+        if self.is_in_front() {
+            &self.names.aside
+        } else {
+            &self.names.publish
+        }
+    }
+
+    /// Whether one of ours stands in its place.
+    #[must_use]
+    pub fn is_in_front(&self) -> bool {
+        FileId::at(&self.names.publish).is_some_and(|found| self.is_own(found))
+    }
+
+    pub(crate) fn is_own(&self, found: FileId) -> bool {
+        found == self.bare || found == self.prefixed
+    }
+
+    /// Puts the socket of this framing in the place of the bus's own, with the same mode and owner; `false` if the
+    /// bus's own is not there.
+    ///
+    /// # Errors
+    /// [`FrontError::System`].
+    pub fn take(&self, framing: Framing) -> Result<bool, FrontError> {
+        let state = self.state();
+        if *state == State::Left || self.is_in_front() {
+            return Ok(true);
+        }
+        let (own, names) = (self.names.own(framing), &self.names);
+        let original = match fs::symlink_metadata(&names.publish) {
+            Ok(metadata) if metadata.file_type().is_socket() => metadata,
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(system(&names.publish, "cannot look at it")(error)),
+        };
+        look_like(own, &original)?;
+        remove(&names.aside)?;
+        fs::hard_link(own, &names.aside)
+            .map_err(system(&names.aside, "cannot link to a socket of ours"))?;
+        match exchange(&names.aside, &names.publish) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                remove(&names.aside)?;
+                return Ok(false);
+            }
+            Err(error) => {
+                remove(&names.aside)?;
+                return Err(system(&names.publish, "cannot take its place")(error));
+            }
+        }
+        drop(state);
+        tracing::info!(
+            publish = %names.publish.display(), original = %names.aside.display(),
+            "in front: new listeners are served here"
+        );
+        Ok(true)
+    }
+
+    /// Puts the bus's own socket back in its place, for good.
+    ///
+    /// # Errors
+    /// [`FrontError::System`].
+    pub fn give_back(&self) -> Result<(), FrontError> {
+        let mut state = self.state();
+        *state = State::Left;
+        if self.is_in_front() {
+            put_back(&self.names, &|found| self.is_own(found))?;
+            tracing::info!(publish = %self.names.publish.display(), "the bus's own socket is back in its place");
+        }
+        remove(&self.names.aside)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        if *self.state() == State::Ready
+            && let Err(error) = self.give_back()
+        {
+            tracing::error!(%error, "the bus's own socket is not back in its place; run brine attach --restore");
+        }
+    }
+}
+
+/// Puts the bus's own socket back where ours stands, or nothing does; `false` if it has none.
+fn put_back(names: &Names, is_own: &dyn Fn(FileId) -> bool) -> Result<bool, FrontError> {
+    let refused = system(&names.publish, "cannot put the bus's own socket back");
+    let original = match fs::symlink_metadata(&names.aside) {
+        Ok(metadata) if !is_own(FileId::of(&metadata)) => metadata,
+        _ => {
+            // The bus has ended and left nothing: neither do we.
+            if FileId::at(&names.publish).is_some_and(is_own) {
+                remove(&names.publish)?;
+            }
+            return Ok(false);
+        }
+    };
+    let ours = match fs::symlink_metadata(&names.publish) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::rename(&names.aside, &names.publish).map_err(refused)?;
+            return Ok(true);
+        }
+        Err(error) => return Err(refused(error)),
+    };
+    // A mode that was changed meanwhile was meant for the bus's socket.
+    if ours.mode() & 0o7777 != original.mode() & 0o7777 {
+        let mode = Permissions::from_mode(ours.mode() & 0o7777);
+        fs::set_permissions(&names.aside, mode)
+            .map_err(system(&names.aside, "cannot set its mode"))?;
+    }
+    exchange(&names.aside, &names.publish).map_err(refused)?;
+    if FileId::at(&names.aside) != Some(FileId::of(&ours)) {
+        // The bus restarted at this very moment; its new socket is the right one.
+        exchange(&names.aside, &names.publish).map_err(system(
+            &names.publish,
+            "cannot put the bus's new socket back",
+        ))?;
+    }
+    Ok(true)
+}
+
+/// Gives a socket of ours the owner and the mode of the bus's.
+fn look_like(own: &Path, original: &Metadata) -> Result<(), FrontError> {
+    let refused = system(own, "cannot give it the owner and mode of the bus's socket");
+    let set = || {
+        let now = fs::symlink_metadata(own)?;
+        if (now.uid(), now.gid()) != (original.uid(), original.gid()) {
+            chown(own, Some(original.uid()), Some(original.gid()))?;
+        }
+        fs::set_permissions(own, Permissions::from_mode(original.mode() & 0o7777))
+    };
+    set().map_err(refused)
+}
+
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+fn remove(path: &Path) -> Result<(), FrontError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(system(path, "cannot remove it")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn system(path: &Path, what: &'static str) -> impl Fn(io::Error) -> FrontError {
+    let path = path.to_owned();
+    move |error| FrontError::System {
+        path: path.clone(),
+        what,
+        error,
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A directory with the socket of another bus, bound as Salt does.
+    struct Site {
+        directory: TempDir,
+        salt: Option<UnixListener>,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let directory = TempDir::new().unwrap();
+            let mut site = Self {
+                directory,
+                salt: None,
+            };
+            site.start_salt();
+            site
+        }
+
+        fn start_salt(&mut self) {
+            remove(&self.publish()).unwrap();
+            let salt = UnixListener::bind(self.publish()).unwrap();
+            salt.set_nonblocking(true).unwrap();
+            fs::set_permissions(self.publish(), Permissions::from_mode(0o660)).unwrap();
+            self.salt = Some(salt);
+        }
+
+        fn publish(&self) -> PathBuf {
+            self.directory.path().join("master_event_pub.ipc")
+        }
+
+        fn lock(&self) -> FrontLock {
+            FrontLock::take(&self.publish()).unwrap()
+        }
+
+        /// Whether a new connection to this name comes to Salt.
+        fn leads_to_salt(&self, path: &Path) -> bool {
+            let _connection = UnixStream::connect(path).unwrap();
+            self.salt.as_ref().unwrap().accept().is_ok()
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.directory.path()).unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| !name.ends_with(".lock"))
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn ours_takes_the_place_looks_the_same_and_gives_it_back() {
+        let site = Site::new();
+        let (front, _served) = Front::bind(site.lock()).unwrap();
+        assert!(!front.is_in_front() && site.leads_to_salt(front.original()));
+        for framing in [Framing::Bare, Framing::Prefixed] {
+            assert!(front.take(framing).unwrap());
+        }
+        assert!(front.is_in_front() && !site.leads_to_salt(&site.publish()));
+        assert!(site.leads_to_salt(front.original()));
+        assert_eq!(mode(&site.publish()), 0o660);
+
+        front.give_back().unwrap();
+        assert!(site.leads_to_salt(&site.publish()));
+        // Given back for good.
+        front.take(Framing::Bare).unwrap();
+        assert!(site.leads_to_salt(&site.publish()));
+        drop((front, _served));
+        assert_eq!(site.names(), ["master_event_pub.ipc"]);
+    }
+
+    #[test]
+    fn a_bus_that_restarts_has_its_place_until_it_is_taken_again() {
+        let mut site = Site::new();
+        let (front, _served) = Front::bind(site.lock()).unwrap();
+        front.take(Framing::Bare).unwrap();
+        site.salt = None;
+        // Its socket is dead, and ours still answers.
+        assert!(UnixStream::connect(front.original()).is_err());
+        assert!(UnixStream::connect(site.publish()).is_ok());
+        site.start_salt();
+        assert!(!front.is_in_front() && front.original() == site.publish());
+        front.take(Framing::Bare).unwrap();
+        assert!(!site.leads_to_salt(&site.publish()) && site.leads_to_salt(front.original()));
+        drop(front);
+        assert!(site.leads_to_salt(&site.publish()));
+    }
+
+    /// What is left by a process that was killed at any moment.
+    #[test]
+    fn the_next_process_puts_back_what_a_killed_one_left() {
+        let kill = |front: Front, served: Vec<Served>| {
+            // Nothing of it runs any more, and its sockets are closed; its names stay.
+            *front.state() = State::Left;
+            let names = front.names.clone();
+            let kept = |path: &Path| path.with_extension("kept");
+            for path in [&names.bare, &names.prefixed] {
+                fs::hard_link(path, kept(path)).unwrap();
+            }
+            drop((front, served));
+            for path in [&names.bare, &names.prefixed] {
+                fs::rename(kept(path), path).unwrap();
+            }
+        };
+        for moment in ["before", "between", "in front", "restarted", "ended"] {
+            let mut site = Site::new();
+            let (front, served) = Front::bind(site.lock()).unwrap();
+            match moment {
+                "between" => fs::hard_link(&front.names.bare, &front.names.aside).unwrap(),
+                "before" => {}
+                _ => drop(front.take(Framing::Bare).unwrap()),
+            }
+            kill(front, served);
+            match moment {
+                "restarted" => site.start_salt(),
+                "ended" => site.salt = None,
+                _ => {}
+            }
+            let put_back = site.lock().restore().unwrap();
+            assert_eq!(
+                put_back,
+                ["in front", "ended"].contains(&moment),
+                "{moment}"
+            );
+            assert_eq!(site.names(), ["master_event_pub.ipc"], "{moment}");
+            if site.salt.is_some() {
+                assert!(site.leads_to_salt(&site.publish()), "{moment}");
+            }
+            assert!(!site.lock().restore().unwrap(), "once is enough");
+        }
+    }
+
+    #[test]
+    fn a_mode_set_while_ours_is_in_the_place_is_the_original_s() {
+        let site = Site::new();
+        let (front, _served) = Front::bind(site.lock()).unwrap();
+        front.take(Framing::Bare).unwrap();
+        fs::set_permissions(site.publish(), Permissions::from_mode(0o600)).unwrap();
+        front.give_back().unwrap();
+        assert_eq!(mode(&site.publish()), 0o600);
+    }
+
+    #[test]
+    fn a_second_process_is_refused() {
+        let site = Site::new();
+        let lock = site.lock();
+        let refused = FrontLock::take(&site.publish()).unwrap_err();
+        let pid = std::process::id();
+        assert!(matches!(refused, FrontError::InUse { pid: Some(found), .. } if found == pid));
+        let child = FrontLock::inherited(&site.publish(), lock.share().unwrap()).unwrap();
+        drop(lock);
+        assert!(FrontLock::take(&site.publish()).is_err());
+        drop(child);
+        site.lock();
+    }
+
+    #[test]
+    fn nothing_is_taken_from_a_bus_that_is_not_there() {
+        let mut site = Site::new();
+        let (front, _served) = Front::bind(site.lock()).unwrap();
+        site.salt = None;
+        fs::remove_file(site.publish()).unwrap();
+        assert!(!front.take(Framing::Bare).unwrap());
+        assert_eq!(
+            site.names(),
+            ["master_event_bare.ipc", "master_event_prefixed.ipc"]
+        );
+        assert!(FrontLock::take(Path::new("/tmp/brine.sock")).is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! Notices that another socket stands at a path.
+//!
+//! A bus that starts unlinks whatever has its socket's name and binds its own; whoever was connected to the old
+//! one hears nothing of it. The kernel tells when names in the directory change (inotify), and the file's number
+//! tells which socket a name stands for. It knows nothing of what is spoken on the socket.
+
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use rustix::io::Errno;
+use tokio::io::Interest;
+
+use crate::registration::Registered;
+
+/// Which file a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// What stands at a path, links not followed; `None` if nothing does.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(Self::of(&metadata))
+    }
+}
+
+/// Watches the path of a socket.
+#[derive(Debug)]
+pub struct SocketWatch {
+    path: PathBuf,
+    events: Registered,
+    /// The file that stood there when it was last marked.
+    marked: Option<FileId>,
+}
+
+impl SocketWatch {
+    /// Watches from now on. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The directory is not there, or the system watches no more.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let events = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let names = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+        add_watch(&events, directory, names)?;
+        Ok(Self {
+            path: path.to_owned(),
+            events: Registered::new(events, Interest::READABLE)?,
+            marked: None,
+        })
+    }
+
+    /// Remembers which file stands at the path.
+    pub(crate) fn mark(&mut self) {
+        self.marked = FileId::at(&self.path);
+    }
+
+    /// Waits until a name in the directory has changed. Dropping the future may lose that it has.
+    pub(crate) async fn changed(&mut self) {
+        let read = |socket: &_| {
+            let mut space = [MaybeUninit::uninit(); 1024];
+            let mut reader = Reader::new(socket, &mut space);
+            let mut is_ours = false;
+            loop {
+                match reader.next() {
+                    Ok(event) => {
+                        let name = event.file_name().map(|name| name.to_bytes());
+                        is_ours |= name == self.path.file_name().map(OsStr::as_encoded_bytes);
+                    }
+                    Err(Errno::AGAIN) if is_ours => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        // Nothing about this can fail for good but the system taking the watch away; polling goes on.
+        if self
+            .events
+            .async_io(Interest::READABLE, read)
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the path stands for another file than the one marked, and than those that `is_own` knows.
+    pub(crate) async fn is_other(&mut self, is_own: impl Fn(FileId) -> bool) {
+        loop {
+            let found = FileId::at(&self.path);
+            if found.is_some_and(|found| self.marked != Some(found) && !is_own(found)) {
+                return;
+            }
+            self.changed().await;
+        }
+    }
+}

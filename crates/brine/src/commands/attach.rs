@@ -1,0 +1,136 @@
+//! `brine attach`: beside the bus of an unmodified Salt master or minion, in the foreground.
+//!
+//! Reads the arguments; what runs is put together by [`crate::host::attach`].
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use brine_bus::front::FrontLock;
+use brine_wire::compat::Compat;
+
+use super::bus::{Also, bytes};
+use crate::bus_location::{BusArgs, BusLocation};
+use crate::daemon::handover::Belongings;
+use crate::daemon::{self, Daemon, account, signals};
+use crate::host;
+use crate::host::attach::{self, AttachOptions, Beside};
+
+/// The arguments of `brine attach`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Salt's configuration and programs stay as they are. SIGTERM and Ctrl-C end it; what it put in front
+of Salt is taken away again.
+
+Examples:
+  brine attach                    history and brine.sock beside this machine's salt-master
+  brine attach --in-front         and new listeners are served by Brine
+  brine attach --restore          after a crash of both its processes: Salt's socket is put back
+  brine attach --node minion      beside this machine's salt-minion
+
+Exit codes: 0 ended by a signal, or restored; 1 failed; 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// Take the place of the bus's publish socket, so that new listeners are served by Brine and
+    /// Salt's publisher serves one
+    #[arg(long)]
+    in_front: bool,
+    /// Put the bus's own publish socket back where a killed brine attach stood, and end
+    #[arg(long, conflicts_with = "in_front")]
+    restore: bool,
+    /// Salt series or release of the bus [default: found out, or what the configuration says]
+    #[arg(long, value_name = "RELEASE")]
+    compat: Option<Compat>,
+    /// Offer the bus in another directory to clients of another release; repeatable
+    #[arg(long, value_name = "DIR=RELEASE")]
+    also: Vec<Also>,
+    /// How much of the log of events is kept in memory for slow subscribers, such as 64MiB
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    log_bytes: Option<u64>,
+    /// Directory of the history [default: as configured, else history in the node's cachedir]
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
+    /// The process that waits for this one.
+    #[arg(long, hide = true, value_name = "PID")]
+    supervised: Option<u32>,
+    #[command(flatten)]
+    bus: BusArgs,
+}
+
+/// The option by which the process that serves is told who waits for it.
+const SUPERVISED: &str = "--supervised";
+
+/// Runs until a signal ends it.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let location = arguments.bus.resolve()?;
+    if let Some(opts) = &location.opts {
+        account::run_as_configured_user(opts, &arguments.belongings(&location))?;
+    }
+    if arguments.restore {
+        return restore(&location);
+    }
+    if arguments.in_front && arguments.supervised.is_none() {
+        let lock = FrontLock::take(attach::publish_socket(&location)?)?;
+        return Ok(attach::supervise(&lock, SUPERVISED)?.into());
+    }
+    let lock = match arguments.supervised {
+        Some(parent) => {
+            let publish = attach::publish_socket(&location)?;
+            Some(attach::inherited_lock(publish, parent)?)
+        }
+        None => None,
+    };
+    daemon::restrict_new_files(false);
+    for warning in &location.warnings {
+        tracing::warn!("{warning}");
+    }
+    host::raise_file_limit();
+    let serve = serve(arguments, location, lock);
+    host::bus_runtime()?.block_on(signals::while_serving(serve))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(
+    arguments: &Arguments,
+    location: BusLocation,
+    lock: Option<FrontLock>,
+) -> anyhow::Result<()> {
+    let shutdown = host::shutdown_signal()?;
+    let mut beside = Beside::open(location, &arguments.options(), lock)?;
+    beside.start_local_socket()?;
+    let _no_file = Daemon::default().is_up()?;
+    beside.serve(shutdown).await
+}
+
+fn restore(location: &BusLocation) -> anyhow::Result<ExitCode> {
+    let publish = attach::publish_socket(location)?;
+    let put_back = FrontLock::take(publish)?.restore()?;
+    let done = match put_back {
+        true => "the bus's own socket is back",
+        false => "nothing to put back",
+    };
+    writeln!(io::stdout(), "{}: {done}", publish.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    fn options(&self) -> AttachOptions {
+        let also = self.also.iter();
+        AttachOptions {
+            compat: self.compat,
+            also: also
+                .map(|also| (also.sock_dir.clone(), also.compat))
+                .collect(),
+            log_bytes: self.log_bytes,
+            history: self.history.clone(),
+        }
+    }
+
+    /// The directories there will be sockets in.
+    fn belongings(&self, location: &BusLocation) -> Belongings {
+        let others = self.also.iter().map(|also| &also.sock_dir);
+        Belongings {
+            folders: location.sock_dir.iter().chain(others).cloned().collect(),
+            ..Belongings::default()
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Beside a bus that somebody else runs: its events in a log of ours, with history, the local socket and
+//! sockets of our own.
+//!
+//! Joining, relaying and standing in front are `brine-bus`'s; here they are put together. What a listener of the
+//! log can have beside another's bus is added where [`Beside::open`] makes the log. How it works, and what is
+//! left after a crash: `docs/attach.md`.
+
+mod supervisor;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use brine_bus::address::{Address, Endpoint};
+use brine_bus::front::{Front, FrontLock};
+use brine_bus::join::{Join, JoinConfig, JoinHandle, LastEvent, Place};
+use brine_bus::{Bus, BusConfig, BusHandle, Relay, Served, SocketWatch};
+use brine_log::Seq;
+use brine_log::history::{HistoryReader, Read};
+use brine_wire::compat::Compat;
+use brine_wire::{Map, Value};
+use tokio::sync::oneshot;
+
+use super::history::{self, HistoryDefault, RunningHistory};
+use super::local_socket::{self, RunningSocket};
+use super::sockets;
+use crate::bus_location::BusLocation;
+pub(crate) use supervisor::{inherited_lock, supervise};
+
+/// How a bus is joined, besides where it is.
+#[derive(Debug, Default)]
+pub(crate) struct AttachOptions {
+    /// The release of the bus; found out where it matters if nobody says.
+    pub(crate) compat: Option<Compat>,
+    /// Directories in which the bus is offered to clients of other releases.
+    pub(crate) also: Vec<(PathBuf, Compat)>,
+    /// The size of the log in memory, in bytes.
+    pub(crate) log_bytes: Option<u64>,
+    /// The directory of its history.
+    pub(crate) history: Option<PathBuf>,
+}
+
+/// A bus that is about to be joined.
+pub(crate) struct Beside {
+    bus: Bus,
+    handle: BusHandle,
+    join: Join,
+    joined: Joined,
+    /// Dropped before the history, whose acknowledgements it waits for.
+    socket: Option<RunningSocket>,
+    history: Option<RunningHistory>,
+    location: BusLocation,
+}
+
+/// The bus that is joined, for the local socket.
+#[derive(Clone)]
+struct Joined {
+    /// Where events go that are fired here.
+    relay: Relay,
+    handle: JoinHandle,
+    front: Option<Arc<Front>>,
+}
+
+impl Joined {
+    /// How it is going, for `GET /status`.
+    fn status(&self) -> Map {
+        let joined = self.handle.status();
+        let number = |number: u64| Value::Int(number.into());
+        let mut status = Map::new();
+        status.insert("joined", joined.is_joined);
+        status.insert("events", number(joined.counters.events));
+        status.insert("gaps", number(joined.counters.gaps));
+        status.insert("malformed", number(joined.counters.malformed));
+        if let Some(front) = &self.front {
+            status.insert("in_front", front.is_in_front());
+        }
+        status
+    }
+}
+
+/// The publish socket whose place is taken, or was.
+///
+/// # Errors
+/// The bus has none, being on ports.
+pub(crate) fn publish_socket(location: &BusLocation) -> anyhow::Result<&Path> {
+    match location.address.publish() {
+        Endpoint::Path(path) => Ok(path),
+        Endpoint::Tcp(address) => bail!(
+            "the bus is on ports ({address}, ipc_mode: tcp), whose place nobody can take; use brine attach without --in-front"
+        ),
+    }
+}
+
+impl Beside {
+    /// Opens the log and binds sockets of our own; with a lock, those that will stand in front. Must be called
+    /// inside the bus's runtime.
+    pub(crate) fn open(
+        location: BusLocation,
+        options: &AttachOptions,
+        lock: Option<FrontLock>,
+    ) -> anyhow::Result<Self> {
+        let directory = history_directory(&location, options);
+        let default = match directory {
+            Some(_) => HistoryDefault::On,
+            None => HistoryDefault::Off,
+        };
+        let prepared = history::prepare(&location, options.history.as_deref(), default)?;
+        let last = match (&prepared, &directory) {
+            (Some(_), Some(directory)) => last_event(directory)?,
+            _ => None,
+        };
+        let mut served = Vec::new();
+        for (sock_dir, compat) in &options.also {
+            let address = Address::ipc(sock_dir, &location.node)?;
+            if address == location.address {
+                bail!(
+                    "--also {}: the bus itself is there; name another directory",
+                    sock_dir.display()
+                );
+            }
+            served.push(sockets::bind(&address, Some(sock_dir), *compat, &location)?);
+        }
+        let (place, front) = place(&location, lock, &mut served)?;
+        let log_bytes = options.log_bytes.or(location.brine.log_bytes);
+        let log = super::log(&served, log_bytes, &location, prepared.as_ref())?;
+        let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
+        let history = history.transpose()?;
+
+        let relay = Relay::default();
+        let config = join_config(&location, options.compat.or(location.brine.compat));
+        let join = Join::new(config, Arc::clone(&log), relay.clone(), place, last);
+        let joined = Joined {
+            relay: relay.clone(),
+            handle: join.handle(),
+            front,
+        };
+        let (bus, handle) = Bus::joined(served, log, relay, BusConfig::default());
+        Ok(Self {
+            bus,
+            handle,
+            join,
+            joined,
+            socket: None,
+            history,
+            location,
+        })
+    }
+
+    /// Serves the local socket until the bus has ended.
+    pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
+        let history = self.history.as_ref().map(RunningHistory::handle);
+        let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        let joined = self.joined.clone();
+        state.relay = Some(joined.relay.clone());
+        let status = move || joined.status();
+        state.status.push(("attach", Arc::new(status)));
+        self.socket = local_socket::start(&self.location, Arc::new(state))?;
+        Ok(())
+    }
+
+    /// Serves until `shutdown` is done; then gives the place back, fires what was published here, and delivers what
+    /// was read.
+    pub(crate) async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self {
+            bus, join, joined, ..
+        } = self;
+        let (leave, leaving) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel::<()>();
+        let (failed, failure) = oneshot::channel::<()>();
+        let join = async move {
+            let left = join.run(async { drop(leaving.await) }).await;
+            if left.is_err() {
+                let _ = failed.send(());
+            }
+            drop(end);
+            left
+        };
+        let shutdown = async {
+            tokio::select! {
+                () = shutdown => {}
+                // Dropped without a word when the bus was left as it should be.
+                Ok(()) = failure => {}
+            }
+            if let Some(front) = &joined.front
+                && let Err(error) = front.give_back()
+            {
+                tracing::error!(%error, "run brine attach --restore");
+            }
+        };
+        let drained = async {
+            drop(leave);
+            let _ = ended.await; // dropped when it has left
+        };
+        let (left, served) = tokio::join!(join, bus.run_until(shutdown, drained));
+        served.context("cannot serve the bus's sockets")?;
+        Ok(left?)
+    }
+}
+
+fn place(
+    location: &BusLocation,
+    lock: Option<FrontLock>,
+    served: &mut Vec<Served>,
+) -> anyhow::Result<(Place, Option<Arc<Front>>)> {
+    let Endpoint::Path(path) = location.address.publish() else {
+        return Ok((Place::Fixed, None));
+    };
+    let watch = SocketWatch::new(path).with_context(|| {
+        let directory = path.parent().unwrap_or(path).display();
+        format!("sock_dir {directory}: it must exist before its bus can be joined")
+    })?;
+    let Some(lock) = lock else {
+        return Ok((Place::Watched(watch), None));
+    };
+    let (front, own) = Front::bind(lock)?;
+    served.extend(own);
+    let front = Arc::new(front);
+    Ok((Place::Behind(Arc::clone(&front), watch), Some(front)))
+}
+
+fn join_config(location: &BusLocation, compat: Option<Compat>) -> JoinConfig {
+    let mut config = JoinConfig::new(location.address.clone());
+    config.pull_framing = compat.map(Compat::pull_framing);
+    config.stamp_style = compat.unwrap_or(Compat::NEWEST).stamp_style();
+    config
+}
+
+/// Where the history is; `None` if nothing says, which is said, or if there is to be none.
+fn history_directory(location: &BusLocation, options: &AttachOptions) -> Option<PathBuf> {
+    if let Some(directory) = &options.history {
+        return Some(directory.clone());
+    }
+    if location.brine.history.enabled == Some(false) {
+        return None;
+    }
+    match history::configured_directory(location) {
+        Ok(directory) => Some(directory),
+        Err(_) => {
+            tracing::warn!("no history: nothing says where; add --history DIR, or -c DIR");
+            None
+        }
+    }
+}
+
+/// The last event an earlier process has stored: what came later may be missing.
+fn last_event(directory: &Path) -> anyhow::Result<Option<LastEvent>> {
+    let mut reader = HistoryReader::open(directory)?;
+    let Some((newest, _)) = reader.info()?.newest else {
+        return Ok(None);
+    };
+    let mut end = Seq(newest.0 + 1);
+    // Numbers may have no event: they were never used, or what had them was not to be stored.
+    while let Some(read) = reader.previous(end)? {
+        match read {
+            Read::Events(events) => {
+                if let Some(event) = events.iter().last() {
+                    return Ok(Some(LastEvent {
+                        read: Duration::from_millis(event.at.0),
+                        event: event.event.to_vec(),
+                    }));
+                }
+                end = Seq(end.0.saturating_sub(events.len() as u64));
+            }
+            Read::Gap { seqs, .. } => end = seqs.start,
+        }
+    }
+    Ok(None)
+}

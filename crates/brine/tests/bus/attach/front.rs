@@ -1,0 +1,207 @@
+//! In front of a bus of Salt's: clients never find it missing, and it is as before in the end.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use brine_testkit::salt::{Client, Node};
+use rustix::process::{Signal, kill_process};
+
+use super::{Site, until};
+use crate::process::SOON;
+
+/// Connects to a path all the time, and keeps the longest time in which it could not.
+pub(super) struct Watch {
+    end: Arc<AtomicBool>,
+    thread: JoinHandle<Duration>,
+}
+
+impl Watch {
+    pub(super) fn start(path: PathBuf) -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&end);
+        let thread = thread::spawn(move || {
+            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+            while !is_over.load(Ordering::Relaxed) {
+                let is_there = UnixStream::connect(&path).is_ok();
+                longest = longest.max(last.elapsed());
+                if is_there {
+                    last = Instant::now();
+                }
+                sleep(Duration::from_millis(2));
+            }
+            longest
+        });
+        Self { end, thread }
+    }
+
+    /// The longest time without a socket that could be connected to.
+    pub(super) fn longest(self) -> Duration {
+        self.end.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// What others see of a socket.
+pub(super) fn look(path: &Path) -> (u32, u32, u32) {
+    let see = |metadata: Metadata| {
+        let mode = metadata.permissions().mode();
+        (mode, metadata.uid(), metadata.gid())
+    };
+    see(fs::symlink_metadata(path).unwrap())
+}
+
+/// The names in the directory of the sockets, without the lock.
+fn names(site: &Site) -> Vec<String> {
+    let entries = fs::read_dir(site.sock_dir()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
+    names.sort();
+    names
+}
+
+/// Fires until a listener hears it: one that has to connect again first is not told when it is heard.
+pub(super) fn hears(listener: &mut Client, tag: &str) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let fire = format!("bus.fire_event({{}}, {tag:?})");
+        let fired = listener.try_run(&fire);
+        let heard = listener.try_run(&format!("bus.get_event(wait=1, tag={tag:?}) is not None"));
+        if fired.is_ok_and(|fired| fired == "True") && heard.as_deref() == Ok("True") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{tag} is not heard");
+    }
+}
+
+fn stands_in_front(version: &'static str, node: Node<'static>) {
+    println!("{version} {node:?}");
+    let site = Site::new(node);
+    let bus = site.start_bus(version);
+    let before = names(&site);
+    let salts = look(&site.publish());
+    let watch = Watch::start(site.publish());
+    let mut old = site.listener(version, &site.sock_dir());
+    hears(&mut old, "before");
+
+    // Begins.
+    let mut attached = site.attach(&["--in-front"]);
+    attached.says("in front: ", 1);
+    assert_eq!(look(&site.publish()), salts);
+    let mut new = site.listener(version, &site.sock_dir());
+    hears(&mut new, "in/front");
+    hears(&mut old, "in/front/too");
+
+    // The bus restarts: our listeners stay connected, and the place is taken again.
+    drop(bus);
+    let _bus = site.start_bus(version);
+    attached.says("in front: ", 2);
+    assert_eq!(look(&site.publish()), salts);
+    hears(&mut new, "restarted");
+    hears(&mut old, "restarted/too");
+
+    // A second one is refused.
+    let mut second = site.command(&["--in-front"]);
+    let refused = second.output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        text.contains("another brine attach stands in front"),
+        "{text}"
+    );
+    let mut second = site.command(&["--restore"]);
+    assert!(!second.output().unwrap().status.success());
+
+    // Killed, the process that serves: the other puts the socket back.
+    kill_process(attached.child(), Signal::KILL).unwrap();
+    assert_eq!(attached.wait().code(), Some(1));
+    assert_eq!(look(&site.publish()), salts);
+    hears(&mut new, "killed");
+    hears(&mut old, "killed/too");
+
+    // Killed, the process that waits: the one that serves ends as it should.
+    let mut attached = site.attach(&["--in-front"]);
+    attached.says("in front: ", 1);
+    let child = attached.child();
+    kill_process(
+        rustix::process::Pid::from_child(&attached.process),
+        Signal::KILL,
+    )
+    .unwrap();
+    until("the other to end", || {
+        rustix::process::test_kill_process(child).is_err()
+    });
+    hears(&mut new, "orphaned");
+
+    // Ended.
+    let mut attached = site.attach(&["--in-front"]);
+    attached.says("in front: ", 1);
+    hears(&mut old, "in/front/again");
+    assert_eq!(attached.end().code(), Some(0));
+    assert_eq!((look(&site.publish()), names(&site)), (salts, before));
+    hears(&mut new, "after");
+    hears(&mut old, "after/too");
+    let longest = watch.longest();
+    println!("{version} {node:?}: the longest time without a socket: {longest:?}");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+}
+
+#[test]
+fn in_front_of_3006() {
+    stands_in_front("3006.28", Node::Master);
+}
+
+#[test]
+fn in_front_of_a_minion_of_3007() {
+    stands_in_front("3007.14", Node::Minion("m1"));
+}
+
+#[test]
+fn in_front_of_3008() {
+    stands_in_front("3008.3", Node::Master);
+}
+
+#[test]
+fn killed_with_whoever_waits_for_it_the_socket_is_put_back_when_asked_for() {
+    let site = Site::new(Node::Master);
+    let _bus = site.start_bus("3008.3");
+    let before = names(&site);
+    let mut attached = site.attach(&["--in-front"]);
+    attached.says("in front: ", 1);
+    let child = attached.child();
+    kill_process(
+        rustix::process::Pid::from_child(&attached.process),
+        Signal::STOP,
+    )
+    .unwrap();
+    kill_process(child, Signal::KILL).unwrap();
+    attached.kill();
+    until("a dead socket", || {
+        UnixStream::connect(site.publish()).is_err()
+    });
+    let restored = site.command(&["--restore"]).output().unwrap();
+    let text = String::from_utf8_lossy(&restored.stdout);
+    assert!(text.contains("the bus's own socket is back"), "{text}");
+    assert!(UnixStream::connect(site.publish()).is_ok());
+    let names = names(&site);
+    assert!(before.iter().all(|name| names.contains(name)));
+    let restored = site.command(&["--restore"]).output().unwrap();
+    let text = String::from_utf8_lossy(&restored.stdout);
+    assert!(text.contains("nothing to put back"), "{text}");
+}
+
+#[test]
+fn a_bus_on_ports_has_no_place_to_take() {
+    let site = Site::new(Node::Master);
+    let config = site.path("master");
+    fs::write(&config, "ipc_mode: tcp\n").unwrap();
+    let mut command = site.command(&["--in-front", "--config", config.to_str().unwrap()]);
+    let refused = command.output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("ipc_mode: tcp"), "{text}");
+    assert_eq!(refused.status.code(), Some(1));
+}

@@ -1,0 +1,3 @@
+//! Cookies, `Accept` headers and paths of requests over the network.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| brine_api::fuzzing::fuzz_heads(bytes));
