@@ -89,6 +89,6 @@ def picture(request):
     def picture(page, name):
         if request.config.getoption("--pictures"):
             (ROOT / "docs/pictures").mkdir(exist_ok=True)
-            page.screenshot(path=ROOT / f"docs/pictures/{name}.png")
+            page.screenshot(path=ROOT / f"docs/pictures/{name}.jpg", type="jpeg", quality=78)
 
     return picture

@@ -18,10 +18,9 @@ def row(page, text):
     return rows(page).filter(has_text=text)
 
 
-def test_a_wrong_password_is_said_and_a_right_one_opens_the_page(served, open_page, picture):
+def test_a_wrong_password_is_said_and_a_right_one_opens_the_page(served, open_page):
     page = open_page(served, logs_in=False)
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
-    picture(page, "page-login")
     log_in(page, "wrong")
     expect(page.get_by_role("alert")).to_contain_text("wrong")
     log_in(page)

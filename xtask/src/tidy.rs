@@ -60,7 +60,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("brine-testkit", &["brine-wire"]),
-    ("brine-benches", &["brine-bench", "brine-bus", "brine-wire"]),
+    (
+        "brine-benches",
+        &[
+            "brine-api",
+            "brine-auth",
+            "brine-bench",
+            "brine-bus",
+            "brine-log",
+            "brine-wire",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! Root and the bus's own user may do everything. Others may do what the rules that name them, or a
 //! group of theirs, add up to. Patterns are shell patterns: of tags for `read` and `fire`, of
-//! functions for `run` (`test.*`, `@runner/jobs.*`, `@wheel`). Nothing here knows how a subject was
+//! functions for `run` (`test.*`, `@runner/jobs.*`, `@wheel`), of consumers' names for `consume`. Nothing here knows how a subject was
 //! found out.
 //!
 //! Users of the HTTP API are other people than this machine's users of the same name: rules name them
@@ -39,7 +39,7 @@ pub enum AclError {
     },
     /// A rule has an unknown key.
     #[error(
-        "brine: acl: rule {number}: {key}: no such key; there are user, group, api_user, api_group, read, fire and run"
+        "brine: acl: rule {number}: {key}: no such key; there are user, group, api_user, api_group, read, fire, run and consume"
     )]
     UnknownKey {
         /// Which rule, from 1.
@@ -71,6 +71,7 @@ struct Rule {
     read: Vec<String>,
     fire: Vec<String>,
     run: Vec<String>,
+    consume: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub struct Access {
     pub fire: Permitted,
     /// The functions it may run.
     pub run: Permitted,
+    /// The consumers it may make, read and move.
+    pub consume: Permitted,
 }
 
 /// Which names are permitted.
@@ -199,6 +202,7 @@ impl Acl {
                 read: Permitted::All,
                 fire: Permitted::All,
                 run: Permitted::Nothing,
+                consume: Permitted::Nothing,
             };
         }
         if is_full {
@@ -207,6 +211,7 @@ impl Acl {
                 read: Permitted::All,
                 fire: Permitted::All,
                 run: Permitted::All,
+                consume: Permitted::All,
             };
         }
         let rules: Vec<&Rule> = self
@@ -219,6 +224,7 @@ impl Acl {
             read: Permitted::of(rules.iter().flat_map(|rule| &rule.read)),
             fire: Permitted::of(rules.iter().flat_map(|rule| &rule.fire)),
             run: Permitted::of(rules.iter().flat_map(|rule| &rule.run)),
+            consume: Permitted::of(rules.iter().flat_map(|rule| &rule.consume)),
         }
     }
 }
@@ -227,6 +233,7 @@ impl Rule {
     fn parse(rule: &Map, number: usize) -> Result<Self, AclError> {
         let mut all = Vec::new();
         let (mut read, mut fire, mut run) = (Vec::new(), Vec::new(), Vec::new());
+        let mut consume = Vec::new();
         for (key, value) in rule {
             let key = key.as_str().unwrap_or_default();
             let named = || name(value).ok_or(AclError::NamesNobody { number });
@@ -238,6 +245,7 @@ impl Rule {
                 "read" => read = patterns(value, key, number)?,
                 "fire" => fire = patterns(value, key, number)?,
                 "run" => run = functions(patterns(value, key, number)?),
+                "consume" => consume = patterns(value, key, number)?,
                 _ => {
                     return Err(AclError::UnknownKey {
                         number,
@@ -257,6 +265,7 @@ impl Rule {
             read,
             fire,
             run,
+            consume,
         })
     }
 
@@ -338,7 +347,7 @@ mod tests {
     fn rules_of_a_user_and_of_groups_add_up() {
         let acl = acl(
             r#"[{"group": "ops", "read": ["salt/job/*"], "fire": ["ops/*"], "run": []},
-                {"user": "ann", "read": ["my/*"], "run": ["test.*", "@runner"]},
+                {"user": "ann", "read": ["my/*"], "run": ["test.*", "@runner"], "consume": ["ann-*"]},
                 {"user": 1001, "fire": ["deploy/*"]}]"#,
         )
         .unwrap();
@@ -346,6 +355,7 @@ mod tests {
         let ann = acl.access(&subject("ann", 1000, &["ops", "staff"]));
         assert!(ann.read.contains("salt/job/1/new") && ann.read.contains("my/tag"));
         assert!(!ann.read.contains("salt/auth") && ann.fire.contains("ops/x"));
+        assert!(ann.consume.contains("ann-1") && !ann.consume.contains("audit"));
         assert!(ann.run.contains("test.ping") && ann.run.contains("@runner/jobs.active"));
         assert!(!ann.run.contains("@wheel/key.accept") && !ann.run.contains("cmd.run"));
         let ben = acl.access(&subject("ben", 1001, &["staff"]));

@@ -44,8 +44,17 @@ pub(crate) async fn respond(
     path: &str,
     query: &str,
 ) -> Result<Response<ResponseBody>, ApiError> {
-    admit(subject, access)?;
-    let answer = of(state)?.answer(method.as_str(), path, query).await?;
+    let name = path
+        .strip_prefix(PATH)
+        .and_then(|rest| rest.split('/').nth(1));
+    admit(subject, access, name)?;
+    let mut answer = of(state)?.answer(method.as_str(), path, query).await?;
+    // Only a list has an array.
+    for (_, value) in answer.iter_mut() {
+        if let Value::Array(all) = value {
+            all.retain(|consumer| is_permitted(access, consumer));
+        }
+    }
     let mut text = String::new();
     json::to_line(&answer.into(), &mut text);
     text.push('\n');
@@ -61,7 +70,7 @@ pub(crate) fn to_read(
     access: &Access,
     name: &str,
 ) -> Result<Consumer, ApiError> {
-    admit(subject, access)?;
+    admit(subject, access, Some(name))?;
     let consumer = of(state)?.find(name)?;
     match consumer.paused {
         paused if !paused.is_paused(now()) => Ok(consumer),
@@ -75,11 +84,19 @@ pub(crate) fn to_read(
     }
 }
 
-fn admit(subject: &Subject, access: &Access) -> Result<(), ApiError> {
-    match access.is_full {
-        true => Ok(()),
-        false => Err(ApiError::Forbidden(format!(
-            "{subject} may use no consumers; root and the bus's user may"
+/// Whether somebody may use the consumer of this name, or any.
+fn admit(subject: &Subject, access: &Access, name: Option<&str>) -> Result<(), ApiError> {
+    let is_admitted = match name {
+        Some(name) => access.consume.contains(name),
+        None => !access.consume.is_nothing(),
+    };
+    match (is_admitted, name) {
+        (true, _) => Ok(()),
+        (false, Some(name)) => Err(ApiError::Forbidden(format!(
+            "{name:?} is not among the consumers {subject} may use; brine: {{acl: …}} has no consume for it"
+        ))),
+        (false, None) => Err(ApiError::Forbidden(format!(
+            "{subject} may use no consumers; brine: {{acl: …}} has no consume for it"
         ))),
     }
 }
@@ -89,6 +106,12 @@ pub(crate) fn all(state: &ApiState) -> Option<Vec<Map>> {
     let consumers = of(state).ok()?;
     let all = consumers.history.consumers();
     Some(all.iter().map(|one| consumers.describe(one)).collect())
+}
+
+fn is_permitted(access: &Access, consumer: &Value) -> bool {
+    let name = consumer.as_map().and_then(|consumer| consumer.get("name"));
+    name.and_then(Value::as_str)
+        .is_some_and(|name| access.consume.contains(name))
 }
 
 fn of(state: &ApiState) -> Result<Consumers, ApiError> {

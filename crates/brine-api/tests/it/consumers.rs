@@ -1,5 +1,7 @@
 //! `/consumers`: named positions of a running bus.
 
+use brine_testkit::user::{as_nobody, can_switch};
+
 use crate::history::{Bus, numbers};
 use crate::support::at;
 
@@ -109,5 +111,34 @@ fn what_is_wrong_is_refused() {
     ] {
         assert_eq!(refused(&bus, method, path).0, status, "{method} {path}");
     }
+    bus.end();
+}
+
+#[test]
+fn a_listed_user_has_the_consumers_that_are_named_and_its_tags_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = r#"[{"user": 65534, "read": ["rare/*"], "consume": ["ops-*"]}]"#;
+    let bus = Bus::with_acl(directory.path(), list);
+    bus.fire(1..31);
+    done(&bus, "PUT", "/audit");
+    if can_switch() {
+        as_nobody(|| {
+            done(&bus, "PUT", "/ops-1?deliver=all");
+            let (_, body) = bus.api.get("/consumers/ops-1/events?follow=false");
+            assert_eq!(numbers(&body), [20]);
+            let all = done(&bus, "GET", "");
+            let all = all["consumers"].as_array().unwrap();
+            assert_eq!((all.len(), &all[0]["name"]), (1, &"ops-1".into()));
+            for (method, path) in [("GET", "/audit"), ("DELETE", "/audit"), ("PUT", "/other")] {
+                assert_eq!(refused(&bus, method, path).0, 403, "{method} {path}");
+            }
+            let (status, _) = bus.api.get("/consumers/audit/events?follow=false");
+            assert_eq!(status, 403);
+        });
+    }
+    assert_eq!(
+        done(&bus, "GET", "")["consumers"].as_array().unwrap().len(),
+        if can_switch() { 2 } else { 1 }
+    );
     bus.end();
 }

@@ -18,6 +18,10 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) fn start(directory: &Path) -> Self {
+        Self::with_acl(directory, "[]")
+    }
+
+    pub(crate) fn with_acl(directory: &Path, acl: &'static str) -> Self {
         let mut config = HistoryConfig::new(directory);
         config.retention.max_age = None; // times in these tests are small numbers
         let prepared = PreparedHistory::open(config).unwrap();
@@ -25,6 +29,7 @@ impl Bus {
         let history = prepared.start(&log).unwrap();
         let (id, kept) = (log.id().to_string(), history.clone());
         let api = Api::with(Setup {
+            acl,
             change: Box::new(move |state: &mut ApiState| {
                 state.log = log;
                 state.history = Some(kept);

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{PATIENCE, Place};
 
-/// Run with 1,000 before changes here are merged, which takes some minutes: `docs/spool.md` has the figures.
+/// Run with 1,000 before changes here are merged, which takes some minutes (`docs/spool.md`).
 const MINIONS: usize = 200;
 const EVENTS: u64 = 100;
 /// How many deliver at the same time.

@@ -23,10 +23,13 @@ const MASTERS: [&str; 9] = [
 /// Of those, what a syndic passes on from its own minions.
 const SYNDICS: [&str; 2] = ["salt/auth", "salt/presence"];
 
+/// Under this a minion of ours says what it could not keep for its master.
+const SPOOL: &str = "brine/spool/";
+
 /// Under these a tag names a minion, as its second or first part: `salt/job/<jid>/prog/<id>`,
 /// `salt/minion/<id>/start`, `minion/refresh/<id>`, `resource/refresh/<id>`, and ours, `brine/spool/<id>/dropped`.
 const NAMING: [(&str, usize); 5] = [
-    ("brine/spool/", 0),
+    (SPOOL, 0),
     ("salt/job/", 2),
     ("salt/minion/", 0),
     ("minion/", 1),
@@ -49,7 +52,8 @@ pub struct Sender<'a> {
 #[must_use]
 pub fn permits(sender: Sender<'_>, tag: &str) -> bool {
     let seen = normalised(tag);
-    if MASTERS.iter().any(|prefix| seen.starts_with(prefix)) {
+    let is_spool = seen.starts_with(SPOOL);
+    if !is_spool && MASTERS.iter().any(|prefix| seen.starts_with(prefix)) {
         let passed_on = SYNDICS.iter().any(|prefix| seen.starts_with(prefix));
         return sender.syndic && passed_on;
     }
@@ -206,6 +210,23 @@ mod tests {
         }
         for tag in ["salt/key", "salt/run/1/new", "salt/job/1/new", "brine/gap"] {
             assert!(!permits(SYNDIC, tag), "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_minion_may_say_what_its_own_spool_has_dropped() {
+        let sender = Sender {
+            id: "m1",
+            syndic: false,
+        };
+        assert!(permits(sender, "brine/spool/m1/dropped"));
+        for tag in [
+            "brine/spool/m2/dropped",
+            "Brine/spool/m1/dropped",
+            "brine/spools/m1",
+            "brine//spool/m2/x",
+        ] {
+            assert!(!permits(sender, tag), "{tag}");
         }
     }
 }
