@@ -23,6 +23,7 @@ const WORDS: &[(&str, &str)] = &[
     (concat!("lets ", "in"), "accepts"),
     (concat!("Crow", "d"), "StuckReaders"),
     (concat!("Place", "Arguments"), "BusArgs"),
+    (concat!("Se", "ats"), "Occupancy"),
 ];
 
 /// The faults in one file, as `file:line: …`.

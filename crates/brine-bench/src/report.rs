@@ -277,7 +277,7 @@ fn load_json(load: &Load) -> Value {
 }
 
 /// Null if nothing was recorded: no event is not a latency of zero.
-fn percentiles_json(found: Percentiles) -> Value {
+pub(crate) fn percentiles_json(found: Percentiles) -> Value {
     if found.count == 0 {
         return Value::Null;
     }

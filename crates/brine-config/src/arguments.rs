@@ -1,4 +1,4 @@
-//! Arguments of Salt's functions as they are written on a command line or in a form.
+//! Arguments of Salt's functions as users write them on a command line or in a form.
 //!
 //! `name=value` against positional, and which texts become numbers, booleans, lists or mappings:
 //! what `salt-run`, `salt-call` and the REST interface share. Facts: Salt 3008.3 and 3006.28;
@@ -11,16 +11,16 @@ use crate::yaml;
 /// A call's arguments, parsed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Arguments {
-    /// What stood alone, in order.
+    /// Positional arguments, in order.
     pub positional: Vec<Value>,
-    /// What stood as `name=value`; of a name given twice, the last value.
+    /// Arguments `name=value`; of a name given twice, the last value.
     pub keyword: Map,
 }
 
 /// Parses a call's arguments as Salt does.
 ///
 /// `no_parse` names the keyword arguments whose values stay text (`--no-parse`). Nothing fails:
-/// what does not read as YAML is text.
+/// a value that is not valid YAML is text.
 ///
 /// ```
 /// use brine_config::parse_arguments;
@@ -38,7 +38,7 @@ pub fn parse_arguments<'a>(
     let mut parsed = Arguments::default();
     for argument in arguments {
         match split_keyword(argument) {
-            // The mark by which Salt knows keyword arguments on the wire is none itself.
+            // Salt marks keyword arguments on the wire with this name, so it cannot be one.
             Some(("__kwarg__", _)) => {}
             Some((name, text)) if no_parse.contains(&name) => parsed.keyword.insert(name, text),
             Some((name, text)) => parsed.keyword.insert(name, parse_value(text)),
@@ -63,7 +63,7 @@ pub fn parse_value(text: &str) -> Value {
         return text.into();
     };
     let is_taken = if text.contains('#') {
-        // What follows a `#` would be lost as a comment: taken only when it is clearly data.
+        // YAML would drop text after a `#` as a comment: parsed only when it is clearly data.
         !matches!(value, Value::Str(_) | Value::Nil)
     } else {
         match &value {
@@ -77,7 +77,7 @@ pub fn parse_value(text: &str) -> Value {
     if is_taken { value } else { text.into() }
 }
 
-/// Texts Salt does not show to its YAML loader at all.
+/// Texts that Salt does not pass to its YAML loader.
 fn stays_text(text: &str) -> bool {
     let core = text.trim_matches(is_python_space);
     matches!(core, "" | "---" | "...")
@@ -85,12 +85,12 @@ fn stays_text(text: &str) -> bool {
         || text.contains(['\t', '\r', '\n'])
 }
 
-/// What Python's `str.strip` takes off: Unicode's white space and four separators.
+/// The characters that Python's `str.strip` removes: Unicode's white space and four separators.
 fn is_python_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\x1C'..='\x1F')
 }
 
-/// `name` and the text of its value, if an argument is one by name.
+/// `name` and the text of its value, if this is a keyword argument.
 ///
 /// A name starts with a letter or `_`; a second `=` right after the first makes it positional,
 /// and so does a line break, except one at the very end, which is dropped.

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_read() {
+    fn all_options_are_read() {
         assert_eq!(parse("{}"), Ok(Brine::default()));
         let brine =
             parse("{compat: 3006, log_bytes: 64MiB, keep_bytes: 1, python: python3.9}").unwrap();

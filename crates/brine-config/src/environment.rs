@@ -1,29 +1,29 @@
-//! What a configuration depends on besides its files: the process and the machine it is read on.
+//! The process and machine that a configuration depends on besides its files.
 //!
-//! A parameter everywhere, so that a configuration means the same in a test as at home.
-//! [`Environment::current`] is the one place that looks around.
+//! Always a parameter, so that tests can control it.
+//! Only [`Environment::current`] reads the real environment.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-/// The surroundings in which a configuration is read.
+/// The environment in which a configuration is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environment {
     /// Environment variables. Read are `SALT_MASTER_CONFIG`, `SALT_MINION_CONFIG`,
     /// `SALT_CLIENT_CONFIG`, `SALT_CONFIG_DIR`, `HOME` and `XDG_CONFIG_HOME`.
     pub variables: BTreeMap<String, String>,
-    /// The directory from which a relative `root_dir` counts.
+    /// The directory that a relative `root_dir` is relative to.
     pub current_dir: String,
     /// The effective user's name: the default of `user`.
     pub user: String,
-    /// What this host may be called, best first: a minion without an id is called that.
+    /// Possible names of this host, best first: the id of a minion without a configured one.
     pub host_names: Vec<String>,
     /// Physical memory in bytes, for `ipc_write_buffer: dynamic`.
     pub memory: u64,
 }
 
 impl Environment {
-    /// This process's surroundings. What cannot be found out is empty or 0.
+    /// This process's environment. Unknown values are empty or 0.
     #[must_use]
     pub fn current() -> Self {
         let variables = std::env::vars_os().filter_map(|(name, value)| {

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration: what stops it from being used, and what does not.
+//! Errors and warnings about a configuration.
 
 use std::io;
 
@@ -11,14 +11,14 @@ pub enum ConfigError {
     /// The main file cannot be read or understood.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An option without which nothing can be computed has a value of another type.
+    /// An option that others depend on has the wrong type.
     #[error("option {option}: expected {expected}, found {found}")]
     WrongType {
         /// The option's name.
         option: String,
-        /// What it has to be.
+        /// The expected value.
         expected: &'static str,
-        /// What it is.
+        /// The actual value.
         found: String,
     },
     /// A key under `brine:` that does not exist.
@@ -26,7 +26,7 @@ pub enum ConfigError {
     UnknownBrineKey {
         /// The key as written.
         key: String,
-        /// The valid key most like it.
+        /// The most similar valid key.
         nearest: &'static str,
     },
     /// A value under `brine:` that cannot be used.
@@ -34,9 +34,9 @@ pub enum ConfigError {
     BadBrineValue {
         /// The key.
         key: &'static str,
-        /// What it has to be.
+        /// The expected value.
         expected: &'static str,
-        /// What it is.
+        /// The actual value.
         found: String,
     },
 }
@@ -61,12 +61,12 @@ pub enum FileError {
         /// Where and why.
         source: YamlError,
     },
-    /// YAML, but no options.
+    /// YAML, but not a mapping of options.
     #[error("{path}: expected `option: value` lines, found {found}")]
     NotAMapping {
         /// The file.
         path: String,
-        /// What the document is.
+        /// The type of the document.
         found: &'static str,
     },
 }
@@ -77,7 +77,7 @@ pub enum FileError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The main file is there, but not for this user: Salt goes on with the defaults.
+    /// This user may not read the main file: as in Salt, the defaults apply.
     #[error("{path}: no permission to read it; the defaults apply")]
     Unreadable {
         /// The file.
@@ -92,7 +92,7 @@ pub enum Warning {
         /// The pattern, as an absolute path.
         pattern: String,
     },
-    /// A file that includes itself, at some remove.
+    /// A file that includes itself, directly or indirectly.
     #[error("{path} includes itself; the inner include is skipped")]
     IncludeLoop {
         /// The file.
@@ -108,7 +108,7 @@ pub enum Warning {
         /// The value's type.
         found: &'static str,
     },
-    /// An option of Salt's that changes nothing here.
+    /// An option of Salt's that Brine ignores.
     #[error("option {option} is known but not acted on")]
     NotActedOn {
         /// The option.
@@ -119,7 +119,7 @@ pub enum Warning {
     Obsolete {
         /// The option.
         option: String,
-        /// What does its work now.
+        /// The replacement.
         instead: &'static str,
     },
     /// A top-level key that is not text; it is skipped.

@@ -1,4 +1,4 @@
-//! Configuration files: the main one, what it includes, and how their values come together.
+//! Configuration files: reads the main one and its includes, and merges their values.
 //!
 //! Knows nothing of single options but those that name files, and `id`, which is text whatever
 //! it looks like. Later files override earlier ones; among included files mappings are merged
@@ -36,7 +36,7 @@ pub(crate) fn read_main(path: &str, warnings: &mut Vec<Warning>) -> Result<Map, 
     }
 }
 
-/// Whether a wildcard that matches nothing is worth a word.
+/// Whether a wildcard without matches causes a warning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absent {
     IsFine,
@@ -129,7 +129,7 @@ fn read(path: &str, warnings: &mut Vec<Warning>) -> Result<Map, FileError> {
     })?;
     let options = match document {
         Value::Map(options) => options,
-        // What Python finds false is taken for an empty file.
+        // As in Salt, a document that Python takes for false counts as an empty file.
         Value::Nil | Value::Bool(false) | Value::Int(0) => Map::new(),
         Value::Str(text) if text.is_empty() => Map::new(),
         Value::Array(items) if items.is_empty() => Map::new(),
@@ -180,7 +180,7 @@ fn replace_schedules(merged: &mut Map, options: &Map) {
     merged.insert("schedule", schedule);
 }
 
-/// Mappings into mappings, lists after lists without items that are there already, the rest replaced.
+/// Merges mappings, appends lists without duplicates, replaces all else.
 fn merge(into: &mut Map, from: Map) {
     for (key, value) in from {
         let old = into.iter().find(|(own, _)| *own == key).map(|(_, v)| v);

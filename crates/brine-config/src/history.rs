@@ -1,7 +1,6 @@
 //! The options under `brine: {history: …}`: whether events are kept on disk, where and how long.
 //!
-//! Values alone: what a directory defaults to, and for which daemons history is on by itself, is
-//! the program's to know.
+//! Only values: the program decides on the default directory and for which daemons history is on by default.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,17 +14,17 @@ use crate::error::ConfigError;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryOptions {
     /// Whether events are kept at all: `history: false` or `true`, or any option below it; `None`
-    /// if nothing is said.
+    /// if not set.
     pub enabled: Option<bool>,
-    /// `directory`: where.
+    /// `directory`: the directory of the store.
     pub directory: Option<PathBuf>,
-    /// `max_age`: how long, such as `7d`.
+    /// `max_age`: how long events are kept, such as `7d`.
     pub max_age: Option<Age>,
-    /// `max_age` as a mapping of tag patterns: how long for those. The first that matches counts.
+    /// `max_age` as a mapping from tag patterns to times. The first matching pattern counts.
     pub max_age_of_tags: Vec<(String, Age)>,
-    /// `max_bytes`: the most it takes on the disk.
+    /// `max_bytes`: the most bytes on disk.
     pub max_bytes: Option<u64>,
-    /// `sync`: when an event counts as kept.
+    /// `sync`: when an event counts as stored.
     pub sync: Option<SyncOption>,
 }
 
@@ -38,12 +37,12 @@ pub enum Age {
     For(Duration),
 }
 
-/// When an event counts as kept.
+/// When an event counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncOption {
-    /// `group`: after a sync that all share who wait for one.
+    /// `group`: after a sync shared by all that wait for one.
     Group,
-    /// `each`: the same, and nothing waits to be written.
+    /// `each`: the same, without waiting to collect further events.
     Each,
     /// `os`: when the operating system has it.
     Os,

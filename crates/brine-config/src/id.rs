@@ -1,7 +1,7 @@
 //! A node's id when none is configured: the remembered one, or one guessed from the host name.
 //!
-//! A minion's id decides its sockets' names, so a guess has to come out as the running minion's
-//! did. Salt writes its id to a file, which is therefore read first.
+//! A minion's id decides its sockets' names, so a guess must equal the running minion's id. Salt writes its id to a
+//! file, which is therefore read first.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -61,7 +61,7 @@ fn remembered(opts: &Opts) -> Option<String> {
     (!id.is_empty() && id != "localhost").then(|| id.to_owned())
 }
 
-/// Names that say nothing about which host this is.
+/// Names that do not identify a host.
 fn is_local(name: &str) -> bool {
     let starts = [
         "localhost",

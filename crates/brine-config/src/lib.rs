@@ -4,7 +4,7 @@
 //! except in [`Environment::current`], its surroundings, and imports nothing of ours but wire.
 //!
 //! - [`Opts::load`] reads a master's or minion's files with Salt's names, defaults and includes.
-//!   What is odd in them comes back as [`Warning`]s, the options under `brine:` as [`Brine`].
+//!   Problems in them are returned as [`Warning`]s, the options under `brine:` as [`Brine`].
 //! - [`parse_arguments`] reads the arguments of Salt's functions.
 //! - [`yaml::load`] reads YAML 1.1 with Salt's changes.
 //!
@@ -34,10 +34,12 @@ mod files;
 mod glob;
 mod history;
 mod id;
+mod load;
 mod options;
 mod opts;
 mod paths;
 mod resolve;
+mod role;
 mod spool;
 mod types;
 pub mod yaml;
@@ -47,6 +49,8 @@ pub use brine::{ApiOptions, AuthOptions, Brine};
 pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
 pub use history::{Age, HistoryOptions, SyncOption};
+pub use load::Loaded;
 pub use options::SHOWN_TO_MINIONS;
-pub use opts::{Loaded, Opts, Role};
+pub use opts::Opts;
+pub use role::Role;
 pub use spool::SpoolOptions;

@@ -1,4 +1,4 @@
-//! The options that real Salt knows: their types and defaults, and which of them do something here.
+//! The options that real Salt knows: their types and defaults, and which of them Brine acts on.
 //!
 //! `options.tsv` is written by `tests/oracle/options.py` from Salt 3008.3 and 3006.28; defaults
 //! are 3008.3's. Options that are read but whose types Salt does not check (`presence_events`, `reactor`'s
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use brine_wire::Value;
 
-use crate::opts::Role;
+use crate::role::Role;
 use crate::types::Type;
 use crate::yaml;
 
@@ -16,7 +16,7 @@ use crate::yaml;
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) name: &'static str,
-    /// What Salt lets it be; nothing when Salt does not check it.
+    /// The types that Salt accepts; empty if Salt does not check it.
     pub(crate) types: Vec<Type>,
     master: &'static str,
     minion: &'static str,
@@ -67,7 +67,7 @@ pub(crate) fn known(name: &str) -> Option<&'static Known> {
     OPTIONS.get(at)
 }
 
-/// What took the place of an option that was dropped from Salt.
+/// The replacement of an option that was removed from Salt.
 pub(crate) fn obsolete(name: &str) -> Option<&'static str> {
     match name {
         "salt_event_pub_hwm" | "event_publisher_pub_hwm" => {
@@ -101,7 +101,7 @@ pub const SHOWN_TO_MINIONS: [&str; 15] = [
     "jinja_trim_blocks",
 ];
 
-/// Options that do something here; the list grows with the program.
+/// The options that Brine acts on.
 const ACTED_ON: &[&str] = &[
     "acceptance_wait_time",
     "acceptance_wait_time_max",

@@ -1,64 +1,14 @@
-//! `Opts`: what Salt's configuration files say, with Salt's names and defaults.
+//! `Opts`: Salt's options by name, as plain data.
 //!
-//! The steps of reading are here, in Salt's order; what a value follows from others is in
-//! `resolve`, files are in `files`. Plain data: no crate passes an `Opts` on, each has its
-//! own small configuration made from it once. Facts: Salt 3008.3 and 3006.28, checked against
-//! both by `tests/it/opts.rs`.
+//! No crate passes an `Opts` on: each has its own small configuration made from it once. How one is read from files
+//! is in `load`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use brine_wire::{Map, Value};
+use brine_wire::Value;
 
-use crate::brine::Brine;
-use crate::environment::Environment;
-use crate::error::{ConfigError, Warning};
-use crate::files::{Absent, Includes, read_main};
-use crate::options::{self, OPTIONS};
-use crate::paths;
-use crate::resolve::resolve;
-use crate::types::{Type, accepts, type_name};
-
-/// Whose configuration it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// A master's: `/etc/salt/master`.
-    Master,
-    /// A minion's: `/etc/salt/minion`.
-    Minion,
-    /// A command's beside a master (`salt-run`, `salt`): the master's, then the user's `~/.saltrc`.
-    Client,
-}
-
-impl Role {
-    /// The file that is read if none is named.
-    #[must_use]
-    pub const fn default_file(self) -> &'static str {
-        match self {
-            Self::Master | Self::Client => "/etc/salt/master",
-            Self::Minion => "/etc/salt/minion",
-        }
-    }
-
-    /// The variable that names another file.
-    const fn variable(self) -> &'static str {
-        match self {
-            Self::Master | Self::Client => "SALT_MASTER_CONFIG",
-            Self::Minion => "SALT_MINION_CONFIG",
-        }
-    }
-}
-
-/// A configuration, and what there is to say about it.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Salt's options, defaults filled in.
-    pub opts: Opts,
-    /// The options under `brine:`.
-    pub brine: Brine,
-    /// What the user should know; nothing of it stops the configuration from being used.
-    pub warnings: Vec<Warning>,
-}
+use crate::error::ConfigError;
+use crate::types::type_name;
 
 /// Salt's options by name, the unknown ones among them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,71 +17,6 @@ pub struct Opts {
 }
 
 impl Opts {
-    /// Reads a configuration as Salt's daemons and commands do.
-    ///
-    /// `path` is the main file; when it is the role's default, `SALT_MASTER_CONFIG` or
-    /// `SALT_MINION_CONFIG` of the environment, or else `SALT_CONFIG_DIR`, may name another. A
-    /// missing file means the defaults. Then come `default_include` and `include`, relative to
-    /// `path`; included files that cannot be used are left out with a warning.
-    ///
-    /// # Errors
-    /// A main file that is not a configuration, a path or name that is not text, and anything that
-    /// is not understood under `brine:`.
-    pub fn load(role: Role, path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
-        let path = path.to_string_lossy();
-        let mut warnings = Vec::new();
-        let overrides = overrides(role, &path, environment, &mut warnings)?;
-        let brine = Brine::parse(overrides.get("brine"))?;
-        remark_on(role, &overrides, &mut warnings);
-        let mut opts = Self::defaults(role, environment);
-        resolve(role, &mut opts, overrides, environment, &mut warnings)?;
-        if role == Role::Client {
-            opts.apply_user_file(environment, &mut warnings)?;
-        }
-        Ok(Loaded {
-            opts,
-            brine,
-            warnings,
-        })
-    }
-
-    /// Salt's defaults for a role, before anything follows from anything.
-    fn defaults(role: Role, environment: &Environment) -> Self {
-        let known = OPTIONS.iter();
-        let values =
-            known.filter_map(|option| Some((option.name.to_owned(), option.default(role)?)));
-        let mut opts = Self {
-            values: values.collect(),
-        };
-        opts.set("user", environment.user.as_str());
-        opts.set("ipc_write_buffer", 0);
-        opts
-    }
-
-    /// A command's last word: the user's own file, and an address that can be connected to.
-    fn apply_user_file(
-        &mut self,
-        environment: &Environment,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<(), ConfigError> {
-        let own = user_file(environment);
-        let path = match environment.variable("SALT_CLIENT_CONFIG") {
-            Some(path) if Path::new(path).is_file() => path,
-            _ => &own,
-        };
-        for (name, value) in read_main(path, warnings)? {
-            if let Value::Str(name) = name {
-                self.set(&name, value);
-            }
-        }
-        match self.get("interface").and_then(Value::as_str) {
-            Some("0.0.0.0") => self.set("interface", "127.0.0.1"),
-            Some("::") => self.set("interface", "::1"),
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// An option's value as the files give it, or its default.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
@@ -219,98 +104,5 @@ fn wrong_type(option: &str, expected: &'static str, found: Option<&Value>) -> Co
         option: option.to_owned(),
         expected,
         found: found.map_or("nothing", type_name).to_owned(),
-    }
-}
-
-/// What the files say: the main one, then `default_include`, then `include`, key by key.
-fn overrides(
-    role: Role,
-    path: &str,
-    environment: &Environment,
-    warnings: &mut Vec<Warning>,
-) -> Result<Map, ConfigError> {
-    let main = main_file(role, path, environment);
-    let mut overrides = read_main(&main, warnings)?;
-    let default_include = match overrides.get("default_include") {
-        Some(include) => include.clone(),
-        None => options::known("default_include")
-            .and_then(|option| option.default(role))
-            .unwrap_or(Value::Nil),
-    };
-    let include = overrides.get("include").cloned().unwrap_or(Value::Nil);
-    let mut includes = Includes {
-        environment,
-        warnings,
-        reading: vec![main],
-    };
-    for (include, absent) in [
-        (default_include, Absent::IsFine),
-        (include, Absent::IsToldOf),
-    ] {
-        // Relative to the path asked for, even when a variable named another main file.
-        for (name, value) in includes.read(&include, path, absent) {
-            overrides.insert(name, value);
-        }
-    }
-    Ok(overrides)
-}
-
-/// The main file: `path`, unless that is the default and the environment names one that is there.
-fn main_file(role: Role, path: &str, environment: &Environment) -> String {
-    if path != role.default_file() {
-        return path.to_owned();
-    }
-    let in_directory = || {
-        let directory = environment.variable("SALT_CONFIG_DIR")?;
-        Some(paths::join(directory, paths::file_name(path)))
-    };
-    let named = environment.variable(role.variable()).map(str::to_owned);
-    named
-        .or_else(in_directory)
-        .filter(|named| Path::new(named).is_file())
-        .unwrap_or_else(|| path.to_owned())
-}
-
-/// The user's own file: in the desktop's configuration directory when Salt has one there, else
-/// in the home directory.
-fn user_file(environment: &Environment) -> String {
-    let config = environment
-        .variable("XDG_CONFIG_HOME")
-        .map_or_else(|| environment.expand_home("~/.config"), str::to_owned);
-    let directory = paths::join(&config, "salt");
-    if Path::new(&directory).is_dir() {
-        paths::join(&directory, "saltrc")
-    } else {
-        environment.expand_home("~/.saltrc")
-    }
-}
-
-/// Warns of values of unexpected types and of options that do nothing here.
-fn remark_on(role: Role, overrides: &Map, warnings: &mut Vec<Warning>) {
-    for (name, value) in overrides {
-        let Value::Str(name) = name else { continue };
-        if let Some(instead) = options::obsolete(name) {
-            warnings.push(Warning::Obsolete {
-                option: name.clone(),
-                instead,
-            });
-        }
-        let Some(known) = options::known(name) else {
-            continue;
-        };
-        let is_dynamic = name == "ipc_write_buffer" && value.as_str() == Some("dynamic");
-        if !known.types.is_empty() && !is_dynamic && !accepts(&known.types, value) {
-            let expected: Vec<_> = known.types.iter().map(|one| Type::name(*one)).collect();
-            warnings.push(Warning::WrongType {
-                option: name.clone(),
-                expected: expected.join(" or "),
-                found: type_name(value),
-            });
-        }
-        if !known.is_acted_on(role) && known.default(role).as_ref() != Some(value) {
-            warnings.push(Warning::NotActedOn {
-                option: name.clone(),
-            });
-        }
     }
 }

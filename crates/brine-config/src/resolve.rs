@@ -1,6 +1,6 @@
-//! What follows from what: the options that Salt computes from others after reading its files.
+//! Computes the options that follow from others, as Salt does after reading its files.
 //!
-//! The order is Salt's, since each step sees what the ones before it made: socket directory,
+//! The order is Salt's, since each step uses the results of the previous ones: socket directory,
 //! id, `root_dir`, the rest. Facts: `docs/protocol/ipc.md` §2; Salt 3008.3.
 
 use brine_wire::{Map, Value};
@@ -8,10 +8,11 @@ use brine_wire::{Map, Value};
 use crate::environment::Environment;
 use crate::error::{ConfigError, Warning};
 use crate::id::{guess_id, with_domain};
-use crate::opts::{Opts, Role};
+use crate::opts::Opts;
 use crate::paths;
+use crate::role::Role;
 
-/// Puts what the files say over the defaults and computes what follows from it.
+/// Applies the files' values over the defaults and computes the dependent options.
 pub(crate) fn resolve(
     role: Role,
     opts: &mut Opts,
@@ -50,7 +51,7 @@ pub(crate) fn resolve(
     size_write_buffer(opts, environment);
     prepend_root_dir(role, opts, environment)?;
     for name in ["open_mode", "auto_accept"] {
-        // Salt lets nothing but a plain `true` open the door; a minion's auto_accept is not read.
+        // Salt accepts only a plain `true` here; a minion's auto_accept is not read.
         if role != Role::Minion || name == "open_mode" {
             let is_on = opts.get(name) == Some(&Value::Bool(true));
             opts.set(name, is_on);
@@ -61,7 +62,7 @@ pub(crate) fn resolve(
     Ok(())
 }
 
-/// `log_dir` is where a `log_file` without directory lies.
+/// `log_dir` is the directory of a `log_file` without one.
 fn adjust_log_file(defaults: &Opts, overrides: &mut Map) {
     let Some(Value::Str(directory)) = overrides.get("log_dir") else {
         return;
@@ -76,7 +77,7 @@ fn adjust_log_file(defaults: &Opts, overrides: &mut Map) {
     }
 }
 
-/// A socket path has to be short: a long `sock_dir` gives way to one below `cachedir`.
+/// A socket path must be short: a long `sock_dir` is replaced by one below `cachedir`.
 fn shorten_sock_dir(opts: &mut Opts) -> Result<(), ConfigError> {
     let cachedir = opts.text("cachedir")?;
     if opts.text("sock_dir")?.chars().count() > cachedir.chars().count() + 10 {

@@ -46,7 +46,7 @@ impl Type {
         }
     }
 
-    /// What users call it.
+    /// Its name for users.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::None => "null",
@@ -78,7 +78,7 @@ impl Type {
         }
     }
 
-    /// Types whose values convert to this one, but not as anybody means it.
+    /// Types whose values convert to this one, but not meaningfully.
     const fn distorts(self) -> &'static [Self] {
         match self {
             Self::Str => &[Self::List, Self::Tuple, Self::Dict],
@@ -117,7 +117,7 @@ fn is_int_text(text: &str) -> bool {
 /// Whether Salt takes the value without a warning.
 pub(crate) fn accepts(types: &[Type], value: &Value) -> bool {
     let fits = match value {
-        // A boolean is only at home where nothing but a boolean is expected.
+        // A boolean is accepted only where nothing but a boolean is expected.
         Value::Bool(_) => types == [Type::Bool],
         _ => types.iter().any(|one| one.is_instance(value)),
     };

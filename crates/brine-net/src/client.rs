@@ -1,6 +1,6 @@
-//! A minion's or program's connections to a master, over whichever transport.
+//! A minion's or program's connections to a master, over either transport.
 //!
-//! How each is opened differs, and is the transports'; after that there is no difference.
+//! Opening them differs and is done by the transports; afterwards they behave the same.
 
 use std::future::{Future, pending};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use brine_wire::network::publish::Publish;
 
 use crate::{tcp, zeromq};
 
-/// Why there is no reply.
+/// A request got no reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -32,7 +32,7 @@ pub enum Requester {
 }
 
 impl Requester {
-    /// The same for a master that has yet to prove its key: its replies may be small only, until
+    /// For a master that has not proved its key: replies must be small until
     /// [`Requester::trust`].
     #[must_use]
     pub fn untrusted(self) -> Self {
@@ -50,8 +50,7 @@ impl Requester {
         }
     }
 
-    /// Sends a payload and waits for its reply. Dropping the future gives the request up; whether it arrives is not
-    /// known then.
+    /// Sends a payload and waits for its reply. Dropping the future abandons the request, which may still arrive.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -63,7 +62,7 @@ impl Requester {
     }
 }
 
-/// Why there are no more publishes.
+/// The subscription ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscriptionError {

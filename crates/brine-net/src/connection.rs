@@ -12,26 +12,26 @@ use brine_wire::network::zmtp::ZmtpError;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Why a connection is over.
+/// The reason for the end of a connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The peer closed it.
     #[error("the connection was closed by the other side")]
     Closed,
-    /// The system says so.
+    /// An error of the system.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The bytes are not messages.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A message of another form.
+    /// A message of the wrong form.
     #[error(transparent)]
     Message(#[from] MessageError),
     /// The bytes are not ZMTP.
     #[error(transparent)]
     Zmtp(#[from] ZmtpError),
-    /// The head that an answer must repeat is too long to be kept.
+    /// The head, which the answer must repeat, is too long to keep.
     #[error("head of {bytes} bytes; at most {limit} are allowed")]
     Head {
         /// Its size.
@@ -42,35 +42,35 @@ pub enum ConnectionError {
     /// A subscriber wants too many topics.
     #[error("more than {limit} topics, or one that is longer than any topic")]
     Topics {
-        /// How many there may be.
+        /// The most topics allowed.
         limit: usize,
     },
-    /// Others needed the room, and this address held most.
+    /// Another connection needed the room, and this address held most.
     #[error("closed to make room for a connection from another address")]
     Evicted,
-    /// The large messages of strangers take all the room there is for them.
+    /// The quota for large messages of strangers is used up.
     #[error("no room for a message of {bytes} bytes from a peer that has not authenticated")]
     NoRoom {
         /// Its size.
         bytes: usize,
     },
-    /// A message did not come or go in time.
+    /// A message was not received or sent in time.
     #[error("no complete message within {after:?}")]
     TooSlow {
-        /// The time it had.
+        /// The time limit.
         after: Duration,
     },
 }
 
 /// Decodes the bytes of a connection, for one transport.
 pub(crate) trait Decode {
-    /// What the bytes consist of.
+    /// The type of a decoded message.
     type Item;
 
-    /// How many bytes what is under way is known to need.
+    /// The known size of the message that is arriving, in bytes.
     fn wanted(&self) -> usize;
 
-    /// What stands at the start of the buffer and how many bytes it takes; `None` if it is not whole yet.
+    /// The message at the start of the buffer and its size in bytes; `None` if it is incomplete.
     fn next(&mut self, buffer: &[u8]) -> Result<Option<(usize, Self::Item)>, ConnectionError>;
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Reader<R, D> {
     buffer: Vec<u8>,
     decoder: D,
     io_timeout: Duration,
-    /// When the message under way must be whole.
+    /// The deadline for the message that is arriving.
     due: Option<Instant>,
 }
 
@@ -103,12 +103,12 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
         &mut self.decoder
     }
 
-    /// How many bytes the message under way is known to need.
+    /// The known size of the message that is arriving, in bytes.
     pub(crate) fn wanted(&self) -> usize {
         self.decoder.wanted()
     }
 
-    /// The next message, `None` if bytes came and it is not whole yet. Dropping the future loses
+    /// The next message, `None` if bytes arrived and it is still incomplete. Dropping the future loses
     /// nothing.
     pub(crate) async fn advance(&mut self) -> Result<Option<D::Item>, ConnectionError> {
         if let Some(message) = self.cut()? {
@@ -135,7 +135,7 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
         self.cut()
     }
 
-    /// Adds to the buffer what has come. A connection that waits for its next message holds no
+    /// Reads what has arrived into the buffer. A connection that waits for its next message holds no
     /// buffer: most connections of a master do nothing but wait.
     async fn read(&mut self) -> io::Result<usize> {
         if !self.buffer.is_empty() {
@@ -186,7 +186,7 @@ pub(crate) async fn send<W: AsyncWrite + Unpin>(
 ) -> Result<(), ConnectionError> {
     let write = async {
         stream.write_all(bytes).await?;
-        // Plain connections hold nothing back; TLS may.
+        // TLS may buffer; plain connections do not.
         stream.flush().await
     };
     match timeout(io_timeout, write).await {

@@ -1,7 +1,7 @@
-//! A bounded queue that serves addresses in turn, so that one that sends very much delays only itself.
+//! A bounded queue that serves addresses in turn, so that an address that sends too much delays only itself.
 //!
 //! For work that costs the master more than it costs the sender. When the queue is full, the newest item of the
-//! address that has most is dropped, not the newcomer's.
+//! address that has most is dropped, not the new item.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::quota::holder;
 pub struct FairQueue<T> {
     max_items: usize,
     max_bytes: usize,
-    /// Held for a look-up only.
+    /// Locked for a look-up only.
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -30,7 +30,7 @@ struct State<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// A queue for so many items that take so many bytes together.
+    /// A queue with limits for the number of items and their total size in bytes.
     #[must_use]
     pub fn new(max_items: usize, max_bytes: usize) -> Self {
         Self {
@@ -47,8 +47,8 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Adds an item of so many bytes from an address; IPv6 addresses of one network of 64 bits are one. The items
-    /// that had to be dropped for it, which may be the item itself.
+    /// Adds an item of `bytes` bytes from an address; an IPv6 /64 network counts as one address. Returns the items that
+    /// were dropped for it, perhaps the item itself.
     #[must_use]
     pub fn push(&self, address: Option<IpAddr>, bytes: usize, item: T) -> Vec<T> {
         let mut state = self.lock();
@@ -75,7 +75,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Ends all waits, and drops what still waits.
+    /// Ends all waits, and drops the waiting items.
     pub fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_the_newest_of_whoever_has_most() {
+    fn a_full_queue_drops_the_newest_of_the_address_that_has_most() {
         let queue = FairQueue::new(4, 10);
         for n in 0..4 {
             assert!(queue.push(address(1), 1, n).is_empty());
         }
         assert_eq!(queue.push(address(2), 1, 100), [3]);
         assert_eq!(queue.push(address(1), 1, 4), [4]);
-        // By bytes too: one that is too large for the queue pushes nobody else out for long.
+        // By bytes too: an item that is too large for the queue displaces others only briefly.
         assert_eq!(queue.push(address(2), 9, 101), [2, 101]);
         let left: Vec<_> = (0..3).filter_map(|_| queue.pop()).collect();
         assert_eq!(left, [0, 100, 1]);

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_answers_no_ping_is_gone_and_who_does_is_not() {
+    async fn a_peer_that_answers_no_ping_is_dropped() {
         let mut heartbeat = Heartbeat::new(Some(b"?"));
         let began = Instant::now();
         for _ in 0..10 {

@@ -1,9 +1,9 @@
 //! Keys, cryptography and channels between Salt minions and masters.
 //!
 //! Everything that touches a key or the network between machines is here, and nothing else is: no
-//! configuration file, no local bus, no job. What messages look like is `brine_wire::network`'s.
-//! The rule of this crate: a peer that has not authenticated costs a fixed amount. Nothing it sends is believed, stored
-//! or waited for beyond a limit, and every request gets an answer.
+//! configuration file, no local bus, no job. The messages themselves are defined in `brine_wire::network`.
+//! The rule of this crate: a peer that has not authenticated has a fixed cost. Nothing it sends is trusted, stored or
+//! waited for beyond a limit, and every request gets an answer.
 //! Facts: `docs/protocol/network.md`.
 
 pub mod backoff;

@@ -1,9 +1,9 @@
-//! Texts of strangers in log lines: short, and nothing in them that a terminal acts on.
+//! Prepares texts of strangers for log lines: shortened, and without characters that control a terminal.
 
 /// The most bytes of a text that a log line shows.
 const MAX_BYTES: usize = 256;
 
-/// A text as a log line may show it.
+/// A text that is safe to log.
 pub(crate) fn log_text(text: &str) -> String {
     let end = (0..=MAX_BYTES.min(text.len())).rfind(|at| text.is_char_boundary(*at));
     let shown: String = text[..end.unwrap_or(0)].escape_debug().collect();

@@ -52,7 +52,7 @@ pub struct Trust {
 #[derive(Debug)]
 pub struct SignIn {
     request: AuthRequest,
-    /// The token in clear, if a master's key was known to encrypt it to.
+    /// The unencrypted token, if a master's key was known to encrypt it with.
     token: Option<Zeroizing<String>>,
     trust: Trust,
 }
@@ -66,32 +66,32 @@ pub enum Answer {
     Pending,
     /// The key was refused.
     Rejected,
-    /// The master takes no more minions.
+    /// The master accepts no more minions.
     Full,
-    /// A refusal by a master whose key is not known yet, so that it cannot be verified: wait and try again whatever it
-    /// says. (Real minions believe it.)
+    /// A refusal by a master whose key is not known yet, so that it cannot be verified: wait and try again. (Real
+    /// minions believe it.)
     Unproven {
-        /// The answer given.
+        /// The kind of refusal.
         ret: Ret,
     },
-    /// The master does not know an algorithm this minion named, which is in its configuration.
+    /// The master does not know an algorithm from this minion's configuration.
     BadAlgorithm {
         /// The master's words.
         ret: String,
     },
 }
 
-/// Why an answer is not trusted: it is not the master's, or not to this request.
+/// An answer is not trusted: it is not from the master, or not to this request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Distrust {
-    /// It is no answer.
+    /// It cannot be parsed.
     #[error(transparent)]
     Reply(#[from] AuthReplyError),
-    /// The master's key is no key.
+    /// It holds no valid key.
     #[error("the master's answer holds no valid public key")]
     NoKey,
-    /// The key is not the one trusted.
+    /// The key is not the trusted one.
     #[error(
         "the master's key is not the one trusted before; if it has changed on purpose, remove minion_master.pub"
     )]
@@ -99,15 +99,15 @@ pub enum Distrust {
     /// The key is not signed, or signed though `verify_master_pubkey_sign` is off.
     #[error("the master's key must be signed exactly if verify_master_pubkey_sign is set")]
     KeySignatureUnexpected,
-    /// The key is not signed by the key we have.
+    /// The key is not signed by the signing key of this minion.
     #[error("the master's key is not signed by master_sign.pub")]
     KeySignature,
-    /// The fingerprint is another.
-    #[error("expected a master with the fingerprint {expected} (master_finger), found {found}")]
+    /// The fingerprint differs.
+    #[error("the master's key has the fingerprint {found}, not {expected} (master_finger)")]
     Finger {
-        /// What the configuration says.
+        /// The configured fingerprint.
         expected: String,
-        /// What the key's is.
+        /// The key's fingerprint.
         found: String,
     },
     /// The outer signature is not the master's.
@@ -116,10 +116,10 @@ pub enum Distrust {
     /// The answer is to another request.
     #[error("the answer is to another request")]
     Nonce,
-    /// The token is not what was sent.
+    /// The token differs from the one sent.
     #[error("the answer does not return the token sent")]
     Token,
-    /// The keys in it are not for us, or no keys.
+    /// The keys in it are invalid or encrypted for another key.
     #[error("the keys in the answer are not encrypted to this minion")]
     Keys,
     /// The shared key is not signed by the master.
@@ -127,7 +127,7 @@ pub enum Distrust {
     SharedKeySignature,
 }
 
-/// A sign-in could not be begun.
+/// A sign-in could not be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BeginError {
@@ -140,7 +140,7 @@ pub enum BeginError {
 }
 
 impl SignIn {
-    /// Begins a sign-in.
+    /// Starts a sign-in.
     ///
     /// # Errors
     /// [`BeginError`].
@@ -172,7 +172,7 @@ impl SignIn {
         Ok(Self::resume(request, token, trust))
     }
 
-    /// A sign-in whose request was made before.
+    /// A sign-in with an existing request.
     #[must_use]
     pub const fn resume(
         request: AuthRequest,
@@ -186,16 +186,16 @@ impl SignIn {
         }
     }
 
-    /// What to send.
+    /// The payload to send.
     #[must_use]
     pub fn payload(&self) -> Value {
         self.request.to_payload().to_value()
     }
 
-    /// Judges the answer.
+    /// Verifies the answer.
     ///
     /// # Errors
-    /// [`Distrust`]: the answer is to be ignored, as if none had come.
+    /// [`Distrust`]: ignore the answer, as if none had arrived.
     pub fn judge(&self, reply: &Value, own: &PrivateKey) -> Result<Answer, Distrust> {
         let (load, sig) = match AuthEnvelope::from_value(reply)? {
             AuthEnvelope::BadAlgorithm { ret } => return Ok(Answer::BadAlgorithm { ret }),
@@ -235,7 +235,7 @@ impl SignIn {
             .ok_or(Distrust::Nonce)
     }
 
-    /// The master's key, if it may be believed.
+    /// The master's key, if it may be trusted.
     fn check_master(&self, accepted: &AcceptedReply) -> Result<PublicKey, Distrust> {
         let key = PublicKey::from_pem(&accepted.pub_key).map_err(|_| Distrust::NoKey)?;
         let trust = &self.trust;
@@ -246,7 +246,7 @@ impl SignIn {
         match (&trust.master_sign, &accepted.pub_sig) {
             (Some(by), Some(sig)) if !known || trust.always_verify_signature => {
                 let sig = STANDARD.decode(sig.trim_ascii()).unwrap_or_default();
-                // Over the text as it was sent, signed with SHA-1 whatever the request names.
+                // The signature is over the text as sent, with SHA-1 whatever algorithm the request names.
                 let valid = by.verify(
                     SigningAlgorithm::default(),
                     key_text::clean(&accepted.pub_key).as_bytes(),
@@ -329,48 +329,47 @@ pub struct Session {
     knows_deliveries: bool,
     encryption: EncryptionAlgorithm,
     signing: SigningAlgorithm,
-    /// Publishes under `aes` must count upwards.
+    /// The last serial number of a publish under `aes`; the next must be larger.
     last_serial: Mutex<LastSerial>,
-    /// Whether the master has ever signed a publish: then it signs and numbers all of them.
+    /// Whether the master has ever signed a publish; it then signs and numbers all of them.
     signs: AtomicBool,
     signing_record: Option<SigningRecord>,
 }
 
-/// A request and what its reply must fit.
+/// A sealed request, with the nonce that its reply must carry.
 #[derive(Debug, Clone)]
 pub struct Sealed {
-    /// What to send.
+    /// The payload to send.
     pub payload: Value,
-    /// What the reply must carry.
+    /// The nonce that the reply must carry.
     pub nonce: Nonce,
 }
 
-/// Why a reply or publish cannot be used.
+/// A reply or publish cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenReplyError {
-    /// Not sealed with our key: sign in again and repeat. What any text in clear is; this is the
-    /// text.
+    /// Not sealed with the session key: sign in again and repeat. Any clear text counts as this.
     #[error("reply not sealed with the session key{}", .text.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
     SignInAgain {
-        /// What a master says in clear, such as `bad load`. Not to be believed.
+        /// The clear text, such as `bad load`. Not authenticated.
         text: Option<String>,
     },
-    /// It is to another request, or no message: repeat.
+    /// It answers another request, or cannot be parsed: repeat.
     #[error("the reply is to another request")]
     OtherReply,
     /// The pillar's signature or key.
     #[error("the pillar is not signed by the master for this request")]
     Pillar,
-    /// The publish is not signed as it must be.
+    /// The publish lacks the required signature.
     #[error(
         "publish not signed by the master; if the master has stopped signing (sign_pub_messages), remove minion_master.signs from pki_dir"
     )]
     PublishSignature,
-    /// The publish was seen before, or has no number though its master numbers them.
+    /// The publish was seen before, or lacks the number that this master's publishes have.
     #[error("publish seen before, or without the number that this master's publishes have")]
     Replayed,
-    /// It is no message of this protocol.
+    /// It is not a message of this protocol.
     #[error("not a message of a master")]
     NotAMessage,
 }
@@ -383,19 +382,19 @@ impl Session {
         self.knows_deliveries
     }
 
-    /// Who this minion is.
+    /// The minion's id.
     #[must_use]
     pub const fn id(&self) -> &MinionId {
         &self.id
     }
 
-    /// The master's key, to be stored now that it is believed.
+    /// The master's key, which may be stored now that it is trusted.
     #[must_use]
     pub const fn master(&self) -> &PublicKey {
         &self.master
     }
 
-    /// Where the master publishes.
+    /// The master's publish port.
     #[must_use]
     pub const fn publish_port(&self) -> u16 {
         self.publish_port
@@ -417,7 +416,7 @@ impl Session {
         self.seal_complete(load, nonce)
     }
 
-    /// The same, signed by the minion's own key (`minion_sign_messages`) with its `signing_algorithm`.
+    /// Seals a request signed with the minion's own key (`minion_sign_messages`) and `signing_algorithm`.
     ///
     /// # Errors
     /// [`BeginError`].
@@ -555,7 +554,7 @@ impl Session {
         }
     }
 
-    /// What a tcp publish connection begins with.
+    /// The first message on a tcp publish connection.
     ///
     /// # Errors
     /// [`NoRandom`].
@@ -577,7 +576,7 @@ pub enum MustBeSigned {
 }
 
 fn clear_text(reply: &Value) -> Option<String> {
-    /// A text for a log line, not a Crypticle.
+    /// The clear text of a reply that is not a Crypticle, for a log line.
     const MAX_BYTES: usize = 200;
     let text = reply.as_str()?;
     (text.len() <= MAX_BYTES).then(|| text.to_owned())

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newcomer_takes_the_place_of_the_oldest_of_whoever_holds_most() {
+    async fn a_new_connection_replaces_the_oldest_of_the_address_that_holds_most() {
         let quota = quota(3, 4);
         let greedy: Vec<_> = (0..3).map(|_| enter(&quota, "10.0.0.1")).collect();
         let other = enter(&quota, "10.0.0.2");

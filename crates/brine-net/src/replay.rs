@@ -1,8 +1,8 @@
-//! Which requests were seen before: the nonces of accepted minions' requests, for as long as their time counts.
+//! Detects repeated requests: keeps the nonces of accepted minions' requests for as long as their time is valid.
 //!
 //! A repeated request is not always an attack: a minion that got no reply sends the same bytes
-//! again. So it is reported, not refused; whoever acts on requests answers a repeated one without
-//! acting twice. The nonces are on disk too before a request is acted on, so that a restart forgets none.
+//! again. So it is reported, not refused; the caller answers a repeated request without acting on it
+//! again. Nonces are written to disk before a request is acted on, so that a restart forgets none.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -17,7 +17,7 @@ use brine_wire::network::{MinionId, Nonce};
 /// The nonces kept per minion, 8 bytes each. A minion that sends more within the window has its window shortened.
 const MAX_NONCES: usize = 65_536;
 
-/// The file is written anew when it is this large and more than half of it is of no use any more.
+/// The file is rewritten when it is this large and more than half of it is obsolete.
 const MIN_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Whether a request was seen before.
@@ -34,7 +34,7 @@ pub enum Seen {
 pub(crate) struct Nonces {
     /// How far a request's time may be off, in seconds.
     window: i64,
-    /// Held while one entry is added and written, which is a write of some 40 bytes to the page cache.
+    /// Locked while an entry is added and written: a write of about 40 bytes to the page cache.
     state: Mutex<State>,
 }
 
@@ -46,17 +46,17 @@ struct State {
     journal: Option<Journal>,
 }
 
-/// By the time that requests carry: the same request has the same time, and old ones leave together.
+/// By the time in the request: a repeated request has the same time, and old entries expire together.
 #[derive(Debug, Default)]
 struct Minion {
     by_time: BTreeMap<i64, HashSet<u64>>,
     kept: usize,
-    /// Requests up to this time count as seen: their nonces were dropped for want of room.
+    /// Requests up to this time count as seen: their nonces were dropped for lack of room.
     forgotten: Option<i64>,
 }
 
 impl Nonces {
-    /// Reads what was seen before a restart from a file below `cachedir`.
+    /// Reads the nonces from before a restart, from a file below `cachedir`.
     pub(crate) fn open(cachedir: &Path, window: Duration, now: i64) -> Self {
         let window = i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
         let nonces = Self {
@@ -85,7 +85,7 @@ impl Nonces {
         seen
     }
 
-    /// Forgets a minion whose key is gone: its requests cannot be opened any more.
+    /// Forgets a minion whose key was removed: its requests can no longer be opened.
     pub(crate) fn forget(&self, id: &MinionId) {
         let mut state = self.lock();
         if let Some(minion) = state.minions.remove(id) {
@@ -126,7 +126,7 @@ impl State {
             return;
         };
         if let Err(error) = journal.add(id, ts, nonce) {
-            tracing::error!(%error, path = %journal.path.display(), "cannot keep track of requests seen; requests replayed after a restart may be acted on twice");
+            tracing::error!(%error, path = %journal.path.display(), "cannot record requests; requests replayed after a restart may be acted on twice");
             self.journal = None;
             return;
         }
@@ -136,12 +136,12 @@ impl State {
         }
     }
 
-    /// Writes what is kept to a new file, which replaces the old one.
+    /// Writes the current entries to a new file, which replaces the old one.
     fn rewrite(&mut self, path: &Path) {
         self.journal = match Journal::create(path, &self.minions) {
             Ok(journal) => Some(journal),
             Err(error) => {
-                tracing::error!(%error, path = %path.display(), "cannot keep track of requests seen; requests replayed after a restart may be acted on twice");
+                tracing::error!(%error, path = %path.display(), "cannot record requests; requests replayed after a restart may be acted on twice");
                 None
             }
         };
@@ -172,7 +172,7 @@ impl Minion {
     }
 }
 
-/// A nonce in 8 bytes. Minions choose theirs, so one can only make its own requests look alike (FNV-1a).
+/// A nonce hashed to 8 bytes (FNV-1a). Minions choose their nonces, so a minion can only make its own requests collide.
 fn shortened(nonce: &Nonce) -> u64 {
     let bytes = nonce.as_str().bytes();
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {

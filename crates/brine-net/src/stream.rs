@@ -1,6 +1,6 @@
-//! One tcp connection, in clear or within TLS, in two halves.
+//! One tcp connection, plain or TLS, in two halves.
 //!
-//! A plain connection's halves share nothing; those of TLS share its state, as they must.
+//! The halves of a plain connection share nothing; those of a TLS connection share its state.
 
 use std::io;
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::TlsStream;
 
-/// What is read from.
+/// The reading half.
 pub(crate) enum Incoming {
     Plain(OwnedReadHalf),
     Tls(ReadHalf<TlsStream<TcpStream>>),
 }
 
-/// What is written to.
+/// The writing half.
 pub(crate) enum Outgoing {
     Plain(OwnedWriteHalf),
     Tls(WriteHalf<TlsStream<TcpStream>>),

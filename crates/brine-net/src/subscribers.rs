@@ -1,6 +1,6 @@
-//! Who subscribes to a publish port, and the queue of each.
+//! The subscribers of a publish port, each with its queue.
 //!
-//! A subscriber that reads slowly loses what its queue does not hold and delays nobody.
+//! A slow subscriber loses what its queue cannot hold and delays nobody.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 /// The subscribers of one port, with a state of type `S` for each.
 pub(crate) struct Subscribers<S> {
-    /// Held for a look-up or a round of non-blocking sends, never across an await.
+    /// Locked for a look-up or a round of non-blocking sends, never across an await.
     state: Mutex<State<S>>,
 }
 
@@ -36,7 +36,7 @@ impl<S> Default for Subscribers<S> {
 }
 
 impl<S: Default> Subscribers<S> {
-    /// Adds one with the default state and a queue of so many messages. It is removed when the entry is dropped.
+    /// Adds a subscriber with the default state and a queue for `messages`. It is removed when the entry is dropped.
     pub(crate) fn enter(self: &Arc<Self>, queue: usize) -> (Entry<S>, mpsc::Receiver<Arc<[u8]>>) {
         let (queue, messages) = mpsc::channel(queue);
         let mut state = self.state();
@@ -53,7 +53,7 @@ impl<S: Default> Subscribers<S> {
 }
 
 impl<S> Subscribers<S> {
-    /// Adds to each queue what `choose` picks for it; how many subscribers had no room.
+    /// Adds to each queue the message that `choose` picks; returns how many subscribers had no room.
     pub(crate) fn publish(&self, mut choose: impl FnMut(&S, &mut Vec<Arc<[u8]>>)) -> usize {
         let state = self.state();
         let (mut chosen, mut lost) = (Vec::new(), 0);
@@ -67,7 +67,7 @@ impl<S> Subscribers<S> {
         lost
     }
 
-    /// What `look` finds in the state of each.
+    /// Collects what `look` finds in each subscriber's state.
     pub(crate) fn find<T>(&self, look: impl Fn(&S) -> Option<T>) -> Vec<T> {
         let state = self.state();
         let known = state.by_connection.values();

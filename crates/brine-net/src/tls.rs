@@ -1,8 +1,8 @@
 //! TLS around the tcp transport: Salt's option `ssl`, on both sides.
 //!
 //! Both ports are TLS from the first byte and the protocol inside is unchanged, encryption of its
-//! own included. What cannot be followed is refused when the option is read, never ignored where it
-//! would make a connection less safe. Facts: `docs/protocol/network.md` §2.2.
+//! own included. Unsupported settings are refused when the option is read, never ignored if that would
+//! make a connection less safe. Facts: `docs/protocol/network.md` §2.2.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,33 +24,33 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 /// Whether the other side must show a certificate (`cert_reqs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertReqs {
-    /// `CERT_NONE`: no certificate is looked at. For a minion: whoever answers is the master as far
-    /// as TLS goes; Salt's own protocol inside still checks its key.
+    /// `CERT_NONE`: certificates are not checked. A minion then accepts any peer as its master at the TLS level; Salt's
+    /// own protocol inside still checks the master's key.
     None,
-    /// `CERT_OPTIONAL`: one that is shown must be right.
+    /// `CERT_OPTIONAL`: a certificate that is shown must be valid.
     Optional,
-    /// `CERT_REQUIRED`: there must be one, and it must be right.
+    /// `CERT_REQUIRED`: a valid certificate is required.
     Required,
 }
 
-/// The option `ssl`, read.
+/// The parsed option `ssl`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsOptions {
-    /// Our certificate and those above it.
+    /// Our certificate and its chain.
     pub certfile: Option<PathBuf>,
     /// Its key, where it is not in the same file.
     pub keyfile: Option<PathBuf>,
-    /// Whose certificates the other side's must come from (`ca_certs`, `verify_locations`).
+    /// The authorities that must have signed the other side's certificate (`ca_certs`, `verify_locations`).
     pub ca_certs: Vec<PathBuf>,
     /// `None` for the release's default.
     pub cert_reqs: Option<CertReqs>,
 }
 
-/// Why TLS cannot be had.
+/// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The option is of another make.
+    /// The option has the wrong type.
     #[error("option ssl: expected {expected}, found {found}")]
     Option {
         /// What it may be.
@@ -58,7 +58,7 @@ pub enum TlsError {
         /// What it is.
         found: String,
     },
-    /// A part of the option that we do not follow.
+    /// An unsupported setting.
     #[error("option ssl: {name} is not supported; remove it, or use ca_certs and cert_reqs")]
     Unsupported {
         /// Which.
@@ -78,10 +78,10 @@ pub enum TlsError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
-    /// Certificate, key and authorities do not go together.
+    /// Certificate, key and authorities do not match.
     #[error("option ssl: {0}")]
     Config(#[from] rustls::Error),
-    /// The authorities cannot judge minions.
+    /// The authorities cannot be used to verify minions.
     #[error("option ssl: ca_certs: {0}")]
     Authorities(#[from] rustls::server::VerifierBuilderError),
 }
@@ -114,7 +114,7 @@ impl TlsOptions {
                 "ca_certs" => options.ca_certs.push(path(value)?),
                 "verify_locations" => options.ca_certs.extend(locations(value)?),
                 "cert_reqs" => options.cert_reqs = Some(cert_reqs(value)?),
-                // Every version and cipher that rustls has is a good one: there is nothing to choose.
+                // rustls has only secure versions and ciphers: there is nothing to choose.
                 "ssl_version" | "ciphers" => {
                     tracing::warn!(option = name, "option ssl: left to the TLS library");
                 }
@@ -128,8 +128,8 @@ impl TlsOptions {
         Ok(options)
     }
 
-    /// A master's side. Minions' certificates are asked for as the release does it unless
-    /// `cert_reqs` says otherwise: 3008 must have them, those before did not ask.
+    /// A master's side. Unless `cert_reqs` is set, minions' certificates are required as in the release: 3008 requires
+    /// them, earlier releases do not.
     ///
     /// # Errors
     /// [`TlsError`].
@@ -231,7 +231,7 @@ fn path(value: &Value) -> Result<PathBuf, TlsError> {
     })
 }
 
-/// `verify_locations`: paths, or maps of what they are to paths.
+/// `verify_locations`: paths, or maps from kinds to paths.
 fn locations(value: &Value) -> Result<Vec<PathBuf>, TlsError> {
     let Value::Array(locations) = value else {
         return Ok(vec![path(value)?]);
@@ -280,10 +280,10 @@ pub struct TlsServer(TlsAcceptor);
 pub struct TlsClient(TlsConnector);
 
 impl TlsServer {
-    /// Shakes hands within `io_timeout`. Dropping the future ends the connection.
+    /// Does the handshake within `io_timeout`. Dropping the future ends the connection.
     ///
     /// # Errors
-    /// The system's or TLS's, as one.
+    /// Errors of the system and of TLS.
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
@@ -295,7 +295,7 @@ impl TlsServer {
 }
 
 impl TlsClient {
-    /// Shakes hands with the master at `host`, a name or address.
+    /// Does the handshake with the master at `host`, a name or address.
     ///
     /// # Errors
     /// As for [`TlsServer::accept`].
@@ -324,7 +324,7 @@ impl fmt::Debug for TlsClient {
     }
 }
 
-/// `CERT_NONE`: takes any certificate, and still checks that the other side has its key.
+/// `CERT_NONE`: accepts any certificate, but still checks that the other side has its key.
 #[derive(Debug)]
 struct Anybody(WebPkiSupportedAlgorithms);
 

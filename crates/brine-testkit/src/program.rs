@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_ends_with_whoever_started_it() {
+    fn a_group_ends_with_its_starter() {
         let mut sleeper = Command::new("sleep")
             .arg("600")
             .process_group(0)

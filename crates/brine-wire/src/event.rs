@@ -46,10 +46,7 @@ pub fn encode_event(
     stamp: &str,
     max_event_size: usize,
 ) -> Result<Vec<u8>, FireError> {
-    check_tag(tag)?;
-    data.insert(STAMP, stamp);
-    let mut packed = Vec::with_capacity(256);
-    msgpack::encode_map(data, &mut packed);
+    let packed = pack_stamped(tag, data, stamp)?;
     Ok(join(tag, &trim::trim_to(packed, max_event_size)))
 }
 
@@ -63,11 +60,17 @@ pub fn encode_whole_event(
     stamp: &str,
     max_event_size: usize,
 ) -> Result<Vec<u8>, FireError> {
+    let packed = pack_stamped(tag, data, stamp)?;
+    Ok(join(tag, &trim::refuse_to_trim(packed, max_event_size)?))
+}
+
+/// Checks the tag, sets `_stamp` and packs the data.
+fn pack_stamped(tag: &str, data: &mut Map, stamp: &str) -> Result<Vec<u8>, FireError> {
     check_tag(tag)?;
     data.insert(STAMP, stamp);
     let mut packed = Vec::with_capacity(256);
     msgpack::encode_map(data, &mut packed);
-    Ok(join(tag, &trim::refuse_to_trim(packed, max_event_size)?))
+    Ok(packed)
 }
 
 /// Whether readers can tell the tag from the data.

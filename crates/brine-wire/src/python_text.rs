@@ -27,6 +27,22 @@ pub fn str(value: &Value) -> String {
     }
 }
 
+/// The name of the value's Python class.
+#[must_use]
+pub const fn class_name(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int",
+        Value::Float(_) => "float",
+        Value::Str(_) => "str",
+        Value::Bin(_) => "bytes",
+        Value::Array(_) => "list",
+        Value::Map(_) => "dict",
+        Value::Ext(..) => "datetime.datetime",
+    }
+}
+
 /// Python's `repr(value)`.
 #[must_use]
 pub fn repr(value: &Value) -> String {

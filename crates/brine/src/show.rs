@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn repeated_causes_are_printed_once() {
         let source = "x".parse::<u8>().unwrap_err();
         let error = anyhow::Error::from(InFile { source });
         assert_eq!(

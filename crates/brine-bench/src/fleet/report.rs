@@ -11,6 +11,7 @@ use super::{
     EventsReport, FleetOptions, JobReport, MemoryReport, RsaRates, SignInReport, StartReport,
 };
 use crate::histogram::Percentiles;
+use crate::report::percentiles_json;
 
 /// The outcome of one run.
 #[derive(Debug, Clone)]
@@ -388,20 +389,6 @@ fn job_json(report: &JobReport) -> Value {
             "returns": count,
             "last_after_s": last.as_secs_f64(),
         })),
-    })
-}
-
-/// Null if nothing was recorded.
-fn percentiles_json(found: Percentiles) -> Value {
-    if found.count == 0 {
-        return Value::Null;
-    }
-    json!({
-        "count": found.count,
-        "p50_ns": found.p50_ns,
-        "p99_ns": found.p99_ns,
-        "p999_ns": found.p999_ns,
-        "max_ns": found.max_ns,
     })
 }
 

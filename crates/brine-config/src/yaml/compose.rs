@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::node::{CORE, Document, Kind, Node, NodeId, Tag};
 use super::scalar;
-use super::scan::{Place, Scanner, TokenKind};
+use super::scan::{Mark, Scanner, TokenKind};
 use super::{Fault, MAX_DEPTH, MAX_VALUES, YamlError, excerpt};
 
 /// Composes the one document of `text`, or `None` when it holds none.
@@ -41,7 +41,7 @@ enum Anchor {
 
 /// What may precede a node.
 struct Properties {
-    place: Place,
+    mark: Mark,
     anchor: Option<String>,
     tag: Option<String>,
 }
@@ -70,7 +70,7 @@ impl Composer<'_> {
         if is_explicit {
             let token = self.scanner.next()?;
             if token.kind != TokenKind::DocumentStart {
-                return Err(token.place.syntax("expected `---` after the directives"));
+                return Err(token.mark.syntax("expected `---` after the directives"));
             }
         }
         let is_empty = is_explicit
@@ -91,9 +91,9 @@ impl Composer<'_> {
         match rest.kind {
             TokenKind::StreamEnd => Ok(Some(root)),
             TokenKind::DocumentStart | TokenKind::Version(..) | TokenKind::TagPrefix(..) => {
-                Err(rest.place.fault(Fault::SecondDocument))
+                Err(rest.mark.fault(Fault::SecondDocument))
             }
-            _ => Err(rest.place.syntax("expected the end of the document")),
+            _ => Err(rest.mark.syntax("expected the end of the document")),
         }
     }
 
@@ -108,10 +108,10 @@ impl Composer<'_> {
                 TokenKind::TagPrefix(handle, prefix) => {
                     self.prefixes.insert(handle, prefix).is_none()
                 }
-                _ => return Err(token.place.syntax("expected YAML 1.1 or 1.2")),
+                _ => return Err(token.mark.syntax("expected YAML 1.1 or 1.2")),
             };
             if !is_first {
-                return Err(token.place.syntax("this directive is given twice"));
+                return Err(token.mark.syntax("this directive is given twice"));
             }
         }
         for (handle, prefix) in [("!", "!"), ("!!", CORE)] {
@@ -126,11 +126,11 @@ impl Composer<'_> {
         if self.next_is(|kind| matches!(kind, TokenKind::Alias(_)))? {
             return self.alias();
         }
-        let Properties { place, anchor, tag } = self.properties()?;
+        let Properties { mark, anchor, tag } = self.properties()?;
         if let Some(anchor) = &anchor {
             let old = self.anchors.insert(anchor.clone(), Anchor::Open);
             if old.is_some() {
-                return Err(place.fault(Fault::DuplicateAnchor(excerpt(anchor))));
+                return Err(mark.fault(Fault::DuplicateAnchor(excerpt(anchor))));
             }
         }
         let may_be_empty = anchor.is_some() || tag.is_some();
@@ -141,7 +141,7 @@ impl Composer<'_> {
             (Some(_), Implied::ByText { is_empty: true }) | (None, Implied::Text) => Tag::Str,
             _ => resolved(&kind),
         };
-        let id = self.add(tag, kind, place)?;
+        let id = self.add(tag, kind, mark)?;
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor, Anchor::Done(id));
         }
@@ -151,19 +151,19 @@ impl Composer<'_> {
     fn alias(&mut self) -> Result<NodeId, YamlError> {
         let token = self.scanner.next()?;
         let TokenKind::Alias(name) = token.kind else {
-            return Err(token.place.syntax(EXPECTED_VALUE));
+            return Err(token.mark.syntax(EXPECTED_VALUE));
         };
         match self.anchors.get(&name) {
             Some(Anchor::Done(id)) => Ok(*id),
-            Some(Anchor::Open) => Err(token.place.fault(Fault::RecursiveAlias)),
-            None => Err(token.place.fault(Fault::UnknownAlias(excerpt(&name)))),
+            Some(Anchor::Open) => Err(token.mark.fault(Fault::RecursiveAlias)),
+            None => Err(token.mark.fault(Fault::UnknownAlias(excerpt(&name)))),
         }
     }
 
     /// An anchor and a tag, in either order, neither of them twice.
     fn properties(&mut self) -> Result<Properties, YamlError> {
         let mut properties = Properties {
-            place: self.scanner.peek()?.place,
+            mark: self.scanner.peek()?.mark,
             anchor: None,
             tag: None,
         };
@@ -185,7 +185,7 @@ impl Composer<'_> {
                 TokenKind::Tag(handle, suffix) => {
                     let prefix = self.prefixes.get(&handle);
                     let prefix = prefix
-                        .ok_or_else(|| token.place.syntax("no %TAG directive for this tag"))?;
+                        .ok_or_else(|| token.mark.syntax("no %TAG directive for this tag"))?;
                     properties.tag = Some(format!("{prefix}{suffix}"));
                 }
                 _ => {}
@@ -201,7 +201,7 @@ impl Composer<'_> {
     ) -> Result<(Kind, Implied), YamlError> {
         let is_block = context != Context::Flow;
         let token = self.scanner.peek()?;
-        let place = token.place;
+        let mark = token.mark;
         let (read, tag): (fn(&mut Self) -> _, _) = match token.kind {
             TokenKind::BlockEntry if context == Context::BlockPair => {
                 (Self::unindented_sequence, Tag::Seq)
@@ -217,11 +217,11 @@ impl Composer<'_> {
                     Implied::ByText { is_empty: true },
                 ));
             }
-            _ => return Err(place.syntax(EXPECTED_VALUE)),
+            _ => return Err(mark.syntax(EXPECTED_VALUE)),
         };
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(place.fault(Fault::TooDeep));
+            return Err(mark.fault(Fault::TooDeep));
         }
         let kind = read(self)?;
         self.depth -= 1;
@@ -239,7 +239,7 @@ impl Composer<'_> {
                 };
                 Ok((Kind::Scalar(text), implied))
             }
-            _ => Err(token.place.syntax(EXPECTED_VALUE)),
+            _ => Err(token.mark.syntax(EXPECTED_VALUE)),
         }
     }
 
@@ -253,7 +253,7 @@ impl Composer<'_> {
                     matches!(kind, TokenKind::BlockEntry | TokenKind::BlockEnd)
                 })?),
                 TokenKind::BlockEnd => return Ok(Kind::Sequence(items)),
-                _ => return Err(token.place.syntax("expected `-` as in the lines above")),
+                _ => return Err(token.mark.syntax("expected `-` as in the lines above")),
             }
         }
     }
@@ -284,7 +284,7 @@ impl Composer<'_> {
             match token.kind {
                 TokenKind::Key => {}
                 TokenKind::BlockEnd => return Ok(Kind::Mapping(pairs)),
-                _ => return Err(token.place.syntax("expected a key as in the lines above")),
+                _ => return Err(token.mark.syntax("expected a key as in the lines above")),
             }
             let key = self.node_unless(Context::BlockPair, ENDS)?;
             let value = if self.take_if(&TokenKind::Value)? {
@@ -306,7 +306,7 @@ impl Composer<'_> {
             if !items.is_empty() {
                 let token = self.scanner.next()?;
                 if token.kind != TokenKind::FlowEntry {
-                    return Err(token.place.syntax("expected `,` or `]`"));
+                    return Err(token.mark.syntax("expected `,` or `]`"));
                 }
                 if self.take_if(&TokenKind::FlowSequenceEnd)? {
                     return Ok(Kind::Sequence(items));
@@ -324,7 +324,7 @@ impl Composer<'_> {
     fn flow_pair(&mut self) -> Result<NodeId, YamlError> {
         const ENDS: fn(&TokenKind) -> bool =
             |kind| matches!(kind, TokenKind::FlowEntry | TokenKind::FlowSequenceEnd);
-        let place = self.scanner.next()?.place;
+        let mark = self.scanner.next()?.mark;
         let key = if self.next_is(|kind| *kind == TokenKind::Value || ENDS(kind))? {
             // libyaml loses the token after a `?` without key, so `[?]` is never closed.
             self.scanner.next()?;
@@ -337,7 +337,7 @@ impl Composer<'_> {
         } else {
             self.empty()?
         };
-        self.add(Tag::Map, Kind::Mapping(vec![(key, value)]), place)
+        self.add(Tag::Map, Kind::Mapping(vec![(key, value)]), mark)
     }
 
     fn flow_mapping(&mut self) -> Result<Kind, YamlError> {
@@ -352,7 +352,7 @@ impl Composer<'_> {
             if !pairs.is_empty() {
                 let token = self.scanner.next()?;
                 if token.kind != TokenKind::FlowEntry {
-                    return Err(token.place.syntax("expected `,` or `}`"));
+                    return Err(token.mark.syntax("expected `,` or `}`"));
                 }
                 if self.take_if(&TokenKind::FlowMappingEnd)? {
                     return Ok(Kind::Mapping(pairs));
@@ -389,13 +389,13 @@ impl Composer<'_> {
     }
 
     fn empty(&mut self) -> Result<NodeId, YamlError> {
-        let place = self.scanner.peek()?.place;
-        self.add(Tag::Null, Kind::Scalar(String::new()), place)
+        let mark = self.scanner.peek()?.mark;
+        self.add(Tag::Null, Kind::Scalar(String::new()), mark)
     }
 
-    fn add(&mut self, tag: Tag, kind: Kind, place: Place) -> Result<NodeId, YamlError> {
+    fn add(&mut self, tag: Tag, kind: Kind, mark: Mark) -> Result<NodeId, YamlError> {
         if self.nodes.len() >= MAX_VALUES {
-            return Err(place.fault(Fault::TooLarge));
+            return Err(mark.fault(Fault::TooLarge));
         }
         let height = |id: &NodeId| self.nodes[id.0].height;
         let below = match &kind {
@@ -410,12 +410,12 @@ impl Composer<'_> {
         };
         let height = below.map_or(0, |below| 1 + below.unwrap_or(0));
         if height > MAX_DEPTH {
-            return Err(place.fault(Fault::TooDeep));
+            return Err(mark.fault(Fault::TooDeep));
         }
         self.nodes.push(Node {
             tag,
             kind,
-            place,
+            mark,
             height,
         });
         Ok(NodeId(self.nodes.len() - 1))

@@ -1,6 +1,6 @@
 //! What a document is made of: nodes with their tags, before anything has a value.
 
-use super::scan::Place;
+use super::scan::Mark;
 use super::{Fault, YamlError, excerpt};
 
 /// A document's nodes.
@@ -20,7 +20,7 @@ impl Document {
     }
 }
 
-/// A node's place in its document.
+/// Identifies a node in its document.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NodeId(pub(super) usize);
 
@@ -29,7 +29,7 @@ pub(super) struct NodeId(pub(super) usize);
 pub(super) struct Node {
     pub(super) tag: Tag,
     pub(super) kind: Kind,
-    pub(super) place: Place,
+    pub(super) mark: Mark,
     /// How many collections lie in each other here; 0 for a scalar.
     pub(super) height: usize,
 }
@@ -37,7 +37,7 @@ pub(super) struct Node {
 impl Node {
     /// An error about this node.
     pub(super) const fn fault(&self, fault: Fault) -> YamlError {
-        self.place.fault(fault)
+        self.mark.fault(fault)
     }
 }
 

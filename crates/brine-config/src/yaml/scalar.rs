@@ -185,7 +185,7 @@ fn sexagesimal_float(text: &str) -> Option<f64> {
 /// Base64 as Python reads it: foreign characters skipped, missing padding forgiven.
 pub(super) fn binary_value(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut held, mut place, mut pads) = (0_u8, 0_u8, 0);
+    let (mut held, mut mark, mut pads) = (0_u8, 0_u8, 0);
     // Salt pads by the length of the text as written, line breaks counted.
     let padding = std::iter::repeat_n(b'=', (4 - text.len() % 4) % 4);
     for c in text.bytes().chain(padding) {
@@ -194,24 +194,24 @@ pub(super) fn binary_value(text: &str) -> Option<Vec<u8>> {
         }
         if c == b'=' {
             pads += 1;
-            if place >= 2 && place + pads >= 4 {
+            if mark >= 2 && mark + pads >= 4 {
                 return Some(bytes);
             }
-            pads *= u8::from(place >= 2);
+            pads *= u8::from(mark >= 2);
             continue;
         }
         let Some(six) = six_bits(c) else { continue };
         pads = 0;
-        match place {
+        match mark {
             0 => {}
             1 => bytes.push(held << 2 | six >> 4),
             2 => bytes.push(held << 4 | six >> 2),
             _ => bytes.push(held << 6 | six),
         }
         held = six;
-        place = (place + 1) % 4;
+        mark = (mark + 1) % 4;
     }
-    (place == 0).then_some(bytes)
+    (mark == 0).then_some(bytes)
 }
 
 const fn six_bits(c: u8) -> Option<u8> {

@@ -129,7 +129,7 @@ fn included_files_that_cannot_be_used_are_left_out() {
 }
 
 #[test]
-fn a_guessed_minion_id_is_told_of() {
+fn a_guessed_minion_id_causes_a_warning() {
     let (loaded, warnings) = load(Role::Minion, &[("minion", "root_dir: /nowhere\n")]).unwrap();
     assert_eq!(loaded.opts.text("id").unwrap(), "web1.example.org");
     assert_eq!(

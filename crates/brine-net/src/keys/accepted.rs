@@ -1,6 +1,6 @@
-//! The accepted keys at hand: parsed once, and gone as soon as their file is.
+//! A cache of accepted keys: parsed once, and dropped as soon as their file is.
 //!
-//! Every request looks here first, so that a stranger costs one look at the file system.
+//! Every request is checked here first, so that a stranger costs one look at the file system.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,7 +12,7 @@ use brine_wire::network::MinionId;
 use super::store::{KeyState, KeyStore};
 use crate::crypto::{self, rsa::PublicKey};
 
-/// What a minion's token signs.
+/// The text that a minion's token signs.
 pub const TOKEN_TEXT: &[u8] = b"salt";
 
 /// An accepted key.
@@ -20,7 +20,7 @@ pub const TOKEN_TEXT: &[u8] = b"salt";
 pub struct AcceptedKey {
     /// The key.
     pub public: PublicKey,
-    /// The token, once it was verified: it is the same for ever.
+    /// The verified token; it never changes.
     tok: OnceLock<Vec<u8>>,
 }
 
@@ -32,7 +32,7 @@ impl AcceptedKey {
         }
     }
 
-    /// Whether a token is this key's. Costs an RSA operation for the first and for wrong ones.
+    /// Whether a token belongs to this key. Takes an RSA operation for the first token and for wrong ones.
     #[must_use]
     pub fn verifies(&self, tok: &[u8]) -> bool {
         if let Some(known) = self.tok.get() {
@@ -46,19 +46,19 @@ impl AcceptedKey {
     }
 }
 
-/// What tells one version of a file from another.
+/// Identifies a version of a file.
 type Version = (u64, u64, i64, i64);
 
 /// The accepted keys of a store.
 #[derive(Debug)]
 pub struct AcceptedKeys {
     store: KeyStore,
-    /// Short look-ups only; parsing happens outside. No more entries than accepted keys were seen.
+    /// Locked for short look-ups; parsing happens outside. Never more entries than accepted keys.
     known: Mutex<HashMap<MinionId, (Version, Arc<AcceptedKey>)>>,
 }
 
 impl AcceptedKeys {
-    /// Those of a store.
+    /// The accepted keys of a store.
     #[must_use]
     pub fn new(store: KeyStore) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl AcceptedKeys {
         }
     }
 
-    /// The accepted key of an id, as the file says now.
+    /// The accepted key of an id, as its file is now.
     #[must_use]
     pub fn get(&self, id: &MinionId) -> Option<Arc<AcceptedKey>> {
         let path = self.store.path(KeyState::Accepted, id);

@@ -1,4 +1,4 @@
-//! How a master decides on a sign-in: the decision table, as a pure function.
+//! The decision on a sign-in: a table, as a pure function.
 //!
 //! Facts: `docs/protocol/network.md` §6.2, whose rows the tests name. Row 14 (the key does not
 //! parse) comes first here and before this function: an invalid key is never stored.
@@ -8,23 +8,23 @@ use brine_wire::network::events::{Act, ActPlace};
 
 use super::store::KeyState;
 
-/// The key we have beside the one that a minion brings.
+/// The stored key compared with the one that a minion shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredIs {
     /// They are the same.
     Same,
-    /// They are not, or ours is none.
+    /// They differ, or the stored one is invalid.
     Other,
 }
 
-/// What is known when a minion signs in with a valid id and a key that parses.
+/// The facts about a minion that signs in with a valid id and key.
 #[derive(Debug, Clone, Copy)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "they are the columns of the table"
 )]
 pub struct Case {
-    /// The state of the key we have, and whether it is the one that the minion brings.
+    /// The state of the stored key, and whether it is the one that the minion shows.
     pub stored: Option<(KeyState, StoredIs)>,
     /// As many minions are connected as allowed, and this is not one of them.
     pub full: bool,
@@ -34,7 +34,7 @@ pub struct Case {
     pub autosign: bool,
     /// `autoreject_file` names it.
     pub autoreject: bool,
-    /// Whose events are fired.
+    /// The release whose events are fired.
     pub compat: Compat,
 }
 
@@ -43,7 +43,7 @@ pub struct Case {
 pub enum Verdict {
     /// Accepted.
     Accept,
-    /// Ask again later.
+    /// Pending: the minion asks again later.
     Pending,
     /// Refused.
     Reject,
@@ -56,9 +56,9 @@ pub enum Verdict {
 pub struct Decision {
     /// What to answer.
     pub verdict: Verdict,
-    /// Where the key is to be put, if anywhere.
+    /// The state to store the key in, if any.
     pub put: Option<KeyState>,
-    /// What the event says, and where in its data.
+    /// The event's `act`, and its form.
     pub event: (Act, ActPlace),
 }
 

@@ -1,4 +1,4 @@
-//! Asking a running master for a new shared key: `cachedir/.dfn`.
+//! Requests a new shared key from a running master: `cachedir/.dfn`.
 //!
 //! Facts: `docs/protocol/network.md` §7.2.
 
@@ -10,7 +10,7 @@ use brine_wire::compat::{Compat, Series};
 
 use super::{StoreError, file};
 
-/// Leaves a request, as `salt-key` does when a key is rejected or deleted.
+/// Writes a request, as `salt-key` does when a key is rejected or deleted.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -18,8 +18,8 @@ pub fn request(cachedir: &Path, master_id: &str) -> Result<(), StoreError> {
     file::write(&path(cachedir), master_id.as_bytes(), 0o400)
 }
 
-/// Takes a request away and says whether there was one. One of another mode or, but for 3006, for
-/// another master's id is left lying.
+/// Removes a request; returns whether there was one. A request with another mode or (except for 3006) for another
+/// master's id is left alone.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -1,7 +1,7 @@
-//! Small files written whole and read within a limit.
+//! Small files, written atomically and read up to a limit.
 //!
-//! A file appears under its name complete or not at all: it is written beside it under a name that
-//! begins with a dot, which is no key's, and renamed.
+//! A file appears under its name complete or not at all: it is written under a temporary name that
+//! begins with a dot, which no key has, and renamed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -16,12 +16,12 @@ use crate::keys::StoreError;
 /// The largest file read, in bytes. Keys and key strings are far smaller.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Whether a file must outlive a crash of the machine.
+/// Whether a file must survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Durable {
-    /// It must: it is on the disk before it has its name.
+    /// It must: it is synced before it gets its name.
     Yes,
-    /// What is lost can be made again.
+    /// It can be made again.
     No,
 }
 
@@ -30,8 +30,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreErr
     replace(path, bytes, mode, Durable::Yes)
 }
 
-/// The same for what may be lost, or be found empty, after a crash of the machine; does not wait
-/// for the disk.
+/// Writes a file that may be lost or empty after a crash of the machine; does not wait for the disk.
 pub(super) fn write_cache(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     replace(path, bytes, mode, Durable::No)
 }
@@ -78,7 +77,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, StoreError> {
     }
 }
 
-/// Opens a file, made if need be, and waits until nobody else has it locked. Closing it unlocks it.
+/// Opens or creates a file and waits for its lock. Closing it unlocks it.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let lock = || -> io::Result<File> {
         let mut options = OpenOptions::new();
@@ -104,7 +103,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Makes a folder, and those above it, that only its owner may enter.
+/// Makes a folder and its parents, accessible to the owner only.
 pub(super) fn private_folder(path: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new()
         .recursive(true)

@@ -1,4 +1,4 @@
-//! The keys by which local clients (`salt`) show that they may publish: `cachedir/.<user>_key`.
+//! The keys that authorise local clients (`salt`) to publish: `cachedir/.<user>_key`.
 //!
 //! Facts: `docs/protocol/network.md` §5, §12.
 
@@ -9,7 +9,7 @@ use brine_wire::network::MinionId;
 use super::{StoreError, file};
 use crate::crypto::crypticle::Key;
 
-/// Where the key of a user is; `None` if the name could be no file's.
+/// The path of a user's key; `None` if the name cannot be a file name.
 #[must_use]
 pub fn path(cachedir: &Path, user: &str) -> Option<PathBuf> {
     let user = user.replace('\\', "_"); // as Salt writes names of other systems
@@ -17,7 +17,7 @@ pub fn path(cachedir: &Path, user: &str) -> Option<PathBuf> {
     Some(cachedir.join(format!(".{user}_key")))
 }
 
-/// The key of a user, made if there is none: kept over restarts. `None` as for [`path`].
+/// The key of a user; created if it does not exist, and kept across restarts. `None` as for [`path`].
 ///
 /// # Errors
 /// [`StoreError`].

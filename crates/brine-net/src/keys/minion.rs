@@ -1,4 +1,4 @@
-//! A minion's keys: its own, and the master's that it trusts.
+//! A minion's keys: its own, and that of the master it trusts.
 //!
 //! Facts: `docs/protocol/network.md` §5, §6.4.
 
@@ -18,7 +18,7 @@ pub struct MinionKeys {
 }
 
 impl MinionKeys {
-    /// Reads `minion.pem`, or makes it.
+    /// Reads `minion.pem`, or creates it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -33,7 +33,7 @@ impl MinionKeys {
     /// The master's key that was trusted before.
     ///
     /// # Errors
-    /// [`StoreError`], also when the file holds no key.
+    /// [`StoreError`], also if the file holds no valid key.
     pub fn trusted_master(&self) -> Result<Option<PublicKey>, StoreError> {
         self.public("minion_master.pub")
     }
@@ -57,13 +57,13 @@ impl MinionKeys {
         }
     }
 
-    /// Where it is kept that the trusted master signs its publishes.
+    /// The file that records that the trusted master signs its publishes.
     #[must_use]
     pub fn signing_record(&self) -> SigningRecord {
         SigningRecord(self.pki_dir.join("minion_master.signs"))
     }
 
-    /// Trusts a master's key from now on. For keys whose owner has proven to have them.
+    /// Stores a master's key as trusted. Only for keys whose owner has proved to have them.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -73,19 +73,20 @@ impl MinionKeys {
     }
 }
 
-/// A file that says which master's key was seen to sign publishes. An unsigned publish is not its master's then.
+/// A file that records the master's key whose owner signs publishes. An unsigned publish is then not from that
+/// master.
 #[derive(Debug, Clone)]
 pub struct SigningRecord(PathBuf);
 
 impl SigningRecord {
-    /// Whether it names this key.
+    /// Whether it records this key.
     #[must_use]
     pub fn names(&self, master: &PublicKey) -> bool {
         let named = file::read(&self.0).ok().flatten();
         named.is_some_and(|named| named.trim() == digest(master))
     }
 
-    /// Makes it name this key.
+    /// Records this key.
     ///
     /// # Errors
     /// [`StoreError`].

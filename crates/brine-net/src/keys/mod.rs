@@ -1,7 +1,7 @@
 //! Keys on disk, in the layout of Salt's `pki_dir` and `cachedir`.
 //!
-//! An existing master's keys keep working, and real `salt-key` may work on the same files: nothing
-//! is assumed to be as it was a moment ago. Facts: `docs/protocol/network.md` §5.
+//! An existing master's keys keep working, and real `salt-key` may work on the same files: no
+//! state is assumed to be unchanged between two looks. Facts: `docs/protocol/network.md` §5.
 
 pub mod accepted;
 pub mod autosign;
@@ -22,19 +22,19 @@ use std::path::PathBuf;
 use crate::crypto::NoRandom;
 use crate::crypto::rsa::{KeyError, RsaError};
 
-/// Why keys could not be read or kept.
+/// Keys could not be read or stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A file.
+    /// A file cannot be read or written.
     #[error("{path}: {source}", path = path.display())]
     File {
         /// Which.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file that holds no key.
+    /// A file holds no valid key.
     #[error("{path}: {source}", path = path.display())]
     Key {
         /// Which.
@@ -42,7 +42,7 @@ pub enum StoreError {
         /// What is wrong.
         source: KeyError,
     },
-    /// An operation with the keys there are.
+    /// An RSA operation failed.
     #[error(transparent)]
     Rsa(#[from] RsaError),
     /// No random numbers.

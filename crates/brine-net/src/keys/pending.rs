@@ -1,6 +1,6 @@
-//! How many keys are pending: strangers add them, and each is a file.
+//! Limits the number of pending keys: strangers add them, and each is a file.
 //!
-//! Counting files takes milliseconds when there are many, so they are counted now and then.
+//! Counting many files takes milliseconds, so they are counted only from time to time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::StoreError;
 use super::store::{Changing, KeyState};
 
-/// How long a count is good for, with those added since.
+/// How long a count is used, with those added since.
 const COUNT_AGAIN: Duration = Duration::from_secs(2);
 
-/// Admits new keys up to a number.
+/// Admits new keys up to a limit.
 #[derive(Debug)]
 pub(crate) struct PendingKeys {
     limit: usize,
-    /// When they were counted, and how many there were, with those admitted since.
+    /// The time of the last count, and the number then plus those admitted since.
     counted: Mutex<Option<(Instant, usize)>>,
 }
 
@@ -27,7 +27,7 @@ impl PendingKeys {
         }
     }
 
-    /// Whether there may be one more, which is then put among the pending keys.
+    /// Whether one more key may be added, which the caller then does.
     pub(crate) fn admit(&self, keys: &Changing<'_>) -> Result<bool, StoreError> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let count = match *counted {

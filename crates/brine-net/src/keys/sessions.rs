@@ -1,7 +1,7 @@
 //! The session keys of minions: one file per accepted id in `cachedir/sessions`.
 //!
-//! They outlive a restart, so that minions go on without signing in again, but not the RSA key that they were
-//! handed out for: a session is bound to the accepted key, in memory and on disk. Facts:
+//! They survive a restart, so that minions continue without signing in again, but not a change of the minion's RSA
+//! key: a session is bound to the accepted key, in memory and on disk. Facts:
 //! `docs/protocol/network.md` §5, §7.2.
 
 use std::collections::HashMap;
@@ -17,28 +17,28 @@ use super::{StoreError, file};
 use crate::crypto::crypticle::Key;
 use crate::crypto::sha256_hex;
 
-/// The session keys below a master's `cachedir`. Ask for accepted minions only: asking makes one.
+/// The session keys below a master's `cachedir`. Only for accepted minions, since a missing key is created.
 #[derive(Debug)]
 pub struct Sessions {
     files: Files,
     /// `publish_session`.
     max_age: Duration,
-    /// Short look-ups only; files are read and keys made outside, under `making`.
+    /// Locked for short look-ups; files are read and keys made under `making`.
     known: Mutex<HashMap<MinionId, Known>>,
-    /// One maker of keys at a time.
+    /// Locked while a key is made.
     making: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Known {
     made: SystemTime,
-    /// For whom it was made. The same key accepted anew is another one here, so that the files decide.
+    /// The accepted key it was made for. The same key accepted again counts as another one, so that the files decide.
     owner: Arc<AcceptedKey>,
     session: Arc<Key>,
 }
 
 impl Sessions {
-    /// Those in `cachedir`, which are replaced when older than `max_age`.
+    /// The sessions in `cachedir`; keys older than `max_age` are replaced.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -53,8 +53,8 @@ impl Sessions {
         })
     }
 
-    /// The session key of a minion; a new one if there is none, if it is too old, or if it was made for another
-    /// key than the one accepted now.
+    /// The session key of a minion. Creates one if it is missing, too old, or made for another key than the accepted
+    /// one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -128,8 +128,8 @@ pub fn end(cachedir: &Path, id: &MinionId) -> Result<(), StoreError> {
     Files::below(cachedir).remove(id)
 }
 
-/// The files of sessions. Salt's have no more than the session key in them; which RSA key a session is bound to
-/// stands in a file beside it, in a folder that Salt does not look at.
+/// The files of sessions. Salt's files contain only the session key; the RSA key that a session is bound to is
+/// recorded in another file, in a folder that Salt ignores.
 #[derive(Debug)]
 struct Files(PathBuf);
 
@@ -142,7 +142,7 @@ impl Files {
         self.0.join(".bindings")
     }
 
-    /// When it was made, and the session key, if it is bound to this key.
+    /// The session key and its age, if it is bound to this key.
     fn read(
         &self,
         id: &MinionId,
@@ -159,7 +159,7 @@ impl Files {
         Ok((bound.as_deref() == Some(&binding(owner, &key))).then_some((made, key)))
     }
 
-    /// Without these files a minion signs in again, so they need not outlive a crash of the machine.
+    /// Without these files a minion signs in again, so they need not survive a crash of the machine.
     fn write(&self, id: &MinionId, owner: &AcceptedKey, key: &Key) -> Result<(), StoreError> {
         let bound = binding(owner, key);
         file::write_cache(&self.bindings().join(id.as_str()), bound.as_bytes(), 0o600)?;
@@ -172,7 +172,7 @@ impl Files {
     }
 }
 
-/// A digest of both keys, so that neither file fits another's partner after a crash between writing the two.
+/// A digest of both keys, so that after a crash between writing the two files they do not match.
 fn binding(owner: &AcceptedKey, session: &Key) -> String {
     sha256_hex(format!("{}\n{}", owner.public.pem(), session.as_str()).as_bytes())
 }

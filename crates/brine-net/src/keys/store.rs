@@ -1,7 +1,6 @@
 //! The public keys of minions: accepted, pending, rejected and denied.
 //!
-//! Whether a key may change its state is [`super::decide`]'s for sign-ins and the user's for
-//! everything else. Facts: `docs/protocol/network.md` §5.
+//! [`super::decide`] decides on changes of state at a sign-in, the administrator on all others. Facts: `docs/protocol/network.md` §5.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,16 +12,16 @@ use brine_wire::network::MinionId;
 use super::{StoreError, file};
 use crate::crypto::rsa::PublicKey;
 
-/// Where a key stands.
+/// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyState {
     /// The minion may sign in.
     Accepted,
-    /// Somebody must say whether it may.
+    /// An administrator must decide whether it may.
     Pending,
-    /// It may not.
+    /// The minion may not sign in.
     Rejected,
-    /// Another key came for a known id; independent of the others.
+    /// A second key was shown for a known id; independent of the other states.
     Denied,
 }
 
@@ -42,12 +41,12 @@ impl KeyState {
     }
 }
 
-/// What a key file holds.
+/// The contents of a key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoredKey {
     /// A key.
     Key(PublicKey),
-    /// Something else, which is the same as no key that a minion may bring.
+    /// Something else, which equals no key that a minion can show.
     Invalid,
 }
 

@@ -98,7 +98,7 @@ fn request(enc: Option<Value>, cmd: &str, id: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_command_is_reached_by_who_did_not_sign_in() {
+async fn commands_require_a_sign_in() {
     for transport in BOTH {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "honest").await;

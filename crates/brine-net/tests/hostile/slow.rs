@@ -113,7 +113,7 @@ async fn half_a_request_is_nobodys_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_does_not_read_his_answers_is_not_waited_for() {
+async fn a_peer_that_does_not_read_its_answers_is_closed() {
     for transport in BOTH {
         let master = impatient_master(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;

@@ -163,8 +163,7 @@ async fn strangers_are_counted_and_others_go_on() {
     for _ in 0..5 {
         held.push(TcpStream::connect(&address).await.unwrap());
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    // A sixth takes the place of the oldest.
+    // Connections are accepted in order: a sixth takes the place of the oldest.
     let mut newcomer = TcpStream::connect(&address).await.unwrap();
     assert!(is_closed(&mut held[0], SECOND).await);
     for open in held[1..].iter_mut().chain([&mut newcomer]) {
@@ -172,7 +171,6 @@ async fn strangers_are_counted_and_others_go_on() {
     }
     assert!(requester.request(&2.into(), SECOND).await.is_ok());
     drop(held);
-    tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(
         Requester::new(address)
             .request(&3.into(), SECOND)
@@ -193,10 +191,10 @@ async fn large_messages_of_strangers_share_their_room() {
     let mut part = b"\x82\xa4head\x80\xa4body\xdb\x00\x0c\x00\x00".to_vec();
     part.resize(1000, b'x');
     holder.write_all(&part).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
     let requester = Requester::new(address);
     let large = Value::Bin(vec![0xff; 700_000]);
-    assert!(requester.request(&large, SECOND).await.is_err());
+    // Refused from when the holder's message is charged until its connection is gone.
+    request_until(&requester, &large, Reply::Refused).await;
     assert!(
         requester
             .request(&Value::Bin(vec![0xff; 60_000]), SECOND)
@@ -204,8 +202,30 @@ async fn large_messages_of_strangers_share_their_room() {
             .is_ok()
     );
     drop(holder);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(requester.request(&large, SECOND).await.unwrap(), large);
+    request_until(&requester, &large, Reply::Given).await;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Reply {
+    Given,
+    Refused,
+}
+
+/// Repeats a request until it ends as expected.
+async fn request_until(requester: &Requester, payload: &Value, expected: Reply) {
+    let requests = async {
+        loop {
+            let ended = match requester.request(payload, SECOND).await {
+                Ok(_) => Reply::Given,
+                Err(_) => Reply::Refused,
+            };
+            if ended == expected {
+                return;
+            }
+        }
+    };
+    let in_time = timeout(10 * SECOND, requests).await;
+    assert!(in_time.is_ok(), "no request was {expected:?}");
 }
 
 fn id(text: &str) -> MinionId {
@@ -249,7 +269,15 @@ async fn publishes_reach_whom_they_are_for() {
     let mut two = Subscription::open(&address, &"m2".into()).await.unwrap();
     assert_eq!(presence.recv().await, Some(Presence::Identified(id("m2"))));
     let mut unknown = Subscription::open(&address, &Value::Nil).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Publishes for some minions reach a subscriber that has not identified itself, as soon as it is there.
+    let probe = publication("probe", Audience::Minions(vec![id("nobody")]));
+    loop {
+        assert_eq!(publisher.publish(&probe), 0);
+        let answered = timeout(Duration::from_millis(20), unknown.next()).await;
+        if answered.is_ok_and(|publish| publish.unwrap().load == b"probe") {
+            break;
+        }
+    }
     assert_eq!(publisher.present(), [id("m1"), id("m2")]);
     assert_eq!(
         publisher.publish(&publication("for m2", Audience::Minions(vec![id("m2")]))),
@@ -261,7 +289,11 @@ async fn publishes_reach_whom_they_are_for() {
     );
     assert_eq!(one.next().await.unwrap().load, b"for all");
     for subscription in [&mut two, &mut unknown] {
-        assert_eq!(subscription.next().await.unwrap().load, b"for m2");
+        let mut first = subscription.next().await.unwrap();
+        while first.load == b"probe" {
+            first = subscription.next().await.unwrap();
+        }
+        assert_eq!(first.load, b"for m2");
         assert_eq!(subscription.next().await.unwrap().load, b"for all");
     }
     drop(two);
@@ -273,7 +305,8 @@ async fn publishes_reach_whom_they_are_for() {
 async fn a_subscriber_that_does_not_read_delays_nobody() {
     let (address, publisher, mut presence) = publish_port(Limits {
         publish_queue: 10,
-        io_timeout: Duration::from_millis(300),
+        // Longer than it takes to fill the socket and the queue, even on a busy machine.
+        io_timeout: 3 * SECOND,
         ..Limits::default()
     })
     .await;
@@ -283,18 +316,17 @@ async fn a_subscriber_that_does_not_read_delays_nobody() {
     presence.recv().await.unwrap();
     let large = "x".repeat(1 << 20);
     let mut lost = 0;
-    for _ in 0..40 {
+    while lost == 0 {
         lost += publisher.publish(&publication(&large, Audience::Everyone));
         assert_eq!(reading.next().await.unwrap().load.len(), 1 << 20);
     }
-    assert!(lost > 0);
-    let gone = timeout(5 * SECOND, presence.recv()).await.unwrap();
+    let gone = timeout(30 * SECOND, presence.recv()).await.unwrap();
     assert_eq!(gone, Some(Presence::Gone(id("m1"))));
     drop(stuck);
 }
 
 #[tokio::test]
-async fn who_does_not_say_who_he_is_may_not_stay() {
+async fn a_subscriber_must_identify_itself_in_time() {
     let (address, _publisher, _presence) = publish_port(Limits {
         identification: Duration::from_millis(100),
         ..Limits::default()

@@ -214,7 +214,7 @@ async fn wrong_certificates_get_nowhere() {
 }
 
 #[tokio::test]
-async fn who_never_shakes_hands_may_not_stay() {
+async fn a_connection_without_handshake_is_closed() {
     let certificates = Certificates::make();
     let strict = certificates.options("localhost", Some(CertReqs::Required));
     let address = echo_port(&strict).await;
@@ -279,7 +279,7 @@ fn the_option_is_read_as_salt_writes_it() {
 }
 
 #[test]
-fn what_cannot_be_served_is_said_at_the_start() {
+fn unusable_certificates_are_reported_at_start() {
     let certificates = Certificates::make();
     let mut options = certificates.options("localhost", Some(CertReqs::Required));
     assert!(options.server(Compat::NEWEST).is_ok());

@@ -12,7 +12,7 @@ use brine_wire::network::MinionId;
 use brine_wire::network::publish::Publish;
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::vectors::{from_hex, vectors};
 use crate::zeromq_server::{Server, ServerConfig};
@@ -83,14 +83,21 @@ async fn a_forgotten_request_is_answered_and_rubbish_too() {
 
 #[tokio::test]
 async fn requests_that_wait_for_their_answers_delay_no_others() {
-    let (server, requests) = bind(&ServerConfig::default()).await;
+    let (server, mut requests) = bind(&ServerConfig::default()).await;
     let requesters: Vec<_> = (0..20).map(|_| requester(&server)).collect();
     let mut under_way = tokio::task::JoinSet::new();
     for (requester, number) in requesters.into_iter().zip(0..) {
         under_way.spawn(async move { requester.request(&map(number), 20 * SECOND).await });
     }
-    sleep(Duration::from_millis(200)).await;
-    echo(requests);
+    // All wait for their answers at the same time.
+    let mut waiting = Vec::new();
+    while waiting.len() < 20 {
+        waiting.push(requests.recv().await.unwrap());
+    }
+    for mut incoming in waiting {
+        let payload = incoming.take_payload();
+        incoming.answer(payload);
+    }
     while let Some(reply) = under_way.join_next().await {
         assert!(reply.unwrap().is_ok());
     }
@@ -132,7 +139,6 @@ async fn a_request_made_before_there_is_a_master_is_answered_once_there_is() {
     let requester = Requester::open(ClientConfig::requests("127.0.0.1", ret_port)).unwrap();
     let payload = map(1);
     let (reply, _server) = tokio::join!(requester.request(&payload, 60 * SECOND), async {
-        sleep(Duration::from_millis(50)).await;
         let (server, requests) = bind(&ServerConfig {
             ret_port,
             ..ServerConfig::default()

@@ -415,17 +415,7 @@ fn arg_type(_: &Context, bound: &mut Bound) -> Result {
 }
 
 fn class_of(value: &Value) -> Value {
-    let name = match value {
-        Value::Nil => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int",
-        Value::Float(_) => "float",
-        Value::Str(_) => "str",
-        Value::Bin(_) => "bytes",
-        Value::Array(_) => "list",
-        Value::Map(_) => "dict",
-        Value::Ext(..) => "datetime.datetime",
-    };
+    let name = python_text::class_name(value);
     format!("<class '{name}'>").into()
 }
 

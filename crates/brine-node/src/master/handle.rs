@@ -7,32 +7,27 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use brine_auth::{Login, LoginError, Token};
-use brine_config::Arguments;
 use brine_log::{EventCursor, Seq};
 use brine_net::keys::store::KeyState;
 use brine_wire::event::FireError;
-use brine_wire::network::{Jid, MinionId};
+use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
-use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::access::Caller;
 use super::context::Context;
 use super::counters::MasterStats;
-use super::operator::OwnOperator;
 use super::wheel::{self, WheelError};
 use crate::functions::Call;
 use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
 use crate::minion_cache::MinionCache;
-use crate::node_bus::since_epoch;
-use crate::runner::{self, RunnerCall, RunnerError, RunnerReturn};
 
 /// A running master, from outside.
 #[derive(Clone)]
 pub struct MasterHandle {
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
 }
 
 impl MasterHandle {
@@ -151,69 +146,6 @@ impl MasterHandle {
         spawn_blocking(move || wheel::run(&context, call, &user))
             .await
             .map_err(|_| WheelError::ShuttingDown)
-    }
-
-    /// Runs a runner function to its end, in-process, and fires its events. Dropping the future does not stop it.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    pub async fn runner(
-        &self,
-        fun: &str,
-        arguments: Arguments,
-        by: &Caller,
-    ) -> Result<RunnerReturn, RunnerError> {
-        self.run_runner(fun, arguments, by, Jid::at(since_epoch()))
-            .await
-    }
-
-    /// Runs a runner function as [`Self::runner`] does, under a job id of the caller's choice.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    pub async fn run_runner(
-        &self,
-        fun: &str,
-        arguments: Arguments,
-        by: &Caller,
-        jid: Jid,
-    ) -> Result<RunnerReturn, RunnerError> {
-        by.may_call("runner", fun, &arguments.positional, &arguments.keyword)
-            .map_err(|_| RunnerError::NotPermitted)?;
-        let call = RunnerCall {
-            fun: fun.to_owned(),
-            arguments,
-            user: by.user.clone(),
-            jid: jid.as_str().to_owned(),
-        };
-        // What it publishes to minions is the function's, which is permitted.
-        let mut operator = OwnOperator::new(self.clone(), Caller::unrestricted(by.user.clone()));
-        let (done, result) = oneshot::channel();
-        self.context.spawn(async move {
-            // Whoever called may have stopped waiting.
-            let _ = done.send(runner::run(&mut operator, call).await);
-        });
-        result.await.unwrap_or(Err(RunnerError::ShuttingDown))
-    }
-
-    /// Starts a runner function and returns at once: the `tag` and `jid` of its events.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    pub fn start_runner(
-        &self,
-        fun: &str,
-        arguments: Arguments,
-        by: &Caller,
-    ) -> Result<Value, RunnerError> {
-        by.may_call("runner", fun, &arguments.positional, &arguments.keyword)
-            .map_err(|_| RunnerError::NotPermitted)?;
-        Ok(super::runner::start(
-            &self.context,
-            fun.to_owned(),
-            arguments,
-            by,
-        ))
     }
 
     /// A cursor over everything that is fired on the master's bus from now on.

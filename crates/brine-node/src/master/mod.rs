@@ -128,7 +128,7 @@ impl Master {
         let channel = MasterChannel::open(options.channel.clone())?;
         // The keys of local users are made now, so that clients find them, and read once, as by Salt: strangers
         // trigger the check, too.
-        let access = Access::open(&options)?;
+        let access = Access::open(&options.access, &options.cachedir, &options.user)?;
         let liveness_file = liveness_file(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
@@ -223,7 +223,7 @@ impl Master {
 /// Makes the file by which Salt's clients see that a master is running; they check only that it exists.
 /// Facts: `docs/protocol/network.md` §12.
 fn liveness_file(options: &MasterOptions) -> Result<Option<LivenessFile>, StartError> {
-    if options.bus_is_open_to_all_users {
+    if options.bus_is_open_to_all {
         return Ok(None);
     }
     let path = options.sock_dir.join("publish_pull.ipc");

@@ -1,5 +1,4 @@
-//! What runner functions of our own master work with: they publish through its handle and read its log, without any
-//! socket.
+//! What runner functions need of our own master: they publish through its handle and read its log, without a socket.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -75,33 +74,59 @@ impl MasterHandle {
         by: &Caller,
     ) -> Result<Vec<MinionReply>, ClientError> {
         // Follows the log before it publishes, so that no return is missed.
-        let mut link = OwnLink {
-            master: self,
-            caller: by,
-            events: self.follow(),
-            unread: VecDeque::new(),
-        };
-        let job = link.publish(request).await?;
+        let mut client = OwnClient::new(self.clone(), by.clone());
+        let job = client.publish(request).await?;
         let mut replies = Vec::new();
-        wait::wait(&mut link, &job, timeouts, |reply| {
+        let report = |reply| {
             replies.push(reply);
             ControlFlow::Continue(())
-        })
-        .await?;
+        };
+        client.wait(&job, timeouts, report).await?;
         Ok(replies)
     }
 }
 
-/// A client inside the master that waits for returns.
-struct OwnLink<'a> {
-    master: &'a MasterHandle,
-    caller: &'a Caller,
+/// A client inside the master, for one caller: publishes jobs and waits for their returns.
+struct OwnClient {
+    master: MasterHandle,
+    caller: Caller,
     events: EventCursor,
     /// Events of jobs that were read from the log and not handed out yet.
     unread: VecDeque<(String, Map)>,
 }
 
-impl OwnLink<'_> {
+impl OwnClient {
+    /// A client that reads the master's events from now on.
+    fn new(master: MasterHandle, caller: Caller) -> Self {
+        Self {
+            events: master.follow(),
+            master,
+            caller,
+            unread: VecDeque::new(),
+        }
+    }
+
+    /// Publishes a job.
+    ///
+    /// # Errors
+    /// [`ClientError::Publish`].
+    async fn publish(&self, request: JobRequest) -> Result<Published, ClientError> {
+        Ok(self.master.publish(request, &self.caller).await?)
+    }
+
+    /// Waits for the returns of a job, as [`LocalClient::wait`](crate::client::LocalClient::wait) does.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    async fn wait(
+        &mut self,
+        job: &Published,
+        timeouts: Timeouts,
+        report: impl FnMut(MinionReply) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        wait::wait(self, job, timeouts, report).await
+    }
+
     /// Keeps the events of jobs in a run of the log.
     fn read(&mut self, run: &Events) {
         for event in run.iter() {
@@ -116,9 +141,9 @@ impl OwnLink<'_> {
     }
 }
 
-impl MasterLink for OwnLink<'_> {
+impl MasterLink for OwnClient {
     async fn publish(&mut self, request: JobRequest) -> Result<Published, ClientError> {
-        Ok(self.master.publish(request, self.caller).await?)
+        Self::publish(self, request).await
     }
 
     async fn next_event(&mut self, until: Instant) -> Result<Option<(String, Map)>, ClientError> {

@@ -52,7 +52,7 @@ pub struct MasterOptions {
     /// TLS at both ports (`ssl`; tcp only).
     pub ssl: Option<TlsOptions>,
     /// Every user of this machine can write to the master's bus (`ipc_mode: tcp`).
-    pub bus_is_open_to_all_users: bool,
+    pub bus_is_open_to_all: bool,
     /// The directory of the bus's sockets.
     pub sock_dir: PathBuf,
     /// Node groups by name, as targets use them.
@@ -149,7 +149,7 @@ impl MasterOptions {
             keep_jobs: keep_jobs(&read)?,
             user: opts.text("user")?.to_owned(),
             ssl: TlsOptions::from_option(opts.get("ssl"))?,
-            bus_is_open_to_all_users: uses_tcp(opts),
+            bus_is_open_to_all: uses_tcp(opts),
             sock_dir: opts.text("sock_dir")?.into(),
             nodegroups: nodegroups(opts.get("nodegroups")),
             minions: MinionCache::of(opts)?,

@@ -1,4 +1,4 @@
-//! Answers clear `runner` requests: starts the function and says where its events will be.
+//! Runs runner functions in the master: for clear `runner` requests, and for the rest of the program.
 //! Facts: `docs/protocol/network.md` §12.
 
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use brine_config::Arguments;
 use brine_wire::network::{Jid, field};
 use brine_wire::tag::{SALT, tagify};
 use brine_wire::{Map, Value};
+use tokio::sync::oneshot;
 
 use super::access::Caller;
 use super::context::Context;
 use super::handle::MasterHandle;
 use super::operator::OwnOperator;
 use crate::node_bus::since_epoch;
-use crate::runner::{self, RunnerCall};
+use crate::runner::{self, RunnerCall, RunnerError, RunnerReturn};
 
 /// Answers a clear `runner` request of the master's own user, and starts the function.
 pub(super) fn answer(master: &Arc<Context>, load: &Map, user: &str) -> Value {
@@ -73,4 +74,64 @@ pub(super) fn start(
         }
     });
     answer.into()
+}
+
+impl MasterHandle {
+    /// Runs a runner function to its end, in-process, and fires its events. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub async fn runner(
+        &self,
+        fun: &str,
+        arguments: Arguments,
+        by: &Caller,
+    ) -> Result<RunnerReturn, RunnerError> {
+        self.run_runner(fun, arguments, by, Jid::at(since_epoch()))
+            .await
+    }
+
+    /// Runs a runner function as [`Self::runner`] does, under a job id of the caller's choice.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub async fn run_runner(
+        &self,
+        fun: &str,
+        arguments: Arguments,
+        by: &Caller,
+        jid: Jid,
+    ) -> Result<RunnerReturn, RunnerError> {
+        by.may_call("runner", fun, &arguments.positional, &arguments.keyword)
+            .map_err(|_| RunnerError::NotPermitted)?;
+        let call = RunnerCall {
+            fun: fun.to_owned(),
+            arguments,
+            user: by.user.clone(),
+            jid: jid.as_str().to_owned(),
+        };
+        // What it publishes to minions is the function's, which is permitted.
+        let mut operator = OwnOperator::new(self.clone(), Caller::unrestricted(by.user.clone()));
+        let (done, result) = oneshot::channel();
+        self.context.spawn(async move {
+            // Whoever called may have stopped waiting.
+            let _ = done.send(runner::run(&mut operator, call).await);
+        });
+        result.await.unwrap_or(Err(RunnerError::ShuttingDown))
+    }
+
+    /// Starts a runner function and returns at once: the `tag` and `jid` of its events.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub fn start_runner(
+        &self,
+        fun: &str,
+        arguments: Arguments,
+        by: &Caller,
+    ) -> Result<Value, RunnerError> {
+        by.may_call("runner", fun, &arguments.positional, &arguments.keyword)
+            .map_err(|_| RunnerError::NotPermitted)?;
+        Ok(start(&self.context, fun.to_owned(), arguments, by))
+    }
 }

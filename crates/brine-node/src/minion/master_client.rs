@@ -24,7 +24,8 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::options::{MasterAddress, MinionOptions};
+use super::masters::MasterAddress;
+use super::options::MinionOptions;
 use super::transport::{self, TransportError};
 use crate::node_bus::since_epoch;
 

@@ -11,6 +11,7 @@ mod jobs;
 mod liveness;
 mod local_requests;
 pub mod master_client;
+mod masters;
 mod options;
 mod retry;
 mod retry_options;
@@ -33,7 +34,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use self::options::{MasterAddress, MasterType, MinionOptions, SpoolOptions};
+pub use self::masters::{MasterAddress, MasterType};
+pub use self::options::{MinionOptions, SpoolOptions};
 pub use self::retry_options::{RetryOptions, ReturnRetry};
 pub use self::spool::SpoolLimits;
 pub use self::transport::TransportError;

@@ -17,58 +17,11 @@ use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
 
+use super::masters::{MasterAddress, MasterType};
 use super::retry_options::RetryOptions;
 use super::spool::SpoolLimits;
 use crate::bus_address::uses_tcp;
 use crate::options::{OptionsError, Reader, Transport};
-
-/// Where a master is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MasterAddress {
-    /// Its name or address.
-    pub host: String,
-    /// Its request port.
-    pub port: u16,
-}
-
-impl MasterAddress {
-    /// `host` or `host:port`, `[v6]:port`.
-    #[must_use]
-    pub fn parse(text: &str, default_port: u16) -> Self {
-        let split = text
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
-        let (host, port) = match split.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
-            Some((host, port)) => (host, port),
-            None => (text, default_port),
-        };
-        Self {
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port,
-        }
-    }
-
-    /// As `host:port` for another port of the same master.
-    #[must_use]
-    pub fn with_port(&self, port: u16) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{port}", self.host)
-        } else {
-            format!("{}:{port}", self.host)
-        }
-    }
-}
-
-/// What several masters are to the minion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MasterType {
-    /// All of them, at the same time.
-    All,
-    /// The first that lets it in (`failover`).
-    Failover,
-    /// None (`disable`).
-    None,
-}
 
 /// Where a minion's events and returns wait for its masters, and how many of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -418,23 +371,5 @@ mod tests {
         let first = |stays| masters(&Reader(&opts), stays).unwrap()[0].host.clone();
         assert!((0..100).all(|_| first(true) == "m0"));
         assert!((0..100).any(|_| first(false) != "m0"));
-    }
-
-    #[test]
-    fn masters_are_named_with_and_without_ports() {
-        for (text, host, port) in [
-            ("salt", "salt", 4506),
-            ("10.0.0.1:5506", "10.0.0.1", 5506),
-            ("::1", "::1", 4506),
-            ("[::1]:5506", "::1", 5506),
-            ("[fe80::2]", "fe80::2", 4506),
-        ] {
-            let master = MasterAddress::parse(text, 4506);
-            assert_eq!((master.host.as_str(), master.port), (host, port), "{text}");
-        }
-        assert_eq!(
-            MasterAddress::parse("::1", 4506).with_port(4505),
-            "[::1]:4505"
-        );
     }
 }

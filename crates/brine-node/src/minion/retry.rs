@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_up_as_often_as_said_and_for_ever_once_the_minion_was_in() {
+    fn lookups_are_limited_until_the_minion_was_connected() {
         let set = [("retry_dns", 7.into()), ("retry_dns_count", 2.into())];
         let mut first = waits(&set);
         assert_eq!(seconds(&first.after(&UNRESOLVED)), 7.0);

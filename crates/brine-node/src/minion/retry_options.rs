@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use brine_net::crypto;
 
-use super::options::MasterType;
+use super::masters::MasterType;
 use crate::options::{OptionsError, Reader};
 
 /// Retry limits and intervals, from Salt's options of the same names.
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_as_in_salt() {
+    fn defaults_are_salts() {
         let tries = tries(MasterType::All, &[]);
         assert_eq!(tries.auth_tries.get(), 7);
         assert_eq!((tries.master_tries, tries.retry_dns_count), (None, None));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn failback_looks_as_often_as_said_or_as_for_the_master_it_is_in_with() {
+    fn failback_checks_as_often_as_configured() {
         let every = |master_type, set: &[(&str, i64)]| {
             let set = [&[("master_failback", 1)], set].concat();
             tries(master_type, &set)

@@ -14,7 +14,7 @@ use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 
 use super::master_client::{MasterClient, RequestError, SignInError};
-use super::options::MasterAddress;
+use super::masters::MasterAddress;
 use super::retry::{Next, Refused, RetryTimer, Round};
 use super::{Node, Uplink};
 

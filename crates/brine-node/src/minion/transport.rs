@@ -7,7 +7,8 @@ use brine_net::minion::Session;
 use brine_net::tls::TlsError;
 use brine_net::{crypto, tcp, zeromq};
 
-use super::options::{MasterAddress, MinionOptions};
+use super::masters::MasterAddress;
+use super::options::MinionOptions;
 use crate::options::Transport;
 
 /// Why a connection cannot be used; trying again later may help.

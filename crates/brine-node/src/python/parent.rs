@@ -22,12 +22,23 @@ use tokio::sync::{mpsc, watch};
 use super::{frame, output, worker};
 use crate::call::Failure;
 
-/// The program that the parent and its children run.
-const WORKER: &str = include_str!("../../python/worker.py");
+/// The program that the parent and its children run: the modules of a package, each after those it imports.
+const WORKER: [(&str, &str); 6] = [
+    ("packing", include_str!("../../python/worker/packing.py")),
+    ("failures", include_str!("../../python/worker/failures.py")),
+    (
+        "salt_modules",
+        include_str!("../../python/worker/salt_modules.py"),
+    ),
+    ("loading", include_str!("../../python/worker/loading.py")),
+    ("job", include_str!("../../python/worker/job.py")),
+    ("parent", include_str!("../../python/worker/parent.py")),
+];
 
-/// Reads [`WORKER`] from the socket, so that it is neither a file nor an argument.
+/// Reads [`WORKER`] from the socket, so that no part of it is a file that could be replaced, or an argument that
+/// others could read. The last module has `main`.
 const LOADER: &str = "\
-import os, struct
+import os, struct, sys, types
 def read(n):
     parts = b''
     while len(parts) < n:
@@ -35,8 +46,16 @@ def read(n):
         if not part: raise SystemExit(1)
         parts += part
     return parts
-__file__ = '<brine worker>'
-exec(compile(read(struct.unpack('>I', read(4))[0]), __file__, 'exec'))";
+def frame(): return read(struct.unpack('>I', read(4))[0])
+package = sys.modules['brine_worker'] = types.ModuleType('brine_worker')
+package.__path__ = []
+for _ in range(frame()[0]):
+    name = frame().decode()
+    module = types.ModuleType('brine_worker.' + name)
+    module.__file__ = '<brine worker/' + name + '>'
+    sys.modules[module.__name__] = module
+    exec(compile(frame(), module.__file__, 'exec'), module.__dict__)
+module.main()";
 
 /// The most commands that wait to be written; more mean that the parent hangs.
 const WAITING: usize = 1024;
@@ -142,9 +161,7 @@ fn spawn(program: &Path) -> std::io::Result<(Child, UnixStream)> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let mut program = vec![0; 4];
-    program.extend_from_slice(WORKER.as_bytes());
-    ours.write_all(&frame::framed(program)?)?; // smaller than the socket's buffer
+    ours.write_all(&program_frames()?)?; // smaller than the socket's buffer
     ours.set_nonblocking(true)?;
     if let Some(stdout) = child.stdout.take() {
         tokio::spawn(output::log_lines(stdout));
@@ -153,6 +170,18 @@ fn spawn(program: &Path) -> std::io::Result<(Child, UnixStream)> {
         tokio::spawn(output::log_lines(stderr));
     }
     Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// [`WORKER`] as [`LOADER`] reads it: the number of modules, then name and source of each.
+fn program_frames() -> std::io::Result<Vec<u8>> {
+    let framed = |bytes: &[u8]| frame::framed([&[0; 4], bytes].concat());
+    let count = u8::try_from(WORKER.len()).map_err(std::io::Error::other)?;
+    let mut frames = framed(&[count])?;
+    for (name, source) in WORKER {
+        frames.extend(framed(name.as_bytes())?);
+        frames.extend(framed(source.as_bytes())?);
+    }
+    Ok(frames)
 }
 
 /// Whether a variable decides which code the interpreter or the dynamic linker loads.

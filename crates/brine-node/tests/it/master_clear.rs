@@ -94,7 +94,7 @@ async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() 
     if nix::unistd::geteuid().is_root() {
         assert_eq!(file.uid(), account.uid.as_raw());
     }
-    // He can reach his key, and sees nothing else.
+    // The user can read the key, and nothing else.
     let folder = fs::metadata(site.place.path("m/cache")).unwrap();
     assert_eq!(folder.permissions().mode() & 0o007, 0o001);
 
@@ -113,7 +113,7 @@ async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() 
     let told = bus.next("salt/job/error").await;
     assert_eq!(told.get("fun"), Some(&"cmd.run".into()));
     assert_eq!(told.get("key"), None);
-    // His key lets him publish, not change the master.
+    // The key permits publishing, but no change of the master.
     for cmd in ["wheel", "runner"] {
         let load = json!({"cmd": cmd, "fun": "key.list_all", "key": key, "user": USER});
         assert_eq!(
@@ -139,7 +139,7 @@ async fn next(bus: &mut Listener, what: &str) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wheel_function_is_told_of_as_3008_does() {
+async fn a_wheel_function_fires_the_events_of_3008() {
     let site = Site::start("").await;
     site.pending(&["m1"]);
     let mut bus = site.place.master_bus().await;
@@ -161,7 +161,7 @@ async fn a_wheel_function_is_told_of_as_3008_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wheel_function_is_told_of_twice_as_3006_does() {
+async fn a_wheel_function_fires_the_events_of_3006() {
     let site = Site::start("brine: {compat: 3006}").await;
     let mut bus = site.place.master_bus().await;
     let load = json!({

@@ -1,4 +1,4 @@
-//! A minion's options of patience and order: failback, jobs at a time, pings, tries.
+//! A minion's options about masters and retries: failback, jobs at a time, pings, tries.
 
 use std::fs;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use brine_net::keys::minion::MinionKeys;
 use brine_node::minion::MinionOptions;
 use brine_node::minion::master_client::MasterClient;
 use brine_wire::{Map, Value};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::detour::{Detour, Through};
@@ -298,9 +299,13 @@ async fn a_sign_in_waits_for_a_master_as_long_as_auth_tries_take() {
         let impatient = link("auth_tries: 1\nauth_timeout: 1");
         assert!(impatient.sign_in(None).await.is_err());
         let patient = link("auth_tries: 60\nauth_timeout: 1");
+        // Something else listens at the master's port, and hangs up: the sign-in goes on trying.
+        let stranger = TcpListener::bind(("127.0.0.1", place.ports[0])).await;
+        let stranger = stranger.unwrap();
         let waiting = tokio::spawn(async move { patient.sign_in(None).await.map(drop) });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(stranger.accept().await.unwrap());
         assert!(!waiting.is_finished());
+        drop(stranger);
         let master = place.master("auto_accept: true").await;
         waiting.await.unwrap().unwrap();
         master.end().await;

@@ -3,6 +3,8 @@
 //! Under `ipc_mode: tcp` every user of the machine can write to it. The buses here are on UNIX sockets all the same:
 //! what counts is what the nodes are configured to think.
 
+use std::time::Duration;
+
 use brine_bus::address::{Address, Node};
 use brine_bus::client::PublisherConfig;
 use brine_bus::client::tokio::Publisher;
@@ -15,9 +17,9 @@ use crate::support::{PATIENCE, Place, own_publisher};
 async fn no_event_has_a_master_publish() {
     let place = Place::new("tcp");
     let master = place.master("auto_accept: true").await;
-    let minion = place.minion(master.ret_port, "");
-    place.master_bus().await.next("salt/minion/m1/start").await;
     let mut bus = place.master_bus().await;
+    let minion = place.minion(master.ret_port, "");
+    bus.next("salt/minion/m1/start").await;
     let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
     let mut publisher = Publisher::new(&address, PublisherConfig::default());
     let order = [
@@ -77,7 +79,14 @@ async fn a_minion_on_ports_shows_no_key_and_sends_no_requests_that_an_event_asks
     let mut bus = place.minion_bus().await;
     let mut stranger = own_publisher(&place);
     let master = place.master("auto_accept: true").await;
-    place.master_bus().await.next("salt/minion/m1/start").await;
+    // The minion may have signed in before anybody can listen to the master: wait for its start events by the count.
+    let counts = master.handle.clone().unwrap();
+    let has_started = async {
+        while counts.stats().minion_events == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, has_started).await.unwrap();
     let sent = stranger
         .fire_event("signed/in", &mut Map::new(), Some(PATIENCE))
         .await;

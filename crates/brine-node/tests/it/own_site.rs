@@ -130,7 +130,7 @@ async fn with_several_masters_events_go_to_all_and_a_return_to_the_one_that_aske
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotation_asked_for_by_file_is_told_and_all_are_pinged_back_in() {
+async fn a_rotation_requested_by_file_is_fired_and_all_minions_return() {
     each_transport(async |place: Place| {
         let config = "auto_accept: true\nid: central\nloop_interval: 0.2\nping_on_rotate: true\n\
                       master_stats: true\nmaster_stats_event_iter: 0";

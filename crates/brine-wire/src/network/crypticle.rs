@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_to_another_request_is_told() {
+    fn a_reply_to_another_request_is_detected() {
         let (ours, other) = (Nonce::from_random([1; 16]), Nonce::from_random([2; 16]));
         let text = plaintext(&Value::Nil, Some(&ours));
         assert_eq!(read(&text, Some(&ours)), Ok(Value::Nil));

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn sign_ins_are_told_in_the_order_of_their_case() {
+    fn auth_events_have_the_key_order_of_their_case() {
         let id = MinionId::parse("m1").unwrap();
         let auth_event = |act, position| line(auth(act, position, &id, "PEM"));
         assert_eq!(

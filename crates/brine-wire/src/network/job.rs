@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_publish_is_told_without_its_secrets() {
+    fn the_event_of_a_refused_publish_has_no_secrets() {
         let kwargs: Map = [("password", "p"), ("username", "u"), ("token", "t")]
             .into_iter()
             .collect();

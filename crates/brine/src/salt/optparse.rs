@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_optparses_words() {
+    fn errors_are_worded_as_by_optparse() {
         for (line, error) in [
             ("--bogus", "no such option: --bogus"),
             ("-dx", "no such option: -x"),

@@ -77,7 +77,7 @@ fn half_open_connections_disturb_nobody() {
 }
 
 #[test]
-fn whoever_writes_one_byte_a_second_is_waited_for() {
+fn a_publisher_may_send_one_byte_per_second() {
     let bus = Setup::new("3008").start();
     let mut pair = Pair::connect(&bus, "round");
     let mut subscriber = Subscriber::connect(&bus.socket("pub"), Framing::Bare);

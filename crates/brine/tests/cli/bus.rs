@@ -156,7 +156,7 @@ fn in_the_background_it_is_ready_when_the_command_returns() {
 }
 
 #[test]
-fn the_service_manager_is_told_when_it_is_ready() {
+fn the_service_manager_is_notified_when_the_bus_is_ready() {
     let bus = Bus::absent();
     let manager = UnixDatagram::bind(bus.path("notify")).unwrap();
     let mut command = bus.command(&["bus"]);

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{Bus, brine, run, wait_until};
 
 #[test]
-fn a_master_in_the_background_is_ready_and_ends_when_told_to() {
+fn a_master_in_the_background_is_ready_and_ends_on_a_signal() {
     let place = Bus::absent();
     let mut config = fs::read_to_string(place.path("master")).unwrap();
     config.push_str("interface: 127.0.0.1\nret_port: 0\npublish_port: 0\nlog_level: info\n");

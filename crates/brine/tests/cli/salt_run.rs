@@ -65,7 +65,7 @@ fn without_a_bus_firing_is_false() {
 }
 
 #[test]
-fn wrong_usage_is_told_as_optparse_does() {
+fn wrong_usage_is_reported_as_by_optparse() {
     let usage = "Usage: salt-run [options] <function> [arguments]\n\nsalt-run: error: ";
     for (arguments, error) in [
         (&["--bogus"][..], "no such option: --bogus"),

@@ -117,7 +117,7 @@ fn large_values_are_refused_and_not_lost() {
 }
 
 #[test]
-fn errors_say_where_who_and_what_to_do() {
+fn errors_name_the_file_its_owner_and_a_remedy() {
     let bus = Bus::absent();
     let error = |arguments: &[&str]| {
         let left = run(&mut brine(arguments), "");

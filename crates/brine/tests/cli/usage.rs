@@ -81,7 +81,7 @@ fn a_bench_of_its_own_bus_finds_no_faults() {
 }
 
 #[test]
-fn a_bench_does_not_load_a_bus_in_use_unless_told_to() {
+fn bench_loads_a_bus_in_use_only_with_live() {
     let bus = Bus::start();
     let left = bus.run(&["bench", "-d", "0.1"]);
     assert_eq!((left.code, left.stdout.as_str()), (Some(1), ""));

@@ -35,7 +35,7 @@ fn events_sent_while_the_master_is_away_arrive_in_order_when_it_is_back() {
 }
 
 #[test]
-fn a_killed_minion_is_told_of_and_comes_back() {
+fn a_killed_minion_is_reported_and_comes_back() {
     let mut site = Site::up("tcp");
     site.minion.take().unwrap().signal(Signal::KILL);
     let left = site.run(&["salt", "-t", "1", "m1", "test.ping"]);

@@ -234,7 +234,7 @@ fn taking_one_takes_one_whether_it_matches_or_not() {
 }
 
 #[test]
-fn pending_events_are_bounded_and_the_caller_is_told() {
+fn pending_events_are_bounded_and_a_lost_one_is_an_error() {
     let mut session = Session::new(&SubscriberConfig {
         max_pending_bytes: 80,
         ..CONFIG

@@ -2,14 +2,17 @@
 //!
 //! Indentation becomes start and end tokens; a `key:` is only known to be one at its colon, so
 //! tokens wait in a queue while one of them may still turn out to be a key. Scalars are in
-//! `text`, tags, anchors and directives in `names`.
+//! `text`, tags, anchors and directives in `names`, single characters in `characters`.
 
+mod characters;
 mod names;
 mod text;
+mod token;
 
 use std::collections::VecDeque;
 
-use super::{Fault, YamlError};
+pub(super) use self::token::{Mark, Token, TokenKind};
+use super::YamlError;
 
 /// Why a text cannot be cut into tokens or put together from them.
 type Syntax = &'static str;
@@ -17,76 +20,10 @@ type Syntax = &'static str;
 /// How far before its colon a key may start, in characters, when it has no `?`.
 const MAX_SIMPLE_KEY: usize = 1024;
 
-/// A place in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Bytes before it.
-    byte: usize,
-    /// Characters before it.
-    index: usize,
-    /// From 0.
-    line: usize,
-    /// In characters, from 0.
-    column: usize,
-}
-
-impl Place {
-    /// An error at this place.
-    pub(super) const fn fault(self, fault: Fault) -> YamlError {
-        YamlError {
-            line: self.line + 1,
-            column: self.column + 1,
-            fault,
-        }
-    }
-
-    /// Not YAML at this place.
-    pub(super) const fn syntax(self, syntax: Syntax) -> YamlError {
-        self.fault(Fault::Syntax(syntax))
-    }
-}
-
-/// A token and where it starts.
-#[derive(Debug)]
-pub(super) struct Token {
-    pub(super) kind: TokenKind,
-    pub(super) place: Place,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TokenKind {
-    StreamEnd,
-    /// `%YAML` with its version.
-    Version(u32, u32),
-    /// `%TAG` with handle and prefix.
-    TagPrefix(String, String),
-    DocumentStart,
-    DocumentEnd,
-    BlockSequenceStart,
-    BlockMappingStart,
-    BlockEnd,
-    FlowSequenceStart,
-    FlowSequenceEnd,
-    FlowMappingStart,
-    FlowMappingEnd,
-    BlockEntry,
-    FlowEntry,
-    Key,
-    Value,
-    Alias(String),
-    Anchor(String),
-    /// Handle (empty when there is none) and suffix.
-    Tag(String, String),
-    Scalar {
-        text: String,
-        is_plain: bool,
-    },
-}
-
 /// Cuts a text into tokens; [`Scanner::peek`] and [`Scanner::next`] are all a parser needs.
 pub(super) struct Scanner<'t> {
     text: &'t str,
-    at: Place,
+    at: Mark,
     queue: VecDeque<Token>,
     /// How many tokens have left the queue.
     taken: usize,
@@ -108,14 +45,14 @@ struct SimpleKey {
     is_required: bool,
     /// Which token it is, counted from the first.
     number: usize,
-    place: Place,
+    mark: Mark,
 }
 
 impl<'t> Scanner<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         Self {
             text,
-            at: Place {
+            at: Mark {
                 byte: 0,
                 index: 0,
                 line: 0,
@@ -281,10 +218,10 @@ impl<'t> Scanner<'t> {
         if let Some(key) = self.simple_keys.last_mut().and_then(Option::take) {
             let token = Token {
                 kind: TokenKind::Key,
-                place: key.place,
+                mark: key.mark,
             };
             self.queue.insert(key.number - self.taken, token);
-            self.roll_indent(key.place, Some(key.number), TokenKind::BlockMappingStart);
+            self.roll_indent(key.mark, Some(key.number), TokenKind::BlockMappingStart);
             self.simple_key_allowed = false;
         } else {
             if self.flow_level == 0 {
@@ -306,23 +243,23 @@ impl<'t> Scanner<'t> {
     ) -> Result<(), YamlError> {
         self.save_simple_key()?;
         self.simple_key_allowed = false;
-        let place = self.at;
+        let mark = self.at;
         let kind = scan(self)?;
-        self.push(kind, place);
+        self.push(kind, mark);
         Ok(())
     }
 
     fn fetch_block_scalar(&mut self) -> Result<(), YamlError> {
         self.remove_simple_key()?;
         self.simple_key_allowed = true;
-        let place = self.at;
+        let mark = self.at;
         let kind = self.scan_block()?;
-        self.push(kind, place);
+        self.push(kind, mark);
         Ok(())
     }
 
-    fn push(&mut self, kind: TokenKind, place: Place) {
-        self.queue.push_back(Token { kind, place });
+    fn push(&mut self, kind: TokenKind, mark: Mark) {
+        self.queue.push_back(Token { kind, mark });
     }
 
     fn push_indicator(&mut self, kind: TokenKind, length: usize) {
@@ -360,12 +297,12 @@ impl<'t> Scanner<'t> {
         let at = self.at;
         for slot in &mut self.simple_keys {
             let is_stale = |key: &mut SimpleKey| {
-                key.place.line < at.line || key.place.index + MAX_SIMPLE_KEY < at.index
+                key.mark.line < at.line || key.mark.index + MAX_SIMPLE_KEY < at.index
             };
             if let Some(key) = slot.take_if(is_stale)
                 && key.is_required
             {
-                return Err(key.place.syntax("expected `:` after this key"));
+                return Err(key.mark.syntax("expected `:` after this key"));
             }
         }
         Ok(())
@@ -380,7 +317,7 @@ impl<'t> Scanner<'t> {
         let key = SimpleKey {
             is_required: self.flow_level == 0 && self.indent == self.column(),
             number: self.taken + self.queue.len(),
-            place: self.at,
+            mark: self.at,
         };
         if let Some(slot) = self.simple_keys.last_mut() {
             *slot = Some(key);
@@ -390,20 +327,20 @@ impl<'t> Scanner<'t> {
 
     fn remove_simple_key(&mut self) -> Result<(), YamlError> {
         match self.simple_keys.last_mut().and_then(Option::take) {
-            Some(key) if key.is_required => Err(key.place.syntax("expected `:` after this key")),
+            Some(key) if key.is_required => Err(key.mark.syntax("expected `:` after this key")),
             _ => Ok(()),
         }
     }
 
-    /// Opens a block collection when `place` is further right than the innermost one.
-    fn roll_indent(&mut self, place: Place, before: Option<usize>, kind: TokenKind) {
-        let column = place.column.cast_signed();
+    /// Opens a block collection when `mark` is further right than the innermost one.
+    fn roll_indent(&mut self, mark: Mark, before: Option<usize>, kind: TokenKind) {
+        let column = mark.column.cast_signed();
         if self.flow_level > 0 || self.indent >= column {
             return;
         }
         self.indents.push(self.indent);
         self.indent = column;
-        let token = Token { kind, place };
+        let token = Token { kind, mark };
         match before {
             Some(number) => self.queue.insert(number - self.taken, token),
             None => self.queue.push_back(token),
@@ -416,88 +353,5 @@ impl<'t> Scanner<'t> {
             self.push(TokenKind::BlockEnd, self.at);
             self.indent = self.indents.pop().unwrap_or(-1);
         }
-    }
-
-    const fn column(&self) -> isize {
-        self.at.column.cast_signed()
-    }
-
-    fn rest(&self) -> &'t str {
-        &self.text[self.at.byte..]
-    }
-
-    /// The byte `ahead` of here; 0 at the end, since no readable text holds a 0.
-    fn byte(&self, ahead: usize) -> u8 {
-        let bytes = self.text.as_bytes();
-        bytes.get(self.at.byte + ahead).copied().unwrap_or(0)
-    }
-
-    /// CR, LF, NEL, LS and PS.
-    fn is_break(&self, ahead: usize) -> bool {
-        match self.byte(ahead) {
-            b'\r' | b'\n' => true,
-            0xC2 => self.byte(ahead + 1) == 0x85,
-            0xE2 => self.byte(ahead + 1) == 0x80 && matches!(self.byte(ahead + 2), 0xA8 | 0xA9),
-            _ => false,
-        }
-    }
-
-    fn is_blank(&self, ahead: usize) -> bool {
-        matches!(self.byte(ahead), b' ' | b'\t')
-    }
-
-    fn is_break_or_end(&self, ahead: usize) -> bool {
-        self.byte(ahead) == 0 || self.is_break(ahead)
-    }
-
-    fn is_blank_or_end(&self, ahead: usize) -> bool {
-        self.is_blank(ahead) || self.is_break_or_end(ahead)
-    }
-
-    fn is_document_mark(&self, mark: &[u8; 3]) -> bool {
-        self.at.column == 0
-            && self.rest().as_bytes().starts_with(mark)
-            && self.is_blank_or_end(mark.len())
-    }
-
-    /// Skips one character that is not a line break.
-    fn skip(&mut self) {
-        if let Some(c) = self.rest().chars().next() {
-            self.at.byte += c.len_utf8();
-            self.at.index += 1;
-            self.at.column += 1;
-        }
-    }
-
-    fn skip_blanks(&mut self) {
-        while self.is_blank(0) {
-            self.skip();
-        }
-    }
-
-    fn skip_to_break(&mut self) {
-        while !self.is_break_or_end(0) {
-            self.skip();
-        }
-    }
-
-    /// Over one line break, if there is one, and what it counts as in a text.
-    fn skip_break(&mut self) -> Option<char> {
-        let c = self.rest().chars().next().filter(|_| self.is_break(0))?;
-        let is_pair = c == '\r' && self.byte(1) == b'\n';
-        self.at.byte += c.len_utf8() + usize::from(is_pair);
-        self.at.index += 1 + usize::from(is_pair);
-        self.at.line += 1;
-        self.at.column = 0;
-        Some(match c {
-            '\u{2028}' | '\u{2029}' => c,
-            _ => '\n',
-        })
-    }
-
-    /// Moves one character to `text`.
-    fn read_into(&mut self, text: &mut String) {
-        text.extend(self.rest().chars().next());
-        self.skip();
     }
 }

@@ -1,6 +1,6 @@
 //! Tags, anchors, aliases and directives.
 
-use super::{Place, Scanner, Syntax, Token, TokenKind, YamlError};
+use super::{Mark, Scanner, Syntax, Token, TokenKind, YamlError};
 
 /// The longest prefix a `%TAG` directive may give a handle, in bytes.
 const MAX_PREFIX: usize = 1024;
@@ -122,7 +122,7 @@ impl Scanner<'_> {
 
     /// `%YAML` and `%TAG`.
     pub(super) fn scan_directive(&mut self) -> Result<Token, YamlError> {
-        let place = self.at;
+        let mark = self.at;
         self.skip();
         let name = self.scan_word();
         if !self.is_blank_or_end(0) {
@@ -132,10 +132,10 @@ impl Scanner<'_> {
         }
         let kind = match name.as_str() {
             "YAML" => self.scan_version()?,
-            "TAG" => self.scan_tag_prefix(place)?,
+            "TAG" => self.scan_tag_prefix(mark)?,
             _ => {
                 return Err(
-                    place.syntax("expected %YAML or %TAG; quote a text that starts with `%`")
+                    mark.syntax("expected %YAML or %TAG; quote a text that starts with `%`")
                 );
             }
         };
@@ -147,7 +147,7 @@ impl Scanner<'_> {
             return Err(self.at.syntax("expected a new line after the directive"));
         }
         self.skip_break();
-        Ok(Token { kind, place })
+        Ok(Token { kind, mark })
     }
 
     fn scan_version(&mut self) -> Result<TokenKind, YamlError> {
@@ -174,21 +174,21 @@ impl Scanner<'_> {
             .ok_or_else(|| self.at.syntax("expected a version such as 1.1"))
     }
 
-    fn scan_tag_prefix(&mut self, place: Place) -> Result<TokenKind, YamlError> {
+    fn scan_tag_prefix(&mut self, mark: Mark) -> Result<TokenKind, YamlError> {
         const EXPECTED: Syntax = "expected `%TAG !handle! prefix`";
         self.skip_blanks();
         if self.byte(0) != b'!' {
-            return Err(place.syntax(EXPECTED));
+            return Err(mark.syntax(EXPECTED));
         }
         let handle = self.scan_tag_handle();
         if !handle.ends_with('!') || !self.is_blank(0) {
-            return Err(place.syntax(EXPECTED));
+            return Err(mark.syntax(EXPECTED));
         }
         self.skip_blanks();
         let prefix = self.scan_uri(Within::Brackets, String::new())?;
         // Each tag with this handle is as long as the prefix: a short text could fill the memory.
         if prefix.len() > MAX_PREFIX {
-            return Err(place.syntax("the prefix of a %TAG directive is too long"));
+            return Err(mark.syntax("the prefix of a %TAG directive is too long"));
         }
         if !self.is_blank_or_end(0) {
             return Err(self.at.syntax("expected a blank after the tag's prefix"));

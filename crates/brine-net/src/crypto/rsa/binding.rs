@@ -135,38 +135,21 @@ impl Rsa {
         fits == 1
     }
 
-    /// A block of [`Self::size`] bytes to the power of the private exponent; `None` for another size.
-    pub(super) fn private_operation(&self, block: &[u8]) -> Option<Vec<u8>> {
-        let size = self.size();
-        let mut power = vec![0; size];
-        let mut written = 0;
-        // SAFETY: `power` has the length that is passed, and the input too.
-        let done = unsafe {
-            lc::RSA_sign_raw(
-                self.0,
-                &raw mut written,
-                power.as_mut_ptr(),
-                power.len(),
-                block.as_ptr(),
-                block.len(),
-                lc::RSA_NO_PADDING,
-            )
-        };
-        clear_errors();
-        (done == 1 && written == size).then_some(power)
-    }
-
-    /// A block of [`Self::size`] bytes to the power of the public exponent; `None` for another size.
-    pub(super) fn public_operation(&self, block: &[u8]) -> Option<Vec<u8>> {
+    /// A block of [`Self::size`] bytes to the power of an exponent of the key; `None` for another size.
+    pub(super) fn raw_operation(&self, exponent: Exponent, block: &[u8]) -> Option<Vec<u8>> {
         let size = self.size();
         if block.len() != size {
             return None;
         }
         let mut power = vec![0; size];
         let mut written = 0;
+        let operation = match exponent {
+            Exponent::Public => lc::RSA_verify_raw,
+            Exponent::Private => lc::RSA_sign_raw,
+        };
         // SAFETY: `power` has the length that is passed, and the input too.
         let done = unsafe {
-            lc::RSA_verify_raw(
+            operation(
                 self.0,
                 &raw mut written,
                 power.as_mut_ptr(),
@@ -405,6 +388,13 @@ impl<'a> Bio<'a> {
         let bytes = unsafe { std::slice::from_raw_parts(start, length) };
         String::from_utf8(bytes.to_vec()).ok()
     }
+}
+
+/// An exponent of a key.
+#[derive(Clone, Copy)]
+pub(super) enum Exponent {
+    Public,
+    Private,
 }
 
 /// Which of OAEP's two operations.

@@ -17,7 +17,7 @@ use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
 use brine_wire::network::x931;
 use zeroize::Zeroizing;
 
-use self::binding::{Direction, Rsa};
+use self::binding::{Direction, Exponent, Rsa};
 use super::pem;
 
 /// The smallest modulus accepted, in bits.
@@ -160,7 +160,7 @@ impl PublicKey {
     /// The message in an X9.31 signature; `None` if it is none of this key's.
     #[must_use]
     pub fn recover_x931(&self, signature: &[u8]) -> Option<Vec<u8>> {
-        let mut block = self.rsa.public_operation(signature)?;
+        let mut block = self.rsa.raw_operation(Exponent::Public, signature)?;
         if block.last()? & 0x0f != 0x0c {
             block = subtract(&self.rsa.modulus()?, &block);
         }
@@ -244,7 +244,8 @@ impl PrivateKey {
     /// [`RsaError`] when the message does not fit the key.
     pub fn sign_x931(&self, message: &[u8]) -> Result<Vec<u8>, RsaError> {
         let block = x931::pad(message, self.rsa.size()).ok_or(RsaError)?;
-        let power = self.rsa.private_operation(&block).ok_or(RsaError)?;
+        let power = self.rsa.raw_operation(Exponent::Private, &block);
+        let power = power.ok_or(RsaError)?;
         let rest = subtract(&self.rsa.modulus().ok_or(RsaError)?, &power);
         Ok(power.min(rest)) // of equal length and big-endian: the smaller number
     }

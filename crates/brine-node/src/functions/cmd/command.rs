@@ -10,20 +10,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
+use super::finished::Finished;
 use super::options::{Options, Words, seconds};
 use super::{environment, failed, which};
 use crate::functions::Failure;
 
 /// The most output kept of a command, in bytes per stream.
 const MOST_OUTPUT: u64 = 64 << 20;
-
-/// A command that has ended.
-pub(super) struct Finished {
-    pub(super) pid: u32,
-    pub(super) retcode: i64,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
-}
 
 /// Runs a command to its end, or to its timeout.
 pub(super) async fn run(options: Options) -> Result<Finished, Failure> {

@@ -1,60 +1,13 @@
-//! The environment of a command: inherited, of the user it runs as, and as its arguments set it.
+//! The environment of a command: inherited variables, those of the user it runs as, and those of its arguments.
 
 use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
-use brine_wire::{Map, Value, python_text};
 use nix::unistd::User;
 use tokio::process::Command;
 
-use super::Arguments;
 use super::options::Options;
-
-/// The variables that set the locale of commands to C by default: Salt parses English output only.
-const LOCALE: [&str; 13] = [
-    "LC_CTYPE",
-    "LC_NUMERIC",
-    "LC_TIME",
-    "LC_COLLATE",
-    "LC_MONETARY",
-    "LC_MESSAGES",
-    "LC_PAPER",
-    "LC_NAME",
-    "LC_ADDRESS",
-    "LC_TELEPHONE",
-    "LC_MEASUREMENT",
-    "LC_IDENTIFICATION",
-    "LANGUAGE",
-];
-
-/// The variables that the arguments set.
-pub(super) fn of_arguments(arguments: &Arguments) -> Vec<(String, String)> {
-    let mut env: Vec<(String, String)> = Vec::new();
-    let mut add = |map: &Map| {
-        for (name, value) in map {
-            let value = if *value == Value::Nil {
-                String::new()
-            } else {
-                python_text::str(value)
-            };
-            env.push((python_text::str(name), value));
-        }
-    };
-    match arguments.get("env") {
-        Value::Map(map) => add(map),
-        Value::Array(list) => list.iter().filter_map(Value::as_map).for_each(add),
-        _ => {}
-    }
-    if *arguments.get("reset_system_locale") != Value::Bool(false) {
-        for name in LOCALE {
-            if !env.iter().any(|(known, _)| known == name) {
-                env.push((name.into(), "C".into()));
-            }
-        }
-    }
-    env
-}
 
 /// All variables of the command.
 pub(super) async fn full_environment(options: &Options) -> Vec<(OsString, OsString)> {

@@ -5,6 +5,7 @@
 
 mod command;
 mod environment;
+mod finished;
 mod options;
 mod script;
 mod shlex;
@@ -12,7 +13,7 @@ mod which;
 
 use brine_wire::{Map, Value};
 
-use self::command::Finished;
+use self::finished::Finished;
 use self::options::Options;
 use super::context::Context;
 use super::signature::Bound;

@@ -3,14 +3,31 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use brine_wire::{Value, python_text};
+use brine_wire::{Map, Value, python_text};
 use nix::unistd::User;
 use rustix::fs::{Access, access};
 
-use super::command::Finished;
-use super::{Arguments, environment, failed, shlex, which};
+use super::finished::Success;
+use super::{Arguments, failed, shlex, which};
 use crate::functions::Failure;
 use crate::functions::context::Context;
+
+/// The variables that set the locale of commands to C by default: Salt parses English output only.
+const LOCALE: [&str; 13] = [
+    "LC_CTYPE",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "LC_COLLATE",
+    "LC_MONETARY",
+    "LC_MESSAGES",
+    "LC_PAPER",
+    "LC_NAME",
+    "LC_ADDRESS",
+    "LC_TELEPHONE",
+    "LC_MEASUREMENT",
+    "LC_IDENTIFICATION",
+    "LANGUAGE",
+];
 
 /// A command to run.
 pub(super) struct Options {
@@ -36,13 +53,6 @@ pub(super) struct Options {
 pub(super) enum Words {
     Line(String),
     List(Vec<String>),
-}
-
-/// What counts as success besides exit code 0.
-pub(super) struct Success {
-    retcodes: Vec<i64>,
-    stdout: Vec<String>,
-    stderr: Vec<String>,
 }
 
 impl Options {
@@ -102,7 +112,7 @@ impl Options {
             shell: uses_shell.then_some(shell),
             stdin: stdin(arguments),
             runas,
-            env: environment::of_arguments(arguments),
+            env: environment(arguments),
             clean_env: arguments.is_set("clean_env"),
             prepend_path: text(arguments, "prepend_path"),
             umask: umask(arguments)?.or(context.config().umask),
@@ -112,35 +122,6 @@ impl Options {
             merges,
             success: Success::read(arguments)?,
         })
-    }
-}
-
-impl Success {
-    fn read(arguments: &Arguments) -> Result<Self, Failure> {
-        let list = |name| match arguments.get(name) {
-            Value::Nil => Vec::new(),
-            Value::Array(values) => values.iter().map(python_text::str).collect(),
-            value => python_text::str(value)
-                .split(',')
-                .map(|part| part.trim().to_owned())
-                .collect(),
-        };
-        let codes = list("success_retcodes");
-        let retcodes = codes.iter().map(|code| code.parse::<i64>());
-        let retcodes: Result<Vec<i64>, _> = retcodes.collect();
-        Ok(Self {
-            retcodes: retcodes.map_err(|_| Failure::Invocation {
-                message: "success_retcodes must be a list of integers".into(),
-            })?,
-            stdout: list("success_stdout"),
-            stderr: list("success_stderr"),
-        })
-    }
-
-    pub(super) fn applies(&self, done: &Finished) -> bool {
-        self.retcodes.contains(&done.retcode)
-            || self.stdout.iter().any(|text| done.stdout.contains(text))
-            || self.stderr.iter().any(|text| done.stderr.contains(text))
     }
 }
 
@@ -171,6 +152,34 @@ impl Words {
             ),
         }
     }
+}
+
+/// The variables that the arguments set.
+fn environment(arguments: &Arguments) -> Vec<(String, String)> {
+    let mut env: Vec<(String, String)> = Vec::new();
+    let mut add = |map: &Map| {
+        for (name, value) in map {
+            let value = if *value == Value::Nil {
+                String::new()
+            } else {
+                python_text::str(value)
+            };
+            env.push((python_text::str(name), value));
+        }
+    };
+    match arguments.get("env") {
+        Value::Map(map) => add(map),
+        Value::Array(list) => list.iter().filter_map(Value::as_map).for_each(add),
+        _ => {}
+    }
+    if *arguments.get("reset_system_locale") != Value::Bool(false) {
+        for name in LOCALE {
+            if !env.iter().any(|(known, _)| known == name) {
+                env.push((name.into(), "C".into()));
+            }
+        }
+    }
+    env
 }
 
 /// Refuses options of Salt's that would change the command and that Brine lacks.

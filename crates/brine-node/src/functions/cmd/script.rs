@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use brine_wire::{Map, Value, python_text};
 use nix::unistd::User;
 
-use super::command::{self, Finished};
+use super::command;
+use super::finished::Finished;
 use super::options::Options;
 use super::{Arguments, everything, returned, shlex};
 use crate::functions::Failure;

@@ -18,7 +18,6 @@ use brine_wire::{Map, Value};
 use nix::unistd::{User, geteuid};
 
 use self::acl::{Blacklist, Pattern, strings};
-use super::options::MasterOptions;
 
 /// The longest user name, in bytes: until its key is checked a request may come from anybody.
 const MAX_USER_BYTES: usize = 256;
@@ -136,28 +135,32 @@ pub(super) enum Refused {
 }
 
 impl Access {
-    /// Reads the keys, and makes those that are missing.
-    pub(super) fn open(options: &MasterOptions) -> Result<Self, StoreError> {
+    /// Reads the keys in `cachedir`, and makes those that are missing. `own` is the master's own user.
+    pub(super) fn open(
+        options: &AccessOptions,
+        cachedir: &Path,
+        own: &str,
+    ) -> Result<Self, StoreError> {
         let AccessOptions {
             publisher_acl: acl,
             publisher_acl_blacklist,
             client_acl_verify,
             sudo_acl,
-        } = &options.access;
+        } = options;
         let running = User::from_uid(geteuid()).ok().flatten();
-        let running = running.map_or_else(|| options.user.clone(), |user| user.name);
+        let running = running.map_or_else(|| own.to_owned(), |user| user.name);
         let mut keys = Vec::new();
-        for user in users(&options.user, &running, acl) {
-            let is_own = user == options.user || user == running;
+        for user in users(own, &running, acl) {
+            let is_own = user == own || user == running;
             let account = User::from_name(&user).ok().flatten();
             if account.is_none() && *client_acl_verify && !is_own {
                 continue; // a pattern, or a user who does not exist
             }
-            let Some(key) = local::open(&options.cachedir, &user)? else {
+            let Some(key) = local::open(cachedir, &user)? else {
                 continue;
             };
             if let (false, Some(account)) = (is_own, account)
-                && let Some(path) = local::path(&options.cachedir, &user)
+                && let Some(path) = local::path(cachedir, &user)
                 && let Err(error) = chown(&path, Some(account.uid.as_raw()), None)
             {
                 tracing::warn!(%error, user, "cannot give this user the key for publishing");
@@ -165,10 +168,10 @@ impl Access {
             keys.push(LocalKey { user, key });
         }
         if !acl.is_empty() {
-            let_through(&options.cachedir);
+            let_through(cachedir);
         }
         Ok(Self {
-            own: options.user.clone(),
+            own: own.to_owned(),
             running,
             keys,
             acl: acl::entries(acl),
@@ -353,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_proves_who_its_user_is() {
+    fn a_key_identifies_its_user() {
         let access = access(false);
         let listed = Rights::Listed(vec!["test.*".into()]);
         for (user, key, expected) in [
@@ -413,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn external_authentication_lets_nobody_in() {
+    fn external_authentication_is_refused() {
         let kwargs: Map = [("token", "x")].into_iter().collect();
         let mut load: Map = [("key", "key of salt")].into_iter().collect();
         let fun = "test.ping".into();

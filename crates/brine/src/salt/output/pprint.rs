@@ -1,6 +1,7 @@
 //! `pprint`: a value as Python's `pprint.pformat` lays it out in 80 columns.
 //! Facts: CPython 3.11, compared in `super::tests`.
 
+use brine_wire::python_text::class_name;
 use brine_wire::{Map, Value};
 
 use crate::salt::python;
@@ -39,23 +40,9 @@ fn joined(parts: impl Iterator<Item = String>) -> String {
 fn by_key(map: &Map) -> Vec<&(Value, Value)> {
     let mut pairs: Vec<_> = map.iter().collect();
     pairs.sort_by(|(a, _), (b, _)| {
-        python::compare(a, b).unwrap_or_else(|| type_name(a).cmp(type_name(b)))
+        python::compare(a, b).unwrap_or_else(|| class_name(a).cmp(class_name(b)))
     });
     pairs
-}
-
-const fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Nil => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int",
-        Value::Float(_) => "float",
-        Value::Str(_) => "str",
-        Value::Bin(_) => "bytes",
-        Value::Array(_) => "list",
-        Value::Map(_) => "dict",
-        Value::Ext(..) => "object",
-    }
 }
 
 struct Layout {

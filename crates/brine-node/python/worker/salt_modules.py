@@ -1,0 +1,99 @@
+"""Salt's own execution modules, if this Python has Salt.
+"""
+
+import logging
+
+from brine_worker.failures import traceback_of
+
+class SaltModules:
+    """Salt's execution modules through Salt's loader: functions that neither the minion nor a user has."""
+
+    PRELOAD = "salt:"  # a child that used Salt reports this, and the parent then imports Salt
+
+    def __init__(self, job, wanted):
+        self.job = job
+        self.loader = None
+        self.is_there = bool(wanted) and has_salt()
+        self.failure = None
+
+    def functions(self):
+        """Salt's loader, which loads a module when one of its functions is needed."""
+        if not self.is_there or self.loader is not None:
+            return self.loader
+        try:
+            self.loader = self.load()
+        except Exception as exception:
+            self.is_there, self.failure = False, str(exception) or type(exception).__name__
+            logging.getLogger(__name__).error("Salt's modules cannot be loaded:\n%s",
+                                              traceback_of(exception))
+        else:
+            self.job.imported.append(self.PRELOAD)
+        return self.loader
+
+    def load(self):
+        import_salt()
+        import salt.config
+        import salt.loader
+
+        opts = salt.config.DEFAULT_MINION_OPTS.copy()
+        opts.update(self.job.opts)
+        opts["grains"], opts["pillar"] = dict(self.job.grains), dict(self.job.pillar)
+        opts["__role"] = "minion"
+        if isinstance(opts.get("master"), (list, tuple)) and opts["master"]:
+            opts["master"] = opts["master"][0]
+        if opts.get("file_client") != "local" and isinstance(opts.get("master"), str):
+            self.add_master(opts)
+        utils = salt.loader.utils(opts, context=self.job.context)
+        return salt.loader.minion_mods(opts, context=self.job.context, utils=utils)
+
+    @staticmethod
+    def add_master(opts):
+        """Adds the master's address for Salt's own client, which fetches files and pillar for states."""
+        import salt.minion
+
+        try:
+            opts.update(salt.minion.prep_ip_port(opts))
+            opts.update(salt.minion.resolve_dns(opts, fallback=False))
+        except Exception as exception:  # functions that need no master still run
+            logging.getLogger(__name__).warning("master not resolved: %s", exception)
+
+    def find(self, name):
+        functions = self.functions()
+        try:
+            return functions[name] if functions is not None else None
+        except KeyError:
+            return None
+
+    def reason(self, name):
+        """Why a module is not loaded, in Salt's words."""
+        functions = self.functions()
+        if functions is None:
+            return None, self.failure
+        missing = getattr(functions, "missing_modules", None) or {}
+        module = name.split(".")[0]
+        if module not in missing:
+            return None, None
+        reason = missing[module]
+        return "virtual", None if reason is None else str(reason)
+
+    def all(self):
+        functions = self.functions()
+        return {} if functions is None else {name: functions[name] for name in list(functions)}
+
+
+def has_salt():
+    """Whether this Python has Salt itself, not only its exceptions' names."""
+    import importlib.util
+
+    try:
+        return importlib.util.find_spec("salt.loader") is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+
+
+def import_salt():
+    """Imports what takes half a second; the parent does it as soon as a child has needed it."""
+    import salt.config
+    import salt.fileclient
+    import salt.loader
+    import salt.minion  # noqa: F401
