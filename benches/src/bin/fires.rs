@@ -23,6 +23,7 @@ const IN_FLIGHT: [usize; 3] = [1, 32, 1000];
 const FEW: usize = 20_000;
 const REPETITIONS: usize = 3;
 
+#[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let brine: PathBuf = arguments

@@ -311,6 +311,7 @@ mod tests {
                     || path.ends_with("master/options.rs")
                     || path.ends_with("minion/options.rs")
                     || path.ends_with("brine-node/src/options.rs")
+                    || path.ends_with("http_api/options.rs")
                 {
                     code.push_str(&std::fs::read_to_string(&path).unwrap());
                 }

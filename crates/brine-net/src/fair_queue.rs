@@ -114,7 +114,9 @@ impl<T> State<T> {
     }
 
     fn drop_newest_of_largest(&mut self) -> Option<T> {
-        let (address, own) = (self.by_address.iter_mut()).max_by_key(|(_, own)| own.len())?;
+        // Of two with as many items, the one whose newest is larger.
+        let share = |own: &VecDeque<(usize, T)>| (own.len(), own.back().map(|(bytes, _)| *bytes));
+        let (address, own) = (self.by_address.iter_mut()).max_by_key(|(_, own)| share(own))?;
         let address = *address;
         let (bytes, item) = own.pop_back()?;
         if own.is_empty() {

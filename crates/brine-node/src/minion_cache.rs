@@ -143,7 +143,7 @@ impl MinionCache {
                 && data.get(bank.name()).is_some()
             {
                 data.insert(bank.name(), Map::new());
-                write(&old, data)?;
+                write(&old, &data)?;
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl MinionCache {
             if let Some(Value::Map(mut data)) = file::read_value(&path, MAX_FILE_BYTES)
                 && data.remove(fun).is_some()
             {
-                write(&path, data)?;
+                write(&path, &data)?;
             }
         }
         Ok(())
@@ -206,9 +206,9 @@ fn ids(folder: &Path, suffix: &str) -> impl Iterator<Item = MinionId> {
     })
 }
 
-fn write(path: &Path, data: Map) -> io::Result<()> {
+fn write(path: &Path, data: &Map) -> io::Result<()> {
     let mut packed = Vec::new();
-    msgpack::encode_map(&data, &mut packed);
+    msgpack::encode_map(data, &mut packed);
     file::write(path, &packed)
 }
 
@@ -228,7 +228,7 @@ mod tests {
         let pack = |data: Map, path: &str| {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            write(&path, data).unwrap();
+            write(&path, &data).unwrap();
         };
         let grains = |os: &str| Map::from_iter([("os", os)]);
         pack(

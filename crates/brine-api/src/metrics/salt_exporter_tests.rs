@@ -94,7 +94,7 @@ fn the_series_are_those_of_salt_exporter() {
             r#"salt_responses_last_received_response{minion="m2"} 1764424800"#,
             r#"salt_responses_last_received_response{minion="m3"} 1764424800"#,
             r#"salt_responses_total{minion="m1",success="false"} 1"#,
-            r#"salt_responses_total{minion="m1",success="true"} 2"#,
+            r#"salt_responses_total{minion="m1",success="true"} 3"#,
             r#"salt_responses_total{minion="m2",success="true"} 1"#,
             r#"salt_responses_total{minion="m3",success="false"} 1"#,
             r#"salt_responses_total{minion="master",success="true"} 1"#,

@@ -68,7 +68,7 @@ impl Arrivals {
         let seen = Arc::new(Mutex::new(Seen::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (told, stopped) = (seen.clone(), stop.clone());
-        let prefix = format!("brine/fleet/{prefix}");
+        let prefix = format!("bench/fleet/{prefix}");
         let thread = std::thread::Builder::new()
             .name("fleet-bus".into())
             .spawn(move || {

@@ -85,7 +85,7 @@ pub(super) async fn run(
             numbers: (first..options.events).step_by(senders),
             began,
             gap: options.rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
-            tag: format!("brine/fleet/{}", member.id),
+            tag: format!("bench/fleet/{}", member.id),
             padding: "x".repeat(options.data_bytes),
             wait: options.timeout,
         };

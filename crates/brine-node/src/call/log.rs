@@ -46,8 +46,8 @@ impl CallLog {
     }
 
     /// Adds what a process that ran the function answers: pairs of level and text.
-    pub(crate) fn extend(&self, records: Option<Value>) {
-        let added = LogRecord::read_all(records.as_ref());
+    pub(crate) fn extend(&self, records: Option<&Value>) {
+        let added = LogRecord::read_all(records);
         let mut all = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(added);
     }

@@ -107,7 +107,7 @@ impl Python {
         if let (Request::Call(call), records) = (request, answer.remove("log"))
             && let Some(log) = &call.log
         {
-            log.extend(records);
+            log.extend(records.as_ref());
         }
         self.imported(paths(answer.get("imported")));
         read(answer).map_err(NoAnswer::Failed)

@@ -53,9 +53,14 @@ fn modes_are_those_of_each_release() {
             let directory = tempfile::tempdir().unwrap();
             let sock_dir = directory.path().join("s");
             let _real = RealBus::start_with(version, node, &sock_dir, python);
+            let mut expected = modes(&sock_dir);
+            if yaml.starts_with("publisher_acl") {
+                // Salt's group of root lets none of these users in. Ours checks who connects.
+                expected[0] = 0o666;
+            }
             assert_eq!(
                 modes(ours.sock_dir()),
-                modes(&sock_dir),
+                expected,
                 "Salt {version}, {node:?}, {yaml}"
             );
             let directory_mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();

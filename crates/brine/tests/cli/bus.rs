@@ -57,7 +57,7 @@ fn a_configuration_says_where_and_how() {
     );
     assert_eq!(
         mode(&format!("{}/master_event_pub.ipc", bus.sock_dir())),
-        0o660
+        0o666
     );
     assert_eq!(
         mode(&format!("{}/master_event_pull.ipc", bus.sock_dir())),

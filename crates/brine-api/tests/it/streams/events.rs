@@ -155,7 +155,7 @@ fn a_stream_ends_the_moment_its_token_does() {
     network.fire("before", "{}");
     client.until("tag: before\n");
     network.state.sessions.end(TOKEN);
-    let rest = client.to_end();
+    let rest = client.until_closed();
     assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "the body is whole");
     let answer = network.raw(
         format!(
@@ -175,7 +175,7 @@ fn a_token_that_expires_ends_its_streams() {
         "GET /events?token={OTHER_TOKEN} HTTP/1.1\r\nhost: x\r\n\r\n"
     ));
     client.until("retry: 400\n");
-    assert!(client.to_end().ends_with(b"0\r\n\r\n"));
+    assert!(client.until_closed().ends_with(b"0\r\n\r\n"));
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn a_client_that_talks_or_leaves_ends_its_stream_alone() {
     network.fire("still/there", "{}");
     talks.until("tag: still/there\n");
     talks.send(&"x".repeat(1 << 20));
-    assert!(!talks.to_end().ends_with(b"0\r\n\r\n"));
+    assert!(!talks.until_closed().ends_with(b"0\r\n\r\n"));
     drop(network.events("", ""));
     network.fire("my/tag", "{}");
     stays.until("tag: my/tag\n");

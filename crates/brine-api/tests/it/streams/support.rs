@@ -103,20 +103,20 @@ impl Client {
 
     /// Everything that was ever read and is to come, however often [`Client::until`] looked at it.
     pub(crate) fn everything_to_end(&mut self) -> Vec<u8> {
-        let rest = self.to_end();
+        let rest = self.until_closed();
         self.seen.extend_from_slice(&rest);
         std::mem::take(&mut self.seen)
     }
 
     /// Everything until the server closes.
-    pub(crate) fn to_end(&mut self) -> Vec<u8> {
+    pub(crate) fn until_closed(&mut self) -> Vec<u8> {
         while self.fill() > 0 {}
         std::mem::take(&mut self.read)
     }
 
     /// The body until its last chunk, as text; fails for one that breaks off.
     pub(crate) fn body_to_end(&mut self) -> String {
-        let mut all = self.to_end();
+        let mut all = self.until_closed();
         let mut body = Vec::new();
         loop {
             let (size, rest) = chunk(&all).unwrap_or_else(|| panic!("no whole body: {all:?}"));

@@ -205,7 +205,7 @@ fn broken_frames_end_their_connection_alone() {
     ] {
         let mut client = open(&network, &format!("/ws/{TOKEN}"));
         client.send_bytes(frame);
-        client.to_end();
+        client.until_closed();
     }
     // One that begins and never ends is bounded.
     let mut endless = open(&network, &format!("/ws/{TOKEN}"));
@@ -215,7 +215,7 @@ fn broken_frames_end_their_connection_alone() {
         frame[0] = 0x01;
         endless.send_bytes(&frame);
     }
-    endless.to_end();
+    endless.until_closed();
     network.fire("my/tag", "{}");
     assert!(text(&mut honest).contains("my/tag"));
 }

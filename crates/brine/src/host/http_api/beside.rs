@@ -234,7 +234,7 @@ impl Operator for BesideMaster {
 
     fn fire<'a>(&'a self, tag: &'a str, mut data: Map) -> Pending<'a, bool> {
         Box::pin(async move {
-            let mut bus = Publisher::new(&self.bus, self.publisher.clone());
+            let mut bus = Publisher::new(&self.bus, self.publisher);
             let fired = bus.fire_event(tag, &mut data, Some(FIND_BUS)).await;
             if let Err(error) = &fired {
                 tracing::warn!(tag, err = %error, "a webhook was not fired");

@@ -1,5 +1,7 @@
 //! `brine attach` beside real buses of Salt, and in front of them.
 
+#![allow(clippy::print_stdout, reason = "shown when a test fails")]
+
 mod beside;
 mod front;
 mod master;
