@@ -65,6 +65,8 @@ def open_page(browser, request):
         page.goto(f"{served.url}/brine{fragment}")
         if logs_in:
             log_in(page)
+            # What is typed behind the dialog, which nobody can, is gone when the login has ended.
+            expect(page.locator("#login")).to_be_hidden()
         return page
 
     yield open_page

@@ -1,7 +1,7 @@
 //! The network listener: connections over TCP, who may have how many, and HTTP on them.
 //!
 //! What is asked and answered is [`crate::rest`]'s business. A handler may answer with a response, or
-//! take the whole connection over ([`TakeOver`]): a subscriber that listens for days then costs neither the
+//! take the whole connection over (`TakeOver`): a subscriber that listens for days then costs neither the
 //! buffers nor the task of an HTTP connection.
 
 mod connection;

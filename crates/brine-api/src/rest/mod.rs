@@ -1,6 +1,6 @@
 //! Salt's REST surface: what `salt-api` answers, on the network.
 //!
-//! [`respond`] finds out who asks, finds the endpoint, and gives every answer the headers that all of
+//! `respond` finds out who asks, finds the endpoint, and gives every answer the headers that all of
 //! Salt's have. Each endpoint is a file of its own; streams of events, metrics and the web page are
 //! modules beside this one. Nothing here knows sockets, or how a master runs a command ([`Operator`]).
 //! Facts: Salt 3008.3 and 3006.28 as they behave; `tests/it/captures`.

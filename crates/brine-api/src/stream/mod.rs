@@ -5,10 +5,10 @@
 //!
 //! | step | where |
 //! | --- | --- |
-//! | a request becomes a stream, which takes its connection over where it has one alone | [`respond`] |
-//! | it reads through the log until it has caught up | [`catch_up`] |
-//! | each event is looked at and rendered once for all that have | [`fan_out`], [`form`] |
-//! | every stream is sent all that is due in one write | [`fan_out`], [`subscriber`] |
+//! | a request becomes a stream, which takes its connection over where it has one alone | `respond` |
+//! | it reads through the log until it has caught up | `catch_up` |
+//! | each event is looked at and rendered once for all that have | `fan_out`, `form` |
+//! | every stream is sent all that is due in one write | `fan_out`, `subscriber` |
 //!
 //! A stream whose client does not read costs its place: a number in the window of its group, and once
 //! the window has left it behind, a cursor over the log. Nothing is queued for it. Who may read, and

@@ -3,7 +3,7 @@
 //!
 //! This file is what happens to the bytes of that connection, without sockets and without a clock: which
 //! events go into the log, and when one of them has to say that others are missing. `run` connects, reads
-//! and writes; [`relay`](crate::relay) carries events the other way, to the bus that was joined.
+//! and writes; `relay` carries events the other way, to the bus that was joined.
 //!
 //! **Gaps.** Nobody tells a subscriber what it has missed, so the log records the time in which it may have
 //! missed something, as an event `brine/gap` with `from`, `to` and `reason`. It begins with the last event

@@ -2,7 +2,7 @@
 //!
 //! [`LocalClient`] runs beside a master, ours or Salt's: the user's key in the master's `cachedir` proves that the
 //! user may publish, and returns are read from the master's bus. Our own master waits for returns in-process by the
-//! same code ([`wait`]), through its handle. Facts: `docs/protocol/network.md` §5, §12.
+//! same code (`wait`), through its handle. Facts: `docs/protocol/network.md` §5, §12.
 
 mod batch;
 mod config;

@@ -48,7 +48,7 @@ pub(crate) enum FormName {
     Ndjson,
     /// A YAML document
     Yaml,
-    /// As ndjson, but nothing is lost: bytes are {"$bytes": "<base64>"}
+    /// As ndjson, but nothing is lost: bytes are {"$bytes": "BASE64"}
     Raw,
     /// The tag alone
     Tags,

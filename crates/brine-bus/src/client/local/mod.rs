@@ -4,9 +4,9 @@
 //! HTTP/1.1 over the socket, in exact records ([`brine_wire::record`]), so that nothing of an event is
 //! lost. What is asked and answered, with examples: `docs/local-socket.md`.
 //!
-//! As with Salt's sockets, what a client does is pure: [`exchange`] (a request with a whole answer),
-//! [`events`] (a stream that is taken up again where it was cut; what is missing then is a
-//! [`Delivery::Gap`], never silence) and [`fires`] (events fired without waiting for each). The shells
+//! As with Salt's sockets, what a client does is pure: `exchange` (a request with a whole answer),
+//! `events` (a stream that is taken up again where it was cut; what is missing then is a
+//! [`Delivery::Gap`], never silence) and `fires` (events fired without waiting for each). The shells
 //! [`blocking`] and [`tokio`] carry out their steps.
 //!
 //! ```no_run
