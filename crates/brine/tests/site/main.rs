@@ -14,5 +14,4 @@ mod custom_module;
 mod firing;
 mod keys;
 mod site;
-mod spool;
 mod trouble;
