@@ -29,7 +29,7 @@ pub enum AclError {
     /// It is not a list of mappings.
     #[error("brine: acl: expected a list of rules such as {{group: ops, read: ['salt/job/*']}}")]
     NotAList,
-    /// A rule names nobody, or several.
+    /// A rule names no user or group, or more than one.
     #[error(
         "brine: acl: rule {number}: expected one of user, group, api_user and api_group, with a name"
     )]

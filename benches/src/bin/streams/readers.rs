@@ -169,7 +169,7 @@ impl Readers {
     }
 }
 
-/// Streams that nobody reads.
+/// Streams that are opened and never read.
 pub(crate) fn open_stuck(port: u16, count: usize, request: &str) -> Result<Vec<TcpStream>> {
     let open = || {
         let mut socket = connect(port)?;
