@@ -12,6 +12,7 @@ use brine_testkit::program::{self, Program};
 use brine_testkit::salt::python;
 use brine_wire::{Value, json};
 
+use crate::login::commands_log_in;
 use crate::site::{PATIENCE, Process, Site, free_port, wait_until};
 
 const SALT: &str = "3008.3";
@@ -133,6 +134,7 @@ fn a_master_of_ours_serves_salts_api() {
         r#"{"status": 500, "return": "An unexpected error occurred"}"#
     );
     salts_own_clients_know_our_users(&site.path(""));
+    commands_log_in(&site, SALT);
 }
 
 #[test]
@@ -151,6 +153,7 @@ fn the_api_runs_beside_a_real_master() {
     bus.next("salt/minion/m1/start");
     api.wait();
     serves(&api);
+    commands_log_in(&site, SALT);
     drop(served);
 }
 

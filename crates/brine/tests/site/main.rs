@@ -13,5 +13,6 @@ mod api;
 mod custom_module;
 mod firing;
 mod keys;
+mod login;
 mod site;
 mod trouble;
