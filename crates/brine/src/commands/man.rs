@@ -1,6 +1,7 @@
 //! `brine man`: the manual pages, one per command.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,5 +21,10 @@ pub(crate) fn run(arguments: &Arguments, program: clap::Command) -> anyhow::Resu
     fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(program, directory))
         .with_context(|| format!("directory {}", directory.display()))?;
+    let shown = directory.display();
+    writeln!(
+        io::stdout(),
+        "pages written to {shown}; man -l {shown}/brine.1 shows the first"
+    )?;
     Ok(ExitCode::SUCCESS)
 }
