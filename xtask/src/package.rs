@@ -12,8 +12,8 @@ use crate::command::{capture, cargo, nicely, output, root, run as run_command};
 use crate::tally::Tally;
 
 /// Name and version of each tool.
-const DEB: (&str, &str) = ("cargo-deb", "3.7.1");
-const RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.0");
+const DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+const RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
 
 /// What is built, with which profile of cargo's.
 #[derive(Clone, Copy)]
