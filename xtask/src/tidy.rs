@@ -43,6 +43,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("brine-bridge", &["brine-log", "brine-wire"]),
+    ("brine-reactor", &["brine-config", "brine-log", "brine-wire"]),
+    ("brine-view", &["brine-wire"]),
     ("brine-bench", &["brine-bus", "brine-net", "brine-wire"]),
     (
         "brine",
@@ -56,6 +58,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "brine-log",
             "brine-net",
             "brine-node",
+            "brine-reactor",
+            "brine-view",
             "brine-wire",
         ],
     ),

@@ -19,7 +19,7 @@ use brine_wire::Value;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
 
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use self::report::{Mode, Report};
 use super::options::Key;
 use super::optparse::Parsed;
