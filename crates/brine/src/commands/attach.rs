@@ -2,7 +2,7 @@
 //!
 //! Reads the arguments; what runs is put together by [`crate::host::attach`].
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use crate::daemon::handover::Belongings;
 use crate::daemon::{self, Daemon, account, signals};
 use crate::host;
 use crate::host::attach::{self, AttachOptions, Beside};
+use crate::terminal;
 
 /// The arguments of `brine attach`.
 #[derive(Debug, clap::Args)]
@@ -108,7 +109,7 @@ fn restore(location: &BusLocation) -> anyhow::Result<ExitCode> {
         true => "the bus's own socket is back",
         false => "nothing to put back",
     };
-    writeln!(io::stdout(), "{}: {done}", publish.display())?;
+    writeln!(terminal::stdout(), "{}: {done}", publish.display())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -22,6 +22,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
+use crate::terminal;
+
 /// How a process lives that serves until it is told to end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Daemon {
@@ -92,9 +94,9 @@ impl Daemon {
             None => dup2_stderr(nowhere()?).context("cannot leave the terminal")?,
         }
         // Whoever waits may be gone; we stay.
-        let _ = io::stdout()
+        let _ = terminal::stdout()
             .write_all(READY)
-            .and_then(|()| io::stdout().flush());
+            .and_then(|()| terminal::stdout().flush());
         dup2_stdout(nowhere()?).context("cannot leave the terminal")
     }
 }
