@@ -14,4 +14,5 @@ mod custom_module;
 mod firing;
 mod keys;
 mod site;
+mod spool;
 mod trouble;
