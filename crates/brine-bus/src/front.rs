@@ -250,9 +250,9 @@ impl Front {
     ///
     /// # Errors
     /// [`FrontError`].
-    pub fn bind(lock: FrontLock, readers: Readers) -> Result<(Self, Vec<Served>), FrontError> {
+    pub fn bind(lock: FrontLock, readers: &Readers) -> Result<(Self, Vec<Served>), FrontError> {
         lock.restore()?;
-        let is_open = readers != Readers::Any;
+        let is_open = *readers != Readers::Any;
         let names = lock.names.clone();
         let bind = |framing| -> Result<(Served, FileId), FrontError> {
             let path = names.own(framing);
@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn ours_takes_the_place_looks_the_same_and_gives_it_back() {
         let site = Site::new();
-        let (front, _served) = Front::bind(site.lock(), Readers::Any).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         assert!(!front.is_in_front() && site.leads_to_salt(front.original()));
         for framing in [Framing::Bare, Framing::Prefixed] {
             assert!(front.take(framing).unwrap());
@@ -530,7 +530,7 @@ mod tests {
     #[test]
     fn a_bus_that_restarts_has_its_place_until_it_is_taken_again() {
         let mut site = Site::new();
-        let (front, _served) = Front::bind(site.lock(), Readers::Any).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         front.take(Framing::Bare).unwrap();
         site.salt = None;
         // Its socket is dead, and ours still answers.
@@ -562,7 +562,7 @@ mod tests {
         };
         for moment in ["before", "between", "in front", "restarted", "ended"] {
             let mut site = Site::new();
-            let (front, served) = Front::bind(site.lock(), Readers::Any).unwrap();
+            let (front, served) = Front::bind(site.lock(), &Readers::Any).unwrap();
             match moment {
                 "between" => fs::hard_link(&front.names.bare, &front.names.aside).unwrap(),
                 "before" => {}
@@ -591,7 +591,7 @@ mod tests {
     #[test]
     fn a_mode_set_while_ours_is_in_the_place_is_the_original_s() {
         let site = Site::new();
-        let (front, _served) = Front::bind(site.lock(), Readers::Any).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         front.take(Framing::Bare).unwrap();
         fs::set_permissions(site.publish(), Permissions::from_mode(0o600)).unwrap();
         front.give_back().unwrap();
@@ -616,14 +616,14 @@ mod tests {
     fn where_a_list_says_who_is_served_everybody_connects_and_the_bus_keeps_its_mode() {
         let site = Site::new();
         let before = mode(&site.publish());
-        let (front, served) = Front::bind(site.lock(), Readers::Users(vec![7])).unwrap();
+        let (front, served) = Front::bind(site.lock(), &Readers::Users(vec![7])).unwrap();
         assert!(front.take(Framing::Bare).unwrap());
         assert_eq!(mode(&site.publish()), OPEN);
         front.give_back().unwrap();
         assert_eq!(mode(&site.publish()), before);
         drop((front, served));
         // The same for whoever restores it, who does not know how it was opened.
-        let (front, _served) = Front::bind(site.lock(), Readers::Users(vec![7])).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Users(vec![7])).unwrap();
         assert!(front.take(Framing::Bare).unwrap());
         std::mem::forget(front);
         fs::remove_file(site.publish().with_file_name("master_event_brine.lock")).unwrap();
@@ -634,7 +634,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_from_a_bus_that_is_not_there() {
         let mut site = Site::new();
-        let (front, _served) = Front::bind(site.lock(), Readers::Any).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         site.salt = None;
         fs::remove_file(site.publish()).unwrap();
         assert!(!front.take(Framing::Bare).unwrap());

@@ -230,7 +230,7 @@ fn place(
     let Some(lock) = lock else {
         return Ok((Place::Watched(watch), None));
     };
-    let (front, own) = Front::bind(lock, readers(location)?)?;
+    let (front, own) = Front::bind(lock, &readers(location)?)?;
     served.extend(own);
     let front = Arc::new(front);
     Ok((Place::Behind(Arc::clone(&front), watch), Some(front)))

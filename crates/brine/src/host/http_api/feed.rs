@@ -138,8 +138,9 @@ async fn until_there(address: &LocalAddress) {
     }
 }
 
-/// A history of another process, and how far it is.
+/// The history of another process, and how far it is.
 struct Kept {
+    history: ForeignHistory,
     directory: PathBuf,
     /// The first event that is not on the disk yet.
     next: Seq,
@@ -172,10 +173,20 @@ async fn kept(address: &LocalAddress) -> anyhow::Result<Option<Kept>> {
     ) else {
         return Ok(None);
     };
+    let (directory, newest) = (PathBuf::from(directory), newest.parse::<Position>()?);
+    let history = ForeignHistory::open(&directory)?;
+    anyhow::ensure!(
+        history.log_id() == newest.log,
+        "history {}: expected that of log {}, found that of log {}",
+        directory.display(),
+        newest.log,
+        history.log_id()
+    );
     Ok(Some(Kept {
-        directory: directory.into(),
+        history,
+        directory,
         next: Seq(next),
-        newest: newest.parse()?,
+        newest,
     }))
 }
 
@@ -195,21 +206,13 @@ impl Repeat {
         let Some(kept) = kept(address).await? else {
             return Ok(None);
         };
-        let history = ForeignHistory::open(&kept.directory)?;
-        anyhow::ensure!(
-            history.log_id() == kept.newest.log,
-            "history {}: expected that of log {}, found that of log {}",
-            kept.directory.display(),
-            kept.newest.log,
-            history.log_id()
-        );
         let config = LogConfig {
             first: kept.next,
             keep_bytes: KEEP_BYTES,
             overflow: host::overflow(location),
-            ..LogConfig::new(history.log_id())
+            ..LogConfig::new(kept.history.log_id())
         };
-        let log = Log::repeating(config, &history);
+        let log = Log::repeating(config, &kept.history);
         let from = Position {
             log: log.id(),
             seq: Seq(kept.next.0.saturating_sub(1)),
@@ -227,11 +230,11 @@ impl Repeat {
         };
         repeat.events.connect(Some(ANSWER)).await?;
         // Clients come back with the position of an event they had from an earlier process.
-        while repeat
-            .events
-            .position()
-            .is_none_or(|at| at.seq < kept.newest.seq)
-        {
+        let is_behind = |events: &EventStream| {
+            let at = events.position();
+            kept.newest.seq >= kept.next && at.is_none_or(|at| at.seq < kept.newest.seq)
+        };
+        while is_behind(&repeat.events) {
             // The newest may be among those that nobody is shown.
             let Some(delivery) = repeat.events.next(Wait::For(ANSWER)).await? else {
                 break;
