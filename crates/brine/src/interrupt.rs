@@ -10,6 +10,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use crate::terminal;
+
 /// Whether the process was asked to end.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
@@ -40,7 +42,7 @@ impl Interrupt {
             // So that the prompt does not follow the terminal's `^C` on the same line.
             self.line.call_once(|| {
                 if io::stderr().is_terminal() {
-                    let _ = writeln!(io::stderr()); // a terminal that is gone needs no line
+                    let _ = writeln!(terminal::stderr()); // a terminal that is gone needs no line
                 }
             });
         }

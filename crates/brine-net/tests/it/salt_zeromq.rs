@@ -165,8 +165,7 @@ async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
         println!("Salt {version}");
         let master = salt_master::Master::start(version, "zeromq");
         let key = PrivateKey::generate(2048).unwrap();
-        let requester =
-            Requester::open(ClientConfig::requests("127.0.0.1", master.ret_port)).unwrap();
+        let requester = Requester::open(ClientConfig::requests("127.0.0.1", master.ret_port));
         let session = timeout(START, sign_in(&key, &requester)).await.unwrap();
         assert_eq!(session.publish_port(), master.publish_port);
         let event: Map = [("tag", Value::from("my/tag")), ("data", Map::new().into())]
@@ -178,7 +177,7 @@ async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
         );
 
         let publishes = ClientConfig::publishes("127.0.0.1", master.publish_port);
-        let mut subscription = Subscription::open(&publishes, &Topics::All).unwrap();
+        let mut subscription = Subscription::open(publishes, &Topics::All);
         let (salt, publish) = master
             .ping_until_heard(async || subscription.next().await)
             .await;

@@ -14,5 +14,8 @@ mod custom_module;
 mod firing;
 mod keys;
 mod login;
+mod positions;
 mod site;
+mod spool;
+mod terminal;
 mod trouble;

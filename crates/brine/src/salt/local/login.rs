@@ -18,6 +18,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use crate::salt::options::Key;
 use crate::salt::optparse::Parsed;
 use crate::salt::start;
+use crate::terminal;
 
 /// The kinds of authentication that Salt's masters have.
 const KINDS: &[&str] = &[
@@ -67,7 +68,7 @@ pub(super) async fn log_in(
     if !KINDS.contains(&kind) {
         let kinds = KINDS.join(", ");
         writeln!(
-            io::stdout(),
+            terminal::stdout(),
             "The specified external authentication system \"{kind}\" is not available\n\
              Available eauth types: {kinds}"
         )?;
@@ -167,7 +168,7 @@ fn kept_token(file: &Path, opts: &Opts) -> Option<String> {
 }
 
 fn prompt(text: &str) -> anyhow::Result<String> {
-    let mut stdout = io::stdout();
+    let mut stdout = terminal::stdout();
     write!(stdout, "{text}")?;
     stdout.flush()?;
     read_line()
@@ -175,7 +176,7 @@ fn prompt(text: &str) -> anyhow::Result<String> {
 
 /// Asks for something that is not shown on a terminal.
 fn hidden_prompt(text: &str) -> anyhow::Result<String> {
-    let mut stderr = io::stderr();
+    let mut stderr = terminal::stderr();
     write!(stderr, "{text}")?;
     stderr.flush()?;
     if !io::stdin().is_terminal() {

@@ -5,7 +5,7 @@ use brine_node::client::BatchSize;
 use crate::salt::options::{ARGUMENTS, BASIC, CONFIG_DIR, Key, LOG_LEVEL, OUTPUT, flag, opt, text};
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
-pub(super) const SYNTAX: Syntax<Key> = Syntax {
+pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt",
     usage: "[options] '<target>' <function> [arguments]",
     about: "Has minions run a function and prints what they return. This is Brine.",

@@ -26,6 +26,8 @@ use self::colours::Colours;
 pub(super) use self::highstate::StateOptions;
 use super::python;
 
+use crate::terminal;
+
 /// The outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outputter {
@@ -216,7 +218,7 @@ impl Printer {
         text.push('\n');
         match &self.file {
             None => {
-                let mut stdout = io::stdout().lock();
+                let mut stdout = terminal::stdout();
                 stdout.write_all(text.as_bytes())?;
                 stdout.flush()?;
             }
