@@ -1,4 +1,4 @@
-//! Test parts shared by the crates: real Salt to test against.
+//! Test parts shared by the crates: real Salt to test against, and how long to wait.
 //!
 //! A dev-dependency only; it imports none of the other crates.
 
@@ -6,3 +6,6 @@ pub mod allocations;
 pub mod program;
 pub mod salt;
 pub mod user;
+mod wait;
+
+pub use wait::{DEADLINE, wait_until};

@@ -12,6 +12,7 @@ use brine_testkit::program::{self, Program};
 use brine_testkit::salt::python;
 use brine_wire::{Value, json};
 
+use crate::login::commands_log_in;
 use crate::positions::{Stored, Stream};
 use crate::site::{PATIENCE, Process, Site, free_port, wait_until};
 
@@ -134,6 +135,7 @@ fn a_master_of_ours_serves_salts_api() {
         r#"{"status": 500, "return": "An unexpected error occurred"}"#
     );
     salts_own_clients_know_our_users(&site.path(""));
+    commands_log_in(&site, SALT);
 }
 
 #[test]
@@ -152,6 +154,7 @@ fn the_api_runs_beside_a_real_master() {
     bus.next("salt/minion/m1/start");
     api.wait();
     serves(&api);
+    commands_log_in(&site, SALT);
     drop(served);
     // As a part of attach, the API has its events and its positions.
     let mut attach = site.command("attach");
