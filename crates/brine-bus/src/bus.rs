@@ -260,6 +260,7 @@ impl Core {
             inlet,
             self.config.max_frame_bytes,
             self.quota.share(),
+            (Arc::clone(&self.registry), peer),
         );
         let ended = tokio::select! {
             biased;

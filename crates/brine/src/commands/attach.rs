@@ -2,7 +2,7 @@
 //!
 //! Reads the arguments; what runs is put together by [`crate::host::attach`].
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use brine_bus::front::FrontLock;
@@ -13,6 +13,7 @@ use crate::daemon::handover::Belongings;
 use crate::daemon::{self, Daemon, account, signals};
 use crate::host;
 use crate::host::attach::{self, Beside};
+use crate::terminal;
 
 /// The arguments of `brine attach`.
 #[derive(Debug, clap::Args)]
@@ -99,7 +100,7 @@ fn restore(location: &BusLocation) -> anyhow::Result<ExitCode> {
         true => "the bus's own socket is back",
         false => "nothing to put back",
     };
-    writeln!(io::stdout(), "{}: {done}", publish.display())?;
+    writeln!(terminal::stdout(), "{}: {done}", publish.display())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,7 +13,7 @@ use super::serve::{self, Begun, Service};
 use crate::host;
 use crate::host::http_api::{self, ApiSettings, BesideMaster, Ended, Feed};
 
-const SYNTAX: Syntax<Key> = Syntax {
+pub(super) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-api",
     usage: "[options]",
     about: "Serves the HTTP API of a master. This is Brine.",

@@ -16,4 +16,5 @@ mod keys;
 mod positions;
 mod site;
 mod spool;
+mod terminal;
 mod trouble;
