@@ -81,6 +81,7 @@ impl Form {
                 sequence: event.seq.0,
                 at: event.at.0,
                 event: event.event,
+                sender: event.sender,
             }
             .encode(out),
         }
