@@ -50,12 +50,14 @@ pub enum SinkError {
 
 impl SinkError {
     /// The other side is away.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
     pub fn unavailable(reason: impl ToString) -> Self {
         let reason = reason.to_string();
         Self::Unavailable { reason }
     }
 
     /// The other side does not take these events.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
     pub fn refused(reason: impl ToString) -> Self {
         let reason = reason.to_string();
         Self::Refused { reason }

@@ -28,11 +28,12 @@ pub enum Taker {
 #[must_use]
 pub fn of_data(data: &[u8], taker: Taker) -> Text {
     let mut out = Vec::with_capacity(data.len() * 2);
-    if json::packed_to_exact_line(data, &mut out).is_ok() && !may_be_odd(&out) {
-        if let Ok(json) = String::from_utf8(out) {
-            let is_altered = false;
-            return Text { json, is_altered };
-        }
+    if json::packed_to_exact_line(data, &mut out).is_ok()
+        && !may_be_odd(&out)
+        && let Ok(json) = String::from_utf8(out)
+    {
+        let is_altered = false;
+        return Text { json, is_altered };
     }
     match msgpack::decode(data) {
         Ok(value) => of_value(&value, taker),

@@ -58,7 +58,7 @@ pub enum ConfigError {
         /// The line, from 1.
         line: usize,
         /// What is wrong there.
-        error: Box<ConfigError>,
+        error: Box<Self>,
     },
     /// A value under `brine:` that cannot be used.
     #[error("brine: {key}: expected {expected}, found {found}")]

@@ -184,6 +184,7 @@ impl Sink for PostgresSink {
 }
 
 /// Whose fault an error is: that of the events, or nobody's but the server's and its surroundings'.
+#[allow(clippy::needless_pass_by_value)] // for map_err
 fn sorted(error: tokio_postgres::Error) -> SinkError {
     let reason = shown(&error);
     let class = error.code().map(SqlState::code);

@@ -54,13 +54,11 @@ pub(crate) fn of_salt(opts: &Opts) -> Result<Vec<SinkOptions>, ConfigError> {
         sinks.push(sink);
     }
     for (option, name) in caches.into_iter().flatten() {
-        let kind = match kind(opts, option, &name)? {
-            kind @ (SinkKind::Postgres(_) | SinkKind::Mysql(_)) => kind,
-            _ => {
-                let expected = "pgjsonb, postgres, mysql or local_cache";
-                return Err(ConfigError::bad_option(option, expected, &name.into()));
-            }
-        };
+        let kind = kind(opts, option, &name)?;
+        if !matches!(kind, SinkKind::Postgres(_) | SinkKind::Mysql(_)) {
+            let expected = "pgjsonb, postgres, mysql or local_cache";
+            return Err(ConfigError::bad_option(option, expected, &name.into()));
+        }
         // A sink of its own: its position is another one when events are filtered.
         let name = format!("{name}-jobs");
         if sinks.iter().all(|sink: &SinkOptions| sink.name != name) {
