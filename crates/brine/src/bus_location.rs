@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::local::LocalAddress;
 use brine_bus::client::{ConnectError, Oversize, PublisherConfig};
-use brine_config::{Brine, Environment, Loaded, Opts, Role, Warning};
+use brine_config::{Brine, Environment, Loaded, Opts, Role, SinkOptions, Warning};
 use brine_wire::compat::Compat;
 use clap::Args;
 
@@ -57,6 +57,8 @@ pub(crate) struct BusLocation {
     pub(crate) opts: Option<Opts>,
     /// The options under `brine:`.
     pub(crate) brine: Brine,
+    /// Where its events go.
+    pub(crate) sinks: Vec<SinkOptions>,
     /// What is odd in the configuration.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -89,6 +91,8 @@ impl BusArgs {
             node,
             sock_dir,
             opts,
+            // Salt's own options are the master's to act on.
+            sinks: brine.sinks.clone(),
             brine,
             warnings,
         })
@@ -141,6 +145,22 @@ impl BusArgs {
 }
 
 impl BusLocation {
+    /// The bus of a node, as the node's configuration says.
+    pub(crate) fn of_node(loaded: &Loaded, node: Node) -> anyhow::Result<Self> {
+        Ok(Self {
+            address: address(&loaded.opts, &node, None)?,
+            node,
+            sock_dir: match loaded.opts.text("ipc_mode")? {
+                "tcp" => None,
+                _ => Some(loaded.opts.text("sock_dir")?.into()),
+            },
+            opts: Some(loaded.opts.clone()),
+            brine: loaded.brine.clone(),
+            sinks: loaded.sinks.clone(),
+            warnings: Vec::new(),
+        })
+    }
+
     /// Where the bus's own socket is; `None` where nothing says so.
     pub(crate) fn local_address(&self) -> Option<LocalAddress> {
         if let Some(sock_dir) = &self.sock_dir {

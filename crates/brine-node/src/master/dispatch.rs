@@ -254,6 +254,8 @@ impl Dispatcher {
         let id = request.minion.id().clone();
         let fired = match self.master.deliveries.begin(&id, delivery, is_repeated) {
             Begun::Known => None,
+            // The minion signs in again and seals it anew.
+            Begun::Doubtful => return incoming.answer(payload::BAD_LOAD.into()),
             Begun::New { known } => {
                 skip(&mut request.load.fields, known, delivery.count());
                 let fired = act(&mut request);
@@ -296,8 +298,7 @@ impl Dispatcher {
         add(&counters.minion_events, made.fired.len());
         add(&counters.minion_events_refused, made.refused.len());
         self.report_refused(id, &made.refused);
-        let fired = made.fired.into_iter();
-        span(fired.filter_map(|(tag, data)| self.master.fire_from(id, &tag, data)))
+        self.master.fire_all_from(id, made.fired)
     }
 
     /// Reports events that the policy refuses: one line in the log and one event per minion and minute.
@@ -331,15 +332,15 @@ impl Dispatcher {
                 add(&self.master.counters.returns, 1);
                 let tag = returned.tag();
                 let (id, data) = (request.minion.id(), returned.data.clone());
-                let fired = self.master.fire_from(id, &tag, data);
+                let fired = self.master.fire_all_from(id, vec![(tag, data)]);
                 self.master
                     .returns
                     .returned(returned.jid, returned.id, returned.data);
-                span(fired.into_iter())
+                fired
             }
             Err(ignored) => {
                 tracing::warn!(id = %request.minion.id(), %ignored, "return ignored");
-                span(std::iter::empty())
+                Seq(0)..Seq(0)
             }
         }
     }
@@ -413,14 +414,6 @@ fn skip(fields: &mut Map, known: u64, count: u64) {
         items.drain(..known.min(items.len()));
     }
     fields.insert("events", items);
-}
-
-/// From the first number to the last.
-fn span(seqs: impl Iterator<Item = Seq>) -> Range<Seq> {
-    seqs.fold(Seq(0)..Seq(0), |span, seq| match span.is_empty() {
-        true => seq..Seq(seq.0 + 1),
-        false => span.start.min(seq)..span.end.max(Seq(seq.0 + 1)),
-    })
 }
 
 /// Whether a `runner` or `wheel` request relies on external authentication instead of a key.

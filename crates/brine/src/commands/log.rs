@@ -102,7 +102,7 @@ struct Vacuum {
     #[arg(long, value_name = "AGE")]
     time: Option<String>,
     /// Remove the oldest events until no more than this is used, such as 10GiB
-    #[arg(long, value_name = "BYTES", value_parser = super::bus::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = super::bus_options::bytes)]
     size: Option<u64>,
     #[command(flatten)]
     store: StoreArgs,

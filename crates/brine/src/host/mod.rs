@@ -10,6 +10,7 @@ mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
+mod sinks;
 mod sockets;
 
 use std::future::Future;
@@ -32,16 +33,18 @@ use rustix::rand::GetRandomFlags;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bus_location::{self, BusLocation};
+use crate::bus_location::BusLocation;
 pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
+pub(crate) use sinks::SinkList;
+use sinks::{PreparedSinks, RunningSinks};
 
-/// How a bus differs from what its configuration says.
+/// How a bus, or one that is joined, differs from what its configuration says.
 #[derive(Debug, Default)]
-pub(crate) struct BusOverrides {
-    /// The release whose clients read from it.
+pub(crate) struct BusOptions {
+    /// The release whose clients read from it, or the release of the bus that is joined.
     pub(crate) compat: Option<Compat>,
     /// Further directories in which it is offered to clients of other releases.
     pub(crate) also: Vec<(PathBuf, Compat)>,
@@ -49,8 +52,6 @@ pub(crate) struct BusOverrides {
     pub(crate) log_bytes: Option<u64>,
     /// The directory of its history.
     pub(crate) history: Option<PathBuf>,
-    /// Whether it has a history if nothing is said.
-    pub(crate) history_default: HistoryDefault,
 }
 
 /// A bus that has its sockets and its log. It accepts nothing until it is served.
@@ -59,6 +60,8 @@ pub(crate) struct OpenBus {
     pub(crate) handle: BusHandle,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
+    /// Dropped before the history, which keeps their positions.
+    sinks: Option<RunningSinks>,
     /// To be dropped when nothing is appended any more.
     pub(crate) history: Option<RunningHistory>,
     location: BusLocation,
@@ -73,6 +76,7 @@ pub(crate) struct Attached {
     api: Option<RunningApi>,
     state: Arc<ApiState>,
     socket: Option<RunningSocket>,
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
 }
 
@@ -83,9 +87,9 @@ impl Attached {
         loaded: &Loaded,
         master: MasterHandle,
     ) -> anyhow::Result<(SocketAddr, bool)> {
-        let settings = ApiSettings::of_master(loaded)?;
+        let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
         let operator = Arc::new(OwnMaster::of(master, &loaded.opts)?);
-        let api = http_api::start(loaded, settings, Arc::clone(&self.state), operator)?;
+        let api = http_api::start(&loaded.brine, settings, Arc::clone(&self.state), operator)?;
         let place = (api.address, api.is_tls);
         self.api = Some(api);
         Ok(place)
@@ -94,60 +98,56 @@ impl Attached {
 
 impl OpenBus {
     /// Binds the sockets of a bus and makes its log.
-    pub(crate) fn open(location: BusLocation, overrides: &BusOverrides) -> anyhow::Result<Self> {
-        let directory = overrides.history.as_deref();
-        let prepared = history::prepare(&location, directory, overrides.history_default)?;
-        let compat = overrides.compat.or(location.brine.compat);
+    pub(crate) fn open(
+        location: BusLocation,
+        options: &BusOptions,
+        default: HistoryDefault,
+    ) -> anyhow::Result<Self> {
+        let sinks = PreparedSinks::of(&location)?;
+        let prepared = history::prepare(&location, options.history.as_deref(), default)?;
+        let compat = options.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
             &location.address,
             location.sock_dir.as_deref(),
             compat.unwrap_or(Compat::NEWEST),
             &location,
         )?];
-        for (sock_dir, compat) in &overrides.also {
+        for (sock_dir, compat) in &options.also {
             let address = Address::ipc(sock_dir, &location.node)?;
             served.push(sockets::bind(&address, Some(sock_dir), *compat, &location)?);
         }
-        let log_bytes = overrides.log_bytes.or(location.brine.log_bytes);
+        let log_bytes = options.log_bytes.or(location.brine.log_bytes);
         let log = log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
+        let history = history.transpose()?;
+        let store = history.as_ref().map(RunningHistory::handle);
+        let sinks = sinks.start(&log, store.as_ref())?;
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
         Ok(Self {
             bus,
             handle,
             socket: None,
-            history: history.transpose()?,
+            sinks,
+            history,
             location,
         })
     }
 
     /// The bus of a node, as the node's configuration says.
     pub(crate) fn of_node(loaded: &Loaded, node: Node) -> anyhow::Result<Self> {
-        let overrides = BusOverrides {
-            history_default: match node {
-                Node::Master => HistoryDefault::On,
-                Node::Minion { .. } => HistoryDefault::Off,
-            },
-            ..BusOverrides::default()
+        let default = match node {
+            Node::Master => HistoryDefault::On,
+            Node::Minion { .. } => HistoryDefault::Off,
         };
-        let location = BusLocation {
-            address: bus_location::address(&loaded.opts, &node, None)?,
-            node,
-            sock_dir: match loaded.opts.text("ipc_mode")? {
-                "tcp" => None,
-                _ => Some(loaded.opts.text("sock_dir")?.into()),
-            },
-            opts: Some(loaded.opts.clone()),
-            brine: loaded.brine.clone(),
-            warnings: Vec::new(),
-        };
-        Self::open(location, &overrides)
+        let location = BusLocation::of_node(loaded, node)?;
+        Self::open(location, &BusOptions::default(), default)
     }
 
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
@@ -156,6 +156,7 @@ impl OpenBus {
     pub(crate) fn into_parts(self) -> (Bus, BusHandle, Detached) {
         let detached = Detached {
             handle: self.handle.clone(),
+            sinks: self.sinks,
             history: self.history,
             location: self.location,
         };
@@ -174,6 +175,7 @@ impl OpenBus {
 /// What is attached to a node's bus once the node is there.
 pub(crate) struct Detached {
     handle: BusHandle,
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
     location: BusLocation,
 }
@@ -199,14 +201,16 @@ impl Detached {
         master: Option<&MasterHandle>,
     ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state =
+        let mut state =
             local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
             api: None,
             state,
             socket,
+            sinks: self.sinks,
             history: self.history,
         })
     }
@@ -241,7 +245,7 @@ fn log(
 }
 
 /// Where the log's overflow goes: `cachedir` rather than `sock_dir`, which is often in memory.
-fn overflow(location: &BusLocation) -> Option<OverflowConfig> {
+pub(crate) fn overflow(location: &BusLocation) -> Option<OverflowConfig> {
     let cachedir = location
         .opts
         .as_ref()

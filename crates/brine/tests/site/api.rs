@@ -12,12 +12,14 @@ use brine_testkit::program::{self, Program};
 use brine_testkit::salt::python;
 use brine_wire::{Value, json};
 
+use crate::login::commands_log_in;
+use crate::positions::{Stored, Stream};
 use crate::site::{PATIENCE, Process, Site, free_port, wait_until};
 
 const SALT: &str = "3008.3";
 
 /// What both kinds of masters are told.
-fn options(port: u16) -> String {
+pub(super) fn options(port: u16) -> String {
     format!(
         "sharedsecret: hunter2\nexternal_auth:\n  sharedsecret:\n    \
          fred: ['.*', '@wheel', '@runner', '@jobs']\n    \
@@ -28,8 +30,8 @@ fn options(port: u16) -> String {
 }
 
 /// An API that is served.
-struct Api {
-    port: u16,
+pub(super) struct Api {
+    pub(super) port: u16,
 }
 
 struct Answer {
@@ -79,7 +81,7 @@ impl Api {
         self.ask(&format!("POST {path}"), &head, body)
     }
 
-    fn log_in(&self, user: &str) -> String {
+    pub(super) fn log_in(&self, user: &str) -> String {
         let login =
             format!(r#"{{"username": "{user}", "password": "hunter2", "eauth": "sharedsecret"}}"#);
         let answer = self.post("", "/login", &login);
@@ -87,7 +89,7 @@ impl Api {
         text(&answer.first(), "token")
     }
 
-    fn wait(&self) {
+    pub(super) fn wait(&self) {
         wait_until("the API", || {
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
@@ -133,13 +135,18 @@ fn a_master_of_ours_serves_salts_api() {
         r#"{"status": 500, "return": "An unexpected error occurred"}"#
     );
     salts_own_clients_know_our_users(&site.path(""));
+    commands_log_in(&site, SALT);
 }
 
 #[test]
 fn the_api_runs_beside_a_real_master() {
     let port = free_port();
     let api = Api { port };
-    let site = Site::configured("zeromq", &format!("auto_accept: true\n{}", options(port)));
+    let more = format!(
+        "auto_accept: true\nbrine: {{history: true}}\n{}",
+        options(port)
+    );
+    let site = Site::configured("zeromq", &more);
     let start = |name: &str| {
         let command = program::command(SALT, name, &site.path(""));
         Program::start(command, site.path(&format!("{name}.out")))
@@ -151,7 +158,39 @@ fn the_api_runs_beside_a_real_master() {
     bus.next("salt/minion/m1/start");
     api.wait();
     serves(&api);
+    commands_log_in(&site, SALT);
+    // With a history of its own, positions outlive the API, and the log says when it was away.
+    let fred = api.log_in("fred");
+    let hook = |path: &str| {
+        let hook = api.post(&fred, path, "{}");
+        assert_eq!(hook.code, 200, "{}", hook.text);
+    };
+    let mut stream = Stream::open(&api, &fred, None);
+    stream.until("retry: 400\n");
+    hook("/hook/site/before");
+    let before = stream.id_of("salt/netapi/hook/site/before").unwrap();
     drop(served);
+    let served = Process::start(site.command("salt-api"));
+    api.wait();
+    let mut stream = Stream::open(&api, &fred, Some(&before));
+    stream.until("tag: brine/gap\n");
+    hook("/hook/site/after");
+    let after = stream.id_of("salt/netapi/hook/site/after").unwrap();
+    let log = |id: &str| id.split_once('-').unwrap().0.to_owned();
+    assert_eq!(log(&before), log(&after));
+    drop(served);
+    // As a part of attach, the API has its events and its positions.
+    let mut attach = site.command("attach");
+    attach.arg("--api");
+    let _attached = Process::start(attach);
+    api.wait();
+    self::stream(&api, &fred);
+    hook("/hook/site/attached");
+    let stored = Stored::of(&site, "salt/netapi/hook/site/*");
+    let mut stream = Stream::open(&api, &fred, Some(&stored.ids[0]));
+    stream.until("tag: salt/netapi/hook/site/attached\n");
+    let id = stream.id_of("salt/netapi/hook/site/attached");
+    assert_eq!(id.as_ref(), stored.ids.last());
 }
 
 /// What every master must do.
@@ -245,23 +284,11 @@ fn permissions(api: &Api) {
 
 /// Events come, and webhooks are among them.
 fn stream(api: &Api, token: &str) {
-    let mut stream = TcpStream::connect(("127.0.0.1", api.port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("GET /events?token={token} HTTP/1.1\r\nhost: x\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut all = Vec::new();
-    let mut until = |wanted: &str| {
-        while !String::from_utf8_lossy(&all).contains(wanted) {
-            let mut piece = [0; 4096];
-            let count = stream.read(&mut piece).unwrap();
-            assert!(count > 0, "{}", String::from_utf8_lossy(&all));
-            all.extend_from_slice(&piece[..count]);
-        }
-    };
-    until("retry: 400\n");
+    let mut stream = Stream::open(api, token, None);
+    stream.until("retry: 400\n");
     let hook = api.post(token, "/hook/site/done", r#"{"ok": true}"#);
     assert_eq!(shown(&hook.value()), r#"{"success": true}"#);
-    until("tag: salt/netapi/hook/site/done\n");
+    stream.until("tag: salt/netapi/hook/site/done\n");
 }
 
 /// The requests of SaltGUI after its login.

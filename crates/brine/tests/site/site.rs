@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::blocking::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
+pub(crate) use brine_testkit::DEADLINE as PATIENCE;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-
-/// Nothing here takes that long, on a busy machine either.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a listener hears first.
 const LISTENS: &str = "test/listens";
@@ -168,7 +166,7 @@ impl Drop for Site {
         self.minion = None;
         self.master = None;
         if std::thread::panicking() {
-            for name in ["salt-master", "salt-minion"] {
+            for name in ["salt-master", "salt-minion", "salt-api", "attach"] {
                 let log = fs::read_to_string(self.path(name)).unwrap_or_default();
                 println!("--- {name}\n{log}");
             }

@@ -20,7 +20,7 @@ use brine_wire::network::Jid;
 use brine_wire::{Map, Value};
 
 use self::in_process::MinionBus;
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use self::via_minion::{ReportTo, ViaMinion};
 use super::options::Key;
 use super::optparse::Parsed;

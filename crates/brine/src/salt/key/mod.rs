@@ -20,7 +20,7 @@ use brine_node::keys::{Action, Include, Keys};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;

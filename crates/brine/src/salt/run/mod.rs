@@ -23,7 +23,7 @@ use brine_wire::Value;
 use brine_wire::network::Jid;
 use tokio::runtime::Runtime;
 
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use self::state_event::{End, StateEvent};
 use super::options::Key;
 use super::optparse::Parsed;
