@@ -11,6 +11,7 @@ use crate::memory::{Lag, LogConfig, Memory, OverrunCause, Stats};
 use crate::overflow::{OverflowConfig, Threads};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::shared::Shared;
+use crate::source::Source;
 use crate::stored::StoredSegments;
 
 /// An event on its way into the log: checked, but not decoded.
@@ -75,12 +76,25 @@ impl Log {
         events: impl IntoIterator<Item = Incoming<'a>>,
         at: Millis,
     ) -> Range<Seq> {
+        let source = Source {
+            sender,
+            origin: None,
+        };
+        self.append_sourced(events.into_iter().map(|event| (source, event)), at)
+    }
+
+    /// The same for events of which each says how it came: those of other masters.
+    pub fn append_sourced<'a, 's>(
+        &self,
+        events: impl IntoIterator<Item = (Source<'s>, Incoming<'a>)>,
+        at: Millis,
+    ) -> Range<Seq> {
         let mut overrun = false;
         let appended = {
             let mut memory = self.shared.lock();
             let first = memory.next();
-            for Incoming { event, tag_bytes } in events {
-                overrun |= memory.append(event, tag_bytes, at, sender);
+            for (source, Incoming { event, tag_bytes }) in events {
+                overrun |= memory.append(event, tag_bytes, at, &source);
             }
             memory.publish(at);
             self.shared.note_pressure(&memory);
