@@ -1,7 +1,8 @@
-//! Test parts shared by the crates: real Salt to test against.
+//! Test parts shared by the crates: real Salt and a nats-server to test against.
 //!
 //! A dev-dependency only; it imports none of the other crates.
 
+pub mod nats;
 pub mod program;
 pub mod salt;
 pub mod user;
