@@ -35,11 +35,13 @@ mod glob;
 mod history;
 mod id;
 mod load;
+mod locate;
 mod options;
 mod opts;
 mod paths;
 mod resolve;
 mod role;
+mod sinks;
 mod spool;
 mod types;
 pub mod yaml;
@@ -53,4 +55,8 @@ pub use load::Loaded;
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
 pub use role::Role;
+pub use sinks::{
+    DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,
+    WebhookOptions,
+};
 pub use spool::SpoolOptions;

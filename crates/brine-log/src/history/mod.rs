@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 pub use crate::gap::GapReason;
 pub use crate::tags::TagQuery;
@@ -42,6 +42,7 @@ pub use block::{About, Block, BlockError, BlockEvent, Decoded, Decoder, Effort, 
 pub use maintenance::Maintenance;
 pub use open::{OpenError, PreparedHistory};
 pub use reader::{HistoryInfo, HistoryReader, Read};
+pub use redact::{Redactor, Stored};
 pub use retention::{Retention, TagAge};
 pub use saved::{Consumer, ConsumerName, NameError, Paused};
 pub use store::{Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, Totals};
@@ -118,6 +119,8 @@ struct Shared {
     alarm: Arc<Alarm>,
     requests: Mutex<Vec<Request>>,
     consumers: Mutex<BTreeMap<ConsumerName, Consumer>>,
+    /// Wakes whoever follows a consumer: somebody has changed one.
+    consumers_changed: Notify,
     segments: Arc<StoredSegments>,
     /// Numbers that killed processes left unused, oldest first.
     unused: Vec<Range<u64>>,
@@ -237,6 +240,12 @@ impl History {
         lock(&self.shared.consumers).get(name).cloned()
     }
 
+    /// Waits until a consumer is saved, changed or removed; moves by [`History::acknowledge`] do not count. What
+    /// happens after the call is not missed. Dropping the future loses nothing.
+    pub fn consumers_changed(&self) -> impl Future<Output = ()> + '_ {
+        self.shared.consumers_changed.notified()
+    }
+
     /// Stores a consumer, or changes the one of that name; on disk when this returns. Dropping the
     /// future leaves it open whether it is.
     ///
@@ -245,6 +254,7 @@ impl History {
     pub async fn save(&self, consumer: Consumer) -> Result<(), StoreError> {
         let name = consumer.name.clone();
         lock(&self.shared.consumers).insert(name.clone(), consumer);
+        self.shared.consumers_changed.notify_waiters();
         self.shared.ask(Change::Save(name)).await
     }
 
@@ -263,6 +273,7 @@ impl History {
             consumer.clone()
         });
         if changed.is_some() {
+            self.shared.consumers_changed.notify_waiters();
             self.shared.ask(Change::Save(name.clone())).await?;
         }
         Ok(changed)
@@ -293,6 +304,7 @@ impl History {
         if lock(&self.shared.consumers).remove(name).is_none() {
             return Ok(false);
         }
+        self.shared.consumers_changed.notify_waiters();
         self.shared.ask(Change::Remove(name.clone())).await?;
         Ok(true)
     }

@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 
 use super::history::{self, HistoryDefault, RunningHistory};
 use super::local_socket::{self, RunningSocket};
+use super::sinks::{self, PreparedSinks, RunningSinks};
 use super::sockets;
 use crate::bus_location::BusLocation;
 pub(crate) use supervisor::{inherited_lock, supervise};
@@ -50,6 +51,8 @@ pub(crate) struct Beside {
     joined: Joined,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
+    /// Dropped before the history, which keeps their positions.
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
     location: BusLocation,
 }
@@ -101,6 +104,7 @@ impl Beside {
         options: &AttachOptions,
         lock: Option<FrontLock>,
     ) -> anyhow::Result<Self> {
+        let sinks = PreparedSinks::of(&location)?;
         let directory = history_directory(&location, options);
         let default = match directory {
             Some(_) => HistoryDefault::On,
@@ -127,6 +131,8 @@ impl Beside {
         let log = super::log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
         let history = history.transpose()?;
+        let store = history.as_ref().map(RunningHistory::handle);
+        let sinks = sinks.start(&log, store.as_ref())?;
 
         let relay = Relay::default();
         let config = join_config(&location, options.compat.or(location.brine.compat));
@@ -143,6 +149,7 @@ impl Beside {
             join,
             joined,
             socket: None,
+            sinks,
             history,
             location,
         })
@@ -152,6 +159,7 @@ impl Beside {
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
         let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         let joined = self.joined.clone();
         state.relay = Some(joined.relay.clone());
         let status = move || joined.status();
