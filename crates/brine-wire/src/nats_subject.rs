@@ -67,7 +67,7 @@ pub fn subject(prefix: &str, master: &str, tag: &[u8]) -> Subject {
 pub fn named(prefix: &str, subject: &str) -> Option<Named> {
     let rest = subject.strip_prefix(prefix)?.strip_prefix('.')?;
     let (master, words) = rest.split_once('.')?;
-    let master = String::from_utf8(word(master)?).ok()?;
+    let master = name(master)?;
     let tag = match words == CUT || words.ends_with(".%%") {
         true => None,
         false => Some(tag(words)?),
@@ -96,7 +96,7 @@ pub fn tag(words: &str) -> Option<Vec<u8>> {
         if nth > 0 {
             tag.push(b'/');
         }
-        tag.extend_from_slice(&word(text)?);
+        tag.extend_from_slice(&word(text, Slash::Separates)?);
     }
     Some(tag)
 }
@@ -107,6 +107,12 @@ pub fn name_word(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     put_word(name.as_bytes(), &mut text);
     text
+}
+
+/// The name that a word stands for; `None` if it stands for none.
+#[must_use]
+pub fn name(text: &str) -> Option<String> {
+    String::from_utf8(word(text, Slash::IsPart)?).ok()
 }
 
 /// Whether a text may be a prefix: words of letters, digits, dashes and underscores, between dots, and not one of NATS's
@@ -134,8 +140,15 @@ fn put_word(bytes: &[u8], out: &mut String) {
     }
 }
 
+/// What a slash is: between the parts of a tag, or a character of a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slash {
+    Separates,
+    IsPart,
+}
+
 /// The bytes of a word; `None` if it was not written by this rule, which writes each in one way only.
-fn word(text: &str) -> Option<Vec<u8>> {
+fn word(text: &str, slash: Slash) -> Option<Vec<u8>> {
     if text == "%" {
         return Some(Vec::new());
     }
@@ -150,8 +163,8 @@ fn word(text: &str) -> Option<Vec<u8>> {
         let (digits, after) = rest.split_at_checked(2)?;
         rest = after;
         let byte = digit(digits[0])? << 4 | digit(digits[1])?;
-        // A slash separates parts, and is never within one.
-        bytes.push(Some(byte).filter(|byte| !is_itself(*byte) && *byte != b'/')?);
+        let is_within = byte != b'/' || slash == Slash::IsPart;
+        bytes.push(Some(byte).filter(|byte| !is_itself(*byte) && is_within)?);
     }
     (!bytes.is_empty()).then_some(bytes)
 }
@@ -198,6 +211,7 @@ mod tests {
         let made = subject("salt.event", "m.1", b"x");
         assert_eq!(made.text, "salt.event.m%2E1.x");
         assert_eq!(named("salt.event", &made.text).unwrap().master, "m.1");
+        assert_eq!(name(&name_word("a/b c")).as_deref(), Some("a/b c"));
     }
 
     #[test]

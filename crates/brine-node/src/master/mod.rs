@@ -18,6 +18,7 @@ mod mine;
 mod minion_data;
 mod operator;
 mod options;
+mod peers;
 mod ports;
 mod refusals;
 mod rsa_threads;
@@ -29,7 +30,7 @@ mod wheel;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use brine_bus::{Bus, BusHandle};
 use brine_log::Position;
@@ -43,6 +44,7 @@ pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
+pub use self::peers::Peers;
 pub use self::ports::PortError;
 pub use self::wheel::WheelError;
 
@@ -144,6 +146,7 @@ impl Master {
             jobs,
             returns,
             deliveries,
+            peers: OnceLock::new(),
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
