@@ -99,7 +99,7 @@ impl Connection {
         let has_login = !matches!(self.login, Login::None)
             || self.certificate.is_some()
             || self.servers.iter().all(|server| server.contains('@'));
-        !self.servers.iter().all(is_local) && !(is_encrypted && has_login)
+        !(self.servers.iter().all(is_local) || is_encrypted && has_login)
     }
 }
 
