@@ -156,19 +156,32 @@ impl Pump {
         self.reader.start_at(self.reader.saved);
         let mut gathered = Gathered::at(self.reader.saved);
         loop {
-            let step = self.step(sink, &mut gathered, closing).await;
-            match step {
-                Ok(()) => {}
-                Err(Interrupted::Closing) => return,
+            let done = match self.step(sink, &mut gathered, closing).await {
                 Err(Interrupted::Changed) => {
                     gathered.clear();
-                    self.rest(closing).await;
-                    self.follow_move(sink, closing).await;
-                    self.reader.start_at(self.reader.saved);
-                    gathered.through = self.reader.saved;
+                    self.go_elsewhere(sink, closing).await
                 }
+                done => done,
+            };
+            if done.is_err() {
+                return;
+            }
+            if gathered.len() == 0 {
+                gathered.through = self.reader.saved;
             }
         }
+    }
+
+    /// Somebody has paused, moved or removed the consumer: does as it says.
+    async fn go_elsewhere<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        self.rest(sink, closing).await?;
+        self.follow_move(sink, closing).await?;
+        self.reader.start_at(self.reader.saved);
+        Ok(())
     }
 
     /// One batch, or a request.
@@ -217,64 +230,64 @@ impl Pump {
     /// Waits for the other side. What that has already is not delivered again.
     async fn begin<S: Sink>(&mut self, sink: &mut S, closing: &Closing) -> Result<(), Interrupted> {
         loop {
-            match sink.begin().await {
+            let error = match sink.begin().await {
                 Ok(own) => {
                     self.recovered();
                     let own = own.filter(|own| own.log == self.reader.log.id());
+                    let saved = self.reader.saved;
                     if let Some(own) = own
-                        && (self.reader.saved.log != own.log || self.reader.saved.seq < own.seq)
+                        && (saved.log != own.log || saved.seq < own.seq)
                     {
                         self.reader.save(own);
                     }
                     return Ok(());
                 }
-                Err(error) => {
-                    let pause = self.failed(&error);
-                    tokio::select! {
-                        () = sleep(pause) => {}
-                        () = closing.wait() => return Err(Interrupted::Closing),
-                    }
-                }
-            }
+                Err(error) => error,
+            };
+            let until = Instant::now() + self.failed(&error);
+            self.wait(sink, until, std::future::pending(), closing)
+                .await?;
         }
     }
 
     /// Waits while it is paused.
-    async fn rest(&mut self, closing: &Closing) {
+    async fn rest<S: Sink>(&mut self, sink: &mut S, closing: &Closing) -> Result<(), Interrupted> {
+        let history = self.reader.history.clone();
         loop {
-            let changed = self.reader.history.consumers_changed();
-            let paused = self.reader.history.consumer(&self.reader.config.name);
-            let until = match paused.map_or(Paused::No, |consumer| consumer.paused) {
-                paused if !paused.is_paused(now()) => return,
+            let changed = history.consumers_changed();
+            let consumer = history.consumer(&self.reader.config.name);
+            let rest = match consumer.map_or(Paused::No, |consumer| consumer.paused) {
+                paused if !paused.is_paused(now()) => return Ok(()),
                 Paused::Until(time) => Duration::from_millis(time.0.saturating_sub(now().0)),
                 _ => Duration::from_secs(86_400),
             };
-            tokio::select! {
-                () = changed => {}
-                () = sleep(until) => {}
-                () = closing.wait() => return,
-            }
+            self.wait(sink, Instant::now() + rest, changed, closing)
+                .await?;
         }
     }
 
     /// Goes where somebody has moved the consumer; a consumer that was removed is made again where it was.
-    async fn follow_move<S: Sink>(&mut self, sink: &mut S, closing: &Closing) {
+    async fn follow_move<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
         let Some(consumer) = self.reader.history.consumer(&self.reader.config.name) else {
-            return self.register().await;
+            self.register().await;
+            return Ok(());
         };
         if consumer.position == self.reader.saved {
-            return;
+            return Ok(());
         }
         tracing::info!(sink = %self.reader.config.name, from = %self.reader.saved, to = %consumer.position, "moved");
         self.reader.saved = consumer.position;
         while let Err(error) = sink.move_to(self.reader.saved).await {
-            let pause = self.failed(&error);
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = closing.wait() => return,
-            }
+            let until = Instant::now() + self.failed(&error);
+            self.wait(sink, until, std::future::pending(), closing)
+                .await?;
         }
         self.recovered();
+        Ok(())
     }
 
     /// Delivers what is gathered, however long that takes.
@@ -319,22 +332,47 @@ impl Pump {
                     }
                 }
             };
-            self.pause(pause, closing).await?;
+            self.pause(sink, pause, closing).await?;
         }
         self.reader.save(gathered.through);
         Ok(())
     }
 
     /// Waits before the next attempt. Whoever changes the consumer meanwhile need not wait for it.
-    async fn pause(&mut self, pause: Duration, closing: &Closing) -> Result<(), Interrupted> {
+    async fn pause<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        pause: Duration,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
         let until = Instant::now() + pause;
-        loop {
-            let changed = self.reader.history.consumers_changed();
+        let history = self.reader.history.clone();
+        while Instant::now() < until {
+            let changed = history.consumers_changed();
             self.reader.check_consumer()?;
+            self.wait(sink, until, changed, closing).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a moment or a change, whichever comes first. Requests are answered meanwhile.
+    async fn wait<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        until: Instant,
+        changed: impl Future<Output = ()>,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        let mut changed = std::pin::pin!(changed);
+        loop {
             tokio::select! {
                 () = sleep_until(until) => return Ok(()),
-                () = changed => {}
+                () = &mut changed => return Ok(()),
                 () = closing.wait() => return Err(Interrupted::Closing),
+                Some(answer) = self.requests.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.resend(sink).await);
+                }
             }
         }
     }

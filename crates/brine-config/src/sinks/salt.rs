@@ -296,8 +296,14 @@ mod tests {
     #[test]
     fn salts_options_are_sinks() {
         let sinks = of(&[
-            ("event_return", vec!["pgjsonb".into(), "mine".into()].into()),
-            ("event_return_whitelist", vec!["salt/job/*".into()].into()),
+            (
+                "event_return",
+                Value::Array(vec!["pgjsonb".into(), "mine".into()]),
+            ),
+            (
+                "event_return_whitelist",
+                Value::Array(vec!["salt/job/*".into()]),
+            ),
             ("event_return_queue", 500.into()),
             ("event_return_queue_max_seconds", 3.into()),
             ("master_job_cache", "pgjsonb".into()),
@@ -306,7 +312,7 @@ mod tests {
             ("returner.pgjsonb.port", "5433".into()),
             (
                 "returner.pgjsonb",
-                Value::Map([("db", "events".into())].into_iter().collect()),
+                Value::Map([("db", "events")].into_iter().collect()),
             ),
         ])
         .unwrap();
