@@ -75,7 +75,7 @@ pub struct IntakeFigures {
     pub repeated: u64,
     /// Events that came before the one they follow, and were held until that was there.
     pub early: u64,
-    /// Places where events of a master never came.
+    /// How often events of a master never came.
     pub holes: u64,
     /// Messages that were no events.
     pub refused: u64,
