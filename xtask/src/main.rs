@@ -14,6 +14,7 @@ mod licence;
 mod measure;
 mod metadata;
 mod nats;
+mod package;
 mod parts;
 mod salt;
 mod source;
@@ -36,6 +37,7 @@ usage: cargo xtask <chore>
   ci                  the same, and formatting, lints, house rules, dependencies, fuzzing
   salt [VERSION...]   real Salt in virtual environments below .salt/ (all that tests use)
   nats                a nats-server below .salt/, for the tests of several masters
+  package             packages for Debian and systems with RPM, below target/package
   tidy                house rules: headings, crate arrows, documents that tell the truth
   deps                licences, sources, bans and doubles among the dependencies (deny.toml)
   measure [CHECKOUT]  figures about the code, to compare before and after a change
@@ -65,6 +67,8 @@ fn run(arguments: &[&str]) -> anyhow::Result<()> {
         ["salt"] => salt::make(&salt::VERSIONS),
         ["salt", versions @ ..] => salt::make(versions),
         ["nats"] => nats::make(),
+        ["package"] => package::run(),
+        ["package", "--test"] => package::test()?.conclude(),
         ["tidy"] => tidy::run(),
         ["measure"] => measure::run(&command::root()),
         ["measure", checkout] => measure::run(Path::new(checkout)),

@@ -3,7 +3,7 @@
 //! A running bus is asked through its own socket. Where none runs, the store is opened and the same
 //! request is answered here, so that nothing depends on which it was.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::history::{self, GONE, NextArguments};
 use super::history_store::{self, StoreArgs};
 use super::local_events;
 use crate::host::SinkList;
+use crate::terminal;
 use crate::usage::wrong_usage;
 use crate::{clock, show};
 
@@ -285,7 +286,7 @@ fn ls(list: &List) -> Result<(), Unanswered> {
         Some(Value::Array(consumers)) => consumers.as_slice(),
         _ => &[],
     };
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     if list.json {
         for consumer in consumers {
             writeln!(out, "{}", line(consumer))?;
@@ -319,7 +320,7 @@ fn dead(listed: &Listed) -> Result<(), Unanswered> {
         Some(Value::Array(letters)) => letters.as_slice(),
         _ => &[],
     };
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     for letter in letters {
         if listed.json {
             writeln!(out, "{}", line(letter))?;
@@ -340,7 +341,7 @@ fn resend(named: &Named) -> Result<(), Unanswered> {
     let answer = ask(&named.store, Method::Post, &path, &[])?.into();
     let [delivered, kept] = ["delivered", "kept"].map(|field| shown(&answer, field));
     writeln!(
-        io::stdout(),
+        terminal::stdout(),
         "{}: {delivered} delivered, {kept} refused again and kept",
         named.name
     )?;
@@ -349,7 +350,7 @@ fn resend(named: &Named) -> Result<(), Unanswered> {
 
 fn info(named: &Named) -> Result<(), Unanswered> {
     let consumer = ask(&named.store, Method::Get, &path(&named.name, ""), &[])?;
-    writeln!(io::stdout(), "{}", line(&consumer.into()))?;
+    writeln!(terminal::stdout(), "{}", line(&consumer.into()))?;
     Ok(())
 }
 
@@ -365,7 +366,11 @@ fn reset(reset: &Reset) -> Result<(), Unanswered> {
     )?;
     let answer = answer.into();
     let [from, to, effect] = ["from", "to", "effect"].map(|field| shown(&answer, field));
-    writeln!(io::stdout(), "{}: {from} → {to} ({effect})", reset.name)?;
+    writeln!(
+        terminal::stdout(),
+        "{}: {from} → {to} ({effect})",
+        reset.name
+    )?;
     if !reset.execute {
         show::complain(&"nothing changed; add --execute to do it");
     }

@@ -13,6 +13,7 @@ use brine_wire::{Map, Value};
 
 use crate::salt;
 use crate::show::{self, Colour};
+use crate::terminal::{self, Shown};
 
 /// The options that say what output looks like.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -134,7 +135,7 @@ pub(crate) struct Printer {
     form: Form,
     shows: Shows,
     colour: bool,
-    stdout: BufWriter<Stdout>,
+    stdout: BufWriter<Shown<Stdout>>,
     /// The line in the making, kept for its memory.
     line: String,
 }
@@ -148,7 +149,7 @@ impl Printer {
             form,
             shows: Shows::default(),
             colour,
-            stdout: BufWriter::with_capacity(BUFFER_BYTES, io::stdout()),
+            stdout: BufWriter::with_capacity(BUFFER_BYTES, terminal::stdout()),
             line: String::new(),
         }
     }
@@ -428,7 +429,7 @@ mod tests {
         );
         assert_eq!(
             line,
-            "             \\u{1b}[2J\\u{9b}31m  {\"a\": \"\\u001b\\u007f\"}"
+            "             \\x1b[2J\\x9b31m  {\"a\": \"\\u001b\\u007f\"}"
         );
     }
 }

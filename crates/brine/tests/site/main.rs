@@ -14,5 +14,8 @@ mod cluster;
 mod custom_module;
 mod firing;
 mod keys;
+mod positions;
 mod site;
+mod spool;
+mod terminal;
 mod trouble;

@@ -1,6 +1,6 @@
 //! `brine up --masters N`: several masters as one bus, over a nats-server that is started for them.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::scratch::{Names, Scratch, random_word};
 use super::{SIGN_IN, listen, site};
-use crate::{host, node};
+use crate::{host, node, terminal};
 
 /// How long the server may take to start.
 const START: Duration = Duration::from_secs(20);
@@ -87,8 +87,8 @@ async fn serve(
         for handle in &handles {
             site::sync(handle).await?;
         }
-        io::stdout().write_all(invitation(root, sites, server).as_bytes())?;
-        io::stdout().flush()?;
+        terminal::stdout().write_all(invitation(root, sites, server).as_bytes())?;
+        terminal::stdout().flush()?;
         anyhow::Ok(site::live(first_handle, every).await?)
     };
     let lived = tokio::select! {

@@ -6,7 +6,7 @@ mod masters;
 mod scratch;
 mod site;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use self::scratch::{Names, Scratch, USER};
 use crate::host;
+use crate::terminal;
 use crate::{bus_location, node, show};
 
 /// The arguments of `brine up`.
@@ -118,8 +119,8 @@ async fn life(
     }
     starts.close();
     site::sync(master).await?;
-    io::stdout().write_all(invitation(scratch, api).as_bytes())?;
-    io::stdout().flush()?;
+    terminal::stdout().write_all(invitation(scratch, api).as_bytes())?;
+    terminal::stdout().flush()?;
     Ok(site::live(master, every).await?)
 }
 
