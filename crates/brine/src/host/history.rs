@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use brine_config::{Age, Brine, SyncOption};
 use brine_log::history::{
-    History, HistoryConfig, HistoryReader, OpenError, PreparedHistory, Retention, Sync, TagAge,
+    History, HistoryConfig, OpenError, PreparedHistory, Retention, Sync, TagAge,
 };
-use brine_log::{Log, Position, Seq};
+use brine_log::{Log, Position};
 use brine_wire::matching::{MatchType, TagMatch};
 
 use crate::bus_location::BusLocation;
@@ -107,13 +107,11 @@ impl RunningHistory {
 
     /// Begins to write a log.
     pub(crate) fn start(prepared: PreparedHistory, log: &Arc<Log>) -> anyhow::Result<Self> {
-        let history = prepared.start(log)?;
-        // Nobody appends yet.
-        let info = HistoryReader::open(&history.status().directory)?.info()?;
         let stored = Position {
             log: log.id(),
-            seq: info.newest.map_or(Seq(0), |(seq, _)| seq),
+            seq: prepared.newest(),
         };
+        let history = prepared.start(log)?;
         Ok(Self { history, stored })
     }
 }
