@@ -114,7 +114,7 @@ fn salts_event_return_and_a_users_own_returner() {
     let (file, lines) = (bus.path("master"), bus.path("events"));
     let mut text = fs::read_to_string(&file).unwrap();
     text.push_str(
-        "interface: 127.0.0.1\nret_port: 0\npublish_port: 0\nevent_return: [rawfile_json, mine]\n",
+        "interface: 127.0.0.1\nret_port: 0\npublish_port: 0\nextension_modules: /cache/extmods\nevent_return: [rawfile_json, mine]\n",
     );
     text.push_str("event_return_whitelist: ['my/*']\nevent_return_blacklist: ['my/secret']\n");
     text.push_str(&format!("rawfile_json.filename: {lines}\n"));
