@@ -24,7 +24,7 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;
     if let Some((durable, stored)) = detached.durable() {
-        master.answer_when(durable, stored);
+        master.answer_when(durable, stored, &|minion, from| detached.held(minion, from));
     }
     let mut attached = detached.attach(
         Arc::new(MasterCommands(master.handle())),

@@ -25,7 +25,7 @@ use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::history::{History, PreparedHistory};
-use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position};
+use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position, Seq};
 use brine_node::master::{Durable, MasterHandle};
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
@@ -196,6 +196,17 @@ impl Detached {
             Box::pin(async move { drop(history.durable(events).await) })
         });
         Some((durable, stored))
+    }
+
+    /// How many events of a minion the history has from a number on, as far as it can be read.
+    pub(crate) fn held(&self, minion: &str, from: Seq) -> u64 {
+        let Some(history) = &self.history else {
+            return 0;
+        };
+        history.held(minion, from).unwrap_or_else(|error| {
+            tracing::error!("what minions have delivered may come twice: {error:#}");
+            0
+        })
     }
 
     /// Serves the local socket, with the node's commands.
