@@ -35,11 +35,14 @@ mod glob;
 mod history;
 mod id;
 mod load;
+mod locate;
+mod nats;
 mod options;
 mod opts;
 mod paths;
 mod resolve;
 mod role;
+mod sinks;
 mod spool;
 mod types;
 pub mod yaml;
@@ -50,7 +53,12 @@ pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
 pub use history::{Age, HistoryOptions, SyncOption};
 pub use load::Loaded;
+pub use nats::{ClusterOptions, NatsOptions, NatsTls};
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
 pub use role::Role;
+pub use sinks::{
+    DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,
+    WebhookOptions,
+};
 pub use spool::SpoolOptions;

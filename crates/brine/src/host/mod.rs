@@ -5,16 +5,18 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 pub(crate) mod attach;
+mod cluster;
 mod commands;
 mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
+mod sinks;
 mod sockets;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -22,7 +24,7 @@ use brine_api::{ApiState, RunCommand};
 use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
-use brine_log::history::PreparedHistory;
+use brine_log::history::{History, PreparedHistory};
 use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position};
 use brine_node::master::{Durable, MasterHandle};
 use brine_wire::compat::Compat;
@@ -31,12 +33,16 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::bus_location::BusLocation;
+use cluster::RunningCluster;
 pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
+pub(crate) use sinks::SinkList;
+use sinks::{PreparedSinks, RunningSinks};
 
 /// How a bus, or one that is joined, differs from what its configuration says.
 #[derive(Debug, Default)]
@@ -57,6 +63,8 @@ pub(crate) struct OpenBus {
     pub(crate) handle: BusHandle,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
+    /// Dropped before the history, which keeps their positions.
+    sinks: Option<RunningSinks>,
     /// To be dropped when nothing is appended any more.
     pub(crate) history: Option<RunningHistory>,
     location: BusLocation,
@@ -71,6 +79,8 @@ pub(crate) struct Attached {
     api: Option<RunningApi>,
     state: Arc<ApiState>,
     socket: Option<RunningSocket>,
+    sinks: Option<RunningSinks>,
+    cluster: Option<RunningCluster>,
     history: Option<RunningHistory>,
 }
 
@@ -97,6 +107,7 @@ impl OpenBus {
         options: &BusOptions,
         default: HistoryDefault,
     ) -> anyhow::Result<Self> {
+        let sinks = PreparedSinks::of(&location)?;
         let prepared = history::prepare(&location, options.history.as_deref(), default)?;
         let compat = options.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
@@ -112,12 +123,16 @@ impl OpenBus {
         let log_bytes = options.log_bytes.or(location.brine.log_bytes);
         let log = log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
+        let history = history.transpose()?;
+        let store = history.as_ref().map(RunningHistory::handle);
+        let sinks = sinks.start(&log, store.as_ref())?;
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
         Ok(Self {
             bus,
             handle,
             socket: None,
-            history: history.transpose()?,
+            sinks,
+            history,
             location,
         })
     }
@@ -135,7 +150,8 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
@@ -144,6 +160,7 @@ impl OpenBus {
     pub(crate) fn into_parts(self) -> (Bus, BusHandle, Detached) {
         let detached = Detached {
             handle: self.handle.clone(),
+            sinks: self.sinks,
             history: self.history,
             location: self.location,
         };
@@ -162,6 +179,7 @@ impl OpenBus {
 /// What is attached to a node's bus once the node is there.
 pub(crate) struct Detached {
     handle: BusHandle,
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
     location: BusLocation,
 }
@@ -187,16 +205,42 @@ impl Detached {
         master: Option<&MasterHandle>,
     ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state =
+        let cluster = match master {
+            Some(master) => self.start_cluster(history.as_ref(), master)?,
+            None => None,
+        };
+        let mut state =
             local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
+        if let Some(cluster) = &cluster {
+            let status = cluster.status.clone();
+            state
+                .status
+                .push(("cluster", Arc::new(move || status.show())));
+        }
+        state.sinks = sinks::shown(self.sinks.as_ref());
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
             api: None,
             state,
             socket,
+            sinks: self.sinks,
+            cluster,
             history: self.history,
         })
+    }
+
+    fn start_cluster(
+        &self,
+        history: Option<&History>,
+        master: &MasterHandle,
+    ) -> anyhow::Result<Option<RunningCluster>> {
+        let Some(opts) = &self.location.opts else {
+            return Ok(None);
+        };
+        let (id, cachedir) = (opts.text("id")?, Path::new(opts.text("cachedir")?));
+        let brine = &self.location.brine;
+        cluster::start(brine, id, cachedir, &self.handle, history, master)
     }
 }
 
@@ -266,6 +310,11 @@ pub(crate) fn node_runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
+}
+
+/// Waits until a flag is set, or nobody can set it any more.
+pub(crate) async fn requested(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|is_set| *is_set).await; // a sender that is gone ends it too
 }
 
 /// From now on catches Ctrl-C and `SIGTERM`; the future waits for one of them.
