@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
@@ -13,6 +14,7 @@ use crate::commands::{
     up, watch,
 };
 use crate::logs::{self, Level, Look};
+use crate::salt::Personality;
 
 /// Salt's event bus, native.
 #[derive(Debug, Parser)]
@@ -82,7 +84,17 @@ enum Command {
 impl Cli {
     /// Reads the command line. A wrong one ends the program here, with a text and code 2.
     pub(crate) fn read(program: OsString, words: Vec<OsString>) -> Self {
-        Self::parse_from(std::iter::once(program).chain(words))
+        let words = std::iter::once(program).chain(words);
+        Self::try_parse_from(words).unwrap_or_else(|mut error| {
+            let wrong = error.get(ContextKind::InvalidSubcommand);
+            if let Some(ContextValue::String(wrong)) = wrong
+                && let Some(name) = salts_command_like(wrong)
+            {
+                let tip = ContextValue::Strings(vec![name.to_owned()]);
+                error.insert(ContextKind::SuggestedSubcommand, tip);
+            }
+            error.exit()
+        })
     }
 
     /// Runs the command.
@@ -115,6 +127,29 @@ impl Cli {
     }
 }
 
+/// The command of Salt's that somebody may have meant.
+fn salts_command_like(wrong: &str) -> Option<&'static str> {
+    let names = Personality::ALL
+        .iter()
+        .map(|personality| personality.name());
+    let nearest = names.min_by_key(|name| typing_errors(wrong, name))?;
+    (typing_errors(wrong, nearest) <= 2).then_some(nearest)
+}
+
+/// How many letters must be added, removed or replaced to get from one word to another.
+fn typing_errors(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, a) in from.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (column, b) in to.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +157,17 @@ mod tests {
     #[test]
     fn the_description_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistyped_commands_of_salts_are_known() {
+        for (typed, meant) in [
+            ("salt-cal", Some("salt-call")),
+            ("salt-mastre", Some("salt-master")),
+            ("sal", Some("salt")),
+            ("watch", None),
+        ] {
+            assert_eq!(salts_command_like(typed), meant, "{typed}");
+        }
     }
 }

@@ -6,26 +6,26 @@ use brine_bus::client::tokio::Publisher;
 use brine_node::functions::Call;
 use brine_wire::{Map, Value};
 
-use crate::support::{PATIENCE, Place};
+use crate::support::{DEADLINE, Fixture};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_says_who_subscribed_fired_and_changed_keys() {
-    let place = Place::new("tcp");
-    let master = place
+    let fixture = Fixture::new("tcp");
+    let master = fixture
         .master("auto_accept: true\nbrine: {audit: true}")
         .await;
-    let mut bus = place.master_bus().await;
+    let mut bus = fixture.master_bus().await;
     let pid = Value::from(i64::from(std::process::id()));
-    let _second = place.master_bus().await;
+    let _second = fixture.master_bus().await;
     let subscribed = bus.next("brine/audit/subscribed").await;
     assert_eq!(subscribed.get("pid"), Some(&pid));
     assert_eq!(subscribed.get("to"), Some(&"bus".into()));
 
-    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+    let address = Address::ipc(fixture.path("m/s"), &Node::Master).unwrap();
     let mut publisher = Publisher::new(&address, PublisherConfig::default());
     for tag in ["my/own", "salt//Key"] {
         let sent = publisher
-            .fire_event(tag, &mut Map::new(), Some(PATIENCE))
+            .fire_event(tag, &mut Map::new(), Some(DEADLINE))
             .await;
         sent.unwrap();
     }
@@ -33,7 +33,7 @@ async fn an_audit_says_who_subscribed_fired_and_changed_keys() {
     assert_eq!(fired.get("tag"), Some(&"salt//Key".into()));
     assert_eq!(fired.get("pid"), Some(&pid));
 
-    let minion = place.minion(master.ret_port, "");
+    let minion = fixture.minion(master.ret_port, "");
     let subscribed = bus.next("brine/audit/subscribed").await;
     assert_eq!(subscribed.get("id"), Some(&"m1".into()));
     let handle = master.handle.clone().unwrap();
@@ -52,10 +52,10 @@ async fn an_audit_says_who_subscribed_fired_and_changed_keys() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_option_nothing_is_audited() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
-    let mut bus = place.master_bus().await;
-    let _second = place.master_bus().await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
+    let mut bus = fixture.master_bus().await;
+    let _second = fixture.master_bus().await;
     let handle = master.handle.clone().unwrap();
     handle.fire("salt/key", Map::new()).unwrap();
     handle.fire("the/end", Map::new()).unwrap();
