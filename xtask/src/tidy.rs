@@ -43,7 +43,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("brine-bridge", &["brine-log", "brine-wire"]),
-    ("brine-reactor", &["brine-config", "brine-log", "brine-wire"]),
+    (
+        "brine-reactor",
+        &["brine-config", "brine-log", "brine-wire"],
+    ),
     ("brine-view", &["brine-wire"]),
     ("brine-bench", &["brine-bus", "brine-net", "brine-wire"]),
     (

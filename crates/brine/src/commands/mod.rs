@@ -3,9 +3,12 @@
 pub(crate) mod attach;
 pub(crate) mod bench;
 pub(crate) mod bus;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod consumer;
+pub(crate) mod doctor;
 pub(crate) mod event_output;
+pub(crate) mod findings;
 pub(crate) mod history;
 pub(crate) mod history_store;
 pub(crate) mod links;

@@ -17,6 +17,11 @@ pub(in crate::yaml) struct Mark {
 }
 
 impl Mark {
+    /// The line, from 0.
+    pub(in crate::yaml) const fn line(&self) -> usize {
+        self.line
+    }
+
     /// An error here.
     pub(in crate::yaml) const fn fault(self, fault: Fault) -> YamlError {
         YamlError {
