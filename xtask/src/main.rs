@@ -13,6 +13,7 @@ mod fuzz;
 mod licence;
 mod measure;
 mod metadata;
+mod package;
 mod parts;
 mod salt;
 mod source;
@@ -34,6 +35,7 @@ usage: cargo xtask <chore>
   test                every test there is; makes the environments it needs
   ci                  the same, and formatting, lints, house rules, dependencies, fuzzing
   salt [VERSION...]   real Salt in virtual environments below .salt/ (all that tests use)
+  package             packages for Debian and systems with RPM, below target/package
   tidy                house rules: headings, crate arrows, documents that tell the truth
   deps                licences, sources, bans and doubles among the dependencies (deny.toml)
   measure [CHECKOUT]  figures about the code, to compare before and after a change
@@ -62,6 +64,8 @@ fn run(arguments: &[&str]) -> anyhow::Result<()> {
         ["ci"] => ci::run().conclude(),
         ["salt"] => salt::make(&salt::VERSIONS),
         ["salt", versions @ ..] => salt::make(versions),
+        ["package"] => package::run(),
+        ["package", "--test"] => package::test()?.conclude(),
         ["tidy"] => tidy::run(),
         ["measure"] => measure::run(&command::root()),
         ["measure", checkout] => measure::run(Path::new(checkout)),

@@ -114,6 +114,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     check_paths_of_events(&mut faults)?;
     check_paths_named(&mut faults)?;
     check_clocks(&mut faults)?;
+    check_terminals(&mut faults)?;
     if faults.is_empty() {
         println!("{} files are tidy", files.len());
         return Ok(());
@@ -288,6 +289,28 @@ fn check_clocks(faults: &mut Vec<String>) -> anyhow::Result<()> {
             if is_pure && looks && !line.trim_start().starts_with("//") {
                 faults.push(format!(
                     "{file}:{number}: looks at the clock; take the moment as an argument"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The program prints through `terminal`, which escapes what comes from outside.
+fn check_terminals(faults: &mut Vec<String>) -> anyhow::Result<()> {
+    const WRITER: &str = "crates/brine/src/terminal.rs";
+    for source in source::product(&root())? {
+        let file = &source.file;
+        if !file.starts_with("crates/brine/src/") || file == WRITER {
+            continue;
+        }
+        for (line, number) in source.lines.iter().zip(1..) {
+            let opens = ["io::stdout()", "io::stderr()"]
+                .iter()
+                .any(|stream| line.contains(stream));
+            if opens && !line.contains("is_terminal") {
+                faults.push(format!(
+                    "{file}:{number}: opens a stream; print through `crate::terminal`, which escapes what comes from outside"
                 ));
             }
         }

@@ -180,6 +180,22 @@ impl Acl {
         self.rules.iter().any(|rule| !rule.who.is_of_api())
     }
 
+    /// The users and groups of this machine that may read every event: those with `*` among their patterns. Only they
+    /// can be let in where nothing looks at single events.
+    #[must_use]
+    pub fn reads_everything(&self) -> (Vec<&str>, Vec<&str>) {
+        let (mut users, mut groups) = (Vec::new(), Vec::new());
+        let everything = |rule: &&Rule| rule.read.iter().any(|pattern| pattern == "*");
+        for rule in self.rules.iter().filter(everything) {
+            match &rule.who {
+                Who::User(user) => users.push(user.as_str()),
+                Who::Group(group) => groups.push(group.as_str()),
+                Who::ApiUser(_) | Who::ApiGroup(_) => {}
+            }
+        }
+        (users, groups)
+    }
+
     /// Whether a user of this machine may do everything, whatever the rules say.
     #[must_use]
     pub const fn is_trusted(&self, uid: u32) -> bool {

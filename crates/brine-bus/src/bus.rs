@@ -260,6 +260,7 @@ impl Core {
             inlet,
             self.config.max_frame_bytes,
             self.quota.share(),
+            (Arc::clone(&self.registry), peer),
         );
         let ended = tokio::select! {
             biased;
@@ -291,7 +292,7 @@ impl Core {
                 stream = accept(&listener, &mut warned) => {
                     let peer = stream.peer();
                     if !readers.admit(peer) {
-                        tracing::debug!(%peer, "may not subscribe: not in publisher_acl");
+                        tracing::debug!(%peer, "may not subscribe: neither publisher_acl nor the list of brine lets this user");
                         if refused.len() < MOST_REFUSED {
                             // Clients connect again at once.
                             refused.spawn(async move {

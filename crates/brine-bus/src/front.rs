@@ -29,7 +29,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use crate::bus::Served;
-use crate::listen::{BindError, Sockets};
+use crate::listen::{BindError, Readers, Sockets};
 use crate::watch::FileId;
 
 /// Why a place cannot be taken or given back.
@@ -124,6 +124,10 @@ pub struct FrontLock {
     names: Names,
     file: File,
 }
+
+/// The mode of a socket of ours to which everybody may connect. Its sticky bit, which means nothing for a socket, tells
+/// it from one that somebody has set.
+const OPEN: u32 = 0o1666;
 
 /// How long a process that is ending, killed a moment ago perhaps, may take to give up its lock.
 const ENDING: Duration = Duration::from_millis(500);
@@ -224,6 +228,8 @@ pub struct Front {
     names: Names,
     bare: FileId,
     prefixed: FileId,
+    /// Whether everybody may connect, and a list says who is served.
+    is_open: bool,
     /// Held while names are exchanged, which leaving and a restart of the bus may both want.
     state: Mutex<State>,
     _lock: FrontLock,
@@ -239,16 +245,18 @@ enum State {
 
 impl Front {
     /// Binds sockets beside the bus's own, after putting back what an earlier process may have left. Subscribers
-    /// of what is returned read the framing that it says.
+    /// of what is returned read the framing that it says. Who may subscribe is said by `readers`; for any, by the mode
+    /// of the bus's socket.
     ///
     /// # Errors
     /// [`FrontError`].
-    pub fn bind(lock: FrontLock) -> Result<(Self, Vec<Served>), FrontError> {
+    pub fn bind(lock: FrontLock, readers: &Readers) -> Result<(Self, Vec<Served>), FrontError> {
         lock.restore()?;
+        let is_open = *readers != Readers::Any;
         let names = lock.names.clone();
         let bind = |framing| -> Result<(Served, FileId), FrontError> {
             let path = names.own(framing);
-            let sockets = Sockets::bind_publish(path, 0o600)?;
+            let sockets = Sockets::bind_publish(path, 0o600)?.readable_by(readers.clone());
             let found = FileId::at(path).ok_or_else(|| system(path, "cannot find")(gone()))?;
             Ok((Served { sockets, framing }, found))
         };
@@ -258,6 +266,7 @@ impl Front {
             names,
             bare,
             prefixed,
+            is_open,
             state: Mutex::new(State::Ready),
             _lock: lock,
         };
@@ -301,7 +310,7 @@ impl Front {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(system(&names.publish, "cannot look at it")(error)),
         };
-        look_like(own, &original)?;
+        look_like(own, &original, self.is_open)?;
         remove(&names.aside)?;
         fs::hard_link(own, &names.aside)
             .map_err(system(&names.aside, "cannot link to a socket of ours"))?;
@@ -375,8 +384,9 @@ fn put_back(names: &Names, is_own: &dyn Fn(FileId) -> bool) -> Result<bool, Fron
         Err(error) => return Err(refused(error)),
     };
     // A mode that was changed meanwhile was meant for the bus's socket.
-    if ours.mode() & 0o7777 != original.mode() & 0o7777 {
-        let mode = Permissions::from_mode(ours.mode() & 0o7777);
+    let mode = ours.mode() & 0o7777;
+    if mode != OPEN && mode != original.mode() & 0o7777 {
+        let mode = Permissions::from_mode(mode);
         fs::set_permissions(&names.aside, mode)
             .map_err(system(&names.aside, "cannot set its mode"))?;
     }
@@ -391,15 +401,19 @@ fn put_back(names: &Names, is_own: &dyn Fn(FileId) -> bool) -> Result<bool, Fron
     Ok(true)
 }
 
-/// Gives a socket of ours the owner and the mode of the bus's.
-fn look_like(own: &Path, original: &Metadata) -> Result<(), FrontError> {
+/// Gives a socket of ours the owner and the mode of the bus's, or lets everybody connect to it.
+fn look_like(own: &Path, original: &Metadata, is_open: bool) -> Result<(), FrontError> {
     let refused = system(own, "cannot give it the owner and mode of the bus's socket");
     let set = || {
         let now = fs::symlink_metadata(own)?;
         if (now.uid(), now.gid()) != (original.uid(), original.gid()) {
             chown(own, Some(original.uid()), Some(original.gid()))?;
         }
-        fs::set_permissions(own, Permissions::from_mode(original.mode() & 0o7777))
+        let mode = match is_open {
+            true => OPEN,
+            false => original.mode() & 0o7777,
+        };
+        fs::set_permissions(own, Permissions::from_mode(mode))
     };
     set().map_err(refused)
 }
@@ -495,7 +509,7 @@ mod tests {
     #[test]
     fn ours_takes_the_place_looks_the_same_and_gives_it_back() {
         let site = Site::new();
-        let (front, _served) = Front::bind(site.lock()).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         assert!(!front.is_in_front() && site.leads_to_salt(front.original()));
         for framing in [Framing::Bare, Framing::Prefixed] {
             assert!(front.take(framing).unwrap());
@@ -516,7 +530,7 @@ mod tests {
     #[test]
     fn a_bus_that_restarts_has_its_place_until_it_is_taken_again() {
         let mut site = Site::new();
-        let (front, _served) = Front::bind(site.lock()).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         front.take(Framing::Bare).unwrap();
         site.salt = None;
         // Its socket is dead, and ours still answers.
@@ -548,7 +562,7 @@ mod tests {
         };
         for moment in ["before", "between", "in front", "restarted", "ended"] {
             let mut site = Site::new();
-            let (front, served) = Front::bind(site.lock()).unwrap();
+            let (front, served) = Front::bind(site.lock(), &Readers::Any).unwrap();
             match moment {
                 "between" => fs::hard_link(&front.names.bare, &front.names.aside).unwrap(),
                 "before" => {}
@@ -577,7 +591,7 @@ mod tests {
     #[test]
     fn a_mode_set_while_ours_is_in_the_place_is_the_original_s() {
         let site = Site::new();
-        let (front, _served) = Front::bind(site.lock()).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         front.take(Framing::Bare).unwrap();
         fs::set_permissions(site.publish(), Permissions::from_mode(0o600)).unwrap();
         front.give_back().unwrap();
@@ -599,9 +613,28 @@ mod tests {
     }
 
     #[test]
+    fn where_a_list_says_who_is_served_everybody_connects_and_the_bus_keeps_its_mode() {
+        let site = Site::new();
+        let before = mode(&site.publish());
+        let (front, served) = Front::bind(site.lock(), &Readers::Users(vec![7])).unwrap();
+        assert!(front.take(Framing::Bare).unwrap());
+        assert_eq!(mode(&site.publish()), OPEN);
+        front.give_back().unwrap();
+        assert_eq!(mode(&site.publish()), before);
+        drop((front, served));
+        // The same for whoever restores it, who does not know how it was opened.
+        let (front, _served) = Front::bind(site.lock(), &Readers::Users(vec![7])).unwrap();
+        assert!(front.take(Framing::Bare).unwrap());
+        std::mem::forget(front);
+        fs::remove_file(site.publish().with_file_name("master_event_brine.lock")).unwrap();
+        assert!(site.lock().restore().unwrap());
+        assert_eq!(mode(&site.publish()), before);
+    }
+
+    #[test]
     fn nothing_is_taken_from_a_bus_that_is_not_there() {
         let mut site = Site::new();
-        let (front, _served) = Front::bind(site.lock()).unwrap();
+        let (front, _served) = Front::bind(site.lock(), &Readers::Any).unwrap();
         site.salt = None;
         fs::remove_file(site.publish()).unwrap();
         assert!(!front.take(Framing::Bare).unwrap());

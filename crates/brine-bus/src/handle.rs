@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brine_log::{EventCursor, Incoming, Lag, Log, Millis, Position, Seq, Start, Stats};
+use tokio::sync::mpsc;
 
+use crate::audit::{Audit, Noticed};
 use crate::clock;
 use crate::delay::{self, Delays, DeliveryDelay};
 use crate::stream::Peer;
@@ -83,6 +85,13 @@ impl BusHandle {
         self.log.events(start)
     }
 
+    /// Notices from now on who subscribes, and which publishers fire reserved tags. One audit per bus; what its owner
+    /// fires itself is not noticed.
+    #[must_use]
+    pub fn audit(&self, is_reserved: fn(&str) -> bool) -> mpsc::Receiver<Noticed> {
+        self.registry.audit.begin(is_reserved)
+    }
+
     /// What the bus has done so far.
     #[must_use]
     pub fn stats(&self) -> BusStats {
@@ -133,6 +142,7 @@ pub(crate) struct Registry {
     /// By the order in which they connected. Locked when one comes or goes and for statistics,
     /// never for an event.
     subscribers: Mutex<BTreeMap<u64, Arc<Progress>>>,
+    pub(crate) audit: Audit,
 }
 
 /// A publisher that is connected; counted out when dropped.
@@ -169,6 +179,7 @@ impl Registry {
             next: AtomicU64::new(first.0),
         });
         self.subscribers().insert(number, Arc::clone(&progress));
+        self.audit.subscribed(peer);
         CountedSubscriber {
             registry: Arc::clone(self),
             number,

@@ -11,6 +11,7 @@
 
 pub mod address;
 mod allocator;
+mod audit;
 mod bus;
 pub mod client;
 mod clock;
@@ -28,6 +29,7 @@ mod stream;
 mod watch;
 
 pub use address::Address;
+pub use audit::Noticed;
 pub use bus::{Bus, BusConfig, BusThread, Served, runtime};
 pub use delay::{DELAY_BOUNDS_MS, DeliveryDelay};
 pub use handle::{BusHandle, BusStats, SubscriberStats};

@@ -14,10 +14,12 @@ use brine_log::{Incoming, Log};
 use brine_wire::envelope::{Envelope, EnvelopeError};
 use brine_wire::frame::{Decoder, FrameError};
 
+use crate::audit::Audit;
 use crate::clock;
+use crate::handle::Registry;
 use crate::quota::{OverQuota, Share};
 use crate::relay::Relay;
-use crate::stream::Stream;
+use crate::stream::{Peer, Stream};
 
 /// Why we closed a publisher's connection.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +79,8 @@ pub(crate) struct PullConn {
     /// The beginning of a frame whose rest has not come yet.
     unfinished: Vec<u8>,
     quota: Share,
+    /// Where the audit is, and whom it watches.
+    watched: (Arc<Registry>, Peer),
 }
 
 /// What one read takes at most, in bytes: as much as the kernel holds for a sender by default.
@@ -99,6 +103,7 @@ impl PullConn {
         inlet: Inlet,
         max_frame_bytes: usize,
         quota: Share,
+        watched: (Arc<Registry>, Peer),
     ) -> Self {
         let decoder = Decoder::new(max_frame_bytes);
         Self {
@@ -107,6 +112,7 @@ impl PullConn {
             decoder,
             unfinished: Vec::new(),
             quota,
+            watched,
         }
     }
 
@@ -158,6 +164,7 @@ impl PullConn {
         let mut events = Events {
             decoder: &mut self.decoder,
             rest: bytes,
+            watched: (&self.watched.0.audit, self.watched.1),
             error: None,
         };
         self.inlet.append(&mut events);
@@ -178,6 +185,7 @@ impl PullConn {
 struct Events<'a> {
     decoder: &'a mut Decoder,
     rest: &'a [u8],
+    watched: (&'a Audit, Peer),
     error: Option<PullError>,
 }
 
@@ -186,7 +194,10 @@ impl<'a> Events<'a> {
         let Some(frame) = self.decoder.next(self.rest)? else {
             return Ok(None);
         };
-        let tag_bytes = Envelope::parse(frame.event)?.tag().len();
+        let envelope = Envelope::parse(frame.event)?;
+        let (audit, peer) = self.watched;
+        audit.fired(peer, envelope.tag());
+        let tag_bytes = envelope.tag().len();
         self.rest = &self.rest[frame.length..];
         Ok(Some(Incoming {
             event: frame.event,

@@ -40,6 +40,8 @@ pub struct Brine {
     pub max_pending_keys: Option<usize>,
     /// `minion_tags: audit`: events that the tag policy refuses minions are fired all the same, and only reported.
     pub audit_minion_tags: bool,
+    /// `audit`: who subscribes, who fires what belongs to the master, and who changes keys, is reported in events.
+    pub audit: bool,
     /// `acl`: who else may use the local socket, and for what.
     pub acl: Option<AclOption>,
     /// `spool`: what a minion has for a master that is away.
@@ -88,9 +90,10 @@ impl Default for ApiOptions {
     }
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "acl",
     "api",
+    "audit",
     "auth",
     "compat",
     "history",
@@ -135,6 +138,7 @@ impl Brine {
                 Some("spool") => brine.spool = SpoolOptions::parse(value)?,
                 Some("redact") => brine.redact = redact(value)?,
                 Some("minion_tags") => brine.audit_minion_tags = is_audited(value)?,
+                Some("audit") => brine.audit = is_on("audit", value)?,
                 Some("python") => brine.python = Some(python(value)?),
                 Some("auth") => brine.auth = AuthOptions::parse(value)?,
                 Some("api") => brine.api = ApiOptions::parse(value)?,
@@ -254,6 +258,17 @@ fn is_audited(value: &Value) -> Result<bool, ConfigError> {
         _ => Err(ConfigError::BadBrineValue {
             key: "minion_tags",
             expected: "enforce or audit",
+            found: shown(value),
+        }),
+    }
+}
+
+fn is_on(key: &'static str, value: &Value) -> Result<bool, ConfigError> {
+    match value {
+        Value::Bool(is_on) => Ok(*is_on),
+        _ => Err(ConfigError::BadBrineValue {
+            key,
+            expected: "true or false",
             found: shown(value),
         }),
     }

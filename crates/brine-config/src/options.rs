@@ -136,6 +136,7 @@ const ACTED_ON: &[&str] = &[
     "file_ignore_regex",
     "file_roots",
     "fileserver_followsymlinks",
+    "fips_mode",
     "gather_job_timeout",
     "grains",
     "hash_type",

@@ -3,7 +3,7 @@
 //! No crate passes an `Opts` on: each has its own small configuration made from it once. How one is read from files
 //! is in `load`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use brine_wire::Value;
 
@@ -14,6 +14,8 @@ use crate::types::type_name;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Opts {
     values: BTreeMap<String, Value>,
+    /// What the files say, whether or not it is the default.
+    given: BTreeSet<String>,
 }
 
 impl Opts {
@@ -27,6 +29,12 @@ impl Opts {
     #[must_use]
     pub fn is_set(&self, name: &str) -> bool {
         !matches!(self.get(name), None | Some(Value::Nil))
+    }
+
+    /// Whether the configuration files give an option, be it with its default.
+    #[must_use]
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
     }
 
     /// A textual option.
@@ -96,6 +104,12 @@ impl Opts {
     /// Sets an option, as a command line does over the files.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets an option that a configuration file gives.
+    pub(crate) fn set_given(&mut self, name: &str, value: Value) {
+        self.given.insert(name.to_owned());
+        self.set(name, value);
     }
 }
 

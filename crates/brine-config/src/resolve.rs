@@ -28,7 +28,7 @@ pub(crate) fn resolve(
     }
     for (name, value) in overrides {
         if let Value::Str(name) = name {
-            opts.set(&name, value);
+            opts.set_given(&name, value);
         }
     }
     match role {

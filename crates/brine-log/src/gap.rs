@@ -62,7 +62,7 @@ impl GapReason {
 
     /// The reason that is written so.
     #[cfg(feature = "history")]
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let found = Self::ALL.iter().find(|(_, word)| *word == text);
         found.map(|(reason, _)| *reason)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use brine_wire::frame::Framing;
 
 use crate::cursor::{EventCursor, FrameCursor, wait_for};
+use crate::gap::GapReason;
 use crate::memory::{Lag, LogConfig, Memory, OverrunCause, Stats};
 use crate::overflow::{OverflowConfig, Threads};
 use crate::position::{LogId, Millis, Position, Seq, Start};
@@ -43,6 +44,18 @@ impl Log {
         let config = LogConfig {
             id: history.log_id(),
             first: history.next(),
+            ..config
+        };
+        Self::open(config, Some(history.segments()))
+    }
+
+    /// A log that repeats another one, with its identity and its numbers ([`Log::append_at`]). Event cursors read from
+    /// that one's history what is no longer in memory.
+    #[cfg(feature = "history")]
+    #[must_use]
+    pub fn repeating(config: LogConfig, history: &crate::history::ForeignHistory) -> Arc<Self> {
+        let config = LogConfig {
+            id: history.log_id(),
             ..config
         };
         Self::open(config, Some(history.segments()))
@@ -86,11 +99,50 @@ impl Log {
             self.shared.note_pressure(&memory);
             first..memory.next()
         };
+        self.wake(overrun);
+        appended
+    }
+
+    /// Appends an event that has its number already, in the log that this one repeats. The numbers before it that were
+    /// not appended have no event for its readers. One that is here already is left out.
+    pub fn append_at(&self, seq: Seq, sender: Option<&str>, event: Incoming<'_>, at: Millis) {
+        let Incoming { event, tag_bytes } = event;
+        let mut overrun = false;
+        {
+            let mut memory = self.shared.lock();
+            if seq < memory.next() {
+                return;
+            }
+            while memory.next() < seq {
+                overrun |= memory.append(&[], 0, at, None);
+            }
+            overrun |= memory.append(event, tag_bytes, at, sender);
+            memory.publish(at);
+            self.shared.note_pressure(&memory);
+            self.shared.repeated(&memory);
+        }
+        self.wake(overrun);
+    }
+
+    /// Goes on with a later number: readers receive a gap.
+    pub fn skip_to(&self, next: Seq, reason: Option<GapReason>) {
+        let overrun = {
+            let mut memory = self.shared.lock();
+            if next <= memory.next() {
+                return;
+            }
+            let overrun = memory.skip_to(next, reason);
+            self.shared.repeated(&memory);
+            overrun
+        };
+        self.wake(overrun);
+    }
+
+    fn wake(&self, overrun: bool) {
         self.shared.appended.notify_waiters();
         if overrun {
             self.shared.overrun.notify_waiters();
         }
-        appended
     }
 
     /// Whether so much waits to be written to the overflow that whoever appends should wait for

@@ -16,7 +16,7 @@ use brine_wire::frame::Framing;
 
 use tokio::sync::oneshot;
 
-use crate::gap::Gap;
+use crate::gap::{Gap, GapReason};
 use crate::overflow::{OnDisk, OverflowConfig, Threads, Written};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SENDER_BYTES, Segment, SegmentWriter};
@@ -132,6 +132,8 @@ pub(crate) struct Memory {
     /// Writes into the newest segment.
     writer: SegmentWriter,
     next: Seq,
+    /// Numbers that were skipped.
+    skipped: u64,
     /// The memory of all segments that are in memory.
     bytes: usize,
     overflow: Option<Overflow>,
@@ -188,6 +190,8 @@ pub(crate) enum Look<'a> {
 
 struct Kept {
     first: Seq,
+    /// Why the numbers before it that the segment before does not have are missing.
+    skipped_for: Option<GapReason>,
     home: Home,
     /// How many cursors are in it.
     cursors: usize,
@@ -211,6 +215,7 @@ impl Memory {
             segments: VecDeque::from([Kept::new(segment, 0)]),
             first_segment: 0,
             writer,
+            skipped: 0,
             bytes,
             overflow: None,
             overrun_cause: OverrunCause::MemoryFull,
@@ -242,6 +247,28 @@ impl Memory {
         overrun
     }
 
+    /// Goes on with a later number, in a new segment; the same of memory that was full.
+    pub(crate) fn skip_to(&mut self, next: Seq, reason: Option<GapReason>) -> bool {
+        self.skipped += next.0 - self.next.0;
+        self.next = next;
+        let overrun = self.roll(0);
+        if let Some(newest) = self.segments.back_mut() {
+            newest.skipped_for = reason;
+        }
+        overrun
+    }
+
+    /// What a reader misses whose next event would be `seq`, in front of this segment; `None` usually.
+    pub(crate) fn gap_before(&self, number: u64, seq: Seq) -> Option<Gap> {
+        let at = usize::try_from(number.checked_sub(self.first_segment)?).ok()?;
+        let kept = self.segments.get(at).filter(|kept| seq < kept.first)?;
+        Some(Gap {
+            from: self.position(seq),
+            to: self.position(kept.first),
+            reason: kept.skipped_for,
+        })
+    }
+
     /// Shows readers what was appended, all of it at this time.
     #[inline]
     pub(crate) fn publish(&mut self, at: Millis) {
@@ -262,7 +289,7 @@ impl Memory {
             next: self.next,
             bytes: self.bytes,
             overflow_bytes: self.overflow.as_ref().map_or(0, |overflow| overflow.bytes),
-            appended_events: self.next.0 - self.config.first.0,
+            appended_events: self.next.0 - self.config.first.0 - self.skipped,
             appended_bytes: self.appended_bytes + self.writer.event_bytes() as u64,
         }
     }
@@ -712,6 +739,7 @@ impl Kept {
     fn new(segment: Segment, frames_before: u64) -> Self {
         Self {
             first: segment.first,
+            skipped_for: None,
             home: Home::Memory(Arc::new(segment)),
             cursors: 0,
             event_bytes: 0,

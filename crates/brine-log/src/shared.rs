@@ -64,6 +64,13 @@ impl Shared {
         oldest.is_some_and(|oldest| oldest <= seq)
     }
 
+    /// What a log that repeats another one has, that one's history has too, or will in a moment.
+    pub(crate) fn repeated(&self, memory: &Memory) {
+        if let Some(stored) = &self.stored {
+            stored.committed(Some(memory.oldest()), memory.next());
+        }
+    }
+
     /// Takes the result of a write of the overflow.
     pub(crate) fn written(&self, number: u64, result: io::Result<Written>) {
         match result {

@@ -5,12 +5,16 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use brine_wire::Value;
 use brine_wire::network::{MinionId, payload};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::accounts::{Charge, Holder};
+use crate::known::KnownAddresses;
+use crate::quota;
 
 /// Limits for a connection, an address and the server.
 #[derive(Debug, Clone)]
@@ -20,8 +24,16 @@ pub struct Limits {
     /// The largest message of a connection that has not authenticated; a larger one counts against
     /// `large_message_bytes`.
     pub max_stranger_bytes: usize,
-    /// The bytes that all large messages of strangers may take together.
+    /// The bytes that all large messages of strangers may take together: one half from addresses of minions, one from
+    /// all others.
     pub large_message_bytes: usize,
+    /// The most connections for requests of one accepted minion or local user. Beyond it the oldest is closed.
+    pub connections_per_minion: usize,
+    /// The bytes that the large messages of one of them may take until they are answered, and its answers until they
+    /// are sent; at least one message.
+    pub bytes_per_minion: usize,
+    /// The bytes that the large messages of all of them may take together.
+    pub minion_bytes: usize,
     /// The most unauthenticated connections of one address.
     pub strangers_per_address: usize,
     /// The most unauthenticated connections in all. Beyond it the oldest of the address that has most is closed.
@@ -38,6 +50,8 @@ pub struct Limits {
     pub publish_queue: usize,
     /// How long a subscriber may take to identify itself, or over ZeroMQ to subscribe.
     pub identification: Duration,
+    /// Where minions have authenticated. Clones of the limits share it, so that both ports know.
+    pub known: KnownAddresses,
 }
 
 impl Default for Limits {
@@ -46,6 +60,9 @@ impl Default for Limits {
             max_message_bytes: 64 * 1024 * 1024,
             max_stranger_bytes: 64 * 1024,
             large_message_bytes: 256 * 1024 * 1024,
+            connections_per_minion: 256,
+            bytes_per_minion: 64 * 1024 * 1024,
+            minion_bytes: 512 * 1024 * 1024,
             strangers_per_address: 1024,
             strangers: 8192,
             subscribers_per_address: usize::MAX,
@@ -54,6 +71,7 @@ impl Default for Limits {
             requests_per_connection: 32,
             publish_queue: 1000,
             identification: Duration::from_secs(30),
+            known: KnownAddresses::default(),
         }
     }
 }
@@ -87,26 +105,49 @@ impl Limits {
 pub struct Peer {
     /// Its address.
     pub address: Option<IpAddr>,
-    /// Set when it has authenticated.
-    trusted: Arc<AtomicBool>,
+    is_known: bool,
+    /// Who it is, once it has authenticated.
+    holder: Arc<OnceLock<Holder>>,
 }
 
 impl Peer {
-    pub(crate) fn new(address: Option<IpAddr>) -> Self {
+    pub(crate) fn new(address: Option<IpAddr>, known: &KnownAddresses) -> Self {
         Self {
             address,
-            trusted: Arc::default(),
+            is_known: address.is_some_and(|address| known.contains(address)),
+            holder: Arc::default(),
         }
     }
 
-    /// Marks the peer as an accepted minion or a local client: the limits for strangers no longer apply to its
-    /// connection.
-    pub fn trust(&self) {
-        self.trusted.store(true, Ordering::Relaxed);
+    /// Whether a minion had authenticated from its address before it connected.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.is_known
     }
 
-    pub(crate) fn is_trusted(&self) -> bool {
-        self.trusted.load(Ordering::Relaxed)
+    /// What its address counts as: an IPv6 /64 network is one.
+    #[must_use]
+    pub fn network(&self) -> Option<IpAddr> {
+        self.address.map(quota::holder)
+    }
+
+    /// The peer is an accepted minion: the limits for strangers no longer apply to its connection, and those for this
+    /// minion do. The first identity counts.
+    pub fn trust_minion(&self, id: &MinionId) {
+        if self.holder.get().is_none() {
+            let _ = self.holder.set(Holder::Minion(id.clone()));
+        }
+    }
+
+    /// The peer is a local client of this user: as for a minion.
+    pub fn trust_client(&self, user: &str) {
+        if self.holder.get().is_none() {
+            let _ = self.holder.set(Holder::Client(user.to_owned()));
+        }
+    }
+
+    pub(crate) fn holder(&self) -> Option<&Holder> {
+        self.holder.get()
     }
 }
 
@@ -120,22 +161,40 @@ pub struct Incoming {
     pub bytes: usize,
     /// Sends the answer; `None` when it was sent.
     answer: Option<Answer>,
+    /// What its memory is charged to, until it is answered.
+    _room: Option<Room>,
 }
 
 /// Receives requests in the order of their connection. It runs where the transport reads and must not wait: slow work
 /// belongs on another task, which takes the [`Incoming`] along.
 pub type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
 
+/// The room that a large message takes.
+#[derive(Debug)]
+pub(crate) enum Room {
+    /// Among those of strangers.
+    Stranger(OwnedSemaphorePermit),
+    /// Among those of a minion or local client.
+    Charge(Charge),
+}
+
 /// Sends an answer to the peer.
 pub(crate) type Answer = Box<dyn FnOnce(Value) + Send>;
 
 impl Incoming {
-    pub(crate) fn new(peer: Peer, payload: Value, bytes: usize, answer: Answer) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        payload: Value,
+        bytes: usize,
+        answer: Answer,
+        room: Option<Room>,
+    ) -> Self {
         Self {
             peer,
             payload,
             bytes,
             answer: Some(answer),
+            _room: room,
         }
     }
 

@@ -48,8 +48,8 @@ pub enum ConnectionError {
     /// Another connection needed the room, and this address held most.
     #[error("closed to make room for a connection from another address")]
     Evicted,
-    /// The quota for large messages of strangers is used up.
-    #[error("no room for a message of {bytes} bytes from a peer that has not authenticated")]
+    /// There is no room for a large message of a stranger, or for an answer to a minion that reads none.
+    #[error("no room for a message of {bytes} bytes")]
     NoRoom {
         /// Its size.
         bytes: usize,

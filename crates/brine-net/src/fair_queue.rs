@@ -1,35 +1,59 @@
-//! A bounded queue that serves addresses in turn, so that an address that sends too much delays only itself.
+//! A bounded queue that serves senders in turn, so that one that sends too much delays only itself.
 //!
-//! For work that costs the master more than it costs the sender. When the queue is full, the newest item of the
-//! address that has most is dropped, not the new item.
+//! For work that costs the master more than it costs the sender. Senders from whose address a minion has authenticated
+//! before are served every other time, however many others there are. When the queue is full, the newest item of the
+//! sender that has most is dropped, not the new item.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::quota::holder;
+/// Who is served first, and who makes room last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Senders that are known.
+    Known,
+    /// All others.
+    Unknown,
+}
 
-/// A queue between tasks that add items and threads that wait for them.
+/// A queue between tasks that add items of senders `K`, and threads that wait for them.
 #[derive(Debug)]
-pub struct FairQueue<T> {
+pub struct FairQueue<K, T> {
     max_items: usize,
     max_bytes: usize,
     /// Locked for a look-up only.
-    state: Mutex<State<T>>,
+    state: Mutex<State<K, T>>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State<T> {
-    by_address: HashMap<Option<IpAddr>, VecDeque<(usize, T)>>,
-    /// The addresses that have items, in the order of their turns.
-    turns: VecDeque<Option<IpAddr>>,
+struct State<K, T> {
+    by_sender: HashMap<K, Sender<T>>,
+    /// The senders that have items, in the order of their turns, by lane.
+    turns: [BTreeMap<u64, K>; 2],
+    next_turn: u64,
+    /// The lane served last.
+    last: Lane,
+    /// Who makes room first: the last.
+    order: BTreeSet<Share<K>>,
     items: usize,
     bytes: usize,
     is_closed: bool,
 }
 
-impl<T> FairQueue<T> {
+#[derive(Debug)]
+struct Sender<T> {
+    lane: Lane,
+    turn: u64,
+    items: VecDeque<(usize, T)>,
+}
+
+/// By lane, number of items and size of the newest.
+type Share<K> = (Lane, usize, usize, K);
+
+impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
     /// A queue with limits for the number of items and their total size in bytes.
     #[must_use]
     pub fn new(max_items: usize, max_bytes: usize) -> Self {
@@ -37,8 +61,11 @@ impl<T> FairQueue<T> {
             max_items: max_items.max(1),
             max_bytes,
             state: Mutex::new(State {
-                by_address: HashMap::new(),
-                turns: VecDeque::new(),
+                by_sender: HashMap::new(),
+                turns: Default::default(),
+                next_turn: 0,
+                last: Lane::Unknown,
+                order: BTreeSet::new(),
                 items: 0,
                 bytes: 0,
                 is_closed: false,
@@ -47,12 +74,11 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Adds an item of `bytes` bytes from an address; an IPv6 /64 network counts as one address. Returns the items that
-    /// were dropped for it, perhaps the item itself.
+    /// Adds an item of `bytes` bytes. Returns the items that were dropped for it, perhaps the item itself.
     #[must_use]
-    pub fn push(&self, address: Option<IpAddr>, bytes: usize, item: T) -> Vec<T> {
+    pub fn push(&self, sender: K, lane: Lane, bytes: usize, item: T) -> Vec<T> {
         let mut state = self.lock();
-        state.add(address.map(holder), bytes, item);
+        state.add(sender, lane, bytes, item);
         let mut dropped = Vec::new();
         while state.items > self.max_items || (state.bytes > self.max_bytes && state.items > 0) {
             dropped.extend(state.drop_newest_of_largest());
@@ -79,53 +105,100 @@ impl<T> FairQueue<T> {
     pub fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
-        state.by_address.clear();
+        state.by_sender.clear();
         self.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, State<K, T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> State<T> {
-    fn add(&mut self, address: Option<IpAddr>, bytes: usize, item: T) {
-        let own = self.by_address.entry(address).or_default();
-        if own.is_empty() {
-            self.turns.push_back(address);
-        }
-        own.push_back((bytes, item));
+impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
+    fn add(&mut self, sender: K, lane: Lane, bytes: usize, item: T) {
         self.items += 1;
         self.bytes += bytes;
+        if !self.by_sender.contains_key(&sender) {
+            let turn = self.queue_up(lane, &sender);
+            let own = Sender {
+                lane,
+                turn,
+                items: VecDeque::new(),
+            };
+            self.by_sender.insert(sender.clone(), own);
+        }
+        self.change(&sender, |own| own.items.push_back((bytes, item)));
     }
 
     fn take_next(&mut self) -> Option<T> {
-        let address = self.turns.pop_front()?;
-        let own = self.by_address.get_mut(&address)?;
-        let (bytes, item) = own.pop_front()?;
-        if own.is_empty() {
-            self.by_address.remove(&address);
-        } else {
-            self.turns.push_back(address);
+        let lanes = match self.last {
+            Lane::Known => [Lane::Unknown, Lane::Known],
+            Lane::Unknown => [Lane::Known, Lane::Unknown],
+        };
+        let has_turns = |lane: &Lane| !self.turns[*lane as usize].is_empty();
+        let lane = lanes.into_iter().find(has_turns)?;
+        self.last = lane;
+        let (_, sender) = self.turns[lane as usize].first_key_value()?;
+        let sender = sender.clone();
+        let item = self.change(&sender, |own| own.items.pop_front()).flatten();
+        self.end_turn(&sender);
+        self.taken(item)
+    }
+
+    fn drop_newest_of_largest(&mut self) -> Option<T> {
+        let (.., sender) = self.order.last()?.clone();
+        let item = self.change(&sender, |own| own.items.pop_back()).flatten();
+        self.taken(item)
+    }
+
+    /// Gives the last turn of its lane to a sender.
+    fn queue_up(&mut self, lane: Lane, sender: &K) -> u64 {
+        self.next_turn += 1;
+        let turn = self.next_turn;
+        self.turns[lane as usize].insert(turn, sender.clone());
+        turn
+    }
+
+    /// Whoever was served waits for another turn, if it has more.
+    fn end_turn(&mut self, sender: &K) {
+        let Some((lane, turn)) = self.by_sender.get(sender).map(|own| (own.lane, own.turn)) else {
+            return;
+        };
+        self.turns[lane as usize].remove(&turn);
+        let turn = self.queue_up(lane, sender);
+        if let Some(own) = self.by_sender.get_mut(sender) {
+            own.turn = turn;
         }
+    }
+
+    fn taken(&mut self, item: Option<(usize, T)>) -> Option<T> {
+        let (bytes, item) = item?;
         self.items -= 1;
         self.bytes -= bytes;
         Some(item)
     }
 
-    fn drop_newest_of_largest(&mut self) -> Option<T> {
-        // Of two with as many items, the one whose newest is larger.
-        let share = |own: &VecDeque<(usize, T)>| (own.len(), own.back().map(|(bytes, _)| *bytes));
-        let (address, own) = (self.by_address.iter_mut()).max_by_key(|(_, own)| share(own))?;
-        let address = *address;
-        let (bytes, item) = own.pop_back()?;
-        if own.is_empty() {
-            self.by_address.remove(&address);
-            self.turns.retain(|other| *other != address);
+    /// Changes the items of a sender, and its place in the order. A sender without items is forgotten.
+    fn change<R>(&mut self, sender: &K, change: impl FnOnce(&mut Sender<T>) -> R) -> Option<R> {
+        if let Some(before) = self.share(sender) {
+            self.order.remove(&before);
         }
-        self.items -= 1;
-        self.bytes -= bytes;
-        Some(item)
+        let own = self.by_sender.get_mut(sender)?;
+        let changed = change(own);
+        let (lane, turn) = (own.lane, own.turn);
+        if let Some(after) = self.share(sender) {
+            self.order.insert(after);
+        } else {
+            self.turns[lane as usize].remove(&turn);
+            self.by_sender.remove(sender);
+        }
+        Some(changed)
+    }
+
+    fn share(&self, sender: &K) -> Option<Share<K>> {
+        let own = self.by_sender.get(sender)?;
+        let (newest, _) = own.items.back()?;
+        Some((own.lane, own.items.len(), *newest, sender.clone()))
     }
 }
 
@@ -133,39 +206,63 @@ impl<T> State<T> {
 mod tests {
     use super::*;
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([10, 0, 0, last]))
-    }
+    const LANE: Lane = Lane::Unknown;
 
     #[test]
     fn addresses_are_served_in_turn() {
         let queue = FairQueue::new(100, 1000);
         for n in 0..50 {
-            assert!(queue.push(address(1), 1, n).is_empty());
+            assert!(queue.push(1, LANE, 1, n).is_empty());
         }
-        assert!(queue.push(address(2), 1, 100).is_empty());
-        assert!(queue.push(address(3), 1, 200).is_empty());
+        assert!(queue.push(2, LANE, 1, 100).is_empty());
+        assert!(queue.push(3, LANE, 1, 200).is_empty());
         let first: Vec<_> = (0..5).filter_map(|_| queue.pop()).collect();
         assert_eq!(first, [0, 100, 200, 1, 2]);
+    }
+
+    #[test]
+    fn whoever_is_known_is_served_every_other_time() {
+        let queue = FairQueue::new(1000, 10_000);
+        for stranger in 0..500 {
+            assert!(queue.push(stranger, LANE, 1, stranger).is_empty());
+        }
+        for n in 0..2 {
+            assert!(queue.push(1000, Lane::Known, 1, 1000 + n).is_empty());
+        }
+        let first: Vec<_> = (0..5).filter_map(|_| queue.pop()).collect();
+        assert_eq!(first, [1000, 0, 1001, 1, 2]);
     }
 
     #[test]
     fn a_full_queue_drops_the_newest_of_the_address_that_has_most() {
         let queue = FairQueue::new(4, 10);
         for n in 0..4 {
-            assert!(queue.push(address(1), 1, n).is_empty());
+            assert!(queue.push(1, LANE, 1, n).is_empty());
         }
-        assert_eq!(queue.push(address(2), 1, 100), [3]);
-        assert_eq!(queue.push(address(1), 1, 4), [4]);
+        assert_eq!(queue.push(2, LANE, 1, 100), [3]);
+        assert_eq!(queue.push(1, LANE, 1, 4), [4]);
         // By bytes too: an item that is too large for the queue displaces others only briefly.
-        assert_eq!(queue.push(address(2), 9, 101), [2, 101]);
+        assert_eq!(queue.push(2, LANE, 9, 101), [2, 101]);
         let left: Vec<_> = (0..3).filter_map(|_| queue.pop()).collect();
         assert_eq!(left, [0, 100, 1]);
     }
 
     #[test]
+    fn strangers_make_room_before_those_who_are_known() {
+        let queue = FairQueue::new(4, 10);
+        for n in 0..3 {
+            assert!(queue.push(1, Lane::Known, 1, n).is_empty());
+        }
+        assert!(queue.push(2, LANE, 1, 100).is_empty());
+        assert_eq!(queue.push(3, LANE, 1, 200), [200]);
+        assert_eq!(queue.push(1, Lane::Known, 1, 3), [100]);
+        let left: Vec<_> = (0..4).filter_map(|_| queue.pop()).collect();
+        assert_eq!(left, [0, 1, 2, 3]);
+    }
+
+    #[test]
     fn closing_ends_the_wait() {
-        let queue = FairQueue::<u32>::new(4, 10);
+        let queue = FairQueue::<u8, u32>::new(4, 10);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| queue.pop());
             queue.close();

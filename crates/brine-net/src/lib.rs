@@ -6,16 +6,19 @@
 //! waited for beyond a limit, and every request gets an answer.
 //! Facts: `docs/protocol/network.md`.
 
+mod accounts;
 pub mod backoff;
 pub mod channel;
 pub mod client;
 mod connection;
 pub mod crypto;
+mod dial;
 pub mod fair_queue;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heartbeat;
 pub mod keys;
+pub mod known;
 pub mod listener;
 mod log_text;
 pub mod master;

@@ -3,8 +3,9 @@
 //! Bytes in, bytes out. A minion trusts a master's answer only after every check has passed, and stores its key only
 //! then. Facts: `docs/protocol/network.md` §6.4, §7, §8.1.
 
-use std::sync::Mutex;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -44,8 +45,40 @@ pub struct Trust {
     pub encryption: EncryptionAlgorithm,
     /// How replies are to be signed.
     pub signing: SigningAlgorithm,
+    /// Refuse signatures with SHA-1 (`fips_mode`); `encryption` and `signing` must not name it then.
+    pub refuse_sha1: bool,
+    /// The numbers of the last publishes, which a new session under the same shared key goes on with.
+    pub serials: Serials,
     /// The file that records that this master signs its publishes; with `None` it is forgotten with the session.
     pub signing_record: Option<SigningRecord>,
+}
+
+/// The numbers of the last publishes under the shared keys of late, by the keys' digests. Clones share them.
+///
+/// A minion that signs in again often gets the shared key that it had. If its numbers began anew, whoever recorded
+/// publishes could send them again.
+#[derive(Debug, Clone, Default)]
+pub struct Serials(Arc<Mutex<VecDeque<Numbered>>>);
+
+/// A shared key's digest and the last number under it.
+type Numbered = (String, Arc<Mutex<LastSerial>>);
+
+impl Serials {
+    /// The shared keys remembered: the last of each of a minion's masters, and to spare.
+    const MOST: usize = 64;
+
+    fn under(&self, digest: &str) -> Arc<Mutex<LastSerial>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, last)) = known.iter().find(|(known, _)| known == digest) {
+            return last.clone();
+        }
+        if known.len() >= Self::MOST {
+            known.pop_front();
+        }
+        let last = Arc::<Mutex<LastSerial>>::default();
+        known.push_back((digest.to_owned(), last.clone()));
+        last
+    }
 }
 
 /// A sign-in in progress: the request, to check the answer against.
@@ -102,6 +135,11 @@ pub enum Distrust {
     /// The key is not signed by the signing key of this minion.
     #[error("the master's key is not signed by master_sign.pub")]
     KeySignature,
+    /// Masters' keys are signed with SHA-1, by every release of Salt.
+    #[error(
+        "the master's key is signed with SHA-1, which fips_mode refuses; turn off verify_master_pubkey_sign"
+    )]
+    KeySignatureSha1,
     /// The fingerprint differs.
     #[error("the master's key has the fingerprint {found}, not {expected} (master_finger)")]
     Finger {
@@ -244,6 +282,9 @@ impl SignIn {
         }
         let known = trust.master.as_ref() == Some(&key);
         match (&trust.master_sign, &accepted.pub_sig) {
+            (Some(_), Some(_)) if trust.refuse_sha1 && !known => {
+                return Err(Distrust::KeySignatureSha1);
+            }
             (Some(by), Some(sig)) if !known || trust.always_verify_signature => {
                 let sig = STANDARD.decode(sig.trim_ascii()).unwrap_or_default();
                 // The signature is over the text as sent, with SHA-1 whatever algorithm the request names.
@@ -307,7 +348,8 @@ impl SignIn {
             knows_deliveries: accepted.knows_deliveries,
             encryption: self.request.encryption,
             signing: self.request.signing,
-            last_serial: Mutex::default(),
+            refuse_sha1: self.trust.refuse_sha1,
+            last_serial: self.trust.serials.under(&digest),
             signs: AtomicBool::new(
                 (self.trust.signing_record.as_ref()).is_some_and(|record| record.names(&master)),
             ),
@@ -329,8 +371,9 @@ pub struct Session {
     knows_deliveries: bool,
     encryption: EncryptionAlgorithm,
     signing: SigningAlgorithm,
+    refuse_sha1: bool,
     /// The last serial number of a publish under `aes`; the next must be larger.
-    last_serial: Mutex<LastSerial>,
+    last_serial: Arc<Mutex<LastSerial>>,
     /// Whether the master has ever signed a publish; it then signs and numbers all of them.
     signs: AtomicBool,
     signing_record: Option<SigningRecord>,
@@ -514,7 +557,8 @@ impl Session {
         match &publish.signature {
             Some(signature) => {
                 let valid = (signature.algorithm).is_some_and(|algorithm| {
-                    (self.master).verify(algorithm, &publish.load, &signature.sig)
+                    !(self.refuse_sha1 && algorithm.uses_sha1())
+                        && (self.master).verify(algorithm, &publish.load, &signature.sig)
                 });
                 valid
                     .then_some(())

@@ -1,44 +1,67 @@
 //! Limits the connections of peers that have not authenticated, and the memory of their large messages.
 //!
 //! A new connection is never refused because of others: when there is no room, the oldest connection of the address
-//! that holds most is closed. So a stranger that opens thousands takes room only from its own address. Local peers have
-//! a quota of their own.
+//! that holds most is closed, one from which no minion has ever authenticated before any other. So a stranger that opens
+//! thousands takes room only from its own address, and strangers with thousands of addresses from each other. Local
+//! peers have a quota of their own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::accounts::UNIT;
 use crate::channel::Limits;
+use crate::known::KnownAddresses;
 
 /// Counts the connections of one kind, by address.
 #[derive(Debug)]
 pub(crate) struct Quota {
     per_address: usize,
     together: usize,
+    known: KnownAddresses,
     /// Locked for a look-up, never across an await.
     holders: Mutex<Holders>,
-    /// In units of [`UNIT`].
-    large: Arc<Semaphore>,
+    /// For large messages, in units of [`UNIT`]: one half for known addresses, one for all others.
+    large: [Arc<Semaphore>; 2],
 }
 
 #[derive(Debug, Default)]
 struct Holders {
-    /// The oldest connection of each has the smallest number.
-    by_address: HashMap<IpAddr, BTreeMap<u64, Eviction>>,
+    by_address: HashMap<IpAddr, Connections>,
+    /// Who must make room first: the last, by standing, number of connections and age of the oldest. Without local peers.
+    order: BTreeSet<(Standing, usize, Reverse<u64>, IpAddr)>,
     /// Without local connections.
     together: usize,
     next: u64,
 }
 
-const UNIT: usize = 1024;
+#[derive(Debug)]
+struct Connections {
+    standing: Standing,
+    /// The oldest has the smallest number.
+    connections: BTreeMap<u64, Eviction>,
+}
+
+/// Whether a minion has authenticated from an address before its first connection in this quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Known,
+    Unknown,
+}
 
 /// Signals a connection that it must make room for another.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Eviction(Arc<Notify>);
 
 impl Eviction {
+    /// Tells the connection to end.
+    pub(crate) fn request(&self) {
+        self.0.notify_one();
+    }
+
     /// Waits until the connection must end.
     pub(crate) async fn requested(&self) {
         self.0.notified().await;
@@ -50,6 +73,7 @@ impl Eviction {
 pub(crate) struct Slot {
     quota: Arc<Quota>,
     address: IpAddr,
+    standing: Standing,
     number: u64,
 }
 
@@ -57,6 +81,7 @@ impl Quota {
     /// For connections that have not authenticated.
     pub(crate) fn of_strangers(limits: &Limits) -> Arc<Self> {
         Self::new(
+            limits,
             limits.strangers_per_address,
             limits.strangers,
             limits.large_message_bytes,
@@ -65,39 +90,54 @@ impl Quota {
 
     /// For subscribers over ZeroMQ, which never identify themselves.
     pub(crate) fn of_subscribers(limits: &Limits) -> Arc<Self> {
-        Self::new(limits.subscribers_per_address, limits.subscribers, 0)
+        Self::new(
+            limits,
+            limits.subscribers_per_address,
+            limits.subscribers,
+            0,
+        )
     }
 
-    fn new(per_address: usize, together: usize, large_message_bytes: usize) -> Arc<Self> {
+    fn new(limits: &Limits, per_address: usize, together: usize, large_bytes: usize) -> Arc<Self> {
+        let large = || Arc::new(Semaphore::new(large_bytes / 2 / UNIT));
         Arc::new(Self {
+            known: limits.known.clone(),
             per_address: per_address.max(1),
             together: together.max(1),
             holders: Mutex::default(),
-            large: Arc::new(Semaphore::new(large_message_bytes / UNIT)),
+            large: [large(), large()],
         })
     }
 
     /// A slot for a connection from an address. Another connection is closed for it if there is no room.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, eviction: Eviction) -> Slot {
         let address = holder(address);
+        let standing = match self.known.contains(address) {
+            true => Standing::Known,
+            false => Standing::Unknown,
+        };
         let mut holders = self.lock();
-        let own = holders.by_address.get(&address).map_or(0, BTreeMap::len);
+        let own = (holders.by_address.get(&address)).map_or(0, |holder| holder.connections.len());
         if own >= self.per_address {
             holders.evict_oldest(address);
         } else if !address.is_loopback() && holders.together >= self.together {
             holders.evict_from_largest();
         }
-        holders.next += 1;
-        let number = holders.next;
-        holders.together += usize::from(!address.is_loopback());
-        (holders.by_address.entry(address).or_default()).insert(number, eviction);
+        let number = holders.add(address, standing, eviction);
         Slot {
             quota: self.clone(),
             address,
+            standing,
             number,
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Holders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
     /// Grows the share to fit a message of this many bytes; `false` if the quota does not allow it.
     pub(crate) fn extend(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> bool {
         let before = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -105,7 +145,8 @@ impl Quota {
         let Ok(missing) = u32::try_from(missing) else {
             return false;
         };
-        let Ok(more) = self.large.clone().try_acquire_many_owned(missing) else {
+        let large = self.quota.large[self.standing as usize].clone();
+        let Ok(more) = large.try_acquire_many_owned(missing) else {
             return false;
         };
         match held {
@@ -114,47 +155,71 @@ impl Quota {
         }
         true
     }
-
-    fn lock(&self) -> MutexGuard<'_, Holders> {
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Holders {
+    fn add(&mut self, address: IpAddr, standing: Standing, eviction: Eviction) -> u64 {
+        self.next += 1;
+        let number = self.next;
+        self.change(address, |holders| {
+            let holder = holders.by_address.entry(address).or_insert(Connections {
+                standing,
+                connections: BTreeMap::new(),
+            });
+            holder.connections.insert(number, eviction);
+        });
+        number
+    }
+
+    /// Changes the connections of an address, and its place in the order.
+    fn change<T>(&mut self, address: IpAddr, change: impl FnOnce(&mut Self) -> T) -> T {
+        let place = |holders: &Self| {
+            let holder = holders.by_address.get(&address);
+            let holder = holder.filter(|_| !address.is_loopback())?;
+            let oldest = holder.connections.first_key_value();
+            let oldest = Reverse(oldest.map_or(0, |(number, _)| *number));
+            Some((holder.standing, holder.connections.len(), oldest, address))
+        };
+        if let Some(before) = place(self) {
+            self.order.remove(&before);
+            self.together -= before.1;
+        }
+        let changed = change(self);
+        if (self.by_address.get(&address)).is_some_and(|holder| holder.connections.is_empty()) {
+            self.by_address.remove(&address);
+        }
+        if let Some(after) = place(self) {
+            self.together += after.1;
+            self.order.insert(after);
+        }
+        changed
+    }
+
     fn evict_from_largest(&mut self) {
-        let strangers = (self.by_address.iter()).filter(|(address, _)| !address.is_loopback());
-        if let Some((address, _)) = strangers.max_by_key(|(_, connections)| connections.len()) {
+        if let Some((.., address)) = self.order.last() {
             self.evict_oldest(*address);
         }
     }
 
     fn evict_oldest(&mut self, address: IpAddr) {
-        let oldest = self.by_address.get_mut(&address);
-        if let Some((_, eviction)) = oldest.and_then(BTreeMap::pop_first) {
+        let oldest = self.change(address, |holders| {
+            let holder = holders.by_address.get_mut(&address);
+            holder.and_then(|holder| holder.connections.pop_first())
+        });
+        if let Some((_, eviction)) = oldest {
             tracing::debug!(%address, "a connection is closed to make room for another");
-            eviction.0.notify_one();
-            self.removed(address);
-        }
-    }
-
-    fn remove(&mut self, address: IpAddr, number: u64) {
-        let connections = self.by_address.get_mut(&address);
-        if connections.is_some_and(|connections| connections.remove(&number).is_some()) {
-            self.removed(address);
-        }
-    }
-
-    fn removed(&mut self, address: IpAddr) {
-        self.together -= usize::from(!address.is_loopback());
-        if (self.by_address.get(&address)).is_some_and(BTreeMap::is_empty) {
-            self.by_address.remove(&address);
+            eviction.request();
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.quota.lock().remove(self.address, self.number);
+        let (address, number) = (self.address, self.number);
+        self.quota.lock().change(address, |holders| {
+            let holder = holders.by_address.get_mut(&address);
+            holder.and_then(|holder| holder.connections.remove(&number))
+        });
     }
 }
 
@@ -244,20 +309,49 @@ mod tests {
         assert!(!is_evicted(strangers.last().unwrap()).await && !is_evicted(&more).await);
     }
 
+    #[tokio::test]
+    async fn addresses_of_minions_are_the_last_to_make_room() {
+        let limits = Limits {
+            strangers: 4,
+            ..Limits::default()
+        };
+        limits.known.note("10.0.0.1".parse().unwrap());
+        let quota = Quota::of_strangers(&limits);
+        let known: Vec<_> = (0..2).map(|_| enter(&quota, "10.0.0.1")).collect();
+        let strangers: Vec<_> = (2..20)
+            .map(|n| enter(&quota, &format!("10.0.0.{n}")))
+            .collect();
+        for one in &known {
+            assert!(!is_evicted(one).await);
+        }
+        let again = enter(&quota, "10.0.0.1");
+        let [.., older, newer] = &strangers[..] else {
+            panic!()
+        };
+        assert!(is_evicted(older).await && !is_evicted(newer).await && !is_evicted(&again).await);
+        assert_eq!(quota.lock().together, 4);
+    }
+
     #[test]
     fn room_grows_with_its_message_and_comes_back() {
-        let quota = Quota::of_strangers(&Limits {
-            large_message_bytes: 10 * UNIT,
+        let limits = Limits {
+            large_message_bytes: 20 * UNIT,
             ..Limits::default()
-        });
+        };
+        limits.known.note("10.0.0.9".parse().unwrap());
+        let quota = Quota::of_strangers(&limits);
+        let [(slot, _), (known, _)] =
+            ["10.0.0.1", "10.0.0.9"].map(|address| enter(&quota, address));
         let (mut one, mut other) = (None, None);
-        assert!(quota.extend(&mut one, UNIT));
-        assert!(quota.extend(&mut one, 6 * UNIT));
-        assert!(quota.extend(&mut one, 5 * UNIT));
-        assert!(!quota.extend(&mut other, 4 * UNIT + 1));
-        assert!(quota.extend(&mut other, 4 * UNIT));
+        assert!(slot.extend(&mut one, UNIT));
+        assert!(slot.extend(&mut one, 6 * UNIT));
+        assert!(slot.extend(&mut one, 5 * UNIT));
+        assert!(!slot.extend(&mut other, 4 * UNIT + 1));
+        assert!(slot.extend(&mut other, 4 * UNIT));
+        // What is left for known addresses is nobody else's.
+        assert!(known.extend(&mut None, 10 * UNIT));
         drop(one);
-        assert!(quota.extend(&mut other, 10 * UNIT));
-        assert!(!quota.extend(&mut None, usize::MAX));
+        assert!(slot.extend(&mut other, 10 * UNIT));
+        assert!(!slot.extend(&mut None, usize::MAX));
     }
 }

@@ -2,21 +2,23 @@
 //!
 //! Requests go to a handler; answers return to the request's connection in the order in which they become
 //! ready. A connection with too many requests in progress stops reading. It counts as a stranger's until
-//! its peer is trusted ([`crate::channel::Peer::trust`]).
+//! its peer is trusted ([`crate::channel::Peer::trust_minion`]), and then as that minion's.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use brine_wire::Value;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::io::AsyncRead;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::channel::{Handler, Incoming, Limits, Peer};
+use crate::accounts::{Accounts, Charge, Full, Membership, UNIT};
+use crate::channel::{Handler, Incoming, Limits, Peer, Room};
 use crate::connection::{ConnectionError, Decode, Reader, send};
 use crate::heartbeat::Heartbeat;
 use crate::listener::{self, Accepted, Listener};
-use crate::quota::{Quota, Slot};
+use crate::quota::{Eviction, Quota, Slot};
 
 /// How long requests in progress may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -62,16 +64,18 @@ pub(crate) async fn serve<D: Dialect>(
     shutdown: impl Future<Output = ()>,
 ) {
     let quota = Quota::of_strangers(&limits);
+    let accounts = Accounts::new(&limits);
     let limits = Arc::new(limits);
     let (open, closing) = watch::channel(());
     let mut connections = listener
         .serve(&quota, shutdown, |accepted| {
             let connection = Connection {
-                peer: Peer::new(Some(accepted.peer.ip())),
+                peer: Peer::new(Some(accepted.peer.ip()), &limits.known),
                 handler: handler.clone(),
                 limits: limits.clone(),
-                quota: quota.clone(),
-                slot: None,
+                accounts: accounts.clone(),
+                eviction: accepted.eviction.clone(),
+                standing: None,
                 room: None,
                 under_way: 0,
             };
@@ -83,19 +87,40 @@ pub(crate) async fn serve<D: Dialect>(
     let _ = timeout(DRAIN, drained).await; // the rest is cancelled with the set
 }
 
-/// An answer, and the part of its request that it repeats.
-type Answered<D> = (<D as Dialect>::ReplyTo, Value);
+/// What becomes of a request.
+enum Answered<W> {
+    /// It is answered.
+    Answer {
+        /// The part of the request that the answer repeats.
+        reply_to: W,
+        body: Value,
+        /// What the answer is charged to, until it is sent.
+        _charge: Option<Charge>,
+    },
+    /// The peer does not read the answers before this one, and there is no room for it.
+    NoRoom {
+        /// Its size.
+        bytes: usize,
+    },
+}
 
 struct Connection {
     peer: Peer,
     handler: Handler,
     limits: Arc<Limits>,
-    quota: Arc<Quota>,
-    /// The slot of an unauthenticated connection.
-    slot: Option<Slot>,
-    /// The memory charged for a stranger's large message.
-    room: Option<OwnedSemaphorePermit>,
+    accounts: Arc<Accounts>,
+    eviction: Eviction,
+    /// `None` until the connection is open.
+    standing: Option<Standing>,
+    /// The room of the message that is arriving, if it is large.
+    room: Option<Room>,
     under_way: usize,
+}
+
+/// Whose limits apply.
+enum Standing {
+    Stranger(Slot),
+    Member(Membership),
 }
 
 impl Connection {
@@ -106,7 +131,7 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         let io_timeout = self.limits.io_timeout;
         let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
-        self.slot = Some(slot);
+        self.standing = Some(Standing::Stranger(slot));
         if !D::GREETING.is_empty() {
             send(&mut writer, D::GREETING, io_timeout).await?;
         }
@@ -118,15 +143,21 @@ impl Connection {
         let due = Instant::now() + io_timeout;
         let mut reading = true;
         while reading || self.under_way > 0 {
-            let listening = reading && self.under_way < most;
+            let starved = self.wanted(&reader);
+            let listening = reading && self.under_way < most && starved.is_none();
             if !listening {
                 heartbeat.received(); // reading is paused, so the peer cannot be late
             }
             tokio::select! {
-                Some((reply_to, body)) = answers.recv() => {
+                Some(answered) = answers.recv() => {
                     self.under_way -= 1;
                     self.recognize();
-                    send(&mut writer, &D::encode(&reply_to, &body), io_timeout).await?;
+                    match answered {
+                        Answered::Answer { reply_to, body, _charge } => {
+                            send(&mut writer, &D::encode(&reply_to, &body), io_timeout).await?;
+                        }
+                        Answered::NoRoom { bytes } => return Err(ConnectionError::NoRoom { bytes }),
+                    }
                 }
                 read = reader.advance(), if listening => {
                     heartbeat.received();
@@ -143,7 +174,8 @@ impl Connection {
                         Err(error) => return Err(error),
                     }
                 }
-                () = sleep_until(due), if self.slot.is_some() && self.under_way == 0 => {
+                () = self.wait_for_room(starved), if starved.is_some() => {}
+                () = sleep_until(due), if self.is_stranger() && self.under_way == 0 => {
                     return Err(ConnectionError::TooSlow { after: io_timeout });
                 }
                 ping = heartbeat.next_ping(), if listening => send(&mut writer, ping?, io_timeout).await?,
@@ -159,32 +191,99 @@ impl Connection {
         reply_to: D::ReplyTo,
         payload: Value,
         bytes: usize,
-        answer: &mpsc::Sender<Answered<D>>,
+        answer: &mpsc::Sender<Answered<D::ReplyTo>>,
     ) {
-        self.room = None;
         self.under_way += 1;
         let answer = answer.clone();
-        // The channel has room for an answer to every request in progress; sending fails only if the peer is gone.
-        let send = Box::new(move |body| drop(answer.try_send((reply_to, body))));
-        (self.handler)(Incoming::new(self.peer.clone(), payload, bytes, send));
+        let (peer, accounts) = (self.peer.clone(), self.accounts.clone());
+        let send = Box::new(move |body: Value| {
+            let charged = match peer.holder() {
+                Some(holder) => accounts.charge_answer(holder, size(&body)),
+                None => Ok(None),
+            };
+            let answered = match charged {
+                Ok(charge) => Answered::Answer {
+                    reply_to,
+                    body,
+                    _charge: charge,
+                },
+                Err(Full) => Answered::NoRoom { bytes: size(&body) },
+            };
+            // The channel has room for an answer to every request in progress; sending fails only if the peer is gone.
+            drop(answer.try_send(answered));
+        });
+        let room = self.room.take();
+        (self.handler)(Incoming::new(self.peer.clone(), payload, bytes, send, room));
     }
 
-    /// Ends the limits for strangers once the peer has authenticated.
+    fn is_stranger(&self) -> bool {
+        matches!(self.standing, Some(Standing::Stranger(_)))
+    }
+
+    /// Ends the limits for strangers once the peer has authenticated; those for minions begin.
     fn recognize(&mut self) {
-        if self.peer.is_trusted() {
-            self.slot = None;
-            self.room = None;
+        if !self.is_stranger() {
+            return;
         }
+        let Some(holder) = self.peer.holder() else {
+            return;
+        };
+        if let Some(address) = self.peer.address {
+            self.limits.known.note(address);
+        }
+        let membership = self.accounts.enter(holder.clone(), self.eviction.clone());
+        self.standing = Some(Standing::Member(membership));
     }
 
     /// Charges a stranger for the known size of the message that is arriving.
     fn make_room(&mut self, wanted: usize) -> Result<(), ConnectionError> {
-        if self.slot.is_none() || wanted <= self.limits.max_stranger_bytes {
+        let Some(Standing::Stranger(slot)) = &self.standing else {
+            return Ok(());
+        };
+        if wanted <= self.limits.max_stranger_bytes {
             return Ok(());
         }
-        if !self.quota.extend(&mut self.room, wanted) {
-            return Err(ConnectionError::NoRoom { bytes: wanted });
+        let mut held = match self.room.take() {
+            Some(Room::Stranger(held)) => Some(held),
+            Some(Room::Charge(_)) | None => None,
+        };
+        let has_room = slot.extend(&mut held, wanted);
+        self.room = held.map(Room::Stranger);
+        match has_room {
+            true => Ok(()),
+            false => Err(ConnectionError::NoRoom { bytes: wanted }),
         }
-        Ok(())
+    }
+
+    /// The known size of a minion's message that is arriving, while that has no room.
+    fn wanted<R: AsyncRead + Unpin, D: Decode>(&self, reader: &Reader<R, D>) -> Option<usize> {
+        let Some(Standing::Member(membership)) = &self.standing else {
+            return None;
+        };
+        let wanted = reader.wanted();
+        let held = match &self.room {
+            Some(Room::Stranger(held)) => held.num_permits().saturating_mul(UNIT),
+            Some(Room::Charge(charge)) => charge.bytes(),
+            None => membership.free_bytes(),
+        };
+        (wanted > held).then_some(wanted)
+    }
+
+    /// Waits until a minion's message has room. Dropping the future loses nothing.
+    async fn wait_for_room(&mut self, wanted: Option<usize>) {
+        if let (Some(Standing::Member(membership)), Some(wanted)) = (&self.standing, wanted) {
+            // Given back first: two of a minion's messages that wait for each other would wait for ever.
+            self.room = None;
+            self.room = membership.charge(wanted).await.map(Room::Charge);
+        }
+    }
+}
+
+/// The bytes of an answer that count: an encrypted one, or a map with such ones.
+fn size(body: &Value) -> usize {
+    match body {
+        Value::Bin(bytes) => bytes.len(),
+        Value::Map(map) => map.iter().map(|(_, value)| size(value)).sum(),
+        _ => 0,
     }
 }

@@ -1,6 +1,7 @@
 //! The node's access to its own bus: it appends to the log and reads it through a cursor, without a socket. Other
 //! programs use the sockets, which `brine-bus` serves. Facts: `docs/protocol/ipc.md` §2, §6.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_bus::client::EventRef;
@@ -13,6 +14,9 @@ use brine_wire::stamp;
 use tokio::sync::watch;
 
 use crate::shutdown;
+
+/// The events that are appended under one lock: as many as a minion of ours sends together.
+const FIRED_AT_ONCE: usize = 500;
 
 /// A node's own bus, from inside the node; cheap to clone.
 #[derive(Clone)]
@@ -43,22 +47,28 @@ impl NodeBus {
         self.fire_stamped(tag, &mut data)
     }
 
-    /// The same for an event of an authenticated minion; readers see whose it is, whatever its tag and data say.
-    ///
-    /// # Errors
-    /// As [`NodeBus::fire`].
-    pub(crate) fn fire_from(
-        &self,
-        sender: &str,
-        tag: &str,
-        mut data: Map,
-    ) -> Result<Seq, FireError> {
-        let event = self.encode(tag, &mut data)?;
-        let incoming = Incoming {
-            event: &event,
-            tag_bytes: tag.len(),
-        };
-        Ok(self.bus.append_from(sender, [incoming]).start)
+    /// The same for events of an authenticated minion; readers see whose they are, whatever their tags and data say. They
+    /// are appended together, so that a crash does not come between them. One that cannot be fired is left out.
+    pub(crate) fn fire_all_from(&self, sender: &str, events: Vec<(String, Map)>) -> Range<Seq> {
+        let encoded = events.into_iter().filter_map(|(tag, mut data)| {
+            let event = self.encode(&tag, &mut data);
+            let event = event.inspect_err(|error| tracing::warn!(%error, tag, "event not fired"));
+            Some((event.ok()?, tag.len()))
+        });
+        let encoded: Vec<_> = encoded.collect();
+        let mut fired = Seq(0)..Seq(0);
+        for together in encoded.chunks(FIRED_AT_ONCE) {
+            let incoming = together.iter().map(|(event, tag_bytes)| Incoming {
+                event,
+                tag_bytes: *tag_bytes,
+            });
+            let seqs = self.bus.append_from(sender, incoming);
+            fired = match fired.is_empty() {
+                true => seqs,
+                false => fired.start..seqs.end,
+            };
+        }
+        fired
     }
 
     /// Fires an event; afterwards `data` is as it was fired, with its stamp.

@@ -2,6 +2,7 @@
 //!
 //! A dev-dependency only; it imports none of the other crates.
 
+pub mod allocations;
 pub mod program;
 pub mod salt;
 pub mod user;

@@ -4,6 +4,7 @@
 //! change the direction or have no width would make a line look like another one.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthChar;
 
@@ -15,13 +16,24 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if is_hidden(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            '\r' => shown.push_str("\\r"),
+            c if is_hidden(c) => escape(c, &mut shown),
+            c => shown.push(c),
         }
     }
     shown.into()
+}
+
+/// Appends `\x1b` or `\u202e`.
+fn escape(c: char, out: &mut String) {
+    let code = u32::from(c);
+    let _ = match code {
+        0..=0xff => write!(out, "\\x{code:02x}"), // to memory: cannot fail
+        code => write!(out, "\\u{code:04x}"),
+    };
 }
 
 /// Whether a character does something instead of being seen.
@@ -119,9 +131,9 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(visible("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(visible("\u{9b}31m"), "\\u{9b}31m");
-        assert_eq!(visible("x\u{202e}y\n"), "x\\u{202e}y\\n");
+        assert_eq!(visible("a\u{1b}[2Jb"), "a\\x1b[2Jb");
+        assert_eq!(visible("\u{9b}31m"), "\\x9b31m");
+        assert_eq!(visible("x\u{202e}y\n"), "x\\u202ey\\n");
         assert_eq!(visible("é 東 🙂"), "é 東 🙂");
     }
 

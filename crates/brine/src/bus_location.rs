@@ -156,6 +156,21 @@ impl BusArgs {
 }
 
 impl BusLocation {
+    /// The bus of a node, as the node's configuration says.
+    pub(crate) fn of_node(loaded: &Loaded, node: Node) -> anyhow::Result<Self> {
+        Ok(Self {
+            address: address(&loaded.opts, &node, None)?,
+            node,
+            sock_dir: match loaded.opts.text("ipc_mode")? {
+                "tcp" => None,
+                _ => Some(loaded.opts.text("sock_dir")?.into()),
+            },
+            opts: Some(loaded.opts.clone()),
+            brine: loaded.brine.clone(),
+            warnings: Vec::new(),
+        })
+    }
+
     /// Where the bus's own socket is; `None` where nothing says so.
     pub(crate) fn local_address(&self) -> Option<LocalAddress> {
         if let Some(sock_dir) = &self.sock_dir {

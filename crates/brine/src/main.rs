@@ -16,6 +16,7 @@ mod logs;
 mod node;
 mod salt;
 mod show;
+mod terminal;
 mod usage;
 
 use std::ffi::OsString;

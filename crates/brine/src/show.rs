@@ -3,6 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
+use crate::terminal;
+
 /// When output is in colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Colour {
@@ -33,7 +35,7 @@ pub(crate) fn wants_colour() -> bool {
 /// Reports an error, or what the program is waiting for, on one line.
 pub(crate) fn complain(text: &dyn fmt::Display) {
     // If stderr cannot be written to, there is no other way to report.
-    let _ = writeln!(io::stderr(), "brine: {text}");
+    let _ = writeln!(terminal::stderr(), "brine: {text}");
 }
 
 /// An error and its causes on one line. Libraries name the cause in their own text and give it as the
@@ -59,20 +61,13 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// A tag that is safe for a terminal: escape sequences from outside are printed, not executed.
-pub(crate) fn visible(tag: &str) -> std::borrow::Cow<'_, str> {
-    if !tag.contains(char::is_control) {
-        return tag.into();
+/// A tag, or other text from outside, that is safe for a terminal and stays on one line, wherever it is printed.
+pub(crate) fn visible(text: &str) -> std::borrow::Cow<'_, str> {
+    let shown = terminal::shown(text);
+    match shown.contains(['\n', '\t']) {
+        true => shown.replace('\n', "\\n").replace('\t', "\\t").into(),
+        false => shown,
     }
-    let mut shown = String::with_capacity(tag.len() + 8);
-    for c in tag.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown.into()
 }
 
 /// JSON in which the controls that JSON allows are escaped too.

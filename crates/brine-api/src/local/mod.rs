@@ -318,6 +318,33 @@ fn names(uid: u32, gid: u32, needs_groups: bool) -> (String, Vec<String>) {
     (user, groups.into_iter().map(group_name).collect())
 }
 
+/// The numbers of the users of this machine that may read every event: those that the list names, and whoever its
+/// groups list as members now.
+#[must_use]
+pub fn users_who_read_everything(acl: &crate::Acl) -> Vec<u32> {
+    use nix::unistd::{Gid, Group, User};
+    let uid = |name: &str| {
+        let known = User::from_name(name).ok().flatten();
+        let number = name.parse().ok();
+        known.map(|user| user.uid.as_raw()).or(number)
+    };
+    let members = |name: &str| {
+        let named = Group::from_name(name).ok().flatten();
+        let numbered = || {
+            Group::from_gid(Gid::from_raw(name.parse().ok()?))
+                .ok()
+                .flatten()
+        };
+        named
+            .or_else(numbered)
+            .map_or_else(Vec::new, |group| group.mem)
+    };
+    let (users, groups) = acl.reads_everything();
+    let listed = groups.into_iter().flat_map(members);
+    let listed: Vec<u32> = listed.filter_map(|member| uid(&member)).collect();
+    users.into_iter().filter_map(uid).chain(listed).collect()
+}
+
 /// Says that there are too many connections, without reading anything.
 async fn turn_away(mut stream: impl AsyncWrite + Unpin) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\

@@ -126,7 +126,7 @@ async fn publish(fleet: &Fleet) -> Result<(String, usize), FleetError> {
     load.insert("kwargs", kwargs);
     load.insert("user", options.user.as_str());
     let payload = Payload::Clear { version: 3, load }.to_value();
-    let link = Links::new(options).open()?;
+    let link = Links::new(options).open();
     let reply = link.request(&payload, options.timeout).await;
     let reply = reply.map_err(|error| FleetError::NotPublished(error.to_string()))?;
     let answer = reply.as_map().and_then(|reply| reply.get("load")?.as_map());

@@ -1,8 +1,7 @@
 //! One minion's way to the master, over either transport.
 //!
-//! Over tcp every minion has connections of its own, as real ones have, unless open files are too few for
-//! that. libzmq's sockets are heavy (threads, and a few hundred KiB each), so over ZeroMQ minions share
-//! them: what the master gets to see is fewer connections with the same requests.
+//! Every minion has connections of its own, as real ones have, unless open files are too few for that: then minions
+//! share those for requests, and the master sees fewer connections with the same requests.
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use brine_net::minion::Session;
 use brine_net::zeromq::client::{ClientConfig, Topics};
 use brine_net::{tcp, zeromq};
 
-use super::{FleetError, FleetOptions};
+use super::FleetOptions;
 
 /// How the fleet talks to its master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +29,6 @@ impl Transport {
             Self::Tcp => "tcp",
             Self::ZeroMq => "zeromq",
         }
-    }
-}
-
-/// The most sockets of one kind over ZeroMQ.
-pub(super) const MOST_ZEROMQ: usize = 128;
-
-/// The most connections that carry requests.
-pub(super) fn most_requesters(options: &FleetOptions) -> usize {
-    match options.transport {
-        Transport::Tcp => options.requesters.max(1),
-        Transport::ZeroMq => MOST_ZEROMQ,
     }
 }
 
@@ -64,14 +52,14 @@ impl Links {
             master: options.master.clone(),
             port: options.ret_port,
             transport: options.transport,
-            most: most_requesters(options),
+            most: options.requesters.max(1),
             opened: Vec::new(),
             given: 0,
         }
     }
 
     /// A way for one more minion: its own, or when there are as many as there may be, another's too.
-    pub(super) fn open(&mut self) -> Result<Link, FleetError> {
+    pub(super) fn open(&mut self) -> Link {
         if self.opened.len() < self.most {
             let requester = match self.transport {
                 Transport::Tcp => {
@@ -80,18 +68,18 @@ impl Links {
                 }
                 Transport::ZeroMq => {
                     let config = ClientConfig::requests(&self.master, self.port);
-                    Requester::ZeroMq(zeromq::client::Requester::open(config)?)
+                    Requester::ZeroMq(zeromq::client::Requester::open(config))
                 }
             };
             self.opened.push(Arc::new(requester));
         }
         let link = self.opened[self.given % self.opened.len()].clone();
         self.given += 1;
-        Ok(link)
+        link
     }
 }
 
-/// Subscribes, for one minion (tcp) or several (ZeroMQ); `None` if the master does not take it.
+/// Subscribes one minion; `None` if the master refuses it.
 pub(super) async fn subscribe(options: &FleetOptions, session: &Session) -> Option<Subscription> {
     let port = options.publish_port.unwrap_or(session.publish_port());
     match options.transport {
@@ -103,8 +91,8 @@ pub(super) async fn subscribe(options: &FleetOptions, session: &Session) -> Opti
         }
         Transport::ZeroMq => {
             let config = ClientConfig::publishes(&options.master, port);
-            let opened = zeromq::client::Subscription::open(&config, &Topics::All);
-            opened.ok().map(Subscription::ZeroMq)
+            let opened = zeromq::client::Subscription::open(config, &Topics::All);
+            Some(Subscription::ZeroMq(opened))
         }
     }
 }

@@ -27,7 +27,6 @@ use brine_bus::address::{Address, AddressError};
 use brine_net::crypto::NoRandom;
 use brine_net::crypto::rsa::{KeyError, PrivateKey, RsaError};
 use brine_net::keys::StoreError;
-use brine_net::zeromq;
 use brine_wire::network::MinionId;
 use tokio::sync::mpsc;
 
@@ -57,7 +56,7 @@ pub struct FleetOptions {
     pub transport: Transport,
     /// How many minions.
     pub minions: usize,
-    /// How many connections carry their requests (tcp); beyond, minions share them.
+    /// How many connections carry their requests; beyond, minions share them.
     pub requesters: usize,
     /// What their ids begin with; a number follows.
     pub prefix: String,
@@ -129,9 +128,6 @@ pub enum FleetError {
     /// Nobody listens on the bus.
     #[error("the master's bus: {0}")]
     Bus(#[from] brine_bus::client::ReceiveError),
-    /// libzmq.
-    #[error(transparent)]
-    ZeroMq(#[from] zeromq::client::OpenError),
     /// No runtime or thread.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
@@ -224,7 +220,7 @@ impl Fleet {
         let mut members = Vec::with_capacity(ids.len());
         for (number, id) in ids.into_iter().enumerate() {
             let key = keys[number % keys.len()].clone();
-            members.push(Arc::new(Member::new(id, key, links.open()?)));
+            members.push(Arc::new(Member::new(id, key, links.open())));
         }
         let (tell, answered) = mpsc::channel(1024);
         Ok(Self {
@@ -244,7 +240,7 @@ impl Fleet {
         self.links = Links::new(&self.options);
         for member in &mut self.members {
             let known = member.session().map(|session| session.master().clone());
-            let link = self.links.open()?;
+            let link = self.links.open();
             *member = Arc::new(Member::again(member, link, known));
         }
         Ok(())

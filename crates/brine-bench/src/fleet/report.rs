@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::arrivals::Arrived;
-use super::link;
 use super::{
     EventsReport, FleetOptions, JobReport, MemoryReport, RsaRates, SignInReport, StartReport,
 };
@@ -54,7 +53,7 @@ impl FleetReport {
             minions: options.minions,
             keys: options.keys.min(options.minions),
             transport: options.transport.name(),
-            requesters: link::most_requesters(options).min(options.minions),
+            requesters: options.requesters.max(1).min(options.minions),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             rsa,
             sign_in: SignInReport::default(),

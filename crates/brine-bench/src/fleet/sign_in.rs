@@ -127,9 +127,7 @@ impl Fleet {
     pub(super) async fn sign_in(&self, master: &Watch) -> Result<SignInReport, FleetError> {
         let concurrency = self.options.concurrency.min(self.members.len());
         let mut links = Links::new(&self.options);
-        let links = (0..concurrency)
-            .map(|_| links.open())
-            .collect::<Result<Vec<_>, _>>()?;
+        let links = (0..concurrency).map(|_| links.open()).collect::<Vec<_>>();
         let links = Arc::new(links);
         let wait = self.options.timeout;
         let cpu_before = master.cpu();

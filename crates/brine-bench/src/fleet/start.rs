@@ -7,7 +7,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::link::{self, MOST_ZEROMQ, Transport};
+use super::link;
 use super::member::Member;
 use super::{Fleet, FleetError, FleetOptions, jobs, pool};
 
@@ -20,7 +20,7 @@ pub struct StartReport {
     pub repeated: usize,
     /// Why the first of those was.
     pub first_failure: Option<String>,
-    /// Open subscriptions: one per minion over tcp.
+    /// Open subscriptions.
     pub subscriptions: usize,
     /// From the first connection to the last answer.
     pub after: Duration,
@@ -37,11 +37,10 @@ impl Fleet {
             .filter(|member| member.session().is_some())
             .cloned()
             .collect();
-        let groups = groups(&members, self.options.transport);
         let (options, tell) = (self.options.clone(), self.tell.clone());
-        let subscribed = pool::for_all(&groups, self.options.concurrency, move |_, group| {
+        let subscribed = pool::for_all(&members, self.options.concurrency, move |_, member| {
             let (options, tell) = (options.clone(), tell.clone());
-            async move { subscribe(group, options, tell).await }
+            async move { subscribe(member, options, tell).await }
         })
         .await;
         let mut subscriptions = 0;
@@ -67,40 +66,17 @@ impl Fleet {
     }
 }
 
-/// Who shares a subscription.
-fn groups(members: &[Arc<Member>], transport: Transport) -> Vec<Arc<Vec<Arc<Member>>>> {
-    let most = match transport {
-        Transport::Tcp => members.len(),
-        Transport::ZeroMq => MOST_ZEROMQ,
-    };
-    let size = members.len().div_ceil(most.max(1)).max(1);
-    let groups = members.chunks(size);
-    groups.map(|group| Arc::new(group.to_vec())).collect()
-}
-
 async fn subscribe(
-    group: Arc<Vec<Arc<Member>>>,
+    member: Arc<Member>,
     options: Arc<FleetOptions>,
     tell: mpsc::Sender<jobs::Answered>,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
-    let session = group.first()?.session()?;
-    let mut subscription = link::subscribe(&options, &session).await?;
+    let mut subscription = link::subscribe(&options, &*member.session()?).await?;
     let wait = options.timeout;
     Some(async move {
         while let Ok(publish) = subscription.next().await {
             let received = Instant::now();
-            let publish = Arc::new(publish);
-            // One of its own answers here, so that 10,000 need no further task each.
-            if let [member] = group.as_slice() {
-                jobs::answer(member, &publish, received, wait, &tell).await;
-                continue;
-            }
-            for member in group.iter() {
-                let (member, publish, tell) = (member.clone(), publish.clone(), tell.clone());
-                tokio::spawn(async move {
-                    jobs::answer(&member, &publish, received, wait, &tell).await;
-                });
-            }
+            jobs::answer(&member, &publish, received, wait, &tell).await;
         }
     })
 }

@@ -110,6 +110,9 @@ impl EventCursor {
         };
         let mut memory = shared.lock();
         loop {
+            if let Some(gap) = memory.gap_before(location.segment, self.seq) {
+                return Next::Gap(gap);
+            }
             let sealed = location.segment != memory.newest();
             let events = match memory.look(location.segment) {
                 Look::Here(segment) => Events::at(segment, self.seq, sealed),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::gap::GapReason;
 use crate::history::block::{Decoder, ORDINARY_BYTES, ReadSegment};
 use crate::history::open::no_memory;
-use crate::history::store::{BlockReader, BlockStore, StoreError};
+use crate::history::store::{BlockReader, StoreError};
 use crate::position::{Millis, Seq};
 use crate::segment::{Framings, Segment};
 use crate::stored::{Loaded, Request, StoredSegments};
@@ -28,8 +28,7 @@ const TAGS_AT_ONCE: usize = 2048;
 
 /// Starts the thread that reads a store for the cursors of its log. It ends when nobody can ask
 /// any more.
-pub(crate) fn start(store: &dyn BlockStore) -> Result<Arc<StoredSegments>, StoreError> {
-    let mut reader = store.reader()?;
+pub(crate) fn start(mut reader: Box<dyn BlockReader>) -> Result<Arc<StoredSegments>, StoreError> {
     let newest = reader.block_before(Seq(u64::MAX))?;
     let next = newest.map_or(Seq(0), |block| Seq(block.head.last.0 + 1));
     let oldest = reader.first_after(Seq(0))?.unwrap_or(next);

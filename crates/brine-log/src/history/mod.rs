@@ -11,6 +11,7 @@
 
 mod block;
 mod directory;
+mod foreign;
 mod gather;
 mod loader;
 mod maintenance;
@@ -39,6 +40,7 @@ pub use crate::tags::TagQuery;
 #[doc(hidden)]
 pub use block::fuzz_block;
 pub use block::{About, Block, BlockError, BlockEvent, Decoded, Decoder, Effort, Encoder, Head};
+pub use foreign::ForeignHistory;
 pub use maintenance::Maintenance;
 pub use open::{OpenError, PreparedHistory};
 pub use reader::{HistoryInfo, HistoryReader, Read};

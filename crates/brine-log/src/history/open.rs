@@ -111,7 +111,7 @@ impl PreparedHistory {
     pub fn on(mut store: Box<dyn BlockStore>, config: HistoryConfig) -> Result<Self, OpenError> {
         let failed = |error| in_directory(&config.directory, error);
         let recovered = recover(&mut *store, &config.directory).map_err(failed)?;
-        let segments = loader::start(&*store).map_err(failed)?;
+        let segments = store.reader().and_then(loader::start).map_err(failed)?;
         Ok(Self {
             config,
             store,

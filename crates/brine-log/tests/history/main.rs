@@ -7,5 +7,6 @@ mod damage;
 mod full;
 mod keep;
 mod kill;
+mod repeat;
 mod replay;
 mod support;

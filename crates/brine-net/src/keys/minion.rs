@@ -8,6 +8,7 @@ use super::master::{self, KeyOptions};
 use super::{StoreError, file};
 use crate::crypto::rsa::{PrivateKey, PublicKey};
 use crate::crypto::sha256_hex;
+use crate::minion::Serials;
 
 /// The keys below a minion's `pki_dir`.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct MinionKeys {
     pki_dir: PathBuf,
     /// Its own.
     pub own: PrivateKey,
+    /// The numbers of the last publishes, for as long as the minion runs.
+    pub serials: Serials,
 }
 
 impl MinionKeys {
@@ -27,6 +30,7 @@ impl MinionKeys {
         Ok(Self {
             own: master::open(&pki_dir, "minion", options)?,
             pki_dir,
+            serials: Serials::default(),
         })
     }
 

@@ -71,6 +71,8 @@ pub struct MasterConfig {
     pub request_server_ttl: Option<Duration>,
     /// How publishes are signed; `None`: they are not.
     pub publish_signing_algorithm: Option<SigningAlgorithm>,
+    /// Refuse signatures and encryption with SHA-1, and make none (`fips_mode`).
+    pub refuse_sha1: bool,
     /// The signature of the master's own key, where minions ask for one.
     pub pubkey_signature: Option<PubkeySignature>,
     /// How the master's key is made and opened.
@@ -94,6 +96,7 @@ impl MasterConfig {
             minimum_auth_version: VERSION,
             request_server_ttl: Some(DEFAULT_WINDOW),
             publish_signing_algorithm: Some(SigningAlgorithm::default()),
+            refuse_sha1: false,
             pubkey_signature: None,
             key_options: KeyOptions::default(),
         }

@@ -43,6 +43,7 @@ pub struct Request {
     pub seen: Seen,
     encryption: Option<EncryptionAlgorithm>,
     signing: Option<SigningAlgorithm>,
+    accepts_sha1: bool,
 }
 
 /// Whether a message is signed by its minion (`minion_sign_messages`).
@@ -150,8 +151,11 @@ impl MasterChannel {
                 session,
             },
             load,
-            encryption: request.encryption,
-            signing: request.signing,
+            encryption: (request.encryption)
+                .filter(|algorithm| !self.config.refuse_sha1 || !algorithm.uses_sha1()),
+            signing: (request.signing)
+                .filter(|algorithm| !self.config.refuse_sha1 || !algorithm.uses_sha1()),
+            accepts_sha1: !self.config.refuse_sha1,
         })
     }
 
@@ -197,8 +201,9 @@ impl Request {
         let key = &self.minion.key.public;
         let default = SigningAlgorithm::default();
         let other = self.signing.filter(|named| *named != default);
+        let default = self.accepts_sha1.then_some(default);
         let fits = |bytes: &Vec<u8>| {
-            let mut algorithms = other.into_iter().chain([default]);
+            let mut algorithms = other.into_iter().chain(default);
             algorithms.any(|algorithm| key.verify(algorithm, bytes, sig))
         };
         if signed_bytes(&self.load.fields).iter().any(fits) {

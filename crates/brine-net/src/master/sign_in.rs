@@ -53,6 +53,14 @@ impl MasterChannel {
             Ok(request) => request,
             Err(error) => return self.refuse_unread(&error),
         };
+        if self.config.refuse_sha1 {
+            if request.signing.uses_sha1() {
+                return self.refuse_unread(&AuthRequestError::SigningAlgorithm);
+            }
+            if request.encryption.uses_sha1() {
+                return self.refuse_unread(&AuthRequestError::EncryptionAlgorithm);
+            }
+        }
         // Before anything is stored: an invalid key must not occupy an id.
         let Ok(public) = PublicKey::from_pem(&request.pub_key) else {
             return self.refused(Ret::Rejected, request.nonce, request.signing);
@@ -152,10 +160,14 @@ impl MasterChannel {
     fn refuse_unread(&self, error: &AuthRequestError) -> Result<SignIn, StoreError> {
         let reply = match *error {
             AuthRequestError::Id { nonce, signing }
-            | AuthRequestError::PublicKey { nonce, signing } => {
+            | AuthRequestError::PublicKey { nonce, signing }
+                if !(self.config.refuse_sha1 && signing.uses_sha1()) =>
+            {
                 return self.refused(Ret::Rejected, nonce, signing);
             }
-            AuthRequestError::SigningAlgorithm => payload::unsigned_refusal("bad sig algo"),
+            AuthRequestError::Id { .. }
+            | AuthRequestError::PublicKey { .. }
+            | AuthRequestError::SigningAlgorithm => payload::unsigned_refusal("bad sig algo"),
             AuthRequestError::EncryptionAlgorithm => payload::unsigned_refusal("bad enc algo"),
             _ => payload::BAD_LOAD.into(),
         };

@@ -4,21 +4,21 @@
 //! fired. The caller decides when to try again ([`crate::backoff`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use brine_wire::network::publish::{Publish, PublishError};
 use brine_wire::network::tcp;
 use brine_wire::{Map, Value};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Messages;
 use crate::connection::{Reader, send};
 use crate::crypto::{self, NoRandom};
-use crate::listener::{Keepalive, prepare};
+use crate::dial::{Addresses, dial};
+use crate::listener::Keepalive;
 use crate::stream::{self, Incoming, Outgoing};
 use crate::tls::TlsClient;
 
@@ -200,31 +200,13 @@ impl Connection {
 }
 
 async fn connect(master: &Destination) -> io::Result<(Incoming, Outgoing)> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in lookup_host(&master.address).await? {
-        match connect_to(master, address).await {
-            Ok(stream) => return open(master, stream).await,
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn connect_to(master: &Destination, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if let Some((ip, port)) = master.source {
-        // A fixed source port stays in use until the kernel forgets the previous connection.
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(ip, port))?;
-    }
-    socket.connect(address).await
-}
-
-async fn open(master: &Destination, stream: TcpStream) -> io::Result<(Incoming, Outgoing)> {
-    prepare(&stream, master.keepalive)?;
+    let stream = dial(
+        &master.address,
+        Addresses::All,
+        master.source,
+        master.keepalive,
+    )
+    .await?;
     let Some(tls) = &master.tls else {
         return Ok(stream::plain(stream));
     };

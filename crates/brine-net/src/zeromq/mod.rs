@@ -1,17 +1,15 @@
-//! The ZeroMQ transport: a master's ports, and a minion's connections over libzmq.
+//! The ZeroMQ transport: a master's ports, and a minion's connections to them.
 //!
-//! The master's ports do not use libzmq, because a stranger can make libzmq hold any amount of memory: it keeps the
-//! parts of a message until the last arrives. A minion talks only to masters it chose; there each libzmq socket has a
-//! thread of its own. Facts: `docs/protocol/network.md` §2.1.
+//! Neither end uses libzmq: the other side can make it hold any amount of memory, since it keeps the parts of a message
+//! until the last arrives. Facts: `docs/protocol/network.md` §2.1.
 
 pub mod client;
 pub mod publish;
-mod wake;
 
 use std::future::Future;
 
 use brine_wire::network::payload;
-use brine_wire::network::zmtp::{self, Decoder, Port, Step};
+use brine_wire::network::zmtp::{self, Decoder, Socket, Step};
 use brine_wire::{Value, msgpack};
 
 use crate::channel::{Handler, Limits};
@@ -50,7 +48,7 @@ impl Decode for Requests {
         };
         let received = match step {
             Step::Reply(bytes) => Received::Reply(bytes),
-            Step::Request { envelope, body } => match self.payload(body) {
+            Step::Message { envelope, body } => match self.payload(body) {
                 Some(payload) => Received::Request {
                     reply_to: envelope,
                     payload,
@@ -58,7 +56,7 @@ impl Decode for Requests {
                 },
                 None => Received::Reply(Self::encode(&envelope, &payload::BAD_LOAD.into())),
             },
-            Step::Nothing | Step::Subscribe(_) | Step::Cancel(_) => Received::Nothing,
+            _ => Received::Nothing,
         };
         Ok(Some((length, received)))
     }
@@ -81,7 +79,7 @@ impl Dialect for Requests {
 
     fn new(limits: &Limits) -> Self {
         Self {
-            frames: Decoder::new(Port::Requests, limits.max_message_bytes),
+            frames: Decoder::new(Socket::Router, limits.max_message_bytes),
             max_bytes: limits.max_message_bytes,
         }
     }

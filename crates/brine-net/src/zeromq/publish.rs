@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use brine_wire::network::publish::{BROADCAST, SYNDIC};
-use brine_wire::network::zmtp::{self, Decoder, Port, Step};
+use brine_wire::network::zmtp::{self, Decoder, Socket, Step};
 use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Audience, Limits, Publication};
@@ -145,7 +145,7 @@ impl Decode for Frames {
             Step::Reply(bytes) => FromSubscriber::Reply(bytes),
             Step::Subscribe(topic) => FromSubscriber::Subscribe(topic.to_vec()),
             Step::Cancel(topic) => FromSubscriber::Cancel(topic.to_vec()),
-            Step::Nothing | Step::Request { .. } => FromSubscriber::Nothing,
+            _ => FromSubscriber::Nothing,
         };
         Ok(Some((length, item)))
     }
@@ -162,7 +162,7 @@ async fn deliver(
     let (address, eviction) = (accepted.peer.ip(), accepted.eviction.clone());
     let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
     send(&mut writer, &zmtp::GREETING, io_timeout).await?;
-    let frames = Frames(Decoder::new(Port::Publishes, limits.max_stranger_bytes));
+    let frames = Frames(Decoder::new(Socket::Pub, limits.max_stranger_bytes));
     let mut reader = Reader::new(reader, frames, io_timeout);
     let mut heartbeat = Heartbeat::new(Some(zmtp::PING));
     let (entry, mut publications) = publisher.subscribers.enter(limits.publish_queue);

@@ -128,7 +128,7 @@ impl Master {
             }
             Transport::ZeroMq => {
                 let config = ClientConfig::requests("127.0.0.1", self.ret_port);
-                Requester::ZeroMq(zeromq::client::Requester::open(config).unwrap())
+                Requester::ZeroMq(zeromq::client::Requester::open(config))
             }
         }
     }
@@ -201,7 +201,7 @@ async fn answer_all(
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {
                     Ok(opened) => {
-                        request.peer.trust();
+                        request.peer.trust_minion(opened.minion.id());
                         reached.lock().unwrap().push(Reached {
                             cmd: opened.load.cmd.clone().unwrap_or_default(),
                             fields: opened.load.fields.clone(),

@@ -223,13 +223,28 @@ async fn messages_without_end_are_not_kept() {
 
 /// One frame as a request; waits for the answer that everything gets.
 fn send_zeromq(port: u16, body: &[u8]) {
-    let socket = zmq::Context::new().socket(zmq::REQ).unwrap();
-    socket.set_linger(0).unwrap();
-    socket.set_rcvtimeo(30_000).unwrap();
-    socket.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
-    socket.send(body, 0).unwrap();
-    let answer = socket.recv_bytes(0).unwrap();
-    assert_eq!(answer, b"\xa8bad load");
+    const READY: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ";
+    let mut stream = Master::connect(port);
+    for bytes in [&zmtp::GREETING, READY, &zmtp::encode_request(body)] {
+        stream.write_all(bytes).unwrap();
+    }
+    let mut answer = Vec::new();
+    let mut decoder = zmtp::Decoder::new(zmtp::Socket::Req, 1024);
+    loop {
+        match decoder.next(&answer).unwrap() {
+            Some((_, zmtp::Step::Message { body, .. })) => {
+                assert_eq!(body, b"\xa8bad load");
+                return;
+            }
+            Some((length, _)) => drop(answer.drain(..length)),
+            None => {
+                let mut more = [0; 1024];
+                let length = stream.read(&mut more).unwrap();
+                assert_ne!(length, 0, "the connection was closed");
+                answer.extend_from_slice(&more[..length]);
+            }
+        }
+    }
 }
 
 /// What this process has resident, in bytes.

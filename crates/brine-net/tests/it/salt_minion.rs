@@ -228,7 +228,7 @@ pub(crate) async fn answer_all(
             Ok(Payload::Encrypted(sealed)) => {
                 match channel.open_request(&sealed, SystemTime::now()) {
                     Ok(opened) => {
-                        request.peer.trust();
+                        request.peer.trust_minion(opened.minion.id());
                         let answer = match opened.load.cmd.as_deref() {
                             Some("_pillar") => channel.seal_pillar(&opened, Map::new()),
                             Some("_minion_event" | "_return") => opened.seal(&Value::Nil),

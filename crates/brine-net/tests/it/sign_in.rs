@@ -11,6 +11,7 @@ use brine_net::keys::store::{KeyState, StoredKey};
 use brine_net::master::{MasterChannel, MasterConfig, Occupancy, Refused};
 use brine_net::minion::{Answer, Distrust, MustBeSigned, OpenReplyError, Session, SignIn, Trust};
 use brine_net::replay::Seen;
+use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
 use brine_wire::network::auth::{AuthRequest, Ret};
 use brine_wire::network::payload::{Encrypted, Payload};
 use brine_wire::network::publish::Publish;
@@ -281,6 +282,76 @@ fn a_master_that_has_signed_publishes_is_believed_no_unsigned_one() {
     let other = PrivateKey::generate(2048).unwrap();
     assert!(keys.signing_record().names(pair.master.public()));
     assert!(!keys.signing_record().names(other.public()));
+}
+
+#[test]
+fn a_publish_that_was_read_before_signing_in_again_is_not_read_again() {
+    let pair = Pair::new(accepting);
+    let keys = MinionKeys::open(pair.root.path().join("minion"), &KeyOptions::default()).unwrap();
+    let session = || {
+        let trust = Trust {
+            serials: keys.serials.clone(),
+            ..pair.knowing()
+        };
+        match pair.sign_in(trust).unwrap() {
+            Answer::Accepted(session) => session,
+            other => panic!("expected to be let in, found {other:?}"),
+        }
+    };
+    let publish = || Publish::parse(&pair.master.publish(cmd("job")).unwrap()).unwrap();
+    let (first, second) = (publish(), publish());
+    assert!(session().open_publish(&first, MustBeSigned::No).is_ok());
+    let again = session();
+    let read = again.open_publish(&first, MustBeSigned::No);
+    assert_eq!(read, Err(OpenReplyError::Replayed));
+    assert!(again.open_publish(&second, MustBeSigned::No).is_ok());
+    // Under another shared key the numbers begin anew.
+    pair.master.rotate().unwrap();
+    assert!(session().open_publish(&publish(), MustBeSigned::No).is_ok());
+}
+
+#[test]
+fn with_fips_mode_nothing_rests_on_sha1() {
+    let pair = Pair::new(|config| {
+        accepting(config);
+        config.refuse_sha1 = true;
+        config.publish_signing_algorithm = Some(SigningAlgorithm::Pkcs1v15Sha224);
+    });
+    let trust = |encryption, signing| Trust {
+        encryption,
+        signing,
+        refuse_sha1: true,
+        ..Trust::default()
+    };
+    let (old, new) = (
+        EncryptionAlgorithm::OaepSha1,
+        EncryptionAlgorithm::OaepSha224,
+    );
+    for (encryption, signing, refusal) in [
+        (new, SigningAlgorithm::Pkcs1v15Sha1, "bad sig algo"),
+        (old, SigningAlgorithm::Pkcs1v15Sha224, "bad enc algo"),
+    ] {
+        match pair.sign_in(trust(encryption, signing)) {
+            Ok(Answer::BadAlgorithm { ret }) => assert_eq!(ret, refusal),
+            other => panic!("expected a refusal, found {other:?}"),
+        }
+    }
+    assert_eq!(pair.master.store().find(&pair.id).unwrap(), None);
+    let answer = pair.sign_in(trust(new, SigningAlgorithm::Pkcs1v15Sha224));
+    let Ok(Answer::Accepted(session)) = answer else {
+        panic!("expected to be let in, found {answer:?}");
+    };
+    let publish = Publish::parse(&pair.master.publish(cmd("job")).unwrap()).unwrap();
+    assert!(session.open_publish(&publish, MustBeSigned::Yes).is_ok());
+    // A minion does not believe another master's SHA-1 either.
+    let lax = Pair::new(accepting);
+    let answer = lax.sign_in(trust(new, SigningAlgorithm::Pkcs1v15Sha224));
+    let Ok(Answer::Accepted(session)) = answer else {
+        panic!("expected to be let in, found {answer:?}");
+    };
+    let publish = Publish::parse(&lax.master.publish(cmd("job")).unwrap()).unwrap();
+    let read = session.open_publish(&publish, MustBeSigned::No);
+    assert_eq!(read, Err(OpenReplyError::PublishSignature));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn echo(mut requests: mpsc::Receiver<Incoming>) {
 }
 
 fn requester(server: &Server) -> Requester {
-    Requester::open(ClientConfig::requests("127.0.0.1", server.ret_port)).unwrap()
+    Requester::open(ClientConfig::requests("127.0.0.1", server.ret_port))
 }
 
 fn map(number: i64) -> Value {
@@ -136,7 +136,7 @@ async fn a_request_made_before_there_is_a_master_is_answered_once_there_is() {
     let (server, _requests) = bind(&ServerConfig::default()).await;
     let ret_port = server.ret_port;
     server.end().await;
-    let requester = Requester::open(ClientConfig::requests("127.0.0.1", ret_port)).unwrap();
+    let requester = Requester::open(ClientConfig::requests("127.0.0.1", ret_port));
     let payload = map(1);
     let (reply, _server) = tokio::join!(requester.request(&payload, 60 * SECOND), async {
         let (server, requests) = bind(&ServerConfig {
@@ -187,10 +187,9 @@ fn publication(load: &str, audience: Audience) -> Publication {
 
 fn subscribe(server: &Server, topics: &Topics) -> Subscription {
     Subscription::open(
-        &ClientConfig::publishes("127.0.0.1", server.publish_port),
+        ClientConfig::publishes("127.0.0.1", server.publish_port),
         topics,
     )
-    .unwrap()
 }
 
 /// The loads of all publishes until the mark, which is published until it comes: a subscription
@@ -347,7 +346,7 @@ async fn a_subscription_knows_whether_it_is_connected() {
         recon_max: Duration::from_millis(100),
         ..ClientConfig::publishes("127.0.0.1", port)
     };
-    let subscription = Subscription::open(&client, &Topics::All).unwrap();
+    let subscription = Subscription::open(client, &Topics::All);
     let mut connected = subscription.connected();
     let mut becomes = async |wanted: bool| {
         let came = timeout(30 * SECOND, connected.wait_for(|is| *is == wanted)).await;
@@ -376,7 +375,7 @@ async fn a_master_that_has_yet_to_prove_its_key_is_heard_briefly() {
     assert!(requester.request(&map(1), 5 * SECOND).await.is_ok());
     let refused = requester.request(&large, 5 * SECOND).await;
     assert!(
-        matches!(refused, Err(RequestError::Limits(_))),
+        matches!(refused, Err(RequestError::Frame(_))),
         "{refused:?}"
     );
     requester.trust();

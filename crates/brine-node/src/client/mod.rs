@@ -49,9 +49,6 @@ pub enum ClientError {
     /// The master does not answer.
     #[error("Salt request timed out. The master is not responding. {0}")]
     NoAnswer(#[source] RequestError),
-    /// The connection to the master's port cannot be set up.
-    #[error(transparent)]
-    Port(#[from] zeromq::client::OpenError),
     /// The connection to the master's bus.
     #[error(transparent)]
     Bus(#[from] ReceiveError),
@@ -95,7 +92,7 @@ impl LocalClient {
         let jobs = TagMatch::new(MatchType::StartsWith, JOB_TAG)?;
         bus.subscribe(jobs.clone());
         Ok(Self {
-            master: requester(&config)?,
+            master: requester(&config),
             config,
             bus,
             jobs,
@@ -182,7 +179,7 @@ pub async fn ask(config: &ClientConfig, load: Map) -> Result<Value, ClientError>
         load,
     };
     let (payload, within) = (payload.to_value(), config.answer_within());
-    let answer = requester(config)?.request(&payload, within).await;
+    let answer = requester(config).request(&payload, within).await;
     answer.map_err(ClientError::NoAnswer)
 }
 
@@ -203,18 +200,18 @@ impl MasterLink for LocalClient {
     }
 }
 
-fn requester(config: &ClientConfig) -> Result<Requester, ClientError> {
+fn requester(config: &ClientConfig) -> Requester {
     let (interface, port) = (&config.interface, config.ret_port);
-    Ok(match config.transport {
+    match config.transport {
         Transport::Tcp => {
             Requester::Tcp(tcp::client::Requester::new(format!("{interface}:{port}")))
         }
         Transport::ZeroMq => {
             let mut zmq = zeromq::client::ClientConfig::requests(interface, port);
             zmq.ipv6 = config.ipv6;
-            Requester::ZeroMq(zeromq::client::Requester::open(zmq)?)
+            Requester::ZeroMq(zeromq::client::Requester::open(zmq))
         }
-    })
+    }
 }
 
 /// Reads the master's answer to a publish.

@@ -4,6 +4,7 @@
 //! [`dispatch`](super::dispatch), wheel functions run in [`wheel`](super::wheel). Outside this crate a master is
 //! held through [`MasterHandle`](super::MasterHandle).
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -77,12 +78,13 @@ impl Context {
         }
     }
 
-    /// Fires an event of a minion, with whose key it came; its number, if it was fired.
-    pub(super) fn fire_from(&self, minion: &MinionId, tag: &str, data: Map) -> Option<Seq> {
-        let fired = self.bus.fire_from(minion.as_str(), tag, data);
-        fired
-            .inspect_err(|error| tracing::warn!(%error, tag, "event not fired"))
-            .ok()
+    /// Fires events of a minion, with whose key they came, all at one moment; their numbers.
+    pub(super) fn fire_all_from(
+        &self,
+        minion: &MinionId,
+        events: Vec<(String, Map)>,
+    ) -> Range<Seq> {
+        self.bus.fire_all_from(minion.as_str(), events)
     }
 
     /// The ids of all minions whose keys are accepted.

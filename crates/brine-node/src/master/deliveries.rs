@@ -72,6 +72,10 @@ pub(super) enum Begun {
     },
     /// All of them are; it is to be settled.
     Known,
+    /// Nobody can tell: the same bytes came before, and nothing is known of their boot. Perhaps the master was killed
+    /// before it had acted on them, perhaps somebody plays again what was recorded long ago. Only the minion can seal it
+    /// anew, so it is refused.
+    Doubtful,
 }
 
 impl Deliveries {
@@ -123,8 +127,7 @@ impl Deliveries {
         let mut state = self.state();
         let boots = state.minions.get(id).into_iter().flatten();
         if is_repeated && !boots.into_iter().any(|boot| boot.boot == delivery.boot) {
-            // Of a boot so long ago that it is forgotten: somebody plays it again.
-            return Begun::Known;
+            return Begun::Doubtful;
         }
         let boot = state.boot(id, delivery.boot);
         let known = (boot.fired + 1).saturating_sub(delivery.first);
@@ -414,9 +417,10 @@ mod tests {
         let begin = |delivery, is_repeated| deliveries.begin(&id(), delivery, is_repeated);
         assert_eq!(begin(delivery(7, 2, 3), true), Begun::Known);
         assert_eq!(begin(delivery(7, 2, 6), true), Begun::New { known: 2 });
-        // Another boot begins anew, and of one that nobody knows a repeated request is not new.
+        // Another boot begins anew; of one that nobody knows, a request must not have come before.
         assert_eq!(begin(delivery(8, 1, 1), false), Begun::New { known: 0 });
-        assert_eq!(begin(delivery(9, 1, 1), true), Begun::Known);
+        assert_eq!(begin(delivery(9, 1, 1), true), Begun::Doubtful);
+        assert_eq!(begin(delivery(9, 1, 1), false), Begun::New { known: 0 });
     }
 
     #[tokio::test]

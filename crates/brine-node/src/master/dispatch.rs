@@ -28,6 +28,7 @@ use super::context::Context;
 use super::counters::{RequestOutcome, SignInOutcome, add};
 use super::deliveries::Begun;
 use super::mine::Mine;
+use super::minion_threads::MinionThreads;
 use super::refusals::{self, Refusals};
 use super::rsa_threads::{RsaThreads, Work};
 use super::signatures::ReturnSignatures;
@@ -44,7 +45,9 @@ const MAX_SIGN_IN_BYTES: usize = 16 * 1024;
 pub(super) struct Dispatcher {
     master: Arc<Context>,
     rsa: RsaThreads,
-    /// For work that waits for the disk. The transports' threads need not be the runtime's.
+    /// For minions' requests that wait for the disk.
+    minions: MinionThreads,
+    /// For local clients' work that waits for the disk. The transports' threads need not be the runtime's.
     runtime: Handle,
     /// `None` unless `master_stats` is set. Held for one count.
     stats: Option<Mutex<Stats>>,
@@ -59,6 +62,7 @@ impl Dispatcher {
         let stats = master.options.stats_every;
         Self {
             rsa: RsaThreads::start(&master),
+            minions: MinionThreads::start(),
             runtime: Handle::current(),
             stats: stats.map(|every| Mutex::new(Stats::new(every, compat))),
             signatures: master.options.return_signatures,
@@ -77,7 +81,7 @@ impl Dispatcher {
                     Ok(request) => {
                         // A request that somebody recorded and sends again proves nothing.
                         if request.seen == Seen::First {
-                            incoming.peer.trust();
+                            incoming.peer.trust_minion(request.minion.id());
                         }
                         counters.request(RequestOutcome::Answered);
                         self.act(incoming, request);
@@ -124,7 +128,7 @@ impl Dispatcher {
                 self.for_stranger(incoming, move |master, trust| {
                     match master.external_caller(&load, from) {
                         Ok(caller) => {
-                            trust();
+                            trust(caller.user());
                             master.answer_publish(&load, &caller)
                         }
                         Err(refusal) => refusal,
@@ -133,7 +137,7 @@ impl Dispatcher {
             }
             Some("publish") => match self.master.caller(&load) {
                 Ok(caller) => {
-                    incoming.peer.trust();
+                    incoming.peer.trust_client(caller.user());
                     let master = self.master.clone();
                     self.runtime.spawn_blocking(move || {
                         incoming.answer(master.answer_publish(&load, &caller));
@@ -174,7 +178,7 @@ impl Dispatcher {
         let Some(user) = self.master.access.as_master(&load) else {
             return incoming.answer(clear::refused(&load));
         };
-        incoming.peer.trust();
+        incoming.peer.trust_client(&user);
         let master = self.master.clone();
         self.runtime.spawn_blocking(move || {
             incoming.answer(act(&master, &load, &user));
@@ -186,7 +190,7 @@ impl Dispatcher {
     fn for_stranger(
         &self,
         incoming: Incoming,
-        act: impl FnOnce(&Arc<Context>, &dyn Fn()) -> Value + Send + 'static,
+        act: impl FnOnce(&Arc<Context>, &dyn Fn(&str)) -> Value + Send + 'static,
     ) {
         let Some(under_way) = self.master.external.begin() else {
             tracing::warn!("too many logins under way: one is refused");
@@ -195,7 +199,7 @@ impl Dispatcher {
         let master = self.master.clone();
         self.runtime.spawn_blocking(move || {
             let peer = incoming.peer.clone();
-            let answer = act(&master, &|| peer.trust());
+            let answer = act(&master, &|user| peer.trust_client(user));
             drop(under_way);
             incoming.answer(answer);
         });
@@ -250,6 +254,8 @@ impl Dispatcher {
         let id = request.minion.id().clone();
         let fired = match self.master.deliveries.begin(&id, delivery, is_repeated) {
             Begun::Known => None,
+            // The minion signs in again and seals it anew.
+            Begun::Doubtful => return incoming.answer(payload::BAD_LOAD.into()),
             Begun::New { known } => {
                 skip(&mut request.load.fields, known, delivery.count());
                 let fired = act(&mut request);
@@ -292,8 +298,7 @@ impl Dispatcher {
         add(&counters.minion_events, made.fired.len());
         add(&counters.minion_events_refused, made.refused.len());
         self.report_refused(id, &made.refused);
-        let fired = made.fired.into_iter();
-        span(fired.filter_map(|(tag, data)| self.master.fire_from(id, &tag, data)))
+        self.master.fire_all_from(id, made.fired)
     }
 
     /// Reports events that the policy refuses: one line in the log and one event per minion and minute.
@@ -327,15 +332,15 @@ impl Dispatcher {
                 add(&self.master.counters.returns, 1);
                 let tag = returned.tag();
                 let (id, data) = (request.minion.id(), returned.data.clone());
-                let fired = self.master.fire_from(id, &tag, data);
+                let fired = self.master.fire_all_from(id, vec![(tag, data)]);
                 self.master
                     .returns
                     .returned(returned.jid, returned.id, returned.data);
-                span(fired.into_iter())
+                fired
             }
             Err(ignored) => {
                 tracing::warn!(id = %request.minion.id(), %ignored, "return ignored");
-                span(std::iter::empty())
+                Seq(0)..Seq(0)
             }
         }
     }
@@ -352,30 +357,32 @@ impl Dispatcher {
     /// Reads a file on a thread that may wait.
     fn file(&self, incoming: Incoming, request: Request) {
         let files = self.master.files.clone();
-        self.runtime.spawn_blocking(move || {
-            let cmd = request.load.cmd.as_deref().unwrap_or_default();
-            let answer = files.answer(cmd, &request.load.fields);
-            let answer = answer.unwrap_or_else(|| Map::new().into());
-            seal(incoming, &request, &answer);
-        });
+        self.minions
+            .hand_on(incoming, request, move |incoming, request| {
+                let cmd = request.load.cmd.as_deref().unwrap_or_default();
+                let answer = files.answer(cmd, &request.load.fields);
+                let answer = answer.unwrap_or_else(|| Map::new().into());
+                seal(incoming, request, &answer);
+            });
     }
 
     /// Reads or changes the mine, which is in files, on a thread that may wait.
     fn mine(&self, incoming: Incoming, request: Request) {
         let master = self.master.clone();
-        self.runtime.spawn_blocking(move || {
-            let cmd = request.load.cmd.as_deref().unwrap_or_default();
-            let answer = match request.seen {
-                Seen::Again if cmd != "_mine_get" => true.into(),
-                _ => master.mine.answer(
-                    cmd,
-                    request.minion.id(),
-                    &request.load.fields,
-                    |tgt, tgt_type| master.matching_for_minion(tgt, tgt_type),
-                ),
-            };
-            seal(incoming, &request, &answer);
-        });
+        self.minions
+            .hand_on(incoming, request, move |incoming, request| {
+                let cmd = request.load.cmd.as_deref().unwrap_or_default();
+                let answer = match request.seen {
+                    Seen::Again if cmd != "_mine_get" => true.into(),
+                    _ => master.mine.answer(
+                        cmd,
+                        request.minion.id(),
+                        &request.load.fields,
+                        |tgt, tgt_type| master.matching_for_minion(tgt, tgt_type),
+                    ),
+                };
+                seal(incoming, request, &answer);
+            });
     }
 
     fn revoke(&self, incoming: Incoming, request: &Request) {
@@ -389,6 +396,7 @@ impl Dispatcher {
         self.runtime
             .spawn_blocking(move || match master.channel.revoke(&id) {
                 Ok(_) => {
+                    master.audit_key(id.as_str(), "delete", "revoke_auth", id.as_str());
                     maintenance::rotate(&master);
                 }
                 Err(error) => tracing::error!(%error, %id, "cannot revoke the key"),
@@ -408,14 +416,6 @@ fn skip(fields: &mut Map, known: u64, count: u64) {
     fields.insert("events", items);
 }
 
-/// From the first number to the last.
-fn span(seqs: impl Iterator<Item = Seq>) -> Range<Seq> {
-    seqs.fold(Seq(0)..Seq(0), |span, seq| match span.is_empty() {
-        true => seq..Seq(seq.0 + 1),
-        false => span.start.min(seq)..span.end.max(Seq(seq.0 + 1)),
-    })
-}
-
 /// Whether a `runner` or `wheel` request relies on external authentication instead of a key.
 fn is_external(load: &Map) -> bool {
     load.get("token").is_some() || load.get("eauth").is_some()
@@ -426,12 +426,12 @@ fn external_call(
     master: &Arc<Context>,
     load: &Map,
     from: Option<IpAddr>,
-    trust: &dyn Fn(),
+    trust: &dyn Fn(&str),
 ) -> Value {
     let Some(caller) = master.external.identify(load, from) else {
         return clear::refused(load);
     };
-    trust();
+    trust(caller.user());
     let named: Map = load
         .iter()
         .filter(|(name, _)| {

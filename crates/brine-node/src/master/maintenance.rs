@@ -115,6 +115,9 @@ fn compare_presence(master: &Context, before: &mut Vec<MinionId>) {
 }
 
 fn fire_presence(master: &Context, change: &Presence) {
+    if let Presence::Identified(id) = change {
+        master.audit_minion(id);
+    }
     if !master.options.presence_events {
         return;
     }

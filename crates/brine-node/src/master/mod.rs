@@ -5,6 +5,7 @@
 //! their order and wait for nothing; slow work (RSA, files) runs on other threads. Facts: `docs/protocol/network.md` §8 to §12.
 
 mod access;
+pub mod audit;
 mod clear;
 mod context;
 mod counters;
@@ -16,6 +17,7 @@ mod jobs;
 mod maintenance;
 mod mine;
 mod minion_data;
+mod minion_threads;
 mod operator;
 mod options;
 mod ports;
@@ -31,7 +33,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use brine_bus::{Bus, BusHandle};
+use brine_bus::{Bus, BusHandle, Noticed};
 use brine_log::Position;
 use brine_net::keys::StoreError;
 use brine_net::master::MasterChannel;
@@ -95,6 +97,8 @@ pub struct Master {
     context: Arc<Context>,
     ports: Ports,
     bus: Bus,
+    /// What the audit notices, if there is one.
+    audited: Option<mpsc::Receiver<Noticed>>,
     liveness_file: Option<LivenessFile>,
 }
 
@@ -132,6 +136,7 @@ impl Master {
         let liveness_file = liveness_file(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
         let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
+        let audited = options.audit.then(|| audit::begin(&handle));
         let node_bus = NodeBus::new(handle, options.compat(), options.max_event_size);
         let is_accepted = |id: &_| channel.is_accepted(id);
         let deliveries = Deliveries::open(&options.cachedir, is_accepted);
@@ -161,6 +166,7 @@ impl Master {
             context: Arc::new(context),
             ports,
             bus,
+            audited,
             liveness_file,
         })
     }
@@ -209,6 +215,10 @@ impl Master {
             presence,
             shutdown::requested(closing.subscribe()),
         ));
+        if let Some(noticed) = self.audited {
+            let over = shutdown::requested(closing.subscribe());
+            tasks.spawn(audit::run(context.clone(), noticed, over));
+        }
         let bus = node_bus::serve(self.bus, closing.subscribe());
         let close = async {
             shutdown.await;

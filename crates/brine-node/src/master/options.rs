@@ -87,6 +87,8 @@ pub struct MasterOptions {
     pub ping_on_rotate: bool,
     /// Fire what the tag policy refuses minions, and only report it (`brine: {minion_tags: audit}`).
     pub audit_minion_tags: bool,
+    /// Report in events who subscribes, fires what belongs to the master, and changes keys (`brine: {audit: true}`).
+    pub audit: bool,
     /// Whether minions may have their own keys deleted.
     pub allow_minion_key_revoke: bool,
     /// How long its own runner functions wait for minions (`timeout`, `gather_job_timeout`).
@@ -138,6 +140,7 @@ impl MasterOptions {
             },
             ping_on_rotate: read.flag("ping_on_rotate", false)?,
             audit_minion_tags: brine.audit_minion_tags,
+            audit: brine.audit,
             allow_minion_key_revoke: read.flag("allow_minion_key_revoke", true)?,
             timeouts: Timeouts {
                 timeout: read.seconds("timeout", 5.0)?,
@@ -194,17 +197,28 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
     channel.publish_session = read.seconds("publish_session", 86_400.0)?;
     channel.minimum_auth_version =
         u32::try_from(read.count("minimum_auth_version", 3)?).unwrap_or(u32::MAX);
-    // Salt's default is 0, with which requests can be replayed at any time; here it leaves the default window. Sites
-    // whose clocks are worse set a larger one.
+    // Without the option Salt has no window, with which requests can be replayed at any time. Here it takes the option
+    // to have none.
     let ttl = read.seconds("request_server_ttl", 0.0)?;
     if !ttl.is_zero() {
         channel.request_server_ttl = Some(ttl);
+    } else if opts.is_given("request_server_ttl") {
+        tracing::warn!("request_server_ttl is 0: requests of any age are accepted");
+        channel.request_server_ttl = None;
     }
+    channel.refuse_sha1 = read.flag("fips_mode", false)?;
     channel.publish_signing_algorithm = match opts.flag("sign_pub_messages")? {
-        true => Some(signing(opts)?),
+        true => Some(signing(opts, channel.refuse_sha1)?),
         false => None,
     };
     if opts.flag("master_sign_pubkey")? {
+        if channel.refuse_sha1 {
+            return Err(OptionsError::Value {
+                option: "master_sign_pubkey",
+                expected: "False with fips_mode, since that signature is made with SHA-1",
+                found: "True".to_owned(),
+            });
+        }
         let precomputed = opts.flag("master_use_pubkey_signature")?;
         channel.pubkey_signature = Some(PubkeySignature {
             sign_key_name: opts.text("master_sign_key_name")?.to_owned(),
@@ -240,11 +254,21 @@ fn keep_jobs(read: &Reader<'_>) -> Result<Option<Duration>, OptionsError> {
     Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
 }
 
-fn signing(opts: &Opts) -> Result<SigningAlgorithm, OptionsError> {
-    let name = opts.text("publish_signing_algorithm")?;
-    SigningAlgorithm::parse(name).ok_or_else(|| OptionsError::Value {
-        option: "publish_signing_algorithm",
-        expected: "PKCS1v15-SHA1 or PKCS1v15-SHA224",
-        found: name.to_owned(),
-    })
+fn signing(opts: &Opts, refuse_sha1: bool) -> Result<SigningAlgorithm, OptionsError> {
+    const OPTION: &str = "publish_signing_algorithm";
+    if refuse_sha1 && !opts.is_given(OPTION) {
+        return Ok(SigningAlgorithm::Pkcs1v15Sha224);
+    }
+    let name = opts.text(OPTION)?;
+    let known = SigningAlgorithm::parse(name);
+    known
+        .filter(|algorithm| !(refuse_sha1 && algorithm.uses_sha1()))
+        .ok_or_else(|| OptionsError::Value {
+            option: OPTION,
+            expected: match refuse_sha1 {
+                true => "PKCS1v15-SHA224, since fips_mode is set",
+                false => "PKCS1v15-SHA1 or PKCS1v15-SHA224",
+            },
+            found: name.to_owned(),
+        })
 }

@@ -1,9 +1,10 @@
 //! Sign-ins and pillars on threads of their own: each needs RSA operations that take some milliseconds.
 //!
-//! There are as many threads as cores, behind a bounded queue that serves addresses in turn: a stranger that sends
-//! thousands of requests delays nobody else. A request that the queue drops is answered as a bad load, and the minion tries
+//! There are as many threads as cores, behind a bounded queue that serves addresses in turn, those of minions before
+//! others: a stranger that sends thousands of requests delays nobody else. A request that the queue drops is answered as a bad load, and the minion tries
 //! again.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::SystemTime;
@@ -11,7 +12,7 @@ use std::time::SystemTime;
 use super::context::Context;
 use super::counters::SignInOutcome;
 use brine_net::channel::Incoming;
-use brine_net::fair_queue::FairQueue;
+use brine_net::fair_queue::{FairQueue, Lane};
 use brine_net::master::{Request, SignIn};
 use brine_net::replay::Seen;
 use brine_wire::network::{MinionId, events, payload};
@@ -32,7 +33,7 @@ pub(super) enum Work {
 }
 
 /// The queue before the threads.
-pub(super) struct RsaThreads(Arc<FairQueue<Work>>);
+pub(super) struct RsaThreads(Arc<FairQueue<Option<IpAddr>, Work>>);
 
 impl RsaThreads {
     /// Starts the threads; they end when this is dropped.
@@ -48,11 +49,12 @@ impl RsaThreads {
     /// Queues a request; returns how many were dropped, this one or others. A dropped request is answered as a bad
     /// load.
     pub(super) fn hand_on(&self, work: Work) -> usize {
-        let incoming = match &work {
-            Work::SignIn(incoming, _) | Work::Pillar(incoming, _) => incoming,
+        let (incoming, lane) = match &work {
+            Work::SignIn(incoming, _) if !incoming.peer.is_known() => (incoming, Lane::Unknown),
+            Work::SignIn(incoming, _) | Work::Pillar(incoming, _) => (incoming, Lane::Known),
         };
-        let (address, bytes) = (incoming.peer.address, incoming.bytes);
-        self.0.push(address, bytes, work).len()
+        let (sender, bytes) = (incoming.peer.network(), incoming.bytes);
+        self.0.push(sender, lane, bytes, work).len()
     }
 }
 
@@ -62,7 +64,7 @@ impl Drop for RsaThreads {
     }
 }
 
-fn work(master: &Arc<Context>, queue: &FairQueue<Work>) {
+fn work(master: &Arc<Context>, queue: &FairQueue<Option<IpAddr>, Work>) {
     while let Some(next) = queue.pop() {
         match next {
             Work::SignIn(incoming, load) => sign_in(master, incoming, &load),

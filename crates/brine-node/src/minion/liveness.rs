@@ -19,7 +19,7 @@ use super::{Node, Uplink};
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Waits until a master does not answer any more: asked from time to time, and when its connection is `lost`.
-/// Over zeromq libzmq connects again by itself, for ever; a minion with one master leaves it to that, one with
+/// Over zeromq the subscription connects again by itself, for ever; a minion with one master leaves it to that, one with
 /// several has another to turn to.
 pub(super) async fn until_unreachable(uplink: &Uplink, at: usize, lost: impl Future<Output = ()>) {
     let every = match uplink.node.options.master_alive_interval {
@@ -46,7 +46,7 @@ pub(super) async fn until_unreachable(uplink: &Uplink, at: usize, lost: impl Fut
 
 /// Waits until the connection has come back to a master that does not accept the minion's session.
 ///
-/// Over zeromq libzmq reconnects by itself, perhaps to a master that was rebuilt: the minion would go on waiting for
+/// Over zeromq the subscription reconnects by itself, perhaps to a master that was rebuilt: the minion would go on waiting for
 /// jobs that it cannot read. Signing in again finds that out at once.
 pub(super) async fn until_another_master(
     node: &Node,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_bus::client::EventRef;
+use brine_log::EventCursor;
 use brine_wire::event::FIRE_MASTER;
 use brine_wire::network::{Jid, field, minion_event};
 use brine_wire::{Map, Value};
@@ -30,8 +31,7 @@ const REFRESHES: [&str; 2] = ["pillar_refresh", "grains_refresh"];
 const REFRESHED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Reads requests from the minion's bus, for ever.
-pub(super) async fn follow_bus(node: Arc<Node>) {
-    let events = node.bus.follow();
+pub(super) async fn follow_bus(node: Arc<Node>, events: EventCursor) {
     node_bus::serve_requests(events, is_for_the_minion, |event| take(&node, event)).await;
 }
 

@@ -282,6 +282,8 @@ impl MasterClient {
             master_finger: options.master_finger.clone(),
             encryption: options.encryption,
             signing: options.signing,
+            refuse_sha1: options.refuse_sha1,
+            serials: keys.serials.clone(),
             signing_record: Some(keys.signing_record()),
         };
         Ok(SignIn::begin(

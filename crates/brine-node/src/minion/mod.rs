@@ -254,7 +254,9 @@ impl Minion {
             bus,
         } = self;
         let mut tasks = JoinSet::new();
-        tasks.spawn(local_requests::follow_bus(node.clone()));
+        // From before the bus is served: publishers may have been waiting in its socket since it was bound.
+        let events = node.bus.follow();
+        tasks.spawn(local_requests::follow_bus(node.clone(), events));
         tasks.spawn(local_requests::serve_functions(node.clone(), requests));
         for (queue, up) in node.queues.iter().zip(&node.up) {
             let up = up.subscribe();

@@ -112,6 +112,8 @@ pub struct MinionOptions {
     pub encryption: EncryptionAlgorithm,
     /// How answers are to be signed.
     pub signing: SigningAlgorithm,
+    /// Refuse SHA-1 (`fips_mode`).
+    pub refuse_sha1: bool,
     /// What is shown to a master that accepts by grains.
     pub autosign_grains: Vec<String>,
     /// Publishes must be signed.
@@ -160,6 +162,7 @@ impl MinionOptions {
         let wait = read.seconds("acceptance_wait_time", 10.0)?;
         let master_type = master_type(&read)?;
         let retry = RetryOptions::read(&read, master_type)?;
+        let refuse_sha1 = read.flag("fips_mode", false)?;
         Ok(Self {
             id: id(opts)?,
             bus_is_open_to_all: uses_tcp(opts),
@@ -202,18 +205,9 @@ impl MinionOptions {
                 Some(finger) => Some((finger, hash(&read)?)),
                 None => None,
             },
-            encryption: algorithm(
-                &read,
-                "encryption_algorithm",
-                "OAEP-SHA1 or OAEP-SHA224",
-                EncryptionAlgorithm::parse,
-            )?,
-            signing: algorithm(
-                &read,
-                "signing_algorithm",
-                "PKCS1v15-SHA1 or PKCS1v15-SHA224",
-                SigningAlgorithm::parse,
-            )?,
+            encryption: encryption(opts, refuse_sha1)?,
+            signing: signing(opts, refuse_sha1)?,
+            refuse_sha1,
             autosign_grains: read.texts("autosign_grains"),
             sign_pub_messages: read.flag("sign_pub_messages", false)?,
             auth_timeout: read.seconds("auth_timeout", 5.0)?,
@@ -342,20 +336,48 @@ fn hash(read: &Reader<'_>) -> Result<FingerprintHash, OptionsError> {
     })
 }
 
-fn algorithm<T: Default>(
-    read: &Reader<'_>,
-    option: &'static str,
-    expected: &'static str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, OptionsError> {
-    let Some(name) = read.text(option) else {
-        return Ok(T::default());
+/// `encryption_algorithm`; with `fips_mode` the other one by default, and no other.
+fn encryption(opts: &Opts, refuse_sha1: bool) -> Result<EncryptionAlgorithm, OptionsError> {
+    const OPTION: &str = "encryption_algorithm";
+    let chosen = match (refuse_sha1, opts.is_given(OPTION)) {
+        (true, false) => return Ok(EncryptionAlgorithm::OaepSha224),
+        _ => Reader(opts).text(OPTION),
     };
-    parse(&name).ok_or(OptionsError::Value {
-        option,
-        expected,
-        found: name,
-    })
+    let Some(name) = chosen else {
+        return Ok(EncryptionAlgorithm::default());
+    };
+    EncryptionAlgorithm::parse(&name)
+        .filter(|algorithm| !(refuse_sha1 && algorithm.uses_sha1()))
+        .ok_or(OptionsError::Value {
+            option: OPTION,
+            expected: match refuse_sha1 {
+                true => "OAEP-SHA224, since fips_mode is set",
+                false => "OAEP-SHA1 or OAEP-SHA224",
+            },
+            found: name,
+        })
+}
+
+/// `signing_algorithm`, in the same way.
+fn signing(opts: &Opts, refuse_sha1: bool) -> Result<SigningAlgorithm, OptionsError> {
+    const OPTION: &str = "signing_algorithm";
+    let chosen = match (refuse_sha1, opts.is_given(OPTION)) {
+        (true, false) => return Ok(SigningAlgorithm::Pkcs1v15Sha224),
+        _ => Reader(opts).text(OPTION),
+    };
+    let Some(name) = chosen else {
+        return Ok(SigningAlgorithm::default());
+    };
+    SigningAlgorithm::parse(&name)
+        .filter(|algorithm| !(refuse_sha1 && algorithm.uses_sha1()))
+        .ok_or(OptionsError::Value {
+            option: OPTION,
+            expected: match refuse_sha1 {
+                true => "PKCS1v15-SHA224, since fips_mode is set",
+                false => "PKCS1v15-SHA1 or PKCS1v15-SHA224",
+            },
+            found: name,
+        })
 }
 
 #[cfg(test)]

@@ -18,16 +18,13 @@ pub enum TransportError {
     /// No reply, or no connection.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// libzmq refuses the address.
-    #[error(transparent)]
-    Open(#[from] zeromq::client::OpenError),
     /// Certificates or keys of `ssl` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The subscription is over.
     #[error(transparent)]
     Subscription(#[from] SubscriptionError),
-    /// libzmq has failed.
+    /// A thread or task of ours has ended.
     #[error("expected publishes of the master, found the subscription closed")]
     Closed,
     /// No random numbers.
@@ -51,7 +48,7 @@ pub(super) fn requester(
             config.ipv6 = options.ipv6;
             config.source = source(options, options.source_ret_port);
             config.keepalive = options.keepalive;
-            Requester::ZeroMq(zeromq::client::Requester::open(config)?)
+            Requester::ZeroMq(zeromq::client::Requester::open(config))
         }
     };
     Ok(requester.untrusted())
@@ -109,7 +106,7 @@ pub(super) async fn subscribe(
                 true => zeromq::client::Topics::Minion(session.id().clone()),
                 false => zeromq::client::Topics::All,
             };
-            Subscription::ZeroMq(zeromq::client::Subscription::open(&config, &topics)?)
+            Subscription::ZeroMq(zeromq::client::Subscription::open(config, &topics))
         }
     })
 }

@@ -189,7 +189,7 @@ async fn a_function_sees_the_metadata_of_its_job() {
     master.end().await;
 }
 
-/// A master that was rebuilt behind the same address: libzmq reconnects, and nobody else would notice.
+/// A master that was rebuilt behind the same address: the subscription reconnects, and nobody else would notice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minion_notices_that_its_master_has_another_key() {
     each_transport(async |place: Place| {

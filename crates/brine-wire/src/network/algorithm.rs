@@ -31,6 +31,12 @@ impl EncryptionAlgorithm {
             .find(|algorithm| algorithm.name() == name)
     }
 
+    /// Whether it rests on SHA-1 (`fips_mode` refuses that).
+    #[must_use]
+    pub const fn uses_sha1(self) -> bool {
+        matches!(self, Self::OaepSha1)
+    }
+
     /// Its name on the wire and in configuration files.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -48,6 +54,12 @@ impl SigningAlgorithm {
         [Self::Pkcs1v15Sha1, Self::Pkcs1v15Sha224]
             .into_iter()
             .find(|algorithm| algorithm.name() == name)
+    }
+
+    /// Whether it rests on SHA-1 (`fips_mode` refuses that).
+    #[must_use]
+    pub const fn uses_sha1(self) -> bool {
+        matches!(self, Self::Pkcs1v15Sha1)
     }
 
     /// Its name on the wire and in configuration files.

@@ -124,22 +124,24 @@ pub fn fuzz_zmtp(bytes: &[u8]) {
         return;
     };
     let ready: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03";
-    for (port, socket_type) in [
-        (zmtp::Port::Requests, b"REQ"),
-        (zmtp::Port::Publishes, b"SUB"),
+    for (socket, peer) in [
+        (zmtp::Socket::Router, b"REQ"),
+        (zmtp::Socket::Pub, b"SUB"),
+        (zmtp::Socket::Req, b"REP"),
+        (zmtp::Socket::Sub, b"PUB"),
     ] {
-        let opened = [&zmtp::GREETING[..], ready, socket_type, stream].concat();
+        let opened = [&zmtp::GREETING[..], ready, peer, stream].concat();
         for stream in [stream, &opened] {
-            let whole = zmtp_steps(port, stream, stream.len().max(1));
-            assert_eq!(zmtp_steps(port, stream, usize::from(step).max(1)), whole);
+            let whole = zmtp_steps(socket, stream, stream.len().max(1));
+            assert_eq!(zmtp_steps(socket, stream, usize::from(step).max(1)), whole);
         }
     }
 }
 
 /// All steps of a stream, and whether it ends in an error.
-fn zmtp_steps(port: zmtp::Port, stream: &[u8], step: usize) -> (Vec<String>, bool) {
+fn zmtp_steps(socket: zmtp::Socket, stream: &[u8], step: usize) -> (Vec<String>, bool) {
     const MAX_BYTES: usize = 4096;
-    let mut decoder = zmtp::Decoder::new(port, MAX_BYTES);
+    let mut decoder = zmtp::Decoder::new(socket, MAX_BYTES);
     let (mut steps, mut start, mut end) = (Vec::new(), 0, 0);
     while end < stream.len() {
         end = (end + step).min(stream.len());
@@ -192,3 +194,47 @@ pub fn fuzz_crypticle(bytes: &[u8]) {
         assert_eq!(x931::pad(message, bytes.len()).as_deref(), Some(bytes));
     }
 }
+
+/// Everything that reads what comes over the network, by name: what each allocates must stay in proportion to what it
+/// reads. Tests and the fuzz target `network_cost` measure them.
+pub const READERS: [(&str, fn(&[u8])); 8] = [
+    ("value", |bytes| drop(msgpack::decode_network(bytes))),
+    ("payload", fuzz_payload),
+    ("load", fuzz_load),
+    ("reply", fuzz_reply),
+    ("crypticle", fuzz_crypticle),
+    ("tcp", |bytes| drop(cut(bytes, bytes.len().max(1)))),
+    ("zmtp", |bytes| {
+        for socket in [
+            zmtp::Socket::Router,
+            zmtp::Socket::Req,
+            zmtp::Socket::Pub,
+            zmtp::Socket::Sub,
+        ] {
+            let mut decoder = zmtp::Decoder::new(socket, usize::MAX);
+            let mut rest = bytes;
+            while let Ok(Some((length, step))) = decoder.next(rest) {
+                drop(step);
+                rest = &rest[length..];
+            }
+        }
+    }),
+    ("tag", |bytes| {
+        if let Ok(tag) = core::str::from_utf8(bytes) {
+            let sender = Sender {
+                id: "m1",
+                syndic: false,
+            };
+            let _ = (
+                tag_policy::permits(sender, tag),
+                tag_policy::is_masters(tag),
+            );
+        }
+    }),
+];
+
+/// A reader may allocate so many bytes for each byte that it reads, all its work together, and these besides. One
+/// msgpack byte can be a value of [`Value`]'s size, in vectors that double, which some bodies above copy or print.
+pub const PER_BYTE: usize = 2048;
+/// See [`PER_BYTE`].
+pub const BESIDES: usize = 64 * 1024;

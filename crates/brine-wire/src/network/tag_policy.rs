@@ -48,6 +48,13 @@ pub struct Sender<'a> {
     pub syndic: bool,
 }
 
+/// Whether a tag belongs to the master, however it is written.
+#[must_use]
+pub fn is_masters(tag: &str) -> bool {
+    let seen = normalised(tag);
+    MASTERS.iter().any(|prefix| seen.starts_with(prefix)) && !seen.starts_with(SPOOL)
+}
+
 /// Whether the sender may have the master fire this tag.
 #[must_use]
 pub fn permits(sender: Sender<'_>, tag: &str) -> bool {

@@ -1,4 +1,4 @@
-//! ZMTP 3, the bytes of the ZeroMQ transport, as a master's two ports speak it to strangers.
+//! ZMTP 3, the bytes of the ZeroMQ transport, as a master's two ports and a minion's connections to them speak it.
 //!
 //! Both ends greet, shake hands with the mechanism `NULL`, and then send frames: commands, and messages of
 //! several frames. The [`Decoder`] takes one step at a time from bytes that its caller buffers; what it keeps of
@@ -23,35 +23,48 @@ const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 
-/// Which port it is.
+/// Which of the four ends of the two kinds of connection we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Port {
-    /// Requests: a `ROUTER` for `REQ` and `DEALER`.
-    Requests,
-    /// Publishes: a `PUB` for `SUB` and `XSUB`.
-    Publishes,
+pub enum Socket {
+    /// A master's for requests: a `ROUTER` for `REQ` and `DEALER`.
+    Router,
+    /// A master's for publishes: a `PUB` for `SUB` and `XSUB`.
+    Pub,
+    /// A minion's for requests: a `REQ` for `ROUTER` and `REP`.
+    Req,
+    /// A minion's for publishes: a `SUB` for `PUB` and `XPUB`.
+    Sub,
 }
 
-impl Port {
+impl Socket {
     /// Our part of the handshake.
     const fn ready(self) -> &'static [u8] {
         match self {
-            Self::Requests => {
-                b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06ROUTER\x08Identity\0\0\0\0"
-            }
-            Self::Publishes => b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB",
+            Self::Router => b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06ROUTER\x08Identity\0\0\0\0",
+            Self::Pub => b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB",
+            Self::Req => b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x03REQ\x08Identity\0\0\0\0",
+            Self::Sub => b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB",
         }
     }
 
     const fn suits(self, socket_type: &[u8]) -> bool {
         matches!(
             (self, socket_type),
-            (Self::Requests, b"REQ" | b"DEALER") | (Self::Publishes, b"SUB" | b"XSUB")
+            (Self::Router, b"REQ" | b"DEALER")
+                | (Self::Pub, b"SUB" | b"XSUB")
+                | (Self::Req, b"ROUTER" | b"REP")
+                | (Self::Sub, b"PUB" | b"XPUB")
         )
+    }
+
+    /// Whether we are the end that connects. It sends its `READY` first: a master's ports wait for it, since libzmq
+    /// closes connections on which anything follows a `READY` that it has yet to read.
+    const fn connects(self) -> bool {
+        matches!(self, Self::Req | Self::Sub)
     }
 }
 
-/// Why bytes are no ZMTP, or none for this port. The connection is over after any of these.
+/// Why bytes are no ZMTP, or none for this socket. The connection is over after any of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ZmtpError {
@@ -61,8 +74,8 @@ pub enum ZmtpError {
     /// The handshake's command is no `READY`.
     #[error("expected the command READY, found something else")]
     Handshake,
-    /// The other socket is not of a type that talks to this port.
-    #[error("expected a socket type that fits the port, found another")]
+    /// The other socket is not of a type that talks to ours.
+    #[error("expected a socket type that fits ours, found another")]
     SocketType,
     /// Flags that mean nothing.
     #[error("expected the flags of a frame, found 0x{flags:02x}")]
@@ -78,9 +91,10 @@ pub enum ZmtpError {
         /// The limit.
         limit: usize,
     },
-    /// A message without an empty frame before its body, or with frames behind it.
-    #[error("expected an empty frame and one body, found another message")]
-    NoRequest,
+    /// A message without an empty frame before its body (requests and replies), with more than one topic before it
+    /// (publishes), or with frames behind it.
+    #[error("expected one body and the frame before it, found another message")]
+    Message,
 }
 
 /// What a step found.
@@ -90,10 +104,19 @@ pub enum Step<'a> {
     Nothing,
     /// These bytes are to be sent back.
     Reply(Vec<u8>),
-    /// A request, with the frames that its reply must begin with, for [`encode_reply`].
-    Request {
+    /// The connection that we made is ready for messages.
+    Ready,
+    /// A request, with the frames that its reply must begin with, for [`encode_reply`]; or such a reply.
+    Message {
         /// Frames as they are sent, the delimiter last.
         envelope: Vec<u8>,
+        /// The payload.
+        body: &'a [u8],
+    },
+    /// A publish.
+    Publish {
+        /// Its topic, if it has one (`zmq_filtering`).
+        topic: Option<Vec<u8>>,
         /// The payload.
         body: &'a [u8],
     },
@@ -113,11 +136,12 @@ enum State {
 /// Takes the bytes of one connection apart.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    port: Port,
+    socket: Socket,
     max_bytes: usize,
     state: State,
-    /// The frames of a request so far, as they go back.
+    /// The frames of a request so far, as they go back; or a publish's topic.
     envelope: Vec<u8>,
+    /// The next frame is a body.
     delimited: bool,
     wanted: usize,
 }
@@ -129,17 +153,22 @@ struct Frame {
 }
 
 impl Decoder {
-    /// A decoder for a connection whose requests may have `max_bytes`.
+    /// A decoder for a connection whose messages may have `max_bytes`.
     #[must_use]
-    pub const fn new(port: Port, max_bytes: usize) -> Self {
+    pub const fn new(socket: Socket, max_bytes: usize) -> Self {
         Self {
-            port,
+            socket,
             max_bytes,
             state: State::Greeting,
             envelope: Vec::new(),
             delimited: false,
             wanted: 1,
         }
+    }
+
+    /// Changes the limit, from the next frame on.
+    pub const fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
     }
 
     /// How many bytes what is under way is known to need.
@@ -168,8 +197,11 @@ impl Decoder {
         self.wanted = 1;
         let step = match self.state {
             _ if frame.flags & COMMAND != 0 => self.command(content)?,
-            State::Traffic if self.port == Port::Publishes => subscription(content),
-            State::Traffic => self.part_of_request(frame.flags, content)?,
+            State::Traffic => match self.socket {
+                Socket::Pub => subscription(content),
+                Socket::Sub => self.part_of_publish(frame.flags, content)?,
+                Socket::Router | Socket::Req => self.part_of_request(frame.flags, content)?,
+            },
             State::Greeting | State::Handshake => return Err(ZmtpError::Handshake),
         };
         Ok(Some((end, step)))
@@ -195,7 +227,11 @@ impl Decoder {
         }
         self.state = State::Handshake;
         self.wanted = 1;
-        Ok(Some((GREETING.len(), Step::Nothing)))
+        let step = match self.socket.connects() {
+            true => Step::Reply(self.socket.ready().to_vec()),
+            false => Step::Nothing,
+        };
+        Ok(Some((GREETING.len(), step)))
     }
 
     /// The frame at the start, if its header has come and its size is one it may have.
@@ -218,12 +254,12 @@ impl Decoder {
             };
             (9, u64::from_be_bytes(*length))
         };
-        let limit = match self.port {
-            Port::Requests if self.state == State::Traffic && !is_command => match self.delimited {
-                true => self.max_bytes,
-                false => MAX_ENVELOPE,
-            },
-            _ => MAX_COMMAND,
+        let limit = match self.socket {
+            _ if self.state != State::Traffic || is_command => MAX_COMMAND,
+            Socket::Pub => MAX_COMMAND,
+            Socket::Sub if flags & MORE == 0 => self.max_bytes,
+            Socket::Router | Socket::Req if self.delimited => self.max_bytes,
+            Socket::Sub | Socket::Router | Socket::Req => MAX_ENVELOPE,
         };
         match usize::try_from(declared) {
             Ok(length) if length <= limit => Ok(Some(Frame {
@@ -244,16 +280,19 @@ impl Decoder {
                 return Err(ZmtpError::Handshake);
             }
             let socket_type = property(rest, b"Socket-Type").ok_or(ZmtpError::Handshake)?;
-            if !self.port.suits(socket_type) {
+            if !self.socket.suits(socket_type) {
                 return Err(ZmtpError::SocketType);
             }
             self.state = State::Traffic;
-            return Ok(Step::Reply(self.port.ready().to_vec()));
+            return Ok(match self.socket.connects() {
+                true => Step::Ready,
+                false => Step::Reply(self.socket.ready().to_vec()),
+            });
         }
-        Ok(match (name, self.port) {
+        Ok(match (name, self.socket) {
             (b"PING", _) => Step::Reply(pong(rest)),
-            (b"SUBSCRIBE", Port::Publishes) => Step::Subscribe(rest),
-            (b"CANCEL", Port::Publishes) => Step::Cancel(rest),
+            (b"SUBSCRIBE", Socket::Pub) => Step::Subscribe(rest),
+            (b"CANCEL", Socket::Pub) => Step::Cancel(rest),
             _ => Step::Nothing,
         })
     }
@@ -262,14 +301,17 @@ impl Decoder {
         let has_more = flags & MORE != 0;
         // What is large may only come behind the delimiter, and nothing behind that.
         if self.delimited == has_more {
-            return Err(ZmtpError::NoRequest);
+            return Err(ZmtpError::Message);
         }
         if self.delimited {
             self.delimited = false;
-            return Ok(Step::Request {
+            return Ok(Step::Message {
                 envelope: core::mem::take(&mut self.envelope),
                 body: content,
             });
+        }
+        if self.socket == Socket::Req && !content.is_empty() {
+            return Err(ZmtpError::Message); // a reply begins with what we sent: one empty frame
         }
         frame(MORE, content, &mut self.envelope);
         if self.envelope.len() > MAX_ENVELOPE {
@@ -279,6 +321,23 @@ impl Decoder {
             });
         }
         self.delimited = content.is_empty();
+        Ok(Step::Nothing)
+    }
+
+    fn part_of_publish<'a>(&mut self, flags: u8, content: &'a [u8]) -> Result<Step<'a>, ZmtpError> {
+        if flags & MORE == 0 {
+            let topic = core::mem::take(&mut self.envelope);
+            let topic = core::mem::take(&mut self.delimited).then_some(topic);
+            return Ok(Step::Publish {
+                topic,
+                body: content,
+            });
+        }
+        if self.delimited {
+            return Err(ZmtpError::Message);
+        }
+        self.envelope = content.to_vec();
+        self.delimited = true;
         Ok(Step::Nothing)
     }
 }
@@ -335,6 +394,20 @@ fn frame(flags: u8, content: &[u8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(content);
 }
 
+/// A request.
+#[must_use]
+pub fn encode_request(body: &[u8]) -> Vec<u8> {
+    encode_reply(&[MORE, 0], body)
+}
+
+/// A subscription to messages that begin so, in the form that peers of every version read.
+#[must_use]
+pub fn encode_subscription(prefix: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame(0, &[&[1], prefix].concat(), &mut bytes);
+    bytes
+}
+
 /// A reply to a request with this envelope.
 #[must_use]
 pub fn encode_reply(envelope: &[u8], body: &[u8]) -> Vec<u8> {
@@ -356,173 +429,4 @@ pub fn encode_publish(topic: Option<&str>, payload: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-    use proptest::prelude::*;
-
-    const READY_REQ: &[u8] = b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x03REQ\x08Identity\0\0\0\0";
-    const READY_SUB: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
-
-    fn steps(decoder: &mut Decoder, mut bytes: &[u8]) -> Result<Vec<(usize, Vec<u8>)>, ZmtpError> {
-        let mut found = Vec::new();
-        while let Some((length, step)) = decoder.next(bytes)? {
-            let told = match step {
-                Step::Nothing => (0, Vec::new()),
-                Step::Reply(bytes) => (1, bytes),
-                Step::Request { envelope, body } => (2, [&envelope[..], body].concat()),
-                Step::Subscribe(topic) => (3, topic.to_vec()),
-                Step::Cancel(topic) => (4, topic.to_vec()),
-            };
-            if told.0 != 0 {
-                found.push(told);
-            }
-            bytes = &bytes[length..];
-        }
-        Ok(found)
-    }
-
-    fn open(port: Port) -> Decoder {
-        let mut decoder = Decoder::new(port, 10_000);
-        let ready = match port {
-            Port::Requests => READY_REQ,
-            Port::Publishes => READY_SUB,
-        };
-        let found = steps(&mut decoder, &[&GREETING[..], ready].concat()).unwrap();
-        assert_eq!(found, [(1, port.ready().to_vec())]);
-        decoder
-    }
-
-    #[test]
-    fn a_request_comes_back_behind_its_envelope() {
-        let mut decoder = open(Port::Requests);
-        let found = steps(&mut decoder, b"\x01\x02id\x01\x00\x00\x04body").unwrap();
-        assert_eq!(found, [(2, b"\x01\x02id\x01\x00body".to_vec())]);
-        assert_eq!(encode_reply(b"\x01\x00", b"yes"), b"\x01\x00\x00\x03yes");
-        let large = vec![7; 300];
-        let reply = encode_reply(b"\x01\x00", &large);
-        assert_eq!(reply[..11], *b"\x01\x00\x02\0\0\0\0\0\0\x01\x2c");
-        assert_eq!(
-            steps(&mut decoder, &reply).unwrap(),
-            [(2, [b"\x01\x00", &large[..]].concat())]
-        );
-    }
-
-    #[test]
-    fn subscriptions_are_commands_or_messages() {
-        let mut decoder = open(Port::Publishes);
-        let found = steps(
-            &mut decoder,
-            b"\x04\x0b\x09SUBSCRIBEa\x04\x08\x06CANCELa\x00\x02\x01b\x00\x02\x00b\x00\x00",
-        );
-        let topic = |kind, topic: &str| (kind, topic.as_bytes().to_vec());
-        let expected = [topic(3, "a"), topic(4, "a"), topic(3, "b"), topic(4, "b")];
-        assert_eq!(found.unwrap(), expected);
-    }
-
-    #[test]
-    fn pings_are_answered_with_their_context() {
-        let mut decoder = open(Port::Requests);
-        let found = steps(&mut decoder, b"\x04\x0a\x04PING\0\x05abc").unwrap();
-        assert_eq!(found, [(1, b"\x04\x08\x04PONGabc".to_vec())]);
-        assert_eq!(
-            steps(&mut decoder, PING).unwrap(),
-            [(1, b"\x04\x05\x04PONG".to_vec())]
-        );
-    }
-
-    #[test]
-    fn strangers_end_where_they_show_it() {
-        let error = |bytes: &[u8]| steps(&mut Decoder::new(Port::Requests, 99), bytes).unwrap_err();
-        assert_eq!(error(b"GET / HTTP/1.1"), ZmtpError::Greeting);
-        assert_eq!(
-            error(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01"),
-            ZmtpError::Greeting
-        );
-        assert_eq!(
-            error(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01CURVE"),
-            ZmtpError::Greeting
-        );
-        let then = |bytes: &[u8]| error(&[&GREETING[..], bytes].concat());
-        assert_eq!(then(READY_SUB), ZmtpError::SocketType);
-        assert_eq!(then(b"\x04\x00"), ZmtpError::Handshake);
-        assert_eq!(then(b"\x00\x01a"), ZmtpError::Handshake);
-        assert_eq!(then(b"\x08"), ZmtpError::Flags { flags: 8 });
-        assert_eq!(then(b"\x05"), ZmtpError::Flags { flags: 5 });
-        let huge = b"\x06\xff\xff\xff\xff\xff\xff\xff\xff";
-        assert!(matches!(
-            then(huge),
-            ZmtpError::TooLarge {
-                limit: MAX_COMMAND,
-                ..
-            }
-        ));
-    }
-
-    #[test]
-    fn a_message_without_end_is_none() {
-        let error = |bytes: &[u8]| steps(&mut open(Port::Requests), bytes).unwrap_err();
-        assert_eq!(error(b"\x01\x00\x01\x01a"), ZmtpError::NoRequest);
-        assert_eq!(error(b"\x00\x01a"), ZmtpError::NoRequest);
-        let many = b"\x01\x01a".repeat(MAX_ENVELOPE / 3 + 1);
-        assert!(matches!(
-            error(&many),
-            ZmtpError::TooLarge {
-                limit: MAX_ENVELOPE,
-                ..
-            }
-        ));
-        let early = b"\x03\0\0\0\0\0\0\x10\0";
-        assert!(matches!(
-            error(early),
-            ZmtpError::TooLarge {
-                limit: MAX_ENVELOPE,
-                ..
-            }
-        ));
-        let body = b"\x01\x00\x02\0\0\0\0\0\0\x27\x11";
-        assert!(matches!(
-            error(body),
-            ZmtpError::TooLarge { limit: 10_000, .. }
-        ));
-    }
-
-    #[test]
-    fn how_much_is_needed_is_known_from_the_header() {
-        let mut decoder = open(Port::Requests);
-        assert_eq!(decoder.wanted(), 1);
-        assert_eq!(
-            steps(&mut decoder, b"\x01\x00\x02\0\0\0\0\0\0\x20\0ab").unwrap(),
-            []
-        );
-        assert_eq!(decoder.wanted(), 9 + 0x2000);
-    }
-
-    proptest! {
-        #[test]
-        fn what_comes_does_not_hang_on_how_it_is_cut(
-            bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..600), 1..5),
-            step in 1_usize..50,
-        ) {
-            let stream: Vec<u8> = bodies.iter().flat_map(|body| encode_reply(b"\x01\x00", body)).collect();
-            let (mut decoder, mut start, mut end, mut found) = (open(Port::Requests), 0, 0, Vec::new());
-            while end < stream.len() {
-                end = (end + step).min(stream.len());
-                while let Some((length, step)) = decoder.next(&stream[start..end]).unwrap() {
-                    start += length;
-                    if let Step::Request { body, .. } = step {
-                        found.push(body.to_vec());
-                    }
-                }
-            }
-            prop_assert_eq!(found, bodies);
-        }
-
-        #[test]
-        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), is_request: bool) {
-            let port = if is_request { Port::Requests } else { Port::Publishes };
-            let _ = steps(&mut open(port), &bytes);
-            let _ = steps(&mut Decoder::new(port, 100), &bytes);
-        }
-    }
-}
+mod tests;

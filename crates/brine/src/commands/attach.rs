@@ -2,19 +2,18 @@
 //!
 //! Reads the arguments; what runs is put together by [`crate::host::attach`].
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use brine_bus::front::FrontLock;
-use brine_wire::compat::Compat;
 
-use super::bus::{Also, bytes};
+use super::bus_options::BusOptionArgs;
 use crate::bus_location::{BusArgs, BusLocation};
 use crate::daemon::handover::Belongings;
 use crate::daemon::{self, Daemon, account, signals};
 use crate::host;
-use crate::host::attach::{self, AttachOptions, Beside};
+use crate::host::attach::{self, Beside};
+use crate::terminal;
 
 /// The arguments of `brine attach`.
 #[derive(Debug, clap::Args)]
@@ -37,18 +36,11 @@ pub(crate) struct Arguments {
     /// Put the bus's own publish socket back where a killed brine attach stood, and end
     #[arg(long, conflicts_with = "in_front")]
     restore: bool,
-    /// Salt series or release of the bus [default: found out, or what the configuration says]
-    #[arg(long, value_name = "RELEASE")]
-    compat: Option<Compat>,
-    /// Offer the bus in another directory to clients of another release; repeatable
-    #[arg(long, value_name = "DIR=RELEASE")]
-    also: Vec<Also>,
-    /// How much of the log of events is kept in memory for slow subscribers, such as 64MiB
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    log_bytes: Option<u64>,
-    /// Directory of the history [default: as configured, else history in the node's cachedir]
-    #[arg(long, value_name = "DIR")]
-    history: Option<PathBuf>,
+    /// Serve the HTTP API of the master, too, as rest_cherrypy in its configuration says
+    #[arg(long, conflicts_with = "restore")]
+    api: bool,
+    #[command(flatten)]
+    options: BusOptionArgs,
     /// The process that waits for this one.
     #[arg(long, hide = true, value_name = "PID")]
     supervised: Option<u32>,
@@ -95,8 +87,8 @@ async fn serve(
     lock: Option<FrontLock>,
 ) -> anyhow::Result<()> {
     let shutdown = host::shutdown_signal()?;
-    let mut beside = Beside::open(location, &arguments.options(), lock)?;
-    beside.start_local_socket()?;
+    let mut beside = Beside::open(location, &arguments.options.options(), lock)?;
+    beside.start(arguments.api)?;
     let _no_file = Daemon::default().is_up()?;
     beside.serve(shutdown).await
 }
@@ -108,28 +100,15 @@ fn restore(location: &BusLocation) -> anyhow::Result<ExitCode> {
         true => "the bus's own socket is back",
         false => "nothing to put back",
     };
-    writeln!(io::stdout(), "{}: {done}", publish.display())?;
+    writeln!(terminal::stdout(), "{}: {done}", publish.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Arguments {
-    fn options(&self) -> AttachOptions {
-        let also = self.also.iter();
-        AttachOptions {
-            compat: self.compat,
-            also: also
-                .map(|also| (also.sock_dir.clone(), also.compat))
-                .collect(),
-            log_bytes: self.log_bytes,
-            history: self.history.clone(),
-        }
-    }
-
     /// The directories there will be sockets in.
     fn belongings(&self, location: &BusLocation) -> Belongings {
-        let others = self.also.iter().map(|also| &also.sock_dir);
         Belongings {
-            folders: location.sock_dir.iter().chain(others).cloned().collect(),
+            folders: self.options.folders(location),
             ..Belongings::default()
         }
     }

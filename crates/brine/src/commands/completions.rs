@@ -1,9 +1,11 @@
 //! `brine completions`: shell completion scripts.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+
+use crate::terminal;
 
 /// The arguments of `brine completions`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +18,6 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut program, "brine", &mut script);
-    io::stdout().write_all(&script)?;
+    terminal::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }

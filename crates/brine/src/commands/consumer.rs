@@ -3,7 +3,7 @@
 //! A running bus is asked through its own socket. Where none runs, the store is opened and the same
 //! request is answered here, so that nothing depends on which it was.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use brine_wire::{Map, Value, json};
 use super::history::{self, GONE, NextArguments};
 use super::history_store::{self, StoreArgs};
 use super::local_events;
+use crate::terminal;
 use crate::usage::wrong_usage;
 use crate::{clock, show};
 
@@ -267,7 +268,7 @@ fn ls(list: &List) -> Result<(), Unanswered> {
         Some(Value::Array(consumers)) => consumers.as_slice(),
         _ => &[],
     };
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     if list.json {
         for consumer in consumers {
             writeln!(out, "{}", line(consumer))?;
@@ -291,7 +292,7 @@ fn ls(list: &List) -> Result<(), Unanswered> {
 
 fn info(named: &Named) -> Result<(), Unanswered> {
     let consumer = ask(&named.store, Method::Get, &path(&named.name, ""), &[])?;
-    writeln!(io::stdout(), "{}", line(&consumer.into()))?;
+    writeln!(terminal::stdout(), "{}", line(&consumer.into()))?;
     Ok(())
 }
 
@@ -307,7 +308,11 @@ fn reset(reset: &Reset) -> Result<(), Unanswered> {
     )?;
     let answer = answer.into();
     let [from, to, effect] = ["from", "to", "effect"].map(|field| shown(&answer, field));
-    writeln!(io::stdout(), "{}: {from} → {to} ({effect})", reset.name)?;
+    writeln!(
+        terminal::stdout(),
+        "{}: {from} → {to} ({effect})",
+        reset.name
+    )?;
     if !reset.execute {
         show::complain(&"nothing changed; add --execute to do it");
     }

@@ -8,6 +8,7 @@ use brine_view::text::counted;
 use brine_wire::{Map, Value, json};
 
 use crate::show::{self, Colour};
+use crate::terminal;
 
 /// Something that is wrong, odd or good to know, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl ShowArgs {
         looked_at: &str,
     ) -> anyhow::Result<ExitCode> {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        let mut out = io::stdout().lock();
+        let mut out = terminal::stdout();
         if self.json {
             writeln!(out, "{}", to_json(&findings))?;
         } else {

@@ -1,7 +1,7 @@
 //! `brine links`: Salt's command names as links to this program.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::salt::Personality;
+use crate::terminal;
 
 /// The arguments of `brine links`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Err(_) => {}
         }
         symlink(&program, &link).with_context(|| link.display().to_string())?;
-        writeln!(io::stdout(), "{}", link.display())?;
+        writeln!(terminal::stdout(), "{}", link.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

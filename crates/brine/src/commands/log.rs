@@ -21,6 +21,7 @@ use super::history_store::{self, Record, StoreArgs};
 use super::selection::SelectionArgs;
 use crate::clock::{self, Zone};
 use crate::show;
+use crate::terminal;
 
 /// The arguments of `brine log`.
 #[derive(Debug, clap::Args)]
@@ -101,7 +102,7 @@ struct Vacuum {
     #[arg(long, value_name = "AGE")]
     time: Option<String>,
     /// Remove the oldest events until no more than this is used, such as 10GiB
-    #[arg(long, value_name = "BYTES", value_parser = super::bus::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = super::bus_options::bytes)]
     size: Option<u64>,
     #[command(flatten)]
     store: StoreArgs,
@@ -124,7 +125,7 @@ fn info(info: &Info) -> anyhow::Result<()> {
     let directory = info.store.directory()?;
     let mut reader = HistoryReader::open(&directory)?;
     let (found, consumers) = (reader.info()?, reader.consumers()?.len());
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     if info.json {
         writeln!(out, "{}", info_json(&found))?;
         return Ok(());
@@ -183,7 +184,7 @@ fn info_json(info: &HistoryInfo) -> String {
 
 fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
     let mut damaged = 0_u64;
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     let mut lines = Vec::new();
     let events = verify.store.open()?.verify(&mut |seqs, reason| {
         let words = reason.map_or_else(|| "unknown reason".to_owned(), |reason| reason.to_string());
@@ -255,7 +256,7 @@ fn import(import: &Import) -> anyhow::Result<ExitCode> {
     });
     let count = maintenance.import(blocks, &[])?;
     maintenance.close(&directory)?;
-    writeln!(io::stdout(), "{count} events imported")?;
+    writeln!(terminal::stdout(), "{count} events imported")?;
     Ok(match refused {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
@@ -305,7 +306,7 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
         (None, Some(keep)) => Some(Seq((newest + 1).saturating_sub(keep))),
         (None, None) => None,
     };
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     match (&purge.tag, before) {
         (Some(tag), _) => {
             let selection = SelectionArgs {
@@ -351,7 +352,7 @@ fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
     maintenance.close(&directory)?;
     let after = HistoryReader::open(&directory)?.info()?.totals;
     writeln!(
-        io::stdout(),
+        terminal::stdout(),
         "{} of {} events removed; {} bytes used before, {} now",
         before.events - after.events.min(before.events),
         before.events,

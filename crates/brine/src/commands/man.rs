@@ -1,10 +1,12 @@
-//! `brine man`: the manual pages, one per command.
+//! `brine man`: the manual pages, one per command, and one per command of Salt's.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+
+use crate::salt::Personality;
 
 /// The arguments of `brine man`.
 #[derive(Debug, clap::Args)]
@@ -17,8 +19,14 @@ pub(crate) struct Arguments {
 /// Writes the pages.
 pub(crate) fn run(arguments: &Arguments, program: clap::Command) -> anyhow::Result<ExitCode> {
     let directory = &arguments.directory;
+    let salt = Personality::ALL
+        .iter()
+        .map(|personality| personality.manual());
+    let mut commands = std::iter::once(program).chain(salt);
     fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(program, directory))
+        .and_then(|()| {
+            commands.try_for_each(|command| clap_mangen::generate_to(command, directory))
+        })
         .with_context(|| format!("directory {}", directory.display()))?;
     Ok(ExitCode::SUCCESS)
 }

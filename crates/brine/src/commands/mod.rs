@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod bench;
 pub(crate) mod bus;
+mod bus_options;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod consumer;

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use crate::terminal;
+
 /// The arguments of `brine password`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -29,6 +31,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let line = brine_auth::hash_password(user, password)
         .map_err(|error| anyhow::anyhow!("cannot hash the password: {error}"))?;
-    writeln!(io::stdout(), "{line}")?;
+    writeln!(terminal::stdout(), "{line}")?;
     Ok(ExitCode::SUCCESS)
 }

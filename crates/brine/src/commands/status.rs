@@ -21,6 +21,7 @@ use super::history_store::StoreArgs;
 use super::local_events;
 use crate::bus_location::BusLocation;
 use crate::show;
+use crate::terminal;
 
 /// How long the bus may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -42,7 +43,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let location = arguments.store.bus.resolve()?;
     let client = location.local_address().and_then(local_events::connect);
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     if arguments.json {
         let mut client = client.context("no bus of Brine runs there")?;
         let mut text = String::new();

@@ -15,6 +15,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::syslog::{Syslog, SyslogAddress};
 
+use crate::terminal;
+
 /// Where the process's log goes, if that is not stderr; held while a record is written.
 static LOG: Mutex<Option<Log>> = Mutex::new(None);
 
@@ -83,7 +85,7 @@ impl Write for Record {
                 syslog.send(self.0, bytes);
                 Ok(bytes.len())
             }
-            None => io::stderr().write(bytes),
+            None => terminal::stderr().write(bytes),
         }
     }
 

@@ -6,15 +6,13 @@
 pub(crate) mod account;
 pub(crate) mod handover;
 pub(crate) mod log_file;
+mod service_manager;
 pub(crate) mod signals;
 pub(crate) mod syslog;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -23,6 +21,8 @@ use anyhow::Context;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
+
+use crate::terminal;
 
 /// How a process lives that serves until it is told to end.
 #[derive(Debug, Clone, Default)]
@@ -75,9 +75,7 @@ impl Daemon {
         if self.detached {
             self.detach()?;
         }
-        if let Err(error) = tell_service_manager() {
-            tracing::warn!(err = %error, "cannot tell the service manager that all is ready");
-        }
+        service_manager::report_ready();
         Ok(pid_file)
     }
 
@@ -96,9 +94,9 @@ impl Daemon {
             None => dup2_stderr(nowhere()?).context("cannot leave the terminal")?,
         }
         // Whoever waits may be gone; we stay.
-        let _ = io::stdout()
+        let _ = terminal::stdout()
             .write_all(READY)
-            .and_then(|()| io::stdout().flush());
+            .and_then(|()| terminal::stdout().flush());
         dup2_stdout(nowhere()?).context("cannot leave the terminal")
     }
 }
@@ -136,19 +134,6 @@ fn make_room(path: &Path) {
     if let Some(folder) = path.parent() {
         let _ = make_public_folder(folder);
     }
-}
-
-/// Tells systemd that we are ready, if it waits for that (`Type=notify`, as Salt's units have).
-fn tell_service_manager() -> io::Result<()> {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
-        return Ok(());
-    };
-    let address = match name.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(&name)?,
-    };
-    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
-    Ok(())
 }
 
 fn nowhere() -> anyhow::Result<File> {

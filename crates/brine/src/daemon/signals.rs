@@ -1,4 +1,5 @@
-//! Signals that a daemon answers without ending: SIGHUP, SIGUSR1 and SIGUSR2.
+//! What a daemon does besides serving: it answers signals (SIGHUP, SIGUSR1 and SIGUSR2) without ending, and reports to
+//! the service manager that it is alive.
 //!
 //! logrotate and administrators send SIGHUP to have the log opened again; Salt's documentation has them send SIGUSR1
 //! to see what a daemon does. The default of all three would end the process without delivering what it holds.
@@ -11,9 +12,9 @@ use anyhow::Context as _;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::log_file;
+use super::{log_file, service_manager};
 
-/// Serves, and answers signals meanwhile.
+/// Serves, and answers signals and the service manager meanwhile.
 pub(crate) async fn while_serving<T>(serve: impl Future<Output = T>) -> anyhow::Result<T> {
     let catch = |kind| signal(kind).context("cannot catch signals");
     let mut hang_up = catch(SignalKind::hangup())?;
@@ -21,9 +22,11 @@ pub(crate) async fn while_serving<T>(serve: impl Future<Output = T>) -> anyhow::
     let mut second = catch(SignalKind::user_defined2())?;
     let begun = Instant::now();
     let mut serve = std::pin::pin!(serve);
+    let mut keep_alive = std::pin::pin!(service_manager::keep_alive());
     loop {
         tokio::select! {
             done = &mut serve => return Ok(done),
+            () = &mut keep_alive => {}
             _ = hang_up.recv() => on_hang_up(),
             _ = first.recv() => report("SIGUSR1", begun),
             _ = second.recv() => report("SIGUSR2", begun),

@@ -14,10 +14,9 @@ use brine_wire::matching::{MatchType, TagMatch};
 use crate::bus_location::BusLocation;
 
 /// Whether a bus has a history of which nobody says anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HistoryDefault {
     On,
-    #[default]
     Off,
 }
 

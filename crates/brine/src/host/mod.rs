@@ -32,16 +32,16 @@ use rustix::rand::GetRandomFlags;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bus_location::{self, BusLocation};
+use crate::bus_location::BusLocation;
 pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
 
-/// How a bus differs from what its configuration says.
+/// How a bus, or one that is joined, differs from what its configuration says.
 #[derive(Debug, Default)]
-pub(crate) struct BusOverrides {
-    /// The release whose clients read from it.
+pub(crate) struct BusOptions {
+    /// The release whose clients read from it, or the release of the bus that is joined.
     pub(crate) compat: Option<Compat>,
     /// Further directories in which it is offered to clients of other releases.
     pub(crate) also: Vec<(PathBuf, Compat)>,
@@ -49,8 +49,6 @@ pub(crate) struct BusOverrides {
     pub(crate) log_bytes: Option<u64>,
     /// The directory of its history.
     pub(crate) history: Option<PathBuf>,
-    /// Whether it has a history if nothing is said.
-    pub(crate) history_default: HistoryDefault,
 }
 
 /// A bus that has its sockets and its log. It accepts nothing until it is served.
@@ -83,9 +81,9 @@ impl Attached {
         loaded: &Loaded,
         master: MasterHandle,
     ) -> anyhow::Result<(SocketAddr, bool)> {
-        let settings = ApiSettings::of_master(loaded)?;
+        let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
         let operator = Arc::new(OwnMaster::of(master, &loaded.opts)?);
-        let api = http_api::start(loaded, settings, Arc::clone(&self.state), operator)?;
+        let api = http_api::start(&loaded.brine, settings, Arc::clone(&self.state), operator)?;
         let place = (api.address, api.is_tls);
         self.api = Some(api);
         Ok(place)
@@ -94,21 +92,24 @@ impl Attached {
 
 impl OpenBus {
     /// Binds the sockets of a bus and makes its log.
-    pub(crate) fn open(location: BusLocation, overrides: &BusOverrides) -> anyhow::Result<Self> {
-        let directory = overrides.history.as_deref();
-        let prepared = history::prepare(&location, directory, overrides.history_default)?;
-        let compat = overrides.compat.or(location.brine.compat);
+    pub(crate) fn open(
+        location: BusLocation,
+        options: &BusOptions,
+        default: HistoryDefault,
+    ) -> anyhow::Result<Self> {
+        let prepared = history::prepare(&location, options.history.as_deref(), default)?;
+        let compat = options.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
             &location.address,
             location.sock_dir.as_deref(),
             compat.unwrap_or(Compat::NEWEST),
             &location,
         )?];
-        for (sock_dir, compat) in &overrides.also {
+        for (sock_dir, compat) in &options.also {
             let address = Address::ipc(sock_dir, &location.node)?;
             served.push(sockets::bind(&address, Some(sock_dir), *compat, &location)?);
         }
-        let log_bytes = overrides.log_bytes.or(location.brine.log_bytes);
+        let log_bytes = options.log_bytes.or(location.brine.log_bytes);
         let log = log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
@@ -123,25 +124,12 @@ impl OpenBus {
 
     /// The bus of a node, as the node's configuration says.
     pub(crate) fn of_node(loaded: &Loaded, node: Node) -> anyhow::Result<Self> {
-        let overrides = BusOverrides {
-            history_default: match node {
-                Node::Master => HistoryDefault::On,
-                Node::Minion { .. } => HistoryDefault::Off,
-            },
-            ..BusOverrides::default()
+        let default = match node {
+            Node::Master => HistoryDefault::On,
+            Node::Minion { .. } => HistoryDefault::Off,
         };
-        let location = BusLocation {
-            address: bus_location::address(&loaded.opts, &node, None)?,
-            node,
-            sock_dir: match loaded.opts.text("ipc_mode")? {
-                "tcp" => None,
-                _ => Some(loaded.opts.text("sock_dir")?.into()),
-            },
-            opts: Some(loaded.opts.clone()),
-            brine: loaded.brine.clone(),
-            warnings: Vec::new(),
-        };
-        Self::open(location, &overrides)
+        let location = BusLocation::of_node(loaded, node)?;
+        Self::open(location, &BusOptions::default(), default)
     }
 
     /// Serves the local socket of a bus alone, until the bus has ended.
@@ -241,7 +229,7 @@ fn log(
 }
 
 /// Where the log's overflow goes: `cachedir` rather than `sock_dir`, which is often in memory.
-fn overflow(location: &BusLocation) -> Option<OverflowConfig> {
+pub(crate) fn overflow(location: &BusLocation) -> Option<OverflowConfig> {
     let cachedir = location
         .opts
         .as_ref()

@@ -1,6 +1,7 @@
 //! `salt-api`: the HTTP API of a master beside this process, ours or Salt's.
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,9 +11,9 @@ use super::options::Key;
 use super::optparse::Syntax;
 use super::serve::{self, Begun, Service};
 use crate::host;
-use crate::host::http_api::{self, ApiSettings, BesideMaster};
+use crate::host::http_api::{self, ApiSettings, BesideMaster, Ended, Feed};
 
-const SYNTAX: Syntax<Key> = Syntax {
+pub(super) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-api",
     usage: "[options]",
     about: "Serves the HTTP API of a master. This is Brine.",
@@ -28,19 +29,26 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 }
 
 async fn api(service: &Service) -> anyhow::Result<ExitCode> {
-    let shutdown = host::shutdown_signal()?;
+    let mut shutdown = pin!(host::shutdown_signal()?);
     let loaded = &service.loaded;
-    let settings = ApiSettings::of_master(loaded)?;
     let user = Environment::current().user;
-    let operator = Arc::new(BesideMaster::new(&loaded.opts, &user)?);
-    let (state, feed) = http_api::separate_state(loaded)?;
-    let api = http_api::start(loaded, settings, state, operator)?;
-    tracing::info!(address = %api.address, "ready");
-    let _pid_file = service.is_up("salt-api is ready")?;
-    tokio::select! {
-        ended = feed.run() => ended?,
-        () = shutdown => {}
+    let mut pid_file = None;
+    loop {
+        let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
+        let operator = Arc::new(BesideMaster::new(&loaded.opts, &user)?);
+        let feed = tokio::select! {
+            feed = Feed::open(loaded) => feed?,
+            () = &mut shutdown => return Ok(ExitCode::SUCCESS),
+        };
+        let api = http_api::start(&loaded.brine, settings, feed.state()?, operator)?;
+        if pid_file.is_none() {
+            tracing::info!(address = %api.address, "ready");
+            pid_file = Some(service.is_up("salt-api is ready")?);
+        }
+        let ended = feed.run(&mut shutdown).await?;
+        drop(api);
+        if ended == Ended::Told {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
-    drop(api);
-    Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use super::serve::{self, Begun, Service};
 use crate::host;
 use crate::node;
 
-const SYNTAX: Syntax<Key> = Syntax {
+pub(super) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-master",
     usage: "[options]",
     about: "Takes minions in and gives them jobs. This is Brine.",

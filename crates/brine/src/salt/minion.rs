@@ -12,7 +12,7 @@ use super::serve::{self, Begun, Service};
 use crate::host;
 use crate::node;
 
-const SYNTAX: Syntax<Key> = Syntax {
+pub(super) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-minion",
     usage: "[options]",
     about: "Runs functions for its masters. This is Brine.",

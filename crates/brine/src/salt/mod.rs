@@ -6,6 +6,7 @@ mod api;
 mod call;
 mod key;
 mod local;
+mod manual;
 mod master;
 mod minion;
 mod options;
@@ -76,6 +77,19 @@ impl Personality {
             Self::Call => call::run(words),
             Self::Minion => minion::run(words),
             Self::Api => api::run(words),
+        }
+    }
+
+    /// What its manual page says.
+    pub(crate) fn manual(self) -> clap::Command {
+        match self {
+            Self::Local => local::SYNTAX.manual(),
+            Self::Master => master::SYNTAX.manual(),
+            Self::Run => run::SYNTAX.manual(),
+            Self::Key => key::SYNTAX.manual(),
+            Self::Call => call::SYNTAX.manual(),
+            Self::Minion => minion::SYNTAX.manual(),
+            Self::Api => api::SYNTAX.manual(),
         }
     }
 

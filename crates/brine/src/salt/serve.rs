@@ -2,7 +2,7 @@
 //! id, the log.
 
 use std::future::Future;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,6 +18,7 @@ use crate::daemon::{self, Daemon, PidFile, signals};
 use crate::host;
 use crate::logs::{self, Level, Look};
 use crate::show;
+use crate::terminal;
 
 /// The options of both commands.
 pub(super) const OPTIONS: &[&[Opt<Key>]] = &[BASIC, CONFIG_DIR, LOG_LEVEL, DAEMON];
@@ -88,7 +89,7 @@ impl Service {
     pub(super) fn is_up(&self, ready: &str) -> anyhow::Result<Option<PidFile>> {
         if self.is_told {
             // Nobody may read it.
-            let _ = writeln!(io::stderr(), "{ready}");
+            let _ = writeln!(terminal::stderr(), "{ready}");
         }
         match self.daemon.is_up() {
             // In the foreground the process can be ended without the file.

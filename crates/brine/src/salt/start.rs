@@ -15,6 +15,7 @@ use super::options::Key;
 use super::optparse::{Parsed, Syntax};
 use super::output::{OutputOptions, Printer};
 use crate::logs::{self, Level, Look};
+use crate::terminal;
 
 /// Salt's exit code for wrong usage.
 pub(super) const USAGE: u8 = 64;
@@ -45,13 +46,13 @@ pub(super) fn read(
     let line = parse(syntax, words).and_then(|line| check(&line).map(|()| line));
     match line {
         Err(error) => {
-            io::stderr().write_all(syntax.complaint(&error).as_bytes())?;
+            terminal::stderr().write_all(syntax.complaint(&error).as_bytes())?;
             Ok(Read::Done(ExitCode::from(USAGE)))
         }
         Ok(line) => match information(syntax, &line) {
             None => Ok(Read::Line(line)),
             Some(text) => {
-                io::stdout().write_all(text.as_bytes())?;
+                terminal::stdout().write_all(text.as_bytes())?;
                 Ok(Read::Done(ExitCode::SUCCESS))
             }
         },
@@ -110,7 +111,7 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
             if !directory.is_dir() {
                 let missing = directory.display();
                 writeln!(
-                    io::stderr(),
+                    terminal::stderr(),
                     "WARNING: CONFIG '{missing}' directory does not exist."
                 )?;
             }

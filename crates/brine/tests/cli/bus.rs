@@ -156,14 +156,25 @@ fn in_the_background_it_is_ready_when_the_command_returns() {
 }
 
 #[test]
-fn the_service_manager_is_notified_when_the_bus_is_ready() {
+fn the_service_manager_hears_that_the_bus_is_ready_and_alive() {
     let bus = Bus::absent();
     let manager = UnixDatagram::bind(bus.path("notify")).unwrap();
     let mut command = bus.command(&["bus"]);
-    let _running = Running::start(command.env("NOTIFY_SOCKET", bus.path("notify")));
-    let mut told = [0; 32];
-    let bytes = manager.recv(&mut told).unwrap();
-    assert_eq!(&told[..bytes], b"READY=1");
+    command
+        .env("NOTIFY_SOCKET", bus.path("notify"))
+        .env("WATCHDOG_USEC", "100000");
+    let _running = Running::start(&mut command);
+    let mut is_ready = false;
+    let mut alive = 0;
+    while !is_ready || alive < 3 {
+        let mut report = [0; 32];
+        let bytes = manager.recv(&mut report).unwrap();
+        match report[..bytes].trim_ascii() {
+            b"READY=1" => is_ready = true,
+            b"WATCHDOG=1" => alive += 1,
+            other => panic!("expected READY or WATCHDOG, found {}", other.escape_ascii()),
+        }
+    }
     bus.send("my/tag", "{}");
 }
 

@@ -12,12 +12,13 @@ use brine_testkit::program::{self, Program};
 use brine_testkit::salt::python;
 use brine_wire::{Value, json};
 
+use crate::positions::{Stored, Stream};
 use crate::site::{PATIENCE, Process, Site, free_port, wait_until};
 
 const SALT: &str = "3008.3";
 
 /// What both kinds of masters are told.
-fn options(port: u16) -> String {
+pub(super) fn options(port: u16) -> String {
     format!(
         "sharedsecret: hunter2\nexternal_auth:\n  sharedsecret:\n    \
          fred: ['.*', '@wheel', '@runner', '@jobs']\n    \
@@ -28,8 +29,8 @@ fn options(port: u16) -> String {
 }
 
 /// An API that is served.
-struct Api {
-    port: u16,
+pub(super) struct Api {
+    pub(super) port: u16,
 }
 
 struct Answer {
@@ -79,7 +80,7 @@ impl Api {
         self.ask(&format!("POST {path}"), &head, body)
     }
 
-    fn log_in(&self, user: &str) -> String {
+    pub(super) fn log_in(&self, user: &str) -> String {
         let login =
             format!(r#"{{"username": "{user}", "password": "hunter2", "eauth": "sharedsecret"}}"#);
         let answer = self.post("", "/login", &login);
@@ -87,7 +88,7 @@ impl Api {
         text(&answer.first(), "token")
     }
 
-    fn wait(&self) {
+    pub(super) fn wait(&self) {
         wait_until("the API", || {
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
@@ -152,6 +153,20 @@ fn the_api_runs_beside_a_real_master() {
     api.wait();
     serves(&api);
     drop(served);
+    // As a part of attach, the API has its events and its positions.
+    let mut attach = site.command("attach");
+    attach.arg("--api");
+    let _attached = Process::start(attach);
+    api.wait();
+    let fred = api.log_in("fred");
+    stream(&api, &fred);
+    let hook = api.post(&fred, "/hook/site/attached", "{}");
+    assert_eq!(hook.code, 200, "{}", hook.text);
+    let stored = Stored::of(&site, "salt/netapi/hook/site/*");
+    let mut stream = Stream::open(&api, &fred, Some(&stored.ids[0]));
+    stream.until("tag: salt/netapi/hook/site/attached\n");
+    let id = stream.id_of("salt/netapi/hook/site/attached");
+    assert_eq!(id.as_ref(), stored.ids.last());
 }
 
 /// What every master must do.
@@ -245,23 +260,11 @@ fn permissions(api: &Api) {
 
 /// Events come, and webhooks are among them.
 fn stream(api: &Api, token: &str) {
-    let mut stream = TcpStream::connect(("127.0.0.1", api.port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("GET /events?token={token} HTTP/1.1\r\nhost: x\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut all = Vec::new();
-    let mut until = |wanted: &str| {
-        while !String::from_utf8_lossy(&all).contains(wanted) {
-            let mut piece = [0; 4096];
-            let count = stream.read(&mut piece).unwrap();
-            assert!(count > 0, "{}", String::from_utf8_lossy(&all));
-            all.extend_from_slice(&piece[..count]);
-        }
-    };
-    until("retry: 400\n");
+    let mut stream = Stream::open(api, token, None);
+    stream.until("retry: 400\n");
     let hook = api.post(token, "/hook/site/done", r#"{"ok": true}"#);
     assert_eq!(shown(&hook.value()), r#"{"success": true}"#);
-    until("tag: salt/netapi/hook/site/done\n");
+    stream.until("tag: salt/netapi/hook/site/done\n");
 }
 
 /// The requests of SaltGUI after its login.

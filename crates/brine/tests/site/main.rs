@@ -13,5 +13,8 @@ mod api;
 mod custom_module;
 mod firing;
 mod keys;
+mod positions;
 mod site;
+mod spool;
+mod terminal;
 mod trouble;

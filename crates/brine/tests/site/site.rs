@@ -168,7 +168,7 @@ impl Drop for Site {
         self.minion = None;
         self.master = None;
         if std::thread::panicking() {
-            for name in ["salt-master", "salt-minion"] {
+            for name in ["salt-master", "salt-minion", "salt-api", "attach"] {
                 let log = fs::read_to_string(self.path(name)).unwrap_or_default();
                 println!("--- {name}\n{log}");
             }

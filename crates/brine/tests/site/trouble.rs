@@ -27,7 +27,7 @@ fn events_sent_while_the_master_is_away_arrive_in_order_when_it_is_back() {
         for n in 0..20 {
             assert_eq!(at(map(&bus.next("away/order"), "data"), "n"), &n.into());
         }
-        // Over zeromq the subscription comes back when libzmq tries again, which is not told.
+        // Over zeromq the subscription comes back when it tries again, which is not told.
         wait_until("an answer", || {
             site.run(&["salt", "-t", "2", "m1", "test.ping"]).stdout == "m1:\n    True\n"
         });

@@ -9,6 +9,7 @@ use std::time::Duration;
 use brine_log::{Incoming, Log, LogConfig, Millis, OverflowConfig};
 use brine_wire::Map;
 use brine_wire::event::{MAX_EVENT_SIZE, encode_event};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::support::Client;
 use crate::network::Network;
@@ -16,10 +17,14 @@ use crate::support::LOG;
 
 /// Appends events `numbers` of 2 KiB each, no faster than a bus takes them from publishers.
 fn fire_numbers(log: &Log, numbers: std::ops::Range<u64>) {
+    fire_padded(log, numbers, 2000);
+}
+
+fn fire_padded(log: &Log, numbers: std::ops::Range<u64>, padding: usize) {
     for number in numbers {
         let mut data = Map::new();
         data.insert("n", number);
-        data.insert("pad", "x".repeat(2000));
+        data.insert("pad", "x".repeat(padding));
         let event = encode_event("many", &mut data, "now", MAX_EVENT_SIZE).unwrap();
         let incoming = Incoming {
             event: &event,
@@ -99,8 +104,13 @@ fn a_hundred_that_stop_reading_cost_nothing_and_get_everything_when_they_wake() 
 }
 
 #[test]
-fn a_restart_under_many_streams_loses_and_repeats_nothing() {
-    const STREAMS: usize = 100;
+fn a_restart_under_a_thousand_streams_loses_and_repeats_nothing() {
+    const STREAMS: usize = 1000;
+    const PADDING: usize = 100;
+    // Both ends of each are in this process.
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
     let mut network = Network::start();
     let log = Arc::clone(&network.state.api.log);
     let mut counts: Vec<BTreeMap<u64, u32>> = vec![BTreeMap::new(); STREAMS];
@@ -112,7 +122,7 @@ fn a_restart_under_many_streams_loses_and_repeats_nothing() {
             .collect();
         let writer = {
             let log = Arc::clone(&log);
-            std::thread::spawn(move || fire_numbers(&log, round * 100..round * 100 + 100))
+            std::thread::spawn(move || fire_padded(&log, round * 100..round * 100 + 100, PADDING))
         };
         // Some are cut off in the middle of it, some at its end.
         for (nth, client) in clients.iter_mut().enumerate() {
@@ -129,7 +139,7 @@ fn a_restart_under_many_streams_loses_and_repeats_nothing() {
         .iter()
         .map(|id| network.events("limit=1", &format!("last-event-id: {id}\r\n")))
         .collect();
-    fire_numbers(&log, 300..301);
+    fire_padded(&log, 300..301, PADDING);
     for ((client, counts), id) in clients.iter_mut().zip(&mut counts).zip(&mut last_ids) {
         count(client, counts, id);
         assert!(counts.keys().copied().eq(0..301), "{counts:?}");

@@ -1,15 +1,18 @@
-//! Requests to a master, one at a time, from a thread that owns the socket.
+//! Requests to a master, one at a time, from a task that owns the connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use brine_wire::network::payload;
-use brine_wire::network::tcp::FrameError;
-use brine_wire::{Value, msgpack};
+use brine_wire::network::tcp::{Decoder, FrameError, MAX_VALUES};
+use brine_wire::network::zmtp::{self, Socket, ZmtpError};
+use brine_wire::{Value, msgpack, network::payload};
 use tokio::sync::{mpsc, oneshot};
-use zmq::{DONTWAIT, POLLIN, Socket};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{ClientConfig, OpenError, check_values, connection_event, monitor};
+use super::ClientConfig;
+use super::connection::Connection;
+use crate::connection::ConnectionError;
 use crate::tcp::client::MAX_UNTRUSTED_BYTES;
 
 /// A request got no reply.
@@ -27,16 +30,19 @@ pub enum RequestError {
     /// The reply is not msgpack.
     #[error("the reply is not msgpack: {0}")]
     NotMsgpack(#[from] msgpack::DecodeError),
-    /// The reply is too large, or too deep.
+    /// The reply has too many values, or is too deep.
     #[error("reply refused: {0}")]
     Limits(#[from] FrameError),
+    /// The reply is too large, or no ZMTP.
+    #[error("reply refused: {0}")]
+    Frame(#[from] ZmtpError),
     /// The connection ended before the reply. The request may have arrived.
     #[error("the connection to {master} was lost before its reply")]
     Lost {
         /// The master.
         master: String,
     },
-    /// libzmq failed, or the requester's thread is gone.
+    /// The runtime that carried the connection has ended.
     #[error("the connection to {master} cannot be used")]
     Gone {
         /// The master.
@@ -44,47 +50,49 @@ pub enum RequestError {
     },
 }
 
-/// Sends requests to a master; libzmq connects, and connects again, by itself.
+/// Sends requests to a master; connects when necessary.
 #[derive(Debug)]
 pub struct Requester {
     jobs: mpsc::Sender<Job>,
     master: String,
     trusted: AtomicBool,
+    max_message_bytes: usize,
+    /// Ends when it is dropped.
+    _task: JoinSet<()>,
 }
 
+#[derive(Debug)]
 struct Job {
     bytes: Vec<u8>,
+    /// The largest reply accepted.
+    max_bytes: usize,
     wait: Duration,
     reply: oneshot::Sender<Outcome>,
 }
 
+#[derive(Debug)]
 enum Outcome {
     Reply(Vec<u8>),
     Late,
     Lost,
-    Failed,
+    Refused(ZmtpError),
 }
 
 impl Requester {
-    /// Opens a requester. Succeeds whether or not the master is there.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open(config: ClientConfig) -> Result<Self, OpenError> {
-        let context = zmq::Context::new();
-        // Opened here once, so that the caller gets the error for a wrong address.
-        let connection = Connection::open(&config, &context)?;
+    /// A requester for a master, whether or not that is there. Needs a tokio runtime.
+    #[must_use]
+    pub fn open(config: ClientConfig) -> Self {
         let (jobs, waiting) = mpsc::channel(1);
-        let master = config.master.clone();
-        // Ends when its requester is dropped: the channel closes.
-        std::thread::Builder::new()
-            .name("brine-zmq-req".into())
-            .spawn(move || run_requests(&config, &context, connection, waiting))?;
-        Ok(Self {
+        let (master, max_message_bytes) = (config.master.clone(), config.max_message_bytes);
+        let mut task = JoinSet::new();
+        task.spawn(run(config, waiting));
+        Self {
             jobs,
             master,
             trusted: AtomicBool::new(true),
-        })
+            max_message_bytes,
+            _task: task,
+        }
     }
 
     /// For a master that has not proved its key: replies are limited to [`MAX_UNTRUSTED_BYTES`] until
@@ -100,16 +108,11 @@ impl Requester {
         self.trusted.store(true, Ordering::Relaxed);
     }
 
-    fn read(&self, reply: &[u8]) -> Result<Value, RequestError> {
-        if reply.len() > MAX_UNTRUSTED_BYTES && !self.trusted.load(Ordering::Relaxed) {
-            let declared = reply.len();
-            return Err(RequestError::Limits(FrameError::TooLarge {
-                declared,
-                limit: MAX_UNTRUSTED_BYTES,
-            }));
+    fn max_bytes(&self) -> usize {
+        match self.trusted.load(Ordering::Relaxed) {
+            true => self.max_message_bytes,
+            false => MAX_UNTRUSTED_BYTES.min(self.max_message_bytes),
         }
-        check_values(reply)?;
-        Ok(msgpack::decode_network(reply)?)
     }
 
     /// Sends a payload and waits for its reply. Dropping the future gives the request up; whether
@@ -119,14 +122,18 @@ impl Requester {
     /// [`RequestError`].
     pub async fn request(&self, payload: &Value, wait: Duration) -> Result<Value, RequestError> {
         let (reply, replied) = oneshot::channel();
-        let bytes = payload::clear_reply(payload);
         let gone = || RequestError::Gone {
             master: self.master.clone(),
         };
-        let job = Job { bytes, wait, reply };
+        let job = Job {
+            bytes: zmtp::encode_request(&payload::clear_reply(payload)),
+            max_bytes: self.max_bytes(),
+            wait,
+            reply,
+        };
         self.jobs.send(job).await.map_err(|_| gone())?;
         match replied.await.map_err(|_| gone())? {
-            Outcome::Reply(bytes) => self.read(&bytes),
+            Outcome::Reply(bytes) => read(&bytes),
             Outcome::Late => Err(RequestError::NoReply {
                 master: self.master.clone(),
                 after: wait,
@@ -134,112 +141,81 @@ impl Requester {
             Outcome::Lost => Err(RequestError::Lost {
                 master: self.master.clone(),
             }),
-            Outcome::Failed => Err(gone()),
+            Outcome::Refused(error) => Err(RequestError::Frame(error)),
         }
     }
 }
 
-fn run_requests(
-    config: &ClientConfig,
-    context: &zmq::Context,
-    connection: Connection,
-    mut jobs: mpsc::Receiver<Job>,
-) {
-    let mut connection = Some(connection);
-    while let Some(job) = jobs.blocking_recv() {
-        let Some(open) = connection
-            .take()
-            .or_else(|| Connection::open(config, context).ok())
-        else {
-            let _ = job.reply.send(Outcome::Failed);
-            continue;
+/// A reply within the limits of clear messages: each decoded value takes about 70 bytes of memory.
+fn read(reply: &[u8]) -> Result<Value, RequestError> {
+    Decoder::of_value(reply.len(), MAX_VALUES).next(reply)?;
+    Ok(msgpack::decode_network(reply)?)
+}
+
+async fn run(config: ClientConfig, mut jobs: mpsc::Receiver<Job>) {
+    let mut connection = None;
+    loop {
+        let job = match &mut connection {
+            None => jobs.recv().await,
+            Some(open) => tokio::select! {
+                job = jobs.recv() => job,
+                () = is_over(open) => {
+                    connection = None;
+                    continue;
+                }
+            },
         };
-        let outcome = open.exchange(&job);
-        // A REQ socket that waits for a reply cannot send: it is reused only after a reply.
-        if matches!(outcome, Outcome::Reply(_)) {
-            connection = Some(open);
-        }
+        let Some(mut job) = job else { return };
+        // A connection on which a reply is outstanding is not used again: the next request would get it.
+        let kept = connection.take();
+        let due = Instant::now() + job.wait;
+        let answered = tokio::select! {
+            answered = timeout_at(due, exchange(&config, kept, &job.bytes, job.max_bytes)) => answered,
+            () = job.reply.closed() => continue,
+        };
+        let outcome = match answered {
+            Ok(Ok((reply, open))) => {
+                connection = Some(open);
+                Outcome::Reply(reply)
+            }
+            Ok(Err(ConnectionError::Zmtp(error))) => Outcome::Refused(error),
+            Ok(Err(_)) => Outcome::Lost,
+            Err(_) => Outcome::Late,
+        };
         let _ = job.reply.send(outcome);
     }
 }
 
-/// How often to check whether the caller still waits.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// A socket for requests, and a socket on which libzmq reports the state of its connection.
-struct Connection {
-    socket: Socket,
-    monitor: Socket,
+/// Waits until a connection without a request has ended. Nothing may come on it but pings.
+async fn is_over(connection: &mut Connection) {
+    let _ = connection.next().await;
 }
 
-impl Connection {
-    fn open(config: &ClientConfig, context: &zmq::Context) -> Result<Self, OpenError> {
-        let socket = config.socket(context, zmq::REQ)?;
-        // Do not queue requests while there is no connection: libzmq may lose them silently.
-        socket.set_immediate(true)?;
-        let monitor = monitor(context, &socket)?;
-        config.connect_to(&socket)?;
-        Ok(Self { socket, monitor })
-    }
+async fn exchange(
+    config: &ClientConfig,
+    kept: Option<Connection>,
+    request: &[u8],
+    max_bytes: usize,
+) -> Result<(Vec<u8>, Connection), ConnectionError> {
+    let mut connection = match kept {
+        Some(open) => open,
+        None => connect(config).await,
+    };
+    connection.set_max_bytes(max_bytes);
+    connection.send(request).await?;
+    let (_, reply) = connection.next().await?;
+    Ok((reply, connection))
+}
 
-    fn exchange(&self, job: &Job) -> Outcome {
-        let due = Instant::now() + job.wait;
-        let mut outcome = self.wait(job, due, zmq::POLLOUT, &mut || {
-            self.is_lost(); // discards reports about earlier connections
-            false
-        });
-        if outcome.is_none() {
-            self.is_lost();
-            if self.socket.send(&job.bytes[..], DONTWAIT).is_err() {
-                return Outcome::Lost;
-            }
-            outcome = self.wait(job, due, POLLIN, &mut || self.is_lost());
+/// Tries until it succeeds: the master may be about to start.
+async fn connect(config: &ClientConfig) -> Connection {
+    let mut wait = config.recon_default;
+    loop {
+        match Connection::open(config, Socket::Req).await {
+            Ok(connection) => return connection,
+            Err(err) => tracing::debug!(master = %config.master, %err, "cannot connect; retrying"),
         }
-        outcome.unwrap_or_else(|| {
-            let received = self.socket.recv_multipart(DONTWAIT).ok();
-            let reply = received.and_then(|frames| frames.into_iter().next_back());
-            reply.map_or(Outcome::Failed, Outcome::Reply)
-        })
-    }
-
-    /// Waits until the socket is ready; `None` then.
-    fn wait(
-        &self,
-        job: &Job,
-        due: Instant,
-        ready: zmq::PollEvents,
-        is_lost: &mut dyn FnMut() -> bool,
-    ) -> Option<Outcome> {
-        while !job.reply.is_closed() {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let wait = i64::try_from(left.min(LOOK).as_millis().max(1)).unwrap_or(1);
-            let mut items = [
-                self.socket.as_poll_item(ready),
-                self.monitor.as_poll_item(POLLIN),
-            ];
-            match zmq::poll(&mut items, wait) {
-                Ok(_) | Err(zmq::Error::EINTR) => {}
-                Err(_) => return Some(Outcome::Failed),
-            }
-            if items[0].get_revents().contains(ready) {
-                return None;
-            }
-            if is_lost() {
-                return Some(Outcome::Lost);
-            }
-        }
-        Some(Outcome::Late)
-    }
-
-    /// Whether libzmq has reported a lost connection since the last call.
-    fn is_lost(&self) -> bool {
-        let mut lost = false;
-        while let Some(is_connected) = connection_event(&self.monitor) {
-            lost |= !is_connected;
-        }
-        lost
+        sleep(wait).await;
+        wait = config.next_wait(wait);
     }
 }

@@ -1,17 +1,20 @@
-//! A subscription to a master's publishes, read by a thread that owns the socket.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+//! A subscription to a master's publishes, read by a task that owns the connection.
 
 use brine_wire::network::MinionId;
 use brine_wire::network::publish::{BROADCAST, Publish, SYNDIC};
+use brine_wire::network::tcp::{Decoder, MAX_VALUES};
+use brine_wire::network::zmtp::{self, Socket};
 use tokio::sync::{mpsc, watch};
-use zmq::{DONTWAIT, POLLIN, PollItem, Socket};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use super::{ClientConfig, OpenError, check_values, connection_event, monitor};
+use super::ClientConfig;
+use super::connection::Connection;
+use crate::connection::ConnectionError;
 use crate::crypto;
-use crate::zeromq::wake::Wake;
+
+/// Publishes that may wait to be taken (libzmq's `ZMQ_RCVHWM`). Beyond it the connection is not read.
+const QUEUE: usize = 1000;
 
 /// The topics of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,131 +37,99 @@ impl Topics {
     }
 }
 
-/// A subscription to a master's publishes. libzmq connects, and connects again, by itself.
+/// A subscription to a master's publishes. Connects, and connects again, by itself.
 #[derive(Debug)]
 pub struct Subscription {
     publishes: mpsc::Receiver<Publish>,
-    stop: Arc<AtomicBool>,
-    wake: Wake,
-    /// Whether there is a connection, as libzmq reports.
     connected: watch::Receiver<bool>,
-    thread: Option<JoinHandle<()>>,
+    /// Ends when it is dropped.
+    _task: JoinSet<()>,
 }
 
 impl Subscription {
-    /// Opens a subscription. Succeeds whether or not the master is there.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open(config: &ClientConfig, topics: &Topics) -> Result<Self, OpenError> {
-        let context = zmq::Context::new();
-        let socket = config.socket(&context, zmq::SUB)?;
-        let names = topics.names();
-        for name in &names {
-            socket.set_subscribe(name.as_bytes())?;
-        }
-        // Before it connects, so that nothing is missed.
-        let monitor = monitor(&context, &socket)?;
-        config.connect_to(&socket)?;
+    /// A subscription, whether or not the master is there. Needs a tokio runtime.
+    #[must_use]
+    pub fn open(config: ClientConfig, topics: &Topics) -> Self {
         let (connection, connected) = watch::channel(false);
-        let (sender, publishes) = mpsc::channel(100);
-        let (stop, wake) = (Arc::new(AtomicBool::new(false)), Wake::new()?);
-        let thread = Subscriber {
-            socket,
-            monitor,
+        let (sender, publishes) = mpsc::channel(QUEUE);
+        let subscriber = Subscriber {
+            config,
+            topics: topics.names(),
             connection,
-            topics: names,
             publishes: sender,
-            stop: stop.clone(),
-            wake: wake.clone(),
         };
-        let thread = std::thread::Builder::new()
-            .name("brine-zmq-sub".into())
-            .spawn(move || thread.run())?;
-        Ok(Self {
+        let mut task = JoinSet::new();
+        task.spawn(subscriber.run());
+        Self {
             publishes,
-            stop,
-            wake,
             connected,
-            thread: Some(thread),
-        })
+            _task: task,
+        }
     }
 
-    /// Whether there is a connection to the master: from the end of its handshake until it is lost.
+    /// Whether there is a connection to the master: from the subscription until it is lost.
     #[must_use]
     pub fn connected(&self) -> watch::Receiver<bool> {
         self.connected.clone()
     }
 
-    /// The next publish; `None` when libzmq has failed for good. Dropping the future loses nothing.
+    /// The next publish; `None` when the runtime that carried the connection has ended. Dropping the future loses
+    /// nothing.
     pub async fn next(&mut self) -> Option<Publish> {
         self.publishes.recv().await
     }
 }
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.publishes.close(); // wakes the thread if it waits for room
-        self.wake.wake();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 struct Subscriber {
-    socket: Socket,
-    monitor: Socket,
-    connection: watch::Sender<bool>,
+    config: ClientConfig,
     topics: Vec<String>,
+    connection: watch::Sender<bool>,
     publishes: mpsc::Sender<Publish>,
-    stop: Arc<AtomicBool>,
-    wake: Wake,
 }
 
 impl Subscriber {
-    fn run(self) {
-        while !self.stop.load(Ordering::Acquire) {
-            let mut items = [
-                PollItem::from_fd(self.wake.fd(), POLLIN),
-                self.socket.as_poll_item(POLLIN),
-                self.monitor.as_poll_item(POLLIN),
-            ];
-            match zmq::poll(&mut items, -1) {
-                Ok(_) | Err(zmq::Error::EINTR) => {}
-                Err(err) => return tracing::error!(%err, "the subscription is closed"),
+    async fn run(self) {
+        let mut wait = self.config.recon_default;
+        loop {
+            let ended = self.read().await;
+            // After a connection that worked the first wait is the shortest again.
+            if self.connection.send_replace(false) {
+                wait = self.config.recon_default;
             }
-            self.watch_connection();
-            while let Ok(frames) = self.socket.recv_multipart(DONTWAIT) {
-                let Some(publish) = self.read(&frames) else {
-                    continue;
-                };
-                if self.publishes.blocking_send(publish).is_err() {
-                    return;
-                }
+            let Err(err) = ended else { return };
+            tracing::debug!(master = %self.config.master, %err, "no connection for publishes; retrying");
+            sleep(wait).await;
+            wait = self.config.next_wait(wait);
+        }
+    }
+
+    /// Reads publishes until the connection ends, or nobody wants them any more (`Ok`).
+    async fn read(&self) -> Result<(), ConnectionError> {
+        let mut connection = Connection::open(&self.config, Socket::Sub).await?;
+        for topic in &self.topics {
+            let subscription = zmtp::encode_subscription(topic.as_bytes());
+            connection.send(&subscription).await?;
+        }
+        self.connection.send_replace(true);
+        loop {
+            let (topic, body) = connection.next().await?;
+            let Some(publish) = self.publish(topic.as_deref(), &body) else {
+                continue;
+            };
+            if self.publishes.send(publish).await.is_err() {
+                return Ok(());
             }
         }
     }
 
-    fn watch_connection(&self) {
-        while let Some(is_connected) = connection_event(&self.monitor) {
-            self.connection.send_replace(is_connected);
+    /// A publish whose topic, if it has one, is one subscribed to: masters compare prefixes only.
+    fn publish(&self, topic: Option<&[u8]>, body: &[u8]) -> Option<Publish> {
+        let ours = |name: &String| name.is_empty() || Some(name.as_bytes()) == topic;
+        if topic.is_some() && !self.topics.iter().any(ours) {
+            return None;
         }
-    }
-
-    /// A publish of one frame, or of two if the topic is one subscribed to: libzmq compares prefixes
-    /// only.
-    fn read(&self, frames: &[Vec<u8>]) -> Option<Publish> {
-        let bytes = match frames {
-            [bytes] => bytes,
-            [topic, bytes] => {
-                let ours = |name: &String| name.is_empty() || name.as_bytes() == topic;
-                self.topics.iter().any(ours).then_some(bytes)?
-            }
-            _ => return None,
-        };
-        check_values(bytes).ok()?;
-        Publish::parse(bytes).ok()
+        // Within the limits of clear messages before it is decoded: each value takes about 70 bytes of memory.
+        Decoder::of_value(body.len(), MAX_VALUES).next(body).ok()?;
+        Publish::parse(body).ok()
     }
 }

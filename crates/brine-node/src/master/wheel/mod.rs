@@ -137,7 +137,7 @@ pub(super) fn run(master: &Context, call: Call, user: &str) -> (Value, Result<Va
         let name = call.fun.clone();
         let bound = signature.bind(&name, "", call, Origin::Job)?;
         events.started(fun_args(&signature, &bound));
-        execute(master, which, &bound)
+        execute(master, which, &bound, user)
     });
     (events.ended(&returned), returned)
 }
@@ -190,7 +190,7 @@ fn fun_args(signature: &Signature, bound: &Bound) -> Vec<Value> {
     args
 }
 
-fn execute(master: &Context, which: Which, bound: &Bound) -> Result<Value, WheelError> {
+fn execute(master: &Context, which: Which, bound: &Bound, user: &str) -> Result<Value, WheelError> {
     let keys = Keys::new(
         master.channel.store().clone(),
         master.options.channel.pki_dir.clone(),
@@ -217,7 +217,7 @@ fn execute(master: &Context, which: Which, bound: &Bound) -> Result<Value, Wheel
                 By::Glob => keys.matching(text())?,
                 By::State => named(&keys, first)?,
             };
-            change(master, &keys, action, &found, bound)?
+            change(master, user, &keys, action, &found, bound)?
         }
     })
 }
@@ -244,6 +244,7 @@ fn named(keys: &Keys, by_state: &Value) -> Result<Found, KeysError> {
 /// Changes the keys and shows their new states.
 fn change(
     master: &Context,
+    user: &str,
     keys: &Keys,
     action: Action,
     found: &Found,
@@ -257,6 +258,8 @@ fn change(
     };
     let leftover = &master.options.leftover;
     keys.change(action, found, include, leftover, |data| {
+        let text = |name| data.get(name).and_then(Value::as_str).unwrap_or_default();
+        master.audit_key(text("id"), text("act"), "wheel", user);
         master.fire(KEY, data);
     })?;
     let ids: HashSet<_> = found.iter().flat_map(|(_, ids)| ids).collect();

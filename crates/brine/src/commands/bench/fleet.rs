@@ -5,7 +5,7 @@
 //! master's configuration.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use brine_bench::raise_file_limit;
 use brine_bus::address::{Address, Node};
 use brine_config::{Environment, Opts, Role};
 
+use crate::terminal;
 use crate::{bus_location, show};
 
 /// The arguments of `brine bench fleet`.
@@ -26,10 +27,9 @@ Every minion signs in, subscribes and fires its start event; then come the phase
 puts them there. Answers to sign-ins are judged after the clock has stopped, since a minion spends
 more on one than its master.
 
-Over tcp every minion has two connections, as real ones have: open files and memory are what limits
+Every minion has two connections, as real ones have: open files and memory are what limits
 the fleet, and 10,000 minions want a limit of 20,100 open files (ulimit -Hn) here and at the
-master; fewer with --requesters. Over zeromq the minions share 128 sockets for requests and 128 for publishes, since
-libzmq's are heavy: use tcp for the largest fleets.
+master; fewer with --requesters.
 
 Salt's own masters over tcp drop connections when many come at once; --concurrency 8 suits them.
 
@@ -133,14 +133,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let requesters = options.requesters.min(options.minions);
     let wanted = (options.minions + requesters + 100 + options.concurrency) as u64;
     let files = raise_file_limit();
-    if options.transport == Transport::Tcp && files < wanted {
+    if files < wanted {
         bail!(
             "{} minions: expected a limit of {wanted} open files, found {files}; raise it with ulimit -Hn, or use --requesters",
             options.minions
         );
     }
     let report = fleet::run(options)?;
-    let mut out = io::stdout();
+    let mut out = terminal::stdout();
     if arguments.json {
         writeln!(out, "{}", report.json())?;
     } else {

@@ -4,7 +4,7 @@
 //! if none is named: in a process of its own, so that its processor time and memory are counted apart
 //! from the load's.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -23,6 +23,7 @@ mod fleet;
 use crate::bus_location::{BusArgs, BusLocation};
 use crate::interrupt;
 use crate::show;
+use crate::terminal;
 
 /// The arguments of `brine bench`.
 #[derive(Debug, clap::Args)]
@@ -91,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(Other::Fleet(arguments)) = &arguments.other {
         return fleet::run(arguments);
     }
-    let mut out = io::stdout();
+    let mut out = terminal::stdout();
     if arguments.list {
         for case in CASES {
             writeln!(out, "{:<4} {}", case.name, case.about)?;

@@ -21,6 +21,7 @@ use self::people::People;
 use crate::clock::Zone;
 use crate::salt;
 use crate::show::{self, Colour};
+use crate::terminal::{self, Shown};
 
 /// The options that say what output looks like.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -163,7 +164,7 @@ pub(crate) struct Printer {
     colour: bool,
     people: People,
     exec: Option<Exec>,
-    stdout: BufWriter<Stdout>,
+    stdout: BufWriter<Shown<Stdout>>,
     /// The line in the making, kept for its memory.
     line: String,
 }
@@ -179,7 +180,7 @@ impl Printer {
             colour,
             people: People::new(people::Style::Line, Zone::Local),
             exec: None,
-            stdout: BufWriter::with_capacity(BUFFER_BYTES, io::stdout()),
+            stdout: BufWriter::with_capacity(BUFFER_BYTES, terminal::stdout()),
             line: String::new(),
         }
     }

@@ -218,24 +218,24 @@ mod tests {
             "soon",
         ];
         insta::assert_snapshot!(lines(Style::Line, false, &stamps), @r#"
-        23:59:59 web1 state.apply FAILED code 1: ["\u{1b}[2Jno such…
+        23:59:59 web1 state.apply FAILED code 1: ["\x1b[2Jno such…
         -- Sun 2026-11-29 --
-        00:00:01 web1 state.apply FAILED code 1: ["\u{1b}[2Jno such…
-        00:00:02 web1 state.apply FAILED code 1: ["\u{1b}[2Jno such…
-        --:--:-- web1 state.apply FAILED code 1: ["\u{1b}[2Jno such…
+        00:00:01 web1 state.apply FAILED code 1: ["\x1b[2Jno such…
+        00:00:02 web1 state.apply FAILED code 1: ["\x1b[2Jno such…
+        --:--:-- web1 state.apply FAILED code 1: ["\x1b[2Jno such…
         "#);
     }
 
     #[test]
     fn colours_follow_the_meaning() {
         let shown = lines(Style::Line, true, &["2026-11-28T10:00:01"]).replace('\u{1b}', "␛");
-        insta::assert_snapshot!(shown, @r#"␛[2m10:00:01␛[0m ␛[36mweb1␛[0m ␛[1mstate.apply␛[0m ␛[1;31mFAILED␛[0m code 1: ["\u{1b}[2Jno such…"#);
+        insta::assert_snapshot!(shown, @r#"␛[2m10:00:01␛[0m ␛[36mweb1␛[0m ␛[1mstate.apply␛[0m ␛[1;31mFAILED␛[0m code 1: ["\x1b[2Jno such…"#);
     }
 
     #[test]
     fn all_data_stand_below_on_demand() {
         insta::assert_snapshot!(lines(Style::Full, false, &["2026-11-28T10:00:01"]), @r#"
-        10:00:01 web1 state.apply FAILED code 1: ["\u{1b}[2Jno such file, and more words than fit"]
+        10:00:01 web1 state.apply FAILED code 1: ["\x1b[2Jno such file, and more words than fit"]
             salt/job/1/ret/web1
             _stamp: '2026-11-28T10:00:01'
             fun: state.apply

@@ -3,7 +3,7 @@
 //! Also the way of a user whom Salt's socket does not admit and Brine's does.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use brine_wire::Map;
 use super::lines::{LineFault, Target};
 use crate::bus_location::BusLocation;
 use crate::show;
+use crate::terminal;
 
 /// Events in flight: enough that the disk is never waited for with nothing to do.
 const MAX_IN_FLIGHT: usize = 10_000;
@@ -117,7 +118,7 @@ impl Target for AcknowledgedLines {
         // What is in flight is answered while more is read; only so many may be.
         let allowed = if self.is_full() { MAX_IN_FLIGHT / 2 } else { 0 };
         self.wait(allowed)?;
-        Ok(io::stdout().flush()?)
+        Ok(terminal::stdout().flush()?)
     }
 
     fn refused(&self) -> u64 {
@@ -131,7 +132,7 @@ fn report(line: Option<u64>, fired: &Fired, prints: bool) -> bool {
         (Fired::At(position), _) => {
             if prints {
                 // A reader that has gone is noticed when the output is flushed.
-                let _ = writeln!(io::stdout(), "{position}");
+                let _ = writeln!(terminal::stdout(), "{position}");
             }
             true
         }

@@ -5,7 +5,7 @@
 mod scratch;
 mod site;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use self::scratch::{MINION, Scratch, USER};
 use crate::host;
+use crate::terminal;
 use crate::{bus_location, node, show};
 
 /// The arguments of `brine up`.
@@ -109,8 +110,8 @@ async fn life(
     }
     starts.close();
     site::sync(master).await?;
-    io::stdout().write_all(invitation(scratch, api).as_bytes())?;
-    io::stdout().flush()?;
+    terminal::stdout().write_all(invitation(scratch, api).as_bytes())?;
+    terminal::stdout().flush()?;
     Ok(site::live(master, every).await?)
 }
 

@@ -10,6 +10,7 @@ use brine_wire::{Map, Value, json};
 
 use super::super::event_output::Form;
 use crate::show;
+use crate::terminal;
 
 /// More prefixes than this are counted as one: tags come from outside and may never repeat.
 const MAX_PREFIXES: usize = 1000;
@@ -86,7 +87,7 @@ impl Summary {
             Form::JsonLines | Form::Json | Form::Exact => line(&rows, elapsed),
             _ => table(&rows[..rows.len().min(MAX_ROWS)], total(&rows), elapsed),
         };
-        let mut stdout = io::stdout();
+        let mut stdout = terminal::stdout();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
     }

@@ -13,34 +13,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use brine_bus::address::{Address, Endpoint};
+use brine_api::local::users_who_read_everything;
+use brine_api::{Acl, ApiState};
+use brine_bus::address::{Address, Endpoint, Node};
 use brine_bus::front::{Front, FrontLock};
 use brine_bus::join::{Join, JoinConfig, JoinHandle, LastEvent, Place};
-use brine_bus::{Bus, BusConfig, BusHandle, Relay, Served, SocketWatch};
+use brine_bus::{Bus, BusConfig, BusHandle, Readers, Relay, Served, SocketWatch};
+use brine_config::Environment;
 use brine_log::Seq;
 use brine_log::history::{HistoryReader, Read};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
+use rustix::process::geteuid;
 use tokio::sync::oneshot;
 
 use super::history::{self, HistoryDefault, RunningHistory};
+use super::http_api::{self, ApiSettings, BesideMaster, RunningApi};
 use super::local_socket::{self, RunningSocket};
-use super::sockets;
+use super::{BusOptions, sockets};
 use crate::bus_location::BusLocation;
 pub(crate) use supervisor::{inherited_lock, supervise};
-
-/// How a bus is joined, besides where it is.
-#[derive(Debug, Default)]
-pub(crate) struct AttachOptions {
-    /// The release of the bus; found out where it matters if nobody says.
-    pub(crate) compat: Option<Compat>,
-    /// Directories in which the bus is offered to clients of other releases.
-    pub(crate) also: Vec<(PathBuf, Compat)>,
-    /// The size of the log in memory, in bytes.
-    pub(crate) log_bytes: Option<u64>,
-    /// The directory of its history.
-    pub(crate) history: Option<PathBuf>,
-}
 
 /// A bus that is about to be joined.
 pub(crate) struct Beside {
@@ -48,6 +40,7 @@ pub(crate) struct Beside {
     handle: BusHandle,
     join: Join,
     joined: Joined,
+    api: Option<RunningApi>,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
     history: Option<RunningHistory>,
@@ -98,7 +91,7 @@ impl Beside {
     /// inside the bus's runtime.
     pub(crate) fn open(
         location: BusLocation,
-        options: &AttachOptions,
+        options: &BusOptions,
         lock: Option<FrontLock>,
     ) -> anyhow::Result<Self> {
         let directory = history_directory(&location, options);
@@ -142,21 +135,31 @@ impl Beside {
             handle,
             join,
             joined,
+            api: None,
             socket: None,
             history,
             location,
         })
     }
 
-    /// Serves the local socket until the bus has ended.
-    pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
+    /// What requests to the local socket and the HTTP API are answered from.
+    pub(crate) fn state(&self) -> anyhow::Result<Arc<ApiState>> {
         let history = self.history.as_ref().map(RunningHistory::handle);
         let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
         let joined = self.joined.clone();
         state.relay = Some(joined.relay.clone());
         let status = move || joined.status();
         state.status.push(("attach", Arc::new(status)));
-        self.socket = local_socket::start(&self.location, Arc::new(state))?;
+        Ok(Arc::new(state))
+    }
+
+    /// Serves the local socket until the bus has ended, and the HTTP API of the master if that is wanted.
+    pub(crate) fn start(&mut self, with_api: bool) -> anyhow::Result<()> {
+        let state = self.state()?;
+        self.socket = local_socket::start(&self.location, Arc::clone(&state))?;
+        if with_api {
+            self.api = Some(start_api(&self.location, state)?);
+        }
         Ok(())
     }
 
@@ -199,6 +202,19 @@ impl Beside {
     }
 }
 
+/// The HTTP API of the master that is joined.
+fn start_api(location: &BusLocation, state: Arc<ApiState>) -> anyhow::Result<RunningApi> {
+    let opts = location.opts.as_ref();
+    let opts = opts.context("--api: nothing says how it is served; add -c DIR")?;
+    if location.node != Node::Master {
+        bail!("--api: the HTTP API is a master's; leave out --node minion");
+    }
+    let settings = ApiSettings::of_master(opts, &location.brine)?;
+    let user = Environment::current().user;
+    let operator = Arc::new(BesideMaster::new(opts, &user)?);
+    http_api::start(&location.brine, settings, state, operator)
+}
+
 fn place(
     location: &BusLocation,
     lock: Option<FrontLock>,
@@ -214,10 +230,21 @@ fn place(
     let Some(lock) = lock else {
         return Ok((Place::Watched(watch), None));
     };
-    let (front, own) = Front::bind(lock)?;
+    let (front, own) = Front::bind(lock, &readers(location)?)?;
     served.extend(own);
     let front = Arc::new(front);
     Ok((Place::Behind(Arc::clone(&front), watch), Some(front)))
+}
+
+/// Who may listen in front: whom the list names to read everything, where there is one; else whom the mode of the bus's
+/// own socket lets in.
+fn readers(location: &BusLocation) -> anyhow::Result<Readers> {
+    let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
+    let acl = Acl::parse(rules, geteuid().as_raw())?;
+    Ok(match acl.admits_others() {
+        true => Readers::Users(users_who_read_everything(&acl)),
+        false => Readers::Any,
+    })
 }
 
 fn join_config(location: &BusLocation, compat: Option<Compat>) -> JoinConfig {
@@ -228,7 +255,7 @@ fn join_config(location: &BusLocation, compat: Option<Compat>) -> JoinConfig {
 }
 
 /// Where the history is; `None` if nothing says, which is said, or if there is to be none.
-fn history_directory(location: &BusLocation, options: &AttachOptions) -> Option<PathBuf> {
+fn history_directory(location: &BusLocation, options: &BusOptions) -> Option<PathBuf> {
     if let Some(directory) = &options.history {
         return Some(directory.clone());
     }

@@ -1,44 +1,306 @@
-//! The log of an API in a process of its own: filled from the master's publish socket.
+//! Where an API in a process of its own has its events from.
+//!
+//! Where the bus has a local socket and a history (a Brine master's, or `brine attach` beside a real one), its log is
+//! repeated here, number by number, and what is not in memory is read from that history: positions are the bus's
+//! own. Elsewhere the bus is joined, as `brine attach` does, with a log and positions of this process's own. What
+//! there is may change: then the API begins anew.
 
+use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use brine_api::{Acl, ApiConfig, ApiState, NodeInfo};
-use brine_bus::address::Node;
-use brine_bus::client::tokio::Subscriber;
-use brine_bus::client::{EventRef, SubscriberConfig, Wait};
+use brine_bus::address::{Endpoint, Node};
+use brine_bus::client::local::tokio::{EventStream, LocalClient};
+use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError};
+use brine_bus::client::{EventRef, PublisherConfig, Wait};
 use brine_config::Loaded;
-use brine_log::{EventCursor, Incoming, Log, LogConfig, Next};
-use brine_wire::compat::Compat;
-use brine_wire::event::{MAX_EVENT_SIZE, encode_event};
-use brine_wire::{Map, Value, stamp};
+use brine_log::history::{ForeignHistory, GapReason};
+use brine_log::{EventCursor, Incoming, Log, LogConfig, Next, Position, Seq};
+use brine_wire::{Map, Value};
 use rustix::process::geteuid;
+use tokio::net::UnixStream;
 use tokio::time::sleep;
 
+use crate::bus_location::BusLocation;
 use crate::clock::local_offset;
-use crate::{bus_location, clock, host};
+use crate::daemon;
+use crate::host::attach::Beside;
+use crate::host::{self, BusOptions};
 
-/// How long to wait before the bus is looked for again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long the local socket may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How often is looked for a local socket where there was none, or for the bus's own where that is gone.
+const LOOK: Duration = Duration::from_secs(2);
+/// The newest events that stay in memory, in bytes: what the other process has not written to the disk yet is among
+/// them.
+const KEEP_BYTES: usize = 16 << 20;
 
-/// The tag under which missing events are reported.
-const GAP: &str = "brine/gap";
-
-/// The events of a master beside this process.
-pub(crate) struct Feed {
-    log: Arc<Log>,
-    subscriber: Subscriber,
-    /// When the last event was read: what came since the connection was lost is missing.
-    lost_after: Option<Duration>,
+/// The events of a bus beside this process.
+pub(crate) enum Feed {
+    /// Its log is repeated.
+    Repeats(Box<Repeat>),
+    /// It is joined.
+    Joins(Box<Beside>, LocalAddress),
 }
 
-/// The state of an API beside a master, and what fills its log.
-pub(crate) fn separate_state(loaded: &Loaded) -> anyhow::Result<(Arc<ApiState>, Feed)> {
-    let rules = loaded.brine.acl.as_ref().map(|acl| &acl.0);
+/// Why a feed has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to.
+    Told,
+    /// There is another log now: readers have to begin anew.
+    Changed,
+}
+
+impl Feed {
+    /// Finds out what there is beside this process.
+    pub(crate) async fn open(loaded: &Loaded) -> anyhow::Result<Self> {
+        let location = BusLocation::of_node(loaded, Node::Master)?;
+        let address = location
+            .local_address()
+            .context("nothing says where the master's sockets are; set sock_dir")?;
+        match Repeat::open(&location, &address).await {
+            Ok(Some(repeat)) => return Ok(Self::Repeats(Box::new(repeat))),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!("the master's history is not used: {error:#}");
+            }
+        }
+        Ok(Self::Joins(Box::new(join(location)?), address))
+    }
+
+    /// What requests are answered from.
+    pub(crate) fn state(&self) -> anyhow::Result<Arc<ApiState>> {
+        match self {
+            Self::Repeats(repeat) => Ok(Arc::clone(&repeat.state)),
+            Self::Joins(beside, _) => beside.state(),
+        }
+    }
+
+    /// Takes events in until `shutdown`, or until the log is another.
+    pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<Ended> {
+        match self {
+            Self::Repeats(repeat) => tokio::select! {
+                () = repeat.run() => Ok(Ended::Changed),
+                () = shutdown => Ok(Ended::Told),
+            },
+            Self::Joins(beside, address) => {
+                let mut ended = Ended::Changed;
+                let until = async {
+                    tokio::select! {
+                        () = shutdown => ended = Ended::Told,
+                        () = until_there(&address) => {}
+                    }
+                };
+                beside.serve(until).await?;
+                Ok(ended)
+            }
+        }
+    }
+}
+
+/// Joins the bus, with a history if the configuration asks for one: beside the one that a bus here may have itself.
+fn join(mut location: BusLocation) -> anyhow::Result<Beside> {
+    if let Some(sock_dir) = &location.sock_dir {
+        // Its bus may come later.
+        daemon::make_public_folder(sock_dir)
+            .with_context(|| format!("sock_dir {}", sock_dir.display()))?;
+    }
+    let is_wanted = location.brine.history.enabled == Some(true);
+    let history = match &location.opts {
+        Some(opts) if is_wanted => Some(Path::new(opts.text("cachedir")?).join("api_history")),
+        _ => None,
+    };
+    if history.is_none() {
+        location.brine.history.enabled = Some(false);
+    }
+    let options = BusOptions {
+        history,
+        ..BusOptions::default()
+    };
+    Beside::open(location, &options, None)
+}
+
+/// Waits until there is a local socket whose log can be repeated.
+async fn until_there(address: &LocalAddress) {
+    loop {
+        sleep(LOOK).await;
+        if let LocalAddress::Socket(path) | LocalAddress::TokenFile(path) = address
+            && path.exists()
+            && matches!(kept(address).await, Ok(Some(_)))
+        {
+            tracing::info!("the bus has a log with a history now; using it");
+            return;
+        }
+    }
+}
+
+/// The history of another process, and how far it is.
+struct Kept {
+    history: ForeignHistory,
+    directory: PathBuf,
+    /// The first event that is not on the disk yet.
+    next: Seq,
+    /// The newest event.
+    newest: Position,
+}
+
+/// The history of the bus at a local socket; `None` if nobody answers there, it has none, or this user may not read
+/// everything.
+async fn kept(address: &LocalAddress) -> anyhow::Result<Option<Kept>> {
+    let mut client = LocalClient::new(address.clone(), PublisherConfig::default());
+    let status = match client.status(Some(ANSWER)).await {
+        Ok(status) => status,
+        Err(LocalError::Connect(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let part = |name| {
+        let status = status.as_map()?;
+        status.get(name).and_then(Value::as_map)
+    };
+    let (Some(log), Some(history)) = (part("log"), part("history")) else {
+        return Ok(None);
+    };
+    let text = |part: &Map, name: &str| part.get(name).and_then(Value::as_str).map(str::to_owned);
+    let next = history.get("next").and_then(Value::as_int);
+    let (Some(directory), Some(next), Some(newest)) = (
+        text(history, "directory"),
+        next.and_then(|next| u64::try_from(next).ok()),
+        text(log, "newest"),
+    ) else {
+        return Ok(None);
+    };
+    let (directory, newest) = (PathBuf::from(directory), newest.parse::<Position>()?);
+    let history = ForeignHistory::open(&directory)?;
+    anyhow::ensure!(
+        history.log_id() == newest.log,
+        "history {}: expected that of log {}, found that of log {}",
+        directory.display(),
+        newest.log,
+        history.log_id()
+    );
+    Ok(Some(Kept {
+        history,
+        directory,
+        next: Seq(next),
+        newest,
+    }))
+}
+
+/// The log of a bus, repeated.
+pub(crate) struct Repeat {
+    log: Arc<Log>,
+    state: Arc<ApiState>,
+    events: EventStream,
+    address: LocalAddress,
+    /// The bus's own publish socket.
+    publish: Endpoint,
+}
+
+impl Repeat {
+    /// Opens the log of the bus at a local socket, and reads it up to now; `None` if it has no history.
+    async fn open(location: &BusLocation, address: &LocalAddress) -> anyhow::Result<Option<Self>> {
+        let Some(kept) = kept(address).await? else {
+            return Ok(None);
+        };
+        let config = LogConfig {
+            first: kept.next,
+            keep_bytes: KEEP_BYTES,
+            overflow: host::overflow(location),
+            ..LogConfig::new(kept.history.log_id())
+        };
+        let log = Log::repeating(config, &kept.history);
+        let from = Position {
+            log: log.id(),
+            seq: Seq(kept.next.0.saturating_sub(1)),
+        };
+        let query = EventQuery {
+            from: from.to_string(),
+            ..EventQuery::default()
+        };
+        let mut repeat = Self {
+            state: Arc::new(state(location, &log)?),
+            log,
+            events: EventStream::new(address.clone(), &query),
+            address: address.clone(),
+            publish: location.address.publish().clone(),
+        };
+        repeat.events.connect(Some(ANSWER)).await?;
+        // Clients come back with the position of an event they had from an earlier process.
+        let is_behind = |events: &EventStream| {
+            let at = events.position();
+            kept.newest.seq >= kept.next && at.is_none_or(|at| at.seq < kept.newest.seq)
+        };
+        while is_behind(&repeat.events) {
+            // The newest may be among those that nobody is shown.
+            let Some(delivery) = repeat.events.next(Wait::For(ANSWER)).await? else {
+                break;
+            };
+            anyhow::ensure!(repeat.take(&delivery), "the log has changed meanwhile");
+        }
+        tracing::info!(log = %repeat.log.id(), directory = %kept.directory.display(), "positions are the master's");
+        Ok(Some(repeat))
+    }
+
+    /// Repeats the log until it is another.
+    async fn run(mut self) {
+        loop {
+            match self.events.next(Wait::For(LOOK)).await {
+                Ok(None) => {}
+                Ok(Some(delivery)) if self.take(&delivery) => {}
+                Ok(Some(_)) => return tracing::warn!("the master's log is another one now"),
+                Err(LocalError::Connect(_)) if self.is_another().await => {
+                    return tracing::warn!("the master has no local socket any more");
+                }
+                Err(LocalError::Connect(_)) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the master's events cannot be read; trying again");
+                    sleep(LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// Puts what came into the log; `false` if it is of another.
+    fn take(&self, delivery: &Delivery) -> bool {
+        match delivery {
+            Delivery::Event(stored) => {
+                let incoming = Incoming {
+                    event: stored.event.as_bytes(),
+                    tag_bytes: stored.event.tag().len(),
+                };
+                let is_same = stored.position.log == self.log.id();
+                if is_same {
+                    self.log
+                        .append_at(stored.position.seq, None, incoming, stored.at);
+                }
+                is_same
+            }
+            Delivery::Gap { to, reason, .. } => {
+                let reason = reason.as_deref().and_then(GapReason::parse);
+                self.log.skip_to(Seq(to.seq.0 + 1), reason);
+                to.log == self.log.id()
+            }
+            // Streams that follow have no end.
+            Delivery::End => false,
+        }
+    }
+
+    /// Whether the bus is there and its local socket is not: it is another bus than before.
+    async fn is_another(&self) -> bool {
+        let Endpoint::Path(path) = &self.publish else {
+            return false;
+        };
+        UnixStream::connect(path).await.is_ok() && matches!(kept(&self.address).await, Ok(None))
+    }
+}
+
+fn state(location: &BusLocation, log: &Arc<Log>) -> anyhow::Result<ApiState> {
+    let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
     let acl = Acl::parse(rules, geteuid().as_raw())?;
-    let address = bus_location::address(&loaded.opts, &Node::Master, None)?;
-    let log = Log::new(LogConfig::new(host::new_log_id()?));
     let node = NodeInfo {
         kind: "master",
         id: String::new(),
@@ -48,83 +310,7 @@ pub(crate) fn separate_state(loaded: &Loaded) -> anyhow::Result<(Arc<ApiState>, 
         zone: local_offset,
         ..ApiConfig::default()
     };
-    let feed = Feed {
-        log: Arc::clone(&log),
-        subscriber: Subscriber::new(&address, SubscriberConfig::default()),
-        lost_after: None,
-    };
-    Ok((Arc::new(ApiState::new(log, acl, node, config)), feed))
-}
-
-impl Feed {
-    /// Appends what the master publishes, for ever; connects again when the master does.
-    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
-        let mut was_told = false;
-        loop {
-            match self.subscriber.connect(AGAIN).await {
-                Ok(()) => {
-                    was_told = false;
-                    let ended = self.read().await;
-                    tracing::warn!(err = ?ended, "the master's bus is gone; looking for it again");
-                }
-                Err(error) if !was_told => {
-                    was_told = true;
-                    tracing::warn!(err = %error, "no bus of a master yet; looking for it");
-                }
-                Err(_) => {}
-            }
-            sleep(AGAIN).await;
-        }
-    }
-
-    async fn read(&mut self) -> anyhow::Result<()> {
-        let mut is_first = true;
-        loop {
-            let event = self.subscriber.next_ref(Wait::Forever).await?;
-            let event = event.context("the bus has closed")?;
-            let now = since_epoch();
-            // A connection that has delivered an event is subscribed; one that was made may not be.
-            if std::mem::take(&mut is_first)
-                && let Some(from) = self.lost_after
-            {
-                append_gap(&self.log, from, now)?;
-            }
-            self.lost_after = Some(now);
-            let (tag, data) = (event.tag(), event.data());
-            let mut whole = Vec::with_capacity(tag.len() + 2 + data.len());
-            whole.extend_from_slice(tag.as_bytes());
-            whole.extend_from_slice(b"\n\n");
-            whole.extend_from_slice(data);
-            let incoming = Incoming {
-                event: &whole,
-                tag_bytes: tag.len(),
-            };
-            self.log.append([incoming], clock::now());
-        }
-    }
-}
-
-/// Records that events between two moments may be missing: nobody tells a subscriber what it missed.
-fn append_gap(log: &Log, from: Duration, to: Duration) -> anyhow::Result<()> {
-    let style = Compat::NEWEST.stamp_style();
-    let mut data = Map::new();
-    data.insert("from", stamp::format(from, style));
-    data.insert("to", stamp::format(to, style));
-    data.insert("reason", "the master's bus was gone");
-    let stamp = stamp::format(to, style);
-    let event = encode_event(GAP, &mut data, &stamp, MAX_EVENT_SIZE)?;
-    let incoming = Incoming {
-        event: &event,
-        tag_bytes: GAP.len(),
-    };
-    log.append([incoming], clock::now());
-    Ok(())
-}
-
-fn since_epoch() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    Ok(ApiState::new(Arc::clone(log), acl, node, config))
 }
 
 /// The data of the first event with a tag that a cursor finds without waiting.

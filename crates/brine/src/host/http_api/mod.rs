@@ -17,13 +17,13 @@ use brine_api::network;
 use brine_api::rest::{Operator, RestState};
 use brine_api::stream::{Stamps, StreamConfig, Streams};
 use brine_api::{ApiState, network::Tls};
-use brine_config::Loaded;
+use brine_config::Brine;
 use brine_wire::compat::Series;
 use tokio::sync::oneshot;
 
 use crate::clock::local_offset;
 pub(crate) use beside::BesideMaster;
-pub(crate) use feed::separate_state;
+pub(crate) use feed::{Ended, Feed};
 pub(crate) use options::ApiSettings;
 pub(crate) use own::OwnMaster;
 
@@ -42,12 +42,12 @@ pub(crate) struct RunningApi {
 
 /// Binds the API's port and serves it.
 pub(crate) fn start(
-    loaded: &Loaded,
+    brine: &Brine,
     settings: ApiSettings,
     api: Arc<ApiState>,
     operator: Arc<dyn Operator>,
 ) -> anyhow::Result<RunningApi> {
-    let forms = loaded.brine.api.forms.or(loaded.brine.compat);
+    let forms = brine.api.forms.or(brine.compat);
     let streams = Streams::start(
         &api,
         StreamConfig {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use brine_api::network::TlsFiles;
 use brine_api::rest::{Limits, RestOptions};
-use brine_config::Loaded;
+use brine_config::{Brine, Opts};
 use brine_wire::{Map, Value};
 
 use crate::salt;
@@ -21,8 +21,7 @@ pub(crate) struct ApiSettings {
 
 impl ApiSettings {
     /// Reads a master's configuration.
-    pub(crate) fn of_master(loaded: &Loaded) -> anyhow::Result<Self> {
-        let opts = &loaded.opts;
+    pub(crate) fn of_master(opts: &Opts, brine: &Brine) -> anyhow::Result<Self> {
         let section = |name| opts.get(name).and_then(Value::as_map);
         let (name, host) = match section("rest_cherrypy") {
             Some(_) => ("rest_cherrypy", "host"),
@@ -57,8 +56,8 @@ impl ApiSettings {
                 enabled_clients: list("netapi_enable_clients"),
                 allow_raw_shell: opts.flag("netapi_allow_raw_shell").unwrap_or(false),
                 external_auth: external_auth.cloned().unwrap_or_default(),
-                allow_query_token: loaded.brine.api.allow_query_token,
-                open_exporter: loaded.brine.api.open_exporter,
+                allow_query_token: brine.api.allow_query_token,
+                open_exporter: brine.api.open_exporter,
                 root_prefix: read.text("root_prefix")?.unwrap_or_default().to_owned(),
                 enable_sessions: read.flag("enable_sessions")?.unwrap_or(true),
                 webhook_url: path("webhook_url", "hook")?,
@@ -79,7 +78,7 @@ impl ApiSettings {
                 to_yaml: salt::to_yaml,
             },
             address: resolve(host, port)?,
-            tls: read.tls(loaded)?,
+            tls: read.tls(brine)?,
         })
     }
 }
@@ -119,7 +118,7 @@ impl<'o> Options<'o> {
     }
 
     /// `None` where the configuration says that nothing is encrypted.
-    fn tls(&self, loaded: &Loaded) -> anyhow::Result<Option<TlsFiles>> {
+    fn tls(&self, brine: &Brine) -> anyhow::Result<Option<TlsFiles>> {
         let path = |key| anyhow::Ok(self.text(key)?.map(PathBuf::from));
         if self.flag("disable_ssl")?.unwrap_or(false) {
             return Ok(None);
@@ -129,7 +128,7 @@ impl<'o> Options<'o> {
                 certificate,
                 key,
                 chain: path("ssl_chain")?,
-                client_ca: loaded.brine.api.client_ca.clone(),
+                client_ca: brine.api.client_ca.clone(),
             })),
             _ => bail!(
                 "{}: set ssl_crt and ssl_key, or disable_ssl: true (tokens and passwords are sent in clear then)",

@@ -9,7 +9,7 @@ mod report;
 mod via_minion;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,13 +20,14 @@ use brine_wire::network::Jid;
 use brine_wire::{Map, Value};
 
 use self::in_process::MinionBus;
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use self::via_minion::{ReportTo, ViaMinion};
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
 use crate::daemon::account;
+use crate::terminal;
 use crate::{bus_location, clock};
 
 /// Runs a function and prints what it returns.
@@ -46,9 +47,9 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let printer = start::printer(&line, &loaded.opts)?;
     let call = call(&line);
     if call.fun.is_empty() {
-        io::stdout().write_all(SYNTAX.help().as_bytes())?;
+        terminal::stdout().write_all(SYNTAX.help().as_bytes())?;
         let complaint = SYNTAX.complaint("Requires function, --grains or --doc");
-        io::stderr().write_all(complaint.as_bytes())?;
+        terminal::stderr().write_all(complaint.as_bytes())?;
         return Ok(ExitCode::from(start::USAGE));
     }
     let called = Called {
@@ -166,7 +167,7 @@ fn add_folders(line: &Parsed<Key>, opts: &mut Opts) {
 fn print_docs(docs: &Value, beginning: &str) -> anyhow::Result<ExitCode> {
     let mut docs: Vec<_> = docs.as_map().into_iter().flatten().collect();
     docs.sort_by(|(one, _), (other, _)| one.as_str().cmp(&other.as_str()));
-    let mut stdout = io::stdout().lock();
+    let mut stdout = terminal::stdout();
     for (name, doc) in docs {
         let (Some(name), Some(doc)) = (name.as_str(), doc.as_str()) else {
             continue;
@@ -193,8 +194,8 @@ fn print(
     outcome: Outcome,
 ) -> anyhow::Result<ExitCode> {
     if let Some(failure) = report::failure(&called.fun, &outcome) {
-        io::stderr().write_all(failure.stderr.as_bytes())?;
-        io::stdout().write_all(failure.stdout.as_bytes())?;
+        terminal::stderr().write_all(failure.stderr.as_bytes())?;
+        terminal::stdout().write_all(failure.stdout.as_bytes())?;
         return Ok(ExitCode::from(failure.code));
     }
     let retcode = outcome.retcode;

@@ -3,7 +3,7 @@
 use crate::salt::options::{ARGUMENTS, BASIC, CONFIG_DIR, Key, LOG_LEVEL, OUTPUT, flag, opt, text};
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
-pub(super) const SYNTAX: Syntax<Key> = Syntax {
+pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-call",
     usage: "[options] <function> [arguments]",
     about: "Runs a function on this machine's minion. This is Brine.",

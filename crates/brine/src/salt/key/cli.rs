@@ -9,10 +9,14 @@ use brine_bus::address::Node;
 use brine_bus::client::blocking::Publisher;
 use brine_net::keys::store::KeyState;
 use brine_node::keys::{Action, Found, Include, Keys, LeftoverFiles, by_state};
+use brine_node::master::audit;
+use brine_wire::{Map, Value};
 
 use super::{Session, show};
 use crate::bus_location;
 use crate::salt::options::Key;
+use crate::salt::start;
+use crate::terminal;
 
 /// Asks, changes the keys, and reports it.
 pub(super) fn change(
@@ -26,7 +30,7 @@ pub(super) fn change(
     if action != Action::Delete {
         found = only_included(&found, include);
     }
-    let mut stdout = io::stdout();
+    let mut stdout = terminal::stdout();
     if found.is_empty() {
         let states = states(include);
         writeln!(
@@ -42,14 +46,23 @@ pub(super) fn change(
         return Ok(());
     }
     let mut bus = bus(session)?;
-    let refused = keys.change(action, &found, include, &leftover(session)?, |mut data| {
-        // Without a running master nobody listens to the event.
-        if let Err(error) = bus.fire_event("salt/key", &mut data, Some(Duration::ZERO)) {
-            tracing::debug!("salt/key: {error}");
+    let user = start::user();
+    // Without a running master nobody listens to the events.
+    let mut fire = |tag, mut data: Map| {
+        if let Err(error) = bus.fire_event(tag, &mut data, Some(Duration::ZERO)) {
+            tracing::debug!("{tag}: {error}");
         }
+    };
+    let refused = keys.change(action, &found, include, &leftover(session)?, |data| {
+        if session.audit {
+            let text = |name| data.get(name).and_then(Value::as_str).unwrap_or_default();
+            let about = audit::key_data(text("id"), text("act"), "salt-key", &user);
+            fire(audit::KEY, about);
+        }
+        fire("salt/key", data);
     })?;
     for id in &refused {
-        writeln!(io::stderr(), "Unable to accept invalid key for {id}.")?;
+        writeln!(terminal::stderr(), "Unable to accept invalid key for {id}.")?;
     }
     let listed = if action == Action::Delete {
         found.into_iter().flat_map(|(_, ids)| ids).collect()
@@ -118,7 +131,7 @@ fn says_yes(action: Action) -> anyhow::Result<bool> {
         Action::Delete => ("Proceed? [N/y] ", false),
         Action::Accept | Action::Reject => ("Proceed? [n/Y] ", true),
     };
-    let mut stdout = io::stdout();
+    let mut stdout = terminal::stdout();
     stdout.write_all(question.as_bytes())?;
     stdout.flush()?;
     let mut answer = String::new();

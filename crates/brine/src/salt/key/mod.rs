@@ -8,7 +8,7 @@ mod make;
 mod options;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,12 +20,13 @@ use brine_node::keys::{Action, Include, Keys};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
 use crate::daemon::account;
+use crate::terminal;
 
 /// The command that `salt-key` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let compat = brine.compat.unwrap_or(Compat::NEWEST);
     if line.has(Key::DeleteAll) && !line.words.is_empty() {
         let text = "Error: Delete all takes no arguments. Use -d to delete specified keys\n";
-        io::stderr().write_all(text.as_bytes())?;
+        terminal::stderr().write_all(text.as_bytes())?;
         return Ok(ExitCode::FAILURE);
     }
     let printer = start::printer(&line, &opts)?;
@@ -89,11 +90,12 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
                     opts: &opts,
                     compat,
                     printer: &printer,
+                    audit: brine.audit,
                 },
             )?;
         }
     }
-    io::stdout().flush()?;
+    terminal::stdout().flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,6 +106,8 @@ struct Session<'a> {
     opts: &'a Opts,
     compat: Compat,
     printer: &'a Printer,
+    /// Whether changes are reported in events of the audit.
+    audit: bool,
 }
 
 fn open(opts: &Opts, compat: Compat) -> anyhow::Result<KeyStore> {

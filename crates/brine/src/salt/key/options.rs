@@ -5,7 +5,7 @@ use crate::salt::options::{
 };
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
-pub(super) const SYNTAX: Syntax<Key> = Syntax {
+pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-key",
     usage: "[options]",
     about: "Lists, accepts, rejects and deletes the keys of minions. This is Brine.",

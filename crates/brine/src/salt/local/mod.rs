@@ -7,7 +7,7 @@ mod report;
 mod subset;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,13 +19,14 @@ use brine_wire::Value;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
 
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use self::report::{Mode, Report};
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
 use crate::host;
+use crate::terminal;
 
 /// What Salt prints when there is nothing to wait for.
 const NOBODY: &str = "No minions matched the target. No command was sent, no jid was assigned.";
@@ -45,9 +46,9 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         Ok(request) => request,
         Err(incomplete) => {
             if incomplete.wants_help() {
-                io::stdout().write_all(SYNTAX.help().as_bytes())?;
+                terminal::stdout().write_all(SYNTAX.help().as_bytes())?;
             }
-            io::stderr().write_all(incomplete.to_string().as_bytes())?;
+            terminal::stderr().write_all(incomplete.to_string().as_bytes())?;
             return Ok(ExitCode::from(INCOMPLETE));
         }
     };
@@ -198,7 +199,7 @@ fn timeouts(line: &Parsed<Key>, configured: Timeouts) -> Timeouts {
 /// After Ctrl-C: the job continues and can be looked up.
 fn give_up(jid: &Jid) -> anyhow::Result<ExitCode> {
     writeln!(
-        io::stderr(),
+        terminal::stderr(),
         "\nThis job's jid is: {jid}\nExiting gracefully on Ctrl-c\n\
          The minions may not have all finished running and any remaining minions will return \
          upon completion. To look up the return data for this job later, run the following \
@@ -208,7 +209,7 @@ fn give_up(jid: &Jid) -> anyhow::Result<ExitCode> {
 }
 
 fn println(text: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = terminal::stdout();
     writeln!(stdout, "{text}")?;
     Ok(stdout.flush()?)
 }

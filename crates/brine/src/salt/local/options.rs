@@ -7,7 +7,7 @@ use crate::salt::options::{
 };
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
-pub(super) const SYNTAX: Syntax<Key> = Syntax {
+pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt",
     usage: "[options] '<target>' <function> [arguments]",
     about: "Has minions run a function and prints what they return. This is Brine.",

@@ -9,6 +9,7 @@ use brine_node::client::{MinionReply, ReplyKind};
 use brine_wire::{Map, Value};
 
 use crate::salt::output::Printer;
+use crate::terminal;
 
 /// Salt's exit code when no minion returned.
 const NO_RETURN: u8 = 2;
@@ -26,7 +27,7 @@ pub(super) enum Mode {
 
 /// Says that nothing came back; the exit code.
 pub(super) fn no_return() -> anyhow::Result<ExitCode> {
-    writeln!(io::stderr(), "ERROR: No return received")?;
+    writeln!(terminal::stderr(), "ERROR: No return received")?;
     Ok(ExitCode::from(NO_RETURN))
 }
 
@@ -90,7 +91,7 @@ impl<'a> Report<'a> {
             return Ok(ExitCode::SUCCESS);
         }
         writeln!(
-            io::stderr(),
+            terminal::stderr(),
             "ERROR: Minions returned with non-zero exit code"
         )?;
         Ok(ExitCode::FAILURE)
@@ -111,12 +112,12 @@ impl<'a> Report<'a> {
             }
         }
         if self.replies.is_empty() {
-            writeln!(io::stderr(), "No minions found to gather docs from")?;
+            writeln!(terminal::stderr(), "No minions found to gather docs from")?;
             return Ok(ExitCode::from(NO_RETURN));
         }
         for (fun, doc) in docs {
             let doc = crate::salt::python::str(doc);
-            writeln!(io::stdout(), "{fun}:\n{doc}\n")?;
+            writeln!(terminal::stdout(), "{fun}:\n{doc}\n")?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -132,7 +133,7 @@ impl<'a> Report<'a> {
         let failed = self.replies.iter();
         let failed = failed.filter(|reply| reply.kind == ReplyKind::Returned && reply.retcode != 0);
         let failed: Vec<_> = failed.map(|reply| reply.id.as_str()).collect();
-        let mut out = io::stdout().lock();
+        let mut out = terminal::stdout();
         let line = "-------------------------------------------";
         writeln!(out, "\n\n{line}\nSummary\n{line}")?;
         writeln!(out, "# of minions targeted: {}", self.replies.len())?;

@@ -22,6 +22,8 @@ use brine_wire::{Map, Value};
 use self::colours::Colours;
 use super::python;
 
+use crate::terminal;
+
 /// The outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outputter {
@@ -200,7 +202,7 @@ impl Printer {
         text.push('\n');
         match &self.file {
             None => {
-                let mut stdout = io::stdout().lock();
+                let mut stdout = terminal::stdout();
                 stdout.write_all(text.as_bytes())?;
                 stdout.flush()?;
             }

@@ -7,7 +7,7 @@ mod options;
 mod state_event;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -23,7 +23,7 @@ use brine_wire::Value;
 use brine_wire::network::Jid;
 use tokio::runtime::Runtime;
 
-use self::options::SYNTAX;
+pub(super) use self::options::SYNTAX;
 use self::state_event::{End, StateEvent};
 use super::options::Key;
 use super::optparse::Parsed;
@@ -32,6 +32,7 @@ use crate::bus_location;
 use crate::clock;
 use crate::daemon::account;
 use crate::interrupt::Interrupt;
+use crate::terminal;
 
 /// Runs a function and prints what it returns.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -42,13 +43,13 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     };
     if line.has(Key::Doc) {
         let wanted = line.words.first().map(String::as_str);
-        io::stdout().write_all(documentation(wanted).as_bytes())?;
+        terminal::stdout().write_all(documentation(wanted).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let Loaded { opts, brine, .. } = start::configure(&line, Role::Client, "master")?;
     account::become_configured_user(&opts)?;
     let Some((function, rest)) = line.words.split_first() else {
-        io::stdout().write_all(documentation(None).as_bytes())?;
+        terminal::stdout().write_all(documentation(None).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
     let jid = line.value(Key::Jid).map_or_else(new_jid, str::to_owned);
@@ -81,7 +82,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         _ => Some(runtime.block_on(runner::run(&mut operator, call))?),
     };
     let Some(returned) = returned else {
-        io::stderr().write_all(b"\nExiting gracefully on Ctrl-c\n")?;
+        terminal::stderr().write_all(b"\nExiting gracefully on Ctrl-c\n")?;
         return Ok(ExitCode::SUCCESS);
     };
     if !line.has(Key::Quiet) {

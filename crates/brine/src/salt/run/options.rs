@@ -5,7 +5,7 @@ use crate::salt::options::{
 };
 use crate::salt::optparse::{Opt, Syntax, Takes};
 
-pub(super) const SYNTAX: Syntax<Key> = Syntax {
+pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-run",
     usage: "[options] <function> [arguments]",
     about: "Runs a function on the master's machine. This is Brine; -d lists its functions.",

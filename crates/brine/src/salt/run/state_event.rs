@@ -19,6 +19,7 @@ use brine_wire::matching::{MatchType, TagMatch};
 
 use crate::bus_location;
 use crate::interrupt::Interrupt;
+use crate::terminal;
 
 /// A listener that knows its bus, and may be connected already.
 #[derive(Debug)]
@@ -143,7 +144,7 @@ fn print(event: EventRef<'_>, pretty: bool, line: &mut String) -> io::Result<boo
         json::to_line(&data, line);
     }
     line.push('\n');
-    let mut stdout = io::stdout().lock();
+    let mut stdout = terminal::stdout();
     stdout.write_all(line.as_bytes())?;
     stdout.flush()?;
     Ok(true)

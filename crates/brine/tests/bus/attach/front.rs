@@ -1,6 +1,7 @@
 //! In front of a bus of Salt's: clients never find it missing, and it is as before in the end.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, Metadata, Permissions};
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use brine_testkit::salt::{Client, Node};
+use brine_testkit::user;
 use rustix::process::{Signal, kill_process};
 
 use super::{Site, until};
@@ -204,4 +206,34 @@ fn a_bus_on_ports_has_no_place_to_take() {
     let text = String::from_utf8_lossy(&refused.stderr);
     assert!(text.contains("ipc_mode: tcp"), "{text}");
     assert_eq!(refused.status.code(), Some(1));
+}
+
+#[test]
+fn a_list_says_who_may_listen_in_front() {
+    if !user::can_switch() {
+        return;
+    }
+    let site = Site::new(Node::Master);
+    for directory in [site.path(""), site.sock_dir()] {
+        fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+    }
+    let config = site.path("master");
+    fs::write(&config, "brine: {acl: [{user: nobody, read: ['*']}]}\n").unwrap();
+    let _bus = site.start_bus("3008.3");
+    let salts = look(&site.publish());
+    let mut attached = site.attach(&["--in-front", "--config", config.to_str().unwrap()]);
+    attached.says("in front: ", 1);
+    let connect = || UnixStream::connect(site.publish()).unwrap();
+    let (mut named, mut other) = (user::as_nobody(connect), user::as_user(12_345, connect));
+    let reader = thread::spawn(move || named.read(&mut [0; 10]).unwrap());
+    let mut listener = site.listener("3008.3", &site.sock_dir());
+    until("the named user to hear something", || {
+        listener.run("bus.fire_event({}, 'for/listeners')");
+        reader.is_finished()
+    });
+    assert!(reader.join().unwrap() > 0);
+    // Nothing is written to the other, whose connection is closed.
+    assert_eq!(other.read(&mut [0; 10]).unwrap(), 0);
+    assert!(attached.end().success());
+    assert_eq!(look(&site.publish()), salts);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "shown when a test fails")]
 
 mod beside;
+mod burst;
 mod front;
 mod master;
 mod restarts;

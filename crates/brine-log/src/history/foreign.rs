@@ -1,0 +1,59 @@
+//! The history of a bus in another process, for a log that repeats that bus's: what is no longer in its memory is read
+//! from there. It writes nothing, and locks nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::history::directory::store_file;
+use crate::history::loader;
+use crate::history::open::{OpenError, in_directory};
+use crate::history::sqlite::SqliteReader;
+use crate::history::store::{BlockReader, StoreError};
+use crate::position::LogId;
+use crate::stored::StoredSegments;
+
+/// A history that another process writes.
+pub struct ForeignHistory {
+    log: LogId,
+    segments: Arc<StoredSegments>,
+}
+
+impl ForeignHistory {
+    /// Opens the history in a directory.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        let file = store_file(directory);
+        if !file.is_file() {
+            return Err(OpenError::Nothing {
+                directory: directory.to_owned(),
+            });
+        }
+        let reader = SqliteReader::open(&file);
+        let history = reader.and_then(|reader| Self::on(Box::new(reader)));
+        history.map_err(|error| in_directory(directory, error))
+    }
+
+    /// Reads a store of any kind.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn on(mut reader: Box<dyn BlockReader>) -> Result<Self, StoreError> {
+        let state = reader.state()?.ok_or(StoreError::Foreign)?;
+        Ok(Self {
+            log: state.log,
+            segments: loader::start(reader)?,
+        })
+    }
+
+    /// The log whose history this is.
+    #[must_use]
+    pub const fn log_id(&self) -> LogId {
+        self.log
+    }
+
+    pub(crate) fn segments(&self) -> Arc<StoredSegments> {
+        Arc::clone(&self.segments)
+    }
+}

@@ -1,0 +1,274 @@
+//! Stdout and stderr of the whole program: what comes from outside cannot act on a terminal.
+//!
+//! Tags, ids, returns and log fields are chosen by minions, strangers and other programs. On a terminal the control
+//! characters among them would move the cursor, rename the window or answer questions, and bidirectional ones would
+//! reorder a line. Both writers here print them escaped (`\x1b`, `\u202e`) when they write to a terminal, and nothing
+//! changed when they write to a file or a pipe. Colours pass, since the program prints them itself: the most that
+//! foreign text can do is to be coloured. Nothing else in this crate may open the two streams; `cargo xtask tidy`
+//! checks that.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write};
+
+/// Stdout.
+pub(crate) fn stdout() -> Shown<io::Stdout> {
+    let stdout = io::stdout();
+    let is_terminal = stdout.is_terminal();
+    Shown::new(stdout, is_terminal)
+}
+
+/// Stderr.
+pub(crate) fn stderr() -> Shown<io::StderrLock<'static>> {
+    let stderr = io::stderr().lock();
+    let is_terminal = stderr.is_terminal();
+    Shown::new(stderr, is_terminal)
+}
+
+/// The characters that text from outside is shown without: text for a terminal that a program draws on itself.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        push(c, &mut shown);
+    }
+    shown.into()
+}
+
+/// Writes text that may come from outside; escapes it on a terminal. The rest of a character that arrives in
+/// pieces is awaited until the writer is flushed or dropped.
+#[derive(Debug)]
+pub(crate) struct Shown<W: Write> {
+    out: W,
+    is_terminal: bool,
+    /// The beginning of a character or of a colour.
+    pending: Vec<u8>,
+}
+
+impl<W: Write> Shown<W> {
+    const fn new(out: W, is_terminal: bool) -> Self {
+        Self {
+            out,
+            is_terminal,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Writes what has arrived, escaped. An incomplete end is kept, or escaped too if nothing can follow.
+    fn show(&mut self, bytes: &[u8], is_last: bool) -> io::Result<()> {
+        let bytes = [&std::mem::take(&mut self.pending)[..], bytes].concat();
+        let mut text = String::with_capacity(bytes.len());
+        let mut end = 0;
+        for chunk in bytes.utf8_chunks() {
+            end += chunk.valid().len() + chunk.invalid().len();
+            let is_open = !is_last && end == bytes.len();
+            let kept = show_text(
+                chunk.valid(),
+                is_open && chunk.invalid().is_empty(),
+                &mut text,
+            );
+            self.pending.extend_from_slice(kept.as_bytes());
+            if is_open && is_incomplete(chunk.invalid()) {
+                self.pending.extend_from_slice(chunk.invalid());
+            } else {
+                for byte in chunk.invalid() {
+                    let _ = write!(text, "\\x{byte:02x}"); // to a String: cannot fail
+                }
+            }
+        }
+        self.out.write_all(text.as_bytes())
+    }
+}
+
+/// Adds text, escaped. Returns the beginning of a colour at its end, if more may follow.
+fn show_text<'a>(mut rest: &'a str, is_open: bool, text: &mut String) -> &'a str {
+    while let Some(at) = rest.find(acts) {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = match colour(rest.as_bytes()) {
+            Colour::Known(length) => {
+                text.push_str(&rest[..length]);
+                length
+            }
+            Colour::Incomplete if is_open => return rest,
+            Colour::Incomplete | Colour::None => {
+                let c = rest.chars().next().unwrap_or_default();
+                push(c, text);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    text.push_str(rest);
+    ""
+}
+
+/// Whether the bytes are the beginning of a character.
+fn is_incomplete(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}
+
+impl<W: Write> Write for Shown<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_terminal {
+            return self.out.write(bytes);
+        }
+        self.show(bytes, false)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            self.show(&[], true)?;
+        }
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Drop for Shown<W> {
+    fn drop(&mut self) {
+        // As for any buffered writer, only a flush reports errors.
+        let _ = match self.pending.is_empty() {
+            true => Ok(()),
+            false => self.show(&[], true),
+        };
+    }
+}
+
+/// The longest colour, in bytes: `ESC [ 0 ; 1 ; 3 6 m` and some to spare.
+const MAX_COLOUR: usize = 12;
+
+enum Colour {
+    /// One of this program's, of so many bytes.
+    Known(usize),
+    /// The beginning of one.
+    Incomplete,
+    None,
+}
+
+/// The colour at the start, as this program prints them. Hidden text, black and backgrounds are not among them.
+fn colour(bytes: &[u8]) -> Colour {
+    const KNOWN: [&[u8]; 13] = [
+        b"", b"0", b"1", b"2", b"3", b"4", b"22", b"31", b"32", b"33", b"34", b"35", b"36",
+    ];
+    let start = &bytes[..bytes.len().min(MAX_COLOUR)];
+    let Some(codes) = start.strip_prefix(b"\x1b[") else {
+        return match start {
+            b"\x1b" => Colour::Incomplete,
+            _ => Colour::None,
+        };
+    };
+    let is_code = |byte: &&u8| matches!(byte, b'0'..=b'9' | b';');
+    let length = codes.iter().take_while(is_code).count();
+    let is_known = |codes: &[u8]| {
+        codes
+            .split(|byte| *byte == b';')
+            .all(|code| KNOWN.contains(&code))
+    };
+    match codes.get(length) {
+        Some(b'm') if is_known(&codes[..length]) => Colour::Known(2 + length + 1),
+        None if start.len() < MAX_COLOUR => Colour::Incomplete,
+        _ => Colour::None,
+    }
+}
+
+/// Whether a terminal would act on it or show a line in another order, or show nothing where something is.
+const fn acts(c: char) -> bool {
+    matches!(c,
+        '\0'..='\x08' | '\x0b'..='\x1f' | '\x7f'..='\u{9f}'
+        // Bidirectional marks, embeddings, overrides and isolates.
+        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        // Line and paragraph separators; spaces without width; tags.
+        | '\u{2028}' | '\u{2029}' | '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn push(c: char, text: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = match u32::from(c) {
+        _ if !acts(c) => {
+            text.push(c);
+            Ok(())
+        }
+        code @ ..=0xff => write!(text, "\\x{code:02x}"),
+        code @ ..=0xffff => write!(text, "\\u{code:04x}"),
+        code => write!(text, "\\U{code:08x}"),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a terminal gets, however the bytes are cut.
+    fn on_terminal(bytes: &[u8]) -> String {
+        let cut = |step: usize| {
+            let mut shown = Shown::new(Vec::new(), true);
+            for part in bytes.chunks(step) {
+                shown.write_all(part).unwrap();
+            }
+            shown.flush().unwrap();
+            String::from_utf8(std::mem::take(&mut shown.out)).unwrap()
+        };
+        let whole = cut(bytes.len().max(1));
+        for step in 1..5 {
+            assert_eq!(cut(step), whole, "in pieces of {step} bytes");
+        }
+        whole
+    }
+
+    #[test]
+    fn controls_and_bidirectional_characters_are_escaped() {
+        for (text, shown) in [
+            (
+                "plain, größer, 日本, 👩‍👩‍👧\n\ttab",
+                "plain, größer, 日本, 👩‍👩‍👧\n\ttab",
+            ),
+            ("a\x1b]0;title\x07b", "a\\x1b]0;title\\x07b"),
+            ("over\rwritten", "over\\x0dwritten"),
+            ("\u{9b}2J", "\\x9b2J"),
+            ("ab\u{202e}cd\u{2069}", "ab\\u202ecd\\u2069"),
+            ("m1\u{200b}", "m1\\u200b"),
+            ("\u{e0041}", "\\U000e0041"),
+        ] {
+            assert_eq!(on_terminal(text.as_bytes()), shown);
+            if !text.contains('\x1b') {
+                assert_eq!(super::shown(text), shown);
+            }
+        }
+        assert_eq!(on_terminal(b"\xff\xe2\x80"), "\\xff\\xe2\\x80");
+    }
+
+    #[test]
+    fn colours_of_this_program_pass_and_nothing_else_does() {
+        for colour in ["\x1b[0;32m", "\x1b[0;1;36m", "\x1b[0m", "\x1b[2m", "\x1b[m"] {
+            assert_eq!(on_terminal(colour.as_bytes()), colour);
+        }
+        for sequence in [
+            "\x1b[8m",
+            "\x1b[30m",
+            "\x1b[41m",
+            "\x1b[2J",
+            "\x1b[1;1H",
+            "\x1b[0;38;5;1m",
+            "\x1bc",
+            "\x1b[",
+            "\x1b",
+        ] {
+            let shown = on_terminal(sequence.as_bytes());
+            assert!(
+                shown.starts_with("\\x1b") && !shown.contains('\x1b'),
+                "{shown}"
+            );
+        }
+        assert!(!shown("\x1b[0m").contains('\x1b'));
+    }
+
+    #[test]
+    fn files_and_pipes_get_the_bytes_as_they_are() {
+        let mut out = Shown::new(Vec::new(), false);
+        out.write_all(b"\x1b]0;x\x07\xff").unwrap();
+        assert_eq!(out.out, b"\x1b]0;x\x07\xff");
+    }
+}

@@ -1,0 +1,150 @@
+//! Packages for Debian and for systems with RPM: what `crates/brine/Cargo.toml` lists, with manual pages and completions.
+//!
+//! The tools are cargo-deb and cargo-generate-rpm, installed below `target/` where they are missing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::command::{capture, cargo, nicely, output, root, run as run_command};
+use crate::tally::Tally;
+
+/// Name and version of each tool.
+const DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+const RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
+
+/// What is built, with which profile of cargo's.
+#[derive(Clone, Copy)]
+struct Profile {
+    name: &'static str,
+    /// Below `target/`.
+    folder: &'static str,
+}
+
+const RELEASE: Profile = Profile {
+    name: "release",
+    folder: "release",
+};
+const DEV: Profile = Profile {
+    name: "dev",
+    folder: "debug",
+};
+
+/// Builds the program and both packages, and prints what is in them.
+pub(crate) fn run() -> anyhow::Result<()> {
+    run_command(&mut cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "brine",
+    ]))?;
+    gather(RELEASE)?;
+    let deb = debian(RELEASE, "1")?;
+    let rpm = rpm(RELEASE)?;
+    println!(
+        "{}",
+        output(Command::new("dpkg-deb").arg("--contents").arg(&deb))?
+    );
+    for package in [deb, rpm] {
+        println!(
+            "{} bytes: {}",
+            fs::metadata(&package)?.len(),
+            package.display()
+        );
+    }
+    Ok(())
+}
+
+/// Makes Debian packages of the program that the tests are compiled with, and installs and uses them in a root of
+/// their own.
+pub(crate) fn test() -> anyhow::Result<Tally> {
+    gather(DEV)?;
+    let packages = [debian(DEV, "1")?, debian(DEV, "2")?];
+    let (printed, success) =
+        capture(Command::new(root().join("tests/package/run")).args(packages))?;
+    print!("{printed}");
+    let tally = printed.lines().rev().find_map(Tally::parse);
+    let tally = tally.context("tests/package/run printed no count")?;
+    ensure!(success || tally.failed > 0, "tests/package/run failed");
+    Ok(tally)
+}
+
+/// What a package holds besides the program, made by the program.
+fn gather(profile: Profile) -> anyhow::Result<()> {
+    let program = root().join("target").join(profile.folder).join("brine");
+    let folder = root().join("target/package");
+    let pages = folder.join("man");
+    let _ = fs::remove_dir_all(&pages);
+    run_command(Command::new(&program).arg("man").arg(&pages))?;
+    for (shell, file) in [
+        ("bash", "brine.bash"),
+        ("zsh", "_brine"),
+        ("fish", "brine.fish"),
+    ] {
+        let script = output(Command::new(&program).args(["completions", shell]))?;
+        fs::write(folder.join(file), script)?;
+    }
+    Ok(())
+}
+
+fn debian(profile: Profile, revision: &str) -> anyhow::Result<PathBuf> {
+    let file = root().join(format!(
+        "target/package/brine-{}-{revision}.deb",
+        profile.name
+    ));
+    let mut command = tool(DEB)?;
+    command
+        .args([
+            "--package",
+            "brine",
+            "--no-build",
+            "--profile",
+            profile.name,
+        ])
+        .args(["--deb-revision", revision, "--output"])
+        .arg(&file);
+    run_command(&mut nicely(&command))?;
+    Ok(file)
+}
+
+fn rpm(profile: Profile) -> anyhow::Result<PathBuf> {
+    let file = root().join(format!("target/package/brine-{}.rpm", profile.name));
+    let mut command = tool(RPM)?;
+    command
+        .args([
+            "--package",
+            "crates/brine",
+            "--profile",
+            profile.name,
+            "--output",
+        ])
+        .arg(&file);
+    run_command(&mut command)?;
+    Ok(file)
+}
+
+/// A tool of this version, installed first if need be.
+fn tool((name, version): (&str, &str)) -> anyhow::Result<Command> {
+    let tools = root().join("target/tools");
+    let program = tools.join("bin").join(name);
+    if !is_version(&program, version) {
+        let mut install = cargo(&["install", "--locked", "--force", "--version", version, name]);
+        install
+            .arg("--root")
+            .arg(&tools)
+            // What is compiled stays for the next tool and goes with the others.
+            .env("CARGO_TARGET_DIR", tools.join("target"));
+        run_command(&mut nicely(&install))?;
+    }
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    Ok(command)
+}
+
+fn is_version(program: &Path, version: &str) -> bool {
+    let printed = Command::new(program).arg("--version").output();
+    printed.is_ok_and(|printed| String::from_utf8_lossy(&printed.stdout).contains(version))
+}
