@@ -19,7 +19,7 @@ pub(crate) fn bytes(key: &'static str, value: &Value) -> Result<u64, ConfigError
     })
 }
 
-fn sized(text: &str) -> Option<u64> {
+pub(crate) fn sized(text: &str) -> Option<u64> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
     let (number, unit) = units
         .into_iter()

@@ -36,12 +36,14 @@ mod glob;
 mod history;
 mod id;
 mod load;
+mod locate;
 mod options;
 mod opts;
 mod paths;
 mod resolve;
 mod review;
 mod role;
+mod sinks;
 mod spool;
 mod types;
 pub mod yaml;
@@ -57,4 +59,8 @@ pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
 pub use review::{Remark, Severity, review};
 pub use role::Role;
+pub use sinks::{
+    DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,
+    WebhookOptions,
+};
 pub use spool::SpoolOptions;

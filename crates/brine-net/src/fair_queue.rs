@@ -78,7 +78,7 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
     #[must_use]
     pub fn push(&self, sender: K, lane: Lane, bytes: usize, item: T) -> Vec<T> {
         let mut state = self.lock();
-        state.add(sender, lane, bytes, item);
+        state.add(&sender, lane, bytes, item);
         let mut dropped = Vec::new();
         while state.items > self.max_items || (state.bytes > self.max_bytes && state.items > 0) {
             dropped.extend(state.drop_newest_of_largest());
@@ -115,11 +115,11 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
 }
 
 impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
-    fn add(&mut self, sender: K, lane: Lane, bytes: usize, item: T) {
+    fn add(&mut self, sender: &K, lane: Lane, bytes: usize, item: T) {
         self.items += 1;
         self.bytes += bytes;
-        if !self.by_sender.contains_key(&sender) {
-            let turn = self.queue_up(lane, &sender);
+        if !self.by_sender.contains_key(sender) {
+            let turn = self.queue_up(lane, sender);
             let own = Sender {
                 lane,
                 turn,
@@ -127,7 +127,7 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
             };
             self.by_sender.insert(sender.clone(), own);
         }
-        self.change(&sender, |own| own.items.push_back((bytes, item)));
+        self.change(sender, |own| own.items.push_back((bytes, item)));
     }
 
     fn take_next(&mut self) -> Option<T> {

@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod compat;
+pub mod decimal;
 pub mod envelope;
 pub mod event;
 pub mod event_line;

@@ -6,7 +6,7 @@ use brine_log::{Gap, LogId, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;
 use brine_wire::record::Record;
 use brine_wire::stamp::{self, StampStyle};
-use brine_wire::{Value, json};
+use brine_wire::{Value, decimal, json};
 use hyper::header::HeaderValue;
 use std::io::Write;
 use std::time::Duration;
@@ -81,6 +81,7 @@ impl Form {
                 sequence: event.seq.0,
                 at: event.at.0,
                 event: event.event,
+                sender: event.sender,
             }
             .encode(out),
         }
@@ -156,7 +157,7 @@ fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
     let (tag, rest) = event.event.split_at(event.tag_bytes.min(event.event.len()));
     let data = rest.get(TAG_END.len()..).unwrap_or_default();
     append(out, "{\"seq\": ");
-    json::unsigned(event.seq.0, out);
+    decimal::unsigned(event.seq.0, out);
     append(out, ", \"position\": \"");
     let _ = write!(out, "{position}"); // memory takes it
     append(out, "\", \"time\": \"");

@@ -83,31 +83,32 @@ pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark
 type Find<'a> = &'a dyn Fn(&str) -> Option<Place>;
 
 fn unusable(error: &ConfigError, place: Find<'_>) -> Remark {
-    let remark = |kind, place: Option<Place>, remedy: &str| Remark {
+    let (place, error) = match error {
+        ConfigError::At { file, line, error } => {
+            let (option, file, line) = (String::new(), file.clone(), *line);
+            (Some(Place { option, file, line }), &**error)
+        }
+        ConfigError::WrongType { option, .. } => (place(option), error),
+        error => (place("brine"), error),
+    };
+    let (kind, remedy) = match error {
+        ConfigError::File(error) => return of_file(error, Severity::Error),
+        ConfigError::UnknownBrineKey { nearest, .. } | ConfigError::UnknownOption { nearest, .. } => {
+            let remedy = format!("write {nearest}, or remove the line: Brine does not start with it");
+            ("unknown-option", remedy)
+        }
+        ConfigError::WrongType { expected, .. } | ConfigError::BadBrineValue { expected, .. } => {
+            ("wrong-value", format!("write {expected}"))
+        }
+        ConfigError::BadOption { expected, .. } => ("wrong-value", format!("write {expected}")),
+        ConfigError::At { .. } => ("wrong-value", String::new()),
+    };
+    Remark {
         severity: Severity::Error,
         kind,
         place,
         text: error.to_string(),
-        remedy: remedy.to_owned(),
-    };
-    match error {
-        ConfigError::File(error) => of_file(error, Severity::Error),
-        ConfigError::WrongType {
-            option, expected, ..
-        } => remark("wrong-type", place(option), &format!("write {expected}")),
-        ConfigError::UnknownBrineKey { key, nearest } => {
-            let found = place(&format!("brine: {key}")).or_else(|| place("brine"));
-            remark(
-                "unknown-option",
-                found,
-                &format!("write {nearest}, or remove the line: Brine does not start with it"),
-            )
-        }
-        ConfigError::BadBrineValue { key, expected, .. } => remark(
-            "wrong-value",
-            place(&format!("brine: {key}")),
-            &format!("write {expected}"),
-        ),
+        remedy,
     }
 }
 

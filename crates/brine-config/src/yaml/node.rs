@@ -39,7 +39,7 @@ impl Document {
                 "" => name.clone(),
                 outer => format!("{outer}: {name}"),
             };
-            lines.push((name.clone(), node.mark.line() + 1));
+            lines.push((name.clone(), node.mark.line()));
             if name.matches(": ").count() + 1 < DEPTH {
                 self.key_lines(*value, &name, lines);
             }

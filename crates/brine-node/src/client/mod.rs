@@ -104,7 +104,10 @@ impl LocalClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn publish(&self, request: &JobRequest) -> Result<Published, ClientError> {
-        let request = self.without_nodegroups(request)?;
+        let mut request = self.without_nodegroups(request)?;
+        for (name, value) in &self.config.login {
+            request.kwargs.insert(name.clone(), value.clone());
+        }
         let payload = Payload::Clear {
             version: VERSION,
             load: request.to_load(&self.config.user, &self.config.key),

@@ -25,8 +25,11 @@ const THREADS: usize = 8;
 struct Work {
     incoming: Incoming,
     request: Box<Request>,
-    act: Box<dyn FnOnce(Incoming, &Request) + Send>,
+    act: Act,
 }
+
+/// Answers a request.
+type Act = Box<dyn FnOnce(Incoming, &Request) + Send>;
 
 /// The queue before the threads.
 pub(super) struct MinionThreads(Arc<FairQueue<MinionId, Work>>);

@@ -12,6 +12,7 @@ mod counters;
 mod deliveries;
 mod dispatch;
 mod external;
+mod external_options;
 mod handle;
 mod jobs;
 mod maintenance;
@@ -145,7 +146,7 @@ impl Master {
             publisher: ports.publisher.clone(),
             bus: node_bus,
             access,
-            external: External::new(&options),
+            external: External::new(options.external.auth.clone(), options.token_store()),
             jobs,
             returns,
             deliveries,

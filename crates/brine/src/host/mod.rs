@@ -10,6 +10,7 @@ mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
+mod sinks;
 mod sockets;
 
 use std::future::Future;
@@ -37,6 +38,8 @@ pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
+pub(crate) use sinks::SinkList;
+use sinks::{PreparedSinks, RunningSinks};
 
 /// How a bus, or one that is joined, differs from what its configuration says.
 #[derive(Debug, Default)]
@@ -57,6 +60,8 @@ pub(crate) struct OpenBus {
     pub(crate) handle: BusHandle,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
+    /// Dropped before the history, which keeps their positions.
+    sinks: Option<RunningSinks>,
     /// To be dropped when nothing is appended any more.
     pub(crate) history: Option<RunningHistory>,
     location: BusLocation,
@@ -71,6 +76,7 @@ pub(crate) struct Attached {
     api: Option<RunningApi>,
     state: Arc<ApiState>,
     socket: Option<RunningSocket>,
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
 }
 
@@ -97,6 +103,7 @@ impl OpenBus {
         options: &BusOptions,
         default: HistoryDefault,
     ) -> anyhow::Result<Self> {
+        let sinks = PreparedSinks::of(&location)?;
         let prepared = history::prepare(&location, options.history.as_deref(), default)?;
         let compat = options.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
@@ -112,12 +119,16 @@ impl OpenBus {
         let log_bytes = options.log_bytes.or(location.brine.log_bytes);
         let log = log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
+        let history = history.transpose()?;
+        let store = history.as_ref().map(RunningHistory::handle);
+        let sinks = sinks.start(&log, store.as_ref())?;
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
         Ok(Self {
             bus,
             handle,
             socket: None,
-            history: history.transpose()?,
+            sinks,
+            history,
             location,
         })
     }
@@ -135,7 +146,8 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
@@ -144,6 +156,7 @@ impl OpenBus {
     pub(crate) fn into_parts(self) -> (Bus, BusHandle, Detached) {
         let detached = Detached {
             handle: self.handle.clone(),
+            sinks: self.sinks,
             history: self.history,
             location: self.location,
         };
@@ -162,6 +175,7 @@ impl OpenBus {
 /// What is attached to a node's bus once the node is there.
 pub(crate) struct Detached {
     handle: BusHandle,
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
     location: BusLocation,
 }
@@ -187,14 +201,16 @@ impl Detached {
         master: Option<&MasterHandle>,
     ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state =
+        let mut state =
             local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
             api: None,
             state,
             socket,
+            sinks: self.sinks,
             history: self.history,
         })
     }

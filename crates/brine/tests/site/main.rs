@@ -13,6 +13,7 @@ mod api;
 mod custom_module;
 mod firing;
 mod keys;
+mod login;
 mod positions;
 mod site;
 mod spool;

@@ -17,9 +17,9 @@ pub(in crate::yaml) struct Mark {
 }
 
 impl Mark {
-    /// The line, from 0.
-    pub(in crate::yaml) const fn line(&self) -> usize {
-        self.line
+    /// Its line, from 1.
+    pub(in crate::yaml) const fn line(self) -> usize {
+        self.line + 1
     }
 
     /// An error here.
