@@ -93,8 +93,10 @@ fn unusable(error: &ConfigError, place: Find<'_>) -> Remark {
     };
     let (kind, remedy) = match error {
         ConfigError::File(error) => return of_file(error, Severity::Error),
-        ConfigError::UnknownBrineKey { nearest, .. } | ConfigError::UnknownOption { nearest, .. } => {
-            let remedy = format!("write {nearest}, or remove the line: Brine does not start with it");
+        ConfigError::UnknownBrineKey { nearest, .. }
+        | ConfigError::UnknownOption { nearest, .. } => {
+            let remedy =
+                format!("write {nearest}, or remove the line: Brine does not start with it");
             ("unknown-option", remedy)
         }
         ConfigError::WrongType { expected, .. } | ConfigError::BadBrineValue { expected, .. } => {
