@@ -98,7 +98,7 @@ fn share(home: &Path, base: &str, environment: &Path) -> anyhow::Result<()> {
 }
 
 /// Tries again after a while: package indexes have bad minutes.
-fn patiently(mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn patiently(mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
     for tried in 1..ATTEMPTS {
         match attempt() {
             Ok(()) => return Ok(()),
@@ -112,7 +112,7 @@ fn patiently(mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<
     attempt()
 }
 
-fn find_python() -> anyhow::Result<PathBuf> {
+pub(crate) fn find_python() -> anyhow::Result<PathBuf> {
     let candidates = [format!("python{PYTHON}"), "python3".into(), "python".into()];
     let own = std::env::var("PYTHON").ok();
     let version = "import sys; print('%d.%d' % sys.version_info[:2])";

@@ -186,6 +186,7 @@ pub(crate) mod tests {
                 event,
                 tag_bytes: 6,
                 sender: (seq == 1).then_some("web1"),
+                origin: None,
             };
             gathered.push(&stored, event);
         }

@@ -2,7 +2,7 @@
 
 use brine_log::{StoredEvent, TagQuery, is_withheld};
 use brine_wire::envelope::TAG_END;
-use brine_wire::field_filter::{FieldFilter, FilterError};
+use brine_wire::field_filter::{FieldFilter, FilterError, Known};
 use brine_wire::matching::{MatchError, MatchType, TagFilter, TagMatch};
 
 /// Which events a sink takes.
@@ -10,6 +10,8 @@ use brine_wire::matching::{MatchError, MatchType, TagFilter, TagMatch};
 pub struct Filter {
     tags: TagFilter,
     fields: FieldFilter,
+    /// Events of other masters pass, too.
+    takes_others: bool,
     /// Which stored events are worth fetching.
     pub(crate) stored: TagQuery,
 }
@@ -39,7 +41,18 @@ impl Filter {
             stored: TagQuery::new(&patterns),
             tags: TagFilter::new(MatchType::Fnmatch, tags, excluded)?,
             fields: FieldFilter::parse(fields)?,
+            takes_others: false,
         })
+    }
+
+    /// The same for events of other masters too, where several are one bus. Without this only those fired here pass,
+    /// so that each event of a site is delivered once and not once by each master.
+    #[must_use]
+    pub fn of_all_masters(self) -> Self {
+        Self {
+            takes_others: true,
+            ..self
+        }
     }
 
     /// Whether an event passes. What stays between the processes it was fired for never does.
@@ -48,12 +61,17 @@ impl Filter {
             return false;
         };
         let text = String::from_utf8_lossy(tag);
-        !is_withheld(tag)
+        let known = Known {
+            sender: event.sender,
+            origin: event.origin.map(|origin| origin.master()),
+        };
+        (self.takes_others || known.origin.is_none())
+            && !is_withheld(tag)
             && self.tags.matches(&text)
             && (self.fields.is_any() || {
                 let data = event.event.get(event.tag_bytes + TAG_END.len()..);
                 self.fields
-                    .matches_from(event.sender, &text, data.unwrap_or_default())
+                    .matches_known(&known, &text, data.unwrap_or_default())
             })
     }
 }
@@ -61,7 +79,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brine_log::{Millis, Seq};
+    use brine_log::{LogId, Millis, Origin, Position, Seq};
 
     #[test]
     fn tags_and_fields_decide() {
@@ -72,6 +90,7 @@ mod tests {
                 event,
                 tag_bytes,
                 sender: None,
+                origin: None,
             })
         };
         let filter = Filter::new(&["salt/*"], &["salt/auth"], "data.n:1").unwrap();
@@ -82,5 +101,25 @@ mod tests {
         assert!(passes(&all, b"any\n\n\x80", 3) && passes(&all, b"\xff\n\n\x80", 1));
         assert!(!passes(&all, b"salt/auth/creds\n\n\x80", 15));
         assert!(Filter::new(&["a"], &[], "nonsense").is_err());
+    }
+
+    #[test]
+    fn an_event_of_another_master_is_that_masters_to_deliver() {
+        let position = Position {
+            log: LogId(1),
+            seq: Seq(1),
+        };
+        let event = StoredEvent {
+            seq: Seq(1),
+            at: Millis(0),
+            event: b"t\n\n\x80",
+            tag_bytes: 1,
+            sender: None,
+            origin: Origin::new("m2", position),
+        };
+        assert!(!Filter::default().passes(&event));
+        assert!(Filter::default().of_all_masters().passes(&event));
+        let other = Filter::new::<&str>(&[], &[], "origin:m3").unwrap();
+        assert!(!other.of_all_masters().passes(&event));
     }
 }

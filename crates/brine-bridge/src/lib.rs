@@ -20,6 +20,8 @@ mod filter;
 mod jobs;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod plan;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -460,6 +460,7 @@ async fn send_letter<S: Sink>(sink: &mut S, letter: &DeadLetter) -> Result<usize
         event: &event,
         tag_bytes: letter.tag.len(),
         sender: letter.sender.as_deref(),
+        origin: None,
     };
     gathered.push(&stored, &event);
     match gathered.piece(0..1) {

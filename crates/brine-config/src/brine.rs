@@ -10,6 +10,7 @@ use brine_wire::{Map, Value};
 use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
+use crate::nats::ClusterOptions;
 use crate::sinks::{self, SinkOptions};
 use crate::spool::SpoolOptions;
 use crate::types::type_name;
@@ -55,6 +56,8 @@ pub struct Brine {
     pub auth: AuthOptions,
     /// `api`: the HTTP API.
     pub api: ApiOptions,
+    /// `cluster`: this master's bus is one with those of others.
+    pub cluster: Option<ClusterOptions>,
 }
 
 /// `brine: {auth: …}`.
@@ -93,11 +96,12 @@ impl Default for ApiOptions {
     }
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "acl",
     "api",
     "audit",
     "auth",
+    "cluster",
     "compat",
     "history",
     "keep_bytes",
@@ -146,6 +150,7 @@ impl Brine {
                 Some("python") => brine.python = Some(python(value)?),
                 Some("sinks") => brine.sinks = sinks::parse(value)?,
                 Some("auth") => brine.auth = AuthOptions::parse(value)?,
+                Some("cluster") => brine.cluster = ClusterOptions::parse(value)?,
                 Some("api") => brine.api = ApiOptions::parse(value)?,
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }

@@ -22,6 +22,7 @@ pub mod fuzzing;
 pub mod json;
 pub mod matching;
 pub mod msgpack;
+pub mod nats_subject;
 pub mod network;
 pub mod nodegroup;
 pub mod python_regex;

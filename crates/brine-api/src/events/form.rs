@@ -168,6 +168,12 @@ fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
         append(out, ", \"sender\": ");
         json::quote(sender, out);
     }
+    if let Some(origin) = event.origin {
+        append(out, ", \"origin\": ");
+        json::quote(origin.master(), out);
+        append(out, ", \"origin_position\": \"");
+        let _ = write!(out, "{}\"", origin.position());
+    }
     append(out, ", \"data\": ");
     if json::packed_to_exact_line(data, out).is_err() {
         // The bus checks only the first values of large data; what is malformed behind them is
@@ -193,6 +199,7 @@ mod tests {
             event,
             tag_bytes,
             sender: None,
+            origin: None,
         };
         let mut out = Vec::new();
         form.event(LOG, &event, &mut out);

@@ -5,7 +5,7 @@
 //! held through [`MasterHandle`](super::MasterHandle).
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use brine_log::Seq;
@@ -22,6 +22,7 @@ use super::external::External;
 use super::mine::Mine;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
+use super::peers::Peers;
 use super::ports::Publisher;
 use crate::connected;
 use crate::files::FileServer;
@@ -46,6 +47,8 @@ pub(super) struct Context {
     pub(super) files: Arc<FileServer>,
     /// What our minions have delivered.
     pub(super) deliveries: Deliveries,
+    /// The other masters, if this is one of several.
+    pub(super) peers: OnceLock<Arc<dyn Peers>>,
     pub(super) counters: Counters,
     /// Limits the events about refused requests.
     pub(super) refusal_events: RateLimit,

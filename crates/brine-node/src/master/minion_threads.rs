@@ -63,7 +63,7 @@ impl MinionThreads {
             request: Box::new(request),
             act: Box::new(act),
         };
-        let dropped = self.0.push(minion, Lane::Known, bytes, work);
+        let dropped = self.0.push(&minion, Lane::Known, bytes, work);
         for work in dropped {
             tracing::warn!(id = %work.request.minion.id(), "too many requests wait for files: one is refused");
         }

@@ -21,6 +21,7 @@ mod minion_data;
 mod minion_threads;
 mod operator;
 mod options;
+mod peers;
 mod ports;
 mod refusals;
 mod rsa_threads;
@@ -32,7 +33,7 @@ mod wheel;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use brine_bus::{Bus, BusHandle, Noticed};
 use brine_log::Position;
@@ -46,6 +47,7 @@ pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
+pub use self::peers::Peers;
 pub use self::ports::PortError;
 pub use self::wheel::WheelError;
 
@@ -150,6 +152,7 @@ impl Master {
             jobs,
             returns,
             deliveries,
+            peers: OnceLock::new(),
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),

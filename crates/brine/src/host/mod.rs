@@ -5,6 +5,7 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 pub(crate) mod attach;
+mod cluster;
 mod commands;
 mod figures;
 mod history;
@@ -15,7 +16,7 @@ mod sockets;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -23,7 +24,7 @@ use brine_api::{ApiState, RunCommand};
 use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
-use brine_log::history::PreparedHistory;
+use brine_log::history::{History, PreparedHistory};
 use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position};
 use brine_node::master::{Durable, MasterHandle};
 use brine_wire::compat::Compat;
@@ -32,8 +33,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::bus_location::BusLocation;
+use cluster::RunningCluster;
 pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
@@ -77,6 +80,7 @@ pub(crate) struct Attached {
     state: Arc<ApiState>,
     socket: Option<RunningSocket>,
     sinks: Option<RunningSinks>,
+    cluster: Option<RunningCluster>,
     history: Option<RunningHistory>,
 }
 
@@ -201,8 +205,18 @@ impl Detached {
         master: Option<&MasterHandle>,
     ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
+        let cluster = match master {
+            Some(master) => self.start_cluster(history.as_ref(), master)?,
+            None => None,
+        };
         let mut state =
             local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
+        if let Some(cluster) = &cluster {
+            let status = cluster.status.clone();
+            state
+                .status
+                .push(("cluster", Arc::new(move || status.show())));
+        }
         state.sinks = sinks::shown(self.sinks.as_ref());
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
@@ -211,8 +225,22 @@ impl Detached {
             state,
             socket,
             sinks: self.sinks,
+            cluster,
             history: self.history,
         })
+    }
+
+    fn start_cluster(
+        &self,
+        history: Option<&History>,
+        master: &MasterHandle,
+    ) -> anyhow::Result<Option<RunningCluster>> {
+        let Some(opts) = &self.location.opts else {
+            return Ok(None);
+        };
+        let (id, cachedir) = (opts.text("id")?, Path::new(opts.text("cachedir")?));
+        let brine = &self.location.brine;
+        cluster::start(brine, id, cachedir, &self.handle, history, master)
     }
 }
 
@@ -282,6 +310,11 @@ pub(crate) fn node_runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
+}
+
+/// Waits until a flag is set, or nobody can set it any more.
+pub(crate) async fn requested(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|is_set| *is_set).await; // a sender that is gone ends it too
 }
 
 /// From now on catches Ctrl-C and `SIGTERM`; the future waits for one of them.

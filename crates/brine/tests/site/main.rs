@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod cluster;
 mod custom_module;
 mod firing;
 mod keys;
