@@ -10,8 +10,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    attach, bench, bus, completions, consumer, history, links, log, man, password, send, status,
-    up, watch,
+    attach, bench, bus, check, completions, consumer, doctor, history, links, log, man, password,
+    send, status, up, watch,
 };
 use crate::logs::{self, Level, Look};
 use crate::salt::Personality;
@@ -65,6 +65,10 @@ enum Command {
     History(Box<history::Arguments>),
     /// Show whether the bus runs, and what its history holds
     Status(status::Arguments),
+    /// Look at a site and say what is wrong with it, and what to do
+    Doctor(doctor::Arguments),
+    /// Check Salt's configuration files: misspelt, ignored and dangerous options
+    Check(check::Arguments),
     /// The store of past events: look, check, copy, remove
     Log(log::Arguments),
     /// Named readers with a saved position
@@ -108,6 +112,8 @@ impl Cli {
             Command::Send(arguments) => send::run(&arguments),
             Command::History(arguments) => history::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
             Command::Log(arguments) => log::run(&arguments),
             Command::Consumer(arguments) => consumer::run(&arguments),
             Command::Password(arguments) => password::run(&arguments),
