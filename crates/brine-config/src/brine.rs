@@ -10,6 +10,7 @@ use brine_wire::{Map, Value};
 use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
+use crate::reactor::ReactorOptions;
 use crate::spool::SpoolOptions;
 use crate::types::type_name;
 
@@ -52,6 +53,8 @@ pub struct Brine {
     pub auth: AuthOptions,
     /// `api`: the HTTP API.
     pub api: ApiOptions,
+    /// `reactor`: limits of the reactor.
+    pub reactor: ReactorOptions,
 }
 
 /// `brine: {auth: …}`.
@@ -90,7 +93,7 @@ impl Default for ApiOptions {
     }
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "acl",
     "api",
     "audit",
@@ -103,6 +106,7 @@ const KEYS: [&str; 14] = [
     "minion_tags",
     "overflow_bytes",
     "python",
+    "reactor",
     "redact",
     "spool",
 ];
@@ -142,6 +146,7 @@ impl Brine {
                 Some("python") => brine.python = Some(python(value)?),
                 Some("auth") => brine.auth = AuthOptions::parse(value)?,
                 Some("api") => brine.api = ApiOptions::parse(value)?,
+                Some("reactor") => brine.reactor = ReactorOptions::parse(value)?,
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }
         }

@@ -5,7 +5,7 @@
 //! held through [`MasterHandle`](super::MasterHandle).
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use brine_log::Seq;
@@ -28,6 +28,7 @@ use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::node_bus::NodeBus;
 use crate::options::Transport;
+use crate::runner::AskReactor;
 
 /// The shared state of a master.
 pub(super) struct Context {
@@ -54,6 +55,8 @@ pub(super) struct Context {
     pub(super) publish_order: Mutex<()>,
     /// Runner functions in progress; they end with the master.
     pub(super) tasks: Mutex<JoinSet<()>>,
+    /// The reactor, once it runs.
+    pub(super) reactor: OnceLock<Arc<dyn AskReactor>>,
 }
 
 impl Context {

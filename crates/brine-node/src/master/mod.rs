@@ -31,7 +31,7 @@ mod wheel;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use brine_bus::{Bus, BusHandle, Noticed};
 use brine_log::Position;
@@ -46,7 +46,7 @@ pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
 pub use self::ports::PortError;
-pub use self::wheel::WheelError;
+pub use self::wheel::{WheelError, has_wheel};
 
 use self::access::Access;
 use self::context::{Context, RateLimit};
@@ -153,6 +153,7 @@ impl Master {
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
             tasks: Mutex::default(),
+            reactor: OnceLock::new(),
             files: Arc::new(FileServer::new(options.files.clone())),
             minions: Arc::new(MinionData::open(&options.cachedir)),
             mine: Mine::new(

@@ -24,7 +24,9 @@ pub(crate) fn run(arguments: &Arguments, program: clap::Command) -> anyhow::Resu
         .map(|personality| personality.manual());
     let mut commands = std::iter::once(program).chain(salt);
     fs::create_dir_all(directory)
-        .and_then(|()| commands.try_for_each(|command| clap_mangen::generate_to(command, directory)))
+        .and_then(|()| {
+            commands.try_for_each(|command| clap_mangen::generate_to(command, directory))
+        })
         .with_context(|| format!("directory {}", directory.display()))?;
     Ok(ExitCode::SUCCESS)
 }

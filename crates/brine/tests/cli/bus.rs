@@ -160,7 +160,9 @@ fn the_service_manager_hears_that_the_bus_is_ready_and_alive() {
     let bus = Bus::absent();
     let manager = UnixDatagram::bind(bus.path("notify")).unwrap();
     let mut command = bus.command(&["bus"]);
-    command.env("NOTIFY_SOCKET", bus.path("notify")).env("WATCHDOG_USEC", "100000");
+    command
+        .env("NOTIFY_SOCKET", bus.path("notify"))
+        .env("WATCHDOG_USEC", "100000");
     let _running = Running::start(&mut command);
     let mut is_ready = false;
     let mut alive = 0;

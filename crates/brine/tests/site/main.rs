@@ -14,6 +14,7 @@ mod custom_module;
 mod firing;
 mod keys;
 mod positions;
+mod reactor;
 mod site;
 mod spool;
 mod terminal;
