@@ -26,11 +26,11 @@ def values_and_subscriptions():
         assert event.fire_event(data, tagify("x", "job")) and data["_stamp"]
         event.fire_event({}, "kept/1")
         event.fire_event({"last": True}, "last")
-        assert event.get_event(wait=10, tag="last")["last"]
-        got = event.get_event(wait=10, tag="kept/*", match_type="fnmatch", full=True)
+        assert event.get_event(wait=60, tag="last")["last"]
+        got = event.get_event(wait=60, tag="kept/*", match_type="fnmatch", full=True)
         assert got["tag"] == "kept/1"
         event.fire_event(data, "again")
-        got = event.get_event(wait=10, tag="^aga", match_type="regex")
+        got = event.get_event(wait=60, tag="^aga", match_type="regex")
         assert (got["n"], got["at"], got["b"]) == (str(2**70), data["at"], b"\xff")
         assert event.get_event(wait=0.05) is None
 
@@ -38,7 +38,7 @@ def values_and_subscriptions():
 def streams():
     async def main():
         door = brine.Bus(sock_dir=SOCK_DIR)
-        async with door.events(["a/*", "b/*"], exclude="*/no", timeout=10) as events:
+        async with door.events(["a/*", "b/*"], exclude="*/no", timeout=60) as events:
             for tag in ("a/1", "a/no", "b/2"):
                 await door.fire_async(tag, {"tag": tag})
             seen = []
@@ -54,7 +54,7 @@ def threads():
     with get_event("master", opts=OPTS) as event:
         got = []
         takers = [
-            threading.Thread(target=lambda: got.append(event.get_event(wait=10, tag="t/")))
+            threading.Thread(target=lambda: got.append(event.get_event(wait=60, tag="t/")))
             for _ in range(4)
         ]
         for taker in takers:
@@ -73,7 +73,7 @@ def fork():
             fired = event.connect_pub() and event.fire_event({"from": "child"}, "fork")
             os._exit(0 if fired else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert event.get_event(wait=10, tag="fork")["from"] == "child"
+        assert event.get_event(wait=60, tag="fork")["from"] == "child"
 
 
 def end_while_a_thread_waits():
@@ -84,7 +84,7 @@ def end_while_a_thread_waits():
         "time.sleep(0.2); print('over')"
     )
     command = [sys.executable, "-c", program, SOCK_DIR]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "over\n"), done
 
 

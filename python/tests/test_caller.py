@@ -56,7 +56,7 @@ def test_functions_are_called_through_sminion(brine_site, caller):
         caller.sminion.functions["no.such"]
     with get_event("master", opts=brine_site.master_opts) as event:
         assert caller.sminion.functions["event.send"]("case/x", {"ok": True}) is True
-        assert event.get_event(wait=30, tag="case/x")["data"] == {"ok": True}
+        assert event.get_event(wait=60, tag="case/x")["data"] == {"ok": True}
 
 
 def test_threads_share_a_caller(caller):
@@ -77,7 +77,7 @@ def sent(site, *args, **kwargs):
     caller = Caller(str(site.directory / "etc/minion"))
     with get_event("master", opts=site.master_opts) as event:
         assert caller.cmd("event.send", *args, **kwargs) is True
-        got = event.get_event(wait=30, tag=args[0])
+        got = event.get_event(wait=60, tag=args[0])
     assert got["id"] == "m1"
     return got["data"]
 
@@ -92,14 +92,14 @@ def test_fire_master_has_data_before_the_tag(any_site):
     caller = Caller(str(any_site.directory / "etc/minion"))
     with get_event("master", opts=any_site.master_opts) as event:
         assert caller.cmd("event.fire_master", {"a": 1}, "my/b") is True
-        assert event.get_event(wait=30, tag="my/b")["data"] == {"a": 1}
+        assert event.get_event(wait=60, tag="my/b")["data"] == {"a": 1}
 
 
 def test_fire_stays_on_the_minion(any_site):
     caller = Caller(str(any_site.directory / "etc/minion"))
     with MinionEvent(caller.opts) as event:
         assert caller.cmd("event.fire", {"a": 1}, "my/local") is True
-        assert event.get_event(wait=30, tag="my/local")["a"] == 1
+        assert event.get_event(wait=60, tag="my/local")["a"] == 1
 
 
 def test_what_only_the_minion_knows_is_put_in_by_it(brine_site):

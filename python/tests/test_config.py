@@ -46,7 +46,7 @@ def test_a_caller_sends_through_the_minion(minion_bus, tmp_path):
     caller = brine.client.Caller(str(tmp_path / "minion"))
     with MinionEvent(caller.opts) as event:
         assert caller.cmd("event.send", "myco/event/success", {"success": True}) is True
-        got = event.get_event(wait=5, tag="fire_master")
+        got = event.get_event(wait=60, tag="fire_master")
     assert (got["tag"], got["data"]) == ("myco/event/success", {"success": True})
 
 

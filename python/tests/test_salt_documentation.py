@@ -124,7 +124,7 @@ def test_events_on_a_minion(name, site, blocks):
 def test_an_event_sent_to_the_master_from_a_script(site, blocks):
     with get_event("master", opts=site.master_opts) as event:
         assert blocks("caller")["ret"] is True
-        got = event.get_event(wait=30, tag="myco/event/success")
+        got = event.get_event(wait=60, tag="myco/event/success")
     assert got["id"] == "m1"
     assert got["data"] == {"success": True, "message": "It works!"}
 
@@ -139,7 +139,7 @@ def test_an_event_sent_from_an_execution_module(site):
         synced = site.run("salt", "m1", "saltutil.sync_modules", "--out", "json")
         assert json.loads(synced) == {"m1": ["modules.my_custom_module"]}
         site.run("salt", "m1", "my_custom_module.do_something")
-        got = event.get_event(wait=30, tag="myco/my_custom_module/finished")
+        got = event.get_event(wait=60, tag="myco/my_custom_module/finished")
     assert got["id"] == "m1"
     assert got["data"] == {"finished": True, "message": "The something is finished!"}
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from kinds import batches
-from served import EAUTH, PASSWORD, USER, Served
+from served import EAUTH, PASSWORD, SOON, USER, Served
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "crates/brine-api/src/page/assets"
@@ -15,13 +15,13 @@ SHOTS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "page" / "sh
 
 
 def pytest_addoption(parser):
-    parser.addoption("--minute", action="store_true", help="5,000 events a second for a minute, not for seconds")
+    parser.addoption("--minute", action="store_true", help="bench_frames.py: a minute, not seconds")
     parser.addoption("--assets", action="store_true", help="try the page's files as they are, not as they were built in")
     parser.addoption("--pictures", action="store_true", help="make the pictures of docs/page.md anew")
 
 
 def pytest_configure():
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=SOON * 1000)
     SHOTS.mkdir(parents=True, exist_ok=True)
 
 
@@ -59,7 +59,7 @@ def open_page(browser, request):
             context.route("**/brine/*", lambda route: route.fulfill(path=ASSETS / route.request.url.rsplit("/", 1)[1]))
             context.route("**/brine", lambda route: route.fulfill(path=ASSETS / "index.html"))
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(SOON * 1000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" and "Failed to load resource" not in message.text else None)
         page.goto(f"{served.url}/brine{fragment}")

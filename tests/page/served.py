@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 BRINE = os.environ["BRINE"]
-SOON = 30
+SOON = 120  # much longer than anything takes on a busy machine
 USER, PASSWORD, EAUTH = "fred", "secret", "sharedsecret"
 
 

@@ -13,6 +13,7 @@ mod fuzz;
 mod licence;
 mod measure;
 mod metadata;
+mod nats;
 mod package;
 mod parts;
 mod salt;
@@ -35,6 +36,7 @@ usage: cargo xtask <chore>
   test                every test there is; makes the environments it needs
   ci                  the same, and formatting, lints, house rules, dependencies, fuzzing
   salt [VERSION...]   real Salt in virtual environments below .salt/ (all that tests use)
+  nats                a nats-server below .salt/, for the tests of several masters
   package             packages for Debian and systems with RPM, below target/package
   tidy                house rules: headings, crate arrows, documents that tell the truth
   deps                licences, sources, bans and doubles among the dependencies (deny.toml)
@@ -64,6 +66,7 @@ fn run(arguments: &[&str]) -> anyhow::Result<()> {
         ["ci"] => ci::run().conclude(),
         ["salt"] => salt::make(&salt::VERSIONS),
         ["salt", versions @ ..] => salt::make(versions),
+        ["nats"] => nats::make(),
         ["package"] => package::run(),
         ["package", "--test"] => package::test()?.conclude(),
         ["tidy"] => tidy::run(),

@@ -34,13 +34,26 @@ const DEV: Profile = Profile {
 
 /// Builds the program and both packages, and prints what is in them.
 pub(crate) fn run() -> anyhow::Result<()> {
-    run_command(&mut cargo(&["build", "--release", "--locked", "-p", "brine"]))?;
+    run_command(&mut cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "brine",
+    ]))?;
     gather(RELEASE)?;
     let deb = debian(RELEASE, "1")?;
     let rpm = rpm(RELEASE)?;
-    println!("{}", output(Command::new("dpkg-deb").arg("--contents").arg(&deb))?);
+    println!(
+        "{}",
+        output(Command::new("dpkg-deb").arg("--contents").arg(&deb))?
+    );
     for package in [deb, rpm] {
-        println!("{} bytes: {}", fs::metadata(&package)?.len(), package.display());
+        println!(
+            "{} bytes: {}",
+            fs::metadata(&package)?.len(),
+            package.display()
+        );
     }
     Ok(())
 }
@@ -50,7 +63,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 pub(crate) fn test() -> anyhow::Result<Tally> {
     gather(DEV)?;
     let packages = [debian(DEV, "1")?, debian(DEV, "2")?];
-    let (printed, success) = capture(Command::new(root().join("tests/package/run")).args(packages))?;
+    let (printed, success) =
+        capture(Command::new(root().join("tests/package/run")).args(packages))?;
     print!("{printed}");
     let tally = printed.lines().rev().find_map(Tally::parse);
     let tally = tally.context("tests/package/run printed no count")?;
@@ -65,7 +79,11 @@ fn gather(profile: Profile) -> anyhow::Result<()> {
     let pages = folder.join("man");
     let _ = fs::remove_dir_all(&pages);
     run_command(Command::new(&program).arg("man").arg(&pages))?;
-    for (shell, file) in [("bash", "brine.bash"), ("zsh", "_brine"), ("fish", "brine.fish")] {
+    for (shell, file) in [
+        ("bash", "brine.bash"),
+        ("zsh", "_brine"),
+        ("fish", "brine.fish"),
+    ] {
         let script = output(Command::new(&program).args(["completions", shell]))?;
         fs::write(folder.join(file), script)?;
     }
@@ -73,10 +91,19 @@ fn gather(profile: Profile) -> anyhow::Result<()> {
 }
 
 fn debian(profile: Profile, revision: &str) -> anyhow::Result<PathBuf> {
-    let file = root().join(format!("target/package/brine-{}-{revision}.deb", profile.name));
+    let file = root().join(format!(
+        "target/package/brine-{}-{revision}.deb",
+        profile.name
+    ));
     let mut command = tool(DEB)?;
     command
-        .args(["--package", "brine", "--no-build", "--profile", profile.name])
+        .args([
+            "--package",
+            "brine",
+            "--no-build",
+            "--profile",
+            profile.name,
+        ])
         .args(["--deb-revision", revision, "--output"])
         .arg(&file);
     run_command(&mut nicely(&command))?;
@@ -87,7 +114,13 @@ fn rpm(profile: Profile) -> anyhow::Result<PathBuf> {
     let file = root().join(format!("target/package/brine-{}.rpm", profile.name));
     let mut command = tool(RPM)?;
     command
-        .args(["--package", "crates/brine", "--profile", profile.name, "--output"])
+        .args([
+            "--package",
+            "crates/brine",
+            "--profile",
+            profile.name,
+            "--output",
+        ])
         .arg(&file);
     run_command(&mut command)?;
     Ok(file)

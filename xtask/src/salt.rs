@@ -13,8 +13,11 @@ use rustix::fs::FlockOperation;
 
 use crate::command::{output, root, run};
 
-/// The releases the tests run against: one per series.
-pub(crate) const VERSIONS: [&str; 3] = ["3006.28", "3007.14", "3008.3"];
+/// The releases the tests run against: one per series, and two of 3007, which changed within itself.
+pub(crate) const VERSIONS: [&str; 4] = ["3006.28", "3007.14", "3007.17", "3008.3"];
+
+/// Releases that have an environment of their own for Salt alone, and whose environment has the rest.
+const SHARED: &[(&str, &str)] = &[("3007.17", "3007.14")];
 
 /// Salt's sizes of objects, which decide what it trims, are those of this Python.
 const PYTHON: &str = "3.11";
@@ -52,6 +55,11 @@ fn make_one(home: &Path, version: &str) -> anyhow::Result<()> {
         run(command.args(["-m", "venv"]).arg(&environment))
             .context("on Debian and Ubuntu this needs the package python3-venv")?;
     }
+    let shared = SHARED.iter().find(|(release, _)| *release == version);
+    if let Some((_, base)) = shared {
+        make_one(home, base)?;
+        share(home, base, &environment)?;
+    }
     patiently(|| {
         let mut pip = Command::new(&python);
         pip.args([
@@ -61,6 +69,9 @@ fn make_one(home: &Path, version: &str) -> anyhow::Result<()> {
             "--quiet",
             "--disable-pip-version-check",
         ]);
+        if shared.is_some() {
+            pip.arg("--no-deps");
+        }
         run(pip.arg("--requirement").arg(&requirements))
     })?;
     let says = output(
@@ -78,8 +89,16 @@ fn make_one(home: &Path, version: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lets an environment use what another one has, after what it has itself.
+fn share(home: &Path, base: &str, environment: &Path) -> anyhow::Result<()> {
+    let packages = format!("lib/python{PYTHON}/site-packages");
+    let base = fs::canonicalize(home.join(base).join(&packages))?;
+    let file = environment.join(&packages).join("shared.pth");
+    fs::write(&file, format!("{}\n", base.display())).with_context(|| file.display().to_string())
+}
+
 /// Tries again after a while: package indexes have bad minutes.
-fn patiently(mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn patiently(mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
     for tried in 1..ATTEMPTS {
         match attempt() {
             Ok(()) => return Ok(()),
@@ -93,7 +112,7 @@ fn patiently(mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<
     attempt()
 }
 
-fn find_python() -> anyhow::Result<PathBuf> {
+pub(crate) fn find_python() -> anyhow::Result<PathBuf> {
     let candidates = [format!("python{PYTHON}"), "python3".into(), "python".into()];
     let own = std::env::var("PYTHON").ok();
     let version = "import sys; print('%d.%d' % sys.version_info[:2])";

@@ -12,6 +12,7 @@ use std::thread::{self, available_parallelism};
 use anyhow::Context;
 
 use crate::command::{capture, cargo, nicely, output, root, run as run_command, watch};
+use crate::nats;
 use crate::parts::Part;
 use crate::salt;
 use crate::tally::Tally;
@@ -36,6 +37,7 @@ const PAGE_TESTS: &str = "tests/page/run";
 pub(crate) fn run(beside: impl FnOnce() -> Vec<Part> + Send) -> anyhow::Result<Vec<Part>> {
     thread::scope(|scope| {
         let salt = scope.spawn(|| Part::prepare("real Salt", || salt::make(&salt::VERSIONS)));
+        let nats = scope.spawn(|| Part::prepare("nats-server", nats::make));
         let package = scope.spawn(|| Part::prepare("python package", || prepare(PYTHON_PREPARE)));
         let browser = scope.spawn(|| Part::prepare("browser", || prepare(PAGE_PREPARE)));
         let mut build = None;
@@ -43,7 +45,7 @@ pub(crate) fn run(beside: impl FnOnce() -> Vec<Part> + Send) -> anyhow::Result<V
             build = Some(Build::make()?);
             Ok(())
         });
-        let mut parts = vec![compile, join(salt)];
+        let mut parts = vec![compile, join(salt), join(nats)];
         let build = build.context("tests cannot be compiled")?;
 
         let python = scope.spawn(|| {

@@ -19,9 +19,12 @@ use crate::acl::Access;
 use crate::body::{JSON, ResponseBody};
 use crate::error::ApiError;
 use crate::query;
+use crate::sinks::Sinks;
 use crate::state::ApiState;
 use crate::subject::Subject;
 
+/// The kind of consumers that are sinks.
+const SINK: &str = "sink";
 /// Where consumers begin.
 pub(crate) const PATH: &str = "/consumers";
 
@@ -31,9 +34,14 @@ pub struct Consumers {
     pub log: Arc<Log>,
     /// Where their positions are kept.
     pub history: History,
+    /// Who runs those that are sinks, or knows what is left of them.
+    pub sinks: Option<Arc<dyn Sinks>>,
     /// How many seconds local time is ahead of UTC at a moment, for times without a zone.
     pub zone: fn(i64) -> i32,
 }
+
+/// The most dead letters of one answer.
+const MAX_LETTERS: usize = 1000;
 
 /// Answers a request to a path of consumers, except for their events.
 pub(crate) async fn respond(
@@ -123,6 +131,7 @@ fn of(state: &ApiState) -> Result<Consumers, ApiError> {
     Ok(Consumers {
         log: Arc::clone(&state.log),
         history,
+        sinks: state.sinks.clone(),
         zone: state.config.zone,
     })
 }
@@ -150,11 +159,14 @@ impl Consumers {
             ("POST", Some(name), Some("pause")) => self.pause(name, query).await,
             ("POST", Some(name), Some("resume")) => self.resume(name).await,
             ("POST", Some(name), Some("reset")) => self.reset(name, query).await,
+            ("GET", Some(name), Some("dead")) => self.dead(name, query),
+            ("POST", Some(name), Some("resend")) => self.resend(name, query).await,
             (_, None, None) => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
             (_, Some(_), None) => Err(ApiError::MethodNotAllowed {
                 allowed: "GET, PUT, DELETE",
             }),
-            (_, Some(_), Some("ack" | "pause" | "resume" | "reset")) => {
+            (_, Some(_), Some("dead")) => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
+            (_, Some(_), Some("ack" | "pause" | "resume" | "reset" | "resend")) => {
                 Err(ApiError::MethodNotAllowed { allowed: "POST" })
             }
             _ => Err(ApiError::NotFound),
@@ -207,6 +219,11 @@ impl Consumers {
 
     async fn remove(&self, name: &str) -> Result<Map, ApiError> {
         let consumer = self.find(name)?;
+        if self.is_running_sink(name) {
+            return Err(ApiError::Conflict(format!(
+                "consumer {name} is a sink that runs; take it out of the configuration first"
+            )));
+        }
         let removed = self.history.remove(&consumer.name).await;
         removed.map_err(not_saved)?;
         Ok(self.describe(&consumer))
@@ -259,6 +276,11 @@ impl Consumers {
     /// Says where a consumer would go, and moves it there if `execute` is asked for.
     async fn reset(&self, name: &str, query: &str) -> Result<Map, ApiError> {
         let consumer = self.find(name)?;
+        if consumer.kind == SINK && !self.is_running_sink(name) {
+            return Err(ApiError::Conflict(format!(
+                "consumer {name} is a sink, and the other side may keep a position of its own; reset it while it runs"
+            )));
+        }
         let (mut target, mut is_done) = (None, false);
         for (parameter, value) in query::parse(query, &["to", "shift", "execute"])? {
             match parameter {
@@ -314,6 +336,44 @@ impl Consumers {
             name: name.to_owned(),
         })?;
         Ok(self.describe(&changed))
+    }
+
+    /// What a sink could not deliver, oldest first.
+    fn dead(&self, name: &str, query: &str) -> Result<Map, ApiError> {
+        query::parse(query, &[])?;
+        let read = self.sinks_of(name)?.dead(name, MAX_LETTERS);
+        let (letters, further) = read.map_err(ApiError::Conflict)?;
+        let mut answer = Map::new();
+        answer.insert("name", name);
+        answer.insert(
+            "letters",
+            letters.into_iter().map(Value::from).collect::<Vec<_>>(),
+        );
+        answer.insert("further", Value::Int(further as i128));
+        Ok(answer)
+    }
+
+    /// Sends that again.
+    async fn resend(&self, name: &str, query: &str) -> Result<Map, ApiError> {
+        query::parse(query, &[])?;
+        let sent = self.sinks_of(name)?.resend(name).await;
+        sent.map_err(ApiError::Conflict)
+    }
+
+    fn sinks_of(&self, name: &str) -> Result<&Arc<dyn Sinks>, ApiError> {
+        let consumer = self.find(name)?;
+        let sinks = self.sinks.as_ref().filter(|_| consumer.kind == SINK);
+        sinks.ok_or_else(|| {
+            ApiError::Conflict(format!(
+                "consumer {name} is no sink, and has no dead letters"
+            ))
+        })
+    }
+
+    fn is_running_sink(&self, name: &str) -> bool {
+        self.sinks
+            .as_ref()
+            .is_some_and(|sinks| sinks.is_running(name))
     }
 
     fn clock(&self) -> Clock<'_> {
@@ -372,6 +432,14 @@ impl Consumers {
         shown.insert("state", state);
         shown.insert("filter", consumer.filter.as_str());
         shown.insert("saved_at", time(consumer.saved_at));
+        let sink = self.sinks.as_ref();
+        let more = sink.and_then(|sinks| sinks.describe(consumer.name.as_str()));
+        for (name, value) in more.into_iter().flatten() {
+            // One that is paused says that, not what it would wait for.
+            if name.as_str() != Some("state") || !consumer.paused.is_paused(now()) {
+                shown.insert(name, value);
+            }
+        }
         shown
     }
 }

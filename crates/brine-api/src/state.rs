@@ -19,6 +19,7 @@ use crate::acl::Acl;
 use crate::metrics::{Exporter, Sources};
 use crate::rest::Counters;
 use crate::run::RunCommand;
+use crate::sinks::Sinks;
 use crate::subject::Subject;
 
 /// Waits until all events of a range are on disk; an error says why one of them will not be.
@@ -93,6 +94,8 @@ pub struct ApiState {
     pub relay: Option<Relay>,
     /// Where consumers are kept; `None` without history.
     pub history: Option<History>,
+    /// Who runs the consumers that are sinks.
+    pub sinks: Option<Arc<dyn Sinks>>,
     /// Who runs commands; `None` where there is no node.
     pub runner: Option<Arc<dyn RunCommand>>,
     /// Parts of `GET /status` that others know: their names and how to ask.
@@ -120,6 +123,7 @@ impl ApiState {
             durability: None,
             relay: None,
             history: None,
+            sinks: None,
             runner: None,
             status: Vec::new(),
             metrics: Sources::default(),

@@ -2,112 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use brine_wire::{Map, Value};
-use zeroize::Zeroizing;
 
 use crate::attempts::Attempts;
 use crate::backend::{self, Backend};
+use crate::config::AuthConfig;
+use crate::login::Login;
 use crate::permissions;
 use crate::token::{Token, TokenStore};
-
-/// The longest user name and password, in bytes.
-const MAX_TEXT: usize = 1024;
-
-/// How people log in.
-#[derive(Clone)]
-pub struct AuthConfig {
-    /// Salt's option `external_auth`: back ends, and for each the users with their permissions.
-    pub external_auth: Map,
-    /// Salt's option `sharedsecret`.
-    pub sharedsecret: Option<String>,
-    /// How long tokens live.
-    pub token_expire: Duration,
-    /// Salt's option `token_expire_user_override`: `true`, or for each back end the users who may choose.
-    pub token_expire_user_override: Value,
-    /// Salt's option `permissive_acl`.
-    pub permissive_acl: bool,
-    /// Whether the back end `auto`, which lets everybody in, may be used.
-    pub allows_auto: bool,
-    /// The file of Brine's own users (`eauth: brine`).
-    pub users_file: Option<std::path::PathBuf>,
-}
-
-impl std::fmt::Debug for AuthConfig {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Neither the shared secret nor what back ends are told, passwords of theirs among it.
-        let backends: Vec<&str> = self
-            .external_auth
-            .iter()
-            .filter_map(|(name, _)| name.as_str())
-            .collect();
-        out.debug_struct("AuthConfig")
-            .field("external_auth", &backends)
-            .field("token_expire", &self.token_expire)
-            .field("allows_auto", &self.allows_auto)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self {
-            external_auth: Map::new(),
-            sharedsecret: None,
-            token_expire: Duration::from_secs(43_200),
-            token_expire_user_override: false.into(),
-            permissive_acl: false,
-            allows_auto: false,
-            users_file: None,
-        }
-    }
-}
-
-/// What somebody shows to log in. Its password is wiped when it is dropped.
-#[derive(Clone)]
-pub struct Login {
-    /// The back end.
-    pub eauth: String,
-    /// The user's name.
-    pub username: String,
-    /// The password.
-    pub password: Zeroizing<String>,
-    /// How long the token is to live, if the user may choose.
-    pub token_expire: Option<Duration>,
-}
-
-impl Login {
-    /// Reads the fields of a request; `None` without back end, user and password, or if one is absurdly long.
-    #[must_use]
-    pub fn from_map(map: &Map) -> Option<Self> {
-        let text = |key| match map.get(key)? {
-            Value::Str(text) if text.len() <= MAX_TEXT => Some(text.clone()),
-            Value::Int(number) => Some(number.to_string()),
-            _ => None,
-        };
-        let seconds = match map.get("token_expire") {
-            Some(Value::Int(seconds)) => u64::try_from(*seconds).ok(),
-            _ => None,
-        };
-        Some(Self {
-            eauth: text("eauth")?,
-            username: text("username").filter(|name| !name.is_empty())?,
-            password: Zeroizing::new(text("password")?),
-            token_expire: seconds.map(Duration::from_secs),
-        })
-    }
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Login")
-            .field("eauth", &self.eauth)
-            .field("username", &self.username)
-            .field("password", &"[redacted]")
-            .finish_non_exhaustive()
-    }
-}
 
 /// Why somebody is not logged in. Clients are told no more than that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -313,6 +217,8 @@ fn since_epoch() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::token::TokenLayout;
     use brine_wire::json;
 

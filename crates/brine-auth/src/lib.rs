@@ -9,11 +9,15 @@
 mod attempts;
 mod authority;
 mod backend;
+mod config;
+mod login;
 mod permissions;
 mod token;
 
 pub use attempts::Attempts;
-pub use authority::{AuthConfig, Authority, Login, LoginError};
+pub use authority::{Authority, LoginError};
 pub use backend::hash_password;
+pub use config::AuthConfig;
+pub use login::Login;
 pub use permissions::{auth_list, shown};
 pub use token::{Token, TokenError, TokenLayout, TokenStore, is_token};

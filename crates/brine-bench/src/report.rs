@@ -147,14 +147,17 @@ impl Report {
         row(
             "events",
             format!(
-                "{}/s through to every subscriber: {} deliveries/s, {} MB/s",
+                "{}/s through to every subscriber: {} deliveries/s, {}/s",
                 count(self.events_per_second),
                 count(per_subscriber),
-                count(per_subscriber * self.frame_bytes as f64 / 1e6),
+                bytes(per_subscriber * self.frame_bytes as f64),
             ),
         );
         row("latency", latency("from send", self.latency.from_send));
-        row("", latency("from due ", self.latency.from_due));
+        // At closed loop an event is due when it is sent.
+        if matches!(load.pace, Pace::Rate(_)) {
+            row("", latency("from due ", self.latency.from_due));
+        }
         if let (Some(bus), Some(cores)) = (self.bus, self.bus_cores()) {
             row(
                 "bus",
@@ -303,8 +306,8 @@ fn latency(name: &str, found: Percentiles) -> String {
 
 fn micros(us: f64) -> String {
     match us {
-        us if us < 1e4 => format!("{us:.0} us"),
-        us if us < 1e7 => format!("{:.1} ms", us / 1e3),
+        us if us < 1e3 => format!("{us:.0} us"),
+        us if us < 1e6 => format!("{:.1} ms", us / 1e3),
         us => format!("{:.1} s", us / 1e6),
     }
 }
@@ -315,6 +318,15 @@ fn count(value: f64) -> String {
         value if value < 1e4 => format!("{:.2}k", value / 1e3),
         value if value < 1e6 => format!("{:.0}k", value / 1e3),
         value => format!("{:.2}M", value / 1e6),
+    }
+}
+
+/// Bytes in the unit that gives one to three digits before the point.
+fn bytes(bytes: f64) -> String {
+    match bytes {
+        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.2} GB", bytes / 1e9),
     }
 }
 

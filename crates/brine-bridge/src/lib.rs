@@ -1,1 +1,48 @@
 //! Sinks: consumers that hand every event to another system, and move their saved position only when that has it.
+//!
+//! A [`Sink`] is the other side: it takes a [`Batch`] and says how much of it is safe there. [`Pump`] is everything
+//! that all sinks share: it reads the log from the consumer's saved position, gathers batches by count, bytes and
+//! time, tries again with growing pauses while the other side is away, halves a batch that is refused until the one
+//! event is found that nobody can store, keeps that among the [`DeadLetters`], and saves the position. The order is
+//! that of the log. Delivery is at least once; exactly once where the other side keeps the position together with the
+//! events and tells it in [`Sink::begin`].
+//!
+//! What is tried when is decided in `plan`, without I/O. Each other side is a feature and a module. Nothing here knows
+//! configuration files.
+
+mod batch;
+mod dead;
+mod figures;
+#[cfg(feature = "file")]
+pub mod file;
+mod filter;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod jobs;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "nats")]
+pub mod nats;
+mod plan;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+mod pump;
+mod reader;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub mod rows;
+mod secret;
+mod sink;
+pub mod text;
+#[cfg(any(feature = "postgres", feature = "webhook"))]
+pub mod tls;
+#[cfg(feature = "webhook")]
+pub mod webhook;
+
+pub use batch::{Batch, Event};
+pub use dead::{DeadError, DeadLetter, DeadLetters};
+pub use figures::{Figures, LastError};
+pub use filter::{BadFilter, Filter};
+pub use plan::Batching;
+pub use pump::{Pump, ResendError, Resent, SinkHandle};
+pub use reader::SinkConfig;
+pub use secret::Secret;
+pub use sink::{Sink, SinkError};

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use brine_log::{EventCursor, Incoming, Lag, Log, Millis, Position, Seq, Start, Stats};
+use brine_log::{EventCursor, Incoming, Lag, Log, Millis, Position, Seq, Source, Start, Stats};
 use tokio::sync::mpsc;
 
 use crate::audit::{Audit, Noticed};
@@ -77,6 +77,14 @@ impl BusHandle {
         events: impl IntoIterator<Item = Incoming<'a>>,
     ) -> Range<Seq> {
         self.log.append_from(Some(sender), events, clock::now())
+    }
+
+    /// The same for events of other masters: each says how it came.
+    pub fn append_sourced<'a, 's>(
+        &self,
+        events: impl IntoIterator<Item = (Source<'s>, Incoming<'a>)>,
+    ) -> Range<Seq> {
+        self.log.append_sourced(events, clock::now())
     }
 
     /// A cursor over the events of the bus, whoever publishes them.

@@ -15,12 +15,12 @@ use brine_bus::client::{
     EventRef, PublishError, PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait,
     blocking, tokio as async_client,
 };
+use brine_testkit::DEADLINE as LONG;
 use brine_wire::Map;
 use brine_wire::frame::{Decoder, Framing, encode_frame};
 use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 
-const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
 
 /// The two sockets of a bus, in the hands of the test.

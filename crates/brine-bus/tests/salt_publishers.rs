@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use brine_bus::address::{Address, Loopback, Node, Ports};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait, blocking, tokio as async_client};
-use brine_testkit::salt;
+use brine_testkit::{DEADLINE as LONG, salt};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
 
-const LONG: Duration = Duration::from_secs(60);
 const LARGE: usize = 20 * 1024 * 1024;
 /// Both sides send twenty megabytes untrimmed.
 const OPTIONS: &str = "'max_event_size': 100_000_000";
@@ -264,7 +263,7 @@ fn events_pass_over_a_3007_master_bus() {
 
 #[test]
 fn events_pass_over_a_3007_minion_bus() {
-    everything_passes("3007.14", salt::Node::Minion("m1"));
+    everything_passes(salt::LATER_3007, salt::Node::Minion("m1"));
 }
 
 #[test]

@@ -2,14 +2,15 @@
 //! cannot hide a mistake in the other.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use brine_bus::address::{Address, Loopback, Node, Ports};
 use brine_bus::{BindError, Bus, BusConfig, BusHandle, Modes, Peer, Served, Sockets};
 use brine_log::{Framings, Incoming, Log, LogConfig, LogId, OverflowConfig, ReadsFrom, Seq, Start};
+use brine_testkit::DEADLINE;
 use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES, encode_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -84,12 +85,25 @@ impl TestBus {
     }
 
     async fn subscriber(&self) -> Subscriber<UnixStream> {
-        Subscriber::new(
-            UnixStream::connect(self.socket("pub"))
-                .await
-                .expect("the publish socket"),
-        )
-        .await
+        let path = self.socket("pub");
+        self.accepted(UnixStream::connect(path)).await
+    }
+
+    /// A subscriber that the bus has accepted, so that it gets what comes from now on.
+    async fn accepted<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Subscriber<S>
+    where
+        S: AsyncReadExt + Unpin,
+    {
+        let before = self.handle.stats().subscribers.len();
+        let stream = connecting.await.expect("the publish socket");
+        let is_accepted = async {
+            while self.handle.stats().subscribers.len() <= before {
+                tokio::task::yield_now().await;
+            }
+        };
+        let accepted = tokio::time::timeout(DEADLINE, is_accepted);
+        accepted.await.expect("the bus accepts");
+        Subscriber::new(stream)
     }
 
     async fn end(mut self) {
@@ -105,9 +119,7 @@ struct Subscriber<S> {
 }
 
 impl<S: AsyncReadExt + Unpin> Subscriber<S> {
-    /// Connected, and known to the bus: accepted connections are seen only when its task runs.
-    async fn new(stream: S) -> Self {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    fn new(stream: S) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -123,12 +135,9 @@ impl<S: AsyncReadExt + Unpin> Subscriber<S> {
                 self.buffer.drain(..length);
                 return Some(event);
             }
-            let read = tokio::time::timeout(
-                Duration::from_secs(10),
-                self.stream.read_buf(&mut self.buffer),
-            )
-            .await
-            .expect("an event or the end within ten seconds");
+            let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.buffer))
+                .await
+                .expect("an event or the end in time");
             if read.unwrap_or(0) == 0 {
                 return None;
             }
@@ -156,7 +165,7 @@ fn frame(framing: Framing, event: &[u8]) -> Vec<u8> {
 
 /// Whether the bus has closed this connection.
 async fn is_closed(stream: &mut UnixStream) -> bool {
-    tokio::time::timeout(Duration::from_secs(5), stream.read_u8())
+    tokio::time::timeout(DEADLINE, stream.read_u8())
         .await
         .is_ok_and(|read| read.is_err())
 }
@@ -205,8 +214,8 @@ async fn buses_in_several_directories_share_one_log_each_in_its_framing() {
                 .join(format!("master_event_{side}.ipc")),
         )
     };
-    let mut old = Subscriber::new(connect("old", "pub").await.expect("connected")).await;
-    let mut new = Subscriber::new(connect("new", "pub").await.expect("connected")).await;
+    let mut old = bus.accepted(connect("old", "pub")).await;
+    let mut new = bus.accepted(connect("new", "pub")).await;
     let mut publisher = connect("old", "pull").await.expect("connected");
     publisher
         .write_all(&frame(Framing::Prefixed, &event("t", 300)))
@@ -331,7 +340,7 @@ async fn a_bus_on_a_thread_of_its_own_ends_with_its_shutdown() {
     let stream = UnixStream::connect(directory.path().join("master_event_pub.ipc"))
         .await
         .expect("connected");
-    let mut subscriber = Subscriber::new(stream).await;
+    let mut subscriber = Subscriber::new(stream);
     while handle.stats().subscribers.is_empty() {
         tokio::task::yield_now().await;
     }
@@ -397,15 +406,15 @@ async fn unfinished_frames_of_many_publishers_are_bounded_together() {
         let _ = publisher.write_all(half).await;
         publishers.push(publisher);
     }
-    let mut closed = 0;
-    for publisher in &mut publishers {
-        closed += usize::from(
-            tokio::time::timeout(Duration::from_millis(50), publisher.read_u8())
-                .await
-                .is_ok(),
-        );
-    }
-    assert!((1..12).contains(&closed), "{closed} closed");
+    let refused = || bus.handle.stats().refused_publishers;
+    let some_are_refused = async {
+        while refused() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let refusing = tokio::time::timeout(DEADLINE, some_are_refused);
+    refusing.await.expect("the bus closes some");
+    assert!(refused() < 12, "all are closed");
     bus.end().await;
 }
 
@@ -613,7 +622,7 @@ async fn a_bus_on_tcp_speaks_the_same() {
         BusConfig::default(),
     );
     let connect = |port| TcpStream::connect(("127.0.0.1", port));
-    let mut subscriber = Subscriber::new(connect(ports.publish).await.expect("connected")).await;
+    let mut subscriber = bus.accepted(connect(ports.publish)).await;
     let mut publisher = connect(ports.pull).await.expect("connected");
     publisher
         .write_all(&frame(Framing::Prefixed, &event("t", 100)))

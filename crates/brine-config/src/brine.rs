@@ -10,7 +10,9 @@ use brine_wire::{Map, Value};
 use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
+use crate::nats::ClusterOptions;
 use crate::reactor::ReactorOptions;
+use crate::sinks::{self, SinkOptions};
 use crate::spool::SpoolOptions;
 use crate::types::type_name;
 
@@ -22,7 +24,7 @@ pub struct AclOption(pub Value);
 impl Eq for AclOption {}
 
 /// Brine's own options; `None` where the file has none.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Brine {
     /// `compat`: the Salt series (`3006`) or release (`'3006.25'`) whose framing subscribers read.
     pub compat: Option<Compat>,
@@ -37,6 +39,8 @@ pub struct Brine {
     pub history: HistoryOptions,
     /// `redact`: names of fields whose values are not kept on disk.
     pub redact: Vec<String>,
+    /// `sinks`: where events go.
+    pub sinks: Vec<SinkOptions>,
     /// `max_pending_keys`: how many minions' keys may wait to be accepted; further ones are not kept.
     pub max_pending_keys: Option<usize>,
     /// `minion_tags: audit`: events that the tag policy refuses minions are fired all the same, and only reported.
@@ -55,6 +59,8 @@ pub struct Brine {
     pub api: ApiOptions,
     /// `reactor`: limits of the reactor.
     pub reactor: ReactorOptions,
+    /// `cluster`: this master's bus is one with those of others.
+    pub cluster: Option<ClusterOptions>,
 }
 
 /// `brine: {auth: …}`.
@@ -93,11 +99,12 @@ impl Default for ApiOptions {
     }
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "acl",
     "api",
     "audit",
     "auth",
+    "cluster",
     "compat",
     "history",
     "keep_bytes",
@@ -108,6 +115,7 @@ const KEYS: [&str; 15] = [
     "python",
     "reactor",
     "redact",
+    "sinks",
     "spool",
 ];
 
@@ -144,7 +152,9 @@ impl Brine {
                 Some("minion_tags") => brine.audit_minion_tags = is_audited(value)?,
                 Some("audit") => brine.audit = is_on("audit", value)?,
                 Some("python") => brine.python = Some(python(value)?),
+                Some("sinks") => brine.sinks = sinks::parse(value)?,
                 Some("auth") => brine.auth = AuthOptions::parse(value)?,
+                Some("cluster") => brine.cluster = ClusterOptions::parse(value)?,
                 Some("api") => brine.api = ApiOptions::parse(value)?,
                 Some("reactor") => brine.reactor = ReactorOptions::parse(value)?,
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),

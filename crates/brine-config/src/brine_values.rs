@@ -19,7 +19,7 @@ pub(crate) fn bytes(key: &'static str, value: &Value) -> Result<u64, ConfigError
     })
 }
 
-fn sized(text: &str) -> Option<u64> {
+pub(crate) fn sized(text: &str) -> Option<u64> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
     let (number, unit) = units
         .into_iter()
@@ -49,7 +49,7 @@ pub(crate) fn unknown(key: &str, keys: &[&'static str]) -> ConfigError {
 }
 
 /// Levenshtein's distance.
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {
         let mut diagonal = row[0];

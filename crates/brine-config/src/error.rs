@@ -2,6 +2,9 @@
 
 use std::io;
 
+use brine_wire::Value;
+
+use crate::brine_values::shown;
 use crate::yaml::YamlError;
 
 /// A configuration that cannot be used.
@@ -29,6 +32,34 @@ pub enum ConfigError {
         /// The most similar valid key.
         nearest: &'static str,
     },
+    /// An option below others that does not exist.
+    #[error("{option}: no such option; did you mean {nearest}?")]
+    UnknownOption {
+        /// The option, with those it is below: `brine: sinks: audit: hsot`.
+        option: String,
+        /// The most similar valid key.
+        nearest: &'static str,
+    },
+    /// The value of an option below others, or of one that names other options, that cannot be used.
+    #[error("{option}: expected {expected}, found {found}")]
+    BadOption {
+        /// The option, with those it is below: `brine: sinks: audit: port`.
+        option: String,
+        /// The expected value.
+        expected: String,
+        /// The actual value.
+        found: String,
+    },
+    /// One of the others, and where the option is written.
+    #[error("{file}, line {line}: {error}")]
+    At {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        error: Box<Self>,
+    },
     /// A value under `brine:` that cannot be used.
     #[error("brine: {key}: expected {expected}, found {found}")]
     BadBrineValue {
@@ -39,6 +70,35 @@ pub enum ConfigError {
         /// The actual value.
         found: String,
     },
+}
+
+impl ConfigError {
+    /// An option that cannot be used; `option` names those it is below too.
+    pub(crate) fn bad_option(option: &str, expected: &str, found: &Value) -> Self {
+        Self::BadOption {
+            option: option.to_owned(),
+            expected: expected.to_owned(),
+            found: shown(found),
+        }
+    }
+
+    /// The keys that lead to the option it is about, outermost first; none if it is about a file.
+    pub(crate) fn keys(&self) -> Vec<&str> {
+        match self {
+            Self::UnknownBrineKey { key, .. } => below_brine(key),
+            Self::BadBrineValue { key, .. } => below_brine(key),
+            Self::UnknownOption { option, .. } | Self::BadOption { option, .. } => {
+                option.split(": ").collect()
+            }
+            Self::WrongType { option, .. } => vec![option],
+            Self::File(_) | Self::At { .. } => Vec::new(),
+        }
+    }
+}
+
+fn below_brine(key: &str) -> Vec<&str> {
+    let keys = key.split(['.', ':']).map(str::trim);
+    std::iter::once("brine").chain(keys).collect()
 }
 
 /// A configuration file that cannot be used.

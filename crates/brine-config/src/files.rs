@@ -49,6 +49,8 @@ pub(crate) struct Includes<'a> {
     pub(crate) warnings: &'a mut Vec<Warning>,
     /// The files being read, outermost first.
     pub(crate) reading: Vec<String>,
+    /// The files that have been read, the last one counts most.
+    pub(crate) files: Vec<String>,
 }
 
 impl Includes<'_> {
@@ -107,6 +109,7 @@ impl Includes<'_> {
                 return Map::new();
             }
         };
+        self.files.push(path.to_owned());
         if let Some(include) = options.get("include").cloned() {
             self.reading.push(path.to_owned());
             for (name, value) in self.read(&include, path, absent) {

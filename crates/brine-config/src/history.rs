@@ -160,7 +160,7 @@ pub(crate) fn age(key: &'static str, value: &Value) -> Result<Age, ConfigError> 
 }
 
 /// A time such as `1d12h`: numbers, each with its unit.
-fn span(text: &str) -> Option<Duration> {
+pub(crate) fn span(text: &str) -> Option<Duration> {
     let mut seconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {

@@ -35,12 +35,15 @@ mod glob;
 mod history;
 mod id;
 mod load;
+mod locate;
+mod nats;
 mod options;
 mod opts;
 mod paths;
 mod reactor;
 mod resolve;
 mod role;
+mod sinks;
 mod spool;
 mod types;
 pub mod yaml;
@@ -52,8 +55,13 @@ pub use error::{ConfigError, FileError, Warning};
 pub use glob::glob as glob_files;
 pub use history::{Age, HistoryOptions, SyncOption};
 pub use load::Loaded;
+pub use nats::{ClusterOptions, NatsOptions, NatsTls};
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
 pub use reactor::{ReactorOptions, ThrottleOption};
 pub use role::Role;
+pub use sinks::{
+    DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,
+    WebhookOptions,
+};
 pub use spool::SpoolOptions;

@@ -11,11 +11,13 @@ use crate::brine::Brine;
 use crate::environment::Environment;
 use crate::error::{ConfigError, Warning};
 use crate::files::{Absent, Includes, read_main};
+use crate::locate::locate;
 use crate::options::{self, OPTIONS};
 use crate::opts::Opts;
 use crate::paths;
 use crate::resolve::resolve;
 use crate::role::Role;
+use crate::sinks::{self, SinkOptions};
 use crate::types::{Type, accepts, type_name};
 
 /// A configuration with warnings about it.
@@ -25,6 +27,8 @@ pub struct Loaded {
     pub opts: Opts,
     /// The options under `brine:`.
     pub brine: Brine,
+    /// Where events go: what `brine: {sinks: …}` says, and a master's own options.
+    pub sinks: Vec<SinkOptions>,
     /// Problems that do not prevent its use.
     pub warnings: Vec<Warning>,
 }
@@ -43,17 +47,24 @@ impl Opts {
     pub fn load(role: Role, path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
         let path = path.to_string_lossy();
         let mut warnings = Vec::new();
-        let overrides = overrides(role, &path, environment, &mut warnings)?;
-        let brine = Brine::parse(overrides.get("brine"))?;
+        let (overrides, files) = overrides(role, &path, environment, &mut warnings)?;
+        let place = |error| locate(error, &files);
+        let brine = Brine::parse(overrides.get("brine")).map_err(place)?;
         remark_on(role, &overrides, &mut warnings);
         let mut opts = Self::defaults(role, environment);
         resolve(role, &mut opts, overrides, environment, &mut warnings)?;
         if role == Role::Client {
             opts.apply_user_file(environment, &mut warnings)?;
         }
+        let mut sinks = brine.sinks.clone();
+        if role == Role::Master {
+            let more = sinks::of_salt(&opts).map_err(place)?;
+            sinks::add(&mut sinks, more).map_err(place)?;
+        }
         Ok(Loaded {
             opts,
             brine,
+            sinks,
             warnings,
         })
     }
@@ -96,13 +107,13 @@ impl Opts {
     }
 }
 
-/// What the files say: the main one, then `default_include`, then `include`, key by key.
+/// What the files say, and which they are: the main one, then `default_include`, then `include`, key by key.
 fn overrides(
     role: Role,
     path: &str,
     environment: &Environment,
     warnings: &mut Vec<Warning>,
-) -> Result<Map, ConfigError> {
+) -> Result<(Map, Vec<String>), ConfigError> {
     let main = main_file(role, path, environment);
     let mut overrides = read_main(&main, warnings)?;
     let default_include = match overrides.get("default_include") {
@@ -115,7 +126,8 @@ fn overrides(
     let mut includes = Includes {
         environment,
         warnings,
-        reading: vec![main],
+        reading: vec![main.clone()],
+        files: vec![main],
     };
     for (include, absent) in [
         (default_include, Absent::IsFine),
@@ -126,7 +138,7 @@ fn overrides(
             overrides.insert(name, value);
         }
     }
-    Ok(overrides)
+    Ok((overrides, includes.files))
 }
 
 /// The main file: `path`, unless that is the default and the environment names one that is there.

@@ -38,7 +38,8 @@ impl Known {
     /// Whether setting it changes anything in a role.
     pub(crate) fn is_acted_on(&self, role: Role) -> bool {
         let is_shown = role == Role::Master && SHOWN_TO_MINIONS.contains(&self.name);
-        is_shown || ACTED_ON.contains(&self.name)
+        let is_masters = role != Role::Minion && OF_MASTERS.contains(&self.name);
+        is_shown || is_masters || ACTED_ON.contains(&self.name)
     }
 }
 
@@ -99,6 +100,17 @@ pub const SHOWN_TO_MINIONS: [&str; 15] = [
     "jinja_sls_env",
     "jinja_lstrip_blocks",
     "jinja_trim_blocks",
+];
+
+/// The options that Brine acts on in masters alone: those that ask for sinks.
+const OF_MASTERS: &[&str] = &[
+    "event_return",
+    "event_return_blacklist",
+    "event_return_queue",
+    "event_return_queue_max_seconds",
+    "event_return_whitelist",
+    "ext_job_cache",
+    "master_job_cache",
 ];
 
 /// The options that Brine acts on.
@@ -227,6 +239,12 @@ const ACTED_ON: &[&str] = &[
     "source_ret_port",
     "ssl",
     "start_event_grains",
+    "state_compress_ids",
+    "state_output",
+    "state_output_diff",
+    "state_output_pct",
+    "state_output_profile",
+    "state_verbose",
     "sudo_acl",
     "tcp_keepalive",
     "tcp_keepalive_cnt",
@@ -273,9 +291,8 @@ mod tests {
     fn what_is_acted_on_is_what_the_code_reads() {
         /// Read as something else than this option: an argument or a job's field of the same name, or only to
         /// warn of it.
-        const OTHERS: [&str; 9] = [
+        const OTHERS: [&str; 8] = [
             "cluster_pool_port",
-            "ext_job_cache",
             "ipc_write_buffer",
             "local",
             "publish_timeout",
@@ -321,13 +338,15 @@ mod tests {
             }
         }
         let literals: std::collections::HashSet<_> = code.split('"').collect();
-        for name in ACTED_ON {
+        for name in ACTED_ON.iter().chain(OF_MASTERS) {
             assert!(literals.contains(name), "{name}: nothing reads it");
         }
         for reader in READERS {
             for call in code.split(&format!(".{reader}(\"")).skip(1) {
                 let name = call.split('"').next().unwrap_or_default();
-                let is_listed = ACTED_ON.contains(&name) || SHOWN_TO_MINIONS.contains(&name);
+                let is_listed = [ACTED_ON, OF_MASTERS, &SHOWN_TO_MINIONS]
+                    .iter()
+                    .any(|list| list.contains(&name));
                 assert!(
                     known(name).is_none() || is_listed || OTHERS.contains(&name),
                     "{name}: read and not listed"
@@ -338,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_is_acted_on_is_known() {
-        for name in ACTED_ON {
+        for name in ACTED_ON.iter().chain(OF_MASTERS) {
             assert!(known(name).is_some(), "{name}");
         }
         assert!(ACTED_ON.is_sorted());

@@ -37,6 +37,7 @@ mod overflow;
 mod position;
 mod segment;
 mod shared;
+mod source;
 #[cfg_attr(
     not(feature = "history"),
     expect(dead_code, reason = "nothing is stored without a history")
@@ -56,5 +57,6 @@ pub use memory::{Lag, LogConfig, OverrunCause, ReadsFrom, Stats};
 pub use overflow::OverflowConfig;
 pub use position::{LogId, Millis, ParsePositionError, Position, Seq, Start};
 pub use segment::{Framings, StoredEvent};
+pub use source::{Origin, Source};
 pub use tags::TagQuery;
 pub use withheld::is_withheld;

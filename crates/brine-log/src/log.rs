@@ -12,6 +12,7 @@ use crate::memory::{Lag, LogConfig, Memory, OverrunCause, Stats};
 use crate::overflow::{OverflowConfig, Threads};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::shared::Shared;
+use crate::source::Source;
 use crate::stored::StoredSegments;
 
 /// An event on its way into the log: checked, but not decoded.
@@ -88,12 +89,25 @@ impl Log {
         events: impl IntoIterator<Item = Incoming<'a>>,
         at: Millis,
     ) -> Range<Seq> {
+        let source = Source {
+            sender,
+            origin: None,
+        };
+        self.append_sourced(events.into_iter().map(|event| (source, event)), at)
+    }
+
+    /// The same for events of which each says how it came: those of other masters.
+    pub fn append_sourced<'a, 's>(
+        &self,
+        events: impl IntoIterator<Item = (Source<'s>, Incoming<'a>)>,
+        at: Millis,
+    ) -> Range<Seq> {
         let mut overrun = false;
         let appended = {
             let mut memory = self.shared.lock();
             let first = memory.next();
-            for Incoming { event, tag_bytes } in events {
-                overrun |= memory.append(event, tag_bytes, at, sender);
+            for (source, Incoming { event, tag_bytes }) in events {
+                overrun |= memory.append(event, tag_bytes, at, &source);
             }
             memory.publish(at);
             self.shared.note_pressure(&memory);
@@ -107,6 +121,10 @@ impl Log {
     /// not appended have no event for its readers. One that is here already is left out.
     pub fn append_at(&self, seq: Seq, sender: Option<&str>, event: Incoming<'_>, at: Millis) {
         let Incoming { event, tag_bytes } = event;
+        let source = Source {
+            sender,
+            origin: None,
+        };
         let mut overrun = false;
         {
             let mut memory = self.shared.lock();
@@ -114,9 +132,9 @@ impl Log {
                 return;
             }
             while memory.next() < seq {
-                overrun |= memory.append(&[], 0, at, None);
+                overrun |= memory.append(&[], 0, at, &Source::default());
             }
-            overrun |= memory.append(event, tag_bytes, at, sender);
+            overrun |= memory.append(event, tag_bytes, at, &source);
             memory.publish(at);
             self.shared.note_pressure(&memory);
             self.shared.repeated(&memory);

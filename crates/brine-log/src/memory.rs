@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 use crate::gap::{Gap, GapReason};
 use crate::overflow::{OnDisk, OverflowConfig, Threads, Written};
 use crate::position::{LogId, Millis, Position, Seq, Start};
-use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SENDER_BYTES, Segment, SegmentWriter};
+use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SOURCE_BYTES, Segment, SegmentWriter};
+use crate::source::Source;
 
 /// Which log this is, and how it uses memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,14 +236,14 @@ impl Memory {
         event: &[u8],
         tag_bytes: usize,
         at: Millis,
-        sender: Option<&str>,
+        source: &Source<'_>,
     ) -> bool {
         let mut overrun = false;
-        if !self.writer.fits(event.len(), sender) {
+        if !self.writer.fits(event.len(), source) {
             self.note_time(at);
             overrun = self.roll(event.len());
         }
-        self.writer.append(event, tag_bytes, at, sender);
+        self.writer.append(event, tag_bytes, at, source);
         self.next.0 += 1;
         overrun
     }
@@ -450,7 +451,7 @@ impl Memory {
         let first = self.next;
         let needed = event_bytes + FRAME_OVERHEAD_BYTES;
         let (writer, segment) = if needed > SEGMENT_BYTES {
-            segment::channel(first, self.config.framings, needed, 1, SENDER_BYTES)
+            segment::channel(first, self.config.framings, needed, 1, SOURCE_BYTES)
         } else {
             self.spare
                 .pop()
@@ -524,7 +525,7 @@ impl Memory {
 
 /// A segment of the size that most have.
 fn ordinary(first: Seq, framings: Framings) -> (SegmentWriter, Segment) {
-    segment::channel(first, framings, SEGMENT_BYTES, SEGMENT_EVENTS, SENDER_BYTES)
+    segment::channel(first, framings, SEGMENT_BYTES, SEGMENT_EVENTS, SOURCE_BYTES)
 }
 
 impl Memory {

@@ -7,6 +7,7 @@ use brine_wire::frame::{Framing, Header};
 
 use crate::buffer::{self, Reader, Writer};
 use crate::position::{Millis, Seq};
+use crate::source::{Origin, Source};
 
 /// One event as a reader finds it in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +20,10 @@ pub struct StoredEvent<'a> {
     pub event: &'a [u8],
     /// How many bytes of the event the tag takes.
     pub tag_bytes: usize,
-    /// Who fired it, as authenticated: the id of a minion. `None` for programs of this machine.
+    /// Who fired it, as authenticated: the id of a minion. `None` for programs of a master's machine.
     pub sender: Option<&'a str>,
+    /// Where it was fired, if that was on another master's bus.
+    pub origin: Option<Origin<'a>>,
 }
 
 /// What the index keeps of an event. Offsets are those of the bare framing; a prefixed frame is
@@ -31,19 +34,17 @@ struct Entry {
     end: u32,
     event_bytes: u32,
     tag_bytes: u32,
-    /// Where its sender's name ends among the names; 0 for none.
-    sender_end: u32,
+    /// Where its source ends among the sources; 0 for none.
+    source_end: u32,
     at: Millis,
 }
 
 const PREFIX_BYTES: usize = 4;
 /// An index entry as it is stored.
 const ENTRY_BYTES: usize = 24;
-/// The names of senders in one segment, in bytes. Each stands behind its length, once for a run of
-/// events it fired.
-pub(crate) const SENDER_BYTES: usize = 32 << 10;
-/// A longer name is not kept: more than any minion's id has.
-const MAX_SENDER: usize = 255;
+/// The sources of one segment's events, in bytes: a sender's name once for a run of events it fired, an origin for
+/// each event.
+pub(crate) const SOURCE_BYTES: usize = 32 << 10;
 
 impl Entry {
     fn decode(bytes: &[u8; ENTRY_BYTES]) -> Self {
@@ -55,7 +56,7 @@ impl Entry {
             end: number(0),
             event_bytes: number(4),
             tag_bytes: number(8),
-            sender_end: number(12),
+            source_end: number(12),
             at: Millis(u64::from(number(16)) | u64::from(number(20)) << 32),
         }
     }
@@ -67,7 +68,7 @@ pub(crate) struct Sizes {
     first: Seq,
     bare: Option<usize>,
     prefixed: Option<usize>,
-    senders: usize,
+    sources: usize,
     events: usize,
 }
 
@@ -75,7 +76,7 @@ impl Sizes {
     /// All parts together.
     pub(crate) fn stored_bytes(&self) -> usize {
         let frames = self.bare.unwrap_or(0) + self.prefixed.unwrap_or(0);
-        frames + self.senders + self.events * ENTRY_BYTES
+        frames + self.sources + self.events * ENTRY_BYTES
     }
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct Segment {
     pub(crate) first: Seq,
     bare: Option<Reader<u8>>,
     prefixed: Option<Reader<u8>>,
-    senders: Reader<u8>,
+    sources: Reader<u8>,
     index: Reader<Entry>,
 }
 
@@ -92,7 +93,7 @@ pub(crate) struct Segment {
 pub(crate) struct SegmentWriter {
     bare: Option<Writer<u8>>,
     prefixed: Option<Writer<u8>>,
-    senders: Writer<u8>,
+    sources: Writer<u8>,
     /// The sender whose name was written last.
     last_sender: String,
     index: Writer<Entry>,
@@ -121,19 +122,19 @@ pub(crate) fn channel(
     framings: Framings,
     frame_bytes: usize,
     events: usize,
-    sender_bytes: usize,
+    source_bytes: usize,
 ) -> (SegmentWriter, Segment) {
     let bytes = |used: bool| used.then(|| buffer::channel(frame_bytes)).unzip();
     let (bare_writer, bare) = bytes(framings != Framings::Prefixed);
     let (prefixed_writer, prefixed) = bytes(framings != Framings::Bare);
-    let (senders_writer, senders) = buffer::channel(sender_bytes);
+    let (sources_writer, sources) = buffer::channel(source_bytes);
     let (index_writer, index) = buffer::channel(events);
-    let writer = SegmentWriter::new(bare_writer, prefixed_writer, senders_writer, index_writer);
+    let writer = SegmentWriter::new(bare_writer, prefixed_writer, sources_writer, index_writer);
     let segment = Segment {
         first,
         bare,
         prefixed,
-        senders,
+        sources,
         index,
     };
     (writer, segment)
@@ -143,13 +144,13 @@ impl SegmentWriter {
     const fn new(
         bare: Option<Writer<u8>>,
         prefixed: Option<Writer<u8>>,
-        senders: Writer<u8>,
+        sources: Writer<u8>,
         index: Writer<Entry>,
     ) -> Self {
         Self {
             bare,
             prefixed,
-            senders,
+            sources,
             last_sender: String::new(),
             index,
             bare_end: 0,
@@ -157,10 +158,10 @@ impl SegmentWriter {
         }
     }
 
-    /// Whether an event of this size still fits, whoever fired it.
+    /// Whether an event of this size still fits.
     #[inline]
-    pub(crate) fn fits(&self, event_bytes: usize, sender: Option<&str>) -> bool {
-        if sender.is_some() && self.senders.room() < 1 + MAX_SENDER {
+    pub(crate) fn fits(&self, event_bytes: usize, source: &Source<'_>) -> bool {
+        if *source != Source::default() && self.sources.room() < source.encoded_bytes() {
             return false;
         }
         let needed = event_bytes + FRAME_OVERHEAD_BYTES;
@@ -175,7 +176,7 @@ impl SegmentWriter {
         event: &[u8],
         tag_bytes: usize,
         at: Millis,
-        sender: Option<&str>,
+        source: &Source<'_>,
     ) {
         for (framing, writer) in [
             (Framing::Bare, &mut self.bare),
@@ -189,28 +190,36 @@ impl SegmentWriter {
         self.bare_end += Header::new(Framing::Bare, event.len()).as_bytes().len() + event.len();
         self.event_bytes += event.len();
         let narrow = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
-        let sender_end = sender.map_or(0, |sender| self.name(sender));
+        let source_end = self.source_end(source);
         self.index.append(&[Entry {
             end: narrow(self.bare_end),
             event_bytes: narrow(event.len()),
             tag_bytes: narrow(tag_bytes),
-            sender_end: narrow(sender_end),
+            source_end: narrow(source_end),
             at,
         }]);
     }
 
-    /// Writes a sender's name, unless it is there; returns where it ends. 0 if it is no name.
-    fn name(&mut self, sender: &str) -> usize {
-        let Ok(length @ 1..) = u8::try_from(sender.len()) else {
-            return 0;
+    /// Writes how an event came, unless it is there already; returns where that ends. 0 if there is nothing to write.
+    fn source_end(&mut self, source: &Source<'_>) -> usize {
+        let sender = match (source.sender, source.origin) {
+            (None, None) => return 0,
+            (Some(sender), None) => sender,
+            (_, Some(_)) => {
+                self.last_sender.clear();
+                ""
+            }
         };
-        if self.last_sender != sender {
-            self.senders.append(sender.as_bytes());
-            // Behind it, since names are found by their ends.
-            self.senders.append(&[length]);
+        let is_known = !sender.is_empty() && self.last_sender == sender;
+        if !is_known {
+            let before = self.sources.end();
+            source.encode(|piece| self.sources.append(piece));
+            if self.sources.end() == before {
+                return 0;
+            }
             sender.clone_into(&mut self.last_sender);
         }
-        self.senders.end()
+        self.sources.end()
     }
 
     /// The events appended so far, in bytes, without their frames.
@@ -229,7 +238,7 @@ impl SegmentWriter {
     pub(crate) fn publish(&self) {
         self.bare.iter().for_each(Writer::publish);
         self.prefixed.iter().for_each(Writer::publish);
-        self.senders.publish();
+        self.sources.publish();
         self.index.publish();
     }
 }
@@ -297,20 +306,25 @@ impl Segment {
             Framing::Prefixed
         };
         let end = frame_end(framing, nth, entry);
+        let source = self.source(entry);
         Some(StoredEvent {
             seq: Seq(self.first.0 + nth as u64),
             at: entry.at,
             event: &self.frames(framing)[end - entry.event_bytes as usize..end],
             tag_bytes: entry.tag_bytes as usize,
-            sender: self.sender(entry),
+            sender: source.sender,
+            origin: source.origin,
         })
     }
 
-    fn sender(&self, entry: &Entry) -> Option<&str> {
-        let names = self.senders.published().get(..entry.sender_end as usize)?;
-        let (length, names) = names.split_last()?;
-        let start = names.len().checked_sub(usize::from(*length))?;
-        std::str::from_utf8(&names[start..]).ok()
+    #[inline]
+    fn source(&self, entry: &Entry) -> Source<'_> {
+        if entry.source_end == 0 {
+            return Source::default();
+        }
+        let sources = self.sources.published();
+        let sources = sources.get(..entry.source_end as usize);
+        sources.and_then(Source::decode).unwrap_or_default()
     }
 
     /// How long each of its parts is, now that it gets no more events.
@@ -320,17 +334,17 @@ impl Segment {
             first: self.first,
             bare: bytes(&self.bare),
             prefixed: bytes(&self.prefixed),
-            senders: self.senders.published().len(),
+            sources: self.sources.published().len(),
             events: self.events(),
         }
     }
 
-    /// Its frames and names, in the order in which they are stored.
+    /// Its frames and sources, in the order in which they are stored.
     pub(crate) fn parts(&self) -> [&[u8]; 3] {
         [
             self.frames(Framing::Bare),
             self.frames(Framing::Prefixed),
-            self.senders.published(),
+            self.sources.published(),
         ]
     }
 
@@ -341,7 +355,7 @@ impl Segment {
                 entry.end,
                 entry.event_bytes,
                 entry.tag_bytes,
-                entry.sender_end,
+                entry.source_end,
             ] {
                 out.extend_from_slice(&field.to_le_bytes());
             }
@@ -349,7 +363,7 @@ impl Segment {
         }
     }
 
-    /// A segment from what was stored: its bare frames, prefixed frames, names and index, in this
+    /// A segment from what was stored: its bare frames, prefixed frames, sources and index, in this
     /// order.
     /// `None` if the sizes are of something else.
     pub(crate) fn restore(sizes: Sizes, stored: &[u8]) -> Option<Self> {
@@ -361,7 +375,7 @@ impl Segment {
         };
         let (bare, rest) = stored.split_at_checked(sizes.bare.unwrap_or(0))?;
         let (prefixed, rest) = rest.split_at_checked(sizes.prefixed.unwrap_or(0))?;
-        let (senders, index) = rest.split_at_checked(sizes.senders)?;
+        let (sources, index) = rest.split_at_checked(sizes.sources)?;
         let (entries, []) = index.as_chunks::<ENTRY_BYTES>() else {
             return None;
         };
@@ -374,7 +388,7 @@ impl Segment {
             first: sizes.first,
             bare: sizes.bare.map(|_| restore(bare)),
             prefixed: sizes.prefixed.map(|_| restore(prefixed)),
-            senders: restore(senders),
+            sources: restore(sources),
             index,
         })
     }
@@ -385,7 +399,7 @@ impl Segment {
             .into_iter()
             .flatten()
             .map(Reader::capacity);
-        frames.sum::<usize>() + self.senders.capacity() + self.index.capacity() * size_of::<Entry>()
+        frames.sum::<usize>() + self.sources.capacity() + self.index.capacity() * size_of::<Entry>()
     }
 
     /// The same memory as a new segment, if this was its last user.
@@ -398,14 +412,14 @@ impl Segment {
         };
         let (bare_writer, bare) = recycle(self.bare)?;
         let (prefixed_writer, prefixed) = recycle(self.prefixed)?;
-        let (senders_writer, senders) = self.senders.recycle()?;
+        let (sources_writer, sources) = self.sources.recycle()?;
         let (index_writer, index) = self.index.recycle()?;
-        let writer = SegmentWriter::new(bare_writer, prefixed_writer, senders_writer, index_writer);
+        let writer = SegmentWriter::new(bare_writer, prefixed_writer, sources_writer, index_writer);
         let segment = Self {
             first,
             bare,
             prefixed,
-            senders,
+            sources,
             index,
         };
         Some((writer, segment))

@@ -76,7 +76,7 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
 
     /// Adds an item of `bytes` bytes. Returns the items that were dropped for it, perhaps the item itself.
     #[must_use]
-    pub fn push(&self, sender: K, lane: Lane, bytes: usize, item: T) -> Vec<T> {
+    pub fn push(&self, sender: &K, lane: Lane, bytes: usize, item: T) -> Vec<T> {
         let mut state = self.lock();
         state.add(sender, lane, bytes, item);
         let mut dropped = Vec::new();
@@ -115,11 +115,11 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
 }
 
 impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
-    fn add(&mut self, sender: K, lane: Lane, bytes: usize, item: T) {
+    fn add(&mut self, sender: &K, lane: Lane, bytes: usize, item: T) {
         self.items += 1;
         self.bytes += bytes;
-        if !self.by_sender.contains_key(&sender) {
-            let turn = self.queue_up(lane, &sender);
+        if !self.by_sender.contains_key(sender) {
+            let turn = self.queue_up(lane, sender);
             let own = Sender {
                 lane,
                 turn,
@@ -127,7 +127,7 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
             };
             self.by_sender.insert(sender.clone(), own);
         }
-        self.change(&sender, |own| own.items.push_back((bytes, item)));
+        self.change(sender, |own| own.items.push_back((bytes, item)));
     }
 
     fn take_next(&mut self) -> Option<T> {
@@ -212,10 +212,10 @@ mod tests {
     fn addresses_are_served_in_turn() {
         let queue = FairQueue::new(100, 1000);
         for n in 0..50 {
-            assert!(queue.push(1, LANE, 1, n).is_empty());
+            assert!(queue.push(&1, LANE, 1, n).is_empty());
         }
-        assert!(queue.push(2, LANE, 1, 100).is_empty());
-        assert!(queue.push(3, LANE, 1, 200).is_empty());
+        assert!(queue.push(&2, LANE, 1, 100).is_empty());
+        assert!(queue.push(&3, LANE, 1, 200).is_empty());
         let first: Vec<_> = (0..5).filter_map(|_| queue.pop()).collect();
         assert_eq!(first, [0, 100, 200, 1, 2]);
     }
@@ -224,10 +224,10 @@ mod tests {
     fn whoever_is_known_is_served_every_other_time() {
         let queue = FairQueue::new(1000, 10_000);
         for stranger in 0..500 {
-            assert!(queue.push(stranger, LANE, 1, stranger).is_empty());
+            assert!(queue.push(&stranger, LANE, 1, stranger).is_empty());
         }
         for n in 0..2 {
-            assert!(queue.push(1000, Lane::Known, 1, 1000 + n).is_empty());
+            assert!(queue.push(&1000, Lane::Known, 1, 1000 + n).is_empty());
         }
         let first: Vec<_> = (0..5).filter_map(|_| queue.pop()).collect();
         assert_eq!(first, [1000, 0, 1001, 1, 2]);
@@ -237,12 +237,12 @@ mod tests {
     fn a_full_queue_drops_the_newest_of_the_address_that_has_most() {
         let queue = FairQueue::new(4, 10);
         for n in 0..4 {
-            assert!(queue.push(1, LANE, 1, n).is_empty());
+            assert!(queue.push(&1, LANE, 1, n).is_empty());
         }
-        assert_eq!(queue.push(2, LANE, 1, 100), [3]);
-        assert_eq!(queue.push(1, LANE, 1, 4), [4]);
+        assert_eq!(queue.push(&2, LANE, 1, 100), [3]);
+        assert_eq!(queue.push(&1, LANE, 1, 4), [4]);
         // By bytes too: an item that is too large for the queue displaces others only briefly.
-        assert_eq!(queue.push(2, LANE, 9, 101), [2, 101]);
+        assert_eq!(queue.push(&2, LANE, 9, 101), [2, 101]);
         let left: Vec<_> = (0..3).filter_map(|_| queue.pop()).collect();
         assert_eq!(left, [0, 100, 1]);
     }
@@ -251,11 +251,11 @@ mod tests {
     fn strangers_make_room_before_those_who_are_known() {
         let queue = FairQueue::new(4, 10);
         for n in 0..3 {
-            assert!(queue.push(1, Lane::Known, 1, n).is_empty());
+            assert!(queue.push(&1, Lane::Known, 1, n).is_empty());
         }
-        assert!(queue.push(2, LANE, 1, 100).is_empty());
-        assert_eq!(queue.push(3, LANE, 1, 200), [200]);
-        assert_eq!(queue.push(1, Lane::Known, 1, 3), [100]);
+        assert!(queue.push(&2, LANE, 1, 100).is_empty());
+        assert_eq!(queue.push(&3, LANE, 1, 200), [200]);
+        assert_eq!(queue.push(&1, Lane::Known, 1, 3), [100]);
         let left: Vec<_> = (0..4).filter_map(|_| queue.pop()).collect();
         assert_eq!(left, [0, 1, 2, 3]);
     }

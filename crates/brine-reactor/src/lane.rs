@@ -161,7 +161,9 @@ impl Lane {
     /// An event that this rule is for, decoded.
     fn own(&self, event: &StoredEvent<'_>) -> Option<Event> {
         let tag = std::str::from_utf8(event.event.get(..event.tag_bytes)?).ok()?;
-        if !self.rule.matches(tag) || !self.shared.is_leader() {
+        // What was fired on another master's bus is for that master's reactor.
+        let is_own = event.origin.is_none();
+        if !is_own || !self.rule.matches(tag) || !self.shared.is_leader() {
             return None;
         }
         // Salt's own commands to its reactor.

@@ -5,13 +5,14 @@ Started with the Python of an environment that holds the Salt release wanted:
     python client.py NODE SOCK_DIR OPTIONS
 
 Every line read is a Python expression, evaluated with `bus` (the event object, which listens),
-`event` (`salt.utils.event`), `datetime`, `hashlib` and `time` at hand. The answer is one line:
+`event` (`salt.utils.event`), `datetime`, `hashlib`, `pathlib` and `time` at hand. The answer is one line:
 `= ` and the value's repr, or `! ` and the exception's.
 """
 
 import ast
 import datetime
 import hashlib
+import pathlib
 import sys
 import time
 
@@ -21,7 +22,9 @@ def main():
     import salt.utils.event as event
 
     bus = event.get_event(node, sock_dir=sock_dir, opts=ast.literal_eval(options), listen=True)
-    names = dict(bus=bus, event=event, datetime=datetime, hashlib=hashlib, time=time)
+    names = dict(
+        bus=bus, event=event, datetime=datetime, hashlib=hashlib, pathlib=pathlib, time=time
+    )
     answer("= 'ready'")
     for line in sys.stdin:
         try:

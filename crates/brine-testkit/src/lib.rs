@@ -1,8 +1,13 @@
-//! Test parts shared by the crates: real Salt to test against.
+//! Test parts shared by the crates: real Salt, databases and a nats-server to test against, and how long to wait.
 //!
 //! A dev-dependency only; it imports none of the other crates.
 
 pub mod allocations;
+pub mod database;
+pub mod nats;
 pub mod program;
 pub mod salt;
 pub mod user;
+mod wait;
+
+pub use wait::{DEADLINE, wait_until};

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::salt::python;
-
-/// Starting Python and Salt on a busy machine takes this long at most.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::wait::DEADLINE;
 
 /// Killed children are gone after this long at most, unless the process that inherited them does not reap them.
 const CHILDREN_END: Duration = Duration::from_secs(5);
@@ -83,7 +81,7 @@ impl Program {
     /// When it does not end within two minutes.
     #[must_use]
     pub fn wait(mut self) -> Left {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.process.try_wait().expect("a child to wait for") {
                 return Left {

@@ -38,7 +38,7 @@ pub enum FilterFault {
     #[error("")]
     Form,
     /// No such field.
-    #[error(": fields are sender, minion, fun, jid, user, ok and data.PATH")]
+    #[error(": fields are sender, origin, minion, fun, jid, user, ok and data.PATH")]
     UnknownField,
     /// `ok` is compared with something else than `true` and `false`.
     #[error(": ok is true or false")]
@@ -56,6 +56,16 @@ pub const MAX_TERMS: usize = 16;
 /// The longest filter, in bytes.
 pub const MAX_BYTES: usize = 4096;
 
+/// What is known of how an event came, whatever its tag and data say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// The minion that fired it.
+    pub sender: Option<&'a str>,
+    /// The other master on whose bus it was fired; `None` if that was this one. To a filter that is an empty name:
+    /// `origin:` selects this master's events, `origin:?*` those of others.
+    pub origin: Option<&'a str>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Term {
     field: Field,
@@ -66,6 +76,8 @@ struct Term {
 enum Field {
     /// Who fired it, as authenticated.
     Sender,
+    /// The other master on whose bus it was fired.
+    Origin,
     Minion,
     Fun,
     Jid,
@@ -118,8 +130,18 @@ impl FieldFilter {
     /// `minion`, that is not the event's own word.
     #[must_use]
     pub fn matches_from(&self, sender: Option<&str>, tag: &str, data: &[u8]) -> bool {
+        let origin = None;
+        self.matches_known(&Known { sender, origin }, tag, data)
+    }
+
+    /// The same with all that is known of how the event came.
+    #[must_use]
+    pub fn matches_known(&self, known: &Known<'_>, tag: &str, data: &[u8]) -> bool {
         let holds = |term: &Term| match term.field {
-            Field::Sender => sender.is_some_and(|sender| term.pattern.matches(sender)),
+            Field::Sender => known
+                .sender
+                .is_some_and(|sender| term.pattern.matches(sender)),
+            Field::Origin => term.pattern.matches(known.origin.unwrap_or_default()),
             _ => term.holds(tag, data),
         };
         self.terms.iter().all(holds)
@@ -149,6 +171,7 @@ impl Term {
         let field = match field {
             "" => return Err(FilterFault::Form),
             "sender" => Field::Sender,
+            "origin" => Field::Origin,
             "minion" => Field::Minion,
             "fun" => Field::Fun,
             "jid" => Field::Jid,
@@ -171,7 +194,7 @@ impl Term {
 
     fn holds(&self, tag: &str, data: &[u8]) -> bool {
         match &self.field {
-            Field::Sender => false,
+            Field::Sender | Field::Origin => false,
             Field::Minion => {
                 tag_minion(tag).is_some_and(|minion| self.pattern.matches(minion))
                     || self.is_at(data, &["id"])
@@ -328,6 +351,27 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_another_master_or_none() {
+        let passes = |filter: &str, origin| {
+            let known = Known {
+                sender: None,
+                origin,
+            };
+            let filter = FieldFilter::parse(filter).unwrap();
+            filter.matches_known(&known, "my/tag", &data())
+        };
+        for (filter, of_m2, own) in [
+            ("origin:m*", true, false),
+            ("origin:x*", false, false),
+            ("origin:", false, true),
+            ("origin:?*", true, false),
+        ] {
+            assert_eq!(passes(filter, Some("m2")), of_m2, "{filter}");
+            assert_eq!(passes(filter, None), own, "{filter}");
+        }
+    }
+
+    #[test]
     fn fields_are_found_in_tag_and_data() {
         let empty = [0x80];
         let holds = |filter, tag| FieldFilter::parse(filter).unwrap().matches(tag, &empty);
@@ -379,7 +423,7 @@ mod tests {
         assert_eq!(
             FieldFilter::parse("colour:red").unwrap_err().to_string(),
             "expected terms FIELD:PATTERN, such as minion:web* ok:false data.x:5, found \
-             \"colour:red\": fields are sender, minion, fun, jid, user, ok and data.PATH"
+             \"colour:red\": fields are sender, origin, minion, fun, jid, user, ok and data.PATH"
         );
     }
 }

@@ -250,3 +250,28 @@ pub fn fuzz_field_filter(bytes: &[u8]) {
     let passes = filter.matches("salt/job/1/ret/m1", data.get(1..).unwrap_or_default());
     assert!(passes || !filter.is_any());
 }
+
+/// What must hold for any bytes. As a tag: the way back leads to it. As a subject: it is refused, or is the subject of
+/// what it says.
+pub fn fuzz_nats_subject(data: &[u8]) {
+    use crate::nats_subject::{MAX_SUBJECT, Named, named, subject, tag, words};
+    assert_eq!(tag(&words(data)).as_deref(), Some(data));
+    let made = subject("salt.event", "m1", data);
+    assert!(made.text.len() <= MAX_SUBJECT + 3);
+    let is_safe = |word: &str| !word.is_empty() && !word.contains(['*', '>', ' ']);
+    assert!(made.text.is_ascii() && made.text.split('.').all(is_safe));
+    let back = named("salt.event", &made.text).expect("a subject that was just made");
+    assert_eq!(back.master, "m1");
+    assert_eq!(back.tag.as_deref(), Some(data).filter(|_| !made.is_cut));
+    let Ok(text) = core::str::from_utf8(data) else {
+        return;
+    };
+    if let Some(Named {
+        master,
+        tag: Some(tag),
+    }) = named("salt.event", text)
+        && text.len() <= MAX_SUBJECT
+    {
+        assert_eq!(subject("salt.event", &master, &tag).text, text);
+    }
+}

@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod compat;
+pub mod decimal;
 pub mod envelope;
 pub mod event;
 pub mod event_line;
@@ -21,6 +22,7 @@ pub mod fuzzing;
 pub mod json;
 pub mod matching;
 pub mod msgpack;
+pub mod nats_subject;
 pub mod network;
 pub mod nodegroup;
 pub mod python_regex;

@@ -20,7 +20,7 @@ pub enum Record<'a> {
         /// The log's identity.
         log: u64,
     },
-    /// `[1, sequence, milliseconds, bytes]`: an event.
+    /// `[1, sequence, milliseconds, bytes]`: an event; with a fifth part, its sender, if that is known for certain.
     Event {
         /// Its number in the log.
         sequence: u64,
@@ -28,6 +28,8 @@ pub enum Record<'a> {
         at: u64,
         /// Tag, tag end and data.
         event: &'a [u8],
+        /// The minion whose key it came with.
+        sender: Option<&'a str>,
     },
     /// `[2, log, sequence, log, sequence, missed, reason]`: events that the reader cannot have. It had read up to the
     /// first position and goes on after the second.
@@ -91,11 +93,15 @@ impl Record<'_> {
                 sequence,
                 at,
                 event,
+                sender,
             } => {
-                out.extend_from_slice(&[0x94, 1]);
+                out.extend_from_slice(&[0x94 + u8::from(sender.is_some()), 1]);
                 uint(*sequence, out);
                 uint(*at, out);
                 bin(event, out);
+                if let Some(sender) = sender {
+                    msgpack::encode(&Value::from(*sender), out);
+                }
             }
             Self::Gap {
                 from,
@@ -203,6 +209,10 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
             sequence: number(parts.next()?)?,
             at: number(parts.next()?)?,
             event: bytes(parts.next()?)?,
+            sender: match parts.next() {
+                None => None,
+                Some(sender) => Some(core::str::from_utf8(scan::text(sender)?).ok()?),
+            },
         },
         2 => Record::Gap {
             from: (number(parts.next()?)?, number(parts.next()?)?),
@@ -240,13 +250,20 @@ mod tests {
 
     const LIMIT: usize = 1000;
 
-    fn all() -> [Record<'static>; 9] {
+    fn all() -> [Record<'static>; 10] {
         [
             Record::Log { log: 0x7f3a },
             Record::Event {
                 sequence: 42,
                 at: 1_795_939_260_123,
                 event: b"my/tag\n\n\x80",
+                sender: None,
+            },
+            Record::Event {
+                sequence: 43,
+                at: 1_795_939_260_124,
+                event: b"my/tag\n\n\x80",
+                sender: Some("web1"),
             },
             Record::Gap {
                 from: (1, 2),

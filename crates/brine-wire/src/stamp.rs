@@ -46,7 +46,7 @@ pub fn append(since_epoch: Duration, style: StampStyle, out: &mut Vec<u8>) {
 fn digits(number: u64, width: usize, out: &mut Vec<u8>) {
     let zeros = width.saturating_sub(number.max(1).ilog10() as usize + 1);
     out.extend(core::iter::repeat_n(b'0', zeros));
-    crate::json::unsigned(number, out);
+    crate::decimal::unsigned(number, out);
 }
 
 /// The days from 0000-03-01, where an era of 400 years begins, to 1970-01-01.

@@ -72,6 +72,11 @@ fn json() {
 }
 
 #[test]
+fn nats_subject() {
+    replay("nats_subject", fuzzing::fuzz_nats_subject);
+}
+
+#[test]
 fn field_filter() {
     replay("field_filter", fuzzing::fuzz_field_filter);
 }

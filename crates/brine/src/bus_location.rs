@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::local::LocalAddress;
 use brine_bus::client::{ConnectError, Oversize, PublisherConfig};
-use brine_config::{Brine, Environment, Loaded, Opts, Role, Warning};
+use brine_config::{Brine, Environment, Loaded, Opts, Role, SinkOptions, Warning};
 use brine_wire::compat::Compat;
 use clap::Args;
 
@@ -57,6 +57,8 @@ pub(crate) struct BusLocation {
     pub(crate) opts: Option<Opts>,
     /// The options under `brine:`.
     pub(crate) brine: Brine,
+    /// Where its events go.
+    pub(crate) sinks: Vec<SinkOptions>,
     /// What is odd in the configuration.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -89,6 +91,8 @@ impl BusArgs {
             node,
             sock_dir,
             opts,
+            // Salt's own options are the master's to act on.
+            sinks: brine.sinks.clone(),
             brine,
             warnings,
         })
@@ -152,6 +156,7 @@ impl BusLocation {
             },
             opts: Some(loaded.opts.clone()),
             brine: loaded.brine.clone(),
+            sinks: loaded.sinks.clone(),
             warnings: Vec::new(),
         })
     }

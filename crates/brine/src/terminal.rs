@@ -15,14 +15,14 @@ use std::io::{self, IsTerminal as _, Write};
 pub(crate) fn stdout() -> Shown<io::Stdout> {
     let stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
-    Shown::new(stdout, is_terminal)
+    Shown::new("stdout", stdout, is_terminal)
 }
 
 /// Stderr.
 pub(crate) fn stderr() -> Shown<io::StderrLock<'static>> {
     let stderr = io::stderr().lock();
     let is_terminal = stderr.is_terminal();
-    Shown::new(stderr, is_terminal)
+    Shown::new("stderr", stderr, is_terminal)
 }
 
 /// The characters that text from outside is shown without: text for a terminal that a program draws on itself.
@@ -41,6 +41,8 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
 /// pieces is awaited until the writer is flushed or dropped.
 #[derive(Debug)]
 pub(crate) struct Shown<W: Write> {
+    /// What errors call it.
+    name: &'static str,
     out: W,
     is_terminal: bool,
     /// The beginning of a character or of a colour.
@@ -48,8 +50,9 @@ pub(crate) struct Shown<W: Write> {
 }
 
 impl<W: Write> Shown<W> {
-    const fn new(out: W, is_terminal: bool) -> Self {
+    const fn new(name: &'static str, out: W, is_terminal: bool) -> Self {
         Self {
+            name,
             out,
             is_terminal,
             pending: Vec::new(),
@@ -112,18 +115,20 @@ fn is_incomplete(bytes: &[u8]) -> bool {
 
 impl<W: Write> Write for Shown<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.is_terminal {
-            return self.out.write(bytes);
-        }
-        self.show(bytes, false)?;
-        Ok(bytes.len())
+        let written = match self.is_terminal {
+            false => self.out.write(bytes),
+            true => self.show(bytes, false).map(|()| bytes.len()),
+        };
+        written.map_err(|error| named(self.name, &error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.pending.is_empty() {
-            self.show(&[], true)?;
-        }
-        self.out.flush()
+        let shown = match self.pending.is_empty() {
+            true => Ok(()),
+            false => self.show(&[], true),
+        };
+        let flushed = shown.and_then(|()| self.out.flush());
+        flushed.map_err(|error| named(self.name, &error))
     }
 }
 
@@ -135,6 +140,11 @@ impl<W: Write> Drop for Shown<W> {
             false => self.show(&[], true),
         };
     }
+}
+
+/// The error with the name of the stream: `No space left on device` alone does not say where.
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 /// The longest colour, in bytes: `ESC [ 0 ; 1 ; 3 6 m` and some to spare.
@@ -150,9 +160,11 @@ enum Colour {
 
 /// The colour at the start, as this program prints them. Hidden text, black and backgrounds are not among them.
 fn colour(bytes: &[u8]) -> Colour {
-    const KNOWN: [&[u8]; 13] = [
-        b"", b"0", b"1", b"2", b"3", b"4", b"22", b"31", b"32", b"33", b"34", b"35", b"36",
+    const KNOWN: [&[u8]; 14] = [
+        b"", b"0", b"1", b"2", b"3", b"4", b"22", b"31", b"32", b"33", b"34", b"35", b"36", b"37",
     ];
+    /// Salt's dark grey, in which `--out table` prints keys: bold, so that it is not black on black.
+    const DARK_GREY: &[u8] = b"0;1;30";
     let start = &bytes[..bytes.len().min(MAX_COLOUR)];
     let Some(codes) = start.strip_prefix(b"\x1b[") else {
         return match start {
@@ -163,9 +175,8 @@ fn colour(bytes: &[u8]) -> Colour {
     let is_code = |byte: &&u8| matches!(byte, b'0'..=b'9' | b';');
     let length = codes.iter().take_while(is_code).count();
     let is_known = |codes: &[u8]| {
-        codes
-            .split(|byte| *byte == b';')
-            .all(|code| KNOWN.contains(&code))
+        let mut each = codes.split(|byte| *byte == b';');
+        codes == DARK_GREY || each.all(|code| KNOWN.contains(&code))
     };
     match codes.get(length) {
         Some(b'm') if is_known(&codes[..length]) => Colour::Known(2 + length + 1),
@@ -204,7 +215,7 @@ mod tests {
     /// What a terminal gets, however the bytes are cut.
     fn on_terminal(bytes: &[u8]) -> String {
         let cut = |step: usize| {
-            let mut shown = Shown::new(Vec::new(), true);
+            let mut shown = Shown::new("stdout", Vec::new(), true);
             for part in bytes.chunks(step) {
                 shown.write_all(part).unwrap();
             }
@@ -242,7 +253,15 @@ mod tests {
 
     #[test]
     fn colours_of_this_program_pass_and_nothing_else_does() {
-        for colour in ["\x1b[0;32m", "\x1b[0;1;36m", "\x1b[0m", "\x1b[2m", "\x1b[m"] {
+        for colour in [
+            "\x1b[0;32m",
+            "\x1b[0;1;36m",
+            "\x1b[0;37m",
+            "\x1b[0;1;30m",
+            "\x1b[0m",
+            "\x1b[2m",
+            "\x1b[m",
+        ] {
             assert_eq!(on_terminal(colour.as_bytes()), colour);
         }
         for sequence in [
@@ -267,7 +286,7 @@ mod tests {
 
     #[test]
     fn files_and_pipes_get_the_bytes_as_they_are() {
-        let mut out = Shown::new(Vec::new(), false);
+        let mut out = Shown::new("stdout", Vec::new(), false);
         out.write_all(b"\x1b]0;x\x07\xff").unwrap();
         assert_eq!(out.out, b"\x1b]0;x\x07\xff");
     }

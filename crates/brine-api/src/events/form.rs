@@ -6,7 +6,7 @@ use brine_log::{Gap, LogId, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;
 use brine_wire::record::Record;
 use brine_wire::stamp::{self, StampStyle};
-use brine_wire::{Value, json};
+use brine_wire::{Value, decimal, json};
 use hyper::header::HeaderValue;
 use std::io::Write;
 use std::time::Duration;
@@ -81,6 +81,7 @@ impl Form {
                 sequence: event.seq.0,
                 at: event.at.0,
                 event: event.event,
+                sender: event.sender,
             }
             .encode(out),
         }
@@ -156,7 +157,7 @@ fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
     let (tag, rest) = event.event.split_at(event.tag_bytes.min(event.event.len()));
     let data = rest.get(TAG_END.len()..).unwrap_or_default();
     append(out, "{\"seq\": ");
-    json::unsigned(event.seq.0, out);
+    decimal::unsigned(event.seq.0, out);
     append(out, ", \"position\": \"");
     let _ = write!(out, "{position}"); // memory takes it
     append(out, "\", \"time\": \"");
@@ -166,6 +167,12 @@ fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
     if let Some(sender) = event.sender {
         append(out, ", \"sender\": ");
         json::quote(sender, out);
+    }
+    if let Some(origin) = event.origin {
+        append(out, ", \"origin\": ");
+        json::quote(origin.master(), out);
+        append(out, ", \"origin_position\": \"");
+        let _ = write!(out, "{}\"", origin.position());
     }
     append(out, ", \"data\": ");
     if json::packed_to_exact_line(data, out).is_err() {
@@ -192,6 +199,7 @@ mod tests {
             event,
             tag_bytes,
             sender: None,
+            origin: None,
         };
         let mut out = Vec::new();
         form.event(LOG, &event, &mut out);

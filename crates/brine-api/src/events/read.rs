@@ -9,7 +9,7 @@ use brine_log::{
     TagQuery,
 };
 use brine_wire::envelope::TAG_END;
-use brine_wire::field_filter::FieldFilter;
+use brine_wire::field_filter::{FieldFilter, Known};
 use brine_wire::matching::{MatchType, TagFilter, TagMatch};
 use brine_wire::time::{Bound, Clock, StartText, parse_start, parse_time};
 use bytes::Bytes;
@@ -99,8 +99,12 @@ impl Filter {
             && self.permitted.contains(tag)
             && (self.fields.is_any() || {
                 let data = event.event.get(event.tag_bytes + TAG_END.len()..);
+                let known = Known {
+                    sender: event.sender,
+                    origin: event.origin.map(|origin| origin.master()),
+                };
                 self.fields
-                    .matches_from(event.sender, tag, data.unwrap_or_default())
+                    .matches_known(&known, tag, data.unwrap_or_default())
             })
     }
 }

@@ -11,6 +11,7 @@ use brine_log::ReadsFrom;
 
 use super::exposition::Exposition;
 use crate::consumers;
+use crate::sinks::SinkFigures;
 use crate::state::ApiState;
 
 /// Where metrics come from besides the log and the streams; each part is asked whenever somebody reads.
@@ -82,6 +83,9 @@ pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
         )
         .sample(&[], lags.max().unwrap_or(0));
     }
+    if let Some(sinks) = &state.sinks {
+        self::sinks(&sinks.figures(), out);
+    }
     if let Some(history) = &state.metrics.history {
         self::history(&history(), out);
     }
@@ -89,6 +93,54 @@ pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
         self::master(&master(), out);
     }
     api(state, out);
+}
+
+fn sinks(all: &[SinkFigures], out: &mut Exposition) {
+    if all.is_empty() {
+        return;
+    }
+    type Figure = fn(&SinkFigures) -> u64;
+    let counters: [(&str, &str, Figure); 3] = [
+        (
+            "brine_sink_delivered_events_total",
+            "Events that the other side of a sink has got.",
+            |sink| sink.delivered,
+        ),
+        (
+            "brine_sink_failures_total",
+            "Deliveries of a sink that failed and were tried again.",
+            |sink| sink.failures,
+        ),
+        (
+            "brine_sink_missed_events_total",
+            "Events that were gone before a sink could deliver them.",
+            |sink| sink.missed,
+        ),
+    ];
+    let gauges: [(&str, &str, Figure); 2] = [
+        (
+            "brine_sink_dead_letters",
+            "Events that the other side of a sink refuses, kept on disk.",
+            |sink| sink.dead,
+        ),
+        (
+            "brine_sink_waiting",
+            "Whether a sink waits for its other side: 1 if so.",
+            |sink| sink.is_waiting.into(),
+        ),
+    ];
+    for (name, help, figure) in counters {
+        let mut family = out.counter(name, help);
+        for sink in all {
+            family.sample(&[("sink", &sink.name)], figure(sink));
+        }
+    }
+    for (name, help, figure) in gauges {
+        let mut family = out.gauge(name, help);
+        for sink in all {
+            family.sample(&[("sink", &sink.name)], figure(sink));
+        }
+    }
 }
 
 fn log(state: &ApiState, out: &mut Exposition) {

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use brine_wire::Value;
+use brine_wire::{Map, Value};
 use hyper::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, COOKIE, DATE, HeaderMap, HeaderName,
     HeaderValue, ORIGIN, SERVER, SET_COOKIE, VARY,
 };
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 
 use super::accept;
 use super::answer::Answer;
@@ -19,6 +19,7 @@ use super::date;
 use super::error::RestError;
 use super::session::{IDLE, Session};
 use super::state::RestState;
+use crate::body::ResponseBody;
 use crate::query;
 
 /// What a request came over.
@@ -195,6 +196,27 @@ impl Context {
             }
             _ => Answer::json(status, value),
         }
+    }
+
+    /// The answer to a request that fails.
+    pub(super) fn refuse(&self, error: &RestError) -> Response<ResponseBody> {
+        let status = error.status();
+        if let RestError::Unforeseen(what) = error {
+            let shown = match self.state.options.debug {
+                true => what.as_str(),
+                false => "An unexpected error occurred",
+            };
+            let answer: Map = [
+                ("status", Value::Int(status.as_u16().into())),
+                ("return", shown.into()),
+            ]
+            .into_iter()
+            .collect();
+            if let Answer::Response(response) = self.answer(status, &answer.into()) {
+                return response;
+            }
+        }
+        error.to_response()
     }
 
     /// The cookie of a session. Scripts of pages and other sites cannot use it.

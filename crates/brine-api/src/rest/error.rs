@@ -3,12 +3,9 @@
 
 use std::borrow::Cow;
 
-use brine_wire::{Map, Value};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use super::answer::Answer;
-use super::context::Context;
 use super::operator::OperatorError;
 use crate::body::ResponseBody;
 use crate::error::ApiError;
@@ -90,23 +87,9 @@ impl RestError {
         }
     }
 
-    pub(crate) fn to_response(&self, context: &Context) -> Response<ResponseBody> {
+    /// The answer to browsers and to clients that read Salt's pages.
+    pub(crate) fn to_response(&self) -> Response<ResponseBody> {
         let status = self.status();
-        if let Self::Unforeseen(what) = self {
-            let shown = match context.state.options.debug {
-                true => what.as_str(),
-                false => "An unexpected error occurred",
-            };
-            let answer: Map = [
-                ("status", Value::Int(status.as_u16().into())),
-                ("return", shown.into()),
-            ]
-            .into_iter()
-            .collect();
-            if let Answer::Response(response) = context.answer(status, &answer.into()) {
-                return response;
-            }
-        }
         let mut response = Response::new(ResponseBody::full(page(status, &self.to_string())));
         *response.status_mut() = status;
         let headers = response.headers_mut();

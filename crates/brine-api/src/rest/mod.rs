@@ -68,7 +68,7 @@ pub(crate) async fn respond(
         }
         Err(error) => {
             tracing::debug!(peer = %context.peer(), path = context.path(), err = %error, "request refused");
-            let mut response = error.to_response(&context);
+            let mut response = context.refuse(&error);
             context.decorate(response.headers_mut());
             state.counters.answered(response.status());
             Answer::Response(response)

@@ -171,6 +171,7 @@ mod tests {
             event,
             tag_bytes,
             sender: None,
+            origin: None,
         };
         let mut out = Vec::new();
         form.event(LOG, &event, &mut out);

@@ -405,6 +405,7 @@ pub(crate) fn fuzz_record(bytes: &[u8]) {
         at: Millis(0),
         event: bytes,
         sender: None,
+        origin: None,
         tag_bytes: end.unwrap_or(bytes.len()),
     };
     let mut record = Vec::new();

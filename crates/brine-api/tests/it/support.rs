@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, local};
 use brine_log::{Incoming, Log, LogConfig, LogId, Millis};
+pub(crate) use brine_testkit::DEADLINE as SOON;
 use brine_wire::event::{MAX_EVENT_SIZE, encode_event};
 use brine_wire::{Map, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-
-/// Longer than anything takes that is to happen.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) const LOG: LogId = LogId(0x7f3a);
 
@@ -177,17 +175,19 @@ impl Connection {
 
     /// Reads until `end` has come and gives what came with it.
     pub(crate) fn until(&mut self, end: &str) -> String {
+        // Only what is new is searched: there may be megabytes before it.
+        let mut searched = 0;
         loop {
-            let found = self
-                .read
+            let found = self.read[searched..]
                 .windows(end.len())
                 .position(|window| window == end.as_bytes());
-            if let Some(at) = found {
+            if let Some(at) = found.map(|at| searched + at) {
                 let rest = self.read.split_off(at + end.len());
                 let taken = std::mem::replace(&mut self.read, rest);
                 return String::from_utf8(taken).unwrap();
             }
-            let mut buffer = [0; 4096];
+            searched = (self.read.len() + 1).saturating_sub(end.len());
+            let mut buffer = [0; 64 << 10];
             let read = self
                 .stream
                 .read(&mut buffer)

@@ -12,7 +12,7 @@ use brine_wire::{Map, Value};
 
 use super::BackendError;
 use super::hashes::{self, same};
-use crate::authority::Login;
+use crate::login::Login;
 
 /// The largest file, in bytes.
 const MAX_FILE: u64 = 16 << 20;

@@ -13,7 +13,8 @@ use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Argon2, password_hash};
 use brine_wire::Map;
 
-use crate::authority::{AuthConfig, Login};
+use crate::config::AuthConfig;
+use crate::login::Login;
 pub(crate) use hashes::same;
 
 /// A back end.

@@ -339,6 +339,8 @@ struct Writer {
     framing: Option<Framing>,
     /// What the publisher has queued.
     in_hand: Vec<Vec<u8>>,
+    /// Whether it was said that this user may not fire.
+    is_denied: bool,
 }
 
 impl Writer {
@@ -351,6 +353,7 @@ impl Writer {
             handle,
             framing,
             in_hand: Vec::new(),
+            is_denied: false,
         }
     }
 
@@ -402,7 +405,9 @@ impl Writer {
                     Ok(true) => return,
                     Ok(false) => {}
                     Err(error @ PublishError::Connect(ConnectError::Denied { .. })) => {
-                        tracing::warn!(%error, "cannot fire on the bus");
+                        if !std::mem::replace(&mut self.is_denied, true) {
+                            tracing::warn!(%error, "cannot fire on the bus");
+                        }
                         sleep(RETRY.1).await;
                     }
                     Err(error) => {

@@ -57,6 +57,26 @@ pub fn load_last_wins(text: &[u8]) -> Result<(Value, Vec<String>), YamlError> {
     }
 }
 
+/// The line, from 1, of the innermost of these keys that a text has, each below the one before; with how many of them
+/// it has.
+pub(crate) fn line_of(text: &[u8], keys: &[&str]) -> Option<(usize, usize)> {
+    let document = compose::compose(readable(text).ok()?).ok()??;
+    let mut node = document.root();
+    let mut found = None;
+    for (key, depth) in keys.iter().zip(1..) {
+        let node::Kind::Mapping(pairs) = &node.kind else {
+            break;
+        };
+        let is_key =
+            |name: &node::Node| matches!(&name.kind, node::Kind::Scalar(text) if text == key);
+        let pair = pairs.iter().find(|(name, _)| is_key(document.node(*name)));
+        let Some((name, value)) = pair else { break };
+        found = Some((depth, document.node(*name).mark.line()));
+        node = document.node(*value);
+    }
+    found
+}
+
 /// Whether a scalar without quotes is text, and not null, a boolean, a number or a merge.
 #[must_use]
 pub fn is_text_when_plain(text: &str) -> bool {

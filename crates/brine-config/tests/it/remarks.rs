@@ -56,7 +56,24 @@ fn an_error_names_the_file_the_line_and_the_column() {
     );
     assert_eq!(
         refusal("brine: {log_byte: 5}\n"),
-        "brine: log_byte: no such option; did you mean log_bytes?"
+        "DIR/master, line 1: brine: log_byte: no such option; did you mean log_bytes?"
+    );
+}
+
+#[test]
+fn an_option_of_a_sink_is_named_with_file_and_line() {
+    assert_eq!(
+        refusal("id: x\nbrine:\n  sinks:\n    audit:\n      type: postgres\n      prot: 1\n"),
+        "DIR/master, line 6: brine: sinks: audit: prot: no such option; did you mean port?"
+    );
+    // What is missing is missing in its mapping.
+    assert_eq!(
+        refusal("brine:\n  sinks:\n    a:\n      type: file\n"),
+        "DIR/master, line 3: brine: sinks: a: path: expected an absolute path, found nothing"
+    );
+    assert_eq!(
+        refusal("id: x\nevent_return: pgjsonb\nreturner.pgjsonb.port: x\n"),
+        "DIR/master, line 3: returner.pgjsonb.port: expected a number from 0 to 65535, found \"x\""
     );
 }
 

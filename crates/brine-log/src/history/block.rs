@@ -14,7 +14,8 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
 use crate::position::{Millis, Seq};
-use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SENDER_BYTES, Segment};
+use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SOURCE_BYTES, Segment};
+use crate::source::{self, Origin, Source};
 use crate::tags::TagsOfBlock;
 
 /// A run of consecutive events as the store keeps it.
@@ -79,15 +80,28 @@ pub struct BlockEvent<'a> {
     pub about: About<'a>,
 }
 
-/// What is known of how an event came. Senders are filled; the format has room for the rest.
+/// What is known of how an event came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct About<'a> {
     /// Who fired it, as authenticated.
     pub sender: Option<&'a str>,
     /// The master on whose bus it was fired first.
     pub origin: Option<&'a str>,
-    /// The number by which a delivery that is repeated is recognised.
+    /// What a delivery that is repeated is recognised by: of an event of another master, its position there.
     pub delivery: Option<&'a [u8]>,
+}
+
+impl<'a> About<'a> {
+    /// The same as the log keeps it.
+    #[must_use]
+    pub fn source(&self) -> Source<'a> {
+        let position = self.delivery.and_then(source::decode_position);
+        Source {
+            sender: self.sender,
+            origin: (self.origin.zip(position))
+                .and_then(|(master, position)| Origin::new(master, position)),
+        }
+    }
 }
 
 /// Why a block cannot be read.
@@ -387,9 +401,9 @@ impl Decoder {
         let bytes = events.body_bytes() + count * FRAME_OVERHEAD_BYTES;
         let is_ordinary =
             bytes <= SPARE_BYTES && count <= SPARE_EVENTS && framings == Framings::Bare;
-        let names = events.iter().filter_map(|event| event.about.sender);
-        let sender_bytes: usize = names.map(|name| 1 + name.len()).sum();
-        let is_ordinary = is_ordinary && sender_bytes <= SENDER_BYTES;
+        let sources = events.iter().map(|event| event.about.source());
+        let source_bytes: usize = sources.map(|source| source.encoded_bytes()).sum();
+        let is_ordinary = is_ordinary && source_bytes <= SOURCE_BYTES;
         let spare = spare.take_if(|_| is_ordinary);
         let recycled = spare.and_then(|spare| spare.recycle(events.first));
         let (mut writer, segment) = recycled.unwrap_or_else(|| {
@@ -397,11 +411,16 @@ impl Decoder {
                 true => (SPARE_BYTES, SPARE_EVENTS),
                 false => (bytes, count),
             };
-            let sender_bytes = SENDER_BYTES.max(sender_bytes);
-            segment::channel(events.first, framings, bytes, count, sender_bytes)
+            let source_bytes = SOURCE_BYTES.max(source_bytes);
+            segment::channel(events.first, framings, bytes, count, source_bytes)
         });
         for event in events.iter() {
-            writer.append(event.event, event.tag_bytes, event.at, event.about.sender);
+            writer.append(
+                event.event,
+                event.tag_bytes,
+                event.at,
+                &event.about.source(),
+            );
         }
         writer.publish();
         Ok(ReadSegment {

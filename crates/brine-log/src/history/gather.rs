@@ -9,6 +9,7 @@ use crate::history::block::{About, Block, BlockEvent, Effort, Encoder};
 use crate::history::redact::{Redactor, Stored};
 use crate::position::Millis;
 use crate::segment::Segment;
+use crate::source::encode_position;
 
 /// Turns events into blocks, in their order.
 pub(crate) struct Gatherer {
@@ -99,13 +100,17 @@ impl Gatherer {
                 Stored::Redacted(event) => (event, stored.tag_bytes),
                 Stored::Withheld => (&[][..], 0),
             };
+            let position = stored
+                .origin
+                .map(|origin| encode_position(origin.position()));
             self.encoder.push(&BlockEvent {
                 at: stored.at,
                 event,
                 tag_bytes,
                 about: About {
                     sender: stored.sender,
-                    ..About::default()
+                    origin: stored.origin.map(|origin| origin.master()),
+                    delivery: position.as_ref().map(<[u8; 16]>::as_slice),
                 },
             });
         }

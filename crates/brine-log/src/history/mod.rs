@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 pub use crate::gap::GapReason;
 pub use crate::tags::TagQuery;
@@ -44,6 +44,7 @@ pub use foreign::ForeignHistory;
 pub use maintenance::Maintenance;
 pub use open::{OpenError, PreparedHistory};
 pub use reader::{HistoryInfo, HistoryReader, Read};
+pub use redact::{Redactor, Stored};
 pub use retention::{Retention, TagAge};
 pub use saved::{Consumer, ConsumerName, NameError, Paused};
 pub use store::{Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, Totals};
@@ -120,6 +121,8 @@ struct Shared {
     alarm: Arc<Alarm>,
     requests: Mutex<Vec<Request>>,
     consumers: Mutex<BTreeMap<ConsumerName, Consumer>>,
+    /// Wakes whoever follows a consumer: somebody has changed one.
+    consumers_changed: Notify,
     segments: Arc<StoredSegments>,
     /// Numbers that killed processes left unused, oldest first.
     unused: Vec<Range<u64>>,
@@ -239,6 +242,12 @@ impl History {
         lock(&self.shared.consumers).get(name).cloned()
     }
 
+    /// Waits until a consumer is saved, changed or removed; moves by [`History::acknowledge`] do not count. What
+    /// happens after the call is not missed. Dropping the future loses nothing.
+    pub fn consumers_changed(&self) -> impl Future<Output = ()> + '_ {
+        self.shared.consumers_changed.notified()
+    }
+
     /// Stores a consumer, or changes the one of that name; on disk when this returns. Dropping the
     /// future leaves it open whether it is.
     ///
@@ -247,6 +256,7 @@ impl History {
     pub async fn save(&self, consumer: Consumer) -> Result<(), StoreError> {
         let name = consumer.name.clone();
         lock(&self.shared.consumers).insert(name.clone(), consumer);
+        self.shared.consumers_changed.notify_waiters();
         self.shared.ask(Change::Save(name)).await
     }
 
@@ -265,6 +275,7 @@ impl History {
             consumer.clone()
         });
         if changed.is_some() {
+            self.shared.consumers_changed.notify_waiters();
             self.shared.ask(Change::Save(name.clone())).await?;
         }
         Ok(changed)
@@ -295,6 +306,7 @@ impl History {
         if lock(&self.shared.consumers).remove(name).is_none() {
             return Ok(false);
         }
+        self.shared.consumers_changed.notify_waiters();
         self.shared.ask(Change::Remove(name.clone())).await?;
         Ok(true)
     }

@@ -30,6 +30,8 @@ pub struct PreparedHistory {
     segments: Arc<StoredSegments>,
     directory: Option<OwnDirectory>,
     state: State,
+    /// The newest event that is stored; 0 if there is none.
+    newest: Seq,
     /// The number of the log's first event.
     next: Seq,
     /// The latest time stored.
@@ -118,6 +120,7 @@ impl PreparedHistory {
             segments,
             directory: None,
             state: recovered.state,
+            newest: recovered.newest,
             next: recovered.next,
             until: recovered.until,
         })
@@ -133,6 +136,12 @@ impl PreparedHistory {
     #[must_use]
     pub const fn next(&self) -> Seq {
         self.next
+    }
+
+    /// The newest event that is stored; 0 if there is none.
+    #[must_use]
+    pub const fn newest(&self) -> Seq {
+        self.newest
     }
 
     /// Where cursors load what is not in memory.
@@ -191,6 +200,7 @@ pub(crate) fn in_directory(directory: &Path, error: StoreError) -> OpenError {
 
 struct Recovered {
     state: State,
+    newest: Seq,
     next: Seq,
     until: Millis,
 }
@@ -232,8 +242,12 @@ fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, St
     };
     batch.state = Some(state);
     store.commit(&batch)?;
-    let until = newest.map_or(Millis(0), |block| block.head.until);
-    Ok(Recovered { state, next, until })
+    Ok(Recovered {
+        state,
+        newest: Seq(after_newest - 1),
+        next,
+        until: newest.map_or(Millis(0), |block| block.head.until),
+    })
 }
 
 /// The runs of the last process's newest segment become one block.

@@ -17,14 +17,14 @@ const HOOK_FIELDS: [&[u8]; 3] = [b"X-Auth-Token", b"Authorization", b"Cookie"];
 const MAX_DEPTH: usize = scan::MAX_DEPTH;
 
 /// Which fields are blanked.
-pub(crate) struct Redactor {
+pub struct Redactor {
     fields: Vec<String>,
     buffer: Vec<u8>,
 }
 
 /// What is to be stored of an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Stored<'a> {
+pub enum Stored<'a> {
     /// All of it.
     AsItIs,
     /// This, of the same length.
@@ -37,7 +37,7 @@ impl Redactor {
     /// Blanks fields of these names wherever they are in an event's data, besides those that are
     /// always blanked.
     #[must_use]
-    pub(crate) fn new<'n>(fields: impl IntoIterator<Item = &'n str>) -> Self {
+    pub fn new<'n>(fields: impl IntoIterator<Item = &'n str>) -> Self {
         Self {
             fields: fields.into_iter().map(str::to_owned).collect(),
             buffer: Vec::new(),
@@ -45,7 +45,7 @@ impl Redactor {
     }
 
     /// What is to be stored of an event: tag, tag end and data.
-    pub(crate) fn apply(&mut self, event: &[u8], tag_bytes: usize) -> Stored<'_> {
+    pub fn apply(&mut self, event: &[u8], tag_bytes: usize) -> Stored<'_> {
         let (Some(tag), Some(data)) = (event.get(..tag_bytes), event.get(tag_bytes + 2..)) else {
             return Stored::AsItIs;
         };

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::cursor::{EventCursor, Next};
 use crate::gap::GapReason;
@@ -79,6 +79,7 @@ pub(crate) fn shared(
         alarm: Arc::new(Alarm::default()),
         requests: Mutex::default(),
         consumers: Mutex::new(BTreeMap::from_iter(named)),
+        consumers_changed: Notify::new(),
         segments: Arc::clone(segments),
         unused: gaps
             .iter()

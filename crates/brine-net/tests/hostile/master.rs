@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::zeromq_server::{Server, ServerConfig};
 use brine_net::channel::{Incoming, Limits, Presence};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// What a loaded machine may need for one answer.
-pub(crate) const WAIT: Duration = Duration::from_secs(30);
+pub(crate) use brine_testkit::DEADLINE as WAIT;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {

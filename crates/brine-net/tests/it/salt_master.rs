@@ -8,15 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
 use brine_net::tcp::client::{Destination, Requester, Subscription};
+use brine_testkit::DEADLINE as START;
 use brine_testkit::program::{Program, command};
 use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
-
-/// Starting Python and Salt on a busy machine takes this long at most.
-const START: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
@@ -116,9 +114,10 @@ impl Minion {
         let mut subscription = Subscription::open(destination, &identification)
             .await
             .unwrap();
-        sleep(Duration::from_millis(500)).await; // the master does not answer an identification
-        let salt = master.salt(&["m1", "test.ping", "--out", "json", "-t", "30"]);
-        let publish = timeout(START, subscription.next()).await.unwrap().unwrap();
+        let (salt, publish) = master
+            .ping_until_heard(async || subscription.next().await)
+            .await;
+        let publish = publish.unwrap();
         let job = (self.session)
             .open_publish(&publish, MustBeSigned::Yes)
             .unwrap();
@@ -198,6 +197,20 @@ impl Master {
 
     pub(crate) fn salt(&self, arguments: &[&str]) -> Program {
         start(self.version, "salt", self.root.path(), arguments)
+    }
+
+    /// Runs `salt m1 test.ping` until a minion hears it: nobody learns when its subscription takes effect. The command,
+    /// which waits for the return, and what was heard.
+    pub(crate) async fn ping_until_heard<T>(
+        &self,
+        mut next: impl AsyncFnMut() -> T,
+    ) -> (Program, T) {
+        loop {
+            let salt = self.salt(&["m1", "test.ping", "--out", "json", "-t", "60"]);
+            if let Ok(heard) = timeout(Duration::from_secs(30), next()).await {
+                return (salt, heard);
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use brine_net::channel::{Audience, Incoming, Limits, Presence, Publication};
 use brine_net::keys::store::KeyState;
@@ -12,6 +12,7 @@ use brine_net::master::{MasterChannel, MasterConfig, Occupancy};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::serve_requests;
 use brine_net::tls::TlsServer;
+use brine_testkit::DEADLINE as START;
 use brine_testkit::program::{Program, command};
 use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
@@ -21,9 +22,6 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-/// Starting Python and Salt on a busy machine takes this long at most.
-const START: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_salt_call_sends_an_event() {

@@ -7,6 +7,7 @@ use brine_net::channel::{Audience, Incoming, Limits, Presence, Publication};
 use brine_net::tcp::client::{RequestError, Requester, Subscription};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::serve_requests;
+use brine_testkit::DEADLINE;
 use brine_wire::network::publish::Publish;
 use brine_wire::network::{MinionId, tcp};
 use brine_wire::{Map, Value};
@@ -14,8 +15,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// A request port whose requests come out of the channel.
 async fn request_port(limits: Limits) -> (String, mpsc::Receiver<Incoming>) {
@@ -47,13 +46,13 @@ async fn requests_get_their_replies() {
     let requester = Requester::new(address);
     for number in 0..50 {
         let reply = requester
-            .request(&Value::from(number), SECOND)
+            .request(&Value::from(number), DEADLINE)
             .await
             .unwrap();
         assert_eq!(reply, number.into());
     }
     let large = Value::Bin(vec![0xff; 3_000_000]);
-    assert_eq!(requester.request(&large, 10 * SECOND).await.unwrap(), large);
+    assert_eq!(requester.request(&large, DEADLINE).await.unwrap(), large);
 }
 
 #[tokio::test]
@@ -61,7 +60,7 @@ async fn a_request_that_is_forgotten_is_answered_all_the_same() {
     let (address, mut requests) = request_port(Limits::default()).await;
     let requester = Requester::new(address);
     let payload = Value::from(1);
-    let (reply, ()) = tokio::join!(requester.request(&payload, SECOND), async {
+    let (reply, ()) = tokio::join!(requester.request(&payload, DEADLINE), async {
         drop(requests.recv().await.unwrap());
     });
     assert_eq!(reply.unwrap(), "bad load".into());
@@ -71,12 +70,12 @@ async fn a_request_that_is_forgotten_is_answered_all_the_same() {
 async fn without_a_reply_the_requester_gives_up_and_connects_again() {
     let (address, mut requests) = request_port(Limits::default()).await;
     let requester = Requester::new(address);
-    let wait = Duration::from_millis(50);
+    let wait = Duration::from_secs(1); // time enough to send it
     let unanswered = requester.request(&1.into(), wait).await;
     assert!(matches!(unanswered, Err(RequestError::NoReply { .. })));
     let held = requests.recv().await.unwrap();
     let payload = Value::from(2);
-    let (reply, ()) = tokio::join!(requester.request(&payload, SECOND), async {
+    let (reply, ()) = tokio::join!(requester.request(&payload, DEADLINE), async {
         let second = requests.recv().await.unwrap();
         held.answer("late".into());
         second.answer("second".into());
@@ -136,10 +135,10 @@ async fn strangers_bytes_end_their_own_connection_alone() {
     ] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
-        assert!(is_closed(&mut stream, 5 * SECOND).await, "{bytes:02x?}");
+        assert!(is_closed(&mut stream, DEADLINE).await, "{bytes:02x?}");
     }
     let requester = Requester::new(address);
-    assert!(requester.request(&1.into(), SECOND).await.is_ok());
+    assert!(requester.request(&1.into(), DEADLINE).await.is_ok());
 }
 
 #[tokio::test]
@@ -152,7 +151,7 @@ async fn strangers_are_counted_and_others_go_on() {
     // One that has shown itself takes no stranger's place.
     let requester = Requester::new(&address);
     let payload = Value::from(1);
-    let (reply, ()) = tokio::join!(requester.request(&payload, SECOND), async {
+    let (reply, ()) = tokio::join!(requester.request(&payload, DEADLINE), async {
         let incoming = requests.recv().await.unwrap();
         incoming.peer.trust_client("somebody");
         incoming.answer(1.into());
@@ -165,15 +164,15 @@ async fn strangers_are_counted_and_others_go_on() {
     }
     // Connections are accepted in order: a sixth takes the place of the oldest.
     let mut newcomer = TcpStream::connect(&address).await.unwrap();
-    assert!(is_closed(&mut held[0], SECOND).await);
+    assert!(is_closed(&mut held[0], DEADLINE).await);
     for open in held[1..].iter_mut().chain([&mut newcomer]) {
         assert!(!is_closed(open, Duration::ZERO).await);
     }
-    assert!(requester.request(&2.into(), SECOND).await.is_ok());
+    assert!(requester.request(&2.into(), DEADLINE).await.is_ok());
     drop(held);
     assert!(
         Requester::new(address)
-            .request(&3.into(), SECOND)
+            .request(&3.into(), DEADLINE)
             .await
             .is_ok()
     );
@@ -197,7 +196,7 @@ async fn large_messages_of_strangers_share_their_room() {
     request_until(&requester, &large, Reply::Refused).await;
     assert!(
         requester
-            .request(&Value::Bin(vec![0xff; 60_000]), SECOND)
+            .request(&Value::Bin(vec![0xff; 60_000]), DEADLINE)
             .await
             .is_ok()
     );
@@ -215,7 +214,7 @@ enum Reply {
 async fn request_until(requester: &Requester, payload: &Value, expected: Reply) {
     let requests = async {
         loop {
-            let ended = match requester.request(payload, SECOND).await {
+            let ended = match requester.request(payload, Duration::from_secs(5)).await {
                 Ok(_) => Reply::Given,
                 Err(_) => Reply::Refused,
             };
@@ -224,7 +223,7 @@ async fn request_until(requester: &Requester, payload: &Value, expected: Reply) 
             }
         }
     };
-    let in_time = timeout(10 * SECOND, requests).await;
+    let in_time = timeout(DEADLINE, requests).await;
     assert!(in_time.is_ok(), "no request was {expected:?}");
 }
 
@@ -306,7 +305,7 @@ async fn a_subscriber_that_does_not_read_delays_nobody() {
     let (address, publisher, mut presence) = publish_port(Limits {
         publish_queue: 10,
         // Longer than it takes to fill the socket and the queue, even on a busy machine.
-        io_timeout: 3 * SECOND,
+        io_timeout: Duration::from_secs(3),
         ..Limits::default()
     })
     .await;
@@ -320,7 +319,7 @@ async fn a_subscriber_that_does_not_read_delays_nobody() {
         lost += publisher.publish(&publication(&large, Audience::Everyone));
         assert_eq!(reading.next().await.unwrap().load.len(), 1 << 20);
     }
-    let gone = timeout(30 * SECOND, presence.recv()).await.unwrap();
+    let gone = timeout(DEADLINE, presence.recv()).await.unwrap();
     assert_eq!(gone, Some(Presence::Gone(id("m1"))));
     drop(stuck);
 }
@@ -333,7 +332,7 @@ async fn a_subscriber_must_identify_itself_in_time() {
     })
     .await;
     let mut stream = TcpStream::connect(&address).await.unwrap();
-    assert!(is_closed(&mut stream, SECOND).await);
+    assert!(is_closed(&mut stream, DEADLINE).await);
 }
 
 #[tokio::test]
@@ -357,7 +356,7 @@ async fn answers_in_clear_do_not_keep_a_connection() {
             tokio::time::sleep(io_timeout / 8).await;
         }
     };
-    timeout(20 * SECOND, asking).await.unwrap();
+    timeout(DEADLINE, asking).await.unwrap();
     assert!(began.elapsed() >= io_timeout);
 }
 
@@ -367,8 +366,8 @@ async fn a_master_that_has_yet_to_prove_its_key_is_heard_briefly() {
     echo(requests);
     let requester = Requester::new(&address).untrusted();
     let large = Value::Bin(vec![0xff; 100_000]);
-    assert!(requester.request(&1.into(), 5 * SECOND).await.is_ok());
-    assert!(requester.request(&large, 5 * SECOND).await.is_err());
+    assert!(requester.request(&1.into(), DEADLINE).await.is_ok());
+    assert!(requester.request(&large, DEADLINE).await.is_err());
     requester.trust();
-    assert_eq!(requester.request(&large, 5 * SECOND).await.unwrap(), large);
+    assert_eq!(requester.request(&large, DEADLINE).await.unwrap(), large);
 }

@@ -11,6 +11,7 @@ use brine_net::tcp::client::{Destination, Requester, Subscription};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::serve_requests;
 use brine_net::tls::{CertReqs, TlsError, TlsOptions};
+use brine_testkit::DEADLINE as WAIT;
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 use brine_wire::network::publish::Publish;
@@ -23,8 +24,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::salt_master;
-
-const WAIT: Duration = Duration::from_secs(30);
 
 /// An authority and certificates from it, in files.
 pub(crate) struct Certificates {

@@ -8,6 +8,7 @@ use brine_net::channel::{Audience, Incoming, Limits, Publication};
 use brine_net::crypto::topic;
 use brine_net::zeromq::client::{ClientConfig, RequestError, Requester, Subscription, Topics};
 use brine_net::zeromq::publish::Topics as Published;
+use brine_testkit::DEADLINE;
 use brine_wire::network::MinionId;
 use brine_wire::network::publish::Publish;
 use brine_wire::{Map, Value};
@@ -49,7 +50,7 @@ async fn requests_get_their_replies_from_many_at_once() {
     let requesters: Vec<_> = (0..8).map(|_| requester(&server)).collect();
     for round in 0..20 {
         for (requester, number) in requesters.iter().zip(round..) {
-            let reply = requester.request(&map(number), 5 * SECOND).await.unwrap();
+            let reply = requester.request(&map(number), DEADLINE).await.unwrap();
             assert_eq!(reply, map(number));
         }
     }
@@ -58,7 +59,7 @@ async fn requests_get_their_replies_from_many_at_once() {
         .collect();
     let large = Value::Map(large);
     assert_eq!(
-        requesters[0].request(&large, 10 * SECOND).await.unwrap(),
+        requesters[0].request(&large, DEADLINE).await.unwrap(),
         large
     );
 }
@@ -68,16 +69,13 @@ async fn a_forgotten_request_is_answered_and_rubbish_too() {
     let (server, mut requests) = bind(&ServerConfig::default()).await;
     let requester = requester(&server);
     let payload = map(1);
-    let (reply, ()) = tokio::join!(requester.request(&payload, 5 * SECOND), async {
+    let (reply, ()) = tokio::join!(requester.request(&payload, DEADLINE), async {
         let incoming = requests.recv().await.unwrap();
         assert_eq!(incoming.peer.address, Some([127, 0, 0, 1].into()));
         drop(incoming);
     });
     assert_eq!(reply.unwrap(), "bad load".into());
-    let reply = requester
-        .request(&"no map".into(), 5 * SECOND)
-        .await
-        .unwrap();
+    let reply = requester.request(&"no map".into(), DEADLINE).await.unwrap();
     assert_eq!(reply, "bad load".into());
 }
 
@@ -87,7 +85,7 @@ async fn requests_that_wait_for_their_answers_delay_no_others() {
     let requesters: Vec<_> = (0..20).map(|_| requester(&server)).collect();
     let mut under_way = tokio::task::JoinSet::new();
     for (requester, number) in requesters.into_iter().zip(0..) {
-        under_way.spawn(async move { requester.request(&map(number), 20 * SECOND).await });
+        under_way.spawn(async move { requester.request(&map(number), DEADLINE).await });
     }
     // All wait for their answers at the same time.
     let mut waiting = Vec::new();
@@ -107,14 +105,11 @@ async fn requests_that_wait_for_their_answers_delay_no_others() {
 async fn after_a_lost_reply_the_requester_goes_on() {
     let (server, mut requests) = bind(&ServerConfig::default()).await;
     let requester = requester(&server);
-    let late = requester.request(&map(1), Duration::from_millis(200)).await;
+    let late = requester.request(&map(1), SECOND).await; // time enough to send it
     assert!(matches!(late, Err(RequestError::NoReply { .. })));
     requests.recv().await.unwrap().answer("late".into());
     echo(requests);
-    assert_eq!(
-        requester.request(&map(2), 5 * SECOND).await.unwrap(),
-        map(2)
-    );
+    assert_eq!(requester.request(&map(2), DEADLINE).await.unwrap(), map(2));
 }
 
 #[tokio::test]
@@ -122,11 +117,14 @@ async fn a_request_whose_connection_is_lost_does_not_wait_for_its_time() {
     let (server, mut requests) = bind(&ServerConfig::default()).await;
     let requester = requester(&server);
     let payload = map(1);
-    let (lost, held) = tokio::join!(requester.request(&payload, 3600 * SECOND), async {
-        let held = requests.recv().await.unwrap();
-        drop(server); // at once, with the request under way
-        held
-    });
+    let (lost, held) = tokio::join!(
+        requester.request(&payload, Duration::from_secs(3600)),
+        async {
+            let held = requests.recv().await.unwrap();
+            drop(server); // at once, with the request under way
+            held
+        }
+    );
     assert!(matches!(lost, Err(RequestError::Lost { .. })), "{lost:?}");
     drop(held);
 }
@@ -138,7 +136,7 @@ async fn a_request_made_before_there_is_a_master_is_answered_once_there_is() {
     server.end().await;
     let requester = Requester::open(ClientConfig::requests("127.0.0.1", ret_port));
     let payload = map(1);
-    let (reply, _server) = tokio::join!(requester.request(&payload, 60 * SECOND), async {
+    let (reply, _server) = tokio::join!(requester.request(&payload, DEADLINE), async {
         let (server, requests) = bind(&ServerConfig {
             ret_port,
             ..ServerConfig::default()
@@ -155,7 +153,7 @@ async fn a_restarted_server_is_found_again() {
     let (server, requests) = bind(&ServerConfig::default()).await;
     echo(requests);
     let requester = requester(&server);
-    requester.request(&map(1), 5 * SECOND).await.unwrap();
+    requester.request(&map(1), DEADLINE).await.unwrap();
     let again = ServerConfig {
         ret_port: server.ret_port,
         publish_port: server.publish_port,
@@ -166,7 +164,7 @@ async fn a_restarted_server_is_found_again() {
     echo(requests);
     // What goes out before the end of the old connection is known is lost with it, and told so.
     let reply = loop {
-        match requester.request(&map(2), 5 * SECOND).await {
+        match requester.request(&map(2), DEADLINE).await {
             Err(RequestError::Lost { .. }) => {}
             reply => break reply,
         }
@@ -253,7 +251,7 @@ async fn publishes_are_for_everybody_or_for_those_named() {
 /// that send messages before they have read its READY.)
 fn talk(port: u16, steps: &[[Vec<u8>; 2]]) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(5 * SECOND)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     for [sent, expected] in steps {
         stream.write_all(sent).unwrap();
         let mut found = vec![0; expected.len()];
@@ -331,10 +329,7 @@ async fn strangers_bytes_harm_nobody() {
         }
     }
     let requester = requester(&server);
-    assert_eq!(
-        requester.request(&map(1), 5 * SECOND).await.unwrap(),
-        map(1)
-    );
+    assert_eq!(requester.request(&map(1), DEADLINE).await.unwrap(), map(1));
 }
 
 #[tokio::test]
@@ -349,7 +344,7 @@ async fn a_subscription_knows_whether_it_is_connected() {
     let subscription = Subscription::open(client, &Topics::All);
     let mut connected = subscription.connected();
     let mut becomes = async |wanted: bool| {
-        let came = timeout(30 * SECOND, connected.wait_for(|is| *is == wanted)).await;
+        let came = timeout(DEADLINE, connected.wait_for(|is| *is == wanted)).await;
         assert!(came.is_ok_and(|told| told.is_ok()), "{wanted}");
     };
     becomes(true).await;
@@ -372,12 +367,12 @@ async fn a_master_that_has_yet_to_prove_its_key_is_heard_briefly() {
         .into_iter()
         .collect();
     let large = Value::Map(large);
-    assert!(requester.request(&map(1), 5 * SECOND).await.is_ok());
-    let refused = requester.request(&large, 5 * SECOND).await;
+    assert!(requester.request(&map(1), DEADLINE).await.is_ok());
+    let refused = requester.request(&large, DEADLINE).await;
     assert!(
         matches!(refused, Err(RequestError::Frame(_))),
         "{refused:?}"
     );
     requester.trust();
-    assert_eq!(requester.request(&large, 5 * SECOND).await.unwrap(), large);
+    assert_eq!(requester.request(&large, DEADLINE).await.unwrap(), large);
 }

@@ -39,6 +39,8 @@ pub struct ClientConfig {
     pub(super) user: String,
     pub(super) nodegroups: Map,
     pub(super) conf_file: String,
+    /// What jobs carry to log in with `external_auth`: `token`, or `eauth` and what that needs. Empty: the key decides.
+    pub login: Map,
     /// How long minions are waited for, unless a call says otherwise.
     pub timeouts: Timeouts,
 }
@@ -65,6 +67,7 @@ impl ClientConfig {
             user: user.to_owned(),
             nodegroups: nodegroups(opts.get("nodegroups")),
             conf_file: text("conf_file"),
+            login: Map::new(),
             timeouts: Timeouts {
                 timeout: read.seconds("timeout", 5.0)?,
                 gather: read.seconds("gather_job_timeout", 10.0)?,

@@ -168,7 +168,10 @@ async fn publish(
     master: &Requester,
     request: &JobRequest,
 ) -> Result<Published, ClientError> {
-    let request = expanded(config, request)?;
+    let mut request = expanded(config, request)?;
+    for (name, value) in &config.login {
+        request.kwargs.insert(name.clone(), value.clone());
+    }
     let payload = Payload::Clear {
         version: VERSION,
         load: request.to_load(&config.user, &config.key),

@@ -1,7 +1,8 @@
 //! The minion's options that built-in functions act on, read once, in one struct per subject.
 //!
-//! What functions only show (`config.get`, `__opts__`) is the whole configuration:
-//! [`FunctionsConfig`](super::FunctionsConfig).
+//! Nothing acts on the map of all options: that is for functions that show it (`config.get`, `test.get_opts`, users'
+//! `__opts__`), which Salt's users expect to hold every option, those of their own included
+//! ([`FunctionsConfig`](super::FunctionsConfig)).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,10 @@ pub(crate) struct Settings {
     pub(super) environments: [(&'static str, Value); 2],
     /// A missing pillar key is an error.
     pub(super) pillar_raise_on_missing: bool,
+    /// The digest of `key.finger` and `test.random_hash` (`hash_type`).
+    pub(super) hash_type: String,
+    /// Where the minion's key and its master's are.
+    pub(super) pki_dir: Option<PathBuf>,
     /// The file of the minion's own grains.
     pub(super) grains_file: Option<PathBuf>,
     pub(super) commands: CommandSettings,
@@ -42,6 +47,8 @@ impl Settings {
                 ("pillarenv", option("pillarenv", Value::Nil)),
             ],
             pillar_raise_on_missing: config.is_set("pillar_raise_on_missing"),
+            hash_type: config.text("hash_type").unwrap_or("sha256").to_owned(),
+            pki_dir: config.text("pki_dir").map(PathBuf::from),
             grains_file: grains::file(&config.opts),
             commands: CommandSettings::new(&config.opts),
             sync: SyncSettings::new(config),

@@ -99,7 +99,9 @@ static KNOWN: LazyLock<BTreeMap<&'static str, Known>> = LazyLock::new(|| {
     let tables = [
         super::cmd::TABLE,
         super::event::TABLE,
+        super::filter_by::TABLE,
         super::grains_set::TABLE,
+        super::key::TABLE,
         super::lookup::TABLE,
         super::saltutil::TABLE,
         super::sys::TABLE,

@@ -22,6 +22,7 @@ use super::external::External;
 use super::mine::Mine;
 use super::minion_data::MinionData;
 use super::options::MasterOptions;
+use super::peers::Peers;
 use super::ports::Publisher;
 use crate::connected;
 use crate::files::FileServer;
@@ -47,6 +48,8 @@ pub(super) struct Context {
     pub(super) files: Arc<FileServer>,
     /// What our minions have delivered.
     pub(super) deliveries: Deliveries,
+    /// The other masters, if this is one of several.
+    pub(super) peers: OnceLock<Arc<dyn Peers>>,
     pub(super) counters: Counters,
     /// Limits the events about refused requests.
     pub(super) refusal_events: RateLimit,

@@ -5,20 +5,15 @@
 //! that may wait, a few at a time. Facts: `docs/protocol/network.md` §12; Salt 3008.3 as it behaves.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use brine_auth::{AuthConfig, Authority, Login, Token, TokenLayout, TokenStore};
-use brine_config::{Brine, Opts};
-use brine_wire::compat::Series;
+use brine_auth::{AuthConfig, Authority, Login, Token, TokenStore};
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
 
 use super::access::Caller;
 use super::clear;
-use super::options::MasterOptions;
 
 /// How many requests of strangers that need a password or a token checked may be under way.
 const MOST_AT_ONCE: usize = 128;
@@ -38,47 +33,10 @@ impl Drop for UnderWay {
     }
 }
 
-/// What `external_auth` needs of the master's options.
-#[derive(Debug, Clone)]
-pub(super) struct ExternalOptions {
-    auth: AuthConfig,
-    /// `token_dir`, where releases before 3008 keep tokens.
-    token_dir: Option<PathBuf>,
-}
-
-impl ExternalOptions {
-    pub(super) fn from_opts(opts: &Opts, brine: &Brine) -> Self {
-        let map = |name| opts.get(name).and_then(Value::as_map).cloned();
-        let expire = opts.int("token_expire").unwrap_or(43_200);
-        let token_dir = opts.text("token_dir").ok();
-        Self {
-            auth: AuthConfig {
-                external_auth: map("external_auth").unwrap_or_default(),
-                sharedsecret: match opts.get("sharedsecret") {
-                    Some(Value::Str(secret)) => Some(secret.clone()),
-                    Some(Value::Int(secret)) => Some(secret.to_string()),
-                    _ => None,
-                },
-                token_expire: Duration::from_secs(u64::try_from(expire).unwrap_or(43_200)),
-                token_expire_user_override: opts
-                    .get("token_expire_user_override")
-                    .cloned()
-                    .unwrap_or(Value::Nil),
-                permissive_acl: opts.flag("permissive_acl").unwrap_or(false),
-                allows_auto: brine.auth.allow_auto,
-                users_file: brine.auth.users.clone(),
-            },
-            token_dir: token_dir
-                .filter(|directory| !directory.is_empty())
-                .map(Into::into),
-        }
-    }
-}
-
 impl External {
-    pub(super) fn new(options: &MasterOptions) -> Self {
+    pub(super) fn new(auth: AuthConfig, tokens: TokenStore) -> Self {
         Self {
-            authority: Authority::new(options.external.auth.clone(), token_store(options)),
+            authority: Authority::new(auth, tokens),
             under_way: Arc::default(),
         }
     }
@@ -124,17 +82,4 @@ impl External {
         let token = self.authority.token(text);
         token.map_or_else(|| Map::new().into(), |token| token.to_map().into())
     }
-}
-
-/// Where Salt keeps tokens: 3008 below `cachedir`, earlier releases in `token_dir`.
-fn token_store(options: &MasterOptions) -> TokenStore {
-    let (directory, layout) = match options.compat().series() {
-        Series::S3008 => (options.cachedir.join("tokens"), TokenLayout::Cache),
-        _ => {
-            let directory = options.external.token_dir.clone();
-            let directory = directory.unwrap_or_else(|| options.cachedir.join("tokens"));
-            (directory, TokenLayout::Bare)
-        }
-    };
-    TokenStore::new(directory, layout, &options.hash_type)
 }

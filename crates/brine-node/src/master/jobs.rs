@@ -99,7 +99,7 @@ impl Context {
             tracing::warn!(user = caller.user, "publish refused: publisher_acl");
             return self.refuse(load, AUTHORIZATION.0, AUTHORIZATION.1);
         }
-        answer(&request, &self.publish(&request, load, &caller.user))
+        answer(&request, &self.publish(&request, load, caller))
     }
 
     /// Publishes for a caller whose rights are known.
@@ -117,7 +117,7 @@ impl Context {
             return Err(PublishError::NotPermitted);
         }
         let load = request.to_load(&by.user, "");
-        Ok(self.publish(request, &load, &by.user))
+        Ok(self.publish(request, &load, by))
     }
 
     fn permits(&self, caller: &Caller, request: &JobRequest) -> bool {
@@ -136,7 +136,7 @@ impl Context {
     }
 
     /// The minions with accepted keys that a target selects.
-    fn matching(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
+    pub(super) fn matching(&self, tgt: &Value, tgt_type: &str) -> Vec<MinionId> {
         self.select(tgt, tgt_type, DELIMITER, Trust::User).minions
     }
 
@@ -145,16 +145,37 @@ impl Context {
         self.select(tgt, tgt_type, DELIMITER, Trust::Minion).minions
     }
 
-    /// Publishes `test.ping` to all minions, so that they notice a new shared key and sign in again.
+    /// Publishes `test.ping` to all of this master's minions, so that they notice a new shared key and sign in again.
     pub(super) fn ping_all(&self) {
         let request = JobRequest::new("*", "glob", "test.ping");
         let user = &self.options.user;
-        self.publish(&request, &request.to_load(user, ""), user);
+        let Targets { minions, .. } = self.targets(&request);
+        if !minions.is_empty() {
+            let request = JobRequest {
+                jid: Some(Jid::at(since_epoch())),
+                ..request
+            };
+            self.publish_to(&request, &request.to_load(user, ""), user, &minions);
+        }
     }
 
-    /// Publishes a job that is permitted. `load` is the request as the client sent it, which the job cache keeps.
-    fn publish(&self, request: &JobRequest, load: &Map, user: &str) -> Published {
-        let Targets { minions, missing } = self.targets(request);
+    /// Publishes a job that is permitted, on other masters of the site too. `load` is the request as the client sent it,
+    /// which the job cache keeps.
+    fn publish(&self, request: &JobRequest, load: &Map, by: &Caller) -> Published {
+        let Targets {
+            mut minions,
+            mut missing,
+        } = self.targets(request);
+        let jid = request.jid.clone();
+        let jid = jid.unwrap_or_else(|| Jid::at(since_epoch()));
+        let own = minions.clone();
+        let others = self.pass_on(request, &jid, by);
+        if !others.is_empty() {
+            missing.retain(|id| !others.contains(id));
+            minions.extend(others);
+            minions.sort();
+            minions.dedup();
+        }
         if minions.is_empty() {
             return Published {
                 jid: None,
@@ -162,27 +183,37 @@ impl Context {
                 missing,
             };
         }
-        let jid = request.jid.clone();
-        let jid = jid.unwrap_or_else(|| Jid::at(since_epoch()));
-        let mut job = Job::new("", request.arg.clone(), request.tgt.clone(), jid, user);
-        job.fun = request.fun.clone();
-        job.delimiter = (request.delimiter() != DELIMITER).then(|| request.delimiter().to_owned());
-        job.tgt_type.clone_from(&request.tgt_type);
-        job.ret.clone_from(&request.ret);
-        for name in JOB_OPTIONS {
-            if let Some(value) = request.kwargs.get(name) {
-                job.options.insert(name, value.clone());
-            }
-        }
+        let job = job(request, jid, &by.user);
         // Before it is sent: listeners may look the job up as soon as they see it.
         self.record(&job, load, &minions);
-        self.send(&job, &minions, &missing);
+        self.announce(&job, &minions, &missing);
+        if !own.is_empty() {
+            self.send(&job, &own);
+        }
         add(&self.counters.jobs_published, 1);
         Published {
             jid: Some(job.jid),
             minions,
             missing,
         }
+    }
+
+    /// Publishes a job that has an id to these minions, which are this master's.
+    pub(super) fn publish_to(
+        &self,
+        request: &JobRequest,
+        load: &Map,
+        user: &str,
+        minions: &[MinionId],
+    ) {
+        let Some(jid) = request.jid.clone() else {
+            return;
+        };
+        let job = job(request, jid, user);
+        self.record(&job, load, minions);
+        self.announce(&job, minions, &[]);
+        self.send(&job, minions);
+        add(&self.counters.jobs_published, 1);
     }
 
     /// Writes the job to the job cache.
@@ -194,7 +225,8 @@ impl Context {
         }
     }
 
-    fn send(&self, job: &Job, minions: &[MinionId], missing: &[MinionId]) {
+    /// Fires the events of a new job.
+    fn announce(&self, job: &Job, minions: &[MinionId], missing: &[MinionId]) {
         let series = self.options.compat().series();
         if series != Series::S3008 {
             let (tag, data) = job.minions_event(minions);
@@ -206,6 +238,9 @@ impl Context {
             let (tag, data) = job.publish_event();
             self.fire(&tag, data);
         }
+    }
+
+    fn send(&self, job: &Job, minions: &[MinionId]) {
         maintenance::rotate_if_requested(self);
         let order = &self.publish_order;
         let _in_order = order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +262,7 @@ impl Context {
         }
     }
 
-    fn targets(&self, request: &JobRequest) -> Targets {
+    pub(super) fn targets(&self, request: &JobRequest) -> Targets {
         let delimiter = request.delimiter();
         self.select(&request.tgt, &request.tgt_type, delimiter, Trust::User)
     }
@@ -275,10 +310,25 @@ enum Trust {
 
 /// The minions that a target selects.
 #[derive(Debug, Default)]
-struct Targets {
-    minions: Vec<MinionId>,
+pub(super) struct Targets {
+    pub(super) minions: Vec<MinionId>,
     /// Ids that a list names and that have no accepted key.
     missing: Vec<MinionId>,
+}
+
+/// A request as the job that minions get.
+fn job(request: &JobRequest, jid: Jid, user: &str) -> Job {
+    let mut job = Job::new("", request.arg.clone(), request.tgt.clone(), jid, user);
+    job.fun = request.fun.clone();
+    job.delimiter = (request.delimiter() != DELIMITER).then(|| request.delimiter().to_owned());
+    job.tgt_type.clone_from(&request.tgt_type);
+    job.ret.clone_from(&request.ret);
+    for name in JOB_OPTIONS {
+        if let Some(value) = request.kwargs.get(name) {
+            job.options.insert(name, value.clone());
+        }
+    }
+    job
 }
 
 /// The answer to a clear `publish`.

@@ -110,7 +110,11 @@ fn compare_presence(master: &Context, before: &mut Vec<MinionId>) {
             events::presence_change(&new, &lost),
         );
     }
-    master.fire(events::PRESENCE_PRESENT, events::presence_present(&now));
+    let everywhere = master.present_anywhere();
+    master.fire(
+        events::PRESENCE_PRESENT,
+        events::presence_present(&everywhere),
+    );
     *before = now;
 }
 
@@ -121,7 +125,7 @@ fn fire_presence(master: &Context, change: &Presence) {
     if !master.options.presence_events {
         return;
     }
-    let present = master.present();
+    let present = master.present_anywhere();
     let (new, lost): (&[MinionId], &[MinionId]) = match change {
         Presence::Identified(id) => (std::slice::from_ref(id), &[]),
         Presence::Gone(id) => (&[], std::slice::from_ref(id)),

@@ -25,8 +25,11 @@ const THREADS: usize = 8;
 struct Work {
     incoming: Incoming,
     request: Box<Request>,
-    act: Box<dyn FnOnce(Incoming, &Request) + Send>,
+    act: Act,
 }
+
+/// Answers a request.
+type Act = Box<dyn FnOnce(Incoming, &Request) + Send>;
 
 /// The queue before the threads.
 pub(super) struct MinionThreads(Arc<FairQueue<MinionId, Work>>);
@@ -60,7 +63,7 @@ impl MinionThreads {
             request: Box::new(request),
             act: Box::new(act),
         };
-        let dropped = self.0.push(minion, Lane::Known, bytes, work);
+        let dropped = self.0.push(&minion, Lane::Known, bytes, work);
         for work in dropped {
             tracing::warn!(id = %work.request.minion.id(), "too many requests wait for files: one is refused");
         }

@@ -12,6 +12,7 @@ mod counters;
 mod deliveries;
 mod dispatch;
 mod external;
+mod external_options;
 mod handle;
 mod jobs;
 mod maintenance;
@@ -20,6 +21,7 @@ mod minion_data;
 mod minion_threads;
 mod operator;
 mod options;
+mod peers;
 mod ports;
 mod refusals;
 mod rsa_threads;
@@ -45,6 +47,7 @@ pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
+pub use self::peers::Peers;
 pub use self::ports::PortError;
 pub use self::wheel::{WheelError, has_wheel};
 
@@ -145,10 +148,11 @@ impl Master {
             publisher: ports.publisher.clone(),
             bus: node_bus,
             access,
-            external: External::new(&options),
+            external: External::new(options.external.auth.clone(), options.token_store()),
             jobs,
             returns,
             deliveries,
+            peers: OnceLock::new(),
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),

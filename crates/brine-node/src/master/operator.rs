@@ -53,7 +53,7 @@ impl Operator for OwnOperator {
         Minions::of_master(
             self.master.minion_cache().clone(),
             self.master.publish_port(),
-            move || master.connected(),
+            move || master.connected_anywhere(),
         )
     }
 

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use brine_auth::TokenStore;
 use brine_config::{Brine, Opts};
 use brine_net::keys::autosign::Rules;
 use brine_net::keys::master::{KeyOptions, PubkeySignature};
@@ -17,7 +18,7 @@ use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
 
 use super::access::AccessOptions;
-use super::external::ExternalOptions;
+use super::external_options::ExternalOptions;
 use super::mine::MineOptions;
 use super::signatures::ReturnSignatures;
 use crate::bus_address::uses_tcp;
@@ -170,6 +171,13 @@ impl MasterOptions {
                 drop_invalid: read.is_true("drop_messages_signature_fail"),
             },
         })
+    }
+
+    /// Where tokens of `external_auth` are kept.
+    pub(super) fn token_store(&self) -> TokenStore {
+        let (cachedir, hash_type) = (&self.cachedir, &self.hash_type);
+        self.external
+            .token_store(self.compat(), cachedir, hash_type)
     }
 
     /// The release of Salt whose behaviour is wanted.

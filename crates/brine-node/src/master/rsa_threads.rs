@@ -54,7 +54,7 @@ impl RsaThreads {
             Work::SignIn(incoming, _) | Work::Pillar(incoming, _) => (incoming, Lane::Known),
         };
         let (sender, bytes) = (incoming.peer.network(), incoming.bytes);
-        self.0.push(sender, lane, bytes, work).len()
+        self.0.push(&sender, lane, bytes, work).len()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use brine_bus::address::Node;
 use brine_testkit::program::{Program, command};
+use brine_testkit::salt::LATER_3007;
 use serde_json::json;
 
 use crate::minion_options::{minion_of, twins};
@@ -89,7 +90,13 @@ async fn our_minion_goes_back_to_a_real_3008_master_which_takes_its_signed_retur
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn returns_that_a_real_3008_minion_signs_are_taken_by_our_master_that_requires_them() {
+async fn returns_that_real_minions_sign_are_taken_by_our_master_that_requires_them() {
+    for version in [LATER_3007, "3008.3"] {
+        signed_returns_are_taken(version).await;
+    }
+}
+
+async fn signed_returns_are_taken(version: &str) {
     let place = Place::new("zeromq");
     let master = place.master(&format!("auto_accept: true\n{REQUIRE}")).await;
     let mut bus = place.master_bus().await;
@@ -104,7 +111,7 @@ async fn returns_that_a_real_3008_minion_signs_are_taken_by_our_master_that_requ
         user = brine_config::Environment::current().user,
     );
     fs::write(root.join("minion"), config).unwrap();
-    let real = command("3008.3", "salt-minion", &root);
+    let real = command(version, "salt-minion", &root);
     let minion = Program::start(real, place.path("minion.out"));
     bus.next("salt/minion/m1/start").await;
     publish(&master, "test.ping", &[]).await;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
-use std::time::Duration;
 
 use brine_net::tcp::client::Requester;
 use brine_node::minion::MinionOptions;
@@ -79,10 +78,8 @@ async fn a_master_with_ipv6_is_reached_over_both() {
             bus.next("salt/minion/m1/start").await;
             minion.end().await;
         }
-        let legacy = TcpStream::connect_timeout(
-            &([127, 0, 0, 1], master.ret_port).into(),
-            Duration::from_secs(10),
-        );
+        let legacy =
+            TcpStream::connect_timeout(&([127, 0, 0, 1], master.ret_port).into(), PATIENCE);
         assert!(legacy.is_ok());
         master.end().await;
     }

@@ -16,6 +16,7 @@ use brine_node::JobRequest;
 use brine_node::functions::{Functions, FunctionsConfig};
 use brine_node::master::{Master, MasterHandle, MasterOptions};
 use brine_node::minion::{Minion, MinionHandle, MinionOptions};
+pub(crate) use brine_testkit::DEADLINE as PATIENCE;
 use brine_testkit::program::Program;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
@@ -25,9 +26,6 @@ use brine_wire::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-/// Nothing here takes that long, on a busy machine either.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a listener hears first.
 const LISTENS: &str = "test/listens";

@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{BYTES_KEY, base64, float, to_exact_line};
+use crate::decimal::unsigned;
 use crate::msgpack::{self, DecodeError, MAX_DEPTH};
 
 /// Appends packed data as [`to_exact_line`] writes the values they decode to.
@@ -206,23 +207,6 @@ fn signed(number: i64, out: &mut Vec<u8>) {
         out.push(b'-');
     }
     unsigned(number.unsigned_abs(), out);
-}
-
-/// Appends a number in decimal.
-pub fn unsigned(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        #[allow(clippy::cast_possible_truncation)] // below ten
-        let digit = (number % 10) as u8;
-        digits[first] = b'0' + digit;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[first..]);
 }
 
 #[cfg(test)]

@@ -195,9 +195,12 @@ pub fn fuzz_crypticle(bytes: &[u8]) {
     }
 }
 
+/// Reads some bytes.
+pub type Reader = fn(&[u8]);
+
 /// Everything that reads what comes over the network, by name: what each allocates must stay in proportion to what it
 /// reads. Tests and the fuzz target `network_cost` measure them.
-pub const READERS: [(&str, fn(&[u8])); 8] = [
+pub const READERS: [(&str, Reader); 8] = [
     ("value", |bytes| drop(msgpack::decode_network(bytes))),
     ("payload", fuzz_payload),
     ("load", fuzz_load),

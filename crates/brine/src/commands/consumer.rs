@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,6 +19,7 @@ use brine_wire::{Map, Value, json};
 use super::history::{self, GONE, NextArguments};
 use super::history_store::{self, StoreArgs};
 use super::local_events;
+use crate::host::SinkList;
 use crate::terminal;
 use crate::usage::wrong_usage;
 use crate::{clock, show};
@@ -48,6 +50,10 @@ enum Command {
     Resume(Named),
     /// Move its position: shows what it would do, and does it with --execute
     Reset(Reset),
+    /// List what a sink could not deliver
+    Dead(Listed),
+    /// Have a sink send that again
+    Resend(Named),
     /// Remove it
     Rm(Named),
 }
@@ -68,6 +74,15 @@ struct Named {
     name: ConsumerName,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Listed {
+    /// One JSON object per line, with the events' data
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    named: Named,
 }
 
 #[derive(Debug, clap::Args)]
@@ -153,6 +168,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         )
         .map(drop),
         Command::Reset(reset) => self::reset(reset),
+        Command::Dead(listed) => dead(listed),
+        Command::Resend(named) => resend(named),
         Command::Rm(named) => {
             ask(&named.store, Method::Delete, &path(&named.name, ""), &[]).map(drop)
         }
@@ -249,6 +266,7 @@ fn ask_store(directory: &Path, method: &str, target: &str) -> Result<Map, Unansw
     let consumers = Consumers {
         log,
         history,
+        sinks: Some(Arc::new(SinkList::left_in(directory))),
         zone: clock::local_offset,
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -275,18 +293,58 @@ fn ls(list: &List) -> Result<(), Unanswered> {
         }
         return Ok(());
     }
-    let fields = ["name", "kind", "position", "last_seq", "lag", "state"];
+    let fields = [
+        "name", "kind", "position", "last_seq", "lag", "rate", "dead", "state",
+    ];
     let row = |consumer| fields.map(|field| shown(consumer, field));
     let rows: Vec<_> = consumers.iter().map(row).collect();
     let longest = rows.iter().map(|[name, ..]| name.len()).max();
     let width = longest.unwrap_or(0).max(4);
-    let head = ["NAME", "KIND", "POSITION", "LAST-SEQ", "LAG", "STATE"].map(str::to_owned);
-    for [name, kind, position, last_seq, lag, state] in [head].into_iter().chain(rows) {
+    let head = [
+        "NAME", "KIND", "POSITION", "LAST-SEQ", "LAG", "RATE", "DEAD", "STATE",
+    ];
+    let head = head.map(str::to_owned);
+    for [name, kind, position, last_seq, lag, rate, dead, state] in [head].into_iter().chain(rows) {
         writeln!(
             out,
-            "{name:<width$}  {kind:<8}  {position:<24}  {last_seq:>10}  {lag:>10}  {state}"
+            "{name:<width$}  {kind:<8}  {position:<24}  {last_seq:>10}  {lag:>10}  {rate:>8}  {dead:>5}  {state}"
         )?;
     }
+    Ok(())
+}
+
+fn dead(listed: &Listed) -> Result<(), Unanswered> {
+    let Named { name, store } = &listed.named;
+    let answer = ask(store, Method::Get, &path(name, "/dead"), &[])?;
+    let letters = match answer.get("letters") {
+        Some(Value::Array(letters)) => letters.as_slice(),
+        _ => &[],
+    };
+    let mut out = terminal::stdout();
+    for letter in letters {
+        if listed.json {
+            writeln!(out, "{}", line(letter))?;
+        } else {
+            let [position, time, tag, reason] =
+                ["position", "time", "tag", "reason"].map(|field| shown(letter, field));
+            writeln!(out, "{position}  {time}  {tag}: {reason}")?;
+        }
+    }
+    if let Some(Value::Int(further @ 1..)) = answer.get("further") {
+        show::complain(&format!("{further} more are not shown"));
+    }
+    Ok(())
+}
+
+fn resend(named: &Named) -> Result<(), Unanswered> {
+    let path = path(&named.name, "/resend");
+    let answer = ask(&named.store, Method::Post, &path, &[])?.into();
+    let [delivered, kept] = ["delivered", "kept"].map(|field| shown(&answer, field));
+    writeln!(
+        terminal::stdout(),
+        "{}: {delivered} delivered, {kept} refused again and kept",
+        named.name
+    )?;
     Ok(())
 }
 
@@ -340,6 +398,7 @@ fn shown(consumer: &Value, field: &str) -> String {
     match consumer.as_map().and_then(|map| map.get(field)) {
         Some(Value::Str(text)) => text.clone(),
         Some(Value::Int(number)) => number.to_string(),
+        Some(Value::Float(number)) => format!("{number:.1}"),
         _ => "-".to_owned(),
     }
 }

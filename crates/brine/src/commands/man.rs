@@ -1,12 +1,14 @@
 //! `brine man`: the manual pages, one per command, and one per command of Salt's.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
 use crate::salt::Personality;
+use crate::terminal;
 
 /// The arguments of `brine man`.
 #[derive(Debug, clap::Args)]
@@ -28,5 +30,10 @@ pub(crate) fn run(arguments: &Arguments, program: clap::Command) -> anyhow::Resu
             commands.try_for_each(|command| clap_mangen::generate_to(command, directory))
         })
         .with_context(|| format!("directory {}", directory.display()))?;
+    let shown = directory.display();
+    writeln!(
+        terminal::stdout(),
+        "pages written to {shown}; man -l {shown}/brine.1 shows the first"
+    )?;
     Ok(ExitCode::SUCCESS)
 }

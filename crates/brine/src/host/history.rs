@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use brine_config::{Age, Brine, SyncOption};
 use brine_log::history::{
-    History, HistoryConfig, HistoryReader, OpenError, PreparedHistory, Retention, Sync, TagAge,
+    History, HistoryConfig, OpenError, PreparedHistory, Retention, Sync, TagAge,
 };
-use brine_log::{Log, Position, Seq};
+use brine_log::{Log, Position};
 use brine_wire::matching::{MatchType, TagMatch};
 
 use crate::bus_location::BusLocation;
@@ -28,7 +28,9 @@ pub(crate) fn prepare(
     default: HistoryDefault,
 ) -> anyhow::Result<Option<PreparedHistory>> {
     let enabled = location.brine.history.enabled;
-    let is_asked_for = directory.is_some() || enabled == Some(true);
+    // Sinks have their positions there.
+    let is_needed = enabled.is_none() && !location.sinks.is_empty();
+    let is_asked_for = directory.is_some() || enabled == Some(true) || is_needed;
     let is_on = is_asked_for || (enabled.is_none() && default == HistoryDefault::On);
     if !is_on {
         return Ok(None);
@@ -105,13 +107,11 @@ impl RunningHistory {
 
     /// Begins to write a log.
     pub(crate) fn start(prepared: PreparedHistory, log: &Arc<Log>) -> anyhow::Result<Self> {
-        let history = prepared.start(log)?;
-        // Nobody appends yet.
-        let info = HistoryReader::open(&history.status().directory)?.info()?;
         let stored = Position {
             log: log.id(),
-            seq: info.newest.map_or(Seq(0), |(seq, _)| seq),
+            seq: prepared.newest(),
         };
+        let history = prepared.start(log)?;
         Ok(Self { history, stored })
     }
 }

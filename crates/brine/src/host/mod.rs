@@ -5,17 +5,19 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 pub(crate) mod attach;
+mod cluster;
 mod commands;
 mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
 pub(crate) mod reactor;
+mod sinks;
 mod sockets;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -32,13 +34,17 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::bus_location::BusLocation;
+use cluster::RunningCluster;
 pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
 use reactor::RunningReactor;
+pub(crate) use sinks::SinkList;
+use sinks::{PreparedSinks, RunningSinks};
 
 /// How a bus, or one that is joined, differs from what its configuration says.
 #[derive(Debug, Default)]
@@ -59,6 +65,8 @@ pub(crate) struct OpenBus {
     pub(crate) handle: BusHandle,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
+    /// Dropped before the history, which keeps their positions.
+    sinks: Option<RunningSinks>,
     /// To be dropped when nothing is appended any more.
     pub(crate) history: Option<RunningHistory>,
     location: BusLocation,
@@ -75,6 +83,8 @@ pub(crate) struct Attached {
     api: Option<RunningApi>,
     state: Arc<ApiState>,
     socket: Option<RunningSocket>,
+    sinks: Option<RunningSinks>,
+    cluster: Option<RunningCluster>,
     history: Option<RunningHistory>,
 }
 
@@ -106,6 +116,7 @@ impl OpenBus {
         options: &BusOptions,
         default: HistoryDefault,
     ) -> anyhow::Result<Self> {
+        let sinks = PreparedSinks::of(&location)?;
         let prepared = history::prepare(&location, options.history.as_deref(), default)?;
         let compat = options.compat.or(location.brine.compat);
         let mut served = vec![sockets::bind(
@@ -121,12 +132,16 @@ impl OpenBus {
         let log_bytes = options.log_bytes.or(location.brine.log_bytes);
         let log = log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
+        let history = history.transpose()?;
+        let store = history.as_ref().map(RunningHistory::handle);
+        let sinks = sinks.start(&log, store.as_ref())?;
         let (bus, handle) = Bus::new(served, log, BusConfig::default());
         Ok(Self {
             bus,
             handle,
             socket: None,
-            history: history.transpose()?,
+            sinks,
+            history,
             location,
         })
     }
@@ -144,7 +159,8 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
@@ -153,6 +169,7 @@ impl OpenBus {
     pub(crate) fn into_parts(self) -> (Bus, BusHandle, Detached) {
         let detached = Detached {
             handle: self.handle.clone(),
+            sinks: self.sinks,
             history: self.history,
             location: self.location,
         };
@@ -171,6 +188,7 @@ impl OpenBus {
 /// What is attached to a node's bus once the node is there.
 pub(crate) struct Detached {
     handle: BusHandle,
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
     location: BusLocation,
 }
@@ -202,8 +220,19 @@ impl Detached {
         master: Option<&MasterHandle>,
     ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let state =
+        let cluster = match master {
+            Some(master) => self.start_cluster(history.as_ref(), master)?,
+            None => None,
+        };
+        let mut state =
             local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
+        if let Some(cluster) = &cluster {
+            let status = cluster.status.clone();
+            state
+                .status
+                .push(("cluster", Arc::new(move || status.show())));
+        }
+        state.sinks = sinks::shown(self.sinks.as_ref());
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
@@ -211,8 +240,23 @@ impl Detached {
             api: None,
             state,
             socket,
+            sinks: self.sinks,
+            cluster,
             history: self.history,
         })
+    }
+
+    fn start_cluster(
+        &self,
+        history: Option<&History>,
+        master: &MasterHandle,
+    ) -> anyhow::Result<Option<RunningCluster>> {
+        let Some(opts) = &self.location.opts else {
+            return Ok(None);
+        };
+        let (id, cachedir) = (opts.text("id")?, Path::new(opts.text("cachedir")?));
+        let brine = &self.location.brine;
+        cluster::start(brine, id, cachedir, &self.handle, history, master)
     }
 }
 
@@ -282,6 +326,11 @@ pub(crate) fn node_runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
+}
+
+/// Waits until a flag is set, or nobody can set it any more.
+pub(crate) async fn requested(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|is_set| *is_set).await; // a sender that is gone ends it too
 }
 
 /// From now on catches Ctrl-C and `SIGTERM`; the future waits for one of them.

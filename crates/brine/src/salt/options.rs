@@ -24,6 +24,9 @@ pub(super) enum Key {
     OutIndent,
     NoColor,
     ForceColor,
+    StateOutput,
+    StateVerbose,
+    StateOutputDiff,
     /// Changes nothing in Brine.
     NoEffect,
     /// Not supported; using it prints a warning.
@@ -47,6 +50,10 @@ pub(super) enum Key {
     FileRoot,
     PillarRoot,
     // salt
+    Eauth,
+    MakeToken,
+    Username,
+    Password,
     Timeout,
     Static,
     Verbose,
@@ -183,7 +190,7 @@ pub(super) const OUTPUT: &[Opt<Key>] = &[
         Key::Out,
         &["--out", "--output"],
         "OUTPUT",
-        "How to print return values: nested, json, yaml, raw, txt, pprint.",
+        "How to print return values: nested, highstate, json, yaml, raw, txt, pprint, table.",
     ),
     opt(
         Key::OutIndent,
@@ -209,16 +216,16 @@ pub(super) const OUTPUT: &[Opt<Key>] = &[
         "Print colours even if stdout is not a terminal.",
     ),
     text(
-        Key::NoEffect,
+        Key::StateOutput,
         &["--state-output", "--state_output"],
         "STATE_OUTPUT",
-        "Ignored.",
+        "How to print states: full, terse, mixed, changes, filter; each also with _id.",
     ),
     text(
-        Key::NoEffect,
+        Key::StateVerbose,
         &["--state-verbose", "--state_verbose"],
         "STATE_VERBOSE",
-        "Ignored.",
+        "False: do not print states that succeeded without changes.",
     ),
 ];
 
@@ -244,7 +251,7 @@ pub(super) const ARGUMENTS: &[Opt<Key>] = &[
     flag(Key::NoEffect, &["--enable-profiling"], "Ignored."),
 ];
 
-/// External authentication.
+/// External authentication, in commands that act as the user who runs them.
 pub(super) const EXTERNAL_AUTH: &[Opt<Key>] = &[
     text(
         Key::NotActedOn,

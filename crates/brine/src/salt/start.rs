@@ -13,7 +13,8 @@ use clap::ValueEnum;
 
 use super::options::Key;
 use super::optparse::{Parsed, Syntax};
-use super::output::{OutputOptions, Printer};
+use super::output::{OutputOptions, Printer, StateOptions};
+use super::python;
 use crate::logs::{self, Level, Look};
 use crate::terminal;
 
@@ -141,14 +142,42 @@ pub(super) fn printer(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Printer
     let indent = line
         .value(Key::OutIndent)
         .and_then(|text| text.trim().parse().ok());
-    Printer::new(&OutputOptions {
+    Printer::new(OutputOptions {
         out: line.value(Key::Out),
         indent: indent.map(Value::Int).or_else(|| configured.cloned()),
         file: line.value(Key::OutFile),
         append: line.has(Key::OutFileAppend),
         no_color: line.has(Key::NoColor),
         force_color: line.has(Key::ForceColor),
+        states: state_options(line, opts),
     })
+}
+
+/// What `highstate` shows of states: as the command line says, or the configuration.
+fn state_options(line: &Parsed<Key>, opts: &Opts) -> StateOptions {
+    let flag = |name: &str| opts.get(name).is_some_and(Value::is_true);
+    let results = |name: &str| match opts.get(name) {
+        Some(Value::Str(text)) => text.split(',').map(str::to_owned).collect(),
+        Some(Value::Array(items)) => items.iter().map(python::str).collect(),
+        _ => Vec::new(),
+    };
+    let output = line.value(Key::StateOutput).filter(|text| !text.is_empty());
+    let output = output.or_else(|| opts.text("state_output").ok());
+    StateOptions {
+        verbose: match line.value(Key::StateVerbose) {
+            None | Some("") => flag("state_verbose"),
+            // As in Salt, any other text counts as true.
+            Some(text) => !matches!(text, "False" | "false"),
+        },
+        output: output.unwrap_or("full").to_owned(),
+        diff: line.has(Key::StateOutputDiff) || flag("state_output_diff"),
+        profile: flag("state_output_profile"),
+        percentages: flag("state_output_pct"),
+        tabular: flag("state_tabular"),
+        compress_ids: flag("state_compress_ids"),
+        exclude: results("state_output_exclude"),
+        terse: results("state_output_terse"),
+    }
 }
 
 /// A runtime for commands that wait for one thing at a time.

@@ -1,9 +1,9 @@
 //! A bus with history, killed and started again.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use brine_log::history::{GapReason, HistoryReader, Read, TagQuery};
+use brine_testkit::wait_until;
 use brine_wire::frame::Framing;
 
 use crate::peers::{Publisher, Subscriber};
@@ -27,14 +27,9 @@ fn stored(directory: &Path) -> (Vec<String>, Vec<Option<GapReason>>) {
 }
 
 fn wait_until_stored(directory: &Path, tag: &str) {
-    let start = Instant::now();
-    while !stored(directory).0.iter().any(|stored| stored == tag) {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "{tag} is not stored"
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(&format!("{tag} to be stored"), || {
+        stored(directory).0.iter().any(|stored| stored == tag)
+    });
 }
 
 fn fire(bus: &Bus, tag: &str) {

@@ -8,11 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub(crate) use brine_testkit::DEADLINE as SOON;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-
-/// Longer than anything takes on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// How a bus is to be run.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ mod salt_key;
 mod salt_master;
 mod salt_run;
 mod send;
+mod sinks;
 mod state_event;
 mod support;
 mod usage;

@@ -6,7 +6,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use brine_bus::address::{Address, Node};
 use brine_bus::client::PublisherConfig;
@@ -15,7 +14,7 @@ use brine_testkit::salt;
 use brine_wire::{Map, Value};
 
 use crate::support::{
-    Bus, Running, brine, configuration, connections, wait_for_connections, wait_until,
+    Bus, PATIENCE, Running, brine, configuration, connections, wait_for_connections, wait_until,
 };
 
 /// The arguments of each call; all end by their count.
@@ -153,9 +152,7 @@ fn fire_all(bus: &Bus) {
         let mut master = publisher(&Node::Master);
         move |tag: &str, data: Vec<(Value, Value)>| {
             let mut data = Map::from(data);
-            master
-                .fire_event(tag, &mut data, Some(Duration::from_secs(5)))
-                .unwrap();
+            master.fire_event(tag, &mut data, Some(PATIENCE)).unwrap();
         }
     };
     let text = |key: &str| Value::from(key);
@@ -234,6 +231,6 @@ fn fire_all(bus: &Bus) {
     fire("odd/bin", vec![(Value::Bin(b"k".to_vec()), 1.into())]);
     fire("odd/last", vec![]);
     let mut own = publisher(&Node::minion("central"));
-    own.fire_event("own/event", &mut Map::new(), Some(Duration::from_secs(5)))
+    own.fire_event("own/event", &mut Map::new(), Some(PATIENCE))
         .unwrap();
 }

@@ -8,11 +8,9 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+pub(crate) use brine_testkit::DEADLINE as PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-
-/// Nothing here takes that long, on a busy machine either.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The program with these arguments, in an environment that says nothing.
 pub(crate) fn brine(arguments: &[&str]) -> Command {

@@ -12,6 +12,7 @@ use brine_testkit::program::{self, Program};
 use brine_testkit::salt::python;
 use brine_wire::{Value, json};
 
+use crate::login::commands_log_in;
 use crate::positions::{Stored, Stream};
 use crate::site::{PATIENCE, Process, Site, free_port, wait_until};
 
@@ -134,13 +135,18 @@ fn a_master_of_ours_serves_salts_api() {
         r#"{"status": 500, "return": "An unexpected error occurred"}"#
     );
     salts_own_clients_know_our_users(&site.path(""));
+    commands_log_in(&site, SALT);
 }
 
 #[test]
 fn the_api_runs_beside_a_real_master() {
     let port = free_port();
     let api = Api { port };
-    let site = Site::configured("zeromq", &format!("auto_accept: true\n{}", options(port)));
+    let more = format!(
+        "auto_accept: true\nbrine: {{history: true}}\n{}",
+        options(port)
+    );
+    let site = Site::configured("zeromq", &more);
     let start = |name: &str| {
         let command = program::command(SALT, name, &site.path(""));
         Program::start(command, site.path(&format!("{name}.out")))
@@ -152,16 +158,34 @@ fn the_api_runs_beside_a_real_master() {
     bus.next("salt/minion/m1/start");
     api.wait();
     serves(&api);
+    commands_log_in(&site, SALT);
+    // With a history of its own, positions outlive the API, and the log says when it was away.
+    let fred = api.log_in("fred");
+    let hook = |path: &str| {
+        let hook = api.post(&fred, path, "{}");
+        assert_eq!(hook.code, 200, "{}", hook.text);
+    };
+    let mut stream = Stream::open(&api, &fred, None);
+    stream.until("retry: 400\n");
+    hook("/hook/site/before");
+    let before = stream.id_of("salt/netapi/hook/site/before").unwrap();
+    drop(served);
+    let served = Process::start(site.command("salt-api"));
+    api.wait();
+    let mut stream = Stream::open(&api, &fred, Some(&before));
+    stream.until("tag: brine/gap\n");
+    hook("/hook/site/after");
+    let after = stream.id_of("salt/netapi/hook/site/after").unwrap();
+    let log = |id: &str| id.split_once('-').unwrap().0.to_owned();
+    assert_eq!(log(&before), log(&after));
     drop(served);
     // As a part of attach, the API has its events and its positions.
     let mut attach = site.command("attach");
     attach.arg("--api");
     let _attached = Process::start(attach);
     api.wait();
-    let fred = api.log_in("fred");
-    stream(&api, &fred);
-    let hook = api.post(&fred, "/hook/site/attached", "{}");
-    assert_eq!(hook.code, 200, "{}", hook.text);
+    self::stream(&api, &fred);
+    hook("/hook/site/attached");
     let stored = Stored::of(&site, "salt/netapi/hook/site/*");
     let mut stream = Stream::open(&api, &fred, Some(&stored.ids[0]));
     stream.until("tag: salt/netapi/hook/site/attached\n");

@@ -10,9 +10,11 @@
 )]
 
 mod api;
+mod cluster;
 mod custom_module;
 mod firing;
 mod keys;
+mod login;
 mod positions;
 mod reactor;
 mod site;

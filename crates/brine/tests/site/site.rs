@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::blocking::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
+pub(crate) use brine_testkit::DEADLINE as PATIENCE;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-
-/// Nothing here takes that long, on a busy machine either.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a listener hears first.
 const LISTENS: &str = "test/listens";

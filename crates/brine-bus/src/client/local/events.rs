@@ -91,6 +91,7 @@ impl<S> Events<S> {
                     sequence,
                     at: time,
                     event,
+                    sender,
                 } => {
                     let position = at(self.log.0, sequence);
                     self.position = Some(position);
@@ -101,6 +102,7 @@ impl<S> Events<S> {
                             position,
                             at: Millis(time),
                             event,
+                            sender: sender.map(Into::into),
                         })
                     })
                 }

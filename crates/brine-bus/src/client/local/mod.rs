@@ -142,4 +142,6 @@ pub struct Stored {
     pub at: Millis,
     /// The event.
     pub event: Event,
+    /// The minion whose key it came with; `None` of programs of the bus's machine.
+    pub sender: Option<Box<str>>,
 }

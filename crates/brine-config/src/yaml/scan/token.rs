@@ -17,6 +17,11 @@ pub(in crate::yaml) struct Mark {
 }
 
 impl Mark {
+    /// Its line, from 1.
+    pub(in crate::yaml) const fn line(self) -> usize {
+        self.line + 1
+    }
+
     /// An error here.
     pub(in crate::yaml) const fn fault(self, fault: Fault) -> YamlError {
         YamlError {

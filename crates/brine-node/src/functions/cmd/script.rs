@@ -88,11 +88,10 @@ async fn run_script(context: &Context, arguments: &Arguments) -> Result<Option<F
     let source = python_text::str(arguments.get("source"));
     let environment = match arguments.get("saltenv") {
         value if value.is_true() => python_text::str(value),
-        _ => context
-            .config()
-            .text("saltenv")
-            .unwrap_or("base")
-            .to_owned(),
+        _ => {
+            let [(_, saltenv), _] = &context.settings().environments;
+            saltenv.as_str().unwrap_or("base").to_owned()
+        }
     };
     let bytes = match source.strip_prefix("salt://") {
         Some(path) => fetch_file(context, &environment, path).await,

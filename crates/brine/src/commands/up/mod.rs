@@ -2,6 +2,7 @@
 //! a scratch directory, publishes a job now and then, and prints commands to try. Everything is removed at
 //! the end.
 
+mod masters;
 mod scratch;
 mod site;
 
@@ -20,7 +21,7 @@ use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use self::scratch::{MINION, Scratch, USER};
+use self::scratch::{Names, Scratch, USER};
 use crate::host;
 use crate::terminal;
 use crate::{bus_location, node, show};
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Seconds between the site's jobs
     #[arg(long, value_name = "SECS", value_parser = show::some_seconds, default_value = "5")]
     every: Duration,
+    /// So many masters whose buses are one, each with a minion, over a nats-server that is started for them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16), default_value = "1")]
+    masters: u8,
 }
 
 /// How long the minion may take to sign in and start.
@@ -50,7 +54,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (None, directory) => std::path::absolute(directory.as_deref().unwrap_or(Path::new(".")))?,
     };
     host::raise_file_limit();
-    let scratch_files = Scratch::make(&root)?;
+    if arguments.masters > 1 {
+        masters::run(&root, arguments.masters, arguments.every)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let scratch_files = Scratch::make(&root, &Names::alone())?;
     host::node_runtime()?.block_on(serve(&scratch_files, arguments.every))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -100,7 +108,8 @@ async fn life(
     starts: &mut Subscriber,
     every: Duration,
 ) -> anyhow::Result<()> {
-    let started = TagMatch::new(MatchType::StartsWith, format!("salt/minion/{MINION}/start"))?;
+    let minion = &scratch.minion_id;
+    let started = TagMatch::new(MatchType::StartsWith, format!("salt/minion/{minion}/start"))?;
     if starts
         .get_event(&started, Wait::For(SIGN_IN))
         .await?
@@ -120,9 +129,10 @@ fn invitation(scratch: &Scratch, api: SocketAddr) -> String {
     let program = program.display();
     let root = scratch.root.display();
     let password = &scratch.password;
+    let minion = &scratch.minion_id;
     format!(
         "\
-A master and its minion {MINION} are running; the minion gets a job now and then. In another terminal, try:
+A master and its minion {minion} are running; the minion gets a job now and then. In another terminal, try:
 
   {program} watch -c {root}
   {program} salt -c {root} '*' test.ping
@@ -134,8 +144,8 @@ A master and its minion {MINION} are running; the minion gets a job now and then
 A custom Python module that sends an event. After editing it in {root}/srv/salt/_modules, run the second
 command to sync it:
 
-  {program} salt -c {root} {MINION} my_custom_module.do_something
-  {program} salt -c {root} {MINION} saltutil.sync_modules
+  {program} salt -c {root} {minion} my_custom_module.do_something
+  {program} salt -c {root} {minion} saltutil.sync_modules
 
 Over HTTPS, with a certificate of its own (user {USER}, password {password}, eauth sharedsecret): a page for
 browsers at https://{api}/, and Salt's API:

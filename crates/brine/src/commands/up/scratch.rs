@@ -15,8 +15,26 @@ use brine_net::keys::store::{KeyState, KeyStore};
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 
-/// The minion's id.
-pub(super) const MINION: &str = "web1";
+/// One master of a site, and its minion.
+pub(super) struct Names {
+    /// The master's id.
+    pub(super) master: String,
+    /// The minion's.
+    pub(super) minion: String,
+    /// The value of `brine: {cluster: …}`, of one master among several.
+    pub(super) cluster: Option<String>,
+}
+
+impl Names {
+    /// A master alone.
+    pub(super) fn alone() -> Self {
+        Self {
+            master: "site_master".to_owned(),
+            minion: "web1".to_owned(),
+            cluster: None,
+        }
+    }
+}
 
 /// The example module of Salt's documentation of events: it does something and fires an event.
 const MODULE: &str = r#"def do_something():
@@ -34,6 +52,8 @@ const MODULE: &str = r#"def do_something():
 /// The files of a site, and what they say.
 pub(super) struct Scratch {
     pub(super) root: PathBuf,
+    /// The minion's id.
+    pub(super) minion_id: String,
     pub(super) master: Loaded,
     pub(super) minion: Loaded,
     /// The password of the HTTP API's user.
@@ -45,7 +65,7 @@ pub(super) const USER: &str = "admin";
 
 impl Scratch {
     /// Writes them below a directory.
-    pub(super) fn make(root: &Path) -> anyhow::Result<Self> {
+    pub(super) fn make(root: &Path, names: &Names) -> anyhow::Result<Self> {
         let modules = root.join("srv/salt/_modules");
         fs::create_dir_all(&modules).with_context(|| modules.display().to_string())?;
         let module = modules.join("my_custom_module.py");
@@ -54,19 +74,24 @@ impl Scratch {
         }
         let [publish_port, ret_port, api_port] = free_ports()?;
         let path = root.display();
-        let password = password()?;
+        let password = random_word()?;
         let (certificate, key) = self_signed(root)?;
+        let cluster = names.cluster.as_ref();
+        let cluster = cluster.map_or(String::new(), |cluster| {
+            format!("brine: {{cluster: {cluster}}}\n")
+        });
+        let (id, minion) = (&names.master, &names.minion);
         write(
             &root.join("master"),
             &format!(
-                "root_dir: {path}/master.d\nid: site_master\ninterface: 127.0.0.1\n\
+                "root_dir: {path}/master.d\nid: {id}\ninterface: 127.0.0.1\n\
                  publish_port: {publish_port}\nret_port: {ret_port}\nsock_dir: /sock\n\
                  file_roots: {{base: [{path}/srv/salt]}}\ndefault_include: none\n\
                  sharedsecret: '{password}'\n\
                  external_auth: {{sharedsecret: {{{USER}: ['.*', '@jobs', '@runner', '@wheel']}}}}\n\
                  netapi_enable_clients: [local, local_async, runner, runner_async, wheel, wheel_async]\n\
                  rest_cherrypy: {{host: 127.0.0.1, port: {api_port}, ssl_crt: {certificate}, \
-                 ssl_key: {key}}}\n",
+                 ssl_key: {key}}}\n{cluster}",
                 certificate = certificate.display(),
                 key = key.display(),
             ),
@@ -74,12 +99,13 @@ impl Scratch {
         write(
             &root.join("minion"),
             &format!(
-                "root_dir: {path}/minion.d\nid: {MINION}\nmaster: 127.0.0.1\n\
+                "root_dir: {path}/minion.d\nid: {minion}\nmaster: 127.0.0.1\n\
                  master_port: {ret_port}\nsock_dir: /sock\ndefault_include: none\n"
             ),
         )?;
         let scratch = Self {
             root: root.to_owned(),
+            minion_id: minion.clone(),
             master: load(Role::Master, &root.join("master"))?,
             minion: load(Role::Minion, &root.join("minion"))?,
             password,
@@ -92,7 +118,7 @@ impl Scratch {
     fn accept(&self) -> anyhow::Result<()> {
         let keys = MinionKeys::open(self.minion.opts.text("pki_dir")?, &KeyOptions::default())?;
         let store = KeyStore::open(self.master.opts.text("pki_dir")?, Compat::NEWEST)?;
-        let id = MinionId::parse(MINION)?;
+        let id = MinionId::parse(&self.minion_id)?;
         store
             .change()?
             .set(&id, KeyState::Accepted, keys.own.public())?;
@@ -123,8 +149,8 @@ fn free_ports() -> anyhow::Result<[u16; 3]> {
     Ok(ports)
 }
 
-/// A new password.
-fn password() -> anyhow::Result<String> {
+/// A word that nobody guesses: a password, or a secret.
+pub(super) fn random_word() -> anyhow::Result<String> {
     let mut random = [0; 12];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .context("the system gives no random number")?;

@@ -31,6 +31,7 @@ use super::history::{self, HistoryDefault, RunningHistory};
 use super::http_api::{self, ApiSettings, BesideMaster, RunningApi};
 use super::local_socket::{self, RunningSocket};
 use super::reactor::{self, OtherMaster, OwnReactor, Prepared, RunningReactor, Whose, WithReactor};
+use super::sinks::{self, PreparedSinks, RunningSinks};
 use super::{BusOptions, sockets};
 use crate::bus_location::BusLocation;
 pub(crate) use supervisor::{inherited_lock, supervise};
@@ -46,6 +47,8 @@ pub(crate) struct Beside {
     api: Option<RunningApi>,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
+    /// Dropped before the history, which keeps their positions.
+    sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
     location: BusLocation,
 }
@@ -97,6 +100,7 @@ impl Beside {
         options: &BusOptions,
         lock: Option<FrontLock>,
     ) -> anyhow::Result<Self> {
+        let sinks = PreparedSinks::of(&location)?;
         let directory = history_directory(&location, options);
         let default = match directory {
             Some(_) => HistoryDefault::On,
@@ -123,6 +127,8 @@ impl Beside {
         let log = super::log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
         let history = history.transpose()?;
+        let store = history.as_ref().map(RunningHistory::handle);
+        let sinks = sinks.start(&log, store.as_ref())?;
 
         let relay = Relay::default();
         let config = join_config(&location, options.compat.or(location.brine.compat));
@@ -141,6 +147,7 @@ impl Beside {
             reactor: None,
             api: None,
             socket: None,
+            sinks,
             history,
             location,
         })
@@ -175,6 +182,7 @@ impl Beside {
         });
         let history = self.history.as_ref().map(RunningHistory::handle);
         let mut state = local_socket::state(&self.location, &self.handle, history, commands, None)?;
+        state.sinks = sinks::shown(self.sinks.as_ref());
         let joined = self.joined.clone();
         state.relay = Some(joined.relay.clone());
         let status = move || joined.status();

@@ -272,10 +272,11 @@ impl Repeat {
                     event: stored.event.as_bytes(),
                     tag_bytes: stored.event.tag().len(),
                 };
+                let sender = stored.sender.as_deref();
                 let is_same = stored.position.log == self.log.id();
                 if is_same {
                     self.log
-                        .append_at(stored.position.seq, None, incoming, stored.at);
+                        .append_at(stored.position.seq, sender, incoming, stored.at);
                 }
                 is_same
             }

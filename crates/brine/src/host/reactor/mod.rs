@@ -311,6 +311,7 @@ fn throttle(option: &ThrottleOption) -> (String, ThrottleConfig) {
 }
 
 /// All problems in one error.
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
 fn first(problems: Vec<Problem>) -> anyhow::Error {
     let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
     anyhow::Error::msg(all.join("\n"))

@@ -129,7 +129,11 @@ const NOT_HERE: &[Opt<Key>] = &[
         &["--refresh-grains-cache"],
         "Ignored: Brine does not cache grains.",
     ),
-    flag(Key::NoEffect, &["--output-diff"], "No effect."),
+    flag(
+        Key::StateOutputDiff,
+        &["--output-diff"],
+        "Print only states that failed or changed something.",
+    ),
     text(
         Key::NotActedOn,
         &["--module-executors"],

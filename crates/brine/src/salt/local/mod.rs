@@ -2,6 +2,7 @@
 
 mod batch;
 mod job;
+mod login;
 mod options;
 mod report;
 mod subset;
@@ -19,6 +20,7 @@ use brine_wire::Value;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
 
+use self::login::LogIn;
 pub(super) use self::options::SYNTAX;
 use self::report::{Mode, Report};
 use super::options::Key;
@@ -30,6 +32,8 @@ use crate::terminal;
 
 /// What Salt prints when there is nothing to wait for.
 const NOBODY: &str = "No minions matched the target. No command was sent, no jid was assigned.";
+/// Salt's exit code where nobody can log in.
+const NO_LOGIN: u8 = 2;
 /// Salt's exit code for an incomplete command line.
 const INCOMPLETE: u8 = 42;
 
@@ -116,7 +120,14 @@ async fn serve(
     if line.has(Key::PreviewTarget) {
         return preview(opts, &request, printer);
     }
-    let config = ClientConfig::from_opts(opts, &start::user())?;
+    let mut config = ClientConfig::from_opts(opts, &start::user())?;
+    match login::log_in(line, opts, &config).await? {
+        LogIn::With(fields) => config.login = fields,
+        LogIn::Impossible => {
+            writeln!(terminal::stderr(), "ERROR: Authentication failed")?;
+            return Ok(ExitCode::from(NO_LOGIN));
+        }
+    }
     let timeouts = timeouts(line, config.timeouts);
     let mut client = LocalClient::open(config).await?;
     let mode = match request.fun.as_str() {

@@ -2,9 +2,7 @@
 
 use brine_node::client::BatchSize;
 
-use crate::salt::options::{
-    ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, OUTPUT, flag, opt, text,
-};
+use crate::salt::options::{ARGUMENTS, BASIC, CONFIG_DIR, Key, LOG_LEVEL, OUTPUT, flag, opt, text};
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
 pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
@@ -12,15 +10,7 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     usage: "[options] '<target>' <function> [arguments]",
     about: "Has minions run a function and prints what they return. This is Brine.",
     options: &[
-        BASIC,
-        CONFIG_DIR,
-        LOG_LEVEL,
-        OWN,
-        TARGETS,
-        REFUSED,
-        ARGUMENTS,
-        OUTPUT,
-        EXTERNAL_AUTH,
+        BASIC, CONFIG_DIR, LOG_LEVEL, OWN, TARGETS, REFUSED, ARGUMENTS, OUTPUT, LOGIN,
     ],
 };
 
@@ -149,7 +139,11 @@ const OWN: &[Opt<Key>] = &[
         "METADATA",
         "A mapping to attach to the job; returns repeat it.",
     ),
-    flag(Key::NoEffect, &["--output-diff"], "No effect."),
+    flag(
+        Key::StateOutputDiff,
+        &["--output-diff"],
+        "Print only states that failed or changed something.",
+    ),
     text(
         Key::NotActedOn,
         &["--return_config"],
@@ -230,6 +224,33 @@ const TARGETS: &[Opt<Key>] = &[
         &["--delimiter"],
         "DELIMITER",
         "The separator between the parts of a grain or pillar key. Default: ':'.",
+    ),
+];
+
+/// External authentication.
+const LOGIN: &[Opt<Key>] = &[
+    text(
+        Key::Eauth,
+        &["-a", "--auth", "--eauth", "--external-auth"],
+        "EAUTH",
+        "Log in with this kind of authentication of the master's external_auth, such as pam.",
+    ),
+    flag(
+        Key::MakeToken,
+        &["-T", "--make-token"],
+        "Have the master make a token, and keep it for the next commands.",
+    ),
+    text(
+        Key::Username,
+        &["--username"],
+        "USERNAME",
+        "The user who logs in. Default: asked for.",
+    ),
+    text(
+        Key::Password,
+        &["--password"],
+        "PASSWORD",
+        "The user's password, which other users of this machine can see here. Default: asked for.",
     ),
 ];
 

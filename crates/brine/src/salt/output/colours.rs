@@ -13,6 +13,9 @@ pub(super) struct Colours {
     pub(super) magenta: &'static str,
     pub(super) light_magenta: &'static str,
     pub(super) cyan: &'static str,
+    pub(super) dark_grey: &'static str,
+    pub(super) light_grey: &'static str,
+    pub(super) white: &'static str,
     /// Resets to the terminal's default.
     pub(super) end: &'static str,
 }
@@ -29,6 +32,9 @@ impl Colours {
         magenta: "",
         light_magenta: "",
         cyan: "",
+        dark_grey: "",
+        light_grey: "",
+        white: "",
         end: "",
     };
 
@@ -43,6 +49,9 @@ impl Colours {
         magenta: "\x1b[0;35m",
         light_magenta: "\x1b[0;1;35m",
         cyan: "\x1b[0;36m",
+        dark_grey: "\x1b[0;1;30m",
+        light_grey: "\x1b[0;37m",
+        white: "\x1b[0;1;37m",
         end: "\x1b[0;0m",
     };
 }

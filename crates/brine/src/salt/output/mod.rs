@@ -3,11 +3,14 @@
 //! Knows nothing of commands. Facts: Salt 3008.3; `tests` compares with it value by value.
 
 mod colours;
+mod highstate;
 mod key;
 mod nested;
 mod pprint;
+mod table;
 #[cfg(test)]
 mod tests;
+mod textwrap;
 mod txt;
 mod yaml;
 
@@ -20,6 +23,7 @@ use brine_wire::json::{self, Keys};
 use brine_wire::{Map, Value};
 
 use self::colours::Colours;
+pub(super) use self::highstate::StateOptions;
 use super::python;
 
 use crate::terminal;
@@ -27,8 +31,10 @@ use crate::terminal;
 /// The outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outputter {
-    /// The default. `highstate` and `table` fall back to it.
+    /// The default.
     Nested,
+    Highstate,
+    Table,
     Json,
     Yaml,
     Raw,
@@ -44,7 +50,9 @@ impl Outputter {
     /// The outputter with a name.
     pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "" | "nested" | "highstate" | "table" | "grains" => Self::Nested,
+            "" | "nested" | "grains" => Self::Nested,
+            "highstate" => Self::Highstate,
+            "table" => Self::Table,
             "json" => Self::Json,
             "yaml" => Self::Yaml,
             "raw" => Self::Raw,
@@ -66,17 +74,18 @@ impl Outputter {
     }
 
     /// The text of a value without trailing blanks; empty if nothing is printed.
-    pub(super) fn show(self, value: &Value, style: Style) -> String {
+    pub(super) fn show(self, value: &Value, style: Style<'_>) -> String {
+        let or_nested = |shown: Option<String>| shown.unwrap_or_else(|| nested::show(value, style));
         let mut text = match self {
             Self::Nested => nested::show(value, style),
+            Self::Highstate => or_nested(highstate::show(value, style)),
+            Self::Table => or_nested(table::show(value, style)),
             Self::Json => in_json(value, style.indent),
             Self::Yaml => yaml::show(value, style.indent.of_yaml()),
             Self::Raw => python::str(value),
             Self::Txt => txt::show(value),
             Self::Pprint => pprint::show(value, style.indent.of_pprint()),
-            Self::Key => {
-                key::show(value, style.colours).unwrap_or_else(|| nested::show(value, style))
-            }
+            Self::Key => or_nested(key::show(value, style.colours)),
             Self::NoReturn => nested::show_no_return(value, style.colours),
             Self::Quiet => String::new(),
         };
@@ -92,11 +101,12 @@ pub(crate) fn to_yaml(value: &Value) -> String {
 
 /// The options of outputters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
+pub(super) struct Style<'a> {
     colours: Colours,
     indent: Indent,
     /// The value is a failure's: `nested` prints it red.
     failed: bool,
+    states: &'a StateOptions,
 }
 
 /// `--out-indent`, or the option `output_indent`.
@@ -142,7 +152,9 @@ impl Indent {
 pub(super) struct Printer {
     /// `--out`, which overrides the outputter of a return value.
     wanted: Option<Outputter>,
-    style: Style,
+    colours: Colours,
+    indent: Indent,
+    states: StateOptions,
     file: Option<PathBuf>,
 }
 
@@ -155,11 +167,12 @@ pub(super) struct OutputOptions<'a> {
     pub(super) append: bool,
     pub(super) no_color: bool,
     pub(super) force_color: bool,
+    pub(super) states: StateOptions,
 }
 
 impl Printer {
     /// A printer. Empties the output file unless it is appended to.
-    pub(super) fn new(options: &OutputOptions<'_>) -> anyhow::Result<Self> {
+    pub(super) fn new(options: OutputOptions<'_>) -> anyhow::Result<Self> {
         let file = options.file.map(PathBuf::from);
         if let Some(path) = file.as_deref().filter(|_| !options.append) {
             std::fs::write(path, "").with_context(|| out_file(path))?;
@@ -167,16 +180,17 @@ impl Printer {
         let has_colours =
             options.force_color || !options.no_color && io::IsTerminal::is_terminal(&io::stdout());
         Ok(Self {
-            wanted: options.out.map(Outputter::named_or_nested),
-            style: Style {
-                colours: if has_colours {
-                    Colours::ALL
-                } else {
-                    Colours::NONE
-                },
-                indent: options.indent.as_ref().map_or(Indent::Unsaid, Indent::of),
-                failed: false,
+            // As in Salt, `--out highstate` leaves the outputter to the return.
+            wanted: (options.out)
+                .filter(|name| *name != "highstate")
+                .map(Outputter::named_or_nested),
+            colours: if has_colours {
+                Colours::ALL
+            } else {
+                Colours::NONE
             },
+            indent: options.indent.as_ref().map_or(Indent::Unsaid, Indent::of),
+            states: options.states,
             file,
         })
     }
@@ -192,8 +206,10 @@ impl Printer {
             .wanted
             .unwrap_or_else(|| Outputter::named_or_nested(own.unwrap_or_default()));
         let style = Style {
+            colours: self.colours,
+            indent: self.indent,
             failed: retcode != 0,
-            ..self.style
+            states: &self.states,
         };
         let mut text = outputter.show(value, style);
         if text.is_empty() {

@@ -8,7 +8,12 @@ use super::colours::Colours;
 use crate::salt::python;
 
 /// The lines of a value.
-pub(super) fn show(value: &Value, style: Style) -> String {
+pub(super) fn show(value: &Value, style: Style<'_>) -> String {
+    show_at(value, style, 0)
+}
+
+/// The same, indented.
+pub(super) fn show_at(value: &Value, style: Style<'_>, indent: usize) -> String {
     let mut nested = Nested {
         lines: Vec::new(),
         colours: style.colours,
@@ -18,7 +23,7 @@ pub(super) fn show(value: &Value, style: Style) -> String {
             (style.colours.cyan, style.colours.green)
         },
     };
-    nested.value(value, 0, "");
+    nested.value(value, indent, "");
     nested.lines.join("\n")
 }
 

@@ -11,21 +11,28 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::*;
 
-/// Reads cases `[name, indent, color, retcode, value]`, writes the text of each.
+/// Reads cases `[name, indent, color, retcode, options, value]`, writes the text of each.
 const ORACLE: &str = r#"
-import sys, logging, msgpack, salt.config, salt.output
+import copy, sys, logging, msgpack, salt.config, salt.output
 logging.disable()
+def shown(value, name, opts, retcode):
+    if name == "highstate":  # it changes what it is given, and may then leave it to nested
+        try:
+            return salt.output.get_printout(name, opts)(copy.deepcopy(value)).rstrip()
+        except (KeyError, AttributeError, TypeError):
+            name = "nested"
+    return salt.output.out_format(value, name, opts, _retcode=retcode) or ""
 cases = msgpack.unpackb(sys.stdin.buffer.read(), raw=False, strict_map_key=False)
 texts = []
-for name, indent, color, retcode, value in cases:
-    opts = dict(salt.config.DEFAULT_MASTER_OPTS, color=color, output=name)
+for name, indent, color, retcode, options, value in cases:
+    opts = dict(salt.config.DEFAULT_MASTER_OPTS, color=color, output=name, **options)
     if color:
         opts["force_color"] = True
     if indent is not None:
         opts["output_indent"] = indent
     try:
-        texts.append(salt.output.out_format(value, name, opts, _retcode=retcode) or "")
-    except TypeError:  # keys it cannot sort, in an outputter that has no way around it
+        texts.append(shown(value, name, opts, retcode))
+    except Exception:  # keys it cannot sort, in an outputter that has no way around it; a state without a whole name
         texts.append(None)
 sys.stdout.buffer.write(msgpack.packb(texts))
 "#;
@@ -35,7 +42,24 @@ struct Case {
     indent: Option<Value>,
     colours: bool,
     failed: bool,
+    states: StateOptions,
     value: Value,
+}
+
+/// The options of `highstate` under Salt's names.
+fn salts_options(states: &StateOptions) -> Map {
+    let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+    let mut options = Map::new();
+    options.insert("state_verbose", states.verbose);
+    options.insert("state_output", states.output.as_str());
+    options.insert("state_output_diff", states.diff);
+    options.insert("state_output_profile", states.profile);
+    options.insert("state_output_pct", states.percentages);
+    options.insert("state_tabular", states.tabular);
+    options.insert("state_compress_ids", states.compress_ids);
+    options.insert("state_output_exclude", Value::Array(texts(&states.exclude)));
+    options.insert("state_output_terse", Value::Array(texts(&states.terse)));
+    options
 }
 
 fn compare(release: &str, cases: &[Case]) {
@@ -45,6 +69,7 @@ fn compare(release: &str, cases: &[Case]) {
             case.indent.clone().unwrap_or(Value::Nil),
             case.colours.into(),
             i64::from(case.failed).into(),
+            salts_options(&case.states).into(),
             case.value.clone(),
         ])
     });
@@ -73,6 +98,7 @@ fn compare(release: &str, cases: &[Case]) {
             },
             indent: case.indent.as_ref().map_or(Indent::Unsaid, Indent::of),
             failed: case.failed,
+            states: &case.states,
         };
         let ours = Outputter::named(case.name)
             .unwrap()
@@ -188,15 +214,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-fn samples(seed: u8, count: usize) -> Vec<Value> {
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let value = value();
-    let sample = |_| value.new_tree(&mut runner).unwrap().current();
-    (0..count).map(sample).collect()
-}
-
-const OUTPUTTERS: [&str; 7] = [
+const OUTPUTTERS: [&str; 9] = [
     "nested",
     "json",
     "yaml",
@@ -204,13 +222,15 @@ const OUTPUTTERS: [&str; 7] = [
     "txt",
     "pprint",
     "no_return",
+    "highstate",
+    "table",
 ];
 
 #[test]
 fn outputters_print_what_salts_print() {
     for (release, seed) in [("3008.3", 1), ("3006.28", 2)] {
         let mut cases = Vec::new();
-        for (at, value) in samples(seed, 400).into_iter().enumerate() {
+        for (at, value) in generated(seed, 400, &value()).into_iter().enumerate() {
             for name in OUTPUTTERS {
                 cases.push(Case {
                     name,
@@ -218,6 +238,7 @@ fn outputters_print_what_salts_print() {
                         .map(|indent: i64| indent.into()),
                     colours: at % 4 == 3,
                     failed: at % 8 == 3,
+                    states: StateOptions::default(),
                     value: value.clone(),
                 });
             }
@@ -247,8 +268,206 @@ fn keys_are_printed_as_salt_prints_them() {
             indent: None,
             colours,
             failed: false,
+            states: StateOptions::default(),
             value: value.clone().into(),
         })
     });
     compare("3008.3", &cases.collect::<Vec<_>>());
+}
+
+/// States as minions return them, and what else there may be in their place.
+fn states() -> impl Strategy<Value = Value> {
+    let sentence = || "[A-Za-z][a-z]{0,9}( [a-z]{1,12}| [a-z]{1,5}-[a-z]{1,9}| /etc/[a-z]{1,8}|\\. The [a-z]+){0,30}\n?";
+    let module = proptest::sample::select(vec!["file_|-", "pkg_|-", "cmd_|-", "test_|-"]);
+    let function = proptest::sample::select(vec!["managed", "installed", "run", "nop"]);
+    let result = prop_oneof![
+        6 => Just(Value::Bool(true)),
+        3 => Just(Value::Bool(false)),
+        2 => Just(Value::Nil),
+        1 => Just(Value::Int(1)),
+        1 => Just(Value::from("odd")),
+    ];
+    let changes = prop_oneof![
+        5 => Just(Value::from(Map::new())),
+        3 => ("[a-z]{1,9}", sentence()).prop_map(|(key, text)| {
+            let inner: Map = [("old", Value::Nil), ("new", text.into())].into_iter().collect();
+            Map::from_pairs(vec![(key.into(), inner.into())]).into()
+        }),
+        1 => sentence().prop_map(|text| [("diff", text)].into_iter().collect::<Map>().into()),
+        1 => Just(Value::from("no mapping")),
+    ];
+    let optional = (
+        proptest::option::weighted(
+            0.9,
+            (0.0..9000.0_f64).prop_map(|ms| (ms * 1000.0).round() / 1000.0),
+        ),
+        proptest::option::weighted(0.9, "[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\\.[0-9]{6}"),
+        proptest::option::weighted(0.2, proptest::collection::vec(sentence(), 1..4)),
+        proptest::option::weighted(0.1, Just(true)),
+        proptest::option::weighted(0.1, value()),
+    );
+    let state = (
+        (module, "[a-z ]{1,9}", "[a-z/.]{0,20}", function),
+        (result, changes, sentence(), 0..50_i64),
+        optional,
+    );
+    let state = state.prop_map(
+        |((module, id, name, function), (result, changes, comment, number), optional)| {
+            let (duration, started, warnings, parallel, data) = optional;
+            let name = if name.is_empty() { id.clone() } else { name };
+            let mut ret = Map::new();
+            ret.insert("name", name.as_str());
+            ret.insert("changes", changes);
+            ret.insert("result", result);
+            ret.insert("comment", comment);
+            ret.insert("__sls__", "top");
+            ret.insert("__id__", id.as_str());
+            ret.insert("__run_num__", number);
+            if let Some(duration) = duration {
+                ret.insert("duration", duration);
+            }
+            if let Some(started) = started {
+                ret.insert("start_time", started);
+            }
+            if let Some(warnings) = warnings {
+                let warnings = warnings.into_iter().map(Value::from);
+                ret.insert("warnings", warnings.collect::<Vec<_>>());
+            }
+            if let Some(parallel) = parallel {
+                ret.insert("__parallel__", parallel);
+            }
+            if let Some(data) = data {
+                ret.insert("data", data);
+            }
+            let key = format!("{module}{id}_|-{name}_|-{function}");
+            (Value::from(key), Value::from(ret))
+        },
+    );
+    let states = prop_oneof![
+        8 => proptest::collection::vec(state, 0..8).prop_map(|states| Map::from_pairs(states).into()),
+        1 => proptest::collection::vec(sentence().prop_map(Value::from), 1..3).prop_map(Value::from),
+        1 => sentence().prop_map(Value::from),
+        1 => value(),
+    ];
+    ("[a-z]{1,6}(_master)?", states, 0..9).prop_map(|(id, states, form)| {
+        let minions: Map = [(id.as_str(), states.clone())].into_iter().collect();
+        match form {
+            // As an orchestration returns it, below a runner's names, and inside a state's changes.
+            0 => [("retcode", Value::from(0)), (id.as_str(), states)]
+                .into_iter()
+                .collect::<Map>()
+                .into(),
+            1 => {
+                let data: Map = [
+                    ("data", Value::from(minions)),
+                    ("outputter", "highstate".into()),
+                ]
+                .into_iter()
+                .collect();
+                [("return", data)].into_iter().collect::<Map>().into()
+            }
+            2 | 3 => {
+                let mut changes: Map = [
+                    ("ret", Value::from(minions.clone())),
+                    ("out", "highstate".into()),
+                ]
+                .into_iter()
+                .collect();
+                let mut name = "salt.state";
+                if form == 3 {
+                    (name, changes) = ("state.orchestrate", minions);
+                }
+                let mut ret = Map::new();
+                ret.insert("name", name);
+                ret.insert("changes", changes);
+                ret.insert("result", true);
+                ret.insert("comment", "ran");
+                ret.insert("__run_num__", 0);
+                let outer = Map::from_pairs(vec![("salt_|-a_|-a_|-state".into(), ret.into())]);
+                [("m_master", outer)].into_iter().collect::<Map>().into()
+            }
+            _ => minions.into(),
+        }
+    })
+}
+
+fn state_options() -> impl Strategy<Value = StateOptions> {
+    let output = proptest::sample::select(vec![
+        "full", "full", "terse", "mixed", "changes", "filter", "full_id", "terse_id", "Mixed_ID",
+    ]);
+    let results = || proptest::sample::subsequence(vec!["True", "False", "None"], 0..3);
+    let flags = proptest::collection::vec(proptest::bool::weighted(0.3), 6);
+    (output, flags, results(), results()).prop_map(|(output, flags, exclude, terse)| {
+        let texts = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
+        StateOptions {
+            verbose: !flags[0],
+            output: output.to_owned(),
+            diff: flags[1],
+            profile: !flags[2],
+            percentages: flags[3],
+            tabular: flags[4],
+            compress_ids: flags[5],
+            exclude: texts(exclude),
+            terse: texts(terse),
+        }
+    })
+}
+
+/// Rows of all kinds.
+fn tables() -> impl Strategy<Value = Value> {
+    let cell = || {
+        prop_oneof![
+            3 => "[a-z]{0,12}",
+            1 => "[a-z]{1,30}( [a-z]{1,20}){0,6}",
+            1 => "[a-zé\n ]{0,12}",
+        ]
+    };
+    let map = |cells: Vec<String>| {
+        let keys = ["interface", "last_move", "mac-address", "x's"];
+        let pairs = keys.into_iter().zip(cells);
+        pairs.collect::<Map>().into()
+    };
+    let texts = |cells: Vec<String>| Value::Array(cells.into_iter().map(Value::from).collect());
+    let rows = prop_oneof![
+        4 => proptest::collection::vec(proptest::collection::vec(cell(), 3..5).prop_map(map), 0..5),
+        2 => proptest::collection::vec(proptest::collection::vec(cell(), 1..4).prop_map(texts), 0..5),
+        2 => proptest::collection::vec(cell().prop_map(Value::from), 0..5),
+        1 => proptest::collection::vec(value(), 0..4),
+    ];
+    (rows.prop_map(Value::Array), any::<bool>()).prop_map(|(rows, is_inside)| {
+        if !is_inside {
+            return [("m1", rows)].into_iter().collect::<Map>().into();
+        }
+        let inside: Map = [("out", rows), ("result", true.into())]
+            .into_iter()
+            .collect();
+        [("m1", inside)].into_iter().collect::<Map>().into()
+    })
+}
+
+fn generated<S: Strategy>(seed: u8, count: usize, strategy: &S) -> Vec<S::Value> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let sample = |_| strategy.new_tree(&mut runner).unwrap().current();
+    (0..count).map(sample).collect()
+}
+
+#[test]
+fn states_and_tables_are_printed_as_salt_prints_them() {
+    for (release, seed) in [("3008.3", 3), ("3006.28", 4)] {
+        let states = generated(seed, 1500, &(states(), state_options()));
+        let states = states.into_iter().map(|case| ("highstate", case));
+        let tables = generated(seed, 500, &tables()).into_iter();
+        let tables = tables.map(|value| ("table", (value, StateOptions::default())));
+        let cases = states.chain(tables).enumerate();
+        let cases = cases.map(|(at, (name, (value, states)))| Case {
+            name,
+            indent: None,
+            colours: at % 4 == 3,
+            failed: false,
+            states,
+            value,
+        });
+        compare(release, &cases.collect::<Vec<_>>());
+    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use brine_testkit::salt::{Client, Node};
 
+use super::front::hears;
 use super::{Site, request};
 
 /// Takes events until one has this tag; the repr of its data.
@@ -25,9 +26,12 @@ fn events_go_both_ways_between_a_bus_and_clients_of_all_releases() {
         let also = |path: &Path, release| format!("--also={}={release}", path.display());
         let attached = site.attach(&[&also(&old, "3006"), &also(&new, "3007.14")]);
 
+        // Connected is not subscribed yet: what comes between is for nobody.
         let mut salts = site.listener(version, &site.sock_dir());
+        hears(&mut salts, "listens/salts");
         for (release, sock_dir) in [("3006.28", &old), ("3007.14", &new)] {
             let mut ours = site.listener(release, sock_dir);
+            hears(&mut ours, "listens/ours");
             assert_eq!(salts.run("bus.fire_event({'n': 1}, 'from/salt')"), "True");
             assert!(next(&mut ours, "from/salt").contains("'n': 1"));
             assert_eq!(ours.run("bus.fire_event({'n': 2}, 'from/ours')"), "True");

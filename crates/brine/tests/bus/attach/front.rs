@@ -149,7 +149,7 @@ fn stands_in_front(version: &'static str, node: Node<'static>) {
     hears(&mut old, "after/too");
     let longest = watch.longest();
     println!("{version} {node:?}: the longest time without a socket: {longest:?}");
-    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(longest < SOON, "{longest:?}");
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn is_not_noticed(version: &'static str) {
     salt.all_work(&mut [&mut new, &mut old], "after");
     let longest = watch.longest();
     println!("{version}: the longest time without a socket: {longest:?}");
-    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(longest < SOON, "{longest:?}");
     let log = fs::read_to_string(salt.site.path("log")).unwrap_or_default();
     let errors = log.lines().filter(|line| line.contains("[ERROR"));
     println!(

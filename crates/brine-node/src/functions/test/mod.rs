@@ -2,13 +2,17 @@
 //!
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 
-use std::hash::{BuildHasher, Hasher};
+mod arguments;
+mod raised;
+mod work;
+
 use std::mem::take;
-use std::time::{Duration, Instant};
 
-use brine_wire::python_text::{self, repr};
-use brine_wire::{Map, Value};
+use brine_wire::{Map, Value, python_text};
 
+use self::arguments::{arg_repr, arg_type, both, clean};
+use self::raised::raise_exception;
+use self::work::{collatz, fib, int, rand_sleep, random_hash, sleep};
 use super::context::Context;
 use super::signature::Bound;
 use super::table::{self, Builtin, Returned, Run, Waiting};
@@ -382,100 +386,6 @@ pub(super) const TABLE: &[Builtin] = &[
     ),
 ];
 
-fn both(args: Value, kwargs: Value) -> Returned {
-    let both: Map = [("args", args), ("kwargs", kwargs)].into_iter().collect();
-    Value::Map(both).into()
-}
-
-/// Without the job's own keys.
-fn clean(kwargs: Map) -> Map {
-    let own = |key: &Value| key.as_str().is_some_and(|key| key.starts_with("__"));
-    kwargs.into_iter().filter(|(key, _)| !own(key)).collect()
-}
-
-fn arg_repr(_: &Context, bound: &mut Bound) -> Result {
-    let items: Vec<_> = bound.varargs.iter().map(repr).collect();
-    let args = match items.as_slice() {
-        [one] => format!("({one},)"), // Python's tuple of one
-        items => format!("({})", items.join(", ")),
-    };
-    Ok(both(
-        args.into(),
-        repr(&take(&mut bound.keywords).into()).into(),
-    ))
-}
-
-fn arg_type(_: &Context, bound: &mut Bound) -> Result {
-    let args: Vec<_> = bound.varargs.iter().map(class_of).collect();
-    let types = bound.keywords.iter();
-    let kwargs: Map = types
-        .map(|(key, value)| (key.clone(), class_of(value)))
-        .collect();
-    Ok(both(args.into(), kwargs.into()))
-}
-
-fn class_of(value: &Value) -> Value {
-    let name = python_text::class_name(value);
-    format!("<class '{name}'>").into()
-}
-
-fn collatz(_: &Context, bound: &mut Bound) -> Result {
-    let begin = Instant::now();
-    let start = int(bound.get(0))?;
-    if start < 1 {
-        // Salt goes on until its memory is full.
-        return Err(Failure::raised(
-            "ValueError",
-            "expected a number above zero",
-        ));
-    }
-    let too_large = || Failure::raised("OverflowError", "int too large");
-    // Python's division makes a float, and it stays one.
-    let (mut number, mut is_float, mut steps) = (start, false, Vec::new());
-    while number != 1 {
-        #[allow(clippy::cast_precision_loss)] // Python's float has the same
-        steps.push(if is_float {
-            Value::Float(number as f64)
-        } else {
-            Value::Int(number)
-        });
-        number = if number % 2 == 0 {
-            is_float = true;
-            number / 2
-        } else {
-            let tripled = number
-                .checked_mul(3)
-                .and_then(|tripled| tripled.checked_add(1));
-            tripled.ok_or_else(too_large)?
-        };
-    }
-    Ok(timed(steps.into(), begin))
-}
-
-fn fib(_: &Context, bound: &mut Bound) -> Result {
-    let begin = Instant::now();
-    let number = int(bound.get(0))?;
-    if number < 0 {
-        return Err(Failure::raised(
-            "ValueError",
-            "Negative number is not allowed!",
-        ));
-    }
-    let (mut last, mut current) = (0_i128, 1_i128);
-    for _ in 0..number {
-        let Some(next) = last.checked_add(current) else {
-            return Err(Failure::raised("OverflowError", "int too large"));
-        };
-        (last, current) = (current, next);
-    }
-    Ok(timed(Value::Int(last), begin))
-}
-
-fn timed(value: Value, begin: Instant) -> Returned {
-    let seconds = begin.elapsed().as_secs_f64();
-    Value::Array(vec![value, seconds.into()]).into()
-}
-
 fn opts_pkg(context: &Context, _: &mut Bound) -> Result {
     let mut opts = context.config().opts.clone();
     opts.insert("grains", context.grains().as_ref().clone());
@@ -492,106 +402,12 @@ fn providers(_: &Context, _: &mut Bound) -> Result {
     Ok(Value::Map(modules.collect()).into())
 }
 
-fn raise_exception(_: &Context, bound: &mut Bound) -> Result {
-    let name = bound.text(0);
-    let message = match bound.varargs.as_slice() {
-        [] => String::new(),
-        [one] => python_text::str(one),
-        many => {
-            let many: Vec<_> = many.iter().map(repr).collect();
-            format!("({})", many.join(", "))
-        }
-    };
-    Err(match name.as_str() {
-        "salt.exceptions.CommandExecutionError" => Failure::Execution { message },
-        "salt.exceptions.CommandNotFoundError" => Failure::CommandNotFound { message },
-        "salt.exceptions.SaltInvocationError" => Failure::Invocation { message },
-        "TypeError" => Failure::Arguments {
-            message,
-            doc: String::new(),
-        },
-        name if PYTHON_EXCEPTIONS.contains(&name) => Failure::raised(name, message),
-        _ => return Ok(Value::Bool(false).into()),
-    })
-}
-
-const PYTHON_EXCEPTIONS: &[&str] = &[
-    "ArithmeticError",
-    "AssertionError",
-    "AttributeError",
-    "BufferError",
-    "EOFError",
-    "Exception",
-    "FileExistsError",
-    "FileNotFoundError",
-    "ImportError",
-    "IndexError",
-    "KeyError",
-    "LookupError",
-    "MemoryError",
-    "NameError",
-    "NotImplementedError",
-    "OSError",
-    "OverflowError",
-    "PermissionError",
-    "RuntimeError",
-    "SyntaxError",
-    "TimeoutError",
-    "UnicodeError",
-    "ValueError",
-    "ZeroDivisionError",
-];
-
-fn rand_sleep(context: &Context, bound: Bound) -> Waiting<'_> {
-    Box::pin(async move {
-        let most = u64::try_from(int(bound.get(0))?).unwrap_or(0);
-        wait(context, random() % most.saturating_add(1)).await
-    })
-}
-
-fn random_hash(context: &Context, bound: &mut Bound) -> Result {
-    let size = u64::try_from(int(bound.get(0))?).unwrap_or(1).max(1);
-    let kind = match bound.get(1) {
-        chosen if chosen.is_true() => python_text::str(chosen),
-        _ => context
-            .config()
-            .text("hash_type")
-            .unwrap_or("sha256")
-            .into(),
-    };
-    let number = (random() % size + 1).to_string();
-    match super::digest::hex(&kind, number.as_bytes()) {
-        Some(hash) => Ok(Value::from(hash).into()),
-        None => Err(Failure::raised(
-            "AttributeError",
-            format!("module 'hashlib' has no attribute '{kind}'"),
-        )),
-    }
-}
-
 fn retcode(_: &Context, bound: &mut Bound) -> Result {
     let retcode = i64::try_from(int(&bound.take(0))?).unwrap_or(1);
     Ok(Returned {
         value: Value::Bool(true),
         retcode,
     })
-}
-
-fn sleep(context: &Context, bound: Bound) -> Waiting<'_> {
-    Box::pin(async move {
-        let Ok(seconds) = u64::try_from(int(bound.get(0))?) else {
-            return Err(Failure::raised(
-                "ValueError",
-                "sleep length must be non-negative",
-            ));
-        };
-        wait(context, seconds).await
-    })
-}
-
-async fn wait(_: &Context, seconds: u64) -> Result {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-    Ok(Value::Bool(true).into())
 }
 
 fn cross_test(functions: &Functions, mut bound: Bound) -> Waiting<'_> {
@@ -641,31 +457,4 @@ fn versions_report(context: &Context, _: &mut Bound) -> Result {
     }
     lines.pop();
     Ok(Value::from(lines.join("\n")).into())
-}
-
-/// Python's `int(value)`.
-fn int(value: &Value) -> Result<i128> {
-    let number = match value {
-        Value::Int(number) => Some(*number),
-        Value::Bool(flag) => Some((*flag).into()),
-        #[allow(clippy::cast_possible_truncation)] // what Python does, in the range we know
-        Value::Float(number) if number.is_finite() => Some(*number as i128),
-        Value::Str(text) => text.trim().replace('_', "").parse().ok(),
-        _ => None,
-    };
-    number.ok_or_else(|| match value {
-        Value::Str(_) => Failure::raised(
-            "ValueError",
-            format!("invalid literal for int() with base 10: {}", repr(value)),
-        ),
-        _ => Failure::Arguments {
-            message: "int() argument must be a string, a bytes-like object or a real number".into(),
-            doc: String::new(),
-        },
-    })
-}
-
-/// A number nobody relies on being hard to guess.
-fn random() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
 }

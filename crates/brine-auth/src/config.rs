@@ -1,0 +1,54 @@
+//! The options of external authentication.
+
+use std::time::Duration;
+
+use brine_wire::{Map, Value};
+
+/// How people log in.
+#[derive(Clone)]
+pub struct AuthConfig {
+    /// Salt's option `external_auth`: back ends, and for each the users with their permissions.
+    pub external_auth: Map,
+    /// Salt's option `sharedsecret`.
+    pub sharedsecret: Option<String>,
+    /// How long tokens live.
+    pub token_expire: Duration,
+    /// Salt's option `token_expire_user_override`: `true`, or for each back end the users who may choose.
+    pub token_expire_user_override: Value,
+    /// Salt's option `permissive_acl`.
+    pub permissive_acl: bool,
+    /// Whether the back end `auto`, which lets everybody in, may be used.
+    pub allows_auto: bool,
+    /// The file of Brine's own users (`eauth: brine`).
+    pub users_file: Option<std::path::PathBuf>,
+}
+
+impl std::fmt::Debug for AuthConfig {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither the shared secret nor what back ends are told, passwords of theirs among it.
+        let backends: Vec<&str> = self
+            .external_auth
+            .iter()
+            .filter_map(|(name, _)| name.as_str())
+            .collect();
+        out.debug_struct("AuthConfig")
+            .field("external_auth", &backends)
+            .field("token_expire", &self.token_expire)
+            .field("allows_auto", &self.allows_auto)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            external_auth: Map::new(),
+            sharedsecret: None,
+            token_expire: Duration::from_secs(43_200),
+            token_expire_user_override: false.into(),
+            permissive_acl: false,
+            allows_auto: false,
+            users_file: None,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Lines in a file, as Salt's `rawfile_json` writes them; whole lines only, each event once.
+//!
+//! Beside the file stands a small one with the position and the file's length. What is longer than that after a
+//! restart was written by a batch whose end nobody saw: its lines are compared and not written again, a part of a
+//! line is taken off. Whoever moves the file away (logrotate) is noticed before the next batch.
+
+mod rotate;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use brine_log::Position;
+use brine_wire::json;
+
+use crate::batch::Batch;
+use crate::sink::{Sink, SinkError};
+use crate::text::{self, Taker};
+use rotate::Compressing;
+
+/// The file, and when it is set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// It is set aside before it grows beyond this many bytes.
+    pub rotate_bytes: Option<u64>,
+    /// It is set aside when its first line is so old.
+    pub rotate_after: Option<Duration>,
+    /// How many files are kept that were set aside; all for `None`.
+    pub keep: Option<usize>,
+    /// Files that are set aside are compressed (gzip).
+    pub compress: bool,
+    /// Each batch is on the disk before it counts as delivered.
+    pub sync: bool,
+}
+
+/// Events into a file.
+#[derive(Debug)]
+pub struct FileSink {
+    options: FileOptions,
+    open: Option<Open>,
+    compressing: Compressing,
+}
+
+/// The file while it is written.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    inode: u64,
+    length: u64,
+    /// What stands behind the recorded length, of a batch whose end nobody saw.
+    unrecorded: Vec<u8>,
+    /// When its first line was written, as far as anybody knows.
+    since: SystemTime,
+}
+
+/// What the small file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Recorded {
+    position: Position,
+    inode: u64,
+    length: u64,
+}
+
+/// A longer end of a file was not written by one batch, and is left as it is.
+const MAX_UNRECORDED: u64 = 64 << 20;
+
+impl FileSink {
+    /// A sink that appends to a file, which is made when there is something to write.
+    #[must_use]
+    pub fn new(options: FileOptions) -> Self {
+        Self {
+            options,
+            open: None,
+            compressing: Compressing::default(),
+        }
+    }
+
+    /// The file that says where the sink is.
+    fn record_file(&self) -> PathBuf {
+        let name = self.options.path.file_name().unwrap_or_default();
+        let name = format!(".{}.position", name.to_string_lossy());
+        self.options.path.with_file_name(name)
+    }
+
+    fn recorded(&self) -> io::Result<Option<Recorded>> {
+        match fs::read_to_string(self.record_file()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => Ok(Recorded::parse(&text?)),
+        }
+    }
+
+    /// The file at the path, opened anew if another one is there than before.
+    fn opened(&mut self) -> io::Result<&mut Open> {
+        let there = fs::metadata(&self.options.path).ok();
+        match (&mut self.open, there) {
+            // Somebody may have emptied it.
+            (Some(open), Some(there)) if open.inode == there.ino() => open.length = there.len(),
+            _ => self.open = Some(self.open_file()?),
+        }
+        // Set just now, if it was not there.
+        self.open
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn open_file(&self) -> io::Result<Open> {
+        if let Some(directory) = self.options.path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&self.options.path)?;
+        let there = file.metadata()?;
+        let recorded = self.recorded()?.filter(|last| last.inode == there.ino());
+        let known = recorded.map_or(there.len(), |last| last.length);
+        let mut unrecorded = Vec::new();
+        if (known..=known + MAX_UNRECORDED).contains(&there.len()) {
+            file.seek(SeekFrom::Start(known))?;
+            let rest = there.len() - known;
+            (&mut file).take(rest).read_to_end(&mut unrecorded)?;
+        }
+        let whole = unrecorded.iter().rposition(|byte| *byte == b'\n');
+        unrecorded.truncate(whole.map_or(0, |at| at + 1));
+        let is_known =
+            recorded.is_some() && (known..=known + MAX_UNRECORDED).contains(&there.len());
+        let length = match is_known {
+            true => known + unrecorded.len() as u64,
+            false => there.len(),
+        };
+        if length < there.len() {
+            file.set_len(length)?;
+        }
+        Ok(Open {
+            inode: there.ino(),
+            length,
+            unrecorded,
+            since: first_written(&there),
+            file,
+        })
+    }
+
+    fn write(&mut self, batch: &Batch<'_>) -> io::Result<()> {
+        let mut lines = Vec::new();
+        self.rotate_if_due()?;
+        let (sync, is_resent) = (self.options.sync, batch.is_resent());
+        let open = self.opened()?;
+        let mut written_before = std::mem::take(&mut open.unrecorded);
+        let mut rest = &*written_before;
+        for event in batch.events() {
+            let start = lines.len();
+            line(&event.tag_text(), event.data, &mut lines);
+            match rest.strip_prefix(&lines[start..]) {
+                Some(behind) if !is_resent && start == 0 => {
+                    rest = behind;
+                    lines.clear();
+                }
+                _ => rest = &[],
+            }
+        }
+        if !rest.is_empty() {
+            written_before.drain(..written_before.len() - rest.len());
+            open.unrecorded = written_before;
+        }
+        if let Err(error) = open.append(&lines, sync) {
+            // What the disk took of it comes off again, so that no line is torn.
+            let _ = open.file.set_len(open.length);
+            return Err(error);
+        }
+        open.length += lines.len() as u64;
+        if is_resent {
+            let position = self.recorded()?.map(|recorded| recorded.position);
+            return position.map_or(Ok(()), |position| self.record(position));
+        }
+        self.record(batch.through())
+    }
+
+    fn rotate_if_due(&mut self) -> io::Result<()> {
+        let (bytes, after) = (self.options.rotate_bytes, self.options.rotate_after);
+        let open = self.opened()?;
+        let is_large = bytes.is_some_and(|bytes| open.length >= bytes);
+        let age = SystemTime::now().duration_since(open.since);
+        let is_old = after.is_some_and(|after| age.is_ok_and(|age| age >= after));
+        if open.length > 0 && open.unrecorded.is_empty() && (is_large || is_old) {
+            rotate::set_aside(&self.options, &mut self.compressing)?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, position: Position) -> io::Result<()> {
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
+        let recorded = Recorded {
+            position,
+            inode: open.inode,
+            length: open.length,
+        };
+        let (file, new) = (self.record_file(), self.record_file().with_extension("new"));
+        fs::write(&new, recorded.to_string())?;
+        fs::rename(new, file)
+    }
+
+    fn failed(&self, error: &io::Error) -> SinkError {
+        SinkError::unavailable(format!("{}: {error}", self.options.path.display()))
+    }
+}
+
+impl Sink for FileSink {
+    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+        self.compressing.go_on(&self.options);
+        let recorded = self.opened().map(drop).and_then(|()| self.recorded());
+        let recorded = recorded.map_err(|error| self.failed(&error))?;
+        Ok(recorded.map(|recorded| recorded.position))
+    }
+
+    async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
+        self.write(batch).map_err(|error| self.failed(&error))?;
+        Ok(batch.len())
+    }
+
+    async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
+        if let Some(open) = &mut self.open {
+            open.unrecorded.clear();
+        }
+        self.record(position).map_err(|error| self.failed(&error))
+    }
+}
+
+impl Open {
+    fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        self.file.write_all(lines)?;
+        match sync {
+            true => self.file.sync_data(),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Recorded {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split_whitespace();
+        let recorded = Self {
+            position: parts.next()?.parse().ok()?,
+            inode: parts.next()?.parse().ok()?,
+            length: parts.next()?.parse().ok()?,
+        };
+        Some(recorded)
+    }
+}
+
+impl std::fmt::Display for Recorded {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(out, "{} {} {}", self.position, self.inode, self.length)
+    }
+}
+
+/// One line: `{"data": {…}, "tag": "…"}`.
+fn line(tag: &str, data: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"data\": ");
+    out.extend_from_slice(text::of_data(data, Taker::Json).json.as_bytes());
+    out.extend_from_slice(b", \"tag\": ");
+    json::quote(tag, out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// When a file began, or now where the file system does not say.
+fn first_written(file: &fs::Metadata) -> SystemTime {
+    file.created().unwrap_or_else(|_| SystemTime::now())
+}
+
+/// The name of a file in its directory, as text.
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}

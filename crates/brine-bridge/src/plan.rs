@@ -1,0 +1,222 @@
+//! What is tried next with a batch: all of it, a half, one event; again after a pause, or never again.
+//!
+//! Pure: it is told what happened and says what to do. A batch that is refused holds at least one event at fault.
+//! That one is found by halving, so that the others are stored around it in the order of the log.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::sink::SinkError;
+
+/// When a batch is delivered: when it has so many events or bytes, or when its first has waited so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// The most events of one batch.
+    pub max_events: usize,
+    /// The most bytes, unless one event alone has more.
+    pub max_bytes: usize,
+    /// How long a batch that is not full waits for more. While one is under way the next gathers by itself, so
+    /// that nothing is gained by waiting where a delivery costs little.
+    pub wait: Duration,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self {
+            max_events: 1000,
+            max_bytes: 4 << 20,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
+/// Pauses that double, up to a limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(250);
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    /// How long to wait after one more failure.
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = Self::FIRST.saturating_mul(1 << self.failures.min(16));
+        self.failures += 1;
+        pause.min(Self::LONGEST)
+    }
+
+    /// Something succeeded.
+    pub(crate) const fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// The way through one batch.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The first event that is not dealt with.
+    at: usize,
+    len: usize,
+    /// The end of a part that was refused: one of the events before it is at fault.
+    refused: Option<usize>,
+    /// How often the event at `at` was refused alone.
+    attempts: u32,
+    max_attempts: u32,
+}
+
+/// What to do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// Try what comes next at once.
+    GoOn,
+    /// Wait, then try again.
+    Wait,
+    /// This event is never taken: keep it among the dead letters, then call [`Plan::set_aside`].
+    SetAside(usize),
+}
+
+impl Plan {
+    /// For so many events; one that is refused so often alone is set aside.
+    pub(crate) const fn new(len: usize, max_attempts: u32) -> Self {
+        Self {
+            at: 0,
+            len,
+            refused: None,
+            attempts: 0,
+            max_attempts,
+        }
+    }
+
+    /// The events to try next; `None` when all are dealt with.
+    pub(crate) fn next(&self) -> Option<Range<usize>> {
+        let end = match self.refused {
+            // The first half of what was refused, at least one.
+            Some(end) => self.at + (end - self.at).div_ceil(2).max(1),
+            None => self.len,
+        };
+        (self.at < self.len).then_some(self.at..end)
+    }
+
+    /// The other side has so many of them.
+    pub(crate) fn delivered(&mut self, count: usize) {
+        self.at = (self.at + count).min(self.len);
+        self.attempts = 0;
+        self.refused = self.refused.filter(|end| self.at < *end);
+    }
+
+    /// It has none of them.
+    pub(crate) fn failed(&mut self, error: &SinkError) -> Reaction {
+        let Some(tried) = self.next() else {
+            return Reaction::GoOn;
+        };
+        match error {
+            SinkError::Unavailable { .. } => Reaction::Wait,
+            SinkError::Refused { .. } if tried.len() > 1 => {
+                self.refused = Some(tried.end);
+                Reaction::GoOn
+            }
+            SinkError::Refused { .. } => {
+                self.attempts += 1;
+                match self.attempts < self.max_attempts {
+                    true => Reaction::Wait,
+                    false => Reaction::SetAside(tried.start),
+                }
+            }
+        }
+    }
+
+    /// The event at fault is kept elsewhere.
+    pub(crate) fn set_aside(&mut self) {
+        self.refused = None;
+        self.delivered(1);
+    }
+
+    /// How often the event that comes next was refused alone.
+    pub(crate) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// How many events are dealt with.
+    pub(crate) const fn dealt_with(&self) -> usize {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Carries a plan out against a side that refuses some events: what it takes, what is set aside, how many calls.
+    fn carry_out(len: usize, poison: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
+        let mut plan = Plan::new(len, 3);
+        let (mut taken, mut aside, mut calls) = (Vec::new(), Vec::new(), 0);
+        while let Some(range) = plan.next() {
+            calls += 1;
+            assert!(calls < 10_000 && !range.is_empty());
+            if !range.clone().any(|event| poison.contains(&event)) {
+                taken.extend(range.clone());
+                plan.delivered(range.len());
+            } else if let Reaction::SetAside(event) = plan.failed(&SinkError::refused("no")) {
+                aside.push(event);
+                plan.set_aside();
+            }
+        }
+        (taken, aside, calls)
+    }
+
+    #[test]
+    fn one_event_at_fault_is_found_in_few_calls() {
+        let (taken, aside, calls) = carry_out(1000, &[700]);
+        assert_eq!((taken.len(), aside), (999, vec![700]));
+        assert!(calls < 30, "{calls}");
+    }
+
+    #[test]
+    fn a_side_that_is_away_costs_no_event() {
+        let mut plan = Plan::new(3, 1);
+        for _ in 0..100 {
+            assert_eq!(plan.failed(&SinkError::unavailable("away")), Reaction::Wait);
+            assert_eq!(plan.next(), Some(0..3));
+        }
+        plan.delivered(2);
+        assert_eq!((plan.next(), plan.dealt_with()), (Some(2..3), 2));
+        plan.delivered(1);
+        assert_eq!(plan.next(), None);
+    }
+
+    #[test]
+    fn a_single_event_is_tried_so_often() {
+        let mut plan = Plan::new(1, 3);
+        let refused = SinkError::refused("no");
+        assert_eq!(plan.failed(&refused), Reaction::Wait);
+        assert_eq!(plan.failed(&refused), Reaction::Wait);
+        assert_eq!(plan.failed(&refused), Reaction::SetAside(0));
+        assert_eq!(plan.attempts(), 3);
+    }
+
+    #[test]
+    fn pauses_grow_to_half_a_minute() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..20).map(|_| backoff.next()).collect();
+        assert_eq!(pauses[..2], [250, 500].map(Duration::from_millis));
+        assert_eq!(pauses[19], Duration::from_secs(30));
+        backoff.reset();
+        assert_eq!(backoff.next(), pauses[0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_is_taken_or_set_aside_in_order(
+            len in 1usize..200, poison in proptest::collection::btree_set(0usize..200, 0..8),
+        ) {
+            let poison: Vec<_> = poison.into_iter().filter(|event| *event < len).collect();
+            let (taken, aside, _) = carry_out(len, &poison);
+            prop_assert_eq!(&aside, &poison);
+            let others: Vec<_> = (0..len).filter(|event| !poison.contains(event)).collect();
+            prop_assert_eq!(taken, others);
+        }
+    }
+}

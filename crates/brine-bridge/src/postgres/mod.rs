@@ -1,0 +1,229 @@
+//! PostgreSQL: Salt's returner tables, each event once.
+//!
+//! The sink's position is a row of `brine_sink`, written in the same transaction as the events. Whatever is
+//! interrupted, the row says what is there; it is locked while a batch is written, so that a transaction whose end
+//! nobody saw is over before anything is written again. Salt's tables stay as Salt makes them, of either returner:
+//! `pgjsonb` and `postgres` differ in the types of columns, which are asked for.
+
+mod schema;
+mod write;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brine_log::{LogId, Position, Seq};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::batch::Batch;
+use crate::rows::{AlterTime, RowMaker, Tables};
+use crate::secret::Secret;
+use crate::sink::{Sink, SinkError};
+use crate::text::Taker;
+use crate::tls::TlsOptions;
+use schema::Schema;
+
+/// How to reach a database, and what to write there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresOptions {
+    /// A name or address, or the directory of the server's socket.
+    pub host: String,
+    /// The port, of the socket too.
+    pub port: u16,
+    /// The user.
+    pub user: String,
+    /// The password, if there is one.
+    pub password: Option<Secret>,
+    /// The database.
+    pub database: String,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// Whether with TLS.
+    pub tls: PostgresTls,
+    /// Which tables are written.
+    pub tables: Tables,
+    /// Tables that are missing are made, as for `pgjsonb`.
+    pub create_tables: bool,
+    /// When a row is said to be from.
+    pub alter_time: AlterTime,
+    /// What `master_id` says.
+    pub master_id: String,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PostgresTls {
+    /// Never.
+    Off,
+    /// If the server offers it.
+    Preferred(TlsOptions),
+    /// Always.
+    Required(TlsOptions),
+}
+
+/// Events into PostgreSQL.
+pub struct PostgresSink {
+    name: String,
+    options: PostgresOptions,
+    connector: MakeRustlsConnect,
+    connected: Option<Connected>,
+}
+
+/// A connection, and what was found at its other end.
+struct Connected {
+    client: Client,
+    schema: Schema,
+    maker: RowMaker,
+}
+
+/// A statement that waits for others this long is given up, and tried again: then people are told what it waits for.
+const LOCK_TIME: Duration = Duration::from_secs(20);
+
+impl PostgresSink {
+    /// A sink of this name, by which its row in `brine_sink` goes.
+    ///
+    /// # Errors
+    /// [`TlsError`](crate::tls::TlsError) if a file of certificates cannot be used.
+    pub fn new(
+        name: impl Into<String>,
+        options: PostgresOptions,
+    ) -> Result<Self, crate::tls::TlsError> {
+        let tls = match &options.tls {
+            PostgresTls::Off => &TlsOptions::default(),
+            PostgresTls::Preferred(tls) | PostgresTls::Required(tls) => tls,
+        };
+        Ok(Self {
+            name: name.into(),
+            connector: MakeRustlsConnect::new(tls.client_config()?),
+            options,
+            connected: None,
+        })
+    }
+
+    async fn connect(&self) -> Result<Connected, SinkError> {
+        let options = &self.options;
+        let mut config = Config::new();
+        config
+            .user(options.user.as_str())
+            .dbname(options.database.as_str())
+            .port(options.port)
+            .application_name(format!("brine sink {}", self.name))
+            .connect_timeout(options.connect_timeout)
+            .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(Duration::from_secs(60))
+            .ssl_mode(match options.tls {
+                PostgresTls::Off => SslMode::Disable,
+                PostgresTls::Preferred(_) => SslMode::Prefer,
+                PostgresTls::Required(_) => SslMode::Require,
+            });
+        match options.host.starts_with('/') {
+            true => config.host_path(PathBuf::from(&options.host)),
+            false => config.host(options.host.as_str()),
+        };
+        if let Some(password) = &options.password {
+            config.password(password.reveal());
+        }
+        let place = format!("{}:{}", options.host, options.port);
+        let connected = config.connect(self.connector.clone()).await;
+        let (client, connection) = connected
+            .map_err(|error| SinkError::unavailable(format!("{place}: {}", shown(&error))))?;
+        // Ends when the client is dropped, or the server goes: then the client says so.
+        tokio::spawn(async move { drop(connection.await) });
+        let settings = format!(
+            "SET lock_timeout = '{}s'; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'",
+            LOCK_TIME.as_secs()
+        );
+        client.batch_execute(&settings).await.map_err(sorted)?;
+        let schema = Schema::read(&client, options).await?;
+        let maker = RowMaker {
+            tables: options.tables,
+            widths: schema.widths,
+            taker: Taker::Postgres,
+            master_id: options.master_id.clone(),
+        };
+        Ok(Connected {
+            client,
+            schema,
+            maker,
+        })
+    }
+
+    /// The connection, made anew if there is none.
+    async fn connected(&mut self) -> Result<Connected, SinkError> {
+        match self.connected.take() {
+            Some(connected) if !connected.client.is_closed() => Ok(connected),
+            _ => self.connect().await,
+        }
+    }
+}
+
+impl Sink for PostgresSink {
+    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+        let connected = self.connected().await?;
+        let position = write::position(&connected.client, &self.name).await?;
+        self.connected = Some(connected);
+        Ok(position)
+    }
+
+    async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
+        let mut connected = self.connected().await?;
+        // After an error the connection is not used again: the next one finds the transaction over.
+        write::batch(&mut connected, &self.name, &self.options, batch).await?;
+        self.connected = Some(connected);
+        Ok(batch.len())
+    }
+
+    async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
+        let connected = self.connected().await?;
+        write::move_to(&connected.client, &self.name, position).await?;
+        self.connected = Some(connected);
+        Ok(())
+    }
+}
+
+/// Whose fault an error is: that of the events, or nobody's but the server's and its surroundings'.
+#[allow(clippy::needless_pass_by_value)] // for map_err
+fn sorted(error: tokio_postgres::Error) -> SinkError {
+    let reason = shown(&error);
+    let class = error.code().map(SqlState::code);
+    // What the data is (22), what the schema forbids (23), what is larger than the server takes (54).
+    match class.and_then(|code| code.get(..2)) {
+        Some("22" | "23" | "54") => SinkError::refused(reason),
+        _ => SinkError::unavailable(reason),
+    }
+}
+
+/// What the server says, with its hints: the error alone says only that there is one.
+fn shown(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    if let Some(told) = error.as_db_error() {
+        let mut text = format!("{} ({})", told.message(), told.code().code());
+        for more in [told.detail(), told.hint()].into_iter().flatten() {
+            text.push_str("; ");
+            text.push_str(more);
+        }
+        return text;
+    }
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// A position out of its two columns; `None` for a row that has none yet.
+fn position_of(log: &str, seq: i64) -> Option<Position> {
+    let log: LogId = log.parse().ok()?;
+    let seq = Seq(u64::try_from(seq).ok()?);
+    Some(Position { log, seq })
+}
+
+impl std::fmt::Debug for PostgresSink {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("PostgresSink")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

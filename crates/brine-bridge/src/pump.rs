@@ -1,0 +1,470 @@
+//! From the log to the other side: one consumer's loop.
+//!
+//! It reads from the consumer's saved position, delivers, and saves the position of what the other side has. Whatever
+//! interrupts it (a pause, a move of the position, the end of the process), it goes on from what is saved.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brine_log::history::{Consumer, ConsumerName, History, Paused};
+use brine_log::{Log, StoredEvent};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::batch::{Batch, Gathered};
+use crate::dead::{DeadError, DeadLetter, DeadLetters};
+use crate::figures::{Counted, Figures};
+use crate::plan::{Backoff, Plan, Reaction};
+use crate::reader::{Closing, Interrupted, Reader, SinkConfig, now};
+use crate::sink::{Sink, SinkError};
+
+/// How long a pump that is told to end goes on with what is in the log.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A sink that is to run.
+pub struct Pump {
+    reader: Reader,
+    dead: DeadLetters,
+    counted: Arc<Counted>,
+    requests: mpsc::Receiver<Request>,
+    backoff: Backoff,
+}
+
+/// A sink that runs, for whoever asks how it is.
+#[derive(Debug, Clone)]
+pub struct SinkHandle {
+    name: ConsumerName,
+    dead_letters: PathBuf,
+    counted: Arc<Counted>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// To send the dead letters again.
+type Request = oneshot::Sender<Result<Resent, DeadError>>;
+
+/// What became of dead letters that were sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resent {
+    /// The other side has them now.
+    pub delivered: u64,
+    /// It still refuses them, or is away: they are kept.
+    pub kept: u64,
+}
+
+/// Dead letters that could not be sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum ResendError {
+    /// Their file.
+    #[error(transparent)]
+    Letters(#[from] DeadError),
+    /// The sink does not run any more.
+    #[error("the sink has ended")]
+    Ended,
+}
+
+impl SinkHandle {
+    /// The consumer.
+    #[must_use]
+    pub const fn name(&self) -> &ConsumerName {
+        &self.name
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.counted.figures()
+    }
+
+    /// The file of its dead letters; [`DeadLetters::read`] reads it.
+    #[must_use]
+    pub const fn dead_letters(&self) -> &PathBuf {
+        &self.dead_letters
+    }
+
+    /// Sends the dead letters again, between two batches. Those the other side takes are removed.
+    ///
+    /// # Errors
+    /// [`ResendError`]. Dropping the future does not stop it.
+    pub async fn resend(&self) -> Result<Resent, ResendError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.requests.send(answer).await;
+        sent.map_err(|_| ResendError::Ended)?;
+        Ok(answered.await.map_err(|_| ResendError::Ended)??)
+    }
+}
+
+impl Pump {
+    /// A sink of a log, and the consumer in its history: made if there is none of the name. Events appended after
+    /// this are its.
+    ///
+    /// # Errors
+    /// [`DeadError`] if its dead letters cannot be read.
+    pub fn new(
+        log: &Arc<Log>,
+        history: &History,
+        config: SinkConfig,
+    ) -> Result<(Self, SinkHandle), DeadError> {
+        let dead = DeadLetters::open(&config.dead_letters)?;
+        let counted = Arc::new(Counted::default());
+        counted.note(|figures| figures.dead = dead.len() as u64);
+        let (sender, requests) = mpsc::channel(1);
+        let handle = SinkHandle {
+            name: config.name.clone(),
+            dead_letters: config.dead_letters.clone(),
+            counted: Arc::clone(&counted),
+            requests: sender,
+        };
+        let reader = Reader::new(log, history, config, Arc::clone(&counted));
+        let pump = Self {
+            reader,
+            dead,
+            counted,
+            requests,
+            backoff: Backoff::default(),
+        };
+        Ok((pump, handle))
+    }
+
+    /// Delivers until `shutdown` is done; then what is in the log, for a few seconds at most. Dropping the future
+    /// leaves it open whether the other side has the batch under way: it comes again.
+    pub async fn run<S: Sink>(mut self, mut sink: S, shutdown: impl Future<Output = ()> + Send) {
+        let (closed, closing) = tokio::sync::watch::channel(false);
+        let closing = Closing(closing);
+        let end = async {
+            shutdown.await;
+            closed.send_replace(true);
+            sleep(DRAIN).await;
+        };
+        tokio::select! {
+            () = self.work(&mut sink, &closing) => {}
+            () = end => {}
+        }
+        if let Some(why) = self.counted.figures().waits_for {
+            tracing::warn!(
+                sink = %self.reader.config.name, position = %self.reader.saved,
+                "ends before the other side has everything: {why}; it goes on from there at the next start"
+            );
+        }
+    }
+
+    async fn work<S: Sink>(&mut self, sink: &mut S, closing: &Closing) {
+        self.register().await;
+        if self.begin(sink, closing).await.is_err() {
+            return;
+        }
+        self.reader.start_at(self.reader.saved);
+        let mut gathered = Gathered::at(self.reader.saved);
+        loop {
+            let done = match self.step(sink, &mut gathered, closing).await {
+                Err(Interrupted::Changed) => {
+                    gathered.clear();
+                    self.go_elsewhere(sink, closing).await
+                }
+                done => done,
+            };
+            if done.is_err() {
+                return;
+            }
+            if gathered.len() == 0 {
+                gathered.through = self.reader.saved;
+            }
+        }
+    }
+
+    /// Somebody has paused, moved or removed the consumer: does as it says.
+    async fn go_elsewhere<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        self.rest(sink, closing).await?;
+        self.follow_move(sink, closing).await?;
+        self.reader.start_at(self.reader.saved);
+        Ok(())
+    }
+
+    /// One batch, or a request.
+    async fn step<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        gathered: &mut Gathered,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        self.reader.check_consumer()?;
+        tokio::select! {
+            biased;
+            Some(answer) = self.requests.recv() => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.resend(sink).await);
+                return Ok(());
+            }
+            result = self.reader.gather(gathered, closing) => result?,
+        }
+        let delivered = self.deliver(sink, gathered, closing).await;
+        gathered.clear();
+        delivered
+    }
+
+    /// Makes the consumer, or notes its filter.
+    async fn register(&mut self) {
+        let name = &self.reader.config.name;
+        let consumer = self.reader.history.consumer(name).unwrap_or(Consumer {
+            name: name.clone(),
+            position: self.reader.saved,
+            kind: String::new(),
+            filter: String::new(),
+            paused: Paused::No,
+            saved_at: now(),
+        });
+        let consumer = Consumer {
+            kind: "sink".to_owned(),
+            filter: self.reader.config.shown_filter.clone(),
+            ..consumer
+        };
+        if let Err(error) = self.reader.history.save(consumer).await {
+            tracing::warn!(sink = %name, err = %error, "the position is not saved");
+        }
+    }
+
+    /// Waits for the other side. What that has already is not delivered again.
+    async fn begin<S: Sink>(&mut self, sink: &mut S, closing: &Closing) -> Result<(), Interrupted> {
+        loop {
+            let error = match sink.begin().await {
+                Ok(own) => {
+                    self.recovered();
+                    let own = own.filter(|own| own.log == self.reader.log.id());
+                    let saved = self.reader.saved;
+                    if let Some(own) = own
+                        && (saved.log != own.log || saved.seq < own.seq)
+                    {
+                        self.reader.save(own);
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let until = Instant::now() + self.failed(&error);
+            self.wait(sink, until, std::future::pending(), closing)
+                .await?;
+        }
+    }
+
+    /// Waits while it is paused.
+    async fn rest<S: Sink>(&mut self, sink: &mut S, closing: &Closing) -> Result<(), Interrupted> {
+        let history = self.reader.history.clone();
+        loop {
+            let changed = history.consumers_changed();
+            let consumer = history.consumer(&self.reader.config.name);
+            let rest = match consumer.map_or(Paused::No, |consumer| consumer.paused) {
+                paused if !paused.is_paused(now()) => return Ok(()),
+                Paused::Until(time) => Duration::from_millis(time.0.saturating_sub(now().0)),
+                _ => Duration::from_secs(86_400),
+            };
+            self.wait(sink, Instant::now() + rest, changed, closing)
+                .await?;
+        }
+    }
+
+    /// Goes where somebody has moved the consumer; a consumer that was removed is made again where it was.
+    async fn follow_move<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        let Some(consumer) = self.reader.history.consumer(&self.reader.config.name) else {
+            self.register().await;
+            return Ok(());
+        };
+        if consumer.position == self.reader.saved {
+            return Ok(());
+        }
+        tracing::info!(sink = %self.reader.config.name, from = %self.reader.saved, to = %consumer.position, "moved");
+        self.reader.saved = consumer.position;
+        while let Err(error) = sink.move_to(self.reader.saved).await {
+            let until = Instant::now() + self.failed(&error);
+            self.wait(sink, until, std::future::pending(), closing)
+                .await?;
+        }
+        self.recovered();
+        Ok(())
+    }
+
+    /// Delivers what is gathered, however long that takes.
+    async fn deliver<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        gathered: &Gathered,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        let mut plan = Plan::new(gathered.len(), self.reader.config.attempts);
+        while let Some(range) = plan.next() {
+            let start = range.start;
+            let Some(batch) = gathered.piece(range) else {
+                break;
+            };
+            let error = match sink.deliver(&batch).await {
+                Ok(count) if count > 0 => {
+                    plan.delivered(count);
+                    self.delivered(count.min(batch.len()));
+                    if let Some(piece) = gathered.piece(start..plan.dealt_with()) {
+                        self.reader.save(piece.through());
+                    }
+                    continue;
+                }
+                Ok(_) => SinkError::unavailable("the other side took none of the events"),
+                Err(error) => error,
+            };
+            let pause = match plan.failed(&error) {
+                Reaction::GoOn => continue,
+                Reaction::Wait => self.failed(&error),
+                Reaction::SetAside(event) => {
+                    let Some(piece) = gathered.piece(event..event + 1) else {
+                        break;
+                    };
+                    match self.set_aside(&piece, &error, plan.attempts()) {
+                        Ok(()) => {
+                            plan.set_aside();
+                            self.reader.save(piece.through());
+                            continue;
+                        }
+                        Err(error) => self.failed(&SinkError::unavailable(error)),
+                    }
+                }
+            };
+            self.pause(sink, pause, closing).await?;
+        }
+        self.reader.save(gathered.through);
+        Ok(())
+    }
+
+    /// Waits before the next attempt. Whoever changes the consumer meanwhile need not wait for it.
+    async fn pause<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        pause: Duration,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        let until = Instant::now() + pause;
+        let history = self.reader.history.clone();
+        while Instant::now() < until {
+            let changed = history.consumers_changed();
+            self.reader.check_consumer()?;
+            self.wait(sink, until, changed, closing).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a moment or a change, whichever comes first. Requests are answered meanwhile.
+    async fn wait<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        until: Instant,
+        changed: impl Future<Output = ()>,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        let mut changed = std::pin::pin!(changed);
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return Ok(()),
+                () = &mut changed => return Ok(()),
+                () = closing.wait() => return Err(Interrupted::Closing),
+                Some(answer) = self.requests.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.resend(sink).await);
+                }
+            }
+        }
+    }
+
+    fn set_aside(
+        &mut self,
+        piece: &Batch<'_>,
+        error: &SinkError,
+        attempts: u32,
+    ) -> Result<(), DeadError> {
+        for event in piece.events() {
+            let letter = DeadLetter::of(&event, &error.to_string(), attempts, now());
+            self.dead.add(&letter)?;
+            tracing::warn!(
+                sink = %self.reader.config.name, position = %event.position, tag = %event.tag_text(), err = %error,
+                "one event is refused and kept as a dead letter; the others go on"
+            );
+        }
+        self.backoff.reset();
+        self.counted.note(|figures| {
+            figures.dead = self.dead.len() as u64;
+            figures.waits_for = None;
+        });
+        Ok(())
+    }
+
+    /// Sends the dead letters once more, each alone.
+    async fn resend<S: Sink>(&mut self, sink: &mut S) -> Result<Resent, DeadError> {
+        let (mut result, mut delivered) = (Resent::default(), Vec::new());
+        let mut away = None;
+        for letter in DeadLetters::read(&self.reader.config.dead_letters)? {
+            let letter = letter?;
+            let taken = away.is_none() && {
+                let sent = send_letter(sink, &letter).await;
+                if let Err(error @ SinkError::Unavailable { .. }) = &sent {
+                    away = Some(error.clone());
+                }
+                matches!(sent, Ok(1))
+            };
+            match taken {
+                true => delivered.push(letter.position),
+                false => result.kept += 1,
+            }
+        }
+        result.delivered = delivered.len() as u64;
+        if !delivered.is_empty() {
+            self.dead.remove(&delivered)?;
+            self.delivered(delivered.len());
+        }
+        self.counted
+            .note(|figures| figures.dead = self.dead.len() as u64);
+        Ok(result)
+    }
+
+    fn delivered(&mut self, events: usize) {
+        self.backoff.reset();
+        if self.counted.delivered(events) {
+            tracing::info!(sink = %self.reader.config.name, "delivers again");
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.backoff.reset();
+        self.counted.note(|figures| figures.waits_for = None);
+    }
+
+    /// How long to wait after a failure, which is told once until something succeeds.
+    fn failed(&mut self, error: &SinkError) -> Duration {
+        if self.counted.failed(&error.to_string(), now()) {
+            tracing::warn!(
+                sink = %self.reader.config.name, position = %self.reader.saved, err = %error,
+                "cannot deliver; nothing is lost, it is tried until it succeeds"
+            );
+        }
+        self.backoff.next()
+    }
+}
+
+async fn send_letter<S: Sink>(sink: &mut S, letter: &DeadLetter) -> Result<usize, SinkError> {
+    let event = [&*letter.tag, b"\n\n", &*letter.data].concat();
+    let mut gathered = Gathered::resent(letter.position);
+    let stored = StoredEvent {
+        seq: letter.position.seq,
+        at: letter.at,
+        event: &event,
+        tag_bytes: letter.tag.len(),
+        sender: letter.sender.as_deref(),
+        origin: None,
+    };
+    gathered.push(&stored, &event);
+    match gathered.piece(0..1) {
+        Some(batch) => sink.deliver(&batch).await,
+        None => Ok(0),
+    }
+}

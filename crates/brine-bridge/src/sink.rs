@@ -1,0 +1,65 @@
+//! The other side of a sink, as the pump sees it. It knows nothing of logs, retries or saved positions.
+
+use std::future::Future;
+
+use brine_log::Position;
+
+use crate::batch::Batch;
+
+/// A system that takes events.
+pub trait Sink: Send {
+    /// Gets ready, and tells the last event that the other side knows it has, if it keeps that together with the
+    /// events. Called once before anything is delivered, and again until it succeeds.
+    fn begin(&mut self) -> impl Future<Output = Result<Option<Position>, SinkError>> + Send;
+
+    /// Hands events over, in their order. Gives how many of them, from the first on, the other side has for certain:
+    /// the others come again. Connects anew if the connection is gone. Dropping the future leaves it open what the
+    /// other side has.
+    fn deliver(
+        &mut self,
+        batch: &Batch<'_>,
+    ) -> impl Future<Output = Result<usize, SinkError>> + Send;
+
+    /// Somebody has moved the consumer: the events after this one come next, again if they were there before. Only a
+    /// sink that keeps a position itself has anything to do.
+    fn move_to(
+        &mut self,
+        position: Position,
+    ) -> impl Future<Output = Result<(), SinkError>> + Send {
+        let _ = position;
+        async { Ok(()) }
+    }
+}
+
+/// Why the other side does not have a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// It is away, or cannot take anything now: the batch is tried again until it is there.
+    #[error("{reason}")]
+    Unavailable {
+        /// What happened, and what to do where somebody must act.
+        reason: String,
+    },
+    /// It takes events, but not these: at least one of them is at fault.
+    #[error("{reason}")]
+    Refused {
+        /// What is wrong, in the other side's words.
+        reason: String,
+    },
+}
+
+impl SinkError {
+    /// The other side is away.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
+    pub fn unavailable(reason: impl ToString) -> Self {
+        let reason = reason.to_string();
+        Self::Unavailable { reason }
+    }
+
+    /// The other side does not take these events.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
+    pub fn refused(reason: impl ToString) -> Self {
+        let reason = reason.to_string();
+        Self::Refused { reason }
+    }
+}

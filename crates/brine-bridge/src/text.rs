@@ -1,0 +1,168 @@
+//! An event's data as JSON that databases take, and the odd values that they do not.
+//!
+//! Most data goes straight from packed bytes to text. What JSON or PostgreSQL has no place for (numbers that are not
+//! finite, NUL characters, bytes that are no text) is replaced by what comes nearest, and counted; an event is never
+//! left out because of one odd value. Where Salt's returners lose a whole batch: `docs/sinks.md`.
+
+use brine_wire::{Map, Value, json, msgpack};
+
+/// Data as one JSON object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The object, on one line.
+    pub json: String,
+    /// Whether a value had to be replaced.
+    pub is_altered: bool,
+}
+
+/// What takes the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taker {
+    /// Anything that reads JSON.
+    Json,
+    /// PostgreSQL, whose texts hold no NUL.
+    Postgres,
+}
+
+/// Packed data as text.
+#[must_use]
+pub fn of_data(data: &[u8], taker: Taker) -> Text {
+    let mut out = Vec::with_capacity(data.len() * 2);
+    if json::packed_to_exact_line(data, &mut out).is_ok()
+        && !may_be_odd(&out)
+        && let Ok(json) = String::from_utf8(out)
+    {
+        let is_altered = false;
+        return Text { json, is_altered };
+    }
+    match msgpack::decode(data) {
+        Ok(value) => of_value(&value, taker),
+        // The bus checks only the first values of large data.
+        Err(_) => Text {
+            is_altered: true,
+            ..of_value(&Value::Bin(data.to_vec()), taker)
+        },
+    }
+}
+
+/// A value as text.
+#[must_use]
+pub fn of_value(value: &Value, taker: Taker) -> Text {
+    let mut is_altered = false;
+    let plain = plain(value, taker, &mut is_altered);
+    let mut json = String::new();
+    json::to_exact_line(&plain, &mut json);
+    Text { json, is_altered }
+}
+
+/// A text without what the taker has no place for.
+#[must_use]
+pub fn clean(text: &str, taker: Taker) -> String {
+    match taker {
+        Taker::Postgres => text.replace('\0', "\u{fffd}"),
+        Taker::Json => text.to_owned(),
+    }
+}
+
+/// The first so many characters.
+#[must_use]
+pub fn cut(text: &str, characters: usize) -> &str {
+    let end = text.char_indices().nth(characters);
+    end.map_or(text, |(at, _)| &text[..at])
+}
+
+/// Whether the text may hold a value that must be replaced: a cheap look that is sometimes wrong, as where a text says
+/// `NaN`.
+fn may_be_odd(json: &[u8]) -> bool {
+    [&b"NaN"[..], b"Infinity", b"\\u0000", b"$bytes"]
+        .iter()
+        .any(|odd| memchr::memmem::find(json, odd).is_some())
+}
+
+fn plain(value: &Value, taker: Taker, is_altered: &mut bool) -> Value {
+    match value {
+        Value::Float(number) if !number.is_finite() => {
+            *is_altered = true;
+            let name = match (number.is_nan(), *number > 0.0) {
+                (true, _) => "NaN",
+                (false, true) => "Infinity",
+                (false, false) => "-Infinity",
+            };
+            name.into()
+        }
+        Value::Str(text) if taker == Taker::Postgres && text.contains('\0') => {
+            *is_altered = true;
+            clean(text, taker).into()
+        }
+        // As Salt makes text of bytes; what is none stays bytes, in base64.
+        Value::Bin(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => plain(&text.into(), taker, is_altered),
+            Err(_) => value.clone(),
+        },
+        Value::Array(items) => {
+            let items = items.iter().map(|item| plain(item, taker, is_altered));
+            Value::Array(items.collect())
+        }
+        Value::Map(map) => {
+            let pairs = map.iter().map(|(key, value)| {
+                let key = plain(key, taker, is_altered);
+                (key, plain(value, taker, is_altered))
+            });
+            Map::from_pairs(pairs.collect()).into()
+        }
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(value: Value) -> Vec<u8> {
+        let mut out = Vec::new();
+        let map: Map = [("v", value)].into_iter().collect();
+        msgpack::encode_map(&map, &mut out);
+        out
+    }
+
+    fn text(value: impl Into<Value>) -> (String, bool) {
+        let text = of_data(&packed(value.into()), Taker::Postgres);
+        (text.json, text.is_altered)
+    }
+
+    #[test]
+    fn odd_values_become_what_is_nearest() {
+        let is = |json: &str, altered| (format!("{{\"v\": {json}}}"), altered);
+        assert_eq!(text(1), is("1", false));
+        assert_eq!(text("NaN"), is("\"NaN\"", false));
+        assert_eq!(text(f64::NAN), is("\"NaN\"", true));
+        assert_eq!(text(f64::NEG_INFINITY), is("\"-Infinity\"", true));
+        assert_eq!(text("a\0b"), is("\"a\u{fffd}b\"", true));
+        assert_eq!(text(Value::Bin(b"text".to_vec())), is("\"text\"", false));
+        assert_eq!(
+            text(Value::Bin(b"\xff\xfe".to_vec())),
+            is("{\"$bytes\": \"//4=\"}", false)
+        );
+        assert_eq!(
+            text(Value::Int(i128::from(u64::MAX))),
+            is("18446744073709551615", false)
+        );
+        assert_eq!(
+            of_data(&packed("a\0".into()), Taker::Json).json,
+            "{\"v\": \"a\\u0000\"}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_data_is_shown_as_bytes() {
+        let text = of_data(b"\x81\xa1a", Taker::Postgres);
+        assert_eq!(text.json, "{\"$bytes\": \"gaFh\"}");
+        assert!(text.is_altered);
+    }
+
+    #[test]
+    fn characters_are_counted_not_bytes() {
+        assert_eq!(cut("äöü", 2), "äö");
+        assert_eq!(cut("ab", 3), "ab");
+    }
+}

@@ -1,0 +1,243 @@
+//! PostgreSQL: a real server that is stopped, killed, locked and full.
+
+use std::path::Path;
+use std::time::Duration;
+
+use brine_bridge::postgres::{PostgresOptions, PostgresSink, PostgresTls};
+use brine_bridge::rows::{AlterTime, Tables};
+use brine_testkit::database::Postgres;
+use brine_wire::Value;
+use tempfile::tempdir;
+
+use crate::support::{Bus, Running, wait_until};
+
+fn options(server: &Postgres) -> PostgresOptions {
+    PostgresOptions {
+        host: server.host(),
+        port: 5432,
+        user: "salt".to_owned(),
+        password: None,
+        database: "salt".to_owned(),
+        connect_timeout: Duration::from_secs(10),
+        tls: PostgresTls::Off,
+        tables: Tables {
+            events: true,
+            jobs: true,
+        },
+        create_tables: true,
+        alter_time: AlterTime::Stored,
+        master_id: "master1".to_owned(),
+    }
+}
+
+fn start(bus: &Bus, directory: &Path, server: &Postgres) -> Running {
+    let sink = PostgresSink::new("audit", options(server)).unwrap();
+    let running = bus.start(directory, "audit", sink);
+    if server.is_running() {
+        wait_until("tables are there", || {
+            server.sql("SELECT to_regclass('brine_sink') IS NOT NULL") == "t"
+        });
+    }
+    running
+}
+
+fn count(server: &Postgres) -> usize {
+    let count = server.sql("SELECT count(*) FROM salt_events");
+    count.parse().unwrap()
+}
+
+/// That the numbers below `count` are there, each once and in order.
+fn has_all(server: &Postgres, count: i64) {
+    wait_until("all rows are there", || {
+        self::count(server) >= count as usize
+    });
+    let wrong = server.sql(
+        "SELECT count(*) FROM (SELECT (data->>'n')::int AS n, row_number() OVER (ORDER BY id) - 1 AS nth \
+         FROM salt_events) AS numbered WHERE n <> nth",
+    );
+    assert_eq!((self::count(server), wrong.as_str()), (count as usize, "0"));
+}
+
+#[test]
+fn a_server_that_is_killed_and_locked_has_each_event_once_and_in_order() {
+    let directory = tempdir().unwrap();
+    let mut server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let mut running = start(&bus, directory.path(), &server);
+    let mut fired = 0;
+    let mut fire = |count: i64| {
+        bus.fire_numbers(fired..fired + count);
+        fired += count;
+        fired
+    };
+    fire(3000);
+    wait_until("some rows are there", || {
+        running.handle.figures().delivered > 0
+    });
+    for round in 0..6 {
+        // In the middle of whatever it does.
+        fire(2000);
+        server.kill();
+        fire(500);
+        if round % 2 == 0 {
+            running = {
+                drop(running);
+                start(&bus, directory.path(), &server)
+            };
+        }
+        server.restart();
+    }
+    // Nobody writes while the table is locked, and nothing is lost.
+    let mut locked = std::process::Command::new("psql")
+        .args(["-X", "-q", "-U", "salt", "-d", "salt", "-h", &server.host()])
+        .args([
+            "-c",
+            "BEGIN; LOCK TABLE salt_events; SELECT pg_sleep(2); COMMIT",
+        ])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let all = fire(1000);
+    assert!(locked.wait().unwrap().success());
+    has_all(&server, all);
+    let row = server.sql("SELECT name, log, seq FROM brine_sink");
+    assert_eq!(row, format!("audit|{}|{all}", bus.log.id()));
+    assert_eq!(running.handle.figures().dead, 0);
+}
+
+#[test]
+fn a_row_is_as_salts_returners_write_it() {
+    let directory = tempdir().unwrap();
+    let server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let running = start(&bus, directory.path(), &server);
+    let ping = |id: &str, more: &[(&'static str, Value)]| {
+        let mut data = vec![
+            ("fun", "test.ping".into()),
+            ("fun_args", Value::Array(Vec::new())),
+            ("id", id.into()),
+            ("jid", "20261129080100123456".into()),
+            ("return", true.into()),
+            ("retcode", 0.into()),
+        ];
+        data.extend(more.iter().cloned());
+        bus.fire(&format!("salt/job/20261129080100123456/ret/{id}"), &data);
+    };
+    let published = [("user", "root".into()), ("fun", "test.ping".into())];
+    bus.fire("salt/job/20261129080100123456/new", &published);
+    ping("web1", &[("success", true.into())]);
+    ping("web2", &[]);
+    wait_until("stored", || count(&server) == 3);
+    let rows = server
+        .sql("SELECT id, fun, jid, success, full_ret->>'retcode' FROM salt_returns ORDER BY id");
+    let row = |id| format!("{id}|test.ping|20261129080100123456|true|0");
+    assert_eq!(rows, [row("web1"), row("web2")].join("\n"));
+    // The load that was published, not the last return.
+    let loads = server.sql("SELECT load->>'user' FROM jids");
+    assert_eq!(loads, "root");
+    assert_eq!(
+        server.sql("SELECT DISTINCT master_id FROM salt_events"),
+        "master1"
+    );
+    drop(running);
+}
+
+#[test]
+fn events_that_salts_returners_lose_are_stored_between_good_ones() {
+    let directory = tempdir().unwrap();
+    let server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let running = start(&bus, directory.path(), &server);
+    let long_tag = "x".repeat(300);
+    let poison: [(&str, Value); 8] = [
+        ("nan", f64::NAN.into()),
+        ("infinity", f64::INFINITY.into()),
+        ("nul", "a\0b".into()),
+        ("bytes", Value::Bin(b"\xff\xfe".to_vec())),
+        ("text/bytes", Value::Bin(b"text".to_vec())),
+        (&long_tag, 1.into()),
+        ("emoji", "\u{1f600}".into()),
+        ("large", Value::Int(i128::from(u64::MAX))),
+    ];
+    for (tag, value) in poison {
+        bus.fire("good", &[("n", 1.into())]);
+        bus.fire(tag, &[("v", value)]);
+    }
+    bus.fire("tag\0with\tall\\sorts\nof", &[("n", 1.into())]);
+    bus.fire("good", &[("n", 1.into())]);
+    wait_until("stored", || count(&server) == 18);
+    assert_eq!(running.handle.figures().dead, 0);
+    let value = |tag: &str| {
+        server.sql(&format!(
+            "SELECT data->'v' FROM salt_events WHERE tag = '{tag}'"
+        ))
+    };
+    assert_eq!(value("nan"), "\"NaN\"");
+    assert_eq!(value("infinity"), "\"Infinity\"");
+    assert_eq!(value("nul"), "\"a\u{fffd}b\"");
+    assert_eq!(value("bytes"), "{\"$bytes\": \"//4=\"}");
+    assert_eq!(value("text/bytes"), "\"text\"");
+    assert_eq!(value("emoji"), "\"\u{1f600}\"");
+    assert_eq!(value("large"), "18446744073709551615");
+    let whole = server.sql("SELECT data->>'brine_tag' FROM salt_events WHERE length(tag) = 255");
+    assert_eq!(whole, long_tag);
+}
+
+#[test]
+fn what_a_constraint_forbids_becomes_a_dead_letter() {
+    let directory = tempdir().unwrap();
+    let server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let running = start(&bus, directory.path(), &server);
+    bus.fire_numbers(0..1);
+    wait_until("stored", || count(&server) == 1);
+    server.sql("ALTER TABLE salt_events ADD CONSTRAINT no CHECK (data->>'n' <> '13')");
+    bus.fire_numbers(1..100);
+    wait_until("stored", || count(&server) == 99);
+    wait_until("set aside", || running.handle.figures().dead == 1);
+    server.sql("ALTER TABLE salt_events DROP CONSTRAINT no");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let sent = runtime.block_on(running.handle.resend()).unwrap();
+    assert_eq!((sent.delivered, sent.kept), (1, 0));
+    assert_eq!(count(&server), 100);
+    // A letter does not move the position back.
+    bus.fire_numbers(100..101);
+    wait_until("stored", || count(&server) == 101);
+}
+
+#[test]
+fn tables_that_are_missing_are_named() {
+    let directory = tempdir().unwrap();
+    let server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let mut options = options(&server);
+    options.create_tables = false;
+    let sink = PostgresSink::new("audit", options).unwrap();
+    let running = bus.start(directory.path(), "audit", sink);
+    wait_until("it waits", || running.handle.figures().waits_for.is_some());
+    let why = running.handle.figures().waits_for.unwrap();
+    assert!(
+        why.contains("no table salt_events, jids, salt_returns"),
+        "{why}"
+    );
+    // As Salt's returner `postgres` has them: texts, not jsonb, and short job ids.
+    server.sql(
+        "CREATE TABLE jids (jid varchar(20) PRIMARY KEY, load text NOT NULL);
+         CREATE TABLE salt_returns (fun varchar(50) NOT NULL, jid varchar(255) NOT NULL, return text NOT NULL,
+            full_ret text, id varchar(255) NOT NULL, success varchar(10) NOT NULL,
+            alter_time timestamptz DEFAULT now());
+         CREATE TABLE salt_events (id bigserial PRIMARY KEY, tag varchar(255) NOT NULL, data text NOT NULL,
+            alter_time timestamptz DEFAULT now(), master_id varchar(255) NOT NULL)",
+    );
+    bus.fire(
+        "salt/job/20261129080100123456_7/new",
+        &[("user", "root".into())],
+    );
+    wait_until("stored", || count(&server) == 1);
+    assert_eq!(
+        server.sql("SELECT jid, load FROM jids"),
+        "20261129080100123456|{\"user\": \"root\"}"
+    );
+}

@@ -1,0 +1,119 @@
+//! Sinks of type `postgres` and `mysql`: how to reach a database.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::others::Secret;
+use super::section::Section;
+use crate::error::ConfigError;
+
+/// Which defaults count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// PostgreSQL's.
+    Postgres,
+    /// MySQL's.
+    Mysql,
+}
+
+/// A database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseOptions {
+    /// `host`: a name, an address, or where its socket is.
+    pub host: String,
+    /// `port`.
+    pub port: u16,
+    /// `user`.
+    pub user: String,
+    /// `password`.
+    pub password: Option<Secret>,
+    /// `database`.
+    pub database: String,
+    /// `connect_timeout`, in seconds.
+    pub connect_timeout: Duration,
+    /// `tls`, `ca`, `cert`, `key`.
+    pub tls: DatabaseTls,
+    /// `tables` has `events`: `salt_events` is written.
+    pub events: bool,
+    /// `tables` has `jobs`: `jids` and `salt_returns` are written.
+    pub jobs: bool,
+    /// `create_tables`: tables that are missing are made.
+    pub create_tables: bool,
+    /// `alter_time: event`: rows are from when the event arrived, not from when they are stored.
+    pub is_event_time: bool,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DatabaseTls {
+    /// `off`, `prefer`, `require` or `verify`; `None` if nothing is said.
+    pub mode: Option<&'static str>,
+    /// `ca`: a file of certificates, one of which must have signed the server's.
+    pub ca: Option<PathBuf>,
+    /// `cert` and `key`: our own.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// The words of `tls`.
+pub(super) const TLS_MODES: [&str; 4] = ["off", "prefer", "require", "verify"];
+
+impl DatabaseOptions {
+    /// As Salt's returners have it.
+    pub(super) fn new(schema: Schema) -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: match schema {
+                Schema::Postgres => 5432,
+                Schema::Mysql => 3306,
+            },
+            user: "salt".to_owned(),
+            password: None,
+            database: "salt".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            tls: DatabaseTls::default(),
+            events: true,
+            jobs: true,
+            create_tables: false,
+            is_event_time: false,
+        }
+    }
+
+    pub(super) fn parse(section: &mut Section<'_>, schema: Schema) -> Result<Self, ConfigError> {
+        let mut options = Self::new(schema);
+        if let Some(host) = section.text("host")? {
+            options.host = host;
+        }
+        if let Some(port) = section.count("port", 1..=65_535)? {
+            options.port = u16::try_from(port).unwrap_or(options.port);
+        }
+        if let Some(user) = section.text("user")? {
+            options.user = user;
+        }
+        options.password = section.text("password")?.map(Secret);
+        if let Some(database) = section.text("database")? {
+            options.database = database;
+        }
+        if let Some(timeout) = section.seconds("connect_timeout")? {
+            options.connect_timeout = timeout;
+        }
+        options.tls = DatabaseTls {
+            mode: section.word("tls", &TLS_MODES)?,
+            ca: section.path("ca")?,
+            identity: section.path("cert")?.zip(section.path("key")?),
+        };
+        let tables = section.texts("tables")?;
+        if let Some(other) = tables
+            .iter()
+            .find(|table| !["events", "jobs"].contains(&&***table))
+        {
+            return Err(section.bad("tables", "events, jobs or both", &other.as_str().into()));
+        }
+        if !tables.is_empty() {
+            options.events = tables.iter().any(|table| table == "events");
+            options.jobs = tables.iter().any(|table| table == "jobs");
+        }
+        options.create_tables = section.flag("create_tables")?.unwrap_or_default();
+        options.is_event_time = section.word("alter_time", &["stored", "event"])? == Some("event");
+        Ok(options)
+    }
+}

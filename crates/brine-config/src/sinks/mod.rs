@@ -1,0 +1,230 @@
+//! The options under `brine: {sinks: …}`, and Salt's own that ask for the same: where events go.
+//!
+//! Only values: the program makes sinks of them. Everything that can be wrong without asking the other side is found
+//! here, before anything starts.
+
+mod databases;
+mod others;
+mod salt;
+mod section;
+
+use std::time::Duration;
+
+use brine_wire::{Map, Value};
+
+pub use databases::{DatabaseOptions, DatabaseTls, Schema};
+pub use others::{FileSinkOptions, Secret, WebhookOptions};
+use section::Section;
+
+use crate::error::ConfigError;
+pub(crate) use salt::of_salt;
+
+/// One sink.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkOptions {
+    /// Its name, that of its consumer.
+    pub name: String,
+    /// `tags`: shell patterns; none for every tag.
+    pub tags: Vec<String>,
+    /// `exclude`: shell patterns of tags it does not take.
+    pub exclude: Vec<String>,
+    /// `filter`: terms that fields must fulfil, such as `ok:false`.
+    pub filter: String,
+    /// `deliver: all`: a new sink begins with the oldest event that is kept.
+    pub from_oldest: bool,
+    /// `batch_events`: the most events of one batch.
+    pub batch_events: Option<usize>,
+    /// `batch_bytes`: the most bytes of one batch.
+    pub batch_bytes: Option<usize>,
+    /// `batch_wait`: how long a batch that is not full waits for more, in seconds.
+    pub batch_wait: Option<Duration>,
+    /// `attempts`: after how many refusals one event is set aside.
+    pub attempts: Option<u32>,
+    /// `type`, and what is particular to it.
+    pub kind: SinkKind,
+}
+
+/// What is on the other side.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SinkKind {
+    /// PostgreSQL.
+    Postgres(DatabaseOptions),
+    /// MySQL or MariaDB.
+    Mysql(DatabaseOptions),
+    /// Lines in a file.
+    File(FileSinkOptions),
+    /// An HTTP server.
+    Webhook(WebhookOptions),
+    /// A user's own returner module, of this name.
+    Returner(String),
+}
+
+const TYPES: [&str; 5] = ["postgres", "mysql", "file", "webhook", "returner"];
+
+impl SinkOptions {
+    /// A sink that takes everything.
+    pub(crate) const fn new(name: String, kind: SinkKind) -> Self {
+        Self {
+            name,
+            tags: Vec::new(),
+            exclude: Vec::new(),
+            filter: String::new(),
+            from_oldest: false,
+            batch_events: None,
+            batch_bytes: None,
+            batch_wait: None,
+            attempts: None,
+            kind,
+        }
+    }
+}
+
+/// Reads the value of `brine: {sinks: …}`: a mapping from names to options.
+pub(crate) fn parse(value: &Value) -> Result<Vec<SinkOptions>, ConfigError> {
+    let sinks = match value {
+        Value::Nil => &Map::new(),
+        Value::Map(sinks) => sinks,
+        other => {
+            return Err(ConfigError::bad_option(
+                "brine: sinks",
+                "a mapping from names to options",
+                other,
+            ));
+        }
+    };
+    sinks
+        .into_iter()
+        .map(|(name, options)| one(name, options))
+        .collect()
+}
+
+/// Adds those that Salt's options ask for. A name is that of one consumer.
+pub(crate) fn add(sinks: &mut Vec<SinkOptions>, more: Vec<SinkOptions>) -> Result<(), ConfigError> {
+    for sink in more {
+        if sinks.iter().any(|known| known.name == sink.name) {
+            return Err(ConfigError::bad_option(
+                &format!("brine: sinks: {}", sink.name),
+                "another name: event_return or a job cache asks for a sink of this one",
+                &sink.name.into(),
+            ));
+        }
+        sinks.push(sink);
+    }
+    Ok(())
+}
+
+fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
+    let is_plain = |name: &&str| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (1..=128).contains(&name.len()) && name.bytes().all(is_allowed)
+    };
+    let name = name.as_str().filter(is_plain).ok_or_else(|| {
+        ConfigError::bad_option(
+            "brine: sinks",
+            "names of 1 to 128 letters, digits, dots, dashes and underscores",
+            name,
+        )
+    })?;
+    let mut section = Section::new(format!("brine: sinks: {name}"), options)?;
+    let kind = match section.word("type", &TYPES)? {
+        Some("postgres") => {
+            SinkKind::Postgres(DatabaseOptions::parse(&mut section, Schema::Postgres)?)
+        }
+        Some("mysql") => SinkKind::Mysql(DatabaseOptions::parse(&mut section, Schema::Mysql)?),
+        Some("file") => SinkKind::File(FileSinkOptions::parse(&mut section)?),
+        Some("webhook") => SinkKind::Webhook(WebhookOptions::parse(&mut section)?),
+        Some("returner") => SinkKind::Returner(section.required_text("module")?),
+        _ => return Err(section.missing("type", &TYPES.join(", "))),
+    };
+    let mut sink = SinkOptions::new(name.to_owned(), kind);
+    sink.tags = section.texts("tags")?;
+    sink.exclude = section.texts("exclude")?;
+    sink.filter = section.text("filter")?.unwrap_or_default();
+    sink.from_oldest = section.word("deliver", &["all", "new"])? == Some("all");
+    sink.batch_events = section.count("batch_events", 1..=100_000)?;
+    sink.batch_bytes = section.bytes("batch_bytes")?;
+    sink.batch_wait = section.seconds("batch_wait")?;
+    let attempts = section.count("attempts", 1..=1000)?;
+    sink.attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok());
+    section.finish()?;
+    Ok(sink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Vec<SinkOptions>, String> {
+        let value = crate::yaml::load(yaml.as_bytes()).unwrap();
+        super::parse(&value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_type_is_read() {
+        let sinks = parse(
+            "audit: {type: postgres, host: db, password: x, tags: 'salt/job/*', exclude: [a, b], deliver: all}
+old: {type: mysql, host: /run/mysqld/mysqld.sock, tables: [events]}
+lines: {type: file, path: /var/log/salt/events, rotate_bytes: 100MiB, rotate_after: 1d, keep: 7}
+hook: {type: webhook, url: 'https://example.org/in', secret: s, batch_events: 50, batch_wait: 1.5, attempts: 5}
+own: {type: returner, module: mine, filter: 'ok:false'}",
+        )
+        .unwrap();
+        let [audit, old, lines, hook, own] = &sinks[..] else {
+            panic!("expected five sinks")
+        };
+        assert!(audit.from_oldest && audit.tags == ["salt/job/*"] && audit.exclude.len() == 2);
+        let SinkKind::Postgres(database) = &audit.kind else {
+            panic!("expected PostgreSQL")
+        };
+        assert_eq!((database.port, database.user.as_str()), (5432, "salt"));
+        assert!(database.events && database.jobs);
+        assert!(!format!("{database:?}").contains("\"x\""), "{database:?}");
+        let SinkKind::Mysql(database) = &old.kind else {
+            panic!("expected MySQL")
+        };
+        assert!(database.events && !database.jobs);
+        assert!(matches!(&lines.kind, SinkKind::File(file) if file.keep == Some(7)));
+        assert_eq!(hook.batch_wait, Some(Duration::from_millis(1500)));
+        assert!(matches!(&hook.kind, SinkKind::Webhook(hook) if hook.secret.is_some()));
+        assert_eq!(own.kind, SinkKind::Returner("mine".to_owned()));
+        assert_eq!(parse("{}"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (yaml, error) in [
+            (
+                "[a]",
+                "brine: sinks: expected a mapping from names to options, found a list",
+            ),
+            (
+                "{a: {host: x}}",
+                "brine: sinks: a: type: expected postgres, mysql, file, webhook, returner, found nothing",
+            ),
+            (
+                "{a: {type: postgres, port: many}}",
+                "brine: sinks: a: port: expected a number from 1 to 65535, found \"many\"",
+            ),
+            (
+                "{a: {type: postgres, hosts: x}}",
+                "brine: sinks: a: hosts: no such option; did you mean host?",
+            ),
+            (
+                "{a: {type: file}}",
+                "brine: sinks: a: path: expected an absolute path, found nothing",
+            ),
+            (
+                "{a: {type: webhook, url: x, headers: [y]}}",
+                "brine: sinks: a: headers: expected a mapping of texts, found a list",
+            ),
+        ] {
+            assert_eq!(parse(yaml).unwrap_err(), error);
+        }
+        assert!(
+            parse("{'a b': {type: file}}")
+                .unwrap_err()
+                .contains("names of")
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Sinks of type `file` and `webhook`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::section::Section;
+use crate::error::ConfigError;
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("[redacted]")
+    }
+}
+
+/// Lines in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSinkOptions {
+    /// `path`.
+    pub path: PathBuf,
+    /// `rotate_bytes`: it is set aside when it is so large.
+    pub rotate_bytes: Option<u64>,
+    /// `rotate_after`: it is set aside when it is so old.
+    pub rotate_after: Option<Duration>,
+    /// `keep`: how many files that were set aside are kept.
+    pub keep: Option<usize>,
+    /// `compress`: what is set aside is compressed.
+    pub compress: bool,
+    /// `sync`: each batch is on the disk before it counts.
+    pub sync: bool,
+}
+
+impl FileSinkOptions {
+    pub(super) const fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            rotate_bytes: None,
+            rotate_after: None,
+            keep: None,
+            compress: false,
+            sync: false,
+        }
+    }
+
+    pub(super) fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
+        let path = section.path("path")?;
+        let path = path.ok_or_else(|| section.missing("path", "an absolute path"))?;
+        let mut options = Self::new(path);
+        options.rotate_bytes = section.bytes("rotate_bytes")?.map(|bytes| bytes as u64);
+        options.rotate_after = section.span("rotate_after")?;
+        options.keep = section.count("keep", 0..=1_000_000)?;
+        options.compress = section.flag("compress")?.unwrap_or_default();
+        options.sync = section.flag("sync")?.unwrap_or_default();
+        Ok(options)
+    }
+}
+
+/// An HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookOptions {
+    /// `url`.
+    pub url: String,
+    /// `secret`: what bodies are signed with.
+    pub secret: Option<Secret>,
+    /// `headers`: further ones.
+    pub headers: Vec<(String, Secret)>,
+    /// `timeout`: how long an answer may take, in seconds.
+    pub timeout: Duration,
+    /// `form: lines`: one object per line, not a list.
+    pub is_lines: bool,
+    /// `ca`: a file of certificates, one of which must have signed the server's; those of the system without it.
+    pub ca: Option<PathBuf>,
+    /// `cert` and `key`: our own.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl WebhookOptions {
+    pub(super) fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
+        let headers = section.map("headers")?.into_iter();
+        Ok(Self {
+            url: section.required_text("url")?,
+            secret: section.text("secret")?.map(Secret),
+            headers: headers.map(|(name, value)| (name, Secret(value))).collect(),
+            timeout: section
+                .seconds("timeout")?
+                .unwrap_or(Duration::from_secs(30)),
+            is_lines: section.word("form", &["list", "lines"])? == Some("lines"),
+            ca: section.path("ca")?,
+            identity: section.path("cert")?.zip(section.path("key")?),
+        })
+    }
+}

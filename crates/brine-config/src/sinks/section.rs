@@ -1,0 +1,199 @@
+//! One mapping of options: each is asked for by name, and what nobody asked for does not exist.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brine_wire::{Map, Value};
+
+use crate::brine_values::{edit_distance, shown, sized};
+use crate::error::ConfigError;
+use crate::history::span;
+
+/// Options that are being read.
+pub(super) struct Section<'a> {
+    /// Where it is, as errors say.
+    path: String,
+    options: &'a Map,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(path: String, options: &'a Value) -> Result<Self, ConfigError> {
+        match options {
+            Value::Map(options) => Ok(Self {
+                path,
+                options,
+                asked: RefCell::default(),
+            }),
+            other => Err(ConfigError::bad_option(
+                &path,
+                "a mapping of options",
+                other,
+            )),
+        }
+    }
+
+    /// An option's value; null counts as not set.
+    fn get(&self, name: &'static str) -> Option<&'a Value> {
+        self.asked.borrow_mut().push(name);
+        self.options.get(name).filter(|value| **value != Value::Nil)
+    }
+
+    /// An error about one of the options.
+    pub(super) fn bad(&self, name: &str, expected: &str, found: &Value) -> ConfigError {
+        ConfigError::bad_option(&format!("{}: {name}", self.path), expected, found)
+    }
+
+    /// An option that must be there, and is not.
+    pub(super) fn missing(&self, name: &'static str, expected: &str) -> ConfigError {
+        let found = self.options.get(name).unwrap_or(&Value::Nil);
+        self.bad(name, expected, found)
+    }
+
+    fn read<T>(
+        &self,
+        name: &'static str,
+        expected: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let read = read(value);
+        read.map(Some)
+            .ok_or_else(|| self.bad(name, expected, value))
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        self.read(name, "text", text)
+    }
+
+    pub(super) fn required_text(&self, name: &'static str) -> Result<String, ConfigError> {
+        let text = self.text(name)?;
+        text.filter(|text| !text.is_empty())
+            .ok_or_else(|| self.missing(name, "text"))
+    }
+
+    /// A text, or a list of texts.
+    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, ConfigError> {
+        let texts = self.read(name, "text or a list of texts", |value| match value {
+            Value::Array(items) => items.iter().map(text).collect(),
+            one => text(one).map(|text| vec![text]),
+        });
+        Ok(texts?.unwrap_or_default())
+    }
+
+    /// One of a few words.
+    pub(super) fn word(
+        &self,
+        name: &'static str,
+        words: &[&'static str],
+    ) -> Result<Option<&'static str>, ConfigError> {
+        self.read(name, &words.join(", "), |value| {
+            // `off` is false before anybody sees it.
+            let text = match value {
+                Value::Bool(false) => "off",
+                other => other.as_str()?,
+            };
+            words.iter().copied().find(|word| *word == text)
+        })
+    }
+
+    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
+        self.read(name, "true or false", |value| match value {
+            Value::Bool(flag) => Some(*flag),
+            _ => None,
+        })
+    }
+
+    pub(super) fn count(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ConfigError> {
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        self.read(name, &expected, |value| {
+            let number = match value {
+                Value::Str(text) => text.trim().parse().ok(),
+                other => other
+                    .as_int()
+                    .and_then(|number| usize::try_from(number).ok()),
+            };
+            number.filter(|number| range.contains(number))
+        })
+    }
+
+    pub(super) fn bytes(&self, name: &'static str) -> Result<Option<usize>, ConfigError> {
+        let expected = "a number of bytes, or a number with KiB, MiB or GiB";
+        self.read(name, expected, |value| {
+            let bytes = match value {
+                Value::Str(text) => sized(text)?,
+                other => u64::try_from(other.as_int()?).ok()?,
+            };
+            usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+        })
+    }
+
+    pub(super) fn seconds(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+        self.read(name, "a number of seconds", |value| {
+            let seconds = match value {
+                Value::Float(seconds) => *seconds,
+                Value::Str(text) => text.trim().parse().ok()?,
+                other => f64::from(i32::try_from(other.as_int()?).ok()?),
+            };
+            Duration::try_from_secs_f64(seconds).ok()
+        })
+    }
+
+    /// A time with its units.
+    pub(super) fn span(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+        let expected = "a time with its units such as 7d, 12h or 1d12h";
+        self.read(name, expected, |value| span(value.as_str()?))
+    }
+
+    pub(super) fn path(&self, name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        self.read(name, "an absolute path", |value| {
+            let path = value.as_str().map(PathBuf::from);
+            path.filter(|path| path.is_absolute())
+        })
+    }
+
+    pub(super) fn map(&self, name: &'static str) -> Result<Vec<(String, String)>, ConfigError> {
+        let map = self.read(name, "a mapping of texts", |value| {
+            let pairs = value.as_map()?.iter();
+            pairs
+                .map(|(key, value)| text(key).zip(text(value)))
+                .collect()
+        });
+        Ok(map?.unwrap_or_default())
+    }
+
+    /// Refuses what nobody asked for.
+    pub(super) fn finish(self) -> Result<(), ConfigError> {
+        let asked = self.asked.borrow();
+        for (key, _) in self.options {
+            let name = key.as_str().unwrap_or_default();
+            if asked.contains(&name) {
+                continue;
+            }
+            let distance = |known: &&&'static str| edit_distance(name, known);
+            let nearest = asked.iter().min_by_key(distance).copied();
+            return Err(ConfigError::UnknownOption {
+                option: format!("{}: {}", self.path, key.as_str().unwrap_or(&shown(key))),
+                nearest: nearest.unwrap_or_default(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A text; numbers are often passwords and names that nobody has quoted.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Str(text) => Some(text.clone()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,64 @@
+//! What external authentication takes from the master's options.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use brine_auth::{AuthConfig, TokenLayout, TokenStore};
+use brine_config::{Brine, Opts};
+use brine_wire::Value;
+use brine_wire::compat::{Compat, Series};
+
+/// What `external_auth` needs of the master's options.
+#[derive(Debug, Clone)]
+pub(super) struct ExternalOptions {
+    pub(super) auth: AuthConfig,
+    /// `token_dir`, where releases before 3008 keep tokens.
+    token_dir: Option<PathBuf>,
+}
+
+impl ExternalOptions {
+    pub(super) fn from_opts(opts: &Opts, brine: &Brine) -> Self {
+        let map = |name| opts.get(name).and_then(Value::as_map).cloned();
+        let expire = opts.int("token_expire").unwrap_or(43_200);
+        let token_dir = opts.text("token_dir").ok();
+        Self {
+            auth: AuthConfig {
+                external_auth: map("external_auth").unwrap_or_default(),
+                sharedsecret: match opts.get("sharedsecret") {
+                    Some(Value::Str(secret)) => Some(secret.clone()),
+                    Some(Value::Int(secret)) => Some(secret.to_string()),
+                    _ => None,
+                },
+                token_expire: Duration::from_secs(u64::try_from(expire).unwrap_or(43_200)),
+                token_expire_user_override: opts
+                    .get("token_expire_user_override")
+                    .cloned()
+                    .unwrap_or(Value::Nil),
+                permissive_acl: opts.flag("permissive_acl").unwrap_or(false),
+                allows_auto: brine.auth.allow_auto,
+                users_file: brine.auth.users.clone(),
+            },
+            token_dir: token_dir
+                .filter(|directory| !directory.is_empty())
+                .map(Into::into),
+        }
+    }
+
+    /// Where Salt keeps tokens: 3008 below `cachedir`, earlier releases in `token_dir`.
+    pub(super) fn token_store(
+        &self,
+        compat: Compat,
+        cachedir: &Path,
+        hash_type: &str,
+    ) -> TokenStore {
+        let (directory, layout) = match compat.series() {
+            Series::S3008 => (cachedir.join("tokens"), TokenLayout::Cache),
+            _ => {
+                let directory = self.token_dir.clone();
+                let directory = directory.unwrap_or_else(|| cachedir.join("tokens"));
+                (directory, TokenLayout::Bare)
+            }
+        };
+        TokenStore::new(directory, layout, hash_type)
+    }
+}

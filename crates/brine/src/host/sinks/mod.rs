@@ -1,0 +1,129 @@
+//! The sinks of a bus: made from options, each on a thread of its own, so that nothing they wait for holds up the bus
+//! or one another.
+
+mod make;
+mod returner;
+mod shown;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use brine_api::Sinks;
+use brine_bridge::{Pump, Sink, SinkConfig, SinkHandle};
+use brine_log::Log;
+use brine_log::history::History;
+use tokio::sync::watch;
+
+use crate::bus_location::BusLocation;
+use make::Other;
+pub(crate) use shown::SinkList;
+
+/// Sinks whose options are known to be good. Nothing is connected.
+pub(crate) struct PreparedSinks(Vec<Prepared>);
+
+struct Prepared {
+    config: SinkConfig,
+    other: Other,
+}
+
+/// Sinks that run. Dropping them has them deliver what is in the log, for a few seconds at most, and waits for that.
+pub(crate) struct RunningSinks {
+    list: Arc<SinkList>,
+    shutdown: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How they are, for requests.
+pub(crate) fn shown(sinks: Option<&RunningSinks>) -> Option<Arc<dyn Sinks>> {
+    let list = Arc::clone(&sinks?.list);
+    Some(list)
+}
+
+/// Where a history keeps the dead letters of its sinks.
+pub(crate) fn dead_letters(history: &Path) -> PathBuf {
+    history.join("dead")
+}
+
+impl PreparedSinks {
+    /// Those of a bus. Finds everything that is wrong without asking the other sides.
+    pub(crate) fn of(location: &BusLocation) -> anyhow::Result<Self> {
+        let sinks = location.sinks.iter().map(|options| {
+            let (config, other) =
+                make::sink(location, options).with_context(|| format!("sink {}", options.name))?;
+            anyhow::Ok(Prepared { config, other })
+        });
+        Ok(Self(sinks.collect::<Result<_, _>>()?))
+    }
+
+    /// Starts them; `None` if there are none. What is appended from now on is theirs.
+    pub(crate) fn start(
+        self,
+        log: &Arc<Log>,
+        history: Option<&History>,
+    ) -> anyhow::Result<Option<RunningSinks>> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let history = history.context(
+            "sinks need a history, which keeps their positions; take brine: {history: false} out",
+        )?;
+        let directory = dead_letters(&history.status().directory);
+        let (shutdown, ends) = watch::channel(false);
+        let (mut handles, mut threads) = (Vec::new(), Vec::new());
+        for Prepared { mut config, other } in self.0 {
+            config.dead_letters = directory.join(config.name.as_str());
+            let name = config.name.to_string();
+            let (pump, handle) = Pump::new(log, history, config)?;
+            handles.push(handle);
+            threads.push(match other {
+                Other::Postgres(sink) => run(&name, pump, *sink, ends.clone()),
+                Other::Mysql(sink) => run(&name, pump, *sink, ends.clone()),
+                Other::File(sink) => run(&name, pump, *sink, ends.clone()),
+                Other::Webhook(sink) => run(&name, pump, *sink, ends.clone()),
+                Other::Returner(sink) => run(&name, pump, *sink, ends.clone()),
+            }?);
+        }
+        let list = Arc::new(SinkList::running(handles, directory));
+        Ok(Some(RunningSinks {
+            list,
+            shutdown,
+            threads,
+        }))
+    }
+}
+
+fn run<S: Sink + 'static>(
+    name: &str,
+    pump: Pump,
+    sink: S,
+    mut ends: watch::Receiver<bool>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of a sink")?;
+    let work = move || {
+        let ended = async move {
+            let _ = ends.wait_for(|is_over| *is_over).await; // a sender that is gone ends it too
+        };
+        runtime.block_on(pump.run(sink, ended));
+    };
+    let thread = std::thread::Builder::new().name(format!("sink {name}"));
+    thread
+        .spawn(work)
+        .context("cannot start the thread of a sink")
+}
+
+impl Drop for RunningSinks {
+    fn drop(&mut self) {
+        self.shutdown.send_replace(true);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a panic there has been printed
+        }
+    }
+}
+
+/// For `SinkList`, which holds them.
+type Handles = Vec<SinkHandle>;

@@ -1,0 +1,140 @@
+//! Sinks as requests about consumers and metrics see them.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use brine_api::{SinkFigures, Sinks};
+use brine_bridge::{DeadLetter, DeadLetters, Figures, SinkHandle};
+use brine_log::Millis;
+use brine_wire::compat::StampStyle;
+use brine_wire::{Map, Value, msgpack, stamp};
+
+use super::{Handles, dead_letters};
+
+/// The sinks of a process; or none, but the dead letters that are left.
+pub(crate) struct SinkList {
+    handles: Handles,
+    dead_letters: PathBuf,
+}
+
+impl SinkList {
+    pub(super) const fn running(handles: Handles, dead_letters: PathBuf) -> Self {
+        Self {
+            handles,
+            dead_letters,
+        }
+    }
+
+    /// Those of a history whose bus does not run.
+    pub(crate) fn left_in(history: &Path) -> Self {
+        Self::running(Vec::new(), dead_letters(history))
+    }
+
+    fn find(&self, name: &str) -> Option<&SinkHandle> {
+        self.handles
+            .iter()
+            .find(|handle| handle.name().as_str() == name)
+    }
+}
+
+impl Sinks for SinkList {
+    fn is_running(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn describe(&self, name: &str) -> Option<Map> {
+        self.find(name).map(|handle| described(&handle.figures()))
+    }
+
+    fn figures(&self) -> Vec<SinkFigures> {
+        let figures = self.handles.iter().map(|handle| {
+            let figures = handle.figures();
+            SinkFigures {
+                name: handle.name().to_string(),
+                delivered: figures.delivered,
+                failures: figures.failures,
+                missed: figures.missed,
+                dead: figures.dead,
+                is_waiting: figures.waits_for.is_some(),
+            }
+        });
+        figures.collect()
+    }
+
+    fn dead(&self, name: &str, most: usize) -> Result<(Vec<Map>, usize), String> {
+        let file = self.dead_letters.join(name);
+        let all = DeadLetters::read(&file).map_err(|error| error.to_string())?;
+        let (mut shown, mut further) = (Vec::new(), 0);
+        for letter in all {
+            let letter = letter.map_err(|error| error.to_string())?;
+            match shown.len() < most {
+                true => shown.push(letter_shown(&letter)),
+                false => further += 1,
+            }
+        }
+        Ok((shown, further))
+    }
+
+    fn resend<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<Map, String>> + Send + 'a>> {
+        Box::pin(async move {
+            let handle = self.find(name).ok_or_else(|| {
+                format!("sink {name} does not run; its bus sends dead letters again")
+            })?;
+            let sent = handle.resend().await.map_err(|error| error.to_string())?;
+            let mut answer = Map::new();
+            answer.insert("name", name);
+            answer.insert("delivered", number(sent.delivered));
+            answer.insert("kept", number(sent.kept));
+            Ok(answer)
+        })
+    }
+}
+
+fn described(figures: &Figures) -> Map {
+    let mut shown = Map::new();
+    if let Some(why) = &figures.waits_for {
+        shown.insert("state", format!("waiting: {why}"));
+    }
+    shown.insert("delivered", number(figures.delivered));
+    shown.insert("batches", number(figures.batches));
+    shown.insert("rate", Value::Float((figures.rate * 10.0).round() / 10.0));
+    shown.insert("failures", number(figures.failures));
+    shown.insert("missed", number(figures.missed));
+    shown.insert("dead", number(figures.dead));
+    let error = figures.last_error.as_ref().map(|error| {
+        let mut shown = Map::new();
+        shown.insert("time", time(error.at));
+        shown.insert("reason", error.reason.as_str());
+        Value::from(shown)
+    });
+    shown.insert("last_error", error.unwrap_or(Value::Nil));
+    shown
+}
+
+fn letter_shown(letter: &DeadLetter) -> Map {
+    let data = msgpack::decode(&letter.data);
+    let data = data.unwrap_or_else(|_| Value::Bin(letter.data.clone()));
+    let mut shown = Map::new();
+    shown.insert("position", letter.position.to_string());
+    shown.insert("time", time(letter.at));
+    shown.insert("tag", String::from_utf8_lossy(&letter.tag).into_owned());
+    shown.insert("reason", letter.reason.as_str());
+    shown.insert("attempts", number(letter.attempts.into()));
+    shown.insert("set_aside", time(letter.set_aside));
+    shown.insert("data", data);
+    shown
+}
+
+fn number(number: u64) -> Value {
+    Value::Int(number.into())
+}
+
+fn time(at: Millis) -> String {
+    let text = stamp::format(Duration::from_millis(at.0), StampStyle::Naive);
+    format!("{text}Z")
+}

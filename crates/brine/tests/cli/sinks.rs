@@ -1,0 +1,126 @@
+//! Sinks of a bus: configured, shown by `brine consumer`, started before anything is fired.
+
+use std::fs;
+use std::net::TcpListener;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::{Bus, PATIENCE, brine, run};
+
+/// Waits for a condition.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: still not so");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn configured(sinks: &str) -> Bus {
+    let bus = Bus::absent();
+    let file = bus.path("master");
+    let text = fs::read_to_string(&file).unwrap();
+    let history = bus.path("h");
+    let text = format!("{text}\nbrine:\n  history: {{directory: {history}}}\n  sinks:\n{sinks}\n");
+    fs::write(&file, text).unwrap();
+    bus
+}
+
+#[test]
+fn a_sink_is_a_consumer_like_any_other() {
+    // Nobody listens there.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/in", closed.local_addr().unwrap());
+    drop(closed);
+    let mut bus = configured(&format!(
+        "    hook: {{type: webhook, url: '{url}'}}\n    lines: {{type: file, path: {{PATH}}, tags: 'my/*'}}"
+    ));
+    let (file, lines) = (bus.path("master"), bus.path("lines"));
+    let text = fs::read_to_string(&file).unwrap().replace("{PATH}", &lines);
+    fs::write(&file, text).unwrap();
+    bus.begin(&["--config", &file]);
+    bus.send("my/tag", "{n: 1}");
+    bus.send("other", "{n: 2}");
+    let written = || fs::read_to_string(&lines).unwrap_or_default();
+    wait_until("written", || written().ends_with("}\n"));
+    assert!(
+        written().starts_with("{\"data\": {\"n\": 1, \"_stamp\""),
+        "{}",
+        written()
+    );
+    assert!(
+        written().ends_with("\"tag\": \"my/tag\"}\n"),
+        "{}",
+        written()
+    );
+
+    let shown = || bus.run(&["consumer", "ls"]).stdout;
+    wait_until("shown", || {
+        let shown = shown();
+        let is_waiting = shown
+            .lines()
+            .any(|line| line.starts_with("hook") && line.contains("waiting: http://"));
+        is_waiting
+            && shown
+                .lines()
+                .any(|line| line.starts_with("lines") && line.ends_with("active"))
+    });
+    let info = bus.run(&["consumer", "info", "lines"]).stdout;
+    for part in [
+        "\"kind\": \"sink\"",
+        "\"delivered\": 1",
+        "\"lag\": 0",
+        "\"filter\": \"my/*\"",
+        "\"dead\": 0",
+    ] {
+        assert!(info.contains(part), "{part}: {info}");
+    }
+    let left = bus.run(&["consumer", "rm", "lines"]);
+    assert!(left.stderr.contains("is a sink that runs"), "{left:?}");
+    assert_eq!(bus.run(&["consumer", "dead", "hook"]).stdout, "");
+    assert_eq!(
+        bus.run(&["consumer", "resend", "hook"]).stdout,
+        "hook: 0 delivered, 0 refused again and kept\n"
+    );
+    // Again from the beginning.
+    let left = bus.run(&["consumer", "reset", "lines", "--to-earliest", "--execute"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    wait_until("written again", || written().lines().count() == 2);
+
+    bus.end();
+    let store = ["--history", &bus.path("h")].map(str::to_owned);
+    let left = run(
+        brine(&["consumer", "reset", "lines", "--to-latest"]).args(&store),
+        "",
+    );
+    assert!(left.stderr.contains("reset it while it runs"), "{left:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
+    for (sinks, says) in [
+        (
+            "    audit: {type: postgres, hots: db}",
+            "/master, line 11: brine: sinks: audit: hots: no such option; did you mean host?",
+        ),
+        (
+            "    audit: {type: webhook, url: 'ftp://x'}",
+            "sink audit: url: expected an address such as https://example.org/events, found \"ftp://x\"",
+        ),
+        (
+            "    audit: {type: file, path: /x, filter: nonsense}",
+            "sink audit: tags, exclude and filter: expected terms FIELD:PATTERN",
+        ),
+        (
+            "    audit: {type: returner, module: mine}",
+            "sink audit: returner mine: expected mine.py in one of",
+        ),
+    ] {
+        let bus = configured(sinks);
+        let file = bus.path("master");
+        let left = bus.run(&["bus", "--config", &file]);
+        assert!(left.stderr.contains(says), "{left:?}");
+        assert_eq!(left.code, Some(1));
+        assert!(!fs::exists(bus.path("h")).unwrap(), "a history was opened");
+    }
+}
