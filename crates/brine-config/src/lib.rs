@@ -41,6 +41,7 @@ mod nats;
 mod options;
 mod opts;
 mod paths;
+mod reactor;
 mod resolve;
 mod review;
 mod role;
@@ -54,12 +55,14 @@ pub use brine::{ApiOptions, AuthOptions, Brine};
 pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
 pub use files::Place;
+pub use glob::glob as glob_files;
 pub use history::{Age, HistoryOptions, SyncOption};
 pub use load::Loaded;
 pub use nats::{ClusterOptions, NatsOptions, NatsTls};
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
 pub use review::{Remark, Severity, review};
+pub use reactor::{ReactorOptions, ThrottleOption};
 pub use role::Role;
 pub use sinks::{
     DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,

@@ -10,8 +10,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    attach, bench, bus, check, completions, consumer, doctor, history, links, log, man, password,
-    send, status, up, watch,
+    attach, bench, bus, check, completions, consumer, doctor, explain, history, links, log, man,
+    password, reactor, send, status, up, watch,
 };
 use crate::logs::{self, Level, Look};
 use crate::salt::Personality;
@@ -73,6 +73,10 @@ enum Command {
     Log(log::Arguments),
     /// Named readers with a saved position
     Consumer(Box<consumer::Arguments>),
+    /// The reactor: its rules, what became of reactions, running one again
+    Reactor(Box<reactor::Arguments>),
+    /// Show what would react to an event, and how; nothing is fired or called
+    Explain(Box<explain::Arguments>),
     /// Print a line for the file of the HTTP API's own users; the password is read from stdin
     Password(password::Arguments),
     /// Load a bus and print rates and latencies
@@ -116,6 +120,8 @@ impl Cli {
             Command::Check(arguments) => check::run(&arguments),
             Command::Log(arguments) => log::run(&arguments),
             Command::Consumer(arguments) => consumer::run(&arguments),
+            Command::Reactor(arguments) => reactor::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
             Command::Password(arguments) => password::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),

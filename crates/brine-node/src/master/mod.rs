@@ -49,7 +49,7 @@ pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
 pub use self::peers::Peers;
 pub use self::ports::PortError;
-pub use self::wheel::WheelError;
+pub use self::wheel::{WheelError, has_wheel};
 
 use self::access::Access;
 use self::context::{Context, RateLimit};
@@ -157,6 +157,7 @@ impl Master {
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
             tasks: Mutex::default(),
+            reactor: OnceLock::new(),
             files: Arc::new(FileServer::new(options.files.clone())),
             minions: Arc::new(MinionData::open(&options.cachedir)),
             mine: Mine::new(
