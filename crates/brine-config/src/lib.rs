@@ -53,7 +53,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
 pub use history::{Age, HistoryOptions, SyncOption};
 pub use load::Loaded;
-pub use nats::{ClusterOptions, NatsOptions, NatsTls};
+pub use nats::{ClusterOptions, NatsOptions};
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
 pub use role::Role;
