@@ -289,10 +289,11 @@ mod tests {
     fn what_is_acted_on_is_what_the_code_reads() {
         /// Read as something else than this option: an argument or a job's field of the same name, or only to
         /// warn of it.
-        const OTHERS: [&str; 8] = [
+        const OTHERS: [&str; 9] = [
             "cluster_pool_port",
             "ipc_write_buffer",
             "local",
+            "password",
             "publish_timeout",
             "return",
             "saltenv",

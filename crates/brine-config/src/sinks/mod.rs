@@ -213,7 +213,7 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             ),
             (
                 "{a: {host: x}}",
-                "brine: sinks: a: type: expected postgres, mysql, file, webhook, returner, found nothing",
+                "brine: sinks: a: type: expected postgres, mysql, file, webhook, nats, returner, found nothing",
             ),
             (
                 "{a: {type: postgres, port: many}}",

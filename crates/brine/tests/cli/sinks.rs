@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{Bus, PATIENCE, brine, run};
+use crate::support::{Bus, PATIENCE, Running, brine, run};
 
 /// Waits for a condition.
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -94,6 +94,59 @@ fn a_sink_is_a_consumer_like_any_other() {
         "",
     );
     assert!(left.stderr.contains("reset it while it runs"), "{left:?}");
+}
+
+/// A returner that loses its temper over one event.
+const RETURNER: &str = r#"
+import json
+
+def event_return(events):
+    if any(event["data"].get("n") == 13 for event in events):
+        raise ValueError("unlucky")
+    with open(__opts__["root_dir"] + "/returned", "a") as out:
+        for event in events:
+            out.write(json.dumps([event["tag"], event["data"]["n"], "_stamp" in event["data"]]) + "\n")
+"#;
+
+#[test]
+fn salts_event_return_and_a_users_own_returner() {
+    let bus = Bus::absent();
+    let (file, lines) = (bus.path("master"), bus.path("events"));
+    let mut text = fs::read_to_string(&file).unwrap();
+    text.push_str(
+        "interface: 127.0.0.1\nret_port: 0\npublish_port: 0\nextension_modules: /cache/extmods\nevent_return: [rawfile_json, mine]\n",
+    );
+    text.push_str("event_return_whitelist: ['my/*']\nevent_return_blacklist: ['my/secret']\n");
+    text.push_str(&format!("rawfile_json.filename: {lines}\n"));
+    fs::write(&file, text).unwrap();
+    let returners = bus.path("cache/extmods/returners");
+    fs::create_dir_all(&returners).unwrap();
+    fs::write(format!("{returners}/mine.py"), RETURNER).unwrap();
+    let mut master = brine(&["salt-master", "-c", &bus.config_dir(), "-l", "info"]);
+    let mut master = Running::start(&mut master);
+    master.says("ready");
+    for (tag, number) in [
+        ("my/a", 1),
+        ("my/b", 13),
+        ("my/secret", 3),
+        ("other", 4),
+        ("my/c", 5),
+    ] {
+        bus.send(tag, &format!("{{n: {number}}}"));
+    }
+    let read = |name: &str| fs::read_to_string(bus.path(name)).unwrap_or_default();
+    wait_until("returned", || read("returned").lines().count() == 2);
+    assert_eq!(
+        read("returned"),
+        "[\"my/a\", 1, true]\n[\"my/c\", 5, true]\n"
+    );
+    wait_until("written", || read("events").lines().count() == 3);
+    let dead = bus.run(&["consumer", "dead", "mine", "-c", &bus.config_dir()]);
+    assert!(
+        dead.stdout
+            .contains("my/b: mine.event_return: ValueError: unlucky"),
+        "{dead:?}"
+    );
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn place(
 }
 
 /// Who may listen in front: whom the list names to read everything, where there is one; else whom the mode of the bus's
-/// own socket lets in.
+/// own socket admits.
 fn readers(location: &BusLocation) -> anyhow::Result<Readers> {
     let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
     let acl = Acl::parse(rules, geteuid().as_raw())?;
