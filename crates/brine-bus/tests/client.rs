@@ -15,7 +15,7 @@ use brine_bus::client::{
     EventRef, PublishError, PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait,
     blocking, tokio as async_client,
 };
-use brine_testkit::DEADLINE as LONG;
+use brine_testkit::DEADLINE;
 use brine_wire::Map;
 use brine_wire::frame::{Decoder, Framing, encode_frame};
 use brine_wire::matching::{MatchType, TagMatch};
@@ -69,7 +69,7 @@ impl Bus {
     /// A listener and the bus's end of its connection.
     fn connected(&self) -> (blocking::Subscriber, UnixStream) {
         let mut subscriber = self.subscriber();
-        subscriber.connect(LONG).unwrap();
+        subscriber.connect(DEADLINE).unwrap();
         (subscriber, self.publish.accept().unwrap().0)
     }
 }
@@ -134,7 +134,7 @@ fn an_event_is_matched_in_order_of_arrival() {
     }
     for tag in ["b/1", "b/2"] {
         let event = subscriber
-            .get_event(&starts_with("b/"), Wait::For(LONG))
+            .get_event(&starts_with("b/"), Wait::For(DEADLINE))
             .unwrap();
         assert_eq!(event.unwrap().tag(), tag);
     }
@@ -199,7 +199,7 @@ fn a_call_outlives_the_bus_and_finds_the_next_one() {
         (bus, connection)
     });
     let event = subscriber
-        .get_event(&TagMatch::any(), Wait::For(LONG))
+        .get_event(&TagMatch::any(), Wait::For(DEADLINE))
         .unwrap()
         .unwrap();
     assert_eq!((event.tag(), subscriber.counters().connections), ("t", 2));
@@ -214,10 +214,10 @@ fn a_listener_that_does_not_reconnect_is_told() {
         ..SubscriberConfig::default()
     };
     let mut subscriber = blocking::Subscriber::new(&bus.address(), config);
-    subscriber.connect(LONG).unwrap();
+    subscriber.connect(DEADLINE).unwrap();
     drop(bus.publish.accept().unwrap());
     let error = subscriber
-        .get_event(&TagMatch::any(), Wait::For(LONG))
+        .get_event(&TagMatch::any(), Wait::For(DEADLINE))
         .unwrap_err();
     assert!(matches!(error, ReceiveError::Closed { .. }), "{error}");
 }
@@ -228,7 +228,7 @@ fn garbage_ends_the_call_and_the_next_one_connects_again() {
     let (mut subscriber, mut connection) = bus.connected();
     connection.write_all(b"\xc1garbage").unwrap();
     let error = subscriber
-        .get_event(&TagMatch::any(), Wait::For(LONG))
+        .get_event(&TagMatch::any(), Wait::For(DEADLINE))
         .unwrap_err();
     assert!(
         error.to_string().contains("no publish socket of a bus"),
@@ -240,7 +240,7 @@ fn garbage_ends_the_call_and_the_next_one_connects_again() {
         (bus, connection)
     });
     let event = subscriber
-        .get_event(&TagMatch::any(), Wait::For(LONG))
+        .get_event(&TagMatch::any(), Wait::For(DEADLINE))
         .unwrap();
     assert_eq!(event.unwrap().tag(), "t");
     serve.join().unwrap();
@@ -254,7 +254,7 @@ fn borrowed_events_come_one_by_one_whatever_their_tag() {
         .collect();
     let write = thread::spawn(move || bus.write_all(&bytes).map(|()| bus));
     for i in 0..1000 {
-        let event = subscriber.next_ref(Wait::For(LONG)).unwrap().unwrap();
+        let event = subscriber.next_ref(Wait::For(DEADLINE)).unwrap().unwrap();
         assert_eq!(
             (event.tag(), event.data()),
             (format!("t/{i}").as_str(), &b"\x01"[..])
@@ -327,9 +327,9 @@ fn a_bus_that_comes_up_within_the_time_is_found() {
         thread::sleep(2 * SHORT);
         (Bus::bind(dir.path()), dir)
     });
-    subscriber.connect(LONG).unwrap();
+    subscriber.connect(DEADLINE).unwrap();
     publisher
-        .fire_event("t", &mut Map::new(), Some(LONG))
+        .fire_event("t", &mut Map::new(), Some(DEADLINE))
         .unwrap();
     start.join().unwrap();
 }
@@ -347,7 +347,7 @@ fn a_fired_event_is_framed_and_stamped_as_its_release_does() {
         let mut publisher = blocking::Publisher::new(&bus.address(), config);
         let mut data = Map::new();
         publisher
-            .fire_event("my/tag", &mut data, Some(LONG))
+            .fire_event("my/tag", &mut data, Some(DEADLINE))
             .unwrap();
         let mut connection = bus.pull.accept().unwrap().0;
         drop(publisher);
@@ -369,7 +369,7 @@ fn an_event_that_is_none_reaches_nobody() {
     let mut publisher = bus.publisher();
     for tag in ["", "a\n\nb", "a\n"] {
         let error = publisher
-            .fire_event(tag, &mut Map::new(), Some(LONG))
+            .fire_event(tag, &mut Map::new(), Some(DEADLINE))
             .unwrap_err();
         assert!(matches!(error, PublishError::Event(_)), "{tag:?}: {error}");
     }
@@ -386,7 +386,7 @@ fn many_events_go_out_in_one_write() {
             .unwrap();
     }
     let queued = publisher.queued_bytes();
-    publisher.flush(Some(LONG)).unwrap();
+    publisher.flush(Some(DEADLINE)).unwrap();
     let mut connection = bus.pull.accept().unwrap().0;
     let mut bytes = vec![0; queued + 1];
     assert_eq!(connection.read(&mut bytes).unwrap(), queued);
@@ -397,14 +397,14 @@ fn a_bus_that_restarted_between_two_events_gets_the_second() {
     let mut bus = Bus::new();
     let mut publisher = bus.publisher();
     publisher
-        .fire_event("first", &mut Map::new(), Some(LONG))
+        .fire_event("first", &mut Map::new(), Some(DEADLINE))
         .unwrap();
     let mut connection = Reader::accept(&bus.pull);
     assert_eq!(connection.next_tag(), "first");
     drop(connection);
     bus = bus.restart();
     publisher
-        .fire_event("second", &mut Map::new(), Some(LONG))
+        .fire_event("second", &mut Map::new(), Some(DEADLINE))
         .unwrap();
     let mut connection = Reader::accept(&bus.pull);
     assert_eq!(connection.next_tag(), "second");
@@ -419,7 +419,7 @@ fn a_restart_is_noticed_over_tcp_too() {
     let mut publisher = blocking::Publisher::new(&address, PublisherConfig::default());
     for tag in ["first", "second", "third"] {
         publisher
-            .fire_event(tag, &mut Map::new(), Some(LONG))
+            .fire_event(tag, &mut Map::new(), Some(DEADLINE))
             .unwrap();
         let mut connection = listener.accept().unwrap().0;
         let mut some = [0; 1000];
@@ -441,7 +441,7 @@ fn a_stalled_bus_ends_the_call_and_the_event_is_not_sent_later() {
     assert!(matches!(error, PublishError::Stalled { .. }), "{error}");
     assert_eq!(publisher.queued_bytes(), 0);
     publisher
-        .fire_event("next", &mut Map::new(), Some(LONG))
+        .fire_event("next", &mut Map::new(), Some(DEADLINE))
         .unwrap();
     let half = bus.pull.accept().unwrap().0;
     assert_eq!(Reader::accept(&bus.pull).next_tag(), "next");
@@ -458,7 +458,7 @@ fn a_bus_that_closes_instead_of_reading_is_given_up() {
         }
     });
     let large = [b"large\n\n\xc6\x00\x20\x00\x00".as_slice(), &[0; 0x20_0000]].concat();
-    let error = publisher.fire_raw(&large, Some(LONG)).unwrap_err();
+    let error = publisher.fire_raw(&large, Some(DEADLINE)).unwrap_err();
     assert!(matches!(error, PublishError::Closed { .. }), "{error}");
 }
 
@@ -481,7 +481,7 @@ fn a_batch_goes_on_with_the_next_bus_where_it_broke_off() {
         }
         (before, after)
     });
-    publisher.flush(Some(LONG)).unwrap();
+    publisher.flush(Some(DEADLINE)).unwrap();
     let (before, after) = read.join().unwrap();
     assert_eq!(before, numbered(0..10));
     assert_eq!(after, numbered(2000 - after.len()..2000));
@@ -491,7 +491,7 @@ fn a_batch_goes_on_with_the_next_bus_where_it_broke_off() {
 async fn a_dropped_call_loses_no_event() {
     let bus = Bus::new();
     let mut subscriber = async_client::Subscriber::new(&bus.address(), SubscriberConfig::default());
-    subscriber.connect(LONG).await.unwrap();
+    subscriber.connect(DEADLINE).await.unwrap();
     let mut connection = bus.publish.accept().unwrap().0;
     let all = TagMatch::any();
     let bytes = frame(b"t\n\n\x80");
@@ -499,7 +499,10 @@ async fn a_dropped_call_loses_no_event() {
     let waiting = subscriber.get_event(&all, Wait::Forever);
     assert!(tokio::time::timeout(SHORT, waiting).await.is_err());
     connection.write_all(&bytes[10..]).unwrap();
-    let event = subscriber.get_event(&all, Wait::For(LONG)).await.unwrap();
+    let event = subscriber
+        .get_event(&all, Wait::For(DEADLINE))
+        .await
+        .unwrap();
     assert_eq!(event.unwrap().tag(), "t");
     assert_eq!(
         subscriber
@@ -520,7 +523,7 @@ async fn a_dropped_call_loses_no_event() {
 async fn an_async_call_outlives_the_bus() {
     let bus = Bus::new();
     let mut subscriber = async_client::Subscriber::new(&bus.address(), SubscriberConfig::default());
-    subscriber.connect(LONG).await.unwrap();
+    subscriber.connect(DEADLINE).await.unwrap();
     drop(bus.publish.accept().unwrap());
     let restart = thread::spawn(move || {
         let bus = bus.restart();
@@ -529,7 +532,7 @@ async fn an_async_call_outlives_the_bus() {
         (bus, connection)
     });
     let event = subscriber
-        .get_event(&starts_with("t"), Wait::For(LONG))
+        .get_event(&starts_with("t"), Wait::For(DEADLINE))
         .await
         .unwrap();
     assert_eq!(event.unwrap().tag(), "t");
@@ -552,7 +555,7 @@ async fn a_dropped_flush_is_gone_on_with() {
         let mut connection = Reader::accept(&bus.pull);
         (0..500).map(|_| connection.next_tag()).collect::<Vec<_>>()
     });
-    publisher.flush(Some(LONG)).await.unwrap();
+    publisher.flush(Some(DEADLINE)).await.unwrap();
     assert_eq!(read.join().unwrap(), numbered(0..500));
 }
 
@@ -562,7 +565,7 @@ async fn an_async_publisher_fires_and_finds_a_restarted_bus() {
     let mut publisher = async_client::Publisher::new(&bus.address(), PublisherConfig::default());
     for tag in ["first", "second"] {
         publisher
-            .fire_event(tag, &mut Map::new(), Some(LONG))
+            .fire_event(tag, &mut Map::new(), Some(DEADLINE))
             .await
             .unwrap();
         let mut connection = Reader::accept(&bus.pull);

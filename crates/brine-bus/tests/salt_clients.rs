@@ -11,7 +11,7 @@ use brine_bus::address::{Address, Node};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait, blocking};
 use brine_bus::{Bus, BusConfig, BusHandle, Modes, Served, Sockets};
 use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig};
-use brine_testkit::{DEADLINE as LONG, salt};
+use brine_testkit::{DEADLINE, salt};
 use brine_wire::Map;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
@@ -99,7 +99,7 @@ fn a_listener_sees_what_is_fired_after_it_has_connected() {
             let mut publisher = blocking::Publisher::new(&address, PublisherConfig::default());
             while busy.load(Ordering::Relaxed) {
                 (0..32).for_each(|_| publisher.queue_raw(b"flood\n\n\x80"));
-                publisher.flush(Some(LONG)).unwrap();
+                publisher.flush(Some(DEADLINE)).unwrap();
             }
         })
     };
@@ -107,11 +107,11 @@ fn a_listener_sees_what_is_fired_after_it_has_connected() {
     let mut publisher = blocking::Publisher::new(&address, PublisherConfig::default());
     for round in 0..200 {
         let mut subscriber = blocking::Subscriber::new(&address, SubscriberConfig::default());
-        subscriber.connect(LONG).unwrap();
+        subscriber.connect(DEADLINE).unwrap();
         publisher
-            .fire_event("wanted", &mut Map::new(), Some(LONG))
+            .fire_event("wanted", &mut Map::new(), Some(DEADLINE))
             .unwrap();
-        let event = subscriber.get_event(&wanted, Wait::For(LONG)).unwrap();
+        let event = subscriber.get_event(&wanted, Wait::For(DEADLINE)).unwrap();
         assert!(event.is_some(), "round {round}");
     }
     busy.store(false, Ordering::Relaxed);
@@ -150,7 +150,7 @@ impl Scene {
     fn subscriber(&self) -> blocking::Subscriber {
         let address = address(self.sock_dir.path(), self.node);
         let mut subscriber = blocking::Subscriber::new(&address, SubscriberConfig::default());
-        subscriber.connect(LONG).unwrap();
+        subscriber.connect(DEADLINE).unwrap();
         subscriber
     }
 }
@@ -211,7 +211,7 @@ fn everybody_gets_everything_in_order(scene: &mut Scene) {
         let mut tags: Vec<_> = (0..400)
             .map(|_| {
                 listener
-                    .get_event(&wanted, Wait::For(LONG))
+                    .get_event(&wanted, Wait::For(DEADLINE))
                     .unwrap()
                     .unwrap()
                     .tag()
@@ -343,7 +343,7 @@ fn slow_listeners_lose_nothing(version: &str) {
         let mut data: Map = [("return", "x".repeat(50_000))].into_iter().collect();
         data.insert("n", i64::try_from(number).unwrap());
         publisher
-            .fire_event(&format!("burst/{number}"), &mut data, Some(LONG))
+            .fire_event(&format!("burst/{number}"), &mut data, Some(DEADLINE))
             .unwrap();
     }
     let stats = bus.handle.stats();

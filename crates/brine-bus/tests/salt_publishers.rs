@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use brine_bus::address::{Address, Loopback, Node, Ports};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait, blocking, tokio as async_client};
-use brine_testkit::{DEADLINE as LONG, salt};
+use brine_testkit::{DEADLINE, salt};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ impl Scene {
         let bus = salt::Bus::start(version, node, sock_dir.path());
         let address = address(sock_dir.path(), node);
         let mut subscriber = blocking::Subscriber::new(&address, SubscriberConfig::default());
-        subscriber.connect(LONG).unwrap();
+        subscriber.connect(DEADLINE).unwrap();
         Self {
             version,
             node,
@@ -47,7 +47,7 @@ impl Scene {
     fn get(&mut self, tag: &str) -> Map {
         let event = self
             .subscriber
-            .get_event(&exactly(tag), Wait::For(LONG))
+            .get_event(&exactly(tag), Wait::For(DEADLINE))
             .unwrap()
             .unwrap();
         data(event.decode().unwrap())
@@ -55,7 +55,7 @@ impl Scene {
 
     fn fire(&mut self, tag: &str, data: &Map) {
         self.publisher
-            .fire_event(tag, &mut data.clone(), Some(LONG))
+            .fire_event(tag, &mut data.clone(), Some(DEADLINE))
             .unwrap();
     }
 }
@@ -206,7 +206,7 @@ fn order_is_kept_both_ways(scene: &mut Scene) {
         let mut data = map([("n", n.into())]);
         scene.publisher.queue_event("ours/many", &mut data).unwrap();
     }
-    scene.publisher.flush(Some(LONG)).unwrap();
+    scene.publisher.flush(Some(DEADLINE)).unwrap();
     let got =
         "[bus.get_event(wait=30, tag='ours/many')['n'] for _ in range(200)] == list(range(200))";
     assert_eq!(scene.theirs.run(got), "True", "{}", scene.version);
@@ -227,7 +227,7 @@ fn a_restarted_bus_is_found_again(scene: &mut Scene) {
     );
 
     scene.bus = salt::Bus::start(scene.version, scene.node, scene.sock_dir.path());
-    scene.subscriber.connect(LONG).unwrap();
+    scene.subscriber.connect(DEADLINE).unwrap();
     scene.theirs =
         salt::Client::start_with(scene.version, scene.node, scene.sock_dir.path(), OPTIONS);
     scene.fire("ours/again", &Map::new());
@@ -289,7 +289,7 @@ fn fire_master_is_what_real_salt_fires() {
     let theirs = scene.get("fire_master");
     scene
         .publisher
-        .fire_master("my/tag", sample, Some(LONG))
+        .fire_master("my/tag", sample, Some(DEADLINE))
         .unwrap();
     assert_eq!(scene.get("fire_master"), theirs);
 }
@@ -327,16 +327,16 @@ fn events_pass_over_tcp() {
         let _bus = salt::Bus::start_with(version, node, sock_dir.path(), &options);
         let address = Address::tcp(Loopback::V4, ports);
         let mut subscriber = blocking::Subscriber::new(&address, SubscriberConfig::default());
-        subscriber.connect(LONG).unwrap();
+        subscriber.connect(DEADLINE).unwrap();
         let mut theirs = salt::Client::start_with(version, node, sock_dir.path(), &options);
         assert_eq!(theirs.run("bus.fire_event({}, 'theirs')"), "True");
         let event = subscriber
-            .get_event(&exactly("theirs"), Wait::For(LONG))
+            .get_event(&exactly("theirs"), Wait::For(DEADLINE))
             .unwrap();
         assert!(event.is_some(), "{version}");
         let mut publisher = blocking::Publisher::new(&address, publisher_config(version));
         publisher
-            .fire_event("ours", &mut Map::new(), Some(LONG))
+            .fire_event("ours", &mut Map::new(), Some(DEADLINE))
             .unwrap();
         let got = theirs.run("bus.get_event(wait=30, tag='ours', full=True)['tag']");
         assert_eq!(got, "'ours'", "{version}");
@@ -351,17 +351,17 @@ async fn the_async_client_is_heard_and_hears() {
         let _bus = salt::Bus::start(version, node, sock_dir.path());
         let address = address(sock_dir.path(), node);
         let mut subscriber = async_client::Subscriber::new(&address, SubscriberConfig::default());
-        subscriber.connect(LONG).await.unwrap();
+        subscriber.connect(DEADLINE).await.unwrap();
         let mut publisher = async_client::Publisher::new(&address, publisher_config(version));
         let mut theirs = salt::Client::start(version, node, sock_dir.path());
         let blob = map([("blob", Value::Bin(vec![7; 3_000_000]))]);
         theirs.request("len(bus.get_event(wait=30, tag='ours')['blob'])");
         publisher
-            .fire_event("ours", &mut blob.clone(), Some(LONG))
+            .fire_event("ours", &mut blob.clone(), Some(DEADLINE))
             .await
             .unwrap();
         let event = subscriber
-            .get_event(&exactly("ours"), Wait::For(LONG))
+            .get_event(&exactly("ours"), Wait::For(DEADLINE))
             .await
             .unwrap();
         assert_eq!(theirs.answer(), Ok("3000000".to_owned()), "{version}");

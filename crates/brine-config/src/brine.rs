@@ -11,6 +11,7 @@ use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
 use crate::history::{HistoryOptions, redact};
 use crate::nats::ClusterOptions;
+use crate::reactor::ReactorOptions;
 use crate::sinks::{self, SinkOptions};
 use crate::spool::SpoolOptions;
 use crate::types::type_name;
@@ -56,6 +57,8 @@ pub struct Brine {
     pub auth: AuthOptions,
     /// `api`: the HTTP API.
     pub api: ApiOptions,
+    /// `reactor`: limits of the reactor.
+    pub reactor: ReactorOptions,
     /// `cluster`: this master's bus is one with those of others.
     pub cluster: Option<ClusterOptions>,
 }
@@ -96,7 +99,7 @@ impl Default for ApiOptions {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "acl",
     "api",
     "audit",
@@ -110,6 +113,7 @@ const KEYS: [&str; 16] = [
     "minion_tags",
     "overflow_bytes",
     "python",
+    "reactor",
     "redact",
     "sinks",
     "spool",
@@ -152,6 +156,7 @@ impl Brine {
                 Some("auth") => brine.auth = AuthOptions::parse(value)?,
                 Some("cluster") => brine.cluster = ClusterOptions::parse(value)?,
                 Some("api") => brine.api = ApiOptions::parse(value)?,
+                Some("reactor") => brine.reactor = ReactorOptions::parse(value)?,
                 other => return Err(unknown(other.unwrap_or_else(|| type_name(key)), &KEYS)),
             }
         }

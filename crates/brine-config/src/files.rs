@@ -16,9 +16,34 @@ use crate::glob::glob;
 use crate::types::type_name;
 use crate::{paths, yaml};
 
+/// What is found on the way through the files beside values.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) warnings: Vec<Warning>,
+    /// Where each option stands, in the order of reading.
+    pub(crate) places: Vec<Place>,
+}
+
+/// Where an option stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The option; below others with their names in front, such as `brine: history: max_age`.
+    pub option: String,
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
 /// Reads a main file; a missing one is empty, and so is one this user may not read.
-pub(crate) fn read_main(path: &str, warnings: &mut Vec<Warning>) -> Result<Map, FileError> {
-    match read(path, warnings) {
+pub(crate) fn read_main(path: &str, notes: &mut Notes) -> Result<Map, FileError> {
+    match read(path, notes) {
         Ok(mut options) => {
             options.insert("conf_file", path);
             Ok(options)
@@ -29,7 +54,7 @@ pub(crate) fn read_main(path: &str, warnings: &mut Vec<Warning>) -> Result<Map, 
         Err(FileError::Read { path, source })
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
-            warnings.push(Warning::Unreadable { path });
+            notes.warnings.push(Warning::Unreadable { path });
             Ok(Map::new())
         }
         Err(error) => Err(error),
@@ -46,7 +71,7 @@ pub(crate) enum Absent {
 /// Reads included files.
 pub(crate) struct Includes<'a> {
     pub(crate) environment: &'a Environment,
-    pub(crate) warnings: &'a mut Vec<Warning>,
+    pub(crate) notes: &'a mut Notes,
     /// The files being read, outermost first.
     pub(crate) reading: Vec<String>,
     /// The files that have been read, the last one counts most.
@@ -66,7 +91,7 @@ impl Includes<'_> {
         for pattern in patterns {
             let Value::Str(pattern) = pattern else {
                 if *pattern != Value::Nil {
-                    self.warnings.push(Warning::WrongType {
+                    self.notes.warnings.push(Warning::WrongType {
                         option: "include".to_owned(),
                         expected: "text or a list of texts".to_owned(),
                         found: type_name(pattern),
@@ -86,12 +111,13 @@ impl Includes<'_> {
         let pattern = paths::join(paths::directory(from), &pattern);
         let found = glob(&pattern);
         if found.is_empty() && absent == Absent::IsToldOf {
-            self.warnings
+            self.notes
+                .warnings
                 .push(Warning::IncludeMatchesNothing { pattern });
         }
         for path in found {
             if self.reading.contains(&path) {
-                self.warnings.push(Warning::IncludeLoop { path });
+                self.notes.warnings.push(Warning::IncludeLoop { path });
                 continue;
             }
             let options = self.read_file(&path, absent);
@@ -102,10 +128,10 @@ impl Includes<'_> {
 
     /// One file with what it includes, which overrides it.
     fn read_file(&mut self, path: &str, absent: Absent) -> Map {
-        let mut options = match read(path, self.warnings) {
+        let mut options = match read(path, self.notes) {
             Ok(options) => options,
             Err(error) => {
-                self.warnings.push(error.into());
+                self.notes.warnings.push(error.into());
                 return Map::new();
             }
         };
@@ -121,15 +147,22 @@ impl Includes<'_> {
     }
 }
 
-fn read(path: &str, warnings: &mut Vec<Warning>) -> Result<Map, FileError> {
+fn read(path: &str, notes: &mut Notes) -> Result<Map, FileError> {
     let bytes = fs::read(Path::new(path)).map_err(|source| FileError::Read {
         path: path.to_owned(),
         source,
     })?;
-    let document = yaml::load(&bytes).map_err(|source| FileError::Yaml {
+    let (document, lines) = yaml::load_with_lines(&bytes).map_err(|source| FileError::Yaml {
         path: path.to_owned(),
         source,
     })?;
+    notes
+        .places
+        .extend(lines.into_iter().map(|(option, line)| Place {
+            option,
+            file: path.to_owned(),
+            line,
+        }));
     let options = match document {
         Value::Map(options) => options,
         // As in Salt, a document that Python takes for false counts as an empty file.
@@ -148,7 +181,7 @@ fn read(path: &str, warnings: &mut Vec<Warning>) -> Result<Map, FileError> {
         match name {
             Value::Str(name) if name == "id" => named.push((name.into(), id_as_text(value))),
             Value::Str(_) => named.push((name, value)),
-            other => warnings.push(Warning::NameIsNotText {
+            other => notes.warnings.push(Warning::NameIsNotText {
                 path: path.to_owned(),
                 found: format!("{other:?}"),
             }),

@@ -1,4 +1,4 @@
-//! File name patterns of `include` and `default_include`, as Python's `glob` reads them.
+//! File name patterns of `include`, `default_include` and `reactor`, as Python's `glob` reads them.
 //!
 //! `*` does not match names that start with a dot, `**` is just `*`, and names that are
 //! not UTF-8 are not looked at.
@@ -9,7 +9,8 @@ use std::path::Path;
 use crate::paths;
 
 /// The paths a pattern matches, sorted; without wildcards the path itself if it is there.
-pub(crate) fn glob(pattern: &str) -> Vec<String> {
+#[must_use]
+pub fn glob(pattern: &str) -> Vec<String> {
     let mut found = expand(pattern);
     found.sort();
     found

@@ -5,6 +5,7 @@
 //!
 //! - [`Opts::load`] reads a master's or minion's files with Salt's names, defaults and includes.
 //!   Problems in them are returned as [`Warning`]s, the options under `brine:` as [`Brine`].
+//! - [`review`] says what is wrong or dangerous in them, on which line, and what to do.
 //! - [`parse_arguments`] reads the arguments of Salt's functions.
 //! - [`yaml::load`] reads YAML 1.1 with Salt's changes.
 //!
@@ -40,7 +41,9 @@ mod nats;
 mod options;
 mod opts;
 mod paths;
+mod reactor;
 mod resolve;
+mod review;
 mod role;
 mod sinks;
 mod spool;
@@ -51,11 +54,15 @@ pub use arguments::{Arguments, parse_arguments, parse_value, split_keyword};
 pub use brine::{ApiOptions, AuthOptions, Brine};
 pub use environment::Environment;
 pub use error::{ConfigError, FileError, Warning};
+pub use files::Place;
+pub use glob::glob as glob_files;
 pub use history::{Age, HistoryOptions, SyncOption};
 pub use load::Loaded;
 pub use nats::{ClusterOptions, NatsOptions, NatsTls};
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
+pub use review::{Remark, Severity, review};
+pub use reactor::{ReactorOptions, ThrottleOption};
 pub use role::Role;
 pub use sinks::{
     DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,

@@ -10,7 +10,7 @@ use brine_wire::{Map, Value};
 use crate::brine::Brine;
 use crate::environment::Environment;
 use crate::error::{ConfigError, Warning};
-use crate::files::{Absent, Includes, read_main};
+use crate::files::{Absent, Includes, Notes, Place, read_main};
 use crate::locate::locate;
 use crate::options::{self, OPTIONS};
 use crate::opts::Opts;
@@ -46,8 +46,9 @@ impl Opts {
     /// is not understood under `brine:`.
     pub fn load(role: Role, path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
         let path = path.to_string_lossy();
-        let mut warnings = Vec::new();
-        let (overrides, files) = overrides(role, &path, environment, &mut warnings)?;
+        let mut notes = Notes::default();
+        let (overrides, files) = overrides(role, &path, environment, &mut notes)?;
+        let Notes { mut warnings, .. } = notes;
         let place = |error| locate(error, &files);
         let brine = Brine::parse(overrides.get("brine")).map_err(place)?;
         remark_on(role, &overrides, &mut warnings);
@@ -67,6 +68,16 @@ impl Opts {
             sinks,
             warnings,
         })
+    }
+
+    /// Where the options stand in the files that [`Opts::load`] reads, in the order of reading: of two places the
+    /// later one counts. As far as the files can be read.
+    #[must_use]
+    pub fn places(role: Role, path: &Path, environment: &Environment) -> Vec<Place> {
+        let mut notes = Notes::default();
+        // What cannot be read is said by `load`.
+        let _ = overrides(role, &path.to_string_lossy(), environment, &mut notes);
+        notes.places
     }
 
     /// Salt's defaults for a role, before anything follows from anything.
@@ -93,11 +104,13 @@ impl Opts {
             Some(path) if Path::new(path).is_file() => path,
             _ => &own,
         };
-        for (name, value) in read_main(path, warnings)? {
+        let mut notes = Notes::default();
+        for (name, value) in read_main(path, &mut notes)? {
             if let Value::Str(name) = name {
                 self.set(&name, value);
             }
         }
+        warnings.append(&mut notes.warnings);
         match self.get("interface").and_then(Value::as_str) {
             Some("0.0.0.0") => self.set("interface", "127.0.0.1"),
             Some("::") => self.set("interface", "::1"),
@@ -112,10 +125,10 @@ fn overrides(
     role: Role,
     path: &str,
     environment: &Environment,
-    warnings: &mut Vec<Warning>,
+    notes: &mut Notes,
 ) -> Result<(Map, Vec<String>), ConfigError> {
     let main = main_file(role, path, environment);
-    let mut overrides = read_main(&main, warnings)?;
+    let mut overrides = read_main(&main, notes)?;
     let default_include = match overrides.get("default_include") {
         Some(include) => include.clone(),
         None => options::known("default_include")
@@ -125,7 +138,7 @@ fn overrides(
     let include = overrides.get("include").cloned().unwrap_or(Value::Nil);
     let mut includes = Includes {
         environment,
-        warnings,
+        notes,
         reading: vec![main.clone()],
         files: vec![main],
     };

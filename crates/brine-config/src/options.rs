@@ -212,6 +212,8 @@ const ACTED_ON: &[&str] = &[
     "random_master",
     "random_reauth_delay",
     "random_startup_delay",
+    "reactor",
+    "reactor_worker_threads",
     "recon_default",
     "recon_max",
     "rejected_retry",

@@ -41,8 +41,10 @@ struct Account {
     /// The oldest has the smallest number.
     connections: BTreeMap<u64, Eviction>,
     next: u64,
-    /// In units.
+    /// For requests, in units.
     bytes: Arc<Semaphore>,
+    /// For answers, in units. Apart, since a request is charged until its answer is.
+    answers: Arc<Semaphore>,
 }
 
 /// Bytes charged to an account; free again when dropped.
@@ -95,8 +97,8 @@ impl Accounts {
         if bytes <= self.free_bytes {
             return Ok(None);
         }
-        let account = self.account(&mut self.lock(), holder).bytes.clone();
-        let own = account.try_acquire_many_owned(self.units(bytes));
+        let answers = self.account(&mut self.lock(), holder).answers.clone();
+        let own = answers.try_acquire_many_owned(self.units(bytes));
         own.map(|own| {
             Some(Charge {
                 own,
@@ -115,6 +117,7 @@ impl Accounts {
             connections: BTreeMap::new(),
             next: 0,
             bytes: Arc::new(Semaphore::new(self.bytes / UNIT + 1)),
+            answers: Arc::new(Semaphore::new(self.bytes / UNIT + 1)),
         })
     }
 
@@ -176,11 +179,12 @@ impl Drop for Membership {
             return;
         };
         account.connections.remove(&self.number);
-        // Whoever has requests in progress keeps the account: else closing all connections would clear it.
-        let is_unused = Arc::strong_count(&account.bytes) <= 2; // this one's and the account's own
+        // Whoever has something in progress keeps the account: else closing all connections would clear it.
+        let whole = self.accounts.bytes / UNIT + 1;
+        let is_unused = |room: &Semaphore| room.available_permits() == whole;
         if account.connections.is_empty()
-            && is_unused
-            && account.bytes.available_permits() == self.accounts.bytes / UNIT + 1
+            && is_unused(&account.bytes)
+            && is_unused(&account.answers)
         {
             accounts.remove(&self.holder);
         }

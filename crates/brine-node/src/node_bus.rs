@@ -86,6 +86,11 @@ impl NodeBus {
         event::encode_event(tag, data, &stamp, self.max_event_size)
     }
 
+    /// The number that the next event gets, or an earlier one.
+    pub(crate) fn next(&self) -> Seq {
+        Seq(self.bus.log().position().seq.0 + 1)
+    }
+
     /// A cursor over everything that is fired from now on, by the node and by others on its bus.
     #[must_use]
     pub fn follow(&self) -> EventCursor {

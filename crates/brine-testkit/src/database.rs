@@ -148,7 +148,7 @@ impl Postgres {
     fn complaints(&self) -> String {
         self.process
             .as_ref()
-            .map_or_else(String::new, Program::complained)
+            .map_or_else(String::new, Program::stderr)
     }
 }
 
@@ -208,7 +208,7 @@ impl Mariadb {
             let said = self
                 .process
                 .as_ref()
-                .map_or_else(String::new, Program::complained);
+                .map_or_else(String::new, Program::stderr);
             assert!(Instant::now() < deadline, "MariaDB does not start: {said}");
             sleep(Duration::from_millis(50));
         }

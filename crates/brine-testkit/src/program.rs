@@ -86,15 +86,15 @@ impl Program {
             if let Some(status) = self.process.try_wait().expect("a child to wait for") {
                 return Left {
                     code: status.code(),
-                    stdout: self.said(),
-                    stderr: self.complained(),
+                    stdout: self.stdout(),
+                    stderr: self.stderr(),
                 };
             }
             assert!(
                 Instant::now() < deadline,
                 "it does not end; its output:\n{}\n{}",
-                self.said(),
-                self.complained()
+                self.stdout(),
+                self.stderr()
             );
             sleep(Duration::from_millis(20));
         }
@@ -102,13 +102,13 @@ impl Program {
 
     /// Its stdout so far.
     #[must_use]
-    pub fn said(&self) -> String {
+    pub fn stdout(&self) -> String {
         fs::read_to_string(&self.output).unwrap_or_default()
     }
 
     /// Its stderr so far.
     #[must_use]
-    pub fn complained(&self) -> String {
+    pub fn stderr(&self) -> String {
         fs::read_to_string(self.output.with_extension("err")).unwrap_or_default()
     }
 

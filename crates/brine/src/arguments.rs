@@ -6,13 +6,15 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    attach, bench, bus, completions, consumer, history, links, log, man, password, send, status,
-    up, watch,
+    attach, bench, bus, check, completions, consumer, doctor, explain, history, links, log, man,
+    password, reactor, send, status, up, watch,
 };
 use crate::logs::{self, Level, Look};
+use crate::salt::Personality;
 
 /// Salt's event bus, native.
 #[derive(Debug, Parser)]
@@ -63,10 +65,18 @@ enum Command {
     History(Box<history::Arguments>),
     /// Show whether the bus runs, and what its history holds
     Status(status::Arguments),
+    /// Look at a site and say what is wrong with it, and what to do
+    Doctor(doctor::Arguments),
+    /// Check Salt's configuration files: misspelt, ignored and dangerous options
+    Check(check::Arguments),
     /// The store of past events: look, check, copy, remove
     Log(log::Arguments),
     /// Named readers with a saved position
     Consumer(Box<consumer::Arguments>),
+    /// The reactor: its rules, what became of reactions, running one again
+    Reactor(Box<reactor::Arguments>),
+    /// Show what would react to an event, and how; nothing is fired or called
+    Explain(Box<explain::Arguments>),
     /// Print a line for the file of the HTTP API's own users; the password is read from stdin
     Password(password::Arguments),
     /// Load a bus and print rates and latencies
@@ -82,7 +92,17 @@ enum Command {
 impl Cli {
     /// Reads the command line. A wrong one ends the program here, with a text and code 2.
     pub(crate) fn read(program: OsString, words: Vec<OsString>) -> Self {
-        Self::parse_from(std::iter::once(program).chain(words))
+        let words = std::iter::once(program).chain(words);
+        Self::try_parse_from(words).unwrap_or_else(|mut error| {
+            let wrong = error.get(ContextKind::InvalidSubcommand);
+            if let Some(ContextValue::String(wrong)) = wrong
+                && let Some(name) = salts_command_like(wrong)
+            {
+                let tip = ContextValue::Strings(vec![name.to_owned()]);
+                error.insert(ContextKind::SuggestedSubcommand, tip);
+            }
+            error.exit()
+        })
     }
 
     /// Runs the command.
@@ -96,8 +116,12 @@ impl Cli {
             Command::Send(arguments) => send::run(&arguments),
             Command::History(arguments) => history::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
             Command::Log(arguments) => log::run(&arguments),
             Command::Consumer(arguments) => consumer::run(&arguments),
+            Command::Reactor(arguments) => reactor::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
             Command::Password(arguments) => password::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Links(arguments) => links::run(&arguments),
@@ -115,6 +139,29 @@ impl Cli {
     }
 }
 
+/// The command of Salt's that somebody may have meant.
+fn salts_command_like(wrong: &str) -> Option<&'static str> {
+    let names = Personality::ALL
+        .iter()
+        .map(|personality| personality.name());
+    let nearest = names.min_by_key(|name| typing_errors(wrong, name))?;
+    (typing_errors(wrong, nearest) <= 2).then_some(nearest)
+}
+
+/// How many letters must be added, removed or replaced to get from one word to another.
+fn typing_errors(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, a) in from.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (column, b) in to.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +169,17 @@ mod tests {
     #[test]
     fn the_description_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistyped_commands_of_salts_are_known() {
+        for (typed, meant) in [
+            ("salt-cal", Some("salt-call")),
+            ("salt-mastre", Some("salt-master")),
+            ("sal", Some("salt")),
+            ("watch", None),
+        ] {
+            assert_eq!(salts_command_like(typed), meant, "{typed}");
+        }
     }
 }

@@ -106,26 +106,41 @@ impl BusArgs {
         if !is_asked_for && !is_needed {
             return Ok(None);
         }
-        let (role, name) = match self.node {
-            NodeKind::Master => (Role::Master, "master"),
-            NodeKind::Minion => (Role::Minion, "minion"),
-        };
-        let path = match (&self.config, &self.config_dir) {
-            (Some(file), _) => file.clone(),
-            (None, Some(directory)) => directory.join(name),
-            (None, None) => PathBuf::from(role.default_file()),
-        };
+        let (role, name) = self.role();
+        let path = self.file();
         if self.config.is_some() && !path.exists() {
             bail!("--config {}: no such file", path.display());
         }
         if let Some(directory) = &self.config_dir {
             check_config_dir(directory, name)?;
         }
-        // Includes are relative to it, whatever directory we are in.
-        let path = std::path::absolute(&path).unwrap_or(path);
         let loaded = Opts::load(role, &path, &Environment::current())
             .with_context(|| format!("configuration {}", path.display()))?;
         Ok(Some(loaded))
+    }
+
+    /// The configuration file that these arguments lead to; `None` if they lead to none.
+    pub(crate) fn configuration_file(&self) -> Option<(Role, PathBuf)> {
+        let is_asked_for = self.config.is_some() || self.config_dir.is_some();
+        (is_asked_for || self.sock_dir.is_none()).then(|| (self.role().0, self.file()))
+    }
+
+    const fn role(&self) -> (Role, &'static str) {
+        match self.node {
+            NodeKind::Master => (Role::Master, "master"),
+            NodeKind::Minion => (Role::Minion, "minion"),
+        }
+    }
+
+    /// The node's file. Includes are relative to it, whatever directory we are in.
+    fn file(&self) -> PathBuf {
+        let (role, name) = self.role();
+        let path = match (&self.config, &self.config_dir) {
+            (Some(file), _) => file.clone(),
+            (None, Some(directory)) => directory.join(name),
+            (None, None) => PathBuf::from(role.default_file()),
+        };
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     fn node(&self, opts: Option<&Opts>) -> anyhow::Result<Node> {

@@ -53,6 +53,14 @@ pub(crate) fn local_offset(seconds: i64) -> i32 {
     TimeZone::system().to_offset(moment).seconds()
 }
 
+/// The time of a `_stamp` or of a time that Brine wrote; without a zone it is UTC.
+pub(crate) fn stamp(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| {
+        let time: jiff::civil::DateTime = text.parse().ok()?;
+        Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    })
+}
+
 /// The time now, since the UNIX epoch; a clock before 1970 says 1970.
 pub(crate) fn since_epoch() -> Duration {
     SystemTime::now()

@@ -13,23 +13,37 @@ use brine_wire::compat::{Compat, Series};
 
 use crate::bus_location;
 use crate::daemon;
+use crate::host::reactor::{OwnMaster, OwnMinion, OwnReactor, Prepared, Whose, WithReactor};
 use crate::host::{Attached, MasterCommands, MinionCommands, OpenBus};
 
 /// A master, bound, and its history, to be dropped when the master has ended.
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    // What is wrong with its rules is said before anything is there.
+    let reactor = Prepared::of(loaded, Whose::Master)?;
     // As Salt makes it: users whom publisher_acl names have their keys in cachedir. Making that says what is wrong.
     let _ = options.cachedir.parent().map(daemon::make_public_folder);
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
     let master = Master::start(options, bus, handle).await?;
     if let Some((durable, stored)) = detached.durable() {
-        master.answer_when(durable, stored);
+        master.answer_when(durable, stored, &|minion, from| detached.held(minion, from));
     }
+    let (log, history) = detached.for_reactor();
     let mut attached = detached.attach(
         Arc::new(MasterCommands(master.handle())),
         Some(&master.handle()),
     )?;
+    if let Some(prepared) = reactor {
+        let execute = OwnMaster {
+            master: master.handle(),
+            salt: Arc::clone(&prepared.salt),
+        };
+        let running = prepared.start(log, history, Arc::new(execute))?;
+        let own = OwnReactor(running.handle.clone());
+        master.handle().set_reactor(Arc::new(own));
+        attached.keep_reactor(running);
+    }
     if loaded.brine.api.in_master {
         attached.start_api(loaded, master.handle())?;
     }
@@ -40,6 +54,7 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
 /// of what its functions make, if not this process's own.
 pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Minion, Attached)> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    let reactor = Prepared::of(loaded, Whose::Minion)?;
     remember_id(loaded);
     let mut config = functions_config(loaded);
     config.umask = umask;
@@ -47,7 +62,22 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Min
     let functions = |host| Functions::new(config, host);
     let (bus, handle, detached) = bus.into_parts();
     let minion = Minion::start(options, functions, bus, handle)?;
-    let attached = detached.attach(Arc::new(MinionCommands(minion.handle())), None)?;
+    let commands = Arc::new(MinionCommands(minion.handle()));
+    let Some(prepared) = reactor else {
+        return Ok((minion, detached.attach(commands, None)?));
+    };
+    let (log, history) = detached.for_reactor();
+    let execute = OwnMinion {
+        minion: minion.handle(),
+    };
+    let running = prepared.start(log, history, Arc::new(execute))?;
+    let commands = WithReactor {
+        inner: Some(commands),
+        reactor: Arc::new(OwnReactor(running.handle.clone())),
+        node: "minion",
+    };
+    let mut attached = detached.attach(Arc::new(commands), None)?;
+    attached.keep_reactor(running);
     Ok((minion, attached))
 }
 
@@ -77,15 +107,15 @@ pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
     let all = loaded.opts.iter();
     let all = all.map(|(name, value)| (name.into(), value.clone()));
     let mut config = FunctionsConfig::new(Map::from_pairs(all.collect()));
-    config.salt_version = salt_version(loaded.brine.compat.unwrap_or(Compat::NEWEST)).into();
+    config.salt_version = salt_version(loaded.brine.compat).into();
     config.python = loaded.brine.python.as_ref().map(Into::into);
     config.grains = grains::load(&config.opts, &config.salt_version);
     config
 }
 
 /// The release of a series that functions are compared with.
-const fn salt_version(compat: Compat) -> &'static str {
-    match compat.series() {
+pub(crate) fn salt_version(compat: Option<Compat>) -> &'static str {
+    match compat.unwrap_or(Compat::NEWEST).series() {
         Series::S3006 => "3006.28",
         Series::S3007 => "3007.14",
         Series::S3008 => "3008.3",

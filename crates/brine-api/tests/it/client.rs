@@ -12,7 +12,7 @@ use brine_bus::client::{PublisherConfig, Wait};
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
-use crate::support::{Api, SOON};
+use crate::support::{Api, DEADLINE};
 
 fn client(api: &Api) -> LocalClient {
     let address = LocalAddress::Socket(api.path.clone());
@@ -27,7 +27,7 @@ fn data() -> Map {
 
 fn next(stream: &mut EventStream) -> Delivery {
     stream
-        .next(Wait::For(SOON))
+        .next(Wait::For(DEADLINE))
         .unwrap()
         .expect("something comes in time")
 }
@@ -36,10 +36,12 @@ fn next(stream: &mut EventStream) -> Delivery {
 fn what_is_fired_is_acknowledged_and_read_back_exactly() {
     let api = Api::start();
     let mut client = client(&api);
-    let mut stream = client.events(&EventQuery::default(), Some(SOON)).unwrap();
+    let mut stream = client
+        .events(&EventQuery::default(), Some(DEADLINE))
+        .unwrap();
     let events = [("my/1".to_owned(), data()), ("my/2".to_owned(), Map::new())];
     let fired = client
-        .fire(events, Acknowledge::Appended, Some(SOON))
+        .fire(events, Acknowledge::Appended, Some(DEADLINE))
         .unwrap();
     let texts: Vec<_> = fired
         .iter()
@@ -70,7 +72,7 @@ fn what_is_fired_is_acknowledged_and_read_back_exactly() {
         stream.next(Wait::For(Duration::from_millis(20))).unwrap(),
         None
     );
-    let status = client.status(Some(SOON)).unwrap();
+    let status = client.status(Some(DEADLINE)).unwrap();
     assert!(status.as_map().unwrap().get("log").is_some());
 }
 
@@ -81,7 +83,7 @@ fn a_refusal_is_an_error_with_its_code() {
     let fired = client.fire(
         [("a".to_owned(), Map::new())],
         Acknowledge::Durable,
-        Some(SOON),
+        Some(DEADLINE),
     );
     assert!(
         matches!(&fired, Err(LocalError::Refused { status: 409, code, .. }) if code == "no_history"),
@@ -92,7 +94,7 @@ fn a_refusal_is_an_error_with_its_code() {
         ..EventQuery::default()
     };
     assert!(matches!(
-        client.events(&query, Some(SOON)),
+        client.events(&query, Some(DEADLINE)),
         Err(LocalError::Refused { status: 400, .. })
     ));
     let nowhere = LocalAddress::Socket("/nonexistent/brine.sock".into());
@@ -115,7 +117,7 @@ fn a_stream_that_ends_says_so() {
         ends: true,
         ..EventQuery::default()
     };
-    let mut stream = client(&api).events(&query, Some(SOON)).unwrap();
+    let mut stream = client(&api).events(&query, Some(DEADLINE)).unwrap();
     let mut tags = Vec::new();
     while let Delivery::Event(Stored { event, .. }) = next(&mut stream) {
         tags.push(event.tag().to_owned());
@@ -128,7 +130,7 @@ fn a_stream_that_ends_says_so() {
 fn a_stream_that_is_cut_goes_on_at_its_position() {
     let api = Api::start();
     let mut stream = client(&api)
-        .events(&EventQuery::default(), Some(SOON))
+        .events(&EventQuery::default(), Some(DEADLINE))
         .unwrap();
     api.fire("my/1", "{}");
     assert!(matches!(next(&mut stream), Delivery::Event(_)));
@@ -165,7 +167,7 @@ fn a_position_of_another_log_is_a_gap() {
         from: "99-7".to_owned(),
         ..EventQuery::default()
     };
-    let mut stream = client(&api).events(&query, Some(SOON)).unwrap();
+    let mut stream = client(&api).events(&query, Some(DEADLINE)).unwrap();
     assert!(matches!(
         next(&mut stream),
         Delivery::Gap { missed: None, .. }
@@ -187,12 +189,12 @@ fn a_loopback_port_asks_for_the_token() {
     }));
     let address = LocalAddress::TokenFile(file.clone());
     let mut client = LocalClient::new(address, PublisherConfig::default());
-    assert!(client.status(Some(SOON)).is_ok());
+    assert!(client.status(Some(DEADLINE)).is_ok());
     // Whoever cannot read the file knows no token.
     std::fs::write(&file, format!("{port} {}", "0".repeat(64))).unwrap();
     let address = LocalAddress::TokenFile(file);
     let mut stranger = LocalClient::new(address, PublisherConfig::default());
-    let refused = stranger.status(Some(SOON));
+    let refused = stranger.status(Some(DEADLINE));
     assert!(
         matches!(refused, Err(LocalError::Refused { status: 401, .. })),
         "{refused:?}"
@@ -204,7 +206,7 @@ fn any_number_of_events_are_in_flight_and_answered_in_order() {
     const EVENTS: u64 = 20_000;
     let api = Api::start();
     let mut stream = client(&api)
-        .fire_stream(Acknowledge::Appended, Some(SOON))
+        .fire_stream(Acknowledge::Appended, Some(DEADLINE))
         .unwrap();
     for number in 0..EVENTS {
         // Every hundredth is refused, and only that one.
@@ -215,7 +217,7 @@ fn any_number_of_events_are_in_flight_and_answered_in_order() {
     stream.finish().unwrap();
     let mut expected = 0;
     for number in 0..EVENTS {
-        let fired = stream.next(Wait::For(SOON)).unwrap();
+        let fired = stream.next(Wait::For(DEADLINE)).unwrap();
         match fired.expect("an answer comes in time") {
             Fired::At(position) => {
                 expected += 1;
@@ -224,7 +226,7 @@ fn any_number_of_events_are_in_flight_and_answered_in_order() {
             Fired::Refused { .. } => assert_eq!(number % 100, 7),
         }
     }
-    assert_eq!(stream.next(Wait::For(SOON)).unwrap(), None);
+    assert_eq!(stream.next(Wait::For(DEADLINE)).unwrap(), None);
     assert_eq!(expected, EVENTS - EVENTS / 100);
 }
 
@@ -232,17 +234,17 @@ fn any_number_of_events_are_in_flight_and_answered_in_order() {
 fn a_stream_of_fires_that_is_cut_says_so() {
     let mut api = Api::start();
     let mut stream = client(&api)
-        .fire_stream(Acknowledge::Appended, Some(SOON))
+        .fire_stream(Acknowledge::Appended, Some(DEADLINE))
         .unwrap();
     stream.fire("my/1", &mut Map::new()).unwrap();
     assert!(matches!(
-        stream.next(Wait::For(SOON)).unwrap(),
+        stream.next(Wait::For(DEADLINE)).unwrap(),
         Some(Fired::At(_))
     ));
     api.end();
     let error = loop {
         let fired = stream.fire("my/2", &mut Map::new());
-        if let Err(error) = fired.and_then(|()| stream.next(Wait::For(SOON))) {
+        if let Err(error) = fired.and_then(|()| stream.next(Wait::For(DEADLINE))) {
             break error;
         }
     };
@@ -250,10 +252,10 @@ fn a_stream_of_fires_that_is_cut_says_so() {
     // Without history, none of the events of a durable stream is taken.
     let api = Api::start();
     let mut stream = client(&api)
-        .fire_stream(Acknowledge::Durable, Some(SOON))
+        .fire_stream(Acknowledge::Durable, Some(DEADLINE))
         .unwrap();
     stream.fire("my/1", &mut Map::new()).unwrap();
-    let refused = stream.next(Wait::For(SOON));
+    let refused = stream.next(Wait::For(DEADLINE));
     assert!(
         matches!(refused, Err(LocalError::Refused { status: 409, .. })),
         "{refused:?}"
@@ -267,16 +269,16 @@ fn the_shell_on_tokio_does_the_same() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut client = shell::LocalClient::new(address, PublisherConfig::default());
-        client.connect(Some(SOON)).await.unwrap();
+        client.connect(Some(DEADLINE)).await.unwrap();
         let query = EventQuery::default();
-        let mut events = client.events(&query, Some(SOON)).await.unwrap();
+        let mut events = client.events(&query, Some(DEADLINE)).await.unwrap();
         let event = ("my/1".to_owned(), data());
         let fired = client
-            .fire([event], Acknowledge::Appended, Some(SOON))
+            .fire([event], Acknowledge::Appended, Some(DEADLINE))
             .await
             .unwrap();
         let mut fires = client
-            .fire_stream(Acknowledge::Appended, Some(SOON))
+            .fire_stream(Acknowledge::Appended, Some(DEADLINE))
             .await
             .unwrap();
         for _ in 0..1000 {
@@ -284,26 +286,26 @@ fn the_shell_on_tokio_does_the_same() {
         }
         fires.finish().await.unwrap();
         let mut last = fired.into_iter().next();
-        while let Some(fired) = fires.next(Wait::For(SOON)).await.unwrap() {
+        while let Some(fired) = fires.next(Wait::For(DEADLINE)).await.unwrap() {
             last = Some(fired);
         }
         assert!(matches!(last, Some(Fired::At(position)) if position.seq.0 == 1001));
         for expected in 1..=1001 {
-            let delivery = events.next(Wait::For(SOON)).await.unwrap();
+            let delivery = events.next(Wait::For(DEADLINE)).await.unwrap();
             let Some(Delivery::Event(stored)) = delivery else {
                 panic!("expected an event, found {delivery:?}");
             };
             assert_eq!(stored.position.seq.0, expected);
         }
-        let history = client.history(query, Some(SOON)).await;
+        let history = client.history(query, Some(DEADLINE)).await;
         let mut history = history.unwrap();
         let (mut count, mut delivery) = (0, None);
         while delivery != Some(Delivery::End) {
-            delivery = history.next(Wait::For(SOON)).await.unwrap();
+            delivery = history.next(Wait::For(DEADLINE)).await.unwrap();
             count += 1;
         }
         assert_eq!(count, 1002);
-        assert!(client.status(Some(SOON)).await.is_ok());
+        assert!(client.status(Some(DEADLINE)).await.is_ok());
     });
 }
 
@@ -319,7 +321,7 @@ fn a_short_stream_loses_nothing() {
         ..EventQuery::default()
     };
     for _ in 0..200 {
-        let mut stream = client.events(&query, Some(SOON)).unwrap();
+        let mut stream = client.events(&query, Some(DEADLINE)).unwrap();
         assert!(matches!(next(&mut stream), Delivery::Event(_)));
         assert_eq!(next(&mut stream), Delivery::End);
     }

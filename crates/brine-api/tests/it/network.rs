@@ -16,7 +16,7 @@ use brine_wire::{Map, Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::support::{LOG, SOON};
+use crate::support::{DEADLINE, LOG};
 
 /// The token of the session that [`Network::with`] opens for user `fred`.
 pub(crate) const TOKEN: &str = "a39cb3efe4ac7f5ac22c4613cc4e087fd97dad21";
@@ -176,7 +176,7 @@ impl Network {
 
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream
     }
 
@@ -196,7 +196,7 @@ impl Network {
         drop(self.shutdown.take());
         if let (Some(runtime), Some(served)) = (self.runtime.take(), self.served.take()) {
             runtime.block_on(served).unwrap().unwrap();
-            runtime.shutdown_timeout(SOON);
+            runtime.shutdown_timeout(DEADLINE);
         }
     }
 }

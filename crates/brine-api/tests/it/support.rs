@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, local};
 use brine_log::{Incoming, Log, LogConfig, LogId, Millis};
-pub(crate) use brine_testkit::DEADLINE as SOON;
+pub(crate) use brine_testkit::DEADLINE;
 use brine_wire::event::{MAX_EVENT_SIZE, encode_event};
 use brine_wire::{Map, json};
 use tempfile::TempDir;
@@ -104,7 +104,7 @@ impl Api {
 
     pub(crate) fn connect(&self) -> Connection {
         let stream = UnixStream::connect(&self.path).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Connection {
             stream,
             read: Vec::new(),

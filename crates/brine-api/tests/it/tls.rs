@@ -59,7 +59,9 @@ fn ask(
     let name = "localhost".try_into().unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let stream = TcpStream::connect(network.address).unwrap();
-    stream.set_read_timeout(Some(crate::support::SOON)).unwrap();
+    stream
+        .set_read_timeout(Some(crate::support::DEADLINE))
+        .unwrap();
     let mut stream = StreamOwned::new(connection, stream);
     let request = match protocol {
         b"h2" => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),

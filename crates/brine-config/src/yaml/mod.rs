@@ -44,6 +44,21 @@ pub fn load(text: &[u8]) -> Result<Value, YamlError> {
     }
 }
 
+/// Loads as [`load`] does; with it come the keys and the lines on which they stand, those of mappings in mappings
+/// with the outer keys in front: `brine: history: max_age`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_lines(text: &[u8]) -> Result<(Value, Vec<(String, usize)>), YamlError> {
+    let text = readable(text)?;
+    let Some(document) = compose::compose(text)? else {
+        return Ok((Value::Nil, Vec::new()));
+    };
+    let mut lines = Vec::new();
+    document.key_lines(document.root, "", &mut lines);
+    Ok((construct::construct(&document)?, lines))
+}
+
 /// Loads as [`load`] does, but the last of equal keys of a mapping counts, as for `yaml.safe_load`; the keys that
 /// stand there more than once come with it.
 ///

@@ -18,6 +18,33 @@ impl Document {
     pub(super) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
+
+    /// Adds the keys of a mapping, and of mappings in it, with their lines from 1. As deep as options are nested; an
+    /// alias that repeats a mapping adds its keys again, within a limit.
+    pub(super) fn key_lines(&self, id: NodeId, outer: &str, lines: &mut Vec<(String, usize)>) {
+        const DEPTH: usize = 3;
+        const MOST: usize = 10_000;
+        let Kind::Mapping(pairs) = &self.node(id).kind else {
+            return;
+        };
+        for (key, value) in pairs {
+            let node = self.node(*key);
+            let Kind::Scalar(name) = &node.kind else {
+                continue;
+            };
+            if lines.len() >= MOST {
+                return;
+            }
+            let name = match outer {
+                "" => name.clone(),
+                outer => format!("{outer}: {name}"),
+            };
+            lines.push((name.clone(), node.mark.line()));
+            if name.matches(": ").count() + 1 < DEPTH {
+                self.key_lines(*value, &name, lines);
+            }
+        }
+    }
 }
 
 /// Identifies a node in its document.

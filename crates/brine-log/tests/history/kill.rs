@@ -1,5 +1,5 @@
 //! A process that writes history, killed again and again, and a checker that believes only what it
-//! was told over a pipe.
+//! was heard over a pipe.
 //!
 //! The tests' program starts itself as that process. `HISTORY_KILL_SECONDS` makes it go on longer.
 
@@ -51,16 +51,16 @@ fn the_process_that_is_killed() {
     }
 }
 
-/// What the checker was told.
+/// What the checker was heard.
 #[derive(Default)]
-struct Told {
+struct Heard {
     /// By the first number of a batch: the one after its last, and which batch of which process.
     acknowledged: BTreeMap<u64, (u64, u64)>,
     /// The highest number a live reader has seen.
     shown: u64,
 }
 
-impl Told {
+impl Heard {
     fn hear(&mut self, line: &str) {
         let mut words = line.split(' ');
         let kind = words.next().unwrap_or_default();
@@ -90,10 +90,10 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_process_is_killed()
         Duration::from_millis(300)
     };
     let directory = tempfile::tempdir().unwrap();
-    let mut told = Told::default();
+    let mut heard = Heard::default();
     let mut kills = 0;
     while Instant::now() < end {
-        let shown_before = told.shown;
+        let shown_before = heard.shown;
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "kill::the_process_that_is_killed", "--nocapture"])
             .env(DIRECTORY, directory.path())
@@ -113,7 +113,7 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_process_is_killed()
                 );
                 is_first = false;
             }
-            told.hear(&line);
+            heard.hear(&line);
             if !is_first && Instant::now() > killed_at {
                 break;
             }
@@ -122,12 +122,12 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_process_is_killed()
         // What it still said before it died counts.
         lines
             .map_while(Result::ok)
-            .for_each(|line| told.hear(&line));
+            .for_each(|line| heard.hear(&line));
         child.wait().unwrap();
         kills += 1;
     }
-    check(&told, directory.path());
-    let events: u64 = told
+    check(&heard, directory.path());
+    let events: u64 = heard
         .acknowledged
         .iter()
         .map(|(first, (end, _))| end - first)
@@ -135,7 +135,7 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_process_is_killed()
     eprintln!("{kills} kills, {events} acknowledged events, none lost or doubled");
 }
 
-fn check(told: &Told, directory: &Path) {
+fn check(heard: &Heard, directory: &Path) {
     let found = read_directory(directory);
     assert!(
         found.events.windows(2).all(|pair| pair[0].0 < pair[1].0),
@@ -146,7 +146,7 @@ fn check(told: &Told, directory: &Path) {
         .iter()
         .map(|(seq, tag)| (*seq, tag.as_str()))
         .collect();
-    for (first, (end, round)) in &told.acknowledged {
+    for (first, (end, round)) in &heard.acknowledged {
         for seq in *first..*end {
             let tag = format!("{round}/{}", seq - first);
             assert_eq!(stored.get(&seq), Some(&tag.as_str()), "event {}", Seq(seq));

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// What a loaded machine may need for one answer.
-pub(crate) use brine_testkit::DEADLINE as WAIT;
+pub(crate) use brine_testkit::DEADLINE;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
@@ -136,7 +136,7 @@ impl Master {
     /// A bare connection to a port.
     pub(crate) fn connect(port: u16) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(WAIT)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream
     }
 
@@ -172,8 +172,8 @@ pub(crate) enum Requester {
 impl Requester {
     pub(crate) async fn request(&self, payload: &Value) -> Value {
         match self {
-            Self::Tcp(requester) => requester.request(payload, WAIT).await.unwrap(),
-            Self::ZeroMq(requester) => requester.request(payload, WAIT).await.unwrap(),
+            Self::Tcp(requester) => requester.request(payload, DEADLINE).await.unwrap(),
+            Self::ZeroMq(requester) => requester.request(payload, DEADLINE).await.unwrap(),
         }
     }
 }

@@ -8,7 +8,7 @@ use brine_net::channel::Limits;
 use brine_wire::network::zmtp;
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master, Transport, WAIT};
+use crate::master::{BOTH, DEADLINE, Master, Transport};
 
 /// Limits under which strangers are shown the door while a test waits.
 fn impatient() -> Limits {
@@ -198,7 +198,7 @@ async fn messages_without_end_are_not_kept() {
         ),
     ] {
         let mut stream = Master::connect(port);
-        stream.set_write_timeout(Some(WAIT)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(&zmtp::GREETING).unwrap();
         let length = u8::try_from(22 + socket_type.len()).unwrap();
         let ready = [

@@ -8,7 +8,7 @@ use brine_wire::network::{tcp, zmtp};
 use brine_wire::{Value, msgpack};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master, Transport, WAIT};
+use crate::master::{BOTH, DEADLINE, Master, Transport};
 
 const IO_TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -30,7 +30,7 @@ fn drip(port: u16, bytes: &[u8]) -> bool {
     stream
         .set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
-    let due = Instant::now() + WAIT;
+    let due = Instant::now() + DEADLINE;
     let mut byte = bytes.iter().cycle();
     while Instant::now() < due {
         if stream.write_all(&[*byte.next().unwrap()]).is_err() {
@@ -120,7 +120,7 @@ async fn a_peer_that_does_not_read_its_answers_is_closed() {
         let port = master.ret_port;
         let flooding = tokio::task::spawn_blocking(move || {
             let mut stream = Master::connect(port);
-            stream.set_write_timeout(Some(WAIT)).unwrap();
+            stream.set_write_timeout(Some(DEADLINE)).unwrap();
             let (opening, request) = framed(transport, &"?".into());
             stream.write_all(&opening).unwrap();
             let many = request.repeat(1000);

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod accounts;
 mod corpus;
 mod crypto_vectors;
 mod requests;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
 use brine_net::tcp::client::{Destination, Requester, Subscription};
-use brine_testkit::DEADLINE as START;
+use brine_testkit::DEADLINE;
 use brine_testkit::program::{Program, command};
 use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
@@ -80,7 +80,7 @@ impl Minion {
         let sealed = self.seal(cmd, load);
         let reply = self
             .requester
-            .request(&sealed.payload, START)
+            .request(&sealed.payload, DEADLINE)
             .await
             .unwrap();
         self.session.open(&reply, &sealed.nonce).unwrap()
@@ -97,7 +97,7 @@ impl Minion {
         let sealed = self.seal("_pillar", load);
         let reply = self
             .requester
-            .request(&sealed.payload, START)
+            .request(&sealed.payload, DEADLINE)
             .await
             .unwrap();
         let opened = (self.session).open_pillar(&reply, &sealed.nonce, &self.key);
@@ -157,7 +157,7 @@ async fn sign_in_once(
             };
         }
     };
-    timeout(START, asked).await.unwrap()
+    timeout(DEADLINE, asked).await.unwrap()
 }
 
 pub(crate) struct Master {

@@ -12,7 +12,7 @@ use brine_net::master::{MasterChannel, MasterConfig, Occupancy};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::serve_requests;
 use brine_net::tls::TlsServer;
-use brine_testkit::DEADLINE as START;
+use brine_testkit::DEADLINE;
 use brine_testkit::program::{Program, command};
 use brine_testkit::salt::VERSIONS;
 use brine_wire::network::MinionId;
@@ -47,7 +47,7 @@ async fn a_real_minion_runs_jobs_and_comes_back_after_a_rotation() {
         let _minion = master.salt(version, "salt-minion", &[]);
         let started = master.started().await;
         assert_eq!(started.get("id"), Some(&"m1".into()));
-        let present = timeout(START, master.presence.recv()).await.unwrap();
+        let present = timeout(DEADLINE, master.presence.recv()).await.unwrap();
         assert_eq!(present, Some(Presence::Identified(id())));
         master.run_job("20260101000000000001").await;
         // The minion cannot read the next publish, signs in again, and runs the job all the same.
@@ -151,7 +151,7 @@ impl Master {
 
     /// The next request with this command.
     async fn next(&mut self, cmd: &str) -> Map {
-        let found = timeout(START, async {
+        let found = timeout(DEADLINE, async {
             loop {
                 let fields = self.requests.recv().await.unwrap();
                 if fields.get("cmd") == Some(&cmd.into()) {

@@ -10,7 +10,7 @@ use brine_net::master::{MasterChannel, MasterConfig};
 use brine_net::minion::{Answer, MustBeSigned, Session, SignIn, Trust};
 use brine_net::zeromq::client::{ClientConfig, Requester, Subscription, Topics};
 use brine_net::zeromq::publish::Topics as Published;
-use brine_testkit::DEADLINE as START;
+use brine_testkit::DEADLINE;
 use brine_testkit::salt::LATER_VERSIONS;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
@@ -78,7 +78,7 @@ impl Master {
                 }
             }
         };
-        timeout(START, found).await.unwrap()
+        timeout(DEADLINE, found).await.unwrap()
     }
 
     /// Publishes until the return comes: nobody tells when a subscription has taken effect. A job
@@ -166,7 +166,7 @@ async fn real_masters_let_our_minion_in_and_take_its_events_and_returns() {
         let master = salt_master::Master::start(version, "zeromq");
         let key = PrivateKey::generate(2048).unwrap();
         let requester = Requester::open(ClientConfig::requests("127.0.0.1", master.ret_port));
-        let session = timeout(START, sign_in(&key, &requester)).await.unwrap();
+        let session = timeout(DEADLINE, sign_in(&key, &requester)).await.unwrap();
         assert_eq!(session.publish_port(), master.publish_port);
         let event: Map = [("tag", Value::from("my/tag")), ("data", Map::new().into())]
             .into_iter()
@@ -213,6 +213,6 @@ async fn ask(session: &Session, requester: &Requester, cmd: &str, mut load: Map)
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = i64::try_from(now.as_secs()).unwrap();
     let sealed = session.seal(load, now).unwrap();
-    let reply = requester.request(&sealed.payload, START).await.unwrap();
+    let reply = requester.request(&sealed.payload, DEADLINE).await.unwrap();
     session.open(&reply, &sealed.nonce).unwrap()
 }

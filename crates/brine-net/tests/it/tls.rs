@@ -11,7 +11,7 @@ use brine_net::tcp::client::{Destination, Requester, Subscription};
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::tcp::serve_requests;
 use brine_net::tls::{CertReqs, TlsError, TlsOptions};
-use brine_testkit::DEADLINE as WAIT;
+use brine_testkit::DEADLINE;
 use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 use brine_wire::network::publish::Publish;
@@ -135,7 +135,7 @@ async fn requests_and_publishes_go_through_tls() {
     let requester = Requester::new(destination(&address, &client));
     let large = Value::Bin(vec![0xff; 3_000_000]);
     for payload in [Value::from(1), large, Value::from(2)] {
-        assert!(requester.request(&payload, WAIT).await.unwrap() == payload);
+        assert!(requester.request(&payload, DEADLINE).await.unwrap() == payload);
     }
 
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -156,7 +156,7 @@ async fn requests_and_publishes_go_through_tls() {
         .await
         .unwrap();
     let id = MinionId::parse("m1").unwrap();
-    let identified = timeout(WAIT, presence.recv()).await.unwrap();
+    let identified = timeout(DEADLINE, presence.recv()).await.unwrap();
     assert_eq!(identified, Some(Presence::Identified(id.clone())));
     let load = vec![9; 200_000];
     let publish = Publish {
@@ -168,7 +168,10 @@ async fn requests_and_publishes_go_through_tls() {
         audience: brine_net::channel::Audience::Minions(vec![id]),
     };
     assert_eq!(publisher.publish(&publication), 0);
-    let published = timeout(WAIT, subscription.next()).await.unwrap().unwrap();
+    let published = timeout(DEADLINE, subscription.next())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(published.load, load);
 }
 
@@ -179,7 +182,7 @@ async fn wrong_certificates_get_nowhere() {
     let address = echo_port(&strict).await;
     let ask = async |destination: Destination| {
         let requester = Requester::new(destination);
-        requester.request(&1.into(), WAIT).await
+        requester.request(&1.into(), DEADLINE).await
     };
     let good = certificates.options("m1", None);
     // Without a certificate, with one of another authority, and in clear.
@@ -226,12 +229,12 @@ async fn a_connection_without_handshake_is_closed() {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut rest = Vec::new();
-        let closed = timeout(WAIT, stream.read_to_end(&mut rest)).await;
+        let closed = timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "{bytes:02x?}");
     }
     let good = certificates.options("m1", None);
     let requester = Requester::new(destination(&address, &good));
-    assert!(requester.request(&1.into(), WAIT).await.is_ok());
+    assert!(requester.request(&1.into(), DEADLINE).await.is_ok());
 }
 
 #[test]

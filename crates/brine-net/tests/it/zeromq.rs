@@ -345,7 +345,7 @@ async fn a_subscription_knows_whether_it_is_connected() {
     let mut connected = subscription.connected();
     let mut becomes = async |wanted: bool| {
         let came = timeout(DEADLINE, connected.wait_for(|is| *is == wanted)).await;
-        assert!(came.is_ok_and(|told| told.is_ok()), "{wanted}");
+        assert!(came.is_ok_and(|changed| changed.is_ok()), "{wanted}");
     };
     becomes(true).await;
     server.end().await;

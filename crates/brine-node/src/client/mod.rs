@@ -60,6 +60,31 @@ pub enum ClientError {
     Publish(#[from] PublishError),
 }
 
+/// Publishes jobs and does not look at what they return.
+pub struct JobPublisher {
+    config: ClientConfig,
+    master: Requester,
+}
+
+impl JobPublisher {
+    /// For the master of a configuration. Connects when there is something to publish.
+    #[must_use]
+    pub fn new(config: ClientConfig) -> Self {
+        Self {
+            master: requester(&config),
+            config,
+        }
+    }
+
+    /// Publishes a job.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn publish(&self, request: &JobRequest) -> Result<Published, ClientError> {
+        publish(&self.config, &self.master, request).await
+    }
+}
+
 /// A local client that is subscribed to the events of jobs.
 pub struct LocalClient {
     config: ClientConfig,
@@ -104,17 +129,7 @@ impl LocalClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn publish(&self, request: &JobRequest) -> Result<Published, ClientError> {
-        let mut request = self.without_nodegroups(request)?;
-        for (name, value) in &self.config.login {
-            request.kwargs.insert(name.clone(), value.clone());
-        }
-        let payload = Payload::Clear {
-            version: VERSION,
-            load: request.to_load(&self.config.user, &self.config.key),
-        };
-        let within = self.config.answer_within();
-        let answer = self.master.request(&payload.to_value(), within).await;
-        published(&answer.map_err(ClientError::NoAnswer)?)
+        publish(&self.config, &self.master, request).await
     }
 
     /// Waits for the returns of a job and hands each to `report` as it comes; at the end the minions that did not
@@ -146,29 +161,48 @@ impl LocalClient {
     ) -> Result<(), ClientError> {
         batch::run(self, request, minions, pace, timeouts, report).await
     }
+}
 
-    /// The request with its node groups replaced: masters of Salt leave that to the client.
-    fn without_nodegroups(&self, request: &JobRequest) -> Result<JobRequest, ClientError> {
-        let groups = &self.config.nodegroups;
-        match without_nodegroups(&request.tgt, &request.tgt_type, groups) {
-            Ok(Some(compound)) => {
-                for fault in &compound.faults {
-                    tracing::error!("{fault}");
-                }
-                Ok(JobRequest {
-                    tgt: compound.words.join(" ").into(),
-                    tgt_type: "compound".to_owned(),
-                    ..request.clone()
-                })
+async fn publish(
+    config: &ClientConfig,
+    master: &Requester,
+    request: &JobRequest,
+) -> Result<Published, ClientError> {
+    let mut request = expanded(config, request)?;
+    for (name, value) in &config.login {
+        request.kwargs.insert(name.clone(), value.clone());
+    }
+    let payload = Payload::Clear {
+        version: VERSION,
+        load: request.to_load(&config.user, &config.key),
+    };
+    let answer = master
+        .request(&payload.to_value(), config.answer_within())
+        .await;
+    published(&answer.map_err(ClientError::NoAnswer)?)
+}
+
+/// The request with its node groups replaced: masters of Salt leave that to the client.
+fn expanded(config: &ClientConfig, request: &JobRequest) -> Result<JobRequest, ClientError> {
+    let groups = &config.nodegroups;
+    match without_nodegroups(&request.tgt, &request.tgt_type, groups) {
+        Ok(Some(compound)) => {
+            for fault in &compound.faults {
+                tracing::error!("{fault}");
             }
-            Ok(None) => Ok(request.clone()),
-            Err(NodeGroupError::Unknown { name }) => {
-                let file = &self.config.conf_file;
-                let text = format!("Node group {name} unavailable in {file}");
-                Err(ClientError::Refused(text))
-            }
-            Err(error) => Err(ClientError::Refused(error.to_string())),
+            Ok(JobRequest {
+                tgt: compound.words.join(" ").into(),
+                tgt_type: "compound".to_owned(),
+                ..request.clone()
+            })
         }
+        Ok(None) => Ok(request.clone()),
+        Err(NodeGroupError::Unknown { name }) => {
+            let file = &config.conf_file;
+            let text = format!("Node group {name} unavailable in {file}");
+            Err(ClientError::Refused(text))
+        }
+        Err(error) => Err(ClientError::Refused(error.to_string())),
     }
 }
 

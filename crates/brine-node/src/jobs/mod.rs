@@ -127,6 +127,11 @@ impl JobCache {
         write(&folder.join(RETURN), &pack(&kept))
     }
 
+    /// Whether a job is recorded.
+    fn has_job(&self, jid: &Jid) -> bool {
+        jid.as_str() == NO_CACHE || self.folder(jid).join(LOAD).exists()
+    }
+
     /// A job's load, with `Minions` as Salt adds it; `None` if there is no such job.
     #[must_use]
     pub fn load(&self, jid: &Jid) -> Option<Map> {

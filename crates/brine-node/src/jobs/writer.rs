@@ -3,10 +3,12 @@
 //! Its queue is limited in returns and in bytes. While it is full, returns still reach the bus but not the cache, and
 //! an error is logged.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::{Map, Value};
@@ -38,8 +40,12 @@ impl Writer {
         thread::Builder::new()
             .name("brine-jobs".into())
             .spawn(move || {
+                let mut unpublished = Unpublished::default();
                 for (jid, id, ret) in waiting {
                     taken.fetch_sub(weight(&ret), Ordering::Relaxed);
+                    if !cache.has_job(&jid) && !unpublished.allows(&id, Instant::now()) {
+                        continue;
+                    }
                     if let Err(error) = cache.returned(&jid, &id, &ret) {
                         tracing::error!(%error, %jid, %id, "cannot write the return to the job cache");
                     }
@@ -66,6 +72,30 @@ impl Writer {
     }
 }
 
+/// Counts the jobs that a minion has returned and nobody has published, such as those of `salt-call`: each makes
+/// files, and only a minion's restraint would bound them.
+#[derive(Debug, Default)]
+struct Unpublished(HashMap<MinionId, (Instant, u32)>);
+
+impl Unpublished {
+    /// Of one minion, in an hour.
+    const MOST: u32 = 1000;
+    const WINDOW: Duration = Duration::from_secs(3600);
+
+    /// Counts one more; whether it is kept. One line in the log per minion and hour says that some are not.
+    fn allows(&mut self, id: &MinionId, now: Instant) -> bool {
+        let (since, count) = self.0.entry(id.clone()).or_insert((now, 0));
+        if now.duration_since(*since) > Self::WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        if *count == Self::MOST + 1 {
+            tracing::warn!(%id, "more than {} jobs in an hour that were not published: further ones are not kept", Self::MOST);
+        }
+        *count <= Self::MOST
+    }
+}
+
 /// About how much memory a mapping takes, in bytes.
 fn weight(map: &Map) -> usize {
     fn of(value: &Value) -> usize {
@@ -84,6 +114,22 @@ fn weight(map: &Map) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_minion_makes_so_many_jobs_in_an_hour() {
+        let mut unpublished = Unpublished::default();
+        let (one, other) = (
+            MinionId::parse("m1").unwrap(),
+            MinionId::parse("m2").unwrap(),
+        );
+        let began = Instant::now();
+        let allowed = (0..3000)
+            .filter(|_| unpublished.allows(&one, began))
+            .count();
+        assert_eq!(allowed, 1000);
+        assert!(unpublished.allows(&other, began));
+        assert!(unpublished.allows(&one, began + 2 * Unpublished::WINDOW));
+    }
 
     #[test]
     fn a_return_over_the_limit_is_not_queued_and_leaves_room_for_others() {

@@ -29,6 +29,7 @@ use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
 use crate::node_bus::NodeBus;
 use crate::options::Transport;
+use crate::runner::AskReactor;
 
 /// The shared state of a master.
 pub(super) struct Context {
@@ -57,6 +58,8 @@ pub(super) struct Context {
     pub(super) publish_order: Mutex<()>,
     /// Runner functions in progress; they end with the master.
     pub(super) tasks: Mutex<JoinSet<()>>,
+    /// The reactor, once it runs.
+    pub(super) reactor: OnceLock<Arc<dyn AskReactor>>,
 }
 
 impl Context {

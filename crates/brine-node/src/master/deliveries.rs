@@ -3,8 +3,10 @@
 //! A minion of ours keeps a request until it is answered, and sends it again after a crash of either side. So its
 //! events are fired, their numbers on the bus are written to a file with the minion's own, and it is answered when
 //! both the file and the history have them on the disk ([`Durable`]). After a restart a line of the file counts if the
-//! history holds its events; otherwise they were lost with the machine's memory, and come again. Which number belongs
-//! to which request is the minion's to say; a request that says nothing is not looked at here.
+//! history holds its events; otherwise they were lost with the machine's memory, and come again. A master that is
+//! killed after it has fired them and before it has written that down left another line, written before: then the
+//! history is asked whether it has them. Which number belongs to which request is the minion's to say; a request that
+//! says nothing is not looked at here.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -91,10 +93,16 @@ impl Deliveries {
         {
             let mut state = deliveries.state();
             let mut text = header(log_of(&deliveries.path));
-            for line in lines(&deliveries.path) {
-                if is_accepted(&line.id) {
-                    state.take_in(&line);
-                    text.push_str(&line.to_text());
+            for entry in entries(&deliveries.path) {
+                match entry {
+                    Entry::Fired(line) if is_accepted(&line.id) => {
+                        state.take_in(&line);
+                        text.push_str(&line.to_text());
+                    }
+                    Entry::Intended(intent) if is_accepted(&intent.id) => {
+                        text.push_str(&intent.to_text());
+                    }
+                    Entry::Fired(_) | Entry::Intended(_) => {}
                 }
             }
             // Line by line as before: which of them count is known later.
@@ -104,17 +112,17 @@ impl Deliveries {
     }
 
     /// From now on requests are answered when their events are safe. The history holds events up to `stored`: what
-    /// came later and was lost is forgotten here, too.
-    pub(super) fn wait_for(&self, durable: Durable, stored: Position) {
+    /// came later and was lost is forgotten here, too. `held` says how many events of a minion it has from a number on.
+    pub(super) fn wait_for(
+        &self,
+        durable: Durable,
+        stored: Position,
+        held: &dyn Fn(&str, Seq) -> u64,
+    ) {
         {
             let mut state = self.state();
             if log_of(&self.path) == Some(stored.log) {
-                state.minions.clear();
-                for line in lines(&self.path) {
-                    if line.seq <= stored.seq {
-                        state.take_in(&line);
-                    }
-                }
+                state.take_in_all(entries(&self.path), stored.seq, held);
             }
             self.rewrite(&mut state, Some(stored.log));
         }
@@ -135,6 +143,20 @@ impl Deliveries {
         match known >= delivery.count() {
             true => Begun::Known,
             false => Begun::New { known },
+        }
+    }
+
+    /// Writes down that what is not known of a request is about to be fired, with this number or later ones.
+    pub(super) fn intend(&self, id: &MinionId, delivery: Delivery, known: u64, from: Seq) {
+        let intent = Intent {
+            boot: delivery.boot,
+            first: delivery.first + known,
+            last: delivery.last,
+            from,
+            id: id.clone(),
+        };
+        if let Err(error) = self.state().write(&intent.to_text()) {
+            self.complain(&error);
         }
     }
 
@@ -257,6 +279,38 @@ impl Deliveries {
 }
 
 impl State {
+    /// Takes in what counts of a file: what the history holds, which goes up to `stored`.
+    fn take_in_all(&mut self, entries: Vec<Entry>, stored: Seq, held: &dyn Fn(&str, Seq) -> u64) {
+        self.minions.clear();
+        let mut open: Vec<Intent> = Vec::new();
+        for entry in entries {
+            match entry {
+                Entry::Intended(intent) => open.push(intent),
+                Entry::Fired(line) => {
+                    let is_done = |intent: &Intent| {
+                        (&intent.id, intent.boot) == (&line.id, line.boot)
+                            && intent.last <= line.last
+                    };
+                    open.retain(|intent| !is_done(intent));
+                    if line.seq <= stored {
+                        self.take_in(&line);
+                    }
+                }
+            }
+        }
+        for intent in open {
+            let count = held(intent.id.as_str(), intent.from);
+            if let Some(last) = (intent.first + count).checked_sub(1).filter(|_| count > 0) {
+                self.take_in(&Line {
+                    boot: intent.boot,
+                    last: last.min(intent.last),
+                    seq: stored,
+                    id: intent.id,
+                });
+            }
+        }
+    }
+
     fn take_in(&mut self, line: &Line) {
         let boot = self.boot(&line.id, line.boot);
         boot.fired = boot.fired.max(line.last);
@@ -336,10 +390,62 @@ impl Line {
     }
 }
 
-fn lines(path: &Path) -> Vec<Line> {
+/// A line of the file that is written before a request is fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Intent {
+    boot: u64,
+    /// The minion's numbers, and the bus's from which on it has them.
+    first: u64,
+    last: u64,
+    from: Seq,
+    id: MinionId,
+}
+
+impl Intent {
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        let Self {
+            boot,
+            first,
+            last,
+            from,
+            id,
+        } = self;
+        let _ = writeln!(text, "+ {boot:x} {first} {last} {from} {id}"); // into memory
+        text
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let line = line.strip_prefix("+ ")?.strip_suffix('\n')?;
+        let mut words = line.splitn(5, ' ');
+        Some(Self {
+            boot: u64::from_str_radix(words.next()?, 16).ok()?,
+            first: words.next()?.parse().ok()?,
+            last: words.next()?.parse().ok()?,
+            from: Seq(words.next()?.parse().ok()?),
+            id: MinionId::parse(words.next()?).ok()?,
+        })
+    }
+}
+
+enum Entry {
+    Intended(Intent),
+    Fired(Line),
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Self> {
+        let intent = Intent::parse(line).map(Self::Intended);
+        intent.or_else(|| Line::parse(line).map(Self::Fired))
+    }
+}
+
+fn entries(path: &Path) -> Vec<Entry> {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    text.split_inclusive('\n').filter_map(Line::parse).collect()
+    text.split_inclusive('\n')
+        .filter_map(Entry::parse)
+        .collect()
 }
 
 /// The first line of a file: the log whose numbers it has.
@@ -428,7 +534,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let open = |seq| {
             let deliveries = Deliveries::open(directory.path(), |_| true);
-            deliveries.wait_for(durable(), stored(seq));
+            deliveries.wait_for(durable(), stored(seq), &|_, _| 0);
             deliveries
         };
         let deliveries = open(0);
@@ -445,17 +551,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_fired_and_not_written_down_is_known_from_the_history() {
+        for (held, known) in [(0, 0), (2, 2), (3, 3)] {
+            let directory = tempfile::tempdir().unwrap();
+            let open = |seq, held: u64| {
+                let deliveries = Deliveries::open(directory.path(), |_| true);
+                deliveries.wait_for(durable(), stored(seq), &|id, from| {
+                    assert_eq!((id, from), ("m1", Seq(11)));
+                    held
+                });
+                deliveries
+            };
+            let deliveries = open(0, 0);
+            deliveries.intend(&id(), delivery(1, 1, 1), 0, Seq(5));
+            take(&deliveries, delivery(1, 1, 1), 10).await;
+            // Killed before it is noted: two of four are new.
+            deliveries.begin(&id(), delivery(1, 1, 4), false);
+            deliveries.intend(&id(), delivery(1, 1, 4), 1, Seq(11));
+            let deliveries = open(10 + held, held);
+            let begun = deliveries.begin(&id(), delivery(1, 2, 4), true);
+            let expected = match known {
+                3 => Begun::Known,
+                known => Begun::New { known },
+            };
+            assert_eq!(begun, expected);
+            // And it stays so.
+            let deliveries = open(1000, 0);
+            assert_eq!(deliveries.begin(&id(), delivery(1, 2, 4), true), expected);
+        }
+    }
+
+    #[tokio::test]
     async fn a_new_history_forgets_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let deliveries = Deliveries::open(directory.path(), |_| true);
-        deliveries.wait_for(durable(), stored(0));
+        deliveries.wait_for(durable(), stored(0), &|_, _| 0);
         take(&deliveries, delivery(1, 1, 1), 10).await;
         let deliveries = Deliveries::open(directory.path(), |_| true);
         let other = Position {
             log: LogId(8),
             seq: Seq(0),
         };
-        deliveries.wait_for(durable(), other);
+        deliveries.wait_for(durable(), other, &|_, _| 0);
         assert_eq!(
             deliveries.begin(&id(), delivery(1, 1, 1), false),
             Begun::Known
@@ -471,7 +608,7 @@ mod tests {
             let mut is_safe = is_safe.clone();
             Box::pin(async move { drop(is_safe.wait_for(|safe| *safe).await) })
         });
-        deliveries.wait_for(durable, stored(0));
+        deliveries.wait_for(durable, stored(0), &|_, _| 0);
         let one = delivery(1, 1, 1);
         deliveries.begin(&id(), one, false);
         assert_eq!(deliveries.begin(&id(), one, true), Begun::Known);
@@ -495,9 +632,10 @@ mod tests {
             take(&deliveries, delivery(boot, 1, 1), boot).await;
         }
         assert_eq!(deliveries.state().minions[&id()].len(), BOOTS);
-        let count = || lines(&directory.path().join("deliveries")).len();
+        let count = || entries(&directory.path().join("deliveries")).len();
         assert_eq!(count(), 20);
-        Deliveries::open(directory.path(), |_| true).wait_for(durable(), stored(100));
+        let known = Deliveries::open(directory.path(), |_| true);
+        known.wait_for(durable(), stored(100), &|_, _| 0);
         assert_eq!(count(), BOOTS);
         // A minion whose key is gone is forgotten.
         Deliveries::open(directory.path(), |_| false);

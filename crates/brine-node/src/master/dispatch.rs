@@ -258,6 +258,8 @@ impl Dispatcher {
             Begun::Doubtful => return incoming.answer(payload::BAD_LOAD.into()),
             Begun::New { known } => {
                 skip(&mut request.load.fields, known, delivery.count());
+                let next = self.master.bus.next();
+                self.master.deliveries.intend(&id, delivery, known, next);
                 let fired = act(&mut request);
                 self.master.deliveries.note(&id, delivery, &fired);
                 Some(fired)

@@ -23,6 +23,7 @@ use crate::functions::Call;
 use crate::job_request::{JobRequest, PublishError, Published};
 use crate::jobs::JobCache;
 use crate::minion_cache::MinionCache;
+use crate::runner::AskReactor;
 
 /// A running master, from outside.
 #[derive(Clone)]
@@ -152,6 +153,16 @@ impl MasterHandle {
     #[must_use]
     pub fn follow(&self) -> EventCursor {
         self.context.bus.follow()
+    }
+
+    /// From now on runner functions ask this reactor. Only the first one counts.
+    pub fn set_reactor(&self, reactor: Arc<dyn AskReactor>) {
+        let _ = self.context.reactor.set(reactor);
+    }
+
+    /// The reactor in this process.
+    pub(crate) fn reactor(&self) -> Option<Arc<dyn AskReactor>> {
+        self.context.reactor.get().cloned()
     }
 
     /// Fires an event; afterwards `data` holds its stamp.

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use brine_bus::{Bus, BusHandle, Noticed};
-use brine_log::Position;
+use brine_log::{Position, Seq};
 use brine_net::keys::StoreError;
 use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
@@ -49,7 +49,7 @@ pub use self::handle::MasterHandle;
 pub use self::options::MasterOptions;
 pub use self::peers::Peers;
 pub use self::ports::PortError;
-pub use self::wheel::WheelError;
+pub use self::wheel::{WheelError, has_wheel};
 
 use self::access::Access;
 use self::context::{Context, RateLimit};
@@ -157,6 +157,7 @@ impl Master {
             refusal_events: RateLimit::default(),
             publish_order: Mutex::default(),
             tasks: Mutex::default(),
+            reactor: OnceLock::new(),
             files: Arc::new(FileServer::new(options.files.clone())),
             minions: Arc::new(MinionData::open(&options.cachedir)),
             mine: Mine::new(
@@ -176,9 +177,10 @@ impl Master {
     }
 
     /// Answers requests of our minions, which keep them until then, once their events are safe. `stored` is the last
-    /// event that was safe before this start: what minions delivered after it was lost, and is taken again.
-    pub fn answer_when(&self, durable: Durable, stored: Position) {
-        self.context.deliveries.wait_for(durable, stored);
+    /// event that was safe before this start: what minions delivered after it was lost, and is taken again. `held` says how
+    /// many events of a minion are safe from a number on.
+    pub fn answer_when(&self, durable: Durable, stored: Position, held: &dyn Fn(&str, Seq) -> u64) {
+        self.context.deliveries.wait_for(durable, stored, held);
     }
 
     /// A handle for other parts of the program. It can be used before [`Self::run`], too.

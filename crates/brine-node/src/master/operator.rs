@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use brine_bus::client::{self, EventRef};
@@ -16,7 +17,7 @@ use crate::client::wait::{self, MasterLink};
 use crate::client::{ClientError, MinionReply};
 use crate::job_request::{JobRequest, Published};
 use crate::jobs::JobCache;
-use crate::runner::{Minions, Operator};
+use crate::runner::{AskReactor, Minions, Operator};
 
 /// A master in this process, and who calls the runner function.
 pub(super) struct OwnOperator {
@@ -58,6 +59,10 @@ impl Operator for OwnOperator {
 
     fn timeouts(&self) -> Timeouts {
         self.master.timeouts()
+    }
+
+    fn reactor(&self) -> Option<Arc<dyn AskReactor>> {
+        self.master.reactor()
     }
 }
 

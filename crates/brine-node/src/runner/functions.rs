@@ -6,6 +6,7 @@ use brine_wire::{Map, Value, python_text as python};
 use super::cache::{CacheRequest, CacheWhat};
 use super::jobs::{self, Filter, Question};
 use super::manage::{Inquiry, Presence, What};
+use super::reactor::ReactorQuestion;
 use crate::minion_cache::Bank;
 
 /// A runner function.
@@ -40,6 +41,21 @@ enum Which {
     ClearMineFunction,
     /// It asks minions.
     Asks(What),
+    /// It asks the reactor.
+    Reactor(ReactorFunction),
+    /// There is nothing to do here, and it says so with `True`.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReactorFunction {
+    List,
+    Add,
+    Delete,
+    IsLeader,
+    SetLeader,
+    Status,
+    Rerun,
 }
 
 #[derive(Debug)]
@@ -182,6 +198,18 @@ pub const FUNCTIONS: &[Function] = &[
     Example:
 
         salt-run event.send myco/backup '{host: web1}'
+",
+    },
+    Function {
+        name: "fileserver.update",
+        which: Which::Nothing,
+        parameters: &[optional("back"), optional("backend")],
+        help: "
+    Does nothing: file_roots are read when a file is asked for. For reactions that call it.
+
+    Example:
+
+        salt-run fileserver.update
 ",
     },
     Function {
@@ -397,6 +425,95 @@ pub const FUNCTIONS: &[Function] = &[
 ",
     },
     Function {
+        name: "reactor.add",
+        which: Which::Reactor(ReactorFunction::Add),
+        parameters: &[required("event"), required("reactors"), optional("saltenv"), optional("test")],
+        help: "
+    Adds a rule to the running reactor, until the master ends.
+
+    event
+        a shell pattern for tags
+    reactors
+        a reaction file, or a list of them
+
+    Example:
+
+        salt-run reactor.add 'salt/beacon/*' /srv/reactor/beacon.sls
+",
+    },
+    Function {
+        name: "reactor.delete",
+        which: Which::Reactor(ReactorFunction::Delete),
+        parameters: &[required("event"), optional("saltenv"), optional("test")],
+        help: "
+    Removes the rule of a pattern from the running reactor, until the master ends.
+
+    Example:
+
+        salt-run reactor.delete 'salt/beacon/*'
+",
+    },
+    Function {
+        name: "reactor.is_leader",
+        which: Which::Reactor(ReactorFunction::IsLeader),
+        parameters: &[],
+        help: "
+    Whether this master's reactor reacts.
+
+    Example:
+
+        salt-run reactor.is_leader
+",
+    },
+    Function {
+        name: "reactor.list",
+        which: Which::Reactor(ReactorFunction::List),
+        parameters: &[optional("saltenv"), optional("test")],
+        help: "
+    The rules of the running reactor.
+
+    Example:
+
+        salt-run reactor.list
+",
+    },
+    Function {
+        name: "reactor.rerun",
+        which: Which::Reactor(ReactorFunction::Rerun),
+        parameters: &[required("number")],
+        help: "
+    Runs a reaction of the record again (Brine's own; brine reactor history has the numbers).
+
+    Example:
+
+        salt-run reactor.rerun 17
+",
+    },
+    Function {
+        name: "reactor.set_leader",
+        which: Which::Reactor(ReactorFunction::SetLeader),
+        parameters: &[optional("value")],
+        help: "
+    Has this master's reactor react, or pass all events over.
+
+    Example:
+
+        salt-run reactor.set_leader False
+",
+    },
+    Function {
+        name: "reactor.status",
+        which: Which::Reactor(ReactorFunction::Status),
+        parameters: &[],
+        help: "
+    What each rule of the running reactor has done (Brine's own).
+
+    Example:
+
+        salt-run reactor.status
+",
+    },
+    Function {
         name: "state.event",
         which: Which::StateEvent,
         parameters: &[
@@ -487,6 +604,10 @@ pub enum Bound {
     Presence(Presence),
     /// What the master has cached.
     Cache(CacheRequest),
+    /// A question to the reactor.
+    Reactor(ReactorQuestion),
+    /// Nothing to do.
+    Nothing,
 }
 
 /// The arguments of `state.event`.
@@ -596,6 +717,8 @@ impl Function {
                 timeout: take("timeout").as_ref().and_then(seconds),
                 gather_job_timeout: take("gather_job_timeout").as_ref().and_then(seconds),
             }),
+            Which::Nothing => Bound::Nothing,
+            Which::Reactor(which) => Bound::Reactor(reactor_question(which, &mut take)?),
             Which::EventSend => Bound::EventSend {
                 tag: take("tag").unwrap_or(Value::Nil),
                 data: take("data").unwrap_or(Value::Nil),
@@ -621,6 +744,12 @@ impl Function {
                 node: take("node").map_or_else(|| "master".to_owned(), |value| python::str(&value)),
             }),
         })
+    }
+
+    /// Whether it has a parameter of this name.
+    #[must_use]
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.parameters.iter().any(|own| own.name == name)
     }
 
     fn check_keywords(&self, keywords: &Map) -> Result<(), BindError> {
@@ -669,6 +798,40 @@ impl Function {
         }
         Ok(values)
     }
+}
+
+fn reactor_question(
+    which: ReactorFunction,
+    take: &mut dyn FnMut(&str) -> Option<Value>,
+) -> Result<ReactorQuestion, BindError> {
+    let mut event = |name| take(name).map_or_else(String::new, |value| python::str(&value));
+    Ok(match which {
+        ReactorFunction::List => ReactorQuestion::List,
+        ReactorFunction::IsLeader => ReactorQuestion::IsLeader,
+        ReactorFunction::Status => ReactorQuestion::Status,
+        ReactorFunction::Delete => ReactorQuestion::Delete {
+            event: event("event"),
+        },
+        ReactorFunction::Add => ReactorQuestion::Add {
+            event: event("event"),
+            reactors: take("reactors").unwrap_or(Value::Nil),
+        },
+        ReactorFunction::SetLeader => {
+            ReactorQuestion::SetLeader(take("value").is_none_or(|value| value.is_true()))
+        }
+        ReactorFunction::Rerun => {
+            let number = take("number").unwrap_or(Value::Nil);
+            let parsed = number
+                .as_int()
+                .and_then(|number| u64::try_from(number).ok());
+            ReactorQuestion::Rerun(parsed.ok_or_else(|| {
+                let found = python::repr(&number);
+                BindError::Invalid(format!(
+                    "rerun() expected number to be a number, found {found}"
+                ))
+            })?)
+        }
+    })
 }
 
 #[cfg(test)]

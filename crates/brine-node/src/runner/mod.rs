@@ -11,6 +11,7 @@ pub mod functions;
 mod jobs;
 mod manage;
 mod operator;
+mod reactor;
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -26,6 +27,8 @@ use self::functions::{BindError, Bound, Function};
 pub use self::jobs::{Filter, Question};
 pub use self::manage::{Inquiry, Presence, What};
 pub use self::operator::{Beside, Minions, Operator};
+pub(crate) use self::reactor::NOT_RUNNING;
+pub use self::reactor::{AskReactor, ReactorQuestion};
 use crate::client::ClientError;
 
 /// A runner function failed without a return value.
@@ -110,6 +113,19 @@ pub async fn run(
         Bound::Minions(inquiry) => {
             events.started().await;
             Ok(manage::answer(&inquiry, events.operator()).await?)
+        }
+        Bound::Reactor(question) => {
+            events.started().await;
+            let reactor = events.operator().reactor();
+            let asked = move || match reactor {
+                Some(reactor) => reactor.ask(&question),
+                None => Err(NOT_RUNNING.to_owned()),
+            };
+            off_thread(asked).await?
+        }
+        Bound::Nothing => {
+            events.started().await;
+            Ok(true.into())
         }
     };
     Ok(match value {

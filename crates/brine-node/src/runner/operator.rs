@@ -7,6 +7,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use brine_bus::client::PublishError;
@@ -16,6 +17,7 @@ use brine_wire::Map;
 use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 
+use super::reactor::AskReactor;
 use crate::client::{ClientConfig, ClientError, ClientOptionsError, LocalClient, MinionReply};
 use crate::job_request::JobRequest;
 use crate::jobs::JobCache;
@@ -49,6 +51,9 @@ pub trait Operator: Send + Sync {
 
     /// How long to wait for minions by default.
     fn timeouts(&self) -> Timeouts;
+
+    /// The master's reactor, if it has one that can be asked from here.
+    fn reactor(&self) -> Option<Arc<dyn AskReactor>>;
 }
 
 /// A master, ours or Salt's, in another process of this machine.
@@ -114,6 +119,11 @@ impl Operator for Beside {
 
     fn timeouts(&self) -> Timeouts {
         self.client.timeouts
+    }
+
+    /// Commands ask for it over the local socket.
+    fn reactor(&self) -> Option<Arc<dyn AskReactor>> {
+        None
     }
 }
 

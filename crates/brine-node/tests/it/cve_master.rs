@@ -12,7 +12,7 @@ use brine_wire::{Map, Value};
 use tokio::time::timeout;
 
 use crate::rogue::Rogue;
-use crate::support::{Listener, PATIENCE, Place, Running};
+use crate::support::{DEADLINE, Fixture, Listener, Running};
 
 impl Rogue {
     /// Fires a tag that is its own, and waits until that is on the bus: what came before it and is
@@ -31,7 +31,7 @@ async fn clear(master: &Running, fields: &[(&str, Value)]) -> Value {
     let load: Map = fields.iter().cloned().collect();
     let payload = Payload::Clear { version: 3, load }.to_value();
     let requester = Requester::new(format!("127.0.0.1:{}", master.ret_port));
-    requester.request(&payload, PATIENCE).await.unwrap()
+    requester.request(&payload, DEADLINE).await.unwrap()
 }
 
 /// Whether a text stands anywhere in a value.
@@ -72,11 +72,11 @@ const PATHS: [&str; 5] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2020_11651_nobody_learns_roots_key_or_publishes_without_it() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
     let rogue = Rogue::sign_in(&master, "rogue").await;
-    let mut bus = place.master_bus().await;
-    let key = fs::read_dir(place.path("m/cache"))
+    let mut bus = fixture.master_bus().await;
+    let key = fs::read_dir(fixture.path("m/cache"))
         .unwrap()
         .flatten()
         .find_map(|entry| {
@@ -127,12 +127,12 @@ async fn cve_2020_11651_nobody_learns_roots_key_or_publishes_without_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2020_11652_no_name_in_a_request_becomes_a_path() {
-    let place = Place::new("tcp");
-    let secret = place.path("secret");
+    let fixture = Fixture::new("tcp");
+    let secret = fixture.path("secret");
     fs::write(&secret, "not for the network").unwrap();
-    let master = place.master("auto_accept: true").await;
+    let master = fixture.master("auto_accept: true").await;
     let rogue = Rogue::sign_in(&master, "rogue").await;
-    let before = files(place.root.path());
+    let before = files(fixture.root.path());
     let outside = format!("../../../{}", secret.display());
     let paths = PATHS
         .into_iter()
@@ -166,18 +166,18 @@ async fn cve_2020_11652_no_name_in_a_request_becomes_a_path() {
             assert!(!holds(&answer, "not for the network"), "{cmd} {path}");
         }
     }
-    assert_eq!(files(place.root.path()), before);
+    assert_eq!(files(fixture.root.path()), before);
     master.end().await;
 }
 
 /// A minion's key was enough to have a job run on every other minion.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2025_22236_a_minion_publishes_nothing() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
     let rogue = Rogue::sign_in(&master, "rogue").await;
     let victim = Rogue::sign_in(&master, "victim").await;
-    let mut bus = place.master_bus().await;
+    let mut bus = fixture.master_bus().await;
     let address = format!("127.0.0.1:{}", victim.session.publish_port());
     let identification = victim.session.identification().unwrap();
     let destination = Destination::from(address);
@@ -232,10 +232,10 @@ async fn cve_2025_22236_a_minion_publishes_nothing() {
 /// A minion could put any event on its master's bus.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2025_22239_what_is_the_masters_to_say_no_minion_says() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
     let rogue = Rogue::sign_in(&master, "rogue").await;
-    let mut bus = place.master_bus().await;
+    let mut bus = fixture.master_bus().await;
     let tags = [
         "salt/key",
         "salt/auth",
@@ -286,11 +286,11 @@ async fn cve_2025_22239_what_is_the_masters_to_say_no_minion_says() {
 /// A jid became a path that was opened: a pipe there held a worker process for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2025_22242_a_jid_is_never_a_path() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
     let rogue = Rogue::sign_in(&master, "rogue").await;
-    let before = files(&place.path("m"));
-    let mut bus = place.master_bus().await;
+    let before = files(&fixture.path("m"));
+    let mut bus = fixture.master_bus().await;
     for jid in PATHS {
         for cmd in ["pub_ret", "_return", "_syndic_return"] {
             let fields = [
@@ -304,18 +304,18 @@ async fn cve_2025_22242_a_jid_is_never_a_path() {
     }
     let tags = rogue.mark(&mut bus).await;
     assert!(!tags.iter().any(|tag| tag.contains("/ret/")), "{tags:?}");
-    assert_eq!(files(&place.path("m")), before);
+    assert_eq!(files(&fixture.path("m")), before);
     master.end().await;
 }
 
 /// A minion could act as another in what it returned.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2024_38822_a_return_is_its_senders() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
     let rogue = Rogue::sign_in(&master, "rogue").await;
     let _victim = Rogue::sign_in(&master, "victim").await;
-    let mut bus = place.master_bus().await;
+    let mut bus = fixture.master_bus().await;
     let jid = "20260101000000000000";
     let fields = [
         ("id", Value::from("victim")),
@@ -338,10 +338,10 @@ async fn cve_2024_38822_a_return_is_its_senders() {
 /// Jobs and returns that came again were acted on again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2024_38823_a_request_that_comes_again_makes_no_second_event() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
     let rogue = Rogue::sign_in(&master, "m1").await;
-    let mut bus = place.master_bus().await;
+    let mut bus = fixture.master_bus().await;
     let load: Map = [
         ("id", "m1"),
         ("cmd", "_minion_event"),
@@ -355,7 +355,7 @@ async fn cve_2024_38823_a_request_that_comes_again_makes_no_second_event() {
     let sealed = rogue.session.seal(load, now).unwrap();
     for _ in 0..3 {
         let thief = Requester::new(format!("127.0.0.1:{}", master.ret_port));
-        thief.request(&sealed.payload, PATIENCE).await.unwrap();
+        thief.request(&sealed.payload, DEADLINE).await.unwrap();
     }
     let tags = rogue.mark(&mut bus).await;
     assert_eq!(

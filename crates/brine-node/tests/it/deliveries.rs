@@ -16,7 +16,7 @@ use brine_wire::network::{MinionId, minion_event};
 use brine_wire::{Map, Value};
 use tokio::task::JoinSet;
 
-use crate::support::{PATIENCE, Place};
+use crate::support::{DEADLINE, Fixture};
 
 /// Run with 1,000 before changes here are merged, which takes some minutes (`docs/spool.md`).
 const MINIONS: usize = 200;
@@ -32,12 +32,12 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn new(place: &Place) -> Self {
-        let options = place.minion_options(place.ports[0], "");
+    fn new(fixture: &Fixture) -> Self {
+        let options = fixture.minion_options(fixture.ports[0], "");
         let keys = MinionKeys::open(&options.pki_dir, &options.key_options).unwrap();
         Self {
             keys: Arc::new(keys),
-            master: MasterAddress::parse("127.0.0.1", place.ports[0]),
+            master: MasterAddress::parse("127.0.0.1", fixture.ports[0]),
             options,
         }
     }
@@ -97,22 +97,22 @@ fn request(minion: usize, first: u64, last: u64) -> Map {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_events_arrive_once_and_in_order_across_a_restart_of_the_master() {
-    let place = Place::new("tcp");
-    let fleet = Fleet::new(&place);
-    let master = place.master("auto_accept: true").await;
-    let mut bus = place.master_bus().await;
+    let fixture = Fixture::new("tcp");
+    let fleet = Fleet::new(&fixture);
+    let master = fixture.master("auto_accept: true").await;
+    let mut bus = fixture.master_bus().await;
     fleet.deliver(1..=60, 60).await;
-    fire_at_master(&place, "half", Map::new()).await;
+    fire_at_master(&fixture, "half", Map::new()).await;
     let mut tags = bus.tags_until("half").await;
     drop(bus);
     master.end().await;
 
     // The answers were lost, as far as the minions know, and their batches are others now.
-    let master = place.master("auto_accept: true").await;
-    let mut bus = place.master_bus().await;
+    let master = fixture.master("auto_accept: true").await;
+    let mut bus = fixture.master_bus().await;
     fleet.deliver(41..=EVENTS, 45).await;
     fleet.deliver(91..=EVENTS, 10).await;
-    fire_at_master(&place, "end", Map::new()).await;
+    fire_at_master(&fixture, "end", Map::new()).await;
     tags.extend(bus.tags_until("end").await);
     master.end().await;
 
@@ -134,11 +134,11 @@ async fn all_events_arrive_once_and_in_order_across_a_restart_of_the_master() {
 }
 
 /// Fires on a master's own bus.
-async fn fire_at_master(place: &Place, tag: &str, mut data: Map) {
-    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+async fn fire_at_master(fixture: &Fixture, tag: &str, mut data: Map) {
+    let address = Address::ipc(fixture.path("m/s"), &Node::Master).unwrap();
     let mut publisher = Publisher::new(&address, PublisherConfig::default());
     publisher
-        .fire_event(tag, &mut data, Some(PATIENCE))
+        .fire_event(tag, &mut data, Some(DEADLINE))
         .await
         .unwrap();
 }

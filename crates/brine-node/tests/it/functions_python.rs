@@ -317,18 +317,18 @@ def forever(path):
     while True: time.sleep(600)
 "#,
     )]);
-    let told = site.dir.path().join("pids");
-    let mut call = Call::new("hang.forever").arguments([told.display().to_string().into()]);
+    let file = site.dir.path().join("pids");
+    let mut call = Call::new("hang.forever").arguments([file.display().to_string().into()]);
     call.jid = "20".into();
     let functions = site.functions.clone();
     let job = tokio::spawn(async move { functions.call(call).await });
-    until(|| told.exists()).await;
+    until(|| file.exists()).await;
     assert!(site.functions.cancel("20"));
     assert_eq!(
         job.await.unwrap(),
         Err(Failure::Killed { jid: "20".into() })
     );
-    let pids = std::fs::read_to_string(told).unwrap();
+    let pids = std::fs::read_to_string(file).unwrap();
     for pid in pids.split(' ') {
         until(|| is_gone(pid)).await;
     }

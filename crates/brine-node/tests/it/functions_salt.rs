@@ -507,13 +507,13 @@ async fn different_signatures(functions: &Functions, all: &str) -> Vec<String> {
     };
     let mut different = Vec::new();
     for (name, argspec) in &ours {
-        let told = format!("{}: {}", repr(name), repr(argspec));
+        let shown = format!("{}: {}", repr(name), repr(argspec));
         // Salt's default is the shell of whoever runs it.
         let shell = std::env::var("SHELL").unwrap_or("/bin/sh".into());
-        let told = told.replace("'/bin/sh'", &format!("'{shell}'"));
+        let shown = shown.replace("'/bin/sh'", &format!("'{shell}'"));
         let is_known = KNOWN.contains(&str(name).as_str());
-        if !is_known && !all.contains(&told) {
-            different.push(told);
+        if !is_known && !all.contains(&shown) {
+            different.push(shown);
         }
     }
     different

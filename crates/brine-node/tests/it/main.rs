@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and says where it was"
 )]
 
+mod audit;
 mod cve_master;
 mod deliveries;
 mod detour;

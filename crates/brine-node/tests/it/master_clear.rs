@@ -9,25 +9,25 @@ use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
 use serde_json::json;
 
-use crate::support::{Listener, PATIENCE, Place, Running, as_json, from_json};
+use crate::support::{DEADLINE, Fixture, Listener, Running, as_json, from_json};
 
 /// A user of every Debian, who is not the one that runs tests.
 const USER: &str = "daemon";
 
 struct Site {
-    place: Place,
+    fixture: Fixture,
     master: Running,
 }
 
 impl Site {
     async fn start(options: &str) -> Self {
-        let place = Place::new("tcp");
-        let master = place.master(options).await;
-        Self { place, master }
+        let fixture = Fixture::new("tcp");
+        let master = fixture.master(options).await;
+        Self { fixture, master }
     }
 
     fn key_of(&self, user: &str) -> String {
-        let path = self.place.path(&format!("m/cache/.{user}_key"));
+        let path = self.fixture.path(&format!("m/cache/.{user}_key"));
         fs::read_to_string(path).unwrap().trim().to_owned()
     }
 
@@ -42,7 +42,7 @@ impl Site {
         };
         let payload = Payload::Clear { version: 3, load }.to_value();
         let requester = Requester::new(format!("127.0.0.1:{}", self.master.ret_port));
-        as_json(&requester.request(&payload, PATIENCE).await.unwrap())
+        as_json(&requester.request(&payload, DEADLINE).await.unwrap())
     }
 
     async fn publish(&self, key: &str, user: &str, fun: &str, more: Map) -> serde_json::Value {
@@ -56,7 +56,7 @@ impl Site {
     fn pending(&self, ids: &[&str]) {
         for id in ids {
             let key = PrivateKey::generate(2048).unwrap();
-            let path = self.place.path("m/pki/minions_pre").join(id);
+            let path = self.fixture.path("m/pki/minions_pre").join(id);
             fs::write(path, key.public().pem()).unwrap();
         }
     }
@@ -86,8 +86,8 @@ async fn a_key_helps_neither_what_is_blacklisted_nor_what_asks_for_external_auth
 async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() {
     let acl = format!("publisher_acl: {{'{USER}': ['test.*', {{'web*': ['state.apply']}}]}}");
     let site = Site::start(&acl).await;
-    let mut bus = site.place.master_bus().await;
-    let path = site.place.path(&format!("m/cache/.{USER}_key"));
+    let mut bus = site.fixture.master_bus().await;
+    let path = site.fixture.path(&format!("m/cache/.{USER}_key"));
     let file = fs::metadata(&path).unwrap();
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
     let account = nix::unistd::User::from_name(USER).unwrap().unwrap();
@@ -95,7 +95,7 @@ async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() 
         assert_eq!(file.uid(), account.uid.as_raw());
     }
     // The user can read the key, and nothing else.
-    let folder = fs::metadata(site.place.path("m/cache")).unwrap();
+    let folder = fs::metadata(site.fixture.path("m/cache")).unwrap();
     assert_eq!(folder.permissions().mode() & 0o007, 0o001);
 
     let key = site.key_of(USER);
@@ -110,9 +110,9 @@ async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() 
         let answer = site.publish(key, user, fun, Map::new()).await;
         assert_eq!(refusal(&answer), name, "{user} {fun}");
     }
-    let told = bus.next("salt/job/error").await;
-    assert_eq!(told.get("fun"), Some(&"cmd.run".into()));
-    assert_eq!(told.get("key"), None);
+    let event = bus.next("salt/job/error").await;
+    assert_eq!(event.get("fun"), Some(&"cmd.run".into()));
+    assert_eq!(event.get("key"), None);
     // The key permits publishing, but no change of the master.
     for cmd in ["wheel", "runner"] {
         let load = json!({"cmd": cmd, "fun": "key.list_all", "key": key, "user": USER});
@@ -124,7 +124,7 @@ async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() 
 }
 
 /// Without what differs from run to run.
-fn told(mut data: Map) -> serde_json::Value {
+fn comparable(mut data: Map) -> serde_json::Value {
     for name in ["jid", "tag", "_stamp"] {
         assert!(
             data.remove(name).is_some() || name == "tag",
@@ -135,14 +135,14 @@ fn told(mut data: Map) -> serde_json::Value {
 }
 
 async fn next(bus: &mut Listener, what: &str) -> serde_json::Value {
-    told(bus.next(&format!("salt/wheel/*/{what}")).await)
+    comparable(bus.next(&format!("salt/wheel/*/{what}")).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wheel_function_fires_the_events_of_3008() {
     let site = Site::start("").await;
     site.pending(&["m1"]);
-    let mut bus = site.place.master_bus().await;
+    let mut bus = site.fixture.master_bus().await;
     let load = json!({
         "cmd": "wheel", "fun": "key.list", "match": "pre", "key": site.own_key(), "user": "root",
     });
@@ -163,7 +163,7 @@ async fn a_wheel_function_fires_the_events_of_3008() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wheel_function_fires_the_events_of_3006() {
     let site = Site::start("brine: {compat: 3006}").await;
-    let mut bus = site.place.master_bus().await;
+    let mut bus = site.fixture.master_bus().await;
     let load = json!({
         "cmd": "wheel", "fun": "key.accept", "match": "nobody", "key": site.own_key(),
         "user": "sudo_fred",
@@ -191,7 +191,7 @@ async fn a_wheel_function_fires_the_events_of_3006() {
 async fn wheel_functions_change_keys_and_show_where_they_are() {
     let site = Site::start("").await;
     site.pending(&["a1", "a2", "a3", "a4"]);
-    let mut bus = site.place.master_bus().await;
+    let mut bus = site.fixture.master_bus().await;
     let key = site.own_key();
     let pre = |ids: &[&str]| json!({"minions_pre": ids});
     for (fun, args, kwargs, ret) in [
@@ -278,9 +278,9 @@ async fn wheel_functions_change_keys_and_show_where_they_are() {
         assert_eq!(answer["data"]["return"], ret, "{fun} {args} {kwargs}");
     }
     for (id, act) in [("a1", "accepted"), ("a2", "accepted"), ("a3", "rejected")] {
-        let told = bus.next("salt/key").await;
-        assert_eq!(told.get("id"), Some(&id.into()));
-        assert_eq!(told.get("act"), Some(&act.into()));
+        let event = bus.next("salt/key").await;
+        assert_eq!(event.get("id"), Some(&id.into()));
+        assert_eq!(event.get("act"), Some(&act.into()));
     }
 }
 

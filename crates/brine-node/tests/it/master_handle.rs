@@ -7,17 +7,17 @@ use brine_node::master::{RequestOutcome, SignInOutcome, WheelError};
 use brine_node::runner::RunnerError;
 use brine_wire::{Map, Value};
 
-use crate::support::{Place, send};
+use crate::support::{Fixture, send};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handle_fires_publishes_runs_functions_and_counts() {
-    let place = Place::new("tcp");
-    let master = place
+    let fixture = Fixture::new("tcp");
+    let master = fixture
         .master("auto_accept: true\npublisher_acl: {fred: [test.ping]}")
         .await;
     let handle = master.handle.clone().unwrap();
-    let mut bus = place.master_bus().await;
-    let minion = place.minion(master.ret_port, "");
+    let mut bus = fixture.master_bus().await;
+    let minion = fixture.minion(master.ret_port, "");
     bus.next("salt/minion/m1/start").await;
 
     handle.fire("my/tag", Map::from_iter([("n", 1)])).unwrap();
@@ -51,7 +51,7 @@ async fn a_handle_fires_publishes_runs_functions_and_counts() {
         .await;
     assert!(matches!(refused, Err(RunnerError::NotPermitted)));
 
-    send(&place, "counted", 0..1).await;
+    send(&fixture, "counted", 0..1).await;
     bus.next("counted").await;
     let stats = handle.stats();
     assert_eq!(stats.sign_ins(SignInOutcome::Accepted), 1);

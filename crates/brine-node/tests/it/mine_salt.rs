@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::oracle::{Oracle, packed, unpacked};
 use crate::rogue::Rogue;
-use crate::support::{Place, from_json};
+use crate::support::{Fixture, from_json};
 
 const IDS: [&str; 3] = ["m1", "m2", "web.example.com"];
 
@@ -102,19 +102,19 @@ fn cases() -> Vec<Case> {
 
 async fn check(version: &str, more: &str) {
     println!("Salt {version}, {more:?}");
-    let place = Place::new("tcp");
+    let fixture = Fixture::new("tcp");
     let series = &version[..4];
     let options = format!("auto_accept: true\nbrine: {{compat: {series}}}\n{more}");
-    let master = place.master(&options).await;
+    let master = fixture.master(&options).await;
     let mut minions = BTreeMap::new();
     for id in IDS {
         minions.insert(id, Rogue::sign_in(&master, id).await);
     }
     // Salt's looks at the same keys, and keeps files of its own.
-    let real = place.path("real");
+    let real = fixture.path("real");
     let config = format!(
         "root_dir: {root}\npki_dir: {root}/m/pki\ncachedir: {real}/cache\nsock_dir: {real}/s\n{more}\n",
-        root = place.path("").display(),
+        root = fixture.path("").display(),
         real = real.display()
     );
     fs::create_dir_all(real.join("cache")).unwrap();
@@ -145,7 +145,7 @@ async fn check(version: &str, more: &str) {
         assert_eq!(sorted(found), sorted(expected), "{id} {cmd} {fields:?}");
     }
     let cache = |root: &Path| files(&root.join("cache"));
-    assert_eq!(cache(&place.path("m")), cache(&real));
+    assert_eq!(cache(&fixture.path("m")), cache(&real));
     assert!(!cache(&real).is_empty());
     master.end().await;
 }
@@ -205,8 +205,8 @@ async fn the_mine_is_salts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_minion_leaves_is_bounded_and_may_begin_anew() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
     let minion = Rogue::sign_in(&master, "m1").await;
     let put = async |fun: &str, data: Value, clear: bool| {
         let data: Map = [(fun, data)].into_iter().collect();

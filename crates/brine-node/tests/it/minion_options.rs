@@ -12,19 +12,19 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::detour::{Detour, Through};
-use crate::support::{Listener, PATIENCE, Place, Running, accept, own_publisher, publish, send};
+use crate::support::{DEADLINE, Fixture, Listener, Running, accept, own_publisher, publish, send};
 
 /// Two places whose masters stand in for each other: they have one key.
-pub(crate) fn twins(transport: &str) -> [Place; 2] {
-    let places = [Place::new(transport), Place::new(transport)];
-    for place in &places {
-        let pki = place.path("m/pki");
+pub(crate) fn twins(transport: &str) -> [Fixture; 2] {
+    let fixtures = [Fixture::new(transport), Fixture::new(transport)];
+    for fixture in &fixtures {
+        let pki = fixture.path("m/pki");
         fs::create_dir_all(&pki).unwrap();
         let options = Default::default();
-        let from = places[0].path("m/pki");
+        let from = fixtures[0].path("m/pki");
         brine_net::keys::master::open(&from, "master", &options).unwrap();
         // A real master's are below `r`.
-        let real = place.path("r/pki");
+        let real = fixture.path("r/pki");
         fs::create_dir_all(&real).unwrap();
         for name in ["master.pem", "master.pub"] {
             for to in [&pki, &real] {
@@ -34,18 +34,18 @@ pub(crate) fn twins(transport: &str) -> [Place; 2] {
             }
         }
     }
-    places
+    fixtures
 }
 
 /// A minion that prefers the first.
-pub(crate) fn minion_of(places: &[Place; 2], more: &str) -> Running {
-    let [first, second] = [0, 1].map(|at| places[at].ports[0]);
+pub(crate) fn minion_of(fixtures: &[Fixture; 2], more: &str) -> Running {
+    let [first, second] = [0, 1].map(|at| fixtures[at].ports[0]);
     let config = format!(
         "master: ['127.0.0.1:{first}', '127.0.0.1:{second}']\nmaster_type: failover\n\
          master_failback: true\nmaster_failback_interval: 1\nauth_timeout: 2\n\
          request_channel_timeout: 2\n{more}"
     );
-    places[0].minion_of(first, &config)
+    fixtures[0].minion_of(first, &config)
 }
 
 /// Has the minion send numbered events, one after another, until told to stop; how many.
@@ -53,7 +53,7 @@ async fn keep_sending(mut publisher: Publisher, mut stopped: oneshot::Receiver<(
     let mut n = 0;
     while stopped.try_recv().is_err() {
         let data: Map = [("n", n)].into_iter().collect();
-        let sent = publisher.fire_master("failback", data, Some(PATIENCE));
+        let sent = publisher.fire_master("failback", data, Some(DEADLINE));
         sent.await.unwrap();
         n += 1;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -70,12 +70,12 @@ fn n_of(event: &Map) -> i64 {
 async fn a_minion_goes_back_to_its_first_master_and_loses_nothing() {
     for transport in ["tcp", "zeromq"] {
         println!("{transport}");
-        let places = twins(transport);
-        let [first, second] = &places;
+        let fixtures = twins(transport);
+        let [first, second] = &fixtures;
         let two = second.master("auto_accept: true").await;
         let mut second_bus = second.master_bus().await;
         let mut second_events = second.master_bus().await;
-        let minion = minion_of(&places, "");
+        let minion = minion_of(&fixtures, "");
         second_bus.next("salt/minion/m1/start").await;
         let mut own = first.minion_bus().await;
 
@@ -88,8 +88,8 @@ async fn a_minion_goes_back_to_its_first_master_and_loses_nothing() {
         first_bus.next("salt/auth").await;
         accept(first);
         first_bus.next("salt/minion/m1/start").await;
-        let told = own.next("__master_failback").await;
-        assert_eq!(told.get("master"), Some(&"127.0.0.1".into()));
+        let event = own.next("__master_failback").await;
+        assert_eq!(event.get("master"), Some(&"127.0.0.1".into()));
         own.next("__master_disconnected").await;
         own.next("__master_connected").await;
         let from = n_of(&first_bus.next("failback").await);
@@ -114,11 +114,11 @@ async fn a_minion_goes_back_to_its_first_master_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_master_that_answers_and_does_not_let_the_minion_in_costs_nothing() {
-    let places = twins("tcp");
-    let [first, second] = &places;
+    let fixtures = twins("tcp");
+    let [first, second] = &fixtures;
     let two = second.master("auto_accept: true").await;
     let mut second_bus = second.master_bus().await;
-    let minion = minion_of(&places, "");
+    let minion = minion_of(&fixtures, "");
     second_bus.next("salt/minion/m1/start").await;
 
     let one = first.master("").await;
@@ -138,13 +138,15 @@ async fn a_first_master_that_answers_and_does_not_let_the_minion_in_costs_nothin
 }
 
 /// One master and one minion over tcp.
-async fn site(master: &str, minion: &str) -> (Place, [Running; 2], Listener) {
-    let place = Place::new("tcp");
-    let one = place.master(&format!("auto_accept: true\n{master}")).await;
-    let mut bus = place.master_bus().await;
-    let minion = place.minion(one.ret_port, minion);
+async fn site(master: &str, minion: &str) -> (Fixture, [Running; 2], Listener) {
+    let fixture = Fixture::new("tcp");
+    let one = fixture
+        .master(&format!("auto_accept: true\n{master}"))
+        .await;
+    let mut bus = fixture.master_bus().await;
+    let minion = fixture.minion(one.ret_port, minion);
     bus.next("salt/minion/m1/start").await;
-    (place, [minion, one], bus)
+    (fixture, [minion, one], bus)
 }
 
 async fn end(nodes: [Running; 2]) {
@@ -159,7 +161,7 @@ fn text<'a>(map: &'a Map, key: &str) -> &'a str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_many_jobs_run_at_a_time_as_process_count_max_says_and_the_others_in_order() {
-    let (place, nodes, mut bus) = site("", "process_count_max: 1").await;
+    let (fixture, nodes, mut bus) = site("", "process_count_max: 1").await;
     let mut jids = Vec::new();
     for seconds in ["300", "0", "300", "0.1"] {
         let job = publish(&nodes[1], "test.sleep", &[seconds.into()]).await;
@@ -173,7 +175,7 @@ async fn as_many_jobs_run_at_a_time_as_process_count_max_says_and_the_others_in_
         let ret = bus.next(&format!("salt/job/{jid}/ret/m1")).await;
         ret.get("return").unwrap().clone()
     };
-    let mut asking = place.master_bus().await;
+    let mut asking = fixture.master_bus().await;
     let third = Value::from(jids[2].as_str());
     let found = ask(
         &mut asking,
@@ -184,9 +186,9 @@ async fn as_many_jobs_run_at_a_time_as_process_count_max_says_and_the_others_in_
     let found = found.as_map().unwrap();
     assert_eq!(found.get("queued"), Some(&true.into()));
     assert_eq!(found.get("jid"), Some(&third));
-    let jobs_of = |told: Value| -> Vec<String> {
-        let Value::Array(jobs) = told else {
-            panic!("{told:?}")
+    let jobs_of = |ret: Value| -> Vec<String> {
+        let Value::Array(jobs) = ret else {
+            panic!("{ret:?}")
         };
         let jobs = jobs.iter().filter_map(Value::as_map);
         jobs.map(|job| text(job, "jid").to_owned()).collect()
@@ -212,8 +214,8 @@ async fn as_many_jobs_run_at_a_time_as_process_count_max_says_and_the_others_in_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_show_on_the_masters_bus_and_one_unanswered_turns_the_minion_to_another() {
-    let places = twins("tcp");
-    let [first, second] = &places;
+    let fixtures = twins("tcp");
+    let [first, second] = &fixtures;
     let one = first.master("auto_accept: true").await;
     let detour = Detour::to(one.ret_port).await;
     let mut bus = first.master_bus().await;
@@ -244,22 +246,22 @@ async fn pings_show_on_the_masters_bus_and_one_unanswered_turns_the_minion_to_an
 async fn a_return_whose_answer_is_lost_is_sent_again_after_its_timer_and_shown_once() {
     for transport in ["tcp", "zeromq"] {
         println!("{transport}");
-        let place = Place::new(transport);
-        let master = place.master("auto_accept: true").await;
+        let fixture = Fixture::new(transport);
+        let master = fixture.master("auto_accept: true").await;
         let detour = Detour::to(master.ret_port).await;
-        let mut bus = place.master_bus().await;
+        let mut bus = fixture.master_bus().await;
         let more = "return_retry_timer: 1\nreturn_retry_timer_max: 1\n\
                     request_channel_timeout: 600";
-        let minion = place.minion(detour.port, more);
+        let minion = fixture.minion(detour.port, more);
         bus.next("salt/minion/m1/start").await;
-        let mut own = place.minion_bus().await;
-        until_answered(&place, &mut own).await;
+        let mut own = fixture.minion_bus().await;
+        until_answered(&fixture, &mut own).await;
         detour.let_through(Through::Requests);
         let job = publish(&master, "test.ping", &[]).await;
         let tag = format!("salt/job/{}/ret/m1", text(&job, "jid"));
         bus.next(&tag).await;
         detour.let_through(Through::All);
-        send(&place, "behind", 0..1).await;
+        send(&fixture, "behind", 0..1).await;
         assert_eq!(bus.next_of(&["behind", &tag]).await, "behind");
         minion.end().await;
         master.end().await;
@@ -267,17 +269,17 @@ async fn a_return_whose_answer_is_lost_is_sent_again_after_its_timer_and_shown_o
 }
 
 /// Nothing the minion has sent is without its answer any more: one to a request behind it all has come.
-async fn until_answered(place: &Place, own: &mut Listener) {
+async fn until_answered(fixture: &Fixture, own: &mut Listener) {
     let mut request: Map = [("cmd", "_minion_event"), ("id", "m1"), ("tag", "in")]
         .into_iter()
         .collect();
     request.insert("pretag", Value::Nil);
     request.insert("data", Map::new());
-    own_publisher(place)
+    own_publisher(fixture)
         .fire_event(
             "__master_req_channel_payload/1/m1",
             &mut request,
-            Some(PATIENCE),
+            Some(DEADLINE),
         )
         .await
         .unwrap();
@@ -288,9 +290,9 @@ async fn until_answered(place: &Place, own: &mut Listener) {
 async fn a_sign_in_waits_for_a_master_as_long_as_auth_tries_take() {
     for transport in ["tcp", "zeromq"] {
         println!("{transport}");
-        let place = Place::new(transport);
+        let fixture = Fixture::new(transport);
         let link = |more: &str| {
-            let mut options = options(&place, more);
+            let mut options = options(&fixture, more);
             options.masters.truncate(1);
             let keys = MinionKeys::open(&options.pki_dir, &options.key_options).unwrap();
             let master = options.masters[0].clone();
@@ -300,33 +302,33 @@ async fn a_sign_in_waits_for_a_master_as_long_as_auth_tries_take() {
         assert!(impatient.sign_in(None).await.is_err());
         let patient = link("auth_tries: 60\nauth_timeout: 1");
         // Something else listens at the master's port, and hangs up: the sign-in goes on trying.
-        let stranger = TcpListener::bind(("127.0.0.1", place.ports[0])).await;
+        let stranger = TcpListener::bind(("127.0.0.1", fixture.ports[0])).await;
         let stranger = stranger.unwrap();
         let waiting = tokio::spawn(async move { patient.sign_in(None).await.map(drop) });
         drop(stranger.accept().await.unwrap());
         assert!(!waiting.is_finished());
         drop(stranger);
-        let master = place.master("auto_accept: true").await;
+        let master = fixture.master("auto_accept: true").await;
         waiting.await.unwrap().unwrap();
         master.end().await;
     }
 }
 
-fn options(place: &Place, more: &str) -> MinionOptions {
+fn options(fixture: &Fixture, more: &str) -> MinionOptions {
     let more = format!("master: 127.0.0.1\n{more}");
-    place.minion_options(place.ports[0], &more)
+    fixture.minion_options(fixture.ports[0], &more)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minion_with_a_startup_delay_does_not_come_at_once() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let place = Place::new("tcp");
+    let fixture = Fixture::new("tcp");
     let port = listener.local_addr().unwrap().port();
-    let minion = place.minion(port, "random_startup_delay: 100000000");
-    let mut bus = place.minion_bus().await;
+    let minion = fixture.minion(port, "random_startup_delay: 100000000");
+    let mut bus = fixture.minion_bus().await;
     // Its bus is there, so programs on its machine need not wait.
-    send(&place, "own", 0..1).await;
+    send(&fixture, "own", 0..1).await;
     bus.next("fire_master").await;
     assert!(listener.accept().is_err());
     minion.end().await;
@@ -335,8 +337,8 @@ async fn a_minion_with_a_startup_delay_does_not_come_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_job_that_tells_of_a_new_shared_key_is_run_after_the_random_wait() {
     let config = "id: central\nloop_interval: 0.2\nping_on_rotate: true";
-    let (place, nodes, mut bus) = site(config, "random_reauth_delay: 1").await;
-    brine_net::keys::dropfile::request(&place.path("m/cache"), "central").unwrap();
+    let (fixture, nodes, mut bus) = site(config, "random_reauth_delay: 1").await;
+    brine_net::keys::dropfile::request(&fixture.path("m/cache"), "central").unwrap();
     let published = bus.next("salt/job/*/new").await;
     let ret = bus.next("salt/job/*/ret/m1").await;
     assert_eq!(ret.get("jid"), published.get("jid"));

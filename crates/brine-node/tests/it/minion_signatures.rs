@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::minion_options::{minion_of, twins};
 use crate::salt_masters::{configure_master, start_master};
-use crate::support::{Listener, Place, json_of, publish, run_to_end};
+use crate::support::{Fixture, Listener, json_of, publish, run_to_end};
 
 const REQUIRE: &str = "require_minion_sign_messages: true\ndrop_messages_signature_fail: true";
 
@@ -23,10 +23,12 @@ async fn a_master_that_requires_signatures_takes_signed_returns_alone() {
         ),
         ("", false),
     ] {
-        let place = Place::new("tcp");
-        let master = place.master(&format!("auto_accept: true\n{REQUIRE}")).await;
-        let mut bus = place.master_bus().await;
-        let minion = place.minion(master.ret_port, &format!("process_count_max: 1\n{minion}"));
+        let fixture = Fixture::new("tcp");
+        let master = fixture
+            .master(&format!("auto_accept: true\n{REQUIRE}"))
+            .await;
+        let mut bus = fixture.master_bus().await;
+        let minion = fixture.minion(master.ret_port, &format!("process_count_max: 1\n{minion}"));
         bus.next("salt/minion/m1/start").await;
         publish(&master, "test.ping", &[]).await;
         // Begins when the other has returned. Events need no signature, as on Salt's masters.
@@ -50,33 +52,33 @@ fn require_of_real_master() -> String {
 }
 
 /// Asks with real `salt` of a real master whether the minion returns.
-async fn returns_to(version: &str, place: &Place) {
-    let salt = command(version, "salt", &place.path("r"));
+async fn returns_to(version: &str, fixture: &Fixture) {
+    let salt = command(version, "salt", &fixture.path("r"));
     let asked = ["m1", "test.ping", "--out", "json", "-t", "30"];
-    let said = run_to_end(salt, &asked, place, "salt").await;
-    assert_eq!(json_of(&said), json!({"m1": true}));
+    let printed = run_to_end(salt, &asked, fixture, "salt").await;
+    assert_eq!(json_of(&printed), json!({"m1": true}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_signed_returns_are_taken_by_a_real_3006_master_that_requires_them() {
-    let place = Place::new("zeromq");
-    configure_master(&place, &require_of_real_master());
-    let master = start_master("3006.28", &place).await;
-    let mut bus = Listener::at(&place.path("r/s"), &Node::Master).await;
-    let minion = place.minion(place.ports[0], "minion_sign_messages: true");
+    let fixture = Fixture::new("zeromq");
+    configure_master(&fixture, &require_of_real_master());
+    let master = start_master("3006.28", &fixture).await;
+    let mut bus = Listener::at(&fixture.path("r/s"), &Node::Master).await;
+    let minion = fixture.minion(fixture.ports[0], "minion_sign_messages: true");
     bus.next("salt/minion/m1/start").await;
-    returns_to("3006.28", &place).await;
+    returns_to("3006.28", &fixture).await;
     minion.end().await;
     drop(master);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_minion_goes_back_to_a_real_3008_master_which_takes_its_signed_returns() {
-    let places = twins("zeromq");
-    let [first, second] = &places;
+    let fixtures = twins("zeromq");
+    let [first, second] = &fixtures;
     let ours = second.master("auto_accept: true").await;
     let mut bus = second.master_bus().await;
-    let minion = minion_of(&places, "minion_sign_messages: true");
+    let minion = minion_of(&fixtures, "minion_sign_messages: true");
     let mut own = first.minion_bus().await;
     bus.next("salt/minion/m1/start").await;
     configure_master(first, &require_of_real_master());
@@ -97,10 +99,12 @@ async fn returns_that_real_minions_sign_are_taken_by_our_master_that_requires_th
 }
 
 async fn signed_returns_are_taken(version: &str) {
-    let place = Place::new("zeromq");
-    let master = place.master(&format!("auto_accept: true\n{REQUIRE}")).await;
-    let mut bus = place.master_bus().await;
-    let root = place.path("minion");
+    let fixture = Fixture::new("zeromq");
+    let master = fixture
+        .master(&format!("auto_accept: true\n{REQUIRE}"))
+        .await;
+    let mut bus = fixture.master_bus().await;
+    let root = fixture.path("minion");
     fs::create_dir_all(root.join("pki")).unwrap();
     let config = format!(
         "id: m1\nmaster: 127.0.0.1\nmaster_port: {port}\ntransport: zeromq\nroot_dir: {path}\n\
@@ -112,7 +116,7 @@ async fn signed_returns_are_taken(version: &str) {
     );
     fs::write(root.join("minion"), config).unwrap();
     let real = command(version, "salt-minion", &root);
-    let minion = Program::start(real, place.path("minion.out"));
+    let minion = Program::start(real, fixture.path("minion.out"));
     bus.next("salt/minion/m1/start").await;
     publish(&master, "test.ping", &[]).await;
     let ret = bus.next("salt/job/*/ret/m1").await;

@@ -7,42 +7,42 @@ use brine_net::tcp::client::Requester;
 use brine_node::minion::MinionOptions;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::support::{PATIENCE, Place};
+use crate::support::{DEADLINE, Fixture};
 
 /// Writes an authority's certificate and those of both sides, and the option for each.
-fn certificates(place: &Place) -> [String; 2] {
+fn certificates(fixture: &Fixture) -> [String; 2] {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    fs::write(place.path("ca.crt"), authority.pem()).unwrap();
+    fs::write(fixture.path("ca.crt"), authority.pem()).unwrap();
     ["127.0.0.1", "m1"].map(|name| {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &authority).unwrap();
-        let [crt, pem] = [".crt", ".key"].map(|end| place.path(&format!("{name}{end}")));
+        let [crt, pem] = [".crt", ".key"].map(|end| fixture.path(&format!("{name}{end}")));
         fs::write(&crt, certificate.pem()).unwrap();
         fs::write(&pem, key.serialize_pem()).unwrap();
         format!(
             "ssl:\n  certfile: {}\n  keyfile: {}\n  ca_certs: {}\n  cert_reqs: CERT_REQUIRED\n",
             crt.display(),
             pem.display(),
-            place.path("ca.crt").display()
+            fixture.path("ca.crt").display()
         )
     })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_within_tls_works_and_lets_nobody_in_without() {
-    let place = Place::new("tcp");
-    let [master_ssl, minion_ssl] = certificates(&place);
-    let master = place
+    let fixture = Fixture::new("tcp");
+    let [master_ssl, minion_ssl] = certificates(&fixture);
+    let master = fixture
         .master(&format!("auto_accept: true\n{master_ssl}"))
         .await;
-    let mut bus = place.master_bus().await;
-    let minion = place.minion(master.ret_port, &minion_ssl);
+    let mut bus = fixture.master_bus().await;
+    let minion = fixture.minion(master.ret_port, &minion_ssl);
     bus.next("salt/minion/m1/start").await;
     let plain = Requester::new(format!("127.0.0.1:{}", master.ret_port));
-    assert!(plain.request(&1.into(), PATIENCE).await.is_err());
+    assert!(plain.request(&1.into(), DEADLINE).await.is_err());
     minion.end().await;
     master.end().await;
 }
@@ -54,9 +54,9 @@ async fn a_minion_comes_from_its_source_ip() {
         // In the master's place something that looks whence it is called.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let place = Place::new(transport);
+        let fixture = Fixture::new(transport);
         let more = "source_ip: 127.0.0.3\ntcp_keepalive_idle: 10\ntcp_keepalive_cnt: 2\n";
-        let minion = place.minion(port, more);
+        let minion = fixture.minion(port, more);
         let accepting = tokio::task::spawn_blocking(move || listener.accept().unwrap().1);
         let caller = accepting.await.unwrap();
         assert_eq!(caller.ip(), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)));
@@ -68,18 +68,18 @@ async fn a_minion_comes_from_its_source_ip() {
 async fn a_master_with_ipv6_is_reached_over_both() {
     for transport in ["tcp", "zeromq"] {
         println!("{transport}");
-        let place = Place::new(transport);
+        let fixture = Fixture::new(transport);
         let more = "auto_accept: true\nipv6: true\n";
-        let master = place.master_at("'::'", more).await;
-        let mut bus = place.master_bus().await;
+        let master = fixture.master_at("'::'", more).await;
+        let mut bus = fixture.master_bus().await;
         for address in ["'::1'", "127.0.0.1"] {
             let more = format!("ipv6: true\ntcp_keepalive: false\nmaster: {address}\n");
-            let minion = place.minion_of(master.ret_port, &more);
+            let minion = fixture.minion_of(master.ret_port, &more);
             bus.next("salt/minion/m1/start").await;
             minion.end().await;
         }
         let legacy =
-            TcpStream::connect_timeout(&([127, 0, 0, 1], master.ret_port).into(), PATIENCE);
+            TcpStream::connect_timeout(&([127, 0, 0, 1], master.ret_port).into(), DEADLINE);
         assert!(legacy.is_ok());
         master.end().await;
     }
@@ -87,15 +87,15 @@ async fn a_master_with_ipv6_is_reached_over_both() {
 
 #[test]
 fn tls_over_zeromq_is_refused_rather_than_left_out() {
-    let place = Place::new("zeromq");
-    let [_, ssl] = certificates(&place);
+    let fixture = Fixture::new("zeromq");
+    let [_, ssl] = certificates(&fixture);
     for (ssl, is_refused) in [
         (ssl.as_str(), true),
         ("ssl: true\n", true),
         ("ssl: null\n", false),
         ("", false),
     ] {
-        let loaded = place.configure_minion(4506, &format!("master: localhost\n{ssl}"));
+        let loaded = fixture.configure_minion(4506, &format!("master: localhost\n{ssl}"));
         let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine);
         assert_eq!(options.is_err(), is_refused, "{ssl}");
     }

@@ -10,17 +10,17 @@ use brine_bus::client::PublisherConfig;
 use brine_bus::client::tokio::Publisher;
 use brine_wire::{Map, Value};
 
-use crate::support::{PATIENCE, Place, own_publisher};
+use crate::support::{DEADLINE, Fixture, own_publisher};
 
 /// What once was a command on a master's bus, and its answer there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_has_a_master_publish() {
-    let place = Place::new("tcp");
-    let master = place.master("auto_accept: true").await;
-    let mut bus = place.master_bus().await;
-    let minion = place.minion(master.ret_port, "");
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
+    let mut bus = fixture.master_bus().await;
+    let minion = fixture.minion(master.ret_port, "");
     bus.next("salt/minion/m1/start").await;
-    let address = Address::ipc(place.path("m/s"), &Node::Master).unwrap();
+    let address = Address::ipc(fixture.path("m/s"), &Node::Master).unwrap();
     let mut publisher = Publisher::new(&address, PublisherConfig::default());
     let order = [
         ("tgt", "*"),
@@ -29,7 +29,7 @@ async fn no_event_has_a_master_publish() {
         ("user", "root"),
     ];
     let mut order: Map = order.into_iter().collect();
-    let sent = publisher.fire_event("brine/publish/1", &mut order, Some(PATIENCE));
+    let sent = publisher.fire_event("brine/publish/1", &mut order, Some(DEADLINE));
     sent.await.unwrap();
     // It is on the bus as any other event, and the master has seen it before it publishes this.
     bus.next("brine/publish/1").await;
@@ -46,15 +46,15 @@ async fn no_event_has_a_master_publish() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_has_a_minion_run_a_function() {
-    let place = Place::new("tcp");
-    let minion = place.minion(place.ports[0], "");
-    let mut bus = place.minion_bus().await;
-    let mut publisher = own_publisher(&place);
-    let marks = place.path("ran");
+    let fixture = Fixture::new("tcp");
+    let minion = fixture.minion(fixture.ports[0], "");
+    let mut bus = fixture.minion_bus().await;
+    let mut publisher = own_publisher(&fixture);
+    let marks = fixture.path("ran");
     let command = format!("touch {}", marks.display());
     let mut call = Map::from_iter([("fun", Value::from("cmd.run"))]);
     call.insert("arg", Value::Array(vec![command.into()]));
-    let sent = publisher.fire_event("brine/call/1", &mut call, Some(PATIENCE));
+    let sent = publisher.fire_event("brine/call/1", &mut call, Some(DEADLINE));
     sent.await.unwrap();
     let handle = minion.minion.clone().unwrap();
     let ping = Map::from_iter([("fun", "test.ping")]);
@@ -63,7 +63,7 @@ async fn no_event_has_a_minion_run_a_function() {
     assert_eq!(answer.get("return"), Some(&true.into()));
     let mut last = Map::new();
     publisher
-        .fire_event("last", &mut last, Some(PATIENCE))
+        .fire_event("last", &mut last, Some(DEADLINE))
         .await
         .unwrap();
     let tags = bus.tags_until("last").await;
@@ -74,11 +74,11 @@ async fn no_event_has_a_minion_run_a_function() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minion_on_ports_shows_no_key_and_sends_no_requests_that_an_event_asks_for() {
-    let place = Place::new("tcp");
-    let minion = place.minion(place.ports[0], "ipc_mode: tcp");
-    let mut bus = place.minion_bus().await;
-    let mut stranger = own_publisher(&place);
-    let master = place.master("auto_accept: true").await;
+    let fixture = Fixture::new("tcp");
+    let minion = fixture.minion(fixture.ports[0], "ipc_mode: tcp");
+    let mut bus = fixture.minion_bus().await;
+    let mut stranger = own_publisher(&fixture);
+    let master = fixture.master("auto_accept: true").await;
     // The minion may have signed in before anybody can listen to the master: wait for its start events by the count.
     let counts = master.handle.clone().unwrap();
     let has_started = async {
@@ -86,9 +86,9 @@ async fn a_minion_on_ports_shows_no_key_and_sends_no_requests_that_an_event_asks
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, has_started).await.unwrap();
+    tokio::time::timeout(DEADLINE, has_started).await.unwrap();
     let sent = stranger
-        .fire_event("signed/in", &mut Map::new(), Some(PATIENCE))
+        .fire_event("signed/in", &mut Map::new(), Some(DEADLINE))
         .await;
     sent.unwrap();
     let tags = bus.tags_until("signed/in").await;
@@ -97,7 +97,7 @@ async fn a_minion_on_ports_shows_no_key_and_sends_no_requests_that_an_event_asks
     let mut load: Map = [("cmd", "_pillar"), ("id", "m1")].into_iter().collect();
     let tag = "__master_req_channel_payload/1/127.0.0.1";
     stranger
-        .fire_event(tag, &mut load, Some(PATIENCE))
+        .fire_event(tag, &mut load, Some(DEADLINE))
         .await
         .unwrap();
     let answer = bus.next("__master_req_channel_return/1*").await;

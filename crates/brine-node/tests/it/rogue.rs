@@ -8,7 +8,7 @@ use brine_net::tcp::client::Requester;
 use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
-use crate::support::{PATIENCE, Running};
+use crate::support::{DEADLINE, Running};
 
 /// A minion that was let in and does as it likes.
 pub(crate) struct Rogue {
@@ -24,7 +24,7 @@ impl Rogue {
         let requester = Requester::new(format!("127.0.0.1:{}", master.ret_port));
         let sign_in = SignIn::begin(&id, &key, Trust::default(), Map::new()).unwrap();
         let reply = requester
-            .request(&sign_in.payload(), PATIENCE)
+            .request(&sign_in.payload(), DEADLINE)
             .await
             .unwrap();
         let Answer::Accepted(session) = sign_in.judge(&reply, &key).unwrap() else {
@@ -49,7 +49,7 @@ impl Rogue {
         let sealed = self.session.seal(load, ts).unwrap();
         let reply = self
             .requester
-            .request(&sealed.payload, PATIENCE)
+            .request(&sealed.payload, DEADLINE)
             .await
             .unwrap();
         // An answer in clear is an answer, too.

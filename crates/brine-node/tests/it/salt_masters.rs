@@ -10,7 +10,7 @@ use brine_wire::Value;
 use serde_json::json;
 use tokio::time::{Duration, sleep};
 
-use crate::support::{Listener, Place, Running, json_of, run_to_end, send};
+use crate::support::{Fixture, Listener, Running, json_of, run_to_end, send};
 
 /// Salt 3008.3 over tcp loses requests on a busy machine; a minute's wait for each is for real life.
 const MINION: &str = "recon_default: 200\nrecon_max: 1000\nrequest_channel_timeout: 10";
@@ -34,22 +34,22 @@ async fn live_on_real_masters(transport: &str, versions: [&'static str; 3]) {
 
 struct Site {
     version: &'static str,
-    place: Place,
+    fixture: Fixture,
     master: Option<Program>,
     minion: Running,
 }
 
 impl Site {
     async fn start(version: &'static str, transport: &str) -> Self {
-        let place = Place::new(transport);
-        place.serve_custom_module();
-        let srv = place.path("srv").display().to_string();
-        configure_master(&place, &format!("file_roots: {{base: ['{srv}']}}"));
-        let master = start_master(version, &place).await;
-        let minion = place.minion(place.ports[0], MINION);
+        let fixture = Fixture::new(transport);
+        fixture.serve_custom_module();
+        let srv = fixture.path("srv").display().to_string();
+        configure_master(&fixture, &format!("file_roots: {{base: ['{srv}']}}"));
+        let master = start_master(version, &fixture).await;
+        let minion = fixture.minion(fixture.ports[0], MINION);
         Self {
             version,
-            place,
+            fixture,
             master: Some(master),
             minion,
         }
@@ -57,8 +57,8 @@ impl Site {
 
     /// A command of the master's, to its end.
     async fn on_master(&self, name: &str, arguments: &[&str]) -> String {
-        let command = command(self.version, name, &self.place.path("r"));
-        run_to_end(command, arguments, &self.place, name).await
+        let command = command(self.version, name, &self.fixture.path("r"));
+        run_to_end(command, arguments, &self.fixture, name).await
     }
 
     async fn salt(&self, arguments: &[&str]) -> serde_json::Value {
@@ -67,7 +67,7 @@ impl Site {
     }
 
     async fn bus(&self) -> Listener {
-        Listener::at(&self.place.path("r/s"), &Node::Master).await
+        Listener::at(&self.fixture.path("r/s"), &Node::Master).await
     }
 
     async fn live(mut self) {
@@ -79,10 +79,10 @@ impl Site {
 
         // Events fired while the master is away arrive in order when it is back.
         self.master = None;
-        send(&self.place, "away", 0..20).await;
-        self.master = Some(start_master(self.version, &self.place).await);
+        send(&self.fixture, "away", 0..20).await;
+        self.master = Some(start_master(self.version, &self.fixture).await);
         let mut bus = self.bus().await;
-        send(&self.place, "away", 20..21).await;
+        send(&self.fixture, "away", 20..21).await;
         // What a real master has taken without its reply arriving comes again: all of it, in the same order.
         let mut came = Vec::new();
         while came.last() != Some(&20) {
@@ -107,7 +107,7 @@ impl Site {
         // A deleted key is out; once accepted again, the minion is back.
         self.on_master("salt-key", &["-d", "m1", "-y"]).await;
         // It learns of it with the next thing it asks for.
-        send(&self.place, "after/delete", 0..1).await;
+        send(&self.fixture, "after/delete", 0..1).await;
         self.accept().await;
         bus.next("after/delete").await;
         self.until_it_answers().await;
@@ -116,7 +116,7 @@ impl Site {
         self.on_master("salt-key", &["-r", "m1", "--include-accepted", "-y"])
             .await;
         self.minion.end().await;
-        let again = self.place.minion(self.place.ports[0], "");
+        let again = self.fixture.minion(self.fixture.ports[0], "");
         again.ends_by_itself().await;
     }
 
@@ -136,7 +136,7 @@ impl Site {
         assert_eq!(self.salt(&["*", "test.ping"]).await, json!({"m1": true}));
         let ret = bus.next("salt/job/*/ret/m1").await;
         assert_eq!(ret.get("success"), Some(&true.into()));
-        let mut own = self.place.minion_bus().await;
+        let mut own = self.fixture.minion_bus().await;
         let fired = self
             .salt(&[
                 "m1",
@@ -162,7 +162,7 @@ impl Site {
             (Some(&1.into()), Some(&2.into()))
         );
         assert_eq!(data.get("__pub_fun"), Some(&"event.send".into()));
-        send(&self.place, "from/program", 7..8).await;
+        send(&self.fixture, "from/program", 7..8).await;
         bus.next("from/program").await;
         assert_eq!(
             self.salt(&["-G", "id:m1", "test.echo", "x"]).await,
@@ -202,32 +202,32 @@ impl Site {
 }
 
 /// Writes a real master's file, with keys and all else below `r`.
-pub(crate) fn configure_master(place: &Place, more: &str) {
-    let root = place.path("r");
+pub(crate) fn configure_master(fixture: &Fixture, more: &str) {
+    let root = fixture.path("r");
     fs::create_dir_all(&root).unwrap();
-    let [ret, publish] = place.ports;
+    let [ret, publish] = fixture.ports;
     let text = format!(
         "root_dir: {path}\npki_dir: {path}/pki\ncachedir: {path}/cache\nsock_dir: {path}/s\nlog_file: {path}/log\n\
          interface: 127.0.0.1\nret_port: {ret}\npublish_port: {publish}\ntransport: {transport}\nuser: {user}\n\
          worker_threads: 2\nloop_interval: 1\n{more}\n",
         path = root.display(),
-        transport = place.transport,
+        transport = fixture.transport,
         user = brine_config::Environment::current().user,
     );
     fs::write(root.join("master"), text).unwrap();
 }
 
 /// Starts it, and waits until it answers.
-pub(crate) async fn start_master(version: &str, place: &Place) -> Program {
-    let output: PathBuf = place.path("salt-master.out");
-    let program = Program::start(command(version, "salt-master", &place.path("r")), output);
-    let address = format!("127.0.0.1:{}", place.ports[0]);
+pub(crate) async fn start_master(version: &str, fixture: &Fixture) -> Program {
+    let output: PathBuf = fixture.path("salt-master.out");
+    let program = Program::start(command(version, "salt-master", &fixture.path("r")), output);
+    let address = format!("127.0.0.1:{}", fixture.ports[0]);
     for _ in 0..600 {
         let is_up = tokio::net::TcpStream::connect(&address).await.is_ok();
-        if is_up && place.path("r/s/master_event_pub.ipc").exists() {
+        if is_up && fixture.path("r/s/master_event_pub.ipc").exists() {
             return program;
         }
         sleep(Duration::from_millis(100)).await;
     }
-    panic!("salt-master does not start: {}", program.complained());
+    panic!("salt-master does not start: {}", program.stderr());
 }

@@ -10,7 +10,7 @@ use brine_testkit::salt::{LATER_VERSIONS, VERSIONS};
 use brine_wire::Value;
 use serde_json::json;
 
-use crate::support::{Place, Running, json_of, run_to_end};
+use crate::support::{Fixture, Running, json_of, run_to_end};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_minions_live_on_our_master_over_zeromq() {
@@ -31,35 +31,35 @@ async fn live_on_our_master(transport: &str, versions: [&'static str; 3]) {
 
 struct Site {
     version: &'static str,
-    place: Place,
+    fixture: Fixture,
     master: Option<Running>,
     config: String,
 }
 
 impl Site {
     async fn start(version: &'static str, transport: &str) -> Self {
-        let place = Place::new(transport);
-        place.serve_custom_module();
+        let fixture = Fixture::new(transport);
+        fixture.serve_custom_module();
         let config = format!(
             "id: central\nloop_interval: 1\npresence_events: true\nbrine: {{compat: '{version}'}}\n\
              file_roots: {{base: ['{}']}}",
-            place.path("srv").display()
+            fixture.path("srv").display()
         );
-        let master = place.master(&config).await;
+        let master = fixture.master(&config).await;
         Self {
             version,
-            place,
+            fixture,
             master: Some(master),
             config,
         }
     }
 
     fn minion_config(&self) -> PathBuf {
-        let root = self.place.path("minion");
+        let root = self.fixture.path("minion");
         fs::create_dir_all(root.join("pki")).unwrap(); // 3007's salt-call does not make it
         let port = self.master.as_ref().unwrap().ret_port;
         let path = root.display();
-        let transport = &self.place.transport;
+        let transport = &self.fixture.transport;
         let config = format!(
             "id: m1\nmaster: 127.0.0.1\nmaster_port: {port}\ntransport: {transport}\nroot_dir: {path}\n\
              pki_dir: {path}/pki\ncachedir: {path}/cache\nsock_dir: {path}/sock\nlog_file: {path}/log\n\
@@ -75,7 +75,7 @@ impl Site {
         run_to_end(
             command(self.version, name, &self.minion_config()),
             arguments,
-            &self.place,
+            &self.fixture,
             name,
         )
         .await
@@ -84,21 +84,21 @@ impl Site {
     /// A command of the master's, on our master's directories.
     async fn on_master(&self, name: &str, arguments: &[&str]) -> String {
         run_to_end(
-            command(self.version, name, &self.place.path("m")),
+            command(self.version, name, &self.fixture.path("m")),
             arguments,
-            &self.place,
+            &self.fixture,
             name,
         )
         .await
     }
 
     async fn live(mut self) {
-        let mut bus = self.place.master_bus().await;
-        let mut presence = self.place.master_bus().await;
-        let mut keys = self.place.master_bus().await;
+        let mut bus = self.fixture.master_bus().await;
+        let mut presence = self.fixture.master_bus().await;
+        let mut keys = self.fixture.master_bus().await;
         let minion = Program::start(
             command(self.version, "salt-minion", &self.minion_config()),
-            self.place.path("minion.out"),
+            self.fixture.path("minion.out"),
         );
         // Its key waits; real salt-key accepts it.
         assert_eq!(bus.next("salt/auth").await.get("act"), Some(&"pend".into()));
@@ -122,20 +122,20 @@ impl Site {
 
         // The master comes back with another shared key, and so does the minion.
         self.master.take().unwrap().end().await;
-        self.master = Some(self.place.master(&self.config).await);
-        let mut bus = self.place.master_bus().await;
+        self.master = Some(self.fixture.master(&self.config).await);
+        let mut bus = self.fixture.master_bus().await;
         self.ping_until_it_answers().await;
 
         // A new shared key: the minion signs in again with the next job, and runs it.
-        dropfile::request(&self.place.path("m/cache"), "central").unwrap();
+        dropfile::request(&self.fixture.path("m/cache"), "central").unwrap();
         assert_eq!(
             bus.next("key").await.get("rotate_aes_key"),
             Some(&true.into())
         );
-        let said = self
+        let printed = self
             .on_master("salt", &["m1", "test.ping", "--out", "json", "-t", "30"])
             .await;
-        assert_eq!(json_of(&said), json!({"m1": true}));
+        assert_eq!(json_of(&printed), json!({"m1": true}));
 
         self.denied(&mut bus).await;
 
@@ -163,14 +163,14 @@ impl Site {
     /// Another key under the same id is denied, and the minion with the right one goes on.
     async fn denied(&self, bus: &mut crate::support::Listener) {
         let own = self.minion_config();
-        let other = self.place.path("other");
+        let other = self.fixture.path("other");
         fs::create_dir_all(other.join("pki")).unwrap();
         let config = fs::read_to_string(own.join("minion")).unwrap();
         let config = config.replace(&own.display().to_string(), &other.display().to_string());
         fs::write(other.join("minion"), config).unwrap();
         let mut stranger = command(self.version, "salt-call", &other);
         stranger.arg("test.ping");
-        let _stranger = Program::start(stranger, self.place.path("stranger.out"));
+        let _stranger = Program::start(stranger, self.fixture.path("stranger.out"));
         while bus.next("salt/auth").await.get("act") != Some(&"denied".into()) {}
         let listed = self.on_master("salt-key", &["-L", "--out", "json"]).await;
         assert_eq!(
@@ -178,27 +178,27 @@ impl Site {
             json!(["m1"]),
             "{listed}"
         );
-        let said = self
+        let printed = self
             .on_master("salt", &["m1", "test.ping", "--out", "json", "-t", "30"])
             .await;
-        assert_eq!(json_of(&said), json!({"m1": true}));
+        assert_eq!(json_of(&printed), json!({"m1": true}));
     }
 
     fn start_on_minion(&self, name: &str, arguments: &[&str]) -> Program {
         let mut command = command(self.version, name, &self.minion_config());
         command.args(arguments);
-        Program::start(command, self.place.path("left.out"))
+        Program::start(command, self.fixture.path("left.out"))
     }
 
     async fn events(&self, bus: &mut crate::support::Listener) {
         let sent = r#"{success: True, message: "It works!"}"#;
-        let said = self
+        let printed = self
             .on_minion(
                 "salt-call",
                 &["event.send", "myco/custom/event", sent, "--out", "json"],
             )
             .await;
-        assert_eq!(json_of(&said)["local"], json!(true), "{said}");
+        assert_eq!(json_of(&printed)["local"], json!(true), "{printed}");
         let event = bus.next("myco/custom/event").await;
         let data = event.get("data").and_then(Value::as_map).unwrap();
         assert_eq!(data.get("message"), Some(&"It works!".into()));
@@ -264,8 +264,8 @@ impl Site {
     async fn ping_until_it_answers(&self) {
         for _ in 0..20 {
             let arguments = ["m1", "test.ping", "--out", "json", "-t", "3"];
-            let said = self.on_master("salt", &arguments).await;
-            if said.contains("true") {
+            let printed = self.on_master("salt", &arguments).await;
+            if printed.contains("true") {
                 return;
             }
         }

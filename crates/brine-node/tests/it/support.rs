@@ -16,7 +16,7 @@ use brine_node::JobRequest;
 use brine_node::functions::{Functions, FunctionsConfig};
 use brine_node::master::{Master, MasterHandle, MasterOptions};
 use brine_node::minion::{Minion, MinionHandle, MinionOptions};
-pub(crate) use brine_testkit::DEADLINE as PATIENCE;
+pub(crate) use brine_testkit::DEADLINE;
 use brine_testkit::program::Program;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 const LISTENS: &str = "test/listens";
 
 /// A directory with the configuration of a master and a minion.
-pub(crate) struct Place {
+pub(crate) struct Fixture {
     pub(crate) root: TempDir,
     pub(crate) transport: String,
     pub(crate) ports: [u16; 2],
@@ -58,14 +58,14 @@ impl Running {
 impl Running {
     /// Waits for its end without telling it to.
     pub(crate) async fn ends_by_itself(self) {
-        tokio::time::timeout(PATIENCE, self.task)
+        tokio::time::timeout(DEADLINE, self.task)
             .await
             .unwrap()
             .unwrap();
     }
 }
 
-impl Place {
+impl Fixture {
     pub(crate) fn new(transport: &str) -> Self {
         Self {
             root: tempfile::Builder::new().prefix("b").tempdir().unwrap(),
@@ -200,8 +200,8 @@ impl Place {
 }
 
 /// Accepts the minion's key, which a master has seen.
-pub(crate) fn accept(place: &Place) {
-    let store = KeyStore::open(place.path("m/pki"), "3008".parse().unwrap()).unwrap();
+pub(crate) fn accept(fixture: &Fixture) {
+    let store = KeyStore::open(fixture.path("m/pki"), "3008".parse().unwrap()).unwrap();
     let id = MinionId::parse("m1").unwrap();
     let (state, _) = store.find(&id).unwrap().unwrap();
     let changing = store.change().unwrap();
@@ -209,17 +209,17 @@ pub(crate) fn accept(place: &Place) {
 }
 
 /// A program on the minion's machine.
-pub(crate) fn own_publisher(place: &Place) -> Publisher {
-    let address = Address::ipc(place.path("n/s"), &Node::minion("m1")).unwrap();
+pub(crate) fn own_publisher(fixture: &Fixture) -> Publisher {
+    let address = Address::ipc(fixture.path("n/s"), &Node::minion("m1")).unwrap();
     Publisher::new(&address, PublisherConfig::default())
 }
 
 /// A program on the minion's machine asks it to send events up, numbered.
-pub(crate) async fn send(place: &Place, tag: &str, numbers: std::ops::Range<i64>) {
-    let mut publisher = own_publisher(place);
+pub(crate) async fn send(fixture: &Fixture, tag: &str, numbers: std::ops::Range<i64>) {
+    let mut publisher = own_publisher(fixture);
     for n in numbers {
         let data: Map = [("n", n)].into_iter().collect();
-        let sent = publisher.fire_master(tag, data, Some(PATIENCE)).await;
+        let sent = publisher.fire_master(tag, data, Some(DEADLINE)).await;
         sent.unwrap();
     }
 }
@@ -266,14 +266,14 @@ impl Listener {
     pub(crate) async fn at(sock_dir: &Path, node: &Node) -> Self {
         let address = Address::ipc(sock_dir, node).unwrap();
         let mut subscriber = Subscriber::new(&address, SubscriberConfig::default());
-        subscriber.connect(PATIENCE).await.unwrap();
+        subscriber.connect(DEADLINE).await.unwrap();
         let mut listener = Self(subscriber);
         // Connected is not heard yet: what comes between is for nobody.
         let mut bus = Publisher::new(&address, PublisherConfig::default());
         let listens = TagMatch::new(MatchType::StartsWith, LISTENS).unwrap();
         loop {
             let mut data = Map::new();
-            bus.fire_event(LISTENS, &mut data, Some(PATIENCE))
+            bus.fire_event(LISTENS, &mut data, Some(DEADLINE))
                 .await
                 .unwrap();
             let wait = Wait::For(Duration::from_millis(100));
@@ -293,7 +293,7 @@ impl Listener {
     pub(crate) async fn tags_until(&mut self, last: &str) -> Vec<String> {
         let mut tags = Vec::new();
         loop {
-            let event = self.0.next_ref(Wait::For(PATIENCE)).await.unwrap();
+            let event = self.0.next_ref(Wait::For(DEADLINE)).await.unwrap();
             let tag = event
                 .unwrap_or_else(|| panic!("no {last} comes"))
                 .tag()
@@ -310,7 +310,7 @@ impl Listener {
         let wanted = TagMatch::new(MatchType::Fnmatch, pattern).unwrap();
         let event = self
             .0
-            .get_event(&wanted, Wait::For(PATIENCE))
+            .get_event(&wanted, Wait::For(DEADLINE))
             .await
             .unwrap();
         let event = event.unwrap_or_else(|| panic!("no {pattern} comes"));
@@ -331,7 +331,7 @@ impl Listener {
         loop {
             let event = self
                 .0
-                .get_event(&TagMatch::any(), Wait::For(PATIENCE))
+                .get_event(&TagMatch::any(), Wait::For(DEADLINE))
                 .await
                 .unwrap()
                 .unwrap();
@@ -349,11 +349,11 @@ pub(crate) const CUSTOM_MODULE: &str = include_str!("salt_documentation/my_custo
 pub(crate) async fn run_to_end(
     mut command: Command,
     arguments: &[&str],
-    place: &Place,
+    fixture: &Fixture,
     name: &str,
 ) -> String {
     command.args(arguments);
-    let output = place.path(&format!("{name}.out"));
+    let output = fixture.path(&format!("{name}.out"));
     let program = Program::start(command, output);
     let left = tokio::task::spawn_blocking(|| program.wait())
         .await

@@ -42,6 +42,18 @@ pub fn to_line(value: &Value, out: &mut String) {
     .value(value);
 }
 
+/// As [`to_line`], keys sorted as Python sorts them.
+pub fn to_sorted_line(value: &Value, out: &mut String) {
+    Writer {
+        out,
+        indent: None,
+        width: 0,
+        is_sorted: true,
+        bytes: Bytes::AsText,
+    }
+    .value(value);
+}
+
 /// As [`to_line`], but bytes are `{"$bytes": "<base64>"}`, whatever they hold.
 pub fn to_exact_line(value: &Value, out: &mut String) {
     Writer {

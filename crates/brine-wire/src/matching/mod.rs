@@ -209,6 +209,12 @@ impl RegexMatch {
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_match(text).unwrap_or(false)
     }
+
+    /// What the groups of the expression matched, if it matches: Python's `match.groups()`.
+    #[must_use]
+    pub fn groups(&self, text: &str) -> Option<Vec<Option<String>>> {
+        groups(&self.0, text)
+    }
 }
 
 /// A regular expression that is looked for anywhere in a text, as Python's `re.search` has it.
@@ -233,6 +239,22 @@ impl RegexSearch {
     pub fn is_in(&self, text: &str) -> bool {
         self.0.is_match(text).unwrap_or(false)
     }
+
+    /// What the groups of the expression matched, if it is in a text: Python's `match.groups()`.
+    #[must_use]
+    pub fn groups(&self, text: &str) -> Option<Vec<Option<String>>> {
+        groups(&self.0, text)
+    }
+}
+
+fn groups(regex: &Regex, text: &str) -> Option<Vec<Option<String>>> {
+    let captures = regex.captures(text).ok()??;
+    let groups = captures.iter().skip(1);
+    Some(
+        groups
+            .map(|group| group.map(|group| group.as_str().into()))
+            .collect(),
+    )
 }
 
 fn compile(pattern: &str, expression: &str) -> Result<Regex, MatchError> {

@@ -3,6 +3,7 @@
 //! Reads the arguments; what runs is put together by [`crate::host::attach`].
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use brine_bus::front::FrontLock;
@@ -36,6 +37,10 @@ pub(crate) struct Arguments {
     /// Put the bus's own publish socket back where a killed brine attach stood, and end
     #[arg(long, conflicts_with = "in_front")]
     restore: bool,
+    /// React to events by the rules in this file, a list as in Salt's option `reactor`; switch
+    /// Salt's own reactor off first
+    #[arg(long, value_name = "FILE", conflicts_with = "restore")]
+    reactor: Option<PathBuf>,
     /// Serve the HTTP API of the master, too, as rest_cherrypy in its configuration says
     #[arg(long, conflicts_with = "restore")]
     api: bool,
@@ -88,6 +93,9 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let shutdown = host::shutdown_signal()?;
     let mut beside = Beside::open(location, &arguments.options.options(), lock)?;
+    if let Some(rules) = &arguments.reactor {
+        beside.start_reactor(rules)?;
+    }
     beside.start(arguments.api)?;
     let _no_file = Daemon::default().is_up()?;
     beside.serve(shutdown).await

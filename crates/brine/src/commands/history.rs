@@ -35,7 +35,7 @@ pub(crate) const GONE: u8 = 3;
 TIME is 10m, 1h30m, 2026-11-29 08:01 (local time), 2026-11-29T08:01:00Z, @1700000000, yesterday or
 a job id. START is a time, a sequence (42), a position (7f3a-42: after it), earliest or new.
 
-On a terminal: sequence, time of arrival (UTC), tag and data. In a pipe: -o ndjson, one JSON object
+On a terminal: a sentence for each event, in local time. In a pipe: -o ndjson, one JSON object
 per line, which `brine send --stdin` takes. Missing events are named on stderr, and with
 -o ndjson --seq as a line {\"gap\": …}. Who may not read the store asks the running bus.
 
@@ -88,7 +88,7 @@ pub(crate) struct WindowArgs {
     /// Where to start [default: earliest]
     #[arg(long, visible_alias = "start-sequence", value_name = "START")]
     pub(crate) from: Option<String>,
-    /// Dates without a zone are UTC
+    /// Dates without a zone are UTC, and times are shown in UTC
     #[arg(long)]
     pub(crate) utc: bool,
 }
@@ -143,7 +143,9 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = arguments.selection.compile()?;
     let (start, until) = arguments.window.read();
-    let mut printer = arguments.form.history_printer();
+    let mut printer = arguments
+        .form
+        .printer(Zone::from_flag(arguments.window.utc));
     if let Some(name) = &arguments.cursor {
         let limit = arguments.count;
         if let Some(mut client) = running(&arguments.store)? {
@@ -249,7 +251,7 @@ fn over_local_socket(
         wanted.start.get_or_insert(StartText::Earliest);
     }
     Ok(match local_events::print(client, wanted, printer)? {
-        End::Complete | End::Interrupted | End::TimeIsOver { .. } => ExitCode::SUCCESS,
+        End::Complete | End::Interrupted(_) | End::TimeIsOver(_) => ExitCode::SUCCESS,
         End::Gone => ExitCode::from(GONE),
     })
 }
@@ -423,7 +425,7 @@ pub(crate) struct NextArguments {
 
 /// Prints a consumer's next events.
 pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
-    let mut printer = arguments.form.history_printer();
+    let mut printer = arguments.form.printer(Zone::Local);
     if let Some(client) = running(&arguments.store)? {
         let (name, count) = (&arguments.name, Some(arguments.count));
         let acknowledge = !arguments.no_ack;

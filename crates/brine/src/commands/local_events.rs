@@ -55,14 +55,18 @@ pub(crate) struct Wanted<'a> {
 pub(crate) enum End {
     /// Everything that was wanted is printed.
     Complete,
-    /// The time was over, after so many events that were printed; the bus had so many in all.
-    TimeIsOver {
-        printed: u64,
-        seen: u64,
-    },
-    Interrupted,
+    /// The time was over.
+    TimeIsOver(Counts),
+    Interrupted(Counts),
     /// The start is gone; the user knows.
     Gone,
+}
+
+/// How many events were printed, and how many the bus had meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) printed: u64,
+    pub(crate) seen: u64,
 }
 
 /// A connection to a bus's own socket; `None` if there is none that this user may use.
@@ -200,7 +204,7 @@ impl Printing<'_> {
                         return Ok(End::Complete);
                     }
                     if self.interrupt.has_come() {
-                        return Ok(End::Interrupted);
+                        return Ok(End::Interrupted(self.counts()));
                     }
                 }
                 Err(LocalError::Connect(error))
@@ -314,19 +318,23 @@ impl Printing<'_> {
 
     fn end_from_outside(&mut self) -> anyhow::Result<Option<End>> {
         if self.interrupt.has_come() {
-            return Ok(Some(End::Interrupted));
+            return Ok(Some(End::Interrupted(self.counts())));
         }
         let is_over = (self.wanted.deadline).is_some_and(|at| Instant::now() >= at);
-        if !is_over {
-            return Ok(None);
-        }
+        Ok(is_over.then(|| End::TimeIsOver(self.counts())))
+    }
+
+    /// What there was so far. A bus that does not say had what was printed.
+    fn counts(&mut self) -> Counts {
         let (printed, began) = (self.printed, self.began);
-        let newest = newest(&mut self.client)?;
+        let newest = newest(&mut self.client, Duration::from_secs(1))
+            .ok()
+            .flatten();
         let seen = match (began, newest) {
             (Some(began), Some(newest)) => newest.seq.0.saturating_sub(began.seq.0),
             _ => printed,
         };
-        Ok(Some(End::TimeIsOver { printed, seen }))
+        Counts { printed, seen }
     }
 
     fn longest_wait(&self) -> Duration {
@@ -366,7 +374,8 @@ impl Printing<'_> {
 
     /// Gives every event that is kept now to `keep`, which says how many it keeps.
     fn look_at_all(&mut self, keep: &mut dyn FnMut(Stored) -> usize) -> anyhow::Result<Position> {
-        let end = newest(&mut self.client)?.context("expected a position from the bus")?;
+        let end = newest(&mut self.client, Duration::from_secs(10))?
+            .context("expected a position from the bus")?;
         let mut query = self.query();
         (query.limit, query.last) = (None, None);
         if self.wanted.start.is_none() {
@@ -406,8 +415,8 @@ impl Printing<'_> {
 }
 
 /// The position of the newest event.
-fn newest(client: &mut LocalClient) -> anyhow::Result<Option<Position>> {
-    let status = client.status(Some(Duration::from_secs(10)))?;
+fn newest(client: &mut LocalClient, patience: Duration) -> anyhow::Result<Option<Position>> {
+    let status = client.status(Some(patience))?;
     let log = status.as_map().and_then(|status| status.get("log"));
     let newest = log.and_then(|log| log.as_map()?.get("newest")?.as_str());
     Ok(newest.and_then(|position| position.parse().ok()))

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use brine_config::{Age, Brine, SyncOption};
 use brine_log::history::{
-    History, HistoryConfig, OpenError, PreparedHistory, Retention, Sync, TagAge,
+    History, HistoryConfig, HistoryReader, OpenError, PreparedHistory, Read, Retention, Sync,
+    TagAge, TagQuery,
 };
-use brine_log::{Log, Position};
+use brine_log::{Log, Position, Seq};
 use brine_wire::matching::{MatchType, TagMatch};
 
 use crate::bus_location::BusLocation;
@@ -103,6 +104,20 @@ impl RunningHistory {
     /// The history, for whoever waits for it or asks how it is.
     pub(crate) fn handle(&self) -> History {
         self.history.clone()
+    }
+
+    /// How many events of a minion are stored from a number on.
+    pub(crate) fn held(&self, minion: &str, from: Seq) -> anyhow::Result<u64> {
+        let mut reader = HistoryReader::open(&self.history.status().directory)?;
+        reader.seek(from);
+        let mut count = 0;
+        while let Some(read) = reader.next(&TagQuery::default())? {
+            if let Read::Events(events) = read {
+                let of_minion = events.iter().filter(|event| event.sender == Some(minion));
+                count += of_minion.count() as u64;
+            }
+        }
+        Ok(count)
     }
 
     /// Begins to write a log.

@@ -11,6 +11,7 @@ mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
+pub(crate) mod reactor;
 mod sinks;
 mod sockets;
 
@@ -25,7 +26,7 @@ use brine_bus::address::{Address, Node};
 use brine_bus::{Bus, BusConfig, BusHandle, Served};
 use brine_config::Loaded;
 use brine_log::history::{History, PreparedHistory};
-use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position};
+use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position, Seq};
 use brine_node::master::{Durable, MasterHandle};
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
@@ -41,6 +42,7 @@ pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
+use reactor::RunningReactor;
 pub(crate) use sinks::SinkList;
 use sinks::{PreparedSinks, RunningSinks};
 
@@ -76,6 +78,8 @@ pub(crate) struct OpenBus {
     reason = "fields are dropped in their order: nothing is fired after history ends"
 )]
 pub(crate) struct Attached {
+    /// First, so that nothing reacts to the end of the others.
+    reactor: Option<RunningReactor>,
     api: Option<RunningApi>,
     state: Arc<ApiState>,
     socket: Option<RunningSocket>,
@@ -85,6 +89,11 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
+    /// Keeps a reactor until the node has ended.
+    pub(crate) fn keep_reactor(&mut self, reactor: RunningReactor) {
+        self.reactor = Some(reactor);
+    }
+
     /// Serves the HTTP API of the node, a master; where it listens, and whether with TLS.
     pub(crate) fn start_api(
         &mut self,
@@ -198,6 +207,23 @@ impl Detached {
         Some((durable, stored))
     }
 
+    /// How many events of a minion the history has from a number on, as far as it can be read.
+    pub(crate) fn held(&self, minion: &str, from: Seq) -> u64 {
+        let Some(history) = &self.history else {
+            return 0;
+        };
+        history.held(minion, from).unwrap_or_else(|error| {
+            tracing::error!("what minions have delivered may come twice: {error:#}");
+            0
+        })
+    }
+
+    /// What a reactor reads from: the log, and the history that keeps its position.
+    pub(crate) fn for_reactor(&self) -> (Arc<Log>, Option<History>) {
+        let history = self.history.as_ref().map(RunningHistory::handle);
+        (Arc::clone(self.handle.log()), history)
+    }
+
     /// Serves the local socket, with the node's commands.
     pub(crate) fn attach(
         self,
@@ -221,6 +247,7 @@ impl Detached {
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
+            reactor: None,
             api: None,
             state,
             socket,

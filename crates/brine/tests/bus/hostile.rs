@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use brine_wire::frame::Framing;
 
 use crate::peers::{Publisher, Subscriber, event, frame};
-use crate::process::{Bus, SOON, Setup};
+use crate::process::{Bus, DEADLINE, Setup};
 
 /// A publisher and a subscriber, and the rounds they made through the bus.
 struct Pair {
@@ -125,7 +125,7 @@ fn without_descriptors_those_inside_go_on_and_others_come_in_later() {
     let crowd: Vec<_> = (0..100)
         .map(|_| UnixStream::connect(bus.socket("pub")).unwrap())
         .collect();
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + DEADLINE;
     while bus.warnings().is_empty() {
         assert!(Instant::now() < deadline, "nothing is logged about it");
         pair.go_round(10);
@@ -213,7 +213,7 @@ fn a_bus_killed_under_load_comes_back_for_everybody() {
         .collect();
     for _ in 0..5 {
         let before = heard.load(Ordering::Relaxed);
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + DEADLINE;
         while heard.load(Ordering::Relaxed) < before + 3000 {
             assert!(
                 Instant::now() < deadline,

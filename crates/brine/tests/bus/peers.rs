@@ -8,7 +8,7 @@ use std::time::Duration;
 use brine_wire::envelope::Envelope;
 use brine_wire::frame::{Decoder, Framing, MAX_FRAME_BYTES, encode_frame};
 
-use crate::process::SOON;
+use crate::process::DEADLINE;
 
 /// An event with a tag and one number.
 pub(crate) fn event(tag: &str, n: u32) -> Vec<u8> {
@@ -67,8 +67,8 @@ impl Publisher {
 
 impl From<UnixStream> for Publisher {
     fn from(stream: UnixStream) -> Self {
-        stream.set_write_timeout(Some(SOON)).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(stream)
     }
 }
@@ -93,7 +93,7 @@ impl Subscriber {
     }
 
     pub(crate) fn new(stream: UnixStream, framing: Framing) -> Self {
-        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self {
             stream,
             framing,
@@ -119,7 +119,7 @@ impl Subscriber {
                 Ok(0) => return None,
                 Ok(count) => self.bytes.extend_from_slice(&more[..count]),
                 Err(error) if is_closed(error.kind()) => return None,
-                Err(error) => panic!("no event within {SOON:?}: {error}"),
+                Err(error) => panic!("no event within {DEADLINE:?}: {error}"),
             }
         }
     }
@@ -140,7 +140,7 @@ impl Subscriber {
                 break;
             }
         }
-        self.stream.set_read_timeout(Some(SOON)).unwrap();
+        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
     }
 
     /// The number in the next event of a tag; others are passed over.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub(crate) use brine_testkit::DEADLINE as SOON;
+pub(crate) use brine_testkit::DEADLINE;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -124,7 +124,7 @@ impl Bus {
             .unwrap();
         self.process = Some(process);
         self.lives += 1;
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + DEADLINE;
         // Asked in the log and not by connecting, which the bus would count.
         let more = &self.setup.more_arguments;
         let places = 1 + more

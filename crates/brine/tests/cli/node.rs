@@ -539,10 +539,10 @@ fn python_imports_nothing_from_the_current_directory_or_the_environment() {
     let left = call(dir.path());
     assert_eq!(left.code, Some(0), "{left:?}");
     let returned: serde_json::Value = serde_json::from_str(&left.stdout).unwrap();
-    let told = &returned["local"];
-    assert_eq!((&told[1], &told[2]), (&"/".into(), &serde_json::json!([])));
+    let seen = &returned["local"];
+    assert_eq!((&seen[1], &seen[2]), (&"/".into(), &serde_json::json!([])));
     let witness = dir.path().join("witness");
-    for name in told[0].as_array().unwrap() {
+    for name in seen[0].as_array().unwrap() {
         let name = name.as_str().unwrap().split('.').next().unwrap();
         let trap = format!("open({:?}, 'a').write({name:?} + ' ')\n", witness);
         fs::write(planted.join(format!("{name}.py")), trap).unwrap();

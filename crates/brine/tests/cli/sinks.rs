@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{Bus, PATIENCE, Running, brine, run};
+use crate::support::{Bus, DEADLINE, Running, brine, run};
 
 /// Waits for a condition.
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: still not so");
         sleep(Duration::from_millis(20));

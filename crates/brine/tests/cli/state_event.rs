@@ -14,7 +14,7 @@ use brine_testkit::salt;
 use brine_wire::{Map, Value};
 
 use crate::support::{
-    Bus, PATIENCE, Running, brine, configuration, connections, wait_for_connections, wait_until,
+    Bus, DEADLINE, Running, brine, configuration, connections, wait_for_connections, wait_until,
 };
 
 /// The arguments of each call; all end by their count.
@@ -152,7 +152,7 @@ fn fire_all(bus: &Bus) {
         let mut master = publisher(&Node::Master);
         move |tag: &str, data: Vec<(Value, Value)>| {
             let mut data = Map::from(data);
-            master.fire_event(tag, &mut data, Some(PATIENCE)).unwrap();
+            master.fire_event(tag, &mut data, Some(DEADLINE)).unwrap();
         }
     };
     let text = |key: &str| Value::from(key);
@@ -231,6 +231,6 @@ fn fire_all(bus: &Bus) {
     fire("odd/bin", vec![(Value::Bin(b"k".to_vec()), 1.into())]);
     fire("odd/last", vec![]);
     let mut own = publisher(&Node::minion("central"));
-    own.fire_event("own/event", &mut Map::new(), Some(PATIENCE))
+    own.fire_event("own/event", &mut Map::new(), Some(DEADLINE))
         .unwrap();
 }

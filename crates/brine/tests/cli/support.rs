@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-pub(crate) use brine_testkit::DEADLINE as PATIENCE;
+pub(crate) use brine_testkit::DEADLINE;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ impl Running {
     pub(crate) fn left(mut self) -> Left {
         let stdout = self.0.stdout.take().map(read_all);
         let stderr = read_all(self.0.stderr.take().unwrap());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         let status = loop {
             match self.0.try_wait().unwrap() {
                 Some(status) => break status,
@@ -329,7 +329,7 @@ pub(crate) fn wait_for_connections(path: &str, least: usize) {
 }
 
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(
             Instant::now() < deadline,

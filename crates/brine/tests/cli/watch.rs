@@ -168,3 +168,72 @@ fn a_bad_pattern_is_told() {
         "{left:?}"
     );
 }
+
+#[test]
+fn an_event_in_a_format_of_ones_own_and_in_full() {
+    let bus = Bus::start();
+    let data = "{id: web1, fun: state.apply, jid: '1', retcode: 2, return: [no such file]}";
+    let form = "{tag}\\t{data.id} {ok} {data.none} {line}";
+    let format = bus.listener(&["watch", "-n", "1", "--format", form]);
+    bus.send("salt/job/1/ret/web1", data);
+    assert_eq!(
+        format.left().stdout,
+        "salt/job/1/ret/web1\tweb1 false - web1 state.apply FAILED code 2: [no such file]\n"
+    );
+    let full = bus.listener(&["watch", "-n", "1", "--full", "--utc"]);
+    bus.send("salt/job/1/ret/web1", data);
+    let shown = full.left().stdout;
+    let (line, below) = shown.split_once('\n').unwrap();
+    assert!(
+        line.ends_with(" web1 state.apply FAILED code 2: [no such file]"),
+        "{shown}"
+    );
+    assert!(
+        below.starts_with("    salt/job/1/ret/web1\n") && below.contains("\n    retcode: 2\n"),
+        "{shown}"
+    );
+
+    let left = run(&mut brine(&["watch", "--format", "{nosuch}"]), "");
+    assert_eq!(left.code, Some(2));
+    assert!(
+        left.stderr
+            .contains("unknown field {nosuch}: there are {time}"),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_command_is_run_for_each_event() {
+    let bus = Bus::start();
+    let file = bus.path("seen");
+    let command =
+        format!("read line; echo \"$BRINE_TAG $BRINE_MINION $BRINE_OK $line\" >> {file}; exit 3");
+    let watch = bus.listener(&["watch", "-n", "2", "my/*", "--exec", &command]);
+    bus.send("my/a", "{id: web1, success: true}");
+    bus.send("my/b", "{}");
+    let left = watch.left();
+    assert_eq!((left.code, left.stdout.as_str()), (Some(0), ""));
+    assert_eq!(
+        left.stderr,
+        "brine: --exec for my/a: exit code 3\nbrine: --exec for my/b: exit code 3\n"
+    );
+    insta::assert_snapshot!(bus.scrub(&std::fs::read_to_string(file).unwrap()), @r#"
+    my/a web1 true {"tag": "my/a", "data": {"id": "web1", "success": true, "_stamp": "STAMP"}}
+    my/b   {"tag": "my/b", "data": {"_stamp": "STAMP"}}
+    "#);
+}
+
+#[test]
+fn a_filter_that_matches_nothing_is_told_from_a_bus_without_events() {
+    let bus = Bus::start();
+    let watch = bus.listener(&["watch", "my/*"]);
+    for _ in 0..3 {
+        bus.send("other", "{}");
+    }
+    watch.signal(Signal::INT);
+    let left = watch.left();
+    assert_eq!(
+        (left.code, left.stderr.as_str()),
+        (Some(0), "brine: 0 of 3 events matched\n")
+    );
+}

@@ -14,7 +14,7 @@ use brine_wire::{Value, json};
 
 use crate::login::commands_log_in;
 use crate::positions::{Stored, Stream};
-use crate::site::{PATIENCE, Process, Site, free_port, wait_until};
+use crate::site::{DEADLINE, Process, Site, free_port, wait_until};
 
 const SALT: &str = "3008.3";
 
@@ -59,7 +59,7 @@ impl Answer {
 impl Api {
     fn ask(&self, line: &str, head: &str, body: &str) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let length = body.len();
         let request = format!(
             "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: application/json\r\n\

@@ -9,7 +9,7 @@ use brine_testkit::nats::Server;
 use brine_wire::Map;
 use rustix::process::Signal;
 
-use crate::site::{PATIENCE, Site, wait_until};
+use crate::site::{DEADLINE, Site, wait_until};
 
 /// A master and its minion, not started.
 fn configured(server: &Server, master: &str, minion: &str) -> Site {
@@ -57,7 +57,7 @@ fn fire(publisher: &mut Publisher, of: &str, numbers: std::ops::Range<u64>) {
         let tag = format!("test/{of}/{nth}");
         // A master that was killed is connected to again.
         publisher
-            .fire_event(&tag, &mut Map::new(), Some(PATIENCE))
+            .fire_event(&tag, &mut Map::new(), Some(DEADLINE))
             .unwrap();
     }
 }

@@ -16,6 +16,7 @@ mod firing;
 mod keys;
 mod login;
 mod positions;
+mod reactor;
 mod site;
 mod spool;
 mod terminal;

@@ -11,7 +11,7 @@ use brine_wire::Map;
 use rustix::process::Signal;
 
 use crate::api::{Api, options};
-use crate::site::{PATIENCE, Process, Site, free_port, wait_until};
+use crate::site::{DEADLINE, Process, Site, free_port, wait_until};
 
 /// A stream of events, and what it has said so far.
 pub(super) struct Stream {
@@ -23,7 +23,7 @@ impl Stream {
     /// Opens one, which goes on after an event.
     pub(super) fn open(api: &Api, token: &str, after: Option<&str>) -> Self {
         let mut connection = TcpStream::connect(("127.0.0.1", api.port)).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.set_read_timeout(Some(DEADLINE)).unwrap();
         let after = after.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
         let request = format!("GET /events?token={token} HTTP/1.1\r\nhost: x\r\n{after}\r\n");
         connection.write_all(request.as_bytes()).unwrap();
@@ -93,9 +93,9 @@ impl Stored {
             tags: vec![tags.to_owned()],
             ..EventQuery::default()
         };
-        let mut events = client.history(query, Some(PATIENCE)).unwrap();
+        let mut events = client.history(query, Some(DEADLINE)).unwrap();
         let mut ids = Vec::new();
-        while let Some(delivery) = events.next(Wait::For(PATIENCE)).unwrap() {
+        while let Some(delivery) = events.next(Wait::For(DEADLINE)).unwrap() {
             match delivery {
                 Delivery::Event(event) => ids.push(event.position.to_string()),
                 Delivery::Gap { .. } => {}
@@ -117,7 +117,7 @@ fn has_local_socket(site: &Site) {
 fn fire(site: &Site, tags: &[&str]) {
     let mut client = local_client(site);
     let events = tags.iter().map(|tag| ((*tag).to_owned(), Map::new()));
-    let fired = client.fire(events, Acknowledge::Durable, Some(PATIENCE));
+    let fired = client.fire(events, Acknowledge::Durable, Some(DEADLINE));
     assert_eq!(fired.unwrap().len(), tags.len());
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::blocking::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
-pub(crate) use brine_testkit::DEADLINE as PATIENCE;
+pub(crate) use brine_testkit::DEADLINE;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value};
 use rustix::process::{Pid, Signal, kill_process};
@@ -128,7 +128,7 @@ impl Site {
         let id = child.id();
         let watchdog = std::thread::spawn(move || {
             // Ends a command that hangs, so that the test says what it had printed.
-            sleep(PATIENCE);
+            sleep(DEADLINE);
             if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
             }
@@ -207,7 +207,7 @@ impl Process {
 
     /// Waits for its end; its exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             match self.0.try_wait().unwrap() {
                 Some(status) => return status.code(),
@@ -234,14 +234,14 @@ pub(crate) struct Bus(Subscriber);
 impl Bus {
     fn at(address: &Address) -> Self {
         let mut subscriber = Subscriber::new(address, SubscriberConfig::default());
-        subscriber.connect(PATIENCE).unwrap();
+        subscriber.connect(DEADLINE).unwrap();
         let mut listener = Self(subscriber);
         // Connected is not heard yet: what comes between is for nobody.
         let mut bus = Publisher::new(address, PublisherConfig::default());
         let listens = TagMatch::new(MatchType::StartsWith, LISTENS).unwrap();
         loop {
             let mut data = Map::new();
-            bus.fire_event(LISTENS, &mut data, Some(PATIENCE)).unwrap();
+            bus.fire_event(LISTENS, &mut data, Some(DEADLINE)).unwrap();
             let wait = Wait::For(Duration::from_millis(100));
             if listener.0.get_event(&listens, wait).unwrap().is_some() {
                 return listener;
@@ -256,7 +256,7 @@ impl Bus {
 
     pub(crate) fn next_with_tag(&mut self, pattern: &str) -> (String, Map) {
         let wanted = TagMatch::new(MatchType::Fnmatch, pattern).unwrap();
-        let wait = Wait::For(PATIENCE);
+        let wait = Wait::For(DEADLINE);
         let event = self.0.get_event(&wanted, wait).unwrap();
         let event = event.unwrap_or_else(|| panic!("no {pattern} comes"));
         let Value::Map(data) = event.decode().unwrap() else {
@@ -278,7 +278,7 @@ pub(crate) fn map<'a>(data: &'a Map, key: &str) -> &'a Map {
 }
 
 pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "expected {what}, waited in vain");
         sleep(Duration::from_millis(10));

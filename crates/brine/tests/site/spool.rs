@@ -11,7 +11,7 @@ use brine_log::history::{HistoryReader, Read, TagQuery};
 use brine_wire::{Map, Value, msgpack};
 use rustix::process::Signal;
 
-use crate::site::{PATIENCE, Process, Site, wait_until};
+use crate::site::{DEADLINE, Process, Site, wait_until};
 
 /// Fires numbered events for the master on the bus of a minion in this directory.
 fn fire(directory: &Path, id: &str, numbers: std::ops::Range<i64>) {
@@ -19,7 +19,7 @@ fn fire(directory: &Path, id: &str, numbers: std::ops::Range<i64>) {
     let mut publisher = Publisher::new(&address, PublisherConfig::default());
     for n in numbers {
         let data: Map = [("n", n)].into_iter().collect();
-        publisher.fire_master("away", data, Some(PATIENCE)).unwrap();
+        publisher.fire_master("away", data, Some(DEADLINE)).unwrap();
     }
 }
 

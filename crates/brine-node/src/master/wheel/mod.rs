@@ -82,6 +82,12 @@ const FUNCTIONS: [(&str, &str, Which); 15] = [
     ("minions.connected", "", Which::Connected),
 ];
 
+/// Whether there is a wheel function of this name.
+#[must_use]
+pub fn has_wheel(name: &str) -> bool {
+    FUNCTIONS.iter().any(|(own, ..)| *own == name)
+}
+
 /// A wheel function failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

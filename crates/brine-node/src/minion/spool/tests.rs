@@ -117,7 +117,7 @@ fn request(n: u64) -> Body {
 }
 
 /// What a master is told: requests by their number, and how many are missing.
-fn told(waiting: &Waiting) -> String {
+fn shown(waiting: &Waiting) -> String {
     match &waiting.body {
         Body::Request(bytes) | Body::Asked(bytes) => {
             u64::from_be_bytes(bytes[..8].try_into().unwrap()).to_string()
@@ -131,7 +131,7 @@ fn drain<S: Store>(spool: &mut Spool<S>, now: Duration) -> Vec<String> {
     loop {
         let first = spool.first(100, 10_000, now).unwrap();
         let Some(last) = first.last() else { return all };
-        all.extend(first.iter().map(told));
+        all.extend(first.iter().map(shown));
         let through = last.id;
         spool.acknowledge(through);
     }
@@ -150,7 +150,7 @@ fn what_is_pushed_comes_out_in_order_after_a_kill_too() {
         spool.push(request(n), NOW).unwrap();
     }
     let first = spool.first(3, 10_000, NOW).unwrap();
-    assert_eq!(first.iter().map(told).collect::<Vec<_>>(), ["0", "1", "2"]);
+    assert_eq!(first.iter().map(shown).collect::<Vec<_>>(), ["0", "1", "2"]);
     spool.acknowledge(first[1].id);
     assert_eq!(spool.len(), 19_998);
     drop(spool);
@@ -198,18 +198,18 @@ fn a_full_spool_keeps_what_it_has_and_says_what_is_missing_in_its_place() {
         taken += u64::from(full.push(request(n), NOW).is_ok());
     }
     assert!((5..15).contains(&taken));
-    let missing = |told: &[String]| -> u64 {
-        let counts = told.iter().filter_map(|told| told.split_once(" full"));
+    let missing = |drained: &[String]| -> u64 {
+        let counts = drained.iter().filter_map(|one| one.split_once(" full"));
         counts.map(|(count, _)| count.parse::<u64>().unwrap()).sum()
     };
     // Killed, the minion had told nearly all of it.
     let copy = Disk(Arc::new(Mutex::new(disk.state().clone())));
     let after_a_kill = drain(&mut open(&copy, 500, 2), NOW);
     assert!(missing(&after_a_kill) > 200, "{after_a_kill:?}");
-    let told = drain(&mut full, NOW);
+    let drained = drain(&mut full, NOW);
     let kept = usize::try_from(taken).unwrap();
-    assert_eq!(told[..kept], numbers(0..taken));
-    assert_eq!(missing(&told), 300 - taken);
+    assert_eq!(drained[..kept], numbers(0..taken));
+    assert_eq!(missing(&drained), 300 - taken);
     // Then there is room.
     full.push(request(7), NOW).unwrap();
     assert_eq!(drain(&mut full, NOW), ["7"]);
@@ -226,7 +226,7 @@ fn what_waited_too_long_is_dropped_and_told() {
     first.push(request(10), later).unwrap();
     let much_later = NOW + Duration::from_secs(101);
     let report = first.first(10, 10_000, much_later).unwrap();
-    assert_eq!(report.iter().map(told).collect::<Vec<_>>(), ["10 age"]);
+    assert_eq!(report.iter().map(shown).collect::<Vec<_>>(), ["10 age"]);
     // Not acknowledged: told again by the next start, with what is too old by then.
     drop(first);
     let mut second = open(&disk, 1 << 20, 2);
@@ -311,7 +311,7 @@ impl Master {
         *last = waiting.id.number;
         match &waiting.body {
             Body::Dropped(dropped) => self.missing += dropped.count,
-            _ => self.fired.push(told(waiting).parse().unwrap()),
+            _ => self.fired.push(shown(waiting).parse().unwrap()),
         }
     }
 }
@@ -354,7 +354,7 @@ proptest! {
                 }
                 Step::Kill | Step::PowerCut(_) => {
                     // Memory is gone; the disk's bytes are not, unless the power is.
-                    let held: Vec<u64> = spool.held.iter().filter_map(|held| told(held).parse().ok()).collect();
+                    let held: Vec<u64> = spool.held.iter().filter_map(|held| shown(held).parse().ok()).collect();
                     lost_reports |= spool.refused.is_some() || spool.held.len() > held.len();
                     taken.retain(|n| !held.contains(n) || master.fired.contains(n));
                     if let Step::PowerCut(luck) = step {

@@ -358,11 +358,11 @@ fn path(random: &mut Random, data: &Map) -> Vec<String> {
                 at = inner;
             }
             Value::Array(items) if !items.is_empty() => {
-                let place = random.below(items.len());
+                let fixture = random.below(items.len());
                 if random.is(50) {
-                    parts.push(place.to_string());
+                    parts.push(fixture.to_string());
                 }
-                at = &items[place];
+                at = &items[fixture];
             }
             value => {
                 parts.push(str(value));

@@ -18,9 +18,10 @@ use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wai
 use self::summary::Summary;
 use super::event_output::{FormArgs, Printer};
 use super::history::{GONE, WindowArgs, no_local_socket};
-use super::local_events::{self, End as LocalEnd, Wanted};
+use super::local_events::{self, Counts, End as LocalEnd, Wanted};
 use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::{self, BusArgs, BusLocation};
+use crate::clock::Zone;
 use crate::interrupt::Interrupt;
 use crate::show;
 
@@ -30,7 +31,8 @@ use crate::show;
 TIME is 10m, 1h30m, 2026-11-29 08:01 (local time), 2026-11-29T08:01:00Z, @1700000000, yesterday or
 a job id. START is a time, a sequence (42), a position (7f3a-42: after it), earliest or new.
 
-On a terminal: time, tag and data. In a pipe: -o ndjson, one JSON object per line,
+On a terminal: a sentence for each event, in local time, as wide as the terminal; --full has all
+data below it. In a pipe: -o ndjson, one JSON object per line,
 {\"tag\": …, \"data\": …}, which `brine send --stdin` takes. Bytes become text, or base64 where they
 are not UTF-8; -o raw keeps them apart.
 
@@ -70,7 +72,7 @@ pub(crate) struct Arguments {
     /// Begin with the oldest event if the start that was asked for is gone
     #[arg(long)]
     allow_gap: bool,
-    /// Dates without a zone are UTC
+    /// Dates without a zone are UTC, and times are shown in UTC
     #[arg(long)]
     utc: bool,
     /// Fail at once when there is no bus, and when it ends
@@ -152,21 +154,26 @@ impl Arguments {
             allow_gap: self.allow_gap,
             no_wait: self.no_wait,
         };
-        let end = local_events::print(client, wanted, &mut self.form.printer())?;
-        Ok(Some(match end {
-            LocalEnd::Complete => ExitCode::SUCCESS,
-            LocalEnd::Gone => ExitCode::from(GONE),
-            LocalEnd::Interrupted if self.count.is_none() => ExitCode::SUCCESS,
-            LocalEnd::Interrupted => ExitCode::FAILURE,
-            LocalEnd::TimeIsOver { printed, seen } => {
-                if self.count.is_some() || printed == 0 {
-                    say_what_was_seen(printed, self.count, self.timeout.unwrap_or_default(), seen);
-                }
-                match self.count {
-                    None => ExitCode::SUCCESS,
-                    Some(_) => ExitCode::FAILURE,
-                }
+        let end = local_events::print(
+            client,
+            wanted,
+            &mut self.form.printer(Zone::from_flag(self.utc)),
+        )?;
+        let is_complete = match end {
+            LocalEnd::Complete => true,
+            LocalEnd::Gone => return Ok(Some(ExitCode::from(GONE))),
+            LocalEnd::Interrupted(Counts { printed, seen }) => {
+                say_if_nothing_matched(printed, seen, None);
+                self.count.is_none()
             }
+            LocalEnd::TimeIsOver(Counts { printed, seen }) => {
+                say_what_was_seen(printed, self.count, self.timeout.unwrap_or_default(), seen);
+                self.count.is_none()
+            }
+        };
+        Ok(Some(match is_complete {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
         }))
     }
 
@@ -179,7 +186,7 @@ impl Arguments {
     fn sink(&self) -> Sink {
         match self.summary {
             Some(every) => Sink::Summary(Box::new(Summary::new(every, self.form.form()))),
-            None => Sink::Events(Box::new(self.form.printer())),
+            None => Sink::Events(Box::new(self.form.printer(Zone::from_flag(self.utc)))),
         }
     }
 }
@@ -231,8 +238,13 @@ impl Watch {
             }
         };
         self.sink.finish()?;
-        if end == End::TimeIsOver && (self.left.is_some() || self.matched == 0) {
-            self.say_what_was_seen();
+        match end {
+            End::TimeIsOver => {
+                let wanted = self.left.map(|left| self.matched + left);
+                say_what_was_seen(self.matched, wanted, self.started.elapsed(), self.seen);
+            }
+            End::Interrupted => say_if_nothing_matched(self.matched, self.seen, None),
+            End::Enough => {}
         }
         let is_complete = self.left.is_none() || end == End::Enough;
         Ok(if is_complete {
@@ -333,12 +345,6 @@ impl Watch {
         }
     }
 
-    /// After a time-out, so that silence is not taken for an absent bus.
-    fn say_what_was_seen(&self) {
-        let wanted = self.left.map(|left| self.matched + left);
-        say_what_was_seen(self.matched, wanted, self.started.elapsed(), self.seen);
-    }
-
     fn is_over(&self) -> bool {
         self.deadline.is_some_and(|at| Instant::now() >= at)
     }
@@ -357,11 +363,24 @@ impl Watch {
 
 /// After a time-out, so that silence is not taken for an absent bus.
 fn say_what_was_seen(matched: u64, wanted: Option<u64>, time: Duration, seen: u64) {
-    let wanted = wanted.map_or_else(String::new, |wanted| format!(" of {wanted}"));
+    let Some(wanted) = wanted else {
+        return say_if_nothing_matched(matched, seen, Some(time));
+    };
     show::complain(&format_args!(
-        "{matched}{wanted} events in {} s; the bus had {seen} in all",
+        "{matched} of {wanted} events in {} s; the bus had {seen} in all",
         time.as_secs_f32().round()
     ));
+}
+
+/// So that a filter that matches nothing is not taken for a bus without events; nor after a time the other way round.
+fn say_if_nothing_matched(matched: u64, seen: u64, time: Option<Duration>) {
+    if matched > 0 || (seen == 0 && time.is_none()) {
+        return;
+    }
+    let time = time.map_or_else(String::new, |time| {
+        format!(" in {} s", time.as_secs_f32().round())
+    });
+    show::complain(&format_args!("0 of {seen} events matched{time}"));
 }
 
 /// Shows an event if it is wanted; whether it was the last one.

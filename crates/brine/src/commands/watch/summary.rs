@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn tags_that_never_repeat_cost_a_fixed_amount() {
-        let mut summary = Summary::new(Duration::from_secs(1), Form::Columns);
+        let mut summary = Summary::new(Duration::from_secs(1), Form::People);
         for n in 0..MAX_PREFIXES + 5 {
             let bytes = format!("{n}\n\n\u{0}");
             let event = EventRef::parse(bytes.as_bytes()).unwrap();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use brine_api::local::users_who_read_everything;
-use brine_api::{Acl, ApiState};
+use brine_api::{Acl, ApiState, RunCommand};
 use brine_bus::address::{Address, Endpoint, Node};
 use brine_bus::front::{Front, FrontLock};
 use brine_bus::join::{Join, JoinConfig, JoinHandle, LastEvent, Place};
@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use super::history::{self, HistoryDefault, RunningHistory};
 use super::http_api::{self, ApiSettings, BesideMaster, RunningApi};
 use super::local_socket::{self, RunningSocket};
+use super::reactor::{self, OtherMaster, OwnReactor, Prepared, RunningReactor, Whose, WithReactor};
 use super::sinks::{self, PreparedSinks, RunningSinks};
 use super::{BusOptions, sockets};
 use crate::bus_location::BusLocation;
@@ -41,6 +42,8 @@ pub(crate) struct Beside {
     handle: BusHandle,
     join: Join,
     joined: Joined,
+    /// Dropped before the others, so that nothing reacts to their end.
+    reactor: Option<RunningReactor>,
     api: Option<RunningApi>,
     /// Dropped before the history, whose acknowledgements it waits for.
     socket: Option<RunningSocket>,
@@ -141,6 +144,7 @@ impl Beside {
             handle,
             join,
             joined,
+            reactor: None,
             api: None,
             socket: None,
             sinks,
@@ -149,10 +153,35 @@ impl Beside {
         })
     }
 
+    /// Reacts to events by the rules of a file.
+    ///
+    /// # Errors
+    /// The rules cannot be used, or nothing says where the master is.
+    pub(crate) fn start_reactor(&mut self, file: &Path) -> anyhow::Result<()> {
+        let prepared = prepared_reactor(&self.location, file)?;
+        let opts = self.location.opts.clone().unwrap_or_default();
+        let execute = OtherMaster {
+            opts,
+            salt: Arc::clone(&prepared.salt),
+        };
+        let history = self.history.as_ref().map(RunningHistory::handle);
+        let log = Arc::clone(self.handle.log());
+        self.reactor = Some(prepared.start(log, history, Arc::new(execute))?);
+        Ok(())
+    }
+
     /// What requests to the local socket and the HTTP API are answered from.
     pub(crate) fn state(&self) -> anyhow::Result<Arc<ApiState>> {
+        let commands = self.reactor.as_ref().map(|running| {
+            let commands = WithReactor {
+                inner: None,
+                reactor: Arc::new(OwnReactor(running.handle.clone())),
+                node: "bus",
+            };
+            Arc::new(commands) as Arc<dyn RunCommand>
+        });
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
+        let mut state = local_socket::state(&self.location, &self.handle, history, commands, None)?;
         state.sinks = sinks::shown(self.sinks.as_ref());
         let joined = self.joined.clone();
         state.relay = Some(joined.relay.clone());
@@ -210,6 +239,21 @@ impl Beside {
     }
 }
 
+/// The reactor's configuration beside a master.
+fn prepared_reactor(location: &BusLocation, file: &Path) -> anyhow::Result<Prepared> {
+    let opts = location.opts.as_ref();
+    let opts = opts.context("--reactor needs the master's configuration; add -c DIR")?;
+    if location.node != Node::Master {
+        bail!("--reactor: reactions run beside a master; a minion's reactor runs in the minion");
+    }
+    if reactor::value(opts).is_some() {
+        tracing::warn!(
+            "the master has rules of its own (option reactor); if its reactor runs, events that both have rules for are reacted to twice"
+        );
+    }
+    Prepared::with_file(opts, &location.brine, file, Whose::Master)
+}
+
 /// The HTTP API of the master that is joined.
 fn start_api(location: &BusLocation, state: Arc<ApiState>) -> anyhow::Result<RunningApi> {
     let opts = location.opts.as_ref();
@@ -245,7 +289,7 @@ fn place(
 }
 
 /// Who may listen in front: whom the list names to read everything, where there is one; else whom the mode of the bus's
-/// own socket lets in.
+/// own socket admits.
 fn readers(location: &BusLocation) -> anyhow::Result<Readers> {
     let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
     let acl = Acl::parse(rules, geteuid().as_raw())?;

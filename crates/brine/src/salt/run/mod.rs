@@ -9,18 +9,23 @@ mod state_event;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use brine_bus::address::Node;
+use brine_bus::client::PublisherConfig;
+use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::client::local::{LocalAddress, LocalError};
 use brine_bus::client::tokio::Publisher;
-use brine_config::{Loaded, Opts, Role, parse_arguments};
+use brine_config::{Arguments, Loaded, Opts, Role, parse_arguments};
 use brine_node::runner::functions::{self, Bound, Watched};
 use brine_node::runner::{
     self, Beside, Operator, RunnerCall, RunnerEvents, RunnerReturn, documentation,
 };
-use brine_wire::Value;
 use brine_wire::network::Jid;
+use brine_wire::{Map, Value};
 use tokio::runtime::Runtime;
 
 pub(super) use self::options::SYNTAX;
@@ -62,6 +67,9 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         .split(',')
         .collect();
     let arguments = parse_arguments(rest.iter().map(String::as_str), &no_parse);
+    if function.starts_with("reactor.") && functions::named(function).is_some() {
+        return ask_reactor(&line, &opts, function, arguments);
+    }
     let user = start::user();
     let config = bus_location::publisher_config(brine.compat, Some(&opts))?;
     let bus = Publisher::new(&bus_location::address(&opts, &Node::Master, None)?, config);
@@ -90,6 +98,39 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         start::printer(&line, &opts)?.print(value, out, 0)?;
     }
     Ok(ExitCode::from(returned.retcode))
+}
+
+/// `reactor.*`: has the running master call the function. Real Salt's would send the master's key over the bus.
+fn ask_reactor(
+    line: &Parsed<Key>,
+    opts: &Opts,
+    function: &str,
+    arguments: Arguments,
+) -> anyhow::Result<ExitCode> {
+    /// A little longer than Salt's functions wait.
+    const ANSWER_TIME: Duration = Duration::from_secs(30);
+    let sock_dir = Path::new(opts.text("sock_dir")?);
+    let address = match brine_node::uses_tcp(opts) {
+        true => LocalAddress::TokenFile(sock_dir.join(Node::Master.local_token_name())),
+        false => LocalAddress::Socket(sock_dir.join(Node::Master.local_socket_name())),
+    };
+    let mut client = LocalClient::new(address, PublisherConfig::default());
+    client
+        .connect(Some(Duration::ZERO))
+        .context("no reactor of Brine can be asked here")?;
+    let mut command = Map::from_iter([("client", "runner"), ("fun", function)]);
+    command.insert("arg", arguments.positional);
+    command.insert("kwarg", arguments.keyword);
+    let (value, code) = match client.run(command, Some(ANSWER_TIME)) {
+        Ok(value) => (value, ExitCode::SUCCESS),
+        Err(LocalError::Refused { message, .. }) => (message.into(), ExitCode::FAILURE),
+        Err(error) => return Err(error.into()),
+    };
+    if !line.has(Key::Quiet) {
+        let (value, out) = with_outputter(&value);
+        start::printer(line, opts)?.print(value, out, 0)?;
+    }
+    Ok(code)
 }
 
 /// `state.event`: prints events until there are enough; `None` after Ctrl-C.

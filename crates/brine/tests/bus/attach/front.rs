@@ -15,7 +15,7 @@ use brine_testkit::user;
 use rustix::process::{Signal, kill_process};
 
 use super::{Site, until};
-use crate::process::SOON;
+use crate::process::DEADLINE;
 
 /// Connects to a path all the time, and keeps the longest time in which it could not.
 pub(super) struct Watch {
@@ -69,7 +69,7 @@ fn names(site: &Site) -> Vec<String> {
 
 /// Fires until a listener hears it: one that has to connect again first is not told when it is heard.
 pub(super) fn hears(listener: &mut Client, tag: &str) {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         let fire = format!("bus.fire_event({{}}, {tag:?})");
         let fired = listener.try_run(&fire);
@@ -149,7 +149,7 @@ fn stands_in_front(version: &'static str, node: Node<'static>) {
     hears(&mut old, "after/too");
     let longest = watch.longest();
     println!("{version} {node:?}: the longest time without a socket: {longest:?}");
-    assert!(longest < SOON, "{longest:?}");
+    assert!(longest < DEADLINE, "{longest:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use brine_testkit::salt::{Client, Node};
 
 use super::front::{Watch, hears, look};
 use super::{Site, until};
-use crate::process::SOON;
+use crate::process::DEADLINE;
 
 /// A real master and a real minion.
 struct Salt {
@@ -65,7 +65,7 @@ impl Salt {
 
     /// Real `salt '*' test.ping` until the minion answers.
     fn pings(&mut self) {
-        let deadline = Instant::now() + 3 * SOON;
+        let deadline = Instant::now() + 3 * DEADLINE;
         loop {
             let mut salt = command(self.version, "salt", self.site.root.path());
             salt.args(["--out=txt", "-t", "10", "*", "test.ping"]);
@@ -86,7 +86,7 @@ impl Salt {
             // A publisher of 3006 learns of a restart by an error, once.
             drop(fire.try_run(&format!("bus.fire_event({{'n': 1}}, {tag:?})")));
             std::thread::sleep(Duration::from_millis(200));
-            run.said().contains(tag)
+            run.stdout().contains(tag)
         });
         assert_eq!(run.wait().code, Some(0));
     }
@@ -138,7 +138,7 @@ fn is_not_noticed(version: &'static str) {
     salt.all_work(&mut [&mut new, &mut old], "after");
     let longest = watch.longest();
     println!("{version}: the longest time without a socket: {longest:?}");
-    assert!(longest < SOON, "{longest:?}");
+    assert!(longest < DEADLINE, "{longest:?}");
     let log = fs::read_to_string(salt.site.path("log")).unwrap_or_default();
     let errors = log.lines().filter(|line| line.contains("[ERROR"));
     println!(

@@ -24,7 +24,7 @@ use brine_wire::{Map, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::process::SOON;
+use crate::process::DEADLINE;
 
 /// A directory for the sockets of a bus of Salt's and all that attach makes.
 struct Site {
@@ -155,7 +155,7 @@ impl Attached {
 
     /// Waits until it has said something so many times.
     fn says(&mut self, what: &str, times: usize) {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + DEADLINE;
         while self.log().matches(what).count() < times {
             let ended = self.process.try_wait().unwrap();
             assert!(
@@ -214,7 +214,7 @@ fn request(socket: &Path, what: &str, body: &str) -> String {
 
 /// Waits until something is so.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + DEADLINE;
     while !is_so() {
         assert!(Instant::now() < deadline, "expected {what}, waited in vain");
         sleep(Duration::from_millis(5));

@@ -1,16 +1,24 @@
 //! How commands write an event: `brine watch`, `brine history`, `brine consumer next`.
 //!
-//! Knows forms, not where events come from.
+//! Knows forms, not where events come from. What people read on a terminal is in `people`; what `--exec` runs in
+//! `exec`.
+
+mod exec;
+mod people;
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::time::Duration;
 
 use brine_bus::client::EventRef;
 use brine_log::{Millis, Position};
+use brine_view::Template;
 use brine_wire::json::{self, Keys};
 use brine_wire::stamp::{self, StampStyle};
 use brine_wire::{Map, Value};
 
+use self::exec::Exec;
+use self::people::People;
+use crate::clock::Zone;
 use crate::salt;
 use crate::show::{self, Colour};
 use crate::terminal::{self, Shown};
@@ -18,19 +26,37 @@ use crate::terminal::{self, Shown};
 /// The options that say what output looks like.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct FormArgs {
-    /// How events are written [default: columns for people, ndjson where stdout is no terminal]
-    #[arg(short, long, value_name = "FORM", value_enum)]
+    /// How events are written [default: a sentence on a terminal, ndjson where stdout is none]
+    #[arg(short, long, value_name = "FORM", value_enum, group = "form")]
     pub(crate) output: Option<FormName>,
     /// As -o ndjson
-    #[arg(long, conflicts_with = "output")]
+    #[arg(long, group = "form")]
     pub(crate) json: bool,
+    /// As -o yaml
+    #[arg(long, group = "form")]
+    pub(crate) yaml: bool,
+    /// As -o raw
+    #[arg(long, group = "form")]
+    pub(crate) raw: bool,
+    /// The sentence uncut, and below it all data
+    #[arg(long, group = "form")]
+    pub(crate) full: bool,
     /// The tag, then the data indented over several lines, as `salt-run state.event pretty=True`
-    #[arg(long, conflicts_with_all = ["json", "output"])]
+    #[arg(long, group = "form")]
     pub(crate) pretty: bool,
+    /// A line of your own, such as '{time} {tag} {data.id}': fields are time, date, stamp, tag, seq,
+    /// position, minion, fun, jid, user, ok, line, data and data.PATH
+    #[arg(long, value_name = "FORMAT", group = "form", value_parser = Template::parse)]
+    pub(crate) format: Option<Template>,
+    /// Run this shell command for each event, one after the other, instead of printing it: the event is on
+    /// its stdin as JSON, its fields in BRINE_TAG, BRINE_MINION, BRINE_FUN, BRINE_JID, BRINE_OK,
+    /// BRINE_SEQ and BRINE_LINE. It has 30 s
+    #[arg(long, value_name = "CMD", conflicts_with = "form")]
+    pub(crate) exec: Option<String>,
     /// With the sequence number; in JSON with position and time of arrival, too
     #[arg(long)]
     pub(crate) seq: bool,
-    /// With the time of arrival (UTC)
+    /// With date and milliseconds of the time of arrival (in JSON: UTC)
     #[arg(long)]
     pub(crate) timestamps: bool,
     /// Colours; always is also the form of a terminal, for `| less -R`
@@ -62,35 +88,36 @@ impl FormArgs {
         match self.output {
             _ if self.pretty => Form::Pretty,
             _ if self.json => Form::JsonLines,
+            _ if self.yaml => Form::Yaml,
+            _ if self.raw => Form::Exact,
+            _ if self.full || self.format.is_some() => Form::People,
             Some(FormName::Line) => Form::Line,
             Some(FormName::Json) => Form::Json,
             Some(FormName::Ndjson) => Form::JsonLines,
             Some(FormName::Yaml) => Form::Yaml,
             Some(FormName::Raw) => Form::Exact,
             Some(FormName::Tags) => Form::Tags,
-            None if is_terminal => Form::Columns,
+            None if is_terminal => Form::People,
             None => Form::JsonLines,
         }
     }
 
-    /// What writes events so.
-    pub(crate) fn printer(&self) -> Printer {
+    /// What writes events so; times are shown in this zone.
+    pub(crate) fn printer(&self, zone: Zone) -> Printer {
+        let style = match &self.format {
+            Some(template) => people::Style::Template(template.clone()),
+            None if self.full => people::Style::Full,
+            None => people::Style::Line,
+        };
         Printer {
             shows: Shows {
                 seq: self.seq,
                 time: self.timestamps,
             },
+            people: People::new(style, zone),
+            exec: self.exec.clone().map(Exec::new),
             ..Printer::new(self.form(), self.color.on_stdout())
         }
-    }
-
-    /// The same for a command that shows sequence and time in columns whether or not it is asked.
-    pub(crate) fn history_printer(&self) -> Printer {
-        let mut printer = self.printer();
-        if printer.form == Form::Columns {
-            printer.shows = Shows::ALL;
-        }
-        printer
     }
 }
 
@@ -125,8 +152,8 @@ pub(crate) enum Form {
     Exact,
     /// The tag, then indented data: what `salt-run state.event pretty=True` prints.
     Pretty,
-    /// Time, tag and data in one line.
-    Columns,
+    /// A sentence, or a line of the user's own format.
+    People,
 }
 
 /// Writes events to stdout, buffered.
@@ -135,6 +162,8 @@ pub(crate) struct Printer {
     form: Form,
     shows: Shows,
     colour: bool,
+    people: People,
+    exec: Option<Exec>,
     stdout: BufWriter<Shown<Stdout>>,
     /// The line in the making, kept for its memory.
     line: String,
@@ -149,6 +178,8 @@ impl Printer {
             form,
             shows: Shows::default(),
             colour,
+            people: People::new(people::Style::Line, Zone::Local),
+            exec: None,
             stdout: BufWriter::with_capacity(BUFFER_BYTES, terminal::stdout()),
             line: String::new(),
         }
@@ -182,6 +213,14 @@ impl Printer {
             }
         };
         self.line.clear();
+        if self.exec.is_some() {
+            self.flush()?;
+            self.json_line(event.tag(), data.clone(), at);
+            if let (Some(exec), Value::Map(data)) = (&self.exec, &data) {
+                exec.run(event.tag(), data, at, &self.line);
+            }
+            return Ok(true);
+        }
         match self.form {
             Form::Line => self.tag_and_line(event.tag(), &data, at),
             Form::Json => self.json_document(event.tag(), data, at),
@@ -193,7 +232,7 @@ impl Printer {
             Form::JsonLines => self.json_line(event.tag(), data, at),
             Form::Exact => self.exact_line(event.tag(), &data, at),
             Form::Pretty => self.pretty(event.tag(), &data, at),
-            Form::Columns => self.columns(event.tag(), data, at),
+            Form::People => self.people(event.tag(), data, at),
         }
         self.line.push('\n');
         self.stdout.write_all(self.line.as_bytes())?;
@@ -201,6 +240,7 @@ impl Printer {
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.people.look_at_width();
         self.stdout.flush()
     }
 
@@ -312,26 +352,13 @@ impl Printer {
         self.data(data, json::to_pretty);
     }
 
-    fn columns(&mut self, tag: &str, mut data: Value, at: Option<(Position, Millis)>) {
-        self.columns_in_front(at);
-        if at.is_some() && self.shows.time {
-            if let Value::Map(map) = &mut data {
-                map.remove("_stamp");
-            }
-            self.tag(tag);
-            self.line.push_str("  ");
-            return self.data(&data, json::to_line);
-        }
-        let stamp = match &mut data {
-            Value::Map(map) => map.remove("_stamp"),
-            _ => None,
+    fn people(&mut self, tag: &str, data: Value, at: Option<(Position, Millis)>) {
+        let Value::Map(data) = data else {
+            return self.tag_and_line(tag, &data, at);
         };
-        let time = stamp.as_ref().and_then(Value::as_str).and_then(time_of_day);
-        self.paint("2", time.unwrap_or("            "));
-        self.line.push(' ');
-        self.tag(tag);
-        self.line.push_str("  ");
-        self.data(&data, json::to_line);
+        let (shows, colour) = (self.shows, self.colour);
+        self.people
+            .write(tag, &data, at, (shows, colour), &mut self.line);
     }
 
     /// Appends data, safe for a terminal: JSON leaves DEL and the C1 controls as they are.
@@ -367,14 +394,6 @@ pub(crate) fn utc(time: Millis) -> String {
     format!("{seconds}.{:03}Z", time.0 % 1000)
 }
 
-/// `21:59:47.223` of a stamp; a stamp on the full second has no fraction.
-fn time_of_day(stamp: &str) -> Option<&str> {
-    let time = stamp.split_once('T')?.1;
-    time.get(..12)
-        .filter(|time| time.as_bytes()[8] == b'.')
-        .or_else(|| time.get(..8))
-}
-
 /// Python's `NaN` and `Infinity` are not JSON; other programs write `null`.
 fn without_what_json_lacks(value: &mut Value) {
     match value {
@@ -382,54 +401,5 @@ fn without_what_json_lacks(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(without_what_json_lacks),
         Value::Map(map) => map.values_mut().for_each(without_what_json_lacks),
         _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_is_cut_from_every_releases_stamp() {
-        for (stamp, time) in [
-            ("2026-11-23T21:59:47.223006", Some("21:59:47.223")),
-            ("2026-11-23T21:59:47.223006+00:00", Some("21:59:47.223")),
-            ("2026-11-23T21:59:47+00:00", Some("21:59:47")),
-            ("2026-11-23T21:59:47", Some("21:59:47")),
-            ("soon", None),
-            ("T", None),
-        ] {
-            assert_eq!(time_of_day(stamp), time, "{stamp}");
-        }
-    }
-
-    fn columns(tag: &str, data: Map) -> String {
-        let mut printer = Printer::new(Form::Columns, false);
-        printer.columns(tag, data.into(), None);
-        printer.line
-    }
-
-    #[test]
-    fn the_stamp_becomes_the_time_in_front() {
-        let mut data = Map::new();
-        data.insert("a", 1);
-        assert_eq!(
-            columns("my/tag", data.clone()),
-            "             my/tag  {\"a\": 1}"
-        );
-        data.insert("_stamp", "2026-11-23T21:59:47.223006+00:00");
-        assert_eq!(columns("my/tag", data), "21:59:47.223 my/tag  {\"a\": 1}");
-    }
-
-    #[test]
-    fn a_strangers_escape_sequences_are_shown() {
-        let line = columns(
-            "\u{1b}[2J\u{9b}31m",
-            Map::from_iter([("a", "\u{1b}\u{7f}")]),
-        );
-        assert_eq!(
-            line,
-            "             \\x1b[2J\\x9b31m  {\"a\": \"\\u001b\\u007f\"}"
-        );
     }
 }

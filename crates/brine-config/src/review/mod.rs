@@ -1,0 +1,432 @@
+//! What is wrong, odd or dangerous in a configuration, with the line it stands on and what to do: `brine check`.
+//!
+//! Looks at the files alone; whether what they say fits the machine is not known here.
+
+mod danger;
+
+use std::path::Path;
+
+use brine_wire::Value;
+
+use crate::brine_values::edit_distance;
+use crate::environment::Environment;
+use crate::error::{ConfigError, FileError, Warning};
+use crate::files::Place;
+use crate::load::Loaded;
+use crate::options::{self, OPTIONS};
+use crate::opts::Opts;
+use crate::role::Role;
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// Works, but not as somebody may think, or not safely.
+    Warning,
+    /// Does not work.
+    Error,
+}
+
+/// Something to know of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A word for programs, such as `unknown-option`.
+    pub kind: &'static str,
+    /// Where it stands, if it stands somewhere.
+    pub place: Option<Place>,
+    /// What is wrong.
+    pub text: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Reads the configuration of a role and says what there is to say, worst first; with it the configuration, if it
+/// can be used.
+#[must_use]
+pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark>, Option<Loaded>) {
+    let places = Opts::places(role, path, environment);
+    let place = |option: &str| {
+        places
+            .iter()
+            .rev()
+            .find(|place| place.option == option)
+            .cloned()
+    };
+    let mut remarks = Vec::new();
+    let loaded = match Opts::load(role, path, environment) {
+        Ok(loaded) => Some(loaded),
+        Err(error) => {
+            remarks.push(unusable(&error, &place));
+            None
+        }
+    };
+    if let Some(loaded) = &loaded {
+        remarks.extend(
+            loaded
+                .warnings
+                .iter()
+                .filter_map(|warning| of_warning(warning, &place)),
+        );
+        remarks.extend(danger::remarks(role, loaded, &place));
+        remarks.extend(clashes(role, &loaded.opts, &place));
+    }
+    remarks.extend(unknown(&places));
+    remarks.extend(given_twice(&places));
+    remarks.sort_by_key(|remark| std::cmp::Reverse(remark.severity));
+    (remarks, loaded)
+}
+
+/// Finds where an option stands.
+type Find<'a> = &'a dyn Fn(&str) -> Option<Place>;
+
+fn unusable(error: &ConfigError, place: Find<'_>) -> Remark {
+    let (place, error) = match error {
+        ConfigError::At { file, line, error } => {
+            let (option, file, line) = (String::new(), file.clone(), *line);
+            (Some(Place { option, file, line }), &**error)
+        }
+        ConfigError::WrongType { option, .. } => (place(option), error),
+        error => (place("brine"), error),
+    };
+    let (kind, remedy) = match error {
+        ConfigError::File(error) => return of_file(error, Severity::Error),
+        ConfigError::UnknownBrineKey { nearest, .. }
+        | ConfigError::UnknownOption { nearest, .. } => {
+            let remedy =
+                format!("write {nearest}, or remove the line: Brine does not start with it");
+            ("unknown-option", remedy)
+        }
+        ConfigError::WrongType { expected, .. } | ConfigError::BadBrineValue { expected, .. } => {
+            ("wrong-value", format!("write {expected}"))
+        }
+        ConfigError::BadOption { expected, .. } => ("wrong-value", format!("write {expected}")),
+        ConfigError::At { .. } => ("wrong-value", String::new()),
+    };
+    Remark {
+        severity: Severity::Error,
+        kind,
+        place,
+        text: error.to_string(),
+        remedy,
+    }
+}
+
+fn of_file(error: &FileError, severity: Severity) -> Remark {
+    let (kind, path, line, remedy) = match error {
+        FileError::Read { path, .. } => (
+            "unreadable-file",
+            path,
+            None,
+            "give this user permission to read it",
+        ),
+        FileError::Yaml { path, source } => (
+            "not-yaml",
+            path,
+            Some(source.line),
+            "correct the line; Salt does not read the file either",
+        ),
+        FileError::NotAMapping { path, .. } => (
+            "not-a-mapping",
+            path,
+            Some(1),
+            "write `option: value` lines",
+        ),
+    };
+    let place = line.map(|line| Place {
+        option: String::new(),
+        file: path.clone(),
+        line,
+    });
+    Remark {
+        severity,
+        kind,
+        place,
+        text: error.to_string(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn of_warning(warning: &Warning, place: Find<'_>) -> Option<Remark> {
+    let text = warning.to_string();
+    let (severity, kind, place, remedy) = match warning {
+        Warning::Unreadable { .. } => (
+            Severity::Error,
+            "unreadable-file",
+            None,
+            "run this as the user who may read it: its options do not count now".to_owned(),
+        ),
+        Warning::IncludeSkipped(error) => return Some(of_file(error, Severity::Error)),
+        Warning::IncludeMatchesNothing { .. } => (
+            Severity::Warning,
+            "include-matches-nothing",
+            place("include"),
+            "correct the path, or remove it".to_owned(),
+        ),
+        Warning::IncludeLoop { .. } => (
+            Severity::Warning,
+            "include-loop",
+            place("include"),
+            "remove the include".to_owned(),
+        ),
+        Warning::WrongType {
+            option, expected, ..
+        } => (
+            Severity::Warning,
+            "wrong-type",
+            place(option),
+            format!("write {expected}"),
+        ),
+        Warning::NotActedOn { option } => (
+            Severity::Note,
+            "ignored-option",
+            place(option),
+            "Brine's own master and minion ignore it; a real one beside brine attach does not"
+                .to_owned(),
+        ),
+        Warning::Obsolete { option, instead } => (
+            Severity::Warning,
+            "obsolete-option",
+            place(option),
+            (*instead).to_owned(),
+        ),
+        Warning::NameIsNotText { .. } => (
+            Severity::Warning,
+            "unknown-option",
+            None,
+            "quote the name, or remove the line".to_owned(),
+        ),
+        Warning::GuessedId { .. } => (
+            Severity::Note,
+            "guessed-id",
+            None,
+            "set id, so that a new host name does not change it".to_owned(),
+        ),
+    };
+    Some(Remark {
+        severity,
+        kind,
+        place,
+        text,
+        remedy,
+    })
+}
+
+/// Options that neither Salt nor Brine has; most are misspelt, some are for modules of the site's own.
+fn unknown(places: &[Place]) -> Vec<Remark> {
+    let is_known = |name: &str| {
+        options::known(name).is_some()
+            || ALSO_READ.contains(&name)
+            || options::obsolete(name).is_some()
+            // Modules read their options as `module.option`, and their defaults by a number of prefixes.
+            || name.contains(['.', ':'])
+            || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let mut remarks = Vec::new();
+    for place in places.iter().filter(|place| !is_known(&place.option)) {
+        let known = OPTIONS
+            .iter()
+            .map(|option| option.name)
+            .chain(ALSO_READ.iter().copied());
+        let nearest = known
+            .map(|name| (edit_distance(&place.option, name), name))
+            .min()
+            .filter(|(distance, name)| *distance <= 2 && *distance * 3 <= name.len());
+        let (severity, remedy) = match nearest {
+            Some((_, name)) => (
+                Severity::Warning,
+                format!("did you mean {name}? nothing reads it as it is"),
+            ),
+            None => (
+                Severity::Note,
+                "leave it if a module of your own reads it by config.get, else remove it"
+                    .to_owned(),
+            ),
+        };
+        remarks.push(Remark {
+            severity,
+            kind: "unknown-option",
+            place: Some(place.clone()),
+            text: format!("option {} is not one of Salt's or Brine's", place.option),
+            remedy,
+        });
+    }
+    remarks
+}
+
+/// Options that stand in several files: the last one counts, or they are merged.
+fn given_twice(places: &[Place]) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    let outermost = places
+        .iter()
+        .filter(|place| !place.option.contains(':') && place.option != "include");
+    let outermost: Vec<&Place> = outermost.collect();
+    for (at, place) in outermost.iter().enumerate() {
+        let earlier = outermost[..at]
+            .iter()
+            .rev()
+            .find(|earlier| earlier.option == place.option);
+        if let Some(earlier) = earlier.filter(|earlier| earlier.file != place.file) {
+            remarks.push(Remark {
+                severity: Severity::Note,
+                kind: "given-twice",
+                place: Some((*place).clone()),
+                text: format!("option {} stands at {earlier}, too", place.option),
+                remedy: "the later one counts (of included files mappings and lists are merged); keep one".to_owned(),
+            });
+        }
+    }
+    remarks
+}
+
+/// Values that cannot both be.
+fn clashes(role: Role, opts: &Opts, place: Find<'_>) -> Vec<Remark> {
+    if role != Role::Master {
+        return Vec::new();
+    }
+    let port = |name| {
+        opts.get(name)
+            .filter(|value| matches!(value, Value::Int(_)))
+    };
+    let mut remarks = Vec::new();
+    if port("publish_port").is_some() && port("publish_port") == port("ret_port") {
+        remarks.push(Remark {
+            severity: Severity::Error,
+            kind: "one-port-twice",
+            place: place("ret_port").or_else(|| place("publish_port")),
+            text: "publish_port and ret_port are the same port".to_owned(),
+            remedy: "give each its own port; Salt's are 4505 and 4506".to_owned(),
+        });
+    }
+    remarks
+}
+
+/// Names below which modules read options.
+const PREFIXES: [&str; 12] = [
+    "rest_",
+    "ssh_",
+    "gitfs_",
+    "git_pillar_",
+    "s3",
+    "azurefs",
+    "hgfs_",
+    "svnfs_",
+    "minionfs_",
+    "winrepo_",
+    "cluster_",
+    "proxy",
+];
+
+/// Options that Salt reads, or that stand for a part of Salt, and whose types it does not check.
+const ALSO_READ: &[&str] = &[
+    "api_logfile",
+    "api_pidfile",
+    "apiopts",
+    "autoreject_file",
+    "autosign_file",
+    "autosign_grains",
+    "autosign_grains_dir",
+    "beacons",
+    "brine",
+    "cache_event_strip_fields",
+    "cli_summary",
+    "color_theme",
+    "conf_file",
+    "default_target",
+    "diff_cache_events",
+    "docker",
+    "eauth_acl_module",
+    "eauth_redis_host",
+    "eauth_redis_port",
+    "eauth_tokens",
+    "enable_cloud_grains",
+    "engines",
+    "event_return",
+    "event_return_blacklist",
+    "event_return_niceness",
+    "event_return_queue",
+    "event_return_queue_max_seconds",
+    "event_return_whitelist",
+    "executor_opts",
+    "ext_pillar",
+    "ext_pillar_first",
+    "ext_processes",
+    "fileserver_events",
+    "fileserver_list_cache_time",
+    "filter_events",
+    "gpg_keydir",
+    "grain_opts",
+    "hide_pillar",
+    "include",
+    "ldap",
+    "log_datefmt_console",
+    "log_fmt",
+    "logstash_udp_handler",
+    "logstash_zmq_handler",
+    "master_id",
+    "master_uri_list",
+    "max_render_file_size",
+    "metaproxy",
+    "mine_functions",
+    "mine_get",
+    "module_executors",
+    "multimaster",
+    "mysql",
+    "mysql_auth",
+    "napalm",
+    "netapi",
+    "no_parse",
+    "pam",
+    "peer",
+    "peer_run",
+    "pillar",
+    "pillar_cache",
+    "postgres",
+    "presence_events",
+    "profiling_enabled",
+    "profiling_path",
+    "providers",
+    "proxy",
+    "query",
+    "reactor",
+    "reactor_path",
+    "redis",
+    "register_returner",
+    "resources",
+    "rest_cherrypy",
+    "rest_tornado",
+    "roster",
+    "roster_defaults",
+    "roster_dir",
+    "roster_file",
+    "runners",
+    "schedule",
+    "sentry_handler",
+    "sharedsecret",
+    "smtp",
+    "state_output_exclude",
+    "startup_states",
+    "sqlite3",
+    "syndic_dir",
+    "syndic_mode",
+    "telemetry",
+    "thin_dir",
+    "thorium_roots",
+    "timezone",
+    "token_dir",
+    "token_file",
+    "top_file",
+    "transport_opts",
+    "utc_hour",
+    "vault",
+    "venafi",
+    "verify_ssl",
+    "worker_pools",
+    "zmq_heartbeat_ivl",
+    "zmq_heartbeat_timeout",
+];
+
+#[cfg(test)]
+mod tests;

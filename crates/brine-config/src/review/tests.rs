@@ -1,0 +1,90 @@
+//! What a review says of files with faults.
+
+use std::fs;
+
+use super::*;
+
+fn reviewed(text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("master");
+    fs::write(
+        &file,
+        format!("root_dir: {}\n{text}", folder.path().display()),
+    )
+    .unwrap();
+    let (remarks, _) = review(Role::Master, &file, &Environment::default());
+    let lines = remarks.iter().map(|remark| {
+        let place = remark
+            .place
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), ToString::to_string);
+        format!(
+            "{:?} {} {place} {}; {}\n",
+            remark.severity, remark.kind, remark.text, remark.remedy
+        )
+    });
+    lines
+        .collect::<String>()
+        .replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn a_plain_configuration_is_fine() {
+    assert_eq!(
+        reviewed(
+            "interface: 127.0.0.1\nreactor: []\nmysql.host: db1\nrest_cherrypy: {port: 8000}\n"
+        ),
+        ""
+    );
+}
+
+#[test]
+fn misspelt_options_are_found_with_their_lines() {
+    insta::assert_snapshot!(reviewed("\nret_prot: 4506\nauto_acept: true\nour_own_thing: 1\n"), @r#"
+    Warning unknown-option master:3 option ret_prot is not one of Salt's or Brine's; did you mean ret_port? nothing reads it as it is
+    Warning unknown-option master:4 option auto_acept is not one of Salt's or Brine's; did you mean auto_accept? nothing reads it as it is
+    Note unknown-option master:5 option our_own_thing is not one of Salt's or Brine's; leave it if a module of your own reads it by config.get, else remove it
+    "#);
+}
+
+#[test]
+fn faults_under_brine_have_lines_too() {
+    insta::assert_snapshot!(reviewed("brine:\n  log_bytes: 1\n  histroy: x\n"), @r#"Error unknown-option master:4 brine: histroy: no such option; did you mean history?; write history, or remove the line: Brine does not start with it"#);
+    insta::assert_snapshot!(reviewed("brine:\n  log_bytes: many\n"), @r#"Error wrong-value master:3 brine: log_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "many"; write a number of bytes, or a number with KiB, MiB or GiB"#);
+}
+
+#[test]
+fn what_opens_a_site_is_said() {
+    let text = "open_mode: true\nauto_accept: true\npeer: {'.*': ['.*']}\nhash_type: md5\nkeysize: 1024\n\
+                external_auth: {auto: {'*': ['.*']}}\nrest_cherrypy: {disable_ssl: true, webhook_disable_auth: true}\n\
+                permissive_pki_access: true\nsign_pub_messages: false\nlog_level: trace\nfile_recv: true\n";
+    insta::assert_snapshot!(reviewed(text), @r#"
+    Warning dangerous-option master:2 open_mode: every key is accepted, and a known minion's key is replaced by whoever asks; remove it
+    Warning dangerous-option master:3 auto_accept: whoever reaches the master becomes a minion; remove it; accept keys by salt-key -a, or use autosign_grains
+    Warning dangerous-option master:10 sign_pub_messages: minions cannot tell a job of this master from a forged one; remove it
+    Warning dangerous-option master:12 file_recv: every minion may write files to the master; remove it unless minions push files
+    Warning dangerous-option master:4 peer: every minion may run any function on others; name the minions and the functions
+    Warning dangerous-option master:7 external_auth: auto: every password is right; remove it: it is for tests
+    Warning dangerous-option master:7 external_auth: auto: whoever can log in may run any function on all minions; name the users and the functions
+    Warning dangerous-option master:8 rest_cherrypy: disable_ssl: passwords and tokens cross the network readable; set ssl_crt and ssl_key, or host: 127.0.0.1 behind a proxy
+    Warning dangerous-option master:8 rest_cherrypy: webhook_disable_auth: whoever reaches the API fires events salt/netapi/hook; remove it, or let the reactor check a signature
+    Warning dangerous-option master:9 permissive_pki_access: the group may read private keys; remove it
+    Warning dangerous-option master:5 hash_type: texts with the same hash can be made; write sha256
+    Warning dangerous-option master:6 keysize: keys of so few bits can be broken; write 4096, and make the keys again
+    Warning dangerous-option master:11 log_level: such logs hold passwords and pillar data; write info
+    Note ignored-option master:4 option peer is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Note ignored-option master:12 option file_recv is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
+    "#);
+}
+
+#[test]
+fn files_that_are_no_yaml_and_old_options() {
+    insta::assert_snapshot!(reviewed("a: b: c\n"), @r#"Error not-yaml master:2 master: line 2, column 5: not YAML: a second `key: value` is not allowed here; correct the line; Salt does not read the file either"#);
+    insta::assert_snapshot!(reviewed("include: [no/such.conf]\nclient_acl: {}\nworker_threads: many\nret_port: 4505\n"), @r#"
+    Error one-port-twice master:5 publish_port and ret_port are the same port; give each its own port; Salt's are 4505 and 4506
+    Warning include-matches-nothing master:2 include no/such.conf matches no file; correct the path, or remove it
+    Warning obsolete-option master:3 option client_acl is no longer read by Salt; use publisher_acl; use publisher_acl
+    Warning wrong-type master:4 option worker_threads: expected an integer, found text; write an integer
+    Note ignored-option master:4 option worker_threads is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
+    "#);
+}

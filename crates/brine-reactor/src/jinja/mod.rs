@@ -1,0 +1,276 @@
+//! Jinja as Salt's reactions use it.
+//!
+//! The engine is minijinja. What it lacks is added here: Python's lists and dictionaries, which a template can change,
+//! their methods and those of text, Salt's filters and tags. [`examine`] tells before anything runs what a template
+//! uses that is not here; such a file is real Salt's to render. Templates are bounded in their steps and in what they
+//! hold, and do no I/O: what they include is handed to them.
+
+mod base64;
+mod filters;
+mod format;
+mod methods;
+mod prepare;
+mod salt;
+mod tokens;
+mod values;
+mod yaml_text;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use brine_wire::Value as Data;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+
+pub use salt::Surroundings;
+
+use self::prepare::What;
+use self::values::{text, to_template};
+
+/// How many steps a template may take: some tenths of a second.
+const FUEL: u64 = 1_000_000;
+/// How deep templates may include each other and macros call themselves.
+const RECURSION: usize = 100;
+
+/// A template that cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct JinjaError {
+    /// The line, if it is known.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Something in a template that is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its line.
+    pub line: usize,
+    /// What it is, such as ``filter `ipaddr` ``.
+    pub what: String,
+}
+
+/// Finds the text of an included template by its name.
+pub type Include = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Templates that were read, and what they are rendered with.
+pub struct Jinja {
+    env: Environment<'static>,
+    /// The prepared templates, by name.
+    prepared: HashMap<String, String>,
+    /// Texts that are not Jinja.
+    plain: HashMap<String, String>,
+}
+
+impl Jinja {
+    /// Without templates yet.
+    #[must_use]
+    pub fn new(around: &Arc<Surroundings>, include: &Include) -> Self {
+        let mut env = engine();
+        env.set_syntax(syntax(around));
+        let loader = Arc::clone(include);
+        env.set_loader(move |name| Ok(loader(name).map(|text| prepare::prepare(&text).text)));
+        for (name, reader) in [
+            (
+                "_import_yaml",
+                filters::load_yaml as fn(&str) -> Result<Value, Error>,
+            ),
+            ("_import_json", filters::load_json),
+            ("_import_text", |text: &str| Ok(Value::from(text))),
+        ] {
+            let include = Arc::clone(include);
+            env.add_function(name, move |path: &str| match include(path) {
+                Some(text) => reader(&text),
+                None => Err(Error::new(
+                    ErrorKind::TemplateNotFound,
+                    format!("{path}: not in file_roots"),
+                )),
+            });
+        }
+        env.add_global("salt", salt::Salt::of(Arc::clone(around)));
+        env.add_global("__salt__", salt::Salt::of(Arc::clone(around)));
+        for (name, map) in [
+            ("opts", &around.opts),
+            ("__opts__", &around.opts),
+            ("grains", &around.grains),
+            ("__grains__", &around.grains),
+            ("pillar", &around.pillar),
+            ("__pillar__", &around.pillar),
+        ] {
+            env.add_global(name, to_template(&Data::from(map.clone())));
+        }
+        env.add_global("sls", "");
+        env.add_global("saltenv", "base");
+        Self {
+            env,
+            prepared: HashMap::new(),
+            plain: HashMap::new(),
+        }
+    }
+
+    /// Reads a template, or reads it again.
+    ///
+    /// # Errors
+    /// [`JinjaError`] for one that is not Jinja.
+    pub fn add(&mut self, name: &str, source: &str) -> Result<(), JinjaError> {
+        let prepared = prepare::prepare(source).text;
+        self.plain.remove(name);
+        self.prepared.remove(name);
+        // What it includes may have changed, too.
+        self.refresh();
+        let added = self
+            .env
+            .add_template_owned(name.to_owned(), prepared.clone());
+        added.map_err(|error| explain(&error))?;
+        self.prepared.insert(name.to_owned(), prepared);
+        Ok(())
+    }
+
+    /// A text that is not to be rendered, under a template's name.
+    pub fn add_text(&mut self, name: &str, text: &str) {
+        self.plain.insert(name.to_owned(), text.to_owned());
+    }
+
+    /// Forgets what templates have included.
+    pub fn refresh(&mut self) {
+        self.env.clear_templates();
+        for (name, text) in &self.prepared {
+            // Each was added once before.
+            let _ = self.env.add_template_owned(name.clone(), text.clone());
+        }
+    }
+
+    /// Renders a template for an event.
+    ///
+    /// # Errors
+    /// [`JinjaError`].
+    pub fn render(&self, name: &str, tag: &str, data: &Data) -> Result<String, JinjaError> {
+        if let Some(text) = self.plain.get(name) {
+            return Ok(text.clone());
+        }
+        let context = Value::from_pairs([("tag", Value::from(tag)), ("data", to_template(data))]);
+        let template = self.env.get_template(name);
+        let rendered = template.and_then(|template| template.render(context));
+        rendered.map_err(|error| explain(&error))
+    }
+
+    /// The value of one expression for an event, as text.
+    ///
+    /// # Errors
+    /// [`JinjaError`].
+    pub fn evaluate(&self, expression: &str, tag: &str, data: &Data) -> Result<String, JinjaError> {
+        let prepared = prepare::prepare(&format!("{{{{ {expression} }}}}")).text;
+        let context = Value::from_pairs([("tag", Value::from(tag)), ("data", to_template(data))]);
+        let rendered = self.env.render_named_str("expression", &prepared, context);
+        rendered.map_err(|error| explain(&error))
+    }
+}
+
+impl std::fmt::Debug for Jinja {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Jinja").finish_non_exhaustive()
+    }
+}
+
+/// What a template uses that is not here, and whether it is Jinja at all.
+///
+/// # Errors
+/// [`JinjaError`] for one that is not Jinja.
+pub fn examine(source: &str) -> Result<Vec<Missing>, JinjaError> {
+    static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(engine);
+    let prepared = prepare::prepare(source);
+    let missing = prepared.uses.into_iter().filter_map(|used| {
+        let name = &used.name;
+        let (is_here, what) = match used.what {
+            What::Filter => (has_filter(&ENGINE, name), format!("filter `{name}`")),
+            What::Test => (has_test(&ENGINE, name), format!("test `{name}`")),
+            What::Function if name == "*" => {
+                (false, "salt[…] with a name made by the template".to_owned())
+            }
+            What::Function => (salt::is_native(name), format!("salt['{name}']")),
+            What::Tag => (false, format!("tag `{name}`")),
+        };
+        (!is_here).then_some(Missing {
+            line: used.line,
+            what,
+        })
+    });
+    let missing: Vec<_> = missing.collect();
+    // A tag that the engine does not know is a fault of its syntax to it.
+    if missing.is_empty() {
+        let parsed = ENGINE.template_from_named_str("template", &prepared.text);
+        parsed.map_err(|error| explain(&error))?;
+    }
+    Ok(missing)
+}
+
+fn has_filter(env: &Environment<'_>, name: &str) -> bool {
+    answers(env, &format!("{{{{ '{name}' is filter }}}}"))
+}
+
+fn has_test(env: &Environment<'_>, name: &str) -> bool {
+    answers(env, &format!("{{{{ '{name}' is test }}}}"))
+}
+
+fn answers(env: &Environment<'_>, question: &str) -> bool {
+    env.render_str(question, ())
+        .is_ok_and(|answer| answer == "True")
+}
+
+fn engine() -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_fuel(Some(FUEL));
+    env.set_recursion_limit(RECURSION);
+    env.set_debug(true);
+    env.set_unknown_method_callback(methods::of_other);
+    env.set_formatter(|out, _, value| {
+        out.write_str(&text(value)?)
+            .map_err(|_| Error::new(ErrorKind::WriteFailure, "cannot write"))
+    });
+    filters::add_to(&mut env);
+    env
+}
+
+/// `jinja_trim_blocks`, `jinja_lstrip_blocks`, and the same in `jinja_sls_env`.
+fn syntax(around: &Surroundings) -> SyntaxConfig {
+    let opts = &around.opts;
+    let of_files = opts.get("jinja_sls_env").and_then(Data::as_map);
+    let is_on = |option: &str, name: &str| {
+        opts.get(option).is_some_and(Data::is_true)
+            || of_files
+                .and_then(|map| map.get(name))
+                .is_some_and(Data::is_true)
+    };
+    SyntaxConfig::builder()
+        .trim_blocks(is_on("jinja_trim_blocks", "trim_blocks"))
+        .lstrip_blocks(is_on("jinja_lstrip_blocks", "lstrip_blocks"))
+        .build()
+        .unwrap_or_default()
+}
+
+/// The engine's error in one line.
+fn explain(error: &Error) -> JinjaError {
+    let detail = error.detail().map(str::to_owned);
+    let message = match (error.kind(), detail) {
+        (ErrorKind::UndefinedError, detail) => {
+            format!(
+                "Jinja variable {}",
+                detail.unwrap_or_else(|| "is undefined".to_owned())
+            )
+        }
+        (ErrorKind::OutOfFuel, _) => format!("it takes more than {FUEL} steps; is a loop endless?"),
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+        (kind, None) => kind.to_string(),
+    };
+    JinjaError {
+        line: error.line(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests;

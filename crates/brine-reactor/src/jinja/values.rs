@@ -1,0 +1,305 @@
+//! Values in templates: Python's lists and dictionaries, which a template may change, and the way there and back from
+//! the values of events.
+//!
+//! The engine's own lists and mappings cannot be changed, but `{% do names.append(x) %}` is how templates collect. A
+//! collection can never be put into itself, so walking one always ends.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use brine_wire::{Map, Value as Data, python_text};
+use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr, Value, ValueKind};
+use minijinja::{Error, ErrorKind, State};
+
+use super::methods;
+
+/// How deep collections may lie in each other.
+pub(super) const MAX_DEPTH: usize = 128;
+/// How many items one collection may hold.
+pub(super) const MAX_ITEMS: usize = 100_000;
+
+/// A list, as Python has it.
+#[derive(Debug, Default)]
+pub(super) struct List(Mutex<Vec<Value>>);
+
+/// A dictionary, as Python has it: in the order in which its keys came.
+#[derive(Debug, Default)]
+pub(super) struct Dict(Mutex<Vec<(Value, Value)>>);
+
+/// A lock held for a few instructions; what it guards is whole after each of them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl List {
+    pub(super) fn of(items: Vec<Value>) -> Value {
+        Value::from_object(Self(Mutex::new(items)))
+    }
+
+    /// What it holds now.
+    pub(super) fn items(&self) -> Vec<Value> {
+        lock(&self.0).clone()
+    }
+
+    /// Changes it; the items that it gets must have gone through [`insertable`].
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Vec<Value>) -> T) -> Result<T, Error> {
+        let mut items = lock(&self.0);
+        let changed = change(&mut items);
+        bounded(items.len())?;
+        Ok(changed)
+    }
+}
+
+impl Dict {
+    pub(super) fn of(pairs: Vec<(Value, Value)>) -> Value {
+        Value::from_object(Self(Mutex::new(pairs)))
+    }
+
+    pub(super) fn pairs(&self) -> Vec<(Value, Value)> {
+        lock(&self.0).clone()
+    }
+
+    pub(super) fn get(&self, key: &Value) -> Option<Value> {
+        let pairs = lock(&self.0);
+        let found = pairs.iter().find(|(own, _)| own == key);
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// Sets a key; the value must have gone through [`insertable`].
+    pub(super) fn set(&self, key: Value, value: Value) -> Result<(), Error> {
+        let mut pairs = lock(&self.0);
+        match pairs.iter_mut().find(|(own, _)| *own == key) {
+            Some((_, old)) => *old = value,
+            None => pairs.push((key, value)),
+        }
+        bounded(pairs.len())
+    }
+
+    pub(super) fn remove(&self, key: &Value) -> Option<Value> {
+        let mut pairs = lock(&self.0);
+        let at = pairs.iter().position(|(own, _)| own == key)?;
+        Some(pairs.remove(at).1)
+    }
+
+    pub(super) fn remove_last(&self) -> Option<(Value, Value)> {
+        lock(&self.0).pop()
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+}
+
+fn bounded(items: usize) -> Result<(), Error> {
+    match items <= MAX_ITEMS {
+        true => Ok(()),
+        false => Err(invalid(format!(
+            "more than {MAX_ITEMS} items in one list or mapping"
+        ))),
+    }
+}
+
+/// An error about what a template does.
+pub(super) fn invalid(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, text.into())
+}
+
+/// A value that may be put into the collection at this address.
+pub(super) fn insertable(into: *const (), value: &Value) -> Result<Value, Error> {
+    if holds(value, into, 0)? {
+        return Err(invalid("a list or mapping cannot be put into itself"));
+    }
+    Ok(value.clone())
+}
+
+fn holds(value: &Value, wanted: *const (), depth: usize) -> Result<bool, Error> {
+    if depth > MAX_DEPTH {
+        return Err(invalid(format!("nested deeper than {MAX_DEPTH} levels")));
+    }
+    if let Some(list) = value.downcast_object::<List>() {
+        if address(&list) == wanted {
+            return Ok(true);
+        }
+        for item in list.items() {
+            if holds(&item, wanted, depth + 1)? {
+                return Ok(true);
+            }
+        }
+    } else if let Some(dict) = value.downcast_object::<Dict>() {
+        if address(&dict) == wanted {
+            return Ok(true);
+        }
+        for (_, value) in dict.pairs() {
+            if holds(&value, wanted, depth + 1)? {
+                return Ok(true);
+            }
+        }
+    } else if matches!(value.kind(), ValueKind::Seq | ValueKind::Map) {
+        // The engine's own collections, as filters make them.
+        for item in value.try_iter()?.checked() {
+            let item = item?;
+            let inner = match value.kind() {
+                ValueKind::Map => value.get_item(&item)?,
+                _ => item,
+            };
+            if holds(&inner, wanted, depth + 1)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+pub(super) fn address<T>(shared: &Arc<T>) -> *const () {
+    Arc::as_ptr(shared).cast()
+}
+
+impl Object for List {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let at = key.as_i64()?;
+        let items = lock(&self.0);
+        let length = i64::try_from(items.len()).ok()?;
+        let at = if at < 0 { at + length } else { at };
+        items.get(usize::try_from(at).ok()?).cloned()
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Iter(Box::new(self.items().into_iter()))
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        Some(lock(&self.0).len())
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
+        methods::of_list(self, method, args)
+    }
+
+    fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<std::cmp::Ordering> {
+        let other = other.downcast_ref::<Self>()?;
+        Some(self.items().cmp(&other.items()))
+    }
+}
+
+impl Object for Dict {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get(key)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        let pairs = lock(&self.0);
+        let found = pairs.iter().find(|(own, _)| own.as_str() == Some(key));
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let keys = self.pairs().into_iter().map(|(key, _)| key);
+        Enumerator::Iter(Box::new(keys))
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        Some(lock(&self.0).len())
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
+        methods::of_dict(self, method, args)
+    }
+}
+
+/// A value of an event, for a template.
+pub(super) fn to_template(data: &Data) -> Value {
+    match data {
+        Data::Nil => Value::from(()),
+        Data::Bool(flag) => Value::from(*flag),
+        Data::Int(number) => match i64::try_from(*number) {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::from(*number),
+        },
+        Data::Float(number) => Value::from(*number),
+        Data::Str(text) => Value::from(text.as_str()),
+        Data::Bin(bytes) => Value::from_bytes(bytes.clone()),
+        Data::Array(items) => List::of(items.iter().map(to_template).collect()),
+        Data::Map(map) => {
+            let pairs = map.iter();
+            let pairs = pairs.map(|(key, value)| (to_template(key), to_template(value)));
+            Dict::of(pairs.collect())
+        }
+        Data::Ext(..) => Value::from(python_text::str(data)),
+    }
+}
+
+/// A template's value, as data.
+pub(super) fn to_data(value: &Value) -> Result<Data, Error> {
+    convert(value, 0)
+}
+
+fn convert(value: &Value, depth: usize) -> Result<Data, Error> {
+    if depth > MAX_DEPTH {
+        return Err(invalid(format!("nested deeper than {MAX_DEPTH} levels")));
+    }
+    Ok(match value.kind() {
+        ValueKind::Undefined => {
+            return Err(Error::new(
+                ErrorKind::UndefinedError,
+                "a value is undefined",
+            ));
+        }
+        ValueKind::None => Data::Nil,
+        ValueKind::Bool => Data::Bool(value.is_true()),
+        ValueKind::Number => number(value),
+        ValueKind::Bytes => Data::Bin(value.as_bytes().unwrap_or_default().to_vec()),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let mut items = Vec::new();
+            for item in value.try_iter()?.checked() {
+                bounded(items.len())?;
+                items.push(convert(&item?, depth + 1)?);
+            }
+            Data::Array(items)
+        }
+        ValueKind::Map => {
+            let mut pairs = Vec::new();
+            for key in value.try_iter()?.checked() {
+                let key = key?;
+                let inner = value.get_item(&key)?;
+                bounded(pairs.len())?;
+                pairs.push((convert(&key, depth + 1)?, convert(&inner, depth + 1)?));
+            }
+            Data::Map(Map::from_pairs(pairs))
+        }
+        _ => Data::Str(value.to_string()),
+    })
+}
+
+fn number(value: &Value) -> Data {
+    match i128::try_from(value.clone()) {
+        Ok(number) if value.is_integer() => Data::Int(number),
+        _ => {
+            f64::try_from(value.clone()).map_or_else(|_| Data::Str(value.to_string()), Data::Float)
+        }
+    }
+}
+
+/// A value as Python's `str` writes it.
+pub(super) fn text(value: &Value) -> Result<String, Error> {
+    match value.as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(python_text::str(&to_data(value)?)),
+    }
+}

@@ -1,0 +1,8 @@
+#event {"tag": "myco/deploy", "data": {"id": "app1", "data": {"name": "deploy", "version": "1.2.3", "hosts": ["a", "b", "c"], "level": 7, "note": "it's \"so\" # no: comment"}, "cmd": "_minion_event"}}
+say:
+  local.test.echo:
+    - tgt: {{ data.get('nope', 'fallback') }}
+    - arg:
+      - {{ data.nope | default('d') }}
+      - {{ data.get('nope') }}
+      - {{ data.data.get('level') }}

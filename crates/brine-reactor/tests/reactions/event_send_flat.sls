@@ -1,0 +1,6 @@
+#event {"tag": "salt/netapi/hook/deploy", "data": {"post": {"repo": "site", "branch": "main"}, "headers": {"X-Token": "abc", "Content-Type": "application/json"}, "body": "{\"ref\": \"refs/heads/main\", \"commits\": [{\"id\": \"a1\", \"by\": \"li\"}, {\"id\": \"b2\", \"by\": \"jo\"}]}"}}
+send:
+  runner.event.send:
+    - tag: myco/hook/{{ data.post.repo }}
+    - data:
+        token: {{ data['headers']['X-Token'] | base64_encode }}

@@ -1,0 +1,6 @@
+#event {"tag": "salt/netapi/hook/deploy", "data": {"post": {"repo": "site", "branch": "main"}, "headers": {"X-Token": "abc", "Content-Type": "application/json"}, "body": "{\"ref\": \"refs/heads/main\", \"commits\": [{\"id\": \"a1\", \"by\": \"li\"}, {\"id\": \"b2\", \"by\": \"jo\"}]}"}}
+orch:
+  runner.state.orchestrate:
+    - mods: orch.deploy
+    - pillar:
+        repo: {{ data.post.repo }}

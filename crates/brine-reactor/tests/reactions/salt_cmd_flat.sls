@@ -1,0 +1,7 @@
+#event {"tag": "salt/minion/db-2/start", "data": {"id": "db-2", "cmd": "_minion_event", "tag": "salt/minion/db-2/start", "data": "Minion db-2 started", "pretag": null}}
+log:
+  runner.salt.cmd:
+    - arg: []
+    - kwarg:
+        fun: log.info
+        message: "{{ data.id }}"

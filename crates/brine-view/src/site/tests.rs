@@ -1,0 +1,247 @@
+//! What the site makes of events, and that nothing grows.
+
+use brine_wire::{Map, Value, msgpack};
+
+use super::*;
+
+fn packed(pairs: &[(&str, Value)]) -> Vec<u8> {
+    let map: Map = pairs.iter().cloned().collect();
+    let mut out = Vec::new();
+    msgpack::encode_map(&map, &mut out);
+    out
+}
+
+struct Fed {
+    site: Site,
+    seq: u64,
+}
+
+impl Fed {
+    fn take(&mut self, tag: &str, at: u64, pairs: &[(&str, Value)]) -> &mut Self {
+        self.seq += 1;
+        let data = packed(pairs);
+        self.site.take(Arrival {
+            tag,
+            data: &data,
+            at,
+            seq: self.seq,
+        });
+        self
+    }
+}
+
+fn fed() -> Fed {
+    Fed {
+        site: Site::default(),
+        seq: 0,
+    }
+}
+
+fn ids(names: &[&str]) -> Value {
+    Value::Array(names.iter().map(|name| Value::from(*name)).collect())
+}
+
+#[test]
+fn a_job_counts_expected_returned_failed_and_missing() {
+    let mut fed = fed();
+    fed.take(
+        "salt/job/1/new",
+        1000,
+        &[
+            ("fun", "test.ping".into()),
+            ("tgt", "*".into()),
+            ("minions", ids(&["a", "b", "c"])),
+            ("user", "root".into()),
+        ],
+    );
+    fed.take(
+        "salt/job/1/ret/a",
+        1500,
+        &[
+            ("fun", "test.ping".into()),
+            ("return", true.into()),
+            ("retcode", 0.into()),
+        ],
+    );
+    fed.take(
+        "salt/job/1/ret/b",
+        1600,
+        &[
+            ("fun", "test.ping".into()),
+            ("return", false.into()),
+            ("retcode", 1.into()),
+        ],
+    );
+    let job = fed.site.jobs.get("1").unwrap();
+    assert_eq!(
+        (job.expected(), job.returned(), job.failed()),
+        (Some(3), 2, 1)
+    );
+    assert_eq!(job.outstanding(2000), (1, Outcome::Waiting));
+    assert_eq!(job.outstanding(100_000), (1, Outcome::Missing));
+    let rows: Vec<_> = job
+        .minions(100_000)
+        .into_iter()
+        .map(|(id, outcome, _)| (id, outcome))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("b", Outcome::Failed),
+            ("c", Outcome::Missing),
+            ("a", Outcome::Good)
+        ]
+    );
+    assert_eq!((fed.site.events, fed.site.failures), (3, 1));
+
+    let gap = Gap {
+        at: 3000,
+        before: 9,
+        missed: Some(5),
+        reason: String::new(),
+    };
+    fed.site.take_gap(gap);
+    assert_eq!(
+        fed.site.jobs.get("1").unwrap().outstanding(100_000),
+        (1, Outcome::Unknown)
+    );
+    assert_eq!(fed.site.missed, 5);
+}
+
+#[test]
+fn a_job_whose_beginning_was_not_seen_expects_nobody() {
+    let mut fed = fed();
+    fed.take(
+        "salt/job/2/ret/a",
+        1000,
+        &[
+            ("fun", "test.ping".into()),
+            ("return", true.into()),
+            ("success", false.into()),
+        ],
+    );
+    let job = fed.site.jobs.get("2").unwrap();
+    assert_eq!((job.expected(), job.returned(), job.failed()), (None, 1, 1));
+    // The same return again, better now, is still one.
+    fed.take(
+        "salt/job/2/ret/a",
+        1000,
+        &[
+            ("fun", "test.ping".into()),
+            ("return", true.into()),
+            ("success", true.into()),
+        ],
+    );
+    let job = fed.site.jobs.get("2").unwrap();
+    assert_eq!((job.returned(), job.failed()), (1, 0));
+}
+
+#[test]
+fn presence_is_known_only_without_gaps() {
+    let mut fed = fed();
+    assert_eq!(fed.site.minions.connected(), None);
+    fed.take(
+        "salt/presence/present",
+        1000,
+        &[("present", ids(&["a", "b"]))],
+    );
+    fed.take(
+        "salt/presence/change",
+        2000,
+        &[("new", ids(&["c"])), ("lost", ids(&["a"]))],
+    );
+    assert_eq!(fed.site.minions.connected(), Some(2));
+    let rows = fed.site.minions.newest();
+    assert_eq!(rows[0].0, "a");
+    assert_eq!(rows[0].1.is_present, Some(false));
+    fed.site.take_gap(Gap {
+        at: 0,
+        before: 0,
+        missed: None,
+        reason: String::new(),
+    });
+    assert_eq!(
+        (fed.site.minions.connected(), fed.site.may_have_missed),
+        (None, true)
+    );
+}
+
+#[test]
+fn rates_know_silence_from_ignorance() {
+    let mut fed = fed();
+    for at in [10_000, 10_500, 12_000] {
+        fed.take("a", at, &[]);
+    }
+    fed.site.rates.mark_gap(11_000);
+    let seconds = fed.site.rates.last(5, 14_000);
+    let counts: Vec<_> = seconds
+        .iter()
+        .map(|second| second.map(|second| (second.events, second.has_gap)))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            None,
+            Some((2, false)),
+            Some((0, true)),
+            Some((1, false)),
+            Some((0, false))
+        ]
+    );
+    assert!((fed.site.rates.mean(4, 14_000) - 0.75).abs() < 1e-9);
+    assert_eq!(Rates::default().last(2, 5000), [None, None]);
+}
+
+#[test]
+fn tags_are_told_apart_by_kind() {
+    for (tag, kind) in [
+        ("salt/job/20261129080100000000/ret/web1", "salt/job/*/ret/*"),
+        (
+            "salt/job/20261129080100000000/prog/web1/3",
+            "salt/job/*/prog/*/*",
+        ),
+        ("salt/job/20261129080100000000/new", "salt/job/*/new"),
+        ("salt/run/20261129080100000000/ret", "salt/run/*/ret"),
+        ("salt/minion/web1/start", "salt/minion/*/start"),
+        ("salt/beacon/web1/ps/", "salt/beacon/*/ps/"),
+        ("minion/refresh/web1", "minion/refresh/*"),
+        ("20261129080100000000", "*"),
+        ("myco/backup/done", "myco/backup/done"),
+        ("", ""),
+    ] {
+        assert_eq!(shape(tag), kind, "{tag}");
+    }
+    let mut fed = fed();
+    for at in [0, 30_000, 61_000] {
+        fed.take("x", at, &[]);
+    }
+    assert_eq!(fed.site.tags.busiest(61_000), [("x", 2, 3, 0)]);
+    assert_eq!(fed.site.tags.busiest(600_000), [("x", 0, 3, 0)]);
+}
+
+#[test]
+fn nothing_grows_without_bound() {
+    let mut fed = fed();
+    let payload = Value::from("x".repeat(1500));
+    for number in 0..25_000u64 {
+        let jid = format!("{:020}", number / 3);
+        let id = format!("minion-{number}");
+        let data = [
+            ("fun", "f".into()),
+            ("return", payload.clone()),
+            ("retcode", 0.into()),
+        ];
+        fed.take(&format!("salt/job/{jid}/ret/{id}"), number, &data);
+        fed.take(&format!("own/tag-{number}"), number, &[]);
+    }
+    let site = &fed.site;
+    assert!(site.jobs.len() <= 1000 && site.minions.len() <= 20_000);
+    assert!(site.tags.busiest(0).len() <= 1001);
+    assert!(site.recent.bytes() <= recent::MAX_BYTES);
+    assert!(site.recent.end() - site.recent.first() <= recent::MAX_ROWS as u64);
+    assert!(site.recent.get(site.recent.first()).is_some() && site.recent.get(0).is_none());
+    assert_eq!(site.rates.last(5000, 50_000).len(), 5000);
+    // A clock that jumps does not make the plot large either.
+    fed.take("a", u64::MAX, &[]);
+    fed.take("a", 0, &[]);
+}

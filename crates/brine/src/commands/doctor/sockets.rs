@@ -1,0 +1,208 @@
+//! The directory of sockets and what is in it: modes, owners, leftovers, and who serves them.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use brine_bus::address::Endpoint;
+use brine_node::master::acl_users;
+
+use super::{Site, proc};
+use crate::commands::findings::Finding;
+
+pub(super) fn findings(site: &Site) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(folder) = &site.location.sock_dir else {
+        if !site.is_running {
+            findings.push(not_running(site));
+        }
+        return findings;
+    };
+    match fs::metadata(folder) {
+        Ok(about) => directory(site, folder, &about, &mut findings),
+        Err(error) => {
+            let remedy = "start the master or minion, which makes it, or set sock_dir to the directory it uses";
+            findings.push(
+                Finding::error("no-sock-dir", folder.display()).says(error.to_string(), remedy),
+            );
+            return findings;
+        }
+    }
+    let listening = proc::unix_listeners();
+    let mut is_stale = false;
+    for (name, path) in sockets(site) {
+        let Ok(about) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if !about.file_type().is_socket() {
+            let text = "this is no socket, and stands where one has to be";
+            findings.push(
+                Finding::error("not-a-socket", path.display())
+                    .says(text, "move it away, and start the bus again"),
+            );
+            continue;
+        }
+        mode(site, name, &path, &about, &mut findings);
+        let inodes: Vec<u64> = listening
+            .iter()
+            .filter(|one| one.at == path)
+            .map(|one| one.inode)
+            .collect();
+        match inodes.len() {
+            0 if is_mentioned_elsewhere(&path, &listening) => {}
+            0 => {
+                is_stale = true;
+                findings.push(stale(&path));
+            }
+            1 => {}
+            _ => findings.push(served_twice(site, &path, &inodes)),
+        }
+    }
+    if !site.is_running && !is_stale {
+        findings.push(not_running(site));
+    }
+    if site.is_running
+        && site
+            .location
+            .local_address()
+            .is_some_and(|address| address.path().exists())
+        && site.status.is_none()
+    {
+        let text = "brine.sock does not answer this user";
+        findings.push(Finding::note("no-status", folder.display()).says(
+            text,
+            "run this as root or as the bus's user, to see listeners, history and clocks",
+        ));
+    }
+    findings
+}
+
+/// The bus's sockets by what they are for.
+fn sockets(site: &Site) -> Vec<(&'static str, PathBuf)> {
+    let path = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Path(path) => Some(path.clone()),
+        Endpoint::Tcp(_) => None,
+    };
+    let local = site
+        .location
+        .local_address()
+        .map(|address| address.path().to_owned());
+    [
+        ("publish", path(site.location.address.publish())),
+        ("pull", path(site.location.address.pull())),
+        ("local", local),
+    ]
+    .into_iter()
+    .filter_map(|(name, path)| Some((name, path?)))
+    .collect()
+}
+
+fn not_running(site: &Site) -> Finding {
+    let place = site.location.address.publish();
+    Finding::error("no-bus", place).says(
+        "no bus runs here",
+        "start salt-master or salt-minion, or name another directory by --sock-dir or -c",
+    )
+}
+
+fn stale(path: &Path) -> Finding {
+    Finding::error("stale-socket", path.display()).says(
+        "stale socket: nobody listens on it; whoever served it was killed",
+        "start the master or minion again, which replaces it; if none is to run here, remove the file",
+    )
+}
+
+fn served_twice(site: &Site, path: &Path, inodes: &[u64]) -> Finding {
+    let holders = proc::holders(inodes);
+    let mut pids: Vec<i32> = holders.into_values().flatten().collect();
+    pids.sort_unstable();
+    pids.dedup();
+    let others = pids.iter().filter(|pid| Some(**pid) != site.bus_pid);
+    let others: Vec<String> = others.map(|pid| proc::name(*pid)).collect();
+    Finding::error("two-buses", path.display()).says(
+        format!(
+            "two buses: {} serves it now, and {} still serves its old listeners",
+            site.server(),
+            others.join(", ")
+        ),
+        "end one of them; then restart the programs that listen, since some hear only the old bus",
+    )
+}
+
+/// A path may be known to the kernel by another name, such as through a link.
+fn is_mentioned_elsewhere(path: &Path, listening: &[proc::Listening<PathBuf>]) -> bool {
+    let real = fs::canonicalize(path).ok();
+    let is_same =
+        |one: &Path| one == path || (real.is_some() && fs::canonicalize(one).ok() == real);
+    listening.iter().any(|one| is_same(&one.at))
+        || std::os::unix::net::UnixStream::connect(path).is_ok()
+}
+
+fn directory(site: &Site, folder: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
+    let mode = about.permissions().mode() & 0o7777;
+    if !about.is_dir() {
+        let text = "sock_dir is no directory";
+        findings.push(
+            Finding::error("no-sock-dir", folder.display())
+                .says(text, "move it away; the master makes the directory"),
+        );
+        return;
+    }
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        findings.push(Finding::error("open-sock-dir", folder.display()).says(
+            format!("mode {mode:04o}: others may replace the sockets by their own"),
+            format!("chmod 755 {}", folder.display()),
+        ));
+    }
+    let Some(user) = site.option("user") else {
+        return;
+    };
+    let wanted = nix::unistd::User::from_name(user).ok().flatten();
+    if let Some(wanted) = wanted.filter(|wanted| wanted.uid.as_raw() != about.uid()) {
+        findings.push(Finding::warning("wrong-owner", folder.display()).says(
+            format!(
+                "owned by uid {}, but option user is {user} (uid {})",
+                about.uid(),
+                wanted.uid
+            ),
+            format!("chown {user} {}", folder.display()),
+        ));
+    }
+}
+
+/// Salt's modes: pull 0600; publish 0600 or 0660, and 0666 only where the bus itself looks who connects.
+fn mode(site: &Site, name: &str, path: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
+    let mode = about.permissions().mode() & 0o777;
+    let has_readers = site
+        .location
+        .opts
+        .as_ref()
+        .is_some_and(|opts| !acl_users(opts).is_empty());
+    let fix = |mode: &str| {
+        format!(
+            "chmod {mode} {}; at its start the bus sets it by itself",
+            path.display()
+        )
+    };
+    match name {
+        "pull" if mode & 0o077 != 0 => {
+            findings.push(Finding::error("open-socket", path.display()).says(
+                format!("mode {mode:04o}: other users may fire any event"),
+                fix("600"),
+            ))
+        }
+        "publish" if mode & 0o007 != 0 && !has_readers => {
+            findings.push(Finding::error("open-socket", path.display()).says(
+                format!("mode {mode:04o}: every user may read all events, with what they hold"),
+                fix("660"),
+            ))
+        }
+        "publish" | "pull" if mode & 0o600 != 0o600 => {
+            findings.push(Finding::error("closed-socket", path.display()).says(
+                format!("mode {mode:04o}: its own user may not use it"),
+                fix("600"),
+            ))
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,259 @@
+//! `brine explain`: what would happen to an event, without its happening.
+//!
+//! Finds the rules of the reactor that match, renders their files and shows what they would call; and who else would
+//! read the event. Nothing is fired and nothing called.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, bail};
+use brine_bus::client::local::{Method, target};
+use brine_config::yaml;
+use brine_reactor::call::Call;
+use brine_reactor::files::Files;
+use brine_reactor::react;
+use brine_reactor::rules::{self, Rule};
+use brine_reactor::run::{REACTOR, read_rules};
+use brine_wire::matching::{MatchType, TagMatch};
+use brine_wire::{Map, Value, json, python_text};
+
+use super::local_events;
+use super::reactor::ask;
+use crate::bus_location::{BusArgs, BusLocation, NodeKind};
+use crate::host::reactor::{self, Nobody, Whose};
+use crate::terminal;
+
+/// The arguments of `brine explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  brine explain salt/auth '{act: pend, id: web1}'
+  brine explain salt/minion/web1/start --reactor /etc/brine/reactor.yaml
+
+Exit codes: 0 explained; 1 failed, or a matching file cannot be rendered; 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// The event's tag
+    tag: String,
+    /// Its data, a mapping in YAML
+    #[arg(default_value = "{}")]
+    data: String,
+    /// A file with rules, instead of those of the running reactor or the configuration
+    #[arg(long, value_name = "FILE")]
+    reactor: Option<PathBuf>,
+    #[command(flatten)]
+    bus: BusArgs,
+}
+
+/// Explains the event.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let data = yaml::load(arguments.data.as_bytes()).context("DATA")?;
+    let data = match data {
+        Value::Map(data) => data,
+        Value::Nil => Map::new(),
+        other => bail!(
+            "DATA: expected a mapping, found {}",
+            python_text::class_name(&other)
+        ),
+    };
+    let location = arguments.bus.resolve()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut out = terminal::stdout();
+    let is_fine = runtime.block_on(explain_rules(arguments, &location, &data, &mut out))?;
+    explain_readers(&location, &arguments.tag, &mut out)?;
+    Ok(match is_fine {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// The rules, and where they come from.
+fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<(Vec<Rule>, String)> {
+    let of_file = |file: &Path| {
+        read_rules(file).map_err(|problems| {
+            let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            anyhow::Error::msg(all.join("\n"))
+        })
+    };
+    if let Some(file) = &arguments.reactor {
+        return Ok((of_file(file)?, file.display().to_string()));
+    }
+    if let Ok(running) = ask(location, "reactor.list", Vec::new())
+        && let Ok(rules) = rules::parse(&running)
+    {
+        return Ok((rules, "the running reactor".to_owned()));
+    }
+    let opts = location
+        .opts
+        .as_ref()
+        .context("no reactor runs there; add -c or --reactor FILE")?;
+    let name = "the configuration".to_owned();
+    match reactor::value(opts) {
+        Some(Value::Str(file)) => Ok((of_file(Path::new(file))?, file.clone())),
+        Some(value) => {
+            let parsed = rules::parse(value).map_err(|faults| {
+                let faults: Vec<_> = faults
+                    .into_iter()
+                    .map(|fault| format!("reactor[{}]: {}", fault.nth, fault.fault))
+                    .collect();
+                anyhow::Error::msg(faults.join("\n"))
+            });
+            Ok((parsed?, name))
+        }
+        None => Ok((Vec::new(), name)),
+    }
+}
+
+/// Whether every file that matches can be rendered.
+async fn explain_rules(
+    arguments: &Arguments,
+    location: &BusLocation,
+    data: &Map,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let tag = &arguments.tag;
+    let (rules, source) = rules(arguments, location)?;
+    let matching: Vec<&Rule> = rules.iter().filter(|rule| rule.matches(tag)).collect();
+    writeln!(
+        out,
+        "{} of {} rules of {source} match {tag}",
+        matching.len(),
+        rules.len()
+    )?;
+    if data.get("user").and_then(Value::as_str) == Some(REACTOR) {
+        writeln!(
+            out,
+            "nothing reacts: its user is {REACTOR}, so it comes from a reaction"
+        )?;
+        return Ok(true);
+    }
+    let whose = match arguments.bus.node {
+        NodeKind::Master => Whose::Master,
+        NodeKind::Minion => Whose::Minion,
+    };
+    let default = brine_config::Opts::default();
+    let opts = location.opts.as_ref().unwrap_or(&default);
+    let salt = Arc::new(reactor::salt(opts, &location.brine, whose));
+    let files = Mutex::new(Files::new(reactor::files(opts, &salt, whose)));
+    let nobody = Nobody { salt };
+    let data = Value::from(data.clone());
+    let mut is_fine = true;
+    for rule in matching {
+        writeln!(out, "\n{}: {}", rule.glob, rule.files.join(", "))?;
+        let throttles = &location.brine.reactor.throttle;
+        if let Some(throttle) = throttles.iter().find(|throttle| throttle.glob == rule.glob) {
+            let which = if throttle.is_last { "last" } else { "first" };
+            write!(
+                out,
+                "  throttled: the {which} event within {:?}",
+                throttle.within
+            )?;
+            if let Some(key) = &throttle.key {
+                let files = files
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                let value = files
+                    .evaluate(key, tag, &data)
+                    .unwrap_or_else(|error| error);
+                write!(out, " for each {key}, here {value:?}")?;
+            }
+            writeln!(out)?;
+        }
+        let reacted = react(rule, &files, &nobody, tag, &data).await;
+        for problem in &reacted.problems {
+            is_fine &= !problem.is_error;
+            let what = if problem.is_error { "error" } else { "warning" };
+            writeln!(out, "  {what}: {problem}")?;
+        }
+        if reacted.reactions.is_empty() && !reacted.problems.iter().any(|problem| problem.is_error)
+        {
+            writeln!(out, "  nothing to do")?;
+        }
+        for reaction in &reacted.reactions {
+            match &reaction.call {
+                Ok(call) => writeln!(out, "  {}: {}", reaction.low.id, shown(call))?,
+                Err(problem) => {
+                    is_fine = false;
+                    writeln!(out, "  error: {problem}")?;
+                }
+            }
+        }
+    }
+    Ok(is_fine)
+}
+
+/// A call in one line.
+fn shown(call: &Call) -> String {
+    let mut map = call.to_map();
+    let name = map
+        .remove("fun")
+        .map_or_else(String::new, |fun| python_text::str(&fun));
+    map.remove("flat");
+    let mut line = name;
+    for (key, value) in &map {
+        let is_empty = matches!(value, Value::Array(items) if items.is_empty())
+            || matches!(value, Value::Map(map) if map.is_empty());
+        if !is_empty {
+            let mut text = String::new();
+            json::to_line(value, &mut text);
+            line.push_str(&format!(" {}={text}", python_text::str(key)));
+        }
+    }
+    line
+}
+
+/// Who else reads the event, as far as the running bus knows.
+fn explain_readers(location: &BusLocation, tag: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(mut client) = location.local_address().and_then(local_events::connect) else {
+        return Ok(writeln!(
+            out,
+            "\nno bus of Brine runs there, so other readers are not known"
+        )?);
+    };
+    let answer = client.request(Method::Get, &target("/consumers", &[]), None);
+    let consumers = answer
+        .ok()
+        .and_then(|answer| answer.as_map()?.get("consumers").cloned());
+    writeln!(out)?;
+    for consumer in consumers
+        .as_ref()
+        .and_then(Value::as_array)
+        .unwrap_or_default()
+    {
+        let field = |name: &str| {
+            consumer
+                .as_map()
+                .and_then(|map| map.get(name))
+                .map_or_else(String::new, python_text::str)
+        };
+        let (name, kind, filter) = (field("name"), field("kind"), field("filter"));
+        let reads = match filter.as_str() {
+            "" => "reads every event".to_owned(),
+            filter if filter.contains(':') => format!("reads what matches {filter}"),
+            glob => {
+                match TagMatch::new(MatchType::Fnmatch, glob).is_ok_and(|glob| glob.matches(tag)) {
+                    true => format!("reads it ({glob})"),
+                    false => format!("does not read it ({glob})"),
+                }
+            }
+        };
+        if kind != "reactor" {
+            writeln!(out, "{kind} {name}: {reads}")?;
+        }
+    }
+    let status = client.status(None)?;
+    let subscribers = status
+        .as_map()
+        .and_then(|status| status.get("subscribers"))
+        .map(python_text::str);
+    if let Some(subscribers) = subscribers {
+        writeln!(
+            out,
+            "subscribers of Salt's socket, which read every event: {subscribers}"
+        )?;
+    }
+    Ok(())
+}

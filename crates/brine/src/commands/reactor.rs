@@ -1,0 +1,244 @@
+//! `brine reactor`: the rules of a running reactor, what became of reactions, and running one again.
+//!
+//! The rules are asked for over the local socket; the record is read from its files, whether the reactor runs or not.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use brine_reactor::journal::{self, Outcome, Run};
+use brine_wire::{Map, Value, json, python_text};
+
+use super::event_output::utc;
+use super::local_events;
+use crate::bus_location::{BusArgs, BusLocation};
+use crate::host::reactor;
+use crate::terminal;
+
+/// How long the bus may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// The arguments of `brine reactor`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 done; 1 failed, or no reactor runs; 2 wrong usage.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the rules of the running reactor: how far each is, and what it has done since it started
+    Ls(List),
+    /// Show what became of reactions, oldest first
+    History(History),
+    /// Run a reaction of the record again, with the arguments it had
+    Rerun(Rerun),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    bus: BusArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct History {
+    /// Only those that ended so: done, failed, uncertain or running
+    #[arg(long, value_name = "OUTCOME", value_parser = ["done", "failed", "uncertain", "running"])]
+    outcome: Option<String>,
+    /// Only those of the rule with this pattern
+    #[arg(long, value_name = "PATTERN")]
+    rule: Option<String>,
+    /// Only the last so many
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<usize>,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    bus: BusArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rerun {
+    /// The reaction's number, as brine reactor history shows it
+    number: u64,
+    #[command(flatten)]
+    bus: BusArgs,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Command::Ls(list) => ls(list)?,
+        Command::History(history) => show(history)?,
+        Command::Rerun(rerun) => {
+            let location = rerun.bus.resolve()?;
+            let new = ask(
+                &location,
+                "reactor.rerun",
+                vec![Value::Int(rerun.number.into())],
+            )?;
+            writeln!(
+                terminal::stdout(),
+                "started as reaction {}",
+                python_text::str(&new)
+            )?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the running reactor.
+pub(super) fn ask(location: &BusLocation, fun: &str, args: Vec<Value>) -> anyhow::Result<Value> {
+    let client = location.local_address().and_then(local_events::connect);
+    let mut client =
+        client.context("no reactor of Brine runs there: nothing answers on brine.sock")?;
+    let mut command = Map::from_iter([("client", "runner"), ("fun", fun)]);
+    command.insert("arg", args);
+    command.insert("kwarg", Map::new());
+    Ok(client.run(command, Some(ANSWER_TIME))?)
+}
+
+fn ls(list: &List) -> anyhow::Result<()> {
+    let status = ask(&list.bus.resolve()?, "reactor.status", Vec::new())?;
+    let rules = status
+        .as_array()
+        .context("the reactor's answer is no list")?;
+    let mut out = terminal::stdout();
+    if list.json {
+        for rule in rules {
+            writeln!(out, "{}", line(rule))?;
+        }
+        return Ok(());
+    }
+    let fields = [
+        "rule",
+        "events",
+        "done",
+        "failed",
+        "running",
+        "throttled",
+        "behind",
+    ];
+    let rows = rules
+        .iter()
+        .map(|rule| fields.map(|field| text(rule, field)));
+    let rows: Vec<_> = rows.collect();
+    let width = rows
+        .iter()
+        .map(|row| row[0].len())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    let head = [
+        "RULE",
+        "EVENTS",
+        "DONE",
+        "FAILED",
+        "RUNNING",
+        "THROTTLED",
+        "BEHIND",
+    ]
+    .map(str::to_owned);
+    for [rule, events, done, failed, running, throttled, behind] in [head].into_iter().chain(rows) {
+        writeln!(
+            out,
+            "{rule:<width$}  {events:>8}  {done:>8}  {failed:>7}  {running:>7}  {throttled:>9}  {behind:>7}"
+        )?;
+    }
+    Ok(())
+}
+
+fn text(rule: &Value, field: &str) -> String {
+    let value = rule.as_map().and_then(|map| map.get(field));
+    value.map_or_else(|| "-".to_owned(), python_text::str)
+}
+
+fn show(history: &History) -> anyhow::Result<()> {
+    let location = history.bus.resolve()?;
+    let opts = location.opts.as_ref();
+    let Some(opts) = opts else {
+        bail!("--sock-dir alone does not say where the reactor's record is; add -c");
+    };
+    let directory = reactor::directory(opts)?;
+    let runs = journal::read(&directory).with_context(|| directory.display().to_string())?;
+    let is_wanted = |run: &Run| {
+        history
+            .outcome
+            .as_deref()
+            .is_none_or(|outcome| outcome == run.outcome.word())
+            && history.rule.as_deref().is_none_or(|rule| rule == run.rule)
+    };
+    let wanted: Vec<Run> = runs.into_iter().filter(is_wanted).collect();
+    let first = history
+        .last
+        .map_or(0, |last| wanted.len().saturating_sub(last));
+    let mut out = terminal::stdout();
+    for run in &wanted[first..] {
+        match history.json {
+            true => writeln!(out, "{}", line(&as_map(run).into()))?,
+            false => write_run(run, &mut out)?,
+        }
+    }
+    Ok(())
+}
+
+fn write_run(run: &Run, out: &mut impl Write) -> anyhow::Result<()> {
+    let call = run
+        .call
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |call| call.name());
+    writeln!(
+        out,
+        "{}  {:<9}  {}  {call}  {}  ({}, event {})",
+        run.number,
+        run.outcome.word(),
+        utc(run.started),
+        run.tag,
+        run.from,
+        run.position
+    )?;
+    if let Outcome::Failed(why) = &run.outcome {
+        writeln!(out, "    {why}")?;
+    }
+    Ok(())
+}
+
+fn as_map(run: &Run) -> Map {
+    let mut map = Map::new();
+    map.insert("number", run.number);
+    map.insert("outcome", run.outcome.word());
+    map.insert("rule", run.rule.as_str());
+    map.insert("event", run.position.to_string());
+    if let Some(nth) = run.nth {
+        map.insert("nth", nth as u64);
+    }
+    map.insert("tag", run.tag.as_str());
+    map.insert("from", run.from.as_str());
+    map.insert("started", run.started.0);
+    if let Some(ended) = run.ended {
+        map.insert("ended", ended.0);
+    }
+    if let Some(call) = &run.call {
+        map.insert("call", call.to_map());
+    }
+    if let Outcome::Done(text) | Outcome::Failed(text) = &run.outcome {
+        map.insert("result", text.as_str());
+    }
+    if let Some(repeats) = run.repeats {
+        map.insert("repeats", repeats);
+    }
+    map
+}
+
+fn line(value: &Value) -> String {
+    let mut text = String::new();
+    json::to_line(value, &mut text);
+    text
+}

@@ -1,0 +1,318 @@
+//! The reactor of a process: its configuration from Salt's options, the thread it runs on, and who makes its calls.
+//!
+//! It runs on a thread of its own: what templates and reactions cost, neither the bus nor the node pays for.
+
+mod control;
+mod execute;
+mod real_salt;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use brine_config::{Age, Brine, Loaded, Opts, ThrottleOption, glob_files};
+use brine_log::Log;
+use brine_log::history::History;
+use brine_node::functions::grains;
+use brine_reactor::Execute;
+use brine_reactor::files::FilesConfig;
+use brine_reactor::jinja::Surroundings;
+use brine_reactor::rules::Rule;
+use brine_reactor::run::{Reactor, ReactorConfig, ReactorHandle, ThrottleConfig, read_rules};
+use brine_reactor::{Problem, check as check_reactor};
+use brine_wire::{Map, Value};
+use tokio::sync::oneshot;
+
+pub(crate) use control::{OwnReactor, WithReactor};
+pub(crate) use execute::{MaybeSalt, Nobody, OtherMaster, OwnMaster, OwnMinion};
+use real_salt::RealSalt;
+
+/// How long one call may take, unless the configuration says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+/// How many reactions a rule may start per second.
+const RATE: u32 = 1000;
+/// How old an event may be after a restart.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// Whose reactor it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Master,
+    Minion,
+}
+
+/// A reactor's configuration, read and checked.
+pub(crate) struct Prepared {
+    config: ReactorConfig,
+    /// Real Salt, as far as something needs it.
+    pub(crate) salt: Arc<MaybeSalt>,
+}
+
+/// A reactor that runs. Dropping it ends it, and waits a moment for what runs.
+pub(crate) struct RunningReactor {
+    pub(crate) handle: ReactorHandle,
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is wrong with the reactor's rules and files, of a master or a minion; nothing is run. For `brine check`.
+#[allow(dead_code, reason = "called by brine check")]
+pub(crate) fn check(loaded: &Loaded) -> Vec<Problem> {
+    let (opts, brine) = (&loaded.opts, &loaded.brine);
+    let whose = match opts.text("__role") {
+        Ok("minion") => Whose::Minion,
+        _ => Whose::Master,
+    };
+    let Some(reactor) = value(opts) else {
+        return Vec::new();
+    };
+    let salt = Arc::new(salt(opts, brine, whose));
+    let files = files(opts, &salt, whose);
+    match reactor.as_str() {
+        Some(file) => match read_rules(Path::new(file)) {
+            Ok(rules) => {
+                let rules = rules.iter().map(Rule::to_value).collect::<Vec<_>>();
+                check_reactor(&rules.into(), &[], &files)
+            }
+            Err(problems) => problems,
+        },
+        None => check_reactor(reactor, &sources(opts), &files),
+    }
+}
+
+impl Prepared {
+    /// Reads the configuration of a node's reactor; `None` if it has none. Rules that cannot be used are an error; files
+    /// that cannot are reported when the reactor starts.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with `reactor` or `brine: {reactor: …}`.
+    pub(crate) fn of(loaded: &Loaded, whose: Whose) -> anyhow::Result<Option<Self>> {
+        match value(&loaded.opts) {
+            Some(Value::Str(file)) => {
+                Self::with_file(&loaded.opts, &loaded.brine, Path::new(file), whose).map(Some)
+            }
+            Some(rules) => {
+                let rules =
+                    brine_reactor::rules_of(rules, &sources(&loaded.opts)).map_err(first)?;
+                Self::new(&loaded.opts, &loaded.brine, rules, None, whose).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The same with the rules of a file.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(crate) fn with_file(
+        opts: &Opts,
+        brine: &Brine,
+        file: &Path,
+        whose: Whose,
+    ) -> anyhow::Result<Self> {
+        let rules = read_rules(file).map_err(first)?;
+        Self::new(opts, brine, rules, Some(file.to_owned()), whose)
+    }
+
+    fn new(
+        opts: &Opts,
+        brine: &Brine,
+        rules: Vec<Rule>,
+        rules_file: Option<PathBuf>,
+        whose: Whose,
+    ) -> anyhow::Result<Self> {
+        let own = &brine.reactor;
+        for throttle in &own.throttle {
+            if rules_file.is_none() && !rules.iter().any(|rule| rule.glob == throttle.glob) {
+                bail!(
+                    "brine: reactor.throttle: no rule of reactor has the pattern {:?}",
+                    throttle.glob
+                );
+            }
+        }
+        let salt = Arc::new(salt(opts, brine, whose));
+        let workers = opts.int("reactor_worker_threads").unwrap_or(10);
+        let config = ReactorConfig {
+            rules,
+            rules_file,
+            files: files(opts, &salt, whose),
+            directory: directory(opts)?,
+            workers: usize::try_from(workers).unwrap_or(10),
+            timeout: own.timeout.unwrap_or(TIMEOUT),
+            rate: own.rate.unwrap_or(RATE),
+            max_age: match own.max_age {
+                Some(Age::Forever) => None,
+                Some(Age::For(age)) => Some(age),
+                None => Some(MAX_AGE),
+            },
+            throttle: own.throttle.iter().map(throttle).collect(),
+        };
+        Ok(Self { config, salt })
+    }
+
+    /// Reports what is wrong with files, and starts the reactor over a log.
+    ///
+    /// # Errors
+    /// Its record cannot be opened.
+    pub(crate) fn start(
+        self,
+        log: Arc<Log>,
+        history: Option<History>,
+        execute: Arc<dyn Execute>,
+    ) -> anyhow::Result<RunningReactor> {
+        let rules: Vec<Value> = self.config.rules.iter().map(Rule::to_value).collect();
+        for problem in check_reactor(&rules.into(), &[], &self.config.files) {
+            match problem.is_error {
+                true => tracing::error!("reactor: {problem}"),
+                false => tracing::warn!("reactor: {problem}"),
+            }
+        }
+        let count = self.config.rules.len();
+        let directory = self.config.directory.clone();
+        let reactor = Reactor::open(self.config, log, history, execute);
+        let reactor =
+            reactor.with_context(|| format!("the reactor's record in {}", directory.display()))?;
+        match reactor.uncertain() {
+            0 => {}
+            left => tracing::warn!(
+                "{left} reactions were running when the last process ended, and may or may not have done their work: brine reactor history --outcome uncertain"
+            ),
+        }
+        let handle = reactor.handle();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.context("cannot start the reactor's runtime")?;
+        let (shutdown, ended) = oneshot::channel::<()>();
+        let run = move || {
+            runtime.block_on(reactor.run(async { drop(ended.await) }));
+        };
+        let thread = std::thread::Builder::new()
+            .name("brine-reactor".to_owned())
+            .spawn(run);
+        tracing::info!("the reactor runs, with {count} rules");
+        Ok(RunningReactor {
+            handle,
+            shutdown: Some(shutdown),
+            thread: Some(thread.context("cannot start the reactor's thread")?),
+        })
+    }
+}
+
+impl Drop for RunningReactor {
+    fn drop(&mut self) {
+        drop(self.shutdown.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic there has been printed
+        }
+    }
+}
+
+/// Where a node's reactor records what it does.
+pub(crate) fn directory(opts: &Opts) -> anyhow::Result<PathBuf> {
+    Ok(Path::new(opts.text("cachedir")?).join("reactor"))
+}
+
+/// The value of `reactor`, if there are rules.
+pub(crate) fn value(opts: &Opts) -> Option<&Value> {
+    opts.get("reactor").filter(|value| value.is_true())
+}
+
+/// What files are read with.
+pub(crate) fn files(opts: &Opts, salt: &Arc<MaybeSalt>, whose: Whose) -> FilesConfig {
+    let all: Map = opts
+        .iter()
+        .map(|(name, value)| (name, value.clone()))
+        .collect();
+    let version = crate::node::salt_version(None);
+    let around = Surroundings {
+        grains: grains::load(&all, version),
+        opts: all,
+        pillar: Map::new(),
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+    };
+    let no_salt = match whose {
+        Whose::Master => salt.as_ref().as_ref().err().cloned(),
+        Whose::Minion => Some("a minion's reactor has none beside it".to_owned()),
+    };
+    FilesConfig {
+        around: Arc::new(around),
+        roots: roots(opts),
+        renderer: opts.text("renderer").unwrap_or("jinja|yaml").to_owned(),
+        no_salt,
+        functions: match whose {
+            Whose::Master => execute::on_master(salt),
+            Whose::Minion => execute::on_minion(),
+        },
+    }
+}
+
+/// Looks for real Salt.
+pub(crate) fn salt(opts: &Opts, brine: &Brine, whose: Whose) -> MaybeSalt {
+    if whose == Whose::Minion {
+        return Err("a minion's reactor has none beside it".to_owned());
+    }
+    let conf = opts.text("conf_file").map_err(|error| error.to_string())?;
+    let directory = directory(opts).map_err(|error| error.to_string())?;
+    RealSalt::find(brine.python.as_deref(), Path::new(conf), &directory)
+}
+
+/// The directories of `salt://` in the environment `base`.
+fn roots(opts: &Opts) -> Vec<PathBuf> {
+    let base = opts
+        .get("file_roots")
+        .and_then(Value::as_map)
+        .and_then(|roots| roots.get("base"));
+    let roots = base.and_then(Value::as_array).unwrap_or_default();
+    roots
+        .iter()
+        .filter_map(Value::as_str)
+        .map(PathBuf::from)
+        .collect()
+}
+
+/// The configuration files with their texts, the last one to count first.
+fn sources(opts: &Opts) -> Vec<(String, String)> {
+    let conf = opts.text("conf_file").unwrap_or_default().to_owned();
+    let folder = Path::new(&conf)
+        .parent()
+        .unwrap_or(Path::new("/"))
+        .to_owned();
+    let mut files = vec![conf];
+    for option in ["default_include", "include"] {
+        let patterns = match opts.get(option) {
+            Some(Value::Str(pattern)) => vec![pattern.clone()],
+            Some(Value::Array(patterns)) => patterns
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            _ => Vec::new(),
+        };
+        for pattern in patterns {
+            files.extend(glob_files(&folder.join(pattern).to_string_lossy()));
+        }
+    }
+    let read = |file: String| Some((file.clone(), std::fs::read_to_string(file).ok()?));
+    files.into_iter().rev().filter_map(read).collect()
+}
+
+fn throttle(option: &ThrottleOption) -> (String, ThrottleConfig) {
+    let config = ThrottleConfig {
+        is_last: option.is_last,
+        within: option.within,
+        key: option.key.clone(),
+    };
+    (option.glob.clone(), config)
+}
+
+/// All problems in one error.
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+fn first(problems: Vec<Problem>) -> anyhow::Error {
+    let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    anyhow::Error::msg(all.join("\n"))
+}
