@@ -21,7 +21,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-TABLES = """
+TABLES = """SET client_min_messages = warning;
 CREATE SEQUENCE IF NOT EXISTS seq_salt_events_id;
 DROP TABLE IF EXISTS salt_events, jids, salt_returns;
 CREATE TABLE salt_events (id bigint NOT NULL UNIQUE DEFAULT nextval('seq_salt_events_id'), tag varchar(255) NOT NULL,

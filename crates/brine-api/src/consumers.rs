@@ -57,9 +57,8 @@ pub(crate) async fn respond(
         .and_then(|rest| rest.split('/').nth(1));
     admit(subject, access, name)?;
     let mut answer = of(state)?.answer(method.as_str(), path, query).await?;
-    // Only a list has an array.
-    for (_, value) in answer.iter_mut() {
-        if let Value::Array(all) = value {
+    for (key, value) in answer.iter_mut() {
+        if let (Some("consumers"), Value::Array(all)) = (key.as_str(), value) {
             all.retain(|consumer| is_permitted(access, consumer));
         }
     }

@@ -58,11 +58,11 @@ pub use files::Place;
 pub use glob::glob as glob_files;
 pub use history::{Age, HistoryOptions, SyncOption};
 pub use load::Loaded;
-pub use nats::{ClusterOptions, NatsOptions, NatsTls};
+pub use nats::{ClusterOptions, NatsOptions};
 pub use options::SHOWN_TO_MINIONS;
 pub use opts::Opts;
-pub use review::{Remark, Severity, review};
 pub use reactor::{ReactorOptions, ThrottleOption};
+pub use review::{Remark, Severity, review};
 pub use role::Role;
 pub use sinks::{
     DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,

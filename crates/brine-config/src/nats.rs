@@ -4,12 +4,11 @@
 
 use std::path::PathBuf;
 
-use brine_wire::{Map, Value, nats_subject};
+use brine_wire::{Value, nats_subject};
 
-use crate::brine_values::{bytes, shown, unknown};
 use crate::error::ConfigError;
-use crate::history::{Age, age, bad, directory};
-use crate::types::type_name;
+use crate::history::Age;
+use crate::sinks::section::Section;
 
 /// How to reach a stream of NATS JetStream.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -34,14 +33,9 @@ pub struct NatsOptions {
     pub credentials: Option<PathBuf>,
     /// `nkey`: a file with a seed.
     pub nkey: Option<PathBuf>,
-    /// `tls`: `true`, or files.
-    pub tls: Option<NatsTls>,
-}
-
-/// `tls`: encryption, and the files for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NatsTls {
-    /// `ca`: certificates to trust besides the system's.
+    /// `tls`: encrypt, whatever the addresses say.
+    pub is_tls_required: bool,
+    /// `ca`: a file of certificates to trust besides the system's.
     pub ca: Option<PathBuf>,
     /// `cert` and `key`: our own.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -56,82 +50,61 @@ pub struct ClusterOptions {
     pub secret: Option<String>,
 }
 
-const KEYS: [&str; 13] = [
-    "cluster.credentials",
-    "cluster.max_age",
-    "cluster.max_bytes",
-    "cluster.nkey",
-    "cluster.password",
-    "cluster.prefix",
-    "cluster.replicas",
-    "cluster.secret",
-    "cluster.servers",
-    "cluster.stream",
-    "cluster.tls",
-    "cluster.token",
-    "cluster.user",
-];
 /// A shorter secret can be guessed.
 const MIN_SECRET: usize = 16;
 
 impl ClusterOptions {
     pub(crate) fn parse(value: &Value) -> Result<Option<Self>, ConfigError> {
-        let mut options = match value {
-            Value::Nil | Value::Bool(false) => return Ok(None),
-            Value::Map(options) => options.clone(),
-            other => return Err(bad("cluster", "a mapping of its options", other)),
-        };
-        let secret = options.remove("secret");
-        let secret = secret.as_ref().map(secret_text).transpose()?;
-        Ok(Some(Self {
-            nats: NatsOptions::parse(&options)?,
-            secret,
-        }))
+        if matches!(value, Value::Nil | Value::Bool(false)) {
+            return Ok(None);
+        }
+        let section = Section::new("brine: cluster".to_owned(), value)?;
+        let nats = NatsOptions::parse(&section)?;
+        let secret = section.text("secret")?;
+        if secret
+            .as_ref()
+            .is_some_and(|secret| secret.len() < MIN_SECRET)
+        {
+            let expected = "a text of at least 16 bytes, such as `openssl rand -hex 32` prints";
+            return Err(section.bad("secret", expected, &"a shorter one".into()));
+        }
+        section.finish()?;
+        Ok(Some(Self { nats, secret }))
     }
 }
 
 impl NatsOptions {
-    /// Reads a mapping that has these options alone.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for an option that does not exist or has a value that cannot be used, or that another excludes.
-    pub fn parse(options: &Map) -> Result<Self, ConfigError> {
-        let mut nats = Self::default();
-        let (mut user, mut password) = (None, None);
-        for (key, value) in options {
-            match key.as_str() {
-                Some("servers") => nats.servers = servers(value)?,
-                Some("stream") => nats.stream = Some(stream(value)?),
-                Some("prefix") => nats.prefix = Some(prefix(value)?),
-                Some("replicas") => nats.replicas = Some(replicas(value)?),
-                Some("max_age") => nats.max_age = Some(age("cluster.max_age", value)?),
-                Some("max_bytes") => nats.max_bytes = Some(bytes("cluster.max_bytes", value)?),
-                Some("user") => user = Some(text("cluster.user", value)?),
-                Some("password") => password = Some(text("cluster.password", value)?),
-                Some("token") => nats.token = Some(text("cluster.token", value)?),
-                Some("credentials") => {
-                    nats.credentials = Some(directory("cluster.credentials", value)?);
-                }
-                Some("nkey") => nats.nkey = Some(directory("cluster.nkey", value)?),
-                Some("tls") => nats.tls = tls(value)?,
-                other => {
-                    let key = other.unwrap_or_else(|| type_name(key));
-                    return Err(unknown(&format!("cluster.{key}"), &KEYS));
-                }
-            }
-        }
-        nats.user = match (user, password) {
-            (Some(user), Some(password)) => Some((user, password)),
-            (None, None) => None,
-            (Some(_), None) => return Err(missing("cluster.password", "a password, beside user")),
-            (None, Some(_)) => return Err(missing("cluster.user", "a user, beside password")),
+    /// Reads these options out of a mapping, which may have others.
+    pub(crate) fn parse(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let nats = Self {
+            servers: servers(section)?,
+            stream: checked(
+                section,
+                "stream",
+                "a name of 1 to 64 letters, digits, dashes and underscores",
+                is_stream,
+            )?,
+            prefix: checked(
+                section,
+                "prefix",
+                "words of letters, digits, dashes and underscores with dots between them, such as salt",
+                nats_subject::is_prefix,
+            )?,
+            replicas: section.count("replicas", 1..=5)?,
+            max_age: max_age(section)?,
+            max_bytes: section.bytes("max_bytes")?.map(|bytes| bytes as u64),
+            user: both(section.text("user")?, section.text("password")?).ok_or_else(|| {
+                section.bad("user", "user and password together", &"one of them".into())
+            })?,
+            token: section.text("token")?,
+            credentials: section.path("credentials")?,
+            nkey: section.path("nkey")?,
+            is_tls_required: section.flag("tls")?.unwrap_or_default(),
+            ca: section.path("ca")?,
+            certificate: both(section.path("cert")?, section.path("key")?).ok_or_else(|| {
+                section.bad("cert", "cert and key together", &"one of them".into())
+            })?,
         };
-        if nats.servers.is_empty() {
-            return Err(missing(
-                "cluster.servers",
-                "an address such as nats://127.0.0.1:4222",
-            ));
-        }
         let logins = [
             nats.user.is_some(),
             nats.token.is_some(),
@@ -139,11 +112,8 @@ impl NatsOptions {
             nats.nkey.is_some(),
         ];
         if logins.iter().filter(|is_set| **is_set).count() > 1 {
-            return Err(ConfigError::BadBrineValue {
-                key: "cluster",
-                expected: "one of user, token, credentials and nkey",
-                found: "several".to_owned(),
-            });
+            let expected = "one of user, token, credentials and nkey";
+            return Err(section.bad("user", expected, &"several".into()));
         }
         Ok(nats)
     }
@@ -164,32 +134,27 @@ impl std::fmt::Debug for ClusterOptions {
     }
 }
 
-fn missing(key: &'static str, expected: &'static str) -> ConfigError {
-    ConfigError::BadBrineValue {
-        key,
-        expected,
-        found: "nothing".to_owned(),
+/// Two options of which neither makes sense alone; `None` if one is.
+fn both<T>(first: Option<T>, second: Option<T>) -> Option<Option<(T, T)>> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(Some((first, second))),
+        (None, None) => Some(None),
+        _ => None,
     }
 }
 
-fn servers(value: &Value) -> Result<Vec<String>, ConfigError> {
+fn servers(section: &Section<'_>) -> Result<Vec<String>, ConfigError> {
+    let servers = section.texts("servers")?;
     let expected =
         "an address such as nats://127.0.0.1:4222 or tls://nats.example.org, or a list of them";
-    let items = match value {
-        Value::Array(items) if !items.is_empty() => items.as_slice(),
-        Value::Array(_) => return Err(bad("cluster.servers", expected, value)),
-        other => std::slice::from_ref(other),
-    };
-    let address = |item: &Value| match item.as_str().filter(|text| is_address(text)) {
-        Some(address) => Ok(address.to_owned()),
+    if servers.is_empty() {
+        return Err(section.missing("servers", expected));
+    }
+    match servers.iter().all(|server| is_address(server)) {
+        true => Ok(servers),
         // It may hold a password.
-        None => Err(ConfigError::BadBrineValue {
-            key: "cluster.servers",
-            expected,
-            found: "something else".to_owned(),
-        }),
-    };
-    items.iter().map(address).collect()
+        false => Err(section.bad("servers", expected, &"something else".into())),
+    }
 }
 
 fn is_address(text: &str) -> bool {
@@ -207,103 +172,29 @@ fn is_address(text: &str) -> bool {
         && !text.contains(',')
 }
 
-fn stream(value: &Value) -> Result<String, ConfigError> {
+fn is_stream(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    let name = value.as_str();
-    let name = name.filter(|name| (1..=64).contains(&name.len()) && name.bytes().all(is_allowed));
-    let expected = "a name of 1 to 64 letters, digits, dashes and underscores";
-    name.map(str::to_owned)
-        .ok_or_else(|| bad("cluster.stream", expected, value))
+    (1..=64).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
-fn prefix(value: &Value) -> Result<String, ConfigError> {
-    let prefix = value.as_str().filter(|text| nats_subject::is_prefix(text));
-    let expected =
-        "words of letters, digits, dashes and underscores with dots between them, such as salt";
-    prefix
-        .map(str::to_owned)
-        .ok_or_else(|| bad("cluster.prefix", expected, value))
-}
-
-fn replicas(value: &Value) -> Result<usize, ConfigError> {
-    let replicas = value
-        .as_int()
-        .and_then(|number| usize::try_from(number).ok());
-    replicas
-        .filter(|number| (1..=5).contains(number))
-        .ok_or_else(|| bad("cluster.replicas", "a number of servers from 1 to 5", value))
-}
-
-fn text(key: &'static str, value: &Value) -> Result<String, ConfigError> {
-    let text = match value {
-        Value::Str(text) if !text.is_empty() => Some(text.to_string()),
-        Value::Int(number) => Some(number.to_string()),
-        _ => None,
-    };
-    // What is there may be a secret.
-    text.ok_or_else(|| ConfigError::BadBrineValue {
-        key,
-        expected: "a text that is not empty",
-        found: type_name(value).to_owned(),
-    })
-}
-
-fn secret_text(value: &Value) -> Result<String, ConfigError> {
-    let secret = text("cluster.secret", value)?;
-    match secret.len() < MIN_SECRET {
-        true => Err(ConfigError::BadBrineValue {
-            key: "cluster.secret",
-            expected: "a text of at least 16 bytes, such as `openssl rand -hex 32` prints",
-            found: "a shorter one".to_owned(),
-        }),
-        false => Ok(secret),
+fn checked(
+    section: &Section<'_>,
+    name: &'static str,
+    expected: &str,
+    is_good: impl Fn(&str) -> bool,
+) -> Result<Option<String>, ConfigError> {
+    let text = section.text(name)?;
+    match text.as_deref().is_none_or(is_good) {
+        true => Ok(text),
+        false => Err(section.bad(name, expected, &text.unwrap_or_default().into())),
     }
 }
 
-fn tls(value: &Value) -> Result<Option<NatsTls>, ConfigError> {
-    let options = match value {
-        Value::Bool(false) | Value::Nil => return Ok(None),
-        Value::Bool(true) => return Ok(Some(NatsTls::default())),
-        Value::Map(options) => options,
-        _ => {
-            return Err(ConfigError::BadBrineValue {
-                key: "cluster.tls",
-                expected: "true, false, or a mapping with ca, cert and key",
-                found: shown(value),
-            });
-        }
-    };
-    let mut tls = NatsTls::default();
-    let (mut cert, mut key) = (None, None);
-    for (name, value) in options {
-        match name.as_str() {
-            Some("ca") => tls.ca = Some(directory("cluster.tls.ca", value)?),
-            Some("cert") => cert = Some(directory("cluster.tls.cert", value)?),
-            Some("key") => key = Some(directory("cluster.tls.key", value)?),
-            other => {
-                let name = other.unwrap_or_else(|| type_name(name));
-                let keys = ["cluster.tls.ca", "cluster.tls.cert", "cluster.tls.key"];
-                return Err(unknown(&format!("cluster.tls.{name}"), &keys));
-            }
-        }
+fn max_age(section: &Section<'_>) -> Result<Option<Age>, ConfigError> {
+    match section.text("max_age") {
+        Ok(Some(text)) if text == "forever" => Ok(Some(Age::Forever)),
+        _ => Ok(section.span("max_age")?.map(Age::For)),
     }
-    tls.certificate = match (cert, key) {
-        (Some(cert), Some(key)) => Some((cert, key)),
-        (None, None) => None,
-        (Some(_), None) => {
-            return Err(missing(
-                "cluster.tls.key",
-                "the certificate's key, beside cert",
-            ));
-        }
-        (None, Some(_)) => {
-            return Err(missing(
-                "cluster.tls.cert",
-                "the key's certificate, beside key",
-            ));
-        }
-    };
-    Ok(Some(tls))
 }
 
 #[cfg(test)]
@@ -323,7 +214,7 @@ mod tests {
         assert_eq!(cluster.nats.servers, ["127.0.0.1:4222"]);
         let cluster = parse(
             "{servers: ['nats://u:p@a:1', 'tls://[::1]:2'], stream: S-1, prefix: a.b, replicas: 3, max_age: 1d, \
-             max_bytes: 1GiB, user: u, password: p, tls: {ca: /ca, cert: /c, key: /k}, \
+             max_bytes: 1GiB, user: u, password: p, tls: true, ca: /ca, cert: /c, key: /k, \
              secret: 0123456789abcdef}",
         );
         let ClusterOptions { nats, secret } = cluster.unwrap().unwrap();
@@ -336,32 +227,30 @@ mod tests {
         assert_eq!((nats.replicas, nats.max_bytes), (Some(3), Some(1 << 30)));
         assert_eq!(nats.max_age, Some(Age::For(Duration::from_secs(86_400))));
         assert_eq!(nats.user, Some(("u".to_owned(), "p".to_owned())));
-        assert_eq!(
-            nats.tls.unwrap().certificate,
-            Some(("/c".into(), "/k".into()))
-        );
+        assert!(nats.is_tls_required);
+        assert_eq!(nats.certificate, Some(("/c".into(), "/k".into())));
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         for (yaml, key) in [
-            ("{}", "cluster.servers"),
+            ("{}", "servers"),
             ("7", "cluster"),
-            ("{servers: []}", "cluster.servers"),
-            ("{servers: 'http://x'}", "cluster.servers"),
-            ("{servers: 'a:port'}", "cluster.servers"),
-            ("{servers: a, stream: 'a.b'}", "cluster.stream"),
-            ("{servers: a, prefix: 'a.>'}", "cluster.prefix"),
-            ("{servers: a, replicas: 7}", "cluster.replicas"),
-            ("{servers: a, max_age: 7}", "cluster.max_age"),
-            ("{servers: a, user: x}", "cluster.password"),
-            ("{servers: a, password: x}", "cluster.user"),
-            ("{servers: a, credentials: x}", "cluster.credentials"),
+            ("{servers: []}", "servers"),
+            ("{servers: 'http://x'}", "servers"),
+            ("{servers: 'a:port'}", "servers"),
+            ("{servers: a, stream: 'a.b'}", "stream"),
+            ("{servers: a, prefix: 'a.>'}", "prefix"),
+            ("{servers: a, replicas: 7}", "replicas"),
+            ("{servers: a, max_age: 7}", "max_age"),
+            ("{servers: a, user: x}", "user and password"),
+            ("{servers: a, password: x}", "user and password"),
+            ("{servers: a, credentials: x}", "credentials"),
             ("{servers: a, token: a, nkey: /x}", "one of user, token"),
-            ("{servers: a, tls: {cert: /x}}", "cluster.tls.key"),
-            ("{servers: a, tls: {crt: /x}}", "cluster.tls.cert"),
-            ("{servers: a, secret: short}", "cluster.secret"),
-            ("{servers: a, server: b}", "cluster.servers"),
+            ("{servers: a, cert: /x}", "cert and key"),
+            ("{servers: a, tls: {cert: /x}}", "tls"),
+            ("{servers: a, secret: short}", "secret"),
+            ("{servers: a, server: b}", "did you mean servers"),
         ] {
             let error = parse(yaml).unwrap_err();
             assert!(
@@ -369,6 +258,8 @@ mod tests {
                 "{yaml}: {error}"
             );
         }
+        let cluster = parse("{servers: a, max_age: forever}").unwrap().unwrap();
+        assert_eq!(cluster.nats.max_age, Some(Age::Forever));
     }
 
     #[test]

@@ -20,15 +20,8 @@ pub(super) struct Compressing(Arc<AtomicBool>);
 
 /// Gives the file another name, so that the next batch begins a new one.
 pub(super) fn set_aside(options: &FileOptions, compressing: &mut Compressing) -> io::Result<()> {
-    let stamp = name_of_now();
-    let aside = (0..)
-        .map(|n| match n {
-            0 => format!("{}.{stamp}", file_name(&options.path)),
-            n => format!("{}.{stamp}-{n}", file_name(&options.path)),
-        })
-        .map(|name| options.path.with_file_name(name))
-        .find(|aside| !aside.exists() && !compressed_name(aside).exists());
-    fs::rename(&options.path, aside.ok_or(io::ErrorKind::AlreadyExists)?)?;
+    let name = format!("{}.{}", file_name(&options.path), name_of_now());
+    fs::rename(&options.path, options.path.with_file_name(name))?;
     remove_oldest(options)?;
     compressing.go_on(options);
     Ok(())
@@ -105,14 +98,15 @@ fn compressed_name(file: &std::path::Path) -> PathBuf {
     PathBuf::from(format!("{}.gz", file.display()))
 }
 
-/// `20261129T080100`, in UTC.
+/// `20261129T080100-123456`, in UTC: never twice, and in the order of time.
 fn name_of_now() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let stamp = stamp::format(now, StampStyle::Naive);
-    let kept = stamp
-        .chars()
-        .filter(|one| one.is_ascii_digit() || *one == 'T');
-    kept.take("20261129T080100".len()).collect()
+    let stamp = stamp::format(now, StampStyle::Naive).replace('.', "-");
+    let kept = stamp.char_indices().filter(|(at, one)| {
+        // The dashes of the date and the colons of the time go.
+        one.is_ascii_digit() || *one == 'T' || *at == "2026-11-29T08:01:00".len()
+    });
+    kept.map(|(_, one)| one).collect()
 }

@@ -6,7 +6,7 @@
 mod databases;
 mod others;
 mod salt;
-mod section;
+pub(crate) mod section;
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ pub use others::{FileSinkOptions, Secret, WebhookOptions};
 use section::Section;
 
 use crate::error::ConfigError;
+use crate::nats::NatsOptions;
 pub(crate) use salt::of_salt;
 
 /// One sink.
@@ -38,6 +39,8 @@ pub struct SinkOptions {
     pub batch_bytes: Option<usize>,
     /// `batch_wait`: how long a batch that is not full waits for more, in seconds.
     pub batch_wait: Option<Duration>,
+    /// `origins: all`: it takes what other masters' buses have fired, too, where several are one bus.
+    pub takes_others: bool,
     /// `attempts`: after how many refusals one event is set aside.
     pub attempts: Option<u32>,
     /// `type`, and what is particular to it.
@@ -56,11 +59,13 @@ pub enum SinkKind {
     File(FileSinkOptions),
     /// An HTTP server.
     Webhook(WebhookOptions),
+    /// A stream of NATS JetStream.
+    Nats(NatsOptions),
     /// A user's own returner module, of this name.
     Returner(String),
 }
 
-const TYPES: [&str; 5] = ["postgres", "mysql", "file", "webhook", "returner"];
+const TYPES: [&str; 6] = ["postgres", "mysql", "file", "webhook", "nats", "returner"];
 
 impl SinkOptions {
     /// A sink that takes everything.
@@ -74,6 +79,7 @@ impl SinkOptions {
             batch_events: None,
             batch_bytes: None,
             batch_wait: None,
+            takes_others: false,
             attempts: None,
             kind,
         }
@@ -134,6 +140,7 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
         Some("mysql") => SinkKind::Mysql(DatabaseOptions::parse(&mut section, Schema::Mysql)?),
         Some("file") => SinkKind::File(FileSinkOptions::parse(&mut section)?),
         Some("webhook") => SinkKind::Webhook(WebhookOptions::parse(&mut section)?),
+        Some("nats") => SinkKind::Nats(NatsOptions::parse(&section)?),
         Some("returner") => SinkKind::Returner(section.required_text("module")?),
         _ => return Err(section.missing("type", &TYPES.join(", "))),
     };
@@ -145,6 +152,7 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
     sink.batch_events = section.count("batch_events", 1..=100_000)?;
     sink.batch_bytes = section.bytes("batch_bytes")?;
     sink.batch_wait = section.seconds("batch_wait")?;
+    sink.takes_others = section.word("origins", &["own", "all"])? == Some("all");
     let attempts = section.count("attempts", 1..=1000)?;
     sink.attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok());
     section.finish()?;
@@ -167,11 +175,12 @@ mod tests {
 old: {type: mysql, host: /run/mysqld/mysqld.sock, tables: [events]}
 lines: {type: file, path: /var/log/salt/events, rotate_bytes: 100MiB, rotate_after: 1d, keep: 7}
 hook: {type: webhook, url: 'https://example.org/in', secret: s, batch_events: 50, batch_wait: 1.5, attempts: 5}
+stream: {type: nats, servers: 'nats://127.0.0.1:4222', prefix: audit, origins: all}
 own: {type: returner, module: mine, filter: 'ok:false'}",
         )
         .unwrap();
-        let [audit, old, lines, hook, own] = &sinks[..] else {
-            panic!("expected five sinks")
+        let [audit, old, lines, hook, stream, own] = &sinks[..] else {
+            panic!("expected six sinks")
         };
         assert!(audit.from_oldest && audit.tags == ["salt/job/*"] && audit.exclude.len() == 2);
         let SinkKind::Postgres(database) = &audit.kind else {
@@ -188,6 +197,10 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
         assert_eq!(hook.batch_wait, Some(Duration::from_millis(1500)));
         assert!(matches!(&hook.kind, SinkKind::Webhook(hook) if hook.secret.is_some()));
         assert_eq!(own.kind, SinkKind::Returner("mine".to_owned()));
+        assert!(stream.takes_others && !own.takes_others);
+        assert!(
+            matches!(&stream.kind, SinkKind::Nats(nats) if nats.prefix.as_deref() == Some("audit"))
+        );
         assert_eq!(parse("{}"), Ok(Vec::new()));
     }
 
@@ -200,7 +213,7 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             ),
             (
                 "{a: {host: x}}",
-                "brine: sinks: a: type: expected postgres, mysql, file, webhook, returner, found nothing",
+                "brine: sinks: a: type: expected postgres, mysql, file, webhook, nats, returner, found nothing",
             ),
             (
                 "{a: {type: postgres, port: many}}",

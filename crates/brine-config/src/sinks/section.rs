@@ -12,7 +12,7 @@ use crate::error::ConfigError;
 use crate::history::span;
 
 /// Options that are being read.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     /// Where it is, as errors say.
     path: String,
     options: &'a Map,
@@ -20,7 +20,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(path: String, options: &'a Value) -> Result<Self, ConfigError> {
+    pub(crate) fn new(path: String, options: &'a Value) -> Result<Self, ConfigError> {
         match options {
             Value::Map(options) => Ok(Self {
                 path,
@@ -42,12 +42,12 @@ impl<'a> Section<'a> {
     }
 
     /// An error about one of the options.
-    pub(super) fn bad(&self, name: &str, expected: &str, found: &Value) -> ConfigError {
+    pub(crate) fn bad(&self, name: &str, expected: &str, found: &Value) -> ConfigError {
         ConfigError::bad_option(&format!("{}: {name}", self.path), expected, found)
     }
 
     /// An option that must be there, and is not.
-    pub(super) fn missing(&self, name: &'static str, expected: &str) -> ConfigError {
+    pub(crate) fn missing(&self, name: &'static str, expected: &str) -> ConfigError {
         let found = self.options.get(name).unwrap_or(&Value::Nil);
         self.bad(name, expected, found)
     }
@@ -66,18 +66,18 @@ impl<'a> Section<'a> {
             .ok_or_else(|| self.bad(name, expected, value))
     }
 
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         self.read(name, "text", text)
     }
 
-    pub(super) fn required_text(&self, name: &'static str) -> Result<String, ConfigError> {
+    pub(crate) fn required_text(&self, name: &'static str) -> Result<String, ConfigError> {
         let text = self.text(name)?;
         text.filter(|text| !text.is_empty())
             .ok_or_else(|| self.missing(name, "text"))
     }
 
     /// A text, or a list of texts.
-    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Vec<String>, ConfigError> {
         let texts = self.read(name, "text or a list of texts", |value| match value {
             Value::Array(items) => items.iter().map(text).collect(),
             one => text(one).map(|text| vec![text]),
@@ -86,7 +86,7 @@ impl<'a> Section<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn word(
+    pub(crate) fn word(
         &self,
         name: &'static str,
         words: &[&'static str],
@@ -101,14 +101,14 @@ impl<'a> Section<'a> {
         })
     }
 
-    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
+    pub(crate) fn flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
         self.read(name, "true or false", |value| match value {
             Value::Bool(flag) => Some(*flag),
             _ => None,
         })
     }
 
-    pub(super) fn count(
+    pub(crate) fn count(
         &self,
         name: &'static str,
         range: RangeInclusive<usize>,
@@ -125,7 +125,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    pub(super) fn bytes(&self, name: &'static str) -> Result<Option<usize>, ConfigError> {
+    pub(crate) fn bytes(&self, name: &'static str) -> Result<Option<usize>, ConfigError> {
         let expected = "a number of bytes, or a number with KiB, MiB or GiB";
         self.read(name, expected, |value| {
             let bytes = match value {
@@ -136,7 +136,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    pub(super) fn seconds(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+    pub(crate) fn seconds(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
         self.read(name, "a number of seconds", |value| {
             let seconds = match value {
                 Value::Float(seconds) => *seconds,
@@ -148,19 +148,19 @@ impl<'a> Section<'a> {
     }
 
     /// A time with its units.
-    pub(super) fn span(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+    pub(crate) fn span(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
         let expected = "a time with its units such as 7d, 12h or 1d12h";
         self.read(name, expected, |value| span(value.as_str()?))
     }
 
-    pub(super) fn path(&self, name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    pub(crate) fn path(&self, name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
         self.read(name, "an absolute path", |value| {
             let path = value.as_str().map(PathBuf::from);
             path.filter(|path| path.is_absolute())
         })
     }
 
-    pub(super) fn map(&self, name: &'static str) -> Result<Vec<(String, String)>, ConfigError> {
+    pub(crate) fn map(&self, name: &'static str) -> Result<Vec<(String, String)>, ConfigError> {
         let map = self.read(name, "a mapping of texts", |value| {
             let pairs = value.as_map()?.iter();
             pairs
@@ -171,7 +171,7 @@ impl<'a> Section<'a> {
     }
 
     /// Refuses what nobody asked for.
-    pub(super) fn finish(self) -> Result<(), ConfigError> {
+    pub(crate) fn finish(self) -> Result<(), ConfigError> {
         let asked = self.asked.borrow();
         for (key, _) in self.options {
             let name = key.as_str().unwrap_or_default();

@@ -60,7 +60,7 @@ pub(crate) fn start(
             "brine: cluster: expected a history, which remembers what was published and taken in; remove history: false"
         );
     };
-    let (connection, stream) = nats(&options.nats)?;
+    let (connection, stream) = nats(&options.nats).context("brine: cluster")?;
     warn(&connection, options.secret.is_some());
     let publisher = NatsSink::new(
         PublishOptions {
@@ -195,15 +195,15 @@ impl Peers for OtherMasters {
 
 /// How to reach NATS, and the stream, as a master's or a sink's options say.
 pub(crate) fn nats(options: &NatsOptions) -> anyhow::Result<(Connection, StreamOptions)> {
-    let tls = options.tls.clone();
-    let files = tls.iter().flat_map(|tls| {
-        let own = tls.certificate.iter();
-        tls.ca.iter().chain(own.flat_map(|(cert, key)| [cert, key]))
-    });
-    let files = files.chain(&options.credentials).chain(&options.nkey);
+    let own = options.certificate.iter();
+    let files = own.flat_map(|(cert, key)| [cert, key]);
+    let files = files
+        .chain(&options.ca)
+        .chain(&options.credentials)
+        .chain(&options.nkey);
     for file in files {
         // Before anything starts: a connection would only say that it cannot be made.
-        std::fs::File::open(file).with_context(|| format!("brine: cluster: {}", file.display()))?;
+        std::fs::File::open(file).with_context(|| file.display().to_string())?;
     }
     let login = match options {
         NatsOptions {
@@ -236,9 +236,9 @@ pub(crate) fn nats(options: &NatsOptions) -> anyhow::Result<(Connection, StreamO
     let connection = Connection {
         servers: options.servers.clone(),
         login,
-        is_tls_required: tls.is_some(),
-        ca: tls.as_ref().and_then(|tls| tls.ca.clone()),
-        certificate: tls.and_then(|tls| tls.certificate),
+        is_tls_required: options.is_tls_required,
+        ca: options.ca.clone(),
+        certificate: options.certificate.clone(),
     };
     Ok((connection, stream))
 }

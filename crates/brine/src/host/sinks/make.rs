@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use brine_bridge::file::{FileOptions, FileSink};
 use brine_bridge::mysql::{MysqlOptions, MysqlSink, MysqlTls};
+use brine_bridge::nats::{NatsSink, PublishOptions};
 use brine_bridge::postgres::{PostgresOptions, PostgresSink, PostgresTls};
 use brine_bridge::rows::{AlterTime, Tables};
 use brine_bridge::tls::{TlsOptions, Trust};
@@ -17,6 +18,7 @@ use brine_config::{
 };
 use brine_log::history::ConsumerName;
 
+use super::super::cluster;
 use super::returner::ReturnerSink;
 use crate::bus_location::BusLocation;
 
@@ -29,6 +31,7 @@ pub(super) enum Other {
     Mysql(Box<MysqlSink>),
     File(Box<FileSink>),
     Webhook(Box<WebhookSink>),
+    Nats(Box<NatsSink>),
     Returner(Box<ReturnerSink>),
 }
 
@@ -56,6 +59,15 @@ pub(super) fn sink(
             let sink = WebhookSink::new(name, self::webhook(webhook))?;
             Other::Webhook(Box::new(sink))
         }
+        SinkKind::Nats(nats) => {
+            let (connection, stream) = cluster::nats(nats)?;
+            let options = PublishOptions {
+                connection,
+                stream,
+                master: master_id.to_owned(),
+            };
+            Other::Nats(Box::new(NatsSink::new(options, None)))
+        }
         SinkKind::Returner(module) => {
             Other::Returner(Box::new(ReturnerSink::of(location, module)?))
         }
@@ -67,6 +79,10 @@ pub(super) fn sink(
 fn config(location: &BusLocation, options: &SinkOptions) -> anyhow::Result<SinkConfig> {
     let defaults = Batching::default();
     let filter = Filter::new(&options.tags, &options.exclude, &options.filter);
+    let filter = filter.map(|filter| match options.takes_others {
+        true => filter.of_all_masters(),
+        false => filter,
+    });
     Ok(SinkConfig {
         name: ConsumerName::parse(&options.name)?,
         filter: filter.context("tags, exclude and filter")?,

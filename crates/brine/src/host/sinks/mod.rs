@@ -82,6 +82,7 @@ impl PreparedSinks {
                 Other::Mysql(sink) => run(&name, pump, *sink, ends.clone()),
                 Other::File(sink) => run(&name, pump, *sink, ends.clone()),
                 Other::Webhook(sink) => run(&name, pump, *sink, ends.clone()),
+                Other::Nats(sink) => run(&name, pump, *sink, ends.clone()),
                 Other::Returner(sink) => run(&name, pump, *sink, ends.clone()),
             }?);
         }
