@@ -1,15 +1,20 @@
 //! How the minion's options open its two connections to a master.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use brine_net::client::{RequestError, Requester, Subscription, SubscriptionError};
 use brine_net::minion::Session;
 use brine_net::tls::TlsError;
 use brine_net::{crypto, tcp, zeromq};
+use tokio::time::timeout;
 
 use super::masters::MasterAddress;
 use super::options::MinionOptions;
 use crate::options::Transport;
+
+/// How long a minion waits for the master's publish port before it announces itself.
+const SUBSCRIBE_TIME: Duration = Duration::from_secs(5);
 
 /// Why a connection cannot be used; trying again later may help.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +111,12 @@ pub(super) async fn subscribe(
                 true => zeromq::client::Topics::Minion(session.id().clone()),
                 false => zeromq::client::Topics::All,
             };
-            Subscription::ZeroMq(zeromq::client::Subscription::open(config, &topics))
+            let subscription = zeromq::client::Subscription::open(config, &topics);
+            // Jobs that the start event leads to must find the subscription there. Without an answer the minion goes
+            // on: its events have a port of their own.
+            let mut connected = subscription.connected();
+            let _ = timeout(SUBSCRIBE_TIME, connected.wait_for(|is| *is)).await;
+            Subscription::ZeroMq(subscription)
         }
     })
 }

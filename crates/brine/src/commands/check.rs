@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use brine_config::{Environment, Role, review};
+use brine_config::{Environment, Opts, Role, review};
+use brine_reactor::Problem;
 
 use super::findings::{Finding, ShowArgs};
 use crate::bus_location::NodeKind;
+use crate::host::reactor::{self, Whose};
 
 /// The arguments of `brine check`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         let (remarks, _) = review(*role, &file, &Environment::current());
         findings.extend(remarks.into_iter().map(Finding::from));
+        findings.extend(of_reactor(*role, &file));
     }
     let names: Vec<String> = files
         .iter()
@@ -77,6 +80,34 @@ impl Arguments {
         }
         Ok(there)
     }
+}
+
+/// What is wrong with the rules of a node's reactor, and with the files they name.
+fn of_reactor(role: Role, file: &Path) -> Vec<Finding> {
+    let whose = match role {
+        Role::Minion => Whose::Minion,
+        Role::Master | Role::Client => Whose::Master,
+    };
+    // A configuration that cannot be read is in the findings already.
+    let Ok(loaded) = Opts::load(role, file, &Environment::current()) else {
+        return Vec::new();
+    };
+    let problems = reactor::check(&loaded, whose).into_iter();
+    let finding = |problem: Problem| {
+        let line = problem
+            .line
+            .map_or_else(String::new, |line| format!(":{line}"));
+        let place = format!("{}{line}", problem.file);
+        let finding = match problem.is_error {
+            true => Finding::error("reactor", place),
+            false => Finding::warning("reactor", place),
+        };
+        let option = problem
+            .option
+            .map_or_else(String::new, |option| format!("{option}: "));
+        finding.says(format!("{option}{}", problem.text), "see docs/reactor.md")
+    };
+    problems.map(finding).collect()
 }
 
 fn is_there(file: &Path) -> bool {

@@ -18,13 +18,14 @@ reactor:
   - 'salt/run/*/new': R/loop.sls
   - myco/often: R/often.sls
   - myco/nobody: R/nobody.sls
+  - myco/count: R/count.sls
 brine:
   reactor:
     throttle:
       myco/often: {run: first, within: 1h, key: \"data['k']\"}
 ";
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     (
         "start.sls",
         "greet:\n  local.event.fire_master:\n    - tgt: {{ data['id'] }}\n    - arg: [{a: {{ tag }}}, myco/greeted]\n",
@@ -56,6 +57,10 @@ const FILES: [(&str, &str); 9] = [
     (
         "nobody.sls",
         "x:\n  local.test.ping:\n    - tgt: no-such-minion\n",
+    ),
+    (
+        "count.sls",
+        "x:\n  runner.event.send:\n    - tag: myco/counted/{{ data.n }}\n",
     ),
     (
         "caller.sls",
@@ -199,7 +204,7 @@ fn asks_and_explains(site: &Site, bus: &mut crate::site::Bus) {
     let Left { stdout, code, .. } = site.run(&["explain", "myco/order", "{x: 2}"]);
     assert_eq!(code, Some(0), "{stdout}");
     assert!(
-        stdout.contains("1 of 7 rules of the running reactor match myco/order"),
+        stdout.contains("1 of 8 rules of the running reactor match myco/order"),
         "{stdout}"
     );
     assert!(
@@ -277,4 +282,51 @@ fn rules_that_cannot_be_used_stop_the_start() {
         complaint.contains("/master:") && complaint.contains("reactor[1]: expected a file"),
         "{complaint}"
     );
+}
+
+#[test]
+fn under_load_and_kills_each_event_is_reacted_to_once() {
+    const ROUNDS: usize = 3;
+    const EVENTS: usize = 200;
+    let mut site = configured();
+    for round in 0..ROUNDS {
+        site.start_master();
+        let events: String = (0..EVENTS)
+            .map(|n| {
+                format!(
+                    "{{\"tag\": \"myco/count\", \"data\": {{\"n\": {}}}}}\n",
+                    round * EVENTS + n
+                )
+            })
+            .collect();
+        // They are on the disk when this returns, and reactions to them are under way.
+        let left = site.run_with(&["send", "--stdin", "--ack"], &[], &events);
+        assert_eq!(left.code, Some(0), "{left:?}");
+        site.master.as_mut().unwrap().signal(Signal::KILL);
+        site.master.as_mut().unwrap().wait();
+    }
+    site.start_master();
+    let started = || {
+        let (_, printed) = reactor(&site, &["history", "--json", "--rule", "myco/count"]);
+        let mut events: Vec<String> = printed
+            .lines()
+            .filter_map(|line| {
+                Some(
+                    line.split("\"event\": \"")
+                        .nth(1)?
+                        .split('"')
+                        .next()?
+                        .to_owned(),
+                )
+            })
+            .collect();
+        events.sort();
+        let all = events.len();
+        events.dedup();
+        (all, events.len())
+    };
+    wait_until("a reaction to every event", || {
+        started().1 >= ROUNDS * EVENTS
+    });
+    assert_eq!(started(), (ROUNDS * EVENTS, ROUNDS * EVENTS), "none twice");
 }

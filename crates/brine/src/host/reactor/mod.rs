@@ -57,14 +57,9 @@ pub(crate) struct RunningReactor {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is wrong with the reactor's rules and files, of a master or a minion; nothing is run. For `brine check`.
-#[allow(dead_code, reason = "called by brine check")]
-pub(crate) fn check(loaded: &Loaded) -> Vec<Problem> {
+/// What is wrong with the rules and files of a node's reactor; nothing is run. For `brine check`.
+pub(crate) fn check(loaded: &Loaded, whose: Whose) -> Vec<Problem> {
     let (opts, brine) = (&loaded.opts, &loaded.brine);
-    let whose = match opts.text("__role") {
-        Ok("minion") => Whose::Minion,
-        _ => Whose::Master,
-    };
     let Some(reactor) = value(opts) else {
         return Vec::new();
     };
