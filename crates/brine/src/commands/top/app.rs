@@ -231,6 +231,14 @@ impl App {
         self.wishes.push(wish);
     }
 
+    /// A wish that cannot be met now.
+    pub(super) fn refused(&mut self, wish: &Wish) {
+        if matches!(wish, Wish::Before { .. }) {
+            self.past.is_asked = false;
+        }
+        "the bus has not answered yet; try again".clone_into(&mut self.message);
+    }
+
     /// The time that ages and rates are counted to.
     pub(super) fn now(&self) -> u64 {
         if !self.is_recording {

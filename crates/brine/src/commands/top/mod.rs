@@ -9,17 +9,25 @@ mod draw;
 mod filter;
 mod keys;
 mod rows;
+mod search;
 mod source;
 
 use std::io;
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, Event as Input};
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::{
+    self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+    Event as Input,
+};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
@@ -40,10 +48,9 @@ use crate::usage::wrong_usage;
 Keys are listed by ?. Without a terminal there is nothing to see: use brine watch or brine status.
 
 Examples:
-  brine top                                    the bus of this machine's master
-  brine top --filter 'ok:false'                only failed returns in the list of events
-  brine top --api https://salt:8000 --token T  a master elsewhere, over its HTTP API
-  brine top --file events.ndjson               what brine watch --json --seq wrote
+  brine top                       the bus of this machine's master
+  brine top --filter 'ok:false'   only failed returns in the list of events
+  brine top --file events.ndjson  what brine watch --json --seq wrote
 
 Exit codes: 0 ended by the user; 1 failed; 2 wrong usage.")]
 pub(crate) struct Arguments {
@@ -56,21 +63,6 @@ pub(crate) struct Arguments {
     /// Begin with the last N events
     #[arg(long, value_name = "N", default_value_t = 1000)]
     last: u64,
-    /// Read a master's HTTP API instead of a local bus
-    #[arg(long, value_name = "URL", conflicts_with = "file")]
-    api: Option<String>,
-    /// The token of the API [default: from the environment]
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "BRINE_API_TOKEN",
-        hide_env_values = true,
-        requires = "api"
-    )]
-    token: Option<String>,
-    /// Certificates that the API's is checked against, PEM [default: the system's]
-    #[arg(long, value_name = "FILE", requires = "api")]
-    ca: Option<PathBuf>,
     /// Read a file of events: what brine watch --json or brine log export wrote
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -129,7 +121,9 @@ fn show(
         is_changed |= take_input(app, wait.max(Duration::from_millis(1)))?;
         is_changed |= source.drain(app)?;
         for wish in app.take_wishes() {
-            source.ask(wish);
+            if let Err(wish) = source.ask(wish) {
+                app.refused(&wish);
+            }
         }
     }
     Ok(())
@@ -163,39 +157,67 @@ impl Arguments {
         if let Some(file) = &self.file {
             return Source::file(file);
         }
-        if let Some(url) = &self.api {
-            return Source::api(url, self.token.as_deref(), self.ca.as_deref(), self.last);
-        }
         Source::bus(&self.bus.resolve()?, self.last)
     }
 }
 
-/// The terminal, taken over; given back when dropped.
+/// Whether the terminal is taken over.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The terminal, taken over; given back when dropped, and before a panic says why.
 struct Screen {
     terminal: Terminal<CrosstermBackend<io::Stdout>>,
 }
 
 impl Screen {
     fn open() -> anyhow::Result<Self> {
-        enable_raw_mode().context("cannot take over the terminal")?;
+        give_back_before_panics();
+        let terminal = Terminal::new(CrosstermBackend::new(terminal::screen()))?;
+        IS_TAKEN.store(true, Ordering::SeqCst);
         // From here on dropping gives it back.
-        let screen = Terminal::new(CrosstermBackend::new(terminal::screen()))?;
-        let screen = Self { terminal: screen };
-        execute!(terminal::screen(), EnterAlternateScreen, EnableMouseCapture)?;
+        let screen = Self { terminal };
+        enable_raw_mode().context("cannot take over the terminal")?;
+        execute!(
+            terminal::screen(),
+            EnterAlternateScreen,
+            EnableMouseCapture,
+            EnableBracketedPaste
+        )?;
         Ok(screen)
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Puts the terminal back as it was, once.
+fn give_back() {
+    if IS_TAKEN.swap(false, Ordering::SeqCst) {
         // What cannot be given back is lost with the terminal.
         let _ = execute!(
             terminal::screen(),
+            DisableBracketedPaste,
             DisableMouseCapture,
-            LeaveAlternateScreen
+            LeaveAlternateScreen,
+            Show
         );
         let _ = disable_raw_mode();
     }
+}
+
+/// Without this the message of a panic would go with the screen that it was printed on.
+fn give_back_before_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            give_back();
+            before(panic);
+        }));
+    });
 }
 
 #[cfg(test)]

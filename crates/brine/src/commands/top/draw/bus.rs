@@ -26,7 +26,7 @@ pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
             style(app, *meaning),
         ))
     };
-    list(app, frame, area, &heading, (rows.len(), &row));
+    list(app, frame, area, &heading, rows.len(), &row);
 }
 
 fn rows(app: &App, width: usize) -> Vec<(String, Meaning)> {

@@ -64,7 +64,7 @@ fn sums(app: &App, width: usize) -> Vec<Span<'static>> {
     let (shown, meaning) = if why.is_empty() {
         (app.source.as_str(), Meaning::Faint)
     } else {
-        (why, Meaning::Bad)
+        (why, meaning)
     };
     spans.push(Span::raw("  "));
     spans.push(Span::styled(

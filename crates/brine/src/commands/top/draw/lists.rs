@@ -17,7 +17,8 @@ pub(super) fn list<'a>(
     frame: &mut Frame<'_>,
     area: Rect,
     heading: &str,
-    (len, row): (usize, &dyn Fn(&App, usize) -> Line<'a>),
+    len: usize,
+    row: &dyn Fn(&App, usize) -> Line<'a>,
 ) {
     let height = usize::from(area.height).saturating_sub(1);
     (app.height, app.list_len, app.list_top) = (height, len, area.y + 1);
@@ -68,7 +69,7 @@ pub(super) fn jobs(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
         Some((_, job)) => job_row(app, job, now, (name, is_wide)),
         None => Line::default(),
     };
-    list(app, frame, area, &heading, (len, &row));
+    list(app, frame, area, &heading, len, &row);
 }
 
 fn job_row(app: &App, job: &Job, now: u64, (name, is_wide): (usize, bool)) -> Line<'static> {
@@ -162,7 +163,7 @@ pub(super) fn minions(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
             )),
         ])
     };
-    list(app, frame, area, &heading, (rows.len(), &row));
+    list(app, frame, area, &heading, rows.len(), &row);
 }
 
 pub(super) fn tags(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
@@ -201,5 +202,5 @@ pub(super) fn tags(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
             Span::styled(right(&text::grouped(*failed), 7), style(app, bad)),
         ])
     };
-    list(app, frame, area, &heading, (rows.len(), &row));
+    list(app, frame, area, &heading, rows.len(), &row);
 }

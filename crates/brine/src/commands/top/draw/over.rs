@@ -172,5 +172,5 @@ pub(super) fn job(app: &mut App, frame: &mut Frame<'_>, area: Rect, jid: &str) {
             ])
         }
     };
-    list(app, frame, area, &heading, (rows.len(), &row));
+    list(app, frame, area, &heading, rows.len(), &row);
 }

@@ -42,7 +42,7 @@ fn follow(address: LocalAddress, last: u64, out: &mut Out) -> Result<(), Over> {
         }
         match next {
             Ok(None) => {}
-            Ok(Some(Delivery::Event(stored))) => out.push(event(stored))?,
+            Ok(Some(Delivery::Event(stored))) => out.push(event(&stored))?,
             Ok(Some(Delivery::Gap {
                 to, missed, reason, ..
             })) => {
@@ -72,7 +72,7 @@ fn lost(error: &LocalError) -> String {
     }
 }
 
-fn event(stored: Stored) -> Item {
+fn event(stored: &Stored) -> Item {
     Item::Event {
         tag: stored.event.tag().to_owned(),
         data: stored.event.data().to_vec(),
@@ -205,7 +205,7 @@ impl Questions for Local {
             until: format!("@{}.{:03}", at / 1000, at % 1000),
             ..EventQuery::default()
         };
-        self.stored(query).into_iter().map(row).collect()
+        self.stored(query).iter().map(row).collect()
     }
 
     fn one(&mut self, seq: u64) -> Option<(String, Option<Map>, u64)> {
@@ -226,7 +226,7 @@ impl Questions for Local {
     }
 }
 
-fn row(stored: Stored) -> Row {
+fn row(stored: &Stored) -> Row {
     let data = stored.event.data();
     let is_failure = stored.event.decode().is_ok_and(|data| match &data {
         Value::Map(map) => brine_view::Facts::of(stored.event.tag(), map).ok == Some(false),

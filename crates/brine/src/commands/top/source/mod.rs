@@ -1,9 +1,8 @@
-//! Where events come from: a bus of Brine, one of Salt's, an HTTP API, a file.
+//! Where events come from: a bus of Brine, one of Salt's, a file.
 //!
 //! Each is read by a thread that hands over batches through a bounded channel: when the screen cannot keep up, the
 //! thread waits and the bus's log holds what comes. A second thread asks for status and reads back in history.
 
-mod api;
 mod bus;
 mod file;
 
@@ -13,8 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel,
-    sync_channel,
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
 };
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +59,8 @@ pub(super) enum Item {
 const BATCH: usize = 512;
 /// … of which so many wait at most.
 const BATCHES: usize = 16;
+/// So many wishes wait at most.
+const WISHES: usize = 16;
 /// The time between two questions for the status.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 /// How long a thread waits at most before it looks whether it is to end.
@@ -74,7 +74,7 @@ pub(super) struct Source {
     pub(super) name: String,
     pub(super) is_recording: bool,
     batches: Receiver<Vec<Item>>,
-    wishes: Sender<Wish>,
+    wishes: SyncSender<Wish>,
     stop: Arc<AtomicBool>,
 }
 
@@ -102,27 +102,6 @@ impl Source {
         Ok(source)
     }
 
-    /// A master's HTTP API.
-    pub(super) fn api(
-        url: &str,
-        token: Option<&str>,
-        ca: Option<&Path>,
-        last: u64,
-    ) -> anyhow::Result<Self> {
-        let Some(token) = token else {
-            bail!("add --token, or set BRINE_API_TOKEN: POST /login of the API gives one");
-        };
-        let api = api::Api::new(url, token, ca)?;
-        let (source, out, wishes) = Self::new(url.to_owned(), false);
-        let (mut reader, mut asks) = (api.clone(), out.clone());
-        thread::spawn(move || reader.read(last, &mut Out::new(out)));
-        thread::spawn(move || {
-            let mut api = api;
-            serve(&wishes, &mut asks, &mut api);
-        });
-        Ok(source)
-    }
-
     /// A file of events.
     pub(super) fn file(path: &Path) -> anyhow::Result<Self> {
         let file = file::open(path)?;
@@ -135,7 +114,7 @@ impl Source {
 
     fn new(name: String, is_recording: bool) -> (Self, Sending, Receiver<Wish>) {
         let (batch_sender, batches) = sync_channel(BATCHES);
-        let (wishes, wish_receiver) = channel();
+        let (wishes, wish_receiver) = sync_channel(WISHES);
         let stop = Arc::new(AtomicBool::new(false));
         let sending = Sending {
             batches: batch_sender,
@@ -170,10 +149,11 @@ impl Source {
         Ok(is_changed)
     }
 
-    /// Has something done.
-    pub(super) fn ask(&self, wish: Wish) {
-        // The thread lives as long as this.
-        let _ = self.wishes.send(wish);
+    /// Has something done; gives the wish back if many wait already, as when the bus does not answer.
+    pub(super) fn ask(&self, wish: Wish) -> Result<(), Wish> {
+        self.wishes.try_send(wish).map_err(|error| match error {
+            TrySendError::Full(wish) | TrySendError::Disconnected(wish) => wish,
+        })
     }
 }
 
