@@ -12,7 +12,7 @@ use crate::commands::top::app::App;
 
 pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     let width = usize::from(area.width);
-    let rows = rows(app, width);
+    let rows = rows(app);
     let heading = match app.status {
         Some(_) => format!("{} {} READER", right("PID", 8), right("LAG", 10)),
         None => "the bus says nothing of itself here".to_owned(),
@@ -29,7 +29,7 @@ pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     list(app, frame, area, &heading, rows.len(), &row);
 }
 
-fn rows(app: &App, width: usize) -> Vec<(String, Meaning)> {
+fn rows(app: &App) -> Vec<(String, Meaning)> {
     let Some(status) = &app.status else {
         return Vec::new();
     };
@@ -79,33 +79,25 @@ fn rows(app: &App, width: usize) -> Vec<(String, Meaning)> {
         ));
     }
     for (name, part) in status {
-        let (Some(name), Some(part)) = (name.as_str(), part_text(part)) else {
+        let (Some(name), Some(text)) = (name.as_str(), part_text(part)) else {
             continue;
         };
-        if matches!(name, "bus" | "streams") {
+        if matches!(name, "bus" | "streams" | "consumers") {
             continue;
         }
-        let has_trouble = status
-            .get(name)
-            .and_then(Value::as_map)
-            .and_then(|part| part.get("trouble"))
-            .is_some_and(Value::is_true);
-        let meaning = if has_trouble {
-            Meaning::Bad
-        } else {
-            Meaning::Plain
-        };
-        rows.push((
-            text::cut(&format!("{} {part}", left(name, 10)), width.max(20)).into_owned(),
-            meaning,
-        ));
+        let trouble = part.as_map().and_then(|part| part.get("trouble"));
+        if let Some(trouble) = trouble.filter(|trouble| trouble.is_true()) {
+            let text = format!("{} TROUBLE: {}", left(name, 10), data::value(trouble));
+            rows.push((text, Meaning::Bad));
+        }
+        rows.push((format!("{} {text}", left(name, 10)), Meaning::Plain));
     }
     rows
 }
 
 fn part_text(part: &Value) -> Option<String> {
     match part {
-        Value::Map(map) => Some(data::pairs(map, &[])),
+        Value::Map(map) => Some(data::pairs(map, &["trouble"])),
         Value::Nil => None,
         other => Some(data::value(other)),
     }

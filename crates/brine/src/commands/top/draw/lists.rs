@@ -118,12 +118,17 @@ fn job_row(app: &App, job: &Job, now: u64, (name, is_wide): (usize, bool)) -> Li
 pub(super) fn minions(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     let width = usize::from(area.width);
     let id = (width / 3).clamp(12, 40);
-    let what = width.saturating_sub(id + 2 + 7 + 7 + 7 + 3);
+    let is_wide = width >= 60;
+    let events_text = |text: &str| match is_wide {
+        true => format!(" {}", right(text, 7)),
+        false => String::new(),
+    };
+    let what = width.saturating_sub(id + 2 + 7 + if is_wide { 8 } else { 0 } + 7);
     let heading = format!(
-        "  {} {} {} {} LAST",
+        "  {} {}{} {} LAST",
         left("MINION", id),
         right("AGE", 6),
-        right("EVENTS", 7),
+        events_text("EVENTS"),
         right("FAIL", 5)
     );
     let now = app.now();
@@ -152,14 +157,14 @@ pub(super) fn minions(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
             Span::styled(mark, style(app, meaning)),
             Span::styled(left(&text::visible(name), id), style(app, Meaning::Who)),
             Span::raw(format!(
-                " {} {} ",
+                " {}{} ",
                 right(&age(now, minion.at), 6),
-                right(&text::grouped(minion.events), 7)
+                events_text(&text::grouped(minion.events))
             )),
             Span::styled(right(&minion.failures.to_string(), 5), style(app, bad)),
             Span::raw(format!(
                 " {}",
-                text::cut(&text::visible(&minion.what), what + 2)
+                text::cut(&text::visible(&minion.what), what)
             )),
         ])
     };
@@ -167,12 +172,19 @@ pub(super) fn minions(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 pub(super) fn tags(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
-    let name = usize::from(area.width).saturating_sub(10 + 10 + 8);
+    // On a narrow screen the tags matter more than all that ever came.
+    let is_wide = area.width >= 60;
+    let all_columns = if is_wide { 10 } else { 0 };
+    let name = usize::from(area.width).saturating_sub(9 + all_columns + 8);
+    let all_text = |text: &str| match is_wide {
+        true => format!(" {}", right(text, 9)),
+        false => String::new(),
+    };
     let heading = format!(
-        "{} {} {} {}",
+        "{} {}{} {}",
         left("TAG", name),
         right("IN 1 MIN", 8),
-        right("ALL", 9),
+        all_text("ALL"),
         right("FAILED", 7)
     );
     let now = app.now();
@@ -195,9 +207,9 @@ pub(super) fn tags(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
         Line::from(vec![
             Span::raw(left(&text::visible(shape), name)),
             Span::raw(format!(
-                " {} {} ",
+                " {}{} ",
                 right(&text::grouped(*last), 8),
-                right(&text::grouped(*all), 9)
+                all_text(&text::grouped(*all))
             )),
             Span::styled(right(&text::grouped(*failed), 7), style(app, bad)),
         ])

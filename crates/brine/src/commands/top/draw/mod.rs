@@ -14,7 +14,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::app::{App, Overlay, PromptKind, View};
+use super::app::{App, Link, Overlay, PromptKind, View};
 
 /// Draws all of it.
 pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>) {
@@ -108,7 +108,8 @@ fn where_it_is(app: &App) -> String {
             Some(row) if row < 0 => "history (End: live)".to_owned(),
             Some(_) => "paused (End: live)".to_owned(),
             None if app.is_recording => "recorded".to_owned(),
-            None => "live".to_owned(),
+            None if app.link == Link::Live => "live".to_owned(),
+            None => "not connected".to_owned(),
         });
         if !app.filter.is_any() {
             parts.push(format!(

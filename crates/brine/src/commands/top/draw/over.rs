@@ -17,18 +17,31 @@ use crate::salt;
 
 pub(super) fn help(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     let keys = if area.width < 60 { 12 } else { 18 };
-    let lines = HELP
-        .iter()
-        .map(|(key, does)| {
-            Line::from(vec![
-                Span::styled(left(key, keys), style(app, Meaning::What)),
-                Span::raw(
-                    text::cut(does, usize::from(area.width).saturating_sub(keys)).into_owned(),
-                ),
-            ])
-        })
-        .collect();
+    let width = usize::from(area.width).saturating_sub(keys);
+    let mut lines = Vec::new();
+    for (key, does) in HELP {
+        let mut beside = Span::styled(left(key, keys), style(app, Meaning::What));
+        for part in by_words(does, width) {
+            lines.push(Line::from(vec![beside, Span::raw(part)]));
+            beside = Span::raw(" ".repeat(keys));
+        }
+    }
     text_lines(app, frame, area, lines);
+}
+
+/// The text in lines that end between words.
+fn by_words(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if text::width(line) + 1 + text::width(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 pub(super) fn event(
