@@ -111,6 +111,9 @@ fn show(
     let mut drawn = None::<Instant>;
     let mut is_changed = true;
     while !app.is_over && !interrupt.has_come() {
+        if !IS_TAKEN.load(Ordering::SeqCst) {
+            anyhow::bail!("the thread that reads the bus failed, as printed above");
+        }
         let elapsed = drawn.map_or(IDLE, |drawn| drawn.elapsed());
         if (is_changed && elapsed >= FRAME) || elapsed >= IDLE {
             app.now = clock::now().0;
