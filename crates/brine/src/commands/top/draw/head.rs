@@ -78,7 +78,10 @@ fn sums(app: &App, width: usize) -> Vec<Span<'static>> {
 fn totals(app: &App, width: usize) -> Vec<Span<'static>> {
     let site = &app.site;
     let mut parts = vec![(
-        format!("{} events", text::grouped(site.events)),
+        match site.events {
+            1 => "1 event".to_owned(),
+            events => format!("{} events", text::grouped(events)),
+        },
         Meaning::Plain,
     )];
     if site.failures > 0 {
@@ -88,11 +91,12 @@ fn totals(app: &App, width: usize) -> Vec<Span<'static>> {
         ));
     }
     if site.missed > 0 || site.may_have_missed {
-        let more = if site.may_have_missed { " or more" } else { "" };
-        parts.push((
-            format!("{}{more} MISSED", text::grouped(site.missed)),
-            Meaning::Warning,
-        ));
+        let text = match (site.missed, site.may_have_missed) {
+            (0, _) => "some may be MISSED".to_owned(),
+            (missed, true) => format!("{} or more MISSED", text::grouped(missed)),
+            (missed, false) => format!("{} MISSED", text::grouped(missed)),
+        };
+        parts.push((text, Meaning::Warning));
     }
     parts.push(match site.minions.connected() {
         Some(connected) => (format!("{connected} minions connected"), Meaning::Plain),
