@@ -18,7 +18,7 @@ const EVENTS: u64 = 5000;
 /// How many of them count for each minion: a clock may have been set since, either way.
 const NEWEST: usize = 3;
 /// More than this, in seconds, is worth a word: `ts` has whole seconds, and a request may wait.
-const MUCH: i64 = 5;
+const MUCH: i64 = 10;
 /// More than this breaks things: certificates, tokens, a `request_server_ttl`.
 const TOO_MUCH: i64 = 60;
 

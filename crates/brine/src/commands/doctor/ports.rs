@@ -22,7 +22,10 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         .option("interface")
         .and_then(|text| text.trim_matches(['[', ']']).parse().ok())
         .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let mut findings: Vec<Finding> = of_interface(own).into_iter().collect();
+    if let Some(finding) = of_interface(own) {
+        return vec![finding];
+    }
+    let mut findings = Vec::new();
     let all = proc::tcp_listeners();
     for name in ["publish_port", "ret_port"] {
         let Some(Value::Int(port)) = opts.get(name) else {
