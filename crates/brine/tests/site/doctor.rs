@@ -68,21 +68,11 @@ impl Patient {
 
     /// Breaks the site, writes down what the doctor says, and mends the site.
     fn fault(&mut self, what: &str, break_it: impl FnOnce(&Site), mend: impl FnOnce(&Site)) {
-        self.fault_of("master", what, break_it, mend);
-    }
-
-    fn fault_of(
-        &mut self,
-        node: &str,
-        what: &str,
-        break_it: impl FnOnce(&Site),
-        mend: impl FnOnce(&Site),
-    ) {
         break_it(&self.site);
-        let left = self.site.run(&["doctor", "--node", node]);
+        let left = self.site.run(&["doctor"]);
         self.write_down(what, &left);
         mend(&self.site);
-        self.has_no_finding(node);
+        self.has_no_finding("master");
     }
 
     fn write_down(&mut self, what: &str, left: &Left) {
@@ -147,20 +137,18 @@ impl Patient {
     /// A file of the configuration with another line, or with a line instead.
     fn line(&mut self, node: &str, line: &str) {
         let (option, _) = line.split_once(':').unwrap();
-        self.fault_of(
-            node,
-            &format!("{node}: {line}"),
-            |site| {
-                let good = fs::read_to_string(site.path(&format!("{node}.good"))).unwrap();
-                let is_other = |other: &&str| !other.starts_with(&format!("{option}:"));
-                let mut lines: Vec<&str> = good.lines().filter(is_other).collect();
-                lines.push(line);
-                fs::write(site.path(node), lines.join("\n")).unwrap();
-            },
-            |site| {
-                fs::copy(site.path(&format!("{node}.good")), site.path(node)).unwrap();
-            },
+        let (file, good) = (
+            self.site.path(node),
+            self.site.path(&format!("{node}.good")),
         );
+        let text = fs::read_to_string(&good).unwrap();
+        let is_other = |other: &&str| !other.starts_with(&format!("{option}:"));
+        let mut lines: Vec<&str> = text.lines().filter(is_other).collect();
+        lines.push(line);
+        fs::write(&file, lines.join("\n")).unwrap();
+        let left = self.site.run(&["doctor", "--node", node]);
+        self.write_down(&format!("{node}: {line}"), &left);
+        fs::copy(good, file).unwrap();
     }
 
     fn configuration(&mut self) {
@@ -182,6 +170,7 @@ impl Patient {
         ] {
             self.line("master", line);
         }
+        self.is_well();
     }
 
     fn processes(&mut self) {
