@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use brine_net::keys::KeyState;
+use brine_net::keys::store::KeyState;
 use brine_node::JobRequest;
 use brine_wire::{Map, Value};
 
