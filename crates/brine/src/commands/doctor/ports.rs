@@ -117,3 +117,26 @@ fn of_port(site: &Site, name: &str, port: u16, is_served: bool, pids: &[i32]) ->
         format!("end one of them, or give each its own {name}"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_another_interface_is_another_port() {
+        for (one, other, expected) in [
+            ("127.0.0.1:4505", "127.0.0.1:4505", true),
+            ("127.0.0.1:4505", "127.0.0.2:4505", false),
+            ("127.0.0.1:4505", "127.0.0.1:4506", false),
+            ("0.0.0.0:4505", "127.0.0.2:4505", true),
+            ("[::]:4505", "127.0.0.2:4505", true),
+            ("[::ffff:127.0.0.1]:4505", "127.0.0.1:4505", true),
+        ] {
+            assert_eq!(
+                meet(one.parse().unwrap(), other.parse().unwrap()),
+                expected,
+                "{one} {other}"
+            );
+        }
+    }
+}

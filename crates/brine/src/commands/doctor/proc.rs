@@ -170,17 +170,16 @@ fn ancestors(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// Whether two processes are of one service: one started the other, or the same program started both by forking.
+/// Whether two processes are of one service: one started the other, or the same program started both, be it through
+/// others (real Salt's master has managers of managers).
 pub(super) fn are_one_service(a: i32, b: i32) -> bool {
-    if a == b || ancestors(a).contains(&b) || ancestors(b).contains(&a) {
-        return true;
-    }
-    match (parent(a), parent(b)) {
-        (Some(one), Some(other)) if one == other => {
-            program(one).is_some() && program(one) == program(a)
-        }
-        _ => false,
-    }
+    let line = |pid| std::iter::once(pid).chain(ancestors(pid));
+    let others: Vec<i32> = line(b).collect();
+    let Some(nearest) = line(a).find(|pid| others.contains(pid)) else {
+        return false;
+    };
+    // A shell or a service manager starts many services.
+    nearest == a || nearest == b || (program(nearest).is_some() && program(nearest) == program(a))
 }
 
 #[cfg(test)]
