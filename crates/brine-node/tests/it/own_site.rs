@@ -44,7 +44,7 @@ async fn events_wait_for_a_master_that_is_away_and_keep_their_order() {
         let master = fixture.master("auto_accept: true").await;
         let port = master.ret_port;
         let mut bus = fixture.master_bus().await;
-        let minion = fixture.minion(port, "acceptance_wait_time: 1");
+        let minion = fixture.minion(port, "");
         bus.next("salt/minion/m1/start").await;
         master.end().await;
         send(&fixture, "away", 0..50).await;
