@@ -47,8 +47,12 @@ class Served:
             "external_auth": {EAUTH: {USER: [".*", "@jobs", "@runner", "@wheel"]}},
             "netapi_enable_clients": ["local", "local_async", "runner", "wheel"],
             "rest_cherrypy": {"host": "127.0.0.1", "port": self.port, "disable_ssl": True},
-            "brine": {"api": {"in_master": True}, "history": self.history},
+            "brine": {"api": {"in_master": True}, "history": self.history, "sinks": self.sinks()},
         }
+
+    def sinks(self):
+        """One, so that its metrics are there; it needs a history."""
+        return {"lines": {"type": "file", "path": str(self.directory / "events")}} if self.history else {}
 
     def wait(self):
         end = time.monotonic() + SOON

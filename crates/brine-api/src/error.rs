@@ -46,7 +46,7 @@ pub enum ApiError {
     NotSaved(String),
     /// Without history nothing is durable.
     #[error(
-        "this bus keeps no history, so that nothing it takes is durable; ask with ?durable=false, or configure brine: {{history: …}}"
+        "this bus keeps no history, so that nothing it takes is durable; ask with ?durable=false (brine send --ack=appended), or configure brine: {{history: …}}"
     )]
     NoHistory,
     /// The body is larger than is taken at once.

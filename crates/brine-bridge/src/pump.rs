@@ -201,6 +201,8 @@ impl Pump {
             }
             result = self.reader.gather(gathered, closing) => result?,
         }
+        // Whoever was paused while it gathered delivers nothing that was fired after that.
+        self.reader.check_consumer()?;
         let delivered = self.deliver(sink, gathered, closing).await;
         gathered.clear();
         delivered

@@ -188,11 +188,14 @@ impl Reader {
 
     /// Goes on behind events that are gone, and tells of them.
     fn skip(&mut self, gap: Gap) {
-        let missed = gap.missed();
+        // Of numbers that a killed process left unused nobody need be told. Until an event is stored behind them, the
+        // gap does not know that they are such, but the history does.
+        let missed = gap
+            .missed()
+            .map(|_| self.history.count(gap.from.seq..gap.to.seq));
         self.counted
             .note(|figures| figures.missed += missed.unwrap_or(0));
-        // Of numbers that a killed process left unused nobody need be told.
-        if gap.reason != Some(GapReason::UncleanShutdown) {
+        if gap.reason != Some(GapReason::UncleanShutdown) && missed != Some(0) {
             tracing::warn!(
                 sink = %self.config.name, from = %gap.from, to = %gap.to,
                 reason = gap.reason.map_or("no longer kept", GapReason::word),

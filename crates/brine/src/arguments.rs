@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     attach, bench, bus, check, completions, consumer, doctor, explain, history, links, log, man,
-    password, reactor, send, status, up, watch,
+    password, reactor, send, status, top, up, watch,
 };
 use crate::logs::{self, Level, Look};
 use crate::salt::Personality;
@@ -59,6 +59,8 @@ enum Command {
     Attach(attach::Arguments),
     /// Show events as they come
     Watch(watch::Arguments),
+    /// Look at the bus live: rates, jobs, minions, who reads it, and every event
+    Top(Box<top::Arguments>),
     /// Fire events
     Send(send::Arguments),
     /// Show events of the past
@@ -113,6 +115,7 @@ impl Cli {
             Command::Bus(arguments) => bus::run(&arguments),
             Command::Attach(arguments) => attach::run(&arguments),
             Command::Watch(arguments) => watch::run(&arguments),
+            Command::Top(arguments) => top::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::History(arguments) => history::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),

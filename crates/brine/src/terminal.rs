@@ -25,6 +25,12 @@ pub(crate) fn stderr() -> Shown<io::StderrLock<'static>> {
     Shown::new("stderr", stderr, is_terminal)
 }
 
+/// Stdout for a command that draws the whole screen: it needs every sequence, so nothing is escaped here. Whoever
+/// draws puts text from outside through [`crate::show::visible`] first.
+pub(crate) fn screen() -> io::Stdout {
+    io::stdout()
+}
+
 /// The characters that text from outside is shown without: text for a terminal that a program draws on itself.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if !text.contains(acts) {

@@ -188,11 +188,15 @@ impl Sink for PostgresSink {
 fn sorted(error: tokio_postgres::Error) -> SinkError {
     let reason = shown(&error);
     let class = error.code().map(SqlState::code);
-    // What the data is (22), what the schema forbids (23), what is larger than the server takes (54).
-    match class.and_then(|code| code.get(..2)) {
-        Some("22" | "23" | "54") => SinkError::refused(reason),
+    match class {
+        Some(code) if is_about_data(code) => SinkError::refused(reason),
         _ => SinkError::unavailable(reason),
     }
+}
+
+/// What the data is (22), what the schema forbids (23), what is larger than the server takes (54).
+fn is_about_data(code: &str) -> bool {
+    matches!(code.get(..2), Some("22" | "23" | "54"))
 }
 
 /// What the server says, with its hints: the error alone says only that there is one.
@@ -200,7 +204,9 @@ fn shown(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     if let Some(told) = error.as_db_error() {
         let mut text = format!("{} ({})", told.message(), told.code().code());
-        for more in [told.detail(), told.hint()].into_iter().flatten() {
+        // Details of such an error quote the row: values of events, passwords among them, belong into no log.
+        let detail = told.detail().filter(|_| !is_about_data(told.code().code()));
+        for more in [detail, told.hint()].into_iter().flatten() {
             text.push_str("; ");
             text.push_str(more);
         }

@@ -88,3 +88,11 @@ fn files_that_are_no_yaml_and_old_options() {
     Note ignored-option master:4 option worker_threads is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
     "#);
 }
+
+#[test]
+fn words_that_no_option_knows_are_found() {
+    insta::assert_snapshot!(reviewed("log_level: loud\nhash_type: rot13\n"), @r#"
+    Error wrong-value master:3 option hash_type: there is no rot13; write one of md5, sha1, sha224, sha256, sha384, sha512
+    Warning wrong-value master:2 option log_level: there is no loud; write one of all, garbage, trace, debug, profile, info, warning, error, critical, quiet
+    "#);
+}

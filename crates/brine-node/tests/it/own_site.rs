@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use brine_net::keys::store::KeyState;
 use brine_node::JobRequest;
 use brine_wire::{Map, Value};
 
-use crate::support::{Fixture, accept, publish, publish_job, send};
+use crate::support::{Fixture, accept, publish, publish_job, send, set_key};
 
 async fn each_transport<T>(run: impl AsyncFn(Fixture) -> T) {
     for transport in ["tcp", "zeromq"] {
@@ -47,8 +48,11 @@ async fn events_wait_for_a_master_that_is_away_and_keep_their_order() {
         bus.next("salt/minion/m1/start").await;
         master.end().await;
         send(&fixture, "away", 0..50).await;
-        let again = fixture.master("auto_accept: true").await;
+        // The minion is held back until somebody listens.
+        set_key(&fixture, KeyState::Pending);
+        let again = fixture.master("").await;
         let mut bus = fixture.master_bus().await;
+        accept(&fixture);
         for n in 0..50 {
             let event = bus.next("away").await;
             let data = event.get("data").and_then(Value::as_map).unwrap();

@@ -201,11 +201,16 @@ impl Fixture {
 
 /// Accepts the minion's key, which a master has seen.
 pub(crate) fn accept(fixture: &Fixture) {
+    set_key(fixture, KeyState::Accepted);
+}
+
+/// Puts the minion's key, which a master has seen, into a state.
+pub(crate) fn set_key(fixture: &Fixture, to: KeyState) {
     let store = KeyStore::open(fixture.path("m/pki"), "3008".parse().unwrap()).unwrap();
     let id = MinionId::parse("m1").unwrap();
     let (state, _) = store.find(&id).unwrap().unwrap();
     let changing = store.change().unwrap();
-    (changing.transfer(&id, state, KeyState::Accepted)).unwrap();
+    (changing.transfer(&id, state, to)).unwrap();
 }
 
 /// A program on the minion's machine.

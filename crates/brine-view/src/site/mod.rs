@@ -144,7 +144,7 @@ impl Site {
             ["salt", "presence", kind] => self.minions.presence(kind, &data, event.at),
             ["salt", "auth"] => {
                 let act = text(&data, "act");
-                self.hear(event, &data, Some(&format!("signed in: {act}")));
+                self.hear(event, &data, Some(&format!("key {act}")));
                 return matches!(act, "reject" | "denied" | "full" | "error");
             }
             ["salt", "key"] if text(&data, "act") == "delete" => {

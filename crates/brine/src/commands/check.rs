@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use brine_config::{Environment, Opts, Role, review};
+use brine_config::{ConfigError, Environment, Loaded, Opts, Role, review};
+use brine_node::master::MasterOptions;
+use brine_node::minion::MinionOptions;
+use brine_node::options::OptionsError;
 use brine_reactor::Problem;
 
 use super::findings::{Finding, ShowArgs};
@@ -38,9 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut findings = Vec::new();
     for (role, file) in &files {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        let (remarks, _) = review(*role, &file, &Environment::current());
-        findings.extend(remarks.into_iter().map(Finding::from));
-        findings.extend(of_reactor(*role, &file));
+        findings.extend(of_file(*role, &file));
     }
     let names: Vec<String> = files
         .iter()
@@ -82,17 +83,50 @@ impl Arguments {
     }
 }
 
+/// What there is to say of a node's file, of what it includes and of the rules it names.
+pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
+    let (remarks, loaded) = review(role, file, &Environment::current());
+    let mut findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
+    if let Some(loaded) = &loaded {
+        findings.extend(of_node(role, file, loaded));
+        findings.extend(of_reactor(role, loaded));
+    }
+    findings
+}
+
+/// What keeps Brine's own node from starting with these options.
+fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
+    let (opts, brine) = (&loaded.opts, &loaded.brine);
+    let read = match role {
+        Role::Minion => MinionOptions::from_opts(opts, brine).map(drop),
+        Role::Master | Role::Client => MasterOptions::from_opts(opts, brine).map(drop),
+    };
+    let error = read.err()?;
+    let option = match &error {
+        OptionsError::Value { option, .. } => *option,
+        OptionsError::Hash(_) => "hash_type",
+        OptionsError::Tls(_) => "ssl",
+        OptionsError::Config(ConfigError::WrongType { option, .. }) => option,
+        _ => "",
+    };
+    let places = Opts::places(role, file, &Environment::current());
+    let place = places.iter().rev().find(|place| place.option == option);
+    let place = place.map_or_else(|| option.to_owned(), ToString::to_string);
+    let node = match role {
+        Role::Minion => "minion",
+        Role::Master | Role::Client => "master",
+    };
+    let remedy = format!("correct the option: Brine's {node} does not start with it");
+    Some(Finding::error("wrong-value", place).says(crate::show::one_line(&error.into()), remedy))
+}
+
 /// What is wrong with the rules of a node's reactor, and with the files they name.
-fn of_reactor(role: Role, file: &Path) -> Vec<Finding> {
+fn of_reactor(role: Role, loaded: &Loaded) -> Vec<Finding> {
     let whose = match role {
         Role::Minion => Whose::Minion,
         Role::Master | Role::Client => Whose::Master,
     };
-    // A configuration that cannot be read is in the findings already.
-    let Ok(loaded) = Opts::load(role, file, &Environment::current()) else {
-        return Vec::new();
-    };
-    let problems = reactor::check(&loaded, whose).into_iter();
+    let problems = reactor::check(loaded, whose).into_iter();
     let finding = |problem: Problem| {
         let line = problem
             .line

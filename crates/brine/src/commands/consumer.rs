@@ -169,7 +169,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .map(drop),
         Command::Reset(reset) => self::reset(reset),
         Command::Dead(listed) => dead(listed),
-        Command::Resend(named) => resend(named),
+        Command::Resend(named) => match resend(named) {
+            Ok(0) => Ok(()),
+            // Said by what was printed.
+            Ok(_) => return Ok(ExitCode::FAILURE),
+            Err(error) => Err(error),
+        },
         Command::Rm(named) => {
             ask(&named.store, Method::Delete, &path(&named.name, ""), &[]).map(drop)
         }
@@ -336,16 +341,20 @@ fn dead(listed: &Listed) -> Result<(), Unanswered> {
     Ok(())
 }
 
-fn resend(named: &Named) -> Result<(), Unanswered> {
+/// Has dead letters sent again; how many are kept, being refused again.
+fn resend(named: &Named) -> Result<i128, Unanswered> {
     let path = path(&named.name, "/resend");
-    let answer = ask(&named.store, Method::Post, &path, &[])?.into();
-    let [delivered, kept] = ["delivered", "kept"].map(|field| shown(&answer, field));
+    let answer = ask(&named.store, Method::Post, &path, &[])?;
+    let [delivered, kept] = ["delivered", "kept"].map(|field| match answer.get(field) {
+        Some(Value::Int(count)) => *count,
+        _ => 0,
+    });
     writeln!(
         terminal::stdout(),
         "{}: {delivered} delivered, {kept} refused again and kept",
         named.name
     )?;
-    Ok(())
+    Ok(kept)
 }
 
 fn info(named: &Named) -> Result<(), Unanswered> {

@@ -139,8 +139,7 @@ fn print_one(finding: &Finding, colour: bool, out: &mut impl Write) -> io::Resul
         place => format!("{}: ", show::visible(place)),
     };
     // Texts of libraries begin with the file, too.
-    let text = finding.text.strip_prefix(&place).unwrap_or(&finding.text);
-    let text = show::visible(text);
+    let text = show::visible(without_place(&finding.text, &finding.place));
     if colour {
         write!(out, "\x1b[{style}m{word:<8}\x1b[0m")?;
     } else {
@@ -151,6 +150,20 @@ fn print_one(finding: &Finding, colour: bool, out: &mut impl Write) -> io::Resul
         writeln!(out, "         → {}", show::visible(&finding.remedy))?;
     }
     Ok(())
+}
+
+/// `/etc/salt/master: line 12, column 5: not YAML` at `/etc/salt/master:12` is `column 5: not YAML`.
+fn without_place<'a>(text: &'a str, place: &str) -> &'a str {
+    let after = |text: &'a str, start: &str| text.strip_prefix(start);
+    if let Some(rest) = after(text, place).and_then(|rest| after(rest, ": ")) {
+        return rest;
+    }
+    let rest = place.rsplit_once(':').and_then(|(file, line)| {
+        let rest = after(text, file)?.strip_prefix(": ")?;
+        let rest = after(rest, "line ")?.strip_prefix(line)?;
+        rest.strip_prefix(", ").or(rest.strip_prefix(": "))
+    });
+    rest.unwrap_or(text)
 }
 
 fn to_json(findings: &[Finding]) -> String {

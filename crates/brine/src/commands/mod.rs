@@ -22,5 +22,6 @@ pub(crate) mod reactor;
 pub(crate) mod selection;
 pub(crate) mod send;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod watch;

@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(reader) => print_store(reader, &mut out)?,
         None => running.print_history(&mut out)?,
     }
+    running.print_cluster(&mut out)?;
     running.print_readers(&mut out)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -189,6 +190,39 @@ impl Running {
             // Who may not do everything is not told.
             None if part(&self.status, "bus").is_none() => {}
             None => writeln!(out, "history  none")?,
+        }
+        Ok(())
+    }
+
+    /// How it goes with the other masters, where several are one bus.
+    fn print_cluster(&self, out: &mut impl Write) -> io::Result<()> {
+        let Some(cluster) = part(&self.status, "cluster") else {
+            return Ok(());
+        };
+        writeln!(
+            out,
+            "cluster  {} events published, {} taken in, {} not read yet; {} dead letters",
+            text(cluster, "published"),
+            text(cluster, "taken_in"),
+            text(cluster, "behind"),
+            text(cluster, "dead_letters"),
+        )?;
+        if let Some(reason) = cluster.get("waits_for").and_then(Value::as_str) {
+            writeln!(out, "cluster  waiting: {}", show::visible(reason))?;
+        }
+        let masters = cluster.get("masters").and_then(Value::as_array);
+        for master in masters.into_iter().flatten().filter_map(Value::as_map) {
+            match master.get("alive") {
+                Some(Value::Bool(false)) => {
+                    writeln!(out, "master   {} is not heard", text(master, "id"))?;
+                }
+                _ => writeln!(
+                    out,
+                    "master   {} is heard, with {} minions",
+                    text(master, "id"),
+                    text(master, "minions")
+                )?,
+            }
         }
         Ok(())
     }

@@ -15,5 +15,6 @@ mod send;
 mod sinks;
 mod state_event;
 mod support;
+mod top;
 mod usage;
 mod watch;

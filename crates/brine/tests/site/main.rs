@@ -12,6 +12,7 @@
 mod api;
 mod cluster;
 mod custom_module;
+mod doctor;
 mod firing;
 mod keys;
 mod login;

@@ -200,9 +200,12 @@ impl Process {
         self.wait()
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().try_into().unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
-        let _ = kill_process(pid, signal);
+        let _ = kill_process(self.pid(), signal);
     }
 
     /// Waits for its end; its exit code.

@@ -1,7 +1,7 @@
 //! Clocks of minions against the master's, as recent events tell: a minion puts its own time into what it sends
 //! (`ts`), and the bus knows when it came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use brine_bus::client::Wait;
@@ -15,8 +15,10 @@ use crate::commands::findings::Finding;
 
 /// How many of the last events are looked at.
 const EVENTS: u64 = 5000;
+/// How many of them count for each minion: a clock may have been set since, either way.
+const NEWEST: usize = 3;
 /// More than this, in seconds, is worth a word: `ts` has whole seconds, and a request may wait.
-const MUCH: i64 = 5;
+const MUCH: i64 = 10;
 /// More than this breaks things: certificates, tokens, a `request_server_ttl`.
 const TOO_MUCH: i64 = 60;
 
@@ -33,14 +35,14 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         .map(|(id, skew)| {
             #[allow(clippy::cast_precision_loss)] // seconds, for people
             let by = span(skew.unsigned_abs() as f64);
-            let way = if skew > 0 { "ahead" } else { "behind" };
+            let way = if skew > 0 { "ahead of" } else { "behind" };
             let finding = if skew.abs() > TOO_MUCH {
                 Finding::error("clock-skew", format!("minion {id}"))
             } else {
                 Finding::warning("clock-skew", format!("minion {id}"))
             };
             finding.says(
-                format!("its clock is {by} {way} of the master's"),
+                format!("its clock is {by} {way} the master's"),
                 "set the clocks by NTP: chronyc tracking, or timedatectl, on both machines",
             )
         })
@@ -58,8 +60,8 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     findings
 }
 
-/// By minion, how many seconds its clock is ahead: the least of what its events tell, since a request that waited
-/// looks like a clock that is behind.
+/// By minion, how many seconds its clock is ahead: the least of what its newest events tell, since a request that
+/// waited looks like a clock that is behind.
 fn skews(site: &Site) -> Option<BTreeMap<String, i64>> {
     let client = site.client()?;
     let query = EventQuery {
@@ -68,7 +70,7 @@ fn skews(site: &Site) -> Option<BTreeMap<String, i64>> {
         ..EventQuery::default()
     };
     let mut stream = client.history(query, Some(Duration::from_secs(10))).ok()?;
-    let mut skews: BTreeMap<String, i64> = BTreeMap::new();
+    let mut skews: BTreeMap<String, VecDeque<i64>> = BTreeMap::new();
     while let Ok(Some(delivery)) = stream.next(Wait::For(Duration::from_secs(10))) {
         let stored = match delivery {
             Delivery::Event(stored) => stored,
@@ -86,10 +88,17 @@ fn skews(site: &Site) -> Option<BTreeMap<String, i64>> {
         let Ok(ts) = i64::try_from(*ts) else { continue };
         let arrived = i64::try_from(stored.at.0 / 1000).unwrap_or(i64::MAX);
         let skew = ts.saturating_sub(arrived);
-        let least = skews.entry(id.to_owned()).or_insert(skew);
-        if skew.abs() < least.abs() {
-            *least = skew;
+        let newest = skews.entry(id.to_owned()).or_default();
+        newest.push_back(skew);
+        if newest.len() > NEWEST {
+            newest.pop_front();
         }
     }
-    Some(skews)
+    let least = |skews: VecDeque<i64>| skews.into_iter().min_by_key(|skew| skew.abs());
+    let by_minion = skews.into_iter();
+    Some(
+        by_minion
+            .filter_map(|(id, skews)| Some((id, least(skews)?)))
+            .collect(),
+    )
 }

@@ -1,7 +1,8 @@
 //! Keys on disk: who may read them, and what waits or was refused.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,10 +17,19 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     let Some(folder) = site.option("pki_dir").map(PathBuf::from) else {
         return Vec::new();
     };
-    if !folder.is_dir() {
-        return Vec::new();
-    }
+    let about = match fs::metadata(&folder) {
+        Ok(about) if about.is_dir() => about,
+        found => return no_folder(site, &folder, found.err()).into_iter().collect(),
+    };
     let mut findings = Vec::new();
+    open_folder(&folder, &about, &mut findings);
+    if let Err(error) = fs::read_dir(&folder) {
+        findings.push(Finding::warning("unreadable-keys", folder.display()).says(
+            format!("this user may not look into it: {error}"),
+            "run this as root or as the daemon's user; the daemon itself must be able to read it",
+        ));
+        return findings;
+    }
     let names: &[&str] = match site.kind {
         NodeKind::Master => &["master.pem", "master_sign.pem"],
         NodeKind::Minion => &["minion.pem"],
@@ -35,6 +45,34 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         NodeKind::Minion => of_master(site, &folder, &mut findings),
     }
     findings
+}
+
+/// A node that runs has made its directory.
+fn no_folder(site: &Site, folder: &Path, error: Option<io::Error>) -> Option<Finding> {
+    if site.bus_pid.is_none() || site.is_bus_alone() {
+        return None;
+    }
+    let text = error.map_or_else(|| "is no directory".to_owned(), |error| error.to_string());
+    Some(Finding::error("no-keys", folder.display()).says(
+        format!("pki_dir: {text}; {} has no keys there", site.server()),
+        "set pki_dir to the directory of its keys, or restart it: it makes the directory and new keys",
+    ))
+}
+
+fn open_folder(folder: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
+    let mode = about.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        findings.push(Finding::error("open-key-dir", folder.display()).says(
+            format!("mode {mode:04o}: others may replace the keys in it, and accept their own"),
+            format!("chmod 700 {}", folder.display()),
+        ));
+    }
+    if mode & 0o700 != 0o700 {
+        findings.push(Finding::error("closed-key-dir", folder.display()).says(
+            format!("mode {mode:04o}: its own user cannot use the keys in it"),
+            format!("chmod 700 {}", folder.display()),
+        ));
+    }
 }
 
 fn private(path: &Path, is_group_fine: bool, findings: &mut Vec<Finding>) {
@@ -63,6 +101,10 @@ fn of_minions(folder: &Path, findings: &mut Vec<Finding>) {
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         names.filter(|name| !name.starts_with('.')).collect()
     };
+    let accepted_keys = folder.join("minions");
+    if let Ok(about) = fs::metadata(&accepted_keys) {
+        open_folder(&accepted_keys, &about, findings);
+    }
     let (accepted, pending) = (ids("minions"), ids("minions_pre"));
     let (denied, rejected) = (ids("minions_denied"), ids("minions_rejected"));
     let some = |ids: &BTreeSet<String>| {

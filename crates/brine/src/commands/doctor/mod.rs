@@ -6,20 +6,26 @@
 mod clients;
 mod clock;
 mod keys;
+mod masters;
+mod owners;
 mod ports;
 mod proc;
 mod resources;
 mod sockets;
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use brine_bus::address::Endpoint;
 use brine_bus::client::local::blocking::LocalClient;
-use brine_config::{Environment, review};
+use brine_config::Severity;
 use brine_wire::{Map, Value};
 
 use super::bench::listener;
+use super::check;
 use super::findings::{Finding, ShowArgs};
 use super::local_events;
 use crate::bus_location::{BusArgs, BusLocation, NodeKind};
@@ -44,14 +50,19 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut findings = Vec::new();
     if let Some((role, file)) = arguments.bus.configuration_file() {
-        let (remarks, _) = review(role, &file, &Environment::current());
-        findings.extend(remarks.into_iter().map(Finding::from));
+        findings.extend(check::of_file(role, &file));
+        if findings.iter().any(|one| one.kind == "unreadable-file") {
+            // The defaults would lead to another site.
+            return arguments.show.print(findings, "doctor");
+        }
     }
     let location = match arguments.bus.resolve() {
         Ok(location) => location,
         Err(error) => {
             let text = crate::show::one_line(&error);
-            if !findings.iter().any(|finding| text.contains(&finding.text)) {
+            let is_said =
+                |one: &Finding| one.severity == Severity::Error && text.contains(&one.text);
+            if !findings.iter().any(is_said) {
                 let place = arguments.bus.sock_dir.as_deref();
                 let place = place
                     .map(|path| path.display().to_string())
@@ -68,6 +79,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     findings.extend(sockets::findings(&site));
     findings.extend(ports::findings(&site));
     findings.extend(keys::findings(&site));
+    findings.extend(owners::findings(&site));
+    findings.extend(masters::findings(&site));
     findings.extend(resources::findings(&site));
     findings.extend(clients::findings(&site));
     findings.extend(clock::findings(&site));
@@ -84,8 +97,10 @@ struct Site {
     kind: NodeKind,
     /// The process that serves the publish socket.
     bus_pid: Option<i32>,
-    /// Whether somebody serves the publish socket.
+    /// Whether somebody serves the publish socket, as far as this user may know.
     is_running: bool,
+    /// Whether this user may not use the publish socket.
+    is_refused: bool,
     /// What a bus of Brine says of itself.
     status: Option<Map>,
 }
@@ -94,10 +109,15 @@ impl Site {
     fn look(location: BusLocation, kind: NodeKind) -> Self {
         let endpoint = location.address.publish();
         let bus_pid = listener(endpoint);
+        let mut is_refused = false;
         let is_running = match endpoint {
-            Endpoint::Path(_) => bus_pid.is_some(),
+            Endpoint::Path(path) => {
+                is_refused = UnixStream::connect(path)
+                    .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+                bus_pid.is_some() || is_refused
+            }
             Endpoint::Tcp(address) => {
-                std::net::TcpStream::connect_timeout(address, Duration::from_secs(1)).is_ok()
+                TcpStream::connect_timeout(address, Duration::from_secs(1)).is_ok()
             }
         };
         let mut site = Self {
@@ -106,6 +126,7 @@ impl Site {
             kind,
             bus_pid,
             is_running,
+            is_refused,
         };
         if let Some(mut client) = site.client()
             && let Ok(Value::Map(status)) = client.status(Some(Duration::from_secs(10)))
@@ -127,9 +148,22 @@ impl Site {
         self.status.as_ref()?.get(name)?.as_map()
     }
 
+    /// Whether the bus belongs to no master or minion, so that what those need may be missing.
+    fn is_bus_alone(&self) -> bool {
+        self.part("node")
+            .is_some_and(|node| node.get("kind").and_then(Value::as_str) == Some("bus"))
+    }
+
     /// An option as text, if a configuration was read.
     fn option(&self, name: &str) -> Option<&str> {
         self.location.opts.as_ref()?.get(name)?.as_str()
+    }
+
+    /// Whether this program serves the bus, as far as this user may see that.
+    fn is_ours(&self) -> bool {
+        let name = |path: std::path::PathBuf| path.file_name().map(std::ffi::OsStr::to_owned);
+        let served_by = self.bus_pid.and_then(proc::program).and_then(name);
+        served_by.is_some() && served_by == std::env::current_exe().ok().and_then(name)
     }
 
     /// How the process that serves the bus is named to people.

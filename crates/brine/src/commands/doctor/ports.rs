@@ -1,4 +1,7 @@
-//! The master's ports: who listens there, and whether it is this master.
+//! The master's address and ports: who listens there, and whether it is this master.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use brine_wire::Value;
 
@@ -15,22 +18,26 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     else {
         return Vec::new();
     };
-    let all = proc::tcp_listeners();
+    let own = site
+        .option("interface")
+        .and_then(|text| text.trim_matches(['[', ']']).parse().ok())
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    if let Some(finding) = of_interface(own) {
+        return vec![finding];
+    }
     let mut findings = Vec::new();
+    let all = proc::tcp_listeners();
     for name in ["publish_port", "ret_port"] {
         let Some(Value::Int(port)) = opts.get(name) else {
             continue;
         };
+        // Others are wrong values.
         let Ok(port) = u16::try_from(*port) else {
-            findings.push(
-                Finding::error("wrong-port", name)
-                    .says(format!("{port} is no port"), "write a number up to 65535"),
-            );
             continue;
         };
         let inodes: Vec<u64> = all
             .iter()
-            .filter(|one| one.at == port)
+            .filter(|one| meet(one.at, SocketAddr::new(own, port)))
             .map(|one| one.inode)
             .collect();
         let holders = proc::holders(&inodes);
@@ -42,6 +49,22 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     findings
 }
 
+/// Whether two listeners cannot be on one machine. Another interface's port of the same number is another port.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port() && (a == b || a.is_unspecified() || b.is_unspecified())
+}
+
+fn of_interface(own: IpAddr) -> Option<Finding> {
+    let error = TcpListener::bind((own, 0)).err()?;
+    (error.kind() == ErrorKind::AddrNotAvailable).then(|| {
+        Finding::error("wrong-interface", format!("interface {own}")).says(
+            "this machine has no such address: the master cannot listen there",
+            "set interface to one of the addresses that `ip address` shows, or to 0.0.0.0",
+        )
+    })
+}
+
 fn of_port(site: &Site, name: &str, port: u16, is_served: bool, pids: &[i32]) -> Option<Finding> {
     let place = format!("{name} {port}");
     let Some(own) = site.bus_pid else {
@@ -51,17 +74,16 @@ fn of_port(site: &Site, name: &str, port: u16, is_served: bool, pids: &[i32]) ->
                 "no bus of this configuration runs, but {} has its port",
                 proc::name(*first)
             ),
-            format!("end that process, or set {name} to another port"),
+            format!(
+                "if that is this site's master, restart it: its sockets are gone; if not, end it or set {name} to another port"
+            ),
         ));
     };
     if !is_served {
-        let is_bus_alone = site
-            .part("node")
-            .is_some_and(|node| node.get("kind").and_then(Value::as_str) == Some("bus"));
-        return (!is_bus_alone && site.option("ipc_mode") != Some("tcp")).then(|| {
+        return (!site.is_bus_alone() && site.option("ipc_mode") != Some("tcp")).then(|| {
             Finding::error("port-closed", place).says(
                 format!(
-                    "nobody listens, though {} serves the bus: minions cannot reach this master",
+                    "nobody listens at it, though {} serves the bus: minions cannot reach this master",
                     proc::name(own)
                 ),
                 "look into the master's log, and start it again",
@@ -94,4 +116,27 @@ fn of_port(site: &Site, name: &str, port: u16, is_served: bool, pids: &[i32]) ->
         text,
         format!("end one of them, or give each its own {name}"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_another_interface_is_another_port() {
+        for (one, other, expected) in [
+            ("127.0.0.1:4505", "127.0.0.1:4505", true),
+            ("127.0.0.1:4505", "127.0.0.2:4505", false),
+            ("127.0.0.1:4505", "127.0.0.1:4506", false),
+            ("0.0.0.0:4505", "127.0.0.2:4505", true),
+            ("[::]:4505", "127.0.0.2:4505", true),
+            ("[::ffff:127.0.0.1]:4505", "127.0.0.1:4505", true),
+        ] {
+            assert_eq!(
+                meet(one.parse().unwrap(), other.parse().unwrap()),
+                expected,
+                "{one} {other}"
+            );
+        }
+    }
 }

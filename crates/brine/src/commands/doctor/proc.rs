@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// A socket that somebody listens on.
@@ -37,29 +38,42 @@ fn parse_unix(text: &str) -> Vec<Listening<PathBuf>> {
         .collect()
 }
 
-/// TCP sockets by port.
-pub(super) fn tcp_listeners() -> Vec<Listening<u16>> {
+/// TCP sockets by address.
+pub(super) fn tcp_listeners() -> Vec<Listening<SocketAddr>> {
     let read = |name: &str| fs::read_to_string(name).unwrap_or_default();
     let mut all = parse_tcp(&read("/proc/net/tcp"));
     all.extend(parse_tcp(&read("/proc/net/tcp6")));
     all
 }
 
-fn parse_tcp(text: &str) -> Vec<Listening<u16>> {
+fn parse_tcp(text: &str) -> Vec<Listening<SocketAddr>> {
     /// `TCP_LISTEN`.
     const LISTENS: &str = "0A";
     text.lines()
         .skip(1)
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let (_, port) = fields.get(1)?.rsplit_once(':')?;
+            let (ip, port) = fields.get(1)?.rsplit_once(':')?;
             (*fields.get(3)? == LISTENS).then_some(())?;
             Some(Listening {
-                at: u16::from_str_radix(port, 16).ok()?,
+                at: SocketAddr::new(parse_ip(ip)?, u16::from_str_radix(port, 16).ok()?),
                 inode: fields.get(9)?.parse().ok()?,
             })
         })
         .collect()
+}
+
+/// The kernel prints the address's words of four bytes as numbers of this machine.
+fn parse_ip(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok();
+    if hex.len() == 8 {
+        return Some(Ipv4Addr::from(word(0)?.to_ne_bytes()).into());
+    }
+    let mut bytes = [0; 16];
+    for (at, part) in bytes.chunks_exact_mut(4).enumerate() {
+        part.copy_from_slice(&word(at * 8)?.to_ne_bytes());
+    }
+    Some(Ipv6Addr::from(bytes).into())
 }
 
 /// The processes that hold these sockets, as far as this user may see them.
@@ -156,17 +170,16 @@ fn ancestors(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// Whether two processes are of one service: one started the other, or the same program started both by forking.
+/// Whether two processes are of one service: one started the other, or the same program started both, be it through
+/// others (real Salt's master has managers of managers).
 pub(super) fn are_one_service(a: i32, b: i32) -> bool {
-    if a == b || ancestors(a).contains(&b) || ancestors(b).contains(&a) {
-        return true;
-    }
-    match (parent(a), parent(b)) {
-        (Some(one), Some(other)) if one == other => {
-            program(one).is_some() && program(one) == program(a)
-        }
-        _ => false,
-    }
+    let line = |pid| std::iter::once(pid).chain(ancestors(pid));
+    let others: Vec<i32> = line(b).collect();
+    let Some(nearest) = line(a).find(|pid| others.contains(pid)) else {
+        return false;
+    };
+    // A shell or a service manager starts many services.
+    nearest == a || nearest == b || (program(nearest).is_some() && program(nearest) == program(a))
 }
 
 #[cfg(test)]
@@ -193,10 +206,21 @@ mod tests {
         assert_eq!(
             parse_tcp(tcp),
             [Listening {
-                at: 4506,
+                at: "127.0.0.1:4506".parse().unwrap(),
                 inode: 98765
             }]
         );
+    }
+
+    #[test]
+    fn addresses_are_read_as_this_machine_prints_them() {
+        let listener = std::net::TcpListener::bind("[::1]:0").ok();
+        let address = listener.as_ref().and_then(|one| one.local_addr().ok());
+        // Not every machine has IPv6.
+        let is_found = |at| tcp_listeners().iter().any(|one| one.at == at);
+        assert!(address.is_none_or(is_found), "{address:?}");
+        assert_eq!(parse_ip("00000000"), Some(Ipv4Addr::UNSPECIFIED.into()));
+        assert_eq!(parse_ip("0000"), None);
     }
 
     #[test]
@@ -205,10 +229,10 @@ mod tests {
         assert!(exists(own) && open_file_limit(own).is_some() && !command(own).is_empty());
         assert!(are_one_service(own, own) && !are_one_service(own, 1));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let address = listener.local_addr().unwrap();
         let found = tcp_listeners()
             .into_iter()
-            .find(|one| one.at == port)
+            .find(|one| one.at == address)
             .unwrap();
         assert_eq!(holders(&[found.inode])[&found.inode], [own]);
     }

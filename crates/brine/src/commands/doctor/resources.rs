@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use brine_view::text::counted;
 use brine_wire::Value;
-use rustix::fs::StatVfs;
+use rustix::fs::{StatVfs, StatVfsMountFlags};
 
 use super::{Site, proc};
 use crate::commands::findings::Finding;
@@ -75,6 +76,12 @@ fn disk(what: &str, folder: &Path, about: &StatVfs) -> Option<Finding> {
     if all == 0 {
         return None;
     }
+    if about.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Some(Finding::error("read-only-disk", folder.display()).says(
+            format!("the disk of {what} is mounted read-only"),
+            "mount it writable; the kernel's log (dmesg) tells why it is not",
+        ));
+    }
     let mib = free >> 20;
     let remedy = "remove what is not needed, or shorten the history: brine log vacuum, brine: {history: {max_bytes}}";
     if has_no_files {
@@ -121,7 +128,13 @@ fn open_files(site: &Site) -> Option<Finding> {
     let wanted = LEAST + 2 * minions;
     (limit < wanted).then(|| {
         Finding::error("file-limit", proc::name(pid)).says(
-            format!("may have {limit} files open; {minions} accepted minions need {wanted}"),
+            format!(
+                "may have {limit} files open; with {} it needs {wanted}",
+                counted(
+                    usize::try_from(minions).unwrap_or(usize::MAX),
+                    "accepted minion"
+                )
+            ),
             "raise it: LimitNOFILE= of the systemd unit, or ulimit -n, and start it again",
         )
     })
@@ -129,7 +142,14 @@ fn open_files(site: &Site) -> Option<Finding> {
 
 fn pid_file(site: &Site) -> Option<Finding> {
     let path = site.option("pidfile")?;
-    let pid: i32 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    let text = fs::read_to_string(path).ok()?;
+    let Ok(pid) = text.trim().parse::<i32>() else {
+        let text = "holds no process number";
+        return Some(
+            Finding::warning("stale-pidfile", path)
+                .says(text, "remove it, and start the daemon again"),
+        );
+    };
     if !proc::exists(pid) {
         let text = format!("names pid {pid}, which does not run");
         return Some(

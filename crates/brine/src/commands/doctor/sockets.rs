@@ -1,7 +1,9 @@
 //! The directory of sockets and what is in it: modes, owners, leftovers, and who serves them.
 
 use std::fs::{self, Metadata};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use brine_bus::address::Endpoint;
@@ -18,8 +20,11 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         }
         return findings;
     };
+    if site.is_refused {
+        findings.push(not_permitted(site));
+    }
     match fs::metadata(folder) {
-        Ok(about) => directory(site, folder, &about, &mut findings),
+        Ok(about) => directory(folder, &about, &mut findings),
         Err(error) => {
             let remedy = "start the master or minion, which makes it, or set sock_dir to the directory it uses";
             findings.push(
@@ -29,13 +34,20 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         }
     }
     let listening = proc::unix_listeners();
-    let mut is_stale = false;
+    let mut is_explained = false;
     for (name, path) in sockets(site) {
-        let Ok(about) = fs::symlink_metadata(&path) else {
-            continue;
+        let about = match fs::symlink_metadata(&path) {
+            Ok(about) => about,
+            Err(error) => {
+                if error.kind() == ErrorKind::NotFound {
+                    findings.extend(missing(site, name, &path));
+                }
+                continue;
+            }
         };
         if !about.file_type().is_socket() {
             let text = "this is no socket, and stands where one has to be";
+            is_explained = true;
             findings.push(
                 Finding::error("not-a-socket", path.display())
                     .says(text, "move it away, and start the bus again"),
@@ -49,19 +61,20 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
             .map(|one| one.inode)
             .collect();
         match inodes.len() {
-            0 if is_mentioned_elsewhere(&path, &listening) => {}
+            0 if may_be_served(&path, &listening) => {}
             0 => {
-                is_stale = true;
+                is_explained = true;
                 findings.push(stale(&path));
             }
             1 => {}
             _ => findings.push(served_twice(site, &path, &inodes)),
         }
     }
-    if !site.is_running && !is_stale {
+    if !site.is_running && !is_explained {
         findings.push(not_running(site));
     }
     if site.is_running
+        && !site.is_refused
         && site
             .location
             .local_address()
@@ -105,6 +118,31 @@ fn not_running(site: &Site) -> Finding {
     )
 }
 
+fn not_permitted(site: &Site) -> Finding {
+    Finding::warning("no-permission", site.location.address.publish()).says(
+        "this user may not use the bus: whether it runs, and how, cannot be seen",
+        "run this as root or as the bus's user",
+    )
+}
+
+/// A socket that a running bus has made, and that is gone.
+fn missing(site: &Site, name: &str, path: &Path) -> Option<Finding> {
+    let what = match name {
+        "pull" => "nobody can fire events",
+        // Real Salt has none.
+        "local" if site.is_ours() => {
+            "history, status and the exact reading of events are out of reach"
+        }
+        _ => return None,
+    };
+    (site.bus_pid.is_some()).then(|| {
+        Finding::error("missing-socket", path.display()).says(
+            format!("the bus runs, but this socket is gone: {what}"),
+            "restart the master or minion, which makes it; look for what cleans the directory (systemd-tmpfiles, tmpreaper)",
+        )
+    })
+}
+
 fn stale(path: &Path) -> Finding {
     Finding::error("stale-socket", path.display()).says(
         "stale socket: nobody listens on it; whoever served it was killed",
@@ -129,16 +167,17 @@ fn served_twice(site: &Site, path: &Path, inodes: &[u64]) -> Finding {
     )
 }
 
-/// A path may be known to the kernel by another name, such as through a link.
-fn is_mentioned_elsewhere(path: &Path, listening: &[proc::Listening<PathBuf>]) -> bool {
+/// A path may be known to the kernel by another name, such as through a link or from before it was moved here.
+fn may_be_served(path: &Path, listening: &[proc::Listening<PathBuf>]) -> bool {
     let real = fs::canonicalize(path).ok();
     let is_same =
         |one: &Path| one == path || (real.is_some() && fs::canonicalize(one).ok() == real);
     listening.iter().any(|one| is_same(&one.at))
-        || std::os::unix::net::UnixStream::connect(path).is_ok()
+        || !UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
-fn directory(site: &Site, folder: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
+fn directory(folder: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
     let mode = about.permissions().mode() & 0o7777;
     if !about.is_dir() {
         let text = "sock_dir is no directory";
@@ -154,18 +193,10 @@ fn directory(site: &Site, folder: &Path, about: &Metadata, findings: &mut Vec<Fi
             format!("chmod 755 {}", folder.display()),
         ));
     }
-    let Some(user) = site.option("user") else {
-        return;
-    };
-    let wanted = nix::unistd::User::from_name(user).ok().flatten();
-    if let Some(wanted) = wanted.filter(|wanted| wanted.uid.as_raw() != about.uid()) {
-        findings.push(Finding::warning("wrong-owner", folder.display()).says(
-            format!(
-                "owned by uid {}, but option user is {user} (uid {})",
-                about.uid(),
-                wanted.uid
-            ),
-            format!("chown {user} {}", folder.display()),
+    if mode & 0o700 != 0o700 {
+        findings.push(Finding::error("closed-sock-dir", folder.display()).says(
+            format!("mode {mode:04o}: its own user may not use it"),
+            format!("chmod 755 {}", folder.display()),
         ));
     }
 }
@@ -197,7 +228,7 @@ fn mode(site: &Site, name: &str, path: &Path, about: &Metadata, findings: &mut V
                 fix("660"),
             ))
         }
-        "publish" | "pull" if mode & 0o600 != 0o600 => {
+        "publish" | "pull" | "local" if mode & 0o600 != 0o600 => {
             findings.push(Finding::error("closed-socket", path.display()).says(
                 format!("mode {mode:04o}: its own user may not use it"),
                 fix("600"),

@@ -6,8 +6,10 @@ mod masters;
 mod scratch;
 mod site;
 
+use std::fs::Permissions;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,13 +42,22 @@ pub(crate) struct Arguments {
     masters: u8,
 }
 
+/// A new directory for this user alone: who may read the configuration in it has the password of an API that runs
+/// commands as this user.
+fn private_directory() -> std::io::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("brine-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+}
+
 /// How long the minion may take to sign in and start.
 const SIGN_IN: Duration = Duration::from_secs(60);
 
 /// Runs until a signal ends it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let scratch = match arguments.directory {
-        None => Some(TempDir::with_prefix("brine-").context("cannot make a directory")?),
+        None => Some(private_directory().context("cannot make a directory")?),
         Some(_) => None,
     };
     let root = match (&scratch, &arguments.directory) {

@@ -81,7 +81,7 @@ impl Scratch {
             format!("brine: {{cluster: {cluster}}}\n")
         });
         let (id, minion) = (&names.master, &names.minion);
-        write(
+        write_secret(
             &root.join("master"),
             &format!(
                 "root_dir: {path}/master.d\nid: {id}\ninterface: 127.0.0.1\n\
@@ -135,6 +135,19 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
+/// Writes what nobody else may read: keys and passwords.
+fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| path.display().to_string())?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
 /// Ports that are free at the moment.
 fn free_ports() -> anyhow::Result<[u16; 3]> {
     let taken = [
@@ -163,14 +176,6 @@ fn self_signed(root: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
     write(&certificate, &made.cert.pem())?;
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&key)
-        .with_context(|| key.display().to_string())?;
-    file.write_all(made.signing_key.serialize_pem().as_bytes())?;
+    write_secret(&key, &made.signing_key.serialize_pem())?;
     Ok((certificate, key))
 }

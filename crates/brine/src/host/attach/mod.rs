@@ -101,6 +101,8 @@ impl Beside {
         lock: Option<FrontLock>,
     ) -> anyhow::Result<Self> {
         let sinks = PreparedSinks::of(&location)?;
+        // First of all: a history that was opened in vain is one that was not closed.
+        let watch = watch(&location)?;
         let directory = history_directory(&location, options);
         let default = match directory {
             Some(_) => HistoryDefault::On,
@@ -122,7 +124,7 @@ impl Beside {
             }
             served.push(sockets::bind(&address, Some(sock_dir), *compat, &location)?);
         }
-        let (place, front) = place(&location, lock, &mut served)?;
+        let (place, front) = place(&location, watch, lock, &mut served)?;
         let log_bytes = options.log_bytes.or(location.brine.log_bytes);
         let log = super::log(&served, log_bytes, &location, prepared.as_ref())?;
         let history = prepared.map(|prepared| RunningHistory::start(prepared, &log));
@@ -267,18 +269,27 @@ fn start_api(location: &BusLocation, state: Arc<ApiState>) -> anyhow::Result<Run
     http_api::start(&location.brine, settings, state, operator)
 }
 
-fn place(
-    location: &BusLocation,
-    lock: Option<FrontLock>,
-    served: &mut Vec<Served>,
-) -> anyhow::Result<(Place, Option<Arc<Front>>)> {
+/// What tells when another socket stands in the place of the bus's; `None` for one on ports.
+fn watch(location: &BusLocation) -> anyhow::Result<Option<SocketWatch>> {
     let Endpoint::Path(path) = location.address.publish() else {
-        return Ok((Place::Fixed, None));
+        return Ok(None);
     };
     let watch = SocketWatch::new(path).with_context(|| {
         let directory = path.parent().unwrap_or(path).display();
         format!("sock_dir {directory}: it must exist before its bus can be joined")
     })?;
+    Ok(Some(watch))
+}
+
+fn place(
+    location: &BusLocation,
+    watch: Option<SocketWatch>,
+    lock: Option<FrontLock>,
+    served: &mut Vec<Served>,
+) -> anyhow::Result<(Place, Option<Arc<Front>>)> {
+    let Some(watch) = watch else {
+        return Ok((Place::Fixed, None));
+    };
     let Some(lock) = lock else {
         return Ok((Place::Watched(watch), None));
     };

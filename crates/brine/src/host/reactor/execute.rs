@@ -90,7 +90,7 @@ impl Execute for OwnMaster {
                 Call::Local(job) => {
                     let by = self.master.own_caller();
                     let published = self.master.publish(request(job), &by).await;
-                    Ok(outcome(&published.map_err(|error| error.to_string())?))
+                    Ok(outcome(job, &published.map_err(|error| error.to_string())?))
                 }
                 Call::Runner(function) if is_own_runner(&function.fun) => {
                     let arguments = bound(function)?;
@@ -124,7 +124,7 @@ impl Execute for OtherMaster {
             match call {
                 Call::Local(job) => {
                     let published = self.publish(&request(job)).await?;
-                    Ok(outcome(&published))
+                    Ok(outcome(job, &published))
                 }
                 Call::Runner(function) if is_own_runner(&function.fun) => {
                     self.runner(function).await
@@ -258,13 +258,18 @@ fn request(job: &Job) -> JobRequest {
 }
 
 /// What the record says of a published job. That nobody was meant is no failure in Salt, but worth a look.
-fn outcome(published: &Published) -> Value {
+fn outcome(job: &Job, published: &Published) -> Value {
     let minions = published.minions.iter().map(|id| Value::from(id.as_str()));
     let mut map = Map::new();
     match &published.jid {
         Some(jid) => map.insert("jid", jid.as_str()),
         None => {
-            tracing::warn!("a reaction's target matches no minion; nothing was published");
+            tracing::warn!(
+                fun = %job.fun,
+                tgt = job.tgt.as_str().unwrap_or("a list"),
+                tgt_type = %job.tgt_type,
+                "a reaction's target matches no minion; nothing was published"
+            );
             map.insert(
                 "note",
                 "no minion matches the target; nothing was published",

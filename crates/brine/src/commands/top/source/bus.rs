@@ -1,0 +1,242 @@
+//! Events of a local bus.
+
+use std::time::Duration;
+
+use brine_bus::address::Address;
+use brine_bus::client::blocking::Subscriber;
+use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
+use brine_bus::client::{PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait};
+use brine_view::site::{Gap, Row};
+use brine_wire::{Map, Value};
+
+use super::{Item, LOOK_EVERY, Link, Out, Over, Questions};
+use crate::clock;
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Reads Brine's own socket until the user has seen enough. A stream that is cut goes on where it was.
+pub(super) fn read_local(address: LocalAddress, last: u64, out: &mut Out) {
+    // The end is the user's.
+    let _ = follow(address, last, out);
+}
+
+fn follow(address: LocalAddress, last: u64, out: &mut Out) -> Result<(), Over> {
+    let query = EventQuery {
+        last: Some(last).filter(|last| *last > 0),
+        ..EventQuery::default()
+    };
+    let client = LocalClient::new(address, PublisherConfig::default());
+    let mut stream = client.unconnected_events(&query);
+    let mut is_live = false;
+    loop {
+        let mut next = stream.next(Wait::For(Duration::ZERO));
+        if matches!(next, Ok(None)) {
+            out.flush()?;
+            if !is_live && stream.socket().is_some() {
+                out.link(Link::Live)?;
+                is_live = true;
+            }
+            next = stream.next(Wait::For(LOOK_EVERY));
+        }
+        match next {
+            Ok(None) => {}
+            Ok(Some(Delivery::Event(stored))) => out.push(event(&stored))?,
+            Ok(Some(Delivery::Gap {
+                to, missed, reason, ..
+            })) => {
+                let reason = reason.unwrap_or_else(|| "no longer kept".to_owned());
+                out.push(Item::Gap(Gap {
+                    at: clock::now().0,
+                    before: to.seq.0 + 1,
+                    missed,
+                    reason,
+                }))?;
+            }
+            Ok(Some(Delivery::End)) => return out.link(Link::Complete),
+            Err(error) => {
+                out.link(Link::Lost(lost(&error)))?;
+                is_live = false;
+                // The stream connects again by itself; a bus that is away is not asked all the time.
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+    }
+}
+
+fn lost(error: &LocalError) -> String {
+    match error {
+        LocalError::Connect(_) => "the bus is away; waiting for it".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn event(stored: &Stored) -> Item {
+    Item::Event {
+        tag: stored.event.tag().to_owned(),
+        data: stored.event.data().to_vec(),
+        at: stored.at.0,
+        seq: stored.position.seq.0,
+    }
+}
+
+/// Reads Salt's own socket: without numbers, and what is fired while it is not connected is lost.
+pub(super) fn read_salts(address: &Address, out: &mut Out) {
+    let _ = follow_salts(address, out);
+}
+
+fn follow_salts(address: &Address, out: &mut Out) -> Result<(), Over> {
+    let config = SubscriberConfig {
+        reconnect: Reconnect::Never,
+        ..SubscriberConfig::default()
+    };
+    let mut bus = Subscriber::new(address, config);
+    let (mut seq, mut was_connected) = (0, false);
+    loop {
+        if let Err(error) = bus.connect(Duration::ZERO) {
+            out.link(Link::Lost(error.to_string()))?;
+            while bus.connect(LOOK_EVERY).is_err() {
+                out.flush()?;
+            }
+        }
+        if was_connected {
+            let reason = "the connection was cut".to_owned();
+            out.push(Item::Gap(Gap {
+                at: clock::now().0,
+                before: seq + 1,
+                missed: None,
+                reason,
+            }))?;
+        }
+        out.link(Link::Live)?;
+        was_connected = true;
+        let error = read_connection(&mut bus, &mut seq, out)?;
+        out.link(Link::Lost(error.to_string()))?;
+    }
+}
+
+/// Reads to the end of a connection; why it ended.
+fn read_connection(
+    bus: &mut Subscriber,
+    seq: &mut u64,
+    out: &mut Out,
+) -> Result<ReceiveError, Over> {
+    loop {
+        let mut wait = Duration::ZERO;
+        loop {
+            match bus.next_ref(Wait::For(wait)) {
+                Ok(Some(event)) => {
+                    *seq += 1;
+                    let (tag, data) = (event.tag().to_owned(), event.data().to_vec());
+                    out.push(Item::Event {
+                        tag,
+                        data,
+                        at: clock::now().0,
+                        seq: *seq,
+                    })?;
+                    wait = Duration::ZERO;
+                }
+                Ok(None) if wait.is_zero() => {
+                    out.flush()?;
+                    wait = LOOK_EVERY;
+                }
+                Ok(None) => break,
+                Err(error) => return Ok(error),
+            }
+        }
+    }
+}
+
+/// What Brine's own socket can be asked.
+pub(super) struct Local {
+    client: LocalClient,
+}
+
+impl Local {
+    pub(super) fn new(address: LocalAddress) -> Self {
+        Self {
+            client: LocalClient::new(address, PublisherConfig::default()),
+        }
+    }
+
+    fn stored(&self, query: EventQuery) -> Vec<Stored> {
+        let mut all = Vec::new();
+        let Ok(mut stream) = self.client.history(query, Some(ANSWER)) else {
+            return all;
+        };
+        while let Ok(Some(delivery)) = stream.next(Wait::For(ANSWER)) {
+            match delivery {
+                Delivery::Event(stored) => all.push(stored),
+                Delivery::Gap { .. } => {}
+                Delivery::End => break,
+            }
+        }
+        all
+    }
+}
+
+impl Questions for Local {
+    fn status(&mut self) -> Option<(Map, Vec<Map>)> {
+        let Value::Map(status) = self.client.status(Some(ANSWER)).ok()? else {
+            return None;
+        };
+        let consumers = match self.client.consumers(Some(ANSWER)) {
+            Ok(Value::Map(answer)) => answer
+                .get("consumers")
+                .and_then(Value::as_array)
+                .map(<[Value]>::to_vec),
+            Ok(Value::Array(all)) => Some(all),
+            _ => None,
+        };
+        let consumers = consumers
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|one| match one {
+                Value::Map(map) => Some(map),
+                _ => None,
+            });
+        Some((status, consumers.collect()))
+    }
+
+    fn before(&mut self, at: u64, count: u64) -> Vec<Row> {
+        let query = EventQuery {
+            last: Some(count),
+            until: format!("@{}.{:03}", at / 1000, at % 1000),
+            ..EventQuery::default()
+        };
+        self.stored(query).iter().map(row).collect()
+    }
+
+    fn one(&mut self, seq: u64) -> Option<(String, Option<Map>, u64)> {
+        let query = EventQuery {
+            from: seq.to_string(),
+            limit: Some(1),
+            ..EventQuery::default()
+        };
+        let stored = self
+            .stored(query)
+            .into_iter()
+            .find(|stored| stored.position.seq.0 == seq)?;
+        let data = match stored.event.decode() {
+            Ok(Value::Map(map)) => Some(map),
+            _ => None,
+        };
+        Some((stored.event.tag().to_owned(), data, stored.at.0))
+    }
+}
+
+fn row(stored: &Stored) -> Row {
+    let data = stored.event.data();
+    let is_failure = stored.event.decode().is_ok_and(|data| match &data {
+        Value::Map(map) => brine_view::Facts::of(stored.event.tag(), map).ok == Some(false),
+        _ => false,
+    });
+    Row::Event {
+        seq: stored.position.seq.0,
+        at: stored.at.0,
+        tag: stored.event.tag().into(),
+        data: Some(data.into()),
+        is_failure,
+    }
+}

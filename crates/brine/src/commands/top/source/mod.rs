@@ -1,0 +1,299 @@
+//! Where events come from: a bus of Brine, one of Salt's, a file.
+//!
+//! Each is read by a thread that hands over batches through a bounded channel: when the screen cannot keep up, the
+//! thread waits and the bus's log holds what comes. A second thread asks for status and reads back in history.
+
+mod bus;
+mod file;
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use brine_view::site::{Gap, Row};
+use brine_wire::Map;
+
+use super::app::{App, Link, Wish};
+use crate::bus_location::BusLocation;
+use crate::clock;
+use crate::commands::local_events;
+
+/// What a source gives.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// An event.
+    Event {
+        tag: String,
+        data: Vec<u8>,
+        at: u64,
+        seq: u64,
+    },
+    Gap(Gap),
+    Link(Link),
+    Status {
+        status: Option<Map>,
+        consumers: Vec<Map>,
+    },
+    /// Older events, oldest first.
+    Past(Vec<Row>),
+    /// One event that was asked for.
+    One {
+        tag: String,
+        data: Option<Map>,
+        at: u64,
+        seq: u64,
+    },
+    /// Something to say to the user.
+    Message(String),
+}
+
+/// Events are handed over in batches of at most so many …
+const BATCH: usize = 512;
+/// … of which so many wait at most.
+const BATCHES: usize = 16;
+/// So many wishes wait at most.
+const WISHES: usize = 16;
+/// The time between two questions for the status.
+const STATUS_EVERY: Duration = Duration::from_secs(2);
+/// How long a thread waits at most before it looks whether it is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How many older events are read at a time.
+const PAGE: u64 = 500;
+
+/// A source that runs; its threads end when it is dropped.
+pub(super) struct Source {
+    /// What people call it.
+    pub(super) name: String,
+    pub(super) is_recording: bool,
+    batches: Receiver<Vec<Item>>,
+    wishes: SyncSender<Wish>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Source {
+    /// A local bus: Brine's own socket, or Salt's where there is none.
+    pub(super) fn bus(location: &BusLocation, last: u64) -> anyhow::Result<Self> {
+        let name = location.address.publish().to_string();
+        let local = location.local_address();
+        let local = local.filter(|local| local_events::connect(local.clone()).is_some());
+        let (source, out, wishes) = Self::new(name, false);
+        match local {
+            Some(local) => {
+                let (address, mut asks) = (local.clone(), out.clone());
+                thread::spawn(move || bus::read_local(local, last, &mut Out::new(out)));
+                thread::spawn(move || {
+                    serve(&wishes, &mut asks, &mut bus::Local::new(address));
+                });
+            }
+            None => {
+                let (address, mut asks) = (location.address.clone(), out.clone());
+                thread::spawn(move || bus::read_salts(&address, &mut Out::new(out)));
+                thread::spawn(move || serve(&wishes, &mut asks, &mut Nothing));
+            }
+        }
+        Ok(source)
+    }
+
+    /// A file of events.
+    pub(super) fn file(path: &Path) -> anyhow::Result<Self> {
+        let file = file::open(path)?;
+        let (source, out, wishes) = Self::new(path.display().to_string(), true);
+        let mut asks = out.clone();
+        thread::spawn(move || file::read(file, &mut Out::new(out)));
+        thread::spawn(move || serve(&wishes, &mut asks, &mut Nothing));
+        Ok(source)
+    }
+
+    fn new(name: String, is_recording: bool) -> (Self, Sending, Receiver<Wish>) {
+        let (batch_sender, batches) = sync_channel(BATCHES);
+        let (wishes, wish_receiver) = sync_channel(WISHES);
+        let stop = Arc::new(AtomicBool::new(false));
+        let sending = Sending {
+            batches: batch_sender,
+            stop: Arc::clone(&stop),
+        };
+        (
+            Self {
+                name,
+                is_recording,
+                batches,
+                wishes,
+                stop,
+            },
+            sending,
+            wish_receiver,
+        )
+    }
+
+    /// Gives the app what has come, for as long as a picture may wait; whether there was anything.
+    pub(super) fn drain(&self, app: &mut App) -> anyhow::Result<bool> {
+        const TIME: Duration = Duration::from_millis(50);
+        let began = Instant::now();
+        let mut is_changed = false;
+        while began.elapsed() < TIME {
+            match self.batches.try_recv() {
+                Ok(batch) => batch.into_iter().for_each(|item| app.take(item)),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => bail!("the reader of events ended"),
+            }
+            is_changed = true;
+        }
+        Ok(is_changed)
+    }
+
+    /// Has something done; gives the wish back if many wait already, as when the bus does not answer.
+    pub(super) fn ask(&self, wish: Wish) -> Result<(), Wish> {
+        self.wishes.try_send(wish).map_err(|error| match error {
+            TrySendError::Full(wish) | TrySendError::Disconnected(wish) => wish,
+        })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Where a thread hands over what it has.
+#[derive(Debug, Clone)]
+struct Sending {
+    batches: SyncSender<Vec<Item>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The user has seen enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Over;
+
+impl Sending {
+    /// Hands over, and waits for room.
+    fn send(&self, batch: Vec<Item>) -> Result<(), Over> {
+        let mut batch = batch;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Over);
+            }
+            match self.batches.try_send(batch) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(_)) => return Err(Over),
+                Err(TrySendError::Full(back)) => batch = back,
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Gathers items into batches.
+struct Out {
+    sending: Sending,
+    batch: Vec<Item>,
+}
+
+impl Out {
+    const fn new(sending: Sending) -> Self {
+        Self {
+            sending,
+            batch: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, item: Item) -> Result<(), Over> {
+        self.batch.push(item);
+        if self.batch.len() >= BATCH {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands over what there is; also the place to notice the end.
+    fn flush(&mut self) -> Result<(), Over> {
+        match self.batch.is_empty() {
+            true if self.sending.stop.load(Ordering::Relaxed) => Err(Over),
+            true => Ok(()),
+            false => self.sending.send(std::mem::take(&mut self.batch)),
+        }
+    }
+
+    /// Says whether events come.
+    fn link(&mut self, link: Link) -> Result<(), Over> {
+        self.push(Item::Link(link))?;
+        self.flush()
+    }
+}
+
+/// What a source can be asked for beside events as they come.
+trait Questions {
+    /// What runs, and the consumers.
+    fn status(&mut self) -> Option<(Map, Vec<Map>)>;
+    /// Events before a time, oldest first.
+    fn before(&mut self, at: u64, count: u64) -> Vec<Row>;
+    /// One event.
+    fn one(&mut self, seq: u64) -> Option<(String, Option<Map>, u64)>;
+}
+
+/// A source without answers.
+struct Nothing;
+
+impl Questions for Nothing {
+    fn status(&mut self) -> Option<(Map, Vec<Map>)> {
+        None
+    }
+
+    fn before(&mut self, _: u64, _: u64) -> Vec<Row> {
+        Vec::new()
+    }
+
+    fn one(&mut self, _: u64) -> Option<(String, Option<Map>, u64)> {
+        None
+    }
+}
+
+/// Answers until the user has seen enough.
+fn serve(wishes: &Receiver<Wish>, out: &mut Sending, source: &mut dyn Questions) {
+    let mut next_status = Instant::now();
+    loop {
+        let wait = next_status.saturating_duration_since(Instant::now());
+        let answer = match wishes.recv_timeout(wait) {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                next_status = Instant::now() + STATUS_EVERY;
+                match source.status() {
+                    Some((status, consumers)) => Item::Status {
+                        status: Some(status),
+                        consumers,
+                    },
+                    None => continue,
+                }
+            }
+            Ok(Wish::Before { at, .. }) => Item::Past(source.before(at, PAGE)),
+            Ok(Wish::One { seq }) => match source.one(seq) {
+                Some((tag, data, at)) => Item::One { tag, data, at, seq },
+                None => Item::Message("that event is not kept any more".to_owned()),
+            },
+            Ok(Wish::Save { lines }) => Item::Message(save(&lines)),
+        };
+        if out.send(vec![answer]) == Err(Over) {
+            return;
+        }
+    }
+}
+
+/// Writes lines to a new file in the present directory; what to tell the user.
+fn save(lines: &str) -> String {
+    let name = format!("brine-top-{}.ndjson", clock::since_epoch().as_secs());
+    let file = OpenOptions::new().write(true).create_new(true).open(&name);
+    match file.and_then(|mut file| file.write_all(lines.as_bytes())) {
+        Ok(()) => format!("{} events written to {name}", lines.lines().count()),
+        Err(error) => format!("{name}: {error}"),
+    }
+}

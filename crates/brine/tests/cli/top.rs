@@ -1,0 +1,309 @@
+//! `brine top` on a terminal: what is on the screen, what keys do, and the terminal after it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use brine_testkit::wait_until;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::support::{Bus, brine, run};
+
+/// A program on a terminal of its own.
+struct OnTerminal {
+    program: Child,
+    keys: File,
+    /// The program's end, held open so that its modes can be looked at afterwards.
+    terminal: OwnedFd,
+    parts: Receiver<Vec<u8>>,
+    screen: Screen,
+}
+
+impl OnTerminal {
+    fn start(program: &Command, size: (u16, u16)) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let name = std::ffi::OsStr::from_bytes(name.to_bytes()).to_owned();
+        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        set_size(&terminal, size);
+        // Its controlling terminal must be this one and not the one that the tests run on.
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(program.get_program());
+        command.args(program.get_args()).env("TERM", "xterm");
+        let end = || Stdio::from(terminal.try_clone().unwrap());
+        let program = command.stdin(end()).stdout(end()).stderr(end());
+        let program = program.spawn().unwrap();
+        drop(command); // with its ends of the terminal
+        let (keys, mut output) = (File::from(ours.try_clone().unwrap()), File::from(ours));
+        let (sender, parts) = sync_channel(1000);
+        thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(length @ 1..) = output.read(&mut part) {
+                if sender.send(part[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let screen = Screen::new(size);
+        Self {
+            program,
+            keys,
+            terminal,
+            parts,
+            screen,
+        }
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for a screen that is so.
+    fn shows(&mut self, what: &str, mut is_so: impl FnMut(&str) -> bool) {
+        let mut last = String::new();
+        let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(what, || {
+                self.read();
+                last = self.screen.text();
+                is_so(&last)
+            });
+        }));
+        assert!(waited.is_ok(), "expected {what}, the screen has\n{last}");
+    }
+
+    fn shows_text(&mut self, text: &str) {
+        self.shows(text, |screen| screen.contains(text));
+    }
+
+    fn read(&mut self) {
+        for part in self.parts.try_iter() {
+            self.screen.take(&part);
+        }
+    }
+
+    fn resize(&mut self, size: (u16, u16)) {
+        self.read();
+        self.screen = Screen {
+            is_alternate: self.screen.is_alternate,
+            is_mouse_taken: self.screen.is_mouse_taken,
+            ..Screen::new(size)
+        };
+        set_size(&self.terminal, size);
+    }
+
+    /// Waits for its end; the exit code, with the terminal as it was before.
+    fn ends(&mut self) -> Option<i32> {
+        let mut code = None;
+        wait_until("the end of brine top", || {
+            self.read();
+            code = self.program.try_wait().unwrap();
+            code.is_some()
+        });
+        wait_until("the screen from before", || {
+            self.read();
+            !self.screen.is_alternate && !self.screen.is_mouse_taken && self.screen.has_cursor
+        });
+        assert!(self.is_cooked(), "the terminal still gives single keys");
+        code.unwrap().code()
+    }
+
+    /// Whether the terminal reads lines and echoes, as a shell leaves it.
+    fn is_cooked(&self) -> bool {
+        let modes = tcgetattr(&self.terminal).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+fn set_size(terminal: &OwnedFd, (columns, rows): (u16, u16)) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).unwrap();
+}
+
+/// As much of a terminal as shows what `brine top` draws: text, places, and the modes that it must give back.
+struct Screen {
+    cells: Vec<Vec<char>>,
+    row: usize,
+    column: usize,
+    pending: Vec<u8>,
+    is_alternate: bool,
+    is_mouse_taken: bool,
+    has_cursor: bool,
+}
+
+impl Screen {
+    fn new((columns, rows): (u16, u16)) -> Self {
+        Self {
+            cells: vec![vec![' '; columns.into()]; rows.into()],
+            row: 0,
+            column: 0,
+            pending: Vec::new(),
+            is_alternate: false,
+            is_mouse_taken: false,
+            has_cursor: true,
+        }
+    }
+
+    fn text(&self) -> String {
+        let lines = self.cells.iter();
+        let lines = lines.map(|line| line.iter().collect::<String>().trim_end().to_owned());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let mut all = std::mem::take(&mut self.pending);
+        all.extend_from_slice(bytes);
+        let valid = match std::str::from_utf8(&all) {
+            Ok(_) => all.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let mut rest = std::str::from_utf8(&all[..valid]).unwrap();
+        while let Some(c) = rest.chars().next() {
+            if c == '\u{1b}' {
+                let Some(end) = rest.find(|c: char| c.is_ascii_alphabetic()) else {
+                    break; // the rest of it is still to come
+                };
+                self.sequence(&rest[1..=end]);
+                rest = &rest[end + 1..];
+                continue;
+            }
+            self.put(c);
+            rest = &rest[c.len_utf8()..];
+        }
+        let kept = rest.as_bytes().to_vec();
+        self.pending = [&kept, &all[valid..]].concat();
+    }
+
+    fn put(&mut self, c: char) {
+        match c {
+            '\r' => self.column = 0,
+            '\n' => self.row += 1,
+            c => {
+                let cell = self.cells.get_mut(self.row);
+                if let Some(cell) = cell.and_then(|line| line.get_mut(self.column)) {
+                    *cell = c;
+                }
+                self.column += 1;
+            }
+        }
+    }
+
+    fn sequence(&mut self, sequence: &str) {
+        match sequence {
+            "[?1049h" => self.is_alternate = true,
+            "[?1049l" => self.is_alternate = false,
+            "[?1000h" => self.is_mouse_taken = true,
+            "[?1000l" => self.is_mouse_taken = false,
+            "[?25h" => self.has_cursor = true,
+            "[?25l" => self.has_cursor = false,
+            "[2J" => self.cells.iter_mut().for_each(|line| line.fill(' ')),
+            _ => {
+                if let Some(place) = sequence
+                    .strip_prefix('[')
+                    .and_then(|rest| rest.strip_suffix('H'))
+                {
+                    let mut numbers = place.split(';').map(|number| number.parse().unwrap_or(1));
+                    self.row = numbers.next().unwrap_or(1) - 1;
+                    self.column = numbers.next().unwrap_or(1) - 1;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_change_the_screen_and_q_gives_the_terminal_back() {
+    let bus = Bus::start();
+    // More than the screen has rows: otherwise a pause leaves room for those to come.
+    let events =
+        (1..=30).map(|n| format!("{{\"tag\": \"myco/backup\", \"data\": {{\"n\": {n}}}}}\n"));
+    let mut send = brine(&["send", "--stdin", "--sock-dir", &bus.sock_dir()]);
+    assert_eq!(run(&mut send, &events.collect::<String>()).code, Some(0));
+    let top = brine(&["top", "--sock-dir", &bus.sock_dir(), "--utc"]);
+    let mut top = OnTerminal::start(&top, (80, 24));
+    top.shows_text("myco/backup n=30");
+    assert!(top.screen.is_alternate && !top.is_cooked());
+
+    top.type_in("?");
+    top.shows_text("next and previous row");
+    top.type_in("q");
+    top.shows_text("myco/backup n=30");
+
+    top.type_in("p");
+    top.shows_text("paused");
+    bus.send("while/paused", "{}");
+    top.shows_text("31 events");
+    assert!(!top.screen.text().contains("while/paused"));
+    top.type_in("p");
+    top.shows("the event after the pause, live", |screen| {
+        screen.contains("while/paused") && screen.contains("\nlive")
+    });
+
+    top.type_in("/");
+    top.shows_text("search: ");
+    top.type_in("no such text\r");
+    top.shows_text("no other match of no such text");
+    top.type_in("ftag/none\r");
+    top.shows_text("no event matches the filter");
+    top.type_in("F");
+    top.shows_text("while/paused");
+
+    top.resize((40, 12));
+    top.shows("40 columns", |screen| {
+        screen.contains("1 Evts 2 Jobs") && screen.contains("while/paused")
+    });
+    top.type_in("4");
+    top.shows_text("IN 1 MIN");
+
+    top.type_in("q");
+    assert_eq!(top.ends(), Some(0));
+}
+
+#[test]
+fn a_bus_that_goes_is_waited_for_and_sigterm_gives_the_terminal_back() {
+    let mut bus = Bus::start();
+    let top = brine(&["top", "--sock-dir", &bus.sock_dir()]);
+    let mut top = OnTerminal::start(&top, (80, 24));
+    top.shows_text("\nlive");
+    bus.end();
+    top.shows_text("not connected");
+    bus.begin(&[]);
+    bus.send("after/the/restart", "{}");
+    top.shows_text("after/the/restart");
+    let pid = Pid::from_raw(top.program.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(top.ends(), Some(0));
+}
+
+#[test]
+fn without_a_terminal_or_with_a_wrong_filter_nothing_is_drawn() {
+    let left = run(&mut brine(&["top"]), "");
+    assert_eq!((left.code, left.stdout.as_str()), (Some(1), ""));
+    assert!(left.stderr.contains("needs a terminal"), "{}", left.stderr);
+
+    let top = brine(&["top", "--filter", "ok:maybe"]);
+    let mut top = OnTerminal::start(&top, (80, 24));
+    assert_eq!(top.ends(), Some(2));
+    top.shows_text("expected terms FIELD:PATTERN");
+    assert!(!top.screen.is_alternate);
+}
