@@ -11,7 +11,7 @@ use crate::tally::Tally;
 use crate::{deps, fuzz, package, test, tidy};
 
 /// How long each fuzz target is searched; its corpus is replayed first.
-const FUZZ: Duration = Duration::from_secs(10);
+const FUZZ: Duration = Duration::from_secs(5);
 
 /// The workspaces beside the main one, which cargo's `--workspace` does not reach.
 const OTHER_WORKSPACES: [&str; 2] = ["python/Cargo.toml", "fuzz/Cargo.toml"];

@@ -299,6 +299,10 @@ fn under_load_and_kills_each_event_is_reacted_to_once() {
                 )
             })
             .collect();
+        let socket = site.path("m/s/brine.sock");
+        wait_until("the local socket", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
         // They are on the disk when this returns, and reactions to them are under way.
         let left = site.run_with(&["send", "--stdin", "--ack"], &[], &events);
         assert_eq!(left.code, Some(0), "{left:?}");

@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 struct Site {
     location: BusLocation,
     kind: NodeKind,
-    /// The process that serves the publish socket.
+    /// The process that serves the bus.
     bus_pid: Option<i32>,
     /// Whether somebody serves the publish socket, as far as this user may know.
     is_running: bool,
@@ -132,6 +132,10 @@ impl Site {
             && let Ok(Value::Map(status)) = client.status(Some(Duration::from_secs(10)))
         {
             site.status = Some(status);
+        }
+        if site.part("attach").is_some() {
+            // It may stand in front of the publish socket; the other one is the bus's own.
+            site.bus_pid = listener(site.location.address.pull()).or(site.bus_pid);
         }
         site
     }
