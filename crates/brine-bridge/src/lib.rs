@@ -11,6 +11,8 @@
 //! configuration files.
 
 mod batch;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod brine_sink;
 mod dead;
 mod figures;
 #[cfg(feature = "file")]

@@ -9,7 +9,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use brine_log::{LogId, Position, Seq};
+use brine_log::Position;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
 
@@ -275,11 +275,4 @@ fn sorted(error: mysql_async::Error) -> SinkError {
         }
         _ => SinkError::unavailable(&error),
     }
-}
-
-/// A position out of its two columns; `None` for a row that has none yet.
-fn position_of(log: &str, seq: i64) -> Option<Position> {
-    let log: LogId = log.parse().ok()?;
-    let seq = Seq(u64::try_from(seq).ok()?);
-    Some(Position { log, seq })
 }

@@ -4,8 +4,9 @@ use brine_log::Position;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Params, Transaction, TxOpts, Value};
 
-use super::{Connected, MysqlOptions, position_of, sorted};
+use super::{Connected, MysqlOptions, sorted};
 use crate::batch::Batch;
+use crate::brine_sink;
 use crate::rows::{AlterTime, JobRow, Rows};
 use crate::sink::SinkError;
 
@@ -20,7 +21,7 @@ pub(super) async fn position(conn: &mut Conn, name: &str) -> Result<Option<Posit
     conn.exec_drop(insert, (name,)).await.map_err(sorted)?;
     let select = "SELECT log, seq FROM brine_sink WHERE name = ?";
     let row: Option<(String, i64)> = conn.exec_first(select, (name,)).await.map_err(sorted)?;
-    Ok(row.and_then(|(log, seq)| position_of(&log, seq)))
+    Ok(row.and_then(|(log, seq)| brine_sink::position(&log, seq)))
 }
 
 /// Moves the position, without events.
@@ -30,7 +31,8 @@ pub(super) async fn move_to(
     position: Position,
 ) -> Result<(), SinkError> {
     let upsert = "REPLACE INTO brine_sink VALUES (?, ?, ?)";
-    let row = (name, position.log.to_string(), signed(position));
+    let (log, seq) = brine_sink::columns(position);
+    let row = (name, log, seq);
     conn.exec_drop(upsert, row).await.map_err(sorted)
 }
 
@@ -55,7 +57,8 @@ pub(super) async fn batch(
     if !batch.is_resent() && is_missing(batch.through()) {
         let through = batch.through();
         let update = "UPDATE brine_sink SET log = ?, seq = ? WHERE name = ?";
-        let row = (through.log.to_string(), signed(through), name);
+        let (log, seq) = brine_sink::columns(through);
+        let row = (log, seq, name);
         transaction.exec_drop(update, row).await.map_err(sorted)?;
     }
     transaction.commit().await.map_err(sorted)
@@ -74,7 +77,7 @@ async fn locked_position(
         let inserted = transaction.exec_drop(insert, (name,)).await;
         inserted.map_err(sorted)?;
     }
-    Ok(row.and_then(|(log, seq)| position_of(&log, seq)))
+    Ok(row.and_then(|(log, seq)| brine_sink::position(&log, seq)))
 }
 
 async fn write_rows(
@@ -234,10 +237,6 @@ fn escaped(json: &str) -> String {
         }
     }
     out
-}
-
-fn signed(position: Position) -> i64 {
-    i64::try_from(position.seq.0).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

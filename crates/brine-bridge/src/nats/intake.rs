@@ -7,13 +7,13 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use brine_log::history::History;
-use brine_log::{Log, Millis, Next, Position, Seq, Start};
+use brine_log::{Log, Next, Position, Seq, Start};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -24,6 +24,7 @@ use super::message::{MESSAGE_ID, Received};
 use super::options::{Connection, StreamOptions};
 use super::order::Order;
 use super::state::{State, StreamPosition};
+use crate::reader::now;
 
 /// Messages that are appended under one lock of the log.
 const CHUNK: usize = 512;
@@ -455,11 +456,4 @@ impl Intake {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-}
-
-fn now() -> Millis {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -11,7 +11,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use brine_log::{LogId, Position, Seq};
+use brine_log::Position;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
@@ -216,13 +216,6 @@ fn shown(error: &tokio_postgres::Error) -> String {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
-}
-
-/// A position out of its two columns; `None` for a row that has none yet.
-fn position_of(log: &str, seq: i64) -> Option<Position> {
-    let log: LogId = log.parse().ok()?;
-    let seq = Seq(u64::try_from(seq).ok()?);
-    Some(Position { log, seq })
 }
 
 impl std::fmt::Debug for PostgresSink {

@@ -6,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt as _;
 use tokio_postgres::{Client, Transaction};
 
-use super::{Connected, PostgresOptions, position_of, sorted};
+use super::{Connected, PostgresOptions, sorted};
 use crate::batch::Batch;
+use crate::brine_sink;
 use crate::rows::{AlterTime, JobRow, Rows};
 use crate::sink::SinkError;
 use brine_log::Position;
@@ -23,7 +24,7 @@ pub(super) async fn position(client: &Client, name: &str) -> Result<Option<Posit
         .query_one("SELECT log, seq FROM brine_sink WHERE name = $1", &[&name])
         .await
         .map_err(sorted)?;
-    Ok(position_of(row.get(0), row.get(1)))
+    Ok(brine_sink::position(row.get(0), row.get(1)))
 }
 
 /// Moves the position, without events.
@@ -34,7 +35,7 @@ pub(super) async fn move_to(
 ) -> Result<(), SinkError> {
     let upsert = "INSERT INTO brine_sink VALUES ($1, $2, $3) \
         ON CONFLICT (name) DO UPDATE SET log = EXCLUDED.log, seq = EXCLUDED.seq";
-    let (log, seq) = (position.log.to_string(), signed(position));
+    let (log, seq) = brine_sink::columns(position);
     let written = client.execute(upsert, &[&name, &log, &seq]).await;
     written.map_err(sorted).map(drop)
 }
@@ -56,7 +57,7 @@ pub(super) async fn batch(
         .rows(events.filter(|event| is_missing(event.position)));
     write_rows(&transaction, connected.schema.jids_are_json, options, &rows).await?;
     if !batch.is_resent() && is_missing(batch.through()) {
-        let (log, seq) = (batch.through().log.to_string(), signed(batch.through()));
+        let (log, seq) = brine_sink::columns(batch.through());
         transaction
             .execute(
                 "UPDATE brine_sink SET log = $2, seq = $3 WHERE name = $1",
@@ -76,7 +77,7 @@ async fn locked_position(
     let select = "SELECT log, seq FROM brine_sink WHERE name = $1 FOR UPDATE";
     let row = transaction.query_opt(select, &[&name]).await;
     match row.map_err(sorted)? {
-        Some(row) => Ok(position_of(row.get(0), row.get(1))),
+        Some(row) => Ok(brine_sink::position(row.get(0), row.get(1))),
         // Somebody has removed it, or emptied the database: events are not to be taken for written.
         None => {
             let insert = "INSERT INTO brine_sink VALUES ($1, '', 0)";
@@ -194,10 +195,6 @@ fn stamp(at: u64) -> String {
     // Memory takes it.
     let _ = write!(field, "\t{stamp}+00");
     field
-}
-
-fn signed(position: Position) -> i64 {
-    i64::try_from(position.seq.0).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -18,6 +18,15 @@ use member::{Member, eventually};
 /// Events of each master in a test.
 const EVENTS: u64 = 2000;
 
+/// Two masters on a server, connected to it.
+fn two_masters(server: &Server) -> (Member, Member) {
+    let masters = ["m1", "m2"].map(|name| Member::start(name, &server.address()));
+    for master in &masters {
+        master.wait_connected();
+    }
+    masters.into()
+}
+
 #[test]
 fn every_event_is_at_every_master_once_and_in_order_while_the_server_is_killed() {
     let mut server = Server::start();
@@ -62,12 +71,7 @@ fn every_event_is_at_every_master_once_and_in_order_while_the_server_is_killed()
 #[test]
 fn a_master_that_was_away_catches_up_and_one_without_a_server_goes_on_alone() {
     let mut server = Server::start();
-    let (first, mut second) = (
-        Member::start("m1", &server.address()),
-        Member::start("m2", &server.address()),
-    );
-    first.wait_connected();
-    second.wait_connected();
+    let (first, mut second) = two_masters(&server);
     first.fire(0);
     eventually(|| second.numbers("m1") == [0]);
     second.stop();
@@ -88,12 +92,7 @@ fn a_master_that_was_away_catches_up_and_one_without_a_server_goes_on_alone() {
 #[test]
 fn a_crash_before_anything_is_written_down_brings_nothing_twice() {
     let server = Server::start();
-    let (first, mut second) = (
-        Member::start("m1", &server.address()),
-        Member::start("m2", &server.address()),
-    );
-    first.wait_connected();
-    second.wait_connected();
+    let (first, mut second) = two_masters(&server);
     first.fire(0);
     eventually(|| second.numbers("m1") == [0]);
     second.stop();

@@ -26,7 +26,22 @@ fn configured(server: &Server, master: &str, minion: &str) -> Site {
     site
 }
 
-/// How many masters a master sees.
+/// Two masters that see each other. Their minions are not started.
+fn two_masters(server: &Server) -> [Site; 2] {
+    let mut sites = [
+        configured(server, "ma", "web1"),
+        configured(server, "mb", "web2"),
+    ];
+    for site in &mut sites {
+        site.start_master();
+    }
+    for site in &sites {
+        wait_until("the other master", || is_connected(site));
+    }
+    sites
+}
+
+/// Whether a master sees the other one.
 fn is_connected(site: &Site) -> bool {
     let status = site.run(&["status", "--json"]).stdout;
     status.contains("\"alive\": true") && status.contains("\"connected\": true")
@@ -65,16 +80,7 @@ fn fire(publisher: &mut Publisher, of: &str, numbers: std::ops::Range<u64>) {
 #[test]
 fn a_job_at_one_master_is_run_by_minions_of_all() {
     let server = Server::start();
-    let mut sites = [
-        configured(&server, "ma", "web1"),
-        configured(&server, "mb", "web2"),
-    ];
-    for site in &mut sites {
-        site.start_master();
-    }
-    for site in &sites {
-        wait_until("the other master", || is_connected(site));
-    }
+    let mut sites = two_masters(&server);
     let mut at_the_other = sites[0].master_bus();
     for site in &mut sites {
         site.start_minion();
@@ -126,16 +132,7 @@ fn a_job_at_one_master_is_run_by_minions_of_all() {
 fn masters_that_are_killed_lose_and_double_nothing() {
     const EVENTS: u64 = 1500;
     let server = Server::start();
-    let mut sites = [
-        configured(&server, "ma", "web1"),
-        configured(&server, "mb", "web2"),
-    ];
-    for site in &mut sites {
-        site.start_master();
-    }
-    for site in &sites {
-        wait_until("the other master", || is_connected(site));
-    }
+    let mut sites = two_masters(&server);
     let mut steady = publisher(&sites[1]);
     for round in 0..3u64 {
         let mut hasty = publisher(&sites[0]);
