@@ -188,7 +188,7 @@ impl FileSink {
         let age = SystemTime::now().duration_since(open.since);
         let is_old = after.is_some_and(|after| age.is_ok_and(|age| age >= after));
         if open.length > 0 && open.unrecorded.is_empty() && (is_large || is_old) {
-            rotate::set_aside(&self.options, &mut self.compressing)?;
+            rotate::set_aside(&self.options, &self.compressing)?;
         }
         Ok(())
     }

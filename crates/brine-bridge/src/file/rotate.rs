@@ -1,10 +1,11 @@
 //! Setting a file aside: a name with the time, compression beside the writing, the oldest ones removed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use brine_wire::compat::StampStyle;
@@ -14,12 +15,16 @@ use flate2::write::GzEncoder;
 
 use super::{FileOptions, file_name};
 
-/// Whether files are being compressed.
+/// The thread that compresses: none, one that has not yet looked for what was set aside last, or one that has.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Compressing(Arc<AtomicBool>);
+pub(super) struct Compressing(Arc<AtomicU8>);
+
+const NONE: u8 = 0;
+const ASKED: u8 = 1;
+const LOOKED: u8 = 2;
 
 /// Gives the file another name, so that the next batch begins a new one.
-pub(super) fn set_aside(options: &FileOptions, compressing: &mut Compressing) -> io::Result<()> {
+pub(super) fn set_aside(options: &FileOptions, compressing: &Compressing) -> io::Result<()> {
     let name = format!("{}.{}", file_name(&options.path), name_of_now());
     fs::rename(&options.path, options.path.with_file_name(name))?;
     remove_oldest(options)?;
@@ -30,53 +35,77 @@ pub(super) fn set_aside(options: &FileOptions, compressing: &mut Compressing) ->
 impl Compressing {
     /// Compresses what is set aside and not compressed yet, on a thread of its own.
     pub(super) fn go_on(&self, options: &FileOptions) {
-        if !options.compress || self.0.swap(true, Ordering::AcqRel) {
+        if !options.compress || self.0.swap(ASKED, Ordering::AcqRel) != NONE {
             return;
         }
-        let (options, running) = (options.clone(), Arc::clone(&self.0));
-        let compress = move || {
-            if let Err(error) = compress_all(&options) {
-                tracing::warn!(
-                    file = %options.path.display(), err = %error,
-                    "a file that was set aside is not compressed; it is tried with the next one"
-                );
-            }
-            running.store(false, Ordering::Release);
-        };
+        let (options, state) = (options.clone(), Arc::clone(&self.0));
         let thread = std::thread::Builder::new().name("brine-gzip".to_owned());
-        if thread.spawn(compress).is_err() {
-            self.0.store(false, Ordering::Release);
+        if thread.spawn(move || run(&options, &state)).is_err() {
+            self.0.store(NONE, Ordering::Release);
+        }
+    }
+}
+
+/// The thread: ends when nothing was set aside since it has looked.
+fn run(options: &FileOptions, state: &AtomicU8) {
+    loop {
+        state.store(LOOKED, Ordering::Release);
+        if let Err(error) = compress_all(options) {
+            tracing::warn!(
+                file = %options.path.display(), err = %error,
+                "a file that was set aside is not compressed; it is tried with the next one"
+            );
+        }
+        let ended = state.compare_exchange(LOOKED, NONE, Ordering::AcqRel, Ordering::Acquire);
+        if ended.is_ok() {
+            return;
         }
     }
 }
 
 fn compress_all(options: &FileOptions) -> io::Result<()> {
     for file in set_aside_files(options)? {
-        let is_done = file
-            .extension()
-            .is_some_and(|end| end == "gz" || end == "new");
-        if is_done {
-            continue;
+        if uncompressed_name(&file).is_none() {
+            unless_gone(compress(&file))?;
         }
-        let new = PathBuf::from(format!("{}.new", file.display()));
-        let mut encoder = GzEncoder::new(File::create(&new)?, Compression::default());
-        io::copy(&mut File::open(&file)?, &mut encoder)?;
-        encoder.finish()?.sync_all()?;
-        fs::rename(&new, compressed_name(&file))?;
-        fs::remove_file(&file)?;
     }
-    Ok(())
+    // One may have been removed, as the oldest, while it was compressed, and is there again.
+    remove_oldest(options)
 }
 
+fn compress(file: &Path) -> io::Result<()> {
+    let mut source = File::open(file)?;
+    let new = PathBuf::from(format!("{}.new", file.display()));
+    let mut encoder = GzEncoder::new(File::create(&new)?, Compression::default());
+    io::copy(&mut source, &mut encoder)?;
+    encoder.finish()?.sync_all()?;
+    fs::rename(&new, compressed_name(file))?;
+    fs::remove_file(file)
+}
+
+/// While one is compressed it has several names, and counts once.
 fn remove_oldest(options: &FileOptions) -> io::Result<()> {
     let Some(keep) = options.keep else {
         return Ok(());
     };
-    let files = set_aside_files(options)?;
-    for file in files.iter().take(files.len().saturating_sub(keep)) {
-        fs::remove_file(file)?;
+    let mut by_time: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for file in set_aside_files(options)? {
+        let time = uncompressed_name(&file).unwrap_or_else(|| file.clone());
+        by_time.entry(time).or_default().push(file);
+    }
+    let surplus = by_time.len().saturating_sub(keep);
+    for file in by_time.into_values().take(surplus).flatten() {
+        unless_gone(fs::remove_file(file))?;
     }
     Ok(())
+}
+
+/// What the thread and the writer both work on may be gone when one of them comes to it.
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// The files that were set aside, oldest first: their names begin with the time.
@@ -94,7 +123,15 @@ fn set_aside_files(options: &FileOptions) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn compressed_name(file: &std::path::Path) -> PathBuf {
+/// What a compressed file, or one that is being written, was called before.
+fn uncompressed_name(file: &Path) -> Option<PathBuf> {
+    let is_made = file
+        .extension()
+        .is_some_and(|end| end == "gz" || end == "new");
+    is_made.then(|| file.with_extension(""))
+}
+
+fn compressed_name(file: &Path) -> PathBuf {
     PathBuf::from(format!("{}.gz", file.display()))
 }
 

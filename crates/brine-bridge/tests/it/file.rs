@@ -1,7 +1,7 @@
 //! Files: whole lines, each once, whatever happens to the file or the process.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use brine_bridge::file::{FileOptions, FileSink};
@@ -100,6 +100,55 @@ fn a_file_that_is_moved_away_or_emptied_is_noticed() {
     drop(running);
     assert!(numbers(&lines(&moved)).into_iter().eq(0..5));
     assert_eq!(numbers(&lines(&path)), [10, 11]);
+}
+
+#[test]
+fn files_are_set_aside_compressed_and_the_oldest_removed() {
+    let directory = tempdir().unwrap();
+    let bus = Bus::open(directory.path());
+    let folder = directory.path().join("log");
+    let path = folder.join("events");
+    let sink = FileSink::new(FileOptions {
+        rotate_bytes: Some(100),
+        keep: Some(3),
+        compress: true,
+        ..options(&path)
+    });
+    let running = bus.start(directory.path(), "lines", sink);
+    let mut fired = 0;
+    for _ in 0..8 {
+        bus.fire_numbers(fired..fired + 5);
+        fired += 5;
+        let last = format!("\"n\": {}}}", fired - 1);
+        wait_until("written", || {
+            lines(&path).last().is_some_and(|line| line.contains(&last))
+        });
+    }
+    drop(running);
+    let compressed = || {
+        let names = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let mut names: Vec<_> = names
+            .filter(|name| name.extension().is_some_and(|end| end == "gz"))
+            .collect();
+        names.sort();
+        names
+    };
+    wait_until("compressed", || compressed().len() == 3);
+    let mut found = Vec::new();
+    for file in compressed() {
+        let mut text = String::new();
+        let file = fs::File::open(file).unwrap();
+        flate2::read::GzDecoder::new(file)
+            .read_to_string(&mut text)
+            .unwrap();
+        found.extend(text.lines().map(str::to_owned));
+    }
+    found.extend(lines(&path));
+    // What was removed is what is oldest; how much a batch held is the machine's to say.
+    let found = numbers(&found);
+    assert!(found.iter().copied().eq(found[0]..fired), "{found:?}");
 }
 
 #[test]
