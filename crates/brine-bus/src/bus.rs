@@ -286,35 +286,39 @@ impl Core {
         let (mut connections, mut memory) = (JoinSet::new(), TrimAfterBurst::default());
         let mut refused = JoinSet::new();
         let mut warned = None;
+        let mut asked = self.registry.acceptor();
         let mut draining = pin!(self.reached(Phase::Draining));
+        let mut serve = |stream: Stream, connections: &mut JoinSet<()>| {
+            if readers.admit(stream.peer()) {
+                let subscriber = self.subscriber(stream, framing);
+                connections.spawn(Arc::clone(&self).publish_to(subscriber));
+            } else {
+                refuse(stream, &mut refused);
+            }
+        };
         loop {
             tokio::select! {
-                stream = accept(&listener, &mut warned) => {
-                    let peer = stream.peer();
-                    if !readers.admit(peer) {
-                        tracing::debug!(%peer, "may not subscribe: neither publisher_acl nor the list of brine lets this user");
-                        if refused.len() < MOST_REFUSED {
-                            // Clients connect again at once.
-                            refused.spawn(async move {
-                                tokio::time::sleep(REFUSED_FOR).await;
-                                drop(stream);
-                            });
-                        }
-                        continue;
+                stream = accept(&listener, &mut warned) => serve(stream, &mut connections),
+                Some(accept_now) = asked.recv() => {
+                    while let Some(stream) = if_ready(accept(&listener, &mut warned)).await {
+                        serve(stream, &mut connections);
                     }
-                    let cursor = self.log.frames(framing, Start::Tail);
-                    let entry = self.registry.subscriber(stream.peer(), cursor.seq());
-                    let subscriber = Subscriber::new(stream, cursor, entry);
-                    connections.spawn(Arc::clone(&self).publish_to(subscriber));
+                    drop(accept_now);
                 }
                 Some(_) = connections.join_next() => {}
-                Some(_) = refused.join_next() => {}
                 () = &mut draining => break,
             }
             memory.note(connections.len());
         }
-        drop(listener);
+        drop((listener, asked));
         while connections.join_next().await.is_some() {}
+    }
+
+    /// A subscriber that gets what is appended from now on.
+    fn subscriber(&self, stream: Stream, framing: Framing) -> Subscriber {
+        let cursor = self.log.frames(framing, Start::Tail);
+        let entry = self.registry.subscriber(stream.peer(), cursor.seq());
+        Subscriber::new(stream, cursor, entry)
     }
 
     async fn publish_to(self: Arc<Self>, mut subscriber: Subscriber) {
@@ -338,6 +342,18 @@ impl Core {
     async fn reached(&self, phase: Phase) {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+}
+
+/// Closes a connection whose user may not read, but not at once: clients connect again as soon as it is closed.
+fn refuse(stream: Stream, refused: &mut JoinSet<()>) {
+    tracing::debug!(peer = %stream.peer(), "may not subscribe: neither publisher_acl nor the list of brine lets this user");
+    while refused.try_join_next().is_some() {}
+    if refused.len() < MOST_REFUSED {
+        refused.spawn(async move {
+            tokio::time::sleep(REFUSED_FOR).await;
+            drop(stream);
+        });
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as blocking};
 
 use brine_log::{EventCursor, Incoming, Lag, Log, Millis, Position, Seq, Source, Start, Stats};
 use tokio::sync::mpsc;
@@ -87,6 +87,14 @@ impl BusHandle {
         self.log.append_sourced(events, clock::now())
     }
 
+    /// Waits until the bus has accepted every subscriber that has connected, so that each of them gets what is appended
+    /// from now on. A client connects, and then asks for what makes events: without this, those may be appended while
+    /// its connection still waits to be accepted. Returns at once when the bus is not served. Blocks; not to be called on
+    /// the bus's own thread.
+    pub fn accept_pending(&self) {
+        self.registry.accept_pending();
+    }
+
     /// A cursor over the events of the bus, whoever publishes them.
     #[must_use]
     pub fn events(&self, start: Start) -> EventCursor {
@@ -147,11 +155,16 @@ pub(crate) struct Registry {
     delivered: AtomicU64,
     delays: Delays,
     connections: AtomicU64,
+    /// Ask the tasks that accept subscribers to accept those that wait now.
+    acceptors: Mutex<Vec<mpsc::UnboundedSender<AcceptNow>>>,
     /// By the order in which they connected. Locked when one comes or goes and for statistics,
     /// never for an event.
     subscribers: Mutex<BTreeMap<u64, Arc<Progress>>>,
     pub(crate) audit: Audit,
 }
+
+/// Asks for the subscribers that wait to be accepted; dropped when they are.
+pub(crate) type AcceptNow = blocking::Sender<()>;
 
 /// A publisher that is connected; counted out when dropped.
 pub(crate) struct CountedPublisher(Arc<Registry>);
@@ -194,6 +207,28 @@ impl Registry {
             writes: 0,
             progress,
         }
+    }
+
+    /// What a task that accepts subscribers is asked.
+    pub(crate) fn acceptor(&self) -> mpsc::UnboundedReceiver<AcceptNow> {
+        let (ask, asked) = mpsc::unbounded_channel();
+        self.acceptors().push(ask);
+        asked
+    }
+
+    fn accept_pending(&self) {
+        let (accept, accepted) = blocking::channel();
+        for acceptor in self.acceptors().iter() {
+            let _ = acceptor.send(accept.clone()); // an error: it accepts no more
+        }
+        drop(accept);
+        let _ = accepted.recv(); // nothing is sent: it returns when the last of them is dropped
+    }
+
+    fn acceptors(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<AcceptNow>>> {
+        self.acceptors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn publisher_refused(&self) {

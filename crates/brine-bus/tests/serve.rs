@@ -323,6 +323,31 @@ async fn the_handle_shows_what_a_bus_does_while_it_runs() {
 }
 
 #[tokio::test]
+async fn who_has_connected_gets_what_is_appended_after_the_bus_was_asked_to_accept() {
+    let bus = TestBus::default();
+    // The bus runs on the thread of this test, which nothing lets go before the question: the connection waits.
+    let early = std::os::unix::net::UnixStream::connect(bus.socket("pub")).expect("connected");
+    assert_eq!(bus.handle.stats().subscribers.len(), 0);
+    let handle = bus.handle.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        handle.accept_pending();
+        let tag_bytes = 3;
+        let event = event("own", 1);
+        handle.append([Incoming {
+            event: &event,
+            tag_bytes,
+        }]);
+    });
+    asked.await.expect("asked");
+    early.set_nonblocking(true).expect("a socket");
+    let mut reader = Subscriber::new(UnixStream::from_std(early).expect("a socket"));
+    assert_eq!(reader.next().await, Some(event("own", 1)));
+    let handle = bus.handle.clone();
+    bus.end().await;
+    handle.accept_pending(); // nobody accepts any more, and nobody waits for it
+}
+
+#[tokio::test]
 async fn a_bus_on_a_thread_of_its_own_ends_with_its_shutdown() {
     let directory = tempfile::tempdir().expect("a scratch directory");
     let sockets = Sockets::bind(&address(directory.path()), MODES).expect("sockets");

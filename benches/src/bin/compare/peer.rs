@@ -21,6 +21,8 @@ pub(crate) struct Peer {
 enum Program {
     /// Ours, by the name of its binary beside this one, with `--compat`.
     Brine(&'static str, &'static str),
+    /// The same with history, which it keeps beside its sockets.
+    BrineWithHistory,
     /// The event publisher of a release from `.salt/`.
     Salt(&'static str),
     Nats,
@@ -44,6 +46,11 @@ pub(crate) const PEERS: &[Peer] = &[
         "brine-3006",
         "brine bus --compat 3006: prefixed frames",
         Program::Brine("brine", "3006"),
+    ),
+    peer(
+        "brine-history",
+        "brine bus --compat 3008 --history",
+        Program::BrineWithHistory,
     ),
     peer(
         "salt-3008.3",
@@ -136,6 +143,14 @@ impl Peer {
                     .arg(dir);
                 Target::salt_in(dir, compat.parse()?)
             }
+            Program::BrineWithHistory => {
+                command
+                    .args(["bus", "--compat", "3008", "--sock-dir"])
+                    .arg(dir)
+                    .arg("--history")
+                    .arg(dir.join("history"));
+                Target::salt_in(dir, "3008".parse()?)
+            }
             Program::Salt(release) => {
                 let script = workspace().join("crates/brine-testkit/python/bus.py");
                 let root = tools.salt_root.path();
@@ -181,7 +196,9 @@ impl Program {
             Ok(path.is_file().then_some(path))
         };
         Ok(match self {
-            Self::Brine("brine", _) => (built("brine")?, "run `cargo build --release`".to_owned()),
+            Self::Brine("brine", _) | Self::BrineWithHistory => {
+                (built("brine")?, "run `cargo build --release`".to_owned())
+            }
             Self::Brine(name, _) => (
                 built(name)?,
                 format!("build an earlier commit and copy its `brine` to target/release/{name}"),

@@ -28,7 +28,7 @@ use crate::node::{Kind, Site, Transport};
 /// Measure a master and a minion beside real Salt's.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Who is measured, in this order: brine, or a release such as 3008.3
+    /// Who is measured, in this order: brine, an earlier commit's as target/release/brine-before, or a release such as 3008.3
     #[arg(long, value_delimiter = ',', default_value = "brine,3008.3")]
     sites: Vec<String>,
     /// Between minion and master

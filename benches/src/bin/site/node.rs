@@ -37,16 +37,20 @@ impl Transport {
 /// Whose programs.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// Ours.
-    Brine,
+    /// Ours, by the name of its binary beside this one.
+    Brine(&'static str),
     /// Real Salt of this release.
     Salt(String),
 }
 
+/// This commit's program.
+const BRINE: &str = "brine";
+
 impl Kind {
     pub(crate) fn named(name: &str) -> Self {
         match name {
-            "brine" => Self::Brine,
+            "brine" => Self::Brine(BRINE),
+            "brine-before" => Self::Brine("brine-before"),
             release => Self::Salt(release.to_owned()),
         }
     }
@@ -55,7 +59,8 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Brine => out.write_str("Brine"),
+            Self::Brine(BRINE) => out.write_str("Brine"),
+            Self::Brine(_) => out.write_str("Brine before"),
             Self::Salt(release) => write!(out, "Salt {release}"),
         }
     }
@@ -197,8 +202,8 @@ fn spawn(kind: &Kind, name: &str, root: &Path) -> Result<Running> {
 /// A program of Salt's, or ours in its place.
 fn program(kind: &Kind, name: &str) -> Command {
     match kind {
-        Kind::Brine => {
-            let mut command = Command::new(brine());
+        Kind::Brine(binary) => {
+            let mut command = Command::new(brine().with_file_name(binary));
             command.arg(name);
             command
         }
@@ -216,7 +221,7 @@ fn program(kind: &Kind, name: &str) -> Command {
 pub(crate) fn brine() -> PathBuf {
     std::env::current_exe()
         .unwrap_or_default()
-        .with_file_name("brine")
+        .with_file_name(BRINE)
 }
 
 fn workspace() -> PathBuf {
