@@ -209,12 +209,11 @@ fn check_arrows(faults: &mut Vec<String>) -> anyhow::Result<()> {
 /// The tables of `ARCHITECTURE.md` that follow an event: each row's function is in its files.
 fn check_paths_of_events(faults: &mut Vec<String>) -> anyhow::Result<()> {
     let document = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
-    for title in ["The path of an event", "The path of an event from a minion"] {
-        let mut sections = document.split("\n## ");
-        let section = sections.find(|section| section.lines().next() == Some(title));
+    let is_path = |section: &&str| section.starts_with("The path of ");
+    for section in document.split("\n## ").filter(is_path) {
+        let title = section.lines().next().unwrap_or_default();
         let rows: Vec<_> = section
-            .into_iter()
-            .flat_map(str::lines)
+            .lines()
             .filter_map(|line| {
                 let mut cells = line.strip_prefix('|')?.split('|').skip(1);
                 let mut code = || cells.next()?.split('`').nth(1);

@@ -80,15 +80,15 @@ enum Phase {
 
 /// How long a subscriber has to take the last events at shutdown.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
-/// How long a connection stays open whose user may not read, so that a client that tries again does not do so at once.
+/// How long the connection of a user who may not read is kept open, so that a client that tries again does not do so at once.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
 /// How many of those there may be.
 const MOST_REFUSED: usize = 64;
-/// How many full frames unfinished ones of all publishers may take together.
+/// The memory for the unfinished frames of all publishers together, in frames of the largest size.
 const UNFINISHED_FRAMES: usize = 4;
 /// How long to wait when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long not to repeat that it cannot; near the limit it comes and goes with every connection.
+/// The shortest time between two such warnings; near the limit the failure comes and goes with every connection.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
 /// The runtime a bus runs on: one thread, since its work is copying between sockets.
@@ -112,7 +112,7 @@ impl Bus {
         Self::with_inlet(served, log, inlet, config)
     }
 
-    /// A bus whose log is filled by another bus's events: what is published here goes there, by `relay`.
+    /// A bus that mirrors another: its log holds the other bus's events, and what is published here is forwarded by `relay`.
     #[must_use]
     pub fn joined(
         served: Vec<Served>,
@@ -357,7 +357,7 @@ fn refuse(stream: Stream, refused: &mut JoinSet<()>) {
     }
 }
 
-/// The next connection, however long the system has none to give. That is logged when it begins,
+/// Accepts the next connection, trying again while the system is out of descriptors. Warns when that starts,
 /// and again after [`WARNING_PAUSE`]; `warned` is when it was logged last.
 async fn accept(listener: &Accepting, warned: &mut Option<Instant>) -> Stream {
     loop {

@@ -10,8 +10,8 @@
 //! | `…_event_brine.lock` | locked by the process in front |
 //!
 //! A socket goes on accepting under every name its file has. So ours stays where it was bound and gets a second
-//! name, which is exchanged with the bus's own in one step: there is no moment without a socket. Which of the two
-//! stands at a name is seen by the file's number, by a later process too. A bus that restarts unlinks what has its
+//! name, which is exchanged with the bus's own in one step: there is no moment without a socket. The inode tells
+//! which of the two a name refers to, also to a later process. A bus that restarts unlinks what has its
 //! name and binds anew; then the place is taken again.
 //! What real masters do with these names: `docs/attach.md`.
 
@@ -208,7 +208,7 @@ impl FrontLock {
         let names = &self.names;
         let own = [&names.bare, &names.prefixed].map(|path| FileId::at(path));
         let is_own = |found: FileId| own.contains(&Some(found));
-        // Names that somebody has removed leave only the question who answers.
+        // If names were removed by hand, the only clue left is which socket answers.
         let is_dead = |path: &Path| UnixStream::connect(path).is_err();
         let stood_in_front = FileId::at(&names.publish).is_none_or(is_own)
             || FileId::at(&names.aside).is_some()
@@ -228,7 +228,7 @@ pub struct Front {
     names: Names,
     bare: FileId,
     prefixed: FileId,
-    /// Whether everybody may connect, and a list says who is served.
+    /// Whether the mode lets everybody connect, and `readers` decides who is served.
     is_open: bool,
     /// Held while names are exchanged, which leaving and a restart of the bus may both want.
     state: Mutex<State>,
@@ -244,9 +244,9 @@ enum State {
 }
 
 impl Front {
-    /// Binds sockets beside the bus's own, after putting back what an earlier process may have left. Subscribers
-    /// of what is returned read the framing that it says. Who may subscribe is said by `readers`; for any, by the mode
-    /// of the bus's socket.
+    /// Binds sockets beside the bus's own, after putting back what an earlier process may have left. Each `Served`
+    /// returned states the framing that its subscribers read. `readers` decides who may subscribe; under
+    /// `Readers::Any` the mode of the bus's socket does.
     ///
     /// # Errors
     /// [`FrontError`].
@@ -362,7 +362,7 @@ impl Drop for Front {
     }
 }
 
-/// Puts the bus's own socket back where ours stands, or nothing does; `false` if it has none.
+/// Puts the bus's own socket back at its name, if ours or nothing is there; `false` if the bus left no socket.
 fn put_back(names: &Names, is_own: &dyn Fn(FileId) -> bool) -> Result<bool, FrontError> {
     let refused = system(&names.publish, "cannot put the bus's own socket back");
     let original = match fs::symlink_metadata(&names.aside) {

@@ -48,7 +48,7 @@ pub struct BusStats {
 pub struct SubscriberStats {
     /// Who it is.
     pub peer: Peer,
-    /// The last event written to it; the one before its first, if that is none.
+    /// The last event written to it; if none has been, the one before the first that it will get.
     pub position: Position,
     /// How far behind it is, and where the next event it reads is.
     pub lag: Lag,
@@ -70,7 +70,7 @@ impl BusHandle {
         self.log.append(events, clock::now())
     }
 
-    /// The same for events of which it is known for certain who fired them: a minion of this name.
+    /// As `append`, for events of one authenticated sender: the minion of this name.
     pub fn append_from<'a>(
         &self,
         sender: &str,
@@ -79,7 +79,7 @@ impl BusHandle {
         self.log.append_from(Some(sender), events, clock::now())
     }
 
-    /// The same for events of other masters: each says how it came.
+    /// As `append`, for events of other masters, each with its source.
     pub fn append_sourced<'a, 's>(
         &self,
         events: impl IntoIterator<Item = (Source<'s>, Incoming<'a>)>,
@@ -156,7 +156,7 @@ pub(crate) struct Registry {
     delays: Delays,
     connections: AtomicU64,
     /// Ask the tasks that accept subscribers to accept those that wait now.
-    acceptors: Mutex<Vec<mpsc::UnboundedSender<AcceptNow>>>,
+    acceptors: Mutex<Vec<mpsc::Sender<AcceptNow>>>,
     /// By the order in which they connected. Locked when one comes or goes and for statistics,
     /// never for an event.
     subscribers: Mutex<BTreeMap<u64, Arc<Progress>>>,
@@ -164,7 +164,10 @@ pub(crate) struct Registry {
 }
 
 /// Asks for the subscribers that wait to be accepted; dropped when they are.
-pub(crate) type AcceptNow = blocking::Sender<()>;
+pub(crate) type AcceptNow = blocking::SyncSender<()>;
+
+/// More than there are threads, each of which asks once at a time.
+const ASKING: usize = 4096;
 
 /// A publisher that is connected; counted out when dropped.
 pub(crate) struct CountedPublisher(Arc<Registry>);
@@ -210,22 +213,22 @@ impl Registry {
     }
 
     /// What a task that accepts subscribers is asked.
-    pub(crate) fn acceptor(&self) -> mpsc::UnboundedReceiver<AcceptNow> {
-        let (ask, asked) = mpsc::unbounded_channel();
+    pub(crate) fn acceptor(&self) -> mpsc::Receiver<AcceptNow> {
+        let (ask, asked) = mpsc::channel(ASKING);
         self.acceptors().push(ask);
         asked
     }
 
     fn accept_pending(&self) {
-        let (accept, accepted) = blocking::channel();
+        let (accept, accepted) = blocking::sync_channel(1);
         for acceptor in self.acceptors().iter() {
-            let _ = acceptor.send(accept.clone()); // an error: it accepts no more
+            let _ = acceptor.try_send(accept.clone()); // an error: it accepts no more
         }
         drop(accept);
         let _ = accepted.recv(); // nothing is sent: it returns when the last of them is dropped
     }
 
-    fn acceptors(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<AcceptNow>>> {
+    fn acceptors(&self) -> MutexGuard<'_, Vec<mpsc::Sender<AcceptNow>>> {
         self.acceptors
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -91,7 +91,7 @@ pub enum Readers {
 }
 
 impl Readers {
-    /// Whether somebody may. Who is not of this machine, or unknown, may only where all may.
+    /// Whether this peer may subscribe. A TCP peer, or one whose user is unknown, may only under `Any`.
     pub(crate) fn admit(&self, peer: Peer) -> bool {
         match (self, peer) {
             (Self::Any, _) => true,
@@ -132,7 +132,7 @@ impl Sockets {
         })
     }
 
-    /// The same sockets, of which only some users may subscribe: a mode alone cannot name several.
+    /// Restricts who may subscribe; a file's mode cannot name several users.
     #[must_use]
     pub fn readable_by(mut self, readers: Readers) -> Self {
         self.readers = readers;
@@ -214,8 +214,8 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindError> {
     })
 }
 
-/// Takes one more UNIX socket beside a bus's own, as carefully as those: it listens, and the name
-/// goes with what is given back.
+/// Binds and listens on one more UNIX socket, as carefully as on the bus's own. Dropping what is returned removes
+/// the name.
 ///
 /// # Errors
 /// [`BindError`] when another process has it or the system refuses.
@@ -243,7 +243,7 @@ pub fn bind_named(path: &Path, mode: u32) -> Result<(OwnedFd, SocketName), BindE
         let _ = fs::remove_dir(&folder);
     };
     let bind = || {
-        clear(); // of a process of the same number
+        clear(); // left by an earlier process with this pid
         DirBuilder::new().mode(0o700).create(&folder)?;
         let listener = UnixListener::bind(&temporary)?;
         listener.set_nonblocking(true)?;

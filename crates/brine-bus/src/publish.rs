@@ -83,7 +83,7 @@ impl Subscriber {
                     self.progress.wrote(self.cursor.seq(), taken);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // The chunk keeps its segment in memory: not while we wait.
+                    // The chunk pins its segment in memory; release it before waiting.
                     drop(chunk);
                     self.writable_or_overrun().await?;
                     waited = true;

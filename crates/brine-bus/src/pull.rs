@@ -61,7 +61,7 @@ impl Inlet {
 }
 
 /// Waits while more goes to the log's overflow than its disk takes, so that slow subscribers miss
-/// nothing. A disk that takes nothing at all holds nobody up: it is given up.
+/// nothing. A disk that makes no progress for that long is given up, so that it delays nobody for longer.
 pub(crate) async fn wait_for_disk(log: &Log) {
     while log.is_backed_up() {
         let progress = log.overflow_progress();

@@ -15,7 +15,7 @@ use brine_log::Seq;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-/// Above this, publishers are not read until the other bus has taken something, in bytes.
+/// The size of the queue, in bytes, above which publishers are not read until the other bus takes some.
 const FULL: usize = 4 << 20;
 /// How long an event may take to come back.
 const ECHO: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ struct Inner {
     taken: Notify,
     /// Nobody may write to the other bus, or it is not there: whoever waits for an answer is told.
     is_open: AtomicBool,
-    /// Who waits for which event; `waiting` is how many, so that nobody's events cost no lock.
+    /// Who waits for which event; `waiting` counts them, so that an event nobody waits for takes no lock.
     expected: Mutex<Waiting>,
     waiting: AtomicUsize,
 }
@@ -72,8 +72,8 @@ impl Relay {
         self.0.added.notify_one();
     }
 
-    /// Fires events and waits until they have come back: their numbers in the log, in the order given. Dropping
-    /// the future leaves open which were fired.
+    /// Fires events and waits until they have come back: their numbers in the log, in the order given. If the future
+    /// is dropped, it is unknown which were fired.
     ///
     /// # Errors
     /// [`RelayError`].

@@ -82,7 +82,7 @@ impl Log {
         self.append_from(None, events, at)
     }
 
-    /// The same for events that all have this sender, of whom it is known for certain.
+    /// As `append`, for events of one authenticated sender.
     pub fn append_from<'a>(
         &self,
         sender: Option<&str>,

@@ -6,7 +6,7 @@
 //! goes to the overflow when half of the memory is full. Without overflow, or beyond the overflow's
 //! limit, the oldest segment goes whether or not a cursor is in it.
 //!
-//! Every input and output is the overflow's threads'; here is only which segment is where.
+//! The overflow's threads do all I/O; this module only tracks where each segment is.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -94,7 +94,7 @@ pub enum ReadsFrom {
     Disk,
 }
 
-/// Why a segment went that a cursor was still in.
+/// Why a segment was dropped while a cursor was still in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OverrunCause {
@@ -191,7 +191,7 @@ pub(crate) enum Look<'a> {
 
 struct Kept {
     first: Seq,
-    /// Why the numbers before it that the segment before does not have are missing.
+    /// Why numbers are missing between the segment before and this one, if any are.
     skipped_for: Option<GapReason>,
     home: Home,
     /// How many cursors are in it.
@@ -248,7 +248,7 @@ impl Memory {
         overrun
     }
 
-    /// Goes on with a later number, in a new segment; the same of memory that was full.
+    /// Continues at a later number, in a new segment. Returns, as `append` does, whether a cursor was overrun.
     pub(crate) fn skip_to(&mut self, next: Seq, reason: Option<GapReason>) -> bool {
         self.skipped += next.0 - self.next.0;
         self.next = next;
@@ -259,7 +259,7 @@ impl Memory {
         overrun
     }
 
-    /// What a reader misses whose next event would be `seq`, in front of this segment; `None` usually.
+    /// The gap before this segment for a reader whose next event is `seq`; usually `None`.
     pub(crate) fn gap_before(&self, number: u64, seq: Seq) -> Option<Gap> {
         let at = usize::try_from(number.checked_sub(self.first_segment)?).ok()?;
         let kept = self.segments.get(at).filter(|kept| seq < kept.first)?;
@@ -304,7 +304,7 @@ impl Memory {
         };
         let frames_to = |seq| {
             kept(self.segment_of(seq)).map_or(0, |kept| {
-                // Inside a segment on disk nobody knows: counted from its beginning.
+                // The offset inside a segment on disk is unknown, so count from its start.
                 let inside = kept
                     .in_memory()
                     .map_or(0, |segment| segment.offset_of(Framing::Bare, seq));
@@ -353,8 +353,8 @@ impl Memory {
             log: position.log,
             seq: Seq(position.seq.0.saturating_add(1)),
         };
-        // All of another log is new to the reader. Of this one, beyond the tail, it has read
-        // everything that is here.
+        // If the position is from another log, everything here is new. If it is past this log's tail, everything
+        // here has been read.
         let seq = match wanted.log == self.config.id {
             true => wanted.seq.clamp(oldest, self.next),
             false => oldest,
@@ -561,8 +561,8 @@ impl Memory {
             .map_or(0, |overflow| overflow.waiting_bytes)
     }
 
-    /// Has old segments written that cursors still need, so that with `bytes` more half of the
-    /// memory is free or waits for the disk. Tells whether the overflow's limit overran a cursor.
+    /// Queues old segments that cursors still need for writing, until with `bytes` more at most half of the memory
+    /// holds segments that are not queued. Tells whether the overflow's limit overran a cursor.
     fn spill(&mut self, bytes: usize) -> bool {
         let mut overrun = false;
         // Cursors that do not lag are in one of the newest two, however little memory there is.

@@ -9,11 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use brine_wire::network::MinionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::channel::Limits;
+use crate::limits::{Limits, UNIT};
 use crate::quota::Eviction;
-
-/// Bytes are counted in units of this size.
-pub(crate) const UNIT: usize = 1024;
 
 /// Who is charged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,10 +4,8 @@
 //! stranger until it has authenticated. Knowing an address permits nothing.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use crate::quota::holder;
 
 /// The most addresses remembered, about 50 bytes each. Beyond it the older half is forgotten.
 const MOST: usize = 65_536;
@@ -48,6 +46,18 @@ impl KnownAddresses {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The unit of counting: an IPv4 address, or an IPv6 /64 network, since one host may use all of its addresses.
+pub(crate) const fn holder(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => IpAddr::V4(address),
+            None if address.is_loopback() => IpAddr::V6(address),
+            None => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        },
+        IpAddr::V4(_) => address,
     }
 }
 

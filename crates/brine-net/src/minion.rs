@@ -3,9 +3,8 @@
 //! Bytes in, bytes out. A minion trusts a master's answer only after every check has passed, and stores its key only
 //! then. Facts: `docs/protocol/network.md` §6.4, §7, §8.1.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,6 +26,7 @@ use crate::crypto::rsa::{PrivateKey, PublicKey, RsaError};
 use crate::crypto::{self, FingerprintHash, NoRandom, fingerprint, sha256_hex};
 use crate::keys::accepted::TOKEN_TEXT;
 use crate::keys::minion::SigningRecord;
+use crate::serials::Serials;
 
 /// How a minion authenticates its master; fields are named as Salt's options.
 #[derive(Debug, Clone, Default)]
@@ -51,34 +51,6 @@ pub struct Trust {
     pub serials: Serials,
     /// The file that records that this master signs its publishes; with `None` it is forgotten with the session.
     pub signing_record: Option<SigningRecord>,
-}
-
-/// The numbers of the last publishes under the shared keys of late, by the keys' digests. Clones share them.
-///
-/// A minion that signs in again often gets the shared key that it had. If its numbers began anew, whoever recorded
-/// publishes could send them again.
-#[derive(Debug, Clone, Default)]
-pub struct Serials(Arc<Mutex<VecDeque<Numbered>>>);
-
-/// A shared key's digest and the last number under it.
-type Numbered = (String, Arc<Mutex<LastSerial>>);
-
-impl Serials {
-    /// The shared keys remembered: the last of each of a minion's masters, and to spare.
-    const MOST: usize = 64;
-
-    fn under(&self, digest: &str) -> Arc<Mutex<LastSerial>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, last)) = known.iter().find(|(known, _)| known == digest) {
-            return last.clone();
-        }
-        if known.len() >= Self::MOST {
-            known.pop_front();
-        }
-        let last = Arc::<Mutex<LastSerial>>::default();
-        known.push_back((digest.to_owned(), last.clone()));
-        last
-    }
 }
 
 /// A sign-in in progress: the request, to check the answer against.

@@ -7,14 +7,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::accounts::UNIT;
-use crate::channel::Limits;
-use crate::known::KnownAddresses;
+use crate::known::{KnownAddresses, holder};
+use crate::limits::{Limits, UNIT};
 
 /// Counts the connections of one kind, by address.
 #[derive(Debug)]
@@ -220,18 +219,6 @@ impl Drop for Slot {
             let holder = holders.by_address.get_mut(&address);
             holder.and_then(|holder| holder.connections.remove(&number))
         });
-    }
-}
-
-/// The unit of counting: an IPv4 address, or an IPv6 /64 network, since one host may use all of its addresses.
-pub(crate) const fn holder(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(address) => IpAddr::V4(address),
-            None if address.is_loopback() => IpAddr::V6(address),
-            None => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        },
-        IpAddr::V4(_) => address,
     }
 }
 

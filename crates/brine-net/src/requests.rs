@@ -13,10 +13,11 @@ use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::accounts::{Accounts, Charge, Full, Membership, UNIT};
+use crate::accounts::{Accounts, Charge, Full, Membership};
 use crate::channel::{Handler, Incoming, Limits, Peer, Room};
 use crate::connection::{ConnectionError, Decode, Reader, send};
 use crate::heartbeat::Heartbeat;
+use crate::limits::UNIT;
 use crate::listener::{self, Accepted, Listener};
 use crate::quota::{Eviction, Quota, Slot};
 

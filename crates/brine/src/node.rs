@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use brine_bus::address::Node;
 use brine_config::{Loaded, Warning};
-use brine_node::functions::{Functions, FunctionsConfig, grains};
+use brine_node::functions::{Functions, FunctionsConfig, grains, salt_release};
 use brine_node::master::{Master, MasterOptions};
 use brine_node::minion::{Minion, MinionOptions};
 use brine_wire::Map;
-use brine_wire::compat::{Compat, Series};
+use brine_wire::compat::Compat;
 
 use crate::bus_location;
 use crate::daemon;
@@ -107,17 +107,8 @@ pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
     let all = loaded.opts.iter();
     let all = all.map(|(name, value)| (name.into(), value.clone()));
     let mut config = FunctionsConfig::new(Map::from_pairs(all.collect()));
-    config.salt_version = salt_version(loaded.brine.compat).into();
+    config.salt_version = salt_release(loaded.brine.compat.unwrap_or(Compat::NEWEST)).into();
     config.python = loaded.brine.python.as_ref().map(Into::into);
     config.grains = grains::load(&config.opts, &config.salt_version);
     config
-}
-
-/// The release of a series that functions are compared with.
-pub(crate) fn salt_version(compat: Option<Compat>) -> &'static str {
-    match compat.unwrap_or(Compat::NEWEST).series() {
-        Series::S3006 => "3006.28",
-        Series::S3007 => "3007.14",
-        Series::S3008 => "3008.3",
-    }
 }

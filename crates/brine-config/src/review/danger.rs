@@ -6,9 +6,148 @@ use super::{Find, Remark, Severity};
 use crate::load::Loaded;
 use crate::role::Role;
 
+/// An option whose value opens a site.
+struct Danger {
+    option: &'static str,
+    /// The nodes that read it; none: all.
+    role: Option<Role>,
+    is_open: fn(&Value) -> bool,
+    /// What it opens.
+    text: &'static str,
+    remedy: &'static str,
+}
+
+/// Of the master, and of every node. Those of `external_auth` and `rest_cherrypy` are inside these and have functions.
+const DANGERS: [Danger; 16] = [
+    every(
+        "open_mode",
+        is_true,
+        "every key is accepted, and a known minion's key is replaced by whoever asks",
+        "remove it",
+    ),
+    master(
+        "auto_accept",
+        is_true,
+        "whoever reaches the master becomes a minion",
+        "remove it; accept keys by salt-key -a, or use autosign_grains",
+    ),
+    master(
+        "client_acl_verify",
+        is_false,
+        "users may run what publisher_acl does not name",
+        "remove it",
+    ),
+    master(
+        "sign_pub_messages",
+        is_false,
+        "minions cannot tell a job of this master from a forged one",
+        "remove it",
+    ),
+    master(
+        "file_recv",
+        is_true,
+        "every minion may write files to the master",
+        "remove it unless minions push files",
+    ),
+    master(
+        "netapi_allow_raw_shell",
+        is_true,
+        "whoever may use the API's ssh client runs any command",
+        "remove it",
+    ),
+    master(
+        "peer",
+        opens_all,
+        "every minion may run any function on others",
+        "name the minions and the functions",
+    ),
+    master(
+        "peer_run",
+        opens_all,
+        "every minion may run any function on others",
+        "name the minions and the functions",
+    ),
+    master(
+        "publisher_acl",
+        opens_all,
+        "a user named by a pattern for all may run any function",
+        "name the users and the functions",
+    ),
+    every(
+        "permissive_pki_access",
+        is_true,
+        "the group may read private keys",
+        "remove it",
+    ),
+    Danger {
+        option: "auth_safemode",
+        role: Some(Role::Minion),
+        is_open: is_true,
+        text: "a minion that cannot sign in keeps running without a master",
+        remedy: "remove it",
+    },
+    every(
+        "ipc_mode",
+        |value| value.as_str() == Some("tcp"),
+        "every user of this machine can read the bus and fire on it",
+        "remove it, so that sockets have owners and modes",
+    ),
+    every(
+        "hash_type",
+        |value| matches!(value.as_str(), Some("md5" | "sha1")),
+        "texts with the same hash can be made",
+        "write sha256",
+    ),
+    every(
+        "keysize",
+        |value| matches!(value, Value::Int(bits) if *bits < 2048),
+        "keys of so few bits can be broken",
+        "write 4096, and make the keys again",
+    ),
+    every(
+        "log_level",
+        shows_secrets,
+        "such logs hold passwords and pillar data",
+        "write info",
+    ),
+    every(
+        "log_level_logfile",
+        shows_secrets,
+        "such logs hold passwords and pillar data",
+        "write info",
+    ),
+];
+
+const fn every(
+    option: &'static str,
+    is_open: fn(&Value) -> bool,
+    text: &'static str,
+    remedy: &'static str,
+) -> Danger {
+    Danger {
+        option,
+        role: None,
+        is_open,
+        text,
+        remedy,
+    }
+}
+
+const fn master(
+    option: &'static str,
+    is_open: fn(&Value) -> bool,
+    text: &'static str,
+    remedy: &'static str,
+) -> Danger {
+    let danger = every(option, is_open, text, remedy);
+    Danger {
+        role: Some(Role::Master),
+        ..danger
+    }
+}
+
 pub(super) fn remarks(role: Role, loaded: &Loaded, place: Find<'_>) -> Vec<Remark> {
     let opts = &loaded.opts;
-    let is = |name: &str, wanted: bool| opts.get(name) == Some(&Value::Bool(wanted));
     let mut remarks = Vec::new();
     let mut warn = |option: &str, text: &str, remedy: &str| {
         let outermost = option.split(": ").next().unwrap_or(option);
@@ -20,125 +159,34 @@ pub(super) fn remarks(role: Role, loaded: &Loaded, place: Find<'_>) -> Vec<Remar
             remedy: remedy.to_owned(),
         });
     };
-    if is("open_mode", true) {
-        warn(
-            "open_mode",
-            "every key is accepted, and a known minion's key is replaced by whoever asks",
-            "remove it",
-        );
+    for danger in &DANGERS {
+        let is_read = danger.role.is_none_or(|reads| reads == role);
+        if is_read && opts.get(danger.option).is_some_and(danger.is_open) {
+            warn(danger.option, danger.text, danger.remedy);
+        }
     }
     if role == Role::Master {
-        if is("auto_accept", true) {
-            warn(
-                "auto_accept",
-                "whoever reaches the master becomes a minion",
-                "remove it; accept keys by salt-key -a, or use autosign_grains",
-            );
-        }
-        if is("client_acl_verify", false) {
-            warn(
-                "client_acl_verify",
-                "users may run what publisher_acl does not name",
-                "remove it",
-            );
-        }
-        if is("sign_pub_messages", false) {
-            warn(
-                "sign_pub_messages",
-                "minions cannot tell a job of this master from a forged one",
-                "remove it",
-            );
-        }
-        if is("file_recv", true) {
-            warn(
-                "file_recv",
-                "every minion may write files to the master",
-                "remove it unless minions push files",
-            );
-        }
-        if is("netapi_allow_raw_shell", true) {
-            warn(
-                "netapi_allow_raw_shell",
-                "whoever may use the API's ssh client runs any command",
-                "remove it",
-            );
-        }
-        for name in ["peer", "peer_run"] {
-            if opens_all(opts.get(name)) {
-                warn(
-                    name,
-                    "every minion may run any function on others",
-                    "name the minions and the functions",
-                );
-            }
-        }
-        if opens_all(opts.get("publisher_acl")) {
-            warn(
-                "publisher_acl",
-                "a user named by a pattern for all may run any function",
-                "name the users and the functions",
-            );
-        }
         external_auth(opts.get("external_auth"), &mut warn);
         web_api(opts.get("rest_cherrypy"), &mut warn);
-    }
-    if is("permissive_pki_access", true) {
-        warn(
-            "permissive_pki_access",
-            "the group may read private keys",
-            "remove it",
-        );
-    }
-    if is("auth_safemode", true) && role == Role::Minion {
-        warn(
-            "auth_safemode",
-            "a minion that cannot sign in keeps running without a master",
-            "remove it",
-        );
-    }
-    if opts.get("ipc_mode").and_then(Value::as_str) == Some("tcp") {
-        warn(
-            "ipc_mode",
-            "every user of this machine can read the bus and fire on it",
-            "remove it, so that sockets have owners and modes",
-        );
-    }
-    let hash = opts
-        .get("hash_type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if matches!(hash, "md5" | "sha1") {
-        warn(
-            "hash_type",
-            "texts with the same hash can be made",
-            "write sha256",
-        );
-    }
-    if let Some(Value::Int(bits)) = opts.get("keysize")
-        && *bits < 2048
-    {
-        warn(
-            "keysize",
-            "keys of so few bits can be broken",
-            "write 4096, and make the keys again",
-        );
-    }
-    for name in ["log_level", "log_level_logfile"] {
-        let level = opts.get(name).and_then(Value::as_str).unwrap_or_default();
-        if matches!(level, "all" | "garbage" | "trace") && place(name).is_some() {
-            warn(
-                name,
-                "such logs hold passwords and pillar data",
-                "write info",
-            );
-        }
     }
     remarks
 }
 
+fn is_true(value: &Value) -> bool {
+    *value == Value::Bool(true)
+}
+
+fn is_false(value: &Value) -> bool {
+    *value == Value::Bool(false)
+}
+
+fn shows_secrets(level: &Value) -> bool {
+    matches!(level.as_str(), Some("all" | "garbage" | "trace"))
+}
+
 /// Whether a pattern for everybody permits everything.
-fn opens_all(value: Option<&Value>) -> bool {
-    let Some(Value::Map(map)) = value else {
+fn opens_all(value: &Value) -> bool {
+    let Value::Map(map) = value else {
         return false;
     };
     map.iter().any(|(who, what)| {
@@ -163,7 +211,7 @@ fn external_auth(value: Option<&Value>, warn: &mut impl FnMut(&str, &str, &str))
             );
         }
         let Some(name) = name.as_str() else { continue };
-        if opens_all(Some(users)) {
+        if opens_all(users) {
             let option = format!("external_auth: {name}");
             warn(
                 &option,

@@ -60,7 +60,7 @@ impl EventCursor {
         let oldest = shared.oldest(&memory);
         let (mut seq, gap) = memory.find(start, oldest);
         let home = match start {
-            // Where the log begins with it, earlier ones may be stored.
+            // If the match is the log's oldest event, the store may hold earlier matches.
             Start::Since(time) if seq == in_log && oldest < in_log => {
                 seq = oldest;
                 Home::Since(time)
@@ -172,8 +172,8 @@ impl EventCursor {
         }
     }
 
-    /// The next event it will hand out. Of a cursor that starts with a time, until that has been
-    /// found: the first it may hand out.
+    /// The next event it will hand out. For a cursor that starts at a time, until that is resolved: the first event
+    /// it might return.
     #[must_use]
     pub const fn seq(&self) -> Seq {
         self.seq
@@ -343,7 +343,7 @@ impl Events {
 
 #[cfg(feature = "history")]
 impl Events {
-    /// The events of a stored segment before one, of which it holds some.
+    /// The events of a stored segment before `end`; it holds at least one of them.
     pub(crate) fn before(segment: Arc<Segment>, end: Seq) -> Self {
         let range = 0..nth(segment.first, end).min(segment.events());
         Self {

@@ -23,7 +23,7 @@ pub struct FrameCursor {
     shared: Arc<Shared>,
     location: Location,
     framing: Framing,
-    /// Inside the segment; until that has been seen, the beginning of `seq`'s frame.
+    /// The byte offset in the segment; `None`, the start of `seq`'s frame, until the segment has been looked up.
     offset: Option<usize>,
     seq: Seq,
     gap: Option<Gap>,

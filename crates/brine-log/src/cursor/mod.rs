@@ -34,7 +34,7 @@ pub enum Next<T> {
 /// The segment of the log a cursor is in, counted there so that the log can tell who lags.
 struct Location {
     segment: u64,
-    /// The segment, read back from the overflow; until it is looked at.
+    /// The segment read back from the overflow, held until `next` takes it.
     loaded: Option<Arc<Segment>>,
 }
 
@@ -110,7 +110,7 @@ impl Location {
     }
 
     fn change(&mut self, memory: &mut Memory, segment: u64) {
-        // In before out: leaving may drop every segment no cursor is in.
+        // Enter before leaving: `leave` may drop any segment without a cursor.
         memory.enter(segment);
         memory.leave(self.segment);
         self.segment = segment;

@@ -8,7 +8,7 @@ use super::master::{self, KeyOptions};
 use super::{StoreError, file};
 use crate::crypto::rsa::{PrivateKey, PublicKey};
 use crate::crypto::sha256_hex;
-use crate::minion::Serials;
+use crate::serials::Serials;
 
 /// The keys below a minion's `pki_dir`.
 #[derive(Debug)]

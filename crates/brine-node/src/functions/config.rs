@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use brine_wire::compat::{Compat, Series};
 use brine_wire::{Map, Value};
 
 use crate::python::PythonConfig;
@@ -42,7 +43,7 @@ impl FunctionsConfig {
     pub fn new(opts: Map) -> Self {
         Self {
             opts,
-            salt_version: SALT_VERSION.into(),
+            salt_version: salt_release(Compat::NEWEST).into(),
             ..Self::default()
         }
     }
@@ -81,8 +82,15 @@ impl FunctionsConfig {
     }
 }
 
-/// The Salt release that functions imitate by default.
-const SALT_VERSION: &str = "3008.3";
+/// The release of a series that functions are compared with, and say they are of.
+#[must_use]
+pub const fn salt_release(compat: Compat) -> &'static str {
+    match compat.series() {
+        Series::S3006 => "3006.28",
+        Series::S3007 => "3007.14",
+        Series::S3008 => "3008.3",
+    }
+}
 
 /// The directories of users' files of a kind: those of the option, then the synchronised ones.
 fn dirs(config: &FunctionsConfig, kind: &str) -> Vec<PathBuf> {

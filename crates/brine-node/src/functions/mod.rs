@@ -25,7 +25,7 @@ mod table;
 mod test;
 mod yaml_text;
 
-pub use config::{Caller, FunctionsConfig};
+pub use config::{Caller, FunctionsConfig, salt_release};
 pub use host::{Answer, Host, HostError, HostRequest};
 pub use run::Functions;
 

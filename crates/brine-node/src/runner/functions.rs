@@ -24,13 +24,8 @@ pub struct Function {
 enum Which {
     EventSend,
     StateEvent,
-    LookupJid,
-    ListJob,
-    PrintJob,
-    ExitSuccess,
-    ListJobs,
-    LatestJobs,
-    LastRun,
+    /// It asks the job cache.
+    Jobs(JobFunction),
     /// Which minions are connected, or which are not.
     Presence {
         is_connected: bool,
@@ -45,6 +40,17 @@ enum Which {
     Reactor(ReactorFunction),
     /// There is nothing to do here, and it says so with `True`.
     Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JobFunction {
+    LookupJid,
+    ListJob,
+    PrintJob,
+    ExitSuccess,
+    ListJobs,
+    LatestJobs,
+    LastRun,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,7 +232,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "jobs.exit_success",
-        which: Which::ExitSuccess,
+        which: Which::Jobs(JobFunction::ExitSuccess),
         parameters: &[JID, optional("ext_source")],
         help: "
     Whether each minion of a job returned something true.
@@ -241,7 +247,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "jobs.last_run",
-        which: Which::LastRun,
+        which: Which::Jobs(JobFunction::LastRun),
         parameters: &[
             optional("ext_source"),
             optional("outputter"),
@@ -263,7 +269,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "jobs.list_job",
-        which: Which::ListJob,
+        which: Which::Jobs(JobFunction::ListJob),
         parameters: &[JID, optional("ext_source"), optional("display_progress")],
         help: "
     A job: what was published, and what minions returned.
@@ -278,7 +284,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "jobs.list_jobs",
-        which: Which::ListJobs,
+        which: Which::Jobs(JobFunction::ListJobs),
         parameters: &[
             optional("ext_source"),
             optional("outputter"),
@@ -310,7 +316,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "jobs.list_jobs_filter",
-        which: Which::LatestJobs,
+        which: Which::Jobs(JobFunction::LatestJobs),
         parameters: &[
             required("count"),
             optional("filter_find_job"),
@@ -333,7 +339,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "jobs.lookup_jid",
-        which: Which::LookupJid,
+        which: Which::Jobs(JobFunction::LookupJid),
         parameters: &[
             JID,
             optional("ext_source"),
@@ -358,7 +364,7 @@ pub const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "jobs.print_job",
-        which: Which::PrintJob,
+        which: Which::Jobs(JobFunction::PrintJob),
         parameters: &[JID, optional("ext_source")],
         help: "
     A job, under its id: what was published, and what minions returned.
@@ -650,46 +656,8 @@ impl Function {
             let at = self.parameters.iter().position(|own| own.name == name);
             at.and_then(|at| values[at].take())
         };
-        let jid =
-            |value: Option<Value>| value.map_or_else(String::new, |value| python::str(&value));
         Ok(match self.which {
-            Which::LookupJid => Bound::Jobs(Question::LookupJid {
-                jid: jid(take("jid")),
-                returned: take("returned").is_none_or(|value| value.is_true()),
-                missing: take("missing").is_some_and(|value| value.is_true()),
-            }),
-            Which::ListJob => Bound::Jobs(Question::ListJob(jid(take("jid")))),
-            Which::PrintJob => Bound::Jobs(Question::PrintJob(jid(take("jid")))),
-            Which::ExitSuccess => Bound::Jobs(Question::ExitSuccess(jid(take("jid")))),
-            Which::ListJobs => Bound::Jobs(Question::ListJobs {
-                filter: Filter {
-                    metadata: metadata(take("search_metadata")),
-                    functions: jobs::split(take("search_function").as_ref()),
-                    targets: jobs::split(take("search_target").as_ref()),
-                    start_time: text(take("start_time")),
-                    end_time: text(take("end_time")),
-                },
-                outputter: text(take("outputter")),
-            }),
-            Which::LatestJobs => Bound::Jobs(Question::LatestJobs {
-                count: match take("count") {
-                    Some(Value::Int(count)) => usize::try_from(count).unwrap_or(0),
-                    other => {
-                        let found = python::repr(&other.unwrap_or(Value::Nil));
-                        return Err(BindError::Invalid(format!(
-                            "list_jobs_filter() expected count to be a number, found {found}"
-                        )));
-                    }
-                },
-                without_find_job: take("filter_find_job").is_none_or(|value| value.is_true()),
-                outputter: text(take("outputter")),
-            }),
-            Which::LastRun => Bound::Jobs(Question::LastRun(Filter {
-                metadata: metadata(take("metadata")),
-                functions: jobs::split(take("function").as_ref()),
-                targets: jobs::split(take("target").as_ref()),
-                ..Filter::default()
-            })),
+            Which::Jobs(which) => Bound::Jobs(job_question(which, &mut take)?),
             Which::Presence { is_connected } => Bound::Presence(Presence {
                 is_connected,
                 subset: match take("subset") {
@@ -723,26 +691,7 @@ impl Function {
                 tag: take("tag").unwrap_or(Value::Nil),
                 data: take("data").unwrap_or(Value::Nil),
             },
-            Which::StateEvent => Bound::StateEvent(Watched {
-                tagmatch: take("tagmatch")
-                    .map_or_else(|| "*".to_owned(), |value| python::str(&value)),
-                count: match take("count") {
-                    None => -1,
-                    Some(Value::Int(count)) => count,
-                    Some(other) => {
-                        let found = python::repr(&other);
-                        return Err(BindError::Invalid(format!(
-                            "event() expected count to be a number, found {found}"
-                        )));
-                    }
-                },
-                quiet: take("quiet").is_some_and(|value| value.is_true()),
-                sock_dir: take("sock_dir")
-                    .filter(Value::is_true)
-                    .map(|value| python::str(&value)),
-                pretty: take("pretty").is_some_and(|value| value.is_true()),
-                node: take("node").map_or_else(|| "master".to_owned(), |value| python::str(&value)),
-            }),
+            Which::StateEvent => Bound::StateEvent(watched(&mut take)?),
         })
     }
 
@@ -800,10 +749,73 @@ impl Function {
     }
 }
 
-fn reactor_question(
-    which: ReactorFunction,
-    take: &mut dyn FnMut(&str) -> Option<Value>,
-) -> Result<ReactorQuestion, BindError> {
+/// Takes the argument of a name, once.
+type Take<'a> = &'a mut dyn FnMut(&str) -> Option<Value>;
+
+fn job_question(which: JobFunction, take: Take<'_>) -> Result<Question, BindError> {
+    let mut jid = || take("jid").map_or_else(String::new, |value| python::str(&value));
+    Ok(match which {
+        JobFunction::ListJob => Question::ListJob(jid()),
+        JobFunction::PrintJob => Question::PrintJob(jid()),
+        JobFunction::ExitSuccess => Question::ExitSuccess(jid()),
+        JobFunction::LookupJid => Question::LookupJid {
+            jid: jid(),
+            returned: take("returned").is_none_or(|value| value.is_true()),
+            missing: take("missing").is_some_and(|value| value.is_true()),
+        },
+        JobFunction::ListJobs => Question::ListJobs {
+            filter: Filter {
+                metadata: metadata(take("search_metadata")),
+                functions: jobs::split(take("search_function").as_ref()),
+                targets: jobs::split(take("search_target").as_ref()),
+                start_time: text(take("start_time")),
+                end_time: text(take("end_time")),
+            },
+            outputter: text(take("outputter")),
+        },
+        JobFunction::LatestJobs => Question::LatestJobs {
+            count: match take("count") {
+                Some(Value::Int(count)) => usize::try_from(count).unwrap_or(0),
+                other => {
+                    let found = other.unwrap_or(Value::Nil);
+                    return Err(not_a_number("list_jobs_filter", "count", &found));
+                }
+            },
+            without_find_job: take("filter_find_job").is_none_or(|value| value.is_true()),
+            outputter: text(take("outputter")),
+        },
+        JobFunction::LastRun => Question::LastRun(Filter {
+            metadata: metadata(take("metadata")),
+            functions: jobs::split(take("function").as_ref()),
+            targets: jobs::split(take("target").as_ref()),
+            ..Filter::default()
+        }),
+    })
+}
+
+fn watched(take: Take<'_>) -> Result<Watched, BindError> {
+    Ok(Watched {
+        tagmatch: take("tagmatch").map_or_else(|| "*".to_owned(), |value| python::str(&value)),
+        count: match take("count") {
+            None => -1,
+            Some(Value::Int(count)) => count,
+            Some(other) => return Err(not_a_number("event", "count", &other)),
+        },
+        quiet: take("quiet").is_some_and(|value| value.is_true()),
+        sock_dir: text(take("sock_dir")),
+        pretty: take("pretty").is_some_and(|value| value.is_true()),
+        node: take("node").map_or_else(|| "master".to_owned(), |value| python::str(&value)),
+    })
+}
+
+fn not_a_number(function: &str, argument: &str, found: &Value) -> BindError {
+    let found = python::repr(found);
+    BindError::Invalid(format!(
+        "{function}() expected {argument} to be a number, found {found}"
+    ))
+}
+
+fn reactor_question(which: ReactorFunction, take: Take<'_>) -> Result<ReactorQuestion, BindError> {
     let mut event = |name| take(name).map_or_else(String::new, |value| python::str(&value));
     Ok(match which {
         ReactorFunction::List => ReactorQuestion::List,
@@ -824,12 +836,7 @@ fn reactor_question(
             let parsed = number
                 .as_int()
                 .and_then(|number| u64::try_from(number).ok());
-            ReactorQuestion::Rerun(parsed.ok_or_else(|| {
-                let found = python::repr(&number);
-                BindError::Invalid(format!(
-                    "rerun() expected number to be a number, found {found}"
-                ))
-            })?)
+            ReactorQuestion::Rerun(parsed.ok_or_else(|| not_a_number("rerun", "number", &number))?)
         }
     })
 }

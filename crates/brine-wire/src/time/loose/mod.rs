@@ -185,85 +185,24 @@ impl Reader {
         }
     }
 
+    /// Takes the number at `at` with what belongs to it; the last token taken.
     fn number(&mut self, at: usize, number: Number) -> Option<usize> {
         let token = self.tokens[at].clone();
-        let length = token.len();
-        let next = self.get(at + 1);
-        let digits = |from: usize, to: usize| token.get(from..to)?.parse::<u32>().ok();
-        let is_time_of_date = self.date.len() == 3
-            && matches!(length, 2 | 4)
-            && self.found.hour.is_none()
-            && next.is_none_or(|next| next != ":" && unit(next).is_none());
-        if is_time_of_date {
-            // 19990101T23[59]
-            self.found.hour = Some(digits(0, 2)?);
-            if length == 4 {
-                self.found.minute = Some(digits(2, 4)?);
-            }
-            return Some(at);
-        }
-        if length == 6 || token.find('.') == Some(6) {
-            if self.date.len() == 0 && !token.contains('.') {
-                // YYMMDD
-                for from in [0, 2, 4] {
-                    self.date.append(token.get(from..from + 2)?)?;
-                }
-            } else {
-                // HHMMSS[.ss]
-                self.found.hour = Some(digits(0, 2)?);
-                self.found.minute = Some(digits(2, 4)?);
-                self.seconds(Number::parse(token.get(4..)?)?);
-            }
-            return Some(at);
-        }
-        if matches!(length, 8 | 12 | 14) {
-            // YYYYMMDD[hhmm[ss]]
-            self.date.year(digits(0, 4)?)?;
-            self.date.append(token.get(4..6)?)?;
-            self.date.append(token.get(6..8)?)?;
-            if length > 8 {
-                self.found.hour = Some(digits(8, 10)?);
-                self.found.minute = Some(digits(10, 12)?);
-            }
-            if length > 12 {
-                self.found.second = Some(digits(12, 14)?);
-            }
+        if self.is_compact(at, &token) {
+            self.compact(&token)?;
             return Some(at);
         }
         if let Some((last, unit)) = self.unit_of(at) {
             self.with_unit(number, unit)?;
             return Some(last);
         }
-        match next {
-            // HH:MM[:SS[.ss]]
-            Some(":") if self.get(at + 2).is_some() => {
-                self.found.hour = Some(number.whole);
-                let minutes = Number::parse(self.get(at + 2)?)?;
-                self.with_unit(minutes, Unit::Minute)?;
-                if self.get(at + 3) == Some(":") && self.get(at + 4).is_some() {
-                    self.seconds(Number::parse(self.get(at + 4)?)?);
-                    return Some(at + 4);
-                }
-                Some(at + 2)
-            }
-            // 01-01[-01], 01-Jan[-01]
+        match self.get(at + 1) {
+            Some(":") if self.get(at + 2).is_some() => self.clock(at, number),
             Some(sign @ ("-" | "/" | ".")) => {
-                let second = self.get(at + 2).filter(|second| !is_filler(second));
-                let (second, has_third) =
-                    (second.map(String::from), self.get(at + 3) == Some(sign));
-                self.date.append(&token)?;
-                let Some(second) = second else {
-                    return Some(at + 1);
-                };
-                self.day_or_month(&second)?;
-                if has_third {
-                    let third = String::from(self.get(at + 4)?);
-                    self.day_or_month(&third)?;
-                    return Some(at + 4);
-                }
-                Some(at + 2)
+                let sign = String::from(sign);
+                self.separated(at, &token, &sign)
             }
-            _ if next.is_none_or(is_filler) => {
+            next if next.is_none_or(is_filler) => {
                 match self.get(at + 2).and_then(half_of_day) {
                     // 12 am
                     Some(half) => {
@@ -287,6 +226,91 @@ impl Reader {
             }
             _ => None,
         }
+    }
+
+    /// Whether the token is a date or a time of day without separators.
+    fn is_compact(&self, at: usize, token: &str) -> bool {
+        self.is_time_of_date(at, token)
+            || token.len() == 6
+            || token.find('.') == Some(6)
+            || matches!(token.len(), 8 | 12 | 14)
+    }
+
+    /// `23` or `2359` after a whole date, as in `19990101T2359`.
+    fn is_time_of_date(&self, at: usize, token: &str) -> bool {
+        let next = self.get(at + 1);
+        self.date.len() == 3
+            && matches!(token.len(), 2 | 4)
+            && self.found.hour.is_none()
+            && next.is_none_or(|next| next != ":" && unit(next).is_none())
+    }
+
+    fn compact(&mut self, token: &str) -> Option<()> {
+        let digits = |from: usize, to: usize| token.get(from..to)?.parse::<u32>().ok();
+        match token.len() {
+            // hh[mm]
+            length @ (2 | 4) => {
+                self.found.hour = Some(digits(0, 2)?);
+                if length == 4 {
+                    self.found.minute = Some(digits(2, 4)?);
+                }
+            }
+            // YYMMDD
+            6 if self.date.len() == 0 && !token.contains('.') => {
+                for from in [0, 2, 4] {
+                    self.date.append(token.get(from..from + 2)?)?;
+                }
+            }
+            // YYYYMMDD[hhmm[ss]]
+            length @ (8 | 12 | 14) if token.find('.') != Some(6) => {
+                self.date.year(digits(0, 4)?)?;
+                self.date.append(token.get(4..6)?)?;
+                self.date.append(token.get(6..8)?)?;
+                if length > 8 {
+                    self.found.hour = Some(digits(8, 10)?);
+                    self.found.minute = Some(digits(10, 12)?);
+                }
+                if length > 12 {
+                    self.found.second = Some(digits(12, 14)?);
+                }
+            }
+            // HHMMSS[.ss]
+            _ => {
+                self.found.hour = Some(digits(0, 2)?);
+                self.found.minute = Some(digits(2, 4)?);
+                self.seconds(Number::parse(token.get(4..)?)?);
+            }
+        }
+        Some(())
+    }
+
+    /// `HH:MM[:SS[.ss]]`
+    fn clock(&mut self, at: usize, hour: Number) -> Option<usize> {
+        self.found.hour = Some(hour.whole);
+        let minutes = Number::parse(self.get(at + 2)?)?;
+        self.with_unit(minutes, Unit::Minute)?;
+        if self.get(at + 3) == Some(":") && self.get(at + 4).is_some() {
+            self.seconds(Number::parse(self.get(at + 4)?)?);
+            return Some(at + 4);
+        }
+        Some(at + 2)
+    }
+
+    /// `01-01[-01]`, `01-Jan[-01]`
+    fn separated(&mut self, at: usize, first: &str, sign: &str) -> Option<usize> {
+        let second = self.get(at + 2).filter(|second| !is_filler(second));
+        let (second, has_third) = (second.map(String::from), self.get(at + 3) == Some(sign));
+        self.date.append(first)?;
+        let Some(second) = second else {
+            return Some(at + 1);
+        };
+        self.day_or_month(&second)?;
+        if has_third {
+            let third = String::from(self.get(at + 4)?);
+            self.day_or_month(&third)?;
+            return Some(at + 4);
+        }
+        Some(at + 2)
     }
 
     /// The unit of a number, after it or, as in `12h04`, the one below that before it; and the last token of both.

@@ -15,13 +15,14 @@ use anyhow::{Context, bail};
 use brine_config::{Age, Brine, Loaded, Opts, ThrottleOption, glob_files};
 use brine_log::Log;
 use brine_log::history::History;
-use brine_node::functions::grains;
+use brine_node::functions::{grains, salt_release};
 use brine_reactor::Execute;
 use brine_reactor::files::FilesConfig;
 use brine_reactor::jinja::Surroundings;
 use brine_reactor::rules::Rule;
 use brine_reactor::run::{Reactor, ReactorConfig, ReactorHandle, ThrottleConfig, read_rules};
 use brine_reactor::{Problem, check as check_reactor};
+use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
@@ -221,7 +222,7 @@ pub(crate) fn files(opts: &Opts, salt: &Arc<MaybeSalt>, whose: Whose) -> FilesCo
         .iter()
         .map(|(name, value)| (name, value.clone()))
         .collect();
-    let version = crate::node::salt_version(None);
+    let version = salt_release(Compat::NEWEST);
     let around = Surroundings {
         grains: grains::load(&all, version),
         opts: all,
