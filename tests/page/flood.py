@@ -39,7 +39,7 @@ while (now := time.monotonic() - start) < seconds:
         pass
     time.sleep(0.01)
 link.setblocking(True)
-link.settimeout(20)
+link.settimeout(120)
 link.sendall(b"0\r\n\r\n")
 tail = b""
 while not tail.endswith(b"0\r\n\r\n"):  # every event has been answered

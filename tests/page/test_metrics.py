@@ -3,13 +3,15 @@
 import json
 import re
 import subprocess
+import time
 
 from conftest import ROOT
 from kinds import jid, job
+from served import SOON
 
 
 def promtool(*arguments, text=None):
-    run = subprocess.run(["promtool", *arguments], input=text, capture_output=True, timeout=60, check=False)
+    run = subprocess.run(["promtool", *arguments], input=text, capture_output=True, timeout=SOON, check=False)
     return run.returncode, (run.stdout + run.stderr).decode()
 
 
@@ -25,10 +27,10 @@ def test_promtool_finds_nothing_to_complain_about(served):
 def test_the_copy_of_salt_exporter_has_its_fault_and_no_other(served):
     served.get("/metrics/salt-exporter")
     served.fire(*job(jid(), "test.ping", ["m1", "m2"]), ("salt/beacon/m1/status/1", {"id": "m1"}))
-    for _ in range(100):
-        text = served.get("/metrics/salt-exporter")
-        if b"salt_health_last_heartbeat{" in text:
-            break
+    end = time.monotonic() + SOON
+    while b"salt_health_last_heartbeat{" not in (text := served.get("/metrics/salt-exporter")):
+        assert time.monotonic() < end, text
+        time.sleep(0.05)
     assert b'salt_expected_responses_total{function="test.ping",state=""} 2\n' in text
     code, said = promtool("check", "metrics", text=text)
     assert code == 3

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from conftest import log_in
 from kinds import job, jid, ret
-from served import Flood, Served
+from served import SOON, Flood, Served
 
 
 def rows(page):
@@ -16,6 +16,28 @@ def rows(page):
 
 def row(page, text):
     return rows(page).filter(has_text=text)
+
+
+def in_view(page):
+    """What the rows say that one sees, from top to bottom; elements are in an order of their own."""
+    return page.evaluate(
+        """() => {
+            const box = document.getElementById('list').getBoundingClientRect();
+            return [...document.querySelectorAll('#list .row:not([hidden])')]
+                .map((row) => [row.getBoundingClientRect(), row.innerText])
+                .filter(([place]) => place.top >= box.top && place.bottom <= box.bottom)
+                .sort(([a], [b]) => a.top - b.top).map(([, text]) => text);
+        }"""
+    )
+
+
+def until(condition, act):
+    """Does something again and again until it has had its effect."""
+    end = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        act()
+        time.sleep(0.05)
 
 
 def test_a_wrong_password_is_said_and_a_right_one_opens_the_page(served, open_page):
@@ -40,10 +62,10 @@ def test_events_come_as_they_happen_and_pausing_holds_them(served, open_page):
     expect(row(page, "live/1")).to_be_visible()
     page.keyboard.press(" ")
     expect(page.locator("#link")).to_have_text("paused")
-    first = rows(page).first.inner_text()
+    before = in_view(page)
     served.fire(*[(f"live/more/{number}", {}) for number in range(200)])
     expect(page.get_by_role("button", name="200 new events")).to_be_visible()
-    assert rows(page).first.inner_text() == first
+    assert in_view(page) == before
     page.get_by_role("button", name="200 new events").click()
     expect(row(page, "live/more/199")).to_be_visible()
     expect(page.locator("#link")).to_have_text("live")
@@ -125,6 +147,38 @@ def test_jobs_show_who_is_missing_and_what_cannot_be_known(served, open_page, pi
     expect(rows(page)).to_have_attribute("aria-label", "cmd.run on unknown: unknown; expected unknown, returned 1, failed 0, missing unknown")
 
 
+def test_the_row_that_is_pressed_opens_wherever_it_is_when_the_button_is_released(served, open_page):
+    page = open_page(served)
+    expect(page.locator("#link")).to_have_text("live")
+    detail = page.get_by_role("complementary", name="Details")
+    served.fire(("press/1", {"n": 1}))
+    row(page, "press/1").hover()
+    page.mouse.down()
+    served.fire(*[(f"press/more/{number}", {}) for number in range(7)])
+    expect(row(page, "press/more/6")).to_be_visible()
+    page.mouse.up()
+    expect(detail.get_by_role("heading")).to_have_text("press/1")
+    # The list stays where it is while one looks at a row, and a press that ends elsewhere opens nothing.
+    page.keyboard.press("Escape")
+    box = row(page, "press/1").bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"] - 60)
+    page.mouse.up()
+    assert page.locator("#detail").is_hidden()
+    page.keyboard.press("2")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_attached()
+    # Newer jobs come above those that are there.
+    number = jid()
+    served.fire(*job(number, "press.job", ["web1"]))
+    row(page, "press.job").hover()
+    page.mouse.down()
+    served.fire(*job(jid(), "press.later", ["web1"]), *job(jid(), "press.later", ["web2"]))
+    expect(row(page, "press.later")).to_have_count(2)
+    page.mouse.up()
+    expect(detail).to_contain_text(number)
+
+
 def test_minions_and_subscribers_are_listed(served, open_page, picture):
     page = open_page(served, "#minions")
     expect(row(page, "web1").first).to_be_visible()
@@ -141,11 +195,7 @@ def test_the_past_is_read_back_and_forth(served, open_page, picture):
     page.keyboard.press("g")
     # Reading back loads what was before, up to the first of all.
     first = rows(page).filter(has_text=re.compile(r"past/1\D"))
-    for _ in range(100):
-        page.keyboard.press("Home")
-        if first.count():
-            break
-        time.sleep(0.1)
+    until(lambda: first.count(), lambda: page.keyboard.press("Home"))
     expect(first.first).to_be_visible()
     expect(rows(page).first).to_contain_text("The oldest event")
     sequence = served.read("/events?tag=past/1200&from=earliest")[-1]["seq"]
@@ -153,11 +203,7 @@ def test_the_past_is_read_back_and_forth(served, open_page, picture):
     expect(page.locator("#link")).to_have_text("history")
     expect(row(page, "past/1200")).to_be_visible()
     page.locator("#list").hover()
-    for _ in range(300):
-        page.mouse.wheel(0, 3000)
-        if row(page, "past/2500").count():
-            break
-        time.sleep(0.05)
+    until(lambda: row(page, "past/2500").count(), lambda: page.mouse.wheel(0, 3000))
     expect(row(page, "past/2500")).to_be_visible()
     picture(page, "page-history")
     page.keyboard.press("End")

@@ -21,7 +21,7 @@ const SALT: &str = "3008.3";
 /// What both kinds of masters are told.
 pub(super) fn options(port: u16) -> String {
     format!(
-        "sharedsecret: hunter2\nexternal_auth:\n  sharedsecret:\n    \
+        "sharedsecret: hunter2\ntimeout: 120\ngather_job_timeout: 120\nexternal_auth:\n  sharedsecret:\n    \
          fred: ['.*', '@wheel', '@runner', '@jobs']\n    \
          ann: ['test.*', {{'m1': ['grains.*']}}, {{'@jobs': ['list_jobs']}}]\n\
          netapi_enable_clients: [local, local_async, runner, runner_async, wheel, wheel_async]\n\
@@ -294,6 +294,10 @@ fn stream(api: &Api, token: &str) {
 /// The requests of SaltGUI after its login.
 fn saltgui(api: &Api) {
     let fred = api.log_in("fred");
+    wait_until("no job to be active", || {
+        let active = api.post(&fred, "/", r#"{"client": "runner", "fun": "jobs.active"}"#);
+        shown(&active.value()) == r#"{"return": [{}]}"#
+    });
     for (command, contains) in [
         (
             r#"{"client": "wheel", "fun": "key.list_all"}"#,

@@ -11,20 +11,25 @@ use brine_log::Seq;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 use super::Firing;
 use super::batch::{Batch, Cutter, refuse};
 use crate::body;
 use crate::error::ApiError;
 
-/// Answers that have not gone out, in bytes; with more, the body is not read.
+/// Answers that have not gone out, in bytes; with more, nothing more of the body is looked at.
 const MAX_UNSENT: usize = 1 << 20;
+/// How much of a body is looked at in one turn, in bytes. An answer may be fifty times as long as the line it is
+/// about, and other connections want their turn.
+const TURN: usize = 64 << 10;
 
 /// Fires a body as it comes. A connection that breaks ends the body; what came whole before it was
 /// fired.
 pub(super) async fn run(firing: Firing, mut incoming: Incoming, out: mpsc::Sender<Bytes>) {
     let mut cutter = Some(Cutter::new(&firing));
     let mut answers = Answers::new(&firing);
+    let mut unread = Bytes::new();
     loop {
         if cutter.is_none() && answers.unsent() == 0 {
             return;
@@ -41,9 +46,9 @@ pub(super) async fn run(firing: Firing, mut incoming: Incoming, out: mpsc::Sende
                     return answers.give_up(error, &out).await;
                 }
             }
-            piece = body::piece(&mut incoming), if may_read => {
+            piece = next_piece(&mut unread, &mut incoming), if may_read => {
                 let batch = match (piece, &mut cutter) {
-                    (Some(Ok(piece)), Some(cutter)) => {
+                    (Some(piece), Some(cutter)) => {
                         cutter.push(&piece);
                         cutter.take()
                     }
@@ -53,6 +58,16 @@ pub(super) async fn run(firing: Firing, mut incoming: Incoming, out: mpsc::Sende
             }
         }
     }
+}
+
+/// What is looked at next: the rest of what was read, or more; `None` at the body's end.
+async fn next_piece(unread: &mut Bytes, incoming: &mut Incoming) -> Option<Bytes> {
+    if unread.is_empty() {
+        *unread = body::piece(incoming).await?.ok()?;
+    } else {
+        yield_now().await;
+    }
+    Some(unread.split_to(unread.len().min(TURN)))
 }
 
 /// Answers on their way: appended, waiting for the disk, ready to be sent.

@@ -32,7 +32,7 @@ const fleet = new Fleet();
 const list = new VirtualList($('list'), {
   render: (element, row) => (route.view === 'events' ? renderEvent(element, row, route.q.toLowerCase()) : VIEWS[route.view].draw(element, row)),
   onScroll: () => { if (route.view === 'events') events.scrolled(); },
-  onActive: (index, opens) => select(index, opens),
+  onPick: pick,
 });
 const chart = new Chart($('chart'), $('chart-tip'), counts, (second) => go({ view: 'events', at: new Date(second * 1000).toISOString() }));
 const detail = new Detail($('detail'), {
@@ -169,6 +169,12 @@ function select(index, opens) {
   list.activate(index);
   if (opens || detail.isOpen) showTableRow(row);
   return draw();
+}
+
+/** Opens a row, wherever it is by now. */
+function pick(row) {
+  const key = VIEWS[route.view]?.key;
+  select(key ? table.findIndex((one) => key(one) === key(row)) : events.rows.indexOf(row), true);
 }
 
 function showTableRow(row) {

@@ -13,15 +13,19 @@ export class VirtualList {
   #rowHeight = 28;
   #height = 0;
   #drawn = false;
+  #isStale = false;
   #ownScroll = 0;
+  #pressed = null;
+  #onPick;
 
   /**
    * `render(element, row, index)` fills a row. `onScroll(top)` is told of what a person scrolls,
-   * `onActive(index, opens)` when a row becomes the active one.
+   * `onPick(row)` of the row that was clicked.
    */
-  constructor(box, { render, onScroll, onActive }) {
+  constructor(box, { render, onScroll, onPick }) {
     this.#box = box;
     this.#render = render;
+    this.#onPick = onPick;
     this.#sheet = document.createElement('div');
     this.#sheet.className = 'sheet';
     this.#sheet.setAttribute('role', 'presentation');
@@ -34,10 +38,28 @@ export class VirtualList {
     }, { passive: true });
     // At an end nothing scrolls any more, but somebody may want more.
     box.addEventListener('wheel', () => { if (this.isAtEnd || this.isAtStart) onScroll(box.scrollTop); }, { passive: true });
-    box.addEventListener('click', (event) => {
-      const element = event.target.closest('[data-index]');
-      if (element) onActive(Number(element.dataset.index), true);
-    });
+    document.addEventListener('pointerdown', (event) => { this.#pressed = this.#press(event); }, { passive: true });
+    document.addEventListener('pointercancel', () => { this.#pressed = null; }, { passive: true });
+    document.addEventListener('click', (event) => this.#click(event));
+  }
+
+  /** A row under the pointer as it was drawn: until the pointer is released, others may take its place. */
+  #press(event) {
+    const row = event.isPrimary && event.button === 0 ? this.#rowOf(event.target) : null;
+    return row ? { row, y: event.clientY } : null;
+  }
+
+  #click(event) {
+    const pressed = this.#pressed;
+    this.#pressed = null;
+    // What helps people without a pointer clicks without a press.
+    const row = !pressed ? this.#rowOf(event.target) : Math.abs(event.clientY - pressed.y) < this.#rowHeight / 2 ? pressed.row : null;
+    if (row) this.#onPick(row);
+  }
+
+  #rowOf(target) {
+    const element = target.closest?.('[data-index]');
+    return element && this.#box.contains(element) ? element.rowShown : null;
   }
 
   get perPage() { return Math.max(1, Math.floor(this.#height / this.#rowHeight)); }
@@ -106,9 +128,13 @@ export class VirtualList {
     this.#grow();
     const { length } = this.#source;
     const first = Math.max(0, Math.floor(this.#box.scrollTop / this.#rowHeight) - BEYOND);
-    const count = Math.min(length - first, Math.ceil(this.#height / this.#rowHeight) + 2 * BEYOND);
-    while (this.#pool.length < count) this.#pool.push(this.#element());
+    const room = Math.ceil(this.#height / this.#rowHeight) + 2 * BEYOND;
+    const count = Math.min(length - first, room);
+    // All at once: one more would move every row to another element.
+    while (this.#pool.length < room) this.#pool.push(this.#element());
     const size = this.#pool.length;
+    const isStale = this.#isStale;
+    this.#isStale = false;
     let active = '';
     for (let slot = 0; slot < size; slot += 1) {
       // A row stays in its element while the view moves by a row.
@@ -125,7 +151,7 @@ export class VirtualList {
         element.dataset.index = index;
         element.style.transform = `translateY(${index * this.#rowHeight}px)`;
       }
-      if (element.rowShown !== row || row.isChanged) {
+      if (element.rowShown !== row || isStale) {
         element.rowShown = row;
         this.#render(element, row, index);
       }
@@ -148,13 +174,14 @@ export class VirtualList {
 
   /** Fills every row in view again: what they show has changed although they are the same. */
   refresh() {
-    for (const element of this.#pool) element.rowShown = null;
+    this.#isStale = true;
     this.draw();
   }
 
   #element() {
     const element = document.createElement('div');
     element.className = 'row';
+    element.hidden = true;
     element.id = `row-${this.#pool.length}`;
     element.setAttribute('role', 'option');
     this.#sheet.append(element);

@@ -19,6 +19,7 @@ from aiohttp_sse_client2 import client as aiohttp_sse
 
 URL, TOKEN = sys.argv[1:]
 HEADERS = {"X-Auth-Token": TOKEN}
+SOON = 120  # seconds; as long as the test waits
 LOCK = threading.Lock()
 
 
@@ -48,7 +49,7 @@ class Seen:
 
 def with_sseclient():
     seen = Seen("sseclient")
-    answer = requests.get(URL + "/events", headers=HEADERS, stream=True, timeout=60)
+    answer = requests.get(URL + "/events", headers=HEADERS, stream=True, timeout=SOON)
     for event in sseclient.SSEClient(answer).events():
         if not seen.take(event.event, event.id, event.data):
             break
@@ -56,7 +57,7 @@ def with_sseclient():
 
 def with_httpx():
     seen = Seen("httpx-sse")
-    with httpx.Client(timeout=60) as client:
+    with httpx.Client(timeout=SOON) as client:
         with httpx_sse.connect_sse(client, "GET", URL + "/events", headers=HEADERS) as source:
             for event in source.iter_sse():
                 if not seen.take(event.event, event.id, event.data):
@@ -66,7 +67,7 @@ def with_httpx():
 def with_lines():
     """As salt-api-go and ruby-salt-api read: lines that begin with `data: `."""
     seen = Seen("lines")
-    answer = requests.get(URL + "/events", headers=HEADERS, stream=True, timeout=60)
+    answer = requests.get(URL + "/events", headers=HEADERS, stream=True, timeout=SOON)
     for line in answer.iter_lines():
         if line.startswith(b"data: ") and not seen.take("", "", line[6:]):
             break
@@ -74,7 +75,7 @@ def with_lines():
 
 async def with_aiohttp():
     seen = Seen("aiohttp-sse-client")
-    timeout = aiohttp.ClientTimeout(total=60)
+    timeout = aiohttp.ClientTimeout(sock_read=SOON)
     async with aiohttp_sse.EventSource(URL + "/events", headers=HEADERS, timeout=timeout) as source:
         async for event in source:
             # It hands out comments as events without data, and has no name for those without one.
