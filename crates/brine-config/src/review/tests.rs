@@ -64,14 +64,14 @@ fn what_opens_a_site_is_said() {
     Warning dangerous-option master:10 sign_pub_messages: minions cannot tell a job of this master from a forged one; remove it
     Warning dangerous-option master:12 file_recv: every minion may write files to the master; remove it unless minions push files
     Warning dangerous-option master:4 peer: every minion may run any function on others; name the minions and the functions
-    Warning dangerous-option master:7 external_auth: auto: every password is right; remove it: it is for tests
-    Warning dangerous-option master:7 external_auth: auto: whoever can log in may run any function on all minions; name the users and the functions
-    Warning dangerous-option master:8 rest_cherrypy: disable_ssl: passwords and tokens cross the network readable; set ssl_crt and ssl_key, or host: 127.0.0.1 behind a proxy
-    Warning dangerous-option master:8 rest_cherrypy: webhook_disable_auth: whoever reaches the API fires events salt/netapi/hook; remove it, or let the reactor check a signature
     Warning dangerous-option master:9 permissive_pki_access: the group may read private keys; remove it
     Warning dangerous-option master:5 hash_type: texts with the same hash can be made; write sha256
     Warning dangerous-option master:6 keysize: keys of so few bits can be broken; write 4096, and make the keys again
     Warning dangerous-option master:11 log_level: such logs hold passwords and pillar data; write info
+    Warning dangerous-option master:7 external_auth: auto: every password is right; remove it: it is for tests
+    Warning dangerous-option master:7 external_auth: auto: whoever can log in may run any function on all minions; name the users and the functions
+    Warning dangerous-option master:8 rest_cherrypy: disable_ssl: passwords and tokens cross the network readable; set ssl_crt and ssl_key, or host: 127.0.0.1 behind a proxy
+    Warning dangerous-option master:8 rest_cherrypy: webhook_disable_auth: whoever reaches the API fires events salt/netapi/hook; remove it, or let the reactor check a signature
     Note ignored-option master:4 option peer is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
     Note ignored-option master:12 option file_recv is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
     "#);
