@@ -101,9 +101,7 @@ impl NatsOptions {
             nkey: section.path("nkey")?,
             is_tls_required: section.flag("tls")?.unwrap_or_default(),
             ca: section.path("ca")?,
-            certificate: both(section.path("cert")?, section.path("key")?).ok_or_else(|| {
-                section.bad("cert", "cert and key together", &"one of them".into())
-            })?,
+            certificate: section.identity()?,
         };
         let logins = [
             nats.user.is_some(),

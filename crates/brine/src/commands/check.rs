@@ -13,6 +13,7 @@ use brine_reactor::Problem;
 use super::findings::{Finding, ShowArgs};
 use crate::bus_location::NodeKind;
 use crate::host::reactor::{self, Whose};
+use crate::host::sinks;
 
 /// The arguments of `brine check`.
 #[derive(Debug, clap::Args)]
@@ -90,6 +91,7 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     if let Some(loaded) = &loaded {
         findings.extend(of_node(role, file, loaded));
         findings.extend(of_reactor(role, loaded));
+        findings.extend(of_sinks(loaded));
     }
     findings
 }
@@ -142,6 +144,20 @@ fn of_reactor(role: Role, loaded: &Loaded) -> Vec<Finding> {
         finding.says(format!("{option}{}", problem.text), "see docs/reactor.md")
     };
     problems.map(finding).collect()
+}
+
+/// What keeps sinks from starting.
+fn of_sinks(loaded: &Loaded) -> Vec<Finding> {
+    let found = sinks::check(loaded).into_iter().map(|(sink, error)| {
+        let place = match &sink.place {
+            Some((file, line)) => format!("{file}:{line}"),
+            None => String::new(),
+        };
+        let text = format!("{}: {}", sink.option, crate::show::one_line(&error));
+        let remedy = "correct the option, see docs/sinks.md: Brine does not start with it";
+        Finding::error("wrong-value", place).says(text, remedy)
+    });
+    found.collect()
 }
 
 fn is_there(file: &Path) -> bool {
