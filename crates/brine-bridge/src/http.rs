@@ -141,9 +141,9 @@ impl Poster {
     async fn exchange(&self, request: Request<String>) -> Result<(StatusCode, String), SinkError> {
         let response = self.client.request(request).await;
         let response = response.map_err(|error| match error.is_connect() {
-            true => SinkError::unavailable(self.said(&chain(&error))),
+            true => SinkError::unavailable(self.said(&text::with_hint(text::chain(&error)))),
             // It may be these events that it has choked on.
-            false => SinkError::uncertain(self.said(&chain(&error))),
+            false => SinkError::uncertain(self.said(&text::chain(&error))),
         })?;
         let status = response.status();
         // An answer that breaks off is none: the receiver may have given up.
@@ -169,17 +169,6 @@ fn place(url: &Uri) -> String {
         port.unwrap_or_default(),
         url.path()
     )
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The answer to its end; only its beginning is kept.

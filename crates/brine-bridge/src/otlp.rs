@@ -144,10 +144,11 @@ fn attribute(key: &str, value: &str, out: &mut String) {
     out.push_str("}}");
 }
 
-/// A value as the protocol's `AnyValue`.
+/// A value as the protocol's `AnyValue`, as far as all receivers read it: some take no value without a type, and no number
+/// that is none.
 fn any(value: &Value, out: &mut String) {
     match value {
-        Value::Nil => out.push_str("{}"),
+        Value::Nil => string("", out),
         Value::Bool(flag) => {
             let _ = write!(out, "{{\"boolValue\":{flag}}}");
         }
@@ -169,7 +170,7 @@ fn any(value: &Value, out: &mut String) {
                 (false, true) => "Infinity",
                 (false, false) => "-Infinity",
             };
-            let _ = write!(out, "{{\"doubleValue\":\"{name}\"}}");
+            string(name, out);
         }
         Value::Str(text) => string(text, out),
         Value::Bin(bytes) => match std::str::from_utf8(bytes) {
@@ -189,7 +190,9 @@ fn any(value: &Value, out: &mut String) {
         }
         Value::Map(map) => {
             out.push_str("{\"kvlistValue\":{\"values\":[");
-            for (nth, (key, value)) in map.iter().enumerate() {
+            // One that has no value is not there.
+            let members = map.iter().filter(|(_, value)| *value != Value::Nil);
+            for (nth, (key, value)) in members.enumerate() {
                 if nth > 0 {
                     out.push(',');
                 }
@@ -252,7 +255,6 @@ mod tests {
 
     #[test]
     fn values_are_the_protocols() {
-        assert_eq!(shown(Value::Nil), "{}");
         assert_eq!(shown(true), "{\"boolValue\":true}");
         assert_eq!(shown(-7), "{\"intValue\":\"-7\"}");
         assert_eq!(
@@ -260,7 +262,7 @@ mod tests {
             "{\"stringValue\":\"18446744073709551615\"}"
         );
         assert_eq!(shown(1.0), "{\"doubleValue\":1.0}");
-        assert_eq!(shown(f64::NEG_INFINITY), "{\"doubleValue\":\"-Infinity\"}");
+        assert_eq!(shown(f64::NEG_INFINITY), "{\"stringValue\":\"-Infinity\"}");
         assert_eq!(shown("a\"\n"), "{\"stringValue\":\"a\\\"\\n\"}");
         assert_eq!(
             shown(Value::Bin(b"text".to_vec())),
@@ -270,7 +272,10 @@ mod tests {
             shown(Value::Bin(b"\xff\xfe".to_vec())),
             "{\"bytesValue\":\"//4=\"}"
         );
-        let map = Map::from_pairs(vec![(1.into(), Value::Array(vec![2.into(), "x".into()]))]);
+        let map = Map::from_pairs(vec![
+            ("x".into(), Value::Nil),
+            (1.into(), Value::Array(vec![2.into(), "x".into()])),
+        ]);
         assert_eq!(
             shown(map),
             "{\"kvlistValue\":{\"values\":[{\"key\":\"1\",\"value\":{\"arrayValue\":{\"values\":[\

@@ -55,6 +55,9 @@ impl Opts {
             let keys: Vec<_> = sink.option.split(": ").collect();
             sink.place = locate::place(&keys, &files);
         }
+        if let Some(cluster) = &mut brine.cluster {
+            cluster.place = locate::place(&["brine", "cluster"], &files);
+        }
         remark_on(role, &overrides, &mut warnings);
         let mut opts = Self::defaults(role, environment);
         resolve(role, &mut opts, overrides, environment, &mut warnings)?;

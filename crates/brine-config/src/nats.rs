@@ -48,6 +48,8 @@ pub struct ClusterOptions {
     pub nats: NatsOptions,
     /// `secret`: what all masters share, so that they publish each other's jobs.
     pub secret: Option<String>,
+    /// Where the option stands: the file and the line.
+    pub place: Option<(String, usize)>,
 }
 
 /// A shorter secret can be guessed.
@@ -69,7 +71,12 @@ impl ClusterOptions {
             return Err(section.bad("secret", expected, &"a shorter one".into()));
         }
         section.finish()?;
-        Ok(Some(Self { nats, secret }))
+        let place = None;
+        Ok(Some(Self {
+            nats,
+            secret,
+            place,
+        }))
     }
 }
 
@@ -215,7 +222,7 @@ mod tests {
              max_bytes: 1GiB, user: u, password: p, tls: true, ca: /ca, cert: /c, key: /k, \
              secret: 0123456789abcdef}",
         );
-        let ClusterOptions { nats, secret } = cluster.unwrap().unwrap();
+        let ClusterOptions { nats, secret, .. } = cluster.unwrap().unwrap();
         assert_eq!(secret.as_deref(), Some("0123456789abcdef"));
         assert_eq!(nats.servers.len(), 2);
         assert_eq!(

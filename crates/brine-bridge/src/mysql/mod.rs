@@ -17,7 +17,7 @@ use crate::brine_sink::End;
 use crate::rows::{AlterTime, JobTables, RowMaker, Tables, Widths};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
-use crate::text::Taker;
+use crate::text::{Taker, with_hint};
 use crate::tls::{TlsError, TlsOptions};
 
 /// How to reach a database, and what to write there.
@@ -106,7 +106,8 @@ impl MysqlSink {
             Ok(conn) => conn,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
-        let conn = conn.map_err(|error| SinkError::unavailable(format!("{place}: {error}")));
+        let conn =
+            conn.map_err(|error| SinkError::unavailable(with_hint(format!("{place}: {error}"))));
         let mut connected = Connected {
             conn: conn?,
             maker: RowMaker {

@@ -22,7 +22,7 @@ use crate::brine_sink::End;
 use crate::rows::{AlterTime, RowMaker, Tables};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
-use crate::text::Taker;
+use crate::text::{Taker, with_hint};
 use crate::tls::TlsOptions;
 use schema::Schema;
 
@@ -128,8 +128,10 @@ impl PostgresSink {
         }
         let place = format!("{}:{}", options.host, options.port);
         let connected = config.connect(self.connector.clone()).await;
-        let (client, connection) = connected
-            .map_err(|error| SinkError::unavailable(format!("{place}: {}", shown(&error))))?;
+        let (client, connection) = connected.map_err(|error| {
+            let shown = with_hint(shown(&error));
+            SinkError::unavailable(format!("{place}: {shown}"))
+        })?;
         // Ends when the client is dropped, or the server goes: then the client says so.
         tokio::spawn(async move { drop(connection.await) });
         let settings = format!(

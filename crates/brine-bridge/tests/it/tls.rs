@@ -21,7 +21,7 @@ fn trusting(roots: &PathBuf) -> TlsOptions {
 fn says_why(running: &Running) {
     wait_until("it is said why not", || {
         let why = running.handle.figures().waits_for;
-        why.is_some_and(|why| why.contains("certificate"))
+        why.is_some_and(|why| why.contains("option ca names who may"))
     });
 }
 

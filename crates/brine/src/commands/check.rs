@@ -13,7 +13,7 @@ use brine_reactor::Problem;
 use super::findings::{Finding, ShowArgs};
 use crate::bus_location::NodeKind;
 use crate::host::reactor::{self, Whose};
-use crate::host::sinks;
+use crate::host::{cluster, sinks};
 
 /// The arguments of `brine check`.
 #[derive(Debug, clap::Args)]
@@ -146,15 +146,20 @@ fn of_reactor(role: Role, loaded: &Loaded) -> Vec<Finding> {
     problems.map(finding).collect()
 }
 
-/// What keeps sinks from starting.
+/// What keeps sinks, and the cluster, from starting.
 fn of_sinks(loaded: &Loaded) -> Vec<Finding> {
-    let found = sinks::check(loaded).into_iter().map(|(sink, error)| {
-        let place = match &sink.place {
-            Some((file, line)) => format!("{file}:{line}"),
-            None => String::new(),
-        };
-        let text = format!("{}: {}", sink.option, crate::show::one_line(&error));
-        let remedy = "correct the option, see docs/sinks.md: Brine does not start with it";
+    let sinks = sinks::check(loaded).into_iter();
+    let sinks = sinks.map(|(sink, error)| (&*sink.option, &sink.place, error));
+    let cluster = loaded.brine.cluster.as_ref();
+    let cluster = cluster.and_then(|options| {
+        let error = cluster::nats(&options.nats).err()?;
+        Some(("brine: cluster", &options.place, error))
+    });
+    let found = sinks.chain(cluster).map(|(option, place, error)| {
+        let place = place.as_ref();
+        let place = place.map_or_else(String::new, |(file, line)| format!("{file}:{line}"));
+        let text = format!("{option}: {}", crate::show::one_line(&error));
+        let remedy = "correct the option: Brine does not start with it";
         Finding::error("wrong-value", place).says(text, remedy)
     });
     found.collect()

@@ -12,7 +12,7 @@ mod history;
 pub(crate) mod http_api;
 mod local_socket;
 pub(crate) mod reactor;
-mod sinks;
+pub(crate) mod sinks;
 mod sockets;
 
 use std::future::Future;

@@ -160,6 +160,10 @@ fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
             "/master, line 11: brine: sinks: audit: /nonexistent/ca.pem: expected certificates in PEM: ",
         ),
         (
+            "    audit: {type: nats, servers: 'nats://127.0.0.1', ca: /etc/hostname}",
+            "/master, line 11: brine: sinks: audit: /etc/hostname: expected certificates in PEM: there is none",
+        ),
+        (
             "    audit: {type: otlp, url: 'http://x/', cert: /c}",
             "/master, line 11: brine: sinks: audit: cert: expected cert and key together",
         ),
