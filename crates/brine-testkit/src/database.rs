@@ -12,11 +12,25 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::certificates::Certificates;
 use crate::free_port;
 use crate::program::Program;
 use crate::user::{NOBODY, can_switch};
 use crate::wait::DEADLINE;
+
+/// A server's certificate and its key, in files that [`NOBODY`] can read.
+struct Pair {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Pair {
+    fn of(certificate: &Path, key: &Path) -> Self {
+        Self {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+}
 
 /// A PostgreSQL server with an empty database `salt` of the user `salt`. Ended when dropped.
 pub struct Postgres {
@@ -24,7 +38,7 @@ pub struct Postgres {
     bin: PathBuf,
     /// Of its socket, and on loopback if it has certificates.
     port: u16,
-    certificates: Option<Certificates>,
+    certificates: Option<Pair>,
     process: Option<Program>,
 }
 
@@ -43,11 +57,11 @@ impl Postgres {
     /// # Panics
     /// As [`Postgres::start`].
     #[must_use]
-    pub fn start_with_tls(directory: &Path, certificates: &Certificates) -> Self {
-        Self::start_with(directory, Some(certificates.clone()))
+    pub fn start_with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        Self::start_with(directory, Some(Pair::of(certificate, key)))
     }
 
-    fn start_with(directory: &Path, certificates: Option<Certificates>) -> Self {
+    fn start_with(directory: &Path, certificates: Option<Pair>) -> Self {
         let directory = own(directory.join("postgres"));
         let bin = newest("/usr/lib/postgresql").map(|version| version.join("bin"));
         let mut server = Self {
@@ -186,7 +200,7 @@ impl Postgres {
 pub struct Mariadb {
     directory: PathBuf,
     port: u16,
-    certificates: Option<Certificates>,
+    certificates: Option<Pair>,
     process: Option<Program>,
 }
 
@@ -205,13 +219,13 @@ impl Mariadb {
     /// # Panics
     /// As [`Mariadb::start`].
     #[must_use]
-    pub fn start_with_tls(directory: &Path, certificates: &Certificates) -> Self {
-        let server = Self::start_with(directory, Some(certificates.clone()));
+    pub fn start_with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        let server = Self::start_with(directory, Some(Pair::of(certificate, key)));
         server.sql("CREATE USER salt@'%'; GRANT ALL ON salt.* TO salt@'%'");
         server
     }
 
-    fn start_with(directory: &Path, certificates: Option<Certificates>) -> Self {
+    fn start_with(directory: &Path, certificates: Option<Pair>) -> Self {
         let mut server = Self {
             directory: own(directory.join("mariadb")),
             port: certificates.as_ref().map_or(3306, |_| free_port()),

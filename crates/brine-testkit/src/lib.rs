@@ -4,6 +4,7 @@
 //! A dev-dependency only; it imports none of the other crates.
 
 pub mod allocations;
+#[cfg(feature = "certificates")]
 pub mod certificates;
 pub mod database;
 pub mod nats;

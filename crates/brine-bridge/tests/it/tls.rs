@@ -29,7 +29,7 @@ fn says_why(running: &Running) {
 fn only_a_postgresql_of_the_authority_that_is_given_gets_events() {
     let directory = tempdir().unwrap();
     let files = Certificates::make(directory.path());
-    let server = Postgres::start_with_tls(directory.path(), &files);
+    let server = Postgres::start_with_tls(directory.path(), &files.certificate, &files.key);
     let bus = Bus::open(directory.path());
     let of = |name: &str, tls| {
         let options = PostgresOptions {
@@ -63,7 +63,7 @@ fn only_a_postgresql_of_the_authority_that_is_given_gets_events() {
 fn only_a_mariadb_of_the_authority_that_is_given_gets_events() {
     let directory = tempdir().unwrap();
     let files = Certificates::make(directory.path());
-    let server = Mariadb::start_with_tls(directory.path(), &files);
+    let server = Mariadb::start_with_tls(directory.path(), &files.certificate, &files.key);
     let bus = Bus::open(directory.path());
     let of = |name: &str, tls| {
         let options = MysqlOptions {

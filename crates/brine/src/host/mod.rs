@@ -5,7 +5,7 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 pub(crate) mod attach;
-mod cluster;
+pub(crate) mod cluster;
 mod commands;
 mod figures;
 mod history;
