@@ -94,7 +94,10 @@ pub(crate) fn with_hint(error: String) -> String {
         ),
     ];
     let hint = hint.iter().find(|(name, _)| error.contains(name));
-    hint.map_or(error.clone(), |(_, hint)| format!("{error} ({hint})"))
+    match hint {
+        Some((_, hint)) => format!("{error} ({hint})"),
+        None => error,
+    }
 }
 
 /// An error and its causes.
