@@ -2,11 +2,17 @@
 """Events into PostgreSQL: the sink, Salt's returner pgjsonb, and COPY by a client that does nothing else, in one run.
 
     benches/sinks.py rates --brine target/release/brine [--events 100000]
+    benches/sinks.py jetstream --brine target/release/brine [--events 100000]
     benches/sinks.py endure --brine target/release/brine [--minutes 10] [--rate 1000]
+    benches/sinks.py outage --brine target/release/brine [--minutes 10] [--rate 1000]
 
-`rates` stores the same events in the same tables in each way. `endure` fires at a steady rate while the server is
-stopped, killed and its table locked, and counts afterwards: every event once and in order. Needs PostgreSQL, and for
-Salt's returner the environment `.salt/3008.3` and psycopg2, which it installs beside the results.
+`rates` stores the same events in the same tables in each way. `jetstream` stores them in a stream, by the sink and by a
+client that does nothing else (`cargo build --release -p brine-benches --bin jetstream`, beside the program). `endure` fires at a steady rate while the server is
+stopped, killed and its table locked, and counts afterwards: every event once and in order. `outage` does the same while
+the server is stopped once, for all of the time, between two minutes with it, and says how long events take to a reader
+of the bus in each. Needs PostgreSQL, and for
+Salt's returner the environment `.salt/3008.3` and psycopg2, which it installs beside the results; for `jetstream` the
+nats-server of `cargo xtask nats`.
 """
 
 import argparse
@@ -14,9 +20,11 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -108,14 +116,14 @@ class Server:
 
 
 class Bus:
-    """`brine bus` with a sink into the server."""
+    """`brine bus` with a sink."""
 
-    def __init__(self, brine, directory, server, tables="events"):
+    def __init__(self, brine, directory, sink):
         self.brine, self.sock_dir, self.history = brine, directory / "s", directory / "h"
         config = directory / "master"
         config.write_text(
             f"root_dir: {directory}\nid: bench\nbrine:\n  history: {{directory: {self.history}}}\n  sinks:\n"
-            f"    db: {{type: postgres, host: {server.directory}, tables: [{tables}], create_tables: true}}\n")
+            f"    db: {{{sink}}}\n")
         self.process = subprocess.Popen(
             [brine, "bus", "--sock-dir", self.sock_dir, "--config", config], stderr=subprocess.PIPE, text=True)
         while "ready" not in self.process.stderr.readline():
@@ -126,6 +134,16 @@ class Bus:
     def run(self, *arguments):
         return subprocess.run([self.brine, *arguments, "--sock-dir", self.sock_dir], check=True, text=True,
                               stdout=subprocess.PIPE).stdout
+
+    def fire_paused(self, lines, count):
+        """Fires what is in a file while the sink rests, which then goes on; gives when that was."""
+        self.run("consumer", "pause", "db")
+        with lines.open() as text:
+            subprocess.run([self.brine, "send", "--stdin", "--sock-dir", self.sock_dir], stdin=text, check=True)
+        until("fired", lambda: self.sink()["last_seq"] >= count)
+        start = time.monotonic()
+        self.run("consumer", "resume", "db")
+        return start
 
     def sink(self):
         return json.loads(self.run("consumer", "info", "db"))
@@ -155,11 +173,53 @@ def until(what, is_so, seconds=900):
         time.sleep(0.05)
 
 
-def rates(arguments, directory):
+def written(arguments, directory):
     lines = directory / "events"
     with lines.open("w") as out:
         for event in events(arguments.events):
             out.write(json.dumps(event) + "\n")
+    return lines
+
+
+def show(results):
+    for name, rows in results.items():
+        print(f"{name:45} {sorted(rows)[len(rows) // 2]:10.0f} events/s   {[round(row) for row in rows]}")
+
+
+def jetstream(arguments, directory):
+    lines = written(arguments, directory)
+    client = arguments.brine.parent / "jetstream"
+    results = {}
+    for nth in range(arguments.rounds):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        store = directory / f"nats{nth}"
+        server = subprocess.Popen([ROOT / ".salt/nats/bin/nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd",
+                                   store], stderr=subprocess.DEVNULL)
+        address = f"nats://127.0.0.1:{port}"
+        until("up", lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        for name, how in [("one client, data alone", "bare"), ("one client, the sink's headers too", "same")]:
+            done = subprocess.run([client, address, lines, how], check=True, text=True, stdout=subprocess.PIPE)
+            results.setdefault(name, []).append(float(done.stdout))
+        place = pathlib.Path(tempfile.mkdtemp(dir=directory))
+        bus = Bus(arguments.brine, place, f"type: nats, servers: '{address}'")
+        until("connected", lambda: bus.sink()["state"] == "active")
+        start = bus.fire_paused(lines, arguments.events)
+        until("stored", lambda: bus.sink()["lag"] == 0)
+        results.setdefault("the sink", []).append(arguments.events / (time.monotonic() - start))
+        bus.end()
+        server.terminate()
+        server.wait()
+    show(results)
+
+
+def postgres(server):
+    return f"type: postgres, host: {server.directory}, tables: [events], create_tables: true"
+
+
+def rates(arguments, directory):
+    lines = written(arguments, directory)
     salt = ROOT / ".salt/3008.3/bin/python"
     library = directory / "psycopg2"
     subprocess.run([salt, "-m", "pip", "install", "-q", "--target", library, "psycopg2-binary"], check=True)
@@ -181,27 +241,21 @@ def rates(arguments, directory):
             python(SALT, 1000, min(arguments.events, 20000)))
         place = pathlib.Path(tempfile.mkdtemp(dir=directory))
         server.sql(TABLES + "DROP TABLE IF EXISTS brine_sink;")
-        bus = Bus(arguments.brine, place, server)
+        bus = Bus(arguments.brine, place, postgres(server))
         until("connected", lambda: server.sql("SELECT to_regclass('brine_sink') IS NOT NULL") == "t")
-        bus.run("consumer", "pause", "db")
-        with lines.open() as text:
-            subprocess.run([arguments.brine, "send", "--stdin", "--sock-dir", bus.sock_dir], stdin=text, check=True)
-        until("fired", lambda: bus.sink()["last_seq"] >= arguments.events)
-        start = time.monotonic()
-        bus.run("consumer", "resume", "db")
+        start = bus.fire_paused(lines, arguments.events)
         seq = "SELECT seq FROM brine_sink"
         until("stored", lambda: int(server.sql(seq)) >= arguments.events)
         results.setdefault("the sink", []).append(arguments.events / (time.monotonic() - start))
         assert int(server.sql("SELECT count(*) FROM salt_events")) == arguments.events
         bus.end()
     server.stop()
-    for name, rows in results.items():
-        print(f"{name:45} {sorted(rows)[len(rows) // 2]:10.0f} events/s   {[round(row) for row in rows]}")
+    show(results)
 
 
 def endure(arguments, directory):
     server = Server(directory)
-    bus = Bus(arguments.brine, directory, server)
+    bus = Bus(arguments.brine, directory, postgres(server))
     sender = subprocess.Popen([arguments.brine, "send", "--stdin", "--sock-dir", bus.sock_dir], stdin=subprocess.PIPE,
                               text=True)
     end = time.monotonic() + arguments.minutes * 60
@@ -232,22 +286,88 @@ def endure(arguments, directory):
     sender.wait()
     if down_until:
         server.start()
-    caught_up = time.monotonic()
+    check(bus, server, number, f"{arguments.minutes} min with {troubles} troubles of {outage:.0f} s")
+    bus.end()
+    server.stop()
+
+
+def check(bus, server, number, what):
+    """Waits until all is stored, and says what is."""
+    end = time.monotonic()
     until("fired", lambda: bus.sink()["last_seq"] >= number)
     until("stored", lambda: bus.sink()["lag"] == 0)
     rows = server.sql("SELECT count(*), count(DISTINCT data->>'n'), bool_and((data->>'n')::int = nth) FROM (SELECT data, "
                       "row_number() OVER (ORDER BY id) - 1 AS nth FROM salt_events) AS numbered")
     sink = bus.sink()
-    print(f"fired {number} in {arguments.minutes} min with {troubles} troubles of {outage:.0f} s; rows, different ones, "
-          f"in order: {rows}; failures {sink['failures']}, dead letters {sink['dead']}; caught up "
-          f"{time.monotonic() - caught_up:.1f} s after the end")
+    print(f"fired {number} in {what}; rows, different ones, in order: {rows}; failures {sink['failures']}, dead letters "
+          f"{sink['dead']}; caught up {time.monotonic() - end:.1f} s after the end", flush=True)
+
+
+class Latency:
+    """A reader of the bus beside the sink: how long each event took from here to here, in phases."""
+
+    def __init__(self, bus):
+        self.phase, self.times = None, {}
+        self.reader = subprocess.Popen(
+            [bus.brine, "watch", "my/*", "-o", "ndjson", "--sock-dir", bus.sock_dir], stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.reader.stdout:
+            took = time.time() - json.loads(line)["data"]["t"]
+            self.times.setdefault(self.phase, []).append(took)
+
+    def say(self):
+        self.reader.terminate()
+        self.reader.wait()
+        for phase, times in self.times.items():
+            times.sort()
+            p50, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.99))
+            print(f"{phase:30} {len(times):8} events to a reader of the bus: p50 {p50:6.2f} ms, p99 {p99:6.2f} ms, "
+                  f"longest {times[-1] * 1000:.0f} ms", flush=True)
+
+
+def outage(arguments, directory):
+    server = Server(directory)
+    bus = Bus(arguments.brine, directory, postgres(server))
+    latency = Latency(bus)
+    sender = subprocess.Popen([arguments.brine, "send", "--stdin", "--sock-dir", bus.sock_dir], stdin=subprocess.PIPE,
+                              text=True)
+    number = 0
+
+    def fire(phase, seconds):
+        nonlocal number
+        latency.phase = phase
+        start, before = time.monotonic(), number
+        while time.monotonic() < start + seconds:
+            due = before + int((time.monotonic() - start) * arguments.rate)
+            for number in range(number, due):
+                event = {"tag": "my/tag", "data": {"n": number, "t": time.time()}}
+                sender.stdin.write(json.dumps(event) + "\n")
+            number = max(number, due)
+            sender.stdin.flush()
+            time.sleep(0.005)
+
+    beside = min(60, arguments.minutes * 60)
+    fire("starting", 3)
+    fire("the server is there", beside)
+    server.stop()
+    fire(f"stopped for {arguments.minutes} min", arguments.minutes * 60)
+    waits = bus.sink()
+    print(f"waiting for {waits['lag']} events: {waits['state']}", flush=True)
+    server.start()
+    fire("there again, catching up", beside)
+    sender.stdin.close()
+    sender.wait()
+    check(bus, server, number, f"{arguments.minutes + 2 * beside / 60:.0f} min, stopped for {arguments.minutes} of them")
+    latency.say()
     bus.end()
     server.stop()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["rates", "endure"])
+    parser.add_argument("what", choices=["rates", "jetstream", "endure", "outage"])
     parser.add_argument("--brine", type=pathlib.Path, required=True)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -256,7 +376,7 @@ def main():
     arguments = parser.parse_args()
     arguments.brine = arguments.brine.resolve()
     with tempfile.TemporaryDirectory(prefix="sinks") as directory:
-        {"rates": rates, "endure": endure}[arguments.what](arguments, pathlib.Path(directory))
+        {"rates": rates, "jetstream": jetstream, "endure": endure, "outage": outage}[arguments.what](arguments, pathlib.Path(directory))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use brine_log::{LogId, Millis, Position, Seq, StoredEvent};
+use brine_log::{LogId, Millis, Origin, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;
 
 /// Events that are delivered together.
@@ -31,6 +31,8 @@ pub struct Event<'a> {
     pub data: &'a [u8],
     /// Who fired it, as authenticated: the id of a minion. `None` for programs of this machine.
     pub sender: Option<&'a str>,
+    /// Of an event of another master's bus: which master, and its position there.
+    pub origin: Option<Origin<'a>>,
 }
 
 /// Where one event lies among the bytes.
@@ -41,6 +43,7 @@ struct Entry {
     tag: Range<usize>,
     data: Range<usize>,
     sender: Range<usize>,
+    origin: Option<(Range<usize>, Position)>,
 }
 
 /// Events gathered from the log, in their order.
@@ -69,6 +72,9 @@ impl<'a> Batch<'a> {
             sender: std::str::from_utf8(part(&entry.sender))
                 .ok()
                 .filter(|sender| !sender.is_empty()),
+            origin: entry.origin.as_ref().and_then(|(master, position)| {
+                Origin::new(std::str::from_utf8(part(master)).ok()?, *position)
+            }),
         })
     }
 
@@ -85,7 +91,7 @@ impl<'a> Batch<'a> {
         self.through
     }
 
-    /// Whether these are dead letters on their way once more: then no position moves with them.
+    /// Whether this is one event for itself, a dead letter on its way once more: then no position moves with it.
     #[must_use]
     pub const fn is_resent(&self) -> bool {
         self.is_resent
@@ -111,12 +117,23 @@ impl Gathered {
         }
     }
 
-    /// Those of a consumer's dead letters; each is added with [`Gathered::push`].
-    pub(crate) fn resent(position: Position) -> Self {
-        Self {
+    /// One event that stands for itself: no position moves with it.
+    pub(crate) fn one(event: &Event<'_>) -> Self {
+        let mut one = Self {
             is_resent: true,
-            ..Self::at(position)
-        }
+            ..Self::at(event.position)
+        };
+        let bytes = [event.tag, TAG_END, event.data].concat();
+        let stored = StoredEvent {
+            seq: event.position.seq,
+            at: event.at,
+            event: &bytes,
+            tag_bytes: event.tag.len(),
+            sender: event.sender,
+            origin: event.origin,
+        };
+        one.push(&stored, &bytes);
+        one
     }
 
     /// Adds an event; `event` is what is to be delivered of it: tag, tag end and data.
@@ -128,12 +145,19 @@ impl Gathered {
         let end = self.bytes.len();
         self.bytes
             .extend_from_slice(stored.sender.unwrap_or_default().as_bytes());
+        let sender = end..self.bytes.len();
+        let origin = stored.origin.map(|origin| {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(origin.master().as_bytes());
+            (start..self.bytes.len(), origin.position())
+        });
         self.entries.push(Entry {
             seq: stored.seq,
             at: stored.at,
             tag: start..start + tag_bytes,
             data: start + data..end,
-            sender: end..self.bytes.len(),
+            sender,
+            origin,
         });
         self.through.seq = stored.seq;
     }
@@ -211,5 +235,7 @@ pub(crate) mod tests {
         assert_eq!(events[0].data, b"\x81\xa1n\x01");
         assert_eq!((events[0].sender, events[1].sender), (Some("web1"), None));
         assert_eq!(events[1].position.to_string(), "7-4");
+        let one = Gathered::one(&events[0]);
+        assert_eq!(one.piece(0..1).unwrap().events().next(), Some(events[0]));
     }
 }

@@ -1,6 +1,16 @@
-//! A sink's position as the columns `log` and `seq` of its row in `brine_sink`: the same in every database.
+//! What all databases have in common: a sink's position as the columns `log` and `seq` of its row in `brine_sink`, and
+//! how a transaction ends.
 
 use brine_log::{LogId, Position, Seq};
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// What it has written stays.
+    Commit,
+    /// It was only to be seen whether the server takes it.
+    TakeBack,
+}
 
 /// What the columns say; `None` for a row that has no position yet.
 pub(crate) fn position(log: &str, seq: i64) -> Option<Position> {

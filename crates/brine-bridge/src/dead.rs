@@ -9,7 +9,7 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use brine_log::{Millis, Position};
+use brine_log::{Millis, Origin, Position};
 use brine_wire::{Map, Value, json};
 
 use crate::batch::Event;
@@ -32,6 +32,8 @@ pub struct DeadLetter {
     pub data: Vec<u8>,
     /// Who fired it, as authenticated.
     pub sender: Option<String>,
+    /// Of an event of another master's bus: which master, and its position there.
+    pub origin: Option<(String, Position)>,
     /// What the other side said.
     pub reason: String,
     /// How often it was tried.
@@ -90,9 +92,25 @@ impl DeadLetter {
             tag: event.tag.to_vec(),
             data: event.data.to_vec(),
             sender: event.sender.map(str::to_owned),
+            origin: event
+                .origin
+                .map(|origin| (origin.master().to_owned(), origin.position())),
             reason: reason.to_owned(),
             attempts,
             set_aside: now,
+        }
+    }
+
+    /// The event that it holds.
+    pub(crate) fn event(&self) -> Event<'_> {
+        let origin = self.origin.as_ref();
+        Event {
+            position: self.position,
+            at: self.at,
+            tag: &self.tag,
+            data: &self.data,
+            sender: self.sender.as_deref(),
+            origin: origin.and_then(|(master, position)| Origin::new(master, *position)),
         }
     }
 
@@ -105,6 +123,10 @@ impl DeadLetter {
         map.insert("data", Value::Bin(self.data.clone()));
         if let Some(sender) = &self.sender {
             map.insert("sender", sender.as_str());
+        }
+        if let Some((master, position)) = &self.origin {
+            map.insert("origin", master.as_str());
+            map.insert("origin_position", position.to_string());
         }
         map.insert("reason", self.reason.as_str());
         map.insert("attempts", number(self.attempts.into()));
@@ -130,6 +152,9 @@ impl DeadLetter {
             tag: bytes("tag")?,
             data: bytes("data")?,
             sender: text("sender").map(str::to_owned),
+            origin: text("origin")
+                .map(str::to_owned)
+                .zip(text("origin_position").and_then(|position| position.parse().ok())),
             reason: text("reason")?.to_owned(),
             attempts: number("attempts")?.try_into().ok()?,
             set_aside: Millis(number("set_aside")?),
@@ -247,10 +272,7 @@ impl DeadLetters {
 
     fn append(&self, line: &[u8]) -> io::Result<()> {
         if let Some(directory) = self.file.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
+            make_private(directory)?;
         }
         let mut file = private(&self.file, false)?;
         file.write_all(line)?;
@@ -286,6 +308,14 @@ const fn key(position: Position) -> (u64, u64) {
     (position.log.0, position.seq.0)
 }
 
+/// A directory that its user alone may open.
+pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+}
+
 /// A file that its user alone may read: events may hold what others must not see.
 fn private(file: &Path, is_new: bool) -> io::Result<File> {
     OpenOptions::new()
@@ -312,6 +342,10 @@ mod tests {
             tag: b"odd/\xff".to_vec(),
             data: b"\x81\xa1n\xc4\x01\xff".to_vec(),
             sender: (seq == 1).then(|| "web1".to_owned()),
+            origin: (seq == 2).then(|| {
+                let (log, seq) = (LogId(8), Seq(9));
+                ("m2".to_owned(), Position { log, seq })
+            }),
             reason: "says \"no\"\nand more".to_owned(),
             attempts: 3,
             set_aside: Millis(6),

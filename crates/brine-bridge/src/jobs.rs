@@ -134,6 +134,7 @@ mod tests {
                 tag: tag.as_bytes(),
                 data: &packed,
                 sender: None,
+                origin: None,
             },
             "master1",
         )

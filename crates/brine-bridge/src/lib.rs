@@ -18,12 +18,20 @@ mod figures;
 #[cfg(feature = "file")]
 pub mod file;
 mod filter;
+mod handle;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod jobs;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod local_cache;
+mod moved;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod plan;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -34,7 +42,7 @@ pub mod rows;
 mod secret;
 mod sink;
 pub mod text;
-#[cfg(any(feature = "postgres", feature = "webhook"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "http"))]
 pub mod tls;
 #[cfg(feature = "webhook")]
 pub mod webhook;
@@ -43,8 +51,9 @@ pub use batch::{Batch, Event};
 pub use dead::{DeadError, DeadLetter, DeadLetters};
 pub use figures::{Figures, LastError};
 pub use filter::{BadFilter, Filter};
+pub use handle::{ResendError, Resent, SinkHandle};
 pub use plan::Batching;
-pub use pump::{Pump, ResendError, Resent, SinkHandle};
+pub use pump::Pump;
 pub use reader::SinkConfig;
 pub use secret::Secret;
 pub use sink::{Sink, SinkError};

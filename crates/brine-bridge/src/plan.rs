@@ -1,7 +1,9 @@
 //! What is tried next with a batch: all of it, a half, one event; again after a pause, or never again.
 //!
 //! Pure: it is told what happened and says what to do. A batch that is refused holds at least one event at fault.
-//! That one is found by halving, so that the others are stored around it in the order of the log.
+//! That one is found by halving, so that the others are stored around it in the order of the log. So is one that fails
+//! for reasons nobody tells, once it has failed as often as one event may: it is at fault if the other side takes
+//! another event between two of its failures, and else the other side is away.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -59,10 +61,16 @@ pub(crate) struct Plan {
     /// The first event that is not dealt with.
     at: usize,
     len: usize,
-    /// The end of a part that was refused: one of the events before it is at fault.
+    /// The end of a part that was refused, or is doubted: one of the events before it is at fault.
     refused: Option<usize>,
-    /// How often the event at `at` was refused alone.
+    /// How often several events failed, nobody knows why.
+    doubts: u32,
+    /// How often the event at `at` was refused, or failed, alone.
     attempts: u32,
+    /// The other side has taken another event since the one at `at` failed.
+    is_there: bool,
+    /// How often another event was asked for.
+    probes: usize,
     max_attempts: u32,
 }
 
@@ -73,6 +81,8 @@ pub(crate) enum Reaction {
     GoOn,
     /// Wait, then try again.
     Wait,
+    /// Find out whether the other side takes another event: if so call [`Plan::is_there`] and go on, else wait.
+    Probe,
     /// This event is never taken: keep it among the dead letters, then call [`Plan::set_aside`].
     SetAside(usize),
 }
@@ -84,7 +94,10 @@ impl Plan {
             at: 0,
             len,
             refused: None,
+            doubts: 0,
             attempts: 0,
+            is_there: false,
+            probes: 0,
             max_attempts,
         }
     }
@@ -102,8 +115,11 @@ impl Plan {
     /// The other side has so many of them.
     pub(crate) fn delivered(&mut self, count: usize) {
         self.at = (self.at + count).min(self.len);
-        self.attempts = 0;
+        (self.attempts, self.is_there) = (0, false);
         self.refused = self.refused.filter(|end| self.at < *end);
+        if self.refused.is_none() {
+            self.doubts = 0;
+        }
     }
 
     /// It has none of them.
@@ -112,10 +128,29 @@ impl Plan {
             return Reaction::GoOn;
         };
         match error {
-            SinkError::Unavailable { .. } => Reaction::Wait,
+            SinkError::Unavailable { .. } => {
+                self.is_there = false;
+                Reaction::Wait
+            }
             SinkError::Refused { .. } if tried.len() > 1 => {
                 self.refused = Some(tried.end);
                 Reaction::GoOn
+            }
+            SinkError::Uncertain { .. } if tried.len() > 1 => {
+                self.doubts += 1;
+                if self.doubts < self.max_attempts {
+                    return Reaction::Wait;
+                }
+                self.refused = Some(tried.end);
+                Reaction::GoOn
+            }
+            SinkError::Uncertain { .. } => {
+                self.attempts += 1;
+                match (self.attempts < self.max_attempts, self.is_there) {
+                    (true, _) => Reaction::Wait,
+                    (false, true) => Reaction::SetAside(tried.start),
+                    (false, false) => Reaction::Probe,
+                }
             }
             SinkError::Refused { .. } => {
                 self.attempts += 1;
@@ -125,6 +160,23 @@ impl Plan {
                 }
             }
         }
+    }
+
+    /// The other side takes another event, so that it is the next failure of this one that counts.
+    pub(crate) const fn is_there(&mut self) {
+        self.is_there = true;
+    }
+
+    /// Another event of the batch than the one that fails, to probe with: each time the one behind; `None` if there is
+    /// none.
+    pub(crate) const fn another(&mut self) -> Option<usize> {
+        let first = self.at + 1;
+        if first >= self.len {
+            return None;
+        }
+        let nth = self.probes % (self.len - first);
+        self.probes += 1;
+        Some(first + nth)
     }
 
     /// The event at fault is kept elsewhere.
@@ -197,6 +249,64 @@ mod tests {
         assert_eq!(plan.attempts(), 3);
     }
 
+    /// The same against a side that does not say why it fails: while it is away, and for some events always.
+    fn carry_out_in_doubt(len: usize, poison: &[usize], away: usize) -> (Vec<usize>, Vec<usize>) {
+        let mut plan = Plan::new(len, 3);
+        let (mut taken, mut aside, mut calls) = (Vec::new(), Vec::new(), 0);
+        while let Some(range) = plan.next() {
+            calls += 1;
+            assert!(calls < 10_000, "{taken:?} {aside:?}");
+            let takes = |events: Range<usize>, calls: usize| {
+                calls > away && !events.into_iter().any(|event| poison.contains(&event))
+            };
+            if takes(range.clone(), calls) {
+                taken.extend(range.clone());
+                plan.delivered(range.len());
+                continue;
+            }
+            match plan.failed(&SinkError::uncertain("500")) {
+                Reaction::GoOn | Reaction::Wait => {}
+                Reaction::Probe => {
+                    // What it took before, or one of those that come.
+                    let other = taken.last().copied().or_else(|| plan.another());
+                    if other.is_some_and(|other| takes(other..other + 1, calls)) {
+                        plan.is_there();
+                    }
+                }
+                Reaction::SetAside(event) => {
+                    aside.push(event);
+                    plan.set_aside();
+                }
+            }
+            if away == usize::MAX && calls == 1000 {
+                break;
+            }
+        }
+        (taken, aside)
+    }
+
+    #[test]
+    fn an_event_that_fails_while_others_are_taken_is_set_aside() {
+        for poison in [vec![0], vec![7], vec![0, 1, 2], vec![3, 4, 9]] {
+            let (taken, aside) = carry_out_in_doubt(10, &poison, 0);
+            assert_eq!((taken.len(), aside), (10 - poison.len(), poison));
+        }
+    }
+
+    #[test]
+    fn a_side_that_fails_for_every_event_costs_none() {
+        for away in [1, 5, 50, 500] {
+            let (taken, aside) = carry_out_in_doubt(10, &[], away);
+            assert_eq!((taken, aside), ((0..10).collect(), Vec::new()));
+        }
+        assert_eq!(carry_out_in_doubt(10, &[], usize::MAX), (vec![], vec![]));
+        // Of one event alone nobody can tell.
+        let mut plan = Plan::new(1, 1);
+        let uncertain = SinkError::uncertain("500");
+        assert_eq!(plan.failed(&uncertain), Reaction::Probe);
+        assert_eq!(plan.another(), None);
+    }
+
     #[test]
     fn pauses_grow_to_half_a_minute() {
         let mut backoff = Backoff::default();
@@ -208,6 +318,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_event_is_taken_or_set_aside_in_order_in_doubt_too(
+            len in 2usize..60, poison in proptest::collection::btree_set(0usize..60, 0..5), away in 0usize..40,
+        ) {
+            let poison: Vec<_> = poison.into_iter().filter(|event| *event < len).collect();
+            // Where one event fails and nobody takes another, nothing can be said of it.
+            prop_assume!(poison.len() < len);
+            let (taken, aside) = carry_out_in_doubt(len, &poison, away);
+            prop_assert_eq!(&aside, &poison);
+            let others: Vec<_> = (0..len).filter(|event| !poison.contains(event)).collect();
+            prop_assert_eq!(taken, others);
+        }
+
         #[test]
         fn every_event_is_taken_or_set_aside_in_order(
             len in 1usize..200, poison in proptest::collection::btree_set(0usize..200, 0..8),

@@ -4,24 +4,26 @@
 //! interrupts it (a pause, a move of the position, the end of the process), it goes on from what is saved.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brine_log::history::{Consumer, ConsumerName, History, Paused};
-use brine_log::{Log, StoredEvent};
-use tokio::sync::{mpsc, oneshot};
+use brine_log::Log;
+use brine_log::history::{Consumer, History, Paused};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::batch::{Batch, Gathered};
 use crate::dead::{DeadError, DeadLetter, DeadLetters};
-use crate::figures::{Counted, Figures};
+use crate::figures::Counted;
+use crate::handle::{Request, Resent, SinkHandle};
+use crate::moved::Moved;
 use crate::plan::{Backoff, Plan, Reaction};
 use crate::reader::{Closing, Interrupted, Reader, SinkConfig, now};
 use crate::sink::{Sink, SinkError};
 
 /// How long a pump that is told to end goes on with what is in the log.
 const DRAIN: Duration = Duration::from_secs(5);
+
 /// A sink that is to run.
 pub struct Pump {
     reader: Reader,
@@ -29,69 +31,9 @@ pub struct Pump {
     counted: Arc<Counted>,
     requests: mpsc::Receiver<Request>,
     backoff: Backoff,
-}
-
-/// A sink that runs, for whoever asks how it is.
-#[derive(Debug, Clone)]
-pub struct SinkHandle {
-    name: ConsumerName,
-    dead_letters: PathBuf,
-    counted: Arc<Counted>,
-    requests: mpsc::Sender<Request>,
-}
-
-/// To send the dead letters again.
-type Request = oneshot::Sender<Result<Resent, DeadError>>;
-
-/// What became of dead letters that were sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Resent {
-    /// The other side has them now.
-    pub delivered: u64,
-    /// It still refuses them, or is away: they are kept.
-    pub kept: u64,
-}
-
-/// Dead letters that could not be sent again.
-#[derive(Debug, thiserror::Error)]
-pub enum ResendError {
-    /// Their file.
-    #[error(transparent)]
-    Letters(#[from] DeadError),
-    /// The sink does not run any more.
-    #[error("the sink has ended")]
-    Ended,
-}
-
-impl SinkHandle {
-    /// The consumer.
-    #[must_use]
-    pub const fn name(&self) -> &ConsumerName {
-        &self.name
-    }
-
-    /// What it has done.
-    #[must_use]
-    pub fn figures(&self) -> Figures {
-        self.counted.figures()
-    }
-
-    /// The file of its dead letters; [`DeadLetters::read`] reads it.
-    #[must_use]
-    pub const fn dead_letters(&self) -> &PathBuf {
-        &self.dead_letters
-    }
-
-    /// Sends the dead letters again, between two batches. Those the other side takes are removed.
-    ///
-    /// # Errors
-    /// [`ResendError`]. Dropping the future does not stop it.
-    pub async fn resend(&self) -> Result<Resent, ResendError> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.requests.send(answer).await;
-        sent.map_err(|_| ResendError::Ended)?;
-        Ok(answered.await.map_err(|_| ResendError::Ended)??)
-    }
+    moved: Moved,
+    /// The last event that the other side took, by which it shows later that it still takes events.
+    taken: Option<Gathered>,
 }
 
 impl Pump {
@@ -115,13 +57,14 @@ impl Pump {
             counted: Arc::clone(&counted),
             requests: sender,
         };
-        let reader = Reader::new(log, history, config, Arc::clone(&counted));
         let pump = Self {
-            reader,
+            moved: Moved::beside(&config.dead_letters),
+            reader: Reader::new(log, history, config, Arc::clone(&counted)),
             dead,
             counted,
             requests,
             backoff: Backoff::default(),
+            taken: None,
         };
         Ok((pump, handle))
     }
@@ -139,6 +82,10 @@ impl Pump {
         tokio::select! {
             () = self.work(&mut sink, &closing) => {}
             () = end => {}
+        }
+        if self.reader.is_moved() {
+            // Whoever moved it came too late for this process; the next one tells the other side.
+            self.moved.note();
         }
         if let Some(why) = self.counted.figures().waits_for {
             tracing::warn!(
@@ -231,6 +178,9 @@ impl Pump {
 
     /// Waits for the other side. What that has already is not delivered again.
     async fn begin<S: Sink>(&mut self, sink: &mut S, closing: &Closing) -> Result<(), Interrupted> {
+        if self.moved.is_noted() {
+            self.tell_move(sink, closing).await?;
+        }
         loop {
             let error = match sink.begin().await {
                 Ok(own) => {
@@ -283,7 +233,21 @@ impl Pump {
         }
         tracing::info!(sink = %self.reader.config.name, from = %self.reader.saved, to = %consumer.position, "moved");
         self.reader.saved = consumer.position;
-        while let Err(error) = sink.move_to(self.reader.saved).await {
+        self.moved.note();
+        self.tell_move(sink, closing).await
+    }
+
+    /// Tells the other side where the consumer is, whatever that has for its position.
+    async fn tell_move<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        closing: &Closing,
+    ) -> Result<(), Interrupted> {
+        loop {
+            let told = sink.move_to(self.reader.saved).await;
+            let Err(error) = told.and_then(|()| self.moved.settle()) else {
+                break;
+            };
             let until = Instant::now() + self.failed(&error);
             self.wait(sink, until, std::future::pending(), closing)
                 .await?;
@@ -309,6 +273,8 @@ impl Pump {
                 Ok(count) if count > 0 => {
                     plan.delivered(count);
                     self.delivered(count.min(batch.len()));
+                    let last = batch.events().nth(count.min(batch.len()) - 1);
+                    self.taken = last.as_ref().map(Gathered::one);
                     if let Some(piece) = gathered.piece(start..plan.dealt_with()) {
                         self.reader.save(piece.through());
                     }
@@ -320,6 +286,19 @@ impl Pump {
             let pause = match plan.failed(&error) {
                 Reaction::GoOn => continue,
                 Reaction::Wait => self.failed(&error),
+                Reaction::Probe => match self.probe(sink, gathered, &mut plan).await {
+                    Some(true) => {
+                        plan.is_there();
+                        continue;
+                    }
+                    Some(false) => self.failed(&error),
+                    None => {
+                        let pause = self.failed(&error);
+                        self.pause(sink, pause, closing).await?;
+                        // With what has come since, to have another event to ask for.
+                        return Err(Interrupted::Changed);
+                    }
+                },
                 Reaction::SetAside(event) => {
                     let Some(piece) = gathered.piece(event..event + 1) else {
                         break;
@@ -338,6 +317,30 @@ impl Pump {
         }
         self.reader.save(gathered.through);
         Ok(())
+    }
+
+    /// Whether the other side takes another event now: the last one it took, or one that is still to come. `None` if
+    /// there is none.
+    async fn probe<S: Sink>(
+        &self,
+        sink: &mut S,
+        gathered: &Gathered,
+        plan: &mut Plan,
+    ) -> Option<bool> {
+        let to_come = match self.taken {
+            Some(_) => None,
+            None => {
+                let another = plan.another()?;
+                let event = gathered.piece(another..another + 1)?.events().next()?;
+                Some(Gathered::one(&event))
+            }
+        };
+        let batch = self.taken.as_ref().or(to_come.as_ref())?.piece(0..1)?;
+        // One that it refuses, it has looked at.
+        Some(matches!(
+            sink.probe(&batch).await,
+            Ok(()) | Err(SinkError::Refused { .. })
+        ))
     }
 
     /// Waits before the next attempt. Whoever changes the consumer meanwhile need not wait for it.
@@ -409,6 +412,7 @@ impl Pump {
             let letter = letter?;
             let taken = away.is_none() && {
                 let sent = send_letter(sink, &letter).await;
+                // Where an error may have either cause, the others are still tried.
                 if let Err(error @ SinkError::Unavailable { .. }) = &sent {
                     away = Some(error.clone());
                 }
@@ -454,18 +458,7 @@ impl Pump {
 }
 
 async fn send_letter<S: Sink>(sink: &mut S, letter: &DeadLetter) -> Result<usize, SinkError> {
-    let event = [&*letter.tag, b"\n\n", &*letter.data].concat();
-    let mut gathered = Gathered::resent(letter.position);
-    let stored = StoredEvent {
-        seq: letter.position.seq,
-        at: letter.at,
-        event: &event,
-        tag_bytes: letter.tag.len(),
-        sender: letter.sender.as_deref(),
-        origin: None,
-    };
-    gathered.push(&stored, &event);
-    match gathered.piece(0..1) {
+    match Gathered::one(&letter.event()).piece(0..1) {
         Some(batch) => sink.deliver(&batch).await,
         None => Ok(0),
     }

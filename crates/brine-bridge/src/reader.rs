@@ -103,6 +103,12 @@ impl Reader {
         }
     }
 
+    /// Whether somebody has moved the consumer, and nobody has noticed yet.
+    pub(crate) fn is_moved(&self) -> bool {
+        let consumer = self.history.consumer(&self.config.name);
+        consumer.is_some_and(|consumer| consumer.position != self.saved)
+    }
+
     /// Gathers what is due: as much as one batch takes, at least one event, or a position behind events that do not
     /// pass. Dropping the future loses nothing: what it took from the cursor is in `gathered`.
     pub(crate) async fn gather(

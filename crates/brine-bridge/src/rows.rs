@@ -6,6 +6,7 @@ use brine_wire::{Map, Value};
 
 use crate::batch::Event;
 use crate::jobs::{JobEvent, Return};
+use crate::local_cache;
 use crate::text::{self, Taker, clean, cut};
 
 /// Which of Salt's tables are written.
@@ -42,6 +43,8 @@ pub(crate) struct EventRow {
     pub(crate) tag: String,
     pub(crate) data: String,
     pub(crate) at: u64,
+    /// The master on whose bus it was fired.
+    pub(crate) master: String,
 }
 
 /// A row of `salt_returns`.
@@ -61,22 +64,34 @@ pub(crate) struct ReturnRow {
 pub(crate) struct JobRow {
     pub(crate) jid: String,
     pub(crate) load: String,
+    /// The same in the columns of `postgres_local_cache`, where those are asked for.
+    pub(crate) columns: Vec<String>,
     /// Whether it is what was published, rather than what a return tells of a job nobody published here.
     pub(crate) is_published: bool,
 }
 
-/// What a batch adds to Salt's tables.
+/// What a batch adds to Salt's job cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Rows {
-    pub(crate) events: Vec<EventRow>,
+pub(crate) struct JobRows {
     /// One for each job, in the order of their first events.
     pub(crate) jobs: Vec<JobRow>,
     pub(crate) returns: Vec<ReturnRow>,
 }
 
+/// Which of Salt's returners the tables of the job cache are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum JobTables {
+    /// `pgjsonb`, `postgres`, `mysql`: JSON.
+    #[default]
+    Json,
+    /// `postgres_local_cache`: columns.
+    LocalCache,
+}
+
 /// What rows are made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RowMaker {
+    pub(crate) job_tables: JobTables,
     pub(crate) tables: Tables,
     pub(crate) widths: Widths,
     pub(crate) taker: Taker,
@@ -84,17 +99,11 @@ pub(crate) struct RowMaker {
 }
 
 impl RowMaker {
-    /// The rows of some events.
-    pub(crate) fn rows<'a>(&self, events: impl Iterator<Item = Event<'a>>) -> Rows {
-        let mut rows = Rows::default();
+    /// The rows of the job cache, out of some events.
+    pub(crate) fn jobs<'a>(&self, events: impl Iterator<Item = Event<'a>>) -> JobRows {
+        let mut rows = JobRows::default();
         let mut jobs = BTreeMap::new();
-        for event in events {
-            if self.tables.events {
-                rows.events.push(self.event(&event));
-            }
-            if !self.tables.jobs {
-                continue;
-            }
+        for event in events.filter(|_| self.tables.jobs) {
             match JobEvent::of(&event, &self.master_id) {
                 Some(JobEvent::Published { jid, load }) => {
                     self.add_job(&mut rows, &mut jobs, &jid, &load, true);
@@ -116,6 +125,15 @@ impl RowMaker {
         rows
     }
 
+    /// The rows of `salt_events`, made one by one as they are asked for.
+    pub(crate) fn events<'a>(
+        &self,
+        events: impl Iterator<Item = Event<'a>>,
+    ) -> impl Iterator<Item = EventRow> {
+        let wanted = events.filter(|_| self.tables.events);
+        wanted.map(|event| self.event(&event))
+    }
+
     /// A tag that is too long is cut; then the whole one is in the data.
     fn event(&self, event: &Event<'_>) -> EventRow {
         let tag = clean(&event.tag_text(), self.taker);
@@ -129,12 +147,18 @@ impl RowMaker {
             tag: short,
             data,
             at: event.at.0,
+            master: clean(
+                event
+                    .origin
+                    .map_or(&self.master_id, |origin| origin.master()),
+                self.taker,
+            ),
         }
     }
 
     fn add_job(
         &self,
-        rows: &mut Rows,
+        rows: &mut JobRows,
         jobs: &mut BTreeMap<String, usize>,
         jid: &str,
         load: &Map,
@@ -147,7 +171,14 @@ impl RowMaker {
         }
         let row = JobRow {
             jid: jid.clone(),
-            load: text::of_value(&load.clone().into(), self.taker).json,
+            load: match self.job_tables {
+                JobTables::Json => text::of_value(&load.clone().into(), self.taker).json,
+                JobTables::LocalCache => String::new(),
+            },
+            columns: match self.job_tables {
+                JobTables::Json => Vec::new(),
+                JobTables::LocalCache => local_cache::columns(load, self.taker),
+            },
             is_published,
         };
         match place.and_then(|place| rows.jobs.get_mut(place)) {
@@ -164,7 +195,10 @@ impl RowMaker {
         ReturnRow {
             fun: fitted(&returned.fun, self.widths.fun),
             jid: fitted(&returned.jid, self.widths.jid),
-            value: text::of_value(&returned.value, self.taker).json,
+            value: match self.job_tables {
+                JobTables::Json => text::of_value(&returned.value, self.taker).json,
+                JobTables::LocalCache => local_cache::returned(returned, self.taker),
+            },
             id: fitted(&returned.id, self.widths.id),
             is_success: returned.is_success,
             full: text::of_value(&returned.full.clone().into(), self.taker).json,
@@ -212,6 +246,7 @@ mod tests {
 
     fn maker() -> RowMaker {
         RowMaker {
+            job_tables: JobTables::Json,
             tables: Tables {
                 events: true,
                 jobs: true,
@@ -226,6 +261,13 @@ mod tests {
         }
     }
 
+    /// What a test looks at.
+    struct Rows {
+        events: Vec<EventRow>,
+        jobs: Vec<JobRow>,
+        returns: Vec<ReturnRow>,
+    }
+
     fn rows(events: &[(&str, &[(&str, Value)])]) -> Rows {
         let packed: Vec<_> = events
             .iter()
@@ -236,7 +278,7 @@ mod tests {
                 (tag.as_bytes(), packed)
             })
             .collect();
-        maker().rows(packed.iter().zip(1..).map(|((tag, data), seq)| Event {
+        let events = packed.iter().zip(1..).map(|((tag, data), seq)| Event {
             position: Position {
                 log: LogId(1),
                 seq: Seq(seq),
@@ -245,7 +287,14 @@ mod tests {
             tag,
             data,
             sender: None,
-        }))
+            origin: None,
+        });
+        let JobRows { jobs, returns } = maker().jobs(events.clone());
+        Rows {
+            events: maker().events(events).collect(),
+            jobs,
+            returns,
+        }
     }
 
     #[test]
@@ -262,6 +311,7 @@ mod tests {
         );
         assert_eq!(second.data, format!("{{\"brine_tag\": \"{long}\"}}"));
         assert_eq!((third.tag.as_str(), third.at), ("a\u{fffd}", 3));
+        assert_eq!(third.master, "master1");
     }
 
     #[test]

@@ -20,6 +20,14 @@ pub trait Sink: Send {
         batch: &Batch<'_>,
     ) -> impl Future<Output = Result<usize, SinkError>> + Send;
 
+    /// Whether the other side takes this event now. Asked when another one fails alone, again and again, with
+    /// [`SinkError::Uncertain`]. The event is one that it took before, if there is one; a side that can look without
+    /// keeping it does so.
+    fn probe(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<(), SinkError>> + Send {
+        let delivered = self.deliver(batch);
+        async move { delivered.await.map(drop) }
+    }
+
     /// Somebody has moved the consumer: the events after this one come next, again if they were there before. Only a
     /// sink that keeps a position itself has anything to do.
     fn move_to(
@@ -40,6 +48,13 @@ pub enum SinkError {
         /// What happened, and what to do where somebody must act.
         reason: String,
     },
+    /// It answers that something went wrong, and not whether the events are at fault. They are tried again, then in
+    /// smaller pieces; an event that fails alone while another one is taken is at fault.
+    #[error("{reason}")]
+    Uncertain {
+        /// What it says.
+        reason: String,
+    },
     /// It takes events, but not these: at least one of them is at fault.
     #[error("{reason}")]
     Refused {
@@ -54,6 +69,13 @@ impl SinkError {
     pub fn unavailable(reason: impl ToString) -> Self {
         let reason = reason.to_string();
         Self::Unavailable { reason }
+    }
+
+    /// The other side answers with an error that may have either cause.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
+    pub fn uncertain(reason: impl ToString) -> Self {
+        let reason = reason.to_string();
+        Self::Uncertain { reason }
     }
 
     /// The other side does not take these events.

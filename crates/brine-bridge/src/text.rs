@@ -71,6 +71,51 @@ pub fn cut(text: &str, characters: usize) -> &str {
     end.map_or(text, |(at, _)| &text[..at])
 }
 
+/// An error with what to do, if it is one of a certificate: libraries only name what is wrong with it.
+pub(crate) fn with_hint(error: String) -> String {
+    let hint = [
+        (
+            "UnknownIssuer",
+            "none that is trusted has signed it; option ca names who may",
+        ),
+        (
+            "NotValidForName",
+            "it is for other names than the one that is connected to",
+        ),
+        ("Expired", "its time is over"),
+        ("NotValidYet", "its time has not come; look at the clocks"),
+        (
+            "UnhandledCriticalExtension",
+            "it demands what is not known here",
+        ),
+        (
+            "CertificateRequired",
+            "the server wants one from us; options cert and key",
+        ),
+    ];
+    let hint = hint.iter().find(|(name, _)| error.contains(name));
+    match hint {
+        Some((_, hint)) => format!("{error} ({hint})"),
+        None => error,
+    }
+}
+
+/// An error and its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        // Some say their cause themselves.
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}
+
 /// Whether the text may hold a value that must be replaced: a cheap look that is sometimes wrong, as where a text says
 /// `NaN`.
 fn may_be_odd(json: &[u8]) -> bool {
@@ -158,6 +203,16 @@ mod tests {
         let text = of_data(b"\x81\xa1a", Taker::Postgres);
         assert_eq!(text.json, "{\"$bytes\": \"gaFh\"}");
         assert!(text.is_altered);
+    }
+
+    #[test]
+    fn errors_of_certificates_say_what_to_do() {
+        let hint = |error: &str| with_hint(error.to_owned());
+        assert_eq!(
+            hint("invalid peer certificate: UnknownIssuer"),
+            "invalid peer certificate: UnknownIssuer (none that is trusted has signed it; option ca names who may)"
+        );
+        assert_eq!(hint("connection refused"), "connection refused");
     }
 
     #[test]

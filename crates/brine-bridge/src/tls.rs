@@ -68,11 +68,9 @@ impl TlsOptions {
             Trust::Anyone => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AcceptAnyone(provider))),
-            Trust::Roots(file) => builder.with_root_certificates(roots(file)?),
-            Trust::System => {
-                let there = SYSTEM_ROOTS.map(Path::new);
-                let file = there.iter().find(|file| file.is_file());
-                builder.with_root_certificates(roots(file.unwrap_or(&there[0]))?)
+            Trust::Roots(_) | Trust::System => {
+                let file = self.trust.file().unwrap_or_default();
+                builder.with_root_certificates(roots(&file)?)
             }
         };
         Ok(match &self.identity {
@@ -81,6 +79,21 @@ impl TlsOptions {
             }
             None => builder.with_no_client_auth(),
         })
+    }
+}
+
+impl Trust {
+    /// The file with the certificates that are trusted; `None` for anyone's.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Anyone => None,
+            Self::Roots(file) => Some(file.clone()),
+            Self::System => {
+                let there = SYSTEM_ROOTS.map(Path::new);
+                let file = there.iter().find(|file| file.is_file());
+                Some(file.unwrap_or(&there[0]).to_path_buf())
+            }
+        }
     }
 }
 

@@ -3,44 +3,30 @@
 //! A receiver that is asked twice, because its answer was lost, knows it by the idempotency key or by the events'
 //! positions. Which answers mean what: `docs/sinks.md`.
 
-use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::time::Duration;
 
 use brine_log::Position;
 use brine_wire::compat::StampStyle;
 use brine_wire::{json, stamp};
 use hmac::{Hmac, Mac as _};
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper::Request;
 use sha2::Sha256;
 
 use crate::batch::{Batch, Event};
+use crate::http::{BadHttp, HttpOptions, Poster};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
 use crate::text::{self, Taker};
-use crate::tls::TlsOptions;
 
 /// Where requests go, and how they look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookOptions {
-    /// The address, `http://` or `https://`.
-    pub url: String,
+    /// Where.
+    pub http: HttpOptions,
     /// What bodies are signed with.
     pub secret: Option<Secret>,
-    /// Further headers; values may be passwords.
-    pub headers: BTreeMap<String, Secret>,
-    /// How long an answer may take.
-    pub timeout: Duration,
     /// A list, or one object per line.
     pub form: WebhookForm,
-    /// Whom to trust.
-    pub tls: TlsOptions,
 }
 
 /// How a batch is written.
@@ -53,117 +39,39 @@ pub enum WebhookForm {
     Lines,
 }
 
-/// What is wrong with the options of a webhook.
-#[derive(Debug, thiserror::Error)]
-pub enum BadWebhook {
-    /// The address.
-    #[error("url: expected an address such as https://example.org/events, found {found:?}")]
-    Url {
-        /// What it is.
-        found: String,
-    },
-    /// A header.
-    #[error("headers: {name:?} is no header, or its value is no text of one line")]
-    Header {
-        /// Its name.
-        name: String,
-    },
-    /// Certificates.
-    #[error(transparent)]
-    Tls(#[from] crate::tls::TlsError),
-}
-
 /// Events into an HTTP server.
 pub struct WebhookSink {
     name: String,
-    url: Uri,
-    headers: Vec<(HeaderName, HeaderValue)>,
     options: WebhookOptions,
-    client: Client<HttpsConnector<HttpConnector>, String>,
+    poster: Poster,
 }
-
-/// How much of an answer is looked at.
-const MAX_ANSWER: usize = 64 << 10;
-/// How much of it people are shown.
-const SHOWN: usize = 200;
 
 impl WebhookSink {
     /// A sink of this name, which is part of its idempotency keys.
     ///
     /// # Errors
-    /// [`BadWebhook`] names the option that cannot be used.
-    pub fn new(name: impl Into<String>, options: WebhookOptions) -> Result<Self, BadWebhook> {
-        let url = options.url.parse::<Uri>().ok();
-        let url = url.filter(|url| {
-            url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https"))
-        });
-        let url = url.ok_or_else(|| BadWebhook::Url {
-            found: options.url.clone(),
-        })?;
-        let headers = options.headers.iter().map(|(name, value)| {
-            let header = HeaderName::try_from(name.as_str()).ok();
-            let value = HeaderValue::try_from(value.reveal()).ok();
-            header
-                .zip(value)
-                .ok_or_else(|| BadWebhook::Header { name: name.clone() })
-        });
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(options.tls.client_config()?)
-            .https_or_http()
-            .enable_http1()
-            .build();
+    /// [`BadHttp`] names the option that cannot be used.
+    pub fn new(name: impl Into<String>, options: WebhookOptions) -> Result<Self, BadHttp> {
         Ok(Self {
             name: name.into(),
-            headers: headers.collect::<Result<_, _>>()?,
-            client: Client::builder(TokioExecutor::new()).build(connector),
-            url,
+            poster: Poster::new(&options.http)?,
             options,
         })
     }
 
     fn request(&self, batch: &Batch<'_>) -> Result<Request<String>, SinkError> {
         let body = body(batch, self.options.form);
-        let mut request = Request::post(self.url.clone())
-            .header(USER_AGENT, concat!("brine/", env!("CARGO_PKG_VERSION")))
-            .header(
-                CONTENT_TYPE,
-                match self.options.form {
-                    WebhookForm::List => "application/json",
-                    WebhookForm::Lines => "application/x-ndjson",
-                },
-            )
+        let content_type = match self.options.form {
+            WebhookForm::List => "application/json",
+            WebhookForm::Lines => "application/x-ndjson",
+        };
+        let mut request = (self.poster.request(content_type))
             .header("Idempotency-Key", key(&self.name, batch))
             .header("X-Brine-Sequence", batch.through().seq.0);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
         if let Some(secret) = &self.options.secret {
             request = request.header("X-Brine-Signature", signature(secret, body.as_bytes()));
         }
         request.body(body).map_err(SinkError::refused)
-    }
-
-    async fn send(&self, request: Request<String>) -> Result<(StatusCode, String), SinkError> {
-        let answer = async {
-            let response = self.client.request(request).await;
-            let response = response.map_err(|error| self.away(&chain(&error)))?;
-            let status = response.status();
-            // An answer that breaks off is none: the receiver may have given up.
-            let body = read(response.into_body()).await;
-            let body = body.map_err(|error| self.away(&format!("{status}, then {error}")))?;
-            Ok((status, body))
-        };
-        match tokio::time::timeout(self.options.timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.away(&format!(
-                "no answer within {} s",
-                self.options.timeout.as_secs()
-            ))),
-        }
-    }
-
-    fn away(&self, reason: &str) -> SinkError {
-        SinkError::unavailable(format!("{}: {reason}", place(&self.url)))
     }
 }
 
@@ -173,49 +81,9 @@ impl Sink for WebhookSink {
     }
 
     async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
-        let (status, said) = self.send(self.request(batch)?).await?;
-        if status.is_success() {
-            return Ok(batch.len());
-        }
-        let said = text::cut(said.trim(), SHOWN);
-        let reason = match said {
-            "" => status.to_string(),
-            said => format!("{status}: {said}"),
-        };
-        match status {
-            // The receiver has looked at the events, and does not want them.
-            StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => Err(SinkError::refused(format!(
-                "{}: {reason}",
-                place(&self.url)
-            ))),
-            _ => Err(self.away(&reason)),
-        }
+        self.poster.send(self.request(batch)?).await?;
+        Ok(batch.len())
     }
-}
-
-/// The address without what may be a password in it.
-fn place(url: &Uri) -> String {
-    let host = url.host().unwrap_or_default();
-    let scheme = url.scheme_str().unwrap_or_default();
-    let port = url.port_u16().map(|port| format!(":{port}"));
-    format!(
-        "{scheme}://{host}{}{}",
-        port.unwrap_or_default(),
-        url.path()
-    )
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The same for the same events, however often they are sent.
@@ -269,21 +137,13 @@ fn object(event: &Event<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b", \"sender\": ");
         json::quote(sender, out);
     }
+    if let Some(origin) = event.origin {
+        out.extend_from_slice(b", \"origin\": ");
+        json::quote(origin.master(), out);
+    }
     out.extend_from_slice(b", \"data\": ");
     out.extend_from_slice(text::of_data(event.data, Taker::Json).json.as_bytes());
     out.push(b'}');
-}
-
-/// The answer to its end; only its beginning is kept.
-async fn read(mut body: Incoming) -> Result<String, hyper::Error> {
-    let mut kept = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        if let Ok(data) = frame?.into_data() {
-            let room = MAX_ANSWER.saturating_sub(kept.len());
-            kept.extend_from_slice(&data[..data.len().min(room)]);
-        }
-    }
-    Ok(String::from_utf8_lossy(&kept).into_owned())
 }
 
 impl std::fmt::Debug for WebhookSink {
@@ -323,13 +183,5 @@ mod tests {
             signature(&secret, b"what do ya want for nothing?"),
             "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-    }
-
-    #[test]
-    fn an_address_is_shown_without_passwords() {
-        let url = "https://user:secret@example.org:8443/in?token=x"
-            .parse()
-            .unwrap();
-        assert_eq!(place(&url), "https://example.org:8443/in");
     }
 }

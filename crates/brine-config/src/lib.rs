@@ -65,7 +65,7 @@ pub use reactor::{ReactorOptions, ThrottleOption};
 pub use review::{Remark, Severity, review};
 pub use role::Role;
 pub use sinks::{
-    DatabaseOptions, DatabaseTls, FileSinkOptions, Schema, Secret, SinkKind, SinkOptions,
-    WebhookOptions,
+    DatabaseOptions, DatabaseTls, FileSinkOptions, HttpSinkOptions, OtlpOptions, Schema, Secret,
+    SinkKind, SinkOptions, WebhookOptions,
 };
 pub use spool::SpoolOptions;

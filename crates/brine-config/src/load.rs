@@ -11,7 +11,7 @@ use crate::brine::Brine;
 use crate::environment::Environment;
 use crate::error::{ConfigError, Warning};
 use crate::files::{Absent, Includes, Notes, Place, read_main};
-use crate::locate::locate;
+use crate::locate::{self, locate};
 use crate::options::{self, OPTIONS};
 use crate::opts::Opts;
 use crate::paths;
@@ -50,7 +50,14 @@ impl Opts {
         let (overrides, files) = overrides(role, &path, environment, &mut notes)?;
         let Notes { mut warnings, .. } = notes;
         let place = |error| locate(error, &files);
-        let brine = Brine::parse(overrides.get("brine")).map_err(place)?;
+        let mut brine = Brine::parse(overrides.get("brine")).map_err(place)?;
+        for sink in &mut brine.sinks {
+            let keys: Vec<_> = sink.option.split(": ").collect();
+            sink.place = locate::place(&keys, &files);
+        }
+        if let Some(cluster) = &mut brine.cluster {
+            cluster.place = locate::place(&["brine", "cluster"], &files);
+        }
         remark_on(role, &overrides, &mut warnings);
         let mut opts = Self::defaults(role, environment);
         resolve(role, &mut opts, overrides, environment, &mut warnings)?;
@@ -59,7 +66,10 @@ impl Opts {
         }
         let mut sinks = brine.sinks.clone();
         if role == Role::Master {
-            let more = sinks::of_salt(&opts).map_err(place)?;
+            let mut more = sinks::of_salt(&opts).map_err(place)?;
+            for sink in &mut more {
+                sink.place = locate::place(&[&sink.option], &files);
+            }
             sinks::add(&mut sinks, more).map_err(place)?;
         }
         Ok(Loaded {

@@ -5,22 +5,27 @@
 use crate::error::ConfigError;
 use crate::yaml;
 
-/// The error with the place of its option in one of these files, of which the last counts most. As it is, if the
-/// option is in none of them.
+/// The error with the place of its option in one of these files. As it is, if the option is in none of them.
 pub(crate) fn locate(error: ConfigError, files: &[String]) -> ConfigError {
-    let keys = error.keys();
-    let places = files.iter().filter_map(|file| {
-        let text = std::fs::read(file).ok()?;
-        let (depth, line) = yaml::line_of(&text, &keys)?;
-        Some((depth, line, file))
-    });
-    // Of equally deep ones the last.
-    match places.max_by_key(|(depth, ..)| *depth) {
-        Some((_, line, file)) => ConfigError::At {
-            file: file.clone(),
+    match place(&error.keys(), files) {
+        Some((file, line)) => ConfigError::At {
+            file,
             line,
             error: Box::new(error),
         },
         None => error,
     }
+}
+
+/// Where the option stands that these keys lead to, outermost first, or what of it is there: the file, of which the last
+/// counts most, and the line.
+pub(crate) fn place(keys: &[&str], files: &[String]) -> Option<(String, usize)> {
+    let places = files.iter().filter_map(|file| {
+        let text = std::fs::read(file).ok()?;
+        let (depth, line) = yaml::line_of(&text, keys)?;
+        Some((depth, line, file))
+    });
+    // Of equally deep ones the last.
+    let (_, line, file) = places.max_by_key(|(depth, ..)| *depth)?;
+    Some((file.clone(), line))
 }

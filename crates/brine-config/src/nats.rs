@@ -48,6 +48,8 @@ pub struct ClusterOptions {
     pub nats: NatsOptions,
     /// `secret`: what all masters share, so that they publish each other's jobs.
     pub secret: Option<String>,
+    /// Where the option stands: the file and the line.
+    pub place: Option<(String, usize)>,
 }
 
 /// A shorter secret can be guessed.
@@ -69,7 +71,12 @@ impl ClusterOptions {
             return Err(section.bad("secret", expected, &"a shorter one".into()));
         }
         section.finish()?;
-        Ok(Some(Self { nats, secret }))
+        let place = None;
+        Ok(Some(Self {
+            nats,
+            secret,
+            place,
+        }))
     }
 }
 
@@ -101,9 +108,7 @@ impl NatsOptions {
             nkey: section.path("nkey")?,
             is_tls_required: section.flag("tls")?.unwrap_or_default(),
             ca: section.path("ca")?,
-            certificate: both(section.path("cert")?, section.path("key")?).ok_or_else(|| {
-                section.bad("cert", "cert and key together", &"one of them".into())
-            })?,
+            certificate: section.identity()?,
         };
         let logins = [
             nats.user.is_some(),
@@ -217,7 +222,7 @@ mod tests {
              max_bytes: 1GiB, user: u, password: p, tls: true, ca: /ca, cert: /c, key: /k, \
              secret: 0123456789abcdef}",
         );
-        let ClusterOptions { nats, secret } = cluster.unwrap().unwrap();
+        let ClusterOptions { nats, secret, .. } = cluster.unwrap().unwrap();
         assert_eq!(secret.as_deref(), Some("0123456789abcdef"));
         assert_eq!(nats.servers.len(), 2);
         assert_eq!(

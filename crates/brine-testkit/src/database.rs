@@ -1,4 +1,5 @@
-//! Real databases for the tests, each in a directory of its own, reached over a socket there.
+//! Real databases for the tests, each in a directory of its own, reached over a socket there; with certificates over TLS
+//! on loopback, too.
 //!
 //! Servers refuse to run as root, and so run as [`NOBODY`] then. Nothing is synced to the disk: what a test kills is
 //! the server, not the machine.
@@ -11,16 +12,33 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::free_port;
 use crate::program::Program;
 use crate::user::{NOBODY, can_switch};
+use crate::wait::DEADLINE;
 
-/// A server on a busy machine is up after this long at most.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A server's certificate and its key, in files that [`NOBODY`] can read.
+struct Pair {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Pair {
+    fn of(certificate: &Path, key: &Path) -> Self {
+        Self {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+}
 
 /// A PostgreSQL server with an empty database `salt` of the user `salt`. Ended when dropped.
 pub struct Postgres {
     directory: PathBuf,
     bin: PathBuf,
+    /// Of its socket, and on loopback if it has certificates.
+    port: u16,
+    certificates: Option<Pair>,
     process: Option<Program>,
 }
 
@@ -31,6 +49,19 @@ impl Postgres {
     /// When there is no PostgreSQL (`apt-get install postgresql`), or it does not start.
     #[must_use]
     pub fn start(directory: &Path) -> Self {
+        Self::start_with(directory, None)
+    }
+
+    /// The same with TLS on loopback.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    #[must_use]
+    pub fn start_with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        Self::start_with(directory, Some(Pair::of(certificate, key)))
+    }
+
+    fn start_with(directory: &Path, certificates: Option<Pair>) -> Self {
         let directory = own(directory.join("postgres"));
         let bin = newest("/usr/lib/postgresql").map(|version| version.join("bin"));
         let mut server = Self {
@@ -38,6 +69,8 @@ impl Postgres {
                 "PostgreSQL in /usr/lib/postgresql; `apt-get install postgresql` brings it",
             ),
             directory,
+            port: certificates.as_ref().map_or(5432, |_| free_port()),
+            certificates,
             process: None,
         };
         let data = server.directory.join("data");
@@ -64,7 +97,7 @@ impl Postgres {
     /// # Panics
     /// When it is not up in time.
     pub fn restart(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let mut command = unprivileged(self.bin.join("postgres"), &self.directory);
             command
@@ -72,14 +105,18 @@ impl Postgres {
                 .arg(self.directory.join("data"))
                 .arg("-k")
                 .arg(&self.directory)
-                .args([
-                    "-c",
-                    "listen_addresses=",
-                    "-c",
-                    "fsync=off",
-                    "-c",
-                    "max_connections=20",
-                ]);
+                .args(["-p", &self.port.to_string()])
+                .args(["-c", "fsync=off", "-c", "max_connections=20"]);
+            match &self.certificates {
+                Some(tls) => {
+                    let (certificate, key) = (tls.certificate.display(), tls.key.display());
+                    command
+                        .args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"])
+                        .args(["-c", &format!("ssl_cert_file={certificate}")])
+                        .args(["-c", &format!("ssl_key_file={key}")])
+                }
+                None => command.args(["-c", "listen_addresses="]),
+            };
             self.process = Some(Program::start(command, self.directory.join("output")));
             if self.is_up_soon() {
                 return;
@@ -111,6 +148,12 @@ impl Postgres {
         self.directory.display().to_string()
     }
 
+    /// And as port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Runs statements in the database `salt`; gives their rows, columns separated by `|`.
     ///
     /// # Panics
@@ -128,7 +171,8 @@ impl Postgres {
         let mut command = Command::new(self.bin.join("psql"));
         command
             .args(["-X", "-q", "-A", "-t", "-U", "salt", "-d", database, "-h"])
-            .arg(&self.directory);
+            .arg(&self.directory)
+            .args(["-p", &self.port.to_string()]);
         command
     }
 
@@ -155,6 +199,8 @@ impl Postgres {
 /// A MariaDB server with an empty database `salt`, whose user `root` needs no password. Ended when dropped.
 pub struct Mariadb {
     directory: PathBuf,
+    port: u16,
+    certificates: Option<Pair>,
     process: Option<Program>,
 }
 
@@ -165,8 +211,25 @@ impl Mariadb {
     /// When there is no MariaDB (`apt-get install mariadb-server`), or it does not start.
     #[must_use]
     pub fn start(directory: &Path) -> Self {
+        Self::start_with(directory, None)
+    }
+
+    /// The same with TLS on loopback, where a user `salt` needs no password.
+    ///
+    /// # Panics
+    /// As [`Mariadb::start`].
+    #[must_use]
+    pub fn start_with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        let server = Self::start_with(directory, Some(Pair::of(certificate, key)));
+        server.sql("CREATE USER salt@'%'; GRANT ALL ON salt.* TO salt@'%'");
+        server
+    }
+
+    fn start_with(directory: &Path, certificates: Option<Pair>) -> Self {
         let mut server = Self {
             directory: own(directory.join("mariadb")),
+            port: certificates.as_ref().map_or(3306, |_| free_port()),
+            certificates,
             process: None,
         };
         run(unprivileged("mariadb-install-db", &server.directory)
@@ -190,16 +253,20 @@ impl Mariadb {
         let mut command = unprivileged(mariadbd(), &self.directory);
         let directory = self.directory.display();
         command
-            .args([
-                "--no-defaults",
-                "--skip-networking",
-                "--innodb-flush-log-at-trx-commit=2",
-            ])
+            .args(["--no-defaults", "--innodb-flush-log-at-trx-commit=2"])
             .arg(format!("--datadir={directory}/data"))
             .arg(format!("--socket={directory}/socket"))
             .arg(format!("--pid-file={directory}/pid"));
+        match &self.certificates {
+            Some(tls) => command
+                .arg("--bind-address=127.0.0.1")
+                .arg(format!("--port={}", self.port))
+                .arg(format!("--ssl-cert={}", tls.certificate.display()))
+                .arg(format!("--ssl-key={}", tls.key.display())),
+            None => command.arg("--skip-networking"),
+        };
         self.process = Some(Program::start(command, self.directory.join("output")));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let asked = self.client("mysql").args(["-e", "SELECT 1"]).output();
             if asked.is_ok_and(|asked| asked.status.success()) {
@@ -229,6 +296,12 @@ impl Mariadb {
     #[must_use]
     pub fn host(&self) -> String {
         self.directory.join("socket").display().to_string()
+    }
+
+    /// Its port on loopback.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Runs statements in the database `salt`; gives their rows, columns separated by tabs.

@@ -1,9 +1,9 @@
-//! A nats-server with JetStream, which tests kill, start again and freeze.
+//! A nats-server with JetStream, or a cluster of three, which tests kill and start again.
 //!
 //! Its program is made by `cargo xtask nats` below `.salt/`; the variable `NATS_SERVER` names another.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Starting it on a busy machine takes this long at most.
-const START: Duration = Duration::from_secs(60);
+use crate::free_port;
+use crate::wait::DEADLINE;
 
 /// A server on a port that stays the same over restarts; ends when dropped.
 #[derive(Debug)]
@@ -39,18 +39,40 @@ impl Server {
     /// When it does not start.
     #[must_use]
     pub fn start_with(configuration: &str) -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|socket| socket.local_addr())
-            .expect("a free port")
-            .port();
-        let mut server = Self {
+        let mut server = Self::on(free_port(), configuration);
+        server.up();
+        server
+    }
+
+    /// Three that are one cluster, each of which keeps what the others keep. They may not have agreed on a leader yet.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[must_use]
+    pub fn start_cluster() -> [Self; 3] {
+        let (ports, routes) = ([0; 3].map(|_| free_port()), [0; 3].map(|_| free_port()));
+        let listed = routes.map(|port| format!("\"nats://127.0.0.1:{port}\""));
+        let mut servers = [0, 1, 2].map(|nth| {
+            let configuration = format!(
+                "server_name: n{nth}\ncluster {{ name: test, listen: \"127.0.0.1:{}\", routes: [{}] }}",
+                routes[nth],
+                listed.join(", ")
+            );
+            Self::on(ports[nth], &configuration)
+        });
+        for server in &mut servers {
+            server.up();
+        }
+        servers
+    }
+
+    fn on(port: u16, configuration: &str) -> Self {
+        Self {
             process: None,
             port,
             configuration: configuration.to_owned(),
             root: TempDir::new().expect("a directory"),
-        };
-        server.up();
-        server
+        }
     }
 
     /// Where it is.
@@ -104,7 +126,7 @@ impl Server {
             .spawn()
             .expect("a program that starts");
         self.process = Some(process);
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + DEADLINE;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             assert!(
                 Instant::now() < deadline,

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use brine_wire::stamp::{self, StampStyle};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
@@ -73,9 +74,14 @@ pub(crate) enum Look {
 pub(crate) fn start(level: Level, look: Look) {
     let filter = level.filter();
     let is_detailed = filter >= LevelFilter::DEBUG;
+    // The NATS client tells of each attempt to connect; what comes of them is told by whoever connects.
+    let nats = match is_detailed {
+        true => filter,
+        false => filter.min(LevelFilter::WARN),
+    };
     let logs = tracing_subscriber::fmt()
         .with_writer(log_file::Records)
-        .with_max_level(filter)
+        .with_env_filter(EnvFilter::new(format!("{filter},async_nats={nats}")))
         .with_ansi(io::stderr().is_terminal() && show::wants_colour())
         .with_target(is_detailed)
         .with_timer(Time);

@@ -226,10 +226,9 @@ impl Sink for FileSink {
     }
 
     async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
-        if let Some(open) = &mut self.open {
-            open.unrecorded.clear();
-        }
-        self.record(position).map_err(|error| self.failed(&error))
+        let opened = self.opened().map(|open| open.unrecorded.clear());
+        let recorded = opened.and_then(|()| self.record(position));
+        recorded.map_err(|error| self.failed(&error))
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod write;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use brine_log::Position;
@@ -14,10 +13,12 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
 
 use crate::batch::Batch;
-use crate::rows::{AlterTime, RowMaker, Tables, Widths};
+use crate::brine_sink::End;
+use crate::rows::{AlterTime, JobTables, RowMaker, Tables, Widths};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
-use crate::text::Taker;
+use crate::text::{Taker, with_hint};
+use crate::tls::{TlsError, TlsOptions};
 
 /// How to reach a database, and what to write there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct MysqlOptions {
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// Whether with TLS, and whom to trust.
-    pub tls: Option<MysqlTls>,
+    pub tls: Option<TlsOptions>,
     /// Which tables are written.
     pub tables: Tables,
     /// Tables that are missing are made, as Salt's documentation has them, with `utf8mb4`.
@@ -44,15 +45,6 @@ pub struct MysqlOptions {
     pub alter_time: AlterTime,
     /// What `master_id` says.
     pub master_id: String,
-}
-
-/// Certificates.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MysqlTls {
-    /// The server's certificate must be signed by one in this file; anyone's will do without.
-    pub roots: Option<PathBuf>,
-    /// Our own certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Events into MySQL or MariaDB.
@@ -91,13 +83,19 @@ const JOB_TABLES: [&str; 2] = [
 
 impl MysqlSink {
     /// A sink of this name, by which its row in `brine_sink` goes.
-    #[must_use]
-    pub fn new(name: impl Into<String>, options: MysqlOptions) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`TlsError`] if a file of certificates cannot be used.
+    pub fn new(name: impl Into<String>, options: MysqlOptions) -> Result<Self, TlsError> {
+        if let Some(tls) = &options.tls {
+            // The driver reads the files with each connection.
+            tls.client_config()?;
+        }
+        Ok(Self {
             name: name.into(),
             options,
             connected: None,
-        }
+        })
     }
 
     async fn connect(&self) -> Result<Connected, SinkError> {
@@ -108,10 +106,12 @@ impl MysqlSink {
             Ok(conn) => conn,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
-        let conn = conn.map_err(|error| SinkError::unavailable(format!("{place}: {error}")));
+        let conn =
+            conn.map_err(|error| SinkError::unavailable(with_hint(format!("{place}: {error}"))));
         let mut connected = Connected {
             conn: conn?,
             maker: RowMaker {
+                job_tables: JobTables::Json,
                 tables: options.tables,
                 widths: Widths::default(),
                 taker: Taker::Json,
@@ -152,9 +152,9 @@ fn driver_options(options: &MysqlOptions) -> Opts {
     };
     if let Some(tls) = &options.tls {
         let mut ssl = SslOpts::default();
-        ssl = match &tls.roots {
+        ssl = match tls.trust.file() {
             Some(roots) => ssl
-                .with_root_certs(vec![roots.clone().into()])
+                .with_root_certs(vec![roots.into()])
                 .with_disable_built_in_roots(true),
             None => ssl
                 .with_danger_accept_invalid_certs(true)
@@ -250,9 +250,30 @@ impl Sink for MysqlSink {
     async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
         let mut connected = self.connected().await?;
         // After an error the connection is not used again: the next one finds the transaction over.
-        write::batch(&mut connected, &self.name, &self.options, batch).await?;
+        write::batch(
+            &mut connected,
+            &self.name,
+            &self.options,
+            batch,
+            End::Commit,
+        )
+        .await?;
         self.connected = Some(connected);
         Ok(batch.len())
+    }
+
+    async fn probe(&mut self, batch: &Batch<'_>) -> Result<(), SinkError> {
+        let mut connected = self.connected().await?;
+        write::batch(
+            &mut connected,
+            &self.name,
+            &self.options,
+            batch,
+            End::TakeBack,
+        )
+        .await?;
+        self.connected = Some(connected);
+        Ok(())
     }
 
     async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
@@ -269,9 +290,14 @@ fn sorted(error: mysql_async::Error) -> SinkError {
     /// Too large a packet, null, out of range, no text of the column's character set, too long, not a number's
     /// text, not JSON.
     const OF_EVENTS: [u16; 8] = [1048, 1153, 1264, 1292, 1366, 1406, 3140, 4025];
+    /// Others hold a lock; the server is full, ends, may only be read.
+    const AWAY: [u16; 9] = [1021, 1040, 1053, 1114, 1205, 1213, 1290, 1317, 1836];
     match &error {
         mysql_async::Error::Server(server) if OF_EVENTS.contains(&server.code) => {
             SinkError::refused(&error)
+        }
+        mysql_async::Error::Server(server) if !AWAY.contains(&server.code) => {
+            SinkError::uncertain(&error)
         }
         _ => SinkError::unavailable(&error),
     }

@@ -6,8 +6,8 @@ use mysql_async::{Conn, Params, Transaction, TxOpts, Value};
 
 use super::{Connected, MysqlOptions, sorted};
 use crate::batch::Batch;
-use crate::brine_sink;
-use crate::rows::{AlterTime, JobRow, Rows};
+use crate::brine_sink::{self, End};
+use crate::rows::{AlterTime, EventRow, JobRow, JobRows};
 use crate::sink::SinkError;
 
 /// Rows of one statement; a few lengths, so that prepared statements are used again.
@@ -36,20 +36,30 @@ pub(super) async fn move_to(
     conn.exec_drop(upsert, row).await.map_err(sorted)
 }
 
-/// Writes what is not there yet of a batch.
+/// What a batch adds.
+struct Rows {
+    events: Vec<EventRow>,
+    jobs: JobRows,
+}
+
+/// Writes what is not there yet of a batch; one that is only tried is taken back.
 pub(super) async fn batch(
     connected: &mut Connected,
     name: &str,
     options: &MysqlOptions,
     batch: &Batch<'_>,
+    end: End,
 ) -> Result<(), SinkError> {
     let transaction = connected.conn.start_transaction(TxOpts::default()).await;
     let mut transaction = transaction.map_err(sorted)?;
     let there = locked_position(&mut transaction, name).await?;
     let there = there.filter(|there| there.log == batch.through().log && !batch.is_resent());
     let is_missing = |position: Position| there.is_none_or(|there| position.seq > there.seq);
-    let events = batch.events().filter(|event| is_missing(event.position));
-    let mut rows = connected.maker.rows(events);
+    let events = || batch.events().filter(|event| is_missing(event.position));
+    let mut rows = Rows {
+        events: connected.maker.events(events()).collect(),
+        jobs: connected.maker.jobs(events()),
+    };
     if !connected.is_full_unicode {
         escape_all(&mut rows);
     }
@@ -61,7 +71,11 @@ pub(super) async fn batch(
         let row = (log, seq, name);
         transaction.exec_drop(update, row).await.map_err(sorted)?;
     }
-    transaction.commit().await.map_err(sorted)
+    let ended = match end {
+        End::Commit => transaction.commit().await,
+        End::TakeBack => transaction.rollback().await,
+    };
+    ended.map_err(sorted)
 }
 
 /// The position, which nobody else moves before the transaction ends.
@@ -87,7 +101,7 @@ async fn write_rows(
 ) -> Result<(), SinkError> {
     // A return's job first, for those who look it up.
     let (published, told): (Vec<_>, Vec<_>) =
-        rows.jobs.into_iter().partition(|job| job.is_published);
+        (rows.jobs.jobs.into_iter()).partition(|job| job.is_published);
     let row = |job: JobRow| vec![job.jid.into(), job.load.into()];
     let upsert = Insert {
         head: "INSERT INTO `jids` (`jid`, `load`) VALUES ",
@@ -104,9 +118,8 @@ async fn write_rows(
         .await?;
     ignore.run(transaction, told.into_iter().map(row)).await?;
     let is_stored = options.alter_time == AlterTime::Stored;
-    let master = options.master_id.as_str();
     let events = rows.events.into_iter().map(|row| {
-        let mut values: Vec<Value> = vec![row.tag.into(), row.data.into(), master.into()];
+        let mut values: Vec<Value> = vec![row.tag.into(), row.data.into(), row.master.into()];
         if !is_stored {
             values.push(seconds(row.at));
         }
@@ -125,7 +138,7 @@ async fn write_rows(
         },
     };
     insert.run(transaction, events).await?;
-    let returns = rows.returns.into_iter().map(|row| {
+    let returns = rows.jobs.returns.into_iter().map(|row| {
         let success = if row.is_success { "1" } else { "0" };
         let mut values: Vec<Value> = vec![
             row.fun.into(),
@@ -208,11 +221,12 @@ fn escape_all(rows: &mut Rows) {
     for row in &mut rows.events {
         row.tag = replaced(&row.tag);
         row.data = escaped(&row.data);
+        row.master = replaced(&row.master);
     }
-    for row in &mut rows.jobs {
+    for row in &mut rows.jobs.jobs {
         row.load = escaped(&row.load);
     }
-    for row in &mut rows.returns {
+    for row in &mut rows.jobs.returns {
         row.id = replaced(&row.id);
         row.fun = replaced(&row.fun);
         row.value = escaped(&row.value);

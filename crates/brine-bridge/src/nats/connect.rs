@@ -10,6 +10,8 @@ use async_nats::jetstream::{Context, context::GetStreamErrorKind};
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 
+use crate::text::{chain, with_hint};
+
 use super::options::{Connection, Login, StreamOptions};
 
 /// How long a server may take to answer a request, an acknowledgement of an event included.
@@ -61,8 +63,10 @@ impl Link {
             });
         let shown = shown(connection);
         let client = options.connect(&connection.servers[..]).await;
-        let client =
-            client.map_err(|error| Unavailable::new(&format!("NATS at {shown}"), error))?;
+        let client = client.map_err(|error| {
+            let error = with_hint(chain(&error));
+            Unavailable::new(&format!("NATS at {shown}"), error)
+        })?;
         let mut jetstream = async_nats::jetstream::ContextBuilder::new()
             .timeout(ANSWER)
             .ack_timeout(ANSWER)

@@ -29,7 +29,8 @@ pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
-    pub(crate) seq: Seq,
+    /// Its number, if it is this master's.
+    pub(crate) own: Option<Seq>,
 }
 
 /// An event of some master's, as it came.
@@ -61,11 +62,16 @@ pub(crate) enum BadMessage {
 }
 
 impl Outgoing {
-    /// An event as a message. `after` is the event before it in the stream, if that is known.
-    pub(crate) fn of(prefix: &str, master: &str, event: &Event<'_>, after: Option<Seq>) -> Self {
+    /// An event as a message. `after` is this master's event before it in the stream, if that is known. An event of
+    /// another master is in that one's name, as it would be if that one had published it.
+    pub(crate) fn of(prefix: &str, own: &str, event: &Event<'_>, after: Option<Seq>) -> Self {
+        let (master, position) = event.origin.map_or((own, event.position), |origin| {
+            (origin.master(), origin.position())
+        });
+        let after = after.filter(|_| event.origin.is_none());
         let subject = nats_subject::subject(prefix, master, event.tag);
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, event.position.to_string());
+        headers.insert(MESSAGE_ID, position.to_string());
         headers.insert(ORIGIN, nats_subject::name_word(master));
         if let Some(after) = after {
             headers.insert(AFTER, after.to_string());
@@ -80,7 +86,7 @@ impl Outgoing {
             subject: subject.text,
             headers,
             payload: Bytes::copy_from_slice(event.data),
-            seq: event.position.seq,
+            own: event.origin.is_none().then_some(event.position.seq),
         }
     }
 }
@@ -180,6 +186,7 @@ mod tests {
             tag,
             data: b"\x81\xa1n\x01",
             sender,
+            origin: None,
         }
     }
 
@@ -220,6 +227,23 @@ mod tests {
             );
             assert_eq!(incoming.tag_bytes, tag.len());
         }
+    }
+
+    #[test]
+    fn an_event_of_another_master_stays_that_masters() {
+        let position = Position {
+            log: LogId(8),
+            seq: Seq(7),
+        };
+        let event = Event {
+            origin: Origin::new("m2", position),
+            ..event(b"a", None)
+        };
+        let message = Outgoing::of(PREFIX, "m1", &event, Some(Seq(41)));
+        assert_eq!(message.own, None);
+        let received = back(&message).unwrap();
+        assert_eq!((received.master.as_str(), received.after), ("m2", None));
+        assert_eq!(received.position, position);
     }
 
     #[test]

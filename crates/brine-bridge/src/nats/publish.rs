@@ -87,7 +87,7 @@ impl NatsSink {
         let messages = batch.events().map(|event| {
             let message = Outgoing::of(&prefix, master, &event, after);
             // Those sent once more stand alone.
-            after = Some(event.position.seq).filter(|_| !batch.is_resent());
+            after = message.own.filter(|_| !batch.is_resent()).or(after);
             message
         });
         messages.collect()
@@ -109,7 +109,7 @@ impl Sink for NatsSink {
             let _ = history.durable(events).await;
         }
         let messages = self.messages(batch);
-        let seqs: Vec<_> = messages.iter().map(|message| message.seq).collect();
+        let own: Vec<_> = messages.iter().map(|message| message.own).collect();
         let (answer, answered) = oneshot::channel();
         let request = Request { messages, answer };
         let sent = self.session().await?.batches.send(request).await;
@@ -121,10 +121,9 @@ impl Sink for NatsSink {
             self.session = None;
             return Err(SinkError::unavailable("the connection to NATS was lost"));
         };
-        if let Some(last) = stored.checked_sub(1)
-            && !batch.is_resent()
-        {
-            self.last = seqs.get(last).copied();
+        if !batch.is_resent() {
+            let stored = own.iter().take(stored).rev();
+            self.last = stored.flatten().next().copied().or(self.last);
         }
         match fault {
             Some(fault) => {

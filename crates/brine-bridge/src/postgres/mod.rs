@@ -18,10 +18,11 @@ use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::batch::Batch;
+use crate::brine_sink::End;
 use crate::rows::{AlterTime, RowMaker, Tables};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
-use crate::text::Taker;
+use crate::text::{Taker, with_hint};
 use crate::tls::TlsOptions;
 use schema::Schema;
 
@@ -127,8 +128,10 @@ impl PostgresSink {
         }
         let place = format!("{}:{}", options.host, options.port);
         let connected = config.connect(self.connector.clone()).await;
-        let (client, connection) = connected
-            .map_err(|error| SinkError::unavailable(format!("{place}: {}", shown(&error))))?;
+        let (client, connection) = connected.map_err(|error| {
+            let shown = with_hint(shown(&error));
+            SinkError::unavailable(format!("{place}: {shown}"))
+        })?;
         // Ends when the client is dropped, or the server goes: then the client says so.
         tokio::spawn(async move { drop(connection.await) });
         let settings = format!(
@@ -138,6 +141,7 @@ impl PostgresSink {
         client.batch_execute(&settings).await.map_err(sorted)?;
         let schema = Schema::read(&client, options).await?;
         let maker = RowMaker {
+            job_tables: schema.job_tables,
             tables: options.tables,
             widths: schema.widths,
             taker: Taker::Postgres,
@@ -170,9 +174,30 @@ impl Sink for PostgresSink {
     async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
         let mut connected = self.connected().await?;
         // After an error the connection is not used again: the next one finds the transaction over.
-        write::batch(&mut connected, &self.name, &self.options, batch).await?;
+        write::batch(
+            &mut connected,
+            &self.name,
+            &self.options,
+            batch,
+            End::Commit,
+        )
+        .await?;
         self.connected = Some(connected);
         Ok(batch.len())
+    }
+
+    async fn probe(&mut self, batch: &Batch<'_>) -> Result<(), SinkError> {
+        let mut connected = self.connected().await?;
+        write::batch(
+            &mut connected,
+            &self.name,
+            &self.options,
+            batch,
+            End::TakeBack,
+        )
+        .await?;
+        self.connected = Some(connected);
+        Ok(())
     }
 
     async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
@@ -190,8 +215,20 @@ fn sorted(error: tokio_postgres::Error) -> SinkError {
     let class = error.code().map(SqlState::code);
     match class {
         Some(code) if is_about_data(code) => SinkError::refused(reason),
+        Some(code) if !is_away(code) => SinkError::uncertain(reason),
         _ => SinkError::unavailable(reason),
     }
+}
+
+/// What the connection is (08, 28, 3D), what may be done with it (25), what others do (40, 55), what the server has room
+/// for (53), what its operator does (57), what its system does (58). What is left may be one event's doing, such as an
+/// exception that a trigger raises.
+fn is_away(code: &str) -> bool {
+    let class = code.get(..2);
+    matches!(
+        class,
+        Some("08" | "25" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
+    )
 }
 
 /// What the data is (22), what the schema forbids (23), what is larger than the server takes (54).

@@ -3,13 +3,14 @@
 use tokio_postgres::Client;
 
 use super::{PostgresOptions, sorted};
-use crate::rows::{Tables, Widths};
+use crate::rows::{JobTables, Tables, Widths};
 use crate::sink::SinkError;
 
 /// What is there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Schema {
     pub(super) widths: Widths,
+    pub(super) job_tables: JobTables,
     /// Whether JSON goes into `jsonb`, which must be said where a statement does not imply it.
     pub(super) jids_are_json: bool,
 }
@@ -95,6 +96,7 @@ impl Schema {
             ("salt_returns", "fun") => widths.fun = column.width,
             ("salt_returns", "id") => widths.id = column.width,
             ("jids", "load") => self.jids_are_json = column.is_jsonb,
+            ("jids", "tgt_type") => self.job_tables = JobTables::LocalCache,
             _ => {}
         }
     }

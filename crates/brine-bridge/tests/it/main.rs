@@ -4,7 +4,9 @@
 
 mod file;
 mod mysql;
+mod otlp;
 mod postgres;
 mod pump;
 mod support;
+mod tls;
 mod webhook;

@@ -11,7 +11,7 @@ use tempfile::tempdir;
 
 use crate::support::{Bus, Running, wait_until};
 
-fn options(server: &Mariadb) -> MysqlOptions {
+pub(crate) fn options(server: &Mariadb) -> MysqlOptions {
     MysqlOptions {
         host: server.host(),
         port: 3306,
@@ -31,7 +31,11 @@ fn options(server: &Mariadb) -> MysqlOptions {
 }
 
 fn start(bus: &Bus, directory: &Path, server: &Mariadb) -> Running {
-    let running = bus.start(directory, "audit", MysqlSink::new("audit", options(server)));
+    let running = bus.start(
+        directory,
+        "audit",
+        MysqlSink::new("audit", options(server)).unwrap(),
+    );
     if server.is_running() {
         wait_until("tables are there", || {
             server.sql("SHOW TABLES LIKE 'salt_events'") == "salt_events"

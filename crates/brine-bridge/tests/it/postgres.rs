@@ -11,7 +11,7 @@ use tempfile::tempdir;
 
 use crate::support::{Bus, Running, wait_until};
 
-fn options(server: &Postgres) -> PostgresOptions {
+pub(crate) fn options(server: &Postgres) -> PostgresOptions {
     PostgresOptions {
         host: server.host(),
         port: 5432,
@@ -208,6 +208,52 @@ fn what_a_constraint_forbids_becomes_a_dead_letter() {
 }
 
 #[test]
+fn an_event_at_which_a_trigger_fails_holds_up_nobody() {
+    let directory = tempdir().unwrap();
+    let server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let running = start(&bus, directory.path(), &server);
+    // The code says nothing of whose fault it is.
+    server.sql(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.data->>'n' = '13' THEN RAISE EXCEPTION 'unlucky'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER no BEFORE INSERT ON salt_events FOR EACH ROW EXECUTE FUNCTION no()",
+    );
+    bus.fire_numbers(0..40);
+    wait_until("set aside", || running.handle.figures().dead == 1);
+    wait_until("stored", || count(&server) == 39);
+    let numbers = server.sql("SELECT string_agg(data->>'n', ' ' ORDER BY id) FROM salt_events");
+    let others = (0..40).filter(|number| *number != 13);
+    let others = others.map(|number: i32| number.to_string());
+    assert_eq!(numbers, others.collect::<Vec<_>>().join(" "));
+    let why = running.handle.figures().last_error.unwrap().reason;
+    assert!(why.contains("unlucky"), "{why}");
+}
+
+#[test]
+fn a_sink_that_is_moved_while_its_database_is_away_is_moved_after_a_restart() {
+    let directory = tempdir().unwrap();
+    let mut server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let running = start(&bus, directory.path(), &server);
+    bus.fire_numbers(0..10);
+    wait_until("stored", || count(&server) == 10);
+    server.kill();
+    let name = brine_log::history::ConsumerName::parse("audit").unwrap();
+    let moved = bus.history.change(&name, |consumer| {
+        consumer.position.seq = brine_log::Seq(4);
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(moved).unwrap().unwrap();
+    drop(running);
+    server.restart();
+    let _running = start(&bus, directory.path(), &server);
+    wait_until("stored again", || count(&server) == 16);
+}
+
+#[test]
 fn tables_that_are_missing_are_named() {
     let directory = tempdir().unwrap();
     let server = Postgres::start(directory.path());
@@ -239,5 +285,62 @@ fn tables_that_are_missing_are_named() {
     assert_eq!(
         server.sql("SELECT jid, load FROM jids"),
         "20261129080100123456|{\"user\": \"root\"}"
+    );
+}
+
+#[test]
+fn the_tables_of_postgres_local_cache_are_written_as_salt_writes_them() {
+    let directory = tempdir().unwrap();
+    let server = Postgres::start(directory.path());
+    // As Salt's documentation has them.
+    server.sql(
+        "CREATE TABLE jids (jid varchar(20) PRIMARY KEY, started timestamptz DEFAULT now(), tgt_type text NOT NULL,
+            cmd text NOT NULL, tgt text NOT NULL, kwargs text NOT NULL, ret text NOT NULL, username text NOT NULL,
+            arg text NOT NULL, fun text NOT NULL);
+         CREATE TABLE salt_returns (added timestamptz DEFAULT now(), fun text NOT NULL, jid varchar(20) NOT NULL,
+            return text NOT NULL, id text NOT NULL, success boolean);
+         CREATE TABLE salt_events (id SERIAL, tag text NOT NULL, data text NOT NULL, alter_time timestamptz
+            DEFAULT now(), master_id text NOT NULL)",
+    );
+    let bus = Bus::open(directory.path());
+    let mut options = options(&server);
+    (options.create_tables, options.alter_time) = (false, AlterTime::Event);
+    let sink = PostgresSink::new("audit", options).unwrap();
+    let _running = bus.start(directory.path(), "audit", sink);
+    let returned = |jid: &str, value: Value| {
+        let data = [
+            ("fun", "test.ping".into()),
+            ("return", value),
+            ("retcode", 0.into()),
+            ("success", true.into()),
+        ];
+        bus.fire(&format!("salt/job/{jid}/ret/web1"), &data);
+    };
+    let map: brine_wire::Map = [("a", Value::from(true))].into_iter().collect();
+    // A return of a job that nobody published, then one that somebody did.
+    returned("req", true.into());
+    let published = [
+        ("tgt", Value::Array(vec!["web1".into()])),
+        ("tgt_type", "list".into()),
+        ("user", "root".into()),
+        ("fun", "test.ping".into()),
+        ("arg", Value::Array(vec![1.into()])),
+    ];
+    bus.fire("salt/job/20261129080100123456/new", &published);
+    returned("20261129080100123456", map.into());
+    wait_until("stored", || count(&server) == 3);
+    assert_eq!(
+        server.sql(
+            "SELECT jid, started AT TIME ZONE 'UTC', tgt_type, cmd, tgt, kwargs, username, arg, fun FROM jids \
+             WHERE jid <> 'req'"
+        ),
+        "20261129080100123456|2026-11-29 08:01:00.123456|list|None|['web1']|None|root|[1]|test.ping"
+    );
+    assert_eq!(
+        server.sql(
+            "SELECT jid, return, id, success, extract(epoch FROM added)::int FROM salt_returns"
+        ),
+        "req|{\"return\": \"True\", \"retcode\": 0, \"success\": true}|web1|t|1795939260\n\
+         20261129080100123456|{\"return\": \"{'a': True}\", \"retcode\": 0, \"success\": true}|web1|t|1795939260"
     );
 }

@@ -204,3 +204,23 @@ fn fields_that_are_redacted_do_not_leave() {
     wait_until("delivered", || other.has().len() == 1);
     assert_ne!(other.has(), [77]);
 }
+
+#[test]
+fn what_breaks_for_some_events_is_told_from_what_is_away() {
+    let directory = tempdir().unwrap();
+    let bus = Bus::open(directory.path());
+    let other = Scripted::default();
+    // For all of them: nobody is to blame.
+    other.script(|script| script.breaks_at = (0..100).collect());
+    let running = bus.start(directory.path(), "s", other.clone());
+    bus.fire_numbers(0..10);
+    wait_until("tried often", || running.handle.figures().failures >= 5);
+    assert_eq!(running.handle.figures().dead, 0);
+    other.script(|script| script.breaks_at = [3, 4].into());
+    wait_until("set aside", || running.handle.figures().dead == 2);
+    wait_until("delivered", || other.has().last() == Some(&9));
+    let mut has = other.has();
+    // The one before them was asked for once more each time.
+    has.dedup();
+    assert_eq!(has, [0, 1, 2, 5, 6, 7, 8, 9]);
+}

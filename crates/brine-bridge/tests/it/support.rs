@@ -3,26 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
 
 use brine_bridge::{Batch, Batching, Filter, Pump, Sink, SinkConfig, SinkError, SinkHandle};
 use brine_log::history::{ConsumerName, History, HistoryConfig, PreparedHistory};
 use brine_log::{Incoming, Log, LogConfig, LogId, Millis, Position, Seq};
+pub(crate) use brine_testkit::wait_until;
 use brine_wire::{Map, Value, msgpack};
 use tokio::sync::oneshot;
-
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits for a condition.
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}: still not so");
-        sleep(Duration::from_millis(10));
-    }
-}
 
 /// A bus without sockets.
 pub(crate) struct Bus {
@@ -137,6 +125,8 @@ pub(crate) struct Script {
     pub(crate) is_away: bool,
     /// The numbers it refuses.
     pub(crate) refuses: BTreeSet<i64>,
+    /// The numbers for which something goes wrong with it.
+    pub(crate) breaks_at: BTreeSet<i64>,
     /// It takes so many of a batch at most.
     pub(crate) takes: Option<usize>,
     /// The position it says it has.
@@ -170,6 +160,9 @@ impl Sink for Scripted {
         let numbers: Vec<_> = numbers.collect();
         if numbers.iter().any(|number| script.refuses.contains(number)) {
             return Err(SinkError::refused("refused"));
+        }
+        if numbers.iter().any(|n| script.breaks_at.contains(n)) {
+            return Err(SinkError::uncertain("broken"));
         }
         let taken = script.takes.unwrap_or(usize::MAX).min(numbers.len());
         script.has.extend(&numbers[..taken]);

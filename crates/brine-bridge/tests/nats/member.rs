@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
 
 use brine_bridge::nats::{
     Connection, Intake, IntakeFigures, IntakeOptions, NatsSink, PublishOptions, StreamOptions,
@@ -11,15 +10,14 @@ use brine_bridge::nats::{
 use brine_bridge::{Batching, Filter, Pump, SinkConfig, SinkHandle};
 use brine_log::history::{ConsumerName, History, HistoryConfig, PreparedHistory};
 use brine_log::{Incoming, Log, LogConfig, LogId, Millis, Next, Start};
+use brine_testkit::wait_until;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-/// Nothing here takes that long, on a busy machine either.
-const PATIENCE: Duration = Duration::from_secs(90);
-
 pub(crate) struct Member {
     pub(crate) name: &'static str,
-    address: String,
+    connection: Connection,
+    stream: StreamOptions,
     root: TempDir,
     running: Option<Running>,
     /// What earlier runs have published.
@@ -37,9 +35,22 @@ struct Running {
 
 impl Member {
     pub(crate) fn start(name: &'static str, address: &str) -> Self {
+        let connection = Connection {
+            servers: vec![address.to_owned()],
+            ..Connection::default()
+        };
+        Self::start_on(name, connection, StreamOptions::default())
+    }
+
+    pub(crate) fn start_on(
+        name: &'static str,
+        connection: Connection,
+        stream: StreamOptions,
+    ) -> Self {
         let mut member = Self {
             name,
-            address: address.to_owned(),
+            connection,
+            stream,
             root: TempDir::new().unwrap(),
             running: None,
             published: 0,
@@ -58,11 +69,7 @@ impl Member {
         let prepared = prepared.unwrap();
         let log = Log::with_history(LogConfig::new(LogId(1)), &prepared);
         let history = prepared.start(&log).unwrap();
-        let connection = Connection {
-            servers: vec![self.address.clone()],
-            ..Connection::default()
-        };
-        let stream = StreamOptions::default();
+        let (connection, stream) = (self.connection.clone(), self.stream.clone());
         let publish = PublishOptions {
             connection: connection.clone(),
             stream: stream.clone(),
@@ -164,12 +171,16 @@ impl Member {
         self.published + self.running().publisher.figures().delivered
     }
 
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        self.running().publisher.figures().waits_for
+    }
+
     pub(crate) fn figures(&self) -> IntakeFigures {
         self.running().intake.lock().unwrap().clone()
     }
 
     pub(crate) fn wait_connected(&self) {
-        eventually(|| self.figures().is_connected);
+        wait_until("it reads the stream", || self.figures().is_connected);
     }
 
     fn running(&self) -> &Running {
@@ -204,12 +215,4 @@ pub(crate) fn event(tag: &str, nth: u64) -> (Vec<u8>, usize) {
     event.extend_from_slice(b"\x81\xa1n\xcf");
     event.extend_from_slice(&nth.to_be_bytes());
     (event, tag.len())
-}
-
-pub(crate) fn eventually(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain");
-        sleep(Duration::from_millis(20));
-    }
 }

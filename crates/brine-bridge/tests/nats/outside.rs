@@ -1,12 +1,12 @@
 //! A stream for others than masters: any client of NATS reads it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use brine_bridge::nats::{Connection, NatsSink, PublishOptions, StreamOptions};
 use brine_bridge::{Filter, Pump};
 use brine_log::history::{HistoryConfig, PreparedHistory};
 use brine_log::{Incoming, Log, LogConfig, LogId, Millis, Source};
+use brine_testkit::DEADLINE;
 use brine_testkit::nats::Server;
 use futures_util::StreamExt as _;
 use tempfile::TempDir;
@@ -14,8 +14,6 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::member::{event, sink_config};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_filter_lets_through_is_read_by_subject_and_one_event_too_large_holds_up_nobody() {
@@ -69,7 +67,7 @@ async fn what_a_filter_lets_through_is_read_by_subject_and_one_event_too_large_h
         ),
         ("a.b.event.m%2E1.salt.job.1.ret.web3", 4, None),
     ] {
-        let message = timeout(PATIENCE, job_events.next()).await.unwrap().unwrap();
+        let message = timeout(DEADLINE, job_events.next()).await.unwrap().unwrap();
         assert_eq!(message.subject.as_str(), subject);
         assert_eq!(
             message.payload,
@@ -82,7 +80,7 @@ async fn what_a_filter_lets_through_is_read_by_subject_and_one_event_too_large_h
         assert_eq!(header("Nats-Msg-Id"), Some(&*format!("{}-{nth}", log.id())));
     }
     drop(end);
-    timeout(PATIENCE, running).await.unwrap().unwrap();
+    timeout(DEADLINE, running).await.unwrap().unwrap();
     assert_eq!((handle.figures().delivered, handle.figures().dead), (2, 1));
     tokio::task::spawn_blocking(move || history.close())
         .await

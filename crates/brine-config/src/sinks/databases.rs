@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use brine_wire::Value;
+
 use super::others::Secret;
 use super::section::Section;
 use crate::error::ConfigError;
@@ -99,8 +101,21 @@ impl DatabaseOptions {
         options.tls = DatabaseTls {
             mode: section.word("tls", &TLS_MODES)?,
             ca: section.path("ca")?,
-            identity: section.path("cert")?.zip(section.path("key")?),
+            identity: section.identity()?,
         };
+        let is_off = match schema {
+            Schema::Postgres => options.tls.mode == Some("off"),
+            Schema::Mysql => matches!(options.tls.mode, None | Some("off" | "prefer")),
+        };
+        if is_off && (options.tls.ca.is_some() || options.tls.identity.is_some()) {
+            // Whoever names certificates believes that they are used.
+            let expected = "require or verify, where ca or cert is given";
+            let found = options.tls.mode.map_or(Value::Nil, Value::from);
+            return Err(section.bad("tls", expected, &found));
+        }
+        if schema == Schema::Mysql && options.tls.mode == Some("prefer") {
+            return Err(section.bad("tls", "off, require or verify", &"prefer".into()));
+        }
         let tables = section.texts("tables")?;
         if let Some(other) = tables
             .iter()

@@ -13,7 +13,7 @@ use std::time::Duration;
 use brine_wire::{Map, Value};
 
 pub use databases::{DatabaseOptions, DatabaseTls, Schema};
-pub use others::{FileSinkOptions, Secret, WebhookOptions};
+pub use others::{FileSinkOptions, HttpSinkOptions, OtlpOptions, Secret, WebhookOptions};
 use section::Section;
 
 use crate::error::ConfigError;
@@ -25,6 +25,10 @@ pub(crate) use salt::of_salt;
 pub struct SinkOptions {
     /// Its name, that of its consumer.
     pub name: String,
+    /// The option that asks for it: `brine: sinks: NAME`, or one of Salt's.
+    pub option: String,
+    /// Where that stands: the file and the line.
+    pub place: Option<(String, usize)>,
     /// `tags`: shell patterns; none for every tag.
     pub tags: Vec<String>,
     /// `exclude`: shell patterns of tags it does not take.
@@ -59,19 +63,25 @@ pub enum SinkKind {
     File(FileSinkOptions),
     /// An HTTP server.
     Webhook(WebhookOptions),
+    /// OpenTelemetry logs.
+    Otlp(OtlpOptions),
     /// A stream of NATS JetStream.
     Nats(NatsOptions),
     /// A user's own returner module, of this name.
     Returner(String),
 }
 
-const TYPES: [&str; 6] = ["postgres", "mysql", "file", "webhook", "nats", "returner"];
+const TYPES: [&str; 7] = [
+    "postgres", "mysql", "file", "webhook", "otlp", "nats", "returner",
+];
 
 impl SinkOptions {
     /// A sink that takes everything.
-    pub(crate) const fn new(name: String, kind: SinkKind) -> Self {
+    pub(crate) const fn new(name: String, option: String, kind: SinkKind) -> Self {
         Self {
             name,
+            option,
+            place: None,
             tags: Vec::new(),
             exclude: Vec::new(),
             filter: String::new(),
@@ -132,7 +142,8 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
             name,
         )
     })?;
-    let mut section = Section::new(format!("brine: sinks: {name}"), options)?;
+    let option = format!("brine: sinks: {name}");
+    let mut section = Section::new(option.clone(), options)?;
     let kind = match section.word("type", &TYPES)? {
         Some("postgres") => {
             SinkKind::Postgres(DatabaseOptions::parse(&mut section, Schema::Postgres)?)
@@ -140,11 +151,12 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
         Some("mysql") => SinkKind::Mysql(DatabaseOptions::parse(&mut section, Schema::Mysql)?),
         Some("file") => SinkKind::File(FileSinkOptions::parse(&mut section)?),
         Some("webhook") => SinkKind::Webhook(WebhookOptions::parse(&mut section)?),
+        Some("otlp") => SinkKind::Otlp(OtlpOptions::parse(&mut section)?),
         Some("nats") => SinkKind::Nats(NatsOptions::parse(&section)?),
         Some("returner") => SinkKind::Returner(section.required_text("module")?),
         _ => return Err(section.missing("type", &TYPES.join(", "))),
     };
-    let mut sink = SinkOptions::new(name.to_owned(), kind);
+    let mut sink = SinkOptions::new(name.to_owned(), option, kind);
     sink.tags = section.texts("tags")?;
     sink.exclude = section.texts("exclude")?;
     sink.filter = section.text("filter")?.unwrap_or_default();
@@ -176,11 +188,12 @@ old: {type: mysql, host: /run/mysqld/mysqld.sock, tables: [events]}
 lines: {type: file, path: /var/log/salt/events, rotate_bytes: 100MiB, rotate_after: 1d, keep: 7}
 hook: {type: webhook, url: 'https://example.org/in', secret: s, batch_events: 50, batch_wait: 1.5, attempts: 5}
 stream: {type: nats, servers: 'nats://127.0.0.1:4222', prefix: audit, origins: all}
+logs: {type: otlp, url: 'http://127.0.0.1:4318/v1/logs', headers: {x-key: k}}
 own: {type: returner, module: mine, filter: 'ok:false'}",
         )
         .unwrap();
-        let [audit, old, lines, hook, stream, own] = &sinks[..] else {
-            panic!("expected six sinks")
+        let [audit, old, lines, hook, stream, logs, own] = &sinks[..] else {
+            panic!("expected seven sinks")
         };
         assert!(audit.from_oldest && audit.tags == ["salt/job/*"] && audit.exclude.len() == 2);
         let SinkKind::Postgres(database) = &audit.kind else {
@@ -196,6 +209,7 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
         assert!(matches!(&lines.kind, SinkKind::File(file) if file.keep == Some(7)));
         assert_eq!(hook.batch_wait, Some(Duration::from_millis(1500)));
         assert!(matches!(&hook.kind, SinkKind::Webhook(hook) if hook.secret.is_some()));
+        assert!(matches!(&logs.kind, SinkKind::Otlp(otlp) if otlp.service == "salt"));
         assert_eq!(own.kind, SinkKind::Returner("mine".to_owned()));
         assert!(stream.takes_others && !own.takes_others);
         assert!(
@@ -213,7 +227,7 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             ),
             (
                 "{a: {host: x}}",
-                "brine: sinks: a: type: expected postgres, mysql, file, webhook, nats, returner, found nothing",
+                "brine: sinks: a: type: expected postgres, mysql, file, webhook, otlp, nats, returner, found nothing",
             ),
             (
                 "{a: {type: postgres, port: many}}",
@@ -226,6 +240,18 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             (
                 "{a: {type: file}}",
                 "brine: sinks: a: path: expected an absolute path, found nothing",
+            ),
+            (
+                "{a: {type: webhook, url: x, cert: /c}}",
+                "brine: sinks: a: cert: expected cert and key together, found \"one of them\"",
+            ),
+            (
+                "{a: {type: mysql, ca: /ca}}",
+                "brine: sinks: a: tls: expected require or verify, where ca or cert is given, found nothing",
+            ),
+            (
+                "{a: {type: mysql, tls: prefer}}",
+                "brine: sinks: a: tls: expected off, require or verify, found \"prefer\"",
             ),
             (
                 "{a: {type: webhook, url: x, headers: [y]}}",

@@ -1,4 +1,4 @@
-//! Sinks of type `file` and `webhook`.
+//! Sinks of type `file`, `webhook` and `otlp`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,38 +58,73 @@ impl FileSinkOptions {
     }
 }
 
-/// An HTTP server.
+/// How events get to an HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookOptions {
+pub struct HttpSinkOptions {
     /// `url`.
     pub url: String,
-    /// `secret`: what bodies are signed with.
-    pub secret: Option<Secret>,
     /// `headers`: further ones.
     pub headers: Vec<(String, Secret)>,
     /// `timeout`: how long an answer may take, in seconds.
     pub timeout: Duration,
-    /// `form: lines`: one object per line, not a list.
-    pub is_lines: bool,
     /// `ca`: a file of certificates, one of which must have signed the server's; those of the system without it.
     pub ca: Option<PathBuf>,
     /// `cert` and `key`: our own.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-impl WebhookOptions {
-    pub(super) fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
+/// Requests in Brine's own form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookOptions {
+    /// Where.
+    pub http: HttpSinkOptions,
+    /// `secret`: what bodies are signed with.
+    pub secret: Option<Secret>,
+    /// `form: lines`: one object per line, not a list.
+    pub is_lines: bool,
+}
+
+/// OpenTelemetry logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpOptions {
+    /// Where.
+    pub http: HttpSinkOptions,
+    /// `service`: what `service.name` says.
+    pub service: String,
+}
+
+impl HttpSinkOptions {
+    fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
         let headers = section.map("headers")?.into_iter();
         Ok(Self {
             url: section.required_text("url")?,
-            secret: section.text("secret")?.map(Secret),
             headers: headers.map(|(name, value)| (name, Secret(value))).collect(),
             timeout: section
                 .seconds("timeout")?
                 .unwrap_or(Duration::from_secs(30)),
-            is_lines: section.word("form", &["list", "lines"])? == Some("lines"),
             ca: section.path("ca")?,
-            identity: section.path("cert")?.zip(section.path("key")?),
+            identity: section.identity()?,
+        })
+    }
+}
+
+impl WebhookOptions {
+    pub(super) fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            http: HttpSinkOptions::parse(section)?,
+            secret: section.text("secret")?.map(Secret),
+            is_lines: section.word("form", &["list", "lines"])? == Some("lines"),
+        })
+    }
+}
+
+impl OtlpOptions {
+    pub(super) fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            http: HttpSinkOptions::parse(section)?,
+            service: section
+                .text("service")?
+                .unwrap_or_else(|| "salt".to_owned()),
         })
     }
 }

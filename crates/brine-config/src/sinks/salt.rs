@@ -19,14 +19,13 @@ use crate::opts::Opts;
 const QUEUE_TIME: Duration = Duration::from_secs(10);
 
 /// Returners that store events and are not ours: known, so that nobody looks for a user's module.
-const UNSUPPORTED: [&str; 11] = [
+const UNSUPPORTED: [&str; 10] = [
     "carbon",
     "cassandra_cql",
     "elasticsearch",
     "local",
     "mattermost",
     "mongo",
-    "postgres_local_cache",
     "slack_webhook",
     "smtp",
     "splunk",
@@ -34,8 +33,8 @@ const UNSUPPORTED: [&str; 11] = [
 ];
 
 /// What can be said for one.
-const SUPPORTED: &str =
-    "pgjsonb, postgres, mysql, rawfile_json, or the name of an own module in _returners";
+const SUPPORTED: &str = "pgjsonb, postgres, postgres_local_cache, mysql, rawfile_json, or the name of an own module \
+     in _returners";
 
 /// The sinks that a master's options ask for.
 pub(crate) fn of_salt(opts: &Opts) -> Result<Vec<SinkOptions>, ConfigError> {
@@ -47,7 +46,11 @@ pub(crate) fn of_salt(opts: &Opts) -> Result<Vec<SinkOptions>, ConfigError> {
     let mut sinks = Vec::new();
     for name in &returners {
         let kind = kind(opts, "event_return", name)?;
-        let mut sink = SinkOptions::new(name.clone(), with_tables(kind, true, false));
+        let mut sink = SinkOptions::new(
+            name.clone(),
+            "event_return".to_owned(),
+            with_tables(kind, true, false),
+        );
         sink.tags = patterns(opts, "event_return_whitelist")?;
         sink.exclude = patterns(opts, "event_return_blacklist")?;
         queue(opts, &mut sink)?;
@@ -56,13 +59,14 @@ pub(crate) fn of_salt(opts: &Opts) -> Result<Vec<SinkOptions>, ConfigError> {
     for (option, name) in caches.into_iter().flatten() {
         let kind = kind(opts, option, &name)?;
         if !matches!(kind, SinkKind::Postgres(_) | SinkKind::Mysql(_)) {
-            let expected = "pgjsonb, postgres, mysql or local_cache";
+            let expected = "pgjsonb, postgres, postgres_local_cache, mysql or local_cache";
             return Err(ConfigError::bad_option(option, expected, &name.into()));
         }
         // A sink of its own: its position is another one when events are filtered.
         let name = format!("{name}-jobs");
         if sinks.iter().all(|sink: &SinkOptions| sink.name != name) {
-            let mut sink = SinkOptions::new(name, with_tables(kind, false, true));
+            let mut sink =
+                SinkOptions::new(name, option.to_owned(), with_tables(kind, false, true));
             sink.tags = ["salt/job/*", "salt/run/*", "salt/wheel/*"]
                 .map(str::to_owned)
                 .into();
@@ -141,6 +145,12 @@ fn kind(opts: &Opts, option: &str, name: &str) -> Result<SinkKind, ConfigError> 
         "postgres" => {
             SinkKind::Postgres(postgres(opts, "returner.postgres", "localhost", "passwd")?)
         }
+        "postgres_local_cache" => SinkKind::Postgres(postgres(
+            opts,
+            "master_job_cache.postgres",
+            "salt",
+            "passwd",
+        )?),
         "mysql" => SinkKind::Mysql(mysql(opts)?),
         "rawfile_json" => {
             let filename = setting(opts, "rawfile_json", "filename");
@@ -203,6 +213,18 @@ impl Settings<'_> {
         Ok(path.map(|path| Path::new(&path).to_owned()))
     }
 
+    /// A certificate and its key: both or none.
+    fn identity(&self, cert: &str, key: &str) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        match (self.file(cert)?, self.file(key)?) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            _ => {
+                let expected = format!("{cert} and {key} together");
+                Err(self.bad(cert, &expected, &"one of them".into()))
+            }
+        }
+    }
+
     fn bad(&self, name: &str, expected: &str, found: &Value) -> ConfigError {
         ConfigError::bad_option(&format!("{}.{name}", self.returner), expected, found)
     }
@@ -257,7 +279,7 @@ fn postgres(
     database.tls = DatabaseTls {
         mode,
         ca: settings.file("sslrootcert")?,
-        identity: settings.file("sslcert")?.zip(settings.file("sslkey")?),
+        identity: settings.identity("sslcert", "sslkey")?,
     };
     Ok(database)
 }
@@ -274,7 +296,7 @@ fn mysql(opts: &Opts) -> Result<DatabaseOptions, ConfigError> {
     database.tls = DatabaseTls {
         mode: ca.as_ref().map(|_| "verify"),
         ca,
-        identity: settings.file("ssl_cert")?.zip(settings.file("ssl_key")?),
+        identity: settings.identity("ssl_cert", "ssl_key")?,
     };
     Ok(database)
 }
@@ -304,7 +326,8 @@ mod tests {
             ),
             ("event_return_queue", 500.into()),
             ("event_return_queue_max_seconds", 3.into()),
-            ("master_job_cache", "pgjsonb".into()),
+            ("master_job_cache", "postgres_local_cache".into()),
+            ("master_job_cache.postgres.passwd", "p".into()),
             ("ext_job_cache", "pgjsonb".into()),
             ("returner.pgjsonb.host", "db".into()),
             ("returner.pgjsonb.port", "5433".into()),
@@ -315,7 +338,15 @@ mod tests {
         ])
         .unwrap();
         let names: Vec<_> = sinks.iter().map(|sink| sink.name.as_str()).collect();
-        assert_eq!(names, ["pgjsonb", "mine", "pgjsonb-jobs"]);
+        assert_eq!(
+            names,
+            [
+                "pgjsonb",
+                "mine",
+                "postgres_local_cache-jobs",
+                "pgjsonb-jobs"
+            ]
+        );
         let SinkKind::Postgres(database) = &sinks[0].kind else {
             panic!("expected PostgreSQL")
         };
@@ -326,7 +357,12 @@ mod tests {
         assert_eq!(sinks[0].batch_events, Some(500));
         assert_eq!(sinks[0].batch_wait, Some(Duration::from_secs(3)));
         assert_eq!(sinks[1].kind, SinkKind::Returner("mine".to_owned()));
-        assert!(matches!(&sinks[2].kind, SinkKind::Postgres(jobs) if jobs.jobs && !jobs.events));
+        for cache in &sinks[2..] {
+            assert!(matches!(&cache.kind, SinkKind::Postgres(jobs) if jobs.jobs && !jobs.events));
+        }
+        assert!(
+            matches!(&sinks[2].kind, SinkKind::Postgres(jobs) if jobs.password == Some(Secret("p".to_owned())))
+        );
     }
 
     #[test]
@@ -342,8 +378,8 @@ mod tests {
     fn what_is_not_there_is_said() {
         assert_eq!(
             of(&[("event_return", "splunk".into())]).unwrap_err(),
-            "event_return: expected pgjsonb, postgres, mysql, rawfile_json, or the name of an own module in \
-             _returners, found \"splunk\""
+            "event_return: expected pgjsonb, postgres, postgres_local_cache, mysql, rawfile_json, or the name of an own \
+             module in _returners, found \"splunk\""
         );
         let bad = of(&[("event_return", "mysql".into()), ("mysql.port", "x".into())]);
         assert!(

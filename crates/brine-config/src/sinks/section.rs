@@ -160,6 +160,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// `cert` and `key`: both or none.
+    pub(crate) fn identity(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        match (self.path("cert")?, self.path("key")?) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            _ => Err(self.bad("cert", "cert and key together", &"one of them".into())),
+        }
+    }
+
     pub(crate) fn map(&self, name: &'static str) -> Result<Vec<(String, String)>, ConfigError> {
         let map = self.read(name, "a mapping of texts", |value| {
             let pairs = value.as_map()?.iter();

@@ -13,6 +13,7 @@ use brine_reactor::Problem;
 use super::findings::{Finding, ShowArgs};
 use crate::bus_location::NodeKind;
 use crate::host::reactor::{self, Whose};
+use crate::host::{cluster, sinks};
 
 /// The arguments of `brine check`.
 #[derive(Debug, clap::Args)]
@@ -90,6 +91,7 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     if let Some(loaded) = &loaded {
         findings.extend(of_node(role, file, loaded));
         findings.extend(of_reactor(role, loaded));
+        findings.extend(of_sinks(loaded));
     }
     findings
 }
@@ -142,6 +144,25 @@ fn of_reactor(role: Role, loaded: &Loaded) -> Vec<Finding> {
         finding.says(format!("{option}{}", problem.text), "see docs/reactor.md")
     };
     problems.map(finding).collect()
+}
+
+/// What keeps sinks, and the cluster, from starting.
+fn of_sinks(loaded: &Loaded) -> Vec<Finding> {
+    let sinks = sinks::check(loaded).into_iter();
+    let sinks = sinks.map(|(sink, error)| (&*sink.option, &sink.place, error));
+    let cluster = loaded.brine.cluster.as_ref();
+    let cluster = cluster.and_then(|options| {
+        let error = cluster::nats(&options.nats).err()?;
+        Some(("brine: cluster", &options.place, error))
+    });
+    let found = sinks.chain(cluster).map(|(option, place, error)| {
+        let place = place.as_ref();
+        let place = place.map_or_else(String::new, |(file, line)| format!("{file}:{line}"));
+        let text = format!("{option}: {}", crate::show::one_line(&error));
+        let remedy = "correct the option: Brine does not start with it";
+        Finding::error("wrong-value", place).says(text, remedy)
+    });
+    found.collect()
 }
 
 fn is_there(file: &Path) -> bool {

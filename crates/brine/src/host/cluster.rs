@@ -14,6 +14,7 @@ use brine_bridge::nats::{
     Connection, Control, ControlOptions, Intake, IntakeFigures, IntakeOptions, Login, NatsSink,
     PublishOptions, StreamOptions,
 };
+use brine_bridge::tls::{TlsOptions, Trust};
 use brine_bridge::{Batching, Filter, Pump, SinkConfig, SinkHandle};
 use brine_bus::BusHandle;
 use brine_config::{Age, Brine, NatsOptions};
@@ -60,7 +61,10 @@ pub(crate) fn start(
             "brine: cluster: expected a history, which remembers what was published and taken in; remove history: false"
         );
     };
-    let (connection, stream) = nats(&options.nats).context("brine: cluster")?;
+    let (connection, stream) = nats(&options.nats).with_context(|| match &options.place {
+        Some((file, line)) => format!("{file}, line {line}: brine: cluster"),
+        None => "brine: cluster".to_owned(),
+    })?;
     warn(&connection, options.secret.is_some());
     let publisher = NatsSink::new(
         PublishOptions {
@@ -195,14 +199,13 @@ impl Peers for OtherMasters {
 
 /// How to reach NATS, and the stream, as a master's or a sink's options say.
 pub(crate) fn nats(options: &NatsOptions) -> anyhow::Result<(Connection, StreamOptions)> {
-    let own = options.certificate.iter();
-    let files = own.flat_map(|(cert, key)| [cert, key]);
-    let files = files
-        .chain(&options.ca)
-        .chain(&options.credentials)
-        .chain(&options.nkey);
-    for file in files {
-        // Before anything starts: a connection would only say that it cannot be made.
+    // Before anything starts: a connection would only say that it cannot be made.
+    let tls = TlsOptions {
+        trust: options.ca.clone().map_or(Trust::Anyone, Trust::Roots),
+        identity: options.certificate.clone(),
+    };
+    tls.client_config()?;
+    for file in options.credentials.iter().chain(&options.nkey) {
         std::fs::File::open(file).with_context(|| file.display().to_string())?;
     }
     let login = match options {

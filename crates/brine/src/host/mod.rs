@@ -5,14 +5,14 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 pub(crate) mod attach;
-mod cluster;
+pub(crate) mod cluster;
 mod commands;
 mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
 pub(crate) mod reactor;
-mod sinks;
+pub(crate) mod sinks;
 mod sockets;
 
 use std::future::Future;

@@ -49,6 +49,8 @@ pub struct Control {
     jobs: mpsc::Receiver<PassedOn>,
     on_job: OnJob,
     present: Present,
+    /// Another master was heard since the last connection was made.
+    was_connected: bool,
 }
 
 impl Control {
@@ -67,6 +69,7 @@ impl Control {
             jobs,
             on_job,
             present,
+            was_connected: false,
         };
         (control, peers)
     }
@@ -83,9 +86,7 @@ impl Control {
             if let Err(error) = ended {
                 tracing::debug!(%error, "not connected to other masters");
             }
-            let was_connected = !self.shared.peers().is_empty();
-            self.shared.peers().clear();
-            if was_connected {
+            if std::mem::take(&mut self.was_connected) {
                 failures = 0;
             }
             let pause = sleep(Duration::from_millis(250 << failures.min(4)));
@@ -121,6 +122,7 @@ impl Control {
             tokio::select! {
                 _ = ticks.tick() => self.beat(&link.client, &mut told).await?,
                 Some(beat) = beats.next() => {
+                    self.was_connected = true;
                     if self.heard(&beat) {
                         // One that is new knows nothing of our minions.
                         told.is_due = true;

@@ -5,22 +5,23 @@ use std::time::Duration;
 
 use anyhow::Context;
 use brine_bridge::file::{FileOptions, FileSink};
-use brine_bridge::mysql::{MysqlOptions, MysqlSink, MysqlTls};
+use brine_bridge::http::HttpOptions;
+use brine_bridge::mysql::{MysqlOptions, MysqlSink};
 use brine_bridge::nats::{NatsSink, PublishOptions};
+use brine_bridge::otlp::{OtlpOptions, OtlpSink};
 use brine_bridge::postgres::{PostgresOptions, PostgresSink, PostgresTls};
 use brine_bridge::rows::{AlterTime, Tables};
 use brine_bridge::tls::{TlsOptions, Trust};
 use brine_bridge::webhook::{WebhookForm, WebhookOptions, WebhookSink};
 use brine_bridge::{Batching, Filter, Secret, SinkConfig};
 use brine_config::{
-    DatabaseOptions, DatabaseTls, FileSinkOptions, SinkKind, SinkOptions,
-    WebhookOptions as WebhookSettings,
+    Brine, DatabaseOptions, DatabaseTls, FileSinkOptions, HttpSinkOptions, Opts, SinkKind,
+    SinkOptions, WebhookOptions as WebhookSettings,
 };
 use brine_log::history::ConsumerName;
 
 use super::super::cluster;
 use super::returner::ReturnerSink;
-use crate::bus_location::BusLocation;
 
 /// After so many refusals one event is set aside.
 const ATTEMPTS: u32 = 3;
@@ -31,19 +32,30 @@ pub(super) enum Other {
     Mysql(Box<MysqlSink>),
     File(Box<FileSink>),
     Webhook(Box<WebhookSink>),
+    Otlp(Box<OtlpSink>),
     Nats(Box<NatsSink>),
     Returner(Box<ReturnerSink>),
 }
 
-pub(super) fn sink(
-    location: &BusLocation,
-    options: &SinkOptions,
-) -> anyhow::Result<(SinkConfig, Other)> {
-    let master_id = location
-        .opts
-        .as_ref()
-        .and_then(|opts| opts.text("id").ok())
-        .unwrap_or_default();
+/// What a sink needs of its node's configuration.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    pub(super) opts: Option<&'a Opts>,
+    pub(super) brine: &'a Brine,
+}
+
+/// A sink that is not connected. Finds everything that is wrong without asking the other side; says where the sink is
+/// asked for.
+pub(super) fn sink(node: Node<'_>, options: &SinkOptions) -> anyhow::Result<(SinkConfig, Other)> {
+    parts(node, options).with_context(|| match &options.place {
+        Some((file, line)) => format!("{file}, line {line}: {}", options.option),
+        None => options.option.clone(),
+    })
+}
+
+pub(super) fn parts(node: Node<'_>, options: &SinkOptions) -> anyhow::Result<(SinkConfig, Other)> {
+    let id = node.opts.and_then(|opts| opts.text("id").ok());
+    let master_id = id.unwrap_or_default();
     let name = options.name.as_str();
     let other = match &options.kind {
         SinkKind::Postgres(database) => {
@@ -51,13 +63,21 @@ pub(super) fn sink(
             Other::Postgres(Box::new(sink))
         }
         SinkKind::Mysql(database) => {
-            let sink = MysqlSink::new(name, mysql(database, master_id));
+            let sink = MysqlSink::new(name, mysql(database, master_id))?;
             Other::Mysql(Box::new(sink))
         }
         SinkKind::File(file) => Other::File(Box::new(FileSink::new(self::file(file)))),
         SinkKind::Webhook(webhook) => {
             let sink = WebhookSink::new(name, self::webhook(webhook))?;
             Other::Webhook(Box::new(sink))
+        }
+        SinkKind::Otlp(otlp) => {
+            let sink = OtlpSink::new(OtlpOptions {
+                http: http(&otlp.http),
+                service: otlp.service.clone(),
+                master_id: master_id.to_owned(),
+            })?;
+            Other::Otlp(Box::new(sink))
         }
         SinkKind::Nats(nats) => {
             let (connection, stream) = cluster::nats(nats)?;
@@ -68,15 +88,13 @@ pub(super) fn sink(
             };
             Other::Nats(Box::new(NatsSink::new(options, None)))
         }
-        SinkKind::Returner(module) => {
-            Other::Returner(Box::new(ReturnerSink::of(location, module)?))
-        }
+        SinkKind::Returner(module) => Other::Returner(Box::new(ReturnerSink::of(node, module)?)),
         other => anyhow::bail!("no such sink is built in: {other:?}"),
     };
-    Ok((config(location, options)?, other))
+    Ok((config(node, options)?, other))
 }
 
-fn config(location: &BusLocation, options: &SinkOptions) -> anyhow::Result<SinkConfig> {
+fn config(node: Node<'_>, options: &SinkOptions) -> anyhow::Result<SinkConfig> {
     let defaults = Batching::default();
     let filter = Filter::new(&options.tags, &options.exclude, &options.filter);
     let filter = filter.map(|filter| match options.takes_others {
@@ -95,7 +113,7 @@ fn config(location: &BusLocation, options: &SinkOptions) -> anyhow::Result<SinkC
         attempts: options.attempts.unwrap_or(ATTEMPTS),
         from_oldest: options.from_oldest,
         dead_letters: PathBuf::new(),
-        redact: location.brine.redact.clone(),
+        redact: node.brine.redact.clone(),
     })
 }
 
@@ -155,7 +173,6 @@ fn postgres_tls(options: &DatabaseTls) -> PostgresTls {
 }
 
 fn mysql(options: &DatabaseOptions, master_id: &str) -> MysqlOptions {
-    let is_wanted = matches!(options.tls.mode, Some("require" | "verify"));
     MysqlOptions {
         host: options.host.clone(),
         port: options.port,
@@ -163,10 +180,10 @@ fn mysql(options: &DatabaseOptions, master_id: &str) -> MysqlOptions {
         password: secret(options.password.as_ref()),
         database: options.database.clone(),
         connect_timeout: options.connect_timeout,
-        tls: is_wanted.then(|| MysqlTls {
-            roots: options.tls.ca.clone(),
-            identity: options.tls.identity.clone(),
-        }),
+        tls: match postgres_tls(&options.tls) {
+            PostgresTls::Required(tls) => Some(tls),
+            PostgresTls::Off | PostgresTls::Preferred(_) => None,
+        },
         tables: Tables {
             events: options.events,
             jobs: options.jobs,
@@ -189,18 +206,24 @@ fn file(options: &FileSinkOptions) -> FileOptions {
 }
 
 fn webhook(options: &WebhookSettings) -> WebhookOptions {
-    let headers = options.headers.iter();
     WebhookOptions {
-        url: options.url.clone(),
+        http: http(&options.http),
         secret: secret(options.secret.as_ref()),
-        headers: headers
-            .map(|(name, value)| (name.clone(), Secret::new(value.0.clone())))
-            .collect(),
-        timeout: options.timeout.max(Duration::from_millis(1)),
         form: match options.is_lines {
             true => WebhookForm::Lines,
             false => WebhookForm::List,
         },
+    }
+}
+
+fn http(options: &HttpSinkOptions) -> HttpOptions {
+    let headers = options.headers.iter();
+    HttpOptions {
+        url: options.url.clone(),
+        headers: headers
+            .map(|(name, value)| (name.clone(), Secret::new(value.0.clone())))
+            .collect(),
+        timeout: options.timeout.max(Duration::from_millis(1)),
         tls: TlsOptions {
             trust: options.ca.clone().map_or(Trust::System, Trust::Roots),
             identity: options.identity.clone(),

@@ -12,12 +12,13 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use brine_api::Sinks;
 use brine_bridge::{Pump, Sink, SinkConfig, SinkHandle};
+use brine_config::{Loaded, SinkOptions};
 use brine_log::Log;
 use brine_log::history::History;
 use tokio::sync::watch;
 
 use crate::bus_location::BusLocation;
-use make::Other;
+use make::{Node, Other};
 pub(crate) use shown::SinkList;
 
 /// Sinks whose options are known to be good. Nothing is connected.
@@ -41,6 +42,16 @@ pub(crate) fn shown(sinks: Option<&RunningSinks>) -> Option<Arc<dyn Sinks>> {
     Some(list)
 }
 
+/// What is wrong with the sinks of a configuration, each with the option that asks for it, and where that stands.
+pub(crate) fn check(loaded: &Loaded) -> Vec<(&SinkOptions, anyhow::Error)> {
+    let node = Node {
+        opts: Some(&loaded.opts),
+        brine: &loaded.brine,
+    };
+    let bad = |sink| make::parts(node, sink).err().map(|error| (sink, error));
+    loaded.sinks.iter().filter_map(bad).collect()
+}
+
 /// Where a history keeps the dead letters of its sinks.
 pub(crate) fn dead_letters(history: &Path) -> PathBuf {
     history.join("dead")
@@ -49,9 +60,12 @@ pub(crate) fn dead_letters(history: &Path) -> PathBuf {
 impl PreparedSinks {
     /// Those of a bus. Finds everything that is wrong without asking the other sides.
     pub(crate) fn of(location: &BusLocation) -> anyhow::Result<Self> {
+        let node = Node {
+            opts: location.opts.as_ref(),
+            brine: &location.brine,
+        };
         let sinks = location.sinks.iter().map(|options| {
-            let (config, other) =
-                make::sink(location, options).with_context(|| format!("sink {}", options.name))?;
+            let (config, other) = make::sink(node, options)?;
             anyhow::Ok(Prepared { config, other })
         });
         Ok(Self(sinks.collect::<Result<_, _>>()?))
@@ -82,6 +96,7 @@ impl PreparedSinks {
                 Other::Mysql(sink) => run(&name, pump, *sink, ends.clone()),
                 Other::File(sink) => run(&name, pump, *sink, ends.clone()),
                 Other::Webhook(sink) => run(&name, pump, *sink, ends.clone()),
+                Other::Otlp(sink) => run(&name, pump, *sink, ends.clone()),
                 Other::Nats(sink) => run(&name, pump, *sink, ends.clone()),
                 Other::Returner(sink) => run(&name, pump, *sink, ends.clone()),
             }?);

@@ -2,7 +2,7 @@
 //!
 //! Salt calls it with a list of `{"tag": …, "data": …}`, and loses the batch if it raises. Here a batch counts as
 //! delivered when the function returns; one that raises is tried again, then halved until the event is found that it
-//! raises for.
+//! raises for, while it takes others.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use brine_log::Position;
 use brine_node::functions::{Call, Failure, Functions, FunctionsConfig, Host};
 use brine_wire::{Map, Value, msgpack};
 
-use crate::bus_location::BusLocation;
+use super::make::Node;
 
 /// Events into a user's module.
 pub(super) struct ReturnerSink {
@@ -22,8 +22,8 @@ pub(super) struct ReturnerSink {
 
 impl ReturnerSink {
     /// The module of a name: from the directories where a master's returners are.
-    pub(super) fn of(location: &BusLocation, module: &str) -> anyhow::Result<Self> {
-        let directories = directories(location);
+    pub(super) fn of(node: Node<'_>, module: &str) -> anyhow::Result<Self> {
+        let directories = directories(node);
         let is_there = |directory: &PathBuf| {
             directory.join(format!("{module}.py")).is_file()
                 || directory.join(module).join("__init__.py").is_file()
@@ -36,14 +36,14 @@ impl ReturnerSink {
             );
         }
         let mut opts = Map::new();
-        if let Some(all) = &location.opts {
+        if let Some(all) = node.opts {
             opts = Map::from_pairs(all.iter().map(|(n, v)| (n.into(), v.clone())).collect());
         }
         let texts = directories.iter();
         let texts = texts.map(|one| Value::from(one.display().to_string()));
         opts.insert("module_dirs", texts.collect::<Vec<_>>());
         let mut config = FunctionsConfig::new(opts);
-        config.python = location.brine.python.as_ref().map(Into::into);
+        config.python = node.brine.python.as_ref().map(Into::into);
         // Returners that ask their master for something find none: they are called with what they need.
         let (host, _) = Host::new();
         Ok(Self {
@@ -54,8 +54,8 @@ impl ReturnerSink {
 }
 
 /// Where Salt's master finds users' returners: `module_dirs`, what was synchronised, and `_returners` of the file roots.
-fn directories(location: &BusLocation) -> Vec<PathBuf> {
-    let Some(opts) = &location.opts else {
+fn directories(node: Node<'_>) -> Vec<PathBuf> {
+    let Some(opts) = node.opts else {
         return Vec::new();
     };
     let mut directories = Vec::new();
@@ -107,7 +107,8 @@ impl Sink for ReturnerSink {
                 let said = said.as_str().unwrap_or("it raised").trim().to_owned();
                 // The last line of a traceback says what happened.
                 let last = said.lines().last().unwrap_or_default().trim();
-                Err(SinkError::refused(format!("{}: {last}", self.function)))
+                // It may raise for one event, or for each while its own database is away.
+                Err(SinkError::uncertain(format!("{}: {last}", self.function)))
             }
         }
     }

@@ -1,0 +1,115 @@
+//! Rows as Salt's `postgres_local_cache` writes them: a job's load in columns, values as Python prints them. Pure.
+
+use brine_wire::{Map, Value, python_text};
+
+use crate::jobs::Return;
+use crate::text::{self, Taker, clean};
+
+/// The columns of `jids` that a load goes into, beside `jid` and `started`.
+pub(crate) const COLUMNS: [&str; 8] = [
+    "tgt_type", "cmd", "tgt", "kwargs", "ret", "username", "arg", "fun",
+];
+
+/// What stands in them; `None` as text where the load says nothing.
+pub(crate) fn columns(load: &Map, taker: Taker) -> Vec<String> {
+    let column = |name: &&str| match *name {
+        "arg" => text::of_value(load.get("arg").unwrap_or(&Value::Nil), taker).json,
+        name => {
+            let key = if name == "username" { "user" } else { name };
+            clean(
+                &python_text::str(load.get(key).unwrap_or(&Value::Nil)),
+                taker,
+            )
+        }
+    };
+    COLUMNS.iter().map(column).collect()
+}
+
+/// When a job began, as its id says; `None` for an id that is no time.
+pub(crate) fn started(jid: &str) -> Option<String> {
+    let digits = jid.get(..20)?;
+    let is_time = jid.get(20..)?.chars().next().is_none_or(|next| next == '_');
+    if !is_time || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
+    let (month, day) = (part(4..6), part(6..8));
+    let (hour, minute, second) = (part(8..10), part(10..12), part(12..14));
+    // What PostgreSQL does not take would hold up all the others: 29 February is not asked for.
+    let days = match month {
+        "02" => "28",
+        "04" | "06" | "09" | "11" => "30",
+        _ => "31",
+    };
+    let is_date = ("01"..="12").contains(&month) && ("01"..=days).contains(&day);
+    (is_date && hour < "24" && minute < "60" && second < "60").then(|| {
+        let (year, micro) = (part(0..4), part(14..20));
+        format!("{year}-{month}-{day} {hour}:{minute}:{second}.{micro}")
+    })
+}
+
+/// What stands in `return`.
+pub(crate) fn returned(returned: &Return, taker: Taker) -> String {
+    let mut told = Map::new();
+    told.insert("return", python_text::str(&returned.value));
+    for name in ["retcode", "success"] {
+        if let Some(value) = returned.full.get(name) {
+            told.insert(name, value.clone());
+        }
+    }
+    text::of_value(&told.into(), taker).json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_columns_as_python_prints_them() {
+        let load: Map = [
+            ("tgt", Value::Array(vec!["a".into(), "b".into()])),
+            ("tgt_type", "list".into()),
+            ("user", "root".into()),
+            ("arg", Value::Array(vec![1.into(), "x".into()])),
+            ("fun", "test.echo".into()),
+            ("ret", "".into()),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(
+            columns(&load, Taker::Postgres),
+            [
+                "list",
+                "None",
+                "['a', 'b']",
+                "None",
+                "",
+                "root",
+                "[1, \"x\"]",
+                "test.echo"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_job_began_when_its_id_says() {
+        assert_eq!(
+            started("20261129080100123456").as_deref(),
+            Some("2026-11-29 08:01:00.123456")
+        );
+        assert_eq!(
+            started("20261231235959000000_99").as_deref(),
+            Some("2026-12-31 23:59:59.000000")
+        );
+        for odd in [
+            "",
+            "req",
+            "20261329080100123456",
+            "20260230080100123456",
+            "2026112908010012345x",
+            "202611290801001234567",
+        ] {
+            assert_eq!(started(odd), None, "{odd}");
+        }
+    }
+}
