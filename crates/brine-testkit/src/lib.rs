@@ -1,4 +1,5 @@
-//! Test parts shared by the crates: real Salt, databases and a nats-server to test against, and how long to wait.
+//! Test parts shared by the crates: real Salt, databases and a nats-server to test against, how long to wait, and
+//! the pages of the book that are made from the program.
 //!
 //! A dev-dependency only; it imports none of the other crates.
 
@@ -6,6 +7,7 @@ pub mod allocations;
 pub mod database;
 pub mod nats;
 pub mod program;
+pub mod reference;
 pub mod salt;
 pub mod user;
 mod wait;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use brine_bus::client::local::blocking::{EventStream, LocalClient};
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
-use brine_bus::client::{PublisherConfig, Wait};
+use brine_bus::client::{EventRef, PublisherConfig, Wait};
 use brine_log::{Millis, Position, Seq};
 use brine_wire::time::StartText;
 
@@ -20,6 +20,7 @@ use super::event_output::{Printer, utc};
 use super::selection::Selection;
 use crate::bus_location;
 use crate::interrupt::Interrupt;
+use crate::remote::{Kind, Remote};
 use crate::show;
 
 /// The most events that are kept in order to print them in another order than they come in.
@@ -48,6 +49,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) allow_gap: bool,
     /// Fail when the bus is not there, or ends.
     pub(crate) no_wait: bool,
+    /// Where the bus is, if not on this machine.
+    pub(crate) remote: Option<&'a Remote>,
 }
 
 /// Why printing ended.
@@ -92,6 +95,7 @@ pub(crate) fn print(
         left: wanted.count,
         printed: 0,
         began: None,
+        looked_at: 0,
         client,
         wanted,
         printer,
@@ -110,6 +114,8 @@ struct Printing<'a> {
     printed: u64,
     /// Where the stream that follows began.
     began: Option<Position>,
+    /// How many events came that are chosen from here.
+    looked_at: u64,
     interrupt: Interrupt,
 }
 
@@ -153,8 +159,20 @@ impl Printing<'_> {
     }
 
     /// Whether the socket knows only part of what is wanted.
-    const fn must_look_at_all(&self) -> bool {
-        self.wanted.selection.has_grep()
+    fn must_look_at_all(&self) -> bool {
+        self.wanted.selection.has_grep() || self.is_unfiltered()
+    }
+
+    /// Whether every event comes, wanted or not: Salt's own API filters nothing.
+    fn is_unfiltered(&self) -> bool {
+        (self.wanted.remote).is_some_and(|remote| remote.kind == Kind::Salt)
+    }
+
+    fn is_wanted(&self, event: EventRef<'_>) -> bool {
+        match self.is_unfiltered() {
+            true => self.wanted.selection.wants(event),
+            false => self.wanted.selection.greps(event),
+        }
     }
 
     /// Prints a stream to its end.
@@ -166,7 +184,7 @@ impl Printing<'_> {
                 self.wanted.start,
                 Some(StartText::Sequence(_) | StartText::After { .. })
             );
-        let mut is_waiting = false;
+        let (mut is_waiting, mut trouble) = (false, None);
         loop {
             // All that has come, without waiting; then show it, and wait.
             let mut next = match is_waiting {
@@ -224,16 +242,39 @@ impl Printing<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            if is_waiting && stream.socket().is_some() {
+            let is_there = stream.socket().is_some();
+            if let Some(remote) = self.wanted.remote {
+                self.tell_of_trouble(remote, &mut trouble)?;
+            } else if is_waiting && is_there {
                 show::complain(&"connected again");
                 is_waiting = false;
             }
         }
     }
 
+    /// Says why nothing comes from another machine, and when it does again.
+    fn tell_of_trouble(
+        &self,
+        remote: &Remote,
+        known: &mut Option<String>,
+    ) -> anyhow::Result<()> {
+        let trouble = remote.trouble().get();
+        match (&trouble, &*known) {
+            (Some(trouble), _) if self.wanted.no_wait => bail!("{}: {trouble}", remote.name),
+            (Some(trouble), None) => {
+                show::complain(&format_args!("{}: {trouble}; connecting again", remote.name));
+            }
+            (None, Some(_)) => show::complain(&"connected again"),
+            _ => {}
+        }
+        *known = trouble;
+        Ok(())
+    }
+
     fn event(&mut self, stored: &Stored) -> anyhow::Result<ControlFlow<()>> {
         let event = stored.event.to_ref();
-        if !self.wanted.selection.greps(event) {
+        self.looked_at += 1;
+        if !self.is_wanted(event) {
             return Ok(ControlFlow::Continue(()));
         }
         let at = Some((stored.position, stored.at));
@@ -327,6 +368,10 @@ impl Printing<'_> {
     /// What there was so far. A bus that does not say had what was printed.
     fn counts(&mut self) -> Counts {
         let (printed, began) = (self.printed, self.began);
+        if self.is_unfiltered() {
+            let seen = self.looked_at;
+            return Counts { printed, seen };
+        }
         let newest = newest(&mut self.client, Duration::from_secs(1))
             .ok()
             .flatten();
@@ -389,8 +434,8 @@ impl Printing<'_> {
                 Some(Delivery::End) => return Ok(end),
                 Some(Delivery::Event(stored)) if stored.position.seq > end.seq => return Ok(end),
                 Some(Delivery::Event(stored)) => {
-                    let greps = self.wanted.selection.greps(stored.event.to_ref());
-                    if greps && keep(stored) > MAX_KEPT {
+                    let is_wanted = self.is_wanted(stored.event.to_ref());
+                    if is_wanted && keep(stored) > MAX_KEPT {
                         bail!(
                             "more than {MAX_KEPT} events would have to be kept; add --last N or a filter"
                         );
