@@ -45,7 +45,7 @@ fn fault(file: &str, link: &str, documents: &BTreeMap<&str, Document>) -> Option
         return Some("which does not exist".to_owned());
     }
     // mdBook copies what is in `docs` and nothing else.
-    if file.starts_with("docs/") && !path.starts_with("docs/") && path != "README.md" {
+    if file.starts_with("docs/") && !path.starts_with("docs/") {
         return Some("which the book does not have: name the file without a link".to_owned());
     }
     let document = documents.get(path.as_str())?;

@@ -144,7 +144,7 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
 
 /// Prints what is stored.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let selection = arguments.selection.compile()?;
+    let selection = arguments.selection.compile();
     let (start, until) = arguments.window.read();
     let mut printer = arguments
         .form
@@ -456,7 +456,7 @@ pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
         tags: tags_of(&consumer.filter),
         ..SelectionArgs::default()
     };
-    let selection = selection.compile()?;
+    let selection = selection.compile();
     next(
         &arguments.store,
         &arguments.name,

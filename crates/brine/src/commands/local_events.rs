@@ -14,6 +14,7 @@ use brine_bus::client::local::blocking::{EventStream, LocalClient};
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
 use brine_bus::client::{EventRef, PublisherConfig, Wait};
 use brine_log::{Millis, Position, Seq};
+use brine_wire::Value;
 use brine_wire::time::StartText;
 
 use super::event_output::{Printer, utc};
@@ -22,6 +23,7 @@ use crate::bus_location;
 use crate::interrupt::Interrupt;
 use crate::remote::{Kind, Remote};
 use crate::show;
+use crate::terminal;
 
 /// The most events that are kept in order to print them in another order than they come in.
 const MAX_KEPT: usize = 1_000_000;
@@ -358,6 +360,9 @@ impl Printing<'_> {
     }
 
     fn end_from_outside(&mut self) -> anyhow::Result<Option<End>> {
+        if terminal::reader_is_gone() {
+            return Ok(Some(End::Complete));
+        }
         if self.interrupt.has_come() {
             return Ok(Some(End::Interrupted(self.counts())));
         }
@@ -372,10 +377,13 @@ impl Printing<'_> {
             let seen = self.looked_at;
             return Counts { printed, seen };
         }
-        let newest = newest(&mut self.client, Duration::from_secs(1))
-            .ok()
-            .flatten();
-        let seen = match (began, newest) {
+        let status = self.client.status(Some(Duration::from_secs(10))).ok();
+        let at = |name| status.as_ref().and_then(|status| log_position(status, name));
+        let began = match &self.wanted.start {
+            Some(StartText::Earliest) => at("oldest").map(before),
+            _ => began,
+        };
+        let seen = match (began, at("newest")) {
             (Some(began), Some(newest)) => newest.seq.0.saturating_sub(began.seq.0),
             _ => printed,
         };
@@ -461,10 +469,13 @@ impl Printing<'_> {
 
 /// The position of the newest event.
 fn newest(client: &mut LocalClient, patience: Duration) -> anyhow::Result<Option<Position>> {
-    let status = client.status(Some(patience))?;
-    let log = status.as_map().and_then(|status| status.get("log"));
-    let newest = log.and_then(|log| log.as_map()?.get("newest")?.as_str());
-    Ok(newest.and_then(|position| position.parse().ok()))
+    Ok(log_position(&client.status(Some(patience))?, "newest"))
+}
+
+/// A position that a bus's status has of its log.
+fn log_position(status: &Value, name: &str) -> Option<Position> {
+    let log = status.as_map()?.get("log")?.as_map()?;
+    log.get(name)?.as_str()?.parse().ok()
 }
 
 const fn before(position: Position) -> Position {

@@ -29,6 +29,7 @@ use crate::clock::Zone;
 use crate::interrupt::Interrupt;
 use crate::remote::{ApiArgs, Remote};
 use crate::show;
+use crate::terminal;
 
 /// The arguments of `brine watch`.
 #[derive(Debug, clap::Args)]
@@ -109,12 +110,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut bus = Subscriber::new(&location.address, config);
     bus.check_while_waiting({
         let interrupt = interrupt.clone();
-        move || match interrupt.has_come() {
+        move || match interrupt.has_come() || terminal::reader_is_gone() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
-    let selection = arguments.selection.compile()?;
+    let selection = arguments.selection.compile();
     let watch = Watch {
         left: arguments.count,
         deadline: arguments.deadline(),
@@ -135,7 +136,7 @@ impl Arguments {
     /// Watches the bus of another machine.
     fn run_over_api(&self) -> anyhow::Result<ExitCode> {
         // What is wrong with the command line is said before a password is asked for.
-        let (start, selection) = (self.start(), self.selection.compile()?);
+        let (start, selection) = (self.start(), self.selection.compile());
         self.selection.warn_of_exact_tags();
         let remote = self.api.open()?;
         let Some(remote) = &remote else {
@@ -149,7 +150,7 @@ impl Arguments {
     fn run_over_local_socket(&self, location: &BusLocation) -> anyhow::Result<Option<ExitCode>> {
         let needs_log =
             self.since.is_some() || self.from.is_some() || self.last.is_some() || self.last_per_tag;
-        let (start, selection) = (self.start(), self.selection.compile()?);
+        let (start, selection) = (self.start(), self.selection.compile());
         self.selection.warn_of_exact_tags();
         match location.local_address().and_then(local_events::connect) {
             Some(client) => self.watch_log(client, start, &selection, None).map(Some),

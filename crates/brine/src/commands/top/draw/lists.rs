@@ -73,10 +73,13 @@ pub(super) fn jobs(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn job_row(app: &App, job: &Job, now: u64, (name, is_wide): (usize, bool)) -> Line<'static> {
-    let what = match job.user.as_str() {
-        "" => format!("{} {}", job.fun, job.target),
-        user => format!("{} {} ({user})", job.fun, job.target),
+    let user = match job.user.as_str() {
+        "" => String::new(),
+        user => format!("({user})"),
     };
+    let words = [&job.fun, &job.target, &user];
+    let what: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).map(String::as_str).collect();
+    let what = what.join(" ");
     let (outstanding, state) = job.outstanding(now);
     let missing = match state {
         Outcome::Unknown => ("?".to_owned(), Meaning::Warning),
