@@ -10,7 +10,7 @@ use crate::command::root;
 const SUMMARY: &str = "docs/SUMMARY.md";
 
 /// Adds what is wrong with links of documents, and with the book.
-pub(crate) fn check(files: &[String], faults: &mut Vec<String>) {
+pub(crate) fn check(files: &BTreeSet<String>, faults: &mut Vec<String>) {
     let documents: BTreeMap<&str, Document> = files
         .iter()
         .filter(|file| file.ends_with(".md"))
@@ -26,10 +26,19 @@ pub(crate) fn check(files: &[String], faults: &mut Vec<String>) {
     let Some(summary) = documents.get(SUMMARY) else {
         return;
     };
-    let listed: BTreeSet<String> = summary.links.iter().map(|link| beside(SUMMARY, link)).collect();
-    for file in documents.keys().filter(|file| file.starts_with("docs/") && **file != SUMMARY) {
+    let listed: BTreeSet<String> = summary
+        .links
+        .iter()
+        .map(|link| beside(SUMMARY, link))
+        .collect();
+    for file in documents
+        .keys()
+        .filter(|file| file.starts_with("docs/") && **file != SUMMARY)
+    {
         if !listed.contains(*file) {
-            faults.push(format!("{file}: not in {SUMMARY}, so that the book does not have it"));
+            faults.push(format!(
+                "{file}: not in {SUMMARY}, so that the book does not have it"
+            ));
         }
     }
 }
@@ -106,8 +115,13 @@ impl Document {
 
     /// As GitHub and mdBook name headings: lower case, hyphens for spaces, no other signs; `-1` for the second of a name.
     fn add_heading(&mut self, heading: &str) {
-        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        let name: String = kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let name: String = kept
+            .flat_map(char::to_lowercase)
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect();
         let mut unique = name.clone();
         for number in 1.. {
             if self.headings.insert(unique) {

@@ -373,11 +373,19 @@ mod tests {
                 default => format!("`{}`", default.replace('|', "\\|")),
             };
             let roles = [(Role::Master, "master"), (Role::Minion, "minion")];
-            let roles = roles.into_iter().filter(|(role, _)| option.is_acted_on(*role));
+            let roles = roles
+                .into_iter()
+                .filter(|(role, _)| option.is_acted_on(*role));
             let roles: Vec<_> = roles.map(|(_, name)| name).collect();
             let (types, roles) = (types.join(" or "), roles.join(", "));
             let (master, minion) = (shown(option.master), shown(option.minion));
-            writeln!(page, "| `{}` | {} | {master} | {minion} | {roles} |", option.name, cell(&types)).unwrap();
+            writeln!(
+                page,
+                "| `{}` | {} | {master} | {minion} | {roles} |",
+                option.name,
+                cell(&types)
+            )
+            .unwrap();
         }
         is_current("salt-options.md", &page);
     }
@@ -392,12 +400,37 @@ mod tests {
         );
         for (title, more, key, source) in [
             ("", "", "", include_str!("brine.rs")),
-            ("history", "history.md", "history.", include_str!("history.rs")),
+            (
+                "history",
+                "history.md",
+                "history.",
+                include_str!("history.rs"),
+            ),
             ("spool", "spool.md", "spool.", include_str!("spool.rs")),
-            ("reactor", "reactor.md", "reactor.", include_str!("reactor.rs")),
-            ("sinks: every sink", "sinks.md", "", include_str!("sinks/mod.rs")),
-            ("sinks: PostgreSQL, MySQL, MariaDB", "sinks.md", "", include_str!("sinks/databases.rs")),
-            ("sinks: NATS, and cluster", "cluster.md", "", include_str!("nats.rs")),
+            (
+                "reactor",
+                "reactor.md",
+                "reactor.",
+                include_str!("reactor.rs"),
+            ),
+            (
+                "sinks: every sink",
+                "sinks.md",
+                "",
+                include_str!("sinks/mod.rs"),
+            ),
+            (
+                "sinks: PostgreSQL, MySQL, MariaDB",
+                "sinks.md",
+                "",
+                include_str!("sinks/databases.rs"),
+            ),
+            (
+                "sinks: NATS, and cluster",
+                "cluster.md",
+                "",
+                include_str!("nats.rs"),
+            ),
         ] {
             if !title.is_empty() {
                 write!(page, "\n## {title}\n\nSee [{more}](../{more}).\n").unwrap();
@@ -413,19 +446,27 @@ mod tests {
                     "pub struct ThrottleOption {" => section = "reactor.throttle.PATTERN.",
                     _ => {}
                 }
-                let Some((name, text)) = line.strip_prefix("/// `").and_then(|rest| rest.split_once('`')) else {
+                let Some((name, text)) = line
+                    .strip_prefix("/// `")
+                    .and_then(|rest| rest.split_once('`'))
+                else {
                     continue;
                 };
                 if at > 0 && lines[at - 1].starts_with("///") {
                     continue;
                 }
                 // Of fields and variants alone, not of the types they are in.
-                let below = lines[at..].iter().find(|line| !line.starts_with("//") && !line.starts_with("#["));
+                let below = lines[at..]
+                    .iter()
+                    .find(|line| !line.starts_with("//") && !line.starts_with("#["));
                 if below.is_none_or(|below| below.contains("struct ") || below.contains("enum ")) {
                     continue;
                 }
                 let mut text = text.trim_start_matches([':', ' ', '.', ',']).to_owned();
-                for more in lines[at + 1..].iter().map_while(|line| line.strip_prefix("/// ")) {
+                for more in lines[at + 1..]
+                    .iter()
+                    .map_while(|line| line.strip_prefix("/// "))
+                {
                     write!(text, " {more}").unwrap();
                 }
                 writeln!(page, "| `{section}{name}` | {} |", text.replace('|', "\\|")).unwrap();

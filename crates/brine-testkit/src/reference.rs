@@ -19,7 +19,10 @@ pub fn is_current(name: &str, text: &str) {
         return;
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
-    let differs = there.lines().zip(text.lines()).position(|(one, other)| one != other);
+    let differs = there
+        .lines()
+        .zip(text.lines())
+        .position(|(one, other)| one != other);
     let differs = differs.unwrap_or_else(|| there.lines().count().min(text.lines().count()));
     assert!(
         there == text,
@@ -32,5 +35,7 @@ pub fn is_current(name: &str, text: &str) {
 /// Text as it can be in a cell of a table.
 #[must_use]
 pub fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*")
+    text.replace('|', "\\|")
+        .replace('<', "&lt;")
+        .replace('*', "\\*")
 }

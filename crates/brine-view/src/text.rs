@@ -96,7 +96,10 @@ pub fn without_traceback(text: &str) -> Cow<'_, str> {
     let Some((before, traceback)) = text.split_once(TRACEBACK) else {
         return text.into();
     };
-    let raised = traceback.lines().map(str::trim_end).rfind(|line| !line.is_empty());
+    let raised = traceback
+        .lines()
+        .map(str::trim_end)
+        .rfind(|line| !line.is_empty());
     // Salt cuts long returns.
     let raised = raised.filter(|line| !line.starts_with(' '));
     match (before.trim().trim_end_matches(':'), raised) {
@@ -170,7 +173,10 @@ mod tests {
         let raised = "The function failed: Traceback (most recent call last):\n  File \"x.py\", line 1\n    1/0\n\
                       ZeroDivisionError: division by zero\n";
         for (text, shown) in [
-            (raised, "The function failed: ZeroDivisionError: division by zero"),
+            (
+                raised,
+                "The function failed: ZeroDivisionError: division by zero",
+            ),
             (&raised[21..], "ZeroDivisionError: division by zero"),
             (&raised[..80], "The function failed"),
             ("no such thing", "no such thing"),

@@ -77,7 +77,9 @@ fn the_reference_has_every_kind_of_event() {
         for event in text.lines() {
             let (tag, data) = event_line::parse(event.as_bytes()).unwrap();
             let line = line::describe(&tag, &data).cut(100).to_string();
-            let (_, seen) = kinds.entry(brine_view::site::shape(&tag)).or_insert((line, Vec::new()));
+            let (_, seen) = kinds
+                .entry(brine_view::site::shape(&tag))
+                .or_insert((line, Vec::new()));
             if !whose.is_empty() && !seen.contains(&whose) {
                 seen.push(whose);
             }
@@ -90,7 +92,13 @@ fn the_reference_has_every_kind_of_event() {
     );
     for (tag, (line, seen)) in kinds {
         let line = line.replace('`', "'").replace('|', "\\|");
-        writeln!(page, "| `{}` | `{line}` | {} |", tag.replace('|', "\\|"), seen.join(", ")).unwrap();
+        writeln!(
+            page,
+            "| `{}` | `{line}` | {} |",
+            tag.replace('|', "\\|"),
+            seen.join(", ")
+        )
+        .unwrap();
     }
     brine_testkit::reference::is_current("events.md", &page);
 }

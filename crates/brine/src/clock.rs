@@ -63,7 +63,9 @@ pub(crate) fn stamp(text: &str) -> Option<Timestamp> {
 
 /// A time in milliseconds since 1970, as RFC 3339 writes it, in UTC.
 pub(crate) fn utc_text(at: u64) -> String {
-    let time = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+    let time = i64::try_from(at)
+        .ok()
+        .and_then(|at| Timestamp::from_millisecond(at).ok());
     time.unwrap_or_default().to_string()
 }
 

@@ -363,7 +363,8 @@ mod tests {
         );
         let mut names = Vec::new();
         for at in (1..parts.len().saturating_sub(2)).step_by(2) {
-            let (before, name, between, help) = (parts[at - 1], parts[at], parts[at + 1], parts[at + 2]);
+            let (before, name, between, help) =
+                (parts[at - 1], parts[at], parts[at + 1], parts[at + 2]);
             if !name.starts_with("brine_") || between.trim() != "," {
                 continue;
             }
@@ -375,7 +376,9 @@ mod tests {
             writeln!(page, "| `{name}` | {kind} | {} |", help.replace('|', "\\|")).unwrap();
             names.push(name);
         }
-        let all = parts.iter().filter(|part| part.starts_with("brine_") && !part.contains(' '));
+        let all = parts
+            .iter()
+            .filter(|part| part.starts_with("brine_") && !part.contains(' '));
         let missing: Vec<_> = all.filter(|name| !names.contains(name)).collect();
         assert!(missing.is_empty(), "without a text: {missing:?}");
         brine_testkit::reference::is_current("metrics.md", &page);

@@ -97,7 +97,10 @@ fn found(value: &Value) -> String {
         Value::Map(job) if job.is_empty() => "saltutil.find_job: does not run the job".to_owned(),
         Value::Map(job) => match (function(job), job.get("pid")) {
             (Some(fun), Some(pid)) => {
-                format!("saltutil.find_job: still runs {fun}, pid {}", data::value(pid))
+                format!(
+                    "saltutil.find_job: still runs {fun}, pid {}",
+                    data::value(pid)
+                )
             }
             _ => format!("saltutil.find_job {}", data::value(value)),
         },

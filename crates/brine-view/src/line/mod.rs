@@ -69,9 +69,14 @@ impl PackedLine {
             let end = *end as usize;
             let text = self.text.get(start..end).unwrap_or_default().to_owned();
             start = end;
-            Span { meaning: *meaning, text }
+            Span {
+                meaning: *meaning,
+                text,
+            }
         });
-        Line { spans: spans.collect() }
+        Line {
+            spans: spans.collect(),
+        }
     }
 }
 
@@ -83,7 +88,10 @@ impl From<Line> for PackedLine {
             (span.meaning, u32::try_from(text.len()).unwrap_or(u32::MAX))
         });
         let ends = ends.collect();
-        Self { text: text.into(), ends }
+        Self {
+            text: text.into(),
+            ends,
+        }
     }
 }
 
@@ -359,9 +367,13 @@ mod tests {
 
     #[test]
     fn a_packed_line_is_the_same_again() {
-        let data: Map = [("id", Value::from("web1")), ("fun", "test.ping".into()), ("return", "東京".into())]
-            .into_iter()
-            .collect();
+        let data: Map = [
+            ("id", Value::from("web1")),
+            ("fun", "test.ping".into()),
+            ("return", "東京".into()),
+        ]
+        .into_iter()
+        .collect();
         let line = describe("salt/job/1/ret/web1", &data);
         assert!(line.spans.len() > 3);
         assert_eq!(PackedLine::from(line.clone()).line(), line);

@@ -255,16 +255,15 @@ impl Printing<'_> {
     }
 
     /// Says why nothing comes from another machine, and when it does again.
-    fn tell_of_trouble(
-        &self,
-        remote: &Remote,
-        known: &mut Option<String>,
-    ) -> anyhow::Result<()> {
+    fn tell_of_trouble(&self, remote: &Remote, known: &mut Option<String>) -> anyhow::Result<()> {
         let trouble = remote.trouble().get();
         match (&trouble, &*known) {
             (Some(trouble), _) if self.wanted.no_wait => bail!("{}: {trouble}", remote.name),
             (Some(trouble), None) => {
-                show::complain(&format_args!("{}: {trouble}; connecting again", remote.name));
+                show::complain(&format_args!(
+                    "{}: {trouble}; connecting again",
+                    remote.name
+                ));
             }
             (None, Some(_)) => show::complain(&"connected again"),
             _ => {}
@@ -378,7 +377,11 @@ impl Printing<'_> {
             return Counts { printed, seen };
         }
         let status = self.client.status(Some(Duration::from_secs(10))).ok();
-        let at = |name| status.as_ref().and_then(|status| log_position(status, name));
+        let at = |name| {
+            status
+                .as_ref()
+                .and_then(|status| log_position(status, name))
+        };
         let began = match &self.wanted.start {
             Some(StartText::Earliest) => at("oldest").map(before),
             _ => began,

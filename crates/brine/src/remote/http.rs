@@ -71,9 +71,15 @@ impl Server {
         let uri: Uri = url.parse().with_context(expected)?;
         let authority = uri.authority().with_context(expected)?;
         if authority.as_str().contains('@') {
-            bail!("--api: leave name and password out of the address; see --user and --password-file");
+            bail!(
+                "--api: leave name and password out of the address; see --user and --password-file"
+            );
         }
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let host = uri
+            .host()
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .to_owned();
         let (port, tls) = match uri.scheme_str() {
             Some("https") => {
                 let config: ClientConfig = tls.client_config()?;
@@ -108,7 +114,10 @@ impl Server {
     }
 
     /// Sends a request; the answer's body is to be read. A refusal is a failure.
-    pub(super) async fn send(&self, request: Request<String>) -> Result<Response<Incoming>, Failure> {
+    pub(super) async fn send(
+        &self,
+        request: Request<String>,
+    ) -> Result<Response<Incoming>, Failure> {
         let connection = timeout(CONNECT_TIME, self.connect()).await;
         let connection = connection.map_err(|_| away("no connection within 10 s"))??;
         let handshake = http1::handshake(TokioIo::new(connection)).await;
@@ -208,7 +217,10 @@ pub(super) fn away(reason: impl Into<String>) -> Failure {
 
 /// Whether a host is this machine, by its name or address.
 fn is_this_machine(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -252,9 +264,18 @@ mod tests {
         assert_eq!(server("https://salt:8000").unwrap(), "https://salt:8000");
         assert_eq!(server("https://salt/api/").unwrap(), "https://salt:443/api");
         assert_eq!(server("https://[::1]:8000").unwrap(), "https://[::1]:8000");
-        assert_eq!(server("http://127.0.0.1:8000").unwrap(), "http://127.0.0.1:8000");
+        assert_eq!(
+            server("http://127.0.0.1:8000").unwrap(),
+            "http://127.0.0.1:8000"
+        );
         assert_eq!(server("http://[::1]").unwrap(), "http://[::1]:80");
-        for url in ["http://salt:8000", "salt:8000", "ftp://salt", "https://", "https://salt/?a=1"] {
+        for url in [
+            "http://salt:8000",
+            "salt:8000",
+            "ftp://salt",
+            "https://",
+            "https://salt/?a=1",
+        ] {
             assert!(server(url).is_err(), "{url}");
         }
         let with_password = server("https://fred:secret@salt").unwrap_err();
@@ -264,7 +285,10 @@ mod tests {
     #[test]
     fn a_refusal_says_what_salts_pages_say() {
         let page = b"<html><h2>401 Unauthorized</h2><p>Could not authenticate</p></html>";
-        assert_eq!(message(StatusCode::UNAUTHORIZED, page), "Could not authenticate");
+        assert_eq!(
+            message(StatusCode::UNAUTHORIZED, page),
+            "Could not authenticate"
+        );
         assert_eq!(message(StatusCode::NOT_FOUND, b"{}"), "Not Found");
     }
 }

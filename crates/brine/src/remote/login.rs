@@ -89,16 +89,19 @@ impl Login {
             .header(CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(|error| away(error.to_string()))?;
-        let answer = server.whole(request).await.map_err(|failure| match failure {
-            Failure::Refused { status: 401, .. } => Failure::Refused {
-                status: 401,
-                message: format!(
-                    "{} is not let in by external_auth: {}; check name, password and --eauth",
-                    credentials.user, credentials.eauth
-                ),
-            },
-            other => other,
-        })?;
+        let answer = server
+            .whole(request)
+            .await
+            .map_err(|failure| match failure {
+                Failure::Refused { status: 401, .. } => Failure::Refused {
+                    status: 401,
+                    message: format!(
+                        "{} is not let in by external_auth: {}; check name, password and --eauth",
+                        credentials.user, credentials.eauth
+                    ),
+                },
+                other => other,
+            })?;
         let token = token(&answer).ok_or_else(|| away("the answer to the login holds no token"))?;
         self.token = Some(Secret::new(token));
         Ok(())

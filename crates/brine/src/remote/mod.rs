@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, bail};
-use brine_bus::client::local::LocalAddress;
 use brine_bridge::tls::{TlsOptions, Trust};
+use brine_bus::client::local::LocalAddress;
 use tempfile::TempDir;
 
 use self::http::Server;
@@ -141,7 +141,11 @@ impl ApiArgs {
         };
         let eauth = self.eauth.clone().or_else(|| variable("SALTAPI_EAUTH"));
         let eauth = eauth.unwrap_or_else(|| "pam".to_owned());
-        Login::ask(self.user.clone().or_else(|| variable("SALTAPI_USER")), password, eauth)
+        Login::ask(
+            self.user.clone().or_else(|| variable("SALTAPI_USER")),
+            password,
+            eauth,
+        )
     }
 }
 
@@ -163,7 +167,9 @@ fn private_socket() -> anyhow::Result<(TempDir, PathBuf, UnixListener)> {
     let directory = directory.context("cannot make a directory for a socket")?;
     let socket = directory.path().join("brine.sock");
     let listener = UnixListener::bind(&socket).context("cannot make a socket")?;
-    listener.set_nonblocking(true).context("cannot make a socket")?;
+    listener
+        .set_nonblocking(true)
+        .context("cannot make a socket")?;
     Ok((directory, socket, listener))
 }
 

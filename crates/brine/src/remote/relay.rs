@@ -166,7 +166,9 @@ impl Relay {
         let token = self.login.lock().await.token().to_owned();
         let request = self.server.request("GET", target);
         let request = request.header(ACCEPT, accept).header(X_AUTH_TOKEN, token);
-        request.body(String::new()).map_err(|error| away(error.to_string()))
+        request
+            .body(String::new())
+            .map_err(|error| away(error.to_string()))
     }
 
     /// Events.
@@ -199,7 +201,12 @@ impl Relay {
         let ended = self.copy(client, asked, answer).await?;
         match ended {
             Ok(()) => client.write_all(b"0\r\n\r\n").await?,
-            Err(Failure::Away(reason) | Failure::Refused { message: reason, .. }) => {
+            Err(
+                Failure::Away(reason)
+                | Failure::Refused {
+                    message: reason, ..
+                },
+            ) => {
                 self.trouble.set(Some(reason));
             }
         }
@@ -316,7 +323,10 @@ struct Asked {
 impl Asked {
     fn parse(head: &str) -> Option<Self> {
         let mut lines = head.split("\r\n");
-        let target = lines.next()?.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?;
+        let target = lines
+            .next()?
+            .strip_prefix("GET ")?
+            .strip_suffix(" HTTP/1.1")?;
         let resume = lines.find_map(|line| line.strip_prefix("last-event-id: "));
         Some(Self {
             target: target.to_owned(),
@@ -329,7 +339,8 @@ impl Asked {
         let query = self.target.split_once('?').map_or("", |(_, query)| query);
         query.split('&').any(|parameter| {
             let name = parameter.split('=').next().unwrap_or_default();
-            matches!(name, "since" | "until" | "last") || parameter == "follow=false"
+            matches!(name, "since" | "until" | "last")
+                || parameter == "follow=false"
                 || (name == "from" && parameter != "from=new")
         })
     }
@@ -441,7 +452,10 @@ async fn refuse(client: &mut UnixStream, status: u16, message: &str) -> Result<(
     let error: Map = [("error", Value::from(error))].into_iter().collect();
     let mut body = String::new();
     json::to_line(&error.into(), &mut body);
-    let head = format!("HTTP/1.1 {status} Refused\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} Refused\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     client.write_all(head.as_bytes()).await?;
     client.write_all(body.as_bytes()).await?;
     Ok(())
@@ -469,7 +483,8 @@ mod tests {
 
     #[test]
     fn a_request_is_read_as_the_client_writes_it() {
-        let head = "GET /events?follow=true&last=5 HTTP/1.1\r\nhost: brine\r\nlast-event-id: 7f3a-42";
+        let head =
+            "GET /events?follow=true&last=5 HTTP/1.1\r\nhost: brine\r\nlast-event-id: 7f3a-42";
         let asked = Asked::parse(head).unwrap();
         assert_eq!(asked.target, "/events?follow=true&last=5");
         let resume = Position {
@@ -526,18 +541,32 @@ mod tests {
         }
         assert_eq!(
             read,
-            ["log 7", "event 42 at 1000", "gap (7, 42) (8, 0)", "log 8", "event 1"]
+            [
+                "log 7",
+                "event 42 at 1000",
+                "gap (7, 42) (8, 0)",
+                "log 8",
+                "event 1"
+            ]
         );
     }
 
     #[test]
     fn salts_events_are_numbered() {
         let (mut records, count) = (Records::default(), AtomicU64::new(0));
-        for line in ["retry: 400", "tag: t", "", "data: {\"tag\": \"t\", \"data\": {\"a\": 1}}"] {
+        for line in [
+            "retry: 400",
+            "tag: t",
+            "",
+            "data: {\"tag\": \"t\", \"data\": {\"a\": 1}}",
+        ] {
             records.salts_line(line.as_bytes(), &count);
         }
         let (record, length) = record::next(&records.out, 1000).unwrap().unwrap();
-        assert!(matches!(record, Record::Event { sequence: 1, .. }), "{record:?}");
+        assert!(
+            matches!(record, Record::Event { sequence: 1, .. }),
+            "{record:?}"
+        );
         assert_eq!(length, records.out.len());
     }
 }

@@ -190,15 +190,22 @@ fn after_a_crash_nobody_counts_numbers_that_were_never_used() {
         assert_eq!(left.code, Some(0), "{left:?}");
     };
     fire(&bus, "a/1");
-    let mut watch = Running::start(&mut bus.command(&["watch", "--last", "1", "-n", "2", "--json"]));
+    let mut watch =
+        Running::start(&mut bus.command(&["watch", "--last", "1", "-n", "2", "--json"]));
     watch.prints("a/1");
     bus.kill();
     bus.begin(&history);
     fire(&bus, "a/2");
     let left = watch.left();
-    assert!(left.code == Some(0) && left.stdout.contains("a/2"), "{left:?}");
+    assert!(
+        left.code == Some(0) && left.stdout.contains("a/2"),
+        "{left:?}"
+    );
     let gap = "events may be missing, after ";
-    assert!(left.stderr.contains(gap) && left.stderr.contains("unclean shutdown"), "{left:?}");
+    assert!(
+        left.stderr.contains(gap) && left.stderr.contains("unclean shutdown"),
+        "{left:?}"
+    );
 }
 
 #[test]

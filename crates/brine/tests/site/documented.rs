@@ -18,11 +18,7 @@ use crate::site::{Site, wait_until};
 const SALT: &str = "3008.3";
 
 /// The pages, and how many commands each has at least: a page whose form changes must not become empty.
-const PAGES: [(&str, usize); 3] = [
-    ("README.md", 8),
-    ("docs/start.md", 7),
-    ("docs/watch.md", 4),
-];
+const PAGES: [(&str, usize); 3] = [("README.md", 8), ("docs/start.md", 7), ("docs/watch.md", 4)];
 
 #[test]
 fn the_first_pages_commands_work() {
@@ -115,7 +111,11 @@ impl Reader<'_> {
                 let pid = Pid::from_child(&child.0);
                 kill_process(pid, Signal::TERM).unwrap();
                 let status = child.0.wait().unwrap();
-                assert!(status.success() || words[0] == "curl", "{}: {shown}: {status}", self.page);
+                assert!(
+                    status.success() || words[0] == "curl",
+                    "{}: {shown}: {status}",
+                    self.page
+                );
             }
             _ => {
                 self.needs_attach(command);
@@ -133,15 +133,26 @@ impl Reader<'_> {
             .replace("/tmp/history", &path("history"))
             .replace("/var/run/salt/master", &path("m/s"))
             .replace("notify-send", "true");
-        let names_bus = ["--sock-dir", "--history", "--unix-socket"].iter().any(|name| line.contains(name));
+        let names_bus = ["--sock-dir", "--history", "--unix-socket"]
+            .iter()
+            .any(|name| line.contains(name));
         if !names_bus {
             line = format!("{line} -c {}", path(""));
         }
         let ours = PathBuf::from(env!("CARGO_BIN_EXE_brine"));
-        let search = format!("{}:{}", ours.parent().unwrap().display(), env::var("PATH").unwrap());
+        let search = format!(
+            "{}:{}",
+            ours.parent().unwrap().display(),
+            env::var("PATH").unwrap()
+        );
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("exec {line}")]).current_dir(self.site.path(""));
-        shell.env("PATH", search).stdin(Stdio::null()).stdout(Stdio::null());
+        shell
+            .args(["-c", &format!("exec {line}")])
+            .current_dir(self.site.path(""));
+        shell
+            .env("PATH", search)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         Background(shell.spawn().unwrap())
     }
 
@@ -177,10 +188,15 @@ impl Reader<'_> {
 /// How many streams a bus serves; `None` while it does not answer.
 fn streams(directory: &Path) -> Option<usize> {
     let mut status = Command::new(env!("CARGO_BIN_EXE_brine"));
-    status.args(["status", "--json", "--sock-dir"]).arg(directory);
+    status
+        .args(["status", "--json", "--sock-dir"])
+        .arg(directory);
     let output = status.stderr(Stdio::null()).output().unwrap();
     let Ok(Value::Map(status)) = json::parse(&output.stdout) else {
         return None;
     };
-    status.get("streams").and_then(Value::as_array).map(<[Value]>::len)
+    status
+        .get("streams")
+        .and_then(Value::as_array)
+        .map(<[Value]>::len)
 }

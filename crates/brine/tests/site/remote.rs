@@ -1,7 +1,7 @@
 //! `--api`: the bus of another machine, over the HTTP API of a master of ours and over Salt's own.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use brine_testkit::program::{self, Program};
@@ -13,11 +13,21 @@ use crate::site::{Left, Site, free_port, wait_until};
 fn remote(words: &[&str], url: &str, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
     command.args(words).args(["--api", url]);
-    for name in ["BRINE_API_TOKEN", "SALTAPI_USER", "SALTAPI_PASS", "SALTAPI_EAUTH"] {
+    for name in [
+        "BRINE_API_TOKEN",
+        "SALTAPI_USER",
+        "SALTAPI_PASS",
+        "SALTAPI_EAUTH",
+    ] {
         command.env_remove(name);
     }
-    command.envs(environment.iter().copied()).env("NO_COLOR", "1");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .envs(environment.iter().copied())
+        .env("NO_COLOR", "1");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -36,7 +46,12 @@ struct Running(Child);
 impl Running {
     fn ends(&mut self) -> (Option<i32>, String) {
         let mut stdout = String::new();
-        self.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        self.0
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut stdout)
+            .unwrap();
         (self.0.wait().unwrap().code(), stdout)
     }
 }
@@ -64,7 +79,10 @@ fn a_bus_elsewhere_is_read_as_the_one_beside() {
     let key = file("api.key", &made.signing_key.serialize_pem());
     let password = file("password", "hunter2\n");
     let text = fs::read_to_string(site.path("master")).unwrap();
-    file("master", &text.replace("CRT", &certificate).replace("KEY", &key));
+    file(
+        "master",
+        &text.replace("CRT", &certificate).replace("KEY", &key),
+    );
     site.start_master();
     api.wait();
     for number in 0..5 {
@@ -74,34 +92,95 @@ fn a_bus_elsewhere_is_read_as_the_one_beside() {
 
     // The same lines, numbers and positions.
     let url = format!("https://127.0.0.1:{}", api.port);
-    let log_in = ["--ca-file", &certificate, "--user", "fred", "--password-file", &password, "--eauth", "sharedsecret"];
+    let log_in = [
+        "--ca-file",
+        &certificate,
+        "--user",
+        "fred",
+        "--password-file",
+        &password,
+        "--eauth",
+        "sharedsecret",
+    ];
     for words in [
-        &["watch", "--last", "3", "-n", "3", "--json", "--seq", "myco/*"][..],
-        &["watch", "--from", "earliest", "-n", "1", "--json", "--seq", "--filter", "data.n:2"],
+        &[
+            "watch", "--last", "3", "-n", "3", "--json", "--seq", "myco/*",
+        ][..],
+        &[
+            "watch", "--from", "earliest", "-n", "1", "--json", "--seq", "--filter", "data.n:2",
+        ],
         &["history", "--json", "--seq", "myco/*"],
         &["history", "--last", "2", "--raw", "--grep", "\"n\": [34]"],
     ] {
         let beside = site.run(words);
         let elsewhere = left(remote(&[words, &log_in[..]].concat(), &url, &[]));
-        assert_eq!((elsewhere.code, &elsewhere.stdout), (Some(0), &beside.stdout), "{words:?}: {elsewhere:?}");
+        assert_eq!(
+            (elsewhere.code, &elsewhere.stdout),
+            (Some(0), &beside.stdout),
+            "{words:?}: {elsewhere:?}"
+        );
         assert!(!beside.stdout.is_empty());
     }
+
+    // In the live view, on a terminal.
+    let words = [&["top", "--api", &url][..], &log_in[..]]
+        .concat()
+        .join(" ");
+    let line = format!(
+        "stty cols 80 rows 24; exec {} {words}",
+        env!("CARGO_BIN_EXE_brine")
+    );
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm");
+    let mut top = Running(
+        script
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let (mut shown, mut part) = (Vec::new(), [0; 4096]);
+    let output = top.0.stdout.as_mut().unwrap();
+    while !String::from_utf8_lossy(&shown).contains("n=4") {
+        let length = output.read(&mut part).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&shown));
+        shown.extend_from_slice(&part[..length]);
+    }
+    top.0.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    assert_eq!(top.ends().0, Some(0));
 
     // What is wrong is said, and a token is enough.
     let once = ["watch", "--last", "1", "-n", "1", "--ca-file", &certificate];
     let fails = |words: &[&str], environment: &[(&str, &str)], reason: &str| {
         let left = left(remote(words, &url, environment));
-        assert!(left.code == Some(1) && left.stderr.contains(reason), "{words:?}: {left:?}");
+        assert!(
+            left.code == Some(1) && left.stderr.contains(reason),
+            "{words:?}: {left:?}"
+        );
     };
-    let credentials = [("SALTAPI_USER", "fred"), ("SALTAPI_PASS", "hunter2"), ("SALTAPI_EAUTH", "sharedsecret")];
-    fails(&once[..5], &credentials, "--ca-file FILE names the certificates to trust");
+    let credentials = [
+        ("SALTAPI_USER", "fred"),
+        ("SALTAPI_PASS", "hunter2"),
+        ("SALTAPI_EAUTH", "sharedsecret"),
+    ];
+    fails(
+        &once[..5],
+        &credentials,
+        "--ca-file FILE names the certificates to trust",
+    );
     fails(&once, &credentials[..2], "not let in by external_auth: pam");
     fails(&once, &[("BRINE_API_TOKEN", "nonsense")], "log in again");
     let done = left(remote(&once, &url, &credentials));
     assert_eq!(done.code, Some(0), "{done:?}");
 
     // A stream goes on where it was when the master comes back.
-    let words = [&["watch", "--from", "earliest", "-n", "2", "--json", "late/*"][..], &log_in[..]].concat();
+    let words = [
+        &["watch", "--from", "earliest", "-n", "2", "--json", "late/*"][..],
+        &log_in[..],
+    ]
+    .concat();
     let mut watch = Running(remote(&words, &url, &[]).spawn().unwrap());
     let send = |site: &Site, tag: &str| {
         let left = site.run(&["send", "--ack", tag, "{}"]);
@@ -113,7 +192,11 @@ fn a_bus_elsewhere_is_read_as_the_one_beside() {
     send(&site, "late/two");
     let (code, stdout) = watch.ends();
     let tags: Vec<_> = stdout.lines().map(|line| line.split('"').nth(3)).collect();
-    assert_eq!((code, tags), (Some(0), vec![Some("late/one"), Some("late/two")]), "{stdout}");
+    assert_eq!(
+        (code, tags),
+        (Some(0), vec![Some("late/one"), Some("late/two")]),
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -138,11 +221,24 @@ fn salts_own_api_is_read_from_now_on() {
     let token = [("BRINE_API_TOKEN", fred.as_str())];
 
     let refused = left(remote(&["watch", "--last", "5"], &url, &token));
-    assert!(refused.code == Some(1) && refused.stderr.contains("keeps no events"), "{refused:?}");
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("keeps no events"),
+        "{refused:?}"
+    );
     let refused = left(remote(&["watch"], &url, &[("BRINE_API_TOKEN", "nonsense")]));
-    assert!(refused.code == Some(1) && refused.stderr.contains("log in again"), "{refused:?}");
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("log in again"),
+        "{refused:?}"
+    );
 
-    let words = ["watch", "-n", "2", "--json", "--seq", "salt/netapi/hook/wanted"];
+    let words = [
+        "watch",
+        "-n",
+        "2",
+        "--json",
+        "--seq",
+        "salt/netapi/hook/wanted",
+    ];
     let mut watch = Running(remote(&words, &url, &token).spawn().unwrap());
     loop {
         for path in ["/hook/other", "/hook/wanted"] {
@@ -155,6 +251,10 @@ fn salts_own_api_is_read_from_now_on() {
     }
     let (code, stdout) = watch.ends();
     let is_wanted = |line: &str| line.contains(r#""tag": "salt/netapi/hook/wanted""#);
-    assert_eq!((code, stdout.lines().filter(|line| is_wanted(line)).count()), (Some(0), 2), "{stdout}");
+    assert_eq!(
+        (code, stdout.lines().filter(|line| is_wanted(line)).count()),
+        (Some(0), 2),
+        "{stdout}"
+    );
     assert_eq!(stdout.lines().count(), 2, "{stdout}");
 }

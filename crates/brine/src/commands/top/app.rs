@@ -80,8 +80,6 @@ pub(super) enum Wish {
     Before { seq: u64, at: u64 },
     /// Read this one event.
     One { seq: u64 },
-    /// Write these lines to a file.
-    Save { lines: String },
 }
 
 /// Whether events come.
@@ -147,6 +145,8 @@ pub(super) struct App {
     pub(super) message: String,
     pub(super) is_over: bool,
     wishes: Vec<Wish>,
+    /// Lines that the user wants in a file.
+    pub(super) export: Option<String>,
 }
 
 impl App {
@@ -183,6 +183,7 @@ impl App {
             message: String::new(),
             is_over: false,
             wishes: Vec::new(),
+            export: None,
         }
     }
 

@@ -6,7 +6,7 @@ use ratatui::crossterm::event::{
     KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 
-use super::app::{App, Overlay, Place, Prompt, PromptKind, View, Wish};
+use super::app::{App, Overlay, Place, Prompt, PromptKind, View};
 use crate::clock;
 
 /// The keys, for the page of help.
@@ -272,7 +272,10 @@ impl App {
             }
             View::Functions => {
                 let functions = &self.site.functions;
-                let fun = functions.busiest(self.now()).get(selected).map(|row| row.0.to_owned());
+                let fun = functions
+                    .busiest(self.now())
+                    .get(selected)
+                    .map(|row| row.0.to_owned());
                 self.show_events(fun.map(|fun| format!("fun:{fun}")));
             }
             View::Bus => {}
@@ -372,7 +375,7 @@ impl App {
         }
         match count {
             0 => "no events to write".clone_into(&mut self.message),
-            _ => self.wish(Wish::Save { lines }),
+            _ => self.export = Some(lines),
         }
     }
 

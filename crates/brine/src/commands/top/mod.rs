@@ -127,6 +127,10 @@ fn show(
         let wait = FRAME.saturating_sub(drawn.map_or(FRAME, |drawn| drawn.elapsed()));
         is_changed |= take_input(app, wait.max(Duration::from_millis(1)))?;
         is_changed |= source.drain(app)?;
+        // Before anything else, so that leaving does not cut it off.
+        if let Some(lines) = app.export.take() {
+            app.message = source::save(&lines);
+        }
         for wish in app.take_wishes() {
             if let Err(wish) = source.ask(wish) {
                 app.refused(&wish);

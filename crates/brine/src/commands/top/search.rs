@@ -111,7 +111,10 @@ impl App {
             }
             (None, View::Functions) => {
                 let functions = self.site.functions.busiest(now);
-                functions.into_iter().map(|(fun, ..)| fun.to_owned()).collect()
+                functions
+                    .into_iter()
+                    .map(|(fun, ..)| fun.to_owned())
+                    .collect()
             }
             (None, View::Tags) => {
                 let tags = self.site.tags.busiest(now);

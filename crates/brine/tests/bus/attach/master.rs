@@ -102,7 +102,10 @@ impl Salt {
         doctor.args(["doctor", "-c"]).arg(self.site.path(""));
         let output = doctor.env("NO_COLOR", "1").output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
-        let faults: Vec<_> = said.lines().filter(|line| line.starts_with("error")).collect();
+        let faults: Vec<_> = said
+            .lines()
+            .filter(|line| line.starts_with("error"))
+            .collect();
         assert!(faults.is_empty() && output.status.success(), "{said}");
         assert!(said.contains("master: 0 errors, "), "{said}");
     }

@@ -115,7 +115,10 @@ fn totals(app: &App, width: usize) -> Vec<Span<'static>> {
             format!("scale held at {}/{unit}", text::grouped(scale.into())),
             Meaning::Warning,
         ),
-        None => (format!("peak {}/{unit}", text::grouped(app.most.into())), Meaning::Faint),
+        None => (
+            format!("peak {}/{unit}", text::grouped(app.most.into())),
+            Meaning::Faint,
+        ),
     });
     let mut spans = Vec::new();
     let mut used = 0;
@@ -170,7 +173,9 @@ fn plot_lines(app: &App, columns: &[Option<Second>], height: usize) -> Vec<Line<
     let eighths = |count: u32| {
         let all = u64::from(count) * height as u64 * 8;
         // Whatever is there is seen.
-        (all / u64::from(most)).min(height as u64 * 8).max(u64::from(count > 0))
+        (all / u64::from(most))
+            .min(height as u64 * 8)
+            .max(u64::from(count > 0))
     };
     let cell = |second: Option<Second>, level: u64| -> Span<'static> {
         let is_lowest = level == 0;

@@ -78,7 +78,11 @@ fn job_row(app: &App, job: &Job, now: u64, (name, is_wide): (usize, bool)) -> Li
         user => format!("({user})"),
     };
     let words = [&job.fun, &job.target, &user];
-    let what: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).map(String::as_str).collect();
+    let what: Vec<_> = words
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .map(String::as_str)
+        .collect();
     let what = what.join(" ");
     let (outstanding, state) = job.outstanding(now);
     let missing = match state {
@@ -189,7 +193,8 @@ type Counted = (String, u64, u64, u64);
 
 fn busiest(tags: &Tags, now: u64) -> Vec<Counted> {
     let rows = tags.busiest(now).into_iter();
-    rows.map(|row| (row.0.to_owned(), row.1, row.2, row.3)).collect()
+    rows.map(|row| (row.0.to_owned(), row.1, row.2, row.3))
+        .collect()
 }
 
 fn counted(app: &mut App, frame: &mut Frame<'_>, area: Rect, what: &str, rows: &[Counted]) {

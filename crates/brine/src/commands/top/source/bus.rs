@@ -24,12 +24,7 @@ pub(super) fn read_local(address: LocalAddress, last: u64, trouble: &Trouble, ou
     let _ = follow(address, last, trouble, out);
 }
 
-fn follow(
-    address: LocalAddress,
-    last: u64,
-    trouble: &Trouble,
-    out: &mut Out,
-) -> Result<(), Over> {
+fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) -> Result<(), Over> {
     let query = EventQuery {
         last: Some(last).filter(|last| *last > 0),
         ..EventQuery::default()

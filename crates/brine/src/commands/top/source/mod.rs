@@ -313,7 +313,6 @@ fn serve(wishes: &Receiver<Wish>, out: &mut Sending, source: &mut dyn Questions)
                 Some((tag, data, at)) => Item::One { tag, data, at, seq },
                 None => Item::Message("that event is not kept any more".to_owned()),
             },
-            Ok(Wish::Save { lines }) => Item::Message(save(&lines)),
         };
         if out.send(vec![answer]) == Err(Over) {
             return;
@@ -323,7 +322,7 @@ fn serve(wishes: &Receiver<Wish>, out: &mut Sending, source: &mut dyn Questions)
 
 /// Writes lines to a new file in the present directory; what to tell the user. Returns may hold secrets, so that
 /// nobody else may read it; under sudo it is whose terminal this is. On a full disk nothing stays behind.
-fn save(lines: &str) -> String {
+pub(super) fn save(lines: &str) -> String {
     let name = format!("brine-top-{}.ndjson", clock::since_epoch().as_secs());
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(&name);
@@ -331,7 +330,10 @@ fn save(lines: &str) -> String {
         Ok(file) => file,
         Err(error) => return format!("{name}: {error}"),
     };
-    if let Err(error) = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data()) {
+    if let Err(error) = file
+        .write_all(lines.as_bytes())
+        .and_then(|()| file.sync_data())
+    {
         let _ = fs::remove_file(&name); // the disk is full or broken, which the user is told
         return format!("{name}: {error}");
     }
