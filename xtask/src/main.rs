@@ -6,6 +6,7 @@
 // Chores speak to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod book;
 mod ci;
 mod command;
 mod deps;

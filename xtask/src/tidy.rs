@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use crate::command::{root, tracked_files};
-use crate::{metadata, source, words};
+use crate::{book, metadata, source, words};
 
 /// Which of our crates each may be built from; `ARCHITECTURE.md` draws it. Tests may use the test
 /// parts, and nothing else may.
@@ -106,10 +106,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
         if let Ok(text) = fs::read_to_string(root().join(file)) {
             check_heading(file, &text, &mut faults);
             check_forbidden(file, &text, &mut faults);
-            check_links(file, &text, &mut faults);
             faults.extend(words::faults(file, &text));
         }
     }
+    book::check(&files, &mut faults);
     check_arrows(&mut faults)?;
     check_paths_of_events(&mut faults)?;
     check_paths_named(&mut faults)?;
@@ -160,24 +160,6 @@ fn check_forbidden(file: &str, text: &str, faults: &mut Vec<String>) {
             if line.contains(forbidden) {
                 faults.push(format!("{file}:{number}: {forbidden} is {why}"));
             }
-        }
-    }
-}
-
-/// Links between documents lead somewhere.
-fn check_links(file: &str, text: &str, faults: &mut Vec<String>) {
-    if !file.ends_with(".md") {
-        return;
-    }
-    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-    for after in text.split("](").skip(1) {
-        let Some((target, _)) = after.split_once(')') else {
-            continue;
-        };
-        let target = target.split('#').next().unwrap_or_default();
-        let elsewhere = target.is_empty() || target.contains(':') || target.contains(' ');
-        if !elsewhere && !root().join(folder).join(target).exists() {
-            faults.push(format!("{file}: links to {target}, which does not exist"));
         }
     }
 }

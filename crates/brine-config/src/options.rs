@@ -357,6 +357,125 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_has_every_option() {
+        use brine_testkit::reference::{cell, is_current};
+        use std::fmt::Write as _;
+        let mut page = String::from(
+            "# Salt's options\n\nEvery option that Salt 3008.3 and 3006.28 check, its type and its defaults. \
+             \"Brine\" says whose setting changes what Brine does: its master's, its minion's or both. Others are \
+             read and ignored; `brine check` names those that a file sets.\n\n\
+             | option | type | master's default | minion's default | Brine |\n| --- | --- | --- | --- | --- |\n",
+        );
+        for option in OPTIONS.iter() {
+            let types: Vec<_> = option.types.iter().map(|one| one.name()).collect();
+            let shown = |default: &str| match default {
+                "-" => String::new(),
+                default => format!("`{}`", default.replace('|', "\\|")),
+            };
+            let roles = [(Role::Master, "master"), (Role::Minion, "minion")];
+            let roles = roles
+                .into_iter()
+                .filter(|(role, _)| option.is_acted_on(*role));
+            let roles: Vec<_> = roles.map(|(_, name)| name).collect();
+            let (types, roles) = (types.join(" or "), roles.join(", "));
+            let (master, minion) = (shown(option.master), shown(option.minion));
+            writeln!(
+                page,
+                "| `{}` | {} | {master} | {minion} | {roles} |",
+                option.name,
+                cell(&types)
+            )
+            .unwrap();
+        }
+        is_current("salt-options.md", &page);
+    }
+
+    /// The documentation of the structs that Brine's own options are read into.
+    #[test]
+    fn the_reference_has_brines_own_options() {
+        use std::fmt::Write as _;
+        let mut page = String::from(
+            "# Brine's own options\n\nBelow `brine:` in a master's or minion's configuration, which Salt ignores. A key \
+             that is not here is an error.\n",
+        );
+        for (title, more, key, source) in [
+            ("", "", "", include_str!("brine.rs")),
+            (
+                "history",
+                "history.md",
+                "history.",
+                include_str!("history.rs"),
+            ),
+            ("spool", "spool.md", "spool.", include_str!("spool.rs")),
+            (
+                "reactor",
+                "reactor.md",
+                "reactor.",
+                include_str!("reactor.rs"),
+            ),
+            (
+                "sinks: every sink",
+                "sinks.md",
+                "",
+                include_str!("sinks/mod.rs"),
+            ),
+            (
+                "sinks: PostgreSQL, MySQL, MariaDB",
+                "sinks.md",
+                "",
+                include_str!("sinks/databases.rs"),
+            ),
+            (
+                "sinks: NATS, and cluster",
+                "cluster.md",
+                "",
+                include_str!("nats.rs"),
+            ),
+        ] {
+            if !title.is_empty() {
+                write!(page, "\n## {title}\n\nSee [{more}](../{more}).\n").unwrap();
+            }
+            page.push_str("\n| option | |\n| --- | --- |\n");
+            let mut section = key;
+            let lines: Vec<&str> = source.lines().map(str::trim).collect();
+            for (at, line) in lines.iter().enumerate() {
+                match *line {
+                    "pub struct AuthOptions {" => section = "auth.",
+                    "pub struct ApiOptions {" => section = "api.",
+                    "pub enum SyncOption {" => section = "history.sync: ",
+                    "pub struct ThrottleOption {" => section = "reactor.throttle.PATTERN.",
+                    _ => {}
+                }
+                let Some((name, text)) = line
+                    .strip_prefix("/// `")
+                    .and_then(|rest| rest.split_once('`'))
+                else {
+                    continue;
+                };
+                if at > 0 && lines[at - 1].starts_with("///") {
+                    continue;
+                }
+                // Of fields and variants alone, not of the types they are in.
+                let below = lines[at..]
+                    .iter()
+                    .find(|line| !line.starts_with("//") && !line.starts_with("#["));
+                if below.is_none_or(|below| below.contains("struct ") || below.contains("enum ")) {
+                    continue;
+                }
+                let mut text = text.trim_start_matches([':', ' ', '.', ',']).to_owned();
+                for more in lines[at + 1..]
+                    .iter()
+                    .map_while(|line| line.strip_prefix("/// "))
+                {
+                    write!(text, " {more}").unwrap();
+                }
+                writeln!(page, "| `{section}{name}` | {} |", text.replace('|', "\\|")).unwrap();
+            }
+        }
+        brine_testkit::reference::is_current("brine-options.md", &page);
+    }
+
+    #[test]
     fn what_is_acted_on_is_known() {
         for name in ACTED_ON.iter().chain(OF_MASTERS) {
             assert!(known(name).is_some(), "{name}");

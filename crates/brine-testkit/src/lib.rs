@@ -1,5 +1,5 @@
 //! Test parts shared by the crates: real Salt, databases and a nats-server to test against, certificates, a proxy that
-//! loses answers, and how long to wait.
+//! loses answers, how long to wait, and the pages of the book that are made from the program.
 //!
 //! A dev-dependency only; it imports none of the other crates.
 
@@ -10,6 +10,7 @@ pub mod database;
 pub mod nats;
 pub mod program;
 pub mod proxy;
+pub mod reference;
 pub mod salt;
 pub mod user;
 mod wait;

@@ -34,11 +34,19 @@ pub fn pairs(map: &Map, without: &[&str]) -> String {
 /// A value; text stands as it is.
 #[must_use]
 pub fn value(value: &Value) -> String {
-    let mut out = Out::default();
-    match value {
-        Value::Str(text) => out.push(beginning(text.trim(), MAX_BYTES)),
-        value => out.value(value, Place::Outermost),
+    if let Value::Str(value) = value {
+        return text(value);
     }
+    let mut out = Out::default();
+    out.value(value, Place::Outermost);
+    out.text
+}
+
+/// A text as it is.
+#[must_use]
+pub fn text(text: &str) -> String {
+    let mut out = Out::default();
+    out.push(beginning(text.trim(), MAX_BYTES));
     out.text
 }
 
@@ -130,7 +138,7 @@ impl Out {
         let text = beginning(text, MAX_BYTES);
         if text.is_empty() || text.contains(ends_unseen) {
             self.push("\"");
-            self.push(text);
+            self.push(&text.replace('"', "\\\""));
             self.push("\"");
         } else {
             self.push(text);

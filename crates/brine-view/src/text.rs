@@ -89,6 +89,27 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     }
 }
 
+/// A text that ends in a traceback of Python's, with what was raised instead: what went wrong is in its last line.
+#[must_use]
+pub fn without_traceback(text: &str) -> Cow<'_, str> {
+    const TRACEBACK: &str = "Traceback (most recent call last):";
+    let Some((before, traceback)) = text.split_once(TRACEBACK) else {
+        return text.into();
+    };
+    let raised = traceback
+        .lines()
+        .map(str::trim_end)
+        .rfind(|line| !line.is_empty());
+    // Salt cuts long returns.
+    let raised = raised.filter(|line| !line.starts_with(' '));
+    match (before.trim().trim_end_matches(':'), raised) {
+        ("", None) => text.into(),
+        ("", Some(raised)) => raised.into(),
+        (before, None) => before.into(),
+        (before, Some(raised)) => format!("{before}: {raised}").into(),
+    }
+}
+
 /// A number with separators between thousands: `170,856`.
 #[must_use]
 pub fn grouped(number: u64) -> String {
@@ -145,6 +166,23 @@ mod tests {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcd", 1), "…");
         assert_eq!(cut("abcd", 0), "");
+    }
+
+    #[test]
+    fn a_traceback_is_what_was_raised() {
+        let raised = "The function failed: Traceback (most recent call last):\n  File \"x.py\", line 1\n    1/0\n\
+                      ZeroDivisionError: division by zero\n";
+        for (text, shown) in [
+            (
+                raised,
+                "The function failed: ZeroDivisionError: division by zero",
+            ),
+            (&raised[21..], "ZeroDivisionError: division by zero"),
+            (&raised[..80], "The function failed"),
+            ("no such thing", "no such thing"),
+        ] {
+            assert_eq!(without_traceback(text), shown);
+        }
     }
 
     #[test]

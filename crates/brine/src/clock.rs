@@ -61,6 +61,14 @@ pub(crate) fn stamp(text: &str) -> Option<Timestamp> {
     })
 }
 
+/// A time in milliseconds since 1970, as RFC 3339 writes it, in UTC.
+pub(crate) fn utc_text(at: u64) -> String {
+    let time = i64::try_from(at)
+        .ok()
+        .and_then(|at| Timestamp::from_millisecond(at).ok());
+    time.unwrap_or_default().to_string()
+}
+
 /// The time now, since the UNIX epoch; a clock before 1970 says 1970.
 pub(crate) fn since_epoch() -> Duration {
     SystemTime::now()

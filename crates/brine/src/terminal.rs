@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+
 /// Stdout.
 pub(crate) fn stdout() -> Shown<io::Stdout> {
     let stdout = io::stdout();
@@ -29,6 +31,19 @@ pub(crate) fn stderr() -> Shown<io::StderrLock<'static>> {
 /// draws puts text from outside through [`crate::show::visible`] first.
 pub(crate) fn screen() -> io::Stdout {
     io::stdout()
+}
+
+/// Whether stdout is a pipe whose reader has ended: a command that waits for events would else notice it only with the
+/// next one.
+pub(crate) fn reader_is_gone() -> bool {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok()
+        && polled[0].revents().contains(PollFlags::ERR)
 }
 
 /// The characters that text from outside is shown without: text for a terminal that a program draws on itself.

@@ -347,3 +347,40 @@ fn api(state: &ApiState, out: &mut Exposition) {
 fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    /// The book's page has every name in this file, with its text.
+    #[test]
+    fn the_reference_has_every_metric() {
+        let source = include_str!("own.rs").split("#[cfg(test)]").next().unwrap();
+        let parts: Vec<&str> = source.split('"').collect();
+        let mut page = String::from(
+            "# Metrics\n\nEvery metric of Brine's own at `/metrics`, beside what Salt's exporter has \
+             ([metrics](../metrics.md)).\n\n| metric | kind | |\n| --- | --- | --- |\n",
+        );
+        let mut names = Vec::new();
+        for at in (1..parts.len().saturating_sub(2)).step_by(2) {
+            let (before, name, between, help) =
+                (parts[at - 1], parts[at], parts[at + 1], parts[at + 2]);
+            if !name.starts_with("brine_") || between.trim() != "," {
+                continue;
+            }
+            let kind = match name.ends_with("_total") {
+                true => "counter",
+                false if before.trim_end().ends_with("histogram(") => "histogram",
+                false => "gauge",
+            };
+            writeln!(page, "| `{name}` | {kind} | {} |", help.replace('|', "\\|")).unwrap();
+            names.push(name);
+        }
+        let all = parts
+            .iter()
+            .filter(|part| part.starts_with("brine_") && !part.contains(' '));
+        let missing: Vec<_> = all.filter(|name| !names.contains(name)).collect();
+        assert!(missing.is_empty(), "without a text: {missing:?}");
+        brine_testkit::reference::is_current("metrics.md", &page);
+    }
+}

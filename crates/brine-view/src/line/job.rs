@@ -6,7 +6,7 @@ use super::state::{self, States};
 use super::{Line, Meaning, count, function, list, minions, number, string};
 use crate::data;
 use crate::facts::outcome;
-use crate::text::{counted, span};
+use crate::text::{self, counted, span};
 
 pub(super) fn sentence(parts: &[&str], map: &Map) -> Option<Line> {
     match parts {
@@ -17,9 +17,11 @@ pub(super) fn sentence(parts: &[&str], map: &Map) -> Option<Line> {
                 .faint(&format!("published {} to {}", function(map)?, target(map)?)),
         ),
         ["salt", "job", _, "start", ..] => {
+            // 3008 fires it as a minion's own event, wrapped.
+            let inner = map.get("data").and_then(Value::as_map).unwrap_or(map);
             let line = Line::default()
                 .who(string(map, "id")?)
-                .what(&function(map)?);
+                .what(&function(inner)?);
             Some(line.faint("began"))
         }
         ["salt", "job", _, "ret", id @ ..] if !id.is_empty() => returned(&id.join("/"), map),
@@ -78,16 +80,32 @@ fn target(map: &Map) -> Option<String> {
 fn returned(id: &str, map: &Map) -> Option<Line> {
     let fun = function(map)?;
     let value = map.get("return")?;
-    let is_housekeeping = fun == "saltutil.find_job";
     let line = Line::default().who(id);
-    if is_housekeeping {
-        return Some(line.faint(&format!("{fun} {}", data::value(value))));
+    if fun == "saltutil.find_job" {
+        return Some(line.faint(&found(value)));
     }
     let line = finish(line.what(&fun), map, value);
     Some(match string(map, "schedule") {
         Some(name) => line.faint(&format!("(schedule {name})")),
         None => line,
     })
+}
+
+/// What a minion says of a job that it was asked for.
+fn found(value: &Value) -> String {
+    match value {
+        Value::Map(job) if job.is_empty() => "saltutil.find_job: does not run the job".to_owned(),
+        Value::Map(job) => match (function(job), job.get("pid")) {
+            (Some(fun), Some(pid)) => {
+                format!(
+                    "saltutil.find_job: still runs {fun}, pid {}",
+                    data::value(pid)
+                )
+            }
+            _ => format!("saltutil.find_job {}", data::value(value)),
+        },
+        other => format!("saltutil.find_job {}", data::value(other)),
+    }
 }
 
 /// Adds the outcome of a function: of a minion's, a runner's, a wheel's.
@@ -103,10 +121,14 @@ pub(super) fn finish(line: Line, map: &Map, value: &Value) -> Line {
     let sentence = sentence
         .and_then(|map| map.get("comment"))
         .filter(|comment| comment.is_true());
-    let shown = data::value(sentence.unwrap_or(value));
+    let shown = sentence.unwrap_or(value);
     if !has_failed {
-        return line.good("ok").text(&shown);
+        return line.good("ok").text(&data::value(shown));
     }
+    let shown = match shown {
+        Value::Str(text) => data::text(&text::without_traceback(text)),
+        shown => data::value(shown),
+    };
     let line = line.bad("FAILED");
     let line = match map.get("retcode") {
         Some(Value::Int(code)) if *code != 0 => line.text(&format!("code {code}")),
@@ -172,9 +194,13 @@ fn batch(what: &str, map: &Map) -> Option<Line> {
         "halted" => line
             .bad("HALTED")
             .text(string(map, "reason").unwrap_or_default()),
-        "stop" => line
-            .warning("stopped")
-            .text(string(map, "reason").unwrap_or_default()),
+        "stop" => {
+            let line = line.warning("stopped");
+            match string(map, "reason") {
+                Some(reason) => line.append(Meaning::Plain, &format!(": {reason}")),
+                None => line,
+            }
+        }
         "recover" => line.warning("taken up again"),
         _ => return None,
     };

@@ -52,10 +52,14 @@ pub(super) fn sentence(tag: &str, parts: &[&str], map: &Map) -> Option<Line> {
             name @ ("pillar_refresh" | "module_refresh" | "matchers_refresh" | "beacons_refresh"
             | "resource_refresh" | "grains_refresh"),
         ] => Some(Line::default().faint(&format!(
-            "{} to be read again",
-            name.trim_end_matches("_refresh")
+            "refresh of {} asked for",
+            match name.trim_end_matches("_refresh") {
+                "module" => "modules",
+                "resource" => "resources",
+                name => name,
+            }
         ))),
-        ["environ_setenv"] => Some(Line::default().faint("environment to be changed")),
+        ["environ_setenv"] => Some(Line::default().faint("change of the environment asked for")),
         [name @ ("manage_schedule" | "manage_beacons")] => {
             let what = name.trim_start_matches("manage_");
             let line = Line::default().faint(&format!("{what}: {}", string(map, "func")?));

@@ -103,7 +103,7 @@ fn cluster(rest: &[&str], map: &Map) -> Option<Line> {
         ["peer", what, ..] => Some(
             Line::default()
                 .who("cluster")
-                .faint(&format!("peers: {what}")),
+                .faint(&format!("message between masters: {what}")),
         ),
         ["runner", what, ..] => Some(
             Line::default()

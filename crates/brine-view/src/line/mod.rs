@@ -52,11 +52,56 @@ pub struct Line {
     spans: Vec<Span>,
 }
 
+/// A line in little memory, for lines that are kept by the hundred thousand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedLine {
+    text: Box<str>,
+    /// What each part means, and where it ends.
+    ends: Box<[(Meaning, u32)]>,
+}
+
+impl PackedLine {
+    /// The line again.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        let mut start = 0;
+        let spans = self.ends.iter().map(|(meaning, end)| {
+            let end = *end as usize;
+            let text = self.text.get(start..end).unwrap_or_default().to_owned();
+            start = end;
+            Span {
+                meaning: *meaning,
+                text,
+            }
+        });
+        Line {
+            spans: spans.collect(),
+        }
+    }
+}
+
+impl From<Line> for PackedLine {
+    fn from(line: Line) -> Self {
+        let mut text = String::new();
+        let ends = line.spans.into_iter().map(|span| {
+            text.push_str(&span.text);
+            (span.meaning, u32::try_from(text.len()).unwrap_or(u32::MAX))
+        });
+        let ends = ends.collect();
+        Self {
+            text: text.into(),
+            ends,
+        }
+    }
+}
+
 /// The line of an event.
 #[must_use]
 pub fn describe(tag: &str, data: &Map) -> Line {
     let parts: Vec<&str> = tag.split('/').collect();
-    sentence(tag, &parts, data).unwrap_or_else(|| plain(tag, data))
+    sentence(tag, &parts, data)
+        .or_else(|| sent_by_minion(tag, data))
+        .unwrap_or_else(|| plain(tag, data))
 }
 
 fn sentence(tag: &str, parts: &[&str], data: &Map) -> Option<Line> {
@@ -85,7 +130,10 @@ fn sentence(tag: &str, parts: &[&str], data: &Map) -> Option<Line> {
         [jid] if jid.len() == 20 && jid.bytes().all(|byte| byte.is_ascii_digit()) => {
             job::announced(data)
         }
-        _ => local::sentence(tag, parts, data).or_else(|| sent_by_minion(tag, data)),
+        [name] if name.contains('.') && data.get("__run_num__").is_some() => {
+            state::failed_alone(name, data)
+        }
+        _ => local::sentence(tag, parts, data),
     }
 }
 
@@ -315,6 +363,21 @@ mod tests {
             ("tag", "my/tag".into()),
         ];
         assert_eq!(line("my/tag", &data), "web1 my/tag a=1");
+    }
+
+    #[test]
+    fn a_packed_line_is_the_same_again() {
+        let data: Map = [
+            ("id", Value::from("web1")),
+            ("fun", "test.ping".into()),
+            ("return", "東京".into()),
+        ]
+        .into_iter()
+        .collect();
+        let line = describe("salt/job/1/ret/web1", &data);
+        assert!(line.spans.len() > 3);
+        assert_eq!(PackedLine::from(line.clone()).line(), line);
+        assert_eq!(PackedLine::from(Line::default()).line(), Line::default());
     }
 
     #[test]

@@ -93,6 +93,18 @@ fn name(id: &str, chunk: &Map) -> String {
     given.unwrap_or(id).to_owned()
 }
 
+/// A state that failed, as the event under its function's name alone: `test.fail_without_changes`.
+pub(super) fn failed_alone(function: &str, chunk: &Map) -> Option<Line> {
+    let name = string(chunk, "__id__").or_else(|| string(chunk, "name"))?;
+    let line = Line::default().what(&format!("state {name}"));
+    let line = match chunk.get("result")? {
+        Value::Bool(false) => line.bad("FAILED"),
+        _ => line.text("done"),
+    };
+    let comment = chunk.get("comment").map(data::value).unwrap_or_default();
+    Some(line.text(&format!("{function}: {comment}")))
+}
+
 /// One state that is done, of an event `prog` or `state_result`.
 pub(super) fn one(who: &str, map: &Map) -> Option<Line> {
     let inner = map.get("data")?.as_map()?;

@@ -9,7 +9,7 @@ use brine_wire::{Map, Value};
 
 use super::{Arrival, text};
 use crate::facts::outcome;
-use crate::line::{self, Line};
+use crate::line::{self, PackedLine};
 
 /// The most jobs that are remembered; the oldest is forgotten first.
 const MAX_JOBS: usize = 1000;
@@ -41,7 +41,7 @@ pub struct Return {
     /// Its event's number.
     pub seq: u64,
     /// What it says, in short.
-    pub sentence: Line,
+    pub sentence: PackedLine,
 }
 
 /// Where a job is with one minion.
@@ -145,7 +145,7 @@ impl Jobs {
             is_failure,
             at: event.at,
             seq: event.seq,
-            sentence: line::describe(event.tag, data).cut(MAX_SENTENCE),
+            sentence: line::describe(event.tag, data).cut(MAX_SENTENCE).into(),
         };
         let (mut added, mut returns) = (0, 0);
         let slot = job.minions.entry(minion.to_owned()).or_insert_with(|| {

@@ -52,6 +52,8 @@ pub struct Site {
     pub rates: Rates,
     /// Events by kind of tag.
     pub tags: Tags,
+    /// Returns by function.
+    pub functions: Tags,
     /// Who was heard of.
     pub minions: Minions,
     /// Jobs, runners and their returns.
@@ -121,6 +123,7 @@ impl Site {
                     if is_bad { "FAILED" } else { "ok" }
                 );
                 self.minions.heard_of(minion, event.at, Some(&what), is_bad);
+                self.count_function(&data, event.at, is_bad);
                 self.jobs
                     .take_return(JobKind::Job, jid, minion, &data, event);
                 return is_bad;
@@ -131,7 +134,9 @@ impl Site {
             ["salt", "run" | "wheel", jid, "ret"] => {
                 self.jobs
                     .take_return(JobKind::Runner, jid, "master", &data, event);
-                return outcome(&data) == Some(false);
+                let is_bad = outcome(&data) == Some(false);
+                self.count_function(&data, event.at, is_bad);
+                return is_bad;
             }
             ["salt", "job", _, "error"] => return true,
             ["salt", "job", _, "prog", ..] | ["salt", "state_result", ..] => {
@@ -160,6 +165,14 @@ impl Site {
             _ => {}
         }
         false
+    }
+
+    fn count_function(&mut self, data: &Map, at: u64, is_bad: bool) {
+        let fun = text(data, "fun");
+        // What asks whether a job still runs is nobody's work.
+        if !fun.is_empty() && fun != "saltutil.find_job" {
+            self.functions.count(fun, at, is_bad);
+        }
     }
 
     fn hear(&mut self, event: Arrival<'_>, data: &Map, what: Option<&str>) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// How far back seconds are kept.
-const MAX_SECONDS: usize = 3600;
+const MAX_SECONDS: usize = 4 * 3600;
 
 /// One second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,6 +73,21 @@ impl Rates {
                 Some(self.seconds.get(index).copied().unwrap_or_default())
             })
             .collect()
+    }
+
+    /// The last `count` whole minutes before `now`, as [`Rates::last`] has seconds.
+    #[must_use]
+    pub fn last_minutes(&self, count: usize, now: u64) -> Vec<Option<Second>> {
+        let seconds = self.last(count * 60, now / 60_000 * 60_000);
+        let sum = |minute: &[Option<Second>]| {
+            let known = minute.iter().flatten();
+            known.copied().reduce(|sum, second| Second {
+                events: sum.events.saturating_add(second.events),
+                failures: sum.failures.saturating_add(second.failures),
+                has_gap: sum.has_gap || second.has_gap,
+            })
+        };
+        seconds.chunks(60).map(sum).collect()
     }
 
     /// Events per second over the last `seconds` whole seconds.

@@ -1,4 +1,5 @@
-//! Events by kind of tag: ids and job numbers are left out, so that a job of a thousand minions is one row.
+//! Events by kind of tag, and returns by function. Of tags, ids and job numbers are left out, so that a job of a
+//! thousand minions is one row.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ const PARTS: usize = 6;
 /// … of so many milliseconds: a minute.
 const PART: u64 = 10_000;
 
-/// Events by kind of tag.
+/// How many there were of each kind: of tags, or of functions.
 #[derive(Debug, Clone, Default)]
 pub struct Tags {
     kinds: HashMap<String, Kind>,

@@ -245,3 +245,53 @@ fn nothing_grows_without_bound() {
     fed.take("a", u64::MAX, &[]);
     fed.take("a", 0, &[]);
 }
+
+#[test]
+fn returns_are_counted_by_function() {
+    let mut site = Site::default();
+    let take = |site: &mut Site, tag: &str, fun: &str, code: i32| {
+        let data: Map = [
+            ("fun", Value::from(fun)),
+            ("retcode", code.into()),
+            ("return", true.into()),
+        ]
+        .into_iter()
+        .collect();
+        let mut packed = Vec::new();
+        msgpack::encode_map(&data, &mut packed);
+        site.take(Arrival {
+            tag,
+            data: &packed,
+            at: 60_000,
+            seq: 1,
+        });
+    };
+    take(&mut site, "salt/job/1/ret/a", "state.apply", 2);
+    take(&mut site, "salt/job/1/ret/b", "state.apply", 0);
+    take(&mut site, "salt/job/2/ret/b", "saltutil.find_job", 0);
+    take(&mut site, "salt/run/3/ret", "runner.manage.up", 0);
+    let rows = site.functions.busiest(60_000);
+    assert_eq!(
+        rows,
+        [("state.apply", 2, 2, 1), ("runner.manage.up", 1, 1, 0)]
+    );
+}
+
+#[test]
+fn minutes_are_whole_and_keep_their_gaps() {
+    let mut rates = Rates::default();
+    for second in [60, 119, 120, 180] {
+        rates.count(second * 1000, second == 119);
+    }
+    rates.mark_gap(130_000);
+    let minutes = rates.last_minutes(3, 185_000);
+    assert_eq!(minutes[0], None);
+    let of = |events, failures, has_gap| {
+        Some(Second {
+            events,
+            failures,
+            has_gap,
+        })
+    };
+    assert_eq!(minutes[1..], [of(2, 1, false), of(1, 0, true)]);
+}

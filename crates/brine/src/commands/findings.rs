@@ -1,5 +1,6 @@
 //! What `brine check` and `brine doctor` found: for people, as JSON, and as an exit code.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -92,6 +93,9 @@ impl ShowArgs {
         looked_at: &str,
     ) -> anyhow::Result<ExitCode> {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        // What was found in two ways is said once, by the worst.
+        let mut said = HashSet::new();
+        findings.retain(|finding| said.insert((finding.place.clone(), finding.text.clone())));
         let mut out = terminal::stdout();
         if self.json {
             writeln!(out, "{}", to_json(&findings))?;

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use brine_bus::client::Wait;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{Delivery, EventQuery, LocalError, Method};
+use brine_bus::client::{PublisherConfig, Wait};
 use brine_log::history::{Consumer, ConsumerName, HistoryReader, Maintenance, Paused};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::{Bound, StartText};
@@ -23,6 +23,7 @@ use super::local_events::{self, End, Wanted};
 use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::BusLocation;
 use crate::clock::{self, Zone};
+use crate::remote::ApiArgs;
 use crate::show;
 use crate::usage::wrong_usage;
 
@@ -68,12 +69,14 @@ pub(crate) struct Arguments {
     /// Go on after the position saved under this name, and save the new one at the end. With --history,
     /// the bus must not be running
     #[arg(long, value_name = "NAME", value_parser = history_store::consumer_name,
-          conflicts_with_all = ["since", "from"])]
+          conflicts_with_all = ["since", "from", "api"])]
     cursor: Option<ConsumerName>,
     #[command(flatten)]
     form: FormArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 /// The options that say from when to when.
@@ -141,7 +144,7 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
 
 /// Prints what is stored.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let selection = arguments.selection.compile()?;
+    let selection = arguments.selection.compile();
     let (start, until) = arguments.window.read();
     let mut printer = arguments
         .form
@@ -162,13 +165,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             &mut printer,
         );
     }
-    let opened = match arguments.follow {
+    let opened = match arguments.follow || arguments.api.is_given() {
         true => None,
         false => Some(arguments.store.open()),
     };
     let mut reader = match opened {
         Some(Ok(reader)) => reader,
         unread => {
+            let remote = arguments.api.open()?;
             let wanted = Wanted {
                 selection: &selection,
                 start,
@@ -181,6 +185,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 reverse: arguments.reverse,
                 allow_gap: arguments.allow_gap,
                 no_wait: true,
+                remote: remote.as_ref(),
             };
             return over_local_socket(
                 arguments,
@@ -239,12 +244,18 @@ fn over_local_socket(
     mut wanted: Wanted<'_>,
     printer: &mut Printer,
 ) -> anyhow::Result<ExitCode> {
-    let location = arguments.store.bus.resolve()?;
-    let address = location
-        .local_address()
-        .filter(|_| arguments.store.history.is_none());
-    let Some(client) = address.and_then(local_events::connect) else {
-        return Err(unreadable.unwrap_or_else(|| no_local_socket(&location)));
+    let client = match wanted.remote {
+        Some(remote) => LocalClient::new(remote.address(), PublisherConfig::default()),
+        None => {
+            let location = arguments.store.bus.resolve()?;
+            let address = location
+                .local_address()
+                .filter(|_| arguments.store.history.is_none());
+            let Some(client) = address.and_then(local_events::connect) else {
+                return Err(unreadable.unwrap_or_else(|| no_local_socket(&location)));
+            };
+            client
+        }
     };
     // `history -f` goes on from all there is, `watch` from now.
     if wanted.follows && wanted.last.is_none() {
@@ -445,7 +456,7 @@ pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
         tags: tags_of(&consumer.filter),
         ..SelectionArgs::default()
     };
-    let selection = selection.compile()?;
+    let selection = selection.compile();
     next(
         &arguments.store,
         &arguments.name,

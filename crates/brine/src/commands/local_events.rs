@@ -12,15 +12,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use brine_bus::client::local::blocking::{EventStream, LocalClient};
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
-use brine_bus::client::{PublisherConfig, Wait};
+use brine_bus::client::{EventRef, PublisherConfig, Wait};
 use brine_log::{Millis, Position, Seq};
+use brine_wire::Value;
 use brine_wire::time::StartText;
 
 use super::event_output::{Printer, utc};
 use super::selection::Selection;
 use crate::bus_location;
 use crate::interrupt::Interrupt;
+use crate::remote::{Kind, Remote};
 use crate::show;
+use crate::terminal;
 
 /// The most events that are kept in order to print them in another order than they come in.
 const MAX_KEPT: usize = 1_000_000;
@@ -48,6 +51,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) allow_gap: bool,
     /// Fail when the bus is not there, or ends.
     pub(crate) no_wait: bool,
+    /// Where the bus is, if not on this machine.
+    pub(crate) remote: Option<&'a Remote>,
 }
 
 /// Why printing ended.
@@ -92,6 +97,7 @@ pub(crate) fn print(
         left: wanted.count,
         printed: 0,
         began: None,
+        looked_at: 0,
         client,
         wanted,
         printer,
@@ -110,6 +116,8 @@ struct Printing<'a> {
     printed: u64,
     /// Where the stream that follows began.
     began: Option<Position>,
+    /// How many events came that are chosen from here.
+    looked_at: u64,
     interrupt: Interrupt,
 }
 
@@ -153,8 +161,20 @@ impl Printing<'_> {
     }
 
     /// Whether the socket knows only part of what is wanted.
-    const fn must_look_at_all(&self) -> bool {
-        self.wanted.selection.has_grep()
+    fn must_look_at_all(&self) -> bool {
+        self.wanted.selection.has_grep() || self.is_unfiltered()
+    }
+
+    /// Whether every event comes, wanted or not: Salt's own API filters nothing.
+    fn is_unfiltered(&self) -> bool {
+        (self.wanted.remote).is_some_and(|remote| remote.kind == Kind::Salt)
+    }
+
+    fn is_wanted(&self, event: EventRef<'_>) -> bool {
+        match self.is_unfiltered() {
+            true => self.wanted.selection.wants(event),
+            false => self.wanted.selection.greps(event),
+        }
     }
 
     /// Prints a stream to its end.
@@ -166,7 +186,7 @@ impl Printing<'_> {
                 self.wanted.start,
                 Some(StartText::Sequence(_) | StartText::After { .. })
             );
-        let mut is_waiting = false;
+        let (mut is_waiting, mut trouble) = (false, None);
         loop {
             // All that has come, without waiting; then show it, and wait.
             let mut next = match is_waiting {
@@ -224,16 +244,38 @@ impl Printing<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            if is_waiting && stream.socket().is_some() {
+            let is_there = stream.socket().is_some();
+            if let Some(remote) = self.wanted.remote {
+                self.tell_of_trouble(remote, &mut trouble)?;
+            } else if is_waiting && is_there {
                 show::complain(&"connected again");
                 is_waiting = false;
             }
         }
     }
 
+    /// Says why nothing comes from another machine, and when it does again.
+    fn tell_of_trouble(&self, remote: &Remote, known: &mut Option<String>) -> anyhow::Result<()> {
+        let trouble = remote.trouble().get();
+        match (&trouble, &*known) {
+            (Some(trouble), _) if self.wanted.no_wait => bail!("{}: {trouble}", remote.name),
+            (Some(trouble), None) => {
+                show::complain(&format_args!(
+                    "{}: {trouble}; connecting again",
+                    remote.name
+                ));
+            }
+            (None, Some(_)) => show::complain(&"connected again"),
+            _ => {}
+        }
+        *known = trouble;
+        Ok(())
+    }
+
     fn event(&mut self, stored: &Stored) -> anyhow::Result<ControlFlow<()>> {
         let event = stored.event.to_ref();
-        if !self.wanted.selection.greps(event) {
+        self.looked_at += 1;
+        if !self.is_wanted(event) {
             return Ok(ControlFlow::Continue(()));
         }
         let at = Some((stored.position, stored.at));
@@ -317,6 +359,9 @@ impl Printing<'_> {
     }
 
     fn end_from_outside(&mut self) -> anyhow::Result<Option<End>> {
+        if terminal::reader_is_gone() {
+            return Ok(Some(End::Complete));
+        }
         if self.interrupt.has_come() {
             return Ok(Some(End::Interrupted(self.counts())));
         }
@@ -327,10 +372,21 @@ impl Printing<'_> {
     /// What there was so far. A bus that does not say had what was printed.
     fn counts(&mut self) -> Counts {
         let (printed, began) = (self.printed, self.began);
-        let newest = newest(&mut self.client, Duration::from_secs(1))
-            .ok()
-            .flatten();
-        let seen = match (began, newest) {
+        if self.is_unfiltered() {
+            let seen = self.looked_at;
+            return Counts { printed, seen };
+        }
+        let status = self.client.status(Some(Duration::from_secs(10))).ok();
+        let at = |name| {
+            status
+                .as_ref()
+                .and_then(|status| log_position(status, name))
+        };
+        let began = match &self.wanted.start {
+            Some(StartText::Earliest) => at("oldest").map(before),
+            _ => began,
+        };
+        let seen = match (began, at("newest")) {
             (Some(began), Some(newest)) => newest.seq.0.saturating_sub(began.seq.0),
             _ => printed,
         };
@@ -389,8 +445,8 @@ impl Printing<'_> {
                 Some(Delivery::End) => return Ok(end),
                 Some(Delivery::Event(stored)) if stored.position.seq > end.seq => return Ok(end),
                 Some(Delivery::Event(stored)) => {
-                    let greps = self.wanted.selection.greps(stored.event.to_ref());
-                    if greps && keep(stored) > MAX_KEPT {
+                    let is_wanted = self.is_wanted(stored.event.to_ref());
+                    if is_wanted && keep(stored) > MAX_KEPT {
                         bail!(
                             "more than {MAX_KEPT} events would have to be kept; add --last N or a filter"
                         );
@@ -416,10 +472,13 @@ impl Printing<'_> {
 
 /// The position of the newest event.
 fn newest(client: &mut LocalClient, patience: Duration) -> anyhow::Result<Option<Position>> {
-    let status = client.status(Some(patience))?;
-    let log = status.as_map().and_then(|status| status.get("log"));
-    let newest = log.and_then(|log| log.as_map()?.get("newest")?.as_str());
-    Ok(newest.and_then(|position| position.parse().ok()))
+    Ok(log_position(&client.status(Some(patience))?, "newest"))
+}
+
+/// A position that a bus's status has of its log.
+fn log_position(status: &Value, name: &str) -> Option<Position> {
+    let log = status.as_map()?.get("log")?.as_map()?;
+    log.get(name)?.as_str()?.parse().ok()
 }
 
 const fn before(position: Position) -> Position {

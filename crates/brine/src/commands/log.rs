@@ -209,7 +209,7 @@ fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
 }
 
 fn export(export: &Export) -> anyhow::Result<()> {
-    let selection = export.selection.compile()?;
+    let selection = export.selection.compile();
     let (start, until) = export.window.read();
     let mut reader = export.store.open()?;
     if let Err(gone) = history_store::seek(&mut reader, start.as_ref(), true)? {
@@ -313,7 +313,7 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
                 tags: vec![tag.clone()],
                 ..SelectionArgs::default()
             };
-            let (selection, mut count) = (selection.compile()?, 0_u64);
+            let (selection, mut count) = (selection.compile(), 0_u64);
             history_store::forward(&mut reader, &selection, None, &mut |record| {
                 count += u64::from(matches!(record, Record::Event { .. }));
                 Ok(ControlFlow::Continue(()))

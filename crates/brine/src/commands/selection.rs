@@ -11,6 +11,7 @@ use brine_wire::json;
 use brine_wire::matching::{MatchType, RegexSearch, TagFilter, TagMatch};
 
 use crate::show;
+use crate::usage::wrong_usage;
 
 /// How tags are compared with a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -78,8 +79,13 @@ pub(crate) struct Selection {
 }
 
 impl SelectionArgs {
-    /// Compiles the patterns.
-    pub(crate) fn compile(&self) -> anyhow::Result<Selection> {
+    /// Compiles the patterns. One that is wrong ends the program, as any wrong argument does.
+    pub(crate) fn compile(&self) -> Selection {
+        let compiled = self.try_compile();
+        compiled.unwrap_or_else(|error| wrong_usage(&show::one_line(&error)))
+    }
+
+    fn try_compile(&self) -> anyhow::Result<Selection> {
         let kind = self.match_kind.match_type();
         let patterns = self.tags.iter().map(|tag| TagMatch::new(kind, tag));
         Ok(Selection {

@@ -8,6 +8,7 @@ mod bus;
 mod history;
 mod local_socket;
 mod node;
+mod reference;
 mod salt_key;
 mod salt_master;
 mod salt_run;

@@ -192,6 +192,11 @@ impl Bus {
         running.left()
     }
 
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.running = None;
+    }
+
     /// The process it is.
     pub(crate) fn pid(&self) -> u32 {
         self.running.as_ref().unwrap().0.id()

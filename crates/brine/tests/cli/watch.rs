@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Bus, Left, brine, run};
+use crate::support::{Bus, Left, Running, brine, run};
 
 #[test]
 fn a_pipe_gets_a_json_object_per_line() {
@@ -79,7 +79,7 @@ fn a_summary_counts_by_prefix() {
 #[test]
 fn an_absent_bus_is_waited_for_with_one_line() {
     let mut bus = Bus::absent();
-    let mut watch = crate::support::Running::start(&mut bus.command(&["watch", "-n", "1", "my/*"]));
+    let mut watch = Running::start(&mut bus.command(&["watch", "-n", "1", "my/*"]));
     let line = watch.says("waiting");
     assert_eq!(
         bus.scrub(&line),
@@ -161,12 +161,61 @@ fn a_bad_pattern_is_told() {
         &mut brine(&["watch", "--match", "regex", "x(", "--sock-dir", "/x"]),
         "",
     );
-    assert_eq!(left.code, Some(1));
+    assert_eq!(left.code, Some(2));
     assert!(
         left.stderr
-            .starts_with("brine: expected a regular expression, found \"x(\""),
+            .starts_with("error: expected a regular expression, found \"x(\""),
         "{left:?}"
     );
+}
+
+#[test]
+fn a_past_of_which_nothing_matches_is_told_from_an_empty_bus() {
+    let bus = Bus::start();
+    for number in 0..4 {
+        bus.send(&format!("other/{number}"), "{}");
+    }
+    let left = bus.run(&["watch", "--from", "earliest", "-t", "1", "myco/*"]);
+    assert_eq!(left.stderr, "brine: 0 of 4 events matched in 1 s\n");
+}
+
+#[test]
+fn after_a_crash_nobody_counts_numbers_that_were_never_used() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    let history = ["--history", history.as_str()];
+    bus.begin(&history);
+    let fire = |bus: &Bus, tag: &str| {
+        let left = bus.run(&["send", "--ack", tag, "{}"]);
+        assert_eq!(left.code, Some(0), "{left:?}");
+    };
+    fire(&bus, "a/1");
+    let mut watch =
+        Running::start(&mut bus.command(&["watch", "--last", "1", "-n", "2", "--json"]));
+    watch.prints("a/1");
+    bus.kill();
+    bus.begin(&history);
+    fire(&bus, "a/2");
+    let left = watch.left();
+    assert!(
+        left.code == Some(0) && left.stdout.contains("a/2"),
+        "{left:?}"
+    );
+    let gap = "events may be missing, after ";
+    assert!(
+        left.stderr.contains(gap) && left.stderr.contains("unclean shutdown"),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_watch_whose_reader_has_gone_ends_without_another_event() {
+    let bus = Bus::start();
+    bus.send("a/1", "{}");
+    let mut watch = Running::start(&mut bus.command(&["watch", "--last", "1"]));
+    watch.prints("a/1");
+    watch.close_stdout();
+    assert_eq!(watch.left().code, Some(0));
 }
 
 #[test]

@@ -34,9 +34,9 @@ pub(super) struct Api {
     pub(super) port: u16,
 }
 
-struct Answer {
-    code: u16,
-    text: String,
+pub(super) struct Answer {
+    pub(super) code: u16,
+    pub(super) text: String,
 }
 
 impl Answer {
@@ -76,7 +76,7 @@ impl Api {
     }
 
     /// As SaltGUI sends it: one mapping as JSON, called text.
-    fn post(&self, token: &str, path: &str, body: &str) -> Answer {
+    pub(super) fn post(&self, token: &str, path: &str, body: &str) -> Answer {
         let head = format!("content-type: text/plain;charset=UTF-8\r\nx-auth-token: {token}\r\n");
         self.ask(&format!("POST {path}"), &head, body)
     }

@@ -25,7 +25,6 @@ const LISTENS: &str = "test/listens";
 pub(crate) struct Left {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
-    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) stderr: String,
 }
 

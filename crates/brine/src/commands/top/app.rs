@@ -16,15 +16,17 @@ pub(super) enum View {
     Jobs,
     Minions,
     Tags,
+    Functions,
     Bus,
 }
 
 impl View {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Events,
         Self::Jobs,
         Self::Minions,
         Self::Tags,
+        Self::Functions,
         Self::Bus,
     ];
 
@@ -34,6 +36,7 @@ impl View {
             Self::Jobs => "Jobs",
             Self::Minions => "Minions",
             Self::Tags => "Tags",
+            Self::Functions => "Functions",
             Self::Bus => "Bus",
         }
     }
@@ -77,8 +80,6 @@ pub(super) enum Wish {
     Before { seq: u64, at: u64 },
     /// Read this one event.
     One { seq: u64 },
-    /// Write these lines to a file.
-    Save { lines: String },
 }
 
 /// Whether events come.
@@ -125,7 +126,7 @@ pub(super) struct App {
     pub(super) selected: Option<i64>,
     /// The first row on the screen while one is selected.
     pub(super) top: i64,
-    pub(super) places: [Place; 5],
+    pub(super) places: [Place; 6],
     /// How many rows the list has on the screen; set when it is drawn.
     pub(super) height: usize,
     /// Where the list begins on the screen, and what stands there: for the mouse.
@@ -135,9 +136,17 @@ pub(super) struct App {
     /// How many rows the present list has.
     pub(super) list_len: usize,
     pub(super) as_json: bool,
+    /// The plot has a column per minute instead of one per second.
+    pub(super) has_minutes: bool,
+    /// The full height of the plot, if the user holds it.
+    pub(super) scale: Option<u32>,
+    /// Its height when it was drawn last.
+    pub(super) most: u32,
     pub(super) message: String,
     pub(super) is_over: bool,
     wishes: Vec<Wish>,
+    /// Lines that the user wants in a file.
+    pub(super) export: Option<String>,
 }
 
 impl App {
@@ -161,16 +170,20 @@ impl App {
             past: Past::default(),
             selected: None,
             top: 0,
-            places: [Place::default(); 5],
+            places: [Place::default(); 6],
             height: 10,
             list_top: 0,
             shown: Vec::new(),
             tabs: Vec::new(),
             list_len: 0,
             as_json: false,
+            has_minutes: false,
+            scale: None,
+            most: 1,
             message: String::new(),
             is_over: false,
             wishes: Vec::new(),
+            export: None,
         }
     }
 

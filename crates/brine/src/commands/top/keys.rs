@@ -6,11 +6,12 @@ use ratatui::crossterm::event::{
     KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 
-use super::app::{App, Overlay, Place, Prompt, PromptKind, View, Wish};
+use super::app::{App, Overlay, Place, Prompt, PromptKind, View};
+use crate::clock;
 
 /// The keys, for the page of help.
 pub(super) const HELP: &[(&str, &str)] = &[
-    ("1 … 5, Tab", "events, jobs, minions, tags, bus"),
+    ("1 … 6, Tab", "events, jobs, minions, tags, functions, bus"),
     ("j k ↓ ↑", "next and previous row"),
     (
         "PgUp PgDn",
@@ -28,6 +29,8 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("f", "filter: tags and fields, such as salt/job/* ok:false"),
     ("!", "only failures"),
     ("F", "no filter"),
+    ("m", "the plot by minutes, by seconds"),
+    ("s", "hold the plot's scale; let it go"),
     ("y", "an event's data as YAML or JSON"),
     ("w", "write the list of events to a file"),
     (
@@ -68,12 +71,19 @@ impl App {
                 let _ = self.set_filter("");
             }
             KeyCode::Char('!') => self.only_failures = !self.only_failures,
+            KeyCode::Char('m') => (self.has_minutes, self.scale) = (!self.has_minutes, None),
+            KeyCode::Char('s') => {
+                self.scale = match self.scale {
+                    Some(_) => None,
+                    None => Some(self.most),
+                }
+            }
             KeyCode::Char('y') => self.as_json = !self.as_json,
             KeyCode::Char('w') => self.save(),
             KeyCode::Char('n') => self.find(true),
             KeyCode::Char('N') => self.find(false),
             KeyCode::Char('q') | KeyCode::Esc => self.back(key.code == KeyCode::Char('q')),
-            KeyCode::Char(digit @ '1'..='5') => {
+            KeyCode::Char(digit @ '1'..='6') => {
                 let at = digit as usize - '1' as usize;
                 self.go_to(View::ALL[at]);
             }
@@ -260,6 +270,14 @@ impl App {
                     .map(|row| row.0.to_owned());
                 self.show_events(shape);
             }
+            View::Functions => {
+                let functions = &self.site.functions;
+                let fun = functions
+                    .busiest(self.now())
+                    .get(selected)
+                    .map(|row| row.0.to_owned());
+                self.show_events(fun.map(|fun| format!("fun:{fun}")));
+            }
             View::Bus => {}
         }
     }
@@ -333,15 +351,22 @@ impl App {
         let mut count = 0;
         while let Some(number) = at {
             if let Some(Row::Event {
+                seq,
+                at,
                 tag,
                 data: Some(data),
                 ..
             }) = rows.get(number)
                 && let Ok(Value::Map(data)) = msgpack::decode(data)
             {
-                let object: Map = [("tag", Value::from(&**tag)), ("data", Value::Map(data))]
-                    .into_iter()
-                    .collect();
+                let object: Map = [
+                    ("seq", Value::Int((*seq).into())),
+                    ("time", clock::utc_text(*at).into()),
+                    ("tag", Value::from(&**tag)),
+                    ("data", Value::Map(data)),
+                ]
+                .into_iter()
+                .collect();
                 json::to_exact_line(&object.into(), &mut lines);
                 lines.push('\n');
                 count += 1;
@@ -350,7 +375,7 @@ impl App {
         }
         match count {
             0 => "no events to write".clone_into(&mut self.message),
-            _ => self.wish(Wish::Save { lines }),
+            _ => self.export = Some(lines),
         }
     }
 

@@ -38,6 +38,7 @@ use self::source::Source;
 use crate::bus_location::BusArgs;
 use crate::clock::{self, Zone};
 use crate::interrupt::Interrupt;
+use crate::remote::ApiArgs;
 use crate::show::Colour;
 use crate::terminal;
 use crate::usage::wrong_usage;
@@ -51,6 +52,7 @@ Examples:
   brine top                       the bus of this machine's master
   brine top --filter 'ok:false'   only failed returns in the list of events
   brine top --file events.ndjson  what brine watch --json --seq wrote
+  brine top --api https://salt:8000 --user fred   a site elsewhere, over its API
 
 Exit codes: 0 ended by the user; 1 failed; 2 wrong usage.")]
 pub(crate) struct Arguments {
@@ -64,7 +66,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     last: u64,
     /// Read a file of events: what brine watch --json or brine log export wrote
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "api")]
     file: Option<PathBuf>,
     /// Times are shown in UTC
     #[arg(long)]
@@ -74,6 +76,8 @@ pub(crate) struct Arguments {
     color: Colour,
     #[command(flatten)]
     bus: BusArgs,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 /// The time from one picture to the next, at least.
@@ -123,6 +127,10 @@ fn show(
         let wait = FRAME.saturating_sub(drawn.map_or(FRAME, |drawn| drawn.elapsed()));
         is_changed |= take_input(app, wait.max(Duration::from_millis(1)))?;
         is_changed |= source.drain(app)?;
+        // Before anything else, so that leaving does not cut it off.
+        if let Some(lines) = app.export.take() {
+            app.message = source::save(&lines);
+        }
         for wish in app.take_wishes() {
             if let Err(wish) = source.ask(wish) {
                 app.refused(&wish);
@@ -159,6 +167,9 @@ impl Arguments {
     fn source(&self) -> anyhow::Result<Source> {
         if let Some(file) = &self.file {
             return Source::file(file);
+        }
+        if let Some(remote) = self.api.open()? {
+            return Ok(Source::remote(remote, self.last));
         }
         Source::bus(&self.bus.resolve()?, self.last)
     }

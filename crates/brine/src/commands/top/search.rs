@@ -109,6 +109,13 @@ impl App {
                     .map(|(id, minion)| format!("{id} {}", minion.what))
                     .collect()
             }
+            (None, View::Functions) => {
+                let functions = self.site.functions.busiest(now);
+                functions
+                    .into_iter()
+                    .map(|(fun, ..)| fun.to_owned())
+                    .collect()
+            }
             (None, View::Tags) => {
                 let tags = self.site.tags.busiest(now);
                 tags.into_iter()

@@ -130,6 +130,7 @@ fn the_other_views() {
         ('2', "jobs"),
         ('3', "minions"),
         ('4', "tags"),
+        ('5', "functions"),
         ('?', "help"),
     ] {
         for width in [40, 80] {
@@ -184,7 +185,7 @@ fn the_bus_and_who_reads_it() {
             status: Some(status.clone()),
             consumers: vec![consumer.clone()],
         });
-        press(&mut app, &[KeyCode::Char('5')]);
+        press(&mut app, &[KeyCode::Char('6')]);
         insta::assert_snapshot!(format!("bus_{width}"), picture(&mut app, width, 16));
     }
 }
@@ -281,6 +282,24 @@ fn filters_and_searches() {
 }
 
 #[test]
+fn the_plot_can_have_minutes_and_its_scale_be_held() {
+    let mut app = site();
+    assert!(picture(&mut app, 160, 24).contains("  peak "));
+    press(&mut app, &[KeyCode::Char('s')]);
+    let held = app.scale;
+    assert!(held.is_some() && picture(&mut app, 160, 24).contains("scale held at "));
+    for number in 0..500 {
+        app.take(event(400_000 + number, 59_500, "a/storm", &[]));
+    }
+    picture(&mut app, 160, 24);
+    assert_eq!(app.scale, held);
+    press(&mut app, &[KeyCode::Char('m')]);
+    // The storm is of the minute that has just ended.
+    assert!(app.scale.is_none() && picture(&mut app, 160, 24).contains("/min"));
+    assert!(app.most >= 500, "{}", app.most);
+}
+
+#[test]
 fn the_mouse_selects_opens_and_changes_views() {
     let mut app = site();
     picture(&mut app, 80, 20);
@@ -309,14 +328,13 @@ fn what_is_shown_can_be_written_and_left() {
     let mut app = site();
     app.set_filter("salt/auth").unwrap();
     press(&mut app, &[KeyCode::Char('w')]);
-    let wishes = app.take_wishes();
-    let [Wish::Save { lines }] = wishes.as_slice() else {
-        panic!("{wishes:?}")
-    };
-    assert_eq!(
-        lines,
-        "{\"tag\": \"salt/auth\", \"data\": {\"id\": \"db3\", \"act\": \"pend\", \"result\": true}}\n"
-    );
+    let lines = app.export.take().unwrap();
+    let number = lines
+        .strip_prefix("{\"seq\": ")
+        .and_then(|rest| rest.split_once(", \"time\": \"2026-11-29T10:00:"));
+    let (_, rest) = number.unwrap_or_else(|| panic!("{lines}"));
+    let event = "Z\", \"tag\": \"salt/auth\", \"data\": {\"id\": \"db3\", \"act\": \"pend\", \"result\": true}}\n";
+    assert!(rest.ends_with(event), "{lines}");
     press(&mut app, &[KeyCode::Char('q')]);
     assert!(app.is_over);
 }
@@ -326,7 +344,7 @@ fn the_smallest_screens_are_drawn_too() {
     let mut app = site();
     for width in [1, 19, 20, 40, 300] {
         for height in [1, 4, 5, 9, 10, 60] {
-            for key in ['1', '2', '3', '4', '5', '?'] {
+            for key in ['1', '2', '3', '4', '5', '6', 'm', '?'] {
                 press(&mut app, &[KeyCode::Char(key)]);
                 picture(&mut app, width, height);
             }
@@ -354,7 +372,7 @@ fn strangers_text_does_not_reach_the_terminal() {
             ("retcode", 1.into()),
         ],
     ));
-    for key in ['1', '2', '3', '4'] {
+    for key in ['1', '2', '3', '4', '5'] {
         press(&mut app, &[KeyCode::Char(key)]);
         let shown = picture(&mut app, 120, 40);
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{key}: {shown}");

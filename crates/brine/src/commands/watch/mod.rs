@@ -13,7 +13,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use brine_bus::client::blocking::Subscriber;
-use brine_bus::client::{EventRef, ReceiveError, Reconnect, SubscriberConfig, Wait};
+use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::client::{
+    EventRef, PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait,
+};
+use brine_wire::time::StartText;
 
 use self::summary::Summary;
 use super::event_output::{FormArgs, Printer};
@@ -23,7 +27,9 @@ use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::{self, BusArgs, BusLocation};
 use crate::clock::Zone;
 use crate::interrupt::Interrupt;
+use crate::remote::{ApiArgs, Remote};
 use crate::show;
+use crate::terminal;
 
 /// The arguments of `brine watch`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +60,7 @@ pub(crate) struct Arguments {
     form: FormArgs,
     /// Show rates per tag prefix instead of events, every so many seconds
     #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
-          default_missing_value = "1", require_equals = true)]
+          default_missing_value = "1", require_equals = true, conflicts_with = "api")]
     summary: Option<Duration>,
     /// Begin with the past: what arrived at this time or later, such as 10m
     #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "last_per_tag", "summary"])]
@@ -80,10 +86,15 @@ pub(crate) struct Arguments {
     no_wait: bool,
     #[command(flatten)]
     bus: BusArgs,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 /// Watches until enough is seen.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.api.is_given() {
+        return arguments.run_over_api();
+    }
     let location = arguments.bus.resolve()?;
     if arguments.summary.is_none()
         && let Some(code) = arguments.run_over_local_socket(&location)?
@@ -99,12 +110,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut bus = Subscriber::new(&location.address, config);
     bus.check_while_waiting({
         let interrupt = interrupt.clone();
-        move || match interrupt.has_come() {
+        move || match interrupt.has_come() || terminal::reader_is_gone() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
-    let selection = arguments.selection.compile()?;
+    let selection = arguments.selection.compile();
     let watch = Watch {
         left: arguments.count,
         deadline: arguments.deadline(),
@@ -122,27 +133,52 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Arguments {
+    /// Watches the bus of another machine.
+    fn run_over_api(&self) -> anyhow::Result<ExitCode> {
+        // What is wrong with the command line is said before a password is asked for.
+        let (start, selection) = (self.start(), self.selection.compile());
+        self.selection.warn_of_exact_tags();
+        let remote = self.api.open()?;
+        let Some(remote) = &remote else {
+            return Ok(ExitCode::FAILURE);
+        };
+        let client = LocalClient::new(remote.address(), PublisherConfig::default());
+        self.watch_log(client, start, &selection, Some(remote))
+    }
+
     /// Watches Brine's own socket; `None` if there is none and Salt's will do.
     fn run_over_local_socket(&self, location: &BusLocation) -> anyhow::Result<Option<ExitCode>> {
         let needs_log =
             self.since.is_some() || self.from.is_some() || self.last.is_some() || self.last_per_tag;
+        let (start, selection) = (self.start(), self.selection.compile());
+        self.selection.warn_of_exact_tags();
+        match location.local_address().and_then(local_events::connect) {
+            Some(client) => self.watch_log(client, start, &selection, None).map(Some),
+            None if needs_log => Err(no_local_socket(location)),
+            None => Ok(None),
+        }
+    }
+
+    /// Where to start. A text that says nothing ends the program.
+    fn start(&self) -> Option<StartText> {
         let window = WindowArgs {
             since: self.since.clone(),
             from: self.from.clone(),
             utc: self.utc,
             ..WindowArgs::default()
         };
-        let (start, _) = window.read();
-        let selection = self.selection.compile()?;
-        self.selection.warn_of_exact_tags();
-        let Some(client) = location.local_address().and_then(local_events::connect) else {
-            return match needs_log {
-                true => Err(no_local_socket(location)),
-                false => Ok(None),
-            };
-        };
+        window.read().0
+    }
+
+    fn watch_log(
+        &self,
+        client: LocalClient,
+        start: Option<StartText>,
+        selection: &Selection,
+        remote: Option<&Remote>,
+    ) -> anyhow::Result<ExitCode> {
         let wanted = Wanted {
-            selection: &selection,
+            selection,
             start,
             until: None,
             last: self.last,
@@ -153,6 +189,7 @@ impl Arguments {
             reverse: false,
             allow_gap: self.allow_gap,
             no_wait: self.no_wait,
+            remote,
         };
         let end = local_events::print(
             client,
@@ -161,7 +198,7 @@ impl Arguments {
         )?;
         let is_complete = match end {
             LocalEnd::Complete => true,
-            LocalEnd::Gone => return Ok(Some(ExitCode::from(GONE))),
+            LocalEnd::Gone => return Ok(ExitCode::from(GONE)),
             LocalEnd::Interrupted(Counts { printed, seen }) => {
                 say_if_nothing_matched(printed, seen, None);
                 self.count.is_none()
@@ -171,10 +208,10 @@ impl Arguments {
                 self.count.is_none()
             }
         };
-        Ok(Some(match is_complete {
+        Ok(match is_complete {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
-        }))
+        })
     }
 
     /// When the time is over; a time too long to end is none.

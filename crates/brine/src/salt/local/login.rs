@@ -3,18 +3,16 @@
 //! A master checks who logs in; this asks for what it needs. Facts: Salt 3008.3 and 3006.28 as they behave.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, IsTerminal as _, Write};
-use std::os::fd::AsFd as _;
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
 use brine_config::Opts;
 use brine_node::client::{self, ClientConfig};
 use brine_wire::{Map, Value};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
+use crate::prompt;
 use crate::salt::options::Key;
 use crate::salt::optparse::Parsed;
 use crate::salt::start;
@@ -77,7 +75,7 @@ pub(super) async fn log_in(
     let mut fields = Map::new();
     let username = match line.value(Key::Username) {
         Some(name) => name.to_owned(),
-        None => prompt("username: ")?,
+        None => prompt::shown("username: ", terminal::stdout())?,
     };
     let username = match username.is_empty() {
         true => start::user(),
@@ -88,7 +86,7 @@ pub(super) async fn log_in(
         "password",
         match line.value(Key::Password) {
             Some(password) => password.to_owned(),
-            None => hidden_prompt("password: ")?,
+            None => prompt::hidden("password: ")?,
         },
     );
     if line.has(Key::MakeToken) {
@@ -165,39 +163,4 @@ fn kept_token(file: &Path, opts: &Opts) -> Option<String> {
         return None;
     }
     Some(fs::read_to_string(file).ok()?.trim().to_owned())
-}
-
-fn prompt(text: &str) -> anyhow::Result<String> {
-    let mut stdout = terminal::stdout();
-    write!(stdout, "{text}")?;
-    stdout.flush()?;
-    read_line()
-}
-
-/// Asks for something that is not shown on a terminal.
-fn hidden_prompt(text: &str) -> anyhow::Result<String> {
-    let mut stderr = terminal::stderr();
-    write!(stderr, "{text}")?;
-    stderr.flush()?;
-    if !io::stdin().is_terminal() {
-        return read_line();
-    }
-    let terminal = io::stdin();
-    let before = tcgetattr(terminal.as_fd()).context("cannot read the terminal's modes")?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(terminal.as_fd(), OptionalActions::Flush, &silent)
-        .context("cannot switch off the terminal's echo")?;
-    let line = read_line();
-    let restored = tcsetattr(terminal.as_fd(), OptionalActions::Flush, &before);
-    writeln!(stderr)?;
-    restored.context("cannot switch on the terminal's echo again")?;
-    line
-}
-
-fn read_line() -> anyhow::Result<String> {
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line);
-    read.context("cannot read stdin")?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }

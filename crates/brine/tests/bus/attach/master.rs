@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use brine_testkit::program::{Program, command};
@@ -95,6 +96,20 @@ impl Salt {
         self.site.publish()
     }
 
+    /// Two processes serve sockets of one bus, and that is as it should be.
+    fn is_well_for_the_doctor(&self) {
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_brine"));
+        doctor.args(["doctor", "-c"]).arg(self.site.path(""));
+        let output = doctor.env("NO_COLOR", "1").output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let faults: Vec<_> = said
+            .lines()
+            .filter(|line| line.starts_with("error"))
+            .collect();
+        assert!(faults.is_empty() && output.status.success(), "{said}");
+        assert!(said.contains("master: 0 errors, "), "{said}");
+    }
+
     fn all_work(&mut self, listeners: &mut [&mut Client], when: &str) {
         self.pings();
         let tag = format!("state/{when}");
@@ -120,6 +135,7 @@ fn is_not_noticed(version: &'static str) {
     assert_eq!(look(&salt.publish()), salts);
     let mut new = listener(&salt);
     salt.all_work(&mut [&mut new, &mut old], "during");
+    salt.is_well_for_the_doctor();
 
     salt.master = None;
     salt.master = Some(Salt::daemon(version, "salt-master", &salt.site));

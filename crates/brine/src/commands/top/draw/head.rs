@@ -33,13 +33,19 @@ pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     if area.height <= 2 {
         return;
     }
+    let columns = match app.has_minutes {
+        true => app.site.rates.last_minutes(width, app.now()),
+        false => app.site.rates.last(width, app.now()),
+    };
+    let most = columns.iter().flatten().map(|column| column.events).max();
+    app.most = most.unwrap_or(0).max(1);
     frame.render_widget(Paragraph::new(Line::from(totals(app, width))), row(2));
     let plot = Rect {
         y: area.y + 3,
         height: area.height - 3,
         ..area
     };
-    let lines = plot_lines(app, width, usize::from(plot.height));
+    let lines = plot_lines(app, &columns, usize::from(plot.height));
     frame.render_widget(Paragraph::new(lines), plot);
 }
 
@@ -103,6 +109,17 @@ fn totals(app: &App, width: usize) -> Vec<Span<'static>> {
         None => (text::counted(site.minions.len(), "minion"), Meaning::Plain),
     });
     parts.push((text::counted(site.jobs.len(), "job"), Meaning::Plain));
+    let unit = if app.has_minutes { "min" } else { "s" };
+    parts.push(match app.scale {
+        Some(scale) => (
+            format!("scale held at {}/{unit}", text::grouped(scale.into())),
+            Meaning::Warning,
+        ),
+        None => (
+            format!("peak {}/{unit}", text::grouped(app.most.into())),
+            Meaning::Faint,
+        ),
+    });
     let mut spans = Vec::new();
     let mut used = 0;
     for (part, meaning) in parts {
@@ -126,6 +143,7 @@ fn tabs(app: &mut App, area: Rect) -> Vec<Span<'static>> {
         let name = match (is_narrow, view) {
             (true, View::Minions) => "Min",
             (true, View::Events) => "Evts",
+            (true, View::Functions) => "Fun",
             (_, view) => view.name(),
         };
         let label = if is_narrow {
@@ -147,22 +165,17 @@ fn tabs(app: &mut App, area: Rect) -> Vec<Span<'static>> {
     spans
 }
 
-/// The plot: a column per second, newest at the right. Where events are missing, or nothing is known, there is a dot
+/// The plot: a column per second or minute, newest at the right. Where events are missing, or nothing is known, there is a dot
 /// and not a zero.
-fn plot_lines(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
+fn plot_lines(app: &App, columns: &[Option<Second>], height: usize) -> Vec<Line<'static>> {
     const BLOCKS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
-    let seconds = app.site.rates.last(width, app.now());
-    let most = seconds
-        .iter()
-        .flatten()
-        .map(|second| second.events)
-        .max()
-        .unwrap_or(0)
-        .max(1);
+    let most = app.scale.unwrap_or(app.most);
     let eighths = |count: u32| {
         let all = u64::from(count) * height as u64 * 8;
         // Whatever is there is seen.
-        (all / u64::from(most)).max(u64::from(count > 0))
+        (all / u64::from(most))
+            .min(height as u64 * 8)
+            .max(u64::from(count > 0))
     };
     let cell = |second: Option<Second>, level: u64| -> Span<'static> {
         let is_lowest = level == 0;
@@ -177,10 +190,11 @@ fn plot_lines(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
                 let filled = eighths(second.events).saturating_sub(level * 8).min(8);
                 let is_bad = second.failures > 0 && eighths(second.failures) > level * 8;
                 let meaning = if is_bad { Meaning::Bad } else { Meaning::Good };
-                Span::styled(
-                    BLOCKS[usize::try_from(filled).unwrap_or(8)],
-                    style(app, meaning),
-                )
+                let block = match is_bad && !app.colour {
+                    true => "▒",
+                    false => BLOCKS[usize::try_from(filled).unwrap_or(8)],
+                };
+                Span::styled(block, style(app, meaning))
             }
         }
     };
@@ -188,9 +202,9 @@ fn plot_lines(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     levels
         .map(|level| {
             Line::from(
-                seconds
+                columns
                     .iter()
-                    .map(|second| cell(*second, level))
+                    .map(|column| cell(*column, level))
                     .collect::<Vec<_>>(),
             )
         })

@@ -1,6 +1,6 @@
 //! The lists of jobs, minions and kinds of tags.
 
-use brine_view::site::{Job, Outcome};
+use brine_view::site::{Job, Outcome, Tags};
 use brine_view::{Meaning, text};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -73,10 +73,17 @@ pub(super) fn jobs(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn job_row(app: &App, job: &Job, now: u64, (name, is_wide): (usize, bool)) -> Line<'static> {
-    let what = match job.user.as_str() {
-        "" => format!("{} {}", job.fun, job.target),
-        user => format!("{} {} ({user})", job.fun, job.target),
+    let user = match job.user.as_str() {
+        "" => String::new(),
+        user => format!("({user})"),
     };
+    let words = [&job.fun, &job.target, &user];
+    let what: Vec<_> = words
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .map(String::as_str)
+        .collect();
+    let what = what.join(" ");
     let (outstanding, state) = job.outstanding(now);
     let missing = match state {
         Outcome::Unknown => ("?".to_owned(), Meaning::Warning),
@@ -172,6 +179,25 @@ pub(super) fn minions(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 pub(super) fn tags(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
+    let rows = busiest(&app.site.tags, app.now());
+    counted(app, frame, area, "TAG", &rows);
+}
+
+pub(super) fn functions(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
+    let rows = busiest(&app.site.functions, app.now());
+    counted(app, frame, area, "RETURNS OF", &rows);
+}
+
+/// Name, how many in the last minute, all, failures.
+type Counted = (String, u64, u64, u64);
+
+fn busiest(tags: &Tags, now: u64) -> Vec<Counted> {
+    let rows = tags.busiest(now).into_iter();
+    rows.map(|row| (row.0.to_owned(), row.1, row.2, row.3))
+        .collect()
+}
+
+fn counted(app: &mut App, frame: &mut Frame<'_>, area: Rect, what: &str, rows: &[Counted]) {
     // On a narrow screen the tags matter more than all that ever came.
     let is_wide = area.width >= 60;
     let all_columns = if is_wide { 10 } else { 0 };
@@ -182,19 +208,11 @@ pub(super) fn tags(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     };
     let heading = format!(
         "{} {}{} {}",
-        left("TAG", name),
+        left(what, name),
         right("IN 1 MIN", 8),
         all_text("ALL"),
         right("FAILED", 7)
     );
-    let now = app.now();
-    let rows: Vec<_> = app
-        .site
-        .tags
-        .busiest(now)
-        .into_iter()
-        .map(|row| (row.0.to_owned(), row.1, row.2, row.3))
-        .collect();
     let row = |app: &App, at: usize| {
         let Some((shape, last, all, failed)) = rows.get(at) else {
             return Line::default();

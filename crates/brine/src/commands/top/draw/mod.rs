@@ -49,6 +49,7 @@ pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>) {
             View::Jobs => lists::jobs(app, frame, body),
             View::Minions => lists::minions(app, frame, body),
             View::Tags => lists::tags(app, frame, body),
+            View::Functions => lists::functions(app, frame, body),
             View::Bus => bus::draw(app, frame, body),
         },
     }

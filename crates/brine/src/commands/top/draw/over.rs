@@ -165,7 +165,7 @@ pub(super) fn job(app: &mut App, frame: &mut Frame<'_>, area: Rect, jid: &str) {
             (
                 id.to_owned(),
                 outcome,
-                returned.map(|returned| returned.sentence.clone()),
+                returned.map(|returned| returned.sentence.line()),
             )
         })
         .collect();

@@ -12,17 +12,19 @@ use brine_wire::{Map, Value};
 
 use super::{Item, LOOK_EVERY, Link, Out, Over, Questions};
 use crate::clock;
+use crate::remote::Trouble;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Reads Brine's own socket until the user has seen enough. A stream that is cut goes on where it was.
-pub(super) fn read_local(address: LocalAddress, last: u64, out: &mut Out) {
+/// `trouble` says what the socket cannot: that there is nothing behind it.
+pub(super) fn read_local(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) {
     // The end is the user's.
-    let _ = follow(address, last, out);
+    let _ = follow(address, last, trouble, out);
 }
 
-fn follow(address: LocalAddress, last: u64, out: &mut Out) -> Result<(), Over> {
+fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) -> Result<(), Over> {
     let query = EventQuery {
         last: Some(last).filter(|last| *last > 0),
         ..EventQuery::default()
@@ -34,9 +36,16 @@ fn follow(address: LocalAddress, last: u64, out: &mut Out) -> Result<(), Over> {
         let mut next = stream.next(Wait::For(Duration::ZERO));
         if matches!(next, Ok(None)) {
             out.flush()?;
-            if !is_live && stream.socket().is_some() {
-                out.link(Link::Live)?;
-                is_live = true;
+            match trouble.get() {
+                Some(reason) if is_live => {
+                    out.link(Link::Lost(format!("{reason}; connecting again")))?;
+                    is_live = false;
+                }
+                None if !is_live && stream.socket().is_some() => {
+                    out.link(Link::Live)?;
+                    is_live = true;
+                }
+                _ => {}
             }
             next = stream.next(Wait::For(LOOK_EVERY));
         }
@@ -58,8 +67,13 @@ fn follow(address: LocalAddress, last: u64, out: &mut Out) -> Result<(), Over> {
             Err(error) => {
                 out.link(Link::Lost(lost(&error)))?;
                 is_live = false;
-                // The stream connects again by itself; a bus that is away is not asked all the time.
-                std::thread::sleep(LOOK_EVERY);
+                // The stream connects again by itself. A bus that is away is not asked all the time, and one that
+                // refuses rarely changes its mind.
+                let pause = match error {
+                    LocalError::Refused { .. } => 20 * LOOK_EVERY,
+                    _ => LOOK_EVERY,
+                };
+                out.pause(pause)?;
             }
         }
     }
@@ -181,13 +195,15 @@ impl Questions for Local {
         let Value::Map(status) = self.client.status(Some(ANSWER)).ok()? else {
             return None;
         };
+        let list = |map: &Map| {
+            let list = map.get("consumers").and_then(Value::as_array);
+            list.map(<[Value]>::to_vec)
+        };
         let consumers = match self.client.consumers(Some(ANSWER)) {
-            Ok(Value::Map(answer)) => answer
-                .get("consumers")
-                .and_then(Value::as_array)
-                .map(<[Value]>::to_vec),
+            Ok(Value::Map(answer)) => list(&answer),
             Ok(Value::Array(all)) => Some(all),
-            _ => None,
+            // An API has no such path; its status says what the user may see of them.
+            _ => list(&status),
         };
         let consumers = consumers
             .unwrap_or_default()

@@ -5,10 +5,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use anyhow::Context;
-use brine_wire::{Map, Value, event_line, json, msgpack};
+use brine_view::site::Gap;
+use brine_wire::msgpack;
 
 use super::{Item, Link, Out, Over};
-use crate::clock;
+use crate::event_lines::{self, Line};
 
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 64 << 20;
@@ -25,7 +26,7 @@ pub(super) fn read(mut file: BufReader<File>, out: &mut Out) {
 
 fn read_lines(file: &mut BufReader<File>, out: &mut Out) -> Result<(), Over> {
     use std::io::Read as _;
-    let (mut line, mut number, mut seq) = (Vec::new(), 0u64, 0);
+    let (mut line, mut number, mut last) = (Vec::new(), 0u64, Last::default());
     loop {
         line.clear();
         number += 1;
@@ -37,38 +38,52 @@ fn read_lines(file: &mut BufReader<File>, out: &mut Out) -> Result<(), Over> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match event(&line, &mut seq) {
-            Some(item) => out.push(item)?,
+        match last.item(&line) {
+            Some(Some(item)) => out.push(item)?,
+            Some(None) => {}
             None => out.push(Item::Message(format!("line {number} is no event")))?,
         }
     }
 }
 
-/// An event of a line; `seq` is the number of the one before it.
-pub(super) fn event(line: &[u8], seq: &mut u64) -> Option<Item> {
-    let Ok(Value::Map(fields)) = json::parse(line) else {
-        return None;
-    };
-    let (tag, data) = event_line::parse(line).ok()?;
-    *seq = match fields.get("seq") {
-        Some(Value::Int(own)) => u64::try_from(*own).ok()?,
-        _ => *seq + 1,
-    };
-    let mut packed = Vec::new();
-    msgpack::encode_map(&data, &mut packed);
-    Some(Item::Event {
-        tag,
-        data: packed,
-        at: time(&fields, &data),
-        seq: *seq,
-    })
+/// Number and time of the event before: what a line without them goes by.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    seq: u64,
+    at: u64,
 }
 
-/// When it arrived, or was fired, in milliseconds since 1970.
-fn time(fields: &Map, data: &Map) -> u64 {
-    let texts = [fields.get("time"), data.get("_stamp")];
-    let times = texts.into_iter().flatten().filter_map(Value::as_str);
-    times.into_iter().find_map(clock::stamp).map_or(0, |time| {
-        u64::try_from(time.as_millisecond()).unwrap_or_default()
-    })
+impl Last {
+    /// What a line is to the list; `Some(None)` for one that says nothing new.
+    pub(super) fn item(&mut self, line: &[u8]) -> Option<Option<Item>> {
+        let item = match event_lines::parse(line)? {
+            Line::Event {
+                tag, data, seq, at, ..
+            } => {
+                self.seq = seq.unwrap_or(self.seq + 1);
+                self.at = at.map_or(self.at, |at| at.0);
+                let mut packed = Vec::new();
+                msgpack::encode_map(&data, &mut packed);
+                Item::Event {
+                    tag,
+                    data: packed,
+                    at: self.at,
+                    seq: self.seq,
+                }
+            }
+            Line::Gap {
+                to, missed, reason, ..
+            } => {
+                self.seq = to.seq.0;
+                Item::Gap(Gap {
+                    at: self.at,
+                    before: to.seq.0 + 1,
+                    missed,
+                    reason: reason.unwrap_or_else(|| "no longer kept".to_owned()),
+                })
+            }
+            Line::Heartbeat(_) => return Some(None),
+        };
+        Some(Some(item))
+    }
 }

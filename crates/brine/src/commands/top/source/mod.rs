@@ -1,4 +1,4 @@
-//! Where events come from: a bus of Brine, one of Salt's, a file.
+//! Where events come from: a bus of Brine, one of Salt's, one of another machine, a file.
 //!
 //! Each is read by a thread that hands over batches through a bounded channel: when the screen cannot keep up, the
 //! thread waits and the bus's log holds what comes. A second thread asks for status and reads back in history.
@@ -6,8 +6,9 @@
 mod bus;
 mod file;
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, fchown};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ use super::app::{App, Link, Wish};
 use crate::bus_location::BusLocation;
 use crate::clock;
 use crate::commands::local_events;
+use crate::remote::{Kind, Remote, Trouble};
 
 /// What a source gives.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub(super) struct Source {
     batches: Receiver<Vec<Item>>,
     wishes: SyncSender<Wish>,
     stop: Arc<AtomicBool>,
+    /// What is read over its API, if not this machine's.
+    remote: Option<Remote>,
 }
 
 impl Source {
@@ -88,7 +92,10 @@ impl Source {
         match local {
             Some(local) => {
                 let (address, mut asks) = (local.clone(), out.clone());
-                thread::spawn(move || bus::read_local(local, last, &mut Out::new(out)));
+                let trouble = Trouble::default();
+                thread::spawn(move || {
+                    bus::read_local(local, last, &trouble, &mut Out::new(out));
+                });
                 thread::spawn(move || {
                     serve(&wishes, &mut asks, &mut bus::Local::new(address));
                 });
@@ -100,6 +107,21 @@ impl Source {
             }
         }
         Ok(source)
+    }
+
+    /// The bus of another machine.
+    pub(super) fn remote(remote: Remote, last: u64) -> Self {
+        let (mut source, out, wishes) = Self::new(remote.name.clone(), false);
+        let (address, trouble) = (remote.address(), remote.trouble());
+        let last = match remote.kind {
+            Kind::Brine => last,
+            Kind::Salt => 0,
+        };
+        let (events, mut asks) = (address.clone(), out.clone());
+        thread::spawn(move || bus::read_local(events, last, &trouble, &mut Out::new(out)));
+        thread::spawn(move || serve(&wishes, &mut asks, &mut bus::Local::new(address)));
+        source.remote = Some(remote);
+        source
     }
 
     /// A file of events.
@@ -127,6 +149,7 @@ impl Source {
                 batches,
                 wishes,
                 stop,
+                remote: None,
             },
             sending,
             wish_receiver,
@@ -224,6 +247,16 @@ impl Out {
         }
     }
 
+    /// Waits; also notices the end.
+    fn pause(&mut self, time: Duration) -> Result<(), Over> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.flush()?;
+            thread::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
+        }
+        Ok(())
+    }
+
     /// Says whether events come.
     fn link(&mut self, link: Link) -> Result<(), Over> {
         self.push(Item::Link(link))?;
@@ -280,7 +313,6 @@ fn serve(wishes: &Receiver<Wish>, out: &mut Sending, source: &mut dyn Questions)
                 Some((tag, data, at)) => Item::One { tag, data, at, seq },
                 None => Item::Message("that event is not kept any more".to_owned()),
             },
-            Ok(Wish::Save { lines }) => Item::Message(save(&lines)),
         };
         if out.send(vec![answer]) == Err(Over) {
             return;
@@ -288,12 +320,26 @@ fn serve(wishes: &Receiver<Wish>, out: &mut Sending, source: &mut dyn Questions)
     }
 }
 
-/// Writes lines to a new file in the present directory; what to tell the user.
-fn save(lines: &str) -> String {
+/// Writes lines to a new file in the present directory; what to tell the user. Returns may hold secrets, so that
+/// nobody else may read it; under sudo it is whose terminal this is. On a full disk nothing stays behind.
+pub(super) fn save(lines: &str) -> String {
     let name = format!("brine-top-{}.ndjson", clock::since_epoch().as_secs());
-    let file = OpenOptions::new().write(true).create_new(true).open(&name);
-    match file.and_then(|mut file| file.write_all(lines.as_bytes())) {
-        Ok(()) => format!("{} events written to {name}", lines.lines().count()),
-        Err(error) => format!("{name}: {error}"),
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&name);
+    let mut file = match file {
+        Ok(file) => file,
+        Err(error) => return format!("{name}: {error}"),
+    };
+    if let Err(error) = file
+        .write_all(lines.as_bytes())
+        .and_then(|()| file.sync_data())
+    {
+        let _ = fs::remove_file(&name); // the disk is full or broken, which the user is told
+        return format!("{name}: {error}");
     }
+    let id = |name: &str| std::env::var(name).ok()?.parse().ok();
+    if let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) {
+        let _ = fchown(&file, Some(user), Some(group)); // it stays root's
+    }
+    format!("{} events written to {name}", lines.lines().count())
 }
