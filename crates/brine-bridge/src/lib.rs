@@ -18,6 +18,8 @@ mod figures;
 #[cfg(feature = "file")]
 pub mod file;
 mod filter;
+#[cfg(feature = "webhook")]
+pub mod http;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod jobs;
 #[cfg(feature = "mysql")]

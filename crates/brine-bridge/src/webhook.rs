@@ -4,23 +4,18 @@
 //! positions. Which answers mean what: `docs/sinks.md`.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::time::Duration;
 
 use brine_log::Position;
 use brine_wire::compat::StampStyle;
 use brine_wire::{json, stamp};
 use hmac::{Hmac, Mac as _};
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{self, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use sha2::Sha256;
 
 use crate::batch::{Batch, Event};
+use crate::http::{self, HttpClient, address, place};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
 use crate::text::{self, Taker};
@@ -57,11 +52,8 @@ pub enum WebhookForm {
 #[derive(Debug, thiserror::Error)]
 pub enum BadWebhook {
     /// The address.
-    #[error("url: expected an address such as https://example.org/events, found {found:?}")]
-    Url {
-        /// What it is.
-        found: String,
-    },
+    #[error("url: {0}")]
+    Url(String),
     /// A header.
     #[error("headers: {name:?} is no header, or its value is no text of one line")]
     Header {
@@ -79,11 +71,9 @@ pub struct WebhookSink {
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     options: WebhookOptions,
-    client: Client<HttpsConnector<HttpConnector>, String>,
+    client: HttpClient,
 }
 
-/// How much of an answer is looked at.
-const MAX_ANSWER: usize = 64 << 10;
 /// How much of it people are shown.
 const SHOWN: usize = 200;
 
@@ -93,13 +83,7 @@ impl WebhookSink {
     /// # Errors
     /// [`BadWebhook`] names the option that cannot be used.
     pub fn new(name: impl Into<String>, options: WebhookOptions) -> Result<Self, BadWebhook> {
-        let url = options.url.parse::<Uri>().ok();
-        let url = url.filter(|url| {
-            url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https"))
-        });
-        let url = url.ok_or_else(|| BadWebhook::Url {
-            found: options.url.clone(),
-        })?;
+        let url = address(&options.url).map_err(BadWebhook::Url)?;
         let headers = options.headers.iter().map(|(name, value)| {
             let header = HeaderName::try_from(name.as_str()).ok();
             let value = HeaderValue::try_from(value.reveal()).ok();
@@ -107,15 +91,10 @@ impl WebhookSink {
                 .zip(value)
                 .ok_or_else(|| BadWebhook::Header { name: name.clone() })
         });
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(options.tls.client_config()?)
-            .https_or_http()
-            .enable_http1()
-            .build();
         Ok(Self {
             name: name.into(),
             headers: headers.collect::<Result<_, _>>()?,
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: HttpClient::new(&options.tls)?,
             url,
             options,
         })
@@ -124,7 +103,7 @@ impl WebhookSink {
     fn request(&self, batch: &Batch<'_>) -> Result<Request<String>, SinkError> {
         let body = body(batch, self.options.form);
         let mut request = Request::post(self.url.clone())
-            .header(USER_AGENT, concat!("brine/", env!("CARGO_PKG_VERSION")))
+            .header(header::USER_AGENT, http::USER_AGENT)
             .header(
                 CONTENT_TYPE,
                 match self.options.form {
@@ -144,22 +123,8 @@ impl WebhookSink {
     }
 
     async fn send(&self, request: Request<String>) -> Result<(StatusCode, String), SinkError> {
-        let answer = async {
-            let response = self.client.request(request).await;
-            let response = response.map_err(|error| self.away(&chain(&error)))?;
-            let status = response.status();
-            // An answer that breaks off is none: the receiver may have given up.
-            let body = read(response.into_body()).await;
-            let body = body.map_err(|error| self.away(&format!("{status}, then {error}")))?;
-            Ok((status, body))
-        };
-        match tokio::time::timeout(self.options.timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.away(&format!(
-                "no answer within {} s",
-                self.options.timeout.as_secs()
-            ))),
-        }
+        let answer = self.client.send(request, self.options.timeout).await;
+        answer.map_err(|reason| self.away(&reason))
     }
 
     fn away(&self, reason: &str) -> SinkError {
@@ -193,29 +158,6 @@ impl Sink for WebhookSink {
             _ => Err(self.away(&reason)),
         }
     }
-}
-
-/// The address without what may be a password in it.
-fn place(url: &Uri) -> String {
-    let host = url.host().unwrap_or_default();
-    let scheme = url.scheme_str().unwrap_or_default();
-    let port = url.port_u16().map(|port| format!(":{port}"));
-    format!(
-        "{scheme}://{host}{}{}",
-        port.unwrap_or_default(),
-        url.path()
-    )
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The same for the same events, however often they are sent.
@@ -274,18 +216,6 @@ fn object(event: &Event<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// The answer to its end; only its beginning is kept.
-async fn read(mut body: Incoming) -> Result<String, hyper::Error> {
-    let mut kept = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        if let Ok(data) = frame?.into_data() {
-            let room = MAX_ANSWER.saturating_sub(kept.len());
-            kept.extend_from_slice(&data[..data.len().min(room)]);
-        }
-    }
-    Ok(String::from_utf8_lossy(&kept).into_owned())
-}
-
 impl std::fmt::Debug for WebhookSink {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("WebhookSink")
@@ -323,13 +253,5 @@ mod tests {
             signature(&secret, b"what do ya want for nothing?"),
             "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-    }
-
-    #[test]
-    fn an_address_is_shown_without_passwords() {
-        let url = "https://user:secret@example.org:8443/in?token=x"
-            .parse()
-            .unwrap();
-        assert_eq!(place(&url), "https://example.org:8443/in");
     }
 }
