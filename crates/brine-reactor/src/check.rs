@@ -1,25 +1,21 @@
 //! What is wrong with the reactor's rules and files, found before anything starts.
 
 use std::fs;
+use std::path::Path;
 
+use brine_config::yaml;
 use brine_wire::Value;
 
 use crate::files::{Files, FilesConfig, Renderer};
+use crate::jinja;
 use crate::problem::Problem;
+use crate::rule_set::read_rules;
 use crate::rules::{self, Rule};
 use crate::scan;
+use crate::throttle::ThrottleConfig;
 
-/// Checks the value of `reactor`, and the files it names. `sources` are the configuration files that it may come from,
-/// with their texts: errors name the line. Reads files, runs nothing.
-#[must_use]
-pub fn check(reactor: &Value, sources: &[(String, String)], config: &FilesConfig) -> Vec<Problem> {
-    match rules(reactor, sources) {
-        Ok(rules) => check_files(&rules, config),
-        Err(problems) => problems,
-    }
-}
-
-/// Reads the value of `reactor`.
+/// Reads the value of `reactor`. `sources` are the configuration files that it may come from, with their texts, the one
+/// that counts most first: errors name the line.
 ///
 /// # Errors
 /// A [`Problem`] for each entry that cannot be used.
@@ -34,7 +30,73 @@ pub fn rules(reactor: &Value, sources: &[(String, String)]) -> Result<Vec<Rule>,
     })
 }
 
-fn check_files(rules: &[Rule], config: &FilesConfig) -> Vec<Problem> {
+/// Checks limits by key, `brine: {reactor: {throttle: …}}`. `rules` are those that there can be; `None` if they may change.
+#[must_use]
+pub fn check_throttles(
+    throttles: &[(String, ThrottleConfig)],
+    rules: Option<&[Rule]>,
+    sources: &[(String, String)],
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (glob, throttle) in throttles {
+        let problem = |key: &[&str], text: String| {
+            let path = [&["brine", "reactor", "throttle", glob], key].concat();
+            let (file, line) = line_of(sources, &path);
+            Problem::error(file, line, text).of_option(&path.join(": "))
+        };
+        if rules.is_some_and(|rules| !rules.iter().any(|rule| rule.glob == *glob)) {
+            let text = "no rule of reactor has this pattern".to_owned();
+            problems.push(problem(&[], text));
+        }
+        let Some(key) = &throttle.key else { continue };
+        match jinja::examine(&format!("{{{{ {key} }}}}")) {
+            Ok(missing) => problems.extend(missing.into_iter().map(|missing| {
+                problem(&["key"], format!("{key}: {} is not built in", missing.what))
+            })),
+            Err(error) => problems.push(problem(&["key"], format!("{key}: {}", error.message))),
+        }
+    }
+    problems
+}
+
+/// Reads the rules of the file that the option `reactor` names.
+///
+/// # Errors
+/// [`Problem`]s: of the option if there is no such file, else of its lines.
+pub fn rules_of_file(file: &str, sources: &[(String, String)]) -> Result<Vec<Rule>, Vec<Problem>> {
+    let path = Path::new(file);
+    let of_option = |text: String| {
+        let (own, line) = line_of(sources, &["reactor"]);
+        vec![Problem::error(own, line, text).of_option("reactor")]
+    };
+    if !path.is_absolute() {
+        return Err(of_option(format!("{file}: expected an absolute path")));
+    }
+    if let Err(error) = fs::metadata(path) {
+        return Err(of_option(format!("{file}: {error}")));
+    }
+    read_rules(path)
+}
+
+/// The file and the line of an option, as deep as it is written there.
+fn line_of(sources: &[(String, String)], keys: &[&str]) -> (String, Option<usize>) {
+    let found = sources.iter().filter_map(|(file, text)| {
+        let (depth, line) = yaml::line_of(text.as_bytes(), keys)?;
+        Some((depth, file, line))
+    });
+    // Of equally deep ones the first: sources come with the one that counts most first.
+    match found.reduce(|best, next| if next.0 > best.0 { next } else { best }) {
+        Some((_, file, line)) => (file.clone(), Some(line)),
+        None => {
+            let file = sources.first().map_or("reactor", |(file, _)| file);
+            (file.to_owned(), None)
+        }
+    }
+}
+
+/// Checks the files of rules. Reads them, runs nothing.
+#[must_use]
+pub fn check_files(rules: &[Rule], config: &FilesConfig) -> Vec<Problem> {
     let mut files = Files::new(config.clone());
     let mut problems = Vec::new();
     let mut seen = Vec::new();
@@ -97,9 +159,55 @@ fn locate(sources: &[(String, String)], nth: usize, glob: Option<&str>) -> (Stri
 
 #[cfg(test)]
 mod tests {
-    use brine_config::yaml;
+    use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_bad_throttle_is_named_with_file_line_and_option() {
+        let text = "brine:\n  reactor:\n    throttle:\n      'a/*': {within: 1s, key: 'data['}\n      'b/*':\n        within: 1s\n        key: data | nope\n";
+        let sources = [("/etc/master".to_owned(), text.to_owned())];
+        let throttle = |key: &str| ThrottleConfig {
+            is_last: false,
+            within: Duration::from_secs(1),
+            key: Some(key.to_owned()),
+        };
+        let throttles = [
+            ("a/*".to_owned(), throttle("data[")),
+            ("b/*".to_owned(), throttle("data | nope")),
+        ];
+        let rules = [Rule::new("a/*", Vec::new()).unwrap()];
+        let problems = check_throttles(&throttles, Some(&rules), &sources);
+        let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let starts = [
+            "/etc/master:4: brine: reactor: throttle: a/*: key: data[: ",
+            "/etc/master:5: brine: reactor: throttle: b/*: no rule of reactor has this pattern",
+            "/etc/master:7: brine: reactor: throttle: b/*: key: data | nope: filter `nope`",
+        ];
+        assert_eq!(shown.len(), starts.len(), "{shown:?}");
+        for (shown, start) in shown.iter().zip(starts) {
+            assert!(shown.starts_with(start), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_rules_file_that_is_not_there_is_the_option_s_fault() {
+        let sources = [(
+            "/etc/master".to_owned(),
+            "id: x\nreactor: /no/such.yaml\n".to_owned(),
+        )];
+        for (file, fault) in [
+            ("/no/such.yaml", "No such file"),
+            ("such.yaml", "absolute path"),
+        ] {
+            let problems = rules_of_file(file, &sources).unwrap_err();
+            let shown = problems[0].to_string();
+            assert!(
+                shown.starts_with("/etc/master:2: reactor: ") && shown.contains(fault),
+                "{shown}"
+            );
+        }
+    }
 
     #[test]
     fn a_bad_entry_is_named_with_file_line_and_option() {

@@ -5,8 +5,8 @@
 //! many as the configuration allows.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use brine_log::{EventCursor, Gap, GapReason, Millis, Position, Seq, StoredEvent};
@@ -17,34 +17,62 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::call::Call;
-use crate::journal::{Outcome, Run};
+use crate::journal::{Counts, Outcome, Run};
 use crate::problem::Problem;
 use crate::react::{Reaction, lock, react};
 use crate::rules::Rule;
 use crate::run::{REACTOR, Shared, now};
-use crate::throttle::{Throttle, Verdict};
+use crate::throttle::{Throttle, ThrottleConfig, Verdict};
 
 /// A rule that runs.
 pub(crate) struct Lane {
-    pub(crate) rule: Rule,
+    /// Its pattern never changes; its files may.
+    rule: Mutex<Arc<Rule>>,
     /// Its name in the record: the pattern, and a number if it stands there more than once.
     pub(crate) name: String,
     pub(crate) counters: Counters,
     /// Everything up to here was started.
-    pub(crate) read: std::sync::Mutex<Position>,
+    pub(crate) read: Mutex<Position>,
     shared: Arc<Shared>,
 }
 
-/// What a rule has done since it started.
+/// What has become of a rule's events, and how many of its reactions are running; what became of those that are not is
+/// in the record.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) events: AtomicU64,
-    pub(crate) throttled: AtomicU64,
-    pub(crate) too_old: AtomicU64,
-    pub(crate) missed: AtomicU64,
+    events: AtomicU64,
+    throttled: AtomicU64,
+    too_old: AtomicU64,
+    missed: AtomicU64,
     pub(crate) running: AtomicU64,
-    pub(crate) done: AtomicU64,
-    pub(crate) failed: AtomicU64,
+}
+
+impl Counters {
+    fn of(counts: &Counts) -> Self {
+        Self {
+            events: counts.events.into(),
+            throttled: counts.throttled.into(),
+            too_old: counts.too_old.into(),
+            missed: counts.missed.into(),
+            running: AtomicU64::default(),
+        }
+    }
+
+    /// Those of events, with what the record has of reactions.
+    pub(crate) fn with(&self, recorded: Counts) -> Counts {
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            events: now(&self.events),
+            throttled: now(&self.throttled),
+            too_old: now(&self.too_old),
+            missed: now(&self.missed),
+            ..recorded
+        }
+    }
+}
+
+fn one_more(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// An event that a rule is for.
@@ -70,14 +98,38 @@ struct Work {
 }
 
 impl Lane {
-    pub(crate) fn new(rule: Rule, name: String, shared: Arc<Shared>, read: Position) -> Self {
+    pub(crate) fn new(
+        rule: Rule,
+        name: String,
+        shared: Arc<Shared>,
+        read: Position,
+        counts: &Counts,
+    ) -> Self {
         Self {
-            rule,
+            rule: Mutex::new(Arc::new(rule)),
             name,
-            counters: Counters::default(),
-            read: std::sync::Mutex::new(read),
+            counters: Counters::of(counts),
+            read: Mutex::new(read),
             shared,
         }
+    }
+
+    /// The rule as it is now.
+    pub(crate) fn rule(&self) -> Arc<Rule> {
+        Arc::clone(&lock(&self.rule))
+    }
+
+    /// Reacts with these files from the next event on.
+    pub(crate) fn replace(&self, rule: Rule) {
+        *lock(&self.rule) = Arc::new(rule);
+    }
+
+    /// How its reactions are throttled.
+    fn throttle(&self) -> Option<&ThrottleConfig> {
+        let rule = self.rule();
+        let mut all = self.shared.config.throttle.iter();
+        all.find(|(glob, _)| *glob == rule.glob)
+            .map(|(_, config)| config)
     }
 
     /// Reacts until it is stopped; what runs then has a moment to end.
@@ -90,13 +142,9 @@ impl Lane {
         /// How long reactions may take to end when the reactor does.
         const END_WITHIN: Duration = Duration::from_secs(2);
         let config = &self.shared.config;
-        let throttle = config
-            .throttle
-            .iter()
-            .find(|(glob, _)| *glob == self.rule.glob);
         let mut work = Work {
             cursor,
-            throttle: throttle.map(|(_, config)| Throttle::new(config)),
+            throttle: self.throttle().map(Throttle::new),
             waiting: BTreeSet::new(),
             started,
             pacer: Pacer::new(config.rate),
@@ -140,7 +188,9 @@ impl Lane {
             }
             found = work.cursor.ready() => match found {
                 Ok(events) => {
-                    let own: Vec<Event> = events.iter().filter_map(|event| self.own(&event)).collect();
+                    let rule = self.rule();
+                    let own = events.iter().filter_map(|event| self.own(&rule, &event));
+                    let own: Vec<Event> = own.collect();
                     work.cursor.advance(&events, events.len());
                     drop(events);
                     for event in own {
@@ -159,11 +209,11 @@ impl Lane {
     }
 
     /// An event that this rule is for, decoded.
-    fn own(&self, event: &StoredEvent<'_>) -> Option<Event> {
+    fn own(&self, rule: &Rule, event: &StoredEvent<'_>) -> Option<Event> {
         let tag = std::str::from_utf8(event.event.get(..event.tag_bytes)?).ok()?;
         // What was fired on another master's bus is for that master's reactor.
         let is_own = event.origin.is_none();
-        if !is_own || !self.rule.matches(tag) || !self.shared.is_leader() {
+        if !is_own || !rule.matches(tag) || !self.shared.is_leader() {
             return None;
         }
         // Salt's own commands to its reactor.
@@ -178,9 +228,12 @@ impl Lane {
         if data.get("user").and_then(Value::as_str) == Some(REACTOR) {
             return None;
         }
-        self.counters.events.fetch_add(1, Ordering::Relaxed);
-        if self.shared.is_too_old(event.at) {
-            self.counters.too_old.fetch_add(1, Ordering::Relaxed);
+        one_more(&self.counters.events);
+        if self.shared.is_too_old(event.seq, event.at) {
+            one_more(&self.counters.too_old);
+            let text = "events older than max_age were found after the start, and are passed over";
+            self.shared
+                .warn_once(&Problem::warning(&self.name, None, text));
             return None;
         }
         Some(Event {
@@ -200,10 +253,10 @@ impl Lane {
         let (seq, at) = (event.seq, event.at);
         match throttle.offer(&key, at, event) {
             Verdict::Run(event) => return self.react(event, work).await,
-            Verdict::Drop => drop(self.counters.throttled.fetch_add(1, Ordering::Relaxed)),
+            Verdict::Drop => one_more(&self.counters.throttled),
             Verdict::Wait { replaced } => {
                 if let Some(replaced) = replaced {
-                    self.counters.throttled.fetch_add(1, Ordering::Relaxed);
+                    one_more(&self.counters.throttled);
                     work.waiting.remove(&replaced.seq);
                 }
                 work.waiting.insert(seq);
@@ -214,9 +267,8 @@ impl Lane {
 
     /// The key by which events are throttled.
     fn key(&self, event: &Event) -> String {
-        let throttles = &self.shared.config.throttle;
-        let own = throttles.iter().find(|(glob, _)| *glob == self.rule.glob);
-        let Some(expression) = own.and_then(|(_, config)| config.key.as_deref()) else {
+        let throttle = self.throttle();
+        let Some(expression) = throttle.and_then(|config| config.key.as_deref()) else {
             return String::new();
         };
         let data = Value::from(event.data.clone());
@@ -230,8 +282,9 @@ impl Lane {
     /// Renders the rule's files for an event and starts what they say. `None` if the reactor ends.
     async fn react(self: &Arc<Self>, event: Event, work: &mut Work) -> Option<()> {
         let data = Value::from(event.data.clone());
+        let rule = self.rule();
         let rendering = react(
-            &self.rule,
+            &rule,
             &self.shared.files,
             &*self.shared.execute,
             &event.tag,
@@ -267,7 +320,6 @@ impl Lane {
         if errors.is_empty() || work.started.contains(&(event.seq, NONE)) {
             return;
         }
-        self.counters.failed.fetch_add(1, Ordering::Relaxed);
         let text = errors.join("; ");
         tracing::error!(rule = %self.name, tag = %event.tag, "no reaction: {text}");
         let mut run = self.run_of(event, None, "rendering", None);
@@ -306,7 +358,6 @@ impl Lane {
         };
         let mut run = self.run_of(event, Some(nth), &from, Some(call.clone()));
         if !self.shared.record_start(&mut run) {
-            self.counters.failed.fetch_add(1, Ordering::Relaxed);
             return Some(());
         }
         // Jobs are published in order; whatever takes longer than a publish runs beside the others.
@@ -321,7 +372,7 @@ impl Lane {
 
     /// Makes a call within its time, and records what came of it.
     pub(crate) async fn perform(self: Arc<Self>, run: Run, call: Call, slot: OwnedSemaphorePermit) {
-        self.counters.running.fetch_add(1, Ordering::Relaxed);
+        one_more(&self.counters.running);
         let outcome = self.shared.perform(&call).await;
         self.counters.running.fetch_sub(1, Ordering::Relaxed);
         self.ended(&run, &outcome);
@@ -329,12 +380,8 @@ impl Lane {
     }
 
     fn ended(&self, run: &Run, outcome: &Outcome) {
-        match outcome {
-            Outcome::Failed(text) => {
-                self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(rule = %self.name, tag = %run.tag, "reaction {} failed ({}): {text}", run.number, run.from);
-            }
-            _ => drop(self.counters.done.fetch_add(1, Ordering::Relaxed)),
+        if let Outcome::Failed(text) = outcome {
+            tracing::error!(rule = %self.name, tag = %run.tag, "reaction {} failed ({}): {text}", run.number, run.from);
         }
         self.shared.record_end(run.number, outcome);
     }

@@ -6,24 +6,29 @@
 //! - [`run`] follows a log: one cursor per rule, so that a reaction that hangs holds up its own rule alone. Before a
 //!   reaction starts, [`journal`] has that it does, and afterwards what became of it: after a crash nothing is run twice,
 //!   and what was under way is listed as uncertain.
-//! - [`check()`] finds what is wrong with rules and files before anything starts.
+//! - [`rules_of()`], [`check_files()`] and [`check_throttles()`] find what is wrong with rules and files before anything starts.
 //!
 //! Calls are made by whoever gives the reactor an [`Execute`]: this crate knows no master, no socket and no process.
 
 pub mod call;
 mod check;
 pub mod files;
+mod handle;
 pub mod jinja;
 pub mod journal;
 mod lane;
 pub mod low;
+mod order;
 mod problem;
 mod react;
+mod rule_set;
 pub mod rules;
 pub mod run;
 mod scan;
 mod throttle;
 
-pub use check::{check, rules as rules_of};
+pub use check::{check_files, check_throttles, rules as rules_of, rules_of_file};
+pub use handle::{Figures, ReactorHandle, Refused};
 pub use problem::Problem;
 pub use react::{Execute, Future, Reacted, Reaction, react};
+pub use rule_set::read_rules;

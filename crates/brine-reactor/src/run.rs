@@ -1,6 +1,6 @@
-//! The running reactor: a task for each rule, the record of what they do, and what can be asked of it.
+//! The running reactor: a task for each rule, and the record of what they do.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_log::history::{Consumer, ConsumerName, History, Paused};
-use brine_log::{EventCursor, Log, Millis, Position, Start};
-use brine_wire::{Map, Value, json};
-use tokio::sync::watch;
+use brine_log::{Log, Millis, Position, Seq};
+use brine_wire::json;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::call::Call;
 use crate::files::{Files, FilesConfig};
-use crate::journal::{self, Journal, Outcome, Run, SYNC_EVERY};
+use crate::handle::ReactorHandle;
+use crate::journal::{Counts, Journal, Left, Outcome, Run, SYNC_EVERY};
 use crate::lane::Lane;
 use crate::problem::Problem;
 use crate::react::{Execute, lock};
-use crate::rules::{self, Rule};
-use crate::throttle::ThrottleConfig as OwnThrottle;
+use crate::rule_set::{Lanes, named};
+use crate::rules::Rule;
 
 /// How limits by key are configured.
 pub use crate::throttle::ThrottleConfig;
@@ -50,10 +50,10 @@ pub struct ReactorConfig {
     pub timeout: Duration,
     /// How many reactions each rule may start per second.
     pub rate: u32,
-    /// Events older than this are passed over.
+    /// Events that a restart finds older than this are passed over.
     pub max_age: Option<Duration>,
     /// Rules whose reactions run once within a time, by their pattern.
-    pub throttle: Vec<(String, OwnThrottle)>,
+    pub throttle: Vec<(String, ThrottleConfig)>,
 }
 
 /// What all rules share.
@@ -63,72 +63,98 @@ pub(crate) struct Shared {
     pub(crate) files: Mutex<Files>,
     pub(crate) execute: Arc<dyn Execute>,
     pub(crate) history: Option<History>,
-    journal: Mutex<Journal>,
-    directory: PathBuf,
-    lanes: Mutex<Lanes>,
-    is_leader: AtomicBool,
+    pub(crate) journal: Mutex<Journal>,
+    pub(crate) directory: PathBuf,
+    pub(crate) lanes: Mutex<Lanes>,
+    pub(crate) is_leader: AtomicBool,
     warned: Mutex<HashSet<String>>,
     /// Reactions that are run again.
-    repeats: Mutex<JoinSet<()>>,
+    pub(crate) repeats: Mutex<JoinSet<()>>,
+    begin: Begin,
+}
+
+/// Where the log was when the record was opened.
+#[derive(Clone, Copy)]
+struct Begin {
+    position: Position,
+    at: Millis,
 }
 
 /// The part of the configuration that rules look at.
 pub(crate) struct Limits {
     pub(crate) workers: usize,
     pub(crate) rate: u32,
-    pub(crate) throttle: Vec<(String, OwnThrottle)>,
+    pub(crate) throttle: Vec<(String, ThrottleConfig)>,
     timeout: Duration,
     max_age: Option<Duration>,
-    rules_file: Option<PathBuf>,
+    pub(crate) rules_file: Option<PathBuf>,
 }
 
-#[derive(Default)]
-struct Lanes {
-    all: Vec<RunningLane>,
-    tasks: JoinSet<()>,
-    has_ended: bool,
+/// A reactor whose record is open, and which reacts to every event that comes from then on, once it runs. To be opened
+/// before the log has anything of this process: what comes earlier, new rules never see.
+pub struct Opened {
+    config: ReactorConfig,
+    log: Arc<Log>,
+    history: Option<History>,
+    journal: Journal,
+    rules: Vec<(Rule, String)>,
+    left: Left,
+    begin: Begin,
 }
 
-struct RunningLane {
-    lane: Arc<Lane>,
-    stop: watch::Sender<bool>,
-}
-
-/// A reactor that runs, from outside.
-#[derive(Clone)]
-pub struct ReactorHandle {
-    shared: Arc<Shared>,
-}
-
-/// A reactor that has opened its record and does nothing yet.
+/// A reactor that does nothing yet.
 pub struct Reactor {
     shared: Arc<Shared>,
-    rules: Vec<Rule>,
-    left: journal::Left,
-    uncertain: u64,
-    /// Where the log was: rules that are new begin there, however long it takes until they run.
-    opened_at: Position,
+    rules: Vec<(Rule, String)>,
+    left: Left,
 }
 
-/// Why the rules cannot be changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadRule(pub String);
-
-impl Reactor {
+impl Opened {
     /// Opens the record. Reactions that an earlier process did not end are uncertain from now on.
     ///
     /// # Errors
     /// The directory cannot be made, read or written.
-    pub fn open(
-        config: ReactorConfig,
+    pub fn new(
+        mut config: ReactorConfig,
         log: Arc<Log>,
         history: Option<History>,
-        execute: Arc<dyn Execute>,
     ) -> io::Result<Self> {
-        let (journal, left) = Journal::open(&config.directory, log.id(), now())?;
-        let uncertain = left.uncertain;
-        let opened_at = log.position();
+        let begin = Begin {
+            position: log.position(),
+            at: now(),
+        };
+        let (mut journal, mut left) = Journal::open(&config.directory, log.id(), begin.at)?;
+        let rules = named(std::mem::take(&mut config.rules), &[]);
+        for (_, name) in &rules {
+            if !left.positions.contains_key(name) {
+                // On record before the first event can come: if this process is killed before the rule runs, the next
+                // one begins here, too.
+                let counts = journal.counts(name);
+                journal.at(name, begin.position, counts)?;
+                left.positions.insert(name.clone(), begin.position);
+            }
+        }
+        Ok(Self {
+            config,
+            log,
+            history,
+            journal,
+            rules,
+            left,
+            begin,
+        })
+    }
+
+    /// How many reactions an earlier process left uncertain.
+    #[must_use]
+    pub const fn uncertain(&self) -> u64 {
+        self.left.uncertain
+    }
+
+    /// The reactor, with whoever makes its calls.
+    #[must_use]
+    pub fn with(self, execute: Arc<dyn Execute>) -> Reactor {
+        let config = self.config;
         let shared = Shared {
             config: Limits {
                 workers: config.workers.max(1),
@@ -138,26 +164,27 @@ impl Reactor {
                 max_age: config.max_age,
                 rules_file: config.rules_file,
             },
-            log,
+            log: self.log,
             files: Mutex::new(Files::new(config.files)),
             execute,
-            history,
-            journal: Mutex::new(journal),
+            history: self.history,
+            journal: Mutex::new(self.journal),
             directory: config.directory,
             lanes: Mutex::default(),
             is_leader: AtomicBool::new(true),
             warned: Mutex::default(),
             repeats: Mutex::default(),
+            begin: self.begin,
         };
-        Ok(Self {
+        Reactor {
             shared: Arc::new(shared),
-            rules: config.rules,
-            left,
-            uncertain,
-            opened_at,
-        })
+            rules: self.rules,
+            left: self.left,
+        }
     }
+}
 
+impl Reactor {
     /// A handle, which is of use while it runs.
     #[must_use]
     pub fn handle(&self) -> ReactorHandle {
@@ -166,33 +193,26 @@ impl Reactor {
         }
     }
 
-    /// How many reactions an earlier process left uncertain.
-    #[must_use]
-    pub const fn uncertain(&self) -> u64 {
-        self.uncertain
-    }
-
-    /// Reacts until `shutdown`, to events from where an earlier process was, or that came after this was opened.
+    /// Reacts until `shutdown`, to events from where an earlier process was, or that came after the record was opened.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             shared,
             rules,
             mut left,
-            opened_at,
-            ..
         } = self;
         let saved = shared.saved().await;
-        for (rule, name) in named(rules, &[]) {
+        for (rule, name) in rules {
             let started = left.started.remove(&name).unwrap_or_default();
             let own = left.positions.remove(&name);
-            let start = own.map(|own| match saved {
+            let own = own.unwrap_or(shared.begin.position);
+            let at = match saved {
                 // An administrator may have moved it by hand, forward.
                 Some(saved) if saved.log == own.log && saved.seq > own.seq => saved,
                 _ => own,
-            });
-            shared.start(rule, name, start.or(Some(opened_at)), started);
+            };
+            shared.start(rule, name, at, started);
         }
-        lock(&shared.journal).keep_only(&shared.names());
+        shared.forget_others();
         let mut saving = interval(SAVE_EVERY);
         let mut syncing = interval(SYNC_EVERY);
         let mut rules_read = shared.rules_stamp();
@@ -217,12 +237,14 @@ impl Shared {
         self.is_leader.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_too_old(&self, at: Millis) -> bool {
+    /// Whether an event came before this process, and so long before that nothing reacts to it any more. One that
+    /// came later may wait as long as it has to.
+    pub(crate) fn is_too_old(&self, seq: Seq, at: Millis) -> bool {
         let Some(age) = self.config.max_age else {
             return false;
         };
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        at.0 < now().0.saturating_sub(age)
+        seq <= self.begin.position.seq && at.0 < self.begin.at.0.saturating_sub(age)
     }
 
     /// Makes a call within its time.
@@ -282,7 +304,8 @@ impl Shared {
         }
         let consumer = Consumer {
             name,
-            position: self.log.position(),
+            // What has come since then is not reacted to yet.
+            position: self.begin.position,
             kind: "reactor".to_owned(),
             filter: String::new(),
             paused: Paused::No,
@@ -315,13 +338,17 @@ impl Shared {
 
     fn record_positions(&self) {
         for lane in self.lanes() {
-            let position = *lock(&lane.read);
-            if let Err(error) = lock(&self.journal).moved(&lane.name, position) {
-                tracing::error!(
-                    "the reactor's record in {} cannot be written: {error}",
-                    self.directory.display()
-                );
-            }
+            self.record_position(&lane);
+        }
+    }
+
+    pub(crate) fn record_position(&self, lane: &Lane) {
+        let (position, counts) = (*lock(&lane.read), lane.counters.with(Counts::default()));
+        if let Err(error) = lock(&self.journal).moved(&lane.name, position, counts) {
+            tracing::error!(
+                "the reactor's record in {} cannot be written: {error}",
+                self.directory.display()
+            );
         }
     }
 
@@ -338,296 +365,13 @@ impl Shared {
         }
     }
 
-    fn lanes(&self) -> Vec<Arc<Lane>> {
-        let lanes = lock(&self.lanes);
-        lanes
-            .all
-            .iter()
-            .map(|running| Arc::clone(&running.lane))
-            .collect()
-    }
-
-    fn names(&self) -> HashSet<String> {
-        self.lanes()
-            .into_iter()
-            .map(|lane| lane.name.clone())
-            .collect()
-    }
-
-    /// Starts a rule, behind a position or with the next event.
-    fn start(
-        self: &Arc<Self>,
-        rule: Rule,
-        name: String,
-        at: Option<Position>,
-        started: HashSet<(brine_log::Seq, usize)>,
-    ) {
-        let at = at.unwrap_or_else(|| self.log.position());
-        let cursor: EventCursor = self.log.events(Start::After(at));
-        let lane = Arc::new(Lane::new(rule, name, Arc::clone(self), at));
-        let (stop, stopped) = watch::channel(false);
-        let mut lanes = lock(&self.lanes);
-        if lanes.has_ended {
-            return;
-        }
-        while lanes.tasks.try_join_next().is_some() {}
-        lanes
-            .tasks
-            .spawn(Arc::clone(&lane).run(cursor, started, stopped));
-        if let Err(error) = lock(&self.journal).at(&lane.name, at) {
-            tracing::error!(
-                "the reactor's record in {} cannot be written: {error}",
-                self.directory.display()
-            );
-        }
-        lanes.all.push(RunningLane { lane, stop });
-    }
-
-    fn rules_stamp(&self) -> Option<(SystemTime, u64)> {
-        let metadata = std::fs::metadata(self.config.rules_file.as_ref()?).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    }
-
-    /// Takes over the rules of the file when it has changed; rules that stay go on where they are.
-    fn read_rules_again(self: &Arc<Self>, known: &mut Option<(SystemTime, u64)>) {
-        let stamp = self.rules_stamp();
-        let Some(file) = self.config.rules_file.as_ref().filter(|_| stamp != *known) else {
-            return;
-        };
-        *known = stamp;
-        match read_rules(file) {
-            Ok(rules) => self.replace(rules),
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!("the rules stay as they were: {problem}");
-                }
-            }
-        }
-    }
-
-    fn replace(self: &Arc<Self>, rules: Vec<Rule>) {
-        let rules = named(rules, &[]);
-        {
-            let mut lanes = lock(&self.lanes);
-            lanes.all.retain(|running| {
-                let stays = rules
-                    .iter()
-                    .any(|(rule, name)| *name == running.lane.name && *rule == running.lane.rule);
-                if !stays {
-                    running.stop.send_replace(true);
-                }
-                stays
-            });
-        }
-        let names = self.names();
-        for (rule, name) in rules {
-            if !names.contains(&name) {
-                self.start(rule, name, None, HashSet::new());
-            }
-        }
-        lock(&self.journal).keep_only(&self.names());
-    }
-
     async fn end(&self) {
-        let mut tasks = {
-            let mut lanes = lock(&self.lanes);
-            lanes.has_ended = true;
-            for running in &lanes.all {
-                running.stop.send_replace(true);
-            }
-            std::mem::take(&mut lanes.tasks)
-        };
-        while tasks.join_next().await.is_some() {}
+        self.end_rules().await;
         lock(&self.repeats).abort_all();
         self.save();
         self.record_positions();
         self.sync().await;
     }
-}
-
-impl ReactorHandle {
-    /// The rules.
-    #[must_use]
-    pub fn list(&self) -> Vec<Value> {
-        self.shared
-            .lanes()
-            .iter()
-            .map(|lane| lane.rule.to_value())
-            .collect()
-    }
-
-    /// Adds a rule, until the reactor ends; tells whether there was none of that pattern.
-    ///
-    /// # Errors
-    /// [`BadRule`].
-    pub fn add(&self, glob: &str, files: &Value) -> Result<bool, BadRule> {
-        let mut entry = Map::new();
-        entry.insert(glob, files.clone());
-        let parsed = rules::parse(&Value::from(vec![entry.into()]));
-        let parsed = parsed.map_err(|faults| {
-            let faults: Vec<_> = faults.into_iter().map(|fault| fault.fault).collect();
-            BadRule(faults.join("; "))
-        })?;
-        let lanes = self.shared.lanes();
-        if lanes.iter().any(|lane| lane.rule.glob == glob) {
-            return Ok(false);
-        }
-        for (rule, name) in named(parsed, &lanes) {
-            self.shared.start(rule, name, None, HashSet::new());
-        }
-        Ok(true)
-    }
-
-    /// Removes the first rule of a pattern; tells whether there was one. Reactions that run go on.
-    #[must_use]
-    pub fn delete(&self, glob: &str) -> bool {
-        let mut lanes = lock(&self.shared.lanes);
-        let Some(at) = lanes
-            .all
-            .iter()
-            .position(|running| running.lane.rule.glob == glob)
-        else {
-            return false;
-        };
-        let removed = lanes.all.remove(at);
-        removed.stop.send_replace(true);
-        true
-    }
-
-    /// Whether it reacts.
-    #[must_use]
-    pub fn is_leader(&self) -> bool {
-        self.shared.is_leader()
-    }
-
-    /// Has it react, or pass all events over.
-    pub fn set_leader(&self, is_leader: bool) {
-        self.shared.is_leader.store(is_leader, Ordering::Relaxed);
-    }
-
-    /// Runs a reaction of the record again: the number of the new run.
-    ///
-    /// # Errors
-    /// There is none of that number, it is running, or its call was not kept.
-    pub fn rerun(&self, number: u64) -> Result<u64, BadRule> {
-        let runs =
-            journal::read(&self.shared.directory).map_err(|error| BadRule(error.to_string()))?;
-        let found = runs.into_iter().find(|run| run.number == number);
-        let found =
-            found.ok_or_else(|| BadRule(format!("there is no reaction {number} in the record")))?;
-        if found.outcome == Outcome::Running {
-            return Err(BadRule(format!("reaction {number} is still running")));
-        }
-        let call = found.call.clone();
-        let call = call.ok_or_else(|| {
-            BadRule(format!(
-                "reaction {number} has no call that was kept: {}",
-                found.from
-            ))
-        })?;
-        let mut run = Run {
-            started: now(),
-            ended: None,
-            outcome: Outcome::Running,
-            repeats: Some(number),
-            ..found
-        };
-        if !self.shared.record_start(&mut run) {
-            return Err(BadRule("it cannot be recorded".to_owned()));
-        }
-        let (shared, new) = (Arc::clone(&self.shared), run.number);
-        let mut repeats = lock(&self.shared.repeats);
-        while repeats.try_join_next().is_some() {}
-        repeats.spawn(async move {
-            let outcome = shared.perform(&call).await;
-            shared.record_end(new, &outcome);
-        });
-        Ok(new)
-    }
-
-    /// What each rule has done since the start.
-    #[must_use]
-    pub fn status(&self) -> Vec<Map> {
-        let lanes = self.shared.lanes();
-        lanes
-            .iter()
-            .map(|lane| self.shared.describe(lane))
-            .collect()
-    }
-}
-
-impl Shared {
-    fn describe(&self, lane: &Lane) -> Map {
-        let counters = &lane.counters;
-        let position = *lock(&lane.read);
-        let behind = self.log.position().seq.0.saturating_sub(position.seq.0);
-        let mut map = Map::new();
-        map.insert("rule", lane.name.as_str());
-        map.insert(
-            "files",
-            lane.rule
-                .files
-                .iter()
-                .map(|file| Value::from(file.as_str()))
-                .collect::<Vec<_>>(),
-        );
-        map.insert("position", position.to_string());
-        map.insert("behind", behind);
-        for (name, counter) in [
-            ("events", &counters.events),
-            ("running", &counters.running),
-            ("done", &counters.done),
-            ("failed", &counters.failed),
-            ("throttled", &counters.throttled),
-            ("too_old", &counters.too_old),
-            ("missed", &counters.missed),
-        ] {
-            map.insert(name, counter.load(Ordering::Relaxed));
-        }
-        map
-    }
-}
-
-/// Reads the rules of a file.
-///
-/// # Errors
-/// [`Problem`]s with their lines.
-pub fn read_rules(file: &std::path::Path) -> Result<Vec<Rule>, Vec<Problem>> {
-    let name = file.to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| vec![Problem::error(&name, None, error.to_string())])?;
-    let value = brine_config::yaml::load(text.as_bytes()).map_err(|error| {
-        vec![Problem::error(
-            &name,
-            Some(error.line),
-            error.fault.to_string(),
-        )]
-    })?;
-    // The list may stand alone, or below `reactor:` as in a configuration file.
-    let value = value
-        .as_map()
-        .and_then(|map| map.get("reactor"))
-        .cloned()
-        .unwrap_or(value);
-    crate::check::rules(&value, &[(name, text)])
-}
-
-/// Gives each rule a name of its own: its pattern, and a number if it is there already.
-fn named(rules: Vec<Rule>, known: &[Arc<Lane>]) -> Vec<(Rule, String)> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for lane in known {
-        *counts.entry(lane.rule.glob.clone()).or_default() += 1;
-    }
-    let name = |rule: Rule| {
-        let count = counts.entry(rule.glob.clone()).or_default();
-        *count += 1;
-        let name = match *count {
-            1 => rule.glob.clone(),
-            count => format!("{}#{count}", rule.glob),
-        };
-        (rule, name)
-    };
-    rules.into_iter().map(name).collect()
 }
 
 fn consumer() -> Option<ConsumerName> {

@@ -13,7 +13,9 @@ use brine_wire::compat::Compat;
 
 use crate::bus_location;
 use crate::daemon;
-use crate::host::reactor::{OwnMaster, OwnMinion, OwnReactor, Prepared, Whose, WithReactor};
+use crate::host::reactor::{
+    OpenedReactor, OwnMaster, OwnMinion, OwnReactor, Prepared, Whose, WithReactor,
+};
 use crate::host::{Attached, MasterCommands, MinionCommands, OpenBus};
 
 /// A master, bound, and its history, to be dropped when the master has ended.
@@ -25,25 +27,25 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
     let _ = options.cachedir.parent().map(daemon::make_public_folder);
     let bus = OpenBus::of_node(loaded, Node::Master)?;
     let (bus, handle, detached) = bus.into_parts();
+    // Before anybody can fire anything: it reacts to what comes from now on.
+    let reactor = reactor.map(|prepared| detached.open_reactor(prepared));
+    let reactor = reactor.transpose()?;
     let master = Master::start(options, bus, handle).await?;
     if let Some((durable, stored)) = detached.durable() {
         master.answer_when(durable, stored, &|minion, from| detached.held(minion, from));
     }
-    let (log, history) = detached.for_reactor();
-    let mut attached = detached.attach(
-        Arc::new(MasterCommands(master.handle())),
-        Some(&master.handle()),
-    )?;
-    if let Some(prepared) = reactor {
-        let execute = OwnMaster {
+    let start = |opened: OpenedReactor| {
+        let own = OwnMaster {
             master: master.handle(),
-            salt: Arc::clone(&prepared.salt),
         };
-        let running = prepared.start(log, history, Arc::new(execute))?;
+        let running = opened.start_on_master(own)?;
         let own = OwnReactor(running.handle.clone());
         master.handle().set_reactor(Arc::new(own));
-        attached.keep_reactor(running);
-    }
+        anyhow::Ok(running)
+    };
+    let reactor = reactor.map(start).transpose()?;
+    let commands = Arc::new(MasterCommands(master.handle()));
+    let mut attached = detached.attach(commands, Some(&master.handle()), reactor)?;
     if loaded.brine.api.in_master {
         attached.start_api(loaded, master.handle())?;
     }
@@ -61,23 +63,23 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Min
     let bus = OpenBus::of_node(loaded, bus_location::own_minion(&loaded.opts)?)?;
     let functions = |host| Functions::new(config, host);
     let (bus, handle, detached) = bus.into_parts();
+    let reactor = reactor.map(|prepared| detached.open_reactor(prepared));
+    let reactor = reactor.transpose()?;
     let minion = Minion::start(options, functions, bus, handle)?;
     let commands = Arc::new(MinionCommands(minion.handle()));
-    let Some(prepared) = reactor else {
-        return Ok((minion, detached.attach(commands, None)?));
+    let Some(opened) = reactor else {
+        return Ok((minion, detached.attach(commands, None, None)?));
     };
-    let (log, history) = detached.for_reactor();
     let execute = OwnMinion {
         minion: minion.handle(),
     };
-    let running = prepared.start(log, history, Arc::new(execute))?;
+    let running = opened.start(Arc::new(execute))?;
     let commands = WithReactor {
         inner: Some(commands),
         reactor: Arc::new(OwnReactor(running.handle.clone())),
         node: "minion",
     };
-    let mut attached = detached.attach(Arc::new(commands), None)?;
-    attached.keep_reactor(running);
+    let attached = detached.attach(Arc::new(commands), None, Some(running))?;
     Ok((minion, attached))
 }
 

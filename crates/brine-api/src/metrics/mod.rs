@@ -20,7 +20,7 @@ use crate::state::ApiState;
 
 pub(crate) use self::exporter::Exporter;
 use self::exposition::{Exposition, Format};
-pub use self::own::{HistoryFigures, MasterFigures, Sources};
+pub use self::own::{HistoryFigures, MasterFigures, ReactorFigures, Sources};
 
 /// Answers on the network. `path` begins with `metrics`.
 pub(crate) async fn respond(

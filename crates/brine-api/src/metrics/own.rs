@@ -23,6 +23,8 @@ pub struct Sources {
     pub history: Option<Arc<dyn Fn() -> HistoryFigures + Send + Sync>>,
     /// The master, if it is one.
     pub master: Option<Arc<dyn Fn() -> MasterFigures + Send + Sync>>,
+    /// The reactor, if one runs.
+    pub reactor: Option<Arc<dyn Fn() -> ReactorFigures + Send + Sync>>,
 }
 
 /// What a history says of itself.
@@ -61,6 +63,23 @@ pub struct MasterFigures {
     pub keys: Vec<(&'static str, usize)>,
 }
 
+/// What a reactor says of itself: all of its rules together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReactorFigures {
+    /// Its rules.
+    pub rules: u64,
+    /// Reactions that are running.
+    pub running: u64,
+    /// How many events the rule furthest behind has not read.
+    pub lag_events: u64,
+    /// Events that a rule was for, once for each rule.
+    pub events: u64,
+    /// Reactions that ended, by outcome.
+    pub reactions: Vec<(&'static str, u64)>,
+    /// Events that a rule was for and did not react to, by reason.
+    pub passed_over: Vec<(&'static str, u64)>,
+}
+
 /// The metrics of a bus and what serves it.
 pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
     out.gauge("brine_build_info", "The program's version; always 1.")
@@ -91,6 +110,9 @@ pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
     }
     if let Some(master) = &state.metrics.master {
         self::master(&master(), out);
+    }
+    if let Some(reactor) = &state.metrics.reactor {
+        self::reactor(&reactor(), out);
     }
     api(state, out);
 }
@@ -310,6 +332,40 @@ fn master(figures: &MasterFigures, out: &mut Exposition) {
     let mut keys = out.gauge("brine_minion_keys", "Keys of minions, by state.");
     for (state, count) in &figures.keys {
         keys.sample(&[("state", state)], count);
+    }
+}
+
+fn reactor(figures: &ReactorFigures, out: &mut Exposition) {
+    out.gauge("brine_reactor_rules", "Rules of the reactor.")
+        .sample(&[], figures.rules);
+    out.gauge(
+        "brine_reactor_running_reactions",
+        "Reactions that are running now.",
+    )
+    .sample(&[], figures.running);
+    out.gauge(
+        "brine_reactor_lag_events",
+        "How many events of the bus the rule furthest behind has not read.",
+    )
+    .sample(&[], figures.lag_events);
+    out.counter(
+        "brine_reactor_events_total",
+        "Events that a rule was for, once for each rule.",
+    )
+    .sample(&[], figures.events);
+    let mut reactions = out.counter(
+        "brine_reactor_reactions_total",
+        "Reactions that ended, by outcome; uncertain are those that a crash interrupted.",
+    );
+    for (outcome, count) in &figures.reactions {
+        reactions.sample(&[("outcome", outcome)], count);
+    }
+    let mut passed_over = out.counter(
+        "brine_reactor_passed_over_events_total",
+        "Events that a rule was for and did not react to, by reason.",
+    );
+    for (reason, count) in &figures.passed_over {
+        passed_over.sample(&[("reason", reason)], count);
     }
 }
 

@@ -74,7 +74,8 @@ pub fn load_last_wins(text: &[u8]) -> Result<(Value, Vec<String>), YamlError> {
 
 /// The line, from 1, of the innermost of these keys that a text has, each below the one before; with how many of them
 /// it has.
-pub(crate) fn line_of(text: &[u8], keys: &[&str]) -> Option<(usize, usize)> {
+#[must_use]
+pub fn line_of(text: &[u8], keys: &[&str]) -> Option<(usize, usize)> {
     let document = compose::compose(readable(text).ok()?).ok()??;
     let mut node = document.root();
     let mut found = None;

@@ -9,13 +9,15 @@ use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, State};
 
 use super::values::{Dict, List, invalid, text, to_data, to_template};
-use super::{base64, yaml_text};
+use super::{base64, dates, hashes, yaml_text};
 
 /// Adds them to an environment.
 pub(super) fn add_to(env: &mut Environment<'_>) {
     add_formats(env);
     add_collections(env);
     add_questions(env);
+    hashes::add_to(env);
+    dates::add_to(env);
     env.add_filter("_percent", percent);
     env.add_function("_list", |items: &Value| {
         Ok::<_, Error>(List::of(items_of(items)?))

@@ -6,8 +6,10 @@
 //! hold, and do no I/O: what they include is handed to them.
 
 mod base64;
+mod dates;
 mod filters;
 mod format;
+mod hashes;
 mod methods;
 mod prepare;
 mod salt;

@@ -171,6 +171,18 @@ fn what_reactions_in_the_wild_write_is_rendered() {
             "{'a': 1} [0, 1, 2] 8",
         ),
         (
+            "{{ 'a' | md5 }} {{ 'a' | sha1 }} {{ 'a' | sha256 | length }} {{ 'a' | sha512 | length }}",
+            "0cc175b9c0f1b6a831c399e269772661 86f7e437faa5a7fce15d1ddcb9eaeaea377667b8 64 128",
+        ),
+        (
+            "{{ '2002/12/25' | strftime }} {{ '2026-11-29T18:10:30.25' | strftime('%H:%M:%S.%f') }}",
+            "2002-12-25 18:10:30.250000",
+        ),
+        (
+            "{{ '2026-11-29 18:10' | date_format('%c|%x|%j|%Z') }} {{ 1e9 | strftime('%Y') }}",
+            "Sun Nov 29 18:10:00 2026|11/29/26|333| 2001",
+        ),
+        (
             "{% for k, v in data.data.items() %}{{ k }}={{ v.x }}{{ loop.index }}{% endfor %}",
             "data=y1",
         ),

@@ -92,9 +92,13 @@ async fn serve(
     lock: Option<FrontLock>,
 ) -> anyhow::Result<()> {
     let shutdown = host::shutdown_signal()?;
+    // What is wrong with its rules is said before anything is there.
+    let rules = arguments.reactor.as_deref();
+    let reactor = rules.map(|rules| attach::prepare_reactor(&location, rules));
+    let reactor = reactor.transpose()?;
     let mut beside = Beside::open(location, &arguments.options.options(), lock)?;
-    if let Some(rules) = &arguments.reactor {
-        beside.start_reactor(rules)?;
+    if let Some(prepared) = reactor {
+        beside.start_reactor(prepared)?;
     }
     beside.start(arguments.api)?;
     let _no_file = Daemon::default().is_up()?;

@@ -13,9 +13,9 @@ use brine_bus::client::local::{Method, target};
 use brine_config::yaml;
 use brine_reactor::call::Call;
 use brine_reactor::files::Files;
-use brine_reactor::react;
 use brine_reactor::rules::{self, Rule};
-use brine_reactor::run::{REACTOR, read_rules};
+use brine_reactor::run::REACTOR;
+use brine_reactor::{react, read_rules};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value, json, python_text};
 
@@ -138,7 +138,7 @@ async fn explain_rules(
     let opts = location.opts.as_ref().unwrap_or(&default);
     let salt = Arc::new(reactor::salt(opts, &location.brine, whose));
     let files = Mutex::new(Files::new(reactor::files(opts, &salt, whose)));
-    let nobody = Nobody { salt };
+    let nobody = reactor::beside_salt(Nobody, salt);
     let data = Value::from(data.clone());
     let mut is_fine = true;
     for rule in matching {

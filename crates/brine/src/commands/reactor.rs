@@ -13,7 +13,7 @@ use brine_wire::{Map, Value, json, python_text};
 use super::event_output::utc;
 use super::local_events;
 use crate::bus_location::{BusArgs, BusLocation};
-use crate::host::reactor;
+use crate::host::reactor::{self, NOTE};
 use crate::terminal;
 
 /// How long the bus may take to answer.
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the rules of the running reactor: how far each is, and what it has done since it started
+    /// List the rules of the running reactor: how far each is, and what it has done, before restarts too
     Ls(List),
     /// Show what became of reactions, oldest first
     History(History),
@@ -122,6 +122,7 @@ fn ls(list: &List) -> anyhow::Result<()> {
         "events",
         "done",
         "failed",
+        "uncertain",
         "running",
         "throttled",
         "behind",
@@ -141,15 +142,26 @@ fn ls(list: &List) -> anyhow::Result<()> {
         "EVENTS",
         "DONE",
         "FAILED",
+        "UNCERTAIN",
         "RUNNING",
         "THROTTLED",
         "BEHIND",
     ]
     .map(str::to_owned);
-    for [rule, events, done, failed, running, throttled, behind] in [head].into_iter().chain(rows) {
+    for [
+        rule,
+        events,
+        done,
+        failed,
+        uncertain,
+        running,
+        throttled,
+        behind,
+    ] in [head].into_iter().chain(rows)
+    {
         writeln!(
             out,
-            "{rule:<width$}  {events:>8}  {done:>8}  {failed:>7}  {running:>7}  {throttled:>9}  {behind:>7}"
+            "{rule:<width$}  {events:>8}  {done:>8}  {failed:>7}  {uncertain:>9}  {running:>7}  {throttled:>9}  {behind:>7}"
         )?;
     }
     Ok(())
@@ -204,10 +216,22 @@ fn write_run(run: &Run, out: &mut impl Write) -> anyhow::Result<()> {
         run.from,
         run.position
     )?;
-    if let Outcome::Failed(why) = &run.outcome {
-        writeln!(out, "    {why}")?;
+    match &run.outcome {
+        Outcome::Failed(why) => writeln!(out, "    {why}")?,
+        Outcome::Done(result) => {
+            if let Some(note) = note(result) {
+                writeln!(out, "    {note}")?;
+            }
+        }
+        Outcome::Running | Outcome::Uncertain => {}
     }
     Ok(())
+}
+
+/// What is remarkable about a reaction that has not failed: its job was for nobody.
+fn note(result: &str) -> Option<String> {
+    let result = json::parse(result.as_bytes()).ok()?;
+    Some(result.as_map()?.get(NOTE)?.as_str()?.to_owned())
 }
 
 fn as_map(run: &Run) -> Map {

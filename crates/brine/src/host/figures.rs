@@ -5,11 +5,14 @@
 use std::sync::Arc;
 
 use brine_api::ApiState;
-use brine_api::metrics::{HistoryFigures, MasterFigures, Sources};
+use brine_api::metrics::{HistoryFigures, MasterFigures, ReactorFigures, Sources};
 use brine_bus::{BusHandle, BusStats, Peer};
 use brine_log::history::{History, Status};
 use brine_node::master::MasterHandle;
+use brine_reactor::Figures;
 use brine_wire::{Map, Value};
+
+use super::reactor::RunningReactor;
 
 /// Lets a state tell of a bus, its history and its master.
 pub(crate) fn attach(
@@ -52,6 +55,37 @@ pub(crate) fn attach(
             .status
             .push(("minions", Arc::new(move || minions_status(&handle))));
     }
+}
+
+/// What a reactor has done, for metrics.
+pub(crate) fn of_reactor(
+    reactor: &RunningReactor,
+) -> Arc<dyn Fn() -> ReactorFigures + Send + Sync> {
+    let handle = reactor.handle.clone();
+    Arc::new(move || {
+        let Figures {
+            rules,
+            running,
+            behind,
+            counts,
+        } = handle.figures();
+        ReactorFigures {
+            rules,
+            running,
+            lag_events: behind,
+            events: counts.events,
+            reactions: vec![
+                ("done", counts.done),
+                ("failed", counts.failed),
+                ("uncertain", counts.uncertain),
+            ],
+            passed_over: vec![
+                ("throttled", counts.throttled),
+                ("too_old", counts.too_old),
+                ("missed", counts.missed),
+            ],
+        }
+    })
 }
 
 fn master_figures(master: &MasterHandle) -> MasterFigures {

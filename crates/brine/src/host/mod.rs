@@ -42,7 +42,7 @@ pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
-use reactor::RunningReactor;
+use reactor::{OpenedReactor, RunningReactor};
 pub(crate) use sinks::SinkList;
 use sinks::{PreparedSinks, RunningSinks};
 
@@ -89,11 +89,6 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
-    /// Keeps a reactor until the node has ended.
-    pub(crate) fn keep_reactor(&mut self, reactor: RunningReactor) {
-        self.reactor = Some(reactor);
-    }
-
     /// Serves the HTTP API of the node, a master; where it listens, and whether with TLS.
     pub(crate) fn start_api(
         &mut self,
@@ -218,10 +213,13 @@ impl Detached {
         })
     }
 
-    /// What a reactor reads from: the log, and the history that keeps its position.
-    pub(crate) fn for_reactor(&self) -> (Arc<Log>, Option<History>) {
+    /// Opens the record of a reactor over the bus's log, before the bus is served.
+    pub(crate) fn open_reactor(
+        &self,
+        prepared: reactor::Prepared,
+    ) -> anyhow::Result<OpenedReactor> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        (Arc::clone(self.handle.log()), history)
+        prepared.open(Arc::clone(self.handle.log()), history)
     }
 
     /// Serves the local socket, with the node's commands.
@@ -229,6 +227,7 @@ impl Detached {
         self,
         runner: Arc<dyn RunCommand>,
         master: Option<&MasterHandle>,
+        reactor: Option<RunningReactor>,
     ) -> anyhow::Result<Attached> {
         let history = self.history.as_ref().map(RunningHistory::handle);
         let cluster = match master {
@@ -244,10 +243,11 @@ impl Detached {
                 .push(("cluster", Arc::new(move || status.show())));
         }
         state.sinks = sinks::shown(self.sinks.as_ref());
+        state.metrics.reactor = reactor.as_ref().map(figures::of_reactor);
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {
-            reactor: None,
+            reactor,
             api: None,
             state,
             socket,

@@ -1,9 +1,11 @@
 //! The reactor of a master and of a minion, as a site has it.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
+use brine_testkit::salt;
 use brine_wire::Value;
 use rustix::process::Signal;
 
@@ -86,6 +88,23 @@ fn configured() -> Site {
     site
 }
 
+/// Starts the master, and waits until its local socket is served: then everything is.
+fn start(site: &mut Site) {
+    site.start_master();
+    let socket = site.path("m/s/brine.sock");
+    wait_until("the local socket", || UnixStream::connect(&socket).is_ok());
+}
+
+/// What the master tells Prometheus.
+fn metrics(site: &Site) -> String {
+    let mut socket = UnixStream::connect(site.path("m/s/brine.sock")).unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    socket.write_all(request).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 fn append(site: &Site, name: &str, text: &str) {
     let mut file = fs::File::options()
         .append(true)
@@ -122,7 +141,7 @@ fn history(site: &Site, outcome: &str) -> Vec<String> {
 #[test]
 fn a_site_reacts_in_order_and_every_reaction_is_recorded() {
     let mut site = configured();
-    site.start_master();
+    start(&mut site);
     let mut bus = site.master_bus();
     site.start_minion();
     // A job for the minion, published by the reactor.
@@ -158,8 +177,8 @@ fn a_site_reacts_in_order_and_every_reaction_is_recorded() {
 
     send(&site, "myco/nobody", "{}");
     wait_until("the reaction for nobody in the record", || {
-        let (_, printed) = reactor(&site, &["history", "--json", "--rule", "myco/nobody"]);
-        printed.contains("no minion matches the target")
+        let (_, printed) = reactor(&site, &["history", "--rule", "myco/nobody"]);
+        printed.contains("\n    no minion matches the target")
     });
 
     // What people run is reacted to; what reactions run is not.
@@ -234,9 +253,10 @@ fn asks_and_explains(site: &Site, bus: &mut crate::site::Bus) {
 #[test]
 fn a_killed_master_loses_no_reaction_and_repeats_none() {
     let mut site = configured();
-    site.start_master();
+    start(&mut site);
+    let mut bus = site.master_bus();
     site.start_minion();
-    site.master_bus().next("salt/minion/m1/start");
+    bus.next("salt/minion/m1/start");
     // It never answers, so that a reaction waits for it.
     site.minion.as_ref().unwrap().signal(Signal::STOP);
     send(&site, "myco/slow", "{}");
@@ -246,13 +266,12 @@ fn a_killed_master_loses_no_reaction_and_repeats_none() {
             .any(|line| line.contains("runner.manage.up"))
     });
     // The one that hangs holds up no other.
-    let mut bus = site.master_bus();
     send(&site, "myco/order", "{}");
     bus.next("myco/second");
     site.master.as_mut().unwrap().signal(Signal::KILL);
     site.master.as_mut().unwrap().wait();
 
-    site.start_master();
+    start(&mut site);
     wait_until("the uncertain reaction", || {
         history(&site, "uncertain")
             .iter()
@@ -266,6 +285,20 @@ fn a_killed_master_loses_no_reaction_and_repeats_none() {
         .filter(|line| line.contains("ID z"))
         .count();
     assert_eq!(ordered, 2, "one for each event");
+    // What was done before the crash counts.
+    for (rule, expected) in [
+        ("myco/order", "\"done\": 4, \"failed\": 0, \"uncertain\": 0"),
+        ("myco/slow", "\"done\": 0, \"failed\": 0, \"uncertain\": 1"),
+    ] {
+        wait_until("the counts of both lives", || {
+            let (_, printed) = reactor(&site, &["ls", "--json"]);
+            let mut lines = printed.lines();
+            lines.any(|line| line.contains(rule) && line.contains(expected))
+        });
+    }
+    let metrics = metrics(&site);
+    let uncertain = "brine_reactor_reactions_total{outcome=\"uncertain\"} 1\n";
+    assert!(metrics.contains(uncertain), "{metrics}");
     site.minion.as_ref().unwrap().signal(Signal::CONT);
 }
 
@@ -290,7 +323,7 @@ fn under_load_and_kills_each_event_is_reacted_to_once() {
     const EVENTS: usize = 200;
     let mut site = configured();
     for round in 0..ROUNDS {
-        site.start_master();
+        start(&mut site);
         let events: String = (0..EVENTS)
             .map(|n| {
                 format!(
@@ -299,17 +332,13 @@ fn under_load_and_kills_each_event_is_reacted_to_once() {
                 )
             })
             .collect();
-        let socket = site.path("m/s/brine.sock");
-        wait_until("the local socket", || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
-        });
         // They are on the disk when this returns, and reactions to them are under way.
         let left = site.run_with(&["send", "--stdin", "--ack"], &[], &events);
         assert_eq!(left.code, Some(0), "{left:?}");
         site.master.as_mut().unwrap().signal(Signal::KILL);
         site.master.as_mut().unwrap().wait();
     }
-    site.start_master();
+    start(&mut site);
     let started = || {
         let (_, printed) = reactor(&site, &["history", "--json", "--rule", "myco/count"]);
         let mut events: Vec<String> = printed
@@ -333,4 +362,107 @@ fn under_load_and_kills_each_event_is_reacted_to_once() {
         started().1 >= ROUNDS * EVENTS
     });
     assert_eq!(started(), (ROUNDS * EVENTS, ROUNDS * EVENTS), "none twice");
+}
+
+/// The Python of real Salt, as configuration names it.
+fn python() -> String {
+    let python = salt::python("3008.3");
+    python.get_program().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn real_salt_renders_and_runs_what_is_not_built_in() {
+    let mut site = Site::configured("tcp", "auto_accept: true\n");
+    let files = [
+        (
+            "filter",
+            "x:\n  runner.event.send:\n    - tag: myco/net/{{ '10.1.2.3/24' | network_size }}\n",
+        ),
+        (
+            "function",
+            "x:\n  runner.event.send:\n    - tag: myco/{{ salt['test.echo'](data.n) }}\n",
+        ),
+        (
+            "python",
+            "#!py\ndef run():\n    return {'x': {'runner.event.send': [{'args': [{'tag': 'myco/' + tag[-2:]}]}]}}\n",
+        ),
+        (
+            "runner",
+            "x:\n  runner.salt.cmd:\n    - args:\n      - fun: test.arg\n      - a: {{ data.n }}\n",
+        ),
+        (
+            "broken",
+            "x:\n  runner.event.send:\n    - tag: {{ salt['test.echo'](data.nope) }}\n",
+        ),
+    ];
+    let mut rules = format!("brine: {{python: {}}}\nreactor:\n", python());
+    for (name, text) in files {
+        let file = site.path(&format!("{name}.sls"));
+        fs::write(&file, text).unwrap();
+        rules.push_str(&format!("  - go/{name}: {}\n", file.display()));
+    }
+    append(&site, "master", &rules);
+    start(&mut site);
+    let mut bus = site.master_bus();
+    for (name, tag) in [
+        ("filter", "myco/net/256"),
+        ("function", "myco/7"),
+        ("python", "myco/on"),
+    ] {
+        send(&site, &format!("go/{name}"), "{n: 7}");
+        assert_eq!(bus.next_with_tag("myco/*").0, tag);
+    }
+    send(&site, "go/runner", "{n: 7}");
+    send(&site, "go/broken", "{n: 7}");
+    wait_until("what real Salt has run in the record", || {
+        let (_, printed) = reactor(&site, &["history", "--json", "--rule", "go/runner"]);
+        printed.contains("\"outcome\": \"done\"") && printed.contains("\\\"a\\\": 7")
+    });
+    wait_until("what real Salt cannot render in the record", || {
+        let (_, printed) = reactor(&site, &["history", "--rule", "go/broken"]);
+        printed.contains("failed") && printed.contains("has no attribute 'nope'")
+    });
+    let explained = site.run(&["explain", "go/function", "{n: 8}"]);
+    assert_eq!(explained.code, Some(0), "{explained:?}");
+    assert!(
+        explained.stdout.contains("{\"tag\": \"myco/8\"}"),
+        "{explained:?}"
+    );
+}
+
+#[test]
+fn what_nothing_here_can_do_is_named_before_it_runs() {
+    let site = Site::configured("tcp", "brine: {python: /bin/false}\n");
+    let file = site.path("needs.sls");
+    fs::write(
+        &file,
+        "{% set x = '10.0.0.0/8' | network_hosts %}\nx:\n  runner.state.orchestrate:\n    - args: [{mods: x}]\ny:\n  caller.test.ping: []\n",
+    )
+    .unwrap();
+    let other = site.path("filter.sls");
+    fs::write(
+        &other,
+        "x:\n  local.test.ping:\n    - tgt: '*'\n    - arg: [{{ tag | network_size }}]\n",
+    )
+    .unwrap();
+    let rules = format!(
+        "reactor:\n  - go: [{}, {}]\n  - gone: /no/such.sls\n",
+        file.display(),
+        other.display()
+    );
+    append(&site, "master", &rules);
+    let left = site.run(&["check"]);
+    assert_eq!(left.code, Some(1), "{left:?}");
+    let said = format!("{left:?}");
+    for expected in [
+        format!("{}:3", file.display()),
+        "runner.state.orchestrate is not built in".to_owned(),
+        format!("{}:6", file.display()),
+        "caller.test.ping: on a master".to_owned(),
+        format!("{}:4", other.display()),
+        "filter `network_size` is not built in".to_owned(),
+        "reactor: gone: no such file".to_owned(),
+    ] {
+        assert!(said.contains(&expected), "{expected}\n{said}");
+    }
 }

@@ -32,7 +32,7 @@ use super::http_api::{self, ApiSettings, BesideMaster, RunningApi};
 use super::local_socket::{self, RunningSocket};
 use super::reactor::{self, OtherMaster, OwnReactor, Prepared, RunningReactor, Whose, WithReactor};
 use super::sinks::{self, PreparedSinks, RunningSinks};
-use super::{BusOptions, sockets};
+use super::{BusOptions, figures, sockets};
 use crate::bus_location::BusLocation;
 pub(crate) use supervisor::{inherited_lock, supervise};
 
@@ -155,20 +155,15 @@ impl Beside {
         })
     }
 
-    /// Reacts to events by the rules of a file.
+    /// Starts a reactor, before the bus is joined.
     ///
     /// # Errors
-    /// The rules cannot be used, or nothing says where the master is.
-    pub(crate) fn start_reactor(&mut self, file: &Path) -> anyhow::Result<()> {
-        let prepared = prepared_reactor(&self.location, file)?;
-        let opts = self.location.opts.clone().unwrap_or_default();
-        let execute = OtherMaster {
-            opts,
-            salt: Arc::clone(&prepared.salt),
-        };
+    /// Its record cannot be opened.
+    pub(crate) fn start_reactor(&mut self, prepared: Prepared) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
-        let log = Arc::clone(self.handle.log());
-        self.reactor = Some(prepared.start(log, history, Arc::new(execute))?);
+        let opened = prepared.open(Arc::clone(self.handle.log()), history)?;
+        let opts = self.location.opts.clone().unwrap_or_default();
+        self.reactor = Some(opened.start_on_master(OtherMaster { opts })?);
         Ok(())
     }
 
@@ -189,6 +184,7 @@ impl Beside {
         state.relay = Some(joined.relay.clone());
         let status = move || joined.status();
         state.status.push(("attach", Arc::new(status)));
+        state.metrics.reactor = self.reactor.as_ref().map(figures::of_reactor);
         Ok(Arc::new(state))
     }
 
@@ -241,8 +237,11 @@ impl Beside {
     }
 }
 
-/// The reactor's configuration beside a master.
-fn prepared_reactor(location: &BusLocation, file: &Path) -> anyhow::Result<Prepared> {
+/// The reactor's configuration beside a master, with the rules of a file.
+///
+/// # Errors
+/// The rules cannot be used, or nothing says where the master is.
+pub(crate) fn prepare_reactor(location: &BusLocation, file: &Path) -> anyhow::Result<Prepared> {
     let opts = location.opts.as_ref();
     let opts = opts.context("--reactor needs the master's configuration; add -c DIR")?;
     if location.node != Node::Master {
@@ -253,7 +252,7 @@ fn prepared_reactor(location: &BusLocation, file: &Path) -> anyhow::Result<Prepa
             "the master has rules of its own (option reactor); if its reactor runs, events that both have rules for are reacted to twice"
         );
     }
-    Prepared::with_file(opts, &location.brine, file, Whose::Master)
+    Prepared::with_file(opts, &location.brine, file, Whose::OtherMaster)
 }
 
 /// The HTTP API of the master that is joined.

@@ -8,7 +8,7 @@ use brine_api::{Client, Command, RunCommand, RunError, Subject};
 use brine_config::Arguments;
 use brine_node::runner::functions::{self, Bound};
 use brine_node::runner::{AskReactor, ReactorQuestion};
-use brine_reactor::run::ReactorHandle;
+use brine_reactor::ReactorHandle;
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
 

@@ -18,6 +18,7 @@ use brine_reactor::{Execute, Future};
 use brine_wire::network::Jid;
 use brine_wire::{Map, Value, python_text};
 
+use super::http_query::{self, HTTP_QUERY};
 use super::real_salt::RealSalt;
 use crate::bus_location;
 use crate::clock;
@@ -25,6 +26,8 @@ use crate::clock;
 /// Real Salt, or why there is none.
 pub(crate) type MaybeSalt = Result<RealSalt, String>;
 
+/// Under which name a result says what is remarkable about it.
+pub(crate) const NOTE: &str = "note";
 /// Why `caller` must not be called on a master.
 const NO_CALLER: &str =
     "on a master, Salt's reactor waits for ever for a minion of its own; use local with a target";
@@ -34,13 +37,11 @@ const ONLY_CALLER: &str = "a minion's reactor calls functions of the minion itse
 /// The master in this process.
 pub(crate) struct OwnMaster {
     pub(crate) master: MasterHandle,
-    pub(crate) salt: Arc<MaybeSalt>,
 }
 
 /// A master in another process, which is asked as its own user asks it.
 pub(crate) struct OtherMaster {
     pub(crate) opts: Opts,
-    pub(crate) salt: Arc<MaybeSalt>,
 }
 
 /// The minion in this process.
@@ -49,18 +50,29 @@ pub(crate) struct OwnMinion {
 }
 
 /// Nobody: for looking at what reactions would do.
-pub(crate) struct Nobody {
+pub(crate) struct Nobody;
+
+/// One of these with the machine's Salt beside it, which renders files and makes the calls that are not built in.
+pub(crate) struct BesideSalt<T> {
+    pub(crate) own: T,
     pub(crate) salt: Arc<MaybeSalt>,
 }
 
-/// Where a function can run that a reaction on a master names.
-pub(crate) fn on_master(salt: &Arc<MaybeSalt>) -> Functions {
+/// Makes the calls that are built in.
+pub(crate) trait BuiltIn: Send + Sync + 'static {
+    /// What a call returned, or why it failed; `None` if it is not built in.
+    fn call<'a>(&'a self, call: &'a Call) -> Future<'a, Option<Result<Value, String>>>;
+}
+
+/// Where a function can run that a reaction on a master names. Beside another's master, wheel functions are real Salt's:
+/// they change files that are that master's.
+pub(crate) fn on_master(salt: &Arc<MaybeSalt>, is_ours: bool) -> Functions {
     let salt = Arc::clone(salt);
     Arc::new(move |kind, fun| match kind {
         "local" | "cmd" => Available::Here,
         "caller" => Available::Refused(NO_CALLER),
         "runner" if is_own_runner(fun) => Available::Here,
-        "wheel" if master::has_wheel(fun) => Available::Here,
+        "wheel" if is_ours && master::has_wheel(fun) => Available::Here,
         kind => match &*salt {
             Ok(salt) => match salt.has(kind, fun) {
                 Ok(true) => Available::BySalt,
@@ -80,80 +92,96 @@ pub(crate) fn on_minion() -> Functions {
 }
 
 fn is_own_runner(fun: &str) -> bool {
-    fun != "state.event" && functions::named(fun).is_some()
+    fun == HTTP_QUERY || fun != "state.event" && functions::named(fun).is_some()
 }
 
-impl Execute for OwnMaster {
+impl<T: BuiltIn> Execute for BesideSalt<T> {
     fn call<'a>(&'a self, call: &'a Call) -> Future<'a, Result<Value, String>> {
         Box::pin(async move {
-            match call {
-                Call::Local(job) => {
-                    let by = self.master.own_caller();
-                    let published = self.master.publish(request(job), &by).await;
-                    Ok(outcome(job, &published.map_err(|error| error.to_string())?))
+            match self.own.call(call).await {
+                Some(called) => called,
+                None => by_salt(&self.salt, call).await,
+            }
+        })
+    }
+
+    fn render<'a>(
+        &'a self,
+        file: &'a Path,
+        tag: &'a str,
+        data: &'a Value,
+    ) -> Future<'a, Result<Value, String>> {
+        Box::pin(async move {
+            match &*self.salt {
+                Ok(salt) => salt.render(file, tag, data).await,
+                Err(why) => Err(why.clone()),
+            }
+        })
+    }
+}
+
+impl BuiltIn for OwnMaster {
+    fn call<'a>(&'a self, call: &'a Call) -> Future<'a, Option<Result<Value, String>>> {
+        Box::pin(async move {
+            Some(match call {
+                Call::Local(job) => self.publish(job).await,
+                Call::Runner(function) if function.fun == HTTP_QUERY => {
+                    return http_query::query(function).await;
                 }
                 Call::Runner(function) if is_own_runner(&function.fun) => {
-                    let arguments = bound(function)?;
-                    let by = self.master.permitted_caller(REACTOR);
-                    let returned = self.master.runner(&function.fun, arguments, &by).await;
-                    returned_value(returned.map_err(|error| error.to_string())?)
+                    self.runner(function).await
                 }
                 Call::Wheel(function) if master::has_wheel(&function.fun) => {
                     let by = self.master.permitted_caller(REACTOR);
                     let called = self.master.wheel(wheel_call(function), &by).await;
                     called.map_err(|error| error.to_string())
                 }
-                other => by_salt(&self.salt, other).await,
-            }
+                _ => return None,
+            })
         })
-    }
-
-    fn render<'a>(
-        &'a self,
-        file: &'a Path,
-        tag: &'a str,
-        data: &'a Value,
-    ) -> Future<'a, Result<Value, String>> {
-        Box::pin(render(&self.salt, file, tag, data))
     }
 }
 
-impl Execute for OtherMaster {
-    fn call<'a>(&'a self, call: &'a Call) -> Future<'a, Result<Value, String>> {
+impl OwnMaster {
+    async fn publish(&self, job: &Job) -> Result<Value, String> {
+        let by = self.master.own_caller();
+        let published = self.master.publish(request(job), &by).await;
+        Ok(outcome(job, &published.map_err(|error| error.to_string())?))
+    }
+
+    async fn runner(&self, function: &Function) -> Result<Value, String> {
+        let arguments = bound(function)?;
+        let by = self.master.permitted_caller(REACTOR);
+        let returned = self.master.runner(&function.fun, arguments, &by).await;
+        returned_value(returned.map_err(|error| error.to_string())?)
+    }
+}
+
+impl BuiltIn for OtherMaster {
+    fn call<'a>(&'a self, call: &'a Call) -> Future<'a, Option<Result<Value, String>>> {
         Box::pin(async move {
-            match call {
-                Call::Local(job) => {
-                    let published = self.publish(&request(job)).await?;
-                    Ok(outcome(job, &published))
+            Some(match call {
+                Call::Local(job) => self.publish(job).await,
+                Call::Runner(function) if function.fun == HTTP_QUERY => {
+                    return http_query::query(function).await;
                 }
                 Call::Runner(function) if is_own_runner(&function.fun) => {
                     self.runner(function).await
                 }
-                other => by_salt(&self.salt, other).await,
-            }
+                _ => return None,
+            })
         })
-    }
-
-    fn render<'a>(
-        &'a self,
-        file: &'a Path,
-        tag: &'a str,
-        data: &'a Value,
-    ) -> Future<'a, Result<Value, String>> {
-        Box::pin(render(&self.salt, file, tag, data))
     }
 }
 
 impl OtherMaster {
     /// Publishes a job with the key of the master's user, which changes when the master is started anew.
-    async fn publish(&self, request: &JobRequest) -> Result<Published, String> {
+    async fn publish(&self, job: &Job) -> Result<Value, String> {
         let user = self.opts.text("user").unwrap_or("root");
         let config =
             ClientConfig::from_opts(&self.opts, user).map_err(|error| error.to_string())?;
-        JobPublisher::new(config)
-            .publish(request)
-            .await
-            .map_err(|error| error.to_string())
+        let published = JobPublisher::new(config).publish(&request(job)).await;
+        Ok(outcome(job, &published.map_err(|error| error.to_string())?))
     }
 
     async fn runner(&self, function: &Function) -> Result<Value, String> {
@@ -205,25 +233,9 @@ impl Execute for OwnMinion {
     }
 }
 
-impl Execute for Nobody {
-    fn call<'a>(&'a self, _call: &'a Call) -> Future<'a, Result<Value, String>> {
-        Box::pin(async { Err("nothing is called here".to_owned()) })
-    }
-
-    fn render<'a>(
-        &'a self,
-        file: &'a Path,
-        tag: &'a str,
-        data: &'a Value,
-    ) -> Future<'a, Result<Value, String>> {
-        Box::pin(render(&self.salt, file, tag, data))
-    }
-}
-
-async fn render(salt: &MaybeSalt, file: &Path, tag: &str, data: &Value) -> Result<Value, String> {
-    match salt {
-        Ok(salt) => salt.render(file, tag, data).await,
-        Err(why) => Err(why.clone()),
+impl BuiltIn for Nobody {
+    fn call<'a>(&'a self, _call: &'a Call) -> Future<'a, Option<Result<Value, String>>> {
+        Box::pin(async { Some(Err("nothing is called here".to_owned())) })
     }
 }
 
@@ -270,10 +282,7 @@ fn outcome(job: &Job, published: &Published) -> Value {
                 tgt_type = %job.tgt_type,
                 "a reaction's target matches no minion; nothing was published"
             );
-            map.insert(
-                "note",
-                "no minion matches the target; nothing was published",
-            );
+            map.insert(NOTE, "no minion matches the target; nothing was published");
         }
     }
     map.insert("minions", minions.collect::<Vec<_>>());

@@ -4,6 +4,7 @@
 
 mod control;
 mod execute;
+mod http_query;
 mod real_salt;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use brine_config::{Age, Brine, Loaded, Opts, ThrottleOption, glob_files};
 use brine_log::Log;
 use brine_log::history::History;
@@ -20,14 +21,17 @@ use brine_reactor::Execute;
 use brine_reactor::files::FilesConfig;
 use brine_reactor::jinja::Surroundings;
 use brine_reactor::rules::Rule;
-use brine_reactor::run::{Reactor, ReactorConfig, ReactorHandle, ThrottleConfig, read_rules};
-use brine_reactor::{Problem, check as check_reactor};
+use brine_reactor::run::{Opened, ReactorConfig, ThrottleConfig};
+use brine_reactor::{
+    Problem, ReactorHandle, check_files, check_throttles, read_rules, rules_of, rules_of_file,
+};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
 pub(crate) use control::{OwnReactor, WithReactor};
-pub(crate) use execute::{MaybeSalt, Nobody, OtherMaster, OwnMaster, OwnMinion};
+use execute::{BesideSalt, BuiltIn};
+pub(crate) use execute::{MaybeSalt, NOTE, Nobody, OtherMaster, OwnMaster, OwnMinion};
 use real_salt::RealSalt;
 
 /// How long one call may take, unless the configuration says otherwise.
@@ -41,6 +45,8 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
     Master,
+    /// Another's master, which is joined.
+    OtherMaster,
     Minion,
 }
 
@@ -48,7 +54,15 @@ pub(crate) enum Whose {
 pub(crate) struct Prepared {
     config: ReactorConfig,
     /// Real Salt, as far as something needs it.
-    pub(crate) salt: Arc<MaybeSalt>,
+    salt: Arc<MaybeSalt>,
+}
+
+/// A reactor that reacts to everything the log gets from now on, once it is started.
+pub(crate) struct OpenedReactor {
+    opened: Opened,
+    /// Real Salt, as far as something needs it.
+    salt: Arc<MaybeSalt>,
+    rules: usize,
 }
 
 /// A reactor that runs. Dropping it ends it, and waits a moment for what runs.
@@ -66,32 +80,37 @@ pub(crate) fn check(loaded: &Loaded, whose: Whose) -> Vec<Problem> {
     };
     let salt = Arc::new(salt(opts, brine, whose));
     let files = files(opts, &salt, whose);
-    match reactor.as_str() {
-        Some(file) => match read_rules(Path::new(file)) {
-            Ok(rules) => {
-                let rules = rules.iter().map(Rule::to_value).collect::<Vec<_>>();
-                check_reactor(&rules.into(), &[], &files)
-            }
-            Err(problems) => problems,
-        },
-        None => check_reactor(reactor, &sources(opts), &files),
-    }
+    let sources = sources(opts);
+    let rules = match reactor.as_str() {
+        Some(file) => rules_of_file(file, &sources),
+        None => rules_of(reactor, &sources),
+    };
+    let (rules, mut problems) = match rules {
+        Ok(rules) => (Some(rules), Vec::new()),
+        Err(problems) => (None, problems),
+    };
+    problems.extend(check_files(rules.as_deref().unwrap_or_default(), &files));
+    let fixed = rules.filter(|_| reactor.as_str().is_none());
+    let throttles: Vec<_> = brine.reactor.throttle.iter().map(throttle).collect();
+    problems.extend(check_throttles(&throttles, fixed.as_deref(), &sources));
+    problems
 }
 
 impl Prepared {
     /// Reads the configuration of a node's reactor; `None` if it has none. Rules that cannot be used are an error; files
-    /// that cannot are reported when the reactor starts.
+    /// that cannot are logged. To be done before anything listens: asking real Salt what it has takes seconds.
     ///
     /// # Errors
     /// The first thing that is wrong with `reactor` or `brine: {reactor: …}`.
     pub(crate) fn of(loaded: &Loaded, whose: Whose) -> anyhow::Result<Option<Self>> {
         match value(&loaded.opts) {
             Some(Value::Str(file)) => {
-                Self::with_file(&loaded.opts, &loaded.brine, Path::new(file), whose).map(Some)
+                let rules = rules_of_file(file, &sources(&loaded.opts)).map_err(all)?;
+                let file = Some(PathBuf::from(file));
+                Self::new(&loaded.opts, &loaded.brine, rules, file, whose).map(Some)
             }
             Some(rules) => {
-                let rules =
-                    brine_reactor::rules_of(rules, &sources(&loaded.opts)).map_err(first)?;
+                let rules = rules_of(rules, &sources(&loaded.opts)).map_err(all)?;
                 Self::new(&loaded.opts, &loaded.brine, rules, None, whose).map(Some)
             }
             None => Ok(None),
@@ -108,7 +127,7 @@ impl Prepared {
         file: &Path,
         whose: Whose,
     ) -> anyhow::Result<Self> {
-        let rules = read_rules(file).map_err(first)?;
+        let rules = read_rules(file).map_err(all)?;
         Self::new(opts, brine, rules, Some(file.to_owned()), whose)
     }
 
@@ -120,13 +139,11 @@ impl Prepared {
         whose: Whose,
     ) -> anyhow::Result<Self> {
         let own = &brine.reactor;
-        for throttle in &own.throttle {
-            if rules_file.is_none() && !rules.iter().any(|rule| rule.glob == throttle.glob) {
-                bail!(
-                    "brine: reactor.throttle: no rule of reactor has the pattern {:?}",
-                    throttle.glob
-                );
-            }
+        let throttles: Vec<_> = own.throttle.iter().map(throttle).collect();
+        let fixed = rules_file.is_none().then_some(&*rules);
+        let problems = check_throttles(&throttles, fixed, &sources(opts));
+        if !problems.is_empty() {
+            return Err(all(problems));
         }
         let salt = Arc::new(salt(opts, brine, whose));
         let workers = opts.int("reactor_worker_threads").unwrap_or(10);
@@ -143,39 +160,60 @@ impl Prepared {
                 Some(Age::For(age)) => Some(age),
                 None => Some(MAX_AGE),
             },
-            throttle: own.throttle.iter().map(throttle).collect(),
+            throttle: throttles,
         };
-        Ok(Self { config, salt })
-    }
-
-    /// Reports what is wrong with files, and starts the reactor over a log.
-    ///
-    /// # Errors
-    /// Its record cannot be opened.
-    pub(crate) fn start(
-        self,
-        log: Arc<Log>,
-        history: Option<History>,
-        execute: Arc<dyn Execute>,
-    ) -> anyhow::Result<RunningReactor> {
-        let rules: Vec<Value> = self.config.rules.iter().map(Rule::to_value).collect();
-        for problem in check_reactor(&rules.into(), &[], &self.config.files) {
+        for problem in check_files(&config.rules, &config.files) {
             match problem.is_error {
                 true => tracing::error!("reactor: {problem}"),
                 false => tracing::warn!("reactor: {problem}"),
             }
         }
-        let count = self.config.rules.len();
+        Ok(Self { config, salt })
+    }
+
+    /// Opens the record over a log that nobody can fire into yet.
+    ///
+    /// # Errors
+    /// The record cannot be opened.
+    pub(crate) fn open(
+        self,
+        log: Arc<Log>,
+        history: Option<History>,
+    ) -> anyhow::Result<OpenedReactor> {
+        let rules = self.config.rules.len();
         let directory = self.config.directory.clone();
-        let reactor = Reactor::open(self.config, log, history, execute);
-        let reactor =
-            reactor.with_context(|| format!("the reactor's record in {}", directory.display()))?;
-        match reactor.uncertain() {
+        let opened = Opened::new(self.config, log, history);
+        let opened =
+            opened.with_context(|| format!("the reactor's record in {}", directory.display()))?;
+        match opened.uncertain() {
             0 => {}
             left => tracing::warn!(
                 "{left} reactions were running when the last process ended, and may or may not have done their work: brine reactor history --outcome uncertain"
             ),
         }
+        Ok(OpenedReactor {
+            opened,
+            salt: self.salt,
+            rules,
+        })
+    }
+}
+
+/// Whoever makes calls that are built in, with real Salt for the others.
+pub(crate) fn beside_salt<T: BuiltIn>(own: T, salt: Arc<MaybeSalt>) -> BesideSalt<T> {
+    BesideSalt { own, salt }
+}
+
+impl OpenedReactor {
+    /// Starts it on a master, with whoever makes its calls.
+    pub(crate) fn start_on_master(self, own: impl BuiltIn) -> anyhow::Result<RunningReactor> {
+        let execute = beside_salt(own, Arc::clone(&self.salt));
+        self.start(Arc::new(execute))
+    }
+
+    /// Starts it, with whoever makes its calls and renders its files.
+    pub(crate) fn start(self, execute: Arc<dyn Execute>) -> anyhow::Result<RunningReactor> {
+        let reactor = self.opened.with(execute);
         let handle = reactor.handle();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -188,7 +226,7 @@ impl Prepared {
         let thread = std::thread::Builder::new()
             .name("brine-reactor".to_owned())
             .spawn(run);
-        tracing::info!("the reactor runs, with {count} rules");
+        tracing::info!("the reactor runs, with {} rules", self.rules);
         Ok(RunningReactor {
             handle,
             shutdown: Some(shutdown),
@@ -232,7 +270,7 @@ pub(crate) fn files(opts: &Opts, salt: &Arc<MaybeSalt>, whose: Whose) -> FilesCo
             .collect(),
     };
     let no_salt = match whose {
-        Whose::Master => salt.as_ref().as_ref().err().cloned(),
+        Whose::Master | Whose::OtherMaster => salt.as_ref().as_ref().err().cloned(),
         Whose::Minion => Some("a minion's reactor has none beside it".to_owned()),
     };
     FilesConfig {
@@ -241,7 +279,8 @@ pub(crate) fn files(opts: &Opts, salt: &Arc<MaybeSalt>, whose: Whose) -> FilesCo
         renderer: opts.text("renderer").unwrap_or("jinja|yaml").to_owned(),
         no_salt,
         functions: match whose {
-            Whose::Master => execute::on_master(salt),
+            Whose::Master => execute::on_master(salt, true),
+            Whose::OtherMaster => execute::on_master(salt, false),
             Whose::Minion => execute::on_minion(),
         },
     }
@@ -308,7 +347,7 @@ fn throttle(option: &ThrottleOption) -> (String, ThrottleConfig) {
 
 /// All problems in one error.
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
-fn first(problems: Vec<Problem>) -> anyhow::Error {
+fn all(problems: Vec<Problem>) -> anyhow::Error {
     let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
     anyhow::Error::msg(all.join("\n"))
 }

@@ -1,0 +1,524 @@
+//! The reactor's record on disk: what it was about to do, and what became of it.
+//!
+//! Lines of JSON in files of a directory, appended. `start` is written before a reaction is called, `end` after it. A
+//! start without an end is a reaction that a crash interrupted: it may have run. It is listed as uncertain and never run
+//! again by itself. With the position of each rule's cursor, which is in the record too, that makes each reaction run
+//! at most once, and none is lost that was not started.
+//!
+//! Files are removed when there are many. What must outlast them is repeated in each new one: where rules are, what they
+//! have done, and which reactions are uncertain.
+//!
+//! A record survives the end of this process at once, and a power cut after [`SYNC_EVERY`] at most.
+
+mod line;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use brine_log::{LogId, Millis, Position, Seq};
+use brine_wire::{Map, json};
+
+pub use self::line::read;
+use self::line::{Line, create, end_line, files, lines, make, path, position_line, start_line};
+use crate::call::Call;
+
+/// How often what was written is made safe against a power cut.
+pub const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// The size at which a new file is begun.
+const FILE_BYTES: u64 = 8 << 20;
+/// How many files are kept, beyond those that are still needed.
+const KEEP_FILES: usize = 8;
+/// How many bytes of uncertain reactions are kept for longer than the others.
+const MAX_UNCERTAIN: usize = 1 << 20;
+
+/// A reaction in the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its number, by which it can be run again.
+    pub number: u64,
+    /// The pattern of its rule.
+    pub rule: String,
+    /// The event.
+    pub position: Position,
+    /// Which of the reactions to that event it is, from 0; `None` if none could be made of it.
+    pub nth: Option<usize>,
+    /// The event's tag.
+    pub tag: String,
+    /// Its file and ID.
+    pub from: String,
+    /// What it called; `None` if it could not be read, or is too large to be kept.
+    pub call: Option<Call>,
+    /// When it started.
+    pub started: Millis,
+    /// When it ended.
+    pub ended: Option<Millis>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The run that it repeats.
+    pub repeats: Option<u64>,
+}
+
+/// What became of a reaction.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It is running.
+    Running,
+    /// It succeeded, with this result.
+    Done(String),
+    /// It failed, or was not called at all.
+    Failed(String),
+    /// The reactor ended while it ran.
+    Uncertain,
+}
+
+impl Outcome {
+    /// In one word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done(_) => "done",
+            Self::Failed(_) => "failed",
+            Self::Uncertain => "uncertain",
+        }
+    }
+}
+
+/// What became of events and reactions of a rule, over restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Events that it is for.
+    pub events: u64,
+    /// Reactions that succeeded.
+    pub done: u64,
+    /// Reactions that failed.
+    pub failed: u64,
+    /// Reactions that a crash interrupted.
+    pub uncertain: u64,
+    /// Events that were one too many for `throttle`.
+    pub throttled: u64,
+    /// Events that a restart found too old.
+    pub too_old: u64,
+    /// Events that were gone before they could be read.
+    pub missed: u64,
+}
+
+impl Counts {
+    /// Each with its name.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 7] {
+        [
+            ("events", self.events),
+            ("done", self.done),
+            ("failed", self.failed),
+            ("uncertain", self.uncertain),
+            ("throttled", self.throttled),
+            ("too_old", self.too_old),
+            ("missed", self.missed),
+        ]
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.done += other.done;
+        self.failed += other.failed;
+        self.uncertain += other.uncertain;
+        self.throttled += other.throttled;
+        self.too_old += other.too_old;
+        self.missed += other.missed;
+    }
+}
+
+/// What an earlier process left.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Where the cursor of each rule was.
+    pub(crate) positions: HashMap<String, Position>,
+    /// What was started of events behind these positions.
+    pub(crate) started: HashMap<String, HashSet<(Seq, usize)>>,
+    /// How many reactions this process found unfinished.
+    pub(crate) uncertain: u64,
+}
+
+/// The record, for one process.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    directory: PathBuf,
+    file: File,
+    number: u64,
+    bytes: u64,
+    next_run: u64,
+    is_dirty: bool,
+    /// Whether the last line may be there in part.
+    is_torn: bool,
+    /// What each older file is still needed for.
+    older: BTreeMap<u64, Needed>,
+    /// The same of the file that is written.
+    own: Needed,
+    running: HashMap<u64, Started>,
+    rules: HashMap<String, Tally>,
+    /// The lines of uncertain reactions, until they are run again.
+    uncertain: BTreeMap<u64, String>,
+    line: String,
+}
+
+/// A run that has not ended.
+#[derive(Debug)]
+struct Started {
+    /// The file that has its start.
+    file: u64,
+    /// Its rule; `None` if it repeats another run.
+    rule: Option<String>,
+}
+
+/// What is known of a rule.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Everything up to there was started.
+    position: Option<Position>,
+    counts: Counts,
+}
+
+impl Tally {
+    fn ended(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done(_) => self.counts.done += 1,
+            Outcome::Failed(_) => self.counts.failed += 1,
+            Outcome::Uncertain => self.counts.uncertain += 1,
+            Outcome::Running => {}
+        }
+    }
+}
+
+/// Why a file must stay: reactions that run, and rules whose cursor is not past what it records.
+#[derive(Debug, Default)]
+struct Needed {
+    running: usize,
+    through: HashMap<String, Seq>,
+}
+
+/// What the files of earlier processes say, read from the oldest on.
+#[derive(Debug, Default)]
+struct Found {
+    left: Left,
+    files: BTreeMap<u64, Needed>,
+    rules: HashMap<String, Tally>,
+    open: BTreeMap<u64, Run>,
+    uncertain: BTreeMap<u64, Run>,
+    next_run: u64,
+}
+
+impl Found {
+    fn take(&mut self, line: Line, file: &mut Needed, log: LogId) {
+        match line {
+            Line::Start(run) => {
+                self.next_run = self.next_run.max(run.number + 1);
+                if run.position.log == log && !self.uncertain.contains_key(&run.number) {
+                    file.through.insert(run.rule.clone(), run.position.seq);
+                    if run.repeats.is_none() {
+                        let nth = run.nth.unwrap_or(usize::MAX);
+                        let started = self.left.started.entry(run.rule.clone()).or_default();
+                        started.insert((run.position.seq, nth));
+                    }
+                }
+                if let Some(again) = run.repeats {
+                    self.uncertain.remove(&again);
+                }
+                self.open.insert(run.number, *run);
+            }
+            Line::End {
+                number, outcome, ..
+            } => {
+                let Some(run) = self.open.remove(&number) else {
+                    return;
+                };
+                let is_known = self.uncertain.contains_key(&number);
+                if run.repeats.is_none() && !is_known {
+                    self.rules
+                        .entry(run.rule.clone())
+                        .or_default()
+                        .ended(&outcome);
+                }
+                if outcome == Outcome::Uncertain {
+                    self.uncertain.insert(number, run);
+                }
+            }
+            Line::At {
+                rule,
+                position,
+                counts,
+            } => {
+                let tally = Tally {
+                    position: Some(position),
+                    counts,
+                };
+                self.rules.insert(rule, tally);
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the record, and finds out what an earlier process left: what was running is uncertain from now on.
+    ///
+    /// # Errors
+    /// The directory cannot be made, read or written.
+    pub(crate) fn open(directory: &Path, log: LogId, now: Millis) -> io::Result<(Self, Left)> {
+        make(directory)?;
+        let mut found = Found {
+            next_run: 1,
+            ..Found::default()
+        };
+        for number in files(directory)? {
+            let mut needed = Needed::default();
+            for line in lines(&path(directory, number))? {
+                found.take(line, &mut needed, log);
+            }
+            found.files.insert(number, needed);
+        }
+        let Found {
+            mut left,
+            files: older,
+            mut rules,
+            open,
+            uncertain,
+            next_run,
+        } = found;
+        for (rule, tally) in &mut rules {
+            // Numbers of another log say nothing about this one.
+            tally.position = tally.position.filter(|position| position.log == log);
+            if let Some(position) = tally.position {
+                left.positions.insert(rule.clone(), position);
+            }
+        }
+        for (rule, started) in &mut left.started {
+            let read = left
+                .positions
+                .get(rule)
+                .map_or(Seq(0), |position| position.seq);
+            started.retain(|(seq, _)| *seq > read);
+        }
+        let number = older.keys().next_back().map_or(1, |number| number + 1);
+        let mut journal = Self {
+            directory: directory.to_owned(),
+            file: create(&path(directory, number))?,
+            number,
+            bytes: 0,
+            next_run,
+            is_dirty: false,
+            is_torn: false,
+            older,
+            own: Needed::default(),
+            running: HashMap::new(),
+            rules,
+            uncertain: BTreeMap::new(),
+            line: String::new(),
+        };
+        for run in uncertain.values() {
+            journal.remember(run, now);
+        }
+        left.uncertain = open.len() as u64;
+        for run in open.into_values() {
+            if run.repeats.is_none() {
+                let tally = journal.rules.entry(run.rule.clone()).or_default();
+                tally.ended(&Outcome::Uncertain);
+            }
+            journal.remember(&run, now);
+        }
+        journal.repeat()?;
+        Ok((journal, left))
+    }
+
+    /// Records that a reaction starts; gives it its number.
+    ///
+    /// # Errors
+    /// It is not recorded, and must not be called; it counts as failed.
+    pub(crate) fn start(&mut self, run: &mut Run) -> io::Result<()> {
+        run.number = self.next_run;
+        self.next_run += 1;
+        if let Err(error) = self.write(start_line(run)) {
+            let tally = self.rules.entry(run.rule.clone()).or_default();
+            tally.counts.failed += 1;
+            return Err(error);
+        }
+        if let Some(again) = run.repeats {
+            self.uncertain.remove(&again);
+        }
+        self.own.running += 1;
+        self.own.through.insert(run.rule.clone(), run.position.seq);
+        let started = Started {
+            file: self.number,
+            rule: run.repeats.is_none().then(|| run.rule.clone()),
+        };
+        self.running.insert(run.number, started);
+        Ok(())
+    }
+
+    /// Records how a reaction ended.
+    ///
+    /// # Errors
+    /// It is not recorded: after a crash it is uncertain.
+    pub(crate) fn end(&mut self, run: u64, at: Millis, outcome: &Outcome) -> io::Result<()> {
+        if let Some(started) = self.running.remove(&run) {
+            let needed = match started.file == self.number {
+                true => Some(&mut self.own),
+                false => self.older.get_mut(&started.file),
+            };
+            if let Some(needed) = needed {
+                needed.running = needed.running.saturating_sub(1);
+            }
+            if let Some(rule) = started.rule {
+                self.rules.entry(rule).or_default().ended(outcome);
+            }
+        }
+        self.write(end_line(run, at, outcome))
+    }
+
+    /// Records where the cursor of a rule is: everything up to there was started. Of `counts`, those of events count;
+    /// those of reactions are known here.
+    ///
+    /// # Errors
+    /// It is not recorded: after a crash the cursor starts earlier, and what was started is not started again.
+    pub(crate) fn at(&mut self, rule: &str, position: Position, counts: Counts) -> io::Result<()> {
+        let tally = self.rules.entry(rule.to_owned()).or_default();
+        tally.position = Some(position);
+        tally.counts = Counts {
+            done: tally.counts.done,
+            failed: tally.counts.failed,
+            uncertain: tally.counts.uncertain,
+            ..counts
+        };
+        let line = position_line(rule, position, &tally.counts);
+        self.write(line)?;
+        for needed in self.older.values_mut() {
+            let through = needed.through.get(rule);
+            if through.is_some_and(|through| *through <= position.seq) {
+                needed.through.remove(rule);
+            }
+        }
+        self.remove_old();
+        Ok(())
+    }
+
+    /// The same, if it has moved.
+    pub(crate) fn moved(
+        &mut self,
+        rule: &str,
+        position: Position,
+        counts: Counts,
+    ) -> io::Result<()> {
+        let known = self.rules.get(rule).and_then(|tally| tally.position);
+        match known == Some(position) {
+            true => Ok(()),
+            false => self.at(rule, position, counts),
+        }
+    }
+
+    /// What a rule has done; of its events, when its position was last recorded.
+    pub(crate) fn counts(&self, rule: &str) -> Counts {
+        self.rules
+            .get(rule)
+            .map(|tally| tally.counts)
+            .unwrap_or_default()
+    }
+
+    /// Forgets rules that are not there any more.
+    pub(crate) fn keep_only(&mut self, rules: &HashSet<String>) {
+        self.rules.retain(|rule, _| rules.contains(rule));
+        for needed in self.older.values_mut().chain([&mut self.own]) {
+            needed.through.retain(|rule, _| rules.contains(rule));
+        }
+        self.remove_old();
+    }
+
+    /// A handle to the file, to make what was written safe with [`File::sync_data`], if there is something.
+    pub(crate) fn unsynced(&mut self) -> Option<File> {
+        std::mem::take(&mut self.is_dirty).then(|| self.file.try_clone().ok())?
+    }
+
+    /// Keeps an uncertain reaction when its file goes; of too many the oldest are forgotten.
+    fn remember(&mut self, run: &Run, at: Millis) {
+        let mut text = String::new();
+        json::to_exact_line(&start_line(run).into(), &mut text);
+        text.push('\n');
+        let end = end_line(run.number, run.ended.unwrap_or(at), &Outcome::Uncertain);
+        json::to_exact_line(&end.into(), &mut text);
+        text.push('\n');
+        self.uncertain.insert(run.number, text);
+        let mut bytes: usize = self.uncertain.values().map(String::len).sum();
+        while bytes > MAX_UNCERTAIN
+            && let Some((_, text)) = self.uncertain.pop_first()
+        {
+            bytes -= text.len();
+        }
+    }
+
+    /// Writes what every file has: where rules are, and uncertain reactions.
+    fn repeat(&mut self) -> io::Result<()> {
+        self.line.clear();
+        for text in self.uncertain.values() {
+            self.line.push_str(text);
+        }
+        // Behind them, so that whoever reads this counts nothing twice.
+        for (rule, tally) in &self.rules {
+            if let Some(position) = tally.position {
+                let line = position_line(rule, position, &tally.counts);
+                json::to_exact_line(&line.into(), &mut self.line);
+                self.line.push('\n');
+            }
+        }
+        self.append()
+    }
+
+    fn write(&mut self, line: Map) -> io::Result<()> {
+        if self.bytes > FILE_BYTES {
+            let number = self.number + 1;
+            self.file.sync_data()?;
+            self.file = create(&path(&self.directory, number))?;
+            self.older
+                .insert(self.number, std::mem::take(&mut self.own));
+            (self.number, self.bytes) = (number, 0);
+            self.repeat()?;
+        }
+        self.line.clear();
+        json::to_exact_line(&line.into(), &mut self.line);
+        self.line.push('\n');
+        self.append()
+    }
+
+    fn append(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            // What a full disk has cut off must not spoil this line.
+            self.line.insert(0, '\n');
+        }
+        self.is_torn = true;
+        self.file.write_all(self.line.as_bytes())?;
+        self.is_torn = false;
+        self.bytes += self.line.len() as u64;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Removes the oldest files that nothing needs any more.
+    fn remove_old(&mut self) {
+        while self.older.len() >= KEEP_FILES
+            && let Some(oldest) = self.older.first_entry()
+            && oldest.get().running == 0
+            && oldest.get().through.is_empty()
+        {
+            let (number, _) = oldest.remove_entry();
+            let file = path(&self.directory, number);
+            if let Err(error) = fs::remove_file(&file) {
+                tracing::warn!("cannot remove {}: {error}", file.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! The record over restarts, cut lines and full files.
+
+use super::line::{files, path};
+use super::*;
+use crate::call::Function;
+
+const LOG: LogId = LogId(7);
+
+fn at(seq: u64) -> Position {
+    Position {
+        log: LOG,
+        seq: Seq(seq),
+    }
+}
+
+fn run(seq: u64, nth: usize) -> Run {
+    Run {
+        number: 0,
+        rule: "a/*".to_owned(),
+        position: at(seq),
+        nth: Some(nth),
+        tag: "a/b".to_owned(),
+        from: "/r.sls, ID x".to_owned(),
+        call: Some(Call::Runner(Function {
+            fun: "event.send".to_owned(),
+            arg: vec!["t".into()],
+            kwarg: Map::new(),
+            is_flat: false,
+        })),
+        started: Millis(5),
+        ended: None,
+        outcome: Outcome::Running,
+        repeats: None,
+    }
+}
+
+#[test]
+fn what_was_running_is_uncertain_and_what_was_started_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, left) = Journal::open(directory.path(), LOG, Millis(0)).unwrap();
+    assert!(left.positions.is_empty());
+    journal.at("a/*", at(3), Counts::default()).unwrap();
+    let (mut one, mut two) = (run(4, 0), run(4, 1));
+    journal.start(&mut one).unwrap();
+    journal.start(&mut two).unwrap();
+    journal
+        .end(one.number, Millis(9), &Outcome::Done("true".to_owned()))
+        .unwrap();
+    drop(journal);
+
+    let (_journal, left) = Journal::open(directory.path(), LOG, Millis(20)).unwrap();
+    assert_eq!(left.positions["a/*"], at(3));
+    assert_eq!(left.uncertain, 1);
+    assert_eq!(
+        left.started["a/*"],
+        HashSet::from([(Seq(4), 0), (Seq(4), 1)])
+    );
+    let runs = read(directory.path()).unwrap();
+    assert_eq!(runs[0].outcome, Outcome::Done("true".to_owned()));
+    assert_eq!(runs[1].outcome, Outcome::Uncertain);
+    assert_eq!(runs[1].call, two.call);
+}
+
+#[test]
+fn another_log_is_another_story() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(directory.path(), LOG, Millis(0)).unwrap();
+    journal.at("a/*", at(3), Counts::default()).unwrap();
+    journal.start(&mut run(4, 0)).unwrap();
+    drop(journal);
+    let (_, left) = Journal::open(directory.path(), LogId(8), Millis(0)).unwrap();
+    assert!(left.positions.is_empty() && left.started.is_empty());
+    assert_eq!(left.uncertain, 1);
+}
+
+#[test]
+fn a_line_that_was_cut_off_is_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(directory.path(), LOG, Millis(0)).unwrap();
+    journal.start(&mut run(4, 0)).unwrap();
+    let file = path(directory.path(), journal.number);
+    drop(journal);
+    let whole = fs::read(&file).unwrap();
+    for end in 0..whole.len() {
+        fs::write(&file, &whole[..end]).unwrap();
+        assert!(read(directory.path()).unwrap().len() <= 1);
+    }
+}
+
+#[test]
+fn old_files_go_when_nothing_needs_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(directory.path(), LOG, Millis(0)).unwrap();
+    let mut kept = run(1, 0);
+    journal.start(&mut kept).unwrap();
+    for seq in 2..40 {
+        journal.bytes = FILE_BYTES + 1; // as if the file were full
+        let mut one = run(seq, 0);
+        journal.start(&mut one).unwrap();
+        journal
+            .end(one.number, Millis(9), &Outcome::Done(String::new()))
+            .unwrap();
+        journal.at("a/*", at(seq), Counts::default()).unwrap();
+    }
+    // The first reaction still runs.
+    assert!(files(directory.path()).unwrap().len() > 30);
+    journal
+        .end(kept.number, Millis(9), &Outcome::Done(String::new()))
+        .unwrap();
+    journal.at("a/*", at(40), Counts::default()).unwrap();
+    assert!(files(directory.path()).unwrap().len() <= KEEP_FILES);
+    let (_, left) = Journal::open(directory.path(), LOG, Millis(0)).unwrap();
+    assert_eq!(left.uncertain, 0);
+    assert_eq!(left.positions["a/*"], at(40));
+}
+
+/// What a journal has when it is opened anew.
+fn opened(directory: &Path) -> (Journal, Left) {
+    Journal::open(directory, LOG, Millis(50)).unwrap()
+}
+
+#[test]
+fn what_a_rule_has_done_survives_a_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = opened(directory.path());
+    let events = Counts {
+        events: 9,
+        throttled: 2,
+        ..Counts::default()
+    };
+    journal.at("a/*", at(3), events).unwrap();
+    for (seq, outcome) in [
+        (4, Some(Outcome::Done(String::new()))),
+        (5, Some(Outcome::Failed(String::new()))),
+        (6, None),
+    ] {
+        let mut one = run(seq, 0);
+        journal.start(&mut one).unwrap();
+        if let Some(outcome) = outcome {
+            journal.end(one.number, Millis(9), &outcome).unwrap();
+        }
+    }
+    drop(journal); // without a word
+    let expected = Counts {
+        done: 1,
+        failed: 1,
+        uncertain: 1,
+        ..events
+    };
+    for _ in 0..3 {
+        let (journal, _) = opened(directory.path());
+        assert_eq!(journal.counts("a/*"), expected);
+    }
+    // Nor is anything counted twice when files begin anew.
+    let (mut journal, _) = opened(directory.path());
+    journal.bytes = FILE_BYTES + 1;
+    let mut one = run(7, 0);
+    journal.start(&mut one).unwrap();
+    journal
+        .end(one.number, Millis(9), &Outcome::Done(String::new()))
+        .unwrap();
+    drop(journal);
+    let (journal, _) = opened(directory.path());
+    assert_eq!(
+        journal.counts("a/*"),
+        Counts {
+            done: 2,
+            ..expected
+        }
+    );
+}
+
+#[test]
+fn uncertain_reactions_are_listed_until_they_are_run_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = opened(directory.path());
+    let mut lost = run(1, 0);
+    journal.start(&mut lost).unwrap();
+    drop(journal);
+    let (mut journal, left) = opened(directory.path());
+    assert_eq!(left.uncertain, 1);
+    let go_on = |journal: &mut Journal, seqs: std::ops::Range<u64>| {
+        for seq in seqs {
+            journal.bytes = FILE_BYTES + 1;
+            let mut one = run(seq, 0);
+            journal.start(&mut one).unwrap();
+            let done = Outcome::Done(String::new());
+            journal.end(one.number, Millis(9), &done).unwrap();
+            journal.at("a/*", at(seq), Counts::default()).unwrap();
+        }
+    };
+    go_on(&mut journal, 2..40);
+    let uncertain = || {
+        let runs = read(directory.path()).unwrap();
+        let uncertain = runs
+            .into_iter()
+            .filter(|run| run.outcome == Outcome::Uncertain);
+        uncertain.map(|run| run.number).collect::<Vec<_>>()
+    };
+    assert!(!path(directory.path(), 1).exists());
+    assert_eq!(uncertain(), [lost.number]);
+    drop(journal);
+    let (mut journal, left) = opened(directory.path());
+    assert_eq!(left.uncertain, 0);
+    assert_eq!(uncertain(), [lost.number]);
+    let mut again = Run {
+        repeats: Some(lost.number),
+        ..run(1, 0)
+    };
+    journal.start(&mut again).unwrap();
+    go_on(&mut journal, 40..80);
+    journal
+        .end(again.number, Millis(9), &Outcome::Done(String::new()))
+        .unwrap();
+    go_on(&mut journal, 80..82);
+    assert!(uncertain().is_empty());
+}
+
+#[test]
+fn a_line_behind_one_that_was_cut_off_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = opened(directory.path());
+    journal.file.write_all(b"{\"start\": 1, \"at").unwrap();
+    journal.is_torn = true; // as after a full disk
+    journal.start(&mut run(4, 0)).unwrap();
+    assert_eq!(read(directory.path()).unwrap().len(), 1);
+}
