@@ -7,7 +7,7 @@ use brine_net::channel::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master};
+use crate::master::{ALL, Master};
 use crate::scanners::resident;
 
 const CROWD: usize = 5_000;
@@ -23,7 +23,7 @@ async fn a_crowd_of_one_address_costs_a_bounded_amount() {
         ..limit
     };
     setrlimit(Resource::Nofile, raised).unwrap();
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::with(transport, Limits::default(), |config| {
             config.rules.auto_accept = true;
         })
@@ -63,7 +63,7 @@ fn gather(port: u16) -> Vec<TcpStream> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_addresses_sign_in_beside_a_crowd() {
-    for transport in BOTH {
+    for transport in ALL {
         let limits = Limits {
             strangers_per_address: 50,
             ..Limits::default()
