@@ -23,7 +23,7 @@ use brine_wire::frame::Framing;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::{Map, Value};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -204,6 +204,10 @@ impl Fixture {
 pub(crate) fn certificates(fixture: &Fixture) -> [String; 2] {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Python takes a certificate of its issuer's name for one that is signed by itself.
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "authority");
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     fs::write(fixture.path("ca.crt"), authority.pem()).unwrap();
     ["127.0.0.1", "m1"].map(|name| {
