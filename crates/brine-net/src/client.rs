@@ -1,4 +1,4 @@
-//! A minion's or program's connections to a master, over either transport.
+//! A minion's or program's connections to a master, over any transport.
 //!
 //! Opening them differs and is done by the transports; afterwards they behave the same.
 
@@ -8,13 +8,15 @@ use std::time::Duration;
 use brine_wire::Value;
 use brine_wire::network::publish::Publish;
 
-use crate::{tcp, zeromq};
+use crate::connection::ConnectionError;
+use crate::ws::WsError;
+use crate::{tcp, ws, zeromq};
 
 /// A request got no reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Over tcp.
+    /// Over tcp or WebSockets.
     #[error(transparent)]
     Tcp(#[from] tcp::client::RequestError),
     /// Over ZeroMQ.
@@ -22,11 +24,27 @@ pub enum RequestError {
     ZeroMq(#[from] zeromq::client::RequestError),
 }
 
+impl RequestError {
+    /// Whether the master will not take this request, however often it comes, because it is too large.
+    #[must_use]
+    pub const fn is_too_large(&self) -> bool {
+        matches!(
+            self,
+            Self::Tcp(tcp::client::RequestError::Connection {
+                source: ConnectionError::WebSocket(WsError::RefusedAsTooLarge),
+                ..
+            })
+        )
+    }
+}
+
 /// Sends requests to a master, one at a time.
 #[derive(Debug)]
 pub enum Requester {
     /// Over tcp.
     Tcp(tcp::client::Requester),
+    /// Over WebSockets.
+    Ws(ws::client::Requester),
     /// Over ZeroMQ.
     ZeroMq(zeromq::client::Requester),
 }
@@ -38,6 +56,7 @@ impl Requester {
     pub fn untrusted(self) -> Self {
         match self {
             Self::Tcp(requester) => Self::Tcp(requester.untrusted()),
+            Self::Ws(requester) => Self::Ws(requester.untrusted()),
             Self::ZeroMq(requester) => Self::ZeroMq(requester.untrusted()),
         }
     }
@@ -46,6 +65,7 @@ impl Requester {
     pub fn trust(&self) {
         match self {
             Self::Tcp(requester) => requester.trust(),
+            Self::Ws(requester) => requester.trust(),
             Self::ZeroMq(requester) => requester.trust(),
         }
     }
@@ -57,6 +77,7 @@ impl Requester {
     pub async fn request(&self, payload: &Value, wait: Duration) -> Result<Value, RequestError> {
         Ok(match self {
             Self::Tcp(requester) => requester.request(payload, wait).await?,
+            Self::Ws(requester) => requester.request(payload, wait).await?,
             Self::ZeroMq(requester) => requester.request(payload, wait).await?,
         })
     }
@@ -66,7 +87,7 @@ impl Requester {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscriptionError {
-    /// Over tcp: connect again after a while.
+    /// Over tcp or WebSockets: connect again after a while.
     #[error(transparent)]
     Tcp(#[from] tcp::client::SubscriptionError),
     /// Over ZeroMQ, which otherwise connects again by itself.
@@ -79,12 +100,14 @@ pub enum SubscriptionError {
 pub enum Subscription {
     /// Over tcp.
     Tcp(tcp::client::Subscription),
+    /// Over WebSockets.
+    Ws(ws::client::Subscription),
     /// Over ZeroMQ.
     ZeroMq(zeromq::client::Subscription),
 }
 
 impl Subscription {
-    /// Waits until publishes can arrive; over tcp they can from the start.
+    /// Waits until publishes can arrive; but for ZeroMQ they can from the start.
     pub async fn ready(&self) {
         if let Self::ZeroMq(subscription) = self {
             let mut connected = subscription.connected();
@@ -95,7 +118,7 @@ impl Subscription {
     /// Waits until the connection is lost, where [`Subscription::next`] does not report it.
     pub fn lost(&self) -> impl Future<Output = ()> + use<> {
         let connected = match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Ws(_) => None,
             Self::ZeroMq(subscription) => Some(subscription.connected()),
         };
         async move {
@@ -112,7 +135,7 @@ impl Subscription {
     pub fn reconnected(&self) -> impl Future<Output = ()> + use<> {
         let lost = self.lost();
         let connected = match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Ws(_) => None,
             Self::ZeroMq(subscription) => Some(subscription.connected()),
         };
         async move {
@@ -130,6 +153,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Publish, SubscriptionError> {
         match self {
             Self::Tcp(subscription) => Ok(subscription.next().await?),
+            Self::Ws(subscription) => Ok(subscription.next().await?),
             Self::ZeroMq(subscription) => {
                 let publish = subscription.next().await;
                 publish.ok_or(SubscriptionError::Closed)

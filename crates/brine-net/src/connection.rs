@@ -12,6 +12,9 @@ use brine_wire::network::zmtp::ZmtpError;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::crypto::NoRandom;
+use crate::ws::WsError;
+
 /// The reason for the end of a connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +31,12 @@ pub enum ConnectionError {
     /// A message of the wrong form.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// The bytes are no WebSocket's.
+    #[error(transparent)]
+    WebSocket(#[from] WsError),
+    /// No random numbers.
+    #[error(transparent)]
+    NoRandom(#[from] NoRandom),
     /// The bytes are not ZMTP.
     #[error(transparent)]
     Zmtp(#[from] ZmtpError),

@@ -1,4 +1,4 @@
-//! Connects to a master's port, for either transport.
+//! Connects to a master's port, for any transport.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

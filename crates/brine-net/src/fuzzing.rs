@@ -1,7 +1,9 @@
-//! What must hold for any text that somebody calls a key: the body of a fuzz target. Not part of the crate's interface.
+//! What must hold for any text that somebody calls a key, and for any bytes of a WebSocket: the bodies of fuzz targets.
+//! Not part of the crate's interface.
 
 use crate::crypto::rsa::PublicKey;
 use crate::crypto::{FingerprintHash, fingerprint, pem};
+pub use crate::ws::fuzz_websocket;
 
 /// A text that is accepted as a public key is one block, and what we write of the key is read as the same key.
 /// Bytes that do not begin as PEM are taken for what is inside it, so that a search reaches the C parser.

@@ -1,4 +1,4 @@
-//! Serves a port for requests, over either transport.
+//! Serves a port for requests, over any transport.
 //!
 //! Requests go to a handler; answers return to the request's connection in the order in which they become
 //! ready. A connection with too many requests in progress stops reading. It counts as a stranger's until
@@ -8,7 +8,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brine_wire::Value;
+use brine_wire::network::tcp;
+use brine_wire::{Value, msgpack};
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -32,6 +33,8 @@ pub(crate) trait Dialect: Decode<Item = Received<Self::ReplyTo>> + Send + 'stati
     const GREETING: &'static [u8] = b"";
     /// The server's ping.
     const PING: Option<&'static [u8]> = None;
+    /// How many requests of one connection may be in progress.
+    const AT_ONCE: usize = usize::MAX;
 
     /// For a new connection.
     fn new(limits: &Limits) -> Self;
@@ -46,6 +49,8 @@ pub(crate) enum Received<W> {
     Nothing,
     /// To be answered with these bytes at once.
     Reply(Vec<u8>),
+    /// The peer ends the connection, and is sent these bytes.
+    Last(Vec<u8>),
     /// A request.
     Request {
         /// The part that the answer repeats.
@@ -55,6 +60,13 @@ pub(crate) enum Received<W> {
         /// Its size on the wire, in bytes.
         bytes: usize,
     },
+}
+
+/// What a message holds as a request: a single map within the limits.
+pub(crate) fn read_payload(body: &[u8], max_bytes: usize) -> Option<Value> {
+    let length = tcp::Decoder::new(max_bytes).next(body).ok()??;
+    (length == body.len()).then_some(())?;
+    msgpack::decode_network(body).ok()
 }
 
 /// Serves requests until `shutdown`, then answers those in progress.
@@ -138,7 +150,7 @@ impl Connection {
         }
         let mut reader = Reader::new(reader, D::new(&self.limits), io_timeout);
         let mut heartbeat = Heartbeat::new(D::PING);
-        let most = self.limits.requests_per_connection.max(1);
+        let most = self.limits.requests_per_connection.clamp(1, D::AT_ONCE);
         let (answer, mut answers) = mpsc::channel(most);
         // Clear answers do not extend it: anyone can request them.
         let due = Instant::now() + io_timeout;
@@ -169,8 +181,11 @@ impl Connection {
                         Ok(Some(Received::Reply(bytes))) => {
                             send(&mut writer, &bytes, io_timeout).await?;
                         }
-                        Ok(Some(Received::Nothing)) => {}
-                        Ok(None) => self.make_room(reader.wanted())?,
+                        Ok(Some(Received::Last(bytes))) => {
+                            send(&mut writer, &bytes, io_timeout).await?;
+                            reading = false;
+                        }
+                        Ok(Some(Received::Nothing) | None) => self.make_room(reader.wanted())?,
                         Err(ConnectionError::Closed) => reading = false,
                         Err(error) => return Err(error),
                     }

@@ -19,6 +19,8 @@ pub enum Transport {
     ZeroMq,
     /// `tcp`
     Tcp,
+    /// `ws`
+    Ws,
 }
 
 /// Why a configuration does not describe a node.
@@ -147,15 +149,16 @@ impl Reader<'_> {
             "zeromq" if TlsOptions::from_option(self.0.get("ssl"))?.is_some() => {
                 Err(OptionsError::Value {
                     option: "ssl",
-                    expected: "transport: tcp, the only one that can be within TLS",
+                    expected: "transport: tcp or ws, which can be within TLS",
                     found: "transport: zeromq".to_owned(),
                 })
             }
             "zeromq" => Ok(Transport::ZeroMq),
             "tcp" => Ok(Transport::Tcp),
+            "ws" => Ok(Transport::Ws),
             other => Err(OptionsError::Value {
                 option: "transport",
-                expected: "zeromq or tcp",
+                expected: "zeromq, tcp or ws",
                 found: other.to_owned(),
             }),
         }

@@ -8,14 +8,14 @@ pub mod publish;
 
 use std::future::Future;
 
+use brine_wire::Value;
 use brine_wire::network::payload;
 use brine_wire::network::zmtp::{self, Decoder, Socket, Step};
-use brine_wire::{Value, msgpack};
 
 use crate::channel::{Handler, Limits};
 use crate::connection::{ConnectionError, Decode};
 use crate::listener::Listener;
-use crate::requests::{self, Dialect, Received};
+use crate::requests::{self, Dialect, Received, read_payload};
 
 /// Serves requests until `shutdown`, then answers those in progress.
 pub async fn serve_requests(
@@ -48,7 +48,7 @@ impl Decode for Requests {
         };
         let received = match step {
             Step::Reply(bytes) => Received::Reply(bytes),
-            Step::Message { envelope, body } => match self.payload(body) {
+            Step::Message { envelope, body } => match read_payload(body, self.max_bytes) {
                 Some(payload) => Received::Request {
                     reply_to: envelope,
                     payload,
@@ -59,16 +59,6 @@ impl Decode for Requests {
             _ => Received::Nothing,
         };
         Ok(Some((length, received)))
-    }
-}
-
-impl Requests {
-    /// A payload: a single map within the limits.
-    fn payload(&self, body: &[u8]) -> Option<Value> {
-        let mut decoder = brine_wire::network::tcp::Decoder::new(self.max_bytes);
-        let length = decoder.next(body).ok()??;
-        (length == body.len()).then_some(())?;
-        msgpack::decode_network(body).ok()
     }
 }
 

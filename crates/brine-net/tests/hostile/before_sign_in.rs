@@ -3,7 +3,7 @@
 use brine_wire::{Map, Value};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master, Transport};
+use crate::master::{ALL, Master, Transport};
 
 /// What minions and local clients ask for, and methods of Salt's master that were reachable once.
 const COMMANDS: &[&str] = &[
@@ -99,7 +99,7 @@ fn request(enc: Option<Value>, cmd: &str, id: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_require_a_sign_in() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "honest").await;
         master.reached();
@@ -122,7 +122,7 @@ async fn commands_require_a_sign_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_clear_only_a_sign_in_is_a_request_of_this_crate() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let stranger = master.requester();
         for cmd in COMMANDS.iter().filter(|cmd| **cmd != "_auth") {

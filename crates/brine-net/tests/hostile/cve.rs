@@ -12,7 +12,7 @@ use brine_wire::{Map, Value, msgpack};
 
 use crate::honest::{Minion, now};
 use crate::identity::BAD_IDS;
-use crate::master::{BOTH, Master, Transport, pillar};
+use crate::master::{ALL, Master, Transport, pillar};
 
 fn clear(fields: &[(&str, Value)]) -> Value {
     let load: Map = fields.iter().cloned().collect();
@@ -30,7 +30,7 @@ fn clear(fields: &[(&str, Value)]) -> Value {
 /// one that tells root's key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2020_11651_methods_are_no_commands() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let stranger = master.requester();
         for cmd in [
@@ -51,7 +51,7 @@ async fn cve_2020_11651_methods_are_no_commands() {
 /// Names from requests became paths.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2017_12791_an_id_never_leaves_its_folder() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let before = master.files();
         let stranger = master.requester();
@@ -158,7 +158,7 @@ async fn cve_2022_22935_a_refusal_must_be_the_masters() {
 /// Jobs and the file server's answers could be sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2022_22936_jobs_and_answers_are_good_once() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         let job: Map = [("fun", "test.ping"), ("jid", "1"), ("tgt", "*")]
@@ -184,7 +184,7 @@ async fn cve_2022_22936_jobs_and_answers_are_good_once() {
 /// As many bad packets as there were worker processes, and the master answered nobody any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2023_20897_bad_packets_cost_no_worker() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         let stranger = master.requester();
@@ -268,7 +268,7 @@ async fn cve_2024_38822_every_request_shows_its_token() {
 /// Requests could be sent again by who had listened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2024_38823_a_request_is_acted_on_once() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();
@@ -288,7 +288,7 @@ async fn cve_2024_38823_a_request_is_acted_on_once() {
 /// A minion could name an older version of the protocol and be spared its checks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cve_2025_62349_older_versions_are_not_spoken() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();

@@ -7,7 +7,7 @@ use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master, Transport};
+use crate::master::{ALL, Master, Transport};
 
 /// Ids that must not become a path, a key's name or an event's data.
 pub(crate) const BAD_IDS: &[&str] = &[
@@ -30,7 +30,7 @@ pub(crate) const BAD_IDS: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_key_for_a_known_id_is_denied() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         let liar = PrivateKey::generate(2048).unwrap();
@@ -45,7 +45,7 @@ async fn another_key_for_a_known_id_is_denied() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minion_speaks_for_itself_alone() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let victim = Minion::sign_in(&master, "victim").await;
         let liar = Minion::sign_in(&master, "liar").await;
@@ -112,7 +112,7 @@ async fn the_token_must_be_of_the_accepted_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_that_are_paths_or_hold_nul_get_nowhere() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();

@@ -10,7 +10,7 @@ use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master};
+use crate::master::{ALL, Master};
 
 /// Texts that hold the key of `used` and show that of `shown`, or more than a key.
 fn ambiguous(used: &PublicKey, shown: &PublicKey) -> Vec<String> {
@@ -40,7 +40,7 @@ fn ambiguous(used: &PublicKey, shown: &PublicKey) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_that_shows_another_key_than_it_holds_is_refused_and_not_kept() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let honest = Minion::sign_in(&master, "m1").await;
         let liar = PrivateKey::generate(2048).unwrap();

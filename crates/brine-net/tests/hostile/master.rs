@@ -1,4 +1,4 @@
-//! The master's side that is attacked, over either transport, and raw ways to it.
+//! The master's side that is attacked, over any transport, and raw ways to it.
 
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use brine_net::master::{MasterChannel, MasterConfig, Occupancy};
 use brine_net::replay::Seen;
 use brine_net::tcp::publish::{self, Publisher};
 use brine_net::zeromq::client::ClientConfig;
-use brine_net::{tcp, zeromq};
+use brine_net::{tcp, ws, zeromq};
 use brine_wire::network::payload::{self, Payload};
 use brine_wire::{Map, Value};
 use tempfile::TempDir;
@@ -24,9 +24,29 @@ pub(crate) use brine_testkit::DEADLINE;
 pub(crate) enum Transport {
     Tcp,
     ZeroMq,
+    Ws,
 }
 
-pub(crate) const BOTH: [Transport; 2] = [Transport::Tcp, Transport::ZeroMq];
+pub(crate) const ALL: [Transport; 3] = [Transport::Tcp, Transport::ZeroMq, Transport::Ws];
+
+/// The handshake of a WebSocket client, and the bytes of its answer.
+pub(crate) const WS_OPENING: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+pub(crate) const WS_OPENED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A frame of a WebSocket client, with a mask that changes nothing.
+pub(crate) fn ws_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u64).to_be_bytes();
+    [&[first, 0xff], &length[..], &[0; 4], payload].concat()
+}
+
+/// The first byte of a frame that is a whole message, that begins one, and that goes on with it.
+pub(crate) const WS_WHOLE: u8 = 0x82;
+pub(crate) const WS_BEGIN: u8 = 0x02;
+pub(crate) const WS_MORE: u8 = 0x00;
 
 /// A request that got through to whoever acts on requests.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +98,7 @@ impl Master {
                 server = Some(started);
                 ports
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Ws => {
                 let ret = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let publishing = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
@@ -90,8 +110,23 @@ impl Master {
         config.publish_port = publish_port;
         let channel = Arc::new(MasterChannel::open(config).unwrap());
         let mut presence = None;
+        let pending = std::future::pending;
+        if let Some((ret, publishing)) = listeners.take_if(|_| transport == Transport::Ws) {
+            tokio::spawn(ws::serve_requests(
+                ret,
+                limits.clone(),
+                handler.clone(),
+                pending(),
+            ));
+            let publisher = ws::publish::Publisher::default();
+            tokio::spawn(ws::publish::serve(
+                publishing,
+                limits.clone(),
+                publisher,
+                pending(),
+            ));
+        }
         if let Some((ret, publishing)) = listeners {
-            let pending = std::future::pending;
             tokio::spawn(tcp::serve_requests(ret, limits.clone(), handler, pending()));
             let (changes, changed) = mpsc::channel(256);
             presence = Some(changed);
@@ -125,6 +160,10 @@ impl Master {
             Transport::Tcp => {
                 let address = format!("127.0.0.1:{}", self.ret_port);
                 Requester::Tcp(tcp::client::Requester::new(address))
+            }
+            Transport::Ws => {
+                let address = format!("127.0.0.1:{}", self.ret_port);
+                Requester::Ws(ws::client::Requester::new(address))
             }
             Transport::ZeroMq => {
                 let config = ClientConfig::requests("127.0.0.1", self.ret_port);
@@ -167,6 +206,7 @@ impl Master {
 pub(crate) enum Requester {
     Tcp(tcp::client::Requester),
     ZeroMq(zeromq::client::Requester),
+    Ws(ws::client::Requester),
 }
 
 impl Requester {
@@ -174,6 +214,7 @@ impl Requester {
         match self {
             Self::Tcp(requester) => requester.request(payload, DEADLINE).await.unwrap(),
             Self::ZeroMq(requester) => requester.request(payload, DEADLINE).await.unwrap(),
+            Self::Ws(requester) => requester.request(payload, DEADLINE).await.unwrap(),
         }
     }
 }

@@ -6,11 +6,11 @@ use brine_net::channel::Limits;
 use brine_net::replay::Seen;
 
 use crate::honest::{Minion, now};
-use crate::master::{BOTH, Master};
+use crate::master::{ALL, Master};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_comes_again_is_known() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();
@@ -30,7 +30,7 @@ async fn a_request_that_comes_again_is_known() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_known_again_after_the_minion_signed_in_anew() {
-    let [transport, _] = BOTH;
+    let [transport, ..] = ALL;
     let master = Master::start(transport).await;
     let minion = Minion::sign_in(&master, "m1").await;
     let sealed = minion.seal(minion.event("my/tag"));
@@ -52,7 +52,7 @@ async fn a_request_is_known_again_after_the_minion_signed_in_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_window_of_time_has_two_sides() {
     const WINDOW: i64 = 300;
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::with(transport, Limits::default(), |config| {
             config.rules.auto_accept = true;
             config.request_server_ttl = Some(Duration::from_secs(300));

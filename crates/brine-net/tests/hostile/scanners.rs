@@ -8,7 +8,9 @@ use brine_net::channel::Limits;
 use brine_wire::network::zmtp;
 
 use crate::honest::Minion;
-use crate::master::{BOTH, DEADLINE, Master, Transport};
+use crate::master::{
+    ALL, DEADLINE, Master, Transport, WS_BEGIN, WS_MORE, WS_OPENED, WS_OPENING, WS_WHOLE, ws_frame,
+};
 
 /// Limits under which strangers are shown the door while a test waits.
 fn impatient() -> Limits {
@@ -70,7 +72,7 @@ fn openings() -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scanners_disturb_nobody_at_either_port() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::with(transport, impatient(), |config| {
             config.rules.auto_accept = true;
         })
@@ -135,7 +137,7 @@ fn bombs() -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_do_not_go_off() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::with(transport, impatient(), |config| {
             config.rules.auto_accept = true;
         })
@@ -156,6 +158,13 @@ async fn bombs_do_not_go_off() {
                         }
                     }
                     Transport::ZeroMq => send_zeromq(ret, &bomb),
+                    Transport::Ws => {
+                        for port in [ret, publish] {
+                            let mut stream = Master::connect(port);
+                            let _ = stream.write_all(WS_OPENING);
+                            let _ = stream.write_all(&ws_frame(WS_WHOLE, &bomb));
+                        }
+                    }
                 })
                 .await
                 .unwrap();
@@ -219,6 +228,37 @@ async fn messages_without_end_are_not_kept() {
     }
     let more = resident().saturating_sub(before);
     assert!(more < 50 << 20, "{} MiB more", more >> 20);
+}
+
+/// Messages over WebSockets whose parts never end, each small enough to arrive at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_without_end_are_not_kept() {
+    let limits = Limits {
+        large_message_bytes: 2 << 20,
+        ..Limits::default()
+    };
+    let master = Master::with(Transport::Ws, limits, |config| {
+        config.rules.auto_accept = true;
+    })
+    .await;
+    let minion = Minion::sign_in(&master, "m1").await;
+    for port in [master.ret_port, master.publish_port] {
+        let mut stream = Master::connect(port);
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(WS_OPENING).unwrap();
+        let mut opened = vec![0; WS_OPENED.len()];
+        stream.read_exact(&mut opened).unwrap();
+        assert_eq!(opened, WS_OPENED);
+        // 32 MiB: less than a minion's message may have, and more than strangers have together.
+        let closed = tokio::task::spawn_blocking(move || {
+            let (first, more) = (ws_frame(WS_BEGIN, b""), ws_frame(WS_MORE, &[0; 4096]));
+            std::iter::once(first)
+                .chain(std::iter::repeat_n(more, 8192))
+                .any(|part| stream.write_all(&part).is_err())
+        });
+        assert!(closed.await.unwrap(), "port {port} took all of it");
+        minion.works().await;
+    }
 }
 
 /// One frame as a request; waits for the answer that everything gets.

@@ -8,7 +8,7 @@ use brine_wire::network::{tcp, zmtp};
 use brine_wire::{Value, msgpack};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, DEADLINE, Master, Transport};
+use crate::master::{ALL, DEADLINE, Master, Transport, WS_OPENED, WS_OPENING, WS_WHOLE, ws_frame};
 
 const IO_TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -54,6 +54,8 @@ async fn a_message_that_comes_byte_by_byte_is_not_waited_for() {
     request.resize(60_000, b'x');
     for (transport, bytes) in [
         (Transport::Tcp, request),
+        (Transport::Ws, WS_OPENING[..100].to_vec()),
+        (Transport::Ws, WS_OPENING.to_vec()),
         (Transport::ZeroMq, b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
     ] {
         let master = impatient_master(transport).await;
@@ -84,12 +86,17 @@ fn framed(transport: Transport, payload: &Value) -> (Vec<u8>, Vec<u8>) {
                 zmtp::encode_reply(b"\x01\0", &packed),
             )
         }
+        Transport::Ws => {
+            let mut packed = Vec::new();
+            msgpack::encode_network(payload, &mut packed);
+            (WS_OPENING.to_vec(), ws_frame(WS_WHOLE, &packed))
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_request_is_nobodys_request() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = impatient_master(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();
@@ -105,7 +112,11 @@ async fn half_a_request_is_nobodys_request() {
         // The whole of it is one.
         let mut stream = Master::connect(master.ret_port);
         stream.write_all(&whole).unwrap();
-        let greeted = if opening.is_empty() { 0 } else { 64 + 43 };
+        let greeted = match transport {
+            Transport::Tcp => 0,
+            Transport::ZeroMq => 64 + 43,
+            Transport::Ws => WS_OPENED.len(),
+        };
         stream.read_exact(&mut vec![0; greeted + 1]).unwrap();
         minion.works().await;
         assert_eq!(master.reached().len(), 2, "{transport:?}");
@@ -114,7 +125,7 @@ async fn half_a_request_is_nobodys_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_read_its_answers_is_closed() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = impatient_master(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         let port = master.ret_port;

@@ -5,7 +5,7 @@ use brine_wire::network::publish::Publish;
 use brine_wire::{Map, Value};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master, Transport};
+use crate::master::{ALL, Master, Transport};
 
 /// The payload with another load.
 fn with_load(payload: &Value, load: Vec<u8>) -> Value {
@@ -25,7 +25,7 @@ fn load_of(payload: &Value) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_byte_of_a_request_counts() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();

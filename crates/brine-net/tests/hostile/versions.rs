@@ -6,7 +6,7 @@ use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
 use crate::honest::Minion;
-use crate::master::{BOTH, Master};
+use crate::master::{ALL, Master};
 
 fn with_version(payload: &Value, version: Option<Value>) -> Value {
     let mut payload = payload.clone();
@@ -34,7 +34,7 @@ fn low() -> Vec<Option<Value>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lower_versions_are_refused_for_sign_ins_and_requests() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();
@@ -60,7 +60,7 @@ async fn lower_versions_are_refused_for_sign_ins_and_requests() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_higher_version_gets_the_checks_of_ours() {
-    for transport in BOTH {
+    for transport in ALL {
         let master = Master::start(transport).await;
         let minion = Minion::sign_in(&master, "m1").await;
         master.reached();

@@ -18,5 +18,6 @@ mod sign_in;
 mod tcp;
 mod tls;
 mod vectors;
+mod ws;
 mod zeromq;
 mod zeromq_server;

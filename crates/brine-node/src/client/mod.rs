@@ -5,6 +5,7 @@
 //! same code (`wait`), through its handle. Facts: `docs/protocol/network.md` §5, §12.
 
 mod batch;
+mod call;
 mod config;
 mod reply;
 pub(crate) mod wait;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use brine_bus::client::tokio::Subscriber;
 use brine_bus::client::{ConnectError, ReceiveError, SubscriberConfig, Wait};
 use brine_net::client::{RequestError, Requester};
-use brine_net::{tcp, zeromq};
+use brine_net::{tcp, ws, zeromq};
 use brine_wire::matching::{MatchError, MatchType, TagMatch};
 use brine_wire::network::payload::Payload;
 use brine_wire::network::{Jid, MinionId};
@@ -25,6 +26,7 @@ use brine_wire::returns::{JOB_TAG, Timeouts};
 use brine_wire::{Map, Value};
 
 pub use self::batch::{BatchSize, Pace, Progress};
+pub use self::call::{RunnerCalls, runner, wheel};
 pub use self::config::{ClientConfig, ClientOptionsError};
 pub use self::reply::{MinionReply, ReplyKind};
 use self::wait::MasterLink;
@@ -243,6 +245,7 @@ fn requester(config: &ClientConfig) -> Requester {
         Transport::Tcp => {
             Requester::Tcp(tcp::client::Requester::new(format!("{interface}:{port}")))
         }
+        Transport::Ws => Requester::Ws(ws::client::Requester::new(format!("{interface}:{port}"))),
         Transport::ZeroMq => {
             let mut zmq = zeromq::client::ClientConfig::requests(interface, port);
             zmq.ipv6 = config.ipv6;

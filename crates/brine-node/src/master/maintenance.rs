@@ -97,9 +97,9 @@ fn clean_jobs(master: &Arc<Context>) {
     });
 }
 
-/// Fires presence events over ZeroMQ, whose connections do not say who connects: compares with the last time.
+/// Fires presence events where connections do not say who connects: compares with the last time.
 fn compare_presence(master: &Context, before: &mut Vec<MinionId>) {
-    if !master.options.presence_events || master.options.transport != Transport::ZeroMq {
+    if !master.options.presence_events || master.options.transport == Transport::Tcp {
         return;
     }
     let now = master.present();

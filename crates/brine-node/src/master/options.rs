@@ -50,7 +50,7 @@ pub struct MasterOptions {
     pub max_event_size: usize,
     /// Messages that wait for one subscriber.
     pub pub_hwm: usize,
-    /// TLS at both ports (`ssl`; tcp only).
+    /// TLS at both ports (`ssl`; not with ZeroMQ).
     pub ssl: Option<TlsOptions>,
     /// Every user of this machine can write to the master's bus (`ipc_mode: tcp`).
     pub bus_is_open_to_all: bool,

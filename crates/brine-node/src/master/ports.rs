@@ -9,7 +9,7 @@ use brine_net::listener::Listener;
 use brine_net::master::MasterChannel;
 use brine_net::tls::{TlsError, TlsServer};
 use brine_net::zeromq::publish::Topics;
-use brine_net::{tcp, zeromq};
+use brine_net::{tcp, ws, zeromq};
 use brine_wire::Value;
 use brine_wire::network::MinionId;
 use tokio::net::TcpSocket;
@@ -21,7 +21,7 @@ use super::options::MasterOptions;
 use crate::options::Transport;
 use crate::shutdown;
 
-/// Connections that may wait to be accepted over tcp; over ZeroMQ it is `zmq_backlog`.
+/// Connections that may wait to be accepted; over ZeroMQ it is `zmq_backlog`.
 const BACKLOG: u32 = 4096;
 
 /// Why a port cannot be opened.
@@ -50,7 +50,7 @@ pub(super) struct Ports {
     /// Bound, and closed until it listens.
     publish: TcpSocket,
     backlog: u32,
-    /// Only with tcp.
+    /// Not with ZeroMQ.
     tls: Option<TlsServer>,
     limits: Limits,
 }
@@ -60,6 +60,7 @@ pub(super) struct Ports {
 pub(super) enum Publisher {
     ZeroMq(zeromq::publish::Publisher),
     Tcp(tcp::publish::Publisher),
+    Ws(ws::publish::Publisher),
 }
 
 impl Publisher {
@@ -68,6 +69,7 @@ impl Publisher {
         let lost = match self {
             Self::ZeroMq(publisher) => publisher.publish(publication),
             Self::Tcp(publisher) => publisher.publish(publication),
+            Self::Ws(publisher) => publisher.publish(publication),
         };
         if lost > 0 {
             tracing::warn!(
@@ -80,7 +82,7 @@ impl Publisher {
     /// The minions whose publish connection is known to be theirs (tcp).
     pub(super) fn present(&self) -> Option<Vec<MinionId>> {
         match self {
-            Self::ZeroMq(_) => None,
+            Self::ZeroMq(_) | Self::Ws(_) => None,
             Self::Tcp(publisher) => Some(publisher.present()),
         }
     }
@@ -89,21 +91,21 @@ impl Publisher {
 impl Ports {
     /// Binds both ports.
     pub(super) fn open(options: &MasterOptions) -> Result<Self, PortError> {
-        let (publisher, backlog, tls) = match options.transport {
+        let (publisher, backlog) = match options.transport {
             Transport::ZeroMq => {
                 let topics = Topics {
                     filtering: options.zmq_filtering,
                     syndics: options.order_masters,
                 };
                 let publisher = zeromq::publish::Publisher::new(topics);
-                (Publisher::ZeroMq(publisher), options.zmq_backlog, None)
+                (Publisher::ZeroMq(publisher), options.zmq_backlog)
             }
-            Transport::Tcp => {
-                let ssl = options.ssl.as_ref();
-                let tls = ssl.map(|ssl| ssl.server(options.compat())).transpose()?;
-                (Publisher::Tcp(Default::default()), BACKLOG, tls)
-            }
+            Transport::Tcp => (Publisher::Tcp(Default::default()), BACKLOG),
+            Transport::Ws => (Publisher::Ws(Default::default()), BACKLOG),
         };
+        // Options with ZeroMQ have none.
+        let ssl = options.ssl.as_ref();
+        let tls = ssl.map(|ssl| ssl.server(options.compat())).transpose()?;
         let ret = listener(bind(options, options.ret_port)?, backlog, tls.clone())?;
         let publish = bind(options, options.channel.publish_port)?;
         Ok(Self {
@@ -142,6 +144,9 @@ impl Ports {
             Publisher::Tcp(_) => {
                 tasks.spawn(tcp::serve_requests(ret, limits, handler, over));
             }
+            Publisher::Ws(_) => {
+                tasks.spawn(ws::serve_requests(ret, limits, handler, over));
+            }
         }
         tasks.spawn(async move {
             tokio::select! {
@@ -156,6 +161,9 @@ impl Ports {
             match publisher {
                 Publisher::ZeroMq(subscribers) => {
                     zeromq::publish::serve(publish, limits, subscribers, over).await;
+                }
+                Publisher::Ws(subscribers) => {
+                    ws::publish::serve(publish, limits, subscribers, over).await;
                 }
                 Publisher::Tcp(subscribers) => {
                     let identify = Arc::new(move |body: &Value| channel.identify(body));

@@ -424,6 +424,10 @@ async fn deliver(
                 tracing::error!(%error, "request dropped: the master's answers to it cannot be used");
                 return Delivered::Refused;
             }
+            Err(error) if error.is_too_large() => {
+                tracing::error!(%error, "request dropped: the master takes none of its size");
+                return Delivered::Refused;
+            }
             Err(_) if !to.is(&client) => {}
             Err(error) => {
                 unusable += u32::from(matches!(error, RequestError::Reply(_)));

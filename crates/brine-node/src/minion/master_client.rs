@@ -118,6 +118,13 @@ pub enum RequestError {
     NoRandom(#[from] NoRandom),
 }
 
+impl RequestError {
+    /// Whether the master will not take this request, however often it comes, because it is too large.
+    pub(super) const fn is_too_large(&self) -> bool {
+        matches!(self, Self::Transport(TransportError::Request(error)) if error.is_too_large())
+    }
+}
+
 /// A request that may need several tries: sent again, it is the same bytes as long as the session is the same.
 #[derive(Debug)]
 pub(super) struct PendingRequest {

@@ -78,7 +78,7 @@ pub struct MinionOptions {
     pub source_publish_port: u16,
     /// `tcp_keepalive` and its times; `None` for off.
     pub keepalive: Option<Keepalive>,
-    /// TLS (tcp).
+    /// TLS (not with ZeroMQ).
     pub ssl: Option<TlsOptions>,
     /// The largest data of an event that the node fires on its own bus, in bytes.
     pub max_event_size: usize,
@@ -88,7 +88,7 @@ pub struct MinionOptions {
     pub recon_default: Duration,
     /// The longest (zeromq).
     pub recon_max: Duration,
-    /// The wait before connecting again (tcp).
+    /// The wait before connecting again (not with ZeroMQ).
     pub tcp_reconnect_backoff: Duration,
     /// Where its keys are.
     pub pki_dir: PathBuf,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use brine_net::client::{RequestError, Requester, Subscription, SubscriptionError};
 use brine_net::minion::Session;
 use brine_net::tls::TlsError;
-use brine_net::{crypto, tcp, zeromq};
+use brine_net::{crypto, tcp, ws, zeromq};
 use tokio::time::timeout;
 
 use super::masters::MasterAddress;
@@ -48,6 +48,11 @@ pub(super) fn requester(
             let destination = destination(options, master, master.port, source)?;
             Requester::Tcp(tcp::client::Requester::new(destination))
         }
+        Transport::Ws => {
+            let source = options.source_ret_port;
+            let destination = destination(options, master, master.port, source)?;
+            Requester::Ws(ws::client::Requester::new(destination))
+        }
         Transport::ZeroMq => {
             let mut config = zeromq::client::ClientConfig::requests(&master.host, master.port);
             config.ipv6 = options.ipv6;
@@ -59,7 +64,7 @@ pub(super) fn requester(
     Ok(requester.untrusted())
 }
 
-/// Over tcp. The files of `ssl` are read anew each time: certificates may be renewed meanwhile.
+/// Over tcp and WebSockets. The files of `ssl` are read anew each time: certificates may be renewed meanwhile.
 fn destination(
     options: &MinionOptions,
     master: &MasterAddress,
@@ -99,6 +104,12 @@ pub(super) async fn subscribe(
             let destination = destination(options, master, port, source)?;
             let opened = tcp::client::Subscription::open(destination, &identification).await;
             Subscription::Tcp(opened.map_err(SubscriptionError::from)?)
+        }
+        Transport::Ws => {
+            let source = options.source_publish_port;
+            let destination = destination(options, master, port, source)?;
+            let opened = ws::client::Subscription::open(destination).await;
+            Subscription::Ws(opened.map_err(SubscriptionError::from)?)
         }
         Transport::ZeroMq => {
             let mut config = zeromq::client::ClientConfig::publishes(&master.host, port);

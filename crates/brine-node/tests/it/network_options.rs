@@ -1,55 +1,40 @@
 //! Options of the network between a master and a minion of ours: TLS, IPv6, our own end, keepalive.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
-use brine_net::tcp::client::Requester;
+use brine_net::client::Requester;
+use brine_net::{tcp, ws};
 use brine_node::minion::MinionOptions;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::support::{DEADLINE, Fixture};
-
-/// Writes an authority's certificate and those of both sides, and the option for each.
-fn certificates(fixture: &Fixture) -> [String; 2] {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    fs::write(fixture.path("ca.crt"), authority.pem()).unwrap();
-    ["127.0.0.1", "m1"].map(|name| {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &authority).unwrap();
-        let [crt, pem] = [".crt", ".key"].map(|end| fixture.path(&format!("{name}{end}")));
-        fs::write(&crt, certificate.pem()).unwrap();
-        fs::write(&pem, key.serialize_pem()).unwrap();
-        format!(
-            "ssl:\n  certfile: {}\n  keyfile: {}\n  ca_certs: {}\n  cert_reqs: CERT_REQUIRED\n",
-            crt.display(),
-            pem.display(),
-            fixture.path("ca.crt").display()
-        )
-    })
-}
+use crate::support::{DEADLINE, Fixture, certificates};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_within_tls_works_and_lets_nobody_in_without() {
-    let fixture = Fixture::new("tcp");
-    let [master_ssl, minion_ssl] = certificates(&fixture);
-    let master = fixture
-        .master(&format!("auto_accept: true\n{master_ssl}"))
-        .await;
-    let mut bus = fixture.master_bus().await;
-    let minion = fixture.minion(master.ret_port, &minion_ssl);
-    bus.next("salt/minion/m1/start").await;
-    let plain = Requester::new(format!("127.0.0.1:{}", master.ret_port));
-    assert!(plain.request(&1.into(), DEADLINE).await.is_err());
-    minion.end().await;
-    master.end().await;
+    for transport in ["tcp", "ws"] {
+        println!("{transport}");
+        let fixture = Fixture::new(transport);
+        let [master_ssl, minion_ssl] = certificates(&fixture);
+        let master = fixture
+            .master(&format!("auto_accept: true\n{master_ssl}"))
+            .await;
+        let mut bus = fixture.master_bus().await;
+        let minion = fixture.minion(master.ret_port, &minion_ssl);
+        bus.next("salt/minion/m1/start").await;
+        let address = format!("127.0.0.1:{}", master.ret_port);
+        for plain in [
+            Requester::Tcp(tcp::client::Requester::new(&*address)),
+            Requester::Ws(ws::client::Requester::new(&*address)),
+        ] {
+            assert!(plain.request(&1.into(), DEADLINE).await.is_err());
+        }
+        minion.end().await;
+        master.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minion_comes_from_its_source_ip() {
-    for transport in ["tcp", "zeromq"] {
+    for transport in ["tcp", "zeromq", "ws"] {
         println!("{transport}");
         // In the master's place something that looks whence it is called.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -66,7 +51,7 @@ async fn a_minion_comes_from_its_source_ip() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_with_ipv6_is_reached_over_both() {
-    for transport in ["tcp", "zeromq"] {
+    for transport in ["tcp", "zeromq", "ws"] {
         println!("{transport}");
         let fixture = Fixture::new(transport);
         let more = "auto_accept: true\nipv6: true\n";

@@ -9,7 +9,7 @@ use brine_wire::{Map, Value};
 use crate::support::{Fixture, accept, publish, publish_job, send, set_key};
 
 async fn each_transport<T>(run: impl AsyncFn(Fixture) -> T) {
-    for transport in ["tcp", "zeromq"] {
+    for transport in ["tcp", "zeromq", "ws"] {
         println!("{transport}");
         run(Fixture::new(transport)).await;
     }
@@ -159,7 +159,7 @@ async fn a_rotation_requested_by_file_is_fired_and_all_minions_return() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minion_shows_its_autosign_grains_and_is_accepted() {
-    for transport in ["tcp", "zeromq"] {
+    for transport in ["tcp", "zeromq", "ws"] {
         let fixture = Fixture::new(transport);
         // Below the master's `root_dir`, which it would be put under anyway.
         let grains = fixture.path("m/autosign");

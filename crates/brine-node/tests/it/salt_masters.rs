@@ -1,34 +1,51 @@
-//! Our minion on real masters, of three releases and over both transports.
+//! Our minion on real masters, of three releases and over all transports.
 
 use std::fs;
 use std::path::PathBuf;
 
 use brine_bus::address::Node;
 use brine_testkit::program::{Program, command};
-use brine_testkit::salt::{LATER_VERSIONS, VERSIONS};
+use brine_testkit::salt::{LATER_3007, LATER_VERSIONS, VERSIONS};
 use brine_wire::Value;
 use serde_json::json;
 use tokio::time::{Duration, sleep};
 
-use crate::support::{Fixture, Listener, Running, json_of, run_to_end, send};
+use crate::support::{Fixture, Listener, Running, certificates, json_of, run_to_end, send};
 
 /// Salt 3008.3 over tcp loses requests on a busy machine; a minute's wait for each is for real life.
 const MINION: &str = "recon_default: 200\nrecon_max: 1000\nrequest_channel_timeout: 10";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_minion_lives_on_real_masters_over_zeromq() {
-    live_on_real_masters("zeromq", LATER_VERSIONS).await;
+    live_on_real_masters("zeromq", &LATER_VERSIONS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_minion_lives_on_real_masters_over_tcp() {
-    live_on_real_masters("tcp", VERSIONS).await;
+    live_on_real_masters("tcp", &VERSIONS).await;
 }
 
-async fn live_on_real_masters(transport: &str, versions: [&'static str; 3]) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_minion_lives_on_real_masters_over_ws() {
+    live_on_real_masters("ws", &[LATER_3007, "3008.3"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_minion_lives_on_a_real_master_over_ws_within_tls() {
+    let fixture = Fixture::new("ws");
+    let [master, minion] = certificates(&fixture);
+    // With them, 3008.3 speaks TLS to its own workers where they do not.
+    let master = format!("{master}worker_pools_enabled: false\n");
+    let site = Site::start("3008.3", fixture, [master, minion]).await;
+    site.live().await;
+}
+
+async fn live_on_real_masters(transport: &str, versions: &[&'static str]) {
     for version in versions {
         println!("Salt {version} over {transport}");
-        Site::start(version, transport).await.live().await;
+        let fixture = Fixture::new(transport);
+        let site = Site::start(version, fixture, Default::default()).await;
+        site.live().await;
     }
 }
 
@@ -37,21 +54,25 @@ struct Site {
     fixture: Fixture,
     master: Option<Program>,
     minion: Running,
+    /// Of the minion.
+    ssl: String,
 }
 
 impl Site {
-    async fn start(version: &'static str, transport: &str) -> Self {
-        let fixture = Fixture::new(transport);
+    async fn start(version: &'static str, fixture: Fixture, ssl: [String; 2]) -> Self {
+        let [master_ssl, ssl] = ssl;
         fixture.serve_custom_module();
         let srv = fixture.path("srv").display().to_string();
-        configure_master(&fixture, &format!("file_roots: {{base: ['{srv}']}}"));
+        let more = format!("file_roots: {{base: ['{srv}']}}\n{master_ssl}");
+        configure_master(&fixture, &more);
         let master = start_master(version, &fixture).await;
-        let minion = fixture.minion(fixture.ports[0], MINION);
+        let minion = fixture.minion(fixture.ports[0], &format!("{MINION}\n{ssl}"));
         Self {
             version,
             fixture,
             master: Some(master),
             minion,
+            ssl,
         }
     }
 
@@ -116,7 +137,7 @@ impl Site {
         self.on_master("salt-key", &["-r", "m1", "--include-accepted", "-y"])
             .await;
         self.minion.end().await;
-        let again = self.fixture.minion(self.fixture.ports[0], "");
+        let again = self.fixture.minion(self.fixture.ports[0], &self.ssl);
         again.ends_by_itself().await;
     }
 

@@ -23,6 +23,7 @@ use brine_wire::frame::Framing;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::{Map, Value};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -197,6 +198,32 @@ impl Fixture {
     pub(crate) async fn minion_bus(&self) -> Listener {
         Listener::at(&self.path("n/s"), &Node::minion("m1")).await
     }
+}
+
+/// Writes an authority's certificate and those of both sides, and the option for each.
+pub(crate) fn certificates(fixture: &Fixture) -> [String; 2] {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Python takes a certificate of its issuer's name for one that is signed by itself.
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "authority");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    fs::write(fixture.path("ca.crt"), authority.pem()).unwrap();
+    ["127.0.0.1", "m1"].map(|name| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let [crt, pem] = [".crt", ".key"].map(|end| fixture.path(&format!("{name}{end}")));
+        fs::write(&crt, certificate.pem()).unwrap();
+        fs::write(&pem, key.serialize_pem()).unwrap();
+        format!(
+            "ssl:\n  certfile: {}\n  keyfile: {}\n  ca_certs: {}\n  cert_reqs: CERT_REQUIRED\n",
+            crt.display(),
+            pem.display(),
+            fixture.path("ca.crt").display()
+        )
+    })
 }
 
 /// Accepts the minion's key, which a master has seen.

@@ -6,6 +6,7 @@ mod api;
 mod call;
 mod key;
 mod local;
+mod login;
 mod manual;
 mod master;
 mod minion;

@@ -251,28 +251,38 @@ pub(super) const ARGUMENTS: &[Opt<Key>] = &[
     flag(Key::NoEffect, &["--enable-profiling"], "Ignored."),
 ];
 
-/// External authentication, in commands that act as the user who runs them.
-pub(super) const EXTERNAL_AUTH: &[Opt<Key>] = &[
-    text(
-        Key::NotActedOn,
-        &["-a", "--auth", "--eauth", "--external-auth"],
-        "EAUTH",
-        "Not supported.",
-    ),
-    flag(Key::NotActedOn, &["-T", "--make-token"], "Not supported."),
-    text(
-        Key::NotActedOn,
-        &["--username"],
-        "USERNAME",
-        "Not supported.",
-    ),
-    text(
-        Key::NotActedOn,
-        &["--password"],
-        "PASSWORD",
-        "Not supported.",
-    ),
-];
+/// External authentication.
+pub(super) const EXTERNAL_AUTH: &[Opt<Key>] =
+    &external_auth(&["-a", "--auth", "--eauth", "--external-auth"]);
+
+/// The same, with other names for `--auth`.
+pub(super) const fn external_auth(names: &'static [&'static str]) -> [Opt<Key>; 4] {
+    [
+        text(
+            Key::Eauth,
+            names,
+            "EAUTH",
+            "Log in with this kind of authentication of the master's external_auth, such as pam.",
+        ),
+        flag(
+            Key::MakeToken,
+            &["-T", "--make-token"],
+            "Have the master make a token, and keep it for the next commands.",
+        ),
+        text(
+            Key::Username,
+            &["--username"],
+            "USERNAME",
+            "The user who logs in. Default: asked for.",
+        ),
+        text(
+            Key::Password,
+            &["--password"],
+            "PASSWORD",
+            "The user's password, which other users of this machine can see here. Default: asked for.",
+        ),
+    ]
+}
 
 pub(super) const fn opt(
     key: Key,

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 
 use super::options::Key;
 use super::optparse::{Parsed, Syntax};
-use super::output::{OutputOptions, Printer, StateOptions};
+use super::output::{OutputOptions, Printer, StateOptions, TableOptions, Tabular};
 use super::python;
 use crate::logs::{self, Level, Look};
 use crate::terminal;
@@ -150,17 +150,48 @@ pub(super) fn printer(line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Printer
         no_color: line.has(Key::NoColor),
         force_color: line.has(Key::ForceColor),
         states: state_options(line, opts),
+        table: table_options(opts),
     })
+}
+
+/// How `table` looks: the options `out.table.*` of the configuration.
+fn table_options(opts: &Opts) -> TableOptions {
+    let default = TableOptions::default();
+    let option = |name: &str| {
+        let value = opts.get(&format!("out.table.{name}"));
+        value.filter(|value| **value != Value::Nil)
+    };
+    let key = |name| {
+        option(name)
+            .filter(|value| value.is_true())
+            .map(python::str)
+    };
+    let text = |name, otherwise| option(name).map_or(otherwise, python::str);
+    let flag = |name| option(name).is_none_or(Value::is_true);
+    TableOptions {
+        nested_indent: (option("nested_indent").and_then(Value::as_int))
+            .and_then(|spaces| usize::try_from(spaces).ok())
+            .unwrap_or(default.nested_indent),
+        rows_key: key("rows_key"),
+        labels_key: key("labels_key"),
+        title: key("title"),
+        has_header: flag("has_header"),
+        row_delimiter: text("row_delimiter", default.row_delimiter),
+        delim: text("delim", default.delim),
+        justify: text("justify", default.justify),
+        separate_rows: flag("separate_rows"),
+        prefix: text("prefix", default.prefix),
+        suffix: text("suffix", default.suffix),
+        width: (option("width").and_then(Value::as_int))
+            .and_then(|width| i64::try_from(width).ok())
+            .unwrap_or(default.width),
+    }
 }
 
 /// What `highstate` shows of states: as the command line says, or the configuration.
 fn state_options(line: &Parsed<Key>, opts: &Opts) -> StateOptions {
     let flag = |name: &str| opts.get(name).is_some_and(Value::is_true);
-    let results = |name: &str| match opts.get(name) {
-        Some(Value::Str(text)) => text.split(',').map(str::to_owned).collect(),
-        Some(Value::Array(items)) => items.iter().map(python::str).collect(),
-        _ => Vec::new(),
-    };
+    let results = |name: &str| opts.get(name).map_or_else(Vec::new, StateOptions::results);
     let output = line.value(Key::StateOutput).filter(|text| !text.is_empty());
     let output = output.or_else(|| opts.text("state_output").ok());
     StateOptions {
@@ -173,7 +204,11 @@ fn state_options(line: &Parsed<Key>, opts: &Opts) -> StateOptions {
         diff: line.has(Key::StateOutputDiff) || flag("state_output_diff"),
         profile: flag("state_output_profile"),
         percentages: flag("state_output_pct"),
-        tabular: flag("state_tabular"),
+        tabular: match opts.get("state_tabular") {
+            Some(Value::Bool(true)) => Tabular::Columns,
+            Some(Value::Str(format)) => Tabular::Format(format.clone()),
+            _ => Tabular::No,
+        },
         compress_ids: flag("state_compress_ids"),
         exclude: results("state_output_exclude"),
         terse: results("state_output_terse"),

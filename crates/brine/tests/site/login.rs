@@ -1,4 +1,5 @@
-//! `salt -a` and `-T` of ours beside real Salt's, on whatever master there is: the same output and exit codes.
+//! `-a` and `-T` of our `salt`, `salt-run` and `salt-key` beside real Salt's, on whatever master there is: the same output
+//! and exit codes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,32 +13,94 @@ pub(crate) fn commands_log_in(site: &Site, salt: &str) {
     let home = site.path("home");
     fs::create_dir_all(&home).unwrap();
     let home = home.to_str().unwrap();
-    let ann = ["-a", "sharedsecret", "--username", "ann", "--password"];
-    for (password, words) in [
-        ("hunter2", &["m1", "test.ping"][..]),
-        ("wrong", &["m1", "test.ping"]),
-        ("hunter2", &["m1", "cmd.run", "id"]),
-        ("hunter2", &["-T", "m1", "test.echo", "x"]),
+    let who = |user, password| {
+        [
+            "--auth",
+            "sharedsecret",
+            "--username",
+            user,
+            "--password",
+            password,
+        ]
+    };
+    for (command, user, password, words) in [
+        ("salt", "ann", "hunter2", &["m1", "test.ping"][..]),
+        ("salt", "ann", "wrong", &["m1", "test.ping"]),
+        ("salt", "ann", "hunter2", &["m1", "cmd.run", "id"]),
+        ("salt", "ann", "hunter2", &["-T", "m1", "test.echo", "x"]),
+        ("salt-run", "fred", "hunter2", &["manage.up"]),
+        ("salt-run", "fred", "hunter2", &["-T", "manage.up"]),
+        ("salt-run", "fred", "wrong", &["manage.up"]),
+        ("salt-run", "ann", "hunter2", &["manage.up"]),
+        (
+            "salt-run",
+            "fred",
+            "hunter2",
+            &["--out", "json", "jobs.exit_success", "20200101000000000000"],
+        ),
+        ("salt-key", "fred", "hunter2", &["-L"]),
+        (
+            "salt-key",
+            "fred",
+            "hunter2",
+            &["-l", "acc", "--out", "json"],
+        ),
+        ("salt-key", "fred", "hunter2", &["-f", "m1"]),
+        ("salt-key", "fred", "hunter2", &["-p", "m*"]),
+        ("salt-key", "fred", "hunter2", &["-T", "-L"]),
+        ("salt-key", "fred", "hunter2", &["-y", "-a", "nosuch"]),
+        ("salt-key", "fred", "wrong", &["-L"]),
+        ("salt-key", "ann", "hunter2", &["-L"]),
     ] {
-        let arguments = [&ann[..], &[password], words].concat();
+        let arguments = [&who(user, password)[..], words].concat();
         let theirs = {
-            let mut command = program::command(salt, "salt", &site.path(""));
-            command
+            let mut theirs = program::command(salt, command, &site.path(""));
+            theirs
                 .args(&arguments)
                 .env("HOME", home)
                 .env_remove("XDG_CONFIG_HOME");
-            let output = command.output().unwrap();
+            let output = theirs.output().unwrap();
             let stdout = String::from_utf8(output.stdout).unwrap();
             (output.status.code(), stdout, take_token(site))
         };
         let ours = site.run_with(
-            &[&["salt"], &arguments[..]].concat(),
+            &[&[command], &arguments[..]].concat(),
             &[("HOME", home), ("XDG_CONFIG_HOME", home)],
             "",
         );
         let ours = (ours.code, ours.stdout, take_token(site));
-        assert_eq!(ours, theirs, "{arguments:?}");
+        assert_eq!(ours, theirs, "{command} {arguments:?}");
     }
+    // Real salt-key would ask, and accept nothing.
+    let pending = include_str!("../cli/minion.pub");
+    fs::write(site.path("m/pki/minions_pre/m2"), pending).unwrap();
+    let arguments = [&who("fred", "hunter2")[..], &["-a", "m*"]].concat();
+    let accepted = site.run_with(
+        &[&["salt-key"], &arguments[..]].concat(),
+        &[("HOME", home), ("XDG_CONFIG_HOME", home)],
+        "y\n",
+    );
+    assert!(
+        accepted.stdout.ends_with("Key for minion m2 accepted.\n"),
+        "{}",
+        accepted.stdout
+    );
+    assert!(site.path("m/pki/minions/m2").exists());
+    let deleted = site.run_with(
+        &[
+            &["salt-key"],
+            &who("fred", "hunter2")[..],
+            &["-y", "-d", "m2"],
+        ]
+        .concat(),
+        &[("HOME", home), ("XDG_CONFIG_HOME", home)],
+        "",
+    );
+    assert!(
+        deleted.stdout.ends_with("Key for minion m2 deleted.\n"),
+        "{}",
+        deleted.stdout
+    );
     let environment = [("HOME", home), ("XDG_CONFIG_HOME", home)];
     let asked = site.run_with(
         &["salt", "-a", "sharedsecret", "m1", "test.ping"],

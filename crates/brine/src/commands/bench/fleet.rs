@@ -162,7 +162,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<FleetOptions> {
         (None, Some(opts)) => match opts.text("transport")? {
             "tcp" => Transport::Tcp,
             "zeromq" => Transport::ZeroMq,
-            other => bail!("transport {other}: expected tcp or zeromq"),
+            other => bail!("transport {other}: the simulated minions speak tcp and zeromq"),
         },
     };
     let ret_port = match (arguments.ret_port, &opts) {

@@ -121,6 +121,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         deadline: arguments.deadline(),
         no_wait: arguments.no_wait,
         is_waiting: false,
+        lost: None,
         started: Instant::now(),
         seen: 0,
         matched: 0,
@@ -238,6 +239,8 @@ struct Watch {
     no_wait: bool,
     /// Whether the user knows that there is no bus.
     is_waiting: bool,
+    /// When the connection was lost that has not been made again.
+    lost: Option<Instant>,
     started: Instant,
     /// Events of the bus so far, and those of them that were shown.
     seen: u64,
@@ -263,7 +266,10 @@ impl Watch {
     fn run(mut self) -> anyhow::Result<ExitCode> {
         let end = loop {
             let round = match self.connect() {
-                Ok(()) => self.read(),
+                Ok(()) => {
+                    self.say_if_connected_again();
+                    self.read()
+                }
                 Err(error) => Err(error),
             };
             match round {
@@ -289,6 +295,16 @@ impl Watch {
         } else {
             ExitCode::FAILURE
         })
+    }
+
+    /// A bus without positions, such as Salt's, does not say how many events it had for nobody.
+    fn say_if_connected_again(&mut self) {
+        if let Some(lost) = self.lost.take() {
+            let time = lost.elapsed().as_secs_f32();
+            show::complain(&format_args!(
+                "connected again after {time:.1} s; events that this bus had meanwhile are missing here"
+            ));
+        }
     }
 
     /// Connects; where there is no bus yet, says so once and waits for it.
@@ -369,9 +385,10 @@ impl Watch {
             Trouble::Bus(error @ ReceiveError::Closed { .. }) if !self.no_wait => {
                 self.sink.flush()?;
                 show::complain(&format_args!(
-                    "{error}; connecting again, events may be missed"
+                    "{error}: it has ended, or this reader is too slow for it; connecting again"
                 ));
                 self.is_waiting = true;
+                self.lost = Some(Instant::now());
                 Ok(ControlFlow::Continue(()))
             }
             Trouble::Bus(error) => {

@@ -10,6 +10,7 @@ use brine_bus::client::blocking::Publisher;
 use brine_net::keys::store::KeyState;
 use brine_node::keys::{Action, Found, Include, Keys, LeftoverFiles, by_state};
 use brine_node::master::audit;
+use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
 use super::{Session, show};
@@ -18,15 +19,23 @@ use crate::salt::options::Key;
 use crate::salt::start;
 use crate::terminal;
 
-/// Asks, changes the keys, and reports it.
+/// What became of keys.
+pub(super) struct Changed {
+    /// Whose keys were changed.
+    pub(super) ids: Vec<MinionId>,
+    /// Whose files hold no key.
+    pub(super) refused: Vec<MinionId>,
+}
+
+/// Asks, has `act` change the keys that a glob has matched, and reports it.
 pub(super) fn change(
-    keys: &Keys,
+    mut found: Found,
     action: Action,
     glob: &str,
     include: Include,
     session: &Session<'_>,
+    act: impl FnOnce(&Found) -> anyhow::Result<Changed>,
 ) -> anyhow::Result<()> {
-    let mut found = keys.matching(glob)?;
     if action != Action::Delete {
         found = only_included(&found, include);
     }
@@ -45,6 +54,26 @@ pub(super) fn change(
     if !session.line.has(Key::Yes) && !says_yes(action)? {
         return Ok(());
     }
+    let changed = act(&found)?;
+    for id in &changed.refused {
+        writeln!(terminal::stderr(), "Unable to accept invalid key for {id}.")?;
+    }
+    for id in &changed.ids {
+        if !changed.refused.contains(id) {
+            writeln!(stdout, "Key for minion {id} {done}.")?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes keys in the master's own files.
+pub(super) fn change_files(
+    keys: &Keys,
+    action: Action,
+    found: &Found,
+    include: Include,
+    session: &Session<'_>,
+) -> anyhow::Result<Changed> {
     let mut bus = bus(session)?;
     let user = start::user();
     // Without a running master nobody listens to the events.
@@ -53,7 +82,7 @@ pub(super) fn change(
             tracing::debug!("{tag}: {error}");
         }
     };
-    let refused = keys.change(action, &found, include, &leftover(session)?, |data| {
+    let refused = keys.change(action, found, include, &leftover(session)?, |data| {
         if session.audit {
             let text = |name| data.get(name).and_then(Value::as_str).unwrap_or_default();
             let about = audit::key_data(text("id"), text("act"), "salt-key", &user);
@@ -61,20 +90,11 @@ pub(super) fn change(
         }
         fire("salt/key", data);
     })?;
-    for id in &refused {
-        writeln!(terminal::stderr(), "Unable to accept invalid key for {id}.")?;
-    }
-    let listed = if action == Action::Delete {
-        found.into_iter().flat_map(|(_, ids)| ids).collect()
-    } else {
-        keys.now(&found)?
+    let ids = match action {
+        Action::Delete => found.iter().flat_map(|(_, ids)| ids.clone()).collect(),
+        Action::Accept | Action::Reject => keys.now(found)?,
     };
-    for id in listed {
-        if !refused.contains(&id) {
-            writeln!(stdout, "Key for minion {id} {done}.")?;
-        }
-    }
-    Ok(())
+    Ok(Changed { ids, refused })
 }
 
 fn bus(session: &Session<'_>) -> anyhow::Result<Publisher> {

@@ -6,6 +6,7 @@
 mod cli;
 mod make;
 mod options;
+mod remote;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -21,6 +22,7 @@ use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 
 pub(super) use self::options::SYNTAX;
+use super::login;
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
@@ -47,7 +49,10 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         Read::Done(code) => return Ok(code),
     };
     let Loaded { opts, brine, .. } = start::configure(&line, Role::Client, "master")?;
-    account::become_configured_user(&opts)?;
+    let logs_in = login::is_wanted(&line);
+    if !logs_in {
+        account::become_configured_user(&opts)?;
+    }
     let compat = brine.compat.unwrap_or(Compat::NEWEST);
     if line.has(Key::DeleteAll) && !line.words.is_empty() {
         let text = "Error: Delete all takes no arguments. Use -d to delete specified keys\n";
@@ -59,6 +64,17 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     if let Command::GenKeys(name) = command {
         let print = make::keys(name, &line)?;
         show(&printer, &returned(print.into()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let session = Session {
+        line: &line,
+        opts: &opts,
+        compat,
+        printer: &printer,
+        audit: brine.audit,
+    };
+    if logs_in && command != Command::GenSignature {
+        remote::run(command, &session)?;
         return Ok(ExitCode::SUCCESS);
     }
     let keys = Keys::new(
@@ -80,19 +96,10 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         }
         Command::Change(action, glob) => {
             let include = include(&line, action);
-            cli::change(
-                &keys,
-                action,
-                glob,
-                include,
-                &Session {
-                    line: &line,
-                    opts: &opts,
-                    compat,
-                    printer: &printer,
-                    audit: brine.audit,
-                },
-            )?;
+            let found = keys.matching(glob)?;
+            cli::change(found, action, glob, include, &session, |found| {
+                cli::change_files(&keys, action, found, include, &session)
+            })?;
         }
     }
     terminal::stdout().flush()?;

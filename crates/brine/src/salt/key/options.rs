@@ -1,7 +1,7 @@
 //! The command line of `salt-key`. Facts: Salt 3008.3's `--help` and behaviour.
 
 use crate::salt::options::{
-    BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LEVELS, OUTPUT, flag, opt, text,
+    BASIC, CONFIG_DIR, Key, LEVELS, OUTPUT, external_auth, flag, opt, text,
 };
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
@@ -10,14 +10,7 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     usage: "[options]",
     about: "Lists, accepts, rejects and deletes the keys of minions. This is Brine.",
     options: &[
-        BASIC,
-        CONFIG_DIR,
-        LOG_LEVEL,
-        OWN,
-        OUTPUT,
-        ACTIONS,
-        GENERATION,
-        EXTERNAL_AUTH,
+        BASIC, CONFIG_DIR, LOG_LEVEL, OWN, OUTPUT, ACTIONS, GENERATION, LOGIN,
     ],
 };
 
@@ -46,6 +39,9 @@ pub(super) fn check(line: &Parsed<Key>) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+/// `-a` means `--accept` in `salt-key`.
+const LOGIN: &[Opt<Key>] = &external_auth(&["--auth", "--eauth", "--external-auth"]);
 
 /// `-l` means `--list` in `salt-key`.
 const LOG_LEVEL: &[Opt<Key>] = &[opt(

@@ -2,7 +2,6 @@
 
 mod batch;
 mod job;
-mod login;
 mod options;
 mod report;
 mod subset;
@@ -20,9 +19,9 @@ use brine_wire::Value;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::returns::Timeouts;
 
-use self::login::LogIn;
 pub(super) use self::options::SYNTAX;
 use self::report::{Mode, Report};
+use super::login::{self, LogIn};
 use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
@@ -56,7 +55,8 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(INCOMPLETE));
         }
     };
-    let printer = start::printer(&line, &opts)?;
+    let mut printer = start::printer(&line, &opts)?;
+    printer.heed(&request.arg);
     start::runtime()?.block_on(async {
         match serve(&line, &opts, request, shown, &printer).await {
             Err(error) => match error.downcast::<ClientError>() {

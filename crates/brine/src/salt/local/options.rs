@@ -2,7 +2,9 @@
 
 use brine_node::client::BatchSize;
 
-use crate::salt::options::{ARGUMENTS, BASIC, CONFIG_DIR, Key, LOG_LEVEL, OUTPUT, flag, opt, text};
+use crate::salt::options::{
+    ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, OUTPUT, flag, opt, text,
+};
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
 pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
@@ -10,7 +12,15 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     usage: "[options] '<target>' <function> [arguments]",
     about: "Has minions run a function and prints what they return. This is Brine.",
     options: &[
-        BASIC, CONFIG_DIR, LOG_LEVEL, OWN, TARGETS, REFUSED, ARGUMENTS, OUTPUT, LOGIN,
+        BASIC,
+        CONFIG_DIR,
+        LOG_LEVEL,
+        OWN,
+        TARGETS,
+        REFUSED,
+        ARGUMENTS,
+        OUTPUT,
+        EXTERNAL_AUTH,
     ],
 };
 
@@ -224,33 +234,6 @@ const TARGETS: &[Opt<Key>] = &[
         &["--delimiter"],
         "DELIMITER",
         "The separator between the parts of a grain or pillar key. Default: ':'.",
-    ),
-];
-
-/// External authentication.
-const LOGIN: &[Opt<Key>] = &[
-    text(
-        Key::Eauth,
-        &["-a", "--auth", "--eauth", "--external-auth"],
-        "EAUTH",
-        "Log in with this kind of authentication of the master's external_auth, such as pam.",
-    ),
-    flag(
-        Key::MakeToken,
-        &["-T", "--make-token"],
-        "Have the master make a token, and keep it for the next commands.",
-    ),
-    text(
-        Key::Username,
-        &["--username"],
-        "USERNAME",
-        "The user who logs in. Default: asked for.",
-    ),
-    text(
-        Key::Password,
-        &["--password"],
-        "PASSWORD",
-        "The user's password, which other users of this machine can see here. Default: asked for.",
     ),
 ];
 

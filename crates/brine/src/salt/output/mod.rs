@@ -23,7 +23,8 @@ use brine_wire::json::{self, Keys};
 use brine_wire::{Map, Value};
 
 use self::colours::Colours;
-pub(super) use self::highstate::StateOptions;
+pub(super) use self::highstate::{StateOptions, Tabular};
+pub(super) use self::table::TableOptions;
 use super::python;
 
 use crate::terminal;
@@ -107,6 +108,7 @@ pub(super) struct Style<'a> {
     /// The value is a failure's: `nested` prints it red.
     failed: bool,
     states: &'a StateOptions,
+    table: &'a TableOptions,
 }
 
 /// `--out-indent`, or the option `output_indent`.
@@ -155,6 +157,7 @@ pub(super) struct Printer {
     colours: Colours,
     indent: Indent,
     states: StateOptions,
+    table: TableOptions,
     file: Option<PathBuf>,
 }
 
@@ -168,6 +171,7 @@ pub(super) struct OutputOptions<'a> {
     pub(super) no_color: bool,
     pub(super) force_color: bool,
     pub(super) states: StateOptions,
+    pub(super) table: TableOptions,
 }
 
 impl Printer {
@@ -191,8 +195,22 @@ impl Printer {
             },
             indent: options.indent.as_ref().map_or(Indent::Unsaid, Indent::of),
             states: options.states,
+            table: options.table,
             file,
         })
+    }
+
+    /// Has a job's arguments `exclude=` and `terse=` count, which `highstate` with `state_output: filter` reads.
+    pub(super) fn heed(&mut self, arguments: &[Value]) {
+        let named = arguments.iter().filter_map(Value::as_map);
+        for named in named.filter(|named| named.get("__kwarg__").is_some()) {
+            if let Some(exclude) = named.get("exclude") {
+                self.states.exclude = StateOptions::results(exclude);
+            }
+            if let Some(terse) = named.get("terse") {
+                self.states.terse = StateOptions::results(terse);
+            }
+        }
     }
 
     /// Prints a value with the outputter of the command line, or else with the named one.
@@ -210,6 +228,7 @@ impl Printer {
             indent: self.indent,
             failed: retcode != 0,
             states: &self.states,
+            table: &self.table,
         };
         let mut text = outputter.show(value, style);
         if text.is_empty() {

@@ -43,7 +43,26 @@ struct Case {
     colours: bool,
     failed: bool,
     states: StateOptions,
+    table: TableOptions,
     value: Value,
+}
+
+/// The options of `table` under Salt's names.
+fn salts_table_options(table: &TableOptions, options: &mut Map) {
+    let mut set = |name: &str, value: Value| options.insert(format!("out.table.{name}"), value);
+    let key = |key: &Option<String>| key.as_deref().map_or(Value::Nil, Value::from);
+    set("nested_indent", (table.nested_indent as i64).into());
+    set("rows_key", key(&table.rows_key));
+    set("labels_key", key(&table.labels_key));
+    set("title", key(&table.title));
+    set("has_header", table.has_header.into());
+    set("row_delimiter", table.row_delimiter.as_str().into());
+    set("delim", table.delim.as_str().into());
+    set("justify", table.justify.as_str().into());
+    set("separate_rows", table.separate_rows.into());
+    set("prefix", table.prefix.as_str().into());
+    set("suffix", table.suffix.as_str().into());
+    set("width", table.width.into());
 }
 
 /// The options of `highstate` under Salt's names.
@@ -55,7 +74,12 @@ fn salts_options(states: &StateOptions) -> Map {
     options.insert("state_output_diff", states.diff);
     options.insert("state_output_profile", states.profile);
     options.insert("state_output_pct", states.percentages);
-    options.insert("state_tabular", states.tabular);
+    let tabular = match &states.tabular {
+        Tabular::No => false.into(),
+        Tabular::Columns => true.into(),
+        Tabular::Format(format) => Value::from(format.as_str()),
+    };
+    options.insert("state_tabular", tabular);
     options.insert("state_compress_ids", states.compress_ids);
     options.insert("state_output_exclude", Value::Array(texts(&states.exclude)));
     options.insert("state_output_terse", Value::Array(texts(&states.terse)));
@@ -64,12 +88,14 @@ fn salts_options(states: &StateOptions) -> Map {
 
 fn compare(release: &str, cases: &[Case]) {
     let questions = cases.iter().map(|case| {
+        let mut options = salts_options(&case.states);
+        salts_table_options(&case.table, &mut options);
         Value::Array(vec![
             case.name.into(),
             case.indent.clone().unwrap_or(Value::Nil),
             case.colours.into(),
             i64::from(case.failed).into(),
-            salts_options(&case.states).into(),
+            options.into(),
             case.value.clone(),
         ])
     });
@@ -99,6 +125,7 @@ fn compare(release: &str, cases: &[Case]) {
             indent: case.indent.as_ref().map_or(Indent::Unsaid, Indent::of),
             failed: case.failed,
             states: &case.states,
+            table: &case.table,
         };
         let ours = Outputter::named(case.name)
             .unwrap()
@@ -239,6 +266,7 @@ fn outputters_print_what_salts_print() {
                     colours: at % 4 == 3,
                     failed: at % 8 == 3,
                     states: StateOptions::default(),
+                    table: TableOptions::default(),
                     value: value.clone(),
                 });
             }
@@ -269,6 +297,7 @@ fn keys_are_printed_as_salt_prints_them() {
             colours,
             failed: false,
             states: StateOptions::default(),
+            table: TableOptions::default(),
             value: value.clone().into(),
         })
     });
@@ -396,8 +425,21 @@ fn state_options() -> impl Strategy<Value = StateOptions> {
         "full", "full", "terse", "mixed", "changes", "filter", "full_id", "terse_id", "Mixed_ID",
     ]);
     let results = || proptest::sample::subsequence(vec!["True", "False", "None"], 0..3);
-    let flags = proptest::collection::vec(proptest::bool::weighted(0.3), 6);
-    (output, flags, results(), results()).prop_map(|(output, flags, exclude, terse)| {
+    let flags = proptest::collection::vec(proptest::bool::weighted(0.3), 5);
+    let tabular = prop_oneof![
+        4 => Just(Tabular::No),
+        2 => Just(Tabular::Columns),
+        2 => proptest::sample::select(vec![
+            "{0}{2}.{3} {4} {1}{5}",
+            "{0}{2:>12}.{3:*<12}|{4:^9}|{1:.3}{5} {6[result]!s:>9} {{}}",
+            "{} {} {} {6[__run_num__]:4} {6[comment]!r}",
+            "{6[duration]} {6[no]}",
+            "{9}",
+            "",
+        ]).prop_map(|format| Tabular::Format(format.to_owned())),
+    ];
+    let options = (output, flags, results(), results(), tabular);
+    options.prop_map(|(output, flags, exclude, terse, tabular)| {
         let texts = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
         StateOptions {
             verbose: !flags[0],
@@ -405,15 +447,61 @@ fn state_options() -> impl Strategy<Value = StateOptions> {
             diff: flags[1],
             profile: !flags[2],
             percentages: flags[3],
-            tabular: flags[4],
-            compress_ids: flags[5],
+            tabular,
+            compress_ids: flags[4],
             exclude: texts(exclude),
             terse: texts(terse),
         }
     })
 }
 
-/// Rows of all kinds.
+fn table_options() -> impl Strategy<Value = TableOptions> {
+    let key = |names: &'static [&'static str]| {
+        let name = proptest::sample::select(names.to_vec()).prop_map(str::to_owned);
+        proptest::option::weighted(0.3, name)
+    };
+    let text = |texts: &'static [&'static str]| {
+        proptest::sample::select(texts.to_vec()).prop_map(str::to_owned)
+    };
+    let keys = (
+        key(&["out", "m1", "nosuch"]),
+        key(&["labels", "nosuch"]),
+        key(&["A title", ""]),
+    );
+    let look = (
+        text(&["-", "=", "~*", ""]),
+        text(&[" | ", "", " "]),
+        text(&["center", "left", "RIGHT", "nosuch"]),
+        text(&["| ", ""]),
+        text(&[" |", " ||"]),
+    );
+    let numbers = (
+        0..5_usize,
+        proptest::sample::select(vec![50_i64, 12, 0, -1]),
+    );
+    let flags = (any::<bool>(), any::<bool>());
+    let changed = (keys, look, numbers, flags).prop_map(|(keys, look, numbers, flags)| {
+        let (rows_key, labels_key, title) = keys;
+        let (row_delimiter, delim, justify, prefix, suffix) = look;
+        TableOptions {
+            nested_indent: numbers.0,
+            rows_key,
+            labels_key,
+            title: title.filter(|title| !title.is_empty()),
+            has_header: flags.0,
+            row_delimiter,
+            delim,
+            justify,
+            separate_rows: flags.1,
+            prefix,
+            suffix,
+            width: numbers.1,
+        }
+    });
+    prop_oneof![1 => Just(TableOptions::default()), 2 => changed]
+}
+
+/// Rows of all kinds, some beside names for their columns.
 fn tables() -> impl Strategy<Value = Value> {
     let cell = || {
         prop_oneof![
@@ -434,13 +522,25 @@ fn tables() -> impl Strategy<Value = Value> {
         2 => proptest::collection::vec(cell().prop_map(Value::from), 0..5),
         1 => proptest::collection::vec(value(), 0..4),
     ];
-    (rows.prop_map(Value::Array), any::<bool>()).prop_map(|(rows, is_inside)| {
+    let labels = prop_oneof![
+        3 => Just(None),
+        2 => proptest::collection::vec("[a-z ]{1,9}", 0..5)
+            .prop_map(|labels| Some(labels.into_iter().map(Value::from).collect::<Vec<_>>().into())),
+        1 => proptest::collection::vec(("[a-z]{1,3}", "[a-z]{1,9}"), 0..4)
+            .prop_map(|labels| Some(Value::from(labels.into_iter().collect::<Map>()))),
+        1 => "[a-z]{0,4}".prop_map(|label| Some(label.into())),
+    ];
+    let parts = (rows.prop_map(Value::Array), any::<bool>(), labels);
+    parts.prop_map(|(rows, is_inside, labels): (_, _, Option<Value>)| {
         if !is_inside {
             return [("m1", rows)].into_iter().collect::<Map>().into();
         }
-        let inside: Map = [("out", rows), ("result", true.into())]
+        let mut inside: Map = [("out", rows), ("result", true.into())]
             .into_iter()
             .collect();
+        if let Some(labels) = labels {
+            inside.insert("labels", labels);
+        }
         [("m1", inside)].into_iter().collect::<Map>().into()
     })
 }
@@ -456,16 +556,21 @@ fn generated<S: Strategy>(seed: u8, count: usize, strategy: &S) -> Vec<S::Value>
 fn states_and_tables_are_printed_as_salt_prints_them() {
     for (release, seed) in [("3008.3", 3), ("3006.28", 4)] {
         let states = generated(seed, 1500, &(states(), state_options()));
-        let states = states.into_iter().map(|case| ("highstate", case));
-        let tables = generated(seed, 500, &tables()).into_iter();
-        let tables = tables.map(|value| ("table", (value, StateOptions::default())));
+        let states = states
+            .into_iter()
+            .map(|(value, states)| ("highstate", value, states, TableOptions::default()));
+        let tables = generated(seed, 1500, &(tables(), table_options()));
+        let tables = tables
+            .into_iter()
+            .map(|(value, table)| ("table", value, StateOptions::default(), table));
         let cases = states.chain(tables).enumerate();
-        let cases = cases.map(|(at, (name, (value, states)))| Case {
+        let cases = cases.map(|(at, (name, value, states, table))| Case {
             name,
             indent: None,
             colours: at % 4 == 3,
             failed: false,
             states,
+            table,
             value,
         });
         compare(release, &cases.collect::<Vec<_>>());

@@ -4,6 +4,7 @@
 //! the event `salt/run/<jid>/new`, the function's work, the event `/ret`, and then the return value on stdout.
 
 mod options;
+mod remote;
 mod state_event;
 
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ use tokio::runtime::Runtime;
 
 pub(super) use self::options::SYNTAX;
 use self::state_event::{End, StateEvent};
+use super::login;
 use super::options::Key;
 use super::optparse::Parsed;
 use super::start::{self, Read};
@@ -52,21 +54,27 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Loaded { opts, brine, .. } = start::configure(&line, Role::Client, "master")?;
-    account::become_configured_user(&opts)?;
+    let logs_in = login::is_wanted(&line);
+    if !logs_in {
+        account::become_configured_user(&opts)?;
+    }
     let Some((function, rest)) = line.words.split_first() else {
         terminal::stdout().write_all(documentation(None).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
-    let jid = line.value(Key::Jid).map_or_else(new_jid, str::to_owned);
-    if line.has(Key::Async) {
-        return start_in_background(&words, &jid);
-    }
     let no_parse: Vec<_> = line
         .value(Key::NoParse)
         .unwrap_or_default()
         .split(',')
         .collect();
     let arguments = parse_arguments(rest.iter().map(String::as_str), &no_parse);
+    if logs_in {
+        return remote::run(&line, &opts, function, arguments);
+    }
+    let jid = line.value(Key::Jid).map_or_else(new_jid, str::to_owned);
+    if line.has(Key::Async) {
+        return start_in_background(&words, &jid);
+    }
     if function.starts_with("reactor.") && functions::named(function).is_some() {
         return ask_reactor(&line, &opts, function, arguments);
     }

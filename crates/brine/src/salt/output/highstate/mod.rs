@@ -6,12 +6,14 @@
 mod changes;
 mod compress;
 mod counts;
+mod format;
 mod host;
 mod state;
 
 use brine_wire::{Map, Value};
 
 use super::Style;
+use crate::salt::python;
 
 /// What is shown of states: the options `state_verbose`, `state_output` and their kin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +28,37 @@ pub(in crate::salt) struct StateOptions {
     pub(in crate::salt) profile: bool,
     /// Show percentages in the summary.
     pub(in crate::salt) percentages: bool,
-    /// Align the columns of terse lines.
-    pub(in crate::salt) tabular: bool,
+    /// How terse lines look.
+    pub(in crate::salt) tabular: Tabular,
     /// Show states of one id and result as one.
     pub(in crate::salt) compress_ids: bool,
     /// Results that `filter` leaves out: `True`, `False`, `None`.
     pub(in crate::salt) exclude: Vec<String>,
     /// Results that `filter` shows in a line.
     pub(in crate::salt) terse: Vec<String>,
+}
+
+/// The option `state_tabular`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::salt) enum Tabular {
+    /// A line of words.
+    No,
+    /// Aligned columns.
+    Columns,
+    /// A format of Python's `str.format`.
+    Format(String),
+}
+
+impl StateOptions {
+    /// A list of results, or one text with commas.
+    pub(in crate::salt) fn results(value: &Value) -> Vec<String> {
+        match value {
+            Value::Str(text) => text.split(',').map(str::to_owned).collect(),
+            Value::Array(items) => items.iter().map(python::str).collect(),
+            Value::Nil => Vec::new(),
+            other => vec![python::str(other)],
+        }
+    }
 }
 
 impl Default for StateOptions {
@@ -44,7 +69,7 @@ impl Default for StateOptions {
             diff: false,
             profile: true,
             percentages: false,
-            tabular: false,
+            tabular: Tabular::No,
             compress_ids: false,
             exclude: Vec::new(),
             terse: Vec::new(),

@@ -3,6 +3,7 @@
 use brine_wire::{Map, Value};
 
 use super::changes::{self, Changes};
+use super::{Tabular, format};
 use crate::salt::output::{Style, textwrap};
 use crate::salt::python;
 
@@ -199,11 +200,17 @@ impl<'a> State<'a> {
             *self.parts.last()?,
         );
         let options = self.style.states;
+        if let Tabular::Format(format) = &options.tabular {
+            let texts = [colour, name, module, function, result, end];
+            let mut arguments: Vec<Value> = texts.into_iter().map(Value::from).collect();
+            arguments.push(self.ret.clone().into());
+            return format::format(format, &arguments);
+        }
         let mut line = String::new();
         if self.ret.get("warnings").is_some() {
             let red = self.style.colours.light_red;
             line = format!("{red}Warnings:\n{}{end}", self.warnings()?);
-            if options.tabular {
+            if options.tabular == Tabular::Columns {
                 line.push('\n');
             }
         }
@@ -211,7 +218,7 @@ impl<'a> State<'a> {
             Some(started) => Some((python::str(started), python::str(self.ret.get("duration")?))),
             None => None,
         };
-        if options.tabular {
+        if options.tabular == Tabular::Columns {
             line.push_str(colour);
             if let Some((started, duration)) = profile {
                 line.push_str(&format!("{started} [{duration:>7} ms] "));

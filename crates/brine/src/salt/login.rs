@@ -1,4 +1,4 @@
-//! External authentication of `salt`: `-a` and `-T`, and the token that `-T` left in a file.
+//! External authentication of `salt`, `salt-run` and `salt-key`: `-a` and `-T`, and the token that `-T` left in a file.
 //!
 //! A master checks who logs in; this asks for what it needs. Facts: Salt 3008.3 and 3006.28 as they behave.
 
@@ -39,6 +39,27 @@ pub(super) enum LogIn {
     With(Map),
     /// Nobody can log in like that; the user knows why.
     Impossible,
+}
+
+/// Whether a command is to log in, and not to do by itself what its user may do here.
+pub(super) fn is_wanted(line: &Parsed<Key>) -> bool {
+    line.value(Key::Eauth).is_some_and(|kind| !kind.is_empty())
+}
+
+/// The client of a command that logs in; `None` where nobody can log in like that, and the user knows why.
+pub(super) async fn client(
+    line: &Parsed<Key>,
+    opts: &Opts,
+) -> anyhow::Result<Option<ClientConfig>> {
+    let mut config = ClientConfig::from_opts(opts, &start::user())?;
+    match log_in(line, opts, &config).await? {
+        LogIn::With(fields) => config.login = fields,
+        LogIn::Impossible => {
+            tracing::error!("Authentication failed");
+            return Ok(None);
+        }
+    }
+    Ok(Some(config))
 }
 
 /// Finds out how a command logs in: with the token of an earlier `-T`, by `-a`, or with the user's key.
