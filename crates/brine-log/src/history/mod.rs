@@ -350,8 +350,11 @@ impl Shared {
     }
 
     fn push(&self, request: Request) {
-        let must_wake = request.answer.is_some();
-        lock(&self.requests).push(request);
+        let mut requests = lock(&self.requests);
+        // Of those that nobody waits for the first one is enough: it begins the time in which others are gathered.
+        let must_wake = request.answer.is_some() || requests.is_empty();
+        requests.push(request);
+        drop(requests);
         if must_wake {
             self.alarm.ring();
         }

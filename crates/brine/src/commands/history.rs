@@ -13,11 +13,11 @@ use anyhow::bail;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{Delivery, EventQuery, LocalError, Method};
 use brine_bus::client::{PublisherConfig, Wait};
-use brine_log::history::{Consumer, ConsumerName, HistoryReader, Maintenance, Paused};
+use brine_log::history::{Consumer, ConsumerName, GapReason, HistoryReader, Maintenance, Paused};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::{Bound, StartText};
 
-use super::event_output::{FormArgs, Printer};
+use super::event_output::{FormArgs, Missing, Printer};
 use super::history_store::{self, Gone, Record, StoreArgs};
 use super::local_events::{self, End, Wanted};
 use super::selection::{Selection, SelectionArgs};
@@ -128,14 +128,17 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
             at,
         } => printer.event_at(*event, Some((*position, *at))),
         Record::Gap { seqs, reason } => {
-            let at = |seq| Position { log, seq };
-            if !printer.gap(at(seqs.start), at(seqs.end), reason)? {
+            let before = |seq: Seq| Position {
+                log,
+                seq: Seq(seq.0.saturating_sub(1)),
+            };
+            let (from, to) = (before(seqs.start), before(seqs.end));
+            let is_known = *reason != Some(GapReason::UncleanShutdown);
+            let missed = is_known.then_some(seqs.end.0 - seqs.start.0);
+            let missing = Missing::new(from, to, missed, reason.map(GapReason::word));
+            if !printer.gap(&missing)? {
                 printer.flush()?;
-                show::complain(&format_args!(
-                    "events {} to {} are missing: {reason}",
-                    seqs.start,
-                    seqs.end.0.saturating_sub(1)
-                ));
+                show::complain(&missing);
             }
             Ok(false)
         }
@@ -518,9 +521,14 @@ fn next_over_local_socket(
         match stream.next(Wait::Forever)? {
             None => {}
             Some(Delivery::End) => break,
-            Some(Delivery::Gap { from, to, .. }) => show::complain(&format_args!(
-                "events after {from} up to {to} are gone, which {name} had not read"
-            )),
+            Some(Delivery::Gap {
+                from,
+                to,
+                missed,
+                reason,
+            }) => {
+                show::complain(&Missing::new(from, to, missed, reason.as_deref()));
+            }
             Some(Delivery::Event(stored)) => {
                 let event = stored.event.to_ref();
                 let is_wanted = selection.is_none_or(|selection| selection.wants(event));

@@ -72,7 +72,7 @@ pub(crate) enum Record<'a> {
     },
     Gap {
         seqs: Range<Seq>,
-        reason: String,
+        reason: Option<GapReason>,
     },
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn forward(
     let log = reader.log_id();
     while let Some(read) = reader.next(selection.query())? {
         let flow = match read {
-            Read::Gap { seqs, reason } => take(gap(seqs, reason))?,
+            Read::Gap { seqs, reason } => take(Record::Gap { seqs, reason })?,
             Read::Events(events) => {
                 let mut flow = ControlFlow::Continue(());
                 for stored in events.iter() {
@@ -180,7 +180,7 @@ pub(crate) fn backward(
         match read {
             Read::Gap { seqs, reason } => {
                 end = seqs.start;
-                if take(gap(seqs, reason))?.is_break() {
+                if take(Record::Gap { seqs, reason })?.is_break() {
                     return Ok(());
                 }
             }
@@ -214,11 +214,6 @@ pub(crate) fn backward(
         }
     }
     Ok(())
-}
-
-fn gap(seqs: Range<Seq>, reason: Option<GapReason>) -> Record<'static> {
-    let reason = reason.map_or_else(|| "unknown".to_owned(), |reason| reason.to_string());
-    Record::Gap { seqs, reason }
 }
 
 /// A time as the start of a window.

@@ -17,7 +17,7 @@ use brine_log::{Millis, Position, Seq};
 use brine_wire::Value;
 use brine_wire::time::StartText;
 
-use super::event_output::{Printer, utc};
+use super::event_output::{Missing, Printer, utc};
 use super::selection::Selection;
 use crate::bus_location;
 use crate::interrupt::Interrupt;
@@ -215,7 +215,7 @@ impl Printing<'_> {
                         self.say_what_is_there(from, to)?;
                         return Ok(End::Gone);
                     }
-                    self.gap(from, to, missed, reason.as_deref())?;
+                    self.gap(&Missing::new(from, to, missed, reason.as_deref()))?;
                 }
                 Ok(Some(Delivery::Event(stored))) => {
                     is_first = false;
@@ -293,25 +293,10 @@ impl Printing<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn gap(
-        &mut self,
-        from: Position,
-        to: Position,
-        missed: Option<u64>,
-        reason: Option<&str>,
-    ) -> io::Result<()> {
-        let reason = reason.unwrap_or("no longer kept");
-        if self.printer.gap(from, to, reason)? {
-            return Ok(());
-        }
-        self.printer.flush()?;
-        match missed {
-            Some(missed) => show::complain(&format_args!(
-                "{missed} events are missing, after {from} up to {to}: {reason}"
-            )),
-            None => show::complain(&format_args!(
-                "events may be missing, after {from} up to {to}: {reason}"
-            )),
+    fn gap(&mut self, missing: &Missing<'_>) -> io::Result<()> {
+        if !self.printer.gap(missing)? {
+            self.printer.flush()?;
+            show::complain(missing);
         }
         Ok(())
     }

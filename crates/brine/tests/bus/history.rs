@@ -65,6 +65,55 @@ fn a_killed_bus_goes_on_with_its_history() {
     assert_eq!(gaps, [Some(GapReason::UncleanShutdown)]);
 }
 
+/// What a saved position has not read: tags, and what is said on stderr.
+fn after_cursor(bus: &Bus) -> (Vec<String>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_brine"));
+    command
+        .args(["history", "--cursor", "audit", "-o", "ndjson", "--sock-dir"])
+        .arg(bus.sock_dir());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let tags = String::from_utf8(output.stdout).unwrap();
+    let tags = tags.lines().filter_map(|line| {
+        let tag = line.split('"').nth(3)?;
+        tag.ends_with("/run").then(|| tag.to_owned())
+    });
+    (tags.collect(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn numbers_that_a_killed_bus_left_unused_are_not_counted_as_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = directory.path().join("history");
+    let mut bus = Setup::new("3008")
+        .argument("--history")
+        .argument(history.to_str().unwrap())
+        .start();
+    fire(&bus, "first/run");
+    wait_until_stored(&history, "first/run");
+    assert_eq!(
+        after_cursor(&bus),
+        (vec!["first/run".to_owned()], String::new())
+    );
+    wait_until("the position to be saved", || {
+        let saved = HistoryReader::open(&history).unwrap().consumers().unwrap();
+        saved.iter().any(|consumer| consumer.position.seq.0 > 0)
+    });
+    bus.kill();
+    bus.start_again();
+    // Before anything is stored behind them, and after.
+    for tags in [vec![], vec!["second/run".to_owned()]] {
+        for tag in &tags {
+            fire(&bus, tag);
+            wait_until_stored(&history, tag);
+        }
+        let (found, said) = after_cursor(&bus);
+        assert_eq!(found, tags);
+        assert!(said.starts_with("brine: events may be missing"), "{said}");
+        assert!(said.ends_with(": unclean shutdown\n"), "{said}");
+    }
+}
+
 #[test]
 fn two_buses_cannot_share_a_history() {
     let directory = tempfile::tempdir().unwrap();

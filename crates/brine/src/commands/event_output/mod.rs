@@ -4,6 +4,7 @@
 //! `exec`.
 
 mod exec;
+mod missing;
 mod people;
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -17,6 +18,7 @@ use brine_wire::stamp::{self, StampStyle};
 use brine_wire::{Map, Value};
 
 use self::exec::Exec;
+pub(crate) use self::missing::Missing;
 use self::people::People;
 use crate::clock::Zone;
 use crate::salt;
@@ -246,12 +248,19 @@ impl Printer {
 
     /// Writes a line that stands for missing events, where lines are objects with positions; tells
     /// whether it did.
-    pub(crate) fn gap(&mut self, from: Position, to: Position, reason: &str) -> io::Result<bool> {
+    pub(crate) fn gap(&mut self, missing: &Missing<'_>) -> io::Result<bool> {
         let is_shown = self.shows.seq && matches!(self.form, Form::JsonLines | Form::Exact);
         if is_shown {
+            let Missing {
+                from,
+                to,
+                missed,
+                reason,
+            } = missing;
+            let missed = missed.map_or_else(|| "null".to_owned(), |missed| missed.to_string());
             writeln!(
                 self.stdout,
-                "{{\"gap\": {{\"from\": \"{from}\", \"to\": \"{to}\", \"reason\": \"{reason}\"}}}}"
+                "{{\"gap\": {{\"from\": \"{from}\", \"to\": \"{to}\", \"missed\": {missed}, \"reason\": \"{reason}\"}}}}"
             )?;
         }
         Ok(is_shown)
