@@ -29,8 +29,10 @@ const BACKLOG: u32 = 4096;
 #[non_exhaustive]
 pub enum PortError {
     /// The address is in use or not one of this machine's.
-    #[error("cannot listen at {address}: {source}")]
+    #[error("option {option}: cannot listen at {address}: {source}")]
     Bind {
+        /// Which of the two ports.
+        option: &'static str,
         /// Where.
         address: String,
         /// Why.
@@ -106,8 +108,9 @@ impl Ports {
         // Options with ZeroMQ have none.
         let ssl = options.ssl.as_ref();
         let tls = ssl.map(|ssl| ssl.server(options.compat())).transpose()?;
-        let ret = listener(bind(options, options.ret_port)?, backlog, tls.clone())?;
-        let publish = bind(options, options.channel.publish_port)?;
+        let ret = bind(options, RET_PORT, options.ret_port)?;
+        let ret = listener(ret, RET_PORT, backlog, tls.clone())?;
+        let publish = bind(options, PUBLISH_PORT, options.channel.publish_port)?;
         Ok(Self {
             ret_port: port(ret.local_addr(), options.ret_port),
             publish_port: port(publish.local_addr(), options.channel.publish_port),
@@ -153,7 +156,7 @@ impl Ports {
                 () = sleep(late) => {}
                 () = shutdown::requested(closing.clone()) => return,
             }
-            let publish = match listener(self.publish, self.backlog, self.tls) {
+            let publish = match listener(self.publish, PUBLISH_PORT, self.backlog, self.tls) {
                 Ok(publish) => publish,
                 Err(error) => return tracing::error!(%error, "cannot listen on the publish port: no minion can subscribe"),
             };
@@ -176,7 +179,10 @@ impl Ports {
     }
 }
 
-fn bind(options: &MasterOptions, port: u16) -> Result<TcpSocket, PortError> {
+const RET_PORT: &str = "ret_port";
+const PUBLISH_PORT: &str = "publish_port";
+
+fn bind(options: &MasterOptions, option: &'static str, port: u16) -> Result<TcpSocket, PortError> {
     let host = match options.interface.trim_matches(['[', ']']) {
         "*" | "0.0.0.0" if options.ipv6 => "::",
         "*" => "0.0.0.0",
@@ -195,6 +201,7 @@ fn bind(options: &MasterOptions, port: u16) -> Result<TcpSocket, PortError> {
         Ok(socket)
     };
     bind().map_err(|source| PortError::Bind {
+        option,
         address: format!("{host} port {port}"),
         source,
     })
@@ -202,11 +209,13 @@ fn bind(options: &MasterOptions, port: u16) -> Result<TcpSocket, PortError> {
 
 fn listener(
     socket: TcpSocket,
+    option: &'static str,
     backlog: u32,
     tls: Option<TlsServer>,
 ) -> Result<Listener, PortError> {
     let address = socket.local_addr();
     let listening = socket.listen(backlog).map_err(|source| PortError::Bind {
+        option,
         address: address.map_or_else(|_| String::new(), |address| address.to_string()),
         source,
     })?;
