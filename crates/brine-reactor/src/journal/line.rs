@@ -213,8 +213,11 @@ pub(super) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:08}.jsonl"))
 }
 
-/// Calls may hold secrets: nobody else reads them.
-pub(super) fn make(directory: &Path) -> io::Result<()> {
+/// Makes the directory, if it is not there. Calls may hold secrets: nobody else reads them.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make(directory: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -21,8 +21,8 @@ use std::time::Duration;
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::{Map, json};
 
-pub use self::line::read;
-use self::line::{Line, create, end_line, files, lines, make, path, position_line, start_line};
+use self::line::{Line, create, end_line, files, lines, path, position_line, start_line};
+pub use self::line::{make, read};
 use crate::call::Call;
 
 /// How often what was written is made safe against a power cut.

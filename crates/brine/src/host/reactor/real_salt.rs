@@ -63,6 +63,9 @@ impl RealSalt {
                 "{tried} have no Salt; set brine: {{python: …}} to a Python that has"
             ));
         };
+        // Its answers are locked there, from before there is a record.
+        brine_reactor::journal::make(directory)
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
         Ok(Self {
             python: PathBuf::from(python),
             conf: conf.to_owned(),
