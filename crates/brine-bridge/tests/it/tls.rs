@@ -1,6 +1,6 @@
 //! TLS to databases: an authority of our own is trusted, another one is not, and it is said which it was.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use brine_bridge::mysql::{MysqlOptions, MysqlSink};
 use brine_bridge::postgres::{PostgresOptions, PostgresSink, PostgresTls};
@@ -11,9 +11,9 @@ use tempfile::tempdir;
 
 use crate::support::{Bus, Running, wait_until};
 
-fn trusting(roots: &PathBuf) -> TlsOptions {
+fn trusting(roots: &Path) -> TlsOptions {
     TlsOptions {
-        trust: Trust::Roots(roots.clone()),
+        trust: Trust::Roots(roots.to_owned()),
         identity: None,
     }
 }
@@ -93,7 +93,7 @@ fn only_a_mariadb_of_the_authority_that_is_given_gets_events() {
 
 #[test]
 fn a_file_that_is_missing_is_said_before_anything_starts() {
-    let tls = trusting(&PathBuf::from("/nonexistent/ca.pem"));
+    let tls = trusting(Path::new("/nonexistent/ca.pem"));
     let error = tls.client_config().unwrap_err();
     assert!(
         error

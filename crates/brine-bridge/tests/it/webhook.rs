@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -295,14 +295,14 @@ fn only_a_receiver_of_the_authority_that_is_given_gets_events() {
     let files = Certificates::make(directory.path());
     let receiver = start_over_tls(&files);
     let bus = Bus::open(directory.path());
-    let of = |roots: &PathBuf| {
+    let of = |roots: &Path| {
         let options = WebhookOptions {
             http: HttpOptions {
                 url: receiver.address.clone(),
                 headers: BTreeMap::new(),
                 timeout: Duration::from_secs(60),
                 tls: TlsOptions {
-                    trust: Trust::Roots(roots.clone()),
+                    trust: Trust::Roots(roots.to_owned()),
                     identity: None,
                 },
             },
