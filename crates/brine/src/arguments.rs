@@ -58,7 +58,7 @@ enum Command {
     /// Join the bus of a running Salt master or minion: history, brine.sock and more listeners
     Attach(attach::Arguments),
     /// Show events as they come
-    Watch(watch::Arguments),
+    Watch(Box<watch::Arguments>),
     /// Look at the bus live: rates, jobs, minions, who reads it, and every event
     Top(Box<top::Arguments>),
     /// Fire events

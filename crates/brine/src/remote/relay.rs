@@ -525,11 +525,11 @@ mod tests {
             read.push(match record {
                 Record::Log { log } => format!("log {log}"),
                 Record::Event {
-                    sequence,
+                    sequence: 42,
                     at,
                     event,
                     ..
-                } if sequence == 42 => {
+                } => {
                     assert_eq!(event, b"t\n\n\x81\xa1a\x01");
                     format!("event 42 at {at}")
                 }
