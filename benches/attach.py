@@ -2,11 +2,12 @@
 """`brine attach` beside a whole salt-master that restarts under load: nothing is missed but what the log says may be.
 
     benches/attach.py --brine target/release/brine [--salt 3008.3] [--rate 5000] [--seconds 20] [--in-front]
+                      [--library]
 
-A real salt-master, with all its processes, gets numbered events at a steady rate on its pull socket. A listener of
-Salt's own Python library hears them and never ends; it connects again when it has to. The master is restarted twice,
-once by SIGTERM and once after `kill -9` of all its processes. What the listener heard and the history of attach does
-not have must lie in a recorded gap. Prints one JSON object, and exits 1 if that is not so, or if the history has an
+A real salt-master, with all its processes, gets numbered events at a steady rate on its pull socket. A listener in
+Python hears them and never ends; it connects again when it has to. The master is restarted twice, once by SIGTERM and
+once after `kill -9` of all its processes. What the listener heard and the history of attach does not have must lie in
+a recorded gap. Prints one JSON object, and exits 1 if that is not so, or if the history has an
 event twice or out of order. Needs the environment .salt/VERSION (`cargo xtask salt VERSION`).
 """
 
@@ -25,7 +26,7 @@ import time
 import common
 from common import accepts, free_port, kill_group, until
 
-LISTENER = """
+LIBRARY = """
 import sys
 import salt.config, salt.utils.event
 opts = salt.config.client_config(sys.argv[1])
@@ -46,6 +47,47 @@ with open(sys.argv[2], "w") as out:
             out.flush()
         elif event["tag"] == "load/end":
             break
+"""
+PLAIN = """
+import re, socket, struct, sys, time
+import msgpack
+path, prefixed = sys.argv[3], sys.argv[4] == "3006.28"
+wanted = re.compile(rb"load/event\\n\\n.*?\\xa1n\\xce(....)\\xa6_stamp.(.{26})", re.DOTALL)
+
+def bodies(rest):
+    if not prefixed:
+        unpacker = msgpack.Unpacker(raw=True, max_buffer_size=0)
+        while True:
+            unpacker.feed((yield))
+            for frame in unpacker:
+                yield frame[b"body"]
+    while True:
+        rest += (yield)
+        while len(rest) >= 4 and len(rest) >= 4 + (size := struct.unpack(">I", rest[:4])[0]):
+            yield msgpack.unpackb(rest[4:4 + size], raw=True)[b"body"]
+            rest = rest[4 + size:]
+
+with open(sys.argv[2], "w") as out:
+    over = False
+    while not over:
+        bus = socket.socket(socket.AF_UNIX)
+        try:
+            bus.connect(path)
+            reader = bodies(b"")
+            next(reader)
+            while not over and (data := bus.recv(1 << 16)):
+                body = reader.send(data)
+                while body is not None:
+                    if found := wanted.match(body):
+                        out.write("%d %s\\n" % (struct.unpack(">I", found[1])[0], found[2].decode()))
+                    elif body.startswith(b"load/probe"):
+                        out.write("ready\\n")
+                        out.flush()
+                    over = over or body.startswith(b"load/end")
+                    body = next(reader)
+        except OSError:
+            pass
+        time.sleep(0.002)
 """
 
 
@@ -71,8 +113,13 @@ class Site:
     def spawn(self, name, command, **more):
         log = (self.root / f"{name}.log").open("ab")
         process = subprocess.Popen(command, stderr=log, env=self.environment, start_new_session=True, **more)
-        self.running.append(process)
+        self.keep(process)
         return process
+
+    def keep(self, process):
+        self.running.append(process)
+        if self.options.nice:
+            pathlib.Path(f"/proc/{process.pid}/autogroup").write_text(str(self.options.nice))
 
     def start_master(self):
         self.master = self.spawn("master", [self.salt("salt-master"), "-c", self.root],
@@ -116,7 +163,8 @@ def run(options, root):
         site.start_master()
         site.attach()
         heard_file = root / "heard"
-        listener = site.spawn("listener", [site.salt("python"), "-c", LISTENER, root / "master", heard_file])
+        listener = site.spawn("listener", [site.salt("python"), "-c", LIBRARY if options.library else PLAIN,
+                                           root / "master", heard_file, root / "s/master_event_pub.ipc", options.salt])
 
         def is_ready():
             site.fire("load/probe")
@@ -124,7 +172,7 @@ def run(options, root):
 
         until("the listener", is_ready)
         publisher = common.start_publisher(root / "s/master_event_pull.ipc", options.rate)
-        site.running.append(publisher)
+        site.keep(publisher)
         for restart, how in enumerate([signal.SIGTERM, signal.SIGKILL], 2):
             time.sleep(options.seconds)
             site.restart_master(how)
@@ -151,7 +199,7 @@ def run(options, root):
     missed = heard.keys() - set(stored)
     unsaid = [n for n in missed if not any(begin <= heard[n] <= end for begin, end, _ in gaps)]
     report = {
-        "salt": options.salt, "in_front": options.in_front, **fired, "heard": len(heard), "stored": len(stored), "heard_and_in_a_gap": len(missed) - len(unsaid),
+        "salt": options.salt, "listener": "library" if options.library else "plain", "in_front": options.in_front, **fired, "heard": len(heard), "stored": len(stored), "heard_and_in_a_gap": len(missed) - len(unsaid),
         "missed_without_a_word": len(unsaid), "stored_and_not_heard": len(set(stored) - heard.keys()),
         "in_order_and_once": all(one < following for one, following in zip(stored, stored[1:])),
         "gaps": [[reason, round((end - begin).total_seconds(), 2)] for begin, end, reason in gaps],
@@ -168,7 +216,9 @@ def main():
     parser.add_argument("--salt", default="3008.3", help="a release in .salt")
     parser.add_argument("--rate", type=int, default=5000, help="events a second")
     parser.add_argument("--seconds", type=float, default=20, help="before, between and after the restarts")
+    parser.add_argument("--library", action="store_true", help="listen by Salt's library, which takes a processor")
     parser.add_argument("--in-front", action="store_true")
+    parser.add_argument("--nice", type=int, help="of everything here, where other programs use the processors (root)")
     parser.add_argument("--keep", action="store_true", help="leave the directory")
     options = parser.parse_args()
     options.brine = options.brine.resolve()

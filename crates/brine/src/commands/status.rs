@@ -62,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let running = Running::ask(client)?;
     running.print_bus(&location, &mut out)?;
+    running.print_attach(&mut out)?;
     match reader {
         Some(reader) => print_store(reader, &mut out)?,
         None => running.print_history(&mut out)?,
@@ -165,6 +166,26 @@ impl Running {
             writeln!(out, "history  trouble: {}", show::visible(trouble))?;
         }
         Ok(())
+    }
+
+    /// How it goes with a bus that somebody else runs, where one is joined.
+    fn print_attach(&self, out: &mut impl Write) -> io::Result<()> {
+        let Some(attach) = part(&self.status, "attach") else {
+            return Ok(());
+        };
+        let is = |name| attach.get(name) == Some(&Value::Bool(true));
+        writeln!(
+            out,
+            "attach   {}{}; {} events read, {} gaps, {} malformed events left out",
+            match is("joined") {
+                true => "every event of the bus is read",
+                false => "the bus that is joined is away",
+            },
+            if is("in_front") { ", in front" } else { "" },
+            text(attach, "events"),
+            text(attach, "gaps"),
+            text(attach, "malformed"),
+        )
     }
 
     /// What can be read again, for who cannot look into the store.

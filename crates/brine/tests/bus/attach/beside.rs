@@ -1,6 +1,7 @@
 //! What attach provides beside a bus that stays as it is.
 
 use std::path::Path;
+use std::process::Command;
 
 use brine_testkit::salt::{Client, Node};
 
@@ -10,6 +11,16 @@ use super::{Site, request};
 /// Takes events until one has this tag; the repr of its data.
 fn next(listener: &mut Client, tag: &str) -> String {
     listener.run(&format!("bus.get_event(wait=30, tag={tag:?})"))
+}
+
+/// What `brine status` prints.
+fn shown_status(site: &Site) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+    let output = command
+        .args(["status", "--sock-dir"])
+        .arg(site.sock_dir())
+        .output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
 #[test]
@@ -38,6 +49,13 @@ fn events_go_both_ways_between_a_bus_and_clients_of_all_releases() {
             assert!(next(&mut salts, "from/ours").contains("'n': 2"));
         }
 
+        if node == Node::Master {
+            let shown = shown_status(&site);
+            assert!(
+                shown.contains("attach   every event of the bus is read; "),
+                "{shown}"
+            );
+        }
         let fired = request(
             &site.brine_sock(),
             "POST /events",
@@ -87,5 +105,10 @@ fn without_the_bus_nothing_is_fired_and_somebody_is_told() {
     assert!(
         status.contains("\"attach\": {\"joined\": false"),
         "{status}"
+    );
+    let shown = shown_status(&site);
+    assert!(
+        shown.contains("attach   the bus that is joined is away; "),
+        "{shown}"
     );
 }
