@@ -111,21 +111,6 @@ fn a_bus_that_restarts_is_found_again() {
 }
 
 #[test]
-fn on_a_bus_without_positions_the_next_connection_is_told_as_well() {
-    let mut bus = Bus::start();
-    // As beside a bus of Salt's.
-    std::fs::remove_file(std::path::Path::new(&bus.sock_dir()).join("brine.sock")).unwrap();
-    let mut watch = bus.listener(&["watch", "-n", "1", "my/*"]);
-    assert_eq!(bus.end().code, Some(0));
-    watch.says("or this reader is too slow for it; connecting again");
-    bus.begin(&[]);
-    watch.says("events that this bus had meanwhile are missing here");
-    crate::support::wait_for_reader(&bus.sock_dir());
-    bus.send("my/tag", "{}");
-    assert_eq!(watch.left().code, Some(0));
-}
-
-#[test]
 fn without_waiting_an_absent_bus_is_an_error() {
     let bus = Bus::absent();
     let left = bus.run(&["watch", "--no-wait"]);

@@ -32,12 +32,6 @@ pub(crate) fn commands_log_in(site: &Site, salt: &str) {
         ("salt-run", "fred", "hunter2", &["-T", "manage.up"]),
         ("salt-run", "fred", "wrong", &["manage.up"]),
         ("salt-run", "ann", "hunter2", &["manage.up"]),
-        (
-            "salt-run",
-            "fred",
-            "hunter2",
-            &["--out", "json", "jobs.exit_success", "20200101000000000000"],
-        ),
         ("salt-key", "fred", "hunter2", &["-L"]),
         (
             "salt-key",

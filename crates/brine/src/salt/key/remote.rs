@@ -38,7 +38,7 @@ struct Wheel {
 
 impl Wheel {
     fn run(&self, command: Command<'_>, session: &Session<'_>) -> anyhow::Result<()> {
-        let shown = match command {
+        let mut shown = match command {
             Command::List(state) => self.call("key.list", &[state.into()], Map::new())?,
             Command::Print(glob) => self.call("key.print", &[glob.into()], Map::new())?,
             Command::Finger(glob) => {
@@ -54,6 +54,10 @@ impl Wheel {
             }
             Command::GenKeys(_) | Command::GenSignature => return Ok(()), // these need no master
         };
+        // The master's own key files are shown with fingerprints alone.
+        if let (Value::Map(listed), false) = (&mut shown, matches!(command, Command::Finger(_))) {
+            listed.remove("local");
+        }
         show(session.printer, &shown)
     }
 
