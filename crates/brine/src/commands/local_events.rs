@@ -123,6 +123,18 @@ struct Printing<'a> {
 
 impl Printing<'_> {
     fn run(mut self) -> anyhow::Result<End> {
+        let wanted = &self.wanted;
+        let wants_past = wanted.last.is_some() || wanted.last_per_tag || !wanted.follows;
+        let starts_now = matches!(wanted.start, None | Some(StartText::New));
+        if let Some(remote) = wanted.remote
+            && self.is_unfiltered()
+            && (wants_past || !starts_now)
+        {
+            bail!(
+                "{}: this is Salt's own salt-api, which keeps no events: only what comes from now on can be read",
+                remote.name
+            );
+        }
         let mut query = self.query();
         // What only a look at all of them can tell is found out first, and printed then.
         let kept = if self.wanted.last_per_tag {

@@ -44,9 +44,7 @@ fn the_first_pages_commands_work() {
         for command in commands {
             reader.run(&command);
         }
-        for (command, mut child) in std::mem::take(&mut reader.waiting) {
-            assert!(child.0.wait().unwrap().success(), "{page}: {command}");
-        }
+        reader.settle();
     }
 }
 
@@ -97,6 +95,7 @@ impl Reader<'_> {
                 self.is_there(&self.site.path("m/s"));
             }
             ["brine", "bus", ..] => {
+                self.settle();
                 self.bus = None;
                 let child = self.start(command);
                 self.bus = Some(child);
@@ -122,6 +121,17 @@ impl Reader<'_> {
                 let status = self.start(command).0.wait().unwrap();
                 assert!(status.success(), "{}: {shown}: {status}", self.page);
             }
+        }
+    }
+
+    /// Waits for what ends by itself.
+    fn settle(&mut self) {
+        for (command, mut child) in std::mem::take(&mut self.waiting) {
+            assert!(
+                child.0.wait().unwrap().success(),
+                "{}: {command}",
+                self.page
+            );
         }
     }
 

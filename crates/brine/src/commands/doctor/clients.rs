@@ -77,6 +77,8 @@ fn framing(site: &Site, subscriber: &Map) -> Option<Finding> {
             text.parse::<Compat>().ok()?.publish_framing(),
             text.to_owned(),
         ),
+        // Attach finds out in which framing the master writes, and writes the same.
+        None if site.part("attach").is_some() => return None,
         None => {
             let compat = site.location.brine.compat.unwrap_or(Compat::NEWEST);
             (compat.publish_framing(), compat.to_string())
