@@ -5,7 +5,6 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use brine_testkit::salt;
 use brine_wire::Value;
 use rustix::process::Signal;
 
@@ -362,72 +361,6 @@ fn under_load_and_kills_each_event_is_reacted_to_once() {
         started().1 >= ROUNDS * EVENTS
     });
     assert_eq!(started(), (ROUNDS * EVENTS, ROUNDS * EVENTS), "none twice");
-}
-
-/// The Python of real Salt, as configuration names it.
-fn python() -> String {
-    let python = salt::python("3008.3");
-    python.get_program().to_str().unwrap().to_owned()
-}
-
-#[test]
-fn real_salt_renders_and_runs_what_is_not_built_in() {
-    let mut site = Site::configured("tcp", "auto_accept: true\n");
-    let files = [
-        (
-            "filter",
-            "x:\n  runner.event.send:\n    - tag: myco/net/{{ '10.1.2.3/24' | network_size }}\n",
-        ),
-        (
-            "function",
-            "x:\n  runner.event.send:\n    - tag: myco/{{ salt['test.echo'](data.n) }}\n",
-        ),
-        (
-            "python",
-            "#!py\ndef run():\n    return {'x': {'runner.event.send': [{'args': [{'tag': 'myco/' + tag[-2:]}]}]}}\n",
-        ),
-        (
-            "runner",
-            "x:\n  runner.salt.cmd:\n    - args:\n      - fun: test.arg\n      - a: {{ data.n }}\n",
-        ),
-        (
-            "broken",
-            "x:\n  runner.event.send:\n    - tag: {{ salt['test.echo'](data.nope) }}\n",
-        ),
-    ];
-    let mut rules = format!("brine: {{python: {}}}\nreactor:\n", python());
-    for (name, text) in files {
-        let file = site.path(&format!("{name}.sls"));
-        fs::write(&file, text).unwrap();
-        rules.push_str(&format!("  - go/{name}: {}\n", file.display()));
-    }
-    append(&site, "master", &rules);
-    start(&mut site);
-    let mut bus = site.master_bus();
-    for (name, tag) in [
-        ("filter", "myco/net/256"),
-        ("function", "myco/7"),
-        ("python", "myco/on"),
-    ] {
-        send(&site, &format!("go/{name}"), "{n: 7}");
-        assert_eq!(bus.next_with_tag("myco/*").0, tag);
-    }
-    send(&site, "go/runner", "{n: 7}");
-    send(&site, "go/broken", "{n: 7}");
-    wait_until("what real Salt has run in the record", || {
-        let (_, printed) = reactor(&site, &["history", "--json", "--rule", "go/runner"]);
-        printed.contains("\"outcome\": \"done\"") && printed.contains("\\\"a\\\": 7")
-    });
-    wait_until("what real Salt cannot render in the record", || {
-        let (_, printed) = reactor(&site, &["history", "--rule", "go/broken"]);
-        printed.contains("failed") && printed.contains("has no attribute 'nope'")
-    });
-    let explained = site.run(&["explain", "go/function", "{n: 8}"]);
-    assert_eq!(explained.code, Some(0), "{explained:?}");
-    assert!(
-        explained.stdout.contains("{\"tag\": \"myco/8\"}"),
-        "{explained:?}"
-    );
 }
 
 #[test]

@@ -6,7 +6,6 @@ mod beside;
 mod burst;
 mod front;
 mod master;
-mod reactor;
 mod restarts;
 
 use std::fs::{self, File};
