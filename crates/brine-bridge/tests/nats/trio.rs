@@ -34,11 +34,11 @@ fn a_cluster_of_three_loses_nothing_when_each_is_killed_in_turn() {
         fired
     };
     pass_on("events while all are there");
-    for nth in 0..servers.len() {
-        servers[nth].kill();
+    for server in &mut servers {
+        server.kill();
         // The others agree on a leader, and store what comes.
         pass_on("events while one is away");
-        servers[nth].up();
+        server.up();
     }
     let fired = pass_on("events when all are back");
     let numbers: Vec<_> = (0..fired).collect();
