@@ -13,6 +13,7 @@ mod api;
 mod cluster;
 mod custom_module;
 mod doctor;
+mod documented;
 mod firing;
 mod keys;
 mod login;
