@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use brine_wire::{Map, Value};
 
 use crate::attempts::Attempts;
-use crate::backend::{self, Backend};
+use crate::backend::{self, Backend, Known};
 use crate::config::AuthConfig;
 use crate::login::Login;
 use crate::permissions;
@@ -110,7 +110,7 @@ impl Authority {
         if known.is_err() {
             self.attempts.failed(from, user, Instant::now());
         }
-        let groups = known?;
+        let known = known?;
         let start = since_epoch();
         let lives = login.token_expire.filter(|_| self.may_choose(login));
         Ok(Token {
@@ -119,13 +119,17 @@ impl Authority {
             expire: start + lives.unwrap_or(self.config.token_expire).as_secs_f64(),
             name: login.username.clone(),
             eauth: login.eauth.clone(),
-            groups,
-            auth_list: None,
+            // What the back end permits is known now alone: it goes with the token.
+            auth_list: (!known.permissions.is_empty()).then(|| {
+                let configured = self.configured(&login.eauth, user, &known.groups);
+                configured.into_iter().chain(known.permissions).collect()
+            }),
+            groups: known.groups,
         })
     }
 
-    /// Asks the back end; the user's groups.
-    fn identify(&self, login: &Login) -> Result<Vec<String>, LoginError> {
+    /// Asks the back end.
+    fn identify(&self, login: &Login) -> Result<Known, LoginError> {
         let not_enabled = || LoginError::NotEnabled(login.eauth.clone());
         let options = self.config.external_auth.get(login.eauth.as_str());
         let options = options.ok_or_else(not_enabled)?;
@@ -139,8 +143,8 @@ impl Authority {
         let empty = Map::new();
         let options = options.as_map().unwrap_or(&empty);
         match backend::check(backend, login, options, &self.config) {
-            Ok(true) => Ok(Vec::new()),
-            Ok(false) => Err(LoginError::Wrong),
+            Ok(Some(known)) => Ok(known),
+            Ok(None) => Err(LoginError::Wrong),
             Err(error) => Err(broken(&error)),
         }
     }
@@ -189,13 +193,14 @@ impl Authority {
         if let Some(list) = &token.auth_list {
             return list.clone();
         }
-        let backend = self.backend(&token.eauth);
-        permissions::auth_list(
-            backend.unwrap_or(&Map::new()),
-            &token.name,
-            &token.groups,
-            self.config.permissive_acl,
-        )
+        self.configured(&token.eauth, &token.name, &token.groups)
+    }
+
+    /// What `external_auth` permits a user.
+    fn configured(&self, eauth: &str, user: &str, groups: &[String]) -> Vec<Value> {
+        let backend = self.backend(eauth);
+        let is_permissive = self.config.permissive_acl;
+        permissions::auth_list(backend.unwrap_or(&Map::new()), user, groups, is_permissive)
     }
 
     fn backend(&self, eauth: &str) -> Option<&Map> {

@@ -21,6 +21,8 @@ pub struct AuthConfig {
     pub allows_auto: bool,
     /// The file of Brine's own users (`eauth: brine`).
     pub users_file: Option<std::path::PathBuf>,
+    /// Salt's options `auth.ldap.…`, by what follows that.
+    pub ldap: Map,
 }
 
 impl std::fmt::Debug for AuthConfig {
@@ -49,6 +51,7 @@ impl Default for AuthConfig {
             permissive_acl: false,
             allows_auto: false,
             users_file: None,
+            ldap: Map::new(),
         }
     }
 }

@@ -92,7 +92,11 @@ pub(super) async fn execute(
         if let Some(token) = token {
             chunk.insert("token", token);
         }
-        results.push(execute_one(context, chunk).await?);
+        let is_batch = chunk.get("client").and_then(Value::as_str) == Some("local_batch");
+        match execute_one(context, chunk).await? {
+            Value::Array(of_minions) if is_batch => results.extend(of_minions),
+            result => results.push(result),
+        }
     }
     Ok(results)
 }
@@ -177,8 +181,10 @@ fn client(context: &Context, client: Option<&Value>) -> Result<Client, RestError
             .into(),
         ));
     }
-    Client::named(name)
-        .ok_or_else(|| RestError::Unforeseen(format!("client {name} is not supported by Brine")))
+    Client::named(name).ok_or_else(|| {
+        let text = format!("The client '{name}' is not there: Brine has no Salt SSH.");
+        RestError::BadRequest(text.into())
+    })
 }
 
 fn credential(context: &Context, chunk: &Map) -> Result<Credential, RestError> {

@@ -59,6 +59,18 @@ pub(crate) struct Context {
     endpoint: Endpoint,
 }
 
+/// A path without what looks like a token, wherever somebody has put it.
+fn without_tokens(path: &str) -> String {
+    let looks_so = |segment: &str| {
+        segment.len() >= 40 && segment.bytes().all(|digit| digit.is_ascii_hexdigit())
+    };
+    let segments = path.split('/').map(|segment| match looks_so(segment) {
+        true => "[redacted]",
+        false => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
 /// What is known of an endpoint before it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Endpoint {
@@ -103,7 +115,7 @@ impl Context {
         let path = match segments.as_slice() {
             // The rest may be a token, which is in no log.
             [first, ..] if TOKEN_PATHS.contains(&first.as_str()) => format!("/{first}"),
-            _ => path.to_owned(),
+            _ => without_tokens(path),
         };
         Self {
             state: Arc::clone(state),

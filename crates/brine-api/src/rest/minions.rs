@@ -9,6 +9,9 @@ use super::answer::Answer;
 use super::commands;
 use super::context::Context;
 use super::error::RestError;
+use super::operator::{Client, Credential, Low};
+use super::session::Session;
+use super::state::RestState;
 
 /// The grains of minions.
 pub(super) async fn get(context: &Context, target: &str) -> Result<Answer, RestError> {
@@ -39,4 +42,26 @@ pub(super) async fn post(
     answer.insert("return", jobs);
     answer.insert("_links", links);
     Ok(context.answer(StatusCode::ACCEPTED, &answer.into()))
+}
+
+/// Starts the job with which a stream of formatted events begins, as far as the session's user may: the minions'
+/// grains come as its events.
+pub(crate) async fn ask_for_grains(state: &RestState, session: &Session) {
+    let enabled = &state.options.enabled_clients;
+    if !enabled.iter().any(|client| client == "local") {
+        return;
+    }
+    let Ok(_permit) = state.commands.acquire().await else {
+        return; // never closed
+    };
+    let low = Low {
+        client: Client::LocalAsync,
+        fields: [("tgt", "*"), ("fun", "grains.items")]
+            .into_iter()
+            .collect(),
+    };
+    let by = Credential::Token(session.token().to_owned());
+    if let Err(error) = state.operator.run(low, by).await {
+        tracing::debug!(err = %error, "no grains for a stream of formatted events");
+    }
 }

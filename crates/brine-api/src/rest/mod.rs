@@ -37,6 +37,7 @@ pub(crate) use self::context::fuzz as fuzz_heads;
 pub(crate) use self::context::{Context, Endpoint, Transport};
 pub use self::counters::{Counters, Counts};
 pub(crate) use self::error::RestError;
+pub(crate) use self::minions::ask_for_grains;
 pub use self::operator::{Client, Credential, Low, Operator, OperatorError, Pending};
 pub use self::options::{Limits, RestOptions};
 pub use self::session::{Session, Sessions};

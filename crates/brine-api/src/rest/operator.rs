@@ -23,6 +23,10 @@ pub enum Client {
     Local,
     /// Runs a function on minions.
     LocalAsync,
+    /// Runs a function on so many minions at a time; the result is a list with one for each minion.
+    LocalBatch,
+    /// Runs a function on a few minions of a target, chosen at random.
+    LocalSubset,
     /// Runs a runner function to its end.
     Runner,
     /// Starts a runner function.
@@ -34,9 +38,11 @@ pub enum Client {
 }
 
 impl Client {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("local", Self::Local),
         ("local_async", Self::LocalAsync),
+        ("local_batch", Self::LocalBatch),
+        ("local_subset", Self::LocalSubset),
         ("runner", Self::Runner),
         ("runner_async", Self::RunnerAsync),
         ("wheel", Self::Wheel),

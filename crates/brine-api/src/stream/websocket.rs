@@ -26,7 +26,7 @@ use super::window::Wire;
 use super::{Prepared, StreamKind, prepare};
 use crate::events::lines::{Line, Lines};
 use crate::network::{Connection, Io};
-use crate::rest::{Answer, Context, RestError, Session, head_bytes};
+use crate::rest::{Answer, Context, RestError, RestState, Session, ask_for_grains, head_bytes};
 
 /// What a client says when it wants events.
 const READY: &str = "websocket client ready";
@@ -84,10 +84,17 @@ pub(super) fn respond(
     let head = head_bytes(&response);
     let session = Arc::clone(&prepared.session);
     let answers = matches!(kind, StreamKind::Websocket);
+    let of_grains = matches!(kind, StreamKind::FormattedEvents).then(|| Arc::clone(&context.state));
     Ok(Answer::TakeOver(Box::new(move |connection| {
         Box::pin(async move {
             // Whatever ends it, the client sees that the connection is gone.
-            let _ = serve(connection, &head, prepared, &session, messages, answers).await;
+            let conversation = Conversation {
+                session: &session,
+                messages,
+                answers,
+                of_grains,
+            };
+            let _ = serve(connection, &head, prepared, conversation).await;
         })
     })))
 }
@@ -158,15 +165,29 @@ fn shows_token(context: &Context, request: &Request<Incoming>) -> bool {
 
 type Socket = WebSocketStream<Io>;
 
+/// What is said to a client.
+struct Conversation<'a> {
+    session: &'a Session,
+    messages: Messages,
+    /// Whether its messages are answered.
+    answers: bool,
+    /// Of whom the minions' grains are asked when events begin.
+    of_grains: Option<Arc<RestState>>,
+}
+
 /// Serves a connection until it, its session or its stream ends.
 async fn serve(
     connection: Connection,
     head: &[u8],
     prepared: Prepared,
-    session: &Session,
-    messages: Messages,
-    answers: bool,
+    conversation: Conversation<'_>,
 ) -> tungstenite::Result<()> {
+    let Conversation {
+        session,
+        messages,
+        answers,
+        of_grains,
+    } = conversation;
     let Connection {
         mut io,
         read,
@@ -188,7 +209,16 @@ async fn serve(
         }
         let (stream, pipe) = tokio::io::duplex(BUFFER_BYTES);
         prepared.start(Box::new(pipe), Vec::new(), Box::new(held));
-        forward(&mut socket, stream, messages, answers).await
+        let grains = async {
+            if let Some(state) = &of_grains {
+                ask_for_grains(state, session).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            result = forward(&mut socket, stream, messages, answers) => result,
+            never = grains => never,
+        }
     };
     let result = tokio::select! {
         result = converse => result,

@@ -30,6 +30,8 @@ pub(crate) struct Recorded {
     authority: Authority,
     /// What webhooks fired.
     pub(crate) fired: Mutex<Vec<(String, Map)>>,
+    /// What was run.
+    pub(crate) ran: Mutex<Vec<Low>>,
     directory: TempDir,
 }
 
@@ -48,6 +50,7 @@ impl Recorded {
         let recorded = Self {
             authority: Authority::new(config, tokens),
             fired: Mutex::default(),
+            ran: Mutex::default(),
             directory,
         };
         (Arc::new(recorded), external_auth)
@@ -89,6 +92,7 @@ impl Recorded {
         };
         Ok(match (low.client, fun) {
             (Client::Local, "test.ping") => value(r#"{"m1": true}"#),
+            (Client::LocalBatch, "test.ping") => value(r#"[{"m1": true}, {"m2": {}}]"#),
             (Client::Local, "grains.items") => value(r#"{"m1": {"cwd": "x"}}"#),
             (Client::LocalAsync, _) => {
                 value(r#"{"jid": "20261123211207046286", "minions": ["m1"]}"#)
@@ -140,7 +144,11 @@ impl Operator for Recorded {
     }
 
     fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>> {
-        Box::pin(async move { self.answer(&low, &by) })
+        Box::pin(async move {
+            let answer = self.answer(&low, &by);
+            self.ran.lock().unwrap().push(low);
+            answer
+        })
     }
 
     fn fire<'a>(&'a self, tag: &'a str, data: Map) -> Pending<'a, bool> {

@@ -31,7 +31,10 @@ fn logged_in() -> String {
     format!("x-auth-token: {TOKEN}\r\n")
 }
 
-fn recorded(acl: &str, change: impl FnOnce(&mut RestOptions)) -> (Network, Arc<Recorded>) {
+pub(crate) fn recorded(
+    acl: &str,
+    change: impl FnOnce(&mut RestOptions),
+) -> (Network, Arc<Recorded>) {
     let (recorded, external_auth) = Recorded::start();
     let clients = ["local", "runner", "wheel"].map(str::to_owned);
     let mut options = RestOptions {
@@ -47,7 +50,7 @@ fn recorded(acl: &str, change: impl FnOnce(&mut RestOptions)) -> (Network, Arc<R
 }
 
 /// Logs in; the session's token.
-fn log_in(network: &Network) -> String {
+pub(crate) fn log_in(network: &Network) -> String {
     let login = r#"{"username": "fred", "password": "hunter2", "eauth": "sharedsecret"}"#;
     let (status, answer) = ask(
         network,
@@ -443,6 +446,28 @@ fn what_is_too_large_or_too_slow_is_refused() {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
     }
+}
+
+#[test]
+fn a_batch_has_a_result_for_each_minion_and_there_is_no_ssh() {
+    let (network, _recorded) = recorded("[]", |options| {
+        options.enabled_clients = ["local_batch", "ssh"].map(str::to_owned).to_vec();
+    });
+    let head = format!(
+        "content-type: application/json\r\nx-auth-token: {}\r\n",
+        log_in(&network)
+    );
+    let batch = r#"{"client": "local_batch", "tgt": "*", "fun": "test.ping", "batch": "50%"}"#;
+    let (code, answer) = ask(&network, "POST /", &head, batch);
+    assert_eq!(code, 200, "{answer}");
+    assert!(
+        answer.ends_with(r#"{"return": [{"m1": true}, {"m2": {}}]}"#),
+        "{answer}"
+    );
+    let ssh = r#"{"client": "ssh", "tgt": "*", "fun": "test.ping"}"#;
+    let (code, answer) = ask(&network, "POST /", &head, ssh);
+    assert_eq!(code, 400, "{answer}");
+    assert!(answer.contains("Brine has no Salt SSH"), "{answer}");
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! The back ends of `external_auth`: who knows whether a user and a password belong together.
 //!
-//! `pam`, `ldap` and others that are not here are asked of a real master, which has them, when the API runs
-//! beside one.
+//! `pam` and others that are not here are asked of a real master, which has them, when the API runs beside one.
 
 mod file;
 mod hashes;
+mod ldap;
+mod rest;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use argon2::password_hash::rand_core::{OsRng, RngCore};
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Argon2, password_hash};
-use brine_wire::Map;
+use brine_wire::{Map, Value};
 
 use crate::config::AuthConfig;
 use crate::login::Login;
@@ -28,7 +30,22 @@ pub(crate) enum Backend {
     File,
     /// Brine's own users, with argon2.
     Brine,
+    /// A directory.
+    Ldap,
+    /// An HTTP server that is asked.
+    Rest,
 }
+
+/// What a back end knows of a user, beside the password.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) groups: Vec<String>,
+    /// Permissions of the back end's own, beside those of `external_auth`.
+    pub(crate) permissions: Vec<Value>,
+}
+
+/// How long another server may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a back end cannot tell.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +69,9 @@ pub(crate) enum BackendError {
         line: usize,
         what: &'static str,
     },
+    /// Another server does not answer as it should.
+    #[error("{server}: {reason}")]
+    Server { server: String, reason: String },
 }
 
 impl Backend {
@@ -61,20 +81,24 @@ impl Backend {
             "auto" => Self::Auto,
             "file" => Self::File,
             "brine" => Self::Brine,
+            "ldap" => Self::Ldap,
+            "rest" => Self::Rest,
             _ => return None,
         })
     }
 }
 
-/// Whether user and password belong together; `options` are those of the back end.
+/// What is known of the user, if user and password belong together; `options` are those of the back end.
 pub(crate) fn check(
     backend: Backend,
     login: &Login,
     options: &Map,
     config: &AuthConfig,
-) -> Result<bool, BackendError> {
-    match backend {
-        Backend::Auto => Ok(true),
+) -> Result<Option<Known>, BackendError> {
+    let is_right = match backend {
+        Backend::Ldap => return ldap::check(login, &config.ldap),
+        Backend::Rest => return rest::check(login, options),
+        Backend::Auto => true,
         Backend::SharedSecret => {
             let secret = config.sharedsecret.as_deref();
             let secret = secret.filter(|secret| !secret.is_empty());
@@ -82,18 +106,19 @@ pub(crate) fn check(
                 option: "sharedsecret",
                 expected: "a text that only administrators know",
             })?;
-            Ok(same(secret.as_bytes(), login.password.as_bytes()))
+            same(secret.as_bytes(), login.password.as_bytes())
         }
-        Backend::File => file::check(login, options),
+        Backend::File => file::check(login, options)?,
         Backend::Brine => {
             let path = config.users_file.as_deref();
             let path = path.ok_or(BackendError::Option {
                 option: "brine: {auth: {users: …}}",
                 expected: "the file of Brine's own users",
             })?;
-            file::check_own(login, path)
+            file::check_own(login, path)?
         }
-    }
+    };
+    Ok(is_right.then(Known::default))
 }
 
 /// A line for the file of Brine's own users: what `brine password` prints.

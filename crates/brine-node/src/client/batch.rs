@@ -12,8 +12,8 @@ use brine_wire::network::Jid;
 use brine_wire::returns::{JOB_TAG, Returns, Step, Taken, Timeouts};
 use brine_wire::{Map, Value};
 
-use super::wait::MasterLink;
-use super::{ClientError, MinionReply};
+use super::wait::{self, MasterLink};
+use super::{ClientError, MinionReply, ReplyKind};
 use crate::job_request::JobRequest;
 use crate::node_bus::since_epoch;
 
@@ -128,6 +128,43 @@ pub(super) async fn run(
             return Ok(());
         }
     }
+}
+
+/// Runs a job on those minions of its target that answer a ping, so many at a time: the returns as they come; of
+/// minions that did not return in time, their names alone.
+pub(crate) async fn run_on_target(
+    link: &mut impl MasterLink,
+    request: &JobRequest,
+    size: BatchSize,
+    timeouts: Timeouts,
+) -> Result<Vec<(String, Option<MinionReply>)>, ClientError> {
+    let mut ping = JobRequest::new(request.tgt.clone(), &request.tgt_type, "test.ping");
+    ping.kwargs = request.kwargs.clone();
+    let job = link.publish(ping).await?;
+    let mut up = Vec::new();
+    let answers = wait::wait(link, &job, timeouts, |reply| {
+        if reply.kind == ReplyKind::Returned {
+            up.push(reply.id);
+        }
+        ControlFlow::Continue(())
+    });
+    answers.await?;
+    let pace = Pace {
+        size: size.of(up.len()),
+        wait: Duration::ZERO,
+        ends_at_failure: false,
+    };
+    let mut returns = Vec::new();
+    let report = |progress| {
+        match progress {
+            Progress::Started(_) => {}
+            Progress::Returned(reply) => returns.push((reply.id.clone(), Some(reply))),
+            Progress::TimedOut(id) => returns.push((id, None)),
+        }
+        ControlFlow::Continue(())
+    };
+    run(link, request, up, pace, timeouts, report).await?;
+    Ok(returns)
 }
 
 struct Batch {

@@ -4,7 +4,7 @@
 //! user may publish, and returns are read from the master's bus. Our own master waits for returns in-process by the
 //! same code (`wait`), through its handle. Facts: `docs/protocol/network.md` §5, §12.
 
-mod batch;
+pub(crate) mod batch;
 mod call;
 mod config;
 mod reply;
@@ -162,6 +162,20 @@ impl LocalClient {
         report: impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         batch::run(self, request, minions, pace, timeouts, report).await
+    }
+
+    /// Runs a job on those minions of its target that answer a ping, so many at a time; their returns, or nothing of
+    /// those that did not return in time. Dropping the future takes back nothing that was sent.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch_on_target(
+        &mut self,
+        request: &JobRequest,
+        size: BatchSize,
+        timeouts: Timeouts,
+    ) -> Result<Vec<(String, Option<MinionReply>)>, ClientError> {
+        batch::run_on_target(self, request, size, timeouts).await
     }
 }
 

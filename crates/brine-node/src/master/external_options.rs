@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use brine_auth::{AuthConfig, TokenLayout, TokenStore};
 use brine_config::{Brine, Opts};
-use brine_wire::Value;
 use brine_wire::compat::{Compat, Series};
+use brine_wire::{Map, Value};
 
 /// What `external_auth` needs of the master's options.
 #[derive(Debug, Clone)]
@@ -37,6 +37,7 @@ impl ExternalOptions {
                 permissive_acl: opts.flag("permissive_acl").unwrap_or(false),
                 allows_auto: brine.auth.allow_auto,
                 users_file: brine.auth.users.clone(),
+                ldap: below(opts, "auth.ldap."),
             },
             token_dir: token_dir
                 .filter(|directory| !directory.is_empty())
@@ -61,4 +62,13 @@ impl ExternalOptions {
         };
         TokenStore::new(directory, layout, hash_type)
     }
+}
+
+/// The options whose names begin so, by the rest of their names.
+fn below(opts: &Opts, prefix: &str) -> Map {
+    let all = opts.iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix(prefix)?;
+        Some((name, value.clone()))
+    });
+    all.collect()
 }

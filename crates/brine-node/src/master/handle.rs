@@ -11,6 +11,7 @@ use brine_log::{EventCursor, Seq};
 use brine_net::keys::store::KeyState;
 use brine_wire::event::FireError;
 use brine_wire::network::MinionId;
+use brine_wire::nodegroup::without_nodegroups;
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
 use tokio::task::spawn_blocking;
@@ -118,6 +119,7 @@ impl MasterHandle {
         by: &Caller,
     ) -> Result<Published, PublishError> {
         let (context, by) = (self.context.clone(), by.clone());
+        let request = without_nodegroups_in(request, &context.options.nodegroups);
         spawn_blocking(move || context.publish_for(&request, &by))
             .await
             .unwrap_or(Err(PublishError::ShuttingDown))
@@ -226,5 +228,26 @@ impl std::fmt::Debug for MasterHandle {
         out.debug_struct("MasterHandle")
             .field("id", &self.context.options.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// The request with its node groups replaced, of which minions know nothing. One that is wrong selects nobody.
+fn without_nodegroups_in(request: JobRequest, groups: &Map) -> JobRequest {
+    match without_nodegroups(&request.tgt, &request.tgt_type, groups) {
+        Ok(Some(compound)) => {
+            for fault in &compound.faults {
+                tracing::error!("{fault}");
+            }
+            JobRequest {
+                tgt: compound.words.join(" ").into(),
+                tgt_type: "compound".to_owned(),
+                ..request
+            }
+        }
+        Ok(None) => request,
+        Err(error) => {
+            tracing::error!("{error}");
+            request
+        }
     }
 }

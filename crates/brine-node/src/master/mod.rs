@@ -26,6 +26,7 @@ mod ports;
 mod refusals;
 mod rsa_threads;
 mod runner;
+mod shown_options;
 mod signatures;
 mod stats;
 mod wheel;

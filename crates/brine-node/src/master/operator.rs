@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 
 use super::access::Caller;
 use super::handle::MasterHandle;
+use crate::client::batch::{self, BatchSize};
 use crate::client::wait::{self, MasterLink};
 use crate::client::{ClientError, MinionReply};
 use crate::job_request::{JobRequest, Published};
@@ -88,6 +89,21 @@ impl MasterHandle {
         };
         client.wait(&job, timeouts, report).await?;
         Ok(replies)
+    }
+
+    /// As [`LocalClient::batch_on_target`](crate::client::LocalClient::batch_on_target).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch_on_target(
+        &self,
+        request: &JobRequest,
+        size: BatchSize,
+        timeouts: Timeouts,
+        by: &Caller,
+    ) -> Result<Vec<(String, Option<MinionReply>)>, ClientError> {
+        let mut client = OwnClient::new(self.clone(), by.clone());
+        batch::run_on_target(&mut client, request, size, timeouts).await
     }
 }
 

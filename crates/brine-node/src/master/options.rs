@@ -20,6 +20,7 @@ use brine_wire::{Map, Value};
 use super::access::AccessOptions;
 use super::external_options::ExternalOptions;
 use super::mine::MineOptions;
+use super::shown_options;
 use super::signatures::ReturnSignatures;
 use crate::bus_address::uses_tcp;
 use crate::files::FileRoots;
@@ -104,6 +105,8 @@ pub struct MasterOptions {
     pub keep_jobs: Option<Duration>,
     /// The user the master runs as.
     pub user: String,
+    /// What wheel `config.values` shows.
+    pub(super) shown: Map,
 }
 
 impl MasterOptions {
@@ -152,6 +155,7 @@ impl MasterOptions {
             hash_type: opts.text("hash_type")?.to_owned(),
             keep_jobs: keep_jobs(&read)?,
             user: opts.text("user")?.to_owned(),
+            shown: shown_options::shown(opts),
             ssl: TlsOptions::from_option(opts.get("ssl"))?,
             bus_is_open_to_all: uses_tcp(opts),
             sock_dir: opts.text("sock_dir")?.into(),

@@ -21,10 +21,11 @@ const SALT: &str = "3008.3";
 /// What both kinds of masters are told.
 pub(super) fn options(port: u16) -> String {
     format!(
-        "sharedsecret: hunter2\ntimeout: 120\ngather_job_timeout: 120\nexternal_auth:\n  sharedsecret:\n    \
+        "sharedsecret: hunter2\ntimeout: 60\ngather_job_timeout: 60\nexternal_auth:\n  sharedsecret:\n    \
          fred: ['.*', '@wheel', '@runner', '@jobs']\n    \
          ann: ['test.*', {{'m1': ['grains.*']}}, {{'@jobs': ['list_jobs']}}]\n\
-         netapi_enable_clients: [local, local_async, runner, runner_async, wheel, wheel_async]\n\
+         netapi_enable_clients: [local, local_async, local_batch, local_subset, runner, runner_async, wheel, \
+         wheel_async]\n\
          rest_cherrypy: {{host: 127.0.0.1, port: {port}, disable_ssl: true}}\n"
     )
 }
@@ -113,7 +114,7 @@ fn a_master_of_ours_serves_salts_api() {
     let port = free_port();
     let api = Api { port };
     let more = format!(
-        "auto_accept: true\nbrine: {{api: {{in_master: true}}}}\n{}",
+        "auto_accept: true\nnodegroups: {{all: '*'}}\nbrine: {{api: {{in_master: true}}}}\n{}",
         options(port)
     );
     let mut site = Site::configured("tcp", &more);
@@ -129,7 +130,7 @@ fn a_master_of_ours_serves_salts_api() {
         "/",
         r#"{"client": "runner", "fun": "no.such"}"#,
     );
-    assert_eq!(answer.code, 500);
+    assert_eq!(answer.code, 500, "{}", answer.text);
     assert_eq!(
         shown(&answer.value()),
         r#"{"status": 500, "return": "An unexpected error occurred"}"#
@@ -207,6 +208,18 @@ fn serves(api: &Api) {
     assert_eq!(
         shown(&answer.value()),
         r#"{"return": [{"m1": true}, ["m1"], {"m1": 1}, {}]}"#
+    );
+    let answer = api.post(
+        &fred,
+        "/",
+        r#"[{"client": "local_batch", "tgt": "*", "fun": "test.ping", "batch": "50%"},
+            {"client": "local_batch", "tgt": "nobody", "fun": "test.ping"},
+            {"client": "local_subset", "tgt": "*", "fun": "test.echo", "arg": ["x"], "subset": 2},
+            {"client": "local_subset", "tgt": "*", "fun": "no.such"}]"#,
+    );
+    assert_eq!(
+        shown(&answer.value()),
+        r#"{"return": [{"m1": true}, {"m1": "x"}, {}]}"#
     );
     let keys = api
         .post(&fred, "/", r#"{"client": "wheel", "fun": "key.list_all"}"#)
@@ -291,64 +304,191 @@ fn stream(api: &Api, token: &str) {
     stream.until("tag: salt/netapi/hook/site/done\n");
 }
 
-/// The requests of SaltGUI after its login.
+/// What SaltGUI's requests must be answered with.
+enum Shape {
+    /// 200, and this in the answer.
+    Holds(&'static str),
+    /// A runner function that is not there: as in Salt.
+    Unknown,
+}
+
+/// Every request of SaltGUI, as it sends them: after its login, from its pages and from its menus.
 fn saltgui(api: &Api) {
+    use Shape::{Holds, Unknown};
     let fred = api.log_in("fred");
+    let ping = api.post(
+        &fred,
+        "/",
+        r#"{"client": "local_async", "fun": "test.ping", "tgt": "*"}"#,
+    );
+    let jid = text(&ping.first(), "jid");
     wait_until("no job to be active", || {
         let active = api.post(&fred, "/", r#"{"client": "runner", "fun": "jobs.active"}"#);
         shown(&active.value()) == r#"{"return": [{}]}"#
     });
-    for (command, contains) in [
+    let minion = r#""m1": "#;
+    let returned = r#""m1": "30"#;
+    // What a minion says of a function that it does not have.
+    let not_there = "is not available";
+    for (fields, shape) in [
+        // Wheel functions: `return[0].data.return`.
         (
-            r#"{"client": "wheel", "fun": "key.list_all"}"#,
-            r#""minions": ["m1"]"#,
+            r#""client": "wheel", "fun": "config.values""#,
+            Holds(r#""id": ""#),
         ),
         (
-            r#"{"client": "wheel", "fun": "key.finger", "match": "*"}"#,
-            r#""minions": {"m1": ""#,
+            r#""client": "wheel", "fun": "key.list_all""#,
+            Holds(r#""minions": ["m1"]"#),
         ),
         (
-            r#"{"client": "wheel", "fun": "minions.connected"}"#,
-            r#""success": true"#,
+            r#""client": "wheel", "fun": "key.finger", "match": "*""#,
+            Holds(r#""minions": {"m1": ""#),
         ),
         (
-            r#"{"client": "runner", "fun": "jobs.list_jobs"}"#,
-            "Target-type",
-        ),
-        (r#"{"client": "runner", "fun": "jobs.active"}"#, "{}"),
-        (
-            r#"{"client": "runner", "fun": "manage.versions"}"#,
-            "Master",
+            r#""client": "wheel", "fun": "key.finger", "match": "nobody""#,
+            Holds(r#""return": {}"#),
         ),
         (
-            r#"{"client": "local", "fun": "grains.items", "tgt": "*"}"#,
-            "saltversion",
+            r#""client": "wheel", "fun": "minions.connected""#,
+            Holds(r#""success": true"#),
         ),
         (
-            r#"{"client": "local", "fun": "test.version", "tgt": "m1", "tgt_type": "list", "full_return": true}"#,
-            r#""retcode": 0"#,
+            r#""client": "wheel", "fun": "key.accept", "match": "m1", "include_rejected": true, "include_denied": true"#,
+            Holds(r#""success": true"#),
         ),
         (
-            r#"{"client": "local_async", "fun": "test.ping", "tgt": "*"}"#,
-            r#""minions": ["m1"]"#,
+            r#""client": "wheel", "fun": "key.reject", "match": "nobody", "include_accepted": true, "include_denied": true"#,
+            Holds(r#""success": true"#),
         ),
         (
-            r#"{"client": "runner", "fun": "jobs.active", "full_return": true}"#,
-            r#""success": true"#,
+            r#""client": "wheel", "fun": "key.delete", "match": "nobody""#,
+            Holds(r#""success": true"#),
+        ),
+        (
+            r#""client": "wheel", "fun": "no.such""#,
+            Holds(r#""success": false"#),
+        ),
+        // Runner functions: `return[0]`.
+        (
+            r#""client": "runner", "fun": "jobs.list_jobs""#,
+            Holds("Target-type"),
+        ),
+        (
+            r#""client": "runner", "fun": "jobs.list_jobs", "search_function": "test.ping""#,
+            Holds(r#""Function": "test.ping""#),
+        ),
+        (
+            r#""client": "runner", "fun": "jobs.list_jobs", "search_function": ["test.ping", "state.*"]"#,
+            Holds(r#""Function": "test.ping""#),
+        ),
+        (
+            r#""client": "runner", "fun": "jobs.list_job", "jid": "JID""#,
+            Holds(r#""Result": {"m1": {"#),
+        ),
+        (
+            r#""client": "runner", "fun": "jobs.list_job", "jid": "20200101000000000000""#,
+            Holds(r#""Result": {}"#),
+        ),
+        (r#""client": "runner", "fun": "jobs.active""#, Holds("[{}]")),
+        (
+            r#""client": "runner", "fun": "jobs.active", "full_return": true"#,
+            Holds(r#""success": true"#),
+        ),
+        (r#""client": "runner", "fun": "no.such""#, Unknown),
+        // Functions of minions: `return[0]`, by id.
+        (
+            r#""client": "local", "fun": "grains.items", "tgt": "*""#,
+            Holds("saltversion"),
+        ),
+        (
+            r#""client": "local", "fun": "sys.doc", "tgt": "*", "arg": ["test.ping"]"#,
+            Holds(minion),
+        ),
+        (
+            r#""client": "local", "fun": "test.version", "tgt": "m1", "tgt_type": "list", "full_return": true"#,
+            Holds(r#""retcode": 0"#),
+        ),
+        (
+            r#""client": "local", "fun": "test.version", "tgt": "m1,m2", "tgt_type": "list""#,
+            Holds(returned),
+        ),
+        (
+            r#""client": "local", "fun": "test.version", "tgt": "N@all", "tgt_type": "compound""#,
+            Holds(returned),
+        ),
+        (
+            r#""client": "local", "fun": "test.version", "tgt": "all", "tgt_type": "nodegroup""#,
+            Holds(returned),
+        ),
+        (
+            r#""client": "local", "fun": "pillar.items", "tgt": "*""#,
+            Holds(minion),
+        ),
+        (
+            r#""client": "local", "fun": "beacons.list_available", "tgt": "*", "kwarg": {"return_yaml": false}"#,
+            Holds(not_there),
+        ),
+        (
+            r#""client": "local", "fun": "test.providers", "tgt": "*""#,
+            Holds(minion),
+        ),
+        (
+            r#""client": "local_async", "fun": "test.ping", "tgt": "*""#,
+            Holds(r#""minions": ["m1"]"#),
+        ),
+        (
+            r#""client": "local_async", "fun": "test.ping", "tgt": "nobody""#,
+            Holds(r#"[{}]"#),
         ),
     ] {
-        let answer = api.post(&fred, "/", command);
-        let known = answer.code == 200 && answer.text.contains(contains);
-        // `manage.versions` may not be there yet: then it is Salt's 500.
-        assert!(
-            known || answer.code == 500 && command.contains("manage.versions"),
-            "{command}: {}",
-            answer.text
-        );
+        let command = format!("{{{}}}", fields.replace("JID", &jid));
+        let answer = api.post(&fred, "/", &command);
+        match shape {
+            Holds(text) => assert!(
+                answer.code == 200 && answer.text.contains(text),
+                "{command}: {}",
+                answer.text
+            ),
+            Unknown => assert_eq!(answer.code, 500, "{command}: {}", answer.text),
+        }
     }
-    let stats = api.ask("GET /stats", &format!("x-auth-token: {fred}\r\n"), "");
-    assert_eq!(stats.code, 200);
+    for fields in SALTGUI_ELSEWHERE {
+        let answer = api.post(&fred, "/", &format!("{{{fields}}}"));
+        let is_answered = match fields.contains("runner") {
+            true => answer.code == 500 || answer.code == 200,
+            false => answer.code == 200 && answer.text.contains(minion),
+        };
+        assert!(is_answered, "{fields}: {}", answer.text);
+    }
+    let head = format!("x-auth-token: {fred}\r\n");
+    // Its heartbeat: a user with another answer than an object is logged out.
+    let stats = api.ask("GET /stats", &head, "");
+    assert!(
+        stats.code == 200 && stats.value().as_map().is_some(),
+        "{}",
+        stats.text
+    );
+    assert_eq!(api.post(&fred, "/logout", "{}").code, 200);
+    assert_eq!(api.ask("GET /stats", &head, "").code, 401);
 }
+
+/// What SaltGUI asks that a Brine master or minion need not have: it shows the refusal, or nothing.
+const SALTGUI_ELSEWHERE: [&str; 14] = [
+    r#""client": "runner", "fun": "manage.versions""#,
+    r#""client": "runner", "fun": "cache.grains", "tgt": "*""#,
+    r#""client": "runner", "fun": "cache.pillar""#,
+    r#""client": "runner", "fun": "state.orchestrate_show_sls", "arg": ["*"]"#,
+    r#""client": "runner", "fun": "doc.runner""#,
+    r#""client": "runner", "fun": "doc.wheel""#,
+    r#""client": "local", "fun": "pillar.obfuscate", "tgt": "*""#,
+    r#""client": "local", "fun": "schedule.list", "tgt": "*", "kwarg": {"return_yaml": false}"#,
+    r#""client": "local", "fun": "beacons.list", "tgt": "*", "kwarg": {"return_yaml": false}"#,
+    r#""client": "local", "fun": "mine.valid", "tgt": "*""#,
+    r#""client": "local", "fun": "mine.get", "tgt": "*", "arg": ["*", "x"]"#,
+    r#""client": "local", "fun": "state.apply", "tgt": "*", "kwarg": {"test": true}"#,
+    r#""client": "local", "fun": "saltutil.refresh_grains", "tgt": "*""#,
+    r#""client": "local", "fun": "ps.proc_info", "tgt": "*", "arg": [1]"#,
+];
 
 /// Tokens that real Salt asks our master for, and commands it gives with them.
 fn salts_own_clients_know_our_users(config: &Path) {

@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod api_examples;
 mod cluster;
 mod custom_module;
 mod doctor;

@@ -3,8 +3,13 @@
 use std::io::Read;
 use std::time::Duration;
 
+use brine_api::rest::Client::LocalAsync;
+use brine_api::rest::Low;
+use brine_testkit::wait_until;
+
 use super::support::Client;
 use crate::network::{Network, TOKEN};
+use crate::rest::{log_in, recorded};
 
 const NEW_JOB: &str = r#"{"jid": "20261123212003365197", "tgt_type": "glob", "tgt": "m1", "user": "root", "fun": "test.ping", "arg": [], "minions": ["m1"], "missing": []}"#;
 
@@ -134,6 +139,36 @@ fn formatted_events_are_snapshots() {
     let expected = r#"{"jobs": {"20261123212003365197": {"jid": "20261123212003365197", "start_time": "2026-11-23T21:12:11.666535+00:00", "minions": {"m1": {"success": false}}, "fun": "test.ping", "tgt": "m1", "tgt_type": "glob", "state": "running"}}}"#;
     assert_eq!(text(&mut cherrypy), expected);
     assert_eq!(text(&mut tornado), format!("{expected}\n\n"));
+}
+
+#[test]
+fn formatted_events_begin_with_the_minions_grains() {
+    let (network, recorded) = recorded("[]", |_| {});
+    let token = log_in(&network);
+    let mut client = open(&network, &format!("/formatted_events/{token}"));
+    ready(&network, &mut client);
+    wait_until("the job", || !recorded.ran.lock().unwrap().is_empty());
+    let ran = recorded.ran.lock().unwrap().clone();
+    let [
+        Low {
+            client: LocalAsync,
+            fields,
+        },
+    ] = ran.as_slice()
+    else {
+        panic!("{ran:?}")
+    };
+    assert_eq!(fields.get("fun"), Some(&"grains.items".into()));
+    let job = NEW_JOB.replace("test.ping", "grains.items");
+    network.fire("salt/job/20261123212003365197/new", &job);
+    assert!(text(&mut client).starts_with(r#"{"jobs": {"#));
+    let returned = r#"{"id": "m1", "success": true, "return": {"os": "Debian"}, "retcode": 0, "jid": "20261123212003365197", "fun": "grains.items"}"#;
+    network.fire("salt/job/20261123212003365197/ret/m1", returned);
+    assert!(text(&mut client).contains(r#""state": "complete""#));
+    assert_eq!(
+        text(&mut client),
+        "{\"minions\": {\"m1\": {\"grains\": {\"os\": \"Debian\"}, \"id\": \"m1\"}}}\n\n"
+    );
 }
 
 #[test]

@@ -29,6 +29,7 @@ enum Which {
     MasterKey,
     Print,
     Connected,
+    Options,
 }
 
 /// How the caller names keys.
@@ -40,7 +41,7 @@ enum By {
 }
 
 /// Every function there is, with its signature.
-const FUNCTIONS: [(&str, &str, Which); 15] = [
+const FUNCTIONS: [(&str, &str, Which); 16] = [
     ("key.list", "match", Which::List),
     ("key.list_all", "", Which::ListAll),
     ("key.name_match", "match", Which::NameMatch),
@@ -80,6 +81,7 @@ const FUNCTIONS: [(&str, &str, Which); 15] = [
     ("key.master_key_str", "", Which::MasterKey),
     ("key.print", "match", Which::Print),
     ("minions.connected", "", Which::Connected),
+    ("config.values", "", Which::Options),
 ];
 
 /// Whether there is a wheel function of this name.
@@ -218,6 +220,7 @@ fn execute(master: &Context, which: Which, bound: &Bound, user: &str) -> Result<
         Which::Connected => {
             Value::Array((master.present().iter().map(|id| id.as_str().into())).collect())
         }
+        Which::Options => master.options.shown.clone().into(),
         Which::Change(action, by) => {
             let found = match by {
                 By::Glob => keys.matching(text())?,

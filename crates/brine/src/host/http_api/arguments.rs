@@ -2,9 +2,12 @@
 //!
 //! Positional arguments that are texts are read as on Salt's command line, `name=value` included.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use brine_api::rest::OperatorError;
 use brine_config::{Arguments, parse_value, split_keyword};
 use brine_node::JobRequest;
+use brine_node::client::BatchSize;
 use brine_wire::network::{Jid, field};
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
@@ -18,7 +21,7 @@ pub(super) struct LocalJob {
 }
 
 /// Fields of a command that are no options of the job.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "tgt",
     "fun",
     "arg",
@@ -31,6 +34,8 @@ const KNOWN: [&str; 12] = [
     "gather_job_timeout",
     "full_return",
     "batch",
+    "subset",
+    "sub",
 ];
 
 /// Reads a command for `local` or `local_async`.
@@ -68,6 +73,64 @@ pub(super) fn local(fields: &Map, defaults: Timeouts) -> Result<LocalJob, Operat
         },
         full_return: fields.get("full_return").is_some_and(Value::is_true),
     })
+}
+
+/// How many minions at a time run a command for `local_batch`.
+pub(super) fn batch_size(fields: &Map) -> Result<BatchSize, OperatorError> {
+    let size = match fields.get("batch") {
+        None => Some(BatchSize::Percent(10.0)),
+        Some(Value::Str(text)) => BatchSize::parse(text),
+        Some(Value::Int(count)) => Some(BatchSize::Count(usize::try_from(*count).unwrap_or(0))),
+        Some(_) => None,
+    };
+    let wrong = || OperatorError::Invalid("\"batch\" must be 10 or 10%".to_owned());
+    size.ok_or_else(wrong)
+}
+
+/// What `local_subset` asks first: which functions the minions of the target have.
+pub(super) fn subset_question(fields: &Map) -> Map {
+    const OF_THE_JOB: [&str; 8] = [
+        "fun",
+        "arg",
+        "kwarg",
+        "ret",
+        "full_return",
+        "progress",
+        "subset",
+        "sub",
+    ];
+    let mut question = fields.clone();
+    for name in OF_THE_JOB {
+        question.remove(name);
+    }
+    question.insert("fun", "sys.list_functions");
+    question
+}
+
+/// What `local_subset` runs then: the command on a few of those that have its function, chosen at random.
+pub(super) fn subset_job(fields: &Map, functions: &Value) -> Map {
+    let wanted = fields.get("sub").or(fields.get("subset"));
+    let wanted = wanted.and_then(Value::as_int);
+    let wanted = wanted.map_or(3, |count| usize::try_from(count).unwrap_or(0));
+    let fun = fields.get("fun");
+    let minions = functions.as_map().into_iter().flat_map(Map::iter);
+    let mut able: Vec<Value> = minions
+        .filter(|(_, functions)| {
+            let mut functions = functions.as_array().unwrap_or_default().iter();
+            functions.any(|function| Some(function) == fun)
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+    // Keyed at random for each request: enough to spread load.
+    let order = RandomState::new();
+    able.sort_by_key(|id| order.hash_one(id.as_str()));
+    // As in Salt, which stops when it has so many.
+    able.truncate(wanted.max(1));
+    let mut job = fields.clone();
+    job.insert("tgt", able);
+    job.insert("tgt_type", "list");
+    job.remove("expr_form");
+    job
 }
 
 /// A number of seconds, as such or as text; at most a day.
@@ -163,6 +226,43 @@ mod tests {
         assert_eq!(job.timeouts.timeout.as_secs(), 7);
         assert!(!job.full_return);
         assert!(local(&fields(r#"{"fun": "test.ping"}"#), DEFAULTS).is_err());
+    }
+
+    #[test]
+    fn a_subset_is_of_minions_that_have_the_function() {
+        let fields = fields(
+            r#"{"tgt": "os:Debian", "tgt_type": "grain", "fun": "x.y", "arg": [1], "subset": 2, "timeout": 9}"#,
+        );
+        assert_eq!(
+            shown(subset_question(&fields)),
+            r#"{"tgt": "os:Debian", "tgt_type": "grain", "fun": "sys.list_functions", "timeout": 9}"#
+        );
+        let functions =
+            r#"{"a": ["x.y"], "b": false, "c": ["x.y", "z"], "d": ["z"], "e": ["x.y"]}"#;
+        let functions = json::parse(functions.as_bytes()).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < 3 {
+            let job = subset_job(&fields, &functions);
+            assert_eq!(job.get("tgt_type"), Some(&"list".into()));
+            let minions = job.get("tgt").and_then(Value::as_array).unwrap();
+            assert_eq!(minions.len(), 2);
+            seen.extend(minions.iter().map(|id| id.as_str().unwrap().to_owned()));
+        }
+        assert!(seen.iter().eq(["a", "c", "e"]));
+    }
+
+    #[test]
+    fn batches_have_a_size() {
+        for (text, size) in [
+            ("{}", Some(BatchSize::Percent(10.0))),
+            (r#"{"batch": "25%"}"#, Some(BatchSize::Percent(25.0))),
+            (r#"{"batch": "3"}"#, Some(BatchSize::Count(3))),
+            (r#"{"batch": 4}"#, Some(BatchSize::Count(4))),
+            (r#"{"batch": []}"#, None),
+            (r#"{"batch": "x"}"#, None),
+        ] {
+            assert_eq!(batch_size(&fields(text)).ok(), size, "{text}");
+        }
     }
 
     #[test]

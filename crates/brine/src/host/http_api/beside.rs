@@ -18,7 +18,7 @@ use brine_wire::network::field;
 use brine_wire::{Map, Value};
 
 use super::arguments;
-use super::own::{fun, reply_value, started, where_it_is};
+use super::own::{fun, of_batch, reply_value, started, where_it_is};
 use crate::{bus_location, clock};
 
 /// How long the bus may take to accept the connection.
@@ -95,6 +95,22 @@ impl BesideMaster {
         });
         waited.await.map_err(client_error)?;
         Ok(returns.into())
+    }
+
+    async fn local_batch(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
+        let size = arguments::batch_size(fields)?;
+        let mut job = arguments::local(fields, self.client.timeouts)?;
+        prove(&mut job.request.kwargs, by);
+        let mut client = self.open().await?;
+        let returns = client.batch_on_target(&job.request, size, job.timeouts);
+        Ok(of_batch(returns.await.map_err(client_error)?))
+    }
+
+    async fn local_subset(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
+        let question = arguments::subset_question(fields);
+        let functions = self.local(&question, by).await?;
+        self.local(&arguments::subset_job(fields, &functions), by)
+            .await
     }
 
     async fn local_async(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
@@ -224,6 +240,8 @@ impl Operator for BesideMaster {
             match low.client {
                 Client::Local => self.local(fields, &by).await,
                 Client::LocalAsync => self.local_async(fields, &by).await,
+                Client::LocalBatch => self.local_batch(fields, &by).await,
+                Client::LocalSubset => self.local_subset(fields, &by).await,
                 Client::Runner => self.runner(fields, &by).await,
                 Client::RunnerAsync => self.start_runner(fields, &by).await,
                 Client::Wheel => self.wheel(fields, &by).await,

@@ -6,7 +6,7 @@ use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending}
 use brine_auth::{Login, LoginError, Token};
 use brine_config::Opts;
 use brine_node::PublishError;
-use brine_node::client::{ClientConfig, ClientError};
+use brine_node::client::{ClientConfig, ClientError, MinionReply};
 use brine_node::functions::Call;
 use brine_node::master::{Caller, MasterHandle, WheelError};
 use brine_node::runner::{self, RunnerError};
@@ -56,6 +56,22 @@ impl OwnMaster {
             (Value::from(reply.id), value)
         });
         Ok(Map::from_pairs(returns.collect()).into())
+    }
+
+    async fn local_batch(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
+        let size = arguments::batch_size(fields)?;
+        let job = arguments::local(fields, self.timeouts)?;
+        let returns = self
+            .master
+            .batch_on_target(&job.request, size, job.timeouts, by);
+        Ok(of_batch(returns.await.map_err(client_error)?))
+    }
+
+    async fn local_subset(&self, fields: &Map, by: Caller) -> Result<Value, OperatorError> {
+        let question = arguments::subset_question(fields);
+        let functions = self.local(&question, by.clone()).await?;
+        self.local(&arguments::subset_job(fields, &functions), by)
+            .await
     }
 
     async fn local_async(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
@@ -126,6 +142,8 @@ impl Operator for OwnMaster {
             match low.client {
                 Client::Local => self.local(fields, caller).await,
                 Client::LocalAsync => self.local_async(fields, &caller).await,
+                Client::LocalBatch => self.local_batch(fields, &caller).await,
+                Client::LocalSubset => self.local_subset(fields, caller).await,
                 Client::Runner => self.runner(fields, &caller).await,
                 Client::RunnerAsync => {
                     let fun = fun(fields)?;
@@ -152,7 +170,7 @@ impl Operator for OwnMaster {
 }
 
 /// What a minion's reply is to a client of `local`.
-pub(super) fn reply_value(jid: &Jid, reply: &brine_node::client::MinionReply, full: bool) -> Value {
+pub(super) fn reply_value(jid: &Jid, reply: &MinionReply, full: bool) -> Value {
     if !full {
         return reply.ret.clone();
     }
@@ -164,6 +182,15 @@ pub(super) fn reply_value(jid: &Jid, reply: &brine_node::client::MinionReply, fu
         whole.insert("out", out.as_str());
     }
     whole.into()
+}
+
+/// What a client of `local_batch` gets: a result for each minion, empty for one that did not return.
+pub(super) fn of_batch(returns: Vec<(String, Option<MinionReply>)>) -> Value {
+    let results = returns.into_iter().map(|(id, reply)| {
+        let value = reply.map_or_else(|| Map::new().into(), |reply| reply.ret);
+        Value::from(Map::from_iter([(id.as_str(), value)]))
+    });
+    results.collect::<Vec<_>>().into()
 }
 
 /// What a client of `local_async` gets: nothing if no minion matched.
