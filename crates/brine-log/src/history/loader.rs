@@ -117,7 +117,21 @@ impl Loader {
             true => self.load(at)?,
             false => Loaded::PassedOver,
         };
+        let loaded = match loaded {
+            Loaded::NotStored => self.behind_all(at)?,
+            loaded => loaded,
+        };
         Ok((at, loaded))
+    }
+
+    /// What is known of a number behind everything that is stored: a process may have been killed there.
+    fn behind_all(&mut self, at: Seq) -> Result<Loaded, StoreError> {
+        let gaps = self.reader.gaps()?;
+        let next = gaps.iter().find(|gap| gap.last >= at);
+        Ok(next.map_or(Loaded::NotStored, |gap| match gap.first > at {
+            true => Loaded::Gap(gap.first, None),
+            false => Loaded::Gap(Seq(gap.last.0 + 1), Some(gap.reason)),
+        }))
     }
 
     /// What there is at a number.
@@ -131,13 +145,7 @@ impl Loader {
             Err(error) => return Err(error),
         };
         let Some(block) = block else {
-            // After a crash nothing newer is stored yet; why numbers are missing is recorded all the same.
-            let gaps = self.reader.gaps()?;
-            let gap = gaps.iter().find(|gap| gap.first <= at && at <= gap.last);
-            return Ok(match gap {
-                Some(gap) => Loaded::Gap(Seq(gap.last.0 + 1), Some(gap.reason)),
-                None => Loaded::NotStored,
-            });
+            return Ok(Loaded::NotStored);
         };
         let head = block.head;
         if head.first > at {
