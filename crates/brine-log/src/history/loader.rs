@@ -145,13 +145,7 @@ impl Loader {
             Err(error) => return Err(error),
         };
         let Some(block) = block else {
-            // After a crash nothing newer is stored yet; why numbers are missing is recorded all the same.
-            let gaps = self.reader.gaps()?;
-            let gap = gaps.iter().find(|gap| gap.first <= at && at <= gap.last);
-            return Ok(match gap {
-                Some(gap) => Loaded::Gap(Seq(gap.last.0 + 1), Some(gap.reason)),
-                None => Loaded::NotStored,
-            });
+            return Ok(Loaded::NotStored);
         };
         let head = block.head;
         if head.first > at {
