@@ -189,16 +189,20 @@ impl BusLocation {
     }
 }
 
-/// A directory that was named must have the node's configuration file: without it Salt's defaults
-/// hold, which lead to the machine's own master.
+/// A directory that was named must have the node's configuration file, and this user must be able to read it: without
+/// it Salt's defaults hold, which lead to the machine's own master.
 pub(crate) fn check_config_dir(directory: &Path, name: &str) -> anyhow::Result<()> {
     if !directory.is_dir() {
         bail!("{}: no such directory", directory.display());
     }
-    if !directory.join(name).exists() {
-        bail!("{}: no file `{name}`", directory.display());
+    let file = directory.join(name);
+    match std::fs::File::open(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("{}: no file `{name}`", directory.display())
+        }
+        Err(error) => bail!("{}: {error}; run as a user who can read it", file.display()),
+        Ok(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Where a configuration puts a node's bus. `sock_dir` takes the place of the configured directory.

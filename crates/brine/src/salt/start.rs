@@ -121,6 +121,16 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
         None => PathBuf::from(role.default_file()),
     };
     let path = std::path::absolute(&path).unwrap_or(path);
+    // As in Salt, defaults count then, which lead to the machine's own master: not without a word.
+    if let Err(error) = std::fs::File::open(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        let file = path.display();
+        writeln!(
+            terminal::stderr(),
+            "WARNING: CONFIG '{file}' cannot be read ({error}): defaults count."
+        )?;
+    }
     Opts::load(role, &path, &Environment::current())
         .with_context(|| format!("configuration {}", path.display()))
 }
