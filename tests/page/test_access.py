@@ -14,6 +14,13 @@ def violations(page):
     return [(one["id"], one["help"], [node["html"][:200] + " " + node["failureSummary"][:200] for node in one["nodes"][:3]]) for one in found]
 
 
+def show(page, served, view):
+    """Goes to a view and waits for it: until then the rows are those of the one before."""
+    page.goto(f"{served.url}/brine#{view}")
+    expect(page.locator("body")).to_have_attribute("data-view", view)
+    expect(rows(page).first).to_be_visible()
+
+
 @pytest.mark.parametrize("look", ["light", "dark", "narrow"])
 def test_axe_finds_nothing_in_any_view(served, open_page, picture, look):
     options = NARROW if look == "narrow" else {"color_scheme": look}
@@ -24,8 +31,7 @@ def test_axe_finds_nothing_in_any_view(served, open_page, picture, look):
 
     log_in(page)
     for view in ["events", "jobs", "minions", "readers"]:
-        page.goto(f"{served.url}/brine#{view}")
-        expect(rows(page).first).to_be_visible()
+        show(page, served, view)
         assert violations(page) == [], view
         if (look, view) in [("dark", "jobs"), ("narrow", "events")]:
             picture(page, f"page-{look}-{view}")
@@ -88,10 +94,9 @@ def test_everything_is_reached_by_keyboard(served, open_page):
 def test_a_narrow_screen_needs_no_scrolling_sideways(served, open_page):
     page = open_page(served, **NARROW)
     for view in ["events", "jobs", "minions", "readers"]:
-        page.goto(f"{served.url}/brine#{view}")
-        expect(rows(page).first).to_be_visible()
+        show(page, served, view)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
-    page.goto(f"{served.url}/brine#events")
+    show(page, served, "events")
     rows(page).first.click()
     box = page.get_by_role("complementary", name="Details").bounding_box()
     assert box["width"] >= 389 and box["height"] >= 759
