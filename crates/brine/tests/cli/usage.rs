@@ -121,3 +121,18 @@ fn a_configuration_directory_without_the_nodes_file_is_an_error() {
         assert_eq!(left.stderr, "brine: /nosuch/dir: no such directory\n");
     }
 }
+
+/// Root may read whatever another user may not; a link to itself nobody can.
+#[test]
+fn a_configuration_file_that_cannot_be_read_is_an_error() {
+    let place = Bus::absent();
+    let directory = place.path("closed");
+    fs::create_dir(&directory).unwrap();
+    std::os::unix::fs::symlink("master", format!("{directory}/master")).unwrap();
+    for arguments in [&["send", "t"][..], &["watch", "-n", "1"], &["bus"]] {
+        let left = run(brine(arguments).args(["-c", &directory]), "");
+        assert_eq!(left.code, Some(1), "{arguments:?}: {left:?}");
+        let expected = format!("brine: {directory}/master: Too many levels of symbolic links");
+        assert!(left.stderr.starts_with(&expected), "{left:?}");
+    }
+}

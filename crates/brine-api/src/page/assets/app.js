@@ -85,6 +85,7 @@ function open() {
     list.show(events.rows);
     tell('');
     events.open(route);
+    list.measure(); // how many rows there is room for decides where the end is
     if (events.isFollowing) list.toEnd();
   } else {
     updateTable();
