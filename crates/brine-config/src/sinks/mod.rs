@@ -71,6 +71,22 @@ pub enum SinkKind {
     Returner(String),
 }
 
+impl SinkKind {
+    /// Its type, as `type:` names it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
+            Self::File(_) => "file",
+            Self::Webhook(_) => "webhook",
+            Self::Otlp(_) => "otlp",
+            Self::Nats(_) => "nats",
+            Self::Returner(_) => "returner",
+        }
+    }
+}
+
 const TYPES: [&str; 7] = [
     "postgres", "mysql", "file", "webhook", "otlp", "nats", "returner",
 ];

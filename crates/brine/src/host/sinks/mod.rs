@@ -1,6 +1,10 @@
 //! The sinks of a bus: made from options, each on a thread of its own, so that nothing they wait for holds up the bus
 //! or one another.
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod databases;
+#[cfg(any(feature = "otlp", feature = "webhook"))]
+mod http;
 mod make;
 mod returner;
 mod shown;
@@ -11,6 +15,13 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use brine_api::Sinks;
+#[cfg(any(
+    feature = "mysql",
+    feature = "otlp",
+    feature = "postgres",
+    feature = "webhook"
+))]
+use brine_bridge::Secret;
 use brine_bridge::{Pump, Sink, SinkConfig, SinkHandle};
 use brine_config::{Loaded, SinkOptions};
 use brine_log::Log;
@@ -18,7 +29,7 @@ use brine_log::history::History;
 use tokio::sync::watch;
 
 use crate::bus_location::BusLocation;
-use make::{Node, Other};
+use make::Node;
 pub(crate) use shown::SinkList;
 
 /// Sinks whose options are known to be good. Nothing is connected.
@@ -26,8 +37,12 @@ pub(crate) struct PreparedSinks(Vec<Prepared>);
 
 struct Prepared {
     config: SinkConfig,
-    other: Other,
+    start: Start,
 }
+
+/// Starts a sink's thread, on which it takes what the pump hands it until it ends.
+type Start =
+    Box<dyn FnOnce(&str, Pump, watch::Receiver<bool>) -> anyhow::Result<JoinHandle<()>> + Send>;
 
 /// Sinks that run. Dropping them has them deliver what is in the log, for a few seconds at most, and waits for that.
 pub(crate) struct RunningSinks {
@@ -65,8 +80,8 @@ impl PreparedSinks {
             brine: &location.brine,
         };
         let sinks = location.sinks.iter().map(|options| {
-            let (config, other) = make::sink(node, options)?;
-            anyhow::Ok(Prepared { config, other })
+            let (config, start) = make::sink(node, options)?;
+            anyhow::Ok(Prepared { config, start })
         });
         Ok(Self(sinks.collect::<Result<_, _>>()?))
     }
@@ -86,20 +101,12 @@ impl PreparedSinks {
         let directory = dead_letters(&history.status().directory);
         let (shutdown, ends) = watch::channel(false);
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
-        for Prepared { mut config, other } in self.0 {
+        for Prepared { mut config, start } in self.0 {
             config.dead_letters = directory.join(config.name.as_str());
             let name = config.name.to_string();
             let (pump, handle) = Pump::new(log, history, config)?;
             handles.push(handle);
-            threads.push(match other {
-                Other::Postgres(sink) => run(&name, pump, *sink, ends.clone()),
-                Other::Mysql(sink) => run(&name, pump, *sink, ends.clone()),
-                Other::File(sink) => run(&name, pump, *sink, ends.clone()),
-                Other::Webhook(sink) => run(&name, pump, *sink, ends.clone()),
-                Other::Otlp(sink) => run(&name, pump, *sink, ends.clone()),
-                Other::Nats(sink) => run(&name, pump, *sink, ends.clone()),
-                Other::Returner(sink) => run(&name, pump, *sink, ends.clone()),
-            }?);
+            threads.push(start(&name, pump, ends.clone())?);
         }
         let list = Arc::new(SinkList::running(handles, directory));
         Ok(Some(RunningSinks {
@@ -108,6 +115,20 @@ impl PreparedSinks {
             threads,
         }))
     }
+}
+
+fn starting<S: Sink + 'static>(sink: S) -> Start {
+    Box::new(move |name, pump, ends| run(name, pump, sink, ends))
+}
+
+#[cfg(any(
+    feature = "mysql",
+    feature = "otlp",
+    feature = "postgres",
+    feature = "webhook"
+))]
+fn secret(secret: Option<&brine_config::Secret>) -> Option<Secret> {
+    secret.map(|secret| Secret::new(secret.0.clone()))
 }
 
 fn run<S: Sink + 'static>(
