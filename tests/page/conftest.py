@@ -1,6 +1,7 @@
 """One browser and one running Brine for all tests; a page of its own for each."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from served import EAUTH, PASSWORD, SOON, USER, Served
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "crates/brine-api/src/page/assets"
 SHOTS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "page" / "shots"
+
+
+def comes_true(page, expression):
+    """Asks again and again from here: the page's policy does not let the browser evaluate a text by itself."""
+    end = time.monotonic() + SOON
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"waited in vain for {expression}"
+        page.wait_for_timeout(50)
 
 
 def pytest_addoption(parser):

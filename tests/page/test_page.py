@@ -5,7 +5,7 @@ import time
 
 from playwright.sync_api import expect
 
-from conftest import log_in
+from conftest import comes_true, log_in
 from kinds import job, jid, ret
 from served import SOON, Flood, Served
 
@@ -266,7 +266,7 @@ def test_under_a_flood_it_answers_and_accounts_for_every_event(served, open_page
             stream.start();
         }"""
     )
-    page.wait_for_function("window.sum_.events > 0")
+    comes_true(page, "window.sum_.events > 0")
     flood = Flood(served, 5000, 4)
     # Whatever comes, it does what it is asked.
     for _ in range(3):
@@ -282,7 +282,7 @@ def test_under_a_flood_it_answers_and_accounts_for_every_event(served, open_page
     fired = flood.wait()
     served.fire(("flood/over", {}))
     expect(row(page, "flood/over")).to_be_visible()
-    page.wait_for_function("window.sum_.isOver")
+    comes_true(page, "window.sum_.isOver")
     found = page.evaluate("window.sum_")
     assert found["events"] + found["skipped"] + found["missed"] == found["last"] - found["first"] + 1, found
     assert found["last"] - found["first"] >= fired, (found, fired)
