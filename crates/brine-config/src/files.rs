@@ -128,7 +128,7 @@ impl Includes<'_> {
 
     /// One file with what it includes, which overrides it.
     fn read_file(&mut self, path: &str, absent: Absent) -> Map {
-        let mut options = match read(path, self.notes) {
+        let mut options = match is_plain(path).and_then(|()| read(path, self.notes)) {
             Ok(options) => options,
             Err(error) => {
                 self.notes.warnings.push(error.into());
@@ -144,6 +144,17 @@ impl Includes<'_> {
             self.reading.pop();
         }
         options
+    }
+}
+
+/// A pipe would be waited for, and a device may have no end.
+fn is_plain(path: &str) -> Result<(), FileError> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Err(FileError::Read {
+            path: path.to_owned(),
+            source: io::Error::other("not a regular file"),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -146,6 +146,16 @@ fn included_files_that_cannot_be_used_are_left_out() {
 }
 
 #[test]
+fn a_device_is_not_read_as_an_included_file() {
+    let files = [("master", "id: x\ninclude: /dev/zero\n")];
+    let (_, warnings) = load(Role::Master, &files).unwrap();
+    assert_eq!(
+        warnings,
+        "/dev/zero: not a regular file; the file is skipped"
+    );
+}
+
+#[test]
 fn a_guessed_minion_id_causes_a_warning() {
     let (loaded, warnings) = load(Role::Minion, &[("minion", "root_dir: /nowhere\n")]).unwrap();
     assert_eq!(loaded.opts.text("id").unwrap(), "web1.example.org");
