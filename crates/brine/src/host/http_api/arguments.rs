@@ -235,7 +235,7 @@ mod tests {
         );
         assert_eq!(
             shown(subset_question(&fields)),
-            r#"{"tgt": "os:Debian", "tgt_type": "grain", "fun": "sys.list_functions", "timeout": 9}"#
+            r#"{"tgt": "os:Debian", "tgt_type": "grain", "timeout": 9, "fun": "sys.list_functions"}"#
         );
         let functions =
             r#"{"a": ["x.y"], "b": false, "c": ["x.y", "z"], "d": ["z"], "e": ["x.y"]}"#;
