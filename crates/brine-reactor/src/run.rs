@@ -215,7 +215,8 @@ impl Reactor {
         shared.forget_others();
         let mut saving = interval(SAVE_EVERY);
         let mut syncing = interval(SYNC_EVERY);
-        let mut rules_read = shared.rules_stamp();
+        // Read once more at the first tick: the file may have changed since its rules were read.
+        let mut rules_read = None;
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
