@@ -54,7 +54,7 @@ impl SinkHandle {
         self.counted.figures()
     }
 
-    /// The file of its dead letters; [`DeadLetters::read`] reads it.
+    /// The file of its dead letters; [`DeadLetters::read`](crate::DeadLetters::read) reads it.
     #[must_use]
     pub const fn dead_letters(&self) -> &PathBuf {
         &self.dead_letters

@@ -26,6 +26,10 @@ pub(crate) fn columns(load: &Map, taker: Taker) -> Vec<String> {
 }
 
 /// When a job began, as its id says; `None` for an id that is no time.
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "these tables are in PostgreSQL alone")
+)]
 pub(crate) fn started(jid: &str) -> Option<String> {
     let digits = jid.get(..20)?;
     let is_time = jid.get(20..)?.chars().next().is_none_or(|next| next == '_');

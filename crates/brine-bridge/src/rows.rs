@@ -85,6 +85,10 @@ pub(crate) enum JobTables {
     #[default]
     Json,
     /// `postgres_local_cache`: columns.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(dead_code, reason = "these tables are in PostgreSQL alone")
+    )]
     LocalCache,
 }
 

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::{Request, StatusCode, Uri};
@@ -45,7 +44,7 @@ pub struct HttpAnswer {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unanswered {
+pub(super) enum Unanswered {
     /// There is no connection: the server has none of the request.
     NotConnected(String),
     /// The server may have taken it.
@@ -102,22 +101,11 @@ impl HttpClient {
         })
     }
 
-    /// Sends a request that is made already, and waits so long at most. Dropping the future gives it up.
-    pub(crate) async fn send(
+    /// Sends a request that is made already, and waits for the whole answer. Dropping the future gives it up.
+    pub(super) async fn exchange(
         &self,
         request: Request<String>,
-        within: Duration,
     ) -> Result<(StatusCode, String), Unanswered> {
-        let answer = tokio::time::timeout(within, self.exchange(request)).await;
-        answer.unwrap_or_else(|_| {
-            let seconds = within.as_secs();
-            Err(Unanswered::Uncertain(format!(
-                "no answer within {seconds} s"
-            )))
-        })
-    }
-
-    async fn exchange(&self, request: Request<String>) -> Result<(StatusCode, String), Unanswered> {
         let response = self.client.request(request).await;
         let response = response.map_err(|error| match error.is_connect() {
             true => Unanswered::NotConnected(text::with_hint(text::chain(&error))),
@@ -139,7 +127,7 @@ impl fmt::Debug for HttpClient {
 }
 
 /// The address of a server.
-pub(crate) fn address(url: &str) -> Result<Uri, String> {
+pub(super) fn address(url: &str) -> Result<Uri, String> {
     let parsed = url.parse::<Uri>().ok();
     let parsed = parsed
         .filter(|url| url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https")));
@@ -149,7 +137,7 @@ pub(crate) fn address(url: &str) -> Result<Uri, String> {
 }
 
 /// The address without what may be a password in it.
-pub(crate) fn place(url: &Uri) -> String {
+pub(super) fn place(url: &Uri) -> String {
     let host = url.host().unwrap_or_default();
     let scheme = url.scheme_str().unwrap_or_default();
     let port = url.port_u16().map(|port| format!(":{port}"));

@@ -37,6 +37,10 @@ pub(super) fn postgres(options: &DatabaseOptions, master_id: &str) -> PostgresOp
 /// When a connection is encrypted.
 enum Encrypted {
     Never,
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(dead_code, reason = "MySQL cannot offer it")
+    )]
     IfOffered(TlsOptions),
     Always(TlsOptions),
 }

@@ -11,6 +11,7 @@ use brine_bridge::tls::{TlsOptions, Trust};
 use brine_bridge::webhook::{WebhookForm, WebhookOptions};
 use brine_config::HttpSinkOptions;
 
+#[cfg(feature = "webhook")]
 use super::secret;
 
 #[cfg(feature = "webhook")]

@@ -50,21 +50,24 @@ pub(super) fn sink(node: Node<'_>, options: &SinkOptions) -> anyhow::Result<(Sin
 pub(super) fn parts(node: Node<'_>, options: &SinkOptions) -> anyhow::Result<(SinkConfig, Start)> {
     let id = node.opts.and_then(|opts| opts.text("id").ok());
     let master_id = id.unwrap_or_default();
-    let name = options.name.as_str();
     let start = match &options.kind {
         #[cfg(feature = "postgres")]
         SinkKind::Postgres(database) => starting(PostgresSink::new(
-            name,
+            options.name.as_str(),
             databases::postgres(database, master_id),
         )?),
         #[cfg(feature = "mysql")]
-        SinkKind::Mysql(database) => {
-            starting(MysqlSink::new(name, databases::mysql(database, master_id))?)
-        }
+        SinkKind::Mysql(database) => starting(MysqlSink::new(
+            options.name.as_str(),
+            databases::mysql(database, master_id),
+        )?),
         #[cfg(feature = "file")]
         SinkKind::File(file) => starting(FileSink::new(self::file(file))),
         #[cfg(feature = "webhook")]
-        SinkKind::Webhook(webhook) => starting(WebhookSink::new(name, http::webhook(webhook))?),
+        SinkKind::Webhook(webhook) => starting(WebhookSink::new(
+            options.name.as_str(),
+            http::webhook(webhook),
+        )?),
         #[cfg(feature = "otlp")]
         SinkKind::Otlp(otlp) => starting(OtlpSink::new(http::otlp(otlp, master_id))?),
         SinkKind::Nats(nats) => {

@@ -15,12 +15,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use brine_api::Sinks;
-#[cfg(any(
-    feature = "mysql",
-    feature = "otlp",
-    feature = "postgres",
-    feature = "webhook"
-))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "webhook"))]
 use brine_bridge::Secret;
 use brine_bridge::{Pump, Sink, SinkConfig, SinkHandle};
 use brine_config::{Loaded, SinkOptions};
@@ -121,12 +116,7 @@ fn starting<S: Sink + 'static>(sink: S) -> Start {
     Box::new(move |name, pump, ends| run(name, pump, sink, ends))
 }
 
-#[cfg(any(
-    feature = "mysql",
-    feature = "otlp",
-    feature = "postgres",
-    feature = "webhook"
-))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "webhook"))]
 fn secret(secret: Option<&brine_config::Secret>) -> Option<Secret> {
     secret.map(|secret| Secret::new(secret.0.clone()))
 }
