@@ -199,6 +199,21 @@ impl FrontLock {
         Ok(self.file.try_clone()?.into())
     }
 
+    /// Does what [`Self::restore`] does, if somebody who is gone has stood in front; nothing while somebody does.
+    ///
+    /// # Errors
+    /// [`FrontError`].
+    pub fn restore_left(publish: &Path) -> Result<bool, FrontError> {
+        if !Names::new(publish)?.lock.exists() {
+            return Ok(false);
+        }
+        match Self::take(publish) {
+            Ok(lock) => lock.restore(),
+            Err(FrontError::InUse { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Puts the bus's own socket back after whoever stood in front of it has gone without doing so, and removes
     /// what is left of it. Tells whether the bus's socket was put back.
     ///

@@ -69,6 +69,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let lock = FrontLock::take(attach::publish_socket(&location)?)?;
         return Ok(attach::supervise(&lock, SUPERVISED)?.into());
     }
+    if arguments.supervised.is_none()
+        && let Ok(publish) = attach::publish_socket(&location)
+        && FrontLock::restore_left(publish)?
+    {
+        tracing::warn!(
+            "put the bus's own socket back, which a brine attach --in-front that was killed had left aside"
+        );
+    }
     let lock = match arguments.supervised {
         Some(parent) => {
             let publish = attach::publish_socket(&location)?;

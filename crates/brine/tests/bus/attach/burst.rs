@@ -12,7 +12,7 @@ use brine_testkit::salt::Node;
 use brine_wire::Map;
 use brine_wire::frame::Framing;
 
-use super::Site;
+use super::{Site, until};
 
 const VERSION: &str = "3008.3";
 /// The data of one event, in bytes.
@@ -59,18 +59,24 @@ fn burst(in_front: bool, events: usize) -> Vec<usize> {
     let mut listeners: Vec<_> = (0..3)
         .map(|_| site.listener(VERSION, &site.sock_dir()))
         .collect();
+    let config = PublisherConfig {
+        framing: Framing::Prefixed,
+        ..PublisherConfig::default()
+    };
+    let mut publisher = Publisher::new(&site.address(&site.sock_dir()), config);
     for listener in &mut listeners {
+        // Who has connected may still wait to be accepted; who has heard something is there.
+        until("a listener that is there", || {
+            let fired = publisher.fire_event("probe", &mut Map::new(), None);
+            fired.unwrap();
+            listener.run("bus.get_event(wait=1, tag='probe') is not None") == "True"
+        });
         listener.request(&format!(
             "len([n for n in range({events}) if [(e or {{}}).get('n') for e in [bus.get_event(wait=30, tag='burst/')]] == [n] and time.sleep(0.002) is None])"
         ));
     }
     let before = used(bus.pid());
     let begun = Instant::now();
-    let config = PublisherConfig {
-        framing: Framing::Prefixed,
-        ..PublisherConfig::default()
-    };
-    let mut publisher = Publisher::new(&site.address(&site.sock_dir()), config);
     for number in 0..events {
         let mut data: Map = [("return", "x".repeat(SIZE))].into_iter().collect();
         data.insert("n", i64::try_from(number).unwrap());

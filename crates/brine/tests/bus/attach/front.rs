@@ -167,11 +167,8 @@ fn in_front_of_3008() {
     stands_in_front("3008.3", Node::Master);
 }
 
-#[test]
-fn killed_with_whoever_waits_for_it_the_socket_is_put_back_when_asked_for() {
-    let site = Site::new(Node::Master);
-    let _bus = site.start_bus("3008.3");
-    let before = names(&site);
+/// Attach in front, and both its processes killed: nobody listens on the bus's socket then.
+fn stood_in_front(site: &Site) {
     let mut attached = site.attach(&["--in-front"]);
     attached.says("in front: ", 1);
     let child = attached.child();
@@ -185,6 +182,25 @@ fn killed_with_whoever_waits_for_it_the_socket_is_put_back_when_asked_for() {
     until("a dead socket", || {
         UnixStream::connect(site.publish()).is_err()
     });
+}
+
+#[test]
+fn killed_with_whoever_waits_for_it_the_socket_is_put_back_by_the_next_start() {
+    let site = Site::new(Node::Master);
+    let _bus = site.start_bus("3008.3");
+    stood_in_front(&site);
+    let mut attached = site.attach(&[]);
+    attached.says("put the bus's own socket back", 1);
+    assert!(UnixStream::connect(site.publish()).is_ok());
+    assert!(attached.end().success());
+}
+
+#[test]
+fn killed_with_whoever_waits_for_it_the_socket_is_put_back_when_asked_for() {
+    let site = Site::new(Node::Master);
+    let _bus = site.start_bus("3008.3");
+    let before = names(&site);
+    stood_in_front(&site);
     let restored = site.command(&["--restore"]).output().unwrap();
     let text = String::from_utf8_lossy(&restored.stdout);
     assert!(text.contains("the bus's own socket is back"), "{text}");
