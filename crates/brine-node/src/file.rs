@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use brine_wire::{Value, msgpack};
 
@@ -16,11 +17,14 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a file under a temporary name that begins with a dot, and renames it.
+/// Writes a file under a temporary name that begins with a dot, and renames it. Two threads may write the same file:
+/// each has a name of its own, and the last one counts.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(format!(".{}-{write}.new", std::process::id()));
     let beside = path.with_file_name(name);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
@@ -41,4 +45,29 @@ pub(crate) fn read_value(path: &Path, max_bytes: u64) -> Option<Value> {
         return None;
     }
     msgpack::decode(&fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A return of a minion and the job of another master come at the same moment.
+    #[test]
+    fn threads_that_write_one_file_do_not_take_it_from_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jid");
+        std::thread::scope(|scope| {
+            for text in [b"one", b"two"] {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..2000 {
+                        write(path, text).unwrap();
+                    }
+                });
+            }
+        });
+        let left = fs::read(&path).unwrap();
+        assert!(left == b"one" || left == b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -10,7 +10,7 @@ use brine_wire::{Value, msgpack};
 use crate::honest::Minion;
 use crate::master::{ALL, DEADLINE, Master, Transport, WS_OPENED, WS_OPENING, WS_WHOLE, ws_frame};
 
-const IO_TIMEOUT: Duration = Duration::from_millis(700);
+const IO_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn impatient_master(transport: Transport) -> Master {
     let limits = Limits {
