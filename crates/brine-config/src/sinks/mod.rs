@@ -146,6 +146,9 @@ pub(crate) fn add(sinks: &mut Vec<SinkOptions>, more: Vec<SinkOptions>) -> Resul
     Ok(())
 }
 
+/// The consumers of the cluster and of the reactor.
+const RESERVED: [&str; 2] = ["cluster", "reactor"];
+
 fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
     let is_plain = |name: &&str| {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -158,6 +161,13 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
             name,
         )
     })?;
+    if RESERVED.contains(&name) {
+        return Err(ConfigError::bad_option(
+            "brine: sinks",
+            "another name: a saved position of Brine's own has this one",
+            &name.into(),
+        ));
+    }
     let option = format!("brine: sinks: {name}");
     let mut section = Section::new(option.clone(), options)?;
     let kind = match section.word("type", &TYPES)? {
@@ -240,6 +250,10 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             (
                 "[a]",
                 "brine: sinks: expected a mapping from names to options, found a list",
+            ),
+            (
+                "{cluster: {type: file, path: /x}}",
+                "brine: sinks: expected another name: a saved position of Brine's own has this one, found \"cluster\"",
             ),
             (
                 "{a: {host: x}}",
