@@ -16,15 +16,13 @@ import datetime
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import common
-from common import accepts, free_port, kill_group, until
+from common import accepts, free_port, in_scratch, kill_group, until
 
 LIBRARY = """
 import sys
@@ -222,14 +220,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the directory")
     options = parser.parse_args()
     options.brine = options.brine.resolve()
-    root = pathlib.Path(tempfile.mkdtemp(prefix="attach"))
-    try:
-        sys.exit(run(options, root))
-    finally:
-        if options.keep:
-            print(root, file=sys.stderr)
-        else:
-            shutil.rmtree(root, ignore_errors=True)
+    sys.exit(in_scratch("attach", options.keep, lambda root: run(options, root)))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
-from common import accepts, free_port, until
+from common import accepts, free_port, in_scratch, until
 
 EVENT, LAST = "away/event", "away/last"
 
@@ -221,14 +220,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the directory")
     options = parser.parse_args()
     options.brine = options.brine.resolve()
-    root = pathlib.Path(tempfile.mkdtemp(prefix="away"))
-    try:
-        sys.exit(run(options, root))
-    finally:
-        if options.keep:
-            print(root, file=sys.stderr)
-        else:
-            shutil.rmtree(root, ignore_errors=True)
+    sys.exit(in_scratch("away", options.keep, lambda root: run(options, root)))
 
 
 if __name__ == "__main__":

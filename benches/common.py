@@ -12,11 +12,13 @@ import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -28,6 +30,18 @@ def until(what, is_so, seconds=900, pause=0.05):
         if time.monotonic() > deadline:
             sys.exit(f"{what}: still not so after {seconds} s")
         time.sleep(pause)
+
+
+def in_scratch(name, keeps, run):
+    """Runs something in a directory of its own, which is removed afterwards, or named on stderr."""
+    root = pathlib.Path(tempfile.mkdtemp(prefix=name))
+    try:
+        return run(root)
+    finally:
+        if keeps:
+            print(root, file=sys.stderr)
+        else:
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def free_port():
