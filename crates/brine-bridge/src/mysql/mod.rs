@@ -129,6 +129,15 @@ impl MysqlSink {
             None => self.connect().await,
         }
     }
+
+    /// Writes a batch in one transaction.
+    async fn write(&mut self, batch: &Batch<'_>, end: End) -> Result<(), SinkError> {
+        let mut connected = self.connected().await?;
+        // After an error the connection is not used again: the next one finds the transaction over.
+        write::batch(&mut connected, &self.name, &self.options, batch, end).await?;
+        self.connected = Some(connected);
+        Ok(())
+    }
 }
 
 fn driver_options(options: &MysqlOptions) -> Opts {
@@ -248,32 +257,12 @@ impl Sink for MysqlSink {
     }
 
     async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
-        let mut connected = self.connected().await?;
-        // After an error the connection is not used again: the next one finds the transaction over.
-        write::batch(
-            &mut connected,
-            &self.name,
-            &self.options,
-            batch,
-            End::Commit,
-        )
-        .await?;
-        self.connected = Some(connected);
+        self.write(batch, End::Commit).await?;
         Ok(batch.len())
     }
 
     async fn probe(&mut self, batch: &Batch<'_>) -> Result<(), SinkError> {
-        let mut connected = self.connected().await?;
-        write::batch(
-            &mut connected,
-            &self.name,
-            &self.options,
-            batch,
-            End::TakeBack,
-        )
-        .await?;
-        self.connected = Some(connected);
-        Ok(())
+        self.write(batch, End::TakeBack).await
     }
 
     async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
