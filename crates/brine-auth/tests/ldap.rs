@@ -248,7 +248,7 @@ fn an_account_finds_the_user_and_the_directory_lets_in() {
             "{user}"
         );
     }
-    // Whom a filter does not tell apart nobody is.
+    // A filter that matches several entries identifies no user.
     let mut several = options;
     several[4].1 = "mail=twice";
     assert_eq!(log_in(&several, "bob", "bobpass"), Err(LoginError::Wrong));

@@ -176,7 +176,7 @@ impl Directory<'_> {
                 expected: "an account that searches, or a name with {{ username }}",
             });
         }
-        // `{{ username }}@example.org` is no name of an entry, and not written as one.
+        // `{{ username }}@example.org` is not a distinguished name, so it is not escaped as one.
         let is_entry = name.contains('=');
         let user = if is_entry {
             dn_escape(user)
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_lets_nobody_in() {
+    fn a_login_without_a_password_is_refused() {
         let fields = [("username", "ann"), ("password", ""), ("eauth", "ldap")];
         let login = Login::from_map(&fields.into_iter().collect()).unwrap();
         assert_eq!(check(&login, &Map::new()).unwrap(), None);

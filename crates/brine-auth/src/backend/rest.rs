@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_200_with_a_list_lets_nobody_in() {
+    fn only_a_200_with_a_list_or_nothing_accepts_a_user() {
         for answer in [
             "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 204 No Content\r\n\r\n",
