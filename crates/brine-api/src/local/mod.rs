@@ -219,9 +219,10 @@ impl Server {
             return turn_away(stream).await;
         };
         let subject = self.subject(peer.uid(), peer.gid(), peer.pid()).await;
+        let subject = Arc::new(subject);
         let state = Arc::clone(&self.state);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (state, subject) = (Arc::clone(&state), subject.clone());
+            let (state, subject) = (Arc::clone(&state), Arc::clone(&subject));
             async move { Ok::<_, Infallible>(respond(&state, &subject, request).await) }
         });
         self.serve_http(stream, service).await;

@@ -32,6 +32,14 @@ impl Alarm {
         }
     }
 
+    /// Waits without sleeping, for a few microseconds at most: to be woken takes longer than that. Other threads
+    /// that want the processor get it.
+    pub(crate) fn spin_until(&self, end: Instant) {
+        while !self.is_rung.swap(false, Ordering::AcqRel) && Instant::now() < end {
+            thread::yield_now();
+        }
+    }
+
     /// Waits until it is rung, or until a time.
     pub(crate) fn wait_until(&self, end: Instant) {
         while !self.is_rung.swap(false, Ordering::AcqRel) {

@@ -41,6 +41,9 @@ pub(crate) const RESERVED_NUMBERS: u64 = 1 << 32;
 /// whether there are too many meanwhile.
 const GROUP_TIME: Duration = Duration::from_millis(50);
 const GROUP_SLICE: Duration = Duration::from_millis(5);
+/// How long the thread stays awake after a commit that somebody waited for. A program that fires its next event when
+/// the last one is on disk does so within this time, and to wake a sleeping thread takes as long.
+const SPIN_TIME: Duration = Duration::from_micros(60);
 /// How much of the log's memory may fill up meanwhile, in bytes.
 const GROUP_BYTES: usize = 1 << 20;
 /// The events of one commit, in bytes, at most about.
@@ -120,6 +123,8 @@ pub(crate) struct Writer {
     store: Box<dyn BlockStore>,
     /// With the numbers set aside.
     state: State,
+    /// Until when the thread does not sleep.
+    spin_until: Instant,
     trouble: Option<Trouble>,
     upkeep: Upkeep,
 }
@@ -166,6 +171,7 @@ impl Writer {
             answers: Vec::new(),
             store,
             state,
+            spin_until: now,
             trouble: None,
             upkeep: Upkeep {
                 due: now,
@@ -226,6 +232,11 @@ impl Writer {
         if let Some(trouble) = &self.trouble {
             return alarm.wait_until(trouble.retry_at);
         }
+        let spin_until = self.spin_until;
+        let sleep_until = |end| match Instant::now() < spin_until {
+            true => alarm.spin_until(spin_until),
+            false => alarm.wait_until(end),
+        };
         {
             let mut readable = std::pin::pin!(self.cursor.readable());
             while wait::poll(readable.as_mut(), &alarm).is_pending() {
@@ -233,7 +244,7 @@ impl Writer {
                 if is_asked || self.shared.closing.load(Ordering::Acquire) {
                     break;
                 }
-                alarm.wait_until(self.upkeep.due);
+                sleep_until(self.upkeep.due);
                 if Instant::now() >= self.upkeep.due {
                     return;
                 }
@@ -242,7 +253,7 @@ impl Writer {
         let end = Instant::now() + GROUP_TIME;
         let full = self.log.stats().bytes + GROUP_BYTES;
         while !self.is_urgent() && Instant::now() < end && self.log.stats().bytes < full {
-            alarm.wait_until(end.min(Instant::now() + GROUP_SLICE));
+            sleep_until(end.min(Instant::now() + GROUP_SLICE));
         }
     }
 
@@ -382,6 +393,9 @@ impl Writer {
         let first = self.batch.blocks.first().map(|block| block.head.first);
         self.batch = Batch::default();
         let next = self.cursor.seq();
+        if self.shared.wanted.load(Ordering::Acquire) >= next.0 {
+            self.spin_until = Instant::now() + SPIN_TIME;
+        }
         // Readers find it in the store from here on, and only then may the log drop it.
         self.shared.segments.committed(first, next);
         self.uncommitted.move_to(next);
