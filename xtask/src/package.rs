@@ -58,11 +58,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes Debian packages of the program that the tests are compiled with, and installs and uses them in a root of
-/// their own.
+/// Makes packages of the program that the tests are compiled with, and installs and uses them in a root of their own.
 pub(crate) fn test() -> anyhow::Result<Tally> {
     gather(DEV)?;
-    let packages = [debian(DEV, "1")?, debian(DEV, "2")?];
+    let packages = [debian(DEV, "1")?, debian(DEV, "2")?, rpm(DEV)?];
     let (printed, success) =
         capture(Command::new(root().join("tests/package/run")).args(packages))?;
     print!("{printed}");
