@@ -127,7 +127,7 @@ fn what_brine_has_not_is_rendered_and_run_by_real_salt() {
         ),
         (
             "runs",
-            "x:\n  runner.salt.cmd:\n    - fun: test.echo\n    - text: {{ data.text }}\n",
+            "x:\n  runner.salt.cmd:\n    - args: [{fun: test.echo}, {text: {{ data.text }}}]\n",
         ),
         (
             "fails",
@@ -160,7 +160,7 @@ fn what_brine_has_not_is_rendered_and_run_by_real_salt() {
         of("myco/runs").contains("\"result\": \"\\\"echoed")
     });
     wait_until("what it could not run", || {
-        of("myco/fails").contains("\"failed\"")
+        of("myco/fails").contains("Passed invalid arguments: cmd() missing 1 required")
     });
     wait_until("what it could not render", || {
         of("myco/breaks").contains("KeyError")

@@ -28,7 +28,8 @@ const FILES: [(&str, &str); 5] = [
     (
         "salt.sls",
         "x:\n  runner.salt.cmd:\n    - args: [{fun: test.echo}, {text: {{ data['text'] }}}]\n\
-         y:\n  wheel.key.finger:\n    - match: m1\n",
+         y:\n  wheel.key.finger:\n    - match: m1\n\
+         z:\n  runner.state.orchestrate:\n    - args: [{mods: no.such}]\n",
     ),
     (
         "bad.sls",
@@ -104,7 +105,15 @@ fn reacts_beside(version: &'static str) {
         of_salt().matches("\"outcome\": \"done\"").count() == 2
     });
     let of_salt = of_salt();
-    for result in ["echoed", "m1.pub", "runner.salt.cmd", "wheel.key.finger"] {
+    // Real Salt returns failures as if they were results.
+    until("what failed in real Salt to be so on record", || {
+        let failed = reactor(
+            &salt,
+            &["history", "--rule", "my/salt", "--outcome", "failed"],
+        );
+        failed.contains("runner.state.orchestrate") && failed.contains("no.such")
+    });
+    for result in ["echoed", "minions", "runner.salt.cmd", "wheel.key.finger"] {
         assert!(of_salt.contains(result), "{result}: {of_salt}");
     }
 
