@@ -5,7 +5,7 @@
 
 Starts a master in a scratch directory. --trouble makes four of the rules a hanging, a broken, a self-triggering one and
 one for nobody; times are always those of the other six. --rounds runs without and with them in turn. Prints one JSON
-object a run, and exits 1 if a reaction is missing or was run twice.
+object a run, and exits 1 if a reaction is missing, was run twice, or is done on record while what it fired is gone.
 """
 import argparse
 import collections
@@ -160,7 +160,8 @@ def measure(options, trouble):
         master.process.terminate()
         master.process.wait()
         stored = master.lines("history", "load/*", "--seq", "-o", "ndjson")
-        events = [int(event["position"].split("-")[1]) for event in stored if event["tag"] in good]
+        stored = (event for event in stored if event["tag"] in good)
+        events = {int(event["position"].split("-")[1]): event["data"]["id"] for event in stored}
         sound = {"done/%d" % n for n in range(10) if n not in TROUBLE}
         times, latencies = collections.Counter(), []
         for event in master.lines("history", "done/*", "-o", "ndjson"):
@@ -172,12 +173,15 @@ def measure(options, trouble):
         master.process.kill()
         shutil.rmtree(root, ignore_errors=True)
     starts = collections.Counter(seq for _, seq, _ in runs)
+    # What the record calls done has left its event in the history.
+    done = [seq for _, seq, outcome in runs if outcome == "done"]
     latencies.sort()
     return {
         "trouble": trouble,
         "fired": fired,
         "stored": len(events),
         "missing": sum(1 for seq in events if not starts[seq]),
+        "done_and_lost": sum(1 for seq in done if seq in events and not times[events[seq]]),
         "started_twice": sum(1 for count in starts.values() if count > 1),
         "done_twice": sum(1 for count in times.values() if count > 1),
         "outcomes": dict(collections.Counter(outcome for _, _, outcome in runs)),
@@ -205,7 +209,7 @@ def main():
     for trouble in runs:
         report = measure(options, trouble)
         print(json.dumps(report), flush=True)
-        is_wrong |= bool(report["missing"] or report["started_twice"] or report["done_twice"])
+        is_wrong |= any(report[key] for key in ("missing", "done_and_lost", "started_twice", "done_twice"))
     sys.exit(is_wrong)
 
 

@@ -1,13 +1,16 @@
 //! What is wrong with the reactor's rules and files, found before anything starts.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
 use brine_config::yaml;
 use brine_wire::Value;
 
-use crate::files::{Files, FilesConfig, Renderer};
+use crate::call;
+use crate::files::{Files, FilesConfig, NO_FILE, Renderer};
 use crate::jinja;
+use crate::low::{self, Rendered};
 use crate::problem::Problem;
 use crate::rule_set::read_rules;
 use crate::rules::{self, Rule};
@@ -72,8 +75,12 @@ pub fn rules_of_file(file: &str, sources: &[(String, String)]) -> Result<Vec<Rul
     if !path.is_absolute() {
         return Err(of_option(format!("{file}: expected an absolute path")));
     }
-    if let Err(error) = fs::metadata(path) {
-        return Err(of_option(format!("{file}: {error}")));
+    match fs::metadata(path) {
+        Err(error) => return Err(of_option(format!("{file}: {error}"))),
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(of_option(format!("{file}: {NO_FILE}")));
+        }
+        Ok(_) => {}
     }
     read_rules(path)
 }
@@ -94,46 +101,111 @@ fn line_of(sources: &[(String, String)], keys: &[&str]) -> (String, Option<usize
     }
 }
 
-/// Checks the files of rules. Reads them, runs nothing.
+/// Checks the files of rules. Reads them, runs nothing. `sources` are the files that the rules may come from.
 #[must_use]
-pub fn check_files(rules: &[Rule], config: &FilesConfig) -> Vec<Problem> {
+pub fn check_files(
+    rules: &[Rule],
+    config: &FilesConfig,
+    sources: &[(String, String)],
+) -> Vec<Problem> {
     let mut files = Files::new(config.clone());
     let mut problems = Vec::new();
-    let mut seen = Vec::new();
-    for rule in rules {
+    let mut seen = HashSet::new();
+    for (nth, rule) in rules.iter().enumerate() {
+        let mut found = Vec::new();
         for reference in &rule.files {
-            let paths = match files.find(reference) {
-                Ok(paths) => paths,
+            match files.find(reference) {
+                Ok(paths) => found.extend(paths),
                 Err(problem) => {
+                    let (file, line) = locate(sources, nth, Some(&rule.glob));
                     let option = format!("reactor: {}", rule.glob);
-                    problems.push(problem.of_option(&option));
-                    continue;
+                    let text = format!("{reference}: {}", problem.text);
+                    problems.push(Problem::error(file, line, text).of_option(&option));
                 }
-            };
-            for path in paths {
-                if seen.contains(&path) {
-                    continue;
-                }
-                match files.look(&path) {
-                    Renderer::Native | Renderer::Plain => {}
-                    Renderer::Salt(own) | Renderer::Refused(own) => problems.extend(own),
-                }
-                let source = fs::read_to_string(&path).unwrap_or_default();
-                problems.extend(scan::warnings(&path.to_string_lossy(), &source));
-                seen.push(path);
+            }
+        }
+        let is_alone = found.len() == 1;
+        for path in found {
+            if seen.insert(path.clone()) {
+                problems.extend(check_file(&mut files, &path, is_alone));
             }
         }
     }
     problems
 }
 
-/// The file and the line of an entry: the first line below `reactor:` that has its pattern, else that of the list's
-/// item.
+/// Checks a file. What one that has nothing to render says is known; `is_alone` if no other file reacts with it.
+fn check_file(files: &mut Files, path: &Path, is_alone: bool) -> Vec<Problem> {
+    let renderer = files.look(path);
+    let mut problems = match &renderer {
+        Renderer::Native | Renderer::Plain => Vec::new(),
+        Renderer::Salt(own) => own.clone(),
+        // It may be no text, or without an end.
+        Renderer::Refused(own) => return own.clone(),
+    };
+    let name = path.to_string_lossy();
+    let source = fs::read_to_string(path).unwrap_or_default();
+    problems.extend(scan::warnings(&name, &source));
+    let is_fixed = match renderer {
+        Renderer::Plain => true,
+        Renderer::Native => !["{{", "{%", "{#"].iter().any(|sign| source.contains(sign)),
+        Renderer::Salt(_) | Renderer::Refused(_) => false,
+    };
+    if is_fixed {
+        problems.extend(check_fixed(&name, &source, is_alone));
+    }
+    problems
+}
+
+fn check_fixed(name: &str, source: &str, is_alone: bool) -> Vec<Problem> {
+    let high = match yaml::load(source.as_bytes()) {
+        Ok(high) => high,
+        Err(error) => {
+            let text = format!("not YAML: {}", error.fault);
+            return vec![Problem::error(name, Some(error.line), text)];
+        }
+    };
+    let rendered = Rendered {
+        sls: name.to_owned(),
+        high,
+    };
+    let compiled = match low::compile(vec![rendered]) {
+        Ok(compiled) => compiled,
+        // What it requires may be in the other files.
+        Err(_) if !is_alone => return Vec::new(),
+        Err(errors) => return vec![Problem::error(name, None, errors.to_string())],
+    };
+    let warnings = compiled.warnings.into_iter();
+    let warnings = warnings.map(|text| Problem::warning(name, None, text));
+    let mut problems: Vec<_> = warnings.collect();
+    for low in &compiled.reactions {
+        if let Err(bad) = call::call(low) {
+            let id = format!("{}:", bad.id);
+            let mut lines = source.lines();
+            let line = lines.position(|line| line.trim_matches(['\'', '"']).starts_with(&id));
+            let text = format!("ID {}: {}", bad.id, bad.fault);
+            problems.push(Problem::error(name, line.map(|line| line + 1), text));
+        }
+    }
+    problems
+}
+
+/// The file and the line of an entry: that of the list's item below `reactor:`, else the first one that has its pattern.
 fn locate(sources: &[(String, String)], nth: usize, glob: Option<&str>) -> (String, Option<usize>) {
     for (file, text) in sources {
         let mut lines = text.lines().enumerate();
-        let Some((top, _)) = lines.find(|(_, line)| line.starts_with("reactor:")) else {
-            continue;
+        let mut content = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with(['#', '%']) && *line != "---");
+        let is_list = content.next().is_some_and(|line| line.starts_with('-'));
+        let top = match lines.find(|(_, line)| line.starts_with("reactor:")) {
+            Some((top, _)) => top,
+            // A file of rules may be the list alone.
+            None if is_list => {
+                lines = text.lines().enumerate();
+                0
+            }
+            None => continue,
         };
         let below =
             lines.take_while(|(_, line)| line.is_empty() || line.starts_with([' ', '-', '#']));
@@ -144,13 +216,13 @@ fn locate(sources: &[(String, String)], nth: usize, glob: Option<&str>) -> (Stri
         let indent = |line: &str| line.len() - line.trim_start().len();
         let mut items = below
             .iter()
-            .filter(|(_, line)| line.trim_start().starts_with("- "));
+            .filter(|(_, line)| matches!(line.trim_start().split(' ').next(), Some("-")));
         let own = items.clone().next().map_or(0, |(_, line)| indent(line));
         let item = items
             .by_ref()
             .filter(|(_, line)| indent(line) == own)
             .nth(nth);
-        let line = named.or(item).map_or(top, |(at, _)| *at);
+        let line = item.or(named).map_or(top, |(at, _)| *at);
         return (file.clone(), Some(line + 1));
     }
     let file = sources.first().map_or("reactor", |(file, _)| file);
@@ -207,6 +279,51 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_file_without_jinja_says_is_checked_before_anything_starts() {
+        for (source, expected) in [
+            ("x:\n  local.test.ping:\n  - tgt: a\n", ""),
+            (
+                "y: runner.jobs.active\nx:\n  local.test.ping: []\n",
+                "/f:2: ID x: a local reaction needs tgt",
+            ),
+            ("x:\n\t- a\n", "/f:2: not YAML: "),
+            (
+                "x:\n  runner.a.b:\n    - args: 5\n",
+                "/f:1: ID x: args must be a mapping",
+            ),
+            (
+                "x:\n  runner.a.b:\n    - require: [{runner: other}]\n",
+                "/f: ",
+            ),
+        ] {
+            let problems = check_fixed("/f", source, true);
+            let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            match expected {
+                "" => assert!(shown.is_empty(), "{shown:?}"),
+                expected => assert!(shown[0].starts_with(expected), "{shown:?}"),
+            }
+        }
+        let other = "x:\n  runner.a.b:\n    - require: [{runner: other}]\n";
+        assert!(check_fixed("/f", other, false).is_empty());
+    }
+
+    #[test]
+    fn a_bad_entry_of_a_file_of_rules_is_named_with_its_line() {
+        let text = "# rules\n---\n- 'a/*': /srv/a.sls\n- 'b/*': b.sls\n- 5\n";
+        let value = yaml::load(text.as_bytes()).unwrap();
+        let problems = rules(&value, &[("/srv/rules".to_owned(), text.to_owned())]).unwrap_err();
+        let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert!(
+            shown[0].starts_with("/srv/rules:4: reactor[1]: "),
+            "{shown:?}"
+        );
+        assert!(
+            shown[1].starts_with("/srv/rules:5: reactor[2]: "),
+            "{shown:?}"
+        );
     }
 
     #[test]

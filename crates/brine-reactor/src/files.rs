@@ -20,6 +20,8 @@ use crate::scan;
 
 /// The largest reaction file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+/// What is said of a directory, a pipe or a device.
+pub(crate) const NO_FILE: &str = "not a regular file";
 /// How often files that others include are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -146,6 +148,11 @@ impl Files {
     pub(crate) fn look(&mut self, path: &Path) -> Renderer {
         let name = path.to_string_lossy().into_owned();
         let stamp = match fs::metadata(path) {
+            // Reading a pipe would wait for ever, and with it every rule.
+            Ok(metadata) if !metadata.is_file() => {
+                self.known.remove(path);
+                return Renderer::Refused(vec![Problem::error(&name, None, NO_FILE)]);
+            }
             Ok(metadata) => Stamp {
                 inode: metadata.ino(),
                 bytes: metadata.len(),

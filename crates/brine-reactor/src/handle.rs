@@ -110,15 +110,14 @@ impl ReactorHandle {
             repeats: Some(number),
             ..found
         };
-        if !self.shared.record_start(&mut run) {
-            return Err(Refused("it cannot be recorded".to_owned()));
-        }
+        let recorded = self.shared.record_start(&mut run);
+        recorded.map_err(|error| Refused(format!("it cannot be recorded: {error}")))?;
         let (shared, new) = (Arc::clone(&self.shared), run.number);
         let mut repeats = lock(&self.shared.repeats);
         while repeats.try_join_next().is_some() {}
         repeats.spawn(async move {
             let outcome = shared.perform(&call).await;
-            shared.record_end(new, &outcome);
+            shared.record_end(new, &outcome).await;
         });
         Ok(new)
     }

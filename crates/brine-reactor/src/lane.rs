@@ -5,9 +5,9 @@
 //! many as the configuration allows.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brine_log::{EventCursor, Gap, GapReason, Millis, Position, Seq, StoredEvent};
 use brine_wire::envelope::{Envelope, TAG_END};
@@ -17,12 +17,20 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::call::Call;
+use crate::counters::{Counters, one_more};
 use crate::journal::{Counts, Outcome, Run};
+use crate::pacer::Pacer;
 use crate::problem::Problem;
-use crate::react::{Reaction, lock, react};
+use crate::react::{Reacted, Reaction, lock, react};
 use crate::rules::Rule;
-use crate::run::{REACTOR, Shared, now};
+use crate::run::{REACTOR, RECORD_AGAIN, Shared, now};
 use crate::throttle::{Throttle, ThrottleConfig, Verdict};
+
+/// The number under which it is known after a restart that an event's files could not be rendered; no event has so many
+/// reactions.
+const NOTHING_RENDERED: usize = usize::MAX;
+/// How many reactions of a rule may have an end that is not on record.
+const MAX_OPEN: usize = 4096;
 
 /// A rule that runs.
 pub(crate) struct Lane {
@@ -36,51 +44,20 @@ pub(crate) struct Lane {
     shared: Arc<Shared>,
 }
 
-/// What has become of a rule's events, and how many of its reactions are running; what became of those that are not is
-/// in the record.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    events: AtomicU64,
-    throttled: AtomicU64,
-    too_old: AtomicU64,
-    missed: AtomicU64,
-    pub(crate) running: AtomicU64,
-}
-
-impl Counters {
-    fn of(counts: &Counts) -> Self {
-        Self {
-            events: counts.events.into(),
-            throttled: counts.throttled.into(),
-            too_old: counts.too_old.into(),
-            missed: counts.missed.into(),
-            running: AtomicU64::default(),
-        }
-    }
-
-    /// Those of events, with what the record has of reactions.
-    pub(crate) fn with(&self, recorded: Counts) -> Counts {
-        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            events: now(&self.events),
-            throttled: now(&self.throttled),
-            too_old: now(&self.too_old),
-            missed: now(&self.missed),
-            ..recorded
-        }
-    }
-}
-
-fn one_more(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// An event that a rule is for.
 struct Event {
     seq: Seq,
     at: Millis,
     tag: String,
     data: Map,
+}
+
+/// What a reaction needs to start.
+struct Room {
+    /// Until its call has ended.
+    slot: OwnedSemaphorePermit,
+    /// Until its end is on record.
+    open: OwnedSemaphorePermit,
 }
 
 /// What a lane's task holds.
@@ -94,6 +71,8 @@ struct Work {
     pacer: Pacer,
     running: JoinSet<()>,
     slots: Arc<Semaphore>,
+    /// For reactions whose end is not on record: while the history cannot be written, no more than these wait for it.
+    open: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
@@ -150,6 +129,7 @@ impl Lane {
             pacer: Pacer::new(config.rate),
             running: JoinSet::new(),
             slots: Arc::new(Semaphore::new(config.workers)),
+            open: Arc::new(Semaphore::new(MAX_OPEN)),
             stop,
         };
         while !*work.stop.borrow() {
@@ -292,10 +272,21 @@ impl Lane {
         );
         let mut stop = work.stop.clone();
         let reacted = tokio::select! {
-            reacted = rendering => reacted,
+            reacted = timeout(self.shared.config.timeout, rendering) => reacted,
             _ = stop.changed() => return None,
         };
-        self.report(&event, &reacted.problems, work);
+        // Only what real Salt renders can take so long.
+        let reacted = reacted.unwrap_or_else(|_| Reacted {
+            problems: vec![Problem::error(
+                rule.files.join(", "),
+                None,
+                self.shared.config.given_up(),
+            )],
+            ..Reacted::default()
+        });
+        let is_known = work.started.contains(&(event.seq, NOTHING_RENDERED));
+        self.report(&event, &reacted.problems, is_known, &mut stop)
+            .await?;
         for (nth, reaction) in reacted.reactions.into_iter().enumerate() {
             if work.started.contains(&(event.seq, nth)) {
                 continue;
@@ -305,10 +296,14 @@ impl Lane {
         Some(())
     }
 
-    /// Records and logs what kept files from being rendered; warnings are logged once.
-    fn report(&self, event: &Event, problems: &[Problem], work: &Work) {
-        /// The number under which a failure is known after a restart; no event has so many reactions.
-        const NONE: usize = usize::MAX;
+    /// Records and logs what kept files from being rendered; warnings are logged once. `None` if the reactor ends before.
+    async fn report(
+        &self,
+        event: &Event,
+        problems: &[Problem],
+        is_known: bool,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<()> {
         for problem in problems.iter().filter(|problem| !problem.is_error) {
             self.shared.warn_once(problem);
         }
@@ -317,15 +312,44 @@ impl Lane {
             .filter(|problem| problem.is_error)
             .map(ToString::to_string)
             .collect();
-        if errors.is_empty() || work.started.contains(&(event.seq, NONE)) {
-            return;
+        if errors.is_empty() || is_known {
+            return Some(());
         }
         let text = errors.join("; ");
         tracing::error!(rule = %self.name, tag = %event.tag, "no reaction: {text}");
         let mut run = self.run_of(event, None, "rendering", None);
-        if self.shared.record_start(&mut run) {
-            self.shared.record_end(run.number, &Outcome::Failed(text));
+        self.record_failure(&mut run, text, stop).await
+    }
+
+    /// Records that a reaction has failed before anything was called. `None` if the reactor ends before.
+    async fn record_failure(
+        &self,
+        run: &mut Run,
+        text: String,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<()> {
+        self.record_start(run, stop).await?;
+        let outcome = Outcome::Failed(text);
+        tokio::select! {
+            () = self.shared.record_end(run.number, &outcome) => Some(()),
+            _ = stop.changed() => None,
         }
+    }
+
+    /// Records that a reaction starts. While that is impossible, because the disk is full, the rule waits: what is not
+    /// on record is not started, and what is not started is not passed over. `None` if the reactor ends before.
+    async fn record_start(&self, run: &mut Run, stop: &mut watch::Receiver<bool>) -> Option<()> {
+        let mut is_told = false;
+        while let Err(error) = self.shared.record_start(run) {
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::error!(rule = %run.rule, tag = %run.tag, "the rule waits, since its reaction cannot be recorded in {}: {error}", self.shared.directory.display());
+            }
+            tokio::select! {
+                () = sleep(RECORD_AGAIN) => {}
+                _ = stop.changed() => return None,
+            }
+        }
+        Some(())
     }
 
     /// Starts a reaction, when there is room for it. `None` if the reactor ends before.
@@ -339,51 +363,61 @@ impl Lane {
         let mut stop = work.stop.clone();
         let room = async {
             work.pacer.wait().await;
-            Arc::clone(&work.slots).acquire_owned().await.ok()
+            let open = Arc::clone(&work.open).acquire_owned().await.ok()?;
+            let slot = Arc::clone(&work.slots).acquire_owned().await.ok()?;
+            Some(Room { slot, open })
         };
-        let slot = tokio::select! {
-            slot = room => slot?,
+        let room = tokio::select! {
+            room = room => room?,
             _ = stop.changed() => return None,
         };
         let from = format!("{}, ID {}", reaction.low.sls, reaction.low.id);
         let call = match reaction.call {
             Ok(call) => call,
             Err(problem) => {
+                tracing::error!(rule = %self.name, tag = %event.tag, "no reaction: {problem}");
                 let mut run = self.run_of(event, Some(nth), &from, None);
-                if self.shared.record_start(&mut run) {
-                    self.ended(&run, &Outcome::Failed(problem.to_string()));
-                }
-                return Some(());
+                return self
+                    .record_failure(&mut run, problem.to_string(), &mut stop)
+                    .await;
             }
         };
         let mut run = self.run_of(event, Some(nth), &from, Some(call.clone()));
-        if !self.shared.record_start(&mut run) {
-            return Some(());
-        }
+        self.record_start(&mut run, &mut stop).await?;
+        let lane = Arc::clone(self);
         // Jobs are published in order; whatever takes longer than a publish runs beside the others.
-        let is_in_order = matches!(call, Call::Local(_));
-        let running = Arc::clone(self).perform(run, call, slot);
-        match is_in_order {
-            true => running.await,
-            false => drop(work.running.spawn(running)),
+        if matches!(call, Call::Local(_)) {
+            let outcome = self.perform(&call, room.slot).await;
+            work.running.spawn(async move {
+                lane.ended(&run, &outcome).await;
+                drop(room.open);
+            });
+        } else {
+            work.running.spawn(async move {
+                let outcome = lane.perform(&call, room.slot).await;
+                lane.ended(&run, &outcome).await;
+                drop(room.open);
+            });
         }
+        while work.running.try_join_next().is_some() {}
         Some(())
     }
 
-    /// Makes a call within its time, and records what came of it.
-    pub(crate) async fn perform(self: Arc<Self>, run: Run, call: Call, slot: OwnedSemaphorePermit) {
+    /// Makes a call within its time.
+    async fn perform(&self, call: &Call, slot: OwnedSemaphorePermit) -> Outcome {
         one_more(&self.counters.running);
-        let outcome = self.shared.perform(&call).await;
+        let outcome = self.shared.perform(call).await;
         self.counters.running.fetch_sub(1, Ordering::Relaxed);
-        self.ended(&run, &outcome);
         drop(slot);
+        outcome
     }
 
-    fn ended(&self, run: &Run, outcome: &Outcome) {
+    /// Records what came of a call.
+    async fn ended(&self, run: &Run, outcome: &Outcome) {
         if let Outcome::Failed(text) = outcome {
             tracing::error!(rule = %self.name, tag = %run.tag, "reaction {} failed ({}): {text}", run.number, run.from);
         }
-        self.shared.record_end(run.number, outcome);
+        self.shared.record_end(run.number, outcome).await;
     }
 
     fn run_of(&self, event: &Event, nth: Option<usize>, from: &str, call: Option<Call>) -> Run {
@@ -438,31 +472,5 @@ impl Lane {
         work.cursor.skip(gap);
         let read = work.cursor.seq();
         self.advance(work, read);
-    }
-}
-
-/// Lets so many pass per second.
-struct Pacer {
-    interval: Duration,
-    /// When the next may pass; a second's worth may have been saved up.
-    next: Instant,
-}
-
-impl Pacer {
-    fn new(rate: u32) -> Self {
-        Self {
-            interval: Duration::from_secs(1) / rate.max(1),
-            next: Instant::now(),
-        }
-    }
-
-    async fn wait(&mut self) {
-        const SAVED: Duration = Duration::from_secs(1);
-        let now = Instant::now();
-        let saved = now.checked_sub(SAVED).unwrap_or(now);
-        self.next = self.next.max(saved) + self.interval;
-        if self.next > now {
-            tokio::time::sleep_until(self.next.into()).await;
-        }
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod call;
 mod check;
+mod counters;
 pub mod files;
 mod handle;
 pub mod jinja;
@@ -19,6 +20,7 @@ pub mod journal;
 mod lane;
 pub mod low;
 mod order;
+mod pacer;
 mod problem;
 mod react;
 mod rule_set;

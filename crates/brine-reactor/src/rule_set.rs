@@ -9,6 +9,7 @@ use brine_log::{EventCursor, Position, Seq, Start};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::files::NO_FILE;
 use crate::lane::Lane;
 use crate::problem::Problem;
 use crate::react::lock;
@@ -148,8 +149,12 @@ impl Shared {
 /// [`Problem`]s with their lines.
 pub fn read_rules(file: &Path) -> Result<Vec<Rule>, Vec<Problem>> {
     let name = file.to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| vec![Problem::error(&name, None, error.to_string())])?;
+    let failed = |text: String| vec![Problem::error(&name, None, text)];
+    let metadata = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(failed(NO_FILE.to_owned()));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     let value = brine_config::yaml::load(text.as_bytes()).map_err(|error| {
         vec![Problem::error(
             &name,

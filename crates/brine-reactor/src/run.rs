@@ -12,7 +12,7 @@ use brine_log::history::{Consumer, ConsumerName, History, Paused};
 use brine_log::{Log, Millis, Position, Seq};
 use brine_wire::json;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::call::Call;
 use crate::files::{Files, FilesConfig};
@@ -33,6 +33,9 @@ pub const REACTOR: &str = "Reactor";
 pub const CONSUMER: &str = "reactor";
 /// How often it keeps that.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
+
+/// When writing the record is tried again, after it failed.
+pub(crate) const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a reactor works.
 pub struct ReactorConfig {
@@ -85,9 +88,19 @@ pub(crate) struct Limits {
     pub(crate) workers: usize,
     pub(crate) rate: u32,
     pub(crate) throttle: Vec<(String, ThrottleConfig)>,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     max_age: Option<Duration>,
     pub(crate) rules_file: Option<PathBuf>,
+}
+
+impl Limits {
+    /// What is said of whatever took too long.
+    pub(crate) fn given_up(&self) -> String {
+        format!(
+            "it took longer than {:?} and was given up; raise brine: {{reactor: {{timeout: …}}}} if that is not enough",
+            self.timeout
+        )
+    }
 }
 
 /// A reactor whose record is open, and which reacts to every event that comes from then on, once it runs. To be opened
@@ -248,6 +261,15 @@ impl Shared {
         seq <= self.begin.position.seq && at.0 < self.begin.at.0.saturating_sub(age)
     }
 
+    /// Waits until the history has what the log has now, so that a reaction that fired events is done only when they
+    /// outlast this process. `false` if the history ended before.
+    pub(crate) async fn stored(&self) -> bool {
+        match &self.history {
+            Some(history) => history.settled(Seq(self.log.position().seq.0 + 1)).await,
+            None => true,
+        }
+    }
+
     /// Makes a call within its time.
     pub(crate) async fn perform(&self, call: &Call) -> Outcome {
         match timeout(self.config.timeout, self.execute.call(call)).await {
@@ -257,30 +279,36 @@ impl Shared {
                 Outcome::Done(text)
             }
             Ok(Err(why)) => Outcome::Failed(why),
-            Err(_) => Outcome::Failed(format!(
-                "it took longer than {:?} and was given up; raise brine: {{reactor: {{timeout: …}}}} if that is not enough",
-                self.config.timeout
-            )),
+            Err(_) => Outcome::Failed(self.config.given_up()),
         }
     }
 
-    /// Whether the start of a reaction is in the record. What is not, is not started.
-    pub(crate) fn record_start(&self, run: &mut Run) -> bool {
-        match lock(&self.journal).start(run) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(rule = %run.rule, tag = %run.tag, "reaction not started, since it cannot be recorded in {}: {error}", self.directory.display());
-                false
+    /// Records that a reaction starts; gives it its number.
+    ///
+    /// # Errors
+    /// It is not in the record, and must not be called.
+    pub(crate) fn record_start(&self, run: &mut Run) -> io::Result<()> {
+        lock(&self.journal).start(run)
+    }
+
+    /// Records what became of a reaction. One that succeeded is done when the history has what it fired: else a crash
+    /// would leave it done, and its events gone.
+    pub(crate) async fn record_end(&self, run: u64, outcome: &Outcome) {
+        let at = now();
+        if matches!(outcome, Outcome::Done(_)) && !self.stored().await {
+            return; // the history has ended before, so the reaction is uncertain
+        }
+        let mut is_told = false;
+        loop {
+            let recorded = lock(&self.journal).end(run, at, outcome);
+            let Err(error) = recorded else { return };
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::error!(
+                    "the end of reaction {run} cannot be recorded in {}: {error}",
+                    self.directory.display()
+                );
             }
-        }
-    }
-
-    pub(crate) fn record_end(&self, run: u64, outcome: &Outcome) {
-        if let Err(error) = lock(&self.journal).end(run, now(), outcome) {
-            tracing::error!(
-                "the end of reaction {run} cannot be recorded in {}: {error}",
-                self.directory.display()
-            );
+            sleep(RECORD_AGAIN).await;
         }
     }
 
@@ -318,17 +346,25 @@ impl Shared {
         None
     }
 
-    /// Keeps where the slowest rule is.
+    /// Keeps where the slowest rule is, as far as the record is safe: the history must not be ahead of it after a power
+    /// cut, or what was started in between would be neither known nor started again.
     fn save(&self) {
         let (Some(history), Some(name)) = (&self.history, consumer()) else {
             return;
         };
-        let slowest = self
-            .lanes()
-            .into_iter()
-            .map(|lane| *lock(&lane.read))
-            .min_by_key(|position| position.seq);
-        let slowest = slowest.unwrap_or_else(|| self.log.position());
+        let lanes = self.lanes();
+        let slowest = match lanes.is_empty() {
+            true => Some(self.log.position()),
+            false => {
+                let journal = lock(&self.journal);
+                let safe = lanes.iter().map(|lane| journal.synced_position(&lane.name));
+                let safe: Option<Vec<_>> = safe.collect();
+                safe.into_iter()
+                    .flatten()
+                    .min_by_key(|position| position.seq)
+            }
+        };
+        let Some(slowest) = slowest else { return };
         if history
             .consumer(&name)
             .is_none_or(|known| known.position != slowest)
@@ -354,24 +390,25 @@ impl Shared {
     }
 
     async fn sync(&self) {
-        let Some(file) = lock(&self.journal).unsynced() else {
+        let Some(unsynced) = lock(&self.journal).unsynced() else {
             return;
         };
-        let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
-        if let Ok(Err(error)) = synced {
-            tracing::error!(
+        match tokio::task::spawn_blocking(move || unsynced.sync()).await {
+            Ok(Ok(synced)) => lock(&self.journal).synced(synced),
+            Ok(Err(error)) => tracing::error!(
                 "the reactor's record in {} cannot be synced: {error}",
                 self.directory.display()
-            );
+            ),
+            Err(_) => {} // the runtime is ending
         }
     }
 
     async fn end(&self) {
         self.end_rules().await;
         lock(&self.repeats).abort_all();
-        self.save();
         self.record_positions();
         self.sync().await;
+        self.save();
     }
 }
 

@@ -17,8 +17,8 @@ mod tokens;
 mod values;
 mod yaml_text;
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use brine_wire::Value as Data;
 use minijinja::syntax::SyntaxConfig;
@@ -29,11 +29,16 @@ pub use salt::Surroundings;
 
 use self::prepare::What;
 use self::values::{text, to_template};
+use crate::react::lock;
 
 /// How many steps a template may take: some tenths of a second.
 const FUEL: u64 = 1_000_000;
 /// How deep templates may include each other and macros call themselves.
 const RECURSION: usize = 100;
+
+/// How much stack a thread needs that renders, in bytes: a template's steps are enough to put a hundred thousand lists
+/// into each other, which are given back one within the other. What is not used costs nothing.
+pub const STACK_BYTES: usize = 256 << 20;
 
 /// A template that cannot be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,10 +65,12 @@ pub type Include = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// Templates that were read, and what they are rendered with.
 pub struct Jinja {
     env: Environment<'static>,
-    /// The prepared templates, by name.
-    prepared: HashMap<String, String>,
+    /// The names of the templates that were added.
+    prepared: HashSet<String>,
     /// Texts that are not Jinja.
     plain: HashMap<String, String>,
+    /// Templates that others have included: their names, since they were last forgotten.
+    included: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Jinja {
@@ -73,7 +80,12 @@ impl Jinja {
         let mut env = engine();
         env.set_syntax(syntax(around));
         let loader = Arc::clone(include);
-        env.set_loader(move |name| Ok(loader(name).map(|text| prepare::prepare(&text).text)));
+        let included: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let noted = Arc::clone(&included);
+        env.set_loader(move |name| {
+            lock(&noted).insert(name.to_owned());
+            Ok(loader(name).map(|text| prepare::prepare(&text).text))
+        });
         for (name, reader) in [
             (
                 "_import_yaml",
@@ -107,8 +119,9 @@ impl Jinja {
         env.add_global("saltenv", "base");
         Self {
             env,
-            prepared: HashMap::new(),
+            prepared: HashSet::new(),
             plain: HashMap::new(),
+            included,
         }
     }
 
@@ -122,11 +135,9 @@ impl Jinja {
         self.prepared.remove(name);
         // What it includes may have changed, too.
         self.refresh();
-        let added = self
-            .env
-            .add_template_owned(name.to_owned(), prepared.clone());
+        let added = self.env.add_template_owned(name.to_owned(), prepared);
         added.map_err(|error| explain(&error))?;
-        self.prepared.insert(name.to_owned(), prepared);
+        self.prepared.insert(name.to_owned());
         Ok(())
     }
 
@@ -137,10 +148,10 @@ impl Jinja {
 
     /// Forgets what templates have included.
     pub fn refresh(&mut self) {
-        self.env.clear_templates();
-        for (name, text) in &self.prepared {
-            // Each was added once before.
-            let _ = self.env.add_template_owned(name.clone(), text.clone());
+        for name in lock(&self.included).drain() {
+            if !self.prepared.contains(&name) {
+                self.env.remove_template(&name);
+            }
         }
     }
 

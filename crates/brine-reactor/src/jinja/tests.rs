@@ -232,9 +232,22 @@ fn templates_that_do_not_end_are_ended() {
         "{% set a = [] %}{% set b = {'a': a} %}{% do a.append(b) %}",
         "{{ 'x' * 1000000000 }}",
         "{{ 'x'.ljust(1000000000) }}",
+        "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ n.l }}",
+        "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ n.l | json }}",
+        "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}{% do [].append(n.l) %}",
+        "{% set n = namespace(s='xx') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+        "{% set s = 'x' * 60000 %}{% for i in range(10000) %}{{ s }}{% endfor %}",
     ] {
         assert!(rendered(template).is_err(), "{template}");
     }
+}
+
+#[test]
+fn a_large_dictionary_is_as_fast_to_ask_as_to_walk() {
+    let template = "{% set d = {} %}{% for i in range(40000) %}{% do d.update({'k' ~ i: i}) %}{% endfor %}\
+                    {% for k in d %}{% if d[k] != loop.index0 %}wrong{% endif %}{% endfor %}\
+                    {% do d.pop('k7') %}{{ 'k7' in d }} {{ d['k39999'] }} {{ d | length }}";
+    assert_eq!(rendered(template).unwrap(), "False 39999 39999");
 }
 
 #[test]
@@ -272,4 +285,20 @@ fn a_template_that_changed_is_read_again() {
     assert_eq!(jinja.render("a", "t", &data).unwrap(), "2");
     assert_eq!(jinja.render("b", "t", &data).unwrap(), "x");
     assert_eq!(jinja.evaluate("tag ~ 1", "t", &data).unwrap(), "t1");
+}
+
+/// What an administrator writes by mistake must not end the process that runs the reactor.
+#[test]
+fn values_that_lie_deep_in_each_other_do_not_end_the_process() {
+    let run = || {
+        for inner in ["[n.l]", "{'a': n.l}", "(n.l, 1)"] {
+            let template = format!(
+                "{{% set n = namespace(l=[]) %}}{{% for i in range(99999) %}}{{% set n.l = {inner} %}}{{% endfor %}}{{{{ n.l }}}}"
+            );
+            let shown = rendered(&template).map_err(|error| error.message);
+            assert!(shown.is_err(), "{inner}");
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    thread.spawn(run).unwrap().join().unwrap();
 }

@@ -4,6 +4,7 @@
 //! The engine's own lists and mappings cannot be changed, but `{% do names.append(x) %}` is how templates collect. A
 //! collection can never be put into itself, so walking one always ends.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brine_wire::{Map, Value as Data, python_text};
@@ -16,6 +17,24 @@ use super::methods;
 pub(super) const MAX_DEPTH: usize = 128;
 /// How many items one collection may hold.
 pub(super) const MAX_ITEMS: usize = 100_000;
+/// How many items are walked through at once: a list may hold another one twice, and that one another one twice.
+const MAX_WALK: usize = 1_000_000;
+
+/// How far a walk through collections has come.
+struct Walk(usize);
+
+impl Walk {
+    fn step(&mut self, depth: usize) -> Result<(), Error> {
+        self.0 += 1;
+        if depth > MAX_DEPTH {
+            return Err(invalid(format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        if self.0 > MAX_WALK {
+            return Err(invalid(format!("more than {MAX_WALK} items in each other")));
+        }
+        Ok(())
+    }
+}
 
 /// A list, as Python has it.
 #[derive(Debug, Default)]
@@ -23,7 +42,47 @@ pub(super) struct List(Mutex<Vec<Value>>);
 
 /// A dictionary, as Python has it: in the order in which its keys came.
 #[derive(Debug, Default)]
-pub(super) struct Dict(Mutex<Vec<(Value, Value)>>);
+pub(super) struct Dict(Mutex<Pairs>);
+
+/// The pairs of a dictionary. Templates walk over the keys of events of a megabyte, and ask for each.
+#[derive(Debug, Default)]
+struct Pairs {
+    all: Vec<(Value, Value)>,
+    /// Where keys that are text stand, once there are many and somebody has asked.
+    places: Option<HashMap<String, usize>>,
+}
+
+impl Pairs {
+    /// How many are looked through one by one.
+    const FEW: usize = 32;
+
+    fn place(&mut self, key: &Value) -> Option<usize> {
+        match key.as_str() {
+            Some(key) => self.place_of_text(key),
+            None => self.all.iter().position(|(own, _)| own == key),
+        }
+    }
+
+    fn place_of_text(&mut self, key: &str) -> Option<usize> {
+        if self.all.len() <= Self::FEW {
+            let mut all = self.all.iter();
+            return all.position(|(own, _)| own.as_str() == Some(key));
+        }
+        let places = self.places.get_or_insert_with(|| {
+            let texts = self.all.iter().enumerate();
+            let texts = texts.filter_map(|(at, (key, _))| Some((key.as_str()?.to_owned(), at)));
+            texts.collect()
+        });
+        places.get(key).copied()
+    }
+
+    fn push(&mut self, key: Value, value: Value) {
+        if let (Some(places), Some(text)) = (&mut self.places, key.as_str()) {
+            places.insert(text.to_owned(), self.all.len());
+        }
+        self.all.push((key, value));
+    }
+}
 
 /// A lock held for a few instructions; what it guards is whole after each of them.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -50,42 +109,50 @@ impl List {
 }
 
 impl Dict {
+    /// Of pairs with keys that differ.
     pub(super) fn of(pairs: Vec<(Value, Value)>) -> Value {
+        let pairs = Pairs {
+            all: pairs,
+            places: None,
+        };
         Value::from_object(Self(Mutex::new(pairs)))
     }
 
     pub(super) fn pairs(&self) -> Vec<(Value, Value)> {
-        lock(&self.0).clone()
+        lock(&self.0).all.clone()
     }
 
     pub(super) fn get(&self, key: &Value) -> Option<Value> {
-        let pairs = lock(&self.0);
-        let found = pairs.iter().find(|(own, _)| own == key);
-        found.map(|(_, value)| value.clone())
+        let mut pairs = lock(&self.0);
+        let at = pairs.place(key)?;
+        Some(pairs.all[at].1.clone())
     }
 
     /// Sets a key; the value must have gone through [`insertable`].
     pub(super) fn set(&self, key: Value, value: Value) -> Result<(), Error> {
         let mut pairs = lock(&self.0);
-        match pairs.iter_mut().find(|(own, _)| *own == key) {
-            Some((_, old)) => *old = value,
-            None => pairs.push((key, value)),
+        match pairs.place(&key) {
+            Some(at) => pairs.all[at].1 = value,
+            None => pairs.push(key, value),
         }
-        bounded(pairs.len())
+        bounded(pairs.all.len())
     }
 
     pub(super) fn remove(&self, key: &Value) -> Option<Value> {
         let mut pairs = lock(&self.0);
-        let at = pairs.iter().position(|(own, _)| own == key)?;
-        Some(pairs.remove(at).1)
+        let at = pairs.place(key)?;
+        pairs.places = None;
+        Some(pairs.all.remove(at).1)
     }
 
     pub(super) fn remove_last(&self) -> Option<(Value, Value)> {
-        lock(&self.0).pop()
+        let mut pairs = lock(&self.0);
+        pairs.places = None;
+        pairs.all.pop()
     }
 
     pub(super) fn clear(&self) {
-        lock(&self.0).clear();
+        *lock(&self.0) = Pairs::default();
     }
 }
 
@@ -105,22 +172,20 @@ pub(super) fn invalid(text: impl Into<String>) -> Error {
 
 /// A value that may be put into the collection at this address.
 pub(super) fn insertable(into: *const (), value: &Value) -> Result<Value, Error> {
-    if holds(value, into, 0)? {
+    if holds(value, into, 0, &mut Walk(0))? {
         return Err(invalid("a list or mapping cannot be put into itself"));
     }
     Ok(value.clone())
 }
 
-fn holds(value: &Value, wanted: *const (), depth: usize) -> Result<bool, Error> {
-    if depth > MAX_DEPTH {
-        return Err(invalid(format!("nested deeper than {MAX_DEPTH} levels")));
-    }
+fn holds(value: &Value, wanted: *const (), depth: usize, walk: &mut Walk) -> Result<bool, Error> {
+    walk.step(depth)?;
     if let Some(list) = value.downcast_object::<List>() {
         if address(&list) == wanted {
             return Ok(true);
         }
         for item in list.items() {
-            if holds(&item, wanted, depth + 1)? {
+            if holds(&item, wanted, depth + 1, walk)? {
                 return Ok(true);
             }
         }
@@ -129,7 +194,7 @@ fn holds(value: &Value, wanted: *const (), depth: usize) -> Result<bool, Error> 
             return Ok(true);
         }
         for (_, value) in dict.pairs() {
-            if holds(&value, wanted, depth + 1)? {
+            if holds(&value, wanted, depth + 1, walk)? {
                 return Ok(true);
             }
         }
@@ -141,7 +206,7 @@ fn holds(value: &Value, wanted: *const (), depth: usize) -> Result<bool, Error> 
                 ValueKind::Map => value.get_item(&item)?,
                 _ => item,
             };
-            if holds(&inner, wanted, depth + 1)? {
+            if holds(&inner, wanted, depth + 1, walk)? {
                 return Ok(true);
             }
         }
@@ -199,9 +264,9 @@ impl Object for Dict {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        let pairs = lock(&self.0);
-        let found = pairs.iter().find(|(own, _)| own.as_str() == Some(key));
-        found.map(|(_, value)| value.clone())
+        let mut pairs = lock(&self.0);
+        let at = pairs.place_of_text(key)?;
+        Some(pairs.all[at].1.clone())
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -210,7 +275,7 @@ impl Object for Dict {
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(lock(&self.0).len())
+        Some(lock(&self.0).all.len())
     }
 
     fn call_method(
@@ -247,13 +312,11 @@ pub(super) fn to_template(data: &Data) -> Value {
 
 /// A template's value, as data.
 pub(super) fn to_data(value: &Value) -> Result<Data, Error> {
-    convert(value, 0)
+    convert(value, 0, &mut Walk(0))
 }
 
-fn convert(value: &Value, depth: usize) -> Result<Data, Error> {
-    if depth > MAX_DEPTH {
-        return Err(invalid(format!("nested deeper than {MAX_DEPTH} levels")));
-    }
+fn convert(value: &Value, depth: usize, walk: &mut Walk) -> Result<Data, Error> {
+    walk.step(depth)?;
     Ok(match value.kind() {
         ValueKind::Undefined => {
             return Err(Error::new(
@@ -269,7 +332,7 @@ fn convert(value: &Value, depth: usize) -> Result<Data, Error> {
             let mut items = Vec::new();
             for item in value.try_iter()?.checked() {
                 bounded(items.len())?;
-                items.push(convert(&item?, depth + 1)?);
+                items.push(convert(&item?, depth + 1, walk)?);
             }
             Data::Array(items)
         }
@@ -279,7 +342,8 @@ fn convert(value: &Value, depth: usize) -> Result<Data, Error> {
                 let key = key?;
                 let inner = value.get_item(&key)?;
                 bounded(pairs.len())?;
-                pairs.push((convert(&key, depth + 1)?, convert(&inner, depth + 1)?));
+                let key = convert(&key, depth + 1, walk)?;
+                pairs.push((key, convert(&inner, depth + 1, walk)?));
             }
             Data::Map(Map::from_pairs(pairs))
         }

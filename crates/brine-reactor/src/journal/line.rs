@@ -224,12 +224,20 @@ pub fn make(directory: &Path) -> io::Result<()> {
         .create(directory)
 }
 
-pub(super) fn create(file: &Path) -> io::Result<File> {
-    OpenOptions::new()
+/// A new file, which is there after a power cut, too.
+pub(super) fn create(directory: &Path, number: u64) -> io::Result<File> {
+    let path = path(directory, number);
+    let file = OpenOptions::new()
         .create_new(true)
         .append(true)
         .mode(0o600)
-        .open(file)
+        .open(&path)?;
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    if let Err(error) = synced {
+        let _ = fs::remove_file(path); // so that it can be tried again
+        return Err(error);
+    }
+    Ok(file)
 }
 
 fn number(number: u64) -> Value {

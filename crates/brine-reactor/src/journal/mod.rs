@@ -8,8 +8,11 @@
 //! Files are removed when there are many. What must outlast them is repeated in each new one: where rules are, what they
 //! have done, and which reactions are uncertain.
 //!
-//! A record survives the end of this process at once, and a power cut after [`SYNC_EVERY`] at most.
+//! A record survives the end of this process at once, and a power cut after [`SYNC_EVERY`] at most. So nothing outside
+//! the record, and no file of it, is given up for a position that is not yet safe against a power cut.
 
+mod entry;
+mod found;
 mod line;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,9 +24,10 @@ use std::time::Duration;
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::{Map, json};
 
-use self::line::{Line, create, end_line, files, lines, path, position_line, start_line};
+pub use self::entry::{Counts, Outcome, Run};
+use self::found::Found;
+use self::line::{create, end_line, files, lines, path, position_line, start_line};
 pub use self::line::{make, read};
-use crate::call::Call;
 
 /// How often what was written is made safe against a power cut.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -34,106 +38,6 @@ const KEEP_FILES: usize = 8;
 /// How many bytes of uncertain reactions are kept for longer than the others.
 const MAX_UNCERTAIN: usize = 1 << 20;
 
-/// A reaction in the record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// Its number, by which it can be run again.
-    pub number: u64,
-    /// The pattern of its rule.
-    pub rule: String,
-    /// The event.
-    pub position: Position,
-    /// Which of the reactions to that event it is, from 0; `None` if none could be made of it.
-    pub nth: Option<usize>,
-    /// The event's tag.
-    pub tag: String,
-    /// Its file and ID.
-    pub from: String,
-    /// What it called; `None` if it could not be read, or is too large to be kept.
-    pub call: Option<Call>,
-    /// When it started.
-    pub started: Millis,
-    /// When it ended.
-    pub ended: Option<Millis>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The run that it repeats.
-    pub repeats: Option<u64>,
-}
-
-/// What became of a reaction.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// It is running.
-    Running,
-    /// It succeeded, with this result.
-    Done(String),
-    /// It failed, or was not called at all.
-    Failed(String),
-    /// The reactor ended while it ran.
-    Uncertain,
-}
-
-impl Outcome {
-    /// In one word.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Done(_) => "done",
-            Self::Failed(_) => "failed",
-            Self::Uncertain => "uncertain",
-        }
-    }
-}
-
-/// What became of events and reactions of a rule, over restarts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Events that it is for.
-    pub events: u64,
-    /// Reactions that succeeded.
-    pub done: u64,
-    /// Reactions that failed.
-    pub failed: u64,
-    /// Reactions that a crash interrupted.
-    pub uncertain: u64,
-    /// Events that were one too many for `throttle`.
-    pub throttled: u64,
-    /// Events that a restart found too old.
-    pub too_old: u64,
-    /// Events that were gone before they could be read.
-    pub missed: u64,
-}
-
-impl Counts {
-    /// Each with its name.
-    #[must_use]
-    pub const fn named(&self) -> [(&'static str, u64); 7] {
-        [
-            ("events", self.events),
-            ("done", self.done),
-            ("failed", self.failed),
-            ("uncertain", self.uncertain),
-            ("throttled", self.throttled),
-            ("too_old", self.too_old),
-            ("missed", self.missed),
-        ]
-    }
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.events += other.events;
-        self.done += other.done;
-        self.failed += other.failed;
-        self.uncertain += other.uncertain;
-        self.throttled += other.throttled;
-        self.too_old += other.too_old;
-        self.missed += other.missed;
-    }
-}
-
 /// What an earlier process left.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
@@ -143,6 +47,33 @@ pub(crate) struct Left {
     pub(crate) started: HashMap<String, HashSet<(Seq, usize)>>,
     /// How many reactions this process found unfinished.
     pub(crate) uncertain: u64,
+}
+
+/// What is written, to be made safe against a power cut.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    file: File,
+    /// Where rules were when that was taken.
+    positions: Vec<(String, Position)>,
+}
+
+impl Unsynced {
+    /// Waits for the disk.
+    ///
+    /// # Errors
+    /// It is not known what the disk has.
+    pub(crate) fn sync(self) -> io::Result<Synced> {
+        self.file.sync_data()?;
+        Ok(Synced {
+            positions: self.positions,
+        })
+    }
+}
+
+/// What is safe against a power cut.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    positions: Vec<(String, Position)>,
 }
 
 /// The record, for one process.
@@ -156,6 +87,8 @@ pub(crate) struct Journal {
     is_dirty: bool,
     /// Whether the last line may be there in part.
     is_torn: bool,
+    /// Whether the file has what every file has.
+    is_begun: bool,
     /// What each older file is still needed for.
     older: BTreeMap<u64, Needed>,
     /// The same of the file that is written.
@@ -181,6 +114,8 @@ struct Started {
 struct Tally {
     /// Everything up to there was started.
     position: Option<Position>,
+    /// The same, if the power fails.
+    synced: Option<Position>,
     counts: Counts,
 }
 
@@ -200,67 +135,6 @@ impl Tally {
 struct Needed {
     running: usize,
     through: HashMap<String, Seq>,
-}
-
-/// What the files of earlier processes say, read from the oldest on.
-#[derive(Debug, Default)]
-struct Found {
-    left: Left,
-    files: BTreeMap<u64, Needed>,
-    rules: HashMap<String, Tally>,
-    open: BTreeMap<u64, Run>,
-    uncertain: BTreeMap<u64, Run>,
-    next_run: u64,
-}
-
-impl Found {
-    fn take(&mut self, line: Line, file: &mut Needed, log: LogId) {
-        match line {
-            Line::Start(run) => {
-                self.next_run = self.next_run.max(run.number + 1);
-                if run.position.log == log && !self.uncertain.contains_key(&run.number) {
-                    file.through.insert(run.rule.clone(), run.position.seq);
-                    if run.repeats.is_none() {
-                        let nth = run.nth.unwrap_or(usize::MAX);
-                        let started = self.left.started.entry(run.rule.clone()).or_default();
-                        started.insert((run.position.seq, nth));
-                    }
-                }
-                if let Some(again) = run.repeats {
-                    self.uncertain.remove(&again);
-                }
-                self.open.insert(run.number, *run);
-            }
-            Line::End {
-                number, outcome, ..
-            } => {
-                let Some(run) = self.open.remove(&number) else {
-                    return;
-                };
-                let is_known = self.uncertain.contains_key(&number);
-                if run.repeats.is_none() && !is_known {
-                    self.rules
-                        .entry(run.rule.clone())
-                        .or_default()
-                        .ended(&outcome);
-                }
-                if outcome == Outcome::Uncertain {
-                    self.uncertain.insert(number, run);
-                }
-            }
-            Line::At {
-                rule,
-                position,
-                counts,
-            } => {
-                let tally = Tally {
-                    position: Some(position),
-                    counts,
-                };
-                self.rules.insert(rule, tally);
-            }
-        }
-    }
 }
 
 impl Journal {
@@ -306,12 +180,13 @@ impl Journal {
         let number = older.keys().next_back().map_or(1, |number| number + 1);
         let mut journal = Self {
             directory: directory.to_owned(),
-            file: create(&path(directory, number))?,
+            file: create(directory, number)?,
             number,
             bytes: 0,
             next_run,
             is_dirty: false,
             is_torn: false,
+            is_begun: false,
             older,
             own: Needed::default(),
             running: HashMap::new(),
@@ -330,22 +205,18 @@ impl Journal {
             }
             journal.remember(&run, now);
         }
-        journal.repeat()?;
+        journal.begin()?;
         Ok((journal, left))
     }
 
     /// Records that a reaction starts; gives it its number.
     ///
     /// # Errors
-    /// It is not recorded, and must not be called; it counts as failed.
+    /// It is not recorded, and must not be called.
     pub(crate) fn start(&mut self, run: &mut Run) -> io::Result<()> {
         run.number = self.next_run;
+        self.write(start_line(run))?;
         self.next_run += 1;
-        if let Err(error) = self.write(start_line(run)) {
-            let tally = self.rules.entry(run.rule.clone()).or_default();
-            tally.counts.failed += 1;
-            return Err(error);
-        }
         if let Some(again) = run.repeats {
             self.uncertain.remove(&again);
         }
@@ -364,6 +235,7 @@ impl Journal {
     /// # Errors
     /// It is not recorded: after a crash it is uncertain.
     pub(crate) fn end(&mut self, run: u64, at: Millis, outcome: &Outcome) -> io::Result<()> {
+        self.write(end_line(run, at, outcome))?;
         if let Some(started) = self.running.remove(&run) {
             let needed = match started.file == self.number {
                 true => Some(&mut self.own),
@@ -376,7 +248,7 @@ impl Journal {
                 self.rules.entry(rule).or_default().ended(outcome);
             }
         }
-        self.write(end_line(run, at, outcome))
+        Ok(())
     }
 
     /// Records where the cursor of a rule is: everything up to there was started. Of `counts`, those of events count;
@@ -394,15 +266,7 @@ impl Journal {
             ..counts
         };
         let line = position_line(rule, position, &tally.counts);
-        self.write(line)?;
-        for needed in self.older.values_mut() {
-            let through = needed.through.get(rule);
-            if through.is_some_and(|through| *through <= position.seq) {
-                needed.through.remove(rule);
-            }
-        }
-        self.remove_old();
-        Ok(())
+        self.write(line)
     }
 
     /// The same, if it has moved.
@@ -436,9 +300,40 @@ impl Journal {
         self.remove_old();
     }
 
-    /// A handle to the file, to make what was written safe with [`File::sync_data`], if there is something.
-    pub(crate) fn unsynced(&mut self) -> Option<File> {
-        std::mem::take(&mut self.is_dirty).then(|| self.file.try_clone().ok())?
+    /// What was written since the last time, if there is something. Older files are safe.
+    pub(crate) fn unsynced(&mut self) -> Option<Unsynced> {
+        if !self.is_dirty {
+            return None;
+        }
+        let file = self.file.try_clone().ok()?;
+        self.is_dirty = false;
+        let rules = self.rules.iter();
+        let positions = rules.filter_map(|(rule, tally)| Some((rule.clone(), tally.position?)));
+        Some(Unsynced {
+            file,
+            positions: positions.collect(),
+        })
+    }
+
+    /// Positions that are safe now: nothing needs older files for what is before them.
+    pub(crate) fn synced(&mut self, synced: Synced) {
+        for (rule, position) in synced.positions {
+            for needed in self.older.values_mut() {
+                let through = needed.through.get(&rule);
+                if through.is_some_and(|through| *through <= position.seq) {
+                    needed.through.remove(&rule);
+                }
+            }
+            if let Some(tally) = self.rules.get_mut(&rule) {
+                tally.synced = Some(position);
+            }
+        }
+        self.remove_old();
+    }
+
+    /// Where a rule goes on after a power cut, if that is known.
+    pub(crate) fn synced_position(&self, rule: &str) -> Option<Position> {
+        self.rules.get(rule)?.synced
     }
 
     /// Keeps an uncertain reaction when its file goes; of too many the oldest are forgotten.
@@ -459,7 +354,10 @@ impl Journal {
     }
 
     /// Writes what every file has: where rules are, and uncertain reactions.
-    fn repeat(&mut self) -> io::Result<()> {
+    fn begin(&mut self) -> io::Result<()> {
+        if self.is_begun {
+            return Ok(());
+        }
         self.line.clear();
         for text in self.uncertain.values() {
             self.line.push_str(text);
@@ -472,19 +370,22 @@ impl Journal {
                 self.line.push('\n');
             }
         }
-        self.append()
+        self.append()?;
+        self.is_begun = true;
+        Ok(())
     }
 
     fn write(&mut self, line: Map) -> io::Result<()> {
         if self.bytes > FILE_BYTES {
             let number = self.number + 1;
             self.file.sync_data()?;
-            self.file = create(&path(&self.directory, number))?;
+            make(&self.directory)?; // somebody may have removed it
+            self.file = create(&self.directory, number)?;
             self.older
                 .insert(self.number, std::mem::take(&mut self.own));
-            (self.number, self.bytes) = (number, 0);
-            self.repeat()?;
+            (self.number, self.bytes, self.is_begun) = (number, 0, false);
         }
+        self.begin()?;
         self.line.clear();
         json::to_exact_line(&line.into(), &mut self.line);
         self.line.push('\n');

@@ -2,7 +2,7 @@
 
 use super::line::{files, path};
 use super::*;
-use crate::call::Function;
+use crate::call::{Call, Function};
 
 const LOG: LogId = LogId(7);
 
@@ -101,6 +101,7 @@ fn old_files_go_when_nothing_needs_them() {
             .end(one.number, Millis(9), &Outcome::Done(String::new()))
             .unwrap();
         journal.at("a/*", at(seq), Counts::default()).unwrap();
+        sync(&mut journal);
     }
     // The first reaction still runs.
     assert!(files(directory.path()).unwrap().len() > 30);
@@ -108,10 +109,19 @@ fn old_files_go_when_nothing_needs_them() {
         .end(kept.number, Millis(9), &Outcome::Done(String::new()))
         .unwrap();
     journal.at("a/*", at(40), Counts::default()).unwrap();
+    // A power cut may still take that.
+    assert!(files(directory.path()).unwrap().len() > 30);
+    sync(&mut journal);
     assert!(files(directory.path()).unwrap().len() <= KEEP_FILES);
     let (_, left) = Journal::open(directory.path(), LOG, Millis(0)).unwrap();
     assert_eq!(left.uncertain, 0);
     assert_eq!(left.positions["a/*"], at(40));
+}
+
+/// Makes what was written safe, as the reactor does every second.
+fn sync(journal: &mut Journal) {
+    let synced = journal.unsynced().unwrap().sync().unwrap();
+    journal.synced(synced);
 }
 
 /// What a journal has when it is opened anew.
@@ -187,6 +197,7 @@ fn uncertain_reactions_are_listed_until_they_are_run_again() {
             let done = Outcome::Done(String::new());
             journal.end(one.number, Millis(9), &done).unwrap();
             journal.at("a/*", at(seq), Counts::default()).unwrap();
+            sync(journal);
         }
     };
     go_on(&mut journal, 2..40);
@@ -224,4 +235,59 @@ fn a_line_behind_one_that_was_cut_off_is_whole() {
     journal.is_torn = true; // as after a full disk
     journal.start(&mut run(4, 0)).unwrap();
     assert_eq!(read(directory.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_power_cut_takes_is_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = opened(directory.path());
+    journal.at("a/*", at(3), Counts::default()).unwrap();
+    assert_eq!(journal.synced_position("a/*"), None);
+    sync(&mut journal);
+    let file = path(directory.path(), journal.number);
+    let safe = fs::metadata(&file).unwrap().len();
+    journal.start(&mut run(4, 0)).unwrap();
+    journal.at("a/*", at(4), Counts::default()).unwrap();
+    // Whoever keeps a position for the time after a power cut keeps this one.
+    assert_eq!(journal.synced_position("a/*"), Some(at(3)));
+    drop(journal);
+    File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(safe)
+        .unwrap();
+    let (journal, left) = opened(directory.path());
+    assert_eq!(left.positions["a/*"], at(3));
+    assert!(left.started.is_empty());
+    assert_eq!(journal.synced_position("a/*"), None);
+}
+
+#[test]
+fn a_file_that_could_not_be_begun_is_begun_by_the_next_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = opened(directory.path());
+    let mut lost = run(1, 0);
+    journal.start(&mut lost).unwrap();
+    drop(journal);
+    let (mut journal, _) = opened(directory.path());
+    journal.at("a/*", at(3), Counts::default()).unwrap();
+    // A new file, and nothing can be written.
+    let number = journal.number + 1;
+    let file = create(directory.path(), number).unwrap();
+    (journal.number, journal.is_begun) = (number, false);
+    journal.file = File::open(path(directory.path(), number)).unwrap();
+    assert!(journal.start(&mut run(4, 0)).is_err());
+    journal.file = file;
+    journal.start(&mut run(4, 0)).unwrap();
+    drop(journal);
+    for older in files(directory.path()).unwrap() {
+        if older < number {
+            fs::remove_file(path(directory.path(), older)).unwrap();
+        }
+    }
+    let (_, left) = opened(directory.path());
+    assert_eq!(left.positions["a/*"], at(3));
+    let runs = read(directory.path()).unwrap();
+    assert_eq!(runs[0].number, lost.number);
 }

@@ -5,30 +5,39 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod store;
+
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use brine_log::{Incoming, Log, LogConfig, LogId, Millis};
+use brine_log::history::{ConsumerName, History, HistoryConfig, PreparedHistory};
+use brine_log::{Incoming, Log, LogConfig, LogId, Millis, Seq};
 use brine_reactor::call::Call;
 use brine_reactor::files::{Available, FilesConfig};
 use brine_reactor::jinja::Surroundings;
 use brine_reactor::journal::{self, Outcome, Run};
 use brine_reactor::rules::Rule;
-use brine_reactor::run::{Opened, ReactorConfig, ThrottleConfig};
+use brine_reactor::run::{CONSUMER, Opened, ReactorConfig, ThrottleConfig};
 use brine_reactor::{Execute, Future, ReactorHandle, read_rules};
 use brine_wire::{Map, Value, msgpack};
 use tempfile::TempDir;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
-/// Notes calls; those of a function `x.hang` wait until they are let go, those of `x.fail` fail.
+use crate::store::Disk;
+
+/// Notes calls; those of a function `x.hang` wait until they are let go, those of `x.fail` fail, and those of `x.fire`
+/// wait likewise and fire an event then.
 #[derive(Default)]
 struct Calls {
     made: Mutex<Vec<String>>,
     changed: Notify,
     let_go: Notify,
+    log: Mutex<Option<Arc<Log>>>,
 }
 
 impl Execute for Calls {
@@ -37,8 +46,13 @@ impl Execute for Calls {
             let (Call::Local(job), name) = (call, call.name()) else {
                 panic!("{call:?}");
             };
-            if name.ends_with(".hang") {
+            if name.ends_with(".hang") || name.ends_with(".fire") {
                 self.let_go.notified().await;
+            }
+            if let Some(log) = &*self.log.lock().unwrap()
+                && name.ends_with(".fire")
+            {
+                fire(log, "fired", "x");
             }
             let made = format!("{name} {}", job.tgt.as_str().unwrap());
             self.made.lock().unwrap().push(made);
@@ -56,7 +70,7 @@ impl Execute for Calls {
         _tag: &'a str,
         _data: &'a Value,
     ) -> Future<'a, Result<Value, String>> {
-        Box::pin(async { Err("there is no Salt".to_owned()) })
+        Box::pin(std::future::pending()) // Salt never answers
     }
 }
 
@@ -74,9 +88,18 @@ impl Calls {
     }
 }
 
+fn fire(log: &Log, tag: &str, id: &str) -> Range<Seq> {
+    let mut event = format!("{tag}\n\n").into_bytes();
+    msgpack::encode_map(&Map::from_iter([("id", id)]), &mut event);
+    let tag_bytes = tag.len();
+    let event = &event;
+    log.append([Incoming { event, tag_bytes }], Millis(0))
+}
+
 /// A log, files, and a place for the record.
 struct Bench {
     log: Arc<Log>,
+    history: Option<History>,
     root: TempDir,
     calls: Arc<Calls>,
 }
@@ -99,8 +122,26 @@ impl Bench {
     fn new() -> Self {
         Self {
             log: Log::new(LogConfig::new(LogId(7))),
+            history: None,
             root: tempfile::tempdir().unwrap(),
             calls: Arc::default(),
+        }
+    }
+
+    /// A process that finds this disk, where another one may have been before.
+    fn on(disk: &Disk, before: Option<Self>) -> Self {
+        let mut config = HistoryConfig::new("simulated");
+        config.retention.max_age = None;
+        config.give_up_after = Duration::from_secs(3600); // a killed process gives nothing up
+        let prepared = PreparedHistory::on(Box::new(disk.clone()), config).unwrap();
+        let log = Log::with_history(LogConfig::new(LogId(0)), &prepared);
+        let history = prepared.start(&log).unwrap();
+        let bench = before.unwrap_or_else(Self::new);
+        *bench.calls.log.lock().unwrap() = Some(Arc::clone(&log));
+        Self {
+            log,
+            history: Some(history),
+            ..bench
         }
     }
 
@@ -140,7 +181,7 @@ impl Bench {
     }
 
     fn open(&self, config: ReactorConfig) -> Opened {
-        Opened::new(config, Arc::clone(&self.log), None).unwrap()
+        Opened::new(config, Arc::clone(&self.log), self.history.clone()).unwrap()
     }
 
     fn start(&self, opened: Opened) -> Running {
@@ -151,12 +192,8 @@ impl Bench {
         Running { handle, end, task }
     }
 
-    fn fire(&self, tag: &str, id: &str) {
-        let mut event = format!("{tag}\n\n").into_bytes();
-        msgpack::encode_map(&Map::from_iter([("id", id)]), &mut event);
-        let tag_bytes = tag.len();
-        let event = &event;
-        self.log.append([Incoming { event, tag_bytes }], Millis(0));
+    fn fire(&self, tag: &str, id: &str) -> Range<Seq> {
+        fire(&self.log, tag, id)
     }
 
     fn history(&self) -> Vec<Run> {
@@ -217,7 +254,7 @@ async fn a_call_that_hangs_holds_up_its_rule_alone_and_is_given_up() {
     assert_eq!(count(&running.handle, "a", "running"), 1);
     // As time goes by without anything else to do.
     while count(&running.handle, "a", "failed") < 2 {
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        sleep(Duration::from_secs(600)).await;
     }
     running.end().await;
     let failed: Vec<_> = bench
@@ -236,6 +273,29 @@ async fn a_call_that_hangs_holds_up_its_rule_alone_and_is_given_up() {
         };
         assert!(why.starts_with(expected), "{rule}: {why}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_never_rendered_holds_up_its_rule_alone_and_is_given_up() {
+    let bench = Bench::new();
+    let file = bench.path("x.sls");
+    fs::write(&file, "#!py\n").unwrap();
+    let slow = Rule::new("a", vec![file.display().to_string()]).unwrap();
+    let mut config = bench.config(vec![slow, bench.rule("b", "x.y")]);
+    config.files.no_salt = None;
+    let running = bench.start(bench.open(config));
+    bench.fire("a", "m");
+    bench.fire("b", "m");
+    assert_eq!(bench.calls.wait(1).await, ["local.x.y m"]);
+    while count(&running.handle, "a", "failed") == 0 {
+        sleep(Duration::from_secs(600)).await;
+    }
+    running.end().await;
+    let runs = bench.history();
+    let Outcome::Failed(why) = &runs.iter().find(|run| run.rule == "a").unwrap().outcome else {
+        panic!("{runs:?}");
+    };
+    assert!(why.contains("x.sls: it took longer than 3600s"), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,11 +331,11 @@ async fn a_rule_whose_files_change_goes_on_where_it_was() {
     bench.fire("a", "two");
     // Asleep, so that the stopped clock goes on to whatever the rule waits for.
     while count(&running.handle, "a", "running") == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     write(&[&bench.rule("a", "x.other"), &bench.rule("b", "x.y")]);
     while running.handle.list().len() < 2 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     }
     bench.calls.let_go.notify_one();
     bench.fire("b", "three");
@@ -314,5 +374,81 @@ async fn the_last_of_a_time_is_reacted_to_once_over_a_restart() {
     let all = bench.calls.wait(3).await;
     assert_eq!(count(&running.handle, "a", "throttled"), 1);
     assert_eq!((made.len(), all.len()), (2, 3), "{all:?}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_reaction_is_done_when_what_it_fired_is_on_the_disk() {
+    let disk = Disk::default();
+    let bench = Bench::on(&disk, None);
+    let config = |bench: &Bench| ReactorConfig {
+        max_age: None,
+        ..bench.config(vec![bench.rule("a", "x.fire")])
+    };
+    let outcomes = |bench: &Bench| -> Vec<_> {
+        let runs = bench.history().into_iter();
+        runs.map(|run| run.outcome.word()).collect()
+    };
+    let running = bench.start(bench.open(config(&bench)));
+    let event = bench.fire("a", "one");
+    let history = bench.history.clone().unwrap();
+    history.durable(event.clone()).await.unwrap();
+    while count(&running.handle, "a", "running") == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // What is fired from now on does not reach the disk.
+    disk.hold();
+    bench.calls.let_go.notify_one();
+    bench.calls.wait(1).await;
+    while count(&running.handle, "a", "running") > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(outcomes(&bench), ["running"]);
+    assert_eq!(count(&running.handle, "a", "done"), 0);
+    running.task.abort();
+    let disk = disk.kill();
+    assert_eq!(disk.events(), 1, "what it fired is lost");
+
+    let bench = Bench::on(&disk, Some(bench));
+    let opened = bench.open(config(&bench));
+    assert_eq!(opened.uncertain(), 1);
+    let running = bench.start(opened);
+    bench.fire("a", "two");
+    bench.calls.let_go.notify_one();
+    assert_eq!(
+        bench.calls.wait(2).await,
+        ["local.x.fire one", "local.x.fire two"]
+    );
+    while count(&running.handle, "a", "done") == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(outcomes(&bench), ["uncertain", "done"]);
+    assert_eq!(disk.events(), 3, "with what the second fired");
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_is_not_ahead_of_a_record_that_a_power_cut_can_take() {
+    let bench = Bench::on(&Disk::default(), None);
+    let history = bench.history.clone().unwrap();
+    let saved = || {
+        let name = ConsumerName::parse(CONSUMER).unwrap();
+        history
+            .consumer(&name)
+            .map(|consumer| consumer.position.seq)
+    };
+    let running = bench.start(bench.open(bench.config(vec![bench.rule("a", "x.y")])));
+    while running.handle.list().is_empty() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // Between two syncs of the record, and over several saves of the position.
+    sleep(Duration::from_millis(300)).await;
+    let event = bench.fire("a", "one");
+    bench.calls.wait(1).await;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(saved(), Some(Seq(event.start.0 - 1)));
+    while saved() != Some(event.start) {
+        sleep(Duration::from_millis(100)).await;
+    }
     running.end().await;
 }

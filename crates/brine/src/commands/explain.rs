@@ -13,14 +13,17 @@ use brine_bus::client::local::{Method, target};
 use brine_config::yaml;
 use brine_reactor::call::Call;
 use brine_reactor::files::Files;
+use brine_reactor::jinja::STACK_BYTES;
+use brine_reactor::journal::{self, Outcome, Run};
 use brine_reactor::rules::{self, Rule};
 use brine_reactor::run::REACTOR;
 use brine_reactor::{react, read_rules};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value, json, python_text};
 
+use super::event_output::utc;
 use super::local_events;
-use super::reactor::ask;
+use super::reactor::{ask, note};
 use crate::bus_location::{BusArgs, BusLocation, NodeKind};
 use crate::host::reactor::{self, Nobody, Whose};
 use crate::terminal;
@@ -58,12 +61,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ),
     };
     let location = arguments.bus.resolve()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut out = terminal::stdout();
-    let is_fine = runtime.block_on(explain_rules(arguments, &location, &data, &mut out))?;
-    explain_readers(&location, &arguments.tag, &mut out)?;
+    let explain = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let mut out = terminal::stdout();
+        let is_fine = runtime.block_on(explain_rules(arguments, &location, &data, &mut out))?;
+        explain_readers(&location, &arguments.tag, &mut out)?;
+        anyhow::Ok(is_fine)
+    };
+    // Templates may need more stack than a process has.
+    let is_fine = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let explaining = thread.spawn_scoped(scope, explain)?;
+        explaining.join().unwrap_or_else(|_| bail!("it panicked"))
+    })?;
     Ok(match is_fine {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -140,9 +152,14 @@ async fn explain_rules(
     let files = Mutex::new(Files::new(reactor::files(opts, &salt, whose)));
     let nobody = reactor::beside_salt(Nobody, salt);
     let data = Value::from(data.clone());
+    let recorded = reactor::directory(opts)
+        .ok()
+        .and_then(|directory| journal::read(&directory).ok())
+        .unwrap_or_default();
     let mut is_fine = true;
     for rule in matching {
         writeln!(out, "\n{}: {}", rule.glob, rule.files.join(", "))?;
+        write_so_far(&rule.glob, &recorded, out)?;
         let throttles = &location.brine.reactor.throttle;
         if let Some(throttle) = throttles.iter().find(|throttle| throttle.glob == rule.glob) {
             let which = if throttle.is_last { "last" } else { "first" };
@@ -174,7 +191,12 @@ async fn explain_rules(
         }
         for reaction in &reacted.reactions {
             match &reaction.call {
-                Ok(call) => writeln!(out, "  {}: {}", reaction.low.id, shown(call))?,
+                Ok(call) => {
+                    writeln!(out, "  {}: {}", reaction.low.id, shown(call))?;
+                    if let Some(note) = fires_for_itself(rule, call) {
+                        writeln!(out, "    {note}")?;
+                    }
+                }
                 Err(problem) => {
                     is_fine = false;
                     writeln!(out, "  error: {problem}")?;
@@ -183,6 +205,61 @@ async fn explain_rules(
         }
     }
     Ok(is_fine)
+}
+
+/// What the record has of a rule: how many reactions ended how, and what is to be said of the last one.
+fn write_so_far(glob: &str, recorded: &[Run], out: &mut impl Write) -> anyhow::Result<()> {
+    let is_own = |run: &&Run| {
+        let rest = run.rule.strip_prefix(glob);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+    };
+    let own: Vec<&Run> = recorded.iter().filter(is_own).collect();
+    let Some(last) = own.last() else {
+        return Ok(());
+    };
+    let counts = ["done", "failed", "uncertain", "running"].into_iter();
+    let counts = counts.filter_map(|word| {
+        let count = own.iter().filter(|run| run.outcome.word() == word).count();
+        (count > 0).then(|| format!("{count} {word}"))
+    });
+    let counts: Vec<_> = counts.collect();
+    let why = match &last.outcome {
+        Outcome::Failed(why) => format!(": {why}"),
+        Outcome::Done(result) => note(result).map_or_else(String::new, |note| format!(": {note}")),
+        Outcome::Running | Outcome::Uncertain => String::new(),
+    };
+    writeln!(
+        out,
+        "  so far, in the record: {}; the last one: {} {}{why}",
+        counts.join(", "),
+        last.outcome.word(),
+        utc(last.ended.unwrap_or(last.started))
+    )?;
+    Ok(())
+}
+
+/// That a call fires what its own rule reacts to. The loop guard knows runner and wheel jobs, not these.
+fn fires_for_itself(rule: &Rule, call: &Call) -> Option<String> {
+    const AGAIN: &str =
+        "to which this rule reacts again, for ever, as fast as brine: {reactor: {rate: …}} lets it";
+    match call {
+        Call::Runner(function) if function.fun == "event.send" => {
+            let tag = function.arg.first().or_else(|| function.kwarg.get("tag"))?;
+            let tag = tag.as_str().filter(|tag| rule.matches(tag))?;
+            Some(format!("note: it fires {tag}, {AGAIN}"))
+        }
+        Call::Local(_) => {
+            const TAGS: [&str; 2] = [
+                "salt/job/20260101000000000000/new",
+                "salt/job/20260101000000000000/ret/minion",
+            ];
+            let fires = TAGS.iter().any(|tag| rule.matches(tag));
+            fires.then(|| {
+                format!("note: its job fires salt/job/…, {AGAIN}, unless the file tells its own jobs apart")
+            })
+        }
+        _ => None,
+    }
 }
 
 /// A call in one line.

@@ -229,7 +229,7 @@ fn write_run(run: &Run, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 /// What is remarkable about a reaction that has not failed: its job was for nobody.
-fn note(result: &str) -> Option<String> {
+pub(super) fn note(result: &str) -> Option<String> {
     let result = json::parse(result.as_bytes()).ok()?;
     Some(result.as_map()?.get(NOTE)?.as_str()?.to_owned())
 }

@@ -19,6 +19,7 @@ mod firing;
 mod keys;
 mod login;
 mod positions;
+mod reaction_trouble;
 mod reactor;
 mod remote;
 mod site;

@@ -88,7 +88,7 @@ fn configured() -> Site {
 }
 
 /// Starts the master, and waits until its local socket is served: then everything is.
-fn start(site: &mut Site) {
+pub(crate) fn start(site: &mut Site) {
     site.start_master();
     let socket = site.path("m/s/brine.sock");
     wait_until("the local socket", || UnixStream::connect(&socket).is_ok());
@@ -104,7 +104,7 @@ fn metrics(site: &Site) -> String {
     answer
 }
 
-fn append(site: &Site, name: &str, text: &str) {
+pub(crate) fn append(site: &Site, name: &str, text: &str) {
     let mut file = fs::File::options()
         .append(true)
         .open(site.path(name))
@@ -112,13 +112,13 @@ fn append(site: &Site, name: &str, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-fn send(site: &Site, tag: &str, data: &str) {
+pub(crate) fn send(site: &Site, tag: &str, data: &str) {
     let left = site.run(&["send", "--ack", tag, data]);
     assert_eq!(left.code, Some(0), "{left:?}");
 }
 
 /// Runs a subcommand of `brine reactor` to its end: its code and what it printed.
-fn reactor(site: &Site, words: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn reactor(site: &Site, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
     command
         .arg("reactor")
@@ -131,7 +131,7 @@ fn reactor(site: &Site, words: &[&str]) -> (Option<i32>, String) {
 }
 
 /// The record's lines with this outcome.
-fn history(site: &Site, outcome: &str) -> Vec<String> {
+pub(crate) fn history(site: &Site, outcome: &str) -> Vec<String> {
     let (code, printed) = reactor(site, &["history", "--outcome", outcome]);
     assert_eq!(code, Some(0), "{printed}");
     printed.lines().map(str::to_owned).collect()
@@ -394,7 +394,8 @@ fn what_nothing_here_can_do_is_named_before_it_runs() {
         "caller.test.ping: on a master".to_owned(),
         format!("{}:4", other.display()),
         "filter `network_size` is not built in".to_owned(),
-        "reactor: gone: no such file".to_owned(),
+        "reactor: gone: /no/such.sls: no such file".to_owned(),
+        format!("{}:", site.path("master").display()),
     ] {
         assert!(said.contains(&expected), "{expected}\n{said}");
     }

@@ -19,7 +19,7 @@ use brine_log::history::History;
 use brine_node::functions::{grains, salt_release};
 use brine_reactor::Execute;
 use brine_reactor::files::FilesConfig;
-use brine_reactor::jinja::Surroundings;
+use brine_reactor::jinja::{STACK_BYTES, Surroundings};
 use brine_reactor::rules::Rule;
 use brine_reactor::run::{Opened, ReactorConfig, ThrottleConfig};
 use brine_reactor::{
@@ -53,6 +53,7 @@ pub(crate) enum Whose {
 /// A reactor's configuration, read and checked.
 pub(crate) struct Prepared {
     config: ReactorConfig,
+    whose: Whose,
     /// Real Salt, as far as something needs it.
     salt: Arc<MaybeSalt>,
 }
@@ -89,7 +90,12 @@ pub(crate) fn check(loaded: &Loaded, whose: Whose) -> Vec<Problem> {
         Ok(rules) => (Some(rules), Vec::new()),
         Err(problems) => (None, problems),
     };
-    problems.extend(check_files(rules.as_deref().unwrap_or_default(), &files));
+    let of_rules = sources_of_rules(reactor, sources.clone());
+    problems.extend(check_files(
+        rules.as_deref().unwrap_or_default(),
+        &files,
+        &of_rules,
+    ));
     let fixed = rules.filter(|_| reactor.as_str().is_none());
     let throttles: Vec<_> = brine.reactor.throttle.iter().map(throttle).collect();
     problems.extend(check_throttles(&throttles, fixed.as_deref(), &sources));
@@ -162,13 +168,21 @@ impl Prepared {
             },
             throttle: throttles,
         };
-        for problem in check_files(&config.rules, &config.files) {
+        let sources = match &config.rules_file {
+            Some(file) => text_of(file).into_iter().collect(),
+            None => sources(opts),
+        };
+        for problem in check_files(&config.rules, &config.files, &sources) {
             match problem.is_error {
                 true => tracing::error!("reactor: {problem}"),
                 false => tracing::warn!("reactor: {problem}"),
             }
         }
-        Ok(Self { config, salt })
+        Ok(Self {
+            config,
+            whose,
+            salt,
+        })
     }
 
     /// Opens the record over a log that nobody can fire into yet.
@@ -180,6 +194,13 @@ impl Prepared {
         log: Arc<Log>,
         history: Option<History>,
     ) -> anyhow::Result<OpenedReactor> {
+        if history.is_none() {
+            let text = "there is no history, so the reactor does not react to what comes while this process is away";
+            match self.whose {
+                Whose::Minion => tracing::info!("{text}"), // which has none by default
+                Whose::Master | Whose::OtherMaster => tracing::warn!("{text}"),
+            }
+        }
         let rules = self.config.rules.len();
         let directory = self.config.directory.clone();
         let opened = Opened::new(self.config, log, history);
@@ -225,6 +246,7 @@ impl OpenedReactor {
         };
         let thread = std::thread::Builder::new()
             .name("brine-reactor".to_owned())
+            .stack_size(STACK_BYTES)
             .spawn(run);
         tracing::info!("the reactor runs, with {} rules", self.rules);
         Ok(RunningReactor {
@@ -332,8 +354,24 @@ fn sources(opts: &Opts) -> Vec<(String, String)> {
             files.extend(glob_files(&folder.join(pattern).to_string_lossy()));
         }
     }
-    let read = |file: String| Some((file.clone(), std::fs::read_to_string(file).ok()?));
+    let read = |file: String| text_of(Path::new(&file));
     files.into_iter().rev().filter_map(read).collect()
+}
+
+/// Where the rules are written: the configuration's files, or the one that the option names.
+fn sources_of_rules(reactor: &Value, sources: Vec<(String, String)>) -> Vec<(String, String)> {
+    match reactor.as_str() {
+        Some(file) => text_of(Path::new(file)).into_iter().collect(),
+        None => sources,
+    }
+}
+
+/// A file with its text. Nobody waits for a pipe.
+fn text_of(file: &Path) -> Option<(String, String)> {
+    let text = file
+        .is_file()
+        .then(|| std::fs::read_to_string(file).ok())??;
+    Some((file.display().to_string(), text))
 }
 
 fn throttle(option: &ThrottleOption) -> (String, ThrottleConfig) {

@@ -24,6 +24,19 @@ def plain(value):
     return str(value)
 
 
+class Failed(Exception):
+    """A function that ended, and did not do what it should."""
+
+    def __str__(self):
+        value = self.args[0]
+        if not isinstance(value, str):
+            return "it reports a failure: " + json.dumps(plain(value))
+        lines = [line for line in value.splitlines() if line.strip()]
+        if len(lines) > 1 and lines[0].startswith("Exception occurred"):
+            return lines[0].split("Traceback")[0] + lines[-1]
+        return lines[0] if lines else "it reports a failure"
+
+
 class Salt:
     """Salt as its reactor has it."""
 
@@ -81,7 +94,13 @@ class Salt:
             )
             arg, kwarg = arg or bound["args"], bound["kwargs"]
         low = {"arg": arg, "kwarg": kwarg, "__user__": "Reactor"}
-        return client.low(fun, low, print_event=False)
+        data = client.low(fun, low, print_event=False, full_return=True)
+        value = data["return"]
+        # Salt returns the text of an exception, and says so beside it.
+        is_refused = isinstance(value, str) and value.startswith("\nPassed invalid arguments: ")
+        if is_refused or not data.get("success", True):
+            raise Failed(value)
+        return value
 
     def functions(self):
         return {
@@ -100,6 +119,8 @@ def answer(out, request, salt):
         else:
             value = salt.call(op, request["fun"], request["arg"], request["kwarg"], request["flat"])
         said = {"id": request["id"], "value": plain(value)}
+    except Failed as error:
+        said = {"id": request["id"], "error": str(error)}
     except BaseException as error:  # whatever a function raises, SystemExit too
         said = {"id": request["id"], "error": "{}: {}".format(type(error).__name__, error)}
     line = (json.dumps(said) + "\n").encode()

@@ -14,15 +14,15 @@ use super::{Site, until};
 use crate::process::DEADLINE;
 
 /// A real master and a real minion.
-struct Salt {
+pub(super) struct Salt {
     version: &'static str,
-    site: Site,
+    pub(super) site: Site,
     master: Option<Program>,
     _minion: Program,
 }
 
 impl Salt {
-    fn start(version: &'static str) -> Self {
+    pub(super) fn start(version: &'static str) -> Self {
         let site = Site::new(Node::Master);
         let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let [publish, ret] = ports.map(|port| port.local_addr().unwrap().port());

@@ -6,6 +6,7 @@ mod beside;
 mod burst;
 mod front;
 mod master;
+mod reactor;
 mod restarts;
 
 use std::fs::{self, File};
