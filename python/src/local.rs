@@ -51,6 +51,7 @@ impl From<Query> for EventQuery {
             from: query.start,
             since: query.since,
             until: query.until,
+            before: None,
             last: query.last,
             limit: query.limit,
             ends: false,

@@ -73,6 +73,19 @@ class Served:
             self.process = None
             self.log.close()
 
+    def kill(self):
+        """Ends it as a crash does, once its events are on the disk."""
+        self.fire_durably("kill/soon")
+        self.process.kill()
+        self.process.wait(SOON)
+        self.process = None
+        self.log.close()
+
+    def fire_durably(self, tag):
+        with Local(self.sock) as local:
+            answer = local.request("POST", "/events", (json.dumps({"tag": tag, "data": {}}) + "\n").encode())
+        assert b"position" in answer, answer[:500]
+
     def log_in(self):
         """The token of a new session."""
         body = json.dumps({"username": USER, "password": PASSWORD, "eauth": EAUTH}).encode()

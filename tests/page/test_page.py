@@ -236,6 +236,27 @@ def test_a_lost_connection_comes_back_and_the_gap_is_drawn(tmp_path, open_page, 
     served.stop()
 
 
+def test_after_a_crash_numbers_that_were_never_used_are_no_events(tmp_path, open_page):
+    served = Served(tmp_path / "crash").start()
+    served.fire(*[(f"before/{number}", {}) for number in range(3)])
+    page = open_page(served)
+    expect(row(page, "before/2")).to_be_visible()
+    served.kill()
+    expect(page.locator("#link")).to_have_text("reconnecting")
+    served.start()
+    # The newest number is billions away now, and nothing is behind.
+    expect(page.locator("#link")).to_have_text("live")
+    page.reload()
+    served.fire(*[(f"after/{number}", {}) for number in range(600)])
+    page.goto(f"{served.url}/brine#events?tag=before/*&tag=after/*")
+    expect(row(page, "after/599")).to_be_visible()
+    expect(page.locator("#link")).to_have_text("live")
+    first = rows(page).filter(has_text="before/0")
+    until(lambda: first.count(), lambda: page.keyboard.press("Home"))
+    expect(rows(page).first).to_contain_text("The oldest event")
+    served.stop()
+
+
 def test_an_ended_session_asks_again_and_goes_on(served, open_page):
     page = open_page(served)
     expect(page.locator("#link")).to_have_text("live")

@@ -284,7 +284,7 @@ impl Consumers {
         for (parameter, value) in query::parse(query, &["to", "shift", "execute"])? {
             match parameter {
                 "to" => target = Some(self.start(&value)?),
-                "shift" => target = Some(shifted(&consumer, &value)?),
+                "shift" => target = Some(self.shifted(&consumer, &value)?),
                 _ => is_done = query::flag(parameter, &value)?,
             }
         }
@@ -382,6 +382,27 @@ impl Consumers {
         }
     }
 
+    /// So many events forward or backward from where the consumer is.
+    fn shifted(&self, consumer: &Consumer, value: &str) -> Result<Start, ApiError> {
+        let shift: i64 = value.parse().map_err(|_| {
+            ApiError::BadRequest(format!(
+                "shift: expected a number of events such as 10 or -10, found {value:?}"
+            ))
+        })?;
+        let (at, events) = (consumer.position.seq, shift.unsigned_abs());
+        let seq = match shift < 0 {
+            true => {
+                let next = self.log.before(Seq(at.0.saturating_add(1)), events);
+                Seq(next.0.saturating_sub(1))
+            }
+            false => self.log.after(at, events),
+        };
+        Ok(Start::After(Position {
+            seq,
+            ..consumer.position
+        }))
+    }
+
     fn start(&self, text: &str) -> Result<Start, ApiError> {
         let start = parse_start(text, self.clock());
         let start = start.map_err(|error| ApiError::BadRequest(error.to_string()))?;
@@ -450,19 +471,6 @@ impl std::fmt::Debug for Consumers {
             .field("log", &log)
             .finish_non_exhaustive()
     }
-}
-
-/// So many events forward or backward from where the consumer is.
-fn shifted(consumer: &Consumer, value: &str) -> Result<Start, ApiError> {
-    let shift: i64 = value.parse().map_err(|_| {
-        ApiError::BadRequest(format!(
-            "shift: expected a number of events such as 10 or -10, found {value:?}"
-        ))
-    })?;
-    Ok(Start::After(Position {
-        seq: Seq(consumer.position.seq.0.saturating_add_signed(shift)),
-        ..consumer.position
-    }))
 }
 
 fn parse_name(name: &str) -> Result<ConsumerName, ApiError> {

@@ -38,7 +38,12 @@ async fn route(
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/events") => read::get(state, subject, access, &head),
         (&Method::POST, "/events") => fire::post(state, subject, access, &head, body).await,
-        (&Method::GET, "/status") => status::get(state, subject, &access),
+        (&Method::GET, "/status") => status::get(
+            state,
+            subject,
+            &access,
+            head.uri.query().unwrap_or_default(),
+        ),
         (&Method::GET, "/metrics" | "/metrics/salt-exporter") => {
             status::admit(subject, &access)?;
             let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();

@@ -180,6 +180,16 @@ pub(crate) struct Reader {
     pub(crate) query: String,
 }
 
+impl Reader {
+    /// How many events it has not looked at. One that has not begun to read does not lag.
+    pub(crate) fn lag(&self, log: &Log) -> u64 {
+        match self.next.load(Ordering::Relaxed) {
+            0 => 0,
+            next => log.lag(Seq(next)).events,
+        }
+    }
+}
+
 /// A place among the [`Readers`], given up when dropped.
 #[derive(Debug)]
 pub(crate) struct Entry {

@@ -1,8 +1,9 @@
-//! `GET /status`: what runs, how far back one can go, and who reads.
+//! `GET /status`: what runs, how far back one can go, and who reads; with `?after=POSITION`, how many events came
+//! after it.
 
 use std::sync::atomic::Ordering;
 
-use brine_log::Position;
+use brine_log::{ParsePositionError, Position, Seq};
 use brine_wire::{Map, Value, json};
 use bytes::Bytes;
 use hyper::Response;
@@ -11,6 +12,7 @@ use hyper::header::CONTENT_TYPE;
 use crate::acl::{Access, Permitted};
 use crate::body::{JSON, ResponseBody};
 use crate::error::ApiError;
+use crate::query;
 use crate::state::{ApiState, Reader};
 use crate::subject::Subject;
 
@@ -20,10 +22,12 @@ pub(crate) fn get(
     state: &ApiState,
     subject: &Subject,
     access: &Access,
+    query: &str,
 ) -> Result<Response<ResponseBody>, ApiError> {
     admit(subject, access)?;
+    let after = after(query)?;
     let mut text = String::new();
-    json::to_line(&status(state, subject, access).into(), &mut text);
+    json::to_line(&status(state, subject, access, after).into(), &mut text);
     text.push('\n');
     let mut response = Response::new(ResponseBody::full(Bytes::from(text)));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -40,7 +44,14 @@ pub(crate) fn admit(subject: &Subject, access: &Access) -> Result<(), ApiError> 
     Ok(())
 }
 
-fn status(state: &ApiState, subject: &Subject, access: &Access) -> Map {
+/// The position that events are counted from, if there is one.
+fn after(query: &str) -> Result<Option<Position>, ApiError> {
+    let given = query::parse(query, &["after"])?.pop();
+    let position = given.map(|(_, position)| position.parse()).transpose();
+    position.map_err(|error: ParsePositionError| ApiError::BadRequest(format!("after: {error}")))
+}
+
+fn status(state: &ApiState, subject: &Subject, access: &Access, after: Option<Position>) -> Map {
     let mut status = Map::new();
     let mut node = Map::new();
     node.insert("kind", state.node.kind);
@@ -48,14 +59,13 @@ fn status(state: &ApiState, subject: &Subject, access: &Access) -> Map {
     status.insert("node", node);
     status.insert("version", state.node.version);
     status.insert("pid", i64::from(std::process::id()));
-    status.insert("log", log(state));
+    status.insert("log", log(state, after));
     let sees_all = access.is_full || access.read == Permitted::All;
     let readers = state.readers().all();
     let visible = readers
         .iter()
         .filter(|reader| sees_all || reader.subject == *subject);
-    let next = state.log.stats().next.0;
-    let streams: Vec<Value> = visible.map(|reader| stream(reader, next).into()).collect();
+    let streams: Vec<Value> = visible.map(|reader| stream(reader, state).into()).collect();
     status.insert("streams", streams);
     if sees_all {
         if let Some(consumers) = crate::consumers::all(state) {
@@ -69,16 +79,13 @@ fn status(state: &ApiState, subject: &Subject, access: &Access) -> Map {
     status
 }
 
-fn log(state: &ApiState) -> Map {
+fn log(state: &ApiState, after: Option<Position>) -> Map {
     let stats = state.log.stats();
     let mut log = Map::new();
     let id = state.log.id();
     let last = state.log.position();
     let oldest = state.log.oldest();
-    let events = match &state.history {
-        Some(history) => history.count(oldest..stats.next),
-        None => stats.next.0.saturating_sub(oldest.0),
-    };
+    let events = state.log.count(oldest..stats.next);
     log.insert("id", id.to_string());
     log.insert(
         "oldest",
@@ -91,12 +98,18 @@ fn log(state: &ApiState) -> Map {
     log.insert("newest", last.to_string());
     log.insert("events", Value::Int(events.into()));
     log.insert("memory_bytes", number(stats.bytes));
+    if let Some(after) = after {
+        let from = Seq(after.seq.0.saturating_add(1));
+        // Nobody knows where in this log a position of another one is.
+        let count = (after.log == id).then(|| state.log.count(from..stats.next));
+        let count = count.map_or(Value::Nil, |count| Value::Int(count.into()));
+        log.insert("after", count);
+    }
     log
 }
 
-fn stream(reader: &Reader, next: u64) -> Map {
+fn stream(reader: &Reader, state: &ApiState) -> Map {
     let mut stream = Map::new();
-    let at = reader.next.load(Ordering::Relaxed);
     stream.insert("user", reader.subject.user.as_str());
     stream.insert(
         "uid",
@@ -117,9 +130,7 @@ fn stream(reader: &Reader, next: u64) -> Map {
         "sent",
         Value::Int(reader.sent.load(Ordering::Relaxed).into()),
     );
-    // A stream that has not begun to read does not lag.
-    let lag = if at == 0 { 0 } else { next.saturating_sub(at) };
-    stream.insert("lag", Value::Int(lag.into()));
+    stream.insert("lag", Value::Int(reader.lag(&state.log).into()));
     stream
 }
 

@@ -16,6 +16,8 @@ pub struct Gap {
     pub to: Position,
     /// Why, where that is known.
     pub reason: Option<GapReason>,
+    /// How many of the numbers between killed processes left unused, so that they stand for no event.
+    pub unused: u64,
 }
 
 impl Gap {
@@ -27,6 +29,7 @@ impl Gap {
         let is_known =
             self.from.log == self.to.log && self.reason != Some(GapReason::UncleanShutdown);
         let missed = self.to.seq.0.checked_sub(self.from.seq.0);
+        let missed = missed.map(|missed| missed.saturating_sub(self.unused));
         missed.filter(|_| is_known)
     }
 }

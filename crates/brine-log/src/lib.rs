@@ -48,6 +48,7 @@ mod stored;
     expect(dead_code, reason = "nothing is stored without a history")
 )]
 mod tags;
+mod unused;
 mod withheld;
 
 pub use cursor::{Chunk, EventCursor, Events, FrameCursor, Next};

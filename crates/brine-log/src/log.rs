@@ -14,6 +14,7 @@ use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::shared::Shared;
 use crate::source::Source;
 use crate::stored::StoredSegments;
+use crate::unused::Unused;
 
 /// An event on its way into the log: checked, but not decoded.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +35,7 @@ impl Log {
     /// An empty log.
     #[must_use]
     pub fn new(config: LogConfig) -> Arc<Self> {
-        Self::open(config, None)
+        Self::open(config, None, Unused::default())
     }
 
     /// A log that goes on where its history ends: with its identity and its next number. Event
@@ -47,7 +48,7 @@ impl Log {
             first: history.next(),
             ..config
         };
-        Self::open(config, Some(history.segments()))
+        Self::open(config, Some(history.segments()), history.unused())
     }
 
     /// A log that repeats another one, with its identity and its numbers ([`Log::append_at`]). Event cursors read from
@@ -59,13 +60,13 @@ impl Log {
             id: history.log_id(),
             ..config
         };
-        Self::open(config, Some(history.segments()))
+        Self::open(config, Some(history.segments()), history.unused())
     }
 
-    fn open(config: LogConfig, stored: Option<Arc<StoredSegments>>) -> Arc<Self> {
+    fn open(config: LogConfig, stored: Option<Arc<StoredSegments>>, unused: Unused) -> Arc<Self> {
         let id = config.id;
         let overflow = config.overflow.clone();
-        let shared = Arc::new(Shared::new(Memory::new(config), stored));
+        let shared = Arc::new(Shared::new(Memory::new(config, unused), stored));
         if let Some(overflow) = overflow {
             start_overflow(&shared, &overflow);
         }
@@ -231,6 +232,24 @@ impl Log {
     #[must_use]
     pub fn lag(&self, seq: Seq) -> Lag {
         self.shared.lock().lag(seq)
+    }
+
+    /// How many events these numbers stand for at most: those that killed processes left unused are not counted.
+    #[must_use]
+    pub fn count(&self, seqs: Range<Seq>) -> u64 {
+        self.shared.lock().count(seqs)
+    }
+
+    /// The number so many events before this one; the first number, if there are not as many.
+    #[must_use]
+    pub fn before(&self, seq: Seq, events: u64) -> Seq {
+        self.shared.lock().before(seq, events)
+    }
+
+    /// The number so many events after this one.
+    #[must_use]
+    pub fn after(&self, seq: Seq, events: u64) -> Seq {
+        self.shared.lock().after_events(seq, events)
     }
 
     /// What the log holds now.

@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use brine_wire::frame::Framing;
@@ -21,6 +22,7 @@ use crate::overflow::{OnDisk, OverflowConfig, Threads, Written};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SOURCE_BYTES, Segment, SegmentWriter};
 use crate::source::Source;
+use crate::unused::Unused;
 
 /// Which log this is, and how it uses memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub struct Stats {
     pub oldest: Seq,
     /// The number the next event will get.
     pub next: Seq,
+    /// How many events these are.
+    pub events: u64,
     /// The memory of all segments, in bytes.
     pub bytes: usize,
     /// Segments in the overflow, or on their way to it, in bytes.
@@ -135,6 +139,8 @@ pub(crate) struct Memory {
     next: Seq,
     /// Numbers that were skipped.
     skipped: u64,
+    /// Numbers without an event, in this log and in its history.
+    unused: Unused,
     /// The memory of all segments that are in memory.
     bytes: usize,
     overflow: Option<Overflow>,
@@ -207,7 +213,7 @@ struct Kept {
 
 impl Memory {
     /// One empty segment.
-    pub(crate) fn new(config: LogConfig) -> Self {
+    pub(crate) fn new(config: LogConfig, unused: Unused) -> Self {
         let (writer, segment) = ordinary(config.first, config.framings);
         let bytes = segment.capacity_bytes();
         Self {
@@ -217,6 +223,7 @@ impl Memory {
             first_segment: 0,
             writer,
             skipped: 0,
+            unused,
             bytes,
             overflow: None,
             overrun_cause: OverrunCause::MemoryFull,
@@ -251,6 +258,9 @@ impl Memory {
     /// Continues at a later number, in a new segment. Returns, as `append` does, whether a cursor was overrun.
     pub(crate) fn skip_to(&mut self, next: Seq, reason: Option<GapReason>) -> bool {
         self.skipped += next.0 - self.next.0;
+        if reason == Some(GapReason::UncleanShutdown) {
+            self.unused.push(self.next..next);
+        }
         self.next = next;
         let overrun = self.roll(0);
         if let Some(newest) = self.segments.back_mut() {
@@ -263,11 +273,44 @@ impl Memory {
     pub(crate) fn gap_before(&self, number: u64, seq: Seq) -> Option<Gap> {
         let at = usize::try_from(number.checked_sub(self.first_segment)?).ok()?;
         let kept = self.segments.get(at).filter(|kept| seq < kept.first)?;
-        Some(Gap {
-            from: self.position(seq),
-            to: self.position(kept.first),
-            reason: kept.skipped_for,
-        })
+        Some(self.gap(seq, kept.first, kept.skipped_for))
+    }
+
+    /// What a reader of this log cannot have: the events from one number to another.
+    pub(crate) fn gap(&self, from: Seq, to: Seq, reason: Option<GapReason>) -> Gap {
+        self.gap_from(self.position(from), to, reason)
+    }
+
+    fn gap_from(&self, from: Position, to: Seq, reason: Option<GapReason>) -> Gap {
+        let is_same_log = from.log == self.config.id;
+        let numbers = to.0.saturating_sub(from.seq.0);
+        let unused = match is_same_log {
+            true => numbers - self.count(from.seq..to),
+            false => 0,
+        };
+        // Where no event is missing, something else is the reason.
+        let is_only_unused = unused > 0 && unused == numbers;
+        Gap {
+            from,
+            to: self.position(to),
+            reason: reason.or(is_only_unused.then_some(GapReason::UncleanShutdown)),
+            unused,
+        }
+    }
+
+    /// How many events these numbers stand for at most.
+    pub(crate) fn count(&self, seqs: Range<Seq>) -> u64 {
+        self.unused.count(seqs)
+    }
+
+    /// The number so many events before this one.
+    pub(crate) fn before(&self, seq: Seq, events: u64) -> Seq {
+        self.unused.before(seq, events)
+    }
+
+    /// The number so many events after this one.
+    pub(crate) fn after_events(&self, seq: Seq, events: u64) -> Seq {
+        self.unused.after(seq, events)
     }
 
     /// Shows readers what was appended, all of it at this time.
@@ -288,6 +331,7 @@ impl Memory {
         Stats {
             oldest: self.oldest(),
             next: self.next,
+            events: self.count(self.oldest()..self.next),
             bytes: self.bytes,
             overflow_bytes: self.overflow.as_ref().map_or(0, |overflow| overflow.bytes),
             appended_events: self.next.0 - self.config.first.0 - self.skipped,
@@ -313,7 +357,7 @@ impl Memory {
         };
         let home = kept(self.segment_of(in_there)).and_then(Kept::in_memory);
         Lag {
-            events: self.next.0.saturating_sub(seq.0),
+            events: self.count(seq..self.next),
             bytes: frames_to(self.next) - frames_to(in_there),
             reads_from: match home {
                 Some(_) => ReadsFrom::Memory,
@@ -359,12 +403,7 @@ impl Memory {
             true => wanted.seq.clamp(oldest, self.next),
             false => oldest,
         };
-        let to = self.position(seq);
-        let gap = (to != wanted).then_some(Gap {
-            from: wanted,
-            to,
-            reason: None,
-        });
+        let gap = (self.position(seq) != wanted).then(|| self.gap_from(wanted, seq, None));
         (seq, gap)
     }
 

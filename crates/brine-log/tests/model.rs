@@ -93,6 +93,7 @@ impl Model {
                 from: at(log, seq + 1),
                 to: at(LOG, first),
                 reason: None,
+                unused: 0,
             };
             let gap = (gap.from != gap.to).then_some(gap);
             (Start::After(at(log, seq)), first, gap)

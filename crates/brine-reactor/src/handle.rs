@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use brine_log::Seq;
 use brine_wire::{Map, Value};
 
 use crate::journal::{self, Counts, Outcome, Run};
@@ -163,8 +164,8 @@ impl Shared {
     }
 
     fn behind(&self, lane: &Lane) -> u64 {
-        let read = lock(&lane.read).seq;
-        self.log.position().seq.0.saturating_sub(read.0)
+        let next = Seq(lock(&lane.read).seq.0 + 1);
+        self.log.count(next..self.log.stats().next)
     }
 
     /// What the record knows of reactions, and the rule of events.

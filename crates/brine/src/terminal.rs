@@ -33,6 +33,21 @@ pub(crate) fn screen() -> io::Stdout {
     io::stdout()
 }
 
+/// How many columns and lines the terminal has that stdout is; `None` where it is none.
+pub(crate) fn size() -> Option<(usize, usize)> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let (columns, lines) = ratatui::crossterm::terminal::size().ok()?;
+    // A terminal that does not know says 0.
+    (columns > 0).then_some((columns.into(), lines.into()))
+}
+
+/// Whether stdout is a terminal on which lines can be taken back.
+pub(crate) fn can_move() -> bool {
+    size().is_some() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// Whether stdout is a pipe whose reader has ended: a command that waits for events would else notice it only with the
 /// next one.
 pub(crate) fn reader_is_gone() -> bool {

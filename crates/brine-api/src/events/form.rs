@@ -235,6 +235,7 @@ mod tests {
             from: at(LOG, 43),
             to: at(LOG, 100),
             reason: Some(GapReason::Overrun),
+            unused: 0,
         };
         assert_eq!(
             written(&|out| Form::Lines.gap(&gap, out)),
@@ -244,6 +245,7 @@ mod tests {
             from: at(LogId(1), 43),
             to: at(LOG, 1),
             reason: None,
+            unused: 0,
         };
         assert_eq!(
             written(&|out| Form::Sse.gap(&foreign, out)),

@@ -5,31 +5,55 @@
 
 use std::collections::VecDeque;
 
-use brine_log::{Log, Next, Position, Seq, Start};
+use brine_log::{Log, Millis, Next, Position, Seq, Start};
 
 use super::read::Filter;
 
 /// The first stretch, in events.
 const FIRST_STRETCH: u64 = 1024;
 
-/// Where to start in order to get the last `count` events that pass, at or after `start`; `None` if
-/// none does: then the start is the tail.
-pub(crate) async fn find(log: &Log, start: Start, filter: &Filter, count: usize) -> Option<Start> {
-    let end = log.position();
+/// The newest event that is neither `before` nor behind it, nor later than `until`.
+pub(crate) async fn end(log: &Log, before: Option<Seq>, until: Option<Millis>) -> Position {
+    let newest = log.position();
+    let mut end = newest.seq;
+    if let Some(before) = before {
+        end = end.min(Seq(before.0.saturating_sub(1)));
+    }
+    if let Some(until) = until {
+        let later = first(log, Start::Since(Millis(until.0.saturating_add(1)))).await;
+        end = end.min(Seq(later.0.saturating_sub(1)));
+    }
+    Position { seq: end, ..newest }
+}
+
+/// The first event of a start. A time is known once it has been looked for.
+async fn first(log: &Log, start: Start) -> Seq {
+    let mut cursor = log.events(start);
+    while matches!(cursor.next(), Next::Stored) {
+        cursor.load().await;
+    }
+    cursor.seq()
+}
+
+/// Where to start in order to get the last `count` events that pass, at or after `start` and not after `end`; `None`
+/// if none does: then the start is the tail.
+pub(crate) async fn find(
+    log: &Log,
+    start: Start,
+    end: Position,
+    filter: &Filter,
+    count: usize,
+) -> Option<Start> {
     let lower = match start {
         // Without another start, as far back as events are kept.
         Start::Tail => Start::Oldest,
         start => start,
     };
-    let mut cursor = log.events(lower);
-    // A time is known once it has been looked for.
-    while matches!(cursor.next(), Next::Stored) {
-        cursor.load().await;
-    }
-    let lowest = cursor.seq();
+    let lowest = first(log, lower).await;
     let mut stretch = FIRST_STRETCH;
     loop {
-        let from = Seq(end.seq.0.saturating_sub(stretch)).max(lowest);
+        let next = Seq(end.seq.0.saturating_add(1));
+        let from = log.before(next, stretch).max(lowest);
         let found = scan(log, from, end, filter, count).await;
         if found.len() >= count || from <= lowest {
             return found.front().map(|first| before(end, *first));

@@ -32,7 +32,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// The most events `last` looks for.
 const MAX_LAST: u64 = 100_000;
 
-const PARAMETERS: [&str; 11] = [
+const PARAMETERS: [&str; 12] = [
     "tag",
     "match",
     "exclude",
@@ -40,6 +40,7 @@ const PARAMETERS: [&str; 11] = [
     "from",
     "since",
     "until",
+    "before",
     "last",
     "limit",
     "follow",
@@ -53,6 +54,8 @@ pub(crate) struct Query {
     /// Only the last so many that match, and what comes after.
     pub(crate) last: Option<usize>,
     pub(crate) until: Option<Millis>,
+    /// Only events before this one.
+    pub(crate) before: Option<Seq>,
     pub(crate) limit: Option<u64>,
     /// Whether the stream goes on with what comes after its beginning.
     pub(crate) follows: bool,
@@ -226,6 +229,7 @@ impl Query {
             start: Start::Tail,
             last: None,
             until: None,
+            before: None,
             limit: None,
             follows: true,
             heartbeat: context.heartbeat,
@@ -251,6 +255,7 @@ impl Query {
                     let time = parse_time(&value, Bound::Until, clock);
                     query.until = Some(millis(time.map_err(|error| bad(&error))?));
                 }
+                "before" => query.before = Some(Seq(query::count(name, &value, u64::MAX)?)),
                 "last" => {
                     let last = query::count(name, &value, MAX_LAST)?;
                     query.last = usize::try_from(last).ok();
@@ -273,6 +278,13 @@ impl Query {
         query.filter.tags = TagFilter::new(kind, &tags, &excluded).map_err(|error| bad(&error))?;
         Ok(query)
     }
+}
+
+/// The last event of a stream, if that is known before it comes.
+pub(crate) fn end(log: &Log, before: Option<Seq>, follows: bool) -> Option<Seq> {
+    let before = before.map(|before| Seq(before.0.saturating_sub(1)));
+    let newest = (!follows).then(|| log.position().seq);
+    before.into_iter().chain(newest).min()
 }
 
 pub(crate) fn start_of(start: StartText, log: LogId) -> Result<Start, ApiError> {
@@ -325,7 +337,7 @@ enum Step {
 
 impl Stream {
     fn new(state: &ApiState, query: Query, form: Form, entry: Entry) -> Self {
-        let end = (!query.follows).then(|| state.log.position().seq);
+        let end = end(&state.log, query.before, query.follows);
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
         let cursor = query.filter.cursor(&state.log, query.start);
@@ -346,8 +358,9 @@ impl Stream {
     async fn run(mut self, state: &ApiState, out: &mpsc::Sender<Bytes>) {
         if let Some(count) = self.query.last {
             let log = &state.log;
-            if let Some(start) = last::find(log, self.query.start, &self.query.filter, count).await
-            {
+            let end = last::end(log, self.query.before, self.query.until).await;
+            let (start, filter) = (self.query.start, &self.query.filter);
+            if let Some(start) = last::find(log, start, end, filter, count).await {
                 self.cursor = self.query.filter.cursor(log, start);
             }
         }

@@ -4,7 +4,6 @@
 //! when it is asked for; nothing is counted here.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use brine_bus::{BusHandle, DELAY_BOUNDS_MS};
 use brine_log::ReadsFrom;
@@ -188,7 +187,7 @@ fn log(state: &ApiState, out: &mut Exposition) {
         "brine_log_events",
         "Events in memory and overflow that a reader can still have.",
     )
-    .sample(&[], stats.next.0.saturating_sub(stats.oldest.0));
+    .sample(&[], stats.events);
 }
 
 fn bus(bus: &BusHandle, out: &mut Exposition) {
@@ -251,12 +250,7 @@ fn bus(bus: &BusHandle, out: &mut Exposition) {
 
 fn streams(state: &ApiState, out: &mut Exposition) {
     let readers = state.readers().all();
-    let next = state.log.stats().next.0;
-    let lags = readers.iter().map(|reader| {
-        let at = reader.next.load(Ordering::Relaxed);
-        // One that has not begun to read does not lag.
-        if at == 0 { 0 } else { next.saturating_sub(at) }
-    });
+    let lags = readers.iter().map(|reader| reader.lag(&state.log));
     out.counter(
         "brine_stream_deliveries_total",
         "Events sent to streams over HTTP, once for each of them.",

@@ -165,6 +165,11 @@ const EVENT_QUERY: &[Parameter] = &[
     parameter("since", "string", "Events taken in at or after a time."),
     parameter("until", "string", "Events taken in at or before a time."),
     parameter(
+        "before",
+        "integer",
+        "Events before this sequence; the stream ends there.",
+    ),
+    parameter(
         "last",
         "integer",
         "Only the last so many that match, and what comes after.",
@@ -389,13 +394,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Access::Open,
         &[reply("101", "The WebSocket.", "", Schema::Anything)],
     ),
-    get(
-        "/status",
-        "status",
-        "What runs, what the log holds, who reads",
-        Access::Login,
-        &[reply("200", "The status.", JSON, Schema::Object)],
-    ),
+    Operation {
+        query: &[parameter(
+            "after",
+            "string",
+            "A position: log.after says how many events came after it.",
+        )],
+        ..get(
+            "/status",
+            "status",
+            "What runs, what the log holds, who reads",
+            Access::Login,
+            &[reply("200", "The status.", JSON, Schema::Object)],
+        )
+    },
     get(
         "/metrics",
         "metrics",

@@ -97,7 +97,12 @@ impl CatchUp {
     pub(super) async fn run_from_last(mut self, start: Start, count: usize) {
         let view = Arc::clone(&self.subscriber.view);
         let log = Arc::clone(&self.log);
-        let found = last::find(&log, start, &view.filter, count);
+        let (end, until) = (self.bounds.end, self.bounds.until);
+        let found = async {
+            let before = end.map(|end| Seq(end.0.saturating_add(1)));
+            let end = last::end(&log, before, until).await;
+            last::find(&log, start, end, &view.filter, count).await
+        };
         let found = tokio::select! {
             found = found => found,
             _ = over(&mut self.subscriber) => return,

@@ -226,6 +226,7 @@ mod tests {
             from: at(LOG, 43),
             to: at(LOG, 100),
             reason: None,
+            unused: 0,
         };
         let written = |form: Form| {
             let mut out = Vec::new();

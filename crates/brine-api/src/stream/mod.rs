@@ -32,7 +32,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use brine_log::{Log, Millis, Position, Start};
+use brine_log::{Log, Millis, Position, Seq, Start};
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, Version};
@@ -259,6 +259,7 @@ pub(crate) struct Prepared {
     start: Start,
     last: Option<usize>,
     until: Option<Millis>,
+    before: Option<Seq>,
     limit: Option<u64>,
     follows: bool,
     session: Arc<Session>,
@@ -275,7 +276,7 @@ impl Prepared {
         let guard = (guard, self.shared.open.subscribe());
         let subscriber = Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
         let bounds = Bounds {
-            end: (!self.follows).then(|| self.shared.log().position().seq),
+            end: read::end(&self.shared.log(), self.before, self.follows),
             until: self.until,
             limit: self.limit,
         };
@@ -376,6 +377,7 @@ fn prepare(
         start: query.start,
         last: query.last,
         until: query.until,
+        before: query.before,
         limit: query.limit,
         follows: query.follows,
         session: Arc::clone(session),

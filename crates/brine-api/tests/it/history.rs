@@ -88,6 +88,12 @@ fn every_way_to_start_reaches_what_an_earlier_process_stored() {
         ("last=1&tag=rare/*".to_owned(), 20..21),
         ("from=earliest&tag=rare/*".to_owned(), 20..21),
         ("from=earliest&limit=3".to_owned(), 1..4),
+        ("from=earliest&before=4".to_owned(), 1..4),
+        ("last=5&before=30".to_owned(), 25..30),
+        ("last=5&until=@1020".to_owned(), 16..21),
+        ("last=5&until=@1099&before=60".to_owned(), 55..60),
+        ("since=@1018&last=70&until=@1020".to_owned(), 18..21),
+        ("last=2&before=30&tag=rare/*".to_owned(), 20..21),
     ] {
         let (status, body) = bus.api.get(&format!("/events?follow=false&{query}"));
         assert_eq!(status, 200);
@@ -107,6 +113,28 @@ fn a_replay_goes_on_with_what_is_fired() {
     body.push_str(&reader.until("\"job/102\""));
     let seen = (1..103).filter(|nth| body.contains(&format!("/{nth}\"")));
     assert_eq!(seen.count(), 102, "{body}");
+    bus.end();
+}
+
+#[test]
+fn the_status_counts_events_after_a_position() {
+    let (_directory, bus) = two_lives();
+    let id = &bus.id;
+    for (after, count) in [
+        (format!("{id}-90"), serde_json::Value::from(10)),
+        (format!("{id}-0"), 100.into()),
+        (format!("{id}-100"), 0.into()),
+        ("99-7".to_owned(), serde_json::Value::Null),
+    ] {
+        let (status, body) = bus.api.get(&format!("/status?after={after}"));
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(at(&body, "/log/after"), count, "{after}");
+    }
+    let (status, body) = bus.api.get("/status?after=90");
+    assert!(
+        status == 400 && body.contains("after: ") && body.contains("expected a position"),
+        "{body}"
+    );
     bus.end();
 }
 

@@ -222,12 +222,7 @@ impl EventCursor {
         };
         let (to, reason) = missing;
         if at < to {
-            let memory = self.shared.lock();
-            self.gap = Some(Gap {
-                from: memory.position(at),
-                to: memory.position(to),
-                reason,
-            });
+            self.gap = Some(self.shared.lock().gap(at, to, reason));
         }
     }
 

@@ -63,12 +63,7 @@ impl Location {
             Look::Gone => (gap_at(memory, seq), None),
             _ if memory.is_past(self.segment, seq) => (None, None),
             Look::Here(segment) => (None, Some(Arc::clone(segment))),
-            Look::Lost(next) => {
-                let from = memory.position(seq);
-                let to = memory.position(next);
-                let reason = None;
-                (Some(Gap { from, to, reason }), None)
-            }
+            Look::Lost(next) => (Some(memory.gap(seq, next, None)), None),
             Look::Stored => match self.loaded.take() {
                 Some(segment) => (None, Some(segment)),
                 None => return Further::Stored,
@@ -120,11 +115,7 @@ impl Location {
 
 /// What is missing for a cursor at `seq` whose segment is gone.
 fn gap_at(memory: &Memory, seq: Seq) -> Option<Gap> {
-    (seq < memory.oldest()).then(|| Gap {
-        from: memory.position(seq),
-        to: memory.position(memory.oldest()),
-        reason: None,
-    })
+    (seq < memory.oldest()).then(|| memory.gap(seq, memory.oldest(), None))
 }
 
 /// Waits for a condition that a wake-up announces.

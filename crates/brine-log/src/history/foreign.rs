@@ -8,14 +8,16 @@ use crate::history::directory::store_file;
 use crate::history::loader;
 use crate::history::open::{OpenError, in_directory};
 use crate::history::sqlite::SqliteReader;
-use crate::history::store::{BlockReader, StoreError};
+use crate::history::store::{self, BlockReader, StoreError};
 use crate::position::LogId;
 use crate::stored::StoredSegments;
+use crate::unused::Unused;
 
 /// A history that another process writes.
 pub struct ForeignHistory {
     log: LogId,
     segments: Arc<StoredSegments>,
+    unused: Unused,
 }
 
 impl ForeignHistory {
@@ -41,8 +43,10 @@ impl ForeignHistory {
     /// [`StoreError`].
     pub fn on(mut reader: Box<dyn BlockReader>) -> Result<Self, StoreError> {
         let state = reader.state()?.ok_or(StoreError::Foreign)?;
+        let unused = store::unused(&reader.gaps()?);
         Ok(Self {
             log: state.log,
+            unused,
             segments: loader::start(reader)?,
         })
     }
@@ -51,6 +55,10 @@ impl ForeignHistory {
     #[must_use]
     pub const fn log_id(&self) -> LogId {
         self.log
+    }
+
+    pub(crate) fn unused(&self) -> Unused {
+        self.unused.clone()
     }
 
     pub(crate) fn segments(&self) -> Arc<StoredSegments> {

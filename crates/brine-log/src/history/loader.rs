@@ -165,16 +165,17 @@ impl Loader {
         }
     }
 
-    /// Nothing is stored between these; why, as far as that is recorded.
+    /// Nothing is stored between these; why, as far as that is recorded. What is missing for different reasons is told
+    /// in turn.
     fn gap(&mut self, from: Seq, to: Seq) -> Result<Loaded, StoreError> {
         let gaps = self.reader.gaps()?;
-        let gap = gaps
-            .iter()
-            .find(|gap| gap.first < to && gap.last >= from)
-            .map(|gap| gap.reason);
+        let recorded = gaps.iter().find(|gap| gap.first < to && gap.last >= from);
+        if let Some(gap) = recorded.filter(|gap| gap.first <= from) {
+            return Ok(Loaded::Gap(to.min(Seq(gap.last.0 + 1)), Some(gap.reason)));
+        }
+        let to = recorded.map_or(to, |gap| gap.first);
         let is_damaged = self.damaged.iter().any(|first| (from..to).contains(first));
-        let reason = gap.or(is_damaged.then_some(GapReason::Damaged));
-        Ok(Loaded::Gap(to, reason))
+        Ok(Loaded::Gap(to, is_damaged.then_some(GapReason::Damaged)))
     }
 
     /// The engine cannot read a block: goes on with the next that begins later.

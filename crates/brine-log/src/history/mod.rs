@@ -51,6 +51,7 @@ pub use store::{Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, 
 
 use crate::position::{Position, Seq};
 use crate::stored::StoredSegments;
+use crate::unused::Unused;
 use wait::Alarm;
 
 /// What a history keeps, and where.
@@ -124,8 +125,8 @@ struct Shared {
     /// Wakes whoever follows a consumer: somebody has changed one.
     consumers_changed: Notify,
     segments: Arc<StoredSegments>,
-    /// Numbers that killed processes left unused, oldest first.
-    unused: Vec<Range<u64>>,
+    /// Numbers that killed processes left unused.
+    unused: Unused,
     progress: watch::Sender<Progress>,
     status: Mutex<Status>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -233,12 +234,7 @@ impl History {
     /// not counted.
     #[must_use]
     pub fn count(&self, seqs: Range<Seq>) -> u64 {
-        let unused = self.shared.unused.iter().map(|unused| {
-            let end = unused.end.min(seqs.end.0);
-            end.saturating_sub(unused.start.max(seqs.start.0))
-        });
-        let numbers = seqs.end.0.saturating_sub(seqs.start.0);
-        numbers.saturating_sub(unused.sum())
+        self.shared.unused.count(seqs)
     }
 
     /// All consumers, by name.

@@ -15,13 +15,14 @@ use crate::history::directory::{OwnDirectory, store_file};
 use crate::history::loader;
 use crate::history::maintenance::Maintenance;
 use crate::history::sqlite::{CommitSync, SqliteStore};
-use crate::history::store::{Batch, BlockStore, RecordedGap, State, StoreError};
+use crate::history::store::{self, Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::now;
 use crate::history::writer::{self, Writer};
 use crate::history::{History, HistoryConfig, Sync};
 use crate::log::Log;
 use crate::position::{LogId, Millis, Seq};
 use crate::stored::StoredSegments;
+use crate::unused::Unused;
 
 /// A history that is open, before its log is.
 pub struct PreparedHistory {
@@ -36,6 +37,8 @@ pub struct PreparedHistory {
     next: Seq,
     /// The latest time stored.
     until: Millis,
+    /// Numbers that killed processes left unused.
+    unused: Unused,
 }
 
 /// Why a history cannot be opened.
@@ -113,6 +116,7 @@ impl PreparedHistory {
     pub fn on(mut store: Box<dyn BlockStore>, config: HistoryConfig) -> Result<Self, OpenError> {
         let failed = |error| in_directory(&config.directory, error);
         let recovered = recover(&mut *store, &config.directory).map_err(failed)?;
+        let gaps = store.reading().gaps().map_err(failed)?;
         let segments = store.reader().and_then(loader::start).map_err(failed)?;
         Ok(Self {
             config,
@@ -123,6 +127,7 @@ impl PreparedHistory {
             newest: recovered.newest,
             next: recovered.next,
             until: recovered.until,
+            unused: store::unused(&gaps),
         })
     }
 
@@ -142,6 +147,10 @@ impl PreparedHistory {
     #[must_use]
     pub const fn newest(&self) -> Seq {
         self.newest
+    }
+
+    pub(crate) fn unused(&self) -> Unused {
+        self.unused.clone()
     }
 
     /// Where cursors load what is not in memory.
@@ -165,9 +174,13 @@ impl PreparedHistory {
             .reading()
             .consumers()
             .map_err(|error| in_directory(&directory, error))?;
-        let gaps = store.reading().gaps();
-        let gaps = gaps.map_err(|error| in_directory(&directory, error))?;
-        let history = writer::shared(&self.config, self.next, consumers, &gaps, &self.segments);
+        let history = writer::shared(
+            &self.config,
+            self.next,
+            consumers,
+            self.unused,
+            &self.segments,
+        );
         let writer = Writer::new(self.config, store, log, &history, self.state, self.until);
         writer
             .map_err(failed)?

@@ -10,10 +10,11 @@ use crate::history::loader::Loader;
 use crate::history::open::{OpenError, in_directory};
 use crate::history::saved::Consumer;
 use crate::history::sqlite::SqliteReader;
-use crate::history::store::{BlockReader, RecordedGap, StoreError, Totals};
+use crate::history::store::{self, BlockReader, RecordedGap, StoreError, Totals};
 use crate::position::{LogId, Millis, Seq};
 use crate::stored::Loaded;
 use crate::tags::TagQuery;
+use crate::unused::Unused;
 
 /// Reads a store, whether or not a bus writes it meanwhile. Its functions wait for the disk.
 pub struct HistoryReader {
@@ -21,6 +22,7 @@ pub struct HistoryReader {
     log: LogId,
     writer: Option<u32>,
     at: Seq,
+    unused: Unused,
 }
 
 /// What a [`HistoryReader`] finds.
@@ -49,7 +51,7 @@ pub struct HistoryInfo {
     pub newest: Option<(Seq, Millis)>,
     /// Sums.
     pub totals: Totals,
-    /// What is recorded as missing, oldest first.
+    /// What is recorded as missing among them, oldest first.
     pub gaps: Vec<RecordedGap>,
 }
 
@@ -79,11 +81,13 @@ impl HistoryReader {
     pub fn on(mut reader: Box<dyn BlockReader>) -> Result<Self, StoreError> {
         let state = reader.state()?.ok_or(StoreError::Foreign)?;
         let oldest = oldest(&mut *reader)?;
+        let unused = store::unused(&reader.gaps()?);
         Ok(Self {
             loader: Loader::new(reader, 0)?,
             log: state.log,
             writer: None,
             at: oldest,
+            unused,
         })
     }
 
@@ -95,14 +99,29 @@ impl HistoryReader {
         let reader = &mut self.loader.reader;
         let oldest = reader.block(Seq(0))?;
         let newest = reader.block_before(Seq(u64::MAX))?;
+        let first = self::oldest(&mut **reader)?;
+        let gaps = reader.gaps()?.into_iter();
         Ok(HistoryInfo {
             log: self.log,
             writer: self.writer,
             oldest: oldest.map(|block| (block.head.first, block.head.since)),
             newest: newest.map(|block| (block.head.last, block.head.until)),
             totals: reader.totals()?,
-            gaps: reader.gaps()?,
+            gaps: gaps.filter(|gap| gap.last >= first).collect(),
         })
+    }
+
+    /// How many events these numbers stand for at most: those that killed processes left unused are not counted, as in
+    /// [`History::count`](crate::history::History::count).
+    #[must_use]
+    pub fn count(&self, seqs: Range<Seq>) -> u64 {
+        self.unused.count(seqs)
+    }
+
+    /// The number so many events before this one; the first number, if there are not as many.
+    #[must_use]
+    pub fn before(&self, seq: Seq, events: u64) -> Seq {
+        self.unused.before(seq, events)
     }
 
     /// The log whose events these are.
@@ -211,7 +230,13 @@ impl HistoryReader {
 
 /// The first number of which something is known: an event, or that it is missing.
 fn oldest(reader: &mut dyn BlockReader) -> Result<Seq, StoreError> {
-    let block = reader.first_after(Seq(0))?;
-    let gap = reader.gaps()?.first().map(|gap| gap.first);
-    Ok(block.into_iter().chain(gap).min().unwrap_or(Seq(1)))
+    let mut oldest = reader.first_after(Seq(0))?;
+    for gap in reader.gaps()?.iter().rev() {
+        // Numbers that were never used stay recorded when all around them is removed.
+        let is_beside = oldest.is_none_or(|oldest| gap.last.0 + 1 >= oldest.0);
+        if is_beside || gap.reason != GapReason::UncleanShutdown {
+            oldest = Some(oldest.map_or(gap.first, |oldest| oldest.min(gap.first)));
+        }
+    }
+    Ok(oldest.unwrap_or(Seq(1)))
 }

@@ -244,7 +244,11 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError>
         ])?;
     }
     if let Some(before) = batch.forget_gaps {
-        transaction.execute("DELETE FROM gap WHERE last < ?1", [signed(before.0)])?;
+        let stays = GapReason::UncleanShutdown.word();
+        transaction.execute(
+            "DELETE FROM gap WHERE last < ?1 AND reason <> ?2",
+            params![signed(before.0), stays],
+        )?;
     }
     if let Some(state) = batch.state {
         let mut insert =

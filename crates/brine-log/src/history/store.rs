@@ -9,6 +9,7 @@ use crate::gap::GapReason;
 use crate::history::block::{Block, Head};
 use crate::history::saved::Consumer;
 use crate::position::{LogId, Millis, Seq};
+use crate::unused::Unused;
 
 /// The writing side of a store. There is one at a time.
 pub trait BlockStore: Send {
@@ -138,7 +139,8 @@ pub struct Batch {
     pub removed: Vec<Seq>,
     /// Ranges to record as missing.
     pub gaps: Vec<RecordedGap>,
-    /// Recorded gaps to forget: those that end before this event.
+    /// Recorded gaps to forget: those that end before this event. Numbers that were never used stay known: positions
+    /// before them may still be counted from.
     pub forget_gaps: Option<Seq>,
     /// What is known of the store as a whole.
     pub state: Option<State>,
@@ -193,6 +195,17 @@ pub struct RecordedGap {
     pub at: Millis,
     /// Why.
     pub reason: GapReason,
+}
+
+/// The numbers that killed processes left unused, by what is recorded as missing.
+pub(crate) fn unused(gaps: &[RecordedGap]) -> Unused {
+    let mut unused = Unused::default();
+    for gap in gaps {
+        if gap.reason == GapReason::UncleanShutdown {
+            unused.push(gap.first..Seq(gap.last.0 + 1));
+        }
+    }
+    unused
 }
 
 /// Why a store cannot do what it should.

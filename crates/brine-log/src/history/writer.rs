@@ -31,6 +31,7 @@ use crate::history::{
 use crate::log::Log;
 use crate::position::{Millis, Position, Seq, Start};
 use crate::stored::StoredSegments;
+use crate::unused::Unused;
 
 /// The numbers that are set aside in the store ahead of their use. A crash skips what is left of
 /// them, which costs nothing: after two million crashes they are still exact in every JSON reader.
@@ -65,7 +66,7 @@ pub(crate) fn shared(
     config: &HistoryConfig,
     next: Seq,
     consumers: Vec<Consumer>,
-    gaps: &[RecordedGap],
+    unused: Unused,
     segments: &Arc<StoredSegments>,
 ) -> History {
     let progress = Progress {
@@ -84,11 +85,7 @@ pub(crate) fn shared(
         consumers: Mutex::new(BTreeMap::from_iter(named)),
         consumers_changed: Notify::new(),
         segments: Arc::clone(segments),
-        unused: gaps
-            .iter()
-            .filter(|gap| gap.reason == GapReason::UncleanShutdown)
-            .map(|gap| gap.first.0..gap.last.0 + 1)
-            .collect(),
+        unused,
         progress: watch::Sender::new(progress),
         status: Mutex::new(Status {
             directory: config.directory.clone(),

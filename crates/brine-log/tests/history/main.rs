@@ -10,3 +10,4 @@ mod kill;
 mod repeat;
 mod replay;
 mod support;
+mod unused;

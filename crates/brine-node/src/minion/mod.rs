@@ -37,7 +37,7 @@ use tokio::time::{Instant, sleep};
 pub use self::masters::{MasterAddress, MasterType};
 pub use self::options::{MinionOptions, SpoolOptions};
 pub use self::retry_options::{RetryOptions, ReturnRetry};
-pub use self::spool::SpoolLimits;
+pub use self::spool::{Backlog, SpoolLimits};
 pub use self::transport::TransportError;
 
 use self::forward::{Item, Queue};

@@ -12,11 +12,11 @@ use crate::facts::outcome;
 use crate::line::{self, PackedLine};
 
 /// The most jobs that are remembered; the oldest is forgotten first.
-const MAX_JOBS: usize = 1000;
-/// The most returns of all of them.
-const MAX_RETURNS: usize = 200_000;
-/// The most expected minions of all of them.
-const MAX_EXPECTED: usize = 400_000;
+pub(super) const MAX_JOBS: usize = 1000;
+/// The most returns that are kept, of all jobs; of older jobs sums alone are, but for the newest job.
+pub(super) const MAX_RETURNS: usize = 50_000;
+/// The most expected minions that are kept, of all jobs.
+const MAX_EXPECTED: usize = 100_000;
 /// After so many milliseconds without a return, whoever is waited for is missing.
 const MISSING_AFTER: u64 = 60_000;
 /// How much of a return's sentence is kept, in columns: the whole return is an event of its own.
@@ -82,6 +82,8 @@ pub struct Job {
     pub is_uncertain: bool,
     /// Whom it is for, with their returns.
     minions: BTreeMap<String, Option<Return>>,
+    /// How many minions it is for, if they are not kept any more.
+    summed: Option<usize>,
     returned: usize,
     failed: usize,
 }
@@ -92,6 +94,8 @@ pub struct Jobs {
     jobs: HashMap<String, Job>,
     /// In the order they were first heard of.
     order: VecDeque<String>,
+    /// Those whose minions are kept, in that order.
+    detailed: VecDeque<String>,
     returns: usize,
     expected: usize,
 }
@@ -111,6 +115,10 @@ impl Jobs {
         job.target = target(data);
         text(data, "user").clone_into(&mut job.user);
         job.is_headless = !has_list;
+        if let Some(summed) = &mut job.summed {
+            *summed = expected.len().max(job.returned);
+            return;
+        }
         let before = job.minions.len();
         for id in expected.into_iter().take(MAX_EXPECTED) {
             job.minions.entry(id.to_owned()).or_default();
@@ -141,6 +149,16 @@ impl Jobs {
         }
         job.last = job.last.max(event.at);
         let is_failure = outcome(data) == Some(false);
+        if let Some(summed) = &mut job.summed {
+            // Whether this minion has returned before is not known any more.
+            job.returned += 1;
+            match job.is_headless {
+                true => *summed = job.returned,
+                false => job.returned = job.returned.min(*summed),
+            }
+            job.failed = (job.failed + usize::from(is_failure)).min(job.returned);
+            return;
+        }
         let returned = Return {
             is_failure,
             at: event.at,
@@ -168,6 +186,7 @@ impl Jobs {
     fn job(&mut self, kind: JobKind, jid: &str, event: Arrival<'_>) -> &mut Job {
         if !self.jobs.contains_key(jid) {
             self.order.push_back(jid.to_owned());
+            self.detailed.push_back(jid.to_owned());
         }
         self.jobs.entry(jid.to_owned()).or_insert_with(|| Job {
             kind,
@@ -180,6 +199,7 @@ impl Jobs {
             is_headless: true,
             is_uncertain: false,
             minions: BTreeMap::new(),
+            summed: None,
             returned: 0,
             failed: 0,
         })
@@ -187,25 +207,35 @@ impl Jobs {
 
     fn make_room(&mut self) {
         while self.order.len() > MAX_JOBS
-            || (self.order.len() > 1
-                && (self.returns > MAX_RETURNS || self.expected > MAX_EXPECTED))
+            && let Some(jid) = self.order.pop_front()
         {
-            let Some(gone) = self
-                .order
-                .pop_front()
-                .and_then(|jid| self.jobs.remove(&jid))
-            else {
-                return;
-            };
-            self.returns -= gone.returned;
-            self.expected -= gone.minions.len();
+            if self.detailed.front() == Some(&jid) {
+                self.sum_up_oldest();
+            }
+            self.jobs.remove(&jid);
+        }
+        while self.detailed.len() > 1
+            && (self.returns > MAX_RETURNS || self.expected > MAX_EXPECTED)
+        {
+            self.sum_up_oldest();
+        }
+    }
+
+    /// Keeps of the oldest job that has more no more than its sums.
+    fn sum_up_oldest(&mut self) {
+        let jid = self.detailed.pop_front();
+        if let Some(job) = jid.and_then(|jid| self.jobs.get_mut(&jid)) {
+            self.returns -= job.returned;
+            self.expected -= job.minions.len();
+            job.summed = Some(job.minions.len());
+            job.minions = BTreeMap::new();
         }
     }
 
     /// Events are missing: jobs that wait may be complete.
     pub(super) fn lose_certainty(&mut self) {
         for job in self.jobs.values_mut() {
-            job.is_uncertain |= job.returned < job.minions.len();
+            job.is_uncertain |= job.returned < job.known();
         }
     }
 
@@ -240,7 +270,18 @@ impl Job {
     /// How many minions it is for; `None` if its beginning was not seen.
     #[must_use]
     pub fn expected(&self) -> Option<usize> {
-        (!self.is_headless).then_some(self.minions.len())
+        (!self.is_headless).then_some(self.known())
+    }
+
+    /// How many minions it is known to be for.
+    fn known(&self) -> usize {
+        self.summed.unwrap_or(self.minions.len())
+    }
+
+    /// Whether its minions and their returns are not kept any more.
+    #[must_use]
+    pub const fn is_summed(&self) -> bool {
+        self.summed.is_some()
     }
 
     /// How many returned.
@@ -258,7 +299,7 @@ impl Job {
     /// How many have not returned, and what that means now.
     #[must_use]
     pub fn outstanding(&self, now: u64) -> (usize, Outcome) {
-        let count = self.minions.len() - self.returned;
+        let count = self.known().saturating_sub(self.returned);
         let what = match (count, self.is_uncertain) {
             (0, _) => Outcome::Good,
             (_, true) => Outcome::Unknown,

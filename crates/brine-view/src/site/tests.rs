@@ -137,6 +137,64 @@ fn a_job_whose_beginning_was_not_seen_expects_nobody() {
 }
 
 #[test]
+fn of_older_jobs_sums_are_kept_alone() {
+    let mut fed = fed();
+    let names: Vec<String> = (0..1000).map(|number| format!("m{number:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let jobs = jobs::MAX_RETURNS / 1000 + 2;
+    let returned = |name: &str| {
+        [
+            ("fun", "test.ping".into()),
+            ("return", true.into()),
+            ("success", Value::from(name != "m007")),
+        ]
+    };
+    for job in 0..jobs {
+        let new = [("minions", ids(&names)), ("fun", "test.ping".into())];
+        fed.take(&format!("salt/job/{job}/new"), 1000, &new);
+        // One minion of the first job is slow.
+        for name in names.iter().skip(usize::from(job == 0)) {
+            let tag = format!("salt/job/{job}/ret/{name}");
+            fed.take(&tag, 1000, &returned(name));
+        }
+    }
+    let sums = |site: &Site, jid: &str| {
+        let job = site.jobs.get(jid).unwrap();
+        let sums = (job.expected(), job.returned(), job.failed());
+        (
+            sums,
+            job.outstanding(2000),
+            job.is_summed(),
+            job.minions(2000).len(),
+        )
+    };
+    assert_eq!(
+        sums(&fed.site, "0"),
+        ((Some(1000), 999, 1), (1, Outcome::Waiting), true, 0)
+    );
+    let last = (jobs - 1).to_string();
+    assert_eq!(
+        sums(&fed.site, &last),
+        ((Some(1000), 1000, 1), (0, Outcome::Good), false, 1000)
+    );
+    assert_eq!(fed.site.jobs.len(), jobs);
+    fed.take("salt/job/0/ret/m000", 1500, &returned("m000"));
+    assert_eq!(
+        sums(&fed.site, "0"),
+        ((Some(1000), 1000, 1), (0, Outcome::Good), true, 0)
+    );
+    // Jobs go when there are too many, whatever is kept of them.
+    for job in 0..jobs::MAX_JOBS {
+        fed.take(
+            &format!("salt/job/later{job}/new"),
+            2000,
+            &[("minions", ids(&["a"]))],
+        );
+    }
+    assert_eq!(fed.site.jobs.len(), jobs::MAX_JOBS);
+}
+
+#[test]
 fn presence_is_known_only_without_gaps() {
     let mut fed = fed();
     assert_eq!(fed.site.minions.connected(), None);

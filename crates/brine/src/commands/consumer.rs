@@ -231,7 +231,7 @@ fn ask(
     };
     match answer {
         Value::Map(answer) => Ok(answer),
-        _ => Err(anyhow::Error::msg("the bus's answer is no object").into()),
+        _ => Err(anyhow::Error::msg("the bus's answer is not an object").into()),
     }
 }
 

@@ -15,9 +15,10 @@ use brine_bus::client::local::{Delivery, EventQuery, LocalError, Method};
 use brine_bus::client::{PublisherConfig, Wait};
 use brine_log::history::{Consumer, ConsumerName, GapReason, HistoryReader, Maintenance, Paused};
 use brine_log::{LogId, Millis, Position, Seq};
+use brine_view::text;
 use brine_wire::time::{Bound, StartText};
 
-use super::event_output::{FormArgs, Missing, Printer};
+use super::event_output::{FormArgs, Missing, Output, Printer};
 use super::history_store::{self, Gone, Record, StoreArgs};
 use super::local_events::{self, End, Wanted};
 use super::selection::{Selection, SelectionArgs};
@@ -100,21 +101,21 @@ impl WindowArgs {
     /// Where to start, and the last time wanted. A text that is neither ends the program.
     pub(crate) fn read(&self) -> (Option<StartText>, Option<Millis>) {
         let zone = Zone::from_flag(self.utc);
-        let time = |text: &String, bound| {
+        let time = |option: &str, text: &String, bound| {
             let time = zone.time(text, bound);
-            time.unwrap_or_else(|error| wrong_usage(&error.to_string()))
+            time.unwrap_or_else(|error| wrong_usage(&format!("{option}: {error}")))
         };
         let start = match (&self.since, &self.from) {
-            (Some(since), _) => Some(history_store::since(time(since, Bound::Since))),
+            (Some(since), _) => Some(history_store::since(time("--since", since, Bound::Since))),
             (None, Some(from)) => {
                 let start = zone.start(from);
-                Some(start.unwrap_or_else(|error| wrong_usage(&error.to_string())))
+                Some(start.unwrap_or_else(|error| wrong_usage(&format!("--from: {error}"))))
             }
             (None, None) => None,
         };
         (
             start,
-            self.until.as_ref().map(|until| time(until, Bound::Until)),
+            (self.until.as_ref()).map(|until| time("--until", until, Bound::Until)),
         )
     }
 }
@@ -583,12 +584,17 @@ fn next(
                 saved.position,
                 reader.log_id()
             ));
-        } else if reader.seq() > Seq(saved.position.seq.0 + 1) {
-            show::complain(&format_args!(
-                "events {} to {} were removed before {name} read them",
-                saved.position.seq.0 + 1,
-                reader.seq().0 - 1
-            ));
+        } else {
+            let removed = Seq(saved.position.seq.0 + 1)..reader.seq();
+            let count = reader.count(removed.clone());
+            if count > 0 {
+                show::complain(&format_args!(
+                    "{} between {} and {} were removed before {name} read them",
+                    text::counted(usize::try_from(count).unwrap_or(usize::MAX), "event"),
+                    removed.start,
+                    removed.end.0 - 1
+                ));
+            }
         }
     }
     // Taken before anything is printed: what cannot be saved would be printed again.

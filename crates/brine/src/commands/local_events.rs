@@ -17,7 +17,8 @@ use brine_log::{Millis, Position, Seq};
 use brine_wire::Value;
 use brine_wire::time::StartText;
 
-use super::event_output::{Missing, Printer, utc};
+use super::event_output::{Missing, Output, utc};
+use super::local_starts::{self, before, start_text, time_text};
 use super::selection::Selection;
 use crate::bus_location;
 use crate::interrupt::Interrupt;
@@ -27,6 +28,8 @@ use crate::terminal;
 
 /// The most events that are kept in order to print them in another order than they come in.
 const MAX_KEPT: usize = 1_000_000;
+/// How long a bus may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How often an end from outside is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -90,7 +93,7 @@ pub(crate) fn connect(address: LocalAddress) -> Option<LocalClient> {
 pub(crate) fn print(
     client: LocalClient,
     wanted: Wanted<'_>,
-    printer: &mut Printer,
+    out: &mut dyn Output,
 ) -> anyhow::Result<End> {
     let printing = Printing {
         interrupt: Interrupt::catch()?,
@@ -100,17 +103,17 @@ pub(crate) fn print(
         looked_at: 0,
         client,
         wanted,
-        printer,
+        out,
     };
     let end = printing.run()?;
-    printer.flush()?;
+    out.finish()?;
     Ok(end)
 }
 
 struct Printing<'a> {
     client: LocalClient,
     wanted: Wanted<'a>,
-    printer: &'a mut Printer,
+    out: &'a mut dyn Output,
     /// How many events are still wanted.
     left: Option<u64>,
     printed: u64,
@@ -206,7 +209,8 @@ impl Printing<'_> {
                 false => stream.next(Wait::For(Duration::ZERO)),
             };
             if matches!(next, Ok(None)) {
-                self.printer.flush()?;
+                self.out.flush()?;
+                self.out.tick()?;
                 self.began = self.began.or(stream.position());
                 if let Some(end) = self.end_from_outside()? {
                     return Ok(end);
@@ -238,11 +242,19 @@ impl Printing<'_> {
                     if self.interrupt.has_come() {
                         return Ok(End::Interrupted(self.counts()));
                     }
+                    if self
+                        .out
+                        .next_tick()
+                        .is_some_and(|due| Instant::now() >= due)
+                    {
+                        self.out.tick()?;
+                    }
                 }
                 Err(LocalError::Connect(error))
                     if !self.wanted.no_wait && bus_location::may_come(&error) =>
                 {
                     if !is_waiting {
+                        self.out.make_way()?;
                         let from = stream.position();
                         let from = from
                             .map(|from| format!(" after {from}"))
@@ -256,10 +268,11 @@ impl Printing<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            let is_there = stream.socket().is_some();
+            let is_there = stream.is_answered();
             if let Some(remote) = self.wanted.remote {
                 self.tell_of_trouble(remote, &mut trouble)?;
             } else if is_waiting && is_there {
+                self.out.make_way()?;
                 show::complain(&"connected again");
                 is_waiting = false;
             }
@@ -267,17 +280,25 @@ impl Printing<'_> {
     }
 
     /// Says why nothing comes from another machine, and when it does again.
-    fn tell_of_trouble(&self, remote: &Remote, known: &mut Option<String>) -> anyhow::Result<()> {
+    fn tell_of_trouble(
+        &mut self,
+        remote: &Remote,
+        known: &mut Option<String>,
+    ) -> anyhow::Result<()> {
         let trouble = remote.trouble().get();
         match (&trouble, &*known) {
             (Some(trouble), _) if self.wanted.no_wait => bail!("{}: {trouble}", remote.name),
             (Some(trouble), None) => {
+                self.out.make_way()?;
                 show::complain(&format_args!(
                     "{}: {trouble}; connecting again",
                     remote.name
                 ));
             }
-            (None, Some(_)) => show::complain(&"connected again"),
+            (None, Some(_)) => {
+                self.out.make_way()?;
+                show::complain(&"connected again");
+            }
             _ => {}
         }
         *known = trouble;
@@ -292,7 +313,7 @@ impl Printing<'_> {
         }
         let at = Some((stored.position, stored.at));
         // Malformed ones do not count, as in Salt.
-        if !self.printer.event_at(event, at)? {
+        if !self.out.event_at(event, at)? {
             return Ok(ControlFlow::Continue(()));
         }
         self.printed += 1;
@@ -306,8 +327,8 @@ impl Printing<'_> {
     }
 
     fn gap(&mut self, missing: &Missing<'_>) -> io::Result<()> {
-        if !self.printer.gap(missing)? {
-            self.printer.flush()?;
+        if !self.out.gap(missing)? {
+            self.out.make_way()?;
             show::complain(missing);
         }
         Ok(())
@@ -315,7 +336,7 @@ impl Printing<'_> {
 
     /// The start is gone: says what there is instead.
     fn say_what_is_there(&mut self, from: Position, to: Position) -> anyhow::Result<()> {
-        self.printer.flush()?;
+        self.out.flush()?;
         let asked = Position {
             seq: Seq(from.seq.0 + 1),
             ..from
@@ -326,7 +347,7 @@ impl Printing<'_> {
         };
         let mut stream = self.client.history(oldest, Some(LOOK_EVERY))?;
         let oldest = loop {
-            match stream.next(Wait::For(Duration::from_secs(10)))? {
+            match stream.next(Wait::For(ANSWER))? {
                 Some(Delivery::Gap { .. }) => {}
                 Some(Delivery::Event(stored)) => break Some(stored),
                 Some(Delivery::End) | None => break None,
@@ -368,33 +389,28 @@ impl Printing<'_> {
 
     /// What there was so far. A bus that does not say had what was printed.
     fn counts(&mut self) -> Counts {
-        let (printed, began) = (self.printed, self.began);
-        if self.is_unfiltered() {
-            let seen = self.looked_at;
-            return Counts { printed, seen };
-        }
-        let status = self.client.status(Some(Duration::from_secs(10))).ok();
-        let at = |name| {
-            status
-                .as_ref()
-                .and_then(|status| log_position(status, name))
-        };
-        let began = match &self.wanted.start {
-            Some(StartText::Earliest) => at("oldest").map(before),
-            _ => began,
-        };
-        let seen = match (began, at("newest")) {
-            (Some(began), Some(newest)) => newest.seq.0.saturating_sub(began.seq.0),
-            _ => printed,
+        let printed = self.printed;
+        let seen = match self.is_unfiltered() {
+            true => self.looked_at,
+            false => {
+                let looks_back = self.wanted.last.is_some() || self.wanted.last_per_tag;
+                let start = self.wanted.start.as_ref();
+                let began = match start {
+                    None | Some(StartText::New) if !looks_back => self.began,
+                    start => local_starts::first_event(&self.client, start),
+                };
+                let seen = began.and_then(|at| local_starts::count_after(&mut self.client, at));
+                seen.unwrap_or(printed).max(printed)
+            }
         };
         Counts { printed, seen }
     }
 
     fn longest_wait(&self) -> Duration {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        self.wanted
-            .deadline
-            .map_or(LOOK_EVERY, |at| until(at).min(LOOK_EVERY))
+        let next = [self.wanted.deadline, self.out.next_tick()];
+        let next = next.into_iter().flatten().map(until);
+        next.fold(LOOK_EVERY, Duration::min)
     }
 
     /// The newest event of each tag, oldest first, and where the log ended.
@@ -427,8 +443,7 @@ impl Printing<'_> {
 
     /// Gives every event that is kept now to `keep`, which says how many it keeps.
     fn look_at_all(&mut self, keep: &mut dyn FnMut(Stored) -> usize) -> anyhow::Result<Position> {
-        let end = newest(&mut self.client, Duration::from_secs(10))?
-            .context("expected a position from the bus")?;
+        let end = newest(&mut self.client, ANSWER)?.context("expected a position from the bus")?;
         let mut query = self.query();
         (query.limit, query.last) = (None, None);
         if self.wanted.start.is_none() {
@@ -476,26 +491,4 @@ fn newest(client: &mut LocalClient, patience: Duration) -> anyhow::Result<Option
 fn log_position(status: &Value, name: &str) -> Option<Position> {
     let log = status.as_map()?.get("log")?.as_map()?;
     log.get(name)?.as_str()?.parse().ok()
-}
-
-const fn before(position: Position) -> Position {
-    Position {
-        log: position.log,
-        seq: Seq(position.seq.0.saturating_sub(1)),
-    }
-}
-
-/// A start as the socket reads it; a date has been read in this program's zone.
-fn start_text(start: &StartText) -> String {
-    match start {
-        StartText::Earliest => "earliest".to_owned(),
-        StartText::New => "new".to_owned(),
-        StartText::Sequence(sequence) => sequence.to_string(),
-        StartText::After { log, sequence } => format!("{log}-{sequence}"),
-        StartText::Time(time) => time_text(crate::clock::millis(*time)),
-    }
-}
-
-fn time_text(time: Millis) -> String {
-    format!("@{}.{:03}", time.0 / 1000, time.0 % 1000)
 }

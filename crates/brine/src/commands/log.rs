@@ -15,7 +15,7 @@ use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::time::Bound;
 use brine_wire::{Map, Value, json, msgpack};
 
-use super::event_output::{Form, Printer, utc};
+use super::event_output::{Form, Output, Printer, utc};
 use super::history::WindowArgs;
 use super::history_store::{self, Record, StoreArgs};
 use super::selection::SelectionArgs;
@@ -303,7 +303,7 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
     let newest = info.newest.map_or(0, |(seq, _)| seq.0);
     let before = match (purge.seq, purge.keep) {
         (Some(seq), _) => Some(Seq(seq)),
-        (None, Some(keep)) => Some(Seq((newest + 1).saturating_sub(keep))),
+        (None, Some(keep)) => Some(reader.before(Seq(newest + 1), keep)),
         (None, None) => None,
     };
     let mut out = terminal::stdout();

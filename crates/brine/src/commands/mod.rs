@@ -15,6 +15,7 @@ pub(crate) mod history;
 pub(crate) mod history_store;
 pub(crate) mod links;
 pub(crate) mod local_events;
+mod local_starts;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod password;

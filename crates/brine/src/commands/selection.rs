@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal};
 
+use anyhow::Context as _;
 use brine_bus::client::EventRef;
 use brine_bus::client::local::EventQuery;
 use brine_log::history::TagQuery;
@@ -90,8 +91,9 @@ impl SelectionArgs {
         let patterns = self.tags.iter().map(|tag| TagMatch::new(kind, tag));
         Ok(Selection {
             tags: TagFilter::new(kind, &self.tags, &self.exclude)?,
-            fields: FieldFilter::parse(self.filter.as_deref().unwrap_or_default())?,
-            grep: self.grep.as_deref().map(RegexSearch::new).transpose()?,
+            fields: FieldFilter::parse(self.filter.as_deref().unwrap_or_default())
+                .context("--filter")?,
+            grep: (self.grep.as_deref().map(RegexSearch::new).transpose()).context("--grep")?,
             query: TagQuery::new(&patterns.collect::<Result<Vec<_>, _>>()?),
             asked: EventQuery {
                 tags: self.tags.clone(),

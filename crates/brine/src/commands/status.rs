@@ -12,7 +12,9 @@ use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{Delivery, EventQuery, Stored};
 use brine_bus::client::{SubscriberConfig, Wait};
-use brine_log::history::HistoryReader;
+use brine_log::Seq;
+use brine_log::history::{HistoryReader, OpenError};
+use brine_view::text::counted;
 use brine_wire::{Map, Value, json};
 
 use super::bench::listener;
@@ -51,12 +53,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         writeln!(out, "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let reader = arguments.store.open().ok();
+    let reader = match arguments.store.open() {
+        Ok(reader) => Ok(reader),
+        // Without a configuration nobody knows where it would be, and often there is none.
+        Err(error) => Err(match error.downcast::<OpenError>() {
+            Ok(OpenError::Nothing { .. }) | Err(_) => None,
+            Ok(error) => Some(error),
+        }),
+    };
     let Some(client) = client else {
         let code = print_salts(&location, &mut out)?;
         match reader {
-            Some(reader) => print_store(reader, &mut out)?,
-            None => writeln!(out, "history  none")?,
+            Ok(reader) => print_store(reader, &mut out)?,
+            Err(Some(error)) => writeln!(out, "{}", show::visible(&error.to_string()))?,
+            Err(None) => writeln!(out, "history  none")?,
         }
         return Ok(code);
     };
@@ -64,10 +74,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     running.print_bus(&location, &mut out)?;
     running.print_attach(&mut out)?;
     match reader {
-        Some(reader) => print_store(reader, &mut out)?,
-        None => running.print_history(&mut out)?,
+        Ok(reader) => print_store(reader, &mut out)?,
+        Err(_) => running.print_history(&mut out)?,
     }
     running.print_cluster(&mut out)?;
+    running.print_reactor(&mut out)?;
     running.print_readers(&mut out)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -107,10 +118,16 @@ fn print_store(mut reader: HistoryReader, out: &mut impl Write) -> anyhow::Resul
         )?,
         _ => writeln!(out, "history  no events yet")?,
     }
-    let newest = info.newest.map_or(0, |(seq, _)| seq.0);
+    let end = info.newest.map_or(Seq(1), |(seq, _)| Seq(seq.0 + 1));
     for consumer in reader.consumers()? {
-        let lag = newest.saturating_sub(consumer.position.seq.0);
-        writeln!(out, "consumer {} is {lag} events behind", consumer.name)?;
+        let (name, position) = (&consumer.name, consumer.position);
+        if position.log == info.log {
+            let lag = reader.count(Seq(position.seq.0.saturating_add(1))..end);
+            let lag = counted(usize::try_from(lag).unwrap_or(usize::MAX), "event");
+            writeln!(out, "consumer {name} is {lag} behind")?;
+        } else {
+            writeln!(out, "consumer {name} is at {position}, of another log")?;
+        }
     }
     Ok(())
 }
@@ -246,6 +263,22 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// What a reactor has done, and how far behind it is.
+    fn print_reactor(&self, out: &mut impl Write) -> io::Result<()> {
+        let Some(reactor) = part(&self.status, "reactor") else {
+            return Ok(());
+        };
+        writeln!(
+            out,
+            "reactor  {} rules, {} events behind; {} reactions done, {} failed, {} uncertain",
+            text(reactor, "rules"),
+            text(reactor, "behind"),
+            text(reactor, "done"),
+            text(reactor, "failed"),
+            text(reactor, "uncertain"),
+        )
     }
 
     fn print_readers(&self, out: &mut impl Write) -> io::Result<()> {

@@ -33,11 +33,10 @@ pub(crate) fn attach(
         let (writer, log) = (history.clone(), Arc::clone(bus.log()));
         state.metrics.history = Some(Arc::new(move || {
             let status = writer.status();
-            let next = log.stats().next.0;
             HistoryFigures {
                 used_bytes: status.used_bytes,
-                events: status.next.0.saturating_sub(status.oldest.0),
-                behind_events: next.saturating_sub(status.next.0),
+                events: log.count(status.oldest..status.next),
+                behind_events: log.count(status.next..log.stats().next),
                 missing_events: status.missing,
                 is_in_trouble: status.trouble.is_some(),
             }
@@ -57,12 +56,15 @@ pub(crate) fn attach(
     }
 }
 
-/// What a reactor has done, for metrics.
-pub(crate) fn of_reactor(
-    reactor: &RunningReactor,
-) -> Arc<dyn Fn() -> ReactorFigures + Send + Sync> {
+/// Lets a state tell of a reactor.
+pub(crate) fn attach_reactor(state: &mut ApiState, reactor: &RunningReactor) {
     let handle = reactor.handle.clone();
-    Arc::new(move || {
+    state.status.push((
+        "reactor",
+        Arc::new(move || reactor_status(&handle.figures())),
+    ));
+    let handle = reactor.handle.clone();
+    state.metrics.reactor = Some(Arc::new(move || {
         let Figures {
             rules,
             running,
@@ -85,7 +87,19 @@ pub(crate) fn of_reactor(
                 ("missed", counts.missed),
             ],
         }
-    })
+    }));
+}
+
+/// What all rules together have done; `brine reactor ls` has each.
+fn reactor_status(figures: &Figures) -> Map {
+    let mut status = Map::new();
+    status.insert("rules", figures.rules);
+    status.insert("behind", figures.behind);
+    status.insert("running", figures.running);
+    for (name, count) in figures.counts.named() {
+        status.insert(name, count);
+    }
+    status
 }
 
 fn master_figures(master: &MasterHandle) -> MasterFigures {

@@ -243,7 +243,9 @@ impl Detached {
                 .push(("cluster", Arc::new(move || status.show())));
         }
         state.sinks = sinks::shown(self.sinks.as_ref());
-        state.metrics.reactor = reactor.as_ref().map(figures::of_reactor);
+        if let Some(reactor) = &reactor {
+            figures::attach_reactor(&mut state, reactor);
+        }
         let state = Arc::new(state);
         let socket = local_socket::start(&self.location, Arc::clone(&state))?;
         Ok(Attached {

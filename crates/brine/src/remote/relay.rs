@@ -36,6 +36,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// What a stream of Salt's is called in positions: it has none of its own.
 const SALTS_LOG: u64 = 1;
 
+/// What is said of a token that is refused.
+const NOT_LOGGED_IN: &str = "the token is not, or no longer, valid: log in again";
+
 /// The header that carries a token.
 const X_AUTH_TOKEN: &str = "x-auth-token";
 
@@ -78,9 +81,12 @@ impl Relay {
             Err(Failure::Refused { status: 404, .. }) => {
                 relay.kind = Kind::Salt;
                 // So that a token that is not valid is found now, and not with the first stream. Tornado's has no
-                // such path.
+                // such path, but begins a stream at once.
                 match relay.whole("/stats").await {
-                    Ok(_) | Err(Failure::Refused { status: 404, .. }) => {}
+                    Ok(_) => {}
+                    Err(Failure::Refused { status: 404, .. }) => {
+                        relay.request_events("/events", None).await?;
+                    }
                     Err(failure) => return Err(failure),
                 }
             }
@@ -155,7 +161,7 @@ impl Relay {
             false => Err(match refused {
                 Failure::Refused { status, .. } => Failure::Refused {
                     status,
-                    message: "the token is not, or no longer, valid: log in again".to_owned(),
+                    message: NOT_LOGGED_IN.to_owned(),
                 },
                 away => away,
             }),
@@ -219,22 +225,40 @@ impl Relay {
             Kind::Brine => asked.target.as_str(),
             Kind::Salt => "/events",
         };
-        let accept = match self.kind {
-            Kind::Brine => "application/x-ndjson",
-            Kind::Salt => "text/event-stream",
+        let resume = asked.resume.filter(|_| self.kind == Kind::Brine);
+        self.request_events(target, resume).await
+    }
+
+    async fn request_events(
+        &self,
+        target: &str,
+        resume: Option<Position>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let (form, accept) = match self.kind {
+            Kind::Brine => ("application/x-ndjson", "application/x-ndjson"),
+            // rest_tornado looks for a form of its other answers in it, and refuses without one.
+            Kind::Salt => ("text/event-stream", "text/event-stream, */*"),
         };
         let mut request = self.request(target, accept).await?;
-        if let Some(position) = asked.resume.filter(|_| self.kind == Kind::Brine)
+        if let Some(position) = resume
             && let Ok(position) = position.to_string().parse()
         {
             request.headers_mut().insert("last-event-id", position);
         }
-        let answer = self.server.send(request).await?;
+        let answer = self.server.send(request).await;
+        let answer = answer.map_err(|failure| match failure {
+            // rest_tornado sends whoever is not logged in to the login.
+            Failure::Refused { status: 302, .. } => Failure::Refused {
+                status: 401,
+                message: NOT_LOGGED_IN.to_owned(),
+            },
+            failure => failure,
+        })?;
         let kind = answer.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        match kind.starts_with(accept) {
+        match kind.starts_with(form) {
             true => Ok(answer),
-            false => Err(away(format!("expected {accept}, found {kind:?}"))),
+            false => Err(away(format!("expected {form}, found {kind:?}"))),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod bench_fleet;
 mod bus;
+mod crash;
 mod history;
 mod local_socket;
 mod node;

@@ -56,6 +56,15 @@ fn a_sink_is_a_consumer_like_any_other() {
                 .lines()
                 .any(|line| line.starts_with("lines") && line.ends_with("active"))
     });
+    let said = bus.run(&["doctor"]).stdout;
+    assert!(
+        said.contains(
+            "warning  sink hook: the other side takes nothing, with 2 events to deliver: http://"
+        ) && said
+            .contains("\n         → start the other side, or correct brine: {sinks: {hook: …}}")
+            && !said.contains("sink lines"),
+        "{said}"
+    );
     let info = bus.run(&["consumer", "info", "lines"]).stdout;
     for part in [
         "\"kind\": \"sink\"",

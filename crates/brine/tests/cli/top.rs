@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::support::{Bus, brine, run};
+use crate::support::{Bus, DEADLINE, brine, run};
 
 /// A program on a terminal of its own.
 struct OnTerminal {
@@ -292,6 +293,71 @@ fn a_bus_that_goes_is_waited_for_and_sigterm_gives_the_terminal_back() {
     top.shows_text("after/the/restart");
     let pid = Pid::from_raw(top.program.id().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(top.ends(), Some(0));
+}
+
+#[test]
+fn above_the_first_row_it_reads_back_to_the_first_event_of_all() {
+    let bus = Bus::start();
+    let first = "{\"tag\": \"first/of/all\", \"data\": {}}\n".to_owned();
+    let others =
+        (1..=2200).map(|n| format!("{{\"tag\": \"myco/backup\", \"data\": {{\"n\": {n}}}}}\n"));
+    let events: String = [first].into_iter().chain(others).collect();
+    let mut send = brine(&["send", "--stdin", "--sock-dir", &bus.sock_dir()]);
+    assert_eq!(run(&mut send, &events).code, Some(0));
+    let top = brine(&["top", "--sock-dir", &bus.sock_dir(), "--last", "100"]);
+    let mut top = OnTerminal::start(&top, (80, 24));
+    top.shows_text("myco/backup n=2200");
+    wait_until("the first event of all", || {
+        // To the oldest row there is, and above it.
+        top.type_in("gk");
+        top.read();
+        top.screen.text().contains("first/of/all")
+    });
+    top.type_in("q");
+    assert_eq!(top.ends(), Some(0));
+}
+
+#[test]
+fn an_api_that_has_not_answered_yet_is_not_live() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, questions) = sync_channel(100);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap();
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            let path = head.split(['?', ' ']).nth(1).unwrap_or_default().to_owned();
+            if path != "/events" {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                stream.write_all(answer).unwrap();
+            }
+            asked.send((path, stream)).unwrap();
+        }
+    });
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "a-token\n").unwrap();
+    let token = token.path().to_str().unwrap();
+    let top = brine(&["top", "--api", &url, "--token-file", token]);
+    let mut top = OnTerminal::start(&top, (80, 24));
+    // It asks for the status every two seconds: twice more after it has asked for events.
+    let (mut events, mut looks) = (None, 0);
+    while looks < 2 {
+        let (path, stream) = questions.recv_timeout(DEADLINE).unwrap();
+        match path.as_str() {
+            "/events" => events = Some(stream),
+            "/status" if events.is_some() => looks += 1,
+            _ => {}
+        }
+    }
+    top.shows_text("connecting");
+    assert!(!top.screen.text().contains("\nlive"));
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n";
+    events.as_mut().unwrap().write_all(head).unwrap();
+    top.shows_text("\nlive");
+    top.type_in("q");
     assert_eq!(top.ends(), Some(0));
 }
 

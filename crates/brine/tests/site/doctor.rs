@@ -260,7 +260,7 @@ impl Patient {
         let left = self.doctor("unnamed", "minion", &text);
         assert_eq!(left.code, Some(1), "{left:?}");
         assert!(
-            left.stdout.contains("its name stands for no address: ")
+            left.stdout.contains("its name cannot be resolved: ")
                 && left
                     .stdout
                     .contains("→ correct the option master, or the name service"),

@@ -216,9 +216,19 @@ fn a_bus_elsewhere_is_read_as_the_one_beside() {
 
 #[test]
 fn salts_own_api_is_read_from_now_on() {
+    reads_salts_own(str::to_owned);
+}
+
+#[test]
+fn rest_tornado_is_read_from_now_on_too() {
+    reads_salts_own(|options| options.replace("rest_cherrypy: {host:", "rest_tornado: {address:"));
+}
+
+/// Whichever of Salt's servers is configured.
+fn reads_salts_own(configured: impl Fn(&str) -> String) {
     const SALT: &str = "3008.3";
     let api = Api { port: free_port() };
-    let site = Site::configured("zeromq", &options(api.port));
+    let site = Site::configured("zeromq", &configured(&options(api.port)));
     let start = |name: &str| {
         let command = program::command(SALT, name, &site.path(""));
         Program::start(command, site.path(&format!("{name}.out")))

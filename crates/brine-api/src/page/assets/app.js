@@ -6,7 +6,7 @@ import { Detail } from './detail.js';
 import { Events, countLine, renderEvent } from './events.js';
 import { Fleet, WATCHED } from './jobs.js';
 import { Keys } from './keys.js';
-import { EventStream, sequenceOf } from './stream.js';
+import { EventStream } from './stream.js';
 import { VIEWS, connectedOf } from './tables.js';
 import { VirtualList } from './virtual.js';
 import { bytes, make, number, plural, rate } from './text.js';
@@ -149,7 +149,8 @@ function updateTable() {
 async function poll() {
   if (session.isLoggedIn() && !document.hidden) {
     try {
-      status = await (await session.get('status')).json();
+      const seen = events.position;
+      status = await (await session.get(seen ? `status?after=${encodeURIComponent(seen)}` : 'status')).json();
       statusProblem = '';
     } catch (error) {
       statusProblem = error.message;
@@ -255,8 +256,8 @@ function drawNow() {
 
 /** A view without filters that lacks many events of the bus is not quite live, and says so. */
 function liveOrBehind() {
-  const isAll = routes.filters(route).size === 0 && events.lastSeen > 0 && status?.log;
-  const behind = isAll ? sequenceOf(status.log.newest) - events.lastSeen : 0;
+  // The server counts: a difference of two numbers is no count, since a bus that was killed leaves many unused.
+  const behind = routes.filters(route).size === 0 ? status?.log?.after ?? 0 : 0;
   return behind > BEHIND ? ['held', `${number(behind)} behind`] : ['live', 'live'];
 }
 

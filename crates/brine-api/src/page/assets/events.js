@@ -33,7 +33,7 @@ export class Events {
   get isLive() { return !this.#route?.at; }
   get held() { return this.#held; }
   /** The last sequence that came from the live stream. */
-  get lastSeen() { return this.#stream?.lastSeen ?? 0; }
+  get position() { return this.#stream?.position ?? null; }
   get received() { return this.#stream?.received ?? 0; }
 
   /** Begins anew if the route asks for other events. */
@@ -246,43 +246,27 @@ export class Events {
     });
   }
 
-  /**
-   * Loads what comes before the first row. The server only reads forward: stretches of the log are asked
-   * for, longer ones as long as little of them matches.
-   */
+  /** Loads what comes before the first row. */
   async #earlier() {
     if (this.#load || this.#isOldest) return;
     const first = this.rows.all.first;
     const before = first?.seq ?? first?.from;
-    if (!before || !Number.isFinite(first.at)) return;
+    if (!before) return;
     if (before <= 1) { this.#edge(); return; }
     await this.#loading(async (signal) => {
-      let stretch = PAGE;
-      let upper = before;
-      let found = [];
-      let isOldest = false;
-      for (let tries = 0; tries < 10 && found.length < PAGE / 2 && !isOldest; tries += 1) {
-        const from = Math.max(1, upper - stretch);
-        const params = filters(this.#route);
-        params.append('from', from);
-        params.append('until', new Date(first.at + 1).toISOString());
-        const { rows, isWhole } = await fetchRows(params, { signal });
-        if (!isWhole) { stretch = Math.max(PAGE, Math.floor(stretch / 8)); continue; }
-        const older = rows.filter((row) => row.seq < upper);
-        // What is no longer kept comes as a gap at the very beginning.
-        if (older[0]?.kind === 'gap' && older[0].seq >= from) { older.shift(); isOldest = true; }
-        found = older.concat(found);
-        upper = from;
-        isOldest ||= from <= 1;
-        stretch *= 4;
-      }
+      const params = filters(this.#route);
+      params.append('before', before);
+      params.append('last', PAGE);
+      const { rows } = await fetchRows(params, { signal });
+      const found = rows.filter((row) => row.seq < before);
+      const events = found.filter((row) => row.kind === 'event');
       return () => {
-        this.#isOldest = isOldest;
+        this.#isOldest = events.length < PAGE;
         this.#prepare(found);
-        this.#ui.counts.add(found.filter((row) => row.kind === 'event'));
+        this.#ui.counts.add(events);
         const shown = this.rows.prepend(found);
         this.#ui.list.shift(shown);
-        if (isOldest) this.#edge();
+        if (this.#isOldest) this.#edge();
       };
     });
   }

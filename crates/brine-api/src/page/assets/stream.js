@@ -59,8 +59,8 @@ export class EventStream {
 
   start() { this.#run(); }
 
-  /** The sequence of the last event that was handed over or skipped. */
-  get lastSeen() { return this.#position ? sequenceOf(this.#position) : 0; }
+  /** The position of the last event that was handed over or skipped; null before the first. */
+  get position() { return this.#position; }
 
   stop() {
     this.#abort?.abort();

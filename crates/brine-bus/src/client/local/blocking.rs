@@ -250,6 +250,12 @@ impl EventStream {
         }
     }
 
+    /// Whether the server has begun to answer: a connection alone may end with a refusal.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        self.events.is_answered()
+    }
+
     /// Where the stream is: every event up to here has been given or did not match. `None` before
     /// anything is known.
     #[must_use]

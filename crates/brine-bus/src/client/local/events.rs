@@ -62,6 +62,11 @@ impl<S> Events<S> {
         self.position
     }
 
+    /// Whether the server has begun to answer.
+    pub(super) const fn is_answered(&self) -> bool {
+        matches!(self.state, State::Streaming(_))
+    }
+
     pub(super) const fn socket(&self) -> Option<&S> {
         self.link.socket()
     }

@@ -21,6 +21,8 @@ pub struct EventQuery {
     pub since: String,
     /// A time to end at.
     pub until: String,
+    /// A sequence to end before.
+    pub before: Option<u64>,
     /// Only the last so many, and what comes after.
     pub last: Option<u64>,
     /// The most events.
@@ -80,6 +82,7 @@ impl EventQuery {
             add("from", &self.from);
             add("since", &self.since);
             add("until", &self.until);
+            add("before", &count(self.before));
             add("last", &count(self.last));
         }
         target.pop(); // the separator after the last

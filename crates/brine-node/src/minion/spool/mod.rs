@@ -10,6 +10,7 @@
 //! the place of what is missing says how much that was. While the disk takes nothing, records wait in memory. This
 //! module knows bytes, numbers and times, and files only as a [`Store`]; what the bytes mean is `forward`'s.
 
+mod backlog;
 mod record;
 mod store;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+pub use self::backlog::Backlog;
 pub(super) use self::record::{Body, Dropped, Reason};
 pub(super) use self::store::{Directory, Memory, Store};
 

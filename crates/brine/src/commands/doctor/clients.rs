@@ -15,7 +15,7 @@ use super::{Site, proc};
 use crate::commands::findings::Finding;
 
 /// Further behind than this, in events, is worth a word.
-const FAR_BEHIND: i128 = 100_000;
+pub(super) const FAR_BEHIND: i128 = 100_000;
 
 pub(super) fn findings(site: &Site) -> Vec<Finding> {
     let mut findings = Vec::new();

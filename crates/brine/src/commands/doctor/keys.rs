@@ -24,10 +24,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     let mut findings = Vec::new();
     open_folder(&folder, &about, &mut findings);
     if let Err(error) = fs::read_dir(&folder) {
-        findings.push(Finding::warning("unreadable-keys", folder.display()).says(
-            format!("this user may not look into it: {error}"),
-            "run this as root or as the daemon's user; the daemon itself must be able to read it",
-        ));
+        findings.push(unreadable(&folder, &error));
         return findings;
     }
     let names: &[&str] = match site.kind {
@@ -47,12 +44,27 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     findings
 }
 
+fn unreadable(folder: &Path, error: &io::Error) -> Finding {
+    Finding::warning("unreadable-keys", folder.display()).says(
+        format!("this user may not look into it: {error}"),
+        "run this as root or as the daemon's user; the daemon itself must be able to read it",
+    )
+}
+
 /// A node that runs has made its directory.
 fn no_folder(site: &Site, folder: &Path, error: Option<io::Error>) -> Option<Finding> {
     if site.bus_pid.is_none() || site.is_bus_alone() {
         return None;
     }
-    let text = error.map_or_else(|| "is no directory".to_owned(), |error| error.to_string());
+    if let Some(error) = &error
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        return Some(unreadable(folder, error));
+    }
+    let text = error.map_or_else(
+        || "is not a directory".to_owned(),
+        |error| error.to_string(),
+    );
     Some(Finding::error("no-keys", folder.display()).says(
         format!("pki_dir: {text}; {} has no keys there", site.server()),
         "set pki_dir to the directory of its keys, or restart it: it makes the directory and new keys",
@@ -147,7 +159,7 @@ fn of_minions(folder: &Path, findings: &mut Vec<Finding>) {
         let is_key = fs::read(&path).is_ok_and(|key| key.starts_with(b"-----BEGIN"));
         if !is_key {
             findings.push(Finding::error("broken-key", path.display()).says(
-                "this is no public key: the minion cannot sign in",
+                "this is not a public key: the minion cannot sign in",
                 format!("salt-key -d {id}, and accept it again"),
             ));
         }

@@ -41,7 +41,7 @@ fn of_master(master: &MasterAddress) -> Option<Finding> {
         Ok(addresses) => addresses,
         Err(error) => {
             return Some(Finding::error("unknown-master", place).says(
-                format!("its name stands for no address: {error}"),
+                format!("its name cannot be resolved: {error}"),
                 "correct the option master, or the name service (DNS, /etc/hosts)",
             ));
         }

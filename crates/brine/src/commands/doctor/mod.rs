@@ -5,6 +5,7 @@
 
 mod clients;
 mod clock;
+mod delivery;
 mod keys;
 mod masters;
 mod owners;
@@ -34,9 +35,10 @@ use crate::bus_location::{BusArgs, BusLocation, NodeKind};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Looks at the configuration (as brine check), sockets and their modes, the processes that serve them,
-ports, keys, disks, limits, the releases of the programs that listen, and the clocks of minions, as
-far as recent events tell. Changes nothing. Run it as root, or as the user of the master: others do
-not see everything.
+ports, keys, disks, limits, the releases of the programs that listen, whether events get where they
+are to go (sinks, consumers, cluster, reactor, history, a minion's spool), and the clocks of minions,
+as far as recent events tell. Changes nothing. Run it as root, or as the user of the master: others
+do not see everything.
 
 Exit codes: 0 no error (with --strict: no warning either); 1 something is wrong; 2 wrong usage.")]
 pub(crate) struct Arguments {
@@ -83,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     findings.extend(masters::findings(&site));
     findings.extend(resources::findings(&site));
     findings.extend(clients::findings(&site));
+    findings.extend(delivery::findings(&site));
     findings.extend(clock::findings(&site));
     let what = match arguments.bus.node {
         NodeKind::Master => "master",

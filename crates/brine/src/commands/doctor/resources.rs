@@ -1,5 +1,4 @@
-//! What a site needs of its machine: room on disks, open files, files that the configuration names, and a history
-//! that works.
+//! What a site needs of its machine: room on disks, open files, and files that the configuration names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +19,6 @@ const NEARLY: (u64, u64) = (512 << 20, 20);
 
 pub(super) fn findings(site: &Site) -> Vec<Finding> {
     let mut findings = disks(site);
-    findings.extend(history(site));
     findings.extend(open_files(site));
     findings.extend(pid_file(site));
     findings.extend(named_files(site));
@@ -101,20 +99,6 @@ fn disk(what: &str, folder: &Path, about: &StatVfs) -> Option<Finding> {
     })
 }
 
-fn history(site: &Site) -> Option<Finding> {
-    let history = site.part("history")?;
-    let trouble = history.get("trouble")?.as_str()?;
-    let place = history
-        .get("directory")
-        .and_then(Value::as_str)
-        .unwrap_or("history");
-    let text = format!("the history takes nothing: {trouble}");
-    Some(Finding::error("history-trouble", place).says(
-        text,
-        "mend that; it goes on by itself, and says what it missed",
-    ))
-}
-
 fn open_files(site: &Site) -> Option<Finding> {
     /// For a master that has no minions yet.
     const LEAST: u64 = 256;
@@ -144,7 +128,7 @@ fn pid_file(site: &Site) -> Option<Finding> {
     let path = site.option("pidfile")?;
     let text = fs::read_to_string(path).ok()?;
     let Ok(pid) = text.trim().parse::<i32>() else {
-        let text = "holds no process number";
+        let text = "does not contain a process number";
         return Some(
             Finding::warning("stale-pidfile", path)
                 .says(text, "remove it, and start the daemon again"),

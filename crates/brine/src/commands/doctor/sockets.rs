@@ -46,7 +46,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
             }
         };
         if !about.file_type().is_socket() {
-            let text = "this is no socket, and stands where one has to be";
+            let text = "this is not a socket, and takes the place of one";
             is_explained = true;
             findings.push(
                 Finding::error("not-a-socket", path.display())
@@ -180,7 +180,7 @@ fn may_be_served(path: &Path, listening: &[proc::Listening<PathBuf>]) -> bool {
 fn directory(folder: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
     let mode = about.permissions().mode() & 0o7777;
     if !about.is_dir() {
-        let text = "sock_dir is no directory";
+        let text = "sock_dir is not a directory";
         findings.push(
             Finding::error("no-sock-dir", folder.display())
                 .says(text, "move it away; the master makes the directory"),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use brine_log::Position;
+use brine_view::text::grouped;
 
 /// Events that cannot be had.
 pub(crate) struct Missing<'a> {
@@ -30,6 +31,11 @@ impl<'a> Missing<'a> {
             reason: reason.unwrap_or("no longer kept"),
         }
     }
+
+    /// How many they are, if anybody knows.
+    pub(crate) const fn missed(&self) -> Option<u64> {
+        self.missed
+    }
 }
 
 impl fmt::Display for Missing<'_> {
@@ -41,7 +47,8 @@ impl fmt::Display for Missing<'_> {
             reason,
         } = self;
         match missed {
-            Some(missed) => write!(out, "{missed} events are missing")?,
+            Some(1) => out.write_str("1 event is missing")?,
+            Some(missed) => write!(out, "{} events are missing", grouped(*missed))?,
             None => out.write_str("events may be missing")?,
         }
         write!(out, ", after {from} up to {to}: {reason}")

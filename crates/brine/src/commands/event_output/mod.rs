@@ -8,7 +8,7 @@ mod missing;
 mod people;
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brine_bus::client::EventRef;
 use brine_log::{Millis, Position};
@@ -123,6 +123,43 @@ impl FormArgs {
     }
 }
 
+/// Where a reader of a bus puts what it reads: a line for each event, or sums.
+pub(crate) trait Output {
+    /// Takes an event, with its position and its time of arrival where they are known; `false` if its data are
+    /// malformed, which Salt's readers skip too.
+    fn event_at(&mut self, event: EventRef<'_>, at: Option<(Position, Millis)>)
+    -> io::Result<bool>;
+
+    /// Takes a number of events that are missing; tells whether that is said.
+    fn gap(&mut self, missing: &Missing<'_>) -> io::Result<bool>;
+
+    /// The connection to a bus without positions was cut: nobody knows what is missing.
+    fn cut(&mut self) {}
+
+    /// Shows all that was taken, as far as it is for now.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Another line is going to stand below: what was taken is shown first.
+    fn make_way(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
+    /// When the next [`Output::tick`] has something to do.
+    fn next_tick(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Shows what is due.
+    fn tick(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Shows all that is left.
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
 /// What is shown beside tag and data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Shows {
@@ -174,35 +211,8 @@ pub(crate) struct Printer {
 /// Output is written when this much has come together, in bytes, if not before.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-impl Printer {
-    pub(crate) fn new(form: Form, colour: bool) -> Self {
-        Self {
-            form,
-            shows: Shows::default(),
-            colour,
-            people: People::new(people::Style::Line, Zone::Local),
-            exec: None,
-            stdout: BufWriter::with_capacity(BUFFER_BYTES, terminal::stdout()),
-            line: String::new(),
-        }
-    }
-
-    /// Writes an event; `false` if its data are malformed, which Salt's readers skip too.
-    pub(crate) fn event(&mut self, event: EventRef<'_>) -> io::Result<bool> {
-        self.event_at(event, None)
-    }
-
-    /// As this one, but with sequence, position and time of arrival.
-    pub(crate) fn with_positions(self) -> Self {
-        Self {
-            shows: Shows::ALL,
-            ..self
-        }
-    }
-
-    /// Writes an event with its position and its time of arrival, where they are known and to be
-    /// shown.
-    pub(crate) fn event_at(
+impl Output for Printer {
+    fn event_at(
         &mut self,
         event: EventRef<'_>,
         at: Option<(Position, Millis)>,
@@ -241,14 +251,13 @@ impl Printer {
         Ok(true)
     }
 
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.people.look_at_width();
         self.stdout.flush()
     }
 
-    /// Writes a line that stands for missing events, where lines are objects with positions; tells
-    /// whether it did.
-    pub(crate) fn gap(&mut self, missing: &Missing<'_>) -> io::Result<bool> {
+    /// Writes a line that stands for missing events, where lines are objects with positions.
+    fn gap(&mut self, missing: &Missing<'_>) -> io::Result<bool> {
         let is_shown = self.shows.seq && matches!(self.form, Form::JsonLines | Form::Exact);
         if is_shown {
             let Missing {
@@ -264,6 +273,28 @@ impl Printer {
             )?;
         }
         Ok(is_shown)
+    }
+}
+
+impl Printer {
+    pub(crate) fn new(form: Form, colour: bool) -> Self {
+        Self {
+            form,
+            shows: Shows::default(),
+            colour,
+            people: People::new(people::Style::Line, Zone::Local),
+            exec: None,
+            stdout: BufWriter::with_capacity(BUFFER_BYTES, terminal::stdout()),
+            line: String::new(),
+        }
+    }
+
+    /// As this one, but with sequence, position and time of arrival.
+    pub(crate) fn with_positions(self) -> Self {
+        Self {
+            shows: Shows::ALL,
+            ..self
+        }
     }
 
     fn tag_and_line(&mut self, tag: &str, data: &Value, at: Option<(Position, Millis)>) {

@@ -12,6 +12,7 @@ use jiff::{Timestamp, Zoned};
 use super::Shows;
 use crate::clock::{self, Zone};
 use crate::salt;
+use crate::terminal;
 
 /// How an event is written for people.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl People {
 
     /// The terminal may have another width than before.
     pub(super) fn look_at_width(&mut self) {
-        self.columns = terminal_columns();
+        self.columns = terminal::size().map(|(columns, _)| columns);
     }
 
     /// Appends an event to `out`, without a line end.
@@ -152,16 +153,6 @@ const fn style(meaning: Meaning) -> Option<&'static str> {
         Meaning::Bad => Some("1;31"),
         Meaning::Warning => Some("33"),
     }
-}
-
-fn terminal_columns() -> Option<usize> {
-    use std::io::IsTerminal as _;
-    if !std::io::stdout().is_terminal() {
-        return None;
-    }
-    let (columns, _) = ratatui::crossterm::terminal::size().ok()?;
-    // A terminal that does not know says 0.
-    (columns > 0).then_some(columns.into())
 }
 
 fn moment(at: Millis) -> Option<Timestamp> {

@@ -77,7 +77,7 @@ pub(super) enum PromptKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wish {
     /// Read events from history that came before this one.
-    Before { seq: u64, at: u64 },
+    Before { seq: u64 },
     /// Read this one event.
     One { seq: u64 },
 }
@@ -331,14 +331,14 @@ impl App {
             .past
             .first()
             .or_else(|| self.site.recent.get(self.site.recent.first()));
-        let Some((seq, at)) = oldest.map(|row| (row.seq(), row.at())) else {
+        let Some(seq) = oldest.map(Row::seq) else {
             return;
         };
         if self.past.is_complete || self.past.is_asked || self.is_recording {
             return;
         }
         self.past.is_asked = true;
-        self.wish(Wish::Before { seq, at });
+        self.wish(Wish::Before { seq });
     }
 
     /// The event of a row, for its detail.

@@ -221,10 +221,12 @@ impl App {
         let selected = self.place().selected;
         match self.overlays.last().map(|(overlay, _)| overlay.clone()) {
             Some(Overlay::Job { jid }) => {
-                let rows = self.site.jobs.get(&jid).map(|job| job.minions(now));
+                let job = self.site.jobs.get(&jid);
+                let rows = job.map(|job| job.minions(now));
                 let seq = rows.and_then(|rows| rows.get(selected)?.2.map(|returned| returned.seq));
                 match seq {
                     Some(seq) => self.open_event(seq),
+                    None if job.is_some_and(|job| job.is_summed()) => {}
                     None => "this minion has not returned".clone_into(&mut self.message),
                 }
             }

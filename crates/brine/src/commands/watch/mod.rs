@@ -1,8 +1,8 @@
 //! `brine watch`: events as they come, for people and for pipes.
 //!
 //! Reads Brine's own socket, where events have positions and none is missed unnoticed
-//! ([`super::local_events`]); or Salt's, of a real Salt bus, or for `--summary`. There it looks at tags
-//! first and decodes only what is shown. Output is buffered and flushed whenever everything that has
+//! ([`super::local_events`]); or Salt's, of a real Salt bus. There it looks at tags first and decodes only what is
+//! shown. Output is buffered and flushed whenever everything that has
 //! arrived is written, so that it is never late, and at high rates many events share a write.
 
 mod summary;
@@ -20,7 +20,7 @@ use brine_bus::client::{
 use brine_wire::time::StartText;
 
 use self::summary::Summary;
-use super::event_output::{FormArgs, Printer};
+use super::event_output::{FormArgs, Output};
 use super::history::{GONE, WindowArgs, no_local_socket};
 use super::local_events::{self, Counts, End as LocalEnd, Wanted};
 use super::selection::{Selection, SelectionArgs};
@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     form: FormArgs,
     /// Show rates per tag prefix instead of events, every so many seconds
     #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
-          default_missing_value = "1", require_equals = true, conflicts_with = "api")]
+          default_missing_value = "1", require_equals = true)]
     summary: Option<Duration>,
     /// Begin with the past: what arrived at this time or later, such as 10m
     #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "last_per_tag", "summary"])]
@@ -96,9 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return arguments.run_over_api();
     }
     let location = arguments.bus.resolve()?;
-    if arguments.summary.is_none()
-        && let Some(code) = arguments.run_over_local_socket(&location)?
-    {
+    if let Some(code) = arguments.run_over_local_socket(&location)? {
         return Ok(code);
     }
     let interrupt = Interrupt::catch()?;
@@ -122,10 +120,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         no_wait: arguments.no_wait,
         is_waiting: false,
         lost: None,
+        refusals: 0,
         started: Instant::now(),
         seen: 0,
         matched: 0,
-        sink: arguments.sink(),
+        out: arguments.output(),
         bus,
         selection,
         interrupt,
@@ -192,11 +191,7 @@ impl Arguments {
             no_wait: self.no_wait,
             remote,
         };
-        let end = local_events::print(
-            client,
-            wanted,
-            &mut self.form.printer(Zone::from_flag(self.utc)),
-        )?;
+        let end = local_events::print(client, wanted, &mut *self.output())?;
         let is_complete = match end {
             LocalEnd::Complete => true,
             LocalEnd::Gone => return Ok(ExitCode::from(GONE)),
@@ -221,18 +216,21 @@ impl Arguments {
             .and_then(|time| Instant::now().checked_add(time))
     }
 
-    fn sink(&self) -> Sink {
+    fn output(&self) -> Box<dyn Output> {
         match self.summary {
-            Some(every) => Sink::Summary(Box::new(Summary::new(every, self.form.form()))),
-            None => Sink::Events(Box::new(self.form.printer(Zone::from_flag(self.utc)))),
+            Some(every) => Box::new(Summary::new(every, self.form.form())),
+            None => Box::new(self.form.printer(Zone::from_flag(self.utc))),
         }
     }
 }
 
+/// After so many connections in a row that ended without an event, the bus does not want this user.
+const REFUSALS: u32 = 3;
+
 struct Watch {
     bus: Subscriber,
     selection: Selection,
-    sink: Sink,
+    out: Box<dyn Output>,
     /// How many events are still wanted; `None` for all.
     left: Option<u64>,
     deadline: Option<Instant>,
@@ -241,17 +239,13 @@ struct Watch {
     is_waiting: bool,
     /// When the connection was lost that has not been made again.
     lost: Option<Instant>,
+    /// How many connections in a row ended without an event.
+    refusals: u32,
     started: Instant,
     /// Events of the bus so far, and those of them that were shown.
     seen: u64,
     matched: u64,
     interrupt: Interrupt,
-}
-
-/// Where events go.
-enum Sink {
-    Events(Box<Printer>),
-    Summary(Box<Summary>),
 }
 
 /// Why watching ended.
@@ -267,7 +261,7 @@ impl Watch {
         let end = loop {
             let round = match self.connect() {
                 Ok(()) => {
-                    self.say_if_connected_again();
+                    self.say_if_connected_again()?;
                     self.read()
                 }
                 Err(error) => Err(error),
@@ -280,7 +274,7 @@ impl Watch {
                 },
             }
         };
-        self.sink.finish()?;
+        self.out.finish()?;
         match end {
             End::TimeIsOver => {
                 let wanted = self.left.map(|left| self.matched + left);
@@ -298,13 +292,16 @@ impl Watch {
     }
 
     /// A bus without positions, such as Salt's, does not say how many events it had for nobody.
-    fn say_if_connected_again(&mut self) {
+    fn say_if_connected_again(&mut self) -> io::Result<()> {
         if let Some(lost) = self.lost.take() {
+            self.out.cut();
+            self.out.make_way()?;
             let time = lost.elapsed().as_secs_f32();
             show::complain(&format_args!(
                 "connected again after {time:.1} s; events that this bus had meanwhile are missing here"
             ));
         }
+        Ok(())
     }
 
     /// Connects; where there is no bus yet, says so once and waits for it.
@@ -314,7 +311,7 @@ impl Watch {
                 if !self.no_wait && bus_location::may_come(&error) =>
             {
                 if !self.is_waiting {
-                    self.sink.flush()?;
+                    self.out.make_way()?;
                     show::complain(&format_args!("waiting: {error}"));
                 }
             }
@@ -326,7 +323,7 @@ impl Watch {
                     if self.is_over() {
                         return Err(Trouble::TimeIsOver);
                     }
-                    self.sink.tick()?;
+                    self.out.tick()?;
                 }
                 done => return Ok(done?),
             }
@@ -339,9 +336,10 @@ impl Watch {
             // All that has come, without waiting …
             while let Some(event) = self.bus.next_ref(Wait::For(Duration::ZERO))? {
                 self.seen += 1;
+                self.refusals = 0;
                 if take(
                     &self.selection,
-                    &mut self.sink,
+                    &mut *self.out,
                     &mut self.left,
                     &mut self.matched,
                     event,
@@ -351,22 +349,27 @@ impl Watch {
                 if self.interrupt.has_come() {
                     return Ok(End::Interrupted);
                 }
-                if self.sink.is_due() {
-                    self.sink.tick()?;
+                if self
+                    .out
+                    .next_tick()
+                    .is_some_and(|due| Instant::now() >= due)
+                {
+                    self.out.tick()?;
                 }
             }
             // … then show it, and wait.
-            self.sink.flush()?;
-            self.sink.tick()?;
+            self.out.flush()?;
+            self.out.tick()?;
             if self.is_over() {
                 return Ok(End::TimeIsOver);
             }
             let wait = Wait::For(self.longest_wait());
             if let Some(event) = self.bus.next_ref(wait)? {
                 self.seen += 1;
+                self.refusals = 0;
                 if take(
                     &self.selection,
-                    &mut self.sink,
+                    &mut *self.out,
                     &mut self.left,
                     &mut self.matched,
                     event,
@@ -383,7 +386,14 @@ impl Watch {
             Trouble::Bus(ReceiveError::Interrupted) => Ok(ControlFlow::Break(End::Interrupted)),
             Trouble::TimeIsOver => Ok(ControlFlow::Break(End::TimeIsOver)),
             Trouble::Bus(error @ ReceiveError::Closed { .. }) if !self.no_wait => {
-                self.sink.flush()?;
+                self.refusals += 1;
+                if self.refusals >= REFUSALS {
+                    self.out.make_way()?;
+                    anyhow::bail!(
+                        "{error} {REFUSALS} times before an event came: a bus does so to users that its publisher_acl does not name; run this as root or as the bus's user"
+                    );
+                }
+                self.out.make_way()?;
                 show::complain(&format_args!(
                     "{error}: it has ended, or this reader is too slow for it; connecting again"
                 ));
@@ -392,7 +402,7 @@ impl Watch {
                 Ok(ControlFlow::Continue(()))
             }
             Trouble::Bus(error) => {
-                self.sink.flush()?;
+                self.out.make_way()?;
                 Err(error.into())
             }
             Trouble::Output(error) => Err(error.into()),
@@ -407,7 +417,7 @@ impl Watch {
     fn longest_wait(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let next = [self.deadline, self.sink.next_tick()];
+        let next = [self.deadline, self.out.next_tick()];
         next.into_iter()
             .flatten()
             .map(until)
@@ -440,7 +450,7 @@ fn say_if_nothing_matched(matched: u64, seen: u64, time: Option<Duration>) {
 /// Shows an event if it is wanted; whether it was the last one.
 fn take(
     selection: &Selection,
-    sink: &mut Sink,
+    out: &mut dyn Output,
     left: &mut Option<u64>,
     matched: &mut u64,
     event: EventRef<'_>,
@@ -448,7 +458,7 @@ fn take(
     if !selection.wants(event) {
         return Ok(false);
     }
-    if !sink.event(event)? {
+    if !out.event_at(event, None)? {
         return Ok(false);
     }
     *matched += 1;
@@ -459,51 +469,6 @@ fn take(
         }
         None => false,
     })
-}
-
-impl Sink {
-    /// Takes an event; whether it counts (malformed ones do not, as in Salt).
-    fn event(&mut self, event: EventRef<'_>) -> io::Result<bool> {
-        match self {
-            Self::Events(printer) => printer.event(event),
-            Self::Summary(summary) => {
-                summary.event(event);
-                Ok(true)
-            }
-        }
-    }
-
-    fn next_tick(&self) -> Option<Instant> {
-        match self {
-            Self::Events(_) => None,
-            Self::Summary(summary) => Some(summary.due()),
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        self.next_tick().is_some_and(|due| Instant::now() >= due)
-    }
-
-    fn tick(&mut self) -> io::Result<()> {
-        match self {
-            Self::Summary(summary) if Instant::now() >= summary.due() => summary.print(),
-            _ => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Events(printer) => printer.flush(),
-            Self::Summary(_) => Ok(()),
-        }
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        match self {
-            Self::Events(printer) => printer.flush(),
-            Self::Summary(summary) => summary.print(),
-        }
-    }
 }
 
 /// Why reading stopped without an end.

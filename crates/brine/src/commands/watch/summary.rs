@@ -1,14 +1,15 @@
-//! `brine watch --summary`: rates per tag prefix.
+//! `brine watch --summary`: rates per tag prefix, and how many events are missing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use brine_bus::client::EventRef;
+use brine_log::{Millis, Position};
+use brine_view::text::grouped;
 use brine_wire::{Map, Value, json};
 
-use super::super::event_output::Form;
+use super::super::event_output::{Form, Missing, Output};
 use crate::show;
 use crate::terminal;
 
@@ -18,6 +19,9 @@ const MAX_PREFIXES: usize = 1000;
 /// People see so many of the busiest prefixes; the last row is the total.
 const MAX_ROWS: usize = 15;
 
+/// Terminals of fewer columns are shown events alone.
+const WIDE: usize = 60;
+
 /// Events counted since the last print.
 #[derive(Debug)]
 pub(super) struct Summary {
@@ -26,6 +30,28 @@ pub(super) struct Summary {
     form: Form,
     prefixes: BTreeMap<String, Count>,
     others: Count,
+    missed: Missed,
+    /// All events since the beginning.
+    so_far: u64,
+    /// How many lines the next print takes back.
+    drawn: usize,
+}
+
+/// What a print says beside the prefixes.
+#[derive(Debug, Clone, Copy)]
+struct Sums {
+    elapsed: Duration,
+    total: Count,
+    so_far: u64,
+    missed: Missed,
+}
+
+/// Events that are missing, as far as they can be counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Missed {
+    events: u64,
+    /// Whether more may be missing.
+    may_be_more: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,10 +75,13 @@ impl Summary {
             form,
             prefixes: BTreeMap::new(),
             others: Count::default(),
+            missed: Missed::default(),
+            so_far: 0,
+            drawn: 0,
         }
     }
 
-    pub(super) fn event(&mut self, event: EventRef<'_>) {
+    fn count(&mut self, event: EventRef<'_>) {
         let bytes = event.as_bytes().len();
         let prefix = prefix(event.tag());
         if let Some(count) = self.prefixes.get_mut(prefix) {
@@ -67,15 +96,8 @@ impl Summary {
         }
     }
 
-    /// When the next print is due.
-    pub(super) fn due(&self) -> Instant {
-        self.since + self.every
-    }
-
-    /// Prints what was counted and starts anew.
-    pub(super) fn print(&mut self) -> io::Result<()> {
-        let elapsed = self.since.elapsed();
-        self.since = Instant::now();
+    /// Prints what was counted and starts anew. On a terminal it takes the place of what was printed before.
+    fn print(&mut self) -> io::Result<()> {
         let mut rows: Vec<(String, Count)> =
             std::mem::take(&mut self.prefixes).into_iter().collect();
         rows.sort_by_key(|(_, count)| std::cmp::Reverse(count.events));
@@ -83,13 +105,80 @@ impl Summary {
         if others.events > 0 {
             rows.push(("…".to_owned(), others));
         }
-        let text = match self.form {
-            Form::JsonLines | Form::Json | Form::Exact => line(&rows, elapsed),
-            _ => table(&rows[..rows.len().min(MAX_ROWS)], total(&rows), elapsed),
+        let total = total(&rows);
+        self.so_far += total.events;
+        let sums = Sums {
+            elapsed: self.since.elapsed(),
+            total,
+            so_far: self.so_far,
+            missed: std::mem::take(&mut self.missed),
         };
+        self.since = Instant::now();
+        let screen = terminal::size();
+        let text = match self.form {
+            Form::JsonLines | Form::Json | Form::Exact => line(&rows, &sums),
+            _ => {
+                // What does not fit cannot be taken back.
+                let most = screen.map_or(MAX_ROWS, |(_, lines)| lines.saturating_sub(4).max(1));
+                let shown = &rows[..rows.len().min(most).min(MAX_ROWS)];
+                table(shown, &sums, screen.map(|(columns, _)| columns))
+            }
+        };
+        if self.drawn > 0 {
+            write!(terminal::screen(), "\x1b[{}A\x1b[J", self.drawn)?;
+        }
+        let can_redraw = self.form == Form::People && terminal::can_move();
+        self.drawn = if can_redraw { text.lines().count() } else { 0 };
         let mut stdout = terminal::stdout();
         stdout.write_all(text.as_bytes())?;
+        if !can_redraw && self.form == Form::People {
+            stdout.write_all(b"\n")?;
+        }
         stdout.flush()
+    }
+}
+
+impl Output for Summary {
+    fn event_at(&mut self, event: EventRef<'_>, _: Option<(Position, Millis)>) -> io::Result<bool> {
+        self.count(event);
+        Ok(true)
+    }
+
+    /// Counted here; which they are is said where errors go.
+    fn gap(&mut self, missing: &Missing<'_>) -> io::Result<bool> {
+        match missing.missed() {
+            Some(missed) => self.missed.events += missed,
+            None => self.missed.may_be_more = true,
+        }
+        Ok(false)
+    }
+
+    fn cut(&mut self) {
+        self.missed.may_be_more = true;
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn make_way(&mut self) -> io::Result<()> {
+        self.drawn = 0;
+        Ok(())
+    }
+
+    fn next_tick(&self) -> Option<Instant> {
+        Some(self.since + self.every)
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        match self.next_tick() {
+            Some(due) if Instant::now() >= due => self.print(),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.print()
     }
 }
 
@@ -109,35 +198,52 @@ fn total(rows: &[(String, Count)]) -> Count {
     })
 }
 
-fn table(rows: &[(String, Count)], total: Count, elapsed: Duration) -> String {
+/// Rows no wider than the terminal, if there is one.
+fn table(rows: &[(String, Count)], sums: &Sums, columns: Option<usize>) -> String {
     let mut text = String::new();
     let mut row = |name: &str, count: Count| {
-        let (events, bytes) = (
-            per_second(count.events, elapsed),
-            per_second(count.bytes, elapsed),
-        );
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{events:>12.1} events/s {:>10}/s  {name}",
-            size(bytes)
-        );
+        let events = per_second(count.events, sums.elapsed);
+        let line = match columns.is_some_and(|columns| columns < WIDE) {
+            true => format!("{events:>9.1}/s {name}"),
+            false => {
+                let bytes = size(per_second(count.bytes, sums.elapsed));
+                format!("{events:>12.1} events/s {bytes:>10}/s  {name}")
+            }
+        };
+        text.push_str(&brine_view::text::cut(&line, columns.unwrap_or(usize::MAX)));
+        text.push('\n');
     };
     for (prefix, count) in rows {
         row(&show::visible(prefix), *count);
     }
-    row("total", total);
+    let so_far = grouped(sums.so_far);
+    row(&format!("total, {so_far} so far"), sums.total);
+    let Missed {
+        events,
+        may_be_more,
+    } = sums.missed;
+    let missed = match (events, may_be_more) {
+        (0, false) => return text,
+        (0, true) => "some may be MISSED".to_owned(),
+        (events, true) => format!("{} or more events MISSED", grouped(events)),
+        (events, false) => format!("{} events MISSED", grouped(events)),
+    };
+    text.push_str(&brine_view::text::cut(
+        &missed,
+        columns.unwrap_or(usize::MAX),
+    ));
     text.push('\n');
     text
 }
 
-fn line(rows: &[(String, Count)], elapsed: Duration) -> String {
+fn line(rows: &[(String, Count)], sums: &Sums) -> String {
     let counts = |count: &Count| Map::from_iter([("events", count.events), ("bytes", count.bytes)]);
     let mut report = Map::new();
-    report.insert("seconds", (elapsed.as_secs_f64() * 1e3).round() / 1e3);
-    let all = total(rows);
-    report.insert("events", all.events);
-    report.insert("bytes", all.bytes);
+    report.insert("seconds", (sums.elapsed.as_secs_f64() * 1e3).round() / 1e3);
+    report.insert("events", sums.total.events);
+    report.insert("bytes", sums.total.bytes);
+    let known = (!sums.missed.may_be_more).then_some(sums.missed.events);
+    report.insert("missed", known.map_or(Value::Nil, Value::from));
     let prefixes: Map = rows
         .iter()
         .map(|(prefix, count)| (prefix.as_str(), Value::from(counts(count))))
@@ -189,10 +295,72 @@ mod tests {
         for n in 0..MAX_PREFIXES + 5 {
             let bytes = format!("{n}\n\n\u{0}");
             let event = EventRef::parse(bytes.as_bytes()).unwrap();
-            summary.event(event);
+            summary.count(event);
         }
         assert_eq!(summary.prefixes.len(), MAX_PREFIXES);
         assert_eq!(summary.others.events, 5);
+    }
+
+    #[test]
+    fn missing_events_are_counted_as_far_as_that_is_known() {
+        let shown = |events, may_be_more| {
+            let missed = Missed {
+                events,
+                may_be_more,
+            };
+            let sums = sums(missed);
+            (table(&[], &sums, None), line(&[], &sums))
+        };
+        for (events, may_be_more, in_table, in_line) in [
+            (0, false, "/s  total, 1,234 so far\n", "\"missed\": 0,"),
+            (0, true, "\nsome may be MISSED\n", "\"missed\": null,"),
+            (
+                170_856,
+                false,
+                "\n170,856 events MISSED\n",
+                "\"missed\": 170856,",
+            ),
+            (
+                57,
+                true,
+                "\n57 or more events MISSED\n",
+                "\"missed\": null,",
+            ),
+        ] {
+            let (table, line) = shown(events, may_be_more);
+            assert!(table.contains(in_table), "{table}");
+            assert!(line.contains(in_line), "{line}");
+        }
+    }
+
+    fn sums(missed: Missed) -> Sums {
+        Sums {
+            elapsed: Duration::from_secs(1),
+            total: Count::default(),
+            so_far: 1234,
+            missed,
+        }
+    }
+
+    #[test]
+    fn rows_fit_a_narrow_terminal() {
+        let count = Count {
+            events: 5000,
+            bytes: 1_000_000,
+        };
+        let rows = [("a_module_with_a_long/name_below_it".to_owned(), count)];
+        let narrow = table(&rows, &sums(Missed::default()), Some(40));
+        assert_eq!(
+            narrow,
+            "   5000.0/s a_module_with_a_long/name_b…\n      0.0/s total, 1,234 so far\n"
+        );
+        let wide = table(&rows, &sums(Missed::default()), Some(80));
+        assert!(
+            wide.starts_with(
+                "      5000.0 events/s     1.0 MB/s  a_module_with_a_long/name_below_it\n"
+            ),
+            "{wide}"
+        );
     }
 
     #[test]

@@ -184,7 +184,9 @@ impl Beside {
         state.relay = Some(joined.relay.clone());
         let status = move || joined.status();
         state.status.push(("attach", Arc::new(status)));
-        state.metrics.reactor = self.reactor.as_ref().map(figures::of_reactor);
+        if let Some(reactor) = &self.reactor {
+            figures::attach_reactor(&mut state, reactor);
+        }
         Ok(Arc::new(state))
     }
 

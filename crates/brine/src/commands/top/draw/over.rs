@@ -169,8 +169,13 @@ pub(super) fn job(app: &mut App, frame: &mut Frame<'_>, area: Rect, jid: &str) {
             )
         })
         .collect();
+    let summed = job.is_summed().then(|| {
+        let text =
+            format!("its returns are not kept here any more: brine history 'salt/job/{jid}/*'");
+        text::cut(&text::visible(&text), width).into_owned()
+    });
     let row = |app: &App, at: usize| match rows.get(at) {
-        None => Line::default(),
+        None => Line::from(summed.clone().unwrap_or_default()),
         Some((_, _, Some(sentence))) => Line::from(spans(app, &sentence.clone().cut(width))),
         Some((id, outcome, None)) => {
             let (word, meaning) = match outcome {
@@ -185,5 +190,6 @@ pub(super) fn job(app: &mut App, frame: &mut Frame<'_>, area: Rect, jid: &str) {
             ])
         }
     };
-    list(app, frame, area, &heading, rows.len(), &row);
+    let count = rows.len() + usize::from(summed.is_some());
+    list(app, frame, area, &heading, count, &row);
 }

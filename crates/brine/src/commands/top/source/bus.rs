@@ -31,21 +31,21 @@ fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) ->
     };
     let client = LocalClient::new(address, PublisherConfig::default());
     let mut stream = client.unconnected_events(&query);
-    let mut is_live = false;
+    let mut link = Link::Connecting;
     loop {
         let mut next = stream.next(Wait::For(Duration::ZERO));
         if matches!(next, Ok(None)) {
             out.flush()?;
-            match trouble.get() {
-                Some(reason) if is_live => {
-                    out.link(Link::Lost(format!("{reason}; connecting again")))?;
-                    is_live = false;
-                }
-                None if !is_live && stream.socket().is_some() => {
-                    out.link(Link::Live)?;
-                    is_live = true;
-                }
-                _ => {}
+            let present = match trouble.get() {
+                Some(reason) => Link::Lost(format!("{reason}; connecting again")),
+                // Connected to what answers for an API is not yet connected to the API.
+                None if stream.is_answered() => Link::Live,
+                None if link == Link::Live => Link::Connecting,
+                None => link.clone(),
+            };
+            if present != link {
+                link = present;
+                out.link(link.clone())?;
             }
             next = stream.next(Wait::For(LOOK_EVERY));
         }
@@ -65,8 +65,8 @@ fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) ->
             }
             Ok(Some(Delivery::End)) => return out.link(Link::Complete),
             Err(error) => {
-                out.link(Link::Lost(lost(&error)))?;
-                is_live = false;
+                link = Link::Lost(lost(&error));
+                out.link(link.clone())?;
                 // The stream connects again by itself. A bus that is away is not asked all the time, and one that
                 // refuses rarely changes its mind.
                 let pause = match error {
@@ -215,10 +215,10 @@ impl Questions for Local {
         Some((status, consumers.collect()))
     }
 
-    fn before(&mut self, at: u64, count: u64) -> Vec<Row> {
+    fn before(&mut self, seq: u64, count: u64) -> Vec<Row> {
         let query = EventQuery {
             last: Some(count),
-            until: format!("@{}.{:03}", at / 1000, at % 1000),
+            before: Some(seq),
             ..EventQuery::default()
         };
         self.stored(query).iter().map(row).collect()

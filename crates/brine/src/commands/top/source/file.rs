@@ -41,7 +41,7 @@ fn read_lines(file: &mut BufReader<File>, out: &mut Out) -> Result<(), Over> {
         match last.item(&line) {
             Some(Some(item)) => out.push(item)?,
             Some(None) => {}
-            None => out.push(Item::Message(format!("line {number} is no event")))?,
+            None => out.push(Item::Message(format!("line {number} is not an event")))?,
         }
     }
 }

@@ -268,8 +268,8 @@ impl Out {
 trait Questions {
     /// What runs, and the consumers.
     fn status(&mut self) -> Option<(Map, Vec<Map>)>;
-    /// Events before a time, oldest first.
-    fn before(&mut self, at: u64, count: u64) -> Vec<Row>;
+    /// Events before a number, oldest first.
+    fn before(&mut self, seq: u64, count: u64) -> Vec<Row>;
     /// One event.
     fn one(&mut self, seq: u64) -> Option<(String, Option<Map>, u64)>;
 }
@@ -308,7 +308,7 @@ fn serve(wishes: &Receiver<Wish>, out: &mut Sending, source: &mut dyn Questions)
                     None => continue,
                 }
             }
-            Ok(Wish::Before { at, .. }) => Item::Past(source.before(at, PAGE)),
+            Ok(Wish::Before { seq }) => Item::Past(source.before(seq, PAGE)),
             Ok(Wish::One { seq }) => match source.one(seq) {
                 Some((tag, data, at)) => Item::One { tag, data, at, seq },
                 None => Item::Message("that event is not kept any more".to_owned()),
