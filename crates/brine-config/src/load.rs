@@ -208,7 +208,10 @@ fn remark_on(role: Role, overrides: &Map, warnings: &mut Vec<Warning>) {
             continue;
         };
         let is_dynamic = name == "ipc_write_buffer" && value.as_str() == Some("dynamic");
-        if !known.types.is_empty() && !is_dynamic && !accepts(&known.types, value) {
+        // Salt's check knows lists alone, its reactor reads the file that a text names.
+        let is_file = name == "reactor" && value.as_str().is_some_and(|file| file.starts_with('/'));
+        let is_special = is_dynamic || is_file;
+        if !known.types.is_empty() && !is_special && !accepts(&known.types, value) {
             let expected: Vec<_> = known.types.iter().map(|one| Type::name(*one)).collect();
             warnings.push(Warning::WrongType {
                 option: name.clone(),

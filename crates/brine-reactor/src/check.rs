@@ -26,7 +26,10 @@ pub fn rules(reactor: &Value, sources: &[(String, String)]) -> Result<Vec<Rule>,
     rules::parse(reactor).map_err(|faults| {
         let faults = faults.into_iter().map(|fault| {
             let (file, line) = locate(sources, fault.nth, fault.glob.as_deref());
-            let option = format!("reactor[{}]", fault.nth);
+            let option = match reactor {
+                Value::Array(_) => format!("reactor[{}]", fault.nth),
+                _ => "reactor".to_owned(),
+            };
             Problem::error(file, line, fault.fault).of_option(&option)
         });
         faults.collect()
@@ -123,6 +126,11 @@ pub fn check_files(
                     problems.push(Problem::error(file, line, text).of_option(&option));
                 }
             }
+        }
+        if rule.files.is_empty() {
+            let (file, line) = locate(sources, nth, Some(&rule.glob));
+            let problem = Problem::warning(file, line, "it has no files, so nothing happens");
+            problems.push(problem.of_option(&format!("reactor: {}", rule.glob)));
         }
         let is_alone = found.len() == 1;
         for path in found {

@@ -179,3 +179,13 @@ fn a_missing_file_means_the_defaults() {
     assert!(!loaded.opts.is_set("ssl"));
     assert!(loaded.warnings.is_empty());
 }
+
+#[test]
+fn the_name_of_a_file_of_rules_is_a_value_of_reactor() {
+    let of = |value: &str| {
+        let text = format!("id: x\nreactor: {value}\n");
+        warnings(Role::Master, &[("master", &text)])
+    };
+    assert_eq!(of("/srv/rules.yaml"), "");
+    assert!(of("rules.yaml").contains("option reactor: expected a list"));
+}
