@@ -1,5 +1,5 @@
-//! What must hold for anything that minions, users and modules hand to a node: the bodies of a fuzz target, which tests
-//! replay. Not part of the crate's interface.
+//! What must hold for anything that minions, users and modules hand to a node: bodies as fuzz targets have
+//! them, which a test runs over a corpus. Not part of the crate's interface.
 
 use std::path::{Component, Path};
 
