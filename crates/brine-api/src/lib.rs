@@ -43,5 +43,7 @@ pub use error::ApiError;
 pub use respond::respond;
 pub use run::{Client, Command, RunCommand, RunError};
 pub use sinks::{SinkFigures, Sinks};
-pub use state::{ApiConfig, ApiState, Durability, NodeInfo, ReadinessCheck, StatusPart};
+pub use state::{
+    ApiConfig, ApiState, Audit, Durability, NodeInfo, Noticed, ReadinessCheck, StatusPart,
+};
 pub use subject::{Origin, Subject};

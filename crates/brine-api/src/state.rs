@@ -27,6 +27,21 @@ pub type Durability = Arc<
     dyn Fn(Range<Seq>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync,
 >;
 
+/// What an audit is told about a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noticed<'a> {
+    /// It begins to read events.
+    Reads,
+    /// It fires an event with this tag.
+    Fires {
+        /// The tag.
+        tag: &'a str,
+    },
+}
+
+/// An audit; decides itself what is worth an event.
+pub type Audit = Arc<dyn Fn(&Subject, Noticed<'_>) + Send + Sync>;
+
 /// More for `GET /status`, asked each time.
 pub type StatusPart = Arc<dyn Fn() -> Map + Send + Sync>;
 
@@ -104,6 +119,8 @@ pub struct ApiState {
     pub metrics: Sources,
     /// What `/readyz` asks.
     pub readiness: Vec<ReadinessCheck>,
+    /// Who is told of what subjects do; `None` without an audit.
+    pub audit: Option<Audit>,
     /// What the network API has counted.
     pub(crate) counters: Arc<Counters>,
     pub(crate) exporter: Exporter,
@@ -128,6 +145,7 @@ impl ApiState {
             status: Vec::new(),
             metrics: Sources::default(),
             readiness: Vec::new(),
+            audit: None,
             counters: Arc::default(),
             exporter: Exporter::default(),
             readers: Readers::default(),
@@ -146,6 +164,12 @@ impl ApiState {
 
     pub(crate) const fn readers(&self) -> &Readers {
         &self.readers
+    }
+
+    pub(crate) fn note(&self, subject: &Subject, noticed: Noticed<'_>) {
+        if let Some(audit) = &self.audit {
+            audit(subject, noticed);
+        }
     }
 }
 

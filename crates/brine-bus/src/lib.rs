@@ -17,6 +17,8 @@ pub mod client;
 mod clock;
 mod delay;
 pub mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 pub mod join;
 mod listen;

@@ -4,7 +4,7 @@
 //! stranger until it has authenticated. Knowing an address permits nothing.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most addresses remembered, about 50 bytes each. Beyond it the older half is forgotten.
@@ -49,14 +49,18 @@ impl KnownAddresses {
     }
 }
 
-/// The unit of counting: an IPv4 address, or an IPv6 /64 network, since one host may use all of its addresses.
+/// The unit of counting: an IPv4 address, or an IPv6 /64 network, since one host may use all of its addresses; this
+/// machine is one, whichever of its many loopback addresses is used.
 pub(crate) const fn holder(address: IpAddr) -> IpAddr {
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     match address {
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) if address.is_loopback() => HERE,
             Some(address) => IpAddr::V4(address),
-            None if address.is_loopback() => IpAddr::V6(address),
+            None if address.is_loopback() => HERE,
             None => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         },
+        IpAddr::V4(address) if address.is_loopback() => HERE,
         IpAddr::V4(_) => address,
     }
 }

@@ -36,6 +36,8 @@ pub struct Limits {
     pub subscribers_per_address: usize,
     /// The most such subscribers in all.
     pub subscribers: usize,
+    /// The most such subscribers of this machine, which are counted apart.
+    pub local_subscribers: usize,
     /// The time limit for a message to arrive, an answer to be sent, and a stranger to authenticate.
     pub io_timeout: Duration,
     /// The most requests in progress per connection; further ones wait in the socket.
@@ -61,6 +63,7 @@ impl Default for Limits {
             strangers: 8192,
             subscribers_per_address: usize::MAX,
             subscribers: usize::MAX,
+            local_subscribers: usize::MAX,
             io_timeout: Duration::from_secs(60),
             requests_per_connection: 32,
             publish_queue: 1000,
@@ -78,18 +81,44 @@ impl Limits {
         Self::default().within_open_files(files.unwrap_or(u64::MAX))
     }
 
-    /// The defaults, within shares of this many open files, so that neither strangers nor subscribers use up what requests,
-    /// the local bus and the command line need: a quarter for strangers, an eighth for those of one address; half for
-    /// subscribers, three eighths for those of one address, behind which there may be many minions.
+    /// The defaults, within shares of this many open files, so that strangers and subscribers leave an eighth for what
+    /// minions ask for, the local bus and the command line, whatever they do: on each of the two ports an eighth for
+    /// strangers and a sixteenth for those of one address, as many for those of this machine; three eighths for
+    /// subscribers, a quarter for those of one address, behind which there may be many minions, and an eighth for those
+    /// of this machine.
     #[must_use]
     pub fn within_open_files(self, files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
         Self {
-            strangers_per_address: self.strangers_per_address.min(files / 8),
-            strangers: self.strangers.min(files / 4),
-            subscribers_per_address: self.subscribers_per_address.min(files / 8 * 3),
-            subscribers: self.subscribers.min(files / 2),
+            strangers_per_address: self.strangers_per_address.min(files / 16),
+            strangers: self.strangers.min(files / 8),
+            subscribers_per_address: self.subscribers_per_address.min(files / 4),
+            subscribers: self.subscribers.min(files / 8 * 3),
+            local_subscribers: self.local_subscribers.min(files / 8),
             ..self
+        }
+    }
+
+    /// The most connections that have not authenticated, and subscribers over ZeroMQ, that both ports together have
+    /// from everywhere.
+    #[cfg(test)]
+    const fn unauthenticated(&self) -> usize {
+        2 * (self.strangers + self.strangers_per_address)
+            + self.subscribers
+            + self.local_subscribers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_and_subscribers_leave_files_for_others() {
+        for files in [1024, 4096, 20_000, 100_000, 1 << 20] {
+            let limits = Limits::default().within_open_files(files as u64);
+            let left = files - limits.unauthenticated();
+            assert!(left >= files / 8, "{left} of {files}");
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::limits::{Limits, UNIT};
 #[derive(Debug)]
 pub(crate) struct Quota {
     per_address: usize,
+    /// Of this machine.
+    local: usize,
     together: usize,
     known: KnownAddresses,
     /// Locked for a look-up, never across an await.
@@ -81,7 +83,7 @@ impl Quota {
     pub(crate) fn of_strangers(limits: &Limits) -> Arc<Self> {
         Self::new(
             limits,
-            limits.strangers_per_address,
+            [limits.strangers_per_address; 2],
             limits.strangers,
             limits.large_message_bytes,
         )
@@ -91,17 +93,23 @@ impl Quota {
     pub(crate) fn of_subscribers(limits: &Limits) -> Arc<Self> {
         Self::new(
             limits,
-            limits.subscribers_per_address,
+            [limits.subscribers_per_address, limits.local_subscribers],
             limits.subscribers,
             0,
         )
     }
 
-    fn new(limits: &Limits, per_address: usize, together: usize, large_bytes: usize) -> Arc<Self> {
+    fn new(
+        limits: &Limits,
+        [per_address, local]: [usize; 2],
+        together: usize,
+        large_bytes: usize,
+    ) -> Arc<Self> {
         let large = || Arc::new(Semaphore::new(large_bytes / 2 / UNIT));
         Arc::new(Self {
             known: limits.known.clone(),
             per_address: per_address.max(1),
+            local: local.max(1),
             together: together.max(1),
             holders: Mutex::default(),
             large: [large(), large()],
@@ -117,7 +125,11 @@ impl Quota {
         };
         let mut holders = self.lock();
         let own = (holders.by_address.get(&address)).map_or(0, |holder| holder.connections.len());
-        if own >= self.per_address {
+        let most = match address.is_loopback() {
+            true => self.local,
+            false => self.per_address,
+        };
+        if own >= most {
             holders.evict_oldest(address);
         } else if !address.is_loopback() && holders.together >= self.together {
             holders.evict_from_largest();
@@ -292,8 +304,10 @@ mod tests {
             assert!(!is_evicted(one).await);
         }
         assert_eq!(quota.lock().together, 2);
-        let more = enter(&quota, "127.0.0.1");
+        // All of its addresses count as one.
+        let more = enter(&quota, "127.0.0.77");
         assert!(!is_evicted(strangers.last().unwrap()).await && !is_evicted(&more).await);
+        assert!(is_evicted(&own[0]).await && !is_evicted(&own[1]).await);
     }
 
     #[tokio::test]

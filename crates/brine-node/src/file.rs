@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use brine_wire::network::tcp;
 use brine_wire::{Value, msgpack};
 
 /// Makes a folder and its parents, accessible to the owner only.
@@ -38,6 +39,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         })
 }
 
+/// Whether a packed value holds at most so many values: each takes some 70 bytes in memory, however small it is.
+pub(crate) fn holds_at_most(packed: &[u8], values: usize) -> bool {
+    let counted = tcp::Decoder::of_value(packed.len(), values).next(packed);
+    matches!(counted, Ok(Some(_)))
+}
+
 /// The msgpack value in a file of at most `max_bytes`; `None` if there is none.
 pub(crate) fn read_value(path: &Path, max_bytes: u64) -> Option<Value> {
     if fs::metadata(path).ok()?.len() > max_bytes {
@@ -50,6 +57,13 @@ pub(crate) fn read_value(path: &Path, max_bytes: u64) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_counted_however_small_they_are() {
+        let mut packed = Vec::new();
+        msgpack::encode(&Value::Array(vec![Value::Nil; 999]), &mut packed);
+        assert!(holds_at_most(&packed, 1000) && !holds_at_most(&packed, 999));
+    }
 
     /// A return of a minion and the job of another master come at the same moment.
     #[test]

@@ -13,6 +13,8 @@ mod connected;
 mod file;
 pub mod files;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzzing;
 mod job_request;
 pub mod jobs;
 pub mod keys;
@@ -26,6 +28,7 @@ pub mod runner;
 mod shutdown;
 pub mod target;
 mod traverse;
+mod weight;
 
 pub use bus_address::{BusAddressError, bus_address, own_minion, uses_tcp};
 pub use job_request::{JobRequest, PublishError, Published};

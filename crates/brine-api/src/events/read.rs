@@ -24,7 +24,7 @@ use crate::acl::{Access, Permitted};
 use crate::body::ResponseBody;
 use crate::error::ApiError;
 use crate::query;
-use crate::state::{ApiState, Entry};
+use crate::state::{ApiState, Entry, Noticed};
 use crate::subject::Subject;
 
 /// A stream's piece: what one write moves, and what waits for a slow client besides its connection.
@@ -189,6 +189,7 @@ fn stream(
         "/events" => head.uri.query().unwrap_or_default(),
         path => path,
     };
+    state.note(subject, Noticed::Reads);
     let entry = state.readers().enter(subject.clone(), asked.to_owned());
     // The cursor is there before the answer begins: what is fired after that is part of the stream.
     let stream = Stream::new(state, query, form, entry);

@@ -48,7 +48,7 @@ use self::window::Wire;
 use crate::body::ResponseBody;
 use crate::events::read::{self, Query, QueryContext};
 use crate::rest::{Answer, Context, RestError, Session, head_bytes};
-use crate::state::{ApiState, Readers};
+use crate::state::{ApiState, Audit, Noticed, Readers};
 
 pub(crate) use self::body::StreamBody;
 pub use self::form::Stamps;
@@ -116,6 +116,7 @@ struct Shared {
     /// Where streams catch up: the runtime that answers requests, known with the first of them.
     runtime: OnceLock<Handle>,
     readers: Readers,
+    audit: Option<Audit>,
     /// Each stream has a receiver.
     open: watch::Sender<()>,
     counters: Counters,
@@ -191,6 +192,7 @@ impl Streams {
             shutdown: shutdown.subscribe(),
             runtime: OnceLock::new(),
             readers: api.readers().clone(),
+            audit: api.audit.clone(),
             open: watch::Sender::new(()),
             counters: Counters::default(),
         });
@@ -271,6 +273,9 @@ impl Prepared {
     fn start(self, socket: Box<dyn Socket>, head: Vec<u8>, guard: Guard) {
         self.shared.runtime.get_or_init(Handle::current);
         let subject = self.session.subject().clone();
+        if let Some(audit) = &self.shared.audit {
+            audit(&subject, Noticed::Reads);
+        }
         let entry = self.shared.readers.enter(subject, self.text);
         let ends = Box::pin(self.session.ended());
         let guard = (guard, self.shared.open.subscribe());

@@ -5,13 +5,13 @@
 
 pub mod accepted;
 pub mod autosign;
+pub(crate) mod counted;
 pub mod decide;
 pub mod dropfile;
 mod file;
 pub mod local;
 pub mod master;
 pub mod minion;
-pub(crate) mod pending;
 pub mod sessions;
 pub mod shared;
 pub mod store;

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use brine_wire::compat::{Compat, Series};
 use brine_wire::network::MinionId;
@@ -119,6 +120,12 @@ impl KeyStore {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the file of an id in a state is younger than this.
+    pub(crate) fn is_younger(&self, state: KeyState, id: &MinionId, than: Duration) -> bool {
+        let written = fs::metadata(self.path(state, id)).and_then(|about| about.modified());
+        written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < than))
     }
 
     /// Where an id's key stands (accepted, pending or rejected), and the key. Where files

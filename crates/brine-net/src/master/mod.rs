@@ -25,8 +25,8 @@ use crate::crypto::rsa::{PrivateKey, PublicKey, RsaError};
 use crate::crypto::{NoRandom, sha256_hex};
 use crate::keys::accepted::AcceptedKeys;
 use crate::keys::autosign::Rules;
+use crate::keys::counted::CountedKeys;
 use crate::keys::master::{KeyOptions, PubkeySignature};
-use crate::keys::pending::PendingKeys;
 use crate::keys::sessions::Sessions;
 use crate::keys::shared::SharedKeyFile;
 use crate::keys::store::{KeyState, KeyStore};
@@ -60,7 +60,8 @@ pub struct MasterConfig {
     /// With more minions than this connected, no other may sign in (so that there is one more than
     /// the option says, as in Salt); 0 for any number.
     pub max_minions: usize,
-    /// With more keys than this pending, a new one is not stored; its minion asks again.
+    /// With more keys than this pending, a new one is not stored; its minion asks again. The same for keys that
+    /// `autoreject_file` rejects.
     pub max_pending_keys: usize,
     /// The age at which session keys are replaced.
     pub publish_session: Duration,
@@ -116,7 +117,8 @@ pub struct MasterChannel {
     shared: RwLock<Arc<SharedKey>>,
     shared_file: SharedKeyFile,
     nonces: Nonces,
-    pending: PendingKeys,
+    /// Pending keys, and those that `autoreject_file` rejects.
+    added: [CountedKeys; 2],
 }
 
 /// The key that all minions share, and the state that belongs to it.
@@ -175,7 +177,8 @@ impl MasterChannel {
             sessions,
             shared_file,
             nonces,
-            pending: PendingKeys::new(max_pending_keys),
+            added: [KeyState::Pending, KeyState::Rejected]
+                .map(|state| CountedKeys::new(state, max_pending_keys)),
         })
     }
 

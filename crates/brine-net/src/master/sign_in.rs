@@ -1,6 +1,6 @@
 //! Sign-ins: a minion shows its key and receives the keys it will use, or waits, or is refused.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use brine_wire::network::algorithm::SigningAlgorithm;
 use brine_wire::network::auth::{
@@ -14,8 +14,11 @@ use crate::crypto::rsa::PublicKey;
 use crate::keys::StoreError;
 use crate::keys::autosign::Accepts;
 use crate::keys::decide::{Case, Decision, StoredIs, Verdict, decide};
-use crate::keys::store::{KeyState, StoredKey};
+use crate::keys::store::{Changing, KeyState, StoredKey};
 use crate::log_text::log_text;
+
+/// After so long another denied key of an id takes the place of the last one.
+const DENIED_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many minions are connected, for `max_minions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +38,8 @@ pub struct SignIn {
     pub event: Option<Map>,
     /// The minion that was accepted.
     pub accepted: Option<MinionId>,
+    /// The id's key was not known before, and is now: it is pending, accepted by a rule, or rejected by one.
+    pub is_new: bool,
 }
 
 impl MasterChannel {
@@ -77,7 +82,7 @@ impl MasterChannel {
             self.config
                 .rules
                 .accepts(&request.id, &request.autosign_grains, &self.store, now);
-        let decision = self.decide(&request, &public, occupancy, autosign)?;
+        let (decision, is_new) = self.decide(&request, &public, occupancy, autosign)?;
         if decision.verdict == Verdict::Accept && autosign == Accepts::Stub {
             let _ = std::fs::remove_file(self.store.autosign_stub(&request.id));
         }
@@ -91,18 +96,19 @@ impl MasterChannel {
         };
         Ok(SignIn {
             event: Some(event),
+            is_new,
             ..answered
         })
     }
 
-    /// Decides on a key, and stores it in the state that was decided on.
+    /// Decides on a key, and stores it in the state that was decided on; whether that is a new id's.
     fn decide(
         &self,
         request: &AuthRequest,
         public: &PublicKey,
         occupancy: Occupancy,
         autosign: Accepts,
-    ) -> Result<Decision, StoreError> {
+    ) -> Result<(Decision, bool), StoreError> {
         let id = &request.id;
         let is = |stored: &StoredKey| match stored {
             StoredKey::Key(key) if key == public => StoredIs::Same,
@@ -123,27 +129,38 @@ impl MasterChannel {
         };
         let (_, decision) = look()?;
         if decision.put.is_none() {
-            return Ok(decision);
+            return Ok((decision, false));
         }
         // Under one lock: otherwise two keys that arrive together could both be accepted.
         let changing = self.store.change()?;
         let (stored, decision) = look()?;
-        match decision.put {
-            // The same key as the last time: nothing to write.
-            Some(KeyState::Denied) if self.is_denied(id, public)? => {}
-            Some(KeyState::Pending) if stored.is_none() && !self.pending.admit(&changing)? => {
-                tracing::warn!(
-                    limit = self.config.max_pending_keys,
-                    "too many keys are pending: a new one is not kept (salt-key -d removes them)"
-                );
+        let is_new = match decision.put {
+            // The same key as the last time: nothing to write. Nor does each of a thousand keys a second reach the disk.
+            Some(KeyState::Denied)
+                if self.is_denied(id, public)?
+                    || self.store.is_younger(KeyState::Denied, id, DENIED_AGAIN) =>
+            {
+                false
             }
+            Some(state) if stored.is_none() && !self.has_room(state, &changing)? => false,
             Some(state) => {
                 let replaces = stored.map(|(state, _)| state);
                 changing.put(id, replaces, state, public)?;
+                replaces.is_none() && state != KeyState::Denied
             }
-            None => {}
+            None => false,
+        };
+        Ok((decision, is_new))
+    }
+
+    /// Whether one more key may be added in a state, which the caller then does.
+    fn has_room(&self, state: KeyState, changing: &Changing<'_>) -> Result<bool, StoreError> {
+        let [pending, rejected] = &self.added;
+        match state {
+            KeyState::Pending => pending.admit(changing),
+            KeyState::Rejected => rejected.admit(changing),
+            KeyState::Accepted | KeyState::Denied => Ok(true),
         }
-        Ok(decision)
     }
 
     fn is_denied(&self, id: &MinionId, key: &PublicKey) -> Result<bool, StoreError> {
@@ -175,6 +192,7 @@ impl MasterChannel {
             reply,
             event: None,
             accepted: None,
+            is_new: false,
         })
     }
 
@@ -188,6 +206,7 @@ impl MasterChannel {
             reply: self.signed(&AuthReply::Refused { ret, nonce }, signing)?,
             event: None,
             accepted: None,
+            is_new: false,
         })
     }
 
@@ -225,6 +244,7 @@ impl MasterChannel {
             reply: self.signed(&reply, request.signing)?,
             event: None,
             accepted: Some(request.id.clone()),
+            is_new: false,
         })
     }
 

@@ -74,7 +74,7 @@ fn gather(port: u16) -> Vec<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_addresses_sign_in_beside_a_crowd() {
+async fn a_minion_signs_in_beside_a_crowd_of_its_own_machine() {
     for transport in ALL {
         let limits = Limits {
             strangers_per_address: 50,
@@ -87,6 +87,7 @@ async fn other_addresses_sign_in_beside_a_crowd() {
         let mut crowd = Vec::new();
         for _ in 0..100 {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            // All of a machine's own addresses count as one.
             socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
             let address = SocketAddr::from(([127, 0, 0, 1], master.ret_port));
             crowd.push(socket.connect(address).await.unwrap());

@@ -12,6 +12,7 @@ mod honest;
 mod identity;
 mod key_text;
 mod master;
+mod publishes;
 mod replay;
 #[path = "../it/requests.rs"]
 mod requests;
@@ -20,5 +21,5 @@ mod slow;
 mod tampering;
 mod versions;
 #[path = "../it/zeromq_server.rs"]
-#[allow(dead_code, reason = "nothing is published here")]
+#[allow(dead_code, reason = "the tests use parts of it")]
 mod zeromq_server;

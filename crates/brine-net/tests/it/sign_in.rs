@@ -8,7 +8,7 @@ use brine_net::keys::master::KeyOptions;
 use brine_net::keys::minion::MinionKeys;
 use brine_net::keys::sessions;
 use brine_net::keys::store::{KeyState, StoredKey};
-use brine_net::master::{MasterChannel, MasterConfig, Occupancy, Refused};
+use brine_net::master::{self, MasterChannel, MasterConfig, Occupancy, Refused};
 use brine_net::minion::{Answer, Distrust, MustBeSigned, OpenReplyError, Session, SignIn, Trust};
 use brine_net::replay::Seen;
 use brine_wire::network::algorithm::{EncryptionAlgorithm, SigningAlgorithm};
@@ -84,6 +84,11 @@ impl Pair {
     }
 
     fn sign_in(&self, trust: Trust) -> Result<Answer, Distrust> {
+        self.attempt(trust).0
+    }
+
+    /// The answer as the minion judges it, and what the master did.
+    fn attempt(&self, trust: Trust) -> (Result<Answer, Distrust>, master::SignIn) {
         let sign_in = SignIn::begin(&self.id, &self.minion, trust, Map::new()).unwrap();
         let Ok(Payload::Clear { load, .. }) = Payload::from_value(sign_in.payload(), 3) else {
             panic!("a sign-in is clear");
@@ -92,7 +97,7 @@ impl Pair {
             .master
             .sign_in(&load, Occupancy::default(), SystemTime::now())
             .unwrap();
-        sign_in.judge(&made.reply, &self.minion)
+        (sign_in.judge(&made.reply, &self.minion), made)
     }
 
     fn knowing(&self) -> Trust {
@@ -109,7 +114,7 @@ impl Pair {
         }
     }
 
-    fn open(&self, payload: &Value) -> Result<brine_net::master::Request, Refused> {
+    fn open(&self, payload: &Value) -> Result<master::Request, Refused> {
         self.master
             .open_request(&encrypted(payload), SystemTime::now())
     }
@@ -722,4 +727,30 @@ fn so_many_keys_may_be_pending_and_a_repeated_attempt_writes_nothing() {
     let first = written(&pending);
     assert!(matches!(pair.sign_in(pair.knowing()), Ok(Answer::Pending)));
     assert_eq!(written(&pending), first);
+}
+
+#[test]
+fn keys_that_a_rule_rejects_are_bounded_and_only_the_first_sighting_of_an_id_is_new() {
+    let files = tempfile::tempdir().unwrap();
+    let rejected = files.path().join("autoreject");
+    fs::write(&rejected, "bad*\n").unwrap();
+    let mut pair = Pair::new(|config| {
+        config.max_pending_keys = 2;
+        config.rules.autoreject_file = Some(rejected);
+    });
+    let mut is_new = |id: &str| {
+        pair.id = MinionId::parse(id).unwrap();
+        pair.attempt(pair.knowing()).1.is_new
+    };
+    let bad = ["bad1", "bad2", "bad3", "bad1"].map(&mut is_new);
+    assert_eq!(bad, [true, true, false, false]);
+    assert_eq!(["m1", "m1"].map(&mut is_new), [true, false]);
+    let rejected = pair.master.store().list(KeyState::Rejected).unwrap();
+    assert_eq!(rejected.len(), 2);
+    // Another key for an id that is known is no new id, however many come.
+    for _ in 0..2 {
+        pair.minion = PrivateKey::generate(2048).unwrap();
+        let (_, done) = pair.attempt(pair.knowing());
+        assert!(done.event.is_some() && !done.is_new);
+    }
 }

@@ -28,5 +28,6 @@ mod yaml_text;
 pub use config::{Caller, FunctionsConfig, salt_release};
 pub use host::{Answer, Host, HostError, HostRequest};
 pub use run::Functions;
+pub(crate) use sync::fuzz_module_path;
 
 pub use crate::call::{Call, CallLog, Failure, LogRecord, Outcome, Unloaded};

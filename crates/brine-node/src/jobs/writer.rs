@@ -4,20 +4,21 @@
 //! an error is logged.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use brine_wire::Map;
 use brine_wire::network::{Jid, MinionId};
-use brine_wire::{Map, Value};
 
 use super::JobCache;
+use crate::weight::weight_of_map;
 
 /// The most returns that wait to be written.
 const WAITING: usize = 65_536;
-/// The memory they may take, in bytes as [`weight`] counts them.
+/// The memory they may take, in bytes as [`weight_of_map`] counts them.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// The queue before the thread. The thread ends after the last return when this is dropped.
@@ -26,6 +27,8 @@ pub struct Writer {
     returns: SyncSender<(Jid, MinionId, Map)>,
     /// The size of the waiting returns, in bytes.
     bytes: Arc<AtomicUsize>,
+    /// When the log last said that some were lost, and how many since. Locked for a look-up.
+    lost: Mutex<(Option<Instant>, usize)>,
 }
 
 impl Writer {
@@ -42,8 +45,9 @@ impl Writer {
             .spawn(move || {
                 let mut unpublished = Unpublished::default();
                 for (jid, id, ret) in waiting {
-                    taken.fetch_sub(weight(&ret), Ordering::Relaxed);
-                    if !cache.has_job(&jid) && !unpublished.allows(&id, Instant::now()) {
+                    let bytes = weight_of_map(&ret);
+                    taken.fetch_sub(bytes, Ordering::Relaxed);
+                    if !cache.has_job(&jid) && !unpublished.allows(&id, bytes, Instant::now()) {
                         continue;
                     }
                     if let Err(error) = cache.returned(&jid, &id, &ret) {
@@ -51,12 +55,16 @@ impl Writer {
                     }
                 }
             })?;
-        Ok(Self { returns, bytes })
+        Ok(Self {
+            returns,
+            bytes,
+            lost: Mutex::default(),
+        })
     }
 
     /// Queues a return.
     pub fn returned(&self, jid: Jid, id: MinionId, ret: Map) {
-        let bytes = weight(&ret);
+        let bytes = weight_of_map(&ret);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let sent = match before.saturating_add(bytes) > WAITING_BYTES {
             true => Err(TrySendError::Full((jid, id, ret))),
@@ -66,8 +74,22 @@ impl Writer {
             Ok(()) => {}
             Err(TrySendError::Full((jid, id, _)) | TrySendError::Disconnected((jid, id, _))) => {
                 self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                tracing::error!(%jid, %id, "return not written to the job cache: the disk is too slow");
+                self.report_lost(&jid, &id);
             }
+        }
+    }
+}
+
+impl Writer {
+    /// One line in the log in ten seconds: returns may come by the thousand.
+    fn report_lost(&self, jid: &Jid, id: &MinionId) {
+        const BETWEEN: Duration = Duration::from_secs(10);
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.1 += 1;
+        if lost.0.is_none_or(|said| said.elapsed() >= BETWEEN) {
+            let count = std::mem::take(&mut lost.1);
+            lost.0 = Some(Instant::now());
+            tracing::error!(%jid, %id, count, "returns not written to the job cache: the disk is too slow");
         }
     }
 }
@@ -75,44 +97,52 @@ impl Writer {
 /// Counts the jobs that a minion has returned and nobody has published, such as those of `salt-call`: each makes
 /// files, and only a minion's restraint would bound them.
 #[derive(Debug, Default)]
-struct Unpublished(HashMap<MinionId, (Instant, u32)>);
+struct Unpublished(HashMap<MinionId, Hour>);
+
+/// What a minion has returned since an hour began.
+#[derive(Debug)]
+struct Hour {
+    since: Instant,
+    jobs: u32,
+    bytes: usize,
+    said: bool,
+}
 
 impl Unpublished {
     /// Of one minion, in an hour.
     const MOST: u32 = 1000;
+    /// Of memory, which is more than the files take.
+    const MOST_BYTES: usize = 256 * 1024 * 1024;
     const WINDOW: Duration = Duration::from_secs(3600);
 
     /// Counts one more; whether it is kept. One line in the log per minion and hour says that some are not.
-    fn allows(&mut self, id: &MinionId, now: Instant) -> bool {
-        let (since, count) = self.0.entry(id.clone()).or_insert((now, 0));
-        if now.duration_since(*since) > Self::WINDOW {
-            (*since, *count) = (now, 0);
+    fn allows(&mut self, id: &MinionId, bytes: usize, now: Instant) -> bool {
+        let begun = || Hour {
+            since: now,
+            jobs: 0,
+            bytes: 0,
+            said: false,
+        };
+        let hour = self.0.entry(id.clone()).or_insert_with(begun);
+        if now.duration_since(hour.since) > Self::WINDOW {
+            *hour = begun();
         }
-        *count = count.saturating_add(1);
-        if *count == Self::MOST + 1 {
-            tracing::warn!(%id, "more than {} jobs in an hour that were not published: further ones are not kept", Self::MOST);
+        let fits = hour.jobs < Self::MOST && hour.bytes.saturating_add(bytes) <= Self::MOST_BYTES;
+        if fits {
+            hour.jobs += 1;
+            hour.bytes += bytes;
+        } else if !std::mem::replace(&mut hour.said, true) {
+            let (most, bytes) = (Self::MOST, Self::MOST_BYTES);
+            tracing::warn!(%id, "more than {most} jobs or {bytes} bytes in an hour that were not published: further ones are not kept");
         }
-        *count <= Self::MOST
+        fits
     }
-}
-
-/// About how much memory a mapping takes, in bytes.
-fn weight(map: &Map) -> usize {
-    fn of(value: &Value) -> usize {
-        let own = size_of::<Value>();
-        own + match value {
-            Value::Str(text) => text.len(),
-            Value::Bin(bytes) => bytes.len(),
-            Value::Array(items) => items.iter().map(of).sum(),
-            Value::Map(map) => weight(map),
-            _ => 0,
-        }
-    }
-    map.iter().map(|(key, value)| of(key) + of(value)).sum()
 }
 
 #[cfg(test)]
 mod tests {
+    use brine_wire::Value;
+
     use super::*;
 
     #[test]
@@ -124,11 +154,12 @@ mod tests {
         );
         let began = Instant::now();
         let allowed = (0..3000)
-            .filter(|_| unpublished.allows(&one, began))
+            .filter(|_| unpublished.allows(&one, 100, began))
             .count();
         assert_eq!(allowed, 1000);
-        assert!(unpublished.allows(&other, began));
-        assert!(unpublished.allows(&one, began + 2 * Unpublished::WINDOW));
+        assert!(unpublished.allows(&other, Unpublished::MOST_BYTES, began));
+        assert!(!unpublished.allows(&other, 1, began));
+        assert!(unpublished.allows(&one, 1, began + 2 * Unpublished::WINDOW));
     }
 
     #[test]

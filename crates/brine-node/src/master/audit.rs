@@ -41,14 +41,7 @@ pub(super) async fn run(
                 data.insert("to", "bus");
                 master.fire(SUBSCRIBED, data);
             }
-            Noticed::Fired { peer, tag } => {
-                let mut data = who(peer);
-                let end = (0..=tag.len().min(MAX_TAG))
-                    .rev()
-                    .find(|at| tag.is_char_boundary(*at));
-                data.insert("tag", &tag[..end.unwrap_or(0)]);
-                master.fire(FIRED, data);
-            }
+            Noticed::Fired { peer, tag } => master.fire(FIRED, fired(who(peer), &tag)),
         }
     }
 }
@@ -59,6 +52,21 @@ pub(super) fn begin(bus: &brine_bus::BusHandle) -> mpsc::Receiver<Noticed> {
 }
 
 impl Context {
+    /// A user of the local socket or the HTTP API begins to read events.
+    pub(super) fn audit_reader(&self, mut who: Map) {
+        if self.options.audit {
+            who.insert("to", "bus");
+            self.fire(SUBSCRIBED, who);
+        }
+    }
+
+    /// Such a user fires an event.
+    pub(super) fn audit_fired(&self, who: Map, tag: &str) {
+        if self.options.audit && tag_policy::is_masters(tag) {
+            self.fire(FIRED, fired(who, tag));
+        }
+    }
+
     /// A minion has identified itself on the publish port.
     pub(super) fn audit_minion(&self, id: &MinionId) {
         if self.options.audit {
@@ -80,6 +88,12 @@ impl Context {
 pub fn key_data(id: &str, act: &str, by: &str, user: &str) -> Map {
     let data = [("id", id), ("act", act), ("by", by), ("user", user)];
     data.into_iter().collect()
+}
+
+fn fired(mut who: Map, tag: &str) -> Map {
+    let end = (0..=tag.len().min(MAX_TAG)).rfind(|at| tag.is_char_boundary(*at));
+    who.insert("tag", &tag[..end.unwrap_or(0)]);
+    who
 }
 
 fn who(peer: Peer) -> Map {

@@ -24,6 +24,7 @@ use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::peers::Peers;
 use super::ports::Publisher;
+use super::sign_in_events::SignInEvents;
 use crate::connected;
 use crate::files::FileServer;
 use crate::jobs::{JobCache, Writer};
@@ -53,6 +54,8 @@ pub(super) struct Context {
     pub(super) counters: Counters,
     /// Limits the events about refused requests.
     pub(super) refusal_events: RateLimit,
+    /// Limits the events about sign-ins.
+    pub(super) sign_in_events: SignInEvents,
     /// Locked from taking a publish's serial number until it is sent: minions drop a publish whose serial is lower
     /// than the last one they saw.
     pub(super) publish_order: Mutex<()>,

@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use super::context::Context;
 use super::counters::{RequestOutcome, SignInOutcome, add};
 use super::deliveries::Begun;
-use super::mine::Mine;
+use super::mine::{Mine, Targets};
 use super::minion_threads::MinionThreads;
 use super::refusals::{self, Refusals};
 use super::rsa_threads::{RsaThreads, Work};
@@ -53,6 +53,8 @@ pub(super) struct Dispatcher {
     stats: Option<Mutex<Stats>>,
     signatures: ReturnSignatures,
     refusals: Refusals,
+    /// For the log: what accepted minions do wrong, one line for each and minute.
+    complaints: Refusals,
 }
 
 impl Dispatcher {
@@ -67,6 +69,7 @@ impl Dispatcher {
             stats: stats.map(|every| Mutex::new(Stats::new(every, compat))),
             signatures: master.options.return_signatures,
             refusals: Refusals::default(),
+            complaints: Refusals::default(),
             master,
         }
     }
@@ -91,8 +94,12 @@ impl Dispatcher {
                             // An accepted minion's, and only an administrator can set a clock.
                             Refused::Load {
                                 source: LoadError::OutsideWindow { .. },
-                                ..
-                            } => tracing::warn!(%refused, "request refused"),
+                                id,
+                            } => {
+                                if let Some(count) = self.complaints.count(id, 1) {
+                                    tracing::warn!(%refused, count, "request refused");
+                                }
+                            }
                             _ => tracing::info!(%refused, "request refused"),
                         }
                         counters.request(RequestOutcome::from(&refused));
@@ -341,7 +348,10 @@ impl Dispatcher {
                 fired
             }
             Err(ignored) => {
-                tracing::warn!(id = %request.minion.id(), %ignored, "return ignored");
+                let id = request.minion.id();
+                if let Some(count) = self.complaints.count(id, 1) {
+                    tracing::warn!(%id, %ignored, count, "return ignored");
+                }
                 Seq(0)..Seq(0)
             }
         }
@@ -380,7 +390,12 @@ impl Dispatcher {
                         cmd,
                         request.minion.id(),
                         &request.load.fields,
-                        |tgt, tgt_type| master.matching_for_minion(tgt, tgt_type),
+                        Targets {
+                            select: &|tgt, tgt_type| master.matching_for_minion(tgt, tgt_type),
+                            matches: &|tgt, tgt_type, id| {
+                                master.matches_for_minion(tgt, tgt_type, id)
+                            },
+                        },
                     ),
                 };
                 seal(incoming, request, &answer);
@@ -392,7 +407,10 @@ impl Dispatcher {
         let allowed = self.master.options.allow_minion_key_revoke;
         seal(incoming, request, &allowed.into());
         if !allowed {
-            return tracing::warn!(%id, "allow_minion_key_revoke is off: the minion keeps its key");
+            if let Some(count) = self.complaints.count(id, 1) {
+                tracing::warn!(%id, count, "allow_minion_key_revoke is off: the minion keeps its key");
+            }
+            return;
         }
         let (master, id) = (self.master.clone(), id.clone());
         self.runtime

@@ -182,6 +182,16 @@ impl MasterHandle {
         &self.context.options.minions
     }
 
+    /// For the audit: a user of the local socket or the HTTP API begins to read events. `who` says which.
+    pub fn audit_reader(&self, who: Map) {
+        self.context.audit_reader(who);
+    }
+
+    /// For the audit: such a user fires an event, which is reported if its tag belongs to the master.
+    pub fn audit_fired(&self, who: Map, tag: &str) {
+        self.context.audit_fired(who, tag);
+    }
+
     /// The port that minions listen to.
     pub(crate) fn publish_port(&self) -> u16 {
         self.context.options.channel.publish_port

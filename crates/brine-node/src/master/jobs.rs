@@ -145,6 +145,12 @@ impl Context {
         self.select(tgt, tgt_type, DELIMITER, Trust::Minion).minions
     }
 
+    /// Whether a target that a minion names selects this one.
+    pub(super) fn matches_for_minion(&self, tgt: &Value, tgt_type: &str, id: &MinionId) -> bool {
+        let target = self.parse_target(tgt, tgt_type, DELIMITER, Trust::Minion);
+        target.is_some_and(|target| self.channel.is_accepted(id) && self.is_match(&target, id))
+    }
+
     /// Publishes `test.ping` to all of this master's minions, so that they notice a new shared key and sign in again.
     pub(super) fn ping_all(&self) {
         let request = JobRequest::new("*", "glob", "test.ping");
@@ -269,34 +275,84 @@ impl Context {
     }
 
     fn select(&self, tgt: &Value, tgt_type: &str, delimiter: &str, trust: Trust) -> Targets {
-        let no_pillar = Map::new();
-        let target = match Target::parse(tgt, tgt_type, delimiter, &self.options.nodegroups) {
-            Ok(target) => match trust {
-                Trust::User => target,
-                Trust::Minion => target.for_minions(),
-            },
-            Err(error) => {
-                tracing::warn!("{error}; no minion matches");
-                return Targets::default();
-            }
-        };
-        let is_match = |id: &MinionId| {
-            let grains = match target.needs_data() {
-                true => self.minions.grains(id),
-                false => Arc::default(),
-            };
-            target.matches(Candidate {
-                id,
-                grains: &grains,
-                pillar: &no_pillar,
-            })
+        let Some(target) = self.parse_target(tgt, tgt_type, delimiter, trust) else {
+            return Targets::default();
         };
         let named = target.named().unwrap_or_default().iter();
         let named = named.filter_map(|id| MinionId::parse(id).ok());
-        Targets {
+        let accepted = self.accepted().into_iter();
+        let targets = Targets {
             missing: named.filter(|id| !self.channel.is_accepted(id)).collect(),
-            minions: self.accepted().into_iter().filter(is_match).collect(),
+            minions: accepted.filter(|id| self.is_match(&target, id)).collect(),
+        };
+        if target.is_spent() && trust == Trust::User {
+            let tgt = excerpt(&python_text::str(tgt));
+            tracing::warn!(
+                "target {tgt} is too much work: minions are missing from it; use fewer wildcards"
+            );
         }
+        targets
+    }
+
+    /// Reads a target. What a minion names must be short, and is not worth a line in the log.
+    fn parse_target(
+        &self,
+        tgt: &Value,
+        tgt_type: &str,
+        delimiter: &str,
+        trust: Trust,
+    ) -> Option<Target> {
+        if trust == Trust::Minion && !is_short(tgt) {
+            return None;
+        }
+        match (
+            Target::parse(tgt, tgt_type, delimiter, &self.options.nodegroups),
+            trust,
+        ) {
+            (Ok(target), Trust::User) => Some(target),
+            (Ok(target), Trust::Minion) => Some(target.for_minions()),
+            (Err(error), Trust::User) => {
+                tracing::warn!("{}; no minion matches", excerpt(&error.to_string()));
+                None
+            }
+            (Err(_), Trust::Minion) => None,
+        }
+    }
+
+    fn is_match(&self, target: &Target, id: &MinionId) -> bool {
+        let grains = match target.needs_data() {
+            true => self.minions.grains(id),
+            false => Arc::default(),
+        };
+        target.matches(Candidate {
+            id,
+            grains: &grains,
+            pillar: &Map::new(),
+        })
+    }
+}
+
+/// Whether a target that a minion names may be looked at: a master has better things to do than to compare a list of
+/// a million ids.
+fn is_short(tgt: &Value) -> bool {
+    /// In bytes, without the ends of texts in a list.
+    const MOST: usize = 64 * 1024;
+    match tgt {
+        Value::Str(text) => text.len() <= MOST,
+        Value::Array(items) => {
+            let size = |item: &Value| 1 + item.as_str().map_or(0, str::len);
+            items.len() <= MOST && items.iter().map(size).sum::<usize>() <= MOST
+        }
+        _ => true,
+    }
+}
+
+/// The beginning of a text for the log.
+fn excerpt(text: &str) -> String {
+    const MOST: usize = 512;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

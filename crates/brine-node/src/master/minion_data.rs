@@ -22,6 +22,9 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// The largest grains of one minion that are kept, in bytes of msgpack.
 const MAX_GRAINS_BYTES: usize = 1024 * 1024;
 
+/// The most values in the grains of one minion, which are kept in memory. Real ones have hundreds, or a few thousand.
+const MAX_GRAINS_VALUES: usize = 65_536;
+
 /// The grains of all minions that have shown them.
 #[derive(Debug)]
 pub(super) struct MinionData {
@@ -53,14 +56,14 @@ impl MinionData {
         grains.get(id).cloned().unwrap_or_default()
     }
 
-    /// Stores a minion's grains in memory; `true` if [`Self::write`] should write them to disk. Grains larger than
-    /// [`MAX_GRAINS_BYTES`] are not stored; the previous ones stay.
+    /// Stores a minion's grains in memory; `true` if [`Self::write`] should write them to disk. Grains of more
+    /// than [`MAX_GRAINS_BYTES`] or [`MAX_GRAINS_VALUES`] are not stored; the previous ones stay.
     pub(super) fn set(&self, id: &MinionId, grains: Map) -> bool {
         let mut packed = Vec::new();
         msgpack::encode_map(&grains, &mut packed);
-        if packed.len() > MAX_GRAINS_BYTES {
+        if packed.len() > MAX_GRAINS_BYTES || !file::holds_at_most(&packed, MAX_GRAINS_VALUES) {
             let bytes = packed.len();
-            tracing::warn!(%id, bytes, "grains over {MAX_GRAINS_BYTES} bytes are not kept");
+            tracing::warn!(%id, bytes, "grains over {MAX_GRAINS_BYTES} bytes or {MAX_GRAINS_VALUES} values are not kept");
             return false;
         }
         let mut all = self.grains.write().unwrap_or_else(PoisonError::into_inner);
@@ -87,6 +90,8 @@ impl MinionData {
 
 #[cfg(test)]
 mod tests {
+    use brine_wire::Value;
+
     use super::*;
 
     #[test]
@@ -100,6 +105,9 @@ mod tests {
         data.write(&id).unwrap();
         let large: Map = [("x", "x".repeat(MAX_GRAINS_BYTES))].into_iter().collect();
         assert!(!data.set(&id, large));
+        // Few bytes, much memory.
+        let nils = Value::Array(vec![Value::Nil; MAX_GRAINS_VALUES]);
+        assert!(!data.set(&id, [("x", nils)].into_iter().collect()));
         assert_eq!(*data.grains(&id), grains);
         assert_eq!(*MinionData::open(root.path()).grains(&id), grains);
     }

@@ -10,7 +10,8 @@ use brine_net::channel::Incoming;
 use brine_net::fair_queue::{FairQueue, Lane};
 use brine_net::master::Request;
 use brine_wire::network::MinionId;
-use brine_wire::{Map, Value};
+
+use crate::weight::weight_of_map;
 
 /// The most requests that wait for a thread.
 const WAITING: usize = 16_384;
@@ -57,7 +58,7 @@ impl MinionThreads {
         act: impl FnOnce(Incoming, &Request) + Send + 'static,
     ) {
         let minion = request.minion.id().clone();
-        let bytes = incoming.bytes.max(decoded_size(&request.load.fields));
+        let bytes = incoming.bytes.max(weight_of_map(&request.load.fields));
         let work = Work {
             incoming,
             request: Box::new(request),
@@ -73,36 +74,5 @@ impl MinionThreads {
 impl Drop for MinionThreads {
     fn drop(&mut self) {
         self.0.close();
-    }
-}
-
-/// About what a decoded map takes in memory, in bytes.
-fn decoded_size(map: &Map) -> usize {
-    fn values(value: &Value) -> usize {
-        1 + match value {
-            Value::Array(items) => items.iter().map(values).sum(),
-            Value::Map(map) => map
-                .iter()
-                .map(|(key, value)| values(key) + values(value))
-                .sum(),
-            _ => 0,
-        }
-    }
-    let count: usize = map
-        .iter()
-        .map(|(key, value)| values(key) + values(value))
-        .sum();
-    count * size_of::<Value>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_counts_as_what_it_takes_when_decoded() {
-        let nils = Value::Array(vec![Value::Nil; 1000]);
-        let map: Map = [("a", nils)].into_iter().collect();
-        assert_eq!(decoded_size(&map), 1002 * size_of::<Value>());
     }
 }

@@ -27,6 +27,7 @@ mod refusals;
 mod rsa_threads;
 mod runner;
 mod shown_options;
+mod sign_in_events;
 mod signatures;
 mod stats;
 mod wheel;
@@ -43,10 +44,12 @@ use brine_net::master::MasterChannel;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub(crate) use self::access::acl::fuzz_acl;
 pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::deliveries::Durable;
 pub use self::handle::MasterHandle;
+pub(crate) use self::mine::fuzz_mine;
 pub use self::options::MasterOptions;
 pub use self::peers::Peers;
 pub use self::ports::PortError;
@@ -61,6 +64,7 @@ use self::external::External;
 use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
+use self::sign_in_events::SignInEvents;
 use crate::file;
 use crate::files::FileServer;
 use crate::jobs::{JobCache, UnknownHash, Writer};
@@ -156,6 +160,7 @@ impl Master {
             peers: OnceLock::new(),
             counters: Counters::default(),
             refusal_events: RateLimit::default(),
+            sign_in_events: SignInEvents::default(),
             publish_order: Mutex::default(),
             tasks: Mutex::default(),
             reactor: OnceLock::new(),

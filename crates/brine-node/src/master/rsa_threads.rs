@@ -11,6 +11,8 @@ use std::time::SystemTime;
 
 use super::context::Context;
 use super::counters::SignInOutcome;
+use super::sign_in_events::{self, Attempt, Verdict};
+use crate::weight::weight_of_map;
 use brine_net::channel::Incoming;
 use brine_net::fair_queue::{FairQueue, Lane};
 use brine_net::master::{Request, SignIn};
@@ -21,7 +23,7 @@ use brine_wire::{Map, Value};
 /// The most requests that wait for a thread.
 const WAITING: usize = 16_384;
 
-/// Their size on the wire, in bytes.
+/// Their size, in bytes: of sign-ins on the wire, of pillar requests when decoded.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// A request for the threads.
@@ -53,7 +55,14 @@ impl RsaThreads {
             Work::SignIn(incoming, _) if !incoming.peer.is_known() => (incoming, Lane::Unknown),
             Work::SignIn(incoming, _) | Work::Pillar(incoming, _) => (incoming, Lane::Known),
         };
-        let (sender, bytes) = (incoming.peer.network(), incoming.bytes);
+        let bytes = match &work {
+            // What was decrypted may take much more memory than room on the wire.
+            Work::Pillar(incoming, request) => {
+                (incoming.bytes).max(weight_of_map(&request.load.fields))
+            }
+            Work::SignIn(incoming, _) => incoming.bytes,
+        };
+        let sender = incoming.peer.network();
         self.0.push(&sender, lane, bytes, work).len()
     }
 }
@@ -79,8 +88,14 @@ fn sign_in(master: &Context, incoming: Incoming, load: &Map) {
         Ok(done) => {
             master.counters.sign_in(outcome(&done));
             // Fired before the answer is sent, so that what the minion does next follows it on the bus.
+            let (accepted, is_new) = (done.accepted.as_ref(), done.is_new);
             if let Some(event) = done.event.filter(|_| master.options.auth_events) {
-                master.fire(events::AUTH, event);
+                let attempt = Attempt {
+                    is_known: incoming.peer.is_known(),
+                    accepted,
+                    is_new,
+                };
+                report(master, attempt, event);
             }
             incoming.answer(done.reply);
         }
@@ -88,6 +103,22 @@ fn sign_in(master: &Context, incoming: Incoming, load: &Map) {
             master.counters.sign_in(SignInOutcome::Store);
             tracing::error!(%error, "sign-in failed: cannot read or write the master's own files");
             incoming.answer(payload::HANDLER_FAILED.into());
+        }
+    }
+}
+
+/// Fires the event of a sign-in, or reports that there were too many.
+fn report(master: &Context, attempt: Attempt<'_>, event: Map) {
+    match master.sign_in_events.judge(attempt) {
+        Verdict::Fire => master.fire(events::AUTH, event),
+        Verdict::LeaveOut => {}
+        Verdict::Report(count) => {
+            tracing::warn!(
+                count,
+                "too many sign-ins without an accepted key: no event for each"
+            );
+            let data = [("count", Value::from(count))].into_iter().collect();
+            master.fire(sign_in_events::TAG, data);
         }
     }
 }

@@ -47,6 +47,22 @@ pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Map, Fra
     }
 }
 
+/// For the fuzz target: a frame that was read is written and read as the same.
+pub(crate) fn fuzz_frame(mut bytes: &[u8]) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
+        return;
+    };
+    let Ok(map) = runtime.block_on(read(&mut bytes)) else {
+        return;
+    };
+    let mut written = vec![0; 4];
+    msgpack::encode_map(&map, &mut written);
+    let written = framed(written).unwrap_or_default();
+    let again = runtime.block_on(read(&mut &written[..]));
+    let text = |map: &Map| format!("{map:?}"); // a NaN is not equal to itself
+    assert_eq!(again.ok().as_ref().map(text), Some(text(&map)));
+}
+
 /// Writes one frame.
 pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), map: &Map) -> io::Result<()> {
     let mut body = vec![0; 4];

@@ -20,6 +20,7 @@ use brine_wire::{Map, Value, msgpack};
 use crate::call::Failure;
 use parent::{Parent, Start};
 
+pub(crate) use frame::fuzz_frame;
 pub(crate) use job::{Answer, Request};
 
 /// How Python is started and what its modules see.

@@ -150,10 +150,16 @@ impl Target {
         self
     }
 
-    /// Whether the target selects a minion.
+    /// Whether the target selects a minion. A target that is too much work selects none any more, not even by `not`.
     #[must_use]
     pub fn matches(&self, minion: Candidate<'_>) -> bool {
-        self.kind.matches(minion, &self.patterns)
+        self.kind.matches(minion, &self.patterns) && !self.is_spent()
+    }
+
+    /// Whether the target turned out to be too much work: it names wildcards in more levels than anybody needs.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.patterns.is_spent()
     }
 
     /// The ids a list names, in its order; `None` for all other types.
@@ -247,7 +253,11 @@ impl DataTarget {
             Comparison::Pcre => patterns.pcre(pattern, value),
             Comparison::Exact => pattern == value,
         };
-        data::matches(map, &self.expression, &self.delimiter, &compare)
+        let search = data::Search {
+            compare: &compare,
+            spend: &|steps| patterns.spend(steps),
+        };
+        search.matches(map, &self.expression, &self.delimiter)
     }
 }
 
@@ -346,6 +356,46 @@ mod tests {
             assert_eq!(selects(tgt, tgt_type), expected, "{tgt_type} {tgt}");
         }
         assert!(selects(vec!["m2".into(), "m1".into()], "list"));
+    }
+
+    /// A chain of maps within maps and a pattern of as many wildcards: each level doubles the ways to try.
+    #[test]
+    fn wildcards_through_deep_data_end() {
+        let mut deep: Map = [("end", 1)].into_iter().collect();
+        for _ in 0..40 {
+            deep = [("in", Value::from(deep)), ("x", 1.into())]
+                .into_iter()
+                .collect();
+        }
+        let pattern = format!("{}nope", "*:".repeat(40));
+        let id = MinionId::parse("m1").unwrap();
+        let parse = |tgt: &str, tgt_type| {
+            let target = Target::parse(&tgt.into(), tgt_type, DELIMITER, &Map::new());
+            target.unwrap().for_minions()
+        };
+        let selects = |target: &Target, grains: &Map| {
+            target.matches(Candidate {
+                id: &id,
+                grains,
+                pillar: &Map::new(),
+            })
+        };
+        for (tgt, tgt_type) in [
+            (pattern.clone(), "grain"),
+            (format!("not G@{pattern}"), "compound"),
+            (format!("m1 or not G@{pattern}"), "compound"),
+        ] {
+            let target = parse(&tgt, tgt_type);
+            assert_eq!(selects(&target, &deep), tgt.starts_with("m1"), "{tgt}");
+            assert_eq!(target.is_spent(), !tgt.starts_with("m1"), "{tgt}");
+            // From then on it selects nobody.
+            assert_eq!(selects(&target, &grains()), tgt.starts_with("m1"), "{tgt}");
+        }
+        // What anybody needs is far from the limit.
+        let target = parse("in:*:*:*:*:x:1", "grain");
+        for _ in 0..100 {
+            assert!(selects(&target, &deep));
+        }
     }
 
     #[test]

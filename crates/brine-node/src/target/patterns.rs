@@ -1,6 +1,7 @@
-//! Shell patterns and regular expressions, each compiled once for all minions.
+//! Shell patterns and regular expressions, each compiled once for all minions; and how much work a target may be.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brine_wire::matching::{MatchType, RegexMatch, TagMatch};
@@ -9,6 +10,11 @@ use brine_wire::matching::{MatchType, RegexMatch, TagMatch};
 /// again.
 const KEPT: usize = 64;
 
+/// The steps that looking through the data of all minions may take for one target: seconds of a processor for a
+/// user's, a tenth of one for a minion's. An ordinary target takes some ten per minion.
+const USER_STEPS: u64 = 100_000_000;
+const MINION_STEPS: u64 = 500_000;
+
 /// Compiled patterns by kind and text.
 #[derive(Debug)]
 pub(crate) struct Patterns {
@@ -16,6 +22,8 @@ pub(crate) struct Patterns {
     regexes: Kept<RegexMatch>,
     /// The longest pattern and text that are compared, in bytes; longer ones do not match.
     max_bytes: usize,
+    /// The steps that are left.
+    steps: AtomicU64,
 }
 
 impl Default for Patterns {
@@ -24,17 +32,34 @@ impl Default for Patterns {
             globs: Kept::default(),
             regexes: Kept::default(),
             max_bytes: usize::MAX,
+            steps: AtomicU64::new(USER_STEPS),
         }
     }
 }
 
 impl Patterns {
-    /// Patterns that minions name: their cost is limited by the length of the compared text.
+    /// Patterns that minions name: their cost is limited by the length of the compared text, and by fewer steps.
     pub(crate) fn for_minions() -> Self {
         Self {
             max_bytes: 1024,
+            steps: AtomicU64::new(MINION_STEPS),
             ..Self::default()
         }
+    }
+
+    /// Takes so many steps; `false` if there are not enough, from then on.
+    pub(super) fn spend(&self, steps: usize) -> bool {
+        let steps = u64::try_from(steps).unwrap_or(u64::MAX);
+        let take = |left: u64| Some(left.saturating_sub(steps));
+        let before = self
+            .steps
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        before.is_ok_and(|left| left > steps)
+    }
+
+    /// Whether no steps are left: what was found since is no answer.
+    pub(super) fn is_spent(&self) -> bool {
+        self.steps.load(Ordering::Relaxed) == 0
     }
 
     fn is_too_long(&self, pattern: &str, text: &str) -> bool {

@@ -34,6 +34,19 @@ async fn a_real_minion_lives_on_our_master_over_ws_within_tls() {
     Site::start("3008.3", fixture, ssl).await.live().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_minions_told_to_use_no_sha1_live_on_our_master_in_fips_mode() {
+    let minion = "encryption_algorithm: OAEP-SHA224\nsigning_algorithm: PKCS1v15-SHA224\n";
+    for version in [LATER_3007, "3008.3"] {
+        println!("Salt {version} without SHA-1");
+        let more = ["fips_mode: true\n", minion].map(str::to_owned);
+        Site::start(version, Fixture::new("zeromq"), more)
+            .await
+            .live()
+            .await;
+    }
+}
+
 async fn live_on_our_master(transport: &str, versions: &[&'static str]) {
     for version in versions {
         println!("Salt {version} over {transport}");
@@ -50,17 +63,17 @@ struct Site {
     fixture: Fixture,
     master: Option<Running>,
     config: String,
-    /// Of the minion.
-    ssl: String,
+    /// More options of the minion.
+    more: String,
 }
 
 impl Site {
-    async fn start(version: &'static str, fixture: Fixture, ssl: [String; 2]) -> Self {
-        let [master_ssl, ssl] = ssl;
+    async fn start(version: &'static str, fixture: Fixture, more: [String; 2]) -> Self {
+        let [master_more, more] = more;
         fixture.serve_custom_module();
         let config = format!(
             "id: central\nloop_interval: 1\npresence_events: true\nbrine: {{compat: '{version}'}}\n\
-             file_roots: {{base: ['{}']}}\n{master_ssl}",
+             file_roots: {{base: ['{}']}}\n{master_more}",
             fixture.path("srv").display()
         );
         let master = fixture.master(&config).await;
@@ -69,7 +82,7 @@ impl Site {
             fixture,
             master: Some(master),
             config,
-            ssl,
+            more,
         }
     }
 
@@ -82,9 +95,9 @@ impl Site {
         let config = format!(
             "id: m1\nmaster: 127.0.0.1\nmaster_port: {port}\ntransport: {transport}\nroot_dir: {path}\n\
              pki_dir: {path}/pki\ncachedir: {path}/cache\nsock_dir: {path}/sock\nlog_file: {path}/log\n\
-             user: {user}\nacceptance_wait_time: 1\nrecon_default: 200\nrecon_max: 1000\n{ssl}",
+             user: {user}\nacceptance_wait_time: 1\nrecon_default: 200\nrecon_max: 1000\n{more}",
             user = brine_config::Environment::current().user,
-            ssl = self.ssl,
+            more = self.more,
         );
         fs::write(root.join("minion"), config).unwrap();
         root

@@ -119,10 +119,14 @@ pub fn read(text: &[u8], nonce: Option<&Nonce>) -> Result<Value, ReadError> {
     Ok(msgpack::decode_network(rest)?)
 }
 
-/// Whether a message has no more than [`MAX_VALUES`] values. One that is not whole is left to the decoder.
+/// Whether a message has no more than [`MAX_VALUES`] values. One that is not whole is left to the decoder; one that is
+/// too deep has not been counted to its end.
 fn is_within_limits(message: &[u8]) -> bool {
     let mut counter = tcp::Decoder::of_value(message.len(), MAX_VALUES);
-    !matches!(counter.next(message), Err(FrameError::TooManyValues))
+    !matches!(
+        counter.next(message),
+        Err(FrameError::TooManyValues | FrameError::TooDeep)
+    )
 }
 
 /// The last `serial` accepted under one key: publishes must count upwards.
@@ -201,6 +205,12 @@ mod tests {
         let mut array = [PREFIX, b"\xdd\0\x20\0\0"].concat();
         array.resize(array.len() + (1 << 21), 0xc0);
         assert_eq!(read(&array, None), Err(ReadError::TooManyValues));
+        // However deep something before them is.
+        for depth in [65, 255, 256, 1000] {
+            let deep = [0x91].repeat(depth);
+            let deep = [PREFIX, b"\x92", &deep, b"\xc0", &array[PREFIX.len()..]].concat();
+            assert_eq!(read(&deep, None), Err(ReadError::TooManyValues), "{depth}");
+        }
         assert!(read(&message(100_000), None).is_ok());
         let bytes = Value::Map(
             [("k", Value::Bin([0].repeat(3 << 20)))]

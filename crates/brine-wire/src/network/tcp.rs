@@ -59,6 +59,7 @@ pub struct Decoder {
     /// What is left to read in each open container, the innermost last.
     open: Vec<u64>,
     max_values: usize,
+    max_depth: usize,
     /// Whether what comes must be a map.
     is_map: bool,
 }
@@ -73,15 +74,18 @@ impl Decoder {
             values: 0,
             open: Vec::new(),
             max_values: MAX_VALUES,
+            max_depth: MAX_DEPTH,
             is_map: true,
         }
     }
 
-    /// A decoder that looks whether some value, which need not be a map, keeps these limits.
+    /// A decoder that looks whether some value, which need not be a map, keeps these limits. It follows it as deep as
+    /// the reader of values does: what it does not look at, it does not count.
     #[must_use]
     pub const fn of_value(max_bytes: usize, max_values: usize) -> Self {
         let mut decoder = Self::new(max_bytes);
         decoder.max_values = max_values;
+        decoder.max_depth = msgpack::MAX_DEPTH;
         decoder.is_map = false;
         decoder
     }
@@ -148,7 +152,7 @@ impl Decoder {
             *left -= 1;
         }
         if let Some(inner) = inner {
-            if self.open.len() == MAX_DEPTH {
+            if self.open.len() == self.max_depth {
                 return Err(FrameError::TooDeep);
             }
             self.open.push(inner);

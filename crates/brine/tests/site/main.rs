@@ -11,6 +11,7 @@
 
 mod api;
 mod api_examples;
+mod audit;
 mod cluster;
 mod custom_module;
 mod doctor;

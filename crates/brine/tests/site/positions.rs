@@ -106,7 +106,7 @@ impl Stored {
     }
 }
 
-fn has_local_socket(site: &Site) {
+pub(super) fn has_local_socket(site: &Site) {
     let path = site.path("m/s/brine.sock");
     wait_until("the master's local socket", || {
         UnixStream::connect(&path).is_ok()

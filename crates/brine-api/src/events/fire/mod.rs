@@ -26,7 +26,7 @@ use crate::acl::{Access, Permitted};
 use crate::body::{self, ResponseBody};
 use crate::error::ApiError;
 use crate::query;
-use crate::state::ApiState;
+use crate::state::{ApiState, Noticed};
 use crate::subject::Subject;
 
 /// The largest body that is read whole, in bytes.
@@ -94,6 +94,7 @@ pub(crate) async fn post(
     }
     let firing = Firing {
         state: Arc::clone(state),
+        subject: subject.clone(),
         permitted: access.fire,
         form,
         is_durable,
@@ -114,6 +115,7 @@ fn answer(body: ResponseBody, content_type: HeaderValue) -> Response<ResponseBod
 /// What the events of one request have in common.
 struct Firing {
     state: Arc<ApiState>,
+    subject: Subject,
     permitted: Permitted,
     form: Form,
     is_durable: bool,
@@ -152,6 +154,12 @@ impl Firing {
     /// Appends what can be, at once, and writes an answer for each. Waits first if the log's overflow
     /// falls behind, so that subscribers that lag miss nothing. Gives the numbers of the events.
     async fn append(&self, batch: &Batch, answers: &mut Vec<u8>) -> Range<Seq> {
+        if self.state.audit.is_some() {
+            for event in batch.events() {
+                let tag = str::from_utf8(&event.event[..event.tag_bytes]).unwrap_or_default();
+                self.state.note(&self.subject, Noticed::Fires { tag });
+            }
+        }
         if let Some(relay) = &self.state.relay {
             return self.relay(relay, batch, answers).await;
         }

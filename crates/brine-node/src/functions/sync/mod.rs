@@ -175,6 +175,16 @@ fn module_path(path: &str, prefix: &str) -> Option<PathBuf> {
     (ends_well && is_safe && is_plain).then_some(relative)
 }
 
+/// For the fuzz target: whatever the master says, a module stays below its folder.
+pub(crate) fn fuzz_module_path(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    if let Some(relative) = module_path(text, "_modules") {
+        crate::fuzzing::stays_below(&relative);
+    }
+}
+
 fn is_file_name(name: &str) -> bool {
     let is_control = |c: char| c.is_control();
     !matches!(name, "" | "." | "..")

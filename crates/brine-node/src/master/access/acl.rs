@@ -6,7 +6,8 @@
 //! Facts: the tests below expect what Salt 3006.28 and 3008.3 answer, except for jobs of several functions: Salt
 //! permits them all if one is permitted.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::MinionId;
@@ -40,9 +41,16 @@ pub(in crate::master) fn permits(
     select: impl Fn(&str) -> Vec<MinionId>,
 ) -> bool {
     let patterns = Patterns::default();
+    let known = RefCell::new(HashMap::new());
+    // Once for each target: a job may name thousands of functions.
     let reaches = |target: &str| {
+        if let Some(reaches) = known.borrow().get(target) {
+            return *reaches;
+        }
         let selected: HashSet<MinionId> = select(target).into_iter().collect();
-        wanted.minions.iter().all(|id| selected.contains(id))
+        let reaches = wanted.minions.iter().all(|id| selected.contains(id));
+        known.borrow_mut().insert(target.to_owned(), reaches);
+        reaches
     };
     let permitted = |fun: &str, arg: &[Value]| {
         fun == ALWAYS
@@ -271,6 +279,38 @@ pub(in crate::master) fn strings<'a>(
     values: impl Iterator<Item = &'a Value>,
 ) -> impl Iterator<Item = &'a str> {
     values.filter_map(Value::as_str)
+}
+
+/// For the fuzz target: entries permit several functions exactly if they permit each; without an entry nothing is
+/// permitted but what always is. Comes as a list of entries, functions, and arguments for each.
+pub(crate) fn fuzz_acl(bytes: &[u8]) {
+    let Ok(Value::Array(parts)) = brine_wire::msgpack::decode_network(bytes) else {
+        return;
+    };
+    let [
+        Value::Array(entries),
+        Value::Array(funs),
+        Value::Array(args),
+    ] = &parts[..]
+    else {
+        return;
+    };
+    let permitted = |entries: &[Value], fun: &Value, arg: &[Value]| {
+        let minions = &[];
+        permits(entries, &Wanted { fun, arg, minions }, |_| Vec::new())
+    };
+    let each = funs.iter().enumerate().all(|(at, fun)| {
+        let arg = args.get(at).and_then(Value::as_array).unwrap_or_default();
+        fun.as_str().is_some() && permitted(entries, fun, arg)
+    });
+    let all: Value = funs.clone().into();
+    assert_eq!(permitted(entries, &all, args), each);
+    for fun in funs {
+        let name = fun.as_str().unwrap_or_default();
+        assert_eq!(permitted(&[], fun, args), name == ALWAYS);
+        let _ = permits_call(entries, "runner", name, args, &Map::new());
+        assert!(permits_call(&[], "wheel", name, args, &Map::new()).is_err());
+    }
 }
 
 #[cfg(test)]
