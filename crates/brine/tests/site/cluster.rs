@@ -129,6 +129,38 @@ fn a_job_at_one_master_is_run_by_minions_of_all() {
 }
 
 #[test]
+fn what_publishes_is_a_consumer_like_any_other() {
+    let server = Server::start_with("max_payload: 64KB");
+    let sites = two_masters(&server);
+    let mut large = Map::new();
+    large.insert("text", "x".repeat(100_000));
+    let mut publisher = publisher(&sites[0]);
+    publisher
+        .fire_event("test/large", &mut large, Some(DEADLINE))
+        .unwrap();
+    fire(&mut publisher, "ma", 0..1);
+    wait_until("the event after it", || numbers(&sites[1], "ma") == [0]);
+    wait_until("its figures", || {
+        let info = sites[0].run(&["consumer", "info", "cluster"]).stdout;
+        let parts = ["\"kind\": \"sink\"", "\"dead\": 1", "\"lag\": 0"];
+        parts.iter().all(|part| info.contains(part))
+    });
+    let dead = sites[0].run(&["consumer", "dead", "cluster"]).stdout;
+    assert!(dead.contains("test/large: "), "{dead}");
+    let again = sites[0].run(&["consumer", "resend", "cluster"]);
+    assert_eq!(
+        again.stdout,
+        "cluster: 0 delivered, 1 refused again and kept\n"
+    );
+    let moved = sites[0].run(&["consumer", "reset", "cluster", "--to-earliest", "--execute"]);
+    assert_eq!(moved.code, Some(0), "{moved:?}");
+    // The others know what they have.
+    fire(&mut publisher, "ma", 1..2);
+    wait_until("the next event", || numbers(&sites[1], "ma").len() >= 2);
+    assert_eq!(numbers(&sites[1], "ma"), [0, 1]);
+}
+
+#[test]
 fn masters_that_are_killed_lose_and_double_nothing() {
     const EVENTS: u64 = 1500;
     let server = Server::start();
