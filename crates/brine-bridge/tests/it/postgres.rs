@@ -337,6 +337,7 @@ fn the_tables_of_postgres_local_cache_are_written_as_salt_writes_them() {
     let _running = bus.start(directory.path(), "audit", sink);
     let returned = |jid: &str, value: Value| {
         let data = [
+            ("cmd", "_return".into()),
             ("fun", "test.ping".into()),
             ("return", value),
             ("retcode", 0.into()),
@@ -359,10 +360,16 @@ fn the_tables_of_postgres_local_cache_are_written_as_salt_writes_them() {
     wait_until("stored", || count(&server) == 3);
     assert_eq!(
         server.sql(
-            "SELECT jid, started AT TIME ZONE 'UTC', tgt_type, cmd, tgt, kwargs, username, arg, fun FROM jids \
+            "SELECT jid, started AT TIME ZONE 'UTC', tgt_type, cmd, tgt, kwargs, ret, username, arg, fun FROM jids \
              WHERE jid <> 'req'"
         ),
-        "20261129080100123456|2026-11-29 08:01:00.123456|list|None|['web1']|None|root|[1]|test.ping"
+        "20261129080100123456|2026-11-29 08:01:00.123456|list|publish|['web1']|None||root|[1]|test.ping"
+    );
+    assert_eq!(
+        server.sql(
+            "SELECT tgt_type, cmd, tgt, kwargs, ret, username, arg, fun FROM jids WHERE jid = 'req'"
+        ),
+        "glob|_return|web1|None|None|None|[]|test.ping"
     );
     assert_eq!(
         server.sql(
