@@ -262,7 +262,14 @@ impl Consumers {
         for (parameter, value) in query::parse(query, &["until"])? {
             let time = parse_time(&value, Bound::Until, self.clock());
             let time = time.map_err(|error| ApiError::BadRequest(format!("{parameter}: {error}")));
-            paused = Paused::Until(millis(time?));
+            let until = millis(time?);
+            // `1h` is an hour ago, as everywhere, and would pause nothing.
+            if until <= now() {
+                return Err(ApiError::BadRequest(format!(
+                    "{parameter}: expected a time to come, such as +1h, found {value:?}"
+                )));
+            }
+            paused = Paused::Until(until);
         }
         self.change(name, |consumer| consumer.paused = paused).await
     }

@@ -1,5 +1,4 @@
-//! What all databases have in common: a sink's position as the columns `log` and `seq` of its row in `brine_sink`, and
-//! how a transaction ends.
+//! What all databases have in common: a sink's position as its row in `brine_sink`, and how a transaction ends.
 
 use brine_log::{LogId, Position, Seq};
 
@@ -10,6 +9,12 @@ pub(crate) enum End {
     Commit,
     /// It was only to be seen whether the server takes it.
     TakeBack,
+}
+
+/// The `name` of a sink's row: `audit@b4d0fa0d2a4fe1b6`. Several masters may write to one database, with sinks of one
+/// name: each has a row, because it is a position in its own log.
+pub(crate) fn row(name: &str, log: LogId) -> String {
+    format!("{name}@{log}")
 }
 
 /// What the columns say; `None` for a row that has no position yet.

@@ -250,7 +250,10 @@ impl DeadLetters {
     /// Removes those that have been delivered after all.
     pub(crate) fn remove(&mut self, delivered: &[Position]) -> Result<(), DeadError> {
         let gone: BTreeSet<_> = delivered.iter().map(|position| key(*position)).collect();
-        let rest = self.file.with_extension("new");
+        // No name of a consumer has this character: `a.new` may be a sink, and `a.b` and `a.c` others.
+        let mut rest = self.file.as_os_str().to_owned();
+        rest.push("~new");
+        let rest = PathBuf::from(rest);
         let write = || -> Result<(), DeadError> {
             let mut out = BufWriter::new(private(&rest, true).map_err(|e| self.failed(e))?);
             for letter in Self::read(&self.file)? {
@@ -370,6 +373,25 @@ mod tests {
         letters.remove(&[letter(2).position]).unwrap();
         assert_eq!(read(&file), [letter(1), letter(3)]);
         assert_eq!(DeadLetters::open(&file).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_letters_of_one_sink_are_not_anothers() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |name: &str| DeadLetters::open(directory.path().join(name)).unwrap();
+        let mut all = ["a.b", "a.new", "a"].map(open);
+        for (letters, seq) in all.iter_mut().zip(1..) {
+            letters.add(&letter(seq)).unwrap();
+            letters.add(&letter(9)).unwrap();
+        }
+        all[0].remove(&[letter(9).position]).unwrap();
+        all[2].remove(&[letter(9).position]).unwrap();
+        assert_eq!(read(&directory.path().join("a.b")), [letter(1)]);
+        assert_eq!(
+            read(&directory.path().join("a.new")),
+            [letter(2), letter(9)]
+        );
+        assert_eq!(read(&directory.path().join("a")), [letter(3)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::dead::DeadError;
 use crate::figures::{Counted, Figures};
+use crate::sink::SinkError;
 
 /// A sink that runs, for whoever asks how it is.
 #[derive(Debug, Clone)]
@@ -22,12 +23,48 @@ pub struct SinkHandle {
 pub(crate) type Request = oneshot::Sender<Result<Resent, DeadError>>;
 
 /// What became of dead letters that were sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resent {
     /// The other side has them now.
     pub delivered: u64,
-    /// It still refuses them, or is away: they are kept.
-    pub kept: u64,
+    /// It refuses them still: they are kept.
+    pub refused: u64,
+    /// It answered with an error that may mean anything: they are kept.
+    pub failed: u64,
+    /// What it said, at the last of these.
+    pub failure: Option<String>,
+    /// It is away: they are kept.
+    pub unsent: u64,
+    /// How anybody knows.
+    pub away: Option<String>,
+}
+
+impl Resent {
+    /// How many are kept.
+    #[must_use]
+    pub const fn kept(&self) -> u64 {
+        self.refused + self.failed + self.unsent
+    }
+
+    /// Counts one; the others stay where they are once the other side is known to be away.
+    pub(crate) fn count(&mut self, sent: Result<usize, SinkError>) {
+        match sent {
+            Ok(1..) => self.delivered += 1,
+            Ok(0) => {
+                self.unsent += 1;
+                self.away = Some("it took nothing".to_owned());
+            }
+            Err(SinkError::Refused { .. }) => self.refused += 1,
+            Err(SinkError::Uncertain { reason }) => {
+                self.failed += 1;
+                self.failure = Some(reason);
+            }
+            Err(SinkError::Unavailable { reason }) => {
+                self.unsent += 1;
+                self.away = Some(reason);
+            }
+        }
+    }
 }
 
 /// Dead letters that could not be sent again.

@@ -25,6 +25,36 @@ pub(crate) fn columns(load: &Map, taker: Taker) -> Vec<String> {
     COLUMNS.iter().map(column).collect()
 }
 
+/// The load of a job that was published, with what Salt's has besides and the event does not say. `kwargs`, what the
+/// client asked for, is not known.
+pub(crate) fn published(load: &Map) -> Map {
+    let mut load = load.clone();
+    for (name, value) in [("cmd", "publish"), ("ret", "")] {
+        if load.get(name).is_none() {
+            load.insert(name, value);
+        }
+    }
+    load
+}
+
+/// The load that Salt makes of a return of a job that nobody published here; of a runner's it is what the runner has told.
+pub(crate) fn told(returned: &Return) -> Map {
+    let full = &returned.full;
+    let known = ["cmd", "tgt", "tgt_type", "kwargs", "ret", "user", "arg"];
+    let known = known
+        .into_iter()
+        .filter_map(|name| Some((name, full.get(name)?.clone())));
+    let mut load: Map = known.collect();
+    load.insert("fun", returned.fun.as_str());
+    if full.get("tgt").is_none() {
+        load.insert("tgt", returned.id.as_str());
+        load.insert("tgt_type", "glob");
+        let arguments = full.get("fun_args").cloned();
+        load.insert("arg", arguments.unwrap_or(Value::Array(Vec::new())));
+    }
+    load
+}
+
 /// When a job began, as its id says; `None` for an id that is no time.
 #[cfg_attr(
     not(feature = "postgres"),

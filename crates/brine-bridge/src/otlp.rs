@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use brine_log::Position;
+use brine_log::{LogId, Position};
 use brine_wire::{Map, Value, json, msgpack};
 use hyper::Request;
 
@@ -53,7 +53,7 @@ impl OtlpSink {
 }
 
 impl Sink for OtlpSink {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, _log: LogId) -> Result<Option<Position>, SinkError> {
         Ok(None)
     }
 

@@ -182,7 +182,7 @@ impl Pump {
             self.tell_move(sink, closing).await?;
         }
         loop {
-            let error = match sink.begin().await {
+            let error = match sink.begin(self.reader.log.id()).await {
                 Ok(own) => {
                     self.recovered();
                     let own = own.filter(|own| own.log == self.reader.log.id());
@@ -407,23 +407,19 @@ impl Pump {
     /// Sends the dead letters once more, each alone.
     async fn resend<S: Sink>(&mut self, sink: &mut S) -> Result<Resent, DeadError> {
         let (mut result, mut delivered) = (Resent::default(), Vec::new());
-        let mut away = None;
         for letter in DeadLetters::read(&self.reader.config.dead_letters)? {
             let letter = letter?;
-            let taken = away.is_none() && {
-                let sent = send_letter(sink, &letter).await;
-                // Where an error may have either cause, the others are still tried.
-                if let Err(error @ SinkError::Unavailable { .. }) = &sent {
-                    away = Some(error.clone());
-                }
-                matches!(sent, Ok(1))
-            };
-            match taken {
-                true => delivered.push(letter.position),
-                false => result.kept += 1,
+            if result.away.is_some() {
+                result.unsent += 1;
+                continue;
             }
+            // Where an error may have either cause, the others are still tried.
+            let sent = send_letter(sink, &letter).await;
+            if matches!(sent, Ok(1..)) {
+                delivered.push(letter.position);
+            }
+            result.count(sent);
         }
-        result.delivered = delivered.len() as u64;
         if !delivered.is_empty() {
             self.dead.remove(&delivered)?;
             self.delivered(delivered.len());

@@ -114,13 +114,11 @@ impl RowMaker {
                 }
                 Some(JobEvent::Returned(returned)) => {
                     // Readers look a return's job up there, whoever started it.
-                    self.add_job(
-                        &mut rows,
-                        &mut jobs,
-                        &returned.jid,
-                        &load_of(&returned),
-                        false,
-                    );
+                    let load = match self.job_tables {
+                        JobTables::Json => load_of(&returned),
+                        JobTables::LocalCache => local_cache::told(&returned),
+                    };
+                    self.add_job(&mut rows, &mut jobs, &returned.jid, &load, false);
                     rows.returns.push(self.returned(&returned, event.at.0));
                 }
                 None => {}
@@ -181,6 +179,9 @@ impl RowMaker {
             },
             columns: match self.job_tables {
                 JobTables::Json => Vec::new(),
+                JobTables::LocalCache if is_published => {
+                    local_cache::columns(&local_cache::published(load), self.taker)
+                }
                 JobTables::LocalCache => local_cache::columns(load, self.taker),
             },
             is_published,

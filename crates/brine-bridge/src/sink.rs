@@ -2,15 +2,18 @@
 
 use std::future::Future;
 
-use brine_log::Position;
+use brine_log::{LogId, Position};
 
 use crate::batch::Batch;
 
 /// A system that takes events.
 pub trait Sink: Send {
-    /// Gets ready, and tells the last event that the other side knows it has, if it keeps that together with the
-    /// events. Called once before anything is delivered, and again until it succeeds.
-    fn begin(&mut self) -> impl Future<Output = Result<Option<Position>, SinkError>> + Send;
+    /// Gets ready, and tells the last event of this log that the other side knows it has, if it keeps that together with
+    /// the events. Called once before anything is delivered, and again until it succeeds.
+    fn begin(
+        &mut self,
+        log: LogId,
+    ) -> impl Future<Output = Result<Option<Position>, SinkError>> + Send;
 
     /// Hands events over, in their order. Gives how many of them, from the first on, the other side has for certain:
     /// the others come again. Connects anew if the connection is gone. Dropping the future leaves it open what the

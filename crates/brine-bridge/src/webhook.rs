@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use brine_log::Position;
+use brine_log::{LogId, Position};
 use brine_wire::compat::StampStyle;
 use brine_wire::{json, stamp};
 use hmac::{Hmac, Mac as _};
@@ -76,7 +76,7 @@ impl WebhookSink {
 }
 
 impl Sink for WebhookSink {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, _log: LogId) -> Result<Option<Position>, SinkError> {
         Ok(None)
     }
 

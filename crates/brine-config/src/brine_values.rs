@@ -48,6 +48,22 @@ pub(crate) fn unknown(key: &str, keys: &[&'static str]) -> ConfigError {
     }
 }
 
+/// Which option somebody may have meant: `did you mean host?`; where none is similar, all that there are.
+pub(crate) fn hint(key: &str, keys: &[&'static str]) -> String {
+    const MIN_BEGINNING: usize = 3;
+    let is_beginning = |known: &&&str| {
+        key.len().min(known.len()) >= MIN_BEGINNING
+            && (known.starts_with(key) || key.starts_with(**known))
+    };
+    let distance = |known: &&&str| edit_distance(key, known);
+    let is_near = |known: &&&str| 2 * edit_distance(key, known) <= key.len().max(known.len());
+    let nearest = keys.iter().filter(is_near).min_by_key(distance);
+    match keys.iter().find(is_beginning).or(nearest) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("there are {}", keys.join(", ")),
+    }
+}
+
 /// Levenshtein's distance.
 pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();

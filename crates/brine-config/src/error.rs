@@ -33,12 +33,12 @@ pub enum ConfigError {
         nearest: &'static str,
     },
     /// An option below others that does not exist.
-    #[error("{option}: no such option; did you mean {nearest}?")]
+    #[error("{option}: no such option; {hint}")]
     UnknownOption {
         /// The option, with those it is below: `brine: sinks: audit: hsot`.
         option: String,
-        /// The most similar valid key.
-        nearest: &'static str,
+        /// Which one may be meant, or which there are.
+        hint: String,
     },
     /// The value of an option below others, or of one that names other options, that cannot be used.
     #[error("{option}: expected {expected}, found {found}")]
@@ -75,10 +75,15 @@ pub enum ConfigError {
 impl ConfigError {
     /// An option that cannot be used; `option` names those it is below too.
     pub(crate) fn bad_option(option: &str, expected: &str, found: &Value) -> Self {
+        Self::bad_option_with(option, expected, shown(found))
+    }
+
+    /// The same of a value that is described, because it is secret or several options are at fault together.
+    pub(crate) fn bad_option_with(option: &str, expected: &str, found: impl Into<String>) -> Self {
         Self::BadOption {
             option: option.to_owned(),
             expected: expected.to_owned(),
-            found: shown(found),
+            found: found.into(),
         }
     }
 

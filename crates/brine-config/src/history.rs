@@ -26,6 +26,8 @@ pub struct HistoryOptions {
     pub max_bytes: Option<u64>,
     /// `sync`: when an event counts as stored.
     pub sync: Option<SyncOption>,
+    /// Where `history: false` stands: the file and the line.
+    pub place: Option<(String, usize)>,
 }
 
 /// How long something is kept.
@@ -212,6 +214,7 @@ mod tests {
             max_age_of_tags: Vec::new(),
             max_bytes: Some(2 << 30),
             sync: Some(SyncOption::Each),
+            place: None,
         };
         assert_eq!(history, expected);
         assert_eq!(parse("false").unwrap().enabled, Some(false));

@@ -27,10 +27,28 @@ pub struct Loaded {
     pub opts: Opts,
     /// The options under `brine:`.
     pub brine: Brine,
-    /// Where events go: what `brine: {sinks: …}` says, and a master's own options.
-    pub sinks: Vec<SinkOptions>,
     /// Problems that do not prevent its use.
     pub warnings: Vec<Warning>,
+    /// The files that were read.
+    files: Vec<String>,
+}
+
+impl Loaded {
+    /// Where the events of a master go: what `brine: {sinks: …}` says, and Salt's own options. Read only for a master
+    /// of ours: beside a real one these options are that one's, and may name returners that are not here.
+    ///
+    /// # Errors
+    /// An option that cannot be used.
+    pub fn master_sinks(&self) -> Result<Vec<SinkOptions>, ConfigError> {
+        let place = |error| locate(error, &self.files);
+        let mut sinks = self.brine.sinks.clone();
+        let mut more = sinks::of_salt(&self.opts).map_err(place)?;
+        for sink in &mut more {
+            sink.place = locate::place(&[&sink.option], &self.files);
+        }
+        sinks::add(&mut sinks, more).map_err(place)?;
+        Ok(sinks)
+    }
 }
 
 impl Opts {
@@ -58,25 +76,20 @@ impl Opts {
         if let Some(cluster) = &mut brine.cluster {
             cluster.place = locate::place(&["brine", "cluster"], &files);
         }
+        if brine.history.enabled == Some(false) {
+            brine.history.place = locate::place(&["brine", "history"], &files);
+        }
         remark_on(role, &overrides, &mut warnings);
         let mut opts = Self::defaults(role, environment);
         resolve(role, &mut opts, overrides, environment, &mut warnings)?;
         if role == Role::Client {
             opts.apply_user_file(environment, &mut warnings)?;
         }
-        let mut sinks = brine.sinks.clone();
-        if role == Role::Master {
-            let mut more = sinks::of_salt(&opts).map_err(place)?;
-            for sink in &mut more {
-                sink.place = locate::place(&[&sink.option], &files);
-            }
-            sinks::add(&mut sinks, more).map_err(place)?;
-        }
         Ok(Loaded {
             opts,
             brine,
-            sinks,
             warnings,
+            files,
         })
     }
 

@@ -52,6 +52,25 @@ pub struct ClusterOptions {
     pub place: Option<(String, usize)>,
 }
 
+/// The options of [`NatsOptions`].
+pub(crate) const NATS: &[&str] = &[
+    "servers",
+    "stream",
+    "prefix",
+    "replicas",
+    "max_age",
+    "max_bytes",
+    "user",
+    "password",
+    "token",
+    "credentials",
+    "nkey",
+    "tls",
+    "ca",
+    "cert",
+    "key",
+];
+
 /// A shorter secret can be guessed.
 const MIN_SECRET: usize = 16;
 
@@ -61,6 +80,7 @@ impl ClusterOptions {
             return Ok(None);
         }
         let section = Section::new("brine: cluster".to_owned(), value)?;
+        section.only(&[NATS, &["secret"]])?;
         let nats = NatsOptions::parse(&section)?;
         let secret = section.text("secret")?;
         if secret
@@ -68,7 +88,7 @@ impl ClusterOptions {
             .is_some_and(|secret| secret.len() < MIN_SECRET)
         {
             let expected = "a text of at least 16 bytes, such as `openssl rand -hex 32` prints";
-            return Err(section.bad("secret", expected, &"a shorter one".into()));
+            return Err(section.bad_with("secret", expected, "a shorter one"));
         }
         section.finish()?;
         let place = None;
@@ -100,9 +120,7 @@ impl NatsOptions {
             replicas: section.count("replicas", 1..=5)?,
             max_age: max_age(section)?,
             max_bytes: section.bytes("max_bytes")?.map(|bytes| bytes as u64),
-            user: both(section.text("user")?, section.text("password")?).ok_or_else(|| {
-                section.bad("user", "user and password together", &"one of them".into())
-            })?,
+            user: user(section)?,
             token: section.text("token")?,
             credentials: section.path("credentials")?,
             nkey: section.path("nkey")?,
@@ -111,14 +129,16 @@ impl NatsOptions {
             certificate: section.identity()?,
         };
         let logins = [
-            nats.user.is_some(),
-            nats.token.is_some(),
-            nats.credentials.is_some(),
-            nats.nkey.is_some(),
+            ("user", nats.user.is_some()),
+            ("token", nats.token.is_some()),
+            ("credentials", nats.credentials.is_some()),
+            ("nkey", nats.nkey.is_some()),
         ];
-        if logins.iter().filter(|is_set| **is_set).count() > 1 {
+        let set = logins.iter().filter(|(_, is_set)| *is_set);
+        let set: Vec<_> = set.map(|(name, _)| *name).collect();
+        if let [_, second, ..] = set[..] {
             let expected = "one of user, token, credentials and nkey";
-            return Err(section.bad("user", expected, &"several".into()));
+            return Err(section.bad_with(second, expected, &set.join(" and ")));
         }
         Ok(nats)
     }
@@ -139,12 +159,11 @@ impl std::fmt::Debug for ClusterOptions {
     }
 }
 
-/// Two options of which neither makes sense alone; `None` if one is.
-fn both<T>(first: Option<T>, second: Option<T>) -> Option<Option<(T, T)>> {
-    match (first, second) {
-        (Some(first), Some(second)) => Some(Some((first, second))),
-        (None, None) => Some(None),
-        _ => None,
+fn user(section: &Section<'_>) -> Result<Option<(String, String)>, ConfigError> {
+    match (section.text("user")?, section.text("password")?) {
+        (Some(user), Some(password)) => Ok(Some((user, password))),
+        (None, None) => Ok(None),
+        (user, _) => Err(section.one_of(user.is_some(), "user", "password")),
     }
 }
 
@@ -155,26 +174,32 @@ fn servers(section: &Section<'_>) -> Result<Vec<String>, ConfigError> {
     if servers.is_empty() {
         return Err(section.missing("servers", expected));
     }
-    match servers.iter().all(|server| is_address(server)) {
-        true => Ok(servers),
-        // It may hold a password.
-        false => Err(section.bad("servers", expected, &"something else".into())),
+    // It may hold a password, and is not shown.
+    match servers.iter().find_map(|server| fault(server)) {
+        None => Ok(servers),
+        Some(fault) => Err(section.bad_with("servers", expected, fault)),
     }
 }
 
-fn is_address(text: &str) -> bool {
+/// What is wrong with an address.
+fn fault(text: &str) -> Option<&'static str> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("nats", text));
     let host = rest.rsplit('@').next().unwrap_or_default();
-    let port = match host.rsplit_once(':') {
+    let is_port = match host.rsplit_once(':') {
         // An IPv6 address in brackets without a port.
         Some((_, port)) if !port.ends_with(']') => port.parse::<u16>().is_ok(),
         _ => true,
     };
-    matches!(scheme, "nats" | "tls")
-        && !host.is_empty()
-        && port
-        && text.bytes().all(|byte| byte.is_ascii_graphic())
-        && !text.contains(',')
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(',') {
+        return Some("one with spaces, commas or other characters that no address has");
+    }
+    if !matches!(scheme, "nats" | "tls") {
+        return Some("one that begins with neither nats:// nor tls://");
+    }
+    if host.is_empty() {
+        return Some("one without a host");
+    }
+    (!is_port).then_some("one whose port is no number up to 65535")
 }
 
 fn is_stream(text: &str) -> bool {
@@ -242,20 +267,44 @@ mod tests {
             ("{}", "servers"),
             ("7", "cluster"),
             ("{servers: []}", "servers"),
-            ("{servers: 'http://x'}", "servers"),
-            ("{servers: 'a:port'}", "servers"),
+            ("{servers: 'http://x'}", "neither nats:// nor tls://"),
+            ("{servers: 'a:port'}", "no number up to 65535"),
+            ("{servers: 'a b'}", "found one with spaces"),
+            ("{servers: 'nats://u:p@'}", "found one without a host"),
             ("{servers: a, stream: 'a.b'}", "stream"),
             ("{servers: a, prefix: 'a.>'}", "prefix"),
             ("{servers: a, replicas: 7}", "replicas"),
             ("{servers: a, max_age: 7}", "max_age"),
-            ("{servers: a, user: x}", "user and password"),
-            ("{servers: a, password: x}", "user and password"),
+            (
+                "{servers: a, user: x}",
+                "user: expected user and password together, found no password",
+            ),
+            (
+                "{servers: a, password: x}",
+                "password: expected user and password together, found no user",
+            ),
             ("{servers: a, credentials: x}", "credentials"),
-            ("{servers: a, token: a, nkey: /x}", "one of user, token"),
-            ("{servers: a, cert: /x}", "cert and key"),
+            (
+                "{servers: a, token: a, nkey: /x}",
+                "nkey: expected one of user, token, credentials and nkey, found token and nkey",
+            ),
+            (
+                "{servers: a, cert: /x}",
+                "cert: expected cert and key together, found no key",
+            ),
             ("{servers: a, tls: {cert: /x}}", "tls"),
             ("{servers: a, secret: short}", "secret"),
             ("{servers: a, server: b}", "did you mean servers"),
+            // Misspelt first, and missing only then.
+            (
+                "{server: b}",
+                "server: no such option; did you mean servers?",
+            ),
+            (
+                "{servers: a, user: u, pasword: p}",
+                "pasword: no such option; did you mean password?",
+            ),
+            ("{servers: a, secret: short}", "found a shorter one"),
         ] {
             let error = parse(yaml).unwrap_err();
             assert!(

@@ -159,7 +159,12 @@ impl Drop for Server {
     }
 }
 
-fn program() -> PathBuf {
+/// The program.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn program() -> PathBuf {
     if let Some(program) = std::env::var_os("NATS_SERVER") {
         return program.into();
     }

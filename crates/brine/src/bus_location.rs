@@ -164,6 +164,10 @@ impl BusLocation {
     pub(crate) fn of_node(loaded: &Loaded, node: Node) -> anyhow::Result<Self> {
         Ok(Self {
             address: address(&loaded.opts, &node, None)?,
+            sinks: match node {
+                Node::Master => loaded.master_sinks()?,
+                Node::Minion { .. } => loaded.brine.sinks.clone(),
+            },
             node,
             sock_dir: match loaded.opts.text("ipc_mode")? {
                 "tcp" => None,
@@ -171,7 +175,6 @@ impl BusLocation {
             },
             opts: Some(loaded.opts.clone()),
             brine: loaded.brine.clone(),
-            sinks: loaded.sinks.clone(),
             warnings: Vec::new(),
         })
     }

@@ -86,6 +86,9 @@ fn a_paused_consumer_gets_nothing_until_it_is_resumed() {
     let (status, _) = bus.api.get("/consumers/c/events?follow=false");
     assert_eq!(status, 409);
     assert_eq!(done(&bus, "POST", "/c/resume")["state"], "active");
+    let paused = done(&bus, "POST", "/c/pause?until=%2B1h");
+    assert_ne!(paused["state"], "active");
+    done(&bus, "POST", "/c/resume");
     let (_, body) = bus.api.get("/consumers/c/events?follow=false");
     assert_eq!(numbers(&body), [1, 2]);
     bus.end();
@@ -105,6 +108,8 @@ fn what_is_wrong_is_refused() {
         ("GET", "/c/pause", 405),
         ("POST", "/c/reset", 400),
         ("POST", "/c/ack", 400),
+        // Times go back unless they say otherwise.
+        ("POST", "/c/pause?until=1h", 400),
         ("POST", "/c/ack?position=99-1", 409),
         ("POST", "/c/nothing", 404),
         ("POST", "/none/pause", 404),

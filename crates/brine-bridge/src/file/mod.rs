@@ -6,14 +6,17 @@
 
 mod rotate;
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use brine_log::Position;
+use brine_log::{LogId, Position};
 use brine_wire::json;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::batch::Batch;
 use crate::sink::{Sink, SinkError};
@@ -65,6 +68,15 @@ struct Recorded {
     length: u64,
 }
 
+/// The file beside the one at a path that says where the sink is.
+#[must_use]
+pub fn record_file(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".position");
+    path.with_file_name(name)
+}
+
 /// A longer end of a file was not written by one batch, and is left as it is.
 const MAX_UNRECORDED: u64 = 64 << 20;
 
@@ -79,11 +91,8 @@ impl FileSink {
         }
     }
 
-    /// The file that says where the sink is.
     fn record_file(&self) -> PathBuf {
-        let name = self.options.path.file_name().unwrap_or_default();
-        let name = format!(".{}.position", name.to_string_lossy());
-        self.options.path.with_file_name(name)
+        record_file(&self.options.path)
     }
 
     fn recorded(&self) -> io::Result<Option<Recorded>> {
@@ -118,6 +127,12 @@ impl FileSink {
             .mode(0o640)
             .open(&self.options.path)?;
         let there = file.metadata()?;
+        // Another process may write it, whose configuration nobody has compared with ours. Not every file system has
+        // locks.
+        let lock = FlockOperation::NonBlockingLockExclusive;
+        if there.is_file() && flock(&file, lock) == Err(Errno::WOULDBLOCK) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
         let recorded = self.recorded()?.filter(|last| last.inode == there.ino());
         let known = recorded.map_or(there.len(), |last| last.length);
         let mut unrecorded = Vec::new();
@@ -208,12 +223,18 @@ impl FileSink {
     }
 
     fn failed(&self, error: &io::Error) -> SinkError {
-        SinkError::unavailable(format!("{}: {error}", self.options.path.display()))
+        let path = self.options.path.display();
+        SinkError::unavailable(match error.kind() {
+            io::ErrorKind::ResourceBusy => {
+                format!("{path}: another process writes this file; give each a file of its own")
+            }
+            _ => format!("{path}: {error}"),
+        })
     }
 }
 
 impl Sink for FileSink {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, _log: LogId) -> Result<Option<Position>, SinkError> {
         self.compressing.go_on(&self.options);
         let recorded = self.opened().map(drop).and_then(|()| self.recorded());
         let recorded = recorded.map_err(|error| self.failed(&error))?;

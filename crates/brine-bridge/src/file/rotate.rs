@@ -111,16 +111,36 @@ fn unless_gone(done: io::Result<()>) -> io::Result<()> {
 /// The files that were set aside, oldest first: their names begin with the time.
 fn set_aside_files(options: &FileOptions) -> io::Result<Vec<PathBuf>> {
     let directory = options.path.parent().filter(|path| path.as_os_str() != "");
-    let start = format!("{}.2", file_name(&options.path));
+    let start = format!("{}.", file_name(&options.path));
     let mut files = Vec::new();
     for entry in fs::read_dir(directory.unwrap_or_else(|| ".".as_ref()))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&start) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.strip_prefix(&start).is_some_and(is_time) {
             files.push(entry.path());
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether the end of a name is one of [`name_of_now`], and of what is made of it. Others are somebody else's: `events.2`
+/// may be another sink's file.
+fn is_time(end: &str) -> bool {
+    let end = end.strip_suffix(".new").unwrap_or(end);
+    let end = end.strip_suffix(".gz").unwrap_or(end);
+    let form = "20261129T080100-123456";
+    // In the first microsecond of a second there is no fraction.
+    let form = match end.len() {
+        15 => &form[..15],
+        _ => form,
+    };
+    let is_like = |(form, byte): (u8, u8)| match form.is_ascii_digit() {
+        true => byte.is_ascii_digit(),
+        false => byte == form,
+    };
+    end.len() == form.len() && form.bytes().zip(end.bytes()).all(is_like)
 }
 
 /// What a compressed file, or one that is being written, was called before.
@@ -146,4 +166,32 @@ fn name_of_now() -> String {
         one.is_ascii_digit() || *one == 'T' || *at == "2026-11-29T08:01:00".len()
     });
     kept.map(|(_, one)| one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_set_aside_is_compressed_and_removed() {
+        for end in [
+            "20261129T080100-123456",
+            "20261129T080100",
+            "20261129T080100-123456.gz",
+            "20261129T080100-123456.new",
+        ] {
+            assert!(is_time(end), "{end}");
+        }
+        assert!(is_time(&name_of_now()), "{}", name_of_now());
+        for end in [
+            "2",
+            "2.gz",
+            "2026",
+            "20261129",
+            "20261129T080100-12345x",
+            "",
+        ] {
+            assert!(!is_time(end), "{end}");
+        }
+    }
 }

@@ -8,12 +8,12 @@ mod write;
 
 use std::time::Duration;
 
-use brine_log::Position;
+use brine_log::{LogId, Position};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
 
 use crate::batch::Batch;
-use crate::brine_sink::End;
+use crate::brine_sink::{self, End};
 use crate::rows::{AlterTime, JobTables, RowMaker, Tables, Widths};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
@@ -66,7 +66,7 @@ struct Connected {
 
 /// The sink's own table.
 const SINK_TABLE: &str = "CREATE TABLE IF NOT EXISTS brine_sink \
-    (name varchar(128) PRIMARY KEY, log varchar(32) NOT NULL, seq bigint NOT NULL) ENGINE=InnoDB";
+    (name varchar(150) PRIMARY KEY, log varchar(32) NOT NULL, seq bigint NOT NULL) ENGINE=InnoDB";
 
 const EVENT_TABLE: &str = "CREATE TABLE IF NOT EXISTS `salt_events` (\
     `id` BIGINT NOT NULL AUTO_INCREMENT, `tag` varchar(255) NOT NULL, `data` mediumtext NOT NULL, \
@@ -249,9 +249,10 @@ impl Connected {
 }
 
 impl Sink for MysqlSink {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, log: LogId) -> Result<Option<Position>, SinkError> {
         let mut connected = self.connected().await?;
-        let position = write::position(&mut connected.conn, &self.name).await?;
+        let row = brine_sink::row(&self.name, log);
+        let position = write::position(&mut connected.conn, &row).await?;
         self.connected = Some(connected);
         Ok(position)
     }
@@ -267,7 +268,8 @@ impl Sink for MysqlSink {
 
     async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
         let mut connected = self.connected().await?;
-        write::move_to(&mut connected.conn, &self.name, position).await?;
+        let row = brine_sink::row(&self.name, position.log);
+        write::move_to(&mut connected.conn, &row, position).await?;
         self.connected = Some(connected);
         Ok(())
     }

@@ -52,8 +52,12 @@ pub(super) async fn batch(
 ) -> Result<(), SinkError> {
     let transaction = connected.conn.start_transaction(TxOpts::default()).await;
     let mut transaction = transaction.map_err(sorted)?;
-    let there = locked_position(&mut transaction, name).await?;
-    let there = there.filter(|there| there.log == batch.through().log && !batch.is_resent());
+    let row = brine_sink::row(name, batch.through().log);
+    let there = match batch.is_resent() {
+        true => None,
+        false => locked_position(&mut transaction, &row).await?,
+    };
+    let there = there.filter(|there| there.log == batch.through().log);
     let is_missing = |position: Position| there.is_none_or(|there| position.seq > there.seq);
     let events = || batch.events().filter(|event| is_missing(event.position));
     let mut rows = Rows {
@@ -68,7 +72,7 @@ pub(super) async fn batch(
         let through = batch.through();
         let update = "UPDATE brine_sink SET log = ?, seq = ? WHERE name = ?";
         let (log, seq) = brine_sink::columns(through);
-        let row = (log, seq, name);
+        let row = (log, seq, row);
         transaction.exec_drop(update, row).await.map_err(sorted)?;
     }
     let ended = match end {

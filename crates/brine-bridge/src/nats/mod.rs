@@ -15,5 +15,5 @@ mod state;
 
 pub use control::{Control, ControlOptions, OnJob, PeerStatus, Peers, Present};
 pub use intake::{Intake, IntakeFigures, IntakeOptions};
-pub use options::{Connection, Login, StreamOptions};
+pub use options::{BadFile, Connection, Login, StreamOptions};
 pub use publish::{NatsSink, PublishOptions};

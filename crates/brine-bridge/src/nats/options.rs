@@ -1,6 +1,6 @@
 //! Where NATS is, who we are there, and which stream is used. The caller has read and checked the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How to reach NATS.
@@ -80,7 +80,49 @@ impl Default for StreamOptions {
     }
 }
 
+/// A file that says nothing of who we are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", .path.display())]
+pub struct BadFile {
+    path: PathBuf,
+    reason: String,
+}
+
+/// As far as it can be told from its letters: base32, 58 of them.
+fn is_user_seed(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
+    text.len() == 58 && text.starts_with("SU") && text.bytes().all(is_allowed)
+}
+
 impl Connection {
+    /// Whether the files can be used, without asking a server.
+    ///
+    /// # Errors
+    /// [`BadFile`] names the one that cannot.
+    pub fn check(&self) -> Result<(), BadFile> {
+        let fault = |path: &Path, reason: &dyn std::fmt::Display| BadFile {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        };
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| fault(path, &error));
+        match &self.login {
+            Login::Credentials(path) => {
+                let parsed = async_nats::ConnectOptions::new().credentials(&read(path)?);
+                let expected = "expected credentials as nsc makes them";
+                parsed.map_err(|error| fault(path, &format!("{expected}: {error}")))?;
+            }
+            Login::NKey(path) => {
+                let is_seed = is_user_seed(read(path)?.trim());
+                let expected = "expected the seed of a user's nkey, which begins with SU";
+                is_seed
+                    .then_some(())
+                    .ok_or_else(|| fault(path, &expected))?;
+            }
+            Login::None | Login::Password { .. } | Login::Token(_) => {}
+        }
+        Ok(())
+    }
+
     /// Whether nothing protects what is sent there, and it leaves this machine.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -11,7 +11,7 @@ use std::thread;
 
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use brine_log::history::History;
-use brine_log::{Position, Seq};
+use brine_log::{LogId, Position, Seq};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -95,7 +95,7 @@ impl NatsSink {
 }
 
 impl Sink for NatsSink {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, _log: LogId) -> Result<Option<Position>, SinkError> {
         self.session().await?;
         Ok(None)
     }

@@ -11,14 +11,14 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use brine_log::Position;
+use brine_log::{LogId, Position};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::batch::Batch;
-use crate::brine_sink::End;
+use crate::brine_sink::{self, End};
 use crate::rows::{AlterTime, RowMaker, Tables};
 use crate::secret::Secret;
 use crate::sink::{Sink, SinkError};
@@ -173,9 +173,10 @@ impl PostgresSink {
 }
 
 impl Sink for PostgresSink {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, log: LogId) -> Result<Option<Position>, SinkError> {
         let connected = self.connected().await?;
-        let position = write::position(&connected.client, &self.name).await?;
+        let row = brine_sink::row(&self.name, log);
+        let position = write::position(&connected.client, &row).await?;
         self.connected = Some(connected);
         Ok(position)
     }
@@ -191,7 +192,8 @@ impl Sink for PostgresSink {
 
     async fn move_to(&mut self, position: Position) -> Result<(), SinkError> {
         let connected = self.connected().await?;
-        write::move_to(&connected.client, &self.name, position).await?;
+        let row = brine_sink::row(&self.name, position.log);
+        write::move_to(&connected.client, &row, position).await?;
         self.connected = Some(connected);
         Ok(())
     }

@@ -55,8 +55,12 @@ pub(super) async fn batch(
         maker,
     } = connected;
     let transaction = client.transaction().await.map_err(sorted)?;
-    let there = locked_position(&transaction, name).await?;
-    let there = there.filter(|there| there.log == batch.through().log && !batch.is_resent());
+    let row = brine_sink::row(name, batch.through().log);
+    let there = match batch.is_resent() {
+        true => None,
+        false => locked_position(&transaction, &row).await?,
+    };
+    let there = there.filter(|there| there.log == batch.through().log);
     let is_missing = |position: Position| there.is_none_or(|there| position.seq > there.seq);
     let missing = || batch.events().filter(|event| is_missing(event.position));
     // A return's job first, for those who look it up.
@@ -94,7 +98,7 @@ pub(super) async fn batch(
         transaction
             .execute(
                 "UPDATE brine_sink SET log = $2, seq = $3 WHERE name = $1",
-                &[&name, &log, &seq],
+                &[&row, &log, &seq],
             )
             .await
             .map_err(sorted)?;

@@ -108,6 +108,10 @@ fn files_are_set_aside_compressed_and_the_oldest_removed() {
     let bus = Bus::open(directory.path());
     let folder = directory.path().join("log");
     let path = folder.join("events");
+    // Somebody else's, perhaps another sink's.
+    let other = folder.join("events.2");
+    fs::create_dir(&folder).unwrap();
+    fs::write(&other, "mine").unwrap();
     let sink = FileSink::new(FileOptions {
         rotate_bytes: Some(100),
         keep: Some(3),
@@ -136,6 +140,7 @@ fn files_are_set_aside_compressed_and_the_oldest_removed() {
         names
     };
     wait_until("compressed", || compressed().len() == 3);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
     let mut found = Vec::new();
     for file in compressed() {
         let mut text = String::new();
@@ -149,6 +154,31 @@ fn files_are_set_aside_compressed_and_the_oldest_removed() {
     // What was removed is what is oldest; how much a batch held is the machine's to say.
     let found = numbers(&found);
     assert!(found.iter().copied().eq(found[0]..fired), "{found:?}");
+}
+
+#[test]
+fn a_file_that_another_process_writes_is_waited_for() {
+    let directory = tempdir().unwrap();
+    let bus = Bus::open(directory.path());
+    let path = directory.path().join("events");
+    let first = bus.start(directory.path(), "first", FileSink::new(options(&path)));
+    bus.fire_numbers(0..3);
+    wait_until("written", || lines(&path).len() == 3);
+    let second = bus.start(directory.path(), "second", FileSink::new(options(&path)));
+    wait_until("it is said why not", || {
+        let why = second.handle.figures().waits_for;
+        why.is_some_and(|why| {
+            why.ends_with("events: another process writes this file; give each a file of its own")
+        })
+    });
+    drop(first);
+    wait_until("it has the file", || {
+        second.handle.figures().waits_for.is_none()
+    });
+    bus.fire_numbers(3..5);
+    wait_until("written", || lines(&path).len() == 5);
+    drop(second);
+    assert!(numbers(&lines(&path)).into_iter().eq(0..5));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use brine_bridge::postgres::{PostgresOptions, PostgresSink, PostgresTls};
 use brine_bridge::rows::{AlterTime, Tables};
+use brine_log::Seq;
+use brine_log::history::ConsumerName;
 use brine_testkit::database::Postgres;
 use brine_wire::Value;
 use tempfile::tempdir;
@@ -101,8 +103,34 @@ fn a_server_that_is_killed_and_locked_has_each_event_once_and_in_order() {
     assert!(locked.wait().unwrap().success());
     has_all(&server, all);
     let row = server.sql("SELECT name, log, seq FROM brine_sink");
-    assert_eq!(row, format!("audit|{}|{all}", bus.log.id()));
+    let log = bus.log.id();
+    assert_eq!(row, format!("audit@{log}|{log}|{all}"));
     assert_eq!(running.handle.figures().dead, 0);
+}
+
+#[test]
+fn masters_with_sinks_of_one_name_have_a_position_each() {
+    let (directory, others) = (tempdir().unwrap(), tempdir().unwrap());
+    let server = Postgres::start(directory.path());
+    let bus = Bus::open(directory.path());
+    let other = Bus::open(others.path());
+    let running = start(&bus, directory.path(), &server);
+    bus.fire_numbers(0..3);
+    has_all(&server, 3);
+    let _others = start(&other, others.path(), &server);
+    other.fire_numbers(3..6);
+    has_all(&server, 6);
+    drop(running);
+    // As a process leaves it that is killed between the database's commit and its own.
+    let name = ConsumerName::parse("audit").unwrap();
+    let mut consumer = bus.history.consumer(&name).unwrap();
+    consumer.position.seq = Seq(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let saved = runtime.unwrap().block_on(bus.history.save(consumer));
+    saved.unwrap();
+    let _running = start(&bus, directory.path(), &server);
+    bus.fire_numbers(6..7);
+    has_all(&server, 7);
 }
 
 #[test]
@@ -200,7 +228,7 @@ fn what_a_constraint_forbids_becomes_a_dead_letter() {
         .build()
         .unwrap();
     let sent = runtime.block_on(running.handle.resend()).unwrap();
-    assert_eq!((sent.delivered, sent.kept), (1, 0));
+    assert_eq!((sent.delivered, sent.kept()), (1, 0));
     assert_eq!(count(&server), 100);
     // A letter does not move the position back.
     bus.fire_numbers(100..101);
@@ -239,9 +267,9 @@ fn a_sink_that_is_moved_while_its_database_is_away_is_moved_after_a_restart() {
     bus.fire_numbers(0..10);
     wait_until("stored", || count(&server) == 10);
     server.kill();
-    let name = brine_log::history::ConsumerName::parse("audit").unwrap();
+    let name = ConsumerName::parse("audit").unwrap();
     let moved = bus.history.change(&name, |consumer| {
-        consumer.position.seq = brine_log::Seq(4);
+        consumer.position.seq = Seq(4);
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -309,6 +337,7 @@ fn the_tables_of_postgres_local_cache_are_written_as_salt_writes_them() {
     let _running = bus.start(directory.path(), "audit", sink);
     let returned = |jid: &str, value: Value| {
         let data = [
+            ("cmd", "_return".into()),
             ("fun", "test.ping".into()),
             ("return", value),
             ("retcode", 0.into()),
@@ -331,10 +360,16 @@ fn the_tables_of_postgres_local_cache_are_written_as_salt_writes_them() {
     wait_until("stored", || count(&server) == 3);
     assert_eq!(
         server.sql(
-            "SELECT jid, started AT TIME ZONE 'UTC', tgt_type, cmd, tgt, kwargs, username, arg, fun FROM jids \
+            "SELECT jid, started AT TIME ZONE 'UTC', tgt_type, cmd, tgt, kwargs, ret, username, arg, fun FROM jids \
              WHERE jid <> 'req'"
         ),
-        "20261129080100123456|2026-11-29 08:01:00.123456|list|None|['web1']|None|root|[1]|test.ping"
+        "20261129080100123456|2026-11-29 08:01:00.123456|list|publish|['web1']|None||root|[1]|test.ping"
+    );
+    assert_eq!(
+        server.sql(
+            "SELECT tgt_type, cmd, tgt, kwargs, ret, username, arg, fun FROM jids WHERE jid = 'req'"
+        ),
+        "glob|_return|web1|None|None|None|[]|test.ping"
     );
     assert_eq!(
         server.sql(

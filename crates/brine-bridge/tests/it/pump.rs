@@ -60,9 +60,20 @@ fn one_poison_event_blocks_nothing_and_is_sent_again_on_request() {
         .build()
         .unwrap();
     let sent = runtime.block_on(running.handle.resend()).unwrap();
-    assert_eq!((sent.delivered, sent.kept), (2, 1));
+    assert_eq!((sent.delivered, sent.refused, sent.kept()), (2, 1, 1));
     assert_eq!(other.has()[497..], [17, 18]);
     assert_eq!(running.handle.figures().dead, 1);
+    // One that is away refuses nothing; of one that breaks nobody knows.
+    other.script(|script| (script.refuses, script.breaks_at) = ([].into(), [400].into()));
+    let sent = runtime.block_on(running.handle.resend()).unwrap();
+    assert_eq!((sent.failed, sent.failure.as_deref()), (1, Some("broken")));
+    other.script(|script| (script.is_away, script.breaks_at) = (true, [].into()));
+    let sent = runtime.block_on(running.handle.resend()).unwrap();
+    assert_eq!((sent.unsent, sent.away.as_deref()), (1, Some("away")));
+    assert_eq!((sent.refused, sent.failed, sent.kept()), (0, 0, 1));
+    other.script(|script| script.is_away = false);
+    let sent = runtime.block_on(running.handle.resend()).unwrap();
+    assert_eq!((sent.delivered, sent.kept()), (1, 0));
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Scripted {
 }
 
 impl Sink for Scripted {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, _log: LogId) -> Result<Option<Position>, SinkError> {
         Ok(self.0.lock().expect("a script").own)
     }
 

@@ -73,6 +73,11 @@ pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark
         remarks.extend(danger::remarks(role, loaded, &place));
         remarks.extend(clashes(role, &loaded.opts, &place));
         remarks.extend(words(&loaded.opts, &place));
+        let sinks = match role {
+            Role::Master => loaded.master_sinks().err(),
+            Role::Minion | Role::Client => None,
+        };
+        remarks.extend(sinks.map(|error| unusable(&error, &place)));
     }
     remarks.extend(unknown(&places));
     remarks.extend(given_twice(&places));
@@ -94,11 +99,14 @@ fn unusable(error: &ConfigError, place: Find<'_>) -> Remark {
     };
     let (kind, remedy) = match error {
         ConfigError::File(error) => return of_file(error, Severity::Error),
-        ConfigError::UnknownBrineKey { nearest, .. }
-        | ConfigError::UnknownOption { nearest, .. } => {
+        ConfigError::UnknownBrineKey { nearest, .. } => {
             let remedy =
                 format!("write {nearest}, or remove the line: Brine does not start with it");
             ("unknown-option", remedy)
+        }
+        ConfigError::UnknownOption { .. } => {
+            let remedy = "correct the name, or remove the line: Brine does not start with it";
+            ("unknown-option", remedy.to_owned())
         }
         ConfigError::WrongType { expected, .. } | ConfigError::BadBrineValue { expected, .. } => {
             ("wrong-value", format!("write {expected}"))

@@ -56,6 +56,23 @@ pub struct DatabaseTls {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
+/// The options of [`DatabaseOptions`].
+pub(super) const DATABASE: &[&str] = &[
+    "host",
+    "port",
+    "user",
+    "password",
+    "database",
+    "connect_timeout",
+    "tls",
+    "ca",
+    "cert",
+    "key",
+    "tables",
+    "create_tables",
+    "alter_time",
+];
+
 /// The words of `tls`.
 pub(super) const TLS_MODES: [&str; 4] = ["off", "prefer", "require", "verify"];
 

@@ -17,7 +17,9 @@ pub use others::{FileSinkOptions, HttpSinkOptions, OtlpOptions, Secret, WebhookO
 use section::Section;
 
 use crate::error::ConfigError;
-use crate::nats::NatsOptions;
+use crate::nats::{NATS, NatsOptions};
+use databases::DATABASE;
+use others::{FILE, HTTP, OTLP, WEBHOOK};
 pub(crate) use salt::of_salt;
 
 /// One sink.
@@ -90,6 +92,34 @@ impl SinkKind {
 const TYPES: [&str; 7] = [
     "postgres", "mysql", "file", "webhook", "otlp", "nats", "returner",
 ];
+
+/// The options that each sink has.
+const COMMON: &[&str] = &[
+    "type",
+    "tags",
+    "exclude",
+    "filter",
+    "deliver",
+    "batch_events",
+    "batch_bytes",
+    "batch_wait",
+    "origins",
+    "attempts",
+];
+const RETURNER: &[&str] = &["module"];
+
+/// The options of a type besides those of each sink; of all types, where none is said.
+fn options_of(name: Option<&str>) -> &'static [&'static [&'static str]] {
+    match name {
+        Some("postgres" | "mysql") => &[COMMON, DATABASE],
+        Some("file") => &[COMMON, FILE],
+        Some("webhook") => &[COMMON, HTTP, WEBHOOK],
+        Some("otlp") => &[COMMON, HTTP, OTLP],
+        Some("nats") => &[COMMON, NATS],
+        Some("returner") => &[COMMON, RETURNER],
+        _ => &[COMMON, DATABASE, FILE, HTTP, WEBHOOK, OTLP, NATS, RETURNER],
+    }
+}
 
 impl SinkOptions {
     /// A sink that takes everything.
@@ -170,7 +200,9 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
     }
     let option = format!("brine: sinks: {name}");
     let mut section = Section::new(option.clone(), options)?;
-    let kind = match section.word("type", &TYPES)? {
+    let kind = section.word("type", &TYPES)?;
+    section.only(options_of(kind))?;
+    let kind = match kind {
         Some("postgres") => {
             SinkKind::Postgres(DatabaseOptions::parse(&mut section, Schema::Postgres)?)
         }
@@ -273,7 +305,43 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             ),
             (
                 "{a: {type: webhook, url: x, cert: /c}}",
-                "brine: sinks: a: cert: expected cert and key together, found \"one of them\"",
+                "brine: sinks: a: cert: expected cert and key together, found no key",
+            ),
+            // A misspelt option is not one that is missing.
+            (
+                "{a: {typ: file, path: /x}}",
+                "brine: sinks: a: typ: no such option; did you mean type?",
+            ),
+            (
+                "{a: {type: file, pth: /x}}",
+                "brine: sinks: a: pth: no such option; did you mean path?",
+            ),
+            (
+                "{a: {type: webhook, uri: x}}",
+                "brine: sinks: a: uri: no such option; did you mean url?",
+            ),
+            (
+                "{a: {type: otlp, urls: x}}",
+                "brine: sinks: a: urls: no such option; did you mean url?",
+            ),
+            (
+                "{a: {type: nats, server: x}}",
+                "brine: sinks: a: server: no such option; did you mean servers?",
+            ),
+            (
+                "{a: {type: returner, modul: x}}",
+                "brine: sinks: a: modul: no such option; did you mean module?",
+            ),
+            (
+                "{a: {type: file, path: /x, rotate: 1MiB}}",
+                "brine: sinks: a: rotate: no such option; did you mean rotate_bytes?",
+            ),
+            // Nothing is like it.
+            (
+                "{a: {type: file, path: /x, zzzzzz: 1}}",
+                "brine: sinks: a: zzzzzz: no such option; there are type, tags, exclude, filter, deliver, \
+                 batch_events, batch_bytes, batch_wait, origins, attempts, path, rotate_bytes, rotate_after, keep, \
+                 compress, sync",
             ),
             (
                 "{a: {type: mysql, ca: /ca}}",

@@ -33,6 +33,23 @@ pub struct FileSinkOptions {
     pub sync: bool,
 }
 
+/// The options of [`FileSinkOptions`].
+pub(super) const FILE: &[&str] = &[
+    "path",
+    "rotate_bytes",
+    "rotate_after",
+    "keep",
+    "compress",
+    "sync",
+];
+
+/// The options of [`HttpSinkOptions`].
+pub(super) const HTTP: &[&str] = &["url", "headers", "timeout", "ca", "cert", "key"];
+/// Those that [`WebhookOptions`] has besides.
+pub(super) const WEBHOOK: &[&str] = &["secret", "form"];
+/// Those that [`OtlpOptions`] has besides.
+pub(super) const OTLP: &[&str] = &["service"];
+
 impl FileSinkOptions {
     pub(super) const fn new(path: PathBuf) -> Self {
         Self {

@@ -10,7 +10,7 @@ use brine_wire::Value;
 
 use super::databases::{DatabaseOptions, DatabaseTls, Schema};
 use super::others::{FileSinkOptions, Secret};
-use super::{SinkKind, SinkOptions};
+use super::{RESERVED, SinkKind, SinkOptions};
 use crate::error::ConfigError;
 use crate::opts::Opts;
 
@@ -44,7 +44,24 @@ pub(crate) fn of_salt(opts: &Opts) -> Result<Vec<SinkOptions>, ConfigError> {
         cache(opts, "ext_job_cache", "")?,
     ];
     let mut sinks = Vec::new();
-    for name in &returners {
+    for (nth, name) in returners.iter().enumerate() {
+        if returners[..nth].contains(name) {
+            let (expected, found) = ("each returner once", format!("{name} twice"));
+            return Err(ConfigError::bad_option_with(
+                "event_return",
+                expected,
+                found,
+            ));
+        }
+        if RESERVED.contains(&&**name) {
+            let expected =
+                "a module with another name: a saved position of Brine's own has this one";
+            return Err(ConfigError::bad_option(
+                "event_return",
+                expected,
+                &name.as_str().into(),
+            ));
+        }
         let kind = kind(opts, "event_return", name)?;
         let mut sink = SinkOptions::new(
             name.clone(),
@@ -219,8 +236,13 @@ impl Settings<'_> {
             (Some(cert), Some(key)) => Ok(Some((cert, key))),
             (None, None) => Ok(None),
             _ => {
+                let option = format!("{}.{cert}", self.returner);
                 let expected = format!("{cert} and {key} together");
-                Err(self.bad(cert, &expected, &"one of them".into()))
+                Err(ConfigError::bad_option_with(
+                    &option,
+                    &expected,
+                    "one of them",
+                ))
             }
         }
     }
@@ -385,6 +407,16 @@ mod tests {
         assert!(
             bad.unwrap_err()
                 .starts_with("mysql.port: expected a number")
+        );
+        let twice = Value::Array(vec!["mysql".into(), "mine".into(), "mysql".into()]);
+        assert_eq!(
+            of(&[("event_return", twice)]).unwrap_err(),
+            "event_return: expected each returner once, found mysql twice"
+        );
+        let reserved = of(&[("event_return", "cluster".into())]).unwrap_err();
+        assert!(
+            reserved.contains("a module with another name"),
+            "{reserved}"
         );
         let bad = of(&[("master_job_cache", "rawfile_json".into())]);
         assert!(bad.unwrap_err().starts_with("master_job_cache: expected"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use brine_wire::{Map, Value};
 
-use crate::brine_values::{edit_distance, shown, sized};
+use crate::brine_values::{hint, shown, sized};
 use crate::error::ConfigError;
 use crate::history::span;
 
@@ -35,6 +35,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Refuses options that are in none of these lists, before one is said to be missing: it may be a misspelt one.
+    pub(crate) fn only(&self, known: &[&[&'static str]]) -> Result<(), ConfigError> {
+        self.refuse_others(&known.concat())
+    }
+
     /// An option's value; null counts as not set.
     fn get(&self, name: &'static str) -> Option<&'a Value> {
         self.asked.borrow_mut().push(name);
@@ -44,6 +49,11 @@ impl<'a> Section<'a> {
     /// An error about one of the options.
     pub(crate) fn bad(&self, name: &str, expected: &str, found: &Value) -> ConfigError {
         ConfigError::bad_option(&format!("{}: {name}", self.path), expected, found)
+    }
+
+    /// The same of a value that is described.
+    pub(crate) fn bad_with(&self, name: &str, expected: &str, found: &str) -> ConfigError {
+        ConfigError::bad_option_with(&format!("{}: {name}", self.path), expected, found)
     }
 
     /// An option that must be there, and is not.
@@ -165,8 +175,18 @@ impl<'a> Section<'a> {
         match (self.path("cert")?, self.path("key")?) {
             (Some(cert), Some(key)) => Ok(Some((cert, key))),
             (None, None) => Ok(None),
-            _ => Err(self.bad("cert", "cert and key together", &"one of them".into())),
+            (cert, _) => Err(self.one_of(cert.is_some(), "cert", "key")),
         }
+    }
+
+    /// Two options of which one alone makes no sense.
+    pub(crate) fn one_of(&self, has_first: bool, first: &str, second: &str) -> ConfigError {
+        let (there, absent) = match has_first {
+            true => (first, second),
+            false => (second, first),
+        };
+        let expected = format!("{first} and {second} together");
+        self.bad_with(there, &expected, &format!("no {absent}"))
     }
 
     pub(crate) fn map(&self, name: &'static str) -> Result<Vec<(String, String)>, ConfigError> {
@@ -181,20 +201,19 @@ impl<'a> Section<'a> {
 
     /// Refuses what nobody asked for.
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
-        let asked = self.asked.borrow();
-        for (key, _) in self.options {
-            let name = key.as_str().unwrap_or_default();
-            if asked.contains(&name) {
-                continue;
-            }
-            let distance = |known: &&&'static str| edit_distance(name, known);
-            let nearest = asked.iter().min_by_key(distance).copied();
-            return Err(ConfigError::UnknownOption {
-                option: format!("{}: {}", self.path, key.as_str().unwrap_or(&shown(key))),
-                nearest: nearest.unwrap_or_default(),
-            });
-        }
-        Ok(())
+        self.refuse_others(&self.asked.borrow())
+    }
+
+    fn refuse_others(&self, known: &[&'static str]) -> Result<(), ConfigError> {
+        let is_known = |key: &Value| key.as_str().is_some_and(|key| known.contains(&key));
+        let Some((key, _)) = self.options.iter().find(|(key, _)| !is_known(key)) else {
+            return Ok(());
+        };
+        let name = key.as_str().unwrap_or_default();
+        Err(ConfigError::UnknownOption {
+            option: format!("{}: {}", self.path, key.as_str().unwrap_or(&shown(key))),
+            hint: hint(name, known),
+        })
     }
 }
 

@@ -71,9 +71,25 @@ fn an_option_of_a_sink_is_named_with_file_and_line() {
         refusal("brine:\n  sinks:\n    a:\n      type: file\n"),
         "DIR/master, line 3: brine: sinks: a: path: expected an absolute path, found nothing"
     );
+}
+
+#[test]
+fn salts_own_options_are_read_for_a_master_of_ours_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("master");
+    fs::write(
+        &main,
+        "id: x\nevent_return: pgjsonb\nreturner.pgjsonb.port: x\n",
+    )
+    .unwrap();
+    // Salt's may be read by commands beside it.
+    let loaded = Opts::load(Role::Master, &main, &Environment::default()).unwrap();
     assert_eq!(
-        refusal("id: x\nevent_return: pgjsonb\nreturner.pgjsonb.port: x\n"),
-        "DIR/master, line 3: returner.pgjsonb.port: expected a number from 0 to 65535, found \"x\""
+        loaded.master_sinks().unwrap_err().to_string(),
+        format!(
+            "{}, line 3: returner.pgjsonb.port: expected a number from 0 to 65535, found \"x\"",
+            main.display()
+        )
     );
 }
 

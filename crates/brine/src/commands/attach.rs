@@ -14,6 +14,7 @@ use crate::daemon::handover::Belongings;
 use crate::daemon::{self, Daemon, account, signals};
 use crate::host;
 use crate::host::attach::{self, Beside};
+use crate::host::{cluster, faults};
 use crate::terminal;
 
 /// The arguments of `brine attach`.
@@ -59,6 +60,9 @@ const SUPERVISED: &str = "--supervised";
 /// Runs until a signal ends it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let location = arguments.bus.resolve()?;
+    if !arguments.restore {
+        faults::refuse_of_bus(&location, arguments.options.has_history())?;
+    }
     if let Some(opts) = &location.opts {
         account::run_as_configured_user(opts, &arguments.belongings(&location))?;
     }
@@ -88,6 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for warning in &location.warnings {
         tracing::warn!("{warning}");
     }
+    cluster::warn_if_ignored(&location.brine);
     host::raise_file_limit();
     let serve = serve(arguments, location, lock);
     host::bus_runtime()?.block_on(signals::while_serving(serve))??;

@@ -11,7 +11,7 @@ use crate::bus_location::{BusArgs, BusLocation};
 use crate::daemon::account;
 use crate::daemon::handover::Belongings;
 use crate::daemon::{self, Daemon, signals};
-use crate::host::{self, HistoryDefault, OpenBus};
+use crate::host::{self, HistoryDefault, OpenBus, cluster, faults};
 
 /// The arguments of `brine bus`.
 #[derive(Debug, clap::Args)]
@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return daemon::start();
     }
     let location = arguments.bus.resolve()?;
+    faults::refuse_of_bus(&location, arguments.options.has_history())?;
     if let Some(opts) = &location.opts {
         account::run_as_configured_user(opts, &arguments.belongings(&location))?;
     }
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for warning in &location.warnings {
         tracing::warn!("{warning}");
     }
+    cluster::warn_if_ignored(&location.brine);
     host::raise_file_limit();
     host::bus_runtime()?.block_on(signals::while_serving(serve(arguments, location)))??;
     Ok(ExitCode::SUCCESS)

@@ -62,6 +62,11 @@ impl BusOptionArgs {
         }
     }
 
+    /// Whether a history is asked for, whatever the configuration says.
+    pub(super) const fn has_history(&self) -> bool {
+        self.history.is_some()
+    }
+
     /// The directories there will be sockets in.
     pub(super) fn folders(&self, location: &BusLocation) -> Vec<PathBuf> {
         let others = self.also.iter().map(|also| &also.sock_dir);

@@ -12,8 +12,8 @@ use brine_reactor::Problem;
 
 use super::findings::{Finding, ShowArgs};
 use crate::bus_location::NodeKind;
+use crate::host::faults;
 use crate::host::reactor::{self, Whose};
-use crate::host::{cluster, sinks};
 
 /// The arguments of `brine check`.
 #[derive(Debug, clap::Args)]
@@ -91,7 +91,7 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     if let Some(loaded) = &loaded {
         findings.extend(of_node(role, file, loaded));
         findings.extend(of_reactor(role, loaded));
-        findings.extend(of_sinks(loaded));
+        findings.extend(of_outlets(role, loaded));
     }
     findings
 }
@@ -147,18 +147,17 @@ fn of_reactor(role: Role, loaded: &Loaded) -> Vec<Finding> {
 }
 
 /// What keeps sinks, and the cluster, from starting.
-fn of_sinks(loaded: &Loaded) -> Vec<Finding> {
-    let sinks = sinks::check(loaded).into_iter();
-    let sinks = sinks.map(|(sink, error)| (&*sink.option, &sink.place, error));
-    let cluster = loaded.brine.cluster.as_ref();
-    let cluster = cluster.and_then(|options| {
-        let error = cluster::nats(&options.nats).err()?;
-        Some(("brine: cluster", &options.place, error))
-    });
-    let found = sinks.chain(cluster).map(|(option, place, error)| {
-        let place = place.as_ref();
+fn of_outlets(role: Role, loaded: &Loaded) -> Vec<Finding> {
+    let faults = match (role, loaded.master_sinks()) {
+        (Role::Minion, _) => faults::of_minion(loaded),
+        (_, Ok(sinks)) => faults::of_master(loaded, &sinks),
+        // What is wrong with Salt's own options is said already.
+        (_, Err(_)) => faults::of_master(loaded, &loaded.brine.sinks),
+    };
+    let found = faults.into_iter().map(|fault| {
+        let place = fault.place;
         let place = place.map_or_else(String::new, |(file, line)| format!("{file}:{line}"));
-        let text = format!("{option}: {}", crate::show::one_line(&error));
+        let text = format!("{}: {}", fault.option, crate::show::one_line(&fault.error));
         let remedy = "correct the option: Brine does not start with it";
         Finding::error("wrong-value", place).says(text, remedy)
     });

@@ -341,20 +341,29 @@ fn dead(listed: &Listed) -> Result<(), Unanswered> {
     Ok(())
 }
 
-/// Has dead letters sent again; how many are kept, being refused again.
+/// Has dead letters sent again; how many are kept, whyever.
 fn resend(named: &Named) -> Result<i128, Unanswered> {
     let path = path(&named.name, "/resend");
     let answer = ask(&named.store, Method::Post, &path, &[])?;
-    let [delivered, kept] = ["delivered", "kept"].map(|field| match answer.get(field) {
+    let count = |field| match answer.get(field) {
         Some(Value::Int(count)) => *count,
         _ => 0,
-    });
-    writeln!(
-        terminal::stdout(),
-        "{}: {delivered} delivered, {kept} refused again and kept",
-        named.name
-    )?;
-    Ok(kept)
+    };
+    let text = |field| answer.get(field).and_then(Value::as_str).unwrap_or("-");
+    let mut said = format!("{}: {} delivered", named.name, count("delivered"));
+    if count("refused") > 0 || count("kept") == 0 {
+        said.push_str(&format!(", {} refused again and kept", count("refused")));
+    }
+    if count("failed") > 0 {
+        let (failed, why) = (count("failed"), text("failure"));
+        said.push_str(&format!(", {failed} failed again and kept: {why}"));
+    }
+    if count("unsent") > 0 {
+        let (unsent, why) = (count("unsent"), text("away"));
+        said.push_str(&format!(", {unsent} kept: the other side is away: {why}"));
+    }
+    writeln!(terminal::stdout(), "{said}")?;
+    Ok(count("kept"))
 }
 
 fn info(named: &Named) -> Result<(), Unanswered> {

@@ -4,7 +4,7 @@
 //! Three tasks that know nothing of each other: a sink whose position is saved like any sink's, an intake, and what the
 //! masters tell each other. `docs/cluster.md` describes them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use brine_log::history::{ConsumerName, History};
 use brine_node::master::{MasterHandle, Peers};
 use brine_wire::{Map, Value};
 use tokio::sync::watch;
+
+use super::sinks;
 
 /// The consumer that publishes.
 const CONSUMER: &str = "cluster";
@@ -57,9 +59,8 @@ pub(crate) fn start(
         return Ok(None);
     };
     let Some(history) = history else {
-        bail!(
-            "brine: cluster: expected a history, which remembers what was published and taken in; remove history: false"
-        );
+        // One that is switched off is refused before this.
+        bail!("brine: cluster needs a history, which remembers what was published and taken in");
     };
     let (connection, stream) = nats(&options.nats).with_context(|| match &options.place {
         Some((file, line)) => format!("{file}, line {line}: brine: cluster"),
@@ -74,7 +75,7 @@ pub(crate) fn start(
         },
         Some(history.clone()),
     );
-    let (pump, publishing) = Pump::new(bus.log(), history, sink_config(brine, cachedir)?)?;
+    let (pump, publishing) = Pump::new(bus.log(), history, sink_config(brine, history)?)?;
     let (intake, figures) = Intake::new(
         IntakeOptions {
             connection: connection.clone(),
@@ -149,6 +150,11 @@ impl Drop for RunningCluster {
 }
 
 impl ClusterStatus {
+    /// The sink that publishes.
+    pub(crate) const fn publisher(&self) -> &SinkHandle {
+        &self.publisher
+    }
+
     /// What is published and read, and which masters are there.
     pub(crate) fn show(&self) -> Map {
         let number = |number: u64| Value::Int(number.into());
@@ -205,9 +211,6 @@ pub(crate) fn nats(options: &NatsOptions) -> anyhow::Result<(Connection, StreamO
         identity: options.certificate.clone(),
     };
     tls.client_config()?;
-    for file in options.credentials.iter().chain(&options.nkey) {
-        std::fs::File::open(file).with_context(|| file.display().to_string())?;
-    }
     let login = match options {
         NatsOptions {
             user: Some((user, password)),
@@ -243,7 +246,23 @@ pub(crate) fn nats(options: &NatsOptions) -> anyhow::Result<(Connection, StreamO
         ca: options.ca.clone(),
         certificate: options.certificate.clone(),
     };
+    connection.check()?;
     Ok((connection, stream))
+}
+
+/// Where the subjects begin to which these options publish.
+pub(crate) fn prefix(options: &NatsOptions) -> String {
+    let prefix = options.prefix.clone();
+    prefix.unwrap_or_else(|| StreamOptions::default().prefix)
+}
+
+/// Says so where a bus that is not a master's has the option.
+pub(crate) fn warn_if_ignored(brine: &Brine) {
+    if brine.cluster.is_some() {
+        tracing::warn!(
+            "brine: cluster: only Brine's salt-master is a member of a cluster; here it is ignored"
+        );
+    }
 }
 
 const fn duration(age: Age) -> Option<Duration> {
@@ -253,8 +272,9 @@ const fn duration(age: Age) -> Option<Duration> {
     }
 }
 
-fn sink_config(brine: &Brine, cachedir: &Path) -> anyhow::Result<SinkConfig> {
-    let dead_letters: PathBuf = cachedir.join("cluster.dead");
+fn sink_config(brine: &Brine, history: &History) -> anyhow::Result<SinkConfig> {
+    // Where those of all sinks are.
+    let dead_letters = sinks::dead_letters(&history.status().directory).join(CONSUMER);
     Ok(SinkConfig {
         name: ConsumerName::parse(CONSUMER)?,
         filter: Filter::new(&[], &NOT_SHARED, "")?,

@@ -29,8 +29,9 @@ pub(crate) fn prepare(
     default: HistoryDefault,
 ) -> anyhow::Result<Option<PreparedHistory>> {
     let enabled = location.brine.history.enabled;
-    // Sinks have their positions there.
-    let is_needed = enabled.is_none() && !location.sinks.is_empty();
+    // Sinks have their positions there, and so has the cluster of a master.
+    let has_cluster = location.brine.cluster.is_some() && default == HistoryDefault::On;
+    let is_needed = enabled.is_none() && (has_cluster || !location.sinks.is_empty());
     let is_asked_for = directory.is_some() || enabled == Some(true) || is_needed;
     let is_on = is_asked_for || (enabled.is_none() && default == HistoryDefault::On);
     if !is_on {

@@ -7,6 +7,7 @@
 pub(crate) mod attach;
 pub(crate) mod cluster;
 mod commands;
+pub(crate) mod faults;
 mod figures;
 mod history;
 pub(crate) mod http_api;
@@ -154,8 +155,9 @@ impl OpenBus {
     /// Serves the local socket of a bus alone, until the bus has ended.
     pub(crate) fn start_local_socket(&mut self) -> anyhow::Result<()> {
         let history = self.history.as_ref().map(RunningHistory::handle);
+        let list = sinks::shown(self.sinks.as_ref(), None, history.as_ref());
         let mut state = local_socket::state(&self.location, &self.handle, history, None, None)?;
-        state.sinks = sinks::shown(self.sinks.as_ref());
+        state.sinks = list;
         self.socket = local_socket::start(&self.location, Arc::new(state))?;
         Ok(())
     }
@@ -234,6 +236,8 @@ impl Detached {
             Some(master) => self.start_cluster(history.as_ref(), master)?,
             None => None,
         };
+        let publisher = cluster.as_ref().map(|cluster| cluster.status.publisher());
+        let list = sinks::shown(self.sinks.as_ref(), publisher, history.as_ref());
         let mut state =
             local_socket::state(&self.location, &self.handle, history, Some(runner), master)?;
         if let Some(cluster) = &cluster {
@@ -242,7 +246,7 @@ impl Detached {
                 .status
                 .push(("cluster", Arc::new(move || status.show())));
         }
-        state.sinks = sinks::shown(self.sinks.as_ref());
+        state.sinks = list;
         if let Some(reactor) = &reactor {
             figures::attach_reactor(&mut state, reactor);
         }

@@ -22,7 +22,8 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
 
 /// Serves until told to end.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
-    match serve::begin(&SYNTAX, words, Role::Master, "master")? {
+    // Sinks and the cluster are the master's.
+    match serve::begin(&SYNTAX, words, Role::Master, "master", |_| Ok(()))? {
         Begun::Service(service) => service.run(api(&service)),
         Begun::Done(code) => Ok(code),
     }

@@ -20,7 +20,8 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
 
 /// Serves until a signal ends it.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
-    match serve::begin(&SYNTAX, words, Role::Master, "master")? {
+    let refuse_faults = host::faults::refuse_of_master;
+    match serve::begin(&SYNTAX, words, Role::Master, "master", refuse_faults)? {
         Begun::Service(service) => service.run(master(&service)),
         Begun::Done(code) => Ok(code),
     }

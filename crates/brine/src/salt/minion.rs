@@ -24,7 +24,8 @@ const NO_PERMISSION: u8 = 77;
 
 /// Serves until a signal ends it.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
-    match serve::begin(&SYNTAX, words, Role::Minion, "minion")? {
+    let refuse_faults = host::faults::refuse_of_minion;
+    match serve::begin(&SYNTAX, words, Role::Minion, "minion", refuse_faults)? {
         Begun::Service(service) => service.run(minion(&service)),
         Begun::Done(code) => Ok(code),
     }
@@ -32,6 +33,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 
 async fn minion(service: &Service) -> anyhow::Result<ExitCode> {
     let shutdown = host::shutdown_signal()?;
+    host::cluster::warn_if_ignored(&service.loaded.brine);
     let (minion, _history) = node::minion(&service.loaded, Some(service.functions_umask))?;
     tracing::info!("ready");
     let id = service.loaded.opts.text("id")?;

@@ -40,12 +40,14 @@ pub(super) enum Begun {
     Done(ExitCode),
 }
 
-/// Reads the command line and the configuration, moves to the background and changes the user.
+/// Reads the command line and the configuration, moves to the background and changes the user. Before anything is made,
+/// `refuse_faults` sees what is wrong.
 pub(super) fn begin(
     syntax: &Syntax<Key>,
     words: &[std::ffi::OsString],
     role: Role,
     name: &str,
+    refuse_faults: impl FnOnce(&Loaded) -> anyhow::Result<()>,
 ) -> anyhow::Result<Begun> {
     let line = match start::read(syntax, &start::texts(words), |_| Ok(()))? {
         Read::Line(line) => line,
@@ -58,6 +60,7 @@ pub(super) fn begin(
     if let Some(user) = line.value(Key::User) {
         loaded.opts.set("user", user);
     }
+    refuse_faults(&loaded)?;
     let daemon = daemon_of(syntax, &line, &loaded.opts)?;
     account::run_as_configured_user(&loaded.opts, &belongings(&daemon, &loaded.opts)?)?;
     let functions_umask = daemon::restrict_new_files(daemon.detached);

@@ -18,5 +18,6 @@ mod sinks;
 mod state_event;
 mod support;
 mod top;
+mod up;
 mod usage;
 mod watch;

@@ -1,7 +1,10 @@
 //! Sinks of a bus: configured, shown by `brine consumer`, started before anything is fired.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use brine_testkit::wait_until;
 
@@ -147,6 +150,213 @@ fn salts_event_return_and_a_users_own_returner() {
             .contains("my/b: mine.event_return: ValueError: unlucky"),
         "{dead:?}"
     );
+}
+
+/// What is in a directory, however deep.
+fn names(directory: &Path) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(self::names(&path));
+        }
+        names.push(path);
+    }
+    names.sort();
+    names
+}
+
+/// That a daemon refuses a configuration, of which the first 7 lines are there, and makes nothing; and so does a check.
+fn is_refused(program: &[&str], more: &str, line: usize, says: &str) {
+    let bus = Bus::absent();
+    let file = bus.path("master");
+    let mut text = fs::read_to_string(&file).unwrap();
+    text.push_str("interface: 127.0.0.1\n");
+    text.push_str(&more.replace("ROOT", bus.root.path().to_str().unwrap()));
+    fs::write(&file, text).unwrap();
+    let before = names(bus.root.path());
+    let left = run(brine(program).args(["-c", &bus.config_dir()]), "");
+    let says = says.replace("ROOT", bus.root.path().to_str().unwrap());
+    let expected = format!("{file}, line {line}: {says}");
+    assert!(left.stderr.contains(&expected), "{expected}: {left:?}");
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert_eq!(names(bus.root.path()), before, "something was made");
+    let checked = run(&mut brine(&["check", "--config", &file]), "");
+    let expected = format!("error    {file}:{line}: {says}");
+    assert!(
+        checked.stdout.contains(&expected),
+        "{expected}: {checked:?}"
+    );
+    assert_eq!(checked.code, Some(1));
+}
+
+#[test]
+fn a_history_that_is_switched_off_and_needed_is_refused_before_anything_is_made() {
+    let sink = "brine:\n  history: false\n  sinks:\n    lines: {type: file, path: ROOT/lines}\n";
+    let says = "brine: history: expected true or its options, because what is delivered is remembered there for \
+                brine: sinks: lines; found false";
+    for program in [&["salt-master"][..], &["bus"], &["attach"]] {
+        is_refused(program, sink, 9, says);
+    }
+    let cluster = "brine:\n  cluster: {servers: 'nats://127.0.0.1:1'}\n  history: false\n";
+    is_refused(
+        &["salt-master"],
+        cluster,
+        10,
+        &says.replace("brine: sinks: lines", "brine: cluster"),
+    );
+    let own = "event_return: rawfile_json\nbrine: {history: false}\n";
+    is_refused(
+        &["salt-master"],
+        own,
+        9,
+        &says.replace("brine: sinks: lines", "event_return"),
+    );
+}
+
+#[test]
+fn two_sinks_do_not_share_what_one_alone_may_write() {
+    let says = |option: &str, found: &str| {
+        format!("{option}: path: expected a file of its own, found {found}")
+    };
+    for (path, found) in [
+        (
+            "ROOT/out",
+            "ROOT/out, which brine: sinks: one (ROOT/master, line 10) has",
+        ),
+        (
+            "ROOT/cache/../out",
+            "ROOT/cache/../out, which brine: sinks: one (ROOT/master, line 10) has as ROOT/out",
+        ),
+        (
+            "ROOT/.out.position",
+            "ROOT/.out.position, which brine: sinks: one (ROOT/master, line 10) has as ROOT/out",
+        ),
+    ] {
+        is_refused(
+            &["bus"],
+            &format!(
+                "brine:\n  sinks:\n    one: {{type: file, path: ROOT/out}}\n    two: {{type: file, path: {path}}}\n"
+            ),
+            11,
+            &says("brine: sinks: two", found),
+        );
+    }
+    is_refused(
+        &["salt-master"],
+        "event_return: rawfile_json\nrawfile_json.filename: ROOT/out\nbrine:\n  sinks:\n    one: {type: file, path: ROOT/out}\n",
+        8,
+        &says(
+            "event_return",
+            "ROOT/out, which brine: sinks: one (ROOT/master, line 12) has",
+        ),
+    );
+    is_refused(
+        &["salt-master"],
+        "brine:\n  cluster: {servers: 'nats://Localhost'}\n  sinks:\n    more: {type: nats, servers: ['tls://localhost:4222'], stream: X}\n",
+        11,
+        "brine: sinks: more: prefix: expected one of its own, found \"salt\", below which brine: cluster \
+         (ROOT/master, line 9) publishes to the same server",
+    );
+}
+
+#[test]
+fn two_names_of_one_file_are_one_file() {
+    let bus = Bus::absent();
+    let file = bus.path("master");
+    fs::write(bus.path("there"), "").unwrap();
+    fs::hard_link(bus.path("there"), bus.path("hard")).unwrap();
+    symlink("later", bus.path("soft")).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    for (one, two) in [("there", "hard"), ("later", "soft"), ("soft", "later")] {
+        let (one, two) = (bus.path(one), bus.path(two));
+        let sinks = format!(
+            "brine:\n  sinks:\n    one: {{type: file, path: {one}}}\n    two: {{type: file, path: {two}}}\n"
+        );
+        fs::write(&file, format!("{text}{sinks}")).unwrap();
+        let checked = run(&mut brine(&["check", "--config", &file]), "");
+        let says = format!("found {two}, which brine: sinks: one ({file}, line 9) has as {one}");
+        assert!(checked.stdout.contains(&says), "{says}: {checked:?}");
+    }
+}
+
+#[test]
+fn what_a_cluster_needs_is_looked_for_before_anything_is_made() {
+    for (cluster, says) in [
+        (
+            "{servers: a, credentials: /nonexistent/creds}",
+            "brine: cluster: /nonexistent/creds: No such file or directory",
+        ),
+        (
+            "{servers: a, credentials: ROOT/master}",
+            "brine: cluster: ROOT/master: expected credentials as nsc makes them",
+        ),
+        (
+            "{servers: a, nkey: ROOT/master}",
+            "brine: cluster: ROOT/master: expected the seed of a user's nkey, which begins with SU",
+        ),
+        (
+            "{servers: a, ca: ROOT/master}",
+            "brine: cluster: ROOT/master: expected certificates in PEM",
+        ),
+        (
+            "{server: a}",
+            "brine: cluster: server: no such option; did you mean servers?",
+        ),
+    ] {
+        let more = format!("brine:\n  cluster: {cluster}\n");
+        is_refused(&["salt-master"], &more, 9, says);
+    }
+}
+
+#[test]
+fn a_real_masters_event_return_is_none_of_our_business() {
+    let mut bus = Bus::absent();
+    let file = bus.path("master");
+    let mut text = fs::read_to_string(&file).unwrap();
+    text.push_str("event_return: splunk\nmaster_job_cache: redis\n");
+    fs::write(&file, text).unwrap();
+    // Commands, and buses, read the configuration of a master that is Salt's.
+    bus.begin(&["--config", &file]);
+    let left = run(&mut brine(&["send", "my/tag", "{}", "--config", &file]), "");
+    assert_eq!(left.code, Some(0), "{left:?}");
+    // A master of ours cannot do it.
+    let left = run(&mut brine(&["salt-master", "-c", &bus.config_dir()]), "");
+    let says = format!("{file}, line 7: event_return: expected pgjsonb, postgres,");
+    assert!(left.stderr.contains(&says), "{left:?}");
+    let checked = run(&mut brine(&["check", "--config", &file]), "");
+    assert!(
+        checked.stdout.contains(":7: event_return: expected"),
+        "{checked:?}"
+    );
+}
+
+#[test]
+fn dead_letters_for_an_other_side_that_is_away_are_not_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let receiver = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        let answer = b"HTTP/1.1 422 No\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbad";
+        stream.write_all(answer).unwrap();
+        let _ = stream.read(&mut [0; 4096]); // until it is closed
+    });
+    let mut bus = configured(&format!(
+        "    hook: {{type: webhook, url: 'http://{address}/in', attempts: 1}}"
+    ));
+    bus.begin(&["--config", &bus.path("master")]);
+    bus.send("my/tag", "{n: 1}");
+    receiver.join().unwrap();
+    wait_until("set aside", || {
+        bus.run(&["consumer", "dead", "hook"])
+            .stdout
+            .contains("bad")
+    });
+    let left = bus.run(&["consumer", "resend", "hook"]);
+    let says = format!("hook: 0 delivered, 1 kept: the other side is away: http://{address}/in: ");
+    assert!(left.stdout.starts_with(&says), "{left:?}");
+    assert_eq!(left.code, Some(1));
 }
 
 #[test]

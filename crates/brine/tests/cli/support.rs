@@ -77,6 +77,10 @@ impl Running {
         kill_process(pid, signal).unwrap();
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
@@ -199,7 +203,7 @@ impl Bus {
 
     /// The process it is.
     pub(crate) fn pid(&self) -> u32 {
-        self.running.as_ref().unwrap().0.id()
+        self.running.as_ref().unwrap().pid()
     }
 
     pub(crate) fn sock_dir(&self) -> String {

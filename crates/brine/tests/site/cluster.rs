@@ -1,6 +1,7 @@
 //! Several masters as one bus: jobs, returns and presence across them; masters that are killed.
 
 use std::fs;
+use std::process::Command;
 
 use brine_bus::address::{Address, Node};
 use brine_bus::client::PublisherConfig;
@@ -60,6 +61,17 @@ fn numbers(site: &Site, of: &str) -> Vec<u64> {
     });
     tags.map(|tag| tag.rsplit('/').next().unwrap().parse().unwrap())
         .collect()
+}
+
+/// What `brine consumer` prints.
+fn consumer(site: &Site, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+    command
+        .arg("consumer")
+        .args(words)
+        .arg("-c")
+        .arg(site.path(""));
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
 fn publisher(site: &Site) -> Publisher {
@@ -126,6 +138,38 @@ fn a_job_at_one_master_is_run_by_minions_of_all() {
         let found = sites[0].run(&["salt-run", "jobs.lookup_jid", &jid]).stdout;
         found.contains("web2:")
     });
+}
+
+#[test]
+fn what_publishes_is_a_consumer_like_any_other() {
+    let server = Server::start_with("max_payload: 64KB");
+    let sites = two_masters(&server);
+    let mut large = Map::new();
+    large.insert("text", "x".repeat(100_000));
+    let mut publisher = publisher(&sites[0]);
+    publisher
+        .fire_event("test/large", &mut large, Some(DEADLINE))
+        .unwrap();
+    fire(&mut publisher, "ma", 0..1);
+    wait_until("the event after it", || numbers(&sites[1], "ma") == [0]);
+    wait_until("its figures", || {
+        let info = consumer(&sites[0], &["info", "cluster"]);
+        let parts = ["\"kind\": \"sink\"", "\"dead\": 1", "\"lag\": 0"];
+        parts.iter().all(|part| info.contains(part))
+    });
+    let dead = consumer(&sites[0], &["dead", "cluster"]);
+    assert!(dead.contains("test/large: "), "{dead}");
+    assert_eq!(
+        consumer(&sites[0], &["resend", "cluster"]),
+        "cluster: 0 delivered, 1 refused again and kept\n"
+    );
+    let moved = ["reset", "cluster", "--to-earliest", "--execute"];
+    let moved = consumer(&sites[0], &moved);
+    assert!(moved.contains(" again)"), "{moved}");
+    // The others know what they have.
+    fire(&mut publisher, "ma", 1..2);
+    wait_until("the next event", || numbers(&sites[1], "ma").len() >= 2);
+    assert_eq!(numbers(&sites[1], "ma"), [0, 1]);
 }
 
 #[test]

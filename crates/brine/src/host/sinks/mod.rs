@@ -18,7 +18,7 @@ use brine_api::Sinks;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "webhook"))]
 use brine_bridge::Secret;
 use brine_bridge::{Pump, Sink, SinkConfig, SinkHandle};
-use brine_config::{Loaded, SinkOptions};
+use brine_config::{Brine, Opts, SinkOptions};
 use brine_log::Log;
 use brine_log::history::History;
 use tokio::sync::watch;
@@ -41,25 +41,30 @@ type Start =
 
 /// Sinks that run. Dropping them has them deliver what is in the log, for a few seconds at most, and waits for that.
 pub(crate) struct RunningSinks {
-    list: Arc<SinkList>,
+    handles: Vec<SinkHandle>,
     shutdown: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How they are, for requests.
-pub(crate) fn shown(sinks: Option<&RunningSinks>) -> Option<Arc<dyn Sinks>> {
-    let list = Arc::clone(&sinks?.list);
-    Some(list)
+/// How they are, for requests, and how the one is that publishes to other masters; `None` without history.
+pub(crate) fn shown(
+    sinks: Option<&RunningSinks>,
+    publisher: Option<&SinkHandle>,
+    history: Option<&History>,
+) -> Option<Arc<dyn Sinks>> {
+    let handles = sinks.into_iter().flat_map(|sinks| &sinks.handles);
+    let handles = handles.chain(publisher).cloned().collect();
+    let list = SinkList::running(handles, &history?.status().directory);
+    Some(Arc::new(list))
 }
 
-/// What is wrong with the sinks of a configuration, each with the option that asks for it, and where that stands.
-pub(crate) fn check(loaded: &Loaded) -> Vec<(&SinkOptions, anyhow::Error)> {
-    let node = Node {
-        opts: Some(&loaded.opts),
-        brine: &loaded.brine,
-    };
-    let bad = |sink| make::parts(node, sink).err().map(|error| (sink, error));
-    loaded.sinks.iter().filter_map(bad).collect()
+/// What is wrong with a sink by itself.
+pub(crate) fn check(
+    opts: Option<&Opts>,
+    brine: &Brine,
+    options: &SinkOptions,
+) -> anyhow::Result<()> {
+    make::parts(Node { opts, brine }, options).map(drop)
 }
 
 /// Where a history keeps the dead letters of its sinks.
@@ -90,9 +95,8 @@ impl PreparedSinks {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let history = history.context(
-            "sinks need a history, which keeps their positions; take brine: {history: false} out",
-        )?;
+        // One that is switched off is refused before this.
+        let history = history.context("sinks need a history, which keeps their positions")?;
         let directory = dead_letters(&history.status().directory);
         let (shutdown, ends) = watch::channel(false);
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
@@ -103,9 +107,8 @@ impl PreparedSinks {
             handles.push(handle);
             threads.push(start(&name, pump, ends.clone())?);
         }
-        let list = Arc::new(SinkList::running(handles, directory));
         Ok(Some(RunningSinks {
-            list,
+            handles,
             shutdown,
             threads,
         }))
@@ -151,6 +154,3 @@ impl Drop for RunningSinks {
         }
     }
 }
-
-/// For `SinkList`, which holds them.
-type Handles = Vec<SinkHandle>;

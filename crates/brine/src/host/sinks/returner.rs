@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use brine_bridge::{Batch, Sink, SinkError};
-use brine_log::Position;
+use brine_log::{LogId, Position};
 use brine_node::functions::{Call, Failure, Functions, FunctionsConfig, Host};
 use brine_wire::{Map, Value, msgpack};
 
@@ -81,7 +81,7 @@ fn directories(node: Node<'_>) -> Vec<PathBuf> {
 }
 
 impl Sink for ReturnerSink {
-    async fn begin(&mut self) -> Result<Option<Position>, SinkError> {
+    async fn begin(&mut self, _log: LogId) -> Result<Option<Position>, SinkError> {
         Ok(None)
     }
 

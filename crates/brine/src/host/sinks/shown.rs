@@ -11,25 +11,26 @@ use brine_log::Millis;
 use brine_wire::compat::StampStyle;
 use brine_wire::{Map, Value, msgpack, stamp};
 
-use super::{Handles, dead_letters};
+use super::dead_letters;
 
 /// The sinks of a process; or none, but the dead letters that are left.
 pub(crate) struct SinkList {
-    handles: Handles,
+    handles: Vec<SinkHandle>,
     dead_letters: PathBuf,
 }
 
 impl SinkList {
-    pub(super) const fn running(handles: Handles, dead_letters: PathBuf) -> Self {
+    /// Those of a bus that runs, and its history's directory.
+    pub(super) fn running(handles: Vec<SinkHandle>, history: &Path) -> Self {
         Self {
             handles,
-            dead_letters,
+            dead_letters: dead_letters(history),
         }
     }
 
     /// Those of a history whose bus does not run.
     pub(crate) fn left_in(history: &Path) -> Self {
-        Self::running(Vec::new(), dead_letters(history))
+        Self::running(Vec::new(), history)
     }
 
     fn find(&self, name: &str) -> Option<&SinkHandle> {
@@ -89,7 +90,13 @@ impl Sinks for SinkList {
             let mut answer = Map::new();
             answer.insert("name", name);
             answer.insert("delivered", number(sent.delivered));
-            answer.insert("kept", number(sent.kept));
+            answer.insert("kept", number(sent.kept()));
+            answer.insert("refused", number(sent.refused));
+            answer.insert("failed", number(sent.failed));
+            answer.insert("unsent", number(sent.unsent));
+            for (name, why) in [("failure", sent.failure), ("away", sent.away)] {
+                answer.insert(name, why.map_or(Value::Nil, Value::from));
+            }
             Ok(answer)
         })
     }

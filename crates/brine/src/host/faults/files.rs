@@ -1,0 +1,121 @@
+//! Files that two sinks would write. Each would take the other's lines for what a crash left of its own, and write again
+//! what it does not find.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use brine_bridge::file::record_file;
+use brine_config::{SinkKind, SinkOptions};
+
+use super::{Fault, at};
+
+/// What a sink writes.
+struct Files<'a> {
+    sink: &'a SinkOptions,
+    /// As the option has it.
+    path: &'a Path,
+    /// The file, and the one that says how far it is: without links, as far as they are there.
+    resolved: [PathBuf; 2],
+    /// The file itself, which may have several names; `None` if it is not there.
+    inode: Option<(u64, u64)>,
+}
+
+/// The sinks whose file is another's, each with the one before it.
+pub(super) fn shared(sinks: &[SinkOptions]) -> Vec<Fault> {
+    let files: Vec<_> = sinks.iter().filter_map(Files::of).collect();
+    let mut faults = Vec::new();
+    for (nth, one) in files.iter().enumerate() {
+        let Some(other) = files[..nth].iter().find(|other| one.shares_with(other)) else {
+            continue;
+        };
+        let own = match one.path == other.path {
+            true => String::new(),
+            false => format!(" as {}", other.path.display()),
+        };
+        let error = anyhow!(
+            "path: expected a file of its own, found {}, which {}{} has{own}",
+            one.path.display(),
+            other.sink.option,
+            at(&other.sink.place),
+        );
+        faults.push(Fault::of(one.sink, error));
+    }
+    faults
+}
+
+impl<'a> Files<'a> {
+    fn of(sink: &'a SinkOptions) -> Option<Self> {
+        let SinkKind::File(options) = &sink.kind else {
+            return None;
+        };
+        let path = resolved(&options.path);
+        let there = path.metadata().ok();
+        Some(Self {
+            sink,
+            path: &options.path,
+            inode: there.map(|file| (file.dev(), file.ino())),
+            resolved: [record_file(&path), path],
+        })
+    }
+
+    fn shares_with(&self, other: &Self) -> bool {
+        let is_others = |file| other.resolved.contains(file);
+        self.resolved.iter().any(is_others) || (self.inode.is_some() && self.inode == other.inode)
+    }
+}
+
+/// A path as the system follows it: without links, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    /// As many links as Linux follows.
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        if let Ok(path) = path.canonicalize() {
+            return path;
+        }
+        // A link to what is not there: the file will be made where it leads.
+        match (path.read_link(), path.parent()) {
+            (Ok(target), Some(parent)) => path = parent.join(target),
+            _ => break,
+        }
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => resolved(parent).join(name),
+        // It ends in `..`, below a directory that is not there.
+        (Some(parent), None) => {
+            let parent = resolved(parent);
+            parent.parent().map_or(parent.clone(), Path::to_owned)
+        }
+        (None, _) => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_where_it_leads() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir(root.join("real")).unwrap();
+        symlink("real", root.join("link")).unwrap();
+        symlink("link/later", root.join("dangling")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        let expected = root.join("real/later");
+        for path in [
+            "real/later",
+            "link/later",
+            "./real/../link/later",
+            "dangling",
+        ] {
+            assert_eq!(resolved(&root.join(path)), expected, "{path}");
+        }
+        assert_eq!(resolved(&root.join("no/../real/x")), root.join("real/x"));
+        assert_eq!(resolved(&root.join("loop")), root.join("loop"));
+    }
+}
