@@ -215,7 +215,8 @@ impl<K: Copy + PartialEq> Syntax<K> {
         let mut help = format!("Usage: {program} {usage}\n\n{}\n\nOptions:\n", self.about);
         // Options without help are internal: this program passes them to itself.
         let shown = self.options().filter(|option| !option.help.is_empty());
-        let (idle, useful): (Vec<_>, Vec<_>) = shown.partition(|option| option.is_idle());
+        let (idle, useful): (Vec<&Opt<K>>, Vec<&Opt<K>>) =
+            shown.partition(|option| option.is_idle());
         useful.iter().for_each(|option| option.describe(&mut help));
         if !idle.is_empty() {
             help.push_str("\nOptions of Salt's that do nothing here:\n");
