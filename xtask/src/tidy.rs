@@ -295,6 +295,11 @@ fn check_terminals(faults: &mut Vec<String>) -> anyhow::Result<()> {
                     "{file}:{number}: opens a stream; print through `crate::terminal`, which escapes what comes from outside"
                 ));
             }
+            if line.contains("error:#}") {
+                faults.push(format!(
+                    "{file}:{number}: prints the causes of an error twice; use `show::one_line`, which prints each once"
+                ));
+            }
         }
     }
     Ok(())

@@ -244,7 +244,7 @@ impl Consumers {
         })?;
         if position.log != self.log.id() || position.seq > self.log.position().seq {
             return Err(ApiError::Conflict(format!(
-                "{position} is no position of this log, which is at {}",
+                "{position} is not a position of this log, which is at {}",
                 self.log.position()
             )));
         }
@@ -371,7 +371,7 @@ impl Consumers {
         let sinks = self.sinks.as_ref().filter(|_| consumer.kind == SINK);
         sinks.ok_or_else(|| {
             ApiError::Conflict(format!(
-                "consumer {name} is no sink, and has no dead letters"
+                "consumer {name} is not a sink and has no dead letters"
             ))
         })
     }

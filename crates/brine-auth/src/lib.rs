@@ -16,7 +16,7 @@ mod token;
 
 pub use attempts::Attempts;
 pub use authority::{Authority, LoginError};
-pub use backend::hash_password;
+pub use backend::{has_backend, hash_password};
 pub use config::AuthConfig;
 pub use login::Login;
 pub use permissions::{auth_list, shown};

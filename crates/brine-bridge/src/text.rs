@@ -107,7 +107,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     while let Some(error) = source {
         let cause = error.to_string();
         // Some say their cause themselves.
-        if !text.ends_with(&cause) {
+        if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }

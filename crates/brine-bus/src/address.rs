@@ -197,7 +197,7 @@ pub enum AddressError {
     },
     /// `hash_type` names no digest known here.
     #[error(
-        "expected hash_type to be md5, sha1, sha224, sha256, sha384 or sha512, found {found:?}"
+        "option hash_type: expected md5, sha1, sha224, sha256, sha384 or sha512, found {found:?}"
     )]
     UnknownHashType {
         /// What came.

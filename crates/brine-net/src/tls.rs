@@ -65,7 +65,7 @@ pub enum TlsError {
         name: String,
     },
     /// A required setting is missing.
-    #[error("option ssl: expected {expected}, found none")]
+    #[error("option ssl: set {expected}")]
     Missing {
         /// What.
         expected: &'static str,

@@ -85,7 +85,7 @@ pub enum FrameError {
         declared: usize,
     },
     /// The map has no `body`.
-    #[error("expected a body in the frame, found none")]
+    #[error("the frame has no body")]
     NoBody,
     /// `body` is neither bytes nor text.
     #[error("expected a body of bytes, found byte 0x{marker:02x}")]

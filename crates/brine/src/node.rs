@@ -111,6 +111,14 @@ pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
     let mut config = FunctionsConfig::new(Map::from_pairs(all.collect()));
     config.salt_version = salt_release(loaded.brine.compat.unwrap_or(Compat::NEWEST)).into();
     config.python = loaded.brine.python.as_ref().map(Into::into);
+    if let Some(python) = config.python.as_ref().filter(|python| python.is_absolute())
+        && !python.exists()
+    {
+        let python = python.display();
+        tracing::warn!(
+            "option brine: python: there is no {python}; functions that need Python fail"
+        );
+    }
     config.grains = grains::load(&config.opts, &config.salt_version);
     config
 }

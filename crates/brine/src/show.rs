@@ -38,22 +38,33 @@ pub(crate) fn complain(text: &dyn fmt::Display) {
     let _ = writeln!(terminal::stderr(), "brine: {text}");
 }
 
-/// An error and its causes on one line. Libraries name the cause in their own text and give it as the
-/// source too; it is printed once.
+/// An error and its causes on one line; `{error:#}` would repeat them. Libraries name the cause in their own text
+/// and give it as the source too; it is printed once.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    causes(error.as_ref())
+}
+
+/// Like [`one_line`], of an error that is no `anyhow::Error`.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if line.ends_with(&cause) {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    for cause in causes.map(ToString::to_string) {
+        // Not always at the end: `cannot connect: refused; is a bus running there?`
+        if line.contains(&cause) {
             continue;
         }
-        // `configuration /etc/salt/master` and `/etc/salt/master: line 2: …` name one file.
+        // `configuration /etc/salt/master` and `/etc/salt/master: line 2: …` name one file; so does `/etc/salt/master,
+        // line 2: …`.
         let subject = cause.split(": ").next().unwrap_or_default();
+        let subject = match subject.split_once(", line ") {
+            Some((file, _)) if line.ends_with(file) => file,
+            _ => subject,
+        };
         let rest = match subject.is_empty() || !line.ends_with(subject) {
             true => &cause[..],
             false => cause[subject.len()..].trim_start_matches(": "),
         };
-        if !line.is_empty() && !rest.is_empty() {
+        if !line.is_empty() && !rest.is_empty() && !rest.starts_with(", ") {
             line.push_str(": ");
         }
         line.push_str(rest);
@@ -125,7 +136,19 @@ mod tests {
             one_line(&error),
             "configuration /etc/salt/master: invalid digit found in string"
         );
+        let error = anyhow!("/etc/salt/master, line 7: brine: no such option");
+        assert_eq!(
+            one_line(&error.context("configuration /etc/salt/master")),
+            "configuration /etc/salt/master, line 7: brine: no such option"
+        );
         let error = Err::<(), _>(anyhow!("inner")).context("outer").unwrap_err();
         assert_eq!(one_line(&error), "outer: inner");
+        let advised = Err::<(), _>(anyhow!("refused"))
+            .context("cannot connect: refused; is a bus running there?")
+            .unwrap_err();
+        assert_eq!(
+            one_line(&advised),
+            "cannot connect: refused; is a bus running there?"
+        );
     }
 }

@@ -41,7 +41,7 @@ pub enum TlsError {
         error: rustls::pki_types::pem::Error,
     },
     /// A file holds nothing of the kind.
-    #[error("{}: expected {expected}, in PEM; found none", path.display())]
+    #[error("{}: expected {expected} in PEM, but the file has nothing of the kind", path.display())]
     Empty {
         /// The file.
         path: PathBuf,

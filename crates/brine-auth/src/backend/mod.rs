@@ -74,6 +74,12 @@ pub(crate) enum BackendError {
     Server { server: String, reason: String },
 }
 
+/// Whether Brine has a back end of Salt's by this name.
+#[must_use]
+pub fn has_backend(name: &str) -> bool {
+    Backend::named(name).is_some()
+}
+
 impl Backend {
     pub(crate) fn named(name: &str) -> Option<Self> {
         Some(match name {

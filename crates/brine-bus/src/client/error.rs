@@ -166,7 +166,7 @@ pub enum ReceiveError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// What came from the socket are no frames. The next call connects again.
-    #[error("what is at {endpoint} is no publish socket of a bus: {source}")]
+    #[error("{endpoint} is not the publish socket of a bus: {source}")]
     NotABus {
         /// The socket.
         endpoint: Endpoint,

@@ -207,7 +207,7 @@ impl Join {
                 append(&joining, &log, &relay);
                 handle.set(status(&joining));
                 if let Some(error) = read {
-                    break format!("the bus sent what is no event: {error}");
+                    break format!("the bus sent a frame that is not an event: {error}");
                 }
                 if let (false, true, Some(framing)) =
                     (is_placed, joining.is_joined(), joining.framing())

@@ -4,9 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::history::directory::store_file;
 use crate::history::loader;
-use crate::history::open::{OpenError, in_directory};
+use crate::history::open::{OpenError, existing_store, in_directory};
 use crate::history::sqlite::SqliteReader;
 use crate::history::store::{self, BlockReader, StoreError};
 use crate::position::LogId;
@@ -26,12 +25,7 @@ impl ForeignHistory {
     /// # Errors
     /// [`OpenError`].
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let file = store_file(directory);
-        if !file.is_file() {
-            return Err(OpenError::Nothing {
-                directory: directory.to_owned(),
-            });
-        }
+        let file = existing_store(directory)?;
         let reader = SqliteReader::open(&file);
         let history = reader.and_then(|reader| Self::on(Box::new(reader)));
         history.map_err(|error| in_directory(directory, error))

@@ -4,8 +4,8 @@
 //! shown. Therefore the store always holds a ceiling above all of them, written before they are
 //! used; after a crash numbering goes on from there, and the numbers between are a gap.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -89,6 +89,23 @@ pub enum OpenError {
         /// What is wrong with it.
         error: StoreError,
     },
+}
+
+/// The store's file in a directory, which must be there.
+pub(super) fn existing_store(directory: &Path) -> Result<PathBuf, OpenError> {
+    let file = store_file(directory);
+    // Looked at, not opened: closing it would release the locks that a writer in this process has on it.
+    match fs::metadata(&file) {
+        Ok(about) if about.is_file() => Ok(file),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(OpenError::Directory {
+            directory: directory.to_owned(),
+            reason: "permission denied; run this as root or as the user that runs the bus"
+                .to_owned(),
+        }),
+        _ => Err(OpenError::Nothing {
+            directory: directory.to_owned(),
+        }),
+    }
 }
 
 impl PreparedHistory {

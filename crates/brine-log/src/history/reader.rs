@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crate::cursor::Events;
 use crate::gap::GapReason;
-use crate::history::directory::{store_file, writer};
+use crate::history::directory::writer;
 use crate::history::loader::Loader;
-use crate::history::open::{OpenError, in_directory};
+use crate::history::open::{OpenError, existing_store, in_directory};
 use crate::history::saved::Consumer;
 use crate::history::sqlite::SqliteReader;
 use crate::history::store::{self, BlockReader, RecordedGap, StoreError, Totals};
@@ -61,12 +61,7 @@ impl HistoryReader {
     /// # Errors
     /// [`OpenError`].
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let file = store_file(directory);
-        if !file.is_file() {
-            return Err(OpenError::Nothing {
-                directory: directory.to_owned(),
-            });
-        }
+        let file = existing_store(directory)?;
         let failed = |error| in_directory(directory, error);
         let reader = SqliteReader::open(&file).map_err(failed)?;
         let mut reader = Self::on(Box::new(reader)).map_err(failed)?;

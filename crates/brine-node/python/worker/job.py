@@ -2,6 +2,7 @@
 """
 
 import collections.abc
+import contextlib
 import functools
 import inspect
 import logging
@@ -13,7 +14,7 @@ import types
 from brine_worker.failures import exception_of, failure_of, traceback_of
 from brine_worker.loading import Data, Loader
 from brine_worker.packing import pack, receive, send
-from brine_worker.salt_modules import SaltModules
+from brine_worker.salt_modules import Running, SaltModules
 
 class Job:
     def __init__(self, connection, data):
@@ -64,6 +65,7 @@ class Job:
         if request.get("op") == "list":
             return self.list()
         fun = request["fun"]
+        self.salt_modules.master = request.get("master")
         function = self.function(fun)
         if function is None:
             kind, reason = self.modules.unloaded.get(fun.split(".")[0], (None, None))
@@ -72,8 +74,10 @@ class Job:
             return {"op": "missing", "kind": kind, "reason": reason}
         try:
             args, kwargs = arguments(function, request)
-            value = function(*args, **kwargs)
-            value = collected(value)
+            is_salts = fun in self.salt_modules.found
+            running = Running(self.opts.get("cachedir"), request) if is_salts else contextlib.nullcontext()
+            with running:
+                value = collected(function(*args, **kwargs))
             out = self.modules.outputters.get(fun) or getattr(function, "__outputter__", None)
             retcode = self.context.get("retcode", 0)
             retcode = retcode if isinstance(retcode, int) else 1

@@ -2,8 +2,11 @@
 """
 
 import logging
+import os
+import time
 
 from brine_worker.failures import traceback_of
+from brine_worker.packing import pack
 
 class SaltModules:
     """Salt's execution modules through Salt's loader: functions that neither the minion nor a user has."""
@@ -13,6 +16,8 @@ class SaltModules:
     def __init__(self, job, wanted):
         self.job = job
         self.loader = None
+        self.master = None  # the one that asked for this job
+        self.found = set()
         self.is_there = bool(wanted) and has_salt()
         self.failure = None
 
@@ -39,7 +44,9 @@ class SaltModules:
         opts.update(self.job.opts)
         opts["grains"], opts["pillar"] = dict(self.job.grains), dict(self.job.pillar)
         opts["__role"] = "minion"
-        if isinstance(opts.get("master"), (list, tuple)) and opts["master"]:
+        if self.master is not None:
+            opts["master"] = self.master
+        elif isinstance(opts.get("master"), (list, tuple)) and opts["master"]:
             opts["master"] = opts["master"][0]
         if opts.get("file_client") != "local" and isinstance(opts.get("master"), str):
             self.add_master(opts)
@@ -60,9 +67,11 @@ class SaltModules:
     def find(self, name):
         functions = self.functions()
         try:
-            return functions[name] if functions is not None else None
+            function = functions[name] if functions is not None else None
         except KeyError:
             return None
+        self.found.add(name)
+        return function
 
     def reason(self, name):
         """Why a module is not loaded, in Salt's words."""
@@ -79,6 +88,34 @@ class SaltModules:
     def all(self):
         functions = self.functions()
         return {} if functions is None else {name: functions[name] for name in list(functions)}
+
+
+class Running:
+    """Lists a job where Salt's `saltutil.is_running` looks: `state.apply` refuses to run beside another."""
+
+    def __init__(self, cachedir, request):
+        jid = str(request.get("jid") or "") or time.strftime("%Y%m%d%H%M%S000000", time.gmtime())
+        published = request.get("pub") or {}
+        self.entry = {name[len("__pub_"):]: value for name, value in published.items()}
+        self.entry.update(fun=request["fun"], jid=jid, pid=os.getpid())
+        self.path = os.path.join(cachedir, "proc", jid) if cachedir and jid.isalnum() else None
+
+    def __enter__(self):
+        if self.path is None:
+            return
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+            with open(self.path, "wb") as file:
+                file.write(pack(self.entry))
+        except OSError as error:
+            logging.getLogger(__name__).warning("other jobs do not see this one: %s", error)
+
+    def __exit__(self, *_):
+        try:
+            if self.path is not None:
+                os.remove(self.path)
+        except OSError:
+            pass  # Salt removes what a job that ended has left
 
 
 def has_salt():

@@ -25,6 +25,8 @@ pub struct Call {
     pub publication: Map,
     /// The job's id.
     pub jid: String,
+    /// The master that asked, `host:port`: of several, it is the one whose files and pillar Salt's own modules fetch.
+    pub master: Option<String>,
     /// Where what the function's module logs goes, too.
     pub log: Option<CallLog>,
 }

@@ -36,6 +36,8 @@ pub struct ClientConfig {
     pub(super) ipv6: bool,
     /// The user's key, read from the master's `cachedir`; empty if there is none, which the master refuses.
     pub(super) key: String,
+    /// Why there is none.
+    no_key: Option<String>,
     pub(super) user: String,
     pub(super) nodegroups: Map,
     pub(super) conf_file: String,
@@ -53,6 +55,10 @@ impl ClientConfig {
     pub fn from_opts(opts: &Opts, user: &str) -> Result<Self, ClientOptionsError> {
         let read = Reader(opts);
         let text = |name| opts.text(name).unwrap_or_default().to_owned();
+        let (key, no_key) = match key(&read, user) {
+            Ok(key) => (key, None),
+            Err(why) => (String::new(), Some(why)),
+        };
         Ok(Self {
             bus: bus_address(opts, &Node::Master, None)?,
             sock_dir: text("sock_dir"),
@@ -63,7 +69,8 @@ impl ClientConfig {
             ret_port: read.port("ret_port", 4506)?,
             transport: read.transport()?,
             ipv6: read.flag("ipv6", false)?,
-            key: key(&read, user),
+            key,
+            no_key,
             user: user.to_owned(),
             nodegroups: nodegroups(opts.get("nodegroups")),
             conf_file: text("conf_file"),
@@ -75,13 +82,20 @@ impl ClientConfig {
         })
     }
 
+    /// Why the master will refuse the user's jobs: the user has no key, and does not log in.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.no_key.as_deref().filter(|_| self.login.is_empty())
+    }
+
     /// How long the master may take to answer a publish: Salt's clients wait at least this long, too.
     pub(super) fn answer_within(&self) -> Duration {
         self.timeouts.timeout.max(Duration::from_secs(5))
     }
 }
 
-fn key(read: &Reader<'_>, user: &str) -> String {
+/// The key, or why there is none.
+fn key(read: &Reader<'_>, user: &str) -> Result<String, String> {
     let master_user = read.text("user").unwrap_or_else(|| "root".to_owned());
     let owner = match user == "root" || user.starts_with("sudo_") {
         true => master_user.as_str(),
@@ -89,13 +103,14 @@ fn key(read: &Reader<'_>, user: &str) -> String {
     };
     let cachedir = read.text("cachedir").unwrap_or_default();
     let Some(path) = keys::local::path(Path::new(&cachedir), owner) else {
-        return String::new();
+        return Err(format!("user {owner:?} can have no key"));
     };
-    match std::fs::read_to_string(&path) {
-        Ok(key) => key.trim().to_owned(),
-        Err(error) => {
-            tracing::debug!("{}: {error}", path.display());
-            String::new()
-        }
-    }
+    let key = std::fs::read_to_string(&path);
+    key.map(|key| key.trim().to_owned()).map_err(|error| {
+        let path = path.display();
+        format!(
+            "user {user} has no key for this master ({path}: {error}): use sudo, log in with -a, or be named in the \
+             master's publisher_acl"
+        )
+    })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use brine_auth::{AuthConfig, TokenLayout, TokenStore};
 use brine_config::{Brine, Opts};
 use brine_wire::compat::{Compat, Series};
-use brine_wire::{Map, Value};
+use brine_wire::{Map, Value, python_text};
 
 /// What `external_auth` needs of the master's options.
 #[derive(Debug, Clone)]
@@ -21,9 +21,19 @@ impl ExternalOptions {
         let map = |name| opts.get(name).and_then(Value::as_map).cloned();
         let expire = opts.int("token_expire").unwrap_or(43_200);
         let token_dir = opts.text("token_dir").ok();
+        let external_auth = map("external_auth").unwrap_or_default();
+        for (name, _) in &external_auth {
+            let name = python_text::str(name);
+            if !brine_auth::has_backend(&name) {
+                tracing::warn!(
+                    "option external_auth: Brine has no back end {name}: its users cannot log in; there are \
+                     sharedsecret, file, ldap, rest, brine and auto"
+                );
+            }
+        }
         Self {
             auth: AuthConfig {
-                external_auth: map("external_auth").unwrap_or_default(),
+                external_auth,
                 sharedsecret: match opts.get("sharedsecret") {
                     Some(Value::Str(secret)) => Some(secret.clone()),
                     Some(Value::Int(secret)) => Some(secret.to_string()),

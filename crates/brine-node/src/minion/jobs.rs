@@ -201,8 +201,8 @@ async fn run(node: Arc<Node>, queued: QueuedJob) {
     } = queued;
     node.jobs.begins(job.jid.as_str(), about);
     let ended = match &job.fun {
-        Value::Array(funs) => run_several(&node, &job, funs).await,
-        _ => run_one(&node, &job, &job.fun, &job.arg).await,
+        Value::Array(funs) => run_several(&node, &job, &asked_by, funs).await,
+        _ => run_one(&node, &job, &asked_by, (&job.fun, &job.arg)).await,
     };
     node.jobs.ends(job.jid.as_str());
     let Some(done) = ended else {
@@ -222,8 +222,14 @@ struct Done {
     retcode: Value,
 }
 
-async fn run_one(node: &Node, job: &Job, fun: &Value, arg: &[Value]) -> Option<Done> {
-    let call = call(node, job, fun, arg);
+async fn run_one(
+    node: &Node,
+    job: &Job,
+    asked_by: &MasterClient,
+    (fun, arg): (&Value, &[Value]),
+) -> Option<Done> {
+    let mut call = call(node, job, fun, arg);
+    call.master = Some(asked_by.name());
     let fun = call.fun.clone();
     let outcome = match node.functions.call(call).await {
         Ok(outcome) => outcome,
@@ -239,14 +245,19 @@ async fn run_one(node: &Node, job: &Job, fun: &Value, arg: &[Value]) -> Option<D
 }
 
 /// Runs functions one after the other, each with its own argument list.
-async fn run_several(node: &Node, job: &Job, funs: &[Value]) -> Option<Done> {
+async fn run_several(
+    node: &Node,
+    job: &Job,
+    asked_by: &MasterClient,
+    funs: &[Value],
+) -> Option<Done> {
     let (mut success, mut ret, mut retcode) = (Map::new(), Map::new(), Map::new());
     for (at, fun) in funs.iter().enumerate() {
         let arg = match job.arg.get(at) {
             Some(Value::Array(arg)) => arg.as_slice(),
             _ => &[],
         };
-        let done = run_one(node, job, fun, arg).await?;
+        let done = run_one(node, job, asked_by, (fun, arg)).await?;
         success.insert(fun.clone(), done.success);
         ret.insert(fun.clone(), done.ret);
         retcode.insert(fun.clone(), done.retcode);

@@ -132,6 +132,7 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
             kwargs: map("kwarg"),
             publication: map("pub"),
             jid: jid.clone(),
+            master: node.connected_master().map(|master| master.name()),
             log: log.clone(),
         })
         .await;

@@ -182,6 +182,12 @@ impl MasterClient {
         })))
     }
 
+    /// Its `host:port`.
+    pub(crate) fn name(&self) -> String {
+        let master = &self.0.master;
+        master.with_port(master.port)
+    }
+
     /// Which master.
     #[must_use]
     pub fn master(&self) -> &MasterAddress {

@@ -126,6 +126,11 @@ impl Uplink {
 }
 
 impl Node {
+    /// The first master that this minion is connected to.
+    pub(crate) fn connected_master(&self) -> Option<MasterClient> {
+        self.up.iter().find_map(|up| up.borrow().clone())
+    }
+
     /// Puts a request into every master's queue; `false` if one has no room.
     pub(crate) fn send_up(&self, load: &Map) -> bool {
         let pushed = self

@@ -125,6 +125,10 @@ impl Request {
                 map.insert("args", call.args.clone());
                 map.insert("kwargs", call.kwargs.clone());
                 map.insert("pub", call.publication.clone());
+                map.insert("jid", call.jid.as_str());
+                if let Some(master) = &call.master {
+                    map.insert("master", master.as_str());
+                }
                 if let Some(log) = &call.log {
                     map.insert("log", log.level());
                 }
@@ -184,8 +188,8 @@ impl Running {
 
     /// The child's next message.
     ///
-    /// A process that the function started may keep the connection open when the child is
-    /// gone; what the child itself message is there soon after its end, or never.
+    /// A process that the function started may keep the connection open when the child is gone; what the child itself
+    /// sent arrives soon after its end, or never.
     async fn next(&mut self) -> Result<Map, FrameError> {
         const SOON: Duration = Duration::from_secs(2);
         let mut next = std::pin::pin!(frame::read(&mut self.connection));
@@ -198,7 +202,7 @@ impl Running {
         }
     }
 
-    /// How a child ended that message nothing more.
+    /// How a child ended that sends nothing more.
     async fn died(&mut self) -> Failure {
         /// The parent tells at once, unless it is gone too.
         const TIMEOUT: Duration = Duration::from_secs(5);

@@ -152,7 +152,9 @@ fn spawn(program: &Path) -> std::io::Result<(Child, UnixStream)> {
     }
     let mut child = command
         // Isolated: no module comes from the current directory, PYTHONPATH or a home directory.
-        .args(["-I", "-u", "-c", LOADER])
+        // The last argument is a word for `ps`, and for Salt: it takes a job for running only if its process's
+        // command line has `salt` in it.
+        .args(["-I", "-u", "-c", LOADER, "salt-modules"])
         // A program on a relative PATH entry, and whatever a module opens by a relative name, is
         // not the caller's: `salt-call` may run in a directory that belongs to somebody else.
         .current_dir("/")

@@ -1,5 +1,6 @@
 //! Users' execution modules in the Python beside a minion: what they see, and what they cannot break.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +11,7 @@ use brine_wire::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use crate::documented;
 use crate::support::CUSTOM_MODULE;
 
 /// A minion's functions with modules of a user, and the events they send.
@@ -603,6 +605,8 @@ async fn salts_own_modules_run_where_the_python_has_salt() {
         // What exists and what does not.
         let listed = repr(&run("sys.list_functions", &["hashutil".into()]).await.ret);
         assert!(listed.contains("'hashutil.sha256_digest'"), "{listed}");
+        let listed = run("sys.list_functions", &[]).await.ret;
+        assert_eq!(wrongly_documented(&listed, version), [""; 0], "{version}");
         let missing = run("hashutil.nope", &[]).await;
         assert!(
             repr(&missing.ret).contains("'hashutil.nope' is not available."),
@@ -614,6 +618,20 @@ async fn salts_own_modules_run_where_the_python_has_salt() {
             "{wrong:?}"
         );
     }
+}
+
+/// Rows of the documentation's table that do not say what a minion has whose Python has this release.
+fn wrongly_documented(listed: &Value, version: &str) -> Vec<String> {
+    let listed = listed.as_array().unwrap().iter().filter_map(Value::as_str);
+    let listed: BTreeSet<_> = listed.filter(|name| documented::is_listed(name)).collect();
+    let column = documented::column(version);
+    let rows = documented::functions();
+    let said = rows.iter().filter(|row| {
+        row[3] == "built in" || (row[3] == "through real Salt" && row[column] == "yes")
+    });
+    let said: BTreeSet<_> = said.map(|row| row[0]).collect();
+    let different = listed.symmetric_difference(&said);
+    different.map(|name| (*name).to_owned()).collect()
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ use brine_wire::python_text::{repr, str};
 use brine_wire::{Map, Value};
 use serde_json::{Value as Json, json};
 
+use crate::documented;
+
 /// A public key, with Windows' line ends.
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\r\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK\r\nxyz=\r\n\r\n-----END PUBLIC KEY-----\r\n";
 
@@ -439,39 +441,33 @@ async fn check(version: &str) {
 
 /// Rows of the table in `docs/compatibility.md` that do not say what is so.
 async fn wrong_rows(functions: &Functions, all: &str, version: &str) -> Vec<String> {
-    let text = include_str!("../../../../docs/compatibility.md");
-    let modules = [
-        "cmd", "config", "event", "grains", "key", "mine", "pillar", "saltutil", "sys", "test",
-    ];
-    let module = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     let named = all
         .split("': {'args'")
         .filter_map(|part| part.rsplit('\'').next());
-    let is_listed = |name: &str| modules.contains(&module(name).as_str());
-    let theirs: Vec<&str> = named.filter(|name| is_listed(name)).collect();
+    let theirs: Vec<&str> = named.filter(|name| documented::is_listed(name)).collect();
     let ours = functions.run(Call::new("sys.list_functions")).await.ret;
     let Value::Array(ours) = ours else {
         panic!("a list of functions")
     };
     let ours: Vec<String> = ours.iter().map(str).collect();
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .filter(|line| {
-            line.starts_with("| `")
-                && (line.ends_with("| built in |") || line.ends_with("| through real Salt |"))
-        })
-        .map(|line| {
-            line.trim_matches('|')
-                .split('|')
-                .map(|cell| cell.trim().trim_matches('`'))
-                .collect()
-        })
-        .collect();
-    let column = if version.starts_with("3006") { 1 } else { 2 };
+    let rows = documented::functions();
+    let column = documented::column(version);
     let mut wrong = Vec::new();
-    for row in &rows {
-        let (has, is_built_in) = (row[column] == "yes", row[3] == "built in");
-        if has != theirs.contains(&row[0]) || is_built_in != ours.iter().any(|own| own == row[0]) {
+    for (at, row) in rows.iter().enumerate() {
+        let has = match row[column] {
+            "yes" => true,
+            "–" => false,
+            _ => !theirs.contains(&row[0]), // wrong either way
+        };
+        let is_ours = ours.iter().any(|own| own == row[0]);
+        let is_nowhere = row[1..=2] == ["–", "–"] && !is_ours;
+        let is_repeated = rows[..at].iter().any(|earlier| earlier[0] == row[0]);
+        let says_ours = match row[3] {
+            "built in" => true,
+            "through real Salt" | "missing" => false,
+            _ => !is_ours,
+        };
+        if has != theirs.contains(&row[0]) || says_ours != is_ours || is_nowhere || is_repeated {
             wrong.push(format!("docs/compatibility.md: {row:?}"));
         }
     }
@@ -479,7 +475,8 @@ async fn wrong_rows(functions: &Functions, all: &str, version: &str) -> Vec<Stri
         .iter()
         .copied()
         .chain(ours.iter().map(String::as_str));
-    let missing = missing.filter(|name| is_listed(name) && !rows.iter().any(|row| row[0] == *name));
+    let missing = missing
+        .filter(|name| documented::is_listed(name) && !rows.iter().any(|row| row[0] == *name));
     wrong.extend(missing.map(|name| format!("docs/compatibility.md lacks {name}")));
     wrong
 }

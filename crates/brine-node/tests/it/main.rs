@@ -10,6 +10,7 @@ mod audit;
 mod cve_master;
 mod deliveries;
 mod detour;
+mod documented;
 mod files;
 mod functions_python;
 mod functions_salt;

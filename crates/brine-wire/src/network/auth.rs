@@ -38,7 +38,7 @@ pub struct AuthRequest {
 #[non_exhaustive]
 pub enum AuthRequestError {
     /// The id is none: the answer is a signed `ret: false`.
-    #[error("expected a valid minion id in the sign-in request, found none")]
+    #[error("the sign-in request has no valid minion id")]
     Id {
         /// The nonce to answer with.
         nonce: Option<Nonce>,
@@ -47,7 +47,7 @@ pub enum AuthRequestError {
     },
     /// There is no public key of sensible size.
     #[error(
-        "expected a public key of at most {} bytes in the sign-in request, found none",
+        "the sign-in request has no public key of at most {} bytes",
         key_text::MAX_PUBLIC_PEM_BYTES
     )]
     PublicKey {
@@ -315,10 +315,10 @@ pub enum AuthReplyError {
     )]
     NotAReply,
     /// There is no signature.
-    #[error("expected a signature of the reply to the sign-in, found none")]
+    #[error("the reply to the sign-in has no signature")]
     Unsigned,
     /// A field is missing or of another type.
-    #[error("expected {field} in the reply to the sign-in, found none")]
+    #[error("the reply to the sign-in has no {field}")]
     Missing {
         /// Its name.
         field: &'static str,

@@ -72,7 +72,7 @@ pub enum PayloadError {
         minimum: u32,
     },
     /// There is no id, which version 3 requires.
-    #[error("expected the id of the sender, found none")]
+    #[error("the request does not name its sender")]
     NoId,
     /// The id is none.
     #[error(transparent)]

@@ -46,16 +46,16 @@ pub enum LoadError {
         outer: MinionId,
     },
     /// It has no token.
-    #[error("expected a token in the load, found none")]
+    #[error("the load has no token")]
     NoToken,
     /// Its nonce is none.
     #[error("expected a nonce of 32 characters, found something else")]
     BadNonce,
     /// It does not say when it was sent, which minions of every release do.
-    #[error("expected the time of a request (ts), found none")]
+    #[error("the request has no time (ts)")]
     NoTime,
     /// It has no nonce, which minions of every release send.
-    #[error("expected a nonce in the load, found none")]
+    #[error("the load has no nonce")]
     NoNonce,
     /// It is too old, or from the future.
     #[error(

@@ -109,7 +109,7 @@ fn ls(list: &List) -> anyhow::Result<()> {
     let status = ask(&list.bus.resolve()?, "reactor.status", Vec::new())?;
     let rules = status
         .as_array()
-        .context("the reactor's answer is no list")?;
+        .context("the reactor's answer is not a list")?;
     let mut out = terminal::stdout();
     if list.json {
         for rule in rules {

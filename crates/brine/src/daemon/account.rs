@@ -77,8 +77,14 @@ fn other_user(opts: &Opts) -> anyhow::Result<Option<User>> {
         return Ok(None);
     }
     if !own.is_root() {
+        let own = User::from_uid(Uid::from_raw(own.as_raw())).ok().flatten();
+        let own = own.map_or_else(|| "another user".to_owned(), |own| own.name);
+        let who = match name {
+            "root" => "root".to_owned(),
+            name => format!("{name} or root"),
+        };
         bail!(
-            "option user: only {name} or root can run this; remove the option to run it as yourself"
+            "option user: only {who} can run this, and this is {own}; use sudo, or set the option to {own}"
         );
     }
     Ok(Some(user))

@@ -118,9 +118,7 @@ impl MasterCommands {
             fun: fun(load).to_owned(),
             args: arguments.positional,
             kwargs: arguments.keyword,
-            publication: Map::new(),
-            jid: String::new(),
-            log: None,
+            ..Call::default()
         };
         let caller = self.0.permitted_caller(&by.user);
         self.0.wheel_answer(call, &caller).await.map_err(failed)

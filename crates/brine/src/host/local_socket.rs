@@ -21,6 +21,7 @@ use crate::bus_location::BusLocation;
 use crate::clock::local_offset;
 use crate::daemon;
 use crate::host::figures;
+use crate::show;
 
 /// A local socket that is served. Dropping it ends its streams and waits for them.
 pub(crate) struct RunningSocket {
@@ -42,7 +43,7 @@ pub(crate) fn start(
             Ok(listener) => listener,
             // The bus itself needs no directory there, so that it runs where none can be made.
             Err(error) => {
-                tracing::warn!("no local socket: {error:#}");
+                tracing::warn!("no local socket: {}", show::one_line(&error));
                 return Ok(None);
             }
         },

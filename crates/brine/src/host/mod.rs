@@ -38,6 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::bus_location::BusLocation;
+use crate::show;
 use cluster::RunningCluster;
 pub(crate) use commands::{MasterCommands, MinionCommands};
 pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
@@ -210,7 +211,10 @@ impl Detached {
             return 0;
         };
         history.held(minion, from).unwrap_or_else(|error| {
-            tracing::error!("what minions have delivered may come twice: {error:#}");
+            tracing::error!(
+                "what minions have delivered may come twice: {}",
+                show::one_line(&error)
+            );
             0
         })
     }

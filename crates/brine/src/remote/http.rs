@@ -22,6 +22,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::show;
+
 /// How long a connection may take to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long an answer may take to begin: a server may look through a long history for it.
@@ -121,14 +123,14 @@ impl Server {
         let connection = timeout(CONNECT_TIME, self.connect()).await;
         let connection = connection.map_err(|_| away("no connection within 10 s"))??;
         let handshake = http1::handshake(TokioIo::new(connection)).await;
-        let (mut sender, driver) = handshake.map_err(|error| away(chain(&error)))?;
+        let (mut sender, driver) = handshake.map_err(|error| away(show::causes(&error)))?;
         tokio::spawn(async move {
             // Its errors are those of the answer's body.
             let _ = driver.await;
         });
         let answer = timeout(ANSWER_TIME, sender.send_request(request)).await;
         let answer = answer.map_err(|_| away("no answer within 60 s"))?;
-        let answer = answer.map_err(|error| away(chain(&error)))?;
+        let answer = answer.map_err(|error| away(show::causes(&error)))?;
         match answer.status() {
             StatusCode::OK => Ok(answer),
             status => {
@@ -190,7 +192,7 @@ pub(super) async fn piece(body: &mut Incoming) -> Option<Result<Bytes, Failure>>
     loop {
         let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
         match frame {
-            Err(error) => return Some(Err(away(chain(&error)))),
+            Err(error) => return Some(Err(away(show::causes(&error)))),
             Ok(frame) => {
                 if let Ok(data) = frame.into_data() {
                     return Some(Ok(data));
@@ -221,17 +223,6 @@ fn is_this_machine(host: &str) -> bool {
         || host
             .parse()
             .is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// What a refusal says: Salt's pages have it in `<p>`, where there is more than the name of the status.

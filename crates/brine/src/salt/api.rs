@@ -34,6 +34,8 @@ async fn api(service: &Service) -> anyhow::Result<ExitCode> {
     let loaded = &service.loaded;
     let user = Environment::current().user;
     let mut pid_file = None;
+    // It may wait for a bus, and what it is told then explains that.
+    service.warn_beside(None);
     loop {
         let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
         let operator = Arc::new(BesideMaster::new(&loaded.opts, &user)?);

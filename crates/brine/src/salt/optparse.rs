@@ -214,15 +214,14 @@ impl<K: Copy + PartialEq> Syntax<K> {
         let Self { program, usage, .. } = self;
         let mut help = format!("Usage: {program} {usage}\n\n{}\n\nOptions:\n", self.about);
         // Options without help are internal: this program passes them to itself.
-        for option in self.options().filter(|option| !option.help.is_empty()) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                help,
-                "  {}\n                        {}",
-                option.heading(),
-                option.help
-            );
+        let shown = self.options().filter(|option| !option.help.is_empty());
+        let (idle, useful): (Vec<&Opt<K>>, Vec<&Opt<K>>) =
+            shown.partition(|option| option.is_idle());
+        useful.iter().for_each(|option| option.describe(&mut help));
+        if !idle.is_empty() {
+            help.push_str("\nOptions of Salt's that do nothing here:\n");
         }
+        idle.iter().for_each(|option| option.describe(&mut help));
         help
     }
 }
@@ -245,6 +244,30 @@ impl<K> Opt<K> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the option is here only because Salt has it.
+    fn is_idle(&self) -> bool {
+        let says = ["Ignored", "Not supported", "No effect", "Refused"];
+        says.iter().any(|says| self.help.starts_with(says))
+    }
+
+    /// Writes its heading and its help, for a terminal of 80 columns.
+    fn describe(&self, out: &mut String) {
+        const COLUMN: usize = 24;
+        let mut at = usize::MAX;
+        // Writing to a String cannot fail.
+        let _ = write!(out, "  {}", self.heading());
+        for word in self.help.split(' ') {
+            if at.saturating_add(word.len() + 1) > 80 {
+                let _ = write!(out, "\n{:COLUMN$}{word}", "");
+                at = COLUMN + word.len();
+            } else {
+                let _ = write!(out, " {word}");
+                at += word.len() + 1;
+            }
+        }
+        out.push('\n');
     }
 
     /// `-c DIR, --config-dir=DIR`

@@ -1,6 +1,7 @@
 //! Shared by `salt-master` and `salt-minion`: changing the user, running in the background, the file with the process
 //! id, the log.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub(super) struct Service {
     daemon: Daemon,
     /// Who started it in the foreground is told when it is ready; a log of level `info` does so itself.
     is_told: bool,
+    /// Whether the warnings of the configuration are in the log.
+    has_warned: Cell<bool>,
 }
 
 /// The result of starting.
@@ -73,9 +76,7 @@ pub(super) fn begin(
         logs::start(level, Look::Salt);
         matches!(level, Level::Warning | Level::Error | Level::Critical)
     };
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
+    start::warn_of_level(&loaded.opts);
     start::warn_of_ignored(&line);
     host::raise_file_limit();
     Ok(Begun::Service(Box::new(Service {
@@ -83,6 +84,7 @@ pub(super) fn begin(
         functions_umask,
         daemon,
         is_told,
+        has_warned: Cell::new(false),
     })))
 }
 
@@ -90,6 +92,7 @@ impl Service {
     /// Reports that the daemon is ready: to the process that started it, to the service manager, on the terminal, and by
     /// the file with the process id, which goes when what is returned is dropped.
     pub(super) fn is_up(&self, ready: &str) -> anyhow::Result<Option<PidFile>> {
+        self.warn_beside(None);
         if self.is_told {
             // Nobody may read it.
             let _ = writeln!(terminal::stderr(), "{ready}");
@@ -113,7 +116,22 @@ impl Service {
         &self,
         serve: impl Future<Output = anyhow::Result<ExitCode>>,
     ) -> anyhow::Result<ExitCode> {
-        host::node_runtime()?.block_on(signals::while_serving(serve))?
+        let ended = host::node_runtime()?.block_on(signals::while_serving(serve))?;
+        self.warn_beside(ended.as_ref().err());
+        ended
+    }
+
+    /// Logs the warnings of the configuration, once: when the daemon is ready, or beside the error that keeps it from
+    /// that, which may be one of them.
+    pub(super) fn warn_beside(&self, error: Option<&anyhow::Error>) {
+        if self.has_warned.replace(true) {
+            return;
+        }
+        let error = error.map(show::one_line).unwrap_or_default();
+        let warnings = self.loaded.warnings.iter().map(ToString::to_string);
+        for warning in warnings.filter(|warning| !error.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
     }
 }
 

@@ -94,8 +94,20 @@ pub(super) fn configure(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::R
     for warning in &loaded.warnings {
         tracing::debug!("{warning}");
     }
+    warn_of_level(&loaded.opts);
     warn_of_ignored(line);
     Ok(loaded)
+}
+
+/// Warns of a configured log level that is none.
+pub(super) fn warn_of_level(opts: &Opts) {
+    for option in ["log_level", "log_level_logfile"] {
+        if let Some(text) = opts.get(option).and_then(Value::as_str)
+            && Level::from_str(text, true).is_err()
+        {
+            tracing::warn!("option {option}: there is no level {text}; warning counts");
+        }
+    }
 }
 
 /// Warns of options that Brine ignores.

@@ -117,7 +117,7 @@ fn a_master_of_ours_serves_salts_api() {
         "auto_accept: true\nnodegroups: {{all: '*'}}\nbrine: {{api: {{in_master: true}}}}\n{}",
         options(port)
     );
-    let mut site = Site::configured("tcp", &more);
+    let mut site = Site::configured("zeromq", &more);
     site.start_master();
     let mut bus = site.master_bus();
     site.start_minion();

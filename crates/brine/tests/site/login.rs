@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use brine_testkit::program;
 
-use crate::site::Site;
+use crate::site::{Site, wait_until};
 
 /// Logs in as the users of `sharedsecret` in the site's configuration, whose master and minion run.
 pub(crate) fn commands_log_in(site: &Site, salt: &str) {
@@ -23,6 +23,8 @@ pub(crate) fn commands_log_in(site: &Site, salt: &str) {
             password,
         ]
     };
+    // Over zeromq: Salt's own salt-run makes no request over tcp of a number beyond 64 bits.
+    let jid = a_job(site);
     for (command, user, password, words) in [
         ("salt", "ann", "hunter2", &["m1", "test.ping"][..]),
         ("salt", "ann", "wrong", &["m1", "test.ping"]),
@@ -30,6 +32,7 @@ pub(crate) fn commands_log_in(site: &Site, salt: &str) {
         ("salt", "ann", "hunter2", &["-T", "m1", "test.echo", "x"]),
         ("salt-run", "fred", "hunter2", &["manage.up"]),
         ("salt-run", "fred", "hunter2", &["-T", "manage.up"]),
+        ("salt-run", "fred", "hunter2", &["jobs.exit_success", &jid]),
         ("salt-run", "fred", "wrong", &["manage.up"]),
         ("salt-run", "ann", "hunter2", &["manage.up"]),
         ("salt-key", "fred", "hunter2", &["-L"]),
@@ -115,6 +118,18 @@ pub(crate) fn commands_log_in(site: &Site, salt: &str) {
         "{}",
         unknown.stdout
     );
+}
+
+/// The id of a job whose return is in the master's job cache.
+fn a_job(site: &Site) -> String {
+    let published = site.run(&["salt", "--async", "m1", "test.ping"]);
+    let (_, jid) = published.stdout.rsplit_once(' ').unwrap();
+    let jid = jid.trim().to_owned();
+    let successes = ["salt-run", "jobs.exit_success", &jid];
+    wait_until("the job's return is kept", || {
+        site.run(&successes).stdout == "m1:\n    True\n"
+    });
+    jid
 }
 
 /// Whether a token was kept; its mode and length.

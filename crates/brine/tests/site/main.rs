@@ -23,6 +23,7 @@ mod positions;
 mod reaction_trouble;
 mod reactor;
 mod remote;
+mod salt_modules;
 mod site;
 mod spool;
 mod terminal;

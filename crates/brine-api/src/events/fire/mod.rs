@@ -137,7 +137,8 @@ impl Firing {
         }
         if batch.outcomes().is_empty() {
             return Err(ApiError::BadRequest(
-                "expected a line {\"tag\": …, \"data\": {…}} for each event, found none".into(),
+                "the request has no events; send a line {\"tag\": …, \"data\": {…}} for each"
+                    .into(),
             ));
         }
         let mut answers = self.begin();

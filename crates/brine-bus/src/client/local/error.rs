@@ -28,7 +28,7 @@ pub enum LocalError {
         message: String,
     },
     /// The answer is not the server's.
-    #[error("what is at {endpoint} is no local socket of Brine: {source}")]
+    #[error("{endpoint} is not a local socket of Brine: {source}")]
     Http {
         /// The socket.
         endpoint: Endpoint,

@@ -102,7 +102,7 @@ fn wait_without_reaping(pid: Pid) -> io::Result<()> {
 /// In the child: the lock that the parent holds, and from now on `SIGTERM` when the parent ends.
 pub(crate) fn inherited_lock(publish: &Path, parent: u32) -> anyhow::Result<FrontLock> {
     set_parent_process_death_signal(Some(Signal::TERM))
-        .context("cannot ask to be told of the parent's end")?;
+        .context("cannot ask the system to report the parent's end")?;
     let is_there =
         getppid().is_some_and(|pid| pid.as_raw_nonzero().get().cast_unsigned() == parent);
     if !is_there {

@@ -29,6 +29,7 @@ use crate::clock::local_offset;
 use crate::daemon;
 use crate::host::attach::Beside;
 use crate::host::{self, BusOptions};
+use crate::show;
 
 /// How long the local socket may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -66,7 +67,10 @@ impl Feed {
             Ok(Some(repeat)) => return Ok(Self::Repeats(Box::new(repeat))),
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!("the master's history is not used: {error:#}");
+                tracing::warn!(
+                    "the master's history is not used: {}",
+                    show::one_line(&error)
+                );
             }
         }
         Ok(Self::Joins(Box::new(join(location)?), address))

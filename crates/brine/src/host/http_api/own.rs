@@ -106,9 +106,7 @@ impl OwnMaster {
             fun: fun(fields)?,
             args: called.positional,
             kwargs: called.keyword,
-            publication: Map::new(),
-            jid: String::new(),
-            log: None,
+            ..Call::default()
         };
         let answered = self.master.wheel_answer(call, by).await;
         Ok(answered.map_err(|error| wheel_error(&error))?.0)

@@ -22,6 +22,7 @@ use super::http_query::{self, HTTP_QUERY};
 use super::real_salt::RealSalt;
 use crate::bus_location;
 use crate::clock;
+use crate::show;
 
 /// Real Salt, or why there is none.
 pub(crate) type MaybeSalt = Result<RealSalt, String>;
@@ -186,9 +187,9 @@ impl OtherMaster {
 
     async fn runner(&self, function: &Function) -> Result<Value, String> {
         let config = bus_location::publisher_config(None, Some(&self.opts))
-            .map_err(|error| format!("{error:#}"))?;
+            .map_err(|error| show::one_line(&error))?;
         let address = bus_location::address(&self.opts, &brine_bus::address::Node::Master, None);
-        let bus = Publisher::new(&address.map_err(|error| format!("{error:#}"))?, config);
+        let bus = Publisher::new(&address.map_err(|error| show::one_line(&error))?, config);
         let user = self.opts.text("user").unwrap_or("root");
         let mut operator = Beside::new(&self.opts, user, bus).map_err(|error| error.to_string())?;
         let call = RunnerCall {

@@ -31,7 +31,7 @@ impl ReturnerSink {
         if !directories.iter().any(is_there) {
             let shown = directories.iter().map(|one| one.display().to_string());
             bail!(
-                "returner {module}: expected {module}.py in one of {}, found none",
+                "returner {module}: there is no {module}.py in {}",
                 shown.collect::<Vec<_>>().join(", ")
             );
         }

@@ -86,7 +86,7 @@ fn call(line: &Parsed<Key>) -> Call {
         kwargs: arguments.keyword,
         publication,
         jid,
-        log: None,
+        ..Call::default()
     }
 }
 

@@ -129,7 +129,12 @@ async fn serve(
         }
     }
     let timeouts = timeouts(line, config.timeouts);
+    let refusal = config.refusal().map(str::to_owned);
     let mut client = LocalClient::open(config).await?;
+    if let Some(why) = refusal {
+        // The master's words do not say it.
+        tracing::error!("{why}");
+    }
     let mode = match request.fun.as_str() {
         Some("sys.doc") => Mode::Docs,
         _ if line.has(Key::Static) => Mode::Static,

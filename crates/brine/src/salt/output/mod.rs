@@ -43,6 +43,8 @@ pub(super) enum Outputter {
     Pprint,
     Key,
     NoReturn,
+    /// Of 3006: each minion's value on a line of its own, without its id; a list's items likewise.
+    NewlineValuesOnly,
     /// `quiet`, which 3006 has: nothing.
     Quiet,
 }
@@ -61,6 +63,7 @@ impl Outputter {
             "pprint" => Self::Pprint,
             "key" => Self::Key,
             "no_return" => Self::NoReturn,
+            "newline_values_only" => Self::NewlineValuesOnly,
             "quiet" => Self::Quiet,
             _ => return None,
         })
@@ -88,6 +91,7 @@ impl Outputter {
             Self::Pprint => pprint::show(value, style.indent.of_pprint()),
             Self::Key => or_nested(key::show(value, style.colours)),
             Self::NoReturn => nested::show_no_return(value, style.colours),
+            Self::NewlineValuesOnly => or_nested(values_only(value)),
             Self::Quiet => String::new(),
         };
         text.truncate(text.trim_end_matches(python::is_space).len());
@@ -255,6 +259,15 @@ impl Printer {
 
 fn out_file(path: &Path) -> String {
     format!("--out-file {}", path.display())
+}
+
+/// The values of a mapping, without its keys; `None` if the value is not a mapping.
+fn values_only(value: &Value) -> Option<String> {
+    let values = value.as_map()?.iter().flat_map(|(_, value)| match value {
+        Value::Array(items) => items.as_slice(),
+        other => std::slice::from_ref(other),
+    });
+    Some(values.map(python::str).collect::<Vec<_>>().join("\n"))
 }
 
 /// Python's `json.dumps`; an empty object if it fails.
