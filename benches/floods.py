@@ -128,8 +128,8 @@ class Minion:
         self.aes, self.mac = key[:24], key[24:]
         return self
 
-    def seal(self, cmd, ts=None, **more):
-        load = {"cmd": cmd, "id": self.id, "nonce": uuid.uuid4().hex, "ts": int(ts or time.time()), "tok": self.token}
+    def seal(self, cmd, at=None, **more):
+        load = {"cmd": cmd, "id": self.id, "nonce": uuid.uuid4().hex, "ts": int(at or time.time()), "tok": self.token}
         text = b"pickle::" + pack({**load, **more})
         fill = 16 - len(text) % 16
         start = os.urandom(16)
@@ -654,7 +654,7 @@ def replays(options, root):
     """A recorded request sent again: how often it is acted on besides the first time."""
     master = Master(options.program, root, options.transport, 20_000)
     path = root / "heard"
-    listener = master.listen(path, "replay/*")
+    listener = master.listen(path, "replay/*", "honest/*")
     peer = as_rogue(master)
     event = lambda tag, **more: master.rogue.seal("_minion_event", tag="replay/" + tag, data={}, **more)
     again = {name: event(name) for name in ["at_once", "after_70_others", "after_a_restart"]}
@@ -666,7 +666,7 @@ def replays(options, root):
     peer.ask(again["after_70_others"])
     year = 365 * 86_400
     for name, ts in [("ts_3_years_ago", time.time() - 3 * year), ("ts_3_years_ahead", time.time() + 3 * year)]:
-        peer.ask(event(name, ts=ts))
+        peer.ask(event(name, at=ts))
         again[name] = None
     peer.ask(event("end"))
     until("the last event", lambda: b"replay/end" in path.read_bytes())
@@ -681,7 +681,8 @@ def replays(options, root):
     text = first + (root / "heard-again").read_text()
     listener.kill()
     master.stop()
-    count = {name: text.count(f'"replay/{name}"') - (sealed is not None) for name, sealed in again.items()}
+    heard = lambda name: sum(f'"replay/{name}"' in line for line in text.splitlines())
+    count = {name: heard(name) - (sealed is not None) for name, sealed in again.items()}
     return {"flood": "replays", "transport": options.transport, "acted_on_again": count}
 
 
