@@ -21,15 +21,19 @@ struct Profile {
     name: &'static str,
     /// Below `target/`.
     folder: &'static str,
+    /// Whether the packages are to be small. It takes minutes.
+    is_small: bool,
 }
 
 const RELEASE: Profile = Profile {
     name: "release",
     folder: "release",
+    is_small: true,
 };
 const DEV: Profile = Profile {
     name: "dev",
     folder: "debug",
+    is_small: false,
 };
 
 /// Builds the program and both packages, and prints what is in them.
@@ -105,6 +109,9 @@ fn debian(profile: Profile, revision: &str) -> anyhow::Result<PathBuf> {
         ])
         .args(["--deb-revision", revision, "--output"])
         .arg(&file);
+    if !profile.is_small {
+        command.arg("--fast");
+    }
     run_command(&mut nicely(&command))?;
     Ok(file)
 }
@@ -121,7 +128,10 @@ fn rpm(profile: Profile) -> anyhow::Result<PathBuf> {
             "--output",
         ])
         .arg(&file);
-    run_command(&mut command)?;
+    if !profile.is_small {
+        command.args(["--payload-compress", "none"]);
+    }
+    run_command(&mut nicely(&command))?;
     Ok(file)
 }
 

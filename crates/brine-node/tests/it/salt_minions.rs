@@ -166,16 +166,14 @@ impl Site {
         }
         self.ping_until_it_answers().await;
 
-        // A new shared key: the minion signs in again with the next job, and runs it.
+        // A new shared key: the minion signs in again with the next job. If that takes it longer than its own
+        // timeout it has lost this job, beside Salt's master too; the next finds it signed in.
         dropfile::request(&self.fixture.path("m/cache"), "central").unwrap();
         assert_eq!(
             bus.next("key").await.get("rotate_aes_key"),
             Some(&true.into())
         );
-        let printed = self
-            .on_master("salt", &["m1", "test.ping", "--out", "json", "-t", "30"])
-            .await;
-        assert_eq!(json_of(&printed), json!({"m1": true}));
+        self.ping_until_it_answers().await;
 
         self.denied(&mut bus).await;
 
