@@ -656,6 +656,11 @@ fn whom_publisher_acl_names_can_publish_and_read_returns_and_others_cannot() {
     }
     let left = by(daemon, &["salt", "-c", config_dir, "*", "test.ping"]);
     assert!(!left.stdout.contains("m1"), "{left:?}");
+    let why = "user daemon has no key for this master";
+    assert!(left.stderr.contains(why), "{left:?}");
+    let left = by(daemon, &["history", "-c", config_dir]);
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(left.stderr.contains("permission denied"), "{left:?}");
     // The connection of somebody who may not read is closed, and carries nothing.
     let mut stream = as_user(daemon, || {
         std::os::unix::net::UnixStream::connect(sock_dir.join("master_event_pub.ipc")).unwrap()
