@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use brine_log::Seq;
+
 use crate::journal::Counts;
 
 /// What has become of a rule's events, and how many of its reactions are running; what became of those that are not is
@@ -13,6 +15,8 @@ pub(crate) struct Counters {
     pub(crate) too_old: AtomicU64,
     pub(crate) missed: AtomicU64,
     pub(crate) running: AtomicU64,
+    /// The newest event that is counted.
+    through: AtomicU64,
 }
 
 impl Counters {
@@ -24,6 +28,17 @@ impl Counters {
             too_old: counts.too_old.into(),
             missed: counts.missed.into(),
             running: AtomicU64::default(),
+            through: counts.through.into(),
+        }
+    }
+
+    /// Counts an event, unless an earlier process has: where a rule is says how far it has started reactions, and what
+    /// it waits for, or had just begun, it reads again.
+    pub(crate) fn count(&self, seq: Seq, counters: &[&AtomicU64]) {
+        if self.through.fetch_max(seq.0, Ordering::Relaxed) < seq.0 {
+            for counter in counters {
+                one_more(counter);
+            }
         }
     }
 
@@ -35,6 +50,7 @@ impl Counters {
             throttled: now(&self.throttled),
             too_old: now(&self.too_old),
             missed: now(&self.missed),
+            through: now(&self.through),
             ..recorded
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use brine_log::Seq;
 use brine_wire::{Map, Value};
 
-use crate::journal::{self, Counts, Outcome, Run};
+use crate::journal::{self, Counts, MAX_CALL_KIB, Outcome, Run};
 use crate::lane::Lane;
 use crate::react::lock;
 use crate::rules;
@@ -81,7 +81,14 @@ impl ReactorHandle {
 
     /// Has it react, or pass all events over.
     pub fn set_leader(&self, is_leader: bool) {
-        self.shared.is_leader.store(is_leader, Ordering::Relaxed);
+        if self.shared.is_leader.swap(is_leader, Ordering::Relaxed) != is_leader {
+            match is_leader {
+                true => tracing::info!("the reactor is the leader again"),
+                false => tracing::warn!(
+                    "the reactor is not the leader any more: events are passed over until salt-run reactor.set_leader True"
+                ),
+            }
+        }
     }
 
     /// Runs a reaction of the record again: the number of the new run.
@@ -99,10 +106,16 @@ impl ReactorHandle {
         }
         let call = found.call.clone();
         let call = call.ok_or_else(|| {
-            Refused(format!(
-                "reaction {number} has no call that was kept: {}",
-                found.from
-            ))
+            Refused(match &found.too_large {
+                Some(fun) => format!(
+                    "reaction {number} called {fun} with more than the {MAX_CALL_KIB} KiB that are kept of a call; fire its event again"
+                ),
+                None => format!(
+                    "reaction {number} called nothing: {}, {}",
+                    found.from,
+                    found.outcome.word()
+                ),
+            })
         })?;
         let mut run = Run {
             started: now(),
@@ -153,6 +166,8 @@ impl Shared {
         let files = rule.files.iter().map(|file| Value::from(file.as_str()));
         let mut map = Map::new();
         map.insert("rule", lane.name.as_str());
+        map.insert("pattern", rule.glob.as_str());
+        map.insert("leader", self.is_leader());
         map.insert("files", files.collect::<Vec<_>>());
         map.insert("position", lock(&lane.read).to_string());
         map.insert("behind", self.behind(lane));

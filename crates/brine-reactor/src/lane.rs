@@ -5,7 +5,7 @@
 //! many as the configuration allows.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -193,7 +193,7 @@ impl Lane {
         let tag = std::str::from_utf8(event.event.get(..event.tag_bytes)?).ok()?;
         // What was fired on another master's bus is for that master's reactor.
         let is_own = event.origin.is_none();
-        if !is_own || !rule.matches(tag) || !self.shared.is_leader() {
+        if !is_own || !rule.matches(tag) {
             return None;
         }
         // Salt's own commands to its reactor.
@@ -208,14 +208,6 @@ impl Lane {
         if data.get("user").and_then(Value::as_str) == Some(REACTOR) {
             return None;
         }
-        one_more(&self.counters.events);
-        if self.shared.is_too_old(event.seq, event.at) {
-            one_more(&self.counters.too_old);
-            let text = "events older than max_age were found after the start, and are passed over";
-            self.shared
-                .warn_once(&Problem::warning(&self.name, None, text));
-            return None;
-        }
         Some(Event {
             seq: event.seq,
             at: event.at,
@@ -226,23 +218,48 @@ impl Lane {
 
     /// Reacts to an event, unless it is one too many or has to wait. `None` if the reactor ends.
     async fn take(self: &Arc<Self>, event: Event, work: &mut Work) -> Option<()> {
-        let Some(throttle) = &mut work.throttle else {
-            return self.react(event, work).await;
-        };
-        let key = self.key(&event);
+        let counters = &self.counters;
         let (seq, at) = (event.seq, event.at);
-        match throttle.offer(&key, at, event) {
-            Verdict::Run(event) => return self.react(event, work).await,
-            Verdict::Drop => one_more(&self.counters.throttled),
-            Verdict::Wait { replaced } => {
-                if let Some(replaced) = replaced {
-                    one_more(&self.counters.throttled);
-                    work.waiting.remove(&replaced.seq);
-                }
+        // Asked for each event: it may have been read long ago.
+        if !self.shared.is_leader() {
+            return Some(());
+        }
+        if self.shared.is_too_old(seq, at) {
+            self.count(seq, &[&counters.events, &counters.too_old]);
+            let text = "events older than max_age were found after the start, and are passed over";
+            self.shared
+                .warn_once(&Problem::warning(&self.name, None, text));
+            return Some(());
+        }
+        let verdict = match &mut work.throttle {
+            Some(throttle) => throttle.offer(&self.key(&event), at, event),
+            None => Verdict::Run(event),
+        };
+        match verdict {
+            Verdict::Run(event) => {
+                self.count(seq, &[&counters.events]);
+                return self.react(event, work).await;
+            }
+            Verdict::Drop => self.count(seq, &[&counters.events, &counters.throttled]),
+            Verdict::Wait { replaced: None } => {
+                self.count(seq, &[&counters.events]);
+                work.waiting.insert(seq);
+            }
+            Verdict::Wait {
+                replaced: Some(replaced),
+            } => {
+                self.count(seq, &[&counters.events, &counters.throttled]);
+                work.waiting.remove(&replaced.seq);
                 work.waiting.insert(seq);
             }
         }
         Some(())
+    }
+
+    /// Counts an event once, and not between those who read where the rule is and what it has counted.
+    fn count(&self, seq: Seq, counters: &[&AtomicU64]) {
+        let _read = lock(&self.read);
+        self.counters.count(seq, counters);
     }
 
     /// The key by which events are throttled.
@@ -261,6 +278,9 @@ impl Lane {
 
     /// Renders the rule's files for an event and starts what they say. `None` if the reactor ends.
     async fn react(self: &Arc<Self>, event: Event, work: &mut Work) -> Option<()> {
+        if !self.shared.is_leader() {
+            return Some(());
+        }
         let data = Value::from(event.data.clone());
         let rule = self.rule();
         let rendering = react(
@@ -371,6 +391,10 @@ impl Lane {
             room = room => room?,
             _ = stop.changed() => return None,
         };
+        // It may have waited long.
+        if !self.shared.is_leader() {
+            return Some(());
+        }
         let from = format!("{}, ID {}", reaction.low.sls, reaction.low.id);
         let call = match reaction.call {
             Ok(call) => call,
@@ -432,6 +456,7 @@ impl Lane {
             tag: event.tag.clone(),
             from: from.to_owned(),
             call,
+            too_large: None,
             started: now(),
             ended: None,
             outcome: Outcome::Running,

@@ -1,6 +1,6 @@
 //! Which rules run: started, replaced when their file changes, and ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::files::NO_FILE;
 use crate::lane::Lane;
 use crate::problem::Problem;
 use crate::react::lock;
-use crate::rules::Rule;
+use crate::rules::{Names, Rule};
 use crate::run::Shared;
 
 /// The rules that run.
@@ -48,7 +48,7 @@ impl Shared {
 
     /// Starts rules with the next event.
     pub(crate) fn add(self: &Arc<Self>, rules: Vec<Rule>) {
-        for (rule, name) in named(rules, &self.lanes()) {
+        for (rule, name) in named(rules, Names::taken(self.names())) {
             self.start(rule, name, self.log.position(), HashSet::new());
         }
     }
@@ -112,7 +112,7 @@ impl Shared {
 
     /// Rules of a pattern that stays go on where they are, with their files of now.
     fn replace(self: &Arc<Self>, rules: Vec<Rule>) {
-        let mut rules = named(rules, &[]);
+        let mut rules = named(rules, Names::default());
         lock(&self.lanes).all.retain(|running| {
             let own = rules
                 .iter()
@@ -171,19 +171,10 @@ pub fn read_rules(file: &Path) -> Result<Vec<Rule>, Vec<Problem>> {
     crate::check::rules(&value, &[(name, text)])
 }
 
-/// Gives each rule a name of its own: its pattern, and a number if it is there already.
-pub(crate) fn named(rules: Vec<Rule>, known: &[Arc<Lane>]) -> Vec<(Rule, String)> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for lane in known {
-        *counts.entry(lane.rule().glob.clone()).or_default() += 1;
-    }
+/// Gives each rule a name of its own.
+pub(crate) fn named(rules: Vec<Rule>, mut names: Names) -> Vec<(Rule, String)> {
     let name = |rule: Rule| {
-        let count = counts.entry(rule.glob.clone()).or_default();
-        *count += 1;
-        let name = match *count {
-            1 => rule.glob.clone(),
-            count => format!("{}#{count}", rule.glob),
-        };
+        let name = names.give(&rule.glob);
         (rule, name)
     };
     rules.into_iter().map(name).collect()

@@ -2,6 +2,8 @@
 //!
 //! Pure: whoever reads configuration hands its values over.
 
+use std::collections::HashSet;
+
 use brine_wire::matching::{MatchError, MatchType, TagMatch};
 use brine_wire::{Map, Value, python_text};
 
@@ -58,6 +60,45 @@ impl Rule {
         let mut map = Map::new();
         map.insert(self.glob.as_str(), files);
         map.into()
+    }
+}
+
+/// Names of rules, by which the record knows them.
+#[derive(Debug, Default)]
+pub struct Names(HashSet<String>);
+
+impl Names {
+    /// Those that are taken.
+    #[must_use]
+    pub const fn taken(names: HashSet<String>) -> Self {
+        Self(names)
+    }
+
+    /// A name that no other rule has: the pattern, and a number for the second rule of that pattern on. A pattern that
+    /// ends as such a name does gets a number at once, so that no rule ever has what another one, of another pattern, had.
+    pub fn give(&mut self, glob: &str) -> String {
+        let mut nth = 1;
+        loop {
+            let name = match nth {
+                1 if pattern_of(glob) == glob => glob.to_owned(),
+                nth => format!("{glob}#{nth}"),
+            };
+            if self.0.insert(name.clone()) {
+                return name;
+            }
+            nth += 1;
+        }
+    }
+}
+
+/// The pattern of a rule by its name.
+#[must_use]
+pub fn pattern_of(name: &str) -> &str {
+    match name.rsplit_once('#') {
+        Some((glob, nth)) if !nth.is_empty() && nth.bytes().all(|byte| byte.is_ascii_digit()) => {
+            glob
+        }
+        _ => name,
     }
 }
 
@@ -154,6 +195,22 @@ mod tests {
 
     fn parsed(text: &str) -> Result<Vec<Rule>, Vec<BadEntry>> {
         parse(&yaml::load(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn no_two_rules_have_one_name() {
+        let mut names = Names::default();
+        let globs = ["x", "x", "x#2", "x#2", "x", "x#2#2", "x#"];
+        let given: Vec<_> = globs.iter().map(|glob| names.give(glob)).collect();
+        assert_eq!(
+            given,
+            ["x", "x#2", "x#2#1", "x#2#2", "x#3", "x#2#2#1", "x#"]
+        );
+        let patterns: Vec<_> = given.iter().map(|name| pattern_of(name)).collect();
+        assert_eq!(patterns, globs);
+        // Nor when one of them has gone.
+        let mut names = Names::taken(HashSet::from(["x#2".to_owned()]));
+        assert_eq!([names.give("x"), names.give("x")], ["x", "x#3"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::lane::Lane;
 use crate::problem::Problem;
 use crate::react::{Execute, lock};
 use crate::rule_set::{Lanes, named};
-use crate::rules::Rule;
+use crate::rules::{Names, Rule};
 
 /// How limits by key are configured.
 pub use crate::throttle::ThrottleConfig;
@@ -137,7 +137,7 @@ impl Opened {
             at: now(),
         };
         let (mut journal, mut left) = Journal::open(&config.directory, log.id(), begin.at)?;
-        let rules = named(std::mem::take(&mut config.rules), &[]);
+        let rules = named(std::mem::take(&mut config.rules), Names::default());
         for (_, name) in &rules {
             if !left.positions.contains_key(name) {
                 // On record before the first event can come: if this process is killed before the rule runs, the next
@@ -380,7 +380,10 @@ impl Shared {
     }
 
     pub(crate) fn record_position(&self, lane: &Lane) {
-        let (position, counts) = (*lock(&lane.read), lane.counters.with(Counts::default()));
+        let (position, counts) = {
+            let read = lock(&lane.read);
+            (*read, lane.counters.with(Counts::default()))
+        };
         if let Err(error) = lock(&self.journal).moved(&lane.name, position, counts) {
             tracing::error!(
                 "the reactor's record in {} cannot be written: {error}",

@@ -14,7 +14,7 @@ use brine_wire::compat::Compat;
 use crate::bus_location;
 use crate::daemon;
 use crate::host::reactor::{
-    OpenedReactor, OwnMaster, OwnMinion, OwnReactor, Prepared, Whose, WithReactor,
+    OpenedReactor, OwnMaster, OwnMinion, OwnReactor, Prepared, Whose, WithReactor, WithStatus,
 };
 use crate::host::{Attached, MasterCommands, MinionCommands, OpenBus};
 
@@ -44,8 +44,11 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
         anyhow::Ok(running)
     };
     let reactor = reactor.map(start).transpose()?;
-    let commands = Arc::new(MasterCommands(master.handle()));
-    let mut attached = detached.attach(commands, Some(&master.handle()), reactor)?;
+    let commands = WithStatus {
+        inner: Arc::new(MasterCommands(master.handle())),
+        reactor: (reactor.as_ref()).map(|running| Arc::new(OwnReactor(running.handle.clone()))),
+    };
+    let mut attached = detached.attach(Arc::new(commands), Some(&master.handle()), reactor)?;
     if loaded.brine.api.in_master {
         attached.start_api(loaded, master.handle())?;
     }

@@ -21,6 +21,8 @@ pub struct Run {
     pub from: String,
     /// What it called; `None` if it could not be read, or is too large to be kept.
     pub call: Option<Call>,
+    /// The function, of a call that is too large to be kept.
+    pub too_large: Option<String>,
     /// When it started.
     pub started: Millis,
     /// When it ended.
@@ -74,6 +76,8 @@ pub struct Counts {
     pub too_old: u64,
     /// Events that were gone before they could be read.
     pub missed: u64,
+    /// The number of the newest event that is counted: whoever reads it again does not count it again.
+    pub through: u64,
 }
 
 impl Counts {
@@ -101,5 +105,6 @@ impl std::ops::AddAssign for Counts {
         self.throttled += other.throttled;
         self.too_old += other.too_old;
         self.missed += other.missed;
+        self.through = self.through.max(other.through);
     }
 }

@@ -14,8 +14,8 @@ use brine_wire::{Map, Value, json};
 use super::{Counts, Outcome, Run};
 use crate::call::Call;
 
-/// The largest call that is kept, so that it can be run again, in bytes of JSON.
-const MAX_CALL: usize = 64 << 10;
+/// The largest call that is kept, so that it can be run again, in KiB of JSON.
+pub(crate) const MAX_CALL_KIB: usize = 64;
 /// How much of a result is kept, in bytes of JSON.
 const MAX_RESULT: usize = 4 << 10;
 
@@ -45,6 +45,14 @@ pub fn read(directory: &Path) -> io::Result<Vec<Run>> {
         }
     }
     Ok(runs.into_values().collect())
+}
+
+/// What nobody runs any more, since no reactor does, is uncertain.
+pub fn interrupted(runs: &mut [Run]) {
+    let running = runs.iter_mut();
+    for run in running.filter(|run| run.outcome == Outcome::Running) {
+        run.outcome = Outcome::Uncertain;
+    }
 }
 
 /// What a line says.
@@ -88,6 +96,7 @@ impl Line {
                     .get("call")
                     .and_then(Value::as_map)
                     .and_then(Call::from_map),
+                too_large: line.get("fun").and_then(Value::as_str).map(str::to_owned),
                 started: Millis(int("at")?),
                 ended: None,
                 outcome: Outcome::Running,
@@ -108,11 +117,14 @@ impl Line {
         Some(Self::At {
             rule: line.get("read")?.as_str()?.to_owned(),
             position: position()?,
-            counts: line
-                .get("counts")
-                .and_then(Value::as_map)
-                .map(parse_counts)
-                .unwrap_or_default(),
+            counts: Counts {
+                through: int("through").unwrap_or_default(),
+                ..line
+                    .get("counts")
+                    .and_then(Value::as_map)
+                    .map(parse_counts)
+                    .unwrap_or_default()
+            },
         })
     }
 }
@@ -139,10 +151,12 @@ pub(super) fn start_line(run: &Run) -> Map {
     if let Some(call) = &run.call {
         let mut text = String::new();
         json::to_exact_line(&call.to_map().into(), &mut text);
-        match text.len() <= MAX_CALL {
+        match text.len() <= MAX_CALL_KIB << 10 {
             true => line.insert("call", call.to_map()),
             false => line.insert("fun", call.name()),
         }
+    } else if let Some(fun) = &run.too_large {
+        line.insert("fun", fun.as_str());
     }
     line
 }
@@ -171,6 +185,7 @@ pub(super) fn position_line(rule: &str, position: Position, counts: &Counts) -> 
         }
     }
     line.insert("counts", all);
+    line.insert("through", number(counts.through));
     line
 }
 
@@ -184,6 +199,7 @@ fn parse_counts(map: &Map) -> Counts {
         throttled: count("throttled"),
         too_old: count("too_old"),
         missed: count("missed"),
+        through: 0,
     }
 }
 

@@ -26,8 +26,9 @@ use brine_wire::{Map, json};
 
 pub use self::entry::{Counts, Outcome, Run};
 use self::found::Found;
+pub(crate) use self::line::MAX_CALL_KIB;
 use self::line::{create, end_line, files, lines, path, position_line, start_line};
-pub use self::line::{make, read};
+pub use self::line::{interrupted, make, read};
 
 /// How often what was written is made safe against a power cut.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -97,6 +98,8 @@ pub(crate) struct Journal {
     rules: HashMap<String, Tally>,
     /// The lines of uncertain reactions, until they are run again.
     uncertain: BTreeMap<u64, String>,
+    /// The lines that end reactions that this process found unfinished, and that are too many to be kept.
+    found_ends: String,
     line: String,
 }
 
@@ -166,6 +169,9 @@ impl Journal {
         for (rule, tally) in &mut rules {
             // Numbers of another log say nothing about this one.
             tally.position = tally.position.filter(|position| position.log == log);
+            if tally.position.is_none() {
+                tally.counts.through = 0;
+            }
             if let Some(position) = tally.position {
                 left.positions.insert(rule.clone(), position);
             }
@@ -192,18 +198,28 @@ impl Journal {
             running: HashMap::new(),
             rules,
             uncertain: BTreeMap::new(),
+            found_ends: String::new(),
             line: String::new(),
         };
         for run in uncertain.values() {
             journal.remember(run, now);
         }
         left.uncertain = open.len() as u64;
-        for run in open.into_values() {
+        for run in open.values() {
             if run.repeats.is_none() {
                 let tally = journal.rules.entry(run.rule.clone()).or_default();
                 tally.ended(&Outcome::Uncertain);
             }
-            journal.remember(&run, now);
+            journal.remember(run, now);
+        }
+        journal.forget_oldest();
+        // Those that are not kept have ended, too: else each process to come would find them unfinished once more.
+        for number in open.keys() {
+            if !journal.uncertain.contains_key(number) {
+                let end = end_line(*number, now, &Outcome::Uncertain);
+                json::to_exact_line(&end.into(), &mut journal.found_ends);
+                journal.found_ends.push('\n');
+            }
         }
         journal.begin()?;
         Ok((journal, left))
@@ -336,7 +352,7 @@ impl Journal {
         self.rules.get(rule)?.synced
     }
 
-    /// Keeps an uncertain reaction when its file goes; of too many the oldest are forgotten.
+    /// Keeps an uncertain reaction when its file goes.
     fn remember(&mut self, run: &Run, at: Millis) {
         let mut text = String::new();
         json::to_exact_line(&start_line(run).into(), &mut text);
@@ -345,6 +361,10 @@ impl Journal {
         json::to_exact_line(&end.into(), &mut text);
         text.push('\n');
         self.uncertain.insert(run.number, text);
+    }
+
+    /// Of too many uncertain reactions the oldest are not kept any longer than others.
+    fn forget_oldest(&mut self) {
         let mut bytes: usize = self.uncertain.values().map(String::len).sum();
         while bytes > MAX_UNCERTAIN
             && let Some((_, text)) = self.uncertain.pop_first()
@@ -362,6 +382,7 @@ impl Journal {
         for text in self.uncertain.values() {
             self.line.push_str(text);
         }
+        self.line.push_str(&self.found_ends);
         // Behind them, so that whoever reads this counts nothing twice.
         for (rule, tally) in &self.rules {
             if let Some(position) = tally.position {
@@ -371,6 +392,7 @@ impl Journal {
             }
         }
         self.append()?;
+        self.found_ends = String::new();
         self.is_begun = true;
         Ok(())
     }

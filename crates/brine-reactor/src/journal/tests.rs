@@ -27,6 +27,7 @@ fn run(seq: u64, nth: usize) -> Run {
             kwarg: Map::new(),
             is_flat: false,
         })),
+        too_large: None,
         started: Millis(5),
         ended: None,
         outcome: Outcome::Running,
@@ -290,4 +291,52 @@ fn a_file_that_could_not_be_begun_is_begun_by_the_next_line() {
     assert_eq!(left.positions["a/*"], at(3));
     let runs = read(directory.path()).unwrap();
     assert_eq!(runs[0].number, lost.number);
+}
+
+#[test]
+fn interrupted_reactions_that_are_too_many_to_be_kept_have_ended_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = opened(directory.path());
+    journal.at("a/*", at(0), Counts::default()).unwrap();
+    for seq in 1..=40 {
+        let mut large = run(seq, 0);
+        large.call = Some(Call::Runner(Function {
+            fun: "http.query".to_owned(),
+            arg: vec!["x".repeat(40_000).into()],
+            kwarg: Map::new(),
+            is_flat: false,
+        }));
+        journal.start(&mut large).unwrap();
+    }
+    drop(journal);
+    for expected in [40, 0, 0] {
+        let (journal, left) = opened(directory.path());
+        assert_eq!(left.uncertain, expected);
+        assert_eq!(journal.counts("a/*").uncertain, 40);
+        let runs = read(directory.path()).unwrap();
+        assert_eq!(runs.len(), 40);
+        assert!(runs.iter().all(|run| run.outcome == Outcome::Uncertain));
+    }
+}
+
+#[test]
+fn of_a_call_that_is_too_large_the_function_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = opened(directory.path());
+    let mut large = run(1, 0);
+    large.call = Some(Call::Runner(Function {
+        fun: "http.query".to_owned(),
+        arg: vec!["x".repeat(MAX_CALL_KIB << 10).into()],
+        kwarg: Map::new(),
+        is_flat: false,
+    }));
+    journal.start(&mut large).unwrap();
+    drop(journal);
+    for _ in 0..2 {
+        let _ = opened(directory.path());
+        let runs = read(directory.path()).unwrap();
+        assert_eq!(runs[0].call, None);
+        assert_eq!(runs[0].too_large.as_deref(), Some("runner.http.query"));
+        fs::remove_file(path(directory.path(), 1)).unwrap_or_default();
+    }
 }

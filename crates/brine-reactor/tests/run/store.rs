@@ -18,6 +18,7 @@ struct Content {
     state: Option<State>,
     blocks: BTreeMap<u64, Block>,
     consumers: BTreeMap<String, Consumer>,
+    gaps: Vec<RecordedGap>,
     is_held: bool,
     is_dead: bool,
 }
@@ -80,6 +81,7 @@ impl BlockStore for Disk {
             }
             content.blocks.insert(block.head.first.0, block.clone());
         }
+        content.gaps.extend(batch.gaps.iter().cloned());
         content.state = batch.state.or(content.state);
         for consumer in &batch.consumers {
             let name = consumer.name.to_string();
@@ -158,7 +160,7 @@ impl BlockReader for Disk {
     }
 
     fn gaps(&mut self) -> Result<Vec<RecordedGap>, StoreError> {
-        Ok(Vec::new())
+        Ok(self.kept().gaps)
     }
 
     fn check(&mut self) -> Result<(), StoreError> {

@@ -14,8 +14,8 @@ use brine_config::yaml;
 use brine_reactor::call::Call;
 use brine_reactor::files::Files;
 use brine_reactor::jinja::STACK_BYTES;
-use brine_reactor::journal::{self, Outcome, Run};
-use brine_reactor::rules::{self, Rule};
+use brine_reactor::journal::{Outcome, Run};
+use brine_reactor::rules::{self, Names, Rule};
 use brine_reactor::run::REACTOR;
 use brine_reactor::{react, read_rules};
 use brine_wire::matching::{MatchType, TagMatch};
@@ -23,7 +23,7 @@ use brine_wire::{Map, Value, json, python_text};
 
 use super::event_output::utc;
 use super::local_events;
-use super::reactor::{ask, note};
+use super::reactor::{IDLE, is_idle, note, record, status};
 use crate::bus_location::{BusArgs, BusLocation, NodeKind};
 use crate::host::reactor::{self, Nobody, Whose};
 use crate::terminal;
@@ -82,8 +82,47 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The rules, and where they come from.
-fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<(Vec<Rule>, String)> {
+/// Rules with their names, and where they come from.
+struct Rules {
+    rules: Vec<(Rule, String)>,
+    source: String,
+    /// Whether they belong to a reactor that is not the leader.
+    is_idle: bool,
+}
+
+impl Rules {
+    fn of(rules: Vec<Rule>, source: String) -> Self {
+        let mut names = Names::default();
+        let named = rules.into_iter().map(|rule| {
+            let name = names.give(&rule.glob);
+            (rule, name)
+        });
+        Self {
+            rules: named.collect(),
+            source,
+            is_idle: false,
+        }
+    }
+
+    /// Those of a running reactor, by its status.
+    fn running(status: &[Map]) -> Option<Self> {
+        let rules = status.iter().map(|rule| {
+            let text = |field: &str| rule.get(field).and_then(Value::as_str);
+            let files = rule.get("files")?.as_array()?.iter();
+            let files = files.filter_map(Value::as_str).map(str::to_owned);
+            let parsed = Rule::new(text("pattern")?, files.collect()).ok()?;
+            Some((parsed, text("rule")?.to_owned()))
+        });
+        Some(Self {
+            rules: rules.collect::<Option<_>>()?,
+            source: "the running reactor".to_owned(),
+            is_idle: is_idle(status),
+        })
+    }
+}
+
+/// The rules that there are.
+fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<Rules> {
     let of_file = |file: &Path| {
         read_rules(file).map_err(|problems| {
             let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -91,12 +130,11 @@ fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<(Vec<R
         })
     };
     if let Some(file) = &arguments.reactor {
-        return Ok((of_file(file)?, file.display().to_string()));
+        return Ok(Rules::of(of_file(file)?, file.display().to_string()));
     }
-    if let Ok(running) = ask(location, "reactor.list", Vec::new())
-        && let Ok(rules) = rules::parse(&running)
-    {
-        return Ok((rules, "the running reactor".to_owned()));
+    let running = status(location).ok();
+    if let Some(running) = running.and_then(|status| Rules::running(&status)) {
+        return Ok(running);
     }
     let opts = location
         .opts
@@ -104,7 +142,7 @@ fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<(Vec<R
         .context("no reactor runs there; add -c or --reactor FILE")?;
     let name = "the configuration".to_owned();
     match reactor::value(opts) {
-        Some(Value::Str(file)) => Ok((of_file(Path::new(file))?, file.clone())),
+        Some(Value::Str(file)) => Ok(Rules::of(of_file(Path::new(file))?, file.clone())),
         Some(value) => {
             let parsed = rules::parse(value).map_err(|faults| {
                 let faults: Vec<_> = faults
@@ -113,9 +151,9 @@ fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<(Vec<R
                     .collect();
                 anyhow::Error::msg(faults.join("\n"))
             });
-            Ok((parsed?, name))
+            Ok(Rules::of(parsed?, name))
         }
-        None => Ok((Vec::new(), name)),
+        None => Ok(Rules::of(Vec::new(), name)),
     }
 }
 
@@ -127,14 +165,25 @@ async fn explain_rules(
     out: &mut impl Write,
 ) -> anyhow::Result<bool> {
     let tag = &arguments.tag;
-    let (rules, source) = rules(arguments, location)?;
-    let matching: Vec<&Rule> = rules.iter().filter(|rule| rule.matches(tag)).collect();
+    let Rules {
+        rules,
+        source,
+        is_idle,
+    } = rules(arguments, location)?;
+    let matching = rules.iter().filter(|(rule, _)| rule.matches(tag));
+    let matching: Vec<_> = matching.collect();
     writeln!(
         out,
-        "{} of {} rules of {source} match {tag}",
+        "{} of {} of {source} match {tag}",
         matching.len(),
-        rules.len()
+        match rules.len() {
+            1 => "1 rule".to_owned(),
+            count => format!("{count} rules"),
+        }
     )?;
+    if is_idle {
+        writeln!(out, "nothing reacts: {IDLE}; it would then:")?;
+    }
     if data.get("user").and_then(Value::as_str) == Some(REACTOR) {
         writeln!(
             out,
@@ -152,14 +201,11 @@ async fn explain_rules(
     let files = Mutex::new(Files::new(reactor::files(opts, &salt, whose)));
     let nobody = reactor::beside_salt(Nobody, salt);
     let data = Value::from(data.clone());
-    let recorded = reactor::directory(opts)
-        .ok()
-        .and_then(|directory| journal::read(&directory).ok())
-        .unwrap_or_default();
+    let recorded = record(location, opts).unwrap_or_default();
     let mut is_fine = true;
-    for rule in matching {
-        writeln!(out, "\n{}: {}", rule.glob, rule.files.join(", "))?;
-        write_so_far(&rule.glob, &recorded, out)?;
+    for (rule, name) in matching {
+        writeln!(out, "\n{name}: {}", rule.files.join(", "))?;
+        write_so_far(name, &recorded, out)?;
         let throttles = &location.brine.reactor.throttle;
         if let Some(throttle) = throttles.iter().find(|throttle| throttle.glob == rule.glob) {
             let which = if throttle.is_last { "last" } else { "first" };
@@ -172,10 +218,13 @@ async fn explain_rules(
                 let files = files
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
-                let value = files
-                    .evaluate(key, tag, &data)
-                    .unwrap_or_else(|error| error);
-                write!(out, " for each {key}, here {value:?}")?;
+                match files.evaluate(key, tag, &data) {
+                    Ok(value) => write!(out, " for each {key}, here {value:?}")?,
+                    Err(error) => write!(
+                        out,
+                        " for each {key}, which this event does not have ({error}): those are taken for one"
+                    )?,
+                }
             }
             writeln!(out)?;
         }
@@ -208,12 +257,8 @@ async fn explain_rules(
 }
 
 /// What the record has of a rule: how many reactions ended how, and what is to be said of the last one.
-fn write_so_far(glob: &str, recorded: &[Run], out: &mut impl Write) -> anyhow::Result<()> {
-    let is_own = |run: &&Run| {
-        let rest = run.rule.strip_prefix(glob);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-    };
-    let own: Vec<&Run> = recorded.iter().filter(is_own).collect();
+fn write_so_far(name: &str, recorded: &[Run], out: &mut impl Write) -> anyhow::Result<()> {
+    let own: Vec<&Run> = recorded.iter().filter(|run| run.rule == name).collect();
     let Some(last) = own.last() else {
         return Ok(());
     };

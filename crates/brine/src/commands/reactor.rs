@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use brine_config::Opts;
 use brine_reactor::journal::{self, Outcome, Run};
+use brine_reactor::rules::pattern_of;
 use brine_wire::{Map, Value, json, python_text};
 
 use super::event_output::utc;
@@ -16,6 +18,8 @@ use crate::bus_location::{BusArgs, BusLocation};
 use crate::host::reactor::{self, NOTE};
 use crate::terminal;
 
+/// What is said of a reactor that reacts to nothing.
+pub(super) const IDLE: &str = "the reactor is not the leader: it passes all events over, until salt-run reactor.set_leader True";
 /// How long the bus may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
@@ -105,15 +109,38 @@ pub(super) fn ask(location: &BusLocation, fun: &str, args: Vec<Value>) -> anyhow
     Ok(client.run(command, Some(ANSWER_TIME))?)
 }
 
-fn ls(list: &List) -> anyhow::Result<()> {
-    let status = ask(&list.bus.resolve()?, "reactor.status", Vec::new())?;
+/// What the running reactor says of its rules; no event comes of it.
+pub(super) fn status(location: &BusLocation) -> anyhow::Result<Vec<Map>> {
+    let status = ask(location, "reactor.status", Vec::new())?;
     let rules = status
         .as_array()
         .context("the reactor's answer is not a list")?;
+    Ok(rules.iter().filter_map(Value::as_map).cloned().collect())
+}
+
+/// Whether one that runs reacts to nothing, not being the leader.
+pub(super) fn is_idle(status: &[Map]) -> bool {
+    let mut rules = status.iter();
+    rules.any(|rule| rule.get("leader").is_some_and(|leader| !leader.is_true()))
+}
+
+/// The record. What it has as running runs only if a reactor does.
+pub(super) fn record(location: &BusLocation, opts: &Opts) -> anyhow::Result<Vec<Run>> {
+    let directory = reactor::directory(opts)?;
+    let mut runs = journal::read(&directory).with_context(|| directory.display().to_string())?;
+    let is_any_running = runs.iter().any(|run| run.outcome == Outcome::Running);
+    if is_any_running && status(location).is_err() {
+        journal::interrupted(&mut runs);
+    }
+    Ok(runs)
+}
+
+fn ls(list: &List) -> anyhow::Result<()> {
+    let rules = status(&list.bus.resolve()?)?;
     let mut out = terminal::stdout();
     if list.json {
         for rule in rules {
-            writeln!(out, "{}", line(rule))?;
+            writeln!(out, "{}", line(&rule.into()))?;
         }
         return Ok(());
     }
@@ -164,11 +191,14 @@ fn ls(list: &List) -> anyhow::Result<()> {
             "{rule:<width$}  {events:>8}  {done:>8}  {failed:>7}  {uncertain:>9}  {running:>7}  {throttled:>9}  {behind:>7}"
         )?;
     }
+    if is_idle(&rules) {
+        writeln!(out, "{IDLE}")?;
+    }
     Ok(())
 }
 
-fn text(rule: &Value, field: &str) -> String {
-    let value = rule.as_map().and_then(|map| map.get(field));
+fn text(rule: &Map, field: &str) -> String {
+    let value = rule.get(field);
     value.map_or_else(|| "-".to_owned(), python_text::str)
 }
 
@@ -178,14 +208,16 @@ fn show(history: &History) -> anyhow::Result<()> {
     let Some(opts) = opts else {
         bail!("--sock-dir alone does not say where the reactor's record is; add -c");
     };
-    let directory = reactor::directory(opts)?;
-    let runs = journal::read(&directory).with_context(|| directory.display().to_string())?;
+    let runs = record(&location, opts)?;
     let is_wanted = |run: &Run| {
         history
             .outcome
             .as_deref()
             .is_none_or(|outcome| outcome == run.outcome.word())
-            && history.rule.as_deref().is_none_or(|rule| rule == run.rule)
+            && history
+                .rule
+                .as_deref()
+                .is_none_or(|rule| rule == run.rule || rule == pattern_of(&run.rule))
     };
     let wanted: Vec<Run> = runs.into_iter().filter(is_wanted).collect();
     let first = history
@@ -202,10 +234,11 @@ fn show(history: &History) -> anyhow::Result<()> {
 }
 
 fn write_run(run: &Run, out: &mut impl Write) -> anyhow::Result<()> {
-    let call = run
-        .call
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |call| call.name());
+    let call = match (&run.call, &run.too_large) {
+        (Some(call), _) => call.name(),
+        (None, Some(fun)) => format!("{fun} (too large to be kept)"),
+        (None, None) => "-".to_owned(),
+    };
     writeln!(
         out,
         "{}  {:<9}  {}  {call}  {}  ({}, event {})",
@@ -251,6 +284,9 @@ fn as_map(run: &Run) -> Map {
     }
     if let Some(call) = &run.call {
         map.insert("call", call.to_map());
+    }
+    if let Some(fun) = &run.too_large {
+        map.insert("too_large", fun.as_str());
     }
     if let Outcome::Done(text) | Outcome::Failed(text) = &run.outcome {
         map.insert("result", text.as_str());

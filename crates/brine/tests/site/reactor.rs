@@ -219,6 +219,7 @@ fn asks_and_explains(site: &Site, bus: &mut crate::site::Bus) {
     site.prints(&["salt-run", "reactor.set_leader", "False"], "False\n");
     site.prints(&["salt-run", "reactor.set_leader"], "True\n");
 
+    asks_without_events(site, bus);
     let Left { stdout, code, .. } = site.run(&["explain", "myco/order", "{x: 2}"]);
     assert_eq!(code, Some(0), "{stdout}");
     assert!(
@@ -247,6 +248,22 @@ fn asks_and_explains(site: &Site, bus: &mut crate::site::Bus) {
     let (code, printed) = reactor(site, &["rerun", &number]);
     assert_eq!(code, Some(0), "{printed}");
     bus.next("myco/first");
+}
+
+/// Whoever asks what would happen makes nothing happen, and hears of a reactor that is not the leader.
+fn asks_without_events(site: &Site, bus: &mut crate::site::Bus) {
+    site.prints(&["salt-run", "reactor.set_leader", "False"], "False\n");
+    send(site, "myco/mark", "{}");
+    let idle = site.run(&["explain", "myco/order"]);
+    let told = "the reactor is not the leader";
+    assert!(idle.stdout.contains(told), "{idle:?}");
+    let (code, listed) = reactor(site, &["ls"]);
+    assert_eq!(code, Some(0), "{listed}");
+    assert!(listed.contains(told), "{listed}");
+    send(site, "myco/end", "{}");
+    bus.next("myco/mark");
+    assert_eq!(bus.next_with_tag("*").0, "myco/end");
+    site.prints(&["salt-run", "reactor.set_leader", "True"], "True\n");
 }
 
 /// How many reactions of the rule `myco/order`, two for each event, are done.

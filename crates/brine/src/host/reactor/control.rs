@@ -56,6 +56,39 @@ impl AskReactor for OwnReactor {
     }
 }
 
+/// A question of ours, which is answered at once and without events: whoever asks what would happen must not make
+/// something happen.
+const STATUS: &str = "reactor.status";
+
+/// The commands of a master, with the question of `brine explain` and `brine reactor ls`.
+pub(crate) struct WithStatus {
+    pub(crate) inner: Arc<dyn RunCommand>,
+    pub(crate) reactor: Option<Arc<OwnReactor>>,
+}
+
+impl RunCommand for WithStatus {
+    fn run<'a>(
+        &'a self,
+        command: Command,
+        by: &'a Subject,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
+        let is_status =
+            command.client == Client::Runner && field::text(&command.load, "fun") == Some(STATUS);
+        if !is_status {
+            return self.inner.run(command, by);
+        }
+        let answer = match &self.reactor {
+            Some(reactor) => reactor.ask(&ReactorQuestion::Status),
+            None => Err("no reactor runs: the configuration has no rules".to_owned()),
+        };
+        let answer = answer.map_err(|message| RunError::Failed {
+            name: "CommandExecutionError".to_owned(),
+            message,
+        });
+        Box::pin(std::future::ready(answer))
+    }
+}
+
 /// The commands of a node that runs no runner functions, with those of its reactor.
 pub(crate) struct WithReactor {
     pub(crate) inner: Option<Arc<dyn RunCommand>>,

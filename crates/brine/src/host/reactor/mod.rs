@@ -29,7 +29,7 @@ use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
-pub(crate) use control::{OwnReactor, WithReactor};
+pub(crate) use control::{OwnReactor, WithReactor, WithStatus};
 use execute::{BesideSalt, BuiltIn};
 pub(crate) use execute::{MaybeSalt, NOTE, Nobody, OtherMaster, OwnMaster, OwnMinion};
 use real_salt::RealSalt;
