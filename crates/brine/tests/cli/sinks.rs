@@ -428,7 +428,7 @@ fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
         ),
         (
             "    audit: {type: returner, module: mine}",
-            "/master, line 11: brine: sinks: audit: returner mine: expected mine.py in one of",
+            "/master, line 11: brine: sinks: audit: returner mine: there is no mine.py in ",
         ),
     ] {
         let bus = configured(sinks);
