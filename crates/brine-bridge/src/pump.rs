@@ -148,6 +148,7 @@ impl Pump {
             }
             result = self.reader.gather(gathered, closing) => result?,
         }
+        self.reader.settled(gathered).await;
         // Whoever was paused while it gathered delivers nothing that was fired after that.
         self.reader.check_consumer()?;
         let delivered = self.deliver(sink, gathered, closing).await;

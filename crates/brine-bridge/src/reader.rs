@@ -35,6 +35,9 @@ pub struct SinkConfig {
     pub from_oldest: bool,
     /// The file of its dead letters.
     pub dead_letters: PathBuf,
+    /// Whether an event waits until the history has it on disk, as its option `sync` says, so that the other side has
+    /// none that a crash takes from the history. A sink that sees to that itself does not ask for it.
+    pub waits_for_disk: bool,
     /// Names of fields whose values the other side must not have, as the history must not.
     pub redact: Vec<String>,
 }
@@ -144,6 +147,13 @@ impl Reader {
                 () = changed => {}
                 () = closing.wait() => return Err(Interrupted::Closing),
             }
+        }
+    }
+
+    /// Waits until what is gathered is on disk. What cannot be stored is on the bus all the same, and others may have it.
+    pub(crate) async fn settled(&self, gathered: &Gathered) {
+        if self.config.waits_for_disk && gathered.len() > 0 {
+            let _ = self.history.settled(Seq(gathered.through.seq.0 + 1)).await;
         }
     }
 

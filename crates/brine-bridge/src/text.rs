@@ -49,9 +49,14 @@ pub fn of_data(data: &[u8], taker: Taker) -> Text {
 #[must_use]
 pub fn of_value(value: &Value, taker: Taker) -> Text {
     let mut is_altered = false;
-    let plain = plain(value, taker, &mut is_altered);
+    let plain = plain(value, &mut is_altered);
     let mut json = String::new();
     json::to_exact_line(&plain, &mut json);
+    if taker == Taker::Postgres
+        && let Some(without) = without_nul(&json)
+    {
+        (json, is_altered) = (without, true);
+    }
     Text { json, is_altered }
 }
 
@@ -124,7 +129,37 @@ fn may_be_odd(json: &[u8]) -> bool {
         .any(|odd| memchr::memmem::find(json, odd).is_some())
 }
 
-fn plain(value: &Value, taker: Taker, is_altered: &mut bool) -> Value {
+/// JSON with U+FFFD for each NUL, wherever it came from: a text, a key, or the bytes of an extension. `None` if there is
+/// none.
+fn without_nul(json: &str) -> Option<String> {
+    const NUL: &str = "u0000";
+    if !json.contains(NUL) {
+        return None;
+    }
+    let (mut out, mut rest, mut is_altered) = (String::with_capacity(json.len()), json, false);
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let length = match escape[1..].starts_with(NUL) {
+            true => {
+                is_altered = true;
+                out.push('\u{fffd}');
+                1 + NUL.len()
+            }
+            // The second of two backslashes begins nothing.
+            false => {
+                let length = escape.chars().take(2).map(char::len_utf8).sum();
+                out.push_str(&escape[..length]);
+                length
+            }
+        };
+        rest = &escape[length..];
+    }
+    out.push_str(rest);
+    is_altered.then_some(out)
+}
+
+fn plain(value: &Value, is_altered: &mut bool) -> Value {
     match value {
         Value::Float(number) if !number.is_finite() => {
             *is_altered = true;
@@ -135,23 +170,19 @@ fn plain(value: &Value, taker: Taker, is_altered: &mut bool) -> Value {
             };
             name.into()
         }
-        Value::Str(text) if taker == Taker::Postgres && text.contains('\0') => {
-            *is_altered = true;
-            clean(text, taker).into()
-        }
         // As Salt makes text of bytes; what is none stays bytes, in base64.
         Value::Bin(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => plain(&text.into(), taker, is_altered),
+            Ok(text) => text.into(),
             Err(_) => value.clone(),
         },
         Value::Array(items) => {
-            let items = items.iter().map(|item| plain(item, taker, is_altered));
+            let items = items.iter().map(|item| plain(item, is_altered));
             Value::Array(items.collect())
         }
         Value::Map(map) => {
             let pairs = map.iter().map(|(key, value)| {
-                let key = plain(key, taker, is_altered);
-                (key, plain(value, taker, is_altered))
+                let key = plain(key, is_altered);
+                (key, plain(value, is_altered))
             });
             Map::from_pairs(pairs.collect()).into()
         }
@@ -195,6 +226,28 @@ mod tests {
         assert_eq!(
             of_data(&packed("a\0".into()), Taker::Json).json,
             "{\"v\": \"a\\u0000\"}"
+        );
+    }
+
+    #[test]
+    fn a_nul_is_replaced_wherever_it_comes_from() {
+        // {"x": an extension of the type 5 with one byte, "_stamp": {"x": …}}, as a stranger may send it.
+        let data = b"\x82\xa1x\xd4\x05\x00\xa6_stamp\xa1x";
+        let is = |data: &[u8], json: &str| {
+            let text = of_data(data, Taker::Postgres);
+            assert_eq!((text.json.as_str(), text.is_altered), (json, true));
+        };
+        is(data, "{\"x\": \"\u{fffd}\", \"_stamp\": \"x\"}");
+        is(b"\x81\xd4\x05\x00\x01", "{\"\u{fffd}\": 1}");
+        is(b"\x81\xa2a\x00\x01", "{\"a\u{fffd}\": 1}");
+        // What only looks like one stays.
+        assert_eq!(
+            text("\\u0000"),
+            ("{\"v\": \"\\\\u0000\"}".to_owned(), false)
+        );
+        assert_eq!(
+            text("\\\0\\u0000"),
+            ("{\"v\": \"\\\\\u{fffd}\\\\u0000\"}".to_owned(), true)
         );
     }
 

@@ -76,8 +76,14 @@ const MIN_SECRET: usize = 16;
 
 impl ClusterOptions {
     pub(crate) fn parse(value: &Value) -> Result<Option<Self>, ConfigError> {
-        if matches!(value, Value::Nil | Value::Bool(false)) {
-            return Ok(None);
+        match value {
+            Value::Bool(false) => return Ok(None),
+            // What its lines said may be commented out; whoever wants no cluster says so.
+            Value::Nil => {
+                let expected = "a mapping of options, or false";
+                return Err(ConfigError::bad_option("brine: cluster", expected, value));
+            }
+            _ => {}
         }
         let section = Section::new("brine: cluster".to_owned(), value)?;
         section.only(&[NATS, &["secret"]])?;
@@ -168,9 +174,12 @@ fn user(section: &Section<'_>) -> Result<Option<(String, String)>, ConfigError> 
 }
 
 fn servers(section: &Section<'_>) -> Result<Vec<String>, ConfigError> {
-    let servers = section.texts("servers")?;
     let expected =
         "an address such as nats://127.0.0.1:4222 or tls://nats.example.org, or a list of them";
+    let servers = section.texts("servers", expected)?;
+    if section.is_empty_list("servers") {
+        return Err(section.bad_with("servers", expected, "an empty list"));
+    }
     if servers.is_empty() {
         return Err(section.missing("servers", expected));
     }
@@ -239,7 +248,7 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        assert_eq!(parse("null"), Ok(None));
+        assert_eq!(parse("false"), Ok(None));
         let cluster = parse("{servers: 127.0.0.1:4222}").unwrap().unwrap();
         assert_eq!(cluster.nats.servers, ["127.0.0.1:4222"]);
         let cluster = parse(
@@ -266,7 +275,12 @@ mod tests {
         for (yaml, key) in [
             ("{}", "servers"),
             ("7", "cluster"),
-            ("{servers: []}", "servers"),
+            (
+                "null",
+                "brine: cluster: expected a mapping of options, or false, found nothing",
+            ),
+            ("{servers: []}", "found an empty list"),
+            ("{servers: ['nats://x', 3]}", "or a list of them, found 3"),
             ("{servers: 'http://x'}", "neither nats:// nor tls://"),
             ("{servers: 'a:port'}", "no number up to 65535"),
             ("{servers: 'a b'}", "found one with spaces"),

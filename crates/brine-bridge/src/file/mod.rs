@@ -183,17 +183,38 @@ impl FileSink {
             written_before.drain(..written_before.len() - rest.len());
             open.unrecorded = written_before;
         }
-        if let Err(error) = open.append(&lines, sync) {
-            // What the disk took of it comes off again, so that no line is torn.
-            let _ = open.file.set_len(open.length);
-            return Err(error);
+        let before = open.length;
+        let written = open
+            .append(&lines, sync)
+            .and_then(|()| self.record_written(batch));
+        if written.is_err() {
+            self.take_back(before);
         }
-        open.length += lines.len() as u64;
-        if is_resent {
-            let position = self.recorded()?.map(|recorded| recorded.position);
-            return position.map_or(Ok(()), |position| self.record(position));
+        written
+    }
+
+    /// Records what was appended: a dead letter that is sent again leaves the position where it is.
+    fn record_written(&self, batch: &Batch<'_>) -> io::Result<()> {
+        if !batch.is_resent() {
+            return self.record(batch.through());
         }
-        self.record(batch.through())
+        let position = self.recorded()?.map(|recorded| recorded.position);
+        position.map_or(Ok(()), |position| self.record(position))
+    }
+
+    /// Takes off what the disk took of a batch that has failed, or that is not on record: the batch comes again.
+    fn take_back(&mut self, length: u64) {
+        let is_taken_back = match &mut self.open {
+            Some(open) => {
+                open.length = length;
+                open.file.set_len(length).is_ok()
+            }
+            None => true,
+        };
+        if !is_taken_back {
+            // Opened anew, it is compared with the record, and what is there already is not written again.
+            self.open = None;
+        }
     }
 
     fn rotate_if_due(&mut self) -> io::Result<()> {
@@ -218,8 +239,11 @@ impl FileSink {
             length: open.length,
         };
         let (file, new) = (self.record_file(), self.record_file().with_extension("new"));
-        fs::write(&new, recorded.to_string())?;
-        fs::rename(new, file)
+        let written = fs::write(&new, recorded.to_string()).and_then(|()| fs::rename(&new, file));
+        if written.is_err() {
+            let _ = fs::remove_file(new); // a disk that is full may not have taken all of it
+        }
+        written
     }
 
     fn failed(&self, error: &io::Error) -> SinkError {
@@ -256,10 +280,11 @@ impl Sink for FileSink {
 impl Open {
     fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
         self.file.write_all(lines)?;
-        match sync {
-            true => self.file.sync_data(),
-            false => Ok(()),
+        if sync {
+            self.file.sync_data()?;
         }
+        self.length += lines.len() as u64;
+        Ok(())
     }
 }
 

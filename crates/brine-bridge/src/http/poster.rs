@@ -32,9 +32,21 @@ pub enum BadHttp {
     /// The address.
     #[error("url: {0}")]
     Url(String),
+    /// A user and a password in the address, which would not be sent.
+    #[error(
+        "url: expected an address without a user and a password, found one with them; \
+         headers: {{Authorization: …}} sends a login"
+    )]
+    Login,
     /// A header.
     #[error("headers: {name:?} is no header, or its value is no text of one line")]
     Header {
+        /// Its name.
+        name: String,
+    },
+    /// A header that every request has anyway.
+    #[error("headers: expected headers that the sink does not set itself, found {name:?}")]
+    OwnHeader {
         /// Its name.
         name: String,
     },
@@ -51,20 +63,39 @@ pub(crate) struct Poster {
     client: HttpClient,
 }
 
+/// Headers that say where a request ends and what is in it, and those by which receivers know it again.
+const OWN_HEADERS: [&str; 12] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// Where the names of further ones begin.
+const OWN_PREFIX: &str = "x-brine-";
+
 /// How much of it people are shown.
 const SHOWN: usize = 200;
 
 impl Poster {
     pub(crate) fn new(options: &HttpOptions) -> Result<Self, BadHttp> {
         let url = address(&options.url).map_err(BadHttp::Url)?;
+        if url
+            .authority()
+            .is_some_and(|host| host.as_str().contains('@'))
+        {
+            return Err(BadHttp::Login);
+        }
         let plain = TlsOptions::default();
-        let headers = options.headers.iter().map(|(name, value)| {
-            let header = HeaderName::try_from(name.as_str()).ok();
-            let value = HeaderValue::try_from(value.reveal()).ok();
-            header
-                .zip(value)
-                .ok_or_else(|| BadHttp::Header { name: name.clone() })
-        });
+        let headers = options.headers.iter();
+        let headers = headers.map(|(name, value)| further_header(name, value));
         let client = HttpClient::new(match url.scheme_str() {
             Some("https") => &options.tls,
             // Nobody asks for the system's certificates then, which need not be there.
@@ -83,8 +114,8 @@ impl Poster {
         let mut request = Request::post(self.url.clone())
             .header(header::USER_AGENT, USER_AGENT)
             .header(CONTENT_TYPE, content_type);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.headers.iter().cloned());
         }
         request
     }
@@ -127,5 +158,65 @@ impl Poster {
     /// What has happened, and where.
     pub(crate) fn said(&self, reason: &str) -> String {
         format!("{}: {reason}", place(&self.url))
+    }
+}
+
+/// A header of the user's.
+fn further_header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue), BadHttp> {
+    let header = HeaderName::try_from(name).ok();
+    let value = HeaderValue::try_from(value.reveal()).ok();
+    let name = name.to_owned();
+    match header.zip(value) {
+        None => Err(BadHttp::Header { name }),
+        Some((header, _))
+            if OWN_HEADERS.contains(&header.as_str())
+                || header.as_str().starts_with(OWN_PREFIX) =>
+        {
+            Err(BadHttp::OwnHeader { name })
+        }
+        Some(header) => Ok(header),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_in_the_address_is_refused_and_not_shown() {
+        let options = HttpOptions {
+            url: "http://user:hidden@example.org/in".to_owned(),
+            headers: BTreeMap::new(),
+            timeout: Duration::from_secs(1),
+            tls: TlsOptions::default(),
+        };
+        let error = Poster::new(&options).err().unwrap().to_string();
+        assert!(
+            error.starts_with("url: expected an address without a user"),
+            "{error}"
+        );
+        assert!(!error.contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn no_header_takes_the_place_of_one_of_ours() {
+        let of = |name: &str| further_header(name, &Secret::new("1".to_owned()));
+        for name in ["Authorization", "x-key", "X-Brine"] {
+            assert!(of(name).is_ok(), "{name}");
+        }
+        for name in [
+            "Content-Length",
+            "transfer-encoding",
+            "HOST",
+            "X-Brine-Sequence",
+        ] {
+            assert_eq!(
+                of(name).unwrap_err().to_string(),
+                format!(
+                    "headers: expected headers that the sink does not set itself, found {name:?}"
+                )
+            );
+        }
+        assert!(matches!(of("a b"), Err(BadHttp::Header { .. })));
     }
 }

@@ -81,6 +81,28 @@ fn a_batch_whose_end_nobody_saw_is_not_written_twice() {
 }
 
 #[test]
+fn a_batch_that_cannot_be_recorded_is_not_written_twice() {
+    let directory = tempdir().unwrap();
+    let bus = Bus::open(directory.path());
+    let path = directory.path().join("events");
+    let running = bus.start(directory.path(), "lines", FileSink::new(options(&path)));
+    bus.fire_numbers(0..10);
+    wait_until("written", || lines(&path).len() == 10);
+    // As a full disk, which still takes the lines and not the record.
+    let obstacle = directory.path().join(".events.new");
+    fs::create_dir(&obstacle).unwrap();
+    bus.fire_numbers(10..20);
+    wait_until("failed twice", || running.handle.figures().failures >= 2);
+    assert_eq!(lines(&path).len(), 10, "lines that are not on record");
+    fs::remove_dir(&obstacle).unwrap();
+    wait_until("written", || lines(&path).len() >= 20);
+    bus.fire_numbers(20..25);
+    drop(running);
+    assert!(numbers(&lines(&path)).into_iter().eq(0..25));
+    assert!(!obstacle.exists());
+}
+
+#[test]
 fn a_file_that_is_moved_away_or_emptied_is_noticed() {
     let directory = tempdir().unwrap();
     let bus = Bus::open(directory.path());

@@ -1,10 +1,11 @@
 //! What all sinks share, against an other side that is away, refuses, forgets.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use brine_bridge::{Batching, DeadLetters, Filter};
-use brine_log::history::{ConsumerName, Paused};
-use brine_log::{Position, Seq};
+use brine_bridge::{Batch, Batching, DeadLetters, Filter, Sink, SinkError};
+use brine_log::history::{ConsumerName, History, Paused};
+use brine_log::{LogId, Position, Seq};
 use tempfile::tempdir;
 
 use crate::support::{Bus, Scripted, config, wait_until};
@@ -234,4 +235,44 @@ fn what_breaks_for_some_events_is_told_from_what_is_away() {
     // The one before them was asked for once more each time.
     has.dedup();
     assert_eq!(has, [0, 1, 2, 5, 6, 7, 8, 9]);
+}
+
+/// Notes for each batch whether the history had all of it on disk.
+struct BehindTheDisk {
+    history: History,
+    has: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Sink for BehindTheDisk {
+    async fn begin(&mut self, _log: LogId) -> Result<Option<Position>, SinkError> {
+        Ok(None)
+    }
+
+    async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
+        let is_stored = self.history.status().next > batch.through().seq;
+        self.has.lock().unwrap().push(is_stored);
+        Ok(batch.len())
+    }
+}
+
+#[test]
+fn no_sink_has_what_the_history_may_lose() {
+    let directory = tempdir().unwrap();
+    let bus = Bus::open(directory.path());
+    let has = Arc::new(Mutex::new(Vec::new()));
+    let sink = BehindTheDisk {
+        history: bus.history.clone(),
+        has: Arc::clone(&has),
+    };
+    let running = bus.start(directory.path(), "s", sink);
+    for number in 0..20 {
+        bus.fire_numbers([number]);
+        wait_until("saved", || bus.position_of("s") == bus.log.position());
+    }
+    drop(running);
+    let has = has.lock().unwrap();
+    assert!(
+        has.len() == 20 && has.iter().all(|is_stored| *is_stored),
+        "{has:?}"
+    );
 }

@@ -89,6 +89,7 @@ pub(crate) fn config(directory: &Path, name: &str) -> SinkConfig {
         attempts: 2,
         from_oldest: false,
         dead_letters: directory.join("dead").join(name),
+        waits_for_disk: true,
         redact: Vec::new(),
     }
 }

@@ -205,6 +205,7 @@ pub(crate) fn sink_config(dead_letters: PathBuf, filter: Filter) -> SinkConfig {
         attempts: 2,
         from_oldest: false,
         dead_letters,
+        waits_for_disk: false,
         redact: Vec::new(),
     }
 }

@@ -99,20 +99,20 @@ impl DatabaseOptions {
 
     pub(super) fn parse(section: &mut Section<'_>, schema: Schema) -> Result<Self, ConfigError> {
         let mut options = Self::new(schema);
-        if let Some(host) = section.text("host")? {
+        if let Some(host) = section.filled_text("host")? {
             options.host = host;
         }
         if let Some(port) = section.count("port", 1..=65_535)? {
             options.port = u16::try_from(port).unwrap_or(options.port);
         }
-        if let Some(user) = section.text("user")? {
+        if let Some(user) = section.filled_text("user")? {
             options.user = user;
         }
         options.password = section.text("password")?.map(Secret);
-        if let Some(database) = section.text("database")? {
+        if let Some(database) = section.filled_text("database")? {
             options.database = database;
         }
-        if let Some(timeout) = section.seconds("connect_timeout")? {
+        if let Some(timeout) = section.some_seconds("connect_timeout")? {
             options.connect_timeout = timeout;
         }
         options.tls = DatabaseTls {
@@ -133,12 +133,14 @@ impl DatabaseOptions {
         if schema == Schema::Mysql && options.tls.mode == Some("prefer") {
             return Err(section.bad("tls", "off, require or verify", &"prefer".into()));
         }
-        let tables = section.texts("tables")?;
-        if let Some(other) = tables
-            .iter()
-            .find(|table| !["events", "jobs"].contains(&&***table))
-        {
-            return Err(section.bad("tables", "events, jobs or both", &other.as_str().into()));
+        let expected = "events, jobs or both";
+        let tables = section.texts("tables", expected)?;
+        let is_known = |table: &&String| ["events", "jobs"].contains(&table.as_str());
+        if let Some(other) = tables.iter().find(|table| !is_known(table)) {
+            return Err(section.bad("tables", expected, &other.as_str().into()));
+        }
+        if section.is_empty_list("tables") {
+            return Err(section.bad_with("tables", expected, "an empty list"));
         }
         if !tables.is_empty() {
             options.events = tables.iter().any(|table| table == "events");

@@ -215,8 +215,9 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
         _ => return Err(section.missing("type", &TYPES.join(", "))),
     };
     let mut sink = SinkOptions::new(name.to_owned(), option, kind);
-    sink.tags = section.texts("tags")?;
-    sink.exclude = section.texts("exclude")?;
+    let patterns = "a pattern of tags such as salt/job/*, or a list of them";
+    sink.tags = section.texts("tags", patterns)?;
+    sink.exclude = section.texts("exclude", patterns)?;
     sink.filter = section.text("filter")?.unwrap_or_default();
     sink.from_oldest = section.word("deliver", &["all", "new"])? == Some("all");
     sink.batch_events = section.count("batch_events", 1..=100_000)?;
@@ -344,6 +345,10 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
                  compress, sync",
             ),
             (
+                "{a: {type: file, path: /x, keep: 0}}",
+                "brine: sinks: a: keep: expected a number from 1 to 1000000, found 0",
+            ),
+            (
                 "{a: {type: mysql, ca: /ca}}",
                 "brine: sinks: a: tls: expected require or verify, where ca or cert is given, found nothing",
             ),
@@ -354,6 +359,51 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             (
                 "{a: {type: webhook, url: x, headers: [y]}}",
                 "brine: sinks: a: headers: expected a mapping of texts, found a list",
+            ),
+            (
+                "{a: {type: webhook, url: x, headers: {x-key: 1}}}",
+                "brine: sinks: a: headers: expected a mapping of texts, found no text for \"x-key\"; put it in quotes",
+            ),
+            (
+                "{a: {type: postgres, host: ''}}",
+                "brine: sinks: a: host: expected text that is not empty, found \"\"",
+            ),
+            (
+                "{a: {type: postgres, tables: []}}",
+                "brine: sinks: a: tables: expected events, jobs or both, found an empty list",
+            ),
+            (
+                "{a: {type: postgres, connect_timeout: 0}}",
+                "brine: sinks: a: connect_timeout: expected a number of seconds above 0, found 0",
+            ),
+            (
+                "{a: {type: webhook, url: x, timeout: 0}}",
+                "brine: sinks: a: timeout: expected a number of seconds above 0, found 0",
+            ),
+            (
+                "{a: {type: webhook, url: x, secret: ''}}",
+                "brine: sinks: a: secret: expected text that is not empty, found \"\"",
+            ),
+            (
+                "{a: {type: webhook, url: 'HTTP://x', ca: /ca}}",
+                "brine: sinks: a: url: expected an address that begins with https://, where ca or cert is given, \
+                 found one that begins with http://",
+            ),
+            (
+                "{a: {type: otlp, url: x, service: 3}}",
+                "brine: sinks: a: service: expected text that is not empty, found 3",
+            ),
+            (
+                "{a: {type: file, path: /x, tags: ''}}",
+                "brine: sinks: a: tags: expected a pattern of tags such as salt/job/*, or a list of them, found \"\"",
+            ),
+            (
+                "{a: {type: file, path: /x, tags: [1]}}",
+                "brine: sinks: a: tags: expected a pattern of tags such as salt/job/*, or a list of them, found 1",
+            ),
+            (
+                "{a: {type: file, path: /x, exclude: 4}}",
+                "brine: sinks: a: exclude: expected a pattern of tags such as salt/job/*, or a list of them, found 4",
             ),
         ] {
             assert_eq!(parse(yaml).unwrap_err(), error);

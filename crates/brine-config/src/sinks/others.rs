@@ -68,7 +68,7 @@ impl FileSinkOptions {
         let mut options = Self::new(path);
         options.rotate_bytes = section.bytes("rotate_bytes")?.map(|bytes| bytes as u64);
         options.rotate_after = section.span("rotate_after")?;
-        options.keep = section.count("keep", 0..=1_000_000)?;
+        options.keep = section.count("keep", 1..=1_000_000)?;
         options.compress = section.flag("compress")?.unwrap_or_default();
         options.sync = section.flag("sync")?.unwrap_or_default();
         Ok(options)
@@ -113,14 +113,22 @@ pub struct OtlpOptions {
 impl HttpSinkOptions {
     fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
         let headers = section.map("headers")?.into_iter();
+        let url = section.required_text("url")?;
+        let (ca, identity) = (section.path("ca")?, section.identity()?);
+        let is_plain = url.to_ascii_lowercase().starts_with("http://");
+        if is_plain && (ca.is_some() || identity.is_some()) {
+            // Whoever names certificates believes that they are used.
+            let expected = "an address that begins with https://, where ca or cert is given";
+            return Err(section.bad_with("url", expected, "one that begins with http://"));
+        }
         Ok(Self {
-            url: section.required_text("url")?,
+            url,
             headers: headers.map(|(name, value)| (name, Secret(value))).collect(),
             timeout: section
-                .seconds("timeout")?
+                .some_seconds("timeout")?
                 .unwrap_or(Duration::from_secs(30)),
-            ca: section.path("ca")?,
-            identity: section.identity()?,
+            ca,
+            identity,
         })
     }
 }
@@ -129,7 +137,7 @@ impl WebhookOptions {
     pub(super) fn parse(section: &mut Section<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             http: HttpSinkOptions::parse(section)?,
-            secret: section.text("secret")?.map(Secret),
+            secret: section.filled_text("secret")?.map(Secret),
             is_lines: section.word("form", &["list", "lines"])? == Some("lines"),
         })
     }
@@ -140,7 +148,7 @@ impl OtlpOptions {
         Ok(Self {
             http: HttpSinkOptions::parse(section)?,
             service: section
-                .text("service")?
+                .plain_text("service")?
                 .unwrap_or_else(|| "salt".to_owned()),
         })
     }

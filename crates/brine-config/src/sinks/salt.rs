@@ -95,19 +95,23 @@ pub(crate) fn of_salt(opts: &Opts) -> Result<Vec<SinkOptions>, ConfigError> {
 
 /// A name or a list of names.
 fn names(opts: &Opts, option: &'static str) -> Result<Vec<String>, ConfigError> {
+    let expected = "the name of a returner, or a list of names";
     let names = match opts.get(option) {
         None | Some(Value::Nil) => Some(Vec::new()),
         Some(Value::Str(name)) if name.is_empty() => Some(Vec::new()),
         Some(Value::Str(name)) => Some(vec![name.clone()]),
         Some(Value::Array(names)) => {
-            let names = names.iter();
-            names.map(|name| name.as_str().map(str::to_owned)).collect()
+            let name = |name: &Value| match name.as_str() {
+                Some(text) => Ok(text.to_owned()),
+                None => Err(ConfigError::bad_option(option, expected, name)),
+            };
+            return names.iter().map(name).collect();
         }
         Some(_) => None,
     };
     names.ok_or_else(|| {
         let found = opts.get(option).unwrap_or(&Value::Nil);
-        ConfigError::bad_option(option, "the name of a returner, or a list of names", found)
+        ConfigError::bad_option(option, expected, found)
     })
 }
 
@@ -147,6 +151,15 @@ fn queue(opts: &Opts, sink: &mut SinkOptions) -> Result<(), ConfigError> {
         true => opts.int("event_return_queue_max_seconds")?,
         false => 0,
     };
+    for (option, number) in [
+        ("event_return_queue", queue),
+        ("event_return_queue_max_seconds", most),
+    ] {
+        if number < 0 {
+            let found = Value::Int(number.into());
+            return Err(ConfigError::bad_option(option, "a number from 0", &found));
+        }
+    }
     // 0 and 1: each event at once.
     if queue > 1 {
         sink.batch_events = usize::try_from(queue).ok();
@@ -417,6 +430,18 @@ mod tests {
         assert!(
             reserved.contains("a module with another name"),
             "{reserved}"
+        );
+        assert_eq!(
+            of(&[("event_return", Value::Array(vec!["mysql".into(), 1.into()]))]).unwrap_err(),
+            "event_return: expected the name of a returner, or a list of names, found 1"
+        );
+        let queue = [
+            ("event_return", "mysql".into()),
+            ("event_return_queue", Value::Int(-1)),
+        ];
+        assert_eq!(
+            of(&queue).unwrap_err(),
+            "event_return_queue: expected a number from 0, found -1"
         );
         let bad = of(&[("master_job_cache", "rawfile_json".into())]);
         assert!(bad.unwrap_err().starts_with("master_job_cache: expected"));

@@ -86,13 +86,38 @@ impl<'a> Section<'a> {
             .ok_or_else(|| self.missing(name, "text"))
     }
 
-    /// A text, or a list of texts.
-    pub(crate) fn texts(&self, name: &'static str) -> Result<Vec<String>, ConfigError> {
-        let texts = self.read(name, "text or a list of texts", |value| match value {
-            Value::Array(items) => items.iter().map(text).collect(),
-            one => text(one).map(|text| vec![text]),
-        });
-        Ok(texts?.unwrap_or_default())
+    /// A text that is not empty, if it is there.
+    pub(crate) fn filled_text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        self.read(name, "text that is not empty", |value| {
+            text(value).filter(|text| !text.is_empty())
+        })
+    }
+
+    /// A text that no number stands for, if it is there.
+    pub(crate) fn plain_text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        self.read(name, "text that is not empty", plain_text)
+    }
+
+    /// A text, or a list of texts, none of which is empty or a number.
+    pub(crate) fn texts(
+        &self,
+        name: &'static str,
+        expected: &str,
+    ) -> Result<Vec<String>, ConfigError> {
+        let Some(value) = self.get(name) else {
+            return Ok(Vec::new());
+        };
+        let items = match value {
+            Value::Array(items) => &items[..],
+            one => std::slice::from_ref(one),
+        };
+        let text = |item| plain_text(item).ok_or_else(|| self.bad(name, expected, item));
+        items.iter().map(text).collect()
+    }
+
+    /// Whether an option is there, and an empty list.
+    pub(crate) fn is_empty_list(&self, name: &str) -> bool {
+        matches!(self.options.get(name), Some(Value::Array(items)) if items.is_empty())
     }
 
     /// One of a few words.
@@ -157,6 +182,17 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Seconds, more than none: what waits no time at all never succeeds.
+    pub(crate) fn some_seconds(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+        let seconds = self.seconds(name)?;
+        match seconds {
+            Some(Duration::ZERO) => {
+                Err(self.bad(name, "a number of seconds above 0", &Value::Int(0)))
+            }
+            seconds => Ok(seconds),
+        }
+    }
+
     /// A time with its units.
     pub(crate) fn span(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
         let expected = "a time with its units such as 7d, 12h or 1d12h";
@@ -190,13 +226,19 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn map(&self, name: &'static str) -> Result<Vec<(String, String)>, ConfigError> {
-        let map = self.read(name, "a mapping of texts", |value| {
-            let pairs = value.as_map()?.iter();
-            pairs
-                .map(|(key, value)| text(key).zip(text(value)))
-                .collect()
-        });
-        Ok(map?.unwrap_or_default())
+        let expected = "a mapping of texts";
+        let map = self.read(name, expected, Value::as_map)?;
+        let pairs = map.into_iter().flat_map(Map::iter);
+        let pair = |(key, value): &(Value, Value)| match (key.as_str(), value.as_str()) {
+            (Some(key), Some(value)) => Ok((key.to_owned(), value.to_owned())),
+            // The value may be a password.
+            _ => Err(self.bad_with(
+                name,
+                expected,
+                &format!("no text for {}; put it in quotes", shown(key)),
+            )),
+        };
+        pairs.map(pair).collect()
     }
 
     /// Refuses what nobody asked for.
@@ -215,6 +257,11 @@ impl<'a> Section<'a> {
             hint: hint(name, known),
         })
     }
+}
+
+fn plain_text(value: &Value) -> Option<String> {
+    let text = value.as_str().filter(|text| !text.is_empty());
+    text.map(str::to_owned)
 }
 
 /// A text; numbers are often passwords and names that nobody has quoted.

@@ -283,6 +283,8 @@ fn sink_config(brine: &Brine, history: &History) -> anyhow::Result<SinkConfig> {
         attempts: 3,
         from_oldest: false,
         dead_letters,
+        // The publisher waits itself, and hurries the disk: other masters wait for the event.
+        waits_for_disk: false,
         redact: brine.redact.clone(),
     })
 }

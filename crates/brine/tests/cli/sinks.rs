@@ -261,6 +261,42 @@ fn two_sinks_do_not_share_what_one_alone_may_write() {
 }
 
 #[test]
+fn two_sinks_do_not_store_the_same_events_in_the_same_tables() {
+    let more = |two: &str| {
+        format!(
+            "brine:\n  sinks:\n    one: {{type: postgres, host: Db}}\n    two: {{type: postgres, host: db, {two}}}\n"
+        )
+    };
+    let says = "brine: sinks: two: tables: expected tables of its own, or other tags, found those that brine: sinks: \
+                one (ROOT/master, line 10) writes with the same events";
+    is_refused(&["bus"], &more("tags: my/*"), 11, says);
+    let bus = Bus::absent();
+    let file = bus.path("master");
+    let text = fs::read_to_string(&file).unwrap();
+    for two in ["port: 1", "database: other"] {
+        fs::write(&file, format!("{text}{}", more(two))).unwrap();
+        let checked = run(&mut brine(&["check", "--config", &file]), "");
+        assert!(!checked.stdout.contains("tables:"), "{checked:?}");
+    }
+}
+
+#[test]
+fn a_sink_does_not_write_among_brines_own_files_nor_what_is_no_file() {
+    let sink = |path: &str| format!("brine:\n  sinks:\n    one: {{type: file, path: {path}}}\n");
+    for (option, path) in [
+        ("cachedir (ROOT/cache)", "ROOT/cache/history/events"),
+        ("pki_dir (ROOT/pki)", "ROOT/pki/minions/web1"),
+    ] {
+        let says = format!(
+            "brine: sinks: one: path: expected a file outside of {option}, where Brine keeps its own, found {path}"
+        );
+        is_refused(&["bus"], &sink(path), 10, &says);
+    }
+    let says = "brine: sinks: one: path: expected a file, found ROOT, which is a directory";
+    is_refused(&["bus"], &sink("ROOT"), 10, says);
+}
+
+#[test]
 fn two_names_of_one_file_are_one_file() {
     let bus = Bus::absent();
     let file = bus.path("master");
@@ -383,12 +419,16 @@ fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
             "/master, line 11: brine: sinks: audit: /etc/hostname: expected certificates in PEM: there is none",
         ),
         (
+            "    audit: {type: otlp, url: 'http://x/', headers: {Content-Length: '3'}}",
+            "/master, line 11: brine: sinks: audit: headers: expected headers that the sink does not set itself, found \"Content-Length\"",
+        ),
+        (
             "    audit: {type: otlp, url: 'http://x/', cert: /c}",
             "/master, line 11: brine: sinks: audit: cert: expected cert and key together",
         ),
         (
             "    audit: {type: returner, module: mine}",
-            "/master, line 11: brine: sinks: audit: returner mine: expected mine.py in one of",
+            "/master, line 11: brine: sinks: audit: returner mine: there is no mine.py in ",
         ),
     ] {
         let bus = configured(sinks);

@@ -1,14 +1,16 @@
-//! Files that two sinks would write. Each would take the other's lines for what a crash left of its own, and write again
-//! what it does not find.
+//! Files that a sink may not write: another sink's, Brine's own, and what is no file.
+//!
+//! Of two sinks on one file each would take the other's lines for what a crash left of its own, and write again what it
+//! does not find.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use brine_bridge::file::record_file;
 use brine_config::{SinkKind, SinkOptions};
 
-use super::{Fault, at};
+use super::{Fault, Outlets, at};
 
 /// What a sink writes.
 struct Files<'a> {
@@ -44,6 +46,37 @@ pub(super) fn shared(sinks: &[SinkOptions]) -> Vec<Fault> {
     faults
 }
 
+/// The sinks whose file is among Brine's own, or is none.
+pub(super) fn unfit(outlets: &Outlets<'_>) -> Vec<Fault> {
+    let own = own_directories(outlets);
+    let unfit = outlets.sinks.iter().filter_map(|sink| {
+        let files = Files::of(sink)?;
+        let path = files.path.display();
+        let error = match (&files.is_own(&own), files.what_it_is()) {
+            (Some((option, directory)), _) => anyhow!(
+                "path: expected a file outside of {option} ({}), where Brine keeps its own, found {path}",
+                directory.display()
+            ),
+            (None, Some(what)) => anyhow!("path: expected a file, found {path}, which is {what}"),
+            (None, None) => return None,
+        };
+        Some(Fault::of(sink, error))
+    });
+    unfit.collect()
+}
+
+/// The directories whose files are Brine's, with the options that name them.
+fn own_directories(outlets: &Outlets<'_>) -> Vec<(&'static str, PathBuf)> {
+    let option = |name| {
+        let text = outlets.opts?.text(name).ok()?;
+        (!text.is_empty()).then(|| (name, resolved(Path::new(text))))
+    };
+    let history = outlets.brine.history.directory.as_deref();
+    let history = history.map(|directory| ("brine: history", resolved(directory)));
+    let options = ["pki_dir", "sock_dir", "cachedir"].into_iter();
+    options.filter_map(option).chain(history).collect()
+}
+
 impl<'a> Files<'a> {
     fn of(sink: &'a SinkOptions) -> Option<Self> {
         let SinkKind::File(options) = &sink.kind else {
@@ -57,6 +90,26 @@ impl<'a> Files<'a> {
             inode: there.map(|file| (file.dev(), file.ino())),
             resolved: [record_file(&path), path],
         })
+    }
+
+    /// The directory of Brine's that it is in.
+    fn is_own<'o>(
+        &self,
+        own: &'o [(&'static str, PathBuf)],
+    ) -> Option<&'o (&'static str, PathBuf)> {
+        own.iter()
+            .find(|(_, directory)| self.resolved[1].starts_with(directory))
+    }
+
+    /// What stands there, if it is nothing that lines can be appended to.
+    fn what_it_is(&self) -> Option<&'static str> {
+        let kind = self.resolved[1].metadata().ok()?.file_type();
+        match () {
+            () if kind.is_dir() => Some("a directory"),
+            () if kind.is_socket() => Some("a socket"),
+            () if kind.is_fifo() => Some("a pipe"),
+            () => None,
+        }
     }
 
     fn shares_with(&self, other: &Self) -> bool {

@@ -1,6 +1,8 @@
 //! What keeps the sinks and the cluster of a configuration from starting, as far as it can be known without asking the
 //! other sides: found before anything is made, and by `brine check`.
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod databases;
 #[cfg(feature = "file")]
 mod files;
 
@@ -104,7 +106,13 @@ impl Outlets<'_> {
             }));
         }
         #[cfg(feature = "file")]
-        faults.extend(files::shared(self.sinks));
+        faults.extend(
+            files::shared(self.sinks)
+                .into_iter()
+                .chain(files::unfit(self)),
+        );
+        #[cfg(any(feature = "mysql", feature = "postgres"))]
+        faults.extend(databases::shared(self.sinks));
         faults.extend(self.shared_subjects());
         faults
     }

@@ -107,6 +107,7 @@ fn config(node: Node<'_>, options: &SinkOptions) -> anyhow::Result<SinkConfig> {
         attempts: options.attempts.unwrap_or(ATTEMPTS),
         from_oldest: options.from_oldest,
         dead_letters: PathBuf::new(),
+        waits_for_disk: true,
         redact: node.brine.redact.clone(),
     })
 }
