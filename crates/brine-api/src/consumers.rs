@@ -454,7 +454,9 @@ impl Consumers {
         shown.insert("name", consumer.name.as_str());
         shown.insert("kind", consumer.kind.as_str());
         shown.insert("position", position.to_string());
-        shown.insert("last_seq", Value::Int(newest.seq.0.into()));
+        // Numbers that a killed bus left unused are no events.
+        let last = self.log.before(Seq(newest.seq.0 + 1), 1);
+        shown.insert("last_seq", Value::Int(last.0.into()));
         shown.insert("lag", lag.map_or(Value::Nil, |lag| Value::Int(lag.into())));
         shown.insert("state", state);
         shown.insert("filter", consumer.filter.as_str());

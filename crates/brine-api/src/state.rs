@@ -205,7 +205,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// How many events it has not looked at. One that has not begun to read does not lag.
+    /// How many events it has not looked at. One that has no cursor yet does not lag.
     pub(crate) fn lag(&self, log: &Log) -> u64 {
         match self.next.load(Ordering::Relaxed) {
             0 => 0,

@@ -63,12 +63,27 @@ impl Opts {
     /// A main file that is not a configuration, a path or name that is not text, and anything that
     /// is not understood under `brine:`.
     pub fn load(role: Role, path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+        let (mut errors, loaded) = Self::load_all(role, path, environment, 1)?;
+        match errors.pop() {
+            Some(error) => Err(error),
+            None => Ok(loaded),
+        }
+    }
+
+    /// The same, without what cannot be used below `brine:`, and what that is: at most so many.
+    pub(crate) fn load_all(
+        role: Role,
+        path: &Path,
+        environment: &Environment,
+        most: usize,
+    ) -> Result<(Vec<ConfigError>, Loaded), ConfigError> {
         let path = path.to_string_lossy();
         let mut notes = Notes::default();
         let (overrides, files) = overrides(role, &path, environment, &mut notes)?;
         let Notes { mut warnings, .. } = notes;
-        let place = |error| locate(error, &files);
-        let mut brine = Brine::parse(overrides.get("brine")).map_err(place)?;
+        let (errors, mut brine) = usable(&overrides, most);
+        let errors = errors.into_iter().map(|error| locate(error, &files));
+        let errors: Vec<ConfigError> = errors.collect();
         for sink in &mut brine.sinks {
             let keys: Vec<_> = sink.option.split(": ").collect();
             sink.place = locate::place(&keys, &files);
@@ -85,12 +100,22 @@ impl Opts {
         if role == Role::Client {
             opts.apply_user_file(environment, &mut warnings)?;
         }
-        Ok(Loaded {
+        let loaded = Loaded {
             opts,
             brine,
             warnings,
             files,
-        })
+        };
+        Ok((errors, loaded))
+    }
+
+    /// The same options, with Salt's default for one of them.
+    #[must_use]
+    pub fn with_default(&self, name: &str, role: Role, environment: &Environment) -> Option<Self> {
+        let default = Self::defaults(role, environment).get(name)?.clone();
+        let mut opts = self.clone();
+        opts.set(name, default);
+        Some(opts)
     }
 
     /// Where the options stand in the files that [`Opts::load`] reads, in the order of reading: of two places the
@@ -175,6 +200,39 @@ fn overrides(
         }
     }
     Ok((overrides, includes.files))
+}
+
+/// What can be used of `brine:`, and what is wrong with the rest: at most so many.
+fn usable(overrides: &Map, most: usize) -> (Vec<ConfigError>, Brine) {
+    let mut value = overrides.get("brine").cloned();
+    let mut errors = Vec::new();
+    while errors.len() < most {
+        let error = match Brine::parse(value.as_ref()) {
+            Ok(brine) => return (errors, brine),
+            Err(error) => error,
+        };
+        value = value.and_then(|value| without(&value, error.keys().get(1..)?));
+        errors.push(error);
+    }
+    (errors, Brine::default())
+}
+
+/// The value without what these keys lead to, or as much of it as is there; `None` if nothing is left out.
+fn without(value: &Value, keys: &[&str]) -> Option<Value> {
+    let (key, deeper) = keys.split_first()?;
+    let map = value.as_map()?;
+    map.get(key)?;
+    let mut rest = Map::new();
+    for (name, inner) in map {
+        let kept = match name.as_str() == Some(key) {
+            true => without(inner, deeper),
+            false => Some(inner.clone()),
+        };
+        if let Some(kept) = kept {
+            rest.insert(name.clone(), kept);
+        }
+    }
+    Some(rest.into())
 }
 
 /// The main file: `path`, unless that is the default and the environment names one that is there.

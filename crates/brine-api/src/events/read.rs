@@ -342,6 +342,8 @@ impl Stream {
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
         let cursor = query.filter.cursor(&state.log, query.start);
+        // A client that takes nothing from the beginning is behind from there.
+        entry.reader.note(cursor.seq(), 0);
         // A client that is cut off before its first event knows where it was all the same.
         if form == Form::Records && query.start == Start::Tail {
             form.heartbeat(cursor.position(), &mut buffer);

@@ -81,6 +81,8 @@ impl CatchUp {
     ) -> Self {
         let log = shared.log();
         let cursor = log.events(start);
+        // A client that takes nothing from the beginning is behind from there.
+        subscriber.entry.reader.note(cursor.seq(), 0);
         Self {
             shared: Arc::clone(shared),
             subscriber,

@@ -28,6 +28,9 @@ pub enum Severity {
     Error,
 }
 
+/// So many options that cannot be used are named.
+const MOST_ERRORS: usize = 100;
+
 /// Something to know of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
@@ -43,8 +46,8 @@ pub struct Remark {
     pub remedy: String,
 }
 
-/// Reads the configuration of a role and says what there is to say, worst first; with it the configuration, if it
-/// can be used.
+/// Reads the configuration of a role and says what there is to say, worst first; with it the configuration, without
+/// what cannot be used below `brine:`, if the rest can be used.
 #[must_use]
 pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark>, Option<Loaded>) {
     let places = Opts::places(role, path, environment);
@@ -56,8 +59,11 @@ pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark
             .cloned()
     };
     let mut remarks = Vec::new();
-    let loaded = match Opts::load(role, path, environment) {
-        Ok(loaded) => Some(loaded),
+    let loaded = match Opts::load_all(role, path, environment, MOST_ERRORS) {
+        Ok((errors, loaded)) => {
+            remarks.extend(errors.iter().map(|error| unusable(error, &place)));
+            Some(loaded)
+        }
         Err(error) => {
             remarks.push(unusable(&error, &place));
             None

@@ -50,6 +50,11 @@ fn misspelt_options_are_found_with_their_lines() {
 #[test]
 fn faults_under_brine_have_lines_too() {
     insta::assert_snapshot!(reviewed("brine:\n  log_bytes: 1\n  histroy: x\n"), @r#"Error unknown-option master:4 brine: histroy: no such option; did you mean history?; write history, or remove the line: Brine does not start with it"#);
+    insta::assert_snapshot!(reviewed("brine:\n  history: {max_age: 7x, max_bytes: lots}\n  log_bytes: many\n"), @r#"
+    Error wrong-value master:3 brine: history.max_age: expected a time with its units such as 7d, 12h or 1d12h, or forever, found "7x"; write a time with its units such as 7d, 12h or 1d12h, or forever
+    Error wrong-value master:3 brine: history.max_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "lots"; write a number of bytes, or a number with KiB, MiB or GiB
+    Error wrong-value master:4 brine: log_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "many"; write a number of bytes, or a number with KiB, MiB or GiB
+    "#);
     insta::assert_snapshot!(reviewed("brine:\n  log_bytes: many\n"), @r#"Error wrong-value master:3 brine: log_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "many"; write a number of bytes, or a number with KiB, MiB or GiB"#);
 }
 

@@ -1,5 +1,6 @@
 //! `brine check`: Salt's configuration files alone, without looking at the machine.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -96,30 +97,45 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     findings
 }
 
-/// What keeps Brine's own node from starting with these options.
-fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
-    let (opts, brine) = (&loaded.opts, &loaded.brine);
-    let read = match role {
-        Role::Minion => MinionOptions::from_opts(opts, brine).map(drop),
-        Role::Master | Role::Client => MasterOptions::from_opts(opts, brine).map(drop),
-    };
-    let error = read.err()?;
-    let option = match &error {
-        OptionsError::Value { option, .. } => *option,
-        OptionsError::Hash(_) => "hash_type",
-        OptionsError::Tls(_) => "ssl",
-        OptionsError::Config(ConfigError::WrongType { option, .. }) => option,
-        _ => "",
-    };
-    let places = Opts::places(role, file, &Environment::current());
-    let place = places.iter().rev().find(|place| place.option == option);
-    let place = place.map_or_else(|| option.to_owned(), ToString::to_string);
-    let node = match role {
-        Role::Minion => "minion",
-        Role::Master | Role::Client => "master",
-    };
-    let remedy = format!("correct the option: Brine's {node} does not start with it");
-    Some(Finding::error("wrong-value", place).says(crate::show::one_line(&error.into()), remedy))
+/// What keeps Brine's own node from starting with these options: each that cannot be used.
+fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
+    let environment = Environment::current();
+    let places = Opts::places(role, file, &environment);
+    let (mut opts, brine) = (loaded.opts.clone(), &loaded.brine);
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut seen = BTreeSet::new();
+    loop {
+        let read = match role {
+            Role::Minion => MinionOptions::from_opts(&opts, brine).map(drop),
+            Role::Master | Role::Client => MasterOptions::from_opts(&opts, brine).map(drop),
+        };
+        let Err(error) = read else {
+            return findings;
+        };
+        let option = match &error {
+            OptionsError::Value { option, .. } => *option,
+            OptionsError::Hash(_) => "hash_type",
+            OptionsError::Tls(_) => "ssl",
+            OptionsError::Config(ConfigError::WrongType { option, .. }) => option,
+            _ => "",
+        }
+        .to_owned();
+        let place = places.iter().rev().find(|place| place.option == option);
+        let place = place.map_or_else(|| option.clone(), ToString::to_string);
+        let node = match role {
+            Role::Minion => "minion",
+            Role::Master | Role::Client => "master",
+        };
+        let remedy = format!("correct the option: Brine's {node} does not start with it");
+        let text = crate::show::one_line(&error.into());
+        findings.push(Finding::error("wrong-value", place).says(text, remedy));
+        // The rest is looked at with the default for this one.
+        let rest = opts.with_default(&option, role, &environment);
+        match rest.filter(|_| seen.insert(option)) {
+            Some(rest) => opts = rest,
+            None => return findings,
+        }
+    }
 }
 
 /// What is wrong with the rules of a node's reactor, and with the files they name.

@@ -376,6 +376,7 @@ fn print_last(
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
     if arguments.reverse {
+        let count = arguments.count.map_or(count, |most| most.min(count));
         return print_backward(reader, selection, (None, until), Some(count), printer);
     }
     seek_last(reader, selection, until, count)?;

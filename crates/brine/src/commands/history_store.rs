@@ -93,7 +93,8 @@ pub(crate) fn seek(
             reader.seek_time(clock::millis(*time))?;
             return Ok(Ok(()));
         }
-        Some(StartText::Sequence(seq)) => Seq(*seq),
+        // There is no event 0: who asks for it means the first.
+        Some(StartText::Sequence(seq)) => Seq((*seq).max(1)),
         Some(StartText::After { log, sequence }) => {
             if log.parse::<LogId>() != Ok(info.log) {
                 let asked = format!("{log}-{sequence}");

@@ -14,7 +14,6 @@ use brine_bus::client::local::blocking::{EventStream, LocalClient};
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
 use brine_bus::client::{EventRef, PublisherConfig, Wait};
 use brine_log::{Millis, Position, Seq};
-use brine_wire::Value;
 use brine_wire::time::StartText;
 
 use super::event_output::{Missing, Output, utc};
@@ -28,8 +27,6 @@ use crate::terminal;
 
 /// The most events that are kept in order to print them in another order than they come in.
 const MAX_KEPT: usize = 1_000_000;
-/// How long a bus may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
 /// How often an end from outside is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -70,11 +67,11 @@ pub(crate) enum End {
     Gone,
 }
 
-/// How many events were printed, and how many the bus had meanwhile.
+/// How many events were printed, and how many the bus had meanwhile, unless it does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) printed: u64,
-    pub(crate) seen: u64,
+    pub(crate) seen: Option<u64>,
 }
 
 /// A connection to a bus's own socket; `None` if there is none that this user may use.
@@ -100,6 +97,8 @@ pub(crate) fn print(
         left: wanted.count,
         printed: 0,
         began: None,
+        printed_before: None,
+        was_answered: false,
         looked_at: 0,
         client,
         wanted,
@@ -117,8 +116,12 @@ struct Printing<'a> {
     /// How many events are still wanted.
     left: Option<u64>,
     printed: u64,
-    /// Where the stream that follows began.
+    /// Where the stream that follows began, in the log that the bus has now.
     began: Option<Position>,
+    /// How many events of an earlier log were printed, where the bus has another one since.
+    printed_before: Option<u64>,
+    /// Whether the bus has ever answered.
+    was_answered: bool,
     /// How many events came that are chosen from here.
     looked_at: u64,
     interrupt: Interrupt,
@@ -231,6 +234,9 @@ impl Printing<'_> {
                         self.say_what_is_there(from, to)?;
                         return Ok(End::Gone);
                     }
+                    if from.log != to.log {
+                        (self.began, self.printed_before) = (Some(to), Some(self.printed));
+                    }
                     self.gap(&Missing::new(from, to, missed, reason.as_deref()))?;
                 }
                 Ok(Some(Delivery::Event(stored))) => {
@@ -269,6 +275,7 @@ impl Printing<'_> {
                 Err(error) => return Err(error.into()),
             }
             let is_there = stream.is_answered();
+            self.was_answered |= is_there;
             if let Some(remote) = self.wanted.remote {
                 self.tell_of_trouble(remote, &mut trouble)?;
             } else if is_waiting && is_there {
@@ -347,7 +354,7 @@ impl Printing<'_> {
         };
         let mut stream = self.client.history(oldest, Some(LOOK_EVERY))?;
         let oldest = loop {
-            match stream.next(Wait::For(ANSWER))? {
+            match stream.next(Wait::For(local_starts::ANSWER))? {
                 Some(Delivery::Gap { .. }) => {}
                 Some(Delivery::Event(stored)) => break Some(stored),
                 Some(Delivery::End) | None => break None,
@@ -390,19 +397,20 @@ impl Printing<'_> {
     /// What there was so far. A bus that does not say had what was printed.
     fn counts(&mut self) -> Counts {
         let printed = self.printed;
-        let seen = match self.is_unfiltered() {
-            true => self.looked_at,
-            false => {
-                let looks_back = self.wanted.last.is_some() || self.wanted.last_per_tag;
-                let start = self.wanted.start.as_ref();
-                let began = match start {
-                    None | Some(StartText::New) if !looks_back => self.began,
-                    start => local_starts::first_event(&self.client, start),
-                };
-                let seen = began.and_then(|at| local_starts::count_after(&mut self.client, at));
-                seen.unwrap_or(printed).max(printed)
-            }
+        if self.is_unfiltered() {
+            let seen = Some(self.looked_at);
+            return Counts { printed, seen };
+        }
+        let looks_back = self.wanted.last.is_some() || self.wanted.last_per_tag;
+        let began = match (self.printed_before, &self.wanted.start) {
+            _ if !self.was_answered => None,
+            (Some(_), _) => self.began,
+            (None, None | Some(StartText::New)) if !looks_back => self.began,
+            (None, start) => local_starts::first_event(&self.client, start.as_ref()),
         };
+        let count = local_starts::count_after(&mut self.client, began);
+        let before = self.printed_before.unwrap_or_default();
+        let seen = count.map(|count| (before + count).max(printed));
         Counts { printed, seen }
     }
 
@@ -443,7 +451,8 @@ impl Printing<'_> {
 
     /// Gives every event that is kept now to `keep`, which says how many it keeps.
     fn look_at_all(&mut self, keep: &mut dyn FnMut(Stored) -> usize) -> anyhow::Result<Position> {
-        let end = newest(&mut self.client, ANSWER)?.context("expected a position from the bus")?;
+        let end =
+            local_starts::newest(&mut self.client)?.context("expected a position from the bus")?;
         let mut query = self.query();
         (query.limit, query.last) = (None, None);
         if self.wanted.start.is_none() {
@@ -480,15 +489,4 @@ impl Printing<'_> {
         }
         Ok(ControlFlow::Continue(()))
     }
-}
-
-/// The position of the newest event.
-fn newest(client: &mut LocalClient, patience: Duration) -> anyhow::Result<Option<Position>> {
-    Ok(log_position(&client.status(Some(patience))?, "newest"))
-}
-
-/// A position that a bus's status has of its log.
-fn log_position(status: &Value, name: &str) -> Option<Position> {
-    let log = status.as_map()?.get("log")?.as_map()?;
-    log.get(name)?.as_str()?.parse().ok()
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use brine_bus::client::Wait;
 use brine_bus::client::local::blocking::LocalClient;
-use brine_bus::client::local::{Delivery, EventQuery, Method, target};
+use brine_bus::client::local::{Delivery, EventQuery, LocalError, Method, target};
 use brine_log::{Millis, Position, Seq};
 use brine_wire::time::StartText;
 
 /// How long a bus may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// How long it may take to say how many events it has had.
+const COUNT: Duration = Duration::from_secs(3);
 /// How long it may take to begin a stream.
 const BEGIN: Duration = Duration::from_millis(100);
 
@@ -54,10 +56,33 @@ pub(super) fn first_event(client: &LocalClient, start: Option<&StartText>) -> Op
 }
 
 /// How many events the bus has had after a position, as it says; a difference of two numbers is no count, since a bus
-/// that was killed leaves many unused.
-pub(super) fn count_after(client: &mut LocalClient, position: Position) -> Option<u64> {
-    let target = target("/status", &[("after", &position.to_string())]);
-    let status = client.request(Method::Get, &target, Some(ANSWER)).ok()?;
-    let count = status.as_map()?.get("log")?.as_map()?.get("after")?;
-    u64::try_from(count.as_int()?).ok()
+/// that was killed leaves many unused. 0 of a bus that has another log; `None` if it does not answer.
+pub(super) fn count_after(client: &mut LocalClient, position: Option<Position>) -> Option<u64> {
+    // The connection may be that of a bus that has ended since.
+    client.close();
+    let after = position.map(|position| position.to_string());
+    let target = match &after {
+        Some(after) => target("/status", &[("after", after)]),
+        None => "/status".to_owned(),
+    };
+    let status = match client.request(Method::Get, &target, Some(COUNT)) {
+        Err(LocalError::TimedOut { .. }) => return None,
+        // One that has ended has no more.
+        status => status.ok(),
+    };
+    let count = || {
+        let log = status.as_ref()?.as_map()?.get("log")?.as_map()?;
+        u64::try_from(log.get("after")?.as_int()?).ok()
+    };
+    Some(count().unwrap_or_default())
+}
+
+/// The position of the newest event.
+pub(super) fn newest(client: &mut LocalClient) -> anyhow::Result<Option<Position>> {
+    let status = client.status(Some(ANSWER))?;
+    let newest = || {
+        let log = status.as_map()?.get("log")?.as_map()?;
+        log.get("newest")?.as_str()?.parse().ok()
+    };
+    Ok(newest())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
-use brine_bus::client::local::{Delivery, EventQuery, Stored};
+use brine_bus::client::local::{Delivery, EventQuery, LocalError, Stored};
 use brine_bus::client::{SubscriberConfig, Wait};
 use brine_log::Seq;
 use brine_log::history::{HistoryReader, OpenError};
@@ -26,7 +26,7 @@ use crate::show;
 use crate::terminal;
 
 /// How long the bus may take to answer.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+const ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// The arguments of `brine status`.
 #[derive(Debug, clap::Args)]
@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         writeln!(out, "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
+    let is_there = client.is_some();
     let reader = match arguments.store.open() {
         Ok(reader) => Ok(reader),
         // Without a configuration nobody knows where it would be, and often there is none.
@@ -61,8 +62,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Ok(error) => Some(error),
         }),
     };
-    let Some(client) = client else {
-        let code = print_salts(&location, &mut out)?;
+    let running = client.map(Running::ask).transpose()?.flatten();
+    let Some(running) = running else {
+        let code = match is_there {
+            true => print_silent(&location, &mut out)?,
+            false => print_salts(&location, &mut out)?,
+        };
         match reader {
             Ok(reader) => print_store(reader, &mut out)?,
             Err(Some(error)) => writeln!(out, "{}", show::visible(&error.to_string()))?,
@@ -70,7 +75,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         return Ok(code);
     };
-    let running = Running::ask(client)?;
     running.print_bus(&location, &mut out)?;
     running.print_attach(&mut out)?;
     match reader {
@@ -104,6 +108,17 @@ fn print_salts(location: &BusLocation, out: &mut impl Write) -> anyhow::Result<E
     })
 }
 
+/// Of a bus that takes connections and answers nothing.
+fn print_silent(location: &BusLocation, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let endpoint = location.address.publish();
+    let pid = listener(endpoint).map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    writeln!(
+        out,
+        "bus      there{pid} at {endpoint}, but does not answer: stopped or hung; see brine doctor"
+    )?;
+    Ok(ExitCode::FAILURE)
+}
+
 /// What a store holds, whether or not its bus runs.
 fn print_store(mut reader: HistoryReader, out: &mut impl Write) -> anyhow::Result<()> {
     let info = reader.info()?;
@@ -123,8 +138,7 @@ fn print_store(mut reader: HistoryReader, out: &mut impl Write) -> anyhow::Resul
         let (name, position) = (&consumer.name, consumer.position);
         if position.log == info.log {
             let lag = reader.count(Seq(position.seq.0.saturating_add(1))..end);
-            let lag = counted(usize::try_from(lag).unwrap_or(usize::MAX), "event");
-            writeln!(out, "consumer {name} is {lag} behind")?;
+            writeln!(out, "consumer {name} is {} behind", events(lag.into()))?;
         } else {
             writeln!(out, "consumer {name} is at {position}, of another log")?;
         }
@@ -140,9 +154,13 @@ struct Running {
 }
 
 impl Running {
-    fn ask(mut client: LocalClient) -> anyhow::Result<Self> {
-        let Value::Map(status) = client.status(Some(ANSWER_TIME))? else {
-            anyhow::bail!("expected an object from the bus");
+    /// `None` if it does not answer in time.
+    fn ask(mut client: LocalClient) -> anyhow::Result<Option<Self>> {
+        let status = match client.status(Some(ANSWER_TIME)) {
+            Ok(Value::Map(status)) => status,
+            Ok(_) => anyhow::bail!("expected an object from the bus"),
+            Err(LocalError::TimedOut { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
         let oldest = EventQuery {
             limit: Some(1),
@@ -156,7 +174,7 @@ impl Running {
             (Some(oldest), Some(newest)) => Some((oldest, newest)),
             _ => None,
         };
-        Ok(Self { status, window })
+        Ok(Some(Self { status, window }))
     }
 
     fn print_bus(&self, location: &BusLocation, out: &mut impl Write) -> io::Result<()> {
@@ -228,6 +246,17 @@ impl Running {
             // Who may not do everything is not told.
             None if part(&self.status, "bus").is_none() => {}
             None => writeln!(out, "history  none")?,
+        }
+        let consumers = self.status.get("consumers").and_then(Value::as_array);
+        for consumer in consumers.into_iter().flatten().filter_map(Value::as_map) {
+            let name = text(consumer, "name");
+            match consumer.get("lag").and_then(Value::as_int) {
+                Some(lag) => writeln!(out, "consumer {name} is {} behind", events(lag))?,
+                None => {
+                    let position = text(consumer, "position");
+                    writeln!(out, "consumer {name} is at {position}, of another log")?;
+                }
+            }
         }
         Ok(())
     }
@@ -355,6 +384,10 @@ impl Reader {
             what: show::visible(&what).into_owned(),
         })
     }
+}
+
+fn events(count: i128) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), "event")
 }
 
 fn part<'a>(map: &'a Map, key: &str) -> Option<&'a Map> {

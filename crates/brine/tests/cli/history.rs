@@ -75,7 +75,9 @@ fn history_chooses_by_tag_field_time_and_number() {
         (&["--last", "2"], &["my/other", "salt/job/2/new"]),
         (&["--last", "1", "my/*"], &["my/other"]),
         (&["-r", "-n", "2"], &["salt/job/2/new", "my/other"]),
+        (&["--last", "2", "-r", "-n", "1"], &["salt/job/2/new"]),
         (&["--from", "new"], &[]),
+        (&["--from", "0", "-n", "1"], &["salt/job/1/new"]),
     ] {
         let words = [&["history"], arguments].concat();
         assert_eq!(store.tags(&words), tags, "{arguments:?}");

@@ -204,6 +204,22 @@ fn a_listed_user_watches_reads_fires_and_sees_the_status() {
         run(&["watch", "--last-per-tag", "-n", "1", "-o", "tags"]).stdout,
         "my/1\n"
     );
+    // Nor is a store that it may not read taken for none.
+    assert_eq!(bus.end().code, Some(0));
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = bus.command(arguments);
+        std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
+        std::os::unix::process::CommandExt::gid(&mut command, NOBODY);
+        crate::support::run(&mut command, "")
+    };
+    let denied = "permission denied; run this as root or as the user that runs the bus";
+    let left = as_nobody(&["status", "--history", &history]);
+    assert!(left.stdout.contains(denied), "{left:?}");
+    let left = as_nobody(&["history", "--history", &history]);
+    assert!(
+        left.code == Some(1) && left.stderr.contains(denied),
+        "{left:?}"
+    );
 }
 
 #[test]

@@ -136,3 +136,36 @@ fn a_configuration_file_that_cannot_be_read_is_an_error() {
         assert!(left.stderr.starts_with(&expected), "{left:?}");
     }
 }
+
+#[test]
+fn each_option_that_brine_does_not_start_with_is_named_at_once() {
+    let place = Bus::absent();
+    let file = place.path("wrong");
+    let wrong =
+        "ret_port: 99999\npublish_port: -1\ntransport: udp\nbrine: {log_bytes: many, audit: 7}\n";
+    fs::write(&file, wrong).unwrap();
+    let left = run(&mut brine(&["check", "--config", &file]), "");
+    for option in [
+        "ret_port",
+        "publish_port",
+        "transport",
+        "log_bytes",
+        "audit",
+    ] {
+        let is_of = |line: &&str| line.starts_with("error") && line.contains(option);
+        assert_eq!(
+            left.stdout.lines().filter(is_of).count(),
+            1,
+            "{option}: {left:?}"
+        );
+    }
+    fs::write(&file, "a: b: c\n").unwrap();
+    let left = run(&mut brine(&["doctor", "--config", &file]), "");
+    assert!(
+        left.code == Some(1)
+            && left
+                .stdout
+                .contains("disks and deliveries were not looked at"),
+        "{left:?}"
+    );
+}

@@ -1,6 +1,6 @@
 //! `brine watch`.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Bus, Left, Running, brine, run};
 
@@ -285,4 +285,79 @@ fn a_filter_that_matches_nothing_is_told_from_a_bus_without_events() {
         (left.code, left.stderr.as_str()),
         (Some(0), "brine: 0 of 3 events matched\n")
     );
+}
+
+#[test]
+fn what_does_not_match_is_counted_over_a_restart_of_the_bus() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    let history = ["--history", history.as_str()];
+    bus.begin(&history);
+    let fire = |bus: &Bus, tags: &[&str]| {
+        for tag in tags {
+            let left = bus.run(&["send", "--ack", tag, "{}"]);
+            assert_eq!(left.code, Some(0), "{left:?}");
+        }
+    };
+    let mut watch = bus.listener(&["watch", "none/*"]);
+    fire(&bus, &["a/1", "a/2", "a/3"]);
+    bus.kill();
+    watch.says("waiting to go on after");
+    bus.begin(&history);
+    watch.says("connected again");
+    fire(&bus, &["b/1", "b/2"]);
+    watch.signal(Signal::INT);
+    let left = watch.left();
+    let said = left.stderr.lines().last().unwrap_or_default();
+    assert_eq!(said, "brine: 0 of 5 events matched", "{left:?}");
+}
+
+#[test]
+fn a_bus_that_hangs_is_told_from_one_without_events() {
+    let bus = Bus::start();
+    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let watch = bus.run(&["watch", "-t", "1"]);
+    let status = bus.run(&["status"]);
+    let doctor = bus.run(&["doctor"]);
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(
+        (watch.code, watch.stderr.as_str()),
+        (
+            Some(1),
+            "brine: the bus does not answer: stopped or hung; run brine doctor there\n"
+        )
+    );
+    let says = format!("bus      there (pid {pid}) at ");
+    assert!(
+        status.code == Some(1)
+            && status.stdout.starts_with(&says)
+            && status
+                .stdout
+                .contains("but does not answer: stopped or hung"),
+        "{status:?}"
+    );
+    let remedy = format!("→ kill -CONT {pid}, or restart it");
+    assert!(
+        doctor.code == Some(1)
+            && doctor
+                .stdout
+                .contains("but is stopped (SIGSTOP, or a debugger)")
+            && doctor.stdout.contains(&remedy)
+            && !doctor.stdout.contains("run this as root"),
+        "{doctor:?}"
+    );
+}
+
+#[test]
+fn what_a_summary_or_a_screen_cannot_do_is_refused() {
+    for words in [
+        &["watch", "--summary", "--exec", "true"][..],
+        &["top", "--last", "0"],
+        &["top", "--filter", "x"],
+    ] {
+        let left = run(&mut brine(words), "");
+        assert_eq!(left.code, Some(2), "{words:?}: {left:?}");
+        assert!(left.stderr.contains(words[words.len() - 2]), "{left:?}");
+    }
 }

@@ -57,7 +57,14 @@ fn of_consumer(consumer: &Map) -> Vec<Finding> {
     let place = format!("{} {name}", if is_sink { "sink" } else { "consumer" });
     let waiting = events(lag);
     let mut findings = Vec::new();
-    if let Some(why) = state.strip_prefix("waiting: ") {
+    if let Some(why) = state.strip_prefix("waiting: ")
+        && is_answer(why)
+    {
+        findings.push(Finding::warning("sink-refused", &place).says(
+            format!("the other side is there and refuses, with {waiting} to deliver: {why}"),
+            format!("look at its own log, and correct it or brine: {{sinks: {{{name}: …}}}} (url, headers, format); it goes on by itself, see brine consumer info {name}"),
+        ));
+    } else if let Some(why) = state.strip_prefix("waiting: ") {
         findings.push(Finding::warning("sink-waits", &place).says(
             format!("the other side takes nothing, with {waiting} to deliver: {why}"),
             format!("start the other side, or correct brine: {{sinks: {{{name}: …}}}}; it goes on by itself, see brine consumer info {name}"),
@@ -107,6 +114,13 @@ fn of_consumer(consumer: &Map) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whether a sink's trouble is an answer of HTTP: `http://h:80/x: 400 Bad Request: no`.
+fn is_answer(why: &str) -> bool {
+    let status = |part: &str| part.get(..3)?.parse::<u16>().ok();
+    let mut parts = why.split(": ");
+    parts.any(|part| matches!(status(part), Some(300..=599)) && part.get(3..4) == Some(" "))
 }
 
 fn of_cluster(cluster: &Map) -> Vec<Finding> {
@@ -365,6 +379,22 @@ mod tests {
             ),
             ""
         );
+    }
+
+    #[test]
+    fn a_side_that_answers_is_not_to_be_started() {
+        for (why, kind) in [
+            ("http://h:4001/x: 400 Bad Request: no", "sink-refused"),
+            ("http://h/x: 503 Service Unavailable", "sink-refused"),
+            ("http://h:4001/x: connection refused", "sink-waits"),
+        ] {
+            let state = format!(
+                r#"{{"consumers": [{{"name": "a", "kind": "sink", "state": "waiting: {why}", "delivered": 0}}]}}"#
+            );
+            let said = said(&state);
+            assert!(said.starts_with(kind), "{said}");
+            assert_eq!(said.contains("start the other side"), kind == "sink-waits");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod clock;
 mod delivery;
 mod keys;
 mod masters;
+mod modes;
 mod owners;
 mod ports;
 mod proc;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use brine_bus::address::Endpoint;
+use brine_bus::client::local::LocalError;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_config::Severity;
 use brine_wire::{Map, Value};
@@ -30,6 +32,9 @@ use super::check;
 use super::findings::{Finding, ShowArgs};
 use super::local_events;
 use crate::bus_location::{BusArgs, BusLocation, NodeKind};
+
+/// How long a bus may take to answer.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// The arguments of `brine doctor`.
 #[derive(Debug, clap::Args)]
@@ -55,6 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         findings.extend(check::of_file(role, &file));
         if findings.iter().any(|one| one.kind == "unreadable-file") {
             // The defaults would lead to another site.
+            findings.push(not_looked());
             return arguments.show.print(findings, "doctor");
         }
     }
@@ -74,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                         .says(text, "correct it; nothing else can be looked at"),
                 );
             }
+            findings.push(not_looked());
             return arguments.show.print(findings, "doctor");
         }
     };
@@ -82,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     findings.extend(ports::findings(&site));
     findings.extend(keys::findings(&site));
     findings.extend(owners::findings(&site));
+    findings.extend(modes::findings(&site));
     findings.extend(masters::findings(&site));
     findings.extend(resources::findings(&site));
     findings.extend(clients::findings(&site));
@@ -92,6 +100,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         NodeKind::Minion => "minion",
     };
     arguments.show.print(findings, what)
+}
+
+/// Without a configuration that can be read, nobody knows where the site is.
+fn not_looked() -> Finding {
+    Finding::note("not-looked-at", "doctor").says(
+        "sockets, processes, keys, disks and deliveries were not looked at: the configuration does not say where they are",
+        "correct what is above, and run brine doctor again",
+    )
 }
 
 /// What all modules look at.
@@ -106,6 +122,8 @@ struct Site {
     is_refused: bool,
     /// What a bus of Brine says of itself.
     status: Option<Map>,
+    /// Whether it takes connections and does not answer.
+    is_silent: bool,
 }
 
 impl Site {
@@ -125,16 +143,17 @@ impl Site {
         };
         let mut site = Self {
             status: None,
+            is_silent: false,
             location,
             kind,
             bus_pid,
             is_running,
             is_refused,
         };
-        if let Some(mut client) = site.client()
-            && let Ok(Value::Map(status)) = client.status(Some(Duration::from_secs(10)))
-        {
-            site.status = Some(status);
+        match site.client().map(|mut client| client.status(Some(ANSWER))) {
+            Some(Ok(Value::Map(status))) => site.status = Some(status),
+            Some(Err(LocalError::TimedOut { .. })) => site.is_silent = true,
+            _ => {}
         }
         if site.part("attach").is_some() {
             // It may stand in front of the publish socket; the other one is the bus's own.
@@ -143,10 +162,11 @@ impl Site {
         site
     }
 
-    /// A connection to Brine's own socket, if there is one.
+    /// A connection to Brine's own socket, if there is one that answers.
     fn client(&self) -> Option<LocalClient> {
-        self.location
-            .local_address()
+        let address = self.location.local_address();
+        address
+            .filter(|_| !self.is_silent)
             .and_then(local_events::connect)
     }
 

@@ -59,7 +59,7 @@ fn of_path(path: &Path, wanted: &User) -> Option<Finding> {
     })
 }
 
-fn name(uid: u32) -> String {
+pub(super) fn name(uid: u32) -> String {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name,
         _ => format!("uid {uid}"),

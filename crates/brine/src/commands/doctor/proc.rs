@@ -116,6 +116,16 @@ pub(super) fn exists(pid: i32) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_ok()
 }
 
+/// Whether a signal or a debugger has stopped it.
+pub(super) fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it may hold anything.
+    let state = stat
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.starts_with(['T', 't']));
+    state.unwrap_or_default()
+}
+
 /// A process by number and command: `pid 812 (salt-master -c /etc/salt)`.
 pub(super) fn name(pid: i32) -> String {
     let command = command(pid);

@@ -149,7 +149,10 @@ fn pid_file(site: &Site) -> Option<Finding> {
                 proc::name(pid),
                 proc::name(own)
             ),
-            "end the process that is not meant to run",
+            format!(
+                "if both are meant to run, give each a pidfile of its own ({} is the one they share); else end the other one",
+                path
+            ),
         )
     })
 }

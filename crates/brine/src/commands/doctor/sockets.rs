@@ -73,7 +73,9 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     if !site.is_running && !is_explained {
         findings.push(not_running(site));
     }
-    if site.is_running
+    if site.is_silent {
+        findings.push(silent(site));
+    } else if site.is_running
         && !site.is_refused
         && site
             .location
@@ -123,6 +125,25 @@ fn not_permitted(site: &Site) -> Finding {
         "this user may not use the bus: whether it runs, and how, cannot be seen",
         "run this as root or as the bus's user",
     )
+}
+
+/// The kernel takes connections, and whoever serves them answers nothing.
+fn silent(site: &Site) -> Finding {
+    let seconds = super::ANSWER.as_secs();
+    let place = site.location.address.publish();
+    match site.bus_pid {
+        Some(pid) if proc::is_stopped(pid) => Finding::error("bus-hung", place).says(
+            format!("{} is there, but is stopped (SIGSTOP, or a debugger) and answers nothing", proc::name(pid)),
+            format!("kill -CONT {pid}, or restart it"),
+        ),
+        pid => Finding::error("bus-hung", place).says(
+            format!(
+                "{} is there, but has not answered for {seconds} s: it is hung, or waits for its disk",
+                pid.map_or_else(|| "a bus".to_owned(), proc::name)
+            ),
+            "look at its log and at the disk; restart it if it does not come back",
+        ),
+    }
 }
 
 /// A socket that a running bus has made, and that is gone.

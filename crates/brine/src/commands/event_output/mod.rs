@@ -364,7 +364,7 @@ impl Printer {
         self.line.push_str("\"tag\": ");
         self.data(&Value::from(tag), json::to_line);
         self.line.push_str(", \"data\": ");
-        json::to_exact_line(data, &mut self.line);
+        self.data(data, json::to_exact_line);
         self.line.push('}');
     }
 

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use brine_wire::field_filter::FieldFilter;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
@@ -63,7 +64,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FIELD:PATTERN …")]
     filter: Option<String>,
     /// Begin with the last N events
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..))]
     last: u64,
     /// Read a file of events: what brine watch --json or brine log export wrote
     #[arg(long, value_name = "FILE", conflicts_with = "api")]
@@ -88,6 +90,10 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Shows the site until the user has seen enough.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     use io::IsTerminal as _;
+    // In the line of the filter any word may be a tag; this option takes fields, as in brine watch.
+    if let Err(error) = FieldFilter::parse(arguments.filter.as_deref().unwrap_or_default()) {
+        wrong_usage(&format!("--filter: {error}"));
+    }
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         anyhow::bail!("brine top needs a terminal; brine watch and brine status write into pipes");
     }

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::{
@@ -60,7 +61,7 @@ pub(crate) struct Arguments {
     form: FormArgs,
     /// Show rates per tag prefix instead of events, every so many seconds
     #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
-          default_missing_value = "1", require_equals = true)]
+          default_missing_value = "1", require_equals = true, conflicts_with = "exec")]
     summary: Option<Duration>,
     /// Begin with the past: what arrived at this time or later, such as 10m
     #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "last_per_tag", "summary"])]
@@ -195,12 +196,13 @@ impl Arguments {
         let is_complete = match end {
             LocalEnd::Complete => true,
             LocalEnd::Gone => return Ok(ExitCode::from(GONE)),
-            LocalEnd::Interrupted(Counts { printed, seen }) => {
-                say_if_nothing_matched(printed, seen, None);
+            LocalEnd::Interrupted(counts) => {
+                say_if_nothing_matched(counts.printed, seen(counts, remote)?, None);
                 self.count.is_none()
             }
-            LocalEnd::TimeIsOver(Counts { printed, seen }) => {
-                say_what_was_seen(printed, self.count, self.timeout.unwrap_or_default(), seen);
+            LocalEnd::TimeIsOver(counts) => {
+                let time = self.timeout.unwrap_or_default();
+                say_what_was_seen(counts.printed, self.count, time, seen(counts, remote)?);
                 self.count.is_none()
             }
         };
@@ -423,6 +425,15 @@ impl Watch {
             .map(until)
             .fold(LONG, Duration::min)
     }
+}
+
+/// How many events the bus had, if it answers.
+fn seen(counts: Counts, remote: Option<&Remote>) -> anyhow::Result<u64> {
+    let whose = remote.map_or("the bus", |remote| &remote.name);
+    let seen = counts.seen;
+    seen.with_context(|| {
+        format!("{whose} does not answer: stopped or hung; run brine doctor there")
+    })
 }
 
 /// After a time-out, so that silence is not taken for an absent bus.
