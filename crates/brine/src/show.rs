@@ -38,7 +38,7 @@ pub(crate) fn complain(text: &dyn fmt::Display) {
     let _ = writeln!(terminal::stderr(), "brine: {text}");
 }
 
-/// An error and its causes on one line; `{error:#}` would repeat them. Libraries name the cause in their own text
+/// An error and its causes on one line; the alternate form of anyhow would repeat them. Libraries name the cause in their own text
 /// and give it as the source too; it is printed once.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     causes(error.as_ref())
