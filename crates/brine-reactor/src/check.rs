@@ -65,6 +65,16 @@ pub fn check_throttles(
     problems
 }
 
+/// Checks how many functions of a rule may run at once, `reactor_worker_threads`.
+#[must_use]
+pub fn check_workers(workers: Option<i64>, sources: &[(String, String)]) -> Option<Problem> {
+    let few = workers.filter(|workers| *workers < 1)?;
+    let option = "reactor_worker_threads";
+    let (file, line) = line_of(sources, &[option]);
+    let text = format!("expected a number from 1, found {few}");
+    Some(Problem::error(file, line, text).of_option(option))
+}
+
 /// Reads the rules of the file that the option `reactor` names.
 ///
 /// # Errors
@@ -242,6 +252,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_rule_has_at_least_one_worker() {
+        let sources = [(
+            "/m".to_owned(),
+            "id: m\nreactor_worker_threads: 0\n".to_owned(),
+        )];
+        let problem = check_workers(Some(0), &sources).unwrap();
+        assert_eq!(
+            problem.to_string(),
+            "/m:2: reactor_worker_threads: expected a number from 1, found 0"
+        );
+        assert!(check_workers(Some(-3), &[]).is_some());
+        assert_eq!(check_workers(Some(1), &sources), None);
+        assert_eq!(check_workers(None, &sources), None);
+    }
 
     #[test]
     fn a_bad_throttle_is_named_with_file_line_and_option() {

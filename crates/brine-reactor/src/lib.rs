@@ -29,7 +29,7 @@ pub mod run;
 mod scan;
 mod throttle;
 
-pub use check::{check_files, check_throttles, rules as rules_of, rules_of_file};
+pub use check::{check_files, check_throttles, check_workers, rules as rules_of, rules_of_file};
 pub use handle::{Figures, ReactorHandle, Refused};
 pub use problem::Problem;
 pub use react::{Execute, Future, Reacted, Reaction, react};

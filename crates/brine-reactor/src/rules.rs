@@ -156,6 +156,11 @@ fn rule(entry: &Value) -> Result<Rule, (Option<String>, String)> {
         )
     })?;
     let bad = |fault: String| (Some(glob.to_owned()), fault);
+    if glob.is_empty() {
+        return Err(bad(
+            "expected a pattern for tags, found an empty one".to_owned()
+        ));
+    }
     let files = match files {
         Value::Str(file) => vec![file.clone()],
         Value::Array(files) => {
@@ -232,6 +237,7 @@ mod tests {
             ("- {a: 1}", "expected a file"),
             ("- {a: [1]}", "names of files"),
             ("- {1: /x}", "in quotes"),
+            ("- {'': /x}", "an empty one"),
             ("- {a: x.sls}", "absolute"),
             ("{a: /x}", "expected a list"),
         ] {

@@ -275,9 +275,21 @@ fn explain(error: &Error) -> JinjaError {
                 detail.unwrap_or_else(|| "is undefined".to_owned())
             )
         }
-        (ErrorKind::OutOfFuel, _) => format!("it takes more than {FUEL} steps; is a loop endless?"),
+        (ErrorKind::OutOfFuel, _) => {
+            format!("it takes more than {FUEL} steps; is a loop endless, or a text very long?")
+        }
         (kind, Some(detail)) => format!("{kind}: {detail}"),
         (kind, None) => kind.to_string(),
+    };
+    // What is wrong in an included file.
+    let cause = std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
+    let message = match cause.map(|cause: &Error| (cause, explain(cause))) {
+        None => message,
+        Some((cause, JinjaError { line, message: why })) => {
+            let file = cause.name().unwrap_or_default();
+            let line = line.map(|line| format!("{line}: ")).unwrap_or_default();
+            format!("{message}: {file}:{line}{why}")
+        }
     };
     JinjaError {
         line: error.line(),

@@ -26,6 +26,7 @@ fn jinja() -> Jinja {
             Some("{% set port = 80 %}{% macro hi(x) %}hi {{ x }}{% endmacro %}".to_owned())
         }
         "map.yaml" => Some("a: [1, 2]".to_owned()),
+        "broken.jinja" => Some("a\n{{ data.nothing }}".to_owned()),
         _ => None,
     });
     Jinja::new(&Arc::new(around), &include)
@@ -37,6 +38,15 @@ fn rendered(template: &str) -> Result<String, JinjaError> {
     let mut jinja = jinja();
     jinja.add("t", template)?;
     jinja.render("t", "salt/auth", &yaml::load(DATA.as_bytes()).unwrap())
+}
+
+#[test]
+fn a_fault_of_an_included_file_is_told_with_its_place() {
+    let error = rendered("{% include 'broken.jinja' %}").unwrap_err();
+    assert!(
+        error.message.contains("broken.jinja:2: Jinja variable"),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -23,7 +23,8 @@ use brine_reactor::jinja::{STACK_BYTES, Surroundings};
 use brine_reactor::rules::Rule;
 use brine_reactor::run::{Opened, ReactorConfig, ThrottleConfig};
 use brine_reactor::{
-    Problem, ReactorHandle, check_files, check_throttles, read_rules, rules_of, rules_of_file,
+    Problem, ReactorHandle, check_files, check_throttles, check_workers, read_rules, rules_of,
+    rules_of_file,
 };
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
@@ -36,6 +37,8 @@ use real_salt::RealSalt;
 
 /// How long one call may take, unless the configuration says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(3600);
+/// How many functions of one rule run at once, unless `reactor_worker_threads` says so.
+const WORKERS: usize = 10;
 /// How many reactions a rule may start per second.
 const RATE: u32 = 1000;
 /// How old an event may be after a restart.
@@ -99,6 +102,7 @@ pub(crate) fn check(loaded: &Loaded, whose: Whose) -> Vec<Problem> {
     let fixed = rules.filter(|_| reactor.as_str().is_none());
     let throttles: Vec<_> = brine.reactor.throttle.iter().map(throttle).collect();
     problems.extend(check_throttles(&throttles, fixed.as_deref(), &sources));
+    problems.extend(check_workers(workers(opts), &sources));
     problems
 }
 
@@ -147,18 +151,20 @@ impl Prepared {
         let own = &brine.reactor;
         let throttles: Vec<_> = own.throttle.iter().map(throttle).collect();
         let fixed = rules_file.is_none().then_some(&*rules);
-        let problems = check_throttles(&throttles, fixed, &sources(opts));
+        let mut problems = check_throttles(&throttles, fixed, &sources(opts));
+        problems.extend(check_workers(workers(opts), &sources(opts)));
         if !problems.is_empty() {
             return Err(all(problems));
         }
         let salt = Arc::new(salt(opts, brine, whose));
-        let workers = opts.int("reactor_worker_threads").unwrap_or(10);
         let config = ReactorConfig {
             rules,
             rules_file,
             files: files(opts, &salt, whose),
             directory: directory(opts)?,
-            workers: usize::try_from(workers).unwrap_or(10),
+            workers: workers(opts).map_or(WORKERS, |workers| {
+                usize::try_from(workers).unwrap_or(WORKERS)
+            }),
             timeout: own.timeout.unwrap_or(TIMEOUT),
             rate: own.rate.unwrap_or(RATE),
             max_age: match own.max_age {
@@ -330,6 +336,10 @@ fn roots(opts: &Opts) -> Vec<PathBuf> {
         .filter_map(Value::as_str)
         .map(PathBuf::from)
         .collect()
+}
+
+fn workers(opts: &Opts) -> Option<i64> {
+    opts.int("reactor_worker_threads").ok()
 }
 
 /// The configuration files with their texts, the last one to count first.

@@ -60,7 +60,7 @@ impl RealSalt {
         let Some(python) = python else {
             let tried = candidates.join(" and ");
             return Err(format!(
-                "{tried} have no Salt; set brine: {{python: …}} to a Python that has"
+                "no Salt in {tried}; set brine: {{python: …}} to a Python that has"
             ));
         };
         // Its answers are locked there, from before there is a record.
