@@ -278,7 +278,6 @@ impl Server {
             .max_headers(MAX_HEADERS)
             // A reader that is gone and one that has closed its half look the same; both end.
             .half_close(false)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {

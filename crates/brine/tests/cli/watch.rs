@@ -361,3 +361,46 @@ fn what_a_summary_or_a_screen_cannot_do_is_refused() {
         assert!(left.stderr.contains(words[words.len() - 2]), "{left:?}");
     }
 }
+
+#[test]
+fn a_watch_that_could_not_keep_up_says_how_many_events_it_missed() {
+    const SENT: usize = 400;
+    let mut bus = Bus::absent();
+    let file = bus.path("small");
+    let options = std::fs::read_to_string(bus.path("master")).unwrap();
+    let small = "brine: {log_bytes: 1MiB, overflow_bytes: 0, history: false}\n";
+    std::fs::write(&file, options + small).unwrap();
+    bus.begin(&["--config", &file]);
+    let mut watch = Running::start(&mut bus.command(&["watch", "-o", "tags"]));
+    crate::support::wait_for_reader(&bus.sock_dir());
+    bus.send("a/first", "{}");
+    watch.prints("a/first");
+    let pid = Pid::from_raw(i32::try_from(watch.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let line = format!(
+        "{{\"tag\": \"a/b\", \"data\": {{\"x\": \"{}\"}}}}\n",
+        "y".repeat(100_000)
+    );
+    let left = run(
+        &mut bus.command(&["send", "--stdin", "--ack=appended"]),
+        &line.repeat(SENT),
+    );
+    assert_eq!(left.code, Some(0), "{left:?}");
+    kill_process(pid, Signal::CONT).unwrap();
+    let said = watch.says("missing");
+    bus.send("a/last", "{}");
+    let shown = watch.prints("a/last");
+    let came = shown.lines().filter(|line| *line == "a/b").count();
+    watch.signal(Signal::INT);
+    let said = said + "\n" + &watch.left().stderr;
+    // `12 events are missing, after …`, as often as it fell behind.
+    let number = |line: &str| {
+        line.strip_prefix("brine: ")?
+            .split(' ')
+            .next()?
+            .parse::<usize>()
+            .ok()
+    };
+    let missed: usize = said.lines().filter_map(number).sum();
+    assert_eq!(missed + came, SENT, "{said}");
+}
