@@ -69,6 +69,7 @@ pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Min
     let reactor = reactor.map(|prepared| detached.open_reactor(prepared));
     let reactor = reactor.transpose()?;
     let minion = Minion::start(options, functions, bus, handle)?;
+    let detached = detached.of_minion(minion.handle());
     let commands = Arc::new(MinionCommands(minion.handle()));
     let Some(opened) = reactor else {
         return Ok((minion, detached.attach(commands, None, None)?));

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::Node;
 use super::forward::Item;
+use super::standing::Standing;
 use crate::call::{LogRecord, wanted_log};
 use crate::functions::{Call, HostError, HostRequest, Outcome};
 use crate::node_bus::{self, since_epoch};
@@ -27,6 +28,10 @@ const REQUEST: &str = "__master_req_channel_payload/";
 const REQUEST_RETURN: &str = "__master_req_channel_return/";
 /// What functions fire when the masters are to know the grains, or the minion its pillar, anew.
 const REFRESHES: [&str; 2] = ["pillar_refresh", "grains_refresh"];
+/// The functions that send the master an event; who calls one is told if the master does not take it.
+const SENDING: [&str; 2] = ["event.send", "event.fire_master"];
+/// Python's number of that log level.
+const WARNING: i64 = 30;
 /// How long a function waits for that.
 const REFRESHED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -145,7 +150,13 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
     }
     let mut answer = answer(outcome, &jid);
     if let Some(log) = log {
-        let records = log.take();
+        let mut records = log.take();
+        if SENDING.contains(&fun.as_str()) && log.level() <= WARNING {
+            records.extend(node.standings.best().notice().map(|notice| LogRecord {
+                level: WARNING,
+                text: notice.to_owned(),
+            }));
+        }
         let records = records.iter().map(LogRecord::to_value);
         answer.insert("log", records.collect::<Vec<_>>());
     }
@@ -191,6 +202,13 @@ pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receive
                     let _ = timeout(REFRESHED_WITHIN, refresh_pillar(&asking)).await;
                     let _ = answer.send(fired);
                 });
+            }
+            HostRequest::SendEvent { answer, .. }
+                if node.standings.best() == Standing::Rejected =>
+            {
+                let _ = answer.send(Err(HostError::NoMaster {
+                    why: "the master has rejected this minion's key".to_owned(),
+                }));
             }
             HostRequest::SendEvent { load, answer } => {
                 let sent = node.send_up(&with_id(&node, load));

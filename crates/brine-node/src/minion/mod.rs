@@ -17,6 +17,7 @@ mod retry;
 mod retry_options;
 mod sign_in_loop;
 mod spool;
+mod standing;
 mod start_events;
 mod tasks;
 mod transport;
@@ -38,11 +39,13 @@ pub use self::masters::{MasterAddress, MasterType};
 pub use self::options::{MinionOptions, SpoolOptions};
 pub use self::retry_options::{RetryOptions, ReturnRetry};
 pub use self::spool::{Backlog, SpoolLimits};
+pub use self::standing::Standing;
 pub use self::transport::TransportError;
 
 use self::forward::{Item, Queue};
 use self::jobs::Jobs;
 use self::master_client::MasterClient;
+use self::standing::Standings;
 use self::tasks::Tasks;
 use crate::file;
 use crate::functions::{Functions, Host, HostRequest};
@@ -100,6 +103,8 @@ pub(crate) struct Node {
     queues: Vec<Arc<Queue>>,
     /// For each uplink, the master it is connected to.
     up: Vec<watch::Sender<Option<MasterClient>>>,
+    /// For each uplink, what its masters said of the minion's key.
+    standings: Standings,
 }
 
 /// A connection to one master at a time: a single master, or a list of masters for failover.
@@ -189,6 +194,12 @@ impl MinionHandle {
         }
         result.await.ok()
     }
+
+    /// How the minion's key stands with its masters.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.node.standings.best()
+    }
 }
 
 impl Minion {
@@ -239,6 +250,7 @@ impl Minion {
             tasks: Tasks::default(),
             queues: queues(&options, uplinks)?,
             up: (0..uplinks).map(|_| watch::Sender::new(None)).collect(),
+            standings: Standings::new(uplinks),
             options,
         };
         Ok(Self {

@@ -10,12 +10,14 @@ use std::time::Duration;
 use brine_net::client::Subscription;
 use brine_net::minion::{Distrust, Session};
 use brine_wire::Map;
+use brine_wire::network::auth::Ret;
 use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 
 use super::master_client::{MasterClient, RequestError, SignInError};
 use super::masters::MasterAddress;
 use super::retry::{Next, Refused, RetryTimer, Round};
+use super::standing::Standing;
 use super::{Node, Uplink};
 
 /// How long the publish port may take to answer before the minion starts all the same.
@@ -73,10 +75,12 @@ impl<'a> SignInLoop<'a> {
         let mut has_warned = false;
         loop {
             let mut round = Round::default();
+            let mut standing = Standing::Rejected;
             for at in order(self.uplink.clients.len(), self.lost) {
                 match connect(self.uplink, at).await {
                     Ok(connection) => {
                         self.retry.connected();
+                        self.note(Standing::Good);
                         if has_warned {
                             // Whoever read the warnings is to read that they are over.
                             let host = &connection.client.master().host;
@@ -89,15 +93,22 @@ impl<'a> SignInLoop<'a> {
                         log(host, &self.uplink.node.options.known_master_key(), &refusal);
                         has_warned = true;
                         round.note(refusal.kind());
+                        standing = standing.max(refusal.standing());
                     }
                 }
             }
+            self.note(standing);
             match self.retry.after(&round) {
                 Next::Wait(wait) => sleep(wait).await,
                 Next::Rejected => return SignInResult::Rejected,
                 Next::GiveUp => return SignInResult::UnknownHost,
             }
         }
+    }
+
+    fn note(&self, standing: Standing) {
+        let uplink = self.uplink;
+        uplink.node.standings.set(uplink.number, standing);
     }
 
     /// Waits after a connection that lasted for `held` was lost.
@@ -173,6 +184,19 @@ fn log(master: &str, known_key: &Path, error: &ConnectError) {
 }
 
 impl ConnectError {
+    /// What the master said of the key, signed or not.
+    const fn standing(&self) -> Standing {
+        match self {
+            Self::SignIn(SignInError::Rejected | SignInError::Unproven { ret: Ret::Rejected }) => {
+                Standing::Rejected
+            }
+            Self::SignIn(
+                SignInError::Pending { .. } | SignInError::Unproven { ret: Ret::Pending },
+            ) => Standing::Pending,
+            Self::SignIn(_) | Self::NoPillar(_) | Self::UnknownHost => Standing::Good,
+        }
+    }
+
     /// What it means for the next try.
     const fn kind(&self) -> Refused {
         match self {

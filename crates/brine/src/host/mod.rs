@@ -29,6 +29,7 @@ use brine_config::Loaded;
 use brine_log::history::{History, PreparedHistory};
 use brine_log::{Framings, Log, LogConfig, LogId, OverflowConfig, Position, Seq};
 use brine_node::master::{Durable, MasterHandle};
+use brine_node::minion::MinionHandle;
 use brine_wire::compat::Compat;
 use brine_wire::frame::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -170,6 +171,7 @@ impl OpenBus {
             sinks: self.sinks,
             history: self.history,
             location: self.location,
+            minion: None,
         };
         (self.bus, self.handle, detached)
     }
@@ -189,9 +191,17 @@ pub(crate) struct Detached {
     sinks: Option<RunningSinks>,
     history: Option<RunningHistory>,
     location: BusLocation,
+    /// The minion whose bus it is.
+    minion: Option<MinionHandle>,
 }
 
 impl Detached {
+    /// Lets the local socket tell of a minion.
+    pub(crate) fn of_minion(mut self, minion: MinionHandle) -> Self {
+        self.minion = Some(minion);
+        self
+    }
+
     /// How to wait until events are as safe as they get here, and the last event that was so before this start;
     /// `None` without history.
     pub(crate) fn durable(&self) -> Option<(Durable, Position)> {
@@ -251,6 +261,9 @@ impl Detached {
                 .push(("cluster", Arc::new(move || status.show())));
         }
         state.sinks = list;
+        if let Some(minion) = self.minion.clone() {
+            figures::attach_minion(&mut state, minion);
+        }
         if let Some(reactor) = &reactor {
             figures::attach_reactor(&mut state, reactor);
         }

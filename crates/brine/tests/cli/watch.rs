@@ -313,6 +313,18 @@ fn what_does_not_match_is_counted_over_a_restart_of_the_bus() {
 }
 
 #[test]
+fn a_watch_for_some_time_fails_if_there_never_was_a_bus() {
+    let directory = tempfile::tempdir().unwrap();
+    let sock_dir = directory.path().to_str().unwrap();
+    let left = run(
+        &mut brine(&["watch", "-t", "0.6", "--sock-dir", sock_dir]),
+        "",
+    );
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(left.stderr.ends_with("brine: no bus in 1 s\n"), "{left:?}");
+}
+
+#[test]
 fn a_bus_that_hangs_is_told_from_one_without_events() {
     let bus = Bus::start();
     let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();

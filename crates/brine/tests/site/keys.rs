@@ -4,7 +4,7 @@ use std::fs;
 
 use brine_wire::Value;
 
-use crate::site::{Site, at};
+use crate::site::{Site, at, wait_until};
 
 #[test]
 fn a_key_waits_and_is_accepted_deleted_rejected_and_denied() {
@@ -60,4 +60,41 @@ fn a_key_waits_and_is_accepted_deleted_rejected_and_denied() {
         let left = site.run(&["salt-key", "-l", "den"]);
         assert_eq!(left.stdout, "Denied Keys:\nm1\n", "{left:?}");
     }
+}
+
+#[test]
+fn who_sends_events_is_told_that_the_key_is_not_accepted() {
+    let mut site = Site::configured("tcp", "");
+    site.start_master();
+    let mut bus = site.master_bus();
+    site.start_minion();
+    assert_eq!(at(&bus.next("salt/auth"), "act"), &"pend".into());
+    let send = ["send", "--node", "minion", "--to-master", "a/b", "{x: 1}"];
+    let call = ["salt-call", "event.send", "a/b", "{x: 1}"];
+    let kept = "kept for the master, which has not accepted this minion's key yet";
+    wait_until("the minion to know that its key waits", || {
+        let left = site.run(&send);
+        assert_eq!(left.code, Some(0), "{left:?}");
+        left.stderr == format!("brine: {kept}\n")
+    });
+    let left = site.run(&call);
+    assert_eq!(left.stdout, "local:\n    True\n", "{left:?}");
+    assert_eq!(left.stderr, format!("[WARNING ] {kept}\n"));
+
+    // Nobody has signed that: the minion goes on asking.
+    let left = site.run(&["salt-key", "-r", "m1", "-y"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let refused = "not sent: the master has rejected this minion's key";
+    wait_until("the minion to know that its key is rejected", || {
+        let left = site.run(&send);
+        left.code == Some(1) && left.stderr == format!("brine: {refused}\n")
+    });
+    let left = site.run(&call);
+    assert_eq!(left.stdout, "local:\n    False\n", "{left:?}");
+    assert_eq!(left.stderr, format!("[WARNING ] {refused}\n"));
+
+    let left = site.run(&["salt-key", "-a", "m1", "--include-rejected", "-y"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    // What was kept arrives.
+    assert_eq!(at(&bus.next("a/b"), "id"), &"m1".into());
 }

@@ -15,12 +15,14 @@ use brine_bus::client::blocking::Publisher;
 use brine_bus::client::local::Acknowledge;
 use brine_bus::client::{ConnectError, Oversize, PublishError, PublisherConfig};
 use brine_config::{parse_arguments, yaml};
+use brine_node::minion::Standing;
 use brine_wire::compat::Compat;
 use brine_wire::event::{FIRE_MASTER, check_tag, fire_master_data};
 use brine_wire::{Map, Value};
 
 use self::acknowledged::Acknowledged;
 use self::lines::Queued;
+use super::local_events;
 use crate::bus_location::{self, BusArgs, BusLocation};
 use crate::show;
 use crate::usage::wrong_usage;
@@ -88,6 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ..bus_location::publisher_config(compat, location.opts.as_ref())?
     };
     let Some(tag) = &arguments.tag else {
+        arguments.ask_how_the_key_stands(&location)?;
         return match Way::choose(arguments, &location, config)? {
             Way::Salt(bus) => lines::fire(arguments, Queued::new(arguments, bus)),
             Way::Brine(bus) => lines::fire(arguments, bus.stream()?),
@@ -100,12 +103,41 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         true => (FIRE_MASTER, fire_master_data(tag, data)),
         false => (tag.as_str(), data),
     };
+    arguments.ask_how_the_key_stands(&location)?;
     match Way::choose(arguments, &location, config)? {
         Way::Brine(bus) => bus.fire(tag, data),
         Way::Salt(mut bus) => {
             bus.fire_event(tag, &mut data, Some(arguments.timeout))?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+impl Arguments {
+    /// With --to-master: refuses events that no master would take, and tells of those that wait. A minion of Salt's
+    /// does not say how its key stands.
+    fn ask_how_the_key_stands(&self, location: &BusLocation) -> anyhow::Result<()> {
+        let minion = location.local_address().filter(|_| self.to_master);
+        let Some(mut minion) = minion.and_then(local_events::connect) else {
+            return Ok(());
+        };
+        let Ok(Value::Map(status)) = minion.status(Some(self.timeout)) else {
+            return Ok(());
+        };
+        let key = status
+            .get("minion")
+            .and_then(|part| part.as_map()?.get("key")?.as_str());
+        let standing = match key {
+            Some("rejected") => Standing::Rejected,
+            Some("pending") => Standing::Pending,
+            _ => Standing::Good,
+        };
+        match (standing, standing.notice()) {
+            (Standing::Rejected, Some(notice)) => bail!("{notice}"),
+            (_, Some(notice)) => show::complain(&notice),
+            (_, None) => {}
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! a scratch directory, publishes a job now and then, and prints commands to try. Everything is removed at
 //! the end.
 
+mod claim;
 mod masters;
 mod scratch;
 mod site;
@@ -23,6 +24,7 @@ use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use self::claim::Claim;
 use self::scratch::{Names, Scratch, USER};
 use crate::host;
 use crate::terminal;
@@ -65,6 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (None, directory) => std::path::absolute(directory.as_deref().unwrap_or(Path::new(".")))?,
     };
     host::raise_file_limit();
+    let _claim = Claim::take(&root)?;
     if arguments.masters > 1 {
         masters::run(&root, arguments.masters, arguments.every)?;
         return Ok(ExitCode::SUCCESS);

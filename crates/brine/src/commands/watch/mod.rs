@@ -120,6 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         deadline: arguments.deadline(),
         no_wait: arguments.no_wait,
         is_waiting: false,
+        was_connected: false,
         lost: None,
         refusals: 0,
         started: Instant::now(),
@@ -239,6 +240,8 @@ struct Watch {
     no_wait: bool,
     /// Whether the user knows that there is no bus.
     is_waiting: bool,
+    /// Whether there ever was one.
+    was_connected: bool,
     /// When the connection was lost that has not been made again.
     lost: Option<Instant>,
     /// How many connections in a row ended without an event.
@@ -263,6 +266,7 @@ impl Watch {
         let end = loop {
             let round = match self.connect() {
                 Ok(()) => {
+                    self.was_connected = true;
                     self.say_if_connected_again()?;
                     self.read()
                 }
@@ -278,6 +282,12 @@ impl Watch {
         };
         self.out.finish()?;
         match end {
+            End::TimeIsOver if !self.was_connected => {
+                anyhow::bail!(
+                    "no bus in {} s",
+                    self.started.elapsed().as_secs_f32().round()
+                );
+            }
             End::TimeIsOver => {
                 let wanted = self.left.map(|left| self.matched + left);
                 say_what_was_seen(self.matched, wanted, self.started.elapsed(), self.seen);

@@ -1,0 +1,73 @@
+//! What the masters said of the minion's key last: whoever sends an event is told of it, since nothing leaves the queue
+//! before a master has accepted the key.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How a minion's key stands with its masters. Later ones are better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Each master said that it has rejected the key; perhaps in an answer that nobody signed.
+    Rejected,
+    /// No master has accepted it, and one at least has it waiting.
+    Pending,
+    /// Nothing is known against it.
+    Good,
+}
+
+impl Standing {
+    /// What there is to say to who sends events; `None` if nothing.
+    #[must_use]
+    pub const fn notice(self) -> Option<&'static str> {
+        match self {
+            Self::Rejected => Some("not sent: the master has rejected this minion's key"),
+            Self::Pending => {
+                Some("kept for the master, which has not accepted this minion's key yet")
+            }
+            Self::Good => None,
+        }
+    }
+}
+
+/// The standing with each uplink's masters.
+#[derive(Debug)]
+pub(super) struct Standings(Mutex<Vec<Standing>>);
+
+impl Standings {
+    pub(super) fn new(uplinks: usize) -> Self {
+        Self(Mutex::new(vec![Standing::Good; uplinks]))
+    }
+
+    /// What the masters of an uplink said.
+    pub(super) fn set(&self, uplink: usize, standing: Standing) {
+        if let Some(known) = self.lock().get_mut(uplink) {
+            *known = standing;
+        }
+    }
+
+    /// The best of all.
+    pub(super) fn best(&self) -> Standing {
+        self.lock().iter().copied().max().unwrap_or(Standing::Good)
+    }
+
+    /// Held for a look, never across an await.
+    fn lock(&self) -> MutexGuard<'_, Vec<Standing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_of_several_masters_counts() {
+        let standings = Standings::new(2);
+        assert_eq!(standings.best(), Standing::Good);
+        standings.set(0, Standing::Rejected);
+        standings.set(1, Standing::Rejected);
+        assert_eq!(standings.best(), Standing::Rejected);
+        standings.set(1, Standing::Pending);
+        assert_eq!(standings.best(), Standing::Pending);
+        assert_eq!(Standings::new(0).best(), Standing::Good);
+    }
+}
