@@ -78,7 +78,14 @@ pub(crate) fn to_read(
     name: &str,
 ) -> Result<Consumer, ApiError> {
     admit(subject, access, Some(name))?;
-    let consumer = of(state)?.find(name)?;
+    let consumers = of(state)?;
+    let consumer = consumers.find(name)?;
+    if consumers.is_running_sink(name) {
+        return Err(ApiError::Conflict(format!(
+            "consumer {name} is a sink that runs: its events go to the other side, and nobody else reads them by this \
+             name; add a consumer of another one"
+        )));
+    }
     match consumer.paused {
         paused if !paused.is_paused(now()) => Ok(consumer),
         Paused::Until(until) => Err(ApiError::Conflict(format!(
@@ -86,7 +93,7 @@ pub(crate) fn to_read(
             time(until)
         ))),
         _ => Err(ApiError::Conflict(format!(
-            "consumer {name} is paused; POST {PATH}/{name}/resume ends that"
+            "consumer {name} is paused; `brine consumer resume {name}` or POST {PATH}/{name}/resume ends that"
         ))),
     }
 }

@@ -20,11 +20,14 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFilter {
     /// A tag pattern.
-    #[error(transparent)]
-    Tag(#[from] MatchError),
+    #[error("tags: {0}")]
+    Tag(MatchError),
+    /// A pattern of tags that do not pass.
+    #[error("exclude: {0}")]
+    Excluded(MatchError),
     /// The fields.
-    #[error(transparent)]
-    Fields(#[from] FilterError),
+    #[error("filter: {0}")]
+    Fields(FilterError),
 }
 
 impl Filter {
@@ -36,11 +39,13 @@ impl Filter {
     pub fn new<T: AsRef<str>>(tags: &[T], excluded: &[T], fields: &str) -> Result<Self, BadFilter> {
         let patterns = tags.iter().map(AsRef::as_ref);
         let patterns = patterns.map(|tag| TagMatch::new(MatchType::Fnmatch, tag));
-        let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
+        let patterns = patterns.collect::<Result<Vec<_>, _>>();
+        let patterns = patterns.map_err(BadFilter::Tag)?;
         Ok(Self {
             stored: TagQuery::new(&patterns),
-            tags: TagFilter::new(MatchType::Fnmatch, tags, excluded)?,
-            fields: FieldFilter::parse(fields)?,
+            tags: TagFilter::new(MatchType::Fnmatch, tags, excluded)
+                .map_err(BadFilter::Excluded)?,
+            fields: FieldFilter::parse(fields).map_err(BadFilter::Fields)?,
             takes_others: false,
         })
     }

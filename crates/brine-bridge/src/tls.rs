@@ -34,8 +34,10 @@ pub enum Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file with certificates or a key.
-    #[error("{}: expected {expected}: {reason}", .file.display())]
+    #[error("{option}: {}: expected {expected}: {reason}", .file.display())]
     File {
+        /// The option that names it.
+        option: &'static str,
         /// The file.
         file: PathBuf,
         /// What it should hold.
@@ -70,13 +72,16 @@ impl TlsOptions {
                 .with_custom_certificate_verifier(Arc::new(AcceptAnyone(provider))),
             Trust::Roots(_) | Trust::System => {
                 let file = self.trust.file().unwrap_or_default();
-                builder.with_root_certificates(roots(&file)?)
+                let option = match &self.trust {
+                    Trust::System => "the certificates that the system trusts",
+                    _ => "ca",
+                };
+                builder.with_root_certificates(roots(option, &file)?)
             }
         };
         Ok(match &self.identity {
-            Some((certificate, key)) => {
-                builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
-            }
+            Some((certificate, key)) => builder
+                .with_client_auth_cert(certificates("cert", certificate)?, private_key(key)?)?,
             None => builder.with_no_client_auth(),
         })
     }
@@ -97,14 +102,18 @@ impl Trust {
     }
 }
 
-fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
+fn roots(option: &'static str, file: &Path) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(certificates(file)?);
+    store.add_parsable_certificates(certificates(option, file)?);
     Ok(store)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(
+    option: &'static str,
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |reason: String| TlsError::File {
+        option,
         file: file.to_owned(),
         expected: "certificates in PEM",
         reason,
@@ -120,6 +129,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(file).map_err(|error| TlsError::File {
+        option: "key",
         file: file.to_owned(),
         expected: "a private key in PEM",
         reason: error.to_string(),

@@ -56,7 +56,11 @@ pub(crate) fn hint(key: &str, keys: &[&'static str]) -> String {
             && (known.starts_with(key) || key.starts_with(**known))
     };
     let distance = |known: &&&str| edit_distance(key, known);
-    let is_near = |known: &&&str| 2 * edit_distance(key, known) <= key.len().max(known.len());
+    // Two letters of a short name, a third of a long one: `secret` is no `cert`.
+    let is_near = |known: &&&str| {
+        let (distance, length) = (edit_distance(key, known), key.len().max(known.len()));
+        2 * distance <= length && (distance <= 2 || 3 * distance <= length)
+    };
     let nearest = keys.iter().filter(is_near).min_by_key(distance);
     match keys.iter().find(is_beginning).or(nearest) {
         Some(nearest) => format!("did you mean {nearest}?"),

@@ -9,7 +9,14 @@ pub(crate) fn wrong_usage(text: &str) -> ! {
     // The command's own, which is the first word that is not an option.
     let mut words = std::env::args().skip(1);
     let usage = match words.find(|word| !word.starts_with('-')) {
-        Some(command) => format!("brine {command} [OPTIONS]; see brine {command} --help"),
+        Some(mut command) => {
+            if command == "consumer"
+                && let Some(action) = words.find(|word| !word.starts_with('-'))
+            {
+                command = format!("{command} {action}");
+            }
+            format!("brine {command} [OPTIONS]; see brine {command} --help")
+        }
         None => "brine [OPTIONS] <COMMAND>".to_owned(),
     };
     Command::new("brine")

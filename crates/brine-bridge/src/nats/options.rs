@@ -82,8 +82,9 @@ impl Default for StreamOptions {
 
 /// A file that says nothing of who we are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}", .path.display())]
+#[error("{option}: {}: {reason}", .path.display())]
 pub struct BadFile {
+    option: &'static str,
     path: PathBuf,
     reason: String,
 }
@@ -100,7 +101,12 @@ impl Connection {
     /// # Errors
     /// [`BadFile`] names the one that cannot.
     pub fn check(&self) -> Result<(), BadFile> {
+        let option = match &self.login {
+            Login::NKey(_) => "nkey",
+            _ => "credentials",
+        };
         let fault = |path: &Path, reason: &dyn std::fmt::Display| BadFile {
+            option,
             path: path.to_owned(),
             reason: reason.to_string(),
         };

@@ -1,6 +1,7 @@
 //! Salt's tables as they are in a database: of which returner, and how wide their columns are.
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::{PostgresOptions, sorted};
 use crate::rows::{JobTables, Tables, Widths};
@@ -56,7 +57,7 @@ impl Schema {
             if jobs {
                 wanted.push_str(JOB_TABLES);
             }
-            client.batch_execute(&wanted).await.map_err(sorted)?;
+            make(client, &wanted).await.map_err(sorted)?;
         }
         make_sink_table(client).await?;
         let mut schema = Self::default();
@@ -139,10 +140,28 @@ async fn make_sink_table(client: &Client) -> Result<(), SinkError> {
     if there.get(0) {
         return Ok(());
     }
-    client.batch_execute(SINK_TABLE).await.map_err(|error| {
+    make(client, SINK_TABLE).await.map_err(|error| {
         let reason = super::shown(&error);
         SinkError::unavailable(format!(
             "{reason}; the sink needs its own table: {SINK_TABLE}"
         ))
     })
+}
+
+/// Makes tables that may be there. `IF NOT EXISTS` does not see what another sink is making at the moment: then it is
+/// there on the next try.
+async fn make(client: &Client, tables: &str) -> Result<(), tokio_postgres::Error> {
+    let made = client.batch_execute(tables).await;
+    let is_made_by_another = |error: &tokio_postgres::Error| {
+        let known = [
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::DUPLICATE_TABLE,
+            SqlState::DUPLICATE_OBJECT,
+        ];
+        error.code().is_some_and(|code| known.contains(code))
+    };
+    match made {
+        Err(error) if is_made_by_another(&error) => client.batch_execute(tables).await,
+        made => made,
+    }
 }

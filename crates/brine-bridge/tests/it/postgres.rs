@@ -379,3 +379,29 @@ fn the_tables_of_postgres_local_cache_are_written_as_salt_writes_them() {
          20261129080100123456|{\"return\": \"{'a': True}\", \"retcode\": 0, \"success\": true}|web1|t|1795939260"
     );
 }
+
+#[test]
+fn a_table_that_another_sink_is_making_is_no_fault() {
+    let directory = tempdir().unwrap();
+    let server = Postgres::start(directory.path());
+    // Not to be seen before the end of its transaction, and in the way of the same table.
+    let mut making = std::process::Command::new("psql")
+        .args(["-X", "-q", "-U", "salt", "-d", "salt", "-h", &server.host()])
+        .args([
+            "-c",
+            "BEGIN; CREATE TABLE brine_sink (name text PRIMARY KEY, log text NOT NULL, seq bigint NOT NULL); \
+             SELECT pg_advisory_lock(1); SELECT pg_sleep(2); COMMIT",
+        ])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("it is being made", || {
+        server.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "1"
+    });
+    let bus = Bus::open(directory.path());
+    let running = start(&bus, directory.path(), &server);
+    bus.fire_numbers(0..3);
+    has_all(&server, 3);
+    assert_eq!(running.handle.figures().failures, 0);
+    assert!(making.wait().unwrap().success());
+}

@@ -107,7 +107,7 @@ fn a_file_that_is_missing_is_said_before_anything_starts() {
     assert!(
         error
             .to_string()
-            .starts_with("/nonexistent/ca.pem: expected certificates in PEM: "),
+            .starts_with("ca: /nonexistent/ca.pem: expected certificates in PEM: "),
         "{error}"
     );
 }

@@ -3,6 +3,7 @@
 //! Looks at the files alone; whether what they say fits the machine is not known here.
 
 mod danger;
+mod returners;
 
 use std::path::Path;
 
@@ -86,6 +87,7 @@ pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark
         remarks.extend(sinks.map(|error| unusable(&error, &place)));
     }
     remarks.extend(unknown(&places));
+    remarks.extend(returners::misspelt(&places));
     remarks.extend(given_twice(&places));
     remarks.sort_by_key(|remark| std::cmp::Reverse(remark.severity));
     (remarks, loaded)

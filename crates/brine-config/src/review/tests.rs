@@ -48,6 +48,14 @@ fn misspelt_options_are_found_with_their_lines() {
 }
 
 #[test]
+fn misspelt_options_of_returners_are_found() {
+    insta::assert_snapshot!(reviewed("event_return: pgjsonb\nreturner.pgjsonb.prot: 1\nreturner.pgjsonb.port: 1\nreturner.postgres: {hots: x}\n"), @r#"
+    Warning unknown-option master:3 option returner.pgjsonb.prot is not one of its returner; did you mean port? nothing reads it as it is
+    Warning unknown-option master:5 option returner.postgres: hots is not one of its returner; did you mean host? nothing reads it as it is
+    "#);
+}
+
+#[test]
 fn faults_under_brine_have_lines_too() {
     insta::assert_snapshot!(reviewed("brine:\n  log_bytes: 1\n  histroy: x\n"), @r#"Error unknown-option master:4 brine: histroy: no such option; did you mean history?; write history, or remove the line: Brine does not start with it"#);
     insta::assert_snapshot!(reviewed("brine:\n  history: {max_age: 7x, max_bytes: lots}\n  log_bytes: many\n"), @r#"

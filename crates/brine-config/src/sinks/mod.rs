@@ -308,6 +308,12 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
                 "{a: {type: webhook, url: x, cert: /c}}",
                 "brine: sinks: a: cert: expected cert and key together, found no key",
             ),
+            (
+                "{a: {type: nats, servers: x, secret: s}}",
+                "brine: sinks: a: secret: no such option; there are type, tags, exclude, filter, deliver, \
+                 batch_events, batch_bytes, batch_wait, origins, attempts, servers, stream, prefix, replicas, \
+                 max_age, max_bytes, user, password, token, credentials, nkey, tls, ca, cert, key",
+            ),
             // A misspelt option is not one that is missing.
             (
                 "{a: {typ: file, path: /x}}",

@@ -105,7 +105,7 @@ struct Pause {
     /// The consumer
     #[arg(value_parser = history_store::consumer_name)]
     name: ConsumerName,
-    /// Until when [default: until it is resumed]
+    /// Until when: a time to come, such as +1h [default: until it is resumed]
     #[arg(value_name = "UNTIL")]
     until: Option<String>,
     #[command(flatten)]

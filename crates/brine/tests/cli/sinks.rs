@@ -85,6 +85,19 @@ fn a_sink_is_a_consumer_like_any_other() {
         bus.run(&["consumer", "resend", "hook"]).stdout,
         "hook: 0 delivered, 0 refused again and kept\n"
     );
+    let left = bus.run(&["consumer", "next", "lines"]);
+    assert!(
+        left.stderr
+            .contains("lines is a sink that runs: its events go"),
+        "{left:?}"
+    );
+    assert_ne!(left.code, Some(0));
+    let left = bus.run(&["consumer", "pause", "hook", "1s"]);
+    assert!(
+        left.stderr
+            .contains("Usage: brine consumer pause [OPTIONS]"),
+        "{left:?}"
+    );
     // Again from the beginning.
     let left = bus.run(&["consumer", "reset", "lines", "--to-earliest", "--execute"]);
     assert_eq!(left.code, Some(0), "{left:?}");
@@ -321,19 +334,19 @@ fn what_a_cluster_needs_is_looked_for_before_anything_is_made() {
     for (cluster, says) in [
         (
             "{servers: a, credentials: /nonexistent/creds}",
-            "brine: cluster: /nonexistent/creds: No such file or directory",
+            "brine: cluster: credentials: /nonexistent/creds: No such file or directory",
         ),
         (
             "{servers: a, credentials: ROOT/master}",
-            "brine: cluster: ROOT/master: expected credentials as nsc makes them",
+            "brine: cluster: credentials: ROOT/master: expected credentials as nsc makes them",
         ),
         (
             "{servers: a, nkey: ROOT/master}",
-            "brine: cluster: ROOT/master: expected the seed of a user's nkey, which begins with SU",
+            "brine: cluster: nkey: ROOT/master: expected the seed of a user's nkey, which begins with SU",
         ),
         (
             "{servers: a, ca: ROOT/master}",
-            "brine: cluster: ROOT/master: expected certificates in PEM",
+            "brine: cluster: ca: ROOT/master: expected certificates in PEM",
         ),
         (
             "{server: a}",
@@ -408,15 +421,15 @@ fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
         ),
         (
             "    audit: {type: file, path: /x, filter: nonsense}",
-            "/master, line 11: brine: sinks: audit: tags, exclude and filter: expected terms FIELD:PATTERN",
+            "/master, line 11: brine: sinks: audit: filter: expected terms FIELD:PATTERN",
         ),
         (
             "    audit: {type: mysql, tls: verify, ca: /nonexistent/ca.pem}",
-            "/master, line 11: brine: sinks: audit: /nonexistent/ca.pem: expected certificates in PEM: ",
+            "/master, line 11: brine: sinks: audit: ca: /nonexistent/ca.pem: expected certificates in PEM: ",
         ),
         (
             "    audit: {type: nats, servers: 'nats://127.0.0.1', ca: /etc/hostname}",
-            "/master, line 11: brine: sinks: audit: /etc/hostname: expected certificates in PEM: there is none",
+            "/master, line 11: brine: sinks: audit: ca: /etc/hostname: expected certificates in PEM: there is none",
         ),
         (
             "    audit: {type: otlp, url: 'http://x/', headers: {Content-Length: '3'}}",

@@ -97,7 +97,7 @@ fn config(node: Node<'_>, options: &SinkOptions) -> anyhow::Result<SinkConfig> {
     });
     Ok(SinkConfig {
         name: ConsumerName::parse(&options.name)?,
-        filter: filter.context("tags, exclude and filter")?,
+        filter: filter?,
         shown_filter: shown_filter(options),
         batching: Batching {
             max_events: options.batch_events.unwrap_or(defaults.max_events),
