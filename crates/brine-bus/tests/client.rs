@@ -231,7 +231,9 @@ fn garbage_ends_the_call_and_the_next_one_connects_again() {
         .get_event(&TagMatch::any(), Wait::For(DEADLINE))
         .unwrap_err();
     assert!(
-        error.to_string().contains("no publish socket of a bus"),
+        error
+            .to_string()
+            .contains("not the publish socket of a bus"),
         "{error}"
     );
     let serve = thread::spawn(move || {
