@@ -38,7 +38,7 @@ fn a_master_in_the_foreground_writes_its_log_file_too() {
     let config = config.replace("log_level_logfile: quiet", "log_level_logfile: info");
     let more = "interface: 127.0.0.1\nret_port: 0\npublish_port: 0\nlog_file: /log/master\n";
     fs::write(&file, format!("{config}{more}")).unwrap();
-    let mut master = Running::start(&mut brine(&["salt-master", "-c", &place.config_dir()]));
+    let master = Running::start(&mut brine(&["salt-master", "-c", &place.config_dir()]));
     wait_until(|| {
         fs::read_to_string(place.path("log/master")).is_ok_and(|log| log.contains("ready"))
     });
