@@ -183,7 +183,7 @@ How fast it is:
   {program} bench
   {program} watch --summary -c {root}
 
-Real Salt's programs and Python library work with it too (of Salt 3008; of another release with\n`compat: 3006` below `brine:` in {root}/master and {root}/minion):
+Programs and Python library of real Salt 3008 work with it too:
 
   salt -c {root} '*' test.ping
   salt-run -c {root} state.event pretty=True
