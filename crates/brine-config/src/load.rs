@@ -83,7 +83,7 @@ impl Opts {
         let Notes { mut warnings, .. } = notes;
         let (errors, mut brine) = usable(&overrides, most);
         let errors = errors.into_iter().map(|error| locate(error, &files));
-        let errors: Vec<ConfigError> = errors.collect();
+        let mut errors: Vec<ConfigError> = errors.collect();
         for sink in &mut brine.sinks {
             let keys: Vec<_> = sink.option.split(": ").collect();
             sink.place = locate::place(&keys, &files);
@@ -95,8 +95,28 @@ impl Opts {
             brine.history.place = locate::place(&["brine", "history"], &files);
         }
         remark_on(role, &overrides, &mut warnings);
-        let mut opts = Self::defaults(role, environment);
-        resolve(role, &mut opts, overrides, environment, &mut warnings)?;
+        // Each option that others depend on and that is of a wrong type; the rest is looked at without it.
+        let (mut given, before) = (overrides, warnings.len());
+        let mut opts = loop {
+            let mut opts = Self::defaults(role, environment);
+            let resolved = resolve(role, &mut opts, given.clone(), environment, &mut warnings);
+            match resolved {
+                Ok(()) => break opts,
+                Err(ConfigError::WrongType {
+                    option,
+                    expected,
+                    found,
+                }) if errors.len() + 1 < most && given.remove(&option).is_some() => {
+                    warnings.truncate(before);
+                    errors.push(ConfigError::WrongType {
+                        option,
+                        expected,
+                        found,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        };
         if role == Role::Client {
             opts.apply_user_file(environment, &mut warnings)?;
         }

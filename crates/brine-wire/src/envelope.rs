@@ -26,7 +26,7 @@ pub enum EnvelopeError {
         bytes: usize,
     },
     /// There is nothing before the tag end.
-    #[error("expected a tag, found an empty one")]
+    #[error("the tag is empty")]
     EmptyTag,
     /// The tag is not text.
     #[error("expected a tag in UTF-8, found other bytes at byte {at}")]

@@ -22,7 +22,7 @@ pub const STAMP: &str = "_stamp";
 #[non_exhaustive]
 pub enum FireError {
     /// There is no tag.
-    #[error("expected a tag, found an empty one")]
+    #[error("the tag is empty")]
     EmptyTag,
     /// The tag would end somewhere else for its readers.
     #[error("expected a tag without a blank line and not ending in a line feed, found {tag:?}")]

@@ -4,6 +4,7 @@
 //! they follow Salt's syntax and not ours.
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
@@ -15,6 +16,7 @@ use crate::commands::{
 };
 use crate::logs::{self, Level, Look};
 use crate::salt::Personality;
+use crate::{show, terminal};
 
 /// Salt's event bus, native.
 #[derive(Debug, Parser)]
@@ -103,7 +105,17 @@ impl Cli {
                 let tip = ContextValue::Strings(vec![name.to_owned()]);
                 error.insert(ContextKind::SuggestedSubcommand, tip);
             }
-            error.exit()
+            if error.use_stderr() {
+                error.exit()
+            }
+            // `exit` says nothing of help that could not be written.
+            match error.print().and_then(|()| terminal::stdout().flush()) {
+                Err(fault) if fault.kind() != io::ErrorKind::BrokenPipe => {
+                    show::complain(&format_args!("stdout: {fault}"));
+                    std::process::exit(1)
+                }
+                _ => std::process::exit(error.exit_code()),
+            }
         })
     }
 

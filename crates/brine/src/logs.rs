@@ -9,11 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use brine_wire::stamp::{self, StampStyle};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::layer as fmt_layer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::daemon::log_file;
 use crate::show;
@@ -49,6 +52,20 @@ impl Level {
         })
     }
 
+    fn is_detailed(self) -> bool {
+        self.filter() >= LevelFilter::DEBUG
+    }
+
+    fn env_filter(self) -> EnvFilter {
+        let filter = self.filter();
+        // The NATS client tells of each attempt to connect; what comes of them is told by whoever connects.
+        let nats = match self.is_detailed() {
+            true => filter,
+            false => filter.min(LevelFilter::WARN),
+        };
+        EnvFilter::new(format!("{filter},async_nats={nats}"))
+    }
+
     const fn filter(self) -> LevelFilter {
         match self {
             Self::All | Self::Garbage | Self::Trace => LevelFilter::TRACE,
@@ -72,16 +89,10 @@ pub(crate) enum Look {
 
 /// Starts logging, for the whole process and once.
 pub(crate) fn start(level: Level, look: Look) {
-    let filter = level.filter();
-    let is_detailed = filter >= LevelFilter::DEBUG;
-    // The NATS client tells of each attempt to connect; what comes of them is told by whoever connects.
-    let nats = match is_detailed {
-        true => filter,
-        false => filter.min(LevelFilter::WARN),
-    };
+    let is_detailed = level.is_detailed();
     let logs = tracing_subscriber::fmt()
         .with_writer(log_file::Records)
-        .with_env_filter(EnvFilter::new(format!("{filter},async_nats={nats}")))
+        .with_env_filter(level.env_filter())
         .with_ansi(io::stderr().is_terminal() && show::wants_colour())
         .with_target(is_detailed)
         .with_timer(Time);
@@ -89,6 +100,25 @@ pub(crate) fn start(level: Level, look: Look) {
         Look::Own => logs.init(),
         Look::Salt => logs.event_format(SaltLook).init(),
     }
+}
+
+/// The same for a daemon in the foreground: on the terminal as Salt's commands log, and in the log file that is open.
+pub(crate) fn start_beside_file(terminal: Level, file: Level) {
+    let on_terminal = fmt_layer()
+        .with_writer(crate::terminal::stderr)
+        .with_ansi(io::stderr().is_terminal() && show::wants_colour())
+        .event_format(SaltLook)
+        .with_filter(terminal.env_filter());
+    let in_file = fmt_layer()
+        .with_writer(log_file::Records)
+        .with_ansi(false)
+        .with_target(file.is_detailed())
+        .with_timer(Time)
+        .with_filter(file.env_filter());
+    tracing_subscriber::registry()
+        .with(on_terminal)
+        .with(in_file)
+        .init();
 }
 
 /// The time in UTC, to the millisecond.

@@ -34,7 +34,13 @@ fn main() -> ExitCode {
         None => arguments::Cli::read(program, words).run(),
     };
     match done {
-        Ok(code) => code,
+        Ok(code) => match std::io::Write::flush(&mut terminal::stdout()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                show::complain(&error);
+                ExitCode::FAILURE
+            }
+            _ => code,
+        },
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -136,8 +136,7 @@ class Loader:
             if isinstance(exception, (KeyboardInterrupt, GeneratorExit)):
                 raise
             logging.getLogger(__name__).error(
-                "Failed to import module %s, this is due most likely to a syntax error or an "
-                "import that is not there:\n%s", name, traceback_of(exception))
+                "Failed to import module %s: %s", name, traceback_of(exception).strip())
             self.unloaded[name] = ("import", str(exception) or type(exception).__name__)
             return
         self.job.give_dunders(module)

@@ -13,6 +13,7 @@ use brine_reactor::Problem;
 
 use super::findings::{Finding, ShowArgs};
 use crate::bus_location::NodeKind;
+use crate::daemon::syslog::SyslogAddress;
 use crate::host::faults;
 use crate::host::reactor::{self, Whose};
 
@@ -91,6 +92,7 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     let mut findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
     if let Some(loaded) = &loaded {
         findings.extend(of_node(role, file, loaded));
+        findings.extend(of_logs(role, file, loaded));
         findings.extend(of_reactor(role, loaded));
         findings.extend(of_outlets(role, loaded));
     }
@@ -136,6 +138,24 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
             None => return findings,
         }
     }
+}
+
+/// Where logs would go, which leads nowhere.
+fn of_logs(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
+    let options: &[&str] = match role {
+        Role::Minion => &["log_file"],
+        Role::Master | Role::Client => &["log_file", "api_logfile"],
+    };
+    let places = Opts::places(role, file, &Environment::current());
+    let found = options.iter().filter_map(|option| {
+        let text = loaded.opts.text(option).ok()?;
+        let error = SyslogAddress::parse(text)?.err()?;
+        let place = places.iter().rev().find(|place| place.option == *option);
+        let place = place.map_or_else(|| (*option).to_owned(), ToString::to_string);
+        let remedy = "correct the option: Brine does not start with it";
+        Some(Finding::error("wrong-value", place).says(error.to_string(), remedy))
+    });
+    found.collect()
 }
 
 /// What is wrong with the rules of a node's reactor, and with the files they name.

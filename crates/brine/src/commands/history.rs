@@ -149,6 +149,7 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
 /// Prints what is stored.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let selection = arguments.selection.compile();
+    arguments.selection.warn_of_exact_tags();
     let (start, until) = arguments.window.read();
     let mut printer = arguments
         .form
@@ -238,6 +239,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         )?;
     }
     printer.flush()?;
+    if printer.printed() == 0 {
+        let all = reader.info()?.totals.events;
+        if all > 0 {
+            show::complain(&format_args!("0 of {all} events matched"));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -188,7 +188,7 @@ impl Running {
         if let Some(bus) = bus {
             writeln!(
                 out,
-                "events   {} appended, {} delivered to subscribers; {} publishers now; {} subscribers closed because they fell behind",
+                "events   {} appended, {} delivered to subscribers of Salt's sockets; {} publishers now; {} subscribers closed because they fell behind",
                 text(bus, "appended_events"),
                 text(bus, "deliveries"),
                 text(bus, "publishers"),

@@ -28,15 +28,28 @@ enum Log {
 struct LogFile {
     path: PathBuf,
     file: File,
+    takes: Takes,
 }
 
-/// From now on records, and whatever else is written to stderr, go to a file.
-pub(super) fn write_to(path: &Path) -> io::Result<()> {
+/// What goes to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Records, and whatever else is written to stderr.
+    Stderr,
+    /// Records alone: stderr is a terminal's, or another log's.
+    Records,
+}
+
+/// From now on records go to a file.
+pub(super) fn write_to(path: &Path, takes: Takes) -> io::Result<()> {
     let file = open(path)?;
-    dup2_stderr(&file)?;
+    if takes == Takes::Stderr {
+        dup2_stderr(&file)?;
+    }
     *lock() = Some(Log::File(LogFile {
         path: path.to_owned(),
         file,
+        takes,
     }));
     Ok(())
 }
@@ -103,7 +116,9 @@ impl LogFile {
         }
         // Without a new file, the old one is better than none.
         if let Ok(file) = open(&self.path) {
-            let _ = dup2_stderr(&file);
+            if self.takes == Takes::Stderr {
+                let _ = dup2_stderr(&file);
+            }
             self.file = file;
         }
     }

@@ -22,6 +22,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
+use self::log_file::Takes;
 use crate::terminal;
 
 /// How a process lives that serves until it is told to end.
@@ -79,19 +80,32 @@ impl Daemon {
         Ok(pid_file)
     }
 
-    fn detach(&self) -> anyhow::Result<()> {
-        // Refused only to the leader of a group, which a child is not.
-        setsid().context("cannot leave the terminal")?;
+    /// Has records written to the log file or to syslog.
+    fn open_log(&self, takes: Takes) -> anyhow::Result<()> {
         if let Some(address) = &self.syslog {
             log_file::write_to_syslog(address)
                 .context("option log_file: syslog does not answer")?;
         }
-        match &self.log_file {
-            Some(path) => {
-                make_room(path);
-                log_file::write_to(path).with_context(|| format!("log file {}", path.display()))?;
-            }
-            None => dup2_stderr(nowhere()?).context("cannot leave the terminal")?,
+        if let Some(path) = &self.log_file {
+            make_room(path);
+            log_file::write_to(path, takes)
+                .with_context(|| format!("log file {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// In the foreground: has records written there, beside the terminal. Whether there is such a log.
+    pub(crate) fn open_log_beside(&self) -> anyhow::Result<bool> {
+        self.open_log(Takes::Records)?;
+        Ok(self.log_file.is_some() || self.syslog.is_some())
+    }
+
+    fn detach(&self) -> anyhow::Result<()> {
+        // Refused only to the leader of a group, which a child is not.
+        setsid().context("cannot leave the terminal")?;
+        self.open_log(Takes::Stderr)?;
+        if self.log_file.is_none() {
+            dup2_stderr(nowhere()?).context("cannot leave the terminal")?;
         }
         // Whoever waits may be gone; we stay.
         let _ = terminal::stdout()

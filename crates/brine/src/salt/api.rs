@@ -45,8 +45,9 @@ async fn api(service: &Service) -> anyhow::Result<ExitCode> {
         };
         let api = http_api::start(&loaded.brine, settings, feed.state()?, operator)?;
         if pid_file.is_none() {
-            tracing::info!(address = %api.address, "ready");
             pid_file = Some(service.is_up("salt-api is ready")?);
+            // In the background the log begins there.
+            tracing::info!(address = %api.address, "ready");
         }
         let ended = feed.run(&mut shutdown).await?;
         drop(api);

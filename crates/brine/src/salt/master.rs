@@ -30,14 +30,15 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
 async fn master(service: &Service) -> anyhow::Result<ExitCode> {
     let shutdown = host::shutdown_signal()?;
     let (master, _history) = node::master(&service.loaded).await?;
+    let (interface, ret_port) = (service.loaded.opts.text("interface")?, master.ret_port());
+    let ready = format!("salt-master is ready; minions sign in at {interface}, port {ret_port}");
+    let _pid_file = service.is_up(&ready)?;
+    // In the background the log begins there.
     tracing::info!(
         ret_port = master.ret_port(),
         publish_port = master.publish_port(),
         "ready"
     );
-    let (interface, ret_port) = (service.loaded.opts.text("interface")?, master.ret_port());
-    let ready = format!("salt-master is ready; minions sign in at {interface}, port {ret_port}");
-    let _pid_file = service.is_up(&ready)?;
     master.run(shutdown).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -35,10 +35,11 @@ async fn minion(service: &Service) -> anyhow::Result<ExitCode> {
     let shutdown = host::shutdown_signal()?;
     host::cluster::warn_if_ignored(&service.loaded.brine);
     let (minion, _history) = node::minion(&service.loaded, Some(service.functions_umask))?;
-    tracing::info!("ready");
     let id = service.loaded.opts.text("id")?;
     let ready = format!("salt-minion {id} is ready and signs in to its master");
     let _pid_file = service.is_up(&ready)?;
+    // In the background the log begins there.
+    tracing::info!("ready");
     Ok(match minion.run(shutdown).await {
         Ended::Shutdown => ExitCode::SUCCESS,
         Ended::Rejected => ExitCode::from(NO_PERMISSION),

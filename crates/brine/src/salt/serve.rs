@@ -73,7 +73,7 @@ pub(super) fn begin(
         false
     } else {
         let level = start::level(&line, &loaded.opts, "log_level");
-        logs::start(level, Look::Salt);
+        start_logs_beside(&daemon, level, &line, &loaded.opts)?;
         matches!(level, Level::Warning | Level::Error | Level::Critical)
     };
     start::warn_of_level(&loaded.opts);
@@ -135,6 +135,33 @@ impl Service {
     }
 }
 
+/// In the foreground: logs to the terminal, and to the log file, as Salt's daemons do.
+fn start_logs_beside(
+    daemon: &Daemon,
+    level: Level,
+    line: &Parsed<Key>,
+    opts: &Opts,
+) -> anyhow::Result<()> {
+    let of_file = start::level(line, opts, "log_level_logfile");
+    if of_file == Level::Quiet {
+        logs::start(level, Look::Salt);
+        return Ok(());
+    }
+    match daemon.open_log_beside() {
+        Ok(true) => logs::start_beside_file(level, of_file),
+        Ok(false) => logs::start(level, Look::Salt),
+        Err(error) if opts.is_given("log_file") || opts.is_given("api_logfile") => {
+            return Err(error);
+        }
+        // The default may be another user's; the terminal has the log.
+        Err(error) => {
+            logs::start(level, Look::Salt);
+            tracing::debug!("{}", show::one_line(&error));
+        }
+    }
+    Ok(())
+}
+
 fn daemon_of(syntax: &Syntax<Key>, line: &Parsed<Key>, opts: &Opts) -> anyhow::Result<Daemon> {
     // Beside a master: its files are the master's.
     let (pid_file, log_file) = match syntax.program {
@@ -145,14 +172,13 @@ fn daemon_of(syntax: &Syntax<Key>, line: &Parsed<Key>, opts: &Opts) -> anyhow::R
         let path = said.or(opts.text(name).ok());
         path.filter(|path| !path.is_empty()).map(PathBuf::from)
     };
-    let detached = line.has(Key::Detached);
-    let log_file = path(None, log_file).filter(|_| detached);
+    let log_file = path(None, log_file);
     let syslog = log_file.as_ref().and_then(|log_file| {
         let text = log_file.to_str()?;
         SyslogAddress::parse(text)
     });
     Ok(Daemon {
-        detached,
+        detached: line.has(Key::Detached),
         pid_file: path(line.value(Key::PidFile), pid_file),
         log_file: log_file.filter(|path| path.is_absolute()),
         syslog: syslog.transpose()?,

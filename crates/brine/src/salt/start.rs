@@ -133,6 +133,17 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
         None => PathBuf::from(role.default_file()),
     };
     let path = std::path::absolute(&path).unwrap_or(path);
+    if line
+        .value(Key::ConfigDir)
+        .is_some_and(|directory| Path::new(directory).is_dir())
+        && !path.exists()
+    {
+        let file = path.display();
+        writeln!(
+            terminal::stderr(),
+            "WARNING: CONFIG '{file}' does not exist: defaults count, such as /etc/salt for keys."
+        )?;
+    }
     // As in Salt, defaults count then, which lead to the machine's own master: not without a word.
     if let Err(error) = std::fs::File::open(&path)
         && error.kind() != io::ErrorKind::NotFound

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Bus, brine, run, wait_until};
+use crate::support::{Bus, Running, brine, run, wait_until};
 
 #[test]
 fn a_master_in_the_background_is_ready_and_ends_on_a_signal() {
@@ -25,11 +26,63 @@ fn a_master_in_the_background_is_ready_and_ends_on_a_signal() {
     place.send("my/tag", "{}");
     kill_process(pid, Signal::TERM).unwrap();
     wait_until(|| !Path::new(&pid_file).exists());
-    assert!(
-        fs::read_to_string(place.path("log/master"))
-            .unwrap()
-            .contains("ending")
-    );
+    let log = fs::read_to_string(place.path("log/master")).unwrap();
+    assert!(log.contains("ready") && log.contains("ending"), "{log}");
+}
+
+#[test]
+fn a_master_in_the_foreground_writes_its_log_file_too() {
+    let place = Bus::absent();
+    let file = place.path("master");
+    let config = fs::read_to_string(&file).unwrap();
+    let config = config.replace("log_level_logfile: quiet", "log_level_logfile: info");
+    let more = "interface: 127.0.0.1\nret_port: 0\npublish_port: 0\nlog_file: /log/master\n";
+    fs::write(&file, format!("{config}{more}")).unwrap();
+    let master = Running::start(&mut brine(&["salt-master", "-c", &place.config_dir()]));
+    wait_until(|| {
+        fs::read_to_string(place.path("log/master")).is_ok_and(|log| log.contains("ready"))
+    });
+    master.signal(Signal::TERM);
+    let left = master.left();
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert!(!left.stderr.contains("INFO"), "{left:?}");
+
+    fs::write(&file, format!("{config}log_file: foo://x\n")).unwrap();
+    for command in ["salt-master", "check"] {
+        let left = run(&mut brine(&[command, "-c", &place.config_dir()]), "");
+        assert_eq!(left.code, Some(1), "{left:?}");
+        let said = format!("{}{}", left.stdout, left.stderr);
+        assert!(said.contains("log_file: expected a path"), "{said}");
+    }
+}
+
+#[test]
+fn check_names_each_option_of_a_wrong_type() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "ret_port: abc\nsock_dir: [1]\nopen_mode: maybe\nlog_level: shouty\n";
+    fs::write(directory.path().join("master"), text).unwrap();
+    let directory = directory.path().to_str().unwrap();
+    let left = run(&mut brine(&["check", "-c", directory]), "");
+    for option in ["ret_port", "sock_dir", "open_mode", "log_level"] {
+        let said = format!("option {option}: ");
+        assert!(left.stdout.contains(&said), "{option}: {left:?}");
+    }
+}
+
+#[test]
+fn help_that_cannot_be_written_fails() {
+    for words in [
+        &["--help"][..],
+        &["watch", "--help"],
+        &["salt-run", "--help"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.args(words).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("stdout: No space left"), "{words:?}: {said}");
+    }
 }
 
 #[test]

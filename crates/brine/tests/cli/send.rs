@@ -49,7 +49,7 @@ fn bad_lines_are_numbered_and_the_others_fired() {
     assert_eq!(left.code, Some(1));
     insta::assert_snapshot!(left.stderr, @r#"
     brine: line 2: invalid JSON: unexpected character at byte 0
-    brine: line 4: expected a tag, found an empty one
+    brine: line 4: the tag is empty
     "#);
     insta::assert_snapshot!(bus.scrub(&watch.left().stdout), @r#"
     {"tag": "a", "data": {"_stamp": "STAMP"}}
@@ -131,8 +131,8 @@ fn errors_name_the_file_its_owner_and_a_remedy() {
     insta::assert_snapshot!(send(&root), @"brine: no bus at ROOT/master_event_pull.ipc: no such socket (beside it: minion_event_0123456789_pull.ipc); start the bus, or set sock_dir, node or id to those of a running one");
     fs::write(bus.path("master_event_pull.ipc"), "").unwrap();
     insta::assert_snapshot!(send(&root), @"brine: no bus at ROOT/master_event_pull.ipc: it is not a socket; remove it and start the bus");
-    insta::assert_snapshot!(error(&["send", "", "--sock-dir", "/x"]), @"brine: expected a tag, found an empty one");
-    insta::assert_snapshot!(error(&["send", "t", "text", "--sock-dir", "/x"]), @r#"brine: expected data such as '{a: 1}' or a=1, found "text""#);
+    insta::assert_snapshot!(error(&["send", "", "--sock-dir", "/x"]), @"brine: the tag is empty");
+    insta::assert_snapshot!(error(&["send", "t", "text", "--sock-dir", "/x"]), @r#"brine: data must be a mapping, such as '{a: 1}' or a=1; found "text""#);
 }
 
 /// As root nothing is closed, so the test is one for others.

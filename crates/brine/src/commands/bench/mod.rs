@@ -30,7 +30,7 @@ use crate::terminal;
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Without --sock-dir or a configuration, a bus is started for the measurement and ended after it.
-A bus that runs already is loaded with --live alone; the events' tags begin with brine/bench/.
+A bus that already runs is only loaded with --live; the events' tags begin with brine/bench/.
 Every subscriber checks every event: what is lost, repeated, changed or out of order is printed
 under faults, and makes the exit code 1.")]
 pub(crate) struct Arguments {
@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
     /// Events per second over all publishers [default: as many as the bus delivers]
     #[arg(short, long, value_name = "RATE")]
     rate: Option<f64>,
-    /// Further subscribers that never read
+    /// How many subscribers to add that never read
     #[arg(long, value_name = "N", default_value_t = 0)]
     stuck: usize,
     /// Seconds measured

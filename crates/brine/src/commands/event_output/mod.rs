@@ -206,6 +206,8 @@ pub(crate) struct Printer {
     stdout: BufWriter<Shown<Stdout>>,
     /// The line in the making, kept for its memory.
     line: String,
+    /// How many events were printed.
+    printed: u64,
 }
 
 /// Output is written when this much has come together, in bytes, if not before.
@@ -224,6 +226,7 @@ impl Output for Printer {
                 return Ok(false);
             }
         };
+        self.printed += 1;
         self.line.clear();
         if self.exec.is_some() {
             self.flush()?;
@@ -286,7 +289,13 @@ impl Printer {
             exec: None,
             stdout: BufWriter::with_capacity(BUFFER_BYTES, terminal::stdout()),
             line: String::new(),
+            printed: 0,
         }
+    }
+
+    /// How many events were printed.
+    pub(crate) const fn printed(&self) -> u64 {
+        self.printed
     }
 
     /// As this one, but with sequence, position and time of arrival.

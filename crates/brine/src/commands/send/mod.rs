@@ -199,11 +199,11 @@ fn mapping(word: &str) -> anyhow::Result<Map> {
         Ok(Value::Map(map)) => Ok(map),
         Ok(Value::Nil) => Ok(Map::new()),
         Ok(_) => bail!(
-            "expected data such as '{{a: 1}}' or a=1, found {}",
+            "data must be a mapping, such as '{{a: 1}}' or a=1; found {}",
             cut(word)
         ),
         Err(error) => bail!(
-            "expected data such as '{{a: 1}}' or a=1, found {}: {error}",
+            "data must be a mapping, such as '{{a: 1}}' or a=1; found {}: {error}",
             cut(word)
         ),
     }
@@ -251,7 +251,10 @@ mod tests {
         );
         for word in ["text", "[1]", "{a: 1", "5"] {
             let error = read(&[word]).unwrap_err().to_string();
-            assert!(error.starts_with("expected data such as"), "{error}");
+            assert!(
+                error.starts_with("data must be a mapping, such as"),
+                "{error}"
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::scratch::{Names, Scratch, random_word};
-use super::{SIGN_IN, listen, site};
+use super::{SIGN_IN, listen, program, site};
 use crate::{host, node, show, terminal};
 
 /// The server's log, in its directory.
@@ -125,8 +125,7 @@ async fn serve(
 }
 
 fn invitation(root: &Path, sites: &[Scratch], address: &str) -> String {
-    let program = std::env::current_exe().unwrap_or_else(|_| "brine".into());
-    let (program, root) = (program.display(), root.display());
+    let (program, root) = (program(), root.display());
     let count = sites.len();
     format!(
         "\

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Seconds between the site's jobs
     #[arg(long, value_name = "SECS", value_parser = show::some_seconds, default_value = "5")]
     every: Duration,
-    /// So many masters whose buses are one, each with a minion, over a nats-server that is started for them
+    /// Run N masters that share one bus, each with a minion, over a nats-server that is started for them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16), default_value = "1")]
     masters: u8,
 }
@@ -138,9 +138,20 @@ async fn life(
     Ok(site::live(master, every).await?)
 }
 
+/// How this program is called: by its name, if that finds it.
+fn program() -> String {
+    let own = std::env::current_exe().unwrap_or_else(|_| "brine".into());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("brine"));
+    let found = found.into_iter().find(|file| file.is_file());
+    match found.and_then(|file| file.canonicalize().ok()) {
+        Some(file) if file == own => "brine".to_owned(),
+        _ => own.display().to_string(),
+    }
+}
+
 fn invitation(scratch: &Scratch, api: SocketAddr) -> String {
-    let program = std::env::current_exe().unwrap_or_else(|_| "brine".into());
-    let program = program.display();
+    let program = program();
     let root = scratch.root.display();
     let password = &scratch.password;
     let minion = &scratch.minion_id;
@@ -172,7 +183,7 @@ How fast it is:
   {program} bench
   {program} watch --summary -c {root}
 
-Real Salt's programs and Python library work with it too:
+Programs and Python library of real Salt 3008 work with it too:
 
   salt -c {root} '*' test.ping
   salt-run -c {root} state.event pretty=True

@@ -90,7 +90,7 @@ const OWN: &[Opt<Key>] = &[
         Key::Batch,
         &["-b", "--batch", "--batch-size"],
         "BATCH",
-        "Run on so many minions at a time: a number, or a percentage such as 25%.",
+        "Run on this many minions at a time: a number, or a percentage such as 25%.",
     ),
     opt(
         Key::BatchWait,
@@ -119,7 +119,7 @@ const OWN: &[Opt<Key>] = &[
         Key::Subset,
         &["--subset"],
         Takes::Number("SUBSET"),
-        "Run on so many of the minions, chosen at random among those that have the function.",
+        "Run on this many of the minions, chosen at random among those that have the function.",
     ),
     flag(
         Key::PreviewTarget,
