@@ -169,6 +169,8 @@ fn of_file(error: &FileError, severity: Severity) -> Remark {
 fn of_warning(warning: &Warning, place: Find<'_>) -> Option<Remark> {
     let text = warning.to_string();
     let (severity, kind, place, remedy) = match warning {
+        // There is one that cannot be used, which is said already.
+        Warning::GuessedId { .. } if place("id").is_some() => return None,
         Warning::Unreadable { .. } => (
             Severity::Error,
             "unreadable-file",
