@@ -461,7 +461,7 @@ impl Consumers {
         shown.insert("name", consumer.name.as_str());
         shown.insert("kind", consumer.kind.as_str());
         shown.insert("position", position.to_string());
-        // Numbers that a killed bus left unused are no events.
+        // A killed bus leaves numbers unused; the newest event is before them.
         let last = self.log.before(Seq(newest.seq.0 + 1), 1);
         shown.insert("last_seq", Value::Int(last.0.into()));
         shown.insert("lag", lag.map_or(Value::Nil, |lag| Value::Int(lag.into())));

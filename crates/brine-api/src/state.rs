@@ -27,7 +27,7 @@ pub type Durability = Arc<
     dyn Fn(Range<Seq>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync,
 >;
 
-/// What an audit is told about a subject.
+/// What a subject does that an audit records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noticed<'a> {
     /// It begins to read events.
@@ -119,7 +119,7 @@ pub struct ApiState {
     pub metrics: Sources,
     /// What `/readyz` asks.
     pub readiness: Vec<ReadinessCheck>,
-    /// Who is told of what subjects do; `None` without an audit.
+    /// Called whenever a subject begins to read or fires; `None` without an audit.
     pub audit: Option<Audit>,
     /// What the network API has counted.
     pub(crate) counters: Arc<Counters>,
