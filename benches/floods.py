@@ -202,7 +202,7 @@ class Master:
         return listener
 
 
-# What honest minions do, each in a process of its own, until told to end.
+# An honest minion. Each runs in its own process until it is stopped.
 
 
 def signs_in(master, minion, ended, figures):
@@ -342,7 +342,7 @@ def no_key(master, until_time):
 
 
 def copied_key(master, until_time):
-    """Under id and public key of an accepted minion, which are no secrets."""
+    """Signs in with the id and the public key of an accepted minion; neither is secret."""
     return pipelined(master, lambda _: master.honest[0].request(), until_time)
 
 
@@ -371,24 +371,31 @@ def outstanding(master, until_time):
     return {"sent": sent}
 
 
+def push(peer, head, mebibytes, timeout):
+    """Sends a message's beginning and so much of the rest; how much was taken."""
+    part, taken = bytes(1 << 20), 0
+    try:
+        peer.socket.settimeout(timeout)
+        peer.socket.sendall(head)
+        for _ in range(mebibytes):
+            peer.socket.sendall(part)
+            taken += 1
+    except OSError:
+        pass
+    return taken
+
+
 def unfinished(master, until_time):
     """Messages of 60 MiB from six addresses, all but the last byte of each."""
-    part, taken = bytes(1 << 20), []
+    taken = []
     peers = [master.peer(source) for source in STRANGERS[:6]]
     for peer in peers:
         message = peer.frame({"enc": "clear", "load": {"x": b""}, "version": 3})[:-1]
         size = 60 << 20
         head = zmtp(b"", True) + b"\2" + size.to_bytes(8, "big") if peer.zeromq else message[:-4]
         length = b"\x81\xa1x\xc6" if peer.zeromq else b"\xc6"
-        taken.append(0)
-        try:
-            peer.socket.settimeout(max(0.1, until_time - time.monotonic()))
-            peer.socket.sendall(head + length + size.to_bytes(4, "big"))
-            for _ in range(59):
-                peer.socket.sendall(part)
-                taken[-1] += 1
-        except OSError:
-            pass
+        left = max(0.1, until_time - time.monotonic())
+        taken.append(push(peer, head + length + size.to_bytes(4, "big"), 59, left))
     time.sleep(max(0, until_time - time.monotonic()))
     return {"mib_taken": taken}
 
@@ -474,7 +481,7 @@ def grains_of_nils(master, until_time):
 
 def minions_unfinished(master, until_time):
     """Ten messages of 50 MiB of an accepted minion, all but the last byte of each."""
-    part, taken = bytes(1 << 20), []
+    taken = []
     peers = [as_rogue(master) for _ in range(10)]
     for peer in peers:
         size = 50 << 20
@@ -482,15 +489,7 @@ def minions_unfinished(master, until_time):
             head = zmtp(b"", True) + b"\2" + size.to_bytes(8, "big") + b"\x81\xa1x\xc6"
         else:
             head = b"\x82\xa4head\x80\xa4body\xc6"
-        taken.append(0)
-        try:
-            peer.socket.settimeout(1)
-            peer.socket.sendall(head + (size - 20).to_bytes(4, "big"))
-            for _ in range(49):
-                peer.socket.sendall(part)
-                taken[-1] += 1
-        except OSError:
-            pass
+        taken.append(push(peer, head + (size - 20).to_bytes(4, "big"), 49, 1))
     time.sleep(max(0, until_time - time.monotonic()))
     return {"mib_taken": taken}
 
@@ -544,7 +543,7 @@ def same_function(master, until_time):
 
 
 def returns(master, until_time):
-    """3,000 returns of jobs that nobody has published."""
+    """Sends 3,000 returns of jobs that were never published."""
     peer = as_rogue(master)
     for n in range(3000):
         ret = {"jid": f"20260101000000{n:06}", "fun": "x.y", "fun_args": [], "return": n, "retcode": 0, "success": True}

@@ -48,7 +48,7 @@ impl Shared {
 
     /// Starts rules with the next event.
     pub(crate) fn add(self: &Arc<Self>, rules: Vec<Rule>) {
-        for (rule, name) in named(rules, Names::taken(self.names())) {
+        for (rule, name) in Names::taken(self.names()).give_all(rules) {
             self.start(rule, name, self.log.position(), HashSet::new());
         }
     }
@@ -112,7 +112,7 @@ impl Shared {
 
     /// Rules of a pattern that stays go on where they are, with their files of now.
     fn replace(self: &Arc<Self>, rules: Vec<Rule>) {
-        let mut rules = named(rules, Names::default());
+        let mut rules = Names::default().give_all(rules);
         lock(&self.lanes).all.retain(|running| {
             let own = rules
                 .iter()
@@ -169,13 +169,4 @@ pub fn read_rules(file: &Path) -> Result<Vec<Rule>, Vec<Problem>> {
         .cloned()
         .unwrap_or(value);
     crate::check::rules(&value, &[(name, text)])
-}
-
-/// Gives each rule a name of its own.
-pub(crate) fn named(rules: Vec<Rule>, mut names: Names) -> Vec<(Rule, String)> {
-    let name = |rule: Rule| {
-        let name = names.give(&rule.glob);
-        (rule, name)
-    };
-    rules.into_iter().map(name).collect()
 }

@@ -89,6 +89,16 @@ impl Names {
             nth += 1;
         }
     }
+
+    /// Gives each of these rules a name.
+    #[must_use]
+    pub fn give_all(mut self, rules: Vec<Rule>) -> Vec<(Rule, String)> {
+        let name = |rule: Rule| {
+            let name = self.give(&rule.glob);
+            (rule, name)
+        };
+        rules.into_iter().map(name).collect()
+    }
 }
 
 /// The pattern of a rule by its name.

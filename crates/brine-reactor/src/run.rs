@@ -21,7 +21,7 @@ use crate::journal::{Counts, Journal, Left, Outcome, Run, SYNC_EVERY};
 use crate::lane::Lane;
 use crate::problem::Problem;
 use crate::react::{Execute, lock};
-use crate::rule_set::{Lanes, named};
+use crate::rule_set::Lanes;
 use crate::rules::{Names, Rule};
 
 /// How limits by key are configured.
@@ -137,7 +137,7 @@ impl Opened {
             at: now(),
         };
         let (mut journal, mut left) = Journal::open(&config.directory, log.id(), begin.at)?;
-        let rules = named(std::mem::take(&mut config.rules), Names::default());
+        let rules = Names::default().give_all(std::mem::take(&mut config.rules));
         for (_, name) in &rules {
             if !left.positions.contains_key(name) {
                 // On record before the first event can come: if this process is killed before the rule runs, the next

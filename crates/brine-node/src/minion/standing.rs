@@ -15,6 +15,26 @@ pub enum Standing {
 }
 
 impl Standing {
+    const ALL: [Self; 3] = [Self::Rejected, Self::Pending, Self::Good];
+
+    /// In one word, as `GET /status` of a minion has it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Pending => "pending",
+            Self::Good => "good",
+        }
+    }
+
+    /// What a word says; `None` for a word of another release.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|standing| standing.word() == word)
+    }
+
     /// What there is to say to who sends events; `None` if nothing.
     #[must_use]
     pub const fn notice(self) -> Option<&'static str> {

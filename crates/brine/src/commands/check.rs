@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use brine_config::{ConfigError, Environment, Loaded, Opts, Role, review};
+use brine_config::{ConfigError, Environment, Loaded, Opts, Place, Role, review};
 use brine_node::master::MasterOptions;
 use brine_node::minion::MinionOptions;
 use brine_node::options::OptionsError;
@@ -122,8 +122,7 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
             _ => "",
         }
         .to_owned();
-        let place = places.iter().rev().find(|place| place.option == option);
-        let place = place.map_or_else(|| option.clone(), ToString::to_string);
+        let place = place_of(&option, &places);
         let node = match role {
             Role::Minion => "minion",
             Role::Master | Role::Client => "master",
@@ -140,6 +139,12 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
     }
 }
 
+/// Where the value of an option stands that counts; its name, if it is in no file.
+fn place_of(option: &str, places: &[Place]) -> String {
+    let place = places.iter().rev().find(|place| place.option == option);
+    place.map_or_else(|| option.to_owned(), ToString::to_string)
+}
+
 /// Where logs would go, which leads nowhere.
 fn of_logs(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
     let options: &[&str] = match role {
@@ -150,8 +155,7 @@ fn of_logs(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
     let found = options.iter().filter_map(|option| {
         let text = loaded.opts.text(option).ok()?;
         let error = SyslogAddress::parse(text)?.err()?;
-        let place = places.iter().rev().find(|place| place.option == *option);
-        let place = place.map_or_else(|| (*option).to_owned(), ToString::to_string);
+        let place = place_of(option, &places);
         let remedy = "correct the option: Brine does not start with it";
         Some(Finding::error("wrong-value", place).says(error.to_string(), remedy))
     });

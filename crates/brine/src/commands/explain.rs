@@ -92,13 +92,8 @@ struct Rules {
 
 impl Rules {
     fn of(rules: Vec<Rule>, source: String) -> Self {
-        let mut names = Names::default();
-        let named = rules.into_iter().map(|rule| {
-            let name = names.give(&rule.glob);
-            (rule, name)
-        });
         Self {
-            rules: named.collect(),
+            rules: Names::default().give_all(rules),
             source,
             is_idle: false,
         }

@@ -248,13 +248,7 @@ impl Printing<'_> {
                     if self.interrupt.has_come() {
                         return Ok(End::Interrupted(self.counts()));
                     }
-                    if self
-                        .out
-                        .next_tick()
-                        .is_some_and(|due| Instant::now() >= due)
-                    {
-                        self.out.tick()?;
-                    }
+                    self.out.tick()?;
                 }
                 Err(LocalError::Connect(error))
                     if !self.wanted.no_wait && bus_location::may_come(&error) =>

@@ -9,7 +9,7 @@ use brine_api::metrics::{HistoryFigures, MasterFigures, ReactorFigures, Sources}
 use brine_bus::{BusHandle, BusStats, Peer};
 use brine_log::history::{History, Status};
 use brine_node::master::MasterHandle;
-use brine_node::minion::{MinionHandle, Standing};
+use brine_node::minion::MinionHandle;
 use brine_reactor::Figures;
 use brine_wire::{Map, Value};
 
@@ -59,14 +59,7 @@ pub(crate) fn attach(
 
 /// Lets a state tell how a minion's key stands with its masters.
 pub(crate) fn attach_minion(state: &mut ApiState, minion: MinionHandle) {
-    let status = move || {
-        let key = match minion.standing() {
-            Standing::Rejected => "rejected",
-            Standing::Pending => "pending",
-            Standing::Good => "good",
-        };
-        Map::from_iter([("key", key)])
-    };
+    let status = move || Map::from_iter([("key", minion.standing().word())]);
     state.status.push(("minion", Arc::new(status)));
 }
 

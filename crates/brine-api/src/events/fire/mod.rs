@@ -94,7 +94,7 @@ pub(crate) async fn post(
     }
     let firing = Firing {
         state: Arc::clone(state),
-        subject: subject.clone(),
+        audited: state.audit.is_some().then(|| subject.clone()),
         permitted: access.fire,
         form,
         is_durable,
@@ -115,7 +115,8 @@ fn answer(body: ResponseBody, content_type: HeaderValue) -> Response<ResponseBod
 /// What the events of one request have in common.
 struct Firing {
     state: Arc<ApiState>,
-    subject: Subject,
+    /// Who fires them, for the audit, if there is one.
+    audited: Option<Subject>,
     permitted: Permitted,
     form: Form,
     is_durable: bool,
@@ -155,10 +156,10 @@ impl Firing {
     /// Appends what can be, at once, and writes an answer for each. Waits first if the log's overflow
     /// falls behind, so that subscribers that lag miss nothing. Gives the numbers of the events.
     async fn append(&self, batch: &Batch, answers: &mut Vec<u8>) -> Range<Seq> {
-        if self.state.audit.is_some() {
+        if let Some(subject) = &self.audited {
             for event in batch.events() {
                 let tag = str::from_utf8(&event.event[..event.tag_bytes]).unwrap_or_default();
-                self.state.note(&self.subject, Noticed::Fires { tag });
+                self.state.note(subject, Noticed::Fires { tag });
             }
         }
         if let Some(relay) = &self.state.relay {

@@ -127,11 +127,7 @@ impl Arguments {
         let key = status
             .get("minion")
             .and_then(|part| part.as_map()?.get("key")?.as_str());
-        let standing = match key {
-            Some("rejected") => Standing::Rejected,
-            Some("pending") => Standing::Pending,
-            _ => Standing::Good,
-        };
+        let standing = key.and_then(Standing::named).unwrap_or(Standing::Good);
         match (standing, standing.notice()) {
             (Standing::Rejected, Some(notice)) => bail!("{notice}"),
             (_, Some(notice)) => show::complain(&notice),

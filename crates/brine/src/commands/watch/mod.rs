@@ -361,13 +361,7 @@ impl Watch {
                 if self.interrupt.has_come() {
                     return Ok(End::Interrupted);
                 }
-                if self
-                    .out
-                    .next_tick()
-                    .is_some_and(|due| Instant::now() >= due)
-                {
-                    self.out.tick()?;
-                }
+                self.out.tick()?;
             }
             // … then show it, and wait.
             self.out.flush()?;

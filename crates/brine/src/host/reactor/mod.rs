@@ -151,8 +151,9 @@ impl Prepared {
         let own = &brine.reactor;
         let throttles: Vec<_> = own.throttle.iter().map(throttle).collect();
         let fixed = rules_file.is_none().then_some(&*rules);
-        let mut problems = check_throttles(&throttles, fixed, &sources(opts));
-        problems.extend(check_workers(workers(opts), &sources(opts)));
+        let sources = sources(opts);
+        let mut problems = check_throttles(&throttles, fixed, &sources);
+        problems.extend(check_workers(workers(opts), &sources));
         if !problems.is_empty() {
             return Err(all(problems));
         }
@@ -176,7 +177,7 @@ impl Prepared {
         };
         let sources = match &config.rules_file {
             Some(file) => text_of(file).into_iter().collect(),
-            None => sources(opts),
+            None => sources,
         };
         for problem in check_files(&config.rules, &config.files, &sources) {
             match problem.is_error {
