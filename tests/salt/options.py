@@ -1,5 +1,6 @@
 """Every argument of `get_event`, and what is kept for later calls: `docs/protocol/ipc.md` section 8."""
 
+import faulthandler
 import itertools
 
 import salt.utils.event
@@ -198,6 +199,8 @@ def others():
 
 
 if __name__ == "__main__":
+    # Some calls wait without end. Where their event was lost, this ends and says where it waited.
+    faulthandler.dump_traceback_later(120, exit=True)
     for group in (waiting, shapes, matching, no_block, pending, others):
         group()
     sender.destroy()

@@ -187,11 +187,13 @@ fn the_api_runs_beside_a_real_master() {
     api.wait();
     self::stream(&api, &fred);
     hook("/hook/site/attached");
-    let stored = Stored::of(&site, "salt/netapi/hook/site/*");
-    let mut stream = Stream::open(&api, &fred, Some(&stored.ids[0]));
+    let stored = || Stored::of(&site, "salt/netapi/hook/site/*").ids;
+    wait_until("both events are on the disk", || stored().len() >= 2);
+    let stored = stored();
+    let mut stream = Stream::open(&api, &fred, Some(&stored[0]));
     stream.until("tag: salt/netapi/hook/site/attached\n");
     let id = stream.id_of("salt/netapi/hook/site/attached");
-    assert_eq!(id.as_ref(), stored.ids.last());
+    assert_eq!(id.as_ref(), stored.last());
 }
 
 /// What every master must do.
