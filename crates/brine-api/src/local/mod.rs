@@ -4,6 +4,7 @@
 //! a file that only the bus's user can read takes its place ([`Listener::bind_loopback`]). What is
 //! asked and answered is not known here.
 
+mod gathering;
 mod token;
 
 use std::convert::Infallible;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use self::gathering::Gathering;
 use self::token::Token;
 use crate::body::ResponseBody;
 use crate::error::ApiError;
@@ -271,6 +273,8 @@ impl Server {
         H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut closing = self.closing.subscribe();
+        let stream = Gathering::new(stream);
+        let writer = stream.handle();
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.state.config.head_timeout)
@@ -279,14 +283,17 @@ impl Server {
             // A reader that is gone and one that has closed its half look the same; both end.
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = async { let _ = closing.wait_for(|closing| *closing).await; } => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let serving = async {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = async { let _ = closing.wait_for(|closing| *closing).await; } => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
+        let ended = writer.drive(serving).await;
         if let Err(error) = ended {
             tracing::debug!(err = %error, "local socket: connection ended");
         }

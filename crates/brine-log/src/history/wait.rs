@@ -2,6 +2,7 @@
 //!
 //! The rest of the crate has no clock; history has one, because retention goes by age.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -32,7 +33,7 @@ impl Alarm {
         }
     }
 
-    /// Waits without sleeping, for a few microseconds at most: to be woken takes longer than that. Other threads
+    /// Waits without sleeping, for some hundred microseconds at most: to be woken takes longer than that. Other threads
     /// that want the processor get it.
     pub(crate) fn spin_until(&self, end: Instant) {
         while !self.is_rung.swap(false, Ordering::AcqRel) && Instant::now() < end {
@@ -79,6 +80,20 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
             thread::park();
         }
     }
+}
+
+/// Looks for something until it is there or the time is over, without sleeping: whatever else the runtime has to do is
+/// done in between.
+pub(crate) async fn look_until<T>(end: Instant, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    poll_fn(|cx| match look() {
+        Some(found) => Poll::Ready(Some(found)),
+        None if Instant::now() >= end => Poll::Ready(None),
+        None => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// The time.

@@ -26,7 +26,7 @@ use crate::history::saved::Consumer;
 use crate::history::store::{Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::{self, Alarm};
 use crate::history::{
-    Change, History, HistoryConfig, Progress, Request, Shared, Status, Sync, lock,
+    Change, History, HistoryConfig, Progress, QUICK_COMMIT, Request, Shared, Status, Sync, lock,
 };
 use crate::log::Log;
 use crate::position::{Millis, Position, Seq, Start};
@@ -42,9 +42,9 @@ pub(crate) const RESERVED_NUMBERS: u64 = 1 << 32;
 /// whether there are too many meanwhile.
 const GROUP_TIME: Duration = Duration::from_millis(50);
 const GROUP_SLICE: Duration = Duration::from_millis(5);
-/// How long the thread stays awake after a commit that somebody waited for. A program that fires its next event when
-/// the last one is on disk does so within this time, and to wake a sleeping thread takes as long.
-const SPIN_TIME: Duration = Duration::from_micros(60);
+/// How long the thread stays awake after a quick commit that somebody waited for. A program that fires its next event
+/// when the last one is on disk does so within this time, and to wake a sleeping thread takes a third of it.
+const SPIN_TIME: Duration = Duration::from_micros(150);
 /// How much of the log's memory may fill up meanwhile, in bytes.
 const GROUP_BYTES: usize = 1 << 20;
 /// The events of one commit, in bytes, at most about.
@@ -81,6 +81,8 @@ pub(crate) fn shared(
         wanted: 0.into(),
         closing: false.into(),
         alarm: Arc::new(Alarm::default()),
+        is_quick: false.into(),
+        is_watched: false.into(),
         requests: Mutex::default(),
         consumers: Mutex::new(BTreeMap::from_iter(named)),
         consumers_changed: Notify::new(),
@@ -380,17 +382,21 @@ impl Writer {
             return;
         }
         match self.store.commit(&self.batch) {
-            Ok(()) => self.committed(),
+            Ok(()) => {
+                let is_quick = now.elapsed() < QUICK_COMMIT;
+                self.shared.is_quick.store(is_quick, Ordering::Relaxed);
+                self.committed(is_quick);
+            }
             Err(error) => self.failed(&error),
         }
     }
 
-    fn committed(&mut self) {
+    fn committed(&mut self, is_quick: bool) {
         self.state = self.batch.state.unwrap_or(self.state);
         let first = self.batch.blocks.first().map(|block| block.head.first);
         self.batch = Batch::default();
         let next = self.cursor.seq();
-        if self.shared.wanted.load(Ordering::Acquire) >= next.0 {
+        if is_quick && self.shared.wanted.load(Ordering::Acquire) >= next.0 {
             self.spin_until = Instant::now() + SPIN_TIME;
         }
         // Readers find it in the store from here on, and only then may the log drop it.

@@ -1,0 +1,203 @@
+//! Answers of one turn, written together.
+//!
+//! A client that sends many requests without waiting gets many small answers. Each would be a system call; here they
+//! gather until the connection has nothing more to do, and go out in one. What is gathered is bounded: whoever
+//! sends and does not read is not read either. What is written is not known here.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How many bytes wait at most before more is taken: the answers to a thousand fires and more.
+const MAX_UNWRITTEN: usize = 256 << 10;
+/// From so many bytes on, a write goes to the stream at once: it costs more to copy it than to write it alone.
+const LARGE: usize = 16 << 10;
+
+/// A stream whose small writes gather until [`Gathering::drive`] writes them.
+pub(super) struct Gathering<S>(Arc<Mutex<Inner<S>>>);
+
+struct Inner<S> {
+    stream: S,
+    unwritten: BytesMut,
+}
+
+impl<S: AsyncWrite + Unpin> Gathering<S> {
+    pub(super) fn new(stream: S) -> Self {
+        let unwritten = BytesMut::new();
+        Self(Arc::new(Mutex::new(Inner { stream, unwritten })))
+    }
+
+    /// Another handle to the same stream, for [`Gathering::drive`].
+    pub(super) fn handle(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    /// Runs what reads and writes the stream to its end, and writes what has gathered after each of its turns.
+    pub(super) async fn drive<T>(&self, connection: impl Future<Output = T>) -> T {
+        let mut connection = pin!(connection);
+        let mut ended = None;
+        poll_fn(|cx| {
+            if ended.is_none()
+                && let Poll::Ready(output) = connection.as_mut().poll(cx)
+            {
+                ended = Some(output);
+            }
+            let written = self.inner().poll_write_all(cx);
+            match ended.take() {
+                // Whoever does not take the rest may have gone: an error is the end, too.
+                Some(output) if written.is_ready() => Poll::Ready(output),
+                output => {
+                    ended = output;
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner<S>> {
+        // Nothing panics while it holds the lock with a write half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Inner<S> {
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unwritten.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unwritten))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unwritten.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let bytes = bufs.iter().map(|buf| buf.len()).sum::<usize>();
+        if self.unwritten.len() + bytes > MAX_UNWRITTEN || bytes >= LARGE {
+            ready!(self.poll_write_all(cx))?;
+        }
+        if bytes >= LARGE {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        }
+        for buf in bufs {
+            self.unwritten.extend_from_slice(buf);
+        }
+        Poll::Ready(Ok(bytes))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathering<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner().stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.inner().poll_take(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.inner().poll_take(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner().stream.is_write_vectored()
+    }
+
+    /// What is gathered goes out at the end of the turn; see [`Gathering::drive`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.inner();
+        ready!(inner.poll_write_all(cx))?;
+        Pin::new(&mut inner.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn small_writes_of_a_turn_are_one() {
+        let (ours, mut theirs) = duplex(1 << 20);
+        let stream = Gathering::new(ours);
+        let mut writer = stream.handle();
+        let writing = async move {
+            for _ in 0..100 {
+                writer.write_all(b"answer\n").await.unwrap();
+                writer.flush().await.unwrap();
+            }
+            // It goes on, and what was written before is out.
+            std::future::pending::<()>().await;
+        };
+        let driving = tokio::spawn(async move { stream.drive(writing).await });
+        let mut read = vec![0; 1 << 16];
+        assert_eq!(theirs.read(&mut read).await.unwrap(), 700);
+        driving.abort();
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_nothing_is_lost() {
+        let (ours, mut theirs) = duplex(1000);
+        let stream = Gathering::new(ours);
+        let mut writer = stream.handle();
+        let taken = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&taken);
+        let writing = async move {
+            for n in 0..10_000_u32 {
+                let bytes = vec![b'x'; if n % 100 == 99 { 40_000 } else { 100 }];
+                writer.write_all(&bytes).await.unwrap();
+                *count.lock().unwrap() += bytes.len();
+            }
+        };
+        let driving = tokio::spawn(async move { stream.drive(writing).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(*taken.lock().unwrap() <= MAX_UNWRITTEN + 1000);
+        let mut all = Vec::new();
+        theirs.read_to_end(&mut all).await.unwrap();
+        driving.await.unwrap();
+        assert_eq!(all.len(), 9_900 * 100 + 100 * 40_000);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_has_gone_ends_it() {
+        let (ours, theirs) = duplex(1000);
+        let stream = Gathering::new(ours);
+        let mut writer = stream.handle();
+        drop(theirs);
+        let failed = stream.drive(async move {
+            loop {
+                writer.write_all(&[0; 1000]).await?;
+            }
+        });
+        let failed: io::Result<()> = failed.await;
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
