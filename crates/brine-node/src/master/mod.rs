@@ -34,6 +34,7 @@ mod wheel;
 
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -249,7 +250,14 @@ fn liveness_file(options: &MasterOptions) -> Result<Option<LivenessFile>, StartE
         return Ok(None);
     }
     let path = options.sock_dir.join("publish_pull.ipc");
-    std::fs::write(&path, []).map_err(|source| StartError::Directory {
+    let write = || {
+        // A real master that was killed has left its socket there, which nobody can write to.
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| found.file_type().is_socket()) {
+            std::fs::remove_file(&path)?;
+        }
+        std::fs::write(&path, [])
+    };
+    write().map_err(|source| StartError::Directory {
         path: path.display().to_string(),
         source,
     })?;

@@ -129,7 +129,8 @@ pub(crate) fn restrict_new_files(is_detached: bool) -> u32 {
 /// Makes a folder, and those above it, that others may enter and list: it holds sockets or process ids, whose own
 /// modes say who may use them.
 pub(crate) fn make_public_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+    // A relative path begins where we are.
+    if path.is_dir() || path.as_os_str().is_empty() {
         return Ok(());
     }
     if let Some(parent) = path.parent() {

@@ -244,3 +244,12 @@ fn a_rotated_log_goes_on_under_its_name_and_signals_end_nothing() {
     kill_process(pid, Signal::TERM).unwrap();
     crate::support::wait_until(|| !fs::exists(&pid_file).unwrap());
 }
+
+#[test]
+fn a_relative_sock_dir_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bus = brine(&["bus", "--sock-dir", "here"]);
+    let mut running = Running::start(bus.current_dir(folder.path()));
+    running.says("ready");
+    assert!(folder.path().join("here/master_event_pub.ipc").exists());
+}

@@ -19,6 +19,7 @@ mod documented;
 mod firing;
 mod keys;
 mod login;
+mod moving;
 mod positions;
 mod reaction_trouble;
 mod reactor;

@@ -70,6 +70,15 @@ async fn serve(
         bail!("a site has at least one master");
     };
     let mut starts = listen(first).await?;
+    // Every minion's start is seen at the first master: the buses are one. They come in any order, so none is waited
+    // for before all are kept.
+    let mut wanted = Vec::new();
+    for site in sites {
+        let tag = format!("salt/minion/{}/start", site.minion_id);
+        let started = TagMatch::new(MatchType::StartsWith, tag)?;
+        starts.subscribe(started.clone());
+        wanted.push((site, started));
+    }
     let mut minions = Vec::new();
     for site in sites {
         let (minion, beside) = node::minion(&site.minion, None)?;
@@ -78,13 +87,9 @@ async fn serve(
     }
     let invitation = invitation(root, sites, &server.address);
     let life = async {
-        // Every minion's start is seen at the first master: the buses are one.
-        for site in sites {
-            let tag = format!("salt/minion/{}/start", site.minion_id);
-            let started = TagMatch::new(MatchType::StartsWith, tag)?;
-            starts.subscribe(started.clone());
+        for (site, started) in &wanted {
             if starts
-                .get_event(&started, Wait::For(SIGN_IN))
+                .get_event(started, Wait::For(SIGN_IN))
                 .await?
                 .is_none()
             {
