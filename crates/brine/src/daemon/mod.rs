@@ -4,6 +4,7 @@
 //! sockets are there, so that whoever started it can use the bus at once and sees what went wrong.
 
 pub(crate) mod account;
+pub(crate) mod activation;
 pub(crate) mod handover;
 pub(crate) mod log_file;
 mod service_manager;

@@ -100,7 +100,9 @@ impl Attached {
     ) -> anyhow::Result<(SocketAddr, bool)> {
         let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
         let operator = Arc::new(OwnMaster::of(master, &loaded.opts)?);
-        let api = http_api::start(&loaded.brine, settings, Arc::clone(&self.state), operator)?;
+        let socket = settings.bind()?;
+        let state = Arc::clone(&self.state);
+        let api = http_api::start(&loaded.brine, settings, socket, state, operator)?;
         let place = (api.address, api.is_tls);
         self.api = Some(api);
         Ok(place)

@@ -1,15 +1,18 @@
 //! `salt-api`: the HTTP API of a master beside this process, ours or Salt's.
 
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use brine_config::{Environment, Role};
 
 use super::options::Key;
 use super::optparse::Syntax;
 use super::serve::{self, Begun, Service};
+use crate::daemon::activation;
 use crate::host;
 use crate::host::http_api::{self, ApiSettings, BesideMaster, Ended, Feed};
 
@@ -24,18 +27,25 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     // Sinks and the cluster are the master's.
     match serve::begin(&SYNTAX, words, Role::Master, "master", |_| Ok(()))? {
-        Begun::Service(service) => service.run(api(&service)),
+        Begun::Service(service) => {
+            let socket = activation::passed_socket()?;
+            service.run(api(&service, socket))
+        }
         Begun::Done(code) => Ok(code),
     }
 }
 
-async fn api(service: &Service) -> anyhow::Result<ExitCode> {
+/// `passed` is the socket of a service manager, to be served instead of one of our own.
+async fn api(service: &Service, passed: Option<TcpListener>) -> anyhow::Result<ExitCode> {
     let mut shutdown = pin!(host::shutdown_signal()?);
     let loaded = &service.loaded;
     let user = Environment::current().user;
     let mut pid_file = None;
     // It may wait for a bus, and what it is told then explains that.
     service.warn_beside(None);
+    if let Some(passed) = &passed {
+        ApiSettings::of_master(&loaded.opts, &loaded.brine)?.warn_if_elsewhere(passed)?;
+    }
     loop {
         let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
         let operator = Arc::new(BesideMaster::new(&loaded.opts, &user)?);
@@ -43,7 +53,11 @@ async fn api(service: &Service) -> anyhow::Result<ExitCode> {
             feed = Feed::open(loaded) => feed?,
             () = &mut shutdown => return Ok(ExitCode::SUCCESS),
         };
-        let api = http_api::start(&loaded.brine, settings, feed.state()?, operator)?;
+        let socket = match &passed {
+            Some(passed) => passed.try_clone().context("socket activation")?,
+            None => settings.bind()?,
+        };
+        let api = http_api::start(&loaded.brine, settings, socket, feed.state()?, operator)?;
         if pid_file.is_none() {
             pid_file = Some(service.is_up("salt-api is ready")?);
             // In the background the log begins there.

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and says where it was"
 )]
 
+mod activation;
 mod api;
 mod api_examples;
 mod audit;

@@ -193,6 +193,11 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
+    /// One that the test has started itself.
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Tells it to end; its exit code.
     pub(crate) fn end(mut self) -> Option<i32> {
         self.signal(Signal::TERM);

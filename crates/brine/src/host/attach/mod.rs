@@ -268,7 +268,8 @@ fn start_api(location: &BusLocation, state: Arc<ApiState>) -> anyhow::Result<Run
     let settings = ApiSettings::of_master(opts, &location.brine)?;
     let user = Environment::current().user;
     let operator = Arc::new(BesideMaster::new(opts, &user)?);
-    http_api::start(&location.brine, settings, state, operator)
+    let socket = settings.bind()?;
+    http_api::start(&location.brine, settings, socket, state, operator)
 }
 
 /// What tells when another socket stands in the place of the bus's; `None` for one on ports.

@@ -40,10 +40,11 @@ pub(crate) struct RunningApi {
     pub(crate) is_tls: bool,
 }
 
-/// Binds the API's port and serves it.
+/// Serves the API on a socket that listens.
 pub(crate) fn start(
     brine: &Brine,
     settings: ApiSettings,
+    socket: TcpListener,
     api: Arc<ApiState>,
     operator: Arc<dyn Operator>,
 ) -> anyhow::Result<RunningApi> {
@@ -60,9 +61,6 @@ pub(crate) fn start(
         },
     )
     .context("cannot start the thread of event streams")?;
-    let address = settings.address;
-    let socket = TcpListener::bind(address)
-        .with_context(|| format!("rest_cherrypy: cannot listen at {address}"))?;
     let address = socket.local_addr()?;
     let tls = settings.tls.map(Tls::load).transpose()?;
     let is_tls = tls.is_some();

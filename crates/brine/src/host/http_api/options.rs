@@ -1,7 +1,7 @@
 //! The API's options: `rest_cherrypy` (or `rest_tornado`) of a master's configuration, checked.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -80,6 +80,25 @@ impl ApiSettings {
             address: resolve(host, port)?,
             tls: read.tls(brine)?,
         })
+    }
+
+    /// A socket that listens where the configuration says.
+    pub(crate) fn bind(&self) -> anyhow::Result<TcpListener> {
+        let address = self.address;
+        TcpListener::bind(address)
+            .with_context(|| format!("rest_cherrypy: cannot listen at {address}"))
+    }
+
+    /// Warns if a socket of the service manager listens elsewhere: it is that one which counts.
+    pub(crate) fn warn_if_elsewhere(&self, passed: &TcpListener) -> anyhow::Result<()> {
+        let address = passed.local_addr().context("socket activation")?;
+        let port = self.address.port();
+        if address.port() != port {
+            tracing::warn!(
+                "rest_cherrypy: port {port} has no effect: the socket that was passed to this process listens at {address}"
+            );
+        }
+        Ok(())
     }
 }
 
