@@ -63,7 +63,7 @@ fn fault(file: &str, link: &str, documents: &BTreeMap<&str, Document>) -> Option
 }
 
 /// A path from the folder of a file.
-fn beside(file: &str, target: &str) -> String {
+pub(crate) fn beside(file: &str, target: &str) -> String {
     let mut path = PathBuf::from(file);
     path.pop();
     for part in Path::new(target).components() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::command::{cargo, nicely, run as run_command, run_captured};
 use crate::parts::{Part, summary};
 use crate::tally::Tally;
-use crate::{deps, fuzz, package, test, tidy};
+use crate::{deps, fuzz, mdbook, package, test, tidy};
 
 /// How long each fuzz target is searched; its corpus is replayed first.
 const FUZZ: Duration = Duration::from_secs(5);
@@ -30,6 +30,7 @@ pub(crate) fn run() -> Tally {
             Part::check("rustdoc", document),
             Part::check("fuzzing", || fuzz::run(FUZZ, &[])),
             Part::run("package", package::test),
+            Part::check("book", mdbook::run_and_check),
         ]
     };
     match test::run(beside) {

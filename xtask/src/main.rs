@@ -10,8 +10,11 @@ mod book;
 mod ci;
 mod command;
 mod deps;
+mod from_index;
 mod fuzz;
+mod image;
 mod licence;
+mod mdbook;
 mod measure;
 mod metadata;
 mod nats;
@@ -38,7 +41,9 @@ usage: cargo xtask <chore>
   ci                  the same, and formatting, lints, house rules, dependencies, fuzzing
   salt [VERSION...]   real Salt in virtual environments below .salt/ (all that tests use)
   nats                a nats-server below .salt/, for the tests of several masters
-  package             packages for Debian and systems with RPM, below target/package
+  package             packages for Debian and systems with RPM, and Python's wheels, below target/package
+  package --static    the program without any library of the system, beside them
+  book                the book of docs/, below target/book, without a dead link
   tidy                house rules: headings, crate arrows, documents that tell the truth
   deps                licences, sources, bans and doubles among the dependencies (deny.toml)
   measure [CHECKOUT]  figures about the code, to compare before and after a change
@@ -69,6 +74,8 @@ fn run(arguments: &[&str]) -> anyhow::Result<()> {
         ["salt", versions @ ..] => salt::make(versions),
         ["nats"] => nats::make(),
         ["package"] => package::run(),
+        ["package", "--static"] => package::without_libraries(),
+        ["book"] => mdbook::run_and_check(),
         ["package", "--test"] => package::test()?.conclude(),
         ["tidy"] => tidy::run(),
         ["measure"] => measure::run(&command::root()),

@@ -1,4 +1,5 @@
 //! Packages for Debian and for systems with RPM: what `crates/brine/Cargo.toml` lists, with manual pages and completions.
+//! Wheels of the Python package, and the program as one file that needs nothing of the system.
 //!
 //! The tools are cargo-deb and cargo-generate-rpm, installed below `target/` where they are missing.
 
@@ -36,7 +37,10 @@ const DEV: Profile = Profile {
     is_small: false,
 };
 
-/// Builds the program and both packages, and prints what is in them.
+/// The oldest system whose Python takes our wheels: what every tool that makes wheels for all of Linux aims at.
+const MANYLINUX: &str = "manylinux2014";
+
+/// Builds the program, both packages and the wheels, and prints what is in them.
 pub(crate) fn run() -> anyhow::Result<()> {
     run_command(&mut cargo(&[
         "build",
@@ -52,13 +56,43 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "{}",
         output(Command::new("dpkg-deb").arg("--contents").arg(&deb))?
     );
-    for package in [deb, rpm] {
-        println!(
-            "{} bytes: {}",
-            fs::metadata(&package)?.len(),
-            package.display()
-        );
+    let wheels = root().join("target/package/wheels");
+    run_command(
+        Command::new(root().join("python/build"))
+            .arg(&wheels)
+            .env("MANYLINUX", MANYLINUX),
+    )?;
+    let mut made = vec![deb, rpm];
+    for wheel in fs::read_dir(&wheels)? {
+        made.push(wheel?.path());
     }
+    made.iter().try_for_each(|file| print_size(file))
+}
+
+/// Builds the program for a C library that becomes part of it (musl), and tries it in a root that holds nothing else.
+///
+/// Not glibc: linked statically, it still loads libraries of its own version when it looks up users and names.
+pub(crate) fn without_libraries() -> anyhow::Result<()> {
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    ensure!(
+        Command::new("musl-gcc").arg("--version").output().is_ok(),
+        "musl-gcc is missing: on Debian and Ubuntu it is in the package musl-tools"
+    );
+    run_command(Command::new("rustup").args(["target", "add", &target]))?;
+    let target = target.as_str();
+    let arguments = ["build", "--release", "--locked", "-p", "brine", "--target"];
+    run_command(cargo(&arguments).arg(target))?;
+    let built = root().join("target").join(target).join("release/brine");
+    let folder = root().join("target/package");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("brine-static");
+    fs::copy(&built, &file)?;
+    run_command(Command::new(root().join("tests/package/static")).arg(&file))?;
+    print_size(&file)
+}
+
+fn print_size(file: &Path) -> anyhow::Result<()> {
+    println!("{} bytes: {}", fs::metadata(file)?.len(), file.display());
     Ok(())
 }
 

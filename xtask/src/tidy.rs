@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use crate::command::{root, tracked_files};
-use crate::{book, metadata, source, words};
+use crate::{book, image, metadata, source, words};
 
 /// Which of our crates each may be built from; `ARCHITECTURE.md` draws it. Tests may use the test
 /// parts, and nothing else may.
@@ -109,6 +109,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             faults.extend(words::faults(file, &text));
         }
     }
+    image::check(&files, &mut faults);
     book::check(&files, &mut faults);
     check_arrows(&mut faults)?;
     check_paths_of_events(&mut faults)?;
