@@ -1,7 +1,6 @@
 //! `docs/api.md`: its configuration is used, its commands are run in its order, and what they print is compared.
 //!
-//! What differs from run to run (times, job ids, tokens, positions, fingerprints) is compared by its form. `…` in
-//! the document stands for anything. A command with `-N` prints a stream: it is read as far as the document has it.
+//! A command with `-N` prints a stream: it is read as far as the document has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,110 +9,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use brine_testkit::salt;
-use fancy_regex::Regex;
 
 use crate::api::Api;
+use crate::page::{Example, blocks, examples, is_as_documented};
 use crate::site::{Process, Site, free_port};
 
 const DOCUMENT: &str = include_str!("../../../../docs/api.md");
-
-/// A command as the document has it.
-#[derive(Debug)]
-struct Example {
-    command: String,
-    output: String,
-}
-
-/// The indented blocks of a document, without their indentation.
-fn blocks(document: &str) -> Vec<String> {
-    let mut blocks = vec![String::new()];
-    for line in document.lines() {
-        match line.strip_prefix("    ") {
-            Some(line) => {
-                let block = blocks.last_mut().unwrap();
-                block.push_str(line);
-                block.push('\n');
-            }
-            None if !blocks.last().unwrap().is_empty() => blocks.push(String::new()),
-            None => {}
-        }
-    }
-    blocks.pop();
-    blocks
-}
-
-fn examples(blocks: &[String]) -> Vec<Example> {
-    let mut examples: Vec<Example> = Vec::new();
-    for block in blocks.iter().filter(|block| block.starts_with("$ ")) {
-        for line in block.lines() {
-            match (line.strip_prefix("$ "), examples.last_mut()) {
-                (Some(command), _) => examples.push(Example {
-                    command: command.to_owned(),
-                    output: String::new(),
-                }),
-                // A quotation that has not ended goes on.
-                (None, Some(example)) if example.command.matches('\'').count() % 2 == 1 => {
-                    example.command.push('\n');
-                    example.command.push_str(line);
-                }
-                (None, Some(example)) => {
-                    example.output.push_str(line);
-                    example.output.push('\n');
-                }
-                (None, None) => unreachable!("a block begins with a command"),
-            }
-        }
-    }
-    examples
-}
-
-/// What differs from run to run, and what stands for it.
-const FORMS: [(&str, &str); 8] = [
-    (r"\b20\d{18}\b", "<jid>"),
-    (r"\b[0-9a-f]{64}\b", "<token of Salt's>"),
-    (r"\b[0-9a-f]{40}\b", "<token>"),
-    (r"\b[0-9a-f]{2}(:[0-9a-f]{2}){31}\b", "<fingerprint>"),
-    (r"\b1[78]\d{8}(\.\d+)?\b", "<seconds>"),
-    (
-        r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(\+00:00|Z)?",
-        "<time>",
-    ),
-    (r"\b20\d\d, \w{3} \d\d \d\d:\d\d:\d\d\.\d+", "<time>"),
-    (r"\b[0-9a-f]{8}-\d+\b", "<position>"),
-];
-
-fn normal(text: &str) -> String {
-    FORMS.iter().fold(text.to_owned(), |text, (form, name)| {
-        Regex::new(form)
-            .unwrap()
-            .replace_all(&text, *name)
-            .into_owned()
-    })
-}
-
-/// Whether a text is what the document says, of which `…` is anything.
-fn is_as_documented(found: &str, documented: &str) -> bool {
-    let (found, documented) = (normal(found), normal(documented));
-    let mut rest = found.trim_end();
-    let mut pieces = documented.trim_end().split('…').peekable();
-    let first = pieces.next().unwrap_or_default();
-    let Some(after) = rest.strip_prefix(first) else {
-        return false;
-    };
-    rest = after;
-    while let Some(piece) = pieces.next() {
-        let at = match pieces.peek() {
-            Some(_) => rest.find(piece),
-            None => rest
-                .len()
-                .checked_sub(piece.len())
-                .filter(|_| rest.ends_with(piece)),
-        };
-        let Some(at) = at else { return false };
-        rest = &rest[at + piece.len()..];
-    }
-    rest.is_empty()
-}
 
 /// What the commands are given: the address of this run, and what earlier ones printed.
 struct Shell {

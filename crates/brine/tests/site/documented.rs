@@ -10,15 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use brine_testkit::program::{self, Program};
-use brine_wire::{Value, json};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::site::{Site, wait_until};
+use crate::site::{Site, streams, wait_until};
 
 const SALT: &str = "3008.3";
 
 /// The pages, and how many commands each has at least: a page whose form changes must not become empty.
-const PAGES: [(&str, usize); 3] = [("README.md", 8), ("docs/start.md", 7), ("docs/watch.md", 4)];
+const PAGES: [(&str, usize); 5] = [
+    ("README.md", 8),
+    ("docs/start.md", 7),
+    ("docs/watch.md", 4),
+    ("docs/attach.md", 6),
+    ("docs/operations.md", 2),
+];
 
 #[test]
 fn the_first_pages_commands_work() {
@@ -88,6 +93,11 @@ impl Reader<'_> {
         };
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[..] {
+            ["brine", "attach", "--restore"] => {
+                self.attached = None;
+                let status = self.start(command).0.wait().unwrap();
+                assert!(status.success(), "{}: {shown}: {status}", self.page);
+            }
             ["brine", "attach", ..] => {
                 self.attached = None;
                 let child = self.start(command);
@@ -142,6 +152,7 @@ impl Reader<'_> {
             .replace("/tmp/bus", &path("bus"))
             .replace("/tmp/history", &path("history"))
             .replace("/var/run/salt/master", &path("m/s"))
+            .replace("/var/cache/salt/master", &path("m/cache"))
             .replace("notify-send", "true");
         let names_bus = ["--sock-dir", "--history", "--unix-socket"]
             .iter()
@@ -173,10 +184,10 @@ impl Reader<'_> {
             true => self.site.path("bus"),
             false => self.site.path("m/s"),
         };
-        let before = streams(&directory).unwrap_or_default();
+        let before = streams_in(&directory).unwrap_or_default();
         let child = self.start(command);
         wait_until(&format!("a reader by {command}"), || {
-            streams(&directory).is_some_and(|now| now > before)
+            streams_in(&directory).is_some_and(|now| now > before)
         });
         child
     }
@@ -191,22 +202,10 @@ impl Reader<'_> {
     }
 
     fn is_there(&self, directory: &Path) {
-        wait_until("the bus's own socket", || streams(directory).is_some());
+        wait_until("the bus's own socket", || streams_in(directory).is_some());
     }
 }
 
-/// How many streams a bus serves; `None` while it does not answer.
-fn streams(directory: &Path) -> Option<usize> {
-    let mut status = Command::new(env!("CARGO_BIN_EXE_brine"));
-    status
-        .args(["status", "--json", "--sock-dir"])
-        .arg(directory);
-    let output = status.stderr(Stdio::null()).output().unwrap();
-    let Ok(Value::Map(status)) = json::parse(&output.stdout) else {
-        return None;
-    };
-    status
-        .get("streams")
-        .and_then(Value::as_array)
-        .map(<[Value]>::len)
+fn streams_in(sock_dir: &Path) -> Option<usize> {
+    streams(&["--sock-dir", sock_dir.to_str().unwrap()])
 }

@@ -13,7 +13,7 @@ use brine_bus::client::blocking::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
 pub(crate) use brine_testkit::DEADLINE;
 use brine_wire::matching::{MatchType, TagMatch};
-use brine_wire::{Map, Value};
+use brine_wire::{Map, Value, json};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -298,4 +298,18 @@ pub(crate) fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
+}
+
+/// How many streams a bus serves, which such options select; `None` while it does not answer.
+pub(crate) fn streams(selector: &[&str]) -> Option<usize> {
+    let mut status = Command::new(env!("CARGO_BIN_EXE_brine"));
+    status.args(["status", "--json"]).args(selector);
+    let output = status.stderr(Stdio::null()).output().unwrap();
+    let Ok(Value::Map(status)) = json::parse(&output.stdout) else {
+        return None;
+    };
+    status
+        .get("streams")
+        .and_then(Value::as_array)
+        .map(<[Value]>::len)
 }
