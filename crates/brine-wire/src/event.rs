@@ -81,12 +81,18 @@ pub fn check_tag(tag: &str) -> Result<(), FireError> {
     if tag.is_empty() {
         return Err(FireError::EmptyTag);
     }
-    if tag.ends_with('\n') || tag.contains("\n\n") {
+    if !is_readable(tag) {
         return Err(FireError::TagBreaksEnvelope {
             tag: tag.to_string(),
         });
     }
     Ok(())
+}
+
+/// As [`check_tag`], without a reason.
+#[must_use]
+pub fn is_readable(tag: &str) -> bool {
+    !tag.is_empty() && !tag.ends_with('\n') && !tag.contains("\n\n")
 }
 
 /// Tag, tag end and packed data in one.

@@ -6,7 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use brine_testkit::allocations::{Counting, measure};
+use brine_wire::compat::Compat;
 use brine_wire::network::fuzzing::{BESIDES, PER_BYTE, READERS};
+use brine_wire::network::minion_event::{Policy, events};
+use brine_wire::network::tag_policy::Sender;
+use brine_wire::{Map, Value};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -55,6 +59,53 @@ fn claims_of_size_cost_nothing() {
         check(name, claim);
         let within_map = [b"\x81\xa4load", claim].concat();
         check(name, &within_map);
+    }
+}
+
+#[test]
+fn refused_events_cost_no_more_memory_than_one() {
+    const MANY: usize = 20_000;
+    let policy = Policy {
+        sender: Sender {
+            id: "m1",
+            syndic: false,
+        },
+        audit_only: false,
+    };
+    let long = "salt/key/".to_owned() + &"x".repeat(4000);
+    let hidden = "\u{200b}".repeat(1000) + "salt/key";
+    for tag in [
+        "salt/key/x",
+        "salt/minion/other/start",
+        long.as_str(),
+        hidden.as_str(),
+        "a\n\n",
+    ] {
+        for refused_for in ["its tag", "the id in its data"] {
+            let (tag, id) = match refused_for {
+                "its tag" => (tag, "m1"),
+                _ => ("my/tag", "m2"),
+            };
+            let data: Map = [("id", id)].into_iter().collect();
+            let item: Map = [("tag", Value::from(tag)), ("data", data.into())]
+                .into_iter()
+                .collect();
+            let fields = |items: usize| -> Map {
+                let items = vec![Value::from(item.clone()); items];
+                [("events", items)].into_iter().collect()
+            };
+            let (one, many) = (fields(1), fields(MANY));
+            let mut refused = 0;
+            let [one, many] = [one, many].map(|fields| {
+                measure(|| {
+                    let made = events(fields, Compat::NEWEST, policy);
+                    assert_eq!(made.fired, []);
+                    refused += made.refused.count;
+                })
+            });
+            assert_eq!(refused, 1 + MANY);
+            assert_eq!(many.total, one.total, "{tag:?}, refused for {refused_for}");
+        }
     }
 }
 

@@ -305,21 +305,19 @@ impl Dispatcher {
         let made = minion_event::events(fields, options.compat(), policy);
         let counters = &self.master.counters;
         add(&counters.minion_events, made.fired.len());
-        add(&counters.minion_events_refused, made.refused.len());
+        add(&counters.minion_events_refused, made.refused.count);
         self.report_refused(id, &made.refused);
         self.master.fire_all_from(id, made.fired)
     }
 
     /// Reports events that the policy refuses: one line in the log and one event per minion and minute.
-    fn report_refused(&self, id: &MinionId, refused: &[minion_event::Refused]) {
-        let Some(first) = refused.first() else { return };
-        let Some(count) = self.refusals.count(id, refused.len()) else {
+    fn report_refused(&self, id: &MinionId, refused: &minion_event::Refusals) {
+        let Some(first) = &refused.first else { return };
+        let Some(count) = self.refusals.count(id, refused.count) else {
             return;
         };
         let mut reason = first.to_string();
-        let end = (0..=reason.len().min(256))
-            .rev()
-            .find(|at| reason.is_char_boundary(*at));
+        let end = (0..=reason.len().min(256)).rfind(|at| reason.is_char_boundary(*at));
         reason.truncate(end.unwrap_or(0));
         let audit_only = self.master.options.audit_minion_tags;
         tracing::warn!(%id, count, reason, audit_only, "a minion's events are against the tag policy");

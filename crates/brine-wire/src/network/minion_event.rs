@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::compat::{Compat, Series};
-use crate::event::check_tag;
+use crate::event::is_readable;
 use crate::network::field;
 use crate::network::tag_policy::{self, Sender};
 use crate::tag::TAG_PARTER;
@@ -52,11 +52,28 @@ fn glob(pattern: &str, text: &str) -> bool {
 pub struct Events {
     /// Tags and data to fire, in order. The sender sets `_stamp`.
     pub fired: Vec<(String, Map)>,
-    /// What is not fired, and why: for the log.
-    pub refused: Vec<Refused>,
+    /// What is not fired.
+    pub refused: Refusals,
 }
 
-/// Something in a request that makes no event.
+/// What of a request is not fired: how many events, and why the first. Of the others nothing is kept, or a batch of
+/// refused events would cost the master more than the sender.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refusals {
+    /// How many.
+    pub count: usize,
+    /// The first.
+    pub first: Option<Refused>,
+}
+
+impl Refusals {
+    fn add(&mut self, refused: impl FnOnce() -> Refused) {
+        self.count += 1;
+        self.first.get_or_insert_with(refused);
+    }
+}
+
+/// Something in a request that makes no event. Texts of the sender's are cut to [`SHOWN`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
@@ -89,6 +106,20 @@ pub enum Refused {
         /// The tag.
         tag: String,
     },
+    /// The tag is longer than one of a minion may be.
+    #[error("expected a tag of at most {MAX_TAG_BYTES} bytes, found {found}: {tag:?}")]
+    TooLong {
+        /// How it begins.
+        tag: String,
+        /// Its size in bytes.
+        found: usize,
+    },
+    /// The prefix of a batch is longer than any syndic's.
+    #[error("expected a prefix of at most {MAX_PRETAG_BYTES} bytes, found {found}")]
+    PrefixTooLong {
+        /// Its size in bytes.
+        found: usize,
+    },
     /// The batch holds more than one request may.
     #[error("expected at most {MAX_ITEMS} events in one request, found {found}")]
     TooMany {
@@ -99,6 +130,15 @@ pub enum Refused {
 
 /// The most events in one batch. A syndic collects for seconds, so that this is generous.
 pub const MAX_ITEMS: usize = 100_000;
+
+/// The longest tag that a minion may have fired, in bytes.
+pub const MAX_TAG_BYTES: usize = 4096;
+
+/// The longest prefix, in bytes: `syndic/` and an id, with room to spare. It is copied for every event of a batch.
+pub const MAX_PRETAG_BYTES: usize = 512;
+
+/// The most bytes that a refusal shows of a text.
+pub const SHOWN: usize = 256;
 
 /// Whose events are taken, and how strictly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,20 +153,30 @@ pub struct Policy<'a> {
 ///
 /// `compat` decides the order of plain and prefixed events in batches.
 #[must_use]
-pub fn events(fields: Map, compat: Compat, policy: Policy<'_>) -> Events {
+pub fn events(mut fields: Map, compat: Compat, policy: Policy<'_>) -> Events {
     let mut events = Events::default();
-    match fields.get("events") {
-        Some(Value::Array(items)) => {
-            let pretag = field::text(&fields, "pretag");
-            if items.len() > MAX_ITEMS {
-                events.refused.push(Refused::TooMany { found: items.len() });
-                return events;
-            }
-            for item in items {
-                batch_item(item, pretag, compat, policy, &mut events);
-            }
+    let Some(Value::Array(items)) = fields.get("events") else {
+        single(fields, policy, &mut events);
+        return events;
+    };
+    let found = items.len();
+    if found > MAX_ITEMS {
+        events.refused.add(|| Refused::TooMany { found });
+        return events;
+    }
+    let items = fields.remove("events");
+    let pretag = field::text(&fields, "pretag");
+    if let Some(found) = pretag
+        .map(str::len)
+        .filter(|found| *found > MAX_PRETAG_BYTES)
+    {
+        events.refused.add(|| Refused::PrefixTooLong { found });
+        return events;
+    }
+    if let Some(Value::Array(items)) = items {
+        for item in items {
+            batch_item(item, pretag, compat, policy, &mut events);
         }
-        _ => single(fields, policy, &mut events),
     }
     events
 }
@@ -172,73 +222,104 @@ pub fn batch(loads: Vec<Map>, ts: i64) -> Map {
 
 /// The whole load is the data.
 fn single(fields: Map, policy: Policy<'_>, events: &mut Events) {
-    let Some(tag) = field::text(&fields, "tag").map(ToString::to_string) else {
-        return events.refused.push(Refused::NoTagOrData);
+    let tag = field::text(&fields, "tag").filter(|_| fields.get("data").is_some());
+    let Some(tag) = tag else {
+        return events.refused.add(|| Refused::NoTagOrData);
     };
-    if fields.get("data").is_none() {
-        return events.refused.push(Refused::NoTagOrData);
-    }
     // Only batches pass on what a syndic's minions say.
     let sender = Sender {
         syndic: false,
         ..policy.sender
     };
-    fire(tag, fields, Policy { sender, ..policy }, events);
+    if may_fire(tag, Policy { sender, ..policy }, events) {
+        let tag = tag.to_string();
+        events.fired.push((tag, fields));
+    }
 }
 
 fn batch_item(
-    item: &Value,
+    item: Value,
     pretag: Option<&str>,
     compat: Compat,
     policy: Policy<'_>,
     events: &mut Events,
 ) {
-    let Some(item) = item.as_map() else {
-        return events.refused.push(Refused::NoTagOrData);
+    let Value::Map(mut item) = item else {
+        return events.refused.add(|| Refused::NoTagOrData);
     };
-    let Some(tag) = field::text(item, "tag") else {
-        return events.refused.push(Refused::NoTagOrData);
+    let Some(tag) = field::text(&item, "tag") else {
+        return events.refused.add(|| Refused::NoTagOrData);
     };
     let data = match item.get("data") {
-        Some(Value::Map(data)) => data.clone(),
-        None => item.clone(),
-        Some(_) => return events.refused.push(Refused::NotAMap { tag: tag.into() }),
+        Some(Value::Map(data)) => data,
+        None => &item,
+        Some(_) => return events.refused.add(|| Refused::NotAMap { tag: shown(tag) }),
     };
-    if let Some(id) = field::text(&data, "id").filter(|id| !policy.may_name(id)) {
-        let (tag, id) = (tag.to_string(), id.to_string());
-        events.refused.push(Refused::ForeignId { tag, id });
+    if let Some(id) = field::text(data, "id").filter(|id| !policy.may_name(id)) {
+        let (tag, id) = (|| shown(tag), || shown(id));
+        (events.refused).add(|| Refused::ForeignId {
+            tag: tag(),
+            id: id(),
+        });
         if !policy.audit_only {
             return;
         }
     }
+    let plain = (tag, may_fire(tag, policy, events));
     let prefixed = pretag.map(|pretag| format!("{pretag}{TAG_PARTER}{tag}"));
-    match (prefixed, compat.series()) {
-        (None, _) => fire(tag.into(), data, policy, events),
-        (Some(prefixed), Series::S3008) => {
-            fire(prefixed, data.clone(), policy, events);
-            fire(tag.into(), data, policy, events);
+    let prefixed = prefixed.as_deref().map(|tag| match compat.series() {
+        // Those of earlier series put no prefix before what is theirs.
+        Series::S3006 | Series::S3007 if is_reserved(plain.0) => (tag, false),
+        _ => (tag, may_fire(tag, policy, events)),
+    });
+    let in_order = match compat.series() {
+        Series::S3008 => [prefixed, Some(plain)],
+        _ => [Some(plain), prefixed],
+    };
+    let fired = in_order.map(|tag| tag.and_then(|(tag, fired)| fired.then(|| tag.to_string())));
+    let mut tags = fired.into_iter().flatten().peekable();
+    if tags.peek().is_none() {
+        return;
+    }
+    let data = match item.remove("data") {
+        Some(Value::Map(data)) => data,
+        _ => item,
+    };
+    while let Some(tag) = tags.next() {
+        if tags.peek().is_none() {
+            return events.fired.push((tag, data));
         }
-        (Some(prefixed), _) => {
-            let permitted = !is_reserved(tag);
-            fire(tag.into(), data.clone(), policy, events);
-            if permitted {
-                fire(prefixed, data, policy, events);
-            }
-        }
+        events.fired.push((tag, data.clone()));
     }
 }
 
-fn fire(tag: String, data: Map, policy: Policy<'_>, events: &mut Events) {
-    if check_tag(&tag).is_err() {
-        return events.refused.push(Refused::Unreadable { tag });
+/// Whether an event is fired; counted if the policy is against it. Costs the same for every tag that is refused.
+fn may_fire(tag: &str, policy: Policy<'_>, events: &mut Events) -> bool {
+    let found = tag.len();
+    if found > MAX_TAG_BYTES {
+        let tag = || shown(tag);
+        events
+            .refused
+            .add(|| Refused::TooLong { tag: tag(), found });
+        return false;
     }
-    if !tag_policy::permits(policy.sender, &tag) {
-        events.refused.push(Refused::Reserved { tag: tag.clone() });
-        if !policy.audit_only {
-            return;
-        }
+    if !is_readable(tag) {
+        events
+            .refused
+            .add(|| Refused::Unreadable { tag: shown(tag) });
+        return false;
     }
-    events.fired.push((tag, data));
+    if tag_policy::permits(policy.sender, tag) {
+        return true;
+    }
+    events.refused.add(|| Refused::Reserved { tag: shown(tag) });
+    policy.audit_only
+}
+
+/// The start of a text.
+fn shown(text: &str) -> String {
+    let end = (0..=SHOWN.min(text.len())).rfind(|at| text.is_char_boundary(*at));
+    text[..end.unwrap_or(0)].to_string()
 }
 
 impl Policy<'_> {
@@ -269,6 +350,13 @@ mod tests {
 
     fn made_of(fields: Map, compat: Compat) -> Events {
         events(fields, compat, POLICY)
+    }
+
+    fn one(refused: Refused) -> Refusals {
+        Refusals {
+            count: 1,
+            first: Some(refused),
+        }
     }
 
     fn tags(events: &Events) -> Vec<&str> {
@@ -304,7 +392,7 @@ mod tests {
         ] {
             assert_eq!(
                 made_of(lacking, Compat::NEWEST).refused,
-                [Refused::NoTagOrData]
+                one(Refused::NoTagOrData)
             );
         }
     }
@@ -336,9 +424,9 @@ mod tests {
             assert_eq!(tags(&made), ["key"]);
             assert_eq!(
                 made.refused,
-                [Refused::Reserved {
+                one(Refused::Reserved {
                     tag: "salt/key".into()
-                }]
+                })
             );
         }
     }
@@ -394,7 +482,7 @@ mod tests {
         let batch = map(&[("events", vec![item.clone().into(), 5.into()].into())]);
         let made = made_of(batch, Compat::NEWEST);
         assert_eq!(made.fired, [("b".into(), item)]);
-        assert_eq!(made.refused, [Refused::NoTagOrData]);
+        assert_eq!(made.refused, one(Refused::NoTagOrData));
     }
 
     #[test]
@@ -408,10 +496,10 @@ mod tests {
         assert_eq!(made.fired.len(), 1);
         assert_eq!(
             made.refused,
-            [Refused::ForeignId {
+            one(Refused::ForeignId {
                 tag: "salt/beacon/m1/x/".into(),
                 id: "victim".into()
-            }]
+            })
         );
         let syndic = Policy {
             sender: Sender {
@@ -424,6 +512,39 @@ mod tests {
     }
 
     #[test]
+    fn long_tags_and_prefixes_are_refused_and_shown_in_part() {
+        let item = |tag: &str| map(&[("tag", tag.into()), ("x", 1.into())]).into();
+        let made = |pretag: String, tag: &str| {
+            let items: Vec<Value> = vec![item(tag), item(tag)];
+            made_of(
+                map(&[("pretag", pretag.into()), ("events", items.into())]),
+                Compat::NEWEST,
+            )
+        };
+        // A prefix is copied for every event: without a limit, a message of two parts of 1 MiB would become 100 GiB.
+        let pretag = "p".repeat(MAX_PRETAG_BYTES);
+        assert_eq!(made(pretag.clone(), "t").fired.len(), 4);
+        let longer = made(pretag + "p", "t");
+        let found = MAX_PRETAG_BYTES + 1;
+        assert_eq!(longer.refused, one(Refused::PrefixTooLong { found }));
+        assert_eq!(longer.fired, []);
+
+        let tag = "ю".repeat(MAX_TAG_BYTES / 2);
+        let long = tag.clone() + "x";
+        for tag in [&long, &("salt/key/".to_string() + &long)] {
+            let load = map(&[("tag", tag.as_str().into()), ("data", Map::new().into())]);
+            let refused = made_of(load, Compat::NEWEST).refused;
+            let Some(Refused::TooLong { tag: shown, found }) = &refused.first else {
+                panic!("{refused:?}");
+            };
+            assert!(shown.len() <= SHOWN && tag.starts_with(shown.as_str()));
+            assert_eq!(*found, tag.len());
+        }
+        let load = map(&[("tag", tag.as_str().into()), ("data", Map::new().into())]);
+        assert_eq!(tags(&made_of(load, Compat::NEWEST)), [tag]);
+    }
+
+    #[test]
     fn what_is_audited_only_is_fired_and_reported() {
         let load = map(&[("tag", "salt/key".into()), ("data", Map::new().into())]);
         let audit = Policy {
@@ -431,7 +552,7 @@ mod tests {
             ..POLICY
         };
         let made = events(load, Compat::NEWEST, audit);
-        assert_eq!((tags(&made), made.refused.len()), (vec!["salt/key"], 1));
+        assert_eq!((tags(&made), made.refused.count), (vec!["salt/key"], 1));
     }
 
     fn plain(tag: &str, data: Value) -> Map {
@@ -464,7 +585,7 @@ mod tests {
             together.insert("ts", 7);
             let made = made_of(together, release.parse().unwrap());
             assert_eq!(made.fired, alone);
-            assert_eq!(made.refused, []);
+            assert_eq!(made.refused, Refusals::default());
         }
     }
 

@@ -5,8 +5,6 @@
 //! a tag names a minion, it must name the sender. Facts: `docs/protocol/network.md` §9; which tags minions of Salt
 //! 3006 to 3008 fire.
 
-use alloc::string::String;
-
 /// Tags that belong to the master, with all that begins so.
 const MASTERS: [&str; 9] = [
     "salt/auth",
@@ -51,19 +49,19 @@ pub struct Sender<'a> {
 /// Whether a tag belongs to the master, however it is written.
 #[must_use]
 pub fn is_masters(tag: &str) -> bool {
-    let seen = normalised(tag);
-    MASTERS.iter().any(|prefix| seen.starts_with(prefix)) && !seen.starts_with(SPOOL)
+    Start::of(tag).is_none_or(|seen| seen.is_masters())
 }
 
 /// Whether the sender may have the master fire this tag.
 #[must_use]
 pub fn permits(sender: Sender<'_>, tag: &str) -> bool {
-    let seen = normalised(tag);
-    if MASTERS.iter().any(|prefix| seen.starts_with(prefix)) && !seen.starts_with(SPOOL) {
-        let passed_on = SYNDICS.iter().any(|prefix| seen.starts_with(prefix));
-        return sender.syndic && passed_on;
+    let Some(seen) = Start::of(tag) else {
+        return false;
+    };
+    if seen.is_masters() {
+        return sender.syndic && SYNDICS.iter().any(|prefix| seen.begins_with(prefix));
     }
-    let naming = NAMING.iter().find(|(prefix, _)| seen.starts_with(prefix));
+    let naming = NAMING.iter().find(|(prefix, _)| seen.begins_with(prefix));
     let Some((prefix, at)) = naming else {
         return true;
     };
@@ -84,16 +82,58 @@ pub fn permits(sender: Sender<'_>, tag: &str) -> bool {
     sender.syndic || named == Some(sender.id)
 }
 
-/// A tag as a careless reader may see it.
-fn normalised(tag: &str) -> String {
-    let mut seen = String::with_capacity(tag.len());
-    for c in tag.chars().filter(|c| !is_invisible(*c)) {
-        if c == '/' && (seen.is_empty() || seen.ends_with('/')) {
-            continue;
+/// At least as many characters as the longest prefix above has.
+const LONGEST: usize = 16;
+
+/// A tag that hides its first characters among more than so many is nobody's.
+const LOOKED_AT: usize = 256;
+
+/// The start of a tag as a careless reader may see it. Looks at no more of a tag than it takes to tell its prefix, so
+/// that judging one costs the same however long it is.
+struct Start {
+    seen: [char; LONGEST],
+    length: usize,
+}
+
+impl Start {
+    /// `None` if the start is hidden among characters that are not seen.
+    fn of(tag: &str) -> Option<Self> {
+        let mut start = Self {
+            seen: ['\0'; LONGEST],
+            length: 0,
+        };
+        for (at, c) in tag.chars().enumerate() {
+            if start.length == LONGEST {
+                break;
+            }
+            if at == LOOKED_AT {
+                return None;
+            }
+            if is_invisible(c) || (c == '/' && start.last().is_none_or(|last| last == '/')) {
+                continue;
+            }
+            for c in c.to_lowercase() {
+                if let Some(place) = start.seen.get_mut(start.length) {
+                    *place = c;
+                    start.length += 1;
+                }
+            }
         }
-        seen.extend(c.to_lowercase());
+        Some(start)
     }
-    seen
+
+    fn last(&self) -> Option<char> {
+        self.seen[..self.length].last().copied()
+    }
+
+    fn begins_with(&self, prefix: &str) -> bool {
+        let mut seen = self.seen[..self.length].iter();
+        prefix.chars().all(|c| seen.next() == Some(&c))
+    }
+
+    fn is_masters(&self) -> bool {
+        MASTERS.iter().any(|prefix| self.begins_with(prefix)) && !self.begins_with(SPOOL)
+    }
 }
 
 /// White space, control and format characters.
@@ -205,6 +245,21 @@ mod tests {
         ] {
             assert!(!permits(MINION, tag), "{tag:?}");
         }
+    }
+
+    #[test]
+    fn a_tag_whose_start_is_hidden_is_nobodys() {
+        assert!(MASTERS.iter().all(|prefix| prefix.len() <= LONGEST));
+        assert!(NAMING.iter().all(|(prefix, _)| prefix.len() <= LONGEST));
+        for (hidden, permitted) in [(LOOKED_AT - LONGEST, true), (LOOKED_AT, false)] {
+            let tag = "\u{200b}".repeat(hidden) + "my/tag/that/is/long";
+            assert_eq!(permits(MINION, &tag), permitted, "{hidden}");
+            let key = "\u{200b}".repeat(hidden) + "salt/key";
+            assert!(!permits(MINION, &key) && is_masters(&key), "{hidden}");
+        }
+        let slashes = "/".repeat(LOOKED_AT + 1);
+        assert!(!permits(MINION, &slashes));
+        assert!(permits(MINION, &"my/".repeat(LOOKED_AT)));
     }
 
     #[test]
