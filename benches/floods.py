@@ -13,6 +13,7 @@ import argparse
 import base64
 import collections
 import ctypes
+import datetime
 import hashlib
 import hmac
 import json
@@ -24,12 +25,14 @@ import resource
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 import uuid
 
 import msgpack
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -55,10 +58,12 @@ def pack(value):
 class Peer:
     """A connection to one of the master's ports."""
 
-    def __init__(self, transport, source, port=REQUESTS, kind=b"REQ", patience=60):
+    def __init__(self, transport, source, port=REQUESTS, kind=b"REQ", patience=60, tls=None):
         self.zeromq, self.buffer = transport == "zeromq", b""
         self.unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=1 << 30)
         self.socket = socket.create_connection((MASTER, port), patience, source_address=(source, 0))
+        if tls:
+            self.socket = tls.wrap_socket(self.socket)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.zeromq:
             self.socket.sendall(GREETING + b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03" + kind)
@@ -145,10 +150,25 @@ class Minion:
         return msgpack.unpackb(text[8 + 32 : -text[-1]], raw=True, strict_map_key=False)
 
 
+def within_tls(root):
+    """Makes the master's certificate; how its minions connect."""
+    key, name = rsa.generate_private_key(65537, 2048), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, MASTER)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - datetime.timedelta(1), now + datetime.timedelta(1))
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (root / "tls.crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    (root / "tls.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    context = ssl.create_default_context(cafile=root / "tls.crt")
+    context.check_hostname = False
+    return context
+
+
 class Master:
     def __init__(self, program, root, transport, files, more=""):
         self.program, self.root, self.transport, self.files = program, root, transport, files
-        self.log, self.cache = root / "log", root / "c"
+        self.log, self.cache, self.tls = root / "log", root / "c", None
+        if "ssl:" in more:
+            self.tls, more = within_tls(root), more.replace("HERE", str(root))
         keys = root / "p/minions"
         keys.mkdir(parents=True)
         self.honest, self.rogue = [Minion("honest1"), Minion("honest2")], Minion("rogue")
@@ -178,7 +198,7 @@ class Master:
         self.process.wait()
 
     def peer(self, source, **more):
-        return Peer(self.transport, source, **more)
+        return Peer(self.transport, source, tls=self.tls, **more)
 
     def memory(self, what="VmRSS"):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
@@ -371,6 +391,40 @@ def outstanding(master, until_time):
     return {"sent": sent}
 
 
+def tls_handshakes(master, until_time):
+    """Opens TLS connections and stops: before the first byte, within a record, after a greeting, after rubbish, and with
+    the handshake done."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def greeting():
+        outgoing = ssl.MemoryBIO()
+        begun = context.wrap_bio(ssl.MemoryBIO(), outgoing)
+        try:
+            begun.do_handshake()
+        except ssl.SSLWantReadError:
+            return outgoing.read()
+
+    openings = [b"", greeting()[:50], greeting(), os.urandom(200), b"\x16\x03\x01\x40\x00" + bytes([1, 0, 255, 251]) + bytes(16_000)]
+    held, opened, shaken = collections.deque(), 0, 0
+    while time.monotonic() < until_time:
+        try:
+            peer = socket.create_connection((MASTER, REQUESTS), 5, source_address=(STRANGERS[opened % 8], 0))
+            if opened % 6 == 5:
+                peer.settimeout(2)
+                peer = context.wrap_socket(peer)
+                shaken += 1
+            else:
+                peer.sendall(openings[opened % 6])
+            held.append(peer)
+        except OSError:
+            pass
+        opened += 1
+        if len(held) > 8000:
+            held.popleft().close()
+    return {"opened": opened, "handshakes": shaken}
+
+
 def push(peer, head, mebibytes, timeout):
     """Sends a message's beginning and so much of the rest; how much was taken."""
     part, taken = bytes(1 << 20), 0
@@ -383,6 +437,14 @@ def push(peer, head, mebibytes, timeout):
     except OSError:
         pass
     return taken
+
+
+def unfinished_small(master, until_time):
+    """60,000 bytes of a message, and no more, over every connection that the master takes."""
+    message = pack({"head": {"mid": 1}, "body": {"enc": "clear", "load": {"x": bytes(64_000)}, "version": 3}})
+    if master.transport == "zeromq":
+        message = GREETING + b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ" + zmtp(b"", True) + zmtp(bytes(64_000))
+    return hold(REQUESTS, message[:60_000], STRANGERS, 1200, until_time)
 
 
 def unfinished(master, until_time):
@@ -582,10 +644,11 @@ def malformed(master, until_time):
 
 
 FLOODS = {flood.__name__: flood for flood in [
-    idle, subscribers, new_ids, denied_ids, denied_keys, no_key, copied_key, long_keys, outstanding, unfinished,
-    large_sign_ins, names, nils_16, nils_48, deep_nils, grains, grains_of_nils, minions_unfinished, minions_connections,
+    idle, subscribers, new_ids, denied_ids, denied_keys, no_key, copied_key, long_keys, outstanding, unfinished, unfinished_small,
+    large_sign_ins, tls_handshakes, names, nils_16, nils_48, deep_nils, grains, grains_of_nils, minions_unfinished, minions_connections,
     mine, mine_get, wildcards, same_function, returns, refused_tags, malformed]}
-CONFIG = {"names": "publisher_acl_blacklist: {modules: ['cmd.*', 'test.(ping|echo)', '(a+)+b']}"}
+CONFIG = {"tls_handshakes": "ssl: {certfile: HERE/tls.crt, keyfile: HERE/tls.key, cert_reqs: CERT_NONE}",
+          "names": "publisher_acl_blacklist: {modules: ['cmd.*', 'test.(ping|echo)', '(a+)+b']}"}
 FILES = {"subscribers": 4096}
 
 
@@ -689,6 +752,8 @@ def inside(options):
     for command in ["link set lo up"] + [f"addr add {one}/32 dev lo" for one in [MASTER, HONEST, ROGUE, *STRANGERS]]:
         subprocess.run(["ip", *command.split()], check=True)
     for name in options.names or [*FLOODS, "replays"]:
+        if name == "tls_handshakes" and options.transport == "zeromq":
+            continue
         what = replays if name == "replays" else lambda options, root: run(name, options, root)
         print(json.dumps(in_scratch("floods", options.keep, lambda root: what(options, root))), flush=True)
 

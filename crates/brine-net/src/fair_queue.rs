@@ -25,7 +25,10 @@ pub struct FairQueue<K, T> {
     max_bytes: usize,
     /// Locked for a look-up only.
     state: Mutex<State<K, T>>,
-    changed: Condvar,
+    /// Wakes who waits for any item.
+    added: Condvar,
+    /// Wakes who waits for an item of a known sender.
+    known_added: Condvar,
 }
 
 #[derive(Debug)]
@@ -70,34 +73,57 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
                 bytes: 0,
                 is_closed: false,
             }),
-            changed: Condvar::new(),
+            added: Condvar::new(),
+            known_added: Condvar::new(),
         }
     }
 
-    /// Adds an item of `bytes` bytes. Returns the items that were dropped for it, perhaps the item itself.
+    /// Adds an item of `bytes` bytes. Returns the items that were dropped for it, perhaps the item itself; a queue that
+    /// is closed takes none.
     #[must_use]
     pub fn push(&self, sender: &K, lane: Lane, bytes: usize, item: T) -> Vec<T> {
         let mut state = self.lock();
+        if state.is_closed {
+            return vec![item];
+        }
         state.add(sender, lane, bytes, item);
         let mut dropped = Vec::new();
         while state.items > self.max_items || (state.bytes > self.max_bytes && state.items > 0) {
             dropped.extend(state.drop_newest_of_largest());
         }
-        self.changed.notify_one();
+        self.added.notify_one();
+        if lane == Lane::Known {
+            self.known_added.notify_one();
+        }
         dropped
     }
 
     /// Waits for the next item; `None` once the queue is closed.
     pub fn pop(&self) -> Option<T> {
+        self.wait_for(&self.added, State::take_next)
+    }
+
+    /// Waits for the next item of a known sender; `None` once the queue is closed. Threads that call nothing else are
+    /// never busy with a stranger's item when a known sender comes.
+    pub fn pop_known(&self) -> Option<T> {
+        self.wait_for(&self.known_added, |state| state.take_next_of(Lane::Known))
+    }
+
+    /// The next item, if there is one.
+    pub(crate) fn try_pop(&self) -> Option<T> {
+        self.lock().take_next()
+    }
+
+    fn wait_for(&self, added: &Condvar, take: impl Fn(&mut State<K, T>) -> Option<T>) -> Option<T> {
         let mut state = self.lock();
         loop {
             if state.is_closed {
                 return None;
             }
-            if let Some(item) = state.take_next() {
+            if let Some(item) = take(&mut state) {
                 return Some(item);
             }
-            state = (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
+            state = added.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -105,8 +131,15 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
     pub fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
-        state.by_sender.clear();
-        self.changed.notify_all();
+        // Dropped after the lock is released: dropping an item may do anything.
+        let dropped = std::mem::take(&mut state.by_sender);
+        state.turns = Default::default();
+        state.order.clear();
+        (state.items, state.bytes) = (0, 0);
+        drop(state);
+        self.added.notify_all();
+        self.known_added.notify_all();
+        drop(dropped);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K, T>> {
@@ -138,6 +171,10 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
         let has_turns = |lane: &Lane| !self.turns[*lane as usize].is_empty();
         let lane = lanes.into_iter().find(has_turns)?;
         self.last = lane;
+        self.take_next_of(lane)
+    }
+
+    fn take_next_of(&mut self, lane: Lane) -> Option<T> {
         let (_, sender) = self.turns[lane as usize].first_key_value()?;
         let sender = sender.clone();
         let item = self.change(&sender, |own| own.items.pop_front()).flatten();
@@ -261,12 +298,32 @@ mod tests {
     }
 
     #[test]
-    fn closing_ends_the_wait() {
+    fn a_thread_for_known_senders_takes_nothing_of_others() {
+        let queue = FairQueue::new(10, 10);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| queue.pop_known());
+            assert!(queue.push(&1, LANE, 1, 10).is_empty());
+            assert!(queue.push(&2, Lane::Known, 1, 20).is_empty());
+            assert_eq!(waiting.join().unwrap(), Some(20));
+        });
+        assert_eq!(queue.try_pop(), Some(10));
+        assert_eq!(queue.try_pop(), None);
+    }
+
+    #[test]
+    fn closing_ends_the_wait_and_takes_nothing_any_more() {
         let queue = FairQueue::<u8, u32>::new(4, 10);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| queue.pop());
+            let waiting = [
+                scope.spawn(|| queue.pop()),
+                scope.spawn(|| queue.pop_known()),
+            ];
             queue.close();
-            assert_eq!(waiting.join().unwrap(), None);
+            for one in waiting {
+                assert_eq!(one.join().unwrap(), None);
+            }
         });
+        assert_eq!(queue.push(&1, LANE, 1, 7), [7]);
+        assert_eq!(queue.try_pop(), None);
     }
 }

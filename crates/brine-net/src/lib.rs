@@ -33,5 +33,6 @@ mod stream;
 mod subscribers;
 pub mod tcp;
 pub mod tls;
+mod turns;
 pub mod ws;
 pub mod zeromq;

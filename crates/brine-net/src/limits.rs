@@ -10,13 +10,17 @@ use crate::known::KnownAddresses;
 /// Bytes are counted in units of this size.
 pub(crate) const UNIT: usize = 1024;
 
+/// The largest message of a subscriber, which sends topics or an identification.
+pub(crate) const MAX_SUBSCRIBER_BYTES: usize = 8 * 1024;
+
 /// Limits for a connection, an address and the server.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The largest message, in bytes.
     pub max_message_bytes: usize,
-    /// The largest message of a connection that has not authenticated; a larger one counts against
-    /// `large_message_bytes`.
+    /// The largest message that nobody is charged for. A larger one of a connection that has not authenticated counts
+    /// against `large_message_bytes`, and an eighth of it does where no minion ever has: thousands of strangers may be
+    /// connected.
     pub max_stranger_bytes: usize,
     /// The bytes that all large messages of strangers may take together: one half from addresses of minions, one from
     /// all others.

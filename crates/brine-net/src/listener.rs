@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::connection::ConnectionError;
 use crate::quota::{Eviction, Quota, Slot};
 use crate::stream::{self, Incoming, Outgoing};
 use crate::tls::TlsServer;
+use crate::turns::Turns;
 
 /// Keepalive as Salt sets it; `None` leaves a field to the system.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +76,8 @@ impl Listener {
     }
 
     /// Runs `handle` for each connection on a task of its own until `shutdown`; returns the connections still open.
-    /// A connection whose slot `quota` gives to another is closed.
+    /// A connection whose slot `quota` gives to another is closed. Those of strangers run in turns, on at most half of
+    /// the runtime's threads, until their slots are dropped.
     pub(crate) async fn serve<F>(
         self,
         quota: &Arc<Quota>,
@@ -85,15 +88,23 @@ impl Listener {
         F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
     {
         let mut connections = JoinSet::new();
-        tokio::pin!(shutdown);
+        let turns = Arc::new(Turns::new(Handle::current().metrics().num_workers() / 2));
+        let giver = turns.clone();
+        let giving = giver.give();
+        tokio::pin!(shutdown, giving);
         loop {
             let (stream, peer) = tokio::select! {
                 accepted = self.accept() => accepted,
                 Some(_) = connections.join_next() => continue,
-                () = &mut shutdown => return connections,
+                never = &mut giving => match never {},
+                () = &mut shutdown => {
+                    turns.end();
+                    return connections;
+                }
             };
             let eviction = Eviction::default();
             let slot = quota.enter(peer.ip(), eviction.clone());
+            let (watch, sender) = (slot.watch(), slot.sender());
             let connection = handle(Accepted {
                 stream,
                 peer,
@@ -101,9 +112,12 @@ impl Listener {
                 slot,
                 eviction: eviction.clone(),
             });
+            let turns = turns.clone();
             connections.spawn(async move {
                 let ended = tokio::select! {
-                    ended = connection => ended,
+                    ended = turns.run(sender, || watch.is_held(), connection) => {
+                        ended.unwrap_or(Err(ConnectionError::Evicted))
+                    }
                     () = eviction.requested() => Err(ConnectionError::Evicted),
                 };
                 match ended {

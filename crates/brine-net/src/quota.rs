@@ -8,12 +8,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::fair_queue::Lane;
 use crate::known::{KnownAddresses, holder};
 use crate::limits::{Limits, UNIT};
+use crate::turns::Sender;
 
 /// Counts the connections of one kind, by address.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Quota {
     local: usize,
     together: usize,
     known: KnownAddresses,
+    /// What a message may have without counting, in bytes, by standing.
+    free_bytes: [usize; 2],
     /// Locked for a look-up, never across an await.
     holders: Mutex<Holders>,
     /// For large messages, in units of [`UNIT`]: one half for known addresses, one for all others.
@@ -76,6 +80,17 @@ pub(crate) struct Slot {
     address: IpAddr,
     standing: Standing,
     number: u64,
+    held: Arc<()>,
+}
+
+/// Whether a slot is still held: its connection is a stranger's as long as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotWatch(Weak<()>);
+
+impl SlotWatch {
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 impl Quota {
@@ -108,6 +123,7 @@ impl Quota {
         let large = || Arc::new(Semaphore::new(large_bytes / 2 / UNIT));
         Arc::new(Self {
             known: limits.known.clone(),
+            free_bytes: [limits.max_stranger_bytes, limits.max_stranger_bytes / 8],
             per_address: per_address.max(1),
             local: local.max(1),
             together: together.max(1),
@@ -140,6 +156,7 @@ impl Quota {
             address,
             standing,
             number,
+            held: Arc::new(()),
         }
     }
 
@@ -149,6 +166,26 @@ impl Quota {
 }
 
 impl Slot {
+    pub(crate) fn watch(&self) -> SlotWatch {
+        SlotWatch(Arc::downgrade(&self.held))
+    }
+
+    /// In whose turn the connection is polled.
+    pub(crate) const fn sender(&self) -> Sender {
+        Sender {
+            address: self.address,
+            lane: match self.standing {
+                Standing::Known => Lane::Known,
+                Standing::Unknown => Lane::Unknown,
+            },
+        }
+    }
+
+    /// How many bytes a message may have without being counted.
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.quota.free_bytes[self.standing as usize]
+    }
+
     /// Grows the share to fit a message of this many bytes; `false` if the quota does not allow it.
     pub(crate) fn extend(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> bool {
         let before = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -349,6 +386,9 @@ mod tests {
         assert!(slot.extend(&mut one, 5 * UNIT));
         assert!(!slot.extend(&mut other, 4 * UNIT + 1));
         assert!(slot.extend(&mut other, 4 * UNIT));
+        // What is not counted is less where no minion has ever been.
+        assert_eq!(slot.free_bytes(), limits.max_stranger_bytes / 8);
+        assert_eq!(known.free_bytes(), limits.max_stranger_bytes);
         // What is left for known addresses is nobody else's.
         assert!(known.extend(&mut None, 10 * UNIT));
         drop(one);

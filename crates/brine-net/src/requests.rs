@@ -12,6 +12,7 @@ use brine_wire::network::tcp;
 use brine_wire::{Value, msgpack};
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::accounts::{Accounts, Charge, Full, Membership};
@@ -198,6 +199,9 @@ impl Connection {
                 // Returns only with an error: the peer is gone.
                 _ = closing.changed(), if reading => reading = false,
             }
+            if self.is_stranger() {
+                yield_now().await; // one message or answer in each turn (`crate::turns`)
+            }
         }
         Ok(())
     }
@@ -256,7 +260,7 @@ impl Connection {
         let Some(Standing::Stranger(slot)) = &self.standing else {
             return Ok(());
         };
-        if wanted <= self.limits.max_stranger_bytes {
+        if wanted <= slot.free_bytes() {
             return Ok(());
         }
         let mut held = match self.room.take() {

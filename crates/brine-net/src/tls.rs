@@ -21,6 +21,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use crate::stream::TlsSocket;
+
 /// Whether the other side must show a certificate (`cert_reqs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertReqs {
@@ -288,9 +290,11 @@ impl TlsServer {
         &self,
         stream: TcpStream,
         io_timeout: Duration,
-    ) -> io::Result<TlsStream<TcpStream>> {
-        let shaken = timeout(io_timeout, self.0.accept(stream)).await;
-        Ok(shaken.map_err(io::Error::from)??.into())
+    ) -> io::Result<TlsStream<TlsSocket>> {
+        let shaken = timeout(io_timeout, self.0.accept(TlsSocket::new(stream))).await;
+        let mut stream = shaken.map_err(io::Error::from)??;
+        stream.get_mut().0.open();
+        Ok(stream.into())
     }
 }
 
@@ -304,11 +308,13 @@ impl TlsClient {
         host: &str,
         stream: TcpStream,
         io_timeout: Duration,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<TlsSocket>> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let shaken = timeout(io_timeout, self.0.connect(name, stream)).await;
-        Ok(shaken.map_err(io::Error::from)??.into())
+        let shaken = timeout(io_timeout, self.0.connect(name, TlsSocket::new(stream))).await;
+        let mut stream = shaken.map_err(io::Error::from)??;
+        stream.get_mut().0.open();
+        Ok(stream.into())
     }
 }
 

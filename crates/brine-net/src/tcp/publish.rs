@@ -12,11 +12,13 @@ use brine_wire::network::tcp::Message;
 use brine_wire::network::{MinionId, tcp};
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::Messages;
 use crate::channel::{Audience, Limits, Presence, Publication};
 use crate::connection::{ConnectionError, Reader, send};
+use crate::limits::MAX_SUBSCRIBER_BYTES;
 use crate::listener::{self, Accepted, Listener};
 use crate::quota::{Quota, Slot};
 use crate::stream::{Incoming, Outgoing};
@@ -125,7 +127,7 @@ impl Subscription {
         mut publications: mpsc::Receiver<Arc<[u8]>>,
     ) -> Result<(), ConnectionError> {
         let io_timeout = self.limits.io_timeout;
-        let messages = Messages::new(self.limits.max_stranger_bytes);
+        let messages = Messages::new(MAX_SUBSCRIBER_BYTES);
         let mut reader = Reader::new(reader, messages, io_timeout);
         let deadline = Instant::now() + self.limits.identification;
         loop {
@@ -142,6 +144,9 @@ impl Subscription {
                 () = sleep_until(deadline), if self.id.is_none() => {
                     return Err(ConnectionError::TooSlow { after: self.limits.identification });
                 }
+            }
+            if self.id.is_none() {
+                yield_now().await; // one message in each turn (`crate::turns`)
             }
         }
     }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use brine_wire::network::publish::{BROADCAST, SYNDIC};
 use brine_wire::network::zmtp::{self, Decoder, Socket, Step};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Audience, Limits, Publication};
 use crate::connection::{ConnectionError, Decode, Reader, send};
 use crate::crypto;
 use crate::heartbeat::Heartbeat;
+use crate::limits::MAX_SUBSCRIBER_BYTES;
 use crate::listener::{self, Accepted, Listener};
 use crate::quota::Quota;
 use crate::subscribers::{Entry, Subscribers};
@@ -162,7 +164,7 @@ async fn deliver(
     let (address, eviction) = (accepted.peer.ip(), accepted.eviction.clone());
     let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
     send(&mut writer, &zmtp::GREETING, io_timeout).await?;
-    let frames = Frames(Decoder::new(Socket::Pub, limits.max_stranger_bytes));
+    let frames = Frames(Decoder::new(Socket::Pub, MAX_SUBSCRIBER_BYTES));
     let mut reader = Reader::new(reader, frames, io_timeout);
     let mut heartbeat = Heartbeat::new(Some(zmtp::PING));
     let (entry, mut publications) = publisher.subscribers.enter(limits.publish_queue);
@@ -191,6 +193,9 @@ async fn deliver(
             () = sleep_until(deadline), if stranger.is_some() => {
                 return Err(ConnectionError::TooSlow { after: limits.identification });
             }
+        }
+        if stranger.is_some() {
+            yield_now().await; // one message in each turn (`crate::turns`)
         }
     }
 }

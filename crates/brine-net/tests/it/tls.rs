@@ -95,15 +95,19 @@ fn write(root: &Path, name: &str, text: &str) {
 
 /// A request port within TLS that answers with what it is asked.
 async fn echo_port(options: &TlsOptions) -> String {
+    let limits = Limits {
+        io_timeout: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    echo_port_within(limits, options).await
+}
+
+async fn echo_port_within(limits: Limits, options: &TlsOptions) -> String {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap().to_string();
     let mut listener = Listener::from(tcp);
     listener.tls = Some(options.server(Compat::NEWEST).unwrap());
     let (handler, mut incoming) = crate::requests::channel();
-    let limits = Limits {
-        io_timeout: Duration::from_secs(2),
-        ..Limits::default()
-    };
     tokio::spawn(serve_requests(
         listener,
         limits,
@@ -235,6 +239,73 @@ async fn a_connection_without_handshake_is_closed() {
     let good = certificates.options("m1", None);
     let requester = Requester::new(destination(&address, &good));
     assert!(requester.request(&1.into(), DEADLINE).await.is_ok());
+}
+
+/// A record of a handshake whose message claims the most that the library would wait for, and so much of it.
+fn large_handshake(bytes: usize) -> Vec<u8> {
+    let length = u16::try_from(bytes).unwrap().to_be_bytes();
+    let mut record = [&b"\x16\x03\x01"[..], &length, b"\x01\x00\xff\xfb"].concat();
+    record.resize(5 + bytes, 0);
+    record
+}
+
+#[tokio::test]
+async fn a_handshake_is_so_large_and_no_larger() {
+    let certificates = Certificates::make();
+    let options = certificates.options("localhost", Some(CertReqs::Required));
+    let patient = Limits {
+        io_timeout: 10 * DEADLINE,
+        ..Limits::default()
+    };
+    let address = echo_port_within(patient, &options).await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let mut record = large_handshake(16_000);
+    stream.write_all(&record).await.unwrap();
+    // The second record goes on with the message.
+    record.truncate(5);
+    record.resize(16_005, 0);
+    let _ = stream.write_all(&record).await; // closed perhaps before all of it is written
+    let mut rest = Vec::new();
+    let closed = timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "still open after 32,000 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_that_stop_within_a_handshake_delay_nobody_else() {
+    const EACH: usize = 100;
+    let certificates = Certificates::make();
+    let options = certificates.options("localhost", Some(CertReqs::Required));
+    // Fewer than come, and nobody is shown the door by time.
+    let limits = Limits {
+        io_timeout: 10 * DEADLINE,
+        strangers_per_address: EACH,
+        ..Limits::default()
+    };
+    let address = echo_port_within(limits, &options).await;
+    let mut held = Vec::new();
+    for opening in [
+        &b""[..],
+        b"\x16\x03\x01",
+        &[0x5a; 300],
+        &large_handshake(15_000),
+    ] {
+        for _ in 0..EACH {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            stream.write_all(opening).await.unwrap();
+            held.push(stream);
+        }
+        let good = certificates.options("m1", None);
+        let requester = Requester::new(destination(&address, &good));
+        let answer = requester.request(&1.into(), DEADLINE).await;
+        assert!(
+            answer.is_ok(),
+            "{answer:?} beside {} connections",
+            held.len()
+        );
+    }
+    // What they hold is bounded by their number, and those that were there first made room.
+    let first = timeout(DEADLINE, held[0].read_to_end(&mut Vec::new())).await;
+    assert!(first.is_ok(), "the oldest connection is still open");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Sign-ins and pillars on threads of their own: each needs RSA operations that take some milliseconds.
 //!
-//! There are as many threads as cores, behind a bounded queue that serves addresses in turn, those of minions before
-//! others: a stranger that sends thousands of requests delays nobody else. A request that the queue drops is answered as a bad load, and the minion tries
-//! again.
+//! There are as many threads as cores, at least two, behind a bounded queue that serves addresses in turn, those of
+//! minions before others: a stranger that sends thousands of requests delays nobody else. Half of the threads take
+//! nothing of strangers, so that these leave half of the cores to minions, and a minion's sign-in never waits for theirs.
+//! A request that the queue drops is answered as a bad load, and the minion tries again.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,9 +42,11 @@ impl RsaThreads {
     /// Starts the threads; they end when this is dropped.
     pub(super) fn start(master: &Arc<Context>) -> Self {
         let queue = Arc::new(FairQueue::new(WAITING, WAITING_BYTES));
-        for _ in 0..available_parallelism().map_or(1, usize::from) {
-            let (master, queue) = (master.clone(), queue.clone());
-            tokio::task::spawn_blocking(move || work(&master, &queue));
+        for (for_whom, count) in threads(available_parallelism().map_or(1, usize::from)) {
+            for _ in 0..count {
+                let (master, queue) = (master.clone(), queue.clone());
+                tokio::task::spawn_blocking(move || work(&master, &queue, for_whom));
+            }
         }
         Self(queue)
     }
@@ -73,8 +76,27 @@ impl Drop for RsaThreads {
     }
 }
 
-fn work(master: &Arc<Context>, queue: &FairQueue<Option<IpAddr>, Work>) {
-    while let Some(next) = queue.pop() {
+/// Whose requests a thread takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ForWhom {
+    Anybody,
+    Known,
+}
+
+/// How many threads there are of each kind.
+const fn threads(cores: usize) -> [(ForWhom, usize); 2] {
+    // Not more than half: while they have an RSA operation each, events wait for no core.
+    let anybody = if cores < 2 { 1 } else { cores / 2 };
+    let known = if cores < 2 { 1 } else { cores - anybody };
+    [(ForWhom::Anybody, anybody), (ForWhom::Known, known)]
+}
+
+fn work(master: &Arc<Context>, queue: &FairQueue<Option<IpAddr>, Work>, for_whom: ForWhom) {
+    let next = || match for_whom {
+        ForWhom::Anybody => queue.pop(),
+        ForWhom::Known => queue.pop_known(),
+    };
+    while let Some(next) = next() {
         match next {
             Work::SignIn(incoming, load) => sign_in(master, incoming, &load),
             Work::Pillar(incoming, request) => answer_pillar(master, incoming, &request),
@@ -166,4 +188,20 @@ fn keep_grains(master: &Context, id: &MinionId, grains: &Map) {
             tracing::warn!(%error, %id, "cannot write the grains to disk");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_have_at_most_half_of_the_cores() {
+        for cores in 1..=64 {
+            let [(ForWhom::Anybody, anybody), (ForWhom::Known, known)] = threads(cores) else {
+                panic!("two kinds of threads");
+            };
+            assert!(anybody >= 1 && known >= 1 && anybody <= cores.div_ceil(2));
+            assert_eq!(anybody + known, cores.max(2));
+        }
+    }
 }
