@@ -59,7 +59,13 @@ impl Rules {
     /// Whether a file rejects an id.
     #[must_use]
     pub fn rejects(&self, id: &MinionId) -> bool {
-        (self.autoreject_file.as_deref()).is_some_and(|file| self.names(file, id.as_str()))
+        // What cannot be told is rejected.
+        let may_name = |file| {
+            self.lines(file)
+                .iter()
+                .any(|line| matches(line, id.as_str()) != Some(false))
+        };
+        self.autoreject_file.as_deref().is_some_and(may_name)
     }
 
     /// Whether some rule accepts an id with these grains.
@@ -116,7 +122,9 @@ impl Rules {
 
     /// Whether a file has a line that matches an id: itself, a shell pattern, a regular expression.
     fn names(&self, file: &Path, id: &str) -> bool {
-        self.lines(file).iter().any(|line| matches(line, id))
+        self.lines(file)
+            .iter()
+            .any(|line| matches(line, id) == Some(true))
     }
 
     /// A file's lines without comments; none if others may write to it.
@@ -143,13 +151,39 @@ impl Rules {
     }
 }
 
-fn matches(pattern: &str, id: &str) -> bool {
-    let matches = |kind, pattern: &str| {
-        TagMatch::new(kind, pattern).is_ok_and(|compiled| compiled.matches(id))
+/// Whether a line matches an id; `None` if its expression runs into its limit.
+fn matches(pattern: &str, id: &str) -> Option<bool> {
+    if pattern == id {
+        return Some(true);
+    }
+    // Files hold thousands of plain names, and strangers have them compared: an expression is compiled for no such line.
+    if let Some(is_name) = matches_as_name(pattern, id) {
+        return Some(is_name);
+    }
+    let matches = |kind, pattern: &str| match TagMatch::new(kind, pattern) {
+        Ok(compiled) => compiled.try_matches(id),
+        Err(_) => Some(false),
     };
-    pattern == id
-        || matches(MatchType::Fnmatch, pattern)
-        || matches(MatchType::Regex, &format!("\\A{pattern}\\Z"))
+    match matches(MatchType::Fnmatch, pattern) {
+        Some(false) => matches(MatchType::Regex, &format!("\\A{pattern}\\Z")),
+        known => known,
+    }
+}
+
+/// Whether a line of letters, digits, `-`, `_` and dots, which is an expression in which a dot is any character, matches
+/// an id; `None` for other lines.
+fn matches_as_name(pattern: &str, id: &str) -> Option<bool> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !pattern.bytes().all(is_plain) {
+        return None;
+    }
+    let mut wanted = pattern.chars();
+    let is_same = |c| {
+        wanted
+            .next()
+            .is_some_and(|wanted| wanted == '.' || wanted == c)
+    };
+    Some(id.chars().all(is_same) && wanted.next().is_none())
 }
 
 /// A grain's value as a line of a file would have it.
@@ -189,6 +223,10 @@ mod tests {
         for name in ["web1", "web", "db3", "exact.example", "n12", "n1x"] {
             assert!(rules.rejects(&id(name)), "{name}");
         }
+        assert!(
+            rules.rejects(&id("exact-example")),
+            "a dot is any character"
+        );
         for name in ["aweb1", "dbx", "exactly", "n", "n1xy", "# web servers"] {
             assert!(!rules.rejects(&id(name)), "{name}");
         }
@@ -198,6 +236,50 @@ mod tests {
         assert!(rules.rejects(&id("web1")));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
         assert!(!rules.rejects(&id("web1")));
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_rejected_and_not_accepted() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("ids");
+        fs::write(&path, "(?:a(?=.)|a)*b\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let rules = Rules {
+            autosign_file: Some(path.clone()),
+            autoreject_file: Some(path),
+            ..Rules::default()
+        };
+        let store = KeyStore::open(root.path().join("pki"), Compat::NEWEST).unwrap();
+        let accepts = |name: &str| rules.accepts(&id(name), &Map::new(), &store, SystemTime::now());
+        let long = "a".repeat(200);
+        assert!(rules.rejects(&id(&long)) && accepts(&long) == Accepts::No);
+        assert!(rules.rejects(&id("aab")) && accepts("aab") == Accepts::Yes);
+        assert!(!rules.rejects(&id("aac")) && accepts("aac") == Accepts::No);
+    }
+
+    #[test]
+    fn plain_names_match_as_the_expressions_that_they_are() {
+        for (pattern, name) in [
+            ("web1", "web1"),
+            ("web1", "web12"),
+            ("web.1", "web-1"),
+            ("web.1", "web1"),
+            ("a-b_c.d", "a-b_c.d"),
+            ("a", "A"),
+            ("...", "ключ"),
+            ("....", "ключ"),
+        ] {
+            let regex = TagMatch::new(MatchType::Regex, &format!("\\A{pattern}\\Z"));
+            let expected = regex.unwrap().matches(name);
+            assert_eq!(
+                matches_as_name(pattern, name),
+                Some(expected),
+                "{pattern} {name}"
+            );
+        }
+        for pattern in ["a*", "[ab]", "a+", "(a", "a|b", "a b"] {
+            assert_eq!(matches_as_name(pattern, "a"), None, "{pattern}");
+        }
     }
 
     #[test]

@@ -151,14 +151,20 @@ impl TagMatch {
     /// Whether a tag matches. A regular expression that runs into its limit does not.
     #[must_use]
     pub fn matches(&self, tag: &str) -> bool {
-        match (&self.compiled, self.kind) {
-            (Some(compiled), _) => compiled.is_match(tag).unwrap_or(false),
+        self.try_matches(tag).unwrap_or(false)
+    }
+
+    /// The same; `None` if a regular expression runs into its limit, for callers to whom a match is a refusal.
+    #[must_use]
+    pub fn try_matches(&self, tag: &str) -> Option<bool> {
+        Some(match (&self.compiled, self.kind) {
+            (Some(compiled), _) => return compiled.is_match(tag).ok(),
             (None, MatchType::EndsWith) => tag.ends_with(&self.pattern),
             (None, MatchType::Find) => {
                 memchr::memmem::find(tag.as_bytes(), self.pattern.as_bytes()).is_some()
             }
             (None, _) => tag.starts_with(&self.pattern),
-        }
+        })
     }
 
     /// A text that every matching tag begins with; empty when there is none, or none is known.

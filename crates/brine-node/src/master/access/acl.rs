@@ -208,8 +208,8 @@ pub(in crate::master) struct Blacklist {
     modules: Vec<Pattern>,
 }
 
-/// The longest function name that is compared, in bytes. A longer one counts as forbidden.
-const MAX_FUN_BYTES: usize = 256;
+/// The longest name of a function or a user that is compared, in bytes. A longer one counts as forbidden.
+const MAX_NAME_BYTES: usize = 256;
 /// The most functions of one job that are compared. A job of more counts as forbidden.
 const MAX_FUNS: usize = 1024;
 
@@ -226,18 +226,20 @@ impl Blacklist {
         }
     }
 
-    /// Whether it names the user of a job or one of its functions.
+    /// Whether it names the user of a job or one of its functions, or might: what is too much to compare is forbidden.
     pub(in crate::master) fn names(&self, user: &str, fun: &Value) -> bool {
-        if self.users.iter().any(|pattern| pattern.matches(user)) {
+        let may_name = |patterns: &[Pattern], name: &str| {
+            let is_long = name.len() > MAX_NAME_BYTES && !patterns.is_empty();
+            is_long || patterns.iter().any(|pattern| pattern.may_match(name))
+        };
+        if may_name(&self.users, user) {
             return true;
         }
         if self.modules.is_empty() {
             return false;
         }
-        let is_named = |fun: &str| {
-            fun.len() > MAX_FUN_BYTES || self.modules.iter().any(|pattern| pattern.matches(fun))
-        };
-        one_or_many(fun).count() > MAX_FUNS || strings(one_or_many(fun)).any(is_named)
+        let mut funs = strings(one_or_many(fun));
+        one_or_many(fun).count() > MAX_FUNS || funs.any(|fun| may_name(&self.modules, fun))
     }
 }
 
@@ -262,6 +264,12 @@ impl Pattern {
     pub(in crate::master) fn matches(&self, text: &str) -> bool {
         let mut kinds = [&self.glob, &self.regex].into_iter().flatten();
         kinds.any(|pattern| pattern.matches(text))
+    }
+
+    /// Whether a text matches, or an expression runs into its limit before that is known.
+    fn may_match(&self, text: &str) -> bool {
+        let mut kinds = [&self.glob, &self.regex].into_iter().flatten();
+        kinds.any(|pattern| pattern.try_matches(text) != Some(false))
     }
 }
 
@@ -463,7 +471,12 @@ mod tests {
         let long = Value::from("x".repeat(300));
         assert!(Blacklist::new(&modules).names("root", &long));
         assert!(!Blacklist::default().names("root", &long));
+        // What cannot be told within an expression's limit is forbidden.
+        let modules = blacklist("modules", "(?:a(?=.)|a)*b");
+        assert!(Blacklist::new(&modules).names("root", &"a".repeat(200).into()));
+        assert!(!Blacklist::new(&modules).names("root", &"a".into()));
         let users = blacklist("users", "^(?!sudo_).*$");
+        assert!(Blacklist::new(&users).names(&"x".repeat(300), &"test.ping".into()));
         assert!(Blacklist::new(&users).names("fred", &"test.ping".into()));
         assert!(!Blacklist::new(&users).names("sudo_fred", &"test.ping".into()));
     }
