@@ -37,6 +37,11 @@ pub enum Noticed<'a> {
         /// The tag.
         tag: &'a str,
     },
+    /// It may not fire an event. Of several that come together, the first is noticed.
+    IsRefused {
+        /// The event's tag; `None` if it may fire none, so that nothing was read.
+        tag: Option<&'a str>,
+    },
 }
 
 /// An audit; decides itself what is worth an event.
@@ -119,7 +124,7 @@ pub struct ApiState {
     pub metrics: Sources,
     /// What `/readyz` asks.
     pub readiness: Vec<ReadinessCheck>,
-    /// Called whenever a subject begins to read or fires; `None` without an audit.
+    /// Called whenever a subject begins to read, fires or is refused that; `None` without an audit.
     pub audit: Option<Audit>,
     /// What the network API has counted.
     pub(crate) counters: Arc<Counters>,

@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::body;
 use super::context::Context;
 use super::error::RestError;
+use crate::state::Noticed;
 
 /// Headers that come first in Salt's data, in its order.
 const FIRST: [&str; 1] = ["host"];
@@ -33,6 +34,8 @@ pub(super) async fn post(
     if let Ok(session) = context.session() {
         let access = context.state.api.acl.access(session.subject());
         if !access.fire.contains(&tag) {
+            let refused = Noticed::IsRefused { tag: Some(&tag) };
+            context.state.api.note(session.subject(), refused);
             return Err(RestError::Forbidden(
                 format!("\"{tag}\" is not among the tags you may fire (brine: {{acl: …}})").into(),
             ));

@@ -1,6 +1,7 @@
 //! Who is admitted, seen as a second real user.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
 
 use brine_testkit::user::{NOBODY, as_nobody, can_switch};
 
@@ -99,4 +100,38 @@ fn a_group_is_found_by_its_name() {
         let (status, body) = api.get("/events?from=earliest&follow=false");
         assert_eq!((status, body.lines().count()), (200, 1), "{body}");
     });
+}
+
+#[test]
+fn an_audit_hears_who_may_not_fire() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    let api = Api::with(Setup {
+        acl: LIST,
+        change: Box::new(move |state| {
+            state.audit = Some(Arc::new(move |subject, noticed| {
+                let uid = subject.uid();
+                hears.lock().unwrap().push(format!("{uid:?} {noticed:?}"));
+            }));
+        }),
+        ..Setup::default()
+    });
+    if !can_switch() {
+        return;
+    }
+    as_nobody(|| {
+        let events =
+            ["ops/x", "salt/auth", "salt/key"].map(|tag| format!("{{\"tag\": \"{tag}\"}}\n"));
+        let (status, body) = api.request("POST /events?durable=false", &events.concat());
+        assert_eq!(status, 200, "{body}");
+    });
+    // Of those that were refused together, the first.
+    let uid = NOBODY;
+    assert_eq!(
+        *heard.lock().unwrap(),
+        [
+            format!("Some({uid}) IsRefused {{ tag: Some(\"salt/auth\") }}"),
+            format!("Some({uid}) Fires {{ tag: \"ops/x\" }}"),
+        ]
+    );
 }

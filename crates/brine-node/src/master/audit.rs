@@ -1,7 +1,8 @@
 //! Audit events (`brine: {audit: true}`): who subscribed, who fired what belongs to the master, which key changed by
 //! whom. What the tag policy refuses minions is reported anyway (`refusals`).
 //!
-//! The events' tags are below `brine/`, which no minion can fire. docs/security.md lists them.
+//! The events' tags are below `brine/`, which no minion can fire. An API in a process of its own makes its users' events
+//! here, too, and fires them on the master's bus. docs/security.md lists them.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use super::context::Context;
 const SUBSCRIBED: &str = "brine/audit/subscribed";
 /// A program on this machine has fired an event whose tag belongs to the master.
 const FIRED: &str = "brine/audit/fired";
+/// A user of the local socket or the HTTP API may not fire an event.
+const REFUSED: &str = "brine/audit/refused";
 /// A minion's key has been accepted, rejected or deleted.
 pub const KEY: &str = "brine/audit/key";
 
@@ -41,7 +44,7 @@ pub(super) async fn run(
                 data.insert("to", "bus");
                 master.fire(SUBSCRIBED, data);
             }
-            Noticed::Fired { peer, tag } => master.fire(FIRED, fired(who(peer), &tag)),
+            Noticed::Fired { peer, tag } => master.fire(FIRED, with_tag(who(peer), &tag)),
         }
     }
 }
@@ -51,19 +54,38 @@ pub(super) fn begin(bus: &brine_bus::BusHandle) -> mpsc::Receiver<Noticed> {
     bus.audit(tag_policy::is_masters)
 }
 
-impl Context {
-    /// A user of the local socket or the HTTP API begins to read events.
-    pub(super) fn audit_reader(&self, mut who: Map) {
-        if self.options.audit {
-            who.insert("to", "bus");
-            self.fire(SUBSCRIBED, who);
-        }
-    }
+/// What a user of the local socket or the HTTP API does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act<'a> {
+    /// Begins to read events.
+    Reads,
+    /// Fires an event with this tag.
+    Fires(&'a str),
+    /// May not fire an event with this tag; without one, may fire none.
+    IsRefused(Option<&'a str>),
+}
 
-    /// Such a user fires an event.
-    pub(super) fn audit_fired(&self, who: Map, tag: &str) {
-        if self.options.audit && tag_policy::is_masters(tag) {
-            self.fire(FIRED, fired(who, tag));
+/// The event of what a user does, if an audit reports it. `who` says which user.
+#[must_use]
+pub fn of_user(mut who: Map, act: Act<'_>) -> Option<(&'static str, Map)> {
+    match act {
+        Act::Reads => {
+            who.insert("to", "bus");
+            Some((SUBSCRIBED, who))
+        }
+        Act::Fires(tag) => tag_policy::is_masters(tag).then(|| (FIRED, with_tag(who, tag))),
+        Act::IsRefused(Some(tag)) => Some((REFUSED, with_tag(who, tag))),
+        Act::IsRefused(None) => Some((REFUSED, who)),
+    }
+}
+
+impl Context {
+    /// A user of the local socket or the HTTP API does something.
+    pub(super) fn audit_user(&self, who: Map, act: Act<'_>) {
+        if self.options.audit
+            && let Some((tag, data)) = of_user(who, act)
+        {
+            self.fire(tag, data);
         }
     }
 
@@ -90,7 +112,7 @@ pub fn key_data(id: &str, act: &str, by: &str, user: &str) -> Map {
     data.into_iter().collect()
 }
 
-fn fired(mut who: Map, tag: &str) -> Map {
+fn with_tag(mut who: Map, tag: &str) -> Map {
     let end = (0..=tag.len().min(MAX_TAG)).rfind(|at| tag.is_char_boundary(*at));
     who.insert("tag", &tag[..end.unwrap_or(0)]);
     who

@@ -17,6 +17,7 @@ use brine_wire::{Map, Value};
 use tokio::task::spawn_blocking;
 
 use super::access::Caller;
+use super::audit::Act;
 use super::context::Context;
 use super::counters::MasterStats;
 use super::wheel::{self, WheelError};
@@ -182,14 +183,9 @@ impl MasterHandle {
         &self.context.options.minions
     }
 
-    /// For the audit: a user of the local socket or the HTTP API begins to read events. `who` says which.
-    pub fn audit_reader(&self, who: Map) {
-        self.context.audit_reader(who);
-    }
-
-    /// For the audit: such a user fires an event, which is reported if its tag belongs to the master.
-    pub fn audit_fired(&self, who: Map, tag: &str) {
-        self.context.audit_fired(who, tag);
+    /// For the audit: what a user of the local socket or the HTTP API does. `who` says which.
+    pub fn audit_user(&self, who: Map, act: Act<'_>) {
+        self.context.audit_user(who, act);
     }
 
     /// The port that minions listen to.

@@ -8,19 +8,18 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use brine_api::local::{self, Listener};
-use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, Noticed, Origin, RunCommand, Subject};
+use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, RunCommand};
 use brine_bus::BusHandle;
 use brine_bus::address::Node;
 use brine_log::history::History;
 use brine_node::master::MasterHandle;
-use brine_wire::Map;
 use rustix::process::geteuid;
 use tokio::sync::oneshot;
 
 use crate::bus_location::BusLocation;
 use crate::clock::local_offset;
 use crate::daemon;
-use crate::host::figures;
+use crate::host::{audit, figures};
 use crate::show;
 
 /// A local socket that is served. Dropping it ends its streams and waits for them.
@@ -132,26 +131,10 @@ pub(crate) fn state(
     }
     if let Some(master) = master.filter(|_| location.brine.audit) {
         let master = master.clone();
-        state.audit = Some(Arc::new(move |subject, noticed| match noticed {
-            Noticed::Reads => master.audit_reader(who(subject)),
-            Noticed::Fires { tag } => master.audit_fired(who(subject), tag),
+        state.audit = Some(Arc::new(move |subject, noticed| {
+            master.audit_user(audit::who(subject), audit::act(noticed));
         }));
     }
     figures::attach(&mut state, bus, history, master);
     Ok(state)
-}
-
-/// A subject as audit events name it.
-fn who(subject: &Subject) -> Map {
-    let mut who: Map = [("user", subject.user.as_str())].into_iter().collect();
-    if let Some(pid) = subject.pid() {
-        who.insert("pid", i64::from(pid));
-    }
-    if let Some(uid) = subject.uid() {
-        who.insert("uid", u64::from(uid));
-    }
-    if subject.origin == Origin::Login {
-        who.insert("through", "API");
-    }
-    who
 }

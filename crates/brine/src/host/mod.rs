@@ -5,6 +5,7 @@
 //! is written once and every daemon gets it. A part knows options, not command lines.
 
 pub(crate) mod attach;
+mod audit;
 pub(crate) mod cluster;
 mod commands;
 pub(crate) mod faults;

@@ -10,12 +10,15 @@ use bytes::BytesMut;
 
 use super::super::lines::{Line, Lines};
 use super::{Firing, Form, MAX_LINE};
+use crate::state::Noticed;
 
 /// Events one after the other, and those that were refused, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
     outcomes: Vec<Outcome>,
+    /// Whether the audit knows that one of them is not permitted.
+    is_refusal_noted: bool,
 }
 
 /// What became of one event.
@@ -273,6 +276,13 @@ impl Events<'_> {
         let tag = std::str::from_utf8(tag).unwrap_or_default();
         if self.firing.permitted.contains(tag) {
             return self.batch.outcomes.push(Outcome::Event { end, tag_bytes });
+        }
+        if let Some(subject) = &self.firing.audited
+            && !self.batch.is_refusal_noted
+        {
+            let refused = Noticed::IsRefused { tag: Some(tag) };
+            self.firing.state.note(subject, refused);
+            self.batch.is_refusal_noted = true;
         }
         let tag: String = tag.chars().take(200).collect();
         self.batch.bytes.truncate(start);

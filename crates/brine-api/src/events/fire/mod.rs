@@ -80,6 +80,7 @@ pub(crate) async fn post(
     incoming: Incoming,
 ) -> Result<Response<ResponseBody>, ApiError> {
     if access.fire.is_nothing() {
+        state.note(subject, Noticed::IsRefused { tag: None });
         return Err(ApiError::Forbidden(format!(
             "{subject} may fire no events; brine: {{acl: …}} has no fire for it"
         )));

@@ -32,7 +32,7 @@ use super::http_api::{self, ApiSettings, BesideMaster, RunningApi};
 use super::local_socket::{self, RunningSocket};
 use super::reactor::{self, OtherMaster, OwnReactor, Prepared, RunningReactor, Whose, WithReactor};
 use super::sinks::{self, PreparedSinks, RunningSinks};
-use super::{BusOptions, figures, sockets};
+use super::{BusOptions, audit, figures, sockets};
 use crate::bus_location::BusLocation;
 pub(crate) use supervisor::{inherited_lock, supervise};
 
@@ -181,6 +181,7 @@ impl Beside {
         let list = sinks::shown(self.sinks.as_ref(), None, history.as_ref());
         let mut state = local_socket::state(&self.location, &self.handle, history, commands, None)?;
         state.sinks = list;
+        state.audit = audit::beside(&self.location)?;
         let joined = self.joined.clone();
         state.relay = Some(joined.relay.clone());
         let status = move || joined.status();

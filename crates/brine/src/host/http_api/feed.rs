@@ -28,7 +28,7 @@ use crate::bus_location::BusLocation;
 use crate::clock::local_offset;
 use crate::daemon;
 use crate::host::attach::Beside;
-use crate::host::{self, BusOptions};
+use crate::host::{self, BusOptions, audit};
 use crate::show;
 
 /// How long the local socket may take to answer.
@@ -315,7 +315,9 @@ fn state(location: &BusLocation, log: &Arc<Log>) -> anyhow::Result<ApiState> {
         zone: local_offset,
         ..ApiConfig::default()
     };
-    Ok(ApiState::new(Arc::clone(log), acl, node, config))
+    let mut state = ApiState::new(Arc::clone(log), acl, node, config);
+    state.audit = audit::beside(location)?;
+    Ok(state)
 }
 
 /// The data of the first event with a tag that a cursor finds without waiting.
