@@ -1,5 +1,5 @@
-//! What must hold for anything that minions, users and modules hand to a node: bodies as fuzz targets have
-//! them, which a test runs over a corpus. Not part of the crate's interface.
+//! What must hold for anything that minions, users and modules hand to a node: the bodies of fuzz targets, which tests
+//! replay. Not part of the crate's interface.
 
 use std::path::{Component, Path};
 
@@ -8,8 +8,9 @@ use brine_wire::{Map, Value, msgpack};
 
 use crate::files::SaltPath;
 use crate::functions::fuzz_module_path;
-use crate::master::{fuzz_acl, fuzz_mine};
+use crate::master::{self, fuzz_acl, fuzz_mine};
 use crate::python::fuzz_frame;
+use crate::runner::fuzz_jobs;
 use crate::target::{Candidate, DELIMITER, Target};
 
 /// The bodies, by the first byte.
@@ -27,6 +28,16 @@ pub fn fuzz_node(bytes: &[u8]) {
     if let Some((first, rest)) = bytes.split_first() {
         BODIES[usize::from(*first) % BODIES.len()](rest);
     }
+}
+
+/// What the files of the job cache hold, which other programs of the master's user write, too, is read and shown.
+pub fn fuzz_job_cache(bytes: &[u8]) {
+    fuzz_jobs(bytes);
+}
+
+/// The load of a wheel call is one of a function that there is, or refused.
+pub fn fuzz_wheel(bytes: &[u8]) {
+    master::fuzz_wheel(bytes);
 }
 
 const TYPES: [&str; 9] = [
@@ -98,14 +109,20 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_corpus_of_nodes() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/node");
+    fn replay(target: &str, body: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
         let mut replayed = 0;
-        for entry in fs::read_dir(corpus).unwrap() {
-            fuzz_node(&fs::read(entry.unwrap().path()).unwrap());
+        for entry in fs::read_dir(corpus.join(target)).unwrap() {
+            body(&fs::read(entry.unwrap().path()).unwrap());
             replayed += 1;
         }
-        assert!(replayed > 10, "only {replayed} inputs");
+        assert!(replayed > 5, "only {replayed} inputs of {target}");
+    }
+
+    #[test]
+    fn the_corpora_of_nodes() {
+        replay("node", fuzz_node);
+        replay("job_cache", fuzz_job_cache);
+        replay("wheel", fuzz_wheel);
     }
 }

@@ -3,15 +3,18 @@
 //! Each takes what a stranger may send, and panics if a rule of this crate is broken. Not part of
 //! the crate's interface.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::build::{Build, BuildError, Date, build};
 use crate::envelope::{Envelope, TAG_END};
 use crate::event::{STAMP, encode_event, encode_whole_event};
 use crate::field_filter::FieldFilter;
 use crate::frame::{Decoder, FrameError, Framing, encode_frame};
 use crate::matching::{MatchType, TagFilter, TagMatch};
+use crate::msgpack::{DATE, DecodeError};
 use crate::ret_load::fire_ret_load;
 use crate::time::{self, Bound, Clock};
 use crate::value::{Map, Value};
@@ -121,6 +124,117 @@ pub fn fuzz_values(bytes: &[u8]) {
         let mut once = Vec::new();
         msgpack::encode_network(&value, &mut once);
         assert!(msgpack::decode_network(&once).is_ok());
+    }
+}
+
+/// What is built as it is read, as the Python package's objects are, is what the decoder of values reads.
+pub fn fuzz_build(bytes: &[u8]) {
+    let built = build(bytes, &mut Values);
+    match msgpack::decode(bytes) {
+        Ok(value) => {
+            let built = built.map_err(|error| format!("{error:?}"));
+            // A NaN is not equal to itself.
+            assert_eq!(
+                format!("{built:?}"),
+                format!("{:?}", Ok::<_, String>(value))
+            );
+        }
+        // Whether the fields of a date are one is the builder's to say.
+        Err(DecodeError::NotADate) => {}
+        Err(error) => assert!(built.is_err(), "{error}"),
+    }
+}
+
+/// Builds [`Value`]s.
+struct Values;
+
+/// Why there is no value.
+#[derive(Debug)]
+enum NotBuilt {
+    #[expect(dead_code, reason = "shown by a test that fails")]
+    Read(BuildError),
+    Key,
+}
+
+impl From<BuildError> for NotBuilt {
+    fn from(error: BuildError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl Build for Values {
+    type Value = Value;
+    type List = Vec<Value>;
+    type Map = Vec<(Value, Value)>;
+    type Error = NotBuilt;
+
+    fn nil(&mut self) -> Value {
+        Value::Nil
+    }
+
+    fn boolean(&mut self, boolean: bool) -> Value {
+        Value::Bool(boolean)
+    }
+
+    fn signed(&mut self, number: i64) -> Result<Value, NotBuilt> {
+        Ok(Value::Int(number.into()))
+    }
+
+    fn unsigned(&mut self, number: u64) -> Result<Value, NotBuilt> {
+        Ok(Value::Int(number.into()))
+    }
+
+    fn float(&mut self, number: f64) -> Value {
+        Value::Float(number)
+    }
+
+    fn text(&mut self, text: &str) -> Value {
+        text.into()
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Value {
+        Value::Bin(bytes.to_vec())
+    }
+
+    fn extension(&mut self, kind: i8, payload: &[u8]) -> Value {
+        Value::Ext(kind, payload.to_vec())
+    }
+
+    fn date(&mut self, date: Date) -> Result<Value, NotBuilt> {
+        let text = format!(
+            "{:04}{:02}{:02}T{:02}:{:02}:{:02}.{:06}",
+            date.year, date.month, date.day, date.hour, date.minute, date.second, date.microsecond
+        );
+        Ok(Value::Ext(DATE, text.into_bytes()))
+    }
+
+    fn list(&mut self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn push(&mut self, list: &mut Vec<Value>, item: Value) -> Result<(), NotBuilt> {
+        list.push(item);
+        Ok(())
+    }
+
+    fn whole_list(&mut self, list: Vec<Value>) -> Value {
+        Value::Array(list)
+    }
+
+    fn map(&mut self) -> Self::Map {
+        Vec::new()
+    }
+
+    fn set(&mut self, map: &mut Self::Map, key: Value, value: Value) -> Result<(), NotBuilt> {
+        if matches!(key, Value::Array(_) | Value::Map(_)) {
+            return Err(NotBuilt::Key);
+        }
+        map.push((key, value));
+        Ok(())
+    }
+
+    fn whole_map(&mut self, map: Self::Map) -> Value {
+        Value::Map(Map::from_pairs(map))
     }
 }
 

@@ -52,6 +52,12 @@ fn values() {
 }
 
 #[test]
+fn python_values() {
+    replay("python_values", fuzzing::fuzz_build);
+    replay("values", fuzzing::fuzz_build);
+}
+
+#[test]
 fn events() {
     replay("events", fuzzing::fuzz_events);
 }

@@ -86,7 +86,7 @@ pub(crate) struct Shown<W: Write> {
 }
 
 impl<W: Write> Shown<W> {
-    const fn new(name: &'static str, out: W, is_terminal: bool) -> Self {
+    pub(crate) const fn new(name: &'static str, out: W, is_terminal: bool) -> Self {
         Self {
             name,
             out,

@@ -143,16 +143,9 @@ impl JobCache {
     pub fn returns(&self, jid: &Jid) -> Map {
         let mut returns = Map::new();
         for (id, path) in folders(&self.folder(jid)) {
-            let mut ret = match read(&path.join(RETURN)) {
-                Some(Value::Map(ret)) if ret.get("return").is_some() => ret,
-                // The format of old releases.
-                Some(ret) => Map::from_iter([("return", ret)]),
-                None => continue,
-            };
-            if let Some(out) = read(&path.join(OUT)) {
-                ret.insert("out", out);
+            if let Some(ret) = read(&path.join(RETURN)) {
+                returns.insert(id, ret_of(ret, read(&path.join(OUT))));
             }
-            returns.insert(id, ret);
         }
         returns
     }
@@ -162,8 +155,7 @@ impl JobCache {
     pub fn list(&self) -> Vec<(Jid, Map)> {
         let job = |folder: PathBuf| {
             let load = load(&folder)?;
-            let jid = Jid::parse(load.get("jid")?.as_str()?).ok()?;
-            Some((jid, load))
+            Some((jid_of(&load)?, load))
         };
         let mut jobs: Vec<_> = self.all().filter_map(job).collect();
         jobs.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
@@ -213,19 +205,59 @@ fn prepare(folder: &Path, jid: &Jid, options: Option<&Map>) -> Result<(), JobCac
 
 /// A job's load in its folder; `Minions` are those of this master and those that syndics reported.
 fn load(folder: &Path) -> Option<Map> {
-    let Value::Map(mut load) = read(&folder.join(LOAD))? else {
-        return None;
-    };
+    let load = read(&folder.join(LOAD))?;
     let is_list = |name: &str| {
         name == MINIONS || (name.starts_with(".minions.") && name[9..].ends_with(".p"))
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let lists = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_list));
-    let minions: BTreeSet<String> = lists.flat_map(|list| texts(read(&list.path()))).collect();
+    load_of(load, lists.map(|list| read(&list.path())))
+}
+
+/// A job's load from what its files hold: `None` if it is no mapping.
+fn load_of(load: Value, minions: impl Iterator<Item = Option<Value>>) -> Option<Map> {
+    let Value::Map(mut load) = load else {
+        return None;
+    };
+    let minions: BTreeSet<String> = minions.flat_map(texts).collect();
     if !minions.is_empty() {
         load.insert("Minions", sorted(minions));
     }
     Some(load)
+}
+
+/// A return from what its files hold.
+fn ret_of(ret: Value, out: Option<Value>) -> Map {
+    let mut ret = match ret {
+        Value::Map(ret) if ret.get("return").is_some() => ret,
+        // The format of old releases.
+        ret => Map::from_iter([("return", ret)]),
+    };
+    if let Some(out) = out {
+        ret.insert("out", out);
+    }
+    ret
+}
+
+fn jid_of(load: &Map) -> Option<Jid> {
+    Jid::parse(load.get("jid")?.as_str()?).ok()
+}
+
+/// For the fuzz target: a job as [`JobCache::load`] and [`JobCache::returns`] read it, from an array with what its files
+/// hold: load, minions, return and outputter.
+pub(crate) fn fuzz_read(bytes: &[u8]) -> Option<(Map, Map)> {
+    let Ok(Value::Array(files)) = msgpack::decode(bytes) else {
+        return None;
+    };
+    let mut files = files.into_iter();
+    let load = files.next()?;
+    let load = load_of(load, std::iter::once(files.next()));
+    let returns = files.next().map(|ret| ("m1", ret_of(ret, files.next())));
+    let load = load?;
+    if let Some(jid) = jid_of(&load) {
+        assert!(jid.as_str().bytes().all(|byte| byte.is_ascii_digit()) || jid.as_str() == NO_CACHE);
+    }
+    Some((load, returns.into_iter().collect()))
 }
 
 /// The texts in a list; empty if it is not a list.

@@ -54,6 +54,7 @@ pub(crate) use self::mine::fuzz_mine;
 pub use self::options::MasterOptions;
 pub use self::peers::Peers;
 pub use self::ports::PortError;
+pub(crate) use self::wheel::fuzz_wheel;
 pub use self::wheel::{WheelError, has_wheel};
 
 use self::access::Access;

@@ -9,7 +9,7 @@ use brine_wire::time::WallTime;
 use brine_wire::{Map, Value, python_text as python};
 
 use crate::client::MinionReply;
-use crate::jobs::JobCache;
+use crate::jobs::{JobCache, fuzz_read};
 use crate::node_bus::since_epoch;
 
 /// A question about jobs.
@@ -383,6 +383,40 @@ pub(super) fn active(replies: &[MinionReply], cache: &JobCache) -> Value {
         (jid.as_str().into(), about.into())
     });
     Map::from_pairs(active.collect()).into()
+}
+
+/// For the fuzz target: whatever the files of a job hold, the runner's functions show it.
+pub(crate) fn fuzz_jobs(bytes: &[u8]) {
+    let Some((load, returns)) = fuzz_read(bytes) else {
+        return;
+    };
+    let jid = load.get("jid").map(python::str).unwrap_or_default();
+    let filter = Filter {
+        metadata: metadata(&load).and_then(Value::as_map).cloned(),
+        functions: split(load.get("fun")),
+        targets: split(load.get("tgt")),
+        ..Filter::default()
+    };
+    let _ = filter.wants(&load);
+    let job = Job {
+        load: Some(load),
+        returns,
+    };
+    assert!(job.about(&jid).get("StartTime").is_some());
+    let returned = lookup(&job, true, true);
+    let shown = |value: &Value| {
+        value
+            .as_map()
+            .map_or(0, |map| map.get("data").map_or(map.len(), |_| 2))
+    };
+    assert!(shown(&returned) <= job.minions().len() + job.returns.len() + 2);
+    let succeeded = exit_success(&job);
+    let is_answer = |(_, value): &(Value, Value)| matches!(value, Value::Bool(_));
+    assert!(
+        succeeded
+            .as_map()
+            .is_some_and(|all| all.iter().all(is_answer))
+    );
 }
 
 #[cfg(test)]

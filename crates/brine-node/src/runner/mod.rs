@@ -24,6 +24,7 @@ use brine_wire::{Map, Value, python_text};
 pub use self::cache::{CacheRequest, CacheWhat};
 pub use self::events::{RunnerCall, RunnerEvents};
 use self::functions::{BindError, Bound, Function};
+pub(crate) use self::jobs::fuzz_jobs;
 pub use self::jobs::{Filter, Question};
 pub use self::manage::{Inquiry, Presence, What};
 pub use self::operator::{Beside, Minions, Operator};

@@ -4,6 +4,8 @@
 
 mod api;
 mod call;
+#[cfg(test)]
+mod fuzzing;
 mod key;
 mod local;
 mod login;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use brine_config::Arguments;
 use brine_net::crypto::{FingerprintHash, fingerprint};
 use brine_wire::network::events::KEY;
-use brine_wire::{Map, Value};
+use brine_wire::{Map, Value, msgpack};
 
 use self::events::CallEvents;
 use super::context::Context;
@@ -171,6 +171,33 @@ fn call(load: &Map) -> Call {
     call
 }
 
+/// For the fuzz target: whatever a load holds, its arguments fit a function's parameters or are refused, and none is lost
+/// on the way to the function and to its event.
+pub(crate) fn fuzz_wheel(bytes: &[u8]) {
+    let Ok(Value::Map(load)) = msgpack::decode_network(bytes) else {
+        return;
+    };
+    let (fun, _) = called(&load);
+    assert_eq!(find(&fun).is_ok(), has_wheel(&fun));
+    for (name, ..) in FUNCTIONS {
+        let Ok((which, signature)) = find(name) else {
+            panic!("{name} is in the table");
+        };
+        let call = call(&load);
+        let given = call.args.len() + call.kwargs.len();
+        let Ok(bound) = signature.bind(name, "", call, Origin::Job) else {
+            continue;
+        };
+        assert!(given <= signature.parameters.len());
+        let shown = fun_args(&signature, &bound);
+        assert!(shown.len() <= signature.parameters.len());
+        if matches!(which, Which::Change(_, By::State)) {
+            let ids = wanted_ids(bound.get(0));
+            assert!(ids.is_empty() || bound.get(0).as_map().is_some());
+        }
+    }
+}
+
 fn find(fun: &str) -> Result<(Which, Signature), WheelError> {
     let found = FUNCTIONS.iter().find(|(name, ..)| *name == fun);
     let (_, signature, which) = found.ok_or_else(|| Failure::NotAvailable {
@@ -233,21 +260,22 @@ fn execute(master: &Context, which: Which, bound: &Bound, user: &str) -> Result<
 
 /// The ids that a mapping from states names, if they are in those states.
 fn named(keys: &Keys, by_state: &Value) -> Result<Found, KeysError> {
-    let wanted: HashSet<(&str, &str)> = by_state
-        .as_map()
-        .into_iter()
-        .flat_map(Map::iter)
-        .flat_map(|(state, ids)| {
-            let ids = ids.as_array().unwrap_or_default().iter();
-            ids.filter_map(|id| Some((state.as_str()?, id.as_str()?)))
-        })
-        .collect();
+    let wanted = wanted_ids(by_state);
     let mut found = keys.matching("*")?;
     for (state, ids) in &mut found {
         ids.retain(|id| wanted.contains(&(state.folder(), id.as_str())));
     }
     found.retain(|(_, ids)| !ids.is_empty());
     Ok(found)
+}
+
+fn wanted_ids(by_state: &Value) -> HashSet<(&str, &str)> {
+    let states = by_state.as_map().into_iter().flat_map(Map::iter);
+    let ids = states.flat_map(|(state, ids)| {
+        let ids = ids.as_array().unwrap_or_default().iter();
+        ids.filter_map(|id| Some((state.as_str()?, id.as_str()?)))
+    });
+    ids.collect()
 }
 
 /// Changes the keys and shows their new states.

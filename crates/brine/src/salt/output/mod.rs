@@ -217,13 +217,8 @@ impl Printer {
         }
     }
 
-    /// Prints a value with the outputter of the command line, or else with the named one.
-    pub(super) fn print(
-        &self,
-        value: &Value,
-        own: Option<&str>,
-        retcode: i64,
-    ) -> anyhow::Result<()> {
+    /// The text of a value, by the outputter of the command line, or else by the named one.
+    pub(super) fn text(&self, value: &Value, own: Option<&str>, retcode: i64) -> String {
         let outputter = self
             .wanted
             .unwrap_or_else(|| Outputter::named_or_nested(own.unwrap_or_default()));
@@ -234,7 +229,17 @@ impl Printer {
             states: &self.states,
             table: &self.table,
         };
-        let mut text = outputter.show(value, style);
+        outputter.show(value, style)
+    }
+
+    /// Prints a value with the outputter of the command line, or else with the named one.
+    pub(super) fn print(
+        &self,
+        value: &Value,
+        own: Option<&str>,
+        retcode: i64,
+    ) -> anyhow::Result<()> {
+        let mut text = self.text(value, own, retcode);
         if text.is_empty() {
             return Ok(());
         }

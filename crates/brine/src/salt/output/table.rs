@@ -56,6 +56,11 @@ impl Default for TableOptions {
     }
 }
 
+/// A table is so many times as large as what is in its cells, at most; a larger one is shown as `nested`.
+const MAX_BLANKS: usize = 256;
+/// See [`MAX_BLANKS`]: any table may be so large, in bytes.
+const BLANKS_OF_ANY: usize = 1 << 20;
+
 /// The text of a value; `None` where Salt shows it as `nested`.
 pub(super) fn show(value: &Value, style: Style<'_>) -> Option<String> {
     let options = style.table;
@@ -179,11 +184,17 @@ impl Table<'_> {
         let between = count(&options.delim) * columns.checked_sub(1)?;
         let around = count(&options.prefix) + count(&options.suffix);
         let separator = around + widths.iter().sum::<usize>() + between;
+        // A minion that returns one long cell among many short ones would fill the memory with blanks.
+        let cells: usize = lines().flatten().map(String::len).sum();
+        let lines_of_table = 2 * lines().count() + 1;
+        if lines_of_table.saturating_mul(separator) > MAX_BLANKS * cells + BLANKS_OF_ANY {
+            return None;
+        }
         let separator = options.row_delimiter.repeat(separator);
         let justify = match options.justify.to_lowercase().as_str() {
             "center" => centred,
-            "left" => |text: &str, width: usize| format!("{text:<width$}"),
-            "right" => |text: &str, width: usize| format!("{text:>width$}"),
+            "left" => |text: &str, width: usize| text.to_owned() + &missing(text, width),
+            "right" => |text: &str, width: usize| missing(text, width) + text,
             _ => return None,
         };
         let (grey, white) = (self.colours.light_grey, self.colours.white);
@@ -207,7 +218,8 @@ impl Table<'_> {
 
     fn line(&mut self, indent: usize, colour: &str, text: &str, suffix: &str) {
         let end = self.colours.end;
-        let line = format!("{:indent$}{colour}{text}{end}{suffix}", "");
+        let blanks = blank(indent);
+        let line = format!("{blanks}{colour}{text}{end}{suffix}");
         self.lines.push(line);
     }
 }
@@ -256,7 +268,16 @@ fn count(text: &str) -> usize {
 fn centred(text: &str, width: usize) -> String {
     let blanks = width.saturating_sub(count(text));
     let left = blanks / 2 + (blanks & width & 1);
-    format!("{:left$}{text}{:right$}", "", "", right = blanks - left)
+    [&blank(left), text, &blank(blanks - left)].concat()
+}
+
+/// What a text lacks in width. (Rust's own formats pad to 65,535 at most, and panic beyond.)
+fn missing(text: &str, width: usize) -> String {
+    blank(width.saturating_sub(count(text)))
+}
+
+fn blank(width: usize) -> String {
+    " ".repeat(width)
 }
 
 /// Python's `text.title()`.
