@@ -17,6 +17,7 @@ mod licence;
 mod mdbook;
 mod measure;
 mod metadata;
+mod named_tests;
 mod nats;
 mod package;
 mod parts;

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use crate::command::{root, tracked_files};
-use crate::{book, image, metadata, source, words};
+use crate::{book, image, metadata, named_tests, source, words};
 
 /// Which of our crates each may be built from; `ARCHITECTURE.md` draws it. Tests may use the test
 /// parts, and nothing else may.
@@ -111,6 +111,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     image::check(&files, &mut faults);
     book::check(&files, &mut faults);
+    named_tests::check(&files, &mut faults);
     check_arrows(&mut faults)?;
     check_paths_of_events(&mut faults)?;
     check_paths_named(&mut faults)?;
