@@ -27,6 +27,7 @@ mod reaction_trouble;
 mod reactor;
 mod remote;
 mod salt_modules;
+mod secrets;
 mod site;
 mod spool;
 mod terminal;
