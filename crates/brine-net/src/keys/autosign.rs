@@ -269,7 +269,7 @@ mod tests {
             ("...", "ключ"),
             ("....", "ключ"),
         ] {
-            let regex = TagMatch::new(MatchType::Regex, &format!("\\A{pattern}\\Z"));
+            let regex = TagMatch::new(MatchType::Regex, format!("\\A{pattern}\\Z"));
             let expected = regex.unwrap().matches(name);
             assert_eq!(
                 matches_as_name(pattern, name),
