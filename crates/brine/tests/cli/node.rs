@@ -504,6 +504,32 @@ fn up_is_a_whole_site_and_what_it_says_can_be_done() {
     assert_eq!(up.left().code, Some(0));
 }
 
+#[test]
+fn up_speaks_as_an_older_release_where_it_is_told_to() {
+    let place = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+    let root = place.path().to_str().unwrap();
+    let words = ["up", "--directory", root, "--compat", "3006", "-l", "info"];
+    let mut up = Running::start(&mut brine(&words));
+    let buses = [up.says("framing="), up.says("framing=")];
+    for ready in &buses {
+        assert!(ready.contains("compat=3006 framing=\"prefixed\""), "{ready}");
+    }
+    let invitation = up.prints("Ctrl-C ends it.");
+    assert!(invitation.contains("real Salt 3006 "), "{invitation}");
+    // The commands read the release where they find the bus.
+    let words = ["watch", "my/tag", "-n", "1", "--json", "-c", root];
+    let watch = Running::start(&mut brine(&words));
+    crate::support::wait_for_reader(&format!("{root}/master.d/sock"));
+    let sent = run(&mut brine(&["send", "my/tag", "a=1", "-c", root]), "");
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    let seen = watch.left().stdout;
+    assert!(seen.contains("my/tag") && !seen.contains("+00:00"), "{seen}");
+    up.signal(Signal::INT);
+    assert_eq!(up.left().code, Some(0));
+    let refused = run(&mut brine(&["up", "--compat", "2019"]), "");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
+
 /// A directory that belongs to somebody else must not decide what root runs.
 #[test]
 fn python_imports_nothing_from_the_current_directory_or_the_environment() {

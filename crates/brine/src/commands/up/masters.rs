@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use brine_bus::client::Wait;
+use brine_wire::compat::Compat;
 use brine_wire::matching::{MatchType, TagMatch};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -29,7 +30,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LIVED: Duration = Duration::from_secs(60);
 
 /// Runs until a signal ends it.
-pub(super) fn run(root: &Path, count: u8, every: Duration) -> anyhow::Result<()> {
+pub(super) fn run(
+    root: &Path,
+    count: u8,
+    every: Duration,
+    compat: Option<Compat>,
+) -> anyhow::Result<()> {
     let runtime = host::node_runtime()?;
     let server = runtime.block_on(Server::start(root.join("nats")))?;
     let secret = random_word()?;
@@ -41,6 +47,7 @@ pub(super) fn run(root: &Path, count: u8, every: Duration) -> anyhow::Result<()>
                 "{{servers: '{}', secret: '{secret}'}}",
                 server.address
             )),
+            compat,
         };
         let directory = root.join(&names.master);
         Scratch::make(&directory, &names)

@@ -20,6 +20,7 @@ use brine_bus::address::Node;
 use brine_bus::client::tokio::Subscriber;
 use brine_bus::client::{SubscriberConfig, Wait};
 use brine_node::master::MasterHandle;
+use brine_wire::compat::Compat;
 use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -42,6 +43,9 @@ pub(crate) struct Arguments {
     /// Run N masters that share one bus, each with a minion, over a nats-server that is started for them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16), default_value = "1")]
     masters: u8,
+    /// Salt series or release whose programs and minions it is for [default: 3008]
+    #[arg(long, value_name = "RELEASE")]
+    compat: Option<Compat>,
 }
 
 /// A new directory for this user alone: who may read the configuration in it has the password of an API that runs
@@ -69,10 +73,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     host::raise_file_limit();
     let _claim = Claim::take(&root)?;
     if arguments.masters > 1 {
-        masters::run(&root, arguments.masters, arguments.every)?;
+        masters::run(
+            &root,
+            arguments.masters,
+            arguments.every,
+            arguments.compat,
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
-    let scratch_files = Scratch::make(&root, &Names::alone())?;
+    let scratch_files = Scratch::make(&root, &Names::alone(arguments.compat))?;
     host::node_runtime()?.block_on(serve(&scratch_files, arguments.every))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -155,6 +164,7 @@ fn invitation(scratch: &Scratch, api: SocketAddr) -> String {
     let root = scratch.root.display();
     let password = &scratch.password;
     let minion = &scratch.minion_id;
+    let compat = scratch.master.brine.compat.unwrap_or(Compat::NEWEST);
     format!(
         "\
 A master and its minion {minion} are running; the minion gets a job now and then. In another terminal, try:
@@ -183,7 +193,7 @@ How fast it is:
   {program} bench
   {program} watch --summary -c {root}
 
-Programs and Python library of real Salt 3008 work with it too:
+Programs and Python library of real Salt {compat} work with it too:
 
   salt -c {root} '*' test.ping
   salt-run -c {root} state.event pretty=True

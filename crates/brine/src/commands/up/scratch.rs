@@ -23,16 +23,35 @@ pub(super) struct Names {
     pub(super) minion: String,
     /// The value of `brine: {cluster: …}`, of one master among several.
     pub(super) cluster: Option<String>,
+    /// The release whose forms both speak; `None` for the newest.
+    pub(super) compat: Option<Compat>,
 }
 
 impl Names {
     /// A master alone.
-    pub(super) fn alone() -> Self {
+    pub(super) fn alone(compat: Option<Compat>) -> Self {
         Self {
             master: "site_master".to_owned(),
             minion: "web1".to_owned(),
             cluster: None,
+            compat,
         }
+    }
+
+    /// The lines of the master's configuration, and of the minion's, that real Salt does not have.
+    fn brine(&self) -> (String, String) {
+        // Quoted, since YAML reads 3006.10 as 3006.1.
+        let compat = self.compat.map(|compat| format!("compat: '{compat}'"));
+        let cluster = self.cluster.as_ref();
+        let cluster = cluster.map(|cluster| format!("cluster: {cluster}"));
+        let line = |options: &[&Option<String>]| {
+            let options: Vec<&str> = options.iter().filter_map(|it| it.as_deref()).collect();
+            match options.is_empty() {
+                true => String::new(),
+                false => format!("brine: {{{}}}\n", options.join(", ")),
+            }
+        };
+        (line(&[&compat, &cluster]), line(&[&compat]))
     }
 }
 
@@ -76,10 +95,7 @@ impl Scratch {
         let path = root.display();
         let password = random_word()?;
         let (certificate, key) = self_signed(root)?;
-        let cluster = names.cluster.as_ref();
-        let cluster = cluster.map_or(String::new(), |cluster| {
-            format!("brine: {{cluster: {cluster}}}\n")
-        });
+        let (master_brine, minion_brine) = names.brine();
         let (id, minion) = (&names.master, &names.minion);
         write_secret(
             &root.join("master"),
@@ -91,7 +107,7 @@ impl Scratch {
                  external_auth: {{sharedsecret: {{{USER}: ['.*', '@jobs', '@runner', '@wheel']}}}}\n\
                  netapi_enable_clients: [local, local_async, runner, runner_async, wheel, wheel_async]\n\
                  rest_cherrypy: {{host: 127.0.0.1, port: {api_port}, ssl_crt: {certificate}, \
-                 ssl_key: {key}}}\n{cluster}",
+                 ssl_key: {key}}}\n{master_brine}",
                 certificate = certificate.display(),
                 key = key.display(),
             ),
@@ -100,7 +116,7 @@ impl Scratch {
             &root.join("minion"),
             &format!(
                 "root_dir: {path}/minion.d\nid: {minion}\nmaster: 127.0.0.1\n\
-                 master_port: {ret_port}\nsock_dir: /sock\ndefault_include: none\n"
+                 master_port: {ret_port}\nsock_dir: /sock\ndefault_include: none\n{minion_brine}"
             ),
         )?;
         let scratch = Self {
@@ -117,7 +133,10 @@ impl Scratch {
     /// Puts the minion's key where `salt-key -a` puts it.
     fn accept(&self) -> anyhow::Result<()> {
         let keys = MinionKeys::open(self.minion.opts.text("pki_dir")?, &KeyOptions::default())?;
-        let store = KeyStore::open(self.master.opts.text("pki_dir")?, Compat::NEWEST)?;
+        let store = KeyStore::open(
+            self.master.opts.text("pki_dir")?,
+            self.master.brine.compat.unwrap_or(Compat::NEWEST),
+        )?;
         let id = MinionId::parse(&self.minion_id)?;
         store
             .change()?
