@@ -4,12 +4,13 @@
 //! directory as an argument, and the id where that matters, reads none.
 //! Facts: `docs/protocol/ipc.md` §2.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::local::LocalAddress;
-use brine_bus::client::{ConnectError, Oversize, PublisherConfig};
+use brine_bus::client::{ConnectError, Denied, Oversize, PublisherConfig};
 use brine_config::{Brine, Environment, Loaded, Opts, Role, SinkOptions, Warning};
 use brine_wire::compat::Compat;
 use clap::Args;
@@ -200,10 +201,13 @@ pub(crate) fn check_config_dir(directory: &Path, name: &str) -> anyhow::Result<(
     }
     let file = directory.join(name);
     match std::fs::File::open(&file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("{}: no file `{name}`", directory.display())
         }
-        Err(error) => bail!("{}: {error}; run as a user who can read it", file.display()),
+        Err(error) => Err(match Denied::at(&file) {
+            Some(denied) if error.kind() == ErrorKind::PermissionDenied => denied.into(),
+            _ => anyhow!("{}: {error}", file.display()),
+        }),
         Ok(_) => Ok(()),
     }
 }

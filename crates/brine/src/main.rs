@@ -5,6 +5,7 @@
 //! module. This crate is the only one that reads the command line and prints; results leave as
 //! exit codes: 0 done, 1 failed, 2 wrong usage (Salt's commands: Salt's own codes).
 
+mod access;
 mod arguments;
 mod bus_location;
 mod clock;

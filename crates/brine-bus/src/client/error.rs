@@ -58,20 +58,8 @@ pub enum ConnectError {
         owner: Owner,
     },
     /// The socket, or a directory on the way to it, is closed to this user.
-    #[error(
-        "permission denied at {}: owned by {owner}, mode {mode:04o}, and this is {user}; run as {owner}, or have the owner open it",
-        .path.display()
-    )]
-    Denied {
-        /// The socket, or the directory that cannot be entered.
-        path: PathBuf,
-        /// Whose it is.
-        owner: Owner,
-        /// Its permission bits.
-        mode: u32,
-        /// Who we are.
-        user: Owner,
-    },
+    #[error(transparent)]
+    Denied(Denied),
     /// The bus is there and does not accept.
     #[error("the bus at {endpoint} does not accept connections; is it stopped or overloaded?")]
     Busy {
@@ -138,22 +126,68 @@ impl ConnectError {
         }
     }
 
-    /// Names what is closed: the socket, or the nearest directory above it that can be looked at.
     fn denied(socket: PathBuf) -> Self {
-        let visible = socket
-            .ancestors()
-            .find_map(|path| fs::metadata(path).ok().map(|meta| (path.to_owned(), meta)));
-        match visible {
-            Some((path, meta)) => Self::Denied {
-                path,
-                owner: Owner::of(meta.uid()),
-                mode: meta.mode() & 0o7777,
-                user: Owner::of(rustix::process::geteuid().as_raw()),
-            },
+        match Denied::at(&socket) {
+            Some(denied) => Self::Denied(denied),
             None => Self::System {
                 endpoint: Endpoint::Path(socket),
                 source: io::ErrorKind::PermissionDenied.into(),
             },
+        }
+    }
+}
+
+/// A socket, file or directory that is closed to this user: whose it is, and who may use it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "permission denied at {}: owned by {owner}, mode {mode:04o}, and this is {user}; run this as {}",
+    .path.display(), Remedy(self)
+)]
+pub struct Denied {
+    /// What is closed: the path itself, or the nearest directory above it that can be looked at.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Who we are.
+    pub user: Owner,
+    /// Whether a list of permissions may open it: that of Brine's own socket.
+    has_acl: bool,
+}
+
+impl Denied {
+    /// Looks at a path that the system has refused; `None` if nothing of it can be looked at.
+    #[must_use]
+    pub fn at(refused: &Path) -> Option<Self> {
+        let mut above = refused.ancestors();
+        let (path, meta) = above.find_map(|path| Some((path, fs::metadata(path).ok()?)))?;
+        let name = refused.file_name().unwrap_or_default();
+        Some(Self {
+            path: path.to_owned(),
+            owner: Owner::of(meta.uid()),
+            mode: meta.mode() & 0o7777,
+            user: Owner::of(rustix::process::geteuid().as_raw()),
+            has_acl: name.to_string_lossy().ends_with("brine.sock"),
+        })
+    }
+}
+
+/// Who may do it.
+struct Remedy<'a>(&'a Denied);
+
+impl fmt::Display for Remedy<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Denied { owner, has_acl, .. } = self.0;
+        out.write_str("root")?;
+        match &owner.name {
+            _ if owner.uid == 0 => {}
+            Some(name) => write!(out, " or {name}")?,
+            None => write!(out, " or {owner}")?,
+        }
+        match has_acl {
+            true => out.write_str(", or add this user to acl, below brine, in the bus's configuration"),
+            false => Ok(()),
         }
     }
 }
@@ -372,10 +406,38 @@ mod tests {
         assert_eq!(
             denied(&path),
             format!(
-                "permission denied at {}: owned by {user}, mode 0600, and this is {user}; run as {user}, or have the owner open it",
-                path.display()
+                "permission denied at {}: owned by {user}, mode 0600, and this is {user}; run this as root{}",
+                path.display(),
+                or_name(&user)
             )
         );
+    }
+
+    fn or_name(user: &Owner) -> String {
+        let name = user.name.clone().unwrap_or_else(|| user.to_string());
+        match user.uid {
+            0 => String::new(),
+            _ => format!(" or {name}"),
+        }
+    }
+
+    #[test]
+    fn who_may_not_open_brines_own_socket_is_told_of_its_list() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("brine.sock");
+        fs::write(&path, "").unwrap();
+        let text = denied(&path);
+        assert!(
+            text.ends_with(", or add this user to acl, below brine, in the bus's configuration"),
+            "{text}"
+        );
+        let mut denied = Denied::at(&path).unwrap();
+        denied.owner = Owner {
+            uid: 7,
+            name: Some("salt".to_owned()),
+        };
+        let text = denied.to_string();
+        assert!(text.contains("; run this as root or salt, or add "), "{text}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ use brine_wire::event::{FireError, MAX_EVENT_SIZE, encode_event, encode_whole_ev
 use brine_wire::frame::{Framing, MAX_FRAME_BYTES};
 use brine_wire::{Map, stamp};
 
-pub use error::{ConnectError, Owner, PublishError, ReceiveError};
+pub use error::{ConnectError, Denied, Owner, PublishError, ReceiveError};
 pub use event::{Event, EventRef};
 
 /// How long a call that reads events may take.

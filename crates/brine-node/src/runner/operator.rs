@@ -83,6 +83,14 @@ impl Beside {
     }
 }
 
+impl Beside {
+    /// Why the master will refuse this user's jobs, if that is known.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.client.refusal()
+    }
+}
+
 impl Operator for Beside {
     async fn fire(&mut self, tag: &str, data: &mut Map) -> Result<(), PublishError> {
         self.bus.fire_event(tag, data, Some(FIND_BUS_WITHIN)).await

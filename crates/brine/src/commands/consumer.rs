@@ -241,7 +241,7 @@ fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
         return Ok(None);
     }
     let address = store.bus.resolve()?.local_address();
-    Ok(address.and_then(local_events::connect))
+    Ok(local_events::connect(address)?)
 }
 
 fn ask_bus(mut client: LocalClient, method: Method, target: &str) -> Result<Value, Unanswered> {

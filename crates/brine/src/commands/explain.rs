@@ -324,11 +324,15 @@ fn shown(call: &Call) -> String {
 
 /// Who else reads the event, as far as the running bus knows.
 fn explain_readers(location: &BusLocation, tag: &str, out: &mut impl Write) -> anyhow::Result<()> {
-    let Some(mut client) = location.local_address().and_then(local_events::connect) else {
-        return Ok(writeln!(
-            out,
-            "\nno bus of Brine runs there, so other readers are not known"
-        )?);
+    let mut client = match local_events::connect(location.local_address()) {
+        Ok(Some(client)) => client,
+        Ok(None) => {
+            return Ok(writeln!(
+                out,
+                "\nno bus of Brine runs there, so other readers are not known"
+            )?);
+        }
+        Err(denied) => return Ok(writeln!(out, "\nother readers are not known: {denied}")?),
     };
     let answer = client.request(Method::Get, &target("/consumers", &[]), None);
     let consumers = answer

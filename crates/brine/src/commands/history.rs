@@ -262,7 +262,7 @@ fn over_local_socket(
             let address = location
                 .local_address()
                 .filter(|_| arguments.store.history.is_none());
-            let Some(client) = address.and_then(local_events::connect) else {
+            let Some(client) = local_events::connect(address)? else {
                 return Err(unreadable.unwrap_or_else(|| no_local_socket(&location)));
             };
             client
@@ -283,7 +283,7 @@ pub(crate) fn no_local_socket(location: &BusLocation) -> anyhow::Error {
     let path = location.local_address();
     let path = path.map_or_else(String::new, |address| address.path().display().to_string());
     anyhow::anyhow!(
-        "no bus of Brine that this user may ask at {path}; without one, brine history reads what is stored"
+        "no bus of Brine answers at {path}; without one, brine history reads what is stored"
     )
 }
 
@@ -504,7 +504,7 @@ fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
         return Ok(None);
     }
     let address = store.bus.resolve()?.local_address();
-    Ok(address.and_then(local_events::connect))
+    Ok(local_events::connect(address)?)
 }
 
 /// Prints what a running bus has after a saved position, and moves the position behind it.

@@ -14,6 +14,7 @@ use brine_wire::time::StartText;
 
 use super::event_output::utc;
 use super::selection::Selection;
+use crate::access;
 use crate::bus_location::BusArgs;
 use crate::clock;
 use crate::host;
@@ -29,11 +30,17 @@ pub(crate) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// The store's directory.
+    /// The store's directory, which this user may read.
     pub(crate) fn directory(&self) -> anyhow::Result<PathBuf> {
-        if let Some(directory) = &self.history {
-            return Ok(directory.clone());
-        }
+        let directory = match &self.history {
+            Some(directory) => directory.clone(),
+            None => self.configured_directory()?,
+        };
+        access::require("history", &directory, access::READ)?;
+        Ok(directory)
+    }
+
+    fn configured_directory(&self) -> anyhow::Result<PathBuf> {
         let location = self.bus.resolve()?;
         if location.opts.is_none() {
             bail!("--sock-dir alone does not say where the history is; add --history or -c");

@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use brine_bus::client::local::blocking::{EventStream, LocalClient};
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
-use brine_bus::client::{EventRef, PublisherConfig, Wait};
+use brine_bus::client::{ConnectError, Denied, EventRef, PublisherConfig, Wait};
 use brine_log::{Millis, Position, Seq};
 use brine_wire::time::StartText;
 
 use super::event_output::{Missing, Output, utc};
 use super::local_starts::{self, before, start_text, time_text};
 use super::selection::Selection;
-use crate::bus_location;
+use crate::access;
+use crate::bus_location::{self, BusLocation};
 use crate::interrupt::Interrupt;
 use crate::remote::{Kind, Remote};
 use crate::show;
@@ -74,15 +75,34 @@ pub(crate) struct Counts {
     pub(crate) seen: Option<u64>,
 }
 
-/// A connection to a bus's own socket; `None` if there is none that this user may use.
-pub(crate) fn connect(address: LocalAddress) -> Option<LocalClient> {
+/// A connection to a bus's own socket, if there is one.
+///
+/// # Errors
+/// There is one, and this user may not use it.
+pub(crate) fn connect(address: Option<LocalAddress>) -> Result<Option<LocalClient>, Denied> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
     let mut client = LocalClient::new(address, PublisherConfig::default());
     match client.connect(Some(Duration::ZERO)) {
-        Ok(()) => Some(client),
+        Ok(()) => Ok(Some(client)),
+        Err(LocalError::Connect(ConnectError::Denied(denied))) => Err(denied),
         Err(error) => {
             tracing::debug!("{error}");
-            None
+            Ok(None)
         }
+    }
+}
+
+/// The same for a command that Salt's publish socket will do for as well.
+///
+/// # Errors
+/// Both are closed to this user.
+pub(crate) fn connect_unless_salts(location: &BusLocation) -> Result<Option<LocalClient>, Denied> {
+    match connect(location.local_address()) {
+        Err(denied) if access::closed(location.address.publish()).is_some() => Err(denied),
+        Err(_) => Ok(None),
+        client => client,
     }
 }
 

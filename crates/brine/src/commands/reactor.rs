@@ -14,6 +14,7 @@ use brine_wire::{Map, Value, json, python_text};
 
 use super::event_output::utc;
 use super::local_events;
+use crate::access;
 use crate::bus_location::{BusArgs, BusLocation};
 use crate::host::reactor::{self, NOTE};
 use crate::terminal;
@@ -100,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Asks the running reactor.
 pub(super) fn ask(location: &BusLocation, fun: &str, args: Vec<Value>) -> anyhow::Result<Value> {
-    let client = location.local_address().and_then(local_events::connect);
+    let client = local_events::connect(location.local_address())?;
     let mut client =
         client.context("no reactor of Brine runs there: nothing answers on brine.sock")?;
     let mut command = Map::from_iter([("client", "runner"), ("fun", fun)]);
@@ -127,6 +128,7 @@ pub(super) fn is_idle(status: &[Map]) -> bool {
 /// The record. What it has as running runs only if a reactor does.
 pub(super) fn record(location: &BusLocation, opts: &Opts) -> anyhow::Result<Vec<Run>> {
     let directory = reactor::directory(opts)?;
+    access::require("record of reactions", &directory, access::READ)?;
     let mut runs = journal::read(&directory).with_context(|| directory.display().to_string())?;
     let is_any_running = runs.iter().any(|run| run.outcome == Outcome::Running);
     if is_any_running && status(location).is_err() {

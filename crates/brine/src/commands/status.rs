@@ -11,7 +11,7 @@ use anyhow::Context;
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{Delivery, EventQuery, LocalError, Stored};
-use brine_bus::client::{SubscriberConfig, Wait};
+use brine_bus::client::{Denied, SubscriberConfig, Wait};
 use brine_log::Seq;
 use brine_log::history::{HistoryReader, OpenError};
 use brine_view::text::counted;
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
 /// Prints what there is.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let location = arguments.store.bus.resolve()?;
-    let client = location.local_address().and_then(local_events::connect);
+    let client = local_events::connect(location.local_address())?;
     let mut out = terminal::stdout();
     if arguments.json {
         let mut client = client.context("no bus of Brine runs there")?;
@@ -57,9 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let reader = match arguments.store.open() {
         Ok(reader) => Ok(reader),
         // Without a configuration nobody knows where it would be, and often there is none.
-        Err(error) => Err(match error.downcast::<OpenError>() {
-            Ok(OpenError::Nothing { .. }) | Err(_) => None,
-            Ok(error) => Some(error),
+        Err(error) => Err(match error.downcast_ref::<OpenError>() {
+            Some(OpenError::Nothing { .. }) => None,
+            None if !error.is::<Denied>() => None,
+            _ => Some(error),
         }),
     };
     let running = client.map(Running::ask).transpose()?.flatten();
@@ -70,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         };
         match reader {
             Ok(reader) => print_store(reader, &mut out)?,
-            Err(Some(error)) => writeln!(out, "{}", show::visible(&error.to_string()))?,
+            Err(Some(error)) => writeln!(out, "{}", show::visible(&show::one_line(&error)))?,
             Err(None) => writeln!(out, "history  none")?,
         }
         return Ok(code);

@@ -5,19 +5,17 @@
 //! that a command run by root leaves no file in a daemon's folders that the daemon cannot read. Facts: Salt 3008.3, `salt.utils.verify`.
 
 use std::ffi::CString;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use brine_config::Opts;
 use nix::unistd::{Uid, User, initgroups, setgid, setuid};
-use rustix::fs::{Access, access};
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 
 use super::handover::{self, Belongings};
+use crate::access;
 
 /// The directories of a node's files, as its options name them.
 pub(crate) fn node_folders(opts: &Opts) -> anyhow::Result<Vec<PathBuf>> {
@@ -38,7 +36,7 @@ pub(crate) fn run_as_configured_user(opts: &Opts, belongings: &Belongings) -> an
             match run_again_as(&user)
                 .with_context(|| format!("option user: cannot run as {name}"))? {}
         }
-        None => check_writable(&belongings.folders, opts.text("user").unwrap_or_default()),
+        None => check_writable(&belongings.folders, opts),
     }
 }
 
@@ -122,22 +120,21 @@ fn change_to(user: &User) -> anyhow::Result<()> {
 }
 
 /// A daemon that cannot write its folders would fail later, with less to say about it.
-fn check_writable(folders: &[PathBuf], name: &str) -> anyhow::Result<()> {
+fn check_writable(folders: &[PathBuf], opts: &Opts) -> anyhow::Result<()> {
+    // By default it is whoever runs this: the folders are not to be given to them for that.
+    let configured = opts.text("user").ok().filter(|_| opts.is_given("user"));
     for folder in folders {
-        let needed = Access::WRITE_OK | Access::EXEC_OK;
-        if folder.is_dir() && access(folder, needed).is_err() {
-            bail!(
+        let Some(denied) = access::denied(folder, access::WRITE) else {
+            continue;
+        };
+        match configured {
+            Some(name) if denied.path == *folder => bail!(
                 "option user: {name} cannot write {0}, which belongs to {1}; run: chown -R {name} {0}",
-                folder.display(),
-                owner_of(folder)
-            );
+                denied.path.display(),
+                denied.owner
+            ),
+            _ => return Err(denied.into()),
         }
     }
     Ok(())
-}
-
-fn owner_of(path: &Path) -> String {
-    let uid = fs::metadata(path).map_or(u32::MAX, |metadata| metadata.uid());
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map_or_else(|| uid.to_string(), |user| user.name)
 }

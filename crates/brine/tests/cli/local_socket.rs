@@ -212,7 +212,7 @@ fn a_listed_user_watches_reads_fires_and_sees_the_status() {
         std::os::unix::process::CommandExt::gid(&mut command, NOBODY);
         crate::support::run(&mut command, "")
     };
-    let denied = "permission denied; run this as root or as the user that runs the bus";
+    let denied = "history: permission denied at ";
     let left = as_nobody(&["status", "--history", &history]);
     assert!(left.stdout.contains(denied), "{left:?}");
     let left = as_nobody(&["history", "--history", &history]);

@@ -696,6 +696,85 @@ fn whom_publisher_acl_names_can_publish_and_read_returns_and_others_cannot() {
 
 /// Only root can become another.
 #[test]
+fn what_is_closed_to_a_user_is_named_with_its_owner_by_every_command() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let node = Node::accepted_with(["brine: {history: true}\n", ""]);
+    fs::set_permissions(node.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let config_dir = node.root.path().to_str().unwrap();
+    let daemon = 1;
+    let by = |words: &[&str]| {
+        let mut command = brine(words);
+        command.uid(daemon).gid(daemon);
+        run(&mut command, "")
+    };
+    let (pki, cache) = ("m/etc/salt/pki/master", "m/var/cache/salt/master");
+    let (minion_pki, run_dir) = ("n/etc/salt/pki/minion", "m/var/run/salt/master");
+    for (words, path) in [
+        ("salt-key -L", pki),
+        ("salt-key -y -a m1", pki),
+        ("salt-call test.ping", minion_pki),
+        ("salt-run jobs.active", cache),
+        ("salt-run jobs.list_jobs", cache),
+        ("salt-run manage.up", cache),
+        ("salt-run manage.present", cache),
+        ("salt-run cache.grains *", cache),
+        ("salt-run reactor.list", run_dir),
+        ("salt-master", cache),
+        ("salt-minion", "n/"),
+        ("bus", run_dir),
+        ("attach", run_dir),
+        ("doctor", run_dir),
+        ("history", run_dir),
+        ("log info", cache),
+        ("log vacuum", cache),
+        ("status", run_dir),
+        ("status --json", run_dir),
+        ("consumer ls", run_dir),
+        ("consumer rm x", run_dir),
+        ("reactor ls", run_dir),
+        ("reactor history", cache),
+        ("watch -n 1", run_dir),
+        ("watch -n 1 --last 1", run_dir),
+        ("send a", run_dir),
+        ("send --ack a", run_dir),
+        ("bench", run_dir),
+        ("bench --live", run_dir),
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        let left = by(&[&words[..], &["-c", config_dir]].concat());
+        assert_eq!(left.code, Some(1), "{words:?}: {left:?}");
+        // A finding is on stdout, and nothing else is.
+        let said = match words[0] {
+            "doctor" => left.stdout.clone() + &left.stderr,
+            _ => {
+                assert_eq!(left.stdout, "", "{words:?}");
+                left.stderr.clone()
+            }
+        };
+        let denied = said.lines().filter(|line| line.contains("permission denied at"));
+        let denied: Vec<&str> = denied.collect();
+        let [denied] = denied[..] else {
+            panic!("{words:?}: {left:?}");
+        };
+        // It, or what is in it, or the directory above that cannot be entered.
+        let at = denied.split("permission denied at ").nth(1).unwrap();
+        let at = Path::new(at.split(": owned").next().unwrap());
+        let path = Path::new(config_dir).join(path);
+        let is_there = at.starts_with(&path) || path.starts_with(at);
+        assert!(is_there && at.starts_with(config_dir), "{words:?}: {denied}");
+        for text in [
+            ": owned by user root (uid 0), mode 0",
+            ", and this is user daemon (uid 1); run this as root",
+        ] {
+            assert!(denied.contains(text), "{words:?}: {denied}");
+        }
+    }
+}
+
+/// Only root can become another.
+#[test]
 fn what_root_does_with_keys_a_master_of_another_user_can_read() {
     if !rustix::process::geteuid().is_root() {
         return;

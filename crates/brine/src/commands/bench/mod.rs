@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 mod fleet;
 
+use crate::access;
 use crate::bus_location::{BusArgs, BusLocation};
 use crate::interrupt;
 use crate::show;
@@ -152,6 +153,9 @@ fn target(arguments: &Arguments) -> anyhow::Result<(Target, Option<OwnBus>)> {
     let location = named.resolve()?;
     if !arguments.live {
         refuse_live(&location)?;
+    }
+    for socket in [location.address.publish(), location.address.pull()] {
+        access::closed(socket).map_or(Ok(()), Err)?;
     }
     let endpoint = |endpoint: &address::Endpoint| match endpoint {
         address::Endpoint::Path(path) => Endpoint::Unix(path.clone()),

@@ -31,6 +31,7 @@ use super::bench::listener;
 use super::check;
 use super::findings::{Finding, ShowArgs};
 use super::local_events;
+use crate::access;
 use crate::bus_location::{BusArgs, BusLocation, NodeKind};
 
 /// How long a bus may take to answer.
@@ -84,6 +85,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             return arguments.show.print(findings, "doctor");
         }
     };
+    if let Some(closed) = closed(&location) {
+        findings.push(closed);
+        return arguments.show.print(findings, "doctor");
+    }
     let site = Site::look(location, arguments.bus.node);
     findings.extend(sockets::findings(&site));
     findings.extend(ports::findings(&site));
@@ -100,6 +105,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         NodeKind::Minion => "minion",
     };
     arguments.show.print(findings, what)
+}
+
+/// A user who may ask neither Salt's socket nor Brine's sees nothing of the site: what is left would read as its state.
+fn closed(location: &BusLocation) -> Option<Finding> {
+    let publish = location.address.publish();
+    let denied = match local_events::connect_unless_salts(location) {
+        Ok(Some(_)) => None,
+        Ok(None) => access::closed(publish),
+        Err(denied) => Some(denied),
+    };
+    denied.map(|denied| {
+        Finding::error("no-permission", publish).says(
+            denied.to_string(),
+            "then run brine doctor again: nothing but the configuration was looked at",
+        )
+    })
 }
 
 /// Without a configuration that can be read, nobody knows where the site is.
@@ -165,9 +186,7 @@ impl Site {
     /// A connection to Brine's own socket, if there is one that answers.
     fn client(&self) -> Option<LocalClient> {
         let address = self.location.local_address();
-        address
-            .filter(|_| !self.is_silent)
-            .and_then(local_events::connect)
+        local_events::connect(address.filter(|_| !self.is_silent)).unwrap_or_default()
     }
 
     /// A part of the status.

@@ -20,7 +20,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         }
         return findings;
     };
-    if site.is_refused {
+    if site.is_refused && site.status.is_none() {
         findings.push(not_permitted(site));
     }
     match fs::metadata(folder) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::bail;
 use brine_bus::address::Node;
 use brine_bus::client::blocking::Publisher;
-use brine_bus::client::local::Acknowledge;
+use brine_bus::client::local::{Acknowledge, LocalError};
 use brine_bus::client::{ConnectError, Oversize, PublishError, PublisherConfig};
 use brine_config::{parse_arguments, yaml};
 use brine_node::minion::Standing;
@@ -118,7 +118,8 @@ impl Arguments {
     /// does not say how its key stands.
     fn ask_how_the_key_stands(&self, location: &BusLocation) -> anyhow::Result<()> {
         let minion = location.local_address().filter(|_| self.to_master);
-        let Some(mut minion) = minion.and_then(local_events::connect) else {
+        // Who may not ask is refused where the event is fired.
+        let Ok(Some(mut minion)) = local_events::connect(minion) else {
             return Ok(());
         };
         let Ok(Value::Map(status)) = minion.status(Some(self.timeout)) else {
@@ -166,7 +167,17 @@ impl Way {
         match bus.connect(Some(timeout)) {
             Ok(()) => Ok(Self::Salt(bus)),
             Err(error @ PublishError::Connect(ConnectError::Denied { .. })) => {
-                own(Acknowledge::Appended, false).or(Err(error.into()))
+                own(Acknowledge::Appended, false).map_err(|refused| {
+                    // That of a socket which is there and closed, too, says how it may be opened.
+                    let is_closed = matches!(
+                        refused.downcast_ref(),
+                        Some(LocalError::Connect(ConnectError::Denied(_)))
+                    );
+                    match is_closed {
+                        true => refused,
+                        false => error.into(),
+                    }
+                })
             }
             Err(error) => Err(error.into()),
         }

@@ -154,7 +154,11 @@ impl Arguments {
             self.since.is_some() || self.from.is_some() || self.last.is_some() || self.last_per_tag;
         let (start, selection) = (self.start(), self.selection.compile());
         self.selection.warn_of_exact_tags();
-        match location.local_address().and_then(local_events::connect) {
+        let client = match needs_log {
+            true => local_events::connect(location.local_address())?,
+            false => local_events::connect_unless_salts(location)?,
+        };
+        match client {
             Some(client) => self.watch_log(client, start, &selection, None).map(Some),
             None if needs_log => Err(no_local_socket(location)),
             None => Ok(None),

@@ -19,6 +19,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::via_minion::ReportTo;
+use crate::access;
 use crate::node;
 
 /// How long to wait for the minion's bus to accept an event.
@@ -49,8 +50,9 @@ pub(super) fn run_signed_in(
     written: &[String],
     report_to: ReportTo,
 ) -> anyhow::Result<Outcome> {
-    node::remember_id(loaded);
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    access::require("pki_dir", &options.pki_dir, access::READ)?;
+    node::remember_id(loaded);
     let id = options.id.clone();
     let (host, requests) = Host::new();
     let functions = functions(loaded, host);

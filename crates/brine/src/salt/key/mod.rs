@@ -10,7 +10,7 @@ mod remote;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -27,6 +27,7 @@ use super::options::Key;
 use super::optparse::Parsed;
 use super::output::Printer;
 use super::start::{self, Read};
+use crate::access;
 use crate::daemon::account;
 use crate::terminal;
 
@@ -119,8 +120,8 @@ struct Session<'a> {
 
 fn open(opts: &Opts, compat: Compat) -> anyhow::Result<KeyStore> {
     let pki_dir = opts.text("pki_dir")?;
-    KeyStore::open(pki_dir, compat)
-        .with_context(|| format!("pki_dir {pki_dir}: run as the user that owns it"))
+    access::require("pki_dir", Path::new(pki_dir), access::READ)?;
+    KeyStore::open(pki_dir, compat).with_context(|| format!("pki_dir {pki_dir}"))
 }
 
 /// The first command given, in Salt's order; without one all keys are listed.

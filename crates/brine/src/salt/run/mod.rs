@@ -14,16 +14,17 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use brine_bus::address::Node;
 use brine_bus::client::PublisherConfig;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{LocalAddress, LocalError};
 use brine_bus::client::tokio::Publisher;
 use brine_config::{Arguments, Loaded, Opts, Role, parse_arguments};
+use brine_node::client::ClientError;
 use brine_node::runner::functions::{self, Bound, Watched};
 use brine_node::runner::{
-    self, Beside, Operator, RunnerCall, RunnerEvents, RunnerReturn, documentation,
+    self, Beside, Operator, RunnerCall, RunnerError, RunnerEvents, RunnerReturn, documentation,
 };
 use brine_wire::network::Jid;
 use brine_wire::{Map, Value};
@@ -35,6 +36,7 @@ use super::login;
 use super::options::Key;
 use super::optparse::Parsed;
 use super::start::{self, Read};
+use crate::access;
 use crate::bus_location;
 use crate::clock;
 use crate::daemon::account;
@@ -90,12 +92,23 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     };
     let runtime = start::runtime()?;
     let bound = functions::named(function).map(|function| function.bind(&call.arguments));
+    if let Some(Ok(bound)) = &bound {
+        refuse_without_files(bound, &opts)?;
+    }
+    let refusal = operator.refusal().map(str::to_owned);
     let returned = match bound {
         Some(Ok(Bound::StateEvent(watched))) => {
             let events = RunnerEvents::new(&mut operator, call);
             state_event(watched, &opts, &runtime, events)?
         }
-        _ => Some(runtime.block_on(runner::run(&mut operator, call))?),
+        _ => {
+            let returned = runtime.block_on(runner::run(&mut operator, call));
+            Some(match (returned, refusal) {
+                // The master's words do not say why.
+                (Err(RunnerError::Client(ClientError::Refused(_))), Some(why)) => bail!("{why}"),
+                (returned, _) => returned?,
+            })
+        }
     };
     let Some(returned) = returned else {
         terminal::stderr().write_all(b"\nExiting gracefully on Ctrl-c\n")?;
@@ -106,6 +119,19 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
         start::printer(&line, &opts)?.print(value, out, 0)?;
     }
     Ok(ExitCode::from(returned.retcode))
+}
+
+/// Refuses a function whose files are closed to this user: it would answer as if there were no jobs or minions.
+fn refuse_without_files(bound: &Bound, opts: &Opts) -> anyhow::Result<()> {
+    let options: &[&str] = match bound {
+        Bound::Jobs(_) => &["cachedir"],
+        Bound::Minions(_) | Bound::Presence(_) | Bound::Cache(_) => &["cachedir", "pki_dir"],
+        Bound::EventSend { .. } | Bound::StateEvent(_) | Bound::Reactor(_) | Bound::Nothing => &[],
+    };
+    for option in options {
+        access::require(option, Path::new(opts.text(option)?), access::READ)?;
+    }
+    Ok(())
 }
 
 /// `reactor.*`: has the running master call the function. Real Salt's would send the master's key over the bus.

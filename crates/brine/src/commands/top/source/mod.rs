@@ -86,8 +86,8 @@ impl Source {
     /// A local bus: Brine's own socket, or Salt's where there is none.
     pub(super) fn bus(location: &BusLocation, last: u64) -> anyhow::Result<Self> {
         let name = location.address.publish().to_string();
-        let local = location.local_address();
-        let local = local.filter(|local| local_events::connect(local.clone()).is_some());
+        let is_ours = local_events::connect_unless_salts(location)?.is_some();
+        let local = location.local_address().filter(|_| is_ours);
         let (source, out, wishes) = Self::new(name, false);
         match local {
             Some(local) => {
