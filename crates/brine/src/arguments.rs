@@ -16,7 +16,7 @@ use crate::commands::{
 };
 use crate::logs::{self, Level, Look};
 use crate::salt::Personality;
-use crate::{show, terminal};
+use crate::{show, terminal, usage};
 
 /// Salt's event bus, native.
 #[derive(Debug, Parser)]
@@ -106,7 +106,7 @@ impl Cli {
                 error.insert(ContextKind::SuggestedSubcommand, tip);
             }
             if error.use_stderr() {
-                error.exit()
+                usage::complain(&error)
             }
             // `exit` says nothing of help that could not be written.
             match error.print().and_then(|()| terminal::stdout().flush()) {

@@ -32,10 +32,13 @@ pub(crate) fn wants_colour() -> bool {
     !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Reports an error, or what the program is waiting for, on one line.
+/// Reports an error, or what the program is waiting for, on one line, or as many as a terminal needs.
 pub(crate) fn complain(text: &dyn fmt::Display) {
+    const NAME: &str = "brine: ";
+    let mut stderr = terminal::stderr();
+    let text = format!("{NAME}{text}");
     // If stderr cannot be written to, there is no other way to report.
-    let _ = writeln!(terminal::stderr(), "brine: {text}");
+    let _ = writeln!(stderr, "{}", stderr.wrapped(&text, NAME.len()));
 }
 
 /// An error and its causes on one line; the alternate form of anyhow would repeat them. Libraries name the cause in their own text

@@ -10,8 +10,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 
+use brine_view::text::width;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::termios::tcgetwinsize;
+
+/// Prose is not broken where fewer columns than these are left for it.
+const NARROW: usize = 16;
 
 /// Stdout.
 pub(crate) fn stdout() -> Shown<io::Stdout> {
@@ -41,6 +47,43 @@ pub(crate) fn size() -> Option<(usize, usize)> {
     let (columns, lines) = ratatui::crossterm::terminal::size().ok()?;
     // A terminal that does not know says 0.
     (columns > 0).then_some((columns.into(), lines.into()))
+}
+
+/// Prose with lines of at most so many columns where words allow it: each further line of a line is indented by `hang`
+/// more than that one. A word that is longer than a line, such as a path, stays in one piece, so that it can be copied.
+fn wrapped_at(columns: usize, text: &str, hang: usize) -> String {
+    let mut wrapped = String::with_capacity(text.len() + 32);
+    for (nth, line) in text.split('\n').enumerate() {
+        if nth > 0 {
+            wrapped.push('\n');
+        }
+        let own = line.len() - line.trim_start_matches(' ').len();
+        let indent = own + hang;
+        let mut column = 0;
+        for (nth, word) in line.split(' ').enumerate() {
+            let width = columns_of(word);
+            let is_over = column + 1 + width > columns && indent + width <= columns;
+            if nth > 0 && is_over && column > indent {
+                wrapped.push('\n');
+                wrapped.extend(std::iter::repeat_n(' ', indent));
+                column = indent;
+            } else if nth > 0 {
+                wrapped.push(' ');
+                column += 1;
+            }
+            wrapped.push_str(word);
+            column += width;
+        }
+    }
+    wrapped
+}
+
+/// How many columns a word takes, without its colours.
+fn columns_of(word: &str) -> usize {
+    let mut parts = word.split("\x1b[");
+    let first = parts.next().map_or(0, width);
+    let after_colour = |part: &str| width(part.split_once('m').map_or(part, |(_, rest)| rest));
+    first + parts.map(after_colour).sum::<usize>()
 }
 
 /// Whether stdout is a terminal on which lines can be taken back.
@@ -92,6 +135,27 @@ impl<W: Write> Shown<W> {
             out,
             is_terminal,
             pending: Vec::new(),
+        }
+    }
+
+    /// Whether this is a terminal.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Prose of this program for the terminal that this is, broken between words at its width ([`wrapped_at`]); the
+    /// text itself where this is none. Not for lines that are data.
+    pub(crate) fn wrapped<'a>(&self, text: &'a str, hang: usize) -> Cow<'a, str>
+    where
+        W: AsFd,
+    {
+        let size = self.is_terminal.then(|| tcgetwinsize(&self.out));
+        match size {
+            // A terminal that does not know says 0; in very narrow ones no word would have room.
+            Some(Ok(size)) if usize::from(size.ws_col) >= NARROW + hang => {
+                wrapped_at(size.ws_col.into(), text, hang).into()
+            }
+            _ => text.into(),
         }
     }
 
@@ -318,6 +382,22 @@ mod tests {
             );
         }
         assert!(!shown("\x1b[0m").contains('\x1b'));
+    }
+
+    #[test]
+    fn prose_is_broken_between_words_and_indented() {
+        let cases = [
+            (20, "brine: one two three four five", 7, "brine: one two three\n       four five"),
+            (20, "  one two three four five", 2, "  one two three four\n    five"),
+            (20, "short\n\n  and lines", 2, "short\n\n  and lines"),
+            // As it is, for who copies it; what comes after it begins a line.
+            (20, "see /a/very/long/path/to/x now", 4, "see /a/very/long/path/to/x\n    now"),
+            (20, "日本 日本 日本 日本 日本", 1, "日本 日本 日本 日本\n 日本"),
+            (12, "\x1b[1;31merror\x1b[0m   one two", 4, "\x1b[1;31merror\x1b[0m   one\n    two"),
+        ];
+        for (columns, text, hang, wrapped) in cases {
+            assert_eq!(wrapped_at(columns, text, hang), wrapped);
+        }
     }
 
     #[test]

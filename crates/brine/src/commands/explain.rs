@@ -82,6 +82,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Where it is explained.
+type Out = terminal::Shown<std::io::Stdout>;
+
 /// Rules with their names, and where they come from.
 struct Rules {
     rules: Vec<(Rule, String)>,
@@ -157,7 +160,7 @@ async fn explain_rules(
     arguments: &Arguments,
     location: &BusLocation,
     data: &Map,
-    out: &mut impl Write,
+    out: &mut Out,
 ) -> anyhow::Result<bool> {
     let tag = &arguments.tag;
     let Rules {
@@ -167,22 +170,21 @@ async fn explain_rules(
     } = rules(arguments, location)?;
     let matching = rules.iter().filter(|(rule, _)| rule.matches(tag));
     let matching: Vec<_> = matching.collect();
-    writeln!(
+    let count = match rules.len() {
+        1 => "1 rule".to_owned(),
+        count => format!("{count} rules"),
+    };
+    say(
         out,
-        "{} of {} of {source} match {tag}",
-        matching.len(),
-        match rules.len() {
-            1 => "1 rule".to_owned(),
-            count => format!("{count} rules"),
-        }
+        &format!("{} of {count} of {source} match {tag}", matching.len()),
     )?;
     if is_idle {
-        writeln!(out, "nothing reacts: {IDLE}; it would then:")?;
+        say(out, &format!("nothing reacts: {IDLE}; it would then:"))?;
     }
     if data.get("user").and_then(Value::as_str) == Some(REACTOR) {
-        writeln!(
+        say(
             out,
-            "nothing reacts: its user is {REACTOR}, so it comes from a reaction"
+            &format!("nothing reacts: its user is {REACTOR}, so it comes from a reaction"),
         )?;
         return Ok(true);
     }
@@ -204,30 +206,25 @@ async fn explain_rules(
         let throttles = &location.brine.reactor.throttle;
         if let Some(throttle) = throttles.iter().find(|throttle| throttle.glob == rule.glob) {
             let which = if throttle.is_last { "last" } else { "first" };
-            write!(
-                out,
-                "  throttled: the {which} event within {:?}",
-                throttle.within
-            )?;
+            let mut said = format!("  throttled: the {which} event within {:?}", throttle.within);
             if let Some(key) = &throttle.key {
                 let files = files
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
                 match files.evaluate(key, tag, &data) {
-                    Ok(value) => write!(out, " for each {key}, here {value:?}")?,
-                    Err(error) => write!(
-                        out,
+                    Ok(value) => said.push_str(&format!(" for each {key}, here {value:?}")),
+                    Err(error) => said.push_str(&format!(
                         " for each {key}, which this event does not have ({error}): those are taken for one"
-                    )?,
+                    )),
                 }
             }
-            writeln!(out)?;
+            say(out, &said)?;
         }
         let reacted = react(rule, &files, &nobody, tag, &data).await;
         for problem in &reacted.problems {
             is_fine &= !problem.is_error;
             let what = if problem.is_error { "error" } else { "warning" };
-            writeln!(out, "  {what}: {problem}")?;
+            say(out, &format!("  {what}: {problem}"))?;
         }
         if reacted.reactions.is_empty() && !reacted.problems.iter().any(|problem| problem.is_error)
         {
@@ -238,12 +235,12 @@ async fn explain_rules(
                 Ok(call) => {
                     writeln!(out, "  {}: {}", reaction.low.id, shown(call))?;
                     if let Some(note) = fires_for_itself(rule, call) {
-                        writeln!(out, "    {note}")?;
+                        say(out, &format!("    {note}"))?;
                     }
                 }
                 Err(problem) => {
                     is_fine = false;
-                    writeln!(out, "  error: {problem}")?;
+                    say(out, &format!("  error: {problem}"))?;
                 }
             }
         }
@@ -252,7 +249,7 @@ async fn explain_rules(
 }
 
 /// What the record has of a rule: how many reactions ended how, and what is to be said of the last one.
-fn write_so_far(name: &str, recorded: &[Run], out: &mut impl Write) -> anyhow::Result<()> {
+fn write_so_far(name: &str, recorded: &[Run], out: &mut Out) -> anyhow::Result<()> {
     let own: Vec<&Run> = recorded.iter().filter(|run| run.rule == name).collect();
     let Some(last) = own.last() else {
         return Ok(());
@@ -268,14 +265,21 @@ fn write_so_far(name: &str, recorded: &[Run], out: &mut impl Write) -> anyhow::R
         Outcome::Done(result) => note(result).map_or_else(String::new, |note| format!(": {note}")),
         Outcome::Running | Outcome::Uncertain => String::new(),
     };
-    writeln!(
-        out,
-        "  so far, in the record: {}; the last one: {} {}{why}",
-        counts.join(", "),
+    let counts = counts.join(", ");
+    let (word, at) = (
         last.outcome.word(),
-        utc(last.ended.unwrap_or(last.started))
-    )?;
-    Ok(())
+        utc(last.ended.unwrap_or(last.started)),
+    );
+    say(
+        out,
+        &format!("  so far, in the record: {counts}; the last one: {word} {at}{why}"),
+    )
+}
+
+/// A sentence, as wide as the terminal if this is one.
+fn say(out: &mut Out, text: &str) -> anyhow::Result<()> {
+    let text = out.wrapped(text, 2);
+    Ok(writeln!(out, "{text}")?)
 }
 
 /// That a call fires what its own rule reacts to. The loop guard knows runner and wheel jobs, not these.
@@ -323,16 +327,16 @@ fn shown(call: &Call) -> String {
 }
 
 /// Who else reads the event, as far as the running bus knows.
-fn explain_readers(location: &BusLocation, tag: &str, out: &mut impl Write) -> anyhow::Result<()> {
+fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::Result<()> {
     let mut client = match local_events::connect(location.local_address()) {
         Ok(Some(client)) => client,
         Ok(None) => {
-            return Ok(writeln!(
+            return say(
                 out,
-                "\nno bus of Brine runs there, so other readers are not known"
-            )?);
+                "\nno bus of Brine runs there, so other readers are not known",
+            );
         }
-        Err(denied) => return Ok(writeln!(out, "\nother readers are not known: {denied}")?),
+        Err(denied) => return say(out, &format!("\nother readers are not known: {denied}")),
     };
     let answer = client.request(Method::Get, &target("/consumers", &[]), None);
     let consumers = answer

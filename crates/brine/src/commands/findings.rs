@@ -132,7 +132,11 @@ impl ShowArgs {
     }
 }
 
-fn print_one(finding: &Finding, colour: bool, out: &mut impl Write) -> io::Result<()> {
+fn print_one(
+    finding: &Finding,
+    colour: bool,
+    out: &mut terminal::Shown<io::Stdout>,
+) -> io::Result<()> {
     let (word, style) = match finding.severity {
         Severity::Error => ("error", "1;31"),
         Severity::Warning => ("warning", "33"),
@@ -144,14 +148,15 @@ fn print_one(finding: &Finding, colour: bool, out: &mut impl Write) -> io::Resul
     };
     // Texts of libraries begin with the file, too.
     let text = show::visible(without_place(&finding.text, &finding.place));
-    if colour {
-        write!(out, "\x1b[{style}m{word:<8}\x1b[0m")?;
-    } else {
-        write!(out, "{word:<8}")?;
-    }
-    writeln!(out, " {place}{text}")?;
+    let word = match colour {
+        true => format!("\x1b[{style}m{word:<8}\x1b[0m"),
+        false => format!("{word:<8}"),
+    };
+    let line = format!("{word} {place}{text}");
+    writeln!(out, "{}", out.wrapped(&line, 9))?;
     if !finding.remedy.is_empty() {
-        writeln!(out, "         → {}", show::visible(&finding.remedy))?;
+        let remedy = format!("         → {}", show::visible(&finding.remedy));
+        writeln!(out, "{}", out.wrapped(&remedy, 2))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! The rules are asked for over the local socket; the record is read from its files, whether the reactor runs or not.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -235,7 +235,7 @@ fn show(history: &History) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_run(run: &Run, out: &mut impl Write) -> anyhow::Result<()> {
+fn write_run(run: &Run, out: &mut terminal::Shown<io::Stdout>) -> anyhow::Result<()> {
     let call = match (&run.call, &run.too_large) {
         (Some(call), _) => call.name(),
         (None, Some(fun)) => format!("{fun} (too large to be kept)"),
@@ -252,10 +252,14 @@ fn write_run(run: &Run, out: &mut impl Write) -> anyhow::Result<()> {
         run.position
     )?;
     match &run.outcome {
-        Outcome::Failed(why) => writeln!(out, "    {why}")?,
+        Outcome::Failed(why) => {
+            let why = format!("    {why}");
+            writeln!(out, "{}", out.wrapped(&why, 2))?;
+        }
         Outcome::Done(result) => {
             if let Some(note) = note(result) {
-                writeln!(out, "    {note}")?;
+                let note = format!("    {note}");
+                writeln!(out, "{}", out.wrapped(&note, 2))?;
             }
         }
         Outcome::Running | Outcome::Uncertain => {}

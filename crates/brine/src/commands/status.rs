@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         };
         match reader {
             Ok(reader) => print_store(reader, &mut out)?,
-            Err(Some(error)) => writeln!(out, "{}", show::visible(&show::one_line(&error)))?,
+            Err(Some(error)) => say(&mut out, &show::visible(&show::one_line(&error)))?,
             Err(None) => writeln!(out, "history  none")?,
         }
         return Ok(code);
@@ -88,8 +88,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where it is printed.
+type Out = terminal::Shown<io::Stdout>;
+
+/// A line, as wide as the terminal if this is one, with its word alone in the first column.
+fn say(out: &mut Out, line: &str) -> io::Result<()> {
+    let line = out.wrapped(line, 9);
+    writeln!(out, "{line}")
+}
+
 /// Without Brine's own socket: whether somebody serves Salt's.
-fn print_salts(location: &BusLocation, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+fn print_salts(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode> {
     let mut bus = Subscriber::new(&location.address, SubscriberConfig::default());
     let endpoint = location.address.publish();
     Ok(match bus.connect(Duration::ZERO) {
@@ -103,14 +112,14 @@ fn print_salts(location: &BusLocation, out: &mut impl Write) -> anyhow::Result<E
             ExitCode::SUCCESS
         }
         Err(error) => {
-            writeln!(out, "bus      {error}")?;
+            say(out, &format!("bus      {error}"))?;
             ExitCode::FAILURE
         }
     })
 }
 
 /// Of a bus that takes connections and answers nothing.
-fn print_silent(location: &BusLocation, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+fn print_silent(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode> {
     let endpoint = location.address.publish();
     let pid = listener(endpoint).map_or_else(String::new, |pid| format!(" (pid {pid})"));
     writeln!(
@@ -121,7 +130,7 @@ fn print_silent(location: &BusLocation, out: &mut impl Write) -> anyhow::Result<
 }
 
 /// What a store holds, whether or not its bus runs.
-fn print_store(mut reader: HistoryReader, out: &mut impl Write) -> anyhow::Result<()> {
+fn print_store(mut reader: HistoryReader, out: &mut Out) -> anyhow::Result<()> {
     let info = reader.info()?;
     match (info.oldest, info.newest) {
         (Some((oldest, since)), Some((newest, until))) => writeln!(
@@ -178,7 +187,7 @@ impl Running {
         Ok(Some(Self { status, window }))
     }
 
-    fn print_bus(&self, location: &BusLocation, out: &mut impl Write) -> io::Result<()> {
+    fn print_bus(&self, location: &BusLocation, out: &mut Out) -> io::Result<()> {
         let bus = part(&self.status, "bus");
         writeln!(
             out,
@@ -187,45 +196,51 @@ impl Running {
             location.address.publish()
         )?;
         if let Some(bus) = bus {
-            writeln!(
+            let [appended, delivered, publishers, overrun] = [
+                "appended_events",
+                "deliveries",
+                "publishers",
+                "overrun_subscribers",
+            ]
+            .map(|field| text(bus, field));
+            say(
                 out,
-                "events   {} appended, {} delivered to subscribers of Salt's sockets; {} publishers now; {} subscribers closed because they fell behind",
-                text(bus, "appended_events"),
-                text(bus, "deliveries"),
-                text(bus, "publishers"),
-                text(bus, "overrun_subscribers"),
+                &format!(
+                    "events   {appended} appended, {delivered} delivered to subscribers of Salt's sockets; {publishers} publishers now; {overrun} subscribers closed because they fell behind"
+                ),
             )?;
         }
         let history = part(&self.status, "history");
         let trouble = history.and_then(|history| history.get("trouble")?.as_str());
         if let Some(trouble) = trouble {
-            writeln!(out, "history  trouble: {}", show::visible(trouble))?;
+            say(out, &format!("history  trouble: {}", show::visible(trouble)))?;
         }
         Ok(())
     }
 
     /// How it goes with a bus that somebody else runs, where one is joined.
-    fn print_attach(&self, out: &mut impl Write) -> io::Result<()> {
+    fn print_attach(&self, out: &mut Out) -> io::Result<()> {
         let Some(attach) = part(&self.status, "attach") else {
             return Ok(());
         };
         let is = |name| attach.get(name) == Some(&Value::Bool(true));
-        writeln!(
+        let joined = match is("joined") {
+            true => "every event of the bus is read",
+            false => "the bus that is joined is away",
+        };
+        let front = if is("in_front") { ", in front" } else { "" };
+        let [events, gaps, malformed] =
+            ["events", "gaps", "malformed"].map(|field| text(attach, field));
+        say(
             out,
-            "attach   {}{}; {} events read, {} gaps, {} malformed events left out",
-            match is("joined") {
-                true => "every event of the bus is read",
-                false => "the bus that is joined is away",
-            },
-            if is("in_front") { ", in front" } else { "" },
-            text(attach, "events"),
-            text(attach, "gaps"),
-            text(attach, "malformed"),
+            &format!(
+                "attach   {joined}{front}; {events} events read, {gaps} gaps, {malformed} malformed events left out"
+            ),
         )
     }
 
     /// What can be read again, for who cannot look into the store.
-    fn print_history(&self, out: &mut impl Write) -> io::Result<()> {
+    fn print_history(&self, out: &mut Out) -> io::Result<()> {
         match &self.window {
             Some((oldest, newest)) => writeln!(
                 out,
@@ -263,7 +278,7 @@ impl Running {
     }
 
     /// How it goes with the other masters, where several are one bus.
-    fn print_cluster(&self, out: &mut impl Write) -> io::Result<()> {
+    fn print_cluster(&self, out: &mut Out) -> io::Result<()> {
         let Some(cluster) = part(&self.status, "cluster") else {
             return Ok(());
         };
@@ -276,7 +291,7 @@ impl Running {
             text(cluster, "dead_letters"),
         )?;
         if let Some(reason) = cluster.get("waits_for").and_then(Value::as_str) {
-            writeln!(out, "cluster  waiting: {}", show::visible(reason))?;
+            say(out, &format!("cluster  waiting: {}", show::visible(reason)))?;
         }
         let masters = cluster.get("masters").and_then(Value::as_array);
         for master in masters.into_iter().flatten().filter_map(Value::as_map) {
@@ -296,7 +311,7 @@ impl Running {
     }
 
     /// What a reactor has done, and how far behind it is.
-    fn print_reactor(&self, out: &mut impl Write) -> io::Result<()> {
+    fn print_reactor(&self, out: &mut Out) -> io::Result<()> {
         let Some(reactor) = part(&self.status, "reactor") else {
             return Ok(());
         };
@@ -311,7 +326,7 @@ impl Running {
         )
     }
 
-    fn print_readers(&self, out: &mut impl Write) -> io::Result<()> {
+    fn print_readers(&self, out: &mut Out) -> io::Result<()> {
         let readers = self.readers();
         if !readers.is_empty() {
             writeln!(

@@ -7,17 +7,30 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::site::Site;
 
 /// Sets the window's title, clears the screen, goes back to the line's start, hides text, reorders the line.
 const HOSTILE: &str = "EVIL\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}31m\rover\u{8}\u{1b}[8mhidden\u{202e}reversed\u{2066}\u{200b}\u{85}";
 
-/// Runs a command whose stdout and stderr are a terminal; what the terminal got.
-fn on_terminal(mut command: Command) -> String {
+/// Runs a command whose stdout and stderr are a terminal that does not know its size; what the terminal got.
+fn on_terminal(command: Command) -> String {
+    on_terminal_of(0, command)
+}
+
+/// The same on a terminal of so many columns.
+fn on_terminal_of(columns: u16, mut command: Command) -> String {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&terminal, size).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap();
     let name = std::ffi::OsStr::from_bytes(name.to_bytes()).to_owned();
     let no_control = i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).unwrap();
@@ -133,4 +146,48 @@ fn no_command_lets_foreign_text_act_on_a_terminal() {
         evil += usize::from(text.contains("EVIL"));
     }
     assert!(evil > 20, "only {evil} commands printed any of it");
+}
+
+/// Errors, findings and explanations; in a pipe, for programs, each is one line.
+#[test]
+fn prose_is_as_wide_as_the_terminal() {
+    const COLUMNS: u16 = 60;
+    let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+    let path = root.path().to_str().unwrap();
+    let master = format!("root_dir: {path}\ntimeoutt: 5\nopen_mode: True\nreactor: [{{a/*: []}}]\n");
+    std::fs::write(root.path().join("master"), master).unwrap();
+    let again = ["explain", "my/tag", "user=Reactor", "-c", path];
+    for words in [
+        &["check", "-c", path][..],
+        &["doctor", "-c", path],
+        &["explain", "a/b", "-c", path],
+        &again,
+        &["history", "-c", path, "--last", "3"],
+        &["send", "a", "-t", "0", "-c", path],
+        &["send", "a", "-c", "/nonexistent"],
+        &["bus", "--also", "x"],
+        &["bus", "--log-bytes", "ten"],
+        &["consumer", "reset", "x"],
+    ] {
+        let command = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+            command.args(words);
+            command
+        };
+        let left = command().stdin(Stdio::null()).output().unwrap();
+        let piped = [left.stdout, left.stderr].concat();
+        let piped = String::from_utf8(piped).unwrap();
+        let narrow = without_colours(&on_terminal_of(COLUMNS, command()));
+        let in_words = |text: &str| {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            words.join(" ")
+        };
+        assert_eq!(in_words(&narrow), in_words(&piped), "{words:?}");
+        for line in narrow.lines() {
+            assert!(line.chars().count() <= COLUMNS.into(), "{words:?}: {line}");
+        }
+        if piped.lines().any(|line| line.chars().count() > COLUMNS.into()) {
+            assert!(narrow.lines().any(|line| line.starts_with("  ")), "{narrow}");
+        }
+    }
 }
