@@ -245,7 +245,9 @@ impl Readers {
         self.lock().now.clone()
     }
 
-    /// How many events streams were sent since the beginning, each counted once for each of them.
+    /// How many events streams were sent since the beginning, each counted once for each of them: `watch`, `history`,
+    /// consumers and other programs on `brine.sock`, and streams of the HTTP API of this process. Gaps and heartbeats
+    /// do not count, nor do events that a stream's filter leaves out.
     pub(crate) fn sent(&self) -> u64 {
         let reading = self.lock();
         let sent = |reader: &Arc<Reader>| reader.sent.load(Ordering::Relaxed);

@@ -68,6 +68,8 @@ fn status(state: &ApiState, subject: &Subject, access: &Access, after: Option<Po
     let streams: Vec<Value> = visible.map(|reader| stream(reader, state).into()).collect();
     status.insert("streams", streams);
     if sees_all {
+        let sent = state.readers().sent();
+        status.insert("stream_deliveries", Value::Int(sent.into()));
         if let Some(consumers) = crate::consumers::all(state) {
             let consumers = consumers.into_iter().map(Value::from);
             status.insert("consumers", consumers.collect::<Vec<_>>());

@@ -29,7 +29,8 @@ pub struct BusHandle {
 pub struct BusStats {
     /// What the log holds, and how many events and bytes came in.
     pub log: Stats,
-    /// Events written to subscribers, each counted once for each subscriber.
+    /// Events written to subscribers of Salt's publish sockets, each counted once for each subscriber. Readers of
+    /// `brine.sock` and of the HTTP API read the log without the bus: who serves them counts theirs.
     pub deliveries: u64,
     /// Publishers connected now.
     pub publishers: usize,

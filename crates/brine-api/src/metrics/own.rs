@@ -194,7 +194,7 @@ fn bus(bus: &BusHandle, out: &mut Exposition) {
     let stats = bus.stats();
     out.counter(
         "brine_deliveries_total",
-        "Events written to subscribers, once for each of them.",
+        "Events written to subscribers of Salt's socket, once for each of them.",
     )
     .sample(&[], stats.deliveries);
     out.gauge("brine_publishers", "Publishers connected now.")
@@ -253,7 +253,7 @@ fn streams(state: &ApiState, out: &mut Exposition) {
     let lags = readers.iter().map(|reader| reader.lag(&state.log));
     out.counter(
         "brine_stream_deliveries_total",
-        "Events sent to streams over HTTP, once for each of them.",
+        "Events sent to streams over HTTP, of brine.sock and the API, once for each of them.",
     )
     .sample(&[], state.readers().sent());
     out.gauge("brine_streams", "Streams over HTTP that are read now.")

@@ -203,10 +203,11 @@ impl Running {
                 "overrun_subscribers",
             ]
             .map(|field| text(bus, field));
+            let streamed = text(&self.status, "stream_deliveries");
             say(
                 out,
                 &format!(
-                    "events   {appended} appended, {delivered} delivered to subscribers of Salt's sockets; {publishers} publishers now; {overrun} subscribers closed because they fell behind"
+                    "events   {appended} appended, {delivered} delivered to subscribers of Salt's sockets, {streamed} to readers of brine.sock and the API; {publishers} publishers now; {overrun} subscribers closed because they fell behind"
                 ),
             )?;
         }

@@ -223,6 +223,21 @@ fn a_listed_user_watches_reads_fires_and_sees_the_status() {
 }
 
 #[test]
+fn what_readers_of_the_local_socket_got_is_counted() {
+    let bus = Bus::start();
+    for tag in ["my/1", "other", "my/2"] {
+        bus.send(tag, "{}");
+    }
+    let left = bus.run(&["watch", "my/*", "--last", "2", "-n", "2", "-o", "tags"]);
+    assert_eq!(left.stdout, "my/1\nmy/2\n", "{left:?}");
+    let status = bus.run(&["status", "--json"]).stdout;
+    assert!(status.contains("\"stream_deliveries\": 2"), "{status}");
+    let status = bus.run(&["status"]).stdout;
+    let counted = "0 delivered to subscribers of Salt's sockets, 2 to readers of brine.sock and the API";
+    assert!(status.contains(counted), "{status}");
+}
+
+#[test]
 fn lines_of_stdin_are_acknowledged_each() {
     let mut bus = Bus::absent();
     let history = bus.path("h");

@@ -172,6 +172,7 @@ fn the_bus_and_who_reads_it() {
     let status: Map = [
         ("pid", Value::from(812)),
         ("bus", bus.into()),
+        ("stream_deliveries", 7.into()),
         ("history", history.into()),
     ]
     .into_iter()

@@ -62,9 +62,13 @@ fn rows(app: &App) -> Vec<(String, Meaning)> {
         })
         .collect();
     if let Some(bus) = bus {
+        let mut bus = bus.clone();
+        if let Some(streamed) = status.get("stream_deliveries") {
+            bus.insert("stream_deliveries", streamed.clone());
+        }
         rows.push((String::new(), Meaning::Plain));
         rows.push((
-            format!("{} {}", left("bus", 10), data::pairs(bus, &["subscribers"])),
+            format!("{} {}", left("bus", 10), data::pairs(&bus, &["subscribers"])),
             Meaning::Plain,
         ));
     }
@@ -82,7 +86,7 @@ fn rows(app: &App) -> Vec<(String, Meaning)> {
         let (Some(name), Some(text)) = (name.as_str(), part_text(part)) else {
             continue;
         };
-        if matches!(name, "bus" | "streams" | "consumers") {
+        if matches!(name, "bus" | "streams" | "stream_deliveries" | "consumers") {
             continue;
         }
         let trouble = part.as_map().and_then(|part| part.get("trouble"));
