@@ -37,10 +37,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List the consumers: position, lag and state
+    #[command(visible_alias = "list")]
     Ls(List),
     /// Show one
+    #[command(visible_alias = "show")]
     Info(Named),
     /// Make one
+    #[command(visible_alias = "create")]
     Add(Add),
     /// Print its next events, and move its position behind them
     Next(NextArguments),
@@ -51,10 +54,12 @@ enum Command {
     /// Move its position: shows what it would do, and does it with --execute
     Reset(Reset),
     /// List what a sink could not deliver
+    #[command(visible_alias = "dead-letters")]
     Dead(Listed),
     /// Have a sink send that again
     Resend(Named),
     /// Remove it
+    #[command(visible_aliases = ["remove", "delete"])]
     Rm(Named),
 }
 

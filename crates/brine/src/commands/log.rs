@@ -33,6 +33,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show what the history holds
+    #[command(visible_alias = "show")]
     Info(Info),
     /// Read everything, and say what cannot be read
     Verify(Verify),
@@ -41,6 +42,7 @@ enum Command {
     /// Append events from JSON lines on stdin. The bus must not be running
     Import(Import),
     /// Remove events: shows what would go, and removes it with --execute. The bus must not be running
+    #[command(visible_aliases = ["rm", "remove", "delete"])]
     Purge(Purge),
     /// Apply limits at once, and give free space back to the system. The bus must not be running
     Vacuum(Vacuum),

@@ -35,6 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List the rules of the running reactor: how far each is, and what it has done, before restarts too
+    #[command(visible_alias = "list")]
     Ls(List),
     /// Show what became of reactions, oldest first
     History(History),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use crate::support::{Bus, brine, run};
 
@@ -133,6 +134,24 @@ fn errors_name_the_file_its_owner_and_a_remedy() {
     insta::assert_snapshot!(send(&root), @"brine: no bus at ROOT/master_event_pull.ipc: it is not a socket; remove it and start the bus");
     insta::assert_snapshot!(error(&["send", "", "--sock-dir", "/x"]), @"brine: the tag is empty");
     insta::assert_snapshot!(error(&["send", "t", "text", "--sock-dir", "/x"]), @r#"brine: data must be a mapping, such as '{a: 1}' or a=1; found "text""#);
+}
+
+#[test]
+fn who_wants_many_events_is_told_what_fires_them() {
+    for option in ["--count", "-n", "--rate"] {
+        let left = run(&mut brine(&["send", "my/tag", option, "100"]), "");
+        assert_eq!(left.code, Some(2), "{left:?}");
+        assert!(left.stderr.contains("brine bench"), "{left:?}");
+        let (_, command) = left.stderr.split_once("Many events: ").unwrap();
+        let (make, _) = command.split_once(" | brine send --stdin").unwrap();
+        let bus = Bus::start();
+        let lines = Command::new("sh").args(["-c", make]).output().unwrap();
+        let lines = String::from_utf8(lines.stdout).unwrap();
+        let left = run(&mut bus.command(&["send", "--stdin"]), &lines);
+        assert_eq!(left.code, Some(0), "{left:?}");
+        let status = bus.run(&["status"]).stdout;
+        assert!(status.contains("events   100 appended"), "{status}");
+    }
 }
 
 /// As root nothing is closed, so the test is one for others.

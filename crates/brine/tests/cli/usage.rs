@@ -36,6 +36,30 @@ fn every_command_has_help_and_wrong_usage_is_code_2() {
     }
 }
 
+/// What other tools call it: docker and kubectl have `ls` and `rm`, nats and systemd `list` and `delete`.
+#[test]
+fn commands_have_the_names_that_people_know() {
+    for (command, name, others) in [
+        ("consumer", "ls", &["list"][..]),
+        ("consumer", "info", &["show"]),
+        ("consumer", "add", &["create"]),
+        ("consumer", "rm", &["remove", "delete"]),
+        ("consumer", "dead", &["dead-letters"]),
+        ("reactor", "ls", &["list"]),
+        ("log", "info", &["show"]),
+        ("log", "purge", &["rm", "remove", "delete"]),
+    ] {
+        let help = |name: &str| run(&mut brine(&[command, name, "--help"]), "");
+        let expected = help(name);
+        assert_eq!(expected.code, Some(0), "{command} {name}");
+        let all = run(&mut brine(&[command, "--help"]), "").stdout;
+        for other in others {
+            assert_eq!(help(other), expected, "{command} {other}");
+            assert!(all.contains(other), "{command} {other}: {all}");
+        }
+    }
+}
+
 #[test]
 fn completions_and_manual_pages_are_made() {
     for shell in ["bash", "zsh", "fish"] {

@@ -65,9 +65,17 @@ pub(crate) struct Arguments {
     /// configuration says]. Brine's own bus takes all
     #[arg(long, value_name = "RELEASE")]
     compat: Option<Compat>,
+    /// What other tools have for many events: the answer says what does it here.
+    #[arg(short = 'n', long, alias = "rate", hide = true, num_args = 0..=1, default_missing_value = "")]
+    count: Option<String>,
     #[command(flatten)]
     bus: BusArgs,
 }
+
+/// What is said to `--count` and `--rate`.
+const MANY: &str = "send fires one event, or the lines of --stdin. Many events: \
+    seq 100 | sed 's|.*|{\"tag\": \"my/tag\", \"data\": {\"n\": &}}|' | brine send --stdin. \
+    Load and its figures: brine bench";
 
 /// When an event counts as fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,6 +88,9 @@ enum Ack {
 
 /// Fires the events.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.count.is_some() {
+        wrong_usage(MANY);
+    }
     let location = arguments.bus.resolve()?;
     if arguments.to_master && location.node == Node::Master {
         wrong_usage("--to-master: a master's bus cannot send to a master; add --node minion");
