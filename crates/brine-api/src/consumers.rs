@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_log::history::{Consumer, ConsumerName, History, Paused, StoreError};
-use brine_log::{Log, LogId, Millis, Next, Position, Seq, Start};
+use brine_log::{Log, LogId, Millis, Next, ParsePositionError, Position, Seq, Start};
 use brine_wire::compat::StampStyle;
 use brine_wire::time::{Bound, Clock, parse_start, parse_time};
 use brine_wire::{Map, Value, json, stamp};
@@ -167,12 +167,13 @@ impl Consumers {
             ("POST", Some(name), Some("reset")) => self.reset(name, query).await,
             ("GET", Some(name), Some("dead")) => self.dead(name, query),
             ("POST", Some(name), Some("resend")) => self.resend(name, query).await,
+            ("POST", Some(name), Some("discard")) => self.discard(name, query).await,
             (_, None, None) => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
             (_, Some(_), None) => Err(ApiError::MethodNotAllowed {
                 allowed: "GET, PUT, DELETE",
             }),
             (_, Some(_), Some("dead")) => Err(ApiError::MethodNotAllowed { allowed: "GET" }),
-            (_, Some(_), Some("ack" | "pause" | "resume" | "reset" | "resend")) => {
+            (_, Some(_), Some("ack" | "pause" | "resume" | "reset" | "resend" | "discard")) => {
                 Err(ApiError::MethodNotAllowed { allowed: "POST" })
             }
             _ => Err(ApiError::NotFound),
@@ -373,6 +374,36 @@ impl Consumers {
         sent.map_err(ApiError::Conflict)
     }
 
+    /// Removes some of that for good, or all; without `execute` it only says how many.
+    async fn discard(&self, name: &str, query: &str) -> Result<Map, ApiError> {
+        let (mut positions, mut all, mut execute) = (Vec::new(), false, false);
+        for (name, value) in query::parse(query, &["position", "all", "execute"])? {
+            match name {
+                "all" => all = query::flag(name, &value)?,
+                "execute" => execute = query::flag(name, &value)?,
+                _ => {
+                    let position = value.parse();
+                    positions.push(position.map_err(|error: ParsePositionError| {
+                        ApiError::BadRequest(format!("position: {error}"))
+                    })?);
+                }
+            }
+        }
+        if all != positions.is_empty() {
+            let text = "name the positions of dead letters, or all of them";
+            return Err(ApiError::BadRequest(text.to_owned()));
+        }
+        let which = (!all).then_some(positions);
+        let discarded = self.sinks_of(name)?.discard(name, which, execute).await;
+        let discarded = discarded.map_err(ApiError::Conflict)?;
+        let mut answer = Map::new();
+        answer.insert("name", name);
+        answer.insert("discarded", Value::Int(discarded.count.into()));
+        answer.insert("kept", Value::Int(discarded.kept.into()));
+        answer.insert("executed", execute);
+        Ok(answer)
+    }
+
     fn sinks_of(&self, name: &str) -> Result<&Arc<dyn Sinks>, ApiError> {
         let consumer = self.find(name)?;
         let sinks = self.sinks.as_ref().filter(|_| consumer.kind == SINK);
@@ -468,7 +499,7 @@ impl Consumers {
         shown.insert("state", state);
         shown.insert("filter", consumer.filter.as_str());
         shown.insert("saved_at", time(consumer.saved_at));
-        let sink = self.sinks.as_ref();
+        let sink = self.sinks.as_ref().filter(|_| consumer.kind == SINK);
         let more = sink.and_then(|sinks| sinks.describe(consumer.name.as_str()));
         for (name, value) in more.into_iter().flatten() {
             // One that is paused says that, not what it would wait for.

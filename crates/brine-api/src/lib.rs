@@ -42,7 +42,7 @@ pub use consumers::Consumers;
 pub use error::ApiError;
 pub use respond::respond;
 pub use run::{Client, Command, RunCommand, RunError};
-pub use sinks::{SinkFigures, Sinks};
+pub use sinks::{Discarded, SinkFigures, Sinks};
 pub use state::{
     ApiConfig, ApiState, Audit, Durability, NodeInfo, Noticed, ReadinessCheck, StatusPart,
 };

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use brine_log::Position;
 use brine_wire::Map;
 
 /// The sinks of a process, or what is left of them on its disk while it does not run.
@@ -10,7 +11,7 @@ pub trait Sinks: Send + Sync {
     /// Whether a consumer of this name is a sink that runs.
     fn is_running(&self, name: &str) -> bool;
 
-    /// What a sink has done, as members to show; `None` if none of this name runs.
+    /// What a sink has done, as members to show; of one that does not run, how many dead letters it has left.
     fn describe(&self, name: &str) -> Option<Map>;
 
     /// What each sink has done, for metrics.
@@ -27,6 +28,24 @@ pub trait Sinks: Send + Sync {
         &'a self,
         name: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<Map, String>> + Send + 'a>>;
+
+    /// Removes those of these events for good, or all; without `execute`, only looks. One that is not there is an
+    /// error, and nothing is removed.
+    fn discard<'a>(
+        &'a self,
+        name: &'a str,
+        which: Option<Vec<Position>>,
+        execute: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Discarded, String>> + Send + 'a>>;
+}
+
+/// Dead letters that were removed, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Discarded {
+    /// How many.
+    pub count: u64,
+    /// How many are left.
+    pub kept: u64,
 }
 
 /// What one sink has done since its process began.

@@ -1,9 +1,10 @@
-//! Dead letters: the events that the other side never takes, kept on disk until somebody sends them again.
+//! Dead letters: the events that the other side never takes, kept on disk until somebody sends them again or discards
+//! them.
 //!
 //! One file per sink, one JSON object per line. A letter is on the disk before the consumer's position passes its
 //! event. The file is bounded: a sink whose letters fill it stops, because the alternative is to lose events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -50,6 +51,24 @@ pub struct DeadLetters {
     bytes: u64,
 }
 
+/// Which dead letters are discarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discard {
+    /// All that there are.
+    All,
+    /// Those of these events.
+    These(Vec<Position>),
+}
+
+/// Letters that are discarded, and how many others there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// Those that are discarded.
+    pub positions: Vec<Position>,
+    /// How many are kept.
+    pub kept: u64,
+}
+
 /// Dead letters that cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,10 +89,16 @@ pub enum DeadError {
         /// Its number, from 1.
         line: usize,
     },
+    /// One that is to be discarded is not among them.
+    #[error("no dead letter has position {position}; none is discarded")]
+    NotThere {
+        /// The position that was named.
+        position: Position,
+    },
     /// There are as many as may be.
     #[error(
         "dead letters {}: full with {letters} letters; mend what makes the other side refuse them and send them \
-         again, or remove the file",
+         again, or discard them",
         .file.display()
     )]
     Full {
@@ -247,6 +272,43 @@ impl DeadLetters {
         Ok(())
     }
 
+    /// Removes letters for good: those that are named, or all.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::chosen`], and nothing is removed; and if the file cannot be written.
+    pub fn discard(&mut self, which: &Discard) -> Result<Chosen, DeadError> {
+        let chosen = Self::chosen(&self.file, which)?;
+        if !chosen.positions.is_empty() {
+            self.remove(&chosen.positions)?;
+        }
+        Ok(chosen)
+    }
+
+    /// Which letters of a file would be discarded.
+    ///
+    /// # Errors
+    /// [`DeadError::NotThere`] if one that is named is not there; others if the file cannot be read.
+    pub fn chosen(file: &Path, which: &Discard) -> Result<Chosen, DeadError> {
+        let mut there = BTreeMap::new();
+        for letter in Self::read(file)? {
+            let position = letter?.position;
+            there.insert(key(position), position);
+        }
+        let all = there.len();
+        if let Discard::These(positions) = which {
+            let missing = positions.iter().find(|it| !there.contains_key(&key(**it)));
+            if let Some(&position) = missing {
+                return Err(DeadError::NotThere { position });
+            }
+            let wanted: BTreeSet<_> = positions.iter().map(|it| key(*it)).collect();
+            there.retain(|key, _| wanted.contains(key));
+        }
+        Ok(Chosen {
+            kept: (all - there.len()) as u64,
+            positions: there.into_values().collect(),
+        })
+    }
+
     /// Removes those that have been delivered after all.
     pub(crate) fn remove(&mut self, delivered: &[Position]) -> Result<(), DeadError> {
         let gone: BTreeSet<_> = delivered.iter().map(|position| key(*position)).collect();
@@ -392,6 +454,34 @@ mod tests {
             [letter(2), letter(9)]
         );
         assert_eq!(read(&directory.path().join("a")), [letter(3)]);
+    }
+
+    #[test]
+    fn letters_are_discarded_by_position_or_all_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("db");
+        let mut letters = DeadLetters::open(&file).unwrap();
+        for seq in 1..=4 {
+            letters.add(&letter(seq)).unwrap();
+        }
+        let these = |seqs: &[u64]| {
+            let positions = seqs.iter().map(|seq| letter(*seq).position);
+            Discard::These(positions.collect())
+        };
+        // Either all that are named or none.
+        let error = letters.discard(&these(&[1, 9])).unwrap_err();
+        assert!(error.to_string().contains("-9; none"), "{error}");
+        assert_eq!(read(&file).len(), 4);
+        let chosen = letters.discard(&these(&[3, 1, 3])).unwrap();
+        assert_eq!((chosen.positions.len(), chosen.kept), (2, 2));
+        assert_eq!(read(&file), [letter(2), letter(4)]);
+        let chosen = letters.discard(&Discard::All).unwrap();
+        assert_eq!((chosen.positions.len(), chosen.kept), (2, 0));
+        assert!(letters.is_empty() && read(&file).is_empty());
+        assert!(letters.discard(&Discard::All).unwrap().positions.is_empty());
+        // It can come again.
+        letters.add(&letter(1)).unwrap();
+        assert_eq!(read(&file), [letter(1)]);
     }
 
     #[test]

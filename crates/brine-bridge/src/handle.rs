@@ -1,4 +1,4 @@
-//! A sink that runs, as others see it: its name, its figures, and the request to send dead letters again.
+//! A sink that runs, as others see it: its name, its figures, and requests about its dead letters.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brine_log::history::ConsumerName;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::dead::DeadError;
+use crate::dead::{Chosen, DeadError, Discard};
 use crate::figures::{Counted, Figures};
 use crate::sink::SinkError;
 
@@ -19,8 +19,14 @@ pub struct SinkHandle {
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
-/// To send the dead letters again.
-pub(crate) type Request = oneshot::Sender<Result<Resent, DeadError>>;
+/// What is asked of a sink that runs, with where the answer goes.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To send the dead letters again.
+    Resend(oneshot::Sender<Result<Resent, DeadError>>),
+    /// To remove some for good.
+    Discard(Discard, oneshot::Sender<Result<Chosen, DeadError>>),
+}
 
 /// What became of dead letters that were sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,9 +73,9 @@ impl Resent {
     }
 }
 
-/// Dead letters that could not be sent again.
+/// Dead letters that could not be sent again, or discarded.
 #[derive(Debug, thiserror::Error)]
-pub enum ResendError {
+pub enum RequestError {
     /// Their file.
     #[error(transparent)]
     Letters(#[from] DeadError),
@@ -100,11 +106,26 @@ impl SinkHandle {
     /// Sends the dead letters again, between two batches. Those the other side takes are removed.
     ///
     /// # Errors
-    /// [`ResendError`]. Dropping the future does not stop it.
-    pub async fn resend(&self) -> Result<Resent, ResendError> {
+    /// [`RequestError`]. Dropping the future does not stop it.
+    pub async fn resend(&self) -> Result<Resent, RequestError> {
+        self.ask(Request::Resend).await
+    }
+
+    /// Removes dead letters for good, between two batches.
+    ///
+    /// # Errors
+    /// [`RequestError`]. Dropping the future does not stop it.
+    pub async fn discard(&self, which: Discard) -> Result<Chosen, RequestError> {
+        self.ask(|answer| Request::Discard(which, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, DeadError>>) -> Request,
+    ) -> Result<T, RequestError> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.requests.send(answer).await;
-        sent.map_err(|_| ResendError::Ended)?;
-        Ok(answered.await.map_err(|_| ResendError::Ended)??)
+        let sent = self.requests.send(request(answer)).await;
+        sent.map_err(|_| RequestError::Ended)?;
+        Ok(answered.await.map_err(|_| RequestError::Ended)??)
     }
 }

@@ -48,10 +48,10 @@ pub mod tls;
 pub mod webhook;
 
 pub use batch::{Batch, Event};
-pub use dead::{DeadError, DeadLetter, DeadLetters};
+pub use dead::{Chosen, DeadError, DeadLetter, DeadLetters, Discard};
 pub use figures::{Figures, LastError};
 pub use filter::{BadFilter, Filter};
-pub use handle::{ResendError, Resent, SinkHandle};
+pub use handle::{RequestError, Resent, SinkHandle};
 pub use plan::Batching;
 pub use pump::Pump;
 pub use reader::SinkConfig;

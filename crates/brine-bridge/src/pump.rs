@@ -141,9 +141,8 @@ impl Pump {
         self.reader.check_consumer()?;
         tokio::select! {
             biased;
-            Some(answer) = self.requests.recv() => {
-                // Whoever asked may have gone.
-                let _ = answer.send(self.resend(sink).await);
+            Some(request) = self.requests.recv() => {
+                self.answer(request, sink).await;
                 return Ok(());
             }
             result = self.reader.gather(gathered, closing) => result?,
@@ -375,10 +374,7 @@ impl Pump {
                 () = sleep_until(until) => return Ok(()),
                 () = &mut changed => return Ok(()),
                 () = closing.wait() => return Err(Interrupted::Closing),
-                Some(answer) = self.requests.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(self.resend(sink).await);
-                }
+                Some(request) = self.requests.recv() => self.answer(request, sink).await,
             }
         }
     }
@@ -403,6 +399,21 @@ impl Pump {
             figures.waits_for = None;
         });
         Ok(())
+    }
+
+    /// Whoever asked may have gone.
+    async fn answer<S: Sink>(&mut self, request: Request, sink: &mut S) {
+        match request {
+            Request::Resend(answer) => {
+                let _ = answer.send(self.resend(sink).await);
+            }
+            Request::Discard(which, answer) => {
+                let discarded = self.dead.discard(&which);
+                self.counted
+                    .note(|figures| figures.dead = self.dead.len() as u64);
+                let _ = answer.send(discarded);
+            }
+        }
     }
 
     /// Sends the dead letters once more, each alone.

@@ -13,7 +13,7 @@ use anyhow::Context;
 use brine_api::Consumers;
 use brine_bus::client::local::{LocalError, Method, blocking::LocalClient, target};
 use brine_log::history::{ConsumerName, HistoryConfig, HistoryReader, PreparedHistory, Retention};
-use brine_log::{Log, LogConfig, LogId};
+use brine_log::{Log, LogConfig, LogId, Position};
 use brine_wire::{Map, Value, json};
 
 use super::history::{self, GONE, NextArguments};
@@ -58,6 +58,8 @@ enum Command {
     Dead(Listed),
     /// Have a sink send that again
     Resend(Named),
+    /// Remove some of that for good: shows what would go, and removes it with --execute
+    Discard(Discard),
     /// Remove it
     #[command(visible_aliases = ["remove", "delete"])]
     Rm(Named),
@@ -88,6 +90,24 @@ struct Listed {
     json: bool,
     #[command(flatten)]
     named: Named,
+}
+
+#[derive(Debug, clap::Args)]
+struct Discard {
+    /// The consumer
+    #[arg(value_parser = history_store::consumer_name)]
+    name: ConsumerName,
+    /// The events, by their positions as `dead` shows them
+    #[arg(value_name = "POSITION", required_unless_present = "all", conflicts_with = "all")]
+    positions: Vec<Position>,
+    /// All that the sink could not deliver
+    #[arg(long)]
+    all: bool,
+    /// Do it
+    #[arg(long)]
+    execute: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -180,6 +200,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Ok(_) => return Ok(ExitCode::FAILURE),
             Err(error) => Err(error),
         },
+        Command::Discard(discard) => self::discard(discard),
         Command::Rm(named) => {
             ask(&named.store, Method::Delete, &path(&named.name, ""), &[]).map(drop)
         }
@@ -369,6 +390,26 @@ fn resend(named: &Named) -> Result<i128, Unanswered> {
     }
     writeln!(terminal::stdout(), "{said}")?;
     Ok(count("kept"))
+}
+
+/// Removes dead letters, or says how many.
+fn discard(discard: &Discard) -> Result<(), Unanswered> {
+    let positions: Vec<String> = discard.positions.iter().map(ToString::to_string).collect();
+    let mut parameters: Vec<(&str, &str)> = positions.iter().map(|it| ("position", &**it)).collect();
+    parameters.extend(discard.all.then_some(("all", "true")));
+    parameters.extend(discard.execute.then_some(("execute", "true")));
+    let path = path(&discard.name, "/discard");
+    let answer = ask(&discard.store, Method::Post, &path, &parameters)?.into();
+    let [count, kept] = ["discarded", "kept"].map(|field| shown(&answer, field));
+    let name = &discard.name;
+    let mut out = terminal::stdout();
+    if discard.execute {
+        writeln!(out, "{name}: {count} discarded, {kept} kept")?;
+    } else {
+        writeln!(out, "{name}: {count} to discard, {kept} to keep")?;
+        show::complain(&"nothing discarded; add --execute to do it");
+    }
+    Ok(())
 }
 
 fn info(named: &Named) -> Result<(), Unanswered> {

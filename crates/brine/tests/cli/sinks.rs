@@ -409,6 +409,74 @@ fn dead_letters_for_an_other_side_that_is_away_are_not_refused() {
 }
 
 #[test]
+fn dead_letters_are_discarded_by_name_and_after_a_look() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Refuses every event, and goes with the test.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let answer =
+                b"HTTP/1.1 422 No\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbad";
+            stream.write_all(answer).unwrap();
+            let _ = stream.read(&mut [0; 4096]); // until it is closed
+        }
+    });
+    let mut bus = configured(&format!(
+        "    hook: {{type: webhook, url: 'http://{address}/in', attempts: 1}}"
+    ));
+    let config = bus.path("master");
+    bus.begin(&["--config", &config]);
+    for n in 1..=3 {
+        bus.send("my/tag", &format!("{{n: {n}}}"));
+    }
+    let run = |bus: &Bus, words: &[&str]| {
+        bus.run(&[&["consumer"], words, &["--config", &config]].concat())
+    };
+    let positions = |bus: &Bus| -> Vec<String> {
+        let dead = run(bus, &["dead", "hook"]).stdout;
+        let first = |line: &str| line.split(' ').next().unwrap().to_owned();
+        dead.lines().map(first).collect()
+    };
+    wait_until("set aside", || positions(&bus).len() == 3);
+    let [first, second, third] = &positions(&bus)[..] else {
+        panic!("three letters");
+    };
+    // Neither what is not there, nor without being told to.
+    for words in [&["discard", "hook"][..], &["discard", "hook", "--all", first]] {
+        assert_eq!(run(&bus, words).code, Some(2), "{words:?}");
+    }
+    for execute in [&[][..], &["--execute"]] {
+        let unknown = format!("{first}9");
+        let words = [&["discard", "hook", first, &unknown], execute].concat();
+        let left = run(&bus, &words);
+        assert_eq!(left.code, Some(1), "{left:?}");
+        let says = format!("no dead letter has position {unknown}; none is discarded");
+        assert!(left.stderr.contains(&says), "{left:?}");
+    }
+    let left = run(&bus, &["discard", "hook", first, second]);
+    assert_eq!(left.stdout, "hook: 2 to discard, 1 to keep\n", "{left:?}");
+    assert!(left.stderr.contains("add --execute"), "{left:?}");
+    assert_eq!(positions(&bus).len(), 3);
+    let left = run(&bus, &["discard", "hook", second, "--execute"]);
+    assert_eq!(left.stdout, "hook: 1 discarded, 2 kept\n", "{left:?}");
+    assert_eq!(positions(&bus), [first.clone(), third.clone()]);
+    let info = |bus: &Bus| run(bus, &["info", "hook"]).stdout;
+    assert!(info(&bus).contains("\"dead\": 2"), "{}", info(&bus));
+    // With the bus down the store is asked, which knows them too.
+    assert_eq!(bus.end().code, Some(0));
+    assert!(info(&bus).contains("\"dead\": 2"), "{}", info(&bus));
+    let left = run(&bus, &["discard", "hook", "--all", "--execute"]);
+    assert_eq!(left.stdout, "hook: 2 discarded, 0 kept\n", "{left:?}");
+    assert!(info(&bus).contains("\"dead\": 0"), "{}", info(&bus));
+    // No reader but a sink has any.
+    assert_eq!(run(&bus, &["add", "plain"]).code, Some(0));
+    let left = run(&bus, &["discard", "plain", "--all"]);
+    assert!(left.stderr.contains("is not a sink"), "{left:?}");
+}
+
+#[test]
 fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
     for (sinks, says) in [
         (

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use brine_api::{SinkFigures, Sinks};
-use brine_bridge::{DeadLetter, DeadLetters, Figures, SinkHandle};
-use brine_log::Millis;
+use brine_api::{Discarded, SinkFigures, Sinks};
+use brine_bridge::{DeadLetter, DeadLetters, Discard, Figures, SinkHandle};
+use brine_log::{Millis, Position};
 use brine_wire::compat::StampStyle;
 use brine_wire::{Map, Value, msgpack, stamp};
 
@@ -46,7 +46,13 @@ impl Sinks for SinkList {
     }
 
     fn describe(&self, name: &str) -> Option<Map> {
-        self.find(name).map(|handle| described(&handle.figures()))
+        match self.find(name) {
+            Some(handle) => Some(described(&handle.figures())),
+            None => {
+                let (_, dead) = self.dead(name, 0).ok()?;
+                Some(Map::from_iter([("dead", number(dead as u64))]))
+            }
+        }
     }
 
     fn figures(&self) -> Vec<SinkFigures> {
@@ -98,6 +104,35 @@ impl Sinks for SinkList {
                 answer.insert(name, why.map_or(Value::Nil, Value::from));
             }
             Ok(answer)
+        })
+    }
+
+    fn discard<'a>(
+        &'a self,
+        name: &'a str,
+        which: Option<Vec<Position>>,
+        execute: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Discarded, String>> + Send + 'a>> {
+        let which = which.map_or(Discard::All, Discard::These);
+        let file = self.dead_letters.join(name);
+        Box::pin(async move {
+            let chosen = match (execute, self.find(name)) {
+                (false, _) => DeadLetters::chosen(&file, &which).map_err(|error| error.to_string()),
+                (true, Some(handle)) => {
+                    let discarded = handle.discard(which).await;
+                    discarded.map_err(|error| error.to_string())
+                }
+                // Nobody else has the file open: the history is this process's.
+                (true, None) => {
+                    let letters = DeadLetters::open(file);
+                    let discarded = letters.and_then(|mut letters| letters.discard(&which));
+                    discarded.map_err(|error| error.to_string())
+                }
+            }?;
+            Ok(Discarded {
+                count: chosen.positions.len() as u64,
+                kept: chosen.kept,
+            })
         })
     }
 }
