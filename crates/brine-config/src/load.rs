@@ -17,7 +17,7 @@ use crate::opts::Opts;
 use crate::paths;
 use crate::resolve::resolve;
 use crate::role::Role;
-use crate::sinks::{self, SinkOptions};
+use crate::sinks::{self, FileOption, SinkOptions};
 use crate::types::{Type, accepts, type_name};
 
 /// A configuration with warnings about it.
@@ -45,6 +45,17 @@ impl Loaded {
         let mut more = sinks::of_salt(&self.opts).map_err(place)?;
         for sink in &mut more {
             sink.place = locate::place(&[&sink.option], &self.files);
+            let files = sinks::file_options(sink).into_iter();
+            let file = |[own, below, name]: [&'static str; 3]| {
+                let option = format!("{below}.{name}");
+                let alone = locate::place(&[&option], &self.files);
+                FileOption {
+                    name: own,
+                    place: alone.or_else(|| locate::place(&[below, name], &self.files)),
+                    option,
+                }
+            };
+            sink.files = files.map(file).collect();
         }
         sinks::add(&mut sinks, more).map_err(place)?;
         Ok(sinks)
@@ -87,6 +98,12 @@ impl Opts {
         for sink in &mut brine.sinks {
             let keys: Vec<_> = sink.option.split(": ").collect();
             sink.place = locate::place(&keys, &files);
+            let file = |name| FileOption {
+                name,
+                place: locate::place(&[&keys[..], &[name]].concat(), &files),
+                option: format!("{}: {name}", sink.option),
+            };
+            sink.files = ["ca", "cert", "key"].map(file).into();
         }
         if let Some(cluster) = &mut brine.cluster {
             cluster.place = locate::place(&["brine", "cluster"], &files);

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use brine_wire::{Map, Value};
 
+pub(crate) use salt::file_options;
+
 pub use databases::{DatabaseOptions, DatabaseTls, Schema};
 pub use others::{FileSinkOptions, HttpSinkOptions, OtlpOptions, Secret, WebhookOptions};
 use section::Section;
@@ -49,8 +51,21 @@ pub struct SinkOptions {
     pub takes_others: bool,
     /// `attempts`: after how many refusals one event is set aside.
     pub attempts: Option<u32>,
+    /// The options that name its files, which may be wrong though they are read: each with its own place.
+    pub files: Vec<FileOption>,
     /// `type`, and what is particular to it.
     pub kind: SinkKind,
+}
+
+/// An option that names a file of certificates or a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOption {
+    /// `ca`, `cert` or `key`: what the sink calls it.
+    pub name: &'static str,
+    /// What the configuration calls it, in full.
+    pub option: String,
+    /// Where it stands.
+    pub place: Option<(String, usize)>,
 }
 
 /// What is on the other side.
@@ -137,6 +152,7 @@ impl SinkOptions {
             batch_wait: None,
             takes_others: false,
             attempts: None,
+            files: Vec::new(),
             kind,
         }
     }

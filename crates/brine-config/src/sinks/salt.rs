@@ -32,6 +32,11 @@ const UNSUPPORTED: [&str; 10] = [
     "sqlite3",
 ];
 
+/// The options of returners for PostgreSQL that name files: the certificates to trust, our own and its key.
+const POSTGRES_FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
+/// The same for MySQL.
+const MYSQL_FILES: [&str; 3] = ["ssl_ca", "ssl_cert", "ssl_key"];
+
 /// What can be said for one.
 const SUPPORTED: &str = "pgjsonb, postgres, postgres_local_cache, mysql, rawfile_json, or the name of an own module \
      in _returners";
@@ -202,6 +207,20 @@ fn with_tables(mut kind: SinkKind, events: bool, jobs: bool) -> SinkKind {
     kind
 }
 
+/// What the options of a returner that name files are called: `ca`, `cert`, `key`, where they stand, and their names.
+pub(crate) fn file_options(sink: &SinkOptions) -> Vec<[&'static str; 3]> {
+    let returner = sink.name.strip_suffix("-jobs").unwrap_or(&sink.name);
+    let (below, names) = match returner {
+        "pgjsonb" => ("returner.pgjsonb", POSTGRES_FILES),
+        "postgres" => ("returner.postgres", POSTGRES_FILES),
+        "postgres_local_cache" => ("master_job_cache.postgres", POSTGRES_FILES),
+        "mysql" => ("mysql", MYSQL_FILES),
+        _ => return Vec::new(),
+    };
+    let own = ["ca", "cert", "key"].into_iter().zip(names);
+    own.map(|(own, name)| [own, below, name]).collect()
+}
+
 /// An option of a returner: `returner.pgjsonb.host: x`, or `host: x` below `returner.pgjsonb:`.
 fn setting<'o>(opts: &'o Opts, returner: &str, name: &str) -> Option<&'o Value> {
     let below = || opts.get(returner)?.as_map()?.get(name);
@@ -311,10 +330,11 @@ fn postgres(
             return Err(settings.bad("sslmode", expected, &other.into()));
         }
     };
+    let [ca, cert, key] = POSTGRES_FILES;
     database.tls = DatabaseTls {
         mode,
-        ca: settings.file("sslrootcert")?,
-        identity: settings.identity("sslcert", "sslkey")?,
+        ca: settings.file(ca)?,
+        identity: settings.identity(cert, key)?,
     };
     Ok(database)
 }
@@ -327,11 +347,12 @@ fn mysql(opts: &Opts) -> Result<DatabaseOptions, ConfigError> {
     let mut database = DatabaseOptions::new(Schema::Mysql);
     database.host = "salt".to_owned();
     settings.fill(&mut database, "pass")?;
-    let ca = settings.file("ssl_ca")?;
+    let [ca, cert, key] = MYSQL_FILES;
+    let ca = settings.file(ca)?;
     database.tls = DatabaseTls {
         mode: ca.as_ref().map(|_| "verify"),
         ca,
-        identity: settings.identity("ssl_cert", "ssl_key")?,
+        identity: settings.identity(cert, key)?,
     };
     Ok(database)
 }

@@ -63,7 +63,7 @@ class Job:
 
     def run(self, request):
         if request.get("op") == "list":
-            return self.list()
+            return self.list(request.get("missing"))
         fun = request["fun"]
         self.salt_modules.master = request.get("master")
         function = self.function(fun)
@@ -88,7 +88,9 @@ class Job:
             return answer
         return sendable(fun, answer)
 
-    def list(self):
+    def list(self, missing):
+        """All functions; a call that did not find `missing` has logged why its module cannot be imported."""
+        self.modules.reported = missing.split(".")[0] if missing else None
         self.modules.load_all()
         functions, known = {}, self.modules.functions
         for name, function in self.salt_modules.all().items():

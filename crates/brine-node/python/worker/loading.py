@@ -96,6 +96,7 @@ class Loader:
         self.outputters = {}
         self.unloaded = {}  # name -> (kind, reason)
         self.done = set()
+        self.reported = None  # the module whose failure to import another child has logged
 
     def add_directory(self, directory):
         try:
@@ -135,8 +136,9 @@ class Loader:
         except BaseException as exception:  # a module may call sys.exit when imported
             if isinstance(exception, (KeyboardInterrupt, GeneratorExit)):
                 raise
-            logging.getLogger(__name__).error(
-                "Failed to import module %s: %s", name, traceback_of(exception).strip())
+            if name != self.reported:
+                logging.getLogger(__name__).error(
+                    "Failed to import module %s: %s", name, traceback_of(exception).strip())
             self.unloaded[name] = ("import", str(exception) or type(exception).__name__)
             return
         self.job.give_dunders(module)

@@ -79,6 +79,11 @@ struct Described {
 
 /// All functions by name; a user's module replaces the built-in one of the same name.
 async fn all(functions: &Functions) -> BTreeMap<String, Described> {
+    all_after(functions, None).await
+}
+
+/// The same after a call for a function that is missing, whose module has been looked for, and reported.
+async fn all_after(functions: &Functions, missing: Option<&str>) -> BTreeMap<String, Described> {
     let python = functions.python();
     let builtins = table::all().filter(|known| !python.has_file(known.module()));
     let mut all: BTreeMap<_, _> = builtins
@@ -93,7 +98,10 @@ async fn all(functions: &Functions) -> BTreeMap<String, Described> {
     if !python.has_modules() {
         return all;
     }
-    match Box::pin(functions.ask_python(&Request::List)).await {
+    let request = Request::List {
+        missing: missing.map(str::to_owned),
+    };
+    match Box::pin(functions.ask_python(&request)).await {
         Ok(Answer::Listed(own)) => all.extend(own.into_iter().map(|own| {
             let (doc, argspec) = (own.doc, own.argspec);
             (own.name, Described { doc, argspec })
@@ -106,7 +114,7 @@ async fn all(functions: &Functions) -> BTreeMap<String, Described> {
 
 /// The documentation of functions whose names begin with a name that is not a function.
 pub(super) async fn docs_beginning(functions: &Functions, start: &str) -> Map {
-    let all = all(functions).await;
+    let all = all_after(functions, Some(start)).await;
     let wanted = all.into_iter().filter(|(name, _)| name.starts_with(start));
     wanted.map(|(name, found)| (name, found.doc)).collect()
 }

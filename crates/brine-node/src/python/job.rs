@@ -23,7 +23,10 @@ pub(crate) enum Request {
     /// Run this call.
     Call(Call),
     /// List all functions.
-    List,
+    List {
+        /// A function that a call did not find: why its module cannot be imported has been logged.
+        missing: Option<String>,
+    },
 }
 
 /// A child's reply.
@@ -118,7 +121,12 @@ impl Request {
     fn to_map(&self) -> Map {
         let mut map = Map::new();
         match self {
-            Self::List => map.insert("op", "list"),
+            Self::List { missing } => {
+                map.insert("op", "list");
+                if let Some(fun) = missing {
+                    map.insert("missing", fun.as_str());
+                }
+            }
             Self::Call(call) => {
                 map.insert("op", "call");
                 map.insert("fun", call.fun.as_str());

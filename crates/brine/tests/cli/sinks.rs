@@ -476,6 +476,44 @@ fn dead_letters_are_discarded_by_name_and_after_a_look() {
     assert!(left.stderr.contains("is not a sink"), "{left:?}");
 }
 
+/// Several lines lie between the option that asks for a sink and the one that is wrong.
+#[test]
+fn a_file_that_cannot_be_used_is_reported_where_its_option_stands() {
+    let root = tempfile::tempdir().unwrap();
+    let options = "\
+root_dir: ROOT
+brine:
+  history: true
+  sinks:
+    audit:
+      type: postgres
+      tls: verify
+      ca: /nonexistent/a.pem
+event_return: [pgjsonb, mysql]
+returner.pgjsonb.sslmode: verify-full
+returner.pgjsonb.sslrootcert: /nonexistent/b.pem
+mysql:
+  host: db
+  ssl_ca: /nonexistent/c.pem
+";
+    let config = root.path().join("master");
+    let options = options.replace("ROOT", root.path().to_str().unwrap());
+    fs::write(&config, options).unwrap();
+    let config = config.to_str().unwrap();
+    let checked = run(&mut brine(&["check", "--config", config]), "");
+    for (line, option) in [
+        (8, "brine: sinks: audit: ca: /nonexistent/a.pem"),
+        (11, "returner.pgjsonb.sslrootcert: /nonexistent/b.pem"),
+        (14, "mysql.ssl_ca: /nonexistent/c.pem"),
+    ] {
+        let said = format!("error    {config}:{line}: {option}: expected certificates in PEM: ");
+        assert!(checked.stdout.contains(&said), "{said}: {checked:?}");
+    }
+    let left = run(&mut brine(&["salt-master", "-c", root.path().to_str().unwrap()]), "");
+    let said = format!("brine: {config}, line 8: brine: sinks: audit: ca: /nonexistent/a.pem: expected");
+    assert!(left.stderr.contains(&said), "{left:?}");
+}
+
 #[test]
 fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
     for (sinks, says) in [

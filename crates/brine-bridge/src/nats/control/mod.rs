@@ -31,6 +31,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const FULL_BEATS: u64 = 10;
 /// How long masters may take to answer a job.
 const ANSWER: Duration = Duration::from_secs(1);
+/// A master with the id of this one is reported this often at most: it is heard every second.
+const NAMESAKE_EVERY: Duration = Duration::from_secs(600);
 /// Jobs that wait to be passed on.
 const WAITING: usize = 64;
 /// Jobs of others that are published at the same time.
@@ -51,6 +53,8 @@ pub struct Control {
     present: Present,
     /// Another master was heard since the last connection was made.
     was_connected: bool,
+    /// When a master with the id of this one was reported.
+    namesake_reported: Option<Instant>,
 }
 
 impl Control {
@@ -70,6 +74,7 @@ impl Control {
             on_job,
             present,
             was_connected: false,
+            namesake_reported: None,
         };
         (control, peers)
     }
@@ -159,7 +164,7 @@ impl Control {
     }
 
     /// Another master is there; whether it is a new one.
-    fn heard(&self, message: &Message) -> bool {
+    fn heard(&mut self, message: &Message) -> bool {
         let Some((from, body)) = self.options.opened(message) else {
             return false;
         };
@@ -168,7 +173,10 @@ impl Control {
         }
         let instance = number(&body, "instance").unwrap_or_default();
         if from == self.options.master {
-            if instance != self.options.instance {
+            let reported = self.namesake_reported;
+            let is_due = reported.is_none_or(|at| at.elapsed() >= NAMESAKE_EVERY);
+            if instance != self.options.instance && is_due {
+                self.namesake_reported = Some(Instant::now());
                 tracing::error!(
                     master = from,
                     "another master has the same id: each takes the other's events for its own; set option id"

@@ -7,10 +7,11 @@ mod databases;
 mod files;
 
 use anyhow::anyhow;
-use brine_config::{Brine, ClusterOptions, Loaded, NatsOptions, Opts, SinkKind, SinkOptions};
+use brine_config::{Brine, ClusterOptions, FileOption, Loaded, NatsOptions, Opts, SinkKind, SinkOptions};
 
 use super::{cluster, sinks};
 use crate::bus_location::BusLocation;
+use crate::show;
 
 /// A file and a line.
 type Place = Option<(String, usize)>;
@@ -163,6 +164,18 @@ impl Outlets<'_> {
 
 impl Fault {
     fn of(sink: &SinkOptions, error: anyhow::Error) -> Self {
+        let text = show::one_line(&error);
+        let of_file = |file: &FileOption| {
+            let rest = text.strip_prefix(file.name)?.strip_prefix(": ")?;
+            Some(Self {
+                option: file.option.clone(),
+                place: file.place.clone(),
+                error: anyhow!("{rest}"),
+            })
+        };
+        if let Some(fault) = sink.files.iter().find_map(of_file) {
+            return fault;
+        }
         Self {
             option: sink.option.clone(),
             place: sink.place.clone(),
