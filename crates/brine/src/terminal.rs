@@ -286,7 +286,7 @@ fn colour(bytes: &[u8]) -> Colour {
 }
 
 /// Whether a terminal would act on it or show a line in another order, or show nothing where something is.
-const fn acts(c: char) -> bool {
+pub(crate) const fn acts(c: char) -> bool {
     matches!(c,
         '\0'..='\x08' | '\x0b'..='\x1f' | '\x7f'..='\u{9f}'
         // Bidirectional marks, embeddings, overrides and isolates.

@@ -34,6 +34,10 @@ pub(crate) struct Arguments {
     /// Only this node's file [default: each that is there]
     #[arg(long, value_enum)]
     node: Option<NodeKind>,
+    /// Also the rules in this file, and the files they name, as brine attach --reactor FILE would
+    /// take them beside this master
+    #[arg(long, value_name = "FILE")]
+    reactor: Option<PathBuf>,
     #[command(flatten)]
     show: ShowArgs,
 }
@@ -46,10 +50,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         findings.extend(of_file(*role, &file));
     }
-    let names: Vec<String> = files
+    let mut names: Vec<String> = files
         .iter()
         .map(|(_, file)| file.display().to_string())
         .collect();
+    if let Some(rules) = &arguments.reactor {
+        let Some((role, file)) = files.iter().find(|(role, _)| *role != Role::Minion) else {
+            bail!("--reactor: reactions run beside a master, and no file of one is checked");
+        };
+        let file = std::path::absolute(file)?;
+        // Where it cannot be read, the findings above say why.
+        if let Ok(loaded) = Opts::load(*role, &file, &Environment::current()) {
+            let problems = reactor::check_file(&loaded, &std::path::absolute(rules)?);
+            findings.extend(problems.into_iter().map(of_problem));
+        }
+        names.push(rules.display().to_string());
+    }
     arguments.show.print(findings, &names.join(", "))
 }
 
@@ -169,21 +185,22 @@ fn of_reactor(role: Role, loaded: &Loaded) -> Vec<Finding> {
         Role::Master | Role::Client => Whose::Master,
     };
     let problems = reactor::check(loaded, whose).into_iter();
-    let finding = |problem: Problem| {
-        let line = problem
-            .line
-            .map_or_else(String::new, |line| format!(":{line}"));
-        let place = format!("{}{line}", problem.file);
-        let finding = match problem.is_error {
-            true => Finding::error("reactor", place),
-            false => Finding::warning("reactor", place),
-        };
-        let option = problem
-            .option
-            .map_or_else(String::new, |option| format!("{option}: "));
-        finding.says(format!("{option}{}", problem.text), "see docs/reactor.md")
+    problems.map(of_problem).collect()
+}
+
+fn of_problem(problem: Problem) -> Finding {
+    let line = problem
+        .line
+        .map_or_else(String::new, |line| format!(":{line}"));
+    let place = format!("{}{line}", problem.file);
+    let finding = match problem.is_error {
+        true => Finding::error("reactor", place),
+        false => Finding::warning("reactor", place),
     };
-    problems.map(finding).collect()
+    let option = problem
+        .option
+        .map_or_else(String::new, |option| format!("{option}: "));
+    finding.says(format!("{option}{}", problem.text), "see docs/reactor.md")
 }
 
 /// What keeps sinks, and the cluster, from starting.

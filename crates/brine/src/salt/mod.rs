@@ -24,7 +24,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(crate) use self::output::to_yaml;
+pub(crate) use self::output::{to_visible_yaml, to_yaml};
 
 /// One of Salt's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

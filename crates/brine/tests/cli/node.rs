@@ -473,6 +473,28 @@ fn a_local_call_needs_no_minion() {
     );
 }
 
+/// Two processes look at it: the one that is to call it, and the one that lists what there is instead.
+#[test]
+fn a_module_that_cannot_be_imported_is_reported_once() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().to_str().unwrap();
+    let minion = format!("root_dir: {root}\nid: m1\nmodule_dirs: [{root}/modules]\n");
+    fs::write(place.path().join("minion"), minion).unwrap();
+    fs::create_dir(place.path().join("modules")).unwrap();
+    for name in ["broken", "other"] {
+        let module = place.path().join(format!("modules/{name}.py"));
+        fs::write(module, "def f():\n    return (1\n").unwrap();
+    }
+    let words = ["salt-call", "-c", root, "--local", "broken.f"];
+    let left = run(&mut brine(&words), "");
+    assert_eq!(left.code, Some(255), "{left:?}");
+    let reported = |name: &str| {
+        let said = format!("Failed to import module {name}: ");
+        left.stderr.matches(&said).count()
+    };
+    assert_eq!((reported("broken"), reported("other")), (1, 1), "{left:?}");
+}
+
 /// What `brine up` prints can be copied, and each of it works.
 #[test]
 fn up_is_a_whole_site_and_what_it_says_can_be_done() {

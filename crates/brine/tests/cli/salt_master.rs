@@ -70,6 +70,37 @@ fn check_names_each_option_of_a_wrong_type() {
 }
 
 #[test]
+fn check_reads_the_rules_that_attach_would_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    fs::write(directory.path().join("master"), format!("root_dir: {path}\n")).unwrap();
+    let rules = directory.path().join("rules");
+    let check = || {
+        let words = ["check", "-c", path, "--reactor", rules.to_str().unwrap()];
+        run(&mut brine(&words), "")
+    };
+    let sls = directory.path().join("react.sls");
+    fs::write(&sls, "ping:\n  local.test.ping:\n    - tgt: '*'\n").unwrap();
+    let good = format!("- 'a/*':\n  - {}\n", sls.display());
+    fs::write(&rules, &good).unwrap();
+    let left = check();
+    assert_eq!(left.code, Some(0), "{left:?}");
+    fs::write(&rules, format!("{good}- 'b/*':\n  - /nonexistent.sls\n")).unwrap();
+    let left = check();
+    assert_eq!(left.code, Some(1), "{left:?}");
+    let said = format!("error    {}:3: reactor: b/*: /nonexistent.sls: ", rules.display());
+    assert!(left.stdout.contains(&said), "{left:?}");
+    fs::write(&rules, "- [1]\n").unwrap();
+    let left = check();
+    assert!(left.stdout.contains(&format!("error    {}:1: ", rules.display())), "{left:?}");
+    fs::remove_file(&rules).unwrap();
+    let left = check();
+    assert_eq!(left.code, Some(1), "{left:?}");
+    let words = ["check", "-c", path, "--node", "minion", "--reactor", "x"];
+    assert_eq!(run(&mut brine(&words), "").code, Some(1));
+}
+
+#[test]
 fn help_that_cannot_be_written_fails() {
     for words in [
         &["--help"][..],

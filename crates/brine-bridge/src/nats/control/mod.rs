@@ -173,10 +173,11 @@ impl Control {
         }
         let instance = number(&body, "instance").unwrap_or_default();
         if from == self.options.master {
+            let now = Instant::now();
             let reported = self.namesake_reported;
-            let is_due = reported.is_none_or(|at| at.elapsed() >= NAMESAKE_EVERY);
+            let is_due = reported.is_none_or(|at| now.duration_since(at) >= NAMESAKE_EVERY);
             if instance != self.options.instance && is_due {
-                self.namesake_reported = Some(Instant::now());
+                self.namesake_reported = Some(now);
                 tracing::error!(
                     master = from,
                     "another master has the same id: each takes the other's events for its own; set option id"
@@ -318,4 +319,46 @@ fn random() -> u64 {
     // Nobody has to be kept from guessing it: it tells messages apart.
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(since_epoch())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a master says every second.
+    fn beat(of: &ControlOptions) -> Message {
+        let control = Control::new(of.clone(), Arc::new(|_, _| unreachable!()), Arc::new(Vec::new));
+        let subject = format!("{}.alive.{}", of.stream.control(), of.master);
+        let (headers, payload) = of.sealed(&subject, &control.0.body());
+        Message {
+            subject: subject.into(),
+            reply: None,
+            length: payload.len(),
+            payload: payload.into(),
+            headers: Some(headers),
+            status: None,
+            description: None,
+        }
+    }
+
+    #[test]
+    fn a_master_with_the_id_of_this_one_is_not_reported_at_every_beat() {
+        let own = seal::tests::options(Some("secret"));
+        let other = ControlOptions {
+            instance: own.instance + 1,
+            ..own.clone()
+        };
+        let (mut control, _peers) =
+            Control::new(own.clone(), Arc::new(|_, _| unreachable!()), Arc::new(Vec::new));
+        // Its own beats come back to it.
+        assert!(!control.heard(&beat(&own)));
+        assert_eq!(control.namesake_reported, None);
+        assert!(!control.heard(&beat(&other)));
+        let reported = control.namesake_reported;
+        assert!(reported.is_some());
+        for _ in 0..10 {
+            control.heard(&beat(&other));
+        }
+        assert_eq!(control.namesake_reported, reported);
+    }
 }

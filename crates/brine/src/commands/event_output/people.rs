@@ -134,7 +134,7 @@ impl Pen<'_> {
     fn below(&mut self, tag: &str, data: &Map) {
         self.out.push_str("\n    ");
         self.paint(Meaning::Faint, &text::visible(tag));
-        for line in salt::to_yaml(&Value::Map(data.clone())).lines() {
+        for line in salt::to_visible_yaml(&Value::Map(data.clone())).lines() {
             self.out.push_str("\n    ");
             self.out.push_str(&text::visible(line));
         }

@@ -78,17 +78,33 @@ pub(crate) struct RunningReactor {
 
 /// What is wrong with the rules and files of a node's reactor; nothing is run. For `brine check`.
 pub(crate) fn check(loaded: &Loaded, whose: Whose) -> Vec<Problem> {
-    let (opts, brine) = (&loaded.opts, &loaded.brine);
-    let Some(reactor) = value(opts) else {
+    let Some(reactor) = value(&loaded.opts) else {
         return Vec::new();
     };
-    let salt = Arc::new(salt(opts, brine, whose));
-    let files = files(opts, &salt, whose);
-    let sources = sources(opts);
+    let sources = sources(&loaded.opts);
     let rules = match reactor.as_str() {
         Some(file) => rules_of_file(file, &sources),
         None => rules_of(reactor, &sources),
     };
+    check_rules(loaded, whose, reactor, rules)
+}
+
+/// What is wrong with the rules of a file, as `brine attach --reactor` takes them beside a master, and with their files.
+pub(crate) fn check_file(loaded: &Loaded, file: &Path) -> Vec<Problem> {
+    let reactor = Value::from(file.to_string_lossy().into_owned());
+    check_rules(loaded, Whose::OtherMaster, &reactor, read_rules(file))
+}
+
+fn check_rules(
+    loaded: &Loaded,
+    whose: Whose,
+    reactor: &Value,
+    rules: Result<Vec<Rule>, Vec<Problem>>,
+) -> Vec<Problem> {
+    let (opts, brine) = (&loaded.opts, &loaded.brine);
+    let salt = Arc::new(salt(opts, brine, whose));
+    let files = files(opts, &salt, whose);
+    let sources = sources(opts);
     let (rules, mut problems) = match rules {
         Ok(rules) => (Some(rules), Vec::new()),
         Err(problems) => (None, problems),

@@ -23,6 +23,7 @@ use brine_wire::json::{self, Keys};
 use brine_wire::{Map, Value};
 
 use self::colours::Colours;
+use self::yaml::Unescaped;
 pub(super) use self::highstate::{StateOptions, Tabular};
 pub(super) use self::table::TableOptions;
 use super::python;
@@ -85,7 +86,7 @@ impl Outputter {
             Self::Highstate => or_nested(highstate::show(value, style)),
             Self::Table => or_nested(table::show(value, style)),
             Self::Json => in_json(value, style.indent),
-            Self::Yaml => yaml::show(value, style.indent.of_yaml()),
+            Self::Yaml => yaml::show(value, style.indent.of_yaml(), Unescaped::Libyaml),
             Self::Raw => python::str(value),
             Self::Txt => txt::show(value),
             Self::Pprint => pprint::show(value, style.indent.of_pprint()),
@@ -101,7 +102,12 @@ impl Outputter {
 
 /// A value as a YAML document, as `--out yaml` writes it.
 pub(crate) fn to_yaml(value: &Value) -> String {
-    yaml::show(value, yaml::Layout::Block(2))
+    yaml::show(value, yaml::Layout::Block(2), Unescaped::Libyaml)
+}
+
+/// The same for people: characters that nobody sees, or that turn a line round, are escaped in quotes.
+pub(crate) fn to_visible_yaml(value: &Value) -> String {
+    yaml::show(value, yaml::Layout::Block(2), Unescaped::Visible)
 }
 
 /// The options of outputters.

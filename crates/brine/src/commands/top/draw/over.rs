@@ -83,7 +83,7 @@ pub(super) fn event(
 fn whole(app: &App, data: &Map) -> String {
     let value = Value::Map(data.clone());
     if !app.as_json {
-        return salt::to_yaml(&value);
+        return salt::to_visible_yaml(&value);
     }
     let mut out = String::new();
     json::to_indented(&value, 2, json::Keys::AsGiven, &mut out);

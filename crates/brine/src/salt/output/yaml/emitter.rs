@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::scalar::{Kind, Quotes, Scalar, is_break, is_printable};
+use super::scalar::{Kind, Quotes, Scalar, Unescaped, is_break};
 
 /// Longer lines are broken where YAML permits it.
 const WIDTH: usize = 80;
@@ -23,6 +23,7 @@ pub(super) enum Place {
 pub(super) struct Emitter {
     out: String,
     step: usize,
+    pub(super) unescaped: Unescaped,
     /// `None` before the first container.
     indent: Option<usize>,
     flow_level: usize,
@@ -34,10 +35,11 @@ pub(super) struct Emitter {
 }
 
 impl Emitter {
-    pub(super) const fn new(step: usize) -> Self {
+    pub(super) const fn new(step: usize, unescaped: Unescaped) -> Self {
         Self {
             out: String::new(),
             step,
+            unescaped,
             indent: None,
             flow_level: 0,
             column: 0,
@@ -221,7 +223,7 @@ impl Emitter {
         let mut chars = text.char_indices().peekable();
         while let Some((at, c)) = chars.next() {
             let next = chars.peek().map(|(_, next)| *next);
-            if !is_printable(c) || is_break(c) || matches!(c, '"' | '\\') {
+            if !self.unescaped.contains(c) || is_break(c) || matches!(c, '"' | '\\') {
                 self.escape(c);
                 after_space = false;
             } else if c == ' ' {

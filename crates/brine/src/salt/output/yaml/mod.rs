@@ -11,6 +11,7 @@ use brine_wire::{Map, Value};
 
 use self::emitter::{Emitter, Place};
 use self::scalar::Scalar;
+pub(super) use self::scalar::Unescaped;
 use crate::salt::python;
 
 /// How containers are laid out.
@@ -26,14 +27,14 @@ pub(super) enum Layout {
 const LONGEST_KEY_BYTES: usize = 128;
 
 /// The document.
-pub(super) fn show(value: &Value, layout: Layout) -> String {
+pub(super) fn show(value: &Value, layout: Layout, unescaped: Unescaped) -> String {
     // libyaml's limits for an indentation; outside them it uses 2.
     let step = match layout {
         Layout::Block(step @ 2..=9) => step,
         _ => 2,
     };
     let mut writer = Writer {
-        out: Emitter::new(step),
+        out: Emitter::new(step, unescaped),
         is_flow: layout == Layout::Flow,
     };
     writer.node(value, Place::Item);
@@ -57,7 +58,10 @@ impl Writer {
                 self.flow_map(map);
             }
             Value::Map(map) => self.block_map(map),
-            scalar => self.out.scalar(&Scalar::of(scalar), place),
+            scalar => {
+                let unescaped = self.out.unescaped;
+                self.out.scalar(&Scalar::of(scalar, unescaped), place);
+            }
         }
     }
 
@@ -75,7 +79,7 @@ impl Writer {
         let outside = self.out.enter();
         for (key, value) in members(map) {
             self.out.line();
-            if is_simple_key(key) {
+            if is_simple_key(key, self.out.unescaped) {
                 self.node(key, Place::SimpleKey);
                 self.out.join(":");
             } else {
@@ -102,7 +106,7 @@ impl Writer {
         let outside = self.out.enter_flow("{");
         for (at, (key, value)) in members(map).into_iter().enumerate() {
             self.next_in_flow(at);
-            if is_simple_key(key) {
+            if is_simple_key(key, self.out.unescaped) {
                 self.node(key, Place::SimpleKey);
                 self.out.join(":");
             } else {
@@ -130,12 +134,12 @@ fn members(map: &Map) -> Vec<&(Value, Value)> {
 }
 
 /// Whether a key needs no `?` before it.
-fn is_simple_key(key: &Value) -> bool {
+fn is_simple_key(key: &Value, unescaped: Unescaped) -> bool {
     match key {
         Value::Array(items) => items.is_empty(),
         Value::Map(map) => map.is_empty(),
         scalar => {
-            let scalar = Scalar::of(scalar);
+            let scalar = Scalar::of(scalar, unescaped);
             !scalar.is_multiline() && scalar.key_bytes() <= LONGEST_KEY_BYTES
         }
     }

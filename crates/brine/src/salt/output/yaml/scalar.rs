@@ -8,6 +8,7 @@ use brine_config::yaml::is_text_when_plain;
 use brine_wire::Value;
 
 use crate::salt::python;
+use crate::terminal::acts;
 
 /// A scalar to write.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ struct Form {
 }
 
 impl<'a> Scalar<'a> {
-    pub(super) fn of(value: &'a Value) -> Self {
+    pub(super) fn of(value: &'a Value, unescaped: Unescaped) -> Self {
         let (text, kind) = match value {
             Value::Str(text) => (Cow::Borrowed(text.as_str()), Kind::Text),
             Value::Bin(bytes) => (in_base64(bytes).into(), Kind::Binary),
@@ -55,7 +56,7 @@ impl<'a> Scalar<'a> {
             Value::Float(number) => (float(*number).into(), Kind::Plain),
             other => (python::repr(other).into(), Kind::Plain),
         };
-        let form = Form::of(&text);
+        let form = Form::of(&text, unescaped);
         Self { text, kind, form }
     }
 
@@ -197,7 +198,7 @@ fn in_base64(bytes: &[u8]) -> String {
 }
 
 impl Form {
-    fn of(text: &str) -> Self {
+    fn of(text: &str, unescaped: Unescaped) -> Self {
         if text.is_empty() {
             return Self {
                 flow_plain: false,
@@ -206,7 +207,7 @@ impl Form {
                 is_multiline: false,
             };
         }
-        let marks = Marks::of(text);
+        let marks = Marks::of(text, unescaped);
         let blanks = Blanks::of(text);
         let is_quoted = blanks.at_an_end || blanks.break_space || marks.line_breaks;
         let is_escaped = blanks.space_break || marks.special;
@@ -233,7 +234,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn of(text: &str) -> Self {
+    fn of(text: &str, unescaped: Unescaped) -> Self {
         let is_marker = text.starts_with("---") || text.starts_with("...");
         let mut marks = Self {
             flow: is_marker,
@@ -261,7 +262,7 @@ impl Marks {
             };
             marks.flow |= flow;
             marks.block |= block;
-            marks.special |= !is_printable(c);
+            marks.special |= !unescaped.contains(c);
             marks.line_breaks |= is_break(c);
             before = c;
             is_first = false;
@@ -304,7 +305,21 @@ pub(super) const fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// The characters that libyaml writes unescaped: none beyond the first plane.
-pub(super) const fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{fffd}') && c != '\u{feff}'
+/// The characters that are written as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::salt::output) enum Unescaped {
+    /// Those that libyaml writes so: none beyond the first plane.
+    Libyaml,
+    /// Of those, what a terminal shows. Others would be escaped by it where YAML reads no escapes.
+    Visible,
+}
+
+impl Unescaped {
+    pub(super) const fn contains(self, c: char) -> bool {
+        let is_libyamls = matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{fffd}') && c != '\u{feff}';
+        match self {
+            Self::Libyaml => is_libyamls,
+            Self::Visible => is_libyamls && !acts(c),
+        }
+    }
 }
