@@ -10,11 +10,13 @@ use brine_config::{Environment, Loaded, Opts, Role};
 use brine_wire::Value;
 use brine_wire::compat::Compat;
 use clap::ValueEnum;
+use rustix::fs::Access;
 
 use super::options::Key;
 use super::optparse::{Parsed, Syntax};
 use super::output::{OutputOptions, Printer, StateOptions, TableOptions, Tabular};
 use super::python;
+use crate::access;
 use crate::logs::{self, Level, Look};
 use crate::terminal;
 
@@ -149,9 +151,11 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
         && error.kind() != io::ErrorKind::NotFound
     {
         let file = path.display();
+        let denied = access::denied(&path, Access::READ_OK);
+        let why = denied.map_or_else(|| error.to_string(), |denied| denied.to_string());
         writeln!(
             terminal::stderr(),
-            "WARNING: CONFIG '{file}' cannot be read ({error}): defaults count."
+            "WARNING: CONFIG '{file}' cannot be read, and defaults count: {why}"
         )?;
     }
     Opts::load(role, &path, &Environment::current())

@@ -743,7 +743,7 @@ fn what_is_closed_to_a_user_is_named_with_its_owner_by_every_command() {
         ("salt-run manage.present", cache),
         ("salt-run cache.grains *", cache),
         ("salt-run reactor.list", run_dir),
-        ("salt-master", cache),
+        ("salt-master", "m/"),
         ("salt-minion", "n/"),
         ("bus", run_dir),
         ("attach", run_dir),
