@@ -65,8 +65,7 @@ pub use reactor::{ReactorOptions, ThrottleOption};
 pub use review::{Remark, Severity, review};
 pub use role::Role;
 pub use sinks::{
-    FileOption,
-    DatabaseOptions, DatabaseTls, FileSinkOptions, HttpSinkOptions, OtlpOptions, Schema, Secret,
-    SinkKind, SinkOptions, WebhookOptions,
+    DatabaseOptions, DatabaseTls, FileOption, FileSinkOptions, HttpSinkOptions, OtlpOptions,
+    Schema, Secret, SinkKind, SinkOptions, WebhookOptions,
 };
 pub use spool::SpoolOptions;

@@ -387,13 +387,38 @@ mod tests {
     #[test]
     fn prose_is_broken_between_words_and_indented() {
         let cases = [
-            (20, "brine: one two three four five", 7, "brine: one two three\n       four five"),
-            (20, "  one two three four five", 2, "  one two three four\n    five"),
+            (
+                20,
+                "brine: one two three four five",
+                7,
+                "brine: one two three\n       four five",
+            ),
+            (
+                20,
+                "  one two three four five",
+                2,
+                "  one two three four\n    five",
+            ),
             (20, "short\n\n  and lines", 2, "short\n\n  and lines"),
             // As it is, for who copies it; what comes after it begins a line.
-            (20, "see /a/very/long/path/to/x now", 4, "see /a/very/long/path/to/x\n    now"),
-            (20, "日本 日本 日本 日本 日本", 1, "日本 日本 日本 日本\n 日本"),
-            (12, "\x1b[1;31merror\x1b[0m   one two", 4, "\x1b[1;31merror\x1b[0m   one\n    two"),
+            (
+                20,
+                "see /a/very/long/path/to/x now",
+                4,
+                "see /a/very/long/path/to/x\n    now",
+            ),
+            (
+                20,
+                "日本 日本 日本 日本 日本",
+                1,
+                "日本 日本 日本 日本\n 日本",
+            ),
+            (
+                12,
+                "\x1b[1;31merror\x1b[0m   one two",
+                4,
+                "\x1b[1;31merror\x1b[0m   one\n    two",
+            ),
         ];
         for (columns, text, hang, wrapped) in cases {
             assert_eq!(wrapped_at(columns, text, hang), wrapped);

@@ -186,7 +186,9 @@ impl fmt::Display for Remedy<'_> {
             None => write!(out, " or {owner}")?,
         }
         match has_acl {
-            true => out.write_str(", or add this user to acl, below brine, in the bus's configuration"),
+            true => {
+                out.write_str(", or add this user to acl, below brine, in the bus's configuration")
+            }
             false => Ok(()),
         }
     }
@@ -437,7 +439,10 @@ mod tests {
             name: Some("salt".to_owned()),
         };
         let text = denied.to_string();
-        assert!(text.contains("; run this as root or salt, or add "), "{text}");
+        assert!(
+            text.contains("; run this as root or salt, or add "),
+            "{text}"
+        );
     }
 
     #[test]

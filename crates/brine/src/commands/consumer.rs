@@ -98,7 +98,11 @@ struct Discard {
     #[arg(value_parser = history_store::consumer_name)]
     name: ConsumerName,
     /// The events, by their positions as `dead` shows them
-    #[arg(value_name = "POSITION", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "POSITION",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     positions: Vec<Position>,
     /// All that the sink could not deliver
     #[arg(long)]
@@ -395,7 +399,8 @@ fn resend(named: &Named) -> Result<i128, Unanswered> {
 /// Removes dead letters, or says how many.
 fn discard(discard: &Discard) -> Result<(), Unanswered> {
     let positions: Vec<String> = discard.positions.iter().map(ToString::to_string).collect();
-    let mut parameters: Vec<(&str, &str)> = positions.iter().map(|it| ("position", &**it)).collect();
+    let mut parameters: Vec<(&str, &str)> =
+        positions.iter().map(|it| ("position", &**it)).collect();
     parameters.extend(discard.all.then_some(("all", "true")));
     parameters.extend(discard.execute.then_some(("execute", "true")));
     let path = path(&discard.name, "/discard");

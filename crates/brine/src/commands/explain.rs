@@ -206,7 +206,10 @@ async fn explain_rules(
         let throttles = &location.brine.reactor.throttle;
         if let Some(throttle) = throttles.iter().find(|throttle| throttle.glob == rule.glob) {
             let which = if throttle.is_last { "last" } else { "first" };
-            let mut said = format!("  throttled: the {which} event within {:?}", throttle.within);
+            let mut said = format!(
+                "  throttled: the {which} event within {:?}",
+                throttle.within
+            );
             if let Some(key) = &throttle.key {
                 let files = files
                     .lock()
@@ -266,10 +269,7 @@ fn write_so_far(name: &str, recorded: &[Run], out: &mut Out) -> anyhow::Result<(
         Outcome::Running | Outcome::Uncertain => String::new(),
     };
     let counts = counts.join(", ");
-    let (word, at) = (
-        last.outcome.word(),
-        utc(last.ended.unwrap_or(last.started)),
-    );
+    let (word, at) = (last.outcome.word(), utc(last.ended.unwrap_or(last.started)));
     say(
         out,
         &format!("  so far, in the record: {counts}; the last one: {word} {at}{why}"),

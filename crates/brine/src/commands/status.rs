@@ -214,7 +214,10 @@ impl Running {
         let history = part(&self.status, "history");
         let trouble = history.and_then(|history| history.get("trouble")?.as_str());
         if let Some(trouble) = trouble {
-            say(out, &format!("history  trouble: {}", show::visible(trouble)))?;
+            say(
+                out,
+                &format!("history  trouble: {}", show::visible(trouble)),
+            )?;
         }
         Ok(())
     }

@@ -233,7 +233,8 @@ fn what_readers_of_the_local_socket_got_is_counted() {
     let status = bus.run(&["status", "--json"]).stdout;
     assert!(status.contains("\"stream_deliveries\": 2"), "{status}");
     let status = bus.run(&["status"]).stdout;
-    let counted = "0 delivered to subscribers of Salt's sockets, 2 to readers of brine.sock and the API";
+    let counted =
+        "0 delivered to subscribers of Salt's sockets, 2 to readers of brine.sock and the API";
     assert!(status.contains(counted), "{status}");
 }
 

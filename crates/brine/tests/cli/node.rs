@@ -534,7 +534,10 @@ fn up_speaks_as_an_older_release_where_it_is_told_to() {
     let mut up = Running::start(&mut brine(&words));
     let buses = [up.says("framing="), up.says("framing=")];
     for ready in &buses {
-        assert!(ready.contains("compat=3006 framing=\"prefixed\""), "{ready}");
+        assert!(
+            ready.contains("compat=3006 framing=\"prefixed\""),
+            "{ready}"
+        );
     }
     let invitation = up.prints("Ctrl-C ends it.");
     assert!(invitation.contains("real Salt 3006 "), "{invitation}");
@@ -545,7 +548,10 @@ fn up_speaks_as_an_older_release_where_it_is_told_to() {
     let sent = run(&mut brine(&["send", "my/tag", "a=1", "-c", root]), "");
     assert_eq!(sent.code, Some(0), "{sent:?}");
     let seen = watch.left().stdout;
-    assert!(seen.contains("my/tag") && !seen.contains("+00:00"), "{seen}");
+    assert!(
+        seen.contains("my/tag") && !seen.contains("+00:00"),
+        "{seen}"
+    );
     up.signal(Signal::INT);
     assert_eq!(up.left().code, Some(0));
     let refused = run(&mut brine(&["up", "--compat", "2019"]), "");
@@ -775,7 +781,9 @@ fn what_is_closed_to_a_user_is_named_with_its_owner_by_every_command() {
                 left.stderr.clone()
             }
         };
-        let denied = said.lines().filter(|line| line.contains("permission denied at"));
+        let denied = said
+            .lines()
+            .filter(|line| line.contains("permission denied at"));
         let denied: Vec<&str> = denied.collect();
         let [denied] = denied[..] else {
             panic!("{words:?}: {left:?}");
@@ -785,7 +793,10 @@ fn what_is_closed_to_a_user_is_named_with_its_owner_by_every_command() {
         let at = Path::new(at.split(": owned").next().unwrap());
         let path = Path::new(config_dir).join(path);
         let is_there = at.starts_with(&path) || path.starts_with(at);
-        assert!(is_there && at.starts_with(config_dir), "{words:?}: {denied}");
+        assert!(
+            is_there && at.starts_with(config_dir),
+            "{words:?}: {denied}"
+        );
         for text in [
             ": owned by user root (uid 0), mode 0",
             ", and this is user daemon (uid 1); run this as root",

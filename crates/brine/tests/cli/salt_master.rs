@@ -73,7 +73,11 @@ fn check_names_each_option_of_a_wrong_type() {
 fn check_reads_the_rules_that_attach_would_take() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
-    fs::write(directory.path().join("master"), format!("root_dir: {path}\n")).unwrap();
+    fs::write(
+        directory.path().join("master"),
+        format!("root_dir: {path}\n"),
+    )
+    .unwrap();
     let rules = directory.path().join("rules");
     let check = || {
         let words = ["check", "-c", path, "--reactor", rules.to_str().unwrap()];
@@ -88,11 +92,18 @@ fn check_reads_the_rules_that_attach_would_take() {
     fs::write(&rules, format!("{good}- 'b/*':\n  - /nonexistent.sls\n")).unwrap();
     let left = check();
     assert_eq!(left.code, Some(1), "{left:?}");
-    let said = format!("error    {}:3: reactor: b/*: /nonexistent.sls: ", rules.display());
+    let said = format!(
+        "error    {}:3: reactor: b/*: /nonexistent.sls: ",
+        rules.display()
+    );
     assert!(left.stdout.contains(&said), "{left:?}");
     fs::write(&rules, "- [1]\n").unwrap();
     let left = check();
-    assert!(left.stdout.contains(&format!("error    {}:1: ", rules.display())), "{left:?}");
+    assert!(
+        left.stdout
+            .contains(&format!("error    {}:1: ", rules.display())),
+        "{left:?}"
+    );
     fs::remove_file(&rules).unwrap();
     let left = check();
     assert_eq!(left.code, Some(1), "{left:?}");

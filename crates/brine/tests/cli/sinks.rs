@@ -417,8 +417,7 @@ fn dead_letters_are_discarded_by_name_and_after_a_look() {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]).unwrap();
-            let answer =
-                b"HTTP/1.1 422 No\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbad";
+            let answer = b"HTTP/1.1 422 No\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbad";
             stream.write_all(answer).unwrap();
             let _ = stream.read(&mut [0; 4096]); // until it is closed
         }
@@ -444,7 +443,10 @@ fn dead_letters_are_discarded_by_name_and_after_a_look() {
         panic!("three letters");
     };
     // Neither what is not there, nor without being told to.
-    for words in [&["discard", "hook"][..], &["discard", "hook", "--all", first]] {
+    for words in [
+        &["discard", "hook"][..],
+        &["discard", "hook", "--all", first],
+    ] {
         assert_eq!(run(&bus, words).code, Some(2), "{words:?}");
     }
     for execute in [&[][..], &["--execute"]] {
@@ -509,8 +511,12 @@ mysql:
         let said = format!("error    {config}:{line}: {option}: expected certificates in PEM: ");
         assert!(checked.stdout.contains(&said), "{said}: {checked:?}");
     }
-    let left = run(&mut brine(&["salt-master", "-c", root.path().to_str().unwrap()]), "");
-    let said = format!("brine: {config}, line 8: brine: sinks: audit: ca: /nonexistent/a.pem: expected");
+    let left = run(
+        &mut brine(&["salt-master", "-c", root.path().to_str().unwrap()]),
+        "",
+    );
+    let said =
+        format!("brine: {config}, line 8: brine: sinks: audit: ca: /nonexistent/a.pem: expected");
     assert!(left.stderr.contains(&said), "{left:?}");
 }
 

@@ -421,7 +421,10 @@ fn a_watch_that_could_not_keep_up_says_how_many_events_it_missed() {
 #[test]
 fn what_nobody_sees_is_escaped_and_quoted_in_yaml() {
     let bus = Bus::start();
-    bus.send("my/tag", "{turned: \"ab\u{202e}cd\", mark: \"\u{200f}\", plain: größer}");
+    bus.send(
+        "my/tag",
+        "{turned: \"ab\u{202e}cd\", mark: \"\u{200f}\", plain: größer}",
+    );
     let left = bus.run(&["watch", "--last", "1", "-n", "1", "-o", "yaml"]);
     for line in [
         "  turned: \"ab\\u202Ecd\"\n",

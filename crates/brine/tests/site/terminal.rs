@@ -154,7 +154,8 @@ fn prose_is_as_wide_as_the_terminal() {
     const COLUMNS: u16 = 60;
     let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
     let path = root.path().to_str().unwrap();
-    let master = format!("root_dir: {path}\ntimeoutt: 5\nopen_mode: True\nreactor: [{{a/*: []}}]\n");
+    let master =
+        format!("root_dir: {path}\ntimeoutt: 5\nopen_mode: True\nreactor: [{{a/*: []}}]\n");
     std::fs::write(root.path().join("master"), master).unwrap();
     let again = ["explain", "my/tag", "user=Reactor", "-c", path];
     for words in [
@@ -186,8 +187,14 @@ fn prose_is_as_wide_as_the_terminal() {
         for line in narrow.lines() {
             assert!(line.chars().count() <= COLUMNS.into(), "{words:?}: {line}");
         }
-        if piped.lines().any(|line| line.chars().count() > COLUMNS.into()) {
-            assert!(narrow.lines().any(|line| line.starts_with("  ")), "{narrow}");
+        if piped
+            .lines()
+            .any(|line| line.chars().count() > COLUMNS.into())
+        {
+            assert!(
+                narrow.lines().any(|line| line.starts_with("  ")),
+                "{narrow}"
+            );
         }
     }
 }

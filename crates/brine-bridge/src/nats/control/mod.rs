@@ -327,7 +327,11 @@ mod tests {
 
     /// What a master says every second.
     fn beat(of: &ControlOptions) -> Message {
-        let control = Control::new(of.clone(), Arc::new(|_, _| unreachable!()), Arc::new(Vec::new));
+        let control = Control::new(
+            of.clone(),
+            Arc::new(|_, _| unreachable!()),
+            Arc::new(Vec::new),
+        );
         let subject = format!("{}.alive.{}", of.stream.control(), of.master);
         let (headers, payload) = of.sealed(&subject, &control.0.body());
         Message {
@@ -348,8 +352,11 @@ mod tests {
             instance: own.instance + 1,
             ..own.clone()
         };
-        let (mut control, _peers) =
-            Control::new(own.clone(), Arc::new(|_, _| unreachable!()), Arc::new(Vec::new));
+        let (mut control, _peers) = Control::new(
+            own.clone(),
+            Arc::new(|_, _| unreachable!()),
+            Arc::new(Vec::new),
+        );
         // Its own beats come back to it.
         assert!(!control.heard(&beat(&own)));
         assert_eq!(control.namesake_reported, None);

@@ -324,7 +324,9 @@ impl Printer {
     fn yaml(&mut self, tag: &str, data: Value, at: Option<(Position, Millis)>) {
         let object = self.object(tag, data, at);
         self.line.push_str("---\n");
-        self.data(&object, |value, out| out.push_str(&salt::to_visible_yaml(value)));
+        self.data(&object, |value, out| {
+            out.push_str(&salt::to_visible_yaml(value))
+        });
         let end = self.line.trim_end_matches('\n').len();
         self.line.truncate(end);
     }

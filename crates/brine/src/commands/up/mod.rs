@@ -73,12 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     host::raise_file_limit();
     let _claim = Claim::take(&root)?;
     if arguments.masters > 1 {
-        masters::run(
-            &root,
-            arguments.masters,
-            arguments.every,
-            arguments.compat,
-        )?;
+        masters::run(&root, arguments.masters, arguments.every, arguments.compat)?;
         return Ok(ExitCode::SUCCESS);
     }
     let scratch_files = Scratch::make(&root, &Names::alone(arguments.compat))?;

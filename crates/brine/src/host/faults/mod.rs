@@ -7,7 +7,9 @@ mod databases;
 mod files;
 
 use anyhow::anyhow;
-use brine_config::{Brine, ClusterOptions, FileOption, Loaded, NatsOptions, Opts, SinkKind, SinkOptions};
+use brine_config::{
+    Brine, ClusterOptions, FileOption, Loaded, NatsOptions, Opts, SinkKind, SinkOptions,
+};
 
 use super::{cluster, sinks};
 use crate::bus_location::BusLocation;

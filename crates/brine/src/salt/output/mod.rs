@@ -23,9 +23,9 @@ use brine_wire::json::{self, Keys};
 use brine_wire::{Map, Value};
 
 use self::colours::Colours;
-use self::yaml::Unescaped;
 pub(super) use self::highstate::{StateOptions, Tabular};
 pub(super) use self::table::TableOptions;
+use self::yaml::Unescaped;
 use super::python;
 
 use crate::terminal;

@@ -68,7 +68,11 @@ fn rows(app: &App) -> Vec<(String, Meaning)> {
         }
         rows.push((String::new(), Meaning::Plain));
         rows.push((
-            format!("{} {}", left("bus", 10), data::pairs(&bus, &["subscribers"])),
+            format!(
+                "{} {}",
+                left("bus", 10),
+                data::pairs(&bus, &["subscribers"])
+            ),
             Meaning::Plain,
         ));
     }
