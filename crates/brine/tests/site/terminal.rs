@@ -151,7 +151,7 @@ fn no_command_lets_foreign_text_act_on_a_terminal() {
 /// Errors, findings and explanations; in a pipe, for programs, each is one line.
 #[test]
 fn prose_is_as_wide_as_the_terminal() {
-    const COLUMNS: u16 = 60;
+    const COLUMNS: u16 = 76;
     let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
     let path = root.path().to_str().unwrap();
     let master =
