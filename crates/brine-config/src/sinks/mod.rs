@@ -60,7 +60,7 @@ pub struct SinkOptions {
 /// An option that names a file of certificates or a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOption {
-    /// `ca`, `cert` or `key`: what the sink calls it.
+    /// What the sink calls it, one of three names.
     pub name: &'static str,
     /// What the configuration calls it, in full.
     pub option: String,
