@@ -163,12 +163,14 @@ impl Denied {
         let mut above = refused.ancestors();
         let (path, meta) = above.find_map(|path| Some((path, fs::metadata(path).ok()?)))?;
         let name = refused.file_name().unwrap_or_default();
+        // Directories further up are not the bus's to open.
+        let is_near = path == refused || Some(path) == refused.parent();
         Some(Self {
             path: path.to_owned(),
             owner: Owner::of(meta.uid()),
             mode: meta.mode() & 0o7777,
             user: Owner::of(rustix::process::geteuid().as_raw()),
-            has_acl: name.to_string_lossy().ends_with("brine.sock"),
+            has_acl: is_near && name.to_string_lossy().ends_with("brine.sock"),
         })
     }
 }

@@ -342,7 +342,7 @@ fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::
     let consumers = answer
         .ok()
         .and_then(|answer| answer.as_map()?.get("consumers").cloned());
-    writeln!(out)?;
+    let mut lines = Vec::new();
     for consumer in consumers
         .as_ref()
         .and_then(Value::as_array)
@@ -366,7 +366,7 @@ fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::
             }
         };
         if kind != "reactor" {
-            writeln!(out, "{kind} {name}: {reads}")?;
+            lines.push(format!("{kind} {name}: {reads}"));
         }
     }
     let status = client.status(None)?;
@@ -375,10 +375,12 @@ fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::
         .and_then(|status| status.get("subscribers"))
         .map(python_text::str);
     if let Some(subscribers) = subscribers {
-        writeln!(
-            out,
+        lines.push(format!(
             "subscribers of Salt's socket, which read every event: {subscribers}"
-        )?;
+        ));
+    }
+    if !lines.is_empty() {
+        say(out, &format!("\n{}", lines.join("\n")))?;
     }
     Ok(())
 }

@@ -125,7 +125,7 @@ fn a_count_that_is_not_reached_in_time_is_a_failure() {
     assert_eq!(left.code, Some(1));
     assert_eq!(
         left.stderr,
-        "brine: 0 of 2 events in 0 s; the bus had 0 in all\n"
+        "brine: 0 of 2 events in 0.05 s; the bus had 0 in all\n"
     );
     assert_eq!(bus.run(&["watch", "-t", "0.05"]).code, Some(0));
 }

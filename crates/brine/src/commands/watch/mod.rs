@@ -451,8 +451,16 @@ fn say_what_was_seen(matched: u64, wanted: Option<u64>, time: Duration, seen: u6
     };
     show::complain(&format_args!(
         "{matched} of {wanted} events in {} s; the bus had {seen} in all",
-        time.as_secs_f32().round()
+        in_seconds(time)
     ));
+}
+
+/// Whole seconds; less than one as it is, which is not 0.
+fn in_seconds(time: Duration) -> String {
+    match time.as_secs_f64() {
+        short @ ..1.0 => format!("{short}"),
+        seconds => format!("{seconds:.0}"),
+    }
 }
 
 /// So that a filter that matches nothing is not taken for a bus without events; nor after a time the other way round.
@@ -460,9 +468,7 @@ fn say_if_nothing_matched(matched: u64, seen: u64, time: Option<Duration>) {
     if matched > 0 || (seen == 0 && time.is_none()) {
         return;
     }
-    let time = time.map_or_else(String::new, |time| {
-        format!(" in {} s", time.as_secs_f32().round())
-    });
+    let time = time.map_or_else(String::new, |time| format!(" in {} s", in_seconds(time)));
     show::complain(&format_args!("0 of {seen} events matched{time}"));
 }
 
