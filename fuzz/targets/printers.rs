@@ -2,7 +2,11 @@
 //!
 //! A program is no library, so its files are taken as they are.
 #![no_main]
-#![allow(dead_code, unused_imports, reason = "the program uses more of these files")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the program uses more of these files"
+)]
 
 // Those files name them.
 use {anyhow as _, base64 as _, tracing as _};
