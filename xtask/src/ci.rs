@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::command::{cargo, nicely, run as run_command, run_captured};
+use crate::command::{cargo, features, nicely, run as run_command, run_captured};
 use crate::parts::{Part, summary};
 use crate::tally::Tally;
 use crate::{deps, fuzz, mdbook, package, test, tidy};
@@ -52,8 +52,9 @@ fn format() -> anyhow::Result<()> {
 /// Clippy over every workspace. The others use the main one's target directory, so that what they
 /// share is checked once.
 fn lint() -> anyhow::Result<()> {
-    let workspaces = ["Cargo.toml"].into_iter().chain(OTHER_WORKSPACES);
-    for manifest in workspaces {
+    let others = OTHER_WORKSPACES.map(|manifest| (manifest, &[][..]));
+    let workspaces = [("Cargo.toml", features())].into_iter().chain(others);
+    for (manifest, features) in workspaces {
         let arguments = [
             "clippy",
             "--workspace",
@@ -62,17 +63,16 @@ fn lint() -> anyhow::Result<()> {
             "--target-dir=target",
             "--manifest-path",
             manifest,
-            "--",
-            "-D",
-            "warnings",
         ];
-        run_captured(&mut nicely(&cargo(&arguments)))?;
+        let mut command = cargo(&arguments);
+        command.args(features).args(["--", "-D", "warnings"]);
+        run_captured(&mut nicely(&command))?;
     }
     Ok(())
 }
 
 fn document() -> anyhow::Result<()> {
     let arguments = ["doc", "--workspace", "--no-deps", "--locked"];
-    let mut command = nicely(&cargo(&arguments));
+    let mut command = nicely(cargo(&arguments).args(features()));
     run_captured(command.env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -23,6 +23,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// What the main workspace is built with beside its default features: what this machine has the libraries for.
+pub(crate) fn features() -> &'static [&'static str] {
+    match Path::new("/usr/include/security/pam_appl.h").exists() {
+        true => &["--features=brine/pam"],
+        false => &[],
+    }
+}
+
 /// The files of a checkout that git knows or would take in, and that are there.
 pub(crate) fn tracked_files(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     let mut git = Command::new("git");

@@ -48,6 +48,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "--locked",
         "-p",
         "brine",
+        // Who installs a package expects what a Linux system has.
+        "--features=pam",
     ]))?;
     gather(RELEASE)?;
     let deb = debian(RELEASE, "1")?;

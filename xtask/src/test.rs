@@ -11,7 +11,7 @@ use std::thread::{self, available_parallelism};
 
 use anyhow::Context;
 
-use crate::command::{capture, cargo, nicely, output, root, run as run_command, watch};
+use crate::command::{capture, cargo, features, nicely, output, root, run as run_command, watch};
 use crate::nats;
 use crate::parts::Part;
 use crate::salt;
@@ -91,7 +91,8 @@ enum Build {
 impl Build {
     fn make() -> anyhow::Result<Self> {
         if !has_nextest() {
-            run_command(&mut cargo(&["test", "--workspace", "--no-run"]))?;
+            let arguments = ["test", "--workspace", "--no-run"];
+            run_command(cargo(&arguments).args(features()))?;
             return Ok(Self::Cargo);
         }
         let list = [
@@ -101,7 +102,7 @@ impl Build {
             "--list-type=binaries-only",
             "--message-format=json",
         ];
-        let binaries = output(&mut cargo(&list))?;
+        let binaries = output(cargo(&list).args(features()))?;
         let metadata = output(&mut cargo(&["metadata", "--format-version=1", "--locked"]))?;
         let folder = root().join("target/nextest");
         fs::create_dir_all(&folder)?;
@@ -132,13 +133,16 @@ impl Build {
                 count(&mut command)
             }
             // Documentation is tested by a part of its own.
-            Self::Cargo => count(&mut cargo(&[
-                "test",
-                "--workspace",
-                "--all-targets",
-                "--no-fail-fast",
-                "--color=never",
-            ])),
+            Self::Cargo => {
+                let arguments = [
+                    "test",
+                    "--workspace",
+                    "--all-targets",
+                    "--no-fail-fast",
+                    "--color=never",
+                ];
+                count(cargo(&arguments).args(features()))
+            }
         }
     }
 }
@@ -151,7 +155,7 @@ fn test_documentation() -> anyhow::Result<Tally> {
         "--no-fail-fast",
         "--color=never",
     ];
-    capture_count(&mut nicely(&cargo(&arguments)))
+    capture_count(&mut nicely(cargo(&arguments).args(features())))
 }
 
 fn prepare(script: &str) -> anyhow::Result<()> {

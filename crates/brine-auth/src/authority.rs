@@ -1,7 +1,7 @@
 //! Checks logins, makes tokens, says who a token is and what its user may do.
 
 use std::net::IpAddr;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use brine_wire::{Map, Value};
@@ -23,6 +23,9 @@ pub enum LoginError {
     /// Wrong user or password.
     #[error("wrong user or password")]
     Wrong,
+    /// Too many others log in now.
+    #[error("too many logins under way; try again later")]
+    Busy,
     /// Too many failures of late.
     #[error("too many failed logins of this user or address; try again later")]
     TooMany,
@@ -37,37 +40,83 @@ pub struct Authority {
     config: AuthConfig,
     tokens: TokenStore,
     attempts: Attempts,
-    slots: Slots,
+    /// Checks that take memory and a processor.
+    own: Slots,
+    /// Checks that wait for others, who may not answer: logins by other back ends go on meanwhile.
+    others: Slots,
 }
 
-/// How many passwords are checked at a time: a check takes memory and a processor.
-const CHECKS_AT_A_TIME: usize = 4;
+/// How many passwords are checked at a time here, and how many logins wait for that.
+const OWN: Room = Room {
+    checked: 4,
+    waiting: 256,
+};
+
+/// The same for those that others check: a connection or a process each.
+const OTHERS: Room = Room {
+    checked: 16,
+    waiting: 64,
+};
+
+/// How many logins there may be. Each has a thread, of which a runtime has a few hundred for everything.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    checked: usize,
+    waiting: usize,
+}
 
 /// Checks of passwords under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slots {
-    taken: Mutex<usize>,
+    room: Room,
+    under_way: Mutex<UnderWay>,
     freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    checked: usize,
+    waiting: usize,
 }
 
 /// One of them, given back when dropped.
 struct Slot<'s>(&'s Slots);
 
 impl Slots {
-    /// Waits until a check may begin.
-    fn enter(&self) -> Slot<'_> {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = |taken: &mut usize| *taken >= CHECKS_AT_A_TIME;
-        let waited = self.freed.wait_while(taken, is_full);
-        *waited.unwrap_or_else(PoisonError::into_inner) += 1;
-        Slot(self)
+    fn new(room: Room) -> Self {
+        Self {
+            room,
+            under_way: Mutex::default(),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Waits until a check may begin; `None` when too many wait.
+    fn enter(&self) -> Option<Slot<'_>> {
+        let mut under_way = self.lock();
+        if under_way.checked >= self.room.checked {
+            if under_way.waiting >= self.room.waiting {
+                return None;
+            }
+            under_way.waiting += 1;
+            let is_full = |now: &mut UnderWay| now.checked >= self.room.checked;
+            let waited = self.freed.wait_while(under_way, is_full);
+            under_way = waited.unwrap_or_else(PoisonError::into_inner);
+            under_way.waiting -= 1;
+        }
+        under_way.checked += 1;
+        Some(Slot(self))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnderWay> {
+        let locked = self.under_way.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let taken = self.0.taken.lock();
-        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.lock().checked -= 1;
         self.0.freed.notify_one();
     }
 }
@@ -80,7 +129,8 @@ impl Authority {
             config,
             tokens,
             attempts: Attempts::default(),
-            slots: Slots::default(),
+            own: Slots::new(OWN),
+            others: Slots::new(OTHERS),
         }
     }
 
@@ -102,7 +152,11 @@ impl Authority {
     pub fn check(&self, login: &Login, from: Option<IpAddr>) -> Result<Token, LoginError> {
         let user = login.username.as_str();
         // Before the limit is looked at: failures of those that came before count.
-        let _slot = self.slots.enter();
+        let slots = match Backend::named(&login.eauth) {
+            Some(backend) if backend.asks_others() => &self.others,
+            _ => &self.own,
+        };
+        let _slot = slots.enter().ok_or(LoginError::Busy)?;
         if !self.attempts.may_try(from, user, Instant::now()) {
             return Err(LoginError::TooMany);
         }
@@ -297,6 +351,25 @@ mod tests {
         let right = login("fred", "hunter2", "sharedsecret");
         assert_eq!(authority.log_in(&right, from), Err(LoginError::TooMany));
         assert!(authority.log_in(&right, Some(IpAddr::V4(2.into()))).is_ok());
+    }
+
+    #[test]
+    fn so_many_are_checked_so_many_wait_and_others_are_sent_away() {
+        let slots = Slots::new(Room {
+            checked: 1,
+            waiting: 1,
+        });
+        let first = slots.enter().unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| slots.enter().is_some());
+            while slots.lock().waiting == 0 {
+                std::thread::yield_now();
+            }
+            assert!(slots.enter().is_none());
+            drop(first);
+            assert!(second.join().unwrap());
+        });
+        assert!(slots.enter().is_some());
     }
 
     #[test]

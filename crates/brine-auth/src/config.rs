@@ -1,5 +1,6 @@
 //! The options of external authentication.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use brine_wire::{Map, Value};
@@ -20,9 +21,33 @@ pub struct AuthConfig {
     /// Whether the back end `auto`, which lets everybody in, may be used.
     pub allows_auto: bool,
     /// The file of Brine's own users (`eauth: brine`).
-    pub users_file: Option<std::path::PathBuf>,
+    pub users_file: Option<PathBuf>,
     /// Salt's options `auth.ldap.…`, by what follows that.
     pub ldap: Map,
+    /// How `pam` is asked.
+    pub pam: PamOptions,
+}
+
+/// How the system's modules are asked.
+#[derive(Debug, Clone)]
+pub struct PamOptions {
+    /// Salt's option `auth.pam.service`: the file of `/etc/pam.d` that counts.
+    pub service: String,
+    /// The program that asks them, called with the argument `pam-helper`.
+    pub program: PathBuf,
+    /// How long it may take.
+    pub answer_within: Duration,
+}
+
+impl Default for PamOptions {
+    fn default() -> Self {
+        Self {
+            service: "login".to_owned(),
+            // Even when its file has been replaced by another version.
+            program: "/proc/self/exe".into(),
+            answer_within: Duration::from_secs(30),
+        }
+    }
 }
 
 impl std::fmt::Debug for AuthConfig {
@@ -52,6 +77,7 @@ impl Default for AuthConfig {
             allows_auto: false,
             users_file: None,
             ldap: Map::new(),
+            pam: PamOptions::default(),
         }
     }
 }

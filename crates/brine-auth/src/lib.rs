@@ -16,8 +16,10 @@ mod token;
 
 pub use attempts::Attempts;
 pub use authority::{Authority, LoginError};
+#[cfg(feature = "pam")]
+pub use backend::pam::helper as pam_helper;
 pub use backend::{has_backend, hash_password};
-pub use config::AuthConfig;
+pub use config::{AuthConfig, PamOptions};
 pub use login::Login;
 pub use permissions::{auth_list, shown};
 pub use token::{Token, TokenError, TokenLayout, TokenStore, is_token};

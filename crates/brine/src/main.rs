@@ -30,6 +30,12 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let words: Vec<OsString> = words.collect();
+    #[cfg(feature = "pam")]
+    if words == [brine_auth::pam_helper::COMMAND] {
+        // Of a fault nobody is told but by the code: whoever has started it reads answers alone.
+        let answered = brine_auth::pam_helper::run();
+        return answered.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let done = match salt::personality(&program, &words) {
         Some((personality, words)) => personality.run(words),
         None => arguments::Cli::read(program, words).run(),

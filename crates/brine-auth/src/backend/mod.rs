@@ -1,10 +1,13 @@
 //! The back ends of `external_auth`: who knows whether a user and a password belong together.
 //!
-//! `pam` and others that are not here are asked of a real master, which has them, when the API runs beside one.
+//! Others that Salt has are asked of a real master when the API runs beside one; so is `pam` where this program is built
+//! without the feature `pam`.
 
 mod file;
 mod hashes;
 mod ldap;
+#[cfg(feature = "pam")]
+pub(crate) mod pam;
 mod rest;
 
 use std::path::PathBuf;
@@ -34,6 +37,9 @@ pub(crate) enum Backend {
     Ldap,
     /// An HTTP server that is asked.
     Rest,
+    /// The system's modules.
+    #[cfg(feature = "pam")]
+    Pam,
 }
 
 /// What a back end knows of a user, beside the password.
@@ -74,7 +80,7 @@ pub(crate) enum BackendError {
     Server { server: String, reason: String },
 }
 
-/// Whether Brine has a back end of Salt's by this name.
+/// Whether this program has a back end of `external_auth` by this name.
 #[must_use]
 pub fn has_backend(name: &str) -> bool {
     Backend::named(name).is_some()
@@ -89,8 +95,20 @@ impl Backend {
             "brine" => Self::Brine,
             "ldap" => Self::Ldap,
             "rest" => Self::Rest,
+            #[cfg(feature = "pam")]
+            "pam" => Self::Pam,
             _ => return None,
         })
+    }
+
+    /// Whether others are asked, who may take their time: nothing of this process is busy meanwhile.
+    pub(crate) const fn asks_others(self) -> bool {
+        match self {
+            Self::SharedSecret | Self::Auto | Self::File | Self::Brine => false,
+            Self::Ldap | Self::Rest => true,
+            #[cfg(feature = "pam")]
+            Self::Pam => true,
+        }
     }
 }
 
@@ -104,6 +122,8 @@ pub(crate) fn check(
     let is_right = match backend {
         Backend::Ldap => return ldap::check(login, &config.ldap),
         Backend::Rest => return rest::check(login, options),
+        #[cfg(feature = "pam")]
+        Backend::Pam => return pam::check(login, &config.pam),
         Backend::Auto => true,
         Backend::SharedSecret => {
             let secret = config.sharedsecret.as_deref();

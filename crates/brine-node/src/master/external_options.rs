@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use brine_auth::{AuthConfig, TokenLayout, TokenStore};
+use brine_auth::{AuthConfig, PamOptions, TokenLayout, TokenStore};
 use brine_config::{Brine, Opts};
 use brine_wire::compat::{Compat, Series};
 use brine_wire::{Map, Value, python_text};
@@ -25,9 +25,13 @@ impl ExternalOptions {
         for (name, _) in &external_auth {
             let name = python_text::str(name);
             if !brine_auth::has_backend(&name) {
+                let why = match &*name {
+                    "pam" => "this program is built without PAM (cargo's feature pam)".to_owned(),
+                    name => format!("Brine has no back end {name}"),
+                };
                 tracing::warn!(
-                    "option external_auth: Brine has no back end {name}: its users cannot log in; there are \
-                     sharedsecret, file, ldap, rest, brine and auto"
+                    "option external_auth: {why}: its users cannot log in; there are sharedsecret, file, ldap, \
+                     pam, rest, brine and auto"
                 );
             }
         }
@@ -48,6 +52,7 @@ impl ExternalOptions {
                 allows_auto: brine.auth.allow_auto,
                 users_file: brine.auth.users.clone(),
                 ldap: below(opts, "auth.ldap."),
+                pam: pam(opts),
             },
             token_dir: token_dir
                 .filter(|directory| !directory.is_empty())
@@ -72,6 +77,18 @@ impl ExternalOptions {
         };
         TokenStore::new(directory, layout, hash_type)
     }
+}
+
+/// Salt's options `auth.pam.…`.
+fn pam(opts: &Opts) -> PamOptions {
+    if opts.get("auth.pam.python").is_some() {
+        tracing::warn!("option auth.pam.python is ignored: Brine asks PAM without Python");
+    }
+    let mut pam = PamOptions::default();
+    if let Some(service) = opts.get("auth.pam.service") {
+        pam.service = python_text::str(service);
+    }
+    pam
 }
 
 /// The options whose names begin so, by the rest of their names.

@@ -9,6 +9,8 @@ mod crash;
 mod history;
 mod local_socket;
 mod node;
+#[cfg(feature = "pam")]
+mod pam;
 mod reference;
 mod salt_key;
 mod salt_master;

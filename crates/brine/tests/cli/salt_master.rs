@@ -144,14 +144,14 @@ fn what_is_wrong_with_options_is_said_once_and_not_passed_over() {
     let place = Bus::absent();
     let file = place.path("master");
     let config = fs::read_to_string(&file).unwrap();
-    let wrong = "ipc_mode: tcp\ntcp_master_pub_port: x\nlog_level: loud\nexternal_auth: {pam: {fred: ['.*']}}\n";
+    let wrong = "ipc_mode: tcp\ntcp_master_pub_port: x\nlog_level: loud\nexternal_auth: {yubico: {fred: ['.*']}}\n";
     fs::write(&file, format!("{config}{wrong}")).unwrap();
     let left = run(&mut brine(&["salt-master", "-c", &place.config_dir()]), "");
     assert_eq!(left.code, Some(1), "{left:?}");
     for said in [
         "option tcp_master_pub_port: expected an integer, found text",
         "option log_level: there is no level loud",
-        "option external_auth: Brine has no back end pam",
+        "option external_auth: Brine has no back end yubico",
     ] {
         assert_eq!(left.stderr.matches(said).count(), 1, "{said}: {left:?}");
     }

@@ -235,7 +235,7 @@ fn known_runner(fun: &str) -> Result<(), OperatorError> {
 
 fn login_error(error: LoginError) -> OperatorError {
     match error {
-        LoginError::TooMany => OperatorError::TooMany,
+        LoginError::TooMany | LoginError::Busy => OperatorError::TooMany,
         LoginError::NotEnabled(_) | LoginError::Wrong => {
             tracing::debug!(err = %error, "login refused");
             OperatorError::NotAuthenticated("Authentication error occurred.".to_owned())
