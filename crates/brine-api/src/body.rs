@@ -1,20 +1,16 @@
-//! Bodies: the answer's, whole or as it comes; and the request's, read within limits.
+//! The bodies of answers: whole, or as they come.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::HeaderValue;
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-
-use crate::error::ApiError;
-use crate::stream::StreamBody;
 
 /// The type of answers.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -31,8 +27,7 @@ enum Kind {
         chunks: mpsc::Receiver<Bytes>,
         _writer: AbortOnDrop,
     },
-    /// A stream of events, which ends when nobody reads it any more.
-    Events(StreamBody),
+    Piped(Pipe),
 }
 
 /// A task that ends when nobody wants its work any more.
@@ -51,9 +46,10 @@ impl ResponseBody {
         Self(Kind::Full(Some(bytes.into())))
     }
 
-    /// A stream of events.
-    pub(crate) const fn events(stream: StreamBody) -> Self {
-        Self(Kind::Events(stream))
+    /// What others write into a pipe, told to `start` when somebody asks for the body. When nobody reads it any more,
+    /// writing fails.
+    pub(crate) fn piped(start: impl FnOnce(DuplexStream) + Send + 'static) -> Self {
+        Self(Kind::Piped(Pipe::Waiting(Box::new(start))))
     }
 
     /// A body that `write` sends piece by piece. One piece at a time waits for the connection.
@@ -80,7 +76,7 @@ impl Body for ResponseBody {
         let next = match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take()),
             Kind::Stream { chunks, .. } => chunks.poll_recv(context),
-            Kind::Events(stream) => stream.poll_piece(context),
+            Kind::Piped(pipe) => pipe.poll_piece(context),
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -88,7 +84,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Stream { .. } | Kind::Events(_) => false,
+            Kind::Stream { .. } | Kind::Piped(_) => false,
         }
     }
 
@@ -98,50 +94,58 @@ impl Body for ResponseBody {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
-            Kind::Stream { .. } | Kind::Events(_) => SizeHint::default(),
+            Kind::Stream { .. } | Kind::Piped(_) => SizeHint::default(),
         }
     }
 }
 
-/// How long a client may take between two pieces of a body that it announced as whole.
-const BETWEEN_PIECES: Duration = Duration::from_secs(30);
+/// What waits in a pipe, in bytes.
+const PIPE_BYTES: usize = 16 << 10;
 
-/// The next piece of a request's body; `None` at its end.
-pub(crate) async fn piece(body: &mut Incoming) -> Option<Result<Bytes, hyper::Error>> {
-    loop {
-        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
-        match frame.map(Frame::into_data) {
-            Ok(Ok(data)) => return Some(Ok(data)),
-            Ok(Err(_trailers)) => {}
-            Err(error) => return Some(Err(error)),
-        }
-    }
+/// A pipe that others write a body into.
+enum Pipe {
+    /// Not asked for yet.
+    Waiting(Box<dyn FnOnce(DuplexStream) + Send>),
+    Open(DuplexStream),
+    Over,
 }
 
-/// All of a request's body.
-pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::BodyTooLarge { limit };
-    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(too_large());
-    }
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    loop {
-        let piece = timeout(BETWEEN_PIECES, piece(&mut body));
-        match piece.await.map_err(|_| ApiError::BodyTimeout)? {
-            None if all.is_empty() => return Ok(first),
-            None => return Ok(all.freeze()),
-            Some(Ok(data)) if first.is_empty() && all.is_empty() => first = data,
-            Some(Ok(data)) => {
-                if all.is_empty() {
-                    all.extend_from_slice(&first);
+impl Pipe {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            match std::mem::replace(self, Self::Over) {
+                Self::Waiting(start) => {
+                    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+                    start(theirs);
+                    *self = Self::Open(ours);
                 }
-                all.extend_from_slice(&data);
+                Self::Open(mut pipe) => {
+                    let piece = poll_pipe(&mut pipe, context);
+                    if !matches!(piece, Poll::Ready(None)) {
+                        *self = Self::Open(pipe);
+                    }
+                    return piece;
+                }
+                Self::Over => return Poll::Ready(None),
             }
-            Some(Err(error)) => return Err(ApiError::BadRequest(format!("body: {error}"))),
         }
-        if first.len().max(all.len()) > limit {
-            return Err(too_large());
-        }
+    }
+}
+
+fn poll_pipe(pipe: &mut DuplexStream, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    let mut piece = BytesMut::zeroed(PIPE_BYTES);
+    let mut buffer = ReadBuf::new(&mut piece);
+    let read = ready!(Pin::new(pipe).poll_read(context, &mut buffer));
+    let length = buffer.filled().len();
+    if read.is_err() || length == 0 {
+        return Poll::Ready(None);
+    }
+    piece.truncate(length);
+    Poll::Ready(Some(piece.freeze()))
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Pipe").finish_non_exhaustive()
     }
 }

@@ -14,12 +14,18 @@
 
 pub mod acl;
 mod body;
+mod command;
+mod connection;
 mod consumers;
+mod counters;
 mod error;
 mod events;
+mod exposition;
+mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod incoming;
 mod limits;
 pub mod local;
 pub mod metrics;
@@ -29,7 +35,9 @@ mod page;
 mod query;
 mod respond;
 pub mod rest;
+mod router;
 mod run;
+mod salt_exporter;
 mod sinks;
 mod state;
 mod status;
@@ -38,10 +46,10 @@ mod subject;
 
 pub use acl::{Acl, AclError};
 pub use body::ResponseBody;
+pub use command::{Client, Command, RunCommand, RunError};
 pub use consumers::Consumers;
 pub use error::ApiError;
 pub use respond::respond;
-pub use run::{Client, Command, RunCommand, RunError};
 pub use sinks::{Discarded, SinkFigures, Sinks};
 pub use state::{
     ApiConfig, ApiState, Audit, Durability, NodeInfo, Noticed, ReadinessCheck, StatusPart,

@@ -16,9 +16,10 @@ use brine_wire::event::MAX_EVENT_SIZE;
 use tokio::sync::watch;
 
 use crate::acl::Acl;
-use crate::metrics::{Exporter, Sources};
-use crate::rest::Counters;
-use crate::run::RunCommand;
+use crate::command::RunCommand;
+use crate::counters::Counters;
+use crate::figures::Sources;
+use crate::salt_exporter::Exporter;
 use crate::sinks::Sinks;
 use crate::subject::Subject;
 

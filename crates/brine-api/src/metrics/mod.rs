@@ -1,12 +1,9 @@
 //! `/metrics`: the bus for Prometheus; `/metrics/salt-exporter`: salt-exporter's metrics, by its names.
 //!
-//! Names and what they are read from are in `own` and `salt_exporter`; nothing else here knows one.
+//! Names and what they are read from are in `own` and [`salt_exporter`](crate::salt_exporter).
 //! Described in `docs/metrics.md`.
 
-mod exporter;
-mod exposition;
 mod own;
-mod salt_exporter;
 
 use std::sync::Arc;
 
@@ -15,12 +12,10 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response};
 
 use crate::body::ResponseBody;
+use crate::exposition::{Exposition, Format};
+pub use crate::figures::{HistoryFigures, MasterFigures, ReactorFigures, Sources};
 use crate::rest::{Answer, Context, RestError};
 use crate::state::ApiState;
-
-pub(crate) use self::exporter::Exporter;
-use self::exposition::{Exposition, Format};
-pub use self::own::{HistoryFigures, MasterFigures, ReactorFigures, Sources};
 
 /// Answers on the network. `path` begins with `metrics`.
 pub(crate) async fn respond(

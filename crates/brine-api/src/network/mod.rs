@@ -1,7 +1,7 @@
 //! The network listener: connections over TCP, who may have how many, and HTTP on them.
 //!
-//! What is asked and answered is [`crate::rest`]'s business. A handler may answer with a response, or
-//! take the whole connection over (`TakeOver`): a subscriber that listens for days then costs neither the
+//! What is asked and answered is [`crate::router`]'s business. A handler may answer with a response, or
+//! take the whole connection over ([`crate::connection`]): a subscriber that listens for days then costs neither the
 //! buffers nor the task of an HTTP connection.
 
 mod connection;
@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-pub(crate) use self::connection::{Connection, Io, TakeOver};
 pub use self::tls::{Tls, TlsError, TlsFiles};
+use crate::connection::Io;
 use crate::limits::{Held, Holder, Limits};
 use crate::rest::RestState;
 

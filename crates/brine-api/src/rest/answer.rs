@@ -5,7 +5,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::{Response, StatusCode};
 
 use crate::body::ResponseBody;
-use crate::network::TakeOver;
+use crate::connection::TakeOver;
 
 /// An answer.
 pub(crate) enum Answer {

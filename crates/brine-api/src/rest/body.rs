@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 
 use super::error::RestError;
-use crate::body;
+use crate::incoming;
 use crate::query::decode_lossy;
 
 /// The most pairs of a form.
@@ -88,7 +88,7 @@ pub(crate) async fn read(
     let form = form.ok_or(RestError::NotAcceptable(
         "Content type not supported".into(),
     ))?;
-    let bytes = body::whole(incoming, limit).await?;
+    let bytes = incoming::whole(incoming, limit).await?;
     parse(form, &bytes)
 }
 

@@ -84,7 +84,7 @@ pub(crate) struct Endpoint {
 
 impl Context {
     /// Looks at a request's head and finds its session, if it names one.
-    pub(super) async fn new<B>(
+    pub(crate) async fn new<B>(
         state: &Arc<RestState>,
         transport: Transport,
         request: &Request<B>,
@@ -169,7 +169,7 @@ impl Context {
     }
 
     /// Whether a token stands in the query, where it may not.
-    pub(super) fn has_forbidden_token(&self) -> bool {
+    pub(crate) fn has_forbidden_token(&self) -> bool {
         self.has_query_token && !self.state.options.allow_query_token
     }
 
@@ -211,7 +211,7 @@ impl Context {
     }
 
     /// The answer to a request that fails.
-    pub(super) fn refuse(&self, error: &RestError) -> Response<ResponseBody> {
+    pub(crate) fn refuse(&self, error: &RestError) -> Response<ResponseBody> {
         let status = error.status();
         if let RestError::Unforeseen(what) = error {
             let shown = match self.state.options.debug {

@@ -20,7 +20,7 @@ use super::preflight;
 const MAX_FILE: u64 = 64 << 20;
 
 /// Answers with a file, or a preflight; `None` if the path is none of a file.
-pub(super) async fn respond<B>(
+pub(crate) async fn respond<B>(
     context: &Context,
     path: &[&str],
     request: &Request<B>,

@@ -251,7 +251,7 @@ impl Sessions {
     }
 
     /// How many streams a user has open.
-    pub(super) fn streams_of(&self, user: &str) -> usize {
+    pub(crate) fn streams_of(&self, user: &str) -> usize {
         let streaming = self.streaming();
         let own = streaming
             .iter()

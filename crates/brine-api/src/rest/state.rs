@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::counters::Counters;
 use super::operator::Operator;
 use super::options::RestOptions;
 use super::session::Sessions;
+use crate::counters::Counters;
 use crate::state::ApiState;
 use crate::stream::Streams;
 

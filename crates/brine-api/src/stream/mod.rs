@@ -19,7 +19,6 @@
 //! cost a task and several buffers per event. So only HTTP/2, where a connection is shared, is written
 //! through hyper; everything else gets head and chunks from here.
 
-mod body;
 mod catch_up;
 mod fan_out;
 mod form;
@@ -50,7 +49,6 @@ use crate::events::read::{self, Query, QueryContext};
 use crate::rest::{Answer, Context, RestError, Session, head_bytes};
 use crate::state::{ApiState, Audit, Noticed, Readers};
 
-pub(crate) use self::body::StreamBody;
 pub use self::form::Stamps;
 
 /// Streams that wait to be taken in by the fan-out.
@@ -330,7 +328,10 @@ fn events(context: &Context, request: &Request<Incoming>) -> Result<Answer, Rest
         return Ok(Answer::Response(response.map(|()| ResponseBody::full(""))));
     }
     if !takes_over {
-        let body = ResponseBody::events(StreamBody::new(prepared));
+        // hyper's connection counts it.
+        let body = ResponseBody::piped(|pipe| {
+            prepared.start(Box::new(pipe), Vec::new(), Box::new(()));
+        });
         return Ok(Answer::Response(response.map(|()| body)));
     }
     headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));

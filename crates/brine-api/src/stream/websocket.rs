@@ -24,8 +24,8 @@ use super::form::Form;
 use super::formatted::{Formatted, Style};
 use super::window::Wire;
 use super::{Prepared, StreamKind, prepare};
+use crate::connection::{Connection, Io};
 use crate::events::lines::{Line, Lines};
-use crate::network::{Connection, Io};
 use crate::rest::{Answer, Context, RestError, RestState, Session, ask_for_grains, head_bytes};
 
 /// What a client says when it wants events.

@@ -23,8 +23,9 @@ use tokio::time::timeout;
 
 use self::batch::{Batch, Cutter, Outcome};
 use crate::acl::{Access, Permitted};
-use crate::body::{self, ResponseBody};
+use crate::body::ResponseBody;
 use crate::error::ApiError;
+use crate::incoming;
 use crate::query;
 use crate::state::{ApiState, Noticed};
 use crate::subject::Subject;
@@ -104,7 +105,9 @@ pub(crate) async fn post(
         let body = ResponseBody::stream(move |out| stream::run(firing, incoming, out));
         return Ok(answer(body, form.content_type()));
     }
-    firing.whole(&body::whole(incoming, MAX_BODY).await?).await
+    firing
+        .whole(&incoming::whole(incoming, MAX_BODY).await?)
+        .await
 }
 
 fn answer(body: ResponseBody, content_type: HeaderValue) -> Response<ResponseBody> {

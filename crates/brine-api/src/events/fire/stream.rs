@@ -15,8 +15,8 @@ use tokio::task::yield_now;
 
 use super::Firing;
 use super::batch::{Batch, Cutter, refuse};
-use crate::body;
 use crate::error::ApiError;
+use crate::incoming;
 
 /// Answers that have not gone out, in bytes; with more, nothing more of the body is looked at.
 const MAX_UNSENT: usize = 1 << 20;
@@ -63,7 +63,7 @@ pub(super) async fn run(firing: Firing, mut incoming: Incoming, out: mpsc::Sende
 /// What is looked at next: the rest of what was read, or more; `None` at the body's end.
 async fn next_piece(unread: &mut Bytes, incoming: &mut Incoming) -> Option<Bytes> {
     if unread.is_empty() {
-        *unread = body::piece(incoming).await?.ok()?;
+        *unread = incoming::piece(incoming).await?.ok()?;
     } else {
         yield_now().await;
     }

@@ -2,8 +2,8 @@
 
 use brine_wire::json;
 
-use super::super::exposition::Format;
 use super::*;
+use crate::exposition::Format;
 
 const NOW: u64 = 1_764_424_800;
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use brine_wire::{Map, Value};
 
-use super::exposition::Exposition;
+use crate::exposition::Exposition;
 
 /// The most series of a family; then come those of `other`.
 const MAX_SERIES: usize = 5_000;
@@ -286,5 +286,5 @@ fn duration(data: &Map) -> Option<f64> {
 }
 
 #[cfg(test)]
-#[path = "salt_exporter_tests.rs"]
+#[path = "counts_tests.rs"]
 mod tests;

@@ -3,6 +3,8 @@
 //! So a bus whose metrics nobody reads does not pay for them. Counters begin at zero then, as after a
 //! restart of salt-exporter itself; Prometheus knows such resets.
 
+mod counts;
+
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,8 +12,8 @@ use brine_log::{EventCursor, Log, Start};
 use brine_wire::envelope::TAG_END;
 use tokio::task::AbortHandle;
 
-use super::exposition::Exposition;
-use super::salt_exporter::{SaltMetrics, is_followed};
+use self::counts::{SaltMetrics, is_followed};
+use crate::exposition::Exposition;
 
 /// So many events are looked at before other tasks of the thread have their turn.
 const EVENTS_PER_TURN: usize = 256;

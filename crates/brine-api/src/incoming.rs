@@ -1,0 +1,54 @@
+//! The bodies of requests, read within limits of size and time.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as _, Frame, Incoming};
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+
+/// How long a client may take between two pieces of a body that it announced as whole.
+const BETWEEN_PIECES: Duration = Duration::from_secs(30);
+
+/// The next piece of a request's body; `None` at its end.
+pub(crate) async fn piece(body: &mut Incoming) -> Option<Result<Bytes, hyper::Error>> {
+    loop {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => return Some(Ok(data)),
+            Ok(Err(_trailers)) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// All of a request's body.
+pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::BodyTooLarge { limit };
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    loop {
+        let piece = timeout(BETWEEN_PIECES, piece(&mut body));
+        match piece.await.map_err(|_| ApiError::BodyTimeout)? {
+            None if all.is_empty() => return Ok(first),
+            None => return Ok(all.freeze()),
+            Some(Ok(data)) if first.is_empty() && all.is_empty() => first = data,
+            Some(Ok(data)) => {
+                if all.is_empty() {
+                    all.extend_from_slice(&first);
+                }
+                all.extend_from_slice(&data);
+            }
+            Some(Err(error)) => return Err(ApiError::BadRequest(format!("body: {error}"))),
+        }
+        if first.len().max(all.len()) > limit {
+            return Err(too_large());
+        }
+    }
+}
