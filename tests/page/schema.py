@@ -12,7 +12,7 @@ def check(url, token, examples=20):
         "--header", f"X-Auth-Token: {token}", "--max-examples", str(examples), "--seed", "1",
         "--checks", "not_a_server_error", "--request-timeout", "120", "--workers", "2", "--no-color",
         "--exclude-path-regex", "^/(events|ws|all_events|formatted_events|logout)",
-        "--suppress-health-check", "all", "--phases", "examples,fuzzing",
+        "--suppress-health-check", "all", "--phases", "examples,coverage,fuzzing",
     ]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     return run.returncode, run.stdout + run.stderr

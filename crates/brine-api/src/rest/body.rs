@@ -162,9 +162,7 @@ pub(crate) fn lowstate(value: Option<Value>) -> Result<Vec<Map>, RestError> {
             }
             Ok(chunk)
         }
-        _ => Err(RestError::Unforeseen(
-            "a lowstate is not a mapping".to_owned(),
-        )),
+        _ => Err(RestError::BadRequest("Lowstates must be mappings".into())),
     });
     chunks.collect()
 }

@@ -129,12 +129,14 @@ async fn credentials(
         Some(Value::Map(fields)) => Ok(fields),
         Some(Value::Array(mut list)) if !list.is_empty() => match list.swap_remove(0) {
             Value::Map(fields) => Ok(fields),
-            _ => Err(RestError::Unforeseen(
-                "credentials are not a mapping".to_owned(),
-            )),
+            _ => Err(no_login()),
         },
-        _ => Err(RestError::Unforeseen("a login without a body".to_owned())),
+        _ => Err(no_login()),
     }
+}
+
+fn no_login() -> RestError {
+    RestError::BadRequest("Require a mapping with \"username\", \"password\", and \"eauth\"".into())
 }
 
 /// Asks the master. A failure takes its time, so that nothing can be learnt from how long.

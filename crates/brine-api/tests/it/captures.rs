@@ -24,13 +24,17 @@ const HEADERS: [&str; 9] = [
 ];
 
 /// Where we answer otherwise, and why.
-const OTHERWISE: [(&str, &str); 7] = [
+const OTHERWISE: [(&str, &str); 8] = [
     ("GET / Accept text/html", "a browser gets our page"),
     (
         "OPTIONS /events preflight",
         "Salt fails (500) where it means to permit",
     ),
     ("OPTIONS /login preflight, method not listed", "the same"),
+    (
+        "POST /login no body",
+        "Salt fails (500) where the client is wrong",
+    ),
     ("GET /stats", "our own counts"),
     ("GET /minions/m1 (cut)", "its body is cut"),
     ("GET /jobs (cut)", "its body is cut"),
