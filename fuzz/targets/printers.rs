@@ -12,7 +12,11 @@
 use {anyhow as _, base64 as _, tracing as _};
 
 mod terminal {
-    //! In place of the program's writer, which the outputters write to at last.
+    //! In place of the program's writer, which the outputters write to at last, and of its list of characters.
+
+    pub(crate) const fn acts(c: char) -> bool {
+        matches!(c, '\0'..='\x08' | '\x0b'..='\x1f' | '\x7f'..='\u{9f}' | '\u{200b}'..='\u{200f}')
+    }
 
     pub(crate) fn stdout() -> std::io::Stdout {
         std::io::stdout()
