@@ -9,7 +9,9 @@
 )]
 
 // Those files name them.
-use {anyhow as _, base64 as _, tracing as _};
+use anyhow as _;
+use base64 as _;
+use tracing as _;
 
 mod terminal {
     //! In place of the program's writer, which the outputters write to at last, and of its list of characters.
