@@ -83,7 +83,7 @@ impl HistoryOptions {
                 }
                 Some("max_age") => history.set_max_age(value)?,
                 Some("max_bytes") => {
-                    history.max_bytes = Some(bytes("history.max_bytes", value)?);
+                    history.max_bytes = Some(max_bytes(value)?);
                 }
                 Some("sync") => history.sync = Some(sync(value)?),
                 other => {
@@ -135,6 +135,20 @@ pub(crate) fn directory(key: &'static str, value: &Value) -> Result<PathBuf, Con
     let path = value.as_str().map(PathBuf::from);
     path.filter(|path| path.is_absolute())
         .ok_or_else(|| bad(key, "an absolute path", value))
+}
+
+/// Below this an empty store takes a good part of it, and events go as soon as they are stored.
+const MIN_BYTES: u64 = 1 << 20;
+
+fn max_bytes(value: &Value) -> Result<u64, ConfigError> {
+    match bytes("history.max_bytes", value)? {
+        too_few if too_few < MIN_BYTES => Err(bad(
+            "history.max_bytes",
+            "at least 1MiB, or history: false for none",
+            value,
+        )),
+        enough => Ok(enough),
+    }
 }
 
 fn sync(value: &Value) -> Result<SyncOption, ConfigError> {
@@ -254,6 +268,10 @@ mod tests {
                 "{directory: history}",
                 "brine: history.directory: expected an absolute path, found \"history\"",
             ),
+            (
+                "{max_bytes: 10}",
+                "brine: history.max_bytes: expected at least 1MiB, or history: false for none, found 10",
+            ),
         ] {
             assert_eq!(parse(yaml).unwrap_err(), error);
         }
@@ -264,6 +282,8 @@ mod tests {
             "{max_age: 0s}",
             "{max_age: {'a*': 1}}",
             "{max_bytes: x}",
+            "{max_bytes: 0}",
+            "{max_bytes: 1048575}",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -14,7 +14,7 @@ pub(crate) fn wrong_usage(text: &str) -> ! {
     let mut words = std::env::args().skip(1);
     let usage = match words.find(|word| !word.starts_with('-')) {
         Some(mut command) => {
-            if command == "consumer"
+            if ["consumer", "log"].contains(&command.as_str())
                 && let Some(action) = words.find(|word| !word.starts_with('-'))
             {
                 command = format!("{command} {action}");

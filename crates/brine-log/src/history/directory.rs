@@ -11,9 +11,13 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 
 use crate::history::open::OpenError;
+use crate::history::store::StoreError;
 
 /// The store's file in its directory.
 const STORE: &str = "events.db";
+/// What SQLite keeps beside it: commits that are not in the store's file yet, and an index of these.
+const WRITTEN_AHEAD: &str = "events.db-wal";
+const INDEX: &str = "events.db-shm";
 /// Locked by the process that writes, whose id is in it.
 const LOCK: &str = "lock";
 
@@ -25,6 +29,58 @@ pub(crate) fn store_file(directory: &Path) -> PathBuf {
 /// A directory that this process alone writes, until this is dropped.
 pub(crate) struct OwnDirectory {
     _lock: File,
+}
+
+/// Files as they were when this process opened them. Whoever removes or replaces one leaves a writer with a file that
+/// has no name: it takes every write, and is gone when it is closed.
+pub(crate) struct HeldFiles(Vec<HeldFile>);
+
+struct HeldFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl HeldFiles {
+    /// The files of a store that is open: what is written, what is shared with readers, and the lock that keeps other
+    /// writers out.
+    pub(crate) fn of(directory: &Path) -> Self {
+        let held = [STORE, WRITTEN_AHEAD, INDEX, LOCK].map(|file| {
+            let path = directory.join(file);
+            // A store without a lock, as in tests of the engine alone, has none to lose.
+            let about = fs::metadata(&path).ok()?;
+            let (device, inode) = (about.dev(), about.ino());
+            Some(HeldFile {
+                path,
+                device,
+                inode,
+            })
+        });
+        Self(held.into_iter().flatten().collect())
+    }
+
+    /// The names are looked at, and no file is opened: to close one would release the engine's locks on it.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        for HeldFile {
+            path,
+            device,
+            inode,
+        } in &self.0
+        {
+            let is_there = match fs::metadata(path) {
+                Ok(about) => (about.dev(), about.ino()) == (*device, *inode),
+                // Only what is known to be gone counts: a name that cannot be looked up may come back.
+                Err(error) => !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ),
+            };
+            if !is_there {
+                return Err(StoreError::Removed { file: path.clone() });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl OwnDirectory {
@@ -48,7 +104,7 @@ impl OwnDirectory {
         }
         fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
         let lock = take_lock(directory)?;
-        for file in [STORE, "events.db-wal", "events.db-shm"] {
+        for file in [STORE, WRITTEN_AHEAD, INDEX] {
             // SQLite makes the other two with the permissions of the first.
             let path = directory.join(file);
             if file == STORE {

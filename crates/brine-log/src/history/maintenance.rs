@@ -21,7 +21,17 @@ pub struct Maintenance {
     state: State,
     next: Seq,
     until: Millis,
+    is_closed: bool,
     _directory: Option<OwnDirectory>,
+}
+
+/// What [`Maintenance::purge_before`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// How many events were removed.
+    pub events: u64,
+    /// The oldest that is left.
+    pub oldest: Option<Seq>,
 }
 
 /// Events of one imported block, in bytes: as many as a segment holds.
@@ -49,6 +59,7 @@ impl Maintenance {
             state,
             next,
             until,
+            is_closed: false,
             _directory: directory,
         }
     }
@@ -65,24 +76,27 @@ impl Maintenance {
         self.next
     }
 
-    /// Removes every event before this one; whole blocks, so that some before it may stay. Returns
-    /// the oldest that is left.
+    /// Removes every event before this one; whole blocks, so that some before it may stay.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn purge_before(&mut self, seq: Seq) -> Result<Option<Seq>, StoreError> {
+    pub fn purge_before(&mut self, seq: Seq) -> Result<Purged, StoreError> {
+        let mut events = 0;
         loop {
             let heads = self.store.reading().oldest(64)?;
             let old = heads.iter().filter(|head| head.last < seq);
-            let removed: Vec<Seq> = old.map(|head| head.first).collect();
+            let removed: Vec<Seq> = old.clone().map(|head| head.first).collect();
             if removed.is_empty() {
-                return Ok(heads.first().map(|head| head.first));
+                let oldest = heads.first().map(|head| head.first);
+                return Ok(Purged { events, oldest });
             }
+            let old: u64 = old.map(|head| head.events).sum();
             self.store.commit(&Batch {
                 forget_gaps: Some(seq),
                 removed,
                 ..Batch::default()
             })?;
+            events += old;
         }
     }
 
@@ -123,7 +137,7 @@ impl Maintenance {
     }
 
     /// Appends events, as exported from another history; they get this log's next numbers. Returns
-    /// how many.
+    /// how many are stored: of those that never are, only the numbers are taken.
     ///
     /// # Errors
     /// [`StoreError`]; then the events of earlier blocks are there.
@@ -134,11 +148,11 @@ impl Maintenance {
     ) -> Result<u64, StoreError> {
         let (mut encoder, _) = coders()?;
         let mut redactor = Redactor::new(redact.iter().map(String::as_str));
-        let first = self.next;
+        let mut stored = 0;
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
             encoder.begin(self.next, self.until);
-            let mut count = 0;
+            let (mut count, mut withheld) = (0, 0);
             while encoder.event_bytes() < IMPORT_BYTES
                 && let Some(mut event) = events.next()
             {
@@ -149,6 +163,7 @@ impl Maintenance {
                         ..event
                     }),
                     Stored::Withheld => {
+                        withheld += 1;
                         (event.event, event.tag_bytes) = (&[], 0);
                         encoder.push(&event);
                     }
@@ -157,16 +172,20 @@ impl Maintenance {
             }
             let mut block = encoder.finish(Effort::Ordinary).map_err(no_memory)?;
             block.head.sealed = true;
-            self.until = block.head.until;
-            self.next.0 += count;
-            self.state.ceiling = self.state.ceiling.max(self.next);
+            let (until, next) = (block.head.until, Seq(self.next.0 + count));
+            let state = State {
+                ceiling: self.state.ceiling.max(next),
+                ..self.state
+            };
             self.store.commit(&Batch {
                 blocks: vec![block],
-                state: Some(self.state),
+                state: Some(state),
                 ..Batch::default()
             })?;
+            (self.until, self.next, self.state) = (until, next, state);
+            stored += count - withheld;
         }
-        Ok(self.next.0 - first.0)
+        Ok(stored)
     }
 
     /// Records that these events were removed on purpose.
@@ -220,6 +239,12 @@ impl Maintenance {
     /// # Errors
     /// [`OpenError::Store`].
     pub fn close(mut self, directory: &Path) -> Result<(), OpenError> {
+        self.write_closed()
+            .map_err(|error| in_directory(directory, error))
+    }
+
+    fn write_closed(&mut self) -> Result<(), StoreError> {
+        self.is_closed = true;
         let closed = State {
             ceiling: self.next,
             is_closed: true,
@@ -229,8 +254,21 @@ impl Maintenance {
             state: Some(closed),
             ..Batch::default()
         };
-        self.store
-            .commit(&batch)
-            .map_err(|error| in_directory(directory, error))
+        self.store.commit(&batch)?;
+        if let Err(error) = self.store.finish() {
+            tracing::debug!(%error, "history: closed, and its last events stay in events.db-wal");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Maintenance {
+    /// What failed was not written: the store is as whole as before, and nothing has to be recovered.
+    fn drop(&mut self) {
+        if !self.is_closed
+            && let Err(error) = self.write_closed()
+        {
+            tracing::debug!(%error, "history could not be closed; the next start recovers it");
+        }
     }
 }

@@ -41,7 +41,7 @@ pub use crate::tags::TagQuery;
 pub use block::fuzz_block;
 pub use block::{About, Block, BlockError, BlockEvent, Decoded, Decoder, Effort, Encoder, Head};
 pub use foreign::ForeignHistory;
-pub use maintenance::Maintenance;
+pub use maintenance::{Maintenance, Purged};
 pub use open::{OpenError, PreparedHistory};
 pub use reader::{HistoryInfo, HistoryReader, Read};
 pub use redact::{Redactor, Stored};
@@ -178,12 +178,20 @@ pub struct Status {
     pub missing: u64,
 }
 
+/// A range of events for people: with its last one.
+fn numbers(events: &Range<u64>) -> String {
+    match events.end.saturating_sub(1) {
+        last if last <= events.start => format!("event {}", events.start),
+        last => format!("events {} to {last}", events.start),
+    }
+}
+
 /// Why an event will not be on disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotDurable {
     /// It could not be written and was given up.
-    #[error("events {}..{} could not be stored: {reason}", .events.start, .events.end)]
+    #[error("{} could not be stored: {reason}", numbers(.events))]
     Missing {
         /// The events.
         events: Range<u64>,

@@ -14,7 +14,7 @@ use crate::history::block::{BlockEvent, Decoder, Effort, Encoder};
 use crate::history::directory::{OwnDirectory, store_file};
 use crate::history::loader;
 use crate::history::maintenance::Maintenance;
-use crate::history::sqlite::{CommitSync, SqliteStore};
+use crate::history::sqlite::{self, CommitSync, SqliteStore};
 use crate::history::store::{self, Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::now;
 use crate::history::writer::{self, Writer};
@@ -68,7 +68,7 @@ pub enum OpenError {
         user: u32,
     },
     /// Another process writes it.
-    #[error("history {}: in use by process {pid}", .directory.display())]
+    #[error("history {}: in use by {}", .directory.display(), process(*pid))]
     InUse {
         /// The directory.
         directory: PathBuf,
@@ -82,13 +82,34 @@ pub enum OpenError {
         directory: PathBuf,
     },
     /// The store itself.
-    #[error("history {}: {error}", .directory.display())]
+    #[error("history {}: {error}{}", .directory.display(), remedy(error))]
     Store {
         /// The directory.
         directory: PathBuf,
         /// What is wrong with it.
         error: StoreError,
     },
+}
+
+/// The process that has a store.
+fn process(pid: u32) -> String {
+    match pid {
+        0 => "another process".to_owned(),
+        pid => format!("process {pid}"),
+    }
+}
+
+/// What to do about a store that cannot be opened.
+const fn remedy(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Foreign => "; set another directory, or move its events.db away",
+        StoreError::Newer { .. } => "; use that version, or set another directory",
+        StoreError::Damaged { .. } => {
+            "; move the directory away to begin a new history; brine log export prints what of it can still be read, \
+             which may be nothing"
+        }
+        _ => "",
+    }
 }
 
 /// The store's file in a directory, which must be there.
@@ -114,6 +135,8 @@ impl PreparedHistory {
     /// # Errors
     /// [`OpenError`].
     pub fn open(config: HistoryConfig) -> Result<Self, OpenError> {
+        sqlite::refuse_others(&store_file(&config.directory))
+            .map_err(|error| in_directory(&config.directory, error))?;
         let directory = OwnDirectory::take(&config.directory)?;
         let sync = match config.sync {
             Sync::Group | Sync::Each => CommitSync::Disk,

@@ -7,6 +7,7 @@ use crate::cursor::Events;
 use crate::gap::GapReason;
 use crate::history::directory::writer;
 use crate::history::loader::Loader;
+use crate::history::maintenance::Purged;
 use crate::history::open::{OpenError, existing_store, in_directory};
 use crate::history::saved::Consumer;
 use crate::history::sqlite::SqliteReader;
@@ -45,6 +46,8 @@ pub struct HistoryInfo {
     pub log: LogId,
     /// The process that writes it now.
     pub writer: Option<u32>,
+    /// The number of the next event. `None` if nobody closed the store: a bus writes it, or was killed.
+    pub next: Option<Seq>,
     /// The oldest event, and when it was taken in.
     pub oldest: Option<(Seq, Millis)>,
     /// The newest event, and the latest time at which any was taken in.
@@ -92,6 +95,7 @@ impl HistoryReader {
     /// [`StoreError`].
     pub fn info(&mut self) -> Result<HistoryInfo, StoreError> {
         let reader = &mut self.loader.reader;
+        let state = reader.state()?;
         let oldest = reader.block(Seq(0))?;
         let newest = reader.block_before(Seq(u64::MAX))?;
         let first = self::oldest(&mut **reader)?;
@@ -99,10 +103,41 @@ impl HistoryReader {
         Ok(HistoryInfo {
             log: self.log,
             writer: self.writer,
+            next: state
+                .filter(|state| state.is_closed)
+                .map(|state| state.ceiling),
             oldest: oldest.map(|block| (block.head.first, block.head.since)),
             newest: newest.map(|block| (block.head.last, block.head.until)),
             totals: reader.totals()?,
             gaps: gaps.filter(|gap| gap.last >= first).collect(),
+        })
+    }
+
+    /// What [`Maintenance::purge_before`](crate::history::Maintenance::purge_before) would do.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn before_purge(&mut self, seq: Seq) -> Result<Purged, StoreError> {
+        let reader = &mut self.loader.reader;
+        let sealed = reader.oldest(usize::MAX)?;
+        let old = sealed.iter().filter(|head| head.last < seq);
+        let events: u64 = old.map(|head| head.events).sum();
+        if let Some(left) = sealed.iter().find(|head| head.last >= seq) {
+            let oldest = Some(left.first);
+            return Ok(Purged { events, oldest });
+        }
+        // Whoever opens the store to change it makes one block of the runs behind these.
+        let runs = sealed.last().map_or(Seq(0), |head| Seq(head.last.0 + 1));
+        let newest = reader.block_before(Seq(u64::MAX))?;
+        Ok(match newest.filter(|newest| newest.head.last >= seq) {
+            Some(_) => Purged {
+                events,
+                oldest: reader.block(runs)?.map(|run| run.head.first),
+            },
+            None => Purged {
+                events: reader.totals()?.events,
+                oldest: None,
+            },
         })
     }
 

@@ -4,14 +4,19 @@
 //! that it passes over little. The runs of the newest segment have a table of their own: a commit
 //! of a few events then writes one page. `docs/history.md` has the tables.
 
+use std::fs;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use crate::gap::GapReason;
 use crate::history::block::{Block, Head};
+use crate::history::directory::HeldFiles;
 use crate::history::saved::{Consumer, ConsumerName, Paused};
 use crate::history::store::{
     Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, Totals,
@@ -58,6 +63,13 @@ const KEPT_FREE_PAGES: u64 = 2048;
 /// The memory of one connection's page cache, in KiB.
 const CACHE_KIB: i64 = 1024;
 
+/// How long after a look at the files a commit begins without another. What is written in this time to a file that is
+/// gone is not acknowledged, since after each commit they are looked at.
+const HELD_TIME: Duration = Duration::from_millis(10);
+/// How long the last checkpoint waits for other processes that read.
+const FINISH_TIME: Duration = Duration::from_millis(500);
+const BUSY_TIME: Duration = Duration::from_secs(5);
+
 /// When a commit is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CommitSync {
@@ -71,6 +83,9 @@ pub(crate) enum CommitSync {
 pub(crate) struct SqliteStore {
     reader: SqliteReader,
     path: PathBuf,
+    held: HeldFiles,
+    /// When the files were last known to be there.
+    held_at: Option<Instant>,
     /// Written since the last checkpoint, about.
     unchecked_bytes: u64,
 }
@@ -89,6 +104,9 @@ impl SqliteStore {
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        // A store that is refused stays as it is, with what was written ahead of it.
+        let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        connection.set_db_config(no_checkpoint, true)?;
         let synchronous = match sync {
             CommitSync::Disk => "FULL",
             CommitSync::System => "NORMAL",
@@ -100,11 +118,15 @@ impl SqliteStore {
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY_TIME)?;
         connection.set_prepared_statement_cache_capacity(32);
         prepare_format(&mut connection)?;
+        connection.set_db_config(no_checkpoint, false)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
         Ok(Self {
             reader: SqliteReader { connection },
+            held: HeldFiles::of(directory),
+            held_at: None,
             path: path.to_owned(),
             unchecked_bytes: CHECKPOINT_BYTES,
         })
@@ -114,15 +136,63 @@ impl SqliteStore {
 impl SqliteReader {
     /// Opens an existing store to read it, whether or not somebody writes it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        refuse_others(path)?;
         let connection = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY_TIME)?;
         check_format(&connection)?;
         Ok(Self { connection })
     }
+}
+
+/// Refuses a file of another program or of a newer Brine, and changes nothing: neither the file nor what is beside it. A
+/// file that is not there, empty, or cannot be read passes; so does one whose format is only in what was written ahead of
+/// it, which whoever opens it finds.
+pub(crate) fn refuse_others(path: &Path) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        Ok(about) if about.is_file() && about.len() > 0 => {}
+        _ => return Ok(()),
+    }
+    // SQLite reads the header, not we: to close a file that this process writes would release the engine's locks on it.
+    // What is immutable it neither locks nor recovers.
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let read = || {
+        let connection = Connection::open_with_flags(immutable(path), flags)?;
+        let application: i64 = pragma(&connection, "application_id")?;
+        let format: i64 = pragma(&connection, "user_version")?;
+        match (application, format) {
+            // A new store of ours has nothing in its file before the first checkpoint.
+            (0, 0) if is_empty(&connection)? => Ok(()),
+            _ => check_format(&connection).map(drop),
+        }
+    };
+    match read() {
+        Err(refused @ (StoreError::Foreign | StoreError::Newer { .. })) => Err(refused),
+        // Somebody may just be writing it. Whoever opens it properly is told what is wrong.
+        _ => Ok(()),
+    }
+}
+
+/// A file's name for SQLite that says: it does not change.
+fn immutable(path: &Path) -> String {
+    let mut name = match path.is_absolute() {
+        true => "file://".to_owned(),
+        false => "file:".to_owned(),
+    };
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                name.push(char::from(*byte));
+            }
+            _ => name += &format!("%{byte:02x}"),
+        }
+    }
+    name + "?immutable=1"
 }
 
 /// Makes the tables of a new file, and brings older formats up to date.
@@ -176,9 +246,20 @@ impl BlockStore for SqliteStore {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        // Not into a store that is no longer ours: another process may have it.
+        if self
+            .held_at
+            .take()
+            .is_none_or(|at| at.elapsed() >= HELD_TIME)
+        {
+            self.held.check()?;
+        }
         let transaction = self.reader.connection.transaction()?;
         write(&transaction, batch)?;
         transaction.commit()?;
+        // Nor is anything acknowledged that went into a file without a name.
+        self.held.check()?;
+        self.held_at = Some(Instant::now());
         let bytes: usize = batch.blocks.iter().map(|block| block.data.len()).sum();
         // Each commit writes some pages besides.
         self.unchecked_bytes += bytes as u64 + (32 << 10);
@@ -202,6 +283,13 @@ impl BlockStore for SqliteStore {
         free_pages(connection, 0)?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        let connection = &self.reader.connection;
+        connection.busy_timeout(FINISH_TIME)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(connection.busy_timeout(BUSY_TIME)?)
     }
 
     fn reader(&self) -> Result<Box<dyn BlockReader>, StoreError> {
@@ -299,8 +387,9 @@ fn write_sealed(transaction: &Transaction<'_>, block: &Block) -> Result<(), Stor
 
 fn write_run(transaction: &Transaction<'_>, block: &Block) -> Result<(), StoreError> {
     let head = &block.head;
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    // Of a commit that was made, but not acknowledged since its file seemed to be gone, it is there already.
+    let mut insert = transaction
+        .prepare_cached("INSERT OR REPLACE INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     insert.execute(params![
         signed(head.first.0),
         signed(head.last.0),

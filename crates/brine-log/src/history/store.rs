@@ -4,6 +4,7 @@
 //! blocks are encoded.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use crate::gap::GapReason;
 use crate::history::block::{Block, Head};
@@ -34,6 +35,13 @@ pub trait BlockStore: Send {
     /// # Errors
     /// [`StoreError`]; nothing stored is affected.
     fn shrink(&mut self) -> Result<(), StoreError>;
+
+    /// Brings everything into the store's main file, where it can be. Called once everything is committed and nothing
+    /// more will be.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing stored is affected.
+    fn finish(&mut self) -> Result<(), StoreError>;
 
     /// A reader that may be used on another thread while this side writes.
     ///
@@ -238,4 +246,13 @@ pub enum StoreError {
     /// It is some other program's file.
     #[error("it is not a history of Brine's")]
     Foreign,
+    /// Somebody took away a file that this process has open: what is written there has no name any more.
+    #[error(
+        "{} was removed, moved or replaced; move it back, or restart the bus to begin a new history",
+        .file.display()
+    )]
+    Removed {
+        /// The file.
+        file: PathBuf,
+    },
 }

@@ -308,8 +308,8 @@ impl Writer {
         if !is_reported {
             self.upkeep.overrun_reported = Some(Instant::now());
             tracing::error!(
-                from = from.0,
-                to = to.0,
+                first = from.0,
+                last = to.0.saturating_sub(1),
                 "history: events arrive faster than they can be written; some are missing"
             );
         }
@@ -413,8 +413,8 @@ impl Writer {
             match trouble.lost_from {
                 Some(from) => tracing::error!(
                     directory = %self.shared.directory.display(),
-                    from = from.0,
-                    to = next.0,
+                    first = from.0,
+                    last = next.0.saturating_sub(1),
                     seconds = lasted,
                     "history is written again; the events of the time between are missing"
                 ),
@@ -454,7 +454,7 @@ impl Writer {
             tracing::error!(
                 directory = %directory.display(),
                 %error,
-                from = from.0,
+                first = from.0,
                 "history has a gap: events are not recorded until it can be written again; the bus goes on"
             );
             self.give_up_batch();
@@ -569,6 +569,11 @@ impl Writer {
         });
         if let Err(error) = self.store.commit(&self.batch) {
             tracing::error!(%error, "history could not be closed; the next start recovers it");
+            return;
+        }
+        // So that a copy of the one file is a whole history.
+        if let Err(error) = self.store.finish() {
+            tracing::warn!(%error, "history: closed, and its last events stay in events.db-wal");
         }
     }
 }

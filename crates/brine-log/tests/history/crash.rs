@@ -90,6 +90,10 @@ impl BlockStore for Simulated {
         Ok(())
     }
 
+    fn finish(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn shrink(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! What a history keeps, and for how long.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use brine_log::history::{
-    Consumer, ConsumerName, GapReason, HistoryReader, Maintenance, OpenError, Paused, StoreError,
-    Sync, TagAge, TagQuery,
+    Consumer, ConsumerName, ForeignHistory, GapReason, HistoryReader, Maintenance, OpenError,
+    Paused, StoreError, Sync, TagAge, TagQuery,
 };
 use brine_log::{Millis, Position, Seq};
 use brine_wire::matching::{MatchType, TagMatch};
@@ -270,7 +272,7 @@ fn files_are_their_owners_alone() {
     let path = directory.path().join("cache/history");
     let bus = Bus::open(config(&path)).expect("a test's own files");
     bus.fire_durably("a", "x");
-    let mode = |path: &std::path::Path| {
+    let mode = |path: &Path| {
         fs::metadata(path)
             .expect("a test's own files")
             .permissions()
@@ -411,11 +413,16 @@ fn a_store_whose_bus_is_down_can_be_changed() {
         store.purge_tags(&glob("b/*")).expect("a test's own files"),
         500
     );
-    let oldest = store
-        .purge_before(Seq(400))
-        .expect("a test's own files")
-        .expect("a test's own files");
+    let mut reader = HistoryReader::open(directory.path()).expect("a test's own files");
+    let foreseen = reader.before_purge(Seq(400)).expect("a test's own files");
+    let purged = store.purge_before(Seq(400)).expect("a test's own files");
+    assert_eq!(foreseen, purged);
+    let oldest = purged.oldest.expect("a test's own files");
     assert!(oldest > Seq(1) && oldest <= Seq(400));
+    // Half of them had gone before, by their tags.
+    assert_eq!(purged.events, (oldest.0 - 1) / 2);
+    let nothing = store.purge_before(oldest).expect("a test's own files");
+    assert_eq!((nothing.events, nothing.oldest), (0, Some(oldest)));
     let imported = crate::support::event("imported", "x");
     let events = [brine_log::history::BlockEvent {
         at: Millis(2000),
@@ -437,6 +444,120 @@ fn a_store_whose_bus_is_down_can_be_changed() {
     let bus = Bus::open(config(directory.path())).expect("a test's own files");
     assert_eq!(bus.fire("c", "x", 3000).start, Seq(1002));
     bus.history.close();
+}
+
+/// Names, modes and bytes of a directory's files, and the directory's own mode.
+fn as_it_is(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let entries = fs::read_dir(directory).expect("a test's own files");
+    let files = entries.map(|entry| entry.expect("a test's own files").path());
+    files
+        .chain([directory.to_owned()])
+        .map(|path| {
+            let about = fs::metadata(&path).expect("a test's own files");
+            let bytes = match about.is_file() {
+                true => fs::read(&path).expect("a test's own files"),
+                false => Vec::new(),
+            };
+            (path, (about.permissions().mode(), bytes))
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_refused_is_not_changed_in_any_way() {
+    for (sql, expected) in [
+        (
+            "PRAGMA application_id = 1114794350; PRAGMA user_version = 9; CREATE TABLE state (x)",
+            StoreError::Newer { found: 9, known: 1 },
+        ),
+        (
+            "PRAGMA journal_mode = WAL; PRAGMA application_id = 1114794350; PRAGMA user_version = 9",
+            StoreError::Newer { found: 9, known: 1 },
+        ),
+        (
+            "PRAGMA application_id = 7; CREATE TABLE theirs (x)",
+            StoreError::Foreign,
+        ),
+        (
+            "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)",
+            StoreError::Foreign,
+        ),
+        ("CREATE TABLE theirs (x)", StoreError::Foreign),
+    ] {
+        let root = tempfile::tempdir().expect("a test's own files");
+        // A name that a URI must quote.
+        let directory = root.path().join("a 100% odd?name#");
+        fs::create_dir(&directory).expect("a test's own files");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&directory, mode).expect("a test's own files");
+        let file = directory.join("events.db");
+        rusqlite::Connection::open(&file)
+            .expect("a test's own files")
+            .execute_batch(sql)
+            .expect("a test's own files");
+        let before = as_it_is(&directory);
+        for refused in [
+            Bus::open(config(&directory)).err(),
+            HistoryReader::open(&directory).err(),
+            Maintenance::open(&directory).err(),
+            ForeignHistory::open(&directory).err(),
+        ] {
+            assert!(
+                matches!(&refused, Some(OpenError::Store { error, .. }) if *error == expected),
+                "{sql}: {refused:?}"
+            );
+            assert!(as_it_is(&directory) == before, "{sql}: something changed");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_was_closed_is_whole_in_its_one_file() {
+    let directory = tempfile::tempdir().expect("a test's own files");
+    let copy = tempfile::tempdir().expect("a test's own files");
+    let bus = Bus::open(config(directory.path())).expect("a test's own files");
+    bus.fire_durably("a", "x");
+    let mut reader = HistoryReader::open(directory.path()).expect("a test's own files");
+    assert_eq!(reader.info().expect("a test's own files").next, None);
+    bus.history.close();
+    let wal = fs::metadata(directory.path().join("events.db-wal"));
+    assert!(wal.map_or(0, |wal| wal.len()) == 0);
+    let file = "events.db";
+    fs::copy(directory.path().join(file), copy.path().join(file)).expect("a test's own files");
+    assert_eq!(read_directory(copy.path()).seqs(), [1]);
+    let info = reader.info().expect("a test's own files");
+    assert_eq!(info.next, Some(Seq(2)));
+}
+
+#[test]
+fn a_change_that_is_given_up_leaves_a_closed_store() {
+    let directory = tempfile::tempdir().expect("a test's own files");
+    let bus = Bus::open(config(directory.path())).expect("a test's own files");
+    bus.fire_durably("a", "x");
+    bus.history.close();
+    drop(Maintenance::open(directory.path()).expect("a test's own files"));
+    let bus = Bus::open(config(directory.path())).expect("a test's own files");
+    assert_eq!(bus.fire_durably("b", "x"), Seq(2));
+    bus.history.close();
+    assert_eq!(read_directory(directory.path()).gaps, []);
+}
+
+#[test]
+fn of_imported_events_only_those_that_are_stored_count() {
+    let directory = tempfile::tempdir().expect("a test's own files");
+    let mut store = Maintenance::open(directory.path()).expect("a test's own files");
+    let tags = ["salt/auth/creds", "a/tag"];
+    let events = tags.map(|tag| (crate::support::event(tag, "x"), tag.len()));
+    let events = events
+        .iter()
+        .map(|(event, tag_bytes)| brine_log::history::BlockEvent {
+            at: Millis(2000),
+            event,
+            tag_bytes: *tag_bytes,
+            about: brine_log::history::About::default(),
+        });
+    assert_eq!(store.import(events, &[]).expect("a test's own files"), 1);
+    assert_eq!(store.next(), Seq(3));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod damage;
 mod full;
 mod keep;
 mod kill;
+mod removed;
 mod repeat;
 mod replay;
 mod support;

@@ -69,7 +69,7 @@ fn events_that_were_removed_around_them_are_missing_and_they_are_not() {
     bus.history.close();
     let mut maintenance = Maintenance::open(directory.path()).expect("a history");
     assert_eq!(
-        maintenance.purge_before(sixth).expect("a store"),
+        maintenance.purge_before(sixth).expect("a store").oldest,
         Some(sixth)
     );
     maintenance.close(directory.path()).expect("a store");

@@ -94,6 +94,10 @@ impl BlockStore for Disk {
         Ok(())
     }
 
+    fn finish(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn shrink(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use brine_bus::client::EventRef;
-use brine_log::history::{ConsumerName, GapReason, HistoryInfo, HistoryReader, Read};
+use brine_log::history::{ConsumerName, GapReason, HistoryReader, Read};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::StartText;
 
@@ -64,6 +64,10 @@ pub(crate) enum Gone {
     Trimmed { asked: Seq, oldest: Seq, at: Millis },
     #[error("event {asked} is not there yet: the newest is {newest}")]
     NotYet { asked: Seq, newest: Seq },
+    #[error("event {asked} was removed: the history is empty, and its next event is {next}")]
+    Removed { asked: Seq, next: Seq },
+    #[error("event {asked} is not there: the history is empty")]
+    Empty { asked: Seq },
     #[error(
         "position {asked} is of another log; this one is {log}; --allow-gap starts at its oldest event"
     )]
@@ -90,9 +94,10 @@ pub(crate) fn seek(
     allow_gap: bool,
 ) -> anyhow::Result<Result<(), Gone>> {
     let info = reader.info()?;
-    let end = info
-        .newest
-        .map_or(info_start(&info), |(seq, _)| Seq(seq.0 + 1));
+    let end = match info.newest {
+        Some((newest, _)) => Seq(newest.0 + 1),
+        None => info.next.unwrap_or(Seq(1)),
+    };
     let asked = match start {
         None | Some(StartText::Earliest) => return Ok(Ok(())),
         Some(StartText::New) => end,
@@ -119,6 +124,8 @@ pub(crate) fn seek(
             return Ok(Err(Gone::Trimmed { asked, oldest, at }));
         }
         Some((oldest, _)) if asked < oldest => {}
+        None if asked < end && !allow_gap => return Ok(Err(Gone::Removed { asked, next: end })),
+        None if asked > end => return Ok(Err(Gone::Empty { asked })),
         _ if asked > end => {
             let newest = Seq(end.0.saturating_sub(1));
             return Ok(Err(Gone::NotYet { asked, newest }));
@@ -126,10 +133,6 @@ pub(crate) fn seek(
         _ => reader.seek(asked),
     }
     Ok(Ok(()))
-}
-
-fn info_start(info: &HistoryInfo) -> Seq {
-    info.oldest.map_or(Seq(1), |(seq, _)| seq)
 }
 
 /// Calls `take` with each chosen event and each gap, oldest first, from where the reader is.

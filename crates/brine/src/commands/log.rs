@@ -16,12 +16,17 @@ use brine_wire::time::Bound;
 use brine_wire::{Map, Value, json, msgpack};
 
 use super::event_output::{Form, Output, Printer, utc};
-use super::history::WindowArgs;
+use super::history::{GONE, WindowArgs};
 use super::history_store::{self, Record, StoreArgs};
 use super::selection::SelectionArgs;
 use crate::clock::{self, Zone};
 use crate::show;
 use crate::terminal;
+use crate::usage::wrong_usage;
+
+/// What a killed bus leaves.
+const NOT_CLOSED: &str =
+    "the bus was killed and did not close the history; the next start recovers it";
 
 /// The arguments of `brine log`.
 #[derive(Debug, clap::Args)]
@@ -115,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Info(info) => self::info(info)?,
         Command::Verify(verify) => return self::verify(verify),
-        Command::Export(export) => self::export(export)?,
+        Command::Export(export) => return self::export(export),
         Command::Import(import) => return self::import(import),
         Command::Purge(purge) => self::purge(purge)?,
         Command::Vacuum(vacuum) => self::vacuum(vacuum)?,
@@ -137,9 +142,12 @@ fn info(info: &Info) -> anyhow::Result<()> {
             format!("{seq} of {}", utc(at))
         })
     };
-    let bus = found.writer.map_or("not running".to_owned(), |pid| {
-        format!("running (pid {pid})")
-    });
+    let bus = match (found.writer, found.next) {
+        (Some(0), _) => "running".to_owned(),
+        (Some(pid), _) => format!("running (pid {pid})"),
+        (None, Some(_)) => "not running".to_owned(),
+        (None, None) => format!("not running; {NOT_CLOSED}"),
+    };
     writeln!(out, "directory  {}", directory.display())?;
     writeln!(out, "log        {}", found.log)?;
     writeln!(out, "bus        {bus}")?;
@@ -174,6 +182,7 @@ fn info_json(info: &HistoryInfo) -> String {
     serde_json::json!({
         "log": info.log.to_string(),
         "pid": info.writer,
+        "closed": info.next.is_some(),
         "events": info.totals.events,
         "oldest": end(info.oldest),
         "newest": end(info.newest),
@@ -188,7 +197,8 @@ fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
     let mut damaged = 0_u64;
     let mut out = terminal::stdout();
     let mut lines = Vec::new();
-    let events = verify.store.open()?.verify(&mut |seqs, reason| {
+    let mut reader = verify.store.open()?;
+    let events = reader.verify(&mut |seqs, reason| {
         let words = reason.map_or_else(|| "unknown reason".to_owned(), |reason| reason.to_string());
         if reason.is_none_or(|reason| reason == GapReason::Damaged) {
             damaged += seqs.end.0 - seqs.start.0;
@@ -203,6 +213,10 @@ fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
         writeln!(out, "{line}")?;
     }
     writeln!(out, "{events} events can be read")?;
+    let info = reader.info()?;
+    if info.writer.is_none() && info.next.is_none() {
+        show::complain(&NOT_CLOSED);
+    }
     if damaged == 0 {
         return Ok(ExitCode::SUCCESS);
     }
@@ -210,26 +224,42 @@ fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn export(export: &Export) -> anyhow::Result<()> {
+fn export(export: &Export) -> anyhow::Result<ExitCode> {
     let selection = export.selection.compile();
     let (start, until) = export.window.read();
     let mut reader = export.store.open()?;
     if let Err(gone) = history_store::seek(&mut reader, start.as_ref(), true)? {
-        return Err(gone.into());
+        show::complain(&gone);
+        return Ok(ExitCode::from(GONE));
     }
+    let mut unreadable = 0;
     let mut printer = Printer::new(Form::Exact, false).with_positions();
     history_store::forward(&mut reader, &selection, until, &mut |record| {
-        if let Record::Event {
-            event,
-            position,
-            at,
-        } = record
-        {
-            printer.event_at(event, Some((position, at)))?;
+        match record {
+            Record::Event {
+                event,
+                position,
+                at,
+            } => {
+                printer.event_at(event, Some((position, at)))?;
+            }
+            // What was never stored, or was removed, is no part of the store that is copied.
+            Record::Gap { seqs, reason } => {
+                if reason.is_none_or(|reason| reason == GapReason::Damaged) {
+                    unreadable += seqs.end.0 - seqs.start.0;
+                }
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(printer.flush()?)
+    printer.flush()?;
+    if unreadable == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    show::complain(&format_args!(
+        "{unreadable} events cannot be read and are missing; brine log verify says which"
+    ));
+    Ok(ExitCode::from(GONE))
 }
 
 fn import(import: &Import) -> anyhow::Result<ExitCode> {
@@ -259,6 +289,12 @@ fn import(import: &Import) -> anyhow::Result<ExitCode> {
     let count = maintenance.import(blocks, &[])?;
     maintenance.close(&directory)?;
     writeln!(terminal::stdout(), "{count} events imported")?;
+    let withheld = events.len() as u64 - count;
+    if withheld > 0 {
+        show::complain(&format_args!(
+            "{withheld} events left out: events with session keys (salt/auth/creds) are never stored"
+        ));
+    }
     Ok(match refused {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
@@ -299,6 +335,10 @@ fn imported(line: &str) -> anyhow::Result<Imported> {
 }
 
 fn purge(purge: &Purge) -> anyhow::Result<()> {
+    let tags = purge.tag.as_deref().map(|tag| {
+        let tags = TagMatch::new(MatchType::Fnmatch, tag);
+        tags.unwrap_or_else(|error| wrong_usage(&format!("--tag: {error}")))
+    });
     let directory = purge.store.directory()?;
     let mut reader = HistoryReader::open(&directory)?;
     let info = reader.info()?;
@@ -322,32 +362,61 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
             })?;
             writeln!(out, "{count} events with a tag that matches {tag}")?;
         }
-        (None, Some(before)) => writeln!(out, "events before {before}")?,
-        (None, None) => {}
+        (None, Some(before)) if !purge.execute => {
+            let would_go = reader.before_purge(before)?;
+            let left = oldest_left(would_go.oldest);
+            match would_go.events {
+                0 => writeln!(out, "0 events: {}; the oldest: {left}", no_block(before))?,
+                events => writeln!(
+                    out,
+                    "{events} events; the oldest that would be left: {left}"
+                )?,
+            }
+        }
+        _ => {}
     }
     if !purge.execute {
         show::complain(&"nothing removed; add --execute to do it");
         return Ok(());
     }
     let mut maintenance = Maintenance::open(&directory)?;
-    if let Some(tag) = &purge.tag {
-        let tags = TagMatch::new(MatchType::Fnmatch, tag.as_str())?;
+    if let Some(tags) = tags {
         let removed = maintenance.purge_tags(&tags)?;
         writeln!(out, "{removed} events removed")?;
     } else if let Some(before) = before {
-        let oldest = maintenance.purge_before(before)?;
-        let oldest = oldest.map_or_else(|| "nothing".to_owned(), |seq| seq.to_string());
-        writeln!(out, "removed; the oldest that is left: {oldest}")?;
+        let purged = maintenance.purge_before(before)?;
+        let left = oldest_left(purged.oldest);
+        match purged.events {
+            0 => writeln!(
+                out,
+                "0 events removed: {}; the oldest: {left}",
+                no_block(before)
+            )?,
+            events => writeln!(
+                out,
+                "{events} events removed; the oldest that is left: {left}"
+            )?,
+        }
     }
     Ok(maintenance.close(&directory)?)
 }
 
+fn oldest_left(oldest: Option<Seq>) -> String {
+    oldest.map_or_else(|| "none".to_owned(), |seq| seq.to_string())
+}
+
+/// Why nothing is removed.
+fn no_block(before: Seq) -> String {
+    format!("only whole blocks are removed, and none ends before event {before}")
+}
+
 fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
+    let max_age = vacuum.time.as_deref().map(age);
     let directory = vacuum.store.directory()?;
     let before = HistoryReader::open(&directory)?.info()?.totals;
     let mut maintenance = Maintenance::open(&directory)?;
     maintenance.vacuum(&Retention {
-        max_age: vacuum.time.as_deref().map(age).transpose()?,
+        max_age,
         max_bytes: vacuum.size,
         tags: Vec::new(),
     })?;
@@ -364,8 +433,9 @@ fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An age such as `30d`: the time since then.
-fn age(text: &str) -> anyhow::Result<Duration> {
-    let then = Zone::Local.time(text, Bound::Since)?;
-    Ok(Duration::from_millis(clock::now().0.saturating_sub(then.0)))
+/// An age such as `30d`: the time since then. A text that is none ends the program, before anything is opened.
+fn age(text: &str) -> Duration {
+    let then = Zone::Local.time(text, Bound::Since);
+    let then = then.unwrap_or_else(|error| wrong_usage(&format!("--time: {error}")));
+    Duration::from_millis(clock::now().0.saturating_sub(then.0))
 }

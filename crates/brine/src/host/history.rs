@@ -44,7 +44,7 @@ pub(crate) fn prepare(
     match PreparedHistory::open(config(&location.brine, directory)?) {
         Ok(prepared) => Ok(Some(prepared)),
         // Nobody asked for it, and the bus is worth more.
-        Err(error @ OpenError::Directory { .. }) if !is_asked_for => {
+        Err(error @ (OpenError::Directory { .. } | OpenError::Store { .. })) if !is_asked_for => {
             tracing::error!("{error}; the bus runs without history");
             Ok(None)
         }

@@ -164,6 +164,107 @@ fn a_log_is_looked_at_checked_and_shortened() {
 }
 
 #[test]
+fn a_wrong_value_is_refused_before_anything_is_opened() {
+    let store = Store::new();
+    let left = store.run(&["log", "vacuum", "--time", "x"]);
+    assert_eq!(left.code, Some(2), "{left:?}");
+    assert!(left.stderr.contains("--time"), "{left:?}");
+    let info = store.run(&["log", "info"]).stdout;
+    assert!(info.contains("bus        not running\n"), "{info}");
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    bus.begin(&["--history", &history]);
+    let vacuum = ["log", "vacuum", "--time", "x", "--history", &history];
+    assert_eq!(run(&mut brine(&vacuum), "").code, Some(2));
+}
+
+#[test]
+fn a_killed_bus_is_seen_from_its_store_and_a_closed_one_is_not() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    for is_killed in [true, false] {
+        bus.begin(&["--history", &history]);
+        let left = bus.run(&["send", "--ack", "a/tag", "{}"]);
+        assert_eq!(left.code, Some(0), "{left:?}");
+        match is_killed {
+            true => bus.kill(),
+            false => drop(bus.end()),
+        }
+        let about = |what| run(&mut brine(&["log", what, "--history", &history]), "");
+        let (info, verified) = (about("info"), about("verify"));
+        let killed = "the bus was killed and did not close the history; the next start recovers it";
+        assert_eq!(info.stdout.contains(killed), is_killed, "{info:?}");
+        assert_eq!(verified.code, Some(0));
+        assert_eq!(verified.stderr.contains(killed), is_killed, "{verified:?}");
+    }
+}
+
+#[test]
+fn purge_says_what_it_removes_and_an_emptied_log_what_it_lacks() {
+    let store = Store::new();
+    let why = "only whole blocks are removed, and none ends before event 6; the oldest: 1";
+    let left = store.run(&["log", "purge", "--keep", "1"]);
+    assert_eq!(left.stdout, format!("0 events: {why}\n"));
+    let left = store.run(&["log", "purge", "--keep", "1", "--execute"]);
+    assert_eq!(left.stdout, format!("0 events removed: {why}\n"));
+    let left = store.run(&["log", "purge", "--seq", "7"]);
+    assert_eq!(
+        left.stdout,
+        "6 events; the oldest that would be left: none\n"
+    );
+    let left = store.run(&["log", "purge", "--seq", "7", "--execute"]);
+    assert_eq!(
+        left.stdout,
+        "6 events removed; the oldest that is left: none\n"
+    );
+    for (from, said) in [
+        (
+            "2",
+            "event 2 was removed: the history is empty, and its next event is 7",
+        ),
+        ("9", "event 9 is not there: the history is empty"),
+    ] {
+        for command in [&["history"][..], &["log", "export"]] {
+            let left = store.run(&[command, &["--from", from]].concat());
+            assert_eq!(
+                (left.code, left.stderr),
+                (Some(3), format!("brine: {said}\n"))
+            );
+        }
+    }
+    assert_eq!(store.run(&["history", "--from", "7"]).code, Some(0));
+}
+
+#[test]
+fn an_export_of_a_damaged_block_says_what_is_missing() {
+    let store = Store::new();
+    let file = store.root.path().join("h/events.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let zstd = [0x28, 0xb5, 0x2f, 0xfd];
+    let at = bytes.windows(4).position(|bytes| bytes == zstd).unwrap();
+    bytes[at + 20] ^= 0x55;
+    std::fs::write(&file, bytes).unwrap();
+    let left = store.run(&["log", "export"]);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(3), ""), "{left:?}");
+    assert!(
+        left.stderr.ends_with(
+            "brine: 6 events cannot be read and are missing; brine log verify says which\n"
+        ),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn imported_session_keys_are_left_out_and_not_counted() {
+    let store = Store::new();
+    let keys = r#"{"tag": "salt/auth/creds", "data": {}}"#;
+    let other = r#"{"tag": "a/tag", "data": {}}"#;
+    let left = store.run_with(&["log", "import"], &format!("{keys}\n{other}\n"));
+    assert_eq!(left.stdout, "1 events imported\n");
+    assert!(left.stderr.contains("1 events left out"), "{left:?}");
+}
+
+#[test]
 fn a_consumer_goes_on_where_it_was() {
     let store = Store::new();
     let left = store.run(&[

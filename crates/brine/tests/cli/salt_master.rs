@@ -128,6 +128,34 @@ fn help_that_cannot_be_written_fails() {
 }
 
 #[test]
+fn a_history_that_nobody_asked_for_does_not_stop_a_master() {
+    let place = Bus::absent();
+    let file = place.path("master");
+    let config = fs::read_to_string(&file).unwrap();
+    let config = format!("{config}interface: 127.0.0.1\nret_port: 0\npublish_port: 0\n");
+    fs::write(&file, &config).unwrap();
+    let store = place.path("cache/history/events.db");
+    fs::create_dir_all(place.path("cache/history")).unwrap();
+    fs::write(&store, "no store at all, and long enough to be read").unwrap();
+    let master = ["salt-master", "-c", &place.config_dir(), "-l", "info"];
+    let mut running = Running::start(&mut brine(&master));
+    let said = running.says("the bus runs without history");
+    assert!(said.contains("it is not a history of Brine's"), "{said}");
+    assert!(said.contains("move its events.db away"), "{said}");
+    running.says("ready");
+    running.signal(Signal::TERM);
+    assert_eq!(running.left().code, Some(0));
+
+    fs::write(&file, config + "brine: {history: true}\n").unwrap();
+    let left = run(&mut brine(&master), "");
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(
+        left.stderr.contains("it is not a history of Brine's"),
+        "{left:?}"
+    );
+}
+
+#[test]
 fn a_master_that_cannot_start_says_why() {
     let place = Bus::absent();
     let mut config = fs::read_to_string(place.path("master")).unwrap();
