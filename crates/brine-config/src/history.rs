@@ -22,7 +22,7 @@ pub struct HistoryOptions {
     pub max_age: Option<Age>,
     /// `max_age` as a mapping from tag patterns to times. The first matching pattern counts.
     pub max_age_of_tags: Vec<(String, Age)>,
-    /// `max_bytes`: the most bytes on disk.
+    /// `max_bytes`: the most bytes on disk, at least 1 MiB.
     pub max_bytes: Option<u64>,
     /// `sync`: when an event counts as stored.
     pub sync: Option<SyncOption>,

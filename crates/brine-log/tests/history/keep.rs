@@ -267,6 +267,34 @@ fn a_store_in_use_is_refused_with_the_process_that_has_it() {
 }
 
 #[test]
+fn an_error_says_what_is_known_and_what_to_do() {
+    let directory = PathBuf::from("/h");
+    let in_use = |pid| OpenError::InUse {
+        directory: directory.clone(),
+        pid,
+    };
+    assert!(in_use(7).to_string().ends_with("in use by process 7"));
+    // It has not written its number yet.
+    assert!(in_use(0).to_string().ends_with("in use by another process"));
+    for (error, remedy) in [
+        (
+            StoreError::Damaged {
+                reason: "malformed".to_owned(),
+            },
+            "malformed; move the directory away to begin a new history; ",
+        ),
+        (
+            StoreError::Newer { found: 2, known: 1 },
+            "; use that version, or set another directory",
+        ),
+    ] {
+        let directory = directory.clone();
+        let said = OpenError::Store { directory, error }.to_string();
+        assert!(said.contains(remedy), "{said}");
+    }
+}
+
+#[test]
 fn files_are_their_owners_alone() {
     let directory = tempfile::tempdir().expect("a test's own files");
     let path = directory.path().join("cache/history");
