@@ -83,6 +83,13 @@ enum Who {
     ApiGroup(String),
 }
 
+/// Whom of this machine a rule names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalName<'a> {
+    User(&'a str),
+    Group(&'a str),
+}
+
 impl Who {
     const fn is_of_api(&self) -> bool {
         matches!(self, Self::ApiUser(_) | Self::ApiGroup(_))
@@ -194,6 +201,17 @@ impl Acl {
             }
         }
         (users, groups)
+    }
+
+    /// The users and groups of this machine that rules name, with the number of each rule.
+    pub(crate) fn local_names(&self) -> impl Iterator<Item = (usize, LocalName<'_>)> {
+        (1..)
+            .zip(&self.rules)
+            .filter_map(|(number, rule)| match &rule.who {
+                Who::User(user) => Some((number, LocalName::User(user))),
+                Who::Group(group) => Some((number, LocalName::Group(group))),
+                Who::ApiUser(_) | Who::ApiGroup(_) => None,
+            })
     }
 
     /// Whether a user of this machine may do everything, whatever the rules say.

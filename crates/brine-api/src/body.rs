@@ -1,7 +1,7 @@
 //! The bodies of answers: whole, or as they come.
 
-use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -25,14 +25,21 @@ enum Kind {
     /// What a task of its own writes; the task ends with the body.
     Stream {
         chunks: mpsc::Receiver<Bytes>,
-        _writer: AbortOnDrop,
+        writer: AbortOnDrop,
+        /// Nothing more comes, and what came has gone out.
+        is_over: bool,
     },
     Piped(Pipe),
 }
 
+/// A body ends before it is complete: the connection is closed, and the last chunk is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer ends before it is complete")]
+pub struct CutShort;
+
 /// A task that ends when nobody wants its work any more.
 #[derive(Debug)]
-struct AbortOnDrop(JoinHandle<()>);
+struct AbortOnDrop(JoinHandle<Result<(), CutShort>>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -52,30 +59,47 @@ impl ResponseBody {
         Self(Kind::Piped(Pipe::Waiting(Box::new(start))))
     }
 
-    /// A body that `write` sends piece by piece. One piece at a time waits for the connection.
-    pub(crate) fn stream<W: Future<Output = ()> + Send + 'static>(
+    /// A body that `write` sends piece by piece. One piece at a time waits for the connection. If it fails, or panics,
+    /// the client sees that the body is not whole.
+    pub(crate) fn stream<W: Future<Output = Result<(), CutShort>> + Send + 'static>(
         write: impl FnOnce(mpsc::Sender<Bytes>) -> W,
     ) -> Self {
         let (sender, chunks) = mpsc::channel(1);
         let writer = AbortOnDrop(tokio::spawn(write(sender)));
         Self(Kind::Stream {
             chunks,
-            _writer: writer,
+            writer,
+            is_over: false,
         })
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = CutShort;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         let next = match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take()),
-            Kind::Stream { chunks, .. } => chunks.poll_recv(context),
+            Kind::Stream {
+                chunks,
+                writer,
+                is_over,
+            } => match ready!(chunks.poll_recv(context)) {
+                Some(bytes) => Poll::Ready(Some(bytes)),
+                None if !std::mem::replace(is_over, true) => {
+                    // An error ends the connection at once: what was sent before it goes out first.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => {
+                    let ended = ready!(Pin::new(&mut writer.0).poll(context));
+                    return Poll::Ready(ended.unwrap_or(Err(CutShort)).err().map(Err));
+                }
+            },
             Kind::Piped(pipe) => pipe.poll_piece(context),
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))

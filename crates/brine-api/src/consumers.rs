@@ -199,6 +199,12 @@ impl Consumers {
 
     async fn add(&self, name: &str, query: &str) -> Result<Map, ApiError> {
         let name = parse_name(name)?;
+        if name.is_confusing() {
+            return Err(ApiError::BadRequest(format!(
+                "{:?}: a consumer's name is neither . nor .., and does not begin with a dash",
+                name.as_str()
+            )));
+        }
         if self.history.consumer(&name).is_some() {
             return Err(ApiError::Conflict(format!(
                 "consumer {name} is there already; reset moves it"

@@ -58,12 +58,18 @@ pub enum ApiError {
     /// The body did not come.
     #[error("the body did not come in time")]
     BodyTimeout,
+    /// Nobody waits for the answer any more.
+    #[error("the client has gone")]
+    ClientGone,
     /// The body has a type that is not read.
     #[error("expected a body of application/x-ndjson or application/x-msgpack, found {found}")]
     UnsupportedType {
         /// What came.
         found: String,
     },
+    /// The body is coded in a way that is not understood.
+    #[error("transfer-encoding: expected chunked alone")]
+    UnsupportedCoding,
     /// What was asked for does not happen on this node.
     #[error("{0}")]
     NotHere(String),
@@ -97,9 +103,9 @@ impl ApiError {
             Self::NoHistory | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Gone(_) => StatusCode::GONE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NotHere(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::NotHere(_) | Self::UnsupportedCoding => StatusCode::NOT_IMPLEMENTED,
             Self::Failed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotDurable(_) | Self::NotSaved(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
@@ -122,7 +128,9 @@ impl ApiError {
             Self::NoHistory => "no_history",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyTimeout => "body_timeout",
+            Self::ClientGone => "client_gone",
             Self::UnsupportedType { .. } => "unsupported_type",
+            Self::UnsupportedCoding => "unsupported_coding",
             Self::NotHere(_) => "not_here",
             Self::Failed { code, .. } => code,
             Self::NotDurable(_) => "not_durable",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, Incoming};
+use hyper::header::{HeaderMap, TRANSFER_ENCODING};
 use tokio::time::timeout;
 
 use crate::error::ApiError;
@@ -23,6 +24,25 @@ pub(crate) async fn piece(body: &mut Incoming) -> Option<Result<Bytes, hyper::Er
             Err(error) => return Some(Err(error)),
         }
     }
+}
+
+/// Why a body cannot be read to its end, with what is behind hyper's words.
+pub(crate) fn broken(error: &hyper::Error) -> ApiError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    ApiError::BadRequest(format!("body: {error}{}", cause.unwrap_or_default()))
+}
+
+/// Whether a request's body is coded in a way that is understood. A length beside chunks is hyper's to deal with: it
+/// reads the chunks and closes the connection, so that nothing that follows is taken for another request.
+pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(ApiError::UnsupportedCoding);
+    }
+    Ok(())
 }
 
 /// All of a request's body.
@@ -45,7 +65,7 @@ pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Api
                 }
                 all.extend_from_slice(&data);
             }
-            Some(Err(error)) => return Err(ApiError::BadRequest(format!("body: {error}"))),
+            Some(Err(error)) => return Err(broken(&error)),
         }
         if first.len().max(all.len()) > limit {
             return Err(too_large());

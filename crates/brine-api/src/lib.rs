@@ -24,6 +24,7 @@ mod exposition;
 mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
+mod hang_up;
 mod health;
 mod incoming;
 mod limits;

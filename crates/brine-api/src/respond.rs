@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::ACCEPT;
+use hyper::header::{ACCEPT, CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response};
 
 use crate::body::ResponseBody;
@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::events::{fire, read};
 use crate::state::ApiState;
 use crate::subject::Subject;
-use crate::{consumers, metrics, run, status};
+use crate::{consumers, incoming, metrics, run, status};
 
 /// Answers a request of `subject`.
 pub async fn respond(
@@ -19,6 +19,14 @@ pub async fn respond(
     subject: &Subject,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
+    // What follows such a request cannot be told from its body.
+    if let Err(error) = incoming::check_framing(request.headers()) {
+        tracing::debug!(%subject, err = %error, "request refused");
+        let mut response = error.to_response();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+        return response;
+    }
     match route(state, subject, request).await {
         Ok(response) => response,
         Err(error) => {

@@ -13,6 +13,7 @@ use crate::acl::Access;
 use crate::body::{JSON, ResponseBody};
 use crate::command::{Client, Command, RunError};
 use crate::error::ApiError;
+use crate::hang_up::HangUp;
 use crate::incoming;
 use crate::state::ApiState;
 use crate::subject::Subject;
@@ -50,7 +51,12 @@ pub(crate) async fn post(
     let command = read(value)?;
     permit(&command, subject, access)?;
     tracing::info!(user = %subject.user, pid = subject.pid(), client = %command.client, "command over the local socket");
-    let result = runner.run(command, subject).await.map_err(failed)?;
+    let mut hang_up = HangUp::of(&head.extensions);
+    let result = tokio::select! {
+        result = runner.run(command, subject) => result.map_err(failed)?,
+        // As for any client that is interrupted: nobody waits for the result.
+        () = hang_up.is_complete() => return Err(ApiError::ClientGone),
+    };
     let outer: Map = [("return", result)].into_iter().collect();
     let (bytes, content_type) = if is_msgpack {
         let mut bytes = Vec::new();

@@ -109,6 +109,8 @@ pub struct ApiState {
     pub node: NodeInfo,
     /// Limits and defaults.
     pub config: ApiConfig,
+    /// Names of fields whose values are blanked for readers that may not do everything, besides those that always are.
+    pub redact: Arc<[String]>,
     /// How to wait for the disk; `None` without history.
     pub durability: Option<Durability>,
     /// Where events go that are fired here, if this bus has joined another; else into the log.
@@ -143,6 +145,7 @@ impl ApiState {
             acl,
             node,
             config,
+            redact: Arc::from([]),
             durability: None,
             relay: None,
             history: None,

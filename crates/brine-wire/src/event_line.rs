@@ -1,8 +1,9 @@
 //! An event as a line of JSON, `{"tag": …, "data": {…}}`: what `brine send --stdin` and `POST /events`
 //! take.
 //!
-//! What `GET /events` and `brine history --seq` write beside tag and data is passed over, so that one
-//! can be piped into the other.
+//! What `GET /events` and `brine history --seq` write beside tag and data is passed over, and so are their lines about
+//! gaps and heartbeats, so that one can be piped into the other. Who the sender was is the server's word: whoever
+//! fires an event again is its sender.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -33,6 +34,9 @@ pub enum LineError {
     /// There is something beside tag and data; misspelt, it would be lost.
     #[error("unknown key {0:?}; \"tag\" and \"data\" are known")]
     UnknownKey(String),
+    /// It is a line of a stream that is about no event: a gap, or a heartbeat. There is nothing to fire, and no mistake.
+    #[error("a gap or a heartbeat, which is no event")]
+    NoEvent,
     /// The event itself cannot be fired.
     #[error(transparent)]
     Event(#[from] FireError),
@@ -46,6 +50,9 @@ pub fn parse(line: &[u8]) -> Result<(String, Map), LineError> {
     let Value::Map(mut fields) = json::parse(line).map_err(LineError::NotJson)? else {
         return Err(LineError::NotAnObject);
     };
+    if is_about_no_event(&fields) {
+        return Err(LineError::NoEvent);
+    }
     let Some(Value::Str(tag)) = fields.remove("tag") else {
         return Err(LineError::NoTag);
     };
@@ -54,13 +61,30 @@ pub fn parse(line: &[u8]) -> Result<(String, Map), LineError> {
         None => Map::new(),
         Some(_) => return Err(LineError::DataNotAnObject),
     };
-    let is_known = |key: &Value| matches!(key, Value::Str(key) if ["seq", "position", "time"].contains(&key.as_str()));
+    let is_known =
+        |key: &Value| matches!(key, Value::Str(key) if PASSED_OVER.contains(&key.as_str()));
     match fields.iter().find(|(key, _)| !is_known(key)) {
         Some((key, _)) => Err(LineError::UnknownKey(
             key.as_str().unwrap_or_default().to_string(),
         )),
         None => Ok((tag, data)),
     }
+}
+
+/// What a stream says of an event besides.
+const PASSED_OVER: [&str; 6] = [
+    "seq",
+    "position",
+    "time",
+    "sender",
+    "origin",
+    "origin_position",
+];
+
+/// `{"gap": {…}}` and `{"heartbeat": {…}}`, with nothing else in them.
+fn is_about_no_event(fields: &Map) -> bool {
+    let is_object = |key: &str| matches!(fields.get(key), Some(Value::Map(_)));
+    fields.len() == 1 && (is_object("gap") || is_object("heartbeat"))
 }
 
 /// Appends the event of a line to `out`, as [`encode_whole_event`] makes it of what [`parse`] reads;
@@ -133,6 +157,11 @@ mod tests {
             read(r#"{"seq": 4, "position": "1-4", "time": "x", "tag": "t"}"#).unwrap(),
             plain
         );
+        assert_eq!(
+            read(r#"{"tag": "t", "sender": "m", "origin": "b", "origin_position": "1-2"}"#)
+                .unwrap(),
+            plain
+        );
     }
 
     #[test]
@@ -140,6 +169,15 @@ mod tests {
         for (line, reason) in [
             ("{", "invalid JSON: the text ends too early at byte 1"),
             ("[]", "expected {\"tag\": …, \"data\": {…}}"),
+            (
+                r#"{"gap": {"from": "1-2", "to": "1-4", "missed": 2, "reason": null}}"#,
+                "a gap or a heartbeat, which is no event",
+            ),
+            (
+                r#"{"gap": {}, "data": {}}"#,
+                "\"tag\" must be there, and text",
+            ),
+            (r#"{"gap": 1}"#, "\"tag\" must be there, and text"),
             (r#"{"tag": 1}"#, "\"tag\" must be there, and text"),
             (r#"{"tag": "t", "data": []}"#, "\"data\" must be an object"),
             (

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use brine_log::{Log, Millis, Next, Position, Seq, Start};
 
 use super::read::Filter;
+use super::redaction::Redaction;
 
 /// The first stretch, in events.
 const FIRST_STRETCH: u64 = 1024;
@@ -41,7 +42,7 @@ pub(crate) async fn find(
     log: &Log,
     start: Start,
     end: Position,
-    filter: &Filter,
+    (filter, redaction): (&Filter, &mut Redaction),
     count: usize,
 ) -> Option<Start> {
     let lower = match start {
@@ -54,7 +55,7 @@ pub(crate) async fn find(
     loop {
         let next = Seq(end.seq.0.saturating_add(1));
         let from = log.before(next, stretch).max(lowest);
-        let found = scan(log, from, end, filter, count).await;
+        let found = scan(log, from, end, (filter, redaction), count).await;
         if found.len() >= count || from <= lowest {
             return found.front().map(|first| before(end, *first));
         }
@@ -63,14 +64,20 @@ pub(crate) async fn find(
 }
 
 /// The last `count` sequences that pass, from `from` to the end.
-async fn scan(log: &Log, from: Seq, end: Position, filter: &Filter, count: usize) -> VecDeque<Seq> {
+async fn scan(
+    log: &Log,
+    from: Seq,
+    end: Position,
+    (filter, redaction): (&Filter, &mut Redaction),
+    count: usize,
+) -> VecDeque<Seq> {
     let mut found = VecDeque::new();
     let mut cursor = filter.cursor(log, before(end, from));
     while cursor.seq() <= end.seq {
         match cursor.ready().await {
             Ok(events) => {
                 for event in events.iter().filter(|event| event.seq <= end.seq) {
-                    if filter.passes(&event) {
+                    if filter.shown(&event, redaction).is_some() {
                         if found.len() == count {
                             found.pop_front();
                         }

@@ -5,3 +5,4 @@ pub(crate) mod form;
 pub(crate) mod last;
 pub(crate) mod lines;
 pub(crate) mod read;
+pub(crate) mod redaction;

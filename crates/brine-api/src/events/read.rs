@@ -20,9 +20,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::form::Form;
 use super::last;
+use super::redaction::Redaction;
 use crate::acl::{Access, Permitted};
 use crate::body::ResponseBody;
 use crate::error::ApiError;
+use crate::hang_up::HangUp;
 use crate::query;
 use crate::state::{ApiState, Entry, Noticed};
 use crate::subject::Subject;
@@ -90,7 +92,21 @@ impl Filter {
         cursor
     }
 
-    pub(crate) fn passes(&self, event: &StoredEvent<'_>) -> bool {
+    /// The event as its reader may see it, if it passes.
+    pub(crate) fn shown<'e>(
+        &self,
+        event: &StoredEvent<'e>,
+        redaction: &'e mut Redaction,
+    ) -> Option<StoredEvent<'e>> {
+        if !self.wants(event) {
+            return None;
+        }
+        let event = redaction.apply(event)?;
+        self.holds(&event).then_some(event)
+    }
+
+    /// Whether an event with this tag is wanted, and may be read.
+    pub(crate) fn wants(&self, event: &StoredEvent<'_>) -> bool {
         let Some(tag) = event.event.get(..event.tag_bytes) else {
             return false;
         };
@@ -100,15 +116,23 @@ impl Filter {
         !brine_log::is_withheld(tag.as_bytes())
             && self.tags.matches(tag)
             && self.permitted.contains(tag)
-            && (self.fields.is_any() || {
-                let data = event.event.get(event.tag_bytes + TAG_END.len()..);
-                let known = Known {
-                    sender: event.sender,
-                    origin: event.origin.map(|origin| origin.master()),
-                };
-                self.fields
-                    .matches_known(&known, tag, data.unwrap_or_default())
-            })
+    }
+
+    /// Whether the fields of an event that is wanted, as its reader may see them, are those that are looked for.
+    pub(crate) fn holds(&self, event: &StoredEvent<'_>) -> bool {
+        if self.fields.is_any() {
+            return true;
+        }
+        let Some((tag, data)) = event.event.split_at_checked(event.tag_bytes) else {
+            return false;
+        };
+        let known = Known {
+            sender: event.sender,
+            origin: event.origin.map(|origin| origin.master()),
+        };
+        let tag = std::str::from_utf8(tag).unwrap_or_default();
+        let data = data.get(TAG_END.len()..).unwrap_or_default();
+        self.fields.matches_known(&known, tag, data)
     }
 }
 
@@ -177,12 +201,17 @@ fn stream(
     }
     let accept = header(&head.headers, "accept");
     let form = Form::accepted(accept).ok_or_else(|| ApiError::BadRequest(format!(
-        "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {accept:?}"
+        "accept: expected application/x-ndjson, text/event-stream or application/x-msgpack, found {}",
+        accept.unwrap_or_default()
     )))?;
     let context = QueryContext {
         log: state.log.id(),
         zone: state.config.zone,
         heartbeat: state.config.heartbeat,
+    };
+    let redaction = match access.is_full {
+        true => Redaction::none(),
+        false => Redaction::of(&state.redact),
     };
     let query = Query::parse(&context, access.read, parameters, resumed)?;
     let asked = match head.uri.path() {
@@ -192,9 +221,13 @@ fn stream(
     state.note(subject, Noticed::Reads);
     let entry = state.readers().enter(subject.clone(), asked.to_owned());
     // The cursor is there before the answer begins: what is fired after that is part of the stream.
-    let stream = Stream::new(state, query, form, entry);
+    let stream = Stream::new(state, query, redaction, form, entry);
+    let hang_up = HangUp::of(&head.extensions);
     let state = Arc::clone(state);
-    let body = ResponseBody::stream(move |out| async move { stream.run(&state, &out).await });
+    let body = ResponseBody::stream(move |out| async move {
+        stream.run(&state, hang_up, &out).await;
+        Ok(())
+    });
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.content_type());
@@ -321,6 +354,7 @@ fn millis(time: Duration) -> Millis {
 struct Stream {
     cursor: EventCursor,
     query: Query,
+    redaction: Redaction,
     form: Form,
     entry: Entry,
     /// The last event of a stream that does not follow.
@@ -337,7 +371,7 @@ enum Step {
 }
 
 impl Stream {
-    fn new(state: &ApiState, query: Query, form: Form, entry: Entry) -> Self {
+    fn new(state: &ApiState, query: Query, redaction: Redaction, form: Form, entry: Entry) -> Self {
         let end = end(&state.log, query.before, query.follows);
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
@@ -351,6 +385,7 @@ impl Stream {
         Self {
             cursor,
             query,
+            redaction,
             form,
             entry,
             end,
@@ -358,12 +393,13 @@ impl Stream {
         }
     }
 
-    async fn run(mut self, state: &ApiState, out: &mpsc::Sender<Bytes>) {
+    async fn run(mut self, state: &ApiState, mut hang_up: HangUp, out: &mpsc::Sender<Bytes>) {
         if let Some(count) = self.query.last {
             let log = &state.log;
             let end = last::end(log, self.query.before, self.query.until).await;
             let (start, filter) = (self.query.start, &self.query.filter);
-            if let Some(start) = last::find(log, start, end, filter, count).await {
+            let redaction = &mut self.redaction;
+            if let Some(start) = last::find(log, start, end, (filter, redaction), count).await {
                 self.cursor = self.query.filter.cursor(log, start);
             }
         }
@@ -398,6 +434,10 @@ impl Stream {
                 }
                 () = async { let _ = shutdown.wait_for(|is_over| *is_over).await; } => return,
                 () = sleep_until(until) => self.end = Some(state.log.position().seq),
+                // It asks for nothing more, and may have gone: it gets what is there.
+                () = hang_up.happens(), if self.end.is_none() => {
+                    self.end = Some(state.log.position().seq);
+                }
                 () = sleep_until(heartbeat) => {
                     self.form.heartbeat(self.cursor.position(), &mut self.buffer);
                 }
@@ -433,9 +473,9 @@ impl Stream {
                 break;
             }
             looked_at = event.seq.0 + 1 - self.cursor.seq().0;
-            if !self.query.filter.passes(&event) {
+            let Some(event) = self.query.filter.shown(&event, &mut self.redaction) else {
                 continue;
-            }
+            };
             self.form.event(log, &event, &mut self.buffer);
             sent += 1;
             if let Some(left) = &mut self.query.limit {

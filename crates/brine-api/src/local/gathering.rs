@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::hang_up::Peer;
 
 /// How many bytes wait at most before more is taken: the answers to a thousand fires and more.
 const MAX_UNWRITTEN: usize = 256 << 10;
@@ -60,11 +63,47 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
         .await
     }
 
+    /// Waits until the client sends nothing more. What it sent and nobody has read may hide that: then a write that
+    /// fails tells it later.
+    pub(super) async fn hang_up(&self) -> Peer
+    where
+        S: Socket,
+    {
+        poll_fn(|cx| self.inner().stream.poll_hang_up(cx)).await
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner<S>> {
         // Nothing panics while it holds the lock with a write half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A socket that tells which of its halves the other end has closed.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Ready once the other end sends nothing more.
+    fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<Peer>;
+}
+
+macro_rules! sockets {
+    ($($socket:ty),*) => {$(
+        impl Socket for $socket {
+            fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<Peer> {
+                // Readable is also what has been closed. This wakes the task that reads, which is the same.
+                if ready!(self.poll_read_ready(cx)).is_err() {
+                    return Poll::Ready(Peer::Gone);
+                }
+                let ready = self.ready(Interest::READABLE | Interest::WRITABLE);
+                match pin!(ready).poll(cx) {
+                    Poll::Ready(Ok(ready)) if ready.is_write_closed() => Poll::Ready(Peer::Gone),
+                    Poll::Ready(Ok(ready)) if ready.is_read_closed() => Poll::Ready(Peer::Listens),
+                    _ => Poll::Pending,
+                }
+            }
+        }
+    )*};
+}
+
+sockets!(UnixStream, TcpStream);
 
 impl<S: AsyncWrite + Unpin> Inner<S> {
     fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,7 +8,7 @@ mod gathering;
 mod token;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -23,16 +23,18 @@ use hyper::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use self::gathering::Gathering;
+use self::gathering::{Gathering, Socket};
 use self::token::Token;
+use crate::acl::LocalName;
 use crate::body::ResponseBody;
 use crate::error::ApiError;
+use crate::hang_up::{HangUp, Peer};
 use crate::limits::{Holder, Limits};
 use crate::respond::respond;
 use crate::state::ApiState;
@@ -223,11 +225,13 @@ impl Server {
         let subject = self.subject(peer.uid(), peer.gid(), peer.pid()).await;
         let subject = Arc::new(subject);
         let state = Arc::clone(&self.state);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let (peer, hang_up) = HangUp::channel();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (state, subject) = (Arc::clone(&state), Arc::clone(&subject));
+            request.extensions_mut().insert(hang_up.clone());
             async move { Ok::<_, Infallible>(respond(&state, &subject, request).await) }
         });
-        self.serve_http(stream, service).await;
+        self.serve_http(stream, peer, service).await;
     }
 
     async fn serve_token(self: Arc<Self>, stream: tokio::net::TcpStream, token: Arc<Token>) {
@@ -235,8 +239,10 @@ impl Server {
             return turn_away(stream).await;
         };
         let state = Arc::clone(&self.state);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let (peer, hang_up) = HangUp::channel();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (state, token) = (Arc::clone(&state), Arc::clone(&token));
+            request.extensions_mut().insert(hang_up.clone());
             async move {
                 let given = request.headers().get(AUTHORIZATION);
                 if !given.is_some_and(|given| token.is_given(given.as_bytes())) {
@@ -250,7 +256,7 @@ impl Server {
                 Ok(respond(&state, &subject, request).await)
             }
         });
-        self.serve_http(stream, service).await;
+        self.serve_http(stream, peer, service).await;
     }
 
     /// Who is at the other end. Groups are looked up only where something depends on them.
@@ -266,9 +272,9 @@ impl Server {
         }
     }
 
-    async fn serve_http<S, H>(&self, stream: S, service: H)
+    async fn serve_http<S, H>(&self, stream: S, peer: watch::Sender<Peer>, service: H)
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Socket,
         H: hyper::service::HttpService<Incoming, ResBody = ResponseBody, Error = Infallible>,
         H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -280,13 +286,18 @@ impl Server {
             .header_read_timeout(self.state.config.head_timeout)
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
-            // A reader that is gone and one that has closed its half look the same; both end.
-            .half_close(false)
+            // A client that has sent all it wanted may close its half, and reads what it asked for; streams of events
+            // learn of it and end.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         let serving = async {
             let mut connection = pin!(connection);
             tokio::select! {
                 ended = connection.as_mut() => ended,
+                () = async {
+                    peer.send_replace(writer.hang_up().await);
+                    pending().await
+                } => Ok(()),
                 () = async { let _ = closing.wait_for(|closing| *closing).await; } => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -350,6 +361,26 @@ pub fn users_who_read_everything(acl: &crate::Acl) -> Vec<u32> {
     let listed = groups.into_iter().flat_map(members);
     let listed: Vec<u32> = listed.filter_map(|member| uid(&member)).collect();
     users.into_iter().filter_map(uid).chain(listed).collect()
+}
+
+/// The users and groups that rules name and this machine does not have, such as `user anne`, with the number of the rule.
+/// A number needs no name.
+#[must_use]
+pub fn unknown_names(acl: &crate::Acl) -> Vec<(usize, String)> {
+    use nix::unistd::{Group, User};
+    let is_number = |name: &str| name.parse::<u32>().is_ok();
+    // A user database that does not answer is another trouble: nobody can say that the name is wrong.
+    let unknown = |(number, name)| match name {
+        LocalName::User(user) => {
+            let is_unknown = !is_number(user) && matches!(User::from_name(user), Ok(None));
+            is_unknown.then(|| (number, format!("user {user}")))
+        }
+        LocalName::Group(group) => {
+            let is_unknown = !is_number(group) && matches!(Group::from_name(group), Ok(None));
+            is_unknown.then(|| (number, format!("group {group}")))
+        }
+    };
+    acl.local_names().filter_map(unknown).collect()
 }
 
 /// Says that there are too many connections, without reading anything.

@@ -19,6 +19,7 @@ use super::subscriber::{Over, Subscriber};
 use super::window::{Spot, Window, push_framed};
 use super::{Join, Shared};
 use crate::events::last;
+use crate::events::redaction::Redaction;
 
 /// A stream's piece, about what one write moves, in bytes. It grows from the first to the second as long as
 /// its socket takes whole pieces: what it does not take was rendered in vain.
@@ -49,6 +50,7 @@ pub(super) struct CatchUp {
     subscriber: Subscriber,
     log: Arc<Log>,
     cursor: EventCursor,
+    redaction: Redaction,
     /// How many bytes of the record of the cursor's event were sent already.
     sent_of_record: usize,
     bounds: Bounds,
@@ -88,6 +90,7 @@ impl CatchUp {
             subscriber,
             log,
             cursor,
+            redaction: Redaction::of(&shared.redact),
             sent_of_record,
             bounds,
             piece_bytes: *PIECE_BYTES.start(),
@@ -100,10 +103,11 @@ impl CatchUp {
         let view = Arc::clone(&self.subscriber.view);
         let log = Arc::clone(&self.log);
         let (end, until) = (self.bounds.end, self.bounds.until);
+        let redaction = &mut self.redaction;
         let found = async {
             let before = end.map(|end| Seq(end.0.saturating_add(1)));
             let end = last::end(&log, before, until).await;
-            last::find(&log, start, end, &view.filter, count).await
+            last::find(&log, start, end, (&view.filter, redaction), count).await
         };
         let found = tokio::select! {
             found = found => found,
@@ -210,7 +214,7 @@ impl CatchUp {
     }
 
     /// Renders events, and says whether the stream ends behind them.
-    fn render(&self, events: &Events) -> (Window, bool) {
+    fn render(&mut self, events: &Events) -> (Window, bool) {
         let view = &self.subscriber.view;
         let first = self.cursor.seq();
         let mut window = Window::new(view.wire, first);
@@ -224,7 +228,7 @@ impl CatchUp {
             if window.len() >= self.piece_bytes {
                 return (window, false);
             }
-            if view.filter.passes(&event) {
+            if let Some(event) = view.filter.shown(&event, &mut self.redaction) {
                 record.clear();
                 view.form.event(self.log.id(), &event, &mut record);
                 window.push_event(event.seq, &record);

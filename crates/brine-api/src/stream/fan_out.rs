@@ -17,6 +17,7 @@ use super::form::{self, Form};
 use super::subscriber::{Over, Subscriber, View};
 use super::window::{Spot, Window};
 use super::{Join, Shared};
+use crate::events::redaction::Redaction;
 
 /// All windows together, in bytes.
 const ALL_WINDOWS_BYTES: usize = 32 << 20;
@@ -47,6 +48,8 @@ pub(super) struct FanOut {
     /// Whom the log's next events must be read for first.
     early: Vec<Join>,
     rendered: Vec<Rendered>,
+    /// Nobody who comes over the network may see everything.
+    redaction: Redaction,
     tick: Instant,
 }
 
@@ -131,6 +134,7 @@ impl FanOut {
         Self {
             place: None,
             log,
+            redaction: Redaction::of(&shared.redact),
             shared,
             joins,
             woken: Arc::default(),
@@ -269,10 +273,18 @@ impl FanOut {
     /// Renders an event for the groups that show it, once per form; gives the bytes this took.
     fn show(&mut self, event: &StoredEvent<'_>) -> usize {
         let mut bytes = 0;
-        for group in &mut self.groups {
-            if group.view.filter.passes(event) {
+        let mut groups = self.groups.iter();
+        let Some(first) = groups.position(|group| group.view.filter.wants(event)) else {
+            return 0;
+        };
+        let Some(event) = self.redaction.apply(event) else {
+            return 0;
+        };
+        for group in &mut self.groups[first..] {
+            let filter = &group.view.filter;
+            if filter.wants(&event) && filter.holds(&event) {
                 let form = group.view.form;
-                let record = rendered(&mut self.rendered, form, self.log.id(), event);
+                let record = rendered(&mut self.rendered, form, self.log.id(), &event);
                 group.window.push_event(event.seq, record);
                 bytes += record.len();
             }
@@ -470,7 +482,10 @@ impl FanOut {
                 return None;
             };
             let events_before = events.iter().take_while(|event| event.seq < end);
-            for event in events_before.filter(|event| view.filter.passes(event)) {
+            for event in events_before {
+                let Some(event) = view.filter.shown(&event, &mut self.redaction) else {
+                    continue;
+                };
                 record.clear();
                 view.form.event(self.log.id(), &event, &mut record);
                 window.push_event(event.seq, &record);

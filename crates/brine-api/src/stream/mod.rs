@@ -114,6 +114,7 @@ struct Shared {
     /// Where streams catch up: the runtime that answers requests, known with the first of them.
     runtime: OnceLock<Handle>,
     readers: Readers,
+    redact: Arc<[String]>,
     audit: Option<Audit>,
     /// Each stream has a receiver.
     open: watch::Sender<()>,
@@ -190,6 +191,7 @@ impl Streams {
             shutdown: shutdown.subscribe(),
             runtime: OnceLock::new(),
             readers: api.readers().clone(),
+            redact: Arc::clone(&api.redact),
             audit: api.audit.clone(),
             open: watch::Sender::new(()),
             counters: Counters::default(),

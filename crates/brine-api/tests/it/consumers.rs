@@ -48,6 +48,20 @@ fn a_consumer_is_made_read_acknowledged_and_goes_on_after_a_restart() {
 }
 
 #[test]
+fn names_that_read_as_directories_or_options_are_refused_at_creation() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = Bus::start(directory.path());
+    for name in [".", "..", "-a", "--all"] {
+        let found = refused(&bus, "PUT", &format!("/{name}"));
+        assert_eq!(found, (400, "bad_request".into()), "{name}");
+    }
+    for name in [".a", "a.", "a-", "..."] {
+        done(&bus, "PUT", &format!("/{name}"));
+    }
+    bus.end();
+}
+
+#[test]
 fn a_reset_says_what_it_does_before_it_does_it() {
     let directory = tempfile::tempdir().unwrap();
     let bus = Bus::start(directory.path());

@@ -31,6 +31,19 @@ fn three_events() -> Api {
 }
 
 #[test]
+fn a_form_that_is_not_written_is_named_as_it_came() {
+    let api = Api::start();
+    let mut client = api.connect();
+    client
+        .send("GET /events HTTP/1.1\r\nhost: x\r\naccept: image/png\r\nconnection: close\r\n\r\n");
+    let (status, body) = client.answer();
+    let message = at(&body, "/error/message");
+    let message = message.as_str().unwrap();
+    assert_eq!(status, 400);
+    assert!(message.ends_with("found image/png"), "{message}");
+}
+
+#[test]
 fn what_is_kept_is_replayed_as_lines() {
     let api = three_events();
     let (status, body) = api.get("/events?from=earliest&follow=false");

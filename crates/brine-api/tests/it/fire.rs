@@ -60,6 +60,44 @@ fn lines_are_answered_with_positions_once_durable() {
 }
 
 #[test]
+fn what_a_stream_writes_can_be_sent_back() {
+    let (api, _) = durable();
+    let (status, body) = api.request(
+        "POST /events",
+        "{\"gap\": {\"from\": \"1-2\", \"to\": \"1-4\", \"missed\": 2, \"reason\": null}}\n\
+         {\"seq\": 5, \"position\": \"1-5\", \"time\": \"x\", \"tag\": \"a/1\", \"sender\": \"m1\", \
+         \"origin\": \"m2\", \"origin_position\": \"2-7\", \"data\": {\"x\": 1}}\n\
+         {\"heartbeat\": {\"position\": \"1-5\"}}\n\
+         {\"tag\": \"a/2\", \"sendr\": \"m1\"}\n",
+    );
+    let answers: Vec<_> = body.lines().collect();
+    assert_eq!((status, answers.len()), (200, 2), "{body}");
+    assert_eq!(answers[0], "{\"position\": \"7f3a-1\"}");
+    // What is misspelt is refused, with the number of its line.
+    assert_eq!(at(answers[1], "/error/line"), 4);
+    // It is fired by whoever sends it.
+    let (_, events) = api.get("/events?from=earliest&follow=false");
+    assert_eq!(tags(&api), ["a/1"]);
+    assert!(
+        !events.contains("sender") && !events.contains("origin"),
+        "{events}"
+    );
+}
+
+#[test]
+fn lines_are_json_whatever_the_numbers_are() {
+    let (api, _) = durable();
+    let numbers = "{\"tag\": \"a\", \"data\": {\"n\": NaN, \"i\": [Infinity, -Infinity]}}";
+    assert_eq!(api.request("POST /events", numbers).0, 200);
+    let (_, line) = api.get("/events?from=earliest&follow=false");
+    assert_eq!(at(&line, "/data/n"), "NaN");
+    assert_eq!(
+        at(&line, "/data/i"),
+        serde_json::json!(["Infinity", "-Infinity"])
+    );
+}
+
+#[test]
 fn without_history_only_what_need_not_be_durable_is_taken() {
     let api = Api::start();
     let event = "{\"tag\": \"a\"}";

@@ -143,15 +143,28 @@ fn smuggled_requests_are_not_served() {
         );
         assert!(!answer.contains("200 OK"), "{head:?}: {answer}");
     }
-    // Whole chunked body with a length beside it: the chunks count, and what follows is one request.
-    let mut client = api.connect();
-    client.send(
-        "POST /events?durable=false HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\
-         connection: close\r\n\r\nd\r\n{\"tag\": \"a\"}\n\r\n0\r\n\r\n",
-    );
-    let answer = client.rest();
-    assert!(answer.matches("HTTP/1.1 ").count() == 1, "{answer}");
-    assert!(api.state.log.position().seq.0 <= 1);
+    // Whole bodies, with a length beside the chunks, or coded in some other way, too.
+    for (head, status) in [
+        ("content-length: 3\r\ntransfer-encoding: chunked\r\n", 400),
+        ("transfer-encoding: gzip, chunked\r\n", 501),
+        (
+            "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+            501,
+        ),
+    ] {
+        let mut client = api.connect();
+        client.send(&format!(
+            "POST /events?durable=false HTTP/1.1\r\nhost: x\r\n{head}\r\n\
+             d\r\n{{\"tag\": \"a\"}}\n\r\n0\r\n\r\n{inner}"
+        ));
+        let answer = client.rest();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head:?}: {answer}"
+        );
+        assert!(answer.matches("HTTP/1.1 ").count() == 1, "{answer}");
+    }
+    assert_eq!(api.state.log.position().seq.0, 0);
     is_served(&api);
 }
 
@@ -183,13 +196,87 @@ fn tricks_with_paths_find_nothing() {
 }
 
 #[test]
-fn a_reader_that_closes_its_half_is_gone() {
+fn a_stream_ends_when_its_reader_closes_its_half() {
     let api = Api::start();
     let mut reader = api.connect();
     reader.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n");
     reader.until("\r\n\r\n");
     reader.half_close();
-    reader.rest();
+    let rest = reader.rest();
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+    // One that did so at once gets what is there.
+    api.fire("my/tag", "{}");
+    let mut reader = api.connect();
+    reader.send("GET /events?from=earliest HTTP/1.1\r\nhost: x\r\n\r\n");
+    reader.half_close();
+    let rest = reader.rest();
+    assert!(
+        rest.contains("my/tag") && rest.ends_with("0\r\n\r\n"),
+        "{rest}"
+    );
+    is_served(&api);
+}
+
+#[test]
+fn requests_of_a_client_that_closes_its_half_are_finished() {
+    let api = slowly_durable();
+    let fire = "POST /events HTTP/1.1\r\nhost: x\r\n";
+    let one = "content-length: 12\r\n\r\n{\"tag\": \"a\"}";
+    let chunked = "transfer-encoding: chunked\r\n\r\nd\r\n{\"tag\": \"b\"}\n\r\n0\r\n\r\n";
+    let read = "GET /events?from=earliest&follow=false HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut client = api.connect();
+    client.send(&format!("{fire}{one}{fire}{one}{fire}{chunked}{read}"));
+    client.half_close();
+    let answer = client.rest();
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 4, "{answer}");
+    for position in ["7f3a-1", "7f3a-2", "7f3a-3"] {
+        // Once when it is fired, once when it is read.
+        assert_eq!(answer.matches(position).count(), 2, "{position}: {answer}");
+    }
+    assert!(answer.ends_with("0\r\n\r\n"), "{answer}");
+}
+
+/// An API whose disk answers in a later turn.
+fn slowly_durable() -> Api {
+    Api::with(Setup {
+        change: Box::new(|state| {
+            state.durability = Some(Arc::new(|_| {
+                Box::pin(async {
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    Ok(())
+                })
+            }));
+        }),
+        ..Setup::default()
+    })
+}
+
+#[test]
+fn a_body_that_is_no_chunks_is_answered_with_an_error_and_an_unfinished_body() {
+    let api = Api::start();
+    for bad in [
+        "xyz\r\n",
+        "fffffffffffffffff\r\n",
+        "5;a\u{0}\r\nhello\r\n\r\n",
+        "5\r\nhelloXX",
+    ] {
+        let mut client = api.connect();
+        client.send(
+            "POST /events?durable=false HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+        );
+        // What came whole before it is fired and answered.
+        client.send(&format!("d\r\n{{\"tag\": \"a\"}}\n\r\n{bad}"));
+        client.half_close();
+        let answer = client.rest();
+        assert!(answer.contains("\"position\": "), "{bad:?}: {answer}");
+        assert!(
+            answer.contains("\"code\": \"bad_request\", \"message\": \"body: "),
+            "{bad:?}: {answer}"
+        );
+        assert!(!answer.ends_with("0\r\n\r\n"), "{bad:?}: {answer}");
+    }
     is_served(&api);
 }
 

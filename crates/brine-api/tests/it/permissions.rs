@@ -61,6 +61,52 @@ fn a_listed_user_reads_and_fires_its_tags_alone() {
     });
 }
 
+/// What a webhook's event and one with a configured field carry.
+fn fire_secrets(api: &Api) {
+    api.fire("my/hook-not", r#"{"password": "s3cret", "user": "ann"}"#);
+    api.fire(
+        "salt/netapi/hook/x",
+        r#"{"headers": {"X-Auth-Token": "s3cret", "Cookie": "s3cret", "Host": "h"}}"#,
+    );
+}
+
+#[test]
+fn whoever_is_not_trusted_gets_redacted_events_wherever_they_are() {
+    let api = Api::with(Setup {
+        acl: r#"[{"user": 65534, "read": ["*"]}]"#,
+        change: Box::new(|state| state.redact = ["password".to_owned()].into()),
+        ..Setup::default()
+    });
+    fire_secrets(&api);
+    // The bus's own user sees them as Salt's listeners do.
+    let (_, body) = api.get("/events?from=earliest&follow=false");
+    assert_eq!(body.matches("s3cret").count(), 3, "{body}");
+    let (_, body) = api.get("/events?from=earliest&follow=false&filter=data.password:s3*");
+    assert_eq!(body.lines().count(), 1, "{body}");
+    if !can_switch() {
+        return;
+    }
+    as_nobody(|| {
+        for query in ["from=earliest", "last=10"] {
+            let (_, body) = api.get(&format!("/events?{query}&follow=false"));
+            assert_eq!(body.lines().count(), 2, "{body}");
+            assert!(!body.contains("s3cret") && body.contains("ann"), "{body}");
+        }
+        // Nor does a filter say what it was.
+        for query in ["from=earliest", "last=10"] {
+            let filter = "filter=data.password:s3*";
+            let (_, body) = api.get(&format!("/events?{query}&follow=false&{filter}"));
+            assert_eq!(body, "", "{query}");
+        }
+        let mut client = api.connect();
+        client.send(
+            "GET /events?from=earliest&follow=false HTTP/1.1\r\nhost: x\r\n\
+             accept: application/x-msgpack\r\nconnection: close\r\n\r\n",
+        );
+        assert!(!client.rest().contains("s3cret"));
+    });
+}
+
 #[test]
 fn a_user_whom_nothing_names_is_refused_everything() {
     let api = Api::with(Setup {

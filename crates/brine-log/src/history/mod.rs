@@ -21,6 +21,7 @@ mod redact;
 mod retention;
 mod saved;
 mod sqlite;
+mod stall;
 mod store;
 mod wait;
 mod writer;
@@ -52,6 +53,7 @@ pub use store::{Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, 
 use crate::position::{Position, Seq};
 use crate::stored::StoredSegments;
 use crate::unused::Unused;
+use stall::{Look, Stall};
 use wait::Alarm;
 
 /// A commit that takes less is quick: threads that wait for it, or for the next one, do not sleep. A disk that spins
@@ -69,7 +71,8 @@ pub struct HistoryConfig {
     pub retention: Retention,
     /// Names of fields whose values are blanked, wherever they are in an event's data.
     pub redact: Vec<String>,
-    /// How long writing is tried again, while events wait in memory, before those are given up.
+    /// How long writing is tried again, while events wait in memory, before those are given up; and after how long a
+    /// disk that does not answer is reported.
     #[doc(hidden)]
     pub give_up_after: Duration,
 }
@@ -137,6 +140,8 @@ struct Shared {
     unused: Unused,
     progress: watch::Sender<Progress>,
     status: Mutex<Status>,
+    /// Notices a disk that hangs.
+    stall: Stall,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -246,7 +251,40 @@ impl History {
         let mut status = lock(&self.shared.status).clone();
         status.next = Seq(self.shared.progress.borrow().next);
         status.oldest = self.shared.segments.oldest().unwrap_or(status.next);
+        let hangs = self.notice_hanging();
+        status.trouble = status.trouble.or(hangs);
         status
+    }
+
+    /// Whether the disk hangs: somebody waits for it, and for ten seconds nothing was written. Logs it, once, and that
+    /// it is over. Whoever waits long is to call this: the thread that writes cannot.
+    pub fn notice_hanging(&self) -> Option<StoreError> {
+        let shared = &self.shared;
+        if lock(&shared.status).trouble.is_some() {
+            return None; // the disk answers, and what it said is known
+        }
+        let next = shared.progress.borrow().next;
+        let directory = shared.directory.display();
+        match shared
+            .stall
+            .look(next, shared.wanted.load(Ordering::Acquire))
+        {
+            Look::Fine => None,
+            Look::Hangs { error, is_new } => {
+                if is_new {
+                    tracing::error!(
+                        %directory,
+                        %error,
+                        "history cannot be written; the bus goes on, and whoever waits for the disk waits on"
+                    );
+                }
+                Some(error)
+            }
+            Look::Over => {
+                tracing::warn!(%directory, "the disk of the history answers again");
+                None
+            }
+        }
     }
 
     /// How many events these numbers stand for at most: those that killed processes left unused are
@@ -380,6 +418,7 @@ impl Shared {
     fn want(&self, end: u64) {
         // Whoever raised it before has woken the writer.
         if self.wanted.fetch_max(end, Ordering::AcqRel) < end {
+            self.stall.begin(self.progress.borrow().next);
             self.alarm.ring();
         }
     }

@@ -73,6 +73,12 @@ impl ConsumerName {
         }
     }
 
+    /// Whether a new consumer should not have this name: it reads as a directory in paths, or as an option of a command.
+    #[must_use]
+    pub fn is_confusing(&self) -> bool {
+        self.0 == "." || self.0 == ".." || self.0.starts_with('-')
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {

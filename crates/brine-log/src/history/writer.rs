@@ -23,6 +23,7 @@ use crate::history::gather::Gatherer;
 use crate::history::open;
 use crate::history::retention::Retention;
 use crate::history::saved::Consumer;
+use crate::history::stall::Stall;
 use crate::history::store::{Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::{self, Alarm};
 use crate::history::{
@@ -97,6 +98,7 @@ pub(crate) fn shared(
             trouble: None,
             missing: 0,
         }),
+        stall: Stall::new(config.give_up_after),
         thread: Mutex::default(),
     };
     History {

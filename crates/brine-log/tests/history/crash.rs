@@ -307,6 +307,32 @@ fn a_short_trouble_costs_nothing() {
 }
 
 #[test]
+fn a_disk_that_hangs_is_reported_to_whoever_looks() {
+    let disk = Simulated::new(Content::default());
+    let mut options = config();
+    options.give_up_after = std::time::Duration::from_millis(20);
+    let bus = Bus::on(Box::new(disk.clone()), options);
+    bus.fire_durably("before", "x");
+    assert_eq!(bus.history.notice_hanging(), None);
+    // A commit does not return as long as this is held.
+    let hanging = disk.0.lock().expect("no panic under the lock");
+    let seqs = bus.fire("meanwhile", "x", 1000);
+    let history = bus.history.clone();
+    let waiting = std::thread::spawn(move || wait(history.durable(seqs)));
+    crate::support::until("the hang is reported", || {
+        let trouble = bus.history.status().trouble;
+        trouble.is_some_and(|trouble| trouble.to_string().contains("the disk has not answered"))
+    });
+    drop(hanging);
+    waiting
+        .join()
+        .expect("no panic there")
+        .expect("a test's own files");
+    assert_eq!(bus.history.status().trouble, None);
+    bus.history.close();
+}
+
+#[test]
 fn after_a_long_trouble_history_goes_on_behind_a_gap() {
     let disk = Simulated::new(Content::default());
     let mut options = config();

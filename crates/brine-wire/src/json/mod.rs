@@ -54,7 +54,8 @@ pub fn to_sorted_line(value: &Value, out: &mut String) {
     .value(value);
 }
 
-/// As [`to_line`], but bytes are `{"$bytes": "<base64>"}`, whatever they hold.
+/// As [`to_line`], but JSON that any reader takes: bytes are `{"$bytes": "<base64>"}`, whatever they hold, and
+/// `NaN`, `Infinity` and `-Infinity` are texts.
 pub fn to_exact_line(value: &Value, out: &mut String) {
     Writer {
         out,
@@ -135,6 +136,10 @@ impl Writer<'_> {
                 self.out.push_str("\": \"");
                 self.out.push_str(&base64::encode(bytes));
                 self.out.push_str("\"}");
+            }
+            // JSON has no such number, and its readers refuse the whole line.
+            Value::Float(number) if self.bytes == Bytes::Marked && !number.is_finite() => {
+                self.text(&float(*number));
             }
             scalar => match bare(scalar) {
                 Some(literal) => self.out.push_str(&literal),

@@ -97,11 +97,11 @@ impl<'p> Reader<'p> {
             }
             0xca => {
                 let number = f32::from_be_bytes(self.take(4)?.try_into().ok()?);
-                out.extend_from_slice(float(number.into()).as_bytes());
+                exact_float(number.into(), out);
             }
             0xcb => {
                 let number = f64::from_be_bytes(self.take(8)?.try_into().ok()?);
-                out.extend_from_slice(float(number).as_bytes());
+                exact_float(number, out);
             }
             0xcc..=0xcf => unsigned(self.number(1 << (marker - 0xcc))?, out),
             0xd0..=0xd3 => {
@@ -202,6 +202,15 @@ fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"}");
 }
 
+/// A number, or the text of what is none.
+fn exact_float(number: f64, out: &mut Vec<u8>) {
+    let text = float(number);
+    match number.is_finite() {
+        true => out.extend_from_slice(text.as_bytes()),
+        false => quote(&text, out),
+    }
+}
+
 fn signed(number: i64, out: &mut Vec<u8>) {
     if number < 0 {
         out.push(b'-');
@@ -242,6 +251,7 @@ mod tests {
             b"\x93\xcc\xff\xcd\xff\xff\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
             b"\x94\xd0\x80\xd1\x80\x00\xd2\x80\x00\x00\x00\xd3\x80\x00\x00\x00\x00\x00\x00\x00",
             b"\x92\xca\x3f\xc0\x00\x00\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00",
+            b"\x92\xca\x7f\x80\x00\x00\xcb\xff\xf0\x00\x00\x00\x00\x00\x00",
             b"\x91\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a",
             b"\x91\xa6\"\\\n\x01\x1f\x7f",
             b"\x91\xd9\x04\xc3\xa4\xc3\xb6",
@@ -260,6 +270,15 @@ mod tests {
         }
         let deep = [vec![0x91; 300], vec![0xc0]].concat();
         assert_eq!(straight(&deep), over_values(&deep));
+    }
+
+    #[test]
+    fn what_is_no_number_is_a_text() {
+        let packed =
+            b"\x93\xca\x7f\xc0\x00\x00\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00\xca\xff\x80\x00\x00";
+        let expected = br#"["NaN", "Infinity", "-Infinity"]"#;
+        assert_eq!(straight(packed).unwrap(), expected);
+        assert_eq!(over_values(packed).unwrap(), expected);
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
+use brine_api::Acl;
 use brine_config::{ConfigError, Environment, Loaded, Opts, Place, Role, review};
 use brine_node::master::MasterOptions;
 use brine_node::minion::MinionOptions;
@@ -108,6 +109,7 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     let mut findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
     if let Some(loaded) = &loaded {
         findings.extend(of_node(role, file, loaded));
+        findings.extend(of_permissions(role, file, loaded));
         findings.extend(of_logs(role, file, loaded));
         findings.extend(of_reactor(role, loaded));
         findings.extend(of_outlets(role, loaded));
@@ -159,6 +161,16 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
 fn place_of(option: &str, places: &[Place]) -> String {
     let place = places.iter().rev().find(|place| place.option == option);
     place.map_or_else(|| option.to_owned(), ToString::to_string)
+}
+
+/// A mistake in the list of permissions, with which no bus starts.
+fn of_permissions(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
+    let rules = loaded.brine.acl.as_ref().map(|acl| &acl.0);
+    let error = Acl::parse(rules, 0).err()?; // the same mistakes whoever reads it
+    let places = Opts::places(role, file, &Environment::current());
+    let place = place_of("brine: acl", &places);
+    let remedy = "correct the rule: no bus starts with it";
+    Some(Finding::error("wrong-value", place).says(error.to_string(), remedy))
 }
 
 /// Where logs would go, which leads nowhere.

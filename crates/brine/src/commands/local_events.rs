@@ -112,6 +112,11 @@ pub(crate) fn print(
     wanted: Wanted<'_>,
     out: &mut dyn Output,
 ) -> anyhow::Result<End> {
+    if let Some(last) = wanted.last.filter(|last| *last > MAX_LAST) {
+        anyhow::bail!(
+            "--last {last}: a running bus looks for the last {MAX_LAST} at most; say where to start with --since or --from"
+        );
+    }
     let printing = Printing {
         interrupt: Interrupt::catch()?,
         left: wanted.count,
@@ -128,6 +133,9 @@ pub(crate) fn print(
     out.finish()?;
     Ok(end)
 }
+
+/// The most events `last` looks for on a bus; `MAX_LAST` of `brine-api`.
+const MAX_LAST: u64 = 100_000;
 
 struct Printing<'a> {
     client: LocalClient,

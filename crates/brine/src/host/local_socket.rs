@@ -3,24 +3,29 @@
 //! Its runtime is its own: whatever streams and requests cost, the bus's thread does not pay for.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context;
 use brine_api::local::{self, Listener};
-use brine_api::{Acl, ApiConfig, ApiState, NodeInfo, RunCommand};
+use brine_api::{ApiConfig, ApiState, NodeInfo, RunCommand};
 use brine_bus::BusHandle;
 use brine_bus::address::Node;
 use brine_log::history::History;
 use brine_node::master::MasterHandle;
-use rustix::process::geteuid;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::bus_location::BusLocation;
 use crate::clock::local_offset;
 use crate::daemon;
-use crate::host::{audit, figures};
+use crate::host::{audit, figures, permissions};
 use crate::show;
+
+/// How often a request that waits for the disk looks whether it hangs.
+const HANG_LOOKS: Duration = Duration::from_secs(11);
 
 /// A local socket that is served. Dropping it ends its streams and waits for them.
 pub(crate) struct RunningSocket {
@@ -98,8 +103,7 @@ pub(crate) fn state(
     runner: Option<Arc<dyn RunCommand>>,
     master: Option<&MasterHandle>,
 ) -> anyhow::Result<ApiState> {
-    let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
-    let acl = Acl::parse(rules, geteuid().as_raw())?;
+    let acl = permissions::read(location)?;
     let (kind, id) = match &location.node {
         Node::Master => ("master", String::new()),
         Node::Minion { id, .. } => ("minion", id.clone()),
@@ -117,6 +121,7 @@ pub(crate) fn state(
         config.stamp_style = compat.stamp_style();
     }
     let mut state = ApiState::new(Arc::clone(bus.log()), acl, node, config);
+    state.redact = location.brine.redact.clone().into();
     state.runner = runner;
     state.history.clone_from(&history);
     if let Some(history) = &history {
@@ -124,8 +129,13 @@ pub(crate) fn state(
         state.durability = Some(Arc::new(move |events| {
             let writer = writer.clone();
             Box::pin(async move {
-                let durable = writer.durable(events).await;
-                durable.map_err(|error| error.to_string())
+                let mut durable = pin!(writer.durable(events));
+                loop {
+                    if let Ok(durable) = timeout(HANG_LOOKS, durable.as_mut()).await {
+                        return durable.map_err(|error| error.to_string());
+                    }
+                    writer.notice_hanging();
+                }
             })
         }));
     }

@@ -13,6 +13,7 @@ mod figures;
 mod history;
 pub(crate) mod http_api;
 mod local_socket;
+mod permissions;
 pub(crate) mod reactor;
 pub(crate) mod sinks;
 mod sockets;
@@ -117,6 +118,7 @@ impl OpenBus {
         options: &BusOptions,
         default: HistoryDefault,
     ) -> anyhow::Result<Self> {
+        permissions::read_and_warn(&location)?;
         let sinks = PreparedSinks::of(&location)?;
         let prepared = history::prepare(&location, options.history.as_deref(), default)?;
         let compat = options.compat.or(location.brine.compat);

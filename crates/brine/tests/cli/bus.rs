@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
 use crate::support::{Bus, Running, brine, run};
 
@@ -64,6 +65,46 @@ fn a_configuration_says_where_and_how() {
         0o600
     );
     assert_eq!(mode(&bus.sock_dir()) & 0o001, 0o001);
+}
+
+#[test]
+fn a_mistake_in_the_list_of_permissions_is_named_before_anything_is_made() {
+    let bus = Bus::absent();
+    let config = bus.path("master");
+    let plain = fs::read_to_string(&config).unwrap();
+    let line = plain.lines().count() + 2;
+    fs::write(
+        &config,
+        plain.clone() + "brine:\n  acl: [{user: a, raed: ['*']}]\n",
+    )
+    .unwrap();
+    let left = run(&mut brine(&["bus", "--config", &config]), "");
+    assert_eq!(left.code, Some(1));
+    assert!(
+        left.stderr
+            .starts_with(&format!("brine: {config}:{line}: "))
+            && left.stderr.contains("rule 1: raed: no such key"),
+        "{left:?}"
+    );
+    assert!(!left.stderr.contains("brine: brine:"), "{left:?}");
+    assert!(!Path::new(&format!("{}/master_event_pub.ipc", bus.sock_dir())).exists());
+    let checked = run(&mut brine(&["check", "--config", &config]), "");
+    assert!(
+        checked.stdout.contains("raed: no such key") && checked.code == Some(1),
+        "{checked:?}"
+    );
+    // Names that nobody has are no mistake that keeps a bus from starting.
+    let rules = "brine:\n  acl: [{user: no-such-user, read: ['*']}, {group: 4242}, {group: no-such-group}]\n";
+    fs::write(&config, plain + rules).unwrap();
+    let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
+    let user = running.says("no-such-user");
+    assert!(
+        user.contains(&format!("{config}:{line}: "))
+            && user.contains("rule 1: this machine has no user"),
+        "{user}"
+    );
+    running.says("rule 3: this machine has no group no-such-group");
+    running.says("ready");
 }
 
 /// Free a moment ago.

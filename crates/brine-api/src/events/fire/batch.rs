@@ -4,8 +4,9 @@ use std::io::Write;
 
 use brine_log::{Incoming, LogId, Seq};
 use brine_wire::envelope::Envelope;
+use brine_wire::event_line::{self, LineError};
 use brine_wire::record::{self, Record};
-use brine_wire::{Map, Value, event_line, json};
+use brine_wire::{Map, Value, json};
 use bytes::BytesMut;
 
 use super::super::lines::{Line, Lines};
@@ -247,6 +248,7 @@ impl Events<'_> {
         let limit = self.firing.state.config.max_event_size;
         match event_line::encode(line, &self.stamp, limit, &mut self.batch.bytes) {
             Ok(tag_bytes) => self.ready(start, tag_bytes),
+            Err(LineError::NoEvent) => {}
             Err(error) => self.refused("bad_event", error.to_string()),
         }
     }

@@ -15,6 +15,7 @@ use tokio::task::yield_now;
 
 use super::Firing;
 use super::batch::{Batch, Cutter, refuse};
+use crate::body::CutShort;
 use crate::error::ApiError;
 use crate::incoming;
 
@@ -24,33 +25,48 @@ const MAX_UNSENT: usize = 1 << 20;
 /// about, and other connections want their turn.
 const TURN: usize = 64 << 10;
 
-/// Fires a body as it comes. A connection that breaks ends the body; what came whole before it was
-/// fired.
-pub(super) async fn run(firing: Firing, mut incoming: Incoming, out: mpsc::Sender<Bytes>) {
+/// Fires a body as it comes. What came whole before it breaks off, or is no chunk, was fired and is answered; then
+/// comes an error, and the answer ends without its last chunk.
+pub(super) async fn run(
+    firing: Firing,
+    mut incoming: Incoming,
+    out: mpsc::Sender<Bytes>,
+) -> Result<(), CutShort> {
     let mut cutter = Some(Cutter::new(&firing));
     let mut answers = Answers::new(&firing);
     let mut unread = Bytes::new();
+    let mut broken = None;
     loop {
         if cutter.is_none() && answers.unsent() == 0 {
-            return;
+            return match broken {
+                None => Ok(()),
+                Some(error) => Err(answers.break_off(&error, &out).await),
+            };
         }
         let may_read = cutter.is_some() && answers.unsent() < MAX_UNSENT;
         tokio::select! {
             biased;
             permit = out.reserve(), if !answers.ready.is_empty() => match permit {
                 Ok(permit) => permit.send(std::mem::take(&mut answers.ready).into()),
-                Err(_) => return, // nobody reads the answers any more
+                Err(_) => return Ok(()), // nobody reads the answers any more
             },
             stored = answers.stored(), if answers.syncing.is_some() => {
                 if let Err(error) = stored {
-                    return answers.give_up(error, &out).await;
+                    let error = ApiError::NotDurable(error);
+                    return Err(answers.break_off(&error, &out).await);
                 }
             }
             piece = next_piece(&mut unread, &mut incoming), if may_read => {
                 let batch = match (piece, &mut cutter) {
-                    (Some(piece), Some(cutter)) => {
+                    (Some(Ok(piece)), Some(cutter)) => {
                         cutter.push(&piece);
                         cutter.take()
+                    }
+                    // The rest of a line that broke off is no event.
+                    (Some(Err(error)), broken_off) => {
+                        broken = Some(error);
+                        *broken_off = None;
+                        Batch::default()
                     }
                     _ => cutter.take().map(Cutter::finish).unwrap_or_default(),
                 };
@@ -61,13 +77,19 @@ pub(super) async fn run(firing: Firing, mut incoming: Incoming, out: mpsc::Sende
 }
 
 /// What is looked at next: the rest of what was read, or more; `None` at the body's end.
-async fn next_piece(unread: &mut Bytes, incoming: &mut Incoming) -> Option<Bytes> {
+async fn next_piece(
+    unread: &mut Bytes,
+    incoming: &mut Incoming,
+) -> Option<Result<Bytes, ApiError>> {
     if unread.is_empty() {
-        *unread = incoming::piece(incoming).await?.ok()?;
+        match incoming::piece(incoming).await? {
+            Ok(piece) => *unread = piece,
+            Err(error) => return Some(Err(incoming::broken(&error))),
+        }
     } else {
         yield_now().await;
     }
-    Some(unread.split_to(unread.len().min(TURN)))
+    Some(Ok(unread.split_to(unread.len().min(TURN))))
 }
 
 /// Answers on their way: appended, waiting for the disk, ready to be sent.
@@ -137,11 +159,11 @@ impl<'a> Answers<'a> {
     }
 
     /// Says why there are no more answers. Events that were appended stay so.
-    async fn give_up(mut self, error: String, out: &mpsc::Sender<Bytes>) {
-        let error = ApiError::NotDurable(error);
+    async fn break_off(mut self, error: &ApiError, out: &mpsc::Sender<Bytes>) -> CutShort {
         let (form, text) = (self.firing.form, error.to_string());
         refuse(form, None, error.code(), &text, &mut self.ready);
         let _ = out.send(self.ready.into()).await; // the client may have gone
+        CutShort
     }
 }
 

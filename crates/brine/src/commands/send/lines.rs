@@ -137,7 +137,10 @@ fn queue(
     number: u64,
     line: &[u8],
 ) -> Result<(), LineFault> {
-    let (tag, data) = event_line::parse(line)?;
+    let (tag, data) = match event_line::parse(line) {
+        Err(LineError::NoEvent) => return Ok(()),
+        parsed => parsed?,
+    };
     match arguments.to_master {
         true => target.queue(number, FIRE_MASTER, fire_master_data(&tag, data)),
         false => target.queue(number, &tag, data),

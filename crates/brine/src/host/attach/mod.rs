@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use brine_api::local::users_who_read_everything;
-use brine_api::{Acl, ApiState, RunCommand};
+use brine_api::{ApiState, RunCommand};
 use brine_bus::address::{Address, Endpoint, Node};
 use brine_bus::front::{Front, FrontLock};
 use brine_bus::join::{Join, JoinConfig, JoinHandle, LastEvent, Place};
@@ -24,7 +24,6 @@ use brine_log::Seq;
 use brine_log::history::{HistoryReader, Read};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
-use rustix::process::geteuid;
 use tokio::sync::oneshot;
 
 use super::history::{self, HistoryDefault, RunningHistory};
@@ -32,7 +31,7 @@ use super::http_api::{self, ApiSettings, BesideMaster, RunningApi};
 use super::local_socket::{self, RunningSocket};
 use super::reactor::{self, OtherMaster, OwnReactor, Prepared, RunningReactor, Whose, WithReactor};
 use super::sinks::{self, PreparedSinks, RunningSinks};
-use super::{BusOptions, audit, figures, sockets};
+use super::{BusOptions, audit, figures, permissions, sockets};
 use crate::bus_location::BusLocation;
 pub(crate) use supervisor::{inherited_lock, supervise};
 
@@ -306,8 +305,7 @@ fn place(
 /// Who may listen in front: whom the list names to read everything, where there is one; else whom the mode of the bus's
 /// own socket admits.
 fn readers(location: &BusLocation) -> anyhow::Result<Readers> {
-    let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
-    let acl = Acl::parse(rules, geteuid().as_raw())?;
+    let acl = permissions::read(location)?;
     Ok(match acl.admits_others() {
         true => Readers::Users(users_who_read_everything(&acl)),
         false => Readers::Any,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use brine_api::{Acl, ApiConfig, ApiState, NodeInfo};
+use brine_api::{ApiConfig, ApiState, NodeInfo};
 use brine_bus::address::{Endpoint, Node};
 use brine_bus::client::local::tokio::{EventStream, LocalClient};
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError};
@@ -20,7 +20,6 @@ use brine_config::Loaded;
 use brine_log::history::{ForeignHistory, GapReason};
 use brine_log::{EventCursor, Incoming, Log, LogConfig, Next, Position, Seq};
 use brine_wire::{Map, Value};
-use rustix::process::geteuid;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
@@ -28,7 +27,7 @@ use crate::bus_location::BusLocation;
 use crate::clock::local_offset;
 use crate::daemon;
 use crate::host::attach::Beside;
-use crate::host::{self, BusOptions, audit};
+use crate::host::{self, BusOptions, audit, permissions};
 use crate::show;
 
 /// How long the local socket may take to answer.
@@ -304,8 +303,7 @@ impl Repeat {
 }
 
 fn state(location: &BusLocation, log: &Arc<Log>) -> anyhow::Result<ApiState> {
-    let rules = location.brine.acl.as_ref().map(|acl| &acl.0);
-    let acl = Acl::parse(rules, geteuid().as_raw())?;
+    let acl = permissions::read(location)?;
     let node = NodeInfo {
         kind: "master",
         id: String::new(),
@@ -316,6 +314,7 @@ fn state(location: &BusLocation, log: &Arc<Log>) -> anyhow::Result<ApiState> {
         ..ApiConfig::default()
     };
     let mut state = ApiState::new(Arc::clone(log), acl, node, config);
+    state.redact = location.brine.redact.clone().into();
     state.audit = audit::beside(location)?;
     Ok(state)
 }
