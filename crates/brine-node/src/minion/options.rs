@@ -232,12 +232,15 @@ impl MinionOptions {
     }
 }
 
+/// How much of a wrong id is shown, in characters.
+const SHOWN_OF_ID: usize = 80;
+
 fn id(opts: &Opts) -> Result<MinionId, OptionsError> {
     let id = opts.text("id")?;
-    MinionId::parse(id).map_err(|error| OptionsError::Value {
+    MinionId::parse(id).map_err(|_| OptionsError::Value {
         option: "id",
-        expected: "a minion id",
-        found: error.to_string(),
+        expected: "a minion id of at most 255 bytes, without slashes and control characters, and no dot in front",
+        found: format!("{:?}", id.chars().take(SHOWN_OF_ID).collect::<String>()),
     })
 }
 

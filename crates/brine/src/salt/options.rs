@@ -133,10 +133,10 @@ pub(super) const BASIC: &[Opt<Key>] = &[
     ),
     flag(Key::NoEffect, &["--hard-crash"], "Ignored."),
     text(
-        Key::NoEffect,
+        Key::NotActedOn,
         &["--log-file", "--key-logfile"],
         "LOG_FILE",
-        "Ignored: no log file is written.",
+        "Ignored: a daemon's log file is the one that the option log_file names.",
     ),
     opt(
         Key::NoEffect,

@@ -138,7 +138,7 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
     if line
         .value(Key::ConfigDir)
         .is_some_and(|directory| Path::new(directory).is_dir())
-        && !path.exists()
+        && path.try_exists().is_ok_and(|exists| !exists)
     {
         let file = path.display();
         writeln!(
