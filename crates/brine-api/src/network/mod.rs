@@ -1,7 +1,7 @@
 //! The network listener: connections over TCP, who may have how many, and HTTP on them.
 //!
-//! What is asked and answered is [`crate::router`]'s business. A handler may answer with a response, or
-//! take the whole connection over ([`crate::connection`]): a subscriber that listens for days then costs neither the
+//! What is asked and answered is `router`'s business. A handler may answer with a response, or
+//! take the whole connection over (`connection`): a subscriber that listens for days then costs neither the
 //! buffers nor the task of an HTTP connection.
 
 mod connection;

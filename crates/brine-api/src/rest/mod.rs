@@ -1,7 +1,7 @@
 //! Salt's REST surface: what `salt-api` answers, on the network.
 //!
 //! Each endpoint is a file of its own; streams of events, metrics and the web page are modules beside this one, and
-//! which of them answers a request is the [router's](crate::router) business. Who asks and what every answer has in common is
+//! which of them answers a request is the business of `router`. Who asks and what every answer has in common is
 //! `context`. Nothing here knows sockets, or how a master runs a command ([`Operator`]).
 //! Facts: Salt 3008.3 and 3006.28 as they behave; `tests/it/captures`.
 

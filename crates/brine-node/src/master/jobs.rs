@@ -226,6 +226,8 @@ impl Context {
     fn record(&self, job: &Job, load: &Map, minions: &[MinionId]) {
         let mut kept = without_secrets(load);
         kept.insert("jid", job.jid.as_str());
+        // Whoever was authenticated, whatever the load says, as in Salt.
+        kept.insert("user", job.user.as_str());
         if let Err(error) = self.jobs.begin(&job.jid, &kept, minions) {
             tracing::error!(%error, jid = %job.jid, "cannot write the job to the job cache");
         }
