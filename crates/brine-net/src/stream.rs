@@ -10,67 +10,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::TlsStream;
+use tokio_util::either::Either;
 
-/// The reading half.
-pub(crate) enum Incoming {
-    Plain(OwnedReadHalf),
-    Tls(ReadHalf<TlsStream<TlsSocket>>),
-}
+/// The reading half, plain or within TLS.
+pub(crate) type Incoming = Either<OwnedReadHalf, ReadHalf<TlsStream<TlsSocket>>>;
 
-/// The writing half.
-pub(crate) enum Outgoing {
-    Plain(OwnedWriteHalf),
-    Tls(WriteHalf<TlsStream<TlsSocket>>),
-}
+/// The writing half, plain or within TLS.
+pub(crate) type Outgoing = Either<OwnedWriteHalf, WriteHalf<TlsStream<TlsSocket>>>;
 
 pub(crate) fn plain(stream: TcpStream) -> (Incoming, Outgoing) {
     let (incoming, outgoing) = stream.into_split();
-    (Incoming::Plain(incoming), Outgoing::Plain(outgoing))
+    (Incoming::Left(incoming), Outgoing::Left(outgoing))
 }
 
 pub(crate) fn within_tls(stream: TlsStream<TlsSocket>) -> (Incoming, Outgoing) {
     let (incoming, outgoing) = tokio::io::split(stream);
-    (Incoming::Tls(incoming), Outgoing::Tls(outgoing))
-}
-
-impl AsyncRead for Incoming {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(half) => Pin::new(half).poll_read(context, buffer),
-            Self::Tls(half) => Pin::new(half).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Outgoing {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(half) => Pin::new(half).poll_write(context, bytes),
-            Self::Tls(half) => Pin::new(half).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(half) => Pin::new(half).poll_flush(context),
-            Self::Tls(half) => Pin::new(half).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(half) => Pin::new(half).poll_shutdown(context),
-            Self::Tls(half) => Pin::new(half).poll_shutdown(context),
-        }
-    }
+    (Incoming::Right(incoming), Outgoing::Right(outgoing))
 }
 
 /// The most bytes that the other side may send in a handshake of TLS: chains of certificates have a few thousand. The

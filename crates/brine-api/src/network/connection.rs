@@ -36,7 +36,7 @@ pub(super) async fn serve(
         transport: Transport {
             peer,
             can_take_over: true,
-            is_tls: matches!(io, Io::Tls(_)),
+            is_tls: matches!(io, Io::Right(_)),
         },
         slot: slot.clone(),
     };
@@ -105,7 +105,7 @@ pub(super) async fn serve_http2(
         transport: Transport {
             peer,
             can_take_over: false,
-            is_tls: matches!(io, Io::Tls(_)),
+            is_tls: matches!(io, Io::Right(_)),
         },
         slot: Slot::default(),
     };

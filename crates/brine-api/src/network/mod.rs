@@ -108,7 +108,7 @@ impl Server {
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, held: Held) {
         let _ = stream.set_nodelay(true); // only delays answers
         let Some(tls) = &self.tls else {
-            return self.serve_http1(Io::Tcp(stream), peer, held).await;
+            return self.serve_http1(Io::Left(stream), peer, held).await;
         };
         let handshake = tls.acceptor().accept(stream);
         let stream = match timeout(self.state.options.limits.head_timeout, handshake).await {
@@ -117,7 +117,7 @@ impl Server {
             Err(_) => return tracing::debug!(%peer, "no TLS: the client is silent"),
         };
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let io = Io::Tls(Box::new(stream));
+        let io = Io::Right(Box::new(stream));
         match is_http2 {
             true => {
                 let closing = self.closing.subscribe();
