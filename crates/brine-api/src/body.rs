@@ -53,8 +53,8 @@ impl ResponseBody {
         Self(Kind::Full(Some(bytes.into())))
     }
 
-    /// What others write into a pipe, told to `start` when somebody asks for the body. When nobody reads it any more,
-    /// writing fails.
+    /// What is written into a pipe. `start` gets the writing end when the body is first read; once the client has gone,
+    /// writes fail.
     pub(crate) fn piped(start: impl FnOnce(DuplexStream) + Send + 'static) -> Self {
         Self(Kind::Piped(Pipe::Waiting(Box::new(start))))
     }

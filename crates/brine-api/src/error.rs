@@ -58,7 +58,7 @@ pub enum ApiError {
     /// The body did not come.
     #[error("the body did not come in time")]
     BodyTimeout,
-    /// Nobody waits for the answer any more.
+    /// The client closed the connection before its command was done.
     #[error("the client has gone")]
     ClientGone,
     /// The body has a type that is not read.

@@ -29,7 +29,7 @@ impl HangUp {
         (sender, Self(Some(receiver)))
     }
 
-    /// That of a request; one that never happens where nobody looks.
+    /// The one that the listener gave to a request. On listeners that do not watch their clients it never happens.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().unwrap_or(Self(None))
     }

@@ -43,28 +43,20 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
     /// Runs what reads and writes the stream to its end, and writes what has gathered after each of its turns.
     pub(super) async fn drive<T>(&self, connection: impl Future<Output = T>) -> T {
         let mut connection = pin!(connection);
-        let mut ended = None;
-        poll_fn(|cx| {
-            if ended.is_none()
-                && let Poll::Ready(output) = connection.as_mut().poll(cx)
-            {
-                ended = Some(output);
-            }
-            let written = self.inner().poll_write_all(cx);
-            match ended.take() {
-                // Whoever does not take the rest may have gone: an error is the end, too.
-                Some(output) if written.is_ready() => Poll::Ready(output),
-                output => {
-                    ended = output;
-                    Poll::Pending
-                }
-            }
+        let output = poll_fn(|cx| {
+            let ended = connection.as_mut().poll(cx);
+            // What does not go out now wakes this task; the next write tells the connection of an error.
+            let _ = self.inner().poll_write_all(cx);
+            ended
         })
-        .await
+        .await;
+        // Whoever does not take the rest may have gone: an error is the end, too.
+        let _ = poll_fn(|cx| self.inner().poll_write_all(cx)).await;
+        output
     }
 
-    /// Waits until the client sends nothing more. What it sent and nobody has read may hide that: then a write that
-    /// fails tells it later.
+    /// Waits until the client has closed its sending half. Requests that have not been read yet can hide this; then it
+    /// shows only when a write fails.
     pub(super) async fn hang_up(&self) -> Peer
     where
         S: Socket,

@@ -25,8 +25,8 @@ const MAX_UNSENT: usize = 1 << 20;
 /// about, and other connections want their turn.
 const TURN: usize = 64 << 10;
 
-/// Fires a body as it comes. What came whole before it breaks off, or is no chunk, was fired and is answered; then
-/// comes an error, and the answer ends without its last chunk.
+/// Fires the events of a body while it is being received. If the body breaks off or its chunks are malformed, the
+/// events received until then are fired and answered; an error line follows, and the answer ends without its last chunk.
 pub(super) async fn run(
     firing: Firing,
     mut incoming: Incoming,
@@ -48,7 +48,7 @@ pub(super) async fn run(
             biased;
             permit = out.reserve(), if !answers.ready.is_empty() => match permit {
                 Ok(permit) => permit.send(std::mem::take(&mut answers.ready).into()),
-                Err(_) => return Ok(()), // nobody reads the answers any more
+                Err(_) => return Ok(()), // the client has gone
             },
             stored = answers.stored(), if answers.syncing.is_some() => {
                 if let Err(error) = stored {
@@ -62,7 +62,7 @@ pub(super) async fn run(
                         cutter.push(&piece);
                         cutter.take()
                     }
-                    // The rest of a line that broke off is no event.
+                    // An unfinished line is not fired.
                     (Some(Err(error)), broken_off) => {
                         broken = Some(error);
                         *broken_off = None;
