@@ -33,8 +33,8 @@ const ALWAYS: &str = "saltutil.find_job";
 /// The mark of keyword arguments, the last of the arguments.
 const KEYWORDS: &str = "__kwarg__";
 
-/// Whether the entries permit a job; of several functions all must be permitted. `select` resolves a compound target
-/// to minions.
+/// Whether the entries permit a job; of several functions all must be permitted, and of none nothing is, as with Salt
+/// 3008.3. `select` resolves a compound target to minions.
 pub(in crate::master) fn permits(
     entries: &[Value],
     wanted: &Wanted<'_>,
@@ -59,11 +59,14 @@ pub(in crate::master) fn permits(
                 .any(|entry| entry_permits(&patterns, entry, fun, arg, &reaches))
     };
     match wanted.fun {
-        Value::Array(funs) => funs.iter().enumerate().all(|(at, fun)| {
-            let arg = wanted.arg.get(at).and_then(Value::as_array);
-            fun.as_str()
-                .is_some_and(|fun| permitted(fun, arg.unwrap_or_default()))
-        }),
+        Value::Array(funs) => {
+            !funs.is_empty()
+                && funs.iter().enumerate().all(|(at, fun)| {
+                    let arg = wanted.arg.get(at).and_then(Value::as_array);
+                    fun.as_str()
+                        .is_some_and(|fun| permitted(fun, arg.unwrap_or_default()))
+                })
+        }
         fun => fun.as_str().is_some_and(|fun| permitted(fun, wanted.arg)),
     }
 }
@@ -307,15 +310,21 @@ pub(crate) fn fuzz_acl(bytes: &[u8]) {
         let minions = &[];
         permits(entries, &Wanted { fun, arg, minions }, |_| Vec::new())
     };
-    let each = funs.iter().enumerate().all(|(at, fun)| {
+    let mut each = funs.iter().enumerate().map(|(at, fun)| {
         let arg = args.get(at).and_then(Value::as_array).unwrap_or_default();
         fun.as_str().is_some() && permitted(entries, fun, arg)
     });
+    let each = !funs.is_empty() && each.all(|permitted| permitted);
     let all: Value = funs.clone().into();
     assert_eq!(permitted(entries, &all, args), each);
     for fun in funs {
         let name = fun.as_str().unwrap_or_default();
-        assert_eq!(permitted(&[], fun, args), name == ALWAYS);
+        let is_always = |fun: &Value| fun.as_str() == Some(ALWAYS);
+        let always = match fun {
+            Value::Array(funs) => !funs.is_empty() && funs.iter().all(is_always),
+            fun => is_always(fun),
+        };
+        assert_eq!(permitted(&[], fun, args), always);
         let _ = permits_call(entries, "runner", name, args, &Map::new());
         assert!(permits_call(&[], "wheel", name, args, &Map::new()).is_err());
     }
@@ -412,6 +421,12 @@ mod tests {
         assert!(ask(&entries, &both, &none, &["db1"]));
         let other = list(&["test.ping", "cmd.run"]);
         assert!(!ask(&entries, &other, &none, &["db1"]));
+    }
+
+    #[test]
+    fn a_job_without_a_function_is_not_permitted() {
+        assert!(!ask(&[".*".into()], &list(&[]), &[], &["db1"]));
+        assert!(!ask(&[], &list(&[]), &[], &["db1"]));
     }
 
     #[test]
