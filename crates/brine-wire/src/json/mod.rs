@@ -17,6 +17,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
+use core::fmt::Write as _;
 use core::time::Duration;
 
 use crate::msgpack;
@@ -294,6 +295,9 @@ fn bare(scalar: &Value) -> Option<Cow<'_, str>> {
     })
 }
 
+/// The longest text of a float, rounded up: `-1.7976931348623157e+308`.
+const FLOAT_BYTES: usize = 32;
+
 /// A float as Python's `repr` writes it, and JSON's missing numbers as `json.dumps` does.
 fn float(number: f64) -> String {
     if number.is_nan() {
@@ -310,34 +314,47 @@ fn float(number: f64) -> String {
     let scientific = shortest(number);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
+    let mut text = String::with_capacity(FLOAT_BYTES);
     if !(-4..16).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+        let _ = write!(text, "{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+        return text;
     }
-    let (minus, mantissa) = match mantissa.strip_prefix('-') {
-        Some(mantissa) => ("-", mantissa),
-        None => ("", mantissa),
+    let mantissa = match mantissa.strip_prefix('-') {
+        Some(mantissa) => {
+            text.push('-');
+            mantissa
+        }
+        None => mantissa,
     };
-    let digits = mantissa.replace('.', "");
-    let zeros = |count: usize| "0".repeat(count);
-    match usize::try_from(exponent + 1) {
-        Ok(whole) if whole >= digits.len() => {
-            format!("{minus}{digits}{}.0", zeros(whole - digits.len()))
+    let (first, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let zeros = |count: usize| core::iter::repeat_n('0', count);
+    match usize::try_from(exponent) {
+        Ok(whole) if whole >= decimals.len() => {
+            text.extend([first, decimals]);
+            text.extend(zeros(whole - decimals.len()));
+            text.push_str(".0");
         }
-        Ok(whole) if whole > 0 => format!("{minus}{}.{}", &digits[..whole], &digits[whole..]),
-        _ => {
-            let leading = exponent.unsigned_abs() as usize - 1;
-            format!("{minus}0.{}{digits}", zeros(leading))
+        Ok(whole) => text.extend([first, &decimals[..whole], ".", &decimals[whole..]]),
+        Err(_) => {
+            text.push_str("0.");
+            text.extend(zeros(exponent.unsigned_abs() as usize - 1));
+            text.extend([first, decimals]);
         }
     }
+    text
 }
 
 /// The shortest digits that read back as the same number, in scientific form. Of two that are
 /// equally near, Python takes the even one: what rounding to as many digits gives.
 fn shortest(number: f64) -> String {
-    let shortest = format!("{number:e}");
+    let mut shortest = String::with_capacity(FLOAT_BYTES);
+    let _ = write!(shortest, "{number:e}");
     let digits = shortest.bytes().take_while(|byte| *byte != b'e');
     let decimals = digits.filter(u8::is_ascii_digit).count() - 1;
+    if decimals < f64::DIGITS as usize {
+        return shortest; // two numbers of so few digits are never the same `f64`, so none is equally near
+    }
     let rounded = format!("{number:.decimals$e}");
     if rounded.parse() == Ok(number) {
         rounded

@@ -33,7 +33,7 @@ pub fn packed_to_exact_line(packed: &[u8], out: &mut Vec<u8>) -> Result<(), Deco
 pub fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(plain) = rest.iter().position(|byte| IS_ESCAPED[usize::from(*byte)]) {
+    while let Some(plain) = find_escaped(rest) {
         out.extend_from_slice(&rest[..plain]);
         let short = match rest[plain] {
             b'"' => b'"',
@@ -59,6 +59,18 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// The first byte that does not stand for itself.
+fn find_escaped(text: &[u8]) -> Option<usize> {
+    let is_escaped = |byte: &u8| IS_ESCAPED[usize::from(*byte)];
+    // All of a chunk are looked at whatever they are, which the compiler turns into vector instructions.
+    let is_plain = |chunk: &&[u8; 16]| {
+        let escaped = |found, byte: &u8| found | (*byte < 0x20) | matches!(*byte, b'"' | b'\\');
+        !chunk.iter().fold(false, escaped)
+    };
+    let plain = 16 * text.as_chunks().0.iter().take_while(is_plain).count();
+    Some(plain + text[plain..].iter().position(is_escaped)?)
+}
+
 /// Which bytes do not stand for themselves.
 const IS_ESCAPED: [bool; 256] = {
     let mut table = [false; 256];
@@ -72,8 +84,10 @@ const IS_ESCAPED: [bool; 256] = {
     table
 };
 
-/// Keys of one map among which a repeated one is looked for; larger maps take the other way.
+/// Keys of one map among which a repeated one is looked for; larger maps take the other way. Most have few, and a place
+/// for each key costs time even if it stays empty.
 const MAX_KEYS: usize = 64;
+const FEW_KEYS: usize = 8;
 
 struct Reader<'p> {
     rest: &'p [u8],
@@ -143,11 +157,17 @@ impl<'p> Reader<'p> {
     }
 
     fn map(&mut self, length: usize, depth: usize, out: &mut Vec<u8>) -> Option<()> {
+        match length {
+            0..=FEW_KEYS => self.entries(&mut [""; FEW_KEYS][..length], depth, out),
+            _ => self.entries([""; MAX_KEYS].get_mut(..length)?, depth, out),
+        }
+    }
+
+    /// The entries of a map; there is a place for each key.
+    fn entries(&mut self, keys: &mut [&'p str], depth: usize, out: &mut Vec<u8>) -> Option<()> {
         let depth = depth.checked_sub(1)?;
-        let mut keys = [""; MAX_KEYS];
-        let keys = keys.get_mut(..length)?;
         out.push(b'{');
-        for place in 0..length {
+        for place in 0..keys.len() {
             let key = self.key()?;
             let (earlier, this) = keys.split_at_mut(place);
             if earlier.contains(&key) {
