@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use brine_bus::BusHandle;
-
-/// Where metrics come from besides the log and the streams; each part is asked whenever somebody reads.
+/// Where metrics come from besides the bus, its log and the streams; each part is asked whenever somebody reads.
 #[derive(Default)]
 pub struct Sources {
-    /// The bus.
-    pub bus: Option<BusHandle>,
     /// Its history, if it has one.
     pub history: Option<Arc<dyn Fn() -> HistoryFigures + Send + Sync>>,
     /// The master, if it is one.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use brine_bus::Relay;
+use brine_bus::{BusHandle, Relay};
 use brine_log::history::History;
 use brine_log::{Log, Seq};
 use brine_wire::Map;
@@ -103,6 +103,8 @@ impl Default for ApiConfig {
 pub struct ApiState {
     /// The bus's log.
     pub log: Arc<Log>,
+    /// The bus, which accepts its subscribers before something is fired here; `None` for a log that no bus serves.
+    pub bus: Option<BusHandle>,
     /// Who may do what.
     pub acl: Acl,
     /// Whose bus this is.
@@ -142,6 +144,7 @@ impl ApiState {
     pub fn new(log: Arc<Log>, acl: Acl, node: NodeInfo, config: ApiConfig) -> Self {
         Self {
             log,
+            bus: None,
             acl,
             node,
             config,

@@ -2,8 +2,9 @@
 //!
 //! This is where an event's path begins: [`Bus::run`] accepts, [`PullConn`](crate::pull) reads and
 //! appends to the log, [`Subscriber`](crate::publish) writes from it. All of it runs on the one
-//! thread of the runtime it is called in; [`Bus::spawn`] makes such a thread. It knows nothing of
-//! what an event means.
+//! thread of the runtime it is called in, but that other threads may accept subscribers before they
+//! append ([`accept`](crate::accept)); [`Bus::spawn`] makes such a thread. It knows nothing of what
+//! an event means.
 
 use std::future::Future;
 use std::io;
@@ -12,19 +13,21 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brine_log::{Log, Start};
+use brine_log::Log;
 use brine_wire::frame::{Framing, MAX_FRAME_BYTES};
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::accept::{Accepted, Acceptor};
 use crate::allocator::TrimAfterBurst;
 use crate::handle::{BusHandle, Registry};
-use crate::listen::{Accepting, Readers, Sockets};
+use crate::listen::{Accepting, Listener, Sockets};
 use crate::publish::{End, Subscriber};
 use crate::pull::{Inlet, PullConn};
 use crate::quota::Quota;
+use crate::registration::Registered;
 use crate::relay::Relay;
 use crate::stream::Stream;
 
@@ -54,8 +57,15 @@ pub struct Served {
 
 /// A bus, its sockets bound but not served yet.
 pub struct Bus {
-    served: Vec<Served>,
+    sockets: Vec<Accepts>,
     core: Arc<Core>,
+}
+
+/// What is accepted from: publishers by the bus's task, subscribers by whoever is first.
+struct Accepts {
+    publishers: Option<Listener>,
+    subscribers: Arc<Acceptor>,
+    accepted: mpsc::Receiver<Accepted>,
 }
 
 /// What every connection of a bus shares.
@@ -130,16 +140,26 @@ impl Bus {
         config: BusConfig,
     ) -> (Self, BusHandle) {
         let registry = Arc::new(Registry::default());
+        let sockets = served.into_iter().map(|Served { sockets, framing }| {
+            let (socket, log) = ((sockets.publish, sockets.readers), Arc::clone(&log));
+            let (subscribers, accepted) = Acceptor::new(socket, framing, log, &registry);
+            Accepts {
+                publishers: sockets.pull,
+                subscribers,
+                accepted,
+            }
+        });
+        let sockets = sockets.collect();
         let core = Core {
-            log: Arc::clone(&log),
             inlet,
             quota: Quota::new(config.max_frame_bytes.saturating_mul(UNFINISHED_FRAMES)),
             config,
+            log: Arc::clone(&log),
             registry: Arc::clone(&registry),
             phase: watch::Sender::new(Phase::Serving),
         };
         let core = Arc::new(core);
-        (Self { served, core }, BusHandle::new(log, registry))
+        (Self { sockets, core }, BusHandle::new(log, registry))
     }
 
     /// Serves until `shutdown` is done; then reads what publishers have sent, writes it to
@@ -161,15 +181,16 @@ impl Bus {
         shutdown: impl Future<Output = ()>,
         drained: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let Self { served, core } = self;
+        let Self { sockets, core } = self;
         let (mut pulling, mut publishing) = (JoinSet::new(), JoinSet::new());
-        for Served { sockets, framing } in served {
-            if let Some(pull) = sockets.pull {
+        for accepts in sockets {
+            if let Some(pull) = accepts.publishers {
                 pulling.spawn(Arc::clone(&core).accept_publishers(pull.register()?));
             }
-            let publish = sockets.publish.register()?;
-            let readers = sockets.readers;
-            publishing.spawn(Arc::clone(&core).accept_subscribers(publish, framing, readers));
+            let (subscribers, accepted) = (accepts.subscribers, accepts.accepted);
+            let waiting = subscribers.readiness()?;
+            let core = Arc::clone(&core);
+            publishing.spawn(core.accept_subscribers(subscribers, waiting, accepted));
         }
         shutdown.await;
         core.phase.send_replace(Phase::Draining);
@@ -279,46 +300,53 @@ impl Core {
 
     async fn accept_subscribers(
         self: Arc<Self>,
-        listener: Accepting,
-        framing: Framing,
-        readers: Readers,
+        acceptor: Arc<Acceptor>,
+        waiting: Registered,
+        mut accepted: mpsc::Receiver<Accepted>,
     ) {
         let (mut connections, mut memory) = (JoinSet::new(), TrimAfterBurst::default());
         let mut refused = JoinSet::new();
         let mut warned = None;
-        let mut asked = self.registry.acceptor();
         let mut draining = pin!(self.reached(Phase::Draining));
-        let mut serve = |stream: Stream, connections: &mut JoinSet<()>| {
-            if readers.admit(stream.peer()) {
-                let subscriber = self.subscriber(stream, framing);
-                connections.spawn(Arc::clone(&self).publish_to(subscriber));
-            } else {
-                refuse(stream, &mut refused);
+        let mut serve = |accepted: Accepted, connections: &mut JoinSet<()>| {
+            let stream = match Stream::new(accepted.socket) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    return tracing::warn!(err = %error, "cannot serve a subscriber; closed its connection");
+                }
+            };
+            match accepted.subscriber {
+                Some((cursor, entry)) => {
+                    let subscriber = Subscriber::new(stream, cursor, entry);
+                    connections.spawn(Arc::clone(&self).publish_to(subscriber));
+                }
+                None => refuse(stream, &mut refused),
             }
         };
         loop {
             tokio::select! {
-                stream = accept(&listener, &mut warned) => serve(stream, &mut connections),
-                Some(accept_now) = asked.recv() => {
-                    while let Some(stream) = if_ready(accept(&listener, &mut warned)).await {
-                        serve(stream, &mut connections);
+                ready = waiting.readable() => {
+                    let accepted = ready.and_then(|mut ready| {
+                        if acceptor.accept_waiting()? {
+                            ready.clear_ready();
+                        }
+                        Ok(())
+                    });
+                    if let Err(error) = accepted {
+                        pause(&error, &mut warned).await;
                     }
-                    drop(accept_now);
                 }
+                Some(accepted) = accepted.recv() => serve(accepted, &mut connections),
                 Some(_) = connections.join_next() => {}
                 () = &mut draining => break,
             }
             memory.note(connections.len());
         }
-        drop((listener, asked));
+        drop((acceptor, waiting));
+        while let Ok(accepted) = accepted.try_recv() {
+            serve(accepted, &mut connections);
+        }
         while connections.join_next().await.is_some() {}
-    }
-
-    /// A subscriber that gets what is appended from now on.
-    fn subscriber(&self, stream: Stream, framing: Framing) -> Subscriber {
-        let cursor = self.log.frames(framing, Start::Tail);
-        let entry = self.registry.subscriber(stream.peer(), cursor.seq());
-        Subscriber::new(stream, cursor, entry)
     }
 
     async fn publish_to(self: Arc<Self>, mut subscriber: Subscriber) {
@@ -357,23 +385,26 @@ fn refuse(stream: Stream, refused: &mut JoinSet<()>) {
     }
 }
 
-/// Accepts the next connection, trying again while the system is out of descriptors. Warns when that starts,
-/// and again after [`WARNING_PAUSE`]; `warned` is when it was logged last.
+/// Accepts the next connection, trying again while the system is out of descriptors.
 async fn accept(listener: &Accepting, warned: &mut Option<Instant>) -> Stream {
     loop {
         match listener.accept().await {
             Ok(stream) => return stream,
             // The peer was gone before it was accepted: nothing is wrong here.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                if warned.is_none_or(|warned| warned.elapsed() > WARNING_PAUSE) {
-                    tracing::warn!(err = %error, "cannot accept connections for now; raise the file limit (ulimit -n) if this recurs");
-                    *warned = Some(Instant::now());
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => pause(&error, warned).await,
         }
     }
+}
+
+/// Waits until the system may have descriptors again. Warns when that starts, and again after [`WARNING_PAUSE`];
+/// `warned` is when it was logged last.
+async fn pause(error: &io::Error, warned: &mut Option<Instant>) {
+    if warned.is_none_or(|warned| warned.elapsed() > WARNING_PAUSE) {
+        tracing::warn!(err = %error, "cannot accept connections for now; raise the file limit (ulimit -n) if this recurs");
+        *warned = Some(Instant::now());
+    }
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// What a future gives without waiting, once the runtime has looked at the sockets again.

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as blocking};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use brine_log::{EventCursor, Incoming, Lag, Log, Millis, Position, Seq, Source, Start, Stats};
 use tokio::sync::mpsc;
 
+use crate::accept::Acceptor;
 use crate::audit::{Audit, Noticed};
 use crate::clock;
 use crate::delay::{self, Delays, DeliveryDelay};
@@ -66,8 +67,10 @@ impl BusHandle {
         &self.log
     }
 
-    /// Appends events that are already checked and encoded, as of now. Gives their numbers.
+    /// Appends events that are already checked and encoded, as of now. Gives their numbers. Every subscriber whose
+    /// connection waits to be accepted is accepted before, and gets them.
     pub fn append<'a>(&self, events: impl IntoIterator<Item = Incoming<'a>>) -> Range<Seq> {
+        self.accept_waiting();
         self.log.append(events, clock::now())
     }
 
@@ -77,6 +80,7 @@ impl BusHandle {
         sender: &str,
         events: impl IntoIterator<Item = Incoming<'a>>,
     ) -> Range<Seq> {
+        self.accept_waiting();
         self.log.append_from(Some(sender), events, clock::now())
     }
 
@@ -85,15 +89,14 @@ impl BusHandle {
         &self,
         events: impl IntoIterator<Item = (Source<'s>, Incoming<'a>)>,
     ) -> Range<Seq> {
+        self.accept_waiting();
         self.log.append_sourced(events, clock::now())
     }
 
-    /// Waits until the bus has accepted every subscriber that has connected, so that each of them gets what is appended
-    /// from now on. A client connects, and then asks for what makes events: without this, those may be appended while
-    /// its connection still waits to be accepted. Returns at once when the bus is not served. Blocks; not to be called on
-    /// the bus's own thread.
-    pub fn accept_pending(&self) {
-        self.registry.accept_pending();
+    /// Accepts the subscribers whose connections wait, so that they get what is appended from now on. For those who
+    /// append to the log themselves, and not on the bus's own thread.
+    pub fn accept_waiting(&self) {
+        self.registry.accept_waiting();
     }
 
     /// A cursor over the events of the bus, whoever publishes them.
@@ -147,7 +150,7 @@ impl fmt::Debug for BusHandle {
 }
 
 /// Who is connected to a bus, and totals of those who were.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Registry {
     publishers: AtomicUsize,
     refused_publishers: AtomicU64,
@@ -156,19 +159,13 @@ pub(crate) struct Registry {
     delivered: AtomicU64,
     delays: Delays,
     connections: AtomicU64,
-    /// Ask the tasks that accept subscribers to accept those that wait now.
-    acceptors: Mutex<Vec<mpsc::Sender<AcceptNow>>>,
+    /// Those of the bus's publish sockets, while it serves them.
+    acceptors: Mutex<Vec<Weak<Acceptor>>>,
     /// By the order in which they connected. Locked when one comes or goes and for statistics,
     /// never for an event.
     subscribers: Mutex<BTreeMap<u64, Arc<Progress>>>,
     pub(crate) audit: Audit,
 }
-
-/// Asks for the subscribers that wait to be accepted; dropped when they are.
-pub(crate) type AcceptNow = blocking::SyncSender<()>;
-
-/// More than there are threads, each of which asks once at a time.
-const ASKING: usize = 4096;
 
 /// A publisher that is connected; counted out when dropped.
 pub(crate) struct CountedPublisher(Arc<Registry>);
@@ -213,23 +210,20 @@ impl Registry {
         }
     }
 
-    /// What a task that accepts subscribers is asked.
-    pub(crate) fn acceptor(&self) -> mpsc::Receiver<AcceptNow> {
-        let (ask, asked) = mpsc::channel(ASKING);
-        self.acceptors().push(ask);
-        asked
+    /// Has whoever appends accept from this one, too.
+    pub(crate) fn accepts(&self, acceptor: &Arc<Acceptor>) {
+        self.acceptors().push(Arc::downgrade(acceptor));
     }
 
-    fn accept_pending(&self) {
-        let (accept, accepted) = blocking::sync_channel(1);
-        for acceptor in self.acceptors().iter() {
-            let _ = acceptor.try_send(accept.clone()); // an error: it accepts no more
+    /// Accepts the subscribers whose connections wait.
+    fn accept_waiting(&self) {
+        for acceptor in self.acceptors().iter().filter_map(Weak::upgrade) {
+            // The bus's own thread meets the same error, and reports it.
+            let _ = acceptor.accept_waiting();
         }
-        drop(accept);
-        let _ = accepted.recv(); // nothing is sent: it returns when the last of them is dropped
     }
 
-    fn acceptors(&self) -> MutexGuard<'_, Vec<mpsc::Sender<AcceptNow>>> {
+    fn acceptors(&self) -> MutexGuard<'_, Vec<Weak<Acceptor>>> {
         self.acceptors
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -5,10 +5,11 @@
 //! client: [`client`] listens to and fires on any bus that speaks Salt's
 //! local protocol, ours or Salt's own. Both find a bus by its [`Address`].
 //!
-//! The path of an event through this crate: `bus` accepts, `pull` reads and appends to the log,
+//! The path of an event through this crate: `bus` and `accept` accept, `pull` reads and appends to the log,
 //! `publish` writes from it. Nothing here knows the network between minions and masters,
 //! configuration files, or what an event means.
 
+mod accept;
 pub mod address;
 mod allocator;
 mod audit;

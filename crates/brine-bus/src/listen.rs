@@ -175,6 +175,19 @@ impl Listener {
         let socket = Registered::new(socket, Interest::READABLE)?;
         Ok(Accepting { socket, kind })
     }
+
+    /// Tells the runtime this is called in when connections wait; [`Listener::accept`] takes them, on any thread.
+    pub(crate) fn readiness(&self) -> io::Result<Registered> {
+        Registered::new(self.socket.try_clone()?, Interest::READABLE)
+    }
+
+    /// A connection that waits, as a non-blocking socket.
+    ///
+    /// # Errors
+    /// What the system says: nobody waits, descriptors exhausted, or a peer that is already gone.
+    pub(crate) fn accept(&self) -> io::Result<OwnedFd> {
+        accept(&self.socket, &self.kind)
+    }
 }
 
 impl Accepting {
@@ -183,15 +196,19 @@ impl Accepting {
     /// # Errors
     /// What the system says: descriptors exhausted, or a peer that is already gone.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let accept = |socket: &OwnedFd| Ok(rustix::net::accept_with(socket, flags)?);
-        let stream = self.socket.async_io(Interest::READABLE, accept).await?;
-        if matches!(self.kind, Kind::Tcp) {
-            // Events go out in whole batches; waiting for more would only delay them.
-            rustix::net::sockopt::set_tcp_nodelay(&stream, true)?;
-        }
-        Stream::new(stream)
+        let accept = |socket: &OwnedFd| accept(socket, &self.kind);
+        Stream::new(self.socket.async_io(Interest::READABLE, accept).await?)
     }
+}
+
+fn accept(socket: &OwnedFd, kind: &Kind) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = rustix::net::accept_with(socket, flags)?;
+    if matches!(kind, Kind::Tcp) {
+        // Events go out in whole batches; waiting for more would only delay them.
+        rustix::net::sockopt::set_tcp_nodelay(&stream, true)?;
+    }
+    Ok(stream)
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<Listener, BindError> {

@@ -51,18 +51,8 @@ impl Stream {
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        let Ok(socket) = self.socket() else {
-            return Peer::Unknown;
-        };
-        if let Ok(Some(address)) = rustix::net::getpeername(socket)
-            && let Ok(address) = SocketAddr::try_from(address)
-        {
-            return Peer::Address(address);
-        }
-        rustix::net::sockopt::socket_peercred(socket).map_or(Peer::Unknown, |peer| Peer::Process {
-            pid: peer.pid.as_raw_nonzero().get(),
-            uid: peer.uid.as_raw(),
-        })
+        self.socket()
+            .map_or(Peer::Unknown, |socket| Peer::of(socket.get_ref()))
     }
 
     /// Reads what is there, at most a bufferful. Zero bytes are the end of the stream. A read that
@@ -142,6 +132,21 @@ impl Stream {
         self.socket
             .as_deref()
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Peer {
+    /// Who is at the other end of a connected socket.
+    pub(crate) fn of(socket: &OwnedFd) -> Self {
+        if let Ok(Some(address)) = rustix::net::getpeername(socket)
+            && let Ok(address) = SocketAddr::try_from(address)
+        {
+            return Self::Address(address);
+        }
+        rustix::net::sockopt::socket_peercred(socket).map_or(Self::Unknown, |peer| Self::Process {
+            pid: peer.pid.as_raw_nonzero().get(),
+            uid: peer.uid.as_raw(),
+        })
     }
 }
 

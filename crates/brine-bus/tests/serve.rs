@@ -323,28 +323,26 @@ async fn the_handle_shows_what_a_bus_does_while_it_runs() {
 }
 
 #[tokio::test]
-async fn who_has_connected_gets_what_is_appended_after_the_bus_was_asked_to_accept() {
+async fn who_has_connected_gets_what_is_appended_before_the_bus_could_accept() {
     let bus = TestBus::default();
-    // The bus runs on the thread of this test, which nothing lets go before the question: the connection waits.
+    // The bus runs on the thread of this test, which nothing lets go before the event: the connection waits.
     let early = std::os::unix::net::UnixStream::connect(bus.socket("pub")).expect("connected");
     assert_eq!(bus.handle.stats().subscribers.len(), 0);
-    let handle = bus.handle.clone();
-    let asked = tokio::task::spawn_blocking(move || {
-        handle.accept_pending();
-        let tag_bytes = 3;
-        let event = event("own", 1);
-        handle.append([Incoming {
-            event: &event,
-            tag_bytes,
-        }]);
-    });
-    asked.await.expect("asked");
+    let event_of = |n| event("own", n);
+    bus.handle.append([Incoming {
+        event: &event_of(1),
+        tag_bytes: 3,
+    }]);
     early.set_nonblocking(true).expect("a socket");
     let mut reader = Subscriber::new(UnixStream::from_std(early).expect("a socket"));
-    assert_eq!(reader.next().await, Some(event("own", 1)));
+    assert_eq!(reader.next().await, Some(event_of(1)));
     let handle = bus.handle.clone();
     bus.end().await;
-    handle.accept_pending(); // nobody accepts any more, and nobody waits for it
+    // Nobody accepts any more, and nothing waits for it.
+    handle.append([Incoming {
+        event: &event_of(2),
+        tag_bytes: 3,
+    }]);
 }
 
 #[tokio::test]

@@ -81,11 +81,6 @@ impl NodeBus {
         Ok(self.bus.append([incoming]).start)
     }
 
-    /// Waits until every program that has connected to the bus is a subscriber of it ([`BusHandle::accept_pending`]).
-    pub(crate) fn accept_pending(&self) {
-        self.bus.accept_pending();
-    }
-
     fn encode(&self, tag: &str, data: &mut Map) -> Result<Vec<u8>, FireError> {
         let stamp = stamp::format(since_epoch(), self.compat.stamp_style());
         event::encode_event(tag, data, &stamp, self.max_event_size)

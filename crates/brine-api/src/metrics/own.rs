@@ -20,7 +20,7 @@ pub(crate) fn write(state: &ApiState, out: &mut Exposition) {
             1,
         );
     log(state, out);
-    if let Some(bus) = &state.metrics.bus {
+    if let Some(bus) = &state.bus {
         self::bus(bus, out);
     }
     streams(state, out);

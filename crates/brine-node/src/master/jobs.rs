@@ -235,7 +235,6 @@ impl Context {
 
     /// Fires the events of a new job. Whoever asked for it connected to the bus before, and gets them and all returns.
     fn announce(&self, job: &Job, minions: &[MinionId], missing: &[MinionId]) {
-        self.bus.accept_pending();
         let series = self.options.compat().series();
         if series != Series::S3008 {
             let (tag, data) = job.minions_event(minions);

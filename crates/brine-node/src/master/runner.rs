@@ -59,7 +59,6 @@ pub(super) fn start(
         user: by.user().to_owned(),
         jid: Jid::at(since_epoch()).as_str().to_owned(),
     };
-    master.bus.accept_pending(); // the client's connection: it waits for the events of the call
     let tag = tagify(["run", call.jid.as_str()], "", SALT);
     let answer = [("tag", tag.as_str()), ("jid", call.jid.as_str())];
     let answer: Map = answer.into_iter().collect();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use brine_api::ApiState;
-use brine_api::metrics::{HistoryFigures, MasterFigures, ReactorFigures, Sources};
+use brine_api::metrics::{HistoryFigures, MasterFigures, ReactorFigures};
 use brine_bus::{BusHandle, BusStats, Peer};
 use brine_log::history::{History, Status};
 use brine_node::master::MasterHandle;
@@ -26,10 +26,7 @@ pub(crate) fn attach(
     state
         .status
         .push(("bus", Arc::new(move || bus_status(&handle.stats()))));
-    state.metrics = Sources {
-        bus: Some(bus.clone()),
-        ..Sources::default()
-    };
+    state.bus = Some(bus.clone());
     if let Some(history) = history {
         let (writer, log) = (history.clone(), Arc::clone(bus.log()));
         state.metrics.history = Some(Arc::new(move || {

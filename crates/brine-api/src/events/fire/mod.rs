@@ -177,6 +177,9 @@ impl Firing {
         }
         let now = since_epoch();
         let at = Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        if let Some(bus) = &self.state.bus {
+            bus.accept_waiting();
+        }
         let events = log.append(batch.events(), at);
         let seqs = (events.start.0..events.end.0).map(|seq| Ok(Seq(seq)));
         batch.answer(self.form, log.id(), seqs, answers);

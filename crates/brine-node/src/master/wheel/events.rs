@@ -38,7 +38,6 @@ impl<'a> CallEvents<'a> {
         };
         let tag = |jid: &str| tagify(["wheel", jid], "", SALT);
         let jid = Jid::at(since_epoch());
-        master.bus.accept_pending(); // the client's connection: it waits for the events of the call
         let mut request = Map::new();
         request.insert("fun", format!("wheel.{fun}"));
         request.insert("jid", jid.as_str());
