@@ -78,6 +78,7 @@ def sent(site, *args, **kwargs):
     with get_event("master", opts=site.master_opts) as event:
         assert caller.cmd("event.send", *args, **kwargs) is True
         got = event.get_event(wait=60, tag=args[0])
+    assert got, site.logs()
     assert got["id"] == "m1"
     return got["data"]
 
