@@ -27,6 +27,7 @@
 //! ```
 
 mod buffer;
+mod config;
 mod cursor;
 mod gap;
 #[cfg(feature = "history")]
@@ -51,10 +52,10 @@ mod tags;
 mod unused;
 mod withheld;
 
+pub use config::{Lag, LogConfig, OverrunCause, ReadsFrom, Stats};
 pub use cursor::{Chunk, EventCursor, Events, FrameCursor, Next};
 pub use gap::{Gap, GapReason};
 pub use log::{Incoming, Log};
-pub use memory::{Lag, LogConfig, OverrunCause, ReadsFrom, Stats};
 pub use overflow::OverflowConfig;
 pub use position::{LogId, Millis, ParsePositionError, Position, Seq, Start};
 pub use segment::{Framings, StoredEvent};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use brine_wire::frame::Framing;
 
+use crate::config::{Lag, LogConfig, OverrunCause, Stats};
 use crate::cursor::{EventCursor, FrameCursor, wait_for};
 use crate::gap::GapReason;
-use crate::memory::{Lag, LogConfig, Memory, OverrunCause, Stats};
+use crate::memory::Memory;
 use crate::overflow::{OverflowConfig, Threads};
 use crate::position::{LogId, Millis, Position, Seq, Start};
 use crate::shared::Shared;

@@ -3,115 +3,24 @@
 //! It counts how many cursors are in each segment and knows nothing else of them. Retention follows
 //! from that: the newest segments stay, as many as hold [`LogConfig::keep_bytes`] of events; an
 //! older one goes as soon as no cursor is in it or before it. One that a lagging cursor still needs
-//! goes to the overflow when half of the memory is full. Without overflow, or beyond the overflow's
-//! limit, the oldest segment goes whether or not a cursor is in it.
-//!
-//! The overflow's threads do all I/O; this module only tracks where each segment is.
+//! goes to the overflow when half of the memory is full ([`overflow`]). Without overflow, or beyond
+//! the overflow's limit, the oldest segment goes whether or not a cursor is in it.
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
+mod overflow;
+
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use brine_wire::frame::Framing;
 
-use tokio::sync::oneshot;
-
+use self::overflow::{Home, Overflow};
+use crate::config::{Lag, LogConfig, OverrunCause, ReadsFrom, Stats};
 use crate::gap::{Gap, GapReason};
-use crate::overflow::{OnDisk, OverflowConfig, Threads, Written};
-use crate::position::{LogId, Millis, Position, Seq, Start};
+use crate::position::{Millis, Position, Seq, Start};
 use crate::segment::{self, FRAME_OVERHEAD_BYTES, Framings, SOURCE_BYTES, Segment, SegmentWriter};
 use crate::source::Source;
 use crate::unused::Unused;
-
-/// Which log this is, and how it uses memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// The log's identity: a number drawn at random for each new log.
-    pub id: LogId,
-    /// The most memory its segments take, in bytes, whatever cursors lag. The newest event is kept
-    /// even where it alone is larger.
-    pub max_bytes: usize,
-    /// The newest events, in bytes, that stay when no cursor lags: for readers that start earlier
-    /// than now. Up to a segment more is kept; never more than `max_bytes` of memory.
-    pub keep_bytes: usize,
-    /// Where segments go that lagging cursors need when memory is full.
-    pub overflow: Option<OverflowConfig>,
-    /// The framings events are kept in.
-    pub framings: Framings,
-    /// The number of the first event.
-    pub first: Seq,
-}
-
-impl LogConfig {
-    /// The defaults, for a log of this identity.
-    #[must_use]
-    pub const fn new(id: LogId) -> Self {
-        Self {
-            id,
-            max_bytes: 64 << 20,
-            keep_bytes: 1 << 20,
-            overflow: None,
-            framings: Framings::Bare,
-            first: Seq(1),
-        }
-    }
-}
-
-/// What the log holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stats {
-    /// The oldest event still there; equal to `next` when there is none.
-    pub oldest: Seq,
-    /// The number the next event will get.
-    pub next: Seq,
-    /// How many events these are.
-    pub events: u64,
-    /// The memory of all segments, in bytes.
-    pub bytes: usize,
-    /// Segments in the overflow, or on their way to it, in bytes.
-    pub overflow_bytes: u64,
-    /// Events appended since the log was made.
-    pub appended_events: u64,
-    /// Their bytes, without frames.
-    pub appended_bytes: u64,
-}
-
-/// How far a reader is behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lag {
-    /// Events it has not read; those that are gone count, too.
-    pub events: u64,
-    /// Their bytes with their frames, as far as they are still there.
-    pub bytes: u64,
-    /// Where the next event it reads is.
-    pub reads_from: ReadsFrom,
-}
-
-/// Where a reader's next event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReadsFrom {
-    /// In memory.
-    Memory,
-    /// On disk.
-    Disk,
-}
-
-/// Why a segment was dropped while a cursor was still in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OverrunCause {
-    /// There is no overflow, or its disk has failed.
-    #[error("the log in memory was full (log_bytes)")]
-    MemoryFull,
-    /// The overflow has reached its limit.
-    #[error("the overflow on disk was full (overflow_bytes, or half of the free space)")]
-    OverflowFull,
-    /// The overflow's disk takes segments more slowly than they come.
-    #[error("the disk of the overflow was too slow")]
-    DiskTooSlow,
-}
 
 /// Frames of one segment, in bytes. A quarter of a megabyte is what one write moves at most, and
 /// a few of these stay in a processor's cache.
@@ -122,11 +31,6 @@ const SEGMENT_EVENTS: usize = SEGMENT_BYTES / 128;
 /// While cursors lag there may be as many as there are segments in use, since they catch up in
 /// leaps.
 const SPARE_SEGMENTS: usize = 4;
-
-/// Segments read back from the overflow that stay for other readers at the same place, in bytes.
-const LOADED_BYTES: usize = 4 << 20;
-/// How long a failed overflow is not tried again, in milliseconds.
-const RETRY_AFTER: u64 = 60_000;
 
 /// All segments, and the writer of the newest.
 pub(crate) struct Memory {
@@ -154,34 +58,6 @@ pub(crate) struct Memory {
     spare: Vec<Segment>,
     /// The memory of a segment of the usual size; larger ones hold one large event each.
     ordinary_bytes: usize,
-}
-
-/// What is known of the overflow.
-struct Overflow {
-    threads: Threads,
-    max_bytes: u64,
-    /// The present limit: `max_bytes`, or half of the free space.
-    limit: u64,
-    /// Segments on disk and on their way to it, in bytes.
-    bytes: u64,
-    /// The memory of segments on their way to disk.
-    waiting_bytes: usize,
-    /// Set when it has failed: when it may be tried again.
-    retry_at: Option<Millis>,
-    /// Segments read back, the latest last.
-    loaded: Vec<(u64, Arc<Segment>)>,
-    /// Segments being read back, and who waits for them.
-    loading: HashMap<u64, Vec<oneshot::Sender<Arc<Segment>>>>,
-}
-
-/// Where a segment is. In order of age: on disk, waiting, in memory.
-enum Home {
-    Memory(Arc<Segment>),
-    /// In memory until it is written.
-    Waiting(Arc<Segment>),
-    Disk(OnDisk),
-    /// It could not be read back.
-    Lost,
 }
 
 /// What a cursor finds where it is.
@@ -565,207 +441,6 @@ impl Memory {
 /// A segment of the size that most have.
 fn ordinary(first: Seq, framings: Framings) -> (SegmentWriter, Segment) {
     segment::channel(first, framings, SEGMENT_BYTES, SEGMENT_EVENTS, SOURCE_BYTES)
-}
-
-impl Memory {
-    /// From now on segments go to disk when half of the memory is full.
-    pub(crate) fn set_overflow(&mut self, threads: Threads, max_bytes: u64) {
-        self.overflow = Some(Overflow {
-            threads,
-            max_bytes,
-            limit: max_bytes,
-            bytes: 0,
-            waiting_bytes: 0,
-            retry_at: None,
-            loaded: Vec::new(),
-            loading: HashMap::new(),
-        });
-    }
-
-    /// Why a cursor was overrun last.
-    pub(crate) const fn overrun_cause(&self) -> OverrunCause {
-        self.overrun_cause
-    }
-
-    /// Whether writers to the log should wait for the disk: a quarter of the memory waits for it.
-    #[inline]
-    pub(crate) fn is_backed_up(&self) -> bool {
-        self.waiting_bytes() > self.config.max_bytes / 4
-    }
-
-    #[inline]
-    fn waiting_bytes(&self) -> usize {
-        self.overflow
-            .as_ref()
-            .map_or(0, |overflow| overflow.waiting_bytes)
-    }
-
-    /// Queues old segments that cursors still need for writing, until with `bytes` more at most half of the memory
-    /// holds segments that are not queued. Tells whether the overflow's limit overran a cursor.
-    fn spill(&mut self, bytes: usize) -> bool {
-        let mut overrun = false;
-        // Cursors that do not lag are in one of the newest two, however little memory there is.
-        let half = (self.config.max_bytes / 2).max(2 * self.ordinary_bytes);
-        while self.overflow_is_usable()
-            && self.bytes - self.waiting_bytes() + bytes > half
-            && let Some(oldest) = self.segments.front()
-        {
-            if oldest.cursors == 0 {
-                self.drop_oldest();
-                continue;
-            }
-            let written = |kept: &Kept| !matches!(kept.home, Home::Memory(_));
-            let at = self.segments.partition_point(written);
-            let (Some(kept), Some(overflow)) = (self.segments.get_mut(at), &mut self.overflow)
-            else {
-                break;
-            };
-            let Home::Memory(segment) = &kept.home else {
-                break;
-            };
-            let segment = Arc::clone(segment);
-            let stored = segment.sizes().stored_bytes() as u64;
-            if overflow.bytes + stored <= overflow.limit {
-                overflow.bytes += stored;
-                overflow.waiting_bytes += segment.capacity_bytes();
-                kept.home = Home::Waiting(Arc::clone(&segment));
-                overflow
-                    .threads
-                    .write(self.first_segment + at as u64, segment);
-            } else if at > 0 {
-                self.overrun_cause = OverrunCause::OverflowFull;
-                overrun |= self.drop_oldest();
-            } else {
-                break; // it alone is over the limit
-            }
-        }
-        overrun
-    }
-
-    fn overflow_is_usable(&mut self) -> bool {
-        let now = self.now;
-        self.overflow.as_mut().is_some_and(|overflow| {
-            overflow.retry_at = overflow.retry_at.filter(|retry_at| now < *retry_at);
-            overflow.retry_at.is_none()
-        })
-    }
-
-    /// Takes note that a segment is on disk. Gives it back if nobody needs it any more.
-    pub(crate) fn written(&mut self, number: u64, written: Written) -> Option<OnDisk> {
-        let at = number.checked_sub(self.first_segment);
-        let at = at.and_then(|at| usize::try_from(at).ok());
-        let kept = at.and_then(|at| self.segments.get_mut(at));
-        let (Some(kept), Some(overflow)) = (kept, &mut self.overflow) else {
-            return Some(written.on_disk);
-        };
-        if let Some(free) = written.free_bytes {
-            let used = overflow.bytes;
-            overflow.limit = overflow.max_bytes.min((used + free) / 2);
-        }
-        // One that the log took back when the overflow failed stays in memory.
-        let Home::Waiting(segment) = &kept.home else {
-            return Some(written.on_disk);
-        };
-        let segment = Arc::clone(segment);
-        kept.home = Home::Disk(written.on_disk);
-        overflow.waiting_bytes -= segment.capacity_bytes();
-        self.leave_memory(segment);
-        None
-    }
-
-    /// Takes back what waits for a disk that has failed, and does not use it for a while. `false`
-    /// if that was so already.
-    pub(crate) fn fail_overflow(&mut self) -> bool {
-        let Some(overflow) = &mut self.overflow else {
-            return false;
-        };
-        for kept in &mut self.segments {
-            if let Home::Waiting(segment) = &kept.home {
-                overflow.bytes -= segment.sizes().stored_bytes() as u64;
-                kept.home = Home::Memory(Arc::clone(segment));
-            }
-        }
-        overflow.waiting_bytes = 0;
-        let retry_at = Millis(self.now.0.saturating_add(RETRY_AFTER));
-        overflow.retry_at.replace(retry_at).is_none()
-    }
-
-    /// Asks for a segment that is on disk; `None` if it is not there any more.
-    pub(crate) fn request(&mut self, number: u64) -> Option<oneshot::Receiver<Arc<Segment>>> {
-        let at = usize::try_from(number.checked_sub(self.first_segment)?).ok()?;
-        let Home::Disk(on_disk) = &self.segments.get(at)?.home else {
-            return None;
-        };
-        let overflow = self.overflow.as_mut()?;
-        let (sender, receiver) = oneshot::channel();
-        let waiting = overflow.loading.entry(number).or_default();
-        if waiting.is_empty() {
-            overflow.threads.read(number, on_disk.clone());
-        }
-        waiting.push(sender);
-        Some(receiver)
-    }
-
-    /// Hands a segment to all who wait for it. One that cannot be read is lost.
-    pub(crate) fn loaded(&mut self, number: u64, result: io::Result<Segment>) {
-        let Some(overflow) = &mut self.overflow else {
-            return;
-        };
-        let waiting = overflow.loading.remove(&number).unwrap_or_default();
-        if let Ok(segment) = result {
-            let segment = Arc::new(segment);
-            for sender in waiting {
-                let _ = sender.send(Arc::clone(&segment)); // whoever has gone needs none
-            }
-            overflow.keep_loaded(number, segment);
-        } else if let Some(at) = number.checked_sub(self.first_segment)
-            && let Some(kept) = usize::try_from(at)
-                .ok()
-                .and_then(|at| self.segments.get_mut(at))
-        {
-            overflow.drop_segment(&kept.home, 0);
-            kept.home = Home::Lost;
-        }
-    }
-
-    fn loaded_segment(&self, number: u64) -> Option<&Arc<Segment>> {
-        let loaded = &self.overflow.as_ref()?.loaded;
-        let found = loaded.iter().find(|(found, _)| *found == number);
-        found.map(|(_, segment)| segment)
-    }
-}
-
-impl Overflow {
-    /// Forgets a segment that the log drops; those before `oldest` are gone.
-    fn drop_segment(&mut self, home: &Home, oldest: u64) {
-        match home {
-            Home::Memory(_) | Home::Lost => {}
-            Home::Waiting(segment) => {
-                self.bytes -= segment.sizes().stored_bytes() as u64;
-                self.waiting_bytes -= segment.capacity_bytes();
-            }
-            Home::Disk(on_disk) => {
-                self.bytes -= on_disk.stored_bytes();
-                self.threads.free(on_disk.clone());
-            }
-        }
-        self.loaded.retain(|(number, _)| *number >= oldest);
-    }
-
-    /// Keeps a segment for readers at the same place, and others only as far as they fit beside it.
-    fn keep_loaded(&mut self, number: u64, segment: Arc<Segment>) {
-        self.loaded.retain(|(found, _)| *found != number);
-        self.loaded.push((number, segment));
-        let bytes = |loaded: &Vec<(u64, Arc<Segment>)>| -> usize {
-            loaded
-                .iter()
-                .map(|(_, segment)| segment.capacity_bytes())
-                .sum()
-        };
-        while self.loaded.len() > 1 && bytes(&self.loaded) > LOADED_BYTES {
-            self.loaded.remove(0);
-        }
-    }
 }
 
 impl Kept {
