@@ -1,9 +1,10 @@
-//! Accepts subscribers, on whichever thread is first.
+//! Accepts subscribers, on whichever thread gets there first.
 //!
-//! A subscriber gets what is appended after it was accepted. A client connects, and then does what causes events; other
-//! threads than the bus's may append those while its connection still waits. So whoever appends accepts first
-//! ([`BusHandle::append`](crate::BusHandle::append)), which costs a system call where nobody waits, and the bus's own
-//! thread serves whom they accepted. This knows nothing of what is written to a subscriber.
+//! A subscriber gets every event that is appended after its connection was accepted. A client connects and then does
+//! something that causes events, and threads other than the bus's may append those while its connection still waits
+//! to be accepted. So every thread accepts waiting connections before it appends
+//! ([`BusHandle::append`](crate::BusHandle::append)), which costs one system call if none waits. The bus's own thread
+//! then serves them. This module does not know what is written to a subscriber.
 
 use std::io;
 use std::os::fd::OwnedFd;

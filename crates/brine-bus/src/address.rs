@@ -1,8 +1,7 @@
 //! Where a bus's two sockets are: names, paths and ports as Salt computes them.
 //!
-//! Pure: nothing here touches the file system. `sock_dir` is expected as the daemon resolves it;
-//! how it follows from Salt's configuration is `brine-config`'s business.
-//! Facts: `docs/protocol/ipc.md` §2.
+//! Pure: nothing here touches the file system. `sock_dir` must be given as the daemon resolves it; `brine-config`
+//! derives it from Salt's configuration. Facts: `docs/protocol/ipc.md` §2.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

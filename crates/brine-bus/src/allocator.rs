@@ -1,7 +1,7 @@
-//! Gives freed memory back to the system after a burst of connections has ended.
+//! Returns freed memory to the system after a burst of connections has ended.
 //!
-//! The C library keeps what a thousand small tasks used, for good: the bus would stay as large as
-//! its busiest moment. This is the one place that calls it directly.
+//! The C library never returns the memory that a thousand small tasks used: the bus would stay as large as at its
+//! busiest moment. This is the only module that calls the C library directly.
 #![allow(unsafe_code)]
 
 /// Fewer connections than this are not worth the walk through the heap.

@@ -1,7 +1,7 @@
-//! What an audit of a bus notices: who subscribes, and who fires events whose tags are reserved.
+//! What an audit of a bus records: who subscribes, and who fires events with reserved tags.
 //!
-//! Off unless somebody asks for it ([`crate::BusHandle::audit`]); then each publisher's tags are compared as they
-//! arrive. What an audit says of it is its owner's affair.
+//! Off until somebody asks for it ([`crate::BusHandle::audit`]). Then the bus compares each publisher's tags as they
+//! arrive. The receiver decides what to do with the records.
 
 use std::sync::OnceLock;
 

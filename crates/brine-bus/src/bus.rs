@@ -1,10 +1,9 @@
 //! The bus: accepts publishers and subscribers and gives each a task.
 //!
-//! This is where an event's path begins: [`Bus::run`] accepts, [`PullConn`](crate::pull) reads and
-//! appends to the log, [`Subscriber`](crate::publish) writes from it. All of it runs on the one
-//! thread of the runtime it is called in, but that other threads may accept subscribers before they
-//! append ([`accept`](crate::accept)); [`Bus::spawn`] makes such a thread. It knows nothing of what
-//! an event means.
+//! This is where an event's path begins: [`Bus::run`] accepts, [`PullConn`](crate::pull) reads and appends to the
+//! log, [`Subscriber`](crate::publish) writes from it. All of it runs on the one thread of the runtime in which it is
+//! called, except that other threads may accept subscribers before they append ([`accept`](crate::accept));
+//! [`Bus::spawn`] makes such a thread. This module does not know what an event means.
 
 use std::future::Future;
 use std::io;

@@ -1,4 +1,4 @@
-//! The time at which the bus takes events in.
+//! The time at which the bus receives events.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,8 @@
-//! How long events wait in the bus, as a histogram: from when a batch was taken in to when a write gave its
-//! oldest event to a subscriber.
+//! How long events wait in the bus, as a histogram: from when a batch is received to when a write passes its oldest
+//! event to a subscriber.
 //!
-//! A sample: a subscriber's first writes, and one of [`SAMPLED`] after that. Looking at every write would
-//! cost the event path as much as some of its steps.
+//! It samples a subscriber's first writes, and one of [`SAMPLED`] after that. Looking at every write would cost the
+//! event path as much as some of its steps.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

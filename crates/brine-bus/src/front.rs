@@ -1,19 +1,19 @@
 //! Takes the place of another bus's publish socket, and gives it back.
 //!
-//! Names, all in the directory of the socket `…_event_pub.ipc`:
+//! All names are in the directory of the socket `…_event_pub.ipc`:
 //!
 //! | name | what it is |
 //! | --- | --- |
 //! | `…_event_pub.ipc` | while in front, one of ours; else the bus's own |
 //! | `…_event_salt.ipc` | while in front, the bus's own |
-//! | `…_event_bare.ipc`, `…_event_prefixed.ipc` | ours, one for each framing subscribers may read |
+//! | `…_event_bare.ipc`, `…_event_prefixed.ipc` | ours, one for each framing that subscribers may read |
 //! | `…_event_brine.lock` | locked by the process in front |
 //!
-//! A socket goes on accepting under every name its file has. So ours stays where it was bound and gets a second
-//! name, which is exchanged with the bus's own in one step: there is no moment without a socket. The inode tells
-//! which of the two a name refers to, also to a later process. A bus that restarts unlinks what has its
-//! name and binds anew; then the place is taken again.
-//! What real masters do with these names: `docs/attach.md`.
+//! A socket accepts connections under every name that its file has. So ours stays where it was bound and gets a
+//! second name, which is exchanged with the bus's own in one step: there is a socket at every moment. The inode tells
+//! which of the two sockets a name refers to, even in a later process. A bus that restarts unlinks the file that has
+//! its name and binds a new socket; then we take the place again. What real masters do with these names:
+//! `docs/attach.md`.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Read, Seek, Write};

@@ -1,5 +1,5 @@
-//! What must hold for any bytes that a bus sends its listeners: the body of a fuzz target, which a test replays. Not part
-//! of the crate's interface.
+//! What must hold for any bytes that a bus sends its listeners: the body of a fuzz target, which a test replays. Not
+//! part of the crate's interface.
 
 use brine_wire::matching::{MatchType, TagMatch};
 

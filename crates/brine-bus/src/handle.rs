@@ -1,7 +1,8 @@
-//! A bus from outside while it runs: its log, and what it has done so far.
+//! Access to a running bus from outside: its log, and its statistics.
 //!
-//! The event path pays for this with one relaxed store per write to a subscriber and a look at the clock for a sample of them; everything else
-//! is counted by the log or when a connection begins and ends. It knows nothing of sockets.
+//! On the event path this costs one relaxed store per write to a subscriber, and a look at the clock for some of
+//! these writes; the log counts everything else, or it is counted when a connection begins and ends. This module
+//! knows nothing of sockets.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,13 +1,12 @@
 //! The sockets of one event bus, both ends.
 //!
-//! The server: [`Sockets::bind`] takes a bus's sockets, and a [`Bus`] serves them over a
-//! [`brine_log::Log`]; its [`BusHandle`] fires and listens in process and has the statistics. The
-//! client: [`client`] listens to and fires on any bus that speaks Salt's
-//! local protocol, ours or Salt's own. Both find a bus by its [`Address`].
+//! The server: [`Sockets::bind`] takes a bus's sockets, and a [`Bus`] serves them over a [`brine_log::Log`]; its
+//! [`BusHandle`] fires and listens in process and has the statistics. The client: [`client`] listens to and fires on
+//! any bus that speaks Salt's local protocol, ours or Salt's own. Both find a bus by its [`Address`].
 //!
-//! The path of an event through this crate: `bus` and `accept` accept, `pull` reads and appends to the log,
-//! `publish` writes from it. Nothing here knows the network between minions and masters,
-//! configuration files, or what an event means.
+//! The path of an event through this crate: `bus` and `accept` accept, `pull` reads and appends to the log, `publish`
+//! writes from it. Nothing here knows the network between minions and masters, configuration files, or what an event
+//! means.
 
 mod accept;
 pub mod address;

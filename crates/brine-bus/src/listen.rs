@@ -1,9 +1,8 @@
-//! Takes a bus's sockets, and removes them again.
+//! Binds a bus's sockets, and removes them again.
 //!
-//! A socket appears under its name listening and with its final mode, so that no client ever meets
-//! a half-made bus; one that is still served by somebody is refused, one whose server is gone is
-//! replaced. It knows nothing of what is spoken on the sockets.
-//! Facts: `docs/protocol/ipc.md` §2.
+//! A socket appears under its name only when it is listening and has its final mode, so that no client meets a
+//! half-made bus. A socket that another bus still serves is refused; one whose server is gone is replaced. This
+//! module does not know what is spoken on the sockets. Facts: `docs/protocol/ipc.md` §2.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;

@@ -1,8 +1,7 @@
 //! The way out: writes the log to one subscriber, from its cursor to the tail.
 //!
-//! Waiting events go out in one write, however many they are. A subscriber that does not read costs
-//! its cursor and nothing else, until the log has moved past it; then it is closed. This knows
-//! nothing of publishers.
+//! Waiting events go out in one write, however many they are. A subscriber that does not read costs only its cursor,
+//! until the log has moved past it; then it is closed. This module knows nothing of publishers.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! The way in: reads what a publisher has sent, cuts and checks its events, appends them.
 //!
-//! All that is ready goes into the log as one batch, and nothing of a malformed frame does. It
-//! knows nothing of subscribers.
+//! Everything that is ready goes into the log as one batch, without any part of a malformed frame. This module knows
+//! nothing of subscribers.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

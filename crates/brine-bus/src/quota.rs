@@ -1,6 +1,6 @@
-//! What all publishers of a bus may hold in memory together.
+//! How much memory all publishers of a bus may use together.
 //!
-//! Each is bounded by the frame limit already; this keeps many of them from holding that at once.
+//! The frame limit already limits each of them; this keeps many of them from using that much at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
 //! Registers a socket with the runtime for one kind of readiness.
 //!
-//! Tokio's own streams are always registered for reading and writing; then the kernel wakes the bus
-//! each time a subscriber has read something, which at ten subscribers doubled the bus's processor
-//! time per event (`docs/benchmarks.md`).
+//! Tokio's own streams are always registered for reading and writing. The kernel then wakes the bus each time a
+//! subscriber has read something, which doubled the bus's processor time per event with ten subscribers
+//! (`docs/benchmarks.md`).
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,9 +1,9 @@
-//! Events published here for another bus: they wait until that bus has taken them, and come back as its
+//! Events that are published here for another bus: they wait until that bus has taken them, and come back as its
 //! subscribers see them.
 //!
-//! A bus that has joined another appends nothing itself. What its publishers and its local socket fire goes
-//! into this queue; [`join`](crate::join) writes it to the other bus, whose events, these among them, are read
-//! into the log. Whoever fires and wants to know the event's number waits for that. It knows no sockets.
+//! A bus that has joined another appends nothing itself. Events from its publishers and its local socket go into this
+//! queue; [`join`](crate::join) writes them to the other bus, and reads them back into the log with that bus's own
+//! events. A caller that wants to know its event's number waits for that. This module knows no sockets.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

@@ -1,8 +1,8 @@
-//! One accepted connection, UNIX or TCP, and who is at its other end.
+//! One accepted connection, UNIX or TCP, and the user at its other end.
 //!
-//! Not tokio's own streams: those ask the kernel to be woken whenever a socket can be written to,
-//! which is each time a subscriber has read, and cost the bus a wake-up per subscriber and event.
-//! Here that is asked for only of a subscriber that has lately kept a write waiting.
+//! We do not use tokio's own streams: they ask the kernel for a wake-up whenever a socket becomes writable, which
+//! happens each time a subscriber has read, and costs the bus a wake-up per subscriber and event. This type asks for
+//! that only while a subscriber has lately kept a write waiting.
 
 use std::fmt;
 use std::io;

@@ -1,8 +1,8 @@
-//! Notices that another socket stands at a path.
+//! Notices that a path now belongs to another socket.
 //!
-//! A bus that starts unlinks whatever has its socket's name and binds its own; whoever was connected to the old
-//! one hears nothing of it. The kernel tells when names in the directory change (inotify), and the file's number
-//! tells which socket a name stands for. It knows nothing of what is spoken on the socket.
+//! A bus that starts unlinks the file with its socket's name and binds its own; clients that are connected to the old
+//! one do not notice. The kernel reports when names in the directory change (inotify), and the inode tells which
+//! socket has a name. This module does not know what is spoken on the socket.
 
 use std::ffi::OsStr;
 use std::fs::Metadata;

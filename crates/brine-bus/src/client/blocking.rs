@@ -1,9 +1,8 @@
 //! The client for programs without a runtime: plain sockets and `poll`, no threads.
 //!
-//! What a call may take is a budget given with it; a caller that must look at something meanwhile
-//! (Python's signals) hangs a check in. A process that has forked finds its inherited connections
-//! dropped and new ones made when they are needed, since two readers of one socket would steal each
-//! other's bytes. Facts: `docs/protocol/ipc.md` §8, §10.
+//! Each call gets a time limit. A caller that must check something while it waits (Python checks for signals) passes
+//! in a function for that. After a fork, the child drops the connections that it inherited and makes new ones when it
+//! needs them, since two readers of one socket would steal each other's bytes. Facts: `docs/protocol/ipc.md` §8, §10.
 
 use std::fmt;
 use std::io;

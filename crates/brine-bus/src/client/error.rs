@@ -1,7 +1,7 @@
 //! What can go wrong between a client and its bus, in words that say what to do.
 //!
-//! A failed connect is looked into (does the socket exist, whose is it, who else is there), since
-//! "No such file or directory" does not help. Facts: `docs/protocol/ipc.md` §2.
+//! When a connect fails, this module finds out why (does the socket exist, who owns it, which others are there),
+//! since "No such file or directory" does not help. Facts: `docs/protocol/ipc.md` §2.
 
 use std::fmt;
 use std::fs;

@@ -1,8 +1,7 @@
-//! An event in a reader's hands: its bytes, its tag, and its data decoded on demand.
+//! An event as a reader gets it: its bytes, its tag, and its data, decoded on demand.
 //!
-//! Looser than `brine_wire`'s `Envelope`, which is the bus's check: a reader takes what real Salt
-//! buses pass on, an empty tag and data that are no map included. Facts: `docs/protocol/ipc.md`
-//! §4, §5, §8.
+//! Less strict than `brine_wire`'s `Envelope`, which is the bus's check: a reader accepts what real Salt buses pass
+//! on, including an empty tag and data that is not a map. Facts: `docs/protocol/ipc.md` §4, §5, §8.
 
 use brine_wire::Value;
 use brine_wire::envelope::TAG_END;

@@ -1,10 +1,11 @@
 //! The client of a bus: listen with a `Subscriber`, fire with a `Publisher`.
 //!
-//! What a client *does* is pure: [`session`] (bytes in, events out, subscriptions and pending events
+//! The logic of a client is pure: [`session`] (bytes in, events out, subscriptions and pending events
 //! as Salt keeps them), [`outbox`] (events in, bytes out), and `driver`, which decides when to
-//! connect, read, write, wait and give up. Around them are two shells that own sockets and clock: [`blocking`], which needs no runtime, starts no thread and
-//! survives `fork`, and [`tokio`]. Both talk to Brine's bus and to real Salt's of every release;
-//! the framing of what they read is detected. Facts: `docs/protocol/ipc.md` §1, §2, §8, §10.
+//! connect, read, write, wait and give up. Around them are two shells that own sockets and clock:
+//! [`blocking`], which needs no runtime, starts no thread and survives `fork`, and [`tokio`]. Both talk
+//! to Brine's bus and to real Salt's of every release, and detect the framing of what they read.
+//! Facts: `docs/protocol/ipc.md` §1, §2, §8, §10.
 //!
 //! ```no_run
 //! use std::time::Duration;

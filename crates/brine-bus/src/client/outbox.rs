@@ -1,9 +1,8 @@
 //! Events on their way into a bus, without the socket.
 //!
-//! An [`Outbox`] holds whole frames and knows how much of them was written, so that many events go
-//! out in one write, and a connection that breaks in the middle of a frame is resumed with that
-//! frame and not inside it: half a frame is discarded by every bus, so nothing arrives twice.
-//! Facts: `docs/protocol/ipc.md` §1, §3.
+//! An [`Outbox`] holds whole frames and knows how much of them was written, so that many events go out in one write.
+//! After a connection breaks in the middle of a frame, it sends that whole frame again: every bus discards half a
+//! frame, so nothing arrives twice. Facts: `docs/protocol/ipc.md` §1, §3.
 
 use brine_wire::frame::{Framing, encode_frame};
 

@@ -1,7 +1,7 @@
-//! The system calls of a client: connect, read, write, none of which waits.
+//! The system calls of a client: connect, read, write, none of which blocks.
 //!
-//! One descriptor type for UNIX and TCP sockets, so that nothing above knows the difference. Reads
-//! and writes that would wait return [`Progress::Later`]; the shells wait.
+//! One descriptor type for UNIX and TCP sockets hides the difference from everything above. Reads and writes that
+//! would block return [`Progress::Later`]; the shells wait.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

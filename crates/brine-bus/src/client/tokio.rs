@@ -1,9 +1,8 @@
 //! The client for programs on tokio.
 //!
-//! The same as [`super::blocking`], with `await` where that one waits, and safe to drop at any such
-//! point: what was read stays in the session, what was not written stays queued. Without the
-//! blocking one's guard against `fork`, which no runtime survives anyway.
-//! Facts: `docs/protocol/ipc.md` §8, §10.
+//! Like [`super::blocking`], but it awaits where that one waits, and its futures can be dropped at any such point:
+//! what was read stays in the session, and what was not written yet stays queued. It has no guard against `fork`,
+//! which no runtime survives anyway. Facts: `docs/protocol/ipc.md` §8, §10.
 
 use std::future::Future;
 use std::io;

@@ -1,14 +1,14 @@
-//! A bus that joins another: it reads all events of a bus somebody else runs, an unmodified Salt master's
-//! for example, into a log of its own.
+//! A bus that joins another: it reads all events of a bus that somebody else runs, such as an unmodified Salt
+//! master's, into its own log.
 //!
-//! This file is what happens to the bytes of that connection, without sockets and without a clock: which
-//! events go into the log, and when one of them has to say that others are missing. `run` connects, reads
-//! and writes; `relay` carries events the other way, to the bus that was joined.
+//! This file handles the bytes of that connection, without sockets and without a clock: which events go into the log,
+//! and when one of them must report that others are missing. `run` connects, reads and writes; `relay` carries events
+//! the other way, to the joined bus.
 //!
-//! **Gaps.** Nobody tells a subscriber what it has missed, so the log records the time in which it may have
-//! missed something, as an event `brine/gap` with `from`, `to` and `reason`. It begins with the last event
-//! read before, and ends with the first one read after: a connection that is accepted is not subscribed yet,
-//! one that has delivered an event is.
+//! **Gaps.** Salt does not tell subscribers what they missed, so the log records the time during which events may
+//! have been missed, as an event `brine/gap` with `from`, `to` and `reason`. A gap begins with the last event read
+//! before it, and ends with the first one read after it: Salt accepts a connection before it subscribes it, so only a
+//! delivered event proves that the connection is subscribed.
 
 mod run;
 

@@ -1,10 +1,9 @@
-//! Carries out what [`Joining`] decides: connects to the bus that is joined, reads it into the log, and writes to
-//! it what a [`Relay`] holds.
+//! Carries out what [`Joining`] decides: connects to the joined bus, reads it into the log, and writes to it what a
+//! [`Relay`] holds.
 //!
-//! Which framing the other bus reads cannot be seen on its socket, and a frame in the wrong one is lost without a
-//! word. So each connection begins with an event of ours, `brine/attach/joined`, in one framing after the other
-//! until one comes back. That event also shows from which moment on nothing is missed. Facts:
-//! `docs/protocol/ipc.md` §1, §2.
+//! The framing that the other bus reads cannot be seen on its socket, and a frame in the wrong one is silently lost.
+//! So each connection begins by firing an event, `brine/attach/joined`, in one framing after the other until one
+//! comes back. That event also shows from which moment on nothing is missed. Facts: `docs/protocol/ipc.md` §1, §2.
 
 use std::future::{Future, pending};
 use std::pin::pin;

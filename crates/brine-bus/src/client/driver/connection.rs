@@ -1,4 +1,4 @@
-//! A connection that is made again when it ends, with growing pauses between the attempts.
+//! A connection that reconnects when it ends, with growing pauses between the attempts.
 
 use std::io;
 use std::time::{Duration, Instant};

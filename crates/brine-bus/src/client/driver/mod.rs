@@ -1,9 +1,10 @@
-//! What a client does with its connection, without sockets and without a clock: when to connect,
-//! how long to pause between attempts, when to give up, what to read or write next.
+//! What a client does with its connection, without sockets and without a clock: when to connect, how long to pause
+//! between attempts, when to give up, what to read or write next.
 //!
-//! A shell ([`super::blocking`], [`super::tokio`]) asks a [`Driver`] for the next [`Step`], carries
-//! it out and reports the result. The socket's type `S` means nothing here; tests use numbers.
-//! [`Reader`] drives a [`Session`](super::session::Session), [`Writer`] an [`Outbox`](super::outbox::Outbox). The moment is always an argument.
+//! A shell ([`super::blocking`], [`super::tokio`]) asks a [`Driver`] for the next [`Step`], carries it out and
+//! reports the result. The driver never looks into the socket type `S`; tests use numbers. [`Reader`] drives a
+//! [`Session`](super::session::Session), [`Writer`] an [`Outbox`](super::outbox::Outbox). The current time is always
+//! an argument.
 
 mod connection;
 mod reader;

@@ -1,4 +1,4 @@
-//! Both sides driven by hand: the socket is a number, the moment an argument.
+//! Drives both sides by hand: the socket is a number, the time an argument.
 
 use std::time::Duration;
 

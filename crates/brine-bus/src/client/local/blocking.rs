@@ -1,6 +1,6 @@
-//! The client of the local socket for programs without a runtime: no thread, and `fork` is survived.
+//! The client of the local socket for programs without a runtime: it uses no thread, and survives `fork`.
 //!
-//! Waits as [`crate::client::blocking`] does.
+//! It waits as [`crate::client::blocking`] does.
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

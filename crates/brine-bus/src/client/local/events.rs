@@ -1,4 +1,4 @@
-//! A stream of events, which goes on where it was when its connection is cut.
+//! A stream of events, which continues where it was after its connection broke.
 
 use std::io;
 use std::time::Instant;

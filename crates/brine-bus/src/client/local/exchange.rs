@@ -1,4 +1,4 @@
-//! Requests with a whole answer: status, commands, and events that are fired together.
+//! Requests that get one complete answer: status, commands, and events that are fired together.
 
 use std::borrow::Cow;
 use std::io;

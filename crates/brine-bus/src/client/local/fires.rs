@@ -1,4 +1,4 @@
-//! Events fired over one request whose body does not end: any number in flight, each answered.
+//! Events fired over one request whose body does not end: any number in flight, each of them answered.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,5 +1,5 @@
-//! HTTP/1.1 as far as the local socket's client needs it: heads of requests out, heads and bodies of
-//! answers in. Bytes alone; no sockets.
+//! The part of HTTP/1.1 that the local socket's client needs: writes the heads of requests, reads the heads and
+//! bodies of answers. Works only on bytes; no sockets.
 
 use brine_log::Position;
 

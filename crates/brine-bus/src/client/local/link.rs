@@ -1,6 +1,6 @@
-//! A connection to a local socket: what is to be written, what was read, and the head of the answer.
+//! A connection to a local socket: bytes to write, bytes read, and the head of the answer.
 //!
-//! Drives nothing by itself; the drivers beside it say what follows from an end or an error.
+//! It decides nothing; the drivers beside it decide what follows from an end or an error.
 
 use std::io;
 use std::time::Instant;

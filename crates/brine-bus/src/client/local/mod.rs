@@ -1,13 +1,13 @@
 //! The client of Brine's own socket, `brine.sock`: events from any start with filters, fired with
 //! acknowledgement; status and commands.
 //!
-//! HTTP/1.1 over the socket, in exact records ([`brine_wire::record`]), so that nothing of an event is
-//! lost. What is asked and answered, with examples: `docs/local-socket.md`.
+//! It speaks HTTP/1.1 over the socket, in exact records ([`brine_wire::record`]), so that no part of an
+//! event is lost. `docs/local-socket.md` describes the requests and answers, with examples.
 //!
-//! As with Salt's sockets, what a client does is pure: `exchange` (a request with a whole answer),
-//! `events` (a stream that is taken up again where it was cut; what is missing then is a
-//! [`Delivery::Gap`], never silence) and `fires` (events fired without waiting for each). The shells
-//! [`blocking`] and [`tokio`] carry out their steps.
+//! As with Salt's sockets, the logic of a client is pure: `exchange` (a request with one complete
+//! answer), `events` (a stream that resumes where it was cut; missing events are a
+//! [`Delivery::Gap`], never silently skipped) and `fires` (events fired without waiting for each). The
+//! shells [`blocking`] and [`tokio`] carry out their steps.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which events a stream is about.
+//! Which events a stream contains.
 
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! The client of the local socket for programs on tokio.
 //!
-//! The same as [`super::blocking`] with `await` where that one waits, and safe to drop at any such
-//! point: what was read stays, what was not written stays to be written.
+//! Like [`super::blocking`], but it awaits where that one waits, and its futures can be dropped at any such point:
+//! what was read stays, and what was not written yet stays queued.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The bytes of a connection that have arrived and are not handed out yet; cuts them into events.
+//! The bytes that have arrived on a connection and were not handed out yet; cuts them into events.
 
 use std::ops::Range;
 

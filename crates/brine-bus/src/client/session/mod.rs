@@ -1,10 +1,9 @@
 //! What a listener does with the bytes of a publish socket, without the socket.
 //!
-//! A [`Session`] takes bytes as they come and hands events out: frames are cut in whichever framing
-//! the stream turns out to have, tags matched before any data are decoded, malformed events
-//! skipped and counted, events that only a subscription wants kept for later calls. It knows no
-//! sockets and no time; [`super::blocking`] and [`super::tokio`] do. Facts: `docs/protocol/ipc.md`
-//! §1, §8.
+//! A [`Session`] takes bytes and returns events. It cuts frames in whichever framing the stream has, matches tags
+//! before it decodes data, skips and counts malformed events, and keeps events that only a subscription wants for
+//! later calls. It knows no sockets and no time; [`super::blocking`] and [`super::tokio`] do. Facts:
+//! `docs/protocol/ipc.md` §1, §8.
 
 mod inbox;
 mod pending;

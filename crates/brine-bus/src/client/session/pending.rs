@@ -1,4 +1,4 @@
-//! The events a session keeps because a subscription wants them, bounded in bytes.
+//! The events that a session keeps because a subscription wants them, limited in bytes.
 
 use std::collections::VecDeque;
 

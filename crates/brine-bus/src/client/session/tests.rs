@@ -1,4 +1,4 @@
-//! What a session makes of bytes, against plain lists as the model.
+//! Compares the events that a session makes of bytes with plain lists as the model.
 
 use std::collections::VecDeque;
 
