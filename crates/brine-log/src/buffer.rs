@@ -1,14 +1,13 @@
 //! Memory that one writer appends to while others read what is already there.
 //!
-//! The only unsafe code of this crate. A safe buffer would need a lock around every read, held
-//! while a socket is written to, or a copy per subscriber; either costs more than the rest of the
-//! path together. It knows nothing of events.
+//! The only unsafe code of this crate. A safe buffer would need a lock around every read, held during the write to a
+//! socket, or a copy per subscriber; either costs more than the rest of the path together. This module knows nothing
+//! of events.
 //!
-//! The argument: [`channel`] makes exactly one [`Writer`], which cannot be cloned, and any number
-//! of [`Reader`]s over the same memory. The writer writes only at and after `published`, and only
-//! it moves `published`, forward, after the bytes below it are written (release, read with
-//! acquire). So bytes below `published` never change while a reader can see them, and bytes at or
-//! above it are touched by the writer alone. Memory is taken into use again only by
+//! The argument: [`channel`] makes exactly one [`Writer`], which cannot be cloned, and any number of [`Reader`]s over
+//! the same memory. The writer writes only at and after `published`, and only the writer moves `published`, forward,
+//! after the bytes below it are written (release, read with acquire). So bytes below `published` never change while a
+//! reader can see them, and only the writer touches bytes at or above it. Memory is reused only through
 //! [`Reader::recycle`], which proves that it holds the last handle.
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a log is told when it is made, and what it says of itself.
+//! The configuration of a log, and its statistics.
 
 use crate::overflow::OverflowConfig;
 use crate::position::{LogId, Seq};

@@ -1,7 +1,6 @@
-//! What a reader cannot have, and why.
+//! Which events a reader cannot have, and why.
 //!
-//! A gap is a value that every reader is handed where events are missing. Nothing here knows how
-//! events came to be missing.
+//! Every reader gets a gap as a value where events are missing. This module does not know why they are missing.
 
 use std::fmt;
 

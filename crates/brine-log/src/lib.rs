@@ -1,13 +1,14 @@
 //! The bus as a log: events in segments of memory, numbered, and cursors that read them.
 //!
-//! A writer [`Log::append`]s batches; each event gets the next [`Seq`] and lies in memory as
-//! subscribers read it. Every listener is a cursor: a [`FrameCursor`] hands out runs of whole
-//! frames for a socket, an [`EventCursor`] walks event by event for readers that filter. Both look
+//! A writer [`Log::append`]s batches; each event gets the next [`Seq`] and is stored as
+//! subscribers read it. Every listener is a cursor: a [`FrameCursor`] returns runs of whole
+//! frames for a socket, an [`EventCursor`] goes event by event for readers that filter. Both look
 //! with `next` and move with `advance`. A cursor starts where [`Start`] says; one that the log has
-//! moved past receives the [`Gap`]. Memory is bounded by [`LogConfig`], however many cursors there
-//! are and wherever they are.
+//! moved past receives a [`Gap`]. [`LogConfig`] limits memory, however many cursors there are and
+//! wherever they are.
 //!
-//! This crate knows no sockets, no clock and no randomness; of tokio it takes the wake-up alone.
+//! Without its feature `history`, this crate knows no sockets, no clock and no randomness; it uses
+//! tokio only for wake-ups.
 //!
 //! ```
 //! use brine_log::{Incoming, Log, LogConfig, LogId, Millis, Next, Seq, Start};

@@ -1,12 +1,11 @@
 //! The overflow: segments on disk that slow cursors still need.
 //!
-//! Two threads do all the input and output, so that neither the bus nor the log's lock ever waits
-//! for a disk: one writes segments, one reads them back. Segments are written as they are in memory,
-//! so a byte's offset in one stays the same. They go to files without a name, readable by their
-//! owner alone, which are gone with the process however it ends. A file takes many segments and is
-//! closed, which frees its space, when the last of them is no longer needed.
+//! Two threads do all the I/O, so that neither the bus nor the log's lock ever waits for a disk: one writes segments,
+//! one reads them back. Segments are written as they are in memory, so offsets in them stay the same. They go to
+//! unnamed files, readable only by their owner, which vanish with the process however it ends. A file holds many
+//! segments and is closed, which frees its space, when the last of them is no longer needed.
 //!
-//! It does not know which segments are needed: that is `memory`'s.
+//! It does not know which segments are needed; `memory` does.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
-//! Names for places in a log that mean the same to every reader, and after a restart.
+//! Positions in a log that mean the same to every reader, and after a restart.
 //!
-//! A [`Position`] is what a reader keeps: the log's identity and the number of the last event it
-//! has read. It knows nothing of segments, nor of where a log's identity comes from.
+//! A [`Position`] is what a reader keeps: the log's identity and the number of the last event that it has read. This
+//! module knows nothing of segments, nor where a log's identity comes from.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! A segment: a run of consecutive events in one piece of memory.
 //!
-//! Events lie in it as subscribers read them, one buffer for each framing in use, with an index
-//! entry per event for readers that go event by event. It knows nothing of other segments.
+//! Events are stored in it as subscribers read them, in one buffer for each framing in use, with an index entry per
+//! event for readers that go event by event. A segment knows nothing of other segments.
 
 use brine_wire::frame::{Framing, Header};
 

@@ -1,7 +1,6 @@
 //! What a log and its cursors share: the memory behind one lock, and the wake-ups.
 //!
-//! It stands between `log` and `cursor`, so that neither needs the other. It knows nothing of what
-//! is done under the lock.
+//! It is between `log` and `cursor`, so that neither needs the other. It does not know what is done under the lock.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,7 +1,7 @@
-//! How an event came: who fired it, and on which master's bus it was fired first.
+//! Where an event came from: who fired it, and on which master's bus it was fired first.
 //!
-//! Kept beside the event, since the event's own tag and data are its sender's word. It knows nothing of how events
-//! travel between masters.
+//! Stored beside the event, since an event's own tag and data are only its sender's claim. This module does not know
+//! how events travel between masters.
 
 use crate::position::{LogId, Position, Seq};
 

@@ -1,8 +1,7 @@
-//! What cursors ask of a history: the segments that are neither in memory nor in the overflow.
+//! What cursors request from a history: the segments that are neither in memory nor in the overflow.
 //!
-//! A cursor sends a request and waits for its answer; the thread that answers is the history's
-//! ([`history::reader`](crate::history)), so that nobody who waits for the disk holds up the bus.
-//! This file knows neither that thread nor the store.
+//! A cursor sends a request and waits for the answer of the history's thread ([`history::reader`](crate::history)),
+//! so that waiting for the disk does not delay the bus. This file knows neither that thread nor the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

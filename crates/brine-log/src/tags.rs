@@ -1,10 +1,10 @@
-//! Which tags may be in a block: a small filter beside each, so that a search for a rare tag reads
-//! the blocks that hold it and few others.
+//! Which tags may be in a block: a small filter for each block, so that a search for a rare tag reads few blocks
+//! besides those that contain it.
 //!
-//! The filter (Bloom's) knows the words of all tags (what stands between slashes), their prefixes
-//! that end with a slash, and every prefix of up to [`PREFIX_BYTES`]: so it answers for any fixed
-//! beginning of a pattern, and for whole words anywhere in it. "No" is certain, "yes" is not; with
-//! several terms to a query a wrong "yes" is rare. This file knows nothing of blocks and stores.
+//! The Bloom filter holds the words of all tags (the parts between slashes), their prefixes that end with a slash,
+//! and every prefix of up to [`PREFIX_BYTES`]. So it can answer for any fixed beginning of a pattern, and for whole
+//! words anywhere in it. "No" is certain, "yes" is not; a query with several terms rarely gets a wrong "yes". This
+//! file knows nothing of blocks and stores.
 
 use brine_wire::matching::{MatchType, TagMatch};
 

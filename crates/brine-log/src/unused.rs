@@ -1,7 +1,7 @@
-//! Numbers that stand for no event: those that killed processes left unused.
+//! Numbers without an event: those that killed processes left unused.
 //!
-//! A bus that was killed goes on billions of numbers later, so that a difference of two numbers is no count of events.
-//! Whoever tells people or programs how many events lie somewhere asks here. It knows neither log nor store.
+//! A bus that was killed continues billions of numbers later, so the difference of two numbers is not a count of
+//! events. All code that reports how many events are in a range asks here. This module knows neither log nor store.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Events that stay between the processes they were fired for.
+//! Events that are meant only for the processes of one node, and are never shown to other readers.
 
 /// Whether events of this tag are never stored, served or sent on: they carry a minion's session
 /// keys between its own processes.

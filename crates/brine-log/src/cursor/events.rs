@@ -1,8 +1,8 @@
-//! Cursors over events, for readers that look at each.
+//! Cursors over events, for readers that look at each event.
 //!
-//! They read from memory, from the overflow, and where both end from history; a reader that is far
-//! behind goes from one to the next without noticing. What is stored is fetched by the history's
-//! reading thread: a cursor waits for it in [`EventCursor::load`], and nobody else does.
+//! They read from memory, then from the overflow, then from the history; a reader that is far behind passes from one
+//! to the next without noticing. The history's reading thread fetches stored events: only the cursor that needs them
+//! waits, in [`EventCursor::load`].
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};

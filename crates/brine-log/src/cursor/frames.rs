@@ -1,7 +1,7 @@
 //! Cursors over frames, for readers that write them to a socket.
 //!
-//! They read from memory and the overflow, where events are as they were fired. History is not for
-//! them: fields are blanked there, and some events are missing on purpose.
+//! They read from memory and the overflow, where events are as they were fired. They never read the history, which
+//! redacts fields and deliberately leaves out some events.
 
 use std::ops::Range;
 use std::sync::Arc;

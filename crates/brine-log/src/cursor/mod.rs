@@ -1,8 +1,8 @@
-//! Cursors: where readers are in the log.
+//! Cursors: the positions of readers in the log.
 //!
-//! A cursor keeps its location by number and holds no memory: between two calls of `next` the log
-//! may drop what it points at, and then says so. What `next` hands out keeps its segment alive
-//! until it is dropped. Cursors know nothing of who reads with them.
+//! A cursor stores its position as a number and holds no memory. Between two calls of `next` the log may drop the
+//! events at that position; the next call then returns a gap. What `next` returns keeps its segment alive until it is
+//! dropped. Cursors do not know who reads with them.
 
 mod events;
 mod frames;

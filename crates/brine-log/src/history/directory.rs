@@ -1,4 +1,4 @@
-//! The directory of a store: its owner's alone, and one process's at a time.
+//! The directory of a store: only its owner may use it, and only one process at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};

@@ -1,5 +1,5 @@
-//! The history of a bus in another process, for a log that repeats that bus's: what is no longer in its memory is read
-//! from there. It writes nothing, and locks nothing.
+//! The history of a bus in another process, for a log that repeats that bus's: it reads from there what is no longer
+//! in that bus's memory. It writes and locks nothing.
 
 use std::path::Path;
 use std::sync::Arc;

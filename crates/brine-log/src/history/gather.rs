@@ -1,5 +1,4 @@
-//! What the writer makes of the events it finds: runs of the newest segment, and one block of each
-//! segment that is full.
+//! Turns the events that the writer finds into runs of the newest segment, and into one block for each full segment.
 
 use std::io;
 use std::sync::Arc;

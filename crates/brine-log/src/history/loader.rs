@@ -1,8 +1,7 @@
-//! Segments from a store: blocks read and decoded, and what is known of the numbers between them.
+//! Loads segments from a store: reads and decodes blocks, and says what is known of the numbers between them.
 //!
-//! For the cursors of a running log a thread of its own loads them, with its own connection, so
-//! that nobody who waits for the disk holds up the bus. What it has decoded is shared by all who
-//! read it at the same time.
+//! For the cursors of a running log, a separate thread with its own connection loads them, so that waiting for the
+//! disk does not delay the bus. All cursors that read a segment at the same time share the decoded one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};

@@ -1,13 +1,13 @@
 //! History: the log on disk, so that readers can go back and nothing acknowledged is lost.
 //!
-//! One thread reads the log as a cursor like any other and writes what it finds to a store, in
-//! batches that share a sync. Nothing here is called by the bus's own thread for longer than a
-//! lock is held for a few instructions. Cursors read on from the store where memory ends. How it
-//! works, and what happens when something goes wrong: `docs/history.md`.
+//! One thread reads the log as a cursor like any other and writes the events to a store, in batches that share a
+//! sync. The bus's own thread never waits here for longer than a lock is held for a few instructions. Cursors
+//! continue with the store where memory ends. How it works, and what happens when something goes wrong:
+//! `docs/history.md`.
 //!
-//! [`PreparedHistory::open`] says which numbers the log goes on with; [`PreparedHistory::start`]
-//! gives the [`History`] that callers hold. [`HistoryReader`] reads a store whether or not a bus is
-//! running, [`Maintenance`] changes one whose bus is not.
+//! [`PreparedHistory::open`] says with which number the log continues; [`PreparedHistory::start`] returns the
+//! [`History`] that callers hold. [`HistoryReader`] reads a store whether or not a bus is running, [`Maintenance`]
+//! changes one whose bus is not.
 
 mod block;
 mod directory;

@@ -1,8 +1,8 @@
 //! Opening a history: what the last process left, and which number comes next.
 //!
-//! Live readers run ahead of commits, so after a crash nobody knows which numbers they have been
-//! shown. Therefore the store always holds a ceiling above all of them, written before they are
-//! used; after a crash numbering goes on from there, and the numbers between are a gap.
+//! Live readers run ahead of commits, so after a crash nobody knows which numbers they have seen. Therefore the store
+//! always holds a ceiling above all of them, written before they are used; after a crash numbering continues there,
+//! and the numbers in between are a gap.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};

@@ -1,4 +1,4 @@
-//! Reading a store, whether or not a bus writes it: for programs that read it by themselves.
+//! Reading a store, whether or not a bus writes it: for programs that open it themselves.
 
 use std::ops::Range;
 use std::path::Path;

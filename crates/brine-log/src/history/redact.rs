@@ -1,7 +1,7 @@
-//! What must not reach the disk: events that are never stored, fields that are blanked.
+//! What must not reach the disk: events that are never stored, and fields that are redacted.
 //!
-//! A blanked value is replaced by asterisks of the same encoded length, so that every event keeps
-//! its size. It works on msgpack in place and knows nothing of blocks.
+//! A redacted value is replaced by asterisks of the same encoded length, so that every event keeps its size. This
+//! module works on msgpack in place and knows nothing of blocks.
 
 use brine_wire::scan;
 use memchr::memmem::find;

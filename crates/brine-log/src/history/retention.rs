@@ -1,8 +1,8 @@
 //! How long history is kept, and how much of it.
 //!
-//! Whole blocks go where they can: by age, and the oldest first when there are too many bytes.
-//! Where tags have ages of their own, blocks are written again without the events that are too
-//! old; those keep their numbers, so that nothing else moves. It knows no engine and no thread.
+//! Whole blocks are removed where possible: by age, and the oldest first when there are too many bytes. Where some
+//! tags have their own ages, blocks are rewritten without the events that are too old; the numbers of those stay
+//! unused, so that nothing else moves. This module knows no engine and no thread.
 
 use std::time::Duration;
 

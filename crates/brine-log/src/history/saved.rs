@@ -1,8 +1,7 @@
-//! Named positions: where consumers are, kept with the history so that both say the same after a
-//! crash.
+//! Named positions of consumers, kept with the history so that both agree after a crash.
 //!
-//! A consumer is a named reader with a saved position: a sink, the reactor, a script. This file
-//! knows what is kept of one and nothing of how it reads.
+//! A consumer is a named reader with a saved position: a sink, the reactor, a script. This file knows what is saved
+//! about a consumer, and not how it reads.
 
 use crate::position::{Millis, Position};
 

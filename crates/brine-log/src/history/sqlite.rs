@@ -1,8 +1,8 @@
 //! The store in SQLite: the only file that knows the engine.
 //!
-//! One file, written ahead (WAL), 16 KiB pages. What a search reads lies apart from the events, so
-//! that it passes over little. The runs of the newest segment have a table of their own: a commit
-//! of a few events then writes one page. `docs/history.md` has the tables.
+//! One file in WAL mode, with 16 KiB pages. The data that searches read is separate from the events, so that a search
+//! reads little else. The runs of the newest segment have their own table, so a commit of a few events writes only one
+//! page. `docs/history.md` describes the tables.
 
 use std::fs;
 use std::ops::Range;

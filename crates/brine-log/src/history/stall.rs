@@ -1,5 +1,5 @@
-//! Whether the disk hangs. The thread that writes is then stuck in a call that does not return, and can say nothing:
-//! whoever waits or looks has to notice.
+//! Whether the disk hangs. The writing thread is then stuck in a call that does not return, and cannot report it:
+//! those who wait for it or look at it have to notice.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! What history needs of a store, whatever keeps it: SQLite, or the simulator of the crash tests.
+//! What history needs from a store: SQLite, or the simulator of the crash tests.
 //!
-//! A [`Batch`] is written wholly or not at all. Nothing in this file knows files, threads or how
-//! blocks are encoded.
+//! A [`Batch`] is written completely or not at all. Nothing in this file knows files, threads or the encoding of
+//! blocks.
 
 use std::ops::Range;
 use std::path::PathBuf;

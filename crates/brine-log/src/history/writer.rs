@@ -1,9 +1,9 @@
 //! The thread that writes history: a cursor over the log like any other.
 //!
-//! A commit takes everything there is, so that everybody who waits shares one sync. Without
-//! anybody who waits, it lets events gather for a twentieth of a second. While the store cannot be
-//! written events wait in the log; when that has lasted too long they are given up, and the range
-//! is recorded as soon as the store takes anything again. The live bus notices none of it.
+//! A commit takes everything there is, so that everybody who waits shares one sync. If nobody waits, the thread lets
+//! events gather for a twentieth of a second. While the store cannot be written, events wait in the log; when that
+//! has lasted too long the thread gives them up, and records the range as soon as the store accepts writes again. The
+//! live bus is not affected.
 
 use std::collections::BTreeMap;
 use std::io;

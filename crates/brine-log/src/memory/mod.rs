@@ -1,10 +1,10 @@
 //! The segments of a log, and which of them stay.
 //!
-//! It counts how many cursors are in each segment and knows nothing else of them. Retention follows
-//! from that: the newest segments stay, as many as hold [`LogConfig::keep_bytes`] of events; an
-//! older one goes as soon as no cursor is in it or before it. One that a lagging cursor still needs
-//! goes to the overflow when half of the memory is full ([`overflow`]). Without overflow, or beyond
-//! the overflow's limit, the oldest segment goes whether or not a cursor is in it.
+//! It counts how many cursors are in each segment and knows nothing else about them. Retention follows from that: the
+//! newest segments stay, as many as hold [`LogConfig::keep_bytes`] of events; an older one is dropped as soon as no
+//! cursor is in it or before it. A segment that a lagging cursor still needs goes to the overflow when half of the
+//! memory is full ([`overflow`]). Without overflow, or beyond the overflow's limit, the oldest segment is dropped
+//! even if a cursor is in it.
 
 mod overflow;
 

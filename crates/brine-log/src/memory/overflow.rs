@@ -1,6 +1,6 @@
-//! How segments go to disk, and come back for those who lag.
+//! Moves segments to disk, and back for cursors that lag.
 //!
-//! The overflow's threads do all I/O ([`Threads`]); this only tracks where each segment is.
+//! The overflow's threads do all I/O ([`Threads`]); this file only tracks where each segment is.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Reads blocks, of which any byte may be wrong.
+//! Reads blocks, in which any byte may be wrong.
 
 use std::io;
 use std::ops::Range;

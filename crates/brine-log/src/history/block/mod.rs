@@ -1,9 +1,9 @@
 //! The stored form of a segment: a block.
 //!
-//! A block holds what a segment holds, and no frames: those are made again from the events, so that
-//! every event lies at the same byte as it did in memory. It is one zstd frame with a checksum over
-//! a table of the events and their bytes after one another. `docs/history.md` describes the format;
-//! `encode` writes it, `decode` reads it. This module knows nothing of where blocks are kept.
+//! A block holds what a segment holds, except for the frames: those are rebuilt from the events, so that every event
+//! is at the same offset as it was in memory. It is one zstd frame with a checksum over a table of the events and the
+//! concatenated events. `docs/history.md` describes the format; `encode` writes it, `decode` reads it. This module
+//! does not know where blocks are kept.
 
 mod decode;
 mod encode;
