@@ -1,4 +1,4 @@
-//! What must hold for anything that minions, users and modules hand to a node: the bodies of fuzz targets, which tests
+//! What must hold for any input from minions, users and modules to a node: the bodies of fuzz targets, which tests
 //! replay. Not part of the crate's interface.
 
 use std::path::{Component, Path};

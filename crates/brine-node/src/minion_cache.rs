@@ -1,9 +1,8 @@
-//! What is on a master's disk about its minions: whose keys are accepted, and their grains, pillars and mines as
-//! cached.
+//! What a master's disk holds about its minions: whose keys are accepted, and their cached grains, pillars and mines.
 //!
-//! Only read, and cleared on request: for programs beside a master, ours or Salt's of any series. The layouts are
-//! `minions/<id>/data.p` and `mine.p` (3006, 3007, and grains of ours), and `<bank>/<id>.p` (3008). Functions here
-//! block on the disk. Facts: Salt 3006.28 and 3008.3, by their files.
+//! It only reads, and clears on request: for programs beside a master, ours or Salt's of any series. The layouts are
+//! `minions/<id>/data.p` and `mine.p` (3006, 3007, and our grains), and `<bank>/<id>.p` (3008). Functions here block
+//! on the disk. Facts: the files of Salt 3006.28 and 3008.3.
 
 use std::collections::HashSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Reading Salt's options into checked types: what a master and a minion share.
+//! Reading Salt's options into checked types: the parts that master and minion share.
 //!
 //! Defaults are `brine-config`'s; where it has none, the reader names one.
 

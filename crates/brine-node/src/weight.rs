@@ -1,4 +1,4 @@
-//! About how much memory decoded values take: a nil is a byte on the wire and some 70 in memory.
+//! About how much memory decoded values use: a nil is a byte on the wire and some 70 in memory.
 
 use brine_wire::{Map, Value};
 

@@ -1,6 +1,7 @@
-//! What the module of a call logs, for whoever waits for the call.
+//! What the module of a call logs, for the caller that waits for it.
 //!
-//! It is in the minion's log as well. Bounded: a module that logs without end loses the rest here, and says so.
+//! The minion's log has it as well. The size is limited: if a module logs without end, the rest is dropped here, and
+//! a line says so.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,6 +1,5 @@
-//! A call of a function and its outcome: shared by built-in functions and the Python beside a minion.
-//!
-//! Knows neither of them.
+//! A call of a function and its outcome: shared by built-in functions and the Python beside a minion, and independent
+//! of both.
 
 mod failure;
 mod log;

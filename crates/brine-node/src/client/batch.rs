@@ -1,8 +1,8 @@
-//! A job that runs on so many minions at a time: `salt --batch`.
+//! A job that runs on a limited number of minions at a time: `salt --batch`.
 //!
-//! All parts have one job id, so that the job can be looked up as one. A minion that has returned, or did not return
-//! in time, makes room for the next one, after `wait`. Facts: Salt 3008.3 and 3006.28 (`salt.cli.batch`) as they
-//! behave.
+//! All parts have one job id, so that the job can be looked up as one. When a minion has returned, or has not
+//! returned in time, the next one may start after `wait`. Facts: Salt 3008.3 and 3006.28 (`salt.cli.batch`), by
+//! running them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;

@@ -1,5 +1,5 @@
-//! Runner and wheel functions that a master calls for a local client: as whoever logs in, or with the key of the master's
-//! user. Facts: `docs/protocol/network.md` §12; Salt 3008.3 as it behaves.
+//! Runner and wheel functions that a master calls for a local client, either for the user who logs in or with the key
+//! of the master's user. Facts: `docs/protocol/network.md` §12; Salt 3008.3, by running it.
 
 use std::time::Duration;
 

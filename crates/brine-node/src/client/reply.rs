@@ -1,5 +1,5 @@
-//! A minion's reply to a job: its return, or Salt's text about a missing one.
-//! Facts: Salt 3008.3 and 3006.28 as they behave.
+//! A minion's reply to a job: its return, or Salt's text about a missing one. Facts: Salt 3008.3 and 3006.28, by
+//! running them.
 
 use brine_wire::{Map, Value};
 

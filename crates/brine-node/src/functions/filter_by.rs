@@ -1,4 +1,4 @@
-//! `grains.filter_by` and `pillar.filter_by`: a value by what a grain or a pillar value is.
+//! `grains.filter_by` and `pillar.filter_by`: select a value by the value of a grain or pillar key.
 //!
 //! Facts: Salt 3006.28 and 3008.3, by running them.
 

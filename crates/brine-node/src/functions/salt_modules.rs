@@ -1,5 +1,5 @@
-//! The names of Salt's execution modules and, of those that Brine has in part, functions: distinguishes a function that
-//! Brine lacks from one that does not exist.
+//! The names of Salt's execution modules, and of the functions that Brine lacks in modules that it has: distinguishes
+//! a function that Brine lacks from one that does not exist.
 //!
 //! From the files and virtual names of Salt 3006.28, 3007.14 and 3008.3.
 

@@ -1,7 +1,7 @@
-//! The minion's options that built-in functions act on, read once, in one struct per subject.
+//! The minion's options that built-in functions use, read once, in one struct per subject.
 //!
-//! Nothing acts on the map of all options: that is for functions that show it (`config.get`, `test.get_opts`, users'
-//! `__opts__`), which Salt's users expect to hold every option, those of their own included
+//! Nothing uses the map of all options, except functions that show it (`config.get`, `test.get_opts`, users'
+//! `__opts__`): Salt's users expect it to hold every option, including their own
 //! ([`FunctionsConfig`](super::FunctionsConfig)).
 
 use std::collections::BTreeMap;

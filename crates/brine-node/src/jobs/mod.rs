@@ -1,8 +1,8 @@
 //! The job cache: published jobs and what minions returned.
 //!
 //! The files have Salt's format (`local_cache`): Salt's runners read our jobs, and ours read those of a real master.
-//! Functions here block on the disk; `writer` writes returns on a thread of its own.
-//! Facts: Salt 3006.28 and 3008.3, file by file (`tests/it/jobs_salt.rs`).
+//! Functions here block on the disk; `writer` writes returns on its own thread. Facts: Salt 3006.28 and 3008.3, file
+//! by file (`tests/it/jobs_salt.rs`).
 
 mod writer;
 

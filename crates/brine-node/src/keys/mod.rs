@@ -1,6 +1,7 @@
 //! A master's minion keys as administrators see them: listed by state or glob, printed, and changed.
 //!
-//! Shared by `salt-key` and the master's wheel functions. The key files and their locking belong to `brine-net`. Facts: Salt 3008.3 and 3006.28 as they behave.
+//! Shared by `salt-key` and the master's wheel functions. The key files and their locking belong to `brine-net`.
+//! Facts: Salt 3008.3 and 3006.28, by running them.
 
 mod change;
 

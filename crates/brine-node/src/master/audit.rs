@@ -1,8 +1,8 @@
-//! Audit events (`brine: {audit: true}`): who subscribed, who fired what belongs to the master, which key changed by
-//! whom. What the tag policy refuses minions is reported anyway (`refusals`).
+//! Audit events (`brine: {audit: true}`): who subscribed, who fired events reserved for the master, who changed which
+//! key. Events that the tag policy refuses are reported in any case (`refusals`).
 //!
-//! The events' tags are below `brine/`, which no minion can fire. An API in a process of its own makes its users' events
-//! here, too, and fires them on the master's bus. docs/security.md lists them.
+//! The events' tags are below `brine/`, which no minion can fire. An API in a process of its own also makes its
+//! users' audit events here, and fires them on the master's bus. docs/security.md lists them.
 
 use std::future::Future;
 use std::sync::Arc;

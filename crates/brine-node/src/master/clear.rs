@@ -1,4 +1,4 @@
-//! Answers to clear requests that need nothing of the master, and refusals in Salt's words.
+//! Answers to clear requests that need nothing from the master, and refusals in Salt's words.
 //!
 //! Pure: a load goes in, an answer comes out. Facts: `docs/protocol/network.md` §12.
 

@@ -1,8 +1,8 @@
-//! What every part of a running master shares: its keys, ports, bus, files and counters.
+//! What all parts of a running master share: its keys, ports, bus, files and counters.
 //!
-//! The subjects have files of their own: jobs are published in [`jobs`](super::jobs), requests answered in
-//! [`dispatch`](super::dispatch), wheel functions run in [`wheel`](super::wheel). Outside this crate a master is
-//! held through [`MasterHandle`](super::MasterHandle).
+//! Each subject has its own file: [`jobs`](super::jobs) publishes jobs, [`dispatch`](super::dispatch) answers
+//! requests, [`wheel`](super::wheel) runs wheel functions. Outside this crate, a master is used through its
+//! [`MasterHandle`](super::MasterHandle).
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,12 +1,13 @@
-//! What the master has from its minions already: for each, the last number of the boots it may still send from.
+//! Which requests of its minions the master already has: for each minion, the last number of each boot from which it
+//! may still send.
 //!
-//! A minion of ours keeps a request until it is answered, and sends it again after a crash of either side. So its
-//! events are fired, their numbers on the bus are written to a file with the minion's own, and it is answered when
-//! both the file and the history have them on the disk ([`Durable`]). After a restart a line of the file counts if the
-//! history holds its events; otherwise they were lost with the machine's memory, and come again. A master that is
-//! killed after it has fired them and before it has written that down left another line, written before: then the
-//! history is asked whether it has them. Which number belongs to which request is the minion's to say; a request that
-//! says nothing is not looked at here.
+//! A Brine minion keeps a request until it is answered, and sends it again after a crash of either side. The master
+//! fires the request's events, writes the numbers that they have on its bus to a file together with the minion's
+//! number, and answers once both the file and the history are on disk ([`Durable`]). After a restart, a line of the
+//! file is valid if the history holds its events; otherwise they were lost with the machine's memory, and the minion
+//! sends them again. Before it fires them, the master writes another line. If it is killed between the two lines, the
+//! next master asks the history whether it has the events. The minion decides which number belongs to which request;
+//! requests without a number are not handled here.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

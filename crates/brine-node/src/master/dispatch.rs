@@ -1,9 +1,8 @@
-//! Opens every request to the master, decides what it asks for, and answers it or hands it on.
+//! Opens every request to the master, decides what it asks for, and answers it or passes it on.
 //!
-//! The transports call [`Dispatcher::take`] in the order in which requests arrive on a connection, so that a
-//! minion's events keep their order. Nothing here waits: work that needs RSA or the disk is handed to other
-//! threads.
-//! Facts: `docs/protocol/network.md` §3, §8, §12, §15.
+//! The transports call [`Dispatcher::take`] in the order in which requests arrive on a connection, so that a minion's
+//! events keep their order. Nothing here waits: work that needs RSA or the disk goes to other threads. Facts:
+//! `docs/protocol/network.md` §3, §8, §12, §15.
 
 use std::mem::take;
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
-//! External authentication at a master: users of `external_auth`, who show a token or log in with each request.
+//! External authentication at a master: users of `external_auth`, who send a token or log in with each request.
 //!
-//! Who somebody is, `brine_auth` says; here are the answers to the requests of Salt's clients, and the calls of
-//! [`MasterHandle`](super::MasterHandle). Checking a password takes processor and disk: all of it runs on threads
-//! that may wait, a few at a time. Facts: `docs/protocol/network.md` §12; Salt 3008.3 as it behaves.
+//! `brine_auth` authenticates them; this file answers the requests of Salt's clients, and the calls of
+//! [`MasterHandle`](super::MasterHandle). Checking a password takes processor time and disk reads, so all of it runs
+//! on threads that may block, a few at a time. Facts: `docs/protocol/network.md` §12; Salt 3008.3, by running it.
 
 use std::net::IpAddr;
 use std::sync::Arc;

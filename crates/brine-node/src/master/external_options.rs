@@ -1,4 +1,4 @@
-//! What external authentication takes from the master's options.
+//! The master's options for external authentication.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

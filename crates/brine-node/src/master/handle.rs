@@ -1,7 +1,7 @@
 //! A handle to a running master, for the local socket, the HTTP API and the reactor.
 //!
-//! Cheap to clone and always valid: after the master has stopped, events are still appended to its log, and jobs reach
-//! no minion. Everything that may block runs off the caller's thread.
+//! Cheap to clone and always valid: after the master has stopped, events are still appended to its log, and jobs
+//! reach no minion. Everything that may block runs on other threads than the caller's.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Publishing jobs: who may, which minions a target selects, and what is sent.
 //!
-//! A request is checked against the access lists, its target resolved to minions with accepted keys, its events
-//! fired on the bus, and one sealed publish sent to the minions. Waits for the disk and for RSA: not for the
-//! threads that read connections. Facts: `docs/protocol/network.md` §10, §12.
+//! It checks a request against the access lists, resolves its target to minions with accepted keys, fires its events
+//! on the bus, and sends one encrypted publish to the minions. It waits for the disk and for RSA, so threads that
+//! read connections must not call it. Facts: `docs/protocol/network.md` §10, §12.
 
 use std::sync::{Arc, PoisonError};
 

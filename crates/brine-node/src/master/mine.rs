@@ -1,7 +1,7 @@
 //! The mine: data that minions store on the master for other minions, in Salt's files.
 //!
-//! For each minion a map by function name. The master decides who may read what (`mine_get`), and each minion for its
-//! own data (`allow_tgt`). Facts: `docs/protocol/network.md` §8; Salt 3006.28 and 3008.3, with which each
+//! Each minion has a map by function name. The master decides who may read what (`mine_get`), and each minion decides
+//! for its own data (`allow_tgt`). Facts: `docs/protocol/network.md` §8; Salt 3006.28 and 3008.3, with which each
 //! answer is compared (test `mine_salt`).
 
 use std::collections::HashSet;

@@ -1,8 +1,8 @@
 //! The grains of a master's minions, which they send with every pillar request.
 //!
-//! In memory for targeting, and on disk in the layout of Salt's minion data cache (`minions/<id>/data.p`),
-//! so that a restarted master can target minions that have not come back yet.
-//! Facts: `docs/protocol/network.md` §8.1.
+//! They are in memory for targeting, and on disk in the layout of Salt's minion data cache (`minions/<id>/data.p`),
+//! so that a restarted master can target minions that have not reconnected yet. Facts: `docs/protocol/network.md`
+//! §8.1.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,8 +1,8 @@
-//! Requests of accepted minions that wait for the disk, on threads of their own.
+//! Requests of accepted minions that wait for the disk, on their own threads.
 //!
-//! Files and mines are read here, so that minions can use up these threads and no others: what local clients ask for
-//! runs elsewhere. The queue before them serves minions in turn, and counts what a request takes when it is decoded. A
-//! request that it drops is answered as a bad load, and the minion tries again.
+//! Files and mines are read here, so that minions can exhaust only these threads: requests of local clients run
+//! elsewhere. The queue serves minions in turn, and counts the memory of a request as it is after decoding. A request
+//! that it drops is answered as a bad load, and the minion tries again.
 
 use std::sync::Arc;
 

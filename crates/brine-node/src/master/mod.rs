@@ -1,8 +1,9 @@
 //! A Salt master: two ports for minions, and a bus for everybody else on the machine.
 //!
 //! [`Master::start`] binds, [`Master::handle`] gives other parts of the program access, [`Master::run`] serves until
-//! shutdown. Requests are acted on where the transport reads them (`dispatch`), so that a minion's events keep
-//! their order and wait for nothing; slow work (RSA, files) runs on other threads. Facts: `docs/protocol/network.md` §8 to §12.
+//! shutdown. Requests are handled on the threads that read them (`dispatch`), so that a minion's events keep their
+//! order and wait for nothing; slow work (RSA, files) runs on other threads. Facts: `docs/protocol/network.md` §8 to
+//! §12.
 
 mod access;
 pub mod audit;

@@ -1,4 +1,5 @@
-//! What runner functions need of our own master: they publish through its handle and read its log, without a socket.
+//! What runner functions need from our own master: they publish through its handle and read its log, without a
+//! socket.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;

@@ -1,6 +1,6 @@
-//! A master's options: Salt's, read and checked once, in one small struct for each part of the master.
+//! A master's options under Salt's names, read and checked once, in one small struct for each part of the master.
 //!
-//! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
+//! Facts: Salt's documentation of the options; the defaults are `brine-config`'s.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! A master whose bus is one with those of others: it passes jobs on to them, publishes theirs, and knows which minions
+//! A master that shares its bus with others: it passes jobs on to them, publishes theirs, and knows which minions
 //! they have.
 //!
-//! What carries all that is the caller's ([`Peers`]); here is what it means. Each master resolves a target against its own
-//! keys and publishes to its own minions. Whoever was asked first waits for the others for a moment, so that its answer
-//! names all minions, and clients wait for all.
+//! The caller provides the transport ([`Peers`]); this file decides what its messages mean. Each master resolves a
+//! target against its own keys and publishes to its own minions. The master that was asked waits a moment for the
+//! others, so that its answer names all minions and clients wait for all of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Counts refused events by minion and limits the reports about them: one per minion and minute.
 //!
-//! Pure except for the clock. Holds a small entry for each accepted minion with refused events in the last minutes.
+//! Pure except for the clock. It holds a small entry for each accepted minion that had events refused in the last
+//! minutes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,9 +1,9 @@
-//! Sign-ins and pillars on threads of their own: each needs RSA operations that take some milliseconds.
+//! Sign-ins and pillars on their own threads: each needs RSA operations that take some milliseconds.
 //!
-//! There are as many threads as cores, at least two, behind a bounded queue that serves addresses in turn, those of
-//! minions before others: a stranger that sends thousands of requests delays nobody else. Half of the threads take
-//! nothing of strangers, so that these leave half of the cores to minions, and a minion's sign-in never waits for theirs.
-//! A request that the queue drops is answered as a bad load, and the minion tries again.
+//! There are as many threads as cores, at least two, behind a limited queue that serves addresses in turn, those of
+//! minions first: a stranger that sends thousands of requests delays nobody else. Half of the threads never serve
+//! strangers, so that half of the cores stay free for minions, and a minion's sign-in never waits for those of
+//! strangers. A request that the queue drops is answered as a bad load, and the minion tries again.
 
 use std::net::IpAddr;
 use std::sync::Arc;

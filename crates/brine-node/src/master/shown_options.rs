@@ -1,5 +1,5 @@
-//! The options that wheel `config.values` shows: those that web interfaces read, SaltGUI above all. Salt shows all it
-//! has, its secrets among them.
+//! The options that wheel `config.values` shows: those that web interfaces read, mainly SaltGUI. Salt shows all its
+//! options, including secrets.
 
 use brine_config::Opts;
 use brine_wire::Map;

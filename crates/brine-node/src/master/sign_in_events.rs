@@ -1,9 +1,10 @@
 //! Limits the events `salt/auth` that peers can cause without a key that the master has accepted.
 //!
-//! Anybody on the network can send sign-ins, also under the id and the public key of an accepted minion, which are no
-//! secrets. If each made an event, strangers would decide how far back the log reaches. So these are always fired: the
-//! first sighting of an id, of which so many may wait, and one acceptance per minion and second. All others share a
-//! limit, those from addresses of minions one of their own, and what is left out is counted and reported.
+//! Anybody on the network can send sign-ins, even with the id and the public key of an accepted minion, which are not
+//! secret. If each caused an event, strangers could push other events out of the log. So only these are always fired:
+//! the first sign-in of an id, while the number of pending keys is below its limit, and one acceptance per minion and
+//! second. All others share a limit; those from addresses of minions have a separate one. Events that are left out
+//! are counted and reported.
 //!
 //! Pure except for the clock.
 

@@ -1,5 +1,5 @@
-//! Whether returns must be signed by their minions: `require_minion_sign_messages` and
-//! `drop_messages_signature_fail`, which Salt's masters ask of returns alone.
+//! Whether minions must sign returns: `require_minion_sign_messages` and `drop_messages_signature_fail`, which Salt's
+//! masters apply only to returns.
 //!
 //! Facts: `docs/protocol/network.md` §4.5; Salt 3006.28 and 3008.3, by running them.
 

@@ -1,4 +1,4 @@
-//! One uplink's life: sign in, send the start events, take jobs, and sign in again when the connection is lost.
+//! One uplink's life: sign in, send the start events, receive jobs, and sign in again when the connection is lost.
 //!
 //! Facts: `docs/protocol/network.md` §2.2, §6.4, §11.
 

@@ -1,8 +1,8 @@
 //! Events and returns for a master: sent in order, kept in a [`Spool`] until the master has them.
 //!
-//! One queue and one task per uplink. A request leaves the queue when a master has acknowledged it, and nothing
-//! overtakes it. Waiting events are sent together in one request, as Salt's beacons are, since a request costs a master
-//! more than an event. Facts: `docs/protocol/network.md` §9, §15.
+//! One queue and one task per uplink. A request leaves the queue when a master has acknowledged it, and no other
+//! overtakes it. Waiting events are sent together in one request, as Salt sends beacons, since for a master a request
+//! costs more than an event. Facts: `docs/protocol/network.md` §9, §15.
 
 use std::collections::HashMap;
 use std::io;

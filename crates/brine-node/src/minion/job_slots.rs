@@ -1,6 +1,6 @@
-//! Job slots: at most `process_count_max` jobs run at a time; the others wait in the order they came.
+//! Job slots: at most `process_count_max` jobs run at a time; the others wait in order of arrival.
 //!
-//! Pure; knows nothing about what a job is.
+//! Pure; does not know what a job is.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;

@@ -1,9 +1,9 @@
 //! Requests to the minion from local programs and from its own functions.
 //!
-//! Programs fire on the minion's bus what Salt's fire there: `fire_master` sends an event to the master,
-//! `__master_req_channel_payload/…` a request. Under `ipc_mode: tcp`, where every user of the machine can write to the
-//! bus, the latter is refused. Functions are run for whoever asks over the local socket ([`run_call`]), which knows who
-//! that is; no event runs one. Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
+//! Programs fire the same events on the minion's bus as on Salt's: `fire_master` sends an event to the master,
+//! `__master_req_channel_payload/…` a request. Under `ipc_mode: tcp`, where every user of the machine can write to
+//! the bus, the latter is refused. Functions run for callers over the local socket ([`run_call`]), where the kernel
+//! says who calls; no event runs a function. Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The client of one master: signing in, and requests that survive a lost session.
 //!
 //! A client exists whether or not its master can be reached. A request without a reply is sent again as the same
-//! bytes, so that a Brine master acts on it once; a request sealed with an expired session key is sealed again after
-//! another sign-in. Facts: `docs/protocol/network.md` §6.4, §7.3, §15.
+//! bytes, so that a Brine master acts on it once; a request encrypted with an expired session key is encrypted again
+//! after another sign-in. Facts: `docs/protocol/network.md` §6.4, §7.3, §15.
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! A Salt minion: its own bus, its masters, and the functions it runs.
 //!
-//! Each uplink (a master, or a list of masters for failover) has one task that signs in, subscribes and takes jobs
-//! (`connection`) and one that sends queued events and returns (`forward`). A third task serves local programs,
-//! which send requests through the minion's bus (`local_requests`). None waits for another. Facts: `docs/protocol/network.md` §8 to §11.
+//! Each uplink (a master, or a list of masters for failover) has one task that signs in, subscribes and receives jobs
+//! (`connection`) and one that sends queued events and returns (`forward`). A third task serves local programs, which
+//! send requests through the minion's bus (`local_requests`). None waits for another. Facts:
+//! `docs/protocol/network.md` §8 to §11.
 
 mod connection;
 mod forward;

@@ -1,6 +1,6 @@
-//! A minion's options: Salt's names, read once, checked and typed for the modules that use them.
+//! A minion's options under Salt's names, read once, checked and typed for the modules that use them.
 //!
-//! Facts: Salt's documentation of the same names; defaults are `brine-config`'s.
+//! Facts: Salt's documentation of the options; the defaults are `brine-config`'s.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;

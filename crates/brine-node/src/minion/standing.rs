@@ -1,5 +1,5 @@
-//! What the masters said of the minion's key last: whoever sends an event is told of it, since nothing leaves the queue
-//! before a master has accepted the key.
+//! What the masters last said about the minion's key. Callers that send an event are told, since nothing leaves the
+//! queue before a master has accepted the key.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

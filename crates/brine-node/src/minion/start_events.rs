@@ -1,4 +1,4 @@
-//! Events a minion sends about itself: that it has started, and its pings.
+//! Events that a minion sends about itself: that it has started, and its pings.
 //!
 //! Facts: `docs/protocol/network.md` §11.
 

@@ -1,6 +1,6 @@
-//! The tasks of jobs and local requests: who spawned them, how many run, and their end with the minion.
+//! The tasks of jobs and local requests: who spawned them, how many run, and how they end with the minion.
 //!
-//! Knows nothing about what a task does.
+//! Does not know what a task does.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! Users' execution modules, run by Python processes beside the minion.
 //!
 //! One warm Python per minion ([`parent`]) forks a child for each job; [`job`] talks to the child. A module that
-//! crashes or hangs costs its own job only: the parent is restarted when it dies, and imports no module that a child
-//! has not imported before. The Python side is `python/worker`.
+//! crashes or hangs affects only its own job: the parent is restarted when it dies, and imports no module that a
+//! child has not imported before. The Python side is `python/worker`.
 
 mod frame;
 mod job;

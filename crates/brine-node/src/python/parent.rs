@@ -1,4 +1,4 @@
-//! The warm Python that forks a child for each job, and the socket that commands it.
+//! The warm Python that forks a child for each job, and the socket that controls it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

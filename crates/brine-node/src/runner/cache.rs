@@ -1,6 +1,6 @@
-//! `cache.*`: what the master has cached of its minions.
+//! `cache.*`: what the master has cached about its minions.
 //!
-//! Functions here block on the disk. Facts: Salt 3008.3 and 3006.28 as they behave.
+//! Functions here block on the disk. Facts: Salt 3008.3 and 3006.28, by running them.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! `jobs.*`: what is in the master's job cache, in the form of Salt's runner.
 //!
-//! The cache's files are Salt's own, so jobs of a real master are found too. Functions here block on the disk.
-//! Facts: Salt 3008.3 and 3006.28 as they behave.
+//! The cache's files are Salt's own, so jobs of a real master are found too. Functions here block on the disk. Facts:
+//! Salt 3008.3 and 3006.28, by running them.
 
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::Jid;

@@ -1,6 +1,6 @@
-//! `manage.*` and `jobs.active`: which minions answer when they are asked now, and what; and which are connected.
+//! `manage.*` and `jobs.active`: which minions answer now, and what they answer; and which are connected.
 //!
-//! Facts: Salt 3008.3 and 3006.28 as they behave.
+//! Facts: Salt 3008.3 and 3006.28, by running them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a runner function needs of a master.
+//! What a runner function needs from a master.
 //!
 //! Our own master implements [`Operator`] in-process (`master`); [`Beside`] is any master in another process of this
 //! machine.

@@ -1,7 +1,7 @@
-//! `reactor.*`: questions to the reactor that runs in the master.
+//! `reactor.*`: requests to the reactor that runs in the master.
 //!
-//! Real Salt's functions send the master's own key over the bus, where every listener reads it. Ours ask in-process, or
-//! over the local socket. Facts: `salt/runners/reactor.py` of 3008.3.
+//! Real Salt's functions send the master's own key over the bus, where every listener can read it. Ours ask
+//! in-process, or over the local socket. Facts: `salt/runners/reactor.py` of 3008.3.
 
 use brine_wire::Value;
 

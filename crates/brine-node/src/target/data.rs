@@ -1,6 +1,7 @@
 //! Matches `key:value` against a minion's nested data.
 //!
-//! A key may contain the delimiter, so every way to split the expression is tried, the longest key first. Lists match if any of their members does. Texts are compared in lower case.
+//! A key may contain the delimiter, so every way to split the expression is tried, the longest key first. Lists match
+//! if any of their members does. Strings are compared in lower case.
 
 use brine_wire::python_text;
 use brine_wire::{Map, Value};

@@ -1,6 +1,6 @@
 //! Compares addresses and networks with a minion's own addresses.
 //!
-//! Texts are parsed as by Python 3.11's `ipaddress`.
+//! Strings are parsed as by Python 3.11's `ipaddress`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

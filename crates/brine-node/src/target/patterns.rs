@@ -1,4 +1,4 @@
-//! Shell patterns and regular expressions, each compiled once for all minions; and how much work a target may be.
+//! Shell patterns and regular expressions, each compiled once for all minions; and how much work a target may cause.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

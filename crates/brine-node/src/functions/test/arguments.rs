@@ -1,4 +1,4 @@
-//! `test.arg` and the like: arguments as they came.
+//! `test.arg` and the like: return the arguments of the call.
 
 use std::mem::take;
 

@@ -1,10 +1,9 @@
 //! Decides what the entries of `publisher_acl` and `publisher_acl_blacklist` permit.
 //!
-//! `external_auth` has such entries, too, and others for runner and wheel functions ([`permits_call`]).
-//! An entry is a regular expression of functions for all minions, or a mapping from a compound target to such
-//! expressions, each of which may bind arguments. Pure: the caller resolves targets.
-//! Facts: the tests below expect what Salt 3006.28 and 3008.3 answer, except for jobs of several functions: Salt
-//! permits them all if one is permitted.
+//! `external_auth` has such entries too, and others for runner and wheel functions ([`permits_call`]). An entry is a
+//! regular expression for functions on all minions, or a mapping from a compound target to such expressions, each of
+//! which may restrict arguments. Pure: the caller resolves targets. Facts: the tests below expect what Salt 3006.28
+//! and 3008.3 answer, except for jobs of several functions: Salt permits them all if one is permitted.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

@@ -1,5 +1,5 @@
-//! What waits in the files of a spool, for whoever looks from outside: whether or not the minion runs, without a lock,
-//! and without a change.
+//! What waits in the files of a spool, read from outside: whether or not the minion runs, without a lock and without
+//! changing anything.
 
 use std::fs;
 use std::io;

@@ -1,14 +1,14 @@
-//! What a minion has for a master, in order, on disk until the master has acknowledged it.
+//! The events and returns that wait for a master, in order, on disk until the master has acknowledged them.
 //!
 //! Records are appended to segments, files of [`SEGMENT_BYTES`]; a segment is removed when all its records are
 //! acknowledged, and a small file says how far that is. Every start of the minion is a *boot*, with a random number
-//! and segments of its own, so that a record is known for ever by boot and number, whatever a crash has taken from
-//! the end of earlier segments. A record is with the operating system when [`Spool::push`] returns, and on the disk
-//! soon after ([`Spool::unsynced`]).
+//! and its own segments, so that boot and number identify a record for ever, whatever a crash has removed from the
+//! end of earlier segments. A record is with the operating system when [`Spool::push`] returns, and on disk soon
+//! after ([`Spool::unsynced`]).
 //!
-//! The spool is bounded. When it is full it takes nothing more, and what has waited too long is dropped; a record in
-//! the place of what is missing says how much that was. While the disk takes nothing, records wait in memory. This
-//! module knows bytes, numbers and times, and files only as a [`Store`]; what the bytes mean is `forward`'s.
+//! The spool is limited. When it is full it refuses records, and records that have waited too long are dropped; a
+//! record in their place says how many are missing. While the disk accepts nothing, records wait in memory. This
+//! module knows bytes, numbers and times, and files only as a [`Store`]; `forward` knows what the bytes mean.
 
 mod backlog;
 mod record;

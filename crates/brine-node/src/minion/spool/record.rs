@@ -1,7 +1,7 @@
 //! The bytes of a spool's records, and of the file that says how far they are acknowledged.
 //!
-//! A record is a length, eight bytes of a digest of what follows, and that: boot, number, time, kind, content. What a
-//! crash has torn ends a segment. Everything is in network order.
+//! A record is a length, eight bytes of a digest of the rest, and the rest: boot, number, time, kind, content. A
+//! record that a crash has torn ends its segment. Numbers are big-endian.
 
 use std::time::Duration;
 

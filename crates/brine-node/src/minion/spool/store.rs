@@ -1,7 +1,7 @@
-//! Where a spool's files are: a directory, or memory where nothing is to be kept.
+//! Where a spool's files are: in a directory, or in memory if nothing is to be kept.
 //!
-//! A trait, since the crash tests have a store that forgets what was not synced. Nothing here knows what the bytes
-//! are.
+//! It is a trait, since the crash tests have a store that forgets what was not synced. Nothing here knows what the
+//! bytes mean.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The spool against a plain list, on a store that loses what was not synced.
+//! Compares the spool with a plain list, on a store that loses what was not synced.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
