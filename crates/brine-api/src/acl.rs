@@ -1,13 +1,13 @@
 //! Who may read, fire and run what: `brine: {acl: [{group: ops, read: ['salt/job/*'], …}, …]}`.
 //!
-//! Root and the bus's own user may do everything. Others may do what the rules that name them, or a
-//! group of theirs, add up to. Patterns are shell patterns: of tags for `read` and `fire`, of
-//! functions for `run` (`test.*`, `@runner/jobs.*`, `@wheel`), of consumers' names for `consume`. Nothing here knows how a subject was
-//! found out.
+//! Root and the bus's own user may do everything. Others may do the sum of what the rules for them and for their
+//! groups permit. Patterns are shell patterns: for tags in `read` and `fire`, for functions in `run` (`test.*`,
+//! `@runner/jobs.*`, `@wheel`), for consumers' names in `consume`. Nothing here knows how a subject was
+//! authenticated.
 //!
-//! Users of the HTTP API are other people than this machine's users of the same name: rules name them
-//! with `api_user` and `api_group`. As long as no rule does, they may read every event and fire every
-//! webhook, as with Salt; what functions they may run is `external_auth`'s to say.
+//! Users of the HTTP API are not this machine's users of the same name: rules name them with `api_user` and
+//! `api_group`. As long as no rule does, they may read every event and fire every webhook, as with Salt;
+//! `external_auth` decides which functions they may run.
 
 use brine_wire::matching::{MatchError, MatchType, TagFilter, TagMatch};
 use brine_wire::{Map, Value};

@@ -1,4 +1,4 @@
-//! The bodies of answers: whole, or as they come.
+//! The bodies of answers: complete, or streamed.
 
 use std::fmt;
 use std::future::Future;

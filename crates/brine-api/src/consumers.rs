@@ -1,8 +1,8 @@
 //! `/consumers`: named readers whose positions are kept in the history's store.
 //!
-//! What is asked for is a path and a query, and the answer is an object, whoever asks: the local
-//! socket of a running bus, or a command that has opened the store of one that is down. Reading a
-//! consumer's events is [`read`](crate::events::read)'s.
+//! A request is a path and a query, and the answer is an object, for every caller: the local socket of a running bus,
+//! or a command that has opened the store of one that is down. [`read`](crate::events::read) reads a consumer's
+//! events.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

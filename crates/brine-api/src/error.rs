@@ -1,4 +1,4 @@
-//! Why a request was not served, and the one place that makes an answer of it.
+//! Why a request was not served, and the one place that turns this into an answer.
 
 use brine_wire::json;
 use brine_wire::{Map, Value};

@@ -1,8 +1,7 @@
-//! Prometheus's text forms: 0.0.4, and OpenMetrics 1.0 for who accepts it.
+//! Prometheus's text formats: 0.0.4, and OpenMetrics 1.0 for clients that accept it.
 //!
-//! Families are written one after the other into one text; nothing is registered anywhere. They differ in
-//! little: OpenMetrics names a counter without its `_total` and ends with `# EOF`. No library that is
-//! tended writes both.
+//! Families are written one after the other into one text; nothing is registered anywhere. The two differ little:
+//! OpenMetrics names a counter without its `_total` and ends with `# EOF`. No maintained library writes both.
 
 use std::fmt::{Display, Write as _};
 

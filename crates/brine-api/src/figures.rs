@@ -1,4 +1,4 @@
-//! What the parts of a process say of themselves for metrics, and how they are asked.
+//! The figures that the parts of a process provide for metrics, and how they are read.
 
 use std::sync::Arc;
 

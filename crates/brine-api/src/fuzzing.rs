@@ -1,4 +1,4 @@
-//! What must hold for any bytes a client sends: the bodies of the fuzz targets, which tests replay.
+//! What must hold for any bytes that a client sends: the bodies of the fuzz targets, which tests replay.
 //!
 //! Not part of the crate's interface.
 

@@ -1,8 +1,8 @@
 //! Whether a client still sends and listens, as far as its socket tells before anything is written to it.
 //!
-//! A client that has closed its sending half gets the answers to what it has asked. Only what would go on without end
-//! has to know: a stream of events. A client that has closed both halves gets nothing more, and what runs for it alone
-//! may end.
+//! A client that has closed its sending half still gets the answers to its requests. Only a stream of events, which
+//! has no end, must notice that. A client that has closed both halves gets nothing more, and work that runs only for
+//! it may end.
 
 use std::future::pending;
 

@@ -1,5 +1,5 @@
-//! `/healthz` and `/readyz`, for whoever restarts a process or sends it clients. No login: they say nothing
-//! else.
+//! `/healthz` and `/readyz`, for supervisors that restart a process and load balancers that send it clients. They
+//! need no login, and reveal nothing else.
 
 use brine_wire::{Map, Value};
 use hyper::StatusCode;

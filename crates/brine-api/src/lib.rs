@@ -1,14 +1,14 @@
 //! Brine over HTTP.
 //!
-//! So far this is the local socket, `brine.sock`, beside Salt's: HTTP/1.1 where the kernel vouches for
-//! the peer instead of a login. `GET /events` streams and replays events, `POST /events` fires them and
-//! answers once they are safe, `/consumers` keeps named positions, `GET /status` says what runs, and `POST /run` has the node run a
-//! command. Endpoints, with examples: `docs/local-socket.md`.
+//! The local socket, `brine.sock`, is beside Salt's sockets: HTTP/1.1 where the kernel identifies the peer instead of
+//! a login. `GET /events` streams and replays events, `POST /events` fires them and answers once they are safe,
+//! `/consumers` keeps named positions, `GET /status` describes the running bus, and `POST /run` has the node run a
+//! command. Endpoints, with examples: `docs/local-socket.md`. On the network, [`network`] serves Salt's HTTP API:
+//! `docs/api.md`.
 //!
-//! A request is answered by [`respond`] from an [`ApiState`] and a [`Subject`], who asks. How the
-//! subject was found out, and over which transport, is the business of the listener alone
-//! ([`local`] here), so that others can be added beside it. Every stream of events is a cursor over
-//! the log; what a client does not read waits in the log and in no queue of ours.
+//! [`respond`] answers a request from an [`ApiState`] and a [`Subject`], who asks. Only the listener ([`local`] here)
+//! knows the transport and how the subject was authenticated, so that others can be added beside it. Every stream of
+//! events is a cursor over the log; events for a client that does not read wait in the log and in no queue of ours.
 //!
 //! This crate decides no permissions of Salt's and runs no commands: [`RunCommand`] does.
 

@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and of each user or address.
+//! How many connections there may be, in total and for each user or address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The query of a request: names and values, decoded, each name known.
+//! The query of a request: names and values, decoded. Unknown names are refused.
 
 use crate::error::ApiError;
 

@@ -1,4 +1,4 @@
-//! From a request to its answer, whatever it came over.
+//! From a request to its answer, over any transport.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Requests over the network: who asks, which endpoint answers, and the headers that every answer has.
 //!
-//! Salt's endpoints are in [`rest`]; streams of events, metrics and the web page are Brine's own modules.
+//! Salt's endpoints are in [`rest`]; streams of events, metrics and the web page are in Brine's own modules.
 
 use std::sync::Arc;
 

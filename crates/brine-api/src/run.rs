@@ -1,7 +1,7 @@
-//! `POST /run`: a command for the node, from somebody whose identity is known.
+//! `POST /run`: a command for the node, from a user who is authenticated.
 //!
-//! This replaces requests that local programs wrote to the bus as events, where nobody could tell who had
-//! written them. What a command does is the node's business; here it is read, permitted and answered.
+//! It replaces requests that local programs wrote to the bus as events, where nobody could tell who had written them.
+//! The node knows what a command does; this file parses it, checks permissions and answers.
 
 use brine_wire::{Map, Value, json, msgpack};
 use hyper::Response;

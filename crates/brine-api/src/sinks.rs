@@ -1,4 +1,4 @@
-//! Sinks, as far as requests about consumers and metrics need them: whoever runs them says how they are.
+//! The view of sinks that requests about consumers and metrics need; the code that runs the sinks implements it.
 
 use std::future::Future;
 use std::pin::Pin;

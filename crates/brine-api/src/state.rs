@@ -1,4 +1,4 @@
-//! What requests are answered from.
+//! The state from which requests are answered.
 
 use std::future::Future;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! `GET /status`: what runs, how far back one can go, and who reads; with `?after=POSITION`, how many events came
+//! `GET /status`: what runs, how far back readers can go, and who reads; with `?after=POSITION`, how many events came
 //! after it.
 
 use std::sync::atomic::Ordering;

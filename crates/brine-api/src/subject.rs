@@ -1,7 +1,7 @@
-//! Who asks, as far as permissions are concerned.
+//! Who makes a request, for the purpose of permissions.
 //!
-//! Made by whoever has checked it: the local socket from the peer's credentials, the HTTP API from a
-//! login.
+//! The code that has authenticated a user makes the subject: the local socket from the peer's credentials, the HTTP
+//! API from a login.
 
 use std::fmt;
 

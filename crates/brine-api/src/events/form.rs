@@ -1,6 +1,6 @@
-//! The forms a stream of events is written in: JSON lines, server-sent events, exact records.
+//! The forms in which a stream of events is written: JSON lines, server-sent events, exact records.
 //!
-//! Every text that comes from an event is JSON here, so that none can end a line or a field.
+//! Every string that comes from an event is JSON here, so that none can end a line or a field.
 
 use brine_log::{Gap, LogId, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;

@@ -1,7 +1,7 @@
-//! The last events that match: found by looking back in stretches that grow.
+//! Finds the last events that match, by looking back in ranges that grow.
 //!
-//! A cursor only goes forward, and a filter may match little; so that a few events of a long history
-//! cost little, the newest thousand are looked at first, then eight times as many, and so on.
+//! A cursor only goes forward, and a filter may match few events. To find a few events in a long history cheaply, the
+//! newest thousand events are searched first, then eight times as many, and so on.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Lines out of a stream of bytes, each within a limit.
+//! Splits a stream of bytes into lines, each within a limit.
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! What is blanked of events before a reader gets them that may not see everything: the fields that the history never
-//! keeps. Filters look at what is left, or they would say what was blanked.
+//! Redacts events for readers who may not see everything: the fields that the history never stores. Filters see the
+//! redacted event, or they would reveal the values.
 //!
-//! The same fields are blanked wherever an event comes from, so that nothing depends on whether it is in memory still.
+//! The same fields are redacted wherever an event comes from, so it does not matter whether it is still in memory.
 
 use brine_log::StoredEvent;
 use brine_log::history::{Redactor, Stored};

@@ -1,8 +1,8 @@
-//! Answers of one turn, written together.
+//! Gathers the answers of one turn, to write them together.
 //!
-//! A client that sends many requests without waiting gets many small answers. Each would be a system call; here they
-//! gather until the connection has nothing more to do, and go out in one. What is gathered is bounded: whoever
-//! sends and does not read is not read either. What is written is not known here.
+//! A client that sends many requests without waiting gets many small answers. Each would cost a system call; here
+//! they gather until the connection has nothing more to do, and go out in one. Their size is limited: when a client
+//! sends and does not read, the server stops reading from it too. This file does not know what is written.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};

@@ -1,8 +1,8 @@
-//! The local socket, `brine.sock`: who is at its other end, how many may be, and HTTP/1.1 on it.
+//! The local socket, `brine.sock`: who is at its other end, how many may connect, and HTTP/1.1 on it.
 //!
-//! The kernel says which user opened a connection; under `ipc_mode: tcp`, where it cannot, a token from
-//! a file that only the bus's user can read takes its place ([`Listener::bind_loopback`]). What is
-//! asked and answered is not known here.
+//! The kernel says which user opened a connection. Under `ipc_mode: tcp`, where it cannot, clients send a token from
+//! a file that only the bus's user can read ([`Listener::bind_loopback`]). This module does not know the requests and
+//! answers.
 
 mod gathering;
 mod token;

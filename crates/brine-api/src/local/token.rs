@@ -1,4 +1,4 @@
-//! The token that takes the place of peer credentials on a loopback port.
+//! The token that replaces peer credentials on a loopback port.
 //!
 //! Its file holds one line, `127.0.0.1:PORT TOKEN`, and only the bus's user can read it.
 

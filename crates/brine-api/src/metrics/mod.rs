@@ -1,7 +1,6 @@
 //! `/metrics`: the bus for Prometheus; `/metrics/salt-exporter`: salt-exporter's metrics, by its names.
 //!
-//! Names and what they are read from are in `own` and `salt_exporter`.
-//! Described in `docs/metrics.md`.
+//! Names and their sources are in `own` and `salt_exporter`. Described in `docs/metrics.md`.
 
 mod own;
 

@@ -1,7 +1,7 @@
-//! Brine's own metrics: all their names, and what they are read from.
+//! Brine's own metrics: all their names, and where their values come from.
 //!
-//! Base units, counters end in `_total`, and no label has a value that a client chose. Everything is read
-//! when it is asked for; nothing is counted here.
+//! Base units, counters end in `_total`, and no label has a value that a client chose. Everything is read on request;
+//! nothing is counted here.
 
 use brine_bus::{BusHandle, DELAY_BOUNDS_MS};
 use brine_log::ReadsFrom;

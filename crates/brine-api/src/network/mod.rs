@@ -1,8 +1,8 @@
-//! The network listener: connections over TCP, who may have how many, and HTTP on them.
+//! The network listener: connections over TCP, limits on their number, and HTTP on them.
 //!
-//! What is asked and answered is `router`'s business. A handler may answer with a response, or
-//! take the whole connection over (`connection`): a subscriber that listens for days then costs neither the
-//! buffers nor the task of an HTTP connection.
+//! `router` handles the requests. A handler may answer with a response, or take over the whole connection
+//! (`connection`): a subscriber that listens for days then needs neither the buffers nor the task of an HTTP
+//! connection.
 
 mod connection;
 mod tls;

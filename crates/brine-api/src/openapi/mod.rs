@@ -1,8 +1,7 @@
-//! `/openapi.json`: the network API described in OpenAPI 3.1, made of one table.
+//! `/openapi.json`: the network API described in OpenAPI 3.1, generated from one table.
 //!
-//! The table is [`table::OPERATIONS`]. That it names what the router serves, no more and no less, is tested
-//! in `tests/it/openapi.rs`; that the server behaves as it says, by a property-based tester
-//! (`tests/page/schema.py`).
+//! The table is [`table::OPERATIONS`]. `tests/it/openapi.rs` tests that it lists exactly what the router serves; a
+//! property-based tester checks that the server behaves as the description says (`tests/page/schema.py`).
 
 mod table;
 

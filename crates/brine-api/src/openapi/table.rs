@@ -1,6 +1,6 @@
 //! What the network API offers: one row for each method of each path.
 //!
-//! A route that is added to the router gets its row here; the tests say so otherwise.
+//! A new route in the router needs its row here; a test fails otherwise.
 
 /// A method of a path.
 pub(super) struct Operation {

@@ -1,8 +1,8 @@
-//! The web page: its files, in the program, and the headers that keep anything else out of it.
+//! The web page: its files, which are part of the program, and the headers that keep everything else out of it.
 //!
-//! `/brine` is the page, `/brine/FILE` what it is made of; browsers get it at `/`, too. It is static: what
-//! it shows it asks for as every client does, with `/login`, `/events` and `/status`. There is no build
-//! step; the files in `assets/` are what browsers run. Described in `docs/page.md`.
+//! `/brine` is the page, `/brine/FILE` are its parts; browsers also get it at `/`. It is static: it fetches what it
+//! shows as every client does, with `/login`, `/events` and `/status`. There is no build step; browsers run the files
+//! in `assets/` as they are. Described in `docs/page.md`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
-//! What salt-exporter counts, under its names, with its labels and its faults, so that dashboards and
-//! alerts written for it go on working: `salt_job_duration_seconds` holds milliseconds, and the gauge
+//! What salt-exporter counts, under its names, with its labels and its mistakes, so that dashboards and alerts
+//! written for it keep working: `salt_job_duration_seconds` holds milliseconds, and the gauge
 //! `salt_health_minions_total` is named like a counter.
 //!
-//! Unlike there, labels are bounded: a family takes so many series, and what comes then is counted under
+//! Unlike there, labels are limited: a family has a maximum number of series, and further ones are counted under
 //! `other`. Facts: salt-exporter's documentation and behaviour, as `docs/metrics.md` lists them.
 
 use std::collections::BTreeMap;

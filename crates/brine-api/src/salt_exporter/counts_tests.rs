@@ -1,4 +1,4 @@
-//! A feed of events, and the series that salt-exporter makes of it.
+//! A sequence of events, and the series that salt-exporter makes of it.
 
 use brine_wire::json;
 

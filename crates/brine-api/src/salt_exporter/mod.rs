@@ -1,7 +1,7 @@
-//! The cursor behind `/metrics/salt-exporter`: reads the bus from the moment somebody first asks.
+//! The cursor behind `/metrics/salt-exporter`: reads the bus from the first request on.
 //!
-//! So a bus whose metrics nobody reads does not pay for them. Counters begin at zero then, as after a
-//! restart of salt-exporter itself; Prometheus knows such resets.
+//! So a bus whose metrics nobody reads does not pay for them. Counters then begin at zero, as after a restart of
+//! salt-exporter itself; Prometheus handles such resets.
 
 mod counts;
 

@@ -1,8 +1,8 @@
-//! One stream that reads through the log by itself: from its start, or because its client was slow,
-//! until it has caught up and joins the others ([`super::fan_out`]).
+//! One stream that reads through the log by itself, from its start or because its client was slow, until it has
+//! caught up and joins the others ([`super::fan_out`]).
 //!
-//! What waits for a client that does not read is a cursor and how much of which record was sent: what
-//! was rendered and does not fit its socket is dropped and rendered again, to the same bytes.
+//! For a client that does not read, it keeps only a cursor and how much of which record was sent: rendered bytes that
+//! do not fit the socket are dropped, and rendered again to the same bytes.
 
 use std::future::poll_fn;
 use std::io;

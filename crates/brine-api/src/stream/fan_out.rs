@@ -1,9 +1,9 @@
-//! The streams that have caught up: each event is looked at and rendered once for all of them, and
-//! each stream is sent everything that is due in one write per turn.
+//! The streams that have caught up: each event is examined and rendered once for all of them, and each stream is sent
+//! everything that is due in one write per turn.
 //!
-//! One task owns all of it, so that nothing is locked and nobody is woken per event and stream. A
-//! stream is a place in its group's window; one that the window leaves behind goes on by itself
-//! ([`super::catch_up`]). Turns form by themselves: what arrives during one is the next.
+//! One task owns all of it, so that there are no locks, and no wake-up per event and stream. A stream is a position
+//! in its group's window; a stream that the window leaves behind continues by itself ([`super::catch_up`]). Turns
+//! form by themselves: the events that arrive during one turn are the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};

@@ -1,8 +1,8 @@
-//! The forms of the network's event streams: Salt's server-sent events, the lines of the local
-//! socket, and the texts of Salt's WebSockets. What is written is text without a socket's framing.
+//! The forms of the network's event streams: Salt's server-sent events, the lines of the local socket, and the
+//! messages of Salt's WebSockets. The output is text without a socket's framing.
 //!
-//! A record never holds a line end it does not mean: tags are cleaned where they stand bare, and
-//! everything else of an event is JSON. Facts: `docs/api-streams.md`.
+//! A record never contains an unintended line end: tags are cleaned where they appear bare, and everything else of an
+//! event is JSON. Facts: `docs/api-streams.md`.
 
 use brine_log::{Gap, LogId, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;

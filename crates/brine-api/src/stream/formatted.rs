@@ -1,8 +1,8 @@
-//! What `format_events` and `/formatted_events` send: after an event about a job, all jobs so far; after
-//! one about minions, all minions. Salt's `SaltInfo`, without sockets.
+//! What `format_events` and `/formatted_events` send: after an event about a job, all jobs so far; after one about
+//! minions, all minions. Salt's `SaltInfo`, without sockets.
 //!
-//! Salt keeps every job for ever; here the newest stay. Events that lack a field Salt reads are passed
-//! over; Salt ends the stream.
+//! Salt keeps every job for ever; we keep the newest. Events that lack a field that Salt reads are skipped; Salt ends
+//! the stream.
 
 use brine_wire::{Map, Value, json};
 

@@ -1,23 +1,23 @@
-//! The event streams of the network API: `GET /events` as server-sent events or lines, and Salt's
-//! WebSockets. What clients see is in `docs/api-streams.md`.
+//! The event streams of the network API: `GET /events` as server-sent events or lines, and Salt's WebSockets. What
+//! clients see is in `docs/api-streams.md`.
 //!
 //! The path of an event to a stream:
 //!
 //! | step | where |
 //! | --- | --- |
-//! | a request becomes a stream, which takes its connection over where it has one alone | `respond` |
-//! | it reads through the log until it has caught up | `catch_up` |
-//! | each event is looked at and rendered once for all that have | `fan_out`, `form` |
-//! | every stream is sent all that is due in one write | `fan_out`, `subscriber` |
+//! | turn a request into a stream, which takes over its connection if it does not share it | `respond` |
+//! | read through the log until the stream has caught up | `catch_up` |
+//! | examine and render each event once for all streams that have caught up | `fan_out`, `form` |
+//! | send every stream everything that is due in one write | `fan_out`, `subscriber` |
 //!
-//! A stream whose client does not read costs its place: a number in the window of its group, and once
-//! the window has left it behind, a cursor over the log. Nothing is queued for it. Who may read, and
-//! how long, is the session's to say; nothing here knows tokens.
+//! A stream whose client does not read costs only its position: a number in the window of its group and, once the
+//! window has left it behind, a cursor over the log. Nothing is queued for it. The session decides who may read, and
+//! how long; nothing here knows tokens.
 //!
-//! A stream lasts for days and is written by the fan-out, which sends the same bytes to thousands of
-//! sockets. Through hyper each of them would keep a connection's state and buffers, more than 8 KiB, and
-//! cost a task and several buffers per event. So only HTTP/2, where a connection is shared, is written
-//! through hyper; everything else gets head and chunks from here.
+//! A stream lasts for days, and the fan-out sends the same bytes to thousands of sockets. Through hyper, each of them
+//! would keep a connection's state and buffers, more than 8 KiB, and cost a task and several buffers per event. So
+//! only HTTP/2, where streams share a connection, goes through hyper; for everything else we write head and chunks
+//! ourselves.
 
 mod catch_up;
 mod fan_out;

@@ -1,5 +1,5 @@
-//! A stream's connection, wherever the stream is at the moment: reading through the log, or with the
-//! others at its tail. It knows how to send bytes, and when the stream is over.
+//! A stream's connection, wherever the stream is at the moment: reading through the log, or with the others at its
+//! tail. It knows how to send bytes, and when the stream is over.
 
 use std::fmt;
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! Salt's WebSockets: `/ws` of `rest_cherrypy`, `/all_events` and `/formatted_events` of `rest_tornado`.
 //!
-//! The stream itself is written like any other, into a pipe; here its lines become messages. What a
-//! client sends is answered as Salt does and means nothing else. Protocol and frames are tungstenite's.
+//! The stream itself is written like any other, into a pipe; this file turns its lines into messages. Messages from a
+//! client are answered as Salt does, and have no other effect. Protocol and frames are tungstenite's.
 
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! A stretch of a stream as it was rendered: bytes that all readers of the same form and filter are
-//! sent, and which event lies where in them.
+//! A range of a stream as it was rendered: the bytes that all readers of the same form and filter are sent, and which
+//! event is where in them.
 //!
-//! Bytes are counted from the beginning of the stream, so that a reader's place is one number that
-//! stays valid while the front of the window is dropped. It knows nothing of readers and sockets.
+//! Offsets count from the beginning of the stream, so that a reader's position is one number that stays valid while
+//! the front of the window is dropped. This file knows nothing of readers and sockets.
 
 use std::collections::VecDeque;
 

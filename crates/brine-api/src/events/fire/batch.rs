@@ -1,4 +1,4 @@
-//! Events cut out of a body as it comes, and the answers to them.
+//! Events cut out of a body as it arrives, and the answers to them.
 
 use std::io::Write;
 

@@ -1,9 +1,8 @@
-//! `POST /events`: lines or records become events, answered one by one.
+//! `POST /events`: turns lines or records into events, and answers each.
 //!
-//! A body of known length is read whole and answered at once. A chunked body is a stream
-//! ([`stream`]): its events are appended as they come, and their answers go out while more is read, so
-//! that one connection keeps any number of events in flight. An event that cannot be fired is an error
-//! for that event only. [`batch`] makes events of bytes.
+//! A body of known length is read completely and answered at once. A chunked body is a stream ([`stream`]): its
+//! events are appended as they arrive, and answered while more is read, so that one connection can have any number of
+//! events in flight. An event that cannot be fired is an error for that event only. [`batch`] parses the events.
 
 mod batch;
 mod stream;

@@ -1,7 +1,7 @@
-//! A body in chunks: events are appended as they come and answered while more is read.
+//! A chunked body: events are appended as they arrive and answered while more is read.
 //!
-//! One task does it all. Whoever sends and does not read is not read either, once so many bytes of
-//! answers wait; so the memory of a connection is bounded.
+//! One task does all of it. When too many bytes of answers wait for a client that does not read, the server stops
+//! reading from it too, so the memory of a connection is limited.
 
 use std::future::pending;
 use std::ops::Range;
