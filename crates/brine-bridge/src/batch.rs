@@ -1,6 +1,6 @@
-//! Events on their way to the other side: copied out of the log, so that a sink that takes its time holds up nobody.
+//! Events on their way to the other side: copied out of the log, so that a slow sink delays nobody.
 //!
-//! A batch can be cut into pieces without copying. It knows nothing of why it is cut.
+//! A batch can be cut into pieces without copying. It does not know why it is cut.
 
 use std::borrow::Cow;
 use std::ops::Range;

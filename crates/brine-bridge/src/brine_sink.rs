@@ -1,4 +1,4 @@
-//! What all databases have in common: a sink's position as its row in `brine_sink`, and how a transaction ends.
+//! What all databases share: a sink's position as its row in `brine_sink`, and how a transaction ends.
 
 use brine_log::{LogId, Position, Seq};
 

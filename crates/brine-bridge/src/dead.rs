@@ -1,8 +1,8 @@
-//! Dead letters: the events that the other side never takes, kept on disk until somebody sends them again or discards
-//! them.
+//! Dead letters: the events that the other side never accepts, kept on disk until somebody sends them again or
+//! discards them.
 //!
-//! One file per sink, one JSON object per line. A letter is on the disk before the consumer's position passes its
-//! event. The file is bounded: a sink whose letters fill it stops, because the alternative is to lose events.
+//! One file per sink, one JSON object per line. A letter is on disk before the consumer's position moves past its
+//! event. The file's size is limited: a sink whose letters fill it stops, because otherwise events would be lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};

@@ -1,4 +1,4 @@
-//! What a sink has done, for people and metrics. Counted by the pump, read by anybody.
+//! A sink's counters, for people and metrics. The pump counts; anybody may read.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

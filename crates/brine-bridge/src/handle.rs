@@ -1,4 +1,4 @@
-//! A sink that runs, as others see it: its name, its figures, and requests about its dead letters.
+//! A running sink as others see it: its name, its figures, and requests about its dead letters.
 
 use std::path::PathBuf;
 use std::sync::Arc;

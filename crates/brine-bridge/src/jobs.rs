@@ -1,7 +1,7 @@
-//! Salt's job cache out of events: what was published, and what each minion returned. Pure.
+//! Makes the rows of Salt's job cache from events: what was published, and what each minion returned. Pure.
 //!
-//! Salt's returners get the same from the master by other calls (`save_load`, `returner`). Here the load of a job
-//! stays the one that was published: Salt's pgjsonb overwrites it with every return.
+//! Salt's returners get the same from the master through other calls (`save_load`, `returner`). Here the load of a
+//! job stays the one that was published: Salt's pgjsonb overwrites it with every return.
 
 use brine_wire::{Map, Value, msgpack};
 

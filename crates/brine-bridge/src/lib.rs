@@ -1,14 +1,15 @@
-//! Sinks: consumers that hand every event to another system, and move their saved position only when that has it.
+//! Sinks: consumers that pass every event to another system, and advance their saved position only when that system
+//! has it.
 //!
 //! A [`Sink`] is the other side: it takes a [`Batch`] and says how much of it is safe there. [`Pump`] is everything
-//! that all sinks share: it reads the log from the consumer's saved position, gathers batches by count, bytes and
-//! time, tries again with growing pauses while the other side is away, halves a batch that is refused until the one
-//! event is found that nobody can store, keeps that among the [`DeadLetters`], and saves the position. The order is
-//! that of the log. Delivery is at least once; exactly once where the other side keeps the position together with the
-//! events and tells it in [`Sink::begin`].
+//! that all sinks share. It reads the log from the consumer's saved position and gathers batches by count, bytes and
+//! time. While the other side is down it tries again, with growing pauses. It halves a batch that is refused until it
+//! finds the one event that the other side cannot store, and keeps that among the [`DeadLetters`]. Then it saves the
+//! position. The order is that of the log. Delivery is at least once; exactly once where the other side keeps the
+//! position together with the events and returns it from [`Sink::begin`].
 //!
-//! What is tried when is decided in `plan`, without I/O. Each other side is a feature and a module. Nothing here knows
-//! configuration files.
+//! `plan` decides what to try when, without I/O. Each kind of other side is a feature and a module. Nothing here
+//! knows configuration files.
 
 mod batch;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

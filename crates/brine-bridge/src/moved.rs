@@ -1,5 +1,5 @@
-//! That a consumer was moved, and the other side, which keeps a position too, does not know yet: remembered across
-//! restarts. Without it, the other side's position would count again, and the move be lost.
+//! Remembers across restarts that a consumer was moved and that the other side, which keeps a position too, does not
+//! know it yet. Without this, the other side's position would take effect again, and the move would be lost.
 
 use std::fs;
 use std::io;

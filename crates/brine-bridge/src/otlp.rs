@@ -1,8 +1,8 @@
-//! OpenTelemetry logs: OTLP over HTTP, in JSON. An event is a log record, its data are the record's body.
+//! OpenTelemetry logs: OTLP over HTTP, in JSON. An event is a log record; its data is the record's body.
 //!
 //! The format is the protocol's own (opentelemetry-proto's `ExportLogsServiceRequest` in protobuf's JSON, 64-bit
-//! numbers as text); the collector takes it where it takes protobuf. No crate is needed for it: those there are bring an
-//! SDK with a queue of its own, which drops what does not fit, and say nothing of records that were rejected.
+//! numbers as text), which collectors accept at the same address as protobuf. We use no crate: the existing ones
+//! bring an SDK with its own queue, which drops what does not fit, and do not report rejected records.
 
 use std::fmt::Write as _;
 

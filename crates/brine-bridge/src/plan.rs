@@ -1,9 +1,9 @@
-//! What is tried next with a batch: all of it, a half, one event; again after a pause, or never again.
+//! What to try next with a batch: all of it, a half, one event; again after a pause, or never again.
 //!
-//! Pure: it is told what happened and says what to do. A batch that is refused holds at least one event at fault.
-//! That one is found by halving, so that the others are stored around it in the order of the log. So is one that fails
-//! for reasons nobody tells, once it has failed as often as one event may: it is at fault if the other side takes
-//! another event between two of its failures, and else the other side is away.
+//! Pure: it is told what happened and says what to do. A batch that is refused contains at least one event at fault.
+//! Halving finds that event, so that the others are stored around it in the order of the log. An event that fails
+//! without a given reason is treated the same way once it has failed as often as one event may: it is at fault if the
+//! other side accepts another event between two of its failures; otherwise the other side is down.
 
 use std::ops::Range;
 use std::time::Duration;

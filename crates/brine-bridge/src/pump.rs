@@ -1,7 +1,8 @@
 //! From the log to the other side: one consumer's loop.
 //!
-//! It reads from the consumer's saved position, delivers, and saves the position of what the other side has. Whatever
-//! interrupts it (a pause, a move of the position, the end of the process), it goes on from what is saved.
+//! It reads from the consumer's saved position, delivers, and saves the position that the other side has reached.
+//! Whatever interrupts it (a pause, a move of the position, the end of the process), it continues from the saved
+//! position.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A consumer's side of the log: where it is, and what comes next. It knows nothing of the other side.
+//! A consumer's view of the log: its position, and what comes next. It knows nothing of the other side.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Rows of Salt's returner tables out of events, as far as all databases have them in common. Pure.
+//! Makes rows of Salt's returner tables from events: the part that all databases share. Pure.
 
 use std::collections::BTreeMap;
 

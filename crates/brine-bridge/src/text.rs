@@ -1,8 +1,8 @@
-//! An event's data as JSON that databases take, and the odd values that they do not.
+//! An event's data as JSON that databases accept, and the odd values that they do not.
 //!
-//! Most data goes straight from packed bytes to text. What JSON or PostgreSQL has no place for (numbers that are not
-//! finite, NUL characters, bytes that are no text) is replaced by what comes nearest, and counted; an event is never
-//! left out because of one odd value. Where Salt's returners lose a whole batch: `docs/sinks.md`.
+//! Most data goes straight from packed bytes to text. Values that JSON or PostgreSQL cannot represent (numbers that
+//! are not finite, NUL characters, bytes that are not text) are replaced by the closest possible value, and counted;
+//! an event is never left out because of one odd value. Where Salt's returners lose a whole batch: `docs/sinks.md`.
 
 use brine_wire::{Map, Value, json, msgpack};
 

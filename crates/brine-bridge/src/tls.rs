@@ -1,4 +1,4 @@
-//! TLS towards the other side: whom to trust, and who we are. It knows nothing of what is sent.
+//! TLS towards the other side: whom to trust, and who we are. It does not know what is sent.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

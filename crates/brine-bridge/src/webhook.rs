@@ -1,7 +1,7 @@
-//! HTTP requests with JSON: a batch is a request, and counts when the answer says so.
+//! HTTP requests with JSON: a batch is a request, and counts as delivered when the answer says so.
 //!
-//! A receiver that is asked twice, because its answer was lost, knows it by the idempotency key or by the events'
-//! positions. Which answers mean what: `docs/sinks.md`.
+//! If an answer was lost, the receiver gets the request again, and recognises it by the idempotency key or by the
+//! events' positions. Which answers mean what: `docs/sinks.md`.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Lines in a file, as Salt's `rawfile_json` writes them; whole lines only, each event once.
+//! Lines in a file, as Salt's `rawfile_json` writes them: only whole lines, each event once.
 //!
-//! Beside the file stands a small one with the position and the file's length. What is longer than that after a
-//! restart was written by a batch whose end nobody saw: its lines are compared and not written again, a part of a
-//! line is taken off. Whoever moves the file away (logrotate) is noticed before the next batch.
+//! A small file beside it holds the position and the file's length. If the file is longer than that after a restart,
+//! the rest was written by a batch that did not finish: complete lines are compared and not written again, a partial
+//! line is removed. If somebody moves the file away (logrotate), the sink notices before the next batch.
 
 mod rotate;
 

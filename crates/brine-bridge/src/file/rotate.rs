@@ -1,4 +1,4 @@
-//! Setting a file aside: a name with the time, compression beside the writing, the oldest ones removed.
+//! Rotating a file: renaming it with the time, compressing it while writing continues, removing the oldest ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
-//! Requests over HTTP/1.1 to others: with TLS, within a time, and with a limit on what is kept of an answer.
+//! Requests over HTTP/1.1 to other servers: with TLS, a timeout, and a limit on how much of an answer is kept.
 //!
-//! Knows nothing of what is sent: a batch of events, or whatever a reaction asks for.
+//! Does not know what is sent: a batch of events, or a request of a reaction.
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! HTTP to other systems: a client, and what posts batches with it. Neither knows what an event is.
+//! HTTP to other systems: a client, and a poster of batches on top of it. Neither knows what an event is.
 
 mod client;
 #[cfg(any(feature = "otlp", feature = "webhook"))]

@@ -1,4 +1,4 @@
-//! A body by HTTP to one address, and what became of it: for whatever takes events that way. It knows nothing of events.
+//! Posts a body to one address over HTTP, and says how that ended. It knows nothing of events.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! MySQL and MariaDB: Salt's returner tables, each event once.
 //!
 //! As for PostgreSQL, the sink's position is a row of `brine_sink` that is locked, read and moved in the transaction
-//! that writes the events; the tables must be InnoDB's. Texts that a table of the old `utf8` has no room for (emoji)
-//! are escaped in JSON, where that loses nothing.
+//! that writes the events; the tables must use InnoDB. Strings that a table in the old `utf8` cannot hold (emoji) are
+//! escaped in JSON, where that loses nothing.
 
 mod write;
 

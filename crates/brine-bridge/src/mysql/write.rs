@@ -1,4 +1,4 @@
-//! One transaction: the position is looked at and locked, rows are inserted many at a time, the position moves.
+//! One transaction: lock and check the position, insert the rows, many at a time, move the position.
 
 use brine_log::Position;
 use mysql_async::prelude::Queryable as _;

@@ -1,9 +1,9 @@
-//! Taking in what other masters have published: once, in each master's order, marked with where it comes from.
+//! Takes in what other masters have published: once, in each master's order, marked with its origin.
 //!
-//! The stream is read from where the last run has got to. What is appended is remembered twice: now and then in a file
-//! ([`State`]), never before the history has it on the disk, and with each event in the history itself. So after any
-//! crash the file and what the history holds beyond it tell together what is here; nothing is lost, and nothing comes
-//! twice. The server remembers nothing for us.
+//! It reads the stream from where the last run stopped. Its progress is saved in two places: now and then in a file
+//! ([`State`]), never before the history has the events on disk, and with each event in the history itself. So after
+//! any crash, the file together with the later events in the history says what is here; nothing is lost, and nothing
+//! arrives twice. The server keeps no state for us.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! One event as a NATS message, and back.
 //!
-//! The payload is the event's data as the bus has them: one MessagePack map. The tag is the subject
-//! (`brine_wire::nats_subject`). Headers hold what is known of the event besides; `docs/cluster.md` describes them. What
-//! comes is checked like anything from a network: a message that is no event is refused as a whole. No I/O here.
+//! The payload is the event's data as the bus has it: one MessagePack map. The tag is the subject
+//! (`brine_wire::nats_subject`). Headers hold what else is known of the event; `docs/cluster.md` describes them.
+//! Messages are checked like any input from a network: one that is not an event is refused as a whole. No I/O here.
 
 use async_nats::HeaderMap;
 use brine_log::{Incoming, Origin, Position, Seq, Source};

@@ -1,8 +1,9 @@
-//! NATS JetStream: events as a stream that anybody reads, and several masters as one bus on it.
+//! NATS JetStream: events as a stream that anybody can read, and several masters on one bus.
 //!
-//! [`NatsSink`] publishes: for a stream that others read, and for a master that shares its bus. [`Intake`] takes in what
-//! other masters have published, [`Control`] passes jobs on to them and tells who is connected where. How it works and
-//! what a message looks like: `docs/cluster.md`. Placement, replication and retention are the server's.
+//! [`NatsSink`] publishes, to a stream for other readers or for masters that share their bus. [`Intake`] takes in
+//! what other masters have published; [`Control`] passes jobs on to them and says which minions are connected where.
+//! How it works and what a message looks like: `docs/cluster.md`. Placement, replication and retention are left to
+//! the server.
 
 mod connect;
 mod control;

@@ -1,4 +1,4 @@
-//! Where NATS is, who we are there, and which stream is used. The caller has read and checked the configuration.
+//! Where NATS is, who we are there, and which stream to use. The caller has read and checked the configuration.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! Each master's events once and in their order, whatever the stream does.
+//! Each master's events once and in order, whatever the stream does.
 //!
-//! A stream has every master's events in the order in which servers took them. Once in a while that is not a master's
-//! own: a server that refuses one message and takes the next, a message that is published again since nobody knew that
-//! it was there. So each names the one before it. One that comes too early is held until that has come; one that has
-//! come before is left out. Pure: it is told the time, and knows nothing of NATS.
+//! A stream has events in the order in which servers accepted them. Occasionally that is not a master's own order: a
+//! server refuses one message and accepts the next, or a message is published again because nobody knew that it was
+//! there. So each message names the one before it. A message that arrives too early is held until its predecessor has
+//! arrived; a repeated one is dropped. Pure: the time is an argument, and nothing here knows NATS.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

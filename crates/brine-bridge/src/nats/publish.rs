@@ -1,9 +1,9 @@
 //! Publishing events to a stream, in order and with many acknowledgements outstanding.
 //!
-//! A connection that is lost loses a piece of what was sent, and a client that mends it by itself goes on with what
-//! comes after. Then the stream would have a hole that is filled later, out of order. So a session is one connection: it
-//! ends with the first fault, its runtime with it, and the next begins behind the last event that the server has
-//! acknowledged without a hole. Messages that were stored before are recognised there by their id.
+//! When a connection breaks, some of what was sent is lost. A client that reconnects by itself continues with later
+//! messages, and the stream would have a hole that is filled later, out of order. So a session is one connection: it
+//! ends with the first fault, together with its runtime, and the next begins after the last event up to which the
+//! server has acknowledged everything. The server recognises messages that it already has by their ids.
 
 use std::io;
 use std::sync::Arc;

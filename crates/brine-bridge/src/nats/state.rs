@@ -1,8 +1,7 @@
-//! What an intake remembers across restarts: how far it has read the stream, and how far each master's events have
-//! come.
+//! What an intake remembers across restarts: how far it has read the stream, and each master's events.
 //!
-//! A small file, replaced as a whole now and then. It never says more than the history holds: what it does not say yet
-//! is found in the history's own records, which name the origin of each event. It knows nothing of NATS.
+//! A small file, replaced as a whole now and then. It is never ahead of the history; where it is behind, the
+//! history's own records tell, which name the origin of each event. It knows nothing of NATS.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

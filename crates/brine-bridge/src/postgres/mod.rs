@@ -1,9 +1,9 @@
 //! PostgreSQL: Salt's returner tables, each event once.
 //!
-//! The sink's position is a row of `brine_sink`, written in the same transaction as the events. Whatever is
-//! interrupted, the row says what is there; it is locked while a batch is written, so that a transaction whose end
-//! nobody saw is over before anything is written again. Salt's tables stay as Salt makes them, of either returner:
-//! `pgjsonb` and `postgres` differ in the types of columns, which are asked for.
+//! The sink's position is a row of `brine_sink`, written in the same transaction as the events, so the row says what
+//! is there whatever is interrupted. The row is locked while a batch is written: a transaction whose outcome is
+//! unknown is over before anything is written again. Salt's tables stay as Salt makes them, for either returner:
+//! `pgjsonb` and `postgres` differ in the types of columns, which the sink looks up.
 
 mod schema;
 mod write;

@@ -1,4 +1,4 @@
-//! Salt's tables as they are in a database: of which returner, and how wide their columns are.
+//! Salt's tables as a database has them: for which returner, and how wide their columns are.
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;

@@ -1,4 +1,4 @@
-//! One transaction: the position is looked at and locked, rows are copied in, the position moves.
+//! One transaction: lock and check the position, copy the rows, move the position.
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;

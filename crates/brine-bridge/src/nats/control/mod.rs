@@ -1,9 +1,9 @@
-//! What masters tell each other beside events: that they are there, which minions they have, and jobs.
+//! What masters tell each other besides events: that they are alive, which minions they have, and jobs.
 //!
-//! These are messages of the moment, without a stream: a job that a master was not there to hear is not published by it
-//! later. Each master says every second that it is alive; those that do are waited for when a job is passed on. With a
-//! secret that all masters share, every message carries a code made with it, and without one no job is passed on or
-//! taken: whoever may write to NATS could otherwise run commands on every minion.
+//! These messages are not stored in a stream: a master that was down when a job was sent does not publish it later.
+//! Each master says every second that it is alive; a master that passes on a job waits for those that do. With a
+//! secret that all masters share, every message carries a code made with it. Without a secret, no job is passed on or
+//! accepted: anybody who can write to NATS could otherwise run commands on every minion.
 
 mod peers;
 mod seal;

@@ -1,4 +1,4 @@
-//! The other masters, as this one knows them: who was heard, and which minions they have.
+//! The other masters, as this one knows them: which are alive, and which minions they have.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

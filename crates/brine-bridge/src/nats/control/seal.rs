@@ -1,6 +1,7 @@
-//! Messages between masters: each says whose it is and when it was made, and carries a code made with the secret.
+//! Messages between masters: each says which master sent it and when, and carries a code made with the secret.
 //!
-//! What was not made with the secret, is old, or is of another master than its subject says is left out. No I/O here.
+//! Messages that were not made with the secret, are too old, or come from another master than their subject says are
+//! dropped. No I/O here.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
