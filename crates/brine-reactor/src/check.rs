@@ -1,4 +1,4 @@
-//! What is wrong with the reactor's rules and files, found before anything starts.
+//! Finds what is wrong with the reactor's rules and files before anything starts.
 
 use std::collections::HashSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a rule counts while it runs.
+//! The counters of a running rule.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,7 +1,8 @@
 //! Reaction files: found, read, examined, and read again when they change.
 //!
-//! A file is rendered here if everything it uses is here; else real Salt renders it, where there is one; else it is
-//! refused by name, with its line. What reacts to an event is put together in [`crate::react`].
+//! A file is rendered here if everything it uses is built in. Otherwise real Salt renders it, if there is one; else
+//! the file is refused, with the line and the name of what is missing. [`crate::react`] puts together the reactions
+//! to an event.
 
 use std::collections::HashMap;
 use std::fs;

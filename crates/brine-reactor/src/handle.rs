@@ -1,4 +1,4 @@
-//! What can be asked of a reactor that runs, and changed in it: its rules, what they have done, running a reaction again.
+//! What others can ask a running reactor and change in it: its rules, what they have done, running a reaction again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,8 +1,8 @@
-//! One rule at work: its own cursor over the log, its own limits, its own place in the record.
+//! One rule at work, with its own cursor over the log, its own limits and its own part of the record.
 //!
-//! A reaction that hangs, a template that takes long, a storm of events: all of that holds up this rule and no other.
-//! Jobs for minions are published one after the other, in order; runner and wheel functions run beside each other, as
-//! many as the configuration allows.
+//! A reaction that hangs, a slow template, a storm of events: each delays only this rule. Jobs for minions are
+//! published one after the other, in order; runner and wheel functions run in parallel, as many as the configuration
+//! allows.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};

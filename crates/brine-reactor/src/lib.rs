@@ -1,14 +1,14 @@
-//! The reactor: which events start which reactions, how their files are rendered, and what became of each.
+//! The reactor: which events start which reactions, how their files are rendered, and how each reaction ended.
 //!
 //! - [`rules`] reads the `reactor` option: patterns of tags, and files.
-//! - [`files`] finds and reads the files, [`jinja`] renders them, [`low`] makes single reactions of what they say, and
-//!   [`call`] the calls that these make. All of it together, for one event: [`react()`].
-//! - [`run`] follows a log: one cursor per rule, so that a reaction that hangs holds up its own rule alone. Before a
-//!   reaction starts, [`journal`] has that it does, and afterwards what became of it: after a crash nothing is run twice,
-//!   and what was under way is listed as uncertain.
+//! - [`files`] finds and reads the files, [`jinja`] renders them, [`low`] turns the result into single reactions, and
+//!   [`call`] turns those into calls. All of it together, for one event: [`react()`].
+//! - [`run`] follows a log: one cursor per rule, so that a reaction that hangs delays only its own rule. [`journal`] records
+//!   each reaction before it starts and when it has ended: after a crash nothing runs twice, and reactions that were
+//!   running are listed as uncertain.
 //! - [`rules_of()`], [`check_files()`] and [`check_throttles()`] find what is wrong with rules and files before anything starts.
 //!
-//! Calls are made by whoever gives the reactor an [`Execute`]: this crate knows no master, no socket and no process.
+//! Calls go to the [`Execute`] that the caller passes in: this crate knows no master, no socket and no process.
 
 pub mod call;
 mod check;

@@ -1,7 +1,7 @@
 //! From a rendered reaction file to single reactions: what Salt's state compiler does with reactions.
 //!
-//! Pure. The rules are Salt's (`salt.state.Compiler` of 3008.3), with one difference that is meant: reactions run in
-//! the order in which they are written, not in the alphabetical order of their kinds and names.
+//! Pure. The rules are Salt's (`salt.state.Compiler` of 3008.3), with one intended difference: reactions run in the
+//! order in which they are written, not in the alphabetical order of their kinds and names.
 
 use brine_wire::{Map, Value, python_text};
 

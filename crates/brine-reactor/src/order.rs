@@ -1,6 +1,6 @@
 //! In which order the reactions of one event run: `order`, names and requisites, as Salt's state compiler reads them.
 //!
-//! Pure. What is of equal order runs as it is written, which is ours: Salt takes the alphabet.
+//! Pure. Reactions of equal order run as they are written, which differs from Salt: it sorts them alphabetically.
 
 use brine_wire::{Value, python_text::str as shown};
 

@@ -1,4 +1,4 @@
-//! What one rule does about one event: its files are found, rendered and compiled.
+//! What one rule does about one event: finds, renders and compiles its files.
 
 use std::path::Path;
 use std::pin::Pin;

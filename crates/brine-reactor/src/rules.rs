@@ -1,6 +1,6 @@
 //! Which events start which files: the `reactor` option.
 //!
-//! Pure: whoever reads configuration hands its values over.
+//! Pure: the caller reads the configuration and passes in the values.
 
 use std::collections::HashSet;
 

@@ -1,6 +1,7 @@
-//! What can be told of a reaction file before it is rendered: functions that are nowhere, and words that have no effect.
+//! What can be said of a reaction file before it is rendered: functions that exist nowhere, and words that have no
+//! effect.
 //!
-//! Looks at lines, so a function that a template makes up is found when it runs.
+//! It looks at lines, so a function whose name a template computes is only found when it runs.
 
 use crate::files::{Available, Functions};
 use crate::problem::Problem;

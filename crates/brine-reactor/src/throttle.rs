@@ -1,4 +1,4 @@
-//! Reactions that run once within a time, for each key: the first event of it, or the last.
+//! Reactions that run once within a time, for each key: for the first event, or the last.
 //!
 //! Pure. Times are those of the events, so a restart that reads them again decides the same.
 

@@ -1,6 +1,7 @@
-//! Salt's filter `strftime` (`date_format`): times as numbers, and dates as they are mostly written.
+//! Salt's filter `strftime` (`date_format`): times as numbers, and dates in common notations.
 //!
-//! Salt reads text by timelib, which takes phrases such as `next tuesday`; here these are an error that says what is read.
+//! Salt parses strings with timelib, which accepts phrases such as `next tuesday`; here these are an error that lists
+//! what is accepted.
 
 use std::fmt::Write as _;
 

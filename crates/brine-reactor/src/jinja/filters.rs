@@ -1,4 +1,4 @@
-//! Those of Salt's filters and tests that reactions use, and what prepared templates call.
+//! The filters and tests of Salt that reactions use, and the functions that prepared templates call.
 
 use std::net::IpAddr;
 

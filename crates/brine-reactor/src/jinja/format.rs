@@ -1,5 +1,5 @@
-//! Python's `str.format`, as far as templates use it: fields by number, name and item, without format specifications
-//! beyond a width.
+//! Python's `str.format`, as far as templates use it: fields by number, name and item; of format specifications, only
+//! widths.
 
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Error, value::from_args};

@@ -1,4 +1,4 @@
-//! Salt's filters for digests and signatures of text.
+//! Salt's filters for digests and signatures of strings.
 
 use hmac::{Hmac, Mac};
 use md5::{Digest, Md5};

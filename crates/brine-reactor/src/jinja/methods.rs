@@ -1,4 +1,4 @@
-//! Python's methods of text, lists and dictionaries, as far as templates call them.
+//! Python's methods of strings, lists and dictionaries, as far as templates call them.
 
 use std::sync::Arc;
 

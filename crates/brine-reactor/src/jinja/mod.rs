@@ -1,9 +1,9 @@
 //! Jinja as Salt's reactions use it.
 //!
-//! The engine is minijinja. What it lacks is added here: Python's lists and dictionaries, which a template can change,
-//! their methods and those of text, Salt's filters and tags. [`examine`] tells before anything runs what a template
-//! uses that is not here; such a file is real Salt's to render. Templates are bounded in their steps and in what they
-//! hold, and do no I/O: what they include is handed to them.
+//! The engine is minijinja. This module adds what it lacks: Python's lists and dictionaries, which a template can
+//! change, their methods and those of strings, Salt's filters and tags. [`examine`] says before anything runs what a
+//! template uses that is not here; real Salt must render such a file. Templates are limited in their steps and their
+//! memory, and do no I/O: the caller passes in what they include.
 
 mod base64;
 mod dates;

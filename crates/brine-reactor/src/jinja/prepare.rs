@@ -1,8 +1,8 @@
-//! A template as Salt's users write it becomes one that our engine can run, and what it uses is noted with its lines.
+//! Rewrites a template as Salt's users write it into one that our engine can run, and notes what it uses, with lines.
 //!
-//! Pure text. What is rewritten keeps its line, so that errors name the right one:
-//! lists and mappings written in the template become Python's, which can be changed (`_list([…])`, `_dict({…})`);
-//! `'…' % x` becomes a filter; Salt's tags `load_yaml`, `import_yaml` and the like become `set`.
+//! Works on text only. Rewritten parts keep their lines, so that errors name the right one: lists and mappings
+//! written in the template become Python's, which can be changed (`_list([…])`, `_dict({…})`); `'…' % x` becomes a
+//! filter; Salt's tags `load_yaml`, `import_yaml` and the like become `set`.
 
 use super::tokens::{self, Token};
 

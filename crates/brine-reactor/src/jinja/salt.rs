@@ -1,6 +1,6 @@
-//! `salt[…]` in a template: the few of Salt's functions that need nothing but what is known here.
+//! `salt[…]` in a template: the few functions of Salt that need only what is known here.
 //!
-//! Everything else a template calls there is run by real Salt, or the file is refused when it is loaded.
+//! If a template calls any other function there, real Salt runs it, or the file is refused when it is loaded.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Templates as reactions have them. That real Salt renders the same is tried in `tests/it/reactor`.
+//! Templates as reactions use them. `tests/it/reactor` checks that real Salt renders the same.
 
 use std::sync::Arc;
 

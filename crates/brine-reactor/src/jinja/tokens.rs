@@ -1,4 +1,4 @@
-//! The tokens of an expression in a template, as Jinja cuts them.
+//! Splits an expression in a template into tokens, as Jinja does.
 
 /// One token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

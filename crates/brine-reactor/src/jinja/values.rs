@@ -1,7 +1,7 @@
-//! Values in templates: Python's lists and dictionaries, which a template may change, and the way there and back from
-//! the values of events.
+//! Values in templates: Python's lists and dictionaries, which a template may change, and their conversion from and
+//! to the values of events.
 //!
-//! The engine's own lists and mappings cannot be changed, but `{% do names.append(x) %}` is how templates collect. A
+//! The engine's own lists and mappings cannot be changed, but templates collect with `{% do names.append(x) %}`. A
 //! collection can never be put into itself, so walking one always ends.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Values as YAML text that reads back as they were, for the filter `yaml`.
+//! Writes values as YAML that reads back unchanged, for the filter `yaml`.
 
 use brine_config::yaml;
 use brine_wire::{Value, json};

@@ -1,4 +1,4 @@
-//! What the record says of a reaction, and the counts of a rule.
+//! What the record holds about a reaction, and the counts of a rule.
 
 use brine_log::{Millis, Position};
 

@@ -1,6 +1,6 @@
-//! The record's files: which there are, and their lines, written and read.
+//! The record's files: their names, and their lines, written and read.
 //!
-//! Knows nothing of reactions that run: what a line means for them is [`super::Journal`]'s.
+//! Knows nothing of running reactions: [`super::Journal`] knows what a line means for them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -1,15 +1,15 @@
-//! The reactor's record on disk: what it was about to do, and what became of it.
+//! The reactor's record on disk: what it was about to do, and how that ended.
 //!
-//! Lines of JSON in files of a directory, appended. `start` is written before a reaction is called, `end` after it. A
-//! start without an end is a reaction that a crash interrupted: it may have run. It is listed as uncertain and never run
-//! again by itself. With the position of each rule's cursor, which is in the record too, that makes each reaction run
-//! at most once, and none is lost that was not started.
+//! Lines of JSON, appended to files of a directory. `start` is written before a reaction is called, `end` after it. A
+//! start without an end is a reaction that a crash interrupted: it may have run. It is listed as uncertain and never
+//! run again automatically. Together with the position of each rule's cursor, which is in the record too, this means
+//! that each reaction runs at most once, and that none is lost that was not started.
 //!
-//! Files are removed when there are many. What must outlast them is repeated in each new one: where rules are, what they
-//! have done, and which reactions are uncertain.
+//! When there are many files, old ones are removed. What must outlast them is repeated in each new file: the
+//! positions of rules, what they have done, and which reactions are uncertain.
 //!
-//! A record survives the end of this process at once, and a power cut after [`SYNC_EVERY`] at most. So nothing outside
-//! the record, and no file of it, is given up for a position that is not yet safe against a power cut.
+//! The record survives the end of this process at once, and a power cut after at most [`SYNC_EVERY`]. So nothing
+//! outside the record, and no file of it, is discarded for a position that is not yet safe against a power cut.
 
 mod entry;
 mod found;

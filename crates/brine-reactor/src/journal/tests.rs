@@ -1,4 +1,4 @@
-//! The record over restarts, cut lines and full files.
+//! The record across restarts, torn lines and full files.
 
 use super::line::{files, path};
 use super::*;
