@@ -1,7 +1,7 @@
-//! Whether this user may use a file, directory or socket, asked before anything is done with it.
+//! Whether this user may use a file, directory or socket, checked before anything is done with it.
 //!
-//! The system says `Permission denied` and not whose a path is. A command that needs one asks here first, so that every
-//! command refuses in the same words: which path, whose it is, who this is, and who may.
+//! The system says `Permission denied`, but not who owns a path. A command that needs a path checks here first, so
+//! that every command refuses in the same words: which path, who owns it, who this is, and who may use it.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! `brine`'s own command line: what every command has in common, and which module a command is.
+//! `brine`'s own command line: what every command has in common, and which module runs it.
 //!
-//! The arguments of each command are in its module. Salt's commands are in [`crate::salt`], since
-//! they follow Salt's syntax and not ours.
+//! The arguments of each command are in its module. Salt's commands are in [`crate::salt`], since they follow Salt's
+//! syntax and not ours.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

@@ -1,8 +1,7 @@
-//! Which bus a command is about: from arguments and Salt's configuration to its [`Address`].
+//! Which bus a command uses: from arguments and Salt's configuration to its [`Address`].
 //!
-//! An argument takes precedence over a file. Files are read only when needed: a command that gets the
-//! directory as an argument, and the id where that matters, reads none.
-//! Facts: `docs/protocol/ipc.md` §2.
+//! An argument takes precedence over a file. Files are read only when needed: a command that gets the directory as an
+//! argument, and the id where that matters, reads none. Facts: `docs/protocol/ipc.md` §2.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The clock and the time zone against which dates on the command line are read.
+//! The clock and the time zone that dates on the command line refer to.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,5 @@
-//! Events as lines of JSON, read back: what `GET /events`, `brine watch --json --seq`, `brine history` and
-//! `brine log export` write. Knows no sockets and no files.
+//! Reads events back from lines of JSON, as `GET /events`, `brine watch --json --seq`, `brine history` and `brine log
+//! export` write them. Knows no sockets and no files.
 
 use brine_log::{Millis, Position};
 use brine_wire::{Map, Value, json};

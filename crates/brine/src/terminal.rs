@@ -1,11 +1,10 @@
-//! Stdout and stderr of the whole program: what comes from outside cannot act on a terminal.
+//! Stdout and stderr of the whole program: text from outside cannot act on a terminal.
 //!
-//! Tags, ids, returns and log fields are chosen by minions, strangers and other programs. On a terminal the control
-//! characters among them would move the cursor, rename the window or answer questions, and bidirectional ones would
-//! reorder a line. Both writers here print them escaped (`\x1b`, `\u202e`) when they write to a terminal, and nothing
-//! changed when they write to a file or a pipe. Colours pass, since the program prints them itself: the most that
-//! foreign text can do is to be coloured. Nothing else in this crate may open the two streams; `cargo xtask tidy`
-//! checks that.
+//! Minions, strangers and other programs choose tags, ids, returns and log fields. On a terminal, control characters
+//! among them would move the cursor, rename the window or answer questions, and bidirectional ones would reorder a
+//! line. Both writers here print them escaped (`\x1b`, `\u202e`) when they write to a terminal, and unchanged when
+//! they write to a file or a pipe. Colours pass, since the program prints them itself: foreign text can at most be
+//! coloured. Nothing else in this crate may open the two streams; `cargo xtask tidy` checks that.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,5 +1,4 @@
-//! Reporting a wrong command line that parsed: for what only the configuration, or two arguments together, show to be
-//! wrong.
+//! Reports a wrong command line that parsed: mistakes that only the configuration, or two arguments together, reveal.
 
 use std::io::Write as _;
 

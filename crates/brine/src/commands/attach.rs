@@ -1,6 +1,6 @@
-//! `brine attach`: beside the bus of an unmodified Salt master or minion, in the foreground.
+//! `brine attach`: runs beside the bus of an unmodified Salt master or minion, in the foreground.
 //!
-//! Reads the arguments; what runs is put together by [`crate::host::attach`].
+//! Reads the arguments; [`crate::host::attach`] composes what runs.
 
 use std::io::Write as _;
 use std::path::PathBuf;

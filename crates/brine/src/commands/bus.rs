@@ -1,7 +1,7 @@
-//! `brine bus`: the local bus alone, in the foreground or as a daemon.
+//! `brine bus`: only the local bus, in the foreground or as a daemon.
 //!
-//! Reads the arguments; the bus is put together by [`crate::host`]. One process can offer its bus
-//! to clients of several releases, each in a socket directory of its own.
+//! Reads the arguments; [`crate::host`] composes the bus. One process can offer its bus to clients of several
+//! releases, each in its own socket directory.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The options that `brine bus` and `brine attach` share: how a bus is offered, and what is kept of it.
+//! The options that `brine bus` and `brine attach` share: how to offer a bus, and which of its events to keep.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! `brine check`: Salt's configuration files alone, without looking at the machine.
+//! `brine check`: checks only Salt's configuration files, without looking at the machine.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

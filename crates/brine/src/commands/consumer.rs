@@ -1,7 +1,7 @@
 //! `brine consumer`: named readers with a saved position.
 //!
-//! A running bus is asked through its own socket. Where none runs, the store is opened and the same
-//! request is answered here, so that nothing depends on which it was.
+//! It asks a running bus through the bus's own socket. If none is running, it opens the store and answers the same
+//! request itself, so that the result is the same.
 
 use std::io::Write;
 use std::path::Path;

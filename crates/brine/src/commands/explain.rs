@@ -1,7 +1,7 @@
-//! `brine explain`: what would happen to an event, without its happening.
+//! `brine explain`: what would happen on an event, without doing it.
 //!
 //! Finds the rules of the reactor that match, renders their files and shows what they would call; and who else would
-//! read the event. Nothing is fired and nothing called.
+//! read the event. It fires and calls nothing.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

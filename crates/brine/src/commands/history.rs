@@ -1,7 +1,7 @@
 //! `brine history`: events that were stored, oldest first; stops at the end, or follows the bus.
 //!
-//! Reads the store itself, so that it also works when no bus is running; a user who may not asks the
-//! bus.
+//! It reads the store itself, so that it also works when no bus is running. For a user who may not read the store, it
+//! asks the bus.
 
 use std::collections::HashSet;
 use std::io;

@@ -1,6 +1,6 @@
-//! Reading a store of history in order, from any start, for the commands that show it.
+//! Reads a history's store in order, from any start, for the commands that show it.
 //!
-//! Where the store is comes from arguments and configuration; what is in it is `brine-log`'s.
+//! Arguments and configuration say where the store is; `brine-log` knows what is in it.
 
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
-//! Events of a running bus by its local socket: what `brine watch` and `brine history` print where the
-//! store itself is not read.
+//! Events of a running bus over its local socket: what `brine watch` and `brine history` print if they do not read
+//! the store itself.
 //!
-//! Past and present are one stream. A connection that is cut is taken up again at its position, and
-//! what is missing is said.
+//! Past and present events are one stream. It resumes at its position after a connection breaks, and reports what is
+//! missing.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

@@ -1,4 +1,4 @@
-//! `brine log`: the store of history: what is in it, whether it is whole, copies, and removal.
+//! `brine log`: works on a history's store: shows, verifies, copies and removes what is in it.
 
 use std::io::{self, BufRead, Write};
 use std::ops::ControlFlow;

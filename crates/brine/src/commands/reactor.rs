@@ -1,6 +1,6 @@
-//! `brine reactor`: the rules of a running reactor, what became of reactions, and running one again.
+//! `brine reactor`: the rules of a running reactor, how reactions ended, and running one again.
 //!
-//! The rules are asked for over the local socket; the record is read from its files, whether the reactor runs or not.
+//! It asks for the rules over the local socket; it reads the record from its files, whether the reactor runs or not.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

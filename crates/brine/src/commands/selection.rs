@@ -1,5 +1,5 @@
-//! Which events a command is about: tags, match types and fields, in the words that `brine watch`,
-//! `brine history`, `brine log` and `brine consumer` share.
+//! Which events a command selects: tags, match types and fields, in the words that `brine watch`, `brine history`,
+//! `brine log` and `brine consumer` share.
 
 use std::io::{self, IsTerminal};
 

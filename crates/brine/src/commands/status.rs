@@ -1,7 +1,7 @@
-//! `brine status`: whether a bus runs, who reads it and how far behind, and what can be read again.
+//! `brine status`: whether a bus runs, who reads it and how far behind, and which past events can be read.
 //!
-//! Asks the bus's own socket; of a bus that has none, or does not run, it says what Salt's socket and
-//! the store tell.
+//! It asks the bus's own socket. For a bus that has none, or does not run, it reports what it can learn from Salt's
+//! socket and the store.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

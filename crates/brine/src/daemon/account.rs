@@ -1,8 +1,9 @@
-//! Salt's option `user`: which account a daemon or a command runs as.
+//! Salt's option `user`: the account under which a daemon or a command runs.
 //!
-//! A daemon runs itself again as that user, after root has made what the user lacks the right to make
+//! A daemon starts itself again as that user, after root has created what the user has no right to create
 //! ([`super::handover`]). `salt-key`, `salt-run` and `salt-call` become the user too, as in Salt (`check_user`), so
-//! that a command run by root leaves no file in a daemon's folders that the daemon cannot read. Facts: Salt 3008.3, `salt.utils.verify`.
+//! that a command run by root leaves no file in a daemon's directories that the daemon cannot read. Facts: Salt
+//! 3008.3, `salt.utils.verify`.
 
 use std::ffi::CString;
 use std::os::unix::process::CommandExt as _;

@@ -1,10 +1,10 @@
-//! What root makes for the user that a daemon will run as: folders, and empty files in folders of root.
+//! What root creates for the user that a daemon will run as: directories, and empty files in directories of root.
 //!
-//! The paths come from a configuration that the daemon's user may partly control, and so may the folders they lead
-//! through: a link there would make root give away a file of its own. So every step goes through descriptors and
-//! follows only links that root made; only what this run has just created changes its owner; and nothing is
-//! created where another user could have exchanged it meanwhile. What is left undone here the daemon does itself,
-//! with its own rights, or reports.
+//! The paths come from a configuration that the daemon's user may partly control, and so may the directories that
+//! they lead through: through a link there, root could give away one of its own files. So every step goes through
+//! descriptors and follows only links that root made; only files that this run has just created change their owner;
+//! and nothing is created where another user could have exchanged it meanwhile. The daemon does the rest itself, with
+//! its own rights, or reports it.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

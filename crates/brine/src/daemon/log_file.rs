@@ -1,7 +1,8 @@
-//! Where a daemon's log goes: syslog, or a file, which is opened again when it has been moved away.
+//! Where a daemon's log goes: to syslog, or to a file, which is reopened when it has been moved away.
 //!
-//! Salt's packages rotate logs without a signal (`create` in logrotate), so each record looks whether the file is
-//! still the one of that name, as Python's `WatchedFileHandler` does. Until a file is opened, records go to stderr.
+//! Salt's packages rotate logs without a signal (`create` in logrotate), so for each record the writer checks whether
+//! the path still leads to its file, as Python's `WatchedFileHandler` does. Until a file is opened, records go to
+//! stderr.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

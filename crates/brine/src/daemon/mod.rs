@@ -1,7 +1,7 @@
 //! Serving in the background: `brine bus -d`, `salt-master -d`, `salt-minion -d`.
 //!
-//! Without a fork: the program starts itself again, detached, and goes when that one says that its
-//! sockets are there, so that whoever started it can use the bus at once and sees what went wrong.
+//! Without a fork: the program starts itself again, detached, and exits when the new process says that its sockets
+//! are there. So whoever started it can use the bus at once, and sees what went wrong.
 
 pub(crate) mod account;
 pub(crate) mod activation;

@@ -1,4 +1,4 @@
-//! What systemd hears of a service that it started with `Type=notify`: that it is ready, and that it is alive.
+//! What a service started with `Type=notify` tells systemd: that it is ready, and that it is alive.
 
 use std::time::Duration;
 

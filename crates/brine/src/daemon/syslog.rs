@@ -1,7 +1,8 @@
-//! Logs that go to syslog: `log_file: file:///dev/log`, `udp://loghost:514`, each perhaps with `/LOG_DAEMON` behind it.
+//! Logs that go to syslog: `log_file: file:///dev/log`, `udp://loghost:514`, each optionally followed by
+//! `/LOG_DAEMON`.
 //!
-//! Datagrams as RFC 3164 has them. What cannot be sent is lost, as with every syslog; nothing waits for it. Facts:
-//! Salt 3008.3, `salt._logging`.
+//! Datagrams in the format of RFC 3164. Records that cannot be sent are lost, as with every syslog; nothing waits for
+//! them. Facts: Salt 3008.3, `salt._logging`.
 
 use std::io;
 use std::net::{ToSocketAddrs, UdpSocket};

@@ -1,7 +1,7 @@
 //! The audit of what users of the local socket and the HTTP API do, and how a process beside the master reports it.
 //!
-//! What is worth an event is the master's to say (`brine_node::master::audit`). A process beside it fires these events on
-//! the master's bus, on a thread of its own: neither requests nor streams wait for the bus.
+//! The master decides what is worth an event (`brine_node::master::audit`). A process beside it fires these events on
+//! the master's bus, on its own thread: neither requests nor streams wait for the bus.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

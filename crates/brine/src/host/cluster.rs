@@ -1,8 +1,8 @@
-//! A master whose bus is one with those of other masters: what publishes to NATS JetStream, reads from it and passes jobs
-//! on, on a thread of its own.
+//! A master that shares its bus with other masters: publishes to NATS JetStream, reads from it and passes jobs on, on
+//! its own thread.
 //!
-//! Three tasks that know nothing of each other: a sink whose position is saved like any sink's, an intake, and what the
-//! masters tell each other. `docs/cluster.md` describes them.
+//! Three independent tasks: a sink whose position is saved like any sink's, an intake, and the messages between
+//! masters. `docs/cluster.md` describes them.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

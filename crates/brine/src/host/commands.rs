@@ -1,5 +1,5 @@
-//! What `POST /run` does: on a master jobs are published, runner and wheel functions called, on a minion
-//! functions run, as the user whom the local socket has found out.
+//! What `POST /run` does, as the user whom the local socket has identified: on a master it publishes jobs and calls
+//! runner and wheel functions, on a minion it runs functions.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,6 +1,6 @@
-//! What a serving process says of itself: the parts of `GET /status`, and what metrics are read from.
+//! The statistics of a serving process: the parts of `GET /status`, and the values of metrics.
 //!
-//! Asked whenever somebody reads, off the bus's thread.
+//! They are collected when somebody reads them, off the bus's thread.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! `brine.sock` of a serving process: where it is, who may use it, and the thread it runs on.
 //!
-//! Its runtime is its own: whatever streams and requests cost, the bus's thread does not pay for.
+//! It has its own runtime, so that streams and requests take no time from the bus's thread.
 
 use std::path::Path;
 use std::pin::pin;

@@ -1,8 +1,8 @@
-//! What a serving process is made of: the sockets of a bus, the log behind them, the runtime they
-//! run on, the limit of open files and the signals that end it.
+//! The parts of a serving process: the sockets of a bus, the log behind them, the runtime they run on, the limit of
+//! open files and the signals that end it.
 //!
-//! `brine bus`, `brine up` and Salt's daemons are put together from these parts, so that each part
-//! is written once and every daemon gets it. A part knows options, not command lines.
+//! `brine bus`, `brine up` and Salt's daemons are composed of these parts, so that each part is written once and
+//! every daemon gets it. A part knows options, not command lines.
 
 pub(crate) mod attach;
 mod audit;

@@ -1,4 +1,4 @@
-//! `brine: {acl: …}` of a node: read before its sockets are made, with the line in which a mistake stands.
+//! `brine: {acl: …}` of a node: read before its sockets are created, with the line of each mistake.
 
 use std::path::Path;
 

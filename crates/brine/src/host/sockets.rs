@@ -1,6 +1,6 @@
-//! Binding a bus's sockets with Salt's owners and modes.
+//! Binds a bus's sockets with Salt's owners and modes.
 //!
-//! What a bus does with its sockets is `brine-bus`'s. Facts: `docs/protocol/ipc.md` §2.
+//! `brine-bus` serves them. Facts: `docs/protocol/ipc.md` §2.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

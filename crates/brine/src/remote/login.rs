@@ -1,4 +1,5 @@
-//! Who somebody is to an API: a token, or name and password, with which another token is got when one has expired.
+//! How a user logs in to an API: with a token, or with name and password, which get another token when one has
+//! expired.
 
 use anyhow::bail;
 use brine_bridge::Secret;

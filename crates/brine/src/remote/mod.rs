@@ -1,8 +1,8 @@
 //! The bus of another machine, over the HTTP API of its master (`--api`): Brine's, or Salt's own salt-api.
 //!
-//! Commands read it as they read the bus beside them: [`Remote::address`] is a socket in a private directory whose
-//! answers a thread (`relay`) fetches from the API. So what a stream does when it is cut, and what is missing
-//! then, is decided in one place, `brine_bus::client::local`.
+//! Commands read it as they read a bus on this machine: [`Remote::address`] is a socket in a private directory, where
+//! a thread (`relay`) answers with what it fetches from the API. So one place, `brine_bus::client::local`, decides
+//! what a stream does when it is cut, and what is missing then.
 
 mod http;
 mod login;

@@ -1,8 +1,8 @@
-//! Answers requests of the local socket's client with what an API says.
+//! Answers requests of the local socket's client with what an API returns.
 //!
-//! Each connection to the private socket is served by itself: whole answers as they are, events turned from the API's
-//! lines into records. When the API cannot be reached the connection of a stream is closed, as by a bus that ends: the
-//! client connects again until it can, and goes on where it was.
+//! Each connection to the private socket is served separately: complete answers as they are, events converted from
+//! the API's lines to records. When the API cannot be reached, the connection of a stream is closed, as by a bus that
+//! ends: the client reconnects when it can, and continues where it was.
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What must hold for any value that a minion returns: the body of the fuzz target `printers`, which a test replays.
 //!
-//! The target takes this file and the outputters as they are, since a program is no library.
+//! The target includes this file and the outputters as source files, since a program is not a library.
 
 use brine_wire::{Value, json, msgpack};
 

@@ -1,4 +1,4 @@
-//! Manual pages of Salt's commands: their syntax in the form from which pages are made.
+//! Man pages of Salt's commands: describes their syntax to the generator of the pages.
 
 use std::collections::BTreeSet;
 

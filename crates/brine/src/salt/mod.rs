@@ -1,6 +1,6 @@
-//! Salt's own commands: the same names, options, texts and exit codes.
+//! Salt's own commands: the same names, options, output and exit codes.
 //!
-//! Facts: Salt 3008.3 and 3006.28 as they behave, checked side by side by `tests/`.
+//! Facts: Salt 3008.3 and 3006.28, compared side by side by `tests/`.
 
 mod api;
 mod call;

@@ -1,8 +1,7 @@
-//! `brine bench`: loads a bus, or a master, and prints rates and latencies.
+//! `brine bench`: puts load on a bus, or a master, and prints rates and latencies.
 //!
-//! `brine-bench` measures. This module builds a load from a named case and arguments, and starts a bus
-//! if none is named: in a process of its own, so that its processor time and memory are counted apart
-//! from the load's.
+//! `brine-bench` measures. This module builds a load from a named case and arguments, and starts a bus if none is
+//! named: in its own process, so that its processor time and memory are counted separately from the load's.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;

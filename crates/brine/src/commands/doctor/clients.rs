@@ -1,7 +1,7 @@
 //! The programs that listen: whether they can read what this bus writes, and how far behind they are.
 //!
-//! The framing of the publish socket changed within each series of Salt; a listener of the wrong release sees nothing,
-//! and says nothing. Facts: `docs/protocol/ipc.md` §1.
+//! The framing of the publish socket changed within each series of Salt; a listener of the wrong release receives
+//! nothing, and reports nothing. Facts: `docs/protocol/ipc.md` §1.
 
 use std::fs;
 use std::path::{Path, PathBuf};

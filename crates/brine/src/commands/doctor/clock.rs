@@ -1,5 +1,5 @@
-//! Clocks of minions against the master's, as recent events tell: a minion puts its own time into what it sends
-//! (`ts`), and the bus knows when it came.
+//! Compares minions' clocks with the master's, from recent events: a minion puts its own time into what it sends
+//! (`ts`), and the bus knows when it arrived.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

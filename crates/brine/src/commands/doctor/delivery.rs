@@ -1,7 +1,7 @@
-//! Whether events get where they are to go: sinks and consumers, the other masters, the reactor, the history, a bus
-//! that is joined, and what a minion has for its master.
+//! Whether events arrive where they should: sinks and consumers, the other masters, the reactor, the history, a
+//! joined bus, and a minion's queue for its master.
 //!
-//! A running bus says it of itself (`GET /status`); what waits in a minion's spool is read from its files.
+//! A running bus reports most of it (`GET /status`); what waits in a minion's spool is read from its files.
 
 use std::path::Path;
 use std::time::Duration;

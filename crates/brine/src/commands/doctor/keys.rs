@@ -1,4 +1,4 @@
-//! Keys on disk: who may read them, and what waits or was refused.
+//! Keys on disk: who may read them, and which are pending or denied.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};

@@ -1,4 +1,4 @@
-//! A minion's masters: whether their names lead somewhere, and somebody listens there.
+//! A minion's masters: whether their names resolve, and whether somebody listens there.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};

@@ -1,7 +1,7 @@
 //! `brine doctor`: looks at a site and says what is wrong with it and what to do.
 //!
-//! Each module looks at one thing and gives findings; nothing is changed. What cannot be looked at, because it belongs
-//! to another user or does not run, is left out or named.
+//! Each module looks at one thing and returns findings; nothing is changed. What cannot be checked, because it
+//! belongs to another user or does not run, is left out or named.
 
 mod clients;
 mod clock;

@@ -1,4 +1,5 @@
-//! Who may change what the daemon trusts: its configuration, its data and its history; and whose its private keys are.
+//! Who may change what the daemon trusts (its configuration, its data and its history), and who owns its private
+//! keys.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -1,4 +1,4 @@
-//! What the system says of processes and their sockets (`/proc`).
+//! What the system knows about processes and their sockets (`/proc`).
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a site needs of its machine: room on disks, open files, and files that the configuration names.
+//! What a site needs from its machine: disk space, open files, and files that the configuration names.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,7 @@
 //! `--exec CMD`: a shell command for each event.
 //!
-//! One at a time and in order: the log holds what comes meanwhile. A command that does not end in time is killed
-//! with everything it started.
+//! One at a time and in order: the log holds the events that arrive meanwhile. A command that does not end in time is
+//! killed with everything it started.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};

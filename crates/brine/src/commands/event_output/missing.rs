@@ -1,4 +1,4 @@
-//! What commands say of events that a reader cannot have. Knows words, not where they are printed.
+//! What commands say about events that a reader cannot have. Knows the words, not where they are printed.
 
 use std::fmt;
 

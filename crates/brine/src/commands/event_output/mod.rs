@@ -1,6 +1,6 @@
 //! How commands write an event: `brine watch`, `brine history`, `brine consumer next`.
 //!
-//! Knows forms, not where events come from. What people read on a terminal is in `people`; what `--exec` runs in
+//! Knows forms, not where events come from. What people read on a terminal is in `people`; what `--exec` runs is in
 //! `exec`.
 
 mod exec;

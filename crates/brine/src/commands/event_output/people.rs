@@ -1,6 +1,6 @@
-//! What people read on a terminal: the sentence of an event with its time, or a line of their own format.
+//! What people read on a terminal: an event's sentence with its time, or a line in their own format.
 //!
-//! Knows colours, the terminal's width and the time zone; what an event means is `brine_view`'s.
+//! Knows colours, the terminal's width and the time zone; `brine_view` knows what an event means.
 
 use brine_log::{Millis, Position};
 use brine_view::{Context, Meaning, Template, line, text};

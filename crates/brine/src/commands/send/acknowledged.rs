@@ -1,6 +1,6 @@
-//! `brine send --ack`: events over the bus's own socket, each answered with its position.
+//! `brine send --ack`: fires events over the bus's own socket, each answered with its position.
 //!
-//! Also the way of a user whom Salt's socket does not admit and Brine's does.
+//! Users whom Salt's socket does not admit, but Brine's does, also fire this way.
 
 use std::collections::VecDeque;
 use std::io::Write;

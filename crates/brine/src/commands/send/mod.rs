@@ -1,7 +1,7 @@
 //! `brine send`: fires events on a bus.
 //!
-//! One event from the command line, or any number as JSON lines from stdin: those are queued and
-//! written together, a write per 64 KiB or whenever the input pauses.
+//! One event from the command line, or any number as JSON lines from stdin: those are queued and written together,
+//! one write per 64 KiB or whenever the input pauses.
 
 mod acknowledged;
 mod lines;

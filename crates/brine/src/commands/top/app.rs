@@ -1,5 +1,5 @@
-//! What `brine top` shows and where the user is in it. Knows neither terminal nor bus: time, keys and events come in,
-//! wishes go out.
+//! What `brine top` shows and where the user is in it. Knows neither terminal nor bus: it takes time, keys and
+//! events, and returns requests.
 
 use brine_view::site::{Arrival, Gap, Row, Site};
 use brine_wire::{Map, Value, msgpack};

@@ -1,4 +1,4 @@
-//! What the list of events shows: tags and fields in one text, as people type it.
+//! The filter of the list of events: tags and fields in one text, as people type it.
 
 use brine_wire::field_filter::FieldFilter;
 use brine_wire::matching::{MatchType, TagFilter};

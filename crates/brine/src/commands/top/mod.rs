@@ -1,8 +1,8 @@
-//! `brine top`: what goes on at a site, live: events, jobs, minions, tags, and who reads the bus.
+//! `brine top`: a live view of a site: events, jobs, minions, tags, and who reads the bus.
 //!
-//! A thread reads events (`source`), the main thread keeps the model and the screen. Keys change `app` alone, which
-//! knows no terminal; `draw` makes a picture of it. Pictures are made ten times a second at most, whatever the rate: a
-//! reader that cannot keep up lags on the bus's log, and nothing is queued for it.
+//! A thread reads events (`source`), the main thread has the model and the screen. Keys change only `app`, which
+//! knows no terminal; `draw` makes a picture of it. Pictures are drawn at most ten times a second, whatever the rate:
+//! a reader that cannot keep up lags on the bus's log, and nothing is queued for it.
 
 mod app;
 mod draw;

@@ -1,4 +1,4 @@
-//! `brine up --masters N`: several masters as one bus, over a nats-server that is started for them.
+//! `brine up --masters N`: several masters on one bus, over a nats-server that is started for them.
 
 use std::convert::Infallible;
 use std::fs::File;

@@ -1,6 +1,5 @@
-//! `brine up`: the command for trying Brine. Runs a master and an accepted minion with a custom module in
-//! a scratch directory, publishes a job now and then, and prints commands to try. Everything is removed at
-//! the end.
+//! `brine up`: the command for trying Brine. Runs a master and an accepted minion with a custom module in a scratch
+//! directory, publishes a job now and then, and prints commands to try. It removes everything at the end.
 
 mod claim;
 mod masters;

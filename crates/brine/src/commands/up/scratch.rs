@@ -1,5 +1,5 @@
-//! The files of a site: the configuration of a master and its minion, the minion's key among the
-//! accepted ones, and a module of its own.
+//! The files of a site: the configuration of a master and its minion, the minion's key, already accepted, and a
+//! custom module.
 
 use std::fs;
 use std::io::Write as _;

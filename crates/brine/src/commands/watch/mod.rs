@@ -1,9 +1,9 @@
-//! `brine watch`: events as they come, for people and for pipes.
+//! `brine watch`: live events, for people and for pipes.
 //!
-//! Reads Brine's own socket, where events have positions and none is missed unnoticed
-//! ([`super::local_events`]); or Salt's, of a real Salt bus. There it looks at tags first and decodes only what is
-//! shown. Output is buffered and flushed whenever everything that has
-//! arrived is written, so that it is never late, and at high rates many events share a write.
+//! It reads Brine's own socket, where events have positions and every loss is noticed ([`super::local_events`]), or
+//! the socket of a real Salt bus. There it looks at tags first and decodes only what is shown. Output is buffered,
+//! and flushed whenever everything that has arrived is written: it is never late, and at high rates many events share
+//! a write.
 
 mod summary;
 

@@ -1,9 +1,9 @@
-//! Beside a bus that somebody else runs: its events in a log of ours, with history, the local socket and
-//! sockets of our own.
+//! Beside a bus that somebody else runs: its events in a log of ours, with history, the local socket and our own
+//! sockets.
 //!
-//! Joining, relaying and standing in front are `brine-bus`'s; here they are put together. What a listener of the
-//! log can have beside another's bus is added where [`Beside::open`] makes the log. How it works, and what is
-//! left after a crash: `docs/attach.md`.
+//! `brine-bus` joins, relays and takes the place of the socket; this module composes these. Features for listeners of
+//! the log beside another's bus are added where [`Beside::open`] makes the log. How it works, and what is left after
+//! a crash: `docs/attach.md`.
 
 mod supervisor;
 

@@ -1,9 +1,9 @@
-//! Two processes that watch each other while one stands in front of another's socket.
+//! Two processes that watch each other while one has taken the place of another bus's socket.
 //!
-//! The parent does nothing but wait: when the child that serves is gone, however it went, the bus's own socket is
-//! put back within milliseconds. A child whose parent is gone ends and puts it back itself. Both hold the lock, by
-//! the same open file, which the child has as its standard input. If both are killed at once, the next start puts
-//! the socket back, or `brine attach --restore`, for example from `ExecStopPost=` of a systemd unit.
+//! The parent only waits: when the child that serves is gone, for whatever reason, the parent puts the bus's own
+//! socket back within milliseconds. A child whose parent is gone ends and puts it back itself. Both hold the lock,
+//! through the same open file, which the child has as its standard input. If both are killed at once, the next start
+//! puts the socket back, or `brine attach --restore`, for example from `ExecStopPost=` of a systemd unit.
 
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};

@@ -1,7 +1,7 @@
-//! Files that a sink may not write: another sink's, Brine's own, and what is no file.
+//! Files that a sink may not write: another sink's, Brine's own, and anything that is not a regular file.
 //!
-//! Of two sinks on one file each would take the other's lines for what a crash left of its own, and write again what it
-//! does not find.
+//! If two sinks wrote to one file, each would take the other's lines for remains of its own before a crash, and write
+//! the lines again that it does not find.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What keeps the sinks and the cluster of a configuration from starting, as far as it can be known without asking the
-//! other sides: found before anything is made, and by `brine check`.
+//! What keeps the sinks and the cluster of a configuration from starting, as far as that can be known without asking
+//! the other sides. Checked before anything is created, and by `brine check`.
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod databases;

@@ -1,6 +1,7 @@
-//! A command of the API as a job or a call: Salt's `LocalClient` and `RunnerClient` read it so.
+//! A command of the API as a job or a call, with the arguments that Salt's `LocalClient` and `RunnerClient` would
+//! get.
 //!
-//! Positional arguments that are texts are read as on Salt's command line, `name=value` included.
+//! Positional arguments that are strings are parsed as on Salt's command line, including `name=value`.
 
 use std::hash::{BuildHasher as _, RandomState};
 

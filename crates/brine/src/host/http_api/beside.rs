@@ -1,5 +1,5 @@
-//! The API beside a master, ours or Salt's, in another process: everything is asked of the master over its own
-//! protocol, logins and permissions included.
+//! The API beside a master, ours or Salt's, in another process: it asks the master for everything over the master's
+//! own protocol, including logins and permissions.
 
 use std::net::IpAddr;
 use std::ops::ControlFlow;

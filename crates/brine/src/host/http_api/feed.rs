@@ -1,9 +1,9 @@
-//! Where an API in a process of its own has its events from.
+//! Where an API in its own process gets its events from.
 //!
-//! Where the bus has a local socket and a history (a Brine master's, or `brine attach` beside a real one), its log is
-//! repeated here, number by number, and what is not in memory is read from that history: positions are the bus's
-//! own. Elsewhere the bus is joined, as `brine attach` does, with a log and positions of this process's own. What
-//! there is may change: then the API begins anew.
+//! If the bus has a local socket and a history (a Brine master's, or `brine attach` beside a real one), the API
+//! repeats its log here, number by number, and reads what is no longer in memory from that history: positions are the
+//! bus's own. Otherwise the API joins the bus, as `brine attach` does, with its own log and positions. If that
+//! changes while the API runs, the API starts over.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

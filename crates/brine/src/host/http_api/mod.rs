@@ -1,6 +1,6 @@
 //! The HTTP API of a serving process: its options, the master it works for, and the threads it runs on.
 //!
-//! Its runtime is its own: whatever requests cost, the bus's thread does not pay for.
+//! It has its own runtime, so that requests take no time from the bus's thread.
 
 mod arguments;
 mod beside;

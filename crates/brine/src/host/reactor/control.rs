@@ -1,4 +1,4 @@
-//! What can be asked of a running reactor: by runner functions (`reactor.list`), and over the local socket.
+//! Requests to a running reactor: from runner functions (`reactor.list`), and over the local socket.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
-//! The runner function `http.query`, with which reactions tell chats and other services.
+//! The runner function `http.query`, with which reactions notify chats and other services.
 //!
-//! The parameters that reactions use are here; a call with another is real Salt's. What comes of it is for the record: the
-//! status and the beginning of the answer. Facts: `salt.utils.http.query` of 3008.3.
+//! It supports the parameters that reactions use; real Salt runs a call with any other. The result is for the record:
+//! the status and the beginning of the answer. Facts: `salt.utils.http.query` of 3008.3.
 
 use std::path::PathBuf;
 

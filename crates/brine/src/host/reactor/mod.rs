@@ -1,6 +1,6 @@
 //! The reactor of a process: its configuration from Salt's options, the thread it runs on, and who makes its calls.
 //!
-//! It runs on a thread of its own: what templates and reactions cost, neither the bus nor the node pays for.
+//! It has its own thread, so that templates and reactions take no time from the bus or the node.
 
 mod control;
 mod execute;

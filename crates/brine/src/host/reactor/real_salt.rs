@@ -1,7 +1,7 @@
-//! Real Salt beside the reactor, for what Brine has not: a Python that has Salt renders files and runs functions.
+//! Real Salt beside the reactor, for what Brine lacks: a Python that has Salt renders files and runs functions.
 //!
-//! It is started when it is first needed, and again if it ends. What the machine's Python offers is found out before the
-//! reactor starts, so that a reaction that nothing here can run is refused by name.
+//! It is started when it is first needed, and again if it ends. The reactor finds out what the machine's Python
+//! offers before it starts, so that a reaction that nothing here can run is refused by name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

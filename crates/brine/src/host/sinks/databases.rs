@@ -1,4 +1,4 @@
-//! The options of the sinks that are databases, as those sinks take them.
+//! The options of the database sinks, as those sinks take them.
 
 #[cfg(feature = "mysql")]
 use brine_bridge::mysql::MysqlOptions;

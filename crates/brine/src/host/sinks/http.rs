@@ -1,4 +1,4 @@
-//! The options of the sinks that speak HTTP, as those sinks take them.
+//! The options of the HTTP sinks, as those sinks take them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A sink out of its options: which events, which other side.
+//! Makes a sink from its options: which events, and which other side.
 
 use std::path::PathBuf;
 

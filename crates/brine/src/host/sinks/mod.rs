@@ -1,5 +1,5 @@
-//! The sinks of a bus: made from options, each on a thread of its own, so that nothing they wait for holds up the bus
-//! or one another.
+//! The sinks of a bus: made from options, each on its own thread, so that a sink that waits delays neither the bus
+//! nor another sink.
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod databases;

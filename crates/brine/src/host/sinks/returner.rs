@@ -1,8 +1,8 @@
 //! A user's own returner module: `event_return(events)` in the Python beside the master.
 //!
 //! Salt calls it with a list of `{"tag": …, "data": …}`, and loses the batch if it raises. Here a batch counts as
-//! delivered when the function returns; one that raises is tried again, then halved until the event is found that it
-//! raises for, while it takes others.
+//! delivered when the function returns. A batch for which it raises is tried again, then halved until the event is
+//! found for which it raises while it accepts others.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! What `salt-call` prints when a call fails.
 //!
-//! A minion puts a failure into the return value; `salt-call` words the same failures differently, on stderr. Facts: Salt 3008.3 and 3006.28 as they behave.
+//! A minion puts a failure into the return value; `salt-call` words the same failures differently, on stderr. Facts:
+//! Salt 3008.3 and 3006.28, by running them.
 
 use brine_node::functions::Outcome;
 use brine_wire::Value;

@@ -1,7 +1,8 @@
-//! Runs a function in the minion that is running on this machine, over its local socket: no sign-in, no modules to load.
+//! Runs a function in the minion that is running on this machine, over its local socket: no sign-in, no modules to
+//! load.
 //!
-//! Salt's own minions have no such socket: then, or without a minion, or where this user may not use the socket, the
-//! function is run otherwise.
+//! Salt's own minions have no such socket. With them, without a minion, or if this user may not use the socket,
+//! `salt-call` runs the function another way.
 
 use std::time::Duration;
 

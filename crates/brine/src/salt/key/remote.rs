@@ -1,6 +1,7 @@
-//! `salt-key --eauth`: has the master list and change keys, as whoever logs in.
+//! `salt-key --eauth`: has the master list and change keys, with the rights of the user who logs in.
 //!
-//! Real `salt-key` asks for the right keys and then accepts none: it passes on those of `minions`, which are accepted.
+//! Real `salt-key` asks for the right keys and then accepts none: it passes on those of `minions`, which are already
+//! accepted.
 
 use brine_config::Arguments;
 use brine_net::keys::store::KeyState;

@@ -1,7 +1,7 @@
-//! `salt --batch`: a job that runs on so many minions at a time.
+//! `salt --batch`: a job that runs on a limited number of minions at a time.
 //!
-//! First all that the target selects are pinged; those that answer are the batch. Facts: Salt 3008.3 and 3006.28 as
-//! they behave.
+//! First it pings all minions that the target selects; those that answer are the batch. Facts: Salt 3008.3 and
+//! 3006.28, by running them.
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
-//! `table`: lists of mappings, lists or texts as tables.
+//! `table`: lists of mappings, lists or strings as tables.
 //!
-//! Facts: `salt.output.table_out` of Salt 3008.3 (3006.28's is the same), compared in `super::tests`. Where Salt's code
-//! raises an error, this gives nothing, and the caller shows the value as `nested`, as Salt does.
+//! Facts: `salt.output.table_out` of Salt 3008.3 (3006.28's is the same), compared in `super::tests`. Where Salt's
+//! code raises an error, this returns nothing, and the caller shows the value as `nested`, as Salt does.
 
 use brine_wire::{Map, Value};
 

@@ -1,7 +1,7 @@
 //! `salt-run`: runner functions on the command line.
 //!
-//! Parses, calls and prints; the functions are [`brine_node::runner`]'s. The order is Salt's, since listeners depend on it:
-//! the event `salt/run/<jid>/new`, the function's work, the event `/ret`, and then the return value on stdout.
+//! Parses, calls and prints; [`brine_node::runner`] has the functions. The order is Salt's, since listeners depend on
+//! it: the event `salt/run/<jid>/new`, the function's work, the event `/ret`, and then the return value on stdout.
 
 mod options;
 mod remote;

@@ -1,4 +1,5 @@
-//! `salt-run -a`: has the master run the function, as whoever logs in, and prints what it returned.
+//! `salt-run -a`: has the master run the function, with the rights of the user who logs in, and prints what it
+//! returned.
 
 use std::process::ExitCode;
 use std::time::Duration;

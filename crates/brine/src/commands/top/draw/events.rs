@@ -1,4 +1,4 @@
-//! The list of events: the event line, gaps as gaps. On wide screens beside it the busiest tags and minions.
+//! The list of events: the event line, gaps as gaps. Wide screens also show the busiest tags and minions beside it.
 
 use brine_view::site::{Gap, Row};
 use brine_view::{Meaning, line, text};

@@ -1,4 +1,4 @@
-//! The first lines: where, rates with their plot, sums, and the views.
+//! The first lines: the bus, rates with their plot, sums, and the views.
 
 use brine_view::site::Second;
 use brine_view::{Meaning, text};

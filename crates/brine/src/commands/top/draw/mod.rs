@@ -1,5 +1,5 @@
-//! The picture: a head with rates, the views, and what stands over them. From 40 columns up; what does not fit is left
-//! out, most important first. Colours are the terminal's own sixteen, and nothing is said by colour alone.
+//! The picture: a head with rates, the views, and overlays. It needs at least 40 columns; when space is short, the
+//! least important parts are left out. Colours are the terminal's own sixteen, and nothing is said by colour alone.
 
 mod bus;
 mod events;

@@ -1,4 +1,4 @@
-//! What stands over a view: an event with its data, a job's minions, the keys.
+//! Overlays on a view: an event with its data, a job's minions, the keys.
 
 use brine_view::site::Outcome;
 use brine_view::{Meaning, line, text};

@@ -1,7 +1,8 @@
-//! Where events come from: a bus of Brine, one of Salt's, one of another machine, a file.
+//! Where events come from: a Brine bus, a Salt bus, the bus of another machine, or a file.
 //!
-//! Each is read by a thread that hands over batches through a bounded channel: when the screen cannot keep up, the
-//! thread waits and the bus's log holds what comes. A second thread asks for status and reads back in history.
+//! Each has a thread that reads it and passes on batches through a limited channel: when the screen cannot keep up,
+//! the thread waits and the bus's log holds the events. A second thread asks for status and reads older events from
+//! history.
 
 mod bus;
 mod file;

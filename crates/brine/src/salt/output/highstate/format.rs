@@ -1,4 +1,4 @@
-//! Python's `str.format`, as far as a format of one's own for terse lines needs it (`state_tabular`).
+//! Python's `str.format`, as far as a user's own format for terse lines needs it (`state_tabular`).
 
 use brine_wire::Value;
 

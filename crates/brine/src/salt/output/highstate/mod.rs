@@ -1,7 +1,7 @@
 //! `highstate`: what states did, as `state.apply` returns it.
 //!
-//! Facts: `salt.output.highstate` of Salt 3008.3 (3006.28's is the same), compared in `super::tests`. Where Salt's code
-//! raises an error, this gives nothing, and the caller shows the value as `nested`, as Salt does.
+//! Facts: `salt.output.highstate` of Salt 3008.3 (3006.28's is the same), compared in `super::tests`. Where Salt's
+//! code raises an error, this returns nothing, and the caller shows the value as `nested`, as Salt does.
 
 mod changes;
 mod compress;
