@@ -1,6 +1,6 @@
-//! msgpack to Python values, as Salt's library reads them, with nothing in between.
+//! msgpack to Python values, as Salt's library reads them, without an intermediate form.
 //!
-//! How msgpack is read is in `brine-wire`; here Python's objects are made. Facts: `docs/protocol/ipc.md` §5.
+//! `brine-wire` reads the msgpack; this file makes Python's objects. Facts: `docs/protocol/ipc.md` §5.
 
 use brine_wire::build::{self, Build, BuildError, Date};
 use pyo3::exceptions::PyValueError;

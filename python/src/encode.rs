@@ -1,4 +1,4 @@
-//! Python values to msgpack, as Salt's library writes them, with nothing in between.
+//! Python values to msgpack, as Salt's library writes them, without an intermediate form.
 //!
 //! Facts: `docs/protocol/ipc.md` §5.
 

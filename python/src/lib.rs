@@ -1,8 +1,8 @@
 //! The native half of the Python package: `brine._native`.
 //!
-//! It converts values and errors and releases the interpreter lock; what a bus means is in
-//! `brine-bus` and `brine-wire`, what Salt's names and defaults are is in the Python half. No
-//! thread and no runtime, since users fork. Facts: `docs/protocol/ipc.md` §4–§8.
+//! It converts values and errors and releases the interpreter lock. `brine-bus` and `brine-wire` know what a bus
+//! means, the Python half knows Salt's names and defaults. No thread and no runtime, since users fork. Facts:
+//! `docs/protocol/ipc.md` §4–§8.
 
 mod address;
 mod config;

@@ -1,7 +1,7 @@
 //! Waiting without the interpreter lock, and what may end it: signals, forks, the interpreter's end.
 //!
-//! A thread that asks for the lock after the interpreter has begun to end is killed in the middle
-//! of native code. So a thread that would do so sleeps instead until the process is gone.
+//! The interpreter kills a thread that asks for the lock after the interpreter has begun to end, in the middle of
+//! native code. So such a thread sleeps instead until the process is gone.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
