@@ -311,6 +311,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[
             reply("200", "Both keys.", "application/x-tar", Schema::Anything),
             NO_CREDENTIALS,
+            reply(
+                "409",
+                "The minion has a key already.",
+                "text/html",
+                Schema::Anything,
+            ),
         ],
     ),
     get(

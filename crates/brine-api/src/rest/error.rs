@@ -28,6 +28,9 @@ pub(crate) enum RestError {
     /// Not from here, or not these tags.
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
+    /// Something of the name is there already.
+    #[error("{0}")]
+    Conflict(Cow<'static, str>),
     /// No such path.
     #[error("The path '{path}' was not found.")]
     NotFound {
@@ -75,6 +78,7 @@ impl RestError {
             }
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,

@@ -17,8 +17,12 @@ pub(super) async fn list(context: &Context) -> Result<Answer, RestError> {
 /// One job, and under `return` what each minion returned.
 pub(super) async fn get(context: &Context, jid: &str) -> Result<Answer, RestError> {
     let job = commands::execute_own(context, "runner", "jobs.list_job", &[("jid", jid)]).await?;
-    let results = job.as_map().and_then(|job| job.get("Result"));
-    let results = results.and_then(Value::as_map).cloned().unwrap_or_default();
+    let Some(about) = job.as_map() else {
+        // The text of an exception.
+        return Err(RestError::Unforeseen(format!("jobs.list_job: {job:?}")));
+    };
+    let results = about.get("Result").and_then(Value::as_map);
+    let results = results.cloned().unwrap_or_default();
     let returns = results.iter().map(|(id, result)| {
         let value = result.as_map().and_then(|result| result.get("return"));
         (id.clone(), value.cloned().unwrap_or(Value::Nil))

@@ -23,8 +23,7 @@ pub(super) async fn get(context: &Context, id: &str) -> Result<Answer, RestError
 
 async fn wheel(context: &Context, fun: &str, fields: &[(&str, &str)]) -> Result<Answer, RestError> {
     let answer = commands::execute_own(context, "wheel", fun, fields).await?;
-    let returned = data_return(&answer).unwrap_or_else(|| Map::new().into());
-    let answer: Map = [("return", returned)].into_iter().collect();
+    let answer: Map = [("return", returned(&answer)?)].into_iter().collect();
     Ok(context.answer(StatusCode::OK, &answer.into()))
 }
 
@@ -53,13 +52,19 @@ pub(super) async fn post(
         ));
     }
     let mut answers = commands::execute(context, chunks, None).await?;
-    let keys = answers.pop().and_then(|answer| data_return(&answer));
-    let text = |name: &str| {
-        let keys = keys.as_ref().and_then(Value::as_map);
-        let text = keys.and_then(|keys| keys.get(name)).and_then(Value::as_str);
-        text.unwrap_or_default().as_bytes().to_vec()
+    let keys = returned(&answers.pop().unwrap_or(Value::Nil))?;
+    let keys = keys.as_map().filter(|keys| !keys.is_empty());
+    // Salt answers with empty files.
+    let keys = keys.ok_or_else(|| RestError::Conflict(in_use(&id).into()))?;
+    let text = |name| keys.get(name).and_then(Value::as_str);
+    let (Some(public), Some(private)) = (text("pub"), text("priv")) else {
+        let what = "key.gen_accept returned no keys";
+        return Err(RestError::Unforeseen(what.to_owned()));
     };
-    let archive = tar(&[("minion.pub", text("pub")), ("minion.pem", text("priv"))]);
+    let archive = tar(&[
+        ("minion.pub", 0o644, public.as_bytes()),
+        ("minion.pem", 0o400, private.as_bytes()),
+    ]);
     let content_type = HeaderValue::from_static("application/x-tar");
     let mut answer = Answer::whole(StatusCode::OK, content_type, archive);
     answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -70,23 +75,39 @@ pub(super) async fn post(
     Ok(answer)
 }
 
-/// `data.return` of a wheel function's answer.
-fn data_return(answer: &Value) -> Option<Value> {
-    let data = answer.as_map()?.get("data")?.as_map()?;
-    data.get("return").cloned()
+fn in_use(id: &str) -> String {
+    format!("The minion {id} has a key already; \"force\" replaces it")
 }
 
-/// A tar archive (ustar) of small files, as Python's `tarfile` writes one.
-fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+/// What a wheel function returned; a failure is one of the request.
+fn returned(answer: &Value) -> Result<Value, RestError> {
+    let data = answer.as_map().and_then(|answer| answer.get("data"));
+    let data = data.and_then(Value::as_map);
+    let returned = data.and_then(|data| data.get("return"));
+    let has_failed = data.and_then(|data| data.get("success")) == Some(&false.into());
+    match returned {
+        Some(returned) if !has_failed => Ok(returned.clone()),
+        Some(Value::Str(text)) if text.contains(": SaltInvocationError: ") => {
+            Err(RestError::BadRequest(text.clone().into()))
+        }
+        Some(Value::Str(text)) => Err(RestError::Unforeseen(text.clone())),
+        _ => Err(RestError::Unforeseen(
+            "the wheel function returned nothing".to_owned(),
+        )),
+    }
+}
+
+/// A tar archive (ustar) of small files with their modes, as Python's `tarfile` writes one.
+fn tar(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     const BLOCK: usize = 512;
     const RECORD: usize = 20 * BLOCK;
     let mut archive = Vec::new();
-    for (name, content) in files {
+    for (name, mode, content) in files {
         let mut header = [0; BLOCK];
         let mut put =
             |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, name);
-        put(100, "0000644\0");
+        put(100, &format!("{mode:07o}\0"));
         put(108, "0000000\0");
         put(116, "0000000\0");
         put(124, &format!("{:011o}\0", content.len()));
@@ -113,8 +134,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let archive = directory.path().join("a.tar");
         let files = [
-            ("minion.pub", b"public".to_vec()),
-            ("minion.pem", vec![b'x'; 1000]),
+            ("minion.pub", 0o644, &b"public"[..]),
+            ("minion.pem", 0o400, &[b'x'; 1000]),
         ];
         std::fs::write(&archive, tar(&files)).unwrap();
         let listed = std::process::Command::new("tar")
@@ -127,5 +148,30 @@ mod tests {
             listed.status.success() && text.contains("minion.pub") && text.contains("1000"),
             "{text}"
         );
+        assert!(text.contains("-r-------- "), "{text}");
+    }
+
+    #[test]
+    fn a_failure_of_a_wheel_function_is_none_of_its_results() {
+        let answer = |data: &str| {
+            let text = format!(r#"{{"tag": "salt/wheel/1", "data": {data}}}"#);
+            returned(&brine_wire::json::parse(text.as_bytes()).unwrap()).map_err(|e| e.status())
+        };
+        let kept = answer(r#"{"return": {}, "success": true}"#);
+        assert_eq!(kept, Ok(Map::new().into()));
+        for (data, status) in [
+            (
+                r#"{"return": "Exception occurred in wheel key.gen: SaltInvocationError: x", "success": false}"#,
+                StatusCode::BAD_REQUEST,
+            ),
+            (
+                r#"{"return": "Exception occurred in wheel key.gen: OSError: x", "success": false}"#,
+                StatusCode::INTERNAL_SERVER_ERROR,
+            ),
+            (r#"{"success": true}"#, StatusCode::INTERNAL_SERVER_ERROR),
+            ("null", StatusCode::INTERNAL_SERVER_ERROR),
+        ] {
+            assert_eq!(answer(data), Err(status), "{data}");
+        }
     }
 }

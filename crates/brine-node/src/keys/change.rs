@@ -120,13 +120,19 @@ impl Keys {
         }
         if action != Action::Accept {
             self.forget(found, leftover)?;
-            if leftover.rotate_aes_key {
-                let cachedir = &leftover.cachedir;
-                file::make_folder(cachedir).map_err(KeysError::file(cachedir))?;
-                dropfile::request(cachedir, &leftover.id)?;
-            }
+            rotate(leftover)?;
         }
         Ok(refused)
+    }
+
+    /// Takes from whoever held a minion's accepted key until now what that key opened.
+    pub(super) fn end_session(
+        &self,
+        id: &MinionId,
+        leftover: &LeftoverFiles,
+    ) -> Result<(), KeysError> {
+        sessions::end(&leftover.cachedir, id)?;
+        rotate(leftover)
     }
 
     /// The data of `salt/key`. 3008 adds the key itself.
@@ -162,6 +168,16 @@ impl Keys {
         }
         Ok(())
     }
+}
+
+/// Asks the running master for a new shared key, unless `rotate_aes_key` is off.
+fn rotate(leftover: &LeftoverFiles) -> Result<(), KeysError> {
+    if leftover.rotate_aes_key {
+        let cachedir = &leftover.cachedir;
+        file::make_folder(cachedir).map_err(KeysError::file(cachedir))?;
+        dropfile::request(cachedir, &leftover.id)?;
+    }
+    Ok(())
 }
 
 /// Pending keys first, then the others.

@@ -4,11 +4,12 @@
 //! Facts: Salt 3008.3 and 3006.28, by running them.
 
 mod change;
+mod generate;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use brine_net::crypto::rsa::PublicKey;
+use brine_net::crypto::rsa::{KeyError, PublicKey};
 use brine_net::crypto::{self, FingerprintHash};
 use brine_net::keys::StoreError;
 use brine_net::keys::store::{KeyState, KeyStore, StoredKey};
@@ -18,6 +19,7 @@ use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 
 pub use self::change::{Action, Include, LeftoverFiles};
+pub use self::generate::generate;
 
 /// Keys could not be listed or changed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum KeysError {
         /// What is wrong.
         source: MatchError,
     },
+    /// A key of this size is not made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl KeysError {

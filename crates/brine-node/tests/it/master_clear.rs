@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use brine_net::crypto::rsa::PrivateKey;
+use brine_config::Arguments;
+use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::tcp::client::Requester;
 use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
@@ -281,6 +282,67 @@ async fn wheel_functions_change_keys_and_show_where_they_are() {
         let event = bus.next("salt/key").await;
         assert_eq!(event.get("id"), Some(&id.into()));
         assert_eq!(event.get("act"), Some(&act.into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_made_for_minions_and_none_that_there_is_gives_way_unasked() {
+    let site = Site::start("").await;
+    site.pending(&["a1"]);
+    let key = site.own_key();
+    let call = async |fun: &str, args: serde_json::Value| {
+        let load = json!({
+            "cmd": "wheel", "fun": fun, "arg": args, "kwarg": {}, "key": key, "user": "root",
+        });
+        site.ask(load).await["data"].clone()
+    };
+    let size = |made: &serde_json::Value| {
+        let private = made["priv"].as_str().unwrap_or_else(|| panic!("{made}"));
+        let private = PrivateKey::from_pem(private, None).unwrap();
+        let public = PublicKey::from_pem(made["pub"].as_str().unwrap()).unwrap();
+        assert_eq!(*private.public(), public);
+        private.public().size() * 8
+    };
+    // Salt's documentation: what is less than 2048 is 2048.
+    assert_eq!(
+        size(&call("key.gen", json!([null, 1024])).await["return"]),
+        2048
+    );
+    let made = call("key.gen_accept", json!(["b1", "2304"])).await;
+    assert_eq!(size(&made["return"]), 2304);
+    let kept = call("key.print", json!(["b1"])).await["return"].clone();
+    let public = made["return"]["pub"].as_str().unwrap().trim_end();
+    assert_eq!(kept, json!({"minions": {"b1": public}}));
+    for id in ["a1", "b1"] {
+        let again = call("key.gen_accept", json!([id])).await;
+        assert_eq!(
+            (&again["return"], &again["success"]),
+            (&json!({}), &json!(true))
+        );
+    }
+    assert_eq!(call("key.print", json!(["b1"])).await["return"], kept);
+    for id in ["a1", "b1"] {
+        size(&call("key.gen_accept", json!([id, 2048, true])).await["return"]);
+    }
+    let listed = call("key.list", json!(["all"])).await["return"].clone();
+    assert_eq!(
+        (&listed["minions"], &listed["minions_pre"]),
+        (&json!(["a1", "b1"]), &json!([]))
+    );
+    assert_ne!(call("key.print", json!(["b1"])).await["return"], kept);
+    for args in [
+        json!(["../x"]),
+        json!([""]),
+        json!([".x"]),
+        json!(["c", "many"]),
+        json!(["c", 99_999]),
+    ] {
+        let refused = call("key.gen_accept", args.clone()).await;
+        let text = refused["return"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{args}: {refused}"));
+        assert!(text.contains("SaltInvocationError"), "{args}: {text}");
+        assert_eq!(refused["success"], json!(false));
     }
 }
 

@@ -196,6 +196,45 @@ fn the_api_runs_beside_a_real_master() {
     assert_eq!(id.as_ref(), stored.last());
 }
 
+#[test]
+fn a_key_that_the_api_makes_signs_a_real_minion_in() {
+    let port = free_port();
+    let api = Api { port };
+    let more = format!("brine: {{api: {{in_master: true}}}}\n{}", options(port));
+    let mut site = Site::configured("zeromq", &more);
+    site.start_master();
+    let mut bus = site.master_bus();
+    api.wait();
+    let body =
+        r#"{"mid": "m1", "username": "fred", "password": "hunter2", "eauth": "sharedsecret"}"#;
+    let made = api.post("", "/keys", body);
+    assert_eq!(made.code, 200, "{}", made.text);
+    let archive = site.path("keys.tar");
+    fs::write(&archive, made.text.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let pki = site.path("n/pki");
+    fs::create_dir_all(&pki).unwrap();
+    let unpacked = Command::new("tar")
+        .arg("-xf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(&pki)
+        .status();
+    assert!(unpacked.unwrap().success());
+    // There is a key now: it stays, and nobody is handed an empty one.
+    assert_eq!(api.post("", "/keys", body).code, 409);
+    for (wrong, code) in [
+        (r#""mid": "../m2""#, 400),
+        (r#""mid": "m2", "keysize": "many""#, 400),
+    ] {
+        let body = body.replace(r#""mid": "m1""#, wrong);
+        let refused = api.post("", "/keys", &body);
+        assert_eq!(refused.code, code, "{}", refused.text);
+    }
+    let command = program::command(SALT, "salt-minion", &site.path(""));
+    let _minion = Program::start(command, site.path("salt-minion.out"));
+    bus.next("salt/minion/m1/start");
+}
+
 /// What every master must do.
 fn serves(api: &Api) {
     let fred = api.log_in("fred");

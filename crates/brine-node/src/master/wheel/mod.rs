@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use brine_config::Arguments;
 use brine_net::crypto::{FingerprintHash, fingerprint};
+use brine_wire::network::MinionId;
 use brine_wire::network::events::KEY;
 use brine_wire::{Map, Value, msgpack};
 
@@ -28,6 +29,8 @@ enum Which {
     FingerMaster,
     MasterKey,
     Print,
+    Generate,
+    GenerateAccepted,
     Connected,
     Options,
 }
@@ -41,7 +44,7 @@ enum By {
 }
 
 /// Every function there is, with its signature.
-const FUNCTIONS: [(&str, &str, Which); 16] = [
+const FUNCTIONS: [(&str, &str, Which); 18] = [
     ("key.list", "match", Which::List),
     ("key.list_all", "", Which::ListAll),
     ("key.name_match", "match", Which::NameMatch),
@@ -80,6 +83,12 @@ const FUNCTIONS: [(&str, &str, Which); 16] = [
     ("key.finger_master", "hash_type=None", Which::FingerMaster),
     ("key.master_key_str", "", Which::MasterKey),
     ("key.print", "match", Which::Print),
+    ("key.gen", "id_=None, keysize=2048", Which::Generate),
+    (
+        "key.gen_accept",
+        "id_, keysize=2048, force=False",
+        Which::GenerateAccepted,
+    ),
     ("minions.connected", "", Which::Connected),
     ("config.values", "", Which::Options),
 ];
@@ -112,9 +121,8 @@ impl WheelError {
     /// The name of Salt's exception.
     const fn class(&self) -> &'static str {
         match self {
-            Self::Call(Failure::Invocation { .. } | Failure::Arguments { .. }) => {
-                "SaltInvocationError"
-            }
+            Self::Call(Failure::Invocation { .. } | Failure::Arguments { .. })
+            | Self::Keys(KeysError::Key(_)) => "SaltInvocationError",
             _ => "CommandExecutionError",
         }
     }
@@ -242,6 +250,8 @@ fn execute(master: &Context, which: Which, bound: &Bound, user: &str) -> Result<
         Which::NameMatch => keys::by_state(&keys.matching(text())?),
         Which::Finger => keys.fingerprints(text(), hash(master, bound.get(1))?)?,
         Which::Print => keys.texts(text())?,
+        Which::Generate => keys::generate(bits(bound.get(1))?)?.into(),
+        Which::GenerateAccepted => generate_accepted(master, user, &keys, bound)?,
         Which::FingerMaster => own(&fingerprint(master.channel.public(), hash(master, first)?)),
         Which::MasterKey => own(master.channel.public().pem()),
         Which::Connected => {
@@ -306,6 +316,36 @@ fn change(
     }
     now.retain(|(_, there)| !there.is_empty());
     Ok(keys::by_state(&now))
+}
+
+/// Makes a key for a minion and accepts it; nothing, as in Salt, if the minion has one.
+fn generate_accepted(
+    master: &Context,
+    user: &str,
+    keys: &Keys,
+    bound: &Bound,
+) -> Result<Value, WheelError> {
+    let id = bound.text(0);
+    let id = MinionId::parse(&id).map_err(|error| invocation(format!("id_: {error}")))?;
+    let (bits, force) = (bits(bound.get(1))?, bound.get(2).is_true());
+    let made = keys.generate_accepted(&id, bits, force, &master.options.leftover)?;
+    if made.is_some() {
+        master.audit_key(id.as_str(), "accept", "wheel", user);
+    }
+    Ok(made.unwrap_or_default().into())
+}
+
+/// A key's size. In a form it is a text.
+fn bits(keysize: &Value) -> Result<u32, WheelError> {
+    let bits = match keysize {
+        Value::Str(text) => text.parse().ok(),
+        other => other.as_int().and_then(|bits| u32::try_from(bits).ok()),
+    };
+    bits.ok_or_else(|| invocation("keysize: expected a number of bits".to_owned()))
+}
+
+fn invocation(message: String) -> WheelError {
+    Failure::Invocation { message }.into()
 }
 
 fn execution(error: &impl ToString) -> Failure {
