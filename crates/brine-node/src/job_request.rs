@@ -104,6 +104,9 @@ pub enum PublishError {
     /// `publisher_acl` does not permit the job.
     #[error("publisher_acl does not permit this job")]
     NotPermitted,
+    /// The job cache has a job of another user under this id.
+    #[error("Authorization error occurred: another user's job has this job id")]
+    JidInUse,
     /// The master is shutting down.
     #[error("the master is shutting down")]
     ShuttingDown,

@@ -99,6 +99,9 @@ impl Context {
             tracing::warn!(user = caller.user, "publish refused: publisher_acl");
             return self.refuse(load, AUTHORIZATION.0, AUTHORIZATION.1);
         }
+        if !self.may_use(request.jid.as_ref(), caller) {
+            return self.refuse(load, AUTHORIZATION.0, &PublishError::JidInUse.to_string());
+        }
         answer(&request, &self.publish(&request, load, caller))
     }
 
@@ -116,6 +119,9 @@ impl Context {
             tracing::warn!(user = by.user, "publish refused: publisher_acl");
             return Err(PublishError::NotPermitted);
         }
+        if !self.may_use(request.jid.as_ref(), by) {
+            return Err(PublishError::JidInUse);
+        }
         let load = request.to_load(&by.user, "");
         Ok(self.publish(request, &load, by))
     }
@@ -132,6 +138,23 @@ impl Context {
         };
         acl::permits(entries, &wanted, |target| {
             self.matching(&target.into(), "compound")
+        })
+    }
+
+    /// Whether a caller may publish under an id that it has chosen: of the jobs in the job cache only its own, which a
+    /// batch adds to. Root and the master's user may, as in Salt everybody may, and pass on what syndics ask for.
+    pub(super) fn may_use(&self, jid: Option<&Jid>, by: &Caller) -> bool {
+        let known = jid.and_then(|jid| self.jobs.load(jid));
+        known.is_none_or(|known| {
+            let is_own = field::text(&known, "user") == Some(&by.user);
+            let may_use = is_own || self.access.is_master(by);
+            if !may_use {
+                tracing::warn!(
+                    user = by.user,
+                    "publish refused: another user's job has this id"
+                );
+            }
+            may_use
         })
     }
 

@@ -117,6 +117,13 @@ impl Context {
         if minions.is_empty() {
             return minions;
         }
+        let by = match &entries {
+            Some(entries) => Caller::external(user.clone(), entries.clone()),
+            None => Caller::unrestricted(user.clone()),
+        };
+        if !self.may_use(request.jid.as_ref(), &by) {
+            return Vec::new();
+        }
         if let Some(entries) = entries {
             let wanted = Wanted {
                 fun: &request.fun,

@@ -6,6 +6,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use brine_config::Arguments;
 use brine_net::crypto::rsa::{PrivateKey, PublicKey};
 use brine_net::tcp::client::Requester;
+use brine_node::{JobRequest, PublishError};
+use brine_wire::network::Jid;
 use brine_wire::network::payload::Payload;
 use brine_wire::{Map, Value};
 use serde_json::json;
@@ -122,6 +124,63 @@ async fn a_user_of_publisher_acl_publishes_what_it_says_with_a_key_of_his_own() 
             Some("UserAuthenticationError")
         );
     }
+}
+
+/// The job cache says who ran what: nobody writes that anew in another's place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_id_of_another_users_job_is_taken() {
+    let site = Site::start(&format!("publisher_acl: {{'{USER}': ['test.*']}}")).await;
+    let key = PrivateKey::generate(2048).unwrap();
+    fs::write(site.fixture.path("m/pki/minions/a1"), key.public().pem()).unwrap();
+    let (own, users) = (site.own_key(), site.key_of(USER));
+    let handle = site.master.handle.clone().unwrap();
+    let publish = async |user: &str, jid: &str, arg: &str| {
+        let key = if user == USER { &users } else { &own };
+        site.ask(json!({
+            "cmd": "publish", "fun": "test.echo", "tgt": "*", "arg": [arg], "key": key, "user": user,
+            "jid": jid, "kwargs": {},
+        }))
+        .await
+    };
+    let (roots, others) = ("20260101000000000001", "20260101000000000002");
+    let recorded = async |jid: &str| {
+        let arguments = Arguments {
+            positional: vec![jid.into()],
+            ..Arguments::default()
+        };
+        let own = handle.own_caller();
+        let found = handle.runner("jobs.list_job", arguments, &own).await;
+        let job = as_json(&found.unwrap().value);
+        (
+            job["User"].as_str().unwrap().to_owned(),
+            job["Arguments"][0].as_str().unwrap().to_owned(),
+        )
+    };
+    for (user, jid, arg, refused) in [
+        ("root", roots, "1", None),
+        (USER, others, "2", None),
+        (USER, roots, "3", Some("AuthorizationError")),
+        // A batch publishes its parts under one id.
+        (USER, others, "4", None),
+        ("root", others, "5", None),
+        (USER, others, "6", Some("AuthorizationError")),
+    ] {
+        let answer = publish(user, jid, arg).await;
+        assert_eq!(refusal(&answer), refused, "{user} {jid}: {answer}");
+        if refused.is_none() {
+            assert_eq!(recorded(jid).await, (user.to_owned(), arg.to_owned()));
+        }
+    }
+    // Whom the local socket's list permits the function is no master either.
+    let request = JobRequest {
+        jid: Jid::parse(roots).ok(),
+        ..JobRequest::new("*", "glob", "test.echo")
+    };
+    let eve = handle.permitted_caller("eve");
+    let refused = handle.publish(request, &eve).await;
+    assert_eq!(refused, Err(PublishError::JidInUse));
+    assert_eq!(recorded(roots).await.1, "1");
+    assert_eq!(recorded(others).await.1, "5");
 }
 
 /// Without what differs from run to run.

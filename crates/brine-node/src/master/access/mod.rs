@@ -204,7 +204,7 @@ impl Access {
 
     /// A user identified by the kernel, without a key; `None` if the user may do nothing.
     pub(super) fn local(&self, user: &str) -> Option<Caller> {
-        let rights = match user == "root" || user == self.own || user == self.running {
+        let rights = match self.is_own(user) {
             true => Rights::Everything,
             false => self.listed(user)?,
         };
@@ -212,6 +212,15 @@ impl Access {
             user: user.to_owned(),
             rights,
         })
+    }
+
+    /// Whether a caller is root or the master's own user: more than a user who was permitted something elsewhere.
+    pub(super) fn is_master(&self, caller: &Caller) -> bool {
+        caller.is_unrestricted() && self.is_own(&caller.user)
+    }
+
+    fn is_own(&self, user: &str) -> bool {
+        user == "root" || user == self.own || user == self.running
     }
 
     /// The name of the master's own user in a load with `key` and perhaps `user`; `None` if the key is not that
@@ -397,6 +406,21 @@ mod tests {
         assert_eq!(rights("salt"), Some(Rights::Everything));
         assert_eq!(rights("fred"), Some(Rights::Listed(vec!["test.*".into()])));
         assert_eq!(rights("eve"), None);
+    }
+
+    #[test]
+    fn who_was_permitted_something_elsewhere_is_not_the_master() {
+        let access = access(false);
+        for (user, is_master) in [
+            ("root", true),
+            ("salt", true),
+            ("sudo_fred", false),
+            ("fred", false),
+        ] {
+            let caller = Caller::unrestricted(user.to_owned());
+            assert_eq!(access.is_master(&caller), is_master, "{user}");
+            assert!(!access.is_master(&Caller::external(user.to_owned(), Vec::new())));
+        }
     }
 
     #[test]

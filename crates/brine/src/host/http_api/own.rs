@@ -254,6 +254,7 @@ fn not_permitted() -> OperatorError {
 fn publish_error(error: &PublishError) -> OperatorError {
     match error {
         PublishError::Blacklisted | PublishError::NotPermitted => not_permitted(),
+        PublishError::JidInUse => OperatorError::NotPermitted(error.to_string()),
         other => OperatorError::NoMaster(other.to_string()),
     }
 }
