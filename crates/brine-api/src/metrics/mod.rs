@@ -15,6 +15,7 @@ use crate::exposition::{Exposition, Format};
 pub use crate::figures::{HistoryFigures, MasterFigures, ReactorFigures, Sources};
 use crate::rest::{Answer, Context, RestError};
 use crate::state::ApiState;
+use crate::status;
 
 /// Answers on the network. `path` begins with `metrics`.
 pub(crate) async fn respond(
@@ -24,7 +25,8 @@ pub(crate) async fn respond(
 ) -> Result<Answer, RestError> {
     // It names minions and what they run; the other path holds numbers alone.
     if path.len() > 1 && !context.state.options.open_exporter {
-        context.session()?;
+        let subject = context.session()?.subject();
+        status::admit(subject, &context.state.api.acl.access(subject))?;
     }
     let response = answer(&context.state.api, path, context.accept()).await;
     response

@@ -16,7 +16,6 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 
 use crate::body::ResponseBody;
-use crate::error::ApiError;
 use crate::rest::{Answer, Context, RestError};
 use crate::{health, openapi};
 
@@ -100,10 +99,7 @@ pub(crate) async fn respond(
 fn status(context: &Context) -> Result<Answer, RestError> {
     let (api, subject) = (&context.state.api, context.session()?.subject());
     let response = crate::status::get(api, subject, &api.acl.access(subject), context.query());
-    response.map(Answer::Response).map_err(|error| match error {
-        ApiError::BadRequest(text) => RestError::BadRequest(text.into()),
-        error => RestError::Forbidden(error.to_string().into()),
-    })
+    Ok(Answer::Response(response?))
 }
 
 fn answer(file: &File, known: Option<&HeaderValue>) -> Response<ResponseBody> {

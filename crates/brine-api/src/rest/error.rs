@@ -130,12 +130,13 @@ impl From<OperatorError> for RestError {
     }
 }
 
-/// Reading a body fails in the words of the local socket.
+/// What both share fails in the words of the local socket.
 impl From<ApiError> for RestError {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::BodyTooLarge { limit } => Self::BodyTooLarge { limit },
             ApiError::BodyTimeout => Self::BodyTimeout,
+            ApiError::Forbidden(text) => Self::Forbidden(text.into()),
             other => Self::BadRequest(other.to_string().into()),
         }
     }

@@ -83,6 +83,20 @@ fn the_names_of_salt_exporter_are_counted_from_the_first_look() {
 }
 
 #[test]
+fn whom_the_acl_does_not_name_sees_no_minions_in_the_names_of_salt_exporter() {
+    let head = format!("x-auth-token: {TOKEN}\r\n");
+    for (user, status) in [("ann", 403), ("fred", 200)] {
+        let acl = format!(r#"[{{"api_user": "{user}", "read": ["*"]}}]"#);
+        let network = Network::with_acl(&acl);
+        let (answer, _) = network.get("/metrics/salt-exporter", &head);
+        assert!(
+            answer.starts_with(&format!("http/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
 fn the_local_socket_has_them_too() {
     let api = Api::start();
     for (path, holds) in [
