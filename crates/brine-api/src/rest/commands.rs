@@ -114,8 +114,10 @@ pub(super) async fn execute_own(
     for (name, value) in fields {
         chunk.insert(*name, *value);
     }
-    if let Ok(session) = context.session() {
-        chunk.insert("token", session.token());
+    match context.session() {
+        Ok(session) => chunk.insert("token", session.token()),
+        Err(RestError::NotLoggedIn) => {} // in the command's own words
+        Err(foreign) => return Err(foreign),
     }
     execute_one(context, chunk).await
 }

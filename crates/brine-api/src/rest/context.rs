@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use brine_wire::{Map, Value};
 use hyper::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, COOKIE, DATE, HeaderMap, HeaderName,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, COOKIE, DATE, HOST, HeaderMap, HeaderName,
     HeaderValue, ORIGIN, SERVER, SET_COOKIE, VARY,
 };
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
 
 use super::accept;
@@ -55,6 +56,8 @@ pub(crate) struct Context {
     /// The token that was shown: a secret.
     token: Option<String>,
     session: Option<Arc<Session>>,
+    /// A page of another origin has nothing to show but the browser's cookie.
+    is_foreign: bool,
     has_query_token: bool,
     endpoint: Endpoint,
 }
@@ -103,7 +106,11 @@ impl Context {
         let headers = request.headers();
         let query = request.uri().query().unwrap_or_default();
         let shown = Shown::in_request(headers, query, &segments);
-        let token = shown.token(endpoint.is_stream && options.allow_query_token);
+        let sent = shown.sent(endpoint.is_stream && options.allow_query_token);
+        // A browser sends the cookie whoever wrote the page that asks.
+        let is_foreign =
+            sent.is_none() && shown.cookie.is_some() && is_foreign(request, &options.cors_origin);
+        let token = sent.or(shown.cookie.clone().filter(|_| !is_foreign));
         let mut session = None;
         if let Some(token) = &token {
             let operator = state.operator.as_ref();
@@ -128,6 +135,7 @@ impl Context {
             accept: text(headers, &ACCEPT),
             token,
             session,
+            is_foreign,
             endpoint,
         }
     }
@@ -255,7 +263,10 @@ impl Context {
 
     /// The session of whoever is logged in.
     pub(crate) fn session(&self) -> Result<&Arc<Session>, RestError> {
-        self.session.as_ref().ok_or(RestError::NotLoggedIn)
+        self.session.as_ref().ok_or(match self.is_foreign {
+            true => RestError::Forbidden(FOREIGN.into()),
+            false => RestError::NotLoggedIn,
+        })
     }
 
     /// Adds what every answer carries.
@@ -302,6 +313,31 @@ impl Context {
 /// The forms of answers.
 const ANSWERS: [&str; 2] = ["application/json", "application/x-yaml"];
 
+/// What a page of another origin is told.
+const FOREIGN: &str = "A page of another origin must send its token as X-Auth-Token; the browser's cookie counts for the \
+    origins that cors_origin names";
+
+/// Whether a page asks that is of another origin than this server, and of none of these.
+fn is_foreign<B>(request: &Request<B>, known: &[String]) -> bool {
+    let headers = request.headers();
+    let Some(origin) = headers.get(ORIGIN) else {
+        return false; // no page
+    };
+    // The browser's word, which no page can choose; a proxy may have changed the host.
+    if headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "same-origin")
+    {
+        return false;
+    }
+    let origin = origin.to_str().unwrap_or_default();
+    let host = request.uri().authority().map(Authority::as_str);
+    let host = host.or_else(|| headers.get(HOST)?.to_str().ok());
+    let (_, of_origin) = origin.split_once("://").unwrap_or_default();
+    let is_own = host.is_some_and(|host| host.eq_ignore_ascii_case(of_origin));
+    !is_own && !known.iter().any(|known| known == "*" || known == origin)
+}
+
 /// The rest of a path that lies below a prefix.
 fn below_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     let prefix = prefix.trim_end_matches('/');
@@ -325,7 +361,8 @@ pub(crate) fn fuzz(text: &str) {
             .split('&')
             .any(|pair| pair.starts_with("token="))
     );
-    assert!(shown.token(false).is_none() || text.contains(SESSION_COOKIE));
+    assert!(shown.sent(false).is_none());
+    assert!(shown.cookie.is_none() || text.contains(SESSION_COOKIE));
     let _ = below_prefix(path, "/salt/");
 }
 
@@ -361,11 +398,11 @@ impl Shown {
         }
     }
 
-    /// The header wins over the cookie; what stands in the address counts for streams alone.
-    fn token(&self, in_address: bool) -> Option<String> {
+    /// What the client sends itself, which wins over its browser's cookie; what stands in the address counts for streams
+    /// alone.
+    fn sent(&self, in_address: bool) -> Option<String> {
         let in_address = in_address.then(|| self.in_path.clone().or(self.in_query.clone()));
-        let header = self.header.clone();
-        header.or(in_address.flatten()).or(self.cookie.clone())
+        self.header.clone().or(in_address.flatten())
     }
 
     /// Whether a token stands in the query.

@@ -46,6 +46,8 @@ pub struct RestOptions {
     /// `brine: {api: {open_exporter: …}}`: `/metrics/salt-exporter`, which names minions, is for everybody and not
     /// for who is logged in.
     pub open_exporter: bool,
+    /// `cors_origin` of `rest_tornado`: origins of pages that may use the browser's cookie; `*` for all.
+    pub cors_origin: Vec<String>,
     /// `debug`: answers to unforeseen errors say what happened.
     pub debug: bool,
     /// Where sessions are kept, so that they outlive a restart.
@@ -75,6 +77,7 @@ impl Default for RestOptions {
             authorized_ips: Vec::new(),
             api_acl: None,
             open_exporter: false,
+            cors_origin: Vec::new(),
             debug: false,
             session_directory: None,
             // JSON is YAML.

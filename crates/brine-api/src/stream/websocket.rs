@@ -10,8 +10,8 @@ use brine_wire::json;
 use futures_util::{SinkExt, StreamExt};
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -60,11 +60,6 @@ pub(super) fn respond(
     if !context.can_take_over() || request.version() != Version::HTTP_11 {
         return Err(RestError::BadRequest(
             "expected a WebSocket over HTTP/1.1".into(),
-        ));
-    }
-    if !is_same_origin(request) && !shows_token(context, request) {
-        return Err(RestError::Forbidden(
-            "a page of another origin opens a WebSocket with a token, not with a cookie".into(),
         ));
     }
     let messages = match kind {
@@ -134,33 +129,6 @@ fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
         .filter_map(|value| value.to_str().ok());
     let mut words = values.flat_map(|value| value.split(','));
     words.any(|one| one.trim().eq_ignore_ascii_case(word))
-}
-
-/// Whether the request comes from a page of this server, or from no page.
-fn is_same_origin(request: &Request<Incoming>) -> bool {
-    let text = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    match (text(ORIGIN), text(HOST)) {
-        (None, _) => true,
-        (Some(origin), Some(host)) => origin
-            .split_once("://")
-            .is_some_and(|(_, origin)| origin.eq_ignore_ascii_case(host)),
-        (Some(_), None) => false,
-    }
-}
-
-/// Whether the client knows its token, rather than its browser.
-fn shows_token(context: &Context, request: &Request<Incoming>) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    context.segments().len() > 1
-        || request.headers().contains_key("x-auth-token")
-        || query
-            .split('&')
-            .any(|pair| pair.starts_with("token=") || pair.starts_with("salt_token="))
 }
 
 type Socket = WebSocketStream<Io>;

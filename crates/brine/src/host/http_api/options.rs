@@ -73,6 +73,11 @@ impl ApiSettings {
                     _ => Vec::new(),
                 },
                 api_acl: api_acl(options)?,
+                cors_origin: match options.get("cors_origin") {
+                    Some(Value::Array(list)) => texts(list),
+                    Some(Value::Str(origin)) => vec![origin.clone()],
+                    _ => Vec::new(),
+                },
                 debug: read.flag("debug")?.unwrap_or(false),
                 session_directory: Some(session_directory),
                 to_yaml: salt::to_yaml,
