@@ -1,8 +1,9 @@
 //! What must not reach the disk: events that are never stored, and fields that are redacted.
 //!
-//! A redacted value is replaced by asterisks of the same encoded length, so that every event keeps its size. This
-//! module works on msgpack in place and knows nothing of blocks.
+//! A redacted value is replaced by asterisks, always the same number: the length of a secret must not show either. This
+//! module works on msgpack and knows nothing of blocks.
 
+use brine_wire::frame::MAX_FRAME_BYTES;
 use brine_wire::scan;
 use memchr::memmem::find;
 
@@ -11,7 +12,22 @@ use crate::withheld::is_withheld;
 /// Where webhooks' events begin, and the headers in them that are as good as a password. A login
 /// token of salt-api comes in any of them.
 const HOOKS: &[u8] = b"salt/netapi/hook";
-const HOOK_FIELDS: [&[u8]; 3] = [b"X-Auth-Token", b"Authorization", b"Cookie"];
+const HOOK_FIELDS: [&[u8]; 4] = [
+    b"X-Auth-Token",
+    b"Authorization",
+    b"Proxy-Authorization",
+    b"Cookie",
+];
+/// A webhook's body as it came, and as it was read: the same as the first if it is a text.
+const HOOK_BODY: &[u8] = b"body";
+const HOOK_POST: &[u8] = b"post";
+
+/// Where the events of wheel functions begin, and the private key in those of `key.gen` and `key.gen_accept`.
+const WHEEL: &[u8] = b"salt/wheel/";
+const WHEEL_FIELD: &[u8] = b"priv";
+
+/// What stands in place of a value: a text.
+const BLANK: &[u8] = b"\xa8********";
 
 /// How deep values are searched, as deep as Python's msgpack reads them.
 const MAX_DEPTH: usize = scan::MAX_DEPTH;
@@ -27,7 +43,7 @@ pub struct Redactor {
 pub enum Stored<'a> {
     /// All of it.
     AsItIs,
-    /// This, of the same length.
+    /// This.
     Redacted(&'a [u8]),
     /// Nothing.
     Withheld,
@@ -52,26 +68,36 @@ impl Redactor {
         if is_withheld(tag) {
             return Stored::Withheld;
         }
+        let names = |field: &[u8]| find(data, field).is_some();
+        let is_named = self.fields.iter().any(|field| names(field.as_bytes()));
         let is_hook = tag.starts_with(HOOKS);
-        let is_field = |name: &[u8]| {
-            is_hook
-                && HOOK_FIELDS
-                    .iter()
-                    .any(|hook| hook.eq_ignore_ascii_case(name))
-                || self.fields.iter().any(|field| field.as_bytes() == name)
-        };
-        if !is_hook
-            && self
-                .fields
-                .iter()
-                .all(|field| find(data, field.as_bytes()).is_none())
-        {
+        let is_wheel = tag.starts_with(WHEEL) && names(WHEEL_FIELD);
+        if !is_named && !is_hook && !is_wheel {
             return Stored::AsItIs;
         }
+        let is_secret = |field: &Field<'_>| {
+            let Field { name, .. } = *field;
+            let is_header = || HOOK_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name));
+            // Nobody can say where in a body of any form the value is.
+            let is_body = || name == HOOK_BODY || name == HOOK_POST && field.has_text;
+            is_hook && (is_header() || is_named && field.is_outermost && is_body())
+                || is_wheel && name == WHEEL_FIELD
+                || self.fields.iter().any(|own| own.as_bytes() == name)
+        };
         self.buffer.clear();
-        self.buffer.extend_from_slice(event);
-        let data = &mut self.buffer[tag_bytes + 2..];
-        match blank_fields(data, 0, MAX_DEPTH, &is_field) {
+        self.buffer.extend_from_slice(&event[..tag_bytes + 2]);
+        let mut blanking = Blanking {
+            bytes: data,
+            out: &mut self.buffer,
+            copied: 0,
+        };
+        let walked = blanking.walk(0, MAX_DEPTH, &is_secret);
+        let copied = blanking.copied;
+        self.buffer.extend_from_slice(&data[copied..]);
+        match walked {
+            Some(_) if copied == 0 => Stored::AsItIs,
+            // Asterisks for very many short values: more than a block takes.
+            Some(_) if self.buffer.len() > MAX_FRAME_BYTES => Stored::Withheld,
             Some(_) => Stored::Redacted(&self.buffer),
             // It names the field, and nobody can say where the value is.
             None => Stored::Withheld,
@@ -79,50 +105,83 @@ impl Redactor {
     }
 }
 
-/// Blanks fields in the value at `at`; returns where it ends, `None` if the bytes are not msgpack.
-fn blank_fields(
-    bytes: &mut [u8],
-    at: usize,
-    depth: usize,
-    is_field: &impl Fn(&[u8]) -> bool,
-) -> Option<usize> {
-    let depth = depth.checked_sub(1)?;
-    let (mut next, items, is_map) = match *bytes.get(at)? {
-        marker @ 0x80..=0x8f => (at + 1, usize::from(marker & 15), true),
-        marker @ 0x90..=0x9f => (at + 1, usize::from(marker & 15), false),
-        marker @ 0xdc..=0xdf => {
-            let width = if marker & 1 == 0 { 2 } else { 4 };
-            let count = bytes.get(at + 1..at + 1 + width)?;
-            let count = count
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-            (at + 1 + width, count, marker >= 0xde)
-        }
-        _ => return skip(bytes, at),
-    };
-    for _ in 0..items {
-        if !is_map {
-            next = blank_fields(bytes, next, depth, is_field)?;
-            continue;
-        }
-        let key_end = skip(bytes, next)?;
-        let blanked = text(&bytes[next..key_end]).is_some_and(is_field);
-        next = match blanked {
-            true => {
-                let end = skip(bytes, key_end)?;
-                blank(&mut bytes[key_end..end]);
-                end
+/// A field of a mapping.
+struct Field<'e> {
+    name: &'e [u8],
+    /// Whether the mapping is the event's data.
+    is_outermost: bool,
+    /// Whether the value is a text.
+    has_text: bool,
+}
+
+/// A copy of encoded data in the making, with fields blanked.
+struct Blanking<'e> {
+    bytes: &'e [u8],
+    out: &'e mut Vec<u8>,
+    /// What lies before this is in `out`, or is blanked.
+    copied: usize,
+}
+
+impl Blanking<'_> {
+    /// Blanks fields in the value at `at`; returns where it ends, `None` if the bytes are not msgpack.
+    fn walk(
+        &mut self,
+        at: usize,
+        depth: usize,
+        is_secret: &impl Fn(&Field<'_>) -> bool,
+    ) -> Option<usize> {
+        let bytes = self.bytes;
+        let inner = depth.checked_sub(1)?;
+        let (mut next, items, is_map) = match *bytes.get(at)? {
+            marker @ 0x80..=0x8f => (at + 1, usize::from(marker & 15), true),
+            marker @ 0x90..=0x9f => (at + 1, usize::from(marker & 15), false),
+            marker @ 0xdc..=0xdf => {
+                let width = if marker & 1 == 0 { 2 } else { 4 };
+                let count = bytes.get(at + 1..at + 1 + width)?;
+                let count = count
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                (at + 1 + width, count, marker >= 0xde)
             }
-            false => blank_fields(bytes, key_end, depth, is_field)?,
+            _ => return skip(bytes, at),
         };
+        for _ in 0..items {
+            if !is_map {
+                next = self.walk(next, inner, is_secret)?;
+                continue;
+            }
+            let key_end = skip(bytes, next)?;
+            let is_blanked = text(&bytes[next..key_end]).is_some_and(|name| {
+                is_secret(&Field {
+                    name,
+                    is_outermost: depth == MAX_DEPTH,
+                    has_text: bytes.get(key_end).is_some_and(|marker| is_text(*marker)),
+                })
+            });
+            next = match is_blanked {
+                true => {
+                    let end = skip(bytes, key_end)?;
+                    self.out.extend_from_slice(&bytes[self.copied..key_end]);
+                    self.out.extend_from_slice(BLANK);
+                    self.copied = end;
+                    end
+                }
+                false => self.walk(key_end, inner, is_secret)?,
+            };
+        }
+        Some(next)
     }
-    Some(next)
 }
 
 /// Where the value at `at` ends.
 fn skip(bytes: &[u8], at: usize) -> Option<usize> {
     let length = scan::skip_value(bytes.get(at..)?).ok()??;
     Some(at + length).filter(|end| *end <= bytes.len())
+}
+
+/// Whether a value that begins so is a text or bytes.
+const fn is_text(marker: u8) -> bool {
+    matches!(marker, 0xa0..=0xbf | 0xc4..=0xc6 | 0xd9..=0xdb)
 }
 
 /// The text or bytes that an encoded value is.
@@ -135,26 +194,6 @@ fn text(value: &[u8]) -> Option<&[u8]> {
         _ => return None,
     };
     value.get(header..)
-}
-
-/// Replaces an encoded value by a text of asterisks that takes as many bytes; one of a single byte
-/// by nil.
-fn blank(value: &mut [u8]) {
-    let length = value.len();
-    value.fill(b'*');
-    let header: &[u8] = match length {
-        0 => return,
-        1 => &[0xc0],
-        2..=32 => &[0xa0 | (length - 1) as u8],
-        33..=257 => &[0xd9, (length - 2) as u8],
-        258..=65_538 => &[0xda, ((length - 3) >> 8) as u8, (length - 3) as u8],
-        _ => {
-            let inner = u32::try_from(length - 5).unwrap_or(u32::MAX).to_be_bytes();
-            value[..5].copy_from_slice(&[0xdb, inner[0], inner[1], inner[2], inner[3]]);
-            return;
-        }
-    };
-    value[..header.len()].copy_from_slice(header);
 }
 
 #[cfg(test)]
@@ -185,28 +224,140 @@ mod tests {
         ])
     }
 
+    /// What is stored of an event's data.
+    fn stored(redactor: &mut Redactor, tag: &str, data: &Value) -> Value {
+        let (event, tag_bytes) = event(tag, data);
+        let stored = match redactor.apply(&event, tag_bytes) {
+            Stored::AsItIs => event.clone(),
+            Stored::Redacted(stored) => stored.to_vec(),
+            Stored::Withheld => panic!("{data:?} is withheld"),
+        };
+        assert_eq!(stored[..tag_bytes + 2], event[..tag_bytes + 2]);
+        msgpack::decode(&stored[tag_bytes + 2..]).unwrap()
+    }
+
     #[test]
-    fn tokens_of_webhooks_are_blanked() {
+    fn tokens_of_webhooks_are_blanked_and_their_lengths_do_not_show() {
         let mut redactor = Redactor::new([]);
-        for name in ["X-Auth-Token", "x-auth-token", "Authorization", "Cookie"] {
-            let (event, tag) = event(
-                "salt/netapi/hook/x",
-                &hook(name, Value::from("s3cret-token")),
-            );
-            let Stored::Redacted(stored) = redactor.apply(&event, tag) else {
-                panic!("{name} was not blanked");
-            };
-            assert_eq!(stored.len(), event.len());
-            let read = msgpack::decode(&stored[tag + 2..]).unwrap();
-            assert_eq!(read, hook(name, Value::from("************")));
+        let secrets = [
+            Value::Nil,
+            7.into(),
+            "s".into(),
+            "s".repeat(300).as_str().into(),
+        ];
+        for name in [
+            "X-Auth-Token",
+            "x-auth-token",
+            "Authorization",
+            "Proxy-Authorization",
+            "Cookie",
+        ] {
+            for secret in &secrets {
+                let read = stored(
+                    &mut redactor,
+                    "salt/netapi/hook/x",
+                    &hook(name, secret.clone()),
+                );
+                assert_eq!(read, hook(name, Value::from("********")));
+            }
         }
+    }
+
+    #[test]
+    fn a_field_that_a_webhooks_body_names_is_not_left_in_the_body_itself() {
+        let mut redactor = Redactor::new(["password"]);
+        let blank = || Value::from("********");
+        let data = |body: &str, post: Value| {
+            map(&[
+                ("body", body.into()),
+                ("post", post),
+                ("headers", map(&[("Host", "x".into())])),
+            ])
+        };
+        let fields = |password: Value| map(&[("user", "a".into()), ("password", password)]);
+        let tag = "salt/netapi/hook/x";
+        for (body, post, body_then, post_then) in [
+            (
+                r#"{"user": "a", "password": "s3"}"#,
+                fields("s3".into()),
+                blank(),
+                fields(blank()),
+            ),
+            // The name is only in what was read.
+            (
+                r#"{"user": "a", "p\u0061ssword": "s3"}"#,
+                fields("s3".into()),
+                blank(),
+                fields(blank()),
+            ),
+            (
+                "user=a&pass%77ord=s3",
+                fields("s3".into()),
+                blank(),
+                fields(blank()),
+            ),
+            ("password is s3", "password is s3".into(), blank(), blank()),
+            (
+                "user=a",
+                map(&[("user", "a".into())]),
+                "user=a".into(),
+                map(&[("user", "a".into())]),
+            ),
+        ] {
+            let read = stored(&mut redactor, tag, &data(body, post));
+            let Value::Map(read) = read else {
+                panic!("{read:?}")
+            };
+            assert_eq!(read.get("body"), Some(&body_then), "{body}");
+            assert_eq!(read.get("post"), Some(&post_then), "{body}");
+        }
+        // A body inside of what was sent is a field like any other.
+        let post = map(&[("password", "s3".into()), ("body", "kept".into())]);
+        let then = map(&[("password", blank()), ("body", "kept".into())]);
+        let read = stored(&mut redactor, tag, &data("x", post));
+        assert_eq!(read.as_map().unwrap().get("post"), Some(&then));
+    }
+
+    #[test]
+    fn private_keys_of_minions_are_blanked() {
+        let mut redactor = Redactor::new([]);
+        let data = |private: &str| {
+            let keys = map(&[("priv", private.into()), ("pub", "public".into())]);
+            map(&[("fun", "wheel.key.gen_accept".into()), ("return", keys)])
+        };
+        let read = stored(
+            &mut redactor,
+            "salt/wheel/20261129145430682182/ret",
+            &data("s3cret"),
+        );
+        assert_eq!(read, data("********"));
+        assert_eq!(
+            stored(&mut redactor, "my/tag", &data("s3cret")),
+            data("s3cret")
+        );
+    }
+
+    #[test]
+    fn more_asterisks_than_an_event_may_have_are_not_stored() {
+        let mut redactor = Redactor::new(["p"]);
+        let mut event = b"a\n\n".to_vec();
+        let count = u32::try_from(MAX_FRAME_BYTES / 10).unwrap();
+        event.push(0xdd);
+        event.extend_from_slice(&count.to_be_bytes());
+        for _ in 0..count {
+            event.extend_from_slice(b"\x81\xa1p\xc0");
+        }
+        assert!(event.len() < MAX_FRAME_BYTES);
+        assert_eq!(redactor.apply(&event, 1), Stored::Withheld);
     }
 
     #[test]
     fn ordinary_events_are_stored_as_they_are() {
         let mut redactor = Redactor::new(["password"]);
-        let (event, tag) = event("salt/job/1/ret/m", &hook("X-Auth-Token", Value::from("x")));
-        assert_eq!(redactor.apply(&event, tag), Stored::AsItIs);
+        for tag in ["salt/job/1/ret/m", "salt/wheel/1/ret"] {
+            let (event, tag) = event(tag, &hook("X-Auth-Token", Value::from("x")));
+            assert_eq!(redactor.apply(&event, tag), Stored::AsItIs);
+        }
     }
 
     #[test]
@@ -243,13 +394,22 @@ mod tests {
             let Stored::Redacted(stored) = redactor.apply(&event, tag) else {
                 return Err(TestCaseError::fail("not blanked"));
             };
-            prop_assert_eq!(stored.len(), event.len());
-            let read = msgpack::decode(&stored[tag + 2..]);
-            prop_assert!(read.is_ok());
-            let mut encoded = Vec::new();
-            msgpack::encode(&secret, &mut encoded);
-            if encoded.len() > 12 {
-                prop_assert!(!stored.windows(encoded.len()).any(|part| part == encoded));
+            let Ok(Value::Map(read)) = msgpack::decode(&stored[tag + 2..]) else {
+                return Err(TestCaseError::fail("not a map"));
+            };
+            let mut inner = read.get("data").unwrap();
+            loop {
+                inner = match inner {
+                    Value::Array(items) => &items[0],
+                    Value::Map(map) => match map.get("in") {
+                        Some(inner) => inner,
+                        None => {
+                            prop_assert_eq!(map.get("password"), Some(&"********".into()));
+                            break;
+                        }
+                    },
+                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
+                };
             }
             prop_assert!(stored.ends_with(b"\xa5after\xa4kept"));
         }
