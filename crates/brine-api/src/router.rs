@@ -34,7 +34,10 @@ pub(crate) async fn respond(
             take_over
         }
         Err(error) => {
-            tracing::debug!(peer = %context.peer(), path = context.path(), err = %error, "request refused");
+            // It may quote what was sent.
+            let text = error.to_string();
+            let text = rest::blanked(&text);
+            tracing::debug!(peer = %context.peer(), path = context.path(), err = %text, "request refused");
             let mut response = context.refuse(&error);
             context.decorate(response.headers_mut());
             state.counters.answered(response.status());

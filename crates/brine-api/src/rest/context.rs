@@ -1,6 +1,7 @@
 //! What a handler knows of a request besides the request itself: who asks, from where, and what every
 //! answer to it must carry.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,6 +19,7 @@ use super::accept;
 use super::answer::Answer;
 use super::date;
 use super::error::RestError;
+use super::secrets::blanked;
 use super::session::{IDLE, Session};
 use super::state::RestState;
 use crate::body::ResponseBody;
@@ -60,18 +62,6 @@ pub(crate) struct Context {
     is_foreign: bool,
     has_query_token: bool,
     endpoint: Endpoint,
-}
-
-/// A path without what looks like a token, wherever somebody has put it.
-fn without_tokens(path: &str) -> String {
-    let looks_so = |segment: &str| {
-        segment.len() >= 40 && segment.bytes().all(|digit| digit.is_ascii_hexdigit())
-    };
-    let segments = path.split('/').map(|segment| match looks_so(segment) {
-        true => "[redacted]",
-        false => segment,
-    });
-    segments.collect::<Vec<_>>().join("/")
 }
 
 /// What is known of an endpoint before it is asked.
@@ -122,7 +112,10 @@ impl Context {
         let path = match segments.as_slice() {
             // The rest may be a token, which is in no log.
             [first, ..] if TOKEN_PATHS.contains(&first.as_str()) => format!("/{first}"),
-            _ => without_tokens(path),
+            _ => match blanked(&query::decode_path(path)) {
+                Cow::Borrowed(_) => path.to_owned(),
+                Cow::Owned(blanked) => blanked,
+            },
         };
         Self {
             state: Arc::clone(state),

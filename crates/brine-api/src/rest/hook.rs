@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::body;
 use super::context::Context;
 use super::error::RestError;
+use super::secrets::{Finder, REDACTED};
 use crate::state::Noticed;
 
 /// Headers that come first in Salt's data, in its order.
@@ -30,7 +31,11 @@ pub(super) async fn post(
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Answer, RestError> {
+    let mut tokens = Finder::new(&context.state);
     let tag = tag(path)?;
+    if *tokens.without_tokens(&tag).await != *tag {
+        return Err(RestError::BadRequest("The path holds a token".into()));
+    }
     if let Ok(session) = context.session() {
         let access = context.state.api.acl.access(session.subject());
         if !access.fire.contains(&tag) {
@@ -48,7 +53,7 @@ pub(super) async fn post(
     let mut data = Map::new();
     data.insert("body", parsed.raw);
     data.insert("post", post.unwrap_or_else(|| Map::new().into()));
-    data.insert("headers", headers(context, head));
+    data.insert("headers", headers(context, head, tokens).await);
     let was_fired = context.state.operator.fire(&tag, data).await;
     context.state.counters.webhook();
     let answer: Map = [("success", was_fired)].into_iter().collect();
@@ -75,8 +80,9 @@ fn tag(path: &[&str]) -> Result<String, RestError> {
     Ok(tag)
 }
 
-/// The headers as Salt shows them: title-cased, `Remote-Addr` first.
-fn headers(context: &Context, head: &Parts) -> Map {
+/// The headers as Salt shows them: title-cased, `Remote-Addr` first. A page whose address has a token sends it as
+/// `Referer`.
+async fn headers(context: &Context, head: &Parts, mut tokens: Finder<'_>) -> Map {
     let mut shown = Map::new();
     shown.insert(
         "Remote-Addr",
@@ -93,10 +99,13 @@ fn headers(context: &Context, head: &Parts) -> Map {
     let others = head.headers.iter().filter(|(name, _)| !is_first(name));
     for (name, value) in first.chain(others) {
         let value = match SECRETS.contains(&name.as_str()) {
-            true => "[redacted]".into(),
-            false => String::from_utf8_lossy(value.as_bytes()),
+            true => REDACTED.into(),
+            false => {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                tokens.without_tokens(&value).await.into_owned()
+            }
         };
-        shown.insert(title_case(name.as_str()), value.as_ref());
+        shown.insert(title_case(name.as_str()), value);
     }
     shown
 }

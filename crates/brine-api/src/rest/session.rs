@@ -154,6 +154,13 @@ impl Sessions {
         None
     }
 
+    /// Whether a text is a session's token.
+    pub(super) fn has(&self, token: &str) -> bool {
+        let key = key(token);
+        let is_kept = |directory: &PathBuf| path(directory, &key).exists();
+        lock(&self.by_key).contains_key(&key) || self.directory.as_ref().is_some_and(is_kept)
+    }
+
     /// The session of a client that shows Salt's token itself.
     pub(super) async fn of_salt_token(
         &self,

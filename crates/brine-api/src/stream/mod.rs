@@ -46,7 +46,7 @@ use self::subscriber::{Guard, Socket, Subscriber, View};
 use self::window::Wire;
 use crate::body::ResponseBody;
 use crate::events::read::{self, Query, QueryContext};
-use crate::rest::{Answer, Context, RestError, Session, head_bytes};
+use crate::rest::{Answer, Context, RestError, Session, blanked, head_bytes};
 use crate::state::{ApiState, Audit, Noticed, Readers};
 
 pub use self::form::Stamps;
@@ -389,7 +389,7 @@ fn prepare(
         limit: query.limit,
         follows: query.follows,
         session: Arc::clone(session),
-        text: text.to_owned(),
+        text: blanked(text).into_owned(),
     })
 }
 

@@ -214,6 +214,92 @@ fn webhooks_are_fired_as_salt_fires_them_without_secrets() {
     assert!(!text.contains(TOKEN), "{text}");
 }
 
+/// A browser sends the cookie with whatever a page of the same site asks, on another port or host of it.
+#[test]
+fn a_page_of_another_origin_cannot_use_the_browsers_cookie() {
+    let (network, _recorded) = recorded("[]", |options| {
+        options.cors_origin = vec!["https://ui.example".to_owned()];
+    });
+    let token = log_in(&network);
+    let cookie = format!("cookie: session_id={token}\r\n");
+    let requests = [
+        ("GET /keys", ""),
+        ("GET /minions", ""),
+        ("GET /jobs", ""),
+        ("GET /stats", ""),
+        ("GET /status", ""),
+        ("GET /metrics/salt-exporter", ""),
+        ("HEAD /events", ""),
+        (
+            "POST /",
+            r#"{"client": "local", "tgt": "*", "fun": "test.ping"}"#,
+        ),
+        ("POST /minions", r#"{"tgt": "*", "fun": "test.ping"}"#),
+        ("POST /hook/x", "{}"),
+        ("POST /logout", "{}"),
+    ];
+    let content = "content-type: text/plain\r\n";
+    for origin in [
+        "http://x:9000",
+        "http://evil.x",
+        "null",
+        "https://ui.example.org",
+        "x",
+    ] {
+        for (line, body) in requests {
+            let head = format!("{cookie}{content}origin: {origin}\r\n");
+            let (code, answer) = ask(&network, line, &head, body);
+            assert_eq!(code, 403, "{origin} {line}: {answer}");
+            assert!(!answer.contains("set-cookie"), "{answer}");
+        }
+    }
+    for shown in [
+        cookie.clone(),
+        format!("{cookie}origin: http://x\r\n"),
+        format!("{cookie}origin: https://X\r\n"),
+        format!("{cookie}origin: https://ui.example\r\n"),
+        format!("{cookie}origin: https://salt.example\r\nsec-fetch-site: same-origin\r\n"),
+        format!("x-auth-token: {token}\r\norigin: http://evil.x\r\n"),
+    ] {
+        let (code, answer) = ask(&network, "GET /keys", &shown, "");
+        assert_eq!(code, 200, "{shown}: {answer}");
+    }
+}
+
+#[test]
+fn a_token_in_any_header_of_a_webhook_is_not_fired() {
+    let (network, recorded) = recorded("[]", |options| options.webhook_disable_auth = true);
+    let session = log_in(&network);
+    let file = recorded.token_files().pop().unwrap();
+    let salts = file.file_stem().unwrap().to_str().unwrap().to_owned();
+    let signature = "5".repeat(64);
+    let head = format!(
+        "referer: https://x/events?token={session}&a=b\r\nx-original-url: /ws/{salts}\r\n\
+         x-hub-signature-256: sha256={signature}\r\n"
+    );
+    assert_eq!(ask(&network, "POST /hook/a", &head, "").0, 200);
+    let (_, data) = recorded.fired.lock().unwrap().pop().unwrap();
+    let mut text = String::new();
+    json::to_line(&data.into(), &mut text);
+    for (held, is_held) in [
+        (&*session, false),
+        (&*salts, false),
+        (&*signature, true),
+        (
+            r#""Referer": "https://x/events?token=[redacted]&a=b""#,
+            true,
+        ),
+        (r#""X-Original-Url": "/ws/[redacted]""#, true),
+    ] {
+        assert_eq!(text.contains(held), is_held, "{held}: {text}");
+    }
+    for token in [session, salts] {
+        let (code, answer) = ask(&network, &format!("POST /hook/{token}/x"), "", "");
+        assert_eq!(code, 400, "{answer}");
+    }
+    assert!(recorded.fired.lock().unwrap().is_empty());
+}
+
 #[test]
 fn what_api_users_may_fire_is_in_the_one_list() {
     let acl = r#"[{"api_user": "fred", "read": ["my/*"], "fire": ["salt/netapi/hook/ok*"]}]"#;

@@ -1,0 +1,98 @@
+//! Tokens where they do not belong: in a path, a `Referer`, a message. Logs and events are read by others.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::state::RestState;
+
+/// The digits of the shortest token: a session's.
+const DIGITS: usize = 40;
+/// How many texts of one request are looked up. More of them are taken for tokens.
+const LOOK_UPS: usize = 16;
+/// What stands in place of a token.
+pub(super) const REDACTED: &str = "[redacted]";
+
+/// A text for logs, without whatever looks like a token.
+pub(crate) fn blanked(text: &str) -> Cow<'_, str> {
+    without(text, &candidates(text))
+}
+
+/// Finds tokens that somebody could log in with, in the texts of one request.
+pub(super) struct Finder<'s> {
+    state: &'s RestState,
+    left: usize,
+}
+
+impl<'s> Finder<'s> {
+    pub(super) const fn new(state: &'s RestState) -> Self {
+        Self {
+            state,
+            left: LOOK_UPS,
+        }
+    }
+
+    /// A text without such tokens. Digests and signatures, which look alike, stay.
+    pub(super) async fn without_tokens<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+        let mut live = Vec::new();
+        for range in candidates(text) {
+            if self.is_live(&text[range.clone()]).await {
+                live.push(range);
+            }
+        }
+        without(text, &live)
+    }
+
+    async fn is_live(&mut self, token: &str) -> bool {
+        let Some(left) = self.left.checked_sub(1) else {
+            return true;
+        };
+        self.left = left;
+        self.state.sessions.has(token) || self.state.operator.token(token).await.is_some()
+    }
+}
+
+/// Where there are enough hexadecimal digits for a token.
+fn candidates(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for part in text.split(|letter: char| !letter.is_ascii_hexdigit()) {
+        if part.len() >= DIGITS {
+            found.push(start..start + part.len());
+        }
+        let behind = text[start + part.len()..].chars().next();
+        start += part.len() + behind.map_or(0, char::len_utf8);
+    }
+    found
+}
+
+fn without<'t>(text: &'t str, tokens: &[Range<usize>]) -> Cow<'t, str> {
+    let mut kept = Cow::Borrowed(text);
+    for range in tokens.iter().rev() {
+        kept.to_mut().replace_range(range.clone(), REDACTED);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_token_is_blanked_wherever_it_stands() {
+        let token = "0123456789abcdef0123456789abcdef01234567";
+        for (text, expected) in [
+            ("", ""),
+            ("/keys/web1", "/keys/web1"),
+            ("/ws/T", "/ws/[redacted]"),
+            (
+                "https://x/events?token=T&a=é",
+                "https://x/events?token=[redacted]&a=é",
+            ),
+            ("éT-TT", "é[redacted]-[redacted]"),
+            ("20261129145430682182", "20261129145430682182"),
+        ] {
+            let text = text.replace('T', token);
+            assert_eq!(blanked(&text), expected);
+        }
+    }
+}
