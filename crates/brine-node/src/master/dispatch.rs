@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 use super::context::Context;
 use super::counters::{RequestOutcome, SignInOutcome, add};
 use super::deliveries::Begun;
+use super::external::too_many;
 use super::mine::{Mine, Targets};
 use super::minion_threads::MinionThreads;
 use super::refusals::{self, Refusals};
@@ -445,8 +446,9 @@ fn external_call(
     from: Option<IpAddr>,
     trust: &dyn Fn(&str),
 ) -> Value {
-    let Some(caller) = master.external.identify(load, from) else {
-        return clear::refused(load);
+    let caller = match master.external.identify(load, from) {
+        Ok(caller) => caller,
+        Err(error) => return too_many(&error).unwrap_or_else(|| clear::refused(load)),
     };
     trust(caller.user());
     let named: Map = load

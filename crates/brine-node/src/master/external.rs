@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brine_auth::{AuthConfig, Authority, Login, Token, TokenStore};
+use brine_auth::{AuthConfig, Authority, Login, LoginError, Token, TokenStore};
 use brine_wire::network::field;
 use brine_wire::{Map, Value};
 
@@ -59,19 +59,33 @@ impl External {
     }
 
     /// Who shows what these fields hold: a token, or a login. Waits.
-    pub(super) fn identify(&self, fields: &Map, from: Option<IpAddr>) -> Option<Caller> {
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub(super) fn identify(
+        &self,
+        fields: &Map,
+        from: Option<IpAddr>,
+    ) -> Result<Caller, LoginError> {
         let token = match fields.get("token") {
-            Some(token) => self.authority.token(token.as_str()?)?,
-            None => self.authority.check(&Login::from_map(fields)?, from).ok()?,
+            Some(token) => token.as_str().and_then(|token| self.authority.token(token)),
+            None => match Login::from_map(fields) {
+                Some(login) => Some(self.authority.check(&login, from)?),
+                None => None,
+            },
         };
-        Some(self.caller(&token))
+        token
+            .map(|token| self.caller(&token))
+            .ok_or(LoginError::Wrong)
     }
 
     /// Answers `mk_token`: the token's data, or an empty text. Waits.
     pub(super) fn make_token(&self, load: &Map, from: Option<IpAddr>) -> Value {
-        let login = Login::from_map(load);
-        let token = login.and_then(|login| self.authority.log_in(&login, from).ok());
-        token.map_or_else(|| "".into(), |token| token.to_map().into())
+        let login = Login::from_map(load).ok_or(LoginError::Wrong);
+        match login.and_then(|login| self.authority.log_in(&login, from)) {
+            Ok(token) => token.to_map().into(),
+            Err(error) => too_many(&error).unwrap_or_else(|| "".into()),
+        }
     }
 
     /// Answers `get_token`: the token's data, or nothing. Waits.
@@ -82,4 +96,10 @@ impl External {
         let token = self.authority.token(text);
         token.map_or_else(|| Map::new().into(), |token| token.to_map().into())
     }
+}
+
+/// The answer to a login that was not looked at, whatever it was for. Salt has none: it limits nothing.
+pub(super) fn too_many(error: &LoginError) -> Option<Value> {
+    let is_limit = matches!(error, LoginError::TooMany | LoginError::Busy);
+    is_limit.then(|| clear::error("EauthAuthenticationError", &error.to_string()))
 }

@@ -18,6 +18,7 @@ use super::access::{self, Caller, Rights};
 use super::clear;
 use super::context::Context;
 use super::counters::add;
+use super::external::too_many;
 use super::maintenance;
 use crate::job_request::{JobRequest, PublishError, Published};
 use crate::node_bus::since_epoch;
@@ -65,11 +66,9 @@ impl Context {
         from: Option<std::net::IpAddr>,
     ) -> Result<Caller, Value> {
         let kwargs = load.get("kwargs").and_then(Value::as_map);
-        let caller = kwargs.and_then(|kwargs| self.external.identify(kwargs, from));
-        let Some(caller) = caller else {
-            let (name, message) = ("AuthenticationError", "Authentication error occurred.");
-            return Err(clear::error(name, message));
-        };
+        let unknown = || clear::error("AuthenticationError", "Authentication error occurred.");
+        let identified = self.external.identify(kwargs.ok_or_else(unknown)?, from);
+        let caller = identified.map_err(|error| too_many(&error).unwrap_or_else(unknown))?;
         let fun = load.get("fun").unwrap_or(&Value::Nil);
         if self.access.is_blacklisted(&caller.user, fun) {
             tracing::warn!(

@@ -292,6 +292,25 @@ fn serves(api: &Api) {
     assert_eq!(api.ask("GET /keys", &head, "").code, 401);
     let wrong = r#"{"username": "fred", "password": "wrong", "eauth": "sharedsecret"}"#;
     assert_eq!(api.post("", "/login", wrong).code, 401);
+    // Ten failures of a user from an address are enough, whoever the master is.
+    let wrong = r#"{"username": "mallory", "password": "wrong", "eauth": "sharedsecret"}"#;
+    std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..10)
+            .map(|_| scope.spawn(|| api.post("", "/login", wrong).code))
+            .collect();
+        for login in logins {
+            assert_eq!(login.join().unwrap(), 401);
+        }
+    });
+    let with_login = wrong.replace('}', r#", "client": "runner", "fun": "manage.up"}"#);
+    for (path, body) in [("/login", wrong), ("/token", wrong), ("/run", &with_login)] {
+        let refused = api.post("", path, body);
+        let has_hint = refused
+            .text
+            .to_ascii_lowercase()
+            .contains("\r\nretry-after: ");
+        assert!(refused.code == 429 && has_hint, "{path}: {}", refused.text);
+    }
 }
 
 /// Users may do what `external_auth` says, by session, by Salt's token, and by password.

@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending};
-use brine_auth::{Login, Token, TokenLayout, TokenStore};
+use brine_auth::{Attempts, Login, LoginError, Token, TokenLayout, TokenStore};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::tokio::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
@@ -35,6 +35,8 @@ pub(crate) struct BesideMaster {
     tokens: Vec<TokenStore>,
     /// `rest_timeout`: how long a runner function may take.
     timeout: Duration,
+    /// The failed logins of late: a master knows no client's address, and one of Salt's limits nothing.
+    attempts: Attempts,
 }
 
 impl BesideMaster {
@@ -60,7 +62,40 @@ impl BesideMaster {
             },
             tokens,
             timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or(300)),
+            attempts: Attempts::default(),
         })
+    }
+
+    /// Does what a login is shown for, unless too many of its user or address have failed.
+    async fn attempt<T>(
+        &self,
+        login: &Login,
+        from: IpAddr,
+        attempt: impl Future<Output = Result<T, OperatorError>>,
+    ) -> Result<T, OperatorError> {
+        let (from, user) = (Some(from), login.username.as_str());
+        if !self.attempts.may_try(from, user, Instant::now()) {
+            return Err(OperatorError::TooMany);
+        }
+        let done = attempt.await;
+        if matches!(done, Err(OperatorError::NotAuthenticated(_))) {
+            self.attempts.failed(from, user, Instant::now());
+        }
+        done
+    }
+
+    async fn run_for(&self, low: &Low, by: &Credential) -> Result<Value, OperatorError> {
+        let fields = &low.fields;
+        match low.client {
+            Client::Local => self.local(fields, by).await,
+            Client::LocalAsync => self.local_async(fields, by).await,
+            Client::LocalBatch => self.local_batch(fields, by).await,
+            Client::LocalSubset => self.local_subset(fields, by).await,
+            Client::Runner => self.runner(fields, by).await,
+            Client::RunnerAsync => self.start_runner(fields, by).await,
+            Client::Wheel => self.wheel(fields, by).await,
+            Client::WheelAsync => Ok(where_it_is(&self.wheel(fields, by).await?)),
+        }
     }
 
     async fn open(&self) -> Result<LocalClient, OperatorError> {
@@ -153,7 +188,7 @@ impl BesideMaster {
         let Some(tag) = tag else {
             return Err(OperatorError::Failed("the runner did not start".to_owned()));
         };
-        let (tag, until) = (format!("{tag}/ret"), std::time::Instant::now() + timeout);
+        let (tag, until) = (format!("{tag}/ret"), Instant::now() + timeout);
         loop {
             let event = bus.get_event(&returns, Wait::Until(until)).await;
             let event = event.map_err(|error| no_bus(&error))?;
@@ -195,17 +230,21 @@ impl Operator for BesideMaster {
         self.liveness.is_empty() || self.liveness.iter().any(|path| path.exists())
     }
 
-    fn log_in(&self, login: Login, _from: IpAddr) -> Pending<'_, Result<Token, OperatorError>> {
+    fn log_in(&self, login: Login, from: IpAddr) -> Pending<'_, Result<Token, OperatorError>> {
         Box::pin(async move {
-            let mut load = Map::new();
-            load.insert("cmd", "mk_token");
-            insert_login(&mut load, &login);
-            if let Some(expire) = login.token_expire {
-                load.insert("token_expire", Value::Int(expire.as_secs().into()));
-            }
-            let answer = self.ask(load).await?;
-            let token = answer.as_map().and_then(Token::from_map);
-            token.ok_or_else(|| OperatorError::NotAuthenticated("the master refuses".to_owned()))
+            let made = async {
+                let mut load = Map::new();
+                load.insert("cmd", "mk_token");
+                insert_login(&mut load, &login);
+                if let Some(expire) = login.token_expire {
+                    load.insert("token_expire", Value::Int(expire.as_secs().into()));
+                }
+                let answer = self.ask(load).await?;
+                let token = answer.as_map().and_then(Token::from_map);
+                let refused = || OperatorError::NotAuthenticated("the master refuses".to_owned());
+                token.ok_or_else(refused)
+            };
+            self.attempt(&login, from, made).await
         })
     }
 
@@ -236,16 +275,11 @@ impl Operator for BesideMaster {
 
     fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>> {
         Box::pin(async move {
-            let fields = &low.fields;
-            match low.client {
-                Client::Local => self.local(fields, &by).await,
-                Client::LocalAsync => self.local_async(fields, &by).await,
-                Client::LocalBatch => self.local_batch(fields, &by).await,
-                Client::LocalSubset => self.local_subset(fields, &by).await,
-                Client::Runner => self.runner(fields, &by).await,
-                Client::RunnerAsync => self.start_runner(fields, &by).await,
-                Client::Wheel => self.wheel(fields, &by).await,
-                Client::WheelAsync => Ok(where_it_is(&self.wheel(fields, &by).await?)),
+            match &by {
+                Credential::Token(_) => self.run_for(&low, &by).await,
+                Credential::Login { login, from } => {
+                    self.attempt(login, *from, self.run_for(&low, &by)).await
+                }
             }
         })
     }
@@ -282,16 +316,23 @@ fn refusal(error: &Map) -> OperatorError {
         .unwrap_or("the master refuses")
         .to_owned();
     match field::text(error, "name") {
+        _ if is_limit(&text) => OperatorError::TooMany,
         Some(
             "AuthenticationError"
             | "TokenAuthenticationError"
             | "EauthAuthenticationError"
-            | "UserAuthenticationError"
-            | "AuthorizationError",
-        ) => OperatorError::NotPermitted(text),
+            | "UserAuthenticationError",
+        ) => OperatorError::NotAuthenticated(text),
+        Some("AuthorizationError") => OperatorError::NotPermitted(text),
         Some("SaltInvocationError") => OperatorError::Invalid(text),
         _ => OperatorError::Failed(text),
     }
+}
+
+/// Whether a Brine master has not looked at a login, because too many failed or are under way.
+fn is_limit(text: &str) -> bool {
+    let limits = [LoginError::TooMany, LoginError::Busy];
+    limits.iter().any(|limit| limit.to_string() == text)
 }
 
 fn client_error(error: ClientError) -> OperatorError {
@@ -299,10 +340,14 @@ fn client_error(error: ClientError) -> OperatorError {
         ClientError::NoMaster | ClientError::NoAnswer(_) => {
             OperatorError::NoMaster(error.to_string())
         }
-        ClientError::Refused(text) => match text.contains("error occurred") {
-            true => OperatorError::NotPermitted(text),
-            false => OperatorError::Failed(text),
-        },
+        ClientError::Refused(text) if is_limit(&text) => OperatorError::TooMany,
+        ClientError::Refused(text) if text.starts_with("Authentication error occurred") => {
+            OperatorError::NotAuthenticated(text)
+        }
+        ClientError::Refused(text) if text.contains("error occurred") => {
+            OperatorError::NotPermitted(text)
+        }
+        ClientError::Refused(text) => OperatorError::Failed(text),
         other => OperatorError::Failed(other.to_string()),
     }
 }
