@@ -127,7 +127,14 @@ impl TagMatch {
     pub fn new(kind: MatchType, pattern: impl Into<String>) -> Result<Self, MatchError> {
         let pattern = pattern.into();
         let compiled = match kind {
-            MatchType::Regex => Some(compile(&pattern, &anchored_at_start(&pattern)?)?),
+            MatchType::Regex => {
+                let expression = python_regex::translate_at_start(&pattern);
+                let expression = expression.map_err(|error| MatchError {
+                    pattern: pattern.clone(),
+                    reason: error.to_string(),
+                });
+                Some(compile(&pattern, &expression?)?)
+            }
             MatchType::Fnmatch => Some(compile(&pattern, &translate_fnmatch(&pattern))?),
             MatchType::StartsWith | MatchType::EndsWith | MatchType::Find => None,
         };
@@ -271,17 +278,6 @@ fn compile(pattern: &str, expression: &str) -> Result<Regex, MatchError> {
             pattern: pattern.into(),
             reason: error.to_string(),
         })
-}
-
-/// Salt puts `^` before the pattern, so that of `a|b` only `a` is bound to the start.
-fn anchored_at_start(pattern: &str) -> Result<String, MatchError> {
-    python_regex::translate(&["^", pattern].concat()).map_err(|mut error| {
-        error.position = error.position.saturating_sub(1); // as the caller counts
-        MatchError {
-            pattern: pattern.into(),
-            reason: error.to_string(),
-        }
-    })
 }
 
 /// The regular expression of a shell pattern, as Python's `fnmatch` understands it: `*` crosses
@@ -428,6 +424,11 @@ mod tests {
             (r"\$a", "$a", true),
             ("(?:A)", "a", false),
             ("(?i:A)", "a", true),
+            ("(?i)A|B", "a", true),
+            ("(?i)A|B", "xb", true),
+            ("(?i)A", "xa", false),
+            ("(?s)a.b", "a\nb", true),
+            ("(?x) a # start", "a", true),
             ("(?P<x>a)(?P=x)", "aa", true),
             ("a(?=b)", "ab", true),
         ] {
@@ -437,7 +438,7 @@ mod tests {
                 "{pattern} {tag:?}"
             );
         }
-        for pattern in ["(", "(?i)x", "[a", "*"] {
+        for pattern in ["(", "x(?i)", "[a", "*", "(?i)*"] {
             assert!(
                 TagMatch::new(MatchType::Regex, pattern).is_err(),
                 "{pattern}"
@@ -459,6 +460,12 @@ mod tests {
             assert_eq!(compiled.matches(text), expected, "{pattern} {text:?}");
         }
         assert!(RegexMatch::new("a|(").is_err());
+    }
+
+    #[test]
+    fn flags_in_front_count_for_a_search() {
+        let search = RegexSearch::new("(?i)B").unwrap();
+        assert!(search.is_in("abc") && search.is_in("aBc") && !search.is_in("ac"));
     }
 
     #[test]

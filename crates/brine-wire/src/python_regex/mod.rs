@@ -25,15 +25,32 @@ pub struct SyntaxError {
     pub position: usize,
 }
 
-/// The engine's expression for one of Python's. Flags for the whole expression, `(?i)`, are refused:
-/// Python takes them only at the very start, where Salt puts something else.
+/// The engine's expression for one of Python's. Flags for the whole expression, `(?i)`, stand first.
 ///
 /// # Errors
 /// [`SyntaxError`] where Python's `re.compile` raises, and for characters by name (`\N{…}`).
 pub fn translate(pattern: &str) -> Result<String, SyntaxError> {
     let mut translator = Translator::new(pattern);
-    translator.whole(Flags::default())?;
-    Ok(translator.out)
+    let on = translator.leading_flags()?;
+    translator.with_flags(&on)
+}
+
+/// The same for an expression before which Salt puts `^`, so that of `a|b` only `a` is bound to the start. Flags in front
+/// count as they do before CPython 3.11, which finds them behind the `^` and raises.
+///
+/// # Errors
+/// As [`translate`].
+pub fn translate_at_start(pattern: &str) -> Result<String, SyntaxError> {
+    let mut flags = Translator::new(pattern);
+    let on = flags.leading_flags()?;
+    let behind = flags.at;
+    let mut anchored = String::from("^");
+    anchored.extend(&flags.pattern[behind..]);
+    let translated = Translator::new(&anchored).with_flags(&on);
+    translated.map_err(|mut error| {
+        error.position = (behind + error.position).saturating_sub(1); // as the caller counts
+        error
+    })
 }
 
 /// The same for what Python's `re.match` takes: all of it is bound to the text's start, and flags for
@@ -164,6 +181,15 @@ impl Translator {
     }
 
     /// The pattern from here to its end.
+    /// All that follows, under the flags of some letters.
+    fn with_flags(mut self, on: &str) -> Translated<String> {
+        self.whole(Flags::default().with(on))?;
+        Ok(match on.contains('i') {
+            true => format!("(?i:{})", self.out),
+            false => self.out,
+        })
+    }
+
     fn whole(&mut self, flags: Flags) -> Translated<()> {
         self.alternatives(flags)?;
         if self.at < self.pattern.len() {

@@ -42,9 +42,9 @@ fn errors_are_pythons_and_say_where() {
         (r"\1", "invalid group reference", 2),
         (r"(\1)", "cannot refer to an open group", 3),
         (
-            "(?i)a",
+            "a(?i)",
             "global flags not at the start of the expression",
-            4,
+            5,
         ),
         ("(?<=a*)b", "look-behind requires fixed-width pattern", 7),
         ("a{2,1}", "min repeat greater than max repeat", 6),
@@ -54,6 +54,20 @@ fn errors_are_pythons_and_say_where() {
         let expected = SyntaxError { reason, position };
         assert_eq!(translate(pattern), Err(expected), "{pattern}");
     }
+}
+
+#[test]
+fn flags_stand_before_what_salt_binds_to_the_start() {
+    for (python, ours) in [
+        ("a|b", "^a|b"),
+        ("(?i)a|b", "(?i:^a|b)"),
+        ("(?s).", "^(?s:.)"),
+    ] {
+        let (translated, start) = (translate_at_start(python).unwrap(), translate("^").unwrap());
+        assert_eq!(translated, ours.replace('^', &start), "{python}");
+    }
+    let error = translate_at_start("(?i)a(").unwrap_err();
+    assert_eq!(error.position, translate("(?i)a(").unwrap_err().position);
 }
 
 #[test]

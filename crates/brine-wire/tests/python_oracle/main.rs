@@ -38,7 +38,10 @@ fn fnmatch_is_pythons() {
 
 #[test]
 fn regular_expressions_are_pythons() {
-    check_matches(&["regex"], &generate::regular_expression(), 4_000);
+    // Flags in front, behind Salt's `^`: CPython raises since 3.11, we do as it did before.
+    let flags = |pattern: &String| pattern.trim_start_matches("(?#x)").starts_with("(?i)");
+    let patterns = generate::regular_expression().prop_filter("flags", move |it| !flags(it));
+    check_matches(&["regex"], &patterns, 4_000);
 }
 
 #[test]
