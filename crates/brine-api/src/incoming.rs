@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, Incoming};
-use hyper::header::{HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
+use hyper::http::uri::Authority;
+use hyper::{Request, Version};
 use tokio::time::timeout;
 
 use crate::error::ApiError;
@@ -43,6 +45,28 @@ pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), ApiError> {
         return Err(ApiError::UnsupportedCoding);
     }
     Ok(())
+}
+
+/// Whether a head is one that RFC 9112 lets a server answer. hyper takes all that are left here: with more than one host,
+/// or none, a proxy in front and we could mean different ones.
+pub(crate) fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
+    check_framing(request.headers())?;
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let is_one = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(host), None) => host.is_empty() || is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    };
+    match is_one {
+        true => Ok(()),
+        false => Err(ApiError::BadRequest(
+            "expected one Host in the head".to_owned(),
+        )),
+    }
+}
+
+fn is_host(host: &[u8]) -> bool {
+    !host.contains(&b'@') && Authority::try_from(host).is_ok()
 }
 
 /// All of a request's body.

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
 use crate::rest::{self, Answer, Context, Endpoint, RestError, RestState, Transport};
 use crate::stream::{self, StreamKind};
-use crate::{metrics, page};
+use crate::{incoming, metrics, page};
 
 /// Answers a request that came over the network.
 pub(crate) async fn respond(
@@ -22,7 +23,14 @@ pub(crate) async fn respond(
         endpoint(state, &method, path)
     });
     let context = context.await;
-    match route(&context, request).await {
+    let checked = incoming::check_head(&request);
+    // What follows such a request cannot be told from its body.
+    let closes = checked.is_err();
+    let answer = match checked {
+        Ok(()) => route(&context, request).await,
+        Err(error) => Err(error.into()),
+    };
+    match answer {
         Ok(Answer::Response(mut response)) => {
             context.decorate(response.headers_mut());
             state.counters.answered(response.status());
@@ -40,6 +48,10 @@ pub(crate) async fn respond(
             tracing::debug!(peer = %context.peer(), path = context.path(), err = %text, "request refused");
             let mut response = context.refuse(&error);
             context.decorate(response.headers_mut());
+            if closes {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             state.counters.answered(response.status());
             Answer::Response(response)
         }

@@ -470,7 +470,11 @@ fn what_smuggles_a_second_request_is_refused() {
         "content-length: -1\r\n",
         "transfer-encoding: xchunked\r\n",
         "transfer-encoding: chunked, identity\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
         "transfer-encoding : chunked\r\n",
+        "host: y\r\n",
+        "host: x\r\n",
         "x: y\r\n folded\r\n",
         "x\0: y\r\n",
         "x: \u{1}\r\n",
@@ -481,6 +485,39 @@ fn what_smuggles_a_second_request_is_refused() {
         let answers = answer.matches("HTTP/1.1 ").count();
         assert!(answers <= 1, "{head:?}: {answer}");
         assert!(!answer.starts_with("HTTP/1.1 200"), "{head:?}: {answer}");
+    }
+    for hosts in [
+        "",
+        "host: x\r\nhost: x\r\n",
+        "host: a/b\r\n",
+        "host: a@b\r\n",
+        "host: a b\r\n",
+    ] {
+        // Without our closing it, so that the second request would be served.
+        let request = format!("GET / HTTP/1.1\r\n{hosts}\r\n{second}");
+        let answer = network.raw(request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{hosts:?}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            1,
+            "{hosts:?}: {answer}"
+        );
+    }
+    // What RFC 9112 leaves to the server, and hyper takes.
+    for request in [
+        "GET / HTTP/1.1\nhost: x\nconnection: close\n\n",
+        "GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: [::1]:8000\r\nconnection: close\r\n\r\n",
+    ] {
+        let answer = network.raw(request.as_bytes());
+        assert!(answer.contains(" 200 "), "{request:?}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.").count(),
+            1,
+            "{request:?}: {answer}"
+        );
     }
     // Still there.
     assert_eq!(ask(&network, "GET /", "", "").0, 200);
