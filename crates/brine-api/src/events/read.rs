@@ -458,7 +458,8 @@ impl Stream {
 
     /// Writes one run of events into the buffer, as much of it as one piece takes.
     fn fill(&mut self, log: LogId) -> Step {
-        if self.end.is_some_and(|end| self.cursor.seq() > end) {
+        // Who has read further than there is anything must know that there is another log, or an older one.
+        if self.end.is_some_and(|end| self.cursor.seq() > end) && !self.cursor.is_behind_gap() {
             return Step::End;
         }
         let brine_log::Next::Ready(events) = self.cursor.next() else {

@@ -279,7 +279,8 @@ impl CatchUp {
     }
 
     fn is_complete(&self) -> bool {
-        self.bounds.limit == Some(0) || self.bounds.end.is_some_and(|end| self.cursor.seq() > end)
+        let is_past_end = self.bounds.end.is_some_and(|end| self.cursor.seq() > end);
+        self.bounds.limit == Some(0) || is_past_end && !self.cursor.is_behind_gap()
     }
 
     fn position(&self) -> Position {

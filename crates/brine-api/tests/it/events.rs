@@ -57,6 +57,21 @@ fn what_is_kept_is_replayed_as_lines() {
 }
 
 #[test]
+fn a_position_beyond_the_end_is_a_gap_for_an_answer_that_ends_too() {
+    let api = three_events();
+    for from in ["7f3a-9", "1234-9"] {
+        let (status, body) = api.get(&format!("/events?from={from}&follow=false"));
+        assert_eq!(status, 200);
+        let gap = body
+            .lines()
+            .next()
+            .unwrap_or_else(|| panic!("{from}: nothing"));
+        assert!(gap.contains(&format!("\"from\": \"{from}\"")), "{gap}");
+    }
+    assert_eq!(api.get("/events?from=7f3a-3&follow=false").1, "");
+}
+
+#[test]
 fn filters_choose() {
     let api = three_events();
     for (query, expected) in [

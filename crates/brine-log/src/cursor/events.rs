@@ -179,6 +179,13 @@ impl EventCursor {
         self.seq
     }
 
+    /// Whether [`EventCursor::next`] gives a gap that lies before [`EventCursor::seq`]: the start was beyond the tail, in
+    /// another log, or older than what is kept.
+    #[must_use]
+    pub fn is_behind_gap(&self) -> bool {
+        self.gap.is_some_and(|gap| gap.to.seq <= self.seq)
+    }
+
     /// Where the reader is: past every event before [`EventCursor::seq`].
     #[must_use]
     pub fn position(&self) -> Position {

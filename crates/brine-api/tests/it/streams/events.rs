@@ -70,6 +70,28 @@ fn what_is_kept_comes_before_what_arrives() {
 }
 
 #[test]
+fn a_position_beyond_the_end_is_a_gap_for_a_stream_that_ends_too() {
+    let network = Network::start();
+    for position in ["7f3a-9", "1234-9"] {
+        let headers = format!("last-event-id: {position}\r\n");
+        let none = network.whole("follow=false", &headers);
+        assert!(
+            none.contains(&format!("\"from\": \"{position}\"")),
+            "{none}"
+        );
+        assert_eq!(none.matches("tag: ").count(), 1, "{none}");
+    }
+    network.fire("kept", "{}");
+    let beyond = network.whole("follow=false", "last-event-id: 7f3a-9\r\n");
+    assert!(
+        beyond.contains("tag: brine/gap\n") && !beyond.contains("kept"),
+        "{beyond}"
+    );
+    let read = network.whole("follow=false", "last-event-id: 7f3a-1\r\n");
+    assert!(!read.contains("tag: "), "{read}");
+}
+
+#[test]
 fn filters_choose_before_anything_is_rendered() {
     let network = Network::start();
     network.fire_at(
