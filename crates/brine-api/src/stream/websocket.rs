@@ -17,8 +17,9 @@ use hyper::{Request, Response, StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Bytes, Message};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Bytes, Message, Utf8Bytes};
 
 use super::form::Form;
 use super::formatted::{Formatted, Style};
@@ -188,13 +189,27 @@ async fn serve(
             never = grains => never,
         }
     };
-    let result = tokio::select! {
-        result = converse => result,
-        () = session.ended() => Ok(()),
-        _ = closing.wait_for(|is_closing| *is_closing) => Ok(()),
+    let (result, code, reason) = tokio::select! {
+        result = converse => {
+            let code = result.as_ref().map_or_else(code_of, |()| CloseCode::Normal);
+            (result, code, "")
+        }
+        () = session.ended() => (Ok(()), CloseCode::Policy, "the session has ended"),
+        _ = closing.wait_for(|is_closing| *is_closing) => (Ok(()), CloseCode::Away, ""),
     };
-    let _ = socket.close(None).await; // it may be gone already
+    let reason = Utf8Bytes::from_static(reason);
+    let _ = socket.close(Some(CloseFrame { code, reason })).await; // it may be gone already
     result
+}
+
+/// What a client is told that did not keep to the protocol.
+const fn code_of(error: &tungstenite::Error) -> CloseCode {
+    match error {
+        tungstenite::Error::Capacity(_) => CloseCode::Size,
+        tungstenite::Error::Protocol(_) => CloseCode::Protocol,
+        tungstenite::Error::Utf8(_) => CloseCode::Invalid,
+        _ => CloseCode::Error,
+    }
 }
 
 /// Answers messages until one says that the client wants events; false if none does.

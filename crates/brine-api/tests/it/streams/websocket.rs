@@ -228,19 +228,22 @@ fn broken_frames_end_their_connection_alone() {
     let mut honest = open(&network, &format!("/ws/{TOKEN}"));
     ready(&network, &mut honest);
     text(&mut honest);
-    for frame in [
-        &b"\x81\x05hello"[..],                                       // not masked
-        b"\x8f\x80\x01\x02\x03\x04",                                 // no such opcode
-        b"\xf1\x80\x01\x02\x03\x04",                                 // reserved bits
-        b"\x09\x80\x01\x02\x03\x04",                                 // a control frame in pieces
-        b"\x80\x80\x01\x02\x03\x04",                                 // the rest of nothing
-        b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x01\x02\x03\x04", // 9 exabytes
-        b"\x81\x82\x00\x00\x00\x00\xff\xfe",                         // no UTF-8
-        b"\x88\x81\x00\x00\x00\x00x",                                // a close with half a code
+    for (frame, code) in [
+        (&b"\x81\x05hello"[..], 1002),       // not masked
+        (b"\x8f\x80\x01\x02\x03\x04", 1002), // no such opcode
+        (b"\xf1\x80\x01\x02\x03\x04", 1002), // reserved bits
+        (b"\x09\x80\x01\x02\x03\x04", 1002), // a control frame in pieces
+        (b"\x80\x80\x01\x02\x03\x04", 1002), // the rest of nothing
+        (
+            b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x01\x02\x03\x04",
+            1009,
+        ), // 9 exabytes
+        (b"\x81\x82\x00\x00\x00\x00\xff\xfe", 1007), // no UTF-8
+        (b"\x88\x81\x00\x00\x00\x00x", 1002), // a close with half a code
     ] {
         let mut client = open(&network, &format!("/ws/{TOKEN}"));
         client.send_bytes(frame);
-        client.until_closed();
+        assert_eq!(close_code(&client.until_closed()), Some(code), "{frame:x?}");
     }
     // One that begins and never ends is bounded.
     let mut endless = open(&network, &format!("/ws/{TOKEN}"));
@@ -253,6 +256,34 @@ fn broken_frames_end_their_connection_alone() {
     endless.until_closed();
     network.fire("my/tag", "{}");
     assert!(text(&mut honest).contains("my/tag"));
+}
+
+/// The code of the close frame with which a connection ended.
+fn close_code(bytes: &[u8]) -> Option<u16> {
+    let at = bytes
+        .windows(2)
+        .rposition(|head| head[0] == 0x88 && head[1] >= 2)?;
+    Some(u16::from_be_bytes([
+        *bytes.get(at + 2)?,
+        *bytes.get(at + 3)?,
+    ]))
+}
+
+#[test]
+fn a_client_is_told_why_its_websocket_ends() {
+    const OTHER: &str = "1e4b529d297d6df326531c8911cae7af56813136";
+    let mut network = Network::start();
+    network.log_in(OTHER, "ann", Duration::from_secs(3600));
+    let mut logged_out = open(&network, &format!("/ws/{OTHER}"));
+    let mut complete = open(&network, &format!("/ws/{TOKEN}?limit=1"));
+    let mut other = open(&network, &format!("/ws/{TOKEN}"));
+    ready(&network, &mut complete);
+    network.fire("my/tag", "{}");
+    assert_eq!(close_code(&complete.until_closed()), Some(1000));
+    network.state.sessions.end(OTHER);
+    assert_eq!(close_code(&logged_out.until_closed()), Some(1008));
+    network.end();
+    assert_eq!(close_code(&other.until_closed()), Some(1001));
 }
 
 #[test]
