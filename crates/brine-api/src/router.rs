@@ -159,6 +159,7 @@ fn endpoint(state: &RestState, method: &Method, path: &[String]) -> Endpoint {
         [first, ..] if *first == options.webhook_url => {
             (WRITE, !options.webhook_disable_auth, false)
         }
+        path if rest::is_of_files(options, path) => (READ, false, false),
         _ => (None, false, false),
     };
     Endpoint {

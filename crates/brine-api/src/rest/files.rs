@@ -14,6 +14,7 @@ use super::answer::Answer;
 use super::context::Context;
 use super::date;
 use super::error::RestError;
+use super::options::RestOptions;
 use super::preflight;
 
 /// The largest file that is served, in bytes.
@@ -65,6 +66,14 @@ pub(crate) async fn respond<B>(
     let policy = HeaderName::from_static("referrer-policy");
     answer.insert(policy, HeaderValue::from_static("no-referrer"));
     Ok(Some(answer))
+}
+
+/// Whether a path is one of files, whether they are there or not.
+pub(crate) fn is_of_files(options: &RestOptions, path: &[&str]) -> bool {
+    let begins = |own: &String| path.first() == Some(&own.as_str());
+    options.static_files.is_some() && begins(&options.static_path)
+        || options.app.is_some() && begins(&options.app_path)
+        || options.favicon.is_some() && path == ["favicon.ico"]
 }
 
 /// A path below a folder; `None` for anything that could lead out of it.

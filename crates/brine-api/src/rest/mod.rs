@@ -34,7 +34,7 @@ pub(crate) use self::body::fuzz as fuzz_bodies;
 pub(crate) use self::context::fuzz as fuzz_heads;
 pub(crate) use self::context::{Context, Endpoint, Transport};
 pub(crate) use self::error::RestError;
-pub(crate) use self::files::respond as files;
+pub(crate) use self::files::{is_of_files, respond as files};
 pub(crate) use self::minions::ask_for_grains;
 pub use self::operator::{Client, Credential, Low, Operator, OperatorError, Pending};
 pub use self::options::{Limits, RestOptions};

@@ -410,6 +410,14 @@ fn a_page_and_its_files_are_served_and_nothing_else() {
     let (code, answer) = ask(&network, "GET /", "accept: */*\r\n", "");
     assert!(code == 200 && answer.contains("Welcome"), "{answer}");
     assert_eq!(ask(&network, "GET /", "", "").0, 200);
+    for path in ["/static/scripts/Main.js", "/static/nope", "/app"] {
+        let (code, answer) = ask(&network, &format!("POST {path}"), "", "");
+        assert!(
+            code == 405 && answer.contains("allow: GET, HEAD\r\n"),
+            "{path}: {answer}"
+        );
+    }
+    assert_eq!(ask(&network, "GET /static/nope", "", "").0, 404);
     let (code, answer) = ask(&network, "GET /static/scripts/Main.js", "", "");
     assert!(
         code == 200 && answer.contains("content-type: text/javascript"),
