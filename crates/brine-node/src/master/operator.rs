@@ -17,6 +17,7 @@ use super::handle::MasterHandle;
 use crate::client::batch::{self, BatchSize};
 use crate::client::wait::{self, MasterLink};
 use crate::client::{ClientError, MinionReply};
+use crate::functions::salt_release;
 use crate::job_request::{JobRequest, Published};
 use crate::jobs::JobCache;
 use crate::runner::{AskReactor, Minions, Operator};
@@ -61,6 +62,10 @@ impl Operator for OwnOperator {
 
     fn timeouts(&self) -> Timeouts {
         self.master.timeouts()
+    }
+
+    fn release(&self) -> &'static str {
+        salt_release(self.master.context.options.compat())
     }
 
     fn reactor(&self) -> Option<Arc<dyn AskReactor>> {

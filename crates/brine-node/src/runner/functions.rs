@@ -431,6 +431,18 @@ pub const FUNCTIONS: &[Function] = &[
 ",
     },
     Function {
+        name: "manage.versions",
+        which: Which::Asks(What::Versions),
+        parameters: &[],
+        help: "
+    The minions' releases, beside the master's.
+
+    Example:
+
+        salt-run manage.versions
+",
+    },
+    Function {
         name: "reactor.add",
         which: Which::Reactor(ReactorFunction::Add),
         parameters: &[required("event"), required("reactors"), optional("saltenv"), optional("test")],

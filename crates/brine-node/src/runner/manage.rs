@@ -2,6 +2,7 @@
 //!
 //! Facts: Salt 3008.3 and 3006.28, by running them.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use brine_wire::network::MinionId;
@@ -37,6 +38,8 @@ pub enum What {
     Down,
     /// `manage.status`
     Status,
+    /// `manage.versions`
+    Versions,
     /// `jobs.active`
     Active,
 }
@@ -48,6 +51,7 @@ pub(super) async fn answer(
 ) -> Result<Value, ClientError> {
     let fun = match inquiry.what {
         What::Active => "saltutil.running",
+        What::Versions => "test.version",
         What::Up | What::Down | What::Status => "test.ping",
     };
     let request = JobRequest::new(inquiry.tgt.clone(), &inquiry.tgt_type, fun);
@@ -67,7 +71,75 @@ pub(super) async fn answer(
         What::Up => ids(&up),
         What::Down => ids(&down),
         What::Status => Map::from_iter([("up", ids(&up)), ("down", ids(&down))]).into(),
+        What::Versions => versions(&replies, operator.release()),
     })
+}
+
+/// The minions' releases, by how they compare with the master's.
+fn versions(replies: &[MinionReply], master: &str) -> Value {
+    let own = Release::of(master);
+    let mut by_kind: Vec<(&str, Vec<(&str, Value)>)> = Vec::new();
+    for reply in replies {
+        let has_returned = reply.kind == ReplyKind::Returned && reply.retcode == 0;
+        let version = reply.ret.as_str().filter(|_| has_returned);
+        let (kind, shown) = match (version, version.and_then(Release::of)) {
+            (Some(version), Some(release)) => {
+                let kind = match Some(release).cmp(&own) {
+                    Ordering::Less => "Minion requires update",
+                    Ordering::Equal => "Up to date",
+                    Ordering::Greater => "Minion newer than master",
+                };
+                (kind, version.into())
+            }
+            _ => ("Minion offline", false.into()),
+        };
+        let minion = (reply.id.as_str(), shown);
+        match by_kind.iter_mut().find(|(own, _)| *own == kind) {
+            Some((_, minions)) => minions.push(minion),
+            None => by_kind.push((kind, vec![minion])),
+        }
+    }
+    let mut versions = Map::new();
+    for (kind, mut minions) in by_kind {
+        minions.sort_by_key(|(id, _)| *id);
+        versions.insert(kind, minions.into_iter().collect::<Map>());
+    }
+    versions.insert("Master", master);
+    versions.into()
+}
+
+/// A release of Salt, as far as it says which of two is newer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Release {
+    numbers: Vec<u64>,
+    stage: Stage,
+}
+
+/// What stands behind the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// `3008.0rc1`
+    Candidate,
+    Final,
+    /// `3008.3+12.g0123abc`
+    Later,
+}
+
+impl Release {
+    fn of(text: &str) -> Option<Self> {
+        let text = text.trim_start_matches('v');
+        let is_behind = |letter: char| !letter.is_ascii_digit() && letter != '.';
+        let end = text.find(is_behind).unwrap_or(text.len());
+        let numbers = text[..end].split('.').map(str::parse::<u64>);
+        Some(Self {
+            numbers: numbers.collect::<Result<_, _>>().ok()?,
+            stage: match text[end..].chars().next() {
+                None => Stage::Final,
+                Some('+' | '-') => Stage::Later,
+                Some(_) => Stage::Candidate,
+            },
+        })
+    }
 }
 
 /// A question which minions are connected: `manage.present` and its other names.
@@ -111,4 +183,36 @@ fn ids(replies: &[&MinionReply]) -> Value {
     let mut ids: Vec<_> = replies.iter().map(|reply| reply.id.as_str()).collect();
     ids.sort_unstable();
     Value::Array(ids.into_iter().map(Value::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minions_are_shown_by_how_their_release_compares_with_the_masters() {
+        let reply = |id: &str, ret: Value, kind| MinionReply {
+            id: id.to_owned(),
+            ret,
+            retcode: 0,
+            out: None,
+            kind,
+        };
+        let returned = |id: &str, version: &str| reply(id, version.into(), ReplyKind::Returned);
+        let replies = [
+            returned("same", "3008.3"),
+            returned("old2", "3008.3rc1"),
+            returned("old1", "2019.2.8"),
+            returned("new", "3008.10"),
+            returned("newer", "3008.3+12.g0123abc"),
+            returned("odd", "?"),
+            reply("off", Value::Nil, ReplyKind::NoResponse),
+        ];
+        let mut shown = String::new();
+        brine_wire::json::to_line(&versions(&replies, "3008.3"), &mut shown);
+        assert_eq!(
+            shown,
+            r#"{"Up to date": {"same": "3008.3"}, "Minion requires update": {"old1": "2019.2.8", "old2": "3008.3rc1"}, "Minion newer than master": {"new": "3008.10", "newer": "3008.3+12.g0123abc"}, "Minion offline": {"odd": false, "off": false}, "Master": "3008.3"}"#
+        );
+    }
 }

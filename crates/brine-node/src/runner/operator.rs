@@ -14,11 +14,13 @@ use brine_bus::client::PublishError;
 use brine_bus::client::tokio::Publisher;
 use brine_config::Opts;
 use brine_wire::Map;
+use brine_wire::compat::Compat;
 use brine_wire::network::MinionId;
 use brine_wire::returns::Timeouts;
 
 use super::reactor::AskReactor;
 use crate::client::{ClientConfig, ClientError, ClientOptionsError, LocalClient, MinionReply};
+use crate::functions::salt_release;
 use crate::job_request::JobRequest;
 use crate::jobs::JobCache;
 use crate::minion_cache::MinionCache;
@@ -52,6 +54,9 @@ pub trait Operator: Send + Sync {
     /// How long to wait for minions by default.
     fn timeouts(&self) -> Timeouts;
 
+    /// The release of Salt that the master is, or is like.
+    fn release(&self) -> &'static str;
+
     /// The master's reactor, if it has one that can be asked from here.
     fn reactor(&self) -> Option<Arc<dyn AskReactor>>;
 }
@@ -63,6 +68,7 @@ pub struct Beside {
     jobs: JobCache,
     minions: MinionCache,
     publish_port: u16,
+    compat: Compat,
 }
 
 impl Beside {
@@ -70,7 +76,12 @@ impl Beside {
     ///
     /// # Errors
     /// [`ClientOptionsError`].
-    pub fn new(opts: &Opts, user: &str, bus: Publisher) -> Result<Self, ClientOptionsError> {
+    pub fn new(
+        opts: &Opts,
+        compat: Option<Compat>,
+        user: &str,
+        bus: Publisher,
+    ) -> Result<Self, ClientOptionsError> {
         let option = |name| opts.text(name).map_err(OptionsError::from);
         let (cachedir, hash_type) = (Path::new(option("cachedir")?), option("hash_type")?);
         Ok(Self {
@@ -79,6 +90,7 @@ impl Beside {
             jobs: JobCache::open(cachedir, hash_type, None).map_err(OptionsError::from)?,
             minions: MinionCache::of(opts).map_err(OptionsError::from)?,
             publish_port: Reader(opts).port("publish_port", 4505)?,
+            compat: compat.unwrap_or(Compat::NEWEST),
         })
     }
 }
@@ -127,6 +139,10 @@ impl Operator for Beside {
 
     fn timeouts(&self) -> Timeouts {
         self.client.timeouts
+    }
+
+    fn release(&self) -> &'static str {
+        salt_release(self.compat)
     }
 
     /// Commands ask for it over the local socket.

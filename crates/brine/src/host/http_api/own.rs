@@ -9,7 +9,7 @@ use brine_node::PublishError;
 use brine_node::client::{ClientConfig, ClientError, MinionReply};
 use brine_node::functions::Call;
 use brine_node::master::{Caller, MasterHandle, WheelError};
-use brine_node::runner::{self, RunnerError};
+use brine_node::runner::RunnerError;
 use brine_wire::network::{Jid, field};
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
@@ -83,7 +83,6 @@ impl OwnMaster {
 
     async fn runner(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
         let fun = fun(fields)?;
-        known_runner(&fun)?;
         let jid = new_jid();
         let mut events = self.master.follow();
         let called = arguments::call(fields);
@@ -145,7 +144,6 @@ impl Operator for OwnMaster {
                 Client::Runner => self.runner(fields, &caller).await,
                 Client::RunnerAsync => {
                     let fun = fun(fields)?;
-                    known_runner(&fun)?;
                     let called = arguments::call(fields);
                     let started = self.master.start_runner(&fun, called, &caller);
                     started.map_err(|error| runner_error(&error))
@@ -223,14 +221,6 @@ fn new_jid() -> Jid {
 pub(super) fn fun(fields: &Map) -> Result<String, OperatorError> {
     let fun = field::text(fields, "fun").map(str::to_owned);
     fun.ok_or_else(|| OperatorError::Invalid("\"fun\" must be the name of a function".to_owned()))
-}
-
-/// As in Salt, an unknown runner function is an unforeseen error, whatever one may do.
-fn known_runner(fun: &str) -> Result<(), OperatorError> {
-    match runner::functions::named(fun) {
-        Some(_) => Ok(()),
-        None => Err(OperatorError::Failed(format!("'{fun}' is not available."))),
-    }
 }
 
 fn login_error(error: LoginError) -> OperatorError {

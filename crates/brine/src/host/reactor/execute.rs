@@ -191,7 +191,8 @@ impl OtherMaster {
         let address = bus_location::address(&self.opts, &brine_bus::address::Node::Master, None);
         let bus = Publisher::new(&address.map_err(|error| show::one_line(&error))?, config);
         let user = self.opts.text("user").unwrap_or("root");
-        let mut operator = Beside::new(&self.opts, user, bus).map_err(|error| error.to_string())?;
+        let mut operator =
+            Beside::new(&self.opts, None, user, bus).map_err(|error| error.to_string())?;
         let call = RunnerCall {
             fun: function.fun.clone(),
             arguments: bound(function)?,

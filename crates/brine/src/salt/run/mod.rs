@@ -83,7 +83,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let user = start::user();
     let config = bus_location::publisher_config(brine.compat, Some(&opts))?;
     let bus = Publisher::new(&bus_location::address(&opts, &Node::Master, None)?, config);
-    let mut operator = Beside::new(&opts, &user, bus)?;
+    let mut operator = Beside::new(&opts, brine.compat, &user, bus)?;
     let call = RunnerCall {
         fun: function.clone(),
         arguments,
