@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::HeaderValue;
 use tokio::io::{AsyncRead, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The type of answers.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -25,7 +25,7 @@ enum Kind {
     /// What a task of its own writes; the task ends with the body.
     Stream {
         chunks: mpsc::Receiver<Bytes>,
-        writer: AbortOnDrop,
+        writer: AbortOnDropHandle<Result<(), CutShort>>,
         /// Nothing more comes, and what came has gone out.
         is_over: bool,
     },
@@ -36,16 +36,6 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer ends before it is complete")]
 pub struct CutShort;
-
-/// A task that ends when nobody wants its work any more.
-#[derive(Debug)]
-struct AbortOnDrop(JoinHandle<Result<(), CutShort>>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 impl ResponseBody {
     /// A whole body.
@@ -65,7 +55,7 @@ impl ResponseBody {
         write: impl FnOnce(mpsc::Sender<Bytes>) -> W,
     ) -> Self {
         let (sender, chunks) = mpsc::channel(1);
-        let writer = AbortOnDrop(tokio::spawn(write(sender)));
+        let writer = AbortOnDropHandle::new(tokio::spawn(write(sender)));
         Self(Kind::Stream {
             chunks,
             writer,
@@ -96,7 +86,7 @@ impl Body for ResponseBody {
                     return Poll::Pending;
                 }
                 None => {
-                    let ended = ready!(Pin::new(&mut writer.0).poll(context));
+                    let ended = ready!(Pin::new(writer).poll(context));
                     return Poll::Ready(ended.unwrap_or(Err(CutShort)).err().map(Err));
                 }
             },
