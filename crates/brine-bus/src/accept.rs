@@ -29,7 +29,8 @@ pub(crate) struct Acceptor {
     framing: Framing,
     log: Arc<Log>,
     registry: Arc<Registry>,
-    /// Held from accepting a connection until its place in the log is known: whoever finds nobody waiting can append.
+    /// Held from accepting a connection until its position in the log is known: a thread that finds no connection
+    /// waiting can append.
     accepted: Mutex<mpsc::Sender<Accepted>>,
 }
 

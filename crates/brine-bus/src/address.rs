@@ -22,7 +22,7 @@ pub enum Node {
     Minion {
         /// The minion's id, or its `hash_id` if that is set (a delta proxy's controlling proxy).
         id: String,
-        /// Which digest of the id stands in the sockets' names.
+        /// Which digest of the id is in the sockets' names.
         hash_type: HashType,
     },
 }
@@ -64,7 +64,7 @@ impl Node {
         }
     }
 
-    /// The file name of the port and token that stand for that socket under `ipc_mode: tcp`.
+    /// The file name of the port and token that replace that socket under `ipc_mode: tcp`.
     #[must_use]
     pub fn local_token_name(&self) -> String {
         self.local_socket_name().replace(".sock", ".token")

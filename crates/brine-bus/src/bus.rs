@@ -60,7 +60,7 @@ pub struct Bus {
     core: Arc<Core>,
 }
 
-/// What is accepted from: publishers by the bus's task, subscribers by whoever is first.
+/// The listening sockets: the bus's task accepts publishers; any thread may accept subscribers.
 struct Accepts {
     publishers: Option<Listener>,
     subscribers: Arc<Acceptor>,
@@ -207,7 +207,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Does what [`Bus::run`] does on a thread of its own.
+    /// Does what [`Bus::run`] does on its own thread.
     ///
     /// # Errors
     /// When the system has no more threads or descriptors.
@@ -227,7 +227,7 @@ impl Bus {
     }
 }
 
-/// A bus that runs on a thread of its own. Dropping this leaves it running until its shutdown.
+/// A bus that runs on its own thread. Dropping this leaves it running until its shutdown.
 #[derive(Debug)]
 pub struct BusThread {
     thread: JoinHandle<io::Result<()>>,

@@ -11,9 +11,9 @@ use brine_log::Millis;
 /// The upper bounds of the histogram's buckets, in milliseconds. The log's clock has no finer ones.
 pub const DELAY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
 
-/// So many writes of a subscriber are all looked at.
+/// This many writes of a subscriber are all looked at.
 const FIRST: u32 = 64;
-/// Of those that follow, one of so many.
+/// After those, one write in this many is sampled.
 const SAMPLED: u32 = 16;
 
 /// How long events waited.
@@ -42,7 +42,7 @@ pub(crate) const fn is_sampled(write: u32) -> bool {
 }
 
 impl Delays {
-    /// Counts a write whose oldest event was taken in at `taken`.
+    /// Counts a write whose oldest event was received at `taken`.
     pub(crate) fn note(&self, taken: Millis, now: Millis) {
         // A clock that was set back makes no delay of centuries.
         let delay = now.0.saturating_sub(taken.0);

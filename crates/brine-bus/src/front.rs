@@ -42,7 +42,7 @@ pub enum FrontError {
         /// The path.
         path: PathBuf,
     },
-    /// Another process stands there.
+    /// Another process is in front.
     #[error(
         "{}: another brine attach stands in front of this bus{}; end it first",
         .lock.display(), Pid(.pid)
@@ -118,7 +118,7 @@ impl Names {
     }
 }
 
-/// The right to stand in front of a bus, held by one process and those it gives it to.
+/// The right to take the place of a bus's socket, held by one process and those to which it passes it on.
 #[derive(Debug)]
 pub struct FrontLock {
     names: Names,
@@ -214,8 +214,8 @@ impl FrontLock {
         }
     }
 
-    /// Puts the bus's own socket back after whoever stood in front of it has gone without doing so, and removes
-    /// what is left of it. Tells whether the bus's socket was put back.
+    /// Puts the bus's own socket back after a process in front of it has gone without doing so, and removes what that
+    /// process left. Returns whether the bus's socket was put back.
     ///
     /// # Errors
     /// [`FrontError::System`].
@@ -237,7 +237,7 @@ impl FrontLock {
     }
 }
 
-/// Our sockets beside another bus's, and whether one stands in its place.
+/// Our sockets beside another bus's, and whether one is in its place.
 #[derive(Debug)]
 pub struct Front {
     names: Names,
@@ -298,7 +298,7 @@ impl Front {
         }
     }
 
-    /// Whether one of ours stands in its place.
+    /// Whether one of ours is in its place.
     #[must_use]
     pub fn is_in_front(&self) -> bool {
         FileId::at(&self.names.publish).is_some_and(|found| self.is_own(found))
@@ -637,7 +637,7 @@ mod tests {
         front.give_back().unwrap();
         assert_eq!(mode(&site.publish()), before);
         drop((front, served));
-        // The same for whoever restores it, who does not know how it was opened.
+        // For a process that restores the socket and does not know how it was opened.
         let (front, _served) = Front::bind(site.lock(), &Readers::Users(vec![7])).unwrap();
         assert!(front.take(Framing::Bare).unwrap());
         std::mem::forget(front);

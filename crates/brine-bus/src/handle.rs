@@ -211,7 +211,7 @@ impl Registry {
         }
     }
 
-    /// Has whoever appends accept from this one, too.
+    /// From now on, every thread that appends also accepts from this one.
     pub(crate) fn accepts(&self, acceptor: &Arc<Acceptor>) {
         self.acceptors().push(Arc::downgrade(acceptor));
     }
@@ -256,7 +256,7 @@ impl CountedSubscriber {
         self.progress.peer
     }
 
-    /// Notes that everything before `next` was written to it; `taken` says when the first of it was taken in.
+    /// Notes that everything before `next` was written to it; `taken` is when the first of these events was received.
     #[inline]
     pub(crate) fn wrote(&mut self, next: Seq, taken: impl FnOnce() -> Option<Millis>) {
         self.progress.next.store(next.0, Ordering::Relaxed);

@@ -250,8 +250,8 @@ pub fn bind_named(path: &Path, mode: u32) -> Result<(OwnedFd, SocketName), BindE
             error,
         })?;
     check_free(path)?;
-    // Bound and listening in a folder of our own first, which nobody else can enter: until its mode is set, who may
-    // connect to a socket depends on the umask. Short names, so that they fit where the real one does.
+    // The socket is first bound in our own directory, which nobody else can enter: until its mode is set, the umask
+    // decides who may connect to it. The names are short, so that they fit wherever the real one does.
     let folder = directory.join(format!(".{}", std::process::id()));
     let temporary = folder.join("s");
     let clear = || {
@@ -277,7 +277,7 @@ pub fn bind_named(path: &Path, mode: u32) -> Result<(OwnedFd, SocketName), BindE
     bound.map_err(refused)
 }
 
-/// Refuses a name that is in use by somebody, or by something that is no socket.
+/// Refuses a name that another bus uses, or that is not a socket.
 fn check_free(path: &Path) -> Result<(), BindError> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),

@@ -46,8 +46,8 @@ impl Subscriber {
         self.progress.peer()
     }
 
-    /// Writes events as they come, until the subscriber has gone or fallen behind. Dropping the
-    /// future may leave it with part of a frame.
+    /// Writes events as they arrive, until the subscriber has gone or fallen behind. Dropping the future may leave it
+    /// with part of a frame.
     pub(crate) async fn run(&mut self) -> End {
         loop {
             if let Err(end) = self.write_to_tail().await {

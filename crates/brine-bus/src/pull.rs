@@ -60,8 +60,8 @@ impl Inlet {
     }
 }
 
-/// Waits while more goes to the log's overflow than its disk takes, so that slow subscribers miss
-/// nothing. A disk that makes no progress for that long is given up, so that it delays nobody for longer.
+/// Waits while more goes to the log's overflow than its disk accepts, so that slow subscribers miss nothing. If the
+/// disk makes no progress for that long, the overflow is given up, so that it delays nobody for longer.
 pub(crate) async fn wait_for_disk(log: &Log) {
     while log.is_backed_up() {
         let progress = log.overflow_progress();
@@ -116,8 +116,8 @@ impl PullConn {
         }
     }
 
-    /// Reads until the publisher has gone. Dropping the future loses what stands unread in the
-    /// socket, and an unfinished frame.
+    /// Reads until the publisher has gone. Dropping the future loses the unread bytes in the socket, and an unfinished
+    /// frame.
     pub(crate) async fn run(&mut self) -> Result<(), PullError> {
         while poll_fn(|context| self.poll_turn(context)).await? {
             self.inlet.has_room().await;
@@ -131,7 +131,7 @@ impl PullConn {
     /// One read of all that is ready; `false` at the end of the stream.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, PullError>> {
         SCRATCH.with_borrow_mut(|scratch| {
-            // A frame that fits is put together in the scratch, a larger one in its own memory.
+            // A frame that fits is completed in the scratch buffer, a larger one in its own memory.
             let fits = self.decoder.wanted() <= scratch.len();
             let carried = if fits { self.unfinished.len() } else { 0 };
             let Poll::Ready(read) = self.stream.poll_read(context, &mut scratch[carried..]) else {

@@ -30,14 +30,15 @@ struct Inner {
     queue: Mutex<Queue>,
     added: Notify,
     taken: Notify,
-    /// Nobody may write to the other bus, or it is not there: whoever waits for an answer is told.
+    /// False while nobody may write to the other bus, or it is not running: callers that wait for an answer then get
+    /// an error.
     is_open: AtomicBool,
-    /// Who waits for which event; `waiting` counts them, so that an event nobody waits for takes no lock.
+    /// The callers that wait for events; `waiting` counts them, so that an event for which nobody waits takes no lock.
     expected: Mutex<Waiting>,
     waiting: AtomicUsize,
 }
 
-/// Who waits for each event, in the order in which they began to.
+/// The callers that wait for each event, in the order in which they began.
 type Waiting = HashMap<Box<[u8]>, VecDeque<oneshot::Sender<Seq>>>;
 
 #[derive(Default)]
@@ -208,7 +209,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Its number; `None` if nobody will tell. Dropping the future loses nothing.
+    /// The event's number; `None` if it cannot be known any more. Dropping the future loses nothing.
     pub(crate) async fn seq(&mut self) -> Option<Seq> {
         (&mut self.seq).await.ok()
     }

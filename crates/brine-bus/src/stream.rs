@@ -110,7 +110,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits until the peer has gone. What it sends meanwhile is read and thrown away.
+    /// Waits until the peer has gone. Reads and discards what it sends meanwhile.
     pub(crate) async fn closed(&self) {
         let mut discarded = [0; 64]; // small: every idle subscriber has one
         while std::future::poll_fn(|context| self.poll_read(context, &mut discarded))

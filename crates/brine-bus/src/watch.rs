@@ -17,7 +17,7 @@ use tokio::io::Interest;
 
 use crate::registration::Registered;
 
-/// Which file a name stands for.
+/// Which file has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -32,7 +32,7 @@ impl FileId {
         }
     }
 
-    /// What stands at a path, links not followed; `None` if nothing does.
+    /// The file at a path, links not followed; `None` if there is none.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         let metadata = std::fs::symlink_metadata(path).ok()?;
         Some(Self::of(&metadata))
@@ -52,7 +52,7 @@ impl SocketWatch {
     /// Watches from now on. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The directory is not there, or the system watches no more.
+    /// The directory does not exist, or the system has no more watches.
     pub fn new(path: &Path) -> io::Result<Self> {
         let events = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let directory = path.parent().unwrap_or(Path::new("."));
@@ -65,7 +65,7 @@ impl SocketWatch {
         })
     }
 
-    /// Remembers which file stands at the path.
+    /// Remembers which file is at the path.
     pub(crate) fn mark(&mut self) {
         self.marked = FileId::at(&self.path);
     }
@@ -87,7 +87,7 @@ impl SocketWatch {
                 }
             }
         };
-        // Nothing about this can fail for good but the system taking the watch away; polling goes on.
+        // Nothing here can fail for good, except that the system removes the watch; then polling continues.
         if self
             .events
             .async_io(Interest::READABLE, read)
@@ -98,7 +98,7 @@ impl SocketWatch {
         }
     }
 
-    /// Waits until the path stands for another file than the one marked, and than those that `is_own` knows.
+    /// Waits until the path leads to another file than the marked one, and than those that `is_own` knows.
     pub(crate) async fn is_other(&mut self, is_own: impl Fn(FileId) -> bool) {
         loop {
             let found = FileId::at(&self.path);

@@ -49,8 +49,7 @@ impl Subscriber {
         self.waiter.check_while_waiting(check);
     }
 
-    /// Connects, trying for so long, unless there is a connection. Events fired after this are
-    /// seen.
+    /// Connects within this time, unless there is a connection. Events fired after this are seen.
     ///
     /// # Errors
     /// [`ReceiveError::Connect`] when there is no bus; [`ReceiveError::Interrupted`].
@@ -59,12 +58,12 @@ impl Subscriber {
         self.drive(&mut Call::connect(Wait::For(timeout)))
     }
 
-    /// The next event with a matching tag: the first of the pending ones, or else of those that
-    /// come within `wait`. Others that come meanwhile are kept if a subscription matches them, and
-    /// lost if not. `None` when the time is over; see [`Wait`].
+    /// The next event with a matching tag: the first of the pending ones, or else of those that arrive within `wait`.
+    /// Others that arrive meanwhile are kept if a subscription matches them, and lost if not. `None` after `wait`; see
+    /// [`Wait`].
     ///
-    /// The data may still be malformed in ways only decoding finds (a map as a key, a date that is
-    /// none); Salt skips such events, so callers go on with what is left of their time.
+    /// The data may still be malformed in ways that only decoding finds (a map as a key, an impossible date). Salt
+    /// skips such events, so callers should continue with what is left of their time.
     ///
     /// # Errors
     /// [`ReceiveError`].
@@ -198,7 +197,7 @@ impl Publisher {
         self.waiter.check_while_waiting(check);
     }
 
-    /// Connects, trying for so long (`None`: for ever), unless there is a connection.
+    /// Connects within this time (`None`: waits for ever), unless there is a connection.
     ///
     /// # Errors
     /// [`PublishError::Connect`] when there is no bus; [`PublishError::Interrupted`].
@@ -283,8 +282,8 @@ impl Publisher {
     /// Sends what is queued.
     ///
     /// # Errors
-    /// [`PublishError`]; what was not sent stays queued, so that another call goes on with it. If
-    /// the bus goes away meanwhile, events it had not read are lost, as they are in Salt.
+    /// [`PublishError`]; what was not sent stays queued, so that another call can continue. If the bus ends meanwhile,
+    /// events that it had not read are lost, as in Salt.
     pub fn flush(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
         self.leave_inherited();
         if self.writer.tcp_socket().is_some_and(socket::is_over) {

@@ -203,7 +203,7 @@ pub enum ReceiveError {
     /// There was no bus when the time was over. (Salt's `get_event` answers `None` here.)
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// What came from the socket are no frames. The next call connects again.
+    /// The bytes from the socket are not frames. The next call reconnects.
     #[error("{endpoint} is not the publish socket of a bus: {source}")]
     NotABus {
         /// The socket.
@@ -211,7 +211,7 @@ pub enum ReceiveError {
         /// What is wrong with its bytes.
         source: FrameError,
     },
-    /// An event a subscription wants was lost because too many are pending. The next call goes on.
+    /// An event that a subscription wants was lost because too many are pending. The next call continues.
     #[error(transparent)]
     PendingFull(PendingFull),
     /// The bus closed the connection, with [`super::Reconnect::Never`].

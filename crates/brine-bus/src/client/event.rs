@@ -16,8 +16,7 @@ pub struct EventRef<'a> {
 }
 
 impl<'a> EventRef<'a> {
-    /// Finds the tag. `None` if there is no tag end or the tag is not UTF-8; the data are not
-    /// looked at.
+    /// Finds the tag. `None` if there is no tag end or the tag is not UTF-8; does not look at the data.
     #[must_use]
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -65,7 +64,7 @@ impl<'a> EventRef<'a> {
         skip_value(data) == Ok(Some(data.len()))
     }
 
-    /// A copy of its own.
+    /// An owned copy.
     #[must_use]
     pub fn to_event(self) -> Event {
         Event {

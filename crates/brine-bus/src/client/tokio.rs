@@ -40,8 +40,8 @@ impl Subscriber {
         }
     }
 
-    /// Connects, trying for so long, unless there is a connection. Events fired after this are
-    /// seen. Dropping the future gives the attempt up.
+    /// Connects within this time, unless there is a connection. Events fired after this are seen. Dropping the future
+    /// gives up the attempt.
     ///
     /// # Errors
     /// [`ReceiveError::Connect`] when there is no bus.
@@ -49,15 +49,14 @@ impl Subscriber {
         drive(&mut self.reader, &mut Call::connect(Wait::For(timeout))).await
     }
 
-    /// The next event with a matching tag: the first of the pending ones, or else of those that
-    /// come within `wait`. Others that come meanwhile are kept if a subscription matches them, and
-    /// lost if not. `None` when the time is over; see [`Wait`].
+    /// The next event with a matching tag: the first of the pending ones, or else of those that arrive within `wait`.
+    /// Others that arrive meanwhile are kept if a subscription matches them, and lost if not. `None` after `wait`; see
+    /// [`Wait`].
     ///
-    /// Dropping the future loses no event that matches: it is taken when it is returned and not
-    /// before.
+    /// Dropping the future loses no event that matches: an event is removed only when it is returned.
     ///
-    /// The data may still be malformed in ways only decoding finds (a map as a key, a date that is
-    /// none); Salt skips such events, so callers go on with what is left of their time.
+    /// The data may still be malformed in ways that only decoding finds (a map as a key, an impossible date). Salt
+    /// skips such events, so callers should continue with what is left of their time.
     ///
     /// # Errors
     /// [`ReceiveError`].
@@ -145,8 +144,8 @@ impl Publisher {
         }
     }
 
-    /// Connects, trying for so long (`None`: for ever), unless there is a connection. Dropping the
-    /// future gives the attempt up.
+    /// Connects within this time (`None`: waits for ever), unless there is a connection. Dropping the future gives up
+    /// the attempt.
     ///
     /// # Errors
     /// [`PublishError::Connect`] when there is no bus.
@@ -228,11 +227,11 @@ impl Publisher {
         self.writer.queued_bytes()
     }
 
-    /// Sends what is queued. Dropping the future leaves queued what is not sent.
+    /// Sends what is queued. If the future is dropped, what was not sent stays queued.
     ///
     /// # Errors
-    /// [`PublishError`]; what was not sent stays queued, so that another call goes on with it. If
-    /// the bus goes away meanwhile, events it had not read are lost, as they are in Salt.
+    /// [`PublishError`]; what was not sent stays queued, so that another call can continue. If the bus ends meanwhile,
+    /// events that it had not read are lost, as in Salt.
     pub async fn flush(&mut self, timeout: Option<Duration>) -> Result<(), PublishError> {
         if self.writer.tcp_socket().is_some_and(socket::is_over) {
             self.writer.disconnect(Instant::now());

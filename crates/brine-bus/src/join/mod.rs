@@ -159,11 +159,11 @@ impl Joining {
         self.session.room()
     }
 
-    /// Takes so many bytes, read into [`Joining::room`] at this moment since the epoch. What is returned goes
-    /// into the log; a gap comes before the event that ends it.
+    /// Takes this many bytes, read into [`Joining::room`] at this moment since the epoch. The events that it returns
+    /// go into the log; a gap precedes the event that ends it.
     ///
     /// # Errors
-    /// [`FrameError`]: these are no events, and the connection is of no more use. What came before is in
+    /// [`FrameError`]: the bytes are not events, and the connection is of no more use. Earlier events are in
     /// [`Joining::batch`].
     pub fn handle_read(&mut self, bytes: usize, now: Duration) -> Result<&Batch, FrameError> {
         self.batch.clear();

@@ -40,7 +40,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 const GREETING: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 /// How long the last event may take to come back.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long to wait before writing is tried again, and if permission is lacking.
+/// How long to wait before the next attempt to write, also when permission is missing.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// How much is written at once, in bytes.
 const WRITE_BYTES: usize = 64 << 10;
@@ -50,7 +50,7 @@ const WRITE_BYTES: usize = 64 << 10;
 pub struct JoinConfig {
     /// Where it is.
     pub address: Address,
-    /// How frames are written to its pull socket; found out if nobody knows.
+    /// How frames are written to its pull socket; detected if not given.
     pub pull_framing: Option<Framing>,
     /// How `_stamp` is written in events of ours.
     pub stamp_style: StampStyle,
@@ -283,7 +283,7 @@ impl Place {
         }
     }
 
-    /// Waits until another socket than the one connected to stands at the path.
+    /// Waits until the path belongs to another socket than the connected one.
     async fn is_replaced(&mut self) {
         match self {
             Self::Fixed => pending().await,
@@ -292,7 +292,7 @@ impl Place {
         }
     }
 
-    /// Takes the place of the socket, if that is wanted; `false` if it is not there any more.
+    /// Takes the place of the socket, if that is wanted; `false` if the socket is no longer there.
     fn take(&self, framing: Framing) -> Result<bool, FrontError> {
         match self {
             Self::Fixed | Self::Watched(_) => Ok(true),

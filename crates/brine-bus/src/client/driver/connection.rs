@@ -41,7 +41,7 @@ impl<S> Connection<S> {
         self.socket.as_ref()
     }
 
-    /// The other end has sent something: the next attempt after an end is due soon.
+    /// The other end has sent something: after the next disconnection, the first attempt is due soon.
     pub(in crate::client) const fn made_progress(&mut self) {
         self.backoff.reset();
     }
@@ -57,7 +57,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Keeps the socket, or plans the next attempt. The error comes back if there is none.
+    /// Keeps the socket, or plans the next attempt. Returns the error if there is no next attempt.
     pub(in crate::client) fn handle_connect(
         &mut self,
         attempt: io::Result<S>,

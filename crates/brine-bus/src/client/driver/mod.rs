@@ -22,7 +22,7 @@ use super::error::LinkError;
 use super::socket::Progress;
 use crate::address::Endpoint;
 
-/// What to do next. Whoever reads, writes or connects waits at most until [`Call::deadline`].
+/// What to do next. Reading, writing or connecting waits at most until [`Call::deadline`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<'a, S> {
     /// Wait until this moment and ask again.
@@ -181,7 +181,7 @@ impl Call {
     }
 }
 
-/// Counts connections that ended before they took an event, to end what would go on for ever.
+/// Counts connections that ended before they took an event, so that a call does not retry for ever.
 #[derive(Debug, Default)]
 struct Attempts {
     unsent: usize,
@@ -191,7 +191,7 @@ struct Attempts {
 impl Attempts {
     const MOST: u32 = 3;
 
-    /// A connection ended with so many events unsent: whether to try no more.
+    /// A connection ended with this many events unsent: whether to give up.
     const fn give_up(&mut self, unsent: usize) -> bool {
         self.without_progress = if unsent == self.unsent {
             self.without_progress + 1

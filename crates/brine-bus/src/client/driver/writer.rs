@@ -112,7 +112,8 @@ impl<S> Driver<S> for Writer<S> {
         match result {
             Ok(Progress::Bytes(bytes)) => {
                 self.outbox.wrote(bytes);
-                // The time is for a bus that accepts nothing: one that accepts some bytes gets it anew.
+                // The time limit is for a bus that accepts nothing; each time it accepts some bytes, the limit starts
+                // again.
                 call.deadline = Some(call.wait.deadline(now));
             }
             Ok(Progress::Later) => {

@@ -25,11 +25,11 @@ impl LocalAddress {
         }
     }
 
-    /// Where to connect now, and the token to show there. A bus that starts again writes another
-    /// port and token, so the file is read for each connection.
+    /// Where to connect now, and the token to send there. A bus that restarts writes another port and token, so the
+    /// file is read for each connection.
     ///
-    /// A file that is not there, or that this user may not read, gives its own path: connecting to it
-    /// fails for the same reason, which is then explained as for a socket.
+    /// If the file does not exist, or this user may not read it, returns its own path: connecting to that fails for
+    /// the same reason, which is then explained as for a socket.
     pub(super) fn resolve(&self) -> (Endpoint, Option<String>) {
         let Self::TokenFile(path) = self else {
             return (Endpoint::Path(self.path().to_owned()), None);

@@ -44,8 +44,7 @@ impl LocalClient {
         self.waiter.check_while_waiting(check);
     }
 
-    /// Connects, trying for so long (`None`: for ever), unless there is a connection. The calls below
-    /// try once.
+    /// Connects within this time (`None`: waits for ever), unless there is a connection. The calls below try once.
     ///
     /// # Errors
     /// [`LocalError::Connect`] when nobody serves the socket.
@@ -93,11 +92,10 @@ impl LocalClient {
         exchange::returned(&self.ask(Question::run(command), timeout)?)
     }
 
-    /// Fires events and waits until they are acknowledged; gives what became of each. Their data get
-    /// their `_stamp`.
+    /// Fires events and waits until they are acknowledged; returns the result of each. Sets `_stamp` in their data.
     ///
     /// # Errors
-    /// [`LocalError`]. When the connection breaks meanwhile, nobody knows which events were taken.
+    /// [`LocalError`]. If the connection breaks meanwhile, nobody knows which events were accepted.
     pub fn fire(
         &mut self,
         events: impl IntoIterator<Item = (String, Map)>,
@@ -126,7 +124,7 @@ impl LocalClient {
         })
     }
 
-    /// A stream of events to be fired, over a connection of its own.
+    /// A stream of events to be fired, over its own connection.
     ///
     /// # Errors
     /// [`LocalError::Connect`] when nobody serves the socket within the time.
@@ -145,8 +143,8 @@ impl LocalClient {
         Ok(stream)
     }
 
-    /// Events, from wherever `query` says, over a connection of its own. Waits until the server has
-    /// answered: an event fired after this is part of a stream that begins now.
+    /// Events from where `query` says, over a separate connection. Waits until the server has answered: an event fired
+    /// after this is part of a stream that begins now.
     ///
     /// # Errors
     /// [`LocalError`].
@@ -211,7 +209,7 @@ impl LocalClient {
     }
 }
 
-/// Events from a local socket. A connection that is cut is made again, and the stream goes on after
+/// Events from a local socket. It reconnects when the connection breaks, and continues after
 /// [`EventStream::position`].
 #[derive(Debug)]
 pub struct EventStream {
@@ -266,8 +264,8 @@ impl EventStream {
     /// The next event or gap; `None` when the time is over.
     ///
     /// # Errors
-    /// [`LocalError`] when the server refuses to go on. A connection that is cut is made again within
-    /// the time; [`LocalError::Connect`] if there was none when it was over.
+    /// [`LocalError`] when the server refuses to continue. It reconnects within the time if the connection breaks;
+    /// [`LocalError::Connect`] if there was no connection when the time was over.
     pub fn next(&mut self, wait: Wait) -> Result<Option<Delivery>, LocalError> {
         self.leave_inherited();
         let mut call = Call::transfer(wait);
@@ -288,7 +286,7 @@ impl EventStream {
         self.events.socket().map(AsFd::as_fd)
     }
 
-    /// Closes the connection; the next call makes one and goes on at the position.
+    /// Closes the connection; the next call reconnects and continues at the position.
     pub fn close(&mut self) {
         self.events.leave();
     }
@@ -300,8 +298,8 @@ impl EventStream {
     }
 }
 
-/// Events fired without waiting for each: any number in flight over one request, each answered, in
-/// their order. When the connection breaks, nobody knows which of the unanswered ones were taken.
+/// Events fired without waiting for each: any number in flight over one request, each answered, in order. If the
+/// connection breaks, nobody knows which of the unanswered ones were accepted.
 #[derive(Debug)]
 pub struct FireStream {
     fires: Fires<OwnedFd>,

@@ -35,7 +35,7 @@ pub(super) struct Events<S> {
 
 #[derive(Debug)]
 enum State {
-    /// There is no connection, or the request is on its way.
+    /// There is no connection, or the request is being sent.
     AwaitHead,
     /// The server refused; why is in the body.
     Refused(Head, Body),
@@ -152,13 +152,13 @@ impl<S> Events<S> {
         Ok(matches!(self.state, State::Complete).then_some(Delivery::End))
     }
 
-    /// Ends the connection; the next call makes one and goes on at the position.
+    /// Closes the connection; the next call reconnects and continues at the position.
     pub(super) fn leave(&mut self) {
         self.link.forget();
         self.cut();
     }
 
-    /// The connection is over, and with it what came of a record.
+    /// The connection is over, and so is the unfinished record.
     fn cut(&mut self) {
         if !matches!(self.state, State::Complete) {
             self.state = State::AwaitHead;
@@ -199,7 +199,7 @@ impl<S> Events<S> {
                     self.state = State::Complete;
                     self.link.forget();
                 } else if body.is_done() {
-                    // A server that ends closes streams that would go on: there is more to come.
+                    // A server that ends also closes streams that are not finished: more events will follow.
                     self.lost_between_records(now);
                 }
             }

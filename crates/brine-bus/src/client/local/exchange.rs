@@ -308,7 +308,7 @@ pub(super) fn returned(answer: &[u8]) -> Result<Value, LocalError> {
     }
 }
 
-/// What an answer to [`Question::fire`] of so many events says.
+/// The results in an answer to [`Question::fire`] of this many events.
 pub(super) fn fired(mut answer: &[u8], count: usize) -> Result<Vec<Fired>, LocalError> {
     let mut answers = Vec::with_capacity(count);
     let mut log = LogId(0);

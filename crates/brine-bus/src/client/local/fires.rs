@@ -34,7 +34,7 @@ pub(super) struct Fires<S> {
     /// Events that were fired and are not answered yet.
     unanswered: usize,
     log: LogId,
-    /// Answers as they came, and what is not used yet of them.
+    /// Answers as they arrived, and how much of them is not used yet.
     records: Vec<u8>,
     answers: VecDeque<Fired>,
     is_finished: bool,
@@ -206,7 +206,7 @@ impl<S> Driver<S> for Fires<S> {
         if !is_connected {
             return self.link.connect(call, now);
         }
-        // A server whose answers nobody reads does not read either: both go on together.
+        // A server whose answers are not read stops reading too, so both directions must make progress together.
         let step = match is_written {
             true => self.link.transfer(),
             false => self.link.exchange(),

@@ -8,7 +8,7 @@ use super::Acknowledge;
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
-/// An answer that is no HTTP of the server's.
+/// An answer that is not valid HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
@@ -224,7 +224,7 @@ pub(super) const fn fire_target(acknowledge: Acknowledge) -> &'static str {
     }
 }
 
-/// Appends bytes as a chunk of a body; there must be some, since an empty chunk ends it.
+/// Appends bytes as a chunk of a body. They must not be empty, since an empty chunk ends the body.
 pub(super) fn chunk(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
     out.extend_from_slice(bytes);

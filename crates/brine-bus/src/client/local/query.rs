@@ -23,7 +23,7 @@ pub struct EventQuery {
     pub until: String,
     /// A sequence to end before.
     pub before: Option<u64>,
-    /// Only the last so many, and what comes after.
+    /// Only this many of the last events, and those that follow.
     pub last: Option<u64>,
     /// The most events.
     pub limit: Option<u64>,

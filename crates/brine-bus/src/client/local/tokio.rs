@@ -36,8 +36,7 @@ impl LocalClient {
         }
     }
 
-    /// Connects, trying for so long (`None`: for ever), unless there is a connection. The calls below
-    /// try once.
+    /// Connects within this time (`None`: waits for ever), unless there is a connection. The calls below try once.
     ///
     /// # Errors
     /// [`LocalError::Connect`] when nobody serves the socket.
@@ -91,11 +90,11 @@ impl LocalClient {
         exchange::returned(&self.ask(Question::run(command), timeout).await?)
     }
 
-    /// Fires events and waits until they are acknowledged; gives what became of each. Their data get
-    /// their `_stamp`. Dropping the future gives the answer up; the events may be fired all the same.
+    /// Fires events and waits until they are acknowledged; returns the result of each. Sets `_stamp` in their data.
+    /// Dropping the future gives up the answer; the events may be fired nevertheless.
     ///
     /// # Errors
-    /// [`LocalError`]. When the connection breaks meanwhile, nobody knows which events were taken.
+    /// [`LocalError`]. If the connection breaks meanwhile, nobody knows which events were accepted.
     pub async fn fire(
         &mut self,
         events: impl IntoIterator<Item = (String, Map)>,
@@ -109,7 +108,7 @@ impl LocalClient {
         exchange::fired(&answer, self.exchange.count())
     }
 
-    /// A stream of events to be fired, over a connection of its own.
+    /// A stream of events to be fired, over its own connection.
     ///
     /// # Errors
     /// [`LocalError::Connect`] when nobody serves the socket within the time.
@@ -124,8 +123,8 @@ impl LocalClient {
         Ok(FireStream { fires })
     }
 
-    /// Events, from wherever `query` says, over a connection of its own. Waits until the server has
-    /// answered: an event fired after this is part of a stream that begins now.
+    /// Events from where `query` says, over a separate connection. Waits until the server has answered: an event fired
+    /// after this is part of a stream that begins now.
     ///
     /// # Errors
     /// [`LocalError`].
@@ -169,7 +168,7 @@ impl LocalClient {
     }
 }
 
-/// Events from a local socket. A connection that is cut is made again, and the stream goes on after
+/// Events from a local socket. It reconnects when the connection breaks, and continues after
 /// [`EventStream::position`].
 #[derive(Debug)]
 pub struct EventStream {
@@ -210,8 +209,8 @@ impl EventStream {
     /// The next event or gap; `None` when the time is over. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`LocalError`] when the server refuses to go on. A connection that is cut is made again within
-    /// the time; [`LocalError::Connect`] if there was none when it was over.
+    /// [`LocalError`] when the server refuses to continue. It reconnects within the time if the connection breaks;
+    /// [`LocalError::Connect`] if there was no connection when the time was over.
     pub async fn next(&mut self, wait: Wait) -> Result<Option<Delivery>, LocalError> {
         let mut call = Call::transfer(wait);
         loop {
@@ -226,8 +225,8 @@ impl EventStream {
     }
 }
 
-/// Events fired without waiting for each: any number in flight over one request, each answered, in
-/// their order. When the connection breaks, nobody knows which of the unanswered ones were taken.
+/// Events fired without waiting for each: any number in flight over one request, each answered, in order. If the
+/// connection breaks, nobody knows which of the unanswered ones were accepted.
 #[derive(Debug)]
 pub struct FireStream {
     fires: Fires<Stream>,

@@ -36,7 +36,7 @@ impl Inbox {
     #[inline]
     pub(super) fn cut(&mut self) -> Result<Option<Range<usize>>, FrameError> {
         let unread = &self.buffer[self.start..self.end];
-        // Asking the decoder only for news keeps a frame that comes in small pieces cheap.
+        // Asking the decoder only about new bytes keeps a frame that arrives in small pieces cheap.
         if unread.len() < self.decoder.wanted() {
             return Ok(None);
         }

@@ -20,13 +20,12 @@ use super::event::{Event, EventRef};
 
 /// One listener's state between two calls.
 ///
-/// **Pending events.** As in Salt, an event a call passes over is kept if a subscription matches
-/// it, else lost; a later call looks there first, in order of arrival, and drops what neither it
-/// nor any subscription wants. Salt keeps them without a bound, and a program that subscribes and
-/// never asks grows until it is killed. Here they take at most
-/// [`SubscriberConfig::max_pending_bytes`]: an event that does not fit is lost and the call fails
-/// with [`SessionError::PendingFull`] (further calls go on), since dropping an event somebody
-/// subscribed to in silence would leave them waiting for it.
+/// **Pending events.** As in Salt, an event that a call passes over is kept if a subscription matches it, else lost. A
+/// later call looks there first, in order of arrival, and drops events that neither it nor any subscription wants.
+/// Salt keeps pending events without limit, so a program that subscribes and never asks grows until it is killed. Here
+/// they use at most [`SubscriberConfig::max_pending_bytes`]: an event that does not fit is lost, and the call fails
+/// with [`SessionError::PendingFull`] (further calls continue). Dropping an event silently would leave the subscriber
+/// waiting for it.
 #[derive(Debug)]
 pub struct Session {
     inbox: Inbox,
@@ -53,11 +52,11 @@ pub struct Counters {
     pub connections: u64,
 }
 
-/// Why a session cannot hand out an event.
+/// Why a session cannot return an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The bytes are no frames; the connection is over.
+    /// The bytes are not frames; the connection is over.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// An event a subscription wants was lost.
