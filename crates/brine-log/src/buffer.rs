@@ -67,10 +67,9 @@ impl<T: Copy> Writer<T> {
             items.len() <= self.room(),
             "append past the capacity of a segment"
         );
-        // SAFETY: `end + items.len()` is within the capacity (checked above), so the target is
-        // inside the allocation. It lies at or above `published`, where no reader looks and no
-        // other writer exists; `items` is a live borrow elsewhere, since nobody can hold a
-        // reference to memory at or above `published`.
+        // SAFETY: `end + items.len()` is within the capacity (checked above), so the target is inside the allocation.
+        // It is at or above `published`, where no reader looks and no other writer exists; `items` is a live borrow of
+        // other memory, since nobody can hold a reference to memory at or above `published`.
         unsafe {
             let target = self.memory.start.add(self.end);
             target.copy_from_nonoverlapping(NonNull::from(items).cast(), items.len());

@@ -41,7 +41,7 @@ impl LogConfig {
 /// What the log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
-    /// The oldest event still there; equal to `next` when there is none.
+    /// The oldest event still in the log; equal to `next` when there is none.
     pub oldest: Seq,
     /// The number the next event will get.
     pub next: Seq,

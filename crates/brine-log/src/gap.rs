@@ -11,18 +11,17 @@ use crate::position::Position;
 pub struct Gap {
     /// The first event that is missing.
     pub from: Position,
-    /// The event the cursor goes on with.
+    /// The event with which the cursor continues.
     pub to: Position,
     /// Why, where that is known.
     pub reason: Option<GapReason>,
-    /// How many of the numbers between killed processes left unused, so that they stand for no event.
+    /// How many of the numbers in between killed processes left unused: those have no event.
     pub unused: u64,
 }
 
 impl Gap {
-    /// How many events are missing; `None` if nobody can know: the reader was at a position of
-    /// another log or beyond the tail, or a process was killed, of whose last numbers most were
-    /// never used.
+    /// How many events are missing; `None` if nobody can know: the reader was at a position of another log or beyond
+    /// the tail, or a process was killed and most of its last numbers were never used.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {
         let is_known =

@@ -39,8 +39,8 @@ impl Log {
         Self::open(config, None, Unused::default())
     }
 
-    /// A log that goes on where its history ends: with its identity and its next number. Event
-    /// cursors read from the history what is no longer in memory.
+    /// A log that continues where its history ends: with its identity and its next number. Event cursors read from the
+    /// history what is no longer in memory.
     #[cfg(feature = "history")]
     #[must_use]
     pub fn with_history(config: LogConfig, history: &crate::history::PreparedHistory) -> Arc<Self> {
@@ -165,16 +165,15 @@ impl Log {
         }
     }
 
-    /// Whether so much waits to be written to the overflow that whoever appends should wait for
-    /// [`Log::overflow_progress`] first, so that lagging cursors miss nothing.
+    /// Whether so much waits to be written to the overflow that callers should wait for [`Log::overflow_progress`]
+    /// before they append, so that lagging cursors miss nothing.
     #[inline]
     #[must_use]
     pub fn is_backed_up(&self) -> bool {
         self.shared.is_backed_up()
     }
 
-    /// Waits until the overflow has written something, or does not hold up anybody any more.
-    /// Dropping the future loses nothing.
+    /// Waits until the overflow has written something, or no longer delays anybody. Dropping the future loses nothing.
     pub async fn overflow_progress(&self) {
         let before = self.shared.progress();
         wait_for(&self.shared.progressed, || {
@@ -183,7 +182,7 @@ impl Log {
         .await;
     }
 
-    /// Gives up an overflow whose disk takes nothing any more; it is tried again in a minute.
+    /// Gives up an overflow whose disk no longer accepts writes; it is tried again in a minute.
     pub fn give_up_overflow(&self) {
         self.shared.fail_overflow(&io::ErrorKind::TimedOut.into());
     }
@@ -235,19 +234,19 @@ impl Log {
         self.shared.lock().lag(seq)
     }
 
-    /// How many events these numbers stand for at most: those that killed processes left unused are not counted.
+    /// The most events that these numbers can have: those that killed processes left unused are not counted.
     #[must_use]
     pub fn count(&self, seqs: Range<Seq>) -> u64 {
         self.shared.lock().count(seqs)
     }
 
-    /// The number so many events before this one; the first number, if there are not as many.
+    /// The number this many events before this one; the first number, if there are fewer.
     #[must_use]
     pub fn before(&self, seq: Seq, events: u64) -> Seq {
         self.shared.lock().before(seq, events)
     }
 
-    /// The number so many events after this one.
+    /// The number this many events after this one.
     #[must_use]
     pub fn after(&self, seq: Seq, events: u64) -> Seq {
         self.shared.lock().after_events(seq, events)

@@ -56,7 +56,7 @@ pub(crate) struct OnDisk {
     sizes: Sizes,
 }
 
-/// What came of a write.
+/// The result of a write.
 pub(crate) struct Written {
     pub(crate) on_disk: OnDisk,
     /// The free space of the file system, in bytes, if it was looked at.

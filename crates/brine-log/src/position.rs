@@ -14,8 +14,8 @@ pub struct Seq(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
-/// Which log: a number the caller draws at random for each new log, since sequence numbers alone
-/// begin anew with every one. As text, hexadecimal.
+/// Which log: a number that the caller draws at random for each new log, since sequence numbers alone start again with
+/// every one. As text, hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogId(pub u64);
 
@@ -38,7 +38,7 @@ pub enum Start {
     /// With the event after this one. If events between are gone, or the position is of another
     /// log or beyond the tail, the cursor's first answer is the gap.
     After(Position),
-    /// With the first event taken in at this time or later.
+    /// With the first event received at this time or later.
     Since(Millis),
 }
 

@@ -233,8 +233,8 @@ impl SegmentWriter {
         self.bare_end
     }
 
-    /// Shows readers all that was appended. Frames first, so that whoever sees an index entry
-    /// finds its event.
+    /// Shows readers everything that was appended. Frames first, so that a reader that sees an index entry finds its
+    /// event.
     pub(crate) fn publish(&self) {
         self.bare.iter().for_each(Writer::publish);
         self.prefixed.iter().for_each(Writer::publish);
@@ -287,7 +287,7 @@ impl Segment {
         before.map_or(0, |(before, entry)| frame_end(framing, before, entry))
     }
 
-    /// The first event taken in at `time` or later.
+    /// The first event received at `time` or later.
     pub(crate) fn since(&self, time: Millis) -> Option<Seq> {
         let nth = self
             .index

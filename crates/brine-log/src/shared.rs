@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     /// A plain mutex: held for copying a batch or looking up a segment, never across an await or
     /// any input or output.
     memory: Mutex<Memory>,
-    /// What the log has besides, on disk for good.
+    /// What the log also has on disk for good.
     pub(crate) stored: Option<Arc<StoredSegments>>,
     /// Woken by each append.
     pub(crate) appended: Notify,

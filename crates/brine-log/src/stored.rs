@@ -25,11 +25,11 @@ pub(crate) struct StoredSegments {
     next: AtomicU64,
 }
 
-/// What a cursor asks for. Whoever asked may have left by the time of the answer.
+/// What a cursor asks for. It may have left by the time of the answer.
 pub(crate) enum Request {
     /// What there is at a number, or behind what has none of these tags.
     Load(Seq, Arc<TagQuery>, oneshot::Sender<(Seq, Loaded)>),
-    /// The first event taken in at this time or later.
+    /// The first event received at this time or later.
     Find(Millis, oneshot::Sender<Option<Seq>>),
 }
 
@@ -38,11 +38,11 @@ pub(crate) enum Request {
 pub(crate) enum Loaded {
     /// A segment that holds it.
     Segment(Arc<Segment>),
-    /// It is not there; this is the next that may be.
+    /// It is not stored; this is the next event that may be.
     Gap(Seq, Option<GapReason>),
     /// Nothing that late is stored.
     NotStored,
-    /// Nothing before it has the tags; asking again goes on from there.
+    /// Nothing before it has the tags; asking again continues from there.
     PassedOver,
     /// The store could not be read.
     Unreadable,
@@ -92,7 +92,7 @@ impl StoredSegments {
         answer.unwrap_or((at, Loaded::Unreadable))
     }
 
-    /// The first stored event taken in at this time or later, as far as that can be read.
+    /// The first stored event received at this time or later, as far as that can be read.
     pub(crate) async fn find(&self, at: Millis) -> Option<Seq> {
         let (answer, answered) = oneshot::channel();
         self.ask(Request::Find(at, answer), answered).await?

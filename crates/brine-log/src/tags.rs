@@ -96,7 +96,7 @@ impl TagsOfBlock {
     }
 }
 
-/// The bits of one item in a filter of so many bytes.
+/// The bits of one item in a filter of this many bytes.
 fn bits(item: u64, bytes: usize) -> impl Iterator<Item = usize> {
     #[allow(clippy::cast_possible_truncation)] // halves of it
     let (start, step) = (item as u32, (item >> 32) as u32 | 1);

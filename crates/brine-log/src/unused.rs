@@ -21,7 +21,7 @@ impl Unused {
         }
     }
 
-    /// How many events these numbers stand for at most.
+    /// The most events that these numbers can have.
     pub(crate) fn count(&self, seqs: Range<Seq>) -> u64 {
         let seqs = seqs.start.0..seqs.end.0;
         let first = self.0.partition_point(|unused| unused.end <= seqs.start);
@@ -34,7 +34,7 @@ impl Unused {
         seqs.end.saturating_sub(seqs.start).saturating_sub(unused)
     }
 
-    /// The number so many events before this one; the first number, if there are not as many.
+    /// The number this many events before this one; the first number, if there are fewer.
     pub(crate) fn before(&self, seq: Seq, events: u64) -> Seq {
         let (mut at, mut left) = (seq.0, events);
         for unused in self.0.iter().rev().filter(|unused| unused.start < seq.0) {
@@ -48,7 +48,7 @@ impl Unused {
         Seq(at.saturating_sub(left))
     }
 
-    /// The number so many events after this one.
+    /// The number this many events after this one.
     pub(crate) fn after(&self, seq: Seq, events: u64) -> Seq {
         let mut at = seq.0.saturating_add(events);
         for unused in self.0.iter().filter(|unused| unused.end > seq.0) {

@@ -172,8 +172,8 @@ impl EventCursor {
         }
     }
 
-    /// The next event it will hand out. For a cursor that starts at a time, until that is resolved: the first event
-    /// it might return.
+    /// The next event that it will return. For a cursor that starts at a time, until that is resolved: the first event
+    /// that it might return.
     #[must_use]
     pub const fn seq(&self) -> Seq {
         self.seq
@@ -241,7 +241,7 @@ impl EventCursor {
             let mut memory = self.shared.lock();
             self.seq = match found {
                 Some(seq) if seq < memory.oldest() => seq,
-                // Some of what was in the log has been stored meanwhile, and may be of that time.
+                // Meanwhile, events that were in the log may have been stored, and may be of that time.
                 None if memory.oldest() > in_log => continue,
                 _ => memory.since(time),
             };
@@ -257,11 +257,10 @@ impl EventCursor {
         wait_for(&shared.appended, || !matches!(self.next(), Next::Tail)).await;
     }
 
-    /// Waits for events, wherever they are. Does not move the cursor. Dropping the future loses
-    /// nothing.
+    /// Waits for events, wherever they are. Does not move the cursor. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The gap, where events are missing: [`EventCursor::skip`] goes on behind it.
+    /// The gap, where events are missing: [`EventCursor::skip`] continues after it.
     pub async fn ready(&mut self) -> Result<Events, Gap> {
         loop {
             match self.next() {

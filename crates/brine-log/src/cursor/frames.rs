@@ -15,10 +15,10 @@ use crate::position::{Millis, Seq, Start};
 use crate::segment::{Segment, nth};
 use crate::shared::Shared;
 
-/// The most a [`Chunk`] holds, in bytes, so that a reader far behind cannot hold up others.
+/// The most that a [`Chunk`] holds, in bytes, so that a reader far behind cannot delay others.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// A reader that writes frames to a socket. It stands at a byte: a write may end inside a frame.
+/// A reader that writes frames to a socket. Its position is a byte: a write may end inside a frame.
 pub struct FrameCursor {
     shared: Arc<Shared>,
     location: Location,
@@ -151,7 +151,7 @@ impl Chunk {
         })
     }
 
-    /// When an event of it was taken in.
+    /// When one of its events was received.
     #[must_use]
     pub fn taken_in(&self, seq: Seq) -> Option<Millis> {
         let event = self.segment.event(nth(self.segment.first, seq));

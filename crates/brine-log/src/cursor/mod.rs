@@ -27,7 +27,7 @@ pub enum Next<T> {
     Tail,
     /// Events that are not in memory: `load` fetches them.
     Stored,
-    /// Events are missing: `skip` goes on behind them.
+    /// Events are missing: `skip` continues after them.
     Gap(Gap),
 }
 
@@ -79,8 +79,8 @@ impl Location {
         }
     }
 
-    /// Reads the segment back, if it is on disk. Whoever reads it holds it; between two calls of
-    /// `next` a cursor holds none.
+    /// Reads the segment back, if it is on disk. Only the caller holds it; between two calls of `next` a cursor holds
+    /// none.
     async fn load(&mut self, shared: &Shared) {
         let requested = shared.lock().request(self.segment);
         if let Some(requested) = requested {

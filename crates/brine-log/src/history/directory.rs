@@ -31,8 +31,8 @@ pub(crate) struct OwnDirectory {
     _lock: File,
 }
 
-/// Files as they were when this process opened them. Whoever removes or replaces one leaves a writer with a file that
-/// has no name: it takes every write, and is gone when it is closed.
+/// The files as they were when this process opened them. If somebody removes or replaces one, the writer has a file
+/// without a name: it accepts every write, and is gone when it is closed.
 pub(crate) struct HeldFiles(Vec<HeldFile>);
 
 struct HeldFile {
@@ -84,7 +84,7 @@ impl HeldFiles {
 }
 
 impl OwnDirectory {
-    /// Makes the directory if it is not there, and takes it.
+    /// Creates the directory if it does not exist, and locks it.
     pub(crate) fn take(directory: &Path) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::Directory {
             directory: directory.to_owned(),

@@ -18,11 +18,11 @@ use crate::segment::{Framings, Segment};
 use crate::stored::{Loaded, Request, StoredSegments};
 use crate::tags::TagQuery;
 
-/// How many segments are kept in mind before those that nobody holds are forgotten.
+/// How many segments are remembered before those that nobody holds are forgotten.
 const HELD_SEGMENTS: usize = 64;
 /// Segments that stay for cursors that have not read all of them, or read the same, in bytes.
 const RECENT_BYTES: usize = 4 << 20;
-/// Blocks whose tags are looked at for one request, so that a search does not hold up the others.
+/// How many blocks' tags are examined for one request, so that a search does not delay the others.
 const TAGS_AT_ONCE: usize = 2048;
 
 /// Starts the thread that reads a store for the cursors of its log. It ends when nobody can ask
@@ -41,7 +41,7 @@ pub(crate) fn start(mut reader: Box<dyn BlockReader>) -> Result<Arc<StoredSegmen
 }
 
 fn serve(mut loader: Loader, mut arriving: mpsc::Receiver<Request>) {
-    // Whoever asked may have left: then nobody misses the answer.
+    // The caller may have left: then nobody misses the answer.
     while let Some(request) = arriving.blocking_recv() {
         match request {
             Request::Load(at, tags, answer) => {
@@ -56,7 +56,7 @@ fn serve(mut loader: Loader, mut arriving: mpsc::Receiver<Request>) {
                     _ => None,
                 };
                 let _ = answer.send(loaded);
-                // Whoever reads one segment after the other finds the next one ready.
+                // A caller that reads one segment after the other finds the next one ready.
                 if let Some(end) = end.filter(|_| is_in_order && arriving.is_empty()) {
                     let _ = loader.load(end); // what fails is reported to whoever asks for it
                 }
@@ -64,7 +64,7 @@ fn serve(mut loader: Loader, mut arriving: mpsc::Receiver<Request>) {
             Request::Find(time, answer) => {
                 let found = loader.find(time).unwrap_or_else(|error| {
                     loader.report_failure(error);
-                    // Whoever reads on from here is told.
+                    // The next reader from here gets the error.
                     Some(Seq(0))
                 });
                 let _ = answer.send(found);
@@ -90,7 +90,7 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// A loader that keeps segments of so many bytes, at least one, for whoever reads them next.
+    /// A loader that keeps segments of this many bytes, at least one, for later readers.
     pub(crate) fn new(
         reader: Box<dyn BlockReader>,
         max_recent_bytes: usize,
@@ -164,8 +164,8 @@ impl Loader {
         }
     }
 
-    /// Nothing is stored between these; why, as far as that is recorded. What is missing for different reasons is told
-    /// in turn.
+    /// Nothing is stored between these; returns why, if that is recorded. Ranges that are missing for different
+    /// reasons are reported one after the other.
     fn gap(&mut self, from: Seq, to: Seq) -> Result<Loaded, StoreError> {
         let gaps = self.reader.gaps()?;
         let recorded = gaps.iter().find(|gap| gap.first < to && gap.last >= from);
@@ -177,7 +177,7 @@ impl Loader {
         Ok(Loaded::Gap(to, is_damaged.then_some(GapReason::Damaged)))
     }
 
-    /// The engine cannot read a block: goes on with the next that begins later.
+    /// The engine cannot read a block: continues with the next one that begins later.
     fn after_damage(&mut self, at: Seq, reason: &str) -> Result<Loaded, StoreError> {
         self.report_damage(at, reason);
         match self.reader.first_after(at)? {
@@ -204,7 +204,7 @@ impl Loader {
         }
     }
 
-    /// Whether the segment before this number was read lately.
+    /// Whether the segment before this number was read recently.
     fn has_just_read(&self, at: Seq) -> bool {
         self.recent.iter().any(|read| read.segment.end() == at)
     }
@@ -223,7 +223,7 @@ impl Loader {
         self.recent.push_back(read);
     }
 
-    /// Takes the memory back of segments for which there is no room beside the next one.
+    /// Frees the memory of segments for which there is no room beside the next one.
     fn make_room(&mut self) {
         while self.recent_bytes + ORDINARY_BYTES > self.max_recent_bytes
             && let Some(oldest) = self.recent.pop_front()
@@ -233,7 +233,7 @@ impl Loader {
         }
     }
 
-    /// The first event taken in at this time or later.
+    /// The first event received at this time or later.
     pub(crate) fn find(&mut self, time: Millis) -> Result<Option<Seq>, StoreError> {
         let Some(head) = self.reader.find(time)? else {
             return Ok(None);
@@ -245,8 +245,8 @@ impl Loader {
         })
     }
 
-    /// The first event from `from` on that may match, or that is missing, or behind `limit` blocks
-    /// without one; the end of the sealed blocks if there is none before.
+    /// The first event from `from` on that may match or is missing, or the position after `limit` blocks without one;
+    /// the end of the sealed blocks if there is none before.
     pub(crate) fn candidate(
         &mut self,
         from: Seq,

@@ -71,8 +71,8 @@ pub struct HistoryConfig {
     pub retention: Retention,
     /// Names of fields whose values are blanked, wherever they are in an event's data.
     pub redact: Vec<String>,
-    /// How long writing is tried again, while events wait in memory, before those are given up; and after how long a
-    /// disk that does not answer is reported.
+    /// How long writing is retried, while events wait in memory, before those are given up; and after how long a disk
+    /// that does not answer is reported.
     #[doc(hidden)]
     pub give_up_after: Duration,
 }
@@ -127,13 +127,13 @@ struct Shared {
     closing: AtomicBool,
     /// Wakes the writer's thread.
     alarm: Arc<Alarm>,
-    /// Commits are so quick that whoever waits for one had better not sleep.
+    /// Commits are so quick that a caller that waits for one should poll instead of sleeping.
     is_quick: AtomicBool,
     /// Somebody waits for a commit without sleeping.
     is_watched: AtomicBool,
     requests: Mutex<Vec<Request>>,
     consumers: Mutex<BTreeMap<ConsumerName, Consumer>>,
-    /// Wakes whoever follows a consumer: somebody has changed one.
+    /// Wakes those who follow a consumer: somebody has changed one.
     consumers_changed: Notify,
     segments: Arc<StoredSegments>,
     /// Numbers that killed processes left unused.
@@ -256,8 +256,8 @@ impl History {
         status
     }
 
-    /// Whether the disk hangs: somebody waits for it, and for ten seconds nothing was written. Logs it, once, and that
-    /// it is over. Whoever waits long is to call this: the thread that writes cannot.
+    /// Whether the disk hangs: somebody waits for it, and for ten seconds nothing was written. Logs that once, and
+    /// again when it is over. Those who wait long must call this: the writing thread cannot.
     pub fn notice_hanging(&self) -> Option<StoreError> {
         let shared = &self.shared;
         if lock(&shared.status).trouble.is_some() {
@@ -287,8 +287,7 @@ impl History {
         }
     }
 
-    /// How many events these numbers stand for at most: those that killed processes left unused are
-    /// not counted.
+    /// The most events that these numbers can have: those that killed processes left unused are not counted.
     #[must_use]
     pub fn count(&self, seqs: Range<Seq>) -> u64 {
         self.shared.unused.count(seqs)
@@ -324,11 +323,11 @@ impl History {
         self.shared.ask(Change::Save(name)).await
     }
 
-    /// Changes a consumer, and gives what came of it; on disk when this returns. `None` if there is
-    /// none of that name. Dropping the future leaves it open whether it is on disk.
+    /// Changes a consumer, and returns the result; on disk when this returns. `None` if there is no consumer of that
+    /// name. If the future is dropped, the change may or may not reach the disk.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot be written; then it holds for this process alone.
+    /// [`StoreError`] if it cannot be written; then it is valid only in this process.
     pub async fn change(
         &self,
         name: &ConsumerName,
@@ -416,14 +415,14 @@ impl Drop for Watching<'_> {
 
 impl Shared {
     fn want(&self, end: u64) {
-        // Whoever raised it before has woken the writer.
+        // The one who raised it before has woken the writer.
         if self.wanted.fetch_max(end, Ordering::AcqRel) < end {
             self.stall.begin(self.progress.borrow().next);
             self.alarm.ring();
         }
     }
 
-    /// Waits for a commit without sleeping, if commits are quick and nobody else does so already: to be woken takes a
+    /// Polls for a commit without sleeping, if commits are quick and nobody else polls already: waking up takes a
     /// quarter of the time of such a commit.
     async fn watch_commit(&self, events: &Range<u64>) -> Option<Result<(), NotDurable>> {
         if !self.is_quick.load(Ordering::Relaxed) || self.is_watched.swap(true, Ordering::Acquire) {
@@ -436,7 +435,8 @@ impl Shared {
 
     fn push(&self, request: Request) {
         let mut requests = lock(&self.requests);
-        // Of those that nobody waits for the first one is enough: it begins the time in which others are gathered.
+        // Of the events for which nobody waits, only the first wakes the writer: it starts the time in which others
+        // are gathered.
         let must_wake = request.answer.is_some() || requests.is_empty();
         requests.push(request);
         drop(requests);

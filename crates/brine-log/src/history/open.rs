@@ -130,7 +130,7 @@ pub(super) fn existing_store(directory: &Path) -> Result<PathBuf, OpenError> {
 }
 
 impl PreparedHistory {
-    /// Opens the store in the configured directory, which is made if it is not there.
+    /// Opens the store in the configured directory, which is created if it does not exist.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -258,7 +258,7 @@ struct Recovered {
     until: Millis,
 }
 
-/// Finds out where the log goes on, and writes that down before anybody uses it.
+/// Determines where the log continues, and stores that before anybody uses it.
 fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, StoreError> {
     let before = store.reading().state()?;
     let newest = store.reading().block_before(Seq(u64::MAX))?;
@@ -330,7 +330,7 @@ pub(crate) fn seal_runs(store: &mut dyn BlockStore, batch: &mut Batch) -> Result
                     .for_each(|event: BlockEvent<'_>| encoder.push(&event));
                 next.0 += events.events();
             }
-            // It stays as it is, and whoever reads it reports it.
+            // It stays as it is, and its readers report it.
             _ => return Ok(()),
         }
     }

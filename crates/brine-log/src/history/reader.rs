@@ -46,11 +46,11 @@ pub struct HistoryInfo {
     pub log: LogId,
     /// The process that writes it now.
     pub writer: Option<u32>,
-    /// The number of the next event. `None` if nobody closed the store: a bus writes it, or was killed.
+    /// The number of the next event. `None` if nobody closed the store: a bus is writing it, or was killed.
     pub next: Option<Seq>,
-    /// The oldest event, and when it was taken in.
+    /// The oldest event, and when it was received.
     pub oldest: Option<(Seq, Millis)>,
-    /// The newest event, and the latest time at which any was taken in.
+    /// The newest event, and the latest time at which any was received.
     pub newest: Option<(Seq, Millis)>,
     /// Sums.
     pub totals: Totals,
@@ -126,7 +126,7 @@ impl HistoryReader {
             let oldest = Some(left.first);
             return Ok(Purged { events, oldest });
         }
-        // Whoever opens the store to change it makes one block of the runs behind these.
+        // A process that opens the store to change it makes one block of the runs after these.
         let runs = sealed.last().map_or(Seq(0), |head| Seq(head.last.0 + 1));
         let newest = reader.block_before(Seq(u64::MAX))?;
         Ok(match newest.filter(|newest| newest.head.last >= seq) {
@@ -141,14 +141,14 @@ impl HistoryReader {
         })
     }
 
-    /// How many events these numbers stand for at most: those that killed processes left unused are not counted, as in
+    /// The most events that these numbers can have: those that killed processes left unused are not counted, as in
     /// [`History::count`](crate::history::History::count).
     #[must_use]
     pub fn count(&self, seqs: Range<Seq>) -> u64 {
         self.unused.count(seqs)
     }
 
-    /// The number so many events before this one; the first number, if there are not as many.
+    /// The number this many events before this one; the first number, if there are fewer.
     #[must_use]
     pub fn before(&self, seq: Seq, events: u64) -> Seq {
         self.unused.before(seq, events)
@@ -171,8 +171,8 @@ impl HistoryReader {
         self.at = at;
     }
 
-    /// Goes on reading with the first event taken in at this time or later; tells whether there is
-    /// one. If not, the reader is at the end.
+    /// Continues reading with the first event received at this time or later; returns whether there is one. If not,
+    /// the reader is at the end.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -210,7 +210,7 @@ impl HistoryReader {
         })
     }
 
-    /// The events just before `at`, as many as lie together; `None` if there are none.
+    /// The events just before `at`, as many as are stored together; `None` if there are none.
     ///
     /// # Errors
     /// [`StoreError`].

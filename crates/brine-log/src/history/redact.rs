@@ -9,8 +9,8 @@ use memchr::memmem::find;
 
 use crate::withheld::is_withheld;
 
-/// Where webhooks' events begin, and the headers in them that are as good as a password. A login
-/// token of salt-api comes in any of them.
+/// How webhooks' events begin, and the headers in them that are as secret as a password. Each of them can carry a
+/// login token of salt-api.
 const HOOKS: &[u8] = b"salt/netapi/hook";
 const HOOK_FIELDS: [&[u8]; 4] = [
     b"X-Auth-Token",
@@ -50,8 +50,8 @@ pub enum Stored<'a> {
 }
 
 impl Redactor {
-    /// Blanks fields of these names wherever they are in an event's data, besides those that are
-    /// always blanked.
+    /// Redacts fields of these names wherever they are in an event's data, in addition to those that are always
+    /// redacted.
     #[must_use]
     pub fn new<'n>(fields: impl IntoIterator<Item = &'n str>) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Redactor {
             // Asterisks for very many short values: more than a block takes.
             Some(_) if self.buffer.len() > MAX_FRAME_BYTES => Stored::Withheld,
             Some(_) => Stored::Redacted(&self.buffer),
-            // It names the field, and nobody can say where the value is.
+            // It contains the field's name, and nobody can say where the value is.
             None => Stored::Withheld,
         }
     }

@@ -20,7 +20,7 @@ pub struct Retention {
     pub max_age: Option<Duration>,
     /// What the store may use on the disk, in bytes; `None` for no limit.
     pub max_bytes: Option<u64>,
-    /// Tags with ages of their own. The first that matches counts.
+    /// Tag patterns with their own ages. The first that matches counts.
     pub tags: Vec<TagAge>,
 }
 
@@ -224,7 +224,7 @@ pub(crate) fn prune(
     let head = &block.head;
     let events = match decoder.decode(&block.data) {
         Ok(events) if events.check_head(head).is_ok() => events,
-        // It stays, and whoever reads it reports it.
+        // It stays, and its readers report it.
         _ => {
             let mut same = block.clone();
             same.head.pruned = rules;

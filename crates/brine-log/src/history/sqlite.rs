@@ -55,8 +55,8 @@ const SCHEMA: &str = "
         saved_at INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// Written ahead since the last checkpoint before the next one, in bytes. Reading it back is most
-/// of what a start after a crash takes.
+/// How much is written ahead between two checkpoints, in bytes. Reading it back is most of what a start after a crash
+/// takes.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
 /// Free pages that stay in the file for use again.
 const KEPT_FREE_PAGES: u64 = 2048;
@@ -96,7 +96,7 @@ pub(crate) struct SqliteReader {
 }
 
 impl SqliteStore {
-    /// Opens a store, which is made if the file is not there or empty.
+    /// Opens a store, which is created if the file does not exist or is empty.
     pub(crate) fn open(path: &Path, sync: CommitSync) -> Result<Self, StoreError> {
         let mut connection = Connection::open_with_flags(
             path,
@@ -148,9 +148,9 @@ impl SqliteReader {
     }
 }
 
-/// Refuses a file of another program or of a newer Brine, and changes nothing: neither the file nor what is beside it. A
-/// file that is not there, empty, or cannot be read passes; so does one whose format is only in what was written ahead of
-/// it, which whoever opens it finds.
+/// Refuses a file of another program or of a newer Brine, and changes nothing: neither the file nor what is beside it.
+/// A file that does not exist, is empty, or cannot be read passes; so does one whose format is only in its write-ahead
+/// log, which is found when it is opened.
 pub(crate) fn refuse_others(path: &Path) -> Result<(), StoreError> {
     match fs::metadata(path) {
         Ok(about) if about.is_file() && about.len() > 0 => {}
@@ -173,7 +173,7 @@ pub(crate) fn refuse_others(path: &Path) -> Result<(), StoreError> {
     };
     match read() {
         Err(refused @ (StoreError::Foreign | StoreError::Newer { .. })) => Err(refused),
-        // Somebody may just be writing it. Whoever opens it properly is told what is wrong.
+        // Somebody may be writing it right now. Opening it properly reports what is wrong.
         _ => Ok(()),
     }
 }
@@ -246,7 +246,7 @@ impl BlockStore for SqliteStore {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        // Not into a store that is no longer ours: another process may have it.
+        // Do not write into a store that is no longer ours: another process may have it.
         if self
             .held_at
             .take()
@@ -261,7 +261,7 @@ impl BlockStore for SqliteStore {
         self.held.check()?;
         self.held_at = Some(Instant::now());
         let bytes: usize = batch.blocks.iter().map(|block| block.data.len()).sum();
-        // Each commit writes some pages besides.
+        // Each commit also writes some other pages.
         self.unchecked_bytes += bytes as u64 + (32 << 10);
         Ok(())
     }

@@ -24,7 +24,7 @@ struct Seen {
 /// What looking came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// All is well, or was never otherwise as far as anybody was told.
+    /// All is well, or no problem has been reported yet.
     Fine,
     /// The disk hangs. `is_new` the first time that this is said.
     Hangs { error: StoreError, is_new: bool },

@@ -246,7 +246,7 @@ pub enum StoreError {
     /// It is some other program's file.
     #[error("it is not a history of Brine's")]
     Foreign,
-    /// Somebody took away a file that this process has open: what is written there has no name any more.
+    /// Somebody removed a file that this process has open: what is written there no longer has a name.
     #[error(
         "{} was removed, moved or replaced; move it back, or restart the bus to begin a new history",
         .file.display()

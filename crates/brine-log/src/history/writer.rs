@@ -39,8 +39,8 @@ use crate::unused::Unused;
 /// They must last for as long as the store may be unable to set aside more, since the bus does not
 /// wait for it: half of them are 12 hours at 50,000 events a second.
 pub(crate) const RESERVED_NUMBERS: u64 = 1 << 32;
-/// How long events gather when nobody waits for them to be on disk, and how often is looked
-/// whether there are too many meanwhile.
+/// How long events gather when nobody waits for them to be on disk, and how often the writer checks whether there are
+/// too many meanwhile.
 const GROUP_TIME: Duration = Duration::from_millis(50);
 const GROUP_SLICE: Duration = Duration::from_millis(5);
 /// How long the thread stays awake after a quick commit that somebody waited for. A program that fires its next event
@@ -50,8 +50,8 @@ const SPIN_TIME: Duration = Duration::from_micros(150);
 const GROUP_BYTES: usize = 1 << 20;
 /// The events of one commit, in bytes, at most about.
 const BATCH_BYTES: u64 = 4 << 20;
-/// From so many bytes in one commit on, the writer has fallen behind and compresses less, until
-/// after a commit of fewer.
+/// From this many bytes in one commit on, the writer has fallen behind and compresses less, until after a commit of
+/// fewer.
 const BEHIND_BYTES: u64 = 2 << 20;
 /// How often retention is applied.
 const UPKEEP_TIME: Duration = Duration::from_secs(10);
@@ -119,7 +119,7 @@ pub(crate) struct Writer {
     /// Whether the last batch was so large that the writer has fallen behind.
     is_behind: bool,
     batch: Batch,
-    /// Who waits for the batch besides those who wait for events.
+    /// Those who wait for the batch, in addition to those who wait for events.
     answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
     store: Box<dyn BlockStore>,
     /// With the numbers set aside.
@@ -463,7 +463,7 @@ impl Writer {
         }
     }
 
-    /// Forgets the events that were to be written; what is asked for besides stays.
+    /// Forgets the events that were to be written; other requests stay.
     fn give_up_batch(&mut self) {
         self.gatherer.forget();
         self.batch.blocks.clear();
@@ -508,7 +508,7 @@ impl Writer {
 
     fn answer(&mut self, result: &Result<(), StoreError>) {
         for answer in self.answers.drain(..) {
-            // Whoever asked may have left.
+            // The caller may have left.
             let _ = answer.send(result.clone());
         }
     }
@@ -541,7 +541,7 @@ impl Writer {
         } = &mut self.upkeep;
         let shared = &self.shared;
         let seq = self.cursor.seq().0;
-        // Whoever waits for a commit goes first; the rest is done the next time.
+        // Those who wait for a commit go first; the rest is done the next time.
         let is_asked = || shared.wanted.load(Ordering::Acquire) > seq;
         let done = retention.apply(&mut *self.store, (encoder, decoder), wait::now(), &is_asked)?;
         self.shared.segments.set_oldest(done.oldest);
@@ -580,7 +580,7 @@ impl Writer {
     }
 }
 
-/// A position from which a reader goes on with this event.
+/// A position from which a reader continues with this event.
 fn before(log: &Log, seq: Seq) -> Position {
     Position {
         log: log.id(),

@@ -82,8 +82,8 @@ struct Kept {
     event_bytes: usize,
     /// The frames before it since the log was made, in bytes of the bare framing.
     frames_before: u64,
-    /// The latest time an event in it was taken in. The clock may have been set back, so that is
-    /// not always the time of the last one.
+    /// The latest time at which an event in it was received. The clock may have been set back, so that is not always
+    /// the time of the last one.
     latest: Millis,
 }
 
@@ -174,17 +174,17 @@ impl Memory {
         }
     }
 
-    /// How many events these numbers stand for at most.
+    /// The most events that these numbers can have.
     pub(crate) fn count(&self, seqs: Range<Seq>) -> u64 {
         self.unused.count(seqs)
     }
 
-    /// The number so many events before this one.
+    /// The number this many events before this one.
     pub(crate) fn before(&self, seq: Seq, events: u64) -> Seq {
         self.unused.before(seq, events)
     }
 
-    /// The number so many events after this one.
+    /// The number this many events after this one.
     pub(crate) fn after_events(&self, seq: Seq, events: u64) -> Seq {
         self.unused.after(seq, events)
     }
@@ -283,7 +283,7 @@ impl Memory {
         (seq, gap)
     }
 
-    /// The first event taken in at `time` or later; the beginning of its segment if that is on disk.
+    /// The first event received at `time` or later; the beginning of its segment if that is on disk.
     pub(crate) fn since(&self, time: Millis) -> Seq {
         let recent = self.segments.iter().filter(|kept| kept.latest >= time);
         let mut found = recent.filter_map(|kept| match kept.in_memory() {
@@ -332,7 +332,7 @@ impl Memory {
         }
     }
 
-    /// Counts a cursor out of a segment, and drops what nobody needs any more.
+    /// Removes a cursor from a segment's count, and drops segments that nobody needs any more.
     pub(crate) fn leave(&mut self, number: u64) {
         if let Some(kept) = self.kept(number) {
             kept.cursors -= 1;

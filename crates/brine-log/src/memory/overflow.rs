@@ -16,7 +16,7 @@ use crate::segment::Segment;
 
 /// Segments read back from the overflow that stay for other readers at the same place, in bytes.
 const LOADED_BYTES: usize = 4 << 20;
-/// How long a failed overflow is not tried again, in milliseconds.
+/// How long to wait before using a failed overflow again, in milliseconds.
 const RETRY_AFTER: u64 = 60_000;
 
 /// What is known of the overflow.
@@ -29,7 +29,7 @@ pub(super) struct Overflow {
     pub(super) bytes: u64,
     /// The memory of segments on their way to disk.
     waiting_bytes: usize,
-    /// Set when it has failed: when it may be tried again.
+    /// Set when it has failed: when to try again.
     retry_at: Option<Millis>,
     /// Segments read back, the latest last.
     loaded: Vec<(u64, Arc<Segment>)>,
@@ -130,7 +130,7 @@ impl Memory {
         })
     }
 
-    /// Takes note that a segment is on disk. Gives it back if nobody needs it any more.
+    /// Notes that a segment is on disk. Returns it if nobody needs it any more.
     pub(crate) fn written(&mut self, number: u64, written: Written) -> Option<OnDisk> {
         let at = number.checked_sub(self.first_segment);
         let at = at.and_then(|at| usize::try_from(at).ok());
@@ -170,7 +170,7 @@ impl Memory {
         overflow.retry_at.replace(retry_at).is_none()
     }
 
-    /// Asks for a segment that is on disk; `None` if it is not there any more.
+    /// Requests a segment that is on disk; `None` if it is no longer there.
     pub(crate) fn request(&mut self, number: u64) -> Option<oneshot::Receiver<Arc<Segment>>> {
         let at = usize::try_from(number.checked_sub(self.first_segment)?).ok()?;
         let Home::Disk(on_disk) = &self.segments.get(at)?.home else {

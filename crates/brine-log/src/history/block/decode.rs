@@ -113,7 +113,7 @@ impl Decoder {
         })
     }
 
-    /// Takes a segment back when nobody reads it any more, so that its memory is used again.
+    /// Takes a segment back when nobody reads it any more, so that its memory is reused.
     pub(crate) fn give_back(&mut self, read: ReadSegment) {
         if read.is_ordinary {
             self.spare = Arc::into_inner(read.segment);
@@ -305,7 +305,7 @@ fn text<'d>(rest: &mut &'d [u8], expected: &'static str) -> Result<&'d str, Bloc
     std::str::from_utf8(bytes).map_err(|_| BlockError::Malformed { expected })
 }
 
-/// The other way of what the encoder does with times: small numbers as small differences in either direction.
+/// Reverses the encoder's zigzag: small numbers become small differences in either direction.
 const fn unzigzag(number: u64) -> u64 {
     (number >> 1) ^ (number & 1).wrapping_neg()
 }

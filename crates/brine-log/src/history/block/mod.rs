@@ -34,10 +34,10 @@ pub struct Head {
     pub first: Seq,
     /// The last event.
     pub last: Seq,
-    /// When the first of its events was taken in.
+    /// When the first of its events was received.
     pub since: Millis,
-    /// The latest time at which an event of this or any earlier block was taken in. It never goes
-    /// back, as clocks do, so that it can be searched.
+    /// The latest time at which an event of this or any earlier block was received. It never goes back, as clocks do,
+    /// so that it can be searched.
     pub until: Millis,
     /// How many events can be read: those that were never stored, or removed since, are not counted.
     pub events: u64,
