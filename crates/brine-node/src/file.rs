@@ -39,7 +39,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         })
 }
 
-/// Whether a packed value holds at most so many values: each takes some 70 bytes in memory, however small it is.
+/// Whether a packed value holds at most this many values: each takes some 70 bytes in memory, however small it is.
 pub(crate) fn holds_at_most(packed: &[u8], values: usize) -> bool {
     let counted = tcp::Decoder::of_value(packed.len(), values).next(packed);
     matches!(counted, Ok(Some(_)))

@@ -52,8 +52,9 @@ const TYPES: [&str; 9] = [
     "nodegroup",
 ];
 
-/// A target that a minion names ends, whatever it and the grains are, and says the same of the same minion; once it was
-/// too much work it selects nobody. The first byte is its type; then come target and grains.
+/// Matching a target that a minion names must end, whatever the target and the grains are, and must give the same
+/// result for the same minion; once it has caused too much work it selects nobody. The first byte is its type; then
+/// come target and grains.
 fn fuzz_target(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else {
         return;

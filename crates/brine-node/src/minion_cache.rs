@@ -280,7 +280,7 @@ mod tests {
         }
         cache.clear(&[Bank::Mine], &id("m1")).unwrap();
         assert_eq!(cache.cached(Bank::Mine, &id("m1")), None);
-        // Nothing to clear is no error.
+        // It is not an error if there is nothing to clear.
         cache.clear(&[Bank::Mine, Bank::Pillar], &id("m3")).unwrap();
     }
 }

@@ -98,7 +98,7 @@ impl NodeBus {
     }
 }
 
-/// Serves a node's bus on a thread of its own until shutdown, so that nothing the node does delays it.
+/// Serves a node's bus on its own thread until shutdown, so that nothing the node does delays it.
 pub(crate) async fn serve(bus: Bus, shutdown: watch::Receiver<bool>) {
     let ended = match bus.spawn(shutdown::requested(shutdown)) {
         Ok(thread) => thread.join().await,

@@ -54,7 +54,7 @@ impl CallLog {
     }
 }
 
-/// Where records go is no part of what a call is.
+/// Where records go is not part of a call.
 impl PartialEq for CallLog {
     fn eq(&self, other: &Self) -> bool {
         self.level == other.level
@@ -62,7 +62,7 @@ impl PartialEq for CallLog {
 }
 
 impl LogRecord {
-    /// Records from pairs of level and text; whatever is no such pair is left out.
+    /// Records from pairs of level and text; anything else is left out.
     #[must_use]
     pub fn read_all(pairs: Option<&Value>) -> Vec<Self> {
         let read = |pair: &Value| match pair.as_array()? {

@@ -39,7 +39,7 @@ impl BatchSize {
         Some(Self::Count(usize::try_from(count).unwrap_or(0)))
     }
 
-    /// How many of so many minions; at least one.
+    /// How many minions at a time, for this many minions; at least one.
     #[must_use]
     pub fn of(self, minions: usize) -> usize {
         match self {
@@ -130,8 +130,8 @@ pub(super) async fn run(
     }
 }
 
-/// Runs a job on those minions of its target that answer a ping, so many at a time: the returns as they come; of
-/// minions that did not return in time, their names alone.
+/// Runs a job on those minions of its target that answer a ping, a limited number at a time. Reports returns as they
+/// arrive; of minions that did not return in time, only the names.
 pub(crate) async fn run_on_target(
     link: &mut impl MasterLink,
     request: &JobRequest,
@@ -251,7 +251,7 @@ impl Batch {
                 }
             }
         }
-        // Whoever was given up made room: look again at once.
+        // A minion that was given up freed a slot: look again at once.
         let until = if late.is_empty() {
             until
         } else {

@@ -134,7 +134,7 @@ impl LocalClient {
         publish(&self.config, &self.master, request).await
     }
 
-    /// Waits for the returns of a job and hands each to `report` as it comes; at the end the minions that did not
+    /// Waits for the returns of a job and passes each to `report` as it arrives; at the end, the minions that did not
     /// return. Ends early if `report` breaks. Dropping the future stops the waiting, not the job.
     ///
     /// # Errors
@@ -148,8 +148,8 @@ impl LocalClient {
         wait::wait(self, job, timeouts, report).await
     }
 
-    /// Runs a job on so many minions at a time, and hands what happens to `report`. Ends early if that breaks.
-    /// Dropping the future stops neither parts of the job that were sent nor takes them back.
+    /// Runs a job on a limited number of minions at a time, and passes what happens to `report`. Ends early if that
+    /// breaks. Dropping the future neither stops nor takes back parts of the job that were sent.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -164,8 +164,9 @@ impl LocalClient {
         batch::run(self, request, minions, pace, timeouts, report).await
     }
 
-    /// Runs a job on those minions of its target that answer a ping, so many at a time; their returns, or nothing of
-    /// those that did not return in time. Dropping the future takes back nothing that was sent.
+    /// Runs a job on those minions of its target that answer a ping, a limited number at a time. Returns their
+    /// returns, without those of minions that did not return in time. Dropping the future takes back nothing that was
+    /// sent.
     ///
     /// # Errors
     /// [`ClientError`].

@@ -18,8 +18,8 @@ pub(crate) trait MasterLink {
     async fn next_event(&mut self, until: Instant) -> Result<Option<(String, Map)>, ClientError>;
 }
 
-/// Waits for the returns of a published job and hands each to `report` as it comes; at the end the minions that did
-/// not return, sorted. Ends early if `report` breaks.
+/// Waits for the returns of a published job and passes each to `report` as it arrives; at the end, the minions that
+/// did not return, sorted. Ends early if `report` breaks.
 pub(crate) async fn wait(
     link: &mut impl MasterLink,
     job: &Published,

@@ -125,8 +125,8 @@ impl Functions {
         })
     }
 
-    /// Runs a call within another, as a module's `__salt__` does: without a job of its own; a missing function is a
-    /// missing key.
+    /// Runs a call within another, as a module's `__salt__` does: without a job of its own; a missing function raises
+    /// a `KeyError`.
     pub(crate) async fn within(&self, call: Call) -> Result<Outcome, Failure> {
         match self.dispatch(call, Origin::Function).await {
             Err(Failure::NotAvailable { fun, .. }) => {

@@ -94,8 +94,8 @@ impl Writer {
     }
 }
 
-/// Counts the jobs that a minion has returned and nobody has published, such as those of `salt-call`: each makes
-/// files, and only a minion's restraint would bound them.
+/// Counts the jobs that a minion has returned and nobody has published, such as those of `salt-call`. Each creates
+/// files, and without this only the minion would limit their number.
 #[derive(Debug, Default)]
 struct Unpublished(HashMap<MinionId, Hour>);
 

@@ -33,7 +33,7 @@ pub type Durable =
 /// A minion that is killed again and again has records of several boots, and sends them in order: the newest of so
 /// many are known.
 const BOOTS: usize = 8;
-/// The file is written anew when it is this large, in bytes, and most of it is of no use any more.
+/// The file is rewritten when it is this large, in bytes, and most of it is obsolete.
 const MIN_REWRITE_BYTES: usize = 4 << 20;
 
 /// What all minions have delivered.
@@ -41,7 +41,8 @@ pub(super) struct Deliveries {
     path: PathBuf,
     /// Held for a look, or while a line is written to the system's memory.
     state: Mutex<State>,
-    /// How many lines are on the disk. Held while they are synced: whoever waits for it finds its own among them.
+    /// How many lines are on disk. Held while they are synced: those who wait for it then find their own lines among
+    /// them.
     synced: AsyncMutex<u64>,
     settled: Notify,
     durable: OnceLock<Durable>,
@@ -75,9 +76,9 @@ pub(super) enum Begun {
     },
     /// All of them are; it is to be settled.
     Known,
-    /// Nobody can tell: the same bytes came before, and nothing is known of their boot. Perhaps the master was killed
-    /// before it had acted on them, perhaps somebody plays again what was recorded long ago. Only the minion can seal it
-    /// anew, so it is refused.
+    /// Unknown: the same bytes came before, and nothing is known of their boot. Perhaps the master was killed before
+    /// it had acted on them, perhaps somebody replays what was recorded long ago. Only the minion can encrypt the
+    /// request again, so this one is refused.
     Doubtful,
 }
 
@@ -379,7 +380,7 @@ impl Line {
         text
     }
 
-    /// A whole line; what a crash has torn is none.
+    /// Only complete lines count, not one that a crash has torn.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.strip_suffix('\n')?.splitn(4, ' ');
         Some(Self {
@@ -524,7 +525,7 @@ mod tests {
         let begin = |delivery, is_repeated| deliveries.begin(&id(), delivery, is_repeated);
         assert_eq!(begin(delivery(7, 2, 3), true), Begun::Known);
         assert_eq!(begin(delivery(7, 2, 6), true), Begun::New { known: 2 });
-        // Another boot begins anew; of one that nobody knows, a request must not have come before.
+        // Another boot starts its own numbers; a request of an unknown boot must not have come before.
         assert_eq!(begin(delivery(8, 1, 1), false), Begun::New { known: 0 });
         assert_eq!(begin(delivery(9, 1, 1), true), Begun::Doubtful);
         assert_eq!(begin(delivery(9, 1, 1), false), Begun::New { known: 0 });

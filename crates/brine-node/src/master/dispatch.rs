@@ -74,7 +74,7 @@ impl Dispatcher {
         }
     }
 
-    /// Acts on a request, or hands it on.
+    /// Handles a request, or passes it on.
     pub(super) fn take(&self, mut incoming: Incoming) {
         let value = incoming.take_payload();
         let (channel, counters) = (&self.master.channel, &self.master.counters);
@@ -261,7 +261,7 @@ impl Dispatcher {
         let id = request.minion.id().clone();
         let fired = match self.master.deliveries.begin(&id, delivery, is_repeated) {
             Begun::Known => None,
-            // The minion signs in again and seals it anew.
+            // The minion signs in again and encrypts it anew.
             Begun::Doubtful => return incoming.answer(payload::BAD_LOAD.into()),
             Begun::New { known } => {
                 skip(&mut request.load.fields, known, delivery.count());
@@ -422,7 +422,7 @@ impl Dispatcher {
     }
 }
 
-/// Leaves out the first items of a batch; a request that is no batch is one item.
+/// Removes the first items of a batch; a request that is not a batch is one item.
 fn skip(fields: &mut Map, known: u64, count: u64) {
     let Some(Value::Array(mut items)) = fields.remove("events") else {
         return;

@@ -248,14 +248,15 @@ impl Context {
     fn record(&self, job: &Job, load: &Map, minions: &[MinionId]) {
         let mut kept = without_secrets(load);
         kept.insert("jid", job.jid.as_str());
-        // Whoever was authenticated, whatever the load says, as in Salt.
+        // The user who was authenticated, whatever the load says, as in Salt.
         kept.insert("user", job.user.as_str());
         if let Err(error) = self.jobs.begin(&job.jid, &kept, minions) {
             tracing::error!(%error, jid = %job.jid, "cannot write the job to the job cache");
         }
     }
 
-    /// Fires the events of a new job. Whoever asked for it connected to the bus before, and gets them and all returns.
+    /// Fires the events of a new job. The client that asked for it connected to the bus before, so it gets them and
+    /// all returns.
     fn announce(&self, job: &Job, minions: &[MinionId], missing: &[MinionId]) {
         let series = self.options.compat().series();
         if series != Series::S3008 {

@@ -118,7 +118,7 @@ struct OwnClient {
     master: MasterHandle,
     caller: Caller,
     events: EventCursor,
-    /// Events of jobs that were read from the log and not handed out yet.
+    /// Events of jobs that were read from the log and not returned yet.
     unread: VecDeque<(String, Map)>,
 }
 

@@ -24,7 +24,7 @@ use crate::job_request::JobRequest;
 
 /// The other masters, whatever carries messages to them.
 pub trait Peers: Send + Sync {
-    /// Has them publish a job to their minions; their answers, as far as they come in time. Blocks.
+    /// Has them publish a job to their minions; returns the answers that arrive in time. Blocks.
     fn publish(&self, job: Vec<u8>) -> Vec<Vec<u8>>;
 
     /// The ids of the minions that are connected to them.

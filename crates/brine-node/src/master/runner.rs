@@ -114,7 +114,7 @@ impl MasterHandle {
         let mut operator = OwnOperator::new(self.clone(), Caller::unrestricted(by.user.clone()));
         let (done, result) = oneshot::channel();
         self.context.spawn(async move {
-            // Whoever called may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = done.send(runner::run(&mut operator, call).await);
         });
         result.await.unwrap_or(Err(RunnerError::ShuttingDown))

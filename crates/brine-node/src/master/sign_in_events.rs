@@ -29,7 +29,7 @@ const ACCEPTED_AGAIN: Duration = Duration::from_secs(1);
 /// How many minions are remembered before those that have been quiet are forgotten.
 const MOST: usize = 16_384;
 
-/// What has been fired of late.
+/// What has been fired recently.
 #[derive(Debug, Default)]
 pub(super) struct SignInEvents(Mutex<State>);
 
@@ -62,7 +62,7 @@ pub(super) enum Verdict {
     Fire,
     /// Leave it out.
     LeaveOut,
-    /// Leave it out, and report that so many were.
+    /// Leave it out, and report that this many were left out.
     Report(u64),
 }
 

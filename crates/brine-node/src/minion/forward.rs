@@ -32,7 +32,7 @@ const SYNC_AFTER: Duration = Duration::from_millis(50);
 /// The most events in one request, and the bytes they may be: a real master fires them in about a second.
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 256 * 1024;
-/// The first wait before a request is tried again, and the longest.
+/// The first wait before a request is retried, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long the answer of a master may take after the minion has turned to another.
@@ -54,7 +54,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     spool: Spool<Box<dyn Store>>,
-    /// What only this process knows of requests of its own, by number.
+    /// What only this process knows about its own requests, by number.
     live: HashMap<u64, Live>,
     refused: u64,
 }
@@ -134,7 +134,8 @@ impl Queue {
     }
 
     fn on(store: Box<dyn Store>, limits: SpoolLimits, id: &MinionId) -> io::Result<Self> {
-        // A number nobody has used is enough: the system's random numbers, or the time if it has none.
+        // It only needs to be a number that nobody has used: from the system's random numbers, or from the time if
+        // there are none.
         let boot = brine_net::crypto::random::<8>()
             .map_or_else(|_| since_epoch().as_nanos() as u64, u64::from_be_bytes);
         let spool = Spool::open(store, limits, boot)?;
@@ -338,7 +339,7 @@ pub(super) async fn run(
     mut up: watch::Receiver<Option<MasterClient>>,
 ) {
     let mut retry = Backoff::new(RETRY.0, RETRY.1);
-    // A signature is of one event, and stands in it.
+    // A signature belongs to one event, and is part of it.
     let together = if options.minion_sign_messages {
         1
     } else {

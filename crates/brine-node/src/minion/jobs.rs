@@ -163,7 +163,7 @@ pub(super) fn take(node: &Arc<Node>, uplink: usize, asked_by: &MasterClient, pub
 async fn run_in_slot(node: Arc<Node>, mut queued: QueuedJob) {
     loop {
         let jid = queued.job.jid.clone();
-        // In a task of its own, so that a panic does not cost the slot.
+        // In its own task, so that a panic does not cost the slot.
         let mut job = JoinSet::new();
         job.spawn(run(node.clone(), queued));
         if let Some(Err(error)) = job.join_next().await {

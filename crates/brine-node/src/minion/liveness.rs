@@ -46,8 +46,8 @@ pub(super) async fn until_unreachable(uplink: &Uplink, at: usize, lost: impl Fut
 
 /// Waits until the connection has come back to a master that does not accept the minion's session.
 ///
-/// Over zeromq the subscription reconnects by itself, perhaps to a master that was rebuilt: the minion would go on waiting for
-/// jobs that it cannot read. Signing in again finds that out at once.
+/// Over zeromq the subscription reconnects by itself, perhaps to a master that was rebuilt: the minion would keep
+/// waiting for jobs that it cannot decrypt. Signing in again reveals that at once.
 pub(super) async fn until_another_master(
     node: &Node,
     client: &MasterClient,
@@ -65,8 +65,8 @@ pub(super) async fn until_another_master(
     }
 }
 
-/// Sends `minion_ping` every `ping_interval`. Ends when one is not answered and `auth_safemode` wants the minion
-/// to begin anew then.
+/// Sends `minion_ping` every `ping_interval`. Ends when one is not answered and `auth_safemode` has the minion sign in
+/// again then.
 pub(super) async fn send_pings(uplink: &Uplink, at: usize) {
     let tries = &uplink.node.options.retry;
     let Some(every) = tries.ping_every else {

@@ -26,9 +26,9 @@ use crate::node_bus::{self, since_epoch};
 /// How Salt's own child processes send requests.
 const REQUEST: &str = "__master_req_channel_payload/";
 const REQUEST_RETURN: &str = "__master_req_channel_return/";
-/// What functions fire when the masters are to know the grains, or the minion its pillar, anew.
+/// What functions fire to send the grains to the masters again, or to fetch the minion's pillar again.
 const REFRESHES: [&str; 2] = ["pillar_refresh", "grains_refresh"];
-/// The functions that send the master an event; who calls one is told if the master does not take it.
+/// The functions that send the master an event; their caller gets an error if the master does not take it.
 const SENDING: [&str; 2] = ["event.send", "event.fire_master"];
 /// Python's number of that log level.
 const WARNING: i64 = 30;

@@ -29,7 +29,7 @@ use super::options::MinionOptions;
 use super::transport::{self, TransportError};
 use crate::node_bus::since_epoch;
 
-/// The first wait before a sign-in that nobody answered is sent again.
+/// The first wait before an unanswered sign-in is sent again.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// The client of one master; cheap to clone.
@@ -66,7 +66,7 @@ pub enum SignInError {
     /// The master takes no more minions.
     #[error("the master is full")]
     Full,
-    /// An answer that nobody signed, from a master whose key is not known yet.
+    /// An unsigned answer, from a master whose key is not known yet.
     #[error("an unsigned answer from the master's address says: {}", meaning(.ret))]
     Unproven {
         /// The answer.

@@ -196,7 +196,7 @@ impl MinionHandle {
         result.await.ok()
     }
 
-    /// How the minion's key stands with its masters.
+    /// What the masters say about the minion's key.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.node.standings.best()

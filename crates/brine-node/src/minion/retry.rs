@@ -11,7 +11,7 @@ use super::options::MinionOptions;
 
 /// The first wait before masters that do not answer are tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-/// A connection that lasted this long begins anew without a longer wait.
+/// After a connection that lasted this long, the waits start again from the shortest.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// How a master answered, as far as the next try depends on it.

@@ -82,7 +82,7 @@ impl<'a> SignInLoop<'a> {
                         self.retry.connected();
                         self.note(Standing::Good);
                         if has_warned {
-                            // Whoever read the warnings is to read that they are over.
+                            // Those who have read the warnings should also read that the trouble is over.
                             let host = &connection.client.master().host;
                             tracing::warn!("master \"{host}\" has let this minion in");
                         }

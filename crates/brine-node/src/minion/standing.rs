@@ -3,10 +3,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How a minion's key stands with its masters. Later ones are better.
+/// What the masters say about a minion's key. Later values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// Each master said that it has rejected the key; perhaps in an answer that nobody signed.
+    /// Each master said that it has rejected the key; perhaps in an unsigned answer.
     Rejected,
     /// No master has accepted it, and one at least has it waiting.
     Pending,

@@ -8,7 +8,7 @@ use brine_wire::{Map, Value};
 use super::Node;
 use super::master_client::MasterClient;
 
-/// Sends the start events, ahead of whatever waits in the queue.
+/// Sends the start events, ahead of everything that waits in the queue.
 pub(super) async fn send_start_events(node: &Node, client: &MasterClient) {
     let id = &node.options.id;
     let text = format!("Minion {id} started at {}", asctime());

@@ -64,7 +64,7 @@ pub(super) fn requester(
     Ok(requester.untrusted())
 }
 
-/// Over tcp and WebSockets. The files of `ssl` are read anew each time: certificates may be renewed meanwhile.
+/// Over tcp and WebSockets. The files of `ssl` are read again each time: certificates may have been renewed.
 fn destination(
     options: &MinionOptions,
     master: &MasterAddress,
@@ -123,8 +123,8 @@ pub(super) async fn subscribe(
                 false => zeromq::client::Topics::All,
             };
             let subscription = zeromq::client::Subscription::open(config, &topics);
-            // Jobs that the start event leads to must find the subscription there. Without an answer the minion goes
-            // on: its events have a port of their own.
+            // Jobs that follow the start event must find the subscription there. Without an answer the minion
+            // continues: its events use another port.
             let mut connected = subscription.connected();
             let _ = timeout(SUBSCRIBE_TIME, connected.wait_for(|is| *is)).await;
             Subscription::ZeroMq(subscription)

@@ -32,7 +32,7 @@ pub enum ReactorQuestion {
     Rerun(u64),
 }
 
-/// Whoever has a reactor.
+/// The owner of a reactor.
 pub trait AskReactor: Send + Sync {
     /// Answers a question. Waits for nothing but the disk.
     ///

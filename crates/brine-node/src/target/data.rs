@@ -20,7 +20,7 @@ const UNIT: usize = 64;
 /// How an expression is looked for.
 pub(super) struct Search<'a> {
     pub(super) compare: &'a Compare<'a>,
-    /// Takes steps; `false` if there are none left, and then nothing matches.
+    /// Uses up steps; `false` if none are left, and then nothing matches.
     pub(super) spend: &'a dyn Fn(usize) -> bool,
 }
 

@@ -47,7 +47,7 @@ impl Patterns {
         }
     }
 
-    /// Takes so many steps; `false` if there are not enough, from then on.
+    /// Uses up this many steps; `false` if there are not enough, from then on.
     pub(super) fn spend(&self, steps: usize) -> bool {
         let steps = u64::try_from(steps).unwrap_or(u64::MAX);
         let take = |left: u64| Some(left.saturating_sub(steps));
@@ -57,7 +57,7 @@ impl Patterns {
         before.is_ok_and(|left| left > steps)
     }
 
-    /// Whether no steps are left: what was found since is no answer.
+    /// Whether no steps are left: results found since then do not count.
     pub(super) fn is_spent(&self) -> bool {
         self.steps.load(Ordering::Relaxed) == 0
     }

@@ -131,7 +131,7 @@ pub(super) fn int(value: &Value) -> Result<i128> {
     })
 }
 
-/// A number nobody relies on being hard to guess.
+/// A number that need not be hard to guess.
 fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }

@@ -118,8 +118,8 @@ fn entry_permits(
     match entry {
         Value::Str(pattern) => patterns.pcre(pattern, fun),
         Value::Map(of_target) => match only(of_target) {
-            // What only says of arguments can be no list of functions: the key is a function for all minions. In Salt
-            // it is a target that no minion matches, which nobody can have meant.
+            // A list that only restricts arguments cannot be a list of functions, so the key is a function for all
+            // minions. In Salt it is a target that no minion matches, which nobody can have meant.
             Some((_, Value::Map(bound))) if binds_arguments(bound) => {
                 functions_permit(patterns, entry, fun, arg)
             }
@@ -390,7 +390,7 @@ mod tests {
         assert!(echo("abc"));
         assert!(!echo("xyz"));
         assert!(!ask(&entries, &"test.ping".into(), &[], &["db1"]));
-        // Nothing bound is no restriction that anybody wrote.
+        // An empty restriction restricts nothing.
         let empty = [map(&[("test.echo", Map::new().into())]).into()];
         assert!(!ask(&empty, &"test.echo".into(), &["abc".into()], &["db1"]));
     }
@@ -485,7 +485,7 @@ mod tests {
         let long = Value::from("x".repeat(300));
         assert!(Blacklist::new(&modules).names("root", &long));
         assert!(!Blacklist::default().names("root", &long));
-        // What cannot be told within an expression's limit is forbidden.
+        // If matching exceeds the expression's limit, the call is forbidden.
         let modules = blacklist("modules", "(?:a(?=.)|a)*b");
         assert!(Blacklist::new(&modules).names("root", &"a".repeat(200).into()));
         assert!(!Blacklist::new(&modules).names("root", &"a".into()));

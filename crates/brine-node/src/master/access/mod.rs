@@ -325,7 +325,7 @@ fn let_through(cachedir: &Path) {
     if let Err(error) = entered {
         tracing::warn!(%error, path = %cachedir.display(), "users of publisher_acl cannot reach their keys");
     }
-    // Whoever closed a folder above may have meant it.
+    // If somebody closed a directory above, that may be intended.
     let is_closed = |folder: &&Path| {
         let about = fs::metadata(folder);
         about.is_ok_and(|about| about.permissions().mode() & OTHERS_ENTER == 0)

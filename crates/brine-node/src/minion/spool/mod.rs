@@ -27,7 +27,7 @@ pub(super) use self::store::{Directory, Memory, Store};
 use self::record::Position;
 use self::store::SyncJob;
 
-/// A segment of so many bytes gets no more records; in a small spool, of an eighth of that.
+/// A segment of this many bytes gets no more records; in a small spool, one of an eighth of the spool's size.
 const SEGMENT_BYTES: u64 = 256 << 10;
 /// What waits in memory while the disk takes nothing, in bytes.
 const MEMORY_BYTES: u64 = 4 << 20;
@@ -99,7 +99,7 @@ pub(super) struct Spool<S> {
     next: u64,
     /// Oldest first. Those of this boot come last.
     segments: VecDeque<Segment>,
-    /// Where the next segment stands among all there ever were.
+    /// The number of the next segment among all that there ever were.
     order: u64,
     /// What the disk did not take; behind the segments.
     held: VecDeque<Waiting>,
@@ -107,12 +107,12 @@ pub(super) struct Spool<S> {
     position: Position,
     /// What was not taken and has no record yet; behind everything.
     refused: Option<Dropped>,
-    /// When so many are refused in a row, a record says so, in case nothing follows: 1, 16, 256 …
+    /// When this many are refused in a row, a record says so, in case nothing follows: 1, 16, 256 …
     tell_at: u64,
     in_flight: InFlight,
 }
 
-/// Records handed out and not acknowledged.
+/// Records that were returned and are not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InFlight {
     Nothing,
@@ -200,7 +200,7 @@ impl<S: Store> Spool<S> {
         if let Some(at) = done {
             records.drain(..=at);
         }
-        // Whoever asked has ended with the boot.
+        // The caller has ended with the boot.
         records
             .retain(|record| record.id.boot == self.boot || !matches!(record.body, Body::Asked(_)));
         (records, done.is_some())
@@ -372,9 +372,9 @@ impl<S: Store> Spool<S> {
         }
     }
 
-    /// The records at the front that may go together: at most so many, and so many bytes, but one at least. A record
-    /// that says what is missing comes alone. Until they are acknowledged, or asked for again, nothing is dropped for
-    /// its age.
+    /// The records at the front that may be sent together: at most this many, and this many bytes, but at least one. A
+    /// record about missing ones comes alone. Until they are acknowledged, or requested again, nothing is dropped
+    /// because of its age.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -489,7 +489,7 @@ impl<S: Store> Spool<S> {
         };
         let mut dropped = self.position.aged;
         let mut has_dropped = false;
-        // What cannot be read cannot be dropped, and is told when it is to be sent.
+        // A record that cannot be read cannot be dropped; that is reported when it is to be sent.
         while let Ok(Some(())) = self.load() {
             let Some(first) = self.segments.front_mut() else {
                 break;

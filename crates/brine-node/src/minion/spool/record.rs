@@ -97,7 +97,7 @@ const DROPPED: u8 = 2;
 const DIGEST_BYTES: usize = 8;
 /// Length and digest.
 const HEAD_BYTES: usize = 4 + DIGEST_BYTES;
-/// What every record has besides: head, boot, number, time, kind.
+/// What every record also has: head, boot, number, time, kind.
 pub(super) const OVERHEAD_BYTES: usize = HEAD_BYTES + 25;
 
 impl Body {

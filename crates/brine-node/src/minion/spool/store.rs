@@ -23,7 +23,7 @@ pub(in crate::minion) trait Store: fmt::Debug + Send {
     fn list(&mut self) -> io::Result<Vec<String>>;
     /// A whole file.
     fn read(&mut self, name: &str) -> io::Result<Vec<u8>>;
-    /// Writes at an offset, making the file if it is not there. What was behind that may stay.
+    /// Writes at an offset, creating the file if it does not exist. Bytes beyond may stay.
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Removes a file.
     fn remove(&mut self, name: &str) -> io::Result<()>;
@@ -53,7 +53,7 @@ impl<S: Store + ?Sized> Store for Box<S> {
     }
 }
 
-/// A directory of its own, of one process at a time.
+/// A directory that one process uses at a time.
 #[derive(Debug)]
 pub(in crate::minion) struct Directory {
     path: PathBuf,
@@ -66,7 +66,7 @@ pub(in crate::minion) struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory, which is made if it is not there.
+    /// Opens a directory, which is created if it does not exist.
     pub(in crate::minion) fn open(path: &Path) -> io::Result<Self> {
         file::make_folder(path)?;
         let mut options = File::options();
