@@ -22,7 +22,7 @@ pub struct ResponseBody(Kind);
 #[derive(Debug)]
 enum Kind {
     Full(Option<Bytes>),
-    /// What a task of its own writes; the task ends with the body.
+    /// What a separate task writes; the task ends with the body.
     Stream {
         chunks: mpsc::Receiver<Bytes>,
         writer: AbortOnDropHandle<Result<(), CutShort>>,

@@ -17,7 +17,7 @@ pub trait RunCommand: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>>;
 }
 
-/// Why a command was not run, or what came of it instead of a result.
+/// Why a command was not run, or how it ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -96,6 +96,6 @@ impl std::fmt::Display for Client {
 pub struct Command {
     /// For which client.
     pub client: Client,
-    /// All of what was sent but `client`: `fun`, `arg`, `kwarg`, `tgt`, `tgt_type` and the like.
+    /// Everything that was sent except `client`: `fun`, `arg`, `kwarg`, `tgt`, `tgt_type` and so on.
     pub load: Map,
 }

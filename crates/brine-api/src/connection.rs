@@ -24,10 +24,10 @@ pub(crate) struct Connection {
     pub(crate) read: Bytes,
     /// Turns true when the listener closes: write what is left and end.
     pub(crate) closing: watch::Receiver<bool>,
-    /// The connection's share of what its address may have. Keep it as long as the connection.
+    /// The connection's share of its address's limit. Keep it as long as the connection.
     pub(crate) held: Held,
 }
 
-/// What is done with a connection that is taken over. The future ends with the connection, or hands it on.
+/// What happens on a connection that is taken over. The future ends with the connection, or passes it on.
 pub(crate) type TakeOver =
     Box<dyn FnOnce(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;

@@ -34,7 +34,7 @@ pub struct Consumers {
     pub log: Arc<Log>,
     /// Where their positions are kept.
     pub history: History,
-    /// Who runs those that are sinks, or knows what is left of them.
+    /// Runs the consumers that are sinks, or knows what is left of them.
     pub sinks: Option<Arc<dyn Sinks>>,
     /// How many seconds local time is ahead of UTC at a moment, for times without a zone.
     pub zone: fn(i64) -> i32,
@@ -143,12 +143,10 @@ fn of(state: &ApiState) -> Result<Consumers, ApiError> {
 }
 
 impl Consumers {
-    /// Does what is asked for: a method, a path from `/consumers` on, and a query. On disk when
-    /// this returns.
+    /// Carries out a request: a method, a path from `/consumers` on, and a query. On disk when this returns.
     ///
     /// # Errors
-    /// [`ApiError`] for a request that is wrong, a consumer that is not there, and a store that
-    /// cannot be written.
+    /// [`ApiError`] for a wrong request, a consumer that does not exist, and a store that cannot be written.
     pub async fn answer(&self, method: &str, path: &str, query: &str) -> Result<Map, ApiError> {
         let rest = path.strip_prefix(PATH).ok_or(ApiError::NotFound)?;
         let mut parts = rest.split('/').skip(1);

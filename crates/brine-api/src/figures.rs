@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// Where metrics come from besides the bus, its log and the streams; each part is asked whenever somebody reads.
+/// The sources of metrics, besides the bus, its log and the streams; each is asked whenever somebody reads.
 #[derive(Default)]
 pub struct Sources {
     /// Its history, if it has one.
@@ -13,7 +13,7 @@ pub struct Sources {
     pub reactor: Option<Arc<dyn Fn() -> ReactorFigures + Send + Sync>>,
 }
 
-/// What a history says of itself.
+/// The figures of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryFigures {
     /// What its files take, in bytes.
@@ -28,7 +28,7 @@ pub struct HistoryFigures {
     pub is_in_trouble: bool,
 }
 
-/// What a master says of itself.
+/// The figures of a master.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MasterFigures {
     /// Requests by outcome.
@@ -49,7 +49,7 @@ pub struct MasterFigures {
     pub keys: Vec<(&'static str, usize)>,
 }
 
-/// What a reactor says of itself: all of its rules together.
+/// The figures of a reactor: all of its rules together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReactorFigures {
     /// Its rules.

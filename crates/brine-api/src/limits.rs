@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) enum Holder {
     /// A user of this machine.
     User(u32),
-    /// Whoever comes over the loopback port.
+    /// Everybody who connects over the loopback port.
     Port,
     /// An address of the network; of IPv6 its /64, which is one customer's.
     Address(IpAddr),
@@ -73,7 +73,7 @@ impl Limits {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
-        // Counts are whole whoever panicked.
+        // The counts are consistent even if a thread panicked.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,8 +8,8 @@ const MAX_PARAMETERS: usize = 64;
 /// The parameters of a query in their order.
 ///
 /// # Errors
-/// For what is no text, and for a name that is not among `known`: a filter that is misspelt and
-/// ignored would let everything through.
+/// For invalid text, and for a name that is not among `known`: if a misspelt filter were ignored, it would let
+/// everything through.
 pub(crate) fn parse<'k>(
     query: &str,
     known: &[&'k str],
@@ -35,14 +35,13 @@ pub(crate) fn parse<'k>(
     Ok(parameters)
 }
 
-/// A part of a path with percent signs undone; as it is where they stand for no text.
+/// A part of a path with percent escapes decoded; unchanged if they do not decode to text.
 pub(crate) fn decode_path(text: &str) -> String {
     // A plus is a plus there.
     decode(&text.replace('+', "%2B")).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Percent signs and pluses undone as Python's `parse_qsl` does it: what stands for nothing stays, what is no
-/// text is replaced.
+/// Decodes percent signs and pluses as Python's `parse_qsl` does: invalid escapes stay, invalid text is replaced.
 pub(crate) fn decode_lossy(text: &str) -> String {
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let bytes = text.as_bytes();

@@ -19,7 +19,7 @@ pub async fn respond(
     subject: &Subject,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    // What follows such a request cannot be told from its body.
+    // Nobody can tell the body of such a request from the next request.
     if let Err(error) = incoming::check_framing(request.headers()) {
         tracing::debug!(%subject, err = %error, "request refused");
         let mut response = error.to_response();

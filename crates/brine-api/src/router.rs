@@ -36,7 +36,7 @@ pub(crate) async fn respond(
             state.counters.answered(response.status());
             Answer::Response(response)
         }
-        // Whoever takes the connection over writes the same headers: `Context::decorate`.
+        // A handler that takes over the connection writes the same headers: `Context::decorate`.
         Ok(take_over) => {
             state.counters.answered(StatusCode::OK);
             take_over

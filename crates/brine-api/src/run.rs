@@ -54,7 +54,7 @@ pub(crate) async fn post(
     let mut hang_up = HangUp::of(&head.extensions);
     let result = tokio::select! {
         result = runner.run(command, subject) => result.map_err(failed)?,
-        // As for any client that is interrupted: nobody waits for the result.
+        // As with any client that is interrupted: nobody waits for the result.
         () = hang_up.is_complete() => return Err(ApiError::ClientGone),
     };
     let outer: Map = [("return", result)].into_iter().collect();

@@ -23,14 +23,14 @@ pub trait Sinks: Send + Sync {
     /// A text that says why they cannot be read.
     fn dead(&self, name: &str, most: usize) -> Result<(Vec<Map>, usize), String>;
 
-    /// Sends them again, and says what became of them.
+    /// Sends them again, and returns the results.
     fn resend<'a>(
         &'a self,
         name: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<Map, String>> + Send + 'a>>;
 
-    /// Removes those of these events for good, or all; without `execute`, only looks. One that is not there is an
-    /// error, and nothing is removed.
+    /// Removes those of these events for good, or all; without `execute`, only looks. If one does not exist, that is
+    /// an error, and nothing is removed.
     fn discard<'a>(
         &'a self,
         name: &'a str,

@@ -111,7 +111,8 @@ pub struct ApiState {
     pub node: NodeInfo,
     /// Limits and defaults.
     pub config: ApiConfig,
-    /// Names of fields whose values are blanked for readers that may not do everything, besides those that always are.
+    /// Names of fields whose values are redacted for readers that may not do everything, in addition to those that
+    /// always are.
     pub redact: Arc<[String]>,
     /// How to wait for the disk; `None` without history.
     pub durability: Option<Durability>,
@@ -119,9 +120,9 @@ pub struct ApiState {
     pub relay: Option<Relay>,
     /// Where consumers are kept; `None` without history.
     pub history: Option<History>,
-    /// Who runs the consumers that are sinks.
+    /// Runs the consumers that are sinks.
     pub sinks: Option<Arc<dyn Sinks>>,
-    /// Who runs commands; `None` where there is no node.
+    /// Runs commands; `None` where there is no node.
     pub runner: Option<Arc<dyn RunCommand>>,
     /// Parts of `GET /status` that others know: their names and how to ask.
     pub status: Vec<(&'static str, StatusPart)>,
@@ -262,7 +263,7 @@ impl Readers {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Reading> {
-        // A list of counters is whole whoever panicked.
+        // A list of counters is consistent even if a thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,8 +16,8 @@ use crate::query;
 use crate::state::{ApiState, Reader};
 use crate::subject::Subject;
 
-/// Answers with one JSON object. Who may neither do everything nor read every event sees the log and its own
-/// streams.
+/// Answers with one JSON object. A user who may neither do everything nor read every event sees only the log and their
+/// own streams.
 pub(crate) fn get(
     state: &ApiState,
     subject: &Subject,

@@ -29,7 +29,7 @@ use crate::query;
 use crate::state::{ApiState, Entry, Noticed};
 use crate::subject::Subject;
 
-/// A stream's piece: what one write moves, and what waits for a slow client besides its connection.
+/// A piece of a stream: what one write sends, and what waits for a slow client besides its connection.
 const PIECE_BYTES: usize = 64 << 10;
 /// The most events `last` looks for.
 const MAX_LAST: u64 = 100_000;
@@ -53,13 +53,13 @@ const PARAMETERS: [&str; 12] = [
 pub(crate) struct Query {
     pub(crate) filter: Filter,
     pub(crate) start: Start,
-    /// Only the last so many that match, and what comes after.
+    /// Only this many of the last events that match, and those that follow.
     pub(crate) last: Option<usize>,
     pub(crate) until: Option<Millis>,
     /// Only events before this one.
     pub(crate) before: Option<Seq>,
     pub(crate) limit: Option<u64>,
-    /// Whether the stream goes on with what comes after its beginning.
+    /// Whether the stream continues with new events.
     pub(crate) follows: bool,
     pub(crate) heartbeat: Duration,
 }
@@ -420,7 +420,7 @@ impl Stream {
             if matches!(step, Step::End) {
                 return;
             }
-            // A reader whose filter matches little must not hold up the others of its thread.
+            // A reader whose filter matches little must not delay the others of its thread.
             tokio::task::yield_now().await;
             let until = self.until();
             tokio::select! {

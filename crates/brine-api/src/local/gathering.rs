@@ -18,7 +18,7 @@ use crate::hang_up::Peer;
 
 /// How many bytes wait at most before more is taken: the answers to a thousand fires and more.
 const MAX_UNWRITTEN: usize = 256 << 10;
-/// From so many bytes on, a write goes to the stream at once: it costs more to copy it than to write it alone.
+/// From this many bytes on, a write goes to the stream at once: copying it would cost more than a separate write.
 const LARGE: usize = 16 << 10;
 
 /// A stream whose small writes gather until [`Gathering::drive`] writes them.
@@ -50,7 +50,7 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
             ended
         })
         .await;
-        // Whoever does not take the rest may have gone: an error is the end, too.
+        // If the client does not take the rest, it may have gone: an error also means the end.
         let _ = poll_fn(|cx| self.inner().poll_write_all(cx)).await;
         output
     }

@@ -48,7 +48,7 @@ const MAX_HEADERS: usize = 64;
 const CLOSING_TIME: Duration = Duration::from_secs(2);
 /// How long to wait when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection that is turned away has to take the answer.
+/// How long a rejected connection has to take the answer.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 
 /// A local socket, bound but not yet served.
@@ -262,7 +262,7 @@ impl Server {
     /// Who is at the other end. Groups are looked up only where something depends on them.
     async fn subject(&self, uid: u32, gid: u32, pid: Option<i32>) -> Subject {
         let needs_groups = self.state.acl.admits_others() && !self.state.acl.is_trusted(uid);
-        // The user database may be far away.
+        // The user database may be remote.
         let looked_up = spawn_blocking(move || names(uid, gid, needs_groups)).await;
         let (user, groups) = looked_up.unwrap_or_else(|_| (uid.to_string(), Vec::new()));
         Subject {
@@ -336,8 +336,8 @@ fn names(uid: u32, gid: u32, needs_groups: bool) -> (String, Vec<String>) {
     (user, groups.into_iter().map(group_name).collect())
 }
 
-/// The numbers of the users of this machine that may read every event: those that the list names, and whoever its
-/// groups list as members now.
+/// The numbers of the users of this machine that may read every event: those that the list names, and the present
+/// members of its groups.
 #[must_use]
 pub fn users_who_read_everything(acl: &crate::Acl) -> Vec<u32> {
     use nix::unistd::{Gid, Group, User};
@@ -369,7 +369,7 @@ pub fn users_who_read_everything(acl: &crate::Acl) -> Vec<u32> {
 pub fn unknown_names(acl: &crate::Acl) -> Vec<(usize, String)> {
     use nix::unistd::{Group, User};
     let is_number = |name: &str| name.parse::<u32>().is_ok();
-    // A user database that does not answer is another trouble: nobody can say that the name is wrong.
+    // A user database that does not answer is a different problem: it does not mean that the name is wrong.
     let unknown = |(number, name)| match name {
         LocalName::User(user) => {
             let is_unknown = !is_number(user) && matches!(User::from_name(user), Ok(None));

@@ -151,7 +151,7 @@ impl Slot {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<TakeOver>> {
-        // Filled or not, whoever panicked.
+        // Filled or not, even if a thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

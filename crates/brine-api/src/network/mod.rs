@@ -29,7 +29,7 @@ use crate::rest::RestState;
 const CLOSING_TIME: Duration = Duration::from_secs(2);
 /// How long to wait when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection that is turned away has to take the answer.
+/// How long a rejected connection has to take the answer.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 
 /// Serves bound sockets until `shutdown` is done; then lets streams write what the log holds, and returns.

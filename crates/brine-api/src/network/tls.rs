@@ -94,7 +94,7 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.lock().config))
     }
 
-    /// Reads the files again if one has changed. What does not fit together yet is tried again.
+    /// Reads the files again if one has changed. Files that do not match yet are tried again later.
     pub(super) fn reload(&self) {
         let changed = self.files.changed();
         if self.lock().changed == changed {
@@ -110,7 +110,7 @@ impl Tls {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {
-        // Whole after every operation, whoever panicked.
+        // Consistent after every operation, even if a thread panicked.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

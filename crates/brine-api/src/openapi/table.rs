@@ -20,7 +20,7 @@ pub(super) struct Operation {
 pub(super) enum Access {
     /// Anybody.
     Open,
-    /// Whoever is logged in.
+    /// Every user who is logged in.
     Login,
 }
 

@@ -124,7 +124,7 @@ impl CatchUp {
         loop {
             match self.step().await {
                 Step::Continue => {
-                    // A reader whose filter matches little must not hold up the others of its thread.
+                    // A reader whose filter matches little must not delay the others of its thread.
                     tokio::task::yield_now().await;
                     let now = poll_fn(|context| Poll::Ready(self.subscriber.poll_over(context)));
                     if let Poll::Ready(reason) = now.await {
@@ -257,7 +257,7 @@ impl CatchUp {
         Step::Continue
     }
 
-    /// At the end of a log that was replaced by another, goes on there; what lies between is a gap.
+    /// At the end of a log that was replaced by another, continues there; the events in between are a gap.
     fn follow_feed(&mut self) -> Step {
         let log = self.shared.log();
         if Arc::ptr_eq(&log, &self.log) {
@@ -339,7 +339,7 @@ impl CatchUp {
     }
 }
 
-/// How many events lie from one to another.
+/// The number of events from one to another.
 fn distance(from: Seq, to: Seq) -> usize {
     usize::try_from(to.0.saturating_sub(from.0)).unwrap_or(usize::MAX)
 }

@@ -123,7 +123,7 @@ impl Wake for MemberWaker {
 
 impl Woken {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<usize>> {
-        // A list of numbers is whole whoever panicked.
+        // A list of numbers is consistent even if a thread panicked.
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,8 +196,8 @@ impl FanOut {
         is_caught_up && self.early.is_empty()
     }
 
-    /// Moves the anchor up to the slowest stream. Who that is changes nothing until a window was
-    /// trimmed, so that streams are looked through seldom.
+    /// Moves the anchor up to the slowest stream. It matters only once a window was trimmed, so the streams are rarely
+    /// searched for the slowest.
     fn move_anchor(&mut self, is_trimmed: bool) {
         let tail = self.next();
         let needed = if self.blocked == 0 {
@@ -503,7 +503,7 @@ impl FanOut {
         Some(self.groups.len() - 1)
     }
 
-    /// Lets a member go on by itself from where it is.
+    /// Lets a member continue by itself from where it is.
     fn let_go(&mut self, number: usize) {
         let Some(member) = self.remove(number) else {
             return;
@@ -562,7 +562,7 @@ impl FanOut {
         Some(member)
     }
 
-    /// The log was replaced by another: every stream goes on there by itself, and joins again.
+    /// The log was replaced by another: every stream continues there by itself, and joins again.
     fn change_log(&mut self) {
         self.turn(); // what the old one still had
         for nth in (0..self.groups.len()).rev() {

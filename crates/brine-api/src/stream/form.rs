@@ -104,15 +104,15 @@ fn split<'a>(event: &StoredEvent<'a>) -> (std::borrow::Cow<'a, str>, &'a [u8]) {
     (String::from_utf8_lossy(tag), data)
 }
 
-/// A record: Salt's two lines with `id:` between them. Missing events have a name of their own, so
-/// that `EventSource` tells them from events.
+/// A record: Salt's two lines with `id:` between them. Gaps have a different event name, so that `EventSource` can
+/// tell them from events.
 fn server_sent(tag: &str, id: Position, object: &str) -> String {
     let name = if tag == GAP_TAG { "event: gap\n" } else { "" };
     let tag = one_line(tag);
     format!("{name}tag: {tag}\nid: {id}\ndata: {object}\n\n")
 }
 
-/// A tag as it can stand in a line; the exact one is in the JSON.
+/// A tag cleaned for use in a line; the exact one is in the JSON.
 fn one_line(tag: &str) -> std::borrow::Cow<'_, str> {
     if tag.contains(['\n', '\r']) {
         tag.replace(['\n', '\r'], " ").into()

@@ -22,7 +22,7 @@ pub(super) enum Style {
     Tornado,
 }
 
-/// Jobs and minions as events have told of them.
+/// Jobs and minions as known from events.
 #[derive(Debug)]
 pub(super) struct Formatted {
     style: Style,
@@ -128,7 +128,7 @@ impl Formatted {
         Some(vec![self.minions_message()])
     }
 
-    /// Minions that are gone. New ones are shown once their grains come, which nobody asks for here.
+    /// Minions that are gone. New ones are shown once their grains arrive, which nothing here requests.
     fn presence(&mut self, data: &Map) -> Option<Vec<String>> {
         let Value::Array(present) = data.get("present")? else {
             return None;

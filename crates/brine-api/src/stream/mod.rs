@@ -51,7 +51,7 @@ use crate::state::{ApiState, Audit, Noticed, Readers};
 
 pub use self::form::Stamps;
 
-/// Streams that wait to be taken in by the fan-out.
+/// Streams that wait for the fan-out to accept them.
 const JOINS: usize = 1024;
 
 /// How streams are written.
@@ -172,11 +172,11 @@ impl Streams {
         streams
     }
 
-    /// As [`Streams::start`], over the log that `feed` holds. When it is replaced, streams go on in the
-    /// new one, and what they missed is a gap.
+    /// As [`Streams::start`], over the log that `feed` holds. When that log is replaced, streams continue in the new
+    /// one, and the events that they missed are a gap.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system has no more threads.
     pub fn start_with(
         api: &ApiState,
         feed: watch::Receiver<Arc<Log>>,

@@ -53,9 +53,9 @@ struct Record {
 pub(super) enum Spot {
     /// Between two records: this event is next.
     Between(Seq),
-    /// Inside this event's record, after so many bytes of it.
+    /// Inside this event's record, after this many bytes of it.
     Inside(Seq, usize),
-    /// Inside a record of no event, with so many bytes of it to come; then this event is next.
+    /// Inside a record without an event, with this many bytes of it left; then this event is next.
     InsideOther(Seq, usize),
 }
 
@@ -90,7 +90,7 @@ impl Window {
         self.note(seq, true);
     }
 
-    /// Appends a record that is no event.
+    /// Appends a record without an event.
     pub(super) fn push_other(&mut self, record: &[u8]) {
         self.frame(record);
         self.note(self.next, false);
@@ -145,7 +145,7 @@ impl Window {
         if seq < self.first || seq > self.next {
             return None;
         }
-        // Records of no event stand with the event behind them: whoever reads that next has them.
+        // Records without an event belong to the event after them: a reader of that event gets them first.
         let before = self
             .records
             .partition_point(|record| record.seq < seq || (record.seq == seq && !record.is_event));

@@ -52,7 +52,7 @@ impl Form {
         let name = name.split(';').next().unwrap_or_default().trim();
         match name.to_ascii_lowercase().as_str() {
             "application/x-msgpack" | "application/msgpack" => Ok(Self::Records),
-            // The form's type is what curl says of anything unless it is told otherwise.
+            // curl sends the type of forms by default, whatever the body is.
             "application/x-ndjson"
             | "application/json"
             | "text/plain"
@@ -131,7 +131,7 @@ impl Firing {
         let mut cutter = Cutter::new(&self);
         cutter.push(body);
         let batch = cutter.finish();
-        // With one event alone, the status says what became of it.
+        // For a single event, the status is that event's result.
         if let [Outcome::Refused { code, message, .. }] = batch.outcomes() {
             let message = message.clone();
             return Err(match *code {

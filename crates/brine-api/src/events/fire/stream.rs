@@ -76,7 +76,7 @@ pub(super) async fn run(
     }
 }
 
-/// What is looked at next: the rest of what was read, or more; `None` at the body's end.
+/// The bytes to look at next: the rest of what was read, or more; `None` at the body's end.
 async fn next_piece(
     unread: &mut Bytes,
     incoming: &mut Incoming,
