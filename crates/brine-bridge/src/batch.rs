@@ -35,7 +35,7 @@ pub struct Event<'a> {
     pub origin: Option<Origin<'a>>,
 }
 
-/// Where one event lies among the bytes.
+/// Where one event is among the bytes.
 #[derive(Debug, Clone)]
 struct Entry {
     seq: Seq,
@@ -99,7 +99,7 @@ impl<'a> Batch<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The tag as text; what is no UTF-8 in it is replaced.
+    /// The tag as text; invalid UTF-8 in it is replaced.
     #[must_use]
     pub fn tag_text(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.tag)
@@ -117,7 +117,7 @@ impl Gathered {
         }
     }
 
-    /// One event that stands for itself: no position moves with it.
+    /// A single event outside the order: no position moves with it.
     pub(crate) fn one(event: &Event<'_>) -> Self {
         let mut one = Self {
             is_resent: true,

@@ -219,10 +219,10 @@ impl DeadLetters {
         self.kept.is_empty()
     }
 
-    /// The letters in a file, oldest first; none if it is not there.
+    /// The letters in a file, oldest first; none if the file does not exist.
     ///
     /// # Errors
-    /// [`DeadError`] if it cannot be read; each letter is one of its own.
+    /// [`DeadError`] if it cannot be read; each letter has its own result.
     pub fn read(
         file: &Path,
     ) -> Result<impl Iterator<Item = Result<DeadLetter, DeadError>> + use<>, DeadError> {

@@ -14,7 +14,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub struct Figures {
     /// Events the other side has got.
     pub delivered: u64,
-    /// In so many deliveries.
+    /// In this many deliveries.
     pub batches: u64,
     /// Deliveries that failed.
     pub failures: u64,
@@ -70,7 +70,7 @@ impl Counted {
         change(&mut self.lock().figures);
     }
 
-    /// The other side has so many more; tells whether it was waited for before.
+    /// The other side has this many more; returns whether the sink was waiting for it before.
     pub(crate) fn delivered(&self, events: usize) -> bool {
         let mut inner = self.lock();
         let now = Instant::now();

@@ -16,7 +16,7 @@ pub struct Filter {
     pub(crate) stored: TagQuery,
 }
 
-/// A filter that is none.
+/// An invalid filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFilter {
     /// A tag pattern.

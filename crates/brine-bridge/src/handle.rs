@@ -39,7 +39,7 @@ pub struct Resent {
     pub failed: u64,
     /// What it said, at the last of these.
     pub failure: Option<String>,
-    /// It is away: they are kept.
+    /// The other side is down: the letters are kept.
     pub unsent: u64,
     /// How anybody knows.
     pub away: Option<String>,
@@ -52,7 +52,7 @@ impl Resent {
         self.refused + self.failed + self.unsent
     }
 
-    /// Counts one; the others stay where they are once the other side is known to be away.
+    /// Counts one; once the other side is known to be down, the others stay where they are.
     pub(crate) fn count(&mut self, sent: Result<usize, SinkError>) {
         match sent {
             Ok(1..) => self.delivered += 1,

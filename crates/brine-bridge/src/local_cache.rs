@@ -10,7 +10,7 @@ pub(crate) const COLUMNS: [&str; 8] = [
     "tgt_type", "cmd", "tgt", "kwargs", "ret", "username", "arg", "fun",
 ];
 
-/// What stands in them; `None` as text where the load says nothing.
+/// Their content; the text `None` if the load says nothing.
 pub(crate) fn columns(load: &Map, taker: Taker) -> Vec<String> {
     let column = |name: &&str| match *name {
         "arg" => text::of_value(load.get("arg").unwrap_or(&Value::Nil), taker).json,
@@ -25,8 +25,8 @@ pub(crate) fn columns(load: &Map, taker: Taker) -> Vec<String> {
     COLUMNS.iter().map(column).collect()
 }
 
-/// The load of a job that was published, with what Salt's has besides and the event does not say. `kwargs`, what the
-/// client asked for, is not known.
+/// The load of a job that was published, with what Salt's also has and the event does not say. `kwargs`, which the
+/// client sent, is not known.
 pub(crate) fn published(load: &Map) -> Map {
     let mut load = load.clone();
     for (name, value) in [("cmd", "publish"), ("ret", "")] {
@@ -37,7 +37,8 @@ pub(crate) fn published(load: &Map) -> Map {
     load
 }
 
-/// The load that Salt makes of a return of a job that nobody published here; of a runner's it is what the runner has told.
+/// The load that Salt makes of a return of a job that nobody published here; for a runner, it is what the runner
+/// reported.
 pub(crate) fn told(returned: &Return) -> Map {
     let full = &returned.full;
     let known = ["cmd", "tgt", "tgt_type", "kwargs", "ret", "user", "arg"];
@@ -55,7 +56,7 @@ pub(crate) fn told(returned: &Return) -> Map {
     load
 }
 
-/// When a job began, as its id says; `None` for an id that is no time.
+/// When a job began, from its id; `None` if the id is not a time.
 #[cfg_attr(
     not(feature = "postgres"),
     allow(dead_code, reason = "these tables are in PostgreSQL alone")
@@ -69,7 +70,7 @@ pub(crate) fn started(jid: &str) -> Option<String> {
     let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
     let (month, day) = (part(4..6), part(6..8));
     let (hour, minute, second) = (part(8..10), part(10..12), part(12..14));
-    // What PostgreSQL does not take would hold up all the others: 29 February is not asked for.
+    // A date that PostgreSQL refuses would block all other events, so 29 February is left out rather than checked.
     let days = match month {
         "02" => "28",
         "04" | "06" | "09" | "11" => "30",

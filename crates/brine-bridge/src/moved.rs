@@ -20,7 +20,7 @@ impl Moved {
         Self(name.into())
     }
 
-    /// The other side is to be told.
+    /// The other side must still be told.
     pub(crate) fn note(&self) {
         let directory = self.0.parent().map_or(Ok(()), make_private);
         let noted = directory.and_then(|()| fs::write(&self.0, ""));

@@ -60,7 +60,7 @@ impl Sink for OtlpSink {
     async fn deliver(&mut self, batch: &Batch<'_>) -> Result<usize, SinkError> {
         let said = self.poster.send(self.request(batch)?).await?;
         match rejected(&said) {
-            // Which ones is not told: the batch is halved until it is known.
+            // The answer does not say which ones: the batch is halved until that is known.
             Some(why) => Err(SinkError::refused(self.poster.said(&why))),
             None => Ok(batch.len()),
         }
@@ -144,8 +144,8 @@ fn attribute(key: &str, value: &str, out: &mut String) {
     out.push_str("}}");
 }
 
-/// A value as the protocol's `AnyValue`, as far as all receivers read it: some take no value without a type, and no number
-/// that is none.
+/// A value as the protocol's `AnyValue`, as far as all receivers read it: some accept no value without a type, and no
+/// number that is not finite.
 fn any(value: &Value, out: &mut String) {
     match value {
         Value::Nil => string("", out),

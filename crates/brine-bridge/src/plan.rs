@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::sink::SinkError;
 
-/// When a batch is delivered: when it has so many events or bytes, or when its first has waited so long.
+/// When a batch is delivered: when it has this many events or bytes, or when its first event has waited this long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
     /// The most events of one batch.
@@ -63,7 +63,7 @@ pub(crate) struct Plan {
     len: usize,
     /// The end of a part that was refused, or is doubted: one of the events before it is at fault.
     refused: Option<usize>,
-    /// How often several events failed, nobody knows why.
+    /// How often several events failed without a known reason.
     doubts: u32,
     /// How often the event at `at` was refused, or failed, alone.
     attempts: u32,
@@ -81,14 +81,14 @@ pub(crate) enum Reaction {
     GoOn,
     /// Wait, then try again.
     Wait,
-    /// Find out whether the other side takes another event: if so call [`Plan::is_there`] and go on, else wait.
+    /// Find out whether the other side accepts another event: if so call [`Plan::is_there`] and continue, else wait.
     Probe,
     /// This event is never taken: keep it among the dead letters, then call [`Plan::set_aside`].
     SetAside(usize),
 }
 
 impl Plan {
-    /// For so many events; one that is refused so often alone is set aside.
+    /// For this many events; one that is refused this often by itself is set aside.
     pub(crate) const fn new(len: usize, max_attempts: u32) -> Self {
         Self {
             at: 0,
@@ -112,7 +112,7 @@ impl Plan {
         (self.at < self.len).then_some(self.at..end)
     }
 
-    /// The other side has so many of them.
+    /// The other side has this many of them.
     pub(crate) fn delivered(&mut self, count: usize) {
         self.at = (self.at + count).min(self.len);
         (self.attempts, self.is_there) = (0, false);

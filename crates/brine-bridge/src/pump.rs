@@ -22,7 +22,7 @@ use crate::plan::{Backoff, Plan, Reaction};
 use crate::reader::{Closing, Interrupted, Reader, SinkConfig, now};
 use crate::sink::{Sink, SinkError};
 
-/// How long a pump that is told to end goes on with what is in the log.
+/// How long a pump that must end continues with what is in the log.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// A sink that is to run.
@@ -38,8 +38,8 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// A sink of a log, and the consumer in its history: made if there is none of the name. Events appended after
-    /// this are its.
+    /// A sink of a log, and the consumer in its history, which is created if there is none of that name. It gets the
+    /// events appended after this.
     ///
     /// # Errors
     /// [`DeadError`] if its dead letters cannot be read.
@@ -85,7 +85,7 @@ impl Pump {
             () = end => {}
         }
         if self.reader.is_moved() {
-            // Whoever moved it came too late for this process; the next one tells the other side.
+            // The move came too late for this process; the next one tells the other side.
             self.moved.note();
         }
         if let Some(why) = self.counted.figures().waits_for {
@@ -149,7 +149,7 @@ impl Pump {
             result = self.reader.gather(gathered, closing) => result?,
         }
         self.reader.settled(gathered).await;
-        // Whoever was paused while it gathered delivers nothing that was fired after that.
+        // A sink that was paused while it gathered delivers nothing that was fired after that.
         self.reader.check_consumer()?;
         let delivered = self.deliver(sink, gathered, closing).await;
         gathered.clear();
@@ -320,8 +320,8 @@ impl Pump {
         Ok(())
     }
 
-    /// Whether the other side takes another event now: the last one it took, or one that is still to come. `None` if
-    /// there is none.
+    /// Whether the other side accepts another event now: the last one it accepted, or one that is still to come.
+    /// `None` if there is none.
     async fn probe<S: Sink>(
         &self,
         sink: &mut S,
@@ -344,7 +344,7 @@ impl Pump {
         ))
     }
 
-    /// Waits before the next attempt. Whoever changes the consumer meanwhile need not wait for it.
+    /// Waits before the next attempt. A change of the consumer ends the wait.
     async fn pause<S: Sink>(
         &mut self,
         sink: &mut S,
@@ -402,7 +402,7 @@ impl Pump {
         Ok(())
     }
 
-    /// Whoever asked may have gone.
+    /// The caller may have gone.
     async fn answer<S: Sink>(&mut self, request: Request, sink: &mut S) {
         match request {
             Request::Resend(answer) => {
@@ -454,7 +454,7 @@ impl Pump {
         self.counted.note(|figures| figures.waits_for = None);
     }
 
-    /// How long to wait after a failure, which is told once until something succeeds.
+    /// How long to wait after a failure, which is reported once until something succeeds.
     fn failed(&mut self, error: &SinkError) -> Duration {
         if self.counted.failed(&error.to_string(), now()) {
             tracing::warn!(

@@ -106,13 +106,13 @@ impl Reader {
         }
     }
 
-    /// Whether somebody has moved the consumer, and nobody has noticed yet.
+    /// Whether somebody has moved the consumer, and this has not been noticed yet.
     pub(crate) fn is_moved(&self) -> bool {
         let consumer = self.history.consumer(&self.config.name);
         consumer.is_some_and(|consumer| consumer.position != self.saved)
     }
 
-    /// Gathers what is due: as much as one batch takes, at least one event, or a position behind events that do not
+    /// Gathers what is due: as much as one batch holds, at least one event, or a position after events that do not
     /// pass. Dropping the future loses nothing: what it took from the cursor is in `gathered`.
     pub(crate) async fn gather(
         &mut self,
@@ -204,8 +204,8 @@ impl Reader {
 
     /// Goes on behind events that are gone, and tells of them.
     fn skip(&mut self, gap: Gap) {
-        // Of numbers that a killed process left unused nobody need be told. Until an event is stored behind them, the
-        // gap does not know that they are such, but the history does.
+        // Numbers that a killed process left unused need not be reported. Until an event is stored after them, the gap
+        // does not know that they are unused, but the history does.
         let missed = gap
             .missed()
             .map(|_| self.history.count(gap.from.seq..gap.to.seq));

@@ -15,9 +15,9 @@ pub trait Sink: Send {
         log: LogId,
     ) -> impl Future<Output = Result<Option<Position>, SinkError>> + Send;
 
-    /// Hands events over, in their order. Gives how many of them, from the first on, the other side has for certain:
-    /// the others come again. Connects anew if the connection is gone. Dropping the future leaves it open what the
-    /// other side has.
+    /// Delivers events, in their order. Returns how many of them, counted from the first, the other side certainly
+    /// has: the others come again. Reconnects if the connection is gone. If the future is dropped, nobody knows what
+    /// the other side has.
     fn deliver(
         &mut self,
         batch: &Batch<'_>,
@@ -45,14 +45,14 @@ pub trait Sink: Send {
 /// Why the other side does not have a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {
-    /// It is away, or cannot take anything now: the batch is tried again until it is there.
+    /// The other side is down, or cannot accept anything now: the batch is tried again until it can.
     #[error("{reason}")]
     Unavailable {
         /// What happened, and what to do where somebody must act.
         reason: String,
     },
-    /// It answers that something went wrong, and not whether the events are at fault. They are tried again, then in
-    /// smaller pieces; an event that fails alone while another one is taken is at fault.
+    /// It answers that something went wrong, but not whether the events are at fault. They are tried again, then in
+    /// smaller pieces; an event that fails alone while another one is accepted is at fault.
     #[error("{reason}")]
     Uncertain {
         /// What it says.
@@ -67,7 +67,7 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// The other side is away.
+    /// The other side is down.
     #[allow(clippy::needless_pass_by_value)] // for map_err
     pub fn unavailable(reason: impl ToString) -> Self {
         let reason = reason.to_string();

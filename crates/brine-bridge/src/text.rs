@@ -69,7 +69,7 @@ pub fn clean(text: &str, taker: Taker) -> String {
     }
 }
 
-/// The first so many characters.
+/// The first characters, this many.
 #[must_use]
 pub fn cut(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters);

@@ -21,7 +21,7 @@ pub struct TlsOptions {
 /// Whose certificates the other side may have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Trust {
-    /// Anybody's: what is sent is encrypted, but whoever answers reads it.
+    /// Anybody's: what is sent is encrypted, but any server that answers can read it.
     #[default]
     Anyone,
     /// One that a certificate in this file has signed, for the name that is connected to.

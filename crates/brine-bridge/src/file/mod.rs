@@ -54,7 +54,7 @@ struct Open {
     file: File,
     inode: u64,
     length: u64,
-    /// What stands behind the recorded length, of a batch whose end nobody saw.
+    /// What is beyond the recorded length, from a batch that did not finish.
     unrecorded: Vec<u8>,
     /// When its first line was written, as far as anybody knows.
     since: SystemTime,
@@ -102,7 +102,7 @@ impl FileSink {
         }
     }
 
-    /// The file at the path, opened anew if another one is there than before.
+    /// The file at the path, reopened if another one is there now.
     fn opened(&mut self) -> io::Result<&mut Open> {
         let there = fs::metadata(&self.options.path).ok();
         match (&mut self.open, there) {
@@ -127,7 +127,7 @@ impl FileSink {
             .mode(0o640)
             .open(&self.options.path)?;
         let there = file.metadata()?;
-        // Another process may write it, whose configuration nobody has compared with ours. Not every file system has
+        // Another process may write it, whose configuration was not compared with ours. Not every file system has
         // locks.
         let lock = FlockOperation::NonBlockingLockExclusive;
         if there.is_file() && flock(&file, lock) == Err(Errno::WOULDBLOCK) {
@@ -212,7 +212,7 @@ impl FileSink {
             None => true,
         };
         if !is_taken_back {
-            // Opened anew, it is compared with the record, and what is there already is not written again.
+            // Once it is reopened, it is compared with the record, and what is there already is not written again.
             self.open = None;
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn set_aside(options: &FileOptions, compressing: &Compressing) -> io:
 }
 
 impl Compressing {
-    /// Compresses what is set aside and not compressed yet, on a thread of its own.
+    /// Compresses files that were set aside and are not compressed yet, on its own thread.
     pub(super) fn go_on(&self, options: &FileOptions) {
         if !options.compress || self.0.swap(ASKED, Ordering::AcqRel) != NONE {
             return;
@@ -125,8 +125,8 @@ fn set_aside_files(options: &FileOptions) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether the end of a name is one of [`name_of_now`], and of what is made of it. Others are somebody else's: `events.2`
-/// may be another sink's file.
+/// Whether the end of a name comes from [`name_of_now`], compressed or not. Other files are somebody else's:
+/// `events.2` may be another sink's file.
 fn is_time(end: &str) -> bool {
     let end = end.strip_suffix(".new").unwrap_or(end);
     let end = end.strip_suffix(".gz").unwrap_or(end);

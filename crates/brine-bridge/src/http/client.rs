@@ -45,7 +45,7 @@ pub struct HttpAnswer {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unanswered {
-    /// There is no connection: the server has none of the request.
+    /// There is no connection: the server has received nothing of the request.
     NotConnected(String),
     /// The server may have taken it.
     Uncertain(String),
@@ -112,7 +112,7 @@ impl HttpClient {
             false => Unanswered::Uncertain(text::chain(&error)),
         })?;
         let status = response.status();
-        // An answer that breaks off is none: the server may have given up.
+        // An answer that breaks off does not count: the server may have given up.
         let body = read(response.into_body()).await;
         let body =
             body.map_err(|error| Unanswered::Uncertain(format!("{status}, then {error}")))?;

@@ -120,8 +120,8 @@ impl Poster {
         request
     }
 
-    /// Sends a request; gives the beginning of what was answered, if that is a success. Dropping the future leaves it
-    /// open what the receiver has.
+    /// Sends a request; returns the beginning of the answer, if that is a success. If the future is dropped, nobody
+    /// knows whether the receiver has it.
     pub(crate) async fn send(&self, request: Request<String>) -> Result<String, SinkError> {
         let answered = tokio::time::timeout(self.timeout, self.client.exchange(request)).await;
         let answered = answered.unwrap_or_else(|_| {

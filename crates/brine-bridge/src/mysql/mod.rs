@@ -148,7 +148,8 @@ fn driver_options(options: &MysqlOptions) -> Opts {
         .prefer_socket(false)
         .stmt_cache_size(16)
         .tcp_keepalive(Some(Duration::from_secs(30)))
-        // Waiting for others is given up, and tried again: then people are told what it waits for.
+        // Waiting for other transactions is given up after a while, and tried again: then the log says what it waits
+        // for.
         .init(vec![
             "SET innodb_lock_wait_timeout = 20, lock_wait_timeout = 20",
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -275,7 +276,7 @@ impl Sink for MysqlSink {
     }
 }
 
-/// Whose fault an error is: that of the events, or nobody's but the server's and its surroundings'.
+/// What is at fault: the events, or only the server and its surroundings.
 #[allow(clippy::needless_pass_by_value)] // for map_err
 fn sorted(error: mysql_async::Error) -> SinkError {
     /// Too large a packet, null, out of range, no text of the column's character set, too long, not a number's

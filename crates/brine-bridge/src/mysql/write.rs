@@ -15,7 +15,7 @@ const ROWS: [usize; 3] = [250, 25, 1];
 /// Bytes of one statement, well below what servers take.
 const STATEMENT_BYTES: usize = 1 << 20;
 
-/// The sink's position; its row is made if there is none.
+/// The sink's position; its row is created if there is none.
 pub(super) async fn position(conn: &mut Conn, name: &str) -> Result<Option<Position>, SinkError> {
     let insert = "INSERT IGNORE INTO brine_sink VALUES (?, '', 0)";
     conn.exec_drop(insert, (name,)).await.map_err(sorted)?;
@@ -42,7 +42,7 @@ struct Rows {
     jobs: JobRows,
 }
 
-/// Writes what is not there yet of a batch; one that is only tried is taken back.
+/// Writes the events of a batch that are not there yet; a trial is rolled back.
 pub(super) async fn batch(
     connected: &mut Connected,
     name: &str,
@@ -242,7 +242,7 @@ fn replaced(text: &str) -> String {
     text.replace(|one: char| one.len_utf8() > 3, "\u{fffd}")
 }
 
-/// JSON in which characters beyond are pairs of escapes: the same text for whoever reads it.
+/// JSON in which characters beyond that are pairs of escapes: it reads back as the same text.
 fn escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for one in json.chars() {

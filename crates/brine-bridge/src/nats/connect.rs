@@ -86,7 +86,7 @@ impl Link {
         let _ = self.lost.clone().wait_for(|is_lost| *is_lost).await;
     }
 
-    /// The stream, which is made if it is not there.
+    /// The stream, which is created if it does not exist.
     pub(crate) async fn stream(&self, options: &StreamOptions) -> Result<Stream, Unavailable> {
         let name = &options.name;
         let stream = match self.jetstream.get_stream(name).await {

@@ -249,7 +249,7 @@ impl Intake {
         }
     }
 
-    /// The number in the stream to go on with.
+    /// The number in the stream with which to continue.
     async fn resume(&mut self, stream: &Stream) -> Result<u64, Unavailable> {
         let state = &stream.cached_info().state;
         let (first, last) = (state.first_sequence, state.last_sequence);

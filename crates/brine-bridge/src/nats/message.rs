@@ -46,7 +46,7 @@ pub(crate) struct Received {
     pub(crate) tag_bytes: usize,
 }
 
-/// Why a message is no event.
+/// Why a message is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadMessage {
     #[error("expected a subject {prefix}.MASTER.TAG…, found {subject:?}")]

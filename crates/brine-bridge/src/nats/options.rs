@@ -12,7 +12,7 @@ pub struct Connection {
     pub login: Login,
     /// Encrypt, whatever the addresses say.
     pub is_tls_required: bool,
-    /// Certificates to trust, in one file, besides the system's.
+    /// Certificates to trust, in one file, in addition to the system's.
     pub ca: Option<PathBuf>,
     /// Our own certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -61,7 +61,7 @@ impl StreamOptions {
         format!("{}.event", self.prefix)
     }
 
-    /// Where the subjects begin of what masters tell each other.
+    /// The prefix of the subjects on which masters talk to each other.
     #[must_use]
     pub fn control(&self) -> String {
         format!("{}.cluster", self.prefix)

@@ -70,8 +70,8 @@ impl Order {
         })
     }
 
-    /// The stream has lost events: nothing is waited for any more, and the next of each master need not follow what is
-    /// here. Appends to `out` what is due now.
+    /// The stream has lost events: nothing is held back any more, and the next event of each master need not follow
+    /// what is here. Appends to `out` what may be taken now.
     pub(crate) fn expect_holes(&mut self, out: &mut Vec<Received>) {
         self.give_up(out, |_| true);
         for log in self.masters.values_mut().flatten() {
@@ -79,7 +79,7 @@ impl Order {
         }
     }
 
-    /// Takes an event with its number in the stream; appends to `out` what is due now, in order.
+    /// Takes an event with its number in the stream; appends to `out` the events that may be taken now, in order.
     pub(crate) fn take(
         &mut self,
         stream_seq: u64,

@@ -35,7 +35,7 @@ pub struct PublishOptions {
 /// NATS JetStream as the other side of a sink.
 pub struct NatsSink {
     options: Arc<PublishOptions>,
-    /// Events are published when this has them on the disk: what a crash takes from there was never told to others.
+    /// Events are published once this has them on disk: what a crash takes from there was never sent to others.
     durable: Option<History>,
     session: Option<Session>,
     /// The last event of this log that the stream is known to have; `None` after a start.
@@ -52,7 +52,7 @@ struct Request {
     answer: oneshot::Sender<Answer>,
 }
 
-/// How many messages are stored, from the first on, and what became of the one after them.
+/// How many messages are stored, counted from the first, and what happened to the one after them.
 struct Answer {
     stored: usize,
     fault: Option<SinkError>,
@@ -147,7 +147,7 @@ impl Sink for NatsSink {
 }
 
 impl Session {
-    /// Connects on a thread of its own.
+    /// Connects on its own thread.
     async fn open(options: Arc<PublishOptions>) -> Result<Self, SinkError> {
         let (batches, requests) = mpsc::channel(1);
         let (opened, is_open) = oneshot::channel();
@@ -172,7 +172,7 @@ fn no_thread(error: &io::Error) -> Unavailable {
     Unavailable::new("cannot start a thread", error)
 }
 
-/// A session: ends with the first fault, or when nobody has anything to publish any more.
+/// A session: ends with the first fault, or when nobody can publish any more.
 async fn run(
     options: &PublishOptions,
     mut requests: mpsc::Receiver<Request>,
@@ -251,7 +251,7 @@ async fn send(link: &Link, message: Outgoing) -> Result<PublishAckFuture, Publis
         .await
 }
 
-/// Whether the message is at fault, or the server is away or full.
+/// Whether the message is at fault, or the server is down or full.
 fn judge(error: &PublishError) -> SinkError {
     /// The server's number for a message larger than the stream takes.
     const TOO_LARGE: u64 = 10054;

@@ -31,7 +31,7 @@ pub(crate) struct State {
 pub(crate) struct StreamPosition {
     /// The last message that was dealt with; 0 for none.
     pub(crate) seq: u64,
-    /// Its id, by which a stream that was made anew or has lost its end is recognised.
+    /// Its id, which reveals a stream that was created again or has lost its end.
     pub(crate) message_id: Option<String>,
 }
 

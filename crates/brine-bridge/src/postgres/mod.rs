@@ -79,7 +79,7 @@ struct Connected {
     maker: RowMaker,
 }
 
-/// A statement that waits for others this long is given up, and tried again: then people are told what it waits for.
+/// A statement that waits for others this long is given up, and tried again: then the log says what it waits for.
 const LOCK_TIME: Duration = Duration::from_secs(20);
 
 impl PostgresSink {
@@ -154,7 +154,7 @@ impl PostgresSink {
         })
     }
 
-    /// The connection, made anew if there is none.
+    /// The connection; reconnects if there is none.
     async fn connected(&mut self) -> Result<Connected, SinkError> {
         match self.connected.take() {
             Some(connected) if !connected.client.is_closed() => Ok(connected),
@@ -199,7 +199,7 @@ impl Sink for PostgresSink {
     }
 }
 
-/// Whose fault an error is: that of the events, or nobody's but the server's and its surroundings'.
+/// What is at fault: the events, or only the server and its surroundings.
 #[allow(clippy::needless_pass_by_value)] // for map_err
 fn sorted(error: tokio_postgres::Error) -> SinkError {
     let reason = shown(&error);

@@ -17,7 +17,7 @@ use brine_log::Position;
 /// What one message of a copy holds, in bytes: the server works on one while the next is made.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The sink's position; its row is made if there is none.
+/// The sink's position; its row is created if there is none.
 pub(super) async fn position(client: &Client, name: &str) -> Result<Option<Position>, SinkError> {
     let insert = "INSERT INTO brine_sink VALUES ($1, '', 0) ON CONFLICT (name) DO NOTHING";
     client.execute(insert, &[&name]).await.map_err(sorted)?;
@@ -41,7 +41,7 @@ pub(super) async fn move_to(
     written.map_err(sorted).map(drop)
 }
 
-/// Writes what is not there yet of a batch; one that is only tried is taken back.
+/// Writes the events of a batch that are not there yet; a trial is rolled back.
 pub(super) async fn batch(
     connected: &mut Connected,
     name: &str,
@@ -209,7 +209,7 @@ const LOCAL_CACHE: [&str; 9] = [
 const LOCAL_CACHE_CASTS: &str =
     "coalesce(started::timestamptz, now()), tgt_type, cmd, tgt, kwargs, ret, username, arg, fun";
 
-/// Copies rows in, while the next ones are made; nothing is said to the server where there are none.
+/// Copies rows in, while the next ones are made; sends nothing to the server if there are none.
 async fn copy<R>(
     transaction: &Transaction<'_>,
     statement: &str,

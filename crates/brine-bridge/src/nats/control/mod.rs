@@ -27,7 +27,7 @@ use seal::{is_from, number, since_epoch};
 
 /// How often a master says that it is there.
 const BEAT: Duration = Duration::from_secs(1);
-/// All minions are told at least every so many beats, for those who missed it.
+/// All minions are announced again at least every this many beats, for masters that missed it.
 const FULL_BEATS: u64 = 10;
 /// How long masters may take to answer a job.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -307,7 +307,7 @@ impl Control {
     }
 }
 
-/// What was told of our minions.
+/// What was announced about our minions.
 #[derive(Default)]
 struct Told {
     beats: u64,

@@ -55,8 +55,8 @@ pub(super) struct PassedOn {
 }
 
 impl Peers {
-    /// Has the other masters that are alive publish a job to their minions; their answers, as far as they come within a
-    /// second. Blocks: not for a thread that others wait for.
+    /// Has the other masters that are alive publish a job to their minions; returns the answers that arrive within a
+    /// second. Blocks: do not call it on a thread that others wait for.
     #[must_use]
     pub fn publish(&self, job: Vec<u8>) -> Vec<(String, Vec<u8>)> {
         if !self.shared.has_secret || self.shared.alive().is_empty() {

@@ -89,7 +89,8 @@ impl ControlOptions {
     }
 }
 
-/// Whether a message says that it is of the master whose subject it has: servers can be told who may publish what.
+/// Whether a message claims to be from the master that its subject names: NATS servers can restrict who may publish
+/// what.
 pub(super) fn is_from(message: &Message, master: &str) -> bool {
     let last = message.subject.rsplit('.').next().unwrap_or_default();
     last == nats_subject::name_word(master)
