@@ -47,8 +47,8 @@ pub struct Function {
     pub arg: Vec<Value>,
     /// Its keyword arguments.
     pub kwarg: Map,
-    /// In the oldest form arguments stand beside each other, and are the function's if it has parameters of these
-    /// names; so does `name`, which every reaction has.
+    /// In the oldest form, arguments are side by side, and go to the function if it has parameters of these names; so
+    /// does `name`, which every reaction has.
     pub is_flat: bool,
 }
 

@@ -6,8 +6,7 @@ use brine_log::Seq;
 
 use crate::journal::Counts;
 
-/// What has become of a rule's events, and how many of its reactions are running; what became of those that are not is
-/// in the record.
+/// What happened to a rule's events, and how many of its reactions are running; how the others ended is in the record.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) events: AtomicU64,

@@ -135,7 +135,7 @@ impl Files {
         }
     }
 
-    /// Who renders a file, which is read again if it has changed. What it needs is logged each time it is read.
+    /// What renders a file, which is read again if it has changed. What it needs is logged each time it is read.
     pub fn renderer(&mut self, path: &Path) -> Renderer {
         let before = self.known.get(path).map(|known| known.stamp);
         let renderer = self.look(path);

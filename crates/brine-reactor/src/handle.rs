@@ -67,7 +67,7 @@ impl ReactorHandle {
         Ok(true)
     }
 
-    /// Removes the first rule of a pattern; tells whether there was one. Reactions that run go on.
+    /// Removes the first rule of a pattern; returns whether there was one. Running reactions continue.
     #[must_use]
     pub fn delete(&self, glob: &str) -> bool {
         self.shared.remove(glob)

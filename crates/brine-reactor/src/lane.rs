@@ -26,8 +26,7 @@ use crate::rules::Rule;
 use crate::run::{REACTOR, RECORD_AGAIN, Shared, now};
 use crate::throttle::{Throttle, ThrottleConfig, Verdict};
 
-/// The number under which it is known after a restart that an event's files could not be rendered; no event has so many
-/// reactions.
+/// The number in the record that says that an event's files could not be rendered; no event has that many reactions.
 const NOTHING_RENDERED: usize = usize::MAX;
 /// How many reactions of a rule may have an end that is not on record.
 const MAX_OPEN: usize = 4096;
@@ -36,7 +35,7 @@ const MAX_OPEN: usize = 4096;
 pub(crate) struct Lane {
     /// Its pattern never changes; its files may.
     rule: Mutex<Arc<Rule>>,
-    /// Its name in the record: the pattern, and a number if it stands there more than once.
+    /// Its name in the record: the pattern, and a number if several rules have it.
     pub(crate) name: String,
     pub(crate) counters: Counters,
     /// Everything up to here was started.
@@ -436,7 +435,7 @@ impl Lane {
         outcome
     }
 
-    /// Records what came of a call.
+    /// Records how a call ended.
     async fn ended(&self, run: &Run, outcome: &Outcome) {
         if let Outcome::Failed(text) = outcome {
             tracing::error!(rule = %self.name, tag = %run.tag, "reaction {} failed ({}): {text}", run.number, run.from);
@@ -475,7 +474,7 @@ impl Lane {
 
     /// Goes on behind events that are gone.
     fn skip(&self, gap: Gap, work: &mut Work) {
-        // Numbers that a killed process left unused stand for no events.
+        // Numbers that a killed process left unused have no events.
         let missed = match &self.shared.history {
             Some(history) if gap.from.log == gap.to.log => {
                 Some(history.count(gap.from.seq..gap.to.seq))

@@ -18,7 +18,7 @@ pub struct Low {
     pub kind: String,
     /// `module.function`
     pub fun: String,
-    /// Everything that stands in its list.
+    /// Everything in its list.
     pub args: Map,
     /// `names:` gives one reaction for each.
     pub name: String,
@@ -92,7 +92,7 @@ pub fn compile(files: Vec<Rendered>) -> Result<Compiled, CompileErrors> {
     Ok(compiled)
 }
 
-/// One ID with what stands under it.
+/// One ID with its contents.
 #[derive(Debug)]
 struct Declaration {
     id: Value,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Lets so many pass per second.
+/// Lets this many pass per second.
 pub(crate) struct Pacer {
     interval: Duration,
     /// When the next may pass; a second's worth may have been saved up.

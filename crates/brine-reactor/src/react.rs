@@ -15,7 +15,7 @@ use crate::rules::Rule;
 /// A future in a box, as traits that are used through `dyn` have them.
 pub type Future<'a, T> = Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
 
-/// Whoever makes the calls of reactions, and has real Salt.
+/// Makes the calls of reactions, and has real Salt.
 pub trait Execute: Send + Sync + 'static {
     /// Makes a call; what it returned, or why it failed. Dropping the future gives it up.
     fn call<'a>(&'a self, call: &'a Call) -> Future<'a, Result<Value, String>>;

@@ -53,7 +53,7 @@ impl Shared {
         }
     }
 
-    /// Ends the first rule of a pattern; tells whether there was one. Reactions that run go on.
+    /// Ends the first rule of a pattern; returns whether there was one. Running reactions continue.
     pub(crate) fn remove(&self, glob: &str) -> bool {
         let mut lanes = lock(&self.lanes);
         let mut all = lanes.all.iter();
@@ -93,7 +93,7 @@ impl Shared {
         Some((metadata.modified().ok()?, metadata.len()))
     }
 
-    /// Takes over the rules of the file when it has changed; rules that stay go on where they are.
+    /// Adopts the rules of the file when it has changed; rules that stay continue where they are.
     pub(crate) fn read_rules_again(self: &Arc<Self>, known: &mut Option<(SystemTime, u64)>) {
         let stamp = self.rules_stamp();
         let Some(file) = self.config.rules_file.as_ref().filter(|_| stamp != *known) else {
@@ -110,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// Rules of a pattern that stays go on where they are, with their files of now.
+    /// Rules whose pattern stays continue where they are, with their present files.
     fn replace(self: &Arc<Self>, rules: Vec<Rule>) {
         let mut rules = Names::default().give_all(rules);
         lock(&self.lanes).all.retain(|running| {
@@ -162,7 +162,7 @@ pub fn read_rules(file: &Path) -> Result<Vec<Rule>, Vec<Problem>> {
             error.fault.to_string(),
         )]
     })?;
-    // The list may stand alone, or below `reactor:` as in a configuration file.
+    // The list may be by itself, or below `reactor:` as in a configuration file.
     let value = value
         .as_map()
         .and_then(|map| map.get("reactor"))

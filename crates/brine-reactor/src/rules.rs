@@ -12,7 +12,7 @@ use brine_wire::{Map, Value, python_text};
 pub struct Rule {
     /// The shell pattern for the whole tag, in which `*` crosses `/`.
     pub glob: String,
-    /// The files: absolute paths, in which shell patterns may stand, or `salt://…`.
+    /// The files: absolute paths, which may contain shell patterns, or `salt://…`.
     pub files: Vec<String>,
     tag: TagMatch,
 }
@@ -74,8 +74,9 @@ impl Names {
         Self(names)
     }
 
-    /// A name that no other rule has: the pattern, and a number for the second rule of that pattern on. A pattern that
-    /// ends as such a name does gets a number at once, so that no rule ever has what another one, of another pattern, had.
+    /// A name that no other rule has: the pattern, with a number from the second rule of that pattern on. A pattern
+    /// that ends as such a name does always gets a number, so that no rule ever takes the name that a rule of another
+    /// pattern had.
     pub fn give(&mut self, glob: &str) -> String {
         let mut nth = 1;
         loop {

@@ -34,7 +34,7 @@ pub const CONSUMER: &str = "reactor";
 /// How often it keeps that.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
 
-/// When writing the record is tried again, after it failed.
+/// When to try again to write the record, after that failed.
 pub(crate) const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a reactor works.
@@ -94,7 +94,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// What is said of whatever took too long.
+    /// The error of a call that took too long.
     pub(crate) fn given_up(&self) -> String {
         format!(
             "it took longer than {:?} and was given up; raise brine: {{reactor: {{timeout: …}}}} if that is not enough",
@@ -291,8 +291,8 @@ impl Shared {
         lock(&self.journal).start(run)
     }
 
-    /// Records what became of a reaction. One that succeeded is done when the history has what it fired: else a crash
-    /// would leave it done, and its events gone.
+    /// Records how a reaction ended. A success is done once the history has the events that it fired: otherwise a
+    /// crash could leave it done, and its events lost.
     pub(crate) async fn record_end(&self, run: u64, outcome: &Outcome) {
         let at = now();
         if matches!(outcome, Outcome::Done(_)) && !self.stored().await {

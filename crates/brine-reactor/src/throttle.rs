@@ -55,7 +55,7 @@ impl<T> Throttle<T> {
         }
     }
 
-    /// Decides about an event of a time. What is due must have been taken before.
+    /// Decides about an event of a time. Events that are due must have been taken before.
     pub(crate) fn offer(&mut self, key: &str, at: Millis, event: T) -> Verdict<T> {
         if !self.is_last && self.keys.len() >= MAX_KEYS {
             self.keys.retain(|_, open| at < open.ends);

@@ -13,7 +13,7 @@ use minijinja::{Error, ErrorKind, State};
 
 use super::methods;
 
-/// How deep collections may lie in each other.
+/// How deep collections may be nested.
 pub(super) const MAX_DEPTH: usize = 128;
 /// How many items one collection may hold.
 pub(super) const MAX_ITEMS: usize = 100_000;

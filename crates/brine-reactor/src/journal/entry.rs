@@ -76,7 +76,7 @@ pub struct Counts {
     pub too_old: u64,
     /// Events that were gone before they could be read.
     pub missed: u64,
-    /// The number of the newest event that is counted: whoever reads it again does not count it again.
+    /// The number of the newest event that is counted: events that are read again are not counted again.
     pub through: u64,
 }
 

@@ -47,7 +47,7 @@ pub fn read(directory: &Path) -> io::Result<Vec<Run>> {
     Ok(runs.into_values().collect())
 }
 
-/// What nobody runs any more, since no reactor does, is uncertain.
+/// If no reactor is running, a reaction without an end is uncertain.
 pub fn interrupted(runs: &mut [Run]) {
     let running = runs.iter_mut();
     for run in running.filter(|run| run.outcome == Outcome::Running) {
@@ -229,10 +229,10 @@ pub(super) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:08}.jsonl"))
 }
 
-/// Makes the directory, if it is not there. Calls may hold secrets: nobody else reads them.
+/// Creates the directory, if it does not exist. Calls may hold secrets: nobody else may read them.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub fn make(directory: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)

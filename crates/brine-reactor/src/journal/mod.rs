@@ -307,7 +307,7 @@ impl Journal {
             .unwrap_or_default()
     }
 
-    /// Forgets rules that are not there any more.
+    /// Forgets rules that no longer exist.
     pub(crate) fn keep_only(&mut self, rules: &HashSet<String>) {
         self.rules.retain(|rule, _| rules.contains(rule));
         for needed in self.older.values_mut().chain([&mut self.own]) {
@@ -347,7 +347,7 @@ impl Journal {
         self.remove_old();
     }
 
-    /// Where a rule goes on after a power cut, if that is known.
+    /// Where a rule continues after a power cut, if that is known.
     pub(crate) fn synced_position(&self, rule: &str) -> Option<Position> {
         self.rules.get(rule)?.synced
     }
@@ -383,7 +383,7 @@ impl Journal {
             self.line.push_str(text);
         }
         self.line.push_str(&self.found_ends);
-        // Behind them, so that whoever reads this counts nothing twice.
+        // After the others, so that a reader counts nothing twice.
         for (rule, tally) in &self.rules {
             if let Some(position) = tally.position {
                 let line = position_line(rule, position, &tally.counts);
