@@ -31,7 +31,7 @@ pub(crate) enum Line {
     Heartbeat(Position),
 }
 
-/// What a line says; `None` if it is no such line. Keys it does not know are passed over.
+/// The content of a line; `None` if it is not such a line. Unknown keys are ignored.
 pub(crate) fn parse(line: &[u8]) -> Option<Line> {
     let Ok(Value::Map(mut fields)) = json::parse(line) else {
         return None;

@@ -58,7 +58,7 @@ impl Level {
 
     fn env_filter(self) -> EnvFilter {
         let filter = self.filter();
-        // The NATS client tells of each attempt to connect; what comes of them is told by whoever connects.
+        // The NATS client logs each attempt to connect; the code that connects logs the results.
         let nats = match self.is_detailed() {
             true => filter,
             false => filter.min(LevelFilter::WARN),

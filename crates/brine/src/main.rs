@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = words.collect();
     #[cfg(feature = "pam")]
     if words == [brine_auth::pam_helper::COMMAND] {
-        // Of a fault nobody is told but by the code: whoever has started it reads answers alone.
+        // Some failures are reported only by the exit code, because the caller reads only answers.
         let answered = brine_auth::pam_helper::run();
         return answered.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
             }
             _ => code,
         },
-        // Whoever read our output has seen enough.
+        // The reader of our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::complain(&show::one_line(&error));

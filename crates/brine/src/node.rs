@@ -55,8 +55,8 @@ pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)
     Ok((master, attached))
 }
 
-/// A minion, its bus bound, and its history, to be dropped when the minion has ended; `umask` is that
-/// of what its functions make, if not this process's own.
+/// A minion, its bus bound, and its history, to be dropped when the minion has ended; `umask` applies to what its
+/// functions create, if it is not this process's own.
 pub(crate) fn minion(loaded: &Loaded, umask: Option<u32>) -> anyhow::Result<(Minion, Attached)> {
     let options = MinionOptions::from_opts(&loaded.opts, &loaded.brine)?;
     let reactor = Prepared::of(loaded, Whose::Minion)?;

@@ -47,7 +47,7 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     causes(error.as_ref())
 }
 
-/// Like [`one_line`], of an error that is no `anyhow::Error`.
+/// Like [`one_line`], for an error that is not an `anyhow::Error`.
 pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = String::new();
     let causes = std::iter::successors(Some(error), |error| error.source());

@@ -32,13 +32,13 @@ pub(crate) fn stderr() -> Shown<io::StderrLock<'static>> {
     Shown::new("stderr", stderr, is_terminal)
 }
 
-/// Stdout for a command that draws the whole screen: it needs every sequence, so nothing is escaped here. Whoever
-/// draws puts text from outside through [`crate::show::visible`] first.
+/// Stdout for a command that draws the whole screen: it needs every sequence, so nothing is escaped here. The caller
+/// must pass text from outside through [`crate::show::visible`] first.
 pub(crate) fn screen() -> io::Stdout {
     io::stdout()
 }
 
-/// How many columns and lines the terminal has that stdout is; `None` where it is none.
+/// How many columns and lines the terminal on stdout has; `None` if stdout is not a terminal.
 pub(crate) fn size() -> Option<(usize, usize)> {
     if !io::stdout().is_terminal() {
         return None;
@@ -48,8 +48,9 @@ pub(crate) fn size() -> Option<(usize, usize)> {
     (columns > 0).then_some((columns.into(), lines.into()))
 }
 
-/// Prose with lines of at most so many columns where words allow it: each further line of a line is indented by `hang`
-/// more than that one. A word that is longer than a line, such as a path, stays in one piece, so that it can be copied.
+/// Prose with lines of at most this many columns where words allow it: the continuation of a line is indented by
+/// `hang` more than the line. A word that is longer than a line, such as a path, stays in one piece, so that it can be
+/// copied.
 fn wrapped_at(columns: usize, text: &str, hang: usize) -> String {
     let mut wrapped = String::with_capacity(text.len() + 32);
     for (nth, line) in text.split('\n').enumerate() {
@@ -142,8 +143,8 @@ impl<W: Write> Shown<W> {
         self.is_terminal
     }
 
-    /// Prose of this program for the terminal that this is, broken between words at its width ([`wrapped_at`]); the
-    /// text itself where this is none. Not for lines that are data.
+    /// Prose of this program, broken between words at the terminal's width ([`wrapped_at`]); the text itself if this
+    /// is not a terminal. Not for lines that are data.
     pub(crate) fn wrapped<'a>(&self, text: &'a str, hang: usize) -> Cow<'a, str>
     where
         W: AsFd,

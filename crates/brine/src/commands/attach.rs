@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     bus: BusArgs,
 }
 
-/// The option by which the process that serves is told who waits for it.
+/// The option by which the serving process learns which process waits for it.
 const SUPERVISED: &str = "--supervised";
 
 /// Runs until a signal ends it.

@@ -49,7 +49,7 @@ impl FromStr for Also {
 }
 
 impl BusOptionArgs {
-    /// As a bus is told them.
+    /// In the form that a bus takes.
     pub(super) fn options(&self) -> BusOptions {
         let also = self.also.iter();
         BusOptions {

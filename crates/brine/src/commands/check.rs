@@ -103,7 +103,7 @@ impl Arguments {
     }
 }
 
-/// What there is to say of a node's file, of what it includes and of the rules it names.
+/// The findings about a node's file, the files that it includes and the rules that it names.
 pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     let (remarks, loaded) = review(role, file, &Environment::current());
     let mut findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
@@ -157,7 +157,7 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
     }
 }
 
-/// Where the value of an option stands that counts; its name, if it is in no file.
+/// Where the value of an option is that takes effect; the option's name, if it is in no file.
 fn place_of(option: &str, places: &[Place]) -> String {
     let place = places.iter().rev().find(|place| place.option == option);
     place.map_or_else(|| option.to_owned(), ToString::to_string)

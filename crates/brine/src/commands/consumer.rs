@@ -286,7 +286,7 @@ fn ask_bus(mut client: LocalClient, method: Method, target: &str) -> Result<Valu
 }
 
 fn ask_store(directory: &Path, method: &str, target: &str) -> Result<Map, Unanswered> {
-    // Opening it to write would make one where there is none.
+    // Opening it for writing would create one if there is none.
     drop(HistoryReader::open(directory)?);
     let mut config = HistoryConfig::new(directory);
     // How long events are kept is the bus's to say.
@@ -462,7 +462,7 @@ impl Reset {
     }
 }
 
-/// A field as a table shows it; what nobody knows is a dash.
+/// A field as a table shows it; unknown values are a dash.
 fn shown(consumer: &Value, field: &str) -> String {
     match consumer.as_map().and_then(|map| map.get(field)) {
         Some(Value::Str(text)) => text.clone(),

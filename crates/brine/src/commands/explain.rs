@@ -326,7 +326,7 @@ fn shown(call: &Call) -> String {
     line
 }
 
-/// Who else reads the event, as far as the running bus knows.
+/// The other readers of the event that the running bus knows.
 fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::Result<()> {
     let mut client = match local_events::connect(location.local_address()) {
         Ok(Some(client)) => client,

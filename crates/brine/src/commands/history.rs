@@ -268,7 +268,7 @@ fn over_local_socket(
             client
         }
     };
-    // `history -f` goes on from all there is, `watch` from now.
+    // `history -f` continues after all stored events, `watch` starts now.
     if wanted.follows && wanted.last.is_none() {
         wanted.start.get_or_insert(StartText::Earliest);
     }

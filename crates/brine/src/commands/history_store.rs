@@ -54,7 +54,7 @@ impl StoreArgs {
     }
 }
 
-/// What is asked for is not there any more, or not yet.
+/// The requested events are no longer there, or not yet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Gone {
     #[error(
@@ -105,7 +105,7 @@ pub(crate) fn seek(
             reader.seek_time(clock::millis(*time))?;
             return Ok(Ok(()));
         }
-        // There is no event 0: who asks for it means the first.
+        // There is no event 0: users who ask for it mean the first.
         Some(StartText::Sequence(seq)) => Seq((*seq).max(1)),
         Some(StartText::After { log, sequence }) => {
             if log.parse::<LogId>() != Ok(info.log) {

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     force: bool,
 }
 
-/// Makes the links; those that are there and ours stay.
+/// Creates the links; existing ones that are ours stay.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     fs::create_dir_all(&arguments.directory)

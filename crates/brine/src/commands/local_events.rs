@@ -26,7 +26,7 @@ use crate::remote::{Kind, Remote};
 use crate::show;
 use crate::terminal;
 
-/// The most events that are kept in order to print them in another order than they come in.
+/// The most events that are kept in order to print them in reverse order.
 const MAX_KEPT: usize = 1_000_000;
 /// How often an end from outside is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -206,7 +206,7 @@ impl Printing<'_> {
         query
     }
 
-    /// Whether the socket knows only part of what is wanted.
+    /// Whether the socket has only a part of what is wanted.
     fn must_look_at_all(&self) -> bool {
         self.wanted.selection.has_grep() || self.is_unfiltered()
     }
@@ -226,7 +226,7 @@ impl Printing<'_> {
     /// Prints a stream to its end.
     fn follow(&mut self, query: &EventQuery) -> anyhow::Result<End> {
         let mut stream = self.client.unconnected_events(query);
-        // Whether a gap means that the very start is not there: a place that was asked for by number.
+        // Whether a gap means that the start itself is missing: a position that was given as a number.
         let mut is_first = !self.wanted.allow_gap
             && matches!(
                 self.wanted.start,
@@ -257,7 +257,7 @@ impl Printing<'_> {
                     missed,
                     reason,
                 })) => {
-                    // One with a reason lies behind the start.
+                    // A gap with a reason is after the start.
                     if is_first && reason.is_none() {
                         self.say_what_is_there(from, to)?;
                         return Ok(End::Gone);
@@ -416,7 +416,7 @@ impl Printing<'_> {
         Ok(is_over.then(|| End::TimeIsOver(self.counts())))
     }
 
-    /// What there was so far. A bus that does not say had what was printed.
+    /// How many events there were. If a bus does not say, the number of those printed.
     fn counts(&mut self) -> Counts {
         let printed = self.printed;
         if self.is_unfiltered() {

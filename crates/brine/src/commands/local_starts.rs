@@ -38,7 +38,7 @@ pub(super) const fn before(position: Position) -> Position {
     }
 }
 
-/// Where a reader was that began with the first event from a start on, wanted or not; `None` if there is none.
+/// The position of a reader that began with the first event from a start on, wanted or not; `None` if there is none.
 pub(super) fn first_event(client: &LocalClient, start: Option<&StartText>) -> Option<Position> {
     let query = EventQuery {
         from: start.map(start_text).unwrap_or_default(),
@@ -55,8 +55,8 @@ pub(super) fn first_event(client: &LocalClient, start: Option<&StartText>) -> Op
     }
 }
 
-/// How many events the bus has had after a position, as it says; a difference of two numbers is no count, since a bus
-/// that was killed leaves many unused. 0 of a bus that has another log; `None` if it does not answer.
+/// How many events the bus has had after a position, according to the bus; the difference of two numbers is not a
+/// count, since a bus that was killed leaves many unused. 0 if the bus has another log; `None` if it does not answer.
 pub(super) fn count_after(client: &mut LocalClient, position: Option<Position>) -> Option<u64> {
     // The connection may be that of a bus that has ended since.
     client.close();

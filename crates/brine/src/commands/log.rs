@@ -243,7 +243,7 @@ fn export(export: &Export) -> anyhow::Result<ExitCode> {
             } => {
                 printer.event_at(event, Some((position, at)))?;
             }
-            // What was never stored, or was removed, is no part of the store that is copied.
+            // Events that were never stored, or were removed, are not part of the copied store.
             Record::Gap { seqs, reason } => {
                 if reason.is_none_or(|reason| reason == GapReason::Damaged) {
                     unreadable += seqs.end.0 - seqs.start.0;
@@ -433,7 +433,7 @@ fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An age such as `30d`: the time since then. A text that is none ends the program, before anything is opened.
+/// An age such as `30d`: the time since then. An invalid text ends the program, before anything is opened.
 fn age(text: &str) -> Duration {
     let then = Zone::Local.time(text, Bound::Since);
     let then = then.unwrap_or_else(|error| wrong_usage(&format!("--time: {error}")));

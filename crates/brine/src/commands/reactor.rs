@@ -268,7 +268,7 @@ fn write_run(run: &Run, out: &mut terminal::Shown<io::Stdout>) -> anyhow::Result
     Ok(())
 }
 
-/// What is remarkable about a reaction that has not failed: its job was for nobody.
+/// What is remarkable about a reaction that has not failed: its job matched no minion.
 pub(super) fn note(result: &str) -> Option<String> {
     let result = json::parse(result.as_bytes()).ok()?;
     Some(result.as_map()?.get(NOTE)?.as_str()?.to_owned())

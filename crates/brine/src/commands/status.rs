@@ -156,7 +156,7 @@ fn print_store(mut reader: HistoryReader, out: &mut Out) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a running bus says of itself.
+/// The status of a running bus.
 struct Running {
     status: Map,
     /// The oldest and the newest event that this user may read.
@@ -263,7 +263,7 @@ impl Running {
                 text(history, "used_bytes"),
                 text(history, "directory")
             )?,
-            // Who may not do everything is not told.
+            // Users who may not do everything do not get this.
             None if part(&self.status, "bus").is_none() => {}
             None => writeln!(out, "history  none")?,
         }
@@ -414,7 +414,7 @@ fn part<'a>(map: &'a Map, key: &str) -> Option<&'a Map> {
     map.get(key).and_then(Value::as_map)
 }
 
-/// A value as it is printed; a dash for what is not there.
+/// A value as it is printed; a dash for a missing one.
 fn text(map: &Map, key: &str) -> String {
     match map.get(key) {
         Some(Value::Str(text)) => show::visible(text).into_owned(),

@@ -63,7 +63,7 @@ fn other_user(opts: &Opts) -> anyhow::Result<Option<User>> {
         return Ok(None);
     };
     let own = geteuid();
-    // The default is whoever runs this, who may have no name.
+    // The default is the user who runs this, who may have no name.
     if name == own.as_raw().to_string() {
         return Ok(None);
     }
@@ -122,7 +122,7 @@ fn change_to(user: &User) -> anyhow::Result<()> {
 
 /// A daemon that cannot write its folders would fail later, with less to say about it.
 fn check_writable(folders: &[PathBuf], opts: &Opts) -> anyhow::Result<()> {
-    // By default it is whoever runs this: the folders are not to be given to them for that.
+    // By default it is the user who runs this: that is no reason to give them the directories.
     let configured = opts.text("user").ok().filter(|_| opts.is_given("user"));
     for folder in folders {
         let Some(denied) = access::denied(folder, access::WRITE) else {

@@ -24,7 +24,7 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-/// Of what Salt makes too: others may list a socket directory and read a process id.
+/// Salt also creates these: others may list a socket directory and read a process id.
 const FOLDER_MODE: u32 = 0o755;
 const PID_FILE_MODE: u32 = 0o644;
 const LOG_FILE_MODE: u32 = 0o640;

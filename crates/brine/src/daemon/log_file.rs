@@ -61,7 +61,7 @@ pub(super) fn write_to_syslog(address: &SyslogAddress) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the file again if it is not there any more under its name.
+/// Reopens the file if its name no longer leads to it.
 pub(super) fn reopen() {
     if let Some(Log::File(log)) = &mut *lock() {
         log.follow_name();

@@ -26,7 +26,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use self::log_file::Takes;
 use crate::terminal;
 
-/// How a process lives that serves until it is told to end.
+/// How a process runs that serves until it is asked to end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Daemon {
     /// It was started by [`start`] and is to leave the terminal.
@@ -39,7 +39,7 @@ pub(crate) struct Daemon {
     pub(crate) syslog: Option<syslog::SyslogAddress>,
 }
 
-/// What the detached process is told besides its own arguments.
+/// What the detached process is told in addition to its own arguments.
 pub(crate) const DETACHED: &str = "--detached";
 
 /// What the detached process writes to the one that waits for it.
@@ -64,7 +64,7 @@ pub(crate) fn start() -> anyhow::Result<ExitCode> {
     if said == READY {
         return Ok(ExitCode::SUCCESS);
     }
-    // It has told why on stderr.
+    // It has reported the reason on stderr.
     child.wait()?;
     Ok(ExitCode::FAILURE)
 }
@@ -108,7 +108,7 @@ impl Daemon {
         if self.log_file.is_none() {
             dup2_stderr(nowhere()?).context("cannot leave the terminal")?;
         }
-        // Whoever waits may be gone; we stay.
+        // The process that waits may be gone; we stay.
         let _ = terminal::stdout()
             .write_all(READY)
             .and_then(|()| terminal::stdout().flush());
@@ -170,7 +170,7 @@ impl PidFile {
         options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let write = || {
             let mut file = options.open(&path)?;
-            // Others may read it whatever the umask says, and nobody may write it.
+            // Others may read it whatever the umask says, but nobody may write it.
             file.set_permissions(fs::Permissions::from_mode(0o644))?;
             write!(file, "{}", std::process::id())
         };
@@ -181,7 +181,7 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // One that stays names a process that is no more, as after a kill.
+        // A file that stays names a process that no longer exists, as after a kill.
         let _ = fs::remove_file(&self.0);
     }
 }

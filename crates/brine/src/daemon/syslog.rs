@@ -123,7 +123,7 @@ impl Syslog {
             Place::Socket(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.set_nonblocking(true)?;
-                // Fails now if nobody has it; later it may be another one, after a restart of syslog.
+                // Fails now if nobody listens there; later it may be another listener, after a restart of syslog.
                 socket.connect(path)?;
                 Socket::Unix(socket, path.clone())
             }

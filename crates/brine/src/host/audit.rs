@@ -17,7 +17,7 @@ use brine_wire::Map;
 
 use crate::bus_location::{self, BusLocation};
 
-/// The most events that wait for the bus. Who does so much at once is in the log instead.
+/// The most events that wait for the bus. Beyond that, they go to the log instead.
 const WAITING: usize = 1024;
 /// How long the bus may take to accept one.
 const ACCEPT: Duration = Duration::from_secs(1);

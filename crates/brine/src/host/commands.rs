@@ -125,7 +125,7 @@ impl MasterCommands {
     }
 }
 
-/// The name that the job shows. Who may do anything may say for whom it is, such as `sudo_lars`.
+/// The name that the job shows. A user who may do anything may say for whom it is, such as `sudo_lars`.
 fn publisher<'a>(load: &'a Map, by: &'a Subject) -> &'a str {
     let own = geteuid();
     let may_say = match by.uid() {

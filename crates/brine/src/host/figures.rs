@@ -54,7 +54,7 @@ pub(crate) fn attach(
     }
 }
 
-/// Lets a state tell how a minion's key stands with its masters.
+/// Lets a state report what the masters say about a minion's key.
 pub(crate) fn attach_minion(state: &mut ApiState, minion: MinionHandle) {
     let status = move || Map::from_iter([("key", minion.standing().word())]);
     state.status.push(("minion", Arc::new(status)));

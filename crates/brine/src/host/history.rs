@@ -14,15 +14,15 @@ use brine_wire::matching::{MatchType, TagMatch};
 
 use crate::bus_location::BusLocation;
 
-/// Whether a bus has a history of which nobody says anything.
+/// Whether a bus keeps a history if the configuration does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HistoryDefault {
     On,
     Off,
 }
 
-/// Opens the history of a bus, if it has one; before its sockets, so that a bus that may not have
-/// its history takes nobody's sockets either.
+/// Opens the history of a bus, if it has one; before its sockets, so that a bus that may not open its history takes
+/// nobody's sockets either.
 pub(crate) fn prepare(
     location: &BusLocation,
     directory: Option<&Path>,
@@ -102,7 +102,7 @@ pub(crate) struct RunningHistory {
 }
 
 impl RunningHistory {
-    /// The history, for whoever waits for it or asks how it is.
+    /// The history, for those who wait for it or ask for its state.
     pub(crate) fn handle(&self) -> History {
         self.history.clone()
     }

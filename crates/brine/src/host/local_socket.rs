@@ -33,8 +33,8 @@ pub(crate) struct RunningSocket {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Binds the local socket of a bus and serves it on a thread of its own; `None` if a bus on ports has no
-/// directory for the token.
+/// Binds the local socket of a bus and serves it on its own thread; `None` if a bus on ports has no directory for the
+/// token.
 pub(crate) fn start(
     location: &BusLocation,
     state: Arc<ApiState>,

@@ -214,7 +214,7 @@ impl Detached {
         let (handle, stored) = (history.handle(), history.stored);
         let durable: Durable = Arc::new(move |events| {
             let history = handle.clone();
-            // What cannot be stored has been told and is recorded as missing; live readers have it.
+            // Events that cannot be stored have been reported and are recorded as missing; live readers have them.
             Box::pin(async move { drop(history.durable(events).await) })
         });
         Some((durable, stored))

@@ -56,8 +56,8 @@ struct Access {
     passable: bool,
 }
 
-/// Salt's modes of the two sockets. Where `publisher_acl` names users, everybody may connect to the one that is read,
-/// and only they are served: Salt's 0660 lets nobody in whom root's group has not.
+/// Salt's modes of the two sockets. Where `publisher_acl` names users, everybody may connect to the publish socket,
+/// and only those users are served: Salt's 0660 admits nobody who is not in root's group.
 fn access(compat: Compat, location: &BusLocation) -> Access {
     let is_shared = ["publisher_acl", "external_auth"].iter().any(|name| {
         let value = location.opts.as_ref().and_then(|opts| opts.get(name));

@@ -33,7 +33,7 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_LINE: usize = 256 << 20;
 /// After so long without a byte a stream of Brine's is cut: it shows every 15 s that it lives.
 const SILENCE: Duration = Duration::from_secs(60);
-/// What a stream of Salt's is called in positions: it has none of its own.
+/// The name of a stream of Salt's in positions: it has none itself.
 const SALTS_LOG: u64 = 1;
 
 /// What is said of a token that is refused.
@@ -48,11 +48,11 @@ pub(super) struct Relay {
     login: Mutex<Login>,
     kind: Kind,
     trouble: Trouble,
-    /// Events of Salt's API so far: their numbers.
+    /// How many events Salt's API has sent: they become the numbers.
     count: AtomicU64,
 }
 
-/// The end of a connection to the private socket: whoever was there has gone.
+/// The end of a connection to the private socket: the client has gone.
 struct Gone;
 
 impl From<std::io::Error> for Gone {
@@ -108,7 +108,7 @@ impl Relay {
         while let Ok((client, _)) = listener.accept().await {
             let relay = Arc::clone(&relay);
             tokio::spawn(async move {
-                // Whoever has gone needs no answer.
+                // A client that has gone needs no answer.
                 let _ = relay.serve_client(client).await;
             });
         }
@@ -247,7 +247,7 @@ impl Relay {
         }
         let answer = self.server.send(request).await;
         let answer = answer.map_err(|failure| match failure {
-            // rest_tornado sends whoever is not logged in to the login.
+            // rest_tornado redirects users who are not logged in to the login.
             Failure::Refused { status: 302, .. } => Failure::Refused {
                 status: 401,
                 message: NOT_LOGGED_IN.to_owned(),
@@ -262,7 +262,7 @@ impl Relay {
         }
     }
 
-    /// Copies a stream to its end; how that came, or that nobody reads it any more.
+    /// Copies a stream to its end; returns how it ended, or that nobody reads it any more.
     async fn copy(
         &self,
         client: &mut UnixStream,

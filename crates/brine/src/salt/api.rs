@@ -23,7 +23,7 @@ pub(super) const SYNTAX: Syntax<Key> = Syntax {
     options: serve::OPTIONS,
 };
 
-/// Serves until told to end.
+/// Serves until it is asked to end.
 pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     // Sinks and the cluster are the master's.
     match serve::begin(&SYNTAX, words, Role::Master, "master", |_| Ok(()))? {

@@ -32,8 +32,8 @@ const STATES: [&str; 7] = [
     "changes_id",
 ];
 
-/// The most bytes of text for a byte of a value: an empty array within others has a line of its own, indented by four
-/// blanks for each of them.
+/// The most bytes of text for a byte of a value: an empty array within others has its own line, indented by four
+/// spaces for each of them.
 const PER_BYTE: usize = 8192;
 /// Beside those.
 const BESIDES: usize = 2 << 20;

@@ -46,7 +46,7 @@ pub(super) fn is_wanted(line: &Parsed<Key>) -> bool {
     line.value(Key::Eauth).is_some_and(|kind| !kind.is_empty())
 }
 
-/// The client of a command that logs in; `None` where nobody can log in like that, and the user knows why.
+/// The client of a command that logs in; `None` if logging in like that is impossible, and the user was told why.
 pub(super) async fn client(
     line: &Parsed<Key>,
     opts: &Opts,
@@ -70,7 +70,7 @@ pub(super) async fn log_in(
 ) -> anyhow::Result<LogIn> {
     let file = token_file(opts);
     if let Some(token) = kept_token(&file, opts) {
-        // Whoever can read the master's key needs no token.
+        // A user who can read the master's key needs no token.
         let key = opts
             .text("cachedir")
             .map(|dir| Path::new(dir).join(".root_key"));

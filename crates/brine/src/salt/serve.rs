@@ -30,7 +30,7 @@ pub(super) struct Service {
     /// The umask of a minion's functions.
     pub(super) functions_umask: u32,
     daemon: Daemon,
-    /// Who started it in the foreground is told when it is ready; a log of level `info` does so itself.
+    /// A user who started it in the foreground is told when it is ready; a log of level `info` does so itself.
     is_told: bool,
     /// Whether the warnings of the configuration are in the log.
     has_warned: Cell<bool>,

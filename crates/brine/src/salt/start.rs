@@ -101,7 +101,7 @@ pub(super) fn configure(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::R
     Ok(loaded)
 }
 
-/// Warns of a configured log level that is none.
+/// Warns of an invalid log level in the configuration.
 pub(super) fn warn_of_level(opts: &Opts) {
     for option in ["log_level", "log_level_logfile"] {
         if let Some(text) = opts.get(option).and_then(Value::as_str)

@@ -205,7 +205,7 @@ fn configuration(directory: &Path) -> anyhow::Result<Opts> {
     Ok(loaded.opts)
 }
 
-/// Keys that open nothing but a benchmark's master may lie in the user's cache.
+/// Keys may be in the user's cache if they give access only to a benchmark's master.
 fn key_dir(arguments: &Arguments) -> PathBuf {
     let cache = || {
         let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

@@ -60,8 +60,8 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     findings
 }
 
-/// By minion, how many seconds its clock is ahead: the least of what its newest events tell, since a request that
-/// waited looks like a clock that is behind.
+/// By minion, how many seconds its clock is ahead: the smallest value in its newest events, since a request that
+/// waited looks like a slow clock.
 fn skews(site: &Site) -> Option<BTreeMap<String, i64>> {
     let client = site.client()?;
     let query = EventQuery {

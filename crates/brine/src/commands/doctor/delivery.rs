@@ -16,9 +16,9 @@ use crate::bus_location::NodeKind;
 use crate::clock;
 use crate::commands::findings::Finding;
 
-/// A rule of a reactor that has so many events to look at does not react in time.
+/// A rule of a reactor that is this many events behind does not react in time.
 const REACTOR_BEHIND: i128 = 1000;
-/// What waits in a spool for longer than this waits for a master that is away.
+/// Records that wait in a spool for longer than this wait for a master that is down.
 const LONG: Duration = Duration::from_secs(60);
 
 pub(super) fn findings(site: &Site) -> Vec<Finding> {
@@ -30,7 +30,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     findings
 }
 
-/// What a running bus says of itself.
+/// The status of a running bus.
 fn of_status(status: &Map) -> Vec<Finding> {
     let part = |name| status.get(name).and_then(Value::as_map);
     let mut findings = Vec::new();

@@ -123,7 +123,7 @@ fn closed(location: &BusLocation) -> Option<Finding> {
     })
 }
 
-/// Without a configuration that can be read, nobody knows where the site is.
+/// Without a readable configuration, nobody knows where the site is.
 fn not_looked() -> Finding {
     Finding::note("not-looked-at", "doctor").says(
         "sockets, processes, keys, disks and deliveries were not looked at: the configuration does not say where they are",
@@ -141,7 +141,7 @@ struct Site {
     is_running: bool,
     /// Whether this user may not use the publish socket.
     is_refused: bool,
-    /// What a bus of Brine says of itself.
+    /// The status of a Brine bus.
     status: Option<Map>,
     /// Whether it takes connections and does not answer.
     is_silent: bool,
@@ -177,7 +177,7 @@ impl Site {
             _ => {}
         }
         if site.part("attach").is_some() {
-            // It may stand in front of the publish socket; the other one is the bus's own.
+            // It may have taken the place of the publish socket; the other one is the bus's own.
             site.bus_pid = listener(site.location.address.pull()).or(site.bus_pid);
         }
         site

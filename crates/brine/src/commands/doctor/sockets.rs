@@ -127,7 +127,7 @@ fn not_permitted(site: &Site) -> Finding {
     )
 }
 
-/// The kernel takes connections, and whoever serves them answers nothing.
+/// The kernel accepts connections, but the server answers nothing.
 fn silent(site: &Site) -> Finding {
     let seconds = super::ANSWER.as_secs();
     let place = site.location.address.publish();

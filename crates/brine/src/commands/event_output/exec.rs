@@ -147,7 +147,7 @@ mod tests {
             command: "sleep 1000 | sleep 1000".to_owned(),
             time: Duration::from_millis(50),
         };
-        // A large event that nobody reads does not hold it up either.
+        // A large event that the command does not read does not block it either.
         exec.run("a", &Map::new(), None, &"x".repeat(1 << 20));
     }
 }

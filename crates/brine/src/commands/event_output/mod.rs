@@ -133,13 +133,13 @@ pub(crate) trait Output {
     /// Takes a number of events that are missing; tells whether that is said.
     fn gap(&mut self, missing: &Missing<'_>) -> io::Result<bool>;
 
-    /// The connection to a bus without positions was cut: nobody knows what is missing.
+    /// The connection to a bus without positions broke: nobody knows what is missing.
     fn cut(&mut self) {}
 
     /// Shows all that was taken, as far as it is for now.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Another line is going to stand below: what was taken is shown first.
+    /// Another line will be printed below: first shows the events that were taken.
     fn make_way(&mut self) -> io::Result<()> {
         self.flush()
     }
@@ -259,7 +259,7 @@ impl Output for Printer {
         self.stdout.flush()
     }
 
-    /// Writes a line that stands for missing events, where lines are objects with positions.
+    /// Writes a line for missing events, where lines are objects with positions.
     fn gap(&mut self, missing: &Missing<'_>) -> io::Result<bool> {
         let is_shown = self.shows.seq && matches!(self.form, Form::JsonLines | Form::Exact);
         if is_shown {

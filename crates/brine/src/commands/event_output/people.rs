@@ -30,7 +30,7 @@ pub(super) enum Style {
 pub(super) struct People {
     style: Style,
     zone: TimeZone,
-    /// The day that the lines so far are of.
+    /// The day of the lines so far.
     day: Option<Date>,
     /// The terminal's width; `None` where there is none.
     columns: Option<usize>,
@@ -159,7 +159,7 @@ fn moment(at: Millis) -> Option<Timestamp> {
     Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()
 }
 
-/// When the event was fired, where nobody says when it arrived.
+/// When the event was fired, if it is not known when it arrived.
 fn stamp_of(data: &Map) -> Option<Timestamp> {
     clock::stamp(data.get("_stamp")?.as_str()?)
 }

@@ -18,7 +18,7 @@ use crate::bus_location::BusLocation;
 use crate::show;
 use crate::terminal;
 
-/// Events in flight: enough that the disk is never waited for with nothing to do.
+/// Events in flight: enough that there is always something to do while the disk works.
 const MAX_IN_FLIGHT: usize = 10_000;
 
 /// What is fired over the bus's own socket.
@@ -88,7 +88,7 @@ pub(super) struct AcknowledgedLines {
 }
 
 impl AcknowledgedLines {
-    /// Takes answers until at most so many events have none.
+    /// Takes answers until at most this many events have none.
     fn wait(&mut self, in_flight: usize) -> anyhow::Result<()> {
         while self.lines.len() > in_flight {
             let Some(fired) = self.stream.next(Wait::Forever)? else {
@@ -115,7 +115,7 @@ impl Target for AcknowledgedLines {
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        // What is in flight is answered while more is read; only so many may be.
+        // Events in flight are answered while more are read; their number is limited.
         let allowed = if self.is_full() { MAX_IN_FLIGHT / 2 } else { 0 };
         self.wait(allowed)?;
         Ok(terminal::stdout().flush()?)
@@ -126,7 +126,7 @@ impl Target for AcknowledgedLines {
     }
 }
 
-/// Says what became of an event; whether it was fired.
+/// Reports the result of an event; returns whether it was fired.
 fn report(line: Option<u64>, fired: &Fired, prints: bool) -> bool {
     match (fired, line) {
         (Fired::At(position), _) => {

@@ -125,11 +125,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Arguments {
-    /// With --to-master: refuses events that no master would take, and tells of those that wait. A minion of Salt's
-    /// does not say how its key stands.
+    /// With --to-master: refuses events that no master would take, and reports those that wait. A minion of Salt's
+    /// does not say what its masters think of its key.
     fn ask_how_the_key_stands(&self, location: &BusLocation) -> anyhow::Result<()> {
         let minion = location.local_address().filter(|_| self.to_master);
-        // Who may not ask is refused where the event is fired.
+        // A user who may not ask is refused when the event is fired.
         let Ok(Some(mut minion)) = local_events::connect(minion) else {
             return Ok(());
         };

@@ -42,7 +42,7 @@ impl View {
     }
 }
 
-/// What stands over a view.
+/// The overlay on a view.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Overlay {
     /// The minions of a job.
@@ -106,9 +106,9 @@ pub(super) struct App {
     pub(super) site: Site,
     pub(super) source: String,
     pub(super) link: Link,
-    /// A file and not a bus: its time stands still.
+    /// A file and not a bus: its time does not advance.
     pub(super) is_recording: bool,
-    /// What the bus says of itself, and its consumers.
+    /// The bus's status, and its consumers.
     pub(super) status: Option<Map>,
     pub(super) consumers: Vec<Map>,
     pub(super) zone: Zone,
@@ -129,7 +129,7 @@ pub(super) struct App {
     pub(super) places: [Place; 6],
     /// How many rows the list has on the screen; set when it is drawn.
     pub(super) height: usize,
-    /// Where the list begins on the screen, and what stands there: for the mouse.
+    /// Where the list begins on the screen, and what it shows: for the mouse.
     pub(super) list_top: u16,
     pub(super) shown: Vec<i64>,
     pub(super) tabs: Vec<(u16, u16, View)>,
@@ -298,7 +298,7 @@ impl App {
         }
     }
 
-    /// Goes by so many shown rows, as far as there are some.
+    /// Moves by this many shown rows, as far as there are some.
     pub(super) fn step(&self, from: i64, count: usize, is_down: bool) -> i64 {
         let rows = self.rows();
         let mut at = from;

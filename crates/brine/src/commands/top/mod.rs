@@ -84,7 +84,7 @@ pub(crate) struct Arguments {
 
 /// The time from one picture to the next, at least.
 const FRAME: Duration = Duration::from_millis(100);
-/// The time from one picture to the next if nothing happens: rates and ages go on.
+/// The time from one picture to the next if nothing happens: rates and ages still change.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Shows the site until the user has seen enough.

@@ -19,7 +19,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Takes a directory, and makes it if it is not there.
+    /// Claims a directory, and creates it if it does not exist.
     pub(super) fn take(root: &Path) -> anyhow::Result<Self> {
         let shown = root.display();
         fs::create_dir_all(root).with_context(|| shown.to_string())?;

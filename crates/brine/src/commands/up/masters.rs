@@ -77,8 +77,8 @@ async fn serve(
         bail!("a site has at least one master");
     };
     let mut starts = listen(first).await?;
-    // Every minion's start is seen at the first master: the buses are one. They come in any order, so none is waited
-    // for before all are kept.
+    // The first master sees the start of every minion, since they share a bus. They start in any order, so all are
+    // kept before any is waited for.
     let mut wanted = Vec::new();
     for site in sites {
         let tag = format!("salt/minion/{}/start", site.minion_id);
@@ -191,7 +191,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts it again whenever it has ended, on the same port and with what it has stored. The masters go on alone
+    /// Restarts it whenever it has ended, on the same port and with what it has stored. The masters continue alone
     /// meanwhile.
     async fn keep_up(&mut self) -> Infallible {
         let mut pause = FIRST_PAUSE;

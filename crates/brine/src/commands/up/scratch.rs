@@ -154,7 +154,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// Writes what nobody else may read: keys and passwords.
+/// Writes a file that nobody else may read: keys and passwords.
 fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut options = fs::OpenOptions::new();
     let mut file = options
@@ -181,7 +181,7 @@ fn free_ports() -> anyhow::Result<[u16; 3]> {
     Ok(ports)
 }
 
-/// A word that nobody guesses: a password, or a secret.
+/// A word that nobody can guess: a password, or a secret.
 pub(super) fn random_word() -> anyhow::Result<String> {
     let mut random = [0; 12];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())

@@ -148,7 +148,7 @@ impl Arguments {
         self.watch_log(client, start, &selection, Some(remote))
     }
 
-    /// Watches Brine's own socket; `None` if there is none and Salt's will do.
+    /// Watches Brine's own socket; `None` if there is none and Salt's is enough.
     fn run_over_local_socket(&self, location: &BusLocation) -> anyhow::Result<Option<ExitCode>> {
         let needs_log =
             self.since.is_some() || self.from.is_some() || self.last.is_some() || self.last_per_tag;
@@ -217,7 +217,7 @@ impl Arguments {
         })
     }
 
-    /// When the time is over; a time too long to end is none.
+    /// When the time is over; a time too long to end counts as none.
     fn deadline(&self) -> Option<Instant> {
         self.timeout
             .and_then(|time| Instant::now().checked_add(time))
@@ -231,7 +231,7 @@ impl Arguments {
     }
 }
 
-/// After so many connections in a row that ended without an event, the bus does not want this user.
+/// After this many connections in a row that ended without an event, the bus does not want this user.
 const REFUSALS: u32 = 3;
 
 struct Watch {
@@ -242,7 +242,7 @@ struct Watch {
     left: Option<u64>,
     deadline: Option<Instant>,
     no_wait: bool,
-    /// Whether the user knows that there is no bus.
+    /// Whether the user was told that there is no bus.
     is_waiting: bool,
     /// Whether there ever was one.
     was_connected: bool,
@@ -307,7 +307,7 @@ impl Watch {
         })
     }
 
-    /// A bus without positions, such as Salt's, does not say how many events it had for nobody.
+    /// A bus without positions, such as Salt's, does not say how many events did not match.
     fn say_if_connected_again(&mut self) -> io::Result<()> {
         if let Some(lost) = self.lost.take() {
             self.out.cut();
@@ -320,7 +320,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Connects; where there is no bus yet, says so once and waits for it.
+    /// Connects; if there is no bus yet, says so once and waits for it.
     fn connect(&mut self) -> Result<(), Trouble> {
         match self.bus.connect(Duration::ZERO) {
             Err(ReceiveError::Connect(error))

@@ -16,7 +16,7 @@ use crate::terminal;
 /// More prefixes than this are counted as one: tags come from outside and may never repeat.
 const MAX_PREFIXES: usize = 1000;
 
-/// People see so many of the busiest prefixes; the last row is the total.
+/// People see this many of the busiest prefixes; the last row is the total.
 const MAX_ROWS: usize = 15;
 
 /// Terminals of fewer columns are shown events alone.
@@ -96,7 +96,7 @@ impl Summary {
         }
     }
 
-    /// Prints what was counted and starts anew. On a terminal it takes the place of what was printed before.
+    /// Prints the counts and starts again. On a terminal, it replaces what it printed before.
     fn print(&mut self) -> io::Result<()> {
         let mut rows: Vec<(String, Count)> =
             std::mem::take(&mut self.prefixes).into_iter().collect();

@@ -92,8 +92,8 @@ pub(crate) fn publish_socket(location: &BusLocation) -> anyhow::Result<&Path> {
 }
 
 impl Beside {
-    /// Opens the log and binds sockets of our own; with a lock, those that will stand in front. Must be called
-    /// inside the bus's runtime.
+    /// Opens the log and binds our own sockets; with a lock, those that will take the place. Must be called inside the
+    /// bus's runtime.
     pub(crate) fn open(
         location: BusLocation,
         options: &BusOptions,
@@ -272,7 +272,7 @@ fn start_api(location: &BusLocation, state: Arc<ApiState>) -> anyhow::Result<Run
     http_api::start(&location.brine, settings, socket, state, operator)
 }
 
-/// What tells when another socket stands in the place of the bus's; `None` for one on ports.
+/// Notices when another socket is in the place of the bus's; `None` for a bus on ports.
 fn watch(location: &BusLocation) -> anyhow::Result<Option<SocketWatch>> {
     let Endpoint::Path(path) = location.address.publish() else {
         return Ok(None);
@@ -302,8 +302,8 @@ fn place(
     Ok((Place::Behind(Arc::clone(&front), watch), Some(front)))
 }
 
-/// Who may listen in front: whom the list names to read everything, where there is one; else whom the mode of the bus's
-/// own socket admits.
+/// Who may listen in front: the users who may read everything according to the list, if there is one; else those whom
+/// the mode of the bus's own socket admits.
 fn readers(location: &BusLocation) -> anyhow::Result<Readers> {
     let acl = permissions::read(location)?;
     Ok(match acl.admits_others() {

@@ -5,8 +5,8 @@ use brine_config::{DatabaseOptions, SinkKind, SinkOptions};
 
 use super::{Fault, at};
 
-/// The sinks that store again what one before them stores. Two whose tags differ may share a table; whether one event
-/// can have tags of both, nobody looks.
+/// The sinks that would store again what an earlier one stores. Two sinks with different tags may share a table;
+/// whether an event can have tags of both is not checked.
 pub(super) fn shared(sinks: &[SinkOptions]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (nth, one) in sinks.iter().enumerate() {

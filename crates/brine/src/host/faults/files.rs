@@ -19,7 +19,7 @@ struct Files<'a> {
     path: &'a Path,
     /// The file, and the one that says how far it is: without links, as far as they are there.
     resolved: [PathBuf; 2],
-    /// The file itself, which may have several names; `None` if it is not there.
+    /// The file itself, which may have several names; `None` if it does not exist.
     inode: Option<(u64, u64)>,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn shared(sinks: &[SinkOptions]) -> Vec<Fault> {
     faults
 }
 
-/// The sinks whose file is among Brine's own, or is none.
+/// The sinks whose file is one of Brine's own, or not a regular file.
 pub(super) fn unfit(outlets: &Outlets<'_>) -> Vec<Fault> {
     let own = own_directories(outlets);
     let unfit = outlets.sinks.iter().filter_map(|sink| {
@@ -101,7 +101,7 @@ impl<'a> Files<'a> {
             .find(|(_, directory)| self.resolved[1].starts_with(directory))
     }
 
-    /// What stands there, if it is nothing that lines can be appended to.
+    /// What is at the path, if lines cannot be appended to it.
     fn what_it_is(&self) -> Option<&'static str> {
         let kind = self.resolved[1].metadata().ok()?.file_type();
         match () {
@@ -127,7 +127,7 @@ fn resolved(path: &Path) -> PathBuf {
         if let Ok(path) = path.canonicalize() {
             return path;
         }
-        // A link to what is not there: the file will be made where it leads.
+        // A link whose target does not exist: the file will be created there.
         match (path.read_link(), path.parent()) {
             (Ok(target), Some(parent)) => path = parent.join(target),
             _ => break,
@@ -135,7 +135,7 @@ fn resolved(path: &Path) -> PathBuf {
     }
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => resolved(parent).join(name),
-        // It ends in `..`, below a directory that is not there.
+        // It ends in `..`, below a directory that does not exist.
         (Some(parent), None) => {
             let parent = resolved(parent);
             parent.parent().map_or(parent.clone(), Path::to_owned)

@@ -34,7 +34,7 @@ struct Outlets<'a> {
     opts: Option<&'a Opts>,
     brine: &'a Brine,
     sinks: &'a [SinkOptions],
-    /// `brine: cluster`, on a master; other buses are no members of one.
+    /// `brine: cluster`, on a master; other buses cannot be members of one.
     cluster: Option<&'a ClusterOptions>,
     /// An argument asks for a history, whatever the file says.
     has_history: bool,

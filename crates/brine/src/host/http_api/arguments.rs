@@ -21,7 +21,7 @@ pub(super) struct LocalJob {
     pub(super) full_return: bool,
 }
 
-/// Fields of a command that are no options of the job.
+/// Fields of a command that are not options of the job.
 const KNOWN: [&str; 14] = [
     "tgt",
     "fun",
@@ -125,7 +125,7 @@ pub(super) fn subset_job(fields: &Map, functions: &Value) -> Map {
     // Keyed at random for each request: enough to spread load.
     let order = RandomState::new();
     able.sort_by_key(|id| order.hash_one(id.as_str()));
-    // As in Salt, which stops when it has so many.
+    // As in Salt, which stops at that number.
     able.truncate(wanted.max(1));
     let mut job = fields.clone();
     job.insert("tgt", able);
@@ -134,7 +134,7 @@ pub(super) fn subset_job(fields: &Map, functions: &Value) -> Map {
     job
 }
 
-/// A number of seconds, as such or as text; at most a day.
+/// A number of seconds, as a number or as text; at most a day.
 pub(super) fn seconds(value: Option<&Value>) -> Option<f64> {
     const DAY: f64 = 86_400.0;
     let seconds = match value? {

@@ -51,7 +51,7 @@ pub(crate) enum Feed {
 pub(crate) enum Ended {
     /// It was told to.
     Told,
-    /// There is another log now: readers have to begin anew.
+    /// There is another log now: readers have to start over.
     Changed,
 }
 
@@ -151,8 +151,8 @@ struct Kept {
     newest: Position,
 }
 
-/// The history of the bus at a local socket; `None` if nobody answers there, it has none, or this user may not read
-/// everything.
+/// The history of the bus at a local socket; `None` if nobody answers there, the bus has none, or this user may not
+/// read everything.
 async fn kept(address: &LocalAddress) -> anyhow::Result<Option<Kept>> {
     let mut client = LocalClient::new(address.clone(), PublisherConfig::default());
     let status = match client.status(Some(ANSWER)).await {
@@ -238,7 +238,7 @@ impl Repeat {
             kept.newest.seq >= kept.next && at.is_none_or(|at| at.seq < kept.newest.seq)
         };
         while is_behind(&repeat.events) {
-            // The newest may be among those that nobody is shown.
+            // The newest may be among those that are never shown.
             let Some(delivery) = repeat.events.next(Wait::For(ANSWER)).await? else {
                 break;
             };

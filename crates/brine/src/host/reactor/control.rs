@@ -56,8 +56,8 @@ impl AskReactor for OwnReactor {
     }
 }
 
-/// A question of ours, which is answered at once and without events: whoever asks what would happen must not make
-/// something happen.
+/// A request of ours, which is answered at once and without events: asking what would happen must not make anything
+/// happen.
 const STATUS: &str = "reactor.status";
 
 /// The commands of a master, with the question of `brine explain` and `brine reactor ls`.

@@ -176,7 +176,7 @@ impl BuiltIn for OtherMaster {
 }
 
 impl OtherMaster {
-    /// Publishes a job with the key of the master's user, which changes when the master is started anew.
+    /// Publishes a job with the key of the master's user, which changes when the master restarts.
     async fn publish(&self, job: &Job) -> Result<Value, String> {
         let user = self.opts.text("user").unwrap_or("root");
         let config =
@@ -271,7 +271,8 @@ fn request(job: &Job) -> JobRequest {
     request
 }
 
-/// What the record says of a published job. That nobody was meant is no failure in Salt, but worth a look.
+/// What the record says about a published job. A target that matches nobody is not a failure in Salt, but worth a
+/// look.
 fn outcome(job: &Job, published: &Published) -> Value {
     let minions = published.minions.iter().map(|id| Value::from(id.as_str()));
     let mut map = Map::new();

@@ -74,7 +74,7 @@ fn parse(function: &Function) -> Option<Result<Query, String>> {
         let text = || python_text::str(value);
         let request = &mut query.request;
         match name.as_str()? {
-            // Nothing is said of what is not given.
+            // Nothing is said about parameters that were not given.
             _ if *value == Value::Nil => {}
             "url" => request.url = text(),
             "method" => request.method = text().to_uppercase(),

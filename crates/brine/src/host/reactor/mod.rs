@@ -69,7 +69,7 @@ pub(crate) struct OpenedReactor {
     rules: usize,
 }
 
-/// A reactor that runs. Dropping it ends it, and waits a moment for what runs.
+/// A running reactor. Dropping it ends it, and waits a moment for running reactions.
 pub(crate) struct RunningReactor {
     pub(crate) handle: ReactorHandle,
     shutdown: Option<oneshot::Sender<()>>,
@@ -208,7 +208,7 @@ impl Prepared {
         })
     }
 
-    /// Opens the record over a log that nobody can fire into yet.
+    /// Opens the record over a log into which nobody can fire yet.
     ///
     /// # Errors
     /// The record cannot be opened.
@@ -243,7 +243,7 @@ impl Prepared {
     }
 }
 
-/// Whoever makes calls that are built in, with real Salt for the others.
+/// Makes the built-in calls, and passes the others to real Salt.
 pub(crate) fn beside_salt<T: BuiltIn>(own: T, salt: Arc<MaybeSalt>) -> BesideSalt<T> {
     BesideSalt { own, salt }
 }

@@ -250,7 +250,7 @@ impl Worker {
     }
 }
 
-/// Kills a function that nobody waits for any more.
+/// Kills a function for which nobody waits any more.
 struct Kill<'a> {
     salt: &'a RealSalt,
     number: Option<u64>,
@@ -259,7 +259,7 @@ struct Kill<'a> {
 impl Drop for Kill<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        // Whoever holds the worker writes a request, and will be done in a moment.
+        // Another thread that holds the worker is writing a request, and will be done in a moment.
         if let Ok(mut worker) = self.salt.worker.try_lock()
             && let Some(worker) = worker.as_mut()
         {

@@ -28,7 +28,7 @@ use super::http;
 use super::returner::ReturnerSink;
 use super::{Start, starting};
 
-/// After so many refusals one event is set aside.
+/// After this many refusals an event is set aside.
 const ATTEMPTS: u32 = 3;
 
 /// What a sink needs of its node's configuration.

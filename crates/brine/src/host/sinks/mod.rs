@@ -86,7 +86,7 @@ impl PreparedSinks {
         Ok(Self(sinks.collect::<Result<_, _>>()?))
     }
 
-    /// Starts them; `None` if there are none. What is appended from now on is theirs.
+    /// Starts them; `None` if there are none. They get the events that are appended from now on.
     pub(crate) fn start(
         self,
         log: &Arc<Log>,

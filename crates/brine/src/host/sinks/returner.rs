@@ -107,7 +107,7 @@ impl Sink for ReturnerSink {
                 let said = said.as_str().unwrap_or("it raised").trim().to_owned();
                 // The last line of a traceback says what happened.
                 let last = said.lines().last().unwrap_or_default().trim();
-                // It may raise for one event, or for each while its own database is away.
+                // It may raise for one event, or for each while its own database is down.
                 Err(SinkError::uncertain(format!("{}: {last}", self.function)))
             }
         }

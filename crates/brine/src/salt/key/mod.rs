@@ -107,7 +107,7 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a change of keys needs besides them.
+/// What a change of keys needs in addition to the keys.
 #[derive(Debug, Clone, Copy)]
 struct Session<'a> {
     line: &'a Parsed<Key>,

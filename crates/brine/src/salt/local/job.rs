@@ -82,8 +82,8 @@ pub(super) fn read(line: &Parsed<Key>, show_jid: bool) -> Result<JobRequest, Inc
     })
 }
 
-/// The arguments of each of several functions: split at separators that are words of their own if there are exactly
-/// enough of them, else at separators anywhere.
+/// The arguments of each of several functions: split at separators that are separate words if there are exactly enough
+/// of them, else at separators anywhere.
 fn parts<'a>(
     arguments: &[&'a str],
     functions: usize,

@@ -11,7 +11,7 @@ use brine_wire::Value;
 use brine_wire::returns::Timeouts;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Asks the minions for their functions, and makes so many of those that have the job's the target.
+/// Asks the minions for their functions, and targets this many of those that have the job's function.
 pub(super) async fn narrow(
     client: &mut LocalClient,
     request: &mut JobRequest,

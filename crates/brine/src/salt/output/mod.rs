@@ -44,7 +44,7 @@ pub(super) enum Outputter {
     Pprint,
     Key,
     NoReturn,
-    /// Of 3006: each minion's value on a line of its own, without its id; a list's items likewise.
+    /// As in 3006: each minion's value on its own line, without its id; a list's items likewise.
     NewlineValuesOnly,
     /// `quiet`, which 3006 has: nothing.
     Quiet,
@@ -105,7 +105,7 @@ pub(crate) fn to_yaml(value: &Value) -> String {
     yaml::show(value, yaml::Layout::Block(2), Unescaped::Libyaml)
 }
 
-/// The same for people: characters that nobody sees, or that turn a line round, are escaped in quotes.
+/// The same for people: invisible characters, and those that reverse a line, are escaped in quotes.
 pub(crate) fn to_visible_yaml(value: &Value) -> String {
     yaml::show(value, yaml::Layout::Block(2), Unescaped::Visible)
 }

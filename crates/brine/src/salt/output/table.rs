@@ -18,7 +18,7 @@ pub(in crate::salt) struct TableOptions {
     pub(in crate::salt) rows_key: Option<String>,
     /// The key, beside that of a table, whose value holds the names of its columns.
     pub(in crate::salt) labels_key: Option<String>,
-    /// What stands above the tables of `rows_key`.
+    /// The heading of the tables of `rows_key`.
     pub(in crate::salt) title: Option<String>,
     /// Whether a line follows the names of columns where none is between rows.
     pub(in crate::salt) has_header: bool,
@@ -56,7 +56,7 @@ impl Default for TableOptions {
     }
 }
 
-/// A table is so many times as large as what is in its cells, at most; a larger one is shown as `nested`.
+/// A table may be at most this many times as large as its cells' content; a larger one is shown as `nested`.
 const MAX_BLANKS: usize = 256;
 /// See [`MAX_BLANKS`]: any table may be so large, in bytes.
 const BLANKS_OF_ANY: usize = 1 << 20;
@@ -70,7 +70,7 @@ pub(super) fn show(value: &Value, style: Style<'_>) -> Option<String> {
         options,
     };
     if let (Some(title), Some(_)) = (&options.title, &options.rows_key) {
-        // As in Salt, the title stands where its colour is meant to.
+        // As in Salt, the title is where its colour was meant to be.
         table.line(options.nested_indent, title, style.colours.white, "\n");
     }
     table.value(&decoded(value), options.nested_indent)?;

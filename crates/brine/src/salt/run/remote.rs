@@ -45,7 +45,7 @@ pub(super) fn run(
     Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)))
 }
 
-/// What the function returned; `None` when nobody logs in, or waits.
+/// What the function returned; `None` if logging in is impossible, or nobody waits.
 async fn ask(
     line: &Parsed<Key>,
     opts: &Opts,

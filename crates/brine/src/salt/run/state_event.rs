@@ -92,8 +92,8 @@ impl StateEvent {
 
 /// The bus that the arguments name.
 ///
-/// Salt looks for a minion's bus under the id in the master's configuration, where only a minion of that id has
-/// one. If there is none, this is the bus of the minion whose configuration lies beside the master's.
+/// Salt looks for a minion's bus under the id in the master's configuration, where only a minion of that id has one.
+/// If there is none, this is the bus of the minion whose configuration is beside the master's.
 fn address(watched: &Watched, opts: &Opts) -> anyhow::Result<Address> {
     let sock_dir = watched.sock_dir.as_deref();
     match watched.node.as_str() {

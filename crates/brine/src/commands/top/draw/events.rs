@@ -76,7 +76,7 @@ fn visible_rows(app: &mut App) -> Vec<i64> {
         shown.reverse();
         return shown;
     };
-    // Rows leave memory while one stands still.
+    // Rows leave memory while the view stays in place.
     let oldest = rows.oldest().unwrap_or_default();
     let chosen = if rows.get(chosen).is_some() {
         chosen

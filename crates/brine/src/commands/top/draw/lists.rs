@@ -11,7 +11,7 @@ use super::events::time_of_day;
 use super::{age, left, right, selected, style};
 use crate::commands::top::app::App;
 
-/// Draws a list with its headings; `rows` are made only of what is seen.
+/// Draws a list with its headings; `rows` are made only for the visible part.
 pub(super) fn list<'a>(
     app: &mut App,
     frame: &mut Frame<'_>,

@@ -169,7 +169,7 @@ fn age(now: u64, at: u64) -> String {
     }
 }
 
-/// A text in exactly so many columns, to the left.
+/// A text in exactly this many columns, left-aligned.
 fn left(text: &str, columns: usize) -> String {
     let shown = text::cut(text, columns).into_owned();
     let gap = columns.saturating_sub(text::width(&shown));

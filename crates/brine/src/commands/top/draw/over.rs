@@ -157,7 +157,7 @@ pub(super) fn job(app: &mut App, frame: &mut Frame<'_>, area: Rect, jid: &str) {
     .into_owned();
 
     let width = usize::from(area.width);
-    // Rows are made of what is seen alone; the order is made once for all of them.
+    // Rows are made only for the visible part; the order is made once for all of them.
     let rows: Vec<(String, Outcome, Option<brine_view::Line>)> = job
         .minions(now)
         .into_iter()

@@ -17,8 +17,8 @@ use crate::remote::Trouble;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Reads Brine's own socket until the user has seen enough. A stream that is cut goes on where it was.
-/// `trouble` says what the socket cannot: that there is nothing behind it.
+/// Reads Brine's own socket until the user has seen enough. A stream that breaks continues where it was. `trouble`
+/// says what the socket cannot: that nothing is behind it.
 pub(super) fn read_local(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) {
     // The end is the user's.
     let _ = follow(address, last, trouble, out);
@@ -67,8 +67,8 @@ fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) ->
             Err(error) => {
                 link = Link::Lost(lost(&error));
                 out.link(link.clone())?;
-                // The stream connects again by itself. A bus that is away is not asked all the time, and one that
-                // refuses rarely changes its mind.
+                // The stream reconnects by itself. A bus that is down is not asked all the time, and one that refuses
+                // rarely changes its mind.
                 let pause = match error {
                     LocalError::Refused { .. } => 20 * LOOK_EVERY,
                     _ => LOOK_EVERY,

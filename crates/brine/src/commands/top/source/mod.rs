@@ -58,9 +58,9 @@ pub(super) enum Item {
     Message(String),
 }
 
-/// Events are handed over in batches of at most so many …
+/// Events are passed on in batches of at most this many …
 const BATCH: usize = 512;
-/// … of which so many wait at most.
+/// … of which at most this many wait.
 const BATCHES: usize = 16;
 /// So many wishes wait at most.
 const WISHES: usize = 16;
@@ -187,7 +187,7 @@ impl Drop for Source {
     }
 }
 
-/// Where a thread hands over what it has.
+/// Where a thread passes on what it has.
 #[derive(Debug, Clone)]
 struct Sending {
     batches: SyncSender<Vec<Item>>,
@@ -265,7 +265,7 @@ impl Out {
     }
 }
 
-/// What a source can be asked for beside events as they come.
+/// What a source can be asked for, besides live events.
 trait Questions {
     /// What runs, and the consumers.
     fn status(&mut self) -> Option<(Map, Vec<Map>)>;
@@ -321,8 +321,9 @@ fn serve(wishes: &Receiver<Wish>, out: &mut Sending, source: &mut dyn Questions)
     }
 }
 
-/// Writes lines to a new file in the present directory; what to tell the user. Returns may hold secrets, so that
-/// nobody else may read it; under sudo it is whose terminal this is. On a full disk nothing stays behind.
+/// Writes lines to a new file in the current directory; returns what to tell the user. Returns may hold secrets, so
+/// nobody else may read it; under sudo it belongs to the user whose terminal this is. On a full disk, no part of it is
+/// left.
 pub(super) fn save(lines: &str) -> String {
     let name = format!("brine-top-{}.ndjson", clock::since_epoch().as_secs());
     let mut options = OpenOptions::new();

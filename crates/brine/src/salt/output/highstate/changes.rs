@@ -30,7 +30,7 @@ pub(super) fn orchestrated(changed: &Value, style: Style<'_>, level: usize) -> O
     })
 }
 
-/// Changes of any other state, which may stand for `count` states.
+/// Changes of any other state, which may represent `count` states.
 pub(super) fn show(changed: &Value, count: usize, style: Style<'_>) -> Option<Changes> {
     let (is_changed, text) = if !changed.is_true() {
         (false, String::new())

@@ -19,7 +19,7 @@ pub(super) struct State<'a> {
     parts: Vec<&'a str>,
     ret: &'a Map,
     pub(super) result: &'a Value,
-    /// How many states it stands for, with `state_compress_ids`.
+    /// How many states it represents, with `state_compress_ids`.
     pub(super) count: usize,
     style: Style<'a>,
     level: usize,

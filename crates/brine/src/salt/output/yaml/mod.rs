@@ -17,7 +17,7 @@ use crate::salt::python;
 /// How containers are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// An item per line, indented by so many spaces.
+    /// An item per line, indented by this many spaces.
     Block(usize),
     /// In brackets and braces.
     Flow,
