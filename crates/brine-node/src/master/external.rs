@@ -58,7 +58,7 @@ impl External {
         Caller::external(token.name.clone(), self.authority.auth_list(token))
     }
 
-    /// Who shows what these fields hold: a token, or a login. Waits.
+    /// Authenticates a user by these fields: a token, or a login. Blocks.
     ///
     /// # Errors
     /// [`LoginError`].
