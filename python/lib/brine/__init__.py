@@ -1,7 +1,7 @@
 """Salt's event bus for Python, without Salt.
 
-Two doors: :mod:`brine.event` is ``salt.utils.event`` with the same names, and :class:`brine.Bus` is
-the same bus for new programs. Buses of Brine and of real Salt masters and minions both work.
+Two interfaces: :mod:`brine.event` has the names of ``salt.utils.event``; :class:`brine.Bus` is for new
+programs. Both work with buses of Brine and of real Salt masters and minions.
 """
 
 from brine.bus import Bus, Event, EventStream, Gap

@@ -31,6 +31,6 @@ def local_path(node: str | None, opts: Mapping[str, Any]) -> str:
 
 
 def compat(opts: Mapping[str, Any]) -> str | None:
-    """The release whose bus it is: ``brine: {compat: …}``, by default the newest."""
+    """The release of the bus: ``brine: {compat: …}``, by default the newest."""
     release = (opts.get("brine") or {}).get("compat")
     return None if release is None else str(release)

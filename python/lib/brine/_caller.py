@@ -1,7 +1,7 @@
 """``salt.client.Caller``: functions of the minion that runs on this machine.
 
-Salt's own loads a whole minion and signs in before the first call. This one asks the running minion
-over its local socket. Events go to the minion's bus, so that they work with a real Salt minion too.
+Salt's own class loads a whole minion and signs in before the first call. This one asks the running
+minion over its local socket. Events go to the minion's bus, so they work with a real Salt minion too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from brine.exceptions import CommandExecutionError, SaltClientError
 
 
 class Caller:
-    """Calls functions on this machine's minion, whose configuration ``c_path`` or ``mopts`` is."""
+    """Calls functions on this machine's minion, configured by ``c_path`` or ``mopts``."""
 
     def __init__(
         self, c_path: str = "/etc/salt/minion", mopts: Mapping[str, Any] | None = None
@@ -62,7 +62,7 @@ class Caller:
 
 
 class Sminion:
-    """What scripts use of Salt's minion object: ``functions["test.ping"]()`` and ``opts``."""
+    """The parts of Salt's minion object that scripts use: ``functions["test.ping"]()`` and ``opts``."""
 
     def __init__(self, caller: Caller) -> None:
         self.opts = caller.opts
@@ -70,7 +70,7 @@ class Sminion:
 
 
 class Functions:
-    """The minion's functions by name. Asked of the minion each time: others may be added meanwhile."""
+    """The minion's functions by name. Fetched from the minion each time, since others may be added."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -86,7 +86,7 @@ class Functions:
         return functools.partial(self._caller.cmd, fun)
 
     def get(self, fun: str, default: Any = None) -> Any:
-        """The function, or ``default`` if the minion has it not."""
+        """The function, or ``default`` if the minion does not have it."""
         return self[fun] if fun in self else default
 
     def __iter__(self) -> Iterator[str]:

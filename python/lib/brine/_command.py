@@ -1,4 +1,4 @@
-"""Commands for a running Brine node, over its local socket, which knows who asks."""
+"""Commands for a running Brine node, over its local socket, where the kernel says who asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIND_SECONDS = 1.0
 
 
 class NoNodeError(Exception):
-    """Nobody has the socket: no node runs, or it is real Salt's."""
+    """Nobody serves the socket: no node runs, or it is real Salt's."""
 
 
 def run(
@@ -20,7 +20,7 @@ def run(
 ) -> dict[str, Any]:
     """``{"return": …}``, or ``{"error": {"name", "message"}}`` with the name of Salt's exception.
 
-    ``wait`` seconds for the answer, ``None`` for ever.
+    Waits ``wait`` seconds for the answer, or for ever if ``None``.
     """
     # A connection of its own: threads ask at the same time, and forked children too.
     client = _native.LocalClient(_address.address(node, opts), _address.compat(opts), 1 << 62)

@@ -15,7 +15,7 @@ from brine.exceptions import AuthorizationError, SaltClientError
 
 
 class LocalClient(Publishing):
-    """Publishes jobs and collects their returns, on the master whose configuration ``c_path`` or
+    """Publishes jobs and collects their returns, on the master configured by ``c_path`` or
     ``mopts`` is.
     """
 
@@ -41,7 +41,7 @@ class LocalClient(Publishing):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """What each minion returned by its id, ``False`` for one that did not; with
-        ``full_return`` a dict of ``ret``, ``retcode``, ``jid`` and perhaps ``out``.
+        ``full_return`` a dict of ``ret``, ``retcode``, ``jid`` and, if set, ``out``.
         """
         was_listening = self.event.cpub
         try:
@@ -99,7 +99,7 @@ class LocalClient(Publishing):
         progress: bool = False,
         **kwargs: Any,
     ) -> Iterator[dict[str, Any]]:
-        """Returns as they come in, and a sentence for each minion that did not return."""
+        """Returns as they arrive, and a sentence for each minion that did not return."""
         was_listening = self.event.cpub
         try:
             published = self.run_job(
@@ -223,7 +223,7 @@ class LocalClient(Publishing):
         show_jid: bool = False,
         **kwargs: Any,
     ) -> Iterator[dict[str, Any]]:
-        """The same in the form that is printed: with a sentence where no return came."""
+        """The same in printed form: with a sentence for each missing return."""
         minions = [minions] if isinstance(minions, str) else list(minions)
         if verbose:
             title = f"Executing job with jid {jid}"
@@ -255,7 +255,7 @@ class LocalClient(Publishing):
         show_jid: bool = False,
         **kwargs: Any,
     ) -> Iterator[dict[str, Any]]:
-        """The returns of any job: first what the master's job cache has, then what comes in."""
+        """The returns of any job: first those in the master's job cache, then new ones as they arrive."""
         wanted = {minions} if isinstance(minions, str) else set(minions)
         self.event.connect_pub()
         self.event.subscribe(f"salt/job/{jid}")
@@ -271,7 +271,7 @@ class LocalClient(Publishing):
             self.event.unsubscribe(f"salt/job/{jid}")
 
     def get_cache_returns(self, jid: str) -> dict[str, Any]:
-        """What the master's job cache has of a job."""
+        """The returns of a job in the master's job cache."""
         jid = str(jid)
         if not jid.isdigit():
             raise SaltClientError(f"expected a job id, found {jid!r}")

@@ -1,4 +1,4 @@
-"""Events handed to a function as an asyncio loop finds them."""
+"""Passes events to a function as they arrive, on an asyncio loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pump:
         loop.call_soon(self._run)
 
     def stop(self) -> None:
-        """Calls no more."""
+        """Stops the calls."""
         self._handler = None
         self._unwatch()
 

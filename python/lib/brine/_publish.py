@@ -1,7 +1,7 @@
 """Jobs published by the Brine master that runs on this machine: the first half of ``LocalClient``.
 
-The master is asked over its local socket, where the kernel says who asks, so that no key is read and
-nothing is signed.
+It asks the master over its local socket, where the kernel says who asks, so it reads no key and signs
+nothing.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Publishing:
         listen: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Publishes; ``{"jid", "minions"}``, without a minion an empty list of them."""
+        """Publishes; returns ``{"jid", "minions"}``, with an empty list if no minion matches."""
         wait = float(timeout or self.opts.get("publish_timeout") or 30)
         tgt, tgt_type = self._resolved(tgt, kwargs.pop("expr_form", tgt_type))
         if self.opts.get("ext_job_cache"):
@@ -184,7 +184,7 @@ class Publishing:
         return float(self.opts["timeout"])
 
     def _resolved(self, tgt: Target, tgt_type: str) -> tuple[Target, str]:
-        """Node groups are in the configuration, which is read here."""
+        """Resolves node groups, which are in the configuration."""
         groups = self.opts.get("nodegroups")
         try:
             resolved = _native.without_nodegroups(tgt, tgt_type, groups)
@@ -199,9 +199,9 @@ class Publishing:
 
 
 def _hear(event: SaltEvent, timeout: float) -> bool:
-    """Makes sure that an object hears its bus; whether it does within ``timeout`` seconds.
+    """Waits until an object receives its bus's events; returns whether it does within ``timeout`` seconds.
 
-    A bus knows of a listener some time after the listener has connected, and a return that is quicker
+    A bus accepts a listener some time after the listener has connected, and a return that is quicker
     than that would be missed.
     """
     tag = f"brine/here/{os.urandom(16).hex()}"

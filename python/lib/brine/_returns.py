@@ -1,6 +1,6 @@
-"""The events of one published job, until its returns are no longer waited for.
+"""The events of one published job, until nobody waits for its returns any more.
 
-When that is, ``brine-wire`` decides; here is listening and asking.
+``brine-wire`` decides when that is; this module listens and asks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NO_BLOCK = 0.01
 
 
 class Returns:
-    """The returns of a job that was published just now."""
+    """The returns of a job that was just published."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Returns:
                 yield None
 
     def close(self) -> None:
-        """Takes the subscriptions back."""
+        """Removes the subscriptions."""
         for jid in (self.jid, *self._inquiries):
             self._event.unsubscribe(f"salt/job/{jid}")
         self._inquiries = []

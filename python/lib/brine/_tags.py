@@ -1,4 +1,4 @@
-"""How Salt's tags are made."""
+"""How Salt composes tags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAGS = {
 
 
 def tagify(suffix: Any = "", prefix: str = "", base: str = SALT) -> str:
-    """A tag of base, prefix and suffix (text, or several), empty parts left out."""
+    """A tag of base, prefix and suffix (one text or several), without empty parts."""
     parts = [base, TAGS.get(prefix, prefix)]
     if isinstance(suffix, Iterable) and not isinstance(suffix, str):
         parts.extend(suffix)

@@ -48,9 +48,9 @@ class Event(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Events that a stream cannot have: they are gone, or were of another log.
+    """Events that a stream has missed: they are gone, or belong to another log.
 
-    It has what an event has, so that a loop which does not look for gaps goes on.
+    It has the attributes of an event, so that a loop that does not check for gaps keeps working.
     """
 
     from_: str
@@ -74,12 +74,12 @@ class Gap(NamedTuple):
 
     @property
     def seq(self) -> None:
-        """None: it is no event of the log."""
+        """None: it is not an event of the log."""
         return None
 
     @property
     def position(self) -> str:
-        """Where the stream goes on: ``to``."""
+        """Where the stream continues: ``to``."""
         return self.to
 
     @property
@@ -93,11 +93,11 @@ class Bus:
 
     ``config`` is a Salt configuration file or a dict of options. Without it, ``sock_dir`` (and for a
     minion ``id``) say where the bus is; without those, Salt's default configuration file does.
-    ``compat`` names the Salt release whose bus it is, if that is older than 3006.26, 3007.15 or
+    ``compat`` names the Salt release of the bus, if that is older than 3006.26, 3007.15 or
     3008.2.
 
     ``ValueError`` for an unknown ``node`` or ``compat``, ``FileNotFoundError`` for a ``config`` file
-    that does not exist. A bus that does not run is no error here.
+    that does not exist. A bus that is not running is not an error here.
     """
 
     def __init__(
@@ -162,12 +162,12 @@ class Bus:
         ones.
 
         It begins with the events fired from now on; ``from_``, ``since``, ``last`` or ``after`` (a
-        position) begin it earlier, as ``brine watch`` does. ``timeout`` ends it after so many seconds
+        position) begin it earlier, as ``brine watch`` does. ``timeout`` ends it after that many seconds
         without an event. If the bus does not run, a warning is logged and the stream waits for it.
 
-        From Brine's bus, events have a position, and a stream that is cut goes on where it was; what
+        From Brine's bus, events have a position, and a stream that is cut continues where it was; what
         is missing then is a :class:`Gap` in the stream. From a bus of real Salt, events fired while
-        the connection is away are lost, and the arguments from ``filter`` to ``limit`` are a
+        the connection is down are lost, and the arguments from ``filter`` to ``limit`` are a
         ``ConnectionError``.
         """
         source = _Source(
@@ -282,7 +282,7 @@ class Bus:
     async def fire_async(
         self, tag: str, data: Mapping[str, Any] | None = None, *, timeout: float = 1.0
     ) -> None:
-        """:meth:`fire` that does not hold up the running loop while there is no bus."""
+        """:meth:`fire` that does not block the running loop while there is no bus."""
         import asyncio  # only here: importing it takes longer than all the rest
 
         if self._ensure_publisher().connect(0.0):
@@ -329,7 +329,7 @@ class Bus:
 
 
 class _Query(NamedTuple):
-    """Which events a stream is about, as the native half takes it."""
+    """Which events a stream contains, as the native half takes it."""
 
     tags: list[str]
     excludes: list[str]
@@ -343,7 +343,7 @@ class _Query(NamedTuple):
     ends: bool = False
 
     def needs_log(self) -> bool:
-        """Whether only a bus with a log can answer it."""
+        """Whether only a bus with a log can answer this."""
         return self.ends or any(
             (self.filter, self.start, self.since, self.until, self.last, self.limit)
         )
@@ -429,7 +429,7 @@ class _Source:
 
 
 class EventStream:
-    """Events as they come, for ``for`` and ``async for``. Reconnects when the bus comes back."""
+    """Events as they arrive, for ``for`` and ``async for``. Reconnects when the bus comes back."""
 
     def __init__(self, source: _Source, timeout: float | None) -> None:
         self._source = source
@@ -469,7 +469,7 @@ class EventStream:
 
     @property
     def position(self) -> str | None:
-        """How far the stream is: every event up to here was given or did not match. ``None`` where
+        """How far the stream has read: every event up to here was returned or did not match. ``None`` where
         there is no log, or nothing is known yet."""
         return self._source.position()
 
@@ -593,7 +593,7 @@ def _type(value: object) -> str:
 
 
 def _blamed(data: Mapping[Any, Any], error: TypeError) -> TypeError:
-    """The error with the key whose value caused it."""
+    """The error, with the key whose value caused it."""
     for key, value in data.items():
         try:
             _native.dumps({key: value})

@@ -62,7 +62,7 @@ def minion_config(
 ) -> Opts:
     """A minion's configuration. ``cache_minion_id`` is accepted; nothing is written.
 
-    Salt's documentation also passes a dict of defaults where the path stands; it is read so.
+    Salt's documentation also passes a dict of defaults instead of a path; that works too.
     """
     if isinstance(path, Mapping):
         defaults = path

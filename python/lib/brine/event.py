@@ -211,7 +211,7 @@ class SaltEvent:
         self.pending_tags.append([tag, match_type])
 
     def unsubscribe(self, tag: str | None, match_type: str | None = None) -> None:
-        """Takes one such subscription back."""
+        """Removes one such subscription."""
         if tag is None:
             return
         match_type = self._match_type(match_type)
@@ -221,7 +221,7 @@ class SaltEvent:
 
     @property
     def pending_events(self) -> list[dict[str, Any]]:
-        """The events that a subscription keeps and no call has got yet, oldest first: a copy."""
+        """The events that a subscription keeps and no call has returned yet, oldest first: a copy."""
         return [{"data": data, "tag": tag} for tag, data in self._subscriber.pending()]
 
     @pending_events.setter
@@ -242,8 +242,8 @@ class SaltEvent:
         """The next matching event's data, or with ``full`` a dict of data and tag; ``None`` when
         ``wait`` seconds are over. ``wait=0`` waits for ever, ``no_block=True`` not at all.
 
-        Events that do not match are lost unless they are subscribed to. A bus that goes away and
-        comes back within ``wait`` is connected to again, as by Salt 3008; ``auto_reconnect`` and
+        Events that do not match are lost unless they are subscribed to. If the bus ends and
+        comes back within ``wait``, this reconnects, as Salt 3008 does; ``auto_reconnect`` and
         ``raise_errors`` change nothing.
         """
         if self.io_loop is not None:
@@ -261,7 +261,7 @@ class SaltEvent:
     def _take_own(
         self, tag: str, match_type: str, wait: float | None, once: bool
     ) -> tuple[str, Any] | None:
-        """Passes over the events of other proxies."""
+        """Skips the events of other proxies."""
         deadline = None if wait is None else time.monotonic() + wait
         while True:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
@@ -332,7 +332,7 @@ class SaltEvent:
         cb: Callable[[Any], Any] | None = None,
         timeout: float | None = 1000,
     ) -> bool:
-        """:meth:`fire_event` that does not hold up the running loop while there is no bus."""
+        """:meth:`fire_event` that does not block the running loop while there is no bus."""
         if self._publisher.connect(0.0):
             fired = self.fire_event(data, tag, timeout)
         else:

@@ -1,4 +1,4 @@
-"""What may go wrong, under Salt's names."""
+"""The exceptions, under Salt's names."""
 
 
 class SaltException(Exception):
@@ -10,7 +10,7 @@ class SaltConfigurationError(SaltException):
 
 
 class SaltDeserializationError(SaltException):
-    """Bytes that are no event."""
+    """Bytes that are not an event."""
 
 
 class SaltInvocationError(SaltException, TypeError):
@@ -22,19 +22,19 @@ class SaltClientError(SaltException):
 
 
 class SaltReqTimeoutError(SaltException):
-    """A request nobody answered in time."""
+    """A request that nobody answered in time."""
 
 
 class AuthenticationError(SaltException):
-    """A request of somebody the master does not know."""
+    """A request of a user whom the master does not know."""
 
 
 class EauthAuthenticationError(SaltException):
-    """A request of somebody whose external authentication failed."""
+    """A request of a user whose external authentication failed."""
 
 
 class AuthorizationError(SaltException):
-    """A request of somebody who may not make it."""
+    """A request of a user who may not make it."""
 
 
 class PublishError(SaltException):
