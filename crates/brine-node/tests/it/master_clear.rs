@@ -183,6 +183,33 @@ async fn a_job_id_of_another_users_job_is_taken() {
     assert_eq!(recorded(others).await.1, "5");
 }
 
+/// Whoever asks for somebody else must be able to tell that person to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_was_not_looked_at_is_told_from_a_wrong_one() {
+    let site = Site::start(
+        "sharedsecret: hunter2\nexternal_auth: {sharedsecret: {fred: ['.*', '@runner']}}",
+    )
+    .await;
+    let login = json!({"username": "fred", "password": "wrong", "eauth": "sharedsecret"});
+    let with = |mut load: serde_json::Value| {
+        let fields = login.as_object().unwrap().clone();
+        load.as_object_mut().unwrap().extend(fields);
+        load
+    };
+    for _ in 0..10 {
+        assert_eq!(site.ask(with(json!({"cmd": "mk_token"}))).await, json!(""));
+    }
+    for load in [
+        with(json!({"cmd": "mk_token"})),
+        with(json!({"cmd": "runner", "fun": "manage.up"})),
+        json!({"cmd": "publish", "fun": "test.ping", "tgt": "*", "arg": [], "kwargs": login}),
+    ] {
+        let answer = site.ask(load.clone()).await;
+        let text = "too many failed logins of this user or address; try again later";
+        assert_eq!(answer["error"]["message"], json!(text), "{load}: {answer}");
+    }
+}
+
 /// Without what differs from run to run.
 fn comparable(mut data: Map) -> serde_json::Value {
     for name in ["jid", "tag", "_stamp"] {
