@@ -1,9 +1,8 @@
 //! How many failed logins an address and a user may have.
 //!
-//! Buckets that fill with failures and empty with time: of an address, of a user from an address, of a user
-//! from anywhere. The last one is large, so that nobody can keep somebody else from logging in for long.
-//! (`governor` has such buckets, but cannot be asked without counting; here only failures count, since
-//! scripts log in with every request.)
+//! Buckets fill with failures and empty with time: one per address, one per user and address, and one per user. The
+//! last one is large, so that nobody can keep somebody else from logging in for long. (`governor` has such buckets,
+//! but cannot be asked without counting; here only failures count, since scripts log in with every request.)
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;

@@ -1,4 +1,4 @@
-//! Checks logins, makes tokens, says who a token is and what its user may do.
+//! Checks logins, makes tokens, and says whose a token is and what that user may do.
 
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,10 +1,9 @@
-//! Who somebody is by Salt's `external_auth`, for the HTTP API, `salt -a` and whoever asks a master.
+//! Authentication by Salt's `external_auth`, for the HTTP API, `salt -a` and other clients of a master.
 //!
-//! An [`Authority`] checks a [`Login`] with one of its back ends, makes [`Token`]s and keeps them in the files
-//! that Salt's own programs read and write, and knows which permissions a user has. What a permission lets
-//! somebody do is the master's business; HTTP, sessions and addresses of sockets are the API's. Everything here
-//! may wait for disk and processor: call it on a thread that may.
-//! Facts: `salt/auth` of Salt 3008.3 and 3006.28 as it behaves.
+//! An [`Authority`] checks a [`Login`] with one of its back ends, makes [`Token`]s and keeps them in the files that
+//! Salt's own programs read and write, and knows which permissions a user has. The master decides what a permission
+//! allows; HTTP, sessions and socket addresses are the API's. Everything here may block on disk and processor: call
+//! it on a thread that may block. Facts: `salt/auth` of Salt 3008.3 and 3006.28, by running it.
 
 mod attempts;
 mod authority;

@@ -1,4 +1,4 @@
-//! What somebody shows to log in.
+//! The credentials of a login.
 
 use std::time::Duration;
 

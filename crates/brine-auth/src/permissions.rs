@@ -1,6 +1,6 @@
 //! Which permissions `external_auth` gives a user: the user's own entries, everybody's, and those of groups.
 //!
-//! An entry is a text or a mapping, as Salt has it; what one permits is the master's to say.
+//! An entry is a text or a mapping, as in Salt; the master decides what it permits.
 
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::python_text;

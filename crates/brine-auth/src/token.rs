@@ -1,8 +1,8 @@
-//! Salt's tokens in Salt's files: a file for each, named by the token, that only its owner can read.
+//! Salt's tokens in Salt's files: one file for each, named after the token, that only its owner can read.
 //!
-//! Salt 3008 keeps `<cachedir>/tokens/<token>.p`, with the time it expires beside the data; earlier releases
-//! keep `<token_dir>/<token>`. Either form is read wherever it lies, so that tokens of a real master count here
-//! and ours count there.
+//! Salt 3008 keeps `<cachedir>/tokens/<token>.p`, with the expiry time beside the data; earlier releases keep
+//! `<token_dir>/<token>`. Both forms are read wherever they are, so that tokens of a real master are valid here, and
+//! ours are valid there.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! Files of users: Salt's back end `file` with all its types, and Brine's own users.
 //!
-//! The file is read at each login, so that a change counts at once.
+//! The file is read at each login, so that a change takes effect at once.
 
 use std::cell::Cell;
 use std::fs;

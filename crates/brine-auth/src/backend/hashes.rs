@@ -1,4 +1,4 @@
-//! Passwords compared with what a file holds of them, in a time that does not depend on where they differ.
+//! Compares passwords with the hashes in a file, in a time that does not depend on where they differ.
 //!
 //! Vectors: `htpasswd` of Apache 2.4, passlib 1.7.4, `openssl passwd`.
 

@@ -1,10 +1,9 @@
-//! `ldap`: a directory says whether user and password belong together, and which groups the user is in.
+//! `ldap`: a directory service says whether user and password belong together, and which groups the user is in.
 //!
-//! The user's entry is found by a search (`binddn`, `bindpw`, `filter`), or its name is made of the user's
-//! (`binddn` with `{{ username }}`); then the directory is asked to let the user in. Directories let everybody
-//! in who gives a name and no password: an empty password is refused here.
-//! Facts: `salt.auth.ldap` of Salt 3008.3 and 3006.28 as it behaves. What it does not do: permissions that name
-//! `ldap(…)` for minions.
+//! A search finds the user's entry (`binddn`, `bindpw`, `filter`), or the entry's name is made from the user's
+//! (`binddn` with `{{ username }}`); then we bind to the directory as that user. Directories accept a bind with a
+//! name and no password, so an empty password is refused here. Facts: `salt.auth.ldap` of Salt 3008.3 and 3006.28, by
+//! running it. Not supported: permissions that name `ldap(…)` for minions.
 
 use brine_wire::{Map, Value};
 use ldap3::result::{LdapError, Result as LdapResult};

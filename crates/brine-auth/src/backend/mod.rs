@@ -1,7 +1,7 @@
-//! The back ends of `external_auth`: who knows whether a user and a password belong together.
+//! The back ends of `external_auth`, which know whether a user and a password belong together.
 //!
-//! Others that Salt has are asked of a real master when the API runs beside one; so is `pam` where this program is built
-//! without the feature `pam`.
+//! When the API runs beside a real master, it asks that master for Salt's other back ends; also for `pam`, if this
+//! program is built without the feature `pam`.
 
 mod file;
 mod hashes;

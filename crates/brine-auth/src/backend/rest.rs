@@ -1,8 +1,8 @@
 //! `rest`: an HTTP server says whether user and password belong together, and may add permissions.
 //!
-//! It is sent both as a form. 200 lets the user in; a JSON list in the answer is added to the permissions of
-//! `external_auth`. Redirects are not followed: a password goes to the configured address alone.
-//! Facts: `salt.auth.rest` of Salt 3008.3 and 3006.28 as it behaves.
+//! Both are sent to it as a form. 200 accepts the user; a JSON list in the answer is added to the permissions of
+//! `external_auth`. Redirects are not followed: a password goes only to the configured address. Facts:
+//! `salt.auth.rest` of Salt 3008.3 and 3006.28, by running it.
 
 use brine_wire::{Map, Value, json};
 use hyper::body::{Body as _, Incoming};

@@ -1,7 +1,7 @@
-//! The process that asks PAM: it checks one login, prints what came of it, and ends.
+//! The process that asks PAM: it checks one login, prints the result, and ends.
 //!
-//! On its stdin are service, user and password with a NUL between them; its answer is an object of JSON in one line:
-//! `{"accepted": true, "groups": […]}`, `{"accepted": false, "reason": …}`, or `{"reason": …}` when PAM does not work.
+//! Its stdin has service, user and password, separated by NUL; its answer is a JSON object in one line: `{"accepted":
+//! true, "groups": […]}`, `{"accepted": false, "reason": …}`, or `{"reason": …}` when PAM does not work.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};

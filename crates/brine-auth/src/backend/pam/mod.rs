@@ -1,9 +1,9 @@
 //! `pam`: the system's pluggable authentication modules say whether user and password belong together.
 //!
-//! Modules crash, leak and hang, and many do not bear threads. So each login is checked by a process of its own, as in
+//! Modules crash, leak and hang, and many do not support threads. So a separate process checks each login, as in
 //! Salt: this program again, which reads service, user and password from its stdin ([`helper`]), answers with one
-//! line and ends. One that takes too long is killed, with all that it has started.
-//! Facts: `salt.auth.pam` and `salt.utils.user` of Salt 3008.3 as they behave.
+//! line and ends. If it takes too long, it is killed with everything that it has started. Facts: `salt.auth.pam` and
+//! `salt.utils.user` of Salt 3008.3, by running them.
 
 pub mod helper;
 
