@@ -1,6 +1,6 @@
-//! Data in one line: `status=ok files=[a, b]`, as much of it as a line can show.
+//! Data in one line, `status=ok files=[a, b]`, as much of it as fits.
 //!
-//! For people; what programs read is JSON, written elsewhere.
+//! For people; programs read JSON, which is written elsewhere.
 
 use brine_wire::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! `--format '{time} {tag} {data.id}'`: a line of one's own.
+//! `--format '{time} {tag} {data.id}'`: a custom line.
 
 use brine_wire::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Events about minions as such: keys, signing in, starts, presence, beacons, refreshed data.
+//! Events about minions themselves: keys, signing in, starts, presence, beacons, refreshed data.
 
 use brine_wire::{Map, Value};
 

@@ -1,7 +1,7 @@
 //! The event line: one sentence for each kind of event that Salt and Brine fire.
 //!
-//! An event that has a kind's tag but not its data is shown as plain data, like any other event: nothing is
-//! hidden and nothing made up. Kinds are in the modules by who fires them.
+//! An event with a kind's tag but not its data is shown as plain data, like any other event: nothing is hidden and
+//! nothing made up. The modules group kinds by who fires them.
 
 mod brine;
 mod job;

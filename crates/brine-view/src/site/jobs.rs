@@ -1,7 +1,7 @@
 //! Jobs: who was expected, who returned, who failed, who is missing.
 //!
-//! What cannot be known is not guessed: whom a job was for is known if its beginning was seen, and who is missing if
-//! no events were lost while it ran.
+//! What cannot be known is not guessed: a job's targets are known only if its start was seen, and missing minions
+//! only if no events were lost while it ran.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

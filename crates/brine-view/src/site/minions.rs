@@ -1,4 +1,4 @@
-//! Minions as events tell of them: when each was last heard of, with what, and who is connected.
+//! Minions as known from events: the time and kind of each one's last event, and who is connected.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,7 @@
-//! What goes on at a site, as its events tell: rates, tags, minions, jobs, what is missing.
+//! The state of a site as known from its events: rates, tags, minions, jobs, what is missing.
 //!
-//! Pure and bounded: whatever comes in, no part grows past its limit. Time is an argument. Data are decoded only of
-//! events that change something here; all others are counted by their tag.
+//! Pure and limited: whatever arrives, no part grows past its limit. Time is an argument. Only events that change
+//! something here have their data decoded; all others are counted by their tag.
 
 mod jobs;
 mod minions;

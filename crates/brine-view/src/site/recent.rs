@@ -1,4 +1,4 @@
-//! The last events as they came, with the gaps between them, bounded by number and bytes.
+//! The last events in order of arrival, with the gaps between them, limited in number and bytes.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Events by kind of tag, and returns by function. Of tags, ids and job numbers are left out, so that a job of a
+//! Events by kind of tag, and returns by function. Ids and job numbers are left out of tags, so that a job of a
 //! thousand minions is one row.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What the site makes of events, and that nothing grows.
+//! What the site makes of events, and that nothing grows without limit.
 
 use brine_wire::{Map, Value, msgpack};
 
