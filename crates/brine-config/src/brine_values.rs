@@ -1,4 +1,4 @@
-//! Values below `brine:` as several of its options write them, and what is wrong with them.
+//! Values below `brine:` that several of its options use, and mistakes in them.
 
 use brine_wire::Value;
 

@@ -1,7 +1,6 @@
-//! The process and machine that a configuration depends on besides its files.
+//! The process and machine that a configuration depends on, in addition to its files.
 //!
-//! Always a parameter, so that tests can control it.
-//! Only [`Environment::current`] reads the real environment.
+//! Always a parameter, so that tests can control it. Only [`Environment::current`] reads the real environment.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,8 +1,7 @@
 //! Configuration files: reads the main one and its includes, and merges their values.
 //!
-//! Knows nothing of single options but those that name files, and `id`, which is text whatever
-//! it looks like. Later files override earlier ones; among included files mappings are merged
-//! and lists appended.
+//! Knows no single options, except those that name files, and `id`, which is text whatever it looks like. Later files
+//! override earlier ones; among included files, mappings are merged and lists appended.
 
 use std::fs;
 use std::io;

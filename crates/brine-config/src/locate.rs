@@ -1,6 +1,6 @@
-//! Where an option that cannot be used is written: the file and the line.
+//! Where an unusable option is written: the file and the line.
 //!
-//! Looked for only once something is wrong, in the files as they are then.
+//! It is looked up only once something is wrong, in the files as they are then.
 
 use crate::error::ConfigError;
 use crate::yaml;

@@ -1,6 +1,7 @@
-//! Where NATS is and which stream is used: the options of `brine: {cluster: …}`, which a sink of type `nats` has too.
+//! Where NATS is and which stream is used: the options of `brine: {cluster: …}`, which a sink of type `nats` also
+//! has.
 //!
-//! Only values, each checked by itself and against the others. What they mean to NATS is known where it is spoken.
+//! Only values, each checked by itself and against the others. The code that speaks NATS knows what they mean.
 
 use std::path::PathBuf;
 

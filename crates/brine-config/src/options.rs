@@ -1,8 +1,8 @@
-//! The options that real Salt knows: their types and defaults, and which of them Brine acts on.
+//! The options that real Salt knows: their types and defaults, and which of them Brine supports.
 //!
-//! `options.tsv` is written by `tests/oracle/options.py` from Salt 3008.3 and 3006.28; defaults
-//! are 3008.3's. Options that are read but whose types Salt does not check (`presence_events`, `reactor`'s
-//! contents) are not in it and never warned of.
+//! `tests/oracle/options.py` writes `options.tsv` from Salt 3008.3 and 3006.28; defaults are 3008.3's. Options that
+//! are read but whose types Salt does not check (`presence_events`, `reactor`'s contents) are not in it and never
+//! cause a warning.
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,6 @@
 //! The options under `brine: {reactor: …}`: limits that Salt's reactor does not have.
 //!
-//! Values alone; defaults are the reactor's. Which files react to which events is Salt's option `reactor`.
+//! Only values; defaults are the reactor's. Salt's option `reactor` says which files react to which events.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! The options under `brine: {spool: …}`: where what a minion has for its masters waits, and how much of it.
+//! The options under `brine: {spool: …}`: where a minion keeps what waits for its masters, and how much of it.
 //!
-//! Values alone; defaults are the minion's.
+//! Only values; defaults are the minion's.
 
 use std::path::PathBuf;
 

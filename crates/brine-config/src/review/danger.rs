@@ -1,4 +1,4 @@
-//! Options that open a site to others, each with what it opens.
+//! Options that open a site to others, and what each exposes.
 
 use brine_wire::Value;
 

@@ -1,6 +1,6 @@
-//! What is wrong, odd or dangerous in a configuration, with the line it stands on and what to do: `brine check`.
+//! What is wrong, odd or dangerous in a configuration, on which line, and what to do: `brine check`.
 //!
-//! Looks at the files alone; whether what they say fits the machine is not known here.
+//! It looks only at the files; whether they fit the machine is not known here.
 
 mod danger;
 mod returners;

@@ -1,4 +1,5 @@
-//! Options of Salt's returners that none of them reads: a misspelt one leaves its default, another host for instance.
+//! Options of Salt's returners that none of them reads: if one is misspelt, its default applies, for instance another
+//! host.
 
 use super::{Place, Remark, Severity};
 use crate::brine_values::hint;

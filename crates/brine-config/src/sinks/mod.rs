@@ -1,7 +1,7 @@
-//! The options under `brine: {sinks: …}`, and Salt's own that ask for the same: where events go.
+//! The options under `brine: {sinks: …}`, and Salt's own options with the same effect: where events go.
 //!
-//! Only values: the program makes sinks of them. Everything that can be wrong without asking the other side is found
-//! here, before anything starts.
+//! Only values: the program makes sinks of them. Every mistake that can be found without asking the other side is
+//! found here, before anything starts.
 
 mod databases;
 mod others;

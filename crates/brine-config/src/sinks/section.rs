@@ -1,4 +1,4 @@
-//! One mapping of options: each is asked for by name, and what nobody asked for does not exist.
+//! One mapping of options: the code asks for each by name, and all others do not exist.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;

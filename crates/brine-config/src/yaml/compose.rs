@@ -1,7 +1,7 @@
-//! Tokens put together to a tree of tagged nodes; an alias is a second way to a node.
+//! Composes tokens to a tree of tagged nodes; an alias is a second path to a node.
 //!
-//! Knows the grammar, tags and anchors, not values. Every node knows how high the tree below it
-//! is, aliases followed, so that nothing that walks it can exhaust the stack.
+//! Knows the grammar, tags and anchors, not values. Every node knows the height of the tree below it, with aliases
+//! followed, so that code that walks it cannot exhaust the stack.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
-//! Values made from tagged nodes: keys merged and checked, aliases repeated, all within a budget.
+//! Makes values of tagged nodes: keys merged and checked, aliases repeated, all within a budget.
 //!
-//! Follows PyYAML's safe constructor with Salt's mapping rules. Recursion is as deep as
-//! `compose` allowed the tree to be.
+//! Follows PyYAML's safe constructor with Salt's mapping rules. Recursion is as deep as `compose` allowed the tree to
+//! be.
 
 use std::collections::HashSet;
 
