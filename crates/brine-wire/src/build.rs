@@ -1,4 +1,4 @@
-//! Reads msgpack straight into whatever its caller makes of values, with no [`Value`](crate::Value) in between: Python
+//! Reads msgpack directly into what its caller makes of values, without a [`Value`](crate::Value) in between: Python
 //! objects in the Python package.
 //!
 //! Reads as [`msgpack::decode`](crate::msgpack::decode) does; a fuzz target compares the two. Facts:

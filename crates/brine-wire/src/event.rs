@@ -1,7 +1,6 @@
-//! An event in the making: a tag and a map become the bytes a publisher sends.
+//! Making an event: a tag and a map become the bytes that a publisher sends.
 //!
-//! Salt's checks are made here, and nothing is written for an event that breaks one.
-//! Facts: `docs/protocol/ipc.md` §4, §6.
+//! It makes Salt's checks, and writes nothing for an event that fails one. Facts: `docs/protocol/ipc.md` §4, §6.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

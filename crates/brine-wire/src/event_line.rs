@@ -1,9 +1,8 @@
-//! An event as a line of JSON, `{"tag": …, "data": {…}}`: what `brine send --stdin` and `POST /events`
-//! take.
+//! An event as a line of JSON, `{"tag": …, "data": {…}}`: what `brine send --stdin` and `POST /events` take.
 //!
-//! What `GET /events` and `brine history --seq` write beside tag and data is passed over, and so are their lines about
-//! gaps and heartbeats, so that one can be piped into the other. Who the sender was is the server's word: whoever
-//! fires an event again is its sender.
+//! What `GET /events` and `brine history --seq` write in addition to tag and data is ignored, and so are their lines
+//! about gaps and heartbeats, so that one can be piped into the other. The server decides who the sender is: somebody
+//! who fires an event again is its sender.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! Which events a reader wants, by their data: `minion:web* ok:false data.x:5`.
 //!
-//! Applied after the tags, and looks at no more of the data than its terms ask for: values are found
-//! by walking over the bytes, and only what is compared is decoded. Patterns are shell patterns.
+//! Applied after the tags, it looks only at the data that its terms name: it finds values by walking over the bytes,
+//! and decodes only what it compares. Patterns are shell patterns.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

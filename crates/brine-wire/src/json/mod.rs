@@ -1,10 +1,9 @@
-//! Event data as the JSON that `salt-run state.event` prints: Python's `json.dumps` after Salt has
-//! made text of bytes and dates.
+//! Event data as the JSON that `salt-run state.event` prints: Python's `json.dumps` after Salt has turned bytes and
+//! dates into text.
 //!
-//! Values that stop Salt with an error (its constants, msgpack timestamps, keys that are not UTF-8)
-//! are printed too: a watcher must not end because of one odd event. Facts:
-//! `docs/protocol/ipc.md` §5, §13; that the output is Salt's is tried in `tests/python_oracle`.
-//! [`to_exact_line`] keeps bytes apart from text, and [`parse`] reads that back.
+//! Values that stop Salt with an error (its constants, msgpack timestamps, keys that are not UTF-8) are printed too:
+//! one odd event must not end a watch. Facts: `docs/protocol/ipc.md` §5, §13; `tests/python_oracle` checks that the
+//! output is Salt's. [`to_exact_line`] keeps bytes apart from text, and [`parse`] reads that back.
 
 mod base64;
 mod pack;

@@ -1,9 +1,8 @@
-//! Packed data straight to JSON, without values in between: what streams of events spend most of
-//! their time on.
+//! Packed data directly to JSON, without values in between: streams of events spend most of their time on this.
 //!
-//! It knows the forms that events are made of and gives up on all others (keys that are no text,
-//! keys that are there twice, extensions, text that is not UTF-8, nesting past the limit); those
-//! take the way over values, which says what becomes of them. The two ways give the same text.
+//! It knows the forms that most events consist of and gives up on all others (keys that are not text, repeated keys,
+//! extensions, text that is not UTF-8, nesting past the limit). Those are converted through values, which defines the
+//! result. Both ways give the same text.
 
 use alloc::string::String;
 use alloc::vec::Vec;

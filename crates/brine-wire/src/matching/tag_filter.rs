@@ -1,7 +1,6 @@
 //! Which tags a reader wants: any of several patterns, none of some others.
 //!
-//! One filter for the commands, the local socket and the Python package. It looks at tags alone,
-//! never at data.
+//! One filter for the commands, the local socket and the Python package. It looks only at tags, never at data.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! Sign-in: the `_auth` request and its replies.
 //!
-//! Layouts alone. The master's decision is `brine-net`'s, and so is the minion's judgement of a
-//! reply. Facts: `docs/protocol/network.md` §6.
+//! Only layouts. `brine-net` makes the master's decision and the minion's judgement of a reply. Facts:
+//! `docs/protocol/network.md` §6.
 
 use alloc::string::String;
 use alloc::vec::Vec;

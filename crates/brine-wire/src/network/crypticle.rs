@@ -1,7 +1,7 @@
-//! The layout of a Crypticle: what is encrypted, where the parts of the ciphertext stand.
+//! The layout of a Crypticle: what is encrypted, and where the parts of the ciphertext are.
 //!
-//! Layout only; the cipher and the HMAC are `brine-net`'s, which must check the HMAC over
-//! [`Parts::signed`] before it decrypts anything. Facts: `docs/protocol/network.md` §4.1.
+//! Layout only; `brine-net` has the cipher and the HMAC, and must check the HMAC over [`Parts::signed`] before it
+//! decrypts anything. Facts: `docs/protocol/network.md` §4.1.
 
 use alloc::vec::Vec;
 

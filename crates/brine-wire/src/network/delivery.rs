@@ -1,9 +1,9 @@
-//! By what a master knows that it has a request already: the minion, its boot, and the numbers of what is in it.
+//! How a master recognises a request that it already has: the minion, its boot, and the numbers of its records.
 //!
-//! Ours alone, and only between ours: a master says in its reply to the sign-in that it knows deliveries
-//! ([`AcceptedReply`](super::auth::AcceptedReply)), and a minion adds one to requests for such a master. It travels
-//! inside the encrypted load, so that nobody else can make a master take something for known. A real master would
-//! show a field it does not know to listeners.
+//! Only Brine has this, and uses it only with Brine: a master says in its reply to the sign-in that it knows
+//! deliveries ([`AcceptedReply`](super::auth::AcceptedReply)), and a minion adds one to requests for such a master.
+//! It travels inside the encrypted load, so that nobody else can make a master take a request for a repeat. A real
+//! master would show the unknown field to its listeners.
 
 use super::field;
 use crate::value::{Map, Value};

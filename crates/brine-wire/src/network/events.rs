@@ -1,6 +1,6 @@
 //! The data of the events that a master fires about keys, sign-ins and presence.
 //!
-//! `_stamp` is the sender's to set. Facts: `docs/protocol/network.md` §6.2, §6.5, §7.2, §8.1, §11.
+//! The sender sets `_stamp`. Facts: `docs/protocol/network.md` §6.2, §6.5, §7.2, §8.1, §11.
 
 use alloc::string::String;
 

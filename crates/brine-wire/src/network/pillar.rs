@@ -1,4 +1,4 @@
-//! The pillar reply, the one answer that is encrypted with a key of its own.
+//! The pillar reply, the only answer that is encrypted with its own key.
 //!
 //! Facts: `docs/protocol/network.md` §8.1.
 
