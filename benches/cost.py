@@ -39,20 +39,30 @@ def fleet(program, config, keys, transport, arguments):
     return json.loads(done.stdout)
 
 
+def without_history(program):
+    """What turns the history of a program off. One that has none refuses the option."""
+    has_history = not subprocess.run([program, "log", "--help"], capture_output=True, check=False).returncode
+    return "brine: {history: false}\n" if has_history else ""
+
+
 def measure(program, generator, keys, transport):
     """Microseconds of each phase, in a master of its own."""
     costs = {}
+    options = without_history(program)
     for name, (arguments, count) in PHASES.items():
         with tempfile.TemporaryDirectory() as directory:
             port = free_port()
             pathlib.Path(directory, "master").write_text(
-                f"brine: {{history: false}}\nroot_dir: {directory}\nauto_accept: true\ninterface: 127.0.0.1\nuser: root\n"
+                f"{options}root_dir: {directory}\nauto_accept: true\ninterface: 127.0.0.1\nuser: root\n"
                 f"publish_port: {port}\nret_port: {free_port()}\ntransport: {transport}\n"
             )
             with open(f"{directory}/log", "w") as log:
                 master = subprocess.Popen([program, "salt-master", "-c", directory], stdout=log, stderr=log)
                 try:
-                    until("the master", lambda: accepts(f"{directory}/var/run/salt/master/master_event_pub.ipc"))
+                    socket = f"{directory}/var/run/salt/master/master_event_pub.ipc"
+                    until("the master", lambda socket=socket: accepts(socket) or master.poll() is not None)
+                    if master.poll() is not None:
+                        raise SystemExit(pathlib.Path(directory, "log").read_text())
 
                     def cost(arguments):
                         before = busy(master.pid)
