@@ -5,6 +5,7 @@
 //! connection.
 
 mod connection;
+mod handshakes;
 mod tls;
 
 use std::future::Future;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
+use self::handshakes::Handshakes;
 pub use self::tls::{Tls, TlsError, TlsFiles};
 use crate::connection::Io;
 use crate::limits::{Held, Holder, Limits};
@@ -48,6 +50,7 @@ pub async fn serve(
     let limits = &state.options.limits;
     let server = Arc::new(Server {
         limits: Limits::new(limits.connections, limits.connections_per_address),
+        handshakes: Handshakes::new(limits.handshakes),
         state,
         tls,
         closing: watch::Sender::new(false),
@@ -101,6 +104,7 @@ struct Server {
     state: Arc<RestState>,
     tls: Option<Tls>,
     limits: Limits,
+    handshakes: Arc<Handshakes>,
     closing: watch::Sender<bool>,
 }
 
@@ -110,8 +114,17 @@ impl Server {
         let Some(tls) = &self.tls else {
             return self.serve_http1(Io::Left(stream), peer, held).await;
         };
+        let under_way = self.handshakes.begin(Holder::of(peer.ip()));
         let handshake = tls.acceptor().accept(stream);
-        let stream = match timeout(self.state.options.limits.head_timeout, handshake).await {
+        let handshake = timeout(self.state.options.limits.head_timeout, handshake);
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = under_way.must_end() => {
+                return tracing::debug!(%peer, "no TLS: the handshake makes room for another");
+            }
+        };
+        drop(under_way);
+        let stream = match shaken {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%peer, err = %error, "no TLS"),
             Err(_) => return tracing::debug!(%peer, "no TLS: the client is silent"),

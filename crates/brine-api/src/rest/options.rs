@@ -97,6 +97,9 @@ pub struct Limits {
     pub connections: usize,
     /// The most connections of one address.
     pub connections_per_address: usize,
+    /// The most handshakes of TLS under way; the library keeps up to 64 KiB for each. Beyond it the oldest of the address
+    /// that has most is ended.
+    pub handshakes: usize,
     /// The most streams of one user.
     pub streams_per_user: usize,
     /// How many commands run at a time: `thread_pool`.
@@ -116,6 +119,7 @@ impl Default for Limits {
         Self {
             connections: 65_536,
             connections_per_address: 16_384,
+            handshakes: 1024,
             streams_per_user: 16_384,
             commands: 100,
             head_bytes: 16 << 10,

@@ -1,17 +1,19 @@
 //! The network listener over TLS: both versions of HTTP, certificates that change, clients that must show one.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
 use brine_api::network::{Tls, TlsFiles};
-use brine_api::rest::RestOptions;
+use brine_api::rest::{Limits, RestOptions};
+use brine_testkit::wait_until;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::network::{Network, Nobody};
+use crate::support::DEADLINE;
 
 fn certificate() -> CertifiedKey<KeyPair> {
     generate_simple_self_signed(["localhost".to_owned()]).unwrap()
@@ -59,9 +61,7 @@ fn ask(
     let name = "localhost".try_into().unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let stream = TcpStream::connect(network.address).unwrap();
-    stream
-        .set_read_timeout(Some(crate::support::DEADLINE))
-        .unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut stream = StreamOwned::new(connection, stream);
     let request = match protocol {
         b"h2" => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
@@ -78,8 +78,16 @@ fn ask(
 }
 
 fn start(files: TlsFiles) -> Network {
+    start_with(files, Limits::default())
+}
+
+fn start_with(files: TlsFiles, limits: Limits) -> Network {
     let tls = Tls::load(files).unwrap();
-    Network::over("[]", RestOptions::default(), Arc::new(Nobody), Some(tls))
+    let options = RestOptions {
+        limits,
+        ..RestOptions::default()
+    };
+    Network::over("[]", options, Arc::new(Nobody), Some(tls))
 }
 
 #[test]
@@ -113,6 +121,36 @@ fn clients_must_show_a_certificate_where_that_is_configured() {
     });
     assert!(ask(&network, &own, None, b"http/1.1").is_err());
     assert!(ask(&network, &own, Some(&certificate()), b"http/1.1").is_err());
+}
+
+#[test]
+fn handshakes_under_way_are_bounded_and_delay_nobody_else() {
+    const MOST: usize = 8;
+    let directory = tempfile::tempdir().unwrap();
+    let own = certificate();
+    // Nobody is shown the door by time.
+    let limits = Limits {
+        handshakes: MOST,
+        head_timeout: 10 * DEADLINE,
+        ..Limits::default()
+    };
+    let network = start_with(write(directory.path(), "own", &own), limits);
+    let held: Vec<_> = (0..2 * MOST)
+        .map(|_| {
+            let mut stream = TcpStream::connect(network.address).unwrap();
+            stream.write_all(b"\x16\x03\x01").unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        })
+        .collect();
+    let is_closed = |mut stream: &TcpStream| match stream.read(&mut [0; 64]) {
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+        Ok(read) => read == 0,
+    };
+    let closed = || held.iter().filter(|stream| is_closed(stream)).count();
+    wait_until("the oldest make room", || closed() == MOST);
+    assert!(ask(&network, &own, None, b"http/1.1").is_ok());
+    wait_until("one more makes room", || closed() == MOST + 1);
 }
 
 #[test]
