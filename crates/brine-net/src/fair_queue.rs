@@ -25,10 +25,8 @@ pub struct FairQueue<K, T> {
     max_bytes: usize,
     /// Locked for a look-up only.
     state: Mutex<State<K, T>>,
-    /// Wakes who waits for any item.
-    added: Condvar,
-    /// Wakes who waits for an item of a known sender.
-    known_added: Condvar,
+    /// Wakes who waits for an item of a known sender, and who waits for any.
+    added: [Condvar; 2],
 }
 
 #[derive(Debug)]
@@ -44,6 +42,23 @@ struct State<K, T> {
     items: usize,
     bytes: usize,
     is_closed: bool,
+    /// The threads that wait, by what they wait for.
+    waiting: [Waiting; 2],
+}
+
+/// What a thread waits for.
+#[derive(Debug, Clone, Copy)]
+enum For {
+    Known,
+    Any,
+}
+
+/// Threads that wait for the same.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    threads: usize,
+    /// How many of them have been called, and are not up yet.
+    called: usize,
 }
 
 #[derive(Debug)]
@@ -72,9 +87,9 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
                 items: 0,
                 bytes: 0,
                 is_closed: false,
+                waiting: Default::default(),
             }),
-            added: Condvar::new(),
-            known_added: Condvar::new(),
+            added: Default::default(),
         }
     }
 
@@ -86,27 +101,36 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
         if state.is_closed {
             return vec![item];
         }
-        state.add(sender, lane, bytes, item);
+        let lane = state.add(sender, lane, bytes, item);
         let mut dropped = Vec::new();
         while state.items > self.max_items || (state.bytes > self.max_bytes && state.items > 0) {
             dropped.extend(state.drop_newest_of_largest());
         }
-        self.added.notify_one();
-        if lane == Lane::Known {
-            self.known_added.notify_one();
+        // One thread for an item: a second one would find nothing.
+        let fit: &[For] = match lane {
+            Lane::Known => &[For::Known, For::Any],
+            Lane::Unknown => &[For::Any],
+        };
+        if let Some(called) = fit.iter().find(|what| state.call(**what)) {
+            self.added[*called as usize].notify_one();
         }
         dropped
     }
 
     /// Waits for the next item; `None` once the queue is closed.
     pub fn pop(&self) -> Option<T> {
-        self.wait_for(&self.added, State::take_next)
+        self.wait_for(For::Any, State::take_next)
     }
 
     /// Waits for the next item of a known sender; `None` once the queue is closed. Threads that call nothing else are
     /// never busy with a stranger's item when a known sender comes.
     pub fn pop_known(&self) -> Option<T> {
-        self.wait_for(&self.known_added, |state| state.take_next_of(Lane::Known))
+        self.wait_for(For::Known, |state| state.take_next_of(Lane::Known))
+    }
+
+    /// Whether no item waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().items == 0
     }
 
     /// The next item, if there is one.
@@ -114,7 +138,8 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
         self.lock().take_next()
     }
 
-    fn wait_for(&self, added: &Condvar, take: impl Fn(&mut State<K, T>) -> Option<T>) -> Option<T> {
+    fn wait_for(&self, what: For, take: impl Fn(&mut State<K, T>) -> Option<T>) -> Option<T> {
+        let (added, what) = (&self.added[what as usize], what as usize);
         let mut state = self.lock();
         loop {
             if state.is_closed {
@@ -123,7 +148,15 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
             if let Some(item) = take(&mut state) {
                 return Some(item);
             }
-            state = added.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting[what].threads += 1;
+            let is_asleep =
+                |state: &mut State<K, T>| state.waiting[what].called == 0 && !state.is_closed;
+            state = added
+                .wait_while(state, is_asleep)
+                .unwrap_or_else(PoisonError::into_inner);
+            let waiting = &mut state.waiting[what];
+            waiting.threads -= 1;
+            waiting.called = waiting.called.saturating_sub(1);
         }
     }
 
@@ -137,8 +170,9 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
         state.order.clear();
         (state.items, state.bytes) = (0, 0);
         drop(state);
-        self.added.notify_all();
-        self.known_added.notify_all();
+        for added in &self.added {
+            added.notify_all();
+        }
         drop(dropped);
     }
 
@@ -148,7 +182,8 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
 }
 
 impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
-    fn add(&mut self, sender: &K, lane: Lane, bytes: usize, item: T) {
+    /// The lane the item is in: that of the sender's other items, if it has any.
+    fn add(&mut self, sender: &K, lane: Lane, bytes: usize, item: T) -> Lane {
         self.items += 1;
         self.bytes += bytes;
         if !self.by_sender.contains_key(sender) {
@@ -160,7 +195,19 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> State<K, T> {
             };
             self.by_sender.insert(sender.clone(), own);
         }
-        self.change(sender, |own| own.items.push_back((bytes, item)));
+        let added = self.change(sender, |own| {
+            own.items.push_back((bytes, item));
+            own.lane
+        });
+        added.unwrap_or(lane)
+    }
+
+    /// Calls a thread that waits for this; `false` if there is none.
+    fn call(&mut self, what: For) -> bool {
+        let waiting = &mut self.waiting[what as usize];
+        let is_there = waiting.called < waiting.threads;
+        waiting.called += usize::from(is_there);
+        is_there
     }
 
     fn take_next(&mut self) -> Option<T> {
@@ -308,6 +355,19 @@ mod tests {
         });
         assert_eq!(queue.try_pop(), Some(10));
         assert_eq!(queue.try_pop(), None);
+    }
+
+    #[test]
+    fn an_item_behind_others_of_its_sender_is_taken_whatever_it_is_added_as() {
+        let queue = FairQueue::new(10, 10);
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.pop_known());
+            let any = scope.spawn(|| [(); 2].map(|()| queue.pop()));
+            assert!(queue.push(&1, LANE, 1, 10).is_empty());
+            assert!(queue.push(&1, Lane::Known, 1, 11).is_empty());
+            assert_eq!(any.join().unwrap(), [Some(10), Some(11)]);
+            queue.close();
+        });
     }
 
     #[test]
