@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::crypto::NoRandom;
+use crate::quota::SlotTurns;
 use crate::ws::WsError;
 
 /// The reason for the end of a connection.
@@ -91,6 +92,10 @@ pub(crate) struct Reader<R, D> {
     io_timeout: Duration,
     /// The deadline for the message that is arriving.
     due: Option<Instant>,
+    /// The decoder has not seen all of the buffer.
+    is_new: bool,
+    /// Set for a stranger.
+    turns: Option<SlotTurns>,
 }
 
 /// How much is read at once.
@@ -104,6 +109,16 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
             decoder,
             io_timeout,
             due: None,
+            is_new: false,
+            turns: None,
+        }
+    }
+
+    /// The same for a stranger, whose messages wait for their turns.
+    pub(crate) fn in_turns(self, turns: SlotTurns) -> Self {
+        Self {
+            turns: Some(turns),
+            ..self
         }
     }
 
@@ -120,7 +135,9 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
     /// The next message, `None` if bytes arrived and it is still incomplete. Dropping the future loses
     /// nothing.
     pub(crate) async fn advance(&mut self) -> Result<Option<D::Item>, ConnectionError> {
-        if let Some(message) = self.cut()? {
+        if self.is_new
+            && let Some(message) = self.cut().await?
+        {
             return Ok(Some(message));
         }
         let due = self.due;
@@ -141,7 +158,8 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
         if self.due.is_none() {
             self.due = Some(Instant::now() + self.io_timeout);
         }
-        self.cut()
+        self.is_new = true;
+        self.cut().await
     }
 
     /// Reads what has arrived into the buffer. A connection that waits for its next message holds no
@@ -171,18 +189,20 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
     }
 
     /// The message at the start of the buffer.
-    fn cut(&mut self) -> Result<Option<D::Item>, ConnectionError> {
-        if self.buffer.is_empty() {
-            return Ok(None);
+    async fn cut(&mut self) -> Result<Option<D::Item>, ConnectionError> {
+        if let Some(turns) = &self.turns {
+            turns.use_one().await;
         }
         let Some((length, message)) = self.decoder.next(&self.buffer)? else {
+            self.is_new = false;
             return Ok(None);
         };
         self.buffer.drain(..length);
-        if self.buffer.is_empty() {
+        self.is_new = !self.buffer.is_empty();
+        if !self.is_new {
             self.buffer = Vec::new();
         }
-        self.due = (!self.buffer.is_empty()).then(|| Instant::now() + self.io_timeout);
+        self.due = self.is_new.then(|| Instant::now() + self.io_timeout);
         Ok(Some(message))
     }
 }

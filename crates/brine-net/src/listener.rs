@@ -104,7 +104,7 @@ impl Listener {
             };
             let eviction = Eviction::default();
             let slot = quota.enter(peer.ip(), eviction.clone());
-            let (watch, sender) = (slot.watch(), slot.sender());
+            let (own_turns, sender) = (slot.turns(), slot.sender());
             let connection = handle(Accepted {
                 stream,
                 peer,
@@ -115,7 +115,7 @@ impl Listener {
             let turns = turns.clone();
             connections.spawn(async move {
                 let ended = tokio::select! {
-                    ended = turns.run(sender, || watch.is_held(), connection) => {
+                    ended = turns.run(sender, || own_turns.begin(), connection) => {
                         ended.unwrap_or(Err(ConnectionError::Evicted))
                     }
                     () = eviction.requested() => Err(ConnectionError::Evicted),

@@ -8,9 +8,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 
 use crate::fair_queue::Lane;
 use crate::known::{KnownAddresses, holder};
@@ -80,16 +82,37 @@ pub(crate) struct Slot {
     address: IpAddr,
     standing: Standing,
     number: u64,
-    held: Arc<()>,
+    /// Whether something has been done in this turn ([`crate::turns`]).
+    turn_is_used: Arc<AtomicBool>,
 }
 
-/// Whether a slot is still held: its connection is a stranger's as long as it is.
+/// A connection's turns. It is a stranger's as long as its slot is held.
 #[derive(Debug, Clone)]
-pub(crate) struct SlotWatch(Weak<()>);
+pub(crate) struct SlotTurns(Weak<AtomicBool>);
 
-impl SlotWatch {
-    pub(crate) fn is_held(&self) -> bool {
-        self.0.strong_count() > 0
+impl SlotTurns {
+    /// Begins a turn; `false` if the connection needs none any more.
+    pub(crate) fn begin(&self) -> bool {
+        let slot = self.0.upgrade();
+        slot.is_some_and(|is_used| {
+            is_used.store(false, Ordering::Relaxed);
+            true
+        })
+    }
+
+    /// Comes before each message or answer: a stranger's second one waits for another turn. Dropping the future loses
+    /// nothing.
+    pub(crate) async fn use_one(&self) {
+        if self.is_used() {
+            yield_now().await;
+            self.is_used();
+        }
+    }
+
+    /// Whether this turn was used before; from now on it is.
+    fn is_used(&self) -> bool {
+        let slot = self.0.upgrade();
+        slot.is_some_and(|is_used| is_used.swap(true, Ordering::Relaxed))
     }
 }
 
@@ -156,7 +179,7 @@ impl Quota {
             address,
             standing,
             number,
-            held: Arc::new(()),
+            turn_is_used: Arc::default(),
         }
     }
 
@@ -166,8 +189,8 @@ impl Quota {
 }
 
 impl Slot {
-    pub(crate) fn watch(&self) -> SlotWatch {
-        SlotWatch(Arc::downgrade(&self.held))
+    pub(crate) fn turns(&self) -> SlotTurns {
+        SlotTurns(Arc::downgrade(&self.turn_is_used))
     }
 
     /// In whose turn the connection is polled.

@@ -12,7 +12,6 @@ use brine_wire::network::tcp;
 use brine_wire::{Value, msgpack};
 use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::accounts::{Accounts, Charge, Full, Membership};
@@ -145,11 +144,13 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         let io_timeout = self.limits.io_timeout;
         let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
+        let turns = slot.turns();
         self.standing = Some(Standing::Stranger(slot));
         if !D::GREETING.is_empty() {
             send(&mut writer, D::GREETING, io_timeout).await?;
         }
-        let mut reader = Reader::new(reader, D::new(&self.limits), io_timeout);
+        let reader = Reader::new(reader, D::new(&self.limits), io_timeout);
+        let mut reader = reader.in_turns(turns.clone());
         let mut heartbeat = Heartbeat::new(D::PING);
         let most = self.limits.requests_per_connection.clamp(1, D::AT_ONCE);
         let (answer, mut answers) = mpsc::channel(most);
@@ -163,9 +164,11 @@ impl Connection {
                 heartbeat.received(); // reading is paused, so the peer cannot be late
             }
             tokio::select! {
-                Some(answered) = answers.recv() => {
+                // Not waited for without need: an answer that the handler gives at once would wake this very task.
+                Some(answered) = answers.recv(), if self.under_way > 0 => {
                     self.under_way -= 1;
                     self.recognize();
+                    turns.use_one().await;
                     match answered {
                         Answered::Answer { reply_to, body, _charge } => {
                             send(&mut writer, &D::encode(&reply_to, &body), io_timeout).await?;
@@ -178,6 +181,7 @@ impl Connection {
                     match read {
                         Ok(Some(Received::Request { reply_to, payload, bytes })) => {
                             self.hand_over::<D>(reply_to, payload, bytes, &answer);
+                            self.recognize();
                         }
                         Ok(Some(Received::Reply(bytes))) => {
                             send(&mut writer, &bytes, io_timeout).await?;
@@ -198,9 +202,6 @@ impl Connection {
                 ping = heartbeat.next_ping(), if listening => send(&mut writer, ping?, io_timeout).await?,
                 // Returns only with an error: the peer is gone.
                 _ = closing.changed(), if reading => reading = false,
-            }
-            if self.is_stranger() {
-                yield_now().await; // one message or answer in each turn (`crate::turns`)
             }
         }
         Ok(())

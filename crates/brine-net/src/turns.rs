@@ -4,23 +4,30 @@
 //! What strangers send is worth nothing before they have authenticated, and costs time on the threads that read all
 //! connections: TLS handshakes, decoding, answers. Without turns an event of a minion waits behind everything that
 //! thousands of strangers have sent. So few strangers are polled at a time, for one message each, addresses in turn and
-//! those of minions every other time; after each turn whoever is no stranger goes first.
+//! those of minions every other time; after each turn whoever is no stranger goes first. One that comes alone, as most
+//! minions do that sign in, waits for nobody.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::fair_queue::{FairQueue, Lane};
 
 /// The most connections that wait for their turns, those included that have ended meanwhile. More than strangers may
 /// have, and some 200 bytes each.
 const WAITING: usize = 32_768;
+
+/// After so long without a turn a stranger takes the next one itself, if no other waits: it has cost as much time already
+/// as most turns take.
+const QUIET: Duration = Duration::from_micros(50);
 
 /// The turns of the strangers at one port.
 #[derive(Debug)]
@@ -30,6 +37,9 @@ pub(crate) struct Turns {
     waiting: Notify,
     at_once: Arc<Semaphore>,
     is_over: AtomicBool,
+    began: Instant,
+    /// When the last turn ended, in microseconds since then.
+    last: AtomicU64,
 }
 
 /// Whose turn it is.
@@ -47,6 +57,8 @@ impl Turns {
             waiting: Notify::new(),
             at_once: Arc::new(Semaphore::new(at_once.max(1))),
             is_over: AtomicBool::new(false),
+            began: Instant::now(),
+            last: AtomicU64::new(0),
         }
     }
 
@@ -91,24 +103,39 @@ impl Turns {
             if turn.is_none() && !self.is_over.load(Ordering::Acquire) {
                 return None;
             }
-            if let Poll::Ready(done) =
-                poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await
-            {
+            let polled = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await;
+            drop(turn);
+            (self.last).store(micros(self.began.elapsed()), Ordering::Relaxed);
+            if let Poll::Ready(done) = polled {
                 return Some(done);
             }
-            drop(turn);
             woken().await;
         }
         Some(connection.await)
     }
 
     async fn next(&self, sender: Sender) -> Option<OwnedSemaphorePermit> {
+        if let Some(turn) = self.take_free() {
+            return Some(turn);
+        }
         let (turn, given) = oneshot::channel();
         // Whoever is dropped for it hears of that by its channel.
         drop(self.queue.push(&sender.address, sender.lane, 1, turn));
         self.waiting.notify_one();
         given.await.ok()
     }
+
+    fn take_free(&self) -> Option<OwnedSemaphorePermit> {
+        let quiet_from = self.last.load(Ordering::Relaxed) + micros(QUIET);
+        if micros(self.began.elapsed()) < quiet_from || !self.queue.is_empty() {
+            return None;
+        }
+        self.at_once.clone().try_acquire_owned().ok()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Waits until the task is woken, by whatever it was that the connection waits for.
@@ -206,10 +233,34 @@ mod tests {
         assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
     }
 
-    #[tokio::test]
-    async fn whoever_authenticates_waits_for_no_turn_and_nobody_does_after_the_end() {
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_comes_alone_waits_for_nobody() {
         let turns = Turns::new(1);
         // No turn is ever given.
+        let run = |n| turns.run(stranger(n), || true, async move { n });
+        tokio::time::advance(QUIET).await;
+        assert_eq!(run(1).await, Some(1));
+        // The next comes too soon; after it others wait behind it, however late they come.
+        let (soon, late) = (run(2), run(3));
+        tokio::pin!(soon, late);
+        for waiting in [&mut soon, &mut late] {
+            tokio::select! {
+                biased;
+                _ = waiting => panic!("it had a turn"),
+                () = yield_now() => {}
+            }
+            tokio::time::advance(QUIET).await;
+        }
+        tokio::select! {
+            done = async { (soon.await, late.await) } => assert_eq!(done, (Some(2), Some(3))),
+            _ = turns.give() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_authenticates_waits_for_no_turn_and_nobody_does_after_the_end() {
+        let turns = Turns::new(1);
+        // No turn is ever given, and none is taken as long as the clock stands.
         let is_stranger = AtomicBool::new(false);
         let free = turns.run(stranger(1), || is_stranger.load(Ordering::SeqCst), async {
             7

@@ -12,7 +12,6 @@ use brine_wire::network::tcp::Message;
 use brine_wire::network::{MinionId, tcp};
 use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::Messages;
@@ -20,7 +19,7 @@ use crate::channel::{Audience, Limits, Presence, Publication};
 use crate::connection::{ConnectionError, Reader, send};
 use crate::limits::MAX_SUBSCRIBER_BYTES;
 use crate::listener::{self, Accepted, Listener};
-use crate::quota::{Quota, Slot};
+use crate::quota::{Quota, Slot, SlotTurns};
 use crate::stream::{Incoming, Outgoing};
 use crate::subscribers::{Entry, Subscribers};
 
@@ -110,9 +109,10 @@ impl Subscription {
         accepted: Accepted,
     ) -> Result<(), ConnectionError> {
         let (stream, slot) = listener::open(accepted, self.limits.identification).await?;
+        let turns = slot.turns();
         self.slot = Some(slot);
         let (entry, publications) = publisher.subscribers.enter(self.limits.publish_queue);
-        let ended = self.deliver(stream, &entry, publications).await;
+        let ended = self.deliver(stream, turns, &entry, publications).await;
         drop(entry);
         if let Some(id) = self.id {
             let _ = self.presence.send(Presence::Gone(id)).await;
@@ -123,16 +123,18 @@ impl Subscription {
     async fn deliver(
         &mut self,
         (reader, mut writer): (Incoming, Outgoing),
+        turns: SlotTurns,
         entry: &Entry<Option<MinionId>>,
         mut publications: mpsc::Receiver<Arc<[u8]>>,
     ) -> Result<(), ConnectionError> {
         let io_timeout = self.limits.io_timeout;
         let messages = Messages::new(MAX_SUBSCRIBER_BYTES);
-        let mut reader = Reader::new(reader, messages, io_timeout);
+        let mut reader = Reader::new(reader, messages, io_timeout).in_turns(turns.clone());
         let deadline = Instant::now() + self.limits.identification;
         loop {
             tokio::select! {
                 Some(message) = publications.recv() => {
+                    turns.use_one().await;
                     send(&mut writer, &message, io_timeout).await?;
                 }
                 read = reader.advance() => match read {
@@ -144,9 +146,6 @@ impl Subscription {
                 () = sleep_until(deadline), if self.id.is_none() => {
                     return Err(ConnectionError::TooSlow { after: self.limits.identification });
                 }
-            }
-            if self.id.is_none() {
-                yield_now().await; // one message in each turn (`crate::turns`)
             }
         }
     }

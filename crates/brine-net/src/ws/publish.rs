@@ -80,7 +80,7 @@ async fn deliver(
     let (address, eviction) = (accepted.peer.ip(), accepted.eviction.clone());
     let ((reader, mut writer), slot) = listener::open(accepted, limits.identification).await?;
     let messages = Messages(Decoder::server(MAX_BYTES));
-    let mut reader = Reader::new(reader, messages, limits.io_timeout);
+    let mut reader = Reader::new(reader, messages, limits.io_timeout).in_turns(slot.turns());
     let after = limits.identification;
     let opened = timeout(after, handshake(&mut reader)).await;
     let response = opened.map_err(|_| ConnectionError::TooSlow { after })??;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use brine_wire::network::publish::{BROADCAST, SYNDIC};
 use brine_wire::network::zmtp::{self, Decoder, Socket, Step};
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Audience, Limits, Publication};
@@ -165,7 +164,7 @@ async fn deliver(
     let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
     send(&mut writer, &zmtp::GREETING, io_timeout).await?;
     let frames = Frames(Decoder::new(Socket::Pub, MAX_SUBSCRIBER_BYTES));
-    let mut reader = Reader::new(reader, frames, io_timeout);
+    let mut reader = Reader::new(reader, frames, io_timeout).in_turns(slot.turns());
     let mut heartbeat = Heartbeat::new(Some(zmtp::PING));
     let (entry, mut publications) = publisher.subscribers.enter(limits.publish_queue);
     let (mut stranger, mut _subscriber) = (Some(slot), None);
@@ -193,9 +192,6 @@ async fn deliver(
             () = sleep_until(deadline), if stranger.is_some() => {
                 return Err(ConnectionError::TooSlow { after: limits.identification });
             }
-        }
-        if stranger.is_some() {
-            yield_now().await; // one message in each turn (`crate::turns`)
         }
     }
 }
