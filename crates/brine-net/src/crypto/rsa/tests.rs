@@ -159,6 +159,16 @@ fn keys_that_no_salt_makes_are_refused() {
 }
 
 #[test]
+fn every_square_is_looked_at_and_few_other_numbers_are() {
+    let is_looked_at = |number: u64| may_be_square(&number.to_be_bytes());
+    for root in (1..10_000).step_by(2) {
+        assert!(is_looked_at(root * root), "{root}²");
+    }
+    let others = (1_000_001..1_100_001).step_by(2);
+    assert!(others.filter(|number| is_looked_at(*number)).count() < 500);
+}
+
+#[test]
 fn a_modulus_that_is_a_square_is_refused() {
     for bytes in [64, 65, 128, 256] {
         let mut root: Vec<u8> = (0..bytes)
