@@ -1,13 +1,21 @@
 //! A cache of accepted keys: parsed once, and dropped as soon as their file is.
 //!
-//! Every request is checked here first, so that a stranger costs one look at the file system.
+//! Every request is checked here first, so that a stranger costs one look at the file system, and a minion none as long as
+//! the kernel reports no change.
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use brine_wire::network::MinionId;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 
 use super::store::{KeyState, KeyStore};
 use crate::crypto::{self, rsa::PublicKey};
@@ -49,46 +57,220 @@ impl AcceptedKey {
 /// Identifies a version of a file.
 type Version = (u64, u64, i64, i64);
 
+/// After so long a file is looked at again even if the kernel reports no change: it does not know of changes by other
+/// machines to a shared file system, to what a link leads to, or of folders above.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The accepted keys of a store.
 #[derive(Debug)]
 pub struct AcceptedKeys {
     store: KeyStore,
-    /// Locked for short look-ups; parsing happens outside. Never more entries than accepted keys.
-    known: Mutex<HashMap<MinionId, (Version, Arc<AcceptedKey>)>>,
+    /// Locked for short look-ups; keys are read outside.
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Never more than accepted keys.
+    keys: HashMap<MinionId, KnownKey>,
+    /// `None` if the kernel reports no changes: then every request looks at a file.
+    watch: Option<FolderWatch>,
+    /// How often the folder has changed.
+    changes: u64,
+}
+
+#[derive(Debug)]
+struct KnownKey {
+    key: Arc<AcceptedKey>,
+    version: Version,
+    /// When the file was last looked at, and how often the folder had changed then.
+    looked: (Instant, u64),
 }
 
 impl AcceptedKeys {
     /// The accepted keys of a store.
     #[must_use]
     pub fn new(store: KeyStore) -> Self {
+        let watch = FolderWatch::of(&store.folder(KeyState::Accepted));
         Self {
             store,
-            known: Mutex::default(),
+            known: Mutex::new(Known {
+                keys: HashMap::new(),
+                watch: watch.ok(),
+                changes: 0,
+            }),
         }
     }
 
     /// The accepted key of an id, as its file is now.
     #[must_use]
     pub fn get(&self, id: &MinionId) -> Option<Arc<AcceptedKey>> {
+        let now = Instant::now();
+        let changes = {
+            let mut known = self.lock();
+            known.note_changes();
+            if let Some(key) = known.unchanged(id, now) {
+                return Some(key);
+            }
+            known.changes
+        };
+        let looked = (now, changes);
         let path = self.store.path(KeyState::Accepted, id);
         let Ok(about) = fs::metadata(&path) else {
-            if let Ok(mut known) = self.known.lock() {
-                known.remove(id);
-            }
+            self.lock().keys.remove(id);
             return None;
         };
         let version = (about.ino(), about.size(), about.mtime(), about.mtime_nsec());
-        if let Ok(known) = self.known.lock()
-            && let Some((seen, key)) = known.get(id)
-            && *seen == version
+        if let Some(known) = self.lock().keys.get_mut(id)
+            && known.version == version
         {
-            return Some(key.clone());
+            known.looked = looked;
+            return Some(known.key.clone());
         }
         let stored = self.store.get(KeyState::Accepted, id).ok()??;
         let key = Arc::new(AcceptedKey::new(stored.key()?.clone()));
-        if let Ok(mut known) = self.known.lock() {
-            known.insert(id.clone(), (version, key.clone()));
-        }
+        let known = KnownKey {
+            key: key.clone(),
+            version,
+            looked,
+        };
+        self.lock().keys.insert(id.clone(), known);
         Some(key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn note_changes(&mut self) {
+        match self.watch.as_ref().map(FolderWatch::has_changed) {
+            Some(Ok(has_changed)) => self.changes += u64::from(has_changed),
+            Some(Err(WatchEnded)) => self.watch = None,
+            None => {}
+        }
+    }
+
+    /// The key of an id, if its file is as it was when it was looked at.
+    fn unchanged(&self, id: &MinionId, now: Instant) -> Option<Arc<AcceptedKey>> {
+        let known = self.keys.get(id).filter(|_| self.watch.is_some())?;
+        let (at, changes) = known.looked;
+        let is_recent = now.duration_since(at) < LOOK_AGAIN;
+        (is_recent && changes == self.changes).then(|| known.key.clone())
+    }
+}
+
+/// What the kernel reports of a folder. It does so before a change has returned, so that who asks after it hears of it; and
+/// asking costs a fifth of a look at a file.
+#[derive(Debug)]
+struct FolderWatch(OwnedFd);
+
+/// The folder is gone, or is another's place by now.
+struct WatchEnded;
+
+impl FolderWatch {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let reports = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let changes = WatchFlags::ATTRIB
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MODIFY
+            | WatchFlags::MOVE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF;
+        inotify::add_watch(&reports, folder, changes | WatchFlags::ONLYDIR)?;
+        Ok(Self(reports))
+    }
+
+    /// Whether something in the folder has changed since this was last asked.
+    fn has_changed(&self) -> Result<bool, WatchEnded> {
+        const ENDED: ReadFlags = ReadFlags::DELETE_SELF
+            .union(ReadFlags::MOVE_SELF)
+            .union(ReadFlags::UNMOUNT)
+            .union(ReadFlags::IGNORED);
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut reports = inotify::Reader::new(&self.0, &mut buffer);
+        let mut has_changed = false;
+        loop {
+            match reports.next() {
+                Ok(report) if report.events().intersects(ENDED) => return Err(WatchEnded),
+                Ok(_) => has_changed = true,
+                Err(Errno::AGAIN) => return Ok(has_changed),
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(WatchEnded),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brine_wire::compat::Compat;
+
+    use super::*;
+    use crate::crypto::rsa::PrivateKey;
+
+    #[test]
+    fn a_key_that_changes_counts_at_once_and_one_that_does_not_is_not_read_again() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let accepted = AcceptedKeys::new(store.clone());
+        let id = MinionId::parse("m1").unwrap();
+        let path = store.path(KeyState::Accepted, &id);
+        let pems = [1024; 2].map(|bits| {
+            let key = PrivateKey::generate(bits).unwrap();
+            key.public().pem().to_owned()
+        });
+        let pem = || accepted.get(&id).map(|key| key.public.pem().to_owned());
+        let aside = root.path().join("aside");
+        let change_all = || {
+            assert_eq!(pem(), None);
+            for written in &pems {
+                // As keys are written: a new file takes the old one's place.
+                fs::write(&aside, written).unwrap();
+                fs::rename(&aside, &path).unwrap();
+                assert_eq!(pem().as_ref(), Some(written));
+                let same = Arc::ptr_eq(&accepted.get(&id).unwrap(), &accepted.get(&id).unwrap());
+                assert!(same);
+            }
+            fs::rename(&path, &aside).unwrap();
+            assert_eq!(pem(), None);
+            fs::rename(&aside, &path).unwrap();
+            assert_eq!(pem().as_ref(), Some(&pems[1]));
+            fs::remove_file(&path).unwrap();
+            assert_eq!(pem(), None);
+        };
+        change_all();
+        assert!(accepted.lock().watch.is_some());
+        // Another folder takes its place; from then on each request looks at the file.
+        fs::write(&path, &pems[0]).unwrap();
+        assert_eq!(pem().as_ref(), Some(&pems[0]));
+        let folder = path.parent().unwrap();
+        fs::rename(folder, root.path().join("old")).unwrap();
+        fs::create_dir(folder).unwrap();
+        change_all();
+        assert!(accepted.lock().watch.is_none());
+    }
+
+    #[test]
+    fn a_change_that_nobody_reports_is_seen_after_a_while() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path().join("pki"), Compat::NEWEST).unwrap();
+        let accepted = AcceptedKeys::new(store.clone());
+        let id = MinionId::parse("m1").unwrap();
+        let pem = PrivateKey::generate(1024)
+            .unwrap()
+            .public()
+            .pem()
+            .to_owned();
+        fs::write(store.path(KeyState::Accepted, &id), pem).unwrap();
+        assert!(accepted.get(&id).is_some());
+        // A folder above.
+        fs::rename(root.path().join("pki"), root.path().join("old")).unwrap();
+        let known = accepted.lock();
+        let looked = known.keys[&id].looked.0;
+        assert!(known.unchanged(&id, looked + LOOK_AGAIN / 2).is_some());
+        assert!(known.unchanged(&id, looked + LOOK_AGAIN).is_none());
     }
 }

@@ -91,7 +91,7 @@ impl KeyStore {
         Ok(store)
     }
 
-    fn folder(&self, state: KeyState) -> PathBuf {
+    pub(super) fn folder(&self, state: KeyState) -> PathBuf {
         self.pki_dir.join(state.folder())
     }
 
