@@ -65,6 +65,20 @@ impl Key {
         Self::parse(&text).map_err(|KeyError| NoRandom)
     }
 
+    /// The key of these two halves: the cipher's, and the HMAC's.
+    pub(crate) fn of(aes: &[u8; AES_KEY_BYTES], mac: &[u8; HMAC_KEY_BYTES]) -> Self {
+        let bytes = Zeroizing::new([&aes[..], mac].concat());
+        let text = Zeroizing::new(STANDARD.encode(&bytes[..]));
+        Self::parse(&text).expect("the halves are as long as a key's")
+    }
+
+    /// The cipher's key.
+    pub(crate) fn first_half(&self) -> Zeroizing<[u8; AES_KEY_BYTES]> {
+        let bytes = Zeroizing::new(STANDARD.decode(&*self.text).unwrap_or_default());
+        let first = bytes.first_chunk().expect("the text is a key's");
+        Zeroizing::new(*first)
+    }
+
     /// Reads a key string.
     ///
     /// # Errors

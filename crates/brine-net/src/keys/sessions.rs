@@ -1,26 +1,33 @@
 //! The session keys of minions: one file per accepted id in `cachedir/sessions`.
 //!
 //! They survive a restart, so that minions continue without signing in again, but not a change of the minion's RSA
-//! key: a session is bound to the accepted key, in memory and on disk. Facts:
-//! `docs/protocol/network.md` §5, §7.2.
+//! key: a session is bound to the accepted key, in memory and on disk. On disk there is nothing but the session key, as
+//! Salt has it: its second half is a digest of the first half and of the accepted key, which only the master can make.
+//! Facts: `docs/protocol/network.md` §5, §7.2.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::hmac;
 use brine_wire::network::MinionId;
+use brine_wire::network::crypticle::AES_KEY_BYTES;
+use zeroize::Zeroizing;
 
 use super::accepted::AcceptedKey;
 use super::{StoreError, file};
 use crate::crypto::crypticle::Key;
-use crate::crypto::sha256_hex;
+use crate::crypto::rsa::{PrivateKey, RsaError};
+use crate::crypto::{self, NoRandom};
 
 /// The session keys below a master's `cachedir`. Only for accepted minions, since a missing key is created.
 #[derive(Debug)]
 pub struct Sessions {
     files: Files,
+    binding: Binding,
     /// `publish_session`.
     max_age: Duration,
     /// Locked for short look-ups; files are read and keys made under `making`.
@@ -38,15 +45,20 @@ struct Known {
 }
 
 impl Sessions {
-    /// The sessions in `cachedir`; keys older than `max_age` are replaced.
+    /// The sessions of a master in `cachedir`; keys older than `max_age` are replaced.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(cachedir: impl Into<PathBuf>, max_age: Duration) -> Result<Self, StoreError> {
+    pub fn open(
+        cachedir: impl Into<PathBuf>,
+        max_age: Duration,
+        master: &PrivateKey,
+    ) -> Result<Self, StoreError> {
         let files = Files::below(&cachedir.into());
-        file::private_folder(&files.bindings())?;
+        file::private_folder(&files.0)?;
         Ok(Self {
             files,
+            binding: Binding::of(master)?,
             max_age,
             known: Mutex::default(),
             making: Mutex::default(),
@@ -71,11 +83,12 @@ impl Sessions {
         if let Some(session) = self.in_memory(id, owner, now) {
             return Ok(session);
         }
-        let (made, session) = match self.files.read(id, owner)? {
-            Some((made, key)) if self.is_fresh(made, now) => (made, key),
+        let is_its = |key: &Key| self.binding.is_of(owner, key);
+        let (made, session) = match self.files.read(id)? {
+            Some((made, key)) if self.is_fresh(made, now) && is_its(&key) => (made, key),
             _ => {
-                let key = Key::generate()?;
-                self.files.write(id, owner, &key)?;
+                let key = self.binding.make(owner)?;
+                self.files.write(id, &key)?;
                 (now, key)
             }
         };
@@ -128,8 +141,7 @@ pub fn end(cachedir: &Path, id: &MinionId) -> Result<(), StoreError> {
     Files::below(cachedir).remove(id)
 }
 
-/// The files of sessions. Salt's files contain only the session key; the RSA key that a session is bound to is
-/// recorded in another file, in a folder that Salt ignores.
+/// The files of sessions.
 #[derive(Debug)]
 struct Files(PathBuf);
 
@@ -138,49 +150,70 @@ impl Files {
         Self(cachedir.join("sessions"))
     }
 
-    fn bindings(&self) -> PathBuf {
-        self.0.join(".bindings")
-    }
-
-    /// The session key and its age, if it is bound to this key.
-    fn read(
-        &self,
-        id: &MinionId,
-        owner: &AcceptedKey,
-    ) -> Result<Option<(SystemTime, Key)>, StoreError> {
+    /// The session key of a minion and its age.
+    fn read(&self, id: &MinionId) -> Result<Option<(SystemTime, Key)>, StoreError> {
         let path = self.0.join(id.as_str());
         let Some(made) = fs::metadata(&path).and_then(|about| about.modified()).ok() else {
             return Ok(None);
         };
-        let Some(key) = file::read(&path)?.and_then(|text| Key::parse(&text).ok()) else {
-            return Ok(None);
-        };
-        let bound = file::read(&self.bindings().join(id.as_str()))?;
-        Ok((bound.as_deref() == Some(&binding(owner, &key))).then_some((made, key)))
+        let key = file::read(&path)?.and_then(|text| Key::parse(&text).ok());
+        Ok(key.map(|key| (made, key)))
     }
 
-    /// Without these files a minion signs in again, so they need not survive a crash of the machine.
-    fn write(&self, id: &MinionId, owner: &AcceptedKey, key: &Key) -> Result<(), StoreError> {
-        let bound = binding(owner, key);
-        file::write_cache(&self.bindings().join(id.as_str()), bound.as_bytes(), 0o600)?;
+    /// Without this file a minion signs in again, so it need not survive a crash of the machine.
+    fn write(&self, id: &MinionId, key: &Key) -> Result<(), StoreError> {
         file::write_cache(&self.0.join(id.as_str()), key.as_str().as_bytes(), 0o600)
     }
 
     fn remove(&self, id: &MinionId) -> Result<(), StoreError> {
-        file::remove(&self.0.join(id.as_str()))?;
-        file::remove(&self.bindings().join(id.as_str())).map(drop)
+        file::remove(&self.0.join(id.as_str())).map(drop)
     }
 }
 
-/// A digest of both keys, so that after a crash between writing the two files they do not match.
-fn binding(owner: &AcceptedKey, session: &Key) -> String {
-    sha256_hex(format!("{}\n{}", owner.public.pem(), session.as_str()).as_bytes())
+/// Makes session keys, and tells for which accepted key one was made.
+struct Binding(hmac::Key);
+
+impl Binding {
+    fn of(master: &PrivateKey) -> Result<Self, RsaError> {
+        let text = Zeroizing::new(format!("session keys\n{}", &*master.to_pem()?));
+        let secret = Zeroizing::new(crypto::sha256_hex(text.as_bytes()));
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))
+    }
+
+    fn make(&self, owner: &AcceptedKey) -> Result<Key, NoRandom> {
+        let first = Zeroizing::new(crypto::random::<AES_KEY_BYTES>()?);
+        Ok(self.key(&first, owner))
+    }
+
+    fn is_of(&self, owner: &AcceptedKey, key: &Key) -> bool {
+        let expected = self.key(&key.first_half(), owner);
+        crypto::same(expected.as_str().as_bytes(), key.as_str().as_bytes())
+    }
+
+    fn key(&self, first: &[u8; AES_KEY_BYTES], owner: &AcceptedKey) -> Key {
+        let mut second = hmac::Context::with_key(&self.0);
+        second.update(first);
+        second.update(owner.public.pem().as_bytes());
+        let second = second.sign();
+        Key::of(
+            first,
+            second.as_ref().first_chunk().expect("SHA-256 has 32 bytes"),
+        )
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Binding([redacted])")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::crypto::rsa::PrivateKey;
+
+    const DAY: Duration = Duration::from_secs(86_400);
 
     fn owner(key: &PrivateKey) -> Arc<AcceptedKey> {
         Arc::new(AcceptedKey::new(key.public().clone()))
@@ -190,16 +223,16 @@ mod tests {
     fn a_session_outlives_a_restart_but_not_its_age() {
         let root = tempfile::tempdir().unwrap();
         let id = MinionId::parse("m1").unwrap();
-        let day = Duration::from_secs(86_400);
         let now = SystemTime::now();
-        let open = || Sessions::open(root.path(), day).unwrap();
-        let owner = owner(&PrivateKey::generate(1024).unwrap());
+        let [master, minion] = [1024; 2].map(|bits| PrivateKey::generate(bits).unwrap());
+        let open = || Sessions::open(root.path(), DAY, &master).unwrap();
+        let owner = owner(&minion);
         let first = open();
         let key = first.get(&id, &owner, now).unwrap();
         assert_eq!(first.get(&id, &owner, now).unwrap().as_str(), key.as_str());
         let second = open();
         assert_eq!(second.get(&id, &owner, now).unwrap().as_str(), key.as_str());
-        let later = now + day + Duration::from_secs(60);
+        let later = now + DAY + Duration::from_secs(60);
         let new = second.get(&id, &owner, later).unwrap();
         assert_ne!(new.as_str(), key.as_str());
         second.forget(&id).unwrap();
@@ -211,8 +244,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let id = MinionId::parse("m1").unwrap();
         let now = SystemTime::now();
-        let open = || Sessions::open(root.path(), Duration::from_secs(86_400)).unwrap();
-        let [one, other] = [1024; 2].map(|bits| PrivateKey::generate(bits).unwrap());
+        let [master, one, other] = [1024; 3].map(|bits| PrivateKey::generate(bits).unwrap());
+        let open = || Sessions::open(root.path(), DAY, &master).unwrap();
         let sessions = open();
         let of = |sessions: &Sessions, owner: &Arc<AcceptedKey>| {
             sessions.get(&id, owner, now).unwrap().as_str().to_owned()
@@ -230,9 +263,14 @@ mod tests {
         // Deleted, and accepted again.
         end(root.path(), &id).unwrap();
         assert_ne!(of(&sessions, &owner(&one)), last);
-        // A file of a release that did not bind sessions.
-        fs::remove_file(root.path().join("sessions/.bindings/m1")).unwrap();
-        let text = fs::read_to_string(root.path().join("sessions/m1")).unwrap();
-        assert_ne!(of(&open(), &owner(&one)), text);
+        // A file of Salt's, which binds no sessions, and one of another master.
+        let path = root.path().join("sessions/m1");
+        let text = Key::generate().unwrap().as_str().to_owned();
+        fs::write(&path, &text).unwrap();
+        let bound = of(&open(), &owner(&one));
+        assert_ne!(bound, text);
+        assert_eq!(fs::read_to_string(&path).unwrap(), bound);
+        let of_another = Sessions::open(root.path(), DAY, &other).unwrap();
+        assert_ne!(of(&of_another, &owner(&one)), bound);
     }
 }

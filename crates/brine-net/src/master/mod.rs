@@ -161,7 +161,7 @@ impl MasterChannel {
                 master_keys::pubkey_signature(&config.pki_dir, &key, wanted, &config.key_options)
             })
             .transpose()?;
-        let sessions = Sessions::open(&config.cachedir, config.publish_session)?;
+        let sessions = Sessions::open(&config.cachedir, config.publish_session, &key)?;
         let shared_file = SharedKeyFile::new(&config.cachedir);
         let shared = SharedKey::replace(&key, &shared_file)?;
         let window = config.request_server_ttl.unwrap_or(NO_WINDOW);
