@@ -107,18 +107,14 @@ impl State {
         if ts < oldest {
             return Seen::Again; // its window is over
         }
-        if !self.minions.contains_key(id) {
-            self.minions.insert(id.clone(), Minion::default());
-        }
-        match self.minions.get_mut(id) {
-            Some(minion) => {
-                self.kept -= minion.kept;
-                let seen = minion.see(ts, nonce, oldest);
-                self.kept += minion.kept;
-                seen
-            }
-            None => Seen::Again,
-        }
+        let minion = match self.minions.get_mut(id) {
+            Some(minion) => minion,
+            None => self.minions.entry(id.clone()).or_default(),
+        };
+        self.kept -= minion.kept;
+        let seen = minion.see(ts, nonce, oldest);
+        self.kept += minion.kept;
+        seen
     }
 
     fn write(&mut self, id: &MinionId, ts: i64, nonce: u64) {
