@@ -75,14 +75,20 @@ impl BusHandle {
         self.log.append(events, clock::now())
     }
 
-    /// As `append`, for events of one authenticated sender: the minion of this name.
+    /// As `append`, for events of one authenticated sender: the minion of this name. Wakes nobody, so that a crowd of
+    /// senders does not wake the bus for each event: [`BusHandle::wake_readers`] must follow soon.
     pub fn append_from<'a>(
         &self,
         sender: &str,
         events: impl IntoIterator<Item = Incoming<'a>>,
     ) -> Range<Seq> {
         self.accept_waiting();
-        self.log.append_from(Some(sender), events, clock::now())
+        self.log.append_quietly(sender, events, clock::now())
+    }
+
+    /// Wakes all readers that wait for events.
+    pub fn wake_readers(&self) {
+        self.log.wake_cursors();
     }
 
     /// As `append`, for events of other masters, each with its source.

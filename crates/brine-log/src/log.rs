@@ -98,12 +98,47 @@ impl Log {
         self.append_sourced(events.into_iter().map(|event| (source, event)), at)
     }
 
+    /// As `append`, for events of one authenticated sender, and wakes nobody: [`Log::wake_cursors`] must follow soon. For
+    /// many batches that come at about the same time from different senders.
+    pub fn append_quietly<'a>(
+        &self,
+        sender: &str,
+        events: impl IntoIterator<Item = Incoming<'a>>,
+        at: Millis,
+    ) -> Range<Seq> {
+        let source = Source {
+            sender: Some(sender),
+            origin: None,
+        };
+        let (appended, overrun) = self.add(events.into_iter().map(|event| (source, event)), at);
+        if overrun {
+            self.wake(overrun);
+        }
+        appended
+    }
+
+    /// Wakes every waiting cursor.
+    pub fn wake_cursors(&self) {
+        self.wake(false);
+    }
+
     /// The same for events of which each says how it came: those of other masters.
     pub fn append_sourced<'a, 's>(
         &self,
         events: impl IntoIterator<Item = (Source<'s>, Incoming<'a>)>,
         at: Millis,
     ) -> Range<Seq> {
+        let (appended, overrun) = self.add(events, at);
+        self.wake(overrun);
+        appended
+    }
+
+    /// Adds events under the lock; their numbers, and whether a cursor was overrun.
+    fn add<'a, 's>(
+        &self,
+        events: impl IntoIterator<Item = (Source<'s>, Incoming<'a>)>,
+        at: Millis,
+    ) -> (Range<Seq>, bool) {
         let mut overrun = false;
         let appended = {
             let mut memory = self.shared.lock();
@@ -115,8 +150,7 @@ impl Log {
             self.shared.note_pressure(&memory);
             first..memory.next()
         };
-        self.wake(overrun);
-        appended
+        (appended, overrun)
     }
 
     /// Appends an event that has its number already, in the log that this one repeats. The numbers before it that were

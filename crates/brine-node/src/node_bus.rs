@@ -2,6 +2,7 @@
 //! programs use the sockets, which `brine-bus` serves. Facts: `docs/protocol/ipc.md` §2, §6.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brine_bus::client::EventRef;
@@ -11,7 +12,8 @@ use brine_wire::Map;
 use brine_wire::compat::Compat;
 use brine_wire::event::{self, FireError};
 use brine_wire::stamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::yield_now;
 
 use crate::shutdown;
 
@@ -25,17 +27,20 @@ pub struct NodeBus {
     compat: Compat,
     /// The largest packed data of one event, in bytes (`max_event_size`).
     max_event_size: usize,
+    /// Minions' events were fired that readers have not been woken for.
+    unannounced: Arc<Notify>,
 }
 
 impl NodeBus {
     /// Events are fired as the release `compat` fires them, with data of at most
     /// `max_event_size` bytes.
     #[must_use]
-    pub const fn new(bus: BusHandle, compat: Compat, max_event_size: usize) -> Self {
+    pub fn new(bus: BusHandle, compat: Compat, max_event_size: usize) -> Self {
         Self {
             bus,
             compat,
             max_event_size,
+            unannounced: Arc::default(),
         }
     }
 
@@ -48,7 +53,8 @@ impl NodeBus {
     }
 
     /// The same for events of an authenticated minion; readers see whose they are, whatever their tags and data say. They
-    /// are appended together, so that a crash does not come between them. One that cannot be fired is left out.
+    /// are appended together, so that a crash does not come between them. One that cannot be fired is left out. Readers
+    /// that wait are woken by [`Self::announce`].
     pub(crate) fn fire_all_from(&self, sender: &str, events: Vec<(String, Map)>) -> Range<Seq> {
         let encoded = events.into_iter().filter_map(|(tag, mut data)| {
             let event = self.encode(&tag, &mut data);
@@ -68,7 +74,18 @@ impl NodeBus {
                 false => fired.start..seqs.end,
             };
         }
+        self.unannounced.notify_one();
         fired
+    }
+
+    /// Wakes readers for the events of minions, for as long as it is polled. What the requests that are ready now fire is
+    /// announced together: the bus has a thread of its own, and waking it costs as much as handling a small request.
+    pub(crate) async fn announce(&self) {
+        loop {
+            self.unannounced.notified().await;
+            yield_now().await;
+            self.bus.wake_readers();
+        }
     }
 
     /// Fires an event; afterwards `data` is as it was fired, with its stamp.

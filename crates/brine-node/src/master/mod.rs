@@ -225,6 +225,8 @@ impl Master {
             closing.subscribe(),
         );
         let mut tasks = JoinSet::new();
+        let bus = context.bus.clone();
+        tasks.spawn(async move { bus.announce().await });
         tasks.spawn(maintenance::run(
             context.clone(),
             presence,
