@@ -118,14 +118,21 @@ fn gather(profile: Profile) -> anyhow::Result<()> {
     let pages = folder.join("man");
     let _ = fs::remove_dir_all(&pages);
     run_command(Command::new(&program).arg("man").arg(&pages))?;
-    for (shell, file) in [
-        ("bash", "brine.bash"),
-        ("zsh", "_brine"),
-        ("fish", "brine.fish"),
-    ] {
-        let script = output(Command::new(&program).args(["completions", shell]))?;
-        fs::write(folder.join(file), script)?;
+    let script = |shell| output(Command::new(&program).args(["completions", shell]));
+    let (bash, fish) = (folder.join("bash"), script("fish")?);
+    fs::create_dir_all(&bash)?;
+    fs::write(bash.join("brine"), script("bash")?)?;
+    fs::write(folder.join("_brine"), script("zsh")?)?;
+    // bash and fish look for a file by the command's own name; Salt's packages have those for fish.
+    let of_links = fish.lines().filter(|line| line.contains(" --wraps "));
+    for line in of_links.clone() {
+        let name = line.split_whitespace().nth(2);
+        let name = name.context("brine completions fish: a line without a command")?;
+        fs::write(bash.join(name), ". \"${BASH_SOURCE[0]%/*}/brine\"\n")?;
     }
+    let of_links: Vec<&str> = of_links.collect();
+    fs::write(folder.join("brine-links.fish"), of_links.join("\n") + "\n")?;
+    fs::write(folder.join("brine.fish"), &fish)?;
     Ok(())
 }
 

@@ -1,10 +1,15 @@
-//! `brine completions`: shell completion scripts.
+//! `brine completions`: shell completion scripts, for this program and for Salt's commands.
+//!
+//! A command of Salt's has two names: `brine salt-key`, and `salt-key` where `brine links` made it. The script knows the
+//! first; for the second, the shell is told that it completes like the first.
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::Command;
 use clap_complete::Shell;
 
+use crate::salt::Personality;
 use crate::terminal;
 
 /// The arguments of `brine completions`.
@@ -15,9 +20,85 @@ pub(crate) struct Arguments {
 }
 
 /// Prints the script.
-pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> anyhow::Result<ExitCode> {
-    let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut program, "brine", &mut script);
-    terminal::stdout().write_all(&script)?;
+pub(crate) fn run(arguments: &Arguments, program: Command) -> anyhow::Result<ExitCode> {
+    terminal::stdout().write_all(script(arguments.shell, program).as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn script(shell: Shell, mut program: Command) -> String {
+    // First, so that Salt's commands do not get this program's global options, whose letters mean other things there.
+    program.build();
+    let salts = Personality::ALL.iter().map(|personality| {
+        let name = format!("brine {}", personality.name());
+        personality.manual().bin_name(name)
+    });
+    let mut program = program.subcommands(salts);
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut program, "brine", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    match shell {
+        Shell::Bash => script + BASH + &for_each_name(bash_name),
+        Shell::Fish => script + &for_each_name(fish_name),
+        Shell::Zsh => zsh(&script),
+        // Nobody has asked for more than `brine salt-key` there.
+        _ => script,
+    }
+}
+
+fn for_each_name(line: fn(&str) -> String) -> String {
+    let names = Personality::ALL.iter();
+    names.map(|personality| line(personality.name())).collect()
+}
+
+/// Completes `salt-key …` as `brine salt-key …`.
+const BASH: &str = r#"
+_brine_salt() {
+    COMP_WORDS=(brine "${1##*/}" "${COMP_WORDS[@]:1}")
+    COMP_CWORD=$((COMP_CWORD + 1))
+    _brine brine "$2" "$3"
+}
+
+"#;
+
+/// What completes Salt's own command stays.
+fn bash_name(name: &str) -> String {
+    format!(
+        "complete -p {name} >/dev/null 2>&1 || complete -F _brine_salt -o bashdefault -o default {name}\n"
+    )
+}
+
+fn fish_name(name: &str) -> String {
+    format!("complete -c {name} --wraps 'brine {name}'\n")
+}
+
+/// In place of the script's end, which knows one name: zsh loads the file for any of those in its first line.
+fn zsh(script: &str) -> String {
+    const BEGIN: &str = "#compdef brine\n";
+    const END: &str = "if [ \"$funcstack[1]\" = \"_brine\" ]; then";
+    let names: String = for_each_name(|name| format!(" {name}"));
+    let body = script.strip_prefix(BEGIN).unwrap_or(script);
+    let body = body.split(END).next().unwrap_or(body);
+    format!(
+        r#"#compdef brine{names}
+{body}_brine_salt() {{
+    # Salt's own command, with a completion of its own.
+    if [[ "${{commands[$service]:A:t}}" != brine ]] && (( $+functions[_salt] )); then
+        _salt "$@"
+        return
+    fi
+    words=(brine "$service" "${{(@)words[2,-1]}}")
+    (( CURRENT++ ))
+    _brine "$@"
+}}
+
+compdef _brine brine
+compdef _brine_salt{names}
+if [ "$funcstack[1]" = "_brine" ]; then
+    case "$service" in
+        brine) _brine "$@" ;;
+        *) _brine_salt "$@" ;;
+    esac
+fi
+"#
+    )
 }

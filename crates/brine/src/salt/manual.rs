@@ -1,4 +1,4 @@
-//! Man pages of Salt's commands: describes their syntax to the generator of the pages.
+//! Man pages and completions of Salt's commands: describes their syntax to the generators of both.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, Command};
 use super::optparse::{Opt, Syntax, Takes};
 
 impl<K> Syntax<K> {
-    /// The page's content; it is called `brine-salt-master`, as it must not take the place of Salt's own page.
+    /// The syntax. The page is called `brine-salt-master`, as it must not take the place of Salt's own page.
     pub(super) fn manual(&self) -> Command {
         let name = format!("brine-{}", self.program);
         let program = self.program;
@@ -22,6 +22,8 @@ impl<K> Syntax<K> {
     fn arguments(&self) -> Vec<Arg> {
         let mut taken = BTreeSet::new();
         let options = self.options.iter().copied().flatten();
+        // Those without help are between this program's own processes.
+        let options = options.filter(|option| !option.help.is_empty());
         // Of two options with one name the first has it, as for the parser.
         options
             .map(|option| argument(option, |name| taken.insert(name)))

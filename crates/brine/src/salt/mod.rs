@@ -83,7 +83,7 @@ impl Personality {
         }
     }
 
-    /// What its manual page says.
+    /// Its syntax, for manual pages and completions.
     pub(crate) fn manual(self) -> clap::Command {
         match self {
             Self::Local => local::SYNTAX.manual(),

@@ -74,6 +74,84 @@ fn completions_and_manual_pages_are_made() {
     assert!(page.contains("Events as they come") || page.contains("Show events as they come"));
 }
 
+/// By either of its names: `brine salt-key`, and `salt-key` where there is a link.
+#[test]
+fn bash_completes_salts_commands_with_their_own_options() {
+    let place = Bus::absent();
+    let script = run(&mut brine(&["completions", "bash"]), "").stdout;
+    fs::create_dir_all(place.path("")).unwrap();
+    fs::write(place.path("script"), script).unwrap();
+    for (function, typed, expected, other) in [
+        ("_brine", "brine salt-k", "salt-key", "watch"),
+        (
+            "_brine",
+            "brine salt-key --acc",
+            "--accept-all",
+            "--log-level",
+        ),
+        ("_brine", "brine wa", "watch", "salt"),
+        (
+            "_brine_salt",
+            "salt-key --acc",
+            "--accept-all",
+            "--log-level",
+        ),
+        (
+            "_brine_salt",
+            "/usr/bin/salt-call --lo",
+            "--local",
+            "--accept",
+        ),
+        ("_brine_salt", "salt-call -l de", "debug", "--local"),
+        ("_brine_salt", "salt-master --d", "--daemon", "--detached"),
+    ] {
+        let words: Vec<&str> = typed.split(' ').collect();
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let at = words.len() - 1;
+        let commands = format!(
+            ". '{}'\nCOMP_WORDS=({typed}) COMP_CWORD={at}\n{function} '{}' '{last}' '{before}'\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"; complete -p {}",
+            place.path("script"),
+            words[0],
+            words[0].rsplit('/').next().unwrap()
+        );
+        let left = run(Command::new("bash").args(["-c", &commands]), "");
+        assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""), "{typed}");
+        let offered: Vec<&str> = left.stdout.lines().collect();
+        assert!(offered.contains(&expected), "{typed}: {offered:?}");
+        assert!(!offered.contains(&other), "{typed}: {offered:?}");
+    }
+}
+
+#[test]
+fn zsh_and_fish_know_salts_commands_by_both_names() {
+    for (shell, lines) in [
+        (
+            "zsh",
+            [
+                "#compdef brine salt salt-api ",
+                "compdef _brine_salt salt salt-api ",
+            ],
+        ),
+        (
+            "fish",
+            [
+                "complete -c salt --wraps 'brine salt'",
+                "complete -c salt-key --wraps 'brine salt-key'",
+            ],
+        ),
+    ] {
+        let script = run(&mut brine(&["completions", shell]), "").stdout;
+        for expected in lines {
+            assert!(
+                script.lines().any(|line| line.starts_with(expected)),
+                "{expected}"
+            );
+        }
+        assert!(script.contains("accept-all"), "{shell}");
+    }
+}
+
 #[test]
 fn a_link_by_salts_name_is_salts_command() {
     let place = Bus::absent();
