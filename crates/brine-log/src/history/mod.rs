@@ -25,6 +25,7 @@ mod stall;
 mod store;
 mod wait;
 mod writer;
+mod written_ahead;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -21,6 +21,7 @@ use crate::history::saved::{Consumer, ConsumerName, Paused};
 use crate::history::store::{
     Batch, BlockReader, BlockStore, RecordedGap, State, StoreError, Totals,
 };
+use crate::history::written_ahead;
 use crate::position::{LogId, Millis, Position, Seq};
 
 /// The format this program writes, and the newest it reads.
@@ -149,12 +150,21 @@ impl SqliteReader {
 }
 
 /// Refuses a file of another program or of a newer Brine, and changes nothing: neither the file nor what is beside it.
-/// A file that does not exist, is empty, or cannot be read passes; so does one whose format is only in its write-ahead
-/// log, which is found when it is opened.
+/// A file that does not exist, is empty, or cannot be read passes.
 pub(crate) fn refuse_others(path: &Path) -> Result<(), StoreError> {
     match fs::metadata(path) {
         Ok(about) if about.is_file() && about.len() > 0 => {}
         _ => return Ok(()),
+    }
+    // A killed process leaves its last commits there.
+    match written_ahead::header(path) {
+        Some(written_ahead::Header {
+            application,
+            format,
+        }) if (application, format) != (0, 0) => {
+            return known_format(application, format).map(drop);
+        }
+        _ => {}
     }
     // SQLite reads the header, not we: to close a file that this process writes would release the engine's locks on it.
     // What is immutable it neither locks nor recovers.
@@ -219,10 +229,14 @@ fn is_empty(connection: &Connection) -> Result<bool, StoreError> {
 }
 
 fn check_format(connection: &Connection) -> Result<i64, StoreError> {
-    if pragma::<i64>(connection, "application_id")? != APPLICATION {
+    let application = pragma(connection, "application_id")?;
+    known_format(application, pragma(connection, "user_version")?)
+}
+
+fn known_format(application: i64, found: i64) -> Result<i64, StoreError> {
+    if application != APPLICATION {
         return Err(StoreError::Foreign);
     }
-    let found = pragma(connection, "user_version")?;
     match found {
         1..=FORMAT => Ok(found),
         _ => Err(StoreError::Newer {

@@ -364,6 +364,36 @@ fn newer_formats_and_other_programs_files_are_refused_and_left_alone() {
     assert!(matches!(refused, Some(OpenError::Store { error, .. }) if error == foreign));
 }
 
+/// The process that wrote it was killed: what it is stands in the file beside it.
+#[test]
+fn a_newer_format_that_is_only_written_ahead_is_refused_before_anything_is_changed() {
+    let theirs = tempfile::tempdir().expect("a test's own files");
+    Bus::open(config(theirs.path()))
+        .expect("a test's own files")
+        .history
+        .close();
+    let connection =
+        rusqlite::Connection::open(theirs.path().join("events.db")).expect("a test's own files");
+    connection
+        .execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 9")
+        .expect("a test's own files");
+    let root = tempfile::tempdir().expect("a test's own files");
+    let directory = root.path().join("history");
+    fs::create_dir(&directory).expect("a test's own files");
+    for file in ["events.db", "events.db-wal"] {
+        fs::copy(theirs.path().join(file), directory.join(file)).expect("a test's own files");
+    }
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&directory, mode).expect("a test's own files");
+    let before = as_it_is(&directory);
+    let expected = StoreError::Newer { found: 9, known: 1 };
+    let refused = Bus::open(config(&directory)).err();
+    assert!(matches!(refused, Some(OpenError::Store { error, .. }) if error == expected));
+    let read = HistoryReader::open(&directory).err();
+    assert!(matches!(read, Some(OpenError::Store { error, .. }) if error == expected));
+    assert!(as_it_is(&directory) == before, "something was changed");
+}
+
 #[test]
 fn there_is_nothing_to_read_where_no_history_is() {
     let directory = tempfile::tempdir().expect("a test's own files");

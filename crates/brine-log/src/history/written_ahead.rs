@@ -1,0 +1,154 @@
+//! What SQLite wrote ahead of a store's file, as far as it says what kind of store that is.
+//!
+//! To ask the engine, the file would have to be opened properly, which makes and locks files beside it. Facts: SQLite's
+//! file format, "The Database Header" and "WAL-Mode File Format".
+
+use std::fs;
+use std::path::Path;
+
+/// Numbers of a store's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// `application_id`
+    pub(super) application: i64,
+    /// `user_version`
+    pub(super) format: i64,
+}
+
+/// The file's own head, and that of each page in it.
+const HEAD: usize = 32;
+const FRAME_HEAD: usize = 24;
+/// The number without its last bit, which says how the checksums read the file.
+const MAGIC: u32 = 0x377f_0682;
+/// Where the two numbers are on the first page.
+const USER_VERSION: usize = 60;
+const APPLICATION_ID: usize = 68;
+
+/// The header in the newest commit that was written ahead of this file; `None` if none of them changed its first page.
+pub(super) fn header(store: &Path) -> Option<Header> {
+    let mut name = store.file_name()?.to_owned();
+    name.push("-wal");
+    // The engine has no locks on this file, so that it may be opened and closed here.
+    newest_header(&fs::read(store.with_file_name(name)).ok()?)
+}
+
+fn newest_header(wal: &[u8]) -> Option<Header> {
+    let magic = number(wal, 0)?;
+    let is_big_endian = match magic {
+        MAGIC => false,
+        _ if magic == MAGIC | 1 => true,
+        _ => return None,
+    };
+    let page = usize::try_from(number(wal, 8)?).ok()?;
+    if !page.is_power_of_two() || page < 512 {
+        return None;
+    }
+    let mut sums = add([0, 0], wal.get(..24)?, is_big_endian);
+    let salts = wal.get(16..24)?;
+    let (mut committed, mut written) = (None, None);
+    for frame in wal.get(HEAD..)?.chunks_exact(FRAME_HEAD + page) {
+        let (head, data) = frame.split_at(FRAME_HEAD);
+        sums = add(sums, &head[..8], is_big_endian);
+        sums = add(sums, data, is_big_endian);
+        // What follows is older than the file's head, or was cut off.
+        if &head[8..16] != salts || sums != [number(head, 16)?, number(head, 20)?] {
+            break;
+        }
+        if number(head, 0)? == 1 {
+            written = Some(Header {
+                application: number(data, APPLICATION_ID)?.cast_signed().into(),
+                format: number(data, USER_VERSION)?.cast_signed().into(),
+            });
+        }
+        // The size of the store, which the last page of a commit has.
+        if number(head, 4)? != 0 {
+            committed = written;
+        }
+    }
+    committed
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(bytes))
+}
+
+/// Goes on with a checksum.
+fn add([mut first, mut second]: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
+    let word = |bytes: &[u8]| {
+        let bytes = bytes.try_into().unwrap_or_default();
+        match is_big_endian {
+            true => u32::from_be_bytes(bytes),
+            false => u32::from_le_bytes(bytes),
+        }
+    };
+    for pair in bytes.chunks_exact(8) {
+        let (one, other) = pair.split_at(4);
+        first = first.wrapping_add(word(one)).wrapping_add(second);
+        second = second.wrapping_add(word(other)).wrapping_add(first);
+    }
+    [first, second]
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// A file of SQLite's that commits are written ahead of, and what was written.
+    fn written(commits: &[&str]) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("store");
+        let connection = Connection::open(&file).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)",
+            )
+            .unwrap();
+        for commit in commits {
+            connection.execute_batch(commit).unwrap();
+        }
+        fs::read(directory.path().join("store-wal")).unwrap()
+    }
+
+    #[test]
+    fn the_newest_commit_counts() {
+        let wal = written(&[
+            "PRAGMA application_id = 7",
+            "PRAGMA user_version = 1",
+            "PRAGMA user_version = -2",
+            "INSERT INTO t VALUES (1)",
+        ]);
+        let (application, format) = (7, -2);
+        let expected = Header {
+            application,
+            format,
+        };
+        assert_eq!(newest_header(&wal), Some(expected));
+    }
+
+    #[test]
+    fn what_is_cut_off_damaged_or_of_before_does_not_count() {
+        let wal = written(&["PRAGMA user_version = 1"]);
+        let frames = newest_header(&wal).map(|header| header.format);
+        assert_eq!(frames, Some(1));
+        let longer = written(&["PRAGMA user_version = 1", "PRAGMA user_version = 2"]);
+        // The second commit is one page, whose end is missing.
+        assert_eq!(
+            newest_header(&longer[..longer.len() - 1]).unwrap().format,
+            1
+        );
+        let mut damaged = longer.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert_eq!(newest_header(&damaged).unwrap().format, 1);
+        // A file that was begun anew has other salts in its head.
+        let mut begun = longer;
+        begun[16] ^= 1;
+        assert_eq!(newest_header(&begun), None);
+        for length in 0..64 {
+            newest_header(&begun[..length]);
+        }
+        assert_eq!(newest_header(&[]), None);
+    }
+}
