@@ -174,7 +174,7 @@ pub enum Warning {
         found: &'static str,
     },
     /// An option of Salt's that Brine ignores.
-    #[error("option {option} is known but not acted on")]
+    #[error("option {option} is ignored")]
     NotActedOn {
         /// The option.
         option: String,

@@ -85,8 +85,8 @@ fn what_opens_a_site_is_said() {
     Warning dangerous-option master:7 external_auth: auto: whoever can log in may run any function on all minions; name the users and the functions
     Warning dangerous-option master:8 rest_cherrypy: disable_ssl: passwords and tokens cross the network readable; set ssl_crt and ssl_key, or host: 127.0.0.1 behind a proxy
     Warning dangerous-option master:8 rest_cherrypy: webhook_disable_auth: whoever reaches the API fires events salt/netapi/hook; remove it, or let the reactor check a signature
-    Note ignored-option master:4 option peer is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
-    Note ignored-option master:12 option file_recv is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Note ignored-option master:4 option peer is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Note ignored-option master:12 option file_recv is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
     "#);
 }
 
@@ -98,7 +98,7 @@ fn files_that_are_no_yaml_and_old_options() {
     Warning include-matches-nothing master:2 include no/such.conf matches no file; correct the path, or remove it
     Warning obsolete-option master:3 option client_acl is no longer read by Salt; use publisher_acl; use publisher_acl
     Warning wrong-type master:4 option worker_threads: expected an integer, found text; write an integer
-    Note ignored-option master:4 option worker_threads is known but not acted on; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Note ignored-option master:4 option worker_threads is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
     "#);
 }
 

@@ -116,8 +116,8 @@ fn a_known_option_that_changes_nothing_is_named() {
     )];
     assert_eq!(
         warnings(Role::Master, &files),
-        "option gitfs_root is known but not acted on\n\
-         option worker_threads is known but not acted on\n\
+        "option gitfs_root is ignored\n\
+         option worker_threads is ignored\n\
          option salt_event_pub_hwm is no longer read by Salt; \
          a slow subscriber costs the bus nothing here, remove it"
     );
@@ -156,7 +156,7 @@ fn included_files_that_cannot_be_used_are_left_out() {
          include DIR/none.conf matches no file\n\
          DIR/self.conf includes itself; the inner include is skipped\n\
          option include: expected text or a list of texts, found an integer\n\
-         option worker_threads is known but not acted on"
+         option worker_threads is ignored"
     );
     assert_eq!(loaded.opts.int("worker_threads").unwrap(), 7);
 }

@@ -27,15 +27,17 @@ pub(super) enum Key {
     StateOutput,
     StateVerbose,
     StateOutputDiff,
-    /// Changes nothing in Brine.
+    /// What it asks for is so anyway, or Salt ignores it, too.
     NoEffect,
-    /// Not supported; using it prints a warning.
+    /// Ignored; using it prints a warning.
     NotActedOn,
     // salt-master, salt-minion
     Daemon,
     Detached,
     PidFile,
     User,
+    LogFile,
+    LogFileLevel,
     // salt-call
     Local,
     Grains,
@@ -48,7 +50,6 @@ pub(super) enum Key {
     AuthTimeout,
     ModuleDirs,
     FileRoot,
-    PillarRoot,
     // salt
     Eauth,
     MakeToken,
@@ -131,18 +132,22 @@ pub(super) const BASIC: &[Opt<Key>] = &[
         "SALTFILE",
         "Not supported.",
     ),
-    flag(Key::NoEffect, &["--hard-crash"], "Ignored."),
+    flag(Key::NotActedOn, &["--hard-crash"], "Ignored."),
+];
+
+/// The log file of commands, which write none.
+pub(super) const NO_LOG_FILE: &[Opt<Key>] = &[
     text(
         Key::NotActedOn,
         &["--log-file", "--key-logfile"],
         "LOG_FILE",
-        "Ignored: a daemon's log file is the one that the option log_file names.",
+        "Ignored: daemons alone write a log file.",
     ),
     opt(
-        Key::NoEffect,
+        Key::NotActedOn,
         &["--log-file-level"],
         Takes::OneOf("LOG_LEVEL_LOGFILE", LEVELS),
-        "Ignored.",
+        "Ignored: daemons alone write a log file.",
     ),
 ];
 
@@ -177,8 +182,20 @@ pub(super) const DAEMON: &[Opt<Key>] = &[
         "File for the process id. Default: the option pidfile.",
     ),
     text(Key::User, &["-u", "--user"], "USER", "Run as this user."),
+    text(
+        Key::LogFile,
+        &["--log-file"],
+        "LOG_FILE",
+        "Log file. Default: the option log_file, of salt-api api_logfile.",
+    ),
+    opt(
+        Key::LogFileLevel,
+        &["--log-file-level"],
+        Takes::OneOf("LOG_LEVEL_LOGFILE", LEVELS),
+        "Log level of the log file. Default: the option log_level_logfile.",
+    ),
     flag(
-        Key::NoEffect,
+        Key::NotActedOn,
         &["--disable-keepalive"],
         "Ignored: leave restarts to a service manager.",
     ),
@@ -243,12 +260,12 @@ pub(super) const ARGUMENTS: &[Opt<Key>] = &[
         "Arguments whose values are not parsed, but stay text.",
     ),
     text(
-        Key::NoEffect,
+        Key::NotActedOn,
         &["--profiling-path"],
         "PROFILING_PATH",
         "Ignored.",
     ),
-    flag(Key::NoEffect, &["--enable-profiling"], "Ignored."),
+    flag(Key::NotActedOn, &["--enable-profiling"], "Ignored."),
 ];
 
 /// External authentication.

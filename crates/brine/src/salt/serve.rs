@@ -150,7 +150,11 @@ fn start_logs_beside(
     match daemon.open_log_beside() {
         Ok(true) => logs::start_beside_file(level, of_file),
         Ok(false) => logs::start(level, Look::Salt),
-        Err(error) if opts.is_given("log_file") || opts.is_given("api_logfile") => {
+        Err(error)
+            if line.has(Key::LogFile)
+                || opts.is_given("log_file")
+                || opts.is_given("api_logfile") =>
+        {
             return Err(error);
         }
         // The default may be another user's; the terminal has the log.
@@ -172,7 +176,7 @@ fn daemon_of(syntax: &Syntax<Key>, line: &Parsed<Key>, opts: &Opts) -> anyhow::R
         let path = said.or(opts.text(name).ok());
         path.filter(|path| !path.is_empty()).map(PathBuf::from)
     };
-    let log_file = path(None, log_file);
+    let log_file = path(line.value(Key::LogFile), log_file);
     let syslog = log_file.as_ref().and_then(|log_file| {
         let text = log_file.to_str()?;
         SyslogAddress::parse(text)
@@ -180,7 +184,11 @@ fn daemon_of(syntax: &Syntax<Key>, line: &Parsed<Key>, opts: &Opts) -> anyhow::R
     Ok(Daemon {
         detached: line.has(Key::Detached),
         pid_file: path(line.value(Key::PidFile), pid_file),
-        log_file: log_file.filter(|path| path.is_absolute()),
+        log_file: match (&syslog, log_file) {
+            // One of the command line begins where we are.
+            (None, Some(file)) if line.has(Key::LogFile) => Some(std::path::absolute(file)?),
+            (_, file) => file.filter(|path| path.is_absolute()),
+        },
         syslog: syslog.transpose()?,
     })
 }

@@ -164,7 +164,9 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
 
 /// The log level on the command line, or else in this option.
 pub(super) fn level(line: &Parsed<Key>, opts: &Opts, option: &str) -> Level {
-    let typed = line.value(Key::LogLevel);
+    let of_file = line.value(Key::LogFileLevel);
+    let of_file = of_file.filter(|_| option == "log_level_logfile");
+    let typed = of_file.or(line.value(Key::LogLevel));
     let configured = || opts.text(option).or(opts.text("log_level")).ok();
     typed
         .or_else(configured)

@@ -1,6 +1,8 @@
 //! The command line of `salt-call`. Facts: Salt 3008.3's `--help` and behaviour.
 
-use crate::salt::options::{ARGUMENTS, BASIC, CONFIG_DIR, Key, LOG_LEVEL, OUTPUT, flag, opt, text};
+use crate::salt::options::{
+    ARGUMENTS, BASIC, CONFIG_DIR, Key, LOG_LEVEL, NO_LOG_FILE, OUTPUT, flag, opt, text,
+};
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
 pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
@@ -8,7 +10,14 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     usage: "[options] <function> [arguments]",
     about: "Runs a function on this machine's minion. This is Brine.",
     options: &[
-        BASIC, CONFIG_DIR, LOG_LEVEL, OWN, NOT_HERE, ARGUMENTS, OUTPUT,
+        BASIC,
+        NO_LOG_FILE,
+        CONFIG_DIR,
+        LOG_LEVEL,
+        OWN,
+        NOT_HERE,
+        ARGUMENTS,
+        OUTPUT,
     ],
 };
 
@@ -89,7 +98,7 @@ const OWN: &[Opt<Key>] = &[
         "With --local: a directory of the file server that replaces the configured ones; repeatable.",
     ),
     text(
-        Key::PillarRoot,
+        Key::NotActedOn,
         &["--pillar-root"],
         "PILLAR_ROOT",
         "Ignored: without a master there is no pillar.",

@@ -1,7 +1,7 @@
 //! The command line of `salt-key`. Facts: Salt 3008.3's `--help` and behaviour.
 
 use crate::salt::options::{
-    BASIC, CONFIG_DIR, Key, LEVELS, OUTPUT, external_auth, flag, opt, text,
+    BASIC, CONFIG_DIR, Key, LEVELS, NO_LOG_FILE, OUTPUT, external_auth, flag, opt, text,
 };
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
@@ -10,7 +10,15 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     usage: "[options]",
     about: "Lists, accepts, rejects and deletes the keys of minions. This is Brine.",
     options: &[
-        BASIC, CONFIG_DIR, LOG_LEVEL, OWN, OUTPUT, ACTIONS, GENERATION, LOGIN,
+        BASIC,
+        NO_LOG_FILE,
+        CONFIG_DIR,
+        LOG_LEVEL,
+        OWN,
+        OUTPUT,
+        ACTIONS,
+        GENERATION,
+        LOGIN,
     ],
 };
 
@@ -52,7 +60,12 @@ const LOG_LEVEL: &[Opt<Key>] = &[opt(
 )];
 
 const OWN: &[Opt<Key>] = &[
-    text(Key::NoEffect, &["-u", "--user"], "USER", "No effect."),
+    text(
+        Key::NotActedOn,
+        &["-u", "--user"],
+        "USER",
+        "Ignored: the option user counts.",
+    ),
     flag(Key::Quiet, &["-q", "--quiet"], "Suppress output."),
     flag(Key::Yes, &["-y", "--yes"], "Answer yes to all questions."),
     text(

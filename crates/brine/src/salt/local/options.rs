@@ -3,7 +3,8 @@
 use brine_node::client::BatchSize;
 
 use crate::salt::options::{
-    ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, OUTPUT, flag, opt, text,
+    ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, NO_LOG_FILE, OUTPUT, flag, opt,
+    text,
 };
 use crate::salt::optparse::{Opt, Parsed, Syntax, Takes};
 
@@ -13,6 +14,7 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     about: "Has minions run a function and prints what they return. This is Brine.",
     options: &[
         BASIC,
+        NO_LOG_FILE,
         CONFIG_DIR,
         LOG_LEVEL,
         OWN,

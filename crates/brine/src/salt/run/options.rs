@@ -1,7 +1,8 @@
 //! The command line of `salt-run`. Facts: Salt 3008.3's `--help` and behaviour.
 
 use crate::salt::options::{
-    ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, OUTPUT, flag, opt, text,
+    ARGUMENTS, BASIC, CONFIG_DIR, EXTERNAL_AUTH, Key, LOG_LEVEL, NO_LOG_FILE, OUTPUT, flag, opt,
+    text,
 };
 use crate::salt::optparse::{Opt, Syntax, Takes};
 
@@ -11,6 +12,7 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
     about: "Runs a function on the master's machine. This is Brine; -d lists its functions.",
     options: &[
         BASIC,
+        NO_LOG_FILE,
         CONFIG_DIR,
         LOG_LEVEL,
         OWN,
@@ -22,7 +24,7 @@ pub(in crate::salt) const SYNTAX: Syntax<Key> = Syntax {
 
 const OWN: &[Opt<Key>] = &[
     opt(
-        Key::NoEffect,
+        Key::NotActedOn,
         &["-t", "--timeout"],
         Takes::Number("TIMEOUT"),
         "Ignored: functions take timeout as an argument.",
