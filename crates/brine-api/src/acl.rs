@@ -203,15 +203,18 @@ impl Acl {
         (users, groups)
     }
 
-    /// The users and groups of this machine that rules name, with the number of each rule.
-    pub(crate) fn local_names(&self) -> impl Iterator<Item = (usize, LocalName<'_>)> {
-        (1..)
-            .zip(&self.rules)
-            .filter_map(|(number, rule)| match &rule.who {
-                Who::User(user) => Some((number, LocalName::User(user))),
-                Who::Group(group) => Some((number, LocalName::Group(group))),
-                Who::ApiUser(_) | Who::ApiGroup(_) => None,
-            })
+    /// The rules that name a user or a group of this machine: the number of each, the name, and whether it permits
+    /// nothing.
+    pub(crate) fn local_rules(&self) -> impl Iterator<Item = (usize, LocalName<'_>, bool)> {
+        (1..).zip(&self.rules).filter_map(|(number, rule)| {
+            let name = match &rule.who {
+                Who::User(user) => LocalName::User(user),
+                Who::Group(group) => LocalName::Group(group),
+                Who::ApiUser(_) | Who::ApiGroup(_) => return None,
+            };
+            let mut permitted = [&rule.read, &rule.fire, &rule.run, &rule.consume].into_iter();
+            Some((number, name, permitted.all(|patterns| patterns.is_empty())))
+        })
     }
 
     /// Whether a user of this machine may do everything, whatever the rules say.

@@ -363,24 +363,33 @@ pub fn users_who_read_everything(acl: &crate::Acl) -> Vec<u32> {
     users.into_iter().filter_map(uid).chain(listed).collect()
 }
 
-/// The users and groups that rules name and this machine does not have, such as `user anne`, with the number of the rule.
-/// A number needs no name.
+/// What is odd about a list, in the order of its rules: names that this machine does not have, most of them misspelt, and
+/// rules that permit nothing. A number needs no name.
 #[must_use]
-pub fn unknown_names(acl: &crate::Acl) -> Vec<(usize, String)> {
+pub fn remarks(acl: &crate::Acl) -> Vec<String> {
     use nix::unistd::{Group, User};
     let is_number = |name: &str| name.parse::<u32>().is_ok();
-    // A user database that does not answer is a different problem: it does not mean that the name is wrong.
-    let unknown = |(number, name)| match name {
-        LocalName::User(user) => {
-            let is_unknown = !is_number(user) && matches!(User::from_name(user), Ok(None));
-            is_unknown.then(|| (number, format!("user {user}")))
+    let mut remarks = Vec::new();
+    for (number, name, permits_nothing) in acl.local_rules() {
+        // A user database that does not answer is a different problem: it does not mean that the name is wrong.
+        let unknown = match name {
+            LocalName::User(user) => (!is_number(user)
+                && matches!(User::from_name(user), Ok(None)))
+            .then(|| format!("user {user}")),
+            LocalName::Group(group) => (!is_number(group)
+                && matches!(Group::from_name(group), Ok(None)))
+            .then(|| format!("group {group}")),
+        };
+        remarks.extend(unknown.map(|name| {
+            format!("brine: acl: rule {number}: this machine has no {name}; the rule admits nobody until it has")
+        }));
+        if permits_nothing {
+            remarks.push(format!(
+                "brine: acl: rule {number}: nothing is permitted; add read, fire, run or consume, each with a list of patterns"
+            ));
         }
-        LocalName::Group(group) => {
-            let is_unknown = !is_number(group) && matches!(Group::from_name(group), Ok(None));
-            is_unknown.then(|| (number, format!("group {group}")))
-        }
-    };
-    acl.local_names().filter_map(unknown).collect()
+    }
+    remarks
 }
 
 /// Says that there are too many connections, without reading anything.

@@ -2,6 +2,7 @@
 //!
 //! Facts: Salt's documentation of the options; the defaults are `brine-config`'s.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,11 +37,9 @@ pub struct MasterOptions {
     /// How minions reach it.
     pub transport: Transport,
     /// The address both ports are bound to.
-    pub interface: String,
+    pub interface: IpAddr,
     /// The port of requests; 0 for any. The publish port is `channel`'s.
     pub ret_port: u16,
-    /// Bind IPv6 too.
-    pub ipv6: bool,
     /// Connections that wait to be accepted (zeromq).
     pub zmq_backlog: u32,
     /// Publish by topics (zeromq).
@@ -123,9 +122,8 @@ impl MasterOptions {
                 ..channel(&read, compat)?
             },
             transport: read.transport()?,
-            interface: opts.text("interface")?.to_owned(),
+            interface: interface(opts.text("interface")?, read.flag("ipv6", false)?)?,
             ret_port: read.port("ret_port", 4506)?,
-            ipv6: read.flag("ipv6", false)?,
             zmq_backlog: u32::try_from(opts.int("zmq_backlog")?).unwrap_or(u32::MAX),
             zmq_filtering: opts.flag("zmq_filtering")?,
             order_masters: opts.flag("order_masters")?,
@@ -189,6 +187,20 @@ impl MasterOptions {
     pub const fn compat(&self) -> Compat {
         self.channel.compat
     }
+}
+
+/// The address of `interface`. Real Salt cannot listen at a name either.
+fn interface(text: &str, with_ipv6: bool) -> Result<IpAddr, OptionsError> {
+    let address = match text.trim_matches(['[', ']']) {
+        "*" | "0.0.0.0" if with_ipv6 => Ok(Ipv6Addr::UNSPECIFIED.into()),
+        "*" => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        address => address.parse(),
+    };
+    address.map_err(|_| OptionsError::Value {
+        option: "interface",
+        expected: "an address, such as 0.0.0.0 or 192.0.2.1, and no name",
+        found: text.to_owned(),
+    })
 }
 
 fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsError> {

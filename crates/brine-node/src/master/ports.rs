@@ -1,5 +1,6 @@
 //! A master's two ports, whichever transport they speak.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub enum PortError {
     /// The address is in use or not one of this machine's.
     #[error("option {option}: cannot listen at {address}: {source}")]
     Bind {
-        /// Which of the two ports.
+        /// Which of the two ports, or `interface`.
         option: &'static str,
         /// Where.
         address: String,
@@ -179,30 +180,27 @@ impl Ports {
     }
 }
 
+const INTERFACE: &str = "interface";
 const RET_PORT: &str = "ret_port";
 const PUBLISH_PORT: &str = "publish_port";
 
 fn bind(options: &MasterOptions, option: &'static str, port: u16) -> Result<TcpSocket, PortError> {
-    let host = match options.interface.trim_matches(['[', ']']) {
-        "*" | "0.0.0.0" if options.ipv6 => "::",
-        "*" => "0.0.0.0",
-        host => host,
-    };
+    let address = SocketAddr::new(options.interface, port);
     let bind = || -> std::io::Result<TcpSocket> {
-        let host = host.parse().map_err(std::io::Error::other)?;
-        let address = SocketAddr::new(host, port);
-        let socket = if address.is_ipv6() {
-            TcpSocket::new_v6()?
-        } else {
-            TcpSocket::new_v4()?
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok(socket)
     };
     bind().map_err(|source| PortError::Bind {
-        option,
-        address: format!("{host} port {port}"),
+        option: match source.kind() {
+            ErrorKind::AddrNotAvailable => INTERFACE,
+            _ => option,
+        },
+        address: format!("{} port {port}", options.interface),
         source,
     })
 }

@@ -1,4 +1,4 @@
-//! `brine check`: checks only Salt's configuration files, without looking at the machine.
+//! `brine check`: checks Salt's configuration files. Of the machine it looks at users and groups only.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use brine_reactor::Problem;
 
 use super::findings::{Finding, ShowArgs};
 use crate::bus_location::NodeKind;
+use crate::daemon::account;
 use crate::daemon::syslog::SyslogAddress;
 use crate::host::faults;
 use crate::host::reactor::{self, Whose};
@@ -109,6 +110,7 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     let mut findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
     if let Some(loaded) = &loaded {
         findings.extend(of_node(role, file, loaded));
+        findings.extend(of_user(role, file, loaded));
         findings.extend(of_permissions(role, file, loaded));
         findings.extend(of_logs(role, file, loaded));
         findings.extend(of_reactor(role, loaded));
@@ -163,14 +165,35 @@ fn place_of(option: &str, places: &[Place]) -> String {
     place.map_or_else(|| option.to_owned(), ToString::to_string)
 }
 
-/// A mistake in the list of permissions, with which no bus starts.
-fn of_permissions(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
+/// A user that this machine does not have.
+fn of_user(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
+    let error = account::configured_user(&loaded.opts).err()?;
+    let places = Opts::places(role, file, &Environment::current());
+    let remedy = "correct the option: Brine does not start with it";
+    let finding = Finding::error("wrong-value", place_of("user", &places));
+    Some(finding.says(crate::show::one_line(&error), remedy))
+}
+
+/// A mistake in the list of permissions, with which no bus starts, or what is odd about it.
+fn of_permissions(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
     let rules = loaded.brine.acl.as_ref().map(|acl| &acl.0);
-    let error = Acl::parse(rules, 0).err()?; // the same mistakes whoever reads it
     let places = Opts::places(role, file, &Environment::current());
     let place = place_of("brine: acl", &places);
-    let remedy = "correct the rule: no bus starts with it";
-    Some(Finding::error("wrong-value", place).says(error.to_string(), remedy))
+    // The same mistakes whoever reads it.
+    match Acl::parse(rules, 0) {
+        Err(error) => {
+            let remedy = "correct the rule: no bus starts with it";
+            vec![Finding::error("wrong-value", place).says(error.to_string(), remedy)]
+        }
+        Ok(acl) => {
+            let remarks = brine_api::local::remarks(&acl).into_iter();
+            let finding = |remark: String| {
+                Finding::warning("useless-rule", &place)
+                    .says(remark, "correct the rule, or remove it")
+            };
+            remarks.map(finding).collect()
+        }
+    }
 }
 
 /// Where logs would go, which leads nowhere.

@@ -57,21 +57,31 @@ pub(crate) fn become_configured_user(opts: &Opts) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The configured user, if that is not who runs this already.
-fn other_user(opts: &Opts) -> anyhow::Result<Option<User>> {
+/// The configured user. `None` for the default, whoever runs this, who may have no name.
+///
+/// # Errors
+/// There is no such user.
+pub(crate) fn configured_user(opts: &Opts) -> anyhow::Result<Option<User>> {
     let Ok(name) = opts.text("user") else {
         return Ok(None);
     };
-    let own = geteuid();
-    // The default is the user who runs this, who may have no name.
-    if name == own.as_raw().to_string() {
+    if name == geteuid().as_raw().to_string() {
         return Ok(None);
     }
     let user =
         User::from_name(name).with_context(|| format!("option user: cannot look up {name}"))?;
-    let Some(user) = user else {
-        bail!("option user: there is no user {name}; create it, or set another");
+    match user {
+        Some(user) => Ok(Some(user)),
+        None => bail!("option user: there is no user {name}; create it, or set another"),
+    }
+}
+
+/// The configured user, if that is not who runs this already.
+fn other_user(opts: &Opts) -> anyhow::Result<Option<User>> {
+    let Some(user) = configured_user(opts)? else {
+        return Ok(None);
     };
+    let (own, name) = (geteuid(), user.name.as_str());
     if user.uid.as_raw() == own.as_raw() {
         return Ok(None);
     }

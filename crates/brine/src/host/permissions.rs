@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use brine_api::Acl;
-use brine_api::local::unknown_names;
+use brine_api::local::remarks;
 use brine_bus::address::Node;
 use brine_config::{Environment, Opts, Role};
 use rustix::process::geteuid;
@@ -17,14 +17,11 @@ pub(crate) fn read(location: &BusLocation) -> anyhow::Result<Acl> {
     Acl::parse(rules, geteuid().as_raw()).with_context(|| place(location))
 }
 
-/// As [`read`], and warns of users and groups that this machine does not have: most are misspelt.
+/// As [`read`], and warns of what is odd about it.
 pub(crate) fn read_and_warn(location: &BusLocation) -> anyhow::Result<Acl> {
     let acl = read(location)?;
-    for (number, name) in unknown_names(&acl) {
-        tracing::warn!(
-            "{}: brine: acl: rule {number}: this machine has no {name}; the rule admits nobody until it has",
-            place(location)
-        );
+    for remark in remarks(&acl) {
+        tracing::warn!("{}: {remark}", place(location));
     }
     Ok(acl)
 }

@@ -48,7 +48,7 @@ fn a_configuration_says_where_and_how() {
     let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
     let warning = running.says("worker_threads");
     assert!(
-        warning.ends_with("option worker_threads is known but not acted on"),
+        warning.ends_with("option worker_threads is ignored"),
         "{warning}"
     );
     let ready = running.says("ready");
@@ -103,8 +103,18 @@ fn a_mistake_in_the_list_of_permissions_is_named_before_anything_is_made() {
             && user.contains("rule 1: this machine has no user"),
         "{user}"
     );
+    running.says("rule 2: nothing is permitted");
     running.says("rule 3: this machine has no group no-such-group");
     running.says("ready");
+    let checked = run(&mut brine(&["check", "--config", &config]), "");
+    for says in [
+        "rule 1: this machine has no user no-such-user",
+        "rule 2: nothing is permitted",
+        "rule 3: this machine has no group no-such-group",
+    ] {
+        let says = format!("warning  {config}:{line}: brine: acl: {says}");
+        assert!(checked.stdout.contains(&says), "{says}: {checked:?}");
+    }
 }
 
 /// Free a moment ago.

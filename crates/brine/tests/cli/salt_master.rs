@@ -70,6 +70,83 @@ fn check_names_each_option_of_a_wrong_type() {
 }
 
 #[test]
+fn a_log_file_of_the_command_line_takes_precedence_and_what_is_ignored_is_named() {
+    let place = Bus::absent();
+    let file = place.path("master");
+    let config = fs::read_to_string(&file).unwrap();
+    let more = "interface: 127.0.0.1\nret_port: 0\npublish_port: 0\nlog_file: /log/configured\n";
+    fs::write(&file, format!("{config}{more}")).unwrap();
+    let mut command = brine(&["salt-master", "-c", &place.config_dir(), "--hard-crash"]);
+    // A relative path begins where the command is called.
+    command
+        .args(["--log-file", "typed", "--log-file-level", "info"])
+        .current_dir(place.path("."));
+    let mut master = Running::start(&mut command);
+    master.says("option --hard-crash is ignored");
+    wait_until(|| fs::read_to_string(place.path("typed")).is_ok_and(|log| log.contains("ready")));
+    master.signal(Signal::TERM);
+    let left = master.left();
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert!(!left.stderr.contains("INFO"), "{left:?}");
+    assert!(
+        !Path::new(&place.path("log/configured")).exists(),
+        "{left:?}"
+    );
+    for words in [
+        &["salt-run", "--log-file-level", "info", "fileserver.update"][..],
+        &["salt-key", "--log-file", "x", "-L"],
+        &["salt-run", "--enable-profiling", "fileserver.update"],
+        &["salt-key", "-u", "root", "-L"],
+    ] {
+        let left = run(brine(words).args(["-c", &place.config_dir()]), "");
+        assert!(
+            left.stderr
+                .contains(&format!("option {} is ignored", words[1])),
+            "{left:?}"
+        );
+    }
+}
+
+/// What keeps a master from starting is what `brine check` finds, in the same words.
+#[test]
+fn a_user_and_an_interface_that_cannot_be_are_named_by_check_and_at_the_start() {
+    let place = Bus::absent();
+    let file = place.path("master");
+    let config = fs::read_to_string(&file).unwrap();
+    for (line, says) in [
+        (
+            "user: no-such-user",
+            "option user: there is no user no-such-user; create it, or set another",
+        ),
+        (
+            "interface: localhost",
+            "option interface: expected an address, such as 0.0.0.0 or 192.0.2.1, and no name, found localhost",
+        ),
+        (
+            "interface: nosuch",
+            "option interface: expected an address, such as 0.0.0.0 or 192.0.2.1, and no name, found nosuch",
+        ),
+    ] {
+        fs::write(&file, format!("{config}{line}\n")).unwrap();
+        for command in ["check", "salt-master"] {
+            let left = run(&mut brine(&[command, "-c", &place.config_dir()]), "");
+            assert_eq!(left.code, Some(1), "{command} {line}: {left:?}");
+            let said = format!("{}{}", left.stdout, left.stderr);
+            assert!(said.contains(says), "{command} {line}: {said}");
+        }
+    }
+    // An address of documentation, which no machine has.
+    fs::write(
+        &file,
+        format!("{config}interface: 192.0.2.1\nret_port: 0\npublish_port: 0\n"),
+    )
+    .unwrap();
+    let left = run(&mut brine(&["salt-master", "-c", &place.config_dir()]), "");
+    let says = "option interface: cannot listen at 192.0.2.1 port 0: ";
+    assert!(left.stderr.contains(says), "{left:?}");
+}
+
+#[test]
 fn check_reads_the_rules_that_attach_would_take() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();

@@ -18,15 +18,9 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     else {
         return Vec::new();
     };
-    let Ok(wanted) = User::from_name(user) else {
+    // One that there is not is among the faults of the configuration.
+    let Ok(Some(wanted)) = User::from_name(user) else {
         return Vec::new();
-    };
-    let Some(wanted) = wanted else {
-        let finding = Finding::error("no-such-user", format!("user {user}")).says(
-            "this machine has no such user: the daemon cannot start",
-            format!("make it (useradd --system {user}), or correct the option user"),
-        );
-        return vec![finding];
     };
     let folder = |option: &str| site.option(option).map(PathBuf::from);
     let mut paths: Vec<PathBuf> = site.location.sock_dir.clone().into_iter().collect();
