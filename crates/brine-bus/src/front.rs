@@ -7,7 +7,7 @@
 //! | `…_event_pub.ipc` | while in front, one of ours; else the bus's own |
 //! | `…_event_salt.ipc` | while in front, the bus's own |
 //! | `…_event_bare.ipc`, `…_event_prefixed.ipc` | ours, one for each framing that subscribers may read |
-//! | `…_event_brine.lock` | locked by the process in front |
+//! | `…_event_brine.lock` | locked by the process in front, and removed by it |
 //!
 //! A socket accepts connections under every name that its file has. So ours stays where it was bound and gets a
 //! second name, which is exchanged with the bus's own in one step: there is a socket at every moment. The inode tells
@@ -158,8 +158,16 @@ impl FrontLock {
         };
         let mut options = File::options();
         options.read(true).write(true).create(true).mode(0o600);
-        let mut file = options.open(&names.lock).map_err(refused)?;
-        match lock(&file) {
+        let (mut file, locked) = loop {
+            let file = options.open(&names.lock).map_err(refused)?;
+            let locked = lock(&file);
+            // Whoever had it may have removed it meanwhile; then the next process would lock another file.
+            let found = FileId::of(&file.metadata().map_err(refused)?);
+            if locked.is_err() || FileId::at(&names.lock) == Some(found) {
+                break (file, locked);
+            }
+        };
+        match locked {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let mut pid = String::new();
@@ -208,10 +216,23 @@ impl FrontLock {
             return Ok(false);
         }
         match Self::take(publish) {
-            Ok(lock) => lock.restore(),
+            Ok(lock) => {
+                let put_back = lock.restore()?;
+                lock.release()?;
+                Ok(put_back)
+            }
             Err(FrontError::InUse { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives the right up when nothing is left to put back; the file goes with it. Not while another process has
+    /// inherited it.
+    ///
+    /// # Errors
+    /// [`FrontError::System`].
+    pub fn release(self) -> Result<(), FrontError> {
+        remove(&self.names.lock)
     }
 
     /// Puts the bus's own socket back after a process in front of it has gone without doing so, and removes what that
@@ -625,6 +646,39 @@ mod tests {
         assert!(FrontLock::take(&site.publish()).is_err());
         drop(child);
         site.lock();
+    }
+
+    #[test]
+    fn the_lock_goes_with_who_has_put_everything_back() {
+        let site = Site::new();
+        let lock_file = site.publish().with_file_name("master_event_brine.lock");
+        let lock = site.lock();
+        assert!(lock_file.exists());
+        lock.release().unwrap();
+        assert!(!lock_file.exists());
+        // A process that was killed leaves it, and the next start takes it away.
+        drop(site.lock());
+        assert!(!FrontLock::restore_left(&site.publish()).unwrap());
+        assert!(!lock_file.exists());
+    }
+
+    /// A file that is removed while somebody waits for it must not be locked in vain.
+    #[test]
+    fn a_lock_is_of_the_file_that_is_there() {
+        let site = Site::new();
+        let first = site.lock();
+        let publish = site.publish();
+        let second = std::thread::spawn(move || FrontLock::take(&publish));
+        first.release().unwrap();
+        match second.join().unwrap() {
+            // It came while the first still had it.
+            Err(FrontError::InUse { .. }) => {}
+            second => {
+                let second = second.unwrap();
+                assert!(FrontLock::take(&site.publish()).is_err());
+                drop(second);
+            }
+        }
     }
 
     #[test]

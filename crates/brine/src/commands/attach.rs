@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use brine_bus::front::FrontLock;
+use brine_config::Warning;
 
 use super::bus_options::BusOptionArgs;
 use crate::bus_location::{BusArgs, BusLocation};
@@ -69,9 +70,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.restore {
         return restore(&location);
     }
+    if let Some(directory) = attach::missing_directory(&location) {
+        let waiting = attach::wait_for(&directory);
+        if !host::bus_runtime()?.block_on(signals::while_serving(waiting))?? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     if arguments.in_front && arguments.supervised.is_none() {
         let lock = FrontLock::take(attach::publish_socket(&location)?)?;
-        return Ok(attach::supervise(&lock, SUPERVISED)?.into());
+        if let Err(own) = attach::refuse_own(&location) {
+            lock.release()?;
+            return Err(own);
+        }
+        let ended = attach::supervise(&lock, SUPERVISED)?;
+        lock.release()?;
+        return Ok(ended.into());
+    }
+    if arguments.supervised.is_none() {
+        attach::refuse_own(&location)?;
     }
     if arguments.supervised.is_none()
         && let Ok(publish) = attach::publish_socket(&location)
@@ -90,7 +106,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     daemon::restrict_new_files(false);
     for warning in &location.warnings {
-        tracing::warn!("{warning}");
+        // What Brine's own master would ignore is for the real one to act on.
+        if !matches!(warning, Warning::NotActedOn { .. }) {
+            tracing::warn!("{warning}");
+        }
     }
     cluster::warn_if_ignored(&location.brine);
     host::raise_file_limit();
@@ -120,7 +139,15 @@ async fn serve(
 
 fn restore(location: &BusLocation) -> anyhow::Result<ExitCode> {
     let publish = attach::publish_socket(location)?;
-    let put_back = FrontLock::take(publish)?.restore()?;
+    let put_back = match attach::missing_directory(location) {
+        Some(_) => false,
+        None => {
+            let lock = FrontLock::take(publish)?;
+            let put_back = lock.restore()?;
+            lock.release()?;
+            put_back
+        }
+    };
     let done = match put_back {
         true => "the bus's own socket is back",
         false => "nothing to put back",

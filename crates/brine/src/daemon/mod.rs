@@ -116,6 +116,11 @@ impl Daemon {
     }
 }
 
+/// Whatever waits for this to be up is to wait on, for at least so long.
+pub(crate) fn report_starting(time: std::time::Duration) {
+    service_manager::report_starting(time);
+}
+
 /// New files are their owner's alone from here on, unless a mode is given. What functions of a minion make keeps
 /// the mask that is returned, as in Salt: of who started the process, or 022 in the background.
 pub(crate) fn restrict_new_files(is_detached: bool) -> u32 {

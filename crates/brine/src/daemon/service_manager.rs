@@ -9,6 +9,12 @@ pub(super) fn report_ready() {
     report(NotifyState::Ready);
 }
 
+/// Reports that the service is still starting, and may go on with that for so long.
+pub(super) fn report_starting(time: Duration) {
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    report(NotifyState::ExtendTimeoutUsec(micros));
+}
+
 /// Reports again and again that the service is alive, if its unit has `WatchdogSec=`.
 ///
 /// It runs where the service runs, on its runtime: one that hangs does not report, and is restarted. Never returns.

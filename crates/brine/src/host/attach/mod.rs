@@ -8,7 +8,9 @@
 mod supervisor;
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use anyhow::{Context, bail};
 use brine_api::local::users_who_read_everything;
 use brine_api::{ApiState, RunCommand};
 use brine_bus::address::{Address, Endpoint, Node};
+use brine_bus::client::PublisherConfig;
+use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::front::{Front, FrontLock};
 use brine_bus::join::{Join, JoinConfig, JoinHandle, LastEvent, Place};
 use brine_bus::{Bus, BusConfig, BusHandle, Readers, Relay, Served, SocketWatch};
@@ -25,6 +29,7 @@ use brine_log::history::{HistoryReader, Read};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::history::{self, HistoryDefault, RunningHistory};
 use super::http_api::{self, ApiSettings, BesideMaster, RunningApi};
@@ -33,6 +38,7 @@ use super::reactor::{self, OtherMaster, OwnReactor, Prepared, RunningReactor, Wh
 use super::sinks::{self, PreparedSinks, RunningSinks};
 use super::{BusOptions, audit, figures, permissions, sockets};
 use crate::bus_location::BusLocation;
+use crate::daemon;
 pub(crate) use supervisor::{inherited_lock, supervise};
 
 /// A bus that is about to be joined.
@@ -89,6 +95,59 @@ pub(crate) fn publish_socket(location: &BusLocation) -> anyhow::Result<&Path> {
             "the bus is on ports ({address}, ipc_mode: tcp), whose place nobody can take; use brine attach without --in-front"
         ),
     }
+}
+
+/// The directory of the bus's sockets, if it is not there yet: the bus makes it when it starts.
+pub(crate) fn missing_directory(location: &BusLocation) -> Option<PathBuf> {
+    let directory = location.sock_dir.as_ref()?;
+    let found = directory.metadata();
+    // What else is wrong with it is said by whoever needs it.
+    let is_missing = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    is_missing.then(|| directory.clone())
+}
+
+/// Waits until a directory is there; `false` if a signal comes first.
+pub(crate) async fn wait_for(directory: &Path) -> anyhow::Result<bool> {
+    let mut shutdown = pin!(super::shutdown_signal()?);
+    tracing::warn!(sock_dir = %directory.display(), "the directory of the bus's sockets is not there; waiting for it");
+    while !directory.exists() {
+        daemon::report_starting(2 * LOOK_EVERY);
+        tokio::select! {
+            () = sleep(LOOK_EVERY) => {}
+            () = &mut shutdown => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// How often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Refuses a bus that has a local socket already: it is Brine's own, or another attach has joined it.
+///
+/// # Errors
+/// It has.
+pub(crate) fn refuse_own(location: &BusLocation) -> anyhow::Result<()> {
+    /// How long the bus may take to say what it is.
+    const ANSWER_TIME: Duration = Duration::from_secs(3);
+    let Some(address) = location.local_address() else {
+        return Ok(());
+    };
+    let mut client = LocalClient::new(address, PublisherConfig::default());
+    let Ok(Value::Map(status)) = client.status(Some(ANSWER_TIME)) else {
+        return Ok(());
+    };
+    let pid = match status.get("pid") {
+        Some(Value::Int(pid)) => format!(" (pid {pid})"),
+        _ => String::new(),
+    };
+    let publish = location.address.publish();
+    if status.get("attach").is_some() {
+        bail!("another brine attach{pid} has joined the bus at {publish}; end it first");
+    }
+    bail!(
+        "the bus at {publish} is Brine's own{pid} and serves brine.sock itself: nothing is to be attached; for a history, set brine: {{history: true}} in its configuration"
+    )
 }
 
 impl Beside {
@@ -277,10 +336,8 @@ fn watch(location: &BusLocation) -> anyhow::Result<Option<SocketWatch>> {
     let Endpoint::Path(path) = location.address.publish() else {
         return Ok(None);
     };
-    let watch = SocketWatch::new(path).with_context(|| {
-        let directory = path.parent().unwrap_or(path).display();
-        format!("sock_dir {directory}: it must exist before its bus can be joined")
-    })?;
+    let watch = SocketWatch::new(path)
+        .with_context(|| format!("sock_dir {}", path.parent().unwrap_or(path).display()))?;
     Ok(Some(watch))
 }
 

@@ -1,26 +1,31 @@
 //! What attach provides beside a bus that stays as it is.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use brine_testkit::salt::{Client, Node};
 
 use super::front::hears;
-use super::{Site, request};
+use super::{Attached, Site, request};
+use crate::process::Setup;
 
 /// Takes events until one has this tag; the repr of its data.
 fn next(listener: &mut Client, tag: &str) -> String {
     listener.run(&format!("bus.get_event(wait=30, tag={tag:?})"))
 }
 
-/// What `brine status` prints.
-fn shown_status(site: &Site) -> String {
+/// Exit code and output of `brine status`.
+fn shown_status(site: &Site, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
     let output = command
         .args(["status", "--sock-dir"])
         .arg(site.sock_dir())
-        .output();
-    String::from_utf8(output.unwrap().stdout).unwrap()
+        .args(arguments)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), shown)
 }
 
 #[test]
@@ -50,9 +55,9 @@ fn events_go_both_ways_between_a_bus_and_clients_of_all_releases() {
         }
 
         if node == Node::Master {
-            let shown = shown_status(&site);
+            let (code, shown) = shown_status(&site, &[]);
             assert!(
-                shown.contains("attach   every event of the bus is read; "),
+                code == Some(0) && shown.contains("attach   every event of the bus is read; "),
                 "{shown}"
             );
         }
@@ -106,9 +111,78 @@ fn without_the_bus_nothing_is_fired_and_somebody_is_told() {
         status.contains("\"attach\": {\"joined\": false"),
         "{status}"
     );
-    let shown = shown_status(&site);
+    let (code, shown) = shown_status(&site, &[]);
+    let pid = attached.process.id();
+    for line in [
+        &format!("bus      away: brine attach (pid {pid}) waits for it at "),
+        "attach   the bus that is joined is away; ",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert_eq!(code, Some(1), "{shown}");
+    assert_eq!(shown_status(&site, &["--json"]).0, Some(1));
+}
+
+/// As for a master that is not up: on many systems its first start makes the directory.
+#[test]
+fn it_waits_for_the_directory_of_sockets() {
+    for arguments in [&[][..], &["--in-front"]] {
+        let site = Site::new(Node::Master);
+        fs::remove_dir(site.sock_dir()).unwrap();
+        let mut command = site.command(arguments);
+        command.arg("--history").arg(site.history());
+        let mut attached = Attached::spawn(command, site.path("attach.log"));
+        attached.says("the directory of the bus's sockets is not there", 1);
+        fs::create_dir(site.sock_dir()).unwrap();
+        let _bus = site.start_bus("3008.3");
+        attached.says("joined: every event of the bus is read", 1);
+        assert_eq!(attached.end().code(), Some(0));
+    }
+    // Told to end meanwhile, it ends.
+    let site = Site::new(Node::Master);
+    fs::remove_dir(site.sock_dir()).unwrap();
+    let mut attached = Attached::spawn(site.command(&[]), site.path("attach.log"));
+    attached.says("the directory of the bus's sockets is not there", 1);
+    assert_eq!(attached.end().code(), Some(0));
+    let restore = site.command(&["--restore"]).output().unwrap();
+    assert!(restore.status.success(), "{restore:?}");
+}
+
+#[test]
+fn a_bus_of_brines_own_is_not_attached_to() {
+    let bus = Setup::new("3008").start();
+    let brine = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+        command.args(arguments).arg("--sock-dir");
+        let output = command.arg(bus.sock_dir()).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let pid = bus.pid();
+    for arguments in [&["attach"][..], &["attach", "--in-front"]] {
+        let (code, said) = brine(arguments);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains(&format!(
+                "is Brine's own (pid {pid}) and serves brine.sock itself"
+            )),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_second_attach_names_the_first() {
+    let site = Site::new(Node::Master);
+    let _bus = site.start_bus("3008.3");
+    let attached = site.attach(&[]);
+    let second = site.command(&[]).output().unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    let expected = format!("another brine attach (pid {})", attached.process.id());
     assert!(
-        shown.contains("attach   the bus that is joined is away; "),
-        "{shown}"
+        second.status.code() == Some(1) && said.contains(&expected),
+        "{said}"
     );
 }

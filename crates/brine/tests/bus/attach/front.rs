@@ -58,11 +58,11 @@ pub(super) fn look(path: &Path) -> (u32, u32, u32) {
     see(fs::symlink_metadata(path).unwrap())
 }
 
-/// The names in the directory of the sockets, without the lock.
+/// The names in the directory of the sockets.
 fn names(site: &Site) -> Vec<String> {
     let entries = fs::read_dir(site.sock_dir()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
+    let mut names: Vec<_> = names.collect();
     names.sort();
     names
 }

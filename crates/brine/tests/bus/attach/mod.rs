@@ -132,7 +132,14 @@ struct Attached {
 }
 
 impl Attached {
-    fn start(mut command: Command, log: PathBuf) -> Self {
+    /// Starts it, and waits until it has joined the bus.
+    fn start(command: Command, log: PathBuf) -> Self {
+        let mut attached = Self::spawn(command, log);
+        attached.says("joined: every event of the bus is read", 1);
+        attached
+    }
+
+    fn spawn(mut command: Command, log: PathBuf) -> Self {
         let file = File::options().create(true).append(true).open(&log);
         let begins = fs::read_to_string(&log).unwrap_or_default().len();
         let process = command
@@ -140,13 +147,11 @@ impl Attached {
             .stderr(file.unwrap())
             .spawn()
             .unwrap();
-        let mut attached = Self {
+        Self {
             process,
             log,
             begins,
-        };
-        attached.says("joined: every event of the bus is read", 1);
-        attached
+        }
     }
 
     fn log(&self) -> String {
