@@ -1,4 +1,5 @@
-//! One `brine up` per directory: the second one is told so before it writes anything.
+//! One `brine up` per directory, and none in a directory that holds something else: who asks for that is told so before
+//! anything is written.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -24,6 +25,9 @@ impl Claim {
         let shown = root.display();
         fs::create_dir_all(root).with_context(|| shown.to_string())?;
         let file = root.join(FILE);
+        if !file.exists() {
+            refuse_others(root).with_context(|| shown.to_string())?;
+        }
         let opened = File::options()
             .read(true)
             .write(true)
@@ -51,6 +55,34 @@ impl Claim {
     }
 }
 
+/// Refuses a directory with files in it, which no `brine up` has made: a site has files `master` and `minion`, too.
+fn refuse_others(root: &Path) -> anyhow::Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        // Another one may begin at this moment.
+        if name != FILE {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.truncate(NAMED);
+    match names.is_empty() {
+        true => Ok(()),
+        false => bail!(
+            "not made by brine up, and not empty: there is {}{more}; name a new or an empty directory",
+            names.join(", ")
+        ),
+    }
+}
+
+/// So many names are told.
+const NAMED: usize = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +101,22 @@ mod tests {
         assert_eq!(error, expected);
         drop(claim);
         Claim::take(&root).unwrap();
+    }
+    #[test]
+    fn a_directory_with_files_of_others_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["master", "minion", "pki", "z"] {
+            fs::write(directory.path().join(name), name).unwrap();
+        }
+        let error = Claim::take(directory.path()).unwrap_err();
+        let expected = "not made by brine up, and not empty: there is master, minion, pki and 1 more; \
+                        name a new or an empty directory";
+        assert_eq!(error.root_cause().to_string(), expected);
+        assert!(!directory.path().join(FILE).exists());
+        // What it has made it takes again.
+        let made = tempfile::tempdir().unwrap();
+        drop(Claim::take(made.path()).unwrap());
+        fs::write(made.path().join("master"), "").unwrap();
+        Claim::take(made.path()).unwrap();
     }
 }
