@@ -488,9 +488,12 @@ impl Lane {
                 self.counters
                     .missed
                     .fetch_add(missed.unwrap_or(1), Ordering::Relaxed);
-                let missed =
-                    missed.map_or_else(|| "events".to_owned(), |missed| format!("{missed} events"));
-                tracing::error!(rule = %self.name, "{missed} from {} on are gone and not reacted to", gap.from);
+                let missed = match missed {
+                    Some(1) => "1 event".to_owned(),
+                    Some(missed) => format!("{missed} events"),
+                    None => "events".to_owned(),
+                };
+                tracing::error!(rule = %self.name, "not reacted to: {missed} from {} on, which nobody keeps any longer", gap.from);
             }
         }
         work.cursor.skip(gap);

@@ -126,9 +126,10 @@ pub fn grouped(number: u64) -> String {
 
 /// A count with its noun: `1 minion`, `3 minions`.
 #[must_use]
-pub fn counted(number: usize, noun: &str) -> String {
+pub fn counted(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", grouped(number as u64))
+    format!("{} {noun}{plural}", grouped(number))
 }
 
 /// A time span as people read it: `0.47 s` becomes `0.5 s`, half an hour `30 min`.

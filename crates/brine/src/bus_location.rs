@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::local::LocalAddress;
-use brine_bus::client::{ConnectError, Denied, Oversize, PublisherConfig};
+use brine_bus::client::{ConnectError, Denied, Oversize, PublisherConfig, ReceiveError};
 use brine_config::{Brine, Environment, Loaded, Opts, Role, SinkOptions, Warning};
 use brine_wire::compat::Compat;
 use clap::Args;
@@ -244,5 +244,15 @@ pub(crate) const fn may_come(error: &ConnectError) -> bool {
     !matches!(
         error,
         ConnectError::Denied { .. } | ConnectError::NotASocket { .. } | ConnectError::System { .. }
+    )
+}
+
+/// After so many connections in a row that ended without an event, the bus does not want this user.
+pub(crate) const REFUSALS: u32 = 3;
+
+/// What to say then.
+pub(crate) fn refused(error: &ReceiveError) -> String {
+    format!(
+        "{error} {REFUSALS} times before an event came: a bus does so to users that neither its publisher_acl nor the acl of brine names; run this as root or as the bus's user"
     )
 }

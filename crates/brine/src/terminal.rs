@@ -159,6 +159,15 @@ impl<W: Write> Shown<W> {
         }
     }
 
+    /// Writes a line of prose, [`Self::wrapped`].
+    pub(crate) fn prose(&mut self, line: &str, hang: usize) -> io::Result<()>
+    where
+        W: AsFd,
+    {
+        let line = self.wrapped(line, hang);
+        writeln!(self, "{line}")
+    }
+
     /// Writes what has arrived, escaped. An incomplete end is kept, or escaped too if nothing can follow.
     fn show(&mut self, bytes: &[u8], is_last: bool) -> io::Result<()> {
         let bytes = [&std::mem::take(&mut self.pending)[..], bytes].concat();

@@ -3,14 +3,14 @@
 use brine_wire::Map;
 
 use super::{Line, count, string};
-use crate::text::grouped;
+use crate::text::counted;
 
 pub(super) fn sentence(parts: &[&str], map: &Map) -> Option<Line> {
     match parts {
         ["brine", "gap"] => {
             let (from, to) = (string(map, "from")?, string(map, "to")?);
             let line = Line::default().warning(&match count(map, "missed") {
-                Some(missed) => format!("{} events MISSED", grouped(missed)),
+                Some(missed) => format!("{} MISSED", counted(missed, "event")),
                 None => "events may be MISSED".to_owned(),
             });
             let reason =
@@ -19,7 +19,7 @@ pub(super) fn sentence(parts: &[&str], map: &Map) -> Option<Line> {
         }
         ["brine", "spool", id, "dropped"] => {
             let line = Line::default().who(id);
-            let line = line.bad(&format!("{} events LOST", grouped(count(map, "count")?)));
+            let line = line.bad(&format!("{} LOST", counted(count(map, "count")?, "event")));
             Some(line.text(&format!(
                 "on the minion before they could be sent: {}",
                 string(map, "reason").unwrap_or("unknown")
@@ -27,8 +27,8 @@ pub(super) fn sentence(parts: &[&str], map: &Map) -> Option<Line> {
         }
         ["brine", "minion", "refused"] => {
             let line = Line::default().who(string(map, "id")?);
-            let refused = grouped(count(map, "count")?);
-            let line = line.warning(&format!("{refused} events refused:"));
+            let refused = counted(count(map, "count")?, "event");
+            let line = line.warning(&format!("{refused} refused:"));
             Some(line.text(string(map, "reason").unwrap_or_default()))
         }
         ["brine", "attach", "joined"] => {

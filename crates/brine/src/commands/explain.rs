@@ -18,6 +18,7 @@ use brine_reactor::journal::{Outcome, Run};
 use brine_reactor::rules::{self, Names, Rule};
 use brine_reactor::run::REACTOR;
 use brine_reactor::{react, read_rules};
+use brine_view::text::counted;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value, json, python_text};
 
@@ -170,13 +171,11 @@ async fn explain_rules(
     } = rules(arguments, location)?;
     let matching = rules.iter().filter(|(rule, _)| rule.matches(tag));
     let matching: Vec<_> = matching.collect();
-    let count = match rules.len() {
-        1 => "1 rule".to_owned(),
-        count => format!("{count} rules"),
-    };
+    let count = counted(rules.len(), "rule");
+    let verb = if rules.len() == 1 { "matches" } else { "match" };
     say(
         out,
-        &format!("{} of {count} of {source} match {tag}", matching.len()),
+        &format!("{} of {count} of {source} {verb} {tag}", matching.len()),
     )?;
     if is_idle {
         say(out, &format!("nothing reacts: {IDLE}; it would then:"))?;
@@ -278,8 +277,7 @@ fn write_so_far(name: &str, recorded: &[Run], out: &mut Out) -> anyhow::Result<(
 
 /// A sentence, as wide as the terminal if this is one.
 fn say(out: &mut Out, text: &str) -> anyhow::Result<()> {
-    let text = out.wrapped(text, 2);
-    Ok(writeln!(out, "{text}")?)
+    Ok(out.prose(text, 2)?)
 }
 
 /// That a call fires what its own rule reacts to. The loop guard knows runner and wheel jobs, not these.

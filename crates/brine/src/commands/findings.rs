@@ -110,13 +110,13 @@ impl ShowArgs {
                     .filter(|one| one.severity == severity)
                     .count()
             };
-            writeln!(
-                out,
+            let summary = format!(
                 "{looked_at}: {}, {}, {}",
                 counted(count(Severity::Error), "error"),
                 counted(count(Severity::Warning), "warning"),
                 counted(count(Severity::Note), "note")
-            )?;
+            );
+            out.prose(&summary, 2)?;
         }
         let limit = if self.strict {
             Severity::Warning
@@ -153,10 +153,10 @@ fn print_one(
         false => format!("{word:<8}"),
     };
     let line = format!("{word} {place}{text}");
-    writeln!(out, "{}", out.wrapped(&line, 9))?;
+    out.prose(&line, 9)?;
     if !finding.remedy.is_empty() {
         let remedy = format!("         → {}", show::visible(&finding.remedy));
-        writeln!(out, "{}", out.wrapped(&remedy, 2))?;
+        out.prose(&remedy, 2)?;
     }
     Ok(())
 }

@@ -242,7 +242,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if printer.printed() == 0 {
         let all = reader.info()?.totals.events;
         if all > 0 {
-            show::complain(&format_args!("0 of {all} events matched"));
+            let all = text::counted(all, "event");
+            show::complain(&format_args!("0 of {all} matched"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -594,13 +595,17 @@ fn next(
             ));
         } else {
             let removed = Seq(saved.position.seq.0 + 1)..reader.seq();
-            let count = reader.count(removed.clone());
+            let count = reader.count(removed);
             if count > 0 {
+                let events = text::counted(count, "event");
+                let (were, them) = if count == 1 {
+                    ("was", "it")
+                } else {
+                    ("were", "them")
+                };
                 show::complain(&format_args!(
-                    "{} between {} and {} were removed before {name} read them",
-                    text::counted(usize::try_from(count).unwrap_or(usize::MAX), "event"),
-                    removed.start,
-                    removed.end.0 - 1
+                    "{events} after {} {were} removed before {name} read {them}",
+                    saved.position.seq
                 ));
             }
         }

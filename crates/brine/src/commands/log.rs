@@ -1,6 +1,6 @@
 //! `brine log`: works on a history's store: shows, verifies, copies and removes what is in it.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,16 +10,20 @@ use brine_log::history::{
     About, BlockEvent, GapReason, HistoryInfo, HistoryReader, Maintenance, Retention,
 };
 use brine_log::{Millis, Seq};
+use brine_view::text::counted;
 use brine_wire::event::join;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::time::Bound;
 use brine_wire::{Map, Value, json, msgpack};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::event_output::{Form, Output, Printer, utc};
 use super::history::{GONE, WindowArgs};
 use super::history_store::{self, Record, StoreArgs};
 use super::selection::SelectionArgs;
 use crate::clock::{self, Zone};
+use crate::interrupt::Interrupt;
 use crate::show;
 use crate::terminal;
 use crate::usage::wrong_usage;
@@ -148,28 +152,36 @@ fn info(info: &Info) -> anyhow::Result<()> {
         (None, Some(_)) => "not running".to_owned(),
         (None, None) => format!("not running; {NOT_CLOSED}"),
     };
-    writeln!(out, "directory  {}", directory.display())?;
-    writeln!(out, "log        {}", found.log)?;
-    writeln!(out, "bus        {bus}")?;
-    writeln!(out, "events     {}", found.totals.events)?;
-    writeln!(out, "oldest     {}", at(found.oldest))?;
-    writeln!(out, "newest     {}", at(found.newest))?;
-    writeln!(
-        out,
-        "disk       {} bytes for {} bytes of events",
-        found.totals.used_bytes, found.totals.event_bytes
+    out.prose(&format!("directory  {}", directory.display()), 11)?;
+    out.prose(&format!("log        {}", found.log), 11)?;
+    out.prose(&format!("bus        {bus}"), 11)?;
+    out.prose(&format!("events     {}", found.totals.events), 11)?;
+    out.prose(&format!("oldest     {}", at(found.oldest)), 11)?;
+    out.prose(&format!("newest     {}", at(found.newest)), 11)?;
+    let (used, bytes) = (found.totals.used_bytes, found.totals.event_bytes);
+    out.prose(
+        &format!("disk       {used} bytes for {bytes} bytes of events"),
+        11,
     )?;
     writeln!(out, "consumers  {consumers}")?;
     for gap in &found.gaps {
-        let range = format!("{} to {}", gap.first, gap.last);
-        writeln!(
-            out,
-            "missing    {range}: {}, noticed {}",
-            gap.reason,
-            utc(gap.at)
-        )?;
+        let range = range(gap.first, gap.last, Some(gap.reason));
+        let (reason, at) = (gap.reason, utc(gap.at));
+        out.prose(&format!("missing    {range}: {reason}, noticed {at}"), 11)?;
     }
     Ok(())
+}
+
+/// Which events are missing. Of those that a killed bus had not written nobody knows the last: it leaves billions of
+/// numbers unused.
+fn range(first: Seq, last: Seq, reason: Option<GapReason>) -> String {
+    match reason {
+        Some(GapReason::UncleanShutdown) => {
+            format!("what may have come after {}", first.0.saturating_sub(1))
+        }
+        _ if first == last => first.to_string(),
+        _ => format!("{first} to {last}"),
+    }
 }
 
 fn info_json(info: &HistoryInfo) -> String {
@@ -177,7 +189,11 @@ fn info_json(info: &HistoryInfo) -> String {
         end.map(|(seq, at)| serde_json::json!({"seq": seq.0, "time": utc(at)}))
     };
     let gaps: Vec<_> = info.gaps.iter().map(|gap| {
-        serde_json::json!({"first": gap.first.0, "last": gap.last.0, "reason": gap.reason.to_string()})
+        let is_known = gap.reason != GapReason::UncleanShutdown;
+        let missed = is_known.then(|| gap.last.0 - gap.first.0 + 1);
+        serde_json::json!({
+            "first": gap.first.0, "last": gap.last.0, "missed": missed, "reason": gap.reason.to_string()
+        })
     }).collect();
     serde_json::json!({
         "log": info.log.to_string(),
@@ -203,16 +219,13 @@ fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
         if reason.is_none_or(|reason| reason == GapReason::Damaged) {
             damaged += seqs.end.0 - seqs.start.0;
         }
-        lines.push(format!(
-            "missing {} to {}: {words}",
-            seqs.start,
-            seqs.end.0 - 1
-        ));
+        let range = range(seqs.start, Seq(seqs.end.0 - 1), reason);
+        lines.push(format!("missing {range}: {words}"));
     })?;
     for line in lines {
-        writeln!(out, "{line}")?;
+        out.prose(&line, 2)?;
     }
-    writeln!(out, "{events} events can be read")?;
+    writeln!(out, "{} can be read", counted(events, "event"))?;
     let info = reader.info()?;
     if info.writer.is_none() && info.next.is_none() {
         show::complain(&NOT_CLOSED);
@@ -220,7 +233,7 @@ fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
     if damaged == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    show::complain(&format_args!("{damaged} events are damaged"));
+    show::complain(&format_args!("{} damaged", counted(damaged, "event")));
     Ok(ExitCode::FAILURE)
 }
 
@@ -257,48 +270,170 @@ fn export(export: &Export) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     show::complain(&format_args!(
-        "{unreadable} events cannot be read and are missing; brine log verify says which"
+        "{} could not be read; brine log verify says which",
+        counted(unreadable, "event")
     ));
     Ok(ExitCode::from(GONE))
 }
 
 fn import(import: &Import) -> anyhow::Result<ExitCode> {
     let directory = import.store.directory()?;
-    let mut maintenance = Maintenance::open(&directory)?;
-    let (mut events, mut refused) = (Vec::new(), 0_u64);
-    for (number, line) in io::stdin().lock().lines().enumerate() {
-        let line = line.context("stdin")?;
-        if line.trim().is_empty() {
+    // What is wrong with it is said when it is opened to be changed.
+    let held = HistoryReader::open(&directory).ok();
+    let held = held.and_then(|mut reader| Some(reader.info().ok()?.totals.events));
+    // Before the history is open: one that is not closed looks as if a bus had been killed.
+    let interrupt = Interrupt::catch()?;
+    let mut importing = Importing {
+        maintenance: Maintenance::open(&directory)?,
+        events: Vec::new(),
+        bytes: 0,
+        stored: 0,
+        withheld: 0,
+    };
+    if let Some(held @ 1..) = held {
+        show::complain(&format_args!(
+            "the history holds {} already; what is imported comes after that",
+            counted(held, "event")
+        ));
+    }
+    let (mut lines, mut number, mut refused) = (Lines::of_stdin(), 0_u64, 0_u64);
+    let is_whole = loop {
+        let line = match lines.next(&interrupt).context("stdin")? {
+            Next::Line(line) => line,
+            Next::End => break true,
+            Next::Interrupted => break false,
+        };
+        number += 1;
+        if line.trim_ascii().is_empty() {
             continue;
         }
         match imported(&line) {
-            Ok(event) => events.push(event),
+            Ok(event) => importing.take(event)?,
             Err(error) => {
                 refused += 1;
                 let error = show::one_line(&error);
-                show::complain(&format_args!("line {}: {error}", number + 1));
+                show::complain(&format_args!("line {number}: {error}"));
+            }
+        }
+    };
+    importing.store()?;
+    let Importing {
+        maintenance,
+        stored,
+        withheld,
+        ..
+    } = importing;
+    maintenance.close(&directory)?;
+    writeln!(terminal::stdout(), "{} imported", counted(stored, "event"))?;
+    if withheld > 0 {
+        show::complain(&format_args!(
+            "{} left out: events with session keys (salt/auth/creds) are never stored",
+            counted(withheld, "event")
+        ));
+    }
+    if !is_whole {
+        show::complain(&format_args!(
+            "interrupted after line {number}; tail -n +{} of the same lines goes on",
+            number + 1
+        ));
+    }
+    Ok(match is_whole && refused == 0 {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// A history that takes events in, a batch at a time.
+struct Importing {
+    maintenance: Maintenance,
+    /// What is not stored yet, and its size.
+    events: Vec<Imported>,
+    bytes: usize,
+    stored: u64,
+    withheld: u64,
+}
+
+impl Importing {
+    /// A few blocks of the store at once.
+    const BATCH_BYTES: usize = 4 << 20;
+
+    fn take(&mut self, event: Imported) -> anyhow::Result<()> {
+        self.bytes += event.bytes.len();
+        self.events.push(event);
+        match self.bytes >= Self::BATCH_BYTES {
+            true => self.store(),
+            false => Ok(()),
+        }
+    }
+
+    fn store(&mut self) -> anyhow::Result<()> {
+        let events = self.events.iter().map(|event| BlockEvent {
+            at: event.at,
+            event: &event.bytes,
+            tag_bytes: event.tag_bytes,
+            about: About::default(),
+        });
+        let stored = self.maintenance.import(events, &[]);
+        let stored = stored.with_context(|| {
+            let before = counted(self.stored, "event");
+            format!("stopped; {before} imported before this")
+        })?;
+        self.stored += stored;
+        self.withheld += self.events.len() as u64 - stored;
+        (self.events, self.bytes) = (Vec::new(), 0);
+        Ok(())
+    }
+}
+
+/// Lines of stdin, which a signal ends: what was read by then is whole lines.
+struct Lines(BufReader<io::StdinLock<'static>>);
+
+enum Next {
+    Line(Vec<u8>),
+    End,
+    Interrupted,
+}
+
+impl Lines {
+    fn of_stdin() -> Self {
+        Self(BufReader::with_capacity(64 << 10, io::stdin().lock()))
+    }
+
+    fn next(&mut self, interrupt: &Interrupt) -> io::Result<Next> {
+        /// How often a signal is looked for while nothing comes.
+        const LOOK_EVERY: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        let mut line = Vec::new();
+        loop {
+            while self.0.buffer().is_empty() {
+                if interrupt.has_come() {
+                    return Ok(Next::Interrupted);
+                }
+                let stdin = io::stdin();
+                let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+                match poll(&mut polled, Some(&LOOK_EVERY)) {
+                    Ok(0) | Err(Errno::INTR) => continue,
+                    Ok(_) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                if self.0.fill_buf()?.is_empty() {
+                    return Ok(match line.is_empty() {
+                        true => Next::End,
+                        false => Next::Line(line),
+                    });
+                }
+            }
+            let found = self.0.buffer().iter().position(|byte| *byte == b'\n');
+            let length = found.map_or(self.0.buffer().len(), |at| at + 1);
+            line.extend_from_slice(&self.0.buffer()[..length]);
+            self.0.consume(length);
+            if found.is_some() {
+                return Ok(Next::Line(line));
             }
         }
     }
-    let blocks = events.iter().map(|event| BlockEvent {
-        at: event.at,
-        event: &event.bytes,
-        tag_bytes: event.tag_bytes,
-        about: About::default(),
-    });
-    let count = maintenance.import(blocks, &[])?;
-    maintenance.close(&directory)?;
-    writeln!(terminal::stdout(), "{count} events imported")?;
-    let withheld = events.len() as u64 - count;
-    if withheld > 0 {
-        show::complain(&format_args!(
-            "{withheld} events left out: events with session keys (salt/auth/creds) are never stored"
-        ));
-    }
-    Ok(match refused {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
 }
 
 /// An event that was read from a line.
@@ -308,8 +443,8 @@ struct Imported {
     tag_bytes: usize,
 }
 
-fn imported(line: &str) -> anyhow::Result<Imported> {
-    let Value::Map(mut fields) = json::parse(line.as_bytes())? else {
+fn imported(line: &[u8]) -> anyhow::Result<Imported> {
+    let Value::Map(mut fields) = json::parse(line)? else {
         bail!("expected a JSON object with \"tag\" and \"data\"");
     };
     let Some(Value::Str(tag)) = fields.remove("tag") else {
@@ -360,7 +495,8 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
                 count += u64::from(matches!(record, Record::Event { .. }));
                 Ok(ControlFlow::Continue(()))
             })?;
-            writeln!(out, "{count} events with a tag that matches {tag}")?;
+            let events = counted(count, "event");
+            writeln!(out, "{events} with a tag that matches {tag}")?;
         }
         (None, Some(before)) if !purge.execute => {
             let would_go = reader.before_purge(before)?;
@@ -369,7 +505,8 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
                 0 => writeln!(out, "0 events: {}; the oldest: {left}", no_block(before))?,
                 events => writeln!(
                     out,
-                    "{events} events; the oldest that would be left: {left}"
+                    "{}; the oldest that would be left: {left}",
+                    counted(events, "event")
                 )?,
             }
         }
@@ -382,7 +519,7 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
     let mut maintenance = Maintenance::open(&directory)?;
     if let Some(tags) = tags {
         let removed = maintenance.purge_tags(&tags)?;
-        writeln!(out, "{removed} events removed")?;
+        writeln!(out, "{} removed", counted(removed, "event"))?;
     } else if let Some(before) = before {
         let purged = maintenance.purge_before(before)?;
         let left = oldest_left(purged.oldest);
@@ -394,7 +531,8 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
             )?,
             events => writeln!(
                 out,
-                "{events} events removed; the oldest that is left: {left}"
+                "{} removed; the oldest that is left: {left}",
+                counted(events, "event")
             )?,
         }
     }
@@ -424,9 +562,9 @@ fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
     let after = HistoryReader::open(&directory)?.info()?.totals;
     writeln!(
         terminal::stdout(),
-        "{} of {} events removed; {} bytes used before, {} now",
+        "{} of {} removed; {} bytes used before, {} now",
         before.events - after.events.min(before.events),
-        before.events,
+        counted(before.events, "event"),
         before.used_bytes,
         after.used_bytes
     )?;

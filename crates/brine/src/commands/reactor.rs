@@ -255,12 +255,12 @@ fn write_run(run: &Run, out: &mut terminal::Shown<io::Stdout>) -> anyhow::Result
     match &run.outcome {
         Outcome::Failed(why) => {
             let why = format!("    {why}");
-            writeln!(out, "{}", out.wrapped(&why, 2))?;
+            out.prose(&why, 2)?;
         }
         Outcome::Done(result) => {
             if let Some(note) = note(result) {
                 let note = format!("    {note}");
-                writeln!(out, "{}", out.wrapped(&note, 2))?;
+                out.prose(&note, 2)?;
             }
         }
         Outcome::Running | Outcome::Uncertain => {}

@@ -31,7 +31,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// The arguments of `brine status`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 the bus runs; 1 it does not, or cannot be reached; 2 wrong usage."
+    after_help = "Exit codes: 0 the bus runs; 1 it does not, or cannot be reached, or brine attach runs and the bus that it\njoins does not; 2 wrong usage."
 )]
 pub(crate) struct Arguments {
     /// What a running bus of Brine answers, as one JSON object
@@ -48,10 +48,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut out = terminal::stdout();
     if arguments.json {
         let mut client = client.context("no bus of Brine runs there")?;
-        let mut text = String::new();
-        json::to_line(&client.status(Some(ANSWER_TIME))?, &mut text);
+        let (status, mut text) = (client.status(Some(ANSWER_TIME))?, String::new());
+        json::to_line(&status, &mut text);
         writeln!(out, "{text}")?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code(status.as_map().is_none_or(is_bus_there)));
     }
     let is_there = client.is_some();
     let reader = match arguments.store.open() {
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         match reader {
             Ok(reader) => print_store(reader, &mut out)?,
             Err(Some(error)) => say(&mut out, &show::visible(&show::one_line(&error)))?,
-            Err(None) => writeln!(out, "history  none")?,
+            Err(None) => say(&mut out, "history  none")?,
         }
         return Ok(code);
     };
@@ -85,7 +85,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     running.print_cluster(&mut out)?;
     running.print_reactor(&mut out)?;
     running.print_readers(&mut out)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code(is_bus_there(&running.status)))
+}
+
+/// Whether what answers is a bus, or has joined one that is there.
+fn is_bus_there(status: &Map) -> bool {
+    part(status, "attach").is_none_or(|attach| attach.get("joined") == Some(&Value::Bool(true)))
+}
+
+fn code(is_there: bool) -> ExitCode {
+    match is_there {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
 /// Where it is printed.
@@ -93,8 +105,7 @@ type Out = terminal::Shown<io::Stdout>;
 
 /// A line, as wide as the terminal if this is one, with its word alone in the first column.
 fn say(out: &mut Out, line: &str) -> io::Result<()> {
-    let line = out.wrapped(line, 9);
-    writeln!(out, "{line}")
+    out.prose(line, 9)
 }
 
 /// Without Brine's own socket: whether somebody serves Salt's.
@@ -104,10 +115,9 @@ fn print_salts(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode
     Ok(match bus.connect(Duration::ZERO) {
         Ok(()) => {
             let pid = listener(endpoint).map(|pid| format!(" (pid {pid})"));
-            writeln!(
+            say(
                 out,
-                "bus      running{} at {endpoint}",
-                pid.unwrap_or_default()
+                &format!("bus      running{} at {endpoint}", pid.unwrap_or_default()),
             )?;
             ExitCode::SUCCESS
         }
@@ -122,9 +132,11 @@ fn print_salts(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode
 fn print_silent(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode> {
     let endpoint = location.address.publish();
     let pid = listener(endpoint).map_or_else(String::new, |pid| format!(" (pid {pid})"));
-    writeln!(
+    say(
         out,
-        "bus      there{pid} at {endpoint}, but does not answer: stopped or hung; see brine doctor"
+        &format!(
+            "bus      there{pid} at {endpoint}, but does not answer: stopped or hung; see brine doctor"
+        ),
     )?;
     Ok(ExitCode::FAILURE)
 }
@@ -133,24 +145,32 @@ fn print_silent(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCod
 fn print_store(mut reader: HistoryReader, out: &mut Out) -> anyhow::Result<()> {
     let info = reader.info()?;
     match (info.oldest, info.newest) {
-        (Some((oldest, since)), Some((newest, until))) => writeln!(
+        (Some((oldest, since)), Some((newest, until))) => say(
             out,
-            "history  {} events: {oldest} of {} to {newest} of {}; {} bytes on disk",
-            info.totals.events,
-            utc(since),
-            utc(until),
-            info.totals.used_bytes
+            &format!(
+                "history  {}: {oldest} of {} to {newest} of {}; {} bytes on disk",
+                counted(info.totals.events, "event"),
+                utc(since),
+                utc(until),
+                info.totals.used_bytes
+            ),
         )?,
-        _ => writeln!(out, "history  no events yet")?,
+        _ => say(out, "history  no events yet")?,
     }
     let end = info.newest.map_or(Seq(1), |(seq, _)| Seq(seq.0 + 1));
     for consumer in reader.consumers()? {
         let (name, position) = (&consumer.name, consumer.position);
         if position.log == info.log {
             let lag = reader.count(Seq(position.seq.0.saturating_add(1))..end);
-            writeln!(out, "consumer {name} is {} behind", events(lag.into()))?;
+            say(
+                out,
+                &format!("consumer {name} is {} behind", events(lag.into())),
+            )?;
         } else {
-            writeln!(out, "consumer {name} is at {position}, of another log")?;
+            say(
+                out,
+                &format!("consumer {name} is at {position}, of another log"),
+            )?;
         }
     }
     Ok(())
@@ -189,25 +209,24 @@ impl Running {
 
     fn print_bus(&self, location: &BusLocation, out: &mut Out) -> io::Result<()> {
         let bus = part(&self.status, "bus");
-        writeln!(
-            out,
-            "bus      running (pid {}) at {}",
-            text(&self.status, "pid"),
-            location.address.publish()
-        )?;
+        let (pid, endpoint) = (text(&self.status, "pid"), location.address.publish());
+        let line = match is_bus_there(&self.status) {
+            true => format!("bus      running (pid {pid}) at {endpoint}"),
+            false => {
+                format!("bus      away: brine attach (pid {pid}) waits for it at {endpoint}")
+            }
+        };
+        say(out, &line)?;
         if let Some(bus) = bus {
-            let [appended, delivered, publishers, overrun] = [
-                "appended_events",
-                "deliveries",
-                "publishers",
-                "overrun_subscribers",
-            ]
-            .map(|field| text(bus, field));
+            let [appended, delivered] =
+                ["appended_events", "deliveries"].map(|field| text(bus, field));
+            let publishers = count(bus, "publishers", "publisher");
+            let overrun = count(bus, "overrun_subscribers", "subscriber");
             let streamed = text(&self.status, "stream_deliveries");
             say(
                 out,
                 &format!(
-                    "events   {appended} appended, {delivered} delivered to subscribers of Salt's sockets, {streamed} to readers of brine.sock and the API; {publishers} publishers now; {overrun} subscribers closed because they fell behind"
+                    "events   {appended} appended, {delivered} delivered to subscribers of Salt's sockets, {streamed} to readers of brine.sock and the API; {publishers} now; {overrun} closed for falling behind"
                 ),
             )?;
         }
@@ -233,48 +252,54 @@ impl Running {
             false => "the bus that is joined is away",
         };
         let front = if is("in_front") { ", in front" } else { "" };
-        let [events, gaps, malformed] =
-            ["events", "gaps", "malformed"].map(|field| text(attach, field));
+        let events = count(attach, "events", "event");
+        let gaps = count(attach, "gaps", "gap");
+        let malformed = count(attach, "malformed", "malformed event");
         say(
             out,
-            &format!(
-                "attach   {joined}{front}; {events} events read, {gaps} gaps, {malformed} malformed events left out"
-            ),
+            &format!("attach   {joined}{front}; {events} read, {gaps}, {malformed} left out"),
         )
     }
 
     /// What can be read again, for who cannot look into the store.
     fn print_history(&self, out: &mut Out) -> io::Result<()> {
         match &self.window {
-            Some((oldest, newest)) => writeln!(
+            Some((oldest, newest)) => say(
                 out,
-                "kept     {} of {} to {} of {}",
-                oldest.position,
-                utc(oldest.at),
-                newest.position,
-                utc(newest.at)
+                &format!(
+                    "kept     {} of {} to {} of {}",
+                    oldest.position,
+                    utc(oldest.at),
+                    newest.position,
+                    utc(newest.at)
+                ),
             )?,
-            None => writeln!(out, "kept     no events")?,
+            None => say(out, "kept     no events")?,
         }
         match part(&self.status, "history") {
-            Some(history) => writeln!(
+            Some(history) => say(
                 out,
-                "history  {} bytes on disk in {}",
-                text(history, "used_bytes"),
-                text(history, "directory")
+                &format!(
+                    "history  {} bytes on disk in {}",
+                    text(history, "used_bytes"),
+                    text(history, "directory")
+                ),
             )?,
             // Users who may not do everything do not get this.
             None if part(&self.status, "bus").is_none() => {}
-            None => writeln!(out, "history  none")?,
+            None => say(out, "history  none")?,
         }
         let consumers = self.status.get("consumers").and_then(Value::as_array);
         for consumer in consumers.into_iter().flatten().filter_map(Value::as_map) {
             let name = text(consumer, "name");
             match consumer.get("lag").and_then(Value::as_int) {
-                Some(lag) => writeln!(out, "consumer {name} is {} behind", events(lag))?,
+                Some(lag) => say(out, &format!("consumer {name} is {} behind", events(lag)))?,
                 None => {
                     let position = text(consumer, "position");
-                    writeln!(out, "consumer {name} is at {position}, of another log")?;
+                    say(
+                        out,
+                        &format!("consumer {name} is at {position}, of another log"),
+                    )?;
                 }
             }
         }
@@ -286,13 +311,15 @@ impl Running {
         let Some(cluster) = part(&self.status, "cluster") else {
             return Ok(());
         };
-        writeln!(
+        say(
             out,
-            "cluster  {} events published, {} taken in, {} not read yet; {} dead letters",
-            text(cluster, "published"),
-            text(cluster, "taken_in"),
-            text(cluster, "behind"),
-            text(cluster, "dead_letters"),
+            &format!(
+                "cluster  {} published, {} taken in, {} not read yet; {}",
+                count(cluster, "published", "event"),
+                text(cluster, "taken_in"),
+                text(cluster, "behind"),
+                count(cluster, "dead_letters", "dead letter")
+            ),
         )?;
         if let Some(reason) = cluster.get("waits_for").and_then(Value::as_str) {
             say(out, &format!("cluster  waiting: {}", show::visible(reason)))?;
@@ -301,13 +328,18 @@ impl Running {
         for master in masters.into_iter().flatten().filter_map(Value::as_map) {
             match master.get("alive") {
                 Some(Value::Bool(false)) => {
-                    writeln!(out, "master   {} is not heard", text(master, "id"))?;
+                    say(
+                        out,
+                        &format!("master   {} is not heard", text(master, "id")),
+                    )?;
                 }
-                _ => writeln!(
+                _ => say(
                     out,
-                    "master   {} is heard, with {} minions",
-                    text(master, "id"),
-                    text(master, "minions")
+                    &format!(
+                        "master   {} is heard, with {}",
+                        text(master, "id"),
+                        count(master, "minions", "minion")
+                    ),
                 )?,
             }
         }
@@ -319,14 +351,16 @@ impl Running {
         let Some(reactor) = part(&self.status, "reactor") else {
             return Ok(());
         };
-        writeln!(
+        say(
             out,
-            "reactor  {} rules, {} events behind; {} reactions done, {} failed, {} uncertain",
-            text(reactor, "rules"),
-            text(reactor, "behind"),
-            text(reactor, "done"),
-            text(reactor, "failed"),
-            text(reactor, "uncertain"),
+            &format!(
+                "reactor  {}, {} behind; {} done, {} failed, {} uncertain",
+                count(reactor, "rules", "rule"),
+                count(reactor, "behind", "event"),
+                count(reactor, "done", "reaction"),
+                text(reactor, "failed"),
+                text(reactor, "uncertain")
+            ),
         )
     }
 
@@ -407,7 +441,15 @@ impl Reader {
 }
 
 fn events(count: i128) -> String {
-    counted(usize::try_from(count).unwrap_or(usize::MAX), "event")
+    counted(count, "event")
+}
+
+/// A number with its noun; a dash for what is not there.
+fn count(map: &Map, key: &str, noun: &str) -> String {
+    match map.get(key) {
+        Some(Value::Int(number)) => counted(*number, noun),
+        _ => format!("- {noun}s"),
+    }
 }
 
 fn part<'a>(map: &'a Map, key: &str) -> Option<&'a Map> {

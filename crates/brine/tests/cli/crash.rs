@@ -141,7 +141,7 @@ fn positions_move_by_events_and_so_many_are_kept() {
     let left = log(&["consumer", "next", "audit"]);
     assert!(
         left.stderr
-            .starts_with("brine: 2 events between 2 and 3 were removed before audit read them\n"),
+            .starts_with("brine: 2 events after 1 were removed before audit read them\n"),
         "{left:?}"
     );
 }

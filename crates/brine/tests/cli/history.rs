@@ -1,8 +1,12 @@
 //! `brine history`, `brine log` and `brine consumer`, on a store whose bus is not running.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::{Bus, Left, Running, brine, run};
+use crate::support::{Bus, Left, Running, brine, run, wait_until};
 
 /// A store with events 1 to 6, each a minute after the last.
 struct Store {
@@ -248,9 +252,8 @@ fn an_export_of_a_damaged_block_says_what_is_missing() {
     let left = store.run(&["log", "export"]);
     assert_eq!((left.code, left.stdout.as_str()), (Some(3), ""), "{left:?}");
     assert!(
-        left.stderr.ends_with(
-            "brine: 6 events cannot be read and are missing; brine log verify says which\n"
-        ),
+        left.stderr
+            .ends_with("brine: 6 events could not be read; brine log verify says which\n"),
         "{left:?}"
     );
 }
@@ -261,8 +264,46 @@ fn imported_session_keys_are_left_out_and_not_counted() {
     let keys = r#"{"tag": "salt/auth/creds", "data": {}}"#;
     let other = r#"{"tag": "a/tag", "data": {}}"#;
     let left = store.run_with(&["log", "import"], &format!("{keys}\n{other}\n"));
-    assert_eq!(left.stdout, "1 events imported\n");
-    assert!(left.stderr.contains("1 events left out"), "{left:?}");
+    assert_eq!(left.stdout, "1 event imported\n");
+    assert!(left.stderr.contains("1 event left out"), "{left:?}");
+}
+
+#[test]
+fn an_import_that_is_interrupted_is_whole_and_says_where_to_go_on() {
+    let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
+    let store = Store { root };
+    let history = store.root.path().join("h");
+    let mut lines: Vec<&str> = EVENTS.trim().lines().collect();
+    // As left by a program that was interrupted, too.
+    let cut = lines[3].split_at(20).0;
+    let mut command = brine(&["log", "import", "--history", history.to_str().unwrap()]);
+    let mut import = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = import.stdin.take().unwrap();
+    write!(stdin, "{}\n{cut}", lines[..3].join("\n")).unwrap();
+    wait_until(|| rustix::io::ioctl_fionread(&stdin).unwrap() == 0);
+    kill_process(Pid::from_child(&import), Signal::INT).unwrap();
+    let left = import.wait_with_output().unwrap();
+    drop(stdin);
+    let said = String::from_utf8(left.stderr).unwrap();
+    let printed = String::from_utf8(left.stdout).unwrap();
+    assert_eq!(left.status.code(), Some(1), "{said}");
+    assert_eq!(printed, "3 events imported\n");
+    let expected = "brine: interrupted after line 3; tail -n +4 of the same lines goes on\n";
+    assert_eq!(said, expected);
+    // Nothing has to be recovered, and no number is lost.
+    let info = store.run(&["log", "info"]).stdout;
+    assert!(info.contains("bus        not running\n"), "{info}");
+    let rest = lines.split_off(3).join("\n");
+    let left = store.run_with(&["log", "import"], &rest);
+    assert_eq!(left.stdout, "3 events imported\n");
+    let already = "brine: the history holds 3 events already; what is imported comes after that\n";
+    assert_eq!(left.stderr, already);
+    assert_eq!(store.tags(&["history"]), Store::new().tags(&["history"]));
 }
 
 #[test]

@@ -151,13 +151,17 @@ fn no_command_lets_foreign_text_act_on_a_terminal() {
 /// Errors, findings and explanations; in a pipe, for programs, each is one line.
 #[test]
 fn prose_is_as_wide_as_the_terminal() {
-    const COLUMNS: u16 = 76;
     let root = tempfile::Builder::new().prefix("b").tempdir().unwrap();
     let path = root.path().to_str().unwrap();
     let master =
         format!("root_dir: {path}\ntimeoutt: 5\nopen_mode: True\nreactor: [{{a/*: []}}]\n");
     std::fs::write(root.path().join("master"), master).unwrap();
     let again = ["explain", "my/tag", "user=Reactor", "-c", path];
+    let history = root.path().join("h");
+    let history = history.to_str().unwrap();
+    let mut import = Command::new(env!("CARGO_BIN_EXE_brine"));
+    let import = import.args(["log", "import", "--history", history]);
+    assert!(import.stdin(Stdio::null()).status().unwrap().success());
     for words in [
         &["check", "-c", path][..],
         &["doctor", "-c", path],
@@ -169,32 +173,45 @@ fn prose_is_as_wide_as_the_terminal() {
         &["bus", "--also", "x"],
         &["bus", "--log-bytes", "ten"],
         &["consumer", "reset", "x"],
+        &["status", "--sock-dir", path, "--history", history],
+        &["log", "info", "--history", history],
+        &["watch", "-n", "x"],
+        &["watch", "--no-wait", "-c", path],
     ] {
-        let command = || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
-            command.args(words);
-            command
-        };
-        let left = command().stdin(Stdio::null()).output().unwrap();
-        let piped = [left.stdout, left.stderr].concat();
-        let piped = String::from_utf8(piped).unwrap();
-        let narrow = without_colours(&on_terminal_of(COLUMNS, command()));
-        let in_words = |text: &str| {
-            let words: Vec<&str> = text.split_whitespace().collect();
-            words.join(" ")
-        };
-        assert_eq!(in_words(&narrow), in_words(&piped), "{words:?}");
-        for line in narrow.lines() {
-            assert!(line.chars().count() <= COLUMNS.into(), "{words:?}: {line}");
+        for columns in [76, 40] {
+            is_as_wide_as(columns, words);
         }
-        if piped
-            .lines()
-            .any(|line| line.chars().count() > COLUMNS.into())
-        {
-            assert!(
-                narrow.lines().any(|line| line.starts_with("  ")),
-                "{narrow}"
-            );
-        }
+    }
+}
+
+fn is_as_wide_as(columns: u16, words: &[&str]) {
+    let command = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+        command.args(words);
+        command
+    };
+    let left = command().stdin(Stdio::null()).output().unwrap();
+    let piped = [left.stdout, left.stderr].concat();
+    let piped = String::from_utf8(piped).unwrap();
+    let narrow = without_colours(&on_terminal_of(columns, command()));
+    let in_words = |text: &str| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ")
+    };
+    assert_eq!(in_words(&narrow), in_words(&piped), "{words:?}");
+    let width = usize::from(columns);
+    for line in narrow.lines() {
+        // A path stays in one piece, so that it can be copied.
+        let is_one_word = line.trim().split(' ').count() == 1;
+        assert!(
+            line.chars().count() <= width || is_one_word,
+            "{words:?}: {line}"
+        );
+    }
+    if piped.lines().any(|line| line.chars().count() > width) {
+        assert!(
+            narrow.lines().any(|line| line.starts_with("  ")),
+            "{narrow}"
+        );
     }
 }

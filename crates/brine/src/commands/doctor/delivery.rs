@@ -217,7 +217,7 @@ fn of_reactor(reactor: &Map) -> Vec<Finding> {
         let count = number(reactor, field);
         if count > 0 {
             findings.push(Finding::note("failed-reactions", "reactor").says(
-                format!("{} {what}", counted_big(count, "reaction")),
+                format!("{} {what}", counted(count, "reaction")),
                 format!("brine reactor history --outcome {field} says which and why; brine reactor rerun N repeats one"),
             ));
         }
@@ -302,29 +302,29 @@ fn spools(site: &Site) -> Vec<Finding> {
 
 fn spool(directory: &Path, backlog: &Backlog, max_bytes: u64, now: Duration) -> Option<Finding> {
     let oldest = now.saturating_sub(backlog.oldest?);
-    let (waiting, place) = (grouped(backlog.waiting as u64), directory.display());
+    let waiting = match backlog.waiting {
+        1 => "1 event or return waits".to_owned(),
+        many => format!("{} events and returns wait", grouped(many as u64)),
+    };
+    let place = directory.display();
     let since = span(oldest.as_secs_f64());
     // The last record that fits leaves a little room.
     if backlog.bytes >= max_bytes - max_bytes / 50 {
         return Some(Finding::error("spool-full", place).says(
-            format!("{waiting} events and returns wait for the master, the oldest for {since}, and no more are taken"),
+            format!("{waiting} for the master, the oldest for {since}, and no more are taken"),
             "bring the master back or let this minion in (above); raise brine: {spool: {max_bytes}}",
         ));
     }
     (oldest > LONG).then(|| {
         Finding::warning("waiting-events", place).says(
-            format!("{waiting} events and returns wait for the master, the oldest for {since}"),
+            format!("{waiting} for the master, the oldest for {since}"),
             "they go by themselves once this minion runs and a master takes them: look at master above, and at salt-key -L there",
         )
     })
 }
 
 fn events(count: i128) -> String {
-    counted_big(count, "event")
-}
-
-fn counted_big(count: i128, noun: &str) -> String {
-    counted(usize::try_from(count).unwrap_or_default(), noun)
+    counted(count, "event")
 }
 
 fn number(map: &Map, field: &str) -> i128 {

@@ -51,6 +51,64 @@ impl fmt::Display for Missing<'_> {
             Some(missed) => write!(out, "{} events are missing", grouped(*missed))?,
             None => out.write_str("events may be missing")?,
         }
-        write!(out, ", after {from} up to {to}: {reason}")
+        write!(out, ", after {from}")?;
+        if from.log != to.log {
+            write!(out, "; the log is {} now", to.log)?;
+        } else if *missed == to.seq.0.checked_sub(from.seq.0) {
+            // A bus that was killed goes on billions of numbers later: they would say nothing.
+            write!(out, " up to {to}")?;
+        }
+        write!(out, ": {reason}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brine_log::{LogId, Seq};
+
+    use super::*;
+
+    #[test]
+    fn numbers_that_were_never_used_are_not_told() {
+        let at = |log, seq| Position {
+            log: LogId(log),
+            seq: Seq(seq),
+        };
+        for (to, missed, reason, says) in [
+            (
+                at(1, 10),
+                Some(8),
+                None,
+                "8 events are missing, after 1-2 up to 1-10: no longer kept",
+            ),
+            (
+                at(1, 3),
+                Some(1),
+                Some("damaged"),
+                "1 event is missing, after 1-2 up to 1-3: damaged",
+            ),
+            (
+                at(1, 4_294_967_298),
+                None,
+                Some("unclean shutdown"),
+                "events may be missing, after 1-2: unclean shutdown",
+            ),
+            // Eight before the kill, whose numbers are among these.
+            (
+                at(1, 4_294_967_298),
+                Some(8),
+                None,
+                "8 events are missing, after 1-2: no longer kept",
+            ),
+            (
+                at(2, 0),
+                None,
+                None,
+                "events may be missing, after 1-2; the log is 2 now: no longer kept",
+            ),
+        ] {
+            let missing = Missing::new(at(1, 2), to, missed, reason);
+            assert_eq!(missing.to_string(), says);
+        }
     }
 }

@@ -12,11 +12,6 @@ pub(super) struct Filter {
     fields: FieldFilter,
 }
 
-/// The fields that a term can begin with; every other word is a pattern of tags.
-const FIELDS: [&str; 8] = [
-    "sender:", "minion:", "fun:", "jid:", "user:", "ok:", "data.", "origin:",
-];
-
 impl Filter {
     /// Reads `salt/job/*/ret/* ok:false`; a word with `!` in front leaves tags out.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -24,7 +19,7 @@ impl Filter {
         for word in words(text) {
             match word.strip_prefix('!') {
                 Some(tag) if !tag.is_empty() => without.push(tag.to_owned()),
-                _ if FIELDS.iter().any(|field| word.starts_with(field)) => fields.push(word),
+                _ if is_field(word) => fields.push(word),
                 _ => tags.push(word.to_owned()),
             }
         }
@@ -46,6 +41,12 @@ impl Filter {
     pub(super) fn is_any(&self) -> bool {
         self.tags.is_none() && self.fields.is_any()
     }
+}
+
+/// Whether a word is `FIELD:PATTERN`, of a field that there is or not: a tag with a colon is written `[:]`.
+fn is_field(word: &str) -> bool {
+    let field = word.split_once(':').map(|(field, _)| field);
+    field.is_some_and(|field| !field.contains(['/', '*', '?', '[']))
 }
 
 /// Words with blanks between them; in quotation marks a blank is part of a word.
@@ -75,6 +76,8 @@ mod tests {
             ("minion:web*", "c", true),
             ("a/* minion:db*", "a/b", false),
             ("data.id:\"web1\"", "c", true),
+            ("a[:]b", "a:b", true),
+            ("salt/a:b", "salt/a:b", true),
         ] {
             assert_eq!(
                 Filter::parse(text).unwrap().wants(tag, &data),
@@ -82,6 +85,15 @@ mod tests {
                 "{text} {tag}"
             );
         }
-        assert!(Filter::parse("ok:perhaps").is_err());
+        // As `brine watch --filter` has it.
+        for (text, why) in [
+            ("ok:perhaps", "ok is true or false"),
+            ("minon:web*", "fields are sender"),
+            ("a/* nosuch:x", "fields are sender"),
+            (":x", "expected terms FIELD:PATTERN"),
+        ] {
+            let error = Filter::parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
     }
 }

@@ -270,7 +270,8 @@ impl App {
                     .busiest(self.now())
                     .get(selected)
                     .map(|row| row.0.to_owned());
-                self.show_events(shape);
+                // With a colon it would be a field.
+                self.show_events(shape.map(|shape| shape.replace(':', "[:]")));
             }
             View::Functions => {
                 let functions = &self.site.functions;

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::scratch::{Names, Scratch, random_word};
-use super::{SIGN_IN, listen, program, site};
-use crate::{host, node, show, terminal};
+use super::{SIGN_IN, invite, listen, program, site};
+use crate::{host, node, show};
 
 /// The server's log, in its directory.
 const LOG: &str = "log";
@@ -111,8 +110,7 @@ async fn serve(
         for handle in &handles {
             site::sync(handle).await?;
         }
-        terminal::stdout().write_all(invitation.as_bytes())?;
-        terminal::stdout().flush()?;
+        invite(&invitation)?;
         anyhow::Ok(site::live(first_handle, every).await?)
     };
     let lived = tokio::select! {

@@ -136,9 +136,20 @@ async fn life(
     }
     starts.close();
     site::sync(master).await?;
-    terminal::stdout().write_all(invitation(scratch, api).as_bytes())?;
-    terminal::stdout().flush()?;
+    invite(&invitation(scratch, api))?;
     Ok(site::live(master, every).await?)
+}
+
+/// Prints what to try: prose as wide as the terminal, commands as they are to be copied.
+fn invite(text: &str) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    for line in text.lines() {
+        match line.starts_with(' ') {
+            true => writeln!(out, "{line}")?,
+            false => out.prose(line, 0)?,
+        }
+    }
+    out.flush()
 }
 
 /// How this program is called: by its name, if that finds it.

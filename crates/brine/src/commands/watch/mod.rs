@@ -18,6 +18,7 @@ use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::{
     EventRef, PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait,
 };
+use brine_view::text::counted;
 use brine_wire::time::StartText;
 
 use self::summary::Summary;
@@ -231,9 +232,6 @@ impl Arguments {
     }
 }
 
-/// After this many connections in a row that ended without an event, the bus does not want this user.
-const REFUSALS: u32 = 3;
-
 struct Watch {
     bus: Subscriber,
     selection: Selection,
@@ -397,11 +395,9 @@ impl Watch {
             Trouble::TimeIsOver => Ok(ControlFlow::Break(End::TimeIsOver)),
             Trouble::Bus(error @ ReceiveError::Closed { .. }) if !self.no_wait => {
                 self.refusals += 1;
-                if self.refusals >= REFUSALS {
+                if self.refusals >= bus_location::REFUSALS {
                     self.out.make_way()?;
-                    anyhow::bail!(
-                        "{error} {REFUSALS} times before an event came: a bus does so to users that its publisher_acl does not name; run this as root or as the bus's user"
-                    );
+                    anyhow::bail!(bus_location::refused(&error));
                 }
                 self.out.make_way()?;
                 show::complain(&format_args!(
@@ -450,7 +446,8 @@ fn say_what_was_seen(matched: u64, wanted: Option<u64>, time: Duration, seen: u6
         return say_if_nothing_matched(matched, seen, Some(time));
     };
     show::complain(&format_args!(
-        "{matched} of {wanted} events in {} s; the bus had {seen} in all",
+        "{matched} of {} in {} s; the bus had {seen} in all",
+        counted(wanted, "event"),
         in_seconds(time)
     ));
 }
@@ -469,7 +466,8 @@ fn say_if_nothing_matched(matched: u64, seen: u64, time: Option<Duration>) {
         return;
     }
     let time = time.map_or_else(String::new, |time| format!(" in {} s", in_seconds(time)));
-    show::complain(&format_args!("0 of {seen} events matched{time}"));
+    let seen = counted(seen, "event");
+    show::complain(&format_args!("0 of {seen} matched{time}"));
 }
 
 /// Shows an event if it is wanted; whether it was the last one.

@@ -226,7 +226,7 @@ fn table(rows: &[(String, Count)], sums: &Sums, columns: Option<usize>) -> Strin
         (0, false) => return text,
         (0, true) => "some may be MISSED".to_owned(),
         (events, true) => format!("{} or more events MISSED", grouped(events)),
-        (events, false) => format!("{} events MISSED", grouped(events)),
+        (events, false) => format!("{} MISSED", brine_view::text::counted(events, "event")),
     };
     text.push_str(&brine_view::text::cut(
         &missed,

@@ -26,6 +26,7 @@ use brine_reactor::{
     Problem, ReactorHandle, check_files, check_throttles, check_workers, read_rules, rules_of,
     rules_of_file,
 };
+use brine_view::text::counted;
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
@@ -232,7 +233,8 @@ impl Prepared {
         match opened.uncertain() {
             0 => {}
             left => tracing::warn!(
-                "{left} reactions were running when the last process ended, and may or may not have done their work: brine reactor history --outcome uncertain"
+                "running when the last process ended: {}, which may or may not have done the work; see brine reactor history --outcome uncertain",
+                counted(left, "reaction")
             ),
         }
         Ok(OpenedReactor {
@@ -271,7 +273,7 @@ impl OpenedReactor {
             .name("brine-reactor".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(run);
-        tracing::info!("the reactor runs, with {} rules", self.rules);
+        tracing::info!("the reactor runs, with {}", counted(self.rules, "rule"));
         Ok(RunningReactor {
             handle,
             shutdown: Some(shutdown),

@@ -137,7 +137,7 @@ fn row_spans(app: &App, row: &Row, width: usize) -> Vec<Span<'static>> {
 
 fn gap_text(gap: &Gap, width: usize) -> String {
     let missed = match gap.missed {
-        Some(missed) => format!("{} events missed", text::grouped(missed)),
+        Some(missed) => format!("{} missed", text::counted(missed, "event")),
         None => "events may be missed".to_owned(),
     };
     let middle = format!(" {missed}: {} ", text::visible(&gap.reason));

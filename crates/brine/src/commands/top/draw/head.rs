@@ -83,13 +83,7 @@ fn sums(app: &App, width: usize) -> Vec<Span<'static>> {
 /// Events, failures, what is missing, minions, jobs: as many as fit.
 fn totals(app: &App, width: usize) -> Vec<Span<'static>> {
     let site = &app.site;
-    let mut parts = vec![(
-        match site.events {
-            1 => "1 event".to_owned(),
-            events => format!("{} events", text::grouped(events)),
-        },
-        Meaning::Plain,
-    )];
+    let mut parts = vec![(text::counted(site.events, "event"), Meaning::Plain)];
     if site.failures > 0 {
         parts.push((
             format!("{} failed", text::grouped(site.failures)),
@@ -105,7 +99,10 @@ fn totals(app: &App, width: usize) -> Vec<Span<'static>> {
         parts.push((text, Meaning::Warning));
     }
     parts.push(match site.minions.connected() {
-        Some(connected) => (format!("{connected} minions connected"), Meaning::Plain),
+        Some(connected) => (
+            format!("{} connected", text::counted(connected, "minion")),
+            Meaning::Plain,
+        ),
         None => (text::counted(site.minions.len(), "minion"), Meaning::Plain),
     });
     parts.push((text::counted(site.jobs.len(), "job"), Meaning::Plain));

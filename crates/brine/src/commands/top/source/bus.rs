@@ -11,11 +11,14 @@ use brine_view::site::{Gap, Row};
 use brine_wire::{Map, Value};
 
 use super::{Item, LOOK_EVERY, Link, Out, Over, Questions};
+use crate::bus_location;
 use crate::clock;
 use crate::remote::Trouble;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long a bus that refuses is left alone.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 /// Reads Brine's own socket until the user has seen enough. A stream that breaks continues where it was. `trouble`
 /// says what the socket cannot: that nothing is behind it.
@@ -70,7 +73,7 @@ fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) ->
                 // The stream reconnects by itself. A bus that is down is not asked all the time, and one that refuses
                 // rarely changes its mind.
                 let pause = match error {
-                    LocalError::Refused { .. } => 20 * LOOK_EVERY,
+                    LocalError::Refused { .. } => REFUSED_FOR,
                     _ => LOOK_EVERY,
                 };
                 out.pause(pause)?;
@@ -106,7 +109,7 @@ fn follow_salts(address: &Address, out: &mut Out) -> Result<(), Over> {
         ..SubscriberConfig::default()
     };
     let mut bus = Subscriber::new(address, config);
-    let (mut seq, mut was_connected) = (0, false);
+    let (mut seq, mut was_connected, mut refusals) = (0, false, 0);
     loop {
         if let Err(error) = bus.connect(Duration::ZERO) {
             out.link(Link::Lost(error.to_string()))?;
@@ -114,7 +117,8 @@ fn follow_salts(address: &Address, out: &mut Out) -> Result<(), Over> {
                 out.flush()?;
             }
         }
-        if was_connected {
+        let is_refused = refusals >= bus_location::REFUSALS;
+        if was_connected && !is_refused {
             let reason = "the connection was cut".to_owned();
             out.push(Item::Gap(Gap {
                 at: clock::now().0,
@@ -123,17 +127,27 @@ fn follow_salts(address: &Address, out: &mut Out) -> Result<(), Over> {
                 reason,
             }))?;
         }
-        out.link(Link::Live)?;
+        if !is_refused {
+            out.link(Link::Live)?;
+        }
         was_connected = true;
-        let error = read_connection(&mut bus, &mut seq, out)?;
-        out.link(Link::Lost(error.to_string()))?;
+        let before = seq;
+        let error = read_connection(&mut bus, &mut seq, is_refused, out)?;
+        refusals = if seq == before { refusals + 1 } else { 0 };
+        if refusals < bus_location::REFUSALS {
+            out.link(Link::Lost(error.to_string()))?;
+        } else {
+            out.link(Link::Lost(bus_location::refused(&error)))?;
+            out.pause(REFUSED_FOR)?;
+        }
     }
 }
 
-/// Reads to the end of a connection; why it ended.
+/// Reads to the end of a connection; why it ended. One that `is_refused` so far is live with its first event.
 fn read_connection(
     bus: &mut Subscriber,
     seq: &mut u64,
+    mut is_refused: bool,
     out: &mut Out,
 ) -> Result<ReceiveError, Over> {
     loop {
@@ -141,6 +155,9 @@ fn read_connection(
         loop {
             match bus.next_ref(Wait::For(wait)) {
                 Ok(Some(event)) => {
+                    if std::mem::take(&mut is_refused) {
+                        out.link(Link::Live)?;
+                    }
                     *seq += 1;
                     let (tag, data) = (event.tag().to_owned(), event.data().to_vec());
                     out.push(Item::Event {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use brine_view::site::{Gap, Row};
+use brine_view::text::counted;
 use brine_wire::Map;
 
 use super::app::{App, Link, Wish};
@@ -343,5 +344,8 @@ pub(super) fn save(lines: &str) -> String {
     if let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) {
         let _ = fchown(&file, Some(user), Some(group)); // it stays root's
     }
-    format!("{} events written to {name}", lines.lines().count())
+    format!(
+        "{} written to {name}",
+        counted(lines.lines().count(), "event")
+    )
 }
