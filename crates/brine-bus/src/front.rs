@@ -129,8 +129,9 @@ pub struct FrontLock {
 /// it from one that somebody has set.
 const OPEN: u32 = 0o1666;
 
-/// How long a process that is ending, killed a moment ago perhaps, may take to give up its lock.
-const ENDING: Duration = Duration::from_millis(500);
+/// How long a process that is ending, since the one that waits for it was killed perhaps, may take to give up its lock:
+/// the bus alone has a second for its last event.
+const ENDING: Duration = Duration::from_secs(3);
 
 fn lock(file: &File) -> rustix::io::Result<()> {
     let deadline = Instant::now() + ENDING;

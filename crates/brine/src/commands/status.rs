@@ -31,7 +31,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// The arguments of `brine status`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 the bus runs; 1 it does not, or cannot be reached, or brine attach runs and the bus that it\njoins does not; 2 wrong usage."
+    after_help = "Exit codes: 0 the bus runs; 1 it does not (perhaps only brine attach does), or cannot be reached;\n2 wrong usage."
 )]
 pub(crate) struct Arguments {
     /// What a running bus of Brine answers, as one JSON object
