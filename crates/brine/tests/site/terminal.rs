@@ -201,10 +201,11 @@ fn is_as_wide_as(columns: u16, words: &[&str]) {
     assert_eq!(in_words(&narrow), in_words(&piped), "{words:?}");
     let width = usize::from(columns);
     for line in narrow.lines() {
-        // A path stays in one piece, so that it can be copied.
-        let is_one_word = line.trim().split(' ').count() == 1;
+        // A path stays in one piece, so that it can be copied; findings have it behind a word of nine columns.
+        let longest = line.split(' ').map(|word| word.chars().count()).max();
+        let has_room = longest.unwrap_or_default() + 9 <= width;
         assert!(
-            line.chars().count() <= width || is_one_word,
+            line.chars().count() <= width || !has_room,
             "{words:?}: {line}"
         );
     }
