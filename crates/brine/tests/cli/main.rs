@@ -9,6 +9,8 @@ mod crash;
 mod history;
 mod local_socket;
 mod node;
+#[path = "../site/page.rs"]
+mod page;
 #[cfg(feature = "pam")]
 mod pam;
 mod reference;

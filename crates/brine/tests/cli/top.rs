@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
+use crate::page::{blocks, examples, is_as_documented};
 use crate::support::{Bus, DEADLINE, brine, run};
 
 /// A program on a terminal of its own.
@@ -278,6 +279,112 @@ fn keys_change_the_screen_and_q_gives_the_terminal_back() {
 
     top.type_in("q");
     assert_eq!(top.ends(), Some(0));
+}
+
+/// The events of the picture in `docs/top.md`: eight from before, and those that it shows.
+const PICTURE: &str = r#"{"tag": "salt/presence/present", "data": {"present": ["web1", "web2", "web3", "db1"]}}
+{"tag": "salt/minion/web1/start", "data": {"id": "web1"}}
+{"tag": "salt/minion/web2/start", "data": {"id": "web2"}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 1}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 2}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 3}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 4}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 5}}
+{"tag": "salt/job/20261129193053000000/new", "data": {"jid": "20261129193053000000", "fun": "state.apply", "user": "root", "tgt": "web*", "tgt_type": "glob", "arg": [], "minions": ["web1", "web2", "web3"]}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 6}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 7}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 8}}
+{"tag": "salt/job/20261129193053000000/ret/web1", "data": {"jid": "20261129193053000000", "id": "web1", "fun": "state.apply", "retcode": 2, "success": false, "return": ["No matching sls found for 'nginx' in env 'base'"]}}
+{"tag": "salt/job/20261129193053000000/ret/web2", "data": {"jid": "20261129193053000000", "id": "web2", "fun": "state.apply", "retcode": 0, "success": true, "return": {}}}
+{"tag": "salt/job/20261129193056000000/new", "data": {"jid": "20261129193056000000", "fun": "test.ping", "user": "root", "tgt": "*", "tgt_type": "glob", "arg": [], "minions": ["db1"]}}
+{"tag": "salt/job/20261129193056000000/ret/db1", "data": {"jid": "20261129193056000000", "id": "db1", "fun": "test.ping", "retcode": 0, "success": true, "return": true}}
+{"tag": "salt/auth", "data": {"act": "pend", "id": "db3", "result": true}}
+{"tag": "salt/beacon/web1/diskusage/", "data": {"id": "web1", "diskusage": 91.2, "mount": "/var"}}
+{"tag": "myco/backup", "data": {"host": "db1", "file": 9}}
+"#;
+
+/// `docs/top.md` shows what is drawn of these events.
+#[test]
+fn the_pages_pictures_are_drawn() {
+    let blocks = blocks(include_str!("../../../../docs/top.md"));
+    let [picture, elsewhere] = examples(&blocks).try_into().unwrap();
+    let bus = Bus::start();
+    let mut send = brine(&["send", "--stdin", "--sock-dir", &bus.sock_dir()]);
+    assert_eq!(run(&mut send, PICTURE).code, Some(0));
+    let top = as_typed(&picture.command, &bus);
+    let mut top = OnTerminal::start(&top, (80, 16));
+    // Rates and the plot differ, and so does the path.
+    let mut lines: Vec<&str> = picture.output.lines().collect();
+    (lines[0], lines[2], lines[3]) = (
+        "● …",
+        "19 events  1 failed  4 minions connected  2 jobs …",
+        "…",
+    );
+    let drawn = lines.join("\n");
+    top.shows(&drawn, |screen| is_as_documented(screen, &drawn));
+
+    let tables = blocks.iter().find(|block| block.starts_with("TIME "));
+    let (jobs, job) = tables.unwrap().split_once("\n\n").unwrap();
+    let shows = |screen: &str, lines: &str| {
+        let mut lines = lines.lines();
+        lines.all(|line| screen.lines().any(|row| is_as_documented(row, line)))
+    };
+    top.type_in("2");
+    top.shows(jobs, |screen| shows(screen, jobs));
+    top.type_in("j\r");
+    top.resize((40, 16));
+    top.shows(job, |screen| shows(screen, job));
+    top.type_in("qq");
+    assert_eq!(top.ends(), Some(0));
+
+    let top = as_typed(&elsewhere.command, &bus);
+    let mut top = OnTerminal::start(&top, (80, 16));
+    top.shows_text(&elsewhere.output);
+}
+
+/// `docs/commands.md` shows how it is called.
+#[test]
+fn the_commands_of_the_page_start_it() {
+    let bus = Bus::start();
+    bus.send("myco/1", "{}");
+    let kept = bus.run(&["watch", "--last", "1", "-n", "1", "--json", "--seq"]);
+    std::fs::write(bus.path("events.ndjson"), kept.stdout).unwrap();
+    let examples = examples(&blocks(include_str!("../../../../docs/commands.md")));
+    let commands = examples.iter().map(|example| &example.command);
+    let commands: Vec<_> = commands
+        .filter(|one| one.starts_with("brine top"))
+        .collect();
+    assert_eq!(commands.len(), 4);
+    for command in commands {
+        let mut top = OnTerminal::start(&as_typed(command, &bus), (80, 16));
+        match command.contains("--api") {
+            true => top.shows_text("password:"),
+            false => {
+                top.shows_text("? keys");
+                top.type_in("q");
+                assert_eq!(top.ends(), Some(0));
+            }
+        }
+    }
+}
+
+/// What a page has typed, on this bus; nobody answers elsewhere.
+fn as_typed(command: &str, bus: &Bus) -> Command {
+    let words = command.split_whitespace().skip(1);
+    let words = words.map(|word| match word {
+        "/tmp/bus" => bus.sock_dir(),
+        "events.ndjson" => bus.path(word),
+        _ if word.starts_with("https://") => "http://127.0.0.1:9".to_owned(),
+        _ => word.trim_matches('\'').to_owned(),
+    });
+    let mut words: Vec<_> = words.collect();
+    if !["--sock-dir", "--file", "--api"]
+        .iter()
+        .any(|name| command.contains(name))
+    {
+        words.extend(["-c".to_owned(), bus.config_dir()]);
+    }
+    brine(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[test]

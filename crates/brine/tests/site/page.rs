@@ -12,7 +12,8 @@ pub(crate) struct Example {
     pub(crate) output: String,
 }
 
-/// The indented blocks of a document, without their indentation. As in Markdown, empty lines do not end one.
+/// The indented blocks of a document, without their indentation, those in lists too. As in Markdown, empty lines do not
+/// end one.
 pub(crate) fn blocks(document: &str) -> Vec<String> {
     let mut blocks = vec![String::new()];
     for line in document.lines() {
@@ -32,6 +33,14 @@ pub(crate) fn blocks(document: &str) -> Vec<String> {
         block.push('\n');
     }
     blocks.retain(|block| block != "\n");
+    for block in &mut blocks {
+        if block.starts_with("  $ ") {
+            let lines = block
+                .lines()
+                .map(|line| line.strip_prefix("  ").unwrap_or(line));
+            *block = lines.map(|line| format!("{line}\n")).collect();
+        }
+    }
     blocks
 }
 
@@ -62,20 +71,24 @@ pub(crate) fn examples(blocks: &[String]) -> Vec<Example> {
 }
 
 /// What differs from run to run, and what stands for it.
-const FORMS: [(&str, &str); 9] = [
+const FORMS: [(&str, &str); 12] = [
     (r"\b20\d{18}\b", "<jid>"),
     (r"\b[0-9a-f]{64}\b", "<token of Salt's>"),
     (r"\b[0-9a-f]{40}\b", "<token>"),
     (r"\b[0-9a-f]{2}(:[0-9a-f]{2}){31}\b", "<fingerprint>"),
     (r"\b1[78]\d{8}(\.\d+)?\b", "<seconds>"),
     (
-        r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(\+00:00|Z)?",
+        r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?",
         "<time>",
     ),
     (r"\b20\d\d, \w{3} \d\d \d\d:\d\d:\d\d\.\d+", "<time>"),
     (r"\b\d\d:\d\d:\d\d\b", "<time of day>"),
     // In a table with what fills its column.
     (r"\b[0-9a-f]{5,8}-\d+( {2,}|\b)", "<position>"),
+    (r"\b[0-9a-f]{8}([0-9a-f]{8})?\b", "<log>"),
+    (r#"("pid":|\bpid) \d+"#, "$1 <pid>"),
+    // Of metrics.
+    (r"_total \d+", "_total <count>"),
 ];
 
 fn normal(text: &str) -> String {
