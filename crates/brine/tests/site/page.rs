@@ -85,7 +85,8 @@ const FORMS: [(&str, &str); 12] = [
     (r"\b\d\d:\d\d:\d\d\b", "<time of day>"),
     // In a table with what fills its column.
     (r"\b[0-9a-f]{5,8}-\d+( {2,}|\b)", "<position>"),
-    (r"\b[0-9a-f]{8}([0-9a-f]{8})?\b", "<log>"),
+    // Without the zeros that it may begin with.
+    (r"\b([0-9a-f]{7,8}|[0-9a-f]{13,16})\b", "<log>"),
     (r#"("pid":|\bpid) \d+"#, "$1 <pid>"),
     // Of metrics.
     (r"_total \d+", "_total <count>"),
