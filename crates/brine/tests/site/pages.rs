@@ -218,6 +218,10 @@ fn the_page_of_the_local_socket_is_true() {
 
     bus(&mut desk, "two");
     fire(&desk, "/tmp/two", &[("my/1", "{\"x\": 1}")]);
+    wait_until("the event on the disk", || {
+        desk.run("curl -s --unix-socket brine.sock http://x/status")
+            .contains("\"next\": 2")
+    });
     let mut status = page.next("curl ");
     status.output = status.output.replace("344064", "…");
     desk.follow(&status);
