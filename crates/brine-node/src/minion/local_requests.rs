@@ -5,7 +5,7 @@
 //! the bus, the latter is refused. Functions run for callers over the local socket ([`run_call`]), where the kernel
 //! says who calls; no event runs a function. Facts: `docs/protocol/ipc.md` §8, `docs/protocol/network.md` §9.1.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brine_bus::client::EventRef;
@@ -13,14 +13,15 @@ use brine_log::EventCursor;
 use brine_wire::event::FIRE_MASTER;
 use brine_wire::network::{Jid, field, minion_event};
 use brine_wire::{Map, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Node;
+use super::beacons_and_schedule::{self, MANAGE_BEACONS, MANAGE_SCHEDULE};
 use super::forward::Item;
 use super::standing::Standing;
 use crate::call::{LogRecord, wanted_log};
-use crate::functions::{Call, HostError, HostRequest, Outcome};
+use crate::functions::{Answer, Call, HostError, HostRequest, Outcome};
 use crate::node_bus::{self, since_epoch};
 
 /// How Salt's own child processes send requests.
@@ -28,6 +29,10 @@ const REQUEST: &str = "__master_req_channel_payload/";
 const REQUEST_RETURN: &str = "__master_req_channel_return/";
 /// What functions fire to send the grains to the masters again, or to fetch the minion's pillar again.
 const REFRESHES: [&str; 2] = ["pillar_refresh", "grains_refresh"];
+const REFRESHED: &str = "/salt/minion/minion_pillar_refresh_complete";
+/// What functions fire to have modules loaded again: ours reload by themselves.
+const MODULE_REFRESH: &str = "module_refresh";
+const MODULES_REFRESHED: &str = "/salt/minion/minion_mod_refresh_complete";
 /// The functions that send the master an event; their caller gets an error if the master does not take it.
 const SENDING: [&str; 2] = ["event.send", "event.fire_master"];
 /// Python's number of that log level.
@@ -41,16 +46,35 @@ pub(super) async fn follow_bus(node: Arc<Node>, events: EventCursor) {
 }
 
 fn is_for_the_minion(tag: &[u8]) -> bool {
-    tag == FIRE_MASTER.as_bytes() || tag.starts_with(REQUEST.as_bytes())
+    let own = [FIRE_MASTER, MANAGE_BEACONS, MANAGE_SCHEDULE, MODULE_REFRESH];
+    let mut own = own.into_iter().chain(REFRESHES);
+    own.any(|own| own.as_bytes() == tag) || tag.starts_with(REQUEST.as_bytes())
 }
 
 fn take(node: &Arc<Node>, event: EventRef<'_>) {
     let Ok(Value::Map(data)) = event.decode() else {
         return;
     };
-    if event.tag() == FIRE_MASTER {
-        send_up(node, &data);
-    } else if let Some(rest) = event.tag().strip_prefix(REQUEST) {
+    match event.tag() {
+        FIRE_MASTER => send_up(node, &data),
+        request @ (MANAGE_BEACONS | MANAGE_SCHEDULE) => {
+            if let Some((tag, answer)) = beacons_and_schedule::answer(request, &data) {
+                node.fire(&tag, answer);
+            }
+        }
+        MODULE_REFRESH => {
+            if data.get("notify").is_some_and(Value::is_true) {
+                node.fire(MODULES_REFRESHED, Map::from_iter([("complete", true)]));
+            }
+        }
+        tag if REFRESHES.contains(&tag) => node.refreshes.wanted.notify_one(),
+        tag => payload(node, tag, data),
+    }
+}
+
+/// `__master_req_channel_payload/…`
+fn payload(node: &Arc<Node>, tag: &str, data: Map) {
+    if let Some(rest) = tag.strip_prefix(REQUEST) {
         let uuid = rest.split('/').next().unwrap_or_default().to_owned();
         if node.options.bus_is_open_to_all {
             let refusal = Map::from_iter([("error", node_bus::OPEN_TO_EVERYBODY)]);
@@ -175,6 +199,37 @@ fn answer(outcome: Outcome, jid: &str) -> Map {
     data
 }
 
+/// Requests to refresh the pillar: one at a time, however many events ask for it.
+#[derive(Default)]
+pub(super) struct Refreshes {
+    wanted: Notify,
+    /// The functions that wait here. Those of Salt's wait for the event.
+    waiting: Mutex<Vec<Answer<()>>>,
+}
+
+impl Refreshes {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Answer<()>>> {
+        // A list that is only pushed to and taken is whole even after a panic.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refreshes the pillar whenever an event asks for it, for ever.
+pub(super) async fn serve_refreshes(node: Arc<Node>) {
+    loop {
+        node.refreshes.wanted.notified().await;
+        // Whoever asks from here on is served by the next refresh.
+        let waiting = std::mem::take(&mut *node.refreshes.waiting());
+        // So that a target by a new grain selects the minion when the function has returned.
+        let refreshed = timeout(REFRESHED_WITHIN, refresh_pillar(&node)).await;
+        let data = Map::from_iter([("complete", refreshed.is_ok())]);
+        node.fire(REFRESHED, data);
+        for answer in waiting {
+            let _ = answer.send(Ok(()));
+        }
+    }
+}
+
 /// Takes a fresh pillar from every master, which gets to know the minion's grains by it.
 async fn refresh_pillar(node: &Node) {
     for client in node.masters() {
@@ -191,17 +246,13 @@ pub(super) async fn serve_functions(node: Arc<Node>, mut requests: mpsc::Receive
     while let Some(request) = requests.recv().await {
         match request {
             HostRequest::Fire { tag, data, answer } => {
-                let fired = node.bus.fire(&tag, data).map(drop).map_err(HostError::from);
-                if !REFRESHES.contains(&tag.as_str()) {
+                if REFRESHES.contains(&tag.as_str()) {
+                    node.refreshes.waiting().push(answer);
+                    node.fire(&tag, data);
+                } else {
+                    let fired = node.bus.fire(&tag, data).map(drop).map_err(HostError::from);
                     let _ = answer.send(fired);
-                    continue;
                 }
-                let asking = node.clone();
-                node.tasks.spawn(async move {
-                    // So that a target by a new grain selects the minion when the function has returned.
-                    let _ = timeout(REFRESHED_WITHIN, refresh_pillar(&asking)).await;
-                    let _ = answer.send(fired);
-                });
             }
             HostRequest::SendEvent { answer, .. }
                 if node.standings.best() == Standing::Rejected =>

@@ -5,6 +5,7 @@
 //! send requests through the minion's bus (`local_requests`). None waits for another. Facts:
 //! `docs/protocol/network.md` §8 to §11.
 
+mod beacons_and_schedule;
 mod connection;
 mod forward;
 mod job_slots;
@@ -45,6 +46,7 @@ pub use self::transport::TransportError;
 
 use self::forward::{Item, Queue};
 use self::jobs::Jobs;
+use self::local_requests::Refreshes;
 use self::master_client::MasterClient;
 use self::standing::Standings;
 use self::tasks::Tasks;
@@ -106,6 +108,7 @@ pub(crate) struct Node {
     up: Vec<watch::Sender<Option<MasterClient>>>,
     /// For each uplink, what its masters said of the minion's key.
     standings: Standings,
+    refreshes: Refreshes,
 }
 
 /// A connection to one master at a time: a single master, or a list of masters for failover.
@@ -252,6 +255,7 @@ impl Minion {
             queues: queues(&options, uplinks)?,
             up: (0..uplinks).map(|_| watch::Sender::new(None)).collect(),
             standings: Standings::new(uplinks),
+            refreshes: Refreshes::default(),
             options,
         };
         Ok(Self {
@@ -276,6 +280,7 @@ impl Minion {
         let events = node.bus.follow();
         tasks.spawn(local_requests::follow_bus(node.clone(), events));
         tasks.spawn(local_requests::serve_functions(node.clone(), requests));
+        tasks.spawn(local_requests::serve_refreshes(node.clone()));
         for (queue, up) in node.queues.iter().zip(&node.up) {
             let up = up.subscribe();
             tasks.spawn(forward::run(queue.clone(), node.options.clone(), up));

@@ -19,6 +19,7 @@ mod jobs_salt;
 mod master_clear;
 mod master_handle;
 mod mine_salt;
+mod minion_bus;
 mod minion_options;
 mod minion_signatures;
 mod network_options;
