@@ -1,6 +1,7 @@
 //! `/` and `/run`: commands for minions and master.
 
 use brine_auth::{Login, is_token};
+use brine_wire::network::field;
 use brine_wire::{Map, Value};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -149,11 +150,28 @@ async fn execute_one(context: &Context, mut chunk: Map) -> Result<Value, RestErr
     let Ok(_permit) = state.commands.acquire().await else {
         return Err(RestError::NoMaster); // never closed
     };
+    let is_event = client == Client::Runner && chunk.get("full_return").is_some_and(Value::is_true);
     let low = Low {
         client,
         fields: chunk,
     };
-    Ok(state.operator.run(low, credential).await?)
+    let mut result = state.operator.run(low, credential).await?;
+    if is_event {
+        as_streamed(context, &mut result);
+    }
+    Ok(result)
+}
+
+/// Writes the event in a runner's `full_return` as streams write it.
+fn as_streamed(context: &Context, result: &mut Value) {
+    let Value::Map(event) = result else {
+        return;
+    };
+    let tag = field::text(event, "tag").unwrap_or_default().to_owned();
+    if let Some(mut data) = event.get("data").cloned() {
+        context.state.streams.events_of().rewrite(&tag, &mut data);
+        event.insert("data", data);
+    }
 }
 
 /// The client of a command, if it may be used.

@@ -6,6 +6,7 @@
 
 use brine_log::{Gap, LogId, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;
+use brine_wire::network::events::KEY;
 use brine_wire::{Value, json, msgpack};
 
 use crate::events::form;
@@ -17,25 +18,46 @@ pub(crate) const GAP_TAG: &str = "brine/gap";
 /// connects again. Salt's bytes; the line belongs to the first record.
 pub(crate) const RETRY: &str = "retry: 400\n";
 
-/// How `_stamp` is written.
+/// The release in whose form events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stamps {
-    /// As it was fired: with `+00:00` by programs of 3008.
+pub enum EventsOf {
+    /// The bus's: as they were fired.
     #[default]
-    AsFired,
-    /// Without a zone, as 3006 and 3007 write it.
-    WithoutZone,
+    Bus,
+    /// One before 3008: no zone in `_stamp`, and the words of its `salt/key` events.
+    Before3008,
+}
+
+impl EventsOf {
+    /// Data that were fired under `tag`, in the form of this release.
+    pub(crate) fn rewrite(self, tag: &str, data: &mut Value) {
+        let (Self::Before3008, Value::Map(data)) = (self, data) else {
+            return;
+        };
+        let stamp = data.get("_stamp").and_then(Value::as_str);
+        if let Some(naive) = stamp.and_then(|stamp| stamp.strip_suffix("+00:00")) {
+            let naive = naive.to_owned();
+            data.insert("_stamp", naive);
+        }
+        let act = data.get("act").and_then(Value::as_str);
+        let act = match act.filter(|_| tag == KEY) {
+            Some("accepted") => "accept",
+            Some("rejected") => "reject",
+            _ => return,
+        };
+        data.insert("act", act);
+    }
 }
 
 /// A form of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Salt's server-sent events, with an `id:` line in each.
-    ServerSent(Stamps),
+    ServerSent(EventsOf),
     /// The lines of the local socket.
     Lines,
     /// One JSON object `{"data": …, "tag": …}` per line: what WebSockets send, one line each.
-    Messages(Stamps),
+    Messages(EventsOf),
 }
 
 impl Form {
@@ -51,18 +73,18 @@ impl Form {
     pub(crate) fn event(self, log: LogId, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Lines => form::Form::Lines.event(log, event, out),
-            Self::ServerSent(stamps) => {
+            Self::ServerSent(events_of) => {
                 let (tag, data) = split(event);
                 let id = Position {
                     log,
                     seq: event.seq,
                 };
-                let text = server_sent(&tag, id, &object(data, &tag, stamps));
+                let text = server_sent(&tag, id, &object(data, &tag, events_of));
                 out.extend_from_slice(text.as_bytes());
             }
-            Self::Messages(stamps) => {
+            Self::Messages(events_of) => {
                 let (tag, data) = split(event);
-                out.extend_from_slice(object(data, &tag, stamps).as_bytes());
+                out.extend_from_slice(object(data, &tag, events_of).as_bytes());
                 out.push(b'\n');
             }
         }
@@ -123,30 +145,17 @@ fn one_line(tag: &str) -> std::borrow::Cow<'_, str> {
 
 /// `{"data": {…}, "tag": "my/tag"}`, as Salt's `json.dumps` writes it; bytes are text if they are
 /// UTF-8, else base64.
-fn object(data: &[u8], tag: &str, stamps: Stamps) -> String {
+fn object(data: &[u8], tag: &str, events_of: EventsOf) -> String {
     // The bus checks only the first values of large data; what is malformed behind them is shown as
     // the bytes it is.
     let mut data = msgpack::decode(data).unwrap_or_else(|_| Value::Bin(data.to_vec()));
-    if stamps == Stamps::WithoutZone {
-        without_zone(&mut data);
-    }
+    events_of.rewrite(tag, &mut data);
     let mut text = String::from("{\"data\": ");
     json::to_line(&data, &mut text);
     text.push_str(", \"tag\": ");
     json::to_line(&tag.into(), &mut text);
     text.push('}');
     text
-}
-
-fn without_zone(data: &mut Value) {
-    let Value::Map(data) = data else {
-        return;
-    };
-    let stamp = data.get("_stamp").and_then(Value::as_str);
-    if let Some(naive) = stamp.and_then(|stamp| stamp.strip_suffix("+00:00")) {
-        let naive = naive.to_owned();
-        data.insert("_stamp", naive);
-    }
 }
 
 /// The position of a reader whose next event is `next`.
@@ -192,21 +201,40 @@ mod tests {
             r#"{"b": 1, "a": "é", "_stamp": "2026-11-23T21:12:11.666535+00:00"}"#,
         );
         assert_eq!(
-            written(Form::ServerSent(Stamps::AsFired), &event, 6),
+            written(Form::ServerSent(EventsOf::Bus), &event, 6),
             "tag: my/tag\nid: 7f3a-42\ndata: {\"data\": {\"b\": 1, \"a\": \"é\", \
              \"_stamp\": \"2026-11-23T21:12:11.666535+00:00\"}, \"tag\": \"my/tag\"}\n\n"
         );
         assert_eq!(
-            written(Form::Messages(Stamps::WithoutZone), &event, 6),
+            written(Form::Messages(EventsOf::Before3008), &event, 6),
             "{\"data\": {\"b\": 1, \"a\": \"é\", \"_stamp\": \"2026-11-23T21:12:11.666535\"}, \
              \"tag\": \"my/tag\"}\n"
         );
     }
 
+    /// SaltGUI shows keys by these words.
+    #[test]
+    fn events_of_keys_have_the_words_of_releases_before_3008() {
+        let of = |tag: &str, act: &str| {
+            let event = event(tag, &format!(r#"{{"act": "{act}"}}"#));
+            written(Form::Messages(EventsOf::Before3008), &event, tag.len())
+        };
+        for (act, before_3008) in [
+            ("accepted", "accept"),
+            ("rejected", "reject"),
+            ("delete", "delete"),
+        ] {
+            let expected =
+                format!("{{\"data\": {{\"act\": \"{before_3008}\"}}, \"tag\": \"salt/key\"}}\n");
+            assert_eq!(of("salt/key", act), expected);
+        }
+        assert!(of("my/key", "accepted").contains("accepted"));
+    }
+
     #[test]
     fn neither_bytes_nor_a_tags_line_ends_break_a_record() {
         let sse = written(
-            Form::ServerSent(Stamps::AsFired),
+            Form::ServerSent(EventsOf::Bus),
             b"a\nid: 7\r\n\n\x82\xa1b\xc4\x01\xff\xa1t\xc4\x01t",
             8,
         );
@@ -215,7 +243,7 @@ mod tests {
             "tag: a id: 7 \nid: 7f3a-42\ndata: {\"data\": {\"b\": \"/w==\", \"t\": \"t\"}, \
              \"tag\": \"a\\nid: 7\\r\"}\n\n"
         );
-        let malformed = written(Form::Messages(Stamps::AsFired), b"t\n\n\x81\xc1", 1);
+        let malformed = written(Form::Messages(EventsOf::Bus), b"t\n\n\x81\xc1", 1);
         assert_eq!(malformed.matches('\n').count(), 1, "{malformed}");
     }
 
@@ -235,13 +263,13 @@ mod tests {
         };
         let data = r#"{"from": "7f3a-42", "to": "7f3a-99", "missed": 57, "reason": null}"#;
         assert_eq!(
-            written(Form::ServerSent(Stamps::AsFired)),
+            written(Form::ServerSent(EventsOf::Bus)),
             format!(
                 "event: gap\ntag: brine/gap\nid: 7f3a-99\ndata: {{\"data\": {data}, \"tag\": \"brine/gap\"}}\n\n"
             )
         );
         assert_eq!(
-            written(Form::Messages(Stamps::AsFired)),
+            written(Form::Messages(EventsOf::Bus)),
             format!("{{\"data\": {data}, \"tag\": \"brine/gap\"}}\n")
         );
         assert_eq!(written(Form::Lines), format!("{{\"gap\": {data}}}\n"));

@@ -49,7 +49,7 @@ use crate::events::read::{self, Query, QueryContext};
 use crate::rest::{Answer, Context, RestError, Session, blanked, head_bytes};
 use crate::state::{ApiState, Audit, Noticed, Readers};
 
-pub use self::form::Stamps;
+pub use self::form::EventsOf;
 
 /// Streams that wait for the fan-out to accept them.
 const JOINS: usize = 1024;
@@ -61,8 +61,8 @@ pub struct StreamConfig {
     pub heartbeat: Duration,
     /// How many seconds local time is ahead of UTC at a moment, for times without a zone.
     pub zone: fn(i64) -> i32,
-    /// How `_stamp` is written.
-    pub stamps: Stamps,
+    /// The release in whose form events are written.
+    pub events_of: EventsOf,
 }
 
 impl Default for StreamConfig {
@@ -70,7 +70,7 @@ impl Default for StreamConfig {
         Self {
             heartbeat: Duration::from_secs(15),
             zone: |_| 0,
-            stamps: Stamps::AsFired,
+            events_of: EventsOf::Bus,
         }
     }
 }
@@ -161,6 +161,11 @@ impl Shared {
 }
 
 impl Streams {
+    /// The release in whose form events are written.
+    pub(crate) const fn events_of(&self) -> EventsOf {
+        self.config.events_of
+    }
+
     /// Starts the thread that serves streams which have caught up with the log of `api`.
     ///
     /// # Errors
@@ -310,7 +315,7 @@ pub(crate) async fn respond(
 fn events(context: &Context, request: &Request<Incoming>) -> Result<Answer, RestError> {
     let form = match context.accept() {
         Some(accept) if asks_for_lines(accept) => Form::Lines,
-        _ => Form::ServerSent(context.state.streams.config.stamps),
+        _ => Form::ServerSent(context.state.streams.config.events_of),
     };
     // One answer per connection, in chunks; hyper says where a body ends that it sends.
     let takes_over = context.can_take_over() && request.version() == Version::HTTP_11;
@@ -419,7 +424,7 @@ pub(crate) fn fuzz_record(bytes: &[u8]) {
         tag_bytes: end.unwrap_or(bytes.len()),
     };
     let mut record = Vec::new();
-    Form::ServerSent(Stamps::WithoutZone).event(LogId(1), &event, &mut record);
+    Form::ServerSent(EventsOf::Before3008).event(LogId(1), &event, &mut record);
     let text = std::str::from_utf8(&record).expect("a record is text");
     assert!(!text.contains('\r'));
     let lines: Vec<&str> = text.lines().filter(|line| *line != "event: gap").collect();
@@ -436,7 +441,7 @@ pub(crate) fn fuzz_record(bytes: &[u8]) {
         .expect("a chunk begins with its size");
     assert_eq!(body.strip_suffix(b"\r\n"), Some(record.as_slice()));
     record.clear();
-    Form::Messages(Stamps::AsFired).event(LogId(1), &event, &mut record);
+    Form::Messages(EventsOf::Bus).event(LogId(1), &event, &mut record);
     assert_eq!(
         record.iter().position(|byte| *byte == b'\n'),
         Some(record.len() - 1)

@@ -54,7 +54,7 @@ pub(super) fn respond(
     kind: StreamKind,
     request: &Request<Incoming>,
 ) -> Result<Answer, RestError> {
-    let form = Form::Messages(context.state.streams.config.stamps);
+    let form = Form::Messages(context.state.streams.config.events_of);
     let (query, wants_formatted) = without_format(context.query());
     let prepared = prepare(context, request, &query, form, Wire::Bare)?;
     let accept = accept_key(request)?;

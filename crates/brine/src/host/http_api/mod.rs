@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use brine_api::network;
 use brine_api::rest::{Operator, RestState};
-use brine_api::stream::{Stamps, StreamConfig, Streams};
+use brine_api::stream::{EventsOf, StreamConfig, Streams};
 use brine_api::{ApiState, network::Tls};
 use brine_config::Brine;
 use brine_wire::compat::Series;
@@ -53,9 +53,9 @@ pub(crate) fn start(
         &api,
         StreamConfig {
             zone: local_offset,
-            stamps: match forms.map(|forms| forms.series()) {
-                Some(Series::S3006 | Series::S3007) => Stamps::WithoutZone,
-                _ => Stamps::AsFired,
+            events_of: match forms.map(|forms| forms.series()) {
+                Some(Series::S3006 | Series::S3007) => EventsOf::Before3008,
+                _ => EventsOf::Bus,
             },
             ..StreamConfig::default()
         },
