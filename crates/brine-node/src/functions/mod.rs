@@ -31,3 +31,6 @@ pub use run::Functions;
 pub(crate) use sync::fuzz_module_path;
 
 pub use crate::call::{Call, CallLog, Failure, LogRecord, Outcome, Unloaded};
+
+/// Keywords that Salt's clients take for themselves, or send with every call of a runner or wheel function.
+pub const CLIENT_KEYWORDS: [&str; 5] = ["client", "kwarg", "match", "print_event", "full_return"];

@@ -288,7 +288,7 @@ async fn wheel_functions_change_keys_and_show_where_they_are() {
             json!({}),
             json!({
                 "minions_pre": ["a1", "a2", "a3", "a4"], "minions_rejected": [], "minions": [],
-                "minions_denied": [],
+                "minions_denied": [], "local": ["master.pem", "master.pub"],
             }),
         ),
         ("key.list", json!(["bogus"]), json!({}), json!({})),

@@ -41,6 +41,33 @@ async fn a_handle_fires_publishes_runs_functions_and_counts() {
     let keys = handle.wheel(Call::new("key.list_all"), &own).await.unwrap();
     let accepted = keys.as_map().and_then(|keys| keys.get("minions"));
     assert_eq!(accepted, Some(&Value::Array(vec!["m1".into()])));
+    // SaltGUI sends `match` with every call; any other keyword that a function lacks is a mistake.
+    let wheel = |name: &str, keyword: &str, value: &str| {
+        let mut call = Call::new(name);
+        call.kwargs = Map::from_iter([(keyword, value)]);
+        call
+    };
+    for name in [
+        "key.list_all",
+        "minions.connected",
+        "config.values",
+        "key.finger_master",
+        "key.master_key_str",
+    ] {
+        assert!(
+            handle.wheel(wheel(name, "match", "*"), &own).await.is_ok(),
+            "{name}"
+        );
+        assert!(
+            handle.wheel(wheel(name, "mach", "*"), &own).await.is_err(),
+            "{name}"
+        );
+    }
+    let listed = handle
+        .wheel(wheel("key.list", "match", "all"), &own)
+        .await
+        .unwrap();
+    assert_eq!(listed, keys);
     let refused = handle.wheel(Call::new("key.list_all"), &fred).await;
     assert!(matches!(refused, Err(WheelError::NotPermitted)));
 

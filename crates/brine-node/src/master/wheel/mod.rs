@@ -15,7 +15,7 @@ use brine_wire::{Map, Value, msgpack};
 use self::events::CallEvents;
 use super::context::Context;
 use crate::functions::signature::{Bound, Origin, Signature};
-use crate::functions::{Call, Failure};
+use crate::functions::{CLIENT_KEYWORDS, Call, Failure};
 use crate::keys::{self, Action, Found, Include, Keys, KeysError};
 
 /// A wheel function.
@@ -151,6 +151,7 @@ pub(super) fn run(master: &Context, call: Call, user: &str) -> (Value, Result<Va
     let mut events = CallEvents::begin(master, &call.fun, user);
     let returned = find(&call.fun).and_then(|(which, signature)| {
         let name = call.fun.clone();
+        let call = without_client_keywords(call, &signature);
         let bound = signature.bind(&name, "", call, Origin::Job)?;
         events.started(fun_args(&signature, &bound));
         execute(master, which, &bound, user)
@@ -176,6 +177,17 @@ fn call(load: &Map) -> Call {
             call.kwargs = by_name.cloned().collect();
         }
     }
+    call
+}
+
+/// Without the keywords of clients that the function does not take; Salt's wheel ignores them. Any other is a mistake.
+fn without_client_keywords(mut call: Call, signature: &Signature) -> Call {
+    let takes = |name: &str| signature.parameters.iter().any(|(own, _)| *own == name);
+    let kept = call.kwargs.into_iter().filter(|(name, _)| {
+        name.as_str()
+            .is_none_or(|name| takes(name) || !CLIENT_KEYWORDS.contains(&name))
+    });
+    call.kwargs = kept.collect();
     call
 }
 
@@ -243,7 +255,8 @@ fn execute(master: &Context, which: Which, bound: &Bound, user: &str) -> Result<
     let text = || first.as_str().unwrap_or_default();
     Ok(match which {
         Which::List => match text() {
-            word if word == "all" || keys::state_of(word).is_some() => keys.list(word)?,
+            word if word.starts_with("all") => keys.list_all()?,
+            word if keys::state_of(word).is_some() => keys.list(word)?,
             _ => Map::new().into(),
         },
         Which::ListAll => keys.list_all()?,

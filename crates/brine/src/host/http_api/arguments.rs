@@ -9,6 +9,8 @@ use brine_api::rest::OperatorError;
 use brine_config::{Arguments, parse_value, split_keyword};
 use brine_node::JobRequest;
 use brine_node::client::BatchSize;
+use brine_node::functions::CLIENT_KEYWORDS;
+use brine_node::runner::functions;
 use brine_wire::network::{Jid, field};
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
@@ -147,7 +149,7 @@ pub(super) fn seconds(value: Option<&Value>) -> Option<f64> {
     (seconds.is_finite() && seconds > 0.0).then(|| seconds.min(DAY))
 }
 
-/// The arguments of a runner or wheel function: all fields that are nothing else.
+/// The arguments of a wheel function: all fields that are nothing else.
 pub(super) fn call(fields: &Map) -> Arguments {
     const NOT_ARGUMENTS: [&str; 5] = ["fun", "arg", "kwarg", "timeout", "full_return"];
     let mut arguments = arguments(fields);
@@ -158,6 +160,22 @@ pub(super) fn call(fields: &Map) -> Arguments {
         {
             arguments.keyword.insert(name.clone(), value.clone());
         }
+    }
+    arguments
+}
+
+/// The arguments of a runner function, without the keywords of clients that it does not take: SaltGUI sends `match` with
+/// every command. Salt's client leaves out any keyword, and so also what is misspelt.
+pub(super) fn runner_call(fields: &Map) -> Arguments {
+    let mut arguments = call(fields);
+    let function = field::text(fields, "fun").and_then(functions::named);
+    if let Some(function) = function {
+        let keywords = arguments.keyword.into_iter();
+        let kept = keywords.filter(|(name, _)| {
+            name.as_str()
+                .is_none_or(|name| function.has_parameter(name) || !CLIENT_KEYWORDS.contains(&name))
+        });
+        arguments.keyword = kept.collect();
     }
     arguments
 }
@@ -287,5 +305,19 @@ mod tests {
         ] {
             assert_eq!(seconds(Some(&value)), expected, "{value:?}");
         }
+    }
+
+    #[test]
+    fn a_runner_does_not_get_what_is_the_clients() {
+        let command =
+            r#"{"fun": "jobs.list_jobs", "match": "*", "search_function": "a", "mach": 1}"#;
+        let call = runner_call(&fields(command));
+        assert_eq!(
+            shown(call.keyword),
+            r#"{"search_function": "a", "mach": 1}"#
+        );
+        // Another master's function may take it.
+        let others = runner_call(&fields(r#"{"fun": "own.function", "match": "*"}"#));
+        assert_eq!(shown(others.keyword), r#"{"match": "*"}"#);
     }
 }

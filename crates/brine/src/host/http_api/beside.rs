@@ -158,7 +158,7 @@ impl BesideMaster {
 
     /// Starts a runner function; `tag` and `jid` of its events.
     async fn start_runner(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
-        let called = arguments::call(fields);
+        let called = arguments::runner_call(fields);
         let mut kwarg = Map::new();
         kwarg.insert("kwarg", called.keyword);
         kwarg.insert("arg", called.positional);

@@ -85,7 +85,7 @@ impl OwnMaster {
         let fun = fun(fields)?;
         let jid = new_jid();
         let mut events = self.master.follow();
-        let called = arguments::call(fields);
+        let called = arguments::runner_call(fields);
         let returned = self.master.run_runner(&fun, called, by, jid.clone()).await;
         let returned = returned.map_err(|error| runner_error(&error))?;
         if !fields.get("full_return").is_some_and(Value::is_true) {
@@ -144,7 +144,7 @@ impl Operator for OwnMaster {
                 Client::Runner => self.runner(fields, &caller).await,
                 Client::RunnerAsync => {
                     let fun = fun(fields)?;
-                    let called = arguments::call(fields);
+                    let called = arguments::runner_call(fields);
                     let started = self.master.start_runner(&fun, called, &caller);
                     started.map_err(|error| runner_error(&error))
                 }
