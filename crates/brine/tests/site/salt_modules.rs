@@ -127,7 +127,12 @@ fn site(version: &str) -> Site {
     fs::write(site.path("two/minion"), two).unwrap();
     let python = python(version);
     let python = python.get_program().to_str().unwrap();
-    append("minion", format!("brine: {{python: {python}}}\n"));
+    // Salt's modules read the minion's bus as their release frames it.
+    let compat = version.split('.').next().unwrap();
+    append(
+        "minion",
+        format!("brine: {{python: {python}, compat: {compat}}}\n"),
+    );
     fs::create_dir_all(site.path("pillar")).unwrap();
     let slow = format!(
         "slow:\n  cmd.run:\n    - name: touch {path}/begun; until [ -e {path}/go ]; do sleep 0.1; done\n"
