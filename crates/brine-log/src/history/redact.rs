@@ -22,9 +22,17 @@ const HOOK_FIELDS: [&[u8]; 4] = [
 const HOOK_BODY: &[u8] = b"body";
 const HOOK_POST: &[u8] = b"post";
 
-/// Where the events of wheel functions begin, and the private key in those of `key.gen` and `key.gen_accept`.
-const WHEEL: &[u8] = b"salt/wheel/";
-const WHEEL_FIELD: &[u8] = b"priv";
+/// How the events of wheel and runner functions begin, and the private key in returns of `key.gen` and
+/// `key.gen_accept`: runner functions of jobs return them once more.
+const CALLS: [&[u8]; 2] = [b"salt/wheel/", b"salt/run/"];
+const PRIVATE_KEY: &[u8] = b"priv";
+
+/// How the tags of jobs that a master of Salt refuses begin and end. Their data are the request as the client sent it,
+/// with the key of the master's user, and the client's token or password in `kwargs`.
+const REFUSED: (&[u8], &[u8]) = (b"salt/job/", b"/error");
+const KEY: &[u8] = b"key";
+const PROOFS: &[u8] = b"kwargs";
+const PROOF_FIELDS: [&[u8]; 3] = [b"token", b"password", KEY];
 
 /// What stands in place of a value: a text.
 const BLANK: &[u8] = b"\xa8********";
@@ -70,18 +78,24 @@ impl Redactor {
         }
         let names = |field: &[u8]| find(data, field).is_some();
         let is_named = self.fields.iter().any(|field| names(field.as_bytes()));
+        let tag = without_syndics(tag);
         let is_hook = tag.starts_with(HOOKS);
-        let is_wheel = tag.starts_with(WHEEL) && names(WHEEL_FIELD);
-        if !is_named && !is_hook && !is_wheel {
+        let is_call = CALLS.iter().any(|begin| tag.starts_with(begin)) && names(PRIVATE_KEY);
+        let is_refused = tag.starts_with(REFUSED.0) && tag.ends_with(REFUSED.1);
+        if !is_named && !is_hook && !is_call && !is_refused {
             return Stored::AsItIs;
         }
         let is_secret = |field: &Field<'_>| {
-            let Field { name, .. } = *field;
+            let Field {
+                name, outermost, ..
+            } = *field;
             let is_header = || HOOK_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name));
             // Nobody can say where in a body of any form the value is.
             let is_body = || name == HOOK_BODY || name == HOOK_POST && field.has_text;
-            is_hook && (is_header() || is_named && field.is_outermost && is_body())
-                || is_wheel && name == WHEEL_FIELD
+            is_hook && (is_header() || is_named && outermost.is_none() && is_body())
+                || is_call && name == PRIVATE_KEY
+                || is_refused && outermost.is_none() && name == KEY
+                || is_refused && outermost == Some(PROOFS) && PROOF_FIELDS.contains(&name)
                 || self.fields.iter().any(|own| own.as_bytes() == name)
         };
         self.buffer.clear();
@@ -91,7 +105,7 @@ impl Redactor {
             out: &mut self.buffer,
             copied: 0,
         };
-        let walked = blanking.walk(0, MAX_DEPTH, &is_secret);
+        let walked = blanking.walk(0, MAX_DEPTH, None, &is_secret);
         let copied = blanking.copied;
         self.buffer.extend_from_slice(&data[copied..]);
         match walked {
@@ -105,11 +119,22 @@ impl Redactor {
     }
 }
 
+/// The tag that an event has where it was fired; syndics put their names before it.
+fn without_syndics(mut tag: &[u8]) -> &[u8] {
+    while let Some(rest) = tag.strip_prefix(b"syndic/") {
+        let Some(end) = memchr::memchr(b'/', rest) else {
+            break;
+        };
+        tag = &rest[end + 1..];
+    }
+    tag
+}
+
 /// A field of a mapping.
 struct Field<'e> {
     name: &'e [u8],
-    /// Whether the mapping is the event's data.
-    is_outermost: bool,
+    /// The field of the event's data in which this one is; `None` for those fields themselves.
+    outermost: Option<&'e [u8]>,
     /// Whether the value is a text.
     has_text: bool,
 }
@@ -122,12 +147,13 @@ struct Blanking<'e> {
     copied: usize,
 }
 
-impl Blanking<'_> {
+impl<'e> Blanking<'e> {
     /// Blanks fields in the value at `at`; returns where it ends, `None` if the bytes are not msgpack.
     fn walk(
         &mut self,
         at: usize,
         depth: usize,
+        outermost: Option<&'e [u8]>,
         is_secret: &impl Fn(&Field<'_>) -> bool,
     ) -> Option<usize> {
         let bytes = self.bytes;
@@ -147,14 +173,15 @@ impl Blanking<'_> {
         };
         for _ in 0..items {
             if !is_map {
-                next = self.walk(next, inner, is_secret)?;
+                next = self.walk(next, inner, outermost, is_secret)?;
                 continue;
             }
             let key_end = skip(bytes, next)?;
-            let is_blanked = text(&bytes[next..key_end]).is_some_and(|name| {
+            let name = text(&bytes[next..key_end]);
+            let is_blanked = name.is_some_and(|name| {
                 is_secret(&Field {
                     name,
-                    is_outermost: depth == MAX_DEPTH,
+                    outermost,
                     has_text: bytes.get(key_end).is_some_and(|marker| is_text(*marker)),
                 })
             });
@@ -166,7 +193,7 @@ impl Blanking<'_> {
                     self.copied = end;
                     end
                 }
-                false => self.walk(key_end, inner, is_secret)?,
+                false => self.walk(key_end, inner, outermost.or(name).or(Some(b"")), is_secret)?,
             };
         }
         Some(next)
@@ -323,18 +350,53 @@ mod tests {
         let mut redactor = Redactor::new([]);
         let data = |private: &str| {
             let keys = map(&[("priv", private.into()), ("pub", "public".into())]);
-            map(&[("fun", "wheel.key.gen_accept".into()), ("return", keys)])
+            let job = map(&[("return", map(&[("return", keys)]))]);
+            let returned = map(&[("20261129145430682182", job)]);
+            map(&[("fun", "jobs.lookup_jid".into()), ("return", returned)])
         };
-        let read = stored(
-            &mut redactor,
+        for tag in [
             "salt/wheel/20261129145430682182/ret",
-            &data("s3cret"),
-        );
-        assert_eq!(read, data("********"));
-        assert_eq!(
-            stored(&mut redactor, "my/tag", &data("s3cret")),
-            data("s3cret")
-        );
+            "salt/run/20261129145430682182/ret",
+            "syndic/s1/salt/run/20261129145430682182/ret",
+        ] {
+            let read = stored(&mut redactor, tag, &data("s3cret"));
+            assert_eq!(read, data("********"), "{tag}");
+        }
+        let read = stored(&mut redactor, "my/tag", &data("s3cret"));
+        assert_eq!(read, data("s3cret"));
+    }
+
+    #[test]
+    fn what_proves_who_asks_is_blanked_in_events_of_refused_jobs() {
+        let mut redactor = Redactor::new([]);
+        let data = |secret: &str| {
+            let proofs = [
+                ("token", secret.into()),
+                ("username", "ann".into()),
+                ("password", secret.into()),
+                ("in", map(&[("key", secret.into())])),
+            ];
+            map(&[
+                ("fun", "test.arg".into()),
+                (
+                    "arg",
+                    map(&[("key", "kept".into()), ("token", "kept".into())]),
+                ),
+                ("key", secret.into()),
+                ("kwargs", map(&proofs)),
+            ])
+        };
+        for tag in [
+            "salt/job/error",
+            "salt/job/20261129145430682182/error",
+            "syndic/s1/salt/job/error",
+            "syndic/top/syndic/s1/salt/job/20261129145430682182/error",
+        ] {
+            let read = stored(&mut redactor, tag, &data("s3cret"));
+            assert_eq!(read, data("********"), "{tag}");
+        }
+        let tag = "salt/job/20261129145430682182/new";
+        assert_eq!(stored(&mut redactor, tag, &data("s3cret")), data("s3cret"));
     }
 
     #[test]
