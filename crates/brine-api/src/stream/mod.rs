@@ -283,7 +283,8 @@ impl Prepared {
         }
         let entry = self.shared.readers.enter(subject, self.text);
         let ends = Box::pin(self.session.ended());
-        let guard = (guard, self.shared.open.subscribe());
+        // Nobody else holds the session of a client that shows Salt's token itself, and a stream ends with its session.
+        let guard = (guard, self.session, self.shared.open.subscribe());
         let subscriber = Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
         let bounds = Bounds {
             end: read::end(&self.shared.log(), self.before, self.follows),

@@ -138,6 +138,28 @@ fn a_stream_ends_when_its_user_logs_out() {
 }
 
 #[test]
+fn a_stream_with_salts_token_goes_on_as_long_as_the_token_lives() {
+    let (network, recorded) = recorded("[]", |_| {});
+    let session = log_in(&network);
+    let file = recorded.token_files().pop().unwrap();
+    let token = file.file_stem().unwrap().to_str().unwrap();
+    network.fire("my/first", "{}");
+    let mut client = network.client();
+    client.send(&format!(
+        "GET /events?from=earliest HTTP/1.1\r\nhost: x\r\nx-auth-token: {token}\r\n\r\n"
+    ));
+    client.until("tag: my/first\n");
+    // From here on it is one of those that the fan-out serves.
+    for tag in ["my/second", "my/third"] {
+        network.fire(tag, "{}");
+        client.until(&format!("tag: {tag}\n"));
+    }
+    let shown = format!("x-auth-token: {session}\r\n");
+    assert_eq!(ask(&network, "POST /logout", &shown, "").0, 200);
+    client.until("\r\n0\r\n\r\n");
+}
+
+#[test]
 fn a_user_has_so_many_streams_and_no_more() {
     let (network, _recorded) = recorded("[]", |options| options.limits.streams_per_user = 2);
     let token = log_in(&network);

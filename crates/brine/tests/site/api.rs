@@ -14,7 +14,7 @@ use brine_wire::{Value, json};
 
 use crate::login::commands_log_in;
 use crate::positions::{Stored, Stream};
-use crate::site::{DEADLINE, Process, Site, free_port, wait_until};
+use crate::site::{Bus, DEADLINE, Process, Site, free_port, map, wait_until};
 
 const SALT: &str = "3008.3";
 
@@ -149,6 +149,7 @@ fn the_api_runs_beside_a_real_master() {
     bus.next("salt/minion/m1/start");
     api.wait();
     serves(&api);
+    refused_jobs_show_no_secrets(&api, &mut bus);
     commands_log_in(&site, SALT);
     // With a history of its own, positions outlive the API, and the log says when it was away.
     let fred = api.log_in("fred");
@@ -273,7 +274,9 @@ fn serves(api: &Api) {
         shown(&api.ask(&path, &head, "").value()).ends_with(r#""return": [{"m1": true}]}"#)
     });
     permissions(api);
-    stream(api, &fred);
+    for token in [&fred, &salts_token(api, "fred")] {
+        stream(api, token);
+    }
     let logout = api.post(&fred, "/logout", "{}");
     assert_eq!(
         shown(&logout.value()),
@@ -307,10 +310,7 @@ fn serves(api: &Api) {
 fn permissions(api: &Api) {
     let session = api.log_in("ann");
     let credentials = r#""username": "ann", "password": "hunter2", "eauth": "sharedsecret""#;
-    let made = api
-        .post("", "/token", &format!("{{{credentials}}}"))
-        .value();
-    let token = text(&made.as_array().unwrap()[0], "token");
+    let token = salts_token(api, "ann");
     for (command, code) in [
         (r#""client": "local", "tgt": "*", "fun": "test.ping""#, 200),
         (
@@ -345,11 +345,59 @@ fn permissions(api: &Api) {
     }
 }
 
+/// A master of Salt fires the request of a job that it refuses: it never gets its own key with the user's proof, and
+/// streams do not show the proof.
+fn refused_jobs_show_no_secrets(api: &Api, bus: &mut Bus) {
+    let fred = api.log_in("fred");
+    let token = salts_token(api, "ann");
+    let mut stream = Stream::open(api, &fred, None);
+    stream.until("retry: 400\n");
+    for (count, proof) in [
+        format!(r#""token": "{token}""#),
+        r#""username": "ann", "password": "hunter2", "eauth": "sharedsecret""#.to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let job = format!(
+            r#"{{"client": "local_async", "tgt": "m1", "fun": "cmd.run", "arg": ["{count}"], {proof}}}"#
+        );
+        assert_eq!(api.post("", "/run", &job).code, 401);
+        let fired = bus.next("salt/job/*error");
+        assert_eq!(fired.get("key"), None, "{fired:?}");
+        assert!(
+            map(&fired, "kwargs")
+                .get("eauth")
+                .or(map(&fired, "kwargs").get("token"))
+                .is_some()
+        );
+        stream.until(&format!(r#""arg": [{count}]"#));
+    }
+    api.post(&fred, "/hook/site/last", "{}");
+    stream.until("tag: salt/netapi/hook/site/last\n");
+    for secret in [&*token, "hunter2"] {
+        assert!(
+            !stream.said().contains(secret),
+            "{secret}: {}",
+            stream.said()
+        );
+    }
+}
+
+/// A token of Salt's.
+fn salts_token(api: &Api, user: &str) -> String {
+    let login =
+        format!(r#"{{"username": "{user}", "password": "hunter2", "eauth": "sharedsecret"}}"#);
+    let made = api.post("", "/token", &login).value();
+    text(&made.as_array().unwrap()[0], "token")
+}
+
 /// Events come, and webhooks are among them.
 fn stream(api: &Api, token: &str) {
     let mut stream = Stream::open(api, token, None);
     stream.until("retry: 400\n");
-    let hook = api.post(token, "/hook/site/done", r#"{"ok": true}"#);
+    let session = api.log_in("fred");
+    let hook = api.post(&session, "/hook/site/done", r#"{"ok": true}"#);
     assert_eq!(shown(&hook.value()), r#"{"success": true}"#);
     stream.until("tag: salt/netapi/hook/site/done\n");
 }

@@ -44,6 +44,11 @@ impl Stream {
         }
     }
 
+    /// All of what it has said.
+    pub(super) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// The position of the event with this tag.
     pub(super) fn id_of(&mut self, tag: &str) -> Option<String> {
         self.until(&format!("tag: {tag}\n"));
