@@ -1,5 +1,8 @@
 //! `/keys`: minions' keys, their fingerprints, and new accepted ones.
 
+use std::ops::RangeInclusive;
+
+use brine_wire::network::MinionId;
 use brine_wire::{Map, Value};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -10,6 +13,9 @@ use super::answer::Answer;
 use super::commands;
 use super::context::Context;
 use super::error::RestError;
+
+/// The sizes of keys that are made, in bits: larger ones take a core for minutes.
+const KEYSIZES: RangeInclusive<i128> = 2048..=8192;
 
 /// All ids by state.
 pub(super) async fn list(context: &Context) -> Result<Answer, RestError> {
@@ -33,25 +39,9 @@ pub(super) async fn post(
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Answer, RestError> {
-    let mut chunks = commands::read(context, head, incoming).await?;
-    chunks.truncate(1);
-    let mut id = String::new();
-    for chunk in &mut chunks {
-        chunk.insert("client", "wheel");
-        chunk.insert("fun", "key.gen_accept");
-        if let Some(mid) = chunk.remove("mid") {
-            chunk.insert("id_", mid);
-        }
-        let named = chunk.get("id_").and_then(Value::as_str);
-        id = named.unwrap_or_default().to_owned();
-    }
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if id.is_empty() || !id.bytes().all(is_plain) {
-        return Err(RestError::BadRequest(
-            "mid: expected the id of a minion".into(),
-        ));
-    }
-    let mut answers = commands::execute(context, chunks, None).await?;
+    let chunks = commands::read(context, head, incoming).await?;
+    let (chunk, id) = gen_accept(chunks.into_iter().next().unwrap_or_default())?;
+    let mut answers = commands::execute(context, vec![chunk], None).await?;
     let keys = returned(&answers.pop().unwrap_or(Value::Nil))?;
     let keys = keys.as_map().filter(|keys| !keys.is_empty());
     // Salt answers with empty files.
@@ -75,7 +65,42 @@ pub(super) async fn post(
     Ok(answer)
 }
 
-fn in_use(id: &str) -> String {
+/// The command that makes a key, and for whom. It is checked here because masters of Salt check nothing.
+fn gen_accept(mut chunk: Map) -> Result<(Map, MinionId), RestError> {
+    let wrong = |text: String| Err(RestError::BadRequest(text.into()));
+    // They would name another minion or size than the one that is checked.
+    if let Some(name) = ["arg", "kwarg"]
+        .into_iter()
+        .find(|name| chunk.get(*name).is_some())
+    {
+        return wrong(format!(
+            "{name}: expected mid, keysize and force by their names"
+        ));
+    }
+    if let Some(mid) = chunk.remove("mid") {
+        chunk.insert("id_", mid);
+    }
+    let named = chunk.get("id_").and_then(Value::as_str);
+    let id = match MinionId::parse(named.unwrap_or_default()) {
+        Ok(id) if id.is_plain() => id,
+        Ok(_) => return wrong("mid: expected the id of a minion".to_owned()),
+        Err(error) => return wrong(format!("mid: {error}")),
+    };
+    let bits = match chunk.get("keysize") {
+        None => Some(*KEYSIZES.start()),
+        Some(Value::Str(text)) => text.parse().ok(),
+        Some(keysize) => keysize.as_int(),
+    };
+    if !bits.is_some_and(|bits| KEYSIZES.contains(&bits)) {
+        let (least, most) = (KEYSIZES.start(), KEYSIZES.end());
+        return wrong(format!("keysize: expected {least} to {most} bits"));
+    }
+    chunk.insert("client", "wheel");
+    chunk.insert("fun", "key.gen_accept");
+    Ok((chunk, id))
+}
+
+fn in_use(id: &MinionId) -> String {
     format!("The minion {id} has a key already; \"force\" replaces it")
 }
 

@@ -468,7 +468,7 @@ fn a_page_and_its_files_are_served_and_nothing_else() {
 
 #[test]
 fn new_keys_come_as_an_archive() {
-    let (network, _recorded) = recorded("[]", |_| {});
+    let (network, recorded) = recorded("[]", |_| {});
     let body = "mid=m2&username=fred&password=hunter2&eauth=sharedsecret";
     let form = "content-type: application/x-www-form-urlencoded\r\n";
     let (code, answer) = ask(&network, "POST /keys", form, body);
@@ -478,13 +478,32 @@ fn new_keys_come_as_an_archive() {
         answer.contains("minion.pem") && answer.contains("PRIVATE"),
         "{answer}"
     );
-    let (code, _) = ask(
-        &network,
-        "POST /keys",
-        form,
-        &body.replace("m2", "..%2fm2%0d%0ax"),
+    recorded.ran.lock().unwrap().clear();
+    let long = "m".repeat(300);
+    for wrong in [
+        "mid=..%2fm2%0d%0ax",
+        "mid=..",
+        "mid=",
+        "mid=-x",
+        &*format!("mid={long}"),
+        "keysize=8193&mid=m2",
+        "keysize=2047&mid=m2",
+        "keysize=many&mid=m2",
+        "keysize=100000000000000000000000000000000000000000&mid=m2",
+        "arg=other&mid=m2",
+        "kwarg=other&mid=m2",
+    ] {
+        let body = body.replace("mid=m2", wrong);
+        let (code, answer) = ask(&network, "POST /keys", form, &body);
+        assert_eq!(code, 400, "{wrong}: {answer}");
+    }
+    let json = r#"{"mid": "m2", "keysize": 4096.5, "eauth": "sharedsecret", "username": "fred", "password": "hunter2"}"#;
+    let as_json = "content-type: application/json\r\n";
+    assert_eq!(ask(&network, "POST /keys", as_json, json).0, 400);
+    assert!(
+        recorded.ran.lock().unwrap().is_empty(),
+        "the master was asked"
     );
-    assert_eq!(code, 400);
 }
 
 #[test]

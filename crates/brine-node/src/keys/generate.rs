@@ -33,12 +33,16 @@ impl Keys {
         force: bool,
         leftover: &LeftoverFiles,
     ) -> Result<Option<Map>, KeysError> {
-        let key = new_key(bits)?;
-        let changing = self.store.change()?;
-        let before = self.store.find(id)?.map(|(state, _)| state);
-        if before.is_some() && !force {
+        if !force && self.has_key(id)? {
             return Ok(None);
         }
+        // Takes too long to hold a lock.
+        let key = new_key(bits)?;
+        let changing = self.store.change()?;
+        if !force && self.has_key(id)? {
+            return Ok(None);
+        }
+        let before = self.store.find(id)?.map(|(state, _)| state);
         let files = files(&key)?;
         changing.put(id, before, KeyState::Accepted, key.public())?;
         drop(changing);
@@ -47,6 +51,11 @@ impl Keys {
             self.end_session(id, leftover)?;
         }
         Ok(Some(files))
+    }
+
+    /// Whether an id has a key in any state.
+    fn has_key(&self, id: &MinionId) -> Result<bool, StoreError> {
+        Ok(self.store.find(id)?.is_some() || self.store.get(KeyState::Denied, id)?.is_some())
     }
 }
 

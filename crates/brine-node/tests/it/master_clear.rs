@@ -399,7 +399,10 @@ async fn keys_are_made_for_minions_and_none_that_there_is_gives_way_unasked() {
     let kept = call("key.print", json!(["b1"])).await["return"].clone();
     let public = made["return"]["pub"].as_str().unwrap().trim_end();
     assert_eq!(kept, json!({"minions": {"b1": public}}));
-    for id in ["a1", "b1"] {
+    let denied = site.fixture.path("m/pki/minions_denied");
+    fs::create_dir_all(&denied).unwrap();
+    fs::write(denied.join("d1"), public).unwrap();
+    for id in ["a1", "b1", "d1"] {
         let again = call("key.gen_accept", json!([id])).await;
         assert_eq!(
             (&again["return"], &again["success"]),
