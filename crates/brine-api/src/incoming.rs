@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, Incoming};
-use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{HOST, HeaderMap, ORIGIN, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
 use hyper::{Request, Version};
 use tokio::time::timeout;
@@ -48,7 +48,7 @@ pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Whether a head is one that RFC 9112 lets a server answer. hyper takes all that are left here: with more than one host,
-/// or none, a proxy in front and we could mean different ones.
+/// or none, a proxy in front and we could mean different ones, and so with two origins.
 pub(crate) fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
     check_framing(request.headers())?;
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -57,12 +57,17 @@ pub(crate) fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
         (Some(host), None) => host.is_empty() || is_host(host.as_bytes()),
         (Some(_), Some(_)) => false,
     };
-    match is_one {
-        true => Ok(()),
-        false => Err(ApiError::BadRequest(
+    if !is_one {
+        return Err(ApiError::BadRequest(
             "expected one Host in the head".to_owned(),
-        )),
+        ));
     }
+    if request.headers().get_all(ORIGIN).iter().nth(1).is_some() {
+        return Err(ApiError::BadRequest(
+            "expected at most one Origin in the head".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn is_host(host: &[u8]) -> bool {

@@ -98,8 +98,9 @@ impl Context {
         let shown = Shown::in_request(headers, query, &segments);
         let sent = shown.sent(endpoint.is_stream && options.allow_query_token);
         // A browser sends the cookie whoever wrote the page that asks.
-        let is_foreign =
-            sent.is_none() && shown.cookie.is_some() && is_foreign(request, &options.cors_origin);
+        let is_foreign = sent.is_none()
+            && shown.cookie.is_some()
+            && is_foreign(request, transport.is_tls, &options.cors_origin);
         let token = sent.or(shown.cookie.clone().filter(|_| !is_foreign));
         let mut session = None;
         if let Some(token) = &token {
@@ -278,7 +279,7 @@ impl Context {
             ACCESS_CONTROL_ALLOW_CREDENTIALS,
             HeaderValue::from_static("true"),
         );
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding, Origin"));
         if let Ok(date) = HeaderValue::try_from(date::http(SystemTime::now())) {
             headers.insert(DATE, date);
         }
@@ -311,7 +312,7 @@ const FOREIGN: &str = "A page of another origin must send its token as X-Auth-To
     origins that cors_origin names";
 
 /// Whether a page asks that is of another origin than this server, and of none of these.
-fn is_foreign<B>(request: &Request<B>, known: &[String]) -> bool {
+fn is_foreign<B>(request: &Request<B>, is_tls: bool, known: &[String]) -> bool {
     let headers = request.headers();
     let Some(origin) = headers.get(ORIGIN) else {
         return false; // no page
@@ -326,8 +327,10 @@ fn is_foreign<B>(request: &Request<B>, known: &[String]) -> bool {
     let origin = origin.to_str().unwrap_or_default();
     let host = request.uri().authority().map(Authority::as_str);
     let host = host.or_else(|| headers.get(HOST)?.to_str().ok());
-    let (_, of_origin) = origin.split_once("://").unwrap_or_default();
-    let is_own = host.is_some_and(|host| host.eq_ignore_ascii_case(of_origin));
+    let (scheme, of_origin) = origin.split_once("://").unwrap_or_default();
+    // Whoever is on the way can write a page that is not encrypted. One that is may have come through a proxy.
+    let is_own = (scheme == "https" || !is_tls)
+        && host.is_some_and(|host| host.eq_ignore_ascii_case(of_origin));
     !is_own && !known.iter().any(|known| known == "*" || known == origin)
 }
 

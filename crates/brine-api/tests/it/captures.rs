@@ -11,7 +11,7 @@ use crate::network::Network;
 use crate::recorded::Recorded;
 
 /// What is compared of a header, by its name.
-const HEADERS: [&str; 9] = [
+const HEADERS: [&str; 8] = [
     "content-type",
     "allow",
     "access-control-allow-origin",
@@ -20,7 +20,6 @@ const HEADERS: [&str; 9] = [
     "access-control-allow-methods",
     "cache-control",
     "www-authenticate",
-    "vary",
 ];
 
 /// Where we answer otherwise, and why.

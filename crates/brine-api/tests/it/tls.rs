@@ -12,7 +12,7 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::network::{Network, Nobody};
+use crate::network::{Network, Nobody, TOKEN};
 use crate::support::DEADLINE;
 
 fn certificate() -> CertifiedKey<KeyPair> {
@@ -39,6 +39,27 @@ fn ask(
     shown: Option<&CertifiedKey<KeyPair>>,
     protocol: &[u8],
 ) -> Result<String, String> {
+    let mut stream = connect(network, trusted, shown, protocol);
+    let request = match protocol {
+        b"h2" => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
+        _ => b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+    };
+    stream
+        .write_all(&request)
+        .map_err(|error| error.to_string())?;
+    let mut answer = vec![0; 9];
+    stream
+        .read_exact(&mut answer)
+        .map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn connect(
+    network: &Network,
+    trusted: &CertifiedKey<KeyPair>,
+    shown: Option<&CertifiedKey<KeyPair>>,
+    protocol: &[u8],
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -62,19 +83,7 @@ fn ask(
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let stream = TcpStream::connect(network.address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut stream = StreamOwned::new(connection, stream);
-    let request = match protocol {
-        b"h2" => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
-        _ => b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
-    };
-    stream
-        .write_all(&request)
-        .map_err(|error| error.to_string())?;
-    let mut answer = vec![0; 9];
-    stream
-        .read_exact(&mut answer)
-        .map_err(|error| error.to_string())?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    StreamOwned::new(connection, stream)
 }
 
 fn start(files: TlsFiles) -> Network {
@@ -108,6 +117,24 @@ fn both_versions_of_http_are_spoken_over_tls() {
     );
     assert!(ask(&network, &certificate(), None, b"http/1.1").is_err());
     assert!(ask(&network, &own, None, b"http/1.1").is_ok());
+}
+
+#[test]
+fn a_page_that_is_not_encrypted_cannot_use_the_cookie_of_one_that_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = certificate();
+    let network = start(write(directory.path(), "own", &own));
+    for (origin, status) in [("https://x", "200"), ("http://x", "403"), ("ws://x", "403")] {
+        let mut stream = connect(&network, &own, None, b"http/1.1");
+        let request = format!(
+            "HEAD /events HTTP/1.1\r\nhost: x\r\ncookie: session_id={TOKEN}\r\norigin: {origin}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        let expected = format!("HTTP/1.1 {status}");
+        assert_eq!(String::from_utf8_lossy(&answer), expected, "{origin}");
+    }
 }
 
 #[test]
