@@ -3,10 +3,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use brine_auth::is_token;
+
 use super::state::RestState;
 
 /// The digits of the shortest token: a session's.
 const DIGITS: usize = 40;
+/// The digits of Salt's tokens, by `hash_type`: sha512, sha256, sha1.
+const SALTS_DIGITS: [usize; 3] = [128, 64, DIGITS];
+/// The digits of digests and signatures. What has so many is no token with others beside it.
+const DIGESTS: [usize; 3] = [64, 96, 128];
 /// How many texts of one request are looked up. More of them are taken for tokens.
 const LOOK_UPS: usize = 16;
 /// What stands in place of a token.
@@ -35,11 +41,29 @@ impl<'s> Finder<'s> {
     pub(super) async fn without_tokens<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
         let mut live = Vec::new();
         for range in candidates(text) {
-            if self.is_live(&text[range.clone()]).await {
+            if self.holds_token(&text[range.clone()]).await {
                 live.push(range);
             }
         }
         without(text, &live)
+    }
+
+    /// Whether these digits are a token, or one with others beside it: `%3D` ends with one, for instance.
+    async fn holds_token(&mut self, digits: &str) -> bool {
+        if self.is_live(digits).await {
+            return true;
+        }
+        if DIGESTS.contains(&digits.len()) {
+            return false;
+        }
+        let mut salts = SALTS_DIGITS.into_iter();
+        let salts = salts.find(|salts| *salts < digits.len());
+        for window in salts.into_iter().flat_map(|count| windows(digits, count)) {
+            if self.is_live(window).await {
+                return true;
+            }
+        }
+        windows(digits, DIGITS).any(|window| self.state.sessions.has(window))
     }
 
     async fn is_live(&mut self, token: &str) -> bool {
@@ -49,6 +73,12 @@ impl<'s> Finder<'s> {
         self.left = left;
         self.state.sessions.has(token) || self.state.operator.token(token).await.is_some()
     }
+}
+
+/// All texts of so many digits in these.
+fn windows(digits: &str, count: usize) -> impl Iterator<Item = &str> {
+    let texts = (0..).map_while(move |at| digits.get(at..at + count));
+    texts.filter(|text| is_token(text))
 }
 
 /// Where there are enough hexadecimal digits for a token.

@@ -285,7 +285,14 @@ fn a_page_of_another_origin_cannot_use_the_browsers_cookie() {
     ] {
         let (code, answer) = ask(&network, "GET /keys", &shown, "");
         assert_eq!(code, 200, "{shown}: {answer}");
+        // The answer names the origin: no cache may give it to another.
+        assert!(
+            answer.contains("\r\nvary: Accept-Encoding, Origin\r\n"),
+            "{answer}"
+        );
     }
+    let two = format!("{cookie}origin: http://x\r\norigin: http://evil.x\r\n");
+    assert_eq!(ask(&network, "GET /keys", &two, "").0, 400);
 }
 
 #[test]
@@ -315,10 +322,37 @@ fn a_token_in_any_header_of_a_webhook_is_not_fired() {
     ] {
         assert_eq!(text.contains(held), is_held, "{held}: {text}");
     }
-    for token in [session, salts] {
-        let (code, answer) = ask(&network, &format!("POST /hook/{token}/x"), "", "");
-        assert_eq!(code, 400, "{answer}");
+    let hook = |head: &str| {
+        assert_eq!(ask(&network, "POST /hook/a", head, "").0, 200);
+        let (_, data) = recorded.fired.lock().unwrap().pop().unwrap();
+        let mut text = String::new();
+        json::to_line(&data.into(), &mut text);
+        text
+    };
+    for token in [&session, &salts] {
+        // Digits that stand beside a token do not hide it.
+        for digits in [
+            token.clone(),
+            format!("3D{token}"),
+            format!("{token}%20"),
+            format!("a{token}"),
+            format!("{token}12"),
+        ] {
+            let fired = hook(&format!("referer: https://x/?next=%2Fws%{digits}\r\n"));
+            assert!(!fired.contains(&**token), "{digits}: {fired}");
+        }
+        for path in [format!("{token}/x"), format!("ab{token}")] {
+            let (code, answer) = ask(&network, &format!("POST /hook/{path}"), "", "");
+            assert_eq!(code, 400, "{answer}");
+        }
     }
+    // A long text costs a bounded number of look-ups; what is left then is taken for tokens.
+    let long = format!("{}{session}", "7".repeat(2000));
+    let fired = hook(&format!("x-long: {long}\r\nx-later: {salts}\r\n"));
+    assert!(
+        !fired.contains(&session) && !fired.contains(&salts),
+        "{fired}"
+    );
     assert!(recorded.fired.lock().unwrap().is_empty());
 }
 
