@@ -71,7 +71,7 @@ fn gen_accept(mut chunk: Map) -> Result<(Map, MinionId), RestError> {
     // They would name another minion or size than the one that is checked.
     if let Some(name) = ["arg", "kwarg"]
         .into_iter()
-        .find(|name| chunk.get(*name).is_some())
+        .find(|name| chunk.get(name).is_some())
     {
         return wrong(format!(
             "{name}: expected mid, keysize and force by their names"
