@@ -24,6 +24,7 @@ use super::minion_data::MinionData;
 use super::options::MasterOptions;
 use super::peers::Peers;
 use super::ports::Publisher;
+use super::reserved::Reserved;
 use super::sign_in_events::SignInEvents;
 use crate::connected;
 use crate::files::FileServer;
@@ -43,6 +44,8 @@ pub(super) struct Context {
     /// Users of `external_auth`.
     pub(super) external: External,
     pub(super) jobs: JobCache,
+    /// The ids of jobs that are not in it yet.
+    pub(super) reserved: Reserved,
     pub(super) returns: Writer,
     pub(super) minions: Arc<MinionData>,
     pub(super) mine: Mine,

@@ -20,6 +20,7 @@ use super::context::Context;
 use super::counters::add;
 use super::external::too_many;
 use super::maintenance;
+use super::reserved::Reservation;
 use crate::job_request::{JobRequest, PublishError, Published};
 use crate::node_bus::since_epoch;
 use crate::target::{Candidate, DELIMITER, Target};
@@ -98,9 +99,9 @@ impl Context {
             tracing::warn!(user = caller.user, "publish refused: publisher_acl");
             return self.refuse(load, AUTHORIZATION.0, AUTHORIZATION.1);
         }
-        if !self.may_use(request.jid.as_ref(), caller) {
+        let Some(_reserved) = self.reserve(request.jid.as_ref(), caller) else {
             return self.refuse(load, AUTHORIZATION.0, &PublishError::JidInUse.to_string());
-        }
+        };
         answer(&request, &self.publish(&request, load, caller))
     }
 
@@ -118,9 +119,9 @@ impl Context {
             tracing::warn!(user = by.user, "publish refused: publisher_acl");
             return Err(PublishError::NotPermitted);
         }
-        if !self.may_use(request.jid.as_ref(), by) {
+        let Some(_reserved) = self.reserve(request.jid.as_ref(), by) else {
             return Err(PublishError::JidInUse);
-        }
+        };
         let load = request.to_load(&by.user, "");
         Ok(self.publish(request, &load, by))
     }
@@ -140,21 +141,24 @@ impl Context {
         })
     }
 
-    /// Whether a caller may publish under an id that it has chosen: of the jobs in the job cache only its own, which a
-    /// batch adds to. Root and the master's user may, as in Salt everybody may, and pass on what syndics ask for.
-    pub(super) fn may_use(&self, jid: Option<&Jid>, by: &Caller) -> bool {
-        let known = jid.and_then(|jid| self.jobs.load(jid));
-        known.is_none_or(|known| {
-            let is_own = field::text(&known, "user") == Some(&by.user);
-            let may_use = is_own || self.access.is_master(by);
-            if !may_use {
-                tracing::warn!(
-                    user = by.user,
-                    "publish refused: another user's job has this id"
-                );
-            }
-            may_use
-        })
+    /// Reserves the id that a caller has chosen for a job, until the job is in the job cache; `None` if it may not use it:
+    /// of the jobs there and of those that are being published only its own, which a batch adds to. Root and the master's
+    /// user may, as in Salt everybody may, and pass on what syndics ask for.
+    pub(super) fn reserve(&self, jid: Option<&Jid>, by: &Caller) -> Option<Reservation<'_>> {
+        let is_master = self.access.is_master(by);
+        let reservation = self.reserved.reserve(jid, &by.user, is_master);
+        let reservation = reservation.filter(|_| {
+            // Read after it is reserved: whoever had the id before has written the job by now.
+            let known = jid.and_then(|jid| self.jobs.load(jid));
+            is_master || known.is_none_or(|known| field::text(&known, "user") == Some(&by.user))
+        });
+        if reservation.is_none() {
+            tracing::warn!(
+                user = by.user,
+                "publish refused: another user's job has this id"
+            );
+        }
+        reservation
     }
 
     /// The minions with accepted keys that a target selects.

@@ -25,6 +25,7 @@ mod options;
 mod peers;
 mod ports;
 mod refusals;
+mod reserved;
 mod rsa_threads;
 mod runner;
 mod shown_options;
@@ -67,6 +68,7 @@ use self::external::External;
 use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
+use self::reserved::Reserved;
 use self::sign_in_events::SignInEvents;
 use crate::file;
 use crate::files::FileServer;
@@ -165,6 +167,7 @@ impl Master {
             refusal_events: RateLimit::default(),
             sign_in_events: SignInEvents::default(),
             publish_order: Mutex::default(),
+            reserved: Reserved::default(),
             tasks: Mutex::default(),
             reactor: OnceLock::new(),
             files: Arc::new(FileServer::new(options.files.clone())),

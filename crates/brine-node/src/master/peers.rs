@@ -121,9 +121,9 @@ impl Context {
             Some(entries) => Caller::external(user.clone(), entries.clone()),
             None => Caller::unrestricted(user.clone()),
         };
-        if !self.may_use(request.jid.as_ref(), &by) {
+        let Some(_reserved) = self.reserve(request.jid.as_ref(), &by) else {
             return Vec::new();
-        }
+        };
         if let Some(entries) = entries {
             let wanted = Wanted {
                 fun: &request.fun,

@@ -183,6 +183,33 @@ async fn a_job_id_of_another_users_job_is_taken() {
     assert_eq!(recorded(others).await.1, "5");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_job_id_goes_to_one_of_those_who_choose_it_at_the_same_time() {
+    let site = Site::start("").await;
+    let key = PrivateKey::generate(2048).unwrap();
+    fs::write(site.fixture.path("m/pki/minions/a1"), key.public().pem()).unwrap();
+    let handle = site.master.handle.clone().unwrap();
+    for round in 0..100 {
+        let jid = format!("20260101000000{round:06}");
+        let publishes = (0..6).map(|count| {
+            let request = JobRequest {
+                jid: Jid::parse(&jid).ok(),
+                ..JobRequest::new("*", "glob", "test.echo")
+            };
+            let (handle, user) = (handle.clone(), ["ann", "bob"][count % 2]);
+            tokio::spawn(async move {
+                let by = handle.permitted_caller(user);
+                handle.publish(request, &by).await.is_ok().then_some(user)
+            })
+        });
+        let mut winners = std::collections::BTreeSet::new();
+        for publish in publishes.collect::<Vec<_>>() {
+            winners.extend(publish.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1, "{jid}: {winners:?}");
+    }
+}
+
 /// Whoever asks for somebody else must be able to tell that person to wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_was_not_looked_at_is_told_from_a_wrong_one() {
