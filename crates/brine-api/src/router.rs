@@ -139,6 +139,7 @@ fn endpoint(state: &RestState, method: &Method, path: &[String]) -> Endpoint {
     const READ: Option<&str> = Some("GET, HEAD");
     const BOTH: Option<&str> = Some("GET, HEAD, POST");
     const WRITE: Option<&str> = Some("POST");
+    const GET: Option<&str> = Some("GET");
     let options = &state.options;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let (allow, needs_session, is_stream) = match path.as_slice() {
@@ -146,12 +147,14 @@ fn endpoint(state: &RestState, method: &Method, path: &[String]) -> Endpoint {
             (None, false, false)
         }
         [] => (BOTH, method == Method::POST, false),
-        ["login"] | ["keys"] | ["keys", _] => (BOTH, false, false),
-        ["run" | "token"] => (BOTH, false, false),
-        ["logout"] => (BOTH, true, false),
-        ["minions" | "jobs"] | ["minions" | "jobs", _] => (BOTH, true, false),
+        ["login" | "keys" | "run" | "token"] => (BOTH, false, false),
+        ["keys", _] => (READ, false, false),
+        ["logout"] => (WRITE, true, false),
+        ["minions"] => (BOTH, true, false),
+        ["minions", _] | ["jobs"] | ["jobs", _] => (READ, true, false),
         ["stats"] => (READ, !options.stats_disable_auth, false),
-        ["events" | "ws"] | ["ws" | "all_events" | "formatted_events", _] => (READ, false, true),
+        ["events"] => (READ, false, true),
+        ["ws"] | ["ws" | "all_events" | "formatted_events", _] => (GET, false, true),
         ["metrics", ..] | ["brine", ..] | ["healthz" | "readyz" | "openapi.json"] => {
             (READ, false, false)
         }

@@ -541,6 +541,52 @@ fn new_keys_come_as_an_archive() {
 }
 
 #[test]
+fn a_refused_method_is_answered_with_those_that_there_are() {
+    let (network, _recorded) = recorded("[]", |_| {});
+    for path in [
+        "/",
+        "/login",
+        "/logout",
+        "/run",
+        "/token",
+        "/minions",
+        "/minions/m1",
+        "/jobs",
+        "/jobs/1",
+        "/keys",
+        "/keys/m1",
+        "/events",
+        "/ws",
+        "/all_events/x",
+        "/stats",
+        "/status",
+        "/metrics",
+        "/hook/x",
+        "/healthz",
+    ] {
+        let allowed = |method: &str| {
+            let (code, answer) = ask(&network, &format!("{method} {path}"), &logged_in(), "");
+            let allow = answer.lines().find_map(|line| line.strip_prefix("allow: "));
+            (code, allow.unwrap_or_else(|| panic!("{answer}")).to_owned())
+        };
+        let (code, allow) = allowed("DELETE");
+        assert_eq!(code, 405, "{path}");
+        assert_eq!(allowed("OPTIONS"), (200, allow.clone()), "{path}");
+        let allow: Vec<&str> = allow.split(", ").collect();
+        for method in ["GET", "HEAD", "POST", "PUT"] {
+            if allow.contains(&method) && path == "/events" {
+                continue; // a stream does not end
+            }
+            let is_refused = allowed(method).0 == 405;
+            assert_eq!(is_refused, !allow.contains(&method), "{method} {path}");
+            if path == "/logout" && method == "POST" {
+                network.log_in(TOKEN, "fred", Duration::from_secs(3600));
+            }
+        }
+    }
+}
+
+#[test]
 fn what_smuggles_a_second_request_is_refused() {
     let network = Network::start();
     let second = "GET /stats HTTP/1.1\r\nhost: x\r\n\r\n";
