@@ -3,6 +3,7 @@
 //! Salt's endpoints are in [`rest`]; streams of events, metrics and the web page are in Brine's own modules.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -122,7 +123,9 @@ fn check_endpoint(context: &Context) -> Result<(), RestError> {
         let state = &context.state;
         let user = &context.session()?.subject().user;
         if state.sessions.streams_of(user) >= state.options.limits.streams_per_user {
-            return Err(RestError::TooMany);
+            // Nobody knows when one of them ends.
+            let wait = Duration::from_secs(1);
+            return Err(RestError::TooMany { wait });
         }
     }
     Ok(())

@@ -56,17 +56,16 @@ impl Bucket {
 }
 
 impl Attempts {
-    /// Whether a user may try from an address.
+    /// How long a user must wait before trying from an address; `None` if now is fine.
     #[must_use]
-    pub fn may_try(&self, address: Option<IpAddr>, user: &str, now: Instant) -> bool {
+    pub fn wait(&self, address: Option<IpAddr>, user: &str, now: Instant) -> Option<Duration> {
         let buckets = self.lock();
-        self.names(address, user)
-            .iter()
-            .flatten()
-            .all(|(name, size)| {
-                let level = buckets.get(name).map_or(0.0, |bucket| bucket.level(now));
-                level <= size.failures - 1.0
-            })
+        let names = self.names(address, user);
+        let waits = names.iter().flatten().filter_map(|(name, size)| {
+            let over = buckets.get(name)?.level(now) - (size.failures - 1.0);
+            (over > 0.0).then(|| size.one_per.mul_f64(over))
+        });
+        waits.max()
     }
 
     /// Counts a failure.
@@ -132,16 +131,23 @@ mod tests {
     fn failures_of_one_user_do_not_lock_out_others() {
         let (attempts, now) = (Attempts::default(), Instant::now());
         for _ in 0..10 {
-            assert!(attempts.may_try(address(1), "fred", now));
+            assert!(attempts.wait(address(1), "fred", now).is_none());
             attempts.failed(address(1), "fred", now);
         }
-        assert!(!attempts.may_try(address(1), "fred", now));
-        assert!(attempts.may_try(address(1), "ann", now));
-        assert!(attempts.may_try(address(2), "fred", now));
+        assert!(attempts.wait(address(1), "fred", now).is_some());
+        assert!(attempts.wait(address(1), "ann", now).is_none());
+        assert!(attempts.wait(address(2), "fred", now).is_none());
+        let later = now + Duration::from_secs(2);
+        let wait = |at| attempts.wait(address(1), "fred", at);
+        assert_eq!(wait(now).map(|wait| wait.as_secs_f64().round()), Some(6.0));
+        assert_eq!(
+            wait(later).map(|wait| wait.as_secs_f64().round()),
+            Some(4.0)
+        );
         let later = now + Duration::from_secs(6);
-        assert!(attempts.may_try(address(1), "fred", later));
+        assert_eq!(wait(later), None);
         attempts.failed(address(1), "fred", later);
-        assert!(!attempts.may_try(address(1), "fred", later));
+        assert!(wait(later).is_some());
     }
 
     #[test]
@@ -150,11 +156,11 @@ mod tests {
         for user in 0..60 {
             attempts.failed(address(1), &user.to_string(), now);
         }
-        assert!(!attempts.may_try(address(1), "new", now));
+        assert!(attempts.wait(address(1), "new", now).is_some());
         for last in 0..200 {
             attempts.failed(address(100 + last), "fred", now);
         }
-        assert!(!attempts.may_try(address(9), "fred", now));
+        assert!(attempts.wait(address(9), "fred", now).is_some());
     }
 
     #[test]

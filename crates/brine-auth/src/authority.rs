@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use brine_wire::{Map, Value};
 
@@ -28,7 +28,10 @@ pub enum LoginError {
     Busy,
     /// Too many failures of late.
     #[error("too many failed logins of this user or address; try again later")]
-    TooMany,
+    TooMany {
+        /// When the next one is looked at.
+        wait: Duration,
+    },
     /// The back end does not work.
     #[error("{0}")]
     Broken(String),
@@ -157,8 +160,8 @@ impl Authority {
             _ => &self.own,
         };
         let _slot = slots.enter().ok_or(LoginError::Busy)?;
-        if !self.attempts.may_try(from, user, Instant::now()) {
-            return Err(LoginError::TooMany);
+        if let Some(wait) = self.attempts.wait(from, user, Instant::now()) {
+            return Err(LoginError::TooMany { wait });
         }
         let known = self.identify(login);
         if known.is_err() {
@@ -349,7 +352,11 @@ mod tests {
             assert_eq!(wrong, Err(LoginError::Wrong));
         }
         let right = login("fred", "hunter2", "sharedsecret");
-        assert_eq!(authority.log_in(&right, from), Err(LoginError::TooMany));
+        let refused = authority.log_in(&right, from);
+        assert!(
+            matches!(refused, Err(LoginError::TooMany { .. })),
+            "{refused:?}"
+        );
         assert!(authority.log_in(&right, Some(IpAddr::V4(2.into()))).is_ok());
     }
 

@@ -2,6 +2,7 @@
 //! the client asked for.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
@@ -57,7 +58,10 @@ pub(crate) enum RestError {
     },
     /// Too many attempts or streams.
     #[error("Too many attempts or streams; try again later")]
-    TooMany,
+    TooMany {
+        /// After how long it may be tried again.
+        wait: Duration,
+    },
     /// What nobody foresaw; the text is for the log alone.
     #[error("{0}")]
     Unforeseen(String),
@@ -84,7 +88,7 @@ impl RestError {
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unforeseen(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoMaster => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -103,8 +107,10 @@ impl RestError {
             Self::MethodNotAllowed { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
-            Self::TooMany => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            Self::TooMany { wait } => {
+                // Whole seconds, and not too early.
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                headers.insert(RETRY_AFTER, seconds.max(1).into());
             }
             _ => {}
         }
@@ -118,7 +124,7 @@ impl From<OperatorError> for RestError {
             OperatorError::NotAuthenticated(text) | OperatorError::NotPermitted(text) => {
                 Self::Unauthorized(text.into())
             }
-            OperatorError::TooMany => Self::TooMany,
+            OperatorError::TooMany { wait } => Self::TooMany { wait },
             OperatorError::Invalid(text) => Self::BadRequest(text.into()),
             OperatorError::NoMaster(text) => {
                 tracing::warn!(err = %text, "the master does not answer");
@@ -159,4 +165,18 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_must_wait_is_told_how_long() {
+        for (wait, told) in [(0, "1"), (1_000, "1"), (5_200, "6"), (60_000, "60")] {
+            let wait = Duration::from_millis(wait);
+            let response = RestError::from(OperatorError::TooMany { wait }).to_response();
+            assert_eq!(response.headers()[RETRY_AFTER], told, "{wait:?}");
+        }
+    }
 }

@@ -161,10 +161,10 @@ pub(super) async fn log_in(context: &Context, fields: &Map) -> Result<Token, Res
             sleep_until(until).await;
             Err(RestError::LoginFailed)
         }
-        Err(OperatorError::TooMany) => {
+        Err(OperatorError::TooMany { wait }) => {
             tracing::warn!(peer = %context.peer(), "too many failed logins");
             counters.login_failed();
-            Err(RestError::TooMany)
+            Err(RestError::TooMany { wait })
         }
         Err(error) => Err(error.into()),
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use brine_auth::{Login, Token};
 use brine_wire::{Map, Value};
@@ -89,7 +90,10 @@ pub enum OperatorError {
     NotAuthenticated(String),
     /// Too many failed logins.
     #[error("too many failed logins of this user or address; try again later")]
-    TooMany,
+    TooMany {
+        /// After how long it may be tried again.
+        wait: Duration,
+    },
     /// The user may not do this.
     #[error("{0}")]
     NotPermitted(String),

@@ -129,7 +129,7 @@ impl Operator for Recorded {
         Box::pin(async move {
             let token = self.authority.log_in(&login, Some(from));
             token.map_err(|error| match error {
-                LoginError::TooMany => OperatorError::TooMany,
+                LoginError::TooMany { wait } => OperatorError::TooMany { wait },
                 error => OperatorError::NotAuthenticated(error.to_string()),
             })
         })

@@ -100,6 +100,6 @@ impl External {
 
 /// The answer to a login that was not looked at, whatever it was for. Salt has none: it limits nothing.
 pub(super) fn too_many(error: &LoginError) -> Option<Value> {
-    let is_limit = matches!(error, LoginError::TooMany | LoginError::Busy);
+    let is_limit = matches!(error, LoginError::TooMany { .. } | LoginError::Busy);
     is_limit.then(|| clear::error("EauthAuthenticationError", &error.to_string()))
 }

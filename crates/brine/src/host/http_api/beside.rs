@@ -18,7 +18,7 @@ use brine_wire::network::field;
 use brine_wire::{Map, Value};
 
 use super::arguments;
-use super::own::{fun, of_batch, reply_value, started, where_it_is};
+use super::own::{BUSY, fun, of_batch, reply_value, started, where_it_is};
 use crate::{bus_location, clock};
 
 /// How long the bus may take to accept the connection.
@@ -74,8 +74,8 @@ impl BesideMaster {
         attempt: impl Future<Output = Result<T, OperatorError>>,
     ) -> Result<T, OperatorError> {
         let (from, user) = (Some(from), login.username.as_str());
-        if !self.attempts.may_try(from, user, Instant::now()) {
-            return Err(OperatorError::TooMany);
+        if let Some(wait) = self.attempts.wait(from, user, Instant::now()) {
+            return Err(OperatorError::TooMany { wait });
         }
         let done = attempt.await;
         if matches!(done, Err(OperatorError::NotAuthenticated(_))) {
@@ -316,7 +316,7 @@ fn refusal(error: &Map) -> OperatorError {
         .unwrap_or("the master refuses")
         .to_owned();
     match field::text(error, "name") {
-        _ if is_limit(&text) => OperatorError::TooMany,
+        _ if is_limit(&text) => OperatorError::TooMany { wait: BUSY },
         Some(
             "AuthenticationError"
             | "TokenAuthenticationError"
@@ -331,7 +331,8 @@ fn refusal(error: &Map) -> OperatorError {
 
 /// Whether a Brine master has not looked at a login, because too many failed or are under way.
 fn is_limit(text: &str) -> bool {
-    let limits = [LoginError::TooMany, LoginError::Busy];
+    let wait = Duration::ZERO; // is not in the text
+    let limits = [LoginError::TooMany { wait }, LoginError::Busy];
     limits.iter().any(|limit| limit.to_string() == text)
 }
 
@@ -340,7 +341,7 @@ fn client_error(error: ClientError) -> OperatorError {
         ClientError::NoMaster | ClientError::NoAnswer(_) => {
             OperatorError::NoMaster(error.to_string())
         }
-        ClientError::Refused(text) if is_limit(&text) => OperatorError::TooMany,
+        ClientError::Refused(text) if is_limit(&text) => OperatorError::TooMany { wait: BUSY },
         ClientError::Refused(text) if text.starts_with("Authentication error occurred") => {
             OperatorError::NotAuthenticated(text)
         }

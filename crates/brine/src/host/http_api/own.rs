@@ -1,6 +1,7 @@
 //! The API of our own master, in the same process.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending};
 use brine_auth::{Login, LoginError, Token};
@@ -16,6 +17,9 @@ use brine_wire::{Map, Value};
 
 use super::arguments;
 use crate::clock;
+
+/// When somebody tries again who was refused for what others do.
+pub(super) const BUSY: Duration = Duration::from_secs(1);
 
 /// Our own master.
 pub(crate) struct OwnMaster {
@@ -225,7 +229,8 @@ pub(super) fn fun(fields: &Map) -> Result<String, OperatorError> {
 
 fn login_error(error: LoginError) -> OperatorError {
     match error {
-        LoginError::TooMany | LoginError::Busy => OperatorError::TooMany,
+        LoginError::TooMany { wait } => OperatorError::TooMany { wait },
+        LoginError::Busy => OperatorError::TooMany { wait: BUSY },
         LoginError::NotEnabled(_) | LoginError::Wrong => {
             tracing::debug!(err = %error, "login refused");
             OperatorError::NotAuthenticated("Authentication error occurred.".to_owned())
