@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use brine_view::text::width;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -102,6 +103,16 @@ pub(crate) fn reader_is_gone() -> bool {
     };
     rustix::event::poll(&mut polled, Some(&now)).is_ok()
         && polled[0].revents().contains(PollFlags::ERR)
+}
+
+/// Waits until there is something to read on stdin, or a signal or the time ends the wait. Whether stdin is a terminal
+/// that was closed.
+pub(crate) fn input_is_gone_within(wait: Duration) -> bool {
+    let stdin = io::stdin();
+    let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec::try_from(wait).ok();
+    rustix::event::poll(&mut polled, wait.as_ref()).is_ok()
+        && polled[0].revents().contains(PollFlags::HUP)
 }
 
 /// The characters that text from outside is shown without: text for a terminal that a program draws on itself.

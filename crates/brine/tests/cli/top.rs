@@ -30,12 +30,7 @@ struct OnTerminal {
 
 impl OnTerminal {
     fn start(program: &Command, size: (u16, u16)) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap();
-        let name = std::ffi::OsStr::from_bytes(name.to_bytes()).to_owned();
-        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let (ours, terminal) = open_terminal();
         set_size(&terminal, size);
         // Its controlling terminal must be this one and not the one that the tests run on.
         let mut command = Command::new("setsid");
@@ -130,6 +125,17 @@ impl Drop for OnTerminal {
         let _ = self.program.kill();
         let _ = self.program.wait();
     }
+}
+
+/// A terminal: its outer end, and the one for a program.
+fn open_terminal() -> (OwnedFd, OwnedFd) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let name = std::ffi::OsStr::from_bytes(name.to_bytes());
+    let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (ours, terminal)
 }
 
 fn set_size(terminal: &OwnedFd, (columns, rows): (u16, u16)) {
@@ -401,6 +407,46 @@ fn a_bus_that_goes_is_waited_for_and_sigterm_gives_the_terminal_back() {
     let pid = Pid::from_raw(top.program.id().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     assert_eq!(top.ends(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_goes_without_a_signal_ends_it() {
+    let bus = Bus::start();
+    let (ours, terminal) = open_terminal();
+    set_size(&terminal, (80, 24));
+    let end = || Stdio::from(terminal.try_clone().unwrap());
+    // It is not the controlling terminal of the program, which gets no SIGHUP.
+    let mut top = Command::new("setsid");
+    let top = top
+        .arg("--wait")
+        .arg(env!("CARGO_BIN_EXE_brine"))
+        .args(["top", "--sock-dir"]);
+    let top = top.arg(bus.sock_dir()).env("TERM", "xterm");
+    let mut program = top
+        .stdin(end())
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .unwrap();
+    let _ = top
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    drop(terminal);
+    let mut ours = File::from(ours);
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains("\u{1b}[?1049h") {
+        let mut part = [0; 4096];
+        let length = ours.read(&mut part).unwrap();
+        shown.extend_from_slice(&part[..length]);
+    }
+    drop(ours);
+    let mut code = None;
+    wait_until("the end of brine top", || {
+        code = program.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.unwrap().code(), Some(1));
 }
 
 #[test]

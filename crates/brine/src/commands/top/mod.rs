@@ -148,9 +148,13 @@ fn show(
 
 /// Waits for keys and takes all there are; whether there were any.
 fn take_input(app: &mut App, wait: Duration) -> anyhow::Result<bool> {
+    // crossterm reads a terminal that is gone again and again, without end. Nobody is left to read an error, and ratatui
+    // would panic because it cannot show the cursor.
+    if terminal::input_is_gone_within(wait) {
+        std::process::exit(1);
+    }
     let mut is_changed = false;
-    let mut wait = wait;
-    while event::poll(wait).context("cannot read the terminal")? {
+    while event::poll(Duration::ZERO).context("cannot read the terminal")? {
         match event::read().context("cannot read the terminal")? {
             Input::Key(key) => app.key(key),
             Input::Mouse(mouse) => app.mouse(mouse),
@@ -158,7 +162,6 @@ fn take_input(app: &mut App, wait: Duration) -> anyhow::Result<bool> {
             Input::Resize(..) | Input::FocusGained | Input::FocusLost => {}
         }
         is_changed = true;
-        wait = Duration::ZERO;
     }
     Ok(is_changed)
 }
