@@ -18,11 +18,14 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use super::Node;
 use super::master_client::{MasterClient, PendingRequest, RequestError};
 use super::options::MinionOptions;
+use super::sign_in_loop::{ConnectError, log};
 use super::spool::{
     Body, Directory, Dropped, Full, Id, Memory, Spool, SpoolLimits, Store, Waiting,
 };
+use super::standing::Standing;
 use crate::node_bus::since_epoch;
 
 /// The bytes one master's queue may hold if it is in memory.
@@ -332,12 +335,17 @@ pub(super) async fn sync(queue: Arc<Queue>) {
     }
 }
 
-/// Sends the queue to whichever master the minion is connected to, for ever.
-pub(super) async fn run(
-    queue: Arc<Queue>,
-    options: Arc<MinionOptions>,
-    mut up: watch::Receiver<Option<MasterClient>>,
-) {
+/// Sends an uplink's queue to whichever of its masters the minion is connected to, for ever.
+pub(super) async fn run(node: Arc<Node>, uplink: usize) {
+    let (queue, options) = (&node.queues[uplink], &node.options);
+    let mut up = node.up[uplink].subscribe();
+    let heard = |heard: Result<(), &ConnectError>, client: &MasterClient| {
+        let standing = heard.map_or_else(ConnectError::standing, |()| Standing::Good);
+        let is_new = node.standings.set(uplink, standing);
+        if let (true, Err(error)) = (is_new, heard) {
+            log(&node, client, error);
+        }
+    };
     let mut retry = Backoff::new(RETRY.0, RETRY.1);
     // A signature belongs to one event, and is part of it.
     let together = if options.minion_sign_messages {
@@ -351,14 +359,18 @@ pub(super) async fn run(
         let most = if alone > 0 { 1 } else { together };
         let next = queue.front(most).await;
         let count = next.count;
-        let answer = match deliver(&next, &options, &mut up, &mut retry).await {
+        let answer = match deliver(&next, options, &mut up, &mut retry, &heard).await {
             Delivered::Taken(answer) => answer,
             Delivered::Refused if count > 1 => {
                 alone = count;
                 continue;
             }
             Delivered::Refused => Value::Nil,
-            Delivered::TooOld => continue,
+            Delivered::TooOld => {
+                // Nothing may be left to learn more from: the next event is not refused.
+                let _ = node.standings.set(uplink, Standing::Good);
+                continue;
+            }
             Delivered::Ending => return,
         };
         queue.acknowledge(&next, &answer);
@@ -378,12 +390,13 @@ enum Delivered {
     Ending,
 }
 
-/// Sends one request, as often as it takes.
+/// Sends one request, as often as it takes. `heard` is told whether the master has let the minion in.
 async fn deliver(
     next: &Next,
     options: &MinionOptions,
     up: &mut watch::Receiver<Option<MasterClient>>,
     retry: &mut Backoff,
+    heard: &impl Fn(Result<(), &ConnectError>, &MasterClient),
 ) -> Delivered {
     let is_return = next.load.get("cmd") == Some(&job_return::CMD.into());
     let delivery = Delivery {
@@ -419,6 +432,9 @@ async fn deliver(
         match answered {
             Ok(answer) => {
                 retry.reset();
+                if to.is(&client) {
+                    heard(Ok(()), to);
+                }
                 return Delivered::Taken(answer);
             }
             Err(RequestError::Reply(error)) if unusable >= UNUSABLE_ANSWERS => {
@@ -430,6 +446,10 @@ async fn deliver(
                 return Delivered::Refused;
             }
             Err(_) if !to.is(&client) => {}
+            Err(RequestError::SignInError(error)) => {
+                heard(Err(&ConnectError::SignIn(error)), to);
+                sleep(retry.wait().saturating_sub(began.elapsed())).await;
+            }
             Err(error) => {
                 unusable += u32::from(matches!(error, RequestError::Reply(_)));
                 tracing::debug!(%error, "not acknowledged; keeping it for the master");

@@ -281,9 +281,8 @@ impl Minion {
         tasks.spawn(local_requests::follow_bus(node.clone(), events));
         tasks.spawn(local_requests::serve_functions(node.clone(), requests));
         tasks.spawn(local_requests::serve_refreshes(node.clone()));
-        for (queue, up) in node.queues.iter().zip(&node.up) {
-            let up = up.subscribe();
-            tasks.spawn(forward::run(queue.clone(), node.options.clone(), up));
+        for (number, queue) in node.queues.iter().enumerate() {
+            tasks.spawn(forward::run(node.clone(), number));
             tasks.spawn(forward::sync(queue.clone()));
         }
         let (rejected, mut rejection) = mpsc::channel(1);

@@ -3,7 +3,6 @@
 //! Only two things end the loop: every master rejects the minion's key (and `rejected_retry` is off), or no host name
 //! has resolved after `retry_dns_count` lookups and the minion was never connected. Facts: `docs/protocol/network.md` §6.4; Salt 3006.28 and 3008.3, by running them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,8 +88,7 @@ impl<'a> SignInLoop<'a> {
                         return SignInResult::Connected(connection);
                     }
                     Err(refusal) => {
-                        let host = &self.uplink.client(at).master().host;
-                        log(host, &self.uplink.node.options.known_master_key(), &refusal);
+                        log(&self.uplink.node, self.uplink.client(at), &refusal);
                         has_warned = true;
                         round.note(refusal.kind());
                         standing = standing.max(refusal.standing());
@@ -108,7 +106,7 @@ impl<'a> SignInLoop<'a> {
 
     fn note(&self, standing: Standing) {
         let uplink = self.uplink;
-        uplink.node.standings.set(uplink.number, standing);
+        let _ = uplink.node.standings.set(uplink.number, standing);
     }
 
     /// Waits after a connection that lasted for `held` was lost.
@@ -164,14 +162,16 @@ async fn resolves(master: &MasterAddress) -> bool {
     found.is_ok_and(|mut addresses| addresses.next().is_some())
 }
 
-fn log(master: &str, known_key: &Path, error: &ConnectError) {
+/// Tells the administrator why the minion is not connected to a master.
+pub(super) fn log(node: &Node, client: &MasterClient, error: &ConnectError) {
+    let master = &client.master().host;
     match error {
         ConnectError::UnknownHost => tracing::warn!("cannot resolve master \"{master}\"; retrying"),
         // Someone must act, and the message says how.
         ConnectError::SignIn(SignInError::Distrust(Distrust::KeyChanged)) => tracing::error!(
             "master \"{master}\" has another key than the one in {0}: if its key was replaced on purpose, remove {0}; \
              retrying",
-            known_key.display()
+            node.options.known_master_key().display()
         ),
         ConnectError::SignIn(SignInError::Distrust(why)) => {
             tracing::error!("the answer of master \"{master}\" is not trusted: {why}; retrying");
@@ -185,11 +185,12 @@ fn log(master: &str, known_key: &Path, error: &ConnectError) {
 
 impl ConnectError {
     /// What the master said of the key, signed or not.
-    const fn standing(&self) -> Standing {
+    pub(super) const fn standing(&self) -> Standing {
         match self {
             Self::SignIn(SignInError::Rejected | SignInError::Unproven { ret: Ret::Rejected }) => {
                 Standing::Rejected
             }
+            Self::SignIn(SignInError::Distrust(_)) => Standing::Untrusted,
             Self::SignIn(
                 SignInError::Pending { .. } | SignInError::Unproven { ret: Ret::Pending },
             ) => Standing::Pending,

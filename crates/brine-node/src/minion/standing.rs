@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub enum Standing {
     /// Each master said that it has rejected the key; perhaps in an unsigned answer.
     Rejected,
+    /// No master has accepted it, and the answers of one at least are not trusted.
+    Untrusted,
     /// No master has accepted it, and one at least has it waiting.
     Pending,
     /// Nothing is known against it.
@@ -15,13 +17,14 @@ pub enum Standing {
 }
 
 impl Standing {
-    const ALL: [Self; 3] = [Self::Rejected, Self::Pending, Self::Good];
+    const ALL: [Self; 4] = [Self::Rejected, Self::Untrusted, Self::Pending, Self::Good];
 
     /// In one word, as `GET /status` of a minion has it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
+            Self::Untrusted => "untrusted",
             Self::Pending => "pending",
             Self::Good => "good",
         }
@@ -40,6 +43,9 @@ impl Standing {
     pub const fn notice(self) -> Option<&'static str> {
         match self {
             Self::Rejected => Some("not sent: the master has rejected this minion's key"),
+            Self::Untrusted => {
+                Some("kept: the master's answers are not trusted; the minion's log says why")
+            }
             Self::Pending => {
                 Some("kept for the master, which has not accepted this minion's key yet")
             }
@@ -57,11 +63,11 @@ impl Standings {
         Self(Mutex::new(vec![Standing::Good; uplinks]))
     }
 
-    /// What the masters of an uplink said.
-    pub(super) fn set(&self, uplink: usize, standing: Standing) {
-        if let Some(known) = self.lock().get_mut(uplink) {
-            *known = standing;
-        }
+    /// What the masters of an uplink said. Whether that is new.
+    pub(super) fn set(&self, uplink: usize, standing: Standing) -> bool {
+        let mut known = self.lock();
+        let known = known.get_mut(uplink);
+        known.is_some_and(|known| std::mem::replace(known, standing) != standing)
     }
 
     /// The best of all.
@@ -83,10 +89,10 @@ mod tests {
     fn the_best_of_several_masters_counts() {
         let standings = Standings::new(2);
         assert_eq!(standings.best(), Standing::Good);
-        standings.set(0, Standing::Rejected);
-        standings.set(1, Standing::Rejected);
+        assert!(standings.set(0, Standing::Rejected) && standings.set(1, Standing::Rejected));
         assert_eq!(standings.best(), Standing::Rejected);
-        standings.set(1, Standing::Pending);
+        assert!(standings.set(1, Standing::Pending));
+        assert!(!standings.set(1, Standing::Pending));
         assert_eq!(standings.best(), Standing::Pending);
         assert_eq!(Standings::new(0).best(), Standing::Good);
     }

@@ -97,4 +97,18 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
     assert_eq!(left.code, Some(0), "{left:?}");
     // What was kept arrives.
     assert_eq!(at(&bus.next("a/b"), "id"), &"m1".into());
+
+    // The same while the minion is connected: the first event is kept, and from it the minion learns of the rejection.
+    let left = site.run(&["salt-key", "-r", "m1", "--include-accepted", "-y"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    wait_until(
+        "the connected minion to know that its key is rejected",
+        || site.run(&send).stderr == format!("brine: {refused}\n"),
+    );
+    let left = site.run(&["salt-key", "-a", "m1", "--include-rejected", "-y"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert_eq!(at(&bus.next("a/b"), "id"), &"m1".into());
+    wait_until("the minion to know that its key is accepted", || {
+        site.run(&send).stderr.is_empty()
+    });
 }
