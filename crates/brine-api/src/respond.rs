@@ -19,7 +19,7 @@ pub async fn respond(
     subject: &Subject,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    // Nobody can tell the body of such a request from the next request.
+    // Where the body of such a request ends is unknown, so the connection cannot be used for another one.
     if let Err(error) = incoming::check_framing(request.headers()) {
         tracing::debug!(%subject, err = %error, "request refused");
         let mut response = error.to_response();

@@ -381,7 +381,7 @@ pub fn remarks(acl: &crate::Acl) -> Vec<String> {
             .then(|| format!("group {group}")),
         };
         remarks.extend(unknown.map(|name| {
-            format!("brine: acl: rule {number}: this machine has no {name}; the rule admits nobody until it has")
+            format!("brine: acl: rule {number}: this machine has no {name}; the rule has no effect for it until it exists")
         }));
         if permits_nothing {
             remarks.push(format!(

@@ -29,7 +29,7 @@ impl Token {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let _ = fs::remove_file(&temporary); // left by a process of the same number
-        // Created with its final mode: nobody else has ever been able to open it.
+        // Created with its final mode, so that at no time another user can open it.
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)

@@ -44,7 +44,7 @@ impl Handshakes {
         })
     }
 
-    /// Counts a handshake. If there are too many, another one is told to end.
+    /// Counts a new handshake. At the limit, the oldest of the address that has most must end.
     pub(super) fn begin(self: &Arc<Self>, holder: Holder) -> UnderWay {
         let mut state = self.lock();
         if state.together >= self.most {
@@ -70,7 +70,7 @@ impl Handshakes {
 }
 
 impl State {
-    /// Looks at all addresses, which are no more than handshakes.
+    /// Costs a look at each address, and there are at most as many addresses as handshakes.
     fn end_oldest_of_largest(&mut self) {
         let largest = (self.by_holder.iter()).max_by_key(|(_, own)| own.len());
         let oldest = largest.and_then(|(holder, own)| Some((*holder, *own.first_key_value()?.0)));
@@ -128,7 +128,7 @@ mod tests {
             [true, true, false, false]
         );
         assert!(!must_end(&other) && !must_end(&third));
-        // Who was told and has not ended yet is not counted twice.
+        // The two that must end are counted out already; dropping them counts them out no second time.
         own.drain(..2);
         assert_eq!(handshakes.lock().together, 4);
         drop((own, other, third));

@@ -1,8 +1,8 @@
 //! The web page: its files, which are part of the program, and the headers that keep everything else out of it.
 //!
-//! `/brine` is the page, `/brine/FILE` are its parts; browsers also get it at `/`. It is static: it fetches what it
-//! shows as every client does, with `/login`, `/events` and `/status`. There is no build step; browsers run the files
-//! in `assets/` as they are. Described in `docs/page.md`.
+//! `/brine` is the page, `/brine/FILE` are its parts; browsers also get it at `/`. It is static: like any client, it
+//! gets its data from `/login`, `/events` and `/status`. Browsers run the files in `assets/` as they are, without a build
+//! step. Described in `docs/page.md`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;

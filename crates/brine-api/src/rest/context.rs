@@ -307,7 +307,7 @@ impl Context {
 /// The forms of answers.
 const ANSWERS: [&str; 2] = ["application/json", "application/x-yaml"];
 
-/// What a page of another origin is told.
+/// The error for a request that a page of another origin sends with the browser's cookie.
 const FOREIGN: &str = "A page of another origin must send its token as X-Auth-Token; the browser's cookie counts for the \
     origins that cors_origin names";
 
@@ -394,8 +394,8 @@ impl Shown {
         }
     }
 
-    /// What the client sends itself, which wins over its browser's cookie; what stands in the address counts for streams
-    /// alone.
+    /// The token that the client sends explicitly, which takes precedence over the browser's cookie. One in the address counts
+    /// for streams only.
     fn sent(&self, in_address: bool) -> Option<String> {
         let in_address = in_address.then(|| self.in_path.clone().or(self.in_query.clone()));
         self.header.clone().or(in_address.flatten())
