@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use brine_view::text::width;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 
 /// Prose is not broken where fewer columns than these are left for it.
@@ -105,14 +106,20 @@ pub(crate) fn reader_is_gone() -> bool {
         && polled[0].revents().contains(PollFlags::ERR)
 }
 
-/// Waits until there is something to read on stdin, or a signal or the time ends the wait. Whether stdin is a terminal
-/// that was closed.
-pub(crate) fn input_is_gone_within(wait: Duration) -> bool {
+/// Waits until there is something to read on stdin. Empty if a signal or the time ended the wait; with
+/// [`PollFlags::HUP`] if the other end, or the terminal, is closed.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn wait_for_input(wait: Duration) -> io::Result<PollFlags> {
     let stdin = io::stdin();
     let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
     let wait = Timespec::try_from(wait).ok();
-    rustix::event::poll(&mut polled, wait.as_ref()).is_ok()
-        && polled[0].revents().contains(PollFlags::HUP)
+    match rustix::event::poll(&mut polled, wait.as_ref()) {
+        Ok(_) => Ok(polled[0].revents()),
+        Err(Errno::INTR) => Ok(PollFlags::empty()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The characters that text from outside is shown without: text for a terminal that a program draws on itself.

@@ -15,8 +15,6 @@ use brine_wire::event::join;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::time::Bound;
 use brine_wire::{Map, Value, json, msgpack};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 use super::event_output::{Form, Output, Printer, utc};
 use super::history::{GONE, WindowArgs};
@@ -401,22 +399,15 @@ impl Lines {
 
     fn next(&mut self, interrupt: &Interrupt) -> io::Result<Next> {
         /// How often a signal is looked for while nothing comes.
-        const LOOK_EVERY: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 100_000_000,
-        };
+        const LOOK_EVERY: Duration = Duration::from_millis(100);
         let mut line = Vec::new();
         loop {
             while self.0.buffer().is_empty() {
                 if interrupt.has_come() {
                     return Ok(Next::Interrupted);
                 }
-                let stdin = io::stdin();
-                let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
-                match poll(&mut polled, Some(&LOOK_EVERY)) {
-                    Ok(0) | Err(Errno::INTR) => continue,
-                    Ok(_) => {}
-                    Err(error) => return Err(error.into()),
+                if terminal::wait_for_input(LOOK_EVERY)?.is_empty() {
+                    continue;
                 }
                 if self.0.fill_buf()?.is_empty() {
                     return Ok(match line.is_empty() {

@@ -33,6 +33,7 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::PollFlags;
 
 use self::app::App;
 use self::source::Source;
@@ -150,7 +151,8 @@ fn show(
 fn take_input(app: &mut App, wait: Duration) -> anyhow::Result<bool> {
     // crossterm reads a terminal that is gone again and again, without end. Nobody is left to read an error, and ratatui
     // would panic because it cannot show the cursor.
-    if terminal::input_is_gone_within(wait) {
+    let input = terminal::wait_for_input(wait).context("cannot read the terminal")?;
+    if input.contains(PollFlags::HUP) {
         std::process::exit(1);
     }
     let mut is_changed = false;
