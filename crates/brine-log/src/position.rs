@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use brine_wire::decimal;
+
 /// An event's number in the log, from 1, without holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
@@ -84,6 +86,18 @@ impl fmt::Display for Position {
     }
 }
 
+impl Position {
+    /// Appends the position as text, as [`fmt::Display`] writes it: streams write one for each event.
+    pub fn append(self, out: &mut Vec<u8>) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let significant = 16 - self.log.0.max(1).leading_zeros() / 4;
+        let digits = (0..significant).rev();
+        out.extend(digits.map(|digit| DIGITS[(self.log.0 >> (4 * digit) & 0xf) as usize]));
+        out.push(b'-');
+        decimal::unsigned(self.seq.0, out);
+    }
+}
+
 impl FromStr for LogId {
     type Err = ParsePositionError;
 
@@ -133,6 +147,9 @@ mod tests {
                 seq: Seq(seq),
             };
             assert_eq!(position.to_string(), text);
+            let mut appended = Vec::new();
+            position.append(&mut appended);
+            assert_eq!(appended, text.as_bytes());
             assert_eq!(text.parse(), Ok(position));
         }
     }

@@ -21,7 +21,10 @@ pub fn format(since_epoch: Duration, style: StampStyle) -> String {
 pub fn append(since_epoch: Duration, style: StampStyle, out: &mut Vec<u8>) {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = civil_from_days(seconds / 86_400 + EPOCH_DAYS);
-    digits(year, 4, out);
+    match year {
+        0..=9999 => out.extend(pair(year / 100).into_iter().chain(pair(year % 100))),
+        _ => crate::decimal::unsigned(year, out),
+    }
     for (separator, number) in [
         (b'-', month),
         (b'-', day),
@@ -29,24 +32,25 @@ pub fn append(since_epoch: Duration, style: StampStyle, out: &mut Vec<u8>) {
         (b':', seconds / 60 % 60),
         (b':', seconds % 60),
     ] {
-        out.push(separator);
-        digits(number, 2, out);
+        let [tens, ones] = pair(number);
+        out.extend_from_slice(&[separator, tens, ones]);
     }
-    let micros = since_epoch.subsec_micros();
+    let micros = u64::from(since_epoch.subsec_micros());
     if micros > 0 {
-        out.push(b'.');
-        digits(micros.into(), 6, out);
+        let [a, b] = pair(micros / 10_000);
+        let [c, d] = pair(micros / 100 % 100);
+        let [e, f] = pair(micros % 100);
+        out.extend_from_slice(&[b'.', a, b, c, d, e, f]);
     }
     if style == StampStyle::Utc {
         out.extend_from_slice(b"+00:00");
     }
 }
 
-/// A number with leading zeros, at least so many digits of it.
-fn digits(number: u64, width: usize, out: &mut Vec<u8>) {
-    let zeros = width.saturating_sub(number.max(1).ilog10() as usize + 1);
-    out.extend(core::iter::repeat_n(b'0', zeros));
-    crate::decimal::unsigned(number, out);
+/// Two digits of a number below a hundred.
+const fn pair(number: u64) -> [u8; 2] {
+    #[allow(clippy::cast_possible_truncation)] // one digit each
+    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
 }
 
 /// The days from 0000-03-01, where an era of 400 years begins, to 1970-01-01.

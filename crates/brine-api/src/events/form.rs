@@ -159,11 +159,11 @@ fn object(position: Position, event: &StoredEvent<'_>, out: &mut Vec<u8>) {
     append(out, "{\"seq\": ");
     decimal::unsigned(event.seq.0, out);
     append(out, ", \"position\": \"");
-    let _ = write!(out, "{position}"); // memory takes it
+    position.append(out);
     append(out, "\", \"time\": \"");
     stamp::append(Duration::from_millis(event.at.0), StampStyle::Naive, out);
     append(out, "Z\", \"tag\": ");
-    json::quote(&String::from_utf8_lossy(tag), out);
+    json::quote_lossy(tag, out);
     if let Some(sender) = event.sender {
         append(out, ", \"sender\": ");
         json::quote(sender, out);

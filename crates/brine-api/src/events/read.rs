@@ -31,6 +31,8 @@ use crate::subject::Subject;
 
 /// A piece of a stream: what one write sends, and what waits for a slow client besides its connection.
 const PIECE_BYTES: usize = 64 << 10;
+/// What an event takes in a piece, as a guess for the room to make.
+const EVENT_BYTES: usize = 512;
 /// The most events `last` looks for.
 const MAX_LAST: u64 = 100_000;
 
@@ -465,6 +467,11 @@ impl Stream {
         let brine_log::Next::Ready(events) = self.cursor.next() else {
             return Step::Write;
         };
+        if self.buffer.is_empty() {
+            // As much as the run may take: growing step by step would copy the piece several times.
+            let expected = events.len().saturating_mul(EVENT_BYTES);
+            self.buffer.reserve(expected.min(PIECE_BYTES + EVENT_BYTES));
+        }
         let (mut looked_at, mut sent, mut is_over) = (0, 0, false);
         for event in events.iter() {
             if self.end.is_some_and(|end| event.seq > end)

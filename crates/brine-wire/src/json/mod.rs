@@ -25,7 +25,7 @@ use crate::value::{Map, Value};
 
 pub(crate) use pack::Packer;
 pub use parse::{JsonError, JsonFault, parse};
-pub use transcode::{packed_to_exact_line, quote};
+pub use transcode::{packed_to_exact_line, quote, quote_lossy};
 
 /// The one key of the object that represents bytes in [`to_exact_line`] and [`parse`].
 pub const BYTES_KEY: &str = "$bytes";

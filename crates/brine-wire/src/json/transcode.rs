@@ -32,7 +32,7 @@ pub fn packed_to_exact_line(packed: &[u8], out: &mut Vec<u8>) -> Result<(), Deco
 pub fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(plain) = find_escaped(rest) {
+    while let Some(plain) = rest.iter().position(|byte| IS_ESCAPED[usize::from(*byte)]) {
         out.extend_from_slice(&rest[..plain]);
         let short = match rest[plain] {
             b'"' => b'"',
@@ -58,16 +58,45 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The first byte that does not stand for itself.
-fn find_escaped(text: &[u8]) -> Option<usize> {
-    let is_escaped = |byte: &u8| IS_ESCAPED[usize::from(*byte)];
-    // All of a chunk are looked at whatever they are, which the compiler turns into vector instructions.
-    let is_plain = |chunk: &&[u8; 16]| {
-        let escaped = |found, byte: &u8| found | (*byte < 0x20) | matches!(*byte, b'"' | b'\\');
-        !chunk.iter().fold(false, escaped)
+/// As [`quote`], for bytes that should be text: what is not UTF-8 is replaced.
+pub fn quote_lossy(text: &[u8], out: &mut Vec<u8>) {
+    if quote_bytes(text, out).is_none() {
+        quote(&String::from_utf8_lossy(text), out);
+    }
+}
+
+/// Appends a text in quotes, if it is one.
+fn quote_bytes(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    if is_plain(text) {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text);
+        out.push(b'"');
+        return Some(());
+    }
+    quote(core::str::from_utf8(text).ok()?, out);
+    Some(())
+}
+
+/// Whether every byte is a character that stands for itself: one look at what most texts are, in place of one for UTF-8
+/// and one for what must be escaped.
+fn is_plain(text: &[u8]) -> bool {
+    // All bytes of a chunk are looked at whatever they are, which the compiler turns into vector instructions.
+    fn is_plain_chunk<const N: usize>(chunk: &[u8; N]) -> bool {
+        let special = |found, byte: &u8| {
+            found | !matches!(*byte, 0x20..=0x7f) | matches!(*byte, b'"' | b'\\')
+        };
+        !chunk.iter().fold(false, special)
+    }
+    let ends = |text: &[u8]| match (text.last_chunk::<16>(), text.first_chunk::<8>()) {
+        (Some(last), _) => is_plain_chunk(last),
+        // Two chunks that overlap.
+        (None, Some(first)) => {
+            is_plain_chunk(first) && text.last_chunk().is_none_or(is_plain_chunk::<8>)
+        }
+        (None, None) => text.iter().all(|byte| is_plain_chunk(&[*byte])),
     };
-    let plain = 16 * text.as_chunks().0.iter().take_while(is_plain).count();
-    Some(plain + text[plain..].iter().position(is_escaped)?)
+    text.as_chunks::<16>().0.iter().all(is_plain_chunk) && ends(text)
 }
 
 /// Which bytes do not stand for themselves.
@@ -100,7 +129,7 @@ impl<'p> Reader<'p> {
             0x00..=0x7f => unsigned(marker.into(), out),
             0x80..=0x8f => self.map(usize::from(marker & 0xf), depth, out)?,
             0x90..=0x9f => self.array(usize::from(marker & 0xf), depth, out)?,
-            0xa0..=0xbf => quote(self.text(usize::from(marker & 0x1f))?, out),
+            0xa0..=0xbf => quote_bytes(self.take(usize::from(marker & 0x1f))?, out)?,
             0xc0 => out.extend_from_slice(b"null"),
             0xc2 => out.extend_from_slice(b"false"),
             0xc3 => out.extend_from_slice(b"true"),
@@ -126,7 +155,7 @@ impl<'p> Reader<'p> {
             }
             0xd9..=0xdb => {
                 let length = self.length(1 << (marker - 0xd9))?;
-                quote(self.text(length)?, out);
+                quote_bytes(self.take(length)?, out)?;
             }
             0xdc | 0xdd => {
                 let length = self.length(2 << (marker - 0xdc))?;
@@ -157,13 +186,13 @@ impl<'p> Reader<'p> {
 
     fn map(&mut self, length: usize, depth: usize, out: &mut Vec<u8>) -> Option<()> {
         match length {
-            0..=FEW_KEYS => self.entries(&mut [""; FEW_KEYS][..length], depth, out),
-            _ => self.entries([""; MAX_KEYS].get_mut(..length)?, depth, out),
+            0..=FEW_KEYS => self.entries(&mut [&[][..]; FEW_KEYS][..length], depth, out),
+            _ => self.entries([&[][..]; MAX_KEYS].get_mut(..length)?, depth, out),
         }
     }
 
     /// The entries of a map; there is a place for each key.
-    fn entries(&mut self, keys: &mut [&'p str], depth: usize, out: &mut Vec<u8>) -> Option<()> {
+    fn entries(&mut self, keys: &mut [&'p [u8]], depth: usize, out: &mut Vec<u8>) -> Option<()> {
         let depth = depth.checked_sub(1)?;
         out.push(b'{');
         for place in 0..keys.len() {
@@ -176,7 +205,7 @@ impl<'p> Reader<'p> {
             if place > 0 {
                 out.extend_from_slice(b", ");
             }
-            quote(key, out);
+            quote_bytes(key, out)?;
             out.extend_from_slice(b": ");
             self.value(depth, out)?;
         }
@@ -184,17 +213,13 @@ impl<'p> Reader<'p> {
         Some(())
     }
 
-    fn key(&mut self) -> Option<&'p str> {
+    fn key(&mut self) -> Option<&'p [u8]> {
         let length = match self.take(1)?[0] {
             short @ 0xa0..=0xbf => usize::from(short & 0x1f),
             marker @ 0xd9..=0xdb => self.length(1 << (marker - 0xd9))?,
             _ => return None,
         };
-        self.text(length)
-    }
-
-    fn text(&mut self, length: usize) -> Option<&'p str> {
-        core::str::from_utf8(self.take(length)?).ok()
+        self.take(length)
     }
 
     fn length(&mut self, width: usize) -> Option<usize> {
