@@ -12,6 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::connection::ConnectionError;
 use crate::quota::{Eviction, Quota, Slot};
@@ -90,19 +91,19 @@ impl Listener {
         let mut connections = JoinSet::new();
         let turns = Arc::new(Turns::new(Handle::current().metrics().num_workers() / 2));
         let giver = turns.clone();
-        let giving = giver.give();
-        tokio::pin!(shutdown, giving);
+        let _giving = AbortOnDropHandle::new(tokio::spawn(async move { giver.give().await }));
+        tokio::pin!(shutdown);
         loop {
             let (stream, peer) = tokio::select! {
                 accepted = self.accept() => accepted,
                 Some(_) = connections.join_next() => continue,
-                never = &mut giving => match never {},
                 () = &mut shutdown => {
                     turns.end();
                     return connections;
                 }
             };
             let eviction = Eviction::default();
+            quota.wait_for_room(peer.ip()).await;
             let slot = quota.enter(peer.ip(), eviction.clone());
             let (own_turns, sender) = (slot.turns(), slot.sender());
             let connection = handle(Accepted {

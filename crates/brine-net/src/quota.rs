@@ -19,6 +19,10 @@ use crate::known::{KnownAddresses, holder};
 use crate::limits::{Limits, UNIT};
 use crate::turns::Sender;
 
+/// How many turns of the runtime a new connection waits for before another is closed for it. Each is enough for one
+/// stranger's turn; together they take some tenths of a millisecond.
+const PATIENCE: usize = 64;
+
 /// Counts the connections of one kind, by address.
 #[derive(Debug)]
 pub(crate) struct Quota {
@@ -155,6 +159,19 @@ impl Quota {
         })
     }
 
+    /// Comes before [`Self::enter`]: gives connections that have sent what authenticates them time to do so, if one of
+    /// them would be closed. Without it a master that restarts would close many of its minions again: it accepts them
+    /// faster than it reads what they say. Returns soon, whether there is room or not.
+    pub(crate) async fn wait_for_room(&self, address: IpAddr) {
+        let address = holder(address);
+        for _ in 0..PATIENCE {
+            if self.lock().fullest(self, address).is_none() {
+                return;
+            }
+            yield_now().await;
+        }
+    }
+
     /// A slot for a connection from an address. Another connection is closed for it if there is no room.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, eviction: Eviction) -> Slot {
         let address = holder(address);
@@ -163,15 +180,8 @@ impl Quota {
             false => Standing::Unknown,
         };
         let mut holders = self.lock();
-        let own = (holders.by_address.get(&address)).map_or(0, |holder| holder.connections.len());
-        let most = match address.is_loopback() {
-            true => self.local,
-            false => self.per_address,
-        };
-        if own >= most {
-            holders.evict_oldest(address);
-        } else if !address.is_loopback() && holders.together >= self.together {
-            holders.evict_from_largest();
+        if let Some(fullest) = holders.fullest(self, address) {
+            holders.evict_oldest(fullest);
         }
         let number = holders.add(address, standing, eviction);
         Slot {
@@ -266,10 +276,19 @@ impl Holders {
         changed
     }
 
-    fn evict_from_largest(&mut self) {
-        if let Some((.., address)) = self.order.last() {
-            self.evict_oldest(*address);
+    /// The address that must make room before another connection of `address` has any.
+    fn fullest(&self, quota: &Quota, address: IpAddr) -> Option<IpAddr> {
+        let own = (self.by_address.get(&address)).map_or(0, |holder| holder.connections.len());
+        let most = match address.is_loopback() {
+            true => quota.local,
+            false => quota.per_address,
+        };
+        if own >= most {
+            return Some(address);
         }
+        let is_full = !address.is_loopback() && self.together >= quota.together;
+        let (.., largest) = self.order.last().filter(|_| is_full)?;
+        Some(*largest)
     }
 
     fn evict_oldest(&mut self, address: IpAddr) {

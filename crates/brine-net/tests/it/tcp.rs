@@ -300,6 +300,36 @@ async fn publishes_reach_whom_they_are_for() {
     assert_eq!(publisher.present(), [id("m1")]);
 }
 
+/// All minions behind one address, after their master has restarted.
+#[tokio::test]
+async fn whoever_identifies_itself_at_once_makes_no_room_for_those_behind_it() {
+    const MINIONS: usize = 400;
+    let (address, publisher, mut presence) = publish_port(Limits {
+        strangers_per_address: 40,
+        ..Limits::default()
+    })
+    .await;
+    tokio::spawn(async move { while presence.recv().await.is_some() {} });
+    let connect = move || -> Vec<_> {
+        let minions = (0..MINIONS).map(|n| {
+            let mut stream = std::net::TcpStream::connect(&address).unwrap();
+            let id = Value::from(format!("m{n}"));
+            std::io::Write::write_all(&mut stream, &tcp::encode(&Map::new(), &id)).unwrap();
+            stream
+        });
+        minions.collect()
+    };
+    let minions = tokio::task::spawn_blocking(connect).await.unwrap();
+    let all = async {
+        while publisher.present().len() < MINIONS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = timeout(Duration::from_secs(5), all).await;
+    assert!(in_time.is_ok(), "{} are in", publisher.present().len());
+    drop(minions);
+}
+
 #[tokio::test]
 async fn a_subscriber_that_does_not_read_delays_nobody() {
     let (address, publisher, mut presence) = publish_port(Limits {
