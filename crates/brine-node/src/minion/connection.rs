@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::master_client::{MasterClient, SignInError};
 use super::retry_options::random_up_to;
-use super::sign_in_loop::{ConnectError, MasterConnection, SignInLoop, SignInResult};
+use super::sign_in_loop::{ConnectError, MasterConnection, SignInLoop, SignInResult, log};
 use super::start_events::send_start_events;
 use super::{Node, Uplink, jobs, liveness};
 
@@ -148,7 +148,8 @@ async fn open(node: &Node, client: &MasterClient, publish: &Publish) -> Option<M
     let again = match client.sign_in(Some(&session)).await {
         Ok(again) => again,
         Err(error) => {
-            tracing::warn!(%error, "job dropped: signing in again with the master failed");
+            tracing::warn!("job dropped: {error}");
+            log(client, &ConnectError::SignIn(error));
             return None;
         }
     };

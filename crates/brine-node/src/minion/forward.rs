@@ -16,7 +16,7 @@ use brine_wire::network::{MinionId, events, job_return, minion_event};
 use brine_wire::{Map, Value, msgpack, stamp};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Node;
 use super::master_client::{MasterClient, PendingRequest, RequestError};
@@ -40,6 +40,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// How long the answer of a master may take after the minion has turned to another.
 const LATE_ANSWER: Duration = Duration::from_secs(2);
+/// How long a local program waits for a master that is connected to take its event. Salt's `salt-call` signs in and
+/// waits, too.
+const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 /// How many answers of a master to one request may be unusable before it is given up.
 const UNUSABLE_ANSWERS: u32 = 10;
 
@@ -51,7 +54,17 @@ pub(super) struct Queue {
     changed: Notify,
     /// Something was written that is not on the disk yet.
     written: Notify,
+    sent: watch::Sender<Sent>,
     id: MinionId,
+}
+
+/// What a master has of this start's requests.
+#[derive(Debug, Default)]
+struct Sent {
+    /// The number of the last one.
+    last: u64,
+    /// It has not taken one in time, and none since.
+    is_late: bool,
 }
 
 #[derive(Debug)]
@@ -157,6 +170,7 @@ impl Queue {
             }),
             changed: Notify::new(),
             written: Notify::new(),
+            sent: watch::Sender::default(),
             id: id.clone(),
         })
     }
@@ -190,6 +204,22 @@ impl Queue {
         self.changed.notify_one();
         self.written.notify_one();
         Ok(())
+    }
+
+    /// Waits a moment until a master has all that has been pushed; whether it has. For a master that was late already,
+    /// nobody waits.
+    pub(super) async fn is_all_sent(&self) -> bool {
+        let last = self.state().spool.last();
+        let mut sent = self.sent.subscribe();
+        let taken = sent.wait_for(|sent| sent.last >= last || sent.is_late);
+        match timeout(TAKEN_WITHIN, taken).await {
+            // The sender is this queue.
+            Ok(sent) => sent.is_ok_and(|sent| sent.last >= last),
+            Err(_) => {
+                self.sent.send_modify(|sent| sent.is_late = true);
+                false
+            }
+        }
     }
 
     /// How many requests wait.
@@ -295,6 +325,13 @@ impl Queue {
         let done: Vec<Live> = {
             let mut state = self.state();
             state.spool.acknowledge(next.through);
+            let is_own = state.spool.is_own(next.through);
+            self.sent.send_modify(|sent| {
+                sent.is_late = false;
+                if is_own {
+                    sent.last = next.through.number;
+                }
+            });
             match state.spool.is_own(next.through) {
                 true => (next.first.number..=next.through.number)
                     .filter_map(|number| state.live.remove(&number))
@@ -343,7 +380,7 @@ pub(super) async fn run(node: Arc<Node>, uplink: usize) {
         let standing = heard.map_or_else(ConnectError::standing, |()| Standing::Good);
         let is_new = node.standings.set(uplink, standing);
         if let (true, Err(error)) = (is_new, heard) {
-            log(&node, client, error);
+            log(client, error);
         }
     };
     let mut retry = Backoff::new(RETRY.0, RETRY.1);

@@ -33,7 +33,7 @@ const REFRESHED: &str = "/salt/minion/minion_pillar_refresh_complete";
 /// What functions fire to have modules loaded again: ours reload by themselves.
 const MODULE_REFRESH: &str = "module_refresh";
 const MODULES_REFRESHED: &str = "/salt/minion/minion_mod_refresh_complete";
-/// The functions that send the master an event; their caller gets an error if the master does not take it.
+/// The functions that send the master an event; a local caller is told whether the master has it.
 const SENDING: [&str; 2] = ["event.send", "event.fire_master"];
 /// Python's number of that log level.
 const WARNING: i64 = 30;
@@ -153,7 +153,7 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
     about.insert("pid", i64::from(std::process::id()));
     node.jobs.begins(&jid, about);
     let log = wanted_log(data);
-    let outcome = node
+    let mut outcome = node
         .functions
         .run(Call {
             fun: fun.clone(),
@@ -166,6 +166,10 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
         })
         .await;
     node.jobs.ends(&jid);
+    let notice = match SENDING.contains(&fun.as_str()) {
+        true => after_sending(node, &mut outcome).await,
+        false => None,
+    };
     if data.get("return").is_some_and(Value::is_true) {
         let queued = node.send_up(&outcome.call_return(&node.options.id, &fun, list("fun_args")));
         if !queued {
@@ -175,8 +179,8 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
     let mut answer = answer(outcome, &jid);
     if let Some(log) = log {
         let mut records = log.take();
-        if SENDING.contains(&fun.as_str()) && log.level() <= WARNING {
-            records.extend(node.standings.best().notice().map(|notice| LogRecord {
+        if log.level() <= WARNING {
+            records.extend(notice.map(|notice| LogRecord {
                 level: WARNING,
                 text: notice.to_owned(),
             }));
@@ -185,6 +189,26 @@ pub(super) async fn run_call(node: &Node, data: &Map) -> Map {
         answer.insert("log", records.collect::<Vec<_>>());
     }
     answer
+}
+
+/// What there is to say of an event that a function has just queued: a master that is connected takes it at once, or
+/// says what it has against the minion's key. Then the function's True is none.
+async fn after_sending(node: &Node, outcome: &mut Outcome) -> Option<&'static str> {
+    if outcome.ret != Value::Bool(true) {
+        return node.standings.best().notice();
+    }
+    let is_taken = node.all_sent().await;
+    match node.standings.best() {
+        Standing::Rejected => {
+            outcome.ret = Value::Bool(false);
+            Some(
+                "not sent: the master has rejected this minion's key; this event is kept, and goes if the key is \
+                 accepted again",
+            )
+        }
+        Standing::Good if !is_taken => Some("kept for the master, which has not taken it yet"),
+        standing => standing.notice(),
+    }
 }
 
 fn answer(outcome: Outcome, jid: &str) -> Map {

@@ -100,6 +100,15 @@ const fn meaning(ret: &Ret) -> &'static str {
     }
 }
 
+/// What a master has against a minion, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What the master did.
+    pub what: String,
+    /// What an administrator can do, here or there.
+    pub remedy: String,
+}
+
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -280,6 +289,53 @@ impl MasterClient {
     /// Whether both are clients of the same master.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Why this master did not let the minion in, and what an administrator can do about it.
+    #[must_use]
+    pub fn advice(&self, error: &SignInError) -> Advice {
+        let options = &self.0.options;
+        let id = options.id.as_str();
+        let known = options.known_master_key();
+        let is_known = known.exists();
+        let (known, place) = (known.display(), self.name());
+        let (what, remedy) = match error {
+            SignInError::Distrust(Distrust::KeyChanged) => (
+                format!("has another key than the one in {known}"),
+                format!(
+                    "if its key was replaced on purpose, remove {known}; if not, find out what answers at {place} \
+                     (salt-key -F master there)"
+                ),
+            ),
+            // A master that was set up anew knows neither the old key nor this minion: its refusal comes first.
+            SignInError::Distrust(Distrust::Signature) if is_known => (
+                format!("does not sign with the key in {known}"),
+                format!(
+                    "if the master was set up anew, remove {known}, and accept this minion there (salt-key -a {id}); \
+                     if not, find out what answers at {place} (salt-key -F master there)"
+                ),
+            ),
+            SignInError::Rejected | SignInError::Unproven { ret: Ret::Rejected } => (
+                "has rejected or denied this minion's key".to_owned(),
+                format!(
+                    "if the key is the right one, salt-key -d {id} there, restart this minion if it has ended, and \
+                     accept its key: salt-key -a {id}"
+                ),
+            ),
+            SignInError::Pending { .. } => (
+                "has not accepted this minion's key yet".to_owned(),
+                format!("accept it there: salt-key -a {id}"),
+            ),
+            SignInError::Full => (
+                "takes no more minions".to_owned(),
+                "raise max_minions there".to_owned(),
+            ),
+            error => (
+                error.to_string(),
+                "compare the options of master and minion".to_owned(),
+            ),
+        };
+        Advice { what, remedy }
     }
 
     fn begin(&self) -> Result<SignIn, SignInError> {

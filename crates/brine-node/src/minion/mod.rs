@@ -140,6 +140,22 @@ impl Node {
         self.up.iter().find_map(|up| up.borrow().clone())
     }
 
+    /// Waits a moment until the masters have all that has been queued, as long as they are connected and have nothing
+    /// against the minion's key; whether they have it.
+    async fn all_sent(&self) -> bool {
+        let mut is_sent = true;
+        for (number, (queue, up)) in self.queues.iter().zip(&self.up).enumerate() {
+            let mut up = up.subscribe();
+            is_sent &= tokio::select! {
+                biased;
+                is_sent = queue.is_all_sent() => is_sent,
+                () = self.standings.until_bad(number) => false,
+                _ = up.wait_for(Option::is_none) => false,
+            };
+        }
+        is_sent
+    }
+
     /// Puts a request into every master's queue; `false` if one has no room.
     pub(crate) fn send_up(&self, load: &Map) -> bool {
         let pushed = self

@@ -13,7 +13,7 @@ use brine_wire::network::auth::Ret;
 use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 
-use super::master_client::{MasterClient, RequestError, SignInError};
+use super::master_client::{Advice, MasterClient, RequestError, SignInError};
 use super::masters::MasterAddress;
 use super::retry::{Next, Refused, RetryTimer, Round};
 use super::standing::Standing;
@@ -88,7 +88,7 @@ impl<'a> SignInLoop<'a> {
                         return SignInResult::Connected(connection);
                     }
                     Err(refusal) => {
-                        log(&self.uplink.node, self.uplink.client(at), &refusal);
+                        log(self.uplink.client(at), &refusal);
                         has_warned = true;
                         round.note(refusal.kind());
                         standing = standing.max(refusal.standing());
@@ -163,23 +163,32 @@ async fn resolves(master: &MasterAddress) -> bool {
 }
 
 /// Tells the administrator why the minion is not connected to a master.
-pub(super) fn log(node: &Node, client: &MasterClient, error: &ConnectError) {
+pub(super) fn log(client: &MasterClient, error: &ConnectError) {
     let master = &client.master().host;
-    match error {
-        ConnectError::UnknownHost => tracing::warn!("cannot resolve master \"{master}\"; retrying"),
+    let ConnectError::SignIn(refusal) = error else {
+        return match error {
+            ConnectError::UnknownHost => {
+                tracing::warn!("cannot resolve master \"{master}\"; retrying");
+            }
+            error => tracing::warn!("cannot sign in to master \"{master}\": {error}; retrying"),
+        };
+    };
+    let Advice { what, remedy } = client.advice(refusal);
+    match refusal {
         // Someone must act, and the message says how.
-        ConnectError::SignIn(SignInError::Distrust(Distrust::KeyChanged)) => tracing::error!(
-            "master \"{master}\" has another key than the one in {0}: if its key was replaced on purpose, remove {0}; \
-             retrying",
-            node.options.known_master_key().display()
-        ),
-        ConnectError::SignIn(SignInError::Distrust(why)) => {
+        SignInError::Distrust(Distrust::KeyChanged | Distrust::Signature) => {
+            tracing::error!("master \"{master}\" {what}: {remedy}; retrying");
+        }
+        SignInError::Distrust(why) => {
             tracing::error!("the answer of master \"{master}\" is not trusted: {why}; retrying");
         }
-        ConnectError::SignIn(pending @ SignInError::Pending { .. }) => {
-            tracing::warn!("master \"{master}\": {pending}");
+        SignInError::Pending { .. } | SignInError::Full => {
+            tracing::warn!("master \"{master}\" {what}; {remedy}; retrying");
         }
-        error => tracing::warn!("cannot sign in to master \"{master}\": {error}; retrying"),
+        SignInError::Rejected | SignInError::Unproven { ret: Ret::Rejected } => {
+            tracing::warn!("master \"{master}\" {what}: {remedy}");
+        }
+        refusal => tracing::warn!("cannot sign in to master \"{master}\": {refusal}; retrying"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the masters last said about the minion's key. Callers that send an event are told, since nothing leaves the
 //! queue before a master has accepted the key.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// What the masters say about a minion's key. Later values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,28 +56,32 @@ impl Standing {
 
 /// The standing with each uplink's masters.
 #[derive(Debug)]
-pub(super) struct Standings(Mutex<Vec<Standing>>);
+pub(super) struct Standings(watch::Sender<Vec<Standing>>);
 
 impl Standings {
     pub(super) fn new(uplinks: usize) -> Self {
-        Self(Mutex::new(vec![Standing::Good; uplinks]))
+        Self(watch::Sender::new(vec![Standing::Good; uplinks]))
     }
 
     /// What the masters of an uplink said. Whether that is new.
     pub(super) fn set(&self, uplink: usize, standing: Standing) -> bool {
-        let mut known = self.lock();
-        let known = known.get_mut(uplink);
-        known.is_some_and(|known| std::mem::replace(known, standing) != standing)
+        self.0.send_if_modified(|known| {
+            let known = known.get_mut(uplink);
+            known.is_some_and(|known| std::mem::replace(known, standing) != standing)
+        })
     }
 
     /// The best of all.
     pub(super) fn best(&self) -> Standing {
-        self.lock().iter().copied().max().unwrap_or(Standing::Good)
+        let known = self.0.borrow();
+        known.iter().copied().max().unwrap_or(Standing::Good)
     }
 
-    /// Held for a look, never across an await.
-    fn lock(&self) -> MutexGuard<'_, Vec<Standing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until the masters of an uplink have something against the key.
+    pub(super) async fn until_bad(&self, uplink: usize) {
+        let is_bad = |known: &Vec<Standing>| known.get(uplink) != Some(&Standing::Good);
+        // The sender is this one.
+        let _ = self.0.subscribe().wait_for(is_bad).await;
     }
 }
 

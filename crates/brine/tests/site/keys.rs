@@ -98,9 +98,32 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
     // What was kept arrives.
     assert_eq!(at(&bus.next("a/b"), "id"), &"m1".into());
 
+    wait_until("the minion to be connected", || {
+        site.run(&call).stderr.is_empty()
+            && site.run(&["doctor", "--node", "minion"]).code == Some(0)
+    });
+
     // The same while the minion is connected: the first event is kept, and from it the minion learns of the rejection.
     let left = site.run(&["salt-key", "-r", "m1", "--include-accepted", "-y"]);
     assert_eq!(left.code, Some(0), "{left:?}");
+    // Nobody has sent anything yet.
+    let left = site.run(&["doctor", "--node", "minion"]);
+    assert_eq!(left.code, Some(1), "{left:?}");
+    assert!(
+        left.stdout
+            .contains(": has rejected or denied this minion's key\n         → if the key is the right one, salt-key -d m1 there"),
+        "{left:?}"
+    );
+    let left = site.run(&["doctor"]);
+    assert!(left.stdout.contains(": 1 key rejected: m1\n"), "{left:?}");
+    let left = site.run(&call);
+    assert_eq!(left.stdout, "local:\n    False\n", "{left:?}");
+    assert_eq!(
+        left.stderr,
+        format!(
+            "[WARNING ] {refused}; this event is kept, and goes if the key is accepted again\n"
+        )
+    );
     wait_until(
         "the connected minion to know that its key is rejected",
         || site.run(&send).stderr == format!("brine: {refused}\n"),
@@ -111,4 +134,47 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
     wait_until("the minion to know that its key is accepted", || {
         site.run(&send).stderr.is_empty()
     });
+}
+
+#[test]
+fn of_a_master_that_was_set_up_anew_the_minion_says_which_file_to_remove() {
+    let mut site = Site::up("tcp");
+    site.prints(
+        &["doctor", "--node", "minion"],
+        "minion: 0 errors, 0 warnings, 0 notes\n",
+    );
+    assert_eq!(site.master.take().unwrap().end(), Some(0));
+    fs::remove_dir_all(site.path("m/pki")).unwrap();
+    let config = fs::read_to_string(site.path("master")).unwrap();
+    fs::write(
+        site.path("master"),
+        config.replace("auto_accept: true\n", ""),
+    )
+    .unwrap();
+    site.start_master();
+    let mut bus = site.master_bus();
+    let known = site.path("n/pki/minion_master.pub");
+    let log = |text: &str| {
+        let line = format!("master \"127.0.0.1\" {text} {0}: ", known.display());
+        wait_until(&line, || {
+            fs::read_to_string(site.path("salt-minion"))
+                .unwrap()
+                .contains(&line)
+        });
+        let left = site.run(&["doctor", "--node", "minion"]);
+        assert_eq!(left.code, Some(1), "{left:?}");
+        assert!(
+            left.stdout
+                .contains(&format!(": {text} {}\n", known.display()))
+                && left.stdout.contains(&format!("remove {}", known.display())),
+            "{left:?}"
+        );
+    };
+    // It has not accepted the minion's key, and signs that with its own.
+    log("does not sign with the key in");
+    let left = site.run(&["salt-key", "-a", "m1", "-y"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    log("has another key than the one in");
+    fs::remove_file(&known).unwrap();
+    assert_eq!(at(&bus.next("salt/minion/m1/start"), "id"), &"m1".into());
 }

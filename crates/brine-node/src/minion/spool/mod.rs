@@ -211,6 +211,11 @@ impl<S: Store> Spool<S> {
         id.boot == self.boot
     }
 
+    /// The number of the last record of this boot; 0 before the first.
+    pub(super) const fn last(&self) -> u64 {
+        self.next - 1
+    }
+
     /// How many records wait.
     pub(super) fn len(&self) -> usize {
         let stored: usize = self.segments.iter().map(|segment| segment.count).sum();

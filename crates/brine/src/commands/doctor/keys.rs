@@ -131,7 +131,23 @@ fn of_minions(folder: &Path, findings: &mut Vec<Finding>) {
                     counted(denied.len(), "key"),
                     some(&denied)
                 ),
-                "if the machine is the right one: salt-key -d ID, then salt-key -a ID",
+                format!(
+                    "if the machine is the right one: salt-key -d ID, restart its minion, salt-key -a ID; if not, give it \
+                     another id, and remove its key from {}",
+                    folder.join("minions_denied").display()
+                ),
+            ),
+        );
+    }
+    if !rejected.is_empty() {
+        findings.push(
+            Finding::note("rejected-keys", folder.join("minions_rejected").display()).says(
+                format!(
+                    "{} rejected: {}",
+                    counted(rejected.len(), "key"),
+                    some(&rejected)
+                ),
+                "to let such a minion in: salt-key -d ID, restart it, salt-key -a ID",
             ),
         );
     }

@@ -13,6 +13,7 @@ mod owners;
 mod ports;
 mod proc;
 mod resources;
+mod sign_in;
 mod sockets;
 
 use std::io::ErrorKind;
@@ -41,10 +42,10 @@ const ANSWER: Duration = Duration::from_secs(3);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Looks at the configuration (as brine check), sockets and their modes, the processes that serve them,
-ports, keys, disks, limits, the releases of the programs that listen, whether events get where they
-are to go (sinks, consumers, cluster, reactor, history, a minion's spool), and the clocks of minions,
-as far as recent events tell. Changes nothing. Run it as root, or as the user of the master: others
-do not see everything.
+ports, keys, what a minion's masters say of its key (it signs in as the minion does), disks, limits,
+the releases of the programs that listen, whether events get where they are to go (sinks, consumers,
+cluster, reactor, history, a minion's spool), and the clocks of minions, as far as recent events
+tell. Changes nothing. Run it as root, or as the user of the master: others do not see everything.
 
 Exit codes: 0 no error (with --strict: no warning either); 1 something is wrong; 2 wrong usage.")]
 pub(crate) struct Arguments {
@@ -96,6 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     findings.extend(owners::findings(&site));
     findings.extend(modes::findings(&site));
     findings.extend(masters::findings(&site));
+    findings.extend(sign_in::findings(&site));
     findings.extend(resources::findings(&site));
     findings.extend(clients::findings(&site));
     findings.extend(delivery::findings(&site));
