@@ -33,7 +33,7 @@ impl Environment {
         Self {
             variables: variables.collect(),
             current_dir: current_dir.to_string_lossy().into_owned(),
-            user: user_name(&read("/proc/self/status"), &read("/etc/passwd")),
+            user: user_name(rustix::process::geteuid().as_raw(), &read("/etc/passwd")),
             host_names: host_names(read("/proc/sys/kernel/hostname").trim(), &hosts),
             memory: memory(&read("/proc/meminfo")),
         }
@@ -60,18 +60,15 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The name that the password file has for the effective user id.
-fn user_name(status: &str, passwd: &str) -> String {
-    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    let Some(effective) = uids.and_then(|uids| uids.split_whitespace().nth(1)) else {
-        return String::new();
-    };
+/// The name that the password file has for a user id; without one, the id.
+fn user_name(uid: u32, passwd: &str) -> String {
+    let uid = uid.to_string();
     let entry = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        (fields.nth(1)? == effective).then_some(name)
+        (fields.nth(1)? == uid).then_some(name)
     });
-    entry.unwrap_or(effective).to_owned()
+    entry.unwrap_or(&uid).to_owned()
 }
 
 /// The full name first, then the short one, then the loopback address's other names.
@@ -124,10 +121,10 @@ mod tests {
     }
 
     #[test]
-    fn the_user_is_the_effective_one() {
+    fn the_user_has_the_name_of_the_password_file() {
         let passwd = "root:x:0:0::/root:/bin/sh\nsalt:x:450:450::/opt/salt:/bin/false\n";
-        assert_eq!(user_name("Name:\tx\nUid:\t0\t450\t0\t0\n", passwd), "salt");
-        assert_eq!(user_name("Uid:\t0\t7\t0\t0\n", passwd), "7");
+        assert_eq!(user_name(450, passwd), "salt");
+        assert_eq!(user_name(7, passwd), "7");
     }
 
     #[test]
