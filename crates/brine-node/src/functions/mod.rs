@@ -28,6 +28,11 @@ mod yaml_text;
 pub use config::{Caller, FunctionsConfig, salt_release};
 pub use host::{Answer, Host, HostError, HostRequest};
 pub use run::Functions;
+
+/// The names of all built-in functions, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    table::all().map(|known| known.builtin.name)
+}
 pub(crate) use sync::fuzz_module_path;
 
 pub use crate::call::{Call, CallLog, Failure, LogRecord, Outcome, Unloaded};

@@ -1,7 +1,10 @@
 //! `brine completions`: shell completion scripts, for this program and for Salt's commands.
 //!
 //! A command of Salt's has two names: `brine salt-key`, and `salt-key` where `brine links` made it. The script knows the
-//! first; for the second, the shell is told that it completes like the first.
+//! first; for the second, the shell is told that it completes like the first. Names of minions and functions are asked
+//! for while somebody types ([`values`]).
+
+mod values;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,12 +19,26 @@ use crate::terminal;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// For which shell
-    shell: Shell,
+    #[arg(required_unless_present = "values")]
+    shell: Option<Shell>,
+    /// What the scripts ask: the names that fit the last of these words
+    #[arg(long, hide = true, conflicts_with = "shell")]
+    values: bool,
+    #[arg(hide = true, last = true, requires = "values")]
+    words: Vec<String>,
 }
 
 /// Prints the script.
 pub(crate) fn run(arguments: &Arguments, program: Command) -> anyhow::Result<ExitCode> {
-    terminal::stdout().write_all(script(arguments.shell, program).as_bytes())?;
+    let mut out = terminal::stdout();
+    match arguments.shell {
+        Some(shell) => out.write_all(script(shell, program).as_bytes())?,
+        None => {
+            for name in values::fitting(&arguments.words) {
+                writeln!(out, "{name}")?;
+            }
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -38,7 +55,7 @@ fn script(shell: Shell, mut program: Command) -> String {
     let script = String::from_utf8_lossy(&script).into_owned();
     match shell {
         Shell::Bash => script + BASH + &for_each_name(bash_name),
-        Shell::Fish => script + &for_each_name(fish_name),
+        Shell::Fish => script + FISH + &for_each_name(fish_name),
         Shell::Zsh => zsh(&script),
         // Nobody has asked for more than `brine salt-key` there.
         _ => script,
@@ -50,15 +67,36 @@ fn for_each_name(line: fn(&str) -> String) -> String {
     names.map(|personality| line(personality.name())).collect()
 }
 
-/// Completes `salt-key …` as `brine salt-key …`.
+/// Offers names, else what `_brine` offers; completes `salt-key …` as `brine salt-key …`.
 const BASH: &str = r#"
+_brine_with_names() {
+    if [[ "$2" != -* ]]; then
+        local IFS=$'\n'
+        COMPREPLY=($(command brine completions --values -- "${COMP_WORDS[@]:0:COMP_CWORD}" "$2" 2>/dev/null))
+        unset IFS
+        (( ${#COMPREPLY[@]} )) && return
+    fi
+    _brine "$@"
+}
+
+complete -F _brine_with_names -o bashdefault -o default brine
+
 _brine_salt() {
     COMP_WORDS=(brine "${1##*/}" "${COMP_WORDS[@]:1}")
     COMP_CWORD=$((COMP_CWORD + 1))
-    _brine brine "$2" "$3"
+    _brine_with_names brine "$2" "$3"
 }
 
 "#;
+
+/// Names for both names of a command.
+const FISH: &str = r"
+function __fish_brine_names
+    command brine completions --values -- (commandline -opc) (commandline -ct) 2>/dev/null
+end
+
+complete -c brine -a '(__fish_brine_names)'
+";
 
 /// What completes Salt's own command stays.
 fn bash_name(name: &str) -> String {
@@ -80,7 +118,17 @@ fn zsh(script: &str) -> String {
     let body = body.split(END).next().unwrap_or(body);
     format!(
         r#"#compdef brine{names}
-{body}_brine_salt() {{
+{body}_brine_with_names() {{
+    local -a names
+    names=(${{(f)"$(command brine completions --values -- "${{(@)words[1,CURRENT]}}" 2>/dev/null)"}})
+    if (( $#names )); then
+        compadd -a names
+    else
+        _brine "$@"
+    fi
+}}
+
+_brine_salt() {{
     # Salt's own command, with a completion of its own.
     if [[ "${{commands[$service]:A:t}}" != brine ]] && (( $+functions[_salt] )); then
         _salt "$@"
@@ -88,14 +136,14 @@ fn zsh(script: &str) -> String {
     fi
     words=(brine "$service" "${{(@)words[2,-1]}}")
     (( CURRENT++ ))
-    _brine "$@"
+    _brine_with_names "$@"
 }}
 
-compdef _brine brine
+compdef _brine_with_names brine
 compdef _brine_salt{names}
 if [ "$funcstack[1]" = "_brine" ]; then
     case "$service" in
-        brine) _brine "$@" ;;
+        brine) _brine_with_names "$@" ;;
         *) _brine_salt "$@" ;;
     esac
 fi
