@@ -81,7 +81,7 @@ enum Command {
     Reactor(Box<reactor::Arguments>),
     /// Show what would react to an event, and how; nothing is fired or called
     Explain(Box<explain::Arguments>),
-    /// Print a line for the file of the HTTP API's own users; the password is read from stdin
+    /// Print a line for the file of the HTTP API's own users; asks for the password, or reads it from stdin
     Password(password::Arguments),
     /// Load a bus and print rates and latencies
     Bench(bench::Arguments),

@@ -5,9 +5,10 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use brine_bus::address::{Address, Node};
+use brine_bus::address::{Address, Endpoint, Node};
 use brine_bus::client::local::LocalAddress;
 use brine_bus::client::{ConnectError, Denied, Oversize, PublisherConfig, ReceiveError};
 use brine_config::{Brine, Environment, Loaded, Opts, Role, SinkOptions, Warning};
@@ -22,9 +23,9 @@ pub(crate) struct BusArgs {
     /// /var/run/salt/master or /var/run/salt/minion]
     #[arg(long, value_name = "DIR")]
     pub(crate) sock_dir: Option<PathBuf>,
-    /// Whose bus it is
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) node: NodeKind,
+    /// Whose bus it is [default: master; minion if the configuration named is a minion's alone]
+    #[arg(long, value_enum)]
+    node: Option<NodeKind>,
     /// The minion's id, by which its sockets are named [default: as Salt finds it]
     #[arg(long)]
     pub(crate) id: Option<String>,
@@ -37,9 +38,8 @@ pub(crate) struct BusArgs {
 }
 
 /// Whose bus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NodeKind {
-    #[default]
     Master,
     Minion,
 }
@@ -64,6 +64,23 @@ pub(crate) struct BusLocation {
 }
 
 impl BusArgs {
+    /// Whose bus it is: what was said, or what the named configuration is about.
+    pub(crate) fn kind(&self) -> NodeKind {
+        let is_a_minions = match (&self.config, &self.config_dir) {
+            (Some(file), _) => is_a_minions(file),
+            (None, Some(directory)) => {
+                // What may not be read is there, too.
+                let is_there = |name| directory.join(name).symlink_metadata().is_ok();
+                is_there("minion") && !is_there("master")
+            }
+            (None, None) => false,
+        };
+        self.node.unwrap_or(match is_a_minions {
+            true => NodeKind::Minion,
+            false => NodeKind::Master,
+        })
+    }
+
     /// Where that bus is.
     pub(crate) fn resolve(&self) -> anyhow::Result<BusLocation> {
         let loaded = self.load()?;
@@ -102,7 +119,7 @@ impl BusArgs {
     fn load(&self) -> anyhow::Result<Option<Loaded>> {
         let is_asked_for = self.config.is_some() || self.config_dir.is_some();
         let is_needed =
-            self.sock_dir.is_none() || (self.node == NodeKind::Minion && self.id.is_none());
+            self.sock_dir.is_none() || (self.kind() == NodeKind::Minion && self.id.is_none());
         if !is_asked_for && !is_needed {
             return Ok(None);
         }
@@ -125,8 +142,8 @@ impl BusArgs {
         (is_asked_for || self.sock_dir.is_none()).then(|| (self.role().0, self.file()))
     }
 
-    const fn role(&self) -> (Role, &'static str) {
-        match self.node {
+    fn role(&self) -> (Role, &'static str) {
+        match self.kind() {
             NodeKind::Master => (Role::Master, "master"),
             NodeKind::Minion => (Role::Minion, "minion"),
         }
@@ -144,13 +161,13 @@ impl BusArgs {
     }
 
     fn node(&self, opts: Option<&Opts>) -> anyhow::Result<Node> {
-        if self.node == NodeKind::Master {
+        if self.kind() == NodeKind::Master {
             return Ok(Node::Master);
         }
         let option = |name| opts.and_then(|opts| opts.text(name).ok());
         // A delta proxy's sockets bear the name of its controlling proxy.
         let id = self.id.as_deref().or(option("hash_id")).or(option("id"));
-        let id = id.context("--node minion: add --id, or a configuration file with an id")?;
+        let id = id.context("a minion's bus: add --id, or a configuration file with an id")?;
         let hash_type = option("hash_type").map_or_else(|| Ok(Default::default()), str::parse)?;
         Ok(Node::Minion {
             id: id.to_owned(),
@@ -190,6 +207,11 @@ impl BusLocation {
         let file = Path::new(sock_dir).join(self.node.local_token_name());
         Some(LocalAddress::TokenFile(file))
     }
+}
+
+/// Whether a file has the name of a minion's.
+pub(crate) fn is_a_minions(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "minion")
 }
 
 /// A directory that was named must have the node's configuration file, and this user must be able to read it: without
@@ -244,6 +266,17 @@ pub(crate) const fn may_come(error: &ConnectError) -> bool {
     !matches!(
         error,
         ConnectError::Denied { .. } | ConnectError::NotASocket { .. } | ConnectError::System { .. }
+    )
+}
+
+/// How soon a bus closes the connection of a user who may not read, at most.
+pub(crate) const REFUSED_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What to say to a user to whom Brine's own socket is closed, and whose connections to Salt's are closed at once.
+pub(crate) fn may_not_read(denied: &Denied, endpoint: &Endpoint) -> String {
+    format!(
+        "{} may not read the bus at {endpoint}: its configuration names it neither in publisher_acl nor in acl, below brine; add it to one of them, or run this as root or as the bus's user",
+        denied.user
     )
 }
 

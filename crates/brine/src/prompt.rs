@@ -36,7 +36,8 @@ pub(crate) fn hidden(text: &str) -> anyhow::Result<String> {
     line
 }
 
-fn read_line() -> anyhow::Result<String> {
+/// A line from stdin.
+pub(crate) fn read_line() -> anyhow::Result<String> {
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
     read.context("cannot read stdin")?;

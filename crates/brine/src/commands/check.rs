@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use brine_api::Acl;
-use brine_config::{ConfigError, Environment, Loaded, Opts, Place, Role, review};
+use brine_config::{ConfigError, Environment, Loaded, Opts, Place, Role, Severity, review};
 use brine_node::master::MasterOptions;
 use brine_node::minion::MinionOptions;
 use brine_node::options::OptionsError;
 use brine_reactor::Problem;
 
 use super::findings::{Finding, ShowArgs};
-use crate::bus_location::NodeKind;
+use crate::bus_location::{NodeKind, is_a_minions};
 use crate::daemon::account;
 use crate::daemon::syslog::SyslogAddress;
 use crate::host::faults;
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Directory with Salt's files `master` and `minion` [default: /etc/salt]
     #[arg(short = 'c', long, value_name = "DIR")]
     config_dir: Option<PathBuf>,
-    /// One file, of --node (default: master)
+    /// One file, of --node [default: minion if it has that name, else master]
     #[arg(long, value_name = "FILE", conflicts_with = "config_dir")]
     config: Option<PathBuf>,
     /// Only this node's file [default: each that is there]
@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     show: ShowArgs,
 }
 
+/// The kind of finding of a user that this machine does not have.
+const UNKNOWN_USER: &str = "unknown-user";
+
 /// Checks the files.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let files = arguments.files()?;
@@ -51,6 +54,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for (role, file) in &files {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         findings.extend(of_file(*role, &file));
+    }
+    for finding in &mut findings {
+        // The files may be another machine's, where there is one; doctor looks at this machine.
+        if finding.kind == UNKNOWN_USER {
+            finding.severity = Severity::Warning;
+        }
     }
     let mut names: Vec<String> = files
         .iter()
@@ -76,6 +85,9 @@ impl Arguments {
         let roles = match self.node {
             Some(NodeKind::Master) => vec![Role::Master],
             Some(NodeKind::Minion) => vec![Role::Minion],
+            None if self.config.as_ref().is_some_and(|file| is_a_minions(file)) => {
+                vec![Role::Minion]
+            }
             None if self.config.is_some() => vec![Role::Master],
             None => vec![Role::Master, Role::Minion],
         };
@@ -169,8 +181,9 @@ fn place_of(option: &str, places: &[Place]) -> String {
 fn of_user(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
     let error = account::configured_user(&loaded.opts).err()?;
     let places = Opts::places(role, file, &Environment::current());
-    let remedy = "correct the option: Brine does not start with it";
-    let finding = Finding::error("wrong-value", place_of("user", &places));
+    let remedy =
+        "create the user or correct the option: on this machine Brine does not start with it";
+    let finding = Finding::error(UNKNOWN_USER, place_of("user", &places));
     Some(finding.says(crate::show::one_line(&error), remedy))
 }
 

@@ -187,7 +187,7 @@ async fn explain_rules(
         )?;
         return Ok(true);
     }
-    let whose = match arguments.bus.node {
+    let whose = match arguments.bus.kind() {
         NodeKind::Master => Whose::Master,
         NodeKind::Minion => Whose::Minion,
     };

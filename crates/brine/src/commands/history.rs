@@ -244,6 +244,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         if all > 0 {
             let all = text::counted(all, "event");
             show::complain(&format_args!("0 of {all} matched"));
+            arguments.selection.explain_silence();
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,22 +2,37 @@
 //!
 //! Arguments and configuration say where the store is; `brine-log` knows what is in it.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
 use std::ops::{ControlFlow, Range};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use brine_bus::address::Endpoint;
 use brine_bus::client::EventRef;
+use brine_bus::client::local::LocalAddress;
+use brine_bus::client::local::blocking::LocalClient;
 use brine_log::history::{ConsumerName, GapReason, HistoryReader, Read};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::StartText;
 
+use super::bench::listener;
+use super::doctor::proc;
 use super::event_output::utc;
+use super::local_events;
+use super::local_starts;
 use super::selection::Selection;
 use crate::access;
 use crate::bus_location::BusArgs;
 use crate::clock;
 use crate::host;
+
+/// How long the disk may take for that, and how often it is looked.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The options that name a store.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -48,10 +63,66 @@ impl StoreArgs {
         host::configured_directory(&location)
     }
 
-    /// The store, opened for reading. A bus may be writing it.
+    /// The store, opened for reading. What a bus that is writing it has taken until now is in it.
     pub(crate) fn open(&self) -> anyhow::Result<HistoryReader> {
-        Ok(HistoryReader::open(&self.directory()?)?)
+        let mut reader = HistoryReader::open(&self.directory()?)?;
+        if let Some(mut bus) = reader.info()?.writer.and_then(bus_of) {
+            await_commit(&mut bus);
+        }
+        Ok(reader)
     }
+}
+
+/// The bus that a process runs, as far as this user may ask it.
+fn bus_of(writer: u32) -> Option<LocalClient> {
+    // The system knows a socket by the name that it was made by: in a folder of the process's, below where it went.
+    let folder = format!(".{writer}");
+    let folder_of = |socket: &Path| {
+        let parent = socket.parent()?;
+        let is_own = parent.file_name() == Some(folder.as_ref());
+        (if is_own {
+            parent.parent()
+        } else {
+            Some(parent)
+        })
+        .map(Path::to_owned)
+    };
+    let sockets = proc::unix_listeners().into_iter();
+    let folders: BTreeSet<_> = sockets.filter_map(|socket| folder_of(&socket.at)).collect();
+    let writer = i32::try_from(writer).ok()?;
+    let is_its = |socket: &PathBuf| {
+        is_brines(socket) && listener(&Endpoint::Path(socket.clone())) == Some(writer)
+    };
+    let files = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok());
+    let mut files = files.flatten().flatten().map(|file| file.path());
+    let address = files.find(is_its).map(LocalAddress::Socket);
+    local_events::connect(address).unwrap_or_default()
+}
+
+fn is_brines(socket: &Path) -> bool {
+    let name = socket.file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| name.ends_with("brine.sock"))
+}
+
+/// Waits until what the bus has taken is stored: it commits many times a second, but not after each event.
+fn await_commit(bus: &mut LocalClient) {
+    let until = Instant::now() + COMMITTED_WITHIN;
+    let Ok(Some(newest)) = local_starts::newest(bus) else {
+        return;
+    };
+    while stored_before(bus).is_some_and(|next| next <= newest.seq) && Instant::now() < until {
+        sleep(LOOK_EVERY);
+    }
+}
+
+/// The first event that is not stored yet.
+fn stored_before(bus: &mut LocalClient) -> Option<Seq> {
+    let status = bus.status(Some(local_starts::ANSWER)).ok()?;
+    let history = status.as_map()?.get("history")?.as_map()?;
+    let next = history.get("next")?.as_int()?;
+    u64::try_from(next).ok().map(Seq)
 }
 
 /// The requested events are no longer there, or not yet.

@@ -14,6 +14,7 @@ use brine_bus::client::local::blocking::{EventStream, LocalClient};
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
 use brine_bus::client::{ConnectError, Denied, EventRef, PublisherConfig, Wait};
 use brine_log::{Millis, Position, Seq};
+use brine_wire::Value;
 use brine_wire::time::StartText;
 
 use super::event_output::{Missing, Output, utc};
@@ -75,6 +76,18 @@ pub(crate) struct Counts {
     pub(crate) seen: Option<u64>,
 }
 
+/// What is said while the bus that [`brine attach`](super::attach) has joined is away.
+pub(crate) const CUT_OFF: &str = "the salt-master or salt-minion whose bus brine attach has joined is away: no events until it is back";
+const BACK: &str = "the salt-master or salt-minion whose bus brine attach has joined is back";
+/// How often it is looked whether it is.
+const LOOK_AT_STATUS_EVERY: Duration = Duration::from_secs(2);
+
+/// Whether the bus that was joined is away, by the part of the status that says so.
+pub(crate) fn is_cut_off(attach: &Value) -> bool {
+    let joined = attach.as_map().and_then(|attach| attach.get("joined"));
+    joined == Some(&Value::Bool(false))
+}
+
 /// A connection to a bus's own socket, if there is one.
 ///
 /// # Errors
@@ -103,6 +116,28 @@ pub(crate) fn connect_unless_salts(location: &BusLocation) -> Result<Option<Loca
         Err(denied) if access::closed(location.address.publish()).is_some() => Err(denied),
         Err(_) => Ok(None),
         client => client,
+    }
+}
+
+/// What is known of the bus that was joined.
+struct Joined {
+    is_away: bool,
+    /// When to look again; never where no bus was joined.
+    next: Option<Instant>,
+}
+
+impl Default for Joined {
+    fn default() -> Self {
+        Self {
+            is_away: false,
+            next: Some(Instant::now()),
+        }
+    }
+}
+
+impl Joined {
+    fn is_due(&self) -> bool {
+        self.next.is_some_and(|next| next <= Instant::now())
     }
 }
 
@@ -233,6 +268,7 @@ impl Printing<'_> {
                 Some(StartText::Sequence(_) | StartText::After { .. })
             );
         let (mut is_waiting, mut trouble) = (false, None);
+        let mut joined = Joined::default();
         loop {
             // All that has come, without waiting; then show it, and wait.
             let mut next = match is_waiting {
@@ -298,6 +334,9 @@ impl Printing<'_> {
             }
             let is_there = stream.is_answered();
             self.was_answered |= is_there;
+            if self.wanted.follows && self.wanted.remote.is_none() && is_there {
+                self.tell_of_the_joined(&mut joined)?;
+            }
             if let Some(remote) = self.wanted.remote {
                 self.tell_of_trouble(remote, &mut trouble)?;
             } else if is_waiting && is_there {
@@ -306,6 +345,28 @@ impl Printing<'_> {
                 is_waiting = false;
             }
         }
+    }
+
+    /// Says that the bus which was joined is away, and when it is back.
+    fn tell_of_the_joined(&mut self, known: &mut Joined) -> anyhow::Result<()> {
+        if !known.is_due() {
+            return Ok(());
+        }
+        let Ok(Value::Map(status)) = self.client.status(Some(local_starts::ANSWER)) else {
+            return Ok(());
+        };
+        let attach = status.get("attach");
+        known.next = attach.map(|_| Instant::now() + LOOK_AT_STATUS_EVERY);
+        let is_away = attach.is_some_and(is_cut_off);
+        let said = match (is_away, known.is_away) {
+            (true, false) => CUT_OFF,
+            (false, true) => BACK,
+            _ => return Ok(()),
+        };
+        known.is_away = is_away;
+        self.out.make_way()?;
+        show::complain(&said);
+        Ok(())
     }
 
     /// Says why nothing comes from another machine, and when it does again.

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -82,6 +83,9 @@ struct Export {
 
 #[derive(Debug, clap::Args)]
 struct Import {
+    /// What people try: the answer says how it is read here.
+    #[arg(hide = true)]
+    file: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -275,6 +279,12 @@ fn export(export: &Export) -> anyhow::Result<ExitCode> {
 }
 
 fn import(import: &Import) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &import.file {
+        let file = file.display();
+        wrong_usage(&format!(
+            "import reads stdin, and no file: brine log import … < {file}"
+        ));
+    }
     let directory = import.store.directory()?;
     // What is wrong with it is said when it is opened to be changed.
     let held = HistoryReader::open(&directory).ok();

@@ -110,7 +110,20 @@ impl SelectionArgs {
     /// Tells people that a tag without a wildcard is the whole tag, where Salt's own library takes
     /// it for a prefix.
     pub(crate) fn warn_of_exact_tags(&self) {
-        if self.match_kind != MatchKind::Glob || !io::stderr().is_terminal() {
+        if io::stderr().is_terminal() {
+            self.say_which_tags_are_exact();
+        }
+    }
+
+    /// The same where nobody watched the terminal, once nothing has matched.
+    pub(crate) fn explain_silence(&self) {
+        if !io::stderr().is_terminal() {
+            self.say_which_tags_are_exact();
+        }
+    }
+
+    fn say_which_tags_are_exact(&self) {
+        if self.match_kind != MatchKind::Glob {
             return;
         }
         for tag in self

@@ -442,3 +442,33 @@ fn consumers_are_made_and_moved_while_the_bus_runs() {
     let left = run(&mut info, "");
     assert!(left.stdout.contains(r#""state": "paused""#), "{left:?}");
 }
+
+#[test]
+fn what_a_running_bus_has_taken_is_in_the_history() {
+    let place = Bus::absent();
+    let history = place.path("h");
+    let mut bus = place;
+    bus.begin(&["--history", &history]);
+    for n in 0..20 {
+        let tag = format!("just/{n}");
+        let left = bus.run(&["send", "--ack=appended", &tag, "{}"]);
+        assert_eq!(left.code, Some(0), "{left:?}");
+        // Nothing but the store says where the bus is.
+        let left = run(&mut brine(&["history", "--history", &history, &tag]), "");
+        assert!(left.stdout.contains(&tag), "{left:?}");
+    }
+}
+
+#[test]
+fn log_import_says_how_a_file_is_read() {
+    let left = run(
+        &mut brine(&["log", "import", "events.ndjson", "--history", "/no"]),
+        "",
+    );
+    assert_eq!(left.code, Some(2), "{left:?}");
+    assert!(
+        left.stderr
+            .contains("import reads stdin, and no file: brine log import … < events.ndjson"),
+        "{left:?}"
+    );
+}

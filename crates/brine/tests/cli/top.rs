@@ -19,7 +19,7 @@ use crate::page::{blocks, examples, is_as_documented};
 use crate::support::{Bus, DEADLINE, brine, run};
 
 /// A program on a terminal of its own.
-struct OnTerminal {
+pub(crate) struct OnTerminal {
     program: Child,
     keys: File,
     /// The program's end, held open so that its modes can be looked at afterwards.
@@ -29,7 +29,7 @@ struct OnTerminal {
 }
 
 impl OnTerminal {
-    fn start(program: &Command, size: (u16, u16)) -> Self {
+    pub(crate) fn start(program: &Command, size: (u16, u16)) -> Self {
         let (ours, terminal) = open_terminal();
         set_size(&terminal, size);
         // Its controlling terminal must be this one and not the one that the tests run on.
@@ -77,7 +77,7 @@ impl OnTerminal {
         assert!(waited.is_ok(), "expected {what}, the screen has\n{last}");
     }
 
-    fn shows_text(&mut self, text: &str) {
+    pub(crate) fn shows_text(&mut self, text: &str) {
         self.shows(text, |screen| screen.contains(text));
     }
 
@@ -98,7 +98,7 @@ impl OnTerminal {
     }
 
     /// Waits for its end; the exit code, with the terminal as it was before.
-    fn ends(&mut self) -> Option<i32> {
+    pub(crate) fn ends(&mut self) -> Option<i32> {
         let mut code = None;
         wait_until("the end of brine top", || {
             self.read();
@@ -525,4 +525,27 @@ fn without_a_terminal_or_with_a_wrong_filter_nothing_is_drawn() {
     assert_eq!(top.ends(), Some(2));
     top.shows_text("expected terms FIELD:PATTERN");
     assert!(!top.screen.is_alternate);
+}
+
+#[test]
+fn a_password_is_not_shown_while_it_is_typed() {
+    for (again, expected) in [
+        ("s3cret", "alice:$"),
+        ("s4cret", "the two passwords differ"),
+    ] {
+        let mut asks = OnTerminal::start(&brine(&["password", "alice"]), (80, 24));
+        asks.shows_text("password of alice:");
+        wait_until("no echo", || !asks.is_cooked());
+        asks.type_in("s3cret\n");
+        asks.shows_text("again:");
+        wait_until("no echo", || !asks.is_cooked());
+        asks.type_in(&format!("{again}\n"));
+        asks.shows_text(expected);
+        assert!(
+            !asks.screen.text().contains("cret"),
+            "{}",
+            asks.screen.text()
+        );
+        assert_eq!(asks.ends(), Some(i32::from(again != "s3cret")));
+    }
 }

@@ -123,6 +123,65 @@ fn bash_completes_salts_commands_with_their_own_options() {
     }
 }
 
+/// Keys of a master that is configured in a directory, and functions.
+#[test]
+fn bash_completes_names_of_minions_keys_and_functions() {
+    let place = Bus::absent();
+    let pki = place.path("pki");
+    for (state, id) in [
+        ("minions", "web1"),
+        ("minions_pre", "web2"),
+        ("minions_rejected", "db3"),
+    ] {
+        fs::create_dir_all(format!("{pki}/{state}")).unwrap();
+        fs::write(format!("{pki}/{state}/{id}"), "").unwrap();
+    }
+    let config = place.path("etc");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(format!("{config}/master"), format!("pki_dir: {pki}\n")).unwrap();
+    let script = run(&mut brine(&["completions", "bash"]), "").stdout;
+    fs::write(place.path("script"), script).unwrap();
+    let directory = std::path::Path::new(env!("CARGO_BIN_EXE_brine")).parent();
+    let path = format!("{}:/usr/bin:/bin", directory.unwrap().display());
+    for (function, typed, expected) in [
+        ("_brine_with_names", "brine salt-key -c DIR -a we", "web2"),
+        ("_brine_salt", "salt-key -c DIR -d we", "web1 web2"),
+        (
+            "_brine_salt",
+            "salt-key --config-dir DIR -y -r web",
+            "web1 web2",
+        ),
+        ("_brine_salt", "salt-key -l rej", "rej rejected"),
+        ("_brine_salt", "salt -c DIR -t 5 w", "web1"),
+        ("_brine_salt", "salt -c DIR web1 test.pi", "test.ping"),
+        (
+            "_brine_salt",
+            "salt-call -l debug grains.it",
+            "grains.item grains.items",
+        ),
+        ("_brine_salt", "salt-run jobs.lookup", "jobs.lookup_jid"),
+        ("_brine_with_names", "brine statu", "status"),
+    ] {
+        let typed = typed.replace("DIR", &config);
+        let words: Vec<&str> = typed.split(' ').collect();
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let at = words.len() - 1;
+        let commands = format!(
+            ". '{}'\nCOMP_WORDS=({typed}) COMP_CWORD={at}\n{function} '{}' '{last}' '{before}'\n\
+             echo ${{COMPREPLY[*]}}",
+            place.path("script"),
+            words[0],
+        );
+        let left = run(
+            Command::new("bash")
+                .args(["-c", &commands])
+                .env("PATH", &path),
+            "",
+        );
+        assert_eq!(left.stdout.trim_end(), expected, "{typed}: {left:?}");
+    }
+}
+
 #[test]
 fn zsh_and_fish_know_salts_commands_by_both_names() {
     for (shell, lines) in [
@@ -270,4 +329,50 @@ fn each_option_that_brine_does_not_start_with_is_named_at_once() {
                 .contains("disks and deliveries were not looked at"),
         "{left:?}"
     );
+}
+
+#[test]
+fn the_node_is_that_of_the_configuration_that_is_named() {
+    let place = Bus::absent();
+    let config = place.path("etc");
+    fs::create_dir_all(&config).unwrap();
+    let text = format!("id: m1\nsock_dir: {}\n", place.path("none"));
+    fs::write(format!("{config}/minion"), &text).unwrap();
+    let asked = |arguments: &[&str]| {
+        let words = [&["send", "t", "a=1", "-t", "0"], arguments].concat();
+        run(&mut brine(&words), "").stderr
+    };
+    let (master, minion) = ("/none/master_event_pull.ipc", "/none/minion_event_");
+    let file = format!("{config}/minion");
+    for named in [["-c", &config], ["--config", &file]] {
+        assert!(asked(&named).contains(minion), "{}", asked(&named));
+    }
+    fs::write(format!("{config}/master"), text).unwrap();
+    assert!(asked(&["-c", &config]).contains(master));
+    let said = asked(&["-c", &config, "--node", "minion"]);
+    assert!(said.contains(minion), "{said}");
+    fs::remove_file(format!("{config}/minion")).unwrap();
+    let said = asked(&["-c", &config, "--node", "minion"]);
+    assert_eq!(said, format!("brine: {config}: no file `minion`\n"));
+}
+
+/// A configuration may be checked on another machine than the one it is for.
+#[test]
+fn check_warns_of_a_user_that_this_machine_does_not_have() {
+    let place = Bus::absent();
+    let config = place.path("etc");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(format!("{config}/master"), "user: no-such-user\n").unwrap();
+    for (arguments, code) in [
+        (&["check"][..], 0),
+        (&["check", "--strict"], 1),
+        (&["doctor"], 1),
+    ] {
+        let left = run(&mut brine(&[arguments, &["-c", &config]].concat()), "");
+        assert_eq!(left.code, Some(code), "{arguments:?} {left:?}");
+        assert!(
+            left.stdout.contains("there is no user no-such-user"),
+            "{arguments:?} {left:?}"
+        );
+    }
 }

@@ -11,7 +11,7 @@ mod masters;
 mod modes;
 mod owners;
 mod ports;
-mod proc;
+pub(super) mod proc;
 mod resources;
 mod sign_in;
 mod sockets;
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         findings.push(closed);
         return arguments.show.print(findings, "doctor");
     }
-    let site = Site::look(location, arguments.bus.node);
+    let site = Site::look(location, arguments.bus.kind());
     findings.extend(sockets::findings(&site));
     findings.extend(ports::findings(&site));
     findings.extend(keys::findings(&site));
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     findings.extend(clients::findings(&site));
     findings.extend(delivery::findings(&site));
     findings.extend(clock::findings(&site));
-    let what = match arguments.bus.node {
+    let what = match arguments.bus.kind() {
         NodeKind::Master => "master",
         NodeKind::Minion => "minion",
     };

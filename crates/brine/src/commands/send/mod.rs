@@ -109,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     // What is wrong with the event is said before a bus is looked for.
     check_tag(tag)?;
-    let data = data(&arguments.data)?;
+    let data = data(&arguments.data, &mut given_twice)?;
     let (tag, mut data) = match arguments.to_master {
         true => (FIRE_MASTER, fire_master_data(tag, data)),
         false => (tag.as_str(), data),
@@ -195,8 +195,8 @@ impl Way {
     }
 }
 
-/// The event's data: mappings and `key=value` together, later ones win.
-fn data(words: &[String]) -> anyhow::Result<Map> {
+/// The event's data: mappings and `key=value` together, later ones win, and `replaced` gets to know the key.
+fn data(words: &[String], replaced: &mut dyn FnMut(&Value)) -> anyhow::Result<Map> {
     let mut data = Map::new();
     for word in words {
         let parsed = parse_arguments([word.as_str()], &[]);
@@ -206,10 +206,21 @@ fn data(words: &[String]) -> anyhow::Result<Map> {
             parsed.keyword
         };
         for (key, value) in mapping {
+            if data.iter().any(|(known, _)| *known == key) {
+                replaced(&key);
+            }
             data.insert(key, value);
         }
     }
     Ok(data)
+}
+
+/// Says that a key is given twice: a slip, most often.
+fn given_twice(key: &Value) {
+    let key = brine_wire::python_text::str(key);
+    show::complain(&format_args!(
+        "{key} is given twice; the later value counts"
+    ));
 }
 
 fn mapping(word: &str) -> anyhow::Result<Map> {
@@ -241,7 +252,8 @@ mod tests {
     use super::*;
 
     fn read(words: &[&str]) -> anyhow::Result<Map> {
-        data(&words.iter().map(ToString::to_string).collect::<Vec<_>>())
+        let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+        data(&words, &mut |_| {})
     }
 
     #[test]
@@ -257,6 +269,11 @@ mod tests {
             ]
         );
         assert!(read(&[]).unwrap().is_empty());
+
+        let mut twice = Vec::new();
+        let words = ["x=1", "y=1", "x=2"].map(str::to_owned);
+        super::data(&words, &mut |key| twice.push(key.clone())).unwrap();
+        assert_eq!(twice, ["x".into()]);
     }
 
     #[test]

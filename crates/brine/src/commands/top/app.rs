@@ -8,6 +8,7 @@ use super::filter::Filter;
 use super::rows::{Past, Rows};
 use super::source::Item;
 use crate::clock::Zone;
+use crate::commands::local_events;
 
 /// A view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub(super) struct App {
     pub(super) site: Site,
     pub(super) source: String,
     pub(super) link: Link,
+    /// Why nothing will come.
+    pub(super) is_refused: Option<String>,
     /// A file and not a bus: its time does not advance.
     pub(super) is_recording: bool,
     /// The bus's status, and its consumers.
@@ -155,6 +158,7 @@ impl App {
             site: Site::default(),
             source: String::new(),
             link: Link::Connecting,
+            is_refused: None,
             is_recording: false,
             status: None,
             consumers: Vec::new(),
@@ -210,6 +214,18 @@ impl App {
             }
             Item::One { tag, data, at, seq } => self.fill_in(tag, data, at, seq),
             Item::Message(message) => self.message = message,
+            Item::Refused(why) => self.is_refused = Some(why),
+        }
+    }
+
+    /// Whether events come: a bus that has joined another is there when that one is away.
+    pub(super) fn link(&self) -> Link {
+        let attach = self.status.as_ref().and_then(|status| status.get("attach"));
+        match &self.link {
+            Link::Live if attach.is_some_and(local_events::is_cut_off) => {
+                Link::Lost(local_events::CUT_OFF.to_owned())
+            }
+            link => link.clone(),
         }
     }
 

@@ -134,6 +134,9 @@ fn show(
         let wait = FRAME.saturating_sub(drawn.map_or(FRAME, |drawn| drawn.elapsed()));
         is_changed |= take_input(app, wait.max(Duration::from_millis(1)))?;
         is_changed |= source.drain(app)?;
+        if let Some(why) = app.is_refused.take() {
+            anyhow::bail!(why);
+        }
         // Before anything else, so that leaving does not cut it off.
         if let Some(lines) = app.export.take() {
             app.message = source::save(&lines);

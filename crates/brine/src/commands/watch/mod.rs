@@ -13,10 +13,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use brine_bus::address::Endpoint;
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::{
-    EventRef, PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait,
+    Denied, EventRef, PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait,
 };
 use brine_view::text::counted;
 use brine_wire::time::StartText;
@@ -121,7 +122,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         deadline: arguments.deadline(),
         no_wait: arguments.no_wait,
         is_waiting: false,
-        was_connected: false,
+        connected: None,
+        is_closed: local_events::connect(location.local_address()).err(),
+        publish: location.address.publish().clone(),
         lost: None,
         refusals: 0,
         started: Instant::now(),
@@ -129,6 +132,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         matched: 0,
         out: arguments.output(),
         bus,
+        asked: &arguments.selection,
         selection,
         interrupt,
     };
@@ -203,12 +207,18 @@ impl Arguments {
             LocalEnd::Complete => true,
             LocalEnd::Gone => return Ok(ExitCode::from(GONE)),
             LocalEnd::Interrupted(counts) => {
-                say_if_nothing_matched(counts.printed, seen(counts, remote)?, None);
+                say_if_nothing_matched(
+                    &self.selection,
+                    counts.printed,
+                    seen(counts, remote)?,
+                    None,
+                );
                 self.count.is_none()
             }
             LocalEnd::TimeIsOver(counts) => {
                 let time = self.timeout.unwrap_or_default();
-                say_what_was_seen(counts.printed, self.count, time, seen(counts, remote)?);
+                let seen = seen(counts, remote)?;
+                say_what_was_seen(&self.selection, counts.printed, self.count, time, seen);
                 self.count.is_none()
             }
         };
@@ -232,8 +242,9 @@ impl Arguments {
     }
 }
 
-struct Watch {
+struct Watch<'a> {
     bus: Subscriber,
+    asked: &'a SelectionArgs,
     selection: Selection,
     out: Box<dyn Output>,
     /// How many events are still wanted; `None` for all.
@@ -242,8 +253,11 @@ struct Watch {
     no_wait: bool,
     /// Whether the user was told that there is no bus.
     is_waiting: bool,
-    /// Whether there ever was one.
-    was_connected: bool,
+    /// When it was found last.
+    connected: Option<Instant>,
+    /// Why Brine's own socket is not read, if there is one.
+    is_closed: Option<Denied>,
+    publish: Endpoint,
     /// When the connection was lost that has not been made again.
     lost: Option<Instant>,
     /// How many connections in a row ended without an event.
@@ -263,12 +277,12 @@ enum End {
     Interrupted,
 }
 
-impl Watch {
+impl Watch<'_> {
     fn run(mut self) -> anyhow::Result<ExitCode> {
         let end = loop {
             let round = match self.connect() {
                 Ok(()) => {
-                    self.was_connected = true;
+                    self.connected = Some(Instant::now());
                     self.say_if_connected_again()?;
                     self.read()
                 }
@@ -284,7 +298,7 @@ impl Watch {
         };
         self.out.finish()?;
         match end {
-            End::TimeIsOver if !self.was_connected => {
+            End::TimeIsOver if self.connected.is_none() => {
                 anyhow::bail!(
                     "no bus in {} s",
                     self.started.elapsed().as_secs_f32().round()
@@ -292,9 +306,12 @@ impl Watch {
             }
             End::TimeIsOver => {
                 let wanted = self.left.map(|left| self.matched + left);
-                say_what_was_seen(self.matched, wanted, self.started.elapsed(), self.seen);
+                let time = self.started.elapsed();
+                say_what_was_seen(self.asked, self.matched, wanted, time, self.seen);
             }
-            End::Interrupted => say_if_nothing_matched(self.matched, self.seen, None),
+            End::Interrupted => {
+                say_if_nothing_matched(self.asked, self.matched, self.seen, None);
+            }
             End::Enough => {}
         }
         let is_complete = self.left.is_none() || end == End::Enough;
@@ -393,8 +410,16 @@ impl Watch {
         match trouble {
             Trouble::Bus(ReceiveError::Interrupted) => Ok(ControlFlow::Break(End::Interrupted)),
             Trouble::TimeIsOver => Ok(ControlFlow::Break(End::TimeIsOver)),
-            Trouble::Bus(error @ ReceiveError::Closed { .. }) if !self.no_wait => {
+            Trouble::Bus(error @ ReceiveError::Closed { .. }) => {
                 self.refusals += 1;
+                if let Some(denied) = self.refusal() {
+                    self.out.make_way()?;
+                    anyhow::bail!(denied);
+                }
+                if self.no_wait {
+                    self.out.make_way()?;
+                    return Err(error.into());
+                }
                 if self.refusals >= bus_location::REFUSALS {
                     self.out.make_way()?;
                     anyhow::bail!(bus_location::refused(&error));
@@ -415,15 +440,35 @@ impl Watch {
         }
     }
 
+    /// What to say if the connection that has just ended was this user's and not the bus's end: Brine's own socket is
+    /// closed, no event came, and the bus is there.
+    fn refusal(&mut self) -> Option<String> {
+        let denied = self.is_closed.as_ref()?;
+        let is_soon = |at: Instant| at.elapsed() < 2 * bus_location::REFUSED_WITHIN;
+        let is_refused = self.refusals > 0
+            && self.connected.is_some_and(is_soon)
+            && self.bus.connect(Duration::ZERO).is_ok();
+        is_refused.then(|| bus_location::may_not_read(denied, &self.publish))
+    }
+
     fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|at| Instant::now() >= at)
+        self.deadline().is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// When the time is over: not before a user who may not read knows that.
+    fn deadline(&self) -> Option<Instant> {
+        let is_undecided = self.is_closed.is_some() && self.seen == 0;
+        let decided = self.connected.filter(|_| is_undecided);
+        let decided = decided.map(|at| at + bus_location::REFUSED_WITHIN);
+        self.deadline
+            .map(|at| decided.map_or(at, |decided| at.max(decided)))
     }
 
     /// Until the next thing there is to do.
     fn longest_wait(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let next = [self.deadline, self.out.next_tick()];
+        let next = [self.deadline(), self.out.next_tick()];
         next.into_iter()
             .flatten()
             .map(until)
@@ -441,9 +486,15 @@ fn seen(counts: Counts, remote: Option<&Remote>) -> anyhow::Result<u64> {
 }
 
 /// After a time-out, so that silence is not taken for an absent bus.
-fn say_what_was_seen(matched: u64, wanted: Option<u64>, time: Duration, seen: u64) {
+fn say_what_was_seen(
+    asked: &SelectionArgs,
+    matched: u64,
+    wanted: Option<u64>,
+    time: Duration,
+    seen: u64,
+) {
     let Some(wanted) = wanted else {
-        return say_if_nothing_matched(matched, seen, Some(time));
+        return say_if_nothing_matched(asked, matched, seen, Some(time));
     };
     show::complain(&format_args!(
         "{matched} of {} in {} s; the bus had {seen} in all",
@@ -461,13 +512,16 @@ fn in_seconds(time: Duration) -> String {
 }
 
 /// So that a filter that matches nothing is not taken for a bus without events; nor after a time the other way round.
-fn say_if_nothing_matched(matched: u64, seen: u64, time: Option<Duration>) {
+fn say_if_nothing_matched(asked: &SelectionArgs, matched: u64, seen: u64, time: Option<Duration>) {
     if matched > 0 || (seen == 0 && time.is_none()) {
         return;
     }
     let time = time.map_or_else(String::new, |time| format!(" in {} s", in_seconds(time)));
-    let seen = counted(seen, "event");
-    show::complain(&format_args!("0 of {seen} matched{time}"));
+    let all = counted(seen, "event");
+    show::complain(&format_args!("0 of {all} matched{time}"));
+    if seen > 0 {
+        asked.explain_silence();
+    }
 }
 
 /// Shows an event if it is wanted; whether it was the last one.

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use brine_testkit::salt::{Client, Node};
 
 use super::front::hears;
-use super::{Attached, Site, request};
+use super::{Attached, Site, request, until};
 use crate::process::Setup;
 
 /// Takes events until one has this tag; the repr of its data.
@@ -102,7 +102,17 @@ fn without_the_bus_nothing_is_fired_and_somebody_is_told() {
     let site = Site::new(Node::Master);
     let mut bus = site.start_bus("3008.3");
     let mut attached = site.attach(&[]);
+    // Who watches is told, and told when it is over.
+    let said = site.path("said");
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_brine"));
+    watch.args(["watch", "--sock-dir"]).arg(site.sock_dir());
+    watch
+        .stderr(fs::File::create(&said).unwrap())
+        .stdout(Stdio::null());
+    let mut watch = watch.spawn().unwrap();
+    let lines = || fs::read_to_string(&said).unwrap().lines().count();
     bus.kill();
+    until("the word that the master is away", || lines() == 1);
     attached.says("waiting for it", 1);
     let answer = request(&site.brine_sock(), "POST /events", "{\"tag\": \"t\"}");
     assert!(answer.contains("not_fired"), "{answer}");
@@ -121,6 +131,15 @@ fn without_the_bus_nothing_is_fired_and_somebody_is_told() {
     }
     assert_eq!(code, Some(1), "{shown}");
     assert_eq!(shown_status(&site, &["--json"]).0, Some(1));
+    let _bus = site.start_bus("3008.3");
+    until("the word that it is back", || lines() == 2);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let away = "the salt-master or salt-minion whose bus brine attach has joined is";
+    assert_eq!(
+        fs::read_to_string(&said).unwrap(),
+        format!("brine: {away} away: no events until it is back\nbrine: {away} back\n")
+    );
 }
 
 /// As for a master that is not up: on many systems its first start makes the directory.

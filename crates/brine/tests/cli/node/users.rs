@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use super::{Node, free_ports};
 use crate::support::{Running, brine, run, wait_until};
+use crate::top::OnTerminal;
 
 /// Only root can become another.
 #[test]
@@ -51,13 +52,38 @@ fn whom_publisher_acl_names_can_publish_and_read_returns_and_others_cannot() {
     assert_eq!(left.code, Some(1), "{left:?}");
     assert!(left.stderr.contains("permission denied"), "{left:?}");
     // Somebody who may not read is told so, and not left waiting.
-    let left = by(daemon, &["watch", "-c", config_dir]);
-    assert_eq!(left.code, Some(1), "{left:?}");
-    assert!(
-        left.stderr
-            .contains("neither its publisher_acl nor the acl of brine names"),
-        "{left:?}"
+    let why = "user daemon (uid 1) may not read the bus at ";
+    for limit in [
+        &[][..],
+        &["-t", "0.1"],
+        &["-n", "1", "-t", "1.2"],
+        &["--summary"],
+    ] {
+        let left = by(daemon, &[&["watch", "-c", config_dir], limit].concat());
+        assert_eq!(left.code, Some(1), "{left:?}");
+        assert!(
+            left.stderr.starts_with(&format!("brine: {why}"))
+                && left
+                    .stderr
+                    .contains("neither in publisher_acl nor in acl, below brine")
+                && left.stderr.lines().count() == 1,
+            "{left:?}"
+        );
+    }
+    let mut top = Command::new("setpriv");
+    top.args(["--reuid=1", "--regid=1", "--clear-groups"]);
+    top.arg(env!("CARGO_BIN_EXE_brine"))
+        .args(["top", "-c", config_dir]);
+    let mut top = OnTerminal::start(&top, (200, 24));
+    top.shows_text(why);
+    assert_eq!(top.ends(), Some(1));
+    // Who may read, and hears nothing, is told no such thing.
+    let left = by(
+        nobody,
+        &["watch", "-c", config_dir, "-t", "1.2", "no/such/tag"],
     );
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert!(!left.stderr.contains("may not read"), "{left:?}");
     // The connection is closed, and carries nothing.
     let mut stream = as_user(daemon, || {
         std::os::unix::net::UnixStream::connect(sock_dir.join("master_event_pub.ipc")).unwrap()

@@ -52,7 +52,8 @@ pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
 /// The link, the rate and the source.
 fn sums(app: &App, width: usize) -> Vec<Span<'static>> {
     let now = app.now();
-    let (word, meaning, why) = match &app.link {
+    let link = app.link();
+    let (word, meaning, why) = match &link {
         Link::Live => ("● ", Meaning::Good, ""),
         Link::Connecting => ("○ ", Meaning::Warning, "connecting "),
         Link::Complete => ("■ ", Meaning::Faint, ""),

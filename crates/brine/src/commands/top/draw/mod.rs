@@ -109,7 +109,7 @@ fn where_it_is(app: &App) -> String {
             Some(row) if row < 0 => "history (End: live)".to_owned(),
             Some(_) => "paused (End: live)".to_owned(),
             None if app.is_recording => "recorded".to_owned(),
-            None if app.link == Link::Live => "live".to_owned(),
+            None if app.link() == Link::Live => "live".to_owned(),
             None => "not connected".to_owned(),
         });
         if !app.filter.is_any() {

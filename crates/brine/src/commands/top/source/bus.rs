@@ -1,12 +1,12 @@
 //! Events of a local bus.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brine_bus::address::Address;
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
-use brine_bus::client::{PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait};
+use brine_bus::client::{Denied, PublisherConfig, ReceiveError, Reconnect, SubscriberConfig, Wait};
 use brine_view::site::{Gap, Row};
 use brine_wire::{Map, Value};
 
@@ -98,12 +98,13 @@ fn event(stored: &Stored) -> Item {
     }
 }
 
-/// Reads Salt's own socket: without numbers, and what is fired while it is not connected is lost.
-pub(super) fn read_salts(address: &Address, out: &mut Out) {
-    let _ = follow_salts(address, out);
+/// Reads Salt's own socket: without numbers, and what is fired while it is not connected is lost. `is_closed` is why
+/// Brine's own is not read, if there is one.
+pub(super) fn read_salts(address: &Address, is_closed: Option<&Denied>, out: &mut Out) {
+    let _ = follow_salts(address, is_closed, out);
 }
 
-fn follow_salts(address: &Address, out: &mut Out) -> Result<(), Over> {
+fn follow_salts(address: &Address, is_closed: Option<&Denied>, out: &mut Out) -> Result<(), Over> {
     let config = SubscriberConfig {
         reconnect: Reconnect::Never,
         ..SubscriberConfig::default()
@@ -131,9 +132,18 @@ fn follow_salts(address: &Address, out: &mut Out) -> Result<(), Over> {
             out.link(Link::Live)?;
         }
         was_connected = true;
-        let before = seq;
+        let (before, since) = (seq, Instant::now());
         let error = read_connection(&mut bus, &mut seq, is_refused, out)?;
         refusals = if seq == before { refusals + 1 } else { 0 };
+        if let Some(denied) = is_closed
+            && refusals > 0
+            && since.elapsed() < 2 * bus_location::REFUSED_WITHIN
+            && bus.connect(Duration::ZERO).is_ok()
+        {
+            let why = bus_location::may_not_read(denied, address.publish());
+            out.push(Item::Refused(why))?;
+            return out.flush();
+        }
         if refusals < bus_location::REFUSALS {
             out.link(Link::Lost(error.to_string()))?;
         } else {

@@ -57,6 +57,8 @@ pub(super) enum Item {
     },
     /// Something to say to the user.
     Message(String),
+    /// Nothing will come, and why.
+    Refused(String),
 }
 
 /// Events are passed on in batches of at most this many …
@@ -104,7 +106,10 @@ impl Source {
             }
             None => {
                 let (address, mut asks) = (location.address.clone(), out.clone());
-                thread::spawn(move || bus::read_salts(&address, &mut Out::new(out)));
+                let is_closed = local_events::connect(location.local_address()).err();
+                thread::spawn(move || {
+                    bus::read_salts(&address, is_closed.as_ref(), &mut Out::new(out));
+                });
                 thread::spawn(move || serve(&wishes, &mut asks, &mut Nothing));
             }
         }
