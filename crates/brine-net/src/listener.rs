@@ -106,13 +106,14 @@ impl Listener {
             quota.wait_for_room(peer.ip()).await;
             let slot = quota.enter(peer.ip(), eviction.clone());
             let (own_turns, sender) = (slot.turns(), slot.sender());
-            let connection = handle(Accepted {
+            // Boxed, or the task would have room for it three times: once for each future that takes it over.
+            let connection = Box::pin(handle(Accepted {
                 stream,
                 peer,
                 tls: self.tls.clone(),
                 slot,
                 eviction: eviction.clone(),
-            });
+            }));
             let turns = turns.clone();
             connections.spawn(async move {
                 let ended = tokio::select! {

@@ -8,20 +8,24 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::fair_queue::Lane;
 use crate::known::{KnownAddresses, holder};
 use crate::limits::{Limits, UNIT};
 use crate::turns::Sender;
 
-/// How many turns of the runtime a new connection waits for before another is closed for it. Each is enough for one
-/// stranger's turn; together they take some tenths of a millisecond.
-const PATIENCE: usize = 64;
+/// How long a new connection waits at once for another to be admitted, before one is closed for it.
+const WAIT: Duration = Duration::from_millis(1);
+/// The most such waits in a row.
+const MAX_WAITS: usize = 200;
 
 /// Counts the connections of one kind, by address.
 #[derive(Debug)]
@@ -37,6 +41,10 @@ pub(crate) struct Quota {
     holders: Mutex<Holders>,
     /// For large messages, in units of [`UNIT`]: one half for known addresses, one for all others.
     large: [Arc<Semaphore>; 2],
+    /// A slot has become free.
+    freed: Notify,
+    /// How often new connections may wait for that.
+    waits: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +107,7 @@ impl SlotTurns {
     pub(crate) fn begin(&self) -> bool {
         let slot = self.0.upgrade();
         slot.is_some_and(|is_used| {
-            is_used.store(false, Ordering::Relaxed);
+            is_used.store(false, Relaxed);
             true
         })
     }
@@ -116,7 +124,7 @@ impl SlotTurns {
     /// Whether this turn was used before; from now on it is.
     fn is_used(&self) -> bool {
         let slot = self.0.upgrade();
-        slot.is_some_and(|is_used| is_used.swap(true, Ordering::Relaxed))
+        slot.is_some_and(|is_used| is_used.swap(true, Relaxed))
     }
 }
 
@@ -156,19 +164,24 @@ impl Quota {
             together: together.max(1),
             holders: Mutex::default(),
             large: [large(), large()],
+            freed: Notify::new(),
+            waits: AtomicUsize::new(MAX_WAITS),
         })
     }
 
-    /// Comes before [`Self::enter`]: gives connections that have sent what authenticates them time to do so, if one of
-    /// them would be closed. Without it a master that restarts would close many of its minions again: it accepts them
-    /// faster than it reads what they say. Returns soon, whether there is room or not.
+    /// Comes before [`Self::enter`]: waits a little for room rather than let a connection be closed that has just sent
+    /// what authenticates it. A master that restarts accepts minions faster than it reads what they say. Each wait is paid
+    /// for by a connection that was admitted before, so that strangers who only connect delay nobody.
     pub(crate) async fn wait_for_room(&self, address: IpAddr) {
         let address = holder(address);
-        for _ in 0..PATIENCE {
-            if self.lock().fullest(self, address).is_none() {
+        loop {
+            let freed = self.freed.notified();
+            let is_full = self.lock().fullest(self, address).is_some();
+            let spend = |waits: usize| waits.checked_sub(1);
+            if !is_full || (self.waits.fetch_update(Relaxed, Relaxed, spend)).is_err() {
                 return;
             }
-            yield_now().await;
+            let _ = timeout(WAIT, freed).await; // looks again
         }
     }
 
@@ -199,6 +212,14 @@ impl Quota {
 }
 
 impl Slot {
+    /// Gives the slot back: its connection has shown what it is. From an address of minions, another may wait for that.
+    pub(crate) fn admit(self) {
+        if self.quota.known.contains(self.address) {
+            let earn = |waits: usize| (waits < MAX_WAITS).then_some(waits + 1);
+            let _ = self.quota.waits.fetch_update(Relaxed, Relaxed, earn); // as many as there may be
+        }
+    }
+
     pub(crate) fn turns(&self) -> SlotTurns {
         SlotTurns(Arc::downgrade(&self.turn_is_used))
     }
@@ -310,6 +331,7 @@ impl Drop for Slot {
             let holder = holders.by_address.get_mut(&address);
             holder.and_then(|holder| holder.connections.remove(&number))
         });
+        self.quota.freed.notify_one();
     }
 }
 
@@ -332,9 +354,7 @@ mod tests {
     }
 
     async fn is_evicted((_, eviction): &(Slot, Eviction)) -> bool {
-        tokio::time::timeout(std::time::Duration::ZERO, eviction.requested())
-            .await
-            .is_ok()
+        timeout(Duration::ZERO, eviction.requested()).await.is_ok()
     }
 
     #[tokio::test]

@@ -243,17 +243,19 @@ impl Connection {
 
     /// Ends the limits for strangers once the peer has authenticated; those for minions begin.
     fn recognize(&mut self) {
-        if !self.is_stranger() {
-            return;
-        }
-        let Some(holder) = self.peer.holder() else {
+        let (Some(Standing::Stranger(_)), Some(holder)) = (&self.standing, self.peer.holder())
+        else {
             return;
         };
+        let holder = holder.clone();
         if let Some(address) = self.peer.address {
             self.limits.known.note(address);
         }
-        let membership = self.accounts.enter(holder.clone(), self.eviction.clone());
-        self.standing = Some(Standing::Member(membership));
+        let membership = self.accounts.enter(holder, self.eviction.clone());
+        if let Some(Standing::Stranger(slot)) = self.standing.replace(Standing::Member(membership))
+        {
+            slot.admit();
+        }
     }
 
     /// Charges a stranger for the known size of the message that is arriving.

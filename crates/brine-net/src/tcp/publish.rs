@@ -157,7 +157,9 @@ impl Subscription {
         }
         if let Some(id) = (self.identify)(body) {
             entry.change(|known| *known = Some(id.clone()));
-            self.slot = None;
+            if let Some(slot) = self.slot.take() {
+                slot.admit();
+            }
             self.id = Some(id.clone());
             let _ = self.presence.send(Presence::Identified(id)).await;
         }

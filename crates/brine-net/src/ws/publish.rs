@@ -87,7 +87,7 @@ async fn deliver(
     // Before it knows that it is connected: from then on it may miss nothing.
     let (_entry, publications) = publisher.subscribers.enter(limits.publish_queue);
     let _subscriber = subscribers.enter(address, eviction);
-    drop(slot);
+    slot.admit();
     send(&mut writer, &response, limits.io_timeout).await?;
     carry(reader, writer, publications, &limits).await
 }

@@ -178,7 +178,8 @@ async fn deliver(
                     Some(FromSubscriber::Reply(bytes)) => send(&mut writer, &bytes, io_timeout).await?,
                     Some(FromSubscriber::Subscribe(topic)) => {
                         subscribe(&entry, topic)?;
-                        if stranger.take().is_some() {
+                        if let Some(slot) = stranger.take() {
+                            slot.admit();
                             _subscriber = Some(subscribers.enter(address, eviction.clone()));
                         }
                     }

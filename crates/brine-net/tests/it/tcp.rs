@@ -301,7 +301,7 @@ async fn publishes_reach_whom_they_are_for() {
 }
 
 /// All minions behind one address, after their master has restarted.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_identifies_itself_at_once_makes_no_room_for_those_behind_it() {
     const MINIONS: usize = 400;
     let (address, publisher, mut presence) = publish_port(Limits {
