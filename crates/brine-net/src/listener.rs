@@ -171,7 +171,8 @@ pub(crate) async fn open(
     } = accepted;
     let halves = match tls {
         None => stream::plain(stream),
-        Some(tls) => stream::within_tls(tls.accept(stream, io_timeout).await?),
+        // Boxed, or every connection would have room for a handshake as long as it lives.
+        Some(tls) => stream::within_tls(Box::pin(tls.accept(stream, io_timeout)).await?),
     };
     Ok((halves, slot))
 }
