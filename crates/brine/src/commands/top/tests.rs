@@ -379,3 +379,23 @@ fn strangers_text_does_not_reach_the_terminal() {
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{key}: {shown}");
     }
 }
+
+#[test]
+fn the_absence_of_the_master_that_was_joined_is_said_while_it_lasts() {
+    let mut app = site();
+    let mut picture_when = |joined: bool| {
+        let attach = Map::from_iter([("joined", joined)]);
+        let status = Map::from_iter([("attach", attach)]);
+        app.take(Item::Status {
+            status: Some(status),
+            consumers: Vec::new(),
+        });
+        picture(&mut app, 160, 24)
+    };
+    let away = "  the salt-master or salt-minion whose bus brine attach has joined is away: ";
+    for (joined, is_said) in [(true, false), (false, true), (true, false)] {
+        let picture = picture_when(joined);
+        let said = picture.starts_with("\"✗ ") && picture.contains(away);
+        assert_eq!(said, is_said, "{picture}");
+    }
+}
