@@ -25,7 +25,7 @@ pub enum RunError {
     #[error("{client}: this {node} does not run such commands")]
     NotHere {
         /// What was asked for.
-        client: Client,
+        client: CommandClient,
         /// What this node is.
         node: &'static str,
     },
@@ -44,7 +44,7 @@ pub enum RunError {
 
 /// Which of Salt's clients a command is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
+pub enum CommandClient {
     /// Publishes a job and answers with its id and its minions.
     LocalAsync,
     /// Runs a runner function and answers with its result.
@@ -59,7 +59,7 @@ pub enum Client {
     Caller,
 }
 
-impl Client {
+impl CommandClient {
     pub(crate) const ALL: [(&'static str, Self); 6] = [
         ("local_async", Self::LocalAsync),
         ("runner", Self::Runner),
@@ -84,7 +84,7 @@ impl Client {
     }
 }
 
-impl std::fmt::Display for Client {
+impl std::fmt::Display for CommandClient {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = Self::ALL.iter().find(|(_, client)| client == self);
         name.map_or("", |(name, _)| name).fmt(out)
@@ -95,7 +95,7 @@ impl std::fmt::Display for Client {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
     /// For which client.
-    pub client: Client,
+    pub client: CommandClient,
     /// Everything that was sent except `client`: `fun`, `arg`, `kwarg`, `tgt`, `tgt_type` and so on.
     pub load: Map,
 }

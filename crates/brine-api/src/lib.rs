@@ -47,7 +47,7 @@ mod subject;
 
 pub use acl::{Acl, AclError};
 pub use body::ResponseBody;
-pub use command::{Client, Command, RunCommand, RunError};
+pub use command::{Command, CommandClient, RunCommand, RunError};
 pub use consumers::Consumers;
 pub use error::ApiError;
 pub use respond::respond;

@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 
 use crate::acl::Access;
 use crate::body::{JSON, ResponseBody};
-use crate::command::{Client, Command, RunError};
+use crate::command::{Command, CommandClient, RunError};
 use crate::error::ApiError;
 use crate::hang_up::HangUp;
 use crate::incoming;
@@ -80,8 +80,8 @@ fn read(value: Value) -> Result<Command, ApiError> {
     };
     let client = load.remove("client");
     let name = client.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let client = Client::named(name).ok_or_else(|| {
-        let names = Client::ALL.map(|(name, _)| name).join(", ");
+    let client = CommandClient::named(name).ok_or_else(|| {
+        let names = CommandClient::ALL.map(|(name, _)| name).join(", ");
         bad(format!("client: expected one of {names}, found {name:?}"))
     })?;
     Ok(Command { client, load })

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use brine_api::{Client, Command, RunCommand, RunError, Subject};
+use brine_api::{Command, CommandClient, RunCommand, RunError, Subject};
 use brine_testkit::user::{as_nobody, can_switch};
 use brine_wire::{Map, Value};
 
@@ -20,7 +20,7 @@ impl RunCommand for Echo {
     ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
         Box::pin(async move {
             match command.client {
-                Client::Wheel => Err(RunError::Failed {
+                CommandClient::Wheel => Err(RunError::Failed {
                     name: "SaltInvocationError".to_owned(),
                     message: "no such function".to_owned(),
                 }),

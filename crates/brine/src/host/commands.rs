@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use brine_api::{Client, Command, RunCommand, RunError, Subject};
+use brine_api::{Command, CommandClient, RunCommand, RunError, Subject};
 use brine_config::Arguments;
 use brine_node::JobRequest;
 use brine_node::functions::Call;
@@ -27,11 +27,13 @@ impl RunCommand for MasterCommands {
     ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
         Box::pin(async move {
             match command.client {
-                Client::LocalAsync => self.publish(&command.load, by).await,
-                Client::Runner => self.runner(&command.load, by).await,
-                Client::RunnerAsync => self.start_runner(&command.load, by),
-                Client::Wheel => self.wheel(&command.load, by).await?.1.map_err(failed),
-                Client::WheelAsync => Ok(own::where_it_is(&self.wheel(&command.load, by).await?.0)),
+                CommandClient::LocalAsync => self.publish(&command.load, by).await,
+                CommandClient::Runner => self.runner(&command.load, by).await,
+                CommandClient::RunnerAsync => self.start_runner(&command.load, by),
+                CommandClient::Wheel => self.wheel(&command.load, by).await?.1.map_err(failed),
+                CommandClient::WheelAsync => {
+                    Ok(own::where_it_is(&self.wheel(&command.load, by).await?.0))
+                }
                 client => Err(RunError::NotHere {
                     client,
                     node: "master",
@@ -52,7 +54,7 @@ impl RunCommand for MinionCommands {
     ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
         Box::pin(async move {
             match command.client {
-                Client::Caller => {
+                CommandClient::Caller => {
                     let result = self.0.call(command.load).await;
                     result
                         .map(Value::from)

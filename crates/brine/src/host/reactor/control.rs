@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use brine_api::{Client, Command, RunCommand, RunError, Subject};
+use brine_api::{Command, CommandClient, RunCommand, RunError, Subject};
 use brine_config::Arguments;
 use brine_node::runner::functions::{self, Bound};
 use brine_node::runner::{AskReactor, ReactorQuestion};
@@ -72,8 +72,8 @@ impl RunCommand for WithStatus {
         command: Command,
         by: &'a Subject,
     ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
-        let is_status =
-            command.client == Client::Runner && field::text(&command.load, "fun") == Some(STATUS);
+        let is_status = command.client == CommandClient::Runner
+            && field::text(&command.load, "fun") == Some(STATUS);
         if !is_status {
             return self.inner.run(command, by);
         }
@@ -105,7 +105,7 @@ impl RunCommand for WithReactor {
     ) -> Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send + 'a>> {
         Box::pin(async move {
             let fun = field::text(&command.load, "fun").unwrap_or_default();
-            if command.client == Client::Runner && fun.starts_with("reactor.") {
+            if command.client == CommandClient::Runner && fun.starts_with("reactor.") {
                 return self.ask(fun, &command.load);
             }
             match &self.inner {
