@@ -114,6 +114,7 @@ pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
     let all = all.map(|(name, value)| (name.into(), value.clone()));
     let mut config = FunctionsConfig::new(Map::from_pairs(all.collect()));
     config.salt_version = salt_release(loaded.brine.compat.unwrap_or(Compat::NEWEST)).into();
+    config.compat = loaded.brine.compat;
     config.python = loaded.brine.python.as_ref().map(Into::into);
     if let Some(python) = config.python.as_ref().filter(|python| python.is_absolute())
         && !python.exists()

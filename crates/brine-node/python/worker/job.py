@@ -30,7 +30,7 @@ class Job:
         self.modules = Loader(self, data.get("module_dirs") or (), "")
         self.utils_loader = Loader(self, data.get("utils_dirs") or (), "utils_")
         self.utils = Utils(self.utils_loader)
-        self.salt_modules = SaltModules(self, data.get("salt"))
+        self.salt_modules = SaltModules(self, data.get("salt"), bool(data.get("bus_is_prefixed")))
 
     def give_dunders(self, module):
         for name, value in [

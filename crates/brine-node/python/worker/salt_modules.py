@@ -1,6 +1,7 @@
 """Salt's own execution modules, if this Python has Salt.
 """
 
+import functools
 import logging
 import os
 import time
@@ -12,9 +13,11 @@ class SaltModules:
     """Salt's execution modules through Salt's loader: functions that neither the minion nor a user has."""
 
     PRELOAD = "salt:"  # a child that used Salt reports this, and the parent then imports Salt
+    READ_THE_BUS = ("beacons", "schedule")  # they wait there for an answer, up to a minute
 
-    def __init__(self, job, wanted):
+    def __init__(self, job, wanted, bus_is_prefixed):
         self.job = job
+        self.bus_is_prefixed = bus_is_prefixed
         self.loader = None
         self.master = None  # the one that asked for this job
         self.found = set()
@@ -71,7 +74,26 @@ class SaltModules:
         except KeyError:
             return None
         self.found.add(name)
+        if name.split(".")[0] in self.READ_THE_BUS:
+            return self.unless_deaf(name, function)
         return function
+
+    def unless_deaf(self, name, function):
+        """Refuses at once what would hear nothing on the minion's bus."""
+        from salt.exceptions import CommandExecutionError
+        from salt.version import __saltstack_version__ as version
+
+        reads_prefixed = version.major == 3006 and (version.minor or 0) >= 26
+        if reads_prefixed == self.bus_is_prefixed:
+            return function
+
+        @functools.wraps(function)
+        def refuse(*_, **__):
+            raise CommandExecutionError(
+                f"{name} of Salt {version.string} cannot read the bus of this minion, which is in the form of another "
+                f"release: set brine: {{compat: {version.major}}} beside python")
+
+        return refuse
 
     def reason(self, name):
         """Why a module is not loaded, in Salt's words."""

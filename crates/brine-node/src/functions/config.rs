@@ -19,6 +19,8 @@ pub struct FunctionsConfig {
     pub pillar: Map,
     /// The Salt release that functions imitate (`test.version`), such as `3008.3`.
     pub salt_version: String,
+    /// The release of Salt in whose form the minion's bus is read; of the newest if `None`.
+    pub compat: Option<Compat>,
     /// The Python that runs users' modules; `python3` if `None`.
     pub python: Option<PathBuf>,
     /// The umask of functions; the process's own if `None`.
@@ -60,6 +62,7 @@ impl FunctionsConfig {
             opts: self.opts.clone(),
             builtins: builtins.map(Value::from).collect(),
             umask: self.umask,
+            bus_framing: self.compat.unwrap_or(Compat::NEWEST).publish_framing(),
             // Only in a Python that was configured: otherwise every mistyped name would start one to look for Salt.
             offers_salt: self.python.is_some(),
         }

@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use brine_wire::frame::Framing;
 use brine_wire::{Map, Value, msgpack};
 
 use crate::call::Failure;
@@ -39,6 +40,8 @@ pub(crate) struct PythonConfig {
     pub(crate) offers_salt: bool,
     /// The umask of modules; the minion's own if `None`.
     pub(crate) umask: Option<u32>,
+    /// How the minion's bus is read, which Salt's own modules do.
+    pub(crate) bus_framing: Framing,
 }
 
 /// The Python beside a minion.
@@ -76,6 +79,8 @@ impl Python {
         fixed.insert("module_dirs", texts(&config.module_dirs));
         fixed.insert("utils_dirs", texts(&config.utils_dirs));
         fixed.insert("salt", config.offers_salt);
+        let is_prefixed = config.bus_framing == Framing::Prefixed;
+        fixed.insert("bus_is_prefixed", is_prefixed);
         if let Some(umask) = config.umask {
             fixed.insert("umask", i64::from(umask));
         }

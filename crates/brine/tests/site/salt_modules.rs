@@ -101,6 +101,27 @@ fn check(version: &'static str) {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// They would wait for a minute.
+#[test]
+fn modules_of_a_release_that_cannot_read_the_minions_bus_say_so_at_once() {
+    let mut site = Site::configured("zeromq", "auto_accept: true\n");
+    let python = python("3006.28");
+    let python = python.get_program().to_str().unwrap();
+    let minion = fs::read_to_string(site.path("minion")).unwrap();
+    let minion = format!("{minion}brine: {{python: {python}}}\n");
+    fs::write(site.path("minion"), minion).unwrap();
+    site.start_master();
+    let mut bus = site.master_bus();
+    site.start_minion();
+    bus.next("salt/minion/m1/start");
+    for fun in ["beacons.list", "schedule.list"] {
+        let seconds = DEADLINE.as_secs().to_string();
+        let refused = site.run(&["salt", "-t", &seconds, "m1", fun, "--out", "txt"]);
+        let why = "set brine: {compat: 3006} beside python";
+        assert!(refused.stdout.contains(why), "{refused:?}");
+    }
+}
+
 /// A real master's files, those of our minion `m1`, which knows a Python with Salt, and of Salt's `m2`.
 fn site(version: &str) -> Site {
     let seconds = DEADLINE.as_secs();
