@@ -47,7 +47,7 @@ class Served:
             "external_auth": {EAUTH: {USER: [".*", "@jobs", "@runner", "@wheel"]}},
             "netapi_enable_clients": ["local", "local_async", "runner", "wheel"],
             "reactor": [{"no/such/tag": []}],  # one rule, so that its metrics are there
-            "rest_cherrypy": {"host": "127.0.0.1", "port": self.port, "disable_ssl": True},
+            "rest_cherrypy": {"host": "127.0.0.1", "port": self.port, "disable_ssl": True, "debug": True},
             "brine": {"api": {"in_master": True}, "history": self.history, "sinks": self.sinks()},
         }
 

@@ -29,6 +29,7 @@ mod shutdown;
 pub mod target;
 mod traverse;
 mod weight;
+mod wheel_help;
 
 pub use bus_address::{BusAddressError, bus_address, own_minion, uses_tcp};
 pub use job_request::{JobRequest, PublishError, Published};

@@ -95,6 +95,17 @@ fn gen_accept(mut chunk: Map) -> Result<(Map, MinionId), RestError> {
         let (least, most) = (KEYSIZES.start(), KEYSIZES.end());
         return wrong(format!("keysize: expected {least} to {most} bits"));
     }
+    // In a form it is a text, of which "False" is true to Salt.
+    if let Some(force) = chunk.get("force") {
+        let force = match force {
+            Value::Str(text) => brine_config::parse_value(text),
+            force => force.clone(),
+        };
+        if !matches!(force, Value::Bool(_) | Value::Int(0 | 1) | Value::Nil) {
+            return wrong("force: expected true or false".to_owned());
+        }
+        chunk.insert("force", force.is_true());
+    }
     chunk.insert("client", "wheel");
     chunk.insert("fun", "key.gen_accept");
     Ok((chunk, id))
@@ -174,6 +185,24 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("-r-------- "), "{text}");
+    }
+
+    #[test]
+    fn a_key_is_replaced_only_by_a_force_that_is_true() {
+        let forced = |force: Value| {
+            let mut chunk = Map::from_iter([("mid", "m1")]);
+            chunk.insert("force", force);
+            gen_accept(chunk).map(|(chunk, _)| chunk.get("force").cloned())
+        };
+        for text in ["False", "false", "no", "0"] {
+            assert_eq!(forced(text.into()), Ok(Some(false.into())), "{text}");
+        }
+        for force in ["True".into(), "1".into(), true.into(), Value::Int(1)] {
+            assert_eq!(forced(force.clone()), Ok(Some(true.into())), "{force:?}");
+        }
+        for force in ["maybe".into(), Value::Int(2), Map::new().into()] {
+            assert!(forced(force.clone()).is_err(), "{force:?}");
+        }
     }
 
     #[test]

@@ -199,6 +199,19 @@ fn query_tokens_can_be_refused() {
         );
         assert!(!answer.contains(&token), "{answer}");
     }
+    // In the path Salt takes it all the same, and nothing else names it for a browser's WebSocket.
+    let handshake = |path: &str| {
+        let head = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{head}\r\n");
+        let mut client = network.client();
+        client.send(&request);
+        client.until("\r\n\r\n")
+    };
+    let opened = handshake(&format!("/ws/{token}"));
+    assert!(opened.starts_with("HTTP/1.1 101 "), "{opened}");
+    let refused = handshake(&format!("/ws?token={token}"));
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
     // Elsewhere a token in the query counts for nothing in any case.
     assert_eq!(
         ask(&network, &format!("GET /jobs?token={token}"), "", "").0,
@@ -337,6 +350,11 @@ fn a_token_in_any_header_of_a_webhook_is_not_fired() {
             format!("{token}%20"),
             format!("a{token}"),
             format!("{token}12"),
+            // As many as a digest has.
+            format!("{token}{}", "d".repeat(64 - 40))
+                .chars()
+                .take(64.max(token.len()))
+                .collect(),
         ] {
             let fired = hook(&format!("referer: https://x/?next=%2Fws%{digits}\r\n"));
             assert!(!fired.contains(&**token), "{digits}: {fired}");
@@ -512,6 +530,17 @@ fn new_keys_come_as_an_archive() {
         answer.contains("minion.pem") && answer.contains("PRIVATE"),
         "{answer}"
     );
+    let as_tar = format!("{form}accept: application/x-tar\r\n");
+    for (more, force) in [
+        ("", None),
+        ("&force=False", Some(false)),
+        ("&force=True", Some(true)),
+    ] {
+        let (code, answer) = ask(&network, "POST /keys", &as_tar, &format!("{body}{more}"));
+        assert_eq!(code, 200, "{answer}");
+        let low = recorded.ran.lock().unwrap().pop().unwrap();
+        assert_eq!(low.fields.get("force").cloned(), force.map(Value::from));
+    }
     recorded.ran.lock().unwrap().clear();
     let long = "m".repeat(300);
     for wrong in [
@@ -526,6 +555,7 @@ fn new_keys_come_as_an_archive() {
         "keysize=100000000000000000000000000000000000000000&mid=m2",
         "arg=other&mid=m2",
         "kwarg=other&mid=m2",
+        "force=maybe&mid=m2",
     ] {
         let body = body.replace("mid=m2", wrong);
         let (code, answer) = ask(&network, "POST /keys", form, &body);

@@ -340,7 +340,12 @@ fn generate_accepted(
 ) -> Result<Value, WheelError> {
     let id = bound.text(0);
     let id = MinionId::parse(&id).map_err(|error| invocation(format!("id_: {error}")))?;
-    let (bits, force) = (bits(bound.get(1))?, bound.get(2).is_true());
+    // In a form it is a text, of which "False" is true to Salt.
+    let force = match bound.get(2) {
+        Value::Str(text) => brine_config::parse_value(text).is_true(),
+        force => force.is_true(),
+    };
+    let bits = bits(bound.get(1))?;
     let made = keys.generate_accepted(&id, bits, force, &master.options.leftover)?;
     if made.is_some() {
         master.audit_key(id.as_str(), "accept", "wheel", user);
@@ -379,4 +384,21 @@ fn hash(master: &Context, argument: &Value) -> Result<FingerprintHash, WheelErro
 fn own(text: &str) -> Value {
     let file: Map = [("master.pub", text)].into_iter().collect();
     [("local", file)].into_iter().collect::<Map>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wheel_help::WHEEL_HELP;
+
+    #[test]
+    fn every_function_is_documented() {
+        let mut names: Vec<_> = FUNCTIONS.iter().map(|(name, ..)| *name).collect();
+        names.sort_unstable();
+        assert!(
+            names
+                .into_iter()
+                .eq(WHEEL_HELP.iter().map(|(name, _)| *name))
+        );
+    }
 }
