@@ -7,6 +7,8 @@ a line of JSON for each.
     ["publish", jid, load, ids]    as a master does for a clear publish      null
     ["return", jid, load]          as a master does for `_return`; `jid` is  null, or what was raised
                                    what it allots to one of no job
+    ["function", id, data]         as the master of an id does after a       null
+                                   runner or wheel function
     ["syndic", jid, ids, syndic]   as a master of masters does               null
     ["endtime", jid, text]         likewise                                  null
     ["jobs"]                       all job ids                               [jid, ...]
@@ -59,9 +61,16 @@ def returned(jid, packed):
     salt.utils.job._store_job(local_cache.__opts__, load(packed), None, MasterMinion, endtime="")
 
 
+def function(master, packed):
+    data = load(packed)
+    ran = {"id": master, "tgt": master, "jid": data["jid"], "return": data}
+    salt.utils.job._store_job(local_cache.__opts__, ran, None, MasterMinion, endtime="")
+
+
 ASKED = {
     "publish": publish,
     "return": returned,
+    "function": function,
     "syndic": lambda jid, ids, syndic: local_cache.save_minions(jid, ids, syndic_id=syndic),
     "endtime": local_cache.update_endtime,
     "jobs": lambda: sorted(local_cache.get_jids()),

@@ -4,6 +4,8 @@
 //! Functions here block on the disk; `writer` writes returns on its own thread. Facts: Salt 3006.28 and 3008.3, file
 //! by file (`tests/it/jobs_salt.rs`).
 
+mod functions;
+mod hour;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -16,13 +18,17 @@ use brine_wire::msgpack;
 use brine_wire::network::{Jid, MinionId};
 use brine_wire::{Map, Value};
 
-pub use self::writer::Writer;
+pub use self::functions::FunctionJobs;
+pub use self::writer::{Keeps, Writer};
 
 use crate::file;
 use crate::functions::digest;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The folder of a master's jobs, in its `cachedir`.
+pub(crate) const FOLDER: &str = "jobs";
 
 /// The files of one job.
 const JID: &str = "jid";
@@ -59,6 +65,13 @@ pub struct JobCacheError {
 #[error("option hash_type: unknown digest {0}; use one such as sha256")]
 pub struct UnknownHash(String);
 
+impl JobCacheError {
+    /// Whether the files are another user's.
+    fn is_permission_denied(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
 impl JobCache {
     /// The cache in a master's `cachedir`, with its `hash_type`. [`Self::clean`] removes jobs older than `keep`.
     ///
@@ -67,7 +80,7 @@ impl JobCache {
     pub fn open(cachedir: &Path, hash: &str, keep: Option<Duration>) -> Result<Self, UnknownHash> {
         digest::hex(hash, &[]).ok_or_else(|| UnknownHash(hash.to_owned()))?;
         Ok(Self {
-            root: cachedir.join("jobs"),
+            root: cachedir.join(FOLDER),
             hash: hash.to_owned(),
             keep,
         })
@@ -125,6 +138,30 @@ impl JobCache {
             write(&folder.join(OUT), &pack(out))?;
         }
         write(&folder.join(RETURN), &pack(&kept))
+    }
+
+    /// Records a function that ran on the master of this id. Salt writes what it returned into the load too, where nobody
+    /// looks for it, and whoever lists jobs would read it.
+    fn ran(&self, jid: &Jid, id: &MinionId, data: &Value) -> Result<(), JobCacheError> {
+        let about = |name| data.as_map().and_then(|data| data.get(name)).cloned();
+        let mut load = Map::from_iter([
+            ("id", id.as_str()),
+            ("tgt", id.as_str()),
+            ("jid", jid.as_str()),
+        ]);
+        for name in ["fun", "user"] {
+            if let Some(value) = about(name) {
+                load.insert(name, value);
+            }
+        }
+        let job = self.folder(jid);
+        if !job.join(LOAD).exists() {
+            prepare(&job, jid, None)?;
+            write(&job.join(LOAD), &pack(&load.into()))?;
+            write(&job.join(MINIONS), &pack(&sorted(BTreeSet::new())))?;
+        }
+        let ret = Map::from_iter([("return", data.clone())]);
+        self.returned(jid, id, &ret)
     }
 
     /// Whether a job is recorded.

@@ -14,6 +14,7 @@ use brine_wire::Map;
 use brine_wire::network::{Jid, MinionId};
 
 use super::JobCache;
+use super::hour::{Allowed, Hour, Limit};
 use crate::weight::weight_of_map;
 
 /// The most returns that wait to be written.
@@ -29,6 +30,16 @@ pub struct Writer {
     bytes: Arc<AtomicUsize>,
     /// When the log last said that some were lost, and how many since. Locked for a look-up.
     lost: Mutex<(Option<Instant>, usize)>,
+    keeps: Keeps,
+}
+
+/// Which returns are written (`job_cache`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// All.
+    All,
+    /// None: they are for listeners alone.
+    Nothing,
 }
 
 impl Writer {
@@ -36,7 +47,7 @@ impl Writer {
     ///
     /// # Errors
     /// The system cannot start a thread.
-    pub fn start(cache: JobCache) -> std::io::Result<Self> {
+    pub fn start(cache: JobCache, keeps: Keeps) -> std::io::Result<Self> {
         let (returns, waiting) = sync_channel::<(Jid, MinionId, Map)>(WAITING);
         let bytes = Arc::new(AtomicUsize::new(0));
         let taken = bytes.clone();
@@ -59,11 +70,15 @@ impl Writer {
             returns,
             bytes,
             lost: Mutex::default(),
+            keeps,
         })
     }
 
     /// Queues a return.
     pub fn returned(&self, jid: Jid, id: MinionId, ret: Map) {
+        if self.keeps == Keeps::Nothing {
+            return;
+        }
         let bytes = weight_of_map(&ret);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let sent = match before.saturating_add(bytes) > WAITING_BYTES {
@@ -99,43 +114,28 @@ impl Writer {
 #[derive(Debug, Default)]
 struct Unpublished(HashMap<MinionId, Hour>);
 
-/// What a minion has returned since an hour began.
-#[derive(Debug)]
-struct Hour {
-    since: Instant,
-    jobs: u32,
-    bytes: usize,
-    said: bool,
-}
+/// Of one minion.
+const OF_A_MINION: Limit = Limit {
+    jobs: 1000,
+    bytes: 256 * 1024 * 1024,
+};
 
 impl Unpublished {
-    /// Of one minion, in an hour.
-    const MOST: u32 = 1000;
-    /// Of memory, which is more than the files take.
-    const MOST_BYTES: usize = 256 * 1024 * 1024;
-    const WINDOW: Duration = Duration::from_secs(3600);
-
     /// Counts one more; whether it is kept. One line in the log per minion and hour says that some are not.
     fn allows(&mut self, id: &MinionId, bytes: usize, now: Instant) -> bool {
-        let begun = || Hour {
-            since: now,
-            jobs: 0,
-            bytes: 0,
-            said: false,
-        };
-        let hour = self.0.entry(id.clone()).or_insert_with(begun);
-        if now.duration_since(hour.since) > Self::WINDOW {
-            *hour = begun();
+        let hour = self.0.entry(id.clone());
+        match hour
+            .or_insert_with(|| Hour::begun(now))
+            .allows(OF_A_MINION, bytes, now)
+        {
+            Allowed::Yes => true,
+            Allowed::No => false,
+            Allowed::NotAnyMore => {
+                let Limit { jobs, bytes } = OF_A_MINION;
+                tracing::warn!(%id, "more than {jobs} jobs or {bytes} bytes in an hour that were not published: further ones are not kept");
+                false
+            }
         }
-        let fits = hour.jobs < Self::MOST && hour.bytes.saturating_add(bytes) <= Self::MOST_BYTES;
-        if fits {
-            hour.jobs += 1;
-            hour.bytes += bytes;
-        } else if !std::mem::replace(&mut hour.said, true) {
-            let (most, bytes) = (Self::MOST, Self::MOST_BYTES);
-            tracing::warn!(%id, "more than {most} jobs or {bytes} bytes in an hour that were not published: further ones are not kept");
-        }
-        fits
     }
 }
 
@@ -157,16 +157,16 @@ mod tests {
             .filter(|_| unpublished.allows(&one, 100, began))
             .count();
         assert_eq!(allowed, 1000);
-        assert!(unpublished.allows(&other, Unpublished::MOST_BYTES, began));
+        assert!(unpublished.allows(&other, OF_A_MINION.bytes, began));
         assert!(!unpublished.allows(&other, 1, began));
-        assert!(unpublished.allows(&one, 1, began + 2 * Unpublished::WINDOW));
+        assert!(unpublished.allows(&one, 1, began + Duration::from_secs(7200)));
     }
 
     #[test]
     fn a_return_over_the_limit_is_not_queued_and_leaves_room_for_others() {
         let root = tempfile::tempdir().unwrap();
         let cache = JobCache::open(root.path(), "sha256", None).unwrap();
-        let writer = Writer::start(cache.clone()).unwrap();
+        let writer = Writer::start(cache.clone(), Keeps::All).unwrap();
         let (jid, id) = (Jid::parse("1").unwrap(), MinionId::parse("m1").unwrap());
         let large = Map::from_iter([("return", Value::Bin(vec![0; WAITING_BYTES + 1]))]);
         writer.returned(jid.clone(), id.clone(), large);

@@ -28,7 +28,7 @@ use super::reserved::Reserved;
 use super::sign_in_events::SignInEvents;
 use crate::connected;
 use crate::files::FileServer;
-use crate::jobs::{JobCache, Writer};
+use crate::jobs::{FunctionJobs, JobCache, Writer};
 use crate::node_bus::NodeBus;
 use crate::options::Transport;
 use crate::runner::AskReactor;
@@ -44,6 +44,8 @@ pub(super) struct Context {
     /// Users of `external_auth`.
     pub(super) external: External,
     pub(super) jobs: JobCache,
+    /// Records runner and wheel functions.
+    pub(super) function_jobs: Arc<FunctionJobs>,
     /// The ids of jobs that are not in it yet.
     pub(super) reserved: Reserved,
     pub(super) returns: Writer,

@@ -56,6 +56,7 @@ pub(crate) use self::mine::fuzz_mine;
 pub use self::options::MasterOptions;
 pub use self::peers::Peers;
 pub use self::ports::PortError;
+pub use self::reserved::{Reservation, Reserved};
 pub(crate) use self::wheel::fuzz_wheel;
 pub use self::wheel::{WheelError, has_wheel};
 
@@ -68,11 +69,10 @@ use self::external::External;
 use self::mine::Mine;
 use self::minion_data::MinionData;
 use self::ports::Ports;
-use self::reserved::Reserved;
 use self::sign_in_events::SignInEvents;
 use crate::file;
 use crate::files::FileServer;
-use crate::jobs::{JobCache, UnknownHash, Writer};
+use crate::jobs::{FOLDER, FunctionJobs, JobCache, Keeps, UnknownHash, Writer};
 use crate::node_bus::{self, NodeBus};
 use crate::shutdown;
 
@@ -134,12 +134,15 @@ impl Master {
         bus: Bus,
         handle: BusHandle,
     ) -> Result<Self, StartError> {
-        // Salt's runners write there what they run, and fail if it is missing.
-        let proc = options.cachedir.join("proc");
-        file::make_folder(&proc).map_err(|source| StartError::Directory {
-            path: proc.display().to_string(),
-            source,
-        })?;
+        // Salt's runners write to the first what they run, and fail if it is missing. To the second salt-run writes what has
+        // run, if there is a master to clean it.
+        for name in ["proc", FOLDER] {
+            let folder = options.cachedir.join(name);
+            file::make_folder(&folder).map_err(|source| StartError::Directory {
+                path: folder.display().to_string(),
+                source,
+            })?;
+        }
         let ports = Ports::open(&options)?;
         options.channel.publish_port = ports.publish_port;
         let channel = MasterChannel::open(options.channel.clone())?;
@@ -148,7 +151,12 @@ impl Master {
         let access = Access::open(&options.access, &options.cachedir, &options.user)?;
         let liveness_file = liveness_file(&options)?;
         let jobs = JobCache::open(&options.cachedir, &options.hash_type, options.keep_jobs)?;
-        let returns = Writer::start(jobs.clone()).map_err(StartError::Thread)?;
+        let (keeps, functions) = match options.job_cache {
+            true => (Keeps::All, Some(jobs.clone())),
+            false => (Keeps::Nothing, None),
+        };
+        let returns = Writer::start(jobs.clone(), keeps).map_err(StartError::Thread)?;
+        let function_jobs = Arc::new(FunctionJobs::new(functions, &options.id));
         let audited = options.audit.then(|| audit::begin(&handle));
         let node_bus = NodeBus::new(handle, options.compat(), options.max_event_size);
         let is_accepted = |id: &_| channel.is_accepted(id);
@@ -160,6 +168,7 @@ impl Master {
             access,
             external: External::new(options.external.auth.clone(), options.token_store()),
             jobs,
+            function_jobs,
             returns,
             deliveries,
             peers: OnceLock::new(),

@@ -19,7 +19,7 @@ use crate::client::wait::{self, MasterLink};
 use crate::client::{ClientError, MinionReply};
 use crate::functions::salt_release;
 use crate::job_request::{JobRequest, Published};
-use crate::jobs::JobCache;
+use crate::jobs::{FunctionJobs, JobCache};
 use crate::runner::{AskReactor, Minions, Operator};
 
 /// A master in this process, and who calls the runner function.
@@ -49,6 +49,10 @@ impl Operator for OwnOperator {
 
     fn jobs(&self) -> &JobCache {
         self.master.jobs()
+    }
+
+    fn function_jobs(&self) -> &Arc<FunctionJobs> {
+        &self.master.context.function_jobs
     }
 
     fn minions(&self) -> Minions {

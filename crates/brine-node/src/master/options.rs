@@ -100,6 +100,8 @@ pub struct MasterOptions {
     pub cachedir: PathBuf,
     /// How file names in the job cache are made (`hash_type`).
     pub hash_type: String,
+    /// Whether returns and the master's own functions are kept (`job_cache`); published jobs are.
+    pub job_cache: bool,
     /// How long jobs are kept; `None` for ever.
     pub keep_jobs: Option<Duration>,
     /// The user the master runs as.
@@ -151,6 +153,7 @@ impl MasterOptions {
             id: opts.text("id")?.to_owned(),
             cachedir: opts.text("cachedir")?.into(),
             hash_type: opts.text("hash_type")?.to_owned(),
+            job_cache: read.flag("job_cache", true)?,
             keep_jobs: keep_jobs(&read)?,
             user: opts.text("user")?.to_owned(),
             shown: shown_options::shown(opts),

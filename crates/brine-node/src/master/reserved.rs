@@ -6,18 +6,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use brine_wire::network::Jid;
 
 /// Ids, each with its user. One user may have several jobs of an id, as in a batch.
-#[derive(Default)]
-pub(super) struct Reserved(Mutex<Vec<(Jid, String)>>);
+#[derive(Debug, Default)]
+pub struct Reserved(Mutex<Vec<(Jid, String)>>);
 
 /// An id that no other user may take as long as this lives; nothing for a job whose id the master chooses.
-pub(super) struct Reservation<'r> {
+#[derive(Debug)]
+pub struct Reservation<'r> {
     among: &'r Reserved,
     id: Option<(Jid, String)>,
 }
 
 impl Reserved {
     /// Reserves an id for a user; `None` if another user has it and this one is not the master.
-    pub(super) fn reserve(
+    #[must_use]
+    pub fn reserve(
         &self,
         jid: Option<&Jid>,
         user: &str,

@@ -2,6 +2,8 @@
 //!
 //! Facts: these events as Salt 3008.3 and 3006.28 fire them.
 
+use std::sync::Arc;
+
 use brine_bus::client::PublishError;
 use brine_config::Arguments;
 use brine_wire::{Map, Value};
@@ -55,7 +57,7 @@ impl<'a, O: Operator> RunnerEvents<'a, O> {
         self.announced = self.fire_own("new", data).await;
     }
 
-    /// Fires the event of the result. Only a failure has a `retcode`.
+    /// Records the call in the job cache and fires the event of the result. Only a failure has a `retcode`.
     pub async fn returned(&mut self, value: Value, success: bool, retcode: Option<i64>) {
         let mut data = std::mem::take(&mut self.announced);
         data.insert("fun_args", self.fun_args(&Map::new()));
@@ -64,6 +66,10 @@ impl<'a, O: Operator> RunnerEvents<'a, O> {
         if let Some(retcode) = retcode {
             data.insert("retcode", retcode);
         }
+        // Before the event, as in Salt: whoever sees it can look the job up.
+        let (jobs, recorded) = (Arc::clone(self.operator.function_jobs()), data.clone());
+        let recorded = tokio::task::spawn_blocking(move || jobs.record(&recorded));
+        let _ = recorded.await; // the runtime ends
         self.fire_own("ret", data).await;
     }
 

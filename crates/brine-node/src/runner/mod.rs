@@ -17,13 +17,13 @@ use std::convert::Infallible;
 use std::fmt::Display;
 
 use brine_bus::client::PublishError;
-use brine_config::ConfigError;
+use brine_config::{Arguments, ConfigError};
 use brine_wire::event::FireError;
 use brine_wire::{Map, Value, python_text};
 
 pub use self::cache::{CacheRequest, CacheWhat};
 pub use self::events::{RunnerCall, RunnerEvents};
-use self::functions::{BindError, Bound, Function};
+use self::functions::{BindError, Bound, Documented, Function};
 pub(crate) use self::jobs::fuzz_jobs;
 pub use self::jobs::{Filter, Question};
 pub use self::manage::{Inquiry, Presence, What};
@@ -31,6 +31,7 @@ pub use self::operator::{Beside, Minions, Operator};
 pub(crate) use self::reactor::NOT_RUNNING;
 pub use self::reactor::{AskReactor, ReactorQuestion};
 use crate::client::ClientError;
+use crate::wheel_help;
 
 /// A runner function failed without a return value.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +124,18 @@ pub async fn run(
                 None => Err(NOT_RUNNING.to_owned()),
             };
             off_thread(asked).await?
+        }
+        Bound::Documentation(what) => {
+            events.started().await;
+            Ok(match what {
+                Documented::Runner => helps().collect::<Map>(),
+                Documented::Wheel => wheel_help::documentation(),
+            }
+            .into())
+        }
+        Bound::Echo(arguments) => {
+            events.started().await;
+            Ok(echo(arguments))
         }
         Bound::Nothing => {
             events.started().await;
@@ -229,6 +242,23 @@ async fn fire(
             Ok(false)
         }
     }
+}
+
+/// `test.arg`: without the keywords that are Salt's own.
+fn echo(arguments: Arguments) -> Value {
+    let is_own = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("__"));
+    let keywords = arguments.keyword.into_iter();
+    let keywords: Map = keywords.filter(|(name, _)| !is_own(name)).collect();
+    let mut echoed = Map::new();
+    echoed.insert("args", arguments.positional);
+    echoed.insert("kwargs", keywords);
+    echoed.into()
+}
+
+/// Each function's name and documentation.
+fn helps() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let functions = functions::FUNCTIONS.iter();
+    functions.map(|function| (function.name, function.help))
 }
 
 /// The documentation of the functions whose names begin with `beginning`; of all if it is `None`.

@@ -22,7 +22,7 @@ use super::reactor::AskReactor;
 use crate::client::{ClientConfig, ClientError, ClientOptionsError, LocalClient, MinionReply};
 use crate::functions::salt_release;
 use crate::job_request::JobRequest;
-use crate::jobs::JobCache;
+use crate::jobs::{FOLDER, FunctionJobs, JobCache};
 use crate::minion_cache::MinionCache;
 use crate::options::{OptionsError, Reader};
 
@@ -48,6 +48,9 @@ pub trait Operator: Send + Sync {
     /// The master's job cache.
     fn jobs(&self) -> &JobCache;
 
+    /// Where the master's own functions are recorded.
+    fn function_jobs(&self) -> &Arc<FunctionJobs>;
+
     /// What is known of the master's minions.
     fn minions(&self) -> Minions;
 
@@ -66,6 +69,7 @@ pub struct Beside {
     bus: Publisher,
     client: ClientConfig,
     jobs: JobCache,
+    functions: Arc<FunctionJobs>,
     minions: MinionCache,
     publish_port: u16,
     compat: Compat,
@@ -84,10 +88,15 @@ impl Beside {
     ) -> Result<Self, ClientOptionsError> {
         let option = |name| opts.text(name).map_err(OptionsError::from);
         let (cachedir, hash_type) = (Path::new(option("cachedir")?), option("hash_type")?);
+        let jobs = JobCache::open(cachedir, hash_type, None).map_err(OptionsError::from)?;
+        // Without a master that has made the folder nobody would clean it.
+        let is_kept = Reader(opts).flag("job_cache", true)? && cachedir.join(FOLDER).is_dir();
+        let functions = FunctionJobs::new(is_kept.then(|| jobs.clone()), option("id")?);
         Ok(Self {
             bus,
             client: ClientConfig::from_opts(opts, user)?,
-            jobs: JobCache::open(cachedir, hash_type, None).map_err(OptionsError::from)?,
+            jobs,
+            functions: Arc::new(functions),
             minions: MinionCache::of(opts).map_err(OptionsError::from)?,
             publish_port: Reader(opts).port("publish_port", 4505)?,
             compat: compat.unwrap_or(Compat::NEWEST),
@@ -96,6 +105,11 @@ impl Beside {
 }
 
 impl Beside {
+    /// Records no function in the job cache: `runner_returns: False`, which is for `salt-run` alone.
+    pub fn record_nothing(&mut self) {
+        self.functions = Arc::new(FunctionJobs::new(None, ""));
+    }
+
     /// Why the master will refuse this user's jobs, if that is known.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
@@ -127,6 +141,10 @@ impl Operator for Beside {
 
     fn jobs(&self) -> &JobCache {
         &self.jobs
+    }
+
+    fn function_jobs(&self) -> &Arc<FunctionJobs> {
+        &self.functions
     }
 
     fn minions(&self) -> Minions {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use brine_node::jobs::JobCache;
+use brine_node::jobs::{FunctionJobs, JobCache};
 use brine_wire::network::{Jid, MinionId, job_return};
 use brine_wire::{Map, Value, msgpack};
 use serde_json::{Value as Json, json};
@@ -30,6 +30,7 @@ fn check(version: &'static str) {
     }
     a_return_nobody_asked_for_can_be_read_which_salts_cannot(&mut salt);
     what_old_releases_and_others_left_is_read(&mut salt);
+    a_masters_own_functions_leave_the_same_files(&mut salt);
 }
 
 /// Salt's own code.
@@ -138,6 +139,52 @@ fn a_return_nobody_asked_for_can_be_read_which_salts_cannot(salt: &mut Salt) {
     same_reading(salt, ours.path(), "sha256", std::slice::from_ref(&act));
     let cache = JobCache::open(theirs.path(), "sha256", None).unwrap();
     assert_eq!(cache.list().len(), 1);
+}
+
+/// But for the return, which Salt writes into the load once more.
+fn a_masters_own_functions_leave_the_same_files(salt: &mut Salt) {
+    const MASTER: &str = "m.example.com_master";
+    let [ours, theirs] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let cache = JobCache::open(ours.path(), "sha256", None).unwrap();
+    let functions = FunctionJobs::new(Some(cache.clone()), MASTER);
+    for (number, fun) in ["runner.test.arg", "wheel.key.finger"]
+        .into_iter()
+        .enumerate()
+    {
+        let jid = format!("2026112403404800010{number}");
+        let mut data = Map::from_iter([("fun", fun), ("jid", jid.as_str()), ("user", "fred")]);
+        data.insert("fun_args", vec![Value::from(Map::from_iter([("é", 1)]))]);
+        data.insert("_stamp", "2026-11-24T03:40:48.000100");
+        data.insert("return", Map::from_iter([("args", Vec::<Value>::new())]));
+        data.insert("success", true);
+        functions.record(&data);
+        let recorded = salt.ask(
+            theirs.path(),
+            "sha256",
+            &json!(["function", MASTER, packed(data)]),
+        );
+        assert_eq!(recorded, Json::Null);
+    }
+    let mut expected = files(theirs.path());
+    for (_, load) in expected
+        .iter_mut()
+        .filter(|(name, _)| name.ends_with(".load.p"))
+    {
+        let Ok(Value::Map(mut kept)) = msgpack::decode(load) else {
+            panic!("a load")
+        };
+        assert!(kept.remove("return").is_some());
+        *load = bytes(&kept.into());
+    }
+    assert_eq!(expected.len(), 8);
+    same_files(&files(ours.path()), expected, salt.1);
+    assert_eq!(
+        salt.ask(ours.path(), "sha256", &json!(["jobs"]))
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 fn what_old_releases_and_others_left_is_read(salt: &mut Salt) {

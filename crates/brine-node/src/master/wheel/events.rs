@@ -66,7 +66,7 @@ impl<'a> CallEvents<'a> {
         self.master.fire(&format!("{tag}/new"), data.clone());
     }
 
-    /// Fires the events of the result; the answer to the client.
+    /// Records the call in the job cache and fires the events of the result; the answer to the client. Waits for the disk.
     pub(super) fn ended(self, returned: &Result<Value, WheelError>) -> Value {
         let (ret, success) = match returned {
             Ok(ret) => (ret.clone(), true),
@@ -80,12 +80,14 @@ impl<'a> CallEvents<'a> {
         let is_3008 = self.is_3008();
         let (tag, data) = &self.function;
         let has_started = data.get("fun_args").is_some();
-        if has_started {
-            let data = with_return(self.stamped(data.clone()));
-            self.master.fire(&format!("{tag}/ret"), data);
-        } else if !is_3008 {
-            self.master
-                .fire(&format!("{tag}/ret"), with_return(data.clone()));
+        if has_started || !is_3008 {
+            let ended = with_return(match has_started {
+                true => self.stamped(data.clone()),
+                false => data.clone(),
+            });
+            // Before the event, as in Salt: whoever sees it can look the job up.
+            self.master.function_jobs.record(&ended);
+            self.master.fire(&format!("{tag}/ret"), ended);
         }
         let result = match is_3008 {
             true => with_return(self.request.clone()),

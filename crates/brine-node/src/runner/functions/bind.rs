@@ -3,7 +3,7 @@
 use brine_config::Arguments;
 use brine_wire::{Map, Value, python_text as python};
 
-use super::{Function, JobFunction, ReactorFunction, Which};
+use super::{Documented, Function, JobFunction, ReactorFunction, Which};
 use crate::runner::cache::{CacheRequest, CacheWhat};
 use crate::runner::jobs::{self, Filter, Question};
 use crate::runner::manage::{Inquiry, Presence};
@@ -31,6 +31,10 @@ pub enum Bound {
     Cache(CacheRequest),
     /// A question to the reactor.
     Reactor(ReactorQuestion),
+    /// What functions do.
+    Documentation(Documented),
+    /// Its own arguments.
+    Echo(Arguments),
     /// Nothing to do.
     Nothing,
 }
@@ -69,6 +73,9 @@ impl Function {
     /// # Errors
     /// [`BindError`].
     pub fn bind(&self, arguments: &Arguments) -> Result<Bound, BindError> {
+        if self.which == Which::Echo {
+            return Ok(Bound::Echo(arguments.clone()));
+        }
         self.check_keywords(&arguments.keyword)?;
         let mut values = self.bind_values(arguments)?;
         let mut take = |name: &str| {
@@ -104,7 +111,8 @@ impl Function {
                 timeout: take("timeout").as_ref().and_then(seconds),
                 gather_job_timeout: take("gather_job_timeout").as_ref().and_then(seconds),
             }),
-            Which::Nothing => Bound::Nothing,
+            Which::Nothing | Which::Echo => Bound::Nothing,
+            Which::Documents(what) => Bound::Documentation(what),
             Which::Reactor(which) => Bound::Reactor(reactor_question(which, &mut take)?),
             Which::EventSend => Bound::EventSend {
                 tag: take("tag").unwrap_or(Value::Nil),
@@ -114,10 +122,10 @@ impl Function {
         })
     }
 
-    /// Whether it has a parameter of this name.
+    /// Whether it takes an argument of this name.
     #[must_use]
     pub fn has_parameter(&self, name: &str) -> bool {
-        self.parameters.iter().any(|own| own.name == name)
+        self.which == Which::Echo || self.parameters.iter().any(|own| own.name == name)
     }
 
     fn check_keywords(&self, keywords: &Map) -> Result<(), BindError> {

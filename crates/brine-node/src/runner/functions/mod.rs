@@ -38,8 +38,21 @@ enum Which {
     Asks(What),
     /// It asks the reactor.
     Reactor(ReactorFunction),
+    /// It shows what functions do.
+    Documents(Documented),
+    /// It returns its arguments.
+    Echo,
     /// There is nothing to do here, and it says so with `True`.
     Nothing,
+}
+
+/// Whose functions are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Documented {
+    /// Runner functions.
+    Runner,
+    /// Wheel functions.
+    Wheel,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

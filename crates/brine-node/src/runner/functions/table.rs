@@ -1,6 +1,8 @@
 //! All runner functions, with their documentation.
 
-use super::{Function, JobFunction, Parameter, ReactorFunction, Which, optional, required};
+use super::{
+    Documented, Function, JobFunction, Parameter, ReactorFunction, Which, optional, required,
+};
 use crate::minion_cache::Bank;
 use crate::runner::manage::What;
 
@@ -34,6 +36,30 @@ pub const FUNCTIONS: &[Function] = &[
     cached("cache.grains", Bank::Grains, &[required("tgt"), optional("tgt_type")]),
     cached("cache.mine", Bank::Mine, TARGET),
     cached("cache.pillar", Bank::Pillar, TARGET),
+    Function {
+        name: "doc.runner",
+        which: Which::Documents(Documented::Runner),
+        parameters: &[],
+        help: "
+    What each runner function does.
+
+    Example:
+
+        salt-run doc.runner
+",
+    },
+    Function {
+        name: "doc.wheel",
+        which: Which::Documents(Documented::Wheel),
+        parameters: &[],
+        help: "
+    What each wheel function does.
+
+    Example:
+
+        salt-run doc.wheel
+",
+    },
     Function {
         name: "event.send",
         which: Which::EventSend,
@@ -406,6 +432,18 @@ pub const FUNCTIONS: &[Function] = &[
     Example:
 
         salt-run state.event 'salt/job/*' pretty=True
+",
+    },
+    Function {
+        name: "test.arg",
+        which: Which::Echo,
+        parameters: &[],
+        help: "
+    Returns its arguments.
+
+    Example:
+
+        salt-run test.arg foo bar=baz
 ",
     },
 ];

@@ -84,6 +84,12 @@ pub(super) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let config = bus_location::publisher_config(brine.compat, Some(&opts))?;
     let bus = Publisher::new(&bus_location::address(&opts, &Node::Master, None)?, config);
     let mut operator = Beside::new(&opts, brine.compat, &user, bus)?;
+    if opts
+        .get("runner_returns")
+        .is_some_and(|kept| !kept.is_true())
+    {
+        operator.record_nothing();
+    }
     let call = RunnerCall {
         fun: function.clone(),
         arguments,
@@ -126,7 +132,12 @@ fn refuse_without_files(bound: &Bound, opts: &Opts) -> anyhow::Result<()> {
     let options: &[&str] = match bound {
         Bound::Jobs(_) => &["cachedir"],
         Bound::Minions(_) | Bound::Presence(_) | Bound::Cache(_) => &["cachedir", "pki_dir"],
-        Bound::EventSend { .. } | Bound::StateEvent(_) | Bound::Reactor(_) | Bound::Nothing => &[],
+        Bound::EventSend { .. }
+        | Bound::StateEvent(_)
+        | Bound::Reactor(_)
+        | Bound::Documentation(_)
+        | Bound::Echo(_)
+        | Bound::Nothing => &[],
     };
     for option in options {
         access::require(option, Path::new(opts.text(option)?), access::READ)?;
