@@ -1,8 +1,9 @@
 //! How many failed logins an address and a user may have.
 //!
-//! Buckets fill with failures and empty with time: one per address, one per user and address, and one per user. The
-//! last one is large, so that nobody can keep somebody else from logging in for long. (`governor` has such buckets,
-//! but cannot be asked without counting; here only failures count, since scripts log in with every request.)
+//! Buckets fill with failures and empty with time: one per user and address, a larger one per address, behind which there
+//! may be many people, and one per user. Whoever has logged in from an address of late is limited by the first alone: what
+//! others fail behind the same proxy, or elsewhere with the same name, locks nobody out who is known. (`governor` has such
+//! buckets, but cannot be asked without counting; here only failures count, since scripts log in with every request.)
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -21,8 +22,8 @@ struct Size {
 }
 
 const OF_ADDRESS: Size = Size {
-    failures: 60.0,
-    one_per: Duration::from_secs(1),
+    failures: 300.0,
+    one_per: Duration::from_millis(500),
 };
 const OF_USER_FROM_ADDRESS: Size = Size {
     failures: 10.0,
@@ -33,12 +34,22 @@ const OF_USER: Size = Size {
     one_per: Duration::from_secs(1),
 };
 
+/// How long somebody is known who has logged in from an address.
+const KNOWN: Duration = Duration::from_secs(7 * 86_400);
+
 /// The failed logins of late.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    buckets: Mutex<HashMap<u64, Bucket>>,
+    late: Mutex<Late>,
     /// Mixed into what buckets are named by, so that nobody can choose names that fall together.
     key: std::hash::RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Late {
+    buckets: HashMap<u64, Bucket>,
+    /// When users have logged in from addresses, by the name of their bucket.
+    known: HashMap<u64, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,19 +70,31 @@ impl Attempts {
     /// How long a user must wait before trying from an address; `None` if now is fine.
     #[must_use]
     pub fn wait(&self, address: Option<IpAddr>, user: &str, now: Instant) -> Option<Duration> {
-        let buckets = self.lock();
+        let late = self.lock();
         let names = self.names(address, user);
-        let waits = names.iter().flatten().filter_map(|(name, size)| {
-            let over = buckets.get(name)?.level(now) - (size.failures - 1.0);
-            (over > 0.0).then(|| size.one_per.mul_f64(over))
+        let is_known = names.of_both.is_some_and(|(name, _)| {
+            let at = late.known.get(&name);
+            at.is_some_and(|at| now.saturating_duration_since(*at) < KNOWN)
         });
+        let others = [names.of_address, Some(names.of_user)];
+        let others = others.into_iter().flatten().filter(|_| !is_known);
+        let waits = names
+            .of_both
+            .into_iter()
+            .chain(others)
+            .filter_map(|(name, size)| {
+                let over = late.buckets.get(&name)?.level(now) - (size.failures - 1.0);
+                (over > 0.0).then(|| size.one_per.mul_f64(over))
+            });
         waits.max()
     }
 
     /// Counts a failure.
     pub fn failed(&self, address: Option<IpAddr>, user: &str, now: Instant) {
-        let mut buckets = self.lock();
-        for (name, size) in self.names(address, user).into_iter().flatten() {
+        let buckets = &mut self.lock().buckets;
+        let names = self.names(address, user);
+        let all = [names.of_address, names.of_both, Some(names.of_user)];
+        for (name, size) in all.into_iter().flatten() {
             let bucket = buckets.entry(name).or_insert(Bucket {
                 failures: 0.0,
                 at: now,
@@ -93,26 +116,49 @@ impl Attempts {
         }
     }
 
-    fn names(&self, address: Option<IpAddr>, user: &str) -> [Option<(u64, Size)>; 3] {
+    /// Remembers who has logged in from where.
+    pub fn succeeded(&self, address: Option<IpAddr>, user: &str, now: Instant) {
+        let Some((name, _)) = self.names(address, user).of_both else {
+            return;
+        };
+        let known = &mut self.lock().known;
+        known.insert(name, now);
+        if known.len() > MOST {
+            let mut times: Vec<Instant> = known.values().copied().collect();
+            times.sort_unstable();
+            let middle = times[times.len() / 2];
+            known.retain(|_, at| *at > middle);
+        }
+    }
+
+    fn names(&self, address: Option<IpAddr>, user: &str) -> Names {
         let name = |kind: u8, address: Option<IpAddr>, user: &str| {
             self.key.hash_one((kind, address, user))
         };
         let address = address.map(network_of);
-        [
-            address.map(|address| (name(0, Some(address), ""), OF_ADDRESS)),
-            address.map(|address| (name(1, Some(address), user), OF_USER_FROM_ADDRESS)),
-            Some((name(2, None, user), OF_USER)),
-        ]
+        Names {
+            of_address: address.map(|address| (name(0, Some(address), ""), OF_ADDRESS)),
+            of_both: address.map(|address| (name(1, Some(address), user), OF_USER_FROM_ADDRESS)),
+            of_user: (name(2, None, user), OF_USER),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Bucket>> {
+    fn lock(&self) -> MutexGuard<'_, Late> {
         // Counts are whole whoever panicked.
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Of IPv6 the /64, which is one customer's.
-fn network_of(address: IpAddr) -> IpAddr {
+/// What the buckets of a login are named by, and their sizes.
+struct Names {
+    of_address: Option<(u64, Size)>,
+    of_both: Option<(u64, Size)>,
+    of_user: (u64, Size),
+}
+
+/// What counts as one address: of IPv6 the /64, which is one customer's.
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -153,7 +199,8 @@ mod tests {
     #[test]
     fn many_users_of_one_address_and_many_addresses_of_one_user_are_limited() {
         let (attempts, now) = (Attempts::default(), Instant::now());
-        for user in 0..60 {
+        for user in 0..300 {
+            assert!(attempts.wait(address(1), "new", now).is_none());
             attempts.failed(address(1), &user.to_string(), now);
         }
         assert!(attempts.wait(address(1), "new", now).is_some());
@@ -164,11 +211,36 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_known_at_an_address_is_not_locked_out_by_others() {
+        let (attempts, now) = (Attempts::default(), Instant::now());
+        attempts.succeeded(address(1), "ann", now);
+        for failure in 0..400 {
+            attempts.failed(address(1), &failure.to_string(), now);
+            attempts.failed(address(1000 + failure), "ann", now);
+        }
+        let wait = |from, user| attempts.wait(address(from), user, now).is_some();
+        assert!(wait(1, "new") && wait(2, "ann"), "others wait");
+        assert!(!wait(1, "ann"));
+        assert!(
+            attempts.wait(address(1), "ann", now + KNOWN).is_none(),
+            "long over"
+        );
+        // Who guesses at the same address is limited by user and address.
+        for _ in 0..10 {
+            attempts.failed(address(1), "ann", now);
+        }
+        assert!(wait(1, "ann"));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let (attempts, now) = (Attempts::default(), Instant::now());
         for last in 0..30_000 {
             attempts.failed(address(last), &last.to_string(), now);
+            let later = now + Duration::from_secs(last.into());
+            attempts.succeeded(address(last), &last.to_string(), later);
         }
-        assert!(attempts.lock().len() <= MOST);
+        let late = attempts.lock();
+        assert!(late.buckets.len() <= MOST && late.known.len() <= MOST);
     }
 }

@@ -27,7 +27,7 @@ pub enum LoginError {
     #[error("too many logins under way; try again later")]
     Busy,
     /// Too many failures of late.
-    #[error("too many failed logins of this user or address; try again later")]
+    #[error("{TOO_MANY}{}{SECONDS}", whole_seconds(*wait))]
     TooMany {
         /// When the next one is looked at.
         wait: Duration,
@@ -35,6 +35,28 @@ pub enum LoginError {
     /// The back end does not work.
     #[error("{0}")]
     Broken(String),
+}
+
+const TOO_MANY: &str = "too many failed logins of this user or address; try again in ";
+const SECONDS: &str = " s";
+
+/// Not too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    whole.max(1)
+}
+
+impl LoginError {
+    /// The limit that a master says with this text, by which it refuses a login that it has not looked at.
+    #[must_use]
+    pub fn limit(text: &str) -> Option<Self> {
+        if text == Self::Busy.to_string() {
+            return Some(Self::Busy);
+        }
+        let seconds = text.strip_prefix(TOO_MANY)?.strip_suffix(SECONDS)?;
+        let wait = Duration::from_secs(seconds.parse().ok()?);
+        Some(Self::TooMany { wait })
+    }
 }
 
 /// Who may log in, and who has.
@@ -164,8 +186,9 @@ impl Authority {
             return Err(LoginError::TooMany { wait });
         }
         let known = self.identify(login);
-        if known.is_err() {
-            self.attempts.failed(from, user, Instant::now());
+        match known {
+            Ok(_) => self.attempts.succeeded(from, user, Instant::now()),
+            Err(_) => self.attempts.failed(from, user, Instant::now()),
         }
         let known = known?;
         let start = since_epoch();
@@ -358,6 +381,30 @@ mod tests {
             "{refused:?}"
         );
         assert!(authority.log_in(&right, Some(IpAddr::V4(2.into()))).is_ok());
+    }
+
+    #[test]
+    fn a_limit_is_known_by_its_text() {
+        for (millis, seconds) in [(0, 1), (5_200, 6), (60_000, 60)] {
+            let wait = Duration::from_millis(millis);
+            let text = LoginError::TooMany { wait }.to_string();
+            let wait = Duration::from_secs(seconds);
+            assert_eq!(
+                LoginError::limit(&text),
+                Some(LoginError::TooMany { wait }),
+                "{text}"
+            );
+        }
+        let busy = LoginError::Busy.to_string();
+        assert_eq!(LoginError::limit(&busy), Some(LoginError::Busy));
+        for text in [
+            "",
+            "wrong user or password",
+            TOO_MANY,
+            "Authentication error occurred.",
+        ] {
+            assert_eq!(LoginError::limit(text), None, "{text}");
+        }
     }
 
     #[test]

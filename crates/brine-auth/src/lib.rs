@@ -13,7 +13,7 @@ mod login;
 mod permissions;
 mod token;
 
-pub use attempts::Attempts;
+pub use attempts::{Attempts, network_of};
 pub use authority::{Authority, LoginError};
 #[cfg(feature = "pam")]
 pub use backend::pam::helper as pam_helper;

@@ -150,6 +150,21 @@ fn the_api_runs_beside_a_real_master() {
     api.wait();
     serves(&api);
     refused_jobs_show_no_secrets(&api, &mut bus);
+    a_job_id_is_its_users(&api);
+    a_refused_function_is_no_failed_login(&api);
+    let denied = site.path("m/pki/minions_denied");
+    fs::copy(site.path("m/pki/minions/m1"), denied.join("m2")).unwrap();
+    let make = |more: &str| {
+        let login = r#""username": "fred", "password": "hunter2", "eauth": "sharedsecret""#;
+        api.post("", "/keys", &format!(r#"{{"mid": "m2", {login}{more}}}"#))
+            .code
+    };
+    assert_eq!(make(""), 409);
+    assert_eq!(make(r#", "force": true"#), 200);
+    // There is no such minion to wait for.
+    for state in ["minions", "minions_denied"] {
+        fs::remove_file(site.path(&format!("m/pki/{state}/m2"))).unwrap();
+    }
     commands_log_in(&site, SALT);
     // With a history of its own, positions outlive the API, and the log says when it was away.
     let fred = api.log_in("fred");
@@ -273,6 +288,7 @@ fn serves(api: &Api) {
     wait_until("the job's return", || {
         shown(&api.ask(&path, &head, "").value()).ends_with(r#""return": [{"m1": true}]}"#)
     });
+    functions(api, &fred);
     permissions(api);
     for token in [&fred, &salts_token(api, "fred")] {
         stream(api, token);
@@ -285,25 +301,61 @@ fn serves(api: &Api) {
     assert_eq!(api.ask("GET /keys", &head, "").code, 401);
     let wrong = r#"{"username": "fred", "password": "wrong", "eauth": "sharedsecret"}"#;
     assert_eq!(api.post("", "/login", wrong).code, 401);
-    // Ten failures of a user from an address are enough, whoever the master is.
+    // Some ten failures of a user from an address are enough, whoever the master is: they come one after the other, and the
+    // oldest are forgotten meanwhile.
     let wrong = r#"{"username": "mallory", "password": "wrong", "eauth": "sharedsecret"}"#;
-    std::thread::scope(|scope| {
-        let logins: Vec<_> = (0..10)
-            .map(|_| scope.spawn(|| api.post("", "/login", wrong).code))
-            .collect();
-        for login in logins {
-            assert_eq!(login.join().unwrap(), 401);
-        }
+    let codes: Vec<u16> = std::thread::scope(|scope| {
+        let logins = (0..30).map(|_| scope.spawn(|| api.post("", "/login", wrong).code));
+        let logins: Vec<_> = logins.collect();
+        logins
+            .into_iter()
+            .map(|login| login.join().unwrap())
+            .collect()
     });
+    let count = |wanted| codes.iter().filter(|code| **code == wanted).count();
+    assert!(
+        count(401) >= 10 && count(401) + count(429) == 30,
+        "{codes:?}"
+    );
     let with_login = wrong.replace('}', r#", "client": "runner", "fun": "manage.up"}"#);
     for (path, body) in [("/login", wrong), ("/token", wrong), ("/run", &with_login)] {
-        let refused = api.post("", path, body);
-        let has_hint = refused
-            .text
-            .to_ascii_lowercase()
-            .contains("\r\nretry-after: ");
-        assert!(refused.code == 429 && has_hint, "{path}: {}", refused.text);
+        wait_until("too many failures", || {
+            let refused = api.post("", path, body);
+            let text = refused.text.to_ascii_lowercase();
+            assert_eq!(
+                refused.code == 429,
+                text.contains("\r\nretry-after: "),
+                "{path}: {text}"
+            );
+            refused.code == 429
+        });
     }
+}
+
+/// Runner and wheel functions are jobs of the master, and one that does not exist is an unforeseen error.
+fn functions(api: &Api, session: &str) {
+    let echoed = api.post(
+        session,
+        "/",
+        r#"{"client": "runner", "fun": "test.arg", "arg": ["x"], "full_return": true}"#,
+    );
+    let event = echoed.first();
+    let jid = text(event.as_map().unwrap().get("data").unwrap(), "jid");
+    let command = format!(r#"{{"client": "runner", "fun": "jobs.list_job", "jid": "{jid}"}}"#);
+    let job = shown(&api.post(session, "/", &command).first());
+    for holds in [
+        r#""Function": "runner.test.arg", "Arguments": [], "Target": ""#,
+        r#"", "Target-type": "list", "User": "fred", "StartTime": ""#,
+        r#""return": {"args": ["x"], "kwargs": {}}, "success": true}}}"#,
+    ] {
+        assert!(job.contains(holds), "{job}");
+    }
+    let unknown = api.post(session, "/", r#"{"client": "runner", "fun": "no.such"}"#);
+    assert_eq!(unknown.code, 500, "{}", unknown.text);
+    assert_eq!(
+        shown(&unknown.value()),
+        r#"{"status": 500, "return": "An unexpected error occurred"}"#
+    );
 }
 
 /// Users may do what `external_auth` says, by session, by Salt's token, and by password.
@@ -382,6 +434,32 @@ fn refused_jobs_show_no_secrets(api: &Api, bus: &mut Bus) {
             stream.said()
         );
     }
+}
+
+/// Nobody adds to another user's job.
+fn a_job_id_is_its_users(api: &Api) {
+    let (fred, ann) = (api.log_in("fred"), api.log_in("ann"));
+    let job = |session: &str, client: &str| {
+        let job = r#""fun": "test.ping", "tgt": "*", "jid": "20260101000000000007""#;
+        api.post(session, "/", &format!(r#"{{"client": "{client}", {job}}}"#))
+            .code
+    };
+    assert_eq!(job(&fred, "local_async"), 200);
+    for client in ["local_async", "local", "local_batch"] {
+        assert_eq!(job(&ann, client), 401, "{client}");
+    }
+    assert_eq!(job(&fred, "local_async"), 200);
+}
+
+/// Masters refuse both in the same words.
+fn a_refused_function_is_no_failed_login(api: &Api) {
+    let login = r#""username": "ann", "password": "hunter2", "eauth": "sharedsecret""#;
+    for _ in 0..11 {
+        let command = format!(r#"{{"client": "wheel", "fun": "key.list_all", {login}}}"#);
+        let refused = api.post("", "/run", &command);
+        assert_eq!(refused.code, 401, "{}", refused.text);
+    }
+    api.log_in("ann");
 }
 
 /// A token of Salt's.
@@ -484,10 +562,26 @@ fn saltgui(api: &Api) {
             r#""client": "runner", "fun": "jobs.active", "full_return": true"#,
             r#""success": true"#,
         ),
-        // It shows the sentence.
         (
-            r#""client": "runner", "fun": "state.orchestrate_show_sls", "arg": ["*"]"#,
-            r#"{"return": ["'state.orchestrate_show_sls' is not available."]}"#,
+            r#""client": "runner", "fun": "doc.runner""#,
+            r#""jobs.list_jobs": "#,
+        ),
+        (
+            r#""client": "runner", "fun": "doc.wheel""#,
+            r#""key.finger": "#,
+        ),
+        (
+            r#""client": "runner", "fun": "test.arg", "arg": [1, "a=2"], "match": "*""#,
+            r#"[{"args": [1], "kwargs": {"a": 2, "match": "*"}}]"#,
+        ),
+        // Its pages of jobs list these, too.
+        (
+            r#""client": "runner", "fun": "jobs.list_jobs", "search_function": "wheel.key.finger""#,
+            r#""Function": "wheel.key.finger", "Arguments": [], "Target": ""#,
+        ),
+        (
+            r#""client": "runner", "fun": "jobs.last_run", "function": "runner.test.arg""#,
+            r#""return": {"args": [1], "kwargs": {"a": 2, "match": "*"}}, "success": true}}}}}]}"#,
         ),
         // Functions of minions: `return[0]`, by id.
         (
@@ -543,6 +637,10 @@ fn saltgui(api: &Api) {
             answer.text
         );
     }
+    // No orchestrations: it shows the status.
+    let orchestrations =
+        r#"{"client": "runner", "fun": "state.orchestrate_show_sls", "arg": ["*"]}"#;
+    assert_eq!(api.post(&fred, "/", orchestrations).code, 500);
     for fields in SALTGUI_ELSEWHERE {
         let answer = api.post(&fred, "/", &format!("{{{fields}}}"));
         let holds = match fields.contains("runner") {
@@ -565,11 +663,9 @@ fn saltgui(api: &Api) {
 }
 
 /// What SaltGUI asks that a Brine master or minion need not have: it shows the refusal, or nothing.
-const SALTGUI_ELSEWHERE: [&str; 12] = [
+const SALTGUI_ELSEWHERE: [&str; 10] = [
     r#""client": "runner", "fun": "cache.grains", "tgt": "*""#,
     r#""client": "runner", "fun": "cache.pillar""#,
-    r#""client": "runner", "fun": "doc.runner""#,
-    r#""client": "runner", "fun": "doc.wheel""#,
     r#""client": "local", "fun": "pillar.obfuscate", "tgt": "*""#,
     r#""client": "local", "fun": "schedule.list", "tgt": "*", "kwarg": {"return_yaml": false}"#,
     r#""client": "local", "fun": "beacons.list", "tgt": "*", "kwarg": {"return_yaml": false}"#,

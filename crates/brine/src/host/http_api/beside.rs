@@ -7,22 +7,29 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending};
-use brine_auth::{Attempts, Login, LoginError, Token, TokenLayout, TokenStore};
+use brine_auth::{Login, LoginError, Token, TokenLayout, TokenStore};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::tokio::{Publisher, Subscriber};
 use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
-use brine_config::Opts;
+use brine_config::{Arguments, Opts};
+use brine_net::keys::store::KeyState;
 use brine_node::client::{ClientConfig, ClientError, LocalClient};
+use brine_node::jobs::JobCache;
+use brine_node::master::{Reservation, Reserved};
+use brine_node::{JobRequest, PublishError, Published};
 use brine_wire::matching::{MatchType, TagMatch};
-use brine_wire::network::field;
+use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
 
 use super::arguments;
-use super::own::{BUSY, fun, of_batch, reply_value, started, where_it_is};
+use super::gate::Gate;
+use super::own::{BUSY, fun, not_available, of_batch, reply_value, started, where_it_is};
 use crate::{bus_location, clock};
 
 /// How long the bus may take to accept the connection.
 const FIND_BUS: Duration = Duration::from_secs(1);
+/// How long a master may take to start a runner function: it makes a process that loads all modules.
+const START: Duration = Duration::from_secs(30);
 
 /// A master beside this process.
 pub(crate) struct BesideMaster {
@@ -35,8 +42,12 @@ pub(crate) struct BesideMaster {
     tokens: Vec<TokenStore>,
     /// `rest_timeout`: how long a runner function may take.
     timeout: Duration,
-    /// The failed logins of late: a master knows no client's address, and one of Salt's limits nothing.
-    attempts: Attempts,
+    /// Where logins wait: a master knows no client's address.
+    gate: Gate,
+    /// Where the master has its jobs, of which nobody may add to another user's.
+    jobs: Jobs,
+    /// Denied keys, which `key.gen_accept` of a master of Salt does not see.
+    denied_keys: PathBuf,
 }
 
 impl BesideMaster {
@@ -62,26 +73,113 @@ impl BesideMaster {
             },
             tokens,
             timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or(300)),
-            attempts: Attempts::default(),
+            gate: Gate::default(),
+            jobs: Jobs::of(opts)?,
+            denied_keys: Path::new(opts.text("pki_dir")?).join(KeyState::Denied.folder()),
         })
     }
 
-    /// Does what a login is shown for, unless too many of its user or address have failed.
-    async fn attempt<T>(
+    /// Asks the master what it checks the caller for.
+    async fn checked<T>(
         &self,
-        login: &Login,
-        from: IpAddr,
-        attempt: impl Future<Output = Result<T, OperatorError>>,
+        by: &Credential,
+        asked: impl Future<Output = Result<T, OperatorError>>,
     ) -> Result<T, OperatorError> {
-        let (from, user) = (Some(from), login.username.as_str());
-        if let Some(wait) = self.attempts.wait(from, user, Instant::now()) {
-            return Err(OperatorError::TooMany { wait });
+        match by {
+            Credential::Token(_) => asked.await,
+            Credential::Login { login, from } => self.gate.pass(login, *from, asked).await,
         }
-        let done = attempt.await;
-        if matches!(done, Err(OperatorError::NotAuthenticated(_))) {
-            self.attempts.failed(from, user, Instant::now());
+    }
+
+    /// Publishes a job for a caller.
+    async fn publish(
+        &self,
+        client: &LocalClient,
+        request: &JobRequest,
+        by: &Credential,
+    ) -> Result<Published, OperatorError> {
+        let published = async { client.publish(request).await.map_err(client_error) };
+        self.checked(by, published).await
+    }
+
+    /// Has the master call a runner or wheel function for a caller.
+    async fn call(&self, mut load: Map, by: &Credential) -> Result<Value, OperatorError> {
+        prove(&mut load, by);
+        let called = async {
+            match (self.ask(load).await, by) {
+                // Masters refuse what a user may not call in the words for a wrong password.
+                (Err(OperatorError::NotAuthenticated(text)), Credential::Login { login, .. })
+                    if self.knows(login).await =>
+                {
+                    Err(OperatorError::NotPermitted(text))
+                }
+                (called, _) => called,
+            }
+        };
+        self.checked(by, called).await
+    }
+
+    /// Whether the master lets somebody in.
+    async fn knows(&self, login: &Login) -> bool {
+        match self.make_token(login).await {
+            Ok(token) => {
+                self.forget(&token.token);
+                true
+            }
+            Err(_) => false,
         }
-        done
+    }
+
+    async fn make_token(&self, login: &Login) -> Result<Token, OperatorError> {
+        let mut load = Map::new();
+        load.insert("cmd", "mk_token");
+        insert_login(&mut load, login);
+        if let Some(expire) = login.token_expire {
+            load.insert("token_expire", Value::Int(expire.as_secs().into()));
+        }
+        let answer = self.ask(load).await?;
+        let token = answer.as_map().and_then(Token::from_map);
+        let refused = || OperatorError::NotAuthenticated("the master refuses".to_owned());
+        token.ok_or_else(refused)
+    }
+
+    fn forget(&self, token: &str) {
+        for store in &self.tokens {
+            store.remove(token);
+        }
+    }
+
+    /// The user of a credential that is valid.
+    async fn user(&self, by: &Credential) -> Result<String, OperatorError> {
+        match by {
+            Credential::Token(text) => {
+                let token = self.token(text).await.map(|token| token.name);
+                token.ok_or_else(|| OperatorError::NotAuthenticated(AUTHENTICATION.to_owned()))
+            }
+            Credential::Login { login, .. } => {
+                let known = async {
+                    let token = self.make_token(login).await?;
+                    self.forget(&token.token);
+                    Ok(token.name)
+                };
+                self.checked(by, known).await
+            }
+        }
+    }
+
+    /// Reserves the id that a caller has chosen for a job.
+    async fn reserve(
+        &self,
+        jid: Option<&Jid>,
+        by: &Credential,
+    ) -> Result<Option<Reservation<'_>>, OperatorError> {
+        match jid {
+            Some(jid) => {
+                let user = self.user(by).await?;
+                self.jobs.reserve(jid, &user).map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     async fn run_for(&self, low: &Low, by: &Credential) -> Result<Value, OperatorError> {
@@ -116,9 +214,11 @@ impl BesideMaster {
 
     async fn local(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let mut job = arguments::local(fields, self.client.timeouts)?;
+        let reserved = self.reserve(job.request.jid.as_ref(), by).await?;
         prove(&mut job.request.kwargs, by);
         let mut client = self.open().await?;
-        let published = client.publish(&job.request).await.map_err(client_error)?;
+        let published = self.publish(&client, &job.request, by).await?;
+        drop(reserved);
         let Some(jid) = published.jid.clone() else {
             return Ok(Map::new().into());
         };
@@ -135,6 +235,9 @@ impl BesideMaster {
     async fn local_batch(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let size = arguments::batch_size(fields)?;
         let mut job = arguments::local(fields, self.client.timeouts)?;
+        let _reserved = self.reserve(job.request.jid.as_ref(), by).await?;
+        // Each of its jobs carries the login: they follow one another, and it is right.
+        self.user(by).await?;
         prove(&mut job.request.kwargs, by);
         let mut client = self.open().await?;
         let returns = client.batch_on_target(&job.request, size, job.timeouts);
@@ -150,10 +253,10 @@ impl BesideMaster {
 
     async fn local_async(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let mut job = arguments::local(fields, self.client.timeouts)?;
+        let _reserved = self.reserve(job.request.jid.as_ref(), by).await?;
         prove(&mut job.request.kwargs, by);
         let client = self.open().await?;
-        let published = client.publish(&job.request).await;
-        Ok(started(&published.map_err(client_error)?))
+        Ok(started(&self.publish(&client, &job.request, by).await?))
     }
 
     /// Starts a runner function; `tag` and `jid` of its events.
@@ -166,8 +269,7 @@ impl BesideMaster {
         load.insert("cmd", "runner");
         load.insert("fun", fun(fields)?);
         load.insert("kwarg", kwarg);
-        prove(&mut load, by);
-        self.ask(load).await
+        self.call(load, by).await
     }
 
     async fn runner(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
@@ -188,11 +290,24 @@ impl BesideMaster {
         let Some(tag) = tag else {
             return Err(OperatorError::Failed("the runner did not start".to_owned()));
         };
-        let (tag, until) = (format!("{tag}/ret"), Instant::now() + timeout);
+        let fun = fun(fields)?;
+        let (new, tag) = (format!("{tag}/new"), format!("{tag}/ret"));
+        let until = Instant::now() + timeout;
+        // A master of 3008 fires nothing for a function that it does not have.
+        let mut starts_until = Some(Instant::now() + START);
         loop {
-            let event = bus.get_event(&returns, Wait::Until(until)).await;
+            let wait = starts_until.map_or(until, |start| start.min(until));
+            let event = bus.get_event(&returns, Wait::Until(wait)).await;
             let event = event.map_err(|error| no_bus(&error))?;
-            let event = event.ok_or(OperatorError::Timeout)?;
+            let Some(event) = event else {
+                return Err(match wait == until {
+                    true => OperatorError::Timeout,
+                    false => not_available(&fun),
+                });
+            };
+            if event.tag() == new {
+                starts_until = None;
+            }
             if event.tag() != tag {
                 continue;
             }
@@ -201,6 +316,9 @@ impl BesideMaster {
                     "the runner's event is malformed".to_owned(),
                 ));
             };
+            if is_not_available(&fun, &data) {
+                return Err(not_available(&fun));
+            }
             if fields.get("full_return").is_some_and(Value::is_true) {
                 let mut answer = Map::new();
                 answer.insert("tag", tag);
@@ -213,15 +331,33 @@ impl BesideMaster {
 
     async fn wheel(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let called = arguments::call(fields);
+        let fun = fun(fields)?;
+        if fun == "key.gen_accept" && self.has_denied_key(&called) {
+            self.user(by).await?;
+            // What masters answer for an id that has a key.
+            let data = Map::from_iter([
+                ("return", Value::from(Map::new())),
+                ("success", true.into()),
+            ]);
+            return Ok(Map::from_iter([("data", data)]).into());
+        }
         let mut load = called.keyword;
         if !called.positional.is_empty() {
             load.insert("arg", called.positional);
             load.insert("kwarg", Map::new());
         }
-        load.insert("fun", fun(fields)?);
+        load.insert("fun", fun);
         load.insert("cmd", "wheel");
-        prove(&mut load, by);
-        self.ask(load).await
+        self.call(load, by).await
+    }
+
+    /// Whether the id in the arguments of `key.gen_accept` has a denied key that is not to be replaced.
+    fn has_denied_key(&self, called: &Arguments) -> bool {
+        let argument = |name, at| called.keyword.get(name).or(called.positional.get(at));
+        let id = argument("id_", 0).and_then(Value::as_str);
+        let id = id.and_then(|id| MinionId::parse(id).ok());
+        !argument("force", 2).is_some_and(Value::is_true)
+            && id.is_some_and(|id| self.denied_keys.join(id.as_str()).exists())
     }
 }
 
@@ -231,21 +367,7 @@ impl Operator for BesideMaster {
     }
 
     fn log_in(&self, login: Login, from: IpAddr) -> Pending<'_, Result<Token, OperatorError>> {
-        Box::pin(async move {
-            let made = async {
-                let mut load = Map::new();
-                load.insert("cmd", "mk_token");
-                insert_login(&mut load, &login);
-                if let Some(expire) = login.token_expire {
-                    load.insert("token_expire", Value::Int(expire.as_secs().into()));
-                }
-                let answer = self.ask(load).await?;
-                let token = answer.as_map().and_then(Token::from_map);
-                let refused = || OperatorError::NotAuthenticated("the master refuses".to_owned());
-                token.ok_or_else(refused)
-            };
-            self.attempt(&login, from, made).await
-        })
+        Box::pin(async move { self.gate.pass(&login, from, self.make_token(&login)).await })
     }
 
     fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Option<Token>> {
@@ -266,22 +388,11 @@ impl Operator for BesideMaster {
     }
 
     fn revoke<'a>(&'a self, text: &'a str) -> Pending<'a, ()> {
-        Box::pin(async move {
-            for store in &self.tokens {
-                store.remove(text);
-            }
-        })
+        Box::pin(async move { self.forget(text) })
     }
 
     fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>> {
-        Box::pin(async move {
-            match &by {
-                Credential::Token(_) => self.run_for(&low, &by).await,
-                Credential::Login { login, from } => {
-                    self.attempt(login, *from, self.run_for(&low, &by)).await
-                }
-            }
-        })
+        Box::pin(async move { self.run_for(&low, &by).await })
     }
 
     fn fire<'a>(&'a self, tag: &'a str, mut data: Map) -> Pending<'a, bool> {
@@ -294,6 +405,59 @@ impl Operator for BesideMaster {
             fired.is_ok()
         })
     }
+}
+
+/// The master's jobs, of which a user may choose the id.
+struct Jobs {
+    cache: JobCache,
+    /// Where the cache is.
+    directory: PathBuf,
+    /// Whether the master keeps its jobs there.
+    is_there: bool,
+    reserved: Reserved,
+}
+
+impl Jobs {
+    fn of(opts: &Opts) -> anyhow::Result<Self> {
+        let cachedir = Path::new(opts.text("cachedir")?);
+        let kept = opts.text("master_job_cache").unwrap_or(LOCAL_CACHE);
+        Ok(Self {
+            cache: JobCache::open(cachedir, opts.text("hash_type")?, None)?,
+            directory: cachedir.join("jobs"),
+            is_there: kept == LOCAL_CACHE,
+            reserved: Reserved::default(),
+        })
+    }
+
+    /// Reserves an id for a job of a user, until the master has answered and so has written the job: it may not be
+    /// another user's.
+    fn reserve(&self, jid: &Jid, user: &str) -> Result<Reservation<'_>, OperatorError> {
+        let is_readable = match std::fs::read_dir(&self.directory) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if !self.is_there || !is_readable {
+            return Err(OperatorError::NotPermitted(CANNOT_TELL.to_owned()));
+        }
+        let reserved = self.reserved.reserve(Some(jid), user, false);
+        let reserved = reserved.filter(|_| {
+            let known = self.cache.load(jid);
+            known.is_none_or(|known| field::text(&known, "user") == Some(user))
+        });
+        reserved.ok_or_else(|| OperatorError::NotPermitted(PublishError::JidInUse.to_string()))
+    }
+}
+
+const LOCAL_CACHE: &str = "local_cache";
+const CANNOT_TELL: &str = "whose job has this jid cannot be told here, since the master's job cache cannot be read; leave \
+    out \"jid\"";
+const AUTHENTICATION: &str = "Authentication error occurred.";
+
+/// Whether a runner function failed because the master does not have it.
+fn is_not_available(fun: &str, data: &Map) -> bool {
+    let why = field::text(data, "return").unwrap_or_default().trim_end();
+    data.get("success") == Some(&false.into())
+        && why.ends_with(&format!("'{fun}' is not available."))
 }
 
 /// Adds to a load what proves who asks.
@@ -315,8 +479,10 @@ fn refusal(error: &Map) -> OperatorError {
     let text = field::text(error, "message")
         .unwrap_or("the master refuses")
         .to_owned();
+    if let Some(wait) = limit(&text) {
+        return OperatorError::TooMany { wait };
+    }
     match field::text(error, "name") {
-        _ if is_limit(&text) => OperatorError::TooMany { wait: BUSY },
         Some(
             "AuthenticationError"
             | "TokenAuthenticationError"
@@ -329,11 +495,12 @@ fn refusal(error: &Map) -> OperatorError {
     }
 }
 
-/// Whether a Brine master has not looked at a login, because too many failed or are under way.
-fn is_limit(text: &str) -> bool {
-    let wait = Duration::ZERO; // is not in the text
-    let limits = [LoginError::TooMany { wait }, LoginError::Busy];
-    limits.iter().any(|limit| limit.to_string() == text)
+/// How long a Brine master does not look at a login, because too many failed or are under way.
+fn limit(text: &str) -> Option<Duration> {
+    match LoginError::limit(text)? {
+        LoginError::TooMany { wait } => Some(wait),
+        _ => Some(BUSY),
+    }
 }
 
 fn client_error(error: ClientError) -> OperatorError {
@@ -341,14 +508,14 @@ fn client_error(error: ClientError) -> OperatorError {
         ClientError::NoMaster | ClientError::NoAnswer(_) => {
             OperatorError::NoMaster(error.to_string())
         }
-        ClientError::Refused(text) if is_limit(&text) => OperatorError::TooMany { wait: BUSY },
-        ClientError::Refused(text) if text.starts_with("Authentication error occurred") => {
-            OperatorError::NotAuthenticated(text)
-        }
-        ClientError::Refused(text) if text.contains("error occurred") => {
-            OperatorError::NotPermitted(text)
-        }
-        ClientError::Refused(text) => OperatorError::Failed(text),
+        ClientError::Refused(text) => match limit(&text) {
+            Some(wait) => OperatorError::TooMany { wait },
+            None if text.starts_with("Authentication error occurred") => {
+                OperatorError::NotAuthenticated(text)
+            }
+            None if text.contains("error occurred") => OperatorError::NotPermitted(text),
+            None => OperatorError::Failed(text),
+        },
         other => OperatorError::Failed(other.to_string()),
     }
 }

@@ -5,6 +5,7 @@
 mod arguments;
 mod beside;
 mod feed;
+mod gate;
 mod options;
 pub(super) mod own;
 

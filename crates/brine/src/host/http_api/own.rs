@@ -10,7 +10,7 @@ use brine_node::PublishError;
 use brine_node::client::{ClientConfig, ClientError, MinionReply};
 use brine_node::functions::Call;
 use brine_node::master::{Caller, MasterHandle, WheelError};
-use brine_node::runner::RunnerError;
+use brine_node::runner::{RunnerError, functions};
 use brine_wire::network::{Jid, field};
 use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value};
@@ -86,7 +86,7 @@ impl OwnMaster {
     }
 
     async fn runner(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
-        let fun = fun(fields)?;
+        let fun = runner_fun(fields)?;
         let jid = new_jid();
         let mut events = self.master.follow();
         let called = arguments::runner_call(fields);
@@ -147,7 +147,7 @@ impl Operator for OwnMaster {
                 Client::LocalSubset => self.local_subset(fields, caller).await,
                 Client::Runner => self.runner(fields, &caller).await,
                 Client::RunnerAsync => {
-                    let fun = fun(fields)?;
+                    let fun = runner_fun(fields)?;
                     let called = arguments::runner_call(fields);
                     let started = self.master.start_runner(&fun, called, &caller);
                     started.map_err(|error| runner_error(&error))
@@ -225,6 +225,19 @@ fn new_jid() -> Jid {
 pub(super) fn fun(fields: &Map) -> Result<String, OperatorError> {
     let fun = field::text(fields, "fun").map(str::to_owned);
     fun.ok_or_else(|| OperatorError::Invalid("\"fun\" must be the name of a function".to_owned()))
+}
+
+/// The runner function that is called. One that does not exist is an unforeseen error to salt-api.
+fn runner_fun(fields: &Map) -> Result<String, OperatorError> {
+    let fun = fun(fields)?;
+    match functions::named(&fun) {
+        Some(_) => Ok(fun),
+        None => Err(not_available(&fun)),
+    }
+}
+
+pub(super) fn not_available(fun: &str) -> OperatorError {
+    OperatorError::Failed(format!("'{fun}' is not available."))
 }
 
 fn login_error(error: LoginError) -> OperatorError {
